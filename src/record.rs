@@ -1,0 +1,259 @@
+//! The words of the domain: plain data that every other file speaks in.
+//!
+//! Nothing here does IO, reads a clock or allocates beyond its own fields.
+
+use std::fmt;
+use std::num::NonZeroU64;
+
+/// Longest run id in bytes.
+pub const RUN_ID_BYTES_MAX: usize = 128;
+
+/// A run's name: the first path component below the runs directory.
+///
+/// 1 to 128 bytes of `A-Z a-z 0-9 . _ -`, neither `.` nor `..`, so that it is
+/// safe in paths, URLs and tables.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RunId(Box<str>);
+
+/// Why a name is no run id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RunIdError {
+    #[error("a run id is 1 to {RUN_ID_BYTES_MAX} bytes long, this one has {0}")]
+    Length(usize),
+    #[error("a run id has only A-Z a-z 0-9 . _ - in it, this one has {0:?}")]
+    Character(char),
+    #[error("`.` and `..` are no run ids")]
+    Dots,
+}
+
+impl RunId {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// Says which rule the name breaks.
+    pub fn new(name: &str) -> Result<Self, RunIdError> {
+        if name.is_empty() || name.len() > RUN_ID_BYTES_MAX {
+            return Err(RunIdError::Length(name.len()));
+        }
+        if let Some(bad) = name.chars().find(|c| !(c.is_ascii_alphanumeric() || "._-".contains(*c))) {
+            return Err(RunIdError::Character(bad));
+        }
+        if name == "." || name == ".." {
+            return Err(RunIdError::Dots);
+        }
+        Ok(Self(name.into()))
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The number the store gives a run; numbers grow in the order of first sight.
+pub type RunNumber = u32;
+/// The number the store gives a model name.
+pub type ModelNumber = u32;
+/// The number the store gives a log file.
+pub type FileNumber = u32;
+/// Milliseconds since 1970-01-01T00:00:00Z.
+pub type Millis = i64;
+
+/// Milliseconds in an hour.
+pub const HOUR_MS: Millis = 3_600_000;
+/// Milliseconds in a day.
+pub const DAY_MS: Millis = 86_400_000;
+
+/// The identity of one API response over all its copies: a 128-bit hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ResponseKey(pub u128);
+
+/// What one response used. Every field is at most `i64::MAX` when it comes from a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Usage {
+    /// Prompt tokens that were neither read from nor written to the cache.
+    pub input: u64,
+    /// Generated tokens, thinking included.
+    pub output: u64,
+    pub cache_read: u64,
+    /// All cache writes: the flat field, else the sum of the two below.
+    pub cache_creation: u64,
+    pub cache_creation_5m: u64,
+    pub cache_creation_1h: u64,
+    /// Web searches made by the server, in requests.
+    pub web_search: u64,
+    /// The part of `output` that was thinking, where the line says so.
+    pub thinking: u64,
+}
+
+impl Usage {
+    /// The four token fields together.
+    #[must_use]
+    pub fn total(&self) -> u128 {
+        u128::from(self.input)
+            + u128::from(self.output)
+            + u128::from(self.cache_read)
+            + u128::from(self.cache_creation)
+    }
+}
+
+/// Which kind of line a copy came from; a higher rank wins over a lower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Rank {
+    /// The legacy `progress` line that quotes a sub-agent's message.
+    Progress = 0,
+    /// A line of a side chain.
+    Sidechain = 1,
+    /// A line of the main thread.
+    Main = 2,
+}
+
+/// What a counted response is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// A response of its own line.
+    Message = 0,
+    /// A call another model made inside a response (`advisor_message`).
+    Advisor = 1,
+}
+
+/// The service tier of a response.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Tier {
+    #[default]
+    Unknown = 0,
+    Standard = 1,
+    Priority = 2,
+    Batch = 3,
+    Other = 4,
+}
+
+/// One copy of one response, as a line tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub key: ResponseKey,
+    pub kind: Kind,
+    pub rank: Rank,
+    /// The model's name, `-fast` appended for the fast speed, `unknown` if none is given.
+    pub model: Box<str>,
+    pub usage: Usage,
+    pub tier: Tier,
+    /// The line's own time; `None` if it has none that can be read.
+    pub time: Option<Millis>,
+}
+
+/// How many lines of which kind were read.
+///
+/// `read = usage + ignored + malformed + oversized`; `duplicate` and
+/// `clock_suspect` are parts of `usage`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LineCounts {
+    pub read: u64,
+    /// Lines with usage that can count, copies included.
+    pub usage: u64,
+    /// Lines with usage of a response that was known already.
+    pub duplicate: u64,
+    pub ignored: u64,
+    pub malformed: u64,
+    pub oversized: u64,
+    /// Lines with usage but no usable time, dated at the time of reading.
+    pub clock_suspect: u64,
+}
+
+impl LineCounts {
+    /// Adds another count, field by field.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in [
+            (&mut self.read, other.read),
+            (&mut self.usage, other.usage),
+            (&mut self.duplicate, other.duplicate),
+            (&mut self.ignored, other.ignored),
+            (&mut self.malformed, other.malformed),
+            (&mut self.oversized, other.oversized),
+            (&mut self.clock_suspect, other.clock_suspect),
+        ] {
+            *mine = mine.saturating_add(theirs);
+        }
+    }
+}
+
+/// Which file this is, as the filesystem says. The device is no part of it: it changes over reboots and remounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inode {
+    pub number: u64,
+    /// Birth time in nanoseconds since 1970; 0 where the filesystem keeps none.
+    pub born_ns: i64,
+}
+
+/// Longest stretch before the offset that is hashed, in bytes.
+pub const TAIL_BYTES_MAX: usize = 256;
+
+/// How far a log file has been read, and of which content.
+///
+/// **Invariant**: `offset` is 0 or directly after a `\n` of this generation of the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    pub inode: Inode,
+    /// Raised by one each time the file is read again from its start.
+    pub generation: u32,
+    pub offset: u64,
+    /// How many bytes before `offset` are hashed in `tail_hash`: `min(offset, 256)`.
+    pub tail_len: u16,
+    pub tail_hash: u64,
+    /// Set while a line longer than the bound is skipped: no `\n` lies in `offset..skip_to`.
+    pub skip_to: Option<NonZeroU64>,
+    /// End of the unterminated last line that was counted already, by replay or by the end of the run.
+    pub settled_to: u64,
+    /// Names the file in the keys of responses that have no identity of their own; kept by rename and rewrite.
+    pub origin: u64,
+}
+
+/// A path below the run's directory, as the bytes the filesystem gave.
+pub type RelativePath = std::sync::Arc<std::path::Path>;
+
+/// What one turn on one file found: the unit the committer takes or refuses as a whole.
+#[derive(Debug)]
+pub struct Batch {
+    pub run: RunId,
+    pub path: RelativePath,
+    /// The path this file was known by before, if it was renamed.
+    pub renamed_from: Option<RelativePath>,
+    /// The stored cursor this batch continues, `None` for a file never seen.
+    /// If the store has another (generation, offset), the batch is refused.
+    pub expect: Option<Cursor>,
+    /// The cursor after this batch.
+    pub cursor: Cursor,
+    pub records: Vec<Record>,
+    /// `duplicate` and `clock_suspect` are filled in by the committer, which knows them.
+    pub lines: LineCounts,
+    /// Bytes read in lines (skipped ones too).
+    pub bytes: u64,
+    /// The latest time on any line of the batch.
+    pub latest: Option<Millis>,
+    /// When the batch was read.
+    pub read_at: Millis,
+}
+
+/// What was committed, for those who listen. Numbered without gaps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Update {
+    /// The number of the commit, from the store.
+    pub sequence: u64,
+    pub runs: Vec<RunUpdate>,
+}
+
+/// One run's part of an update.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunUpdate {
+    pub run: RunId,
+    pub bytes: u64,
+    pub lines: LineCounts,
+    /// Responses counted for the first time.
+    pub responses: u64,
+}
