@@ -152,7 +152,7 @@ pub struct Record {
 ///
 /// `read = usage + ignored + malformed + oversized`; `duplicate` and
 /// `clock_suspect` are parts of `usage`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LineCounts {
     pub read: u64,
     /// Lines with usage that can count, copies included.

@@ -1,0 +1,128 @@
+//! Which copy of a response wins, and what that changes in the totals.
+//!
+//! Pure. **Invariant**: the fold of any set of copies does not depend on their order, except for the owner run
+//! of copies with equal times, where the run that was committed first stays the owner.
+
+use std::sync::Arc;
+
+use crate::record::{HOUR_MS, Kind, Millis, Rank, RunNumber, Tier, Usage};
+
+/// A response as it is counted: the best copy's figures, the earliest copy's time and run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    pub kind: Kind,
+    pub rank: Rank,
+    pub tier: Tier,
+    pub model: Arc<str>,
+    pub usage: Usage,
+    /// The run whose line has the earliest time.
+    pub run: RunNumber,
+    pub time: Millis,
+    /// Whether `time` comes from a line; a time of reading gives way to any line's time.
+    pub dated: bool,
+}
+
+impl Response {
+    /// The hour since 1970 the response belongs to.
+    #[must_use]
+    pub fn hour(&self) -> u32 {
+        u32::try_from(self.time / HOUR_MS).unwrap_or(u32::MAX)
+    }
+
+    /// A better copy compares greater. All figures take part, so that equals are truly equal.
+    fn merit(&self) -> impl Ord + '_ {
+        (self.rank, self.usage.output, self.usage.total(), self.usage, &self.model, self.tier)
+    }
+
+    /// Earlier claims compare less.
+    fn claim(&self) -> (bool, Millis) {
+        (!self.dated, self.time)
+    }
+}
+
+/// Folds one more copy into what is known of a response.
+///
+/// `in_run_order` says that, on equal times, the run with the lower number owns the response instead of the run
+/// that is already there: for a backlog that several readers work off at once.
+pub fn fold(known: &mut Response, copy: Response, in_run_order: bool) {
+    let earlier = copy.claim() < known.claim()
+        || (in_run_order && copy.claim() == known.claim() && copy.run < known.run);
+    let (run, time, dated) =
+        if earlier { (copy.run, copy.time, copy.dated) } else { (known.run, known.time, known.dated) };
+    if copy.merit() > known.merit() {
+        *known = copy;
+    }
+    (known.run, known.time, known.dated) = (run, time, dated);
+}
+
+/// Sums over responses; also the difference of two sums, so fields may be negative in between.
+///
+/// 128 bits hold the sum of 2^64 responses of `i64::MAX` tokens: nothing wraps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Totals {
+    pub messages: i64,
+    pub advisor_calls: i64,
+    pub input: i128,
+    pub output: i128,
+    pub cache_read: i128,
+    pub cache_creation: i128,
+    pub cache_creation_5m: i128,
+    pub cache_creation_1h: i128,
+    pub web_search: i128,
+    pub thinking: i128,
+}
+
+impl Totals {
+    /// What one response adds to every sum it belongs to.
+    #[must_use]
+    pub fn of(response: &Response) -> Self {
+        let usage = &response.usage;
+        Self {
+            messages: i64::from(response.kind == Kind::Message),
+            advisor_calls: i64::from(response.kind == Kind::Advisor),
+            input: usage.input.into(),
+            output: usage.output.into(),
+            cache_read: usage.cache_read.into(),
+            cache_creation: usage.cache_creation.into(),
+            cache_creation_5m: usage.cache_creation_5m.into(),
+            cache_creation_1h: usage.cache_creation_1h.into(),
+            web_search: usage.web_search.into(),
+            thinking: usage.thinking.into(),
+        }
+    }
+
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn zip(self, other: Self, sum: impl Fn(i128, i128) -> i128, count: impl Fn(i64, i64) -> i64) -> Self {
+        Self {
+            messages: count(self.messages, other.messages),
+            advisor_calls: count(self.advisor_calls, other.advisor_calls),
+            input: sum(self.input, other.input),
+            output: sum(self.output, other.output),
+            cache_read: sum(self.cache_read, other.cache_read),
+            cache_creation: sum(self.cache_creation, other.cache_creation),
+            cache_creation_5m: sum(self.cache_creation_5m, other.cache_creation_5m),
+            cache_creation_1h: sum(self.cache_creation_1h, other.cache_creation_1h),
+            web_search: sum(self.web_search, other.web_search),
+            thinking: sum(self.thinking, other.thinking),
+        }
+    }
+}
+
+impl std::ops::AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        *self = self.zip(other, i128::saturating_add, i64::saturating_add);
+    }
+}
+
+impl std::ops::SubAssign for Totals {
+    fn sub_assign(&mut self, other: Self) {
+        *self = self.zip(other, i128::saturating_sub, i64::saturating_sub);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! The rules one by one, then any order and any duplication at random.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn response(rank: Rank, output: u64, input: u64, time: Millis, run: RunNumber) -> Response {
+    Response {
+        kind: Kind::Message,
+        rank,
+        tier: Tier::Standard,
+        model: "m".into(),
+        usage: Usage { input, output, ..Usage::default() },
+        run,
+        time,
+        dated: true,
+    }
+}
+
+fn folded(copies: &[Response], in_run_order: bool) -> Response {
+    let mut known = copies[0].clone();
+    for copy in &copies[1..] {
+        fold(&mut known, copy.clone(), in_run_order);
+    }
+    known
+}
+
+#[test]
+fn rank_beats_output_beats_total() {
+    let progress = response(Rank::Progress, 900, 900, 3, 1);
+    let side = response(Rank::Sidechain, 100, 900, 2, 2);
+    let main_early = response(Rank::Main, 2, 900, 1, 3);
+    let main_final = response(Rank::Main, 240, 3, 4, 3);
+    let got = folded(&[progress.clone(), side, main_early.clone(), main_final.clone()], false);
+    assert_eq!((got.usage, got.rank), (main_final.usage, Rank::Main));
+    assert_eq!((got.run, got.time), (3, 1), "the earliest line owns it, whichever copy wins");
+    let larger = response(Rank::Main, 2, 901, 9, 3);
+    assert_eq!(folded(&[main_early, larger.clone()], false).usage, larger.usage);
+}
+
+#[test]
+fn equal_times_stay_with_the_committed_run_unless_runs_are_worked_off_in_order() {
+    let (second, first) = (response(Rank::Main, 5, 5, 7, 2), response(Rank::Main, 5, 5, 7, 1));
+    assert_eq!(folded(&[second.clone(), first.clone()], false).run, 2);
+    assert_eq!(folded(&[second, first], true).run, 1);
+}
+
+#[test]
+fn a_time_of_reading_gives_way_to_a_line_time() {
+    let undated = Response { dated: false, ..response(Rank::Main, 5, 5, 7, 2) };
+    let dated = response(Rank::Main, 5, 5, 70, 1);
+    for copies in [[undated.clone(), dated.clone()], [dated, undated]] {
+        let got = folded(&copies, false);
+        assert_eq!((got.run, got.time, got.dated), (1, 70, true));
+    }
+}
+
+fn any_response() -> impl Strategy<Value = Response> {
+    let rank = prop_oneof![Just(Rank::Progress), Just(Rank::Sidechain), Just(Rank::Main)];
+    (rank, 0u64..4, 0u64..4, 0i64..4, any::<bool>(), prop_oneof![Just("a"), Just("b")]).prop_map(
+        |(rank, output, input, time, dated, model)| Response {
+            model: model.into(),
+            dated,
+            // One run per time: which run wins a tie is the one thing that order may decide.
+            ..response(rank, output, input, time, u32::try_from(time).unwrap_or(0) + u32::from(dated) * 10)
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn order_and_duplication_change_nothing(
+        copies in proptest::collection::vec(any_response(), 1..8),
+        picks in proptest::collection::vec(any::<proptest::sample::Index>(), 0..8),
+        rotation in any::<proptest::sample::Index>(),
+    ) {
+        let straight = folded(&copies, false);
+        let mut shuffled = copies.clone();
+        shuffled.rotate_left(rotation.index(copies.len()));
+        shuffled.reverse();
+        for pick in picks {
+            shuffled.push(pick.get(&copies).clone());
+        }
+        prop_assert_eq!(folded(&shuffled, false), straight.clone());
+        let reordered: Vec<_> = copies.iter().rev().cloned().collect();
+        prop_assert_eq!(folded(&reordered, true), straight);
+    }
+
+    /// Adding the difference for every better copy gives the same sums as adding only the best copies.
+    #[test]
+    fn differences_add_up(copies in proptest::collection::vec((0usize..3, any_response()), 1..20)) {
+        let mut known: [Option<Response>; 3] = Default::default();
+        let mut running = Totals::default();
+        for (key, copy) in copies {
+            match &mut known[key] {
+                Some(there) => {
+                    running -= Totals::of(there);
+                    fold(there, copy, false);
+                }
+                empty => *empty = Some(copy),
+            }
+            if let Some(there) = &known[key] {
+                running += Totals::of(there);
+            }
+        }
+        let mut expected = Totals::default();
+        for response in known.iter().flatten() {
+            expected += Totals::of(response);
+        }
+        prop_assert_eq!(running, expected);
+    }
+}

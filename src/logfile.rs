@@ -1,0 +1,342 @@
+//! One run's files: opened safely, told apart, read at an offset.
+//!
+//! Everything below a run's directory is written by code nobody trusts. Every open goes beneath that directory
+//! (`openat2`: no symbolic links, no magic links, no way up), never blocks, and only a regular file comes back.
+
+use std::ffi::{CStr, OsStr};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::io::Errno;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::record::{Cursor, Inode, TAIL_BYTES_MAX};
+
+/// Nanoseconds in a second.
+const SECOND_NS: i64 = 1_000_000_000;
+
+/// Why a path below a run's directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LogFileError {
+    /// It is not there (any more).
+    #[error("{0} is gone")]
+    Gone(PathBuf),
+    /// A link, a FIFO, a socket, a device, or a way out of the run's directory.
+    #[error("{0} is no regular file inside the run's directory; it is left alone")]
+    Refused(PathBuf),
+    #[error("cannot read {path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+}
+
+/// What the filesystem says of a path, without opening it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    pub kind: EntryKind,
+    pub device: u64,
+    pub inode: Inode,
+    pub size: u64,
+    /// Last change of content or attributes, in nanoseconds since 1970.
+    pub changed_ns: i64,
+}
+
+/// What a directory entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    File,
+    Directory,
+    /// Links, FIFOs, sockets, devices: never opened.
+    Other,
+}
+
+/// One entry of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub path: PathBuf,
+    pub kind: EntryKind,
+}
+
+/// The directory of one run: everything is reached from here, and nothing outside of it.
+#[derive(Debug)]
+pub struct Root {
+    directory: OwnedFd,
+    path: PathBuf,
+}
+
+impl Root {
+    /// Opens a run's directory. Its own path is the operator's and may hold links; its last component may not.
+    ///
+    /// # Errors
+    /// When it is gone, is a link or no directory, or cannot be read.
+    pub fn open(path: &Path) -> Result<Self, LogFileError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failure(path, error))?;
+        Ok(Self { directory, path: path.to_owned() })
+    }
+
+    /// A root that is named on a command line: links on the way are the operator's.
+    ///
+    /// # Errors
+    /// As [`Root::open`].
+    pub fn open_given(path: &Path) -> Result<Self, LogFileError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failure(path, error))?;
+        Ok(Self { directory, path: path.to_owned() })
+    }
+
+    /// What stands at a path, links not followed.
+    ///
+    /// # Errors
+    /// When nothing stands there, or it may not be looked at.
+    pub fn stat(&self, relative: &Path) -> Result<Stat, LogFileError> {
+        let path = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+        stat(&self.directory, path, flags).map_err(|error| failure(&self.path.join(relative), error))
+    }
+
+    /// The entries of a directory below, unsorted; `.` and `..` left out. An empty path is the root itself.
+    ///
+    /// # Errors
+    /// When the directory is gone, is reached over a link, or cannot be read.
+    pub fn list(&self, relative: &Path) -> Result<Vec<Entry>, LogFileError> {
+        let at = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
+        let full = || self.path.join(relative);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let directory = self.beneath(at, flags).map_err(|error| failure(&full(), error))?;
+        let mut entries = Vec::new();
+        for entry in Dir::read_from(&directory).map_err(|error| failure(&full(), error))? {
+            let entry = entry.map_err(|error| failure(&full(), error))?;
+            let name = entry.file_name();
+            if name == c"." || name == c".." {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                FileType::Unknown => kind_of(&directory, name),
+                known => entry_kind(known),
+            };
+            entries.push(Entry { path: relative.join(OsStr::from_bytes(name.to_bytes())), kind });
+        }
+        Ok(entries)
+    }
+
+    /// Opens a regular file below.
+    ///
+    /// # Errors
+    /// When it is gone, is anything but a regular file inside the run's directory, or cannot be read.
+    pub fn open_file(&self, relative: &Path) -> Result<LogFile, LogFileError> {
+        let full = || self.path.join(relative);
+        // Looked at first: opening a device can do things even when nothing is read from it.
+        if self.stat(relative)?.kind != EntryKind::File {
+            return Err(LogFileError::Refused(full()));
+        }
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = File::from(self.beneath(relative, flags).map_err(|error| failure(&full(), error))?);
+        let file = LogFile { file };
+        let stat = file.stat().map_err(|source| LogFileError::Io { path: full(), source })?;
+        if stat.kind != EntryKind::File {
+            return Err(LogFileError::Refused(full()));
+        }
+        Ok(file)
+    }
+
+    fn beneath(&self, relative: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        rustix::fs::openat2(&self.directory, relative, flags, Mode::empty(), resolve)
+    }
+}
+
+/// An open log file.
+#[derive(Debug)]
+pub struct LogFile {
+    file: File,
+}
+
+impl LogFile {
+    /// What the filesystem says of the open file.
+    ///
+    /// # Errors
+    /// Those of `statx`.
+    pub fn stat(&self) -> io::Result<Stat> {
+        Ok(stat(&self.file, Path::new(""), AtFlags::EMPTY_PATH)?)
+    }
+
+    /// Reads into `buffer` from `offset` until it is full or the file ends; returns how many bytes came.
+    ///
+    /// # Errors
+    /// Those of `pread`.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.file.read_at(&mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Whether this is still the content the cursor was made in: same file, not shorter, same bytes before the offset.
+    ///
+    /// # Errors
+    /// Those of `pread`.
+    pub fn continues(&self, stat: &Stat, cursor: &Cursor) -> io::Result<bool> {
+        let read_to = cursor.skip_to.map_or(cursor.offset, std::num::NonZeroU64::get);
+        if stat.inode != cursor.inode || stat.size < read_to {
+            return Ok(false);
+        }
+        let mut tail = [0; TAIL_BYTES_MAX];
+        let tail = &mut tail[..usize::from(cursor.tail_len).min(TAIL_BYTES_MAX)];
+        let start = cursor.offset.saturating_sub(tail.len() as u64);
+        Ok(self.read_at(tail, start)? == tail.len() && tail_hash(tail) == cursor.tail_hash)
+    }
+
+    /// The bytes before an offset that the cursor remembers by their hash.
+    ///
+    /// # Errors
+    /// Those of `pread`.
+    pub fn tail_before(&self, offset: u64) -> io::Result<(u16, u64)> {
+        let mut tail = [0; TAIL_BYTES_MAX];
+        let length = usize::try_from(offset).unwrap_or(usize::MAX).min(TAIL_BYTES_MAX);
+        let tail = &mut tail[..length];
+        let got = self.read_at(tail, offset - length as u64)?;
+        Ok((u16::try_from(got).unwrap_or(u16::MAX), tail_hash(&tail[..got])))
+    }
+}
+
+/// The hash of the bytes before an offset.
+#[must_use]
+pub fn tail_hash(tail: &[u8]) -> u64 {
+    xxh3_64(tail)
+}
+
+fn stat<Fd: std::os::fd::AsFd>(directory: Fd, path: &Path, flags: AtFlags) -> rustix::io::Result<Stat> {
+    let wanted = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::SIZE | StatxFlags::CTIME | StatxFlags::BTIME;
+    let found = rustix::fs::statx(directory, path, flags, wanted)?;
+    let has_birth = StatxFlags::from_bits_truncate(found.stx_mask).contains(StatxFlags::BTIME);
+    let nanoseconds = |time: rustix::fs::StatxTimestamp| {
+        time.tv_sec.saturating_mul(SECOND_NS).saturating_add(i64::from(time.tv_nsec))
+    };
+    Ok(Stat {
+        kind: entry_kind(FileType::from_raw_mode(found.stx_mode.into())),
+        device: rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor),
+        inode: Inode {
+            number: found.stx_ino,
+            born_ns: if has_birth { nanoseconds(found.stx_btime) } else { 0 },
+        },
+        size: found.stx_size,
+        changed_ns: nanoseconds(found.stx_ctime),
+    })
+}
+
+fn kind_of(directory: &OwnedFd, name: &CStr) -> EntryKind {
+    let path = Path::new(OsStr::from_bytes(name.to_bytes()));
+    stat(directory, path, AtFlags::SYMLINK_NOFOLLOW).map_or(EntryKind::Other, |stat| stat.kind)
+}
+
+fn entry_kind(kind: FileType) -> EntryKind {
+    match kind {
+        FileType::RegularFile => EntryKind::File,
+        FileType::Directory => EntryKind::Directory,
+        _ => EntryKind::Other,
+    }
+}
+
+fn failure(path: &Path, error: Errno) -> LogFileError {
+    let path = path.to_owned();
+    match error {
+        Errno::NOENT => LogFileError::Gone(path),
+        // A component is a link, leads outside, is no directory, or is a socket or a device without a driver.
+        Errno::LOOP | Errno::XDEV | Errno::NOTDIR | Errno::NXIO | Errno::NODEV => LogFileError::Refused(path),
+        error => LogFileError::Io { path, source: error.into() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    fn root_with(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
+        let directory = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = directory.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let root = Root::open(directory.path()).unwrap();
+        (directory, root)
+    }
+
+    fn cursor_at(file: &LogFile, offset: u64) -> Cursor {
+        let (tail_len, tail_hash) = file.tail_before(offset).unwrap();
+        Cursor { inode: file.stat().unwrap().inode, offset, tail_len, tail_hash, ..Cursor::default() }
+    }
+
+    #[test]
+    fn only_regular_files_inside_are_opened() {
+        let (directory, root) = root_with(&[("mount/a.jsonl", "{}\n"), ("mount/sub/b.jsonl", "{}\n")]);
+        let mount = directory.path().join("mount");
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        symlink(outside.path(), mount.join("link.jsonl")).unwrap();
+        symlink("loop.jsonl", mount.join("loop.jsonl")).unwrap();
+        symlink("sub", mount.join("linked-directory")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            mount.join("fifo.jsonl"),
+            FileType::Fifo,
+            Mode::RUSR | Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(mount.join("socket.jsonl")).unwrap();
+
+        assert!(root.open_file(Path::new("mount/a.jsonl")).is_ok());
+        for refused in ["link", "loop", "fifo", "socket"] {
+            let path = format!("mount/{refused}.jsonl");
+            let error = root.open_file(Path::new(&path)).unwrap_err();
+            assert!(matches!(error, LogFileError::Refused(_)), "{path}: {error}");
+        }
+        let through_link = root.open_file(Path::new("mount/linked-directory/b.jsonl")).unwrap_err();
+        assert!(matches!(through_link, LogFileError::Refused(_)), "{through_link}");
+        assert!(matches!(root.list(Path::new("mount/linked-directory")), Err(LogFileError::Refused(_))));
+        assert!(root.open_file(Path::new("../../etc/passwd")).is_err());
+        assert!(matches!(root.open_file(Path::new("mount/none")), Err(LogFileError::Gone(_))));
+    }
+
+    #[test]
+    fn listing_tells_kinds_apart() {
+        let (_directory, root) = root_with(&[("mount/a.jsonl", "{}\n"), ("mount/sub/b.jsonl", "{}\n")]);
+        let mut entries = root.list(Path::new("mount")).unwrap();
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        let entry = |path: &str, kind| Entry { path: path.into(), kind };
+        assert_eq!(entries, [entry("mount/a.jsonl", EntryKind::File), entry("mount/sub", EntryKind::Directory)]);
+    }
+
+    #[test]
+    fn another_content_is_told_from_a_continued_one() {
+        let text = "x".repeat(300) + "\n";
+        let (directory, root) = root_with(&[("a", &text)]);
+        let path = directory.path().join("a");
+        let open = || root.open_file(Path::new("a")).unwrap();
+        let file = open();
+        let cursor = cursor_at(&file, 301);
+        let continues = |file: &LogFile| file.continues(&file.stat().unwrap(), &cursor).unwrap();
+        assert!(continues(&file));
+        fs::write(&path, format!("{text}more\n")).unwrap();
+        assert!(continues(&open()), "appended");
+        fs::write(&path, "x".repeat(299) + "y\nlonger than before\n").unwrap();
+        assert!(!continues(&open()), "rewritten in place, longer");
+        fs::write(&path, "x\n").unwrap();
+        assert!(!continues(&open()), "shorter");
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, &text).unwrap();
+        assert!(!continues(&open()), "another file with the same bytes");
+    }
+}

@@ -1,0 +1,447 @@
+//! The Claude Code dialect: assistant lines and legacy progress lines to records.
+//!
+//! What counts: `type:"assistant"` with an object `message.usage`; a `progress` line whose
+//! `data.message.message.usage` is an object. Model `<synthetic>` never counts.
+
+use std::borrow::Cow;
+
+use serde::de::MapAccess;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use super::json::{self, Members};
+use super::{Class, Parsed, Place};
+use crate::record::{Kind, Millis, Rank, Record, ResponseKey, Tier, Usage};
+
+/// Longest model name kept, in bytes; the rest is cut off.
+pub const MODEL_BYTES_MAX: usize = 128;
+/// The model of a response that names none.
+pub const MODEL_UNKNOWN: &str = "unknown";
+/// The model of lines the CLI writes by itself.
+const MODEL_SYNTHETIC: &[u8] = b"<synthetic>";
+/// What the API's own message ids begin with.
+const API_ID_PREFIX: &[u8] = b"msg_";
+
+/// Parses a line that has no surrounding whitespace and is not empty.
+pub fn line(bytes: &[u8], place: Place, records: &mut Vec<Record>) -> Parsed {
+    let before = records.len();
+    if let Ok(parsed) = strict(bytes, bytes, place, records) {
+        return parsed;
+    }
+    records.truncate(before);
+    let mended = json::mended(bytes);
+    let text = mended.as_deref().unwrap_or(bytes);
+    if mended.is_some() {
+        if let Ok(parsed) = strict(text, bytes, place, records) {
+            return parsed;
+        }
+        records.truncate(before);
+    }
+    // The typed pass may refuse what is JSON all the same (a number of 400 digits in an odd place).
+    let class = if json::is_object(text) { Class::Ignored } else { Class::Malformed };
+    Parsed { class, time: None }
+}
+
+/// One pass over a text; `line` is the line as it stands in the file, for the key of last resort.
+fn strict(
+    text: &[u8],
+    line: &[u8],
+    place: Place,
+    records: &mut Vec<Record>,
+) -> Result<Parsed, serde_json::Error> {
+    let mut envelope = Envelope::default();
+    if !json::object(text, &mut envelope)? {
+        return Ok(Parsed { class: Class::Malformed, time: None });
+    }
+    let time = envelope.timestamp.text().and_then(|text| json::time(&text));
+    let class = envelope.judge(time, line, place, records);
+    Ok(Parsed { class, time })
+}
+
+/// A raw JSON value; absent and `null` alike are `None` where text is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Raw<'de>(Option<&'de str>);
+
+impl<'de> Raw<'de> {
+    fn text(self) -> Option<Cow<'de, [u8]>> {
+        json::string(self.0?).filter(|text| !text.is_empty())
+    }
+
+    fn count(self) -> Option<u64> {
+        json::count(self.0?)
+    }
+
+    fn is(self, literal: &str) -> bool {
+        self.0 == Some(literal)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Envelope<'de> {
+    kind: Raw<'de>,
+    timestamp: Raw<'de>,
+    uuid: Raw<'de>,
+    request_id: Raw<'de>,
+    session_id: Raw<'de>,
+    is_sidechain: Raw<'de>,
+    message: Message<'de>,
+    data: ProgressData<'de>,
+}
+
+impl<'de> Members<'de> for Envelope<'de> {
+    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+        match key {
+            b"type" => self.kind.0 = json::raw(map)?,
+            b"timestamp" => self.timestamp.0 = json::raw(map)?,
+            b"uuid" => self.uuid.0 = json::raw(map)?,
+            b"requestId" => self.request_id.0 = json::raw(map)?,
+            b"sessionId" => self.session_id.0 = json::raw(map)?,
+            b"session_id" if self.session_id.0.is_none() => self.session_id.0 = json::raw(map)?,
+            b"isSidechain" => self.is_sidechain.0 = json::raw(map)?,
+            b"message" => {
+                self.message = Message::default();
+                json::member_object(map, &mut self.message)?;
+            }
+            b"data" => {
+                self.data = ProgressData::default();
+                json::member_object(map, &mut self.data)?;
+            }
+            _ => json::skip(map)?,
+        }
+        Ok(())
+    }
+}
+
+impl Envelope<'_> {
+    fn judge(&self, time: Option<Millis>, line: &[u8], place: Place, records: &mut Vec<Record>) -> Class {
+        match self.kind.text().as_deref() {
+            Some(b"assistant") => {
+                let rank = if self.is_sidechain.is("true") { Rank::Sidechain } else { Rank::Main };
+                self.count(&self.message, self.request_id, rank, time, line, place, records)
+            }
+            Some(b"progress") => {
+                let quoted = &self.data.message;
+                match self.count(&quoted.message, quoted.request_id, Rank::Progress, time, line, place, records) {
+                    Class::Usage => Class::Usage,
+                    // Only a line that claims to be of the assistant can be malformed in its usage.
+                    _ => Class::Ignored,
+                }
+            }
+            _ => Class::Ignored,
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one place where everything a record needs comes together")]
+    fn count(
+        &self,
+        message: &Message<'_>,
+        request_id: Raw<'_>,
+        rank: Rank,
+        time: Option<Millis>,
+        line: &[u8],
+        place: Place,
+        records: &mut Vec<Record>,
+    ) -> Class {
+        let usage = match &message.usage {
+            Claim::Absent => return Class::Ignored,
+            Claim::NoObject => return Class::Malformed,
+            Claim::Object(usage) => usage,
+        };
+        let model_text = message.model.text();
+        if model_text.as_deref() == Some(MODEL_SYNTHETIC) {
+            return Class::Ignored;
+        }
+        let key = self.key(message, request_id, line, place);
+        let mut model = model_name(model_text.as_deref());
+        if usage.speed.text().as_deref() == Some(b"fast") {
+            model.push_str("-fast");
+        }
+        records.push(Record {
+            key,
+            kind: Kind::Message,
+            rank,
+            model: model.into(),
+            usage: usage.counts(),
+            tier: usage.tier(),
+            time,
+        });
+        for (index, call) in usage.advisor_calls() {
+            records.push(Record {
+                key: hash(place.scope, b'+', &[&key.0.to_le_bytes(), &index.to_le_bytes()]),
+                kind: Kind::Advisor,
+                rank,
+                model: model_name(call.model.text().as_deref()).into(),
+                usage: call.usage.counts(),
+                tier: call.usage.tier(),
+                time,
+            });
+        }
+        Class::Usage
+    }
+
+    /// The identity of the response, from the best the line has.
+    fn key(&self, message: &Message<'_>, request_id: Raw<'_>, line: &[u8], place: Place) -> ResponseKey {
+        let id = message.id.text();
+        let scope = place.scope;
+        match (id, request_id.text()) {
+            (Some(id), _) if id.starts_with(API_ID_PREFIX) => hash(scope, b'm', &[&id]),
+            (Some(id), Some(request)) => hash(scope, b'r', &[&id, &request]),
+            (Some(id), None) => {
+                let session = self.session_id.text().unwrap_or_default();
+                let timestamp = self.timestamp.text().unwrap_or_default();
+                hash(scope, b's', &[&session, &id, &timestamp])
+            }
+            (None, _) => match self.uuid.text() {
+                Some(uuid) => hash(scope, b'u', &[&uuid]),
+                // The content is in it too: another line at the same place of a rewritten file is another response.
+                None => hash(scope, b'o', &[&place.origin.to_le_bytes(), &place.offset.to_le_bytes(), line]),
+            },
+        }
+    }
+}
+
+/// Hashes the parts of an identity; the tag keeps identities of different kinds apart.
+fn hash(scope: u64, tag: u8, parts: &[&[u8]]) -> ResponseKey {
+    let mut text = Vec::with_capacity(1 + parts.iter().map(|part| part.len() + 8).sum::<usize>());
+    text.push(tag);
+    for part in parts {
+        text.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        text.extend_from_slice(part);
+    }
+    ResponseKey(xxh3_128_with_seed(&text, scope))
+}
+
+/// A name fit to be stored and shown: valid text without control characters, at most [`MODEL_BYTES_MAX`] long.
+fn model_name(text: Option<&[u8]>) -> String {
+    let lossy = String::from_utf8_lossy(text.unwrap_or_default());
+    let mut name: String = lossy.trim().chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect();
+    if name.is_empty() {
+        return MODEL_UNKNOWN.to_owned();
+    }
+    name.truncate(name.floor_char_boundary(MODEL_BYTES_MAX));
+    name
+}
+
+/// What stands where usage is expected.
+#[derive(Debug, Default)]
+enum Claim<'de> {
+    #[default]
+    Absent,
+    NoObject,
+    Object(UsageFields<'de>),
+}
+
+#[derive(Debug, Default)]
+struct Message<'de> {
+    id: Raw<'de>,
+    model: Raw<'de>,
+    usage: Claim<'de>,
+}
+
+impl<'de> Members<'de> for Message<'de> {
+    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+        match key {
+            b"id" => self.id.0 = json::raw(map)?,
+            b"model" => self.model.0 = json::raw(map)?,
+            b"usage" => {
+                let mut fields = UsageFields::default();
+                let is_object = json::member_object(map, &mut fields)?;
+                self.usage = if is_object { Claim::Object(fields) } else { Claim::NoObject };
+            }
+            _ => json::skip(map)?,
+        }
+        Ok(())
+    }
+}
+
+/// `data` of a progress line.
+#[derive(Debug, Default)]
+struct ProgressData<'de> {
+    message: QuotedLine<'de>,
+}
+
+impl<'de> Members<'de> for ProgressData<'de> {
+    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+        if key != b"message" {
+            return json::skip(map);
+        }
+        self.message = QuotedLine::default();
+        json::member_object(map, &mut self.message).map(|_| ())
+    }
+}
+
+/// The sub-agent's line that a progress line quotes.
+#[derive(Debug, Default)]
+struct QuotedLine<'de> {
+    request_id: Raw<'de>,
+    message: Message<'de>,
+}
+
+impl<'de> Members<'de> for QuotedLine<'de> {
+    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+        match key {
+            b"requestId" => self.request_id.0 = json::raw(map)?,
+            b"message" => {
+                self.message = Message::default();
+                json::member_object(map, &mut self.message)?;
+            }
+            _ => json::skip(map)?,
+        }
+        Ok(())
+    }
+}
+
+/// The members of a `usage` object, raw.
+#[derive(Debug, Default)]
+struct UsageFields<'de> {
+    input: Raw<'de>,
+    output: Raw<'de>,
+    cache_read: Raw<'de>,
+    cache_creation: Raw<'de>,
+    cache_split: CacheSplit<'de>,
+    web_search: Single<'de, WebSearch>,
+    thinking: Single<'de, Thinking>,
+    tier: Raw<'de>,
+    speed: Raw<'de>,
+    iterations: Raw<'de>,
+}
+
+impl<'de> Members<'de> for UsageFields<'de> {
+    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+        match key {
+            b"input_tokens" => self.input.0 = json::raw(map)?,
+            b"output_tokens" => self.output.0 = json::raw(map)?,
+            b"cache_read_input_tokens" => self.cache_read.0 = json::raw(map)?,
+            b"cache_creation_input_tokens" => self.cache_creation.0 = json::raw(map)?,
+            b"cache_creation" => {
+                self.cache_split = CacheSplit::default();
+                json::member_object(map, &mut self.cache_split)?;
+            }
+            b"server_tool_use" => {
+                self.web_search = Single::default();
+                json::member_object(map, &mut self.web_search)?;
+            }
+            b"output_tokens_details" => {
+                self.thinking = Single::default();
+                json::member_object(map, &mut self.thinking)?;
+            }
+            b"service_tier" => self.tier.0 = json::raw(map)?,
+            b"speed" => self.speed.0 = json::raw(map)?,
+            b"iterations" => self.iterations.0 = json::raw(map)?,
+            _ => json::skip(map)?,
+        }
+        Ok(())
+    }
+}
+
+impl<'de> UsageFields<'de> {
+    fn counts(&self) -> Usage {
+        let five_minutes = self.cache_split.five_minutes.count().unwrap_or(0);
+        let one_hour = self.cache_split.one_hour.count().unwrap_or(0);
+        Usage {
+            input: self.input.count().unwrap_or(0),
+            output: self.output.count().unwrap_or(0),
+            cache_read: self.cache_read.count().unwrap_or(0),
+            cache_creation: self.cache_creation.count().unwrap_or(five_minutes.saturating_add(one_hour)),
+            cache_creation_5m: five_minutes,
+            cache_creation_1h: one_hour,
+            web_search: self.web_search.value.count().unwrap_or(0),
+            thinking: self.thinking.value.count().unwrap_or(0),
+        }
+    }
+
+    fn tier(&self) -> Tier {
+        match self.tier.text().as_deref() {
+            None => Tier::Unknown,
+            Some(b"standard") => Tier::Standard,
+            Some(b"priority") => Tier::Priority,
+            Some(b"batch") => Tier::Batch,
+            Some(_) => Tier::Other,
+        }
+    }
+
+    /// The calls of another model inside this response, with their index; all other iterations are already
+    /// inside the top-level figures.
+    fn advisor_calls(&self) -> Vec<(u64, Iteration<'de>)> {
+        let list = self.iterations.0.filter(|raw| raw.contains("advisor_message"));
+        let items: Vec<&'de serde_json::value::RawValue> =
+            list.and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default();
+        let calls = items.into_iter().zip(0u64..).filter_map(|(item, index)| {
+            let mut iteration = Iteration::default();
+            json::object(item.get().as_bytes(), &mut iteration).ok()?;
+            let is_call =
+                iteration.kind.text().as_deref() == Some(b"advisor_message") && iteration.model.text().is_some();
+            is_call.then_some((index, iteration))
+        });
+        calls.collect()
+    }
+}
+
+/// One element of `usage.iterations`.
+#[derive(Debug, Default)]
+struct Iteration<'de> {
+    kind: Raw<'de>,
+    model: Raw<'de>,
+    usage: UsageFields<'de>,
+}
+
+impl<'de> Members<'de> for Iteration<'de> {
+    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+        match key {
+            b"type" => self.kind.0 = json::raw(map)?,
+            b"model" => self.model.0 = json::raw(map)?,
+            _ => self.usage.member(key, map)?,
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Default)]
+struct CacheSplit<'de> {
+    five_minutes: Raw<'de>,
+    one_hour: Raw<'de>,
+}
+
+impl<'de> Members<'de> for CacheSplit<'de> {
+    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+        match key {
+            b"ephemeral_5m_input_tokens" => self.five_minutes.0 = json::raw(map)?,
+            b"ephemeral_1h_input_tokens" => self.one_hour.0 = json::raw(map)?,
+            _ => json::skip(map)?,
+        }
+        Ok(())
+    }
+}
+
+/// An object of which one member is wanted.
+#[derive(Debug, Default)]
+struct Single<'de, W> {
+    value: Raw<'de>,
+    wanted: std::marker::PhantomData<W>,
+}
+
+trait Wanted {
+    const KEY: &'static [u8];
+}
+
+#[derive(Debug, Default)]
+struct WebSearch;
+#[derive(Debug, Default)]
+struct Thinking;
+
+impl Wanted for WebSearch {
+    const KEY: &'static [u8] = b"web_search_requests";
+}
+
+impl Wanted for Thinking {
+    const KEY: &'static [u8] = b"thinking_tokens";
+}
+
+impl<'de, W: Wanted> Members<'de> for Single<'de, W> {
+    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+        if key != W::KEY {
+            return json::skip(map);
+        }
+        self.value.0 = json::raw(map)?;
+        Ok(())
+    }
+}

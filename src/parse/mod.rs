@@ -1,0 +1,102 @@
+//! One line of a transcript to records: total, never panics, never an error.
+//!
+//! A bad line is a value ([`Class::Malformed`]), an unknown one is [`Class::Ignored`]. Lines of up to
+//! [`SHORT_LINE_BYTES_MAX`] and all lines that mention usage are parsed whole, as strictly as JSON goes and
+//! as tolerantly as real files need. A longer line that mentions no usage is most of what a transcript weighs
+//! and can count nothing: for it the frame `{...}` is proof enough of an object, its inside is not looked at.
+
+pub mod claude;
+mod json;
+
+use memchr::memmem;
+use std::sync::LazyLock;
+
+use crate::record::{Millis, Record};
+
+/// Longest line that is parsed whole though it mentions no usage, in bytes.
+pub const SHORT_LINE_BYTES_MAX: usize = 4096;
+/// How far from both ends of a long line its timestamp is looked for, in bytes.
+const TIME_WINDOW_BYTES: usize = 512;
+
+static USAGE: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\"usage\""));
+static TIMESTAMP: LazyLock<memmem::FinderRev<'static>> =
+    LazyLock::new(|| memmem::FinderRev::new(b"\"timestamp\":\""));
+
+/// What a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// It carries usage that can count.
+    Usage,
+    /// Nothing in it counts: other types, blank lines, lines of no API response.
+    Ignored,
+    /// It is not a JSON object, or claims usage that is none.
+    Malformed,
+}
+
+/// What the parser knows of a line's surroundings.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place {
+    /// Keeps the responses of different provider accounts apart.
+    pub scope: u64,
+    /// The file's [`origin`](crate::record::Cursor::origin).
+    pub origin: u64,
+    /// The line's offset in its file.
+    pub offset: u64,
+}
+
+/// What was found in a line; its records are appended to the list that was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parsed {
+    pub class: Class,
+    /// The line's own time.
+    pub time: Option<Millis>,
+}
+
+/// Parses one line (without its `\n`).
+pub fn line(bytes: &[u8], place: Place, records: &mut Vec<Record>) -> Parsed {
+    let trimmed = bytes.trim_ascii();
+    if trimmed.is_empty() {
+        return Parsed { class: Class::Ignored, time: None };
+    }
+    if trimmed.len() > SHORT_LINE_BYTES_MAX
+        && trimmed.first() == Some(&b'{')
+        && trimmed.last() == Some(&b'}')
+        && USAGE.find(trimmed).is_none()
+    {
+        return Parsed { class: Class::Ignored, time: time_near_the_ends(trimmed) };
+    }
+    claude::line(trimmed, place, records)
+}
+
+/// The time of a long line that is not parsed: the last `"timestamp"` near its end, else the last near its start.
+fn time_near_the_ends(line: &[u8]) -> Option<Millis> {
+    let tail = &line[line.len() - TIME_WINDOW_BYTES..];
+    time_in(tail).or_else(|| time_in(&line[..TIME_WINDOW_BYTES]))
+}
+
+fn time_in(window: &[u8]) -> Option<Millis> {
+    let text = &window[TIMESTAMP.rfind(window)? + TIMESTAMP.needle().len()..];
+    json::time(&text[..memchr::memchr(b'"', text)?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_is_judged_by_its_frame_and_dated_by_its_ends() {
+        let body = "x".repeat(SHORT_LINE_BYTES_MAX);
+        let cases = [
+            (format!(r#"{{"type":"user","content":"{body}","timestamp":"2026-10-05T09:00:00.000Z"}}"#), Class::Ignored, Some(1_791_190_800_000)),
+            (format!(r#"{{"type":"user","timestamp":"2026-10-05T09:00:00.000Z","content":"{body}"}}"#), Class::Ignored, Some(1_791_190_800_000)),
+            (format!(r#"{{"type":"user","content":"{body}"}}"#), Class::Ignored, None),
+            (format!(r#"{{"type":"user","content":"{body}"#), Class::Malformed, None),
+            (format!(r#"{{"type":"assistant","content":"{body}","message":{{"usage":7}}}}"#), Class::Malformed, None),
+        ];
+        for (text, class, time) in cases {
+            let mut records = Vec::new();
+            let got = line(text.as_bytes(), Place::default(), &mut records);
+            assert_eq!((got.class, got.time, records.len()), (class, time, 0), "{}", &text[..60]);
+        }
+    }
+}

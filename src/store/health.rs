@@ -1,0 +1,147 @@
+//! Opening, telling damage from trouble, and setting a damaged file aside.
+
+use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use redb::{Builder, Database, ReadableDatabase, backends::InMemoryBackend};
+
+use super::tables::{
+    DAYS, FILES, HOURS, META, META_CREATED, META_SCHEMA, META_SEQUENCE, MODELS, NOTE_REBUILT, NOTES, PATHS, RESPONSES,
+    RESPONSES_BY_DAY, RUN_DAYS, RUNS, SCHEMA_VERSION, TOTALS,
+};
+use super::{QUARANTINE_SUFFIX, QUARANTINED_FILES_MAX, Store, StoreError};
+
+/// Opens the file (or memory), makes the tables if they are not there, and checks the schema.
+pub fn open(store: &Store) -> Result<Database, StoreError> {
+    let mut builder = Builder::new();
+    builder.set_cache_size(store.options.cache_bytes);
+    let Some(path) = store.options.path.as_deref() else {
+        let database = builder.create_with_backend(InMemoryBackend::new()).map_err(|e| store.error(e))?;
+        prepare(store, &database)?;
+        return Ok(database);
+    };
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(|source| trouble(parent, source))?;
+    }
+    // An empty file is what a crash of the machine or a full disk leaves of a database; a new one is not empty.
+    if std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0) {
+        return Err(damaged(path, "the file is empty"));
+    }
+    // redb answers most damage with an error, but not all: a panic while opening is damage too.
+    let opened = catch_unwind(AssertUnwindSafe(|| {
+        let database = builder.create(path).map_err(|error| store.error(error))?;
+        prepare(store, &database)?;
+        Ok(database)
+    }));
+    opened.unwrap_or_else(|_| Err(damaged(path, "it cannot be opened without a panic")))
+}
+
+/// Makes the tables of a new database; checks the schema and that every table opens.
+fn prepare(store: &Store, database: &Database) -> Result<(), StoreError> {
+    let found = {
+        let read = database.begin_read().map_err(|e| store.error(e))?;
+        match read.open_table(META) {
+            Ok(meta) => {
+                let schema = meta.get(META_SCHEMA).map_err(|e| store.error(e))?.map(|value| value.value());
+                Some(schema.ok_or_else(|| damaged(store.path(), "it does not say its schema"))?)
+            }
+            Err(redb::TableError::TableDoesNotExist(_)) => None,
+            Err(error) => return Err(store.error(error)),
+        }
+    };
+    match found {
+        Some(SCHEMA_VERSION) => check_tables(store, database),
+        Some(found) if found > SCHEMA_VERSION => {
+            Err(StoreError::Newer { path: store.path().to_owned(), found, known: SCHEMA_VERSION })
+        }
+        Some(found) => Err(damaged(store.path(), &format!("schema {found} was never written"))),
+        None => create_tables(store, database),
+    }
+}
+
+fn check_tables(store: &Store, database: &Database) -> Result<(), StoreError> {
+    let read = database.begin_read().map_err(|e| store.error(e))?;
+    macro_rules! opens {
+        ($($table:expr),*) => { $( drop(read.open_table($table).map_err(|e| store.error(e))?); )* };
+    }
+    opens!(NOTES, RUNS, PATHS, FILES, MODELS, RESPONSES, RESPONSES_BY_DAY, TOTALS, HOURS, DAYS, RUN_DAYS);
+    Ok(())
+}
+
+fn create_tables(store: &Store, database: &Database) -> Result<(), StoreError> {
+    let write = database.begin_write().map_err(|e| store.error(e))?;
+    {
+        let mut meta = write.open_table(META).map_err(|e| store.error(e))?;
+        meta.insert(META_SCHEMA, SCHEMA_VERSION).map_err(|e| store.error(e))?;
+        meta.insert(META_SEQUENCE, 0).map_err(|e| store.error(e))?;
+        let created = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
+        meta.insert(META_CREATED, created).map_err(|e| store.error(e))?;
+        macro_rules! make {
+            ($($table:expr),*) => { $( drop(write.open_table($table).map_err(|e| store.error(e))?); )* };
+        }
+        make!(NOTES, RUNS, PATHS, FILES, MODELS, RESPONSES, RESPONSES_BY_DAY, TOTALS, HOURS, DAYS, RUN_DAYS);
+    }
+    write.commit().map_err(|e| store.error(e))
+}
+
+/// Writes down why this database had to replace another.
+pub fn note_rebuilt(store: &Store, database: &Database, note: &str) -> Result<(), StoreError> {
+    let write = database.begin_write().map_err(|e| store.error(e))?;
+    {
+        let mut notes = write.open_table(NOTES).map_err(|e| store.error(e))?;
+        notes.insert(NOTE_REBUILT, note).map_err(|e| store.error(e))?;
+    }
+    write.commit().map_err(|e| store.error(e))
+}
+
+/// Renames the file to `<name>.damaged[.n]`, beside itself.
+pub fn set_aside(store: &Store) -> Result<PathBuf, StoreError> {
+    let path = store.path();
+    for number in 0..QUARANTINED_FILES_MAX {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{QUARANTINE_SUFFIX}"));
+        if number > 0 {
+            name.push(format!(".{number}"));
+        }
+        let aside = PathBuf::from(name);
+        if aside.symlink_metadata().is_ok() {
+            continue;
+        }
+        std::fs::rename(path, &aside).map_err(|source| trouble(path, source))?;
+        return Ok(aside);
+    }
+    Err(StoreError::TooManyDamaged(path.to_owned()))
+}
+
+/// Tells damage from trouble that passes and from another process.
+pub fn translate(path: &Path, error: redb::Error) -> StoreError {
+    match error {
+        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => StoreError::InUse(path.to_owned()),
+        redb::Error::Io(source) => trouble(path, source),
+        redb::Error::PreviousIo | redb::Error::DatabaseClosed => StoreError::Closed { path: path.to_owned() },
+        redb::Error::Corrupted(what) => damaged(path, &what),
+        error @ (redb::Error::TableTypeMismatch { .. }
+        | redb::Error::TableIsMultimap(_)
+        | redb::Error::TableIsNotMultimap(_)
+        | redb::Error::TypeDefinitionChanged { .. }
+        | redb::Error::TableDoesNotExist(_)
+        | redb::Error::UpgradeRequired(_)
+        | redb::Error::RepairAborted) => damaged(path, &error.to_string()),
+        other => StoreError::Other { path: path.to_owned(), what: other.to_string() },
+    }
+}
+
+fn trouble(path: &Path, source: std::io::Error) -> StoreError {
+    let path = path.to_owned();
+    match source.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full { path, source },
+        // What a file that ends too early, or is no database, answers.
+        ErrorKind::UnexpectedEof | ErrorKind::InvalidData => StoreError::Damaged { path, what: source.to_string() },
+        _ => StoreError::Io { path, source },
+    }
+}
+
+fn damaged(path: &Path, what: &str) -> StoreError {
+    StoreError::Damaged { path: path.to_owned(), what: what.to_owned() }
+}

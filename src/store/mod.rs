@@ -1,0 +1,169 @@
+//! The database: the only place that knows redb.
+//!
+//! One process, one writer. The database is the truth about what was committed: after any error it is closed and
+//! opened again, and what it then says holds. A damaged file is set aside and a new one takes its place.
+
+mod commit;
+mod health;
+mod read;
+pub mod tables;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
+
+use redb::{Database, ReadableDatabase};
+
+pub use commit::{Committed, Outcome, RunChange};
+pub use read::{Cell, RunSums, RunView, Snapshot};
+
+use tables::RowError;
+
+/// Suffix of a damaged database that was set aside; a number follows if the name is taken.
+const QUARANTINE_SUFFIX: &str = "damaged";
+/// How many damaged databases are kept beside a live one before opening is refused.
+const QUARANTINED_FILES_MAX: u32 = 100;
+
+/// What can go wrong with the database.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the database {0} is in use by another tokentail; stop that one or give this one another --db")]
+    InUse(PathBuf),
+    #[error("the database {path} has schema {found}, this tokentail knows {known}; use the newer program")]
+    Newer { path: PathBuf, found: u64, known: u64 },
+    #[error("the database {path} is damaged: {what}")]
+    Damaged { path: PathBuf, what: String },
+    #[error("no room for the database {path}: {source}; free some space, counting goes on by itself")]
+    Full { path: PathBuf, source: std::io::Error },
+    #[error("cannot use the database {path}: {source}")]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("the database {path} is closed after an error and not open again yet")]
+    Closed { path: PathBuf },
+    #[error("the database {path} does not take this: {what}")]
+    Other { path: PathBuf, what: String },
+    #[error("{QUARANTINED_FILES_MAX} damaged databases lie beside {0}; look into them and move them away")]
+    TooManyDamaged(PathBuf),
+}
+
+impl StoreError {
+    /// Whether the file itself is at fault and a new one must take its place.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. })
+    }
+}
+
+/// How and where the database is kept.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// The file; `None` keeps everything in memory.
+    pub path: Option<PathBuf>,
+    pub cache_bytes: usize,
+}
+
+/// The open database.
+#[derive(Debug)]
+pub struct Store {
+    options: StoreOptions,
+    /// `None` while it is closed after an error.
+    database: RwLock<Option<Database>>,
+    kept: Mutex<Option<commit::Kept>>,
+}
+
+impl Store {
+    /// Opens the database, makes it if there is none, and puts a new one in the place of a damaged one.
+    ///
+    /// # Errors
+    /// When another process has it, it is of a newer schema, or the disk does not let it be used.
+    pub fn open(options: StoreOptions) -> Result<Self, StoreError> {
+        let store = Self { options, database: RwLock::new(None), kept: Mutex::new(None) };
+        match store.reopen() {
+            Err(error) if error.is_damage() => store.replace(&error.to_string())?,
+            other => other?,
+        }
+        Ok(store)
+    }
+
+    /// The file's path, or a word for memory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.options.path.as_deref().unwrap_or(Path::new("(memory)"))
+    }
+
+    /// Closes the database if it is open and opens it again.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and for a damaged file too. The database is closed then.
+    pub fn reopen(&self) -> Result<(), StoreError> {
+        let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        drop(slot.take());
+        // What was kept may describe a commit that never came to be.
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *slot = Some(health::open(self)?);
+        Ok(())
+    }
+
+    /// Sets the damaged file aside and starts a new one, which remembers why.
+    ///
+    /// # Errors
+    /// When the file cannot be moved or a new one cannot be made.
+    pub fn replace(&self, why: &str) -> Result<(), StoreError> {
+        let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        drop(slot.take());
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let aside = health::set_aside(self)?;
+        tracing::error!(
+            database = %self.path().display(), aside = %aside.display(),
+            "{why}; it was set aside and is rebuilt from the logs that still exist"
+        );
+        let database = health::open(self)?;
+        let note = format!(
+            "{why}; kept as {}; rebuilt from the logs that still exist: what was counted from logs that are gone is missing",
+            aside.display()
+        );
+        health::note_rebuilt(self, &database, &note)?;
+        *slot = Some(database);
+        Ok(())
+    }
+
+    /// Closes the database cleanly.
+    pub fn close(&self) {
+        drop(self.database.write().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    fn database(&self) -> Result<Open<'_>, StoreError> {
+        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        if guard.is_none() {
+            return Err(StoreError::Closed { path: self.path().to_owned() });
+        }
+        Ok(Open(guard))
+    }
+
+    fn read(&self) -> Result<(Open<'_>, redb::ReadTransaction), StoreError> {
+        let open = self.database()?;
+        let transaction = open.begin_read().map_err(|error| self.error(error))?;
+        Ok((open, transaction))
+    }
+
+    /// Says what an error of redb means for us.
+    fn error(&self, error: impl Into<redb::Error>) -> StoreError {
+        health::translate(self.path(), error.into())
+    }
+
+    fn row_error(&self, table: &str, error: &RowError) -> StoreError {
+        StoreError::Damaged { path: self.path().to_owned(), what: format!("table {table}: {error}") }
+    }
+}
+
+/// The database, kept open while this lives.
+struct Open<'a>(RwLockReadGuard<'a, Option<Database>>);
+
+impl std::ops::Deref for Open<'_> {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        self.0.as_ref().expect("checked when the guard was made, and nobody can empty it under the guard")
+    }
+}
+
+#[cfg(test)]
+mod tests;

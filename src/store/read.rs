@@ -1,0 +1,215 @@
+//! Reading: every question is answered from one snapshot, in time that grows with the answer only.
+//!
+//! The exceptions are the walks over all responses and sums, which only a recount uses; they say so.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use redb::{ReadTransaction, ReadableTable};
+
+use super::tables::{
+    DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MODELS, NOTE_REBUILT, NOTES, PATHS, RESPONSES, RUN_DAYS, RUNS,
+    ResponseParts, ResponseRow, RowError, RunRow, RunTotalsRow, TOTALS, decode,
+};
+use super::{Store, StoreError};
+use crate::fold::{Response, Totals};
+use crate::record::{Cursor, LineCounts, Millis, ModelNumber, RelativePath, ResponseKey, RunId, RunNumber};
+
+/// What is summed for one run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunSums {
+    pub number: RunNumber,
+    pub totals: Totals,
+    pub lines: LineCounts,
+    pub files: u64,
+    pub bytes: u64,
+    /// The latest line time read.
+    pub latest: Option<Millis>,
+}
+
+/// Everything a summary shows, as of one commit.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    pub sequence: u64,
+    pub runs: BTreeMap<String, RunSums>,
+    pub by_model: BTreeMap<Arc<str>, Totals>,
+    /// Keyed by the UTC day since 1970.
+    pub by_day: BTreeMap<u32, Totals>,
+    /// How this database came to replace a damaged one.
+    pub rebuilt: Option<String>,
+}
+
+/// One run in detail.
+#[derive(Clone, Debug, Default)]
+pub struct RunView {
+    pub sums: RunSums,
+    pub by_model: BTreeMap<Arc<str>, Totals>,
+    pub by_day: BTreeMap<u32, Totals>,
+}
+
+/// A row of sums in `hours`: (hour, run, model).
+pub type Cell = (u32, RunNumber, Arc<str>);
+
+impl Store {
+    /// The summary's figures.
+    ///
+    /// # Errors
+    /// When the database is closed, damaged or unreadable.
+    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let (_open, read) = self.read()?;
+        let models = self.models(&read)?;
+        let mut snapshot = Snapshot::default();
+        let meta = read.open_table(META).map_err(|e| self.error(e))?;
+        snapshot.sequence = meta.get(META_SEQUENCE).map_err(|e| self.error(e))?.map_or(0, |value| value.value());
+        let notes = read.open_table(NOTES).map_err(|e| self.error(e))?;
+        snapshot.rebuilt = notes.get(NOTE_REBUILT).map_err(|e| self.error(e))?.map(|note| note.value().to_owned());
+        let runs = read.open_table(RUNS).map_err(|e| self.error(e))?;
+        for entry in runs.iter().map_err(|e| self.error(e))? {
+            let (id, row) = entry.map_err(|e| self.error(e))?;
+            let row: RunRow = decode(row.value()).map_err(|e| self.row_error("runs", &e))?;
+            snapshot.runs.insert(id.value().to_owned(), self.run_sums(&read, row.number)?);
+        }
+        let days = read.open_table(DAYS).map_err(|e| self.error(e))?;
+        for entry in days.iter().map_err(|e| self.error(e))? {
+            let (key, row) = entry.map_err(|e| self.error(e))?;
+            let (day, model) = key.value();
+            let totals: Totals = decode(row.value()).map_err(|e| self.row_error("days", &e))?;
+            *snapshot.by_day.entry(day).or_default() += totals;
+            *snapshot.by_model.entry(self.model_name(&models, model)?).or_default() += totals;
+        }
+        Ok(snapshot)
+    }
+
+    /// One run in detail; `None` if it was never seen.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn run(&self, run: &RunId) -> Result<Option<RunView>, StoreError> {
+        let (_open, read) = self.read()?;
+        let Some(row) = self.run_row_of(&read, run)? else { return Ok(None) };
+        let models = self.models(&read)?;
+        let mut view = RunView { sums: self.run_sums(&read, row.number)?, ..RunView::default() };
+        let days = read.open_table(RUN_DAYS).map_err(|e| self.error(e))?;
+        let of_run = (row.number, 0, 0)..=(row.number, u32::MAX, u32::MAX);
+        for entry in days.range(of_run).map_err(|e| self.error(e))? {
+            let (key, cell) = entry.map_err(|e| self.error(e))?;
+            let (_, day, model) = key.value();
+            let totals: Totals = decode(cell.value()).map_err(|e| self.row_error("run_days", &e))?;
+            *view.by_day.entry(day).or_default() += totals;
+            *view.by_model.entry(self.model_name(&models, model)?).or_default() += totals;
+        }
+        Ok(Some(view))
+    }
+
+    /// The run ids known, with their numbers.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn run_numbers(&self) -> Result<BTreeMap<String, RunNumber>, StoreError> {
+        let (_open, read) = self.read()?;
+        let mut numbers = BTreeMap::new();
+        let runs = read.open_table(RUNS).map_err(|e| self.error(e))?;
+        for entry in runs.iter().map_err(|e| self.error(e))? {
+            let (id, row) = entry.map_err(|e| self.error(e))?;
+            let row: RunRow = decode(row.value()).map_err(|e| self.row_error("runs", &e))?;
+            numbers.insert(id.value().to_owned(), row.number);
+        }
+        Ok(numbers)
+    }
+
+    /// How far each file of a run was read, by its path below the run's directory.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn cursors(&self, run: &RunId) -> Result<BTreeMap<RelativePath, Cursor>, StoreError> {
+        let (_open, read) = self.read()?;
+        let mut cursors = BTreeMap::new();
+        let Some(row) = self.run_row_of(&read, run)? else { return Ok(cursors) };
+        let paths = read.open_table(PATHS).map_err(|e| self.error(e))?;
+        let files = read.open_table(FILES).map_err(|e| self.error(e))?;
+        let first: (u32, &[u8]) = (row.number, &[]);
+        for entry in paths.range(first..).map_err(|e| self.error(e))? {
+            let (key, file) = entry.map_err(|e| self.error(e))?;
+            let (run, path) = key.value();
+            if run != row.number {
+                break;
+            }
+            let file = files.get(file.value()).map_err(|e| self.error(e))?;
+            let file = file.ok_or_else(|| self.row_error("paths", &RowError::Range("file")))?;
+            let file: FileRow = decode(file.value()).map_err(|e| self.row_error("files", &e))?;
+            cursors.insert(Path::new(std::ffi::OsStr::from_bytes(path)).into(), file.cursor());
+        }
+        Ok(cursors)
+    }
+
+    /// Walks over all counted responses, in key order. For recounts: it takes as long as there are responses.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn for_each_response(&self, mut each: impl FnMut(ResponseKey, Response)) -> Result<(), StoreError> {
+        let (_open, read) = self.read()?;
+        let models = self.models(&read)?;
+        let table = read.open_table(RESPONSES).map_err(|e| self.error(e))?;
+        for entry in table.iter().map_err(|e| self.error(e))? {
+            let (key, row) = entry.map_err(|e| self.error(e))?;
+            let row: ResponseRow = decode(row.value()).map_err(|e| self.row_error("responses", &e))?;
+            let ResponseParts { kind, rank, tier, dated, usage } =
+                row.parts().map_err(|e| self.row_error("responses", &e))?;
+            let model = self.model_name(&models, row.model)?;
+            each(
+                ResponseKey(key.value()),
+                Response { kind, rank, tier, model, usage, run: row.run, time: row.time, dated },
+            );
+        }
+        Ok(())
+    }
+
+    /// Walks over all hourly sums. For recounts.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn for_each_hour(&self, mut each: impl FnMut(Cell, Totals)) -> Result<(), StoreError> {
+        let (_open, read) = self.read()?;
+        let models = self.models(&read)?;
+        let table = read.open_table(HOURS).map_err(|e| self.error(e))?;
+        for entry in table.iter().map_err(|e| self.error(e))? {
+            let (key, row) = entry.map_err(|e| self.error(e))?;
+            let (hour, run, model) = key.value();
+            let totals: Totals = decode(row.value()).map_err(|e| self.row_error("hours", &e))?;
+            each((hour, run, self.model_name(&models, model)?), totals);
+        }
+        Ok(())
+    }
+
+    fn run_row_of(&self, read: &ReadTransaction, run: &RunId) -> Result<Option<RunRow>, StoreError> {
+        let runs = read.open_table(RUNS).map_err(|e| self.error(e))?;
+        let Some(row) = runs.get(run.as_str()).map_err(|e| self.error(e))? else { return Ok(None) };
+        decode(row.value()).map(Some).map_err(|e| self.row_error("runs", &e))
+    }
+
+    fn run_sums(&self, read: &ReadTransaction, number: RunNumber) -> Result<RunSums, StoreError> {
+        let table = read.open_table(TOTALS).map_err(|e| self.error(e))?;
+        let row: RunTotalsRow = match table.get(number).map_err(|e| self.error(e))? {
+            Some(row) => decode(row.value()).map_err(|e| self.row_error("totals", &e))?,
+            None => return Err(self.row_error("runs", &RowError::Range("number"))),
+        };
+        let RunTotalsRow { totals, lines, files, bytes, latest } = row;
+        Ok(RunSums { number, totals, lines, files, bytes, latest })
+    }
+
+    fn models(&self, read: &ReadTransaction) -> Result<Vec<Arc<str>>, StoreError> {
+        let table = read.open_table(MODELS).map_err(|e| self.error(e))?;
+        let mut names = Vec::new();
+        for entry in table.iter().map_err(|e| self.error(e))? {
+            names.push(entry.map_err(|e| self.error(e))?.1.value().into());
+        }
+        Ok(names)
+    }
+
+    fn model_name(&self, models: &[Arc<str>], number: ModelNumber) -> Result<Arc<str>, StoreError> {
+        let name = models.get(number as usize);
+        name.cloned().ok_or_else(|| self.row_error("models", &RowError::Range("number")))
+    }
+}

@@ -1,0 +1,280 @@
+//! The tables on disk and their rows, byte by byte: docs/architecture.md tells them to people.
+//!
+//! Keys are integers, tuples of them or names; a value is one byte of version, then the fields in order as
+//! variable-length integers (the postcard wire format). A new version is a new number, never a changed meaning.
+
+use std::num::NonZeroU64;
+
+use redb::TableDefinition;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::fold::Totals;
+use crate::record::{Cursor, Inode, Kind, LineCounts, Millis, ModelNumber, Rank, RunNumber, Tier, Usage};
+
+/// The version of the whole schema, in `meta`. A database with a higher one is refused.
+pub const SCHEMA_VERSION: u64 = 1;
+/// The version byte of every row written now.
+const ROW_VERSION: u8 = 1;
+
+type Bytes = &'static [u8];
+
+/// `schema`, `sequence`, `created_ms` and the like.
+pub const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
+/// Texts about the database itself: what a rebuild could not bring back.
+pub const NOTES: TableDefinition<'static, &'static str, &'static str> = TableDefinition::new("notes");
+/// Run id to [`RunRow`].
+pub const RUNS: TableDefinition<'static, &'static str, Bytes> = TableDefinition::new("runs");
+/// (run, path below the run's directory) to file.
+pub const PATHS: TableDefinition<'static, (u32, &'static [u8]), u32> = TableDefinition::new("paths");
+/// File to [`FileRow`].
+pub const FILES: TableDefinition<'static, u32, Bytes> = TableDefinition::new("files");
+/// Model number to its name.
+pub const MODELS: TableDefinition<'static, u32, &'static str> = TableDefinition::new("models");
+/// Response key to [`ResponseRow`].
+pub const RESPONSES: TableDefinition<'static, u128, Bytes> = TableDefinition::new("responses");
+/// (day since 1970, response key): what to prune, by age.
+pub const RESPONSES_BY_DAY: TableDefinition<'static, (u32, u128), ()> = TableDefinition::new("responses_by_day");
+/// Run to [`RunTotalsRow`].
+pub const TOTALS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("totals");
+/// (hour since 1970, run, model) to [`Totals`].
+pub const HOURS: TableDefinition<'static, (u32, u32, u32), Bytes> = TableDefinition::new("hours");
+/// (UTC day since 1970, model) to [`Totals`].
+pub const DAYS: TableDefinition<'static, (u32, u32), Bytes> = TableDefinition::new("days");
+
+/// (run, UTC day since 1970, model) to [`Totals`].
+pub const RUN_DAYS: TableDefinition<'static, (u32, u32, u32), Bytes> = TableDefinition::new("run_days");
+
+/// Key of `meta`: the version of the schema.
+pub const META_SCHEMA: &str = "schema";
+/// Key of `meta`: the number of the last commit.
+pub const META_SEQUENCE: &str = "sequence";
+/// Key of `meta`: when this database was made, in milliseconds.
+pub const META_CREATED: &str = "created_ms";
+/// Key of `notes`: how this database came to replace a damaged one.
+pub const NOTE_REBUILT: &str = "rebuilt";
+
+/// Why a row cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RowError {
+    #[error("an empty row")]
+    Empty,
+    #[error("a row of version {0}, this program knows {ROW_VERSION}")]
+    Version(u8),
+    #[error("a row whose bytes make no sense: {0}")]
+    Bytes(#[from] postcard::Error),
+    #[error("a row with {0} out of range")]
+    Range(&'static str),
+}
+
+/// Writes a row.
+pub fn encode<R: Serialize>(row: &R) -> Result<Vec<u8>, RowError> {
+    let mut bytes = Vec::with_capacity(64);
+    bytes.push(ROW_VERSION);
+    Ok(postcard::to_extend(row, bytes)?)
+}
+
+/// Reads a row.
+pub fn decode<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, RowError> {
+    match bytes.split_first() {
+        None => Err(RowError::Empty),
+        Some((&ROW_VERSION, fields)) => Ok(postcard::from_bytes(fields)?),
+        Some((&version, _)) => Err(RowError::Version(version)),
+    }
+}
+
+/// A run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRow {
+    pub number: RunNumber,
+    /// Whether the run was part of a backlog that is not worked off yet: its ties go by run order.
+    pub backlog: bool,
+    pub first_seen: Millis,
+}
+
+/// A log file: its run and its [`Cursor`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRow {
+    pub run: RunNumber,
+    inode: u64,
+    born_ns: i64,
+    generation: u32,
+    offset: u64,
+    tail_len: u16,
+    tail_hash: u64,
+    skip_to: u64,
+    settled_to: u64,
+    origin: u64,
+}
+
+impl FileRow {
+    #[must_use]
+    pub fn new(run: RunNumber, cursor: &Cursor) -> Self {
+        Self {
+            run,
+            inode: cursor.inode.number,
+            born_ns: cursor.inode.born_ns,
+            generation: cursor.generation,
+            offset: cursor.offset,
+            tail_len: cursor.tail_len,
+            tail_hash: cursor.tail_hash,
+            skip_to: cursor.skip_to.map_or(0, NonZeroU64::get),
+            settled_to: cursor.settled_to,
+            origin: cursor.origin,
+        }
+    }
+
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        Cursor {
+            inode: Inode { number: self.inode, born_ns: self.born_ns },
+            generation: self.generation,
+            offset: self.offset,
+            tail_len: self.tail_len,
+            tail_hash: self.tail_hash,
+            skip_to: NonZeroU64::new(self.skip_to),
+            settled_to: self.settled_to,
+            origin: self.origin,
+        }
+    }
+}
+
+/// A counted response. `flags`: bit 0 advisor, bits 1-2 rank, bit 3 dated, bits 4-6 tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResponseRow {
+    flags: u8,
+    pub model: ModelNumber,
+    pub run: RunNumber,
+    pub time: Millis,
+    usage: [u64; 8],
+}
+
+/// What a row says, apart from the model's name.
+pub struct ResponseParts {
+    pub kind: Kind,
+    pub rank: Rank,
+    pub tier: Tier,
+    pub dated: bool,
+    pub usage: Usage,
+}
+
+impl ResponseRow {
+    #[must_use]
+    pub fn new(parts: &ResponseParts, model: ModelNumber, run: RunNumber, time: Millis) -> Self {
+        let usage = &parts.usage;
+        Self {
+            flags: parts.kind as u8
+                | ((parts.rank as u8) << 1)
+                | (u8::from(parts.dated) << 3)
+                | ((parts.tier as u8) << 4),
+            model,
+            run,
+            time,
+            usage: [
+                usage.input,
+                usage.output,
+                usage.cache_read,
+                usage.cache_creation,
+                usage.cache_creation_5m,
+                usage.cache_creation_1h,
+                usage.web_search,
+                usage.thinking,
+            ],
+        }
+    }
+
+    /// Takes the row apart.
+    ///
+    /// # Errors
+    /// When the flags hold values that no version wrote.
+    pub fn parts(&self) -> Result<ResponseParts, RowError> {
+        let [input, output, cache_read, cache_creation, cache_creation_5m, cache_creation_1h, web_search, thinking] =
+            self.usage;
+        Ok(ResponseParts {
+            kind: if self.flags & 1 == 1 { Kind::Advisor } else { Kind::Message },
+            rank: match (self.flags >> 1) & 3 {
+                0 => Rank::Progress,
+                1 => Rank::Sidechain,
+                2 => Rank::Main,
+                _ => return Err(RowError::Range("rank")),
+            },
+            dated: (self.flags >> 3) & 1 == 1,
+            tier: match self.flags >> 4 {
+                0 => Tier::Unknown,
+                1 => Tier::Standard,
+                2 => Tier::Priority,
+                3 => Tier::Batch,
+                4 => Tier::Other,
+                _ => return Err(RowError::Range("tier")),
+            },
+            usage: Usage {
+                input,
+                output,
+                cache_read,
+                cache_creation,
+                cache_creation_5m,
+                cache_creation_1h,
+                web_search,
+                thinking,
+            },
+        })
+    }
+}
+
+/// Everything that is summed for one run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunTotalsRow {
+    pub totals: Totals,
+    pub lines: LineCounts,
+    /// Log files ever seen.
+    pub files: u64,
+    pub bytes: u64,
+    /// The latest line time read.
+    pub latest: Option<Millis>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_back_as_they_went() {
+        let parts = ResponseParts {
+            kind: Kind::Advisor,
+            rank: Rank::Main,
+            tier: Tier::Other,
+            dated: true,
+            usage: Usage { input: 1, output: i64::MAX as u64, thinking: 9, ..Usage::default() },
+        };
+        let row = ResponseRow::new(&parts, 3, 70_000, 1_791_190_800_000);
+        let bytes = encode(&row).unwrap();
+        assert!(bytes.len() <= 32, "a response row of {} bytes", bytes.len());
+        let back: ResponseRow = decode(&bytes).unwrap();
+        assert_eq!(back, row);
+        let got = back.parts().unwrap();
+        assert_eq!((got.kind, got.rank, got.tier, got.dated), (Kind::Advisor, Rank::Main, Tier::Other, true));
+        assert_eq!(got.usage, parts.usage);
+    }
+
+    #[test]
+    fn a_cursor_comes_back_as_it_went() {
+        let cursor = Cursor {
+            inode: Inode { number: u64::MAX, born_ns: -5 },
+            generation: 7,
+            offset: 1 << 40,
+            tail_len: 256,
+            tail_hash: u64::MAX - 1,
+            skip_to: NonZeroU64::new(9),
+            settled_to: 4,
+            origin: 11,
+        };
+        let row: FileRow = decode(&encode(&FileRow::new(2, &cursor)).unwrap()).unwrap();
+        assert_eq!((row.run, row.cursor()), (2, cursor));
+    }
+
+    #[test]
+    fn foreign_bytes_are_refused() {
+        assert!(matches!(decode::<RunRow>(b""), Err(RowError::Empty)));
+        assert!(matches!(decode::<RunRow>(b"\x09abc"), Err(RowError::Version(9))));
+        assert!(matches!(decode::<RunRow>(b"\x01"), Err(RowError::Bytes(_))));
+    }
+}
