@@ -28,7 +28,7 @@ pub mod store;
 // pub mod watch;
 
 // pub mod committer;
-// pub mod tailer;
+pub mod tailer;
 
 // pub mod api;
 // pub mod replay;

@@ -181,38 +181,57 @@ impl LogFile {
         Ok(filled)
     }
 
-    /// Whether this is still the content the cursor was made in: same file, not shorter, same bytes before the offset.
+    /// Whether this is still the content the cursor was made in: same file, not shorter, same bytes before the
+    /// offset. If so, those bytes.
     ///
     /// # Errors
     /// Those of `pread`.
-    pub fn continues(&self, stat: &Stat, cursor: &Cursor) -> io::Result<bool> {
+    pub fn continues(&self, stat: &Stat, cursor: &Cursor) -> io::Result<Option<Tail>> {
         let read_to = cursor.skip_to.map_or(cursor.offset, std::num::NonZeroU64::get);
         if stat.inode != cursor.inode || stat.size < read_to {
-            return Ok(false);
+            return Ok(None);
         }
-        let mut tail = [0; TAIL_BYTES_MAX];
-        let tail = &mut tail[..usize::from(cursor.tail_len).min(TAIL_BYTES_MAX)];
-        let start = cursor.offset.saturating_sub(tail.len() as u64);
-        Ok(self.read_at(tail, start)? == tail.len() && tail_hash(tail) == cursor.tail_hash)
-    }
-
-    /// The bytes before an offset that the cursor remembers by their hash.
-    ///
-    /// # Errors
-    /// Those of `pread`.
-    pub fn tail_before(&self, offset: u64) -> io::Result<(u16, u64)> {
-        let mut tail = [0; TAIL_BYTES_MAX];
-        let length = usize::try_from(offset).unwrap_or(usize::MAX).min(TAIL_BYTES_MAX);
-        let tail = &mut tail[..length];
-        let got = self.read_at(tail, offset - length as u64)?;
-        Ok((u16::try_from(got).unwrap_or(u16::MAX), tail_hash(&tail[..got])))
+        let mut tail = Tail { bytes: [0; TAIL_BYTES_MAX], length: usize::from(cursor.tail_len).min(TAIL_BYTES_MAX) };
+        let start = cursor.offset.saturating_sub(tail.length as u64);
+        let got = self.read_at(&mut tail.bytes[..tail.length], start)?;
+        let same = tail.length == 0 || (got == tail.length && tail.hash() == cursor.tail_hash);
+        Ok(same.then_some(tail))
     }
 }
 
-/// The hash of the bytes before an offset.
-#[must_use]
-pub fn tail_hash(tail: &[u8]) -> u64 {
-    xxh3_64(tail)
+/// The last bytes before an offset, at most [`TAIL_BYTES_MAX`] of them.
+#[derive(Clone, Debug)]
+pub struct Tail {
+    bytes: [u8; TAIL_BYTES_MAX],
+    length: usize,
+}
+
+impl Default for Tail {
+    fn default() -> Self {
+        Self { bytes: [0; TAIL_BYTES_MAX], length: 0 }
+    }
+}
+
+impl Tail {
+    /// Moves on over bytes that were read.
+    pub fn push(&mut self, read: &[u8]) {
+        let new = &read[read.len().saturating_sub(TAIL_BYTES_MAX)..];
+        let kept = self.length.min(TAIL_BYTES_MAX - new.len());
+        self.bytes.copy_within(self.length - kept..self.length, 0);
+        self.bytes[kept..kept + new.len()].copy_from_slice(new);
+        self.length = kept + new.len();
+    }
+
+    /// How many bytes there are.
+    #[must_use]
+    pub fn length(&self) -> u16 {
+        u16::try_from(self.length).unwrap_or(u16::MAX)
+    }
+
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        xxh3_64(&self.bytes[..self.length])
+    }
 }
 
 fn stat<Fd: std::os::fd::AsFd>(directory: Fd, path: &Path, flags: AtFlags) -> rustix::io::Result<Stat> {
@@ -274,9 +293,25 @@ mod tests {
         (directory, root)
     }
 
-    fn cursor_at(file: &LogFile, offset: u64) -> Cursor {
-        let (tail_len, tail_hash) = file.tail_before(offset).unwrap();
-        Cursor { inode: file.stat().unwrap().inode, offset, tail_len, tail_hash, ..Cursor::default() }
+    fn cursor_after(file: &LogFile, text: &str) -> Cursor {
+        let mut tail = Tail::default();
+        tail.push(text.as_bytes());
+        let inode = file.stat().unwrap().inode;
+        let offset = text.len() as u64;
+        Cursor { inode, offset, tail_len: tail.length(), tail_hash: tail.hash(), ..Cursor::default() }
+    }
+
+    #[test]
+    fn a_tail_is_the_same_however_it_was_read() {
+        let text: Vec<u8> = (0..=u8::MAX).cycle().take(700).collect();
+        let mut whole = Tail::default();
+        whole.push(&text);
+        assert_eq!(whole.length(), 256);
+        for cut in [1, 3, 255, 256, 257, 300] {
+            let mut pieces = Tail::default();
+            text.chunks(cut).for_each(|piece| pieces.push(piece));
+            assert_eq!((pieces.length(), pieces.hash()), (whole.length(), whole.hash()), "cut {cut}");
+        }
     }
 
     #[test]
@@ -326,8 +361,8 @@ mod tests {
         let path = directory.path().join("a");
         let open = || root.open_file(Path::new("a")).unwrap();
         let file = open();
-        let cursor = cursor_at(&file, 301);
-        let continues = |file: &LogFile| file.continues(&file.stat().unwrap(), &cursor).unwrap();
+        let cursor = cursor_after(&file, &text);
+        let continues = |file: &LogFile| file.continues(&file.stat().unwrap(), &cursor).unwrap().is_some();
         assert!(continues(&file));
         fs::write(&path, format!("{text}more\n")).unwrap();
         assert!(continues(&open()), "appended");

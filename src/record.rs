@@ -203,7 +203,7 @@ pub struct Cursor {
     /// Raised by one each time the file is read again from its start.
     pub generation: u32,
     pub offset: u64,
-    /// How many bytes before `offset` are hashed in `tail_hash`: `min(offset, 256)`.
+    /// How many bytes before `offset` are hashed in `tail_hash`, at most [`TAIL_BYTES_MAX`].
     pub tail_len: u16,
     pub tail_hash: u64,
     /// Set while a line longer than the bound is skipped: no `\n` lies in `offset..skip_to`.

@@ -1,0 +1,244 @@
+//! One turn on one file: from its cursor on, so many bytes, to records and a new cursor.
+//!
+//! A turn ends at the end of the file or when it has had its share of bytes, so that one large file does not keep
+//! the others waiting. What is not yet a line stays where it is, to be read again when it has grown.
+
+use std::io;
+use std::num::NonZeroU64;
+
+use crate::lines::{Line, Lines, skipped};
+use crate::logfile::{LogFile, Tail};
+use crate::parse::{self, Class, Place};
+use crate::record::{Cursor, DAY_MS, LineCounts, Millis, Record};
+
+/// How many bytes are read at once.
+pub const BLOCK_BYTES: usize = 256 * 1024;
+
+/// How a file is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// Longest line that is looked at, in bytes; a longer one is skipped and counted.
+    pub line_bytes_max: usize,
+    /// After how many bytes another file has its turn.
+    pub turn_bytes_max: u64,
+    /// Count an unterminated last line if it parses: the file will not grow any more.
+    pub settle: bool,
+    /// Keeps the responses of different provider accounts apart.
+    pub scope: u64,
+    /// The time of reading. Line times more than a day later are not believed.
+    pub now: Millis,
+}
+
+/// What a turn came to.
+#[derive(Debug, Default)]
+pub struct Turn {
+    pub cursor: Cursor,
+    pub records: Vec<Record>,
+    pub lines: LineCounts,
+    pub bytes: u64,
+    /// The latest line time that can be believed.
+    pub latest: Option<Millis>,
+    /// Whether the turn ended before the file did.
+    pub more: bool,
+    /// No `\n` lies between the cursor's offset and here.
+    pub scanned_to: u64,
+}
+
+/// Reads on from `cursor`, which was found to fit the file; `tail` is the bytes before its offset.
+///
+/// `scanned_to` is what the last turn on this file said, 0 if there was none.
+///
+/// # Errors
+/// Those of `pread`. Nothing is lost: the cursor did not move.
+pub fn read(
+    file: &LogFile,
+    cursor: Cursor,
+    tail: Tail,
+    scanned_to: u64,
+    reading: &Reading,
+    buffer: &mut Vec<u8>,
+) -> io::Result<Turn> {
+    let turn = Turn { cursor, scanned_to, ..Turn::default() };
+    let mut reader = Reader { file, reading, turn, tail, budget: reading.turn_bytes_max };
+    if buffer.len() < BLOCK_BYTES {
+        buffer.resize(BLOCK_BYTES, 0);
+    }
+    if !reader.still_unfinished(buffer)? {
+        reader.read(buffer)?;
+    }
+    // One long line must not keep its memory for ever.
+    if buffer.len() > 4 * BLOCK_BYTES {
+        buffer.truncate(BLOCK_BYTES);
+        buffer.shrink_to_fit();
+    }
+    Ok(reader.turn)
+}
+
+struct Reader<'a> {
+    file: &'a LogFile,
+    reading: &'a Reading,
+    turn: Turn,
+    /// The bytes before the cursor's offset.
+    tail: Tail,
+    /// Bytes this turn may still read.
+    budget: u64,
+}
+
+impl Reader<'_> {
+    /// Looks whether a line that was unfinished last time still is, without reading its beginning again: a line that
+    /// grows byte by byte costs what it grows by, not its length each time.
+    fn still_unfinished(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+        let start = self.turn.cursor.offset;
+        if self.turn.cursor.skip_to.is_some() || self.turn.scanned_to <= start || self.reading.settle {
+            return Ok(false);
+        }
+        loop {
+            let got = self.file.read_at(buffer, self.turn.scanned_to)?;
+            if skipped(&buffer[..got]).is_some() {
+                return Ok(false);
+            }
+            self.turn.scanned_to += got as u64;
+            if self.turn.scanned_to - start > self.reading.line_bytes_max as u64 {
+                self.begin_skip(self.turn.scanned_to);
+                return Ok(false);
+            }
+            if got < buffer.len() {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<()> {
+        // Bytes in the buffer that follow the cursor's offset and are no complete line yet.
+        let mut held = 0;
+        loop {
+            if self.turn.cursor.skip_to.is_some() {
+                held = 0;
+                if !self.skip(buffer)? {
+                    return Ok(());
+                }
+                continue;
+            }
+            if held == buffer.len() {
+                buffer.resize((buffer.len() * 2).min(self.reading.line_bytes_max + BLOCK_BYTES), 0);
+            }
+            let got = self.file.read_at(&mut buffer[held..], self.turn.cursor.offset + held as u64)?;
+            self.budget = self.budget.saturating_sub(got as u64);
+            let full = held + got == buffer.len();
+            held += got;
+            let taken = self.take_lines(&buffer[..held]);
+            buffer.copy_within(taken..held, 0);
+            held -= taken;
+            self.turn.scanned_to = self.turn.cursor.offset + held as u64;
+            if held > self.reading.line_bytes_max {
+                self.begin_skip(self.turn.scanned_to);
+            } else if !full {
+                if self.reading.settle {
+                    self.settle(&buffer[..held]);
+                }
+                return Ok(());
+            }
+            // A line is finished or skipped before the share is: else a line longer than it would never end.
+            if self.budget == 0 && (taken > 0 || self.turn.cursor.skip_to.is_some()) {
+                self.turn.more = true;
+                return Ok(());
+            }
+        }
+    }
+
+    /// Parses the complete lines of a block that starts at the cursor, and moves the cursor over them.
+    fn take_lines(&mut self, block: &[u8]) -> usize {
+        let mut lines = Lines::new(block);
+        let start = self.turn.cursor.offset;
+        for Line { start: at, bytes } in lines.by_ref() {
+            let offset = start + at as u64;
+            if bytes.len() > self.reading.line_bytes_max {
+                self.turn.lines.read += 1;
+                self.turn.lines.oversized += 1;
+            } else if self.turn.cursor.settled_to != offset + bytes.len() as u64 || bytes.is_empty() {
+                self.take_line(offset, bytes);
+            }
+        }
+        let taken = lines.rest();
+        self.tail.push(&block[..taken]);
+        self.move_to(start + taken as u64);
+        self.turn.bytes += taken as u64;
+        taken
+    }
+
+    fn take_line(&mut self, offset: u64, bytes: &[u8]) {
+        let place = Place { scope: self.reading.scope, origin: self.turn.cursor.origin, offset };
+        let parsed = parse::line(bytes, place, &mut self.turn.records);
+        self.turn.lines.read += 1;
+        match parsed.class {
+            Class::Usage => self.turn.lines.usage += 1,
+            Class::Ignored => self.turn.lines.ignored += 1,
+            Class::Malformed => self.turn.lines.malformed += 1,
+        }
+        let believed = parsed.time.filter(|time| *time <= self.reading.now.saturating_add(DAY_MS));
+        self.turn.latest = self.turn.latest.max(believed);
+    }
+
+    /// **Invariant**: the offset is only ever set here, to 0 or directly after a `\n`.
+    fn move_to(&mut self, offset: u64) {
+        let cursor = &mut self.turn.cursor;
+        if offset == cursor.offset {
+            return;
+        }
+        cursor.offset = offset;
+        cursor.tail_len = self.tail.length();
+        cursor.tail_hash = self.tail.hash();
+        cursor.settled_to = 0;
+    }
+
+    /// A line is longer than the bound: counted now, once, and passed over from here on.
+    fn begin_skip(&mut self, to: u64) {
+        self.turn.cursor.skip_to = NonZeroU64::new(to);
+        self.turn.lines.read += 1;
+        self.turn.lines.oversized += 1;
+    }
+
+    /// Passes over a part of an oversized line; says whether to go on in this turn.
+    fn skip(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+        let Some(from) = self.turn.cursor.skip_to else { return Ok(true) };
+        let got = self.file.read_at(buffer, from.get())?;
+        self.budget = self.budget.saturating_sub(got as u64);
+        if let Some(end) = skipped(&buffer[..got]) {
+            let offset = from.get() + end as u64;
+            self.turn.bytes += offset - self.turn.cursor.offset;
+            self.tail = Tail::default();
+            self.tail.push(&buffer[..end]);
+            self.turn.cursor.skip_to = None;
+            self.move_to(offset);
+            self.turn.scanned_to = offset;
+        } else {
+            self.turn.cursor.skip_to = from.checked_add(got as u64);
+            self.turn.scanned_to = from.get() + got as u64;
+            if got < buffer.len() {
+                return Ok(false);
+            }
+        }
+        if self.budget == 0 {
+            self.turn.more = true;
+        }
+        Ok(!self.turn.more)
+    }
+
+    /// Counts the unterminated rest of a file if it parses. The cursor stays before it, and remembers its end.
+    fn settle(&mut self, rest: &[u8]) {
+        let end = self.turn.cursor.offset + rest.len() as u64;
+        if rest.trim_ascii().is_empty() || self.turn.cursor.settled_to == end {
+            return;
+        }
+        let place = Place { scope: self.reading.scope, origin: self.turn.cursor.origin, offset: self.turn.cursor.offset };
+        if parse::line(rest, place, &mut Vec::new()).class == Class::Malformed {
+            return;
+        }
+        self.take_line(self.turn.cursor.offset, rest);
+        self.turn.cursor.settled_to = end;
+        self.turn.bytes += rest.len() as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! Files on disk read in turns of any size must give what one reading of the whole gives.
+
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::logfile::Root;
+
+const NOW: Millis = 1_791_190_800_000;
+
+fn reading(line_bytes_max: usize, turn_bytes_max: u64) -> Reading {
+    Reading { line_bytes_max, turn_bytes_max, settle: false, scope: 0, now: NOW }
+}
+
+fn assistant(id: u32, output: u64) -> String {
+    format!(
+        r#"{{"type":"assistant","timestamp":"2026-10-05T09:00:00.000Z","message":{{"id":"msg_{id}","model":"m","usage":{{"input_tokens":1,"output_tokens":{output}}}}}}}"#
+    )
+}
+
+/// Everything a file gives, read in turns; checks the invariant of the offset on the way.
+struct Read {
+    cursor: Cursor,
+    scanned_to: u64,
+    records: Vec<Record>,
+    lines: LineCounts,
+    bytes: u64,
+    turns: u32,
+}
+
+impl Read {
+    fn new() -> Self {
+        Self { cursor: Cursor::default(), scanned_to: 0, records: vec![], lines: LineCounts::default(), bytes: 0, turns: 0 }
+    }
+
+    fn on(&mut self, directory: &Path, reading: &Reading) {
+        let file = Root::open(directory).unwrap().open_file(Path::new("a.jsonl")).unwrap();
+        let stat = file.stat().unwrap();
+        let mut tail = Tail::default();
+        if self.turns == 0 {
+            self.cursor.inode = stat.inode;
+        } else {
+            tail = file.continues(&stat, &self.cursor).unwrap().expect("the file is only appended to");
+        }
+        let content = fs::read(directory.join("a.jsonl")).unwrap();
+        loop {
+            let turn = read(&file, self.cursor, tail, self.scanned_to, reading, &mut Vec::new()).unwrap();
+            let at = usize::try_from(turn.cursor.offset).unwrap();
+            assert!(at == 0 || content[at - 1] == b'\n', "offset {at} is not after a line end");
+            self.cursor = turn.cursor;
+            self.scanned_to = turn.scanned_to;
+            self.records.extend(turn.records);
+            self.lines.add(&turn.lines);
+            self.bytes += turn.bytes;
+            self.turns += 1;
+            if !turn.more {
+                return;
+            }
+            tail = file.continues(&stat, &self.cursor).unwrap().expect("nothing changed in between");
+        }
+    }
+}
+
+#[test]
+fn an_oversized_line_is_counted_once_and_the_next_line_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.jsonl");
+    let text = format!("{}\n{}\n{}\n", assistant(1, 5), "x".repeat(3 * BLOCK_BYTES), assistant(2, 6));
+    for (line_max, turn_max) in [(1000, 1), (1000, 1 << 30), (BLOCK_BYTES + 7, 1000)] {
+        fs::write(&path, &text).unwrap();
+        let mut got = Read::new();
+        got.on(directory.path(), &reading(line_max, turn_max));
+        assert_eq!((got.lines.read, got.lines.usage, got.lines.oversized), (3, 2, 1), "{line_max} {turn_max}");
+        assert_eq!((got.cursor.offset, got.bytes), (text.len() as u64, text.len() as u64));
+        assert_eq!(got.cursor.skip_to, None);
+    }
+}
+
+#[test]
+fn a_skip_goes_on_where_it_stopped() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.jsonl");
+    let reading = reading(1000, 1 << 30);
+    let mut got = Read::new();
+    fs::write(&path, "x".repeat(5000)).unwrap();
+    got.on(directory.path(), &reading);
+    assert_eq!((got.cursor.offset, got.cursor.skip_to.map(NonZeroU64::get)), (0, Some(5000)));
+    fs::write(&path, "x".repeat(9000)).unwrap();
+    got.on(directory.path(), &reading);
+    assert_eq!(got.cursor.skip_to.map(NonZeroU64::get), Some(9000));
+    fs::write(&path, "x".repeat(9000) + "\n" + &assistant(1, 5) + "\n").unwrap();
+    got.on(directory.path(), &reading);
+    assert_eq!((got.lines.read, got.lines.oversized, got.lines.usage, got.cursor.skip_to), (2, 1, 1, None));
+}
+
+#[test]
+fn an_unfinished_line_waits_until_it_is_settled() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.jsonl");
+    fs::write(&path, assistant(1, 5)).unwrap();
+    let mut got = Read::new();
+    got.on(directory.path(), &reading(1000, 1000));
+    assert_eq!((got.lines.read, got.cursor.offset), (0, 0));
+    let settle = Reading { settle: true, ..reading(1000, 1000) };
+    got.on(directory.path(), &settle);
+    got.on(directory.path(), &settle);
+    assert_eq!((got.lines.read, got.lines.usage, got.cursor.offset), (1, 1, 0), "settled once, cursor before it");
+    fs::write(&path, assistant(1, 5) + "\n" + &assistant(2, 7) + "\n").unwrap();
+    got.on(directory.path(), &reading(1000, 1000));
+    assert_eq!((got.lines.read, got.lines.usage, got.cursor.settled_to), (2, 2, 0), "not counted again");
+    fs::write(&path, assistant(1, 5) + "\n" + &assistant(2, 7) + "\n{\"type\":\"assis").unwrap();
+    got.on(directory.path(), &settle);
+    assert_eq!((got.lines.read, got.lines.malformed), (2, 0), "what does not parse waits");
+}
+
+fn any_line() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        3 => (0u32..4, 0u64..9).prop_map(|(id, output)| assistant(id, output).into_bytes()),
+        1 => Just(b"{\"type\":\"mode\"}".to_vec()),
+        1 => Just(b"not json".to_vec()),
+        1 => Just(Vec::new()),
+        1 => proptest::collection::vec(any::<u8>().prop_filter("no line end", |b| *b != b'\n'), 0..50),
+        1 => Just(vec![b'x'; 700]),
+    ]
+}
+
+proptest! {
+    /// Any growth of the file, cut anywhere, read in turns of any size.
+    #[test]
+    fn any_growth_and_any_turn_size_give_the_same(
+        lines in proptest::collection::vec(any_line(), 0..12),
+        cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..6),
+        turn_bytes_max in 1u64..2000,
+    ) {
+        let text = lines.iter().fold(Vec::new(), |mut text, line| { text.extend(line); text.push(b'\n'); text });
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.jsonl");
+        fs::write(&path, &text).unwrap();
+        let mut whole = Read::new();
+        whole.on(directory.path(), &reading(600, 1 << 30));
+
+        let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).chain([text.len()]).collect();
+        ends.sort_unstable();
+        fs::write(&path, b"").unwrap();
+        let mut grown = Read::new();
+        for end in ends {
+            fs::write(&path, &text[..end]).unwrap();
+            grown.on(directory.path(), &reading(600, turn_bytes_max));
+        }
+        prop_assert_eq!(grown.records, whole.records);
+        prop_assert_eq!(grown.lines, whole.lines);
+        prop_assert_eq!(grown.bytes, whole.bytes);
+        prop_assert_eq!(grown.cursor.offset, whole.cursor.offset);
+    }
+}
