@@ -1,0 +1,263 @@
+//! The command line: what may be said, with which words.
+//!
+//! Every setting is an `Option`: one that was not given must not outrank the
+//! environment and the configuration file.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
+
+/// Tails the transcripts of coding agents and counts their tokens exactly once.
+#[derive(Clone, Debug, PartialEq, Eq, Parser)]
+#[command(
+    name = "tokentail",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Args {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The flags of every command, before or after its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Global {
+    /// Configuration file [default: the user's or the system's tokentail/tokentail.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Directory with one folder per run [default: from the configuration]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub runs_dir: Option<PathBuf>,
+
+    /// Database file [default: in the state directory; for replay: none, all in memory]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub db: Option<PathBuf>,
+
+    /// Control socket of the collector [default: in the runtime directory]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub socket: Option<PathBuf>,
+
+    /// Answer in JSON: documents on stdout, failures on stderr
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// How log lines look on stderr [default: text]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+
+    /// The least severe log lines to write [default: info]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// The severity from which on log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogFormat {
+    /// The word on the command line and in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+impl LogLevel {
+    /// The word on the command line and in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Run the collector: tail every run, commit, answer on the control socket
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve,
+    /// Read transcripts once, to the end, and print the summary
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(Replay),
+    /// Print the summary of the running collector
+    Status,
+    /// Count the transcripts anew and compare with the database; exits 1 on a difference
+    Verify,
+    /// Check the configuration and print the settings in effect
+    CheckConfig,
+}
+
+/// `replay`: what to read and what to compare it with. `--db` names the database to commit to.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub struct Replay {
+    /// A runs directory (holds */mount), else one run: any tree of *.jsonl, or one file
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+
+    /// Compare with this summary document; exits 1 and prints the differences
+    #[arg(long, value_name = "FILE")]
+    pub expect: Option<PathBuf>,
+
+    /// The time to judge by, RFC 3339 [default: the latest time in the transcripts]
+    #[arg(long, value_name = "TIME", value_parser = parse_now)]
+    pub now: Option<Timestamp>,
+}
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  tokentail serve --runs-dir /srv/agents/runs
+  tokentail serve --config ./tokentail.toml --log-format json --log-level debug
+
+Stops on SIGTERM and SIGINT after a last sweep; a second signal stops at once.";
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  tokentail replay runs/
+  tokentail replay session.jsonl --json
+  tokentail replay tests/runs --expect tests/golden.json --now 2026-10-05T11:00:00Z
+  tokentail replay runs/ --db counted.redb
+
+A key that the expected document leaves out is not compared; its by_run, by_model and by_day must be complete.";
+
+/// Reads the command line; the first word is the program's name.
+///
+/// # Errors
+/// A usage error, or the text of `--help` and `--version`: `use_stderr` tells which.
+pub fn parse(words: &[OsString]) -> Result<Args, clap::Error> {
+    Args::try_parse_from(words)
+}
+
+/// Whether `--json` was asked for, also on a command line that cannot be read.
+#[must_use]
+pub fn wants_json(words: &[OsString]) -> bool {
+    words
+        .iter()
+        .skip(1)
+        .take_while(|word| *word != "--")
+        .any(|word| word == "--json")
+}
+
+fn parse_now(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|error| {
+        format!(
+            "no RFC 3339 time with an offset ({error}); write it like 2026-10-05T11:00:04Z or 2026-10-05T13:00:04+02:00"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn read(line: &str) -> Result<Args, clap::Error> {
+        parse(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_stand_before_and_after_the_command() {
+        let before = read("tokentail --json --db a.redb --socket s --log-level debug status").unwrap();
+        let after = read("tokentail status --json --db a.redb --socket s --log-level debug").unwrap();
+        assert_eq!(before, after);
+        assert_eq!(after.command, Command::Status);
+        assert!(after.global.json);
+        assert_eq!(after.global.db, Some(PathBuf::from("a.redb")));
+        assert_eq!(after.global.log_level, Some(LogLevel::Debug));
+        assert_eq!(after.global.log_format, None);
+    }
+
+    #[test]
+    fn replay_takes_paths_golden_and_time() {
+        let args =
+            read("tokentail replay a b --expect g.json --now 2026-10-05T13:00:04+02:00 --db d").unwrap();
+        let Command::Replay(replay) = args.command else {
+            panic!("{:?}", args.command)
+        };
+        assert_eq!(replay.paths, [PathBuf::from("a"), PathBuf::from("b")]);
+        assert_eq!(replay.expect, Some(PathBuf::from("g.json")));
+        assert_eq!(replay.now.unwrap().to_string(), "2026-10-05T11:00:04Z");
+        assert_eq!(args.global.db, Some(PathBuf::from("d")));
+    }
+
+    #[test]
+    fn wrong_lines_are_usage_errors_that_say_why() {
+        for (line, wanted) in [
+            ("tokentail", "Usage"),
+            ("tokentail replay", "<PATH>"),
+            ("tokentail dance", "dance"),
+            ("tokentail status --watch", "--watch"),
+            (
+                "tokentail serve --log-format xml",
+                "[possible values: text, json]",
+            ),
+            ("tokentail replay a --now yesterday", "2026-10-05T11:00:04Z"),
+            ("tokentail replay a --now 2026-10-05T11:00:04", "with an offset"),
+        ] {
+            let error = read(line).unwrap_err();
+            assert!(error.use_stderr(), "{line}");
+            assert!(error.to_string().contains(wanted), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_no_errors() {
+        for line in [
+            "tokentail --help",
+            "tokentail replay --help",
+            "tokentail --version",
+        ] {
+            assert!(!read(line).unwrap_err().use_stderr(), "{line}");
+        }
+        assert!(
+            read("tokentail --version")
+                .unwrap_err()
+                .to_string()
+                .contains(env!("CARGO_PKG_VERSION"))
+        );
+    }
+
+    #[test]
+    fn json_is_seen_on_a_broken_line() {
+        let words = |line: &str| line.split_whitespace().map(OsString::from).collect::<Vec<_>>();
+        assert!(wants_json(&words("tokentail dance --json")));
+        assert!(!wants_json(&words("tokentail replay -- --json")));
+    }
+}

@@ -1,0 +1,321 @@
+//! Asking the collector: one GET over its control socket, bounded in time and size.
+
+use std::convert::Infallible;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::{Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use super::exit::{Exit, Failure};
+use super::numbers;
+use crate::api::wire::Problem;
+
+/// Longest answer, in bytes.
+pub const BODY_BYTES_MAX: usize = 64 << 20;
+/// Longest wait for a whole answer, if the caller has no other wish.
+pub const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No socket file, or nobody behind it.
+    #[error(
+        "no collector answers on {}; start one with `tokentail serve`, or name its socket with --socket",
+        .0.display()
+    )]
+    NotRunning(PathBuf),
+    /// The socket is there and cannot be connected to.
+    #[error("cannot connect to {}: {error}{}", .socket.display(), connect_hint(.error))]
+    Connect { socket: PathBuf, error: io::Error },
+    #[error("the collector on {} did not answer {path} within {after:?}; try again", .socket.display())]
+    Timeout {
+        socket: PathBuf,
+        path: String,
+        after: Duration,
+    },
+    /// The collector answered, and not with success.
+    #[error("the collector answered {0}: {sentence}", sentence = sentence(.1))]
+    Status(StatusCode, Problem),
+    /// What came is no answer of a collector.
+    #[error("the answer on {} to {path} makes no sense: {why}; is it a tokentail of the same version?", .socket.display())]
+    Protocol {
+        socket: PathBuf,
+        path: String,
+        why: String,
+    },
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let code = match &error {
+            ClientError::Timeout { .. } => Exit::TryLater,
+            ClientError::Connect { error, .. } if error.kind() == io::ErrorKind::WouldBlock => Exit::TryLater,
+            ClientError::Connect { error, .. } => Exit::of_io(error.kind()),
+            ClientError::Status(StatusCode::BAD_REQUEST, _) => Exit::Usage,
+            ClientError::Status(StatusCode::NOT_FOUND, _) => Exit::NoInput,
+            ClientError::Status(StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS, _) => {
+                Exit::TryLater
+            }
+            ClientError::NotRunning(_) | ClientError::Protocol { .. } | ClientError::Status(..) => {
+                Exit::Unavailable
+            }
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+/// Asks the collector behind `socket` for the document at `path`, from connecting to the last byte within `timeout`.
+///
+/// # Errors
+/// Nobody answers, not in time, not with success, or with something else than the document.
+pub async fn get_json<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+    timeout: Duration,
+) -> Result<T, ClientError> {
+    tokio::time::timeout(timeout, exchange(socket, path))
+        .await
+        .unwrap_or_else(|_| {
+            Err(ClientError::Timeout {
+                socket: socket.to_owned(),
+                path: path.to_owned(),
+                after: timeout,
+            })
+        })
+}
+
+/// [`get_json`] for a command that has no runtime of its own.
+///
+/// # Errors
+/// As [`get_json`], as the failure of a command.
+pub fn get_json_blocking<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+    timeout: Duration,
+) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::from(error).while_doing("cannot start the async runtime"))?;
+    Ok(runtime.block_on(get_json(socket, path, timeout))?)
+}
+
+async fn exchange<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, ClientError> {
+    let protocol = |why: String| ClientError::Protocol {
+        socket: socket.to_owned(),
+        path: path.to_owned(),
+        why,
+    };
+    let stream = connect(socket).await?;
+    let (mut sender, connection) = http1::handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
+        .await
+        .map_err(|error| protocol(error.to_string()))?;
+    let request = Request::get(path)
+        .header(header::HOST, "localhost")
+        .header(header::ACCEPT, "application/json")
+        .body(Empty::new())
+        .map_err(|error| protocol(error.to_string()))?;
+    // The connection moves the bytes; its errors reach the exchange through the sender and the
+    // body, so its own end says nothing.
+    let driver = async {
+        let _ = connection.await;
+        std::future::pending::<Infallible>().await
+    };
+    let answer = async {
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| protocol(error.to_string()))?;
+        let status = response.status();
+        let body = body(response).await.map_err(&protocol)?;
+        if !status.is_success() {
+            return Err(ClientError::Status(status, problem(status, &body)));
+        }
+        serde_json::from_slice(&body).map_err(|error| protocol(error.to_string()))
+    };
+    tokio::select! {
+        result = answer => result,
+        never = driver => match never {},
+    }
+}
+
+async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
+    UnixStream::connect(socket)
+        .await
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                ClientError::NotRunning(socket.to_owned())
+            }
+            _ => ClientError::Connect {
+                socket: socket.to_owned(),
+                error,
+            },
+        })
+}
+
+async fn body(response: Response<Incoming>) -> Result<Bytes, String> {
+    match Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(format!("longer than {}", numbers::bytes(BODY_BYTES_MAX as u64)))
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The problem document, or one made from the status if the body is something else.
+fn problem(status: StatusCode, body: &[u8]) -> Problem {
+    serde_json::from_slice(body).unwrap_or_else(|_| Problem {
+        status: status.as_u16(),
+        title: status
+            .canonical_reason()
+            .unwrap_or("an unknown status")
+            .to_owned(),
+        detail: String::new(),
+    })
+}
+
+fn sentence(problem: &Problem) -> String {
+    if problem.detail.is_empty() {
+        problem.title.clone()
+    } else {
+        format!("{}: {}", problem.title, problem.detail)
+    }
+}
+
+fn connect_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; ask as the collector's user or a member of its group",
+        io::ErrorKind::WouldBlock => "; too many are waiting already, try again",
+        _ => "; check --socket",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::wire::Health;
+    use axum::Json;
+    use axum::routing::get;
+    use tokio::net::UnixListener;
+
+    const WAIT: Duration = Duration::from_secs(20);
+
+    /// A collector's socket in an empty folder; it answers as long as the test runs.
+    fn collector() -> (tempfile::TempDir, PathBuf) {
+        let problem = Problem {
+            status: 404,
+            title: "no such run".into(),
+            detail: "run-9".into(),
+        };
+        let routes = axum::Router::new()
+            .route(
+                "/health",
+                get(|| async {
+                    Json(Health {
+                        commits: 7,
+                        ..Health::default()
+                    })
+                }),
+            )
+            .route(
+                "/problem",
+                get(|| async { (StatusCode::NOT_FOUND, Json(problem)) }),
+            )
+            .route(
+                "/busy",
+                get(|| async { (StatusCode::SERVICE_UNAVAILABLE, "later") }),
+            )
+            .route("/long", get(|| async { vec![b' '; BODY_BYTES_MAX + 1] }))
+            .route("/never", get(|| async { std::future::pending::<&str>().await }));
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let listener = UnixListener::bind(&socket).unwrap();
+        tokio::spawn(async { axum::serve(listener, routes).await });
+        (folder, socket)
+    }
+
+    async fn fails(socket: &Path, path: &str, timeout: Duration) -> (ClientError, Exit) {
+        let code = Failure::from(get_json::<Health>(socket, path, timeout).await.unwrap_err()).code;
+        (get_json::<Health>(socket, path, timeout).await.unwrap_err(), code)
+    }
+
+    #[tokio::test]
+    async fn a_document_arrives() {
+        let (_folder, socket) = collector();
+        let health: Health = get_json(&socket, "/health", WAIT).await.unwrap();
+        assert_eq!(health.commits, 7);
+    }
+
+    #[tokio::test]
+    async fn other_answers_keep_their_status() {
+        let (_folder, socket) = collector();
+        let (error, code) = fails(&socket, "/problem", WAIT).await;
+        assert_eq!(
+            error.to_string(),
+            "the collector answered 404 Not Found: no such run: run-9"
+        );
+        assert_eq!(code, Exit::NoInput);
+        let (error, code) = fails(&socket, "/busy", WAIT).await;
+        assert!(matches!(error, ClientError::Status(_, problem) if problem.title == "Service Unavailable"));
+        assert_eq!(code, Exit::TryLater);
+    }
+
+    #[tokio::test]
+    async fn nonsense_is_told_from_silence() {
+        let (_folder, socket) = collector();
+        let (error, code) = fails(&socket, "/long", WAIT).await;
+        assert!(error.to_string().contains("longer than 64.0 MiB"), "{error}");
+        assert_eq!(code, Exit::Unavailable);
+        let error = get_json::<Problem>(&socket, "/health", WAIT).await.unwrap_err();
+        assert!(matches!(error, ClientError::Protocol { .. }), "{error}");
+        let (error, code) = fails(&socket, "/never", Duration::from_millis(20)).await;
+        assert!(matches!(error, ClientError::Timeout { .. }), "{error}");
+        assert_eq!(code, Exit::TryLater);
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_not_running() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        assert!(matches!(
+            fails(&socket, "/", WAIT).await,
+            (ClientError::NotRunning(_), Exit::Unavailable)
+        ));
+        // The file outlives the listener, as after a crash.
+        drop(UnixListener::bind(&socket).unwrap());
+        assert!(matches!(
+            fails(&socket, "/", WAIT).await,
+            (ClientError::NotRunning(_), Exit::Unavailable)
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_hangs_up_is_no_collector() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let listener = UnixListener::bind(&socket).unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                drop(stream);
+            }
+        });
+        assert!(matches!(
+            fails(&socket, "/", WAIT).await,
+            (ClientError::Protocol { .. }, Exit::Unavailable)
+        ));
+    }
+
+    #[test]
+    fn a_command_without_a_runtime_can_ask() {
+        let failure = get_json_blocking::<Health>(Path::new("/no/such"), "/health", WAIT).unwrap_err();
+        assert!(failure.message.contains("tokentail serve"), "{failure}");
+    }
+}

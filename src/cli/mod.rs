@@ -1,0 +1,75 @@
+//! The face on the command line: arguments in, documents or tables out, an exit code at the end.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+pub mod args;
+pub mod client;
+pub mod commands;
+pub mod exit;
+pub mod expect;
+pub mod numbers;
+pub mod output;
+pub mod progress;
+pub mod render;
+pub mod table;
+pub mod text;
+
+use args::{Args, Command};
+use exit::{Exit, Failure};
+
+/// The program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let args = match args::parse(&words) {
+        Ok(args) => args,
+        Err(error) => return not_a_command(&error, args::wants_json(&words)).into(),
+    };
+    let json = args.global.json;
+    match dispatch(args) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            report(&failure, json);
+            failure.code.into()
+        }
+    }
+}
+
+fn dispatch(Args { global, command }: Args) -> Result<Exit, Failure> {
+    match command {
+        Command::Serve => commands::serve(&global),
+        Command::Replay(replay) => commands::replay(&global, &replay),
+        Command::Status => commands::status(&global),
+        Command::Verify => commands::verify(&global),
+        Command::CheckConfig => commands::check_config(&global),
+    }
+}
+
+/// Prints a usage error, or the text of `--help` and `--version`.
+fn not_a_command(error: &clap::Error, json: bool) -> Exit {
+    if !error.use_stderr() {
+        // Nobody may be reading; that is no failure.
+        let _ = error.print();
+        return Exit::Ok;
+    }
+    if json {
+        let text = error.to_string();
+        let message = text.trim().trim_start_matches("error: ");
+        report(&Failure::new(Exit::Usage, message), json);
+    } else {
+        let _ = error.print();
+    }
+    Exit::Usage
+}
+
+/// Prints a failure on stderr. If that is closed too, the exit code says it alone.
+fn report(failure: &Failure, json: bool) {
+    let mut err = std::io::stderr().lock();
+    let _ = if json {
+        writeln!(err, "{}", failure.to_json())
+    } else {
+        writeln!(err, "tokentail: {}", text::message(&failure.message))
+    };
+}

@@ -1,0 +1,77 @@
+//! Standard output: where commands print, and what happens when nobody listens any more.
+
+use std::io::{self, BufWriter, ErrorKind, Write};
+
+use serde::Serialize;
+
+use super::exit::{Exit, Failure};
+
+/// Prints for a person. Colours pass only to a terminal, and not if `NO_COLOR` is set.
+///
+/// A reader that went away (`| head`) is no failure: the command keeps its own exit code.
+///
+/// # Errors
+/// Standard output cannot be written to, for example on a full disk.
+pub fn human(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+    let mut out = BufWriter::new(anstream::AutoStream::auto(io::stdout().lock()));
+    settle(write(&mut out).and_then(|()| out.flush()))
+}
+
+/// Prints a document, indented, with a newline at its end.
+///
+/// # Errors
+/// As [`human`].
+pub fn json<T: Serialize>(document: &T) -> Result<(), Failure> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    settle(write_json(&mut out, document).and_then(|()| out.flush()))
+}
+
+fn write_json<T: Serialize>(out: &mut impl Write, document: &T) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, document)?;
+    writeln!(out)
+}
+
+fn settle(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::new(
+            Exit::Io,
+            format!("cannot write to standard output: {error}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A writer whose reader is gone, or whose disk is full.
+    struct Failing(ErrorKind);
+
+    impl Write for Failing {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(self.0.into())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_left_is_no_failure() {
+        assert_eq!(
+            settle(write_json(&mut Failing(ErrorKind::BrokenPipe), &1)),
+            Ok(())
+        );
+        let failure = settle(write_json(&mut Failing(ErrorKind::StorageFull), &1)).unwrap_err();
+        assert_eq!(failure.code, Exit::Io);
+    }
+
+    #[test]
+    fn a_document_ends_with_a_newline() {
+        let mut out = Vec::new();
+        write_json(&mut out, &serde_json::json!({"a": 1})).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "{\n  \"a\": 1\n}\n");
+    }
+}
