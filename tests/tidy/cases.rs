@@ -293,6 +293,7 @@ fn the_pure_floors_are_pure() {
         "use std::process::Command;",
         "use std::thread;",
         "use std::env;",
+        "use std::os::unix::fs::MetadataExt;",
         "use std::time::Instant;",
         "use std::time::{Duration, SystemTime};",
         "use std::time;",
@@ -312,7 +313,7 @@ fn the_pure_floors_are_pure() {
     }
     check_file(
         "src/lines.rs",
-        "//! L.\nuse std::time::Duration;\nuse std::fmt;\nfn f(now: u8) {}",
+        "//! L.\nuse std::time::Duration;\nuse std::os::unix::ffi::OsStrExt;\nfn f(now: u8) {}",
         &[],
     );
     check_file(
