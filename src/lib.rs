@@ -11,7 +11,8 @@
 //! | 3 actors | tailer committer |
 //! | 4 ends | supervisor api replay |
 //! | 5 whole | app |
-//! | 6 face | cli main |
+//! | 6 face | cli |
+//! | 7 door plate | main |
 
 pub mod record;
 

@@ -1,0 +1,60 @@
+//! Judges the house: who may name whom, one door for each outside crate, and words that are nowhere.
+//!
+//! The floors are the table at the head of `src/lib.rs`; the doors are the table below.
+//! `tidy/rules.rs` has the rules, one function each.
+
+#[path = "tidy/cases.rs"]
+mod cases;
+#[path = "tidy/house.rs"]
+mod house;
+#[path = "tidy/paths.rs"]
+mod paths;
+#[path = "tidy/rules.rs"]
+mod rules;
+#[path = "tidy/source.rs"]
+mod source;
+
+use std::io::Write as _;
+use std::path::Path;
+
+use house::House;
+use rules::Door;
+
+/// Outside crates and the only modules that may name them. A crate that is not here is one of the
+/// building materials (serde, tracing, memchr) and may be named anywhere its floor allows.
+const DOORS: [Door; 13] = [
+    ("anstream", &["cli"]),
+    ("anyhow", &["cli", "main"]),
+    ("axum", &["api"]),
+    ("clap", &["cli"]),
+    ("comfy_table", &["cli"]),
+    ("globset", &["globs"]),
+    ("hyper", &["cli/client"]),
+    ("hyper_util", &["cli/client"]),
+    ("indicatif", &["cli"]),
+    ("notify", &["watch"]),
+    ("redb", &["store"]),
+    ("signal_hook", &["signals"]),
+    ("toml", &["config"]),
+];
+
+#[test]
+fn the_house_is_tidy() {
+    let texts = house::read(Path::new(env!("CARGO_MANIFEST_DIR")));
+    let house = House::new(&texts);
+    assert!(!house.places.is_empty(), "src/lib.rs has no floor table");
+    for hint in rules::hints(&house) {
+        // Past the harness, which keeps the output of tests that pass to itself.
+        writeln!(std::io::stderr(), "hint: {hint}").expect("standard error takes a line");
+    }
+    let findings: Vec<String> = rules::judge(&house, &DOORS)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert!(
+        findings.is_empty(),
+        "{} rules are broken:\n{}",
+        findings.len(),
+        findings.join("\n")
+    );
+}

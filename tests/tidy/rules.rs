@@ -1,0 +1,397 @@
+//! The rules. Each looks at the whole house and says where it is broken and what to do.
+
+use std::fmt;
+
+use super::house::{File, House};
+use super::paths::{Form, Path};
+use super::source;
+
+/// A file longer than this, in lines, may hold two concepts.
+const FILE_LINES: usize = 400;
+/// A function longer than this, in lines, may do two things.
+const FUNCTION_LINES: usize = 70;
+/// Floors up to this one are pure.
+const PURE_FLOOR_MAX: usize = 1;
+
+/// What the pure floors do without: the outside world comes in as an argument.
+const IMPURE: [&[&str]; 12] = [
+    &["std", "env"],
+    &["std", "fs"],
+    &["std", "net"],
+    &["std", "os", "fd"],
+    &["std", "os", "unix", "fs"],
+    &["std", "os", "unix", "net"],
+    &["std", "process"],
+    &["std", "thread"],
+    &["std", "time", "Instant"],
+    &["std", "time", "SystemTime"],
+    &["rustix"],
+    &["tokio"],
+];
+
+/// Text that is true on one machine only, or that outlives what it points to.
+const ELSEWHERE: [(&str, &str); 3] = [
+    (
+        concat!("..", "/shared"),
+        "write down what is meant, the reader has no such directory",
+    ),
+    (
+        concat!("/wo", "rk/"),
+        "use a path that exists everywhere, or a placeholder",
+    ),
+    (concat!("crates", ".io"), "name the package, not the registry"),
+];
+
+/// An outside crate and the modules that may name it, each with what is below it.
+pub type Door<'a> = (&'a str, &'a [&'a str]);
+
+/// One rule broken in one place.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub path: String,
+    pub line: usize,
+    pub rule: &'static str,
+    pub what: String,
+    pub todo: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}:{}: {}: {}; {}",
+            self.path, self.line, self.rule, self.what, self.todo
+        )
+    }
+}
+
+fn finding(path: &str, line: usize, rule: &'static str, what: String, todo: impl Into<String>) -> Finding {
+    Finding {
+        path: path.to_owned(),
+        line,
+        rule,
+        what,
+        todo: todo.into(),
+    }
+}
+
+/// All that is wrong, sorted by place.
+pub fn judge(house: &House, doors: &[Door]) -> Vec<Finding> {
+    let mut found = Vec::new();
+    floor_table(house, &mut found);
+    floors(house, &mut found);
+    back_doors(house, &mut found);
+    heads(house, &mut found);
+    outside_crates(house, doors, &mut found);
+    words(house, &mut found);
+    purity(house, &mut found);
+    elsewhere(house, &mut found);
+    found.sort_by(|a, b| (&a.path, a.line, &a.what).cmp(&(&b.path, b.line, &b.what)));
+    found
+}
+
+/// What deserves a look but breaks no rule.
+pub fn hints(house: &House) -> Vec<String> {
+    let mut found = Vec::new();
+    for file in &house.files {
+        let lines = file.text.lines().count();
+        if lines > FILE_LINES {
+            found.push(format!(
+                "{}: {lines} lines, does it hold two concepts?",
+                file.path
+            ));
+        }
+        for function in source::functions(&file.tokens) {
+            if function.lines > FUNCTION_LINES {
+                let (path, line) = (file.path, function.line);
+                found.push(format!(
+                    "{path}:{line}: fn {} has {} lines",
+                    function.name, function.lines
+                ));
+            }
+        }
+    }
+    found
+}
+
+/// Every module below the root stands on one floor, and every name in the table is a module.
+fn floor_table(house: &House, found: &mut Vec<Finding>) {
+    const TABLE: &str = "src/lib.rs";
+    let tops = house.tops();
+    for (index, place) in house.places.iter().enumerate() {
+        if !tops.contains(place.name) {
+            let what = format!(
+                "floor {} has `{}`, which is no file in src",
+                place.floor, place.name
+            );
+            found.push(finding(
+                TABLE,
+                place.line,
+                "table",
+                what,
+                "take it out of the table or write it",
+            ));
+        }
+        if house.places[..index].iter().any(|other| other.name == place.name) {
+            let what = format!("`{}` stands on two floors", place.name);
+            found.push(finding(
+                TABLE,
+                place.line,
+                "table",
+                what,
+                "leave it on the one it belongs to",
+            ));
+        }
+    }
+    for file in house.sources() {
+        if file.top().is_some_and(|top| house.floor(top).is_none()) {
+            let what = "its module is on no floor".to_owned();
+            found.push(finding(
+                file.path,
+                1,
+                "table",
+                what,
+                format!("give it a place in the table of {TABLE}"),
+            ));
+        }
+    }
+}
+
+/// A file names modules of its own top-level module and of lower floors only.
+fn floors(house: &House, found: &mut Vec<Finding>) {
+    for file in house.sources() {
+        let Some(own) = file.top() else { continue };
+        let Some(floor) = house.floor(own) else { continue };
+        for path in file.paths.iter().filter(|path| path.inside && !path.test) {
+            let problem = match path.segments.first() {
+                // `self` in the binary's root, or an alias for the whole crate.
+                None if path.form == Form::Inline => continue,
+                None => Some((
+                    "hides which module is meant".to_owned(),
+                    "import from the module by its name",
+                )),
+                Some(&top) if top == own => None,
+                Some(&top) => match house.floor(top) {
+                    None => Some((
+                        "begins at no module of the floor table".to_owned(),
+                        "name things through the module they live in",
+                    )),
+                    Some(theirs) if theirs >= floor => Some((
+                        format!("is on floor {theirs}, `{own}` is on floor {floor}"),
+                        "move what is shared to a lower floor, or pass it in from above",
+                    )),
+                    Some(_) => None,
+                },
+            };
+            if let Some((why, todo)) = problem {
+                let what = format!("`{}` {why}", path.display());
+                found.push(finding(file.path, path.line, "floors", what, todo));
+            }
+        }
+    }
+}
+
+/// Text brought in from somewhere else would be judged in the wrong place.
+fn back_doors(house: &House, found: &mut Vec<Finding>) {
+    for file in house.sources() {
+        for three in file.tokens.windows(3) {
+            let [first, second, third] = [three[0].text, three[1].text, three[2].text];
+            if (first, second, third) == ("#", "[", "path") {
+                let what = "`#[path]` puts a file where its name does not say".to_owned();
+                found.push(finding(
+                    file.path,
+                    three[0].line,
+                    "floors",
+                    what,
+                    "let the file lie where its module is",
+                ));
+            }
+            if (first, second) == ("include", "!") {
+                let what = "`include!` brings in code from outside the floors".to_owned();
+                found.push(finding(
+                    file.path,
+                    three[0].line,
+                    "floors",
+                    what,
+                    "make it a module",
+                ));
+            }
+        }
+    }
+}
+
+/// A file opens with what it is about.
+fn heads(house: &House, found: &mut Vec<Finding>) {
+    for file in &house.files {
+        let head = file.text.lines().next().and_then(|line| line.strip_prefix("//!"));
+        if head.is_none_or(|head| head.trim().is_empty()) {
+            let what = "the file does not open with a `//!` line".to_owned();
+            found.push(finding(
+                file.path,
+                1,
+                "head",
+                what,
+                "say in one sentence what the file is",
+            ));
+        }
+    }
+}
+
+/// Each outside crate of the table has one door, and the table says nothing that is not so.
+fn outside_crates(house: &House, doors: &[Door], found: &mut Vec<Finding>) {
+    for file in house.sources() {
+        let module = file.module.as_deref().unwrap_or_default();
+        for path in file.paths.iter().filter(|path| !path.inside && !path.test) {
+            let Some((name, rooms)) = doors.iter().find(|(name, _)| path.segments.first() == Some(name))
+            else {
+                continue;
+            };
+            if !rooms.iter().any(|room| is_in(module, room)) {
+                let what = format!("`{}` names the crate {name}", path.display());
+                let todo = format!("only {} may; call that instead", rooms.join(", "));
+                found.push(finding(file.path, path.line, "door", what, todo));
+            }
+        }
+    }
+    let Some(manifest) = house.texts.get("Cargo.toml") else {
+        return;
+    };
+    for (name, rooms) in doors {
+        let is_key = |line: &str| {
+            line.split_once('=')
+                .is_some_and(|(key, _)| key.trim().replace('-', "_") == *name)
+        };
+        if !manifest.lines().any(is_key) {
+            let what = format!("the table of doors has {name}, which is no dependency");
+            found.push(finding(
+                "Cargo.toml",
+                1,
+                "door",
+                what,
+                "take it out of the table in tests/tidy.rs",
+            ));
+        }
+        for room in *rooms {
+            if !house
+                .sources()
+                .any(|file| is_in(file.module.as_deref().unwrap_or_default(), room))
+            {
+                let what = format!("the door `{room}` of {name} is no module");
+                found.push(finding(
+                    "Cargo.toml",
+                    1,
+                    "door",
+                    what,
+                    "mend the table in tests/tidy.rs",
+                ));
+            }
+        }
+    }
+}
+
+/// True if a module is `room`, written `api` or `cli/client`, or lies below it.
+fn is_in(module: &[&str], room: &str) -> bool {
+    let mut module = module.iter();
+    room.split('/').all(|segment| module.next() == Some(&segment))
+}
+
+/// Words that are nowhere, and those that are in no test.
+fn words(house: &House, found: &mut Vec<Finding>) {
+    for file in &house.files {
+        for (index, token) in file.tokens.iter().enumerate() {
+            let next = |ahead: usize| file.tokens.get(index + ahead).map_or("", |token| token.text);
+            let (what, todo) = match token.text {
+                "unsafe" => ("`unsafe`", "use a safe door, such as rustix"),
+                "todo" | "unimplemented" if next(1) == "!" => {
+                    ("unfinished code", "finish it or leave it out")
+                }
+                "dbg" if next(1) == "!" => ("`dbg!`", "take it out"),
+                "#" if next(1) == "[" && next(2) == "ignore" => {
+                    ("a test that is switched off", "mend it or delete it")
+                }
+                "#" if next(1) == "[" && next(2) == "cfg_attr" && attribute_has(file, index, "ignore") => {
+                    ("a test that is switched off", "mend it or delete it")
+                }
+                _ => continue,
+            };
+            found.push(finding(file.path, token.line, "word", what.to_owned(), todo));
+        }
+        let sleeps = |path: &&Path| path.test && path.segments.len() > 1 && is_sleep(path);
+        for path in file.paths.iter().filter(sleeps) {
+            let what = format!("`{}` in a test", path.display());
+            found.push(finding(
+                file.path,
+                path.line,
+                "word",
+                what,
+                "wait for the event, not for the clock",
+            ));
+        }
+    }
+}
+
+fn is_sleep(path: &Path) -> bool {
+    path.segments
+        .last()
+        .is_some_and(|last| ["sleep", "sleep_until", "sleep_ms"].contains(last))
+}
+
+fn attribute_has(file: &File, at: usize, word: &str) -> bool {
+    file.tokens[at..]
+        .iter()
+        .take_while(|token| token.text != "]")
+        .any(|token| token.text == word)
+}
+
+/// The pure floors name nothing that does IO, waits, or knows the time.
+fn purity(house: &House, found: &mut Vec<Finding>) {
+    for file in house.sources() {
+        let floor = file.top().and_then(|top| house.floor(top));
+        if floor.is_none_or(|floor| floor > PURE_FLOOR_MAX) {
+            continue;
+        }
+        for path in file.paths.iter().filter(|path| !path.inside && !path.test) {
+            let reads_a_clock = path.segments.len() > 1 && path.segments.last() == Some(&"now");
+            // `use std::time;` or `use std::*;` would let the rest be named out of sight.
+            let hides = |impure: &[&str]| path.form != Form::Inline && impure.starts_with(&path.segments);
+            if reads_a_clock
+                || IMPURE
+                    .iter()
+                    .any(|impure| path.segments.starts_with(impure) || hides(impure))
+            {
+                let what = format!("`{}` on a pure floor", path.display());
+                found.push(finding(
+                    file.path,
+                    path.line,
+                    "pure",
+                    what,
+                    "take it in as an argument",
+                ));
+            }
+        }
+    }
+}
+
+/// The project's text is true wherever it is read.
+fn elsewhere(house: &House, found: &mut Vec<Finding>) {
+    for (path, text) in house.texts {
+        let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line));
+        for (line, text) in std::iter::once((1, path.as_str())).chain(lines) {
+            for (pattern, todo) in ELSEWHERE {
+                if contains_path(text, pattern) {
+                    let what = format!("mentions `{pattern}`");
+                    found.push(finding(path, line, "elsewhere", what, todo));
+                }
+            }
+        }
+    }
+}
+
+/// `pattern` in `text`, not as the end of a longer name.
+fn contains_path(text: &str, pattern: &str) -> bool {
+    text.match_indices(pattern).any(|(at, _)| {
+        let absolute = pattern.starts_with('/');
+        let before = text[..at].chars().next_back();
+        !absolute || before.is_none_or(|c| !(c.is_alphanumeric() || "_-.}".contains(c)))
+    })
+}
