@@ -39,6 +39,16 @@ pub enum GlobError {
     Empty { list: &'static str },
 }
 
+impl GlobError {
+    /// The list at fault: `include` or `exclude`.
+    #[must_use]
+    pub fn list(&self) -> &'static str {
+        match self {
+            Self::Syntax { list, .. } | Self::Absolute { list, .. } | Self::Empty { list } => list,
+        }
+    }
+}
+
 /// The compiled lists.
 #[derive(Debug, Clone)]
 pub struct Globs {
@@ -113,13 +123,11 @@ impl Way {
             open: false,
         };
         for component in single_components(pattern) {
-            match component.and_then(|text| glob("include", text).ok()) {
-                Some(glob) => way.components.push(glob.compile_matcher()),
-                None => {
-                    way.open = true;
-                    break;
-                }
-            }
+            let Some(glob) = component.and_then(|text| glob("include", text).ok()) else {
+                way.open = true;
+                break;
+            };
+            way.components.push(glob.compile_matcher());
         }
         way
     }
