@@ -1,0 +1,286 @@
+//! Config: the settings, gathered from all layers and checked once.
+//!
+//! A flag wins over a variable, a variable over the file, the file over the default. Afterwards every
+//! value is present and within its bounds, and it is known where it came from. Nobody else reads a
+//! variable or a configuration file.
+
+mod gather;
+mod layers;
+mod units;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::globs::Globs;
+
+use gather::Gather;
+pub use layers::{
+    CONFIG_BYTES_MAX, ConfigError, Environment, LogFormat, Origin, Partial, PartialLimits, PartialLog,
+    PartialShutdown, PartialStore, PartialWatch, VARIABLE_PREFIX,
+};
+pub use units::{Bytes, Count, List, Period, UnitError};
+
+/// The checked settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Absolute, like all paths here.
+    pub runs_dir: PathBuf,
+    pub db: PathBuf,
+    pub socket: PathBuf,
+    pub watch: WatchSettings,
+    pub limits: Limits,
+    pub store: StoreSettings,
+    pub log: LogSettings,
+    /// How long a stop may take before what is left is left to the next start.
+    pub shutdown_grace: Duration,
+    /// The file that was read, if there was one.
+    pub config_file: Option<PathBuf>,
+    /// Where each value came from, by key.
+    pub origins: BTreeMap<&'static str, Origin>,
+}
+
+#[derive(Clone, Debug)]
+pub struct WatchSettings {
+    pub include: Vec<String>,
+    pub exclude: Vec<String>,
+    /// Both lists, compiled.
+    pub globs: Globs,
+    pub scan_interval: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub line_bytes_max: usize,
+    pub files_per_run_max: usize,
+    /// Directories below the run's directory.
+    pub depth_max: usize,
+    pub turn_bytes_max: usize,
+    pub idle_close: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreSettings {
+    pub cache_bytes: usize,
+    pub commit_rows_max: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Directives of the filter, checked.
+    pub level: String,
+    pub format: LogFormat,
+}
+
+/// One setting as people see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    pub key: &'static str,
+    /// As it would stand in the file.
+    pub value: String,
+    pub origin: Origin,
+}
+
+/// A key as the example shows it.
+struct Key {
+    name: &'static str,
+    default: &'static str,
+    help: &'static str,
+    /// Cannot change while the collector runs.
+    fixed: bool,
+}
+
+const fn key(name: &'static str, default: &'static str, help: &'static str) -> Key {
+    Key {
+        name,
+        default,
+        help,
+        fixed: false,
+    }
+}
+
+const fn fixed(name: &'static str, default: &'static str, help: &'static str) -> Key {
+    Key {
+        name,
+        default,
+        help,
+        fixed: true,
+    }
+}
+
+/// Every key, in the order of the example. The defaults of the three paths are those of the service.
+const KEYS: &[Key] = &[
+    fixed(
+        "runs_dir",
+        "\"/var/lib/tokentail/runs\"",
+        "Where the runs are, one directory each. Else: ./runs",
+    ),
+    fixed(
+        "db",
+        "\"/var/lib/tokentail/tokentail.redb\"",
+        "The store. Else: tokentail/ in $XDG_STATE_HOME, ~/.local/state",
+    ),
+    fixed(
+        "socket",
+        "\"/run/tokentail/tokentail.sock\"",
+        "The control socket. Else: tokentail/ in $XDG_RUNTIME_DIR, beside the store",
+    ),
+    key(
+        "watch.include",
+        "[\"*/mount/**/*.jsonl\"]",
+        "Logs to read, relative to runs_dir; `**` crosses directories.",
+    ),
+    key("watch.exclude", "[]", "Of those, the ones not to read."),
+    key(
+        "watch.scan_interval",
+        "\"2s\"",
+        "How often to look for what events did not tell, 100ms to 1h.",
+    ),
+    key(
+        "limits.line_bytes_max",
+        "\"16MiB\"",
+        "A longer line is skipped and counted, 4KiB to 256MiB.",
+    ),
+    key(
+        "limits.files_per_run_max",
+        "100000",
+        "Further files of a run are not read, and said to be so.",
+    ),
+    key(
+        "limits.depth_max",
+        "32",
+        "Directories below the run's directory, at least 1.",
+    ),
+    key(
+        "limits.turn_bytes_max",
+        "\"4MiB\"",
+        "What one file may read before the next has its turn, 64KiB to 256MiB.",
+    ),
+    key(
+        "limits.idle_close",
+        "\"5s\"",
+        "A file without news is closed after this, 100ms to 1h.",
+    ),
+    fixed(
+        "store.cache_bytes",
+        "\"32MiB\"",
+        "Memory of the store's cache, 1MiB to 4GiB.",
+    ),
+    fixed(
+        "store.commit_rows_max",
+        "65536",
+        "Most rows in one commit, at least 1.",
+    ),
+    key(
+        "log.level",
+        "\"info\"",
+        "off, error, warn, info, debug, trace; or by part, as in \"info,tokentail::watch=debug\".",
+    ),
+    key("log.format", "\"text\"", "text or json."),
+    key(
+        "shutdown.grace",
+        "\"10s\"",
+        "How long a stop may take, 100ms to 1h.",
+    ),
+];
+
+impl Settings {
+    /// Gathers and checks all layers.
+    ///
+    /// # Errors
+    /// Says which file, line and column, which variable or which flag, and what is allowed there.
+    pub fn load(
+        flags: Partial,
+        config_flag: Option<&Path>,
+        environment: &Environment,
+    ) -> Result<Self, ConfigError> {
+        let mut layers = vec![(Origin::Flag, flags)];
+        layers.extend(environment.layers()?);
+        let file = environment.file(config_flag)?;
+        if let Some(file) = &file {
+            layers.push((Origin::File(file.path.clone()), file.partial.clone()));
+        }
+        Gather::new(layers, file, environment).settings()
+    }
+
+    /// Every key with its value and where that came from, in the order of the example.
+    #[must_use]
+    pub fn describe(&self) -> Vec<Described> {
+        let values = self.values();
+        KEYS.iter()
+            .zip(values)
+            .map(|(key, value)| Described {
+                key: key.name,
+                value,
+                origin: self
+                    .origins
+                    .get(key.name)
+                    .cloned()
+                    .unwrap_or(Origin::Default(None)),
+            })
+            .collect()
+    }
+
+    /// The keys whose new value cannot be taken over while running.
+    #[must_use]
+    pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
+        KEYS.iter()
+            .zip(self.values().into_iter().zip(new.values()))
+            .filter(|(key, (now, then))| key.fixed && now != then)
+            .map(|(key, _)| key.name)
+            .collect()
+    }
+
+    /// A configuration file in which every key is explained and commented out.
+    #[must_use]
+    pub fn example_toml() -> String {
+        let mut text = String::from(
+            "# tokentail: every key with its default, as it is for the service.\n\
+             # A flag wins over a variable (TOKENTAIL__LIMITS__DEPTH_MAX=8), a variable over this file.\n",
+        );
+        let mut section_now = "";
+        for Key {
+            name, default, help, ..
+        } in KEYS
+        {
+            let (section, name) = name.rsplit_once('.').unwrap_or(("", name));
+            if section != section_now {
+                let _ = write!(text, "\n[{section}]\n");
+                section_now = section;
+            }
+            let _ = write!(text, "\n# {help}\n#{name} = {default}\n");
+        }
+        text
+    }
+
+    /// One per key of `KEYS`, in TOML.
+    fn values(&self) -> [String; KEYS.len()] {
+        let quoted = |text: &dyn fmt::Display| toml::Value::String(text.to_string()).to_string();
+        let path = |path: &Path| quoted(&path.display());
+        let list = |patterns: &[String]| toml::Value::from(patterns.to_vec()).to_string();
+        let period = |length: Duration| quoted(&Period(length));
+        let bytes = |amount: usize| quoted(&Bytes(amount as u64));
+        [
+            path(&self.runs_dir),
+            path(&self.db),
+            path(&self.socket),
+            list(&self.watch.include),
+            list(&self.watch.exclude),
+            period(self.watch.scan_interval),
+            bytes(self.limits.line_bytes_max),
+            self.limits.files_per_run_max.to_string(),
+            self.limits.depth_max.to_string(),
+            bytes(self.limits.turn_bytes_max),
+            period(self.limits.idle_close),
+            bytes(self.store.cache_bytes),
+            self.store.commit_rows_max.to_string(),
+            quoted(&self.log.level),
+            quoted(&self.log.format),
+            period(self.shutdown_grace),
+        ]
+    }
+}

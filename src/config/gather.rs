@@ -1,0 +1,320 @@
+//! Gather: one value per key out of the layers, checked against its bounds.
+//!
+//! Whatever is refused is refused where it was written: the file's line, the variable, the flag.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+
+use super::layers::{ConfigError, Environment, FileLayer, LogFormat, Origin, Partial};
+use super::units::{Bytes, Count, List, Period};
+use super::{Limits, LogSettings, Settings, StoreSettings, WatchSettings};
+use crate::globs::{Globs, INCLUDE_DEFAULT};
+
+const MIB: u64 = 1 << 20;
+
+/// The bounds of every period.
+const PERIOD_RANGE: RangeInclusive<Period> =
+    Period(Duration::from_millis(100))..=Period(Duration::from_secs(3600));
+const LINE_BYTES_RANGE: RangeInclusive<Bytes> = Bytes(4096)..=Bytes(256 * MIB);
+const TURN_BYTES_RANGE: RangeInclusive<Bytes> = Bytes(65_536)..=Bytes(256 * MIB);
+const CACHE_BYTES_RANGE: RangeInclusive<Bytes> = Bytes(MIB)..=Bytes(4096 * MIB);
+const FILES_PER_RUN_RANGE: RangeInclusive<Count> = Count(1)..=Count(10_000_000);
+const DEPTH_RANGE: RangeInclusive<Count> = Count(1)..=Count(1000);
+const COMMIT_ROWS_RANGE: RangeInclusive<Count> = Count(1)..=Count(10_000_000);
+
+/// Longest path the system takes for a socket, in bytes.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// Picks each key from the first layer that has it.
+pub(super) struct Gather<'a> {
+    /// The strongest first.
+    layers: Vec<(Origin, Partial)>,
+    file: Option<FileLayer>,
+    environment: &'a Environment,
+    origins: BTreeMap<&'static str, Origin>,
+}
+
+impl<'a> Gather<'a> {
+    pub(super) fn new(
+        layers: Vec<(Origin, Partial)>,
+        file: Option<FileLayer>,
+        environment: &'a Environment,
+    ) -> Self {
+        Self {
+            layers,
+            file,
+            environment,
+            origins: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn settings(mut self) -> Result<Settings, ConfigError> {
+        let runs_dir = self.path(
+            "runs_dir",
+            |p| p.runs_dir.clone(),
+            |this| Ok(this.runs_dir_default()),
+        )?;
+        let db = self.path("db", |p| p.db.clone(), Self::db_default)?;
+        let socket = self.path(
+            "socket",
+            |p| p.socket.clone(),
+            |this| Ok(this.socket_default(&db)),
+        )?;
+        self.check_socket(&socket)?;
+        let watch = self.watch()?;
+        let limits = Limits {
+            line_bytes_max: self.bytes(
+                "limits.line_bytes_max",
+                |p| p.limits.line_bytes_max,
+                16 * MIB,
+                LINE_BYTES_RANGE,
+            )?,
+            files_per_run_max: self.count(
+                "limits.files_per_run_max",
+                |p| p.limits.files_per_run_max,
+                100_000,
+                FILES_PER_RUN_RANGE,
+            )?,
+            depth_max: self.count("limits.depth_max", |p| p.limits.depth_max, 32, DEPTH_RANGE)?,
+            turn_bytes_max: self.bytes(
+                "limits.turn_bytes_max",
+                |p| p.limits.turn_bytes_max,
+                4 * MIB,
+                TURN_BYTES_RANGE,
+            )?,
+            idle_close: self.period("limits.idle_close", |p| p.limits.idle_close, 5)?,
+        };
+        let store = StoreSettings {
+            cache_bytes: self.bytes(
+                "store.cache_bytes",
+                |p| p.store.cache_bytes,
+                32 * MIB,
+                CACHE_BYTES_RANGE,
+            )?,
+            commit_rows_max: self.count(
+                "store.commit_rows_max",
+                |p| p.store.commit_rows_max,
+                65_536,
+                COMMIT_ROWS_RANGE,
+            )?,
+        };
+        let level = self.pick("log.level", |p| p.log.level.clone(), || "info".to_owned());
+        check_level(&level).map_err(|problem| self.error("log.level", &problem))?;
+        let format = self.pick("log.format", |p| p.log.format, LogFormat::default);
+        Ok(Settings {
+            runs_dir,
+            db,
+            socket,
+            watch,
+            limits,
+            store,
+            log: LogSettings { level, format },
+            shutdown_grace: self.period("shutdown.grace", |p| p.shutdown.grace, 10)?,
+            config_file: self.file.map(|file| file.path),
+            origins: self.origins,
+        })
+    }
+
+    fn watch(&mut self) -> Result<WatchSettings, ConfigError> {
+        let default = || {
+            List(
+                INCLUDE_DEFAULT
+                    .iter()
+                    .map(|pattern| (*pattern).to_owned())
+                    .collect(),
+            )
+        };
+        let List(include) = self.pick("watch.include", |p| p.watch.include.clone(), default);
+        let List(exclude) = self.pick("watch.exclude", |p| p.watch.exclude.clone(), || List(Vec::new()));
+        let globs = Globs::new(&include, &exclude).map_err(|error| {
+            let key = if error.list() == "include" {
+                "watch.include"
+            } else {
+                "watch.exclude"
+            };
+            self.error(key, &error.to_string())
+        })?;
+        Ok(WatchSettings {
+            include,
+            exclude,
+            globs,
+            scan_interval: self.period("watch.scan_interval", |p| p.watch.scan_interval, 2)?,
+        })
+    }
+
+    fn find<T>(&mut self, key: &'static str, get: impl Fn(&Partial) -> Option<T>) -> Option<T> {
+        let (origin, value) = self
+            .layers
+            .iter()
+            .find_map(|(origin, layer)| Some((origin, get(layer)?)))?;
+        self.origins.insert(key, origin.clone());
+        Some(value)
+    }
+
+    fn pick<T>(
+        &mut self,
+        key: &'static str,
+        get: impl Fn(&Partial) -> Option<T>,
+        default: impl FnOnce() -> T,
+    ) -> T {
+        self.find(key, get).unwrap_or_else(|| {
+            self.origins.insert(key, Origin::Default(None));
+            default()
+        })
+    }
+
+    fn path(
+        &mut self,
+        key: &'static str,
+        get: impl Fn(&Partial) -> Option<PathBuf>,
+        default: impl FnOnce(&Self) -> Result<(PathBuf, &'static str), ConfigError>,
+    ) -> Result<PathBuf, ConfigError> {
+        match self.find(key, get) {
+            Some(path) if path.as_os_str().is_empty() => {
+                Err(self.error(key, "an empty path; leave the key out for the default"))
+            }
+            Some(path) => Ok(self.environment.cwd.join(path)),
+            None => {
+                let (path, place) = default(self)?;
+                self.origins.insert(key, Origin::Default(Some(place)));
+                Ok(path)
+            }
+        }
+    }
+
+    fn bytes(
+        &mut self,
+        key: &'static str,
+        get: impl Fn(&Partial) -> Option<Bytes>,
+        default: u64,
+        range: RangeInclusive<Bytes>,
+    ) -> Result<usize, ConfigError> {
+        let value = self.pick(key, get, || Bytes(default));
+        let Bytes(value) = self.within(key, value, &range)?;
+        Ok(usize::try_from(value).unwrap_or(usize::MAX))
+    }
+
+    fn count(
+        &mut self,
+        key: &'static str,
+        get: impl Fn(&Partial) -> Option<Count>,
+        default: u64,
+        range: RangeInclusive<Count>,
+    ) -> Result<usize, ConfigError> {
+        let value = self.pick(key, get, || Count(default));
+        let Count(value) = self.within(key, value, &range)?;
+        Ok(usize::try_from(value).unwrap_or(usize::MAX))
+    }
+
+    fn period(
+        &mut self,
+        key: &'static str,
+        get: impl Fn(&Partial) -> Option<Period>,
+        default_seconds: u64,
+    ) -> Result<Duration, ConfigError> {
+        let value = self.pick(key, get, || Period(Duration::from_secs(default_seconds)));
+        self.within(key, value, &PERIOD_RANGE)
+            .map(|Period(length)| length)
+    }
+
+    fn within<T: PartialOrd + fmt::Display>(
+        &self,
+        key: &'static str,
+        value: T,
+        range: &RangeInclusive<T>,
+    ) -> Result<T, ConfigError> {
+        if range.contains(&value) {
+            return Ok(value);
+        }
+        let problem = format!(
+            "{value} is out of bounds: {} to {} is allowed",
+            range.start(),
+            range.end()
+        );
+        Err(self.error(key, &problem))
+    }
+
+    /// Points at where the value of a key came from.
+    fn error(&self, key: &'static str, problem: &str) -> ConfigError {
+        let problem = format!("`{key}`: {problem}");
+        match (self.origins.get(key), &self.file) {
+            (Some(Origin::File(_)), Some(file)) => file.error(key, problem),
+            (Some(Origin::Variable(name)), _) => ConfigError::Variable {
+                name: name.clone(),
+                problem,
+            },
+            (Some(Origin::Flag), _) => ConfigError::Flag { problem },
+            _ => ConfigError::Default { problem },
+        }
+    }
+
+    fn check_socket(&self, socket: &Path) -> Result<(), ConfigError> {
+        let bytes = socket.as_os_str().len();
+        // A default that is too long harms only those who listen on it; they will say so.
+        if bytes <= SOCKET_PATH_BYTES_MAX || matches!(self.origins.get("socket"), Some(Origin::Default(_))) {
+            return Ok(());
+        }
+        let problem = format!(
+            "a socket's path has at most {SOCKET_PATH_BYTES_MAX} bytes, {} has {bytes}",
+            socket.display()
+        );
+        Err(self.error("socket", &problem))
+    }
+
+    fn runs_dir_default(&self) -> (PathBuf, &'static str) {
+        match self.environment.directory("STATE_DIRECTORY") {
+            Some(state) => (state.join("runs"), "$STATE_DIRECTORY"),
+            None => (self.environment.cwd.join("runs"), "the working directory"),
+        }
+    }
+
+    fn db_default(&self) -> Result<(PathBuf, &'static str), ConfigError> {
+        const NAME: &str = "tokentail.redb";
+        let directory = |name| self.environment.directory(name);
+        if let Some(state) = directory("STATE_DIRECTORY") {
+            Ok((state.join(NAME), "$STATE_DIRECTORY"))
+        } else if let Some(state) = directory("XDG_STATE_HOME") {
+            Ok((state.join("tokentail").join(NAME), "$XDG_STATE_HOME"))
+        } else if let Some(home) = directory("HOME") {
+            Ok((home.join(".local/state/tokentail").join(NAME), "$HOME"))
+        } else {
+            Err(self.error(
+                "db",
+                "no place for the store: set the key, or one of STATE_DIRECTORY, XDG_STATE_HOME, HOME",
+            ))
+        }
+    }
+
+    fn socket_default(&self, db: &Path) -> (PathBuf, &'static str) {
+        const NAME: &str = "tokentail.sock";
+        let directory = |name| self.environment.directory(name);
+        if let Some(runtime) = directory("RUNTIME_DIRECTORY") {
+            (runtime.join(NAME), "$RUNTIME_DIRECTORY")
+        } else if let Some(runtime) = directory("XDG_RUNTIME_DIR") {
+            (runtime.join("tokentail").join(NAME), "$XDG_RUNTIME_DIR")
+        } else {
+            (db.with_file_name(NAME), "`db`")
+        }
+    }
+}
+
+/// The filter takes any bare word for the name of a part, so a misspelt level would pass.
+pub(super) fn check_level(directives: &str) -> Result<(), String> {
+    const ALLOWED: &str =
+        "off, error, warn, info, debug, trace, or parts of the program as in \"info,tokentail::watch=debug\"";
+    // An empty word reads as `error`, which nobody means.
+    let bare = |part: &&str| {
+        part.is_empty() || !part.contains(['=', '[', ':']) && part.parse::<LevelFilter>().is_err()
+    };
+    if let Some(word) = directives.split(',').find(bare) {
+        return Err(format!("{word:?} is no level: {ALLOWED}"));
+    }
+    EnvFilter::try_new(directives)
+        .map(|_| ())
+        .map_err(|error| format!("{error}: {ALLOWED}"))
+}

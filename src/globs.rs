@@ -1,0 +1,389 @@
+//! Globs: which path below the runs directory is a log to read, and whose run it belongs to.
+//!
+//! Paths are relative to the runs directory; their first component is the run's id. A path is read
+//! if an include matches it, no exclude does, and its name is none of those that hold copies of
+//! lines counted elsewhere. `*` and `?` stay within one component, `**` crosses them, and case matters.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
+use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
+
+use crate::record::{RunId, RunIdError};
+
+/// What is read unless the settings say otherwise.
+pub const INCLUDE_DEFAULT: &[&str] = &["*/mount/**/*.jsonl"];
+
+/// A workflow's journal repeats the lines of the sub-agents beside it.
+const JOURNAL_NAME: &str = "journal.jsonl";
+const JOURNAL_PARENT: &str = "subagents";
+/// Names the coding agent gives to transcripts it has replaced by another file.
+const RETIRED_MARKS: &[&str] = &[".orphaned", ".superseded"];
+
+/// Why a list of patterns is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GlobError {
+    #[error("{list} has the pattern `{pattern}`, which is no glob: {reason}")]
+    Syntax {
+        list: &'static str,
+        pattern: String,
+        reason: String,
+    },
+    #[error(
+        "{list} has the pattern `{pattern}`, which can match nothing: \
+         write it relative to the runs directory, as in `{}`", INCLUDE_DEFAULT[0]
+    )]
+    Absolute { list: &'static str, pattern: String },
+    #[error("{list} is empty, so nothing would be read: give at least one pattern, as in `{}`", INCLUDE_DEFAULT[0])]
+    Empty { list: &'static str },
+}
+
+impl GlobError {
+    /// The list at fault: `include` or `exclude`.
+    #[must_use]
+    pub fn list(&self) -> &'static str {
+        match self {
+            Self::Syntax { list, .. } | Self::Absolute { list, .. } | Self::Empty { list } => list,
+        }
+    }
+}
+
+/// The compiled lists.
+#[derive(Debug, Clone)]
+pub struct Globs {
+    include: GlobSet,
+    exclude: GlobSet,
+    /// One per include: what a directory above a match looks like.
+    ways: Vec<Way>,
+    /// Matches a directory below which every file is excluded.
+    covered: GlobSet,
+}
+
+/// The leading components of an include, as far as each stands for exactly one path component.
+#[derive(Debug, Clone)]
+struct Way {
+    components: Vec<GlobMatcher>,
+    /// Whether anything may follow; else a match has exactly these components.
+    open: bool,
+}
+
+impl Globs {
+    /// Compiles both lists.
+    ///
+    /// # Errors
+    /// Names the pattern and the list it stands in.
+    pub fn new(include: &[String], exclude: &[String]) -> Result<Self, GlobError> {
+        if include.is_empty() {
+            return Err(GlobError::Empty { list: "include" });
+        }
+        let mut covered = GlobSetBuilder::new();
+        for directory in exclude.iter().filter_map(|pattern| covered_directory(pattern)) {
+            for pattern in [directory.to_owned(), format!("{directory}/**")] {
+                covered.add(glob("exclude", &pattern)?);
+            }
+        }
+        Ok(Self {
+            include: compile("include", include)?,
+            exclude: compile("exclude", exclude)?,
+            ways: include.iter().map(|pattern| Way::of(pattern)).collect(),
+            covered: build("exclude", &covered)?,
+        })
+    }
+
+    /// Whether the file at this path is to be read.
+    #[must_use]
+    pub fn reads(&self, relative: &Path) -> bool {
+        !is_skipped_name(relative) && self.include.is_match(relative) && !self.exclude.is_match(relative)
+    }
+
+    /// Whether a file somewhere below this directory could be one to read.
+    ///
+    /// **Invariant**: never false for a directory above a path that `reads` accepts.
+    #[must_use]
+    pub fn may_contain(&self, directory: &Path) -> bool {
+        let components: Vec<&OsStr> = directory.iter().collect();
+        !self.covered.is_match(directory) && self.ways.iter().any(|way| way.leads_below(&components))
+    }
+
+    /// Whose run a path belongs to; `None` for a path that names nothing below the runs directory.
+    #[must_use]
+    pub fn run_of(relative: &Path) -> Option<Result<RunId, RunIdError>> {
+        match relative.components().next()? {
+            Component::RootDir | Component::Prefix(_) => None,
+            first => Some(RunId::new(&first.as_os_str().to_string_lossy())),
+        }
+    }
+}
+
+impl Way {
+    fn of(pattern: &str) -> Self {
+        let mut way = Self {
+            components: Vec::new(),
+            open: false,
+        };
+        for component in single_components(pattern) {
+            let Some(glob) = component.and_then(|text| glob("include", text).ok()) else {
+                way.open = true;
+                break;
+            };
+            way.components.push(glob.compile_matcher());
+        }
+        way
+    }
+
+    fn leads_below(&self, directory: &[&OsStr]) -> bool {
+        (self.open || directory.len() < self.components.len())
+            && self
+                .components
+                .iter()
+                .zip(directory)
+                .all(|(glob, name)| glob.is_match(name))
+    }
+}
+
+/// The components of a pattern. `None` stands for one that can span several path components, or
+/// that is too clever to be sure: classes, escapes, `**`, and braces around a separator.
+fn single_components(pattern: &str) -> impl Iterator<Item = Option<&str>> {
+    let mut brace_depth = 0_usize;
+    pattern
+        .split(move |c| {
+            match c {
+                '{' => brace_depth += 1,
+                '}' => brace_depth = brace_depth.saturating_sub(1),
+                _ => {}
+            }
+            c == '/' && brace_depth == 0
+        })
+        .map(|text| {
+            let nested = text.contains('{') && (text.contains('/') || text.contains("**"));
+            let sure = text != "**" && !nested && !text.contains(['[', '\\']);
+            sure.then_some(text)
+        })
+}
+
+/// For `X/**`: X, below which everything is excluded.
+fn covered_directory(pattern: &str) -> Option<&str> {
+    pattern
+        .strip_suffix("/**")
+        .filter(|directory| !directory.is_empty() && !directory.ends_with('\\'))
+}
+
+fn is_skipped_name(relative: &Path) -> bool {
+    let Some(name) = relative.file_name() else {
+        return true;
+    };
+    if RETIRED_MARKS
+        .iter()
+        .any(|mark| memchr::memmem::find(name.as_bytes(), mark.as_bytes()).is_some())
+    {
+        return true;
+    }
+    name == JOURNAL_NAME
+        && relative
+            .parent()
+            .is_some_and(|above| above.iter().any(|name| name == JOURNAL_PARENT))
+}
+
+fn compile(list: &'static str, patterns: &[String]) -> Result<GlobSet, GlobError> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        if pattern.starts_with('/') {
+            return Err(GlobError::Absolute {
+                list,
+                pattern: pattern.clone(),
+            });
+        }
+        set.add(glob(list, pattern)?);
+    }
+    build(list, &set)
+}
+
+fn glob(list: &'static str, pattern: &str) -> Result<Glob, GlobError> {
+    GlobBuilder::new(pattern)
+        .literal_separator(true)
+        .build()
+        .map_err(|error| GlobError::Syntax {
+            list,
+            pattern: pattern.to_owned(),
+            reason: error.kind().to_string(),
+        })
+}
+
+/// Fails only if the patterns together outgrow the matcher, which then names the one.
+fn build(list: &'static str, set: &GlobSetBuilder) -> Result<GlobSet, GlobError> {
+    set.build().map_err(|error| GlobError::Syntax {
+        list,
+        pattern: error.glob().unwrap_or("(all together)").to_owned(),
+        reason: error.kind().to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn globs(include: &[&str], exclude: &[&str]) -> Globs {
+        let owned = |list: &[&str]| list.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>();
+        Globs::new(&owned(include), &owned(exclude)).unwrap()
+    }
+
+    #[test]
+    fn reads_what_is_included_and_not_excluded() {
+        let globs = globs(INCLUDE_DEFAULT, &["*/mount/tmp/**", "*/mount/**/scratch-?.jsonl"]);
+        let check = |path: &str, expect| assert_eq!(globs.reads(Path::new(path)), expect, "{path}");
+        check("a/mount/x.jsonl", true);
+        check("a/mount/.claude/projects/p/s.jsonl", true);
+        check("a/mount/one/two/three/four.jsonl", true);
+        check("a/mount/line\nbreak/s.jsonl", true);
+        check("a/mount/.jsonl", true);
+        check("a/mount/x.json", false);
+        check("a/mount/x.JSONL", false);
+        check("a/Mount/x.jsonl", false);
+        check("a/x.jsonl", false);
+        check("a/b/mount/x.jsonl", false);
+        check("mount/x.jsonl", false);
+        check("a/mount/tmp/x.jsonl", false);
+        check("a/mount/tmp/deep/x.jsonl", false);
+        check("a/mount/tmpx/x.jsonl", true);
+        check("a/mount/p/scratch-1.jsonl", false);
+        check("a/mount/p/scratch-12.jsonl", true);
+        check("", false);
+    }
+
+    #[test]
+    fn skips_names_that_repeat_other_files() {
+        let globs = globs(&["**/*.jsonl", "**/*.jsonl.*"], &[]);
+        let check = |path: &str, expect| assert_eq!(globs.reads(Path::new(path)), expect, "{path}");
+        check("a/mount/s/subagents/journal.jsonl", false);
+        check("a/mount/s/subagents/workflows/w1/journal.jsonl", false);
+        check("a/mount/s/journal.jsonl", true);
+        check("a/mount/s/subagents/agent-1.jsonl", true);
+        check("a/mount/s/subagents.old/journal.jsonl", true);
+        check("a/mount/journal.jsonl/subagents/x.jsonl", true);
+        check("a/mount/s.orphaned.jsonl", false);
+        check("a/mount/s.jsonl.orphaned-17", false);
+        check("a/mount/s.jsonl.superseded", false);
+        check("a/mount/s.orphaned/x.jsonl", true);
+        check("a/mount/orphaned.jsonl", true);
+    }
+
+    #[test]
+    fn works_on_bytes_that_are_no_utf8() {
+        let globs = globs(INCLUDE_DEFAULT, &[]);
+        let path = Path::new(OsStr::from_bytes(b"a/mount/\xff\xfe/\xc3.jsonl"));
+        assert!(globs.reads(path));
+        assert!(globs.may_contain(path.parent().unwrap()));
+        assert!(!globs.reads(Path::new(OsStr::from_bytes(b"a/mount/\xff.orphaned.jsonl"))));
+    }
+
+    #[test]
+    fn prunes_only_where_nothing_can_match() {
+        let check = |include: &[&str], exclude: &[&str], directory: &str, expect| {
+            let got = globs(include, exclude).may_contain(Path::new(directory));
+            assert_eq!(got, expect, "{include:?} without {exclude:?}: {directory:?}");
+        };
+        for (directory, expect) in [
+            ("", true),
+            ("a", true),
+            ("a/mount", true),
+            ("a/mount/x/y/z", true),
+            ("a/other", false),
+            ("a/other/mount", false),
+        ] {
+            check(INCLUDE_DEFAULT, &[], directory, expect);
+        }
+        let cover: &[&str] = &["*/mount/tmp/**"];
+        check(INCLUDE_DEFAULT, cover, "a/mount/tmp", false);
+        check(INCLUDE_DEFAULT, cover, "a/mount/tmp/deep", false);
+        check(INCLUDE_DEFAULT, cover, "a/mount/tmp2", true);
+        check(INCLUDE_DEFAULT, cover, "a/mount", true);
+        check(INCLUDE_DEFAULT, &["*/mount/tmp/*"], "a/mount/tmp", true);
+        check(INCLUDE_DEFAULT, &["**/tmp/**"], "a/mount/x/tmp/y", false);
+        check(INCLUDE_DEFAULT, &["**"], "a", true);
+
+        check(&["*/log.jsonl"], &[], "", true);
+        check(&["*/log.jsonl"], &[], "a", true);
+        check(&["*/log.jsonl"], &[], "a/b", false);
+        check(&["log.jsonl"], &[], "a", false);
+        check(&["**/x.jsonl"], &[], "a/b/c", true);
+        check(&["*/{one,two}/*.jsonl"], &[], "a/two", true);
+        check(&["*/{one,two}/*.jsonl"], &[], "a/three", false);
+        check(&["*/{one,two/three}/*.jsonl"], &[], "a/two/three", true);
+        check(&["*/[mn]ount/*.jsonl"], &[], "a/mount", true);
+        check(&["*/x[!a]y/*.jsonl"], &[], "a/x", true);
+        check(&["a?/b*c/*.jsonl"], &[], "ab/bxxc", true);
+        check(&["a?/b*c/*.jsonl"], &[], "ab/bxx", false);
+        check(&["*/other/*", "*/mount/**"], &[], "a/mount/deep", true);
+    }
+
+    #[test]
+    fn never_prunes_above_a_match() {
+        let patterns = [
+            "*/mount/**/*.jsonl",
+            "**",
+            "**/m/*",
+            "r/**",
+            "r*/m/x",
+            "{r,s/m}/**/*",
+            "{r/m,s}/*",
+            "r/{m,**}/x",
+            "[a-z]/m/x",
+            "r[!x]m/x",
+            "?/*/?",
+            "r/**m/x",
+            "r/m**/x",
+        ];
+        let paths = [
+            "r/m/x",
+            "s/m/x",
+            "s/m/m/x",
+            "r/x/m/x",
+            "r/mount/a/b.jsonl",
+            "x",
+            "r/x",
+            "r/am/x",
+        ];
+        for pattern in patterns {
+            for exclude in ["none", "r/m/**", "**/x/**", "s/**", "*/*"] {
+                let globs = globs(&[pattern], &[exclude]);
+                for path in paths.map(Path::new) {
+                    let pruned = path.ancestors().skip(1).find(|above| !globs.may_contain(above));
+                    assert!(
+                        !globs.reads(path) || pruned.is_none(),
+                        "{pattern} without {exclude}: {path:?} below {pruned:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_the_pattern_and_its_list() {
+        let error = |include: &[&str], exclude: &[&str]| {
+            let owned = |list: &[&str]| list.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>();
+            Globs::new(&owned(include), &owned(exclude))
+                .unwrap_err()
+                .to_string()
+        };
+        let text = error(&["*/ok", "a{b"], &[]);
+        assert!(text.contains("include") && text.contains("`a{b`"), "{text}");
+        let text = error(&["*/ok"], &["[z-a]/**"]);
+        assert!(text.contains("exclude") && text.contains("[z-a]"), "{text}");
+        assert!(error(&["/var/lib/runs/*"], &[]).contains("relative to the runs directory"));
+        assert!(error(&[], &[]).contains("nothing would be read"));
+    }
+
+    #[test]
+    fn finds_the_run() {
+        let run = |path: &str| Globs::run_of(Path::new(path)).map(|r| r.map(|id| id.to_string()));
+        assert_eq!(run("run-1/mount/x.jsonl"), Some(Ok("run-1".to_owned())));
+        assert_eq!(run("run-1"), Some(Ok("run-1".to_owned())));
+        assert_eq!(run("a b/mount"), Some(Err(RunIdError::Character(' '))));
+        assert_eq!(run("../x"), Some(Err(RunIdError::Dots)));
+        assert_eq!(run(""), None);
+        assert_eq!(run("/run-1"), None);
+        let bytes = Path::new(OsStr::from_bytes(b"\xff/mount"));
+        assert_eq!(Globs::run_of(bytes), Some(Err(RunIdError::Character('\u{fffd}'))));
+    }
+}

@@ -1,0 +1,163 @@
+//! Signals: what the process is told from outside, as values the program can wait for.
+//!
+//! The first TERM or INT asks to stop and lets everything read be committed; a second one means now,
+//! and loses nothing either, because positions and totals are committed together. HUP asks to read
+//! the settings again.
+
+use std::io::{self, Write};
+use std::os::raw::c_int;
+use std::thread::{self, JoinHandle};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals as Stream};
+use signal_hook::low_level;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// A shell's exit code for a process ended by signal n is this plus n.
+const EXIT_SIGNAL_BASE: c_int = 128;
+
+/// Why signals cannot be listened to.
+#[derive(Debug, thiserror::Error)]
+pub enum SignalError {
+    #[error(
+        "cannot listen for TERM, INT and HUP: {0}; raise the limit of open files or threads of this process"
+    )]
+    Install(#[from] io::Error),
+}
+
+/// The listener; dropping it stops listening, and the signals are then ignored.
+#[derive(Debug)]
+pub struct Signals {
+    stop: CancellationToken,
+    reloads: watch::Receiver<u64>,
+    handle: Handle,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What one signal means.
+#[derive(Debug, PartialEq, Eq)]
+enum Reaction {
+    Stop,
+    Exit(c_int),
+    Reload,
+    Nothing,
+}
+
+impl Signals {
+    /// Takes over TERM, INT and HUP for this process.
+    ///
+    /// # Errors
+    /// Out of descriptors or threads.
+    pub fn install() -> Result<Self, SignalError> {
+        let mut stream = Stream::new([SIGTERM, SIGINT, SIGHUP])?;
+        let handle = stream.handle();
+        let stop = CancellationToken::new();
+        let (sender, reloads) = watch::channel(0_u64);
+        let token = stop.clone();
+        let thread = thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            let mut asked = false;
+            for signal in stream.forever() {
+                match reaction(signal, asked) {
+                    Reaction::Stop => {
+                        asked = true;
+                        token.cancel();
+                    }
+                    Reaction::Reload => sender.send_modify(|count| *count += 1),
+                    Reaction::Exit(code) => exit_now(signal, code),
+                    Reaction::Nothing => {}
+                }
+            }
+        })?;
+        Ok(Self {
+            stop,
+            reloads,
+            handle,
+            thread: Some(thread),
+        })
+    }
+
+    /// Cancelled by the first TERM or INT.
+    #[must_use]
+    pub fn stop(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Waits for a HUP that came after the last call returned; several count as one. Cancel safe.
+    pub async fn reloaded(&mut self) {
+        if self.reloads.changed().await.is_err() {
+            // The thread ends only with `self`; without it no HUP can come.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.handle.close();
+        if let Some(thread) = self.thread.take() {
+            // It can only have panicked, which the panic hook has told already.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn reaction(signal: c_int, asked: bool) -> Reaction {
+    match signal {
+        SIGTERM | SIGINT if asked => Reaction::Exit(EXIT_SIGNAL_BASE + signal),
+        SIGTERM | SIGINT => Reaction::Stop,
+        SIGHUP => Reaction::Reload,
+        _ => Reaction::Nothing,
+    }
+}
+
+/// Ends the process without destructors: whatever hangs in the orderly way must not hang here.
+fn exit_now(signal: c_int, code: c_int) -> ! {
+    let name = low_level::signal_name(signal).unwrap_or("a signal");
+    let _ = writeln!(io::stderr(), "tokentail: {name} while stopping, exiting at once");
+    low_level::exit(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Bounds a failure, orders nothing.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_second_signal_exits_with_its_own_code() {
+        for (signal, asked, expect) in [
+            (SIGTERM, false, Reaction::Stop),
+            (SIGINT, false, Reaction::Stop),
+            (SIGTERM, true, Reaction::Exit(143)),
+            (SIGINT, true, Reaction::Exit(130)),
+            (SIGHUP, false, Reaction::Reload),
+            (SIGHUP, true, Reaction::Reload),
+            (signal_hook::consts::SIGUSR1, true, Reaction::Nothing),
+        ] {
+            assert_eq!(reaction(signal, asked), expect, "{signal} {asked}");
+        }
+    }
+
+    /// One test for all real signals: they reach the whole process.
+    #[tokio::test]
+    async fn signals_arrive_and_the_door_closes() {
+        let mut signals = Signals::install().unwrap();
+        let stop = signals.stop();
+        for _ in 0..2 {
+            low_level::raise(SIGHUP).unwrap();
+            tokio::time::timeout(PATIENCE, signals.reloaded())
+                .await
+                .expect("a HUP arrives");
+        }
+        assert!(!stop.is_cancelled());
+        low_level::raise(SIGTERM).unwrap();
+        tokio::time::timeout(PATIENCE, stop.cancelled())
+            .await
+            .expect("a TERM arrives");
+        drop(signals);
+    }
+}

@@ -1,0 +1,408 @@
+//! Watch: turns filesystem events into hints, "look at this path" or "look at everything".
+//!
+//! A hint proves nothing: stat and the stored offset are the truth, and a scanner finds what events
+//! miss. So the handler only marks a bounded, coalescing set and wakes whoever waits. Whatever makes
+//! the set incomplete (overflow in the kernel or here, an error) becomes `rescan`. Without inotify, or
+//! with too few watches, everything still works by scanning, only later, and [`Watch::health`] says so.
+//!
+//! Rules for callers:
+//! - Watch a directory first, scan it second; else what appears in between is seen by neither.
+//! - A hint that names a directory means both again. A watch can die with a late event about an older
+//!   directory of that name, and then that event's hint is the sign of it.
+//! - After `rescan`, watch and scan everything again.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use notify::{
+    Config, ErrorKind, Event, EventKindMask, RecommendedWatcher, RecursiveMode, WatchPathConfig, Watcher,
+};
+use tokio::sync::Notify;
+
+/// Paths kept for one turn; more are answered by a rescan.
+pub const HINTS_PENDING_MAX: usize = 65_536;
+
+/// What wakes us. Opening, reading and closing is left out, else our own reads would; so are
+/// attributes, which say nothing about content.
+const KINDS: EventKindMask = EventKindMask::CREATE
+    .union(EventKindMask::REMOVE)
+    .union(EventKindMask::MODIFY_DATA)
+    .union(EventKindMask::MODIFY_NAME);
+
+/// `inotify_init1` out of instances, or out of descriptors.
+const EMFILE: i32 = 24;
+
+/// Why a directory is not watched. None of these stops the counting.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    #[error("{} is not watched, it is scanned instead: {reason}", path.display())]
+    Polling { path: PathBuf, reason: String },
+    #[error("{} is no longer there, or is no directory", path.display())]
+    Gone { path: PathBuf },
+    #[error("{} cannot be watched: {source}; make it readable for this user", path.display())]
+    Refused { path: PathBuf, source: io::Error },
+}
+
+/// Everything pending at once.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// Paths with news, as spelled below the watched directory, each once, in no order.
+    pub paths: Vec<PathBuf>,
+    /// Events were lost: anything may have changed.
+    pub rescan: bool,
+}
+
+/// How changes are noticed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// By events; scanning only checks on them.
+    Events,
+    /// By scanning, at least in some directories; with the reason, and what to do about it.
+    Polling { reason: String },
+}
+
+/// The state of the door, for people to see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchHealth {
+    pub mode: Mode,
+    /// Directories watched.
+    pub watches: usize,
+    /// Directories that should be and are not.
+    pub unwatched: usize,
+    /// Times the kernel's queue or our own set was full.
+    pub overflows: u64,
+    /// Errors the watcher reported.
+    pub errors: u64,
+}
+
+/// The one watcher for all runs.
+#[derive(Debug)]
+pub struct Watch {
+    /// Held while the watcher works. **Invariant**: the handler never takes it, since the watcher
+    /// answers on the handler's thread.
+    door: Mutex<Door>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Door {
+    /// `Err` says why there is none.
+    watcher: Result<RecommendedWatcher, String>,
+    /// Every path the watcher may have an entry for. **Invariant**: never fewer than it has, because
+    /// adding a path it still knows does nothing, even if that was another directory.
+    known: HashMap<PathBuf, Identity>,
+    /// Directories refused for want of watches.
+    unwatched: HashSet<PathBuf>,
+}
+
+/// Which directory a path led to when it was watched. Numbers alone are reused at once.
+#[derive(Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    /// `None` where the filesystem keeps none, and then nothing can be told.
+    born: Option<SystemTime>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    pending: Mutex<Pending>,
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    paths: HashSet<PathBuf>,
+    rescan: bool,
+    overflows: u64,
+    errors: u64,
+}
+
+impl WatchError {
+    fn of(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::Gone { path },
+            _ => Self::Refused { path, source },
+        }
+    }
+}
+
+impl Identity {
+    fn is_surely(&self, other: &Self) -> bool {
+        self.born.is_some() && self == other
+    }
+}
+
+/// The watcher would take a file or a link as it is; but the tree is written by strangers.
+fn identify(path: &Path) -> Result<Identity, WatchError> {
+    let found = path
+        .symlink_metadata()
+        .map_err(|error| WatchError::of(path, error))?;
+    if !found.is_dir() {
+        return Err(WatchError::Gone {
+            path: path.to_owned(),
+        });
+    }
+    Ok(Identity {
+        device: found.dev(),
+        inode: found.ino(),
+        born: found.created().ok(),
+    })
+}
+
+impl Watch {
+    /// Starts watching nothing yet. Never fails: without inotify it says so in [`Watch::health`].
+    #[must_use]
+    pub fn start() -> Self {
+        let shared = Arc::new(Shared::default());
+        let door = Door {
+            watcher: build(&shared),
+            known: HashMap::new(),
+            unwatched: HashSet::new(),
+        };
+        Self {
+            door: Mutex::new(door),
+            shared,
+        }
+    }
+
+    /// Watches one directory, not what lies below it. Again for a known one takes a fresh hold of
+    /// whatever directory now has that path. Waits for the watcher's thread, some microseconds.
+    ///
+    /// # Errors
+    /// The directory is left to the scanner.
+    pub fn watch_dir(&self, path: &Path) -> Result<(), WatchError> {
+        lock(&self.door).watch_dir(path)
+    }
+
+    /// Stops watching a directory; nothing happens if it is not watched.
+    pub fn forget_dir(&self, path: &Path) {
+        let mut door = lock(&self.door);
+        door.unwatched.remove(path);
+        door.unwatch(path);
+    }
+
+    /// Waits until something is pending and takes all of it. Cancel safe: hints are taken only when
+    /// they are returned. For one waiter at a time.
+    pub async fn next(&self) -> Hints {
+        loop {
+            if let Some(hints) = self.shared.take() {
+                return hints;
+            }
+            self.shared.wake.notified().await;
+        }
+    }
+
+    /// Tries to do without polling again: a new watcher, or the directories refused before.
+    /// True if it came back, and then a rescan is pending, because all watches have to be set anew.
+    pub fn retry(&self) -> bool {
+        let came_back = lock(&self.door).retry(&self.shared);
+        if came_back {
+            self.shared.mark(|pending| pending.rescan = true);
+        }
+        came_back
+    }
+
+    /// How it goes.
+    #[must_use]
+    pub fn health(&self) -> WatchHealth {
+        let (mode, watches, unwatched) = {
+            let door = lock(&self.door);
+            (door.mode(), door.known.len(), door.unwatched.len())
+        };
+        let pending = lock(&self.shared.pending);
+        WatchHealth {
+            mode,
+            watches,
+            unwatched,
+            overflows: pending.overflows,
+            errors: pending.errors,
+        }
+    }
+}
+
+impl Door {
+    fn watch_dir(&mut self, path: &Path) -> Result<(), WatchError> {
+        let polling = |reason: &str| WatchError::Polling {
+            path: path.to_owned(),
+            reason: reason.to_owned(),
+        };
+        if let Err(reason) = &self.watcher {
+            return Err(polling(reason));
+        }
+        self.unwatched.remove(path);
+        let identity = identify(path);
+        // Taking hold anew makes the watcher walk over all its watches, so only where it is needed.
+        let same = matches!((&identity, self.known.get(path)), (Ok(now), Some(then)) if now.is_surely(then));
+        if !same {
+            self.unwatch(path);
+        }
+        let identity = identity?;
+        let Ok(watcher) = &mut self.watcher else {
+            return Err(polling(THREAD_ENDED));
+        };
+        let how = WatchPathConfig::new(RecursiveMode::NonRecursive).with_dereference_symlinks(false);
+        let Err(error) = watcher.watch_with(path, how) else {
+            self.known.insert(path.to_owned(), identity);
+            return Ok(());
+        };
+        self.known.remove(path);
+        match error.kind {
+            ErrorKind::MaxFilesWatch => {
+                self.unwatched.insert(path.to_owned());
+                Err(polling(OUT_OF_WATCHES))
+            }
+            ErrorKind::Io(source) => Err(WatchError::of(path, source)),
+            ErrorKind::PathNotFound => Err(WatchError::Gone {
+                path: path.to_owned(),
+            }),
+            // On Linux only a watcher whose thread has ended says anything else.
+            _ => {
+                self.drop_watcher(THREAD_ENDED);
+                Err(polling(THREAD_ENDED))
+            }
+        }
+    }
+
+    fn unwatch(&mut self, path: &Path) {
+        if self.known.remove(path).is_none() {
+            return;
+        }
+        let Ok(watcher) = &mut self.watcher else { return };
+        match watcher.unwatch(path).map_err(|error| error.kind) {
+            // Not found: it went with its directory.
+            Ok(()) | Err(ErrorKind::WatchNotFound | ErrorKind::Io(_)) => {}
+            Err(_) => self.drop_watcher(THREAD_ENDED),
+        }
+    }
+
+    fn retry(&mut self, shared: &Arc<Shared>) -> bool {
+        if self.watcher.is_err() {
+            self.watcher = build(shared);
+            return self.watcher.is_ok();
+        }
+        if self.unwatched.is_empty() {
+            return false;
+        }
+        let refused: Vec<PathBuf> = self.unwatched.iter().cloned().collect();
+        for path in refused {
+            if let Err(WatchError::Polling { .. }) = self.watch_dir(&path) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn mode(&self) -> Mode {
+        let reason = match &self.watcher {
+            Err(reason) => reason,
+            Ok(_) if !self.unwatched.is_empty() => OUT_OF_WATCHES,
+            Ok(_) => return Mode::Events,
+        };
+        Mode::Polling {
+            reason: reason.to_owned(),
+        }
+    }
+
+    fn drop_watcher(&mut self, reason: &str) {
+        self.known.clear();
+        self.unwatched.clear();
+        if let Ok(mut watcher) = std::mem::replace(&mut self.watcher, Err(reason.to_owned())) {
+            // The destructor of a watcher whose thread has ended panics: better lose one descriptor.
+            if watcher.configure(Config::default()).is_err() {
+                std::mem::forget(watcher);
+            }
+        }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.drop_watcher("stopped");
+    }
+}
+
+impl Shared {
+    fn handle(&self, event: notify::Result<Event>) {
+        match event {
+            Err(_) => self.mark(|pending| {
+                pending.errors += 1;
+                pending.rescan = true;
+            }),
+            // Such an event has no paths: the flag is all there is.
+            Ok(event) if event.need_rescan() => self.mark(|pending| {
+                pending.overflows += 1;
+                pending.rescan = true;
+            }),
+            Ok(event) if event.kind.is_access() => {}
+            Ok(event) => self.mark(|pending| event.paths.into_iter().for_each(|path| pending.add(path))),
+        }
+    }
+
+    fn mark(&self, change: impl FnOnce(&mut Pending)) {
+        let mut pending = lock(&self.pending);
+        change(&mut pending);
+        if !pending.is_empty() {
+            self.wake.notify_one();
+        }
+    }
+
+    fn take(&self) -> Option<Hints> {
+        let mut pending = lock(&self.pending);
+        if pending.is_empty() {
+            return None;
+        }
+        Some(Hints {
+            paths: std::mem::take(&mut pending.paths).into_iter().collect(),
+            rescan: std::mem::take(&mut pending.rescan),
+        })
+    }
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.paths.is_empty() && !self.rescan
+    }
+
+    fn add(&mut self, path: PathBuf) {
+        if self.paths.len() < HINTS_PENDING_MAX {
+            self.paths.insert(path);
+        } else if !self.paths.contains(&path) && !self.rescan {
+            self.rescan = true;
+            self.overflows += 1;
+        }
+    }
+}
+
+const OUT_OF_WATCHES: &str =
+    "no inotify watch is left for this user: raise the sysctl fs.inotify.max_user_watches";
+const OUT_OF_INSTANCES: &str = "no inotify instance is left for this user: raise the sysctl \
+     fs.inotify.max_user_instances, or this process's limit of open files";
+const THREAD_ENDED: &str = "the watcher's thread has ended: it is started again in a while";
+
+fn build(shared: &Arc<Shared>) -> Result<RecommendedWatcher, String> {
+    let handler = {
+        let shared = Arc::clone(shared);
+        move |event| shared.handle(event)
+    };
+    RecommendedWatcher::new(handler, Config::default().with_event_kinds(KINDS)).map_err(|error| {
+        match error.kind {
+            ErrorKind::MaxFilesWatch => OUT_OF_WATCHES.to_owned(),
+            ErrorKind::Io(source) if source.raw_os_error() == Some(EMFILE) => OUT_OF_INSTANCES.to_owned(),
+            _ => format!("inotify cannot be used: {error}"),
+        }
+    })
+}
+
+/// What these locks guard is changed in single steps, so a panic elsewhere leaves it usable.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! Tests of the door on real directories, and of what it does with losses.
+
+use std::fs;
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use notify::EventKind;
+use notify::event::{AccessKind, CreateKind, Flag};
+use tempfile::TempDir;
+
+use super::*;
+
+/// Bounds a failure, orders nothing.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn started() -> (TempDir, Watch) {
+    let folder = tempfile::tempdir().unwrap();
+    let watch = Watch::start();
+    watch.watch_dir(folder.path()).unwrap();
+    (folder, watch)
+}
+
+/// All hints up to now. Events keep their order, so a file made last says that they are complete.
+async fn settled(watch: &Watch, watched: &Path) -> HashSet<PathBuf> {
+    static FENCES: AtomicUsize = AtomicUsize::new(0);
+    let fence = watched.join(format!("fence-{}", FENCES.fetch_add(1, Ordering::Relaxed)));
+    fs::write(&fence, "").unwrap();
+    let mut seen = HashSet::new();
+    while !seen.contains(&fence) {
+        let hints = tokio::time::timeout(PATIENCE, watch.next()).await;
+        let hints = hints.expect("the fence is hinted");
+        assert!(!hints.rescan, "nothing was lost");
+        seen.extend(hints.paths);
+    }
+    seen.retain(|path| {
+        !path
+            .file_name()
+            .unwrap()
+            .as_encoded_bytes()
+            .starts_with(b"fence-")
+    });
+    seen
+}
+
+/// What is pending now, without waiting.
+async fn at_once(watch: &Watch) -> Option<Hints> {
+    tokio::select! {
+        biased;
+        hints = watch.next() => Some(hints),
+        () = std::future::ready(()) => None,
+    }
+}
+
+fn set<const N: usize>(paths: [&Path; N]) -> HashSet<PathBuf> {
+    paths.into_iter().map(Path::to_owned).collect()
+}
+
+#[tokio::test]
+async fn every_change_in_a_watched_directory_names_its_path() {
+    let (folder, watch) = started();
+    let dir = folder.path();
+    let (one, two) = (dir.join("one.jsonl"), dir.join("two.jsonl"));
+    let mut file = fs::File::create(&one).unwrap();
+    assert_eq!(settled(&watch, dir).await, set([&one]), "create");
+    file.write_all(b"{}\n").unwrap();
+    assert_eq!(settled(&watch, dir).await, set([&one]), "append");
+    file.set_len(0).unwrap();
+    assert_eq!(settled(&watch, dir).await, set([&one]), "truncate");
+    fs::rename(&one, &two).unwrap();
+    assert_eq!(settled(&watch, dir).await, set([&one, &two]), "rename");
+    file.write_all(b"{}\n").unwrap();
+    assert_eq!(settled(&watch, dir).await, set([&two]), "append after rename");
+    drop(file);
+    fs::remove_file(&two).unwrap();
+    assert_eq!(settled(&watch, dir).await, set([&two]), "delete");
+    assert_eq!(watch.health().mode, Mode::Events);
+    assert_eq!(watch.health().watches, 1);
+}
+
+#[tokio::test]
+async fn reading_wakes_nobody() {
+    let (folder, watch) = started();
+    let path = folder.path().join("log.jsonl");
+    fs::write(&path, "{}\n").unwrap();
+    settled(&watch, folder.path()).await;
+    for _ in 0..100 {
+        assert_eq!(fs::read(&path).unwrap(), b"{}\n");
+        assert!(fs::read_dir(folder.path()).unwrap().count() > 0);
+    }
+    assert_eq!(settled(&watch, folder.path()).await, set([]));
+}
+
+#[tokio::test]
+async fn a_new_directory_is_hinted_and_watched_only_on_demand() {
+    let (folder, watch) = started();
+    let sub = folder.path().join("sub");
+    fs::create_dir(&sub).unwrap();
+    assert_eq!(settled(&watch, folder.path()).await, set([&sub]));
+    fs::write(sub.join("early"), "x").unwrap();
+    assert_eq!(settled(&watch, folder.path()).await, set([]));
+    watch.watch_dir(&sub).unwrap();
+    watch.watch_dir(&sub).unwrap();
+    assert_eq!(watch.health().watches, 2);
+    fs::write(sub.join("late"), "x").unwrap();
+    assert_eq!(settled(&watch, &sub).await, set([&sub.join("late")]));
+}
+
+#[tokio::test]
+async fn a_forgotten_directory_is_silent() {
+    let (folder, watch) = started();
+    let sub = folder.path().join("sub");
+    fs::create_dir(&sub).unwrap();
+    watch.watch_dir(&sub).unwrap();
+    settled(&watch, folder.path()).await;
+    watch.forget_dir(&sub);
+    watch.forget_dir(&sub);
+    watch.forget_dir(Path::new("/never/watched"));
+    fs::write(sub.join("file"), "x").unwrap();
+    assert_eq!(settled(&watch, folder.path()).await, set([]));
+    assert_eq!(watch.health().watches, 1);
+}
+
+#[tokio::test]
+async fn watching_again_takes_hold_of_what_has_the_path_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let (sub, old) = (folder.path().join("sub"), folder.path().join("old"));
+    let watch = Watch::start();
+    fs::create_dir(&sub).unwrap();
+    watch.watch_dir(&sub).unwrap();
+    fs::rename(&sub, &old).unwrap();
+    fs::create_dir(&sub).unwrap();
+    watch.watch_dir(&sub).unwrap();
+    settled(&watch, &sub).await;
+    fs::write(sub.join("new"), "x").unwrap();
+    fs::write(old.join("old"), "x").unwrap();
+    assert_eq!(settled(&watch, &sub).await, set([&sub.join("new")]));
+}
+
+#[tokio::test]
+async fn a_watch_killed_by_a_late_event_is_announced() {
+    let (folder, watch) = started();
+    let sub = folder.path().join("sub");
+    fs::create_dir(&sub).unwrap();
+    watch.watch_dir(&sub).unwrap();
+    settled(&watch, folder.path()).await;
+    for _ in 0..20 {
+        fs::remove_dir_all(&sub).unwrap();
+        fs::create_dir(&sub).unwrap();
+        // Before the event of the removal is handled or after: nobody knows.
+        watch.watch_dir(&sub).unwrap();
+        assert!(settled(&watch, folder.path()).await.contains(&sub));
+        watch.watch_dir(&sub).unwrap();
+        fs::write(sub.join("file"), "x").unwrap();
+        assert_eq!(settled(&watch, &sub).await, set([&sub.join("file")]));
+    }
+}
+
+#[tokio::test]
+async fn only_directories_are_watched() {
+    let (folder, watch) = started();
+    let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+    fs::write(&file, "").unwrap();
+    std::os::unix::fs::symlink(folder.path(), &link).unwrap();
+    for path in [&file, &link, &folder.path().join("absent"), &file.join("below")] {
+        let error = watch.watch_dir(path).unwrap_err();
+        assert!(matches!(error, WatchError::Gone { .. }), "{path:?}: {error}");
+    }
+    assert_eq!(watch.health().mode, Mode::Events);
+}
+
+#[tokio::test]
+async fn losses_become_a_rescan() {
+    let watch = Watch::start();
+    watch
+        .shared
+        .handle(Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan)));
+    let rescan = Hints {
+        paths: Vec::new(),
+        rescan: true,
+    };
+    assert_eq!(at_once(&watch).await, Some(rescan));
+    watch.shared.handle(Err(notify::Error::generic("a failed read")));
+    assert!(at_once(&watch).await.unwrap().rescan);
+    let health = watch.health();
+    assert_eq!((health.overflows, health.errors), (1, 1));
+    assert_eq!(at_once(&watch).await, None);
+}
+
+#[tokio::test]
+async fn accesses_are_no_hints() {
+    let watch = Watch::start();
+    watch.shared.handle(Ok(
+        Event::new(EventKind::Access(AccessKind::Any)).add_path("x".into())
+    ));
+    assert_eq!(at_once(&watch).await, None);
+}
+
+#[tokio::test]
+async fn too_many_hints_become_one_rescan() {
+    let watch = Watch::start();
+    let created = |name: usize| {
+        let event = Event::new(EventKind::Create(CreateKind::File));
+        watch.shared.handle(Ok(event.add_path(name.to_string().into())));
+    };
+    (0..HINTS_PENDING_MAX).for_each(created);
+    (0..HINTS_PENDING_MAX).for_each(created);
+    assert_eq!(watch.health().overflows, 0, "the same paths again take no room");
+    (0..HINTS_PENDING_MAX + 10).for_each(created);
+    let hints = at_once(&watch).await.unwrap();
+    assert_eq!((hints.paths.len(), hints.rescan), (HINTS_PENDING_MAX, true));
+    assert_eq!(watch.health().overflows, 1);
+    created(0);
+    assert!(!at_once(&watch).await.unwrap().rescan);
+}
+
+#[tokio::test]
+async fn without_a_watcher_it_says_so_until_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let watch = Watch::start();
+    assert!(!watch.retry(), "nothing is to be repaired");
+    lock(&watch.door).drop_watcher(OUT_OF_INSTANCES);
+    let error = watch.watch_dir(folder.path()).unwrap_err();
+    assert!(matches!(error, WatchError::Polling { .. }), "{error}");
+    assert!(
+        error.to_string().contains("fs.inotify.max_user_instances"),
+        "{error}"
+    );
+    assert!(matches!(watch.health().mode, Mode::Polling { .. }));
+    assert_eq!(at_once(&watch).await, None);
+    assert!(watch.retry());
+    assert_eq!(watch.health().mode, Mode::Events);
+    assert!(
+        at_once(&watch).await.unwrap().rescan,
+        "all watches have to be set anew"
+    );
+    watch.watch_dir(folder.path()).unwrap();
+    settled(&watch, folder.path()).await;
+}
+
+#[tokio::test]
+async fn refused_directories_are_counted_until_they_are_watched() {
+    let (folder, watch) = started();
+    let (sub, gone) = (folder.path().join("sub"), folder.path().join("gone"));
+    fs::create_dir(&sub).unwrap();
+    lock(&watch.door).unwatched.extend([sub.clone(), gone.clone()]);
+    assert_eq!(watch.health().unwatched, 2);
+    let Mode::Polling { reason } = watch.health().mode else {
+        panic!("some are unwatched")
+    };
+    assert!(reason.contains("fs.inotify.max_user_watches"), "{reason}");
+    assert!(watch.retry());
+    assert_eq!(watch.health().mode, Mode::Events);
+    assert_eq!(watch.health().watches, 2);
+    lock(&watch.door).unwatched.insert(gone.clone());
+    watch.forget_dir(&gone);
+    assert_eq!(watch.health().mode, Mode::Events);
+}
