@@ -17,24 +17,25 @@
 pub mod record;
 
 pub mod fold;
-// pub mod globs;
+pub mod globs;
 pub mod lines;
 pub mod parse;
 
-// pub mod config;
-// pub mod live;
+pub mod config;
+pub mod live;
 pub mod logfile;
-// pub mod signals;
+pub mod signals;
 pub mod store;
-// pub mod watch;
+pub mod watch;
 
 // pub mod committer;
 pub mod tailer;
 
-// pub mod api;
-// pub mod replay;
+pub mod api;
 // pub mod supervisor;
 
 // pub mod app;
+pub mod replay;
+// pub mod verify;
 
-// pub mod cli;
+pub mod cli;

@@ -1,7 +1,18 @@
-//! PLACEHOLDER: the bodies of the commands, to be replaced as a whole.
+//! The bodies of the commands.
 
-use super::args::{Global, Replay};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::args::{self, Global};
 use super::exit::{Exit, Failure};
+use super::progress::Progress;
+use super::{expect, output, render};
+use crate::config::{self, ConfigError, Environment, Partial, Settings};
+use crate::replay::{self, ReplayError, ReplayOptions};
+use crate::store::{StoreError, StoreOptions};
 
 /// Runs the collector until a signal.
 ///
@@ -15,8 +26,52 @@ pub fn serve(_: &Global) -> Result<Exit, Failure> {
 ///
 /// # Errors
 /// A path or the expected document cannot be read.
-pub fn replay(_: &Global, _: &Replay) -> Result<Exit, Failure> {
-    missing("replay")
+pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> {
+    let settings = settings(global)?;
+    let golden = command.expect.as_deref().map(expect::read_golden).transpose()?;
+    let clock = command.now.unwrap_or_else(Timestamp::now).as_millisecond();
+    let options = ReplayOptions {
+        paths: command.paths.clone(),
+        globs: settings.watch.globs.clone(),
+        limits: settings.limits.clone(),
+        store: StoreOptions { path: global.db.clone(), cache_bytes: settings.store.cache_bytes },
+        commit_rows_max: settings.store.commit_rows_max,
+        clock,
+        clock_given: command.now.is_some(),
+    };
+    let progress = std::cell::OnceCell::new();
+    let format = global.log_format.unwrap_or_default();
+    let replayed = replay::replay(
+        &options,
+        |bytes| drop(progress.set(Progress::new("replay", bytes, format))),
+        |so_far| {
+            if let Some(progress) = progress.get() {
+                progress.advance_to(so_far.bytes, so_far.files, so_far.responses);
+            }
+        },
+    )?;
+    drop(progress);
+    for warning in &replayed.warnings {
+        eprintln!("tokentail: {warning}");
+    }
+    let Some((golden, path)) = golden.zip(command.expect.as_deref()) else {
+        if global.json {
+            output::json(&replayed.summary)?;
+        } else {
+            let view = render::View { zone: TimeZone::system(), rows_max: None };
+            output::human(|out| render::summary(out, &replayed.summary, &view))?;
+        }
+        return Ok(Exit::Ok);
+    };
+    let actual = serde_json::to_value(&replayed.summary)
+        .map_err(|error| Failure::new(Exit::Bug, format!("the summary is no JSON: {error}")))?;
+    let differences = expect::compare(&golden, &actual);
+    if global.json {
+        output::json(&expect::Outcome::new(&differences))?;
+    } else {
+        output::human(|out| expect::write_human(out, path, &differences))?;
+    }
+    Ok(expect::Outcome::new(&differences).exit())
 }
 
 /// Prints the summary of the running collector.

@@ -1,2 +1,4 @@
 //! x
+
 pub mod turn;
+pub mod walk;

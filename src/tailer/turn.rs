@@ -5,11 +5,14 @@
 
 use std::io;
 use std::num::NonZeroU64;
+use std::path::Path;
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::lines::{Line, Lines, skipped};
-use crate::logfile::{LogFile, Tail};
+use crate::logfile::{LogFile, Stat, Tail};
 use crate::parse::{self, Class, Place};
-use crate::record::{Cursor, DAY_MS, LineCounts, Millis, Record};
+use crate::record::{Batch, Cursor, DAY_MS, LineCounts, Millis, Record, RelativePath, RunId};
 
 /// How many bytes are read at once.
 pub const BLOCK_BYTES: usize = 256 * 1024;
@@ -42,6 +45,61 @@ pub struct Turn {
     pub more: bool,
     /// No `\n` lies between the cursor's offset and here.
     pub scanned_to: u64,
+}
+
+impl Turn {
+    /// The turn as the committer takes it; `expect` is the cursor that is stored.
+    #[must_use]
+    pub fn into_batch(self, run: RunId, path: RelativePath, expect: Option<Cursor>, read_at: Millis) -> Batch {
+        Batch {
+            run,
+            path,
+            renamed_from: None,
+            expect,
+            cursor: self.cursor,
+            records: self.records,
+            lines: self.lines,
+            bytes: self.bytes,
+            latest: self.latest,
+            read_at,
+        }
+    }
+}
+
+/// Where to read on in an open file, given the cursor that is stored for its path: there if the file still has that
+/// content, else at the start of a new generation.
+///
+/// # Errors
+/// Those of `pread`.
+pub fn start(
+    file: &LogFile,
+    stat: &Stat,
+    stored: Option<Cursor>,
+    run: &RunId,
+    path: &Path,
+) -> io::Result<(Cursor, Tail)> {
+    let Some(stored) = stored else {
+        let cursor = Cursor { inode: stat.inode, origin: origin(run, path), ..Cursor::default() };
+        return Ok((cursor, Tail::default()));
+    };
+    if let Some(tail) = file.continues(stat, &stored)? {
+        return Ok((stored, tail));
+    }
+    let cursor = Cursor {
+        inode: stat.inode,
+        generation: stored.generation.wrapping_add(1),
+        origin: stored.origin,
+        ..Cursor::default()
+    };
+    Ok((cursor, Tail::default()))
+}
+
+/// What names a file in the keys of responses without an identity of their own: where it was first seen.
+fn origin(run: &RunId, path: &Path) -> u64 {
+    let mut name = run.as_str().as_bytes().to_vec();
+    name.push(b'/');
+    name.extend_from_slice(path.as_os_str().as_encoded_bytes());
+    xxh3_64(&name)
 }
 
 /// Reads on from `cursor`, which was found to fit the file; `tail` is the bytes before its offset.

@@ -1,0 +1,4 @@
+//! What others read: the documents, and HTTP, which only this folder knows.
+
+pub mod summary;
+pub mod wire;

@@ -1,0 +1,115 @@
+//! The store's figures as documents.
+
+use std::collections::BTreeMap;
+
+use super::wire;
+use crate::fold::Totals;
+use crate::record::{DAY_MS, LineCounts, Millis};
+use crate::store::{RunSums, RunView, Snapshot};
+
+/// The summary document, as of `now`.
+#[must_use]
+pub fn summary(snapshot: &Snapshot, now: Millis) -> wire::Summary {
+    let mut all = Totals::default();
+    let mut lines = LineCounts::default();
+    let (mut files, mut bytes) = (0u64, 0u64);
+    for run in snapshot.runs.values() {
+        all += run.totals;
+        lines.add(&run.lines);
+        files = files.saturating_add(run.files);
+        bytes = bytes.saturating_add(run.bytes);
+    }
+    wire::Summary {
+        schema: wire::SCHEMA,
+        now: time(now),
+        messages: count(all.messages),
+        advisor_calls: count(all.advisor_calls),
+        totals: totals(&all),
+        by_run: snapshot.runs.iter().map(|(id, run)| (id.clone(), run_totals(run))).collect(),
+        by_model: by_name(&snapshot.by_model),
+        by_day: by_day(&snapshot.by_day),
+        lines: line_counts(&lines),
+        files,
+        bytes,
+        quota: wire::Quota::default(),
+    }
+}
+
+/// A run's row; `state`, `restarts` and `problem` are the collector's to say.
+#[must_use]
+pub fn run(id: &str, sums: &RunSums) -> wire::Run {
+    wire::Run {
+        id: id.to_owned(),
+        totals: run_totals(sums),
+        advisor_calls: count(sums.totals.advisor_calls),
+        lines: line_counts(&sums.lines),
+        files: sums.files,
+        bytes: sums.bytes,
+        ..wire::Run::default()
+    }
+}
+
+/// A run in detail.
+#[must_use]
+pub fn run_detail(id: &str, view: &RunView) -> wire::RunDetail {
+    wire::RunDetail { run: run(id, &view.sums), by_model: by_name(&view.by_model), by_day: by_day(&view.by_day) }
+}
+
+/// A time as the documents show it: RFC 3339, UTC, milliseconds.
+#[must_use]
+pub fn time(millis: Millis) -> String {
+    let timestamp = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
+    format!("{timestamp:.3}")
+}
+
+fn by_name<K: AsRef<str>>(sums: &BTreeMap<K, Totals>) -> BTreeMap<String, wire::Totals> {
+    sums.iter().map(|(name, sum)| (name.as_ref().to_owned(), totals(sum))).collect()
+}
+
+fn by_day(sums: &BTreeMap<u32, Totals>) -> BTreeMap<String, wire::Totals> {
+    let date = |day: u32| time(i64::from(day) * DAY_MS).chars().take_while(|c| *c != 'T').collect();
+    sums.iter().map(|(day, sum)| (date(*day), totals(sum))).collect()
+}
+
+fn run_totals(sums: &RunSums) -> wire::RunTotals {
+    wire::RunTotals {
+        messages: count(sums.totals.messages),
+        totals: totals(&sums.totals),
+        malformed_lines: sums.lines.malformed,
+    }
+}
+
+fn totals(sums: &Totals) -> wire::Totals {
+    let total = [sums.input, sums.output, sums.cache_creation, sums.cache_read];
+    wire::Totals {
+        input_tokens: tokens(sums.input),
+        output_tokens: tokens(sums.output),
+        cache_creation_input_tokens: tokens(sums.cache_creation),
+        cache_read_input_tokens: tokens(sums.cache_read),
+        cache_creation_5m: tokens(sums.cache_creation_5m),
+        cache_creation_1h: tokens(sums.cache_creation_1h),
+        web_search_requests: tokens(sums.web_search),
+        total_tokens: tokens(total.into_iter().fold(0, i128::saturating_add)),
+    }
+}
+
+/// A sum saturates in a document at the largest `u64`.
+fn tokens(sum: i128) -> u64 {
+    u64::try_from(sum.max(0)).unwrap_or(u64::MAX)
+}
+
+fn count(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
+}
+
+fn line_counts(lines: &LineCounts) -> wire::Lines {
+    wire::Lines {
+        read: lines.read,
+        usage: lines.usage,
+        duplicate: lines.duplicate,
+        ignored: lines.ignored,
+        malformed: lines.malformed,
+        oversized: lines.oversized,
+        clock_suspect: lines.clock_suspect,
+    }
+}

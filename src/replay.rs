@@ -1,0 +1,360 @@
+//! Reading transcripts once, to the end, by the same parts as the collector: several readers, one committer.
+//!
+//! The result does not depend on which reader is faster: the totals never do, and ties between runs go by run order.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use crate::api::{summary, wire};
+use crate::config::Limits;
+use crate::globs::{GlobError, Globs};
+use crate::logfile::{LogFileError, Root};
+use crate::record::{Batch, Cursor, Millis, RelativePath, ResponseKey, RunId, RunIdError};
+use crate::store::{Outcome, Store, StoreError, StoreOptions};
+use crate::tailer::turn::{self, Reading};
+use crate::tailer::walk::{WalkLimits, walk};
+
+/// How many batches wait for the committer before the readers wait.
+const BATCHES_WAITING_MAX: usize = 32;
+/// At most this many readers.
+const READERS_MAX: usize = 8;
+
+/// Why a replay came to no result.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error("cannot read {path}: {source}")]
+    Path { path: PathBuf, source: std::io::Error },
+    #[error("{path} gives no run id: {source}; name a directory or file whose name is one")]
+    Name { path: PathBuf, source: RunIdError },
+    #[error("two paths make one run {0}; replay them one after the other with --db")]
+    TwiceTheSameRun(RunId),
+    #[error("no transcript below {0}: nothing there matches the include globs")]
+    Nothing(PathBuf),
+    #[error("{0}")]
+    LogFile(#[from] LogFileError),
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Globs(#[from] GlobError),
+    #[error("{path} changed under two writers of the database; replay again")]
+    Stale { path: PathBuf },
+}
+
+/// What to replay and how.
+#[derive(Clone, Debug)]
+pub struct ReplayOptions {
+    pub paths: Vec<PathBuf>,
+    pub globs: Globs,
+    pub limits: Limits,
+    pub store: StoreOptions,
+    pub commit_rows_max: usize,
+    /// The host's clock, or the time the caller wants it to be.
+    pub clock: Millis,
+    /// Whether `clock` is also the document's `now`; else that is the latest line time read.
+    pub clock_given: bool,
+}
+
+/// How far a replay is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReplayProgress {
+    pub bytes: u64,
+    pub files: u64,
+    pub responses: u64,
+}
+
+/// One run to read: its id, where its files are, and which.
+#[derive(Debug)]
+struct Source {
+    run: RunId,
+    directory: PathBuf,
+    files: Vec<PathBuf>,
+}
+
+/// One file to read.
+struct Task<'s> {
+    source: &'s Source,
+    path: RelativePath,
+    cursor: Option<Cursor>,
+    size: u64,
+}
+
+/// What a replay came to.
+#[derive(Debug)]
+pub struct Replayed {
+    pub summary: wire::Summary,
+    /// Sentences on what was left alone.
+    pub warnings: Vec<String>,
+}
+
+/// Replays. `plan` hears how many bytes there are, `progress` how far it is.
+///
+/// # Errors
+/// When a path cannot be read or the database refuses. What was committed until then stays.
+pub fn replay(
+    options: &ReplayOptions,
+    plan: impl FnOnce(u64),
+    mut progress: impl FnMut(ReplayProgress),
+) -> Result<Replayed, ReplayError> {
+    let mut warnings = Vec::new();
+    let sources = sources(options, &mut warnings)?;
+    let store = Store::open(options.store.clone())?;
+    let runs: Vec<RunId> = sources.iter().map(|source| source.run.clone()).collect();
+    store.register(&runs, true, options.clock)?;
+    let tasks = tasks(&store, &sources)?;
+    plan(tasks.iter().map(|task| task.size).sum());
+    let undated = read_all(options, &store, &tasks, &mut progress)?;
+    let latest = store.snapshot()?.runs.values().filter_map(|run| run.latest).max();
+    let now = if options.clock_given { options.clock } else { latest.unwrap_or(options.clock) };
+    store.redate(&undated, now)?;
+    store.end_backlog()?;
+    let summary = summary::summary(&store.snapshot()?, now);
+    store.close();
+    Ok(Replayed { summary, warnings })
+}
+
+/// All runs the paths stand for, sorted by id.
+fn sources(options: &ReplayOptions, warnings: &mut Vec<String>) -> Result<Vec<Source>, ReplayError> {
+    let mut sources: BTreeMap<RunId, Source> = BTreeMap::new();
+    for path in &options.paths {
+        let found = sources_of(path, options, warnings)?;
+        if found.iter().all(|source| source.files.is_empty()) {
+            return Err(ReplayError::Nothing(path.clone()));
+        }
+        for source in found {
+            let run = source.run.clone();
+            if sources.insert(run.clone(), source).is_some() {
+                return Err(ReplayError::TwiceTheSameRun(run));
+            }
+        }
+    }
+    Ok(sources.into_values().collect())
+}
+
+/// The runs of one path: a runs directory if it holds `*/mount`, else one run named after it.
+fn sources_of(
+    path: &Path,
+    options: &ReplayOptions,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Source>, ReplayError> {
+    let metadata = std::fs::metadata(path).map_err(|source| ReplayError::Path { path: path.to_owned(), source })?;
+    if metadata.is_file() {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let run = RunId::new(&name).map_err(|source| ReplayError::Name { path: path.to_owned(), source })?;
+        let files = path.file_name().map(PathBuf::from).into_iter().collect();
+        return Ok(vec![Source { run, directory: directory.to_owned(), files }]);
+    }
+    let root = Root::open_given(path)?;
+    let mut names = root.list(Path::new(""))?;
+    names.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    if names.iter().any(|entry| path.join(&entry.path).join("mount").is_dir()) {
+        let mut sources = Vec::new();
+        for entry in names {
+            let directory = path.join(&entry.path);
+            if !directory.is_dir() {
+                continue;
+            }
+            match RunId::new(&entry.path.to_string_lossy()) {
+                Ok(run) => sources.push(run_below(run, directory, options, warnings)?),
+                Err(error) => warnings.push(format!("{} is no run: {error}", directory.display())),
+            }
+        }
+        return Ok(sources);
+    }
+    let run = name_of(path)?;
+    Ok(vec![tree(run, path, options, warnings)?])
+}
+
+/// A directory below a runs directory: read what the globs include.
+fn run_below(
+    run: RunId,
+    directory: PathBuf,
+    options: &ReplayOptions,
+    warnings: &mut Vec<String>,
+) -> Result<Source, ReplayError> {
+    let below = |path: &Path| Path::new(run.as_str()).join(path);
+    let globs = &options.globs;
+    let found = walk(
+        &Root::open_given(&directory)?,
+        |path| globs.may_contain(&below(path)),
+        |path| globs.reads(&below(path)),
+        walk_limits(options),
+    )?;
+    warn(&directory, &found, options, warnings);
+    Ok(Source { run, directory, files: found.files })
+}
+
+/// Any other tree: every `*.jsonl` in it.
+fn tree(
+    run: RunId,
+    directory: &Path,
+    options: &ReplayOptions,
+    warnings: &mut Vec<String>,
+) -> Result<Source, ReplayError> {
+    let globs = Globs::new(&["**/*.jsonl".to_owned()], &[])?;
+    let found = walk(
+        &Root::open_given(directory)?,
+        |_| true,
+        |path| globs.reads(path),
+        walk_limits(options),
+    )?;
+    warn(directory, &found, options, warnings);
+    Ok(Source { run, directory: directory.to_owned(), files: found.files })
+}
+
+fn walk_limits(options: &ReplayOptions) -> WalkLimits {
+    WalkLimits { files_max: options.limits.files_per_run_max, depth_max: options.limits.depth_max }
+}
+
+fn warn(directory: &Path, found: &crate::tailer::walk::Walk, options: &ReplayOptions, warnings: &mut Vec<String>) {
+    for path in &found.refused {
+        warnings.push(format!("{} is no regular file and is left alone", directory.join(path).display()));
+    }
+    if found.cut {
+        warnings.push(format!(
+            "{} holds more than limits.files_per_run_max = {} files or is deeper than limits.depth_max = {}; the rest is not counted",
+            directory.display(), options.limits.files_per_run_max, options.limits.depth_max
+        ));
+    }
+}
+
+/// The run id of a tree: the last component of its full path.
+fn name_of(path: &Path) -> Result<RunId, ReplayError> {
+    #[expect(clippy::disallowed_methods, reason = "the operator names this path, and only its last name is used")]
+    let full = path.canonicalize().map_err(|source| ReplayError::Path { path: path.to_owned(), source })?;
+    let name = full.file_name().unwrap_or_default().to_string_lossy();
+    RunId::new(&name).map_err(|source| ReplayError::Name { path: path.to_owned(), source })
+}
+
+/// All files, the largest first, so that the readers end together.
+fn tasks<'s>(store: &Store, sources: &'s [Source]) -> Result<Vec<Task<'s>>, ReplayError> {
+    let mut tasks = Vec::new();
+    for source in sources {
+        let cursors = store.cursors(&source.run)?;
+        for path in &source.files {
+            let path: RelativePath = path.as_path().into();
+            let size = std::fs::symlink_metadata(source.directory.join(&path)).map_or(0, |file| file.len());
+            let cursor = cursors.get(&path).copied();
+            tasks.push(Task { source, path, cursor, size });
+        }
+    }
+    tasks.sort_by_key(|task| std::cmp::Reverse(task.size));
+    Ok(tasks)
+}
+
+/// Reads all tasks and commits what they give; returns the responses that had no usable time.
+fn read_all(
+    options: &ReplayOptions,
+    store: &Store,
+    tasks: &[Task<'_>],
+    progress: &mut impl FnMut(ReplayProgress),
+) -> Result<Vec<ResponseKey>, ReplayError> {
+    let readers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).clamp(1, READERS_MAX);
+    let (sender, receiver) = sync_channel(BATCHES_WAITING_MAX);
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..readers)
+            .map(|_| {
+                let (sender, next) = (sender.clone(), &next);
+                scope.spawn(move || read_some(options, tasks, next, &sender))
+            })
+            .collect();
+        drop(sender);
+        let committed = commit_all(options, store, receiver, progress);
+        for thread in threads {
+            match thread.join() {
+                Ok(read) => read?,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        committed
+    })
+}
+
+/// One reader: takes file after file.
+fn read_some(
+    options: &ReplayOptions,
+    tasks: &[Task<'_>],
+    next: &AtomicUsize,
+    batches: &SyncSender<Batch>,
+) -> Result<(), ReplayError> {
+    let mut buffer = Vec::new();
+    while let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
+        match read_file(options, task, &mut buffer, batches) {
+            // Deleted since the walk: as if it had been before.
+            Err(LogFileError::Gone(_)) => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+fn read_file(
+    options: &ReplayOptions,
+    task: &Task<'_>,
+    buffer: &mut Vec<u8>,
+    batches: &SyncSender<Batch>,
+) -> Result<(), LogFileError> {
+    let full = task.source.directory.join(&task.path);
+    let failed = |source| LogFileError::Io { path: full.clone(), source };
+    let file = Root::open_given(&task.source.directory)?.open_file(&task.path)?;
+    let stat = file.stat().map_err(failed)?;
+    let reading = Reading {
+        line_bytes_max: options.limits.line_bytes_max,
+        turn_bytes_max: options.limits.turn_bytes_max as u64,
+        settle: true,
+        scope: 0,
+        now: options.clock,
+    };
+    let mut expect = task.cursor;
+    loop {
+        let (cursor, tail) = turn::start(&file, &stat, expect, &task.source.run, &task.path).map_err(failed)?;
+        let turn = turn::read(&file, cursor, tail, 0, &reading, buffer).map_err(failed)?;
+        let more = turn.more;
+        if expect != Some(turn.cursor) || turn.lines.read > 0 {
+            let batch = turn.into_batch(task.source.run.clone(), task.path.clone(), expect, options.clock);
+            expect = Some(batch.cursor);
+            // Without a committer there is an error, and it is the committer's to tell.
+            if batches.send(batch).is_err() {
+                return Ok(());
+            }
+        }
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+/// Commits batches as they come, as many at once as are there.
+#[expect(clippy::needless_pass_by_value, reason = "when this ends, early or late, the readers must notice")]
+fn commit_all(
+    options: &ReplayOptions,
+    store: &Store,
+    batches: Receiver<Batch>,
+    progress: &mut impl FnMut(ReplayProgress),
+) -> Result<Vec<ResponseKey>, ReplayError> {
+    let mut undated = Vec::new();
+    let mut so_far = ReplayProgress::default();
+    while let Ok(first) = batches.recv() {
+        let mut group = vec![first];
+        let mut rows = group[0].records.len();
+        while rows < options.commit_rows_max
+            && let Ok(batch) = batches.recv()
+        {
+            rows += batch.records.len();
+            group.push(batch);
+        }
+        let committed = store.commit(&group)?;
+        if let Some(at) = committed.outcomes.iter().position(|outcome| *outcome != Outcome::Committed) {
+            return Err(ReplayError::Stale { path: group[at].path.to_path_buf() });
+        }
+        undated.extend(committed.undated);
+        so_far.bytes += group.iter().map(|batch| batch.bytes).sum::<u64>();
+        so_far.files += group.iter().filter(|batch| batch.expect.is_none()).count() as u64;
+        so_far.responses += committed.changes.values().map(|change| change.responses).sum::<u64>();
+        progress(so_far);
+    }
+    Ok(undated)
+}

@@ -1,0 +1,57 @@
+//! All log files below a directory, within bounds: for reading once.
+
+use std::path::{Path, PathBuf};
+
+use crate::logfile::{EntryKind, LogFileError, Root};
+
+/// Bounds of a walk; what lies beyond is left alone and reported.
+#[derive(Clone, Copy, Debug)]
+pub struct WalkLimits {
+    pub files_max: usize,
+    /// Directories below the root.
+    pub depth_max: usize,
+}
+
+/// What a walk found.
+#[derive(Debug, Default)]
+pub struct Walk {
+    /// Regular files that are wanted, sorted.
+    pub files: Vec<PathBuf>,
+    /// Wanted names that are links, FIFOs, sockets or devices.
+    pub refused: Vec<PathBuf>,
+    /// Whether a bound was reached: there is more than was found.
+    pub cut: bool,
+}
+
+/// Walks over everything below `root`.
+///
+/// # Errors
+/// When a directory cannot be read; one that vanished meanwhile is no error.
+pub fn walk(
+    root: &Root,
+    wants_directory: impl Fn(&Path) -> bool,
+    wants_file: impl Fn(&Path) -> bool,
+    limits: WalkLimits,
+) -> Result<Walk, LogFileError> {
+    let mut found = Walk::default();
+    let mut pending = vec![PathBuf::new()];
+    while let Some(directory) = pending.pop() {
+        let entries = match root.list(&directory) {
+            Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => continue,
+            listed => listed?,
+        };
+        for entry in entries {
+            match entry.kind {
+                EntryKind::Directory if !wants_directory(&entry.path) => {}
+                EntryKind::Directory if entry.path.components().count() > limits.depth_max => found.cut = true,
+                EntryKind::Directory => pending.push(entry.path),
+                EntryKind::File | EntryKind::Other if !wants_file(&entry.path) => {}
+                EntryKind::File if found.files.len() >= limits.files_max => found.cut = true,
+                EntryKind::File => found.files.push(entry.path),
+                EntryKind::Other => found.refused.push(entry.path),
+            }
+        }
+    }
+    found.files.sort_unstable();
+    Ok(found)
+}
