@@ -160,4 +160,40 @@ mod tests {
             .expect("a TERM arrives");
         drop(signals);
     }
+
+    /// Marks the process that is to be ended, see below.
+    const CHILD: &str = "SIGNALS_TEST_CHILD";
+
+    #[test]
+    fn a_second_signal_ends_a_process_that_hangs() {
+        let test = "signals::tests::a_process_that_hangs_after_two_signals";
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        assert_eq!(child.status.code(), Some(143));
+        let said = String::from_utf8_lossy(&child.stderr);
+        assert!(
+            said.contains("tokentail: SIGTERM while stopping, exiting at once"),
+            "{said}"
+        );
+    }
+
+    /// Does nothing unless the test above runs it in a process of its own.
+    #[test]
+    fn a_process_that_hangs_after_two_signals() {
+        if std::env::var_os(CHILD).is_none() {
+            return;
+        }
+        let signals = Signals::install().unwrap();
+        low_level::raise(SIGTERM).unwrap();
+        while !signals.stop().is_cancelled() {
+            thread::yield_now();
+        }
+        low_level::raise(SIGTERM).unwrap();
+        loop {
+            thread::park();
+        }
+    }
 }
