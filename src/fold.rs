@@ -31,7 +31,14 @@ impl Response {
 
     /// A better copy compares greater. All figures take part, so that equals are truly equal.
     fn merit(&self) -> impl Ord + '_ {
-        (self.rank, self.usage.output, self.usage.total(), self.usage, &self.model, self.tier)
+        (
+            self.rank,
+            self.usage.output,
+            self.usage.total(),
+            self.usage,
+            &self.model,
+            self.tier,
+        )
     }
 
     /// Earlier claims compare less.
@@ -47,8 +54,11 @@ impl Response {
 pub fn fold(known: &mut Response, copy: Response, in_run_order: bool) {
     let earlier = copy.claim() < known.claim()
         || (in_run_order && copy.claim() == known.claim() && copy.run < known.run);
-    let (run, time, dated) =
-        if earlier { (copy.run, copy.time, copy.dated) } else { (known.run, known.time, known.dated) };
+    let (run, time, dated) = if earlier {
+        (copy.run, copy.time, copy.dated)
+    } else {
+        (known.run, known.time, known.dated)
+    };
     if copy.merit() > known.merit() {
         *known = copy;
     }

@@ -21,7 +21,11 @@ pub struct Lines<'a> {
 impl<'a> Lines<'a> {
     #[must_use]
     pub fn new(block: &'a [u8]) -> Self {
-        Self { block, ends: memchr::memchr_iter(b'\n', block), start: 0 }
+        Self {
+            block,
+            ends: memchr::memchr_iter(b'\n', block),
+            start: 0,
+        }
     }
 
     /// Where the first unfinished line starts; the length of the block if it ends with `\n`.
@@ -39,7 +43,10 @@ impl<'a> Iterator for Lines<'a> {
     fn next(&mut self) -> Option<Line<'a>> {
         let end = self.ends.next()?;
         let start = std::mem::replace(&mut self.start, end + 1);
-        Some(Line { start, bytes: &self.block[start..end] })
+        Some(Line {
+            start,
+            bytes: &self.block[start..end],
+        })
     }
 }
 
@@ -57,7 +64,10 @@ mod tests {
     #[test]
     fn lines_and_rest() {
         let mut lines = Lines::new(b"a\n\nbc\nd");
-        let got: Vec<_> = lines.by_ref().map(|line| (line.start, line.bytes.to_vec())).collect();
+        let got: Vec<_> = lines
+            .by_ref()
+            .map(|line| (line.start, line.bytes.to_vec()))
+            .collect();
         assert_eq!(got, [(0, b"a".to_vec()), (2, vec![]), (3, b"bc".to_vec())]);
         assert_eq!(lines.rest(), 6);
         assert_eq!(skipped(b"xyz"), None);

@@ -75,7 +75,10 @@ impl Root {
     pub fn open(path: &Path) -> Result<Self, LogFileError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failure(path, error))?;
-        Ok(Self { directory, path: path.to_owned() })
+        Ok(Self {
+            directory,
+            path: path.to_owned(),
+        })
     }
 
     /// A root that is named on a command line: links on the way are the operator's.
@@ -85,7 +88,10 @@ impl Root {
     pub fn open_given(path: &Path) -> Result<Self, LogFileError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failure(path, error))?;
-        Ok(Self { directory, path: path.to_owned() })
+        Ok(Self {
+            directory,
+            path: path.to_owned(),
+        })
     }
 
     /// What stands at a path, links not followed.
@@ -93,7 +99,11 @@ impl Root {
     /// # Errors
     /// When nothing stands there, or it may not be looked at.
     pub fn stat(&self, relative: &Path) -> Result<Stat, LogFileError> {
-        let path = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
+        let path = if relative.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            relative
+        };
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
         stat(&self.directory, path, flags).map_err(|error| failure(&self.path.join(relative), error))
     }
@@ -103,7 +113,11 @@ impl Root {
     /// # Errors
     /// When the directory is gone, is reached over a link, or cannot be read.
     pub fn list(&self, relative: &Path) -> Result<Vec<Entry>, LogFileError> {
-        let at = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
+        let at = if relative.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            relative
+        };
         let full = || self.path.join(relative);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let directory = self.beneath(at, flags).map_err(|error| failure(&full(), error))?;
@@ -118,7 +132,10 @@ impl Root {
                 FileType::Unknown => kind_of(&directory, name),
                 known => entry_kind(known),
             };
-            entries.push(Entry { path: relative.join(OsStr::from_bytes(name.to_bytes())), kind });
+            entries.push(Entry {
+                path: relative.join(OsStr::from_bytes(name.to_bytes())),
+                kind,
+            });
         }
         Ok(entries)
     }
@@ -134,9 +151,14 @@ impl Root {
             return Err(LogFileError::Refused(full()));
         }
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = File::from(self.beneath(relative, flags).map_err(|error| failure(&full(), error))?);
+        let file = File::from(
+            self.beneath(relative, flags)
+                .map_err(|error| failure(&full(), error))?,
+        );
         let file = LogFile { file };
-        let stat = file.stat().map_err(|source| LogFileError::Io { path: full(), source })?;
+        let stat = file
+            .stat()
+            .map_err(|source| LogFileError::Io { path: full(), source })?;
         if stat.kind != EntryKind::File {
             return Err(LogFileError::Refused(full()));
         }
@@ -191,7 +213,10 @@ impl LogFile {
         if stat.inode != cursor.inode || stat.size < read_to {
             return Ok(None);
         }
-        let mut tail = Tail { bytes: [0; TAIL_BYTES_MAX], length: usize::from(cursor.tail_len).min(TAIL_BYTES_MAX) };
+        let mut tail = Tail {
+            bytes: [0; TAIL_BYTES_MAX],
+            length: usize::from(cursor.tail_len).min(TAIL_BYTES_MAX),
+        };
         let start = cursor.offset.saturating_sub(tail.length as u64);
         let got = self.read_at(&mut tail.bytes[..tail.length], start)?;
         let same = tail.length == 0 || (got == tail.length && tail.hash() == cursor.tail_hash);
@@ -208,7 +233,10 @@ pub struct Tail {
 
 impl Default for Tail {
     fn default() -> Self {
-        Self { bytes: [0; TAIL_BYTES_MAX], length: 0 }
+        Self {
+            bytes: [0; TAIL_BYTES_MAX],
+            length: 0,
+        }
     }
 }
 
@@ -235,18 +263,25 @@ impl Tail {
 }
 
 fn stat<Fd: std::os::fd::AsFd>(directory: Fd, path: &Path, flags: AtFlags) -> rustix::io::Result<Stat> {
-    let wanted = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::SIZE | StatxFlags::CTIME | StatxFlags::BTIME;
+    let wanted =
+        StatxFlags::TYPE | StatxFlags::INO | StatxFlags::SIZE | StatxFlags::CTIME | StatxFlags::BTIME;
     let found = rustix::fs::statx(directory, path, flags, wanted)?;
     let has_birth = StatxFlags::from_bits_truncate(found.stx_mask).contains(StatxFlags::BTIME);
     let nanoseconds = |time: rustix::fs::StatxTimestamp| {
-        time.tv_sec.saturating_mul(SECOND_NS).saturating_add(i64::from(time.tv_nsec))
+        time.tv_sec
+            .saturating_mul(SECOND_NS)
+            .saturating_add(i64::from(time.tv_nsec))
     };
     Ok(Stat {
         kind: entry_kind(FileType::from_raw_mode(found.stx_mode.into())),
         device: rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor),
         inode: Inode {
             number: found.stx_ino,
-            born_ns: if has_birth { nanoseconds(found.stx_btime) } else { 0 },
+            born_ns: if has_birth {
+                nanoseconds(found.stx_btime)
+            } else {
+                0
+            },
         },
         size: found.stx_size,
         changed_ns: nanoseconds(found.stx_ctime),
@@ -272,7 +307,10 @@ fn failure(path: &Path, error: Errno) -> LogFileError {
         Errno::NOENT => LogFileError::Gone(path),
         // A component is a link, leads outside, is no directory, or is a socket or a device without a driver.
         Errno::LOOP | Errno::XDEV | Errno::NOTDIR | Errno::NXIO | Errno::NODEV => LogFileError::Refused(path),
-        error => LogFileError::Io { path, source: error.into() },
+        error => LogFileError::Io {
+            path,
+            source: error.into(),
+        },
     }
 }
 
@@ -298,7 +336,13 @@ mod tests {
         tail.push(text.as_bytes());
         let inode = file.stat().unwrap().inode;
         let offset = text.len() as u64;
-        Cursor { inode, offset, tail_len: tail.length(), tail_hash: tail.hash(), ..Cursor::default() }
+        Cursor {
+            inode,
+            offset,
+            tail_len: tail.length(),
+            tail_hash: tail.hash(),
+            ..Cursor::default()
+        }
     }
 
     #[test]
@@ -310,7 +354,11 @@ mod tests {
         for cut in [1, 3, 255, 256, 257, 300] {
             let mut pieces = Tail::default();
             text.chunks(cut).for_each(|piece| pieces.push(piece));
-            assert_eq!((pieces.length(), pieces.hash()), (whole.length(), whole.hash()), "cut {cut}");
+            assert_eq!(
+                (pieces.length(), pieces.hash()),
+                (whole.length(), whole.hash()),
+                "cut {cut}"
+            );
         }
     }
 
@@ -338,11 +386,19 @@ mod tests {
             let error = root.open_file(Path::new(&path)).unwrap_err();
             assert!(matches!(error, LogFileError::Refused(_)), "{path}: {error}");
         }
-        let through_link = root.open_file(Path::new("mount/linked-directory/b.jsonl")).unwrap_err();
+        let through_link = root
+            .open_file(Path::new("mount/linked-directory/b.jsonl"))
+            .unwrap_err();
         assert!(matches!(through_link, LogFileError::Refused(_)), "{through_link}");
-        assert!(matches!(root.list(Path::new("mount/linked-directory")), Err(LogFileError::Refused(_))));
+        assert!(matches!(
+            root.list(Path::new("mount/linked-directory")),
+            Err(LogFileError::Refused(_))
+        ));
         assert!(root.open_file(Path::new("../../etc/passwd")).is_err());
-        assert!(matches!(root.open_file(Path::new("mount/none")), Err(LogFileError::Gone(_))));
+        assert!(matches!(
+            root.open_file(Path::new("mount/none")),
+            Err(LogFileError::Gone(_))
+        ));
     }
 
     #[test]
@@ -350,8 +406,17 @@ mod tests {
         let (_directory, root) = root_with(&[("mount/a.jsonl", "{}\n"), ("mount/sub/b.jsonl", "{}\n")]);
         let mut entries = root.list(Path::new("mount")).unwrap();
         entries.sort_by(|a, b| a.path.cmp(&b.path));
-        let entry = |path: &str, kind| Entry { path: path.into(), kind };
-        assert_eq!(entries, [entry("mount/a.jsonl", EntryKind::File), entry("mount/sub", EntryKind::Directory)]);
+        let entry = |path: &str, kind| Entry {
+            path: path.into(),
+            kind,
+        };
+        assert_eq!(
+            entries,
+            [
+                entry("mount/a.jsonl", EntryKind::File),
+                entry("mount/sub", EntryKind::Directory)
+            ]
+        );
     }
 
     #[test]

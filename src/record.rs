@@ -35,7 +35,10 @@ impl RunId {
         if name.is_empty() || name.len() > RUN_ID_BYTES_MAX {
             return Err(RunIdError::Length(name.len()));
         }
-        if let Some(bad) = name.chars().find(|c| !(c.is_ascii_alphanumeric() || "._-".contains(*c))) {
+        if let Some(bad) = name
+            .chars()
+            .find(|c| !(c.is_ascii_alphanumeric() || "._-".contains(*c)))
+        {
             return Err(RunIdError::Character(bad));
         }
         if name == "." || name == ".." {

@@ -106,7 +106,11 @@ pub fn replay(
     plan(tasks.iter().map(|task| task.size).sum());
     let undated = read_all(options, &store, &tasks, &mut progress)?;
     let latest = store.snapshot()?.runs.values().filter_map(|run| run.latest).max();
-    let now = if options.clock_given { options.clock } else { latest.unwrap_or(options.clock) };
+    let now = if options.clock_given {
+        options.clock
+    } else {
+        latest.unwrap_or(options.clock)
+    };
     store.redate(&undated, now)?;
     store.end_backlog()?;
     let summary = summary::summary(&store.snapshot()?, now);
@@ -138,18 +142,34 @@ fn sources_of(
     options: &ReplayOptions,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Source>, ReplayError> {
-    let metadata = std::fs::metadata(path).map_err(|source| ReplayError::Path { path: path.to_owned(), source })?;
+    let metadata = std::fs::metadata(path).map_err(|source| ReplayError::Path {
+        path: path.to_owned(),
+        source,
+    })?;
     if metadata.is_file() {
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        let run = RunId::new(&name).map_err(|source| ReplayError::Name { path: path.to_owned(), source })?;
+        let run = RunId::new(&name).map_err(|source| ReplayError::Name {
+            path: path.to_owned(),
+            source,
+        })?;
         let files = path.file_name().map(PathBuf::from).into_iter().collect();
-        return Ok(vec![Source { run, directory: directory.to_owned(), files }]);
+        return Ok(vec![Source {
+            run,
+            directory: directory.to_owned(),
+            files,
+        }]);
     }
     let root = Root::open_given(path)?;
     let mut names = root.list(Path::new(""))?;
     names.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    if names.iter().any(|entry| path.join(&entry.path).join("mount").is_dir()) {
+    if names
+        .iter()
+        .any(|entry| path.join(&entry.path).join("mount").is_dir())
+    {
         let mut sources = Vec::new();
         for entry in names {
             let directory = path.join(&entry.path);
@@ -183,7 +203,11 @@ fn run_below(
         walk_limits(options),
     )?;
     warn(&directory, &found, options, warnings);
-    Ok(Source { run, directory, files: found.files })
+    Ok(Source {
+        run,
+        directory,
+        files: found.files,
+    })
 }
 
 /// Any other tree: every `*.jsonl` in it.
@@ -201,16 +225,31 @@ fn tree(
         walk_limits(options),
     )?;
     warn(directory, &found, options, warnings);
-    Ok(Source { run, directory: directory.to_owned(), files: found.files })
+    Ok(Source {
+        run,
+        directory: directory.to_owned(),
+        files: found.files,
+    })
 }
 
 fn walk_limits(options: &ReplayOptions) -> WalkLimits {
-    WalkLimits { files_max: options.limits.files_per_run_max, depth_max: options.limits.depth_max }
+    WalkLimits {
+        files_max: options.limits.files_per_run_max,
+        depth_max: options.limits.depth_max,
+    }
 }
 
-fn warn(directory: &Path, found: &crate::tailer::walk::Walk, options: &ReplayOptions, warnings: &mut Vec<String>) {
+fn warn(
+    directory: &Path,
+    found: &crate::tailer::walk::Walk,
+    options: &ReplayOptions,
+    warnings: &mut Vec<String>,
+) {
     for path in &found.refused {
-        warnings.push(format!("{} is no regular file and is left alone", directory.join(path).display()));
+        warnings.push(format!(
+            "{} is no regular file and is left alone",
+            directory.join(path).display()
+        ));
     }
     if found.cut {
         warnings.push(format!(
@@ -222,10 +261,19 @@ fn warn(directory: &Path, found: &crate::tailer::walk::Walk, options: &ReplayOpt
 
 /// The run id of a tree: the last component of its full path.
 fn name_of(path: &Path) -> Result<RunId, ReplayError> {
-    #[expect(clippy::disallowed_methods, reason = "the operator names this path, and only its last name is used")]
-    let full = path.canonicalize().map_err(|source| ReplayError::Path { path: path.to_owned(), source })?;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the operator names this path, and only its last name is used"
+    )]
+    let full = path.canonicalize().map_err(|source| ReplayError::Path {
+        path: path.to_owned(),
+        source,
+    })?;
     let name = full.file_name().unwrap_or_default().to_string_lossy();
-    RunId::new(&name).map_err(|source| ReplayError::Name { path: path.to_owned(), source })
+    RunId::new(&name).map_err(|source| ReplayError::Name {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// All files, the largest first, so that the readers end together.
@@ -237,7 +285,12 @@ fn tasks<'s>(store: &Store, sources: &'s [Source]) -> Result<Vec<Task<'s>>, Repl
             let path: RelativePath = path.as_path().into();
             let size = std::fs::symlink_metadata(source.directory.join(&path)).map_or(0, |file| file.len());
             let cursor = cursors.get(&path).copied();
-            tasks.push(Task { source, path, cursor, size });
+            tasks.push(Task {
+                source,
+                path,
+                cursor,
+                size,
+            });
         }
     }
     tasks.sort_by_key(|task| std::cmp::Reverse(task.size));
@@ -251,7 +304,9 @@ fn read_all(
     tasks: &[Task<'_>],
     progress: &mut impl FnMut(ReplayProgress),
 ) -> Result<Vec<ResponseKey>, ReplayError> {
-    let readers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).clamp(1, READERS_MAX);
+    let readers = std::thread::available_parallelism()
+        .map_or(1, std::num::NonZero::get)
+        .clamp(1, READERS_MAX);
     let (sender, receiver) = sync_channel(BATCHES_WAITING_MAX);
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -298,7 +353,10 @@ fn read_file(
     batches: &SyncSender<Batch>,
 ) -> Result<(), LogFileError> {
     let full = task.source.directory.join(&task.path);
-    let failed = |source| LogFileError::Io { path: full.clone(), source };
+    let failed = |source| LogFileError::Io {
+        path: full.clone(),
+        source,
+    };
     let file = Root::open_given(&task.source.directory)?.open_file(&task.path)?;
     let stat = file.stat().map_err(failed)?;
     let reading = Reading {
@@ -310,7 +368,8 @@ fn read_file(
     };
     let mut expect = task.cursor;
     loop {
-        let (cursor, tail) = turn::start(&file, &stat, expect, &task.source.run, &task.path).map_err(failed)?;
+        let (cursor, tail) =
+            turn::start(&file, &stat, expect, &task.source.run, &task.path).map_err(failed)?;
         let turn = turn::read(&file, cursor, tail, 0, &reading, buffer).map_err(failed)?;
         let more = turn.more;
         if expect != Some(turn.cursor) || turn.lines.read > 0 {
@@ -328,7 +387,10 @@ fn read_file(
 }
 
 /// Commits batches as they come, as many at once as are there.
-#[expect(clippy::needless_pass_by_value, reason = "when this ends, early or late, the readers must notice")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "when this ends, early or late, the readers must notice"
+)]
 fn commit_all(
     options: &ReplayOptions,
     store: &Store,
@@ -347,13 +409,23 @@ fn commit_all(
             group.push(batch);
         }
         let committed = store.commit(&group)?;
-        if let Some(at) = committed.outcomes.iter().position(|outcome| *outcome != Outcome::Committed) {
-            return Err(ReplayError::Stale { path: group[at].path.to_path_buf() });
+        if let Some(at) = committed
+            .outcomes
+            .iter()
+            .position(|outcome| *outcome != Outcome::Committed)
+        {
+            return Err(ReplayError::Stale {
+                path: group[at].path.to_path_buf(),
+            });
         }
         undated.extend(committed.undated);
         so_far.bytes += group.iter().map(|batch| batch.bytes).sum::<u64>();
         so_far.files += group.iter().filter(|batch| batch.expect.is_none()).count() as u64;
-        so_far.responses += committed.changes.values().map(|change| change.responses).sum::<u64>();
+        so_far.responses += committed
+            .changes
+            .values()
+            .map(|change| change.responses)
+            .sum::<u64>();
         progress(so_far);
     }
     Ok(undated)

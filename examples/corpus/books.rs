@@ -161,10 +161,7 @@ impl Books {
             for call in std::iter::once(&response.call).chain(&response.advisors) {
                 totals.add(call.usage);
                 by_run[response.owner].usage.add(call.usage);
-                by_model
-                    .entry(call.model.clone())
-                    .or_default()
-                    .add(call.usage);
+                by_model.entry(call.model.clone()).or_default().add(call.usage);
                 by_day.entry(day.clone()).or_default().add(call.usage);
             }
         }

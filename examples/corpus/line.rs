@@ -78,9 +78,7 @@ pub fn close(out: &mut Vec<u8>, envelope: &Envelope) -> usize {
     }
     push(
         out,
-        &[
-            ",\"userType\":\"external\",\"entrypoint\":\"cli\",\"cwd\":\"/workspace\",\"sessionId\":\"",
-        ],
+        &[",\"userType\":\"external\",\"entrypoint\":\"cli\",\"cwd\":\"/workspace\",\"sessionId\":\""],
     );
     let session_at = out.len();
     push(

@@ -96,9 +96,7 @@ impl Request {
                 }
                 continue;
             }
-            let value = rest
-                .next()
-                .ok_or_else(|| format!("{argument} needs a value"))?;
+            let value = rest.next().ok_or_else(|| format!("{argument} needs a value"))?;
             match argument.as_str() {
                 "--bytes" => bytes = Some(size(value)?),
                 "--seed" => seed = number(argument, value)?,

@@ -176,10 +176,7 @@ impl<'a> Session<'a> {
         self.push_text(bytes);
         push(&mut self.out, &["\"}]},\"toolUseResult\":{\"stdout\":\""]);
         self.push_text(bytes / 2);
-        push(
-            &mut self.out,
-            &["\",\"stderr\":\"\",\"interrupted\":false}"],
-        );
+        push(&mut self.out, &["\",\"stderr\":\"\",\"interrupted\":false}"]);
         let eol_is_crlf = self.one_in(400);
         self.end_message(start, Note::Ignored);
         if eol_is_crlf {
@@ -205,11 +202,7 @@ impl<'a> Session<'a> {
 
     fn begin_message(&mut self) -> usize {
         let start = self.out.len();
-        let side = if self.agent.is_some() {
-            "true"
-        } else {
-            "false"
-        };
+        let side = if self.agent.is_some() { "true" } else { "false" };
         push(
             &mut self.out,
             &[

@@ -77,9 +77,7 @@ impl Text {
     /// Whole lines, about `bytes` long.
     pub fn slice(&self, rng: &mut Rng, bytes: usize) -> &[u8] {
         let bytes = bytes.min(POOL_BYTES / 2);
-        let last_start = self
-            .cuts
-            .partition_point(|&cut| cut + bytes < self.pool.len());
+        let last_start = self.cuts.partition_point(|&cut| cut + bytes < self.pool.len());
         let start = self.cuts[rng.usize(..last_start)];
         let end = self.cuts[self.cuts.partition_point(|&cut| cut < start + bytes)];
         &self.pool[start..end]
@@ -88,9 +86,7 @@ impl Text {
 
 /// A few words, to be a title or a prompt.
 pub fn words(rng: &mut Rng, count: usize) -> String {
-    let words: Vec<&str> = (0..count)
-        .map(|_| WORDS[rng.usize(..WORDS.len())])
-        .collect();
+    let words: Vec<&str> = (0..count).map(|_| WORDS[rng.usize(..WORDS.len())]).collect();
     words.join(" ")
 }
 

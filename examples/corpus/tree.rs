@@ -9,17 +9,11 @@ use crate::session::{Finished, Head, Session, World};
 const SESSION_BYTES_MIN: usize = 4 << 10;
 /// How many session heads wait for a fork from another run.
 const HEADS_MAX: usize = 16;
-const PROJECTS: &[&str] = &[
-    "-workspace",
-    "-workspace-api-server",
-    "-home-agent-work-frontend",
-];
+const PROJECTS: &[&str] = &["-workspace", "-workspace-api-server", "-home-agent-work-frontend"];
 
 /// `run-0001`, `run-0002`, ...: their order is the order of their names.
 pub fn run_names(runs: usize) -> Vec<String> {
-    (1..=runs)
-        .map(|number| format!("run-{number:04}"))
-        .collect()
+    (1..=runs).map(|number| format!("run-{number:04}")).collect()
 }
 
 pub fn grow(world: &mut World, output: &mut Output, bytes: usize, runs: &[String]) -> Result<()> {
@@ -112,15 +106,10 @@ impl Tree<'_> {
             content,
             side_files,
         } = session;
-        let folder = format!(
-            "runs/{}/mount/{}",
-            self.runs[run],
-            PROJECTS[run % PROJECTS.len()]
-        );
+        let folder = format!("runs/{}/mount/{}", self.runs[run], PROJECTS[run % PROJECTS.len()]);
         if self.world.rng.u8(..20) == 0 {
             let copy = content[..content.len() / 2].to_vec();
-            self.output
-                .file(&format!("{folder}/{id}.orphaned.jsonl"), copy)?;
+            self.output.file(&format!("{folder}/{id}.orphaned.jsonl"), copy)?;
         }
         self.world.books.file(content.len());
         self.output.file(&format!("{folder}/{id}.jsonl"), content)?;

@@ -25,7 +25,11 @@ pub fn summary(snapshot: &Snapshot, now: Millis) -> wire::Summary {
         messages: count(all.messages),
         advisor_calls: count(all.advisor_calls),
         totals: totals(&all),
-        by_run: snapshot.runs.iter().map(|(id, run)| (id.clone(), run_totals(run))).collect(),
+        by_run: snapshot
+            .runs
+            .iter()
+            .map(|(id, run)| (id.clone(), run_totals(run)))
+            .collect(),
         by_model: by_name(&snapshot.by_model),
         by_day: by_day(&snapshot.by_day),
         lines: line_counts(&lines),
@@ -52,7 +56,11 @@ pub fn run(id: &str, sums: &RunSums) -> wire::Run {
 /// A run in detail.
 #[must_use]
 pub fn run_detail(id: &str, view: &RunView) -> wire::RunDetail {
-    wire::RunDetail { run: run(id, &view.sums), by_model: by_name(&view.by_model), by_day: by_day(&view.by_day) }
+    wire::RunDetail {
+        run: run(id, &view.sums),
+        by_model: by_name(&view.by_model),
+        by_day: by_day(&view.by_day),
+    }
 }
 
 /// A time as the documents show it: RFC 3339, UTC, milliseconds.
@@ -63,11 +71,18 @@ pub fn time(millis: Millis) -> String {
 }
 
 fn by_name<K: AsRef<str>>(sums: &BTreeMap<K, Totals>) -> BTreeMap<String, wire::Totals> {
-    sums.iter().map(|(name, sum)| (name.as_ref().to_owned(), totals(sum))).collect()
+    sums.iter()
+        .map(|(name, sum)| (name.as_ref().to_owned(), totals(sum)))
+        .collect()
 }
 
 fn by_day(sums: &BTreeMap<u32, Totals>) -> BTreeMap<String, wire::Totals> {
-    let date = |day: u32| time(i64::from(day) * DAY_MS).chars().take_while(|c| *c != 'T').collect();
+    let date = |day: u32| {
+        time(i64::from(day) * DAY_MS)
+            .chars()
+            .take_while(|c| *c != 'T')
+            .collect()
+    };
     sums.iter().map(|(day, sum)| (date(*day), totals(sum))).collect()
 }
 

@@ -1,8 +1,5 @@
 //! The bodies of the commands.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -11,6 +8,7 @@ use super::exit::{Exit, Failure};
 use super::progress::Progress;
 use super::{expect, output, render};
 use crate::config::{self, ConfigError, Environment, Partial, Settings};
+use crate::logfile::LogFileError;
 use crate::replay::{self, ReplayError, ReplayOptions};
 use crate::store::{StoreError, StoreOptions};
 
@@ -34,7 +32,10 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
         paths: command.paths.clone(),
         globs: settings.watch.globs.clone(),
         limits: settings.limits.clone(),
-        store: StoreOptions { path: global.db.clone(), cache_bytes: settings.store.cache_bytes },
+        store: StoreOptions {
+            path: global.db.clone(),
+            cache_bytes: settings.store.cache_bytes,
+        },
         commit_rows_max: settings.store.commit_rows_max,
         clock,
         clock_given: command.now.is_some(),
@@ -58,7 +59,10 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
         if global.json {
             output::json(&replayed.summary)?;
         } else {
-            let view = render::View { zone: TimeZone::system(), rows_max: None };
+            let view = render::View {
+                zone: TimeZone::system(),
+                rows_max: None,
+            };
             output::human(|out| render::summary(out, &replayed.summary, &view))?;
         }
         return Ok(Exit::Ok);
@@ -96,6 +100,63 @@ pub fn verify(_: &Global) -> Result<Exit, Failure> {
 /// The configuration is wrong.
 pub fn check_config(_: &Global) -> Result<Exit, Failure> {
     missing("check-config")
+}
+
+/// The settings of all layers, the flags on top.
+fn settings(global: &Global) -> Result<Settings, Failure> {
+    let mut flags = Partial {
+        runs_dir: global.runs_dir.clone(),
+        db: global.db.clone(),
+        socket: global.socket.clone(),
+        ..Partial::default()
+    };
+    flags.log.level = global.log_level.map(|level| level.as_str().to_owned());
+    flags.log.format = global.log_format.map(|format| match format {
+        args::LogFormat::Text => config::LogFormat::Text,
+        args::LogFormat::Json => config::LogFormat::Json,
+    });
+    let environment = Environment::from_process();
+    Settings::load(flags, global.config.as_deref(), &environment).map_err(Failure::from)
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let code = match &error {
+            ConfigError::Read { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                Exit::Permission
+            }
+            ConfigError::Flag { .. } => Exit::Usage,
+            _ => Exit::Config,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let code = match &error {
+            StoreError::InUse(_) | StoreError::Closed { .. } => Exit::Unavailable,
+            StoreError::Newer { .. } | StoreError::Damaged { .. } => Exit::BadData,
+            StoreError::Full { .. } | StoreError::TooManyDamaged(_) => Exit::Io,
+            StoreError::Io { source, .. } => Exit::of_io(source.kind()),
+            StoreError::Other { .. } => Exit::Bug,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<ReplayError> for Failure {
+    fn from(error: ReplayError) -> Self {
+        let code = match error {
+            ReplayError::Store(error) => return error.into(),
+            ReplayError::Path { ref source, .. } => Exit::of_io(source.kind()),
+            ReplayError::LogFile(LogFileError::Io { ref source, .. }) => Exit::of_io(source.kind()),
+            ReplayError::LogFile(_) | ReplayError::Nothing(_) => Exit::NoInput,
+            ReplayError::Name { .. } | ReplayError::TwiceTheSameRun(_) | ReplayError::Globs(_) => Exit::Usage,
+            ReplayError::Stale { .. } => Exit::TryLater,
+        };
+        Self::new(code, error.to_string())
+    }
 }
 
 fn missing(command: &str) -> Result<Exit, Failure> {

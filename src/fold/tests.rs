@@ -10,7 +10,11 @@ fn response(rank: Rank, output: u64, input: u64, time: Millis, run: RunNumber) -
         rank,
         tier: Tier::Standard,
         model: "m".into(),
-        usage: Usage { input, output, ..Usage::default() },
+        usage: Usage {
+            input,
+            output,
+            ..Usage::default()
+        },
         run,
         time,
         dated: true,
@@ -31,9 +35,16 @@ fn rank_beats_output_beats_total() {
     let side = response(Rank::Sidechain, 100, 900, 2, 2);
     let main_early = response(Rank::Main, 2, 900, 1, 3);
     let main_final = response(Rank::Main, 240, 3, 4, 3);
-    let got = folded(&[progress.clone(), side, main_early.clone(), main_final.clone()], false);
+    let got = folded(
+        &[progress.clone(), side, main_early.clone(), main_final.clone()],
+        false,
+    );
     assert_eq!((got.usage, got.rank), (main_final.usage, Rank::Main));
-    assert_eq!((got.run, got.time), (3, 1), "the earliest line owns it, whichever copy wins");
+    assert_eq!(
+        (got.run, got.time),
+        (3, 1),
+        "the earliest line owns it, whichever copy wins"
+    );
     let larger = response(Rank::Main, 2, 901, 9, 3);
     assert_eq!(folded(&[main_early, larger.clone()], false).usage, larger.usage);
 }
@@ -47,7 +58,10 @@ fn equal_times_stay_with_the_committed_run_unless_runs_are_worked_off_in_order()
 
 #[test]
 fn a_time_of_reading_gives_way_to_a_line_time() {
-    let undated = Response { dated: false, ..response(Rank::Main, 5, 5, 7, 2) };
+    let undated = Response {
+        dated: false,
+        ..response(Rank::Main, 5, 5, 7, 2)
+    };
     let dated = response(Rank::Main, 5, 5, 70, 1);
     for copies in [[undated.clone(), dated.clone()], [dated, undated]] {
         let got = folded(&copies, false);
@@ -57,14 +71,26 @@ fn a_time_of_reading_gives_way_to_a_line_time() {
 
 fn any_response() -> impl Strategy<Value = Response> {
     let rank = prop_oneof![Just(Rank::Progress), Just(Rank::Sidechain), Just(Rank::Main)];
-    (rank, 0u64..4, 0u64..4, 0i64..4, any::<bool>(), prop_oneof![Just("a"), Just("b")]).prop_map(
-        |(rank, output, input, time, dated, model)| Response {
+    (
+        rank,
+        0u64..4,
+        0u64..4,
+        0i64..4,
+        any::<bool>(),
+        prop_oneof![Just("a"), Just("b")],
+    )
+        .prop_map(|(rank, output, input, time, dated, model)| Response {
             model: model.into(),
             dated,
             // One run per time: which run wins a tie is the one thing that order may decide.
-            ..response(rank, output, input, time, u32::try_from(time).unwrap_or(0) + u32::from(dated) * 10)
-        },
-    )
+            ..response(
+                rank,
+                output,
+                input,
+                time,
+                u32::try_from(time).unwrap_or(0) + u32::from(dated) * 10,
+            )
+        })
 }
 
 proptest! {

@@ -37,7 +37,11 @@ pub fn line(bytes: &[u8], place: Place, records: &mut Vec<Record>) -> Parsed {
         records.truncate(before);
     }
     // The typed pass may refuse what is JSON all the same (a number of 400 digits in an odd place).
-    let class = if json::is_object(text) { Class::Ignored } else { Class::Malformed };
+    let class = if json::is_object(text) {
+        Class::Ignored
+    } else {
+        Class::Malformed
+    };
     Parsed { class, time: None }
 }
 
@@ -50,7 +54,10 @@ fn strict(
 ) -> Result<Parsed, serde_json::Error> {
     let mut envelope = Envelope::default();
     if !json::object(text, &mut envelope)? {
-        return Ok(Parsed { class: Class::Malformed, time: None });
+        return Ok(Parsed {
+            class: Class::Malformed,
+            time: None,
+        });
     }
     let time = envelope.timestamp.text().and_then(|text| json::time(&text));
     let class = envelope.judge(time, line, place, records);
@@ -115,12 +122,24 @@ impl Envelope<'_> {
     fn judge(&self, time: Option<Millis>, line: &[u8], place: Place, records: &mut Vec<Record>) -> Class {
         match self.kind.text().as_deref() {
             Some(b"assistant") => {
-                let rank = if self.is_sidechain.is("true") { Rank::Sidechain } else { Rank::Main };
+                let rank = if self.is_sidechain.is("true") {
+                    Rank::Sidechain
+                } else {
+                    Rank::Main
+                };
                 self.count(&self.message, self.request_id, rank, time, line, place, records)
             }
             Some(b"progress") => {
                 let quoted = &self.data.message;
-                match self.count(&quoted.message, quoted.request_id, Rank::Progress, time, line, place, records) {
+                match self.count(
+                    &quoted.message,
+                    quoted.request_id,
+                    Rank::Progress,
+                    time,
+                    line,
+                    place,
+                    records,
+                ) {
                     Class::Usage => Class::Usage,
                     // Only a line that claims to be of the assistant can be malformed in its usage.
                     _ => Class::Ignored,
@@ -130,7 +149,10 @@ impl Envelope<'_> {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one place where everything a record needs comes together")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one place where everything a record needs comes together"
+    )]
     fn count(
         &self,
         message: &Message<'_>,
@@ -193,7 +215,11 @@ impl Envelope<'_> {
             (None, _) => match self.uuid.text() {
                 Some(uuid) => hash(scope, b'u', &[&uuid]),
                 // The content is in it too: another line at the same place of a rewritten file is another response.
-                None => hash(scope, b'o', &[&place.origin.to_le_bytes(), &place.offset.to_le_bytes(), line]),
+                None => hash(
+                    scope,
+                    b'o',
+                    &[&place.origin.to_le_bytes(), &place.offset.to_le_bytes(), line],
+                ),
             },
         }
     }
@@ -213,7 +239,17 @@ fn hash(scope: u64, tag: u8, parts: &[&[u8]]) -> ResponseKey {
 /// A name fit to be stored and shown: valid text without control characters, at most [`MODEL_BYTES_MAX`] long.
 fn model_name(text: Option<&[u8]>) -> String {
     let lossy = String::from_utf8_lossy(text.unwrap_or_default());
-    let mut name: String = lossy.trim().chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect();
+    let mut name = String::new();
+    for c in lossy
+        .trim()
+        .chars()
+        .map(|c| if c.is_control() { '\u{FFFD}' } else { c })
+    {
+        // One mark for a run of bad bytes: a lone surrogate is three of them.
+        if c != '\u{FFFD}' || !name.ends_with(c) {
+            name.push(c);
+        }
+    }
     if name.is_empty() {
         return MODEL_UNKNOWN.to_owned();
     }
@@ -245,7 +281,11 @@ impl<'de> Members<'de> for Message<'de> {
             b"usage" => {
                 let mut fields = UsageFields::default();
                 let is_object = json::member_object(map, &mut fields)?;
-                self.usage = if is_object { Claim::Object(fields) } else { Claim::NoObject };
+                self.usage = if is_object {
+                    Claim::Object(fields)
+                } else {
+                    Claim::NoObject
+                };
             }
             _ => json::skip(map)?,
         }
@@ -341,7 +381,10 @@ impl<'de> UsageFields<'de> {
             input: self.input.count().unwrap_or(0),
             output: self.output.count().unwrap_or(0),
             cache_read: self.cache_read.count().unwrap_or(0),
-            cache_creation: self.cache_creation.count().unwrap_or(five_minutes.saturating_add(one_hour)),
+            cache_creation: self
+                .cache_creation
+                .count()
+                .unwrap_or(five_minutes.saturating_add(one_hour)),
             cache_creation_5m: five_minutes,
             cache_creation_1h: one_hour,
             web_search: self.web_search.value.count().unwrap_or(0),
@@ -363,13 +406,14 @@ impl<'de> UsageFields<'de> {
     /// inside the top-level figures.
     fn advisor_calls(&self) -> Vec<(u64, Iteration<'de>)> {
         let list = self.iterations.0.filter(|raw| raw.contains("advisor_message"));
-        let items: Vec<&'de serde_json::value::RawValue> =
-            list.and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default();
+        let items: Vec<&'de serde_json::value::RawValue> = list
+            .and_then(|raw| serde_json::from_str(raw).ok())
+            .unwrap_or_default();
         let calls = items.into_iter().zip(0u64..).filter_map(|(item, index)| {
             let mut iteration = Iteration::default();
             json::object(item.get().as_bytes(), &mut iteration).ok()?;
-            let is_call =
-                iteration.kind.text().as_deref() == Some(b"advisor_message") && iteration.model.text().is_some();
+            let is_call = iteration.kind.text().as_deref() == Some(b"advisor_message")
+                && iteration.model.text().is_some();
             is_call.then_some((index, iteration))
         });
         calls.collect()

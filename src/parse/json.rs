@@ -164,7 +164,9 @@ pub fn string(raw: &str) -> Option<Cow<'_, [u8]>> {
     if !raw.starts_with('"') {
         return None;
     }
-    serde_json::Deserializer::from_str(raw).deserialize_bytes(Bytes).ok()
+    serde_json::Deserializer::from_str(raw)
+        .deserialize_bytes(Bytes)
+        .ok()
 }
 
 /// A count: integers, integral floats and numeric strings up to `i64::MAX`; `None` for anything else.
@@ -189,7 +191,11 @@ pub fn count(raw: &str) -> Option<u64> {
 /// An integral float as a count.
 fn integral(value: f64) -> Option<u64> {
     // 2^63: the first float above i64::MAX. Below it the conversion is exact for integral values.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded and integral, checked here")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "bounded and integral, checked here"
+    )]
     (value >= 0.0 && value < 9_223_372_036_854_775_808.0 && value.fract() == 0.0).then_some(value as u64)
 }
 
@@ -212,7 +218,13 @@ pub fn mended(line: &[u8]) -> Option<Vec<u8>> {
     }
     let mut copy = Vec::with_capacity(line.len());
     for chunk in line_without_bom.utf8_chunks() {
-        copy.extend(chunk.valid().bytes().filter(|byte| *byte != 0).map(|byte| byte.max(b' ')));
+        copy.extend(
+            chunk
+                .valid()
+                .bytes()
+                .filter(|byte| *byte != 0)
+                .map(|byte| byte.max(b' ')),
+        );
         if !chunk.invalid().is_empty() {
             copy.extend_from_slice("\u{FFFD}".as_bytes());
         }

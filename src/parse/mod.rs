@@ -56,14 +56,20 @@ pub struct Parsed {
 pub fn line(bytes: &[u8], place: Place, records: &mut Vec<Record>) -> Parsed {
     let trimmed = bytes.trim_ascii();
     if trimmed.is_empty() {
-        return Parsed { class: Class::Ignored, time: None };
+        return Parsed {
+            class: Class::Ignored,
+            time: None,
+        };
     }
     if trimmed.len() > SHORT_LINE_BYTES_MAX
         && trimmed.first() == Some(&b'{')
         && trimmed.last() == Some(&b'}')
         && USAGE.find(trimmed).is_none()
     {
-        return Parsed { class: Class::Ignored, time: time_near_the_ends(trimmed) };
+        return Parsed {
+            class: Class::Ignored,
+            time: time_near_the_ends(trimmed),
+        };
     }
     claude::line(trimmed, place, records)
 }
@@ -87,16 +93,41 @@ mod tests {
     fn a_long_line_is_judged_by_its_frame_and_dated_by_its_ends() {
         let body = "x".repeat(SHORT_LINE_BYTES_MAX);
         let cases = [
-            (format!(r#"{{"type":"user","content":"{body}","timestamp":"2026-10-05T09:00:00.000Z"}}"#), Class::Ignored, Some(1_791_190_800_000)),
-            (format!(r#"{{"type":"user","timestamp":"2026-10-05T09:00:00.000Z","content":"{body}"}}"#), Class::Ignored, Some(1_791_190_800_000)),
-            (format!(r#"{{"type":"user","content":"{body}"}}"#), Class::Ignored, None),
-            (format!(r#"{{"type":"user","content":"{body}"#), Class::Malformed, None),
-            (format!(r#"{{"type":"assistant","content":"{body}","message":{{"usage":7}}}}"#), Class::Malformed, None),
+            (
+                format!(r#"{{"type":"user","content":"{body}","timestamp":"2026-10-05T09:00:00.000Z"}}"#),
+                Class::Ignored,
+                Some(1_791_190_800_000),
+            ),
+            (
+                format!(r#"{{"type":"user","timestamp":"2026-10-05T09:00:00.000Z","content":"{body}"}}"#),
+                Class::Ignored,
+                Some(1_791_190_800_000),
+            ),
+            (
+                format!(r#"{{"type":"user","content":"{body}"}}"#),
+                Class::Ignored,
+                None,
+            ),
+            (
+                format!(r#"{{"type":"user","content":"{body}"#),
+                Class::Malformed,
+                None,
+            ),
+            (
+                format!(r#"{{"type":"assistant","content":"{body}","message":{{"usage":7}}}}"#),
+                Class::Malformed,
+                None,
+            ),
         ];
         for (text, class, time) in cases {
             let mut records = Vec::new();
             let got = line(text.as_bytes(), Place::default(), &mut records);
-            assert_eq!((got.class, got.time, records.len()), (class, time, 0), "{}", &text[..60]);
+            assert_eq!(
+                (got.class, got.time, records.len()),
+                (class, time, 0),
+                "{}",
+                &text[..60]
+            );
         }
     }
 }

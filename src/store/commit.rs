@@ -11,13 +11,14 @@ use std::sync::{Arc, PoisonError};
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::tables::{
-    DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MODELS, PATHS, RESPONSES, RESPONSES_BY_DAY, RUN_DAYS, RUNS, ResponseParts,
-    ResponseRow, RowError, RunRow, RunTotalsRow, TOTALS, decode, encode,
+    DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MODELS, PATHS, RESPONSES, RESPONSES_BY_DAY, RUN_DAYS,
+    RUNS, ResponseParts, ResponseRow, RowError, RunRow, RunTotalsRow, TOTALS, decode, encode,
 };
 use super::{Store, StoreError};
 use crate::fold::{Response, Totals, fold};
 use crate::record::{
-    Batch, Cursor, DAY_MS, FileNumber, Kind, LineCounts, Millis, ModelNumber, Record, ResponseKey, RunId, RunNumber,
+    Batch, Cursor, DAY_MS, FileNumber, Kind, LineCounts, Millis, ModelNumber, Record, ResponseKey, RunId,
+    RunNumber,
 };
 
 /// How many model names are told apart; the rest are counted under [`MODEL_OTHER`].
@@ -115,7 +116,13 @@ impl Store {
                 let (id, row) = entry.map_err(|e| self.error(e))?;
                 let row: RunRow = decode(row.value()).map_err(|e| self.row_error("runs", &e))?;
                 if row.backlog {
-                    open.push((id.value().to_owned(), RunRow { backlog: false, ..row }));
+                    open.push((
+                        id.value().to_owned(),
+                        RunRow {
+                            backlog: false,
+                            ..row
+                        },
+                    ));
                 }
             }
             for (id, row) in open {
@@ -137,7 +144,9 @@ impl Store {
         self.transact(|write| {
             let mut work = Work::new(self, write, load_kept(self, write)?)?;
             for key in keys {
-                let Some(known) = work.response(*key)? else { continue };
+                let Some(known) = work.response(*key)? else {
+                    continue;
+                };
                 if !known.dated {
                     work.store_response(*key, Some(&known.clone()), &Response { time, ..known })?;
                 }
@@ -152,7 +161,10 @@ impl Store {
     }
 
     /// Runs one write transaction: durable, and quick to open again after a crash.
-    fn transact<T>(&self, body: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    fn transact<T>(
+        &self,
+        body: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let open = self.database()?;
         let mut write = open.begin_write().map_err(|e| self.error(e))?;
         write.set_quick_repair(true);
@@ -173,8 +185,15 @@ impl Store {
             return decode(row.value()).map_err(|e| self.row_error("runs", &e));
         }
         // Every run has its row in `totals`, so the highest number there is the last one given.
-        let last = totals.last().map_err(|e| self.error(e))?.map(|(number, _)| number.value());
-        let row = RunRow { number: last.map_or(0, |last| last + 1), backlog, first_seen: now };
+        let last = totals
+            .last()
+            .map_err(|e| self.error(e))?
+            .map(|(number, _)| number.value());
+        let row = RunRow {
+            number: last.map_or(0, |last| last + 1),
+            backlog,
+            first_seen: now,
+        };
         put(self, runs, run.as_str(), &row)?;
         put(self, totals, row.number, &RunTotalsRow::default())?;
         Ok(row)
@@ -297,7 +316,12 @@ impl<'s, 't, 'b> Work<'s, 't, 'b> {
             None => self.new_file(run.number)?,
         };
         self.link(run.number, file, &batch.path, batch.renamed_from.as_deref())?;
-        put(self.store, &mut self.files, file, &FileRow::new(run.number, &batch.cursor))?;
+        put(
+            self.store,
+            &mut self.files,
+            file,
+            &FileRow::new(run.number, &batch.cursor),
+        )?;
 
         let change = self.committed.changes.entry(batch.run.clone()).or_default();
         change.lines.add(&batch.lines);
@@ -307,7 +331,9 @@ impl<'s, 't, 'b> Work<'s, 't, 'b> {
             *latest = time.max(*latest);
         }
         for record in &batch.records {
-            let time = record.time.filter(|time| *time <= batch.read_at.saturating_add(DAY_MS));
+            let time = record
+                .time
+                .filter(|time| *time <= batch.read_at.saturating_add(DAY_MS));
             if time.is_none() && record.kind == Kind::Message {
                 change.lines.clock_suspect += 1;
             }
@@ -328,7 +354,9 @@ impl<'s, 't, 'b> Work<'s, 't, 'b> {
         if let Some(row) = self.known.get(&batch.run) {
             return Ok(*row);
         }
-        let row = self.store.run_row(&mut self.runs, &mut self.totals, &batch.run, false, batch.read_at)?;
+        let row = self
+            .store
+            .run_row(&mut self.runs, &mut self.totals, &batch.run, false, batch.read_at)?;
         self.known.insert(batch.run.clone(), row);
         self.names.insert(row.number, batch.run.clone());
         Ok(row)
@@ -342,7 +370,12 @@ impl<'s, 't, 'b> Work<'s, 't, 'b> {
         renamed_from: Option<&Path>,
     ) -> Result<Option<(FileNumber, Cursor)>, StoreError> {
         let path = renamed_from.unwrap_or(path).as_os_str().as_bytes();
-        let Some(file) = self.paths.get((run, path)).map_err(|e| self.store.error(e))?.map(|file| file.value()) else {
+        let Some(file) = self
+            .paths
+            .get((run, path))
+            .map_err(|e| self.store.error(e))?
+            .map(|file| file.value())
+        else {
             return Ok(None);
         };
         let row = self.files.get(file).map_err(|e| self.store.error(e))?;
@@ -353,7 +386,11 @@ impl<'s, 't, 'b> Work<'s, 't, 'b> {
 
     fn new_file(&mut self, run: RunNumber) -> Result<FileNumber, StoreError> {
         *self.files_added.entry(run).or_default() += 1;
-        let last = self.files.last().map_err(|e| self.store.error(e))?.map(|(file, _)| file.value());
+        let last = self
+            .files
+            .last()
+            .map_err(|e| self.store.error(e))?
+            .map(|(file, _)| file.value());
         Ok(last.map_or(0, |last| last + 1))
     }
 
@@ -366,10 +403,17 @@ impl<'s, 't, 'b> Work<'s, 't, 'b> {
         renamed_from: Option<&Path>,
     ) -> Result<(), StoreError> {
         if let Some(old) = renamed_from {
-            self.paths.remove((run, old.as_os_str().as_bytes())).map_err(|e| self.store.error(e))?;
+            self.paths
+                .remove((run, old.as_os_str().as_bytes()))
+                .map_err(|e| self.store.error(e))?;
         }
-        let before = self.paths.insert((run, path.as_os_str().as_bytes()), file).map_err(|e| self.store.error(e))?;
-        let replaced = before.map(|before| before.value()).filter(|before| *before != file);
+        let before = self
+            .paths
+            .insert((run, path.as_os_str().as_bytes()), file)
+            .map_err(|e| self.store.error(e))?;
+        let replaced = before
+            .map(|before| before.value())
+            .filter(|before| *before != file);
         if let Some(replaced) = replaced {
             self.files.remove(replaced).map_err(|e| self.store.error(e))?;
         }
@@ -387,21 +431,31 @@ impl<'s, 't, 'b> Work<'s, 't, 'b> {
         self.write_days_added()?;
         self.write_cells()?;
         self.write_run_totals()?;
-        let sequence = self.meta.get(META_SEQUENCE).map_err(|e| self.store.error(e))?.map_or(0, |value| value.value());
+        let sequence = self
+            .meta
+            .get(META_SEQUENCE)
+            .map_err(|e| self.store.error(e))?
+            .map_or(0, |value| value.value());
         self.committed.sequence = sequence + 1;
-        self.meta.insert(META_SEQUENCE, sequence + 1).map_err(|e| self.store.error(e))?;
+        self.meta
+            .insert(META_SEQUENCE, sequence + 1)
+            .map_err(|e| self.store.error(e))?;
         Ok((self.committed, self.kept))
     }
 
     fn fold_copies(&mut self, copies: &[Copy<'_>]) -> Result<(), StoreError> {
-        let Some(first) = copies.first() else { return Ok(()) };
+        let Some(first) = copies.first() else {
+            return Ok(());
+        };
         let key = first.key;
         let before = self.response(key)?;
         let mut after = before.clone();
         for copy in copies {
             let known_before = after.is_some();
-            let in_run_order =
-                copy.backlog && after.as_ref().is_some_and(|known| self.kept.backlog.contains(&known.run));
+            let in_run_order = copy.backlog
+                && after
+                    .as_ref()
+                    .is_some_and(|known| self.kept.backlog.contains(&known.run));
             let response = Response {
                 kind: copy.record.kind,
                 rank: copy.record.rank,
@@ -416,7 +470,11 @@ impl<'s, 't, 'b> Work<'s, 't, 'b> {
                 Some(known) => fold(known, response, in_run_order),
                 empty => *empty = Some(response),
             }
-            if let Some(change) = self.names.get(&copy.run).and_then(|run| self.committed.changes.get_mut(run)) {
+            if let Some(change) = self
+                .names
+                .get(&copy.run)
+                .and_then(|run| self.committed.changes.get_mut(run))
+            {
                 if !known_before {
                     change.responses += 1;
                 } else if copy.record.kind == Kind::Message {
@@ -436,12 +494,33 @@ impl<'s, 't, 'b> Work<'s, 't, 'b> {
     }
 
     fn response(&self, key: ResponseKey) -> Result<Option<Response>, StoreError> {
-        let Some(row) = self.responses.get(key.0).map_err(|e| self.store.error(e))? else { return Ok(None) };
+        let Some(row) = self.responses.get(key.0).map_err(|e| self.store.error(e))? else {
+            return Ok(None);
+        };
         let damage = |error| self.store.row_error("responses", &error);
         let row: ResponseRow = decode(row.value()).map_err(damage)?;
-        let ResponseParts { kind, rank, tier, dated, usage } = row.parts().map_err(damage)?;
-        let model = self.kept.names.get(row.model as usize).ok_or_else(|| damage(RowError::Range("model")))?;
-        Ok(Some(Response { kind, rank, tier, model: Arc::clone(model), usage, run: row.run, time: row.time, dated }))
+        let ResponseParts {
+            kind,
+            rank,
+            tier,
+            dated,
+            usage,
+        } = row.parts().map_err(damage)?;
+        let model = self
+            .kept
+            .names
+            .get(row.model as usize)
+            .ok_or_else(|| damage(RowError::Range("model")))?;
+        Ok(Some(Response {
+            kind,
+            rank,
+            tier,
+            model: Arc::clone(model),
+            usage,
+            run: row.run,
+            time: row.time,
+            dated,
+        }))
     }
 
     fn store_response(
@@ -451,14 +530,34 @@ impl<'s, 't, 'b> Work<'s, 't, 'b> {
         after: &Response,
     ) -> Result<(), StoreError> {
         let model = self.model_number(&after.model);
-        let Response { kind, rank, tier, dated, usage, .. } = *after;
-        let row = ResponseRow::new(&ResponseParts { kind, rank, tier, dated, usage }, model, after.run, after.time);
+        let Response {
+            kind,
+            rank,
+            tier,
+            dated,
+            usage,
+            ..
+        } = *after;
+        let row = ResponseRow::new(
+            &ResponseParts {
+                kind,
+                rank,
+                tier,
+                dated,
+                usage,
+            },
+            model,
+            after.run,
+            after.time,
+        );
         put(self.store, &mut self.responses, key.0, &row)?;
         let day = after.hour() / DAY_HOURS;
         let day_before = before.map(|before| before.hour() / DAY_HOURS);
         if day_before != Some(day) {
             if let Some(day_before) = day_before {
-                self.by_day.remove((day_before, key.0)).map_err(|e| self.store.error(e))?;
+                self.by_day
+                    .remove((day_before, key.0))
+                    .map_err(|e| self.store.error(e))?;
             }
             self.days_added.push((day, key.0));
         }
@@ -482,7 +581,9 @@ impl<'s, 't, 'b> Work<'s, 't, 'b> {
         }
         let number = u32::try_from(self.kept.names.len()).unwrap_or(u32::MAX);
         let shared: Arc<str> = name.into();
-        self.models_table.insert(number, name).map_err(|e| self.store.error(e))?;
+        self.models_table
+            .insert(number, name)
+            .map_err(|e| self.store.error(e))?;
         self.kept.numbers.insert(Arc::clone(&shared), number);
         self.kept.names.push(Arc::clone(&shared));
         Ok(shared)
@@ -536,7 +637,11 @@ impl<'s, 't, 'b> Work<'s, 't, 'b> {
             row.totals += delta;
             row.files += self.files_added.get(&run).copied().unwrap_or(0);
             row.latest = row.latest.max(self.latest.get(&run).copied());
-            if let Some(change) = self.names.get(&run).and_then(|run| self.committed.changes.get(run)) {
+            if let Some(change) = self
+                .names
+                .get(&run)
+                .and_then(|run| self.committed.changes.get(run))
+            {
                 row.lines.add(&change.lines);
                 row.bytes = row.bytes.saturating_add(change.bytes);
             }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use redb::{Builder, Database, ReadableDatabase, backends::InMemoryBackend};
 
 use super::tables::{
-    DAYS, FILES, HOURS, META, META_CREATED, META_SCHEMA, META_SEQUENCE, MODELS, NOTE_REBUILT, NOTES, PATHS, RESPONSES,
-    RESPONSES_BY_DAY, RUN_DAYS, RUNS, SCHEMA_VERSION, TOTALS,
+    DAYS, FILES, HOURS, META, META_CREATED, META_SCHEMA, META_SEQUENCE, MODELS, NOTE_REBUILT, NOTES, PATHS,
+    RESPONSES, RESPONSES_BY_DAY, RUN_DAYS, RUNS, SCHEMA_VERSION, TOTALS,
 };
 use super::{QUARANTINE_SUFFIX, QUARANTINED_FILES_MAX, Store, StoreError};
 
@@ -17,7 +17,9 @@ pub fn open(store: &Store) -> Result<Database, StoreError> {
     let mut builder = Builder::new();
     builder.set_cache_size(store.options.cache_bytes);
     let Some(path) = store.options.path.as_deref() else {
-        let database = builder.create_with_backend(InMemoryBackend::new()).map_err(|e| store.error(e))?;
+        let database = builder
+            .create_with_backend(InMemoryBackend::new())
+            .map_err(|e| store.error(e))?;
         prepare(store, &database)?;
         return Ok(database);
     };
@@ -43,7 +45,10 @@ fn prepare(store: &Store, database: &Database) -> Result<(), StoreError> {
         let read = database.begin_read().map_err(|e| store.error(e))?;
         match read.open_table(META) {
             Ok(meta) => {
-                let schema = meta.get(META_SCHEMA).map_err(|e| store.error(e))?.map(|value| value.value());
+                let schema = meta
+                    .get(META_SCHEMA)
+                    .map_err(|e| store.error(e))?
+                    .map(|value| value.value());
                 Some(schema.ok_or_else(|| damaged(store.path(), "it does not say its schema"))?)
             }
             Err(redb::TableError::TableDoesNotExist(_)) => None,
@@ -52,10 +57,15 @@ fn prepare(store: &Store, database: &Database) -> Result<(), StoreError> {
     };
     match found {
         Some(SCHEMA_VERSION) => check_tables(store, database),
-        Some(found) if found > SCHEMA_VERSION => {
-            Err(StoreError::Newer { path: store.path().to_owned(), found, known: SCHEMA_VERSION })
-        }
-        Some(found) => Err(damaged(store.path(), &format!("schema {found} was never written"))),
+        Some(found) if found > SCHEMA_VERSION => Err(StoreError::Newer {
+            path: store.path().to_owned(),
+            found,
+            known: SCHEMA_VERSION,
+        }),
+        Some(found) => Err(damaged(
+            store.path(),
+            &format!("schema {found} was never written"),
+        )),
         None => create_tables(store, database),
     }
 }
@@ -65,7 +75,19 @@ fn check_tables(store: &Store, database: &Database) -> Result<(), StoreError> {
     macro_rules! opens {
         ($($table:expr),*) => { $( drop(read.open_table($table).map_err(|e| store.error(e))?); )* };
     }
-    opens!(NOTES, RUNS, PATHS, FILES, MODELS, RESPONSES, RESPONSES_BY_DAY, TOTALS, HOURS, DAYS, RUN_DAYS);
+    opens!(
+        NOTES,
+        RUNS,
+        PATHS,
+        FILES,
+        MODELS,
+        RESPONSES,
+        RESPONSES_BY_DAY,
+        TOTALS,
+        HOURS,
+        DAYS,
+        RUN_DAYS
+    );
     Ok(())
 }
 
@@ -73,14 +95,27 @@ fn create_tables(store: &Store, database: &Database) -> Result<(), StoreError> {
     let write = database.begin_write().map_err(|e| store.error(e))?;
     {
         let mut meta = write.open_table(META).map_err(|e| store.error(e))?;
-        meta.insert(META_SCHEMA, SCHEMA_VERSION).map_err(|e| store.error(e))?;
+        meta.insert(META_SCHEMA, SCHEMA_VERSION)
+            .map_err(|e| store.error(e))?;
         meta.insert(META_SEQUENCE, 0).map_err(|e| store.error(e))?;
         let created = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
         meta.insert(META_CREATED, created).map_err(|e| store.error(e))?;
         macro_rules! make {
             ($($table:expr),*) => { $( drop(write.open_table($table).map_err(|e| store.error(e))?); )* };
         }
-        make!(NOTES, RUNS, PATHS, FILES, MODELS, RESPONSES, RESPONSES_BY_DAY, TOTALS, HOURS, DAYS, RUN_DAYS);
+        make!(
+            NOTES,
+            RUNS,
+            PATHS,
+            FILES,
+            MODELS,
+            RESPONSES,
+            RESPONSES_BY_DAY,
+            TOTALS,
+            HOURS,
+            DAYS,
+            RUN_DAYS
+        );
     }
     write.commit().map_err(|e| store.error(e))
 }
@@ -117,9 +152,13 @@ pub fn set_aside(store: &Store) -> Result<PathBuf, StoreError> {
 /// Tells damage from trouble that passes and from another process.
 pub fn translate(path: &Path, error: redb::Error) -> StoreError {
     match error {
-        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => StoreError::InUse(path.to_owned()),
+        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {
+            StoreError::InUse(path.to_owned())
+        }
         redb::Error::Io(source) => trouble(path, source),
-        redb::Error::PreviousIo | redb::Error::DatabaseClosed => StoreError::Closed { path: path.to_owned() },
+        redb::Error::PreviousIo | redb::Error::DatabaseClosed => StoreError::Closed {
+            path: path.to_owned(),
+        },
         redb::Error::Corrupted(what) => damaged(path, &what),
         error @ (redb::Error::TableTypeMismatch { .. }
         | redb::Error::TableIsMultimap(_)
@@ -128,7 +167,10 @@ pub fn translate(path: &Path, error: redb::Error) -> StoreError {
         | redb::Error::TableDoesNotExist(_)
         | redb::Error::UpgradeRequired(_)
         | redb::Error::RepairAborted) => damaged(path, &error.to_string()),
-        other => StoreError::Other { path: path.to_owned(), what: other.to_string() },
+        other => StoreError::Other {
+            path: path.to_owned(),
+            what: other.to_string(),
+        },
     }
 }
 
@@ -137,11 +179,17 @@ fn trouble(path: &Path, source: std::io::Error) -> StoreError {
     match source.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full { path, source },
         // What a file that ends too early, or is no database, answers.
-        ErrorKind::UnexpectedEof | ErrorKind::InvalidData => StoreError::Damaged { path, what: source.to_string() },
+        ErrorKind::UnexpectedEof | ErrorKind::InvalidData => StoreError::Damaged {
+            path,
+            what: source.to_string(),
+        },
         _ => StoreError::Io { path, source },
     }
 }
 
 fn damaged(path: &Path, what: &str) -> StoreError {
-    StoreError::Damaged { path: path.to_owned(), what: what.to_owned() }
+    StoreError::Damaged {
+        path: path.to_owned(),
+        what: what.to_owned(),
+    }
 }

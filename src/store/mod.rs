@@ -75,7 +75,11 @@ impl Store {
     /// # Errors
     /// When another process has it, it is of a newer schema, or the disk does not let it be used.
     pub fn open(options: StoreOptions) -> Result<Self, StoreError> {
-        let store = Self { options, database: RwLock::new(None), kept: Mutex::new(None) };
+        let store = Self {
+            options,
+            database: RwLock::new(None),
+            kept: Mutex::new(None),
+        };
         match store.reopen() {
             Err(error) if error.is_damage() => store.replace(&error.to_string())?,
             other => other?,
@@ -127,13 +131,20 @@ impl Store {
 
     /// Closes the database cleanly.
     pub fn close(&self) {
-        drop(self.database.write().unwrap_or_else(PoisonError::into_inner).take());
+        drop(
+            self.database
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
     }
 
     fn database(&self) -> Result<Open<'_>, StoreError> {
         let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
         if guard.is_none() {
-            return Err(StoreError::Closed { path: self.path().to_owned() });
+            return Err(StoreError::Closed {
+                path: self.path().to_owned(),
+            });
         }
         Ok(Open(guard))
     }
@@ -150,7 +161,10 @@ impl Store {
     }
 
     fn row_error(&self, table: &str, error: &RowError) -> StoreError {
-        StoreError::Damaged { path: self.path().to_owned(), what: format!("table {table}: {error}") }
+        StoreError::Damaged {
+            path: self.path().to_owned(),
+            what: format!("table {table}: {error}"),
+        }
     }
 }
 
@@ -161,7 +175,9 @@ impl std::ops::Deref for Open<'_> {
     type Target = Database;
 
     fn deref(&self) -> &Database {
-        self.0.as_ref().expect("checked when the guard was made, and nobody can empty it under the guard")
+        self.0
+            .as_ref()
+            .expect("checked when the guard was made, and nobody can empty it under the guard")
     }
 }
 

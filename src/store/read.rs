@@ -10,8 +10,8 @@ use std::sync::Arc;
 use redb::{ReadTransaction, ReadableTable};
 
 use super::tables::{
-    DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MODELS, NOTE_REBUILT, NOTES, PATHS, RESPONSES, RUN_DAYS, RUNS,
-    ResponseParts, ResponseRow, RowError, RunRow, RunTotalsRow, TOTALS, decode,
+    DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MODELS, NOTE_REBUILT, NOTES, PATHS, RESPONSES,
+    RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow, RunTotalsRow, TOTALS, decode,
 };
 use super::{Store, StoreError};
 use crate::fold::{Response, Totals};
@@ -62,14 +62,22 @@ impl Store {
         let models = self.models(&read)?;
         let mut snapshot = Snapshot::default();
         let meta = read.open_table(META).map_err(|e| self.error(e))?;
-        snapshot.sequence = meta.get(META_SEQUENCE).map_err(|e| self.error(e))?.map_or(0, |value| value.value());
+        snapshot.sequence = meta
+            .get(META_SEQUENCE)
+            .map_err(|e| self.error(e))?
+            .map_or(0, |value| value.value());
         let notes = read.open_table(NOTES).map_err(|e| self.error(e))?;
-        snapshot.rebuilt = notes.get(NOTE_REBUILT).map_err(|e| self.error(e))?.map(|note| note.value().to_owned());
+        snapshot.rebuilt = notes
+            .get(NOTE_REBUILT)
+            .map_err(|e| self.error(e))?
+            .map(|note| note.value().to_owned());
         let runs = read.open_table(RUNS).map_err(|e| self.error(e))?;
         for entry in runs.iter().map_err(|e| self.error(e))? {
             let (id, row) = entry.map_err(|e| self.error(e))?;
             let row: RunRow = decode(row.value()).map_err(|e| self.row_error("runs", &e))?;
-            snapshot.runs.insert(id.value().to_owned(), self.run_sums(&read, row.number)?);
+            snapshot
+                .runs
+                .insert(id.value().to_owned(), self.run_sums(&read, row.number)?);
         }
         let days = read.open_table(DAYS).map_err(|e| self.error(e))?;
         for entry in days.iter().map_err(|e| self.error(e))? {
@@ -77,7 +85,10 @@ impl Store {
             let (day, model) = key.value();
             let totals: Totals = decode(row.value()).map_err(|e| self.row_error("days", &e))?;
             *snapshot.by_day.entry(day).or_default() += totals;
-            *snapshot.by_model.entry(self.model_name(&models, model)?).or_default() += totals;
+            *snapshot
+                .by_model
+                .entry(self.model_name(&models, model)?)
+                .or_default() += totals;
         }
         Ok(snapshot)
     }
@@ -88,9 +99,14 @@ impl Store {
     /// As [`Store::snapshot`].
     pub fn run(&self, run: &RunId) -> Result<Option<RunView>, StoreError> {
         let (_open, read) = self.read()?;
-        let Some(row) = self.run_row_of(&read, run)? else { return Ok(None) };
+        let Some(row) = self.run_row_of(&read, run)? else {
+            return Ok(None);
+        };
         let models = self.models(&read)?;
-        let mut view = RunView { sums: self.run_sums(&read, row.number)?, ..RunView::default() };
+        let mut view = RunView {
+            sums: self.run_sums(&read, row.number)?,
+            ..RunView::default()
+        };
         let days = read.open_table(RUN_DAYS).map_err(|e| self.error(e))?;
         let of_run = (row.number, 0, 0)..=(row.number, u32::MAX, u32::MAX);
         for entry in days.range(of_run).map_err(|e| self.error(e))? {
@@ -126,7 +142,9 @@ impl Store {
     pub fn cursors(&self, run: &RunId) -> Result<BTreeMap<RelativePath, Cursor>, StoreError> {
         let (_open, read) = self.read()?;
         let mut cursors = BTreeMap::new();
-        let Some(row) = self.run_row_of(&read, run)? else { return Ok(cursors) };
+        let Some(row) = self.run_row_of(&read, run)? else {
+            return Ok(cursors);
+        };
         let paths = read.open_table(PATHS).map_err(|e| self.error(e))?;
         let files = read.open_table(FILES).map_err(|e| self.error(e))?;
         let first: (u32, &[u8]) = (row.number, &[]);
@@ -155,12 +173,26 @@ impl Store {
         for entry in table.iter().map_err(|e| self.error(e))? {
             let (key, row) = entry.map_err(|e| self.error(e))?;
             let row: ResponseRow = decode(row.value()).map_err(|e| self.row_error("responses", &e))?;
-            let ResponseParts { kind, rank, tier, dated, usage } =
-                row.parts().map_err(|e| self.row_error("responses", &e))?;
+            let ResponseParts {
+                kind,
+                rank,
+                tier,
+                dated,
+                usage,
+            } = row.parts().map_err(|e| self.row_error("responses", &e))?;
             let model = self.model_name(&models, row.model)?;
             each(
                 ResponseKey(key.value()),
-                Response { kind, rank, tier, model, usage, run: row.run, time: row.time, dated },
+                Response {
+                    kind,
+                    rank,
+                    tier,
+                    model,
+                    usage,
+                    run: row.run,
+                    time: row.time,
+                    dated,
+                },
             );
         }
         Ok(())
@@ -185,8 +217,12 @@ impl Store {
 
     fn run_row_of(&self, read: &ReadTransaction, run: &RunId) -> Result<Option<RunRow>, StoreError> {
         let runs = read.open_table(RUNS).map_err(|e| self.error(e))?;
-        let Some(row) = runs.get(run.as_str()).map_err(|e| self.error(e))? else { return Ok(None) };
-        decode(row.value()).map(Some).map_err(|e| self.row_error("runs", &e))
+        let Some(row) = runs.get(run.as_str()).map_err(|e| self.error(e))? else {
+            return Ok(None);
+        };
+        decode(row.value())
+            .map(Some)
+            .map_err(|e| self.row_error("runs", &e))
     }
 
     fn run_sums(&self, read: &ReadTransaction, number: RunNumber) -> Result<RunSums, StoreError> {
@@ -195,8 +231,21 @@ impl Store {
             Some(row) => decode(row.value()).map_err(|e| self.row_error("totals", &e))?,
             None => return Err(self.row_error("runs", &RowError::Range("number"))),
         };
-        let RunTotalsRow { totals, lines, files, bytes, latest } = row;
-        Ok(RunSums { number, totals, lines, files, bytes, latest })
+        let RunTotalsRow {
+            totals,
+            lines,
+            files,
+            bytes,
+            latest,
+        } = row;
+        Ok(RunSums {
+            number,
+            totals,
+            lines,
+            files,
+            bytes,
+            latest,
+        })
     }
 
     fn models(&self, read: &ReadTransaction) -> Result<Vec<Arc<str>>, StoreError> {
@@ -210,6 +259,7 @@ impl Store {
 
     fn model_name(&self, models: &[Arc<str>], number: ModelNumber) -> Result<Arc<str>, StoreError> {
         let name = models.get(number as usize);
-        name.cloned().ok_or_else(|| self.row_error("models", &RowError::Range("number")))
+        name.cloned()
+            .ok_or_else(|| self.row_error("models", &RowError::Range("number")))
     }
 }

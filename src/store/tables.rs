@@ -33,7 +33,8 @@ pub const MODELS: TableDefinition<'static, u32, &'static str> = TableDefinition:
 /// Response key to [`ResponseRow`].
 pub const RESPONSES: TableDefinition<'static, u128, Bytes> = TableDefinition::new("responses");
 /// (day since 1970, response key): what to prune, by age.
-pub const RESPONSES_BY_DAY: TableDefinition<'static, (u32, u128), ()> = TableDefinition::new("responses_by_day");
+pub const RESPONSES_BY_DAY: TableDefinition<'static, (u32, u128), ()> =
+    TableDefinition::new("responses_by_day");
 /// Run to [`RunTotalsRow`].
 pub const TOTALS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("totals");
 /// (hour since 1970, run, model) to [`Totals`].
@@ -126,7 +127,10 @@ impl FileRow {
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         Cursor {
-            inode: Inode { number: self.inode, born_ns: self.born_ns },
+            inode: Inode {
+                number: self.inode,
+                born_ns: self.born_ns,
+            },
             generation: self.generation,
             offset: self.offset,
             tail_len: self.tail_len,
@@ -187,10 +191,22 @@ impl ResponseRow {
     /// # Errors
     /// When the flags hold values that no version wrote.
     pub fn parts(&self) -> Result<ResponseParts, RowError> {
-        let [input, output, cache_read, cache_creation, cache_creation_5m, cache_creation_1h, web_search, thinking] =
-            self.usage;
+        let [
+            input,
+            output,
+            cache_read,
+            cache_creation,
+            cache_creation_5m,
+            cache_creation_1h,
+            web_search,
+            thinking,
+        ] = self.usage;
         Ok(ResponseParts {
-            kind: if self.flags & 1 == 1 { Kind::Advisor } else { Kind::Message },
+            kind: if self.flags & 1 == 1 {
+                Kind::Advisor
+            } else {
+                Kind::Message
+            },
             rank: match (self.flags >> 1) & 3 {
                 0 => Rank::Progress,
                 1 => Rank::Sidechain,
@@ -243,7 +259,12 @@ mod tests {
             rank: Rank::Main,
             tier: Tier::Other,
             dated: true,
-            usage: Usage { input: 1, output: i64::MAX as u64, thinking: 9, ..Usage::default() },
+            usage: Usage {
+                input: 1,
+                output: i64::MAX as u64,
+                thinking: 9,
+                ..Usage::default()
+            },
         };
         let row = ResponseRow::new(&parts, 3, 70_000, 1_791_190_800_000);
         let bytes = encode(&row).unwrap();
@@ -251,14 +272,20 @@ mod tests {
         let back: ResponseRow = decode(&bytes).unwrap();
         assert_eq!(back, row);
         let got = back.parts().unwrap();
-        assert_eq!((got.kind, got.rank, got.tier, got.dated), (Kind::Advisor, Rank::Main, Tier::Other, true));
+        assert_eq!(
+            (got.kind, got.rank, got.tier, got.dated),
+            (Kind::Advisor, Rank::Main, Tier::Other, true)
+        );
         assert_eq!(got.usage, parts.usage);
     }
 
     #[test]
     fn a_cursor_comes_back_as_it_went() {
         let cursor = Cursor {
-            inode: Inode { number: u64::MAX, born_ns: -5 },
+            inode: Inode {
+                number: u64::MAX,
+                born_ns: -5,
+            },
             generation: 7,
             offset: 1 << 40,
             tail_len: 256,

@@ -50,7 +50,13 @@ pub struct Turn {
 impl Turn {
     /// The turn as the committer takes it; `expect` is the cursor that is stored.
     #[must_use]
-    pub fn into_batch(self, run: RunId, path: RelativePath, expect: Option<Cursor>, read_at: Millis) -> Batch {
+    pub fn into_batch(
+        self,
+        run: RunId,
+        path: RelativePath,
+        expect: Option<Cursor>,
+        read_at: Millis,
+    ) -> Batch {
         Batch {
             run,
             path,
@@ -79,7 +85,11 @@ pub fn start(
     path: &Path,
 ) -> io::Result<(Cursor, Tail)> {
     let Some(stored) = stored else {
-        let cursor = Cursor { inode: stat.inode, origin: origin(run, path), ..Cursor::default() };
+        let cursor = Cursor {
+            inode: stat.inode,
+            origin: origin(run, path),
+            ..Cursor::default()
+        };
         return Ok((cursor, Tail::default()));
     };
     if let Some(tail) = file.continues(stat, &stored)? {
@@ -116,8 +126,18 @@ pub fn read(
     reading: &Reading,
     buffer: &mut Vec<u8>,
 ) -> io::Result<Turn> {
-    let turn = Turn { cursor, scanned_to, ..Turn::default() };
-    let mut reader = Reader { file, reading, turn, tail, budget: reading.turn_bytes_max };
+    let turn = Turn {
+        cursor,
+        scanned_to,
+        ..Turn::default()
+    };
+    let mut reader = Reader {
+        file,
+        reading,
+        turn,
+        tail,
+        budget: reading.turn_bytes_max,
+    };
     if buffer.len() < BLOCK_BYTES {
         buffer.resize(BLOCK_BYTES, 0);
     }
@@ -178,9 +198,14 @@ impl Reader<'_> {
                 continue;
             }
             if held == buffer.len() {
-                buffer.resize((buffer.len() * 2).min(self.reading.line_bytes_max + BLOCK_BYTES), 0);
+                buffer.resize(
+                    (buffer.len() * 2).min(self.reading.line_bytes_max + BLOCK_BYTES),
+                    0,
+                );
             }
-            let got = self.file.read_at(&mut buffer[held..], self.turn.cursor.offset + held as u64)?;
+            let got = self
+                .file
+                .read_at(&mut buffer[held..], self.turn.cursor.offset + held as u64)?;
             self.budget = self.budget.saturating_sub(got as u64);
             let full = held + got == buffer.len();
             held += got;
@@ -225,7 +250,11 @@ impl Reader<'_> {
     }
 
     fn take_line(&mut self, offset: u64, bytes: &[u8]) {
-        let place = Place { scope: self.reading.scope, origin: self.turn.cursor.origin, offset };
+        let place = Place {
+            scope: self.reading.scope,
+            origin: self.turn.cursor.origin,
+            offset,
+        };
         let parsed = parse::line(bytes, place, &mut self.turn.records);
         self.turn.lines.read += 1;
         match parsed.class {
@@ -233,7 +262,9 @@ impl Reader<'_> {
             Class::Ignored => self.turn.lines.ignored += 1,
             Class::Malformed => self.turn.lines.malformed += 1,
         }
-        let believed = parsed.time.filter(|time| *time <= self.reading.now.saturating_add(DAY_MS));
+        let believed = parsed
+            .time
+            .filter(|time| *time <= self.reading.now.saturating_add(DAY_MS));
         self.turn.latest = self.turn.latest.max(believed);
     }
 
@@ -258,7 +289,9 @@ impl Reader<'_> {
 
     /// Passes over a part of an oversized line; says whether to go on in this turn.
     fn skip(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        let Some(from) = self.turn.cursor.skip_to else { return Ok(true) };
+        let Some(from) = self.turn.cursor.skip_to else {
+            return Ok(true);
+        };
         let got = self.file.read_at(buffer, from.get())?;
         self.budget = self.budget.saturating_sub(got as u64);
         if let Some(end) = skipped(&buffer[..got]) {
@@ -288,7 +321,11 @@ impl Reader<'_> {
         if rest.trim_ascii().is_empty() || self.turn.cursor.settled_to == end {
             return;
         }
-        let place = Place { scope: self.reading.scope, origin: self.turn.cursor.origin, offset: self.turn.cursor.offset };
+        let place = Place {
+            scope: self.reading.scope,
+            origin: self.turn.cursor.origin,
+            offset: self.turn.cursor.offset,
+        };
         if parse::line(rest, place, &mut Vec::new()).class == Class::Malformed {
             return;
         }

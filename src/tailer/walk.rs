@@ -43,7 +43,9 @@ pub fn walk(
         for entry in entries {
             match entry.kind {
                 EntryKind::Directory if !wants_directory(&entry.path) => {}
-                EntryKind::Directory if entry.path.components().count() > limits.depth_max => found.cut = true,
+                EntryKind::Directory if entry.path.components().count() > limits.depth_max => {
+                    found.cut = true
+                }
                 EntryKind::Directory => pending.push(entry.path),
                 EntryKind::File | EntryKind::Other if !wants_file(&entry.path) => {}
                 EntryKind::File if found.files.len() >= limits.files_max => found.cut = true,

@@ -45,11 +45,7 @@ impl Session<'_> {
     }
 
     /// A whole sub-agent: its file and its last finished response.
-    pub(super) fn run_agent(
-        &mut self,
-        bytes: usize,
-        folder: &str,
-    ) -> (String, Vec<u8>, Option<Response>) {
+    pub(super) fn run_agent(&mut self, bytes: usize, folder: &str) -> (String, Vec<u8>, Option<Response>) {
         let agent = format!("{:017x}", self.world.rng.u64(..));
         let mut side = Session::new(&mut *self.world, self.run, self.now_ms + SECOND_MS, bytes);
         side.id.clone_from(&self.id);

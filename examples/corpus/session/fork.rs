@@ -28,9 +28,7 @@ impl Session<'_> {
         let count = if whole {
             head.lines.len()
         } else {
-            self.world
-                .rng
-                .usize(head.lines.len() / 2..=head.lines.len())
+            self.world.rng.usize(head.lines.len() / 2..=head.lines.len())
         };
         for copied in &head.lines[..count] {
             self.copy(head, *copied);
@@ -73,8 +71,7 @@ impl Session<'_> {
             return;
         };
         let start = self.out.len();
-        self.out
-            .extend_from_slice(&head.bytes[line.start..line.end]);
+        self.out.extend_from_slice(&head.bytes[line.start..line.end]);
         let id_at = start + session_at - line.start;
         self.out[id_at..id_at + self.id.len()].copy_from_slice(self.id.as_bytes());
         match line.note {

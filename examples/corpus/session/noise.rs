@@ -98,9 +98,7 @@ impl Session<'_> {
         let start = self.begin_message();
         push(
             &mut self.out,
-            &[
-                "\"type\":\"user\",\"isCompactSummary\":true,\"message\":{\"role\":\"user\",\"content\":\"",
-            ],
+            &["\"type\":\"user\",\"isCompactSummary\":true,\"message\":{\"role\":\"user\",\"content\":\""],
         );
         let bytes = self.text_bytes();
         self.push_text(bytes);
@@ -164,8 +162,7 @@ impl Session<'_> {
             self.out.extend_from_slice(malformed[number]);
             self.world.books.malformed_line(self.run);
         } else {
-            self.out
-                .extend_from_slice(ignored[number - malformed.len()]);
+            self.out.extend_from_slice(ignored[number - malformed.len()]);
             self.world.books.ignored_line();
         }
         self.end_line(start, None, Note::Uncopyable);

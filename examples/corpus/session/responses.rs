@@ -21,8 +21,7 @@ impl Session<'_> {
         let response = self.enter(response, is_finished);
         for number in 1..=lines {
             let is_final = is_finished
-                && (number == lines
-                    || (is_repeat && (number + 1 == lines || !response.advisors.is_empty())));
+                && (number == lines || (is_repeat && (number + 1 == lines || !response.advisors.is_empty())));
             let dirt: &[u8] = match self.world.rng.u8(..) {
                 0 => BROKEN_UTF8,
                 1 => LONE_SURROGATE,
@@ -135,9 +134,7 @@ impl Session<'_> {
         );
         push(
             &mut self.out,
-            &[
-                "\",\"type\":\"message\",\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"",
-            ],
+            &["\",\"type\":\"message\",\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\""],
         );
         let bytes = self.world.rng.usize(40..900);
         self.push_text(bytes);

@@ -11,7 +11,13 @@ use crate::logfile::Root;
 const NOW: Millis = 1_791_190_800_000;
 
 fn reading(line_bytes_max: usize, turn_bytes_max: u64) -> Reading {
-    Reading { line_bytes_max, turn_bytes_max, settle: false, scope: 0, now: NOW }
+    Reading {
+        line_bytes_max,
+        turn_bytes_max,
+        settle: false,
+        scope: 0,
+        now: NOW,
+    }
 }
 
 fn assistant(id: u32, output: u64) -> String {
@@ -32,23 +38,47 @@ struct Read {
 
 impl Read {
     fn new() -> Self {
-        Self { cursor: Cursor::default(), scanned_to: 0, records: vec![], lines: LineCounts::default(), bytes: 0, turns: 0 }
+        Self {
+            cursor: Cursor::default(),
+            scanned_to: 0,
+            records: vec![],
+            lines: LineCounts::default(),
+            bytes: 0,
+            turns: 0,
+        }
     }
 
     fn on(&mut self, directory: &Path, reading: &Reading) {
-        let file = Root::open(directory).unwrap().open_file(Path::new("a.jsonl")).unwrap();
+        let file = Root::open(directory)
+            .unwrap()
+            .open_file(Path::new("a.jsonl"))
+            .unwrap();
         let stat = file.stat().unwrap();
         let mut tail = Tail::default();
         if self.turns == 0 {
             self.cursor.inode = stat.inode;
         } else {
-            tail = file.continues(&stat, &self.cursor).unwrap().expect("the file is only appended to");
+            tail = file
+                .continues(&stat, &self.cursor)
+                .unwrap()
+                .expect("the file is only appended to");
         }
         let content = fs::read(directory.join("a.jsonl")).unwrap();
         loop {
-            let turn = read(&file, self.cursor, tail, self.scanned_to, reading, &mut Vec::new()).unwrap();
+            let turn = read(
+                &file,
+                self.cursor,
+                tail,
+                self.scanned_to,
+                reading,
+                &mut Vec::new(),
+            )
+            .unwrap();
             let at = usize::try_from(turn.cursor.offset).unwrap();
-            assert!(at == 0 || content[at - 1] == b'\n', "offset {at} is not after a line end");
+            assert!(
+                at == 0 || content[at - 1] == b'\n',
+                "offset {at} is not after a line end"
+            );
             self.cursor = turn.cursor;
             self.scanned_to = turn.scanned_to;
             self.records.extend(turn.records);
@@ -58,7 +88,10 @@ impl Read {
             if !turn.more {
                 return;
             }
-            tail = file.continues(&stat, &self.cursor).unwrap().expect("nothing changed in between");
+            tail = file
+                .continues(&stat, &self.cursor)
+                .unwrap()
+                .expect("nothing changed in between");
         }
     }
 }
@@ -67,13 +100,25 @@ impl Read {
 fn an_oversized_line_is_counted_once_and_the_next_line_is_read() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.jsonl");
-    let text = format!("{}\n{}\n{}\n", assistant(1, 5), "x".repeat(3 * BLOCK_BYTES), assistant(2, 6));
+    let text = format!(
+        "{}\n{}\n{}\n",
+        assistant(1, 5),
+        "x".repeat(3 * BLOCK_BYTES),
+        assistant(2, 6)
+    );
     for (line_max, turn_max) in [(1000, 1), (1000, 1 << 30), (BLOCK_BYTES + 7, 1000)] {
         fs::write(&path, &text).unwrap();
         let mut got = Read::new();
         got.on(directory.path(), &reading(line_max, turn_max));
-        assert_eq!((got.lines.read, got.lines.usage, got.lines.oversized), (3, 2, 1), "{line_max} {turn_max}");
-        assert_eq!((got.cursor.offset, got.bytes), (text.len() as u64, text.len() as u64));
+        assert_eq!(
+            (got.lines.read, got.lines.usage, got.lines.oversized),
+            (3, 2, 1),
+            "{line_max} {turn_max}"
+        );
+        assert_eq!(
+            (got.cursor.offset, got.bytes),
+            (text.len() as u64, text.len() as u64)
+        );
         assert_eq!(got.cursor.skip_to, None);
     }
 }
@@ -86,13 +131,24 @@ fn a_skip_goes_on_where_it_stopped() {
     let mut got = Read::new();
     fs::write(&path, "x".repeat(5000)).unwrap();
     got.on(directory.path(), &reading);
-    assert_eq!((got.cursor.offset, got.cursor.skip_to.map(NonZeroU64::get)), (0, Some(5000)));
+    assert_eq!(
+        (got.cursor.offset, got.cursor.skip_to.map(NonZeroU64::get)),
+        (0, Some(5000))
+    );
     fs::write(&path, "x".repeat(9000)).unwrap();
     got.on(directory.path(), &reading);
     assert_eq!(got.cursor.skip_to.map(NonZeroU64::get), Some(9000));
     fs::write(&path, "x".repeat(9000) + "\n" + &assistant(1, 5) + "\n").unwrap();
     got.on(directory.path(), &reading);
-    assert_eq!((got.lines.read, got.lines.oversized, got.lines.usage, got.cursor.skip_to), (2, 1, 1, None));
+    assert_eq!(
+        (
+            got.lines.read,
+            got.lines.oversized,
+            got.lines.usage,
+            got.cursor.skip_to
+        ),
+        (2, 1, 1, None)
+    );
 }
 
 #[test]
@@ -103,16 +159,35 @@ fn an_unfinished_line_waits_until_it_is_settled() {
     let mut got = Read::new();
     got.on(directory.path(), &reading(1000, 1000));
     assert_eq!((got.lines.read, got.cursor.offset), (0, 0));
-    let settle = Reading { settle: true, ..reading(1000, 1000) };
+    let settle = Reading {
+        settle: true,
+        ..reading(1000, 1000)
+    };
     got.on(directory.path(), &settle);
     got.on(directory.path(), &settle);
-    assert_eq!((got.lines.read, got.lines.usage, got.cursor.offset), (1, 1, 0), "settled once, cursor before it");
+    assert_eq!(
+        (got.lines.read, got.lines.usage, got.cursor.offset),
+        (1, 1, 0),
+        "settled once, cursor before it"
+    );
     fs::write(&path, assistant(1, 5) + "\n" + &assistant(2, 7) + "\n").unwrap();
     got.on(directory.path(), &reading(1000, 1000));
-    assert_eq!((got.lines.read, got.lines.usage, got.cursor.settled_to), (2, 2, 0), "not counted again");
-    fs::write(&path, assistant(1, 5) + "\n" + &assistant(2, 7) + "\n{\"type\":\"assis").unwrap();
+    assert_eq!(
+        (got.lines.read, got.lines.usage, got.cursor.settled_to),
+        (2, 2, 0),
+        "not counted again"
+    );
+    fs::write(
+        &path,
+        assistant(1, 5) + "\n" + &assistant(2, 7) + "\n{\"type\":\"assis",
+    )
+    .unwrap();
     got.on(directory.path(), &settle);
-    assert_eq!((got.lines.read, got.lines.malformed), (2, 0), "what does not parse waits");
+    assert_eq!(
+        (got.lines.read, got.lines.malformed),
+        (2, 0),
+        "what does not parse waits"
+    );
 }
 
 fn any_line() -> impl Strategy<Value = Vec<u8>> {
