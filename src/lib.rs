@@ -7,12 +7,13 @@
 //! |---|---|
 //! | 0 words | record |
 //! | 1 pure | lines parse fold globs |
-//! | 2 doors | config watch logfile store live signals |
-//! | 3 actors | tailer committer |
-//! | 4 ends | supervisor api replay |
-//! | 5 whole | app |
-//! | 6 face | cli |
-//! | 7 door plate | main |
+//! | 2 doors | config watch logfile store live signals service |
+//! | 3 writer | committer |
+//! | 4 readers | tailer |
+//! | 5 ends | supervisor api |
+//! | 6 whole | app replay verify |
+//! | 7 face | cli |
+//! | 8 | main |
 
 pub mod record;
 
@@ -24,18 +25,20 @@ pub mod parse;
 pub mod config;
 pub mod live;
 pub mod logfile;
+pub mod service;
 pub mod signals;
 pub mod store;
 pub mod watch;
 
-// pub mod committer;
+pub mod committer;
+
 pub mod tailer;
 
 pub mod api;
-// pub mod supervisor;
+pub mod supervisor;
 
-// pub mod app;
+pub mod app;
 pub mod replay;
-// pub mod verify;
+pub mod verify;
 
 pub mod cli;

@@ -363,6 +363,7 @@ fn read_file(
         line_bytes_max: options.limits.line_bytes_max,
         turn_bytes_max: options.limits.turn_bytes_max as u64,
         settle: true,
+        until: u64::MAX,
         scope: 0,
         now: options.clock,
     };

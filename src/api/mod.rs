@@ -1,4 +1,6 @@
 //! What others read: the documents, and HTTP, which only this folder knows.
 
+pub mod routes;
+pub mod server;
 pub mod summary;
 pub mod wire;

@@ -113,8 +113,19 @@ pub struct Health {
     pub reasons: Vec<String>,
     /// How changes are noticed: `events` or `polling`.
     pub watching: String,
+    /// Directories watched, and those that should be and are not.
+    pub watches: u64,
+    pub unwatched: u64,
+    /// How often more changed at once than could be told; each was answered by a full scan.
+    pub overflows: u64,
+    /// Whether everything that was there at the start has been read.
     pub backlog_done: bool,
+    /// Bytes waiting to be read.
+    pub lag_bytes: u64,
     pub commits: u64,
+    /// How often the database had to be opened again after an error.
+    pub reopened: u64,
+    /// When the collector started.
     pub since: String,
 }
 

@@ -6,19 +6,13 @@ use jiff::tz::TimeZone;
 use super::args::{self, Global};
 use super::exit::{Exit, Failure};
 use super::progress::Progress;
-use super::{expect, output, render};
+use super::{client, expect, output, render};
+use crate::api::wire::{Health, Summary};
 use crate::config::{self, ConfigError, Environment, Partial, Settings};
 use crate::logfile::LogFileError;
 use crate::replay::{self, ReplayError, ReplayOptions};
-use crate::store::{StoreError, StoreOptions};
-
-/// Runs the collector until a signal.
-///
-/// # Errors
-/// The configuration is wrong, or the collector cannot start or go on.
-pub fn serve(_: &Global) -> Result<Exit, Failure> {
-    missing("serve")
-}
+use crate::store::{Store, StoreError, StoreOptions};
+use crate::verify::VerifyError;
 
 /// Reads transcripts once and prints the summary.
 ///
@@ -78,32 +72,163 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
     Ok(expect::Outcome::new(&differences).exit())
 }
 
-/// Prints the summary of the running collector.
+/// Prints the summary: the running collector's, or the database's own when none is up.
 ///
 /// # Errors
-/// The collector does not answer.
-pub fn status(_: &Global) -> Result<Exit, Failure> {
-    missing("status")
+/// Neither can be asked.
+pub fn status(global: &Global) -> Result<Exit, Failure> {
+    let settings = settings(global)?;
+    let asked = client::get_json_blocking::<Summary>(&settings.socket, "/v1/summary", client::TIMEOUT);
+    let (summary, health) = match asked {
+        Ok(summary) => (
+            summary,
+            client::get_json_blocking::<Health>(&settings.socket, "/healthz", client::TIMEOUT).ok(),
+        ),
+        Err(failure) if failure.code == Exit::Unavailable => (stored_summary(&settings, &failure)?, None),
+        Err(failure) => return Err(failure),
+    };
+    if global.json {
+        output::json(&summary)?;
+        return Ok(Exit::Ok);
+    }
+    let view = render::View {
+        zone: TimeZone::system(),
+        rows_max: Some(render::STATUS_ROWS_MAX),
+    };
+    output::human(|out| {
+        match &health {
+            Some(health) => render::health(out, health, &view)?,
+            None => writeln!(
+                out,
+                "no collector is running; this is what {} holds\n",
+                settings.db.display()
+            )?,
+        }
+        render::summary(out, &summary, &view)
+    })?;
+    Ok(Exit::Ok)
 }
 
-/// Counts the transcripts anew and compares.
+/// The summary from the database itself.
+fn stored_summary(settings: &Settings, no_answer: &Failure) -> Result<Summary, Failure> {
+    if !settings.db.exists() {
+        let message = format!(
+            "{}; and there is no database {}",
+            no_answer.message,
+            settings.db.display()
+        );
+        return Err(Failure::new(Exit::Unavailable, message));
+    }
+    let options = StoreOptions {
+        path: Some(settings.db.clone()),
+        cache_bytes: settings.store.cache_bytes,
+    };
+    let store = Store::open_existing(options)?;
+    let snapshot = store.snapshot()?;
+    Ok(crate::api::summary::summary(
+        &snapshot,
+        Timestamp::now().as_millisecond(),
+    ))
+}
+
+/// Counts the transcripts anew and compares with the database.
 ///
 /// # Errors
 /// The database or the transcripts cannot be read.
-pub fn verify(_: &Global) -> Result<Exit, Failure> {
-    missing("verify")
+pub fn verify(global: &Global) -> Result<Exit, Failure> {
+    let settings = settings(global)?;
+    let options = StoreOptions {
+        path: Some(settings.db.clone()),
+        cache_bytes: settings.store.cache_bytes,
+    };
+    let store = Store::open_existing(options).map_err(|error| match error {
+        StoreError::InUse(_) => Failure::new(
+            Exit::Unavailable,
+            format!(
+                "{error}; a recount needs the database for itself: stop the collector first, it will catch up"
+            ),
+        ),
+        error => error.into(),
+    })?;
+    let report = crate::verify::verify(&store, &settings)?;
+    if global.json {
+        output::json(&report)?;
+    } else {
+        output::human(|out| {
+            for difference in &report.differences {
+                writeln!(out, "{difference}")?;
+            }
+            for note in &report.notes {
+                writeln!(out, "note: {note}")?;
+            }
+            let responses = super::numbers::counted(report.responses, "response");
+            match report.differences_total {
+                0 => writeln!(out, "{responses} recounted from the logs: no difference"),
+                count => writeln!(
+                    out,
+                    "{responses} recounted from the logs: {}",
+                    super::numbers::counted(count, "difference")
+                ),
+            }
+        })?;
+    }
+    Ok(if report.differences_total == 0 {
+        Exit::Ok
+    } else {
+        Exit::No
+    })
 }
 
-/// Prints the settings in effect.
+/// Prints the settings in effect, and where each comes from.
 ///
 /// # Errors
 /// The configuration is wrong.
-pub fn check_config(_: &Global) -> Result<Exit, Failure> {
-    missing("check-config")
+pub fn check_config(global: &Global) -> Result<Exit, Failure> {
+    let settings = settings(global)?;
+    let described = settings.describe();
+    if global.json {
+        let values: serde_json::Map<String, serde_json::Value> = described
+            .iter()
+            .map(|one| {
+                let entry = serde_json::json!({ "value": one.value, "origin": one.origin.to_string() });
+                (one.key.to_owned(), entry)
+            })
+            .collect();
+        output::json(&values)?;
+    } else {
+        let width = described.iter().map(|one| one.key.len()).max().unwrap_or(0);
+        let value_width = described.iter().map(|one| one.value.len()).max().unwrap_or(0);
+        output::human(|out| {
+            match &settings.config_file {
+                Some(path) => writeln!(out, "{} is in order", path.display())?,
+                None => writeln!(out, "no configuration file; the defaults are in order")?,
+            }
+            for one in &described {
+                writeln!(
+                    out,
+                    "{:width$}  {:value_width$}  {}",
+                    one.key, one.value, one.origin
+                )?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(Exit::Ok)
 }
 
 /// The settings of all layers, the flags on top.
-fn settings(global: &Global) -> Result<Settings, Failure> {
+///
+/// # Errors
+/// What is wrong, and where.
+pub fn settings(global: &Global) -> Result<Settings, Failure> {
+    Ok(load(global)?)
+}
+
+/// [`settings`] with the error as it came.
+///
+/// # Errors
+/// What is wrong, and where.
+pub fn load(global: &Global) -> Result<Settings, ConfigError> {
     let mut flags = Partial {
         runs_dir: global.runs_dir.clone(),
         db: global.db.clone(),
@@ -116,7 +241,7 @@ fn settings(global: &Global) -> Result<Settings, Failure> {
         args::LogFormat::Json => config::LogFormat::Json,
     });
     let environment = Environment::from_process();
-    Settings::load(flags, global.config.as_deref(), &environment).map_err(Failure::from)
+    Settings::load(flags, global.config.as_deref(), &environment)
 }
 
 impl From<ConfigError> for Failure {
@@ -159,6 +284,14 @@ impl From<ReplayError> for Failure {
     }
 }
 
-fn missing(command: &str) -> Result<Exit, Failure> {
-    Err(Failure::new(Exit::Bug, format!("`{command}` is not built yet")))
+impl From<VerifyError> for Failure {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::Store(error) => error.into(),
+            VerifyError::LogFile(LogFileError::Io { ref source, .. }) => {
+                Self::new(Exit::of_io(source.kind()), error.to_string())
+            }
+            VerifyError::LogFile(_) => Self::new(Exit::NoInput, error.to_string()),
+        }
+    }
 }

@@ -9,10 +9,12 @@ pub mod client;
 pub mod commands;
 pub mod exit;
 pub mod expect;
+pub mod log;
 pub mod numbers;
 pub mod output;
 pub mod progress;
 pub mod render;
+pub mod serve;
 pub mod table;
 pub mod text;
 
@@ -39,7 +41,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(Args { global, command }: Args) -> Result<Exit, Failure> {
     match command {
-        Command::Serve => commands::serve(&global),
+        Command::Serve => serve::serve(&global),
         Command::Replay(replay) => commands::replay(&global, &replay),
         Command::Status => commands::status(&global),
         Command::Verify => commands::verify(&global),

@@ -12,8 +12,11 @@ use super::tables::{
 };
 use super::{QUARANTINE_SUFFIX, QUARANTINED_FILES_MAX, Store, StoreError};
 
+/// A file of up to this size is checked page by page each time it is opened, in bytes: some 50 ms.
+const CHECKED_BYTES_MAX: u64 = 64 << 20;
+
 /// Opens the file (or memory), makes the tables if they are not there, and checks the schema.
-pub fn open(store: &Store) -> Result<Database, StoreError> {
+pub fn open(store: &Store, examine: bool) -> Result<Database, StoreError> {
     let mut builder = Builder::new();
     builder.set_cache_size(store.options.cache_bytes);
     let Some(path) = store.options.path.as_deref() else {
@@ -27,9 +30,14 @@ pub fn open(store: &Store) -> Result<Database, StoreError> {
         std::fs::create_dir_all(parent).map_err(|source| trouble(parent, source))?;
     }
     // An empty file is what a crash of the machine or a full disk leaves of a database; a new one is not empty.
-    if std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0) {
+    let bytes = std::fs::metadata(path)
+        .ok()
+        .filter(std::fs::Metadata::is_file)
+        .map(|file| file.len());
+    if bytes == Some(0) {
         return Err(damaged(path, "the file is empty"));
     }
+    builder.set_check_integrity_on_open(examine || bytes.is_some_and(|bytes| bytes <= CHECKED_BYTES_MAX));
     // redb answers most damage with an error, but not all: a panic while opening is damage too.
     let opened = catch_unwind(AssertUnwindSafe(|| {
         let database = builder.create(path).map_err(|error| store.error(error))?;

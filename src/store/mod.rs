@@ -9,6 +9,7 @@ mod read;
 pub mod tables;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use redb::{Database, ReadableDatabase};
@@ -67,6 +68,7 @@ pub struct Store {
     /// `None` while it is closed after an error.
     database: RwLock<Option<Database>>,
     kept: Mutex<Option<commit::Kept>>,
+    replaced: AtomicU64,
 }
 
 impl Store {
@@ -75,16 +77,37 @@ impl Store {
     /// # Errors
     /// When another process has it, it is of a newer schema, or the disk does not let it be used.
     pub fn open(options: StoreOptions) -> Result<Self, StoreError> {
-        let store = Self {
-            options,
-            database: RwLock::new(None),
-            kept: Mutex::new(None),
-        };
+        let store = Self::closed(options);
         match store.reopen() {
             Err(error) if error.is_damage() => store.replace(&error.to_string())?,
             other => other?,
         }
         Ok(store)
+    }
+
+    /// Opens a database that is there, to look into it: nothing is made, replaced or set aside.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; for a damaged or missing file too.
+    pub fn open_existing(options: StoreOptions) -> Result<Self, StoreError> {
+        if let Some(path) = &options.path {
+            std::fs::metadata(path).map_err(|source| StoreError::Io {
+                path: path.clone(),
+                source,
+            })?;
+        }
+        let store = Self::closed(options);
+        store.reopen()?;
+        Ok(store)
+    }
+
+    fn closed(options: StoreOptions) -> Self {
+        Self {
+            options,
+            database: RwLock::new(None),
+            kept: Mutex::new(None),
+            replaced: AtomicU64::new(0),
+        }
     }
 
     /// The file's path, or a word for memory.
@@ -102,8 +125,26 @@ impl Store {
         drop(slot.take());
         // What was kept may describe a commit that never came to be.
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        *slot = Some(health::open(self)?);
+        *slot = Some(health::open(self, false)?);
         Ok(())
+    }
+
+    /// Opens the database again and checks every page of it.
+    ///
+    /// # Errors
+    /// As [`Store::reopen`]; [`StoreError::Damaged`] if a page is not what was written.
+    pub fn examine(&self) -> Result<(), StoreError> {
+        let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        drop(slot.take());
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *slot = Some(health::open(self, true)?);
+        Ok(())
+    }
+
+    /// How often a new database took the place of a damaged one: with a new number, everything must be read again.
+    #[must_use]
+    pub fn replaced(&self) -> u64 {
+        self.replaced.load(Ordering::Acquire)
     }
 
     /// Sets the damaged file aside and starts a new one, which remembers why.
@@ -119,13 +160,14 @@ impl Store {
             database = %self.path().display(), aside = %aside.display(),
             "{why}; it was set aside and is rebuilt from the logs that still exist"
         );
-        let database = health::open(self)?;
+        let database = health::open(self, false)?;
         let note = format!(
             "{why}; kept as {}; rebuilt from the logs that still exist: what was counted from logs that are gone is missing",
             aside.display()
         );
         health::note_rebuilt(self, &database, &note)?;
         *slot = Some(database);
+        self.replaced.fetch_add(1, Ordering::Release);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 //!
 //! The exceptions are the walks over all responses and sums, which only a recount uses; they say so.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -51,6 +52,42 @@ pub struct RunView {
 
 /// A row of sums in `hours`: (hour, run, model).
 pub type Cell = (u32, RunNumber, Arc<str>);
+
+/// Turns rows of `responses` into values.
+struct Responses<'s> {
+    store: &'s Store,
+    models: Vec<Arc<str>>,
+}
+
+type Row<'r> =
+    Result<(redb::AccessGuard<'r, u128>, redb::AccessGuard<'r, &'static [u8]>), redb::StorageError>;
+
+impl Responses<'_> {
+    fn response(&self, row: Row<'_>) -> Result<(ResponseKey, Response), StoreError> {
+        let damage = |error| self.store.row_error("responses", &error);
+        let (key, row) = row.map_err(|e| self.store.error(e))?;
+        let row: ResponseRow = decode(row.value()).map_err(damage)?;
+        let ResponseParts {
+            kind,
+            rank,
+            tier,
+            dated,
+            usage,
+        } = row.parts().map_err(damage)?;
+        let model = self.store.model_name(&self.models, row.model)?;
+        let response = Response {
+            kind,
+            rank,
+            tier,
+            model,
+            usage,
+            run: row.run,
+            time: row.time,
+            dated,
+        };
+        Ok((ResponseKey(key.value()), response))
+    }
+}
 
 impl Store {
     /// The summary's figures.
@@ -162,40 +199,62 @@ impl Store {
         Ok(cursors)
     }
 
-    /// Walks over all counted responses, in key order. For recounts: it takes as long as there are responses.
+    /// Walks over the responses of two stores side by side, in key order; hears of each what both say.
+    /// For recounts: it takes as long as there are responses.
     ///
     /// # Errors
     /// As [`Store::snapshot`].
-    pub fn for_each_response(&self, mut each: impl FnMut(ResponseKey, Response)) -> Result<(), StoreError> {
+    pub fn side_by_side(
+        &self,
+        other: &Self,
+        mut each: impl FnMut(ResponseKey, Option<Response>, Option<Response>),
+    ) -> Result<(), StoreError> {
         let (_open, read) = self.read()?;
-        let models = self.models(&read)?;
-        let table = read.open_table(RESPONSES).map_err(|e| self.error(e))?;
-        for entry in table.iter().map_err(|e| self.error(e))? {
-            let (key, row) = entry.map_err(|e| self.error(e))?;
-            let row: ResponseRow = decode(row.value()).map_err(|e| self.row_error("responses", &e))?;
-            let ResponseParts {
-                kind,
-                rank,
-                tier,
-                dated,
-                usage,
-            } = row.parts().map_err(|e| self.row_error("responses", &e))?;
-            let model = self.model_name(&models, row.model)?;
-            each(
-                ResponseKey(key.value()),
-                Response {
-                    kind,
-                    rank,
-                    tier,
-                    model,
-                    usage,
-                    run: row.run,
-                    time: row.time,
-                    dated,
-                },
-            );
+        let (_other_open, other_read) = other.read()?;
+        let mine = Responses {
+            store: self,
+            models: self.models(&read)?,
+        };
+        let theirs = Responses {
+            store: other,
+            models: other.models(&other_read)?,
+        };
+        let my_table = read.open_table(RESPONSES).map_err(|e| self.error(e))?;
+        let their_table = other_read.open_table(RESPONSES).map_err(|e| other.error(e))?;
+        let mut my_rows = my_table
+            .iter()
+            .map_err(|e| self.error(e))?
+            .map(|row| mine.response(row));
+        let mut their_rows = their_table
+            .iter()
+            .map_err(|e| other.error(e))?
+            .map(|row| theirs.response(row));
+        let (mut here, mut there) = (my_rows.next().transpose()?, their_rows.next().transpose()?);
+        loop {
+            let order = match (&here, &there) {
+                (None, None) => return Ok(()),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some((mine, _)), Some((theirs, _))) => mine.cmp(theirs),
+            };
+            let left = if order == Ordering::Greater {
+                None
+            } else {
+                std::mem::replace(&mut here, my_rows.next().transpose()?)
+            };
+            let right = if order == Ordering::Less {
+                None
+            } else {
+                std::mem::replace(&mut there, their_rows.next().transpose()?)
+            };
+            if let Some(key) = left.as_ref().or(right.as_ref()).map(|(key, _)| *key) {
+                each(
+                    key,
+                    left.map(|(_, response)| response),
+                    right.map(|(_, response)| response),
+                );
+            }
         }
-        Ok(())
     }
 
     /// Walks over all hourly sums. For recounts.

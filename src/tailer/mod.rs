@@ -1,4 +1,335 @@
-//! x
+//! One actor per run: woken, it looks where the hints point, reads what is new and hands it to the committer.
+//!
+//! It keeps no truth of its own. When the committer refuses a batch, the stored cursor that comes back replaces what
+//! the actor believed; when the actor dies, its successor begins with the cursors from the store.
 
+pub mod board;
+pub mod tree;
 pub mod turn;
 pub mod walk;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::committer::{Committer, Refused};
+use crate::config::Settings;
+use crate::logfile::LogFileError;
+use crate::record::{Millis, RunId};
+use crate::store::{Outcome, Store, StoreError};
+use crate::watch::Watch;
+
+use board::Board;
+use tree::{Depth, Share, Tree, World};
+use turn::Reading;
+
+/// Hints kept for one run; more are answered by a scan.
+const HINTS_MAX: usize = 1024;
+/// A run without news for this long is looked at less often, if events tell of it.
+const QUIET_AFTER: Duration = Duration::from_mins(1);
+/// Every how many scans a quiet run is looked at file by file.
+const QUIET_SCANS: u32 = 5;
+/// How long a run whose changes no event told is scanned at full rate.
+const SILENT_FOR: Duration = Duration::from_mins(10);
+
+/// What all tailers share.
+#[derive(Debug)]
+pub struct Shared {
+    pub settings: watch::Receiver<Arc<Settings>>,
+    pub store: Arc<Store>,
+    pub watch: Arc<Watch>,
+    pub committer: Committer,
+    pub board: Arc<Board>,
+    /// As many runs are read at once as there are permits.
+    pub readers: Semaphore,
+}
+
+/// Why a tailer ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// The run's directory is gone; everything that was read is committed.
+    Gone,
+}
+
+/// Why a tailer failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TailerError {
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    LogFile(#[from] LogFileError),
+    #[error("{0}")]
+    Refused(#[from] Refused),
+    #[error("reading stopped with a panic: {0}")]
+    Panic(String),
+}
+
+/// What waits for a tailer.
+#[derive(Debug, Default)]
+struct Pending {
+    paths: HashSet<PathBuf>,
+    scan: Option<Depth>,
+    rescan: bool,
+}
+
+/// The other end of a tailer: wakes it.
+#[derive(Clone, Debug, Default)]
+pub struct Waker {
+    pending: Arc<Mutex<Pending>>,
+    notify: Arc<Notify>,
+}
+
+impl Waker {
+    /// Something happened at this path below the run's directory.
+    pub fn hint(&self, path: PathBuf) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if pending.paths.len() < HINTS_MAX {
+            pending.paths.insert(path);
+        } else {
+            pending.scan = Some(Depth::Everything);
+        }
+        drop(pending);
+        self.notify.notify_one();
+    }
+
+    /// Time to look without a hint.
+    pub fn scan(&self, depth: Depth) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.scan = pending.scan.max(Some(depth));
+        drop(pending);
+        self.notify.notify_one();
+    }
+
+    /// Events were lost.
+    pub fn rescan(&self) {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).rescan = true;
+        self.notify.notify_one();
+    }
+
+    fn take(&self) -> Pending {
+        std::mem::take(&mut self.pending.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A run's actor.
+pub struct Tailer {
+    run: RunId,
+    shared: Arc<Shared>,
+    waker: Waker,
+    stop: CancellationToken,
+    /// `None` only while a thread works on it.
+    tree: Option<Tree>,
+    buffer: Vec<u8>,
+    last_news: Instant,
+    silent_until: Option<Instant>,
+    scans: u32,
+    watched: bool,
+}
+
+impl Tailer {
+    /// A tailer for a run whose directory is `path`. Nothing happens until it runs.
+    ///
+    /// # Errors
+    /// When the store cannot say how far the run was read.
+    pub fn new(
+        run: RunId,
+        path: PathBuf,
+        shared: Arc<Shared>,
+        waker: Waker,
+        stop: CancellationToken,
+    ) -> Result<Self, TailerError> {
+        let cursors = shared.store.cursors(&run)?;
+        Ok(Self {
+            tree: Some(Tree::new(run.clone(), path, cursors)),
+            run,
+            shared,
+            waker,
+            stop,
+            buffer: Vec::new(),
+            last_news: Instant::now(),
+            silent_until: None,
+            scans: 0,
+            watched: false,
+        })
+    }
+
+    /// Works until it is stopped or the run's directory is gone.
+    ///
+    /// # Errors
+    /// When the run cannot go on; a new tailer may.
+    pub async fn run(mut self) -> Result<Ended, TailerError> {
+        self.waker.rescan();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.waker.notify.notified() => {}
+                () = self.stop.cancelled() => {
+                    // What was hinted at before the stop is still read.
+                    let pending = self.waker.take();
+                    self.work(pending).await?;
+                    return Ok(Ended::Stopped);
+                }
+            }
+            let pending = self.waker.take();
+            if let Some(ended) = self.work(pending).await? {
+                return Ok(ended);
+            }
+        }
+    }
+
+    async fn work(&mut self, pending: Pending) -> Result<Option<Ended>, TailerError> {
+        let gone = self.look(pending).await?;
+        self.report_lag();
+        if !self.watched {
+            self.watched = true;
+            self.shared.board.watched(&self.run);
+        }
+        let mut had_news = false;
+        while self.tree.as_ref().is_some_and(Tree::has_news) {
+            let share = self.read_share().await?;
+            had_news |= !share.batches.is_empty();
+            self.commit(share).await?;
+            self.report_lag();
+        }
+        if had_news {
+            self.last_news = Instant::now();
+        }
+        let problem = self.tree.as_ref().and_then(Tree::problem);
+        self.shared.board.caught_up(&self.run, problem, had_news);
+        Ok(gone.then_some(Ended::Gone))
+    }
+
+    fn report_lag(&self) {
+        if let Some(tree) = &self.tree {
+            self.shared.board.lags(&self.run, tree.lag());
+        }
+    }
+
+    /// Looks where it was told to; says whether the run's directory is gone.
+    async fn look(&mut self, pending: Pending) -> Result<bool, TailerError> {
+        let settings = Arc::clone(&self.shared.settings.borrow());
+        let depth = pending.scan.map(|asked| self.depth(asked));
+        let shared = Arc::clone(&self.shared);
+        let idle = settings.limits.idle_close;
+        let (gone, tree) = self
+            .blocking(move |mut tree, _| {
+                let world = World {
+                    globs: &settings.watch.globs,
+                    limits: &settings.limits,
+                    watch: &shared.watch,
+                };
+                let looked = if pending.rescan {
+                    tree.rescan(world)
+                } else {
+                    let hinted = tree.look(&pending.paths, world);
+                    depth.map_or(hinted, |depth| tree.scan(depth, world))
+                };
+                if depth.is_some() {
+                    tree.close_idle(idle, Instant::now());
+                }
+                let gone = match looked {
+                    Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => {
+                        tree.vanish_all();
+                        Ok(true)
+                    }
+                    Err(error) => Err(error),
+                    Ok(()) => Ok(false),
+                };
+                (gone, tree)
+            })
+            .await?;
+        // A full scan after the first that finds what no event told: do not trust events here for a while.
+        if tree.news_without_hint && self.watched && depth == Some(Depth::Everything) {
+            self.silent_until = Some(Instant::now() + SILENT_FOR);
+        }
+        self.tree = Some(tree);
+        Ok(gone?)
+    }
+
+    /// How thoroughly to scan: a run that is quiet and whose events arrive is not looked at file by file each time.
+    fn depth(&mut self, asked: Depth) -> Depth {
+        self.scans = self.scans.wrapping_add(1);
+        let now = Instant::now();
+        let quiet = now.duration_since(self.last_news) > QUIET_AFTER;
+        let silent = self.silent_until.is_some_and(|until| now < until);
+        if asked == Depth::Everything || !quiet || silent || self.scans.is_multiple_of(QUIET_SCANS) {
+            return Depth::Everything;
+        }
+        Depth::Changed
+    }
+
+    async fn read_share(&mut self) -> Result<Share, TailerError> {
+        let shared = Arc::clone(&self.shared);
+        // Fair: runs get their permit in the order in which they ask.
+        let _permit = shared.readers.acquire().await;
+        let settings = Arc::clone(&shared.settings.borrow());
+        let (share, tree) = self
+            .blocking(move |mut tree, buffer| {
+                let now = now();
+                let reading = Reading {
+                    line_bytes_max: settings.limits.line_bytes_max,
+                    turn_bytes_max: settings.limits.turn_bytes_max as u64,
+                    settle: false,
+                    until: u64::MAX,
+                    scope: 0,
+                    now,
+                };
+                (tree.read_share(&reading, buffer, now), tree)
+            })
+            .await?;
+        self.tree = Some(tree);
+        Ok(share)
+    }
+
+    async fn commit(&mut self, share: Share) -> Result<(), TailerError> {
+        if share.batches.is_empty() {
+            return Ok(());
+        }
+        let paths: Vec<_> = share.batches.iter().map(|batch| batch.path.clone()).collect();
+        let outcomes = self.shared.committer.commit(share.batches).await?;
+        for (path, outcome) in paths.iter().zip(outcomes) {
+            if let Outcome::Stale(stored) = outcome
+                && let Some(tree) = &mut self.tree
+            {
+                tracing::debug!(run = %self.run, path = %path.display(), "the store holds another position; reading from there");
+                tree.correct(path, stored);
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a piece of work that blocks, on a thread made for that.
+    async fn blocking<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(Tree, &mut Vec<u8>) -> (T, Tree) + Send + 'static,
+    ) -> Result<(T, Tree), TailerError> {
+        let Some(tree) = self.tree.take() else {
+            return Err(TailerError::Panic(
+                "the work before it never came back".to_owned(),
+            ));
+        };
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let done = tokio::task::spawn_blocking(move || {
+            let (value, tree) = work(tree, &mut buffer);
+            (value, tree, buffer)
+        });
+        match done.await {
+            Ok((value, tree, buffer)) => {
+                self.buffer = buffer;
+                Ok((value, tree))
+            }
+            Err(error) => Err(TailerError::Panic(error.to_string())),
+        }
+    }
+}
+
+/// The host's clock.
+fn now() -> Millis {
+    jiff::Timestamp::now().as_millisecond()
+}

@@ -26,6 +26,8 @@ pub struct Reading {
     pub turn_bytes_max: u64,
     /// Count an unterminated last line if it parses: the file will not grow any more.
     pub settle: bool,
+    /// Read no further than here: `u64::MAX` for the whole file.
+    pub until: u64,
     /// Keeps the responses of different provider accounts apart.
     pub scope: u64,
     /// The time of reading. Line times more than a day later are not believed.
@@ -163,6 +165,12 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let room = usize::try_from(self.reading.until.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let length = buffer.len().min(room);
+        self.file.read_at(&mut buffer[..length], offset)
+    }
+
     /// Looks whether a line that was unfinished last time still is, without reading its beginning again: a line that
     /// grows byte by byte costs what it grows by, not its length each time.
     fn still_unfinished(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
@@ -171,7 +179,7 @@ impl Reader<'_> {
             return Ok(false);
         }
         loop {
-            let got = self.file.read_at(buffer, self.turn.scanned_to)?;
+            let got = self.read_at(buffer, self.turn.scanned_to)?;
             if skipped(&buffer[..got]).is_some() {
                 return Ok(false);
             }
@@ -292,7 +300,7 @@ impl Reader<'_> {
         let Some(from) = self.turn.cursor.skip_to else {
             return Ok(true);
         };
-        let got = self.file.read_at(buffer, from.get())?;
+        let got = self.read_at(buffer, from.get())?;
         self.budget = self.budget.saturating_sub(got as u64);
         if let Some(end) = skipped(&buffer[..got]) {
             let offset = from.get() + end as u64;

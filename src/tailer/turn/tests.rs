@@ -15,6 +15,7 @@ fn reading(line_bytes_max: usize, turn_bytes_max: u64) -> Reading {
         line_bytes_max,
         turn_bytes_max,
         settle: false,
+        until: u64::MAX,
         scope: 0,
         now: NOW,
     }

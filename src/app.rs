@@ -1,0 +1,254 @@
+//! The collector as a whole: started from settings, shut down in the direction of flow.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::routes::{self, Sources};
+use crate::api::server::{ControlSocket, ServerError};
+use crate::committer::{self, CommitterError, CommitterThread};
+use crate::config::Settings;
+use crate::live::Live;
+use crate::service;
+use crate::store::{Store, StoreError, StoreOptions};
+use crate::supervisor::Supervisor;
+use crate::tailer::Shared;
+use crate::tailer::board::Board;
+use crate::watch::Watch;
+
+/// Part of the watchdog's time after which a sign of life is asked for.
+const BEATS_PER_WATCHDOG: u32 = 3;
+
+/// How long the committer may take to give up once it is told to.
+const ABANDON_WITHIN: Duration = Duration::from_secs(1);
+
+/// Why the collector did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Server(#[from] ServerError),
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// How a shutdown went.
+#[derive(Debug)]
+pub enum Drained {
+    /// Everything that was read is committed and the database is closed.
+    Clean,
+    /// The grace time was over first; what was read and not committed will be read again.
+    GraceOver,
+    /// The committer ended with an error.
+    Failed(CommitterError),
+}
+
+/// The running collector.
+#[derive(Debug)]
+pub struct Running {
+    settings: watch::Sender<Arc<Settings>>,
+    shared: Arc<Shared>,
+    live: Arc<Live>,
+    stop: CancellationToken,
+    ready: CancellationToken,
+    backlog_done: CancellationToken,
+    supervisor: JoinHandle<()>,
+    server: JoinHandle<()>,
+    beat: Option<JoinHandle<()>>,
+    committer: CommitterThread,
+}
+
+/// The collector.
+pub struct App;
+
+impl App {
+    /// Opens the database, listens, and starts to watch. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When another collector is running on the same database or socket, or they cannot be used.
+    pub fn start(settings: Settings) -> Result<Running, StartError> {
+        let options = StoreOptions {
+            path: Some(settings.db.clone()),
+            cache_bytes: settings.store.cache_bytes,
+        };
+        let store = Arc::new(Store::open(options)?);
+        let socket = ControlSocket::bind(&settings.socket)?;
+        let live = Arc::new(Live::new());
+        let (committer, thread) = committer::start(committer::Setup {
+            store: Arc::clone(&store),
+            live: Arc::clone(&live),
+            rows_max: settings.store.commit_rows_max,
+            alive: Box::new(service::alive),
+        })
+        .map_err(StartError::Thread)?;
+
+        let directory = full_path(&settings.runs_dir);
+        let readers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let (settings, receiver) = watch::channel(Arc::new(settings));
+        let shared = Arc::new(Shared {
+            settings: receiver,
+            store,
+            watch: Arc::new(Watch::start()),
+            committer,
+            board: Arc::new(Board::default()),
+            readers: Semaphore::new(readers),
+        });
+        let (stop, ready, backlog_done) = (
+            CancellationToken::new(),
+            CancellationToken::new(),
+            CancellationToken::new(),
+        );
+        let supervisor = Supervisor::new(
+            Arc::clone(&shared),
+            directory,
+            stop.clone(),
+            ready.clone(),
+            backlog_done.clone(),
+        );
+        let sources = Arc::new(Sources {
+            store: Arc::clone(&shared.store),
+            board: Arc::clone(&shared.board),
+            watch: Arc::clone(&shared.watch),
+            committer: thread.health(),
+            ready: ready.clone(),
+            backlog_done: backlog_done.clone(),
+            since: jiff::Timestamp::now().as_millisecond(),
+        });
+        Ok(Running {
+            supervisor: task(supervisor.run()),
+            server: task(socket.serve(routes::router(sources), stop.clone())),
+            beat: service::watchdog().map(|limit| task(beat(Arc::clone(&shared), limit, stop.clone()))),
+            settings,
+            shared,
+            live,
+            stop,
+            ready,
+            backlog_done,
+            committer: thread,
+        })
+    }
+}
+
+impl Running {
+    /// Waits until everything there was at the start is watched.
+    pub async fn ready(&self) {
+        self.ready.cancelled().await;
+    }
+
+    /// Cancelled once everything there was at the start is read.
+    #[must_use]
+    pub fn backlog_done(&self) -> CancellationToken {
+        self.backlog_done.clone()
+    }
+
+    /// Bytes waiting to be read.
+    #[must_use]
+    pub fn lag(&self) -> u64 {
+        self.shared.board.lag()
+    }
+
+    /// The fan-out of what is committed.
+    #[must_use]
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// Whether the committer is still there; without it nothing goes on.
+    #[must_use]
+    pub fn is_committing(&self) -> bool {
+        !self.committer.is_finished()
+    }
+
+    /// Takes over new settings and scans everything; returns the keys that only a restart changes.
+    pub fn reload(&self, new: Settings) -> Vec<&'static str> {
+        let old = Arc::clone(&self.settings.borrow());
+        let fixed = old.needs_restart(&new);
+        let taken = Settings {
+            runs_dir: old.runs_dir.clone(),
+            db: old.db.clone(),
+            socket: old.socket.clone(),
+            store: old.store,
+            ..new
+        };
+        self.settings.send_replace(Arc::new(taken));
+        fixed
+    }
+
+    /// Stops in the direction of flow: watching, reading, committing; then closes the database.
+    pub async fn shutdown(self, grace: Duration) -> Drained {
+        let Self {
+            shared,
+            stop,
+            supervisor,
+            server,
+            beat,
+            committer,
+            settings,
+            ..
+        } = self;
+        stop.cancel();
+        let deadline = tokio::time::Instant::now() + grace;
+        let mut supervisor = supervisor;
+        let mut in_time = tokio::time::timeout_at(deadline, &mut supervisor).await.is_ok();
+        supervisor.abort();
+        // Whoever still has a question is answered, but not for ever.
+        let _ = tokio::time::timeout_at(deadline, server).await;
+        if let Some(beat) = beat {
+            beat.abort();
+        }
+        // With the last handle the committer's queue ends, and so does the committer.
+        drop((shared, settings));
+        let abandon = committer.abandon_token();
+        let mut joining = tokio::task::spawn_blocking(move || committer.join());
+        let joined = match tokio::time::timeout_at(deadline, &mut joining).await {
+            Ok(joined) => joined,
+            Err(_) => {
+                in_time = false;
+                abandon.cancel();
+                match tokio::time::timeout(ABANDON_WITHIN, joining).await {
+                    Ok(joined) => joined,
+                    Err(_) => return Drained::GraceOver,
+                }
+            }
+        };
+        match joined {
+            Ok(Ok(())) if in_time => Drained::Clean,
+            Ok(Ok(())) | Err(_) => Drained::GraceOver,
+            Ok(Err(error)) => Drained::Failed(error),
+        }
+    }
+}
+
+/// Asks the committer for signs of life, so that the manager restarts us if it hangs.
+async fn beat(shared: Arc<Shared>, limit: Duration, stop: CancellationToken) {
+    let mut interval = tokio::time::interval(limit / BEATS_PER_WATCHDOG);
+    while stop.run_until_cancelled(interval.tick()).await.is_some() {
+        if shared.committer.beat().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The path that events will name: absolute, links resolved, as far as it exists.
+fn full_path(path: &Path) -> PathBuf {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the operator's own path; what is below it is opened beneath it"
+    )]
+    let full = path.canonicalize();
+    full.or_else(|_| std::path::absolute(path))
+        .unwrap_or_else(|_| path.to_owned())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place; the handle is kept and joined in `shutdown`"
+)]
+fn task<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    tokio::spawn(future)
+}

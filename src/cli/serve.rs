@@ -1,0 +1,154 @@
+//! `serve`: the collector from its start to its last signal.
+
+use std::time::Duration;
+
+use super::args::Global;
+use super::commands::{load, settings};
+use super::exit::{Exit, Failure};
+use super::log;
+use super::progress::Progress;
+use crate::app::{App, Drained, Running, StartError};
+use crate::config::Settings;
+use crate::live::Event;
+use crate::service;
+use crate::signals::Signals;
+
+/// How often the backlog's progress is drawn.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// Runs the collector until a signal.
+///
+/// # Errors
+/// The configuration is wrong, or the collector cannot start or go on.
+pub fn serve(global: &Global) -> Result<Exit, Failure> {
+    let settings = settings(global)?;
+    let level = log::start(&settings.log);
+    let mut signals = Signals::install()
+        .map_err(|error| Failure::new(Exit::Bug, format!("cannot listen to signals: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("tokentail")
+        .build()
+        .map_err(|error| Failure::new(Exit::Io, format!("cannot start the runtime: {error}")))?;
+    runtime.block_on(async {
+        let grace = settings.shutdown_grace;
+        announce(&settings);
+        let running = App::start(settings)?;
+        let ended = attend(&running, &mut signals, global, &level).await;
+        service::stopping();
+        tracing::info!("stopping: finishing what was read");
+        let drained = running.shutdown(grace).await;
+        ended.and_then(|()| report(drained)).map(|()| Exit::Ok)
+    })
+}
+
+fn announce(settings: &Settings) {
+    tracing::info!(
+        runs_dir = %settings.runs_dir.display(),
+        db = %settings.db.display(),
+        socket = %settings.socket.display(),
+        "tokentail {} starts",
+        env!("CARGO_PKG_VERSION")
+    );
+}
+
+/// Looks after the running collector until it is told to stop.
+async fn attend(
+    running: &Running,
+    signals: &mut Signals,
+    global: &Global,
+    level: &log::Level,
+) -> Result<(), Failure> {
+    let stop = signals.stop();
+    let backlog = follow_backlog(running, global);
+    tokio::pin!(backlog);
+    let mut backlog_followed = false;
+    let mut look = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = signals.reloaded() => reload(running, global, level),
+            () = &mut backlog, if !backlog_followed => backlog_followed = true,
+            _ = look.tick() => {
+                if !running.is_committing() {
+                    return Err(Failure::new(Exit::Bug, "the committer has ended; see the log"));
+                }
+            }
+        }
+    }
+}
+
+/// Says when it is ready, shows how far the backlog is on a terminal, and says when it is done.
+async fn follow_backlog(running: &Running, global: &Global) {
+    let mut listener = running.live().subscribe();
+    running.ready().await;
+    service::ready();
+    tracing::info!("ready: everything there is is watched");
+    let done = running.backlog_done();
+    let format = global.log_format.unwrap_or_default();
+    let progress = Progress::new("backlog", running.lag(), format);
+    let (mut bytes, mut responses) = (0, 0);
+    let mut draw = tokio::time::interval(PROGRESS_EVERY);
+    while !done.is_cancelled() {
+        tokio::select! {
+            event = listener.next() => match event {
+                Event::Update(update) => {
+                    bytes += update.runs.iter().map(|run| run.bytes).sum::<u64>();
+                    responses += update.runs.iter().map(|run| run.responses).sum::<u64>();
+                }
+                Event::StartOver { .. } => {}
+                Event::Closed => return,
+            },
+            _ = draw.tick() => progress.advance_to(bytes, 0, responses),
+            () = done.cancelled() => {}
+        }
+    }
+    drop(progress);
+    tracing::info!("the backlog is read; live from here on");
+    service::status("live");
+}
+
+/// Takes over a changed configuration; a bad one is refused and the old one stays.
+fn reload(running: &Running, global: &Global, level: &log::Level) {
+    match load(global) {
+        Err(error) => tracing::error!("the configuration is not taken over, the old one stays: {error}"),
+        Ok(settings) => {
+            level.set(&settings.log.level);
+            let fixed = running.reload(settings);
+            if !fixed.is_empty() {
+                tracing::warn!("{} changed; that takes a restart", fixed.join(", "));
+            }
+            tracing::info!("the configuration is taken over; scanning everything");
+        }
+    }
+}
+
+fn report(drained: Drained) -> Result<(), Failure> {
+    match drained {
+        Drained::Clean => {
+            tracing::info!("stopped: everything that was read is committed, the database is closed");
+            Ok(())
+        }
+        Drained::GraceOver => {
+            tracing::warn!(
+                "stopped by the grace time; what was not committed is read again at the next start"
+            );
+            Ok(())
+        }
+        Drained::Failed(error) => Err(Failure::new(Exit::Io, error.to_string())),
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        use crate::api::server::ServerError;
+        match error {
+            StartError::Store(error) => error.into(),
+            StartError::Server(ServerError::Io { ref source, .. }) => {
+                Self::new(Exit::of_io(source.kind()), error.to_string())
+            }
+            StartError::Server(_) => Self::new(Exit::Unavailable, error.to_string()),
+            StartError::Thread(_) => Self::new(Exit::Io, error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! The single writer: gathers what is queued, commits it in one transaction, then tells.
+//!
+//! It commits at once when idle; what arrives while a commit runs goes together into the next. A thread of its own,
+//! because a commit waits for the disk. **Invariant**: nothing is published or acknowledged before it is committed.
+//! After any error the database is closed and opened again, and the batches are offered to what it then says: a
+//! commit that survived unacknowledged refuses them, one that did not takes them. Nothing is lost, nothing counted twice.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::live::Live;
+use crate::record::{Batch, RunId, RunUpdate, Update};
+use crate::store::{Committed, Outcome, Store, StoreError};
+
+/// Submissions that wait for the committer before the tailers wait.
+const SUBMISSIONS_WAITING_MAX: usize = 256;
+/// First pause before the database is opened again, doubled each time.
+const REOPEN_AFTER: Duration = Duration::from_millis(100);
+/// Longest pause before the database is opened again.
+const REOPEN_AFTER_MAX: Duration = Duration::from_secs(5);
+
+/// The committer does not take this any more: it is shutting down, or has given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the committer has stopped")]
+pub struct Refused;
+
+enum Command {
+    Commit {
+        batches: Vec<Batch>,
+        done: oneshot::Sender<Vec<Outcome>>,
+    },
+    Register {
+        runs: Vec<RunId>,
+        backlog: bool,
+        done: oneshot::Sender<()>,
+    },
+    EndBacklog,
+    /// Answered by a sign of life to whoever watches over the process.
+    Beat,
+}
+
+/// The handle of the committer. When all are dropped, it finishes and ends.
+#[derive(Clone, Debug)]
+pub struct Committer {
+    commands: mpsc::Sender<Command>,
+}
+
+/// How the committer is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommitterHealth {
+    pub commits: u64,
+    /// Why it is not advancing; `None` if it is.
+    pub stuck: Option<String>,
+    /// How often the database had to be opened again.
+    pub reopened: u64,
+    /// What a damaged database cost.
+    pub replaced: Option<String>,
+}
+
+/// The thread, to be waited for.
+#[derive(Debug)]
+pub struct CommitterThread {
+    thread: JoinHandle<Result<(), CommitterError>>,
+    abandon: CancellationToken,
+    health: Arc<Mutex<CommitterHealth>>,
+}
+
+/// Why the committer ended before it was done.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitterError {
+    #[error(
+        "{lines} lines were read but could not be committed in time ({why}); they will be read again at the next start"
+    )]
+    Abandoned { lines: u64, why: String },
+    #[error("the committer panicked on a sound database: {0}; please report this")]
+    Panic(String),
+}
+
+/// What the committer works with.
+pub struct Setup {
+    pub store: Arc<Store>,
+    pub live: Arc<Live>,
+    pub rows_max: usize,
+    /// Told after each commit and each beat; feeds the service manager's watchdog.
+    pub alive: Box<dyn Fn() + Send>,
+}
+
+/// Starts the committer's thread. Must be called inside a tokio runtime.
+///
+/// # Errors
+/// When the thread cannot be made.
+pub fn start(setup: Setup) -> std::io::Result<(Committer, CommitterThread)> {
+    let (commands, queue) = mpsc::channel(SUBMISSIONS_WAITING_MAX);
+    let abandon = CancellationToken::new();
+    let health = Arc::new(Mutex::new(CommitterHealth::default()));
+    let actor = Actor {
+        setup,
+        queue,
+        abandon: abandon.clone(),
+        runtime: tokio::runtime::Handle::current(),
+        health: Arc::clone(&health),
+    };
+    let thread = std::thread::Builder::new()
+        .name("committer".to_owned())
+        .spawn(move || actor.run())?;
+    Ok((
+        Committer { commands },
+        CommitterThread {
+            thread,
+            abandon,
+            health,
+        },
+    ))
+}
+
+impl Committer {
+    /// Commits batches and says what became of each, once that is durable.
+    ///
+    /// # Errors
+    /// When the committer has stopped.
+    pub async fn commit(&self, batches: Vec<Batch>) -> Result<Vec<Outcome>, Refused> {
+        let (done, outcomes) = oneshot::channel();
+        self.commands
+            .send(Command::Commit { batches, done })
+            .await
+            .map_err(|_| Refused)?;
+        outcomes.await.map_err(|_| Refused)
+    }
+
+    /// Makes runs known, in this order; returns once that is durable.
+    ///
+    /// # Errors
+    /// When the committer has stopped.
+    pub async fn register(&self, runs: Vec<RunId>, backlog: bool) -> Result<(), Refused> {
+        let (done, registered) = oneshot::channel();
+        self.commands
+            .send(Command::Register { runs, backlog, done })
+            .await
+            .map_err(|_| Refused)?;
+        registered.await.map_err(|_| Refused)
+    }
+
+    /// The first backlog is worked off.
+    ///
+    /// # Errors
+    /// When the committer has stopped.
+    pub async fn end_backlog(&self) -> Result<(), Refused> {
+        self.commands.send(Command::EndBacklog).await.map_err(|_| Refused)
+    }
+
+    /// Asks for a sign of life.
+    ///
+    /// # Errors
+    /// When the committer has stopped.
+    pub async fn beat(&self) -> Result<(), Refused> {
+        self.commands.send(Command::Beat).await.map_err(|_| Refused)
+    }
+}
+
+impl CommitterThread {
+    /// Whether the thread has ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// How it is, for everyone who asks.
+    #[must_use]
+    pub fn health(&self) -> Arc<Mutex<CommitterHealth>> {
+        Arc::clone(&self.health)
+    }
+
+    /// Cancelled, this tells it to stop trying.
+    #[must_use]
+    pub fn abandon_token(&self) -> CancellationToken {
+        self.abandon.clone()
+    }
+
+    /// Waits for its end; blocks.
+    ///
+    /// # Errors
+    /// When it could not commit everything.
+    pub fn join(self) -> Result<(), CommitterError> {
+        self.thread
+            .join()
+            .unwrap_or_else(|panic| Err(CommitterError::Panic(panic_text(&*panic))))
+    }
+}
+
+struct Actor {
+    setup: Setup,
+    queue: mpsc::Receiver<Command>,
+    abandon: CancellationToken,
+    runtime: tokio::runtime::Handle,
+    health: Arc<Mutex<CommitterHealth>>,
+}
+
+/// What goes into one transaction, and who waits for it.
+#[derive(Default)]
+struct Group {
+    batches: Vec<Batch>,
+    waiting: Vec<(usize, oneshot::Sender<Vec<Outcome>>)>,
+    registrations: Vec<(Vec<RunId>, bool, oneshot::Sender<()>)>,
+    end_backlog: bool,
+}
+
+impl Group {
+    fn add(&mut self, command: Command) {
+        match command {
+            Command::Commit { batches, done } => {
+                self.waiting.push((batches.len(), done));
+                self.batches.extend(batches);
+            }
+            Command::Register { runs, backlog, done } => self.registrations.push((runs, backlog, done)),
+            Command::EndBacklog => self.end_backlog = true,
+            Command::Beat => {}
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.batches.iter().map(|batch| batch.records.len() + 1).sum()
+    }
+}
+
+impl Actor {
+    fn run(mut self) -> Result<(), CommitterError> {
+        while let Some(group) = self.next_group() {
+            self.handle(group)?;
+            (self.setup.alive)();
+        }
+        self.setup.store.close();
+        Ok(())
+    }
+
+    /// Waits for something to do and takes what else is queued; `None` when everyone has left.
+    fn next_group(&mut self) -> Option<Group> {
+        let mut group = Group::default();
+        group.add(self.queue.blocking_recv()?);
+        while group.rows() < self.setup.rows_max
+            && let Ok(command) = self.queue.try_recv()
+        {
+            group.add(command);
+        }
+        Some(group)
+    }
+
+    fn handle(&mut self, group: Group) -> Result<(), CommitterError> {
+        for (runs, backlog, done) in group.registrations {
+            let now = jiff::Timestamp::now().as_millisecond();
+            self.persist(&[], |store| store.register(&runs, backlog, now))?;
+            let _ = done.send(());
+        }
+        if !group.batches.is_empty() {
+            let committed = self.persist(&group.batches, |store| store.commit(&group.batches))?;
+            self.publish(&group.batches, &committed);
+            let mut outcomes = committed.outcomes.into_iter();
+            for (count, done) in group.waiting {
+                // A tailer that is gone needs no answer.
+                let _ = done.send(outcomes.by_ref().take(count).collect());
+            }
+        }
+        if group.end_backlog {
+            self.persist(&[], Store::end_backlog)?;
+        }
+        Ok(())
+    }
+
+    /// Writes until it is written, however often the database has to be opened again.
+    fn persist<T>(
+        &self,
+        batches: &[Batch],
+        write: impl Fn(&Store) -> Result<T, StoreError>,
+    ) -> Result<T, CommitterError> {
+        let mut pause = REOPEN_AFTER;
+        loop {
+            let error = match catch_unwind(AssertUnwindSafe(|| write(&self.setup.store))) {
+                Ok(Ok(value)) => {
+                    let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+                    health.commits += 1;
+                    if health.stuck.take().is_some() {
+                        tracing::info!("the database takes commits again; counting goes on");
+                    }
+                    return Ok(value);
+                }
+                Ok(Err(error)) => error,
+                Err(panic) => self.after_panic(&panic_text(&*panic))?,
+            };
+            self.recover(&error);
+            if self.rest(pause) {
+                let lines = batches.iter().map(|batch| batch.lines.read).sum();
+                return Err(CommitterError::Abandoned {
+                    lines,
+                    why: error.to_string(),
+                });
+            }
+            (self.setup.alive)();
+            pause = (pause * 2).min(REOPEN_AFTER_MAX);
+        }
+    }
+
+    /// A panic inside a transaction: damage that no error told, or a fault of ours on a sound database.
+    fn after_panic(&self, text: &str) -> Result<StoreError, CommitterError> {
+        match self.setup.store.examine() {
+            Ok(()) => Err(CommitterError::Panic(text.to_owned())),
+            Err(error) => Ok(error),
+        }
+    }
+
+    /// Brings the database back after an error, if that is possible now.
+    fn recover(&self, error: &StoreError) {
+        let store = &self.setup.store;
+        {
+            let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+            if health.stuck.is_none() {
+                tracing::error!("{error}; nothing is lost, trying again");
+            }
+            health.stuck = Some(error.to_string());
+            health.reopened += 1;
+        }
+        let brought_back = if error.is_damage() {
+            store.replace(&error.to_string())
+        } else {
+            store.reopen()
+        };
+        let brought_back = match brought_back {
+            Err(error) if error.is_damage() => store.replace(&error.to_string()),
+            other => other,
+        };
+        if let Err(error) = brought_back {
+            self.health.lock().unwrap_or_else(PoisonError::into_inner).stuck = Some(error.to_string());
+        }
+    }
+
+    /// Waits; says whether to give up.
+    fn rest(&self, pause: Duration) -> bool {
+        let abandoned = self.abandon.cancelled();
+        self.runtime
+            .block_on(async { tokio::time::timeout(pause, abandoned).await.is_ok() })
+    }
+
+    fn publish(&self, batches: &[Batch], committed: &Committed) {
+        tracing::debug!(
+            sequence = committed.sequence,
+            batches = batches.len(),
+            "committed"
+        );
+        if committed.changes.is_empty() {
+            return;
+        }
+        debug_assert_eq!(batches.len(), committed.outcomes.len());
+        let runs = committed.changes.iter().map(|(run, change)| RunUpdate {
+            run: run.clone(),
+            bytes: change.bytes,
+            lines: change.lines,
+            responses: change.responses,
+        });
+        self.setup.live.publish(Update {
+            sequence: committed.sequence,
+            runs: runs.collect(),
+        });
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}

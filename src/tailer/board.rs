@@ -1,0 +1,116 @@
+//! Where tailers write how they are, for the supervisor and for people.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::record::RunId;
+
+/// How a run's tailer is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunStatus {
+    /// Its directories are watched and were listed once.
+    pub watched: bool,
+    /// It has read everything there was when it first looked.
+    pub caught_up: bool,
+    /// It read something within its last piece of work.
+    pub live: bool,
+    /// Bytes waiting to be read, as of the last look.
+    pub lag: u64,
+    pub gone: bool,
+    /// It failed and waits to be started again.
+    pub failing: bool,
+    pub restarts: u32,
+    pub problem: Option<String>,
+}
+
+/// The state of all runs that have, or had, a tailer.
+#[derive(Debug, Default)]
+pub struct Board {
+    runs: Mutex<BTreeMap<RunId, RunStatus>>,
+    changed: Notify,
+}
+
+impl Board {
+    /// The state of all runs.
+    #[must_use]
+    pub fn runs(&self) -> BTreeMap<RunId, RunStatus> {
+        self.lock().clone()
+    }
+
+    /// Waits until something a supervisor waits for has changed.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Whether every run is watched, and whether every run is caught up.
+    #[must_use]
+    pub fn progress(&self) -> (bool, bool) {
+        let runs = self.lock();
+        let settled = |run: &RunStatus| run.gone || run.failing;
+        (
+            runs.values().all(|run| run.watched || settled(run)),
+            runs.values().all(|run| run.caught_up || settled(run)),
+        )
+    }
+
+    /// A tailer was started; `true` if it is not the first of its run.
+    pub fn started(&self, run: &RunId, again: bool) {
+        let mut runs = self.lock();
+        let status = runs.entry(run.clone()).or_default();
+        status.gone = false;
+        status.failing = false;
+        status.restarts += u32::from(again);
+    }
+
+    /// How many bytes of a run are waiting to be read.
+    pub fn lags(&self, run: &RunId, bytes: u64) {
+        if let Some(status) = self.lock().get_mut(run) {
+            status.lag = bytes;
+        }
+    }
+
+    /// How many bytes of all runs are waiting to be read.
+    #[must_use]
+    pub fn lag(&self) -> u64 {
+        self.lock().values().map(|run| run.lag).sum()
+    }
+
+    pub fn watched(&self, run: &RunId) {
+        self.change(run, |status| status.watched = true);
+    }
+
+    /// A piece of work is done.
+    pub fn caught_up(&self, run: &RunId, problem: Option<String>, live: bool) {
+        let mut runs = self.lock();
+        let status = runs.entry(run.clone()).or_default();
+        let first = !std::mem::replace(&mut status.caught_up, true);
+        status.problem = problem;
+        status.live = live;
+        drop(runs);
+        if first {
+            self.changed.notify_one();
+        }
+    }
+
+    pub fn gone(&self, run: &RunId) {
+        self.change(run, |status| status.gone = true);
+    }
+
+    pub fn failed(&self, run: &RunId, problem: String) {
+        self.change(run, |status| {
+            status.failing = true;
+            status.problem = Some(problem);
+        });
+    }
+
+    fn change(&self, run: &RunId, change: impl FnOnce(&mut RunStatus)) {
+        change(self.lock().entry(run.clone()).or_default());
+        self.changed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<RunId, RunStatus>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,310 @@
+//! Starts the program, waits for what it commits, and asks it.
+//!
+//! Waiting is waiting for events: the collector logs each commit, and a wait looks again after each log line. The
+//! only clock is [`WAIT_MAX`], after which a test has failed.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A wait that takes longer has failed.
+pub const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Log lines kept for a wait.
+const LOG_LINES_MAX: usize = 1 << 20;
+
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_tokentail");
+
+/// A place for one test: a runs directory, a state directory, a socket.
+pub struct Place {
+    pub directory: tempfile::TempDir,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let place = Self {
+            directory: tempfile::tempdir().unwrap(),
+        };
+        fs::create_dir_all(place.runs()).unwrap();
+        place
+    }
+
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.directory.path().join(relative)
+    }
+
+    pub fn runs(&self) -> PathBuf {
+        self.path("runs")
+    }
+
+    pub fn db(&self) -> PathBuf {
+        self.path("state/t.redb")
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.path("t.sock")
+    }
+
+    /// A file below `runs/<run>/mount`; its directories are made.
+    pub fn log(&self, run: &str, name: &str) -> PathBuf {
+        let path = self.runs().join(run).join("mount").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        path
+    }
+
+    /// The program with this place's paths; the environment of the tester is left out.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.args(words);
+        command
+            .arg("--runs-dir")
+            .arg(self.runs())
+            .arg("--socket")
+            .arg(self.socket());
+        if words.first() != Some(&"replay") {
+            command.arg("--db").arg(self.db());
+        }
+        command
+            .env_clear()
+            .env("HOME", self.directory.path())
+            .env("TZ", "UTC")
+            .current_dir(self.directory.path());
+        command.stdin(Stdio::null());
+        command
+    }
+
+    pub fn run(&self, words: &[&str]) -> Output {
+        self.command(words).output().unwrap()
+    }
+
+    /// A command that must succeed and print JSON.
+    pub fn json(&self, words: &[&str]) -> Value {
+        let output = self.run(&[words, &["--json"]].concat());
+        assert!(output.status.success(), "{words:?}: {}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    pub fn serve(&self) -> Collector {
+        Collector::start(self.command(&["serve"]), self.socket())
+    }
+
+    /// The summary of a replay of everything below the runs directory.
+    pub fn replayed(&self) -> Value {
+        self.json(&["replay", self.runs().to_str().unwrap()])
+    }
+
+    /// No collector runs: the database agrees with a recount from the logs.
+    pub fn assert_verified(&self) {
+        let output = self.run(&["verify"]);
+        assert!(
+            output.status.success(),
+            "verify: {}{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+    }
+}
+
+/// The running program.
+pub struct Collector {
+    child: Option<Child>,
+    socket: PathBuf,
+    log: Receiver<String>,
+    pub seen: Vec<String>,
+}
+
+impl Collector {
+    /// Starts `command` (a `serve`) and waits until it is ready.
+    pub fn start(command: Command, socket: PathBuf) -> Self {
+        let mut collector = Self::spawn(command, socket);
+        collector.wait_for_log("ready: everything there is is watched");
+        collector
+    }
+
+    /// Starts `command` and waits for nothing.
+    pub fn spawn(mut command: Command, socket: PathBuf) -> Self {
+        command.args(["--log-level", "debug", "--log-format", "json"]);
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let (sender, log) = sync_channel(LOG_LINES_MAX);
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || {
+                for line in std::io::BufRead::split(BufReader::new(stderr), b'\n').map_while(Result::ok) {
+                    if sender.send(text(&line)).is_err() {
+                        return;
+                    }
+                }
+            })
+            .unwrap();
+        Self {
+            child: Some(child),
+            socket,
+            log,
+            seen: Vec::new(),
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// Waits for a log line that contains `words`.
+    pub fn wait_for_log(&mut self, words: &str) {
+        let deadline = Instant::now() + WAIT_MAX;
+        if self.seen.iter().any(|line| line.contains(words)) {
+            return;
+        }
+        loop {
+            let line = self.next_log(deadline, words);
+            if line.contains(words) {
+                return;
+            }
+        }
+    }
+
+    fn next_log(&mut self, deadline: Instant, what: &str) -> String {
+        match self
+            .log
+            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
+            Ok(line) => {
+                self.seen.push(line.clone());
+                line
+            }
+            Err(error) => {
+                let why = match error {
+                    RecvTimeoutError::Timeout => "nothing more was logged in time",
+                    RecvTimeoutError::Disconnected => "the collector ended",
+                };
+                panic!("waiting for {what}: {why}; its log:\n{}", self.seen.join("\n"));
+            }
+        }
+    }
+
+    /// Waits until the summary fulfils `reached`: looks after each log line (each commit is one).
+    pub fn wait_until(&mut self, what: &str, reached: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + WAIT_MAX;
+        loop {
+            while let Ok(line) = self.log.try_recv() {
+                self.seen.push(line);
+            }
+            let summary = self.summary();
+            if reached(&summary) {
+                return summary;
+            }
+            let what = format!("{what}; the summary is {summary}");
+            self.next_log(deadline, &what);
+        }
+    }
+
+    /// Waits until so many responses are counted, and checks the total of their tokens.
+    pub fn wait_for_messages(&mut self, messages: u64) -> Value {
+        self.wait_until(&format!("{messages} messages"), |summary| {
+            summary["messages"] == messages
+        })
+    }
+
+    pub fn summary(&self) -> Value {
+        self.get("/v1/summary").1
+    }
+
+    /// Asks over the socket: status and document.
+    pub fn get(&self, path: &str) -> (u16, Value) {
+        let mut stream = UnixStream::connect(&self.socket).unwrap();
+        stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let answer = text(&answer);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (
+            status,
+            serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}")),
+        )
+    }
+
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args(["-s", name, &self.pid().to_string()])
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
+    /// `kill -9`, and waits for the end.
+    pub fn kill(mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.child.take().unwrap().wait().unwrap()
+    }
+
+    /// SIGTERM; it must end cleanly.
+    pub fn stop_cleanly(self) {
+        let status = self.stop();
+        assert!(status.success(), "{status}");
+    }
+
+    /// Waits for an end of its own accord; its code and everything it logged.
+    pub fn wait(mut self) -> (Option<i32>, String) {
+        let status = self.child.take().unwrap().wait().unwrap();
+        self.seen.extend(self.log.iter());
+        (status.code(), self.seen.join("\n"))
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// An assistant line of a response with so many output tokens (and 10 input tokens), with its line end.
+pub fn response(id: &str, output: u64, second: u32) -> String {
+    format!(
+        "{{\"type\":\"assistant\",\"uuid\":\"u-{id}-{output}\",\"requestId\":\"req_{id}\",\"sessionId\":\"s\",\"timestamp\":\"2026-10-05T09:{:02}:{:02}.000Z\",\"message\":{{\"id\":\"msg_{id}\",\"model\":\"claude-opus-5\",\"role\":\"assistant\",\"usage\":{{\"input_tokens\":10,\"output_tokens\":{output}}}}}}}\n",
+        second / 60 % 60,
+        second % 60,
+    )
+}
+
+pub fn append(path: &Path, bytes: impl AsRef<[u8]>) {
+    let mut file: File = OpenOptions::new().append(true).create(true).open(path).unwrap();
+    file.write_all(bytes.as_ref()).unwrap();
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The output tokens of each run.
+pub fn output_by_run(summary: &Value) -> BTreeMap<String, u64> {
+    let runs = summary["by_run"].as_object().unwrap();
+    runs.iter()
+        .map(|(run, totals)| (run.clone(), totals["output_tokens"].as_u64().unwrap()))
+        .collect()
+}
