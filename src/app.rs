@@ -205,15 +205,14 @@ impl Running {
         drop((shared, settings));
         let abandon = committer.abandon_token();
         let mut joining = tokio::task::spawn_blocking(move || committer.join());
-        let joined = match tokio::time::timeout_at(deadline, &mut joining).await {
-            Ok(joined) => joined,
-            Err(_) => {
-                in_time = false;
-                abandon.cancel();
-                match tokio::time::timeout(ABANDON_WITHIN, joining).await {
-                    Ok(joined) => joined,
-                    Err(_) => return Drained::GraceOver,
-                }
+        let joined = if let Ok(joined) = tokio::time::timeout_at(deadline, &mut joining).await {
+            joined
+        } else {
+            in_time = false;
+            abandon.cancel();
+            match tokio::time::timeout(ABANDON_WITHIN, joining).await {
+                Ok(joined) => joined,
+                Err(_) => return Drained::GraceOver,
             }
         };
         match joined {
@@ -251,4 +250,73 @@ fn full_path(path: &Path) -> PathBuf {
 )]
 fn task<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     tokio::spawn(future)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::config::{Environment, Partial};
+    use crate::live::Event;
+    use crate::tailer::tree::fault;
+
+    const LINE: &str = r#"{"type":"assistant","timestamp":"2026-10-05T09:00:00.000Z","message":{"id":"msg_ID","model":"m","usage":{"output_tokens":7}}}"#;
+
+    /// A failure bound, not a clock to go by.
+    const WAIT_MAX: Duration = Duration::from_mins(1);
+
+    fn settings(directory: &Path) -> Settings {
+        let flags = Partial {
+            runs_dir: Some(directory.join("runs")),
+            db: Some(directory.join("t.redb")),
+            socket: Some(directory.join("t.sock")),
+            ..Partial::default()
+        };
+        let environment = Environment {
+            vars: [].into(),
+            cwd: directory.to_owned(),
+            system_file: directory.join("none.toml"),
+        };
+        Settings::load(flags, None, &environment).unwrap()
+    }
+
+    fn write_log(directory: &Path, run: &str, name: &str, id: &str) {
+        let path = directory.join("runs").join(run).join("mount").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, LINE.replace("ID", id) + "\n").unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_tailer_that_panics_is_started_again_and_disturbs_no_other_run() {
+        let directory = tempfile::tempdir().unwrap();
+        fault::PANICS_LEFT.store(2, Ordering::SeqCst);
+        write_log(directory.path(), "bad", "panics.jsonl", "1");
+        write_log(directory.path(), "good", "a.jsonl", "2");
+        let running = App::start(settings(directory.path())).unwrap();
+        let mut listener = running.live().subscribe();
+        let mut order = Vec::new();
+        let counted = async {
+            loop {
+                let snapshot = running.shared.store.snapshot().unwrap();
+                for (run, sums) in &snapshot.runs {
+                    if sums.totals.messages > 0 && !order.contains(run) {
+                        order.push(run.clone());
+                    }
+                }
+                if order.len() == 2 {
+                    return;
+                }
+                assert!(!matches!(listener.next().await, Event::Closed));
+            }
+        };
+        tokio::time::timeout(WAIT_MAX, counted)
+            .await
+            .expect("both runs are counted");
+        assert_eq!(order, ["good", "bad"], "the sound run did not wait for the other");
+        let bad = &running.shared.board.runs()[&crate::record::RunId::new("bad").unwrap()];
+        assert_eq!(bad.restarts, 2);
+        assert!(matches!(running.shutdown(WAIT_MAX).await, Drained::Clean));
+    }
 }

@@ -183,6 +183,10 @@ mod tests {
     /// Does nothing unless the test above runs it in a process of its own.
     #[test]
     fn a_process_that_hangs_after_two_signals() {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "how the test tells its child process from itself"
+        )]
         if std::env::var_os(CHILD).is_none() {
             return;
         }

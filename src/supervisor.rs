@@ -3,7 +3,7 @@
 //! A directory below the runs directory whose name is a run id is a run. The 2 s scan is the truth about which there
 //! are; events only make it sooner. A tailer that fails is started again, later each time, and disturbs no other.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -243,7 +243,7 @@ impl Supervisor {
             match RunId::new(&entry.path.to_string_lossy()) {
                 Ok(run) if !known.contains(&run) => new.push(run),
                 Ok(_) => {}
-                Err(error) => self.strange_name(entry.path, &error),
+                Err(error) => self.strange_name(&entry.path, &error),
             }
         }
         new.sort_unstable();
@@ -265,8 +265,8 @@ impl Supervisor {
         }
     }
 
-    fn strange_name(&mut self, name: PathBuf, error: &RunIdError) {
-        if self.strange.len() < STRANGE_NAMES_MAX && self.strange.insert(name.clone()) {
+    fn strange_name(&mut self, name: &Path, error: &RunIdError) {
+        if self.strange.len() < STRANGE_NAMES_MAX && self.strange.insert(name.to_owned()) {
             tracing::warn!(name = %name.display(), "not a run: {error}");
         }
     }
@@ -302,13 +302,12 @@ impl Supervisor {
         };
         match result {
             Ok(Ended::Stopped) if running.again => self.start(run, false),
-            Ok(Ended::Stopped) => {}
             Ok(Ended::Gone) => {
                 tracing::info!(%run, "its directory is gone; what was counted stays");
                 self.failed.remove(&run);
                 self.shared.board.gone(&run);
             }
-            Err(TailerError::Refused(_)) => {}
+            Ok(Ended::Stopped) | Err(TailerError::Refused(_)) => {}
             Err(error) => {
                 let times = self.failed.get(&run).map_or(0, |failure| failure.times) + 1;
                 let pause = (RESTART_AFTER * 2u32.saturating_pow(times.min(10) - 1)).min(RESTART_AFTER_MAX);
@@ -365,17 +364,3 @@ impl Supervisor {
 fn identity(stat: &Stat) -> (u64, crate::record::Inode) {
     (stat.device, stat.inode)
 }
-
-/// The state of a run in a word, for people and programs.
-#[must_use]
-pub fn state_word(status: &crate::tailer::board::RunStatus) -> &'static str {
-    match status {
-        status if status.failing => "failing",
-        status if status.gone => "gone",
-        status if status.live => "live",
-        _ => "idle",
-    }
-}
-
-/// All runs' states.
-pub type Statuses = BTreeMap<RunId, crate::tailer::board::RunStatus>;

@@ -315,6 +315,7 @@ impl Door {
         if let Ok(mut watcher) = std::mem::replace(&mut self.watcher, Err(reason.to_owned())) {
             // The destructor of a watcher whose thread has ended panics: better lose one descriptor.
             if watcher.configure(Config::default()).is_err() {
+                #[expect(clippy::disallowed_methods, reason = "the destructor would panic")]
                 std::mem::forget(watcher);
             }
         }

@@ -62,6 +62,7 @@ impl Output {
             for file in &mut files {
                 file.grow(step, steps.count, &mut rng)?;
             }
+            #[expect(clippy::disallowed_methods, reason = "the pause is what was asked for")]
             std::thread::sleep(steps.pause);
         }
         Ok(())

@@ -14,7 +14,6 @@ use super::{summary, wire};
 use crate::committer::CommitterHealth;
 use crate::record::{Millis, RunId};
 use crate::store::{Store, StoreError};
-use crate::supervisor::state_word;
 use crate::tailer::board::{Board, RunStatus};
 use crate::watch::{Mode, Watch};
 
@@ -109,7 +108,7 @@ fn statuses(sources: &Sources) -> BTreeMap<String, RunStatus> {
 
 fn with_status(mut run: wire::Run, status: Option<&RunStatus>) -> wire::Run {
     // A run that is in the store and has no tailer has no directory any more.
-    run.state = status.map_or("gone", state_word).to_owned();
+    status.map_or("gone", RunStatus::word).clone_into(&mut run.state);
     if let Some(status) = status {
         run.restarts = status.restarts;
         run.problem.clone_from(&status.problem);

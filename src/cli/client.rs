@@ -238,6 +238,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("socket");
         let listener = UnixListener::bind(&socket).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "ends with the test's runtime")]
         tokio::spawn(async { axum::serve(listener, routes).await });
         (folder, socket)
     }
@@ -302,6 +303,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("socket");
         let listener = UnixListener::bind(&socket).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "ends with the test's runtime")]
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 drop(stream);

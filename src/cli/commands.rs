@@ -25,7 +25,7 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
     let options = ReplayOptions {
         paths: command.paths.clone(),
         globs: settings.watch.globs.clone(),
-        limits: settings.limits.clone(),
+        limits: settings.limits,
         store: StoreOptions {
             path: global.db.clone(),
             cache_bytes: settings.store.cache_bytes,
@@ -274,8 +274,8 @@ impl From<ReplayError> for Failure {
     fn from(error: ReplayError) -> Self {
         let code = match error {
             ReplayError::Store(error) => return error.into(),
-            ReplayError::Path { ref source, .. } => Exit::of_io(source.kind()),
-            ReplayError::LogFile(LogFileError::Io { ref source, .. }) => Exit::of_io(source.kind()),
+            ReplayError::Path { ref source, .. }
+            | ReplayError::LogFile(LogFileError::Io { ref source, .. }) => Exit::of_io(source.kind()),
             ReplayError::LogFile(_) | ReplayError::Nothing(_) => Exit::NoInput,
             ReplayError::Name { .. } | ReplayError::TwiceTheSameRun(_) | ReplayError::Globs(_) => Exit::Usage,
             ReplayError::Stale { .. } => Exit::TryLater,

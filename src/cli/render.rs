@@ -364,6 +364,7 @@ no JSON object, or a usage that is none), 0 oversized, 0 clock suspect
             backlog_done: false,
             commits: 1_200,
             since: "2026-10-05T09:00:04.000Z".into(),
+            ..Health::default()
         };
         assert_eq!(
             plain(|out| health(out, &sick, &view(None))),

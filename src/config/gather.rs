@@ -19,7 +19,7 @@ const MIB: u64 = 1 << 20;
 
 /// The bounds of every period.
 const PERIOD_RANGE: RangeInclusive<Period> =
-    Period(Duration::from_millis(100))..=Period(Duration::from_secs(3600));
+    Period(Duration::from_millis(100))..=Period(Duration::from_hours(1));
 const LINE_BYTES_RANGE: RangeInclusive<Bytes> = Bytes(4096)..=Bytes(256 * MIB);
 const TURN_BYTES_RANGE: RangeInclusive<Bytes> = Bytes(65_536)..=Bytes(256 * MIB);
 const CACHE_BYTES_RANGE: RangeInclusive<Bytes> = Bytes(MIB)..=Bytes(4096 * MIB);

@@ -149,10 +149,13 @@ impl Environment {
     #[must_use]
     pub fn from_process() -> Self {
         let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place that reads the environment"
+        )]
+        let variables = std::env::vars_os();
         Self {
-            vars: std::env::vars_os()
-                .map(|(name, value)| (text(name), text(value)))
-                .collect(),
+            vars: variables.map(|(name, value)| (text(name), text(value))).collect(),
             cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
             system_file: PathBuf::from("/etc/tokentail/tokentail.toml"),
         }

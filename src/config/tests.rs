@@ -110,13 +110,13 @@ fn places_come_from_where_the_service_or_the_user_has_them() {
     let state = home.join(".local/state/tokentail");
     check(
         &[],
-        Path::new("/work/runs"),
+        Path::new("/home/me/runs"),
         &state.join("tokentail.redb"),
         &state.join("tokentail.sock"),
     );
     check(
         &[("XDG_STATE_HOME", "/s"), ("XDG_RUNTIME_DIR", "/r")],
-        Path::new("/work/runs"),
+        Path::new("/home/me/runs"),
         Path::new("/s/tokentail/tokentail.redb"),
         Path::new("/r/tokentail/tokentail.sock"),
     );
@@ -136,7 +136,7 @@ fn places_come_from_where_the_service_or_the_user_has_them() {
             ("TOKENTAIL__RUNS_DIR", "here"),
             ("TOKENTAIL__SOCKET", "/x.sock"),
         ],
-        Path::new("/work/here"),
+        Path::new("/home/me/here"),
         &state.join("tokentail.redb"),
         Path::new("/x.sock"),
     );

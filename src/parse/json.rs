@@ -196,7 +196,7 @@ fn integral(value: f64) -> Option<u64> {
         clippy::cast_sign_loss,
         reason = "bounded and integral, checked here"
     )]
-    (value >= 0.0 && value < 9_223_372_036_854_775_808.0 && value.fract() == 0.0).then_some(value as u64)
+    ((0.0..9_223_372_036_854_775_808.0).contains(&value) && value.fract() == 0.0).then_some(value as u64)
 }
 
 /// A line's time: RFC 3339 with its offset honoured. Before 1970 counts as unreadable.

@@ -87,6 +87,8 @@ fn time_in(window: &[u8]) -> Option<Millis> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -128,6 +130,66 @@ mod tests {
                 "{}",
                 &text[..60]
             );
+        }
+    }
+
+    /// Pieces that real and broken lines are made of.
+    fn any_piece() -> impl Strategy<Value = Vec<u8>> {
+        let words: Vec<&'static [u8]> = vec![
+            b"{",
+            b"}",
+            b"[",
+            b"]",
+            b",",
+            b":",
+            b"\"type\"",
+            b"\"assistant\"",
+            b"\"progress\"",
+            b"\"message\"",
+            b"\"usage\"",
+            b"\"input_tokens\"",
+            b"\"iterations\"",
+            b"\"data\"",
+            b"\"id\"",
+            b"\"msg_1\"",
+            b"1",
+            b"-1",
+            b"1e999",
+            b"null",
+            b"true",
+            b"\"\\ud83d\"",
+            b"\"\xFF\"",
+            b"\0",
+            b"\x01",
+            b"\\",
+            b"\"",
+            b" ",
+        ];
+        prop_oneof![
+            8 => proptest::sample::select(words).prop_map(<[u8]>::to_vec),
+            1 => proptest::collection::vec(any::<u8>(), 0..8),
+        ]
+    }
+
+    proptest! {
+        /// Whatever stands in a line: an answer, records only with usage, and the same answer again.
+        #[test]
+        fn any_bytes_get_an_answer(pieces in proptest::collection::vec(any_piece(), 0..40)) {
+            let text: Vec<u8> = pieces.concat().into_iter().filter(|byte| *byte != b'\n').collect();
+            let (mut records, mut again) = (Vec::new(), Vec::new());
+            let parsed = line(&text, Place::default(), &mut records);
+            prop_assert_eq!(parsed.class == Class::Usage, !records.is_empty());
+            prop_assert_eq!(line(&text, Place::default(), &mut again), parsed);
+            prop_assert_eq!(again, records);
+        }
+
+        /// A usage line cut short anywhere is malformed, and never counts.
+        #[test]
+        fn a_torn_line_never_counts(cut in 1usize..140) {
+            let whole = br#"{"type":"assistant","timestamp":"2026-10-05T09:00:00.000Z","message":{"id":"msg_1","model":"m","usage":{"input_tokens":12,"output_tokens":7}}}"#;
+            let mut records = Vec::new();
+            let parsed = line(&whole[..cut], Place::default(), &mut records);
+            prop_assert_eq!((parsed.class, records.len()), (Class::Malformed, 0));
         }
     }
 }

@@ -68,6 +68,9 @@ pub enum RowError {
 }
 
 /// Writes a row.
+///
+/// # Errors
+/// Never for the rows of this file; the serializer's type says it could.
 pub fn encode<R: Serialize>(row: &R) -> Result<Vec<u8>, RowError> {
     let mut bytes = Vec::with_capacity(64);
     bytes.push(ROW_VERSION);
@@ -75,6 +78,9 @@ pub fn encode<R: Serialize>(row: &R) -> Result<Vec<u8>, RowError> {
 }
 
 /// Reads a row.
+///
+/// # Errors
+/// When the bytes are of another version, or are no such row.
 pub fn decode<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, RowError> {
     match bytes.split_first() {
         None => Err(RowError::Empty),

@@ -1,1 +1,354 @@
-//! x
+//! What a commit must keep: one position, one fold, whatever the grouping.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::fold::Response;
+use crate::record::{
+    Batch, Cursor, Inode, Kind, LineCounts, Millis, Rank, Record, ResponseKey, RunId, Tier, Usage,
+};
+
+const NOW: Millis = 1_791_190_800_000;
+
+fn memory() -> Store {
+    Store::open(StoreOptions {
+        path: None,
+        cache_bytes: 1 << 20,
+    })
+    .unwrap()
+}
+
+fn at(path: &Path) -> Store {
+    Store::open(StoreOptions {
+        path: Some(path.to_owned()),
+        cache_bytes: 1 << 20,
+    })
+    .unwrap()
+}
+
+fn record(key: u128, output: u64, time: Option<Millis>) -> Record {
+    Record {
+        key: ResponseKey(key),
+        kind: Kind::Message,
+        rank: Rank::Main,
+        model: "m".into(),
+        usage: Usage {
+            input: 1,
+            output,
+            ..Usage::default()
+        },
+        tier: Tier::Standard,
+        time,
+    }
+}
+
+fn cursor(offset: u64) -> Cursor {
+    Cursor {
+        inode: Inode {
+            number: 7,
+            born_ns: 7,
+        },
+        offset,
+        ..Cursor::default()
+    }
+}
+
+fn batch(run: &str, path: &str, from: Option<u64>, to: u64, records: Vec<Record>) -> Batch {
+    let read = records.len() as u64;
+    Batch {
+        run: RunId::new(run).unwrap(),
+        path: Path::new(path).into(),
+        renamed_from: None,
+        expect: from.map(cursor),
+        cursor: cursor(to),
+        records,
+        lines: LineCounts {
+            read,
+            usage: read,
+            ..LineCounts::default()
+        },
+        bytes: to - from.unwrap_or(0),
+        latest: None,
+        read_at: NOW,
+    }
+}
+
+fn responses(store: &Store) -> Vec<(ResponseKey, Response)> {
+    let mut all = Vec::new();
+    store
+        .side_by_side(&memory(), |key, response, _| {
+            all.extend(response.map(|response| (key, response)))
+        })
+        .unwrap();
+    all
+}
+
+#[test]
+fn a_batch_that_continues_something_else_is_refused_whole() {
+    let store = memory();
+    store
+        .commit(&[batch("r", "a", None, 10, vec![record(1, 5, Some(NOW))])])
+        .unwrap();
+    let again = batch(
+        "r",
+        "a",
+        None,
+        10,
+        vec![record(1, 5, Some(NOW)), record(2, 5, Some(NOW))],
+    );
+    let committed = store.commit(&[again]).unwrap();
+    assert_eq!(committed.outcomes, [Outcome::Stale(Some(cursor(10)))]);
+    assert_eq!(store.snapshot().unwrap().runs["r"].totals.messages, 1);
+    let unknown = batch("r", "b", Some(10), 20, vec![record(3, 5, Some(NOW))]);
+    assert_eq!(store.commit(&[unknown]).unwrap().outcomes, [Outcome::Stale(None)]);
+}
+
+#[test]
+fn batches_of_one_file_follow_each_other_within_a_group() {
+    let store = memory();
+    let first = batch("r", "a", None, 10, vec![record(1, 5, Some(NOW))]);
+    let second = batch("r", "a", Some(10), 20, vec![record(1, 50, Some(NOW))]);
+    let committed = store.commit(&[first, second]).unwrap();
+    assert_eq!(committed.outcomes, [Outcome::Committed, Outcome::Committed]);
+    let change = &committed.changes[&RunId::new("r").unwrap()];
+    assert_eq!((change.responses, change.lines.duplicate), (1, 1));
+    let run = store.snapshot().unwrap().runs["r"];
+    assert_eq!((run.totals.output, run.files, run.bytes), (50, 1, 20));
+}
+
+#[test]
+fn a_renamed_file_keeps_its_row_and_frees_its_name() {
+    let store = memory();
+    store.commit(&[batch("r", "a", None, 10, vec![])]).unwrap();
+    let mut renamed = batch("r", "b", Some(10), 10, vec![]);
+    renamed.renamed_from = Some(Path::new("a").into());
+    let new = batch("r", "a", None, 5, vec![]);
+    let committed = store.commit(&[renamed, new]).unwrap();
+    assert_eq!(committed.outcomes, [Outcome::Committed, Outcome::Committed]);
+    let cursors = store.cursors(&RunId::new("r").unwrap()).unwrap();
+    let offsets: Vec<_> = cursors
+        .iter()
+        .map(|(path, cursor)| (path.to_str().unwrap(), cursor.offset))
+        .collect();
+    assert_eq!(offsets, [("a", 5), ("b", 10)]);
+}
+
+#[test]
+fn ties_go_by_run_order_while_a_backlog_is_worked_off_and_stay_where_they_are_after_it() {
+    let store = memory();
+    let runs = [RunId::new("a").unwrap(), RunId::new("b").unwrap()];
+    store.register(&runs, true, NOW).unwrap();
+    store
+        .commit(&[batch("b", "x", None, 1, vec![record(1, 5, Some(NOW))])])
+        .unwrap();
+    store
+        .commit(&[batch("a", "x", None, 1, vec![record(1, 5, Some(NOW))])])
+        .unwrap();
+    assert_eq!(store.snapshot().unwrap().runs["a"].totals.messages, 1);
+    store.end_backlog().unwrap();
+    store
+        .commit(&[batch("b", "y", None, 1, vec![record(2, 5, Some(NOW))])])
+        .unwrap();
+    store
+        .commit(&[batch("a", "y", None, 1, vec![record(2, 5, Some(NOW))])])
+        .unwrap();
+    let snapshot = store.snapshot().unwrap();
+    assert_eq!(
+        (
+            snapshot.runs["a"].totals.messages,
+            snapshot.runs["b"].totals.messages
+        ),
+        (1, 1)
+    );
+}
+
+#[test]
+fn undated_and_future_responses_are_dated_at_the_reading_and_counted_as_suspect() {
+    let store = memory();
+    let day = 86_400_000;
+    let records = vec![
+        record(1, 5, None),
+        record(2, 5, Some(NOW + day + 1)),
+        record(3, 5, Some(NOW + day)),
+    ];
+    let committed = store.commit(&[batch("r", "a", None, 1, records)]).unwrap();
+    assert_eq!(committed.undated.len(), 2);
+    let run = store.snapshot().unwrap().runs["r"];
+    assert_eq!(run.lines.clock_suspect, 2);
+    store.redate(&committed.undated, NOW - 3 * day).unwrap();
+    let days: Vec<_> = store.snapshot().unwrap().by_day.into_keys().collect();
+    let today = u32::try_from(NOW / day).unwrap();
+    assert_eq!(days, [today - 3, today + 1]);
+}
+
+#[test]
+fn models_beyond_the_bound_share_a_name() {
+    let store = memory();
+    let count = commit::MODELS_MAX + 5;
+    let records = (0..count).map(|n| Record {
+        model: format!("m{n}").into(),
+        ..record(n as u128, 1, Some(NOW))
+    });
+    store
+        .commit(&[batch("r", "a", None, 1, records.collect())])
+        .unwrap();
+    let snapshot = store.snapshot().unwrap();
+    assert_eq!(snapshot.by_model.len(), commit::MODELS_MAX + 1);
+    assert_eq!(snapshot.by_model["(other)"].messages, 5);
+}
+
+#[test]
+fn a_second_store_on_the_file_is_refused_and_a_closed_one_reopens() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("t.redb");
+    let store = at(&path);
+    store
+        .commit(&[batch("r", "a", None, 10, vec![record(1, 5, Some(NOW))])])
+        .unwrap();
+    let second = Store::open(StoreOptions {
+        path: Some(path.clone()),
+        cache_bytes: 1 << 20,
+    });
+    assert!(matches!(second, Err(StoreError::InUse(_))));
+    store.close();
+    assert!(matches!(store.snapshot(), Err(StoreError::Closed { .. })));
+    assert_eq!(at(&path).snapshot().unwrap().runs["r"].totals.output, 5);
+}
+
+#[test]
+fn a_damaged_file_is_set_aside_and_a_newer_one_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("t.redb");
+    std::fs::write(&path, b"this is no database").unwrap();
+    let store = at(&path);
+    assert!(
+        store
+            .snapshot()
+            .unwrap()
+            .rebuilt
+            .unwrap()
+            .contains("t.redb.damaged")
+    );
+    assert_eq!(
+        std::fs::read(directory.path().join("t.redb.damaged")).unwrap(),
+        b"this is no database"
+    );
+    store.close();
+
+    let database = Database::create(&path).unwrap();
+    let write = database.begin_write().unwrap();
+    write
+        .open_table(tables::META)
+        .unwrap()
+        .insert(tables::META_SCHEMA, tables::SCHEMA_VERSION + 1)
+        .unwrap();
+    write.commit().unwrap();
+    drop(database);
+    let opened = Store::open(StoreOptions {
+        path: Some(path.clone()),
+        cache_bytes: 1 << 20,
+    });
+    assert!(
+        matches!(opened, Err(StoreError::Newer { found: 2, .. })),
+        "{opened:?}"
+    );
+    assert!(path.exists());
+}
+
+/// A line of a response: which response, which copy of it, in which run.
+fn any_copy() -> impl Strategy<Value = (u8, Record)> {
+    (
+        0u8..3,
+        0u128..6,
+        0u64..4,
+        prop_oneof![Just(None), (0i64..3).prop_map(Some)],
+        0u8..3,
+        prop_oneof!["a", "b"],
+    )
+        .prop_map(
+            |(run, key, output, hours, rank, model): (_, _, _, Option<i64>, u8, String)| {
+                // A time of its own for each run: which run wins a tie is the one thing that order decides.
+                let time = hours.map(|hours| NOW - hours * 3_600_000 - i64::from(run));
+                let rank = [Rank::Progress, Rank::Sidechain, Rank::Main][usize::from(rank)];
+                (
+                    run,
+                    Record {
+                        rank,
+                        model: Arc::<str>::from(model).as_ref().into(),
+                        ..record(key, output, time)
+                    },
+                )
+            },
+        )
+}
+
+/// Commits copies in groups of batches; the cut positions say where a batch and where a group ends.
+fn committed(copies: &[(u8, Record)], batch_len: usize, group_len: usize) -> Store {
+    let store = memory();
+    let mut offsets = [0u64; 3];
+    let mut batches = Vec::new();
+    for chunk in copies.chunks(batch_len.max(1)) {
+        for run in 0u8..3 {
+            let records: Vec<_> = chunk
+                .iter()
+                .filter(|(of, _)| *of == run)
+                .map(|(_, copy)| copy.clone())
+                .collect();
+            if records.is_empty() {
+                continue;
+            }
+            let from = offsets[usize::from(run)];
+            offsets[usize::from(run)] += records.len() as u64;
+            let to = offsets[usize::from(run)];
+            let mut one = batch(&format!("r{run}"), "f", (from > 0).then_some(from), to, records);
+            one.read_at = NOW + i64::from(run);
+            batches.push(one);
+        }
+    }
+    for group in batches.chunks(group_len.max(1)) {
+        let outcomes = store.commit(group).unwrap().outcomes;
+        assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Committed));
+    }
+    store
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Any order, any batching, any grouping, any repetition: the same responses and the same sums.
+    #[test]
+    fn order_batching_and_repetition_change_no_total(
+        copies in proptest::collection::vec(any_copy(), 1..30),
+        repeats in proptest::collection::vec(any::<proptest::sample::Index>(), 0..10),
+        turn in any::<proptest::sample::Index>(),
+        batch_len in 1usize..8,
+        group_len in 1usize..5,
+    ) {
+        let whole = committed(&copies, copies.len(), 3);
+        let mut shuffled = copies.clone();
+        shuffled.rotate_left(turn.index(copies.len()));
+        shuffled.reverse();
+        shuffled.extend(repeats.iter().map(|at| at.get(&copies).clone()));
+        let pieces = committed(&shuffled, batch_len, group_len);
+
+        let names = |store: &Store| -> std::collections::BTreeMap<u32, String> {
+            store.run_numbers().unwrap().into_iter().map(|(id, number)| (number, id)).collect()
+        };
+        let by_name = |store: &Store| -> Vec<_> {
+            let names = names(store);
+            responses(store).into_iter().map(|(key, mut response)| {
+                let run = names[&std::mem::take(&mut response.run)].clone();
+                (key, run, response)
+            }).collect()
+        };
+        prop_assert_eq!(by_name(&pieces), by_name(&whole));
+        let (pieces, whole) = (pieces.snapshot().unwrap(), whole.snapshot().unwrap());
+        prop_assert_eq!(&pieces.by_day, &whole.by_day);
+        prop_assert_eq!(pieces.by_model, whole.by_model);
+        for (run, sums) in &whole.runs {
+            prop_assert_eq!(pieces.runs[run].totals, sums.totals);
+        }
+    }
+}

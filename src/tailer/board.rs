@@ -8,6 +8,10 @@ use tokio::sync::Notify;
 use crate::record::RunId;
 
 /// How a run's tailer is.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and any mix of them occurs"
+)]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunStatus {
     /// Its directories are watched and were listed once.
@@ -23,6 +27,19 @@ pub struct RunStatus {
     pub failing: bool,
     pub restarts: u32,
     pub problem: Option<String>,
+}
+
+impl RunStatus {
+    /// The state in a word, for people and programs.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            status if status.failing => "failing",
+            status if status.gone => "gone",
+            status if status.live => "live",
+            _ => "idle",
+        }
+    }
 }
 
 /// The state of all runs that have, or had, a tailer.

@@ -329,7 +329,7 @@ impl Tree {
                 EntryKind::Directory => below.push(entry.path.as_path().into()),
                 EntryKind::File | EntryKind::Other if !world.globs.reads(&in_runs) => {}
                 EntryKind::File => self.meet(root, entry.path.as_path().into(), world, found),
-                EntryKind::Other => self.refuse(entry.path),
+                EntryKind::Other => self.refuse(&entry.path),
             }
         }
         pending.extend(below.iter().cloned());
@@ -364,8 +364,8 @@ impl Tree {
     }
 
     /// Something with a wanted name that is no regular file: told once.
-    fn refuse(&mut self, path: PathBuf) {
-        if self.refused.len() < GONE_FILES_MAX && self.refused.insert(path.clone()) {
+    fn refuse(&mut self, path: &Path) {
+        if self.refused.len() < GONE_FILES_MAX && self.refused.insert(path.to_owned()) {
             tracing::warn!(run = %self.run, path = %path.display(), "no regular file; it is left alone");
         }
     }
@@ -487,7 +487,7 @@ impl Tree {
                 }
                 Ok(None) => {}
                 Err(LogFileError::Gone(_)) => self.vanish(&path),
-                Err(LogFileError::Refused(_)) => self.refuse(path.to_path_buf()),
+                Err(LogFileError::Refused(_)) => self.refuse(&path),
                 // The next scan finds it unseen and tries again.
                 Err(error) => self.problem_at(&path, error.to_string()),
             }
@@ -510,12 +510,13 @@ impl Tree {
             path: full.clone(),
             source,
         };
+        #[cfg(test)]
+        fault::strike(path);
         let Some(file) = self.files.get_mut(path) else {
             return Ok(None);
         };
-        let (log, last_of_old) = match open_for_turn(root, path, file, &full)? {
-            Some(opened) => opened,
-            None => return Ok(None),
+        let Some((log, last_of_old)) = open_for_turn(root, path, file, &full)? else {
+            return Ok(None);
         };
         let stat = log.stat().map_err(failed)?;
         let (cursor, tail) = turn::start(&log, &stat, file.cursor, &self.run, path).map_err(failed)?;
@@ -638,4 +639,22 @@ fn open_for_turn(
 
 fn parent(path: &Path) -> RelativePath {
     path.parent().unwrap_or(Path::new("")).into()
+}
+
+/// A reader that panics, for tests of what a panic does to the others.
+#[cfg(test)]
+pub mod fault {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// How many more turns on a file called `panics.jsonl` panic.
+    pub static PANICS_LEFT: AtomicU32 = AtomicU32::new(0);
+
+    pub fn strike(path: &Path) {
+        let strikes = path.ends_with("panics.jsonl")
+            && PANICS_LEFT
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+                .is_ok();
+        assert!(!strikes, "a panic was asked for");
+    }
 }

@@ -44,7 +44,7 @@ pub fn walk(
             match entry.kind {
                 EntryKind::Directory if !wants_directory(&entry.path) => {}
                 EntryKind::Directory if entry.path.components().count() > limits.depth_max => {
-                    found.cut = true
+                    found.cut = true;
                 }
                 EntryKind::Directory => pending.push(entry.path),
                 EntryKind::File | EntryKind::Other if !wants_file(&entry.path) => {}

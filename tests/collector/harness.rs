@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// A wait that takes longer has failed.
-pub const WAIT_MAX: Duration = Duration::from_secs(60);
+pub const WAIT_MAX: Duration = Duration::from_mins(1);
 /// Log lines kept for a wait.
 const LOG_LINES_MAX: usize = 1 << 20;
 
