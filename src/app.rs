@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -16,8 +16,8 @@ use crate::live::Live;
 use crate::service;
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::supervisor::Supervisor;
-use crate::tailer::Shared;
 use crate::tailer::board::Board;
+use crate::tailer::{Readers, Shared};
 use crate::watch::Watch;
 
 /// Part of the watchdog's time after which a sign of life is asked for.
@@ -88,7 +88,6 @@ impl App {
         .map_err(StartError::Thread)?;
 
         let directory = full_path(&settings.runs_dir);
-        let readers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let (settings, receiver) = watch::channel(Arc::new(settings));
         let shared = Arc::new(Shared {
             settings: receiver,
@@ -96,7 +95,7 @@ impl App {
             watch: Arc::new(Watch::start()),
             committer,
             board: Arc::new(Board::default()),
-            readers: Semaphore::new(readers),
+            readers: Readers::new(),
         });
         let (stop, ready, backlog_done) = (
             CancellationToken::new(),

@@ -13,6 +13,8 @@ use crate::live::Event;
 use crate::service;
 use crate::signals::Signals;
 
+/// Threads for reading files and answering; hundreds of runs take their turns on them.
+const BLOCKING_THREADS_MAX: usize = 16;
 /// How often the backlog's progress is drawn.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
@@ -27,6 +29,7 @@ pub fn serve(global: &Global) -> Result<Exit, Failure> {
         .map_err(|error| Failure::new(Exit::Bug, format!("cannot listen to signals: {error}")))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_name("tokentail")
         .build()
         .map_err(|error| Failure::new(Exit::Io, format!("cannot start the runtime: {error}")))?;

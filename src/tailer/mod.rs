@@ -44,8 +44,47 @@ pub struct Shared {
     pub watch: Arc<Watch>,
     pub committer: Committer,
     pub board: Arc<Board>,
-    /// As many runs are read at once as there are permits.
-    pub readers: Semaphore,
+    pub readers: Readers,
+}
+
+/// Who may read: so many at once, each with a buffer that goes from one to the next.
+#[derive(Debug)]
+pub struct Readers {
+    permits: Semaphore,
+    buffers: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Readers {
+    /// As many as there are processors.
+    #[must_use]
+    pub fn new() -> Self {
+        let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            permits: Semaphore::new(count),
+            buffers: Mutex::default(),
+        }
+    }
+
+    fn take_buffer(&self) -> Vec<u8> {
+        self.buffers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop()
+            .unwrap_or_default()
+    }
+
+    fn give_back(&self, buffer: Vec<u8>) {
+        self.buffers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(buffer);
+    }
+}
+
+impl Default for Readers {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Why a tailer ended.
@@ -125,9 +164,10 @@ pub struct Tailer {
     stop: CancellationToken,
     /// `None` only while a thread works on it.
     tree: Option<Tree>,
-    buffer: Vec<u8>,
     last_news: Instant,
     silent_until: Option<Instant>,
+    /// Whether events told of news since the tailer started: they arrive.
+    hinted: bool,
     scans: u32,
     watched: bool,
 }
@@ -145,16 +185,18 @@ impl Tailer {
         stop: CancellationToken,
     ) -> Result<Self, TailerError> {
         let cursors = shared.store.cursors(&run)?;
+        let run_turn = run.as_str().bytes().fold(0u8, u8::wrapping_add);
         Ok(Self {
             tree: Some(Tree::new(run.clone(), path, cursors)),
             run,
             shared,
             waker,
             stop,
-            buffer: Vec::new(),
             last_news: Instant::now(),
             silent_until: None,
-            scans: 0,
+            hinted: false,
+            // Runs take their full scans in turns.
+            scans: u32::from(run_turn),
             watched: false,
         })
     }
@@ -217,17 +259,20 @@ impl Tailer {
         let depth = pending.scan.map(|asked| self.depth(asked));
         let shared = Arc::clone(&self.shared);
         let idle = settings.limits.idle_close;
-        let (gone, tree) = self
-            .blocking(move |mut tree, _| {
+        let ((gone, news_by_hint), tree) = self
+            .blocking(move |mut tree| {
+                let hinted_before = tree.has_news();
                 let world = World {
                     globs: &settings.watch.globs,
                     limits: &settings.limits,
                     watch: &shared.watch,
                 };
+                let mut news_by_hint = false;
                 let looked = if pending.rescan {
                     tree.rescan(world)
                 } else {
                     let hinted = tree.look(&pending.paths, world);
+                    news_by_hint = !hinted_before && tree.has_news();
                     depth.map_or(hinted, |depth| tree.scan(depth, world))
                 };
                 if depth.is_some() {
@@ -241,9 +286,10 @@ impl Tailer {
                     Err(error) => Err(error),
                     Ok(()) => Ok(false),
                 };
-                (gone, tree)
+                ((gone, news_by_hint), tree)
             })
             .await?;
+        self.hinted |= news_by_hint;
         // A full scan after the first that finds what no event told: do not trust events here for a while.
         if tree.news_without_hint && self.watched && depth == Some(Depth::Everything) {
             self.silent_until = Some(Instant::now() + SILENT_FOR);
@@ -252,13 +298,14 @@ impl Tailer {
         Ok(gone?)
     }
 
-    /// How thoroughly to scan: a run that is quiet and whose events arrive is not looked at file by file each time.
+    /// How thoroughly to scan: a run that is quiet, or whose events arrive, is not looked at file by file each time.
     fn depth(&mut self, asked: Depth) -> Depth {
         self.scans = self.scans.wrapping_add(1);
         let now = Instant::now();
         let quiet = now.duration_since(self.last_news) > QUIET_AFTER;
         let silent = self.silent_until.is_some_and(|until| now < until);
-        if asked == Depth::Everything || !quiet || silent || self.scans.is_multiple_of(QUIET_SCANS) {
+        let trusted = self.hinted || quiet;
+        if asked == Depth::Everything || silent || !trusted || self.scans.is_multiple_of(QUIET_SCANS) {
             return Depth::Everything;
         }
         Depth::Changed
@@ -267,10 +314,11 @@ impl Tailer {
     async fn read_share(&mut self) -> Result<Share, TailerError> {
         let shared = Arc::clone(&self.shared);
         // Fair: runs get their permit in the order in which they ask.
-        let _permit = shared.readers.acquire().await;
+        let _permit = shared.readers.permits.acquire().await;
+        let mut buffer = shared.readers.take_buffer();
         let settings = Arc::clone(&shared.settings.borrow());
-        let (share, tree) = self
-            .blocking(move |mut tree, buffer| {
+        let ((share, buffer), tree) = self
+            .blocking(move |mut tree| {
                 let now = now();
                 let reading = Reading {
                     line_bytes_max: settings.limits.line_bytes_max,
@@ -280,9 +328,11 @@ impl Tailer {
                     scope: 0,
                     now,
                 };
-                (tree.read_share(&reading, buffer, now), tree)
+                let share = tree.read_share(&reading, &mut buffer, now);
+                ((share, buffer), tree)
             })
             .await?;
+        shared.readers.give_back(buffer);
         self.tree = Some(tree);
         Ok(share)
     }
@@ -307,25 +357,15 @@ impl Tailer {
     /// Runs a piece of work that blocks, on a thread made for that.
     async fn blocking<T: Send + 'static>(
         &mut self,
-        work: impl FnOnce(Tree, &mut Vec<u8>) -> (T, Tree) + Send + 'static,
+        work: impl FnOnce(Tree) -> (T, Tree) + Send + 'static,
     ) -> Result<(T, Tree), TailerError> {
         let Some(tree) = self.tree.take() else {
             return Err(TailerError::Panic(
                 "the work before it never came back".to_owned(),
             ));
         };
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let done = tokio::task::spawn_blocking(move || {
-            let (value, tree) = work(tree, &mut buffer);
-            (value, tree, buffer)
-        });
-        match done.await {
-            Ok((value, tree, buffer)) => {
-                self.buffer = buffer;
-                Ok((value, tree))
-            }
-            Err(error) => Err(TailerError::Panic(error.to_string())),
-        }
+        let done = tokio::task::spawn_blocking(move || work(tree));
+        done.await.map_err(|error| TailerError::Panic(error.to_string()))
     }
 }
 
