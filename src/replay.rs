@@ -3,6 +3,7 @@
 //! The result does not depend on which reader is faster: the totals never do, and ties between runs go by run order.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -11,7 +12,7 @@ use crate::api::{summary, wire};
 use crate::config::Limits;
 use crate::globs::{GlobError, Globs};
 use crate::logfile::{LogFileError, Root};
-use crate::record::{Batch, Cursor, Millis, RelativePath, ResponseKey, RunId, RunIdError};
+use crate::record::{Batch, Cursor, Millis, RUN_ID_BYTES_MAX, RelativePath, ResponseKey, RunId};
 use crate::store::{Outcome, Store, StoreError, StoreOptions};
 use crate::tailer::turn::{self, Reading};
 use crate::tailer::walk::{WalkLimits, walk};
@@ -26,11 +27,9 @@ const READERS_MAX: usize = 8;
 pub enum ReplayError {
     #[error("cannot read {path}: {source}")]
     Path { path: PathBuf, source: std::io::Error },
-    #[error("{path} gives no run id: {source}; name a directory or file whose name is one")]
-    Name { path: PathBuf, source: RunIdError },
     #[error("two paths make one run {0}; replay them one after the other with --db")]
     TwiceTheSameRun(RunId),
-    #[error("no transcript below {0}: nothing there matches the include globs")]
+    #[error("no transcript (*.jsonl) below {0}")]
     Nothing(PathBuf),
     #[error("{0}")]
     LogFile(#[from] LogFileError),
@@ -123,9 +122,6 @@ fn sources(options: &ReplayOptions, warnings: &mut Vec<String>) -> Result<Vec<So
     let mut sources: BTreeMap<RunId, Source> = BTreeMap::new();
     for path in &options.paths {
         let found = sources_of(path, options, warnings)?;
-        if found.iter().all(|source| source.files.is_empty()) {
-            return Err(ReplayError::Nothing(path.clone()));
-        }
         for source in found {
             let run = source.run.clone();
             if sources.insert(run.clone(), source).is_some() {
@@ -147,19 +143,14 @@ fn sources_of(
         source,
     })?;
     if metadata.is_file() {
-        let directory = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        let run = RunId::new(&name).map_err(|source| ReplayError::Name {
-            path: path.to_owned(),
-            source,
-        })?;
-        let files = path.file_name().map(PathBuf::from).into_iter().collect();
+        // A link that is named here is the operator's; only what lies below directories is not trusted.
+        let full = full_path(path)?;
+        let directory = full.parent().unwrap_or(Path::new("/")).to_owned();
+        let files = full.file_name().map(PathBuf::from).into_iter().collect();
+        let run = name_of(path.file_stem(), path, warnings);
         return Ok(vec![Source {
             run,
-            directory: directory.to_owned(),
+            directory,
             files,
         }]);
     }
@@ -183,8 +174,13 @@ fn sources_of(
         }
         return Ok(sources);
     }
-    let run = name_of(path)?;
-    Ok(vec![tree(run, path, options, warnings)?])
+    let run = name_of(full_path(path)?.file_name(), path, warnings);
+    let source = tree(run, path, options, warnings)?;
+    // A run that wrote nothing yet is an answer; a tree without transcripts is a mistake.
+    if source.files.is_empty() {
+        return Err(ReplayError::Nothing(path.to_owned()));
+    }
+    Ok(vec![source])
 }
 
 /// A directory below a runs directory: read what the globs include.
@@ -259,20 +255,31 @@ fn warn(
     }
 }
 
-/// The run id of a tree: the last component of its full path.
-fn name_of(path: &Path) -> Result<RunId, ReplayError> {
+fn full_path(path: &Path) -> Result<PathBuf, ReplayError> {
     #[expect(
         clippy::disallowed_methods,
-        reason = "the operator names this path, and only its last name is used"
+        reason = "the operator names this path; what is below it is opened beneath"
     )]
-    let full = path.canonicalize().map_err(|source| ReplayError::Path {
+    let full = path.canonicalize();
+    full.map_err(|source| ReplayError::Path {
         path: path.to_owned(),
         source,
-    })?;
-    let name = full.file_name().unwrap_or_default().to_string_lossy();
-    RunId::new(&name).map_err(|source| ReplayError::Name {
-        path: path.to_owned(),
-        source,
+    })
+}
+
+/// The run a path is named after: what no run id may hold becomes `_`, and that is told.
+fn name_of(name: Option<&OsStr>, path: &Path, warnings: &mut Vec<String>) -> RunId {
+    let name = name.unwrap_or_default().to_string_lossy();
+    RunId::new(&name).unwrap_or_else(|error| {
+        let is_fit = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let fit: String = name
+            .chars()
+            .take(RUN_ID_BYTES_MAX)
+            .map(|c| if is_fit(c) { c } else { '_' })
+            .collect();
+        let run = RunId::new(&fit).unwrap_or_else(|_| RunId::new("run").expect("three letters are a run id"));
+        warnings.push(format!("{} is counted as run {run}: {error}", path.display()));
+        run
     })
 }
 

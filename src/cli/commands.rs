@@ -277,7 +277,7 @@ impl From<ReplayError> for Failure {
             ReplayError::Path { ref source, .. }
             | ReplayError::LogFile(LogFileError::Io { ref source, .. }) => Exit::of_io(source.kind()),
             ReplayError::LogFile(_) | ReplayError::Nothing(_) => Exit::NoInput,
-            ReplayError::Name { .. } | ReplayError::TwiceTheSameRun(_) | ReplayError::Globs(_) => Exit::Usage,
+            ReplayError::TwiceTheSameRun(_) | ReplayError::Globs(_) => Exit::Usage,
             ReplayError::Stale { .. } => Exit::TryLater,
         };
         Self::new(code, error.to_string())
