@@ -13,7 +13,7 @@ use crate::logfile::{EntryKind, LogFile, LogFileError, Root, Stat};
 use crate::record::{Batch, Cursor, Inode, Millis, RelativePath, RunId};
 use crate::watch::Watch;
 
-use super::turn::{self, Reading};
+use super::turn::{self, Reading, Scanned};
 
 /// Records of one share of reading; more wait for the next share.
 const SHARE_RECORDS_MAX: usize = 16_384;
@@ -64,7 +64,7 @@ struct Tracked {
     /// The stored cursor, as far as we know; what was sent is taken for stored until the committer says otherwise.
     cursor: Option<Cursor>,
     seen: Option<Seen>,
-    scanned_to: u64,
+    scanned: Scanned,
     open: Option<LogFile>,
     active: Option<Instant>,
     renamed_from: Option<RelativePath>,
@@ -522,14 +522,14 @@ impl Tree {
         let same_place = file
             .cursor
             .is_some_and(|stored| stored.generation == cursor.generation);
-        let scanned_to = if same_place {
-            file.scanned_to.min(stat.size)
+        let scanned = if same_place {
+            file.scanned
         } else {
-            0
+            Scanned::default()
         };
-        let turn = turn::read(&log, cursor, tail, scanned_to, reading, buffer).map_err(failed)?;
+        let turn = turn::read(&log, cursor, tail, scanned, reading, buffer).map_err(failed)?;
         let more = turn.more;
-        file.scanned_to = turn.scanned_to;
+        file.scanned = turn.scanned;
         file.active = Some(Instant::now());
         let is_news = file.cursor != Some(turn.cursor) || turn.lines.read > 0 || file.renamed_from.is_some();
         let batch = is_news.then(|| {
@@ -592,7 +592,7 @@ impl Tree {
         let file = self.files.entry(path.clone()).or_default();
         file.cursor = stored;
         file.seen = None;
-        file.scanned_to = 0;
+        file.scanned = Scanned::default();
         file.renamed_from = None;
         self.enqueue(path.clone());
     }
