@@ -3,7 +3,7 @@
 //! **Invariant**: what the filesystem says now and the stored cursor decide; a hint only says where to look.
 //! Directories are watched first and listed after, so that nothing falls between the two.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -68,6 +68,8 @@ struct Tracked {
     open: Option<LogFile>,
     active: Option<Instant>,
     renamed_from: Option<RelativePath>,
+    /// It was renamed over another file, whose content is gone.
+    replaces: bool,
     /// Its size when it was last looked at.
     size: u64,
     gone: bool,
@@ -225,7 +227,7 @@ impl Tree {
         }
         self.forget_directories(&found, world);
         let vanished = self.vanished(&found);
-        self.settle_strangers(&mut found);
+        self.settle_strangers(&mut found, &vanished);
         // Events would have told, if this filesystem had any.
         self.news_without_hint = found.news > 0 && depth == Depth::Everything;
         for path in vanished {
@@ -383,7 +385,7 @@ impl Tree {
     }
 
     /// Files that are not where they were.
-    fn vanished(&self, found: &Found) -> Vec<RelativePath> {
+    fn vanished(&self, found: &Found) -> BTreeSet<RelativePath> {
         let is_vanished = |path: &RelativePath| {
             let parent = parent(path);
             (found.listed.contains(&parent) && !found.files.contains(path))
@@ -397,24 +399,28 @@ impl Tree {
     }
 
     /// Finds out which strangers are old files under a new name, and which are new.
-    fn settle_strangers(&mut self, found: &mut Found) {
+    fn settle_strangers(&mut self, found: &mut Found, vanished: &BTreeSet<RelativePath>) {
         let strangers = std::mem::take(&mut found.strangers);
-        let mut renamed = Vec::new();
-        for (path, stat) in &strangers {
-            let home = self.files.iter().find_map(|(home, file)| {
-                let was_it = file
-                    .cursor
-                    .is_some_and(|cursor| cursor.inode == stat.inode && cursor.offset <= stat.size);
-                let left = !found.files.contains(home) || strangers.contains_key(home);
-                (home != path && was_it && left).then(|| home.clone())
-            });
-            if let Some(home) = home {
-                renamed.push((home, path.clone()));
+        if strangers.is_empty() {
+            return;
+        }
+        let mut homeless = HashMap::new();
+        for (home, file) in &self.files {
+            let left = file.gone || vanished.contains(home) || strangers.contains_key(home);
+            if let Some(cursor) = file.cursor.filter(|_| left) {
+                homeless.entry(cursor.inode).or_insert((home, cursor.offset));
             }
         }
-        for (from, to) in renamed {
-            self.rename(&from, to);
+        let mut renamed = BTreeMap::new();
+        for (path, stat) in &strangers {
+            if let Some(&(home, offset)) = homeless.get(&stat.inode)
+                && home != path
+                && offset <= stat.size
+            {
+                renamed.entry(home.clone()).or_insert_with(|| path.clone());
+            }
         }
+        self.rename(in_order(renamed));
         for (path, stat) in strangers {
             self.files.entry(path.clone()).or_default();
             if self.consider(&path, &stat) {
@@ -423,22 +429,27 @@ impl Tree {
         }
     }
 
-    /// A file stands under a new name: it keeps its cursor. What stood there before is replaced.
-    fn rename(&mut self, from: &RelativePath, to: RelativePath) {
-        let Some(mut file) = self.files.remove(from) else {
-            return;
-        };
-        self.queue.retain(|path| path != from && *path != to);
-        self.open.retain(|path| path != from && *path != to);
-        file.open = None;
-        file.gone = false;
-        file.seen = None;
-        file.queued = true;
-        // Two renames before one commit: the store knows only the first name.
-        file.renamed_from.get_or_insert_with(|| from.clone());
-        self.files.insert(to.clone(), file);
-        // First, so that the name it left is free in the store when another file is found there.
-        self.queue.push_front(to);
+    /// Files stand under new names: they keep their cursors. What stood there before is replaced.
+    fn rename(&mut self, renames: Vec<(RelativePath, RelativePath)>) {
+        let touched: HashSet<&RelativePath> = renames.iter().flat_map(|(from, to)| [from, to]).collect();
+        self.queue.retain(|path| !touched.contains(path));
+        self.open.retain(|path| !touched.contains(path));
+        let taken: Vec<_> = renames
+            .into_iter()
+            .filter_map(|(from, to)| Some((self.files.remove(&from)?, from, to)))
+            .collect();
+        for (mut file, from, to) in taken.into_iter().rev() {
+            file.open = None;
+            file.gone = false;
+            file.seen = None;
+            file.queued = true;
+            // Two renames before one commit: the store knows only the first name.
+            file.renamed_from.get_or_insert(from);
+            file.replaces |= self.files.get(&to).is_some_and(|there| there.cursor.is_some());
+            self.files.insert(to.clone(), file);
+            // First, so that the name it left is free in the store when another file is found there.
+            self.queue.push_front(to);
+        }
     }
 
     fn vanish(&mut self, path: &RelativePath) {
@@ -535,6 +546,9 @@ impl Tree {
         let batch = is_news.then(|| {
             let mut batch = turn.into_batch(self.run.clone(), path.clone(), file.cursor, now);
             batch.renamed_from = file.renamed_from.take();
+            if std::mem::take(&mut file.replaces) {
+                batch.cursor.generation = batch.cursor.generation.wrapping_add(1);
+            }
             file.cursor = Some(batch.cursor);
             batch
         });
@@ -634,6 +648,23 @@ fn open_for_turn(
         return Ok(None);
     }
     root.open_file(path).map(|log| Some((log, false)))
+}
+
+/// Renames in an order in which each name is free when it is taken. Those that only changed places among themselves
+/// are left out: they are read anew.
+fn in_order(mut renamed: BTreeMap<RelativePath, RelativePath>) -> Vec<(RelativePath, RelativePath)> {
+    let mut ordered = Vec::with_capacity(renamed.len());
+    while let Some((from, to)) = renamed.pop_first() {
+        let mut chain = vec![(from, to)];
+        while let Some((from, to)) = chain.last().and_then(|(_, to)| renamed.remove_entry(to)) {
+            chain.push((from, to));
+        }
+        let is_circle = chain.last().map(|(_, to)| to) == chain.first().map(|(from, _)| from);
+        if !is_circle {
+            ordered.extend(chain.into_iter().rev());
+        }
+    }
+    ordered
 }
 
 fn parent(path: &Path) -> RelativePath {
