@@ -102,6 +102,7 @@ pub struct Tree {
     queue: VecDeque<RelativePath>,
     /// Paths of the files that are open, the longest untouched first.
     open: VecDeque<RelativePath>,
+    /// **Invariant**: what is wrong at a path stays until the directory it lies in is listed again, or is gone.
     problems: BTreeMap<PathBuf, String>,
     refused: BTreeSet<PathBuf>,
     /// Whether the last full scan found changes: nothing had hinted at them.
@@ -114,6 +115,8 @@ struct Found {
     visited: HashSet<RelativePath>,
     listed: HashSet<RelativePath>,
     files: BTreeSet<RelativePath>,
+    /// How many files there were, and new ones.
+    present: usize,
     /// New files, and files with another inode than their cursor's.
     strangers: BTreeMap<RelativePath, Stat>,
     news: usize,
@@ -219,8 +222,13 @@ impl Tree {
     /// [`LogFileError::Gone`] when the run's directory is no longer there.
     pub fn scan(&mut self, depth: Depth, world: World<'_>) -> Result<(), LogFileError> {
         let root = Root::open(&self.path)?;
-        self.problems.clear();
-        let mut found = Found::default();
+        if depth == Depth::Everything {
+            self.problems.clear();
+        }
+        let mut found = Found {
+            present: self.files.values().filter(|file| !file.gone).count(),
+            ..Found::default()
+        };
         let mut pending: Vec<RelativePath> = vec![Path::new("").into()];
         while let Some(directory) = pending.pop() {
             self.visit(&root, &directory, depth, world, &mut found, &mut pending);
@@ -238,7 +246,8 @@ impl Tree {
     }
 
     /// Everything of this run is gone: what is still open is read to its end.
-    pub fn vanish_all(&mut self) {
+    pub fn vanish_all(&mut self, world: World<'_>) {
+        self.forget_directories(&Found::default(), world);
         let paths: Vec<_> = self.files.keys().cloned().collect();
         for path in paths {
             self.vanish(&path);
@@ -286,10 +295,11 @@ impl Tree {
         found: &mut Found,
         pending: &mut Vec<RelativePath>,
     ) {
-        let Ok(stat) = root.stat(directory) else { return };
-        if stat.kind != EntryKind::Directory {
-            return;
-        }
+        let stat = match root.stat(directory) {
+            Ok(stat) if stat.kind == EntryKind::Directory => stat,
+            Err(error @ LogFileError::Io { .. }) => return self.problem_at(directory, error.to_string()),
+            _ => return,
+        };
         found.visited.insert(directory.clone());
         let same = self
             .directories
@@ -313,6 +323,8 @@ impl Tree {
             Err(error) => return self.problem_at(directory, error.to_string()),
         };
         found.listed.insert(directory.clone());
+        self.problems
+            .retain(|path, _| path != &**directory && path.parent() != Some(&**directory));
         let mut below = Vec::new();
         for entry in entries {
             let in_runs = Path::new(self.run.as_str()).join(&entry.path);
@@ -346,14 +358,21 @@ impl Tree {
 
     /// A wanted file that a listing shows.
     fn meet(&mut self, root: &Root, path: RelativePath, world: World<'_>, found: &mut Found) {
-        let Ok(stat) = root.stat(&path) else { return };
+        let stat = match root.stat(&path) {
+            Ok(stat) => stat,
+            Err(error @ LogFileError::Io { .. }) => return self.problem_at(&path, error.to_string()),
+            Err(_) => return,
+        };
         let known = self.files.get(&path);
-        if known.is_none() && self.files.len() >= world.limits.files_per_run_max {
+        if known.is_none_or(|file| file.gone) {
             let limit = world.limits.files_per_run_max;
-            return self.problem_at(
-                Path::new(""),
-                format!("more files than limits.files_per_run_max = {limit}; the others are not read"),
-            );
+            if found.present >= limit {
+                return self.problem_at(
+                    &path,
+                    format!("more files than limits.files_per_run_max = {limit}; the others are not read"),
+                );
+            }
+            found.present += 1;
         }
         found.files.insert(path.clone());
         let is_stranger =
@@ -382,6 +401,9 @@ impl Tree {
             }
             met
         });
+        let directories = &self.directories;
+        self.problems
+            .retain(|path, _| path.as_os_str().is_empty() || directories.contains_key(&parent(path)));
     }
 
     /// Files that are not where they were.
