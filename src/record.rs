@@ -187,7 +187,7 @@ impl LineCounts {
 }
 
 /// Which file this is, as the filesystem says. The device is no part of it: it changes over reboots and remounts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Inode {
     pub number: u64,
     /// Birth time in nanoseconds since 1970; 0 where the filesystem keeps none.
@@ -203,7 +203,8 @@ pub const TAIL_BYTES_MAX: usize = 256;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     pub inode: Inode,
-    /// Raised by one each time the file is read again from its start.
+    /// Raised by one each time the file is read again from its start, or takes the place of another: 0 says that
+    /// everything ever read at this path is still there.
     pub generation: u32,
     pub offset: u64,
     /// How many bytes before `offset` are hashed in `tail_hash`, at most [`TAIL_BYTES_MAX`].

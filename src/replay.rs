@@ -14,7 +14,7 @@ use crate::globs::{GlobError, Globs};
 use crate::logfile::{LogFileError, Root};
 use crate::record::{Batch, Cursor, Millis, RUN_ID_BYTES_MAX, RelativePath, ResponseKey, RunId};
 use crate::store::{Outcome, Store, StoreError, StoreOptions};
-use crate::tailer::turn::{self, Reading};
+use crate::tailer::turn::{self, Reading, Scanned};
 use crate::tailer::walk::{WalkLimits, walk};
 
 /// How many batches wait for the committer before the readers wait.
@@ -378,7 +378,7 @@ fn read_file(
     loop {
         let (cursor, tail) =
             turn::start(&file, &stat, expect, &task.source.run, &task.path).map_err(failed)?;
-        let turn = turn::read(&file, cursor, tail, 0, &reading, buffer).map_err(failed)?;
+        let turn = turn::read(&file, cursor, tail, Scanned::default(), &reading, buffer).map_err(failed)?;
         let more = turn.more;
         if expect != Some(turn.cursor) || turn.lines.read > 0 {
             let batch = turn.into_batch(task.source.run.clone(), task.path.clone(), expect, options.clock);

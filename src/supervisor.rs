@@ -306,6 +306,8 @@ impl Supervisor {
                 tracing::info!(%run, "its directory is gone; what was counted stays");
                 self.failed.remove(&run);
                 self.shared.board.gone(&run);
+                // It may have been made again meanwhile, and who told of that was told that it is known.
+                self.discover().await;
             }
             Ok(Ended::Stopped) | Err(TailerError::Refused(_)) => {}
             Err(error) => {

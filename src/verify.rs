@@ -12,7 +12,7 @@ use crate::fold::{Response, Totals};
 use crate::logfile::{LogFileError, Root, Tail};
 use crate::record::{Cursor, RelativePath, RunId, RunNumber};
 use crate::store::{Snapshot, Store, StoreError, StoreOptions};
-use crate::tailer::turn::{self, Reading};
+use crate::tailer::turn::{self, Reading, Scanned};
 
 /// Differences that are told one by one.
 const DIFFERENCES_TOLD_MAX: usize = 1000;
@@ -150,7 +150,8 @@ fn recount_file(
     let mut expect = None;
     let mut buffer = Vec::new();
     loop {
-        let turn = turn::read(&file, cursor, tail, 0, &reading, &mut buffer).map_err(failed)?;
+        let turn =
+            turn::read(&file, cursor, tail, Scanned::default(), &reading, &mut buffer).map_err(failed)?;
         let more = turn.more;
         let batch = turn.into_batch(run.clone(), path.clone(), expect, now);
         cursor = batch.cursor;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -61,14 +62,19 @@ async fn get_runs(State(sources): Shared) -> Result<Json<Vec<wire::Run>>, Proble
     .await
 }
 
-async fn get_run(State(sources): Shared, Path(id): Path<String>) -> Result<Json<wire::RunDetail>, Problem> {
-    let run = RunId::new(&id).map_err(|error| {
+async fn get_run(
+    State(sources): Shared,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<wire::RunDetail>, Problem> {
+    let no_id = |why: String| {
         Problem(
             StatusCode::BAD_REQUEST,
             "not a run id".to_owned(),
-            format!("id: {error}"),
+            format!("id: {why}"),
         )
-    })?;
+    };
+    let Path(id) = id.map_err(|rejection| no_id(rejection.body_text()))?;
+    let run = RunId::new(&id).map_err(|error| no_id(error.to_string()))?;
     blocking(move || {
         let Some(view) = sources.store.run(&run)? else {
             let detail = format!("id: no run {run} was ever seen");

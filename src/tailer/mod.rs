@@ -280,7 +280,7 @@ impl Tailer {
                 }
                 let gone = match looked {
                     Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => {
-                        tree.vanish_all();
+                        tree.vanish_all(world);
                         Ok(true)
                     }
                     Err(error) => Err(error),

@@ -3,7 +3,7 @@
 //! **Invariant**: what the filesystem says now and the stored cursor decide; a hint only says where to look.
 //! Directories are watched first and listed after, so that nothing falls between the two.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::logfile::{EntryKind, LogFile, LogFileError, Root, Stat};
 use crate::record::{Batch, Cursor, Inode, Millis, RelativePath, RunId};
 use crate::watch::Watch;
 
-use super::turn::{self, Reading};
+use super::turn::{self, Reading, Scanned};
 
 /// Records of one share of reading; more wait for the next share.
 const SHARE_RECORDS_MAX: usize = 16_384;
@@ -64,10 +64,12 @@ struct Tracked {
     /// The stored cursor, as far as we know; what was sent is taken for stored until the committer says otherwise.
     cursor: Option<Cursor>,
     seen: Option<Seen>,
-    scanned_to: u64,
+    scanned: Scanned,
     open: Option<LogFile>,
     active: Option<Instant>,
     renamed_from: Option<RelativePath>,
+    /// It was renamed over another file, whose content is gone.
+    replaces: bool,
     /// Its size when it was last looked at.
     size: u64,
     gone: bool,
@@ -100,6 +102,7 @@ pub struct Tree {
     queue: VecDeque<RelativePath>,
     /// Paths of the files that are open, the longest untouched first.
     open: VecDeque<RelativePath>,
+    /// **Invariant**: what is wrong at a path stays until the directory it lies in is listed again, or is gone.
     problems: BTreeMap<PathBuf, String>,
     refused: BTreeSet<PathBuf>,
     /// Whether the last full scan found changes: nothing had hinted at them.
@@ -112,6 +115,8 @@ struct Found {
     visited: HashSet<RelativePath>,
     listed: HashSet<RelativePath>,
     files: BTreeSet<RelativePath>,
+    /// How many files there were, and new ones.
+    present: usize,
     /// New files, and files with another inode than their cursor's.
     strangers: BTreeMap<RelativePath, Stat>,
     news: usize,
@@ -217,15 +222,20 @@ impl Tree {
     /// [`LogFileError::Gone`] when the run's directory is no longer there.
     pub fn scan(&mut self, depth: Depth, world: World<'_>) -> Result<(), LogFileError> {
         let root = Root::open(&self.path)?;
-        self.problems.clear();
-        let mut found = Found::default();
+        if depth == Depth::Everything {
+            self.problems.clear();
+        }
+        let mut found = Found {
+            present: self.files.values().filter(|file| !file.gone).count(),
+            ..Found::default()
+        };
         let mut pending: Vec<RelativePath> = vec![Path::new("").into()];
         while let Some(directory) = pending.pop() {
             self.visit(&root, &directory, depth, world, &mut found, &mut pending);
         }
         self.forget_directories(&found, world);
         let vanished = self.vanished(&found);
-        self.settle_strangers(&mut found);
+        self.settle_strangers(&mut found, &vanished);
         // Events would have told, if this filesystem had any.
         self.news_without_hint = found.news > 0 && depth == Depth::Everything;
         for path in vanished {
@@ -236,7 +246,8 @@ impl Tree {
     }
 
     /// Everything of this run is gone: what is still open is read to its end.
-    pub fn vanish_all(&mut self) {
+    pub fn vanish_all(&mut self, world: World<'_>) {
+        self.forget_directories(&Found::default(), world);
         let paths: Vec<_> = self.files.keys().cloned().collect();
         for path in paths {
             self.vanish(&path);
@@ -284,10 +295,11 @@ impl Tree {
         found: &mut Found,
         pending: &mut Vec<RelativePath>,
     ) {
-        let Ok(stat) = root.stat(directory) else { return };
-        if stat.kind != EntryKind::Directory {
-            return;
-        }
+        let stat = match root.stat(directory) {
+            Ok(stat) if stat.kind == EntryKind::Directory => stat,
+            Err(error @ LogFileError::Io { .. }) => return self.problem_at(directory, error.to_string()),
+            _ => return,
+        };
         found.visited.insert(directory.clone());
         let same = self
             .directories
@@ -311,6 +323,8 @@ impl Tree {
             Err(error) => return self.problem_at(directory, error.to_string()),
         };
         found.listed.insert(directory.clone());
+        self.problems
+            .retain(|path, _| path != &**directory && path.parent() != Some(&**directory));
         let mut below = Vec::new();
         for entry in entries {
             let in_runs = Path::new(self.run.as_str()).join(&entry.path);
@@ -344,14 +358,21 @@ impl Tree {
 
     /// A wanted file that a listing shows.
     fn meet(&mut self, root: &Root, path: RelativePath, world: World<'_>, found: &mut Found) {
-        let Ok(stat) = root.stat(&path) else { return };
+        let stat = match root.stat(&path) {
+            Ok(stat) => stat,
+            Err(error @ LogFileError::Io { .. }) => return self.problem_at(&path, error.to_string()),
+            Err(_) => return,
+        };
         let known = self.files.get(&path);
-        if known.is_none() && self.files.len() >= world.limits.files_per_run_max {
+        if known.is_none_or(|file| file.gone) {
             let limit = world.limits.files_per_run_max;
-            return self.problem_at(
-                Path::new(""),
-                format!("more files than limits.files_per_run_max = {limit}; the others are not read"),
-            );
+            if found.present >= limit {
+                return self.problem_at(
+                    &path,
+                    format!("more files than limits.files_per_run_max = {limit}; the others are not read"),
+                );
+            }
+            found.present += 1;
         }
         found.files.insert(path.clone());
         let is_stranger =
@@ -380,10 +401,13 @@ impl Tree {
             }
             met
         });
+        let directories = &self.directories;
+        self.problems
+            .retain(|path, _| path.as_os_str().is_empty() || directories.contains_key(&parent(path)));
     }
 
     /// Files that are not where they were.
-    fn vanished(&self, found: &Found) -> Vec<RelativePath> {
+    fn vanished(&self, found: &Found) -> BTreeSet<RelativePath> {
         let is_vanished = |path: &RelativePath| {
             let parent = parent(path);
             (found.listed.contains(&parent) && !found.files.contains(path))
@@ -397,24 +421,28 @@ impl Tree {
     }
 
     /// Finds out which strangers are old files under a new name, and which are new.
-    fn settle_strangers(&mut self, found: &mut Found) {
+    fn settle_strangers(&mut self, found: &mut Found, vanished: &BTreeSet<RelativePath>) {
         let strangers = std::mem::take(&mut found.strangers);
-        let mut renamed = Vec::new();
-        for (path, stat) in &strangers {
-            let home = self.files.iter().find_map(|(home, file)| {
-                let was_it = file
-                    .cursor
-                    .is_some_and(|cursor| cursor.inode == stat.inode && cursor.offset <= stat.size);
-                let left = !found.files.contains(home) || strangers.contains_key(home);
-                (home != path && was_it && left).then(|| home.clone())
-            });
-            if let Some(home) = home {
-                renamed.push((home, path.clone()));
+        if strangers.is_empty() {
+            return;
+        }
+        let mut homeless = HashMap::new();
+        for (home, file) in &self.files {
+            let left = file.gone || vanished.contains(home) || strangers.contains_key(home);
+            if let Some(cursor) = file.cursor.filter(|_| left) {
+                homeless.entry(cursor.inode).or_insert((home, cursor.offset));
             }
         }
-        for (from, to) in renamed {
-            self.rename(&from, to);
+        let mut renamed = BTreeMap::new();
+        for (path, stat) in &strangers {
+            if let Some(&(home, offset)) = homeless.get(&stat.inode)
+                && home != path
+                && offset <= stat.size
+            {
+                renamed.entry(home.clone()).or_insert_with(|| path.clone());
+            }
         }
+        self.rename(in_order(renamed));
         for (path, stat) in strangers {
             self.files.entry(path.clone()).or_default();
             if self.consider(&path, &stat) {
@@ -423,22 +451,27 @@ impl Tree {
         }
     }
 
-    /// A file stands under a new name: it keeps its cursor. What stood there before is replaced.
-    fn rename(&mut self, from: &RelativePath, to: RelativePath) {
-        let Some(mut file) = self.files.remove(from) else {
-            return;
-        };
-        self.queue.retain(|path| path != from && *path != to);
-        self.open.retain(|path| path != from && *path != to);
-        file.open = None;
-        file.gone = false;
-        file.seen = None;
-        file.queued = true;
-        // Two renames before one commit: the store knows only the first name.
-        file.renamed_from.get_or_insert_with(|| from.clone());
-        self.files.insert(to.clone(), file);
-        // First, so that the name it left is free in the store when another file is found there.
-        self.queue.push_front(to);
+    /// Files stand under new names: they keep their cursors. What stood there before is replaced.
+    fn rename(&mut self, renames: Vec<(RelativePath, RelativePath)>) {
+        let touched: HashSet<&RelativePath> = renames.iter().flat_map(|(from, to)| [from, to]).collect();
+        self.queue.retain(|path| !touched.contains(path));
+        self.open.retain(|path| !touched.contains(path));
+        let taken: Vec<_> = renames
+            .into_iter()
+            .filter_map(|(from, to)| Some((self.files.remove(&from)?, from, to)))
+            .collect();
+        for (mut file, from, to) in taken.into_iter().rev() {
+            file.open = None;
+            file.gone = false;
+            file.seen = None;
+            file.queued = true;
+            // Two renames before one commit: the store knows only the first name.
+            file.renamed_from.get_or_insert(from);
+            file.replaces |= self.files.get(&to).is_some_and(|there| there.cursor.is_some());
+            self.files.insert(to.clone(), file);
+            // First, so that the name it left is free in the store when another file is found there.
+            self.queue.push_front(to);
+        }
     }
 
     fn vanish(&mut self, path: &RelativePath) {
@@ -523,19 +556,22 @@ impl Tree {
         let same_place = file
             .cursor
             .is_some_and(|stored| stored.generation == cursor.generation);
-        let scanned_to = if same_place {
-            file.scanned_to.min(stat.size)
+        let scanned = if same_place {
+            file.scanned
         } else {
-            0
+            Scanned::default()
         };
-        let turn = turn::read(&log, cursor, tail, scanned_to, reading, buffer).map_err(failed)?;
+        let turn = turn::read(&log, cursor, tail, scanned, reading, buffer).map_err(failed)?;
         let more = turn.more;
-        file.scanned_to = turn.scanned_to;
+        file.scanned = turn.scanned;
         file.active = Some(Instant::now());
         let is_news = file.cursor != Some(turn.cursor) || turn.lines.read > 0 || file.renamed_from.is_some();
         let batch = is_news.then(|| {
             let mut batch = turn.into_batch(self.run.clone(), path.clone(), file.cursor, now);
             batch.renamed_from = file.renamed_from.take();
+            if std::mem::take(&mut file.replaces) {
+                batch.cursor.generation = batch.cursor.generation.wrapping_add(1);
+            }
             file.cursor = Some(batch.cursor);
             batch
         });
@@ -593,7 +629,7 @@ impl Tree {
         let file = self.files.entry(path.clone()).or_default();
         file.cursor = stored;
         file.seen = None;
-        file.scanned_to = 0;
+        file.scanned = Scanned::default();
         file.renamed_from = None;
         self.enqueue(path.clone());
     }
@@ -635,6 +671,23 @@ fn open_for_turn(
         return Ok(None);
     }
     root.open_file(path).map(|log| Some((log, false)))
+}
+
+/// Renames in an order in which each name is free when it is taken. Those that only changed places among themselves
+/// are left out: they are read anew.
+fn in_order(mut renamed: BTreeMap<RelativePath, RelativePath>) -> Vec<(RelativePath, RelativePath)> {
+    let mut ordered = Vec::with_capacity(renamed.len());
+    while let Some((from, to)) = renamed.pop_first() {
+        let mut chain = vec![(from, to)];
+        while let Some((from, to)) = chain.last().and_then(|(_, to)| renamed.remove_entry(to)) {
+            chain.push((from, to));
+        }
+        let is_circle = chain.last().map(|(_, to)| to) == chain.first().map(|(from, _)| from);
+        if !is_circle {
+            ordered.extend(chain.into_iter().rev());
+        }
+    }
+    ordered
 }
 
 fn parent(path: &Path) -> RelativePath {

@@ -45,8 +45,28 @@ pub struct Turn {
     pub latest: Option<Millis>,
     /// Whether the turn ended before the file did.
     pub more: bool,
-    /// No `\n` lies between the cursor's offset and here.
-    pub scanned_to: u64,
+    /// How far what follows the cursor was looked at.
+    pub scanned: Scanned,
+}
+
+/// How far an unfinished line was looked at: no `\n` lies between the cursor's offset and here, as long as the bytes
+/// before are the same. What is unfinished can be cut off and written anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scanned {
+    to: u64,
+    tail_len: u16,
+    tail_hash: u64,
+}
+
+impl Scanned {
+    /// Looked at up to `to`; `line` ends there and begins at the cursor, or later.
+    fn new(to: u64, line: &Tail) -> Self {
+        Self {
+            to,
+            tail_len: line.length(),
+            tail_hash: line.hash(),
+        }
+    }
 }
 
 impl Turn {
@@ -116,7 +136,7 @@ fn origin(run: &RunId, path: &Path) -> u64 {
 
 /// Reads on from `cursor`, which was found to fit the file; `tail` is the bytes before its offset.
 ///
-/// `scanned_to` is what the last turn on this file said, 0 if there was none.
+/// `scanned` is what the last turn on this file said, the default if there was none.
 ///
 /// # Errors
 /// Those of `pread`. Nothing is lost: the cursor did not move.
@@ -124,13 +144,12 @@ pub fn read(
     file: &LogFile,
     cursor: Cursor,
     tail: Tail,
-    scanned_to: u64,
+    scanned: Scanned,
     reading: &Reading,
     buffer: &mut Vec<u8>,
 ) -> io::Result<Turn> {
     let turn = Turn {
         cursor,
-        scanned_to,
         ..Turn::default()
     };
     let mut reader = Reader {
@@ -143,7 +162,7 @@ pub fn read(
     if buffer.len() < BLOCK_BYTES {
         buffer.resize(BLOCK_BYTES, 0);
     }
-    if !reader.still_unfinished(buffer)? {
+    if !reader.still_unfinished(scanned, buffer)? {
         reader.read(buffer)?;
     }
     // One long line must not keep its memory for ever.
@@ -173,19 +192,29 @@ impl Reader<'_> {
 
     /// Looks whether a line that was unfinished last time still is, without reading its beginning again: a line that
     /// grows byte by byte costs what it grows by, not its length each time.
-    fn still_unfinished(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+    fn still_unfinished(&mut self, scanned: Scanned, buffer: &mut [u8]) -> io::Result<bool> {
         let start = self.turn.cursor.offset;
-        if self.turn.cursor.skip_to.is_some() || self.turn.scanned_to <= start || self.reading.settle {
+        if self.turn.cursor.skip_to.is_some() || scanned.to <= start || self.reading.settle {
             return Ok(false);
         }
+        let mut line = Tail::default();
+        let known = u64::from(scanned.tail_len).min(scanned.to - start);
+        let got = self.read_at(&mut buffer[..usize::from(scanned.tail_len)], scanned.to - known)?;
+        line.push(&buffer[..got]);
+        if Scanned::new(scanned.to, &line) != scanned {
+            return Ok(false);
+        }
+        let mut to = scanned.to;
         loop {
-            let got = self.read_at(buffer, self.turn.scanned_to)?;
+            let got = self.read_at(buffer, to)?;
             if skipped(&buffer[..got]).is_some() {
                 return Ok(false);
             }
-            self.turn.scanned_to += got as u64;
-            if self.turn.scanned_to - start > self.reading.line_bytes_max as u64 {
-                self.begin_skip(self.turn.scanned_to);
+            to += got as u64;
+            line.push(&buffer[..got]);
+            self.turn.scanned = Scanned::new(to, &line);
+            if to - start > self.reading.line_bytes_max as u64 {
+                self.begin_skip(to);
                 return Ok(false);
             }
             if got < buffer.len() {
@@ -220,9 +249,12 @@ impl Reader<'_> {
             let taken = self.take_lines(&buffer[..held]);
             buffer.copy_within(taken..held, 0);
             held -= taken;
-            self.turn.scanned_to = self.turn.cursor.offset + held as u64;
+            let end = self.turn.cursor.offset + held as u64;
+            let mut line = Tail::default();
+            line.push(&buffer[..held]);
+            self.turn.scanned = Scanned::new(end, &line);
             if held > self.reading.line_bytes_max {
-                self.begin_skip(self.turn.scanned_to);
+                self.begin_skip(end);
             } else if !full {
                 if self.reading.settle {
                     self.settle(&buffer[..held]);
@@ -309,10 +341,8 @@ impl Reader<'_> {
             self.tail.push(&buffer[..end]);
             self.turn.cursor.skip_to = None;
             self.move_to(offset);
-            self.turn.scanned_to = offset;
         } else {
             self.turn.cursor.skip_to = from.checked_add(got as u64);
-            self.turn.scanned_to = from.get() + got as u64;
             if got < buffer.len() {
                 return Ok(false);
             }

@@ -173,6 +173,15 @@ impl Collector {
         }
     }
 
+    /// Waits for any further log line.
+    pub fn wait_for_next_log(&mut self, what: &str) {
+        self.next_log(Instant::now() + WAIT_MAX, what);
+    }
+
+    pub fn socket_path(&self) -> &Path {
+        &self.socket
+    }
+
     fn next_log(&mut self, deadline: Instant, what: &str) -> String {
         match self
             .log

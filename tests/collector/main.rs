@@ -2,4 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
 mod basics;
+mod files;
+mod growth;
 mod harness;
+mod scenario;

@@ -30,7 +30,7 @@ fn assistant(id: u32, output: u64) -> String {
 /// Everything a file gives, read in turns; checks the invariant of the offset on the way.
 struct Read {
     cursor: Cursor,
-    scanned_to: u64,
+    scanned: Scanned,
     records: Vec<Record>,
     lines: LineCounts,
     bytes: u64,
@@ -41,7 +41,7 @@ impl Read {
     fn new() -> Self {
         Self {
             cursor: Cursor::default(),
-            scanned_to: 0,
+            scanned: Scanned::default(),
             records: vec![],
             lines: LineCounts::default(),
             bytes: 0,
@@ -66,22 +66,14 @@ impl Read {
         }
         let content = fs::read(directory.join("a.jsonl")).unwrap();
         loop {
-            let turn = read(
-                &file,
-                self.cursor,
-                tail,
-                self.scanned_to,
-                reading,
-                &mut Vec::new(),
-            )
-            .unwrap();
+            let turn = read(&file, self.cursor, tail, self.scanned, reading, &mut Vec::new()).unwrap();
             let at = usize::try_from(turn.cursor.offset).unwrap();
             assert!(
                 at == 0 || content[at - 1] == b'\n',
                 "offset {at} is not after a line end"
             );
             self.cursor = turn.cursor;
-            self.scanned_to = turn.scanned_to;
+            self.scanned = turn.scanned;
             self.records.extend(turn.records);
             self.lines.add(&turn.lines);
             self.bytes += turn.bytes;
@@ -189,6 +181,23 @@ fn an_unfinished_line_waits_until_it_is_settled() {
         (2, 0),
         "what does not parse waits"
     );
+}
+
+#[test]
+fn an_unfinished_line_that_is_cut_off_gives_way_to_the_one_written_instead() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.jsonl");
+    let first = assistant(1, 5) + "\n";
+    let instead = assistant(3, 7) + "\n";
+    for unfinished in [assistant(2, 100), assistant(2, 100) + "   ", "{".repeat(600)] {
+        fs::write(&path, first.clone() + &unfinished).unwrap();
+        let mut got = Read::new();
+        got.on(directory.path(), &reading(1000, 1000));
+        assert_eq!(got.lines.read, 1);
+        fs::write(&path, first.clone() + &instead).unwrap();
+        got.on(directory.path(), &reading(1000, 1000));
+        assert_eq!((got.lines.read, got.lines.usage), (2, 2), "{unfinished}");
+    }
 }
 
 fn any_line() -> impl Strategy<Value = Vec<u8>> {
