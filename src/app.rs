@@ -145,6 +145,12 @@ impl Running {
         self.backlog_done.clone()
     }
 
+    /// The settings in effect.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.borrow())
+    }
+
     /// Bytes waiting to be read.
     #[must_use]
     pub fn lag(&self) -> u64 {

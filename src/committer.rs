@@ -58,8 +58,6 @@ pub struct CommitterHealth {
     pub stuck: Option<String>,
     /// How often the database had to be opened again.
     pub reopened: u64,
-    /// What a damaged database cost.
-    pub replaced: Option<String>,
 }
 
 /// The thread, to be waited for.
@@ -357,6 +355,7 @@ impl Actor {
             run: run.clone(),
             bytes: change.bytes,
             lines: change.lines,
+            files: change.files,
             responses: change.responses,
         });
         self.setup.live.publish(Update {

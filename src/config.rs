@@ -148,12 +148,12 @@ const KEYS: &[Key] = &[
     key(
         "limits.files_per_run_max",
         "100000",
-        "Further files of a run are not read, and said to be so.",
+        "Further files of a run are not read, and said to be so; 1 to 10000000.",
     ),
     key(
         "limits.depth_max",
         "32",
-        "Directories below the run's directory, at least 1.",
+        "Directories below the run's directory, 1 to 1000.",
     ),
     key(
         "limits.turn_bytes_max",
@@ -173,14 +173,14 @@ const KEYS: &[Key] = &[
     fixed(
         "store.commit_rows_max",
         "65536",
-        "Most rows in one commit, at least 1.",
+        "Most rows in one commit, 1 to 10000000.",
     ),
     key(
         "log.level",
         "\"info\"",
         "off, error, warn, info, debug, trace; or by part, as in \"info,tokentail::watch=debug\".",
     ),
-    key("log.format", "\"text\"", "text or json."),
+    fixed("log.format", "\"text\"", "text or json."),
     key(
         "shutdown.grace",
         "\"10s\"",

@@ -212,7 +212,7 @@ pub struct Cursor {
     pub tail_hash: u64,
     /// Set while a line longer than the bound is skipped: no `\n` lies in `offset..skip_to`.
     pub skip_to: Option<NonZeroU64>,
-    /// End of the unterminated last line that was counted already, by replay or by the end of the run.
+    /// End of the unterminated last line that was counted already: by a replay, which waits for nothing more.
     pub settled_to: u64,
     /// Names the file in the keys of responses that have no identity of their own; kept by rename and rewrite.
     pub origin: u64,
@@ -229,7 +229,7 @@ pub struct Batch {
     /// The path this file was known by before, if it was renamed.
     pub renamed_from: Option<RelativePath>,
     /// The stored cursor this batch continues, `None` for a file never seen.
-    /// If the store has another (generation, offset), the batch is refused.
+    /// If the store has another, the batch is refused.
     pub expect: Option<Cursor>,
     /// The cursor after this batch.
     pub cursor: Cursor,
@@ -244,7 +244,7 @@ pub struct Batch {
     pub read_at: Millis,
 }
 
-/// What was committed, for those who listen. Numbered without gaps.
+/// What was committed, for those who listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
     /// The number of the commit, from the store.
@@ -258,6 +258,8 @@ pub struct RunUpdate {
     pub run: RunId,
     pub bytes: u64,
     pub lines: LineCounts,
+    /// Files seen for the first time.
+    pub files: u64,
     /// Responses counted for the first time.
     pub responses: u64,
 }

@@ -11,11 +11,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use crate::api::{summary, wire};
 use crate::config::Limits;
 use crate::globs::{GlobError, Globs};
-use crate::logfile::{LogFileError, Root};
+use crate::logfile::{EntryKind, LogFileError, Root};
 use crate::record::{Batch, Cursor, Millis, RUN_ID_BYTES_MAX, RelativePath, ResponseKey, RunId};
 use crate::store::{Outcome, Store, StoreError, StoreOptions};
 use crate::tailer::turn::{self, Reading, Scanned};
-use crate::tailer::walk::{WalkLimits, walk};
+use crate::tailer::walk::{Walk, WalkLimits, walk};
 
 /// How many batches wait for the committer before the readers wait.
 const BATCHES_WAITING_MAX: usize = 32;
@@ -27,6 +27,10 @@ const READERS_MAX: usize = 8;
 pub enum ReplayError {
     #[error("cannot read {path}: {source}")]
     Path { path: PathBuf, source: std::io::Error },
+    #[error(
+        "{0} holds more than limits.files_per_run_max files or is deeper than limits.depth_max; raise the limit"
+    )]
+    Bounds(PathBuf),
     #[error("two paths make one run {0}; replay them one after the other with --db")]
     TwiceTheSameRun(RunId),
     #[error("no transcript (*.jsonl) below {0}")]
@@ -98,7 +102,13 @@ pub fn replay(
 ) -> Result<Replayed, ReplayError> {
     let mut warnings = Vec::new();
     let sources = sources(options, &mut warnings)?;
-    let store = Store::open(options.store.clone())?;
+    // A file that is there is never set aside by a replay: it may have been named by mistake.
+    let is_there = options.store.path.as_ref().is_some_and(|path| path.exists());
+    let store = if is_there {
+        Store::open_existing
+    } else {
+        Store::open
+    }(options.store.clone())?;
     let runs: Vec<RunId> = sources.iter().map(|source| source.run.clone()).collect();
     store.register(&runs, true, options.clock)?;
     let tasks = tasks(&store, &sources)?;
@@ -159,12 +169,15 @@ fn sources_of(
     names.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     if names
         .iter()
-        .any(|entry| path.join(&entry.path).join("mount").is_dir())
+        .any(|entry| entry.kind == EntryKind::Directory && path.join(&entry.path).join("mount").is_dir())
     {
         let mut sources = Vec::new();
         for entry in names {
             let directory = path.join(&entry.path);
-            if !directory.is_dir() {
+            if entry.kind != EntryKind::Directory {
+                if directory.is_dir() {
+                    warnings.push(format!("{} is a link and is not followed", directory.display()));
+                }
                 continue;
             }
             match RunId::new(&entry.path.to_string_lossy()) {
@@ -198,7 +211,7 @@ fn run_below(
         |path| globs.reads(&below(path)),
         walk_limits(options),
     )?;
-    warn(&directory, &found, options, warnings);
+    warn(&directory, &found, warnings)?;
     Ok(Source {
         run,
         directory,
@@ -220,7 +233,7 @@ fn tree(
         |path| globs.reads(path),
         walk_limits(options),
     )?;
-    warn(directory, &found, options, warnings);
+    warn(directory, &found, warnings)?;
     Ok(Source {
         run,
         directory: directory.to_owned(),
@@ -235,12 +248,8 @@ fn walk_limits(options: &ReplayOptions) -> WalkLimits {
     }
 }
 
-fn warn(
-    directory: &Path,
-    found: &crate::tailer::walk::Walk,
-    options: &ReplayOptions,
-    warnings: &mut Vec<String>,
-) {
+/// What a walk left alone: told, or an error if the totals would not be whole.
+fn warn(directory: &Path, found: &Walk, warnings: &mut Vec<String>) -> Result<(), ReplayError> {
     for path in &found.refused {
         warnings.push(format!(
             "{} is no regular file and is left alone",
@@ -248,11 +257,9 @@ fn warn(
         ));
     }
     if found.cut {
-        warnings.push(format!(
-            "{} holds more than limits.files_per_run_max = {} files or is deeper than limits.depth_max = {}; the rest is not counted",
-            directory.display(), options.limits.files_per_run_max, options.limits.depth_max
-        ));
+        return Err(ReplayError::Bounds(directory.to_owned()));
     }
+    Ok(())
 }
 
 fn full_path(path: &Path) -> Result<PathBuf, ReplayError> {
@@ -394,7 +401,7 @@ fn read_file(
     }
 }
 
-/// Commits batches as they come, as many at once as are there.
+/// Commits batches, as many at once as a commit may have rows.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "when this ends, early or late, the readers must notice"
@@ -409,11 +416,11 @@ fn commit_all(
     let mut so_far = ReplayProgress::default();
     while let Ok(first) = batches.recv() {
         let mut group = vec![first];
-        let mut rows = group[0].records.len();
+        let mut rows = group[0].records.len() + 1;
         while rows < options.commit_rows_max
             && let Ok(batch) = batches.recv()
         {
-            rows += batch.records.len();
+            rows += batch.records.len() + 1;
             group.push(batch);
         }
         let committed = store.commit(&group)?;

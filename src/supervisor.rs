@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::globs::Globs;
 use crate::logfile::{EntryKind, LogFileError, Root, Stat};
-use crate::record::{RunId, RunIdError};
+use crate::record::RunId;
 use crate::tailer::tree::Depth;
 use crate::tailer::{Ended, Shared, Tailer, TailerError, Waker};
 use crate::watch::{Hints, Mode};
@@ -225,12 +225,16 @@ impl Supervisor {
         let entries = match listed.await {
             Ok(Ok((identity, entries))) => {
                 self.root = Some(identity);
+                self.shared.board.runs_directory(None);
                 entries
             }
             Ok(Err(error)) => {
                 if self.root.take().is_some() || self.strange.insert(self.directory.clone()) {
                     tracing::warn!("{error}; runs are picked up when the runs directory can be read");
                 }
+                self.shared
+                    .board
+                    .runs_directory(Some(format!("the runs directory: {error}")));
                 return;
             }
             Err(_) => return,
@@ -238,12 +242,15 @@ impl Supervisor {
         let mut new = Vec::new();
         for entry in entries {
             if entry.kind != EntryKind::Directory {
+                if entry.kind == EntryKind::Other && self.directory.join(&entry.path).is_dir() {
+                    self.strange_name(&entry.path, "it is a link, and links are not followed");
+                }
                 continue;
             }
             match RunId::new(&entry.path.to_string_lossy()) {
                 Ok(run) if !known.contains(&run) => new.push(run),
                 Ok(_) => {}
-                Err(error) => self.strange_name(&entry.path, &error),
+                Err(error) => self.strange_name(&entry.path, &error.to_string()),
             }
         }
         new.sort_unstable();
@@ -265,7 +272,7 @@ impl Supervisor {
         }
     }
 
-    fn strange_name(&mut self, name: &Path, error: &RunIdError) {
+    fn strange_name(&mut self, name: &Path, error: &str) {
         if self.strange.len() < STRANGE_NAMES_MAX && self.strange.insert(name.to_owned()) {
             tracing::warn!(name = %name.display(), "not a run: {error}");
         }
@@ -356,7 +363,11 @@ impl Supervisor {
         if watched && !self.ready.is_cancelled() {
             self.ready.cancel();
         }
-        if caught_up && !self.backlog_done.is_cancelled() && self.shared.committer.end_backlog().await.is_ok()
+        // Without a runs directory there was no backlog to see.
+        if caught_up
+            && self.root.is_some()
+            && !self.backlog_done.is_cancelled()
+            && self.shared.committer.end_backlog().await.is_ok()
         {
             self.backlog_done.cancel();
         }

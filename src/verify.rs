@@ -72,6 +72,9 @@ pub fn verify(store: &Store, settings: &Settings) -> Result<Report, VerifyError>
         ));
     }
     compare_responses(store, &recount, gone > 0, &mut report)?;
+    if gone == 0 {
+        compare_lines(store, &recount, &mut report)?;
+    }
     compare_sums(store, &mut report)?;
     Ok(report)
 }
@@ -235,8 +238,7 @@ fn same(stored: &Response, counted: &Response) -> bool {
     stored.usage == counted.usage
         && stored.model == counted.model
         && stored.kind == counted.kind
-        && stored.dated == counted.dated
-        && (!stored.dated || stored.time == counted.time)
+        && (!stored.dated || (counted.dated && stored.time == counted.time))
 }
 
 fn sentence(response: &Response) -> String {
@@ -261,12 +263,16 @@ fn compare_sums(store: &Store, report: &mut Report) -> Result<(), VerifyError> {
     let mut sums = Snapshot::default();
     let mut hours: BTreeMap<(u32, RunNumber, std::sync::Arc<str>), Totals> = BTreeMap::new();
     let mut by_run: BTreeMap<RunNumber, Totals> = BTreeMap::new();
+    let mut run_days: BTreeMap<RunNumber, (ByModel, BTreeMap<u32, Totals>)> = BTreeMap::new();
     store.side_by_side(&empty, |_, stored, _| {
         let Some(stored) = stored else { return };
         let totals = Totals::of(&stored);
         *by_run.entry(stored.run).or_default() += totals;
         *sums.by_model.entry(stored.model.clone()).or_default() += totals;
         *sums.by_day.entry(stored.hour() / 24).or_default() += totals;
+        let of_run = run_days.entry(stored.run).or_default();
+        *of_run.0.entry(stored.model.clone()).or_default() += totals;
+        *of_run.1.entry(stored.hour() / 24).or_default() += totals;
         *hours
             .entry((stored.hour(), stored.run, stored.model))
             .or_default() += totals;
@@ -286,6 +292,7 @@ fn compare_sums(store: &Store, report: &mut Report) -> Result<(), VerifyError> {
     }
     compare_maps("total of model", &kept.by_model, &sums.by_model, report);
     compare_maps("total of day", &kept.by_day, &sums.by_day, report);
+    compare_run_days(store, &kept, &run_days, report)?;
     let mut kept_hours = BTreeMap::new();
     store.for_each_hour(|cell, totals| {
         kept_hours.insert(cell, totals);
@@ -297,6 +304,60 @@ fn compare_sums(store: &Store, report: &mut Report) -> Result<(), VerifyError> {
     for (cell, summed) in hours {
         let what = format!("hour {} of run number {}, model {}", cell.0, cell.1, cell.2);
         difference(&what, Totals::default(), summed, report);
+    }
+    Ok(())
+}
+
+type ByModel = BTreeMap<std::sync::Arc<str>, Totals>;
+
+/// The sums of each run by model and by day.
+fn compare_run_days(
+    store: &Store,
+    kept: &Snapshot,
+    summed: &BTreeMap<RunNumber, (ByModel, BTreeMap<u32, Totals>)>,
+    report: &mut Report,
+) -> Result<(), VerifyError> {
+    let nothing = Default::default();
+    for (id, run) in &kept.runs {
+        let Some(view) = RunId::new(id)
+            .ok()
+            .map(|id| store.run(&id))
+            .transpose()?
+            .flatten()
+        else {
+            continue;
+        };
+        let (by_model, by_day) = summed.get(&run.number).unwrap_or(&nothing);
+        compare_maps(
+            &format!("run {id}, total of model"),
+            &view.by_model,
+            by_model,
+            report,
+        );
+        compare_maps(&format!("run {id}, total of day"), &view.by_day, by_day, report);
+    }
+    Ok(())
+}
+
+/// The line counts, if every file is still there: each line was counted once then.
+fn compare_lines(store: &Store, recount: &Store, report: &mut Report) -> Result<(), VerifyError> {
+    let (kept, counted) = (store.snapshot()?, recount.snapshot()?);
+    for (id, run) in &kept.runs {
+        let again = counted.runs.get(id).copied().unwrap_or_default();
+        for (what, kept, counted) in [
+            ("lines read", run.lines.read, again.lines.read),
+            ("lines with usage", run.lines.usage, again.lines.usage),
+            ("lines ignored", run.lines.ignored, again.lines.ignored),
+            ("malformed lines", run.lines.malformed, again.lines.malformed),
+            ("oversized lines", run.lines.oversized, again.lines.oversized),
+            ("files", run.files, again.files),
+        ] {
+            if kept != counted {
+                report.differs(format!(
+                    "run {id}: the store keeps {kept} {what}, the logs give {counted}"
+                ));
+            }
+        }
     }
     Ok(())
 }

@@ -142,8 +142,9 @@ fn health(sources: &Sources) -> wire::Health {
             "polling"
         }
     };
-    match sources.store.snapshot() {
-        Ok(snapshot) => reasons.extend(snapshot.rebuilt),
+    reasons.extend(sources.board.runs_directory_problem());
+    match sources.store.rebuilt() {
+        Ok(rebuilt) => reasons.extend(rebuilt),
         Err(error) => {
             unhealthy = true;
             let error = error.to_string();

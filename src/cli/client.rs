@@ -94,17 +94,20 @@ pub async fn get_json<T: DeserializeOwned>(
 /// [`get_json`] for a command that has no runtime of its own.
 ///
 /// # Errors
-/// As [`get_json`], as the failure of a command.
+/// As [`get_json`].
 pub fn get_json_blocking<T: DeserializeOwned>(
     socket: &Path,
     path: &str,
     timeout: Duration,
-) -> Result<T, Failure> {
+) -> Result<T, ClientError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::from(error).while_doing("cannot start the async runtime"))?;
-    Ok(runtime.block_on(get_json(socket, path, timeout))?)
+        .map_err(|error| ClientError::Connect {
+            socket: socket.to_owned(),
+            error,
+        })?;
+    runtime.block_on(get_json(socket, path, timeout))
 }
 
 async fn exchange<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, ClientError> {
@@ -318,6 +321,6 @@ mod tests {
     #[test]
     fn a_command_without_a_runtime_can_ask() {
         let failure = get_json_blocking::<Health>(Path::new("/no/such"), "/health", WAIT).unwrap_err();
-        assert!(failure.message.contains("tokentail serve"), "{failure}");
+        assert!(failure.to_string().contains("tokentail serve"), "{failure}");
     }
 }

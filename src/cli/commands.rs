@@ -1,9 +1,12 @@
 //! The bodies of the commands.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::args::{self, Global};
+use super::client::ClientError;
 use super::exit::{Exit, Failure};
 use super::progress::Progress;
 use super::{client, expect, output, render};
@@ -19,7 +22,12 @@ use crate::verify::VerifyError;
 /// # Errors
 /// A path or the expected document cannot be read.
 pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> {
-    let settings = settings(global)?;
+    // A replay in memory must not need a home for a database it does not use.
+    let in_memory = Global {
+        db: Some(PathBuf::from("unused")),
+        ..global.clone()
+    };
+    let settings = settings(if global.db.is_some() { global } else { &in_memory })?;
     let golden = command.expect.as_deref().map(expect::read_golden).transpose()?;
     let clock = command.now.unwrap_or_else(Timestamp::now).as_millisecond();
     let options = ReplayOptions {
@@ -35,7 +43,7 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
         clock_given: command.now.is_some(),
     };
     let progress = std::cell::OnceCell::new();
-    let format = global.log_format.unwrap_or_default();
+    let format = settings.log.format;
     let replayed = replay::replay(
         &options,
         |bytes| drop(progress.set(Progress::new("replay", bytes, format))),
@@ -47,7 +55,11 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
     )?;
     drop(progress);
     for warning in &replayed.warnings {
-        eprintln!("tokentail: {warning}");
+        if global.json {
+            eprintln!("{}", serde_json::json!({ "warning": warning }));
+        } else {
+            eprintln!("tokentail: {warning}");
+        }
     }
     let Some((golden, path)) = golden.zip(command.expect.as_deref()) else {
         if global.json {
@@ -80,12 +92,12 @@ pub fn status(global: &Global) -> Result<Exit, Failure> {
     let settings = settings(global)?;
     let asked = client::get_json_blocking::<Summary>(&settings.socket, "/v1/summary", client::TIMEOUT);
     let (summary, health) = match asked {
-        Ok(summary) => (
-            summary,
-            client::get_json_blocking::<Health>(&settings.socket, "/healthz", client::TIMEOUT).ok(),
-        ),
-        Err(failure) if failure.code == Exit::Unavailable => (stored_summary(&settings, &failure)?, None),
-        Err(failure) => return Err(failure),
+        Ok(summary) => {
+            let health = client::get_json_blocking::<Health>(&settings.socket, "/healthz", client::TIMEOUT);
+            (summary, health.ok())
+        }
+        Err(error @ ClientError::NotRunning(_)) => (stored_summary(&settings, &error.into())?, None),
+        Err(error) => return Err(error.into()),
     };
     if global.json {
         output::json(&summary)?;
@@ -279,6 +291,7 @@ impl From<ReplayError> for Failure {
             ReplayError::LogFile(_) | ReplayError::Nothing(_) => Exit::NoInput,
             ReplayError::TwiceTheSameRun(_) | ReplayError::Globs(_) => Exit::Usage,
             ReplayError::Stale { .. } => Exit::TryLater,
+            ReplayError::Bounds(_) => Exit::BadData,
         };
         Self::new(code, error.to_string())
     }

@@ -4,8 +4,8 @@ use std::io::{IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::args::LogFormat;
 use super::{numbers, text};
+use crate::config::LogFormat;
 
 /// A bar on stderr. Dropped before its end it vanishes, so that an error stands alone.
 #[derive(Debug)]

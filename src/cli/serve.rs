@@ -8,7 +8,8 @@ use super::exit::{Exit, Failure};
 use super::log;
 use super::progress::Progress;
 use crate::app::{App, Drained, Running, StartError};
-use crate::config::Settings;
+use crate::committer::CommitterError;
+use crate::config::{LogFormat, Settings};
 use crate::live::Event;
 use crate::service;
 use crate::signals::Signals;
@@ -34,14 +35,17 @@ pub fn serve(global: &Global) -> Result<Exit, Failure> {
         .build()
         .map_err(|error| Failure::new(Exit::Io, format!("cannot start the runtime: {error}")))?;
     runtime.block_on(async {
-        let grace = settings.shutdown_grace;
+        let format = settings.log.format;
         announce(&settings);
         let running = App::start(settings)?;
-        let ended = attend(&running, &mut signals, global, &level).await;
+        let ended = attend(&running, &mut signals, global, &level, format).await;
         service::stopping();
         tracing::info!("stopping: finishing what was read");
-        let drained = running.shutdown(grace).await;
-        ended.and_then(|()| report(drained)).map(|()| Exit::Ok)
+        let grace = running.settings().shutdown_grace;
+        // How the committer ended says more than that it did.
+        report(running.shutdown(grace).await)
+            .and(ended)
+            .map(|()| Exit::Ok)
     })
 }
 
@@ -61,9 +65,10 @@ async fn attend(
     signals: &mut Signals,
     global: &Global,
     level: &log::Level,
+    format: LogFormat,
 ) -> Result<(), Failure> {
     let stop = signals.stop();
-    let backlog = follow_backlog(running, global);
+    let backlog = follow_backlog(running, format);
     tokio::pin!(backlog);
     let mut backlog_followed = false;
     let mut look = tokio::time::interval(Duration::from_secs(1));
@@ -82,27 +87,27 @@ async fn attend(
 }
 
 /// Says when it is ready, shows how far the backlog is on a terminal, and says when it is done.
-async fn follow_backlog(running: &Running, global: &Global) {
+async fn follow_backlog(running: &Running, format: LogFormat) {
     let mut listener = running.live().subscribe();
     running.ready().await;
     service::ready();
     tracing::info!("ready: everything there is is watched");
     let done = running.backlog_done();
-    let format = global.log_format.unwrap_or_default();
     let progress = Progress::new("backlog", running.lag(), format);
-    let (mut bytes, mut responses) = (0, 0);
+    let (mut bytes, mut files, mut responses) = (0, 0, 0);
     let mut draw = tokio::time::interval(PROGRESS_EVERY);
     while !done.is_cancelled() {
         tokio::select! {
             event = listener.next() => match event {
                 Event::Update(update) => {
                     bytes += update.runs.iter().map(|run| run.bytes).sum::<u64>();
+                    files += update.runs.iter().map(|run| run.files).sum::<u64>();
                     responses += update.runs.iter().map(|run| run.responses).sum::<u64>();
                 }
                 Event::StartOver { .. } => {}
                 Event::Closed => return,
             },
-            _ = draw.tick() => progress.advance_to(bytes, 0, responses),
+            _ = draw.tick() => progress.advance_to(bytes, files, responses),
             () = done.cancelled() => {}
         }
     }
@@ -138,6 +143,7 @@ fn report(drained: Drained) -> Result<(), Failure> {
             );
             Ok(())
         }
+        Drained::Failed(error @ CommitterError::Panic(_)) => Err(Failure::new(Exit::Bug, error.to_string())),
         Drained::Failed(error) => Err(Failure::new(Exit::Io, error.to_string())),
     }
 }

@@ -12,7 +12,7 @@ fn home(config: &str) -> (TempDir, Environment) {
     let folder = tempfile::tempdir().unwrap();
     let environment = Environment {
         vars: BTreeMap::from([("HOME".to_owned(), folder.path().to_str().unwrap().to_owned())]),
-        cwd: PathBuf::from("/work"),
+        cwd: PathBuf::from("/home/me"),
         system_file: folder.path().join("etc.toml"),
     };
     if !config.is_empty() {
@@ -367,5 +367,8 @@ fn a_reload_tells_what_needs_a_restart() {
         ("TOKENTAIL__STORE__COMMIT_ROWS_MAX", "1"),
         ("TOKENTAIL__LOG__FORMAT", "json"),
     ]);
-    assert_eq!(now.needs_restart(&new), ["db", "socket", "store.commit_rows_max"]);
+    assert_eq!(
+        now.needs_restart(&new),
+        ["db", "socket", "store.commit_rows_max", "log.format"]
+    );
 }

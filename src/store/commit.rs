@@ -41,6 +41,8 @@ pub enum Outcome {
 pub struct RunChange {
     pub lines: LineCounts,
     pub bytes: u64,
+    /// Files seen for the first time.
+    pub files: u64,
     /// Responses counted for the first time, advisor calls included.
     pub responses: u64,
 }
@@ -326,6 +328,7 @@ impl<'s, 't, 'b> Work<'s, 't, 'b> {
         let change = self.committed.changes.entry(batch.run.clone()).or_default();
         change.lines.add(&batch.lines);
         change.bytes = change.bytes.saturating_add(batch.bytes);
+        change.files += u64::from(stored.is_none());
         if let Some(time) = batch.latest {
             let latest = self.latest.entry(run.number).or_insert(time);
             *latest = time.max(*latest);

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use redb::{Builder, Database, ReadableDatabase, backends::InMemoryBackend};
 
 use super::tables::{
-    DAYS, FILES, HOURS, META, META_CREATED, META_SCHEMA, META_SEQUENCE, MODELS, NOTE_REBUILT, NOTES, PATHS,
-    RESPONSES, RESPONSES_BY_DAY, RUN_DAYS, RUNS, SCHEMA_VERSION, TOTALS,
+    DAYS, FILES, HOURS, META, META_CREATED, META_SCHEMA, META_SEQUENCE, MODELS, NOTE_ASIDE, NOTE_REBUILT,
+    NOTES, PATHS, RESPONSES, RESPONSES_BY_DAY, RUN_DAYS, RUNS, SCHEMA_VERSION, TOTALS,
 };
 use super::{QUARANTINE_SUFFIX, QUARANTINED_FILES_MAX, Store, StoreError};
 
@@ -129,11 +129,14 @@ fn create_tables(store: &Store, database: &Database) -> Result<(), StoreError> {
 }
 
 /// Writes down why this database had to replace another.
-pub fn note_rebuilt(store: &Store, database: &Database, note: &str) -> Result<(), StoreError> {
+pub fn note_rebuilt(store: &Store, database: &Database, note: &str, aside: &Path) -> Result<(), StoreError> {
     let write = database.begin_write().map_err(|e| store.error(e))?;
     {
         let mut notes = write.open_table(NOTES).map_err(|e| store.error(e))?;
         notes.insert(NOTE_REBUILT, note).map_err(|e| store.error(e))?;
+        notes
+            .insert(NOTE_ASIDE, aside.to_string_lossy().as_ref())
+            .map_err(|e| store.error(e))?;
     }
     write.commit().map_err(|e| store.error(e))
 }

@@ -162,10 +162,10 @@ impl Store {
         );
         let database = health::open(self, false)?;
         let note = format!(
-            "{why}; kept as {}; rebuilt from the logs that still exist: what was counted from logs that are gone is missing",
+            "{why}; kept as {}; rebuilt from the logs that still exist: what was counted from logs that are gone is missing; move that file away when you have seen this",
             aside.display()
         );
-        health::note_rebuilt(self, &database, &note)?;
+        health::note_rebuilt(self, &database, &note, &aside)?;
         *slot = Some(database);
         self.replaced.fetch_add(1, Ordering::Release);
         Ok(())

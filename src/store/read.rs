@@ -11,8 +11,8 @@ use std::sync::Arc;
 use redb::{ReadTransaction, ReadableTable};
 
 use super::tables::{
-    DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MODELS, NOTE_REBUILT, NOTES, PATHS, RESPONSES,
-    RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow, RunTotalsRow, TOTALS, decode,
+    DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MODELS, NOTE_ASIDE, NOTE_REBUILT, NOTES, PATHS,
+    RESPONSES, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow, RunTotalsRow, TOTALS, decode,
 };
 use super::{Store, StoreError};
 use crate::fold::{Response, Totals};
@@ -38,8 +38,6 @@ pub struct Snapshot {
     pub by_model: BTreeMap<Arc<str>, Totals>,
     /// Keyed by the UTC day since 1970.
     pub by_day: BTreeMap<u32, Totals>,
-    /// How this database came to replace a damaged one.
-    pub rebuilt: Option<String>,
 }
 
 /// One run in detail.
@@ -103,11 +101,6 @@ impl Store {
             .get(META_SEQUENCE)
             .map_err(|e| self.error(e))?
             .map_or(0, |value| value.value());
-        let notes = read.open_table(NOTES).map_err(|e| self.error(e))?;
-        snapshot.rebuilt = notes
-            .get(NOTE_REBUILT)
-            .map_err(|e| self.error(e))?
-            .map(|note| note.value().to_owned());
         let runs = read.open_table(RUNS).map_err(|e| self.error(e))?;
         for entry in runs.iter().map_err(|e| self.error(e))? {
             let (id, row) = entry.map_err(|e| self.error(e))?;
@@ -128,6 +121,23 @@ impl Store {
                 .or_default() += totals;
         }
         Ok(snapshot)
+    }
+
+    /// How this database came to replace a damaged one, as long as that one is still kept beside it.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn rebuilt(&self) -> Result<Option<String>, StoreError> {
+        let (_open, read) = self.read()?;
+        let notes = read.open_table(NOTES).map_err(|e| self.error(e))?;
+        let aside = notes.get(NOTE_ASIDE).map_err(|e| self.error(e))?;
+        if !aside.is_some_and(|aside| Path::new(aside.value()).exists()) {
+            return Ok(None);
+        }
+        Ok(notes
+            .get(NOTE_REBUILT)
+            .map_err(|e| self.error(e))?
+            .map(|note| note.value().to_owned()))
     }
 
     /// One run in detail; `None` if it was never seen.

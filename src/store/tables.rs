@@ -53,6 +53,8 @@ pub const META_SEQUENCE: &str = "sequence";
 pub const META_CREATED: &str = "created_ms";
 /// Key of `notes`: how this database came to replace a damaged one.
 pub const NOTE_REBUILT: &str = "rebuilt";
+/// Key of `notes`: the path of that damaged one. Once it is moved away, the note has been read.
+pub const NOTE_ASIDE: &str = "rebuilt_aside";
 
 /// Why a row cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use crate::record::RunId;
+
+/// A run is called live for so long after its last news.
+const LIVE_FOR: Duration = Duration::from_mins(1);
 
 /// How a run's tailer is.
 #[expect(
@@ -18,8 +22,8 @@ pub struct RunStatus {
     pub watched: bool,
     /// It has read everything there was when it first looked.
     pub caught_up: bool,
-    /// It read something within its last piece of work.
-    pub live: bool,
+    /// When it last read something new.
+    pub last_news: Option<Instant>,
     /// Bytes waiting to be read, as of the last look.
     pub lag: u64,
     pub gone: bool,
@@ -36,7 +40,7 @@ impl RunStatus {
         match self {
             status if status.failing => "failing",
             status if status.gone => "gone",
-            status if status.live => "live",
+            status if status.last_news.is_some_and(|news| news.elapsed() < LIVE_FOR) => "live",
             _ => "idle",
         }
     }
@@ -46,6 +50,8 @@ impl RunStatus {
 #[derive(Debug, Default)]
 pub struct Board {
     runs: Mutex<BTreeMap<RunId, RunStatus>>,
+    /// What is wrong with the runs directory.
+    runs_directory: Mutex<Option<String>>,
     changed: Notify,
 }
 
@@ -70,6 +76,20 @@ impl Board {
             runs.values().all(|run| run.watched || settled(run)),
             runs.values().all(|run| run.caught_up || settled(run)),
         )
+    }
+
+    /// Says what is wrong with the runs directory, or that nothing is.
+    pub fn runs_directory(&self, problem: Option<String>) {
+        *self.runs_directory.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    }
+
+    /// What is wrong with the runs directory.
+    #[must_use]
+    pub fn runs_directory_problem(&self) -> Option<String> {
+        self.runs_directory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// A tailer was started; `true` if it is not the first of its run.
@@ -104,7 +124,9 @@ impl Board {
         let status = runs.entry(run.clone()).or_default();
         let first = !std::mem::replace(&mut status.caught_up, true);
         status.problem = problem;
-        status.live = live;
+        if live {
+            status.last_news = Some(Instant::now());
+        }
         drop(runs);
         if first {
             self.changed.notify_one();

@@ -19,14 +19,16 @@ use tokio_util::sync::CancellationToken;
 use crate::committer::{Committer, Refused};
 use crate::config::Settings;
 use crate::logfile::LogFileError;
-use crate::record::{Millis, RunId};
+use crate::record::{Batch, Millis, RunId};
 use crate::store::{Outcome, Store, StoreError};
 use crate::watch::Watch;
 
 use board::Board;
-use tree::{Depth, Share, Tree, World};
+use tree::{Depth, Tree, World};
 use turn::Reading;
 
+/// Runs whose directories are looked at at the same time.
+const LOOKS_MAX: usize = 8;
 /// Hints kept for one run; more are answered by a scan.
 const HINTS_MAX: usize = 1024;
 /// A run without news for this long is looked at less often, if events tell of it.
@@ -51,6 +53,8 @@ pub struct Shared {
 #[derive(Debug)]
 pub struct Readers {
     permits: Semaphore,
+    /// Fewer look at directories at once than there are threads: a mount that hangs leaves threads for answers.
+    looks: Semaphore,
     buffers: Mutex<Vec<Vec<u8>>>,
 }
 
@@ -61,6 +65,7 @@ impl Readers {
         let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             permits: Semaphore::new(count),
+            looks: Semaphore::new(LOOKS_MAX),
             buffers: Mutex::default(),
         }
     }
@@ -234,9 +239,9 @@ impl Tailer {
         }
         let mut had_news = false;
         while self.tree.as_ref().is_some_and(Tree::has_news) {
-            let share = self.read_share().await?;
-            had_news |= !share.batches.is_empty();
-            self.commit(share).await?;
+            let batches = self.read_share().await?;
+            had_news |= !batches.is_empty();
+            self.commit(batches).await?;
             self.report_lag();
         }
         if had_news {
@@ -255,6 +260,8 @@ impl Tailer {
 
     /// Looks where it was told to; says whether the run's directory is gone.
     async fn look(&mut self, pending: Pending) -> Result<bool, TailerError> {
+        let readers = Arc::clone(&self.shared);
+        let _permit = readers.readers.looks.acquire().await;
         let settings = Arc::clone(&self.shared.settings.borrow());
         let depth = pending.scan.map(|asked| self.depth(asked));
         let shared = Arc::clone(&self.shared);
@@ -311,7 +318,7 @@ impl Tailer {
         Depth::Changed
     }
 
-    async fn read_share(&mut self) -> Result<Share, TailerError> {
+    async fn read_share(&mut self) -> Result<Vec<Batch>, TailerError> {
         let shared = Arc::clone(&self.shared);
         // Fair: runs get their permit in the order in which they ask.
         let _permit = shared.readers.permits.acquire().await;
@@ -337,12 +344,12 @@ impl Tailer {
         Ok(share)
     }
 
-    async fn commit(&mut self, share: Share) -> Result<(), TailerError> {
-        if share.batches.is_empty() {
+    async fn commit(&mut self, batches: Vec<Batch>) -> Result<(), TailerError> {
+        if batches.is_empty() {
             return Ok(());
         }
-        let paths: Vec<_> = share.batches.iter().map(|batch| batch.path.clone()).collect();
-        let outcomes = self.shared.committer.commit(share.batches).await?;
+        let paths: Vec<_> = batches.iter().map(|batch| batch.path.clone()).collect();
+        let outcomes = self.shared.committer.commit(batches).await?;
         for (path, outcome) in paths.iter().zip(outcomes) {
             if let Outcome::Stale(stored) = outcome
                 && let Some(tree) = &mut self.tree

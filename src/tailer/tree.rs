@@ -84,14 +84,6 @@ struct Directory {
     below: Vec<RelativePath>,
 }
 
-/// What a share of reading gave.
-#[derive(Debug, Default)]
-pub struct Share {
-    pub batches: Vec<Batch>,
-    /// Whether files with news are left.
-    pub more: bool,
-}
-
 /// A run's directory.
 #[derive(Debug)]
 pub struct Tree {
@@ -501,9 +493,9 @@ impl Tree {
 
     /// Reads files with news, one turn each, until the share is used up.
     #[must_use]
-    pub fn read_share(&mut self, reading: &Reading, buffer: &mut Vec<u8>, now: Millis) -> Share {
+    pub fn read_share(&mut self, reading: &Reading, buffer: &mut Vec<u8>, now: Millis) -> Vec<Batch> {
         let root = Root::open(&self.path).ok();
-        let mut share = Share::default();
+        let mut batches = Vec::new();
         let (mut bytes, mut records) = (0, 0);
         while bytes < reading.turn_bytes_max
             && records < SHARE_RECORDS_MAX
@@ -516,7 +508,7 @@ impl Tree {
                 Ok(Some(batch)) => {
                     bytes += batch.bytes.max(1);
                     records += batch.records.len();
-                    share.batches.push(batch);
+                    batches.push(batch);
                 }
                 Ok(None) => {}
                 Err(LogFileError::Gone(_)) => self.vanish(&path),
@@ -525,8 +517,7 @@ impl Tree {
                 Err(error) => self.problem_at(&path, error.to_string()),
             }
         }
-        share.more = self.has_news();
-        share
+        batches
     }
 
     /// One turn on one file.
@@ -616,12 +607,6 @@ impl Tree {
             }
             keep && file.open.is_some()
         });
-    }
-
-    /// Whether any file is open.
-    #[must_use]
-    pub fn has_open(&self) -> bool {
-        !self.open.is_empty()
     }
 
     /// The committer holds another cursor for a file than we thought: read on from that one.

@@ -240,9 +240,7 @@ impl Reader<'_> {
                     0,
                 );
             }
-            let got = self
-                .file
-                .read_at(&mut buffer[held..], self.turn.cursor.offset + held as u64)?;
+            let got = self.read_at(&mut buffer[held..], self.turn.cursor.offset + held as u64)?;
             self.budget = self.budget.saturating_sub(got as u64);
             let full = held + got == buffer.len();
             held += got;
@@ -284,8 +282,7 @@ impl Reader<'_> {
         }
         let taken = lines.rest();
         self.tail.push(&block[..taken]);
-        self.move_to(start + taken as u64);
-        self.turn.bytes += taken as u64;
+        self.pass_to(start + taken as u64);
         taken
     }
 
@@ -306,6 +303,15 @@ impl Reader<'_> {
             .time
             .filter(|time| *time <= self.reading.now.saturating_add(DAY_MS));
         self.turn.latest = self.turn.latest.max(believed);
+    }
+
+    /// Counts the bytes up to `offset`, those of a settled line only once, and moves there.
+    fn pass_to(&mut self, offset: u64) {
+        if offset > self.turn.cursor.offset {
+            self.turn.bytes +=
+                offset.saturating_sub(self.turn.cursor.offset.max(self.turn.cursor.settled_to));
+            self.move_to(offset);
+        }
     }
 
     /// **Invariant**: the offset is only ever set here, to 0 or directly after a `\n`.
@@ -336,11 +342,10 @@ impl Reader<'_> {
         self.budget = self.budget.saturating_sub(got as u64);
         if let Some(end) = skipped(&buffer[..got]) {
             let offset = from.get() + end as u64;
-            self.turn.bytes += offset - self.turn.cursor.offset;
             self.tail = Tail::default();
             self.tail.push(&buffer[..end]);
             self.turn.cursor.skip_to = None;
-            self.move_to(offset);
+            self.pass_to(offset);
         } else {
             self.turn.cursor.skip_to = from.checked_add(got as u64);
             if got < buffer.len() {
@@ -368,8 +373,8 @@ impl Reader<'_> {
             return;
         }
         self.take_line(self.turn.cursor.offset, rest);
+        self.turn.bytes += end.saturating_sub(self.turn.cursor.offset.max(self.turn.cursor.settled_to));
         self.turn.cursor.settled_to = end;
-        self.turn.bytes += rest.len() as u64;
     }
 }
 
