@@ -2,7 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
 mod basics;
+mod copies;
+mod faces;
 mod files;
 mod growth;
 mod harness;
+mod hostile_names;
+mod renames;
+mod runs;
 mod scenario;
+mod settings;
