@@ -1,6 +1,7 @@
 //! The real program on temporary directories: each test has its own runs directory, database and socket.
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
+mod actions;
 mod basics;
 mod copies;
 mod faces;
