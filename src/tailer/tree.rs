@@ -76,6 +76,15 @@ struct Tracked {
     queued: bool,
 }
 
+impl Tracked {
+    /// Whether the open file has more than was read: it is read to its end before another takes its place.
+    fn has_unread_end(&self) -> bool {
+        let read_to = self.cursor.map_or(0, |cursor| cursor.offset);
+        let size = self.open.as_ref().map(LogFile::stat);
+        matches!(size, Some(Ok(stat)) if stat.size > read_to)
+    }
+}
+
 #[derive(Debug)]
 struct Directory {
     device: u64,
@@ -430,6 +439,7 @@ impl Tree {
             if let Some(&(home, offset)) = homeless.get(&stat.inode)
                 && home != path
                 && offset <= stat.size
+                && !self.files.get(path).is_some_and(Tracked::has_unread_end)
             {
                 renamed.entry(home.clone()).or_insert_with(|| path.clone());
             }

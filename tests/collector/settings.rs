@@ -1,0 +1,250 @@
+//! The configuration: which logs it names, how it is refused, and how it is taken over while running.
+
+use std::fs;
+
+use crate::harness::{Place, append, output_by_run, response, text};
+use crate::scenario::{ended, figures};
+
+const TAKEN_OVER: &str = "the configuration is taken over";
+const REFUSED: &str = "the configuration is not taken over, the old one stays";
+
+#[test]
+fn include_and_exclude_say_which_logs_are_counted() {
+    for live in [true, false] {
+        let place = Place::new();
+        let settings = "[watch]\nscan_interval = \"1h\"\ninclude = [\"*/mount/**/*.jsonl\", \"*/logs/*.log\"]\nexclude = [\"secret*/**\", \"*/mount/**/tmp/**\", \"*/mount/*.old.jsonl\"]\n";
+        let collector = live.then(|| place.serve_with(settings));
+        for (number, path) in [
+            "one/mount/a.jsonl",
+            "one/mount/x/y/b.jsonl",
+            "one/logs/c.log",
+            "one/logs/no/d.log",
+            "one/logs/e.jsonl",
+            "one/mount/f.log",
+            "one/mount/tmp/g.jsonl",
+            "one/mount/x/tmp/y/h.jsonl",
+            "one/mount/i.old.jsonl",
+            "one/mount/x/j.old.jsonl",
+            "one/k.jsonl",
+            "secret1/mount/l.jsonl",
+            "one/mount/subagents/journal.jsonl",
+            "one/mount/m.jsonl.superseded.1.jsonl",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let path = place.runs().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            append(&path, response(&number.to_string(), 1 << number, 0));
+        }
+        // Of those: a, b, c and j.
+        let mut collector = collector.unwrap_or_else(|| place.serve_with(settings));
+        collector.wait_for_messages(4);
+        let summary = collector.settle(&place, "one");
+        assert_eq!(figures(&summary), (4, 1 + 2 + 4 + 512, 4), "live: {live}");
+        assert_eq!(output_by_run(&summary)["secret1"], 0);
+        collector.stop_cleanly();
+    }
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_with_its_place() {
+    let place = Place::new();
+    for (settings, line_and_column, said) in [
+        ("[watch]\ncolour = 1\n", ":2:1: ", "unknown key `colour`"),
+        ("[limits]\ndepth_max = []\n", ":2:13: ", "`limits.depth_max`"),
+        ("runs_dir = 7\n", ":1:12: ", "`runs_dir`"),
+        (
+            "[watch]\n\ninclude = [\"*/mount/[.jsonl\"]\n",
+            ":3:1: ",
+            "`*/mount/[.jsonl`",
+        ),
+        (
+            "[watch]\nexclude = [\"/abs/**\"]\n",
+            ":2:1: ",
+            "can match nothing",
+        ),
+        ("[watch]\ninclude = []\n", ":2:1: ", "include is empty"),
+        (
+            "[watch]\nscan_interval = \"2 parsecs\"\n",
+            ":2:17: ",
+            "`watch.scan_interval`",
+        ),
+        ("[shutdown]\ngrace = \"99h\"\n", ":2:1: ", "out of bounds"),
+        ("[log]\nlevel = \"loud\"\n", ":2:1: ", "\"loud\""),
+        ("[watch\n", ":1:7: ", ""),
+    ] {
+        place.configure(settings);
+        let config = place.config();
+        for words in [&["serve"][..], &["check-config"], &["status"]] {
+            let output = place.command_with_config(words).output().unwrap();
+            let (code, stdout, stderr) = ended(&output);
+            let place = format!("{}{line_and_column}", config.display());
+            assert_eq!(code, Some(78), "{words:?} {settings}: {stdout}{stderr}");
+            assert!(
+                stderr.contains(&place) && stderr.contains(said),
+                "{words:?} {settings}: {stderr}"
+            );
+            assert_eq!(stdout, "");
+        }
+    }
+    assert!(!place.db().exists() && !place.socket().exists());
+    fs::remove_file(place.config()).unwrap();
+    let output = place.command_with_config(&["serve"]).output().unwrap();
+    let (code, _, stderr) = ended(&output);
+    assert_eq!(code, Some(78), "{stderr}");
+    assert!(
+        stderr.contains("t.toml: cannot read the configuration"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_wrong_variable_or_flag_is_refused_by_its_name() {
+    let place = Place::new();
+    for (name, value) in [
+        ("TOKENTAIL__WATCH__COLOUR", "blue"),
+        ("TOKENTAIL__COLOUR", "blue"),
+        ("TOKENTAIL__WATCH__SCAN_INTERVAL", "soon"),
+        ("TOKENTAIL__WATCH__EXCLUDE", "[\"{\"]"),
+    ] {
+        for words in [&["serve"][..], &["check-config"]] {
+            let output = place.command(words).env(name, value).output().unwrap();
+            let (code, _, stderr) = ended(&output);
+            assert_eq!(code, Some(78), "{name}: {stderr}");
+            assert!(stderr.contains(&format!("variable {name}: ")), "{stderr}");
+        }
+    }
+    for words in [
+        &["serve", "--colour"][..],
+        &["serve", "extra"],
+        &["dance"],
+        &["replay"],
+        &["serve", "--log-level", "loud"],
+    ] {
+        let (code, stdout, stderr) = ended(&place.run(words));
+        assert_eq!((code, stdout.as_str()), (Some(64), ""), "{words:?}: {stderr}");
+        assert!(stderr.contains(words[words.len() - 1]), "{words:?}: {stderr}");
+    }
+    let (code, _, stderr) = ended(&place.run(&["serve", "--colour", "--json"]));
+    let document: serde_json::Value = serde_json::from_str(&stderr).unwrap();
+    assert_eq!((code, &document["code"]), (Some(64), &64.into()));
+}
+
+#[test]
+fn check_config_prints_every_value_with_its_origin() {
+    let place = Place::new();
+    place.configure("[limits]\ndepth_max = 5\n[watch]\nexclude = [\"x/**\"]\n");
+    let mut command = place.command_with_config(&["check-config", "--json"]);
+    let output = command
+        .env("TOKENTAIL__LIMITS__IDLE_CLOSE", "7s")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let settings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let file = place.config().display().to_string();
+    for (key, value, origin) in [
+        ("limits.depth_max", "5", file.as_str()),
+        ("watch.exclude", "[\"x/**\"]", &file),
+        ("limits.idle_close", "\"7s\"", "TOKENTAIL__LIMITS__IDLE_CLOSE"),
+        ("watch.scan_interval", "\"2s\"", "default"),
+        ("runs_dir", &format!("\"{}\"", place.runs().display()), "flag"),
+    ] {
+        assert_eq!(settings[key]["value"], value, "{key}");
+        assert_eq!(settings[key]["origin"], origin, "{key}");
+    }
+    let output = place.command_with_config(&["check-config"]).output().unwrap();
+    let (code, stdout, _) = ended(&output);
+    assert_eq!(code, Some(0));
+    assert!(stdout.contains(&format!("{file} is in order")), "{stdout}");
+    assert!(stdout.contains("limits.depth_max"), "{stdout}");
+}
+
+#[test]
+fn a_hangup_takes_over_the_globs() {
+    const MORE: &str =
+        "[watch]\nscan_interval = \"1h\"\ninclude = [\"*/mount/**/*.jsonl\", \"*/mount/*.log\"]\n";
+    let place = Place::new();
+    append(&place.log("one", "tmp/a.jsonl"), response("1", 1, 0));
+    append(&place.log("one", "b.log"), response("2", 2, 0));
+    let mut collector = place.serve_with("[watch]\nscan_interval = \"1h\"\n");
+    collector.wait_for_messages(1);
+
+    place.configure(MORE);
+    collector.signal("HUP");
+    collector.wait_for_logs(TAKEN_OVER, 1);
+    let summary = collector.wait_for_messages(2);
+    assert_eq!(figures(&summary), (2, 3, 2));
+
+    place.configure(&format!("{MORE}exclude = [\"*/mount/tmp/**\"]\n"));
+    collector.signal("HUP");
+    collector.wait_for_logs(TAKEN_OVER, 2);
+    // A log that is left out is read to its end once more; only then is it left alone.
+    collector.settle(&place, "one");
+    append(&place.log("one", "tmp/a.jsonl"), response("3", 4, 1));
+    append(&place.log("one", "tmp/new.jsonl"), response("4", 8, 1));
+    append(&place.log("one", "b.log"), response("5", 16, 1));
+    collector.wait_for_messages(3);
+    let summary = collector.settle(&place, "one");
+    assert_eq!(figures(&summary), (3, 19, 3));
+
+    // What was left out meanwhile is not lost.
+    place.configure(MORE);
+    collector.signal("HUP");
+    collector.wait_for_logs(TAKEN_OVER, 3);
+    let summary = collector.wait_for_messages(5);
+    assert_eq!(figures(&summary), (5, 31, 5));
+    collector.stop_cleanly();
+    let output = place.command_with_config(&["verify"]).output().unwrap();
+    assert_eq!(ended(&output).0, Some(0), "{}", text(&output.stdout));
+}
+
+#[test]
+fn a_hangup_with_a_broken_file_keeps_the_old_configuration_and_says_so() {
+    let place = Place::new();
+    let settings = "[watch]\nscan_interval = \"1h\"\nexclude = [\"*/mount/tmp/**\"]\n";
+    let mut collector = place.serve_with(settings);
+    for (times, broken) in ["[watch]\nexclude = [\"{\"]\n", "[watch", "", "gone"]
+        .into_iter()
+        .enumerate()
+    {
+        match broken {
+            "" => fs::write(place.config(), [0xff, 0xfe]).unwrap(),
+            "gone" => fs::remove_file(place.config()).unwrap(),
+            broken => place.configure(broken),
+        }
+        collector.signal("HUP");
+        collector.wait_for_logs(REFUSED, times + 1);
+        append(
+            &place.log("one", "tmp/a.jsonl"),
+            response(&format!("no{times}"), 100, 0),
+        );
+        append(&place.log("one", "a.jsonl"), response(&times.to_string(), 1, 0));
+        let so_far = times as u64 + 1;
+        collector.wait_for_messages(so_far);
+        assert_eq!(
+            figures(&collector.settle(&place, "one")),
+            (so_far, so_far, so_far)
+        );
+    }
+    let refusals: Vec<_> = collector
+        .seen
+        .iter()
+        .filter(|line| line.contains(REFUSED))
+        .collect();
+    assert!(refusals[0].contains("t.toml:2:1: "), "{refusals:?}");
+    assert_eq!(collector.get("/readyz").0, 200);
+    collector.stop_cleanly();
+}
+
+#[test]
+fn a_hangup_says_what_only_a_restart_changes() {
+    let place = Place::new();
+    let mut collector = place.serve_with("");
+    place.configure("[store]\ncache_bytes = \"64MiB\"\n");
+    collector.signal("HUP");
+    collector.wait_for_log("store.cache_bytes changed; that takes a restart");
+    append(&place.log("one", "a.jsonl"), response("1", 1, 0));
+    collector.wait_for_messages(1);
+    collector.stop_cleanly();
+}
