@@ -1,6 +1,7 @@
 //! A damaged database is set aside and rebuilt; one from a newer program is left alone.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use fastrand::Rng;
@@ -153,6 +154,40 @@ fn a_flipped_bit_in_any_page_leaves_the_totals_right() {
         noticed += usize::from(sound.starts_on(&format!("bit {bit} of byte {at} flipped"), &bytes));
     }
     assert!(noticed > 0, "none of {count} flipped bits was noticed");
+}
+
+/// What is written over it may be noticed at the next commit or the next start, or hit only what holds nothing.
+#[test]
+fn a_database_that_is_overwritten_while_it_is_used_costs_no_message() {
+    let mut noticed = 0;
+    for share in [1, 2, 8] {
+        let sound = Sound::new();
+        let mut collector = sound.place.serve();
+        collector.wait_for_messages(480);
+        let file = fs::OpenOptions::new().write(true).open(sound.place.db()).unwrap();
+        file.write_all_at(&vec![0xa5; sound.bytes.len() / share], 0)
+            .unwrap();
+        let log = sound.place.log("run-1", "1.jsonl");
+        for more in 0..20 {
+            append(&log, response(&format!("more-{more}"), 1, 8));
+            collector.wait_for_messages(481 + more);
+        }
+        collector.kill();
+        let mut collector = sound.place.serve();
+        let summary = collector.wait_for_messages(500);
+        assert_eq!(summary["lines"]["read"], 500);
+        assert_eq!(summary["lines"]["duplicate"], 0);
+        let aside = sound.set_aside();
+        let status = if aside.is_empty() { "ok" } else { "degraded" };
+        assert_eq!(collector.health()["status"], status, "{aside:?}");
+        noticed += aside.len();
+        collector.stop_cleanly();
+        sound.place.assert_verified();
+    }
+    assert!(
+        noticed > 0,
+        "nothing that was written over a database was noticed"
+    );
 }
 
 #[test]

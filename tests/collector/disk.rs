@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use crate::harness::{Collector, Place, append, response, text};
 use crate::machine::{Namespace, after};
@@ -19,17 +20,13 @@ pub fn limitable(place: &Place, environment: &[(&str, &str)]) -> Collector {
     Collector::start(command, place.socket())
 }
 
-/// From now on no file of the collector may be written beyond so many bytes.
-pub fn limit_files(collector: &Collector, bytes: &str) {
-    let output = Command::new("prlimit")
-        .args([
-            "--pid",
-            &collector.pid().to_string(),
-            &format!("--fsize={bytes}:unlimited"),
-        ])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", text(&output.stderr));
+/// From now on no file of the collector may be written beyond so many bytes; `None` for no such bound.
+pub fn limit_files(collector: &Collector, bytes: Option<u64>) {
+    let pid = Pid::from_raw(i32::try_from(collector.pid()).unwrap());
+    // What the tester may have at most is what may be given back.
+    let maximum = getrlimit(Resource::Fsize).maximum;
+    let current = bytes.or(maximum);
+    prlimit(pid, Resource::Fsize, Rlimit { current, maximum }).unwrap();
 }
 
 #[test]
@@ -40,7 +37,7 @@ fn commits_that_the_system_refuses_are_made_when_it_takes_them() {
     let mut collector = limitable(&place, &[]);
     collector.wait_for_messages(1);
 
-    limit_files(&collector, "4096");
+    limit_files(&collector, Some(4096));
     append(&log, response("2", 7, 1));
     collector.wait_for_log(STUCK);
     append(&place.log("one", "b.jsonl"), response("3", 9, 2));
@@ -55,7 +52,7 @@ fn commits_that_the_system_refuses_are_made_when_it_takes_them() {
     );
     assert_eq!(collector.get("/readyz").0, 503);
 
-    limit_files(&collector, "unlimited");
+    limit_files(&collector, None);
     collector.wait_for_log(UNSTUCK);
     let summary = collector.wait_for_messages(3);
     assert_eq!(summary["totals"]["output_tokens"], 21);
@@ -114,6 +111,29 @@ fn a_full_disk_is_waited_for_and_nothing_is_lost() {
         text(&verify.stdout),
         text(&verify.stderr)
     );
+}
+
+#[test]
+fn a_disk_without_room_for_a_new_database_is_said_at_the_start() {
+    let Some(namespace) = Namespace::or_skip() else {
+        return;
+    };
+    let place = Place::new();
+    let state = place.path("state");
+    fs::create_dir_all(&state).unwrap();
+    namespace.sh("mount -t tmpfs -o size=8k none \"$1\"", &[&state]);
+    let command = namespace.command(&place.command(&["serve"]));
+    let (code, said) = Collector::spawn(command, place.socket()).wait_for_end();
+    assert_eq!(code, Some(74), "{said}");
+    assert!(said.contains("no room for the database"), "{said}");
+    assert!(said.contains(place.db().to_str().unwrap()), "{said}");
+
+    // With room, what it left behind is no obstacle, and no damage either.
+    append(&place.log("one", "a.jsonl"), response("1", 5, 0));
+    namespace.sh("mount -o remount,size=8m \"$1\"", &[&state]);
+    let mut collector = Collector::start(namespace.command(&place.command(&["serve"])), place.socket());
+    collector.wait_for_messages(1);
+    collector.stop_cleanly();
 }
 
 #[test]

@@ -245,10 +245,12 @@ impl Collector {
     pub fn wait_for_any(&mut self, words: &[&str]) {
         let deadline = Instant::now() + WAIT_MAX;
         let what = words.join(", or ");
-        while !words
-            .iter()
-            .any(|words| self.next_log(deadline, &what).contains(words))
-        {}
+        loop {
+            let line = self.next_log(deadline, &what);
+            if words.iter().any(|words| line.contains(words)) {
+                return;
+            }
+        }
     }
 
     pub fn health(&self) -> Value {

@@ -12,11 +12,15 @@ use serde_json::Value;
 use crate::harness::{Collector, PROGRAM, Place, append, text};
 
 const KILLS: usize = 30;
-const CORPUS_BYTES: &str = "8M";
+/// Kills, and the clean stops between them.
+const ENDS: usize = KILLS + KILLS / (STOP_EVERY - 1);
+const CORPUS_BYTES: &str = "16M";
 const CORPUS_RUNS: &str = "6";
 /// Slices of files, each cut anywhere, that the corpus is grown in.
-const SLICES: usize = 3000;
-/// After how many kills the database is recounted in between.
+const SLICES: usize = 6000;
+/// Every how many ends one is a clean stop instead.
+const STOP_EVERY: usize = 6;
+/// After how many ends the database is recounted in between.
 const VERIFY_EVERY: usize = 10;
 /// Repeats a failure: `TOKENTAIL_KILLS_SEED=7 cargo test kills`.
 const SEED: Option<&str> = option_env!("TOKENTAIL_KILLS_SEED");
@@ -29,12 +33,8 @@ fn thirty_kills_under_load_lose_nothing_and_count_nothing_twice() {
     let place = Place::new();
     let (files, books) = corpus(&place.path("corpus"), seed % 1000);
     let steps = steps(&files, &mut rng);
-    let a_round = steps.len() / (KILLS + 1);
-    assert!(
-        a_round >= 6,
-        "{} steps are too few for {KILLS} kills",
-        steps.len()
-    );
+    let a_round = steps.len() / (ENDS + 1);
+    assert!(a_round >= 6, "{} steps are too few", steps.len());
 
     let (granted, grants) = sync_channel(1 << 16);
     let runs = place.runs();
@@ -42,7 +42,8 @@ fn thirty_kills_under_load_lose_nothing_and_count_nothing_twice() {
         .name("writer".to_owned())
         .spawn(move || write(&runs, &files, &steps, &grants))
         .unwrap();
-    for kill in 1..=KILLS {
+    let mut kills = 0;
+    for end in 1..=ENDS {
         let mut collector = Collector::spawn(place.command(&["serve"]), place.socket());
         let mut left = a_round;
         if rng.u8(..4) == 0 {
@@ -63,11 +64,18 @@ fn thirty_kills_under_load_lose_nothing_and_count_nothing_twice() {
         }
         // Written while it dies and while it is dead.
         granted.send(left).unwrap();
-        collector.kill();
-        if kill % VERIFY_EVERY == 0 {
+        if end % STOP_EVERY == 0 {
+            collector.wait_for_log("tokentail");
+            collector.stop_cleanly();
+        } else {
+            collector.kill();
+            kills += 1;
+        }
+        if end % VERIFY_EVERY == 0 {
             place.assert_verified();
         }
     }
+    assert_eq!(kills, KILLS);
     granted.send(usize::MAX).unwrap();
     drop(granted);
     writer.join().unwrap();

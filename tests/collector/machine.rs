@@ -3,7 +3,7 @@
 //! Not every machine lets everyone have a namespace. Who needs one asks first, and says why it goes without.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -38,7 +38,7 @@ pub fn after(script: &str, command: &Command) -> Command {
 pub fn skipped(reason: &str) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
-    writeln!(std::io::stderr(), "not tested here: {test}: {reason}").unwrap();
+    writeln!(std::io::stderr(), "not tested here: {test}: {reason}").expect("standard error takes a line");
 }
 
 /// Mounts and limits of its own, for as long as this lives.
@@ -89,11 +89,9 @@ impl Namespace {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut holder = unshare.spawn().map_err(|error| format!("unshare: {error}"))?;
-        let mut said = Vec::new();
-        BufReader::new(holder.stdout.take().unwrap())
-            .read_until(b'\n', &mut said)
-            .unwrap();
-        if said == b"held\n" {
+        let mut said = *b"....\n";
+        let answered = holder.stdout.take().unwrap().read_exact(&mut said).is_ok();
+        if answered && said == *b"held\n" {
             return Ok(Self { holder, has_user });
         }
         drop(holder.stdin.take());

@@ -80,7 +80,7 @@ fn a_stop_while_nothing_can_be_committed_says_what_is_read_again() {
     append(&log, response("1", 1, 0));
     let mut collector = limitable(&place, &[("TOKENTAIL__SHUTDOWN__GRACE", "100ms")]);
     collector.wait_for_messages(1);
-    limit_files(&collector, "4096");
+    limit_files(&collector, Some(4096));
     append(&log, response("2", 1, 1));
     collector.wait_for_log(STUCK);
     collector.signal("TERM");
@@ -102,7 +102,7 @@ fn a_second_signal_ends_it_at_once() {
         // It cannot commit and has an hour to try: only the second signal can end it.
         let mut collector = limitable(&place, &[("TOKENTAIL__SHUTDOWN__GRACE", "1h")]);
         collector.wait_for_messages(1);
-        limit_files(&collector, "4096");
+        limit_files(&collector, Some(4096));
         append(&log, response("2", 1, 1));
         collector.wait_for_log(STUCK);
         collector.signal("TERM");
