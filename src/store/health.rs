@@ -1,5 +1,6 @@
 //! Opening, telling damage from trouble, and setting a damaged file aside.
 
+use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -141,9 +142,15 @@ pub fn note_rebuilt(store: &Store, database: &Database, note: &str, aside: &Path
     write.commit().map_err(|e| store.error(e))
 }
 
-/// Renames the file to `<name>.damaged[.n]`, beside itself.
+/// Renames the file to `<name>.damaged[.n]`, beside itself. Never one that another process holds: that process may
+/// just be making it, or have put it in the place of the damaged one already.
 pub fn set_aside(store: &Store) -> Result<PathBuf, StoreError> {
     let path = store.path();
+    let file = File::open(path).map_err(|source| trouble(path, source))?;
+    // Given back when `file` is closed, after the rename. Where there are no locks, redb has none either.
+    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        return Err(StoreError::InUse(path.to_owned()));
+    }
     for number in 0..QUARANTINED_FILES_MAX {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{QUARANTINE_SUFFIX}"));

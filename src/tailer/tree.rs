@@ -160,8 +160,9 @@ impl Tree {
         let waiting = self.queue.iter().filter_map(|path| self.files.get(path));
         waiting
             .map(|file| {
-                file.size
-                    .saturating_sub(file.cursor.map_or(0, |cursor| cursor.offset))
+                let read_to =
+                    |cursor: Cursor| cursor.skip_to.map_or(cursor.offset, std::num::NonZeroU64::get);
+                file.size.saturating_sub(file.cursor.map_or(0, read_to))
             })
             .sum()
     }
@@ -515,12 +516,14 @@ impl Tree {
                 file.queued = false;
             }
             match self.turn(root.as_ref(), &path, reading, buffer, now) {
-                Ok(Some(batch)) => {
-                    bytes += batch.bytes.max(1);
-                    records += batch.records.len();
-                    batches.push(batch);
+                Ok((batch, read)) => {
+                    // What was read, not what became of it: a skipped line has its share of the time too.
+                    bytes += read.max(1);
+                    if let Some(batch) = batch {
+                        records += batch.records.len();
+                        batches.push(batch);
+                    }
                 }
-                Ok(None) => {}
                 Err(LogFileError::Gone(_)) => self.vanish(&path),
                 Err(LogFileError::Refused(_)) => self.refuse(&path),
                 // The next scan finds it unseen and tries again.
@@ -530,7 +533,7 @@ impl Tree {
         batches
     }
 
-    /// One turn on one file.
+    /// One turn on one file: what it gave, if it did, and how many bytes were read for it.
     fn turn(
         &mut self,
         root: Option<&Root>,
@@ -538,7 +541,7 @@ impl Tree {
         reading: &Reading,
         buffer: &mut Vec<u8>,
         now: Millis,
-    ) -> Result<Option<Batch>, LogFileError> {
+    ) -> Result<(Option<Batch>, u64), LogFileError> {
         let full = self.path.join(path);
         let failed = |source| LogFileError::Io {
             path: full.clone(),
@@ -547,10 +550,10 @@ impl Tree {
         #[cfg(test)]
         fault::strike(path);
         let Some(file) = self.files.get_mut(path) else {
-            return Ok(None);
+            return Ok((None, 0));
         };
         let Some((log, last_of_old)) = open_for_turn(root, path, file, &full)? else {
-            return Ok(None);
+            return Ok((None, 0));
         };
         let stat = log.stat().map_err(failed)?;
         let (cursor, tail) = turn::start(&log, &stat, file.cursor, &self.run, path).map_err(failed)?;
@@ -563,7 +566,7 @@ impl Tree {
             Scanned::default()
         };
         let turn = turn::read(&log, cursor, tail, scanned, reading, buffer).map_err(failed)?;
-        let more = turn.more;
+        let (more, read_bytes) = (turn.more, turn.read_bytes);
         file.scanned = turn.scanned;
         file.active = Some(Instant::now());
         let is_news = file.cursor != Some(turn.cursor) || turn.lines.read > 0 || file.renamed_from.is_some();
@@ -587,7 +590,7 @@ impl Tree {
             file.open = Some(log);
             self.opened(path);
         }
-        Ok(batch)
+        Ok((batch, read_bytes))
     }
 
     /// Remembers that a file is open; closes the one that was longest untouched if there are too many.

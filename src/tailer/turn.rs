@@ -45,6 +45,8 @@ pub struct Turn {
     pub latest: Option<Millis>,
     /// Whether the turn ended before the file did.
     pub more: bool,
+    /// How many bytes were taken from the file, those of skipped and unfinished lines included.
+    pub read_bytes: u64,
     /// How far what follows the cursor was looked at.
     pub scanned: Scanned,
 }
@@ -184,10 +186,14 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    /// The only way to the file: keeps to the reading's end and counts.
+    fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let room = usize::try_from(self.reading.until.saturating_sub(offset)).unwrap_or(usize::MAX);
         let length = buffer.len().min(room);
-        self.file.read_at(&mut buffer[..length], offset)
+        let got = self.file.read_at(&mut buffer[..length], offset)?;
+        self.budget = self.budget.saturating_sub(got as u64);
+        self.turn.read_bytes += got as u64;
+        Ok(got)
     }
 
     /// Looks whether a line that was unfinished last time still is, without reading its beginning again: a line that
@@ -241,7 +247,6 @@ impl Reader<'_> {
                 );
             }
             let got = self.read_at(&mut buffer[held..], self.turn.cursor.offset + held as u64)?;
-            self.budget = self.budget.saturating_sub(got as u64);
             let full = held + got == buffer.len();
             held += got;
             let taken = self.take_lines(&buffer[..held]);
@@ -339,7 +344,6 @@ impl Reader<'_> {
             return Ok(true);
         };
         let got = self.read_at(buffer, from.get())?;
-        self.budget = self.budget.saturating_sub(got as u64);
         if let Some(end) = skipped(&buffer[..got]) {
             let offset = from.get() + end as u64;
             self.tail = Tail::default();

@@ -94,6 +94,16 @@ impl Place {
         Collector::start(self.command(&["serve"]), self.socket())
     }
 
+    /// `serve` on another database or socket than this place's.
+    pub fn serve_command_on(&self, db: &Path, socket: &Path) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.arg("serve").arg("--runs-dir").arg(self.runs());
+        command.arg("--db").arg(db).arg("--socket").arg(socket);
+        command.env_clear().env("HOME", self.directory.path());
+        command.stdin(Stdio::null());
+        command
+    }
+
     /// The summary of a replay of everything below the runs directory.
     pub fn replayed(&self) -> Value {
         self.json(&["replay", self.runs().to_str().unwrap()])
@@ -224,6 +234,38 @@ impl Collector {
         })
     }
 
+    /// Waits for the next log line, whatever it says.
+    pub fn next_line(&mut self, what: &str) -> String {
+        self.next_log(Instant::now() + WAIT_MAX, what)
+    }
+
+    /// Waits for the next log line that contains `words`; those already seen do not count.
+    pub fn wait_for_next(&mut self, words: &str) -> String {
+        let deadline = Instant::now() + WAIT_MAX;
+        loop {
+            let line = self.next_log(deadline, words);
+            if line.contains(words) {
+                return line;
+            }
+        }
+    }
+
+    /// Waits for the next log line that contains any of these words.
+    pub fn wait_for_any(&mut self, words: &[&str]) {
+        let deadline = Instant::now() + WAIT_MAX;
+        let what = words.join(", or ");
+        loop {
+            let line = self.next_log(deadline, &what);
+            if words.iter().any(|words| line.contains(words)) {
+                return;
+            }
+        }
+    }
+
+    pub fn health(&self) -> Value {
+        self.get("/healthz").1
+    }
+
     pub fn summary(&self) -> Value {
         self.get("/v1/summary").1
     }
@@ -273,6 +315,23 @@ impl Collector {
     pub fn stop_cleanly(self) {
         let status = self.stop();
         assert!(status.success(), "{status}");
+    }
+
+    /// Waits until it ends; its code and everything it logged. One that goes on is ended, and that is a failure.
+    pub fn wait_for_end(mut self) -> (Option<i32>, String) {
+        let deadline = Instant::now() + WAIT_MAX;
+        loop {
+            match self
+                .log
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
+                Ok(line) => self.seen.push(line),
+                Err(RecvTimeoutError::Disconnected) => return self.wait(),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("it does not end; its log:\n{}", self.seen.join("\n"))
+                }
+            }
+        }
     }
 
     /// Waits for an end of its own accord; its code and everything it logged.

@@ -1,0 +1,223 @@
+//! `kill -9` under load: nothing is lost and nothing counted twice, against books that never saw the collector.
+
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use fastrand::Rng;
+use serde_json::Value;
+
+use crate::harness::{Collector, PROGRAM, Place, append, text};
+
+const KILLS: usize = 30;
+/// Kills, and the clean stops between them.
+const ENDS: usize = KILLS + KILLS / (STOP_EVERY - 1);
+const CORPUS_BYTES: &str = "16M";
+const CORPUS_RUNS: &str = "6";
+/// Slices of files, each cut anywhere, that the corpus is grown in.
+const SLICES: usize = 6000;
+/// Every how many ends one is a clean stop instead.
+const STOP_EVERY: usize = 6;
+/// After how many ends the database is recounted in between.
+const VERIFY_EVERY: usize = 10;
+/// Repeats a failure: `TOKENTAIL_KILLS_SEED=7 cargo test kills`.
+const SEED: Option<&str> = option_env!("TOKENTAIL_KILLS_SEED");
+
+#[test]
+fn thirty_kills_under_load_lose_nothing_and_count_nothing_twice() {
+    let seed = SEED.map_or_else(|| fastrand::u64(..), |seed| seed.parse().unwrap());
+    println!("the seed is {seed}");
+    let mut rng = Rng::with_seed(seed);
+    let place = Place::new();
+    let (files, books) = corpus(&place.path("corpus"), seed % 1000);
+    let steps = steps(&files, &mut rng);
+    let a_round = steps.len() / (ENDS + 1);
+    assert!(a_round >= 6, "{} steps are too few", steps.len());
+
+    let (granted, grants) = sync_channel(1 << 16);
+    let runs = place.runs();
+    let writer = std::thread::Builder::new()
+        .name("writer".to_owned())
+        .spawn(move || write(&runs, &files, &steps, &grants))
+        .unwrap();
+    let mut kills = 0;
+    for end in 1..=ENDS {
+        let mut collector = Collector::spawn(place.command(&["serve"]), place.socket());
+        let mut left = a_round;
+        if rng.u8(..4) == 0 {
+            // While it starts: its first words, that it is ready, that the backlog is read, are always said.
+            granted.send(left).unwrap();
+            left = 0;
+            for _ in 0..rng.usize(..3) {
+                collector.next_line("a line of the start");
+            }
+        } else {
+            // Each step completes a line, so each grant is followed by a commit.
+            for _ in 0..rng.usize(1..=4) {
+                let steps = rng.usize(1..=a_round / 5);
+                granted.send(steps).unwrap();
+                left -= steps;
+                collector.wait_for_next("\"committed\"");
+            }
+        }
+        // Written while it dies and while it is dead.
+        granted.send(left).unwrap();
+        if end % STOP_EVERY == 0 {
+            collector.wait_for_log("tokentail");
+            collector.stop_cleanly();
+        } else {
+            collector.kill();
+            kills += 1;
+        }
+        if end % VERIFY_EVERY == 0 {
+            place.assert_verified();
+        }
+    }
+    assert_eq!(kills, KILLS);
+    granted.send(usize::MAX).unwrap();
+    drop(granted);
+    writer.join().unwrap();
+
+    let mut collector = place.serve();
+    let read = &books["lines"]["read"];
+    collector.wait_until("every line is read", |summary| summary["lines"]["read"] == *read);
+    collector.stop_cleanly();
+    assert_agrees_with_books(&place.json(&["status"]), &books);
+    place.assert_verified();
+}
+
+/// A file of the corpus: its path below the runs directory and what it comes to hold.
+struct Growing {
+    path: PathBuf,
+    content: Vec<u8>,
+}
+
+/// A piece of the file with that index.
+type Slice = (usize, Range<usize>);
+
+/// An invented tree, and what it truly holds.
+fn corpus(out: &Path, seed: u64) -> (Vec<Growing>, Value) {
+    let generator = Path::new(PROGRAM).with_file_name("examples").join("corpus");
+    assert!(
+        generator.exists(),
+        "{} is missing: cargo build --example corpus",
+        generator.display()
+    );
+    let output = Command::new(generator)
+        .args([
+            "--bytes",
+            CORPUS_BYTES,
+            "--runs",
+            CORPUS_RUNS,
+            "--seed",
+            &seed.to_string(),
+        ])
+        .arg(out)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let books = serde_json::from_slice(&fs::read(out.join("oracle.json")).unwrap()).unwrap();
+    let mut files = Vec::new();
+    gather(&out.join("runs"), Path::new(""), &mut files);
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    (files, books)
+}
+
+fn gather(root: &Path, below: &Path, files: &mut Vec<Growing>) {
+    for entry in fs::read_dir(root.join(below)).unwrap() {
+        let entry = entry.unwrap();
+        let path = below.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            gather(root, &path, files);
+        } else {
+            let content = fs::read(root.join(&path)).unwrap();
+            files.push(Growing { path, content });
+        }
+    }
+}
+
+/// Everything, cut anywhere and shuffled between the files. **Invariant**: each step but the last completes a line of
+/// a file that is read.
+fn steps(files: &[Growing], rng: &mut Rng) -> Vec<Vec<Slice>> {
+    let total: usize = files.iter().map(|file| file.content.len()).sum();
+    let slice_max = 2 * total / SLICES;
+    let mut written = vec![0; files.len()];
+    let mut unfinished: Vec<usize> = (0..files.len()).collect();
+    let mut steps = vec![Vec::new()];
+    while !unfinished.is_empty() {
+        let pick = rng.usize(..unfinished.len());
+        let file = unfinished[pick];
+        let Growing { path, content } = &files[file];
+        let start = written[file];
+        let end = (start + rng.usize(1..=slice_max)).min(content.len());
+        written[file] = end;
+        if end == content.len() {
+            unfinished.swap_remove(pick);
+        }
+        steps.last_mut().unwrap().push((file, start..end));
+        let name = path.file_name().unwrap().to_string_lossy();
+        let is_read = name != "journal.jsonl" && !name.contains(".orphaned");
+        if is_read && content[start..end].contains(&b'\n') {
+            steps.push(Vec::new());
+        }
+    }
+    steps
+}
+
+/// Writes as many steps as are granted, until nobody grants any more.
+fn write(runs: &Path, files: &[Growing], steps: &[Vec<Slice>], grants: &Receiver<usize>) {
+    let mut steps = steps.iter();
+    for grant in grants {
+        for step in steps.by_ref().take(grant) {
+            for (file, range) in step {
+                let Growing { path, content } = &files[*file];
+                let path = runs.join(path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                append(&path, &content[range.clone()]);
+            }
+        }
+    }
+}
+
+fn assert_agrees_with_books(summary: &Value, books: &Value) {
+    for part in [
+        "messages",
+        "advisor_calls",
+        "totals",
+        "by_model",
+        "lines",
+        "files",
+        "bytes",
+    ] {
+        assert_eq!(summary[part], books[part], "{part}");
+    }
+    // Of equal copies in two runs the books give the response to the run that is first by name, as a replay does;
+    // read live, it belongs to the run that was read first. What all runs have together is the same.
+    assert_eq!(
+        sum_of_rows(&summary["by_run"]),
+        sum_of_rows(&books["by_run"]),
+        "by_run"
+    );
+    // Responses without a time belong to the day they were read on; the books put them on the last day.
+    let last = &books["now"].as_str().unwrap()[..10];
+    let (days, book_days) = (&summary["by_day"], &books["by_day"]);
+    for (day, totals) in book_days.as_object().unwrap() {
+        if day != last {
+            assert_eq!(&days[day], totals, "{day}");
+        }
+    }
+    assert_eq!(sum_of_rows(days), sum_of_rows(book_days), "by_day");
+}
+
+/// The rows of an object added up, field by field.
+fn sum_of_rows(rows: &Value) -> std::collections::BTreeMap<String, u64> {
+    let mut sum = std::collections::BTreeMap::new();
+    for row in rows.as_object().unwrap().values() {
+        for (name, count) in row.as_object().unwrap() {
+            *sum.entry(name.clone()).or_insert(0) += count.as_u64().unwrap();
+        }
+    }
+    sum
+}

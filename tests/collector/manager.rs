@@ -1,0 +1,98 @@
+//! The service manager hears when the collector is ready, that it lives, and that it stops.
+
+use std::io::ErrorKind;
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+
+use crate::harness::{Collector, Place, WAIT_MAX, append, response, text};
+
+/// A manager's socket, and a `serve` that reports to it.
+fn managed(place: &Place) -> (UnixDatagram, Command) {
+    let path = place.path("notify.sock");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    let mut command = place.command(&["serve"]);
+    command.env("NOTIFY_SOCKET", path);
+    (socket, command)
+}
+
+fn receive(socket: &UnixDatagram) -> String {
+    let mut message = [0; 4096];
+    let length = socket.recv(&mut message).unwrap();
+    text(&message[..length])
+}
+
+/// Receives until a message has this line; everything received.
+fn wait_for(socket: &UnixDatagram, wanted: &str) -> Vec<String> {
+    let mut heard = Vec::new();
+    loop {
+        let message = receive(socket);
+        let found = message.lines().any(|line| line == wanted);
+        heard.push(message);
+        if found {
+            return heard;
+        }
+        assert!(heard.len() < 10_000, "{wanted} does not come: {heard:?}");
+    }
+}
+
+#[test]
+fn it_is_ready_once_the_database_is_open_and_the_runs_are_watched() {
+    let place = Place::new();
+    for run in 0..20 {
+        append(
+            &place.log(&format!("run-{run}"), "deep/a.jsonl"),
+            response(&format!("{run}"), 1, 0),
+        );
+    }
+    let (socket, command) = managed(&place);
+    let mut collector = Collector::spawn(command, place.socket());
+    let heard = wait_for(&socket, "READY=1");
+    // Sent once, and by then true: the runs directory, and three directories in each of its runs.
+    let (status, health) = collector.get("/readyz");
+    assert_eq!(status, 200, "{health}");
+    assert_eq!(health["ready"], true, "{health}");
+    assert_eq!(health["watches"], 1 + 3 * 20, "{health}");
+    assert!(place.db().exists());
+    assert!(!heard.concat().contains("STOPPING=1"), "{heard:?}");
+
+    // Without WATCHDOG_USEC nobody asks for signs of life, but it may give them.
+    collector.wait_for_messages(20);
+    collector.signal("TERM");
+    let heard = wait_for(&socket, "STOPPING=1").concat();
+    assert!(!heard.contains("READY=1"), "{heard}");
+    let (code, said) = collector.wait_for_end();
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn a_start_that_fails_is_never_said_to_be_ready() {
+    let place = Place::new();
+    let first = place.serve();
+    let (socket, command) = managed(&place);
+    let (code, said) = Collector::spawn(command, place.socket()).wait_for_end();
+    assert_eq!(code, Some(69), "{said}");
+    socket.set_nonblocking(true).unwrap();
+    let mut message = [0; 64];
+    assert_eq!(
+        socket.recv(&mut message).unwrap_err().kind(),
+        ErrorKind::WouldBlock
+    );
+    first.stop_cleanly();
+}
+
+#[test]
+fn a_manager_that_watches_gets_signs_of_life_while_nothing_happens() {
+    let place = Place::new();
+    let (socket, mut command) = managed(&place);
+    command.env("WATCHDOG_USEC", "300000");
+    let collector = Collector::start(command, place.socket());
+    wait_for(&socket, "READY=1");
+    for _ in 0..5 {
+        wait_for(&socket, "WATCHDOG=1");
+    }
+    collector.signal("TERM");
+    wait_for(&socket, "STOPPING=1");
+    let (code, said) = collector.wait_for_end();
+    assert_eq!(code, Some(0), "{said}");
+}
