@@ -1,0 +1,277 @@
+//! Going through a run's directory: what is there, what is new, what is gone, and what has another name.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::Path;
+
+use super::{Depth, Directory, GONE_FILES_MAX, Tracked, Tree, World, parent};
+use crate::logfile::{EntryKind, LogFileError, Root, Stat};
+use crate::record::RelativePath;
+
+/// What one scan saw.
+#[derive(Default)]
+pub(super) struct Found {
+    visited: HashSet<RelativePath>,
+    listed: HashSet<RelativePath>,
+    files: BTreeSet<RelativePath>,
+    /// How many files there were, and new ones.
+    present: usize,
+    /// New files, and files with another inode than their cursor's.
+    strangers: BTreeMap<RelativePath, Stat>,
+    news: usize,
+}
+
+impl Tree {
+    /// Goes through the whole tree.
+    ///
+    /// # Errors
+    /// [`LogFileError::Gone`] when the run's directory is no longer there.
+    pub fn scan(&mut self, depth: Depth, world: World<'_>) -> Result<(), LogFileError> {
+        let root = Root::open(&self.path)?;
+        if depth == Depth::Everything {
+            self.problems.clear();
+        }
+        let mut found = Found {
+            present: self.files.values().filter(|file| !file.gone).count(),
+            ..Found::default()
+        };
+        let mut pending: Vec<RelativePath> = vec![Path::new("").into()];
+        while let Some(directory) = pending.pop() {
+            self.visit(&root, &directory, depth, world, &mut found, &mut pending);
+        }
+        self.forget_directories(&found, world);
+        let vanished = self.vanished(&found);
+        self.settle_strangers(&mut found, &vanished);
+        // Events would have told, if this filesystem had any.
+        self.news_without_hint = found.news > 0 && depth == Depth::Everything;
+        for path in vanished {
+            self.vanish(&path);
+        }
+        self.forget_gone();
+        Ok(())
+    }
+
+    fn visit(
+        &mut self,
+        root: &Root,
+        directory: &RelativePath,
+        depth: Depth,
+        world: World<'_>,
+        found: &mut Found,
+        pending: &mut Vec<RelativePath>,
+    ) {
+        let stat = match root.stat(directory) {
+            Ok(stat) if stat.kind == EntryKind::Directory => stat,
+            Err(error @ LogFileError::Io { .. }) => return self.problem_at(directory, error.to_string()),
+            _ => return,
+        };
+        found.visited.insert(directory.clone());
+        let same = self
+            .directories
+            .get(directory)
+            .filter(|known| known.device == stat.device && known.inode == stat.inode);
+        if let Some(known) = same {
+            if depth == Depth::Changed && known.changed_ns == stat.changed_ns {
+                pending.extend(known.below.iter().cloned());
+                return;
+            }
+        } else {
+            // Not to be watched is no reason not to be read: the scans find what happens there.
+            let full = self.path.join(directory);
+            if let Err(error) = world.watch.watch_dir(&full) {
+                tracing::debug!(directory = %full.display(), %error, "not watched");
+            }
+        }
+        let entries = match root.list(directory) {
+            Ok(entries) => entries,
+            Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => return,
+            Err(error) => return self.problem_at(directory, error.to_string()),
+        };
+        found.listed.insert(directory.clone());
+        self.problems
+            .retain(|path, _| path != &**directory && path.parent() != Some(&**directory));
+        let mut below = Vec::new();
+        for entry in entries {
+            let in_runs = Path::new(self.run.as_str()).join(&entry.path);
+            match entry.kind {
+                EntryKind::Directory if !world.globs.may_contain(&in_runs) => {}
+                EntryKind::Directory if entry.path.components().count() > world.limits.depth_max => {
+                    let limit = world.limits.depth_max;
+                    self.problem_at(
+                        &entry.path,
+                        format!(
+                            "{} lies deeper than limits.depth_max = {limit} and is not read",
+                            entry.path.display()
+                        ),
+                    );
+                }
+                EntryKind::Directory => below.push(entry.path.as_path().into()),
+                EntryKind::File | EntryKind::Other if !world.globs.reads(&in_runs) => {}
+                EntryKind::File => self.meet(root, entry.path.as_path().into(), world, found),
+                EntryKind::Other => self.refuse(&entry.path),
+            }
+        }
+        pending.extend(below.iter().cloned());
+        let known = Directory {
+            device: stat.device,
+            inode: stat.inode,
+            changed_ns: stat.changed_ns,
+            below,
+        };
+        self.directories.insert(directory.clone(), known);
+    }
+
+    /// A wanted file that a listing shows.
+    fn meet(&mut self, root: &Root, path: RelativePath, world: World<'_>, found: &mut Found) {
+        let stat = match root.stat(&path) {
+            Ok(stat) => stat,
+            Err(error @ LogFileError::Io { .. }) => return self.problem_at(&path, error.to_string()),
+            Err(_) => return,
+        };
+        let known = self.files.get(&path);
+        if known.is_none_or(|file| file.gone) {
+            let limit = world.limits.files_per_run_max;
+            if found.present >= limit {
+                return self.problem_at(
+                    &path,
+                    format!("more files than limits.files_per_run_max = {limit}; the others are not read"),
+                );
+            }
+            found.present += 1;
+        }
+        found.files.insert(path.clone());
+        let is_stranger =
+            known.is_none_or(|file| file.cursor.is_some_and(|cursor| cursor.inode != stat.inode));
+        if is_stranger {
+            found.strangers.insert(path, stat);
+        } else if self.consider(&path, &stat) {
+            found.news += 1;
+        }
+    }
+
+    /// Something with a wanted name that is no regular file: told once.
+    pub(super) fn refuse(&mut self, path: &Path) {
+        if self.refused.len() < GONE_FILES_MAX && self.refused.insert(path.to_owned()) {
+            tracing::warn!(run = %self.run, path = %path.display(), "no regular file; it is left alone");
+        }
+    }
+
+    /// Directories that were not met any more.
+    pub(super) fn forget_directories(&mut self, found: &Found, world: World<'_>) {
+        let path = &self.path;
+        self.directories.retain(|directory, _| {
+            let met = found.visited.contains(directory);
+            if !met {
+                world.watch.forget_dir(&path.join(directory));
+            }
+            met
+        });
+        let directories = &self.directories;
+        self.problems
+            .retain(|path, _| path.as_os_str().is_empty() || directories.contains_key(&parent(path)));
+    }
+
+    /// Files that are not where they were.
+    fn vanished(&self, found: &Found) -> BTreeSet<RelativePath> {
+        let is_vanished = |path: &RelativePath| {
+            let parent = parent(path);
+            (found.listed.contains(&parent) && !found.files.contains(path))
+                || !self.directories.contains_key(&parent)
+        };
+        let known = self
+            .files
+            .iter()
+            .filter(|(path, file)| !file.gone && is_vanished(path));
+        known.map(|(path, _)| path.clone()).collect()
+    }
+
+    /// Finds out which strangers are old files under a new name, and which are new.
+    fn settle_strangers(&mut self, found: &mut Found, vanished: &BTreeSet<RelativePath>) {
+        let strangers = std::mem::take(&mut found.strangers);
+        if strangers.is_empty() {
+            return;
+        }
+        let mut homeless = HashMap::new();
+        for (home, file) in &self.files {
+            let left = file.gone || vanished.contains(home) || strangers.contains_key(home);
+            if let Some(cursor) = file.cursor.filter(|_| left) {
+                homeless.entry(cursor.inode).or_insert((home, cursor.offset));
+            }
+        }
+        let mut renamed = BTreeMap::new();
+        for (path, stat) in &strangers {
+            if let Some(&(home, offset)) = homeless.get(&stat.inode)
+                && home != path
+                && offset <= stat.size
+                && !self.files.get(path).is_some_and(Tracked::has_unread_end)
+            {
+                renamed.entry(home.clone()).or_insert_with(|| path.clone());
+            }
+        }
+        self.rename(in_order(renamed));
+        for (path, stat) in strangers {
+            self.files.entry(path.clone()).or_default();
+            if self.consider(&path, &stat) {
+                found.news += 1;
+            }
+        }
+    }
+
+    /// Files stand under new names: they keep their cursors. What stood there before is replaced.
+    fn rename(&mut self, renames: Vec<(RelativePath, RelativePath)>) {
+        let touched: HashSet<&RelativePath> = renames.iter().flat_map(|(from, to)| [from, to]).collect();
+        self.queue.retain(|path| !touched.contains(path));
+        self.open.retain(|path| !touched.contains(path));
+        let taken: Vec<_> = renames
+            .into_iter()
+            .filter_map(|(from, to)| Some((self.files.remove(&from)?, from, to)))
+            .collect();
+        for (mut file, from, to) in taken.into_iter().rev() {
+            file.open = None;
+            file.gone = false;
+            file.seen = None;
+            file.queued = true;
+            // Two renames before one commit: the store knows only the first name.
+            file.renamed_from.get_or_insert(from);
+            file.replaces |= self.files.get(&to).is_some_and(|there| there.cursor.is_some());
+            self.files.insert(to.clone(), file);
+            // First, so that the name it left is free in the store when another file is found there.
+            self.queue.push_front(to);
+        }
+    }
+
+    pub(super) fn vanish(&mut self, path: &RelativePath) {
+        if let Some(file) = self.files.get_mut(path)
+            && !file.gone
+        {
+            file.gone = true;
+            file.seen = None;
+            if file.open.is_some() {
+                self.enqueue(path.clone());
+            }
+        }
+    }
+
+    fn forget_gone(&mut self) {
+        let idle = |file: &Tracked| file.gone && !file.queued && file.open.is_none();
+        if self.files.values().filter(|file| idle(file)).count() > GONE_FILES_MAX {
+            self.files.retain(|_, file| !idle(file));
+        }
+    }
+}
+
+/// Renames in an order in which each name is free when it is taken. Those that only changed places among themselves
+/// are left out: they are read anew.
+fn in_order(mut renamed: BTreeMap<RelativePath, RelativePath>) -> Vec<(RelativePath, RelativePath)> {
+    let mut ordered = Vec::with_capacity(renamed.len());
+    while let Some((from, to)) = renamed.pop_first() {
+        let mut chain = vec![(from, to)];
+        while let Some((from, to)) = chain.last().and_then(|(_, to)| renamed.remove_entry(to)) {
+            chain.push((from, to));
+        }
+        let is_circle = chain.last().map(|(_, to)| to) == chain.first().map(|(from, _)| from);
+        if !is_circle {
+            ordered.extend(chain.into_iter().rev());
+        }
+    }
+    ordered
+}

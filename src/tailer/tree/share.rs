@@ -1,0 +1,187 @@
+//! Reading a run's files with news, a share at a time.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::{OPEN_FILES_MAX, SHARE_RECORDS_MAX, Seen, Tracked, Tree};
+use crate::logfile::{EntryKind, LogFile, LogFileError, Root};
+use crate::record::{Batch, Millis, RelativePath};
+use crate::tailer::turn::{self, Reading, Scanned};
+
+impl Tree {
+    /// Reads files with news, one turn each, until the share is used up.
+    #[must_use]
+    pub fn read_share(&mut self, reading: &Reading, buffer: &mut Vec<u8>, now: Millis) -> Vec<Batch> {
+        let root = Root::open(&self.path).ok();
+        let mut batches = Vec::new();
+        let (mut bytes, mut records) = (0, 0);
+        while bytes < reading.turn_bytes_max
+            && records < SHARE_RECORDS_MAX
+            && let Some(path) = self.queue.pop_front()
+        {
+            if let Some(file) = self.files.get_mut(&path) {
+                file.queued = false;
+            }
+            match self.turn(root.as_ref(), &path, reading, buffer, now) {
+                Ok((batch, read)) => {
+                    // What was read, not what became of it: a skipped line has its share of the time too.
+                    bytes += read.max(1);
+                    if let Some(batch) = batch {
+                        records += batch.records.len();
+                        batches.push(batch);
+                    }
+                }
+                Err(LogFileError::Gone(_)) => self.vanish(&path),
+                Err(LogFileError::Refused(_)) => self.refuse(&path),
+                // The next scan finds it unseen and tries again.
+                Err(error) => self.problem_at(&path, error.to_string()),
+            }
+        }
+        batches
+    }
+
+    /// One turn on one file: what it gave, if it did, and how many bytes were read for it.
+    fn turn(
+        &mut self,
+        root: Option<&Root>,
+        path: &RelativePath,
+        reading: &Reading,
+        buffer: &mut Vec<u8>,
+        now: Millis,
+    ) -> Result<(Option<Batch>, u64), LogFileError> {
+        let full = self.path.join(path);
+        let failed = |source| LogFileError::Io {
+            path: full.clone(),
+            source,
+        };
+        #[cfg(test)]
+        fault::strike(path);
+        let Some(file) = self.files.get_mut(path) else {
+            return Ok((None, 0));
+        };
+        let Some((log, last_of_old)) = open_for_turn(root, path, file, &full)? else {
+            return Ok((None, 0));
+        };
+        let stat = log.stat().map_err(failed)?;
+        let (cursor, tail) = turn::start(&log, &stat, file.cursor, &self.run, path).map_err(failed)?;
+        let same_place = file
+            .cursor
+            .is_some_and(|stored| stored.generation == cursor.generation);
+        let scanned = if same_place {
+            file.scanned
+        } else {
+            Scanned::default()
+        };
+        let turn = turn::read(&log, cursor, tail, scanned, reading, buffer).map_err(failed)?;
+        let (more, read_bytes) = (turn.more, turn.read_bytes);
+        file.scanned = turn.scanned;
+        file.active = Some(Instant::now());
+        let is_news = file.cursor != Some(turn.cursor) || turn.lines.read > 0 || file.renamed_from.is_some();
+        let batch = is_news.then(|| {
+            let mut batch = turn.into_batch(self.run.clone(), path.clone(), file.cursor, now);
+            batch.renamed_from = file.renamed_from.take();
+            if std::mem::take(&mut file.replaces) {
+                batch.cursor.generation = batch.cursor.generation.wrapping_add(1);
+            }
+            file.cursor = Some(batch.cursor);
+            batch
+        });
+        if more || last_of_old {
+            // What replaced the old content, or the rest of this one, comes next.
+            file.open = more.then_some(log);
+            self.enqueue(path.clone());
+        } else if file.gone {
+            file.open = None;
+        } else {
+            file.seen = Some(Seen::from(&stat));
+            file.open = Some(log);
+            self.opened(path);
+        }
+        Ok((batch, read_bytes))
+    }
+
+    /// Remembers that a file is open; closes the one that was longest untouched if there are too many.
+    fn opened(&mut self, path: &RelativePath) {
+        self.open.retain(|open| open != path);
+        self.open.push_back(path.clone());
+        if self.open.len() > OPEN_FILES_MAX
+            && let Some(oldest) = self.open.pop_front()
+            && let Some(file) = self.files.get_mut(&oldest)
+        {
+            file.open = None;
+        }
+    }
+
+    /// Closes files that had no news for a while, so that nobody's unmount fails on us.
+    pub fn close_idle(&mut self, idle: std::time::Duration, now: Instant) {
+        let files = &mut self.files;
+        self.open.retain(|path| {
+            let Some(file) = files.get_mut(path) else {
+                return false;
+            };
+            let keep = file
+                .active
+                .is_some_and(|active| now.duration_since(active) < idle);
+            if !keep {
+                file.open = None;
+            }
+            keep && file.open.is_some()
+        });
+    }
+}
+
+/// The log to read now: the open one if it is still what stands at the path, or if it is not and its end was not
+/// read yet (`true`: another follows); else the one at the path.
+fn open_for_turn(
+    root: Option<&Root>,
+    path: &Path,
+    file: &mut Tracked,
+    full: &Path,
+) -> Result<Option<(LogFile, bool)>, LogFileError> {
+    let failed = |source| LogFileError::Io {
+        path: full.to_owned(),
+        source,
+    };
+    let stands = match root.map(|root| root.stat(path)) {
+        Some(Ok(stat)) if stat.kind == EntryKind::File => Some(stat),
+        _ => None,
+    };
+    if let Some(open) = file.open.take() {
+        let stat = open.stat().map_err(failed)?;
+        let is_same = stands.is_some_and(|stands| stands.inode == stat.inode && stands.device == stat.device);
+        if is_same {
+            return Ok(Some((open, false)));
+        }
+        let unread = file
+            .cursor
+            .is_some_and(|cursor| cursor.inode == stat.inode && cursor.offset < stat.size);
+        if unread || file.gone {
+            return Ok(Some((open, stands.is_some())));
+        }
+    }
+    let Some(root) = root else {
+        return Err(LogFileError::Gone(full.to_owned()));
+    };
+    if file.gone && stands.is_none() {
+        return Ok(None);
+    }
+    root.open_file(path).map(|log| Some((log, false)))
+}
+
+/// A reader that panics, for tests of what a panic does to the others.
+#[cfg(test)]
+pub mod fault {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// How many more turns on a file called `panics.jsonl` panic.
+    pub static PANICS_LEFT: AtomicU32 = AtomicU32::new(0);
+
+    pub fn strike(path: &Path) {
+        let strikes = path.ends_with("panics.jsonl")
+            && PANICS_LEFT
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+                .is_ok();
+        assert!(!strikes, "a panic was asked for");
+    }
+}
