@@ -3,14 +3,13 @@
 //! What counts: `type:"assistant"` with an object `message.usage`; a `progress` line whose
 //! `data.message.message.usage` is an object. Model `<synthetic>` never counts.
 
-use std::borrow::Cow;
-
 use serde::de::MapAccess;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use super::json::{self, Members};
+use super::json::{self, Members, Raw};
+use super::usage::UsageFields;
 use super::{Class, Parsed, Place};
-use crate::record::{Kind, Millis, Rank, Record, ResponseKey, Tier, Usage};
+use crate::record::{Kind, Millis, Rank, Record, ResponseKey};
 
 /// Longest model name kept, in bytes; the rest is cut off.
 pub const MODEL_BYTES_MAX: usize = 128;
@@ -62,24 +61,6 @@ fn strict(
     let time = envelope.timestamp.text().and_then(|text| json::time(&text));
     let class = envelope.judge(time, line, place, records);
     Ok(Parsed { class, time })
-}
-
-/// A raw JSON value; absent and `null` alike are `None` where text is asked for.
-#[derive(Clone, Copy, Debug, Default)]
-struct Raw<'de>(Option<&'de str>);
-
-impl<'de> Raw<'de> {
-    fn text(self) -> Option<Cow<'de, [u8]>> {
-        json::string(self.0?).filter(|text| !text.is_empty())
-    }
-
-    fn count(self) -> Option<u64> {
-        json::count(self.0?)
-    }
-
-    fn is(self, literal: &str) -> bool {
-        self.0 == Some(literal)
-    }
 }
 
 #[derive(Debug, Default)]
@@ -326,166 +307,6 @@ impl<'de> Members<'de> for QuotedLine<'de> {
             }
             _ => json::skip(map)?,
         }
-        Ok(())
-    }
-}
-
-/// The members of a `usage` object, raw.
-#[derive(Debug, Default)]
-struct UsageFields<'de> {
-    input: Raw<'de>,
-    output: Raw<'de>,
-    cache_read: Raw<'de>,
-    cache_creation: Raw<'de>,
-    cache_split: CacheSplit<'de>,
-    web_search: Single<'de, WebSearch>,
-    thinking: Single<'de, Thinking>,
-    tier: Raw<'de>,
-    speed: Raw<'de>,
-    iterations: Raw<'de>,
-}
-
-impl<'de> Members<'de> for UsageFields<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
-        match key {
-            b"input_tokens" => self.input.0 = json::raw(map)?,
-            b"output_tokens" => self.output.0 = json::raw(map)?,
-            b"cache_read_input_tokens" => self.cache_read.0 = json::raw(map)?,
-            b"cache_creation_input_tokens" => self.cache_creation.0 = json::raw(map)?,
-            b"cache_creation" => {
-                self.cache_split = CacheSplit::default();
-                json::member_object(map, &mut self.cache_split)?;
-            }
-            b"server_tool_use" => {
-                self.web_search = Single::default();
-                json::member_object(map, &mut self.web_search)?;
-            }
-            b"output_tokens_details" => {
-                self.thinking = Single::default();
-                json::member_object(map, &mut self.thinking)?;
-            }
-            b"service_tier" => self.tier.0 = json::raw(map)?,
-            b"speed" => self.speed.0 = json::raw(map)?,
-            b"iterations" => self.iterations.0 = json::raw(map)?,
-            _ => json::skip(map)?,
-        }
-        Ok(())
-    }
-}
-
-impl<'de> UsageFields<'de> {
-    fn counts(&self) -> Usage {
-        let five_minutes = self.cache_split.five_minutes.count().unwrap_or(0);
-        let one_hour = self.cache_split.one_hour.count().unwrap_or(0);
-        Usage {
-            input: self.input.count().unwrap_or(0),
-            output: self.output.count().unwrap_or(0),
-            cache_read: self.cache_read.count().unwrap_or(0),
-            cache_creation: self
-                .cache_creation
-                .count()
-                .unwrap_or(five_minutes.saturating_add(one_hour)),
-            cache_creation_5m: five_minutes,
-            cache_creation_1h: one_hour,
-            web_search: self.web_search.value.count().unwrap_or(0),
-            thinking: self.thinking.value.count().unwrap_or(0),
-        }
-    }
-
-    fn tier(&self) -> Tier {
-        match self.tier.text().as_deref() {
-            None => Tier::Unknown,
-            Some(b"standard") => Tier::Standard,
-            Some(b"priority") => Tier::Priority,
-            Some(b"batch") => Tier::Batch,
-            Some(_) => Tier::Other,
-        }
-    }
-
-    /// The calls of another model inside this response, with their index; all other iterations are already
-    /// inside the top-level figures.
-    fn advisor_calls(&self) -> Vec<(u64, Iteration<'de>)> {
-        let list = self.iterations.0.filter(|raw| raw.contains("advisor_message"));
-        let items: Vec<&'de serde_json::value::RawValue> = list
-            .and_then(|raw| serde_json::from_str(raw).ok())
-            .unwrap_or_default();
-        let calls = items.into_iter().zip(0u64..).filter_map(|(item, index)| {
-            let mut iteration = Iteration::default();
-            json::object(item.get().as_bytes(), &mut iteration).ok()?;
-            let is_call = iteration.kind.text().as_deref() == Some(b"advisor_message")
-                && iteration.model.text().is_some();
-            is_call.then_some((index, iteration))
-        });
-        calls.collect()
-    }
-}
-
-/// One element of `usage.iterations`.
-#[derive(Debug, Default)]
-struct Iteration<'de> {
-    kind: Raw<'de>,
-    model: Raw<'de>,
-    usage: UsageFields<'de>,
-}
-
-impl<'de> Members<'de> for Iteration<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
-        match key {
-            b"type" => self.kind.0 = json::raw(map)?,
-            b"model" => self.model.0 = json::raw(map)?,
-            _ => self.usage.member(key, map)?,
-        }
-        Ok(())
-    }
-}
-
-#[derive(Debug, Default)]
-struct CacheSplit<'de> {
-    five_minutes: Raw<'de>,
-    one_hour: Raw<'de>,
-}
-
-impl<'de> Members<'de> for CacheSplit<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
-        match key {
-            b"ephemeral_5m_input_tokens" => self.five_minutes.0 = json::raw(map)?,
-            b"ephemeral_1h_input_tokens" => self.one_hour.0 = json::raw(map)?,
-            _ => json::skip(map)?,
-        }
-        Ok(())
-    }
-}
-
-/// An object of which one member is wanted.
-#[derive(Debug, Default)]
-struct Single<'de, W> {
-    value: Raw<'de>,
-    wanted: std::marker::PhantomData<W>,
-}
-
-trait Wanted {
-    const KEY: &'static [u8];
-}
-
-#[derive(Debug, Default)]
-struct WebSearch;
-#[derive(Debug, Default)]
-struct Thinking;
-
-impl Wanted for WebSearch {
-    const KEY: &'static [u8] = b"web_search_requests";
-}
-
-impl Wanted for Thinking {
-    const KEY: &'static [u8] = b"thinking_tokens";
-}
-
-impl<'de, W: Wanted> Members<'de> for Single<'de, W> {
-    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
-        if key != W::KEY {
-            return json::skip(map);
-        }
-        self.value.0 = json::raw(map)?;
         Ok(())
     }
 }

@@ -114,6 +114,24 @@ impl<'de> Visitor<'de> for Bytes {
     }
 }
 
+/// A raw JSON value; absent and `null` alike are `None` where text is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Raw<'de>(pub Option<&'de str>);
+
+impl<'de> Raw<'de> {
+    pub fn text(self) -> Option<Cow<'de, [u8]>> {
+        string(self.0?).filter(|text| !text.is_empty())
+    }
+
+    pub fn count(self) -> Option<u64> {
+        count(self.0?)
+    }
+
+    pub fn is(self, literal: &str) -> bool {
+        self.0 == Some(literal)
+    }
+}
+
 /// Reads a whole text as one object into `members`. `Ok(false)`: valid JSON, but not an object.
 ///
 /// # Errors

@@ -7,6 +7,7 @@
 
 pub mod claude;
 mod json;
+mod usage;
 
 use memchr::memmem;
 use std::sync::LazyLock;
