@@ -1,0 +1,163 @@
+//! Rows per second into a fresh and into a full database, and how long a small durable commit takes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use fastrand::Rng;
+use tempfile::TempDir;
+use tokentail::record::{Batch, Cursor, Kind, LineCounts, Rank, Record, ResponseKey, RunId, Tier, Usage};
+use tokentail::store::{Outcome, Store, StoreOptions};
+
+/// Rows of a large group, as a backlog brings them.
+const GROUP_ROWS: usize = 65_536;
+/// Rows of a batch in it.
+const BATCH_ROWS: usize = 64;
+/// Copies of each response, one after the other.
+const COPIES: usize = 3;
+/// Large groups in the full database.
+const FULL_GROUPS: usize = 16;
+/// Rows of a commit while an agent talks.
+const SMALL_ROWS: usize = 5;
+const CACHE_BYTES: usize = 32 << 20;
+
+fn groups(c: &mut Criterion) {
+    let mut group = c.benchmark_group("commit of 65,536 rows");
+    group
+        .throughput(Throughput::Elements(GROUP_ROWS as u64))
+        .sample_size(10);
+    group.bench_function("into a fresh database", |b| {
+        let mut rng = Rng::with_seed(7);
+        b.iter_batched(
+            || (Database::new(), batches(&mut rng, GROUP_ROWS)),
+            |(database, batches)| {
+                database.commit(&batches);
+                (database, batches)
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    group.bench_function("into a full database", |b| {
+        let mut rng = Rng::with_seed(11);
+        let database = Database::new();
+        for _ in 0..FULL_GROUPS {
+            database.commit(&batches(&mut rng, GROUP_ROWS));
+        }
+        b.iter_batched(
+            || batches(&mut rng, GROUP_ROWS),
+            |batches| {
+                database.commit(&batches);
+                batches
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+}
+
+fn small(c: &mut Criterion) {
+    let mut rng = Rng::with_seed(13);
+    let database = Database::new();
+    database.commit(&batches(&mut rng, GROUP_ROWS));
+    c.bench_function("durable commit of 5 rows", |b| {
+        b.iter_batched(
+            || batches(&mut rng, SMALL_ROWS),
+            |batches| database.commit(&batches),
+            BatchSize::PerIteration,
+        );
+    });
+}
+
+/// A database on the disk the temporary directory is on.
+struct Database {
+    store: Store,
+    _directory: TempDir,
+}
+
+impl Database {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let options = StoreOptions {
+            path: Some(directory.path().join("bench.redb")),
+            cache_bytes: CACHE_BYTES,
+        };
+        Self {
+            store: Store::open(options).expect("a new database"),
+            _directory: directory,
+        }
+    }
+
+    fn commit(&self, batches: &[Batch]) {
+        let committed = self.store.commit(batches).expect("a commit");
+        assert!(
+            committed
+                .outcomes
+                .iter()
+                .all(|outcome| *outcome == Outcome::Committed)
+        );
+    }
+}
+
+/// Batches of new files, their responses under new keys, with [`COPIES`] of each.
+fn batches(rng: &mut Rng, rows: usize) -> Vec<Batch> {
+    let mut left = rows;
+    let mut batches = Vec::new();
+    while left > 0 {
+        let count = left.min(BATCH_ROWS);
+        left -= count;
+        batches.push(batch(rng, count));
+    }
+    batches
+}
+
+fn batch(rng: &mut Rng, rows: usize) -> Batch {
+    let path = format!("mount/{:016x}.jsonl", rng.u64(..));
+    let run = RunId::new(&format!("run-{:04}", rng.u8(..128))).expect("a run id");
+    let mut key = ResponseKey(0);
+    let records = (0..rows).map(|row| {
+        if row % COPIES == 0 {
+            key = ResponseKey(rng.u128(..));
+        }
+        Record {
+            key,
+            kind: Kind::Message,
+            rank: Rank::Main,
+            model: if rng.bool() {
+                "claude-fable-5-1"
+            } else {
+                "claude-fable-5-1-fast"
+            }
+            .into(),
+            usage: Usage {
+                input: rng.u64(..4_000),
+                output: 3 + row as u64,
+                cache_read: rng.u64(..200_000),
+                ..Usage::default()
+            },
+            tier: Tier::Standard,
+            time: Some(1_791_190_800_000 + rng.i64(..7 * 86_400_000)),
+        }
+    });
+    Batch {
+        run,
+        path: Arc::from(Path::new(&path)),
+        renamed_from: None,
+        expect: None,
+        cursor: Cursor {
+            offset: 1,
+            ..Cursor::default()
+        },
+        records: records.collect(),
+        lines: LineCounts {
+            read: rows as u64,
+            usage: rows as u64,
+            ..LineCounts::default()
+        },
+        bytes: 1,
+        latest: None,
+        read_at: 1_791_190_800_000,
+    }
+}
+
+criterion_group!(benches, groups, small);
+criterion_main!(benches);
