@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::routes::{self, Sources};
 use crate::api::server::{ControlSocket, ServerError};
 use crate::committer::{self, CommitterError, CommitterThread};
-use crate::config::Settings;
+use crate::config::{LogSettings, Settings};
 use crate::live::Live;
 use crate::service;
 use crate::store::{Store, StoreError, StoreOptions};
@@ -178,6 +178,10 @@ impl Running {
             db: old.db.clone(),
             socket: old.socket.clone(),
             store: old.store,
+            log: LogSettings {
+                format: old.log.format,
+                ..new.log
+            },
             ..new
         };
         self.settings.send_replace(Arc::new(taken));

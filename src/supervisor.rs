@@ -196,6 +196,7 @@ impl Supervisor {
             run.waker.scan(depth);
         }
         self.restart_failed();
+        self.check_progress().await;
     }
 
     /// The database was replaced: every run is read from the start.
@@ -229,7 +230,8 @@ impl Supervisor {
                 entries
             }
             Ok(Err(error)) => {
-                if self.root.take().is_some() || self.strange.insert(self.directory.clone()) {
+                let was_there = self.root.take().is_some();
+                if self.strange.insert(self.directory.clone()) || was_there {
                     tracing::warn!("{error}; runs are picked up when the runs directory can be read");
                 }
                 self.shared

@@ -58,6 +58,8 @@ pub fn verify(store: &Store, settings: &Settings) -> Result<Report, VerifyError>
         cache_bytes: settings.store.cache_bytes,
     };
     let recount = Store::open(memory)?;
+    // Without the logs everything would be "gone", and nothing compared.
+    Root::open_given(&settings.runs_dir)?;
     let mut gone = 0u64;
     for (id, _) in store.run_numbers()? {
         let Ok(run) = RunId::new(&id) else {
@@ -140,7 +142,11 @@ fn recount_file(
         line_bytes_max: settings.limits.line_bytes_max,
         turn_bytes_max: settings.limits.turn_bytes_max as u64,
         settle: stored.settled_to > stored.offset,
-        until: stored.offset.max(stored.settled_to),
+        // A last line that is skipped was counted when the skip began.
+        until: stored
+            .offset
+            .max(stored.settled_to)
+            .max(stored.skip_to.map_or(0, std::num::NonZeroU64::get)),
         scope: 0,
         now,
     };

@@ -79,7 +79,7 @@ fn responses(store: &Store) -> Vec<(ResponseKey, Response)> {
     let mut all = Vec::new();
     store
         .side_by_side(&memory(), |key, response, _| {
-            all.extend(response.map(|response| (key, response)))
+            all.extend(response.map(|response| (key, response)));
         })
         .unwrap();
     all

@@ -85,7 +85,7 @@ impl Model {
     /// One action on the files and on the model.
     fn act(&mut self) {
         let what = match self.random.u32(0..10) {
-            0 | 1 => self.grow(),
+            0 | 1 => Some(self.grow()),
             2 => self.repeat(),
             3 => self.delete(),
             4 | 5 => self.rename(),
@@ -95,15 +95,15 @@ impl Model {
             _ => self.remove_directory(),
         };
         // An action that finds nothing to work on makes something.
-        let what = what.unwrap_or_else(|| self.grow().unwrap());
+        let what = what.unwrap_or_else(|| self.grow());
         self.done.push(what);
     }
 
-    fn grow(&mut self) -> Option<String> {
+    fn grow(&mut self) -> String {
         let (name, ids) = (self.any_name(), self.new_ids());
         append(&self.path(name), lines(&ids));
         self.logs.entry(name).or_default().extend(&ids);
-        Some(format!("append {ids:?} to {name}"))
+        format!("append {ids:?} to {name}")
     }
 
     /// Lines that another log holds as well.

@@ -177,6 +177,8 @@ pub mod fault {
     /// How many more turns on a file called `panics.jsonl` panic.
     pub static PANICS_LEFT: AtomicU32 = AtomicU32::new(0);
 
+    /// # Panics
+    /// When one is asked for.
     pub fn strike(path: &Path) {
         let strikes = path.ends_with("panics.jsonl")
             && PANICS_LEFT
