@@ -17,8 +17,13 @@ use crate::store::{Outcome, Store, StoreError, StoreOptions};
 use crate::tailer::turn::{self, Reading, Scanned};
 use crate::tailer::walk::{Walk, WalkLimits, walk};
 
-/// How many batches wait for the committer before the readers wait.
-const BATCHES_WAITING_MAX: usize = 32;
+/// How many parcels of batches wait for the committer before the readers wait.
+const PARCELS_WAITING_MAX: usize = 32;
+/// A reader sends a parcel when it has so many rows or batches: not a wake-up for each file.
+const PARCEL_ROWS_MAX: usize = 2048;
+const PARCEL_BATCHES_MAX: usize = 64;
+/// A replay keeps nobody waiting: its transactions have so many times the rows of the collector's.
+const COMMIT_GROUPS_MAX: usize = 4;
 /// At most this many readers.
 const READERS_MAX: usize = 8;
 
@@ -321,7 +326,7 @@ fn read_all(
     let readers = std::thread::available_parallelism()
         .map_or(1, std::num::NonZero::get)
         .clamp(1, READERS_MAX);
-    let (sender, receiver) = sync_channel(BATCHES_WAITING_MAX);
+    let (sender, receiver) = sync_channel(PARCELS_WAITING_MAX);
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..readers)
@@ -347,24 +352,54 @@ fn read_some(
     options: &ReplayOptions,
     tasks: &[Task<'_>],
     next: &AtomicUsize,
-    batches: &SyncSender<Batch>,
+    parcels: &SyncSender<Vec<Batch>>,
 ) -> Result<(), ReplayError> {
     let mut buffer = Vec::new();
+    let mut outbox = Outbox {
+        parcel: Vec::new(),
+        rows: 0,
+        parcels,
+    };
     while let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
-        match read_file(options, task, &mut buffer, batches) {
+        match read_file(options, task, &mut buffer, &mut outbox) {
             // Deleted since the walk: as if it had been before.
             Err(LogFileError::Gone(_)) => {}
             other => other?,
         }
     }
+    outbox.send();
     Ok(())
+}
+
+/// A reader's batches on their way to the committer.
+struct Outbox<'p> {
+    parcel: Vec<Batch>,
+    rows: usize,
+    parcels: &'p SyncSender<Vec<Batch>>,
+}
+
+impl Outbox<'_> {
+    /// Takes a batch; says whether there is still a committer.
+    fn add(&mut self, batch: Batch) -> bool {
+        self.rows += batch.records.len();
+        self.parcel.push(batch);
+        if self.rows < PARCEL_ROWS_MAX && self.parcel.len() < PARCEL_BATCHES_MAX {
+            return true;
+        }
+        self.send()
+    }
+
+    fn send(&mut self) -> bool {
+        self.rows = 0;
+        self.parcels.send(std::mem::take(&mut self.parcel)).is_ok()
+    }
 }
 
 fn read_file(
     options: &ReplayOptions,
     task: &Task<'_>,
     buffer: &mut Vec<u8>,
-    batches: &SyncSender<Batch>,
+    outbox: &mut Outbox<'_>,
 ) -> Result<(), LogFileError> {
     let full = task.source.directory.join(&task.path);
     let failed = |source| LogFileError::Io {
@@ -391,7 +426,7 @@ fn read_file(
             let batch = turn.into_batch(task.source.run.clone(), task.path.clone(), expect, options.clock);
             expect = Some(batch.cursor);
             // Without a committer there is an error, and it is the committer's to tell.
-            if batches.send(batch).is_err() {
+            if !outbox.add(batch) {
                 return Ok(());
             }
         }
@@ -401,41 +436,42 @@ fn read_file(
     }
 }
 
-/// Commits batches, as many at once as a commit may have rows.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "when this ends, early or late, the readers must notice"
-)]
+/// Commits batches as they come: they are folded while the readers read on.
+///
+/// It takes the receiver, so that when it ends, early or late, the readers notice.
 fn commit_all(
     options: &ReplayOptions,
     store: &Store,
-    batches: Receiver<Batch>,
+    parcels: Receiver<Vec<Batch>>,
     progress: &mut impl FnMut(ReplayProgress),
 ) -> Result<Vec<ResponseKey>, ReplayError> {
     let mut undated = Vec::new();
     let mut so_far = ReplayProgress::default();
-    while let Ok(first) = batches.recv() {
-        let mut group = vec![first];
-        let mut rows = group[0].records.len() + 1;
-        while rows < options.commit_rows_max
-            && let Ok(batch) = batches.recv()
-        {
+    let rows_max = options.commit_rows_max.saturating_mul(COMMIT_GROUPS_MAX);
+    let mut batches = parcels.into_iter().flatten().peekable();
+    while batches.peek().is_some() {
+        let (mut paths, mut rows) = (Vec::new(), 0);
+        let group = std::iter::from_fn(|| {
+            let batch = if rows < rows_max {
+                batches.next()?
+            } else {
+                return None;
+            };
             rows += batch.records.len() + 1;
-            group.push(batch);
-        }
-        let committed = store.commit(&group)?;
-        if let Some(at) = committed
-            .outcomes
-            .iter()
-            .position(|outcome| *outcome != Outcome::Committed)
-        {
+            paths.push(batch.path.clone());
+            so_far.bytes += batch.bytes;
+            so_far.files += u64::from(batch.expect.is_none());
+            progress(so_far);
+            Some(batch)
+        });
+        let committed = store.commit(group)?;
+        let refused = |outcome: &Outcome| *outcome != Outcome::Committed;
+        if let Some(at) = committed.outcomes.iter().position(refused) {
             return Err(ReplayError::Stale {
-                path: group[at].path.to_path_buf(),
+                path: paths[at].to_path_buf(),
             });
         }
         undated.extend(committed.undated);
-        so_far.bytes += group.iter().map(|batch| batch.bytes).sum::<u64>();
-        so_far.files += group.iter().filter(|batch| batch.expect.is_none()).count() as u64;
         so_far.responses += committed
             .changes
             .values()

@@ -3,12 +3,14 @@
 //! **Invariant**: the cursor of a file moves in the same transaction as what was read up to it, and only from where
 //! the batch says it stood; a batch that continues anything else is refused, so nothing is counted twice.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
-use redb::{ReadableTable, Table, WriteTransaction};
+use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 use super::tables::{
     DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MODELS, PATHS, RESPONSES, RESPONSES_BY_DAY, RUN_DAYS,
@@ -68,11 +70,15 @@ pub struct Kept {
 }
 
 impl Store {
-    /// Commits batches in one transaction.
+    /// Commits batches in one transaction. They may still be coming: each is folded when it is there, what came of
+    /// all is written after the last. Memory is needed for each response, not for its copies.
     ///
     /// # Errors
     /// When the disk or the database refuses; then nothing is known of what was committed until [`Store::reopen`].
-    pub fn commit(&self, batches: &[Batch]) -> Result<Committed, StoreError> {
+    pub fn commit<B: Borrow<Batch>>(
+        &self,
+        batches: impl IntoIterator<Item = B>,
+    ) -> Result<Committed, StoreError> {
         let kept = self.forget_kept();
         let (committed, kept) = self.transact(|write| {
             let kept = match kept {
@@ -81,7 +87,7 @@ impl Store {
             };
             let mut work = Work::new(self, write, kept)?;
             for batch in batches {
-                work.take(batch)?;
+                work.take(batch.borrow())?;
             }
             work.finish()
         })?;
@@ -146,11 +152,16 @@ impl Store {
         self.transact(|write| {
             let mut work = Work::new(self, write, load_kept(self, write)?)?;
             for key in keys {
-                let Some(known) = work.response(*key)? else {
-                    continue;
-                };
-                if !known.dated {
-                    work.store_response(*key, Some(&known.clone()), &Response { time, ..known })?;
+                if let Some(before) = work.stored_response(*key)?
+                    && !before.response.dated
+                {
+                    let mut after = before.clone();
+                    after.response.time = time;
+                    work.changed.push(Changed {
+                        key: *key,
+                        before: Some(Box::new(before)),
+                        after,
+                    });
                 }
             }
             work.finish().map(|_| ())
@@ -205,7 +216,7 @@ impl Store {
 fn put<'k, K: redb::Key + 'static, R: serde::Serialize>(
     store: &Store,
     table: &mut Table<'_, K, &'static [u8]>,
-    key: impl std::borrow::Borrow<K::SelfType<'k>>,
+    key: impl Borrow<K::SelfType<'k>>,
     row: &R,
 ) -> Result<(), StoreError> {
     let bytes = encode(row).map_err(|e| store.row_error("being written", &e))?;
@@ -236,18 +247,33 @@ fn load_kept(store: &Store, write: &WriteTransaction) -> Result<Kept, StoreError
     Ok(kept)
 }
 
-/// A copy of a response on its way into the store.
-struct Copy<'b> {
+/// A response with the number of its model.
+#[derive(Clone, PartialEq, Eq)]
+struct Known {
+    response: Response,
+    model: ModelNumber,
+}
+
+/// What this transaction makes of one response.
+struct Changed {
     key: ResponseKey,
-    record: &'b Record,
-    run: RunNumber,
-    backlog: bool,
-    time: Millis,
-    dated: bool,
+    /// As it is stored.
+    before: Option<Box<Known>>,
+    after: Known,
+}
+
+/// One run's part of a transaction.
+struct RunWork {
+    id: RunId,
+    row: RunRow,
+    /// `None` if all of its batches were refused.
+    change: Option<RunChange>,
+    files_added: u64,
+    latest: Option<Millis>,
 }
 
 /// One transaction's work: takes batches, folds their records, writes what changed.
-struct Work<'s, 't, 'b> {
+struct Work<'s, 't> {
     store: &'s Store,
     runs: Table<'t, &'static str, &'static [u8]>,
     paths: Table<'t, (u32, &'static [u8]), u32>,
@@ -261,108 +287,166 @@ struct Work<'s, 't, 'b> {
     meta: Table<'t, &'static str, u64>,
     run_days: Table<'t, (u32, u32, u32), &'static [u8]>,
     kept: Kept,
-    /// Runs of this transaction.
-    known: HashMap<RunId, RunRow>,
-    names: HashMap<RunNumber, RunId>,
-    copies: Vec<Copy<'b>>,
-    days_added: Vec<(u32, u128)>,
+    /// No response is stored yet: nothing needs to be looked up, and all rows go in at the end.
+    is_fresh: bool,
+    /// The model asked for last.
+    model: Option<(Arc<str>, ModelNumber)>,
+    run_works: Vec<RunWork>,
+    /// Where a run is in `run_works`.
+    run_places: HashMap<RunId, usize>,
+    changed: Vec<Changed>,
+    /// Where a response is in `changed`.
+    places: HashMap<ResponseKey, usize>,
     cells: HashMap<(u32, RunNumber, ModelNumber), Totals>,
-    files_added: HashMap<RunNumber, u64>,
-    latest: HashMap<RunNumber, Millis>,
-    committed: Committed,
+    outcomes: Vec<Outcome>,
 }
 
-impl<'s, 't, 'b> Work<'s, 't, 'b> {
+impl<'s, 't> Work<'s, 't> {
     fn new(store: &'s Store, write: &'t WriteTransaction, kept: Kept) -> Result<Self, StoreError> {
         macro_rules! open {
             ($table:expr) => {
                 write.open_table($table).map_err(|e| store.error(e))?
             };
         }
+        let responses = open!(RESPONSES);
+        let by_day = open!(RESPONSES_BY_DAY);
         Ok(Self {
             store,
             runs: open!(RUNS),
             paths: open!(PATHS),
             files: open!(FILES),
             models_table: open!(MODELS),
-            responses: open!(RESPONSES),
-            by_day: open!(RESPONSES_BY_DAY),
+            is_fresh: responses.is_empty().map_err(|e| store.error(e))?
+                && by_day.is_empty().map_err(|e| store.error(e))?,
+            responses,
+            by_day,
             totals: open!(TOTALS),
             hours: open!(HOURS),
             days: open!(DAYS),
             meta: open!(META),
             run_days: open!(RUN_DAYS),
             kept,
-            known: HashMap::new(),
-            names: HashMap::new(),
-            copies: Vec::new(),
-            days_added: Vec::new(),
+            model: None,
+            run_works: Vec::new(),
+            run_places: HashMap::new(),
+            changed: Vec::new(),
+            places: HashMap::new(),
             cells: HashMap::new(),
-            files_added: HashMap::new(),
-            latest: HashMap::new(),
-            committed: Committed::default(),
+            outcomes: Vec::new(),
         })
     }
 
-    /// Checks a batch against the stored cursor and takes its records, or refuses it.
-    fn take(&mut self, batch: &'b Batch) -> Result<(), StoreError> {
-        let run = self.run(batch)?;
-        let stored = self.stored(run.number, &batch.path, batch.renamed_from.as_deref())?;
+    /// Checks a batch against the stored cursor and folds its records, or refuses it.
+    fn take(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let place = self.run(batch)?;
+        let run = self.run_works[place].row.number;
+        let stored = self.stored(run, &batch.path, batch.renamed_from.as_deref())?;
         let cursor = stored.map(|(_, cursor)| cursor);
         if cursor != batch.expect {
-            self.committed.outcomes.push(Outcome::Stale(cursor));
+            self.outcomes.push(Outcome::Stale(cursor));
             return Ok(());
         }
         let file = match stored {
             Some((file, _)) => file,
-            None => self.new_file(run.number)?,
+            None => self.new_file(place)?,
         };
-        self.link(run.number, file, &batch.path, batch.renamed_from.as_deref())?;
+        if stored.is_none() || batch.renamed_from.is_some() {
+            self.link(run, file, &batch.path, batch.renamed_from.as_deref())?;
+        }
         put(
             self.store,
             &mut self.files,
             file,
-            &FileRow::new(run.number, &batch.cursor),
+            &FileRow::new(run, &batch.cursor),
         )?;
 
-        let change = self.committed.changes.entry(batch.run.clone()).or_default();
+        let mut change = self.run_works[place].change.take().unwrap_or_default();
         change.lines.add(&batch.lines);
         change.bytes = change.bytes.saturating_add(batch.bytes);
         change.files += u64::from(stored.is_none());
-        if let Some(time) = batch.latest {
-            let latest = self.latest.entry(run.number).or_insert(time);
-            *latest = time.max(*latest);
-        }
         for record in &batch.records {
-            let time = record
-                .time
-                .filter(|time| *time <= batch.read_at.saturating_add(DAY_MS));
-            if time.is_none() && record.kind == Kind::Message {
-                change.lines.clock_suspect += 1;
-            }
-            self.copies.push(Copy {
-                key: record.key,
-                record,
-                run: run.number,
-                backlog: run.backlog,
-                time: time.unwrap_or(batch.read_at.max(0)),
-                dated: time.is_some(),
-            });
+            self.take_record(record, batch.read_at, place, &mut change)?;
         }
-        self.committed.outcomes.push(Outcome::Committed);
+        let work = &mut self.run_works[place];
+        work.change = Some(change);
+        work.latest = work.latest.max(batch.latest);
+        self.outcomes.push(Outcome::Committed);
         Ok(())
     }
 
-    fn run(&mut self, batch: &Batch) -> Result<RunRow, StoreError> {
-        if let Some(row) = self.known.get(&batch.run) {
-            return Ok(*row);
+    fn take_record(
+        &mut self,
+        record: &Record,
+        read_at: Millis,
+        place: usize,
+        change: &mut RunChange,
+    ) -> Result<(), StoreError> {
+        let run = self.run_works[place].row;
+        let time = record.time.filter(|time| *time <= read_at.saturating_add(DAY_MS));
+        if time.is_none() && record.kind == Kind::Message {
+            change.lines.clock_suspect += 1;
+        }
+        let (name, model) = self.model(&record.model)?;
+        let copy = Known {
+            response: Response {
+                kind: record.kind,
+                rank: record.rank,
+                tier: record.tier,
+                model: Arc::clone(&name),
+                usage: record.usage,
+                run: run.number,
+                time: time.unwrap_or(read_at.max(0)),
+                dated: time.is_some(),
+            },
+            model,
+        };
+        let place = if let Some(place) = self.places.get(&record.key) {
+            *place
+        } else if let Some(before) = self.stored_response(record.key)? {
+            self.remember(record.key, Some(Box::new(before.clone())), before)
+        } else {
+            self.remember(record.key, None, copy);
+            change.responses += 1;
+            return Ok(());
+        };
+        let known = &mut self.changed[place].after;
+        let in_run_order = run.backlog && self.kept.backlog.contains(&known.response.run);
+        fold(&mut known.response, copy.response, in_run_order);
+        // The fold kept the name of one of the two; names are shared, so the place in memory tells which.
+        if Arc::ptr_eq(&known.response.model, &name) {
+            known.model = model;
+        }
+        if record.kind == Kind::Message {
+            change.lines.duplicate += 1;
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, key: ResponseKey, before: Option<Box<Known>>, after: Known) -> usize {
+        let place = self.changed.len();
+        self.changed.push(Changed { key, before, after });
+        self.places.insert(key, place);
+        place
+    }
+
+    /// Where the run of a batch is in `run_works`.
+    fn run(&mut self, batch: &Batch) -> Result<usize, StoreError> {
+        if let Some(place) = self.run_places.get(&batch.run) {
+            return Ok(*place);
         }
         let row = self
             .store
             .run_row(&mut self.runs, &mut self.totals, &batch.run, false, batch.read_at)?;
-        self.known.insert(batch.run.clone(), row);
-        self.names.insert(row.number, batch.run.clone());
-        Ok(row)
+        let place = self.run_works.len();
+        self.run_works.push(RunWork {
+            id: batch.run.clone(),
+            row,
+            change: None,
+            files_added: 0,
+            latest: None,
+        });
+        self.run_places.insert(batch.run.clone(), place);
+        Ok(place)
     }
 
     /// The file at a path (or at the path it was renamed from) and its cursor.
@@ -387,8 +471,8 @@ impl<'s, 't, 'b> Work<'s, 't, 'b> {
         Ok(Some((file, row.cursor())))
     }
 
-    fn new_file(&mut self, run: RunNumber) -> Result<FileNumber, StoreError> {
-        *self.files_added.entry(run).or_default() += 1;
+    fn new_file(&mut self, place: usize) -> Result<FileNumber, StoreError> {
+        self.run_works[place].files_added += 1;
         let last = self
             .files
             .last()
@@ -423,15 +507,23 @@ impl<'s, 't, 'b> Work<'s, 't, 'b> {
         Ok(())
     }
 
-    /// Folds all records, writes everything that changed.
+    /// Writes everything that changed.
     fn finish(mut self) -> Result<(Committed, Kept), StoreError> {
-        // Sorted by key for the tree's sake; stable, so that of equal copies the first stays the first.
-        let mut copies = std::mem::take(&mut self.copies);
-        copies.sort_by_key(|copy| copy.key);
-        for same in copies.chunk_by(|a, b| a.key == b.key) {
-            self.fold_copies(same)?;
-        }
-        self.write_days_added()?;
+        let mut committed = Committed::default();
+        let changed = std::mem::take(&mut self.changed);
+        // In the order of the tree's keys; only the keys are moved about.
+        let mut order: Vec<(ResponseKey, usize)> = (changed.iter().enumerate())
+            .filter(|(_, change)| change.before.as_deref() != Some(&change.after))
+            .map(|(place, change)| (change.key, place))
+            .collect();
+        order.sort_unstable();
+        let changed: Vec<&Changed> = order.iter().map(|(_, place)| &changed[*place]).collect();
+        committed.undated = (changed.iter())
+            .filter(|change| change.before.is_none() && !change.after.response.dated)
+            .map(|change| change.key)
+            .collect();
+        self.write_responses(&changed)?;
+        self.write_days_of(&changed)?;
         self.write_cells()?;
         self.write_run_totals()?;
         let sequence = self
@@ -439,64 +531,23 @@ impl<'s, 't, 'b> Work<'s, 't, 'b> {
             .get(META_SEQUENCE)
             .map_err(|e| self.store.error(e))?
             .map_or(0, |value| value.value());
-        self.committed.sequence = sequence + 1;
+        committed.sequence = sequence + 1;
         self.meta
             .insert(META_SEQUENCE, sequence + 1)
             .map_err(|e| self.store.error(e))?;
-        Ok((self.committed, self.kept))
-    }
-
-    fn fold_copies(&mut self, copies: &[Copy<'_>]) -> Result<(), StoreError> {
-        let Some(first) = copies.first() else {
-            return Ok(());
-        };
-        let key = first.key;
-        let before = self.response(key)?;
-        let mut after = before.clone();
-        for copy in copies {
-            let known_before = after.is_some();
-            let in_run_order = copy.backlog
-                && after
-                    .as_ref()
-                    .is_some_and(|known| self.kept.backlog.contains(&known.run));
-            let response = Response {
-                kind: copy.record.kind,
-                rank: copy.record.rank,
-                tier: copy.record.tier,
-                model: self.model(&copy.record.model)?,
-                usage: copy.record.usage,
-                run: copy.run,
-                time: copy.time,
-                dated: copy.dated,
-            };
-            match &mut after {
-                Some(known) => fold(known, response, in_run_order),
-                empty => *empty = Some(response),
-            }
-            if let Some(change) = self
-                .names
-                .get(&copy.run)
-                .and_then(|run| self.committed.changes.get_mut(run))
-            {
-                if !known_before {
-                    change.responses += 1;
-                } else if copy.record.kind == Kind::Message {
-                    change.lines.duplicate += 1;
-                }
+        committed.outcomes = self.outcomes;
+        for work in self.run_works {
+            if let Some(change) = work.change {
+                committed.changes.insert(work.id, change);
             }
         }
-        if let Some(after) = after
-            && before.as_ref() != Some(&after)
-        {
-            if before.is_none() && !after.dated {
-                self.committed.undated.push(key);
-            }
-            self.store_response(key, before.as_ref(), &after)?;
-        }
-        Ok(())
+        Ok((committed, self.kept))
     }
 
-    fn response(&self, key: ResponseKey) -> Result<Option<Response>, StoreError> {
+    fn stored_response(&self, key: ResponseKey) -> Result<Option<Known>, StoreError> {
+        if self.is_fresh {
+            return Ok(None);
+        }
         let Some(row) = self.responses.get(key.0).map_err(|e| self.store.error(e))? else {
             return Ok(None);
         };
@@ -514,7 +565,7 @@ impl<'s, 't, 'b> Work<'s, 't, 'b> {
             .names
             .get(row.model as usize)
             .ok_or_else(|| damage(RowError::Range("model")))?;
-        Ok(Some(Response {
+        let response = Response {
             kind,
             rank,
             tier,
@@ -523,65 +574,34 @@ impl<'s, 't, 'b> Work<'s, 't, 'b> {
             run: row.run,
             time: row.time,
             dated,
+        };
+        Ok(Some(Known {
+            response,
+            model: row.model,
         }))
     }
 
-    fn store_response(
-        &mut self,
-        key: ResponseKey,
-        before: Option<&Response>,
-        after: &Response,
-    ) -> Result<(), StoreError> {
-        let model = self.model_number(&after.model);
-        let Response {
-            kind,
-            rank,
-            tier,
-            dated,
-            usage,
-            ..
-        } = *after;
-        let row = ResponseRow::new(
-            &ResponseParts {
-                kind,
-                rank,
-                tier,
-                dated,
-                usage,
-            },
-            model,
-            after.run,
-            after.time,
-        );
-        put(self.store, &mut self.responses, key.0, &row)?;
-        let day = after.hour() / DAY_HOURS;
-        let day_before = before.map(|before| before.hour() / DAY_HOURS);
-        if day_before != Some(day) {
-            if let Some(day_before) = day_before {
-                self.by_day
-                    .remove((day_before, key.0))
-                    .map_err(|e| self.store.error(e))?;
-            }
-            self.days_added.push((day, key.0));
+    /// The shared name and the number of a model, which gets one if it has none.
+    fn model(&mut self, name: &str) -> Result<(Arc<str>, ModelNumber), StoreError> {
+        if let Some((last, number)) = &self.model
+            && **last == *name
+        {
+            return Ok((Arc::clone(last), *number));
         }
-        if let Some(before) = before {
-            let model = self.model_number(&before.model);
-            *self.cells.entry((before.hour(), before.run, model)).or_default() -= Totals::of(before);
-        }
-        *self.cells.entry((after.hour(), after.run, model)).or_default() += Totals::of(after);
-        Ok(())
+        let name = if self.kept.numbers.contains_key(name) || self.kept.names.len() < MODELS_MAX {
+            name
+        } else {
+            MODEL_OTHER
+        };
+        let (shared, number) = match self.kept.numbers.get_key_value(name) {
+            Some((shared, number)) => (Arc::clone(shared), *number),
+            None => self.new_model(name)?,
+        };
+        self.model = Some((Arc::clone(&shared), number));
+        Ok((shared, number))
     }
 
-    /// The shared name of a model, which gets a number if it has none.
-    fn model(&mut self, name: &str) -> Result<Arc<str>, StoreError> {
-        let name = match self.kept.numbers.get_key_value(name) {
-            Some((known, _)) => return Ok(Arc::clone(known)),
-            None if self.kept.names.len() < MODELS_MAX => name,
-            None => MODEL_OTHER,
-        };
-        if let Some((known, _)) = self.kept.numbers.get_key_value(name) {
-            return Ok(Arc::clone(known));
-        }
+    fn new_model(&mut self, name: &str) -> Result<(Arc<str>, ModelNumber), StoreError> {
         let number = u32::try_from(self.kept.names.len()).unwrap_or(u32::MAX);
         let shared: Arc<str> = name.into();
         self.models_table
@@ -589,17 +609,67 @@ impl<'s, 't, 'b> Work<'s, 't, 'b> {
             .map_err(|e| self.store.error(e))?;
         self.kept.numbers.insert(Arc::clone(&shared), number);
         self.kept.names.push(Arc::clone(&shared));
-        Ok(shared)
+        Ok((shared, number))
     }
 
-    fn model_number(&self, name: &str) -> ModelNumber {
-        self.kept.numbers.get(name).copied().unwrap_or(0)
+    /// Writes responses, sorted by key, and notes what they add to the sums.
+    fn write_responses(&mut self, changed: &[&Changed]) -> Result<(), StoreError> {
+        for Changed { before, after, .. } in changed {
+            if let Some(before) = before {
+                *self.cells.entry(before.cell()).or_default() -= Totals::of(&before.response);
+            }
+            *self.cells.entry(after.cell()).or_default() += Totals::of(&after.response);
+        }
+        let store = self.store;
+        let row =
+            |change: &Changed| encode(&change.after.row()).map_err(|e| store.row_error("being written", &e));
+        if self.is_fresh {
+            // Into the one gap there is, without a way down the tree for each row.
+            let end = Bound::<u128>::Unbounded;
+            let mut cursor = self.responses.upper_bound_mut(end).map_err(|e| store.error(e))?;
+            for change in changed {
+                cursor
+                    .insert_before(change.key.0, row(change)?.as_slice())
+                    .map_err(|e| store.error(e))?;
+            }
+            return cursor.close().map_err(|e| store.error(e));
+        }
+        for change in changed {
+            self.responses
+                .insert(change.key.0, row(change)?.as_slice())
+                .map_err(|e| store.error(e))?;
+        }
+        Ok(())
     }
 
-    fn write_days_added(&mut self) -> Result<(), StoreError> {
-        self.days_added.sort_unstable();
-        for key in &self.days_added {
-            self.by_day.insert(*key, ()).map_err(|e| self.store.error(e))?;
+    /// Keeps `responses_by_day` in step with the responses.
+    fn write_days_of(&mut self, changed: &[&Changed]) -> Result<(), StoreError> {
+        let store = self.store;
+        let mut added = Vec::with_capacity(changed.len());
+        for Changed { key, before, after } in changed {
+            let day = after.response.hour() / DAY_HOURS;
+            let day_before = before.as_ref().map(|before| before.response.hour() / DAY_HOURS);
+            if day_before == Some(day) {
+                continue;
+            }
+            if let Some(day_before) = day_before {
+                self.by_day
+                    .remove((day_before, key.0))
+                    .map_err(|e| store.error(e))?;
+            }
+            added.push((day, key.0));
+        }
+        added.sort_unstable();
+        if self.is_fresh {
+            let end = Bound::<(u32, u128)>::Unbounded;
+            let mut cursor = self.by_day.upper_bound_mut(end).map_err(|e| store.error(e))?;
+            for key in added {
+                cursor.insert_before(key, ()).map_err(|e| store.error(e))?;
+            }
+            return cursor.close().map_err(|e| store.error(e));
+        }
+        for key in added {
+            self.by_day.insert(key, ()).map_err(|e| store.error(e))?;
         }
         Ok(())
     }
@@ -625,26 +695,24 @@ impl<'s, 't, 'b> Work<'s, 't, 'b> {
     }
 
     fn write_run_totals(&mut self) -> Result<(), StoreError> {
-        let mut deltas: BTreeMap<RunNumber, Totals> = BTreeMap::new();
+        let mut deltas: BTreeMap<RunNumber, (Totals, Option<&RunWork>)> = BTreeMap::new();
         for ((_, run, _), delta) in &self.cells {
-            *deltas.entry(*run).or_default() += *delta;
+            deltas.entry(*run).or_default().0 += *delta;
         }
-        for row in self.known.values() {
-            deltas.entry(row.number).or_default();
+        for work in &self.run_works {
+            deltas.entry(work.row.number).or_default().1 = Some(work);
         }
-        for (run, delta) in deltas {
+        for (run, (delta, work)) in deltas {
             let mut row: RunTotalsRow = match self.totals.get(run).map_err(|e| self.store.error(e))? {
                 Some(row) => decode(row.value()).map_err(|e| self.store.row_error("totals", &e))?,
                 None => RunTotalsRow::default(),
             };
             row.totals += delta;
-            row.files += self.files_added.get(&run).copied().unwrap_or(0);
-            row.latest = row.latest.max(self.latest.get(&run).copied());
-            if let Some(change) = self
-                .names
-                .get(&run)
-                .and_then(|run| self.committed.changes.get(run))
-            {
+            if let Some(work) = work {
+                row.files += work.files_added;
+                row.latest = row.latest.max(work.latest);
+            }
+            if let Some(change) = work.and_then(|work| work.change.as_ref()) {
                 row.lines.add(&change.lines);
                 row.bytes = row.bytes.saturating_add(change.bytes);
             }
@@ -654,12 +722,40 @@ impl<'s, 't, 'b> Work<'s, 't, 'b> {
     }
 }
 
+impl Known {
+    /// The row of sums it belongs to.
+    fn cell(&self) -> (u32, RunNumber, ModelNumber) {
+        (self.response.hour(), self.response.run, self.model)
+    }
+
+    fn row(&self) -> ResponseRow {
+        let Response {
+            kind,
+            rank,
+            tier,
+            dated,
+            usage,
+            run,
+            time,
+            ..
+        } = self.response;
+        let parts = ResponseParts {
+            kind,
+            rank,
+            tier,
+            dated,
+            usage,
+        };
+        ResponseRow::new(&parts, self.model, run, time)
+    }
+}
+
 /// Adds a difference to a row of sums; a row that comes to nothing is removed.
 fn add<'k, K: redb::Key + 'static>(
     store: &Store,
     table: &mut Table<'_, K, &'static [u8]>,
     name: &str,
-    key: impl std::borrow::Borrow<K::SelfType<'k>>,
+    key: impl Borrow<K::SelfType<'k>>,
     delta: Totals,
 ) -> Result<(), StoreError> {
     if delta.is_zero() {
