@@ -23,6 +23,8 @@ use crate::watch::Watch;
 /// Part of the watchdog's time after which a sign of life is asked for.
 const BEATS_PER_WATCHDOG: u32 = 3;
 
+/// How long a stop waits for answers that are under way.
+const ANSWERS_WITHIN: Duration = Duration::from_millis(500);
 /// How long the committer may take to give up once it is told to.
 const ABANDON_WITHIN: Duration = Duration::from_secs(1);
 
@@ -206,7 +208,9 @@ impl Running {
         let mut in_time = tokio::time::timeout_at(deadline, &mut supervisor).await.is_ok();
         supervisor.abort();
         // Whoever still has a question is answered, but not for ever.
-        let _ = tokio::time::timeout_at(deadline, server).await;
+        let mut server = server;
+        let _ = tokio::time::timeout(ANSWERS_WITHIN.min(grace), &mut server).await;
+        server.abort();
         if let Some(beat) = beat {
             beat.abort();
         }

@@ -74,7 +74,7 @@ impl Globs {
     /// # Errors
     /// Names the pattern and the list it stands in.
     pub fn new(include: &[String], exclude: &[String]) -> Result<Self, GlobError> {
-        if include.is_empty() {
+        if include.iter().all(String::is_empty) {
             return Err(GlobError::Empty { list: "include" });
         }
         let mut covered = GlobSetBuilder::new();

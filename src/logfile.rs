@@ -204,7 +204,7 @@ impl LogFile {
     }
 
     /// Whether this is still the content the cursor was made in: same file, not shorter, same bytes before the
-    /// offset. If so, those bytes.
+    /// place where reading goes on. If so, those bytes.
     ///
     /// # Errors
     /// Those of `pread`.
@@ -217,7 +217,7 @@ impl LogFile {
             bytes: [0; TAIL_BYTES_MAX],
             length: usize::from(cursor.tail_len).min(TAIL_BYTES_MAX),
         };
-        let start = cursor.offset.saturating_sub(tail.length as u64);
+        let start = read_to.saturating_sub(tail.length as u64);
         let got = self.read_at(&mut tail.bytes[..tail.length], start)?;
         let same = tail.length == 0 || (got == tail.length && tail.hash() == cursor.tail_hash);
         Ok(same.then_some(tail))

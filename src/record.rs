@@ -207,7 +207,8 @@ pub struct Cursor {
     /// everything ever read at this path is still there.
     pub generation: u32,
     pub offset: u64,
-    /// How many bytes before `offset` are hashed in `tail_hash`, at most [`TAIL_BYTES_MAX`].
+    /// How many bytes before `offset`, or before `skip_to` if it is set, are hashed in `tail_hash`: at most
+    /// [`TAIL_BYTES_MAX`].
     pub tail_len: u16,
     pub tail_hash: u64,
     /// Set while a line longer than the bound is skipped: no `\n` lies in `offset..skip_to`.

@@ -181,13 +181,13 @@ fn sources_of(
             let directory = path.join(&entry.path);
             if entry.kind != EntryKind::Directory {
                 if directory.is_dir() {
-                    warnings.push(format!("{} is a link and is not followed", directory.display()));
+                    warnings.push(format!("{directory:?} is a link and is not followed"));
                 }
                 continue;
             }
             match RunId::new(&entry.path.to_string_lossy()) {
                 Ok(run) => sources.push(run_below(run, directory, options, warnings)?),
-                Err(error) => warnings.push(format!("{} is no run: {error}", directory.display())),
+                Err(error) => warnings.push(format!("{directory:?} is no run: {error}")),
             }
         }
         return Ok(sources);
@@ -257,8 +257,8 @@ fn walk_limits(options: &ReplayOptions) -> WalkLimits {
 fn warn(directory: &Path, found: &Walk, warnings: &mut Vec<String>) -> Result<(), ReplayError> {
     for path in &found.refused {
         warnings.push(format!(
-            "{} is no regular file and is left alone",
-            directory.join(path).display()
+            "{:?} is no regular file and is left alone",
+            directory.join(path)
         ));
     }
     if found.cut {
@@ -290,7 +290,7 @@ fn name_of(name: Option<&OsStr>, path: &Path, warnings: &mut Vec<String>) -> Run
             .map(|c| if is_fit(c) { c } else { '_' })
             .collect();
         let run = RunId::new(&fit).unwrap_or_else(|_| RunId::new("run").expect("three letters are a run id"));
-        warnings.push(format!("{} is counted as run {run}: {error}", path.display()));
+        warnings.push(format!("{path:?} is counted as run {run}: {error}"));
         run
     })
 }

@@ -276,7 +276,7 @@ impl Supervisor {
 
     fn strange_name(&mut self, name: &Path, error: &str) {
         if self.strange.len() < STRANGE_NAMES_MAX && self.strange.insert(name.to_owned()) {
-            tracing::warn!(name = %name.display(), "not a run: {error}");
+            tracing::warn!(name = ?name, "not a run: {error}");
         }
     }
 

@@ -4,6 +4,7 @@
 //! side by side. What was counted from content that is gone cannot be recounted: that is noted, not called wrong.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -13,6 +14,7 @@ use crate::logfile::{LogFileError, Root, Tail};
 use crate::record::{Cursor, RelativePath, RunId, RunNumber};
 use crate::store::{Snapshot, Store, StoreError, StoreOptions};
 use crate::tailer::turn::{self, Reading, Scanned};
+use crate::tailer::walk::{WalkLimits, walk};
 
 /// Differences that are told one by one.
 const DIFFERENCES_TOLD_MAX: usize = 1000;
@@ -97,6 +99,7 @@ fn recount_run(
         other => other?,
     };
     let mut gone = 0;
+    note_unread(&root, settings, run, &cursors, report)?;
     for (path, stored) in cursors {
         gone += u64::from(stored.generation > 0);
         if !recount_file(recount, settings, &root, run, &path, stored, report)? && stored.generation == 0 {
@@ -104,6 +107,48 @@ fn recount_run(
         }
     }
     Ok(gone)
+}
+
+/// Notes what is there and was not read yet: files the store does not know, and bytes after its positions.
+fn note_unread(
+    root: &Root,
+    settings: &Settings,
+    run: &RunId,
+    cursors: &BTreeMap<RelativePath, Cursor>,
+    report: &mut Report,
+) -> Result<(), VerifyError> {
+    let below = |path: &Path| Path::new(run.as_str()).join(path);
+    let globs = &settings.watch.globs;
+    let limits = WalkLimits {
+        files_max: settings.limits.files_per_run_max,
+        depth_max: settings.limits.depth_max,
+    };
+    let found = walk(
+        root,
+        |path| globs.may_contain(&below(path)),
+        |path| globs.reads(&below(path)),
+        limits,
+    )?;
+    let (mut files, mut bytes) = (0u64, 0u64);
+    for path in &found.files {
+        let Ok(stat) = root.stat(path) else { continue };
+        let read = cursors.get(path.as_path()).map_or(0, |cursor| {
+            cursor
+                .offset
+                .max(cursor.settled_to)
+                .max(cursor.skip_to.map_or(0, std::num::NonZeroU64::get))
+        });
+        if stat.size > read || !cursors.contains_key(path.as_path()) {
+            files += 1;
+            bytes += stat.size.saturating_sub(read);
+        }
+    }
+    if files > 0 {
+        report.notes.push(format!(
+            "run {run}: {bytes} bytes in {files} files are not read yet"
+        ));
+    }
+    Ok(())
 }
 
 /// Reads one file again, as far as the store says; `false` if its content is not there any more.

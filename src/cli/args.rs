@@ -171,11 +171,15 @@ pub fn wants_json(words: &[OsString]) -> bool {
 }
 
 fn parse_now(text: &str) -> Result<Timestamp, String> {
-    text.parse().map_err(|error| {
+    let now: Timestamp = text.parse().map_err(|error| {
         format!(
             "no RFC 3339 time with an offset ({error}); write it like 2026-10-05T11:00:04Z or 2026-10-05T13:00:04+02:00"
         )
-    })
+    })?;
+    if now < Timestamp::UNIX_EPOCH {
+        return Err("a time before 1970; no transcript is that old".to_owned());
+    }
+    Ok(now)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The bodies of the commands.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -55,11 +56,13 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
     )?;
     drop(progress);
     for warning in &replayed.warnings {
-        if global.json {
-            eprintln!("{}", serde_json::json!({ "warning": warning }));
+        // Nobody may be reading; the result is the same.
+        let mut err = std::io::stderr().lock();
+        let _ = if global.json {
+            writeln!(err, "{}", serde_json::json!({ "warning": warning }))
         } else {
-            eprintln!("tokentail: {warning}");
-        }
+            writeln!(err, "tokentail: {}", super::text::message(warning))
+        };
     }
     let Some((golden, path)) = golden.zip(command.expect.as_deref()) else {
         if global.json {
@@ -135,7 +138,17 @@ fn stored_summary(settings: &Settings, no_answer: &Failure) -> Result<Summary, F
         path: Some(settings.db.clone()),
         cache_bytes: settings.store.cache_bytes,
     };
-    let store = Store::open_existing(options)?;
+    let store = Store::open_existing(options).map_err(|error| match error {
+        StoreError::InUse(path) => Failure::new(
+            Exit::Unavailable,
+            format!(
+                "{}, but a collector has the database {}; name its socket with --socket",
+                no_answer.message,
+                path.display()
+            ),
+        ),
+        error => error.into(),
+    })?;
     let snapshot = store.snapshot()?;
     Ok(crate::api::summary::summary(
         &snapshot,

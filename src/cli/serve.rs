@@ -24,10 +24,11 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// # Errors
 /// The configuration is wrong, or the collector cannot start or go on.
 pub fn serve(global: &Global) -> Result<Exit, Failure> {
-    let settings = settings(global)?;
-    let level = log::start(&settings.log);
+    // First, so that a signal during the start is not the default's: the end.
     let mut signals = Signals::install()
         .map_err(|error| Failure::new(Exit::Bug, format!("cannot listen to signals: {error}")))?;
+    let settings = settings(global)?;
+    let level = log::start(&settings.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -93,7 +94,10 @@ async fn follow_backlog(running: &Running, format: LogFormat) {
     service::ready();
     tracing::info!("ready: everything there is is watched");
     let done = running.backlog_done();
-    let progress = Progress::new("backlog", running.lag(), format);
+    let progress = match running.lag() {
+        0 => Progress::silent(),
+        bytes => Progress::new("backlog", bytes, format),
+    };
     let (mut bytes, mut files, mut responses) = (0, 0, 0);
     let mut draw = tokio::time::interval(PROGRESS_EVERY);
     while !done.is_cancelled() {

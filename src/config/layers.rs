@@ -253,6 +253,13 @@ impl FileLayer {
             source,
         };
         let mut text = String::new();
+        // A FIFO would wait for a writer, and whoever reloads with it.
+        if std::fs::metadata(path).is_ok_and(|file| !file.is_file()) {
+            return Err(failed(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is no regular file",
+            )));
+        }
         let file = File::open(path).map_err(failed)?;
         file.take(CONFIG_BYTES_MAX + 1)
             .read_to_string(&mut text)

@@ -16,7 +16,7 @@ pub const MODEL_BYTES_MAX: usize = 128;
 /// The model of a response that names none.
 pub const MODEL_UNKNOWN: &str = "unknown";
 /// The model of lines the CLI writes by itself.
-const MODEL_SYNTHETIC: &[u8] = b"<synthetic>";
+pub(super) const MODEL_SYNTHETIC: &[u8] = b"<synthetic>";
 /// What the API's own message ids begin with.
 const API_ID_PREFIX: &[u8] = b"msg_";
 
@@ -87,7 +87,7 @@ impl<'de> Members<'de> for Envelope<'de> {
             b"isSidechain" => self.is_sidechain.0 = json::raw(map)?,
             b"message" => {
                 self.message = Message::default();
-                json::member_object(map, &mut self.message)?;
+                json::large_member_object(map, &mut self.message)?;
             }
             b"data" => {
                 self.data = ProgressData::default();

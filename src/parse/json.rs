@@ -143,11 +143,27 @@ pub fn object<'de, M: Members<'de>>(text: &'de [u8], members: &mut M) -> Result<
     Ok(is_object)
 }
 
-/// Reads a member that may be an object into `members`; says whether it was one.
+/// Reads a member that may be an object into `members`; says whether it was one. It is taken as raw text first, so
+/// that a number or a string that no type can hold is no object instead of an error.
 ///
 /// # Errors
-/// When the value is not JSON.
+/// When the value is not JSON, or has bytes that are not UTF-8.
 pub fn member_object<'de, M: Members<'de>, A: MapAccess<'de>>(
+    map: &mut A,
+    members: &mut M,
+) -> Result<bool, A::Error> {
+    let value = map.next_value::<&'de RawValue>()?.get();
+    if !value.starts_with('{') {
+        return Ok(false);
+    }
+    object(value.as_bytes(), members).map_err(de::Error::custom)
+}
+
+/// [`member_object`] for a member that is large: read once, on the way.
+///
+/// # Errors
+/// When the value is not JSON, or is a number or a string that no type can hold.
+pub fn large_member_object<'de, M: Members<'de>, A: MapAccess<'de>>(
     map: &mut A,
     members: &mut M,
 ) -> Result<bool, A::Error> {

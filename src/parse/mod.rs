@@ -134,6 +134,49 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_does_not_matter_cannot_cost_the_usage_and_synthetic_calls_never_count() {
+        let around = |extra: &str, in_usage: &str| {
+            format!(
+                r#"{{"type":"assistant"{extra},"message":{{"id":"msg_1","model":"m","usage":{{"output_tokens":7{in_usage}}}}}}}"#
+            )
+        };
+        let digits = format!(r#","data":{}"#, "9".repeat(400));
+        let lines = [
+            around(r#","data":1e999"#, ""),
+            around(&digits, ""),
+            around(r#","data":"\ud83d""#, ""),
+            around("", r#","cache_creation":-1e999"#),
+            around("", r#","server_tool_use":"\ud83d""#),
+            around("", r#","output_tokens_details":1e999"#),
+            around(
+                "",
+                r#","iterations":[{"type":"advisor_message","model":"<synthetic>","output_tokens":9}]"#,
+            ),
+        ];
+        for text in lines {
+            let mut records = Vec::new();
+            let got = line(text.as_bytes(), Place::default(), &mut records);
+            assert_eq!(got.class, Class::Usage, "{text}");
+            assert_eq!(
+                records
+                    .iter()
+                    .map(|record| record.usage.output)
+                    .collect::<Vec<_>>(),
+                [7],
+                "{text}"
+            );
+        }
+        for usage in ["1e999", r#""\ud83d""#, "null", "[]"] {
+            let text = format!(r#"{{"type":"assistant","message":{{"id":"msg_1","usage":{usage}}}}}"#);
+            assert_eq!(
+                line(text.as_bytes(), Place::default(), &mut Vec::new()).class,
+                Class::Malformed,
+                "{text}"
+            );
+        }
+    }
+
     /// Pieces that real and broken lines are made of.
     fn any_piece() -> impl Strategy<Value = Vec<u8>> {
         let words: Vec<&'static [u8]> = vec![

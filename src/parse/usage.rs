@@ -2,8 +2,13 @@
 
 use serde::de::MapAccess;
 
+use super::claude::MODEL_SYNTHETIC;
 use super::json::{self, Members, Raw};
+
 use crate::record::{Tier, Usage};
+
+/// Calls of other models counted for one response; a real one has a few.
+const ADVISOR_CALLS_MAX: usize = 256;
 
 /// The members of a `usage` object, raw.
 #[derive(Debug, Default)]
@@ -88,10 +93,13 @@ impl<'de> UsageFields<'de> {
             let mut iteration = Iteration::default();
             json::object(item.get().as_bytes(), &mut iteration).ok()?;
             let is_call = iteration.kind.text().as_deref() == Some(b"advisor_message")
-                && iteration.model.text().is_some();
+                && iteration
+                    .model
+                    .text()
+                    .is_some_and(|model| *model != *MODEL_SYNTHETIC);
             is_call.then_some((index, iteration))
         });
-        calls.collect()
+        calls.take(ADVISOR_CALLS_MAX).collect()
     }
 }
 

@@ -238,7 +238,8 @@ impl Tailer {
             self.shared.board.watched(&self.run);
         }
         let mut had_news = false;
-        while self.tree.as_ref().is_some_and(Tree::has_news) {
+        // A stop does not wait for a backlog: what is not read now is read at the next start.
+        while self.tree.as_ref().is_some_and(Tree::has_news) && !(had_news && self.stop.is_cancelled()) {
             let batches = self.read_share().await?;
             had_news |= !batches.is_empty();
             self.commit(batches).await?;
@@ -312,7 +313,13 @@ impl Tailer {
         let quiet = now.duration_since(self.last_news) > QUIET_AFTER;
         let silent = self.silent_until.is_some_and(|until| now < until);
         let trusted = self.hinted || quiet;
-        if asked == Depth::Everything || silent || !trusted || self.scans.is_multiple_of(QUIET_SCANS) {
+        let unwatched = self.tree.as_ref().is_some_and(|tree| tree.partly_watched);
+        if asked == Depth::Everything
+            || unwatched
+            || silent
+            || !trusted
+            || self.scans.is_multiple_of(QUIET_SCANS)
+        {
             return Depth::Everything;
         }
         Depth::Changed

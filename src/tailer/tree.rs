@@ -3,6 +3,7 @@
 //! **Invariant**: what the filesystem says now and the stored cursor decide; a hint only says where to look.
 //! Directories are watched first and listed after, so that nothing falls between the two.
 
+mod kept;
 mod scan;
 mod share;
 #[cfg(test)]
@@ -14,15 +15,19 @@ use std::time::Instant;
 
 use crate::config::Limits;
 use crate::globs::Globs;
-use crate::logfile::{EntryKind, LogFile, LogFileError, Root, Stat};
+use crate::logfile::{EntryKind, LogFileError, Root, Stat};
 use crate::record::{Cursor, Inode, RelativePath, RunId};
 use crate::watch::Watch;
 
 use super::turn::Scanned;
+use kept::Kept;
 use scan::Found;
 
 /// Records of one share of reading; more wait for the next share.
 const SHARE_RECORDS_MAX: usize = 16_384;
+/// Directories of one run that are watched. Giving watches back costs the more the more there are, and all runs wait
+/// for it; the directories beyond are scanned at every scan.
+const WATCHED_DIRECTORIES_MAX: usize = 1024;
 /// Files of one run kept open at once.
 const OPEN_FILES_MAX: usize = 8;
 /// Vanished files remembered, to know them again under another name.
@@ -71,7 +76,7 @@ struct Tracked {
     cursor: Option<Cursor>,
     seen: Option<Seen>,
     scanned: Scanned,
-    open: Option<LogFile>,
+    open: Option<Kept>,
     active: Option<Instant>,
     renamed_from: Option<RelativePath>,
     /// It was renamed over another file, whose content is gone.
@@ -86,7 +91,7 @@ impl Tracked {
     /// Whether the open file has more than was read: it is read to its end before another takes its place.
     fn has_unread_end(&self) -> bool {
         let read_to = self.cursor.map_or(0, |cursor| cursor.offset);
-        let size = self.open.as_ref().map(LogFile::stat);
+        let size = self.open.as_ref().map(Kept::stat);
         matches!(size, Some(Ok(stat)) if stat.size > read_to)
     }
 }
@@ -109,6 +114,8 @@ pub struct Tree {
     queue: VecDeque<RelativePath>,
     /// Paths of the files that are open, the longest untouched first.
     open: VecDeque<RelativePath>,
+    /// Whether there were more directories than are watched.
+    pub partly_watched: bool,
     /// **Invariant**: what is wrong at a path stays until the directory it lies in is listed again, or is gone.
     problems: BTreeMap<PathBuf, String>,
     refused: BTreeSet<PathBuf>,
@@ -135,6 +142,7 @@ impl Tree {
             directories: BTreeMap::new(),
             queue: VecDeque::new(),
             open: VecDeque::new(),
+            partly_watched: false,
             problems: BTreeMap::new(),
             refused: BTreeSet::new(),
             news_without_hint: false,

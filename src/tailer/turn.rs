@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::lines::{Line, Lines, skipped};
 use crate::logfile::{LogFile, Stat, Tail};
 use crate::parse::{self, Class, Place};
-use crate::record::{Batch, Cursor, DAY_MS, LineCounts, Millis, Record, RelativePath, RunId};
+use crate::record::{Batch, Cursor, DAY_MS, Inode, LineCounts, Millis, Record, RelativePath, RunId};
 
 /// How many bytes are read at once.
 pub const BLOCK_BYTES: usize = 256 * 1024;
@@ -111,7 +111,7 @@ pub fn start(
     let Some(stored) = stored else {
         let cursor = Cursor {
             inode: stat.inode,
-            origin: origin(run, path),
+            origin: origin(run, path, stat.inode),
             ..Cursor::default()
         };
         return Ok((cursor, Tail::default()));
@@ -128,11 +128,18 @@ pub fn start(
     Ok((cursor, Tail::default()))
 }
 
-/// What names a file in the keys of responses without an identity of their own: where it was first seen.
-fn origin(run: &RunId, path: &Path) -> u64 {
-    let mut name = run.as_str().as_bytes().to_vec();
-    name.push(b'/');
-    name.extend_from_slice(path.as_os_str().as_encoded_bytes());
+/// What names a file in the keys of responses without an identity of their own: the file itself, wherever it is moved
+/// to; where the filesystem keeps no birth times, numbers are used again, and the place where it was first seen is safer.
+fn origin(run: &RunId, path: &Path, inode: Inode) -> u64 {
+    let mut name = Vec::new();
+    if inode.born_ns == 0 {
+        name.extend_from_slice(run.as_str().as_bytes());
+        name.push(b'/');
+        name.extend_from_slice(path.as_os_str().as_encoded_bytes());
+    } else {
+        name.extend_from_slice(&inode.number.to_le_bytes());
+        name.extend_from_slice(&inode.born_ns.to_le_bytes());
+    }
     xxh3_64(&name)
 }
 
@@ -220,7 +227,7 @@ impl Reader<'_> {
             line.push(&buffer[..got]);
             self.turn.scanned = Scanned::new(to, &line);
             if to - start > self.reading.line_bytes_max as u64 {
-                self.begin_skip(to);
+                self.begin_skip(to, line);
                 return Ok(false);
             }
             if got < buffer.len() {
@@ -257,7 +264,7 @@ impl Reader<'_> {
             line.push(&buffer[..held]);
             self.turn.scanned = Scanned::new(end, &line);
             if held > self.reading.line_bytes_max {
-                self.begin_skip(end);
+                self.begin_skip(end, line);
             } else if !full {
                 if self.reading.settle {
                     self.settle(&buffer[..held]);
@@ -281,7 +288,7 @@ impl Reader<'_> {
             if bytes.len() > self.reading.line_bytes_max {
                 self.turn.lines.read += 1;
                 self.turn.lines.oversized += 1;
-            } else if self.turn.cursor.settled_to != offset + bytes.len() as u64 || bytes.is_empty() {
+            } else if !self.is_settled(offset, bytes) {
                 self.take_line(offset, bytes);
             }
         }
@@ -289,6 +296,12 @@ impl Reader<'_> {
         self.tail.push(&block[..taken]);
         self.pass_to(start + taken as u64);
         taken
+    }
+
+    /// Whether a line was counted already, before its line end came.
+    fn is_settled(&self, offset: u64, line: &[u8]) -> bool {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        !line.is_empty() && self.turn.cursor.settled_to == offset + line.len() as u64
     }
 
     fn take_line(&mut self, offset: u64, bytes: &[u8]) {
@@ -332,10 +345,19 @@ impl Reader<'_> {
     }
 
     /// A line is longer than the bound: counted now, once, and passed over from here on.
-    fn begin_skip(&mut self, to: u64) {
-        self.turn.cursor.skip_to = NonZeroU64::new(to);
+    /// `line` is the last of what was passed over: on the way, it is what the cursor remembers of the content.
+    fn begin_skip(&mut self, to: u64, line: Tail) {
+        self.tail = line;
+        self.skip_on(to);
         self.turn.lines.read += 1;
         self.turn.lines.oversized += 1;
+    }
+
+    fn skip_on(&mut self, to: u64) {
+        let cursor = &mut self.turn.cursor;
+        cursor.skip_to = NonZeroU64::new(to);
+        cursor.tail_len = self.tail.length();
+        cursor.tail_hash = self.tail.hash();
     }
 
     /// Passes over a part of an oversized line; says whether to go on in this turn.
@@ -346,12 +368,12 @@ impl Reader<'_> {
         let got = self.read_at(buffer, from.get())?;
         if let Some(end) = skipped(&buffer[..got]) {
             let offset = from.get() + end as u64;
-            self.tail = Tail::default();
             self.tail.push(&buffer[..end]);
             self.turn.cursor.skip_to = None;
             self.pass_to(offset);
         } else {
-            self.turn.cursor.skip_to = from.checked_add(got as u64);
+            self.tail.push(&buffer[..got]);
+            self.skip_on(from.get() + got as u64);
             if got < buffer.len() {
                 return Ok(false);
             }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
-use super::{Depth, Directory, GONE_FILES_MAX, Tracked, Tree, World, parent};
+use super::{Depth, Directory, GONE_FILES_MAX, Tracked, Tree, WATCHED_DIRECTORIES_MAX, World, parent};
 use crate::logfile::{EntryKind, LogFileError, Root, Stat};
 use crate::record::RelativePath;
 
@@ -77,7 +77,13 @@ impl Tree {
         } else {
             // Not to be watched is no reason not to be read: the scans find what happens there.
             let full = self.path.join(directory);
-            if let Err(error) = world.watch.watch_dir(&full) {
+            if self.directories.len() >= WATCHED_DIRECTORIES_MAX {
+                self.partly_watched = true;
+                self.problem_at(
+                    Path::new(""),
+                    format!("more than {WATCHED_DIRECTORIES_MAX} directories; those beyond are scanned, not watched"),
+                );
+            } else if let Err(error) = world.watch.watch_dir(&full) {
                 tracing::debug!(directory = %full.display(), %error, "not watched");
             }
         }
@@ -151,7 +157,7 @@ impl Tree {
     /// Something with a wanted name that is no regular file: told once.
     pub(super) fn refuse(&mut self, path: &Path) {
         if self.refused.len() < GONE_FILES_MAX && self.refused.insert(path.to_owned()) {
-            tracing::warn!(run = %self.run, path = %path.display(), "no regular file; it is left alone");
+            tracing::warn!(run = %self.run, path = ?path, "no regular file; it is left alone");
         }
     }
 

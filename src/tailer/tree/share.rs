@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use super::kept::Kept;
 use super::{OPEN_FILES_MAX, SHARE_RECORDS_MAX, Seen, Tracked, Tree};
 use crate::logfile::{EntryKind, LogFile, LogFileError, Root};
 use crate::record::{Batch, Millis, RelativePath};
@@ -88,14 +89,20 @@ impl Tree {
         });
         if more || last_of_old {
             // What replaced the old content, or the rest of this one, comes next.
-            file.open = more.then_some(log);
+            file.open = match (more, last_of_old || file.gone) {
+                (false, _) => None,
+                (true, false) => Kept::if_room(log),
+                (true, true) => Some(Kept::always(log)),
+            };
             self.enqueue(path.clone());
         } else if file.gone {
             file.open = None;
         } else {
             file.seen = Some(Seen::from(&stat));
-            file.open = Some(log);
-            self.opened(path);
+            file.open = Kept::if_room(log);
+            if file.open.is_some() {
+                self.opened(path);
+            }
         }
         Ok((batch, read_bytes))
     }
@@ -146,7 +153,7 @@ fn open_for_turn(
         Some(Ok(stat)) if stat.kind == EntryKind::File => Some(stat),
         _ => None,
     };
-    if let Some(open) = file.open.take() {
+    if let Some(open) = file.open.take().and_then(Kept::take) {
         let stat = open.stat().map_err(failed)?;
         let is_same = stands.is_some_and(|stands| stands.inode == stat.inode && stands.device == stat.device);
         if is_same {

@@ -200,6 +200,51 @@ fn an_unfinished_line_that_is_cut_off_gives_way_to_the_one_written_instead() {
     }
 }
 
+#[test]
+fn a_file_rewritten_while_a_line_is_skipped_is_another_content() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.jsonl");
+    for start in [String::new(), assistant(1, 5) + "\n"] {
+        fs::write(&path, format!("{start}{}", "x".repeat(5000))).unwrap();
+        let mut got = Read::new();
+        got.on(directory.path(), &reading(1000, 1 << 30));
+        assert!(got.cursor.skip_to.is_some());
+        let file = Root::open(directory.path())
+            .unwrap()
+            .open_file(Path::new("a.jsonl"))
+            .unwrap();
+        assert!(
+            file.continues(&file.stat().unwrap(), &got.cursor)
+                .unwrap()
+                .is_some()
+        );
+        fs::write(&path, start + &(assistant(2, 7) + "\n").repeat(100)).unwrap();
+        let stat = file.stat().unwrap();
+        assert!(file.continues(&stat, &got.cursor).unwrap().is_none());
+    }
+}
+
+#[test]
+fn a_settled_line_is_not_counted_again_whichever_line_end_comes() {
+    for end in ["\n", "\r\n"] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.jsonl");
+        fs::write(&path, assistant(1, 5)).unwrap();
+        let mut got = Read::new();
+        got.on(
+            directory.path(),
+            &Reading {
+                settle: true,
+                ..reading(1000, 1000)
+            },
+        );
+        fs::write(&path, assistant(1, 5) + end).unwrap();
+        got.on(directory.path(), &reading(1000, 1000));
+        assert_eq!((got.lines.read, got.cursor.settled_to), (1, 0));
+        assert_eq!(got.bytes, fs::metadata(&path).unwrap().len());
+    }
+}
+
 fn any_line() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         3 => (0u32..4, 0u64..9).prop_map(|(id, output)| assistant(id, output).into_bytes()),

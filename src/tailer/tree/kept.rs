@@ -1,0 +1,53 @@
+//! Files kept open between turns, counted over all runs.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::logfile::LogFile;
+
+/// Files that all runs together keep open; others are opened again when they have news.
+const KEPT_FILES_MAX: usize = 64;
+
+/// How many are kept now.
+static KEPT: AtomicUsize = AtomicUsize::new(0);
+
+/// An open file, counted as long as it is kept.
+#[derive(Debug)]
+pub struct Kept(Option<LogFile>);
+
+impl Kept {
+    /// Keeps a file open, if there is room for one more.
+    pub fn if_room(file: LogFile) -> Option<Self> {
+        let one_more = |kept| (kept < KEPT_FILES_MAX).then_some(kept + 1);
+        KEPT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .ok()?;
+        Some(Self(Some(file)))
+    }
+
+    /// Keeps a file open whose name is gone: there is no other way to what is left in it.
+    pub fn always(file: LogFile) -> Self {
+        KEPT.fetch_add(1, Ordering::Relaxed);
+        Self(Some(file))
+    }
+
+    /// Takes the file; it is no longer kept.
+    pub fn take(mut self) -> Option<LogFile> {
+        self.0.take()
+    }
+
+    /// What the filesystem says of the file.
+    ///
+    /// # Errors
+    /// Those of `statx`.
+    pub fn stat(&self) -> std::io::Result<crate::logfile::Stat> {
+        match &self.0 {
+            Some(file) => file.stat(),
+            None => Err(std::io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        KEPT.fetch_sub(1, Ordering::Relaxed);
+    }
+}
