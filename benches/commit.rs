@@ -148,6 +148,7 @@ fn batch(rng: &mut Rng, rows: usize) -> Batch {
             ..Cursor::default()
         },
         records: records.collect(),
+        observations: Vec::new(),
         lines: LineCounts {
             read: rows as u64,
             usage: rows as u64,

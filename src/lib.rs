@@ -6,7 +6,7 @@
 //! | floor | files |
 //! |---|---|
 //! | 0 words | record |
-//! | 1 pure | lines parse fold globs |
+//! | 1 pure | lines parse fold globs quota |
 //! | 2 doors | config watch logfile store live signals service |
 //! | 3 writer | committer |
 //! | 4 readers | tailer |
@@ -21,6 +21,7 @@ pub mod fold;
 pub mod globs;
 pub mod lines;
 pub mod parse;
+pub mod quota;
 
 pub mod config;
 pub mod live;

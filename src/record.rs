@@ -151,6 +151,81 @@ pub struct Record {
     pub time: Option<Millis>,
 }
 
+/// The provider of an account nobody named: the coding agent whose transcripts are read first.
+pub const PROVIDER_DEFAULT: &str = "claude";
+/// The name of an account nobody named.
+pub const ACCOUNT_DEFAULT: &str = "default";
+
+/// A provider account: what limits and budgets belong to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AccountId {
+    pub provider: Box<str>,
+    pub name: Box<str>,
+}
+
+impl Default for AccountId {
+    fn default() -> Self {
+        Self {
+            provider: PROVIDER_DEFAULT.into(),
+            name: ACCOUNT_DEFAULT.into(),
+        }
+    }
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.provider, self.name)
+    }
+}
+
+/// What a limit line says about one window of the provider's limits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation {
+    /// The window's name in one spelling: `five_hour`, `seven_day` and so on; an unknown name is kept as it is.
+    pub bucket: Box<str>,
+    /// The share used: 0.42 is 42 %, more than 1 occurs.
+    pub utilization: Option<f64>,
+    /// What is left of `limit`, in the provider's unit.
+    pub remaining: Option<u64>,
+    pub limit: Option<u64>,
+    pub reset_at: Option<Millis>,
+    /// The line's own time; `None` if it has none that can be read.
+    pub observed_at: Option<Millis>,
+    pub status: LimitStatus,
+    pub source: LimitSource,
+}
+
+/// What the provider said to the request.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitStatus {
+    #[default]
+    Unknown,
+    Allowed,
+    AllowedWarning,
+    Rejected,
+}
+
+/// Which kind of line an observation came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitSource {
+    /// `rateLimits` with remaining and limit on an assistant line.
+    RateLimits,
+    /// `quotaLimits` on a limit line.
+    QuotaLimits,
+    /// `error.rateLimits` of a `system` line of subtype `api_error`.
+    ApiError,
+    /// A map of response headers.
+    Headers,
+    /// A teed `rate_limit_event`.
+    RateLimitEvent,
+    /// A sentence of the CLI on a limit line.
+    Prose,
+}
+
 /// How many lines of which kind were read.
 ///
 /// `read = usage + ignored + malformed + oversized`; `duplicate` and
@@ -235,6 +310,8 @@ pub struct Batch {
     /// The cursor after this batch.
     pub cursor: Cursor,
     pub records: Vec<Record>,
+    /// In the order of the lines.
+    pub observations: Vec<Observation>,
     /// `duplicate` and `clock_suspect` are filled in by the committer, which knows them.
     pub lines: LineCounts,
     /// Bytes read in lines (skipped ones too).

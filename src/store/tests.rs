@@ -64,6 +64,7 @@ fn batch(run: &str, path: &str, from: Option<u64>, to: u64, records: Vec<Record>
         expect: from.map(cursor),
         cursor: cursor(to),
         records,
+        observations: Vec::new(),
         lines: LineCounts {
             read,
             usage: read,

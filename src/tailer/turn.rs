@@ -12,7 +12,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::lines::{Line, Lines, skipped};
 use crate::logfile::{LogFile, Stat, Tail};
 use crate::parse::{self, Class, Place};
-use crate::record::{Batch, Cursor, DAY_MS, Inode, LineCounts, Millis, Record, RelativePath, RunId};
+use crate::record::{
+    Batch, Cursor, DAY_MS, Inode, LineCounts, Millis, Observation, Record, RelativePath, RunId,
+};
 
 /// How many bytes are read at once.
 pub const BLOCK_BYTES: usize = 256 * 1024;
@@ -39,6 +41,7 @@ pub struct Reading {
 pub struct Turn {
     pub cursor: Cursor,
     pub records: Vec<Record>,
+    pub observations: Vec<Observation>,
     pub lines: LineCounts,
     pub bytes: u64,
     /// The latest line time that can be believed.
@@ -88,6 +91,7 @@ impl Turn {
             expect,
             cursor: self.cursor,
             records: self.records,
+            observations: self.observations,
             lines: self.lines,
             bytes: self.bytes,
             latest: self.latest,

@@ -1,0 +1,3 @@
+//! Quota: what the provider's limit lines, the counted calls and the budgets come to. Pure: time is an argument.
+
+pub mod account;
