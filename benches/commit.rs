@@ -147,6 +147,7 @@ fn batch(rng: &mut Rng, rows: usize) -> Batch {
             offset: 1,
             ..Cursor::default()
         },
+        account: Arc::default(),
         records: records.collect(),
         observations: Vec::new(),
         lines: LineCounts {

@@ -79,6 +79,7 @@ impl App {
             cache_bytes: settings.store.cache_bytes,
         };
         let store = Arc::new(Store::open(options)?);
+        store.set_thresholds(settings.accounts.rules());
         let socket = ControlSocket::bind(&settings.socket)?;
         let live = Arc::new(Live::new());
         let (committer, thread) = committer::start(committer::Setup {
@@ -113,6 +114,8 @@ impl App {
         );
         let sources = Arc::new(Sources {
             store: Arc::clone(&shared.store),
+            settings: shared.settings.clone(),
+            marks: shared.committer.marks(),
             board: Arc::clone(&shared.board),
             watch: Arc::clone(&shared.watch),
             committer: thread.health(),
@@ -186,6 +189,7 @@ impl Running {
             },
             ..new
         };
+        self.shared.store.set_thresholds(taken.accounts.rules());
         self.settings.send_replace(Arc::new(taken));
         fixed
     }

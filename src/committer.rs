@@ -8,13 +8,14 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::live::Live;
-use crate::record::{Batch, RunId, RunUpdate, Update};
+use crate::quota::exhaustion::Cause;
+use crate::record::{AccountId, Batch, Fired, RunId, RunUpdate, Update};
 use crate::store::{Committed, Outcome, Store, StoreError};
 
 /// Submissions that wait for the committer before the tailers wait.
@@ -23,6 +24,9 @@ const SUBMISSIONS_WAITING_MAX: usize = 256;
 const REOPEN_AFTER: Duration = Duration::from_millis(100);
 /// Longest pause before the database is opened again.
 const REOPEN_AFTER_MAX: Duration = Duration::from_secs(5);
+
+/// How long observations wait for the end of the backlog; a mount that hangs must not keep the others' limits unknown.
+const PARKED_FOR_MAX: Duration = Duration::from_mins(1);
 
 /// The committer does not take this any more: it is shutting down, or has given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,8 +39,13 @@ enum Command {
         done: oneshot::Sender<Vec<Outcome>>,
     },
     Register {
-        runs: Vec<RunId>,
+        runs: Vec<(RunId, AccountId)>,
         backlog: bool,
+        done: oneshot::Sender<()>,
+    },
+    Mark {
+        account: AccountId,
+        cause: Option<Cause>,
         done: oneshot::Sender<()>,
     },
     EndBacklog,
@@ -102,6 +111,7 @@ pub fn start(setup: Setup) -> std::io::Result<(Committer, CommitterThread)> {
         abandon: abandon.clone(),
         runtime: tokio::runtime::Handle::current(),
         health: Arc::clone(&health),
+        began: Instant::now(),
     };
     let thread = std::thread::Builder::new()
         .name("committer".to_owned())
@@ -134,13 +144,21 @@ impl Committer {
     ///
     /// # Errors
     /// When the committer has stopped.
-    pub async fn register(&self, runs: Vec<RunId>, backlog: bool) -> Result<(), Refused> {
+    pub async fn register(&self, runs: Vec<(RunId, AccountId)>, backlog: bool) -> Result<(), Refused> {
         let (done, registered) = oneshot::channel();
         self.commands
             .send(Command::Register { runs, backlog, done })
             .await
             .map_err(|_| Refused)?;
         registered.await.map_err(|_| Refused)
+    }
+
+    /// A handle for those who only mark accounts.
+    #[must_use]
+    pub fn marks(&self) -> Marks {
+        Marks {
+            commands: self.commands.downgrade(),
+        }
     }
 
     /// The first backlog is worked off.
@@ -157,6 +175,29 @@ impl Committer {
     /// When the committer has stopped.
     pub async fn beat(&self) -> Result<(), Refused> {
         self.commands.send(Command::Beat).await.map_err(|_| Refused)
+    }
+}
+
+/// Marks accounts. It does not keep the committer from ending.
+#[derive(Clone, Debug)]
+pub struct Marks {
+    commands: mpsc::WeakSender<Command>,
+}
+
+impl Marks {
+    /// Notes what an operator says about an account, `None` takes it back; returns once that is durable.
+    ///
+    /// # Errors
+    /// When the committer has stopped.
+    pub async fn mark(&self, account: AccountId, cause: Option<Cause>) -> Result<(), Refused> {
+        let (done, marked) = oneshot::channel();
+        let commands = self.commands.upgrade().ok_or(Refused)?;
+        commands
+            .send(Command::Mark { account, cause, done })
+            .await
+            .map_err(|_| Refused)?;
+        drop(commands);
+        marked.await.map_err(|_| Refused)
     }
 }
 
@@ -196,6 +237,7 @@ struct Actor {
     abandon: CancellationToken,
     runtime: tokio::runtime::Handle,
     health: Arc<Mutex<CommitterHealth>>,
+    began: Instant,
 }
 
 /// What goes into one transaction, and who waits for it.
@@ -203,7 +245,8 @@ struct Actor {
 struct Group {
     batches: Vec<Batch>,
     waiting: Vec<(usize, oneshot::Sender<Vec<Outcome>>)>,
-    registrations: Vec<(Vec<RunId>, bool, oneshot::Sender<()>)>,
+    registrations: Vec<(Vec<(RunId, AccountId)>, bool, oneshot::Sender<()>)>,
+    marks: Vec<(AccountId, Option<Cause>, oneshot::Sender<()>)>,
     end_backlog: bool,
 }
 
@@ -215,6 +258,7 @@ impl Group {
                 self.batches.extend(batches);
             }
             Command::Register { runs, backlog, done } => self.registrations.push((runs, backlog, done)),
+            Command::Mark { account, cause, done } => self.marks.push((account, cause, done)),
             Command::EndBacklog => self.end_backlog = true,
             Command::Beat => {}
         }
@@ -262,8 +306,17 @@ impl Actor {
                 let _ = done.send(outcomes.by_ref().take(count).collect());
             }
         }
+        for (account, cause, done) in group.marks {
+            self.persist(&[], |store| store.mark(&account, cause.as_ref()))?;
+            let _ = done.send(());
+        }
         if group.end_backlog {
             self.persist(&[], Store::end_backlog)?;
+        }
+        if self.setup.store.parks() && (group.end_backlog || self.began.elapsed() > PARKED_FOR_MAX) {
+            let now = jiff::Timestamp::now().as_millisecond();
+            let limits = self.persist(&[], |store| store.unpark(now))?;
+            self.publish(&[], &Committed { limits, ..Committed::default() });
         }
         Ok(())
     }
@@ -347,10 +400,25 @@ impl Actor {
             batches = batches.len(),
             "committed"
         );
-        if committed.changes.is_empty() {
+        let limits = &committed.limits;
+        if committed.changes.is_empty() && limits.windows.is_empty() {
             return;
         }
         debug_assert_eq!(batches.len(), committed.outcomes.len());
+        let now = jiff::Timestamp::now().as_millisecond();
+        // One whose window is over was a warning once; now it is only history.
+        let has_ended = |fired: &Fired| fired.reset_at.is_some_and(|reset_at| reset_at <= now);
+        let fired: Vec<Fired> = (limits.fired.iter())
+            .filter(|fired| !has_ended(fired))
+            .cloned()
+            .collect();
+        for fired in &fired {
+            tracing::warn!(
+                account = %fired.account, window = ?fired.bucket,
+                "{:.1} % used, which is {} % or more",
+                fired.utilization * 100.0, fired.percent
+            );
+        }
         let runs = committed.changes.iter().map(|(run, change)| RunUpdate {
             run: run.clone(),
             bytes: change.bytes,
@@ -361,6 +429,8 @@ impl Actor {
         self.setup.live.publish(Update {
             sequence: committed.sequence,
             runs: runs.collect(),
+            windows: limits.windows.clone(),
+            fired,
         });
     }
 }

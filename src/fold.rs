@@ -86,10 +86,15 @@ impl Totals {
     /// What one response adds to every sum it belongs to.
     #[must_use]
     pub fn of(response: &Response) -> Self {
-        let usage = &response.usage;
+        Self::of_usage(response.kind, &response.usage)
+    }
+
+    /// As [`Totals::of`], of the two things it needs.
+    #[must_use]
+    pub fn of_usage(kind: Kind, usage: &Usage) -> Self {
         Self {
-            messages: i64::from(response.kind == Kind::Message),
-            advisor_calls: i64::from(response.kind == Kind::Advisor),
+            messages: i64::from(kind == Kind::Message),
+            advisor_calls: i64::from(kind == Kind::Advisor),
             input: usage.input.into(),
             output: usage.output.into(),
             cache_read: usage.cache_read.into(),

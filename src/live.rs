@@ -26,7 +26,7 @@ pub struct Listener {
 }
 
 /// What a listener hears.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     Update(Arc<Update>),
     /// The listener was too slow. Read a snapshot now: every update after it will be heard.
@@ -99,6 +99,8 @@ mod tests {
         Update {
             sequence,
             runs: Vec::new(),
+            windows: Vec::new(),
+            fired: Vec::new(),
         }
     }
 

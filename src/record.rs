@@ -310,6 +310,8 @@ pub struct Batch {
     /// The cursor after this batch.
     pub cursor: Cursor,
     pub records: Vec<Record>,
+    /// Whose limits and responses these are.
+    pub account: std::sync::Arc<AccountId>,
     /// In the order of the lines.
     pub observations: Vec<Observation>,
     /// `duplicate` and `clock_suspect` are filled in by the committer, which knows them.
@@ -323,11 +325,38 @@ pub struct Batch {
 }
 
 /// What was committed, for those who listen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Update {
     /// The number of the commit, from the store.
     pub sequence: u64,
     pub runs: Vec<RunUpdate>,
+    /// Windows whose state is another now.
+    pub windows: Vec<WindowUpdate>,
+    /// Thresholds that fired, of windows that have not ended.
+    pub fired: Vec<Fired>,
+}
+
+/// A window whose state changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowUpdate {
+    pub account: AccountId,
+    pub bucket: Box<str>,
+    /// Whether a new window began.
+    pub rolled_over: bool,
+}
+
+/// A threshold of a window was reached: told once for each account, window and threshold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fired {
+    /// Grows by one with each; a listener that was away asks for those after the last it knows.
+    pub number: u64,
+    pub account: AccountId,
+    pub bucket: Box<str>,
+    /// The threshold, in percent.
+    pub percent: u8,
+    pub utilization: f64,
+    pub reset_at: Option<Millis>,
+    pub observed_at: Millis,
 }
 
 /// One run's part of an update.

@@ -5,14 +5,16 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use crate::api::quota::Terms;
 use crate::api::{summary, wire};
-use crate::config::Limits;
+use crate::config::{Accounts, Limits};
 use crate::globs::{GlobError, Globs};
 use crate::logfile::{EntryKind, LogFileError, Root};
-use crate::record::{Batch, Cursor, Millis, RUN_ID_BYTES_MAX, RelativePath, ResponseKey, RunId};
+use crate::record::{AccountId, Batch, Cursor, Millis, RUN_ID_BYTES_MAX, RelativePath, ResponseKey, RunId};
 use crate::store::{Outcome, Store, StoreError, StoreOptions};
 use crate::tailer::turn::{self, Reading, Scanned};
 use crate::tailer::walk::{Walk, WalkLimits, walk};
@@ -58,6 +60,8 @@ pub struct ReplayOptions {
     pub limits: Limits,
     pub store: StoreOptions,
     pub commit_rows_max: usize,
+    pub accounts: Accounts,
+    pub quota_zone: jiff::tz::TimeZone,
     /// The host's clock, or the time the caller wants it to be.
     pub clock: Millis,
     /// Whether `clock` is also the document's `now`; else that is the latest line time read.
@@ -86,6 +90,7 @@ struct Task<'s> {
     path: RelativePath,
     cursor: Option<Cursor>,
     size: u64,
+    account: Arc<AccountId>,
 }
 
 /// What a replay came to.
@@ -114,20 +119,30 @@ pub fn replay(
     } else {
         Store::open
     }(options.store.clone())?;
-    let runs: Vec<RunId> = sources.iter().map(|source| source.run.clone()).collect();
+    store.set_thresholds(options.accounts.rules());
+    let runs: Vec<_> = (sources.iter())
+        .map(|source| (source.run.clone(), options.accounts.of_run(&source.run).clone()))
+        .collect();
     store.register(&runs, true, options.clock)?;
     let tasks = tasks(&store, &sources)?;
     plan(tasks.iter().map(|task| task.size).sum());
     let undated = read_all(options, &store, &tasks, &mut progress)?;
-    let latest = store.snapshot()?.runs.values().filter_map(|run| run.latest).max();
     let now = if options.clock_given {
         options.clock
     } else {
-        latest.unwrap_or(options.clock)
+        store.latest()?.unwrap_or(options.clock)
     };
     store.redate(&undated, now)?;
+    store.unpark(now)?;
     store.end_backlog()?;
-    let summary = summary::summary(&store.snapshot()?, now);
+    let summary = {
+        let terms = Terms {
+            accounts: &options.accounts,
+            zone: &options.quota_zone,
+            now,
+        };
+        summary::collect(&store, &terms)?
+    };
     store.close();
     Ok(Replayed { summary, warnings })
 }
@@ -300,6 +315,7 @@ fn tasks<'s>(store: &Store, sources: &'s [Source]) -> Result<Vec<Task<'s>>, Repl
     let mut tasks = Vec::new();
     for source in sources {
         let cursors = store.cursors(&source.run)?;
+        let account = Arc::new(store.account_of(&source.run)?.unwrap_or_default());
         for path in &source.files {
             let path: RelativePath = path.as_path().into();
             let size = std::fs::symlink_metadata(source.directory.join(&path)).map_or(0, |file| file.len());
@@ -309,6 +325,7 @@ fn tasks<'s>(store: &Store, sources: &'s [Source]) -> Result<Vec<Task<'s>>, Repl
                 path,
                 cursor,
                 size,
+                account: Arc::clone(&account),
             });
         }
     }
@@ -413,7 +430,7 @@ fn read_file(
         turn_bytes_max: options.limits.turn_bytes_max as u64,
         settle: true,
         until: u64::MAX,
-        scope: 0,
+        account: Arc::clone(&task.account),
         now: options.clock,
     };
     let mut expect = task.cursor;
@@ -423,7 +440,7 @@ fn read_file(
         let turn = turn::read(&file, cursor, tail, Scanned::default(), &reading, buffer).map_err(failed)?;
         let more = turn.more;
         if expect != Some(turn.cursor) || turn.lines.read > 0 {
-            let batch = turn.into_batch(task.source.run.clone(), task.path.clone(), expect, options.clock);
+            let batch = turn.into_batch(task.source.run.clone(), task.path.clone(), expect, &reading);
             expect = Some(batch.cursor);
             // Without a committer there is an error, and it is the committer's to tell.
             if !outbox.add(batch) {

@@ -260,10 +260,14 @@ impl Supervisor {
             return;
         }
         let backlog = !self.backlog_done.is_cancelled();
+        let accounts = self.shared.settings.borrow().accounts.clone();
+        let with_accounts: Vec<_> = (new.iter())
+            .map(|run| (run.clone(), accounts.of_run(run).clone()))
+            .collect();
         if self
             .shared
             .committer
-            .register(new.clone(), backlog)
+            .register(with_accounts, backlog)
             .await
             .is_err()
         {

@@ -92,7 +92,9 @@ fn recount_run(
     report: &mut Report,
 ) -> Result<u64, VerifyError> {
     let now = jiff::Timestamp::now().as_millisecond();
-    recount.register(std::slice::from_ref(run), false, now)?;
+    let account = store.account_of(run)?.unwrap_or_default();
+    recount.register(&[(run.clone(), account.clone())], false, now)?;
+    let account = Arc::new(account);
     let cursors = store.cursors(run)?;
     let root = match Root::open(&settings.runs_dir.join(run.as_str())) {
         Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => return Ok(cursors.len() as u64),
@@ -102,7 +104,7 @@ fn recount_run(
     note_unread(&root, settings, run, &cursors, report)?;
     for (path, stored) in cursors {
         gone += u64::from(stored.generation > 0);
-        if !recount_file(recount, settings, &root, run, &path, stored, report)? && stored.generation == 0 {
+        if !recount_file(recount, settings, &root, run, Arc::clone(&account), &path, stored, report)? && stored.generation == 0 {
             gone += 1;
         }
     }
@@ -157,6 +159,7 @@ fn recount_file(
     settings: &Settings,
     root: &Root,
     run: &RunId,
+    account: Arc<AccountId>,
     path: &RelativePath,
     stored: Cursor,
     report: &mut Report,
@@ -192,7 +195,7 @@ fn recount_file(
             .offset
             .max(stored.settled_to)
             .max(stored.skip_to.map_or(0, std::num::NonZeroU64::get)),
-        scope: 0,
+        account,
         now,
     };
     let mut cursor = Cursor {
@@ -207,7 +210,7 @@ fn recount_file(
         let turn =
             turn::read(&file, cursor, tail, Scanned::default(), &reading, &mut buffer).map_err(failed)?;
         let more = turn.more;
-        let batch = turn.into_batch(run.clone(), path.clone(), expect, now);
+        let batch = turn.into_batch(run.clone(), path.clone(), expect, &reading);
         cursor = batch.cursor;
         expect = Some(cursor);
         recount.commit(&[batch])?;
@@ -315,12 +318,23 @@ fn compare_sums(store: &Store, report: &mut Report) -> Result<(), VerifyError> {
     let mut hours: BTreeMap<(u32, RunNumber, std::sync::Arc<str>), Totals> = BTreeMap::new();
     let mut by_run: BTreeMap<RunNumber, Totals> = BTreeMap::new();
     let mut run_days: BTreeMap<RunNumber, (ByModel, BTreeMap<u32, Totals>)> = BTreeMap::new();
+    let mut minutes: BTreeMap<(AccountId, i64), Totals> = BTreeMap::new();
+    let mut accounts: BTreeMap<RunNumber, AccountId> = BTreeMap::new();
+    for (id, number) in store.run_numbers()? {
+        if let Ok(id) = RunId::new(&id)
+            && let Some(account) = store.account_of(&id)?
+        {
+            accounts.insert(number, account);
+        }
+    }
     store.side_by_side(&empty, |_, stored, _| {
         let Some(stored) = stored else { return };
         let totals = Totals::of(&stored);
         *by_run.entry(stored.run).or_default() += totals;
         *sums.by_model.entry(stored.model.clone()).or_default() += totals;
         *sums.by_day.entry(stored.hour() / 24).or_default() += totals;
+        let account = accounts.get(&stored.run).cloned().unwrap_or_default();
+        *minutes.entry((account, stored.time / MINUTE_MS)).or_default() += totals;
         let of_run = run_days.entry(stored.run).or_default();
         *of_run.0.entry(stored.model.clone()).or_default() += totals;
         *of_run.1.entry(stored.hour() / 24).or_default() += totals;
@@ -328,7 +342,16 @@ fn compare_sums(store: &Store, report: &mut Report) -> Result<(), VerifyError> {
             .entry((stored.hour(), stored.run, stored.model))
             .or_default() += totals;
     })?;
-    let kept = store.snapshot()?;
+    let (kept, quota) = store.overview(0)?;
+    for (id, sums) in quota.accounts {
+        for (minute, kept) in sums.minutes {
+            let summed = minutes.remove(&(id.clone(), minute.into())).unwrap_or_default();
+            difference(&format!("minute {minute} of account {id}"), kept, summed, report);
+        }
+    }
+    for ((id, minute), summed) in minutes {
+        difference(&format!("minute {minute} of account {id}"), Totals::default(), summed, report);
+    }
     for (id, run) in &kept.runs {
         let summed = by_run.remove(&run.number).unwrap_or_default();
         difference(&format!("total of run {id}"), run.totals, summed, report);

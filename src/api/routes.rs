@@ -3,17 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::quota::{self, Question, Terms};
 use super::{summary, wire};
-use crate::committer::CommitterHealth;
-use crate::record::{Millis, RunId};
+use crate::committer::{CommitterHealth, Marks};
+use crate::config::Settings;
+use crate::quota::bucket;
+use crate::record::{AccountId, Millis, RunId};
 use crate::store::{Store, StoreError};
 use crate::tailer::board::{Board, RunStatus};
 use crate::watch::{Mode, Watch};
@@ -22,6 +26,9 @@ use crate::watch::{Mode, Watch};
 #[derive(Debug)]
 pub struct Sources {
     pub store: Arc<Store>,
+    pub settings: watch::Receiver<Arc<Settings>>,
+    /// Goes away when the collector shuts down, so that the committer can end.
+    pub marks: Marks,
     pub board: Arc<Board>,
     pub watch: Arc<Watch>,
     pub committer: Arc<Mutex<CommitterHealth>>,
@@ -36,6 +43,10 @@ type Shared = State<Arc<Sources>>;
 pub fn router(sources: Arc<Sources>) -> Router {
     Router::new()
         .route("/v1/summary", get(get_summary))
+        .route("/v1/quota", get(get_quota))
+        .route("/v1/quota/history", get(get_history))
+        .route("/v1/may-start", get(get_may_start))
+        .route("/v1/accounts/{provider}/{account}/mark", post(post_mark).fallback(post_only))
         .route("/v1/runs", get(get_runs))
         .route("/v1/runs/{id}", get(get_run))
         .route("/healthz", get(get_health))
@@ -46,7 +57,137 @@ pub fn router(sources: Arc<Sources>) -> Router {
 }
 
 async fn get_summary(State(sources): Shared) -> Result<Json<wire::Summary>, Problem> {
-    blocking(move || Ok(Json(summary::summary(&sources.store.snapshot()?, now())))).await
+    blocking(move || {
+        let settings = Arc::clone(&sources.settings.borrow());
+        Ok(Json(summary::collect(&sources.store, &terms(&settings))?))
+    })
+    .await
+}
+
+async fn get_quota(State(sources): Shared) -> Result<Json<wire::Quota>, Problem> {
+    blocking(move || {
+        let settings = Arc::clone(&sources.settings.borrow());
+        let terms = terms(&settings);
+        Ok(Json(quota::quota(&sources.store.quota(terms.since())?, &terms)))
+    })
+    .await
+}
+
+/// Which window's history is asked for.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HistoryQuery {
+    provider: Option<String>,
+    account: Option<String>,
+    bucket: String,
+}
+
+async fn get_history(
+    State(sources): Shared,
+    query: Result<Query<HistoryQuery>, QueryRejection>,
+) -> Result<Json<Vec<wire::HistoryPoint>>, Problem> {
+    let Query(query) = query.map_err(|rejection| bad_query(&rejection))?;
+    let mut account = AccountId::default();
+    if let Some(provider) = query.provider {
+        account.provider = provider.into();
+    }
+    if let Some(name) = query.account {
+        account.name = name.into();
+    }
+    blocking(move || {
+        let points = sources
+            .store
+            .history(&account, bucket::canonical(&query.bucket))?;
+        Ok(Json(points.iter().map(quota::history_point).collect()))
+    })
+    .await
+}
+
+/// For whom, and for what: what is left out is no wish.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MayStartQuery {
+    provider: Option<String>,
+    account: Option<String>,
+    model: Option<String>,
+}
+
+/// 200 whatever the decision is: it is in the document.
+async fn get_may_start(
+    State(sources): Shared,
+    query: Result<Query<MayStartQuery>, QueryRejection>,
+) -> Result<Json<wire::MayStart>, Problem> {
+    let Query(query) = query.map_err(|rejection| bad_query(&rejection))?;
+    let question = Question {
+        provider: query.provider,
+        account: query.account,
+        model: query.model,
+    };
+    blocking(move || {
+        let settings = Arc::clone(&sources.settings.borrow());
+        let terms = terms(&settings);
+        let view = sources.store.quota(terms.since())?;
+        Ok(Json(quota::may_start(&view, &terms, &question)))
+    })
+    .await
+}
+
+/// `POST /v1/accounts/{provider}/{account}/mark`: what an operator says about an account.
+async fn post_mark(
+    State(sources): Shared,
+    path: Result<Path<(String, String)>, PathRejection>,
+    mark: Result<Json<wire::Mark>, JsonRejection>,
+) -> Result<Json<wire::Quota>, Problem> {
+    let bad = |detail: String| Problem(StatusCode::BAD_REQUEST, "not a mark".to_owned(), detail);
+    let Path((provider, name)) = path.map_err(|rejection| bad(rejection.body_text()))?;
+    let Json(mark) = mark.map_err(|rejection| bad(rejection.body_text()))?;
+    let account = AccountId {
+        provider: provider.into(),
+        name: name.into(),
+    };
+    let cause = quota::cause_of(&mark, now()).map_err(bad)?;
+    let settings = Arc::clone(&sources.settings.borrow());
+    let known = {
+        let (sources, account, settings) = (Arc::clone(&sources), account.clone(), Arc::clone(&settings));
+        blocking(move || {
+            Ok(settings.accounts.get(&account).is_some()
+                || sources.store.quota(Millis::MAX)?.accounts.contains_key(&account))
+        })
+        .await?
+    };
+    if !known {
+        let known = settings.accounts.rules().iter().map(|rules| rules.id.to_string());
+        let known = known.collect::<Vec<_>>().join(", ");
+        return Err(Problem(
+            StatusCode::NOT_FOUND,
+            "no such account".to_owned(),
+            format!("{account} is neither configured nor was it ever seen; configured: {known}"),
+        ));
+    }
+    if sources.marks.mark(account, cause).await.is_err() {
+        return Err(Problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "shutting down".to_owned(),
+            "the collector takes nothing more; try again when it is up".to_owned(),
+        ));
+    }
+    get_quota(State(sources)).await
+}
+
+fn bad_query(rejection: &QueryRejection) -> Problem {
+    Problem(
+        StatusCode::BAD_REQUEST,
+        "not a query of this route".to_owned(),
+        rejection.body_text(),
+    )
+}
+
+fn terms(settings: &Settings) -> Terms<'_> {
+    Terms {
+        accounts: &settings.accounts,
+        zone: &settings.quota_zone,
+        now: now(),
+    }
 }
 
 async fn get_runs(State(sources): Shared) -> Result<Json<Vec<wire::Run>>, Problem> {
@@ -205,15 +346,23 @@ async fn not_found(uri: Uri) -> Problem {
 }
 
 async fn method_not_allowed() -> Response {
+    only("GET")
+}
+
+async fn post_only() -> Response {
+    only("POST")
+}
+
+fn only(method: &'static str) -> Response {
     let problem = Problem(
         StatusCode::METHOD_NOT_ALLOWED,
         "method not allowed".to_owned(),
-        "this route takes GET".to_owned(),
+        format!("this route takes {method}"),
     );
     let mut response = problem.into_response();
     response
         .headers_mut()
-        .insert(header::ALLOW, header::HeaderValue::from_static("GET"));
+        .insert(header::ALLOW, header::HeaderValue::from_static(method));
     response
 }
 

@@ -2,14 +2,24 @@
 
 use std::collections::BTreeMap;
 
+use super::quota::{self, Terms};
 use super::wire;
 use crate::fold::Totals;
 use crate::record::{DAY_MS, LineCounts, Millis};
-use crate::store::{RunSums, RunView, Snapshot};
+use crate::store::{QuotaView, RunSums, RunView, Snapshot, Store, StoreError};
 
-/// The summary document, as of `now`.
+/// The summary document of a store.
+///
+/// # Errors
+/// Those of the store.
+pub fn collect(store: &Store, terms: &Terms<'_>) -> Result<wire::Summary, StoreError> {
+    let (snapshot, view) = store.overview(terms.since())?;
+    Ok(summary(&snapshot, &view, terms))
+}
+
+/// The summary document.
 #[must_use]
-pub fn summary(snapshot: &Snapshot, now: Millis) -> wire::Summary {
+pub fn summary(snapshot: &Snapshot, view: &QuotaView, terms: &Terms<'_>) -> wire::Summary {
     let mut all = Totals::default();
     let mut lines = LineCounts::default();
     let (mut files, mut bytes) = (0u64, 0u64);
@@ -21,7 +31,7 @@ pub fn summary(snapshot: &Snapshot, now: Millis) -> wire::Summary {
     }
     wire::Summary {
         schema: wire::SCHEMA,
-        now: time(now),
+        now: time(terms.now),
         messages: count(all.messages),
         advisor_calls: count(all.advisor_calls),
         totals: totals(&all),
@@ -35,7 +45,7 @@ pub fn summary(snapshot: &Snapshot, now: Millis) -> wire::Summary {
         lines: line_counts(&lines),
         files,
         bytes,
-        quota: wire::Quota::default(),
+        quota: quota::quota(view, terms),
     }
 }
 

@@ -67,12 +67,195 @@ pub struct Lines {
     pub clock_suspect: u64,
 }
 
-/// Rate-limit windows and verdicts. Nothing is observed yet, and nothing is claimed.
+/// Rate-limit windows and verdicts: a part of the summary, and `GET /v1/quota`. `null` is unknown, never zero.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quota {
-    pub windows: Vec<serde_json::Value>,
-    pub accounts: Vec<serde_json::Value>,
-    pub limit_events: Vec<serde_json::Value>,
+    /// By provider, account and window.
+    pub windows: Vec<Window>,
+    /// Those of the configuration in its order, then others that were seen.
+    pub accounts: Vec<Account>,
+    /// Rejections, oldest first; the last 1000.
+    pub limit_events: Vec<LimitEvent>,
+    /// Thresholds that fired, oldest first; the last 1000.
+    pub thresholds_fired: Vec<ThresholdFired>,
+    /// The answer to "may I start another run?", without a wish for an account or a model.
+    pub may_start: MayStart,
+}
+
+/// One window of one account.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    pub provider: String,
+    pub account: String,
+    /// `five_hour`, `seven_day` and so on; a name nobody knows is kept as it came.
+    pub bucket: String,
+    /// The share used, 0.42 for 42 %; more than 1 occurs.
+    pub utilization: Option<f64>,
+    pub remaining: Option<u64>,
+    pub limit: Option<u64>,
+    /// What the provider said last: `allowed`, `allowed_warning`, `rejected` or `unknown`.
+    pub status: String,
+    /// `fresh`, `stale`, `expired` (its reset has passed, nothing newer is known) or `unknown`.
+    pub state: String,
+    pub reset_at: Option<String>,
+    pub window_started_at: Option<String>,
+    pub observed_at: String,
+    /// The kind of line that was observed last.
+    pub source: String,
+    /// Until when requests are refused, if they are.
+    pub exhausted_until: Option<String>,
+    pub pace: Pace,
+    /// When it runs out at its pace, if before its reset.
+    pub projected_exhaustion_at: Option<String>,
+    /// Thresholds reached in this window, in percent.
+    pub thresholds_crossed: Vec<u8>,
+}
+
+/// How fast a window is used.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pace {
+    /// The share used minus the share of the window's time that has passed.
+    pub delta: Option<f64>,
+    /// `hot`, `on_track`, `chill` or `none`.
+    pub zone: String,
+}
+
+/// A provider account and its verdict.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Account {
+    pub provider: String,
+    pub account: String,
+    /// `available`, `near_limit`, `exhausted` or `unknown`.
+    pub state: String,
+    /// When an exhaustion ends; `null` for one without an end, and if there is none.
+    pub until: Option<String>,
+    pub causes: Vec<Cause>,
+    /// Responses counted in the last five hours.
+    pub calls_5h: u64,
+    /// The calls wanted at most in five hours; `null` without a quota.
+    pub calls_quota: Option<u64>,
+    /// Seconds until the oldest of those calls is five hours old; 0 without calls.
+    pub oldest_call_leaves_in_s: u64,
+    /// Tokens that count for the budget today.
+    pub budget_used: u64,
+    /// Tokens wanted at most today; `null` without a budget.
+    pub budget: Option<u64>,
+    /// When the budget runs out at today's pace, if before midnight.
+    pub budget_projected_exhaustion_at: Option<String>,
+    /// The stable code of the verdict.
+    pub reason: String,
+    /// The verdict in words.
+    pub sentence: String,
+}
+
+/// Why an account is exhausted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cause {
+    /// `observed` (the provider said so), `predicted` (the budget) or `manual` (an operator).
+    pub kind: String,
+    /// `null` until it is taken back.
+    pub until: Option<String>,
+    pub reason: String,
+    /// Where it is known from.
+    pub source: String,
+}
+
+/// A rejection.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LimitEvent {
+    pub at: String,
+    pub provider: String,
+    pub account: String,
+    pub bucket: String,
+    pub resets_at: Option<String>,
+    pub source: String,
+}
+
+/// A threshold that fired: once for each account, window and threshold.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ThresholdFired {
+    /// Grows by one with each: who was away asks for those after the last one known.
+    pub number: u64,
+    /// The time of the line that reached it.
+    pub at: String,
+    pub provider: String,
+    pub account: String,
+    pub bucket: String,
+    /// In percent.
+    pub threshold: u8,
+    pub utilization: f64,
+    pub reset_at: Option<String>,
+}
+
+/// `GET /v1/may-start`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MayStart {
+    /// `allow`, `wait`, `deny` or `unknown`.
+    pub decision: String,
+    /// When to ask again, if the decision is `wait`.
+    pub retry_at: Option<String>,
+    /// Where to start, if the decision is `allow`.
+    pub chosen: Option<Choice>,
+    /// A stable code.
+    pub reason: String,
+    /// For people.
+    pub sentence: String,
+    /// All that were considered, in their order.
+    pub candidates: Vec<Candidate>,
+}
+
+/// Where a run may start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Choice {
+    pub provider: String,
+    pub account: String,
+    /// The model to use there; `null` if none was asked for.
+    pub model: Option<String>,
+}
+
+/// One account that was considered.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    pub provider: String,
+    pub account: String,
+    pub model: Option<String>,
+    pub verdict: String,
+    pub state: String,
+    /// The share left of the tightest window.
+    pub headroom: Option<f64>,
+    /// That window.
+    pub binding_window: Option<String>,
+    /// How old what is known of it is: `fresh`, `stale`, `expired` or `unknown`.
+    pub freshness: String,
+    pub source: Option<String>,
+    pub until: Option<String>,
+    pub causes: Vec<Cause>,
+    pub reason: String,
+    pub sentence: String,
+}
+
+/// `POST /v1/accounts/{provider}/{account}/mark`: an operator's word on an account.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mark {
+    /// `exhausted`, or `available` to take that back.
+    pub state: String,
+    /// RFC 3339; without it, until it is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Shown to whoever asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// `GET /v1/quota/history`: one point for each minute in which something was observed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HistoryPoint {
+    pub at: String,
+    pub utilization: Option<f64>,
+    pub reset_at: Option<String>,
+    pub status: String,
+    pub source: String,
 }
 
 /// `GET /v1/runs`: a row of the list.

@@ -5,9 +5,12 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
+
+use crate::config::Period;
 
 /// Tails the transcripts of coding agents and counts their tokens exactly once.
 #[derive(Clone, Debug, PartialEq, Eq, Parser)]
@@ -114,6 +117,12 @@ pub enum Command {
     Replay(Replay),
     /// Print the summary of the running collector
     Status,
+    /// Show how full each limit window is, and the verdict on each account
+    #[command(after_help = QUOTA_EXAMPLES, args_conflicts_with_subcommands = true)]
+    Quota(Quota),
+    /// Ask whether another run may start, where, and if not, when
+    #[command(after_help = MAY_START_EXAMPLES)]
+    MayStart(MayStart),
     /// Count the transcripts anew and compare with the database; exits 1 on a difference
     Verify,
     /// Check the configuration and print the settings in effect
@@ -135,6 +144,90 @@ pub struct Replay {
     #[arg(long, value_name = "TIME", value_parser = parse_now)]
     pub now: Option<Timestamp>,
 }
+
+/// `quota`: the table, or something to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub struct Quota {
+    #[command(subcommand)]
+    pub command: Option<QuotaCommand>,
+}
+
+/// What can be done about quota.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum QuotaCommand {
+    /// Tell the collector what it cannot know: that an account is exhausted, or available again
+    Mark(Mark),
+}
+
+/// `quota mark`: an operator's word on an account.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub struct Mark {
+    /// The account: provider/name, or one of the two if that is enough to tell it
+    pub account: String,
+
+    /// `available` takes an earlier `exhausted` back
+    pub state: MarkState,
+
+    /// RFC 3339, or a length of time from now as in 2h [default: until it is taken back]
+    #[arg(long, value_name = "TIME", value_parser = parse_until)]
+    pub until: Option<Until>,
+
+    /// Shown to everyone who asks
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// What an account is marked as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MarkState {
+    Exhausted,
+    Available,
+}
+
+/// An end, at a time or after one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    At(Timestamp),
+    After(Duration),
+}
+
+/// `may-start`: for whom and how long to wait.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub struct MayStart {
+    /// Only accounts of this provider
+    #[arg(long, value_name = "NAME")]
+    pub provider: Option<String>,
+
+    /// Only the account of this name
+    #[arg(long, value_name = "NAME")]
+    pub account: Option<String>,
+
+    /// The model the run will use; each account may serve another in its place
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+
+    /// While the answer is `wait`, wait for another, at most for this long [default: without end]
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, value_parser = parse_length)]
+    #[expect(clippy::option_option, reason = "the flag may stand without a value")]
+    pub wait: Option<Option<Duration>>,
+}
+
+const QUOTA_EXAMPLES: &str = "\
+Examples:
+  tokentail quota
+  tokentail quota --json
+  tokentail quota mark claude/max-1 exhausted --until 2h --reason 'shared with the demo'
+  tokentail quota mark max-1 available
+
+Without a collector, the database itself is shown.";
+
+const MAY_START_EXAMPLES: &str = "\
+Examples:
+  tokentail may-start && start-the-run
+  tokentail may-start --model claude-opus-5 --json
+  tokentail may-start --wait=30m && start-the-run
+
+Exits 0 for allow, 1 for wait and deny, 69 for unknown, 75 if --wait ran out.";
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
@@ -168,6 +261,22 @@ pub fn wants_json(words: &[OsString]) -> bool {
         .skip(1)
         .take_while(|word| *word != "--")
         .any(|word| word == "--json")
+}
+
+fn parse_until(text: &str) -> Result<Until, String> {
+    if let Ok(length) = parse_length(text) {
+        return Ok(Until::After(length));
+    }
+    text.parse().map(Until::At).map_err(|_| {
+        "neither an RFC 3339 time with an offset, as in 2026-10-05T11:00:04Z, nor a length of time, as in 2h"
+            .to_owned()
+    })
+}
+
+fn parse_length(text: &str) -> Result<Duration, String> {
+    text.parse::<Period>()
+        .map(|period| period.0)
+        .map_err(|error| error.to_string())
 }
 
 fn parse_now(text: &str) -> Result<Timestamp, String> {

@@ -1,15 +1,16 @@
-//! Asking the collector: one GET over its control socket, bounded in time and size.
+//! Asking the collector: one request over its control socket, bounded in time and size.
 
 use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::{Request, Response, StatusCode, header};
+use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
@@ -80,7 +81,34 @@ pub async fn get_json<T: DeserializeOwned>(
     path: &str,
     timeout: Duration,
 ) -> Result<T, ClientError> {
-    tokio::time::timeout(timeout, exchange(socket, path))
+    ask(socket, path, None, timeout).await
+}
+
+/// Hands the collector behind `socket` a document for `path` and returns the one it answers.
+///
+/// # Errors
+/// As [`get_json`].
+pub async fn post_json<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+    document: &impl Serialize,
+    timeout: Duration,
+) -> Result<T, ClientError> {
+    let body = serde_json::to_vec(document).map_err(|error| ClientError::Protocol {
+        socket: socket.to_owned(),
+        path: path.to_owned(),
+        why: error.to_string(),
+    })?;
+    ask(socket, path, Some(body.into()), timeout).await
+}
+
+async fn ask<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+    body: Option<Bytes>,
+    timeout: Duration,
+) -> Result<T, ClientError> {
+    tokio::time::timeout(timeout, exchange(socket, path, body))
         .await
         .unwrap_or_else(|_| {
             Err(ClientError::Timeout {
@@ -100,30 +128,45 @@ pub fn get_json_blocking<T: DeserializeOwned>(
     path: &str,
     timeout: Duration,
 ) -> Result<T, ClientError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    runtime(socket)?.block_on(get_json(socket, path, timeout))
+}
+
+/// A runtime for a command that asks more than once.
+///
+/// # Errors
+/// When the system has none to give.
+pub fn runtime(socket: &Path) -> Result<tokio::runtime::Runtime, ClientError> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| ClientError::Connect {
             socket: socket.to_owned(),
             error,
-        })?;
-    runtime.block_on(get_json(socket, path, timeout))
+        })
 }
 
-async fn exchange<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, ClientError> {
+async fn exchange<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+    body: Option<Bytes>,
+) -> Result<T, ClientError> {
     let protocol = |why: String| ClientError::Protocol {
         socket: socket.to_owned(),
         path: path.to_owned(),
         why,
     };
     let stream = connect(socket).await?;
-    let (mut sender, connection) = http1::handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
+    let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
         .await
         .map_err(|error| protocol(error.to_string()))?;
-    let request = Request::get(path)
+    let method = if body.is_some() { Method::POST } else { Method::GET };
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
         .header(header::HOST, "localhost")
         .header(header::ACCEPT, "application/json")
-        .body(Empty::new())
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(body.unwrap_or_default()))
         .map_err(|error| protocol(error.to_string()))?;
     // The connection moves the bytes; its errors reach the exchange through the sender and the
     // body, so its own end says nothing.

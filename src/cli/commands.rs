@@ -11,6 +11,8 @@ use super::client::ClientError;
 use super::exit::{Exit, Failure};
 use super::progress::Progress;
 use super::{client, expect, output, render};
+use crate::api::quota::Terms;
+use crate::api::summary;
 use crate::api::wire::{Health, Summary};
 use crate::config::{self, ConfigError, Environment, Partial, Settings};
 use crate::logfile::LogFileError;
@@ -40,6 +42,8 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
             cache_bytes: settings.store.cache_bytes,
         },
         commit_rows_max: settings.store.commit_rows_max,
+        accounts: settings.accounts.clone(),
+        quota_zone: settings.quota_zone.clone(),
         clock,
         clock_given: command.now.is_some(),
     };
@@ -125,7 +129,7 @@ pub fn status(global: &Global) -> Result<Exit, Failure> {
 }
 
 /// The summary from the database itself.
-fn stored_summary(settings: &Settings, no_answer: &Failure) -> Result<Summary, Failure> {
+pub fn stored_summary(settings: &Settings, no_answer: &Failure) -> Result<Summary, Failure> {
     if !settings.db.exists() {
         let message = format!(
             "{}; and there is no database {}",
@@ -149,11 +153,16 @@ fn stored_summary(settings: &Settings, no_answer: &Failure) -> Result<Summary, F
         ),
         error => error.into(),
     })?;
-    let snapshot = store.snapshot()?;
-    Ok(crate::api::summary::summary(
-        &snapshot,
-        Timestamp::now().as_millisecond(),
-    ))
+    Ok(summary::collect(&store, &terms(&settings, Timestamp::now()))?)
+}
+
+/// What an answer from the database itself goes by.
+pub fn terms(settings: &Settings, now: Timestamp) -> Terms<'_> {
+    Terms {
+        accounts: &settings.accounts,
+        zone: &settings.quota_zone,
+        now: now.as_millisecond(),
+    }
 }
 
 /// Counts the transcripts anew and compares with the database.

@@ -13,6 +13,8 @@ pub mod log;
 pub mod numbers;
 pub mod output;
 pub mod progress;
+pub mod quota;
+pub mod quota_table;
 pub mod render;
 pub mod serve;
 pub mod table;
@@ -44,6 +46,8 @@ fn dispatch(Args { global, command }: Args) -> Result<Exit, Failure> {
         Command::Serve => serve::serve(&global),
         Command::Replay(replay) => commands::replay(&global, &replay),
         Command::Status => commands::status(&global),
+        Command::Quota(command) => quota::quota(&global, &command),
+        Command::MayStart(command) => quota::may_start(&global, &command),
         Command::Verify => commands::verify(&global),
         Command::CheckConfig => commands::check_config(&global),
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::record::AccountId;
 
 /// At which share of a window a threshold fires, in percent.
@@ -46,6 +48,15 @@ impl Account {
             models: BTreeMap::new(),
         }
     }
+}
+
+/// What keeps the responses of this account apart from those of others, in the hashes that are their keys.
+#[must_use]
+pub fn scope(id: &AccountId) -> u64 {
+    if *id == AccountId::default() {
+        return 0;
+    }
+    xxh3_64(format!("{}\0{}", id.provider, id.name).as_bytes())
 }
 
 /// Which of the four token fields count.

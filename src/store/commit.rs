@@ -8,19 +8,22 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
+use super::limits::{LimitChanges, Limits};
 use super::tables::{
-    DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MODELS, PATHS, RESPONSES, RESPONSES_BY_DAY, RUN_DAYS,
-    RUNS, ResponseParts, ResponseRow, RowError, RunRow, RunTotalsRow, TOTALS, decode, encode,
+    ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MINUTES, MODELS, PATHS, RESPONSES,
+    RESPONSES_BY_DAY, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow, RunTotalsRow,
+    TOTALS, decode, encode,
 };
 use super::{Store, StoreError};
 use crate::fold::{Response, Totals, fold};
 use crate::record::{
-    Batch, Cursor, DAY_MS, FileNumber, Kind, LineCounts, Millis, ModelNumber, Record, ResponseKey, RunId,
-    RunNumber,
+    AccountId, Batch, Cursor, DAY_MS, FileNumber, Kind, LineCounts, Millis, ModelNumber, Record, ResponseKey,
+    RunId, RunNumber,
 };
 
 /// How many model names are told apart; the rest are counted under [`MODEL_OTHER`].
@@ -29,6 +32,7 @@ pub const MODELS_MAX: usize = 4096;
 const MODEL_OTHER: &str = "(other)";
 /// Hours in a day.
 const DAY_HOURS: u32 = 24;
+const MINUTE_MS: Millis = 60_000;
 
 /// What became of one batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +62,7 @@ pub struct Committed {
     pub changes: BTreeMap<RunId, RunChange>,
     /// The keys of responses that were dated at the time of reading.
     pub undated: Vec<ResponseKey>,
+    pub limits: LimitChanges,
 }
 
 /// Small tables as committed, kept in memory between commits and thrown away after a failed one.
@@ -67,6 +72,11 @@ pub struct Kept {
     numbers: HashMap<Arc<str>, ModelNumber>,
     /// Runs whose backlog is not worked off yet.
     backlog: HashSet<RunNumber>,
+    /// By their numbers.
+    accounts: Vec<AccountId>,
+    run_accounts: HashMap<RunNumber, u32>,
+    /// The latest time an observation in a file had, while observations are parked.
+    observed: HashMap<FileNumber, Millis>,
 }
 
 impl Store {
@@ -95,20 +105,43 @@ impl Store {
         Ok(committed)
     }
 
-    /// Makes runs known, in the order given. Those that are new and part of a backlog have their ties go by order.
+    /// Makes runs known, in the order given, each with its provider account. Those that are new and part of a backlog
+    /// have their ties go by order. A run that is known keeps the account it has: its responses are known by it.
     ///
     /// # Errors
     /// As [`Store::commit`].
-    pub fn register(&self, runs: &[RunId], backlog: bool, now: Millis) -> Result<(), StoreError> {
+    pub fn register(
+        &self,
+        runs: &[(RunId, AccountId)],
+        backlog: bool,
+        now: Millis,
+    ) -> Result<(), StoreError> {
         self.forget_kept();
         self.transact(|write| {
-            let mut table = write.open_table(RUNS).map_err(|e| self.error(e))?;
-            let mut totals = write.open_table(TOTALS).map_err(|e| self.error(e))?;
-            for run in runs {
-                self.run_row(&mut table, &mut totals, run, backlog, now)?;
+            let mut registry = Registry::new(self, write)?;
+            for (run, account) in runs {
+                registry.run(run, account, backlog, now)?;
             }
             Ok(())
         })
+    }
+
+    /// Merges the observations that were parked; those without a time count as made `now`. From now on observations
+    /// are merged as they come.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn unpark(&self, now: Millis) -> Result<LimitChanges, StoreError> {
+        self.forget_kept();
+        let changes = self.transact(|write| {
+            let kept = load_kept(self, write)?;
+            let mut limits = Limits::new(self, write)?;
+            let mut meta = write.open_table(META).map_err(|e| self.error(e))?;
+            limits.unpark(&mut meta, &kept.accounts, now)?;
+            limits.finish(&kept.accounts)
+        })?;
+        self.parks.store(false, Ordering::Release);
+        Ok(changes)
     }
 
     /// Says that the backlog is worked off: from now on ties stay with the run that is there.
@@ -168,6 +201,19 @@ impl Store {
         })
     }
 
+    /// Does something about an account, which is made known if it is not.
+    pub(super) fn register_account(
+        &self,
+        account: &AccountId,
+        body: impl FnOnce(u32, &WriteTransaction) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.forget_kept();
+        self.transact(|write| {
+            let number = Registry::new(self, write)?.account(account)?;
+            body(number, write)
+        })
+    }
+
     /// Takes what is kept in memory, so that the next commit reads it anew unless it is put back.
     fn forget_kept(&self) -> Option<Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -185,35 +231,81 @@ impl Store {
         write.commit().map_err(|e| self.error(e))?;
         Ok(value)
     }
+}
 
-    fn run_row(
-        &self,
-        runs: &mut Table<'_, &'static str, &'static [u8]>,
-        totals: &mut Table<'_, u32, &'static [u8]>,
+/// The tables that say which runs and accounts there are.
+struct Registry<'s, 't> {
+    store: &'s Store,
+    runs: Table<'t, &'static str, &'static [u8]>,
+    totals: Table<'t, u32, &'static [u8]>,
+    accounts: Table<'t, u32, &'static [u8]>,
+    run_accounts: Table<'t, u32, u32>,
+}
+
+impl<'s, 't> Registry<'s, 't> {
+    fn new(store: &'s Store, write: &'t WriteTransaction) -> Result<Self, StoreError> {
+        Ok(Self {
+            store,
+            runs: write.open_table(RUNS).map_err(|e| store.error(e))?,
+            totals: write.open_table(TOTALS).map_err(|e| store.error(e))?,
+            accounts: write.open_table(ACCOUNTS).map_err(|e| store.error(e))?,
+            run_accounts: write.open_table(RUN_ACCOUNTS).map_err(|e| store.error(e))?,
+        })
+    }
+
+    /// A run's row and account, as they are or made now.
+    fn run(
+        &mut self,
         run: &RunId,
+        account: &AccountId,
         backlog: bool,
         now: Millis,
-    ) -> Result<RunRow, StoreError> {
-        if let Some(row) = runs.get(run.as_str()).map_err(|e| self.error(e))? {
-            return decode(row.value()).map_err(|e| self.row_error("runs", &e));
+    ) -> Result<(RunRow, u32), StoreError> {
+        let store = self.store;
+        if let Some(row) = self.runs.get(run.as_str()).map_err(|e| store.error(e))? {
+            let row: RunRow = decode(row.value()).map_err(|e| store.row_error("runs", &e))?;
+            let of_run = self.run_accounts.get(row.number).map_err(|e| store.error(e))?;
+            let of_run = of_run.ok_or_else(|| store.row_error("run_accounts", &RowError::Range("run")))?;
+            return Ok((row, of_run.value()));
         }
+        let account = self.account(account)?;
         // Every run has its row in `totals`, so the highest number there is the last one given.
-        let last = totals
+        let last = self
+            .totals
             .last()
-            .map_err(|e| self.error(e))?
+            .map_err(|e| store.error(e))?
             .map(|(number, _)| number.value());
         let row = RunRow {
             number: last.map_or(0, |last| last + 1),
             backlog,
             first_seen: now,
         };
-        put(self, runs, run.as_str(), &row)?;
-        put(self, totals, row.number, &RunTotalsRow::default())?;
-        Ok(row)
+        put(store, &mut self.runs, run.as_str(), &row)?;
+        put(store, &mut self.totals, row.number, &RunTotalsRow::default())?;
+        self.run_accounts
+            .insert(row.number, account)
+            .map_err(|e| store.error(e))?;
+        Ok((row, account))
+    }
+
+    /// The number of an account, which gets one if it has none.
+    fn account(&mut self, id: &AccountId) -> Result<u32, StoreError> {
+        let store = self.store;
+        let mut count = 0;
+        for entry in self.accounts.iter().map_err(|e| store.error(e))? {
+            let (number, row) = entry.map_err(|e| store.error(e))?;
+            let row: AccountRow = decode(row.value()).map_err(|e| store.row_error("accounts", &e))?;
+            if row.id() == *id {
+                return Ok(number.value());
+            }
+            count = number.value() + 1;
+        }
+        put(store, &mut self.accounts, count, &AccountRow::new(id))?;
+        Ok(count)
     }
 }
 
-fn put<'k, K: redb::Key + 'static, R: serde::Serialize>(
+pub(super) fn put<'k, K: redb::Key + 'static, R: serde::Serialize>(
     store: &Store,
     table: &mut Table<'_, K, &'static [u8]>,
     key: impl Borrow<K::SelfType<'k>>,
@@ -243,6 +335,20 @@ fn load_kept(store: &Store, write: &WriteTransaction) -> Result<Kept, StoreError
         if row.backlog {
             kept.backlog.insert(row.number);
         }
+    }
+    let accounts = write.open_table(ACCOUNTS).map_err(|e| store.error(e))?;
+    for entry in accounts.iter().map_err(|e| store.error(e))? {
+        let (number, row) = entry.map_err(|e| store.error(e))?;
+        if number.value() as usize != kept.accounts.len() {
+            return Err(store.row_error("accounts", &RowError::Range("number")));
+        }
+        let row: AccountRow = decode(row.value()).map_err(|e| store.row_error("accounts", &e))?;
+        kept.accounts.push(row.id());
+    }
+    let run_accounts = write.open_table(RUN_ACCOUNTS).map_err(|e| store.error(e))?;
+    for entry in run_accounts.iter().map_err(|e| store.error(e))? {
+        let (run, account) = entry.map_err(|e| store.error(e))?;
+        kept.run_accounts.insert(run.value(), account.value());
     }
     Ok(kept)
 }
@@ -275,18 +381,21 @@ struct RunWork {
 /// One transaction's work: takes batches, folds their records, writes what changed.
 struct Work<'s, 't> {
     store: &'s Store,
-    runs: Table<'t, &'static str, &'static [u8]>,
+    registry: Registry<'s, 't>,
+    limits: Limits<'s, 't>,
+    minutes_table: Table<'t, (u32, u32), &'static [u8]>,
     paths: Table<'t, (u32, &'static [u8]), u32>,
     files: Table<'t, u32, &'static [u8]>,
     models_table: Table<'t, u32, &'static str>,
     responses: Table<'t, u128, &'static [u8]>,
     by_day: Table<'t, (u32, u128), ()>,
-    totals: Table<'t, u32, &'static [u8]>,
     hours: Table<'t, (u32, u32, u32), &'static [u8]>,
     days: Table<'t, (u32, u32), &'static [u8]>,
     meta: Table<'t, &'static str, u64>,
     run_days: Table<'t, (u32, u32, u32), &'static [u8]>,
     kept: Kept,
+    /// Observations are parked.
+    parks: bool,
     /// No response is stored yet: nothing needs to be looked up, and all rows go in at the end.
     is_fresh: bool,
     /// The model asked for last.
@@ -298,6 +407,8 @@ struct Work<'s, 't> {
     /// Where a response is in `changed`.
     places: HashMap<ResponseKey, usize>,
     cells: HashMap<(u32, RunNumber, ModelNumber), Totals>,
+    /// What is added, by account and minute.
+    minutes: HashMap<(u32, u32), Totals>,
     outcomes: Vec<Outcome>,
 }
 
@@ -312,7 +423,9 @@ impl<'s, 't> Work<'s, 't> {
         let by_day = open!(RESPONSES_BY_DAY);
         Ok(Self {
             store,
-            runs: open!(RUNS),
+            registry: Registry::new(store, write)?,
+            limits: Limits::new(store, write)?,
+            minutes_table: open!(MINUTES),
             paths: open!(PATHS),
             files: open!(FILES),
             models_table: open!(MODELS),
@@ -320,18 +433,19 @@ impl<'s, 't> Work<'s, 't> {
                 && by_day.is_empty().map_err(|e| store.error(e))?,
             responses,
             by_day,
-            totals: open!(TOTALS),
             hours: open!(HOURS),
             days: open!(DAYS),
             meta: open!(META),
             run_days: open!(RUN_DAYS),
             kept,
+            parks: store.parks.load(Ordering::Acquire),
             model: None,
             run_works: Vec::new(),
             run_places: HashMap::new(),
             changed: Vec::new(),
             places: HashMap::new(),
             cells: HashMap::new(),
+            minutes: HashMap::new(),
             outcomes: Vec::new(),
         })
     }
@@ -367,11 +481,42 @@ impl<'s, 't> Work<'s, 't> {
         for record in &batch.records {
             self.take_record(record, batch.read_at, place, &mut change)?;
         }
+        self.take_observations(batch, run, file)?;
         let work = &mut self.run_works[place];
         work.change = Some(change);
         work.latest = work.latest.max(batch.latest);
         self.outcomes.push(Outcome::Committed);
         Ok(())
+    }
+
+    /// Merges a batch's observations, or parks them while a backlog is read.
+    fn take_observations(
+        &mut self,
+        batch: &Batch,
+        run: RunNumber,
+        file: FileNumber,
+    ) -> Result<(), StoreError> {
+        let account = self.account_of(run);
+        for observation in &batch.observations {
+            if !self.parks {
+                let at = observation.observed_at.unwrap_or(batch.read_at);
+                self.limits
+                    .take(&mut self.meta, &self.kept.accounts, account, observation, at)?;
+                continue;
+            }
+            let effective = observation.observed_at.map(|time| {
+                let latest = self.kept.observed.entry(file).or_insert(time);
+                *latest = time.max(*latest);
+                *latest
+            });
+            self.limits
+                .park(&mut self.meta, account, observation, effective)?;
+        }
+        Ok(())
+    }
+
+    fn account_of(&self, run: RunNumber) -> u32 {
+        self.kept.run_accounts.get(&run).copied().unwrap_or_default()
     }
 
     fn take_record(
@@ -434,9 +579,13 @@ impl<'s, 't> Work<'s, 't> {
         if let Some(place) = self.run_places.get(&batch.run) {
             return Ok(*place);
         }
-        let row = self
-            .store
-            .run_row(&mut self.runs, &mut self.totals, &batch.run, false, batch.read_at)?;
+        let (row, account) = self
+            .registry
+            .run(&batch.run, &batch.account, false, batch.read_at)?;
+        self.kept.run_accounts.insert(row.number, account);
+        if account as usize == self.kept.accounts.len() {
+            self.kept.accounts.push((*batch.account).clone());
+        }
         let place = self.run_works.len();
         self.run_works.push(RunWork {
             id: batch.run.clone(),
@@ -535,6 +684,7 @@ impl<'s, 't> Work<'s, 't> {
         self.meta
             .insert(META_SEQUENCE, sequence + 1)
             .map_err(|e| self.store.error(e))?;
+        committed.limits = self.limits.finish(&self.kept.accounts)?;
         committed.outcomes = self.outcomes;
         for work in self.run_works {
             if let Some(change) = work.change {
@@ -616,9 +766,13 @@ impl<'s, 't> Work<'s, 't> {
     fn write_responses(&mut self, changed: &[&Changed]) -> Result<(), StoreError> {
         for Changed { before, after, .. } in changed {
             if let Some(before) = before {
-                *self.cells.entry(before.cell()).or_default() -= Totals::of(&before.response);
+                let sums = Totals::of(&before.response);
+                *self.cells.entry(before.cell()).or_default() -= sums;
+                *self.minutes.entry(self.minute_of(&before.response)).or_default() -= sums;
             }
-            *self.cells.entry(after.cell()).or_default() += Totals::of(&after.response);
+            let sums = Totals::of(&after.response);
+            *self.cells.entry(after.cell()).or_default() += sums;
+            *self.minutes.entry(self.minute_of(&after.response)).or_default() += sums;
         }
         let store = self.store;
         let row =
@@ -640,6 +794,12 @@ impl<'s, 't> Work<'s, 't> {
                 .map_err(|e| store.error(e))?;
         }
         Ok(())
+    }
+
+    /// The row of `minutes` it belongs to.
+    fn minute_of(&self, response: &Response) -> (u32, u32) {
+        let minute = u32::try_from(response.time / MINUTE_MS).unwrap_or(u32::MAX);
+        (self.account_of(response.run), minute)
     }
 
     /// Keeps `responses_by_day` in step with the responses.
@@ -691,6 +851,11 @@ impl<'s, 't> Work<'s, 't> {
         for (key, delta) in days {
             add(self.store, &mut self.days, "days", key, delta)?;
         }
+        let mut minutes: Vec<_> = self.minutes.drain().collect();
+        minutes.sort_unstable_by_key(|(key, _)| *key);
+        for (key, delta) in minutes {
+            add(self.store, &mut self.minutes_table, "minutes", key, delta)?;
+        }
         Ok(())
     }
 
@@ -703,7 +868,7 @@ impl<'s, 't> Work<'s, 't> {
             deltas.entry(work.row.number).or_default().1 = Some(work);
         }
         for (run, (delta, work)) in deltas {
-            let mut row: RunTotalsRow = match self.totals.get(run).map_err(|e| self.store.error(e))? {
+            let mut row: RunTotalsRow = match self.registry.totals.get(run).map_err(|e| self.store.error(e))? {
                 Some(row) => decode(row.value()).map_err(|e| self.store.row_error("totals", &e))?,
                 None => RunTotalsRow::default(),
             };
@@ -716,7 +881,7 @@ impl<'s, 't> Work<'s, 't> {
                 row.lines.add(&change.lines);
                 row.bytes = row.bytes.saturating_add(change.bytes);
             }
-            put(self.store, &mut self.totals, run, &row)?;
+            put(self.store, &mut self.registry.totals, run, &row)?;
         }
         Ok(())
     }

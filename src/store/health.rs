@@ -1,20 +1,28 @@
 //! Opening, telling damage from trouble, and setting a damaged file aside.
 
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use redb::{Builder, Database, ReadableDatabase, backends::InMemoryBackend};
+use redb::{Builder, Database, ReadableDatabase, ReadableTable, WriteTransaction, backends::InMemoryBackend};
 
+use crate::fold::Totals;
+use crate::record::{AccountId, Millis};
+
+use super::commit::put;
 use super::tables::{
-    DAYS, FILES, HOURS, META, META_CREATED, META_SCHEMA, META_SEQUENCE, MODELS, NOTE_ASIDE, NOTE_REBUILT,
-    NOTES, PATHS, RESPONSES, RESPONSES_BY_DAY, RUN_DAYS, RUNS, SCHEMA_VERSION, TOTALS,
+    ACCOUNTS, AccountRow, DAYS, FILES, FIRED, LIMIT_EVENTS, MARKS, MINUTES, OBSERVATIONS, PARKED, RUN_ACCOUNTS, WINDOWS, HOURS, META, META_CREATED, META_SCHEMA, META_SEQUENCE, MODELS, NOTE_ASIDE, NOTE_REBUILT,
+    NOTES, PATHS, RESPONSES, RESPONSES_BY_DAY, RUN_DAYS, RUNS, ResponseRow, SCHEMA_VERSION, TOTALS, decode,
 };
 use super::{QUARANTINE_SUFFIX, QUARANTINED_FILES_MAX, Store, StoreError};
 
 /// A file of up to this size is checked page by page each time it is opened, in bytes: some 50 ms.
 const CHECKED_BYTES_MAX: u64 = 64 << 20;
+/// The schema of a database that knows of no accounts and limits.
+const SCHEMA_WITHOUT_ACCOUNTS: u64 = 1;
+const MINUTE_MS: Millis = 60_000;
 
 /// Opens the file (or memory), makes the tables if they are not there, and checks the schema.
 pub fn open(store: &Store, examine: bool) -> Result<Database, StoreError> {
@@ -71,12 +79,53 @@ fn prepare(store: &Store, database: &Database) -> Result<(), StoreError> {
             found,
             known: SCHEMA_VERSION,
         }),
+        Some(SCHEMA_WITHOUT_ACCOUNTS) => add_accounts(store, database),
         Some(found) => Err(damaged(
             store.path(),
             &format!("schema {found} was never written"),
         )),
         None => create_tables(store, database),
     }
+}
+
+/// Brings a database of the schema before accounts to the present one: all its runs belong to the default account, and
+/// what was counted is added up by the minute. Of the limits in lines that were read already nothing was kept.
+fn add_accounts(store: &Store, database: &Database) -> Result<(), StoreError> {
+    let write = database.begin_write().map_err(|e| store.error(e))?;
+    make_tables(store, &write)?;
+    {
+        let mut accounts = write.open_table(ACCOUNTS).map_err(|e| store.error(e))?;
+        put(store, &mut accounts, 0, &AccountRow::new(&AccountId::default()))?;
+        let mut run_accounts = write.open_table(RUN_ACCOUNTS).map_err(|e| store.error(e))?;
+        let totals = write.open_table(TOTALS).map_err(|e| store.error(e))?;
+        for entry in totals.iter().map_err(|e| store.error(e))? {
+            let (run, _) = entry.map_err(|e| store.error(e))?;
+            run_accounts.insert(run.value(), 0).map_err(|e| store.error(e))?;
+        }
+        let mut sums: BTreeMap<u32, Totals> = BTreeMap::new();
+        let responses = write.open_table(RESPONSES).map_err(|e| store.error(e))?;
+        for entry in responses.iter().map_err(|e| store.error(e))? {
+            let (_, row) = entry.map_err(|e| store.error(e))?;
+            let damage = |error| store.row_error("responses", &error);
+            let row: ResponseRow = decode(row.value()).map_err(damage)?;
+            let parts = row.parts().map_err(damage)?;
+            let minute = u32::try_from(row.time / MINUTE_MS).unwrap_or(u32::MAX);
+            *sums.entry(minute).or_default() += Totals::of_usage(parts.kind, &parts.usage);
+        }
+        let mut minutes = write.open_table(MINUTES).map_err(|e| store.error(e))?;
+        for (minute, sum) in sums {
+            put(store, &mut minutes, (0, minute), &sum)?;
+        }
+        let mut meta = write.open_table(META).map_err(|e| store.error(e))?;
+        meta.insert(META_SCHEMA, SCHEMA_VERSION)
+            .map_err(|e| store.error(e))?;
+    }
+    write.commit().map_err(|e| store.error(e))?;
+    tracing::info!(
+        database = %store.path().display(),
+        "brought from schema {SCHEMA_WITHOUT_ACCOUNTS} to {SCHEMA_VERSION}; limits are known from the next line that tells them"
+    );
+    Ok(())
 }
 
 fn check_tables(store: &Store, database: &Database) -> Result<(), StoreError> {
@@ -95,7 +144,16 @@ fn check_tables(store: &Store, database: &Database) -> Result<(), StoreError> {
         TOTALS,
         HOURS,
         DAYS,
-        RUN_DAYS
+        RUN_DAYS,
+        ACCOUNTS,
+        RUN_ACCOUNTS,
+        MINUTES,
+        WINDOWS,
+        OBSERVATIONS,
+        LIMIT_EVENTS,
+        FIRED,
+        MARKS,
+        PARKED
     );
     Ok(())
 }
@@ -109,24 +167,39 @@ fn create_tables(store: &Store, database: &Database) -> Result<(), StoreError> {
         meta.insert(META_SEQUENCE, 0).map_err(|e| store.error(e))?;
         let created = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
         meta.insert(META_CREATED, created).map_err(|e| store.error(e))?;
-        macro_rules! make {
-            ($($table:expr),*) => { $( drop(write.open_table($table).map_err(|e| store.error(e))?); )* };
-        }
-        make!(
-            NOTES,
-            RUNS,
-            PATHS,
-            FILES,
-            MODELS,
-            RESPONSES,
-            RESPONSES_BY_DAY,
-            TOTALS,
-            HOURS,
-            DAYS,
-            RUN_DAYS
-        );
+        make_tables(store, &write)?;
     }
     write.commit().map_err(|e| store.error(e))
+}
+
+/// Makes every table that is not there.
+fn make_tables(store: &Store, write: &WriteTransaction) -> Result<(), StoreError> {
+    macro_rules! make {
+        ($($table:expr),*) => { $( drop(write.open_table($table).map_err(|e| store.error(e))?); )* };
+    }
+    make!(
+        NOTES,
+        RUNS,
+        PATHS,
+        FILES,
+        MODELS,
+        RESPONSES,
+        RESPONSES_BY_DAY,
+        TOTALS,
+        HOURS,
+        DAYS,
+        RUN_DAYS,
+        ACCOUNTS,
+        RUN_ACCOUNTS,
+        MINUTES,
+        WINDOWS,
+        OBSERVATIONS,
+        LIMIT_EVENTS,
+        FIRED,
+        MARKS,
+        PARKED
+    );
+    Ok(())
 }
 
 /// Writes down why this database had to replace another.

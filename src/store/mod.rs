@@ -5,17 +5,25 @@
 
 mod commit;
 mod health;
+mod limits;
+mod quota;
 mod read;
 pub mod tables;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use redb::{Database, ReadableDatabase};
 
 pub use commit::{Committed, Outcome, RunChange};
+pub use limits::LimitChanges;
+pub use quota::{AccountSums, LimitEvent, QuotaView};
 pub use read::{Cell, RunSums, RunView, Snapshot};
+
+use crate::quota::account::{Account, THRESHOLDS_DEFAULT};
+use crate::record::AccountId;
 
 use tables::RowError;
 
@@ -69,6 +77,10 @@ pub struct Store {
     database: RwLock<Option<Database>>,
     kept: Mutex<Option<commit::Kept>>,
     replaced: AtomicU64,
+    /// Observations wait for the end of the backlog.
+    parks: AtomicBool,
+    /// The thresholds in percent of the accounts that have their own.
+    thresholds: RwLock<BTreeMap<AccountId, Vec<u8>>>,
 }
 
 impl Store {
@@ -107,6 +119,8 @@ impl Store {
             database: RwLock::new(None),
             kept: Mutex::new(None),
             replaced: AtomicU64::new(0),
+            parks: AtomicBool::new(true),
+            thresholds: RwLock::default(),
         }
     }
 
@@ -169,6 +183,28 @@ impl Store {
         *slot = Some(database);
         self.replaced.fetch_add(1, Ordering::Release);
         Ok(())
+    }
+
+    /// Whether observations wait for [`Store::unpark`].
+    #[must_use]
+    pub fn parks(&self) -> bool {
+        self.parks.load(Ordering::Acquire)
+    }
+
+    /// Takes over the thresholds of accounts.
+    pub fn set_thresholds(&self, accounts: &[Account]) {
+        let thresholds = accounts
+            .iter()
+            .map(|account| (account.id.clone(), account.thresholds.clone()));
+        *self.thresholds.write().unwrap_or_else(PoisonError::into_inner) = thresholds.collect();
+    }
+
+    fn thresholds(&self, account: &AccountId) -> Vec<u8> {
+        let thresholds = self.thresholds.read().unwrap_or_else(PoisonError::into_inner);
+        thresholds
+            .get(account)
+            .cloned()
+            .unwrap_or_else(|| THRESHOLDS_DEFAULT.to_vec())
     }
 
     /// Closes the database cleanly.

@@ -14,7 +14,7 @@ use super::tables::{
     DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MODELS, NOTE_ASIDE, NOTE_REBUILT, NOTES, PATHS,
     RESPONSES, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow, RunTotalsRow, TOTALS, decode,
 };
-use super::{Store, StoreError};
+use super::{QuotaView, Store, StoreError};
 use crate::fold::{Response, Totals};
 use crate::record::{Cursor, LineCounts, Millis, ModelNumber, RelativePath, ResponseKey, RunId, RunNumber};
 
@@ -94,7 +94,20 @@ impl Store {
     /// When the database is closed, damaged or unreadable.
     pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let (_open, read) = self.read()?;
-        let models = self.models(&read)?;
+        self.snapshot_in(&read)
+    }
+
+    /// The summary's figures and what is known of accounts, as of the same commit; minutes from the one that holds `since`.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn overview(&self, since: Millis) -> Result<(Snapshot, QuotaView), StoreError> {
+        let (_open, read) = self.read()?;
+        Ok((self.snapshot_in(&read)?, self.quota_in(&read, since)?))
+    }
+
+    fn snapshot_in(&self, read: &ReadTransaction) -> Result<Snapshot, StoreError> {
+        let models = self.models(read)?;
         let mut snapshot = Snapshot::default();
         let meta = read.open_table(META).map_err(|e| self.error(e))?;
         snapshot.sequence = meta
@@ -107,7 +120,7 @@ impl Store {
             let row: RunRow = decode(row.value()).map_err(|e| self.row_error("runs", &e))?;
             snapshot
                 .runs
-                .insert(id.value().to_owned(), self.run_sums(&read, row.number)?);
+                .insert(id.value().to_owned(), self.run_sums(read, row.number)?);
         }
         let days = read.open_table(DAYS).map_err(|e| self.error(e))?;
         for entry in days.iter().map_err(|e| self.error(e))? {
@@ -164,6 +177,22 @@ impl Store {
             *view.by_model.entry(self.model_name(&models, model)?).or_default() += totals;
         }
         Ok(Some(view))
+    }
+
+    /// The latest time on any line read, of all runs.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn latest(&self) -> Result<Option<Millis>, StoreError> {
+        let (_open, read) = self.read()?;
+        let table = read.open_table(TOTALS).map_err(|e| self.error(e))?;
+        let mut latest = None;
+        for entry in table.iter().map_err(|e| self.error(e))? {
+            let (_, row) = entry.map_err(|e| self.error(e))?;
+            let row: RunTotalsRow = decode(row.value()).map_err(|e| self.row_error("totals", &e))?;
+            latest = latest.max(row.latest);
+        }
+        Ok(latest)
     }
 
     /// The run ids known, with their numbers.
@@ -284,7 +313,7 @@ impl Store {
         Ok(())
     }
 
-    fn run_row_of(&self, read: &ReadTransaction, run: &RunId) -> Result<Option<RunRow>, StoreError> {
+    pub(super) fn run_row_of(&self, read: &ReadTransaction, run: &RunId) -> Result<Option<RunRow>, StoreError> {
         let runs = read.open_table(RUNS).map_err(|e| self.error(e))?;
         let Some(row) = runs.get(run.as_str()).map_err(|e| self.error(e))? else {
             return Ok(None);

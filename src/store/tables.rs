@@ -9,10 +9,15 @@ use redb::TableDefinition;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::fold::Totals;
-use crate::record::{Cursor, Inode, Kind, LineCounts, Millis, ModelNumber, Rank, RunNumber, Tier, Usage};
+use crate::quota::exhaustion::Cause;
+use crate::quota::window::WindowState;
+use crate::record::{
+    AccountId, Cursor, Inode, Kind, LimitSource, LimitStatus, LineCounts, Millis, ModelNumber, Observation,
+    Rank, RunNumber, Tier, Usage,
+};
 
 /// The version of the whole schema, in `meta`. A database with a higher one is refused.
-pub const SCHEMA_VERSION: u64 = 1;
+pub const SCHEMA_VERSION: u64 = 2;
 /// The version byte of every row written now.
 const ROW_VERSION: u8 = 1;
 
@@ -45,10 +50,35 @@ pub const DAYS: TableDefinition<'static, (u32, u32), Bytes> = TableDefinition::n
 /// (run, UTC day since 1970, model) to [`Totals`].
 pub const RUN_DAYS: TableDefinition<'static, (u32, u32, u32), Bytes> = TableDefinition::new("run_days");
 
+/// Account number to [`AccountRow`].
+pub const ACCOUNTS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("accounts");
+/// Run to account: given when the run is registered, and kept, because it is part of the keys of its responses.
+pub const RUN_ACCOUNTS: TableDefinition<'static, u32, u32> = TableDefinition::new("run_accounts");
+/// (account, minute since 1970) to [`Totals`]: calls and budgets.
+pub const MINUTES: TableDefinition<'static, (u32, u32), Bytes> = TableDefinition::new("minutes");
+/// (account, window) to [`WindowRow`].
+pub const WINDOWS: TableDefinition<'static, (u32, &'static str), Bytes> = TableDefinition::new("windows");
+/// (account, window, minute since 1970) to [`HistoryRow`]: the last observation of that minute.
+pub const OBSERVATIONS: TableDefinition<'static, (u32, &'static str, u32), Bytes> =
+    TableDefinition::new("observations");
+/// (when in milliseconds, account, window) to [`LimitEventRow`].
+pub const LIMIT_EVENTS: TableDefinition<'static, (u64, u32, &'static str), Bytes> =
+    TableDefinition::new("limit_events");
+/// Running number to [`FiredRow`].
+pub const FIRED: TableDefinition<'static, u64, Bytes> = TableDefinition::new("fired");
+/// Account to [`MarkRow`]: what an operator said about it.
+pub const MARKS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("marks");
+/// (when it came as far as its file tells, in milliseconds; running number) to [`ParkedRow`].
+pub const PARKED: TableDefinition<'static, (u64, u64), Bytes> = TableDefinition::new("parked");
+
 /// Key of `meta`: the version of the schema.
 pub const META_SCHEMA: &str = "schema";
 /// Key of `meta`: the number of the last commit.
 pub const META_SEQUENCE: &str = "sequence";
+/// Key of `meta`: the number of the last parked observation.
+pub const META_PARKED: &str = "parked";
+/// Key of `meta`: the number of the last threshold that fired.
+pub const META_FIRED: &str = "fired";
 /// Key of `meta`: when this database was made, in milliseconds.
 pub const META_CREATED: &str = "created_ms";
 /// Key of `notes`: how this database came to replace a damaged one.
@@ -254,6 +284,119 @@ pub struct RunTotalsRow {
     pub bytes: u64,
     /// The latest line time read.
     pub latest: Option<Millis>,
+}
+
+/// A provider account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountRow {
+    provider: Box<str>,
+    name: Box<str>,
+}
+
+impl AccountRow {
+    #[must_use]
+    pub fn new(id: &AccountId) -> Self {
+        Self {
+            provider: id.provider.clone(),
+            name: id.name.clone(),
+        }
+    }
+
+    #[must_use]
+    pub fn id(self) -> AccountId {
+        AccountId {
+            provider: self.provider,
+            name: self.name,
+        }
+    }
+}
+
+/// A window as it stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WindowRow {
+    pub state: WindowState,
+    /// How many rows of `observations` are its.
+    pub history_rows: u32,
+}
+
+/// One point of a window's history.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HistoryRow {
+    pub observed_at: Millis,
+    pub utilization: Option<f64>,
+    pub reset_at: Option<Millis>,
+    pub status: LimitStatus,
+    pub source: LimitSource,
+}
+
+/// A rejection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitEventRow {
+    pub resets_at: Option<Millis>,
+    pub source: LimitSource,
+}
+
+/// A threshold that fired.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FiredRow {
+    pub account: u32,
+    pub bucket: Box<str>,
+    pub percent: u8,
+    pub utilization: f64,
+    pub reset_at: Option<Millis>,
+    pub observed_at: Millis,
+}
+
+/// What an operator said about an account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarkRow {
+    pub cause: Cause,
+}
+
+/// An observation that waits for the end of a backlog.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ParkedRow {
+    pub account: u32,
+    bucket: Box<str>,
+    utilization: Option<f64>,
+    remaining: Option<u64>,
+    limit: Option<u64>,
+    reset_at: Option<Millis>,
+    observed_at: Option<Millis>,
+    status: LimitStatus,
+    source: LimitSource,
+}
+
+impl ParkedRow {
+    #[must_use]
+    pub fn new(account: u32, observation: &Observation) -> Self {
+        let observation = observation.clone();
+        Self {
+            account,
+            bucket: observation.bucket,
+            utilization: observation.utilization,
+            remaining: observation.remaining,
+            limit: observation.limit,
+            reset_at: observation.reset_at,
+            observed_at: observation.observed_at,
+            status: observation.status,
+            source: observation.source,
+        }
+    }
+
+    #[must_use]
+    pub fn observation(self) -> Observation {
+        Observation {
+            bucket: self.bucket,
+            utilization: self.utilization,
+            remaining: self.remaining,
+            limit: self.limit,
+            reset_at: self.reset_at,
+            observed_at: self.observed_at,
+            status: self.status,
+            source: self.source,
+        }
+    }
 }
 
 #[cfg(test)]

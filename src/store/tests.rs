@@ -63,6 +63,7 @@ fn batch(run: &str, path: &str, from: Option<u64>, to: u64, records: Vec<Record>
         renamed_from: None,
         expect: from.map(cursor),
         cursor: cursor(to),
+        account: Arc::default(),
         records,
         observations: Vec::new(),
         lines: LineCounts {

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::committer::{Committer, Refused};
 use crate::config::Settings;
 use crate::logfile::LogFileError;
-use crate::record::{Batch, Millis, RunId};
+use crate::record::{AccountId, Batch, Millis, RunId};
 use crate::store::{Outcome, Store, StoreError};
 use crate::watch::Watch;
 
@@ -164,6 +164,7 @@ impl Waker {
 /// A run's actor.
 pub struct Tailer {
     run: RunId,
+    account: Arc<AccountId>,
     shared: Arc<Shared>,
     waker: Waker,
     stop: CancellationToken,
@@ -190,10 +191,16 @@ impl Tailer {
         stop: CancellationToken,
     ) -> Result<Self, TailerError> {
         let cursors = shared.store.cursors(&run)?;
+        let wanted = shared.settings.borrow().accounts.of_run(&run).clone();
+        let account = shared.store.account_of(&run)?.unwrap_or_else(|| wanted.clone());
+        if account != wanted {
+            tracing::warn!(%run, "it stays with account {account}, by which it is counted; new runs of its name go to {wanted}");
+        }
         let run_turn = run.as_str().bytes().fold(0u8, u8::wrapping_add);
         Ok(Self {
             tree: Some(Tree::new(run.clone(), path, cursors)),
             run,
+            account: Arc::new(account),
             shared,
             waker,
             stop,
@@ -331,6 +338,7 @@ impl Tailer {
         let _permit = shared.readers.permits.acquire().await;
         let mut buffer = shared.readers.take_buffer();
         let settings = Arc::clone(&shared.settings.borrow());
+        let account = Arc::clone(&self.account);
         let ((share, buffer), tree) = self
             .blocking(move |mut tree| {
                 let now = now();
@@ -339,10 +347,10 @@ impl Tailer {
                     turn_bytes_max: settings.limits.turn_bytes_max as u64,
                     settle: false,
                     until: u64::MAX,
-                    scope: 0,
+                    account,
                     now,
                 };
-                let share = tree.read_share(&reading, &mut buffer, now);
+                let share = tree.read_share(&reading, &mut buffer);
                 ((share, buffer), tree)
             })
             .await?;

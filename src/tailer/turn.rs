@@ -6,21 +6,23 @@
 use std::io;
 use std::num::NonZeroU64;
 use std::path::Path;
+use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::lines::{Line, Lines, skipped};
 use crate::logfile::{LogFile, Stat, Tail};
 use crate::parse::{self, Class, Place};
+use crate::quota::account;
 use crate::record::{
-    Batch, Cursor, DAY_MS, Inode, LineCounts, Millis, Observation, Record, RelativePath, RunId,
+    AccountId, Batch, Cursor, DAY_MS, Inode, LineCounts, Millis, Observation, Record, RelativePath, RunId,
 };
 
 /// How many bytes are read at once.
 pub const BLOCK_BYTES: usize = 256 * 1024;
 
 /// How a file is read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Reading {
     /// Longest line that is looked at, in bytes; a longer one is skipped and counted.
     pub line_bytes_max: usize,
@@ -30,8 +32,8 @@ pub struct Reading {
     pub settle: bool,
     /// Read no further than here: `u64::MAX` for the whole file.
     pub until: u64,
-    /// Keeps the responses of different provider accounts apart.
-    pub scope: u64,
+    /// Whose limits and responses these are.
+    pub account: Arc<AccountId>,
     /// The time of reading. Line times more than a day later are not believed.
     pub now: Millis,
 }
@@ -82,7 +84,7 @@ impl Turn {
         run: RunId,
         path: RelativePath,
         expect: Option<Cursor>,
-        read_at: Millis,
+        reading: &Reading,
     ) -> Batch {
         Batch {
             run,
@@ -90,12 +92,13 @@ impl Turn {
             renamed_from: None,
             expect,
             cursor: self.cursor,
+            account: Arc::clone(&reading.account),
             records: self.records,
             observations: self.observations,
             lines: self.lines,
             bytes: self.bytes,
             latest: self.latest,
-            read_at,
+            read_at: reading.now,
         }
     }
 }
@@ -171,6 +174,7 @@ pub fn read(
         turn,
         tail,
         budget: reading.turn_bytes_max,
+        scope: account::scope(&reading.account),
     };
     if buffer.len() < BLOCK_BYTES {
         buffer.resize(BLOCK_BYTES, 0);
@@ -194,6 +198,8 @@ struct Reader<'a> {
     tail: Tail,
     /// Bytes this turn may still read.
     budget: u64,
+    /// Keeps the responses of different provider accounts apart.
+    scope: u64,
 }
 
 impl Reader<'_> {
@@ -310,7 +316,7 @@ impl Reader<'_> {
 
     fn take_line(&mut self, offset: u64, bytes: &[u8]) {
         let place = Place {
-            scope: self.reading.scope,
+            scope: self.scope,
             origin: self.turn.cursor.origin,
             offset,
         };
@@ -395,7 +401,7 @@ impl Reader<'_> {
             return;
         }
         let place = Place {
-            scope: self.reading.scope,
+            scope: self.scope,
             origin: self.turn.cursor.origin,
             offset: self.turn.cursor.offset,
         };

@@ -12,7 +12,7 @@ use crate::tailer::turn::{self, Reading, Scanned};
 impl Tree {
     /// Reads files with news, one turn each, until the share is used up.
     #[must_use]
-    pub fn read_share(&mut self, reading: &Reading, buffer: &mut Vec<u8>, now: Millis) -> Vec<Batch> {
+    pub fn read_share(&mut self, reading: &Reading, buffer: &mut Vec<u8>) -> Vec<Batch> {
         let root = Root::open(&self.path).ok();
         let mut batches = Vec::new();
         let (mut bytes, mut records) = (0, 0);
@@ -23,7 +23,7 @@ impl Tree {
             if let Some(file) = self.files.get_mut(&path) {
                 file.queued = false;
             }
-            match self.turn(root.as_ref(), &path, reading, buffer, now) {
+            match self.turn(root.as_ref(), &path, reading, buffer) {
                 Ok((batch, read)) => {
                     // What was read, not what became of it: a skipped line has its share of the time too.
                     bytes += read.max(1);
@@ -48,7 +48,6 @@ impl Tree {
         path: &RelativePath,
         reading: &Reading,
         buffer: &mut Vec<u8>,
-        now: Millis,
     ) -> Result<(Option<Batch>, u64), LogFileError> {
         let full = self.path.join(path);
         let failed = |source| LogFileError::Io {
@@ -79,7 +78,7 @@ impl Tree {
         file.active = Some(Instant::now());
         let is_news = file.cursor != Some(turn.cursor) || turn.lines.read > 0 || file.renamed_from.is_some();
         let batch = is_news.then(|| {
-            let mut batch = turn.into_batch(self.run.clone(), path.clone(), file.cursor, now);
+            let mut batch = turn.into_batch(self.run.clone(), path.clone(), file.cursor, reading);
             batch.renamed_from = file.renamed_from.take();
             if std::mem::take(&mut file.replaces) {
                 batch.cursor.generation = batch.cursor.generation.wrapping_add(1);

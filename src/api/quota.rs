@@ -1,0 +1,354 @@
+//! What is known of provider accounts as documents, and the answer to whether a run may start.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::summary::time;
+use super::wire;
+use crate::config::Accounts;
+use crate::fold::Totals;
+use crate::quota::account::{Account, TokenKinds};
+use crate::quota::admission::{self, Admission, Advice, Candidate};
+use crate::quota::budget::{self, CALLS_WINDOW_MS, DailyBudget, Day};
+use crate::quota::exhaustion::{self, Cause, Causes, UNTIL_TAKEN_BACK};
+use crate::quota::window::{self, Window, WindowState};
+use crate::quota::{pace, source_name, status_name};
+use crate::record::{AccountId, DAY_MS, Fired, Millis};
+use crate::store::tables::HistoryRow;
+use crate::store::{AccountSums, LimitEvent, QuotaView};
+
+/// Shares are shown to a millionth: what floating point leaves behind that says nothing.
+const SHARE_STEPS: f64 = 1e6;
+
+/// Longest reason of a mark, in bytes.
+const REASON_BYTES_MAX: usize = 256;
+
+/// What is asked: nothing is no wish.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Question {
+    pub provider: Option<String>,
+    pub account: Option<String>,
+    pub model: Option<String>,
+}
+
+/// The operator's side of an answer, and its time.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    pub accounts: &'a Accounts,
+    pub zone: &'a TimeZone,
+    pub now: Millis,
+}
+
+impl Terms<'_> {
+    /// The first minute that an answer needs to know of.
+    #[must_use]
+    pub fn since(&self) -> Millis {
+        self.day().start.min(self.now.saturating_sub(CALLS_WINDOW_MS))
+    }
+
+    /// The calendar day of `now`.
+    fn day(&self) -> Day {
+        let day = Timestamp::from_millisecond(self.now).ok().and_then(|now| {
+            let start = now.to_zoned(self.zone.clone()).start_of_day().ok()?;
+            let end = start.tomorrow().ok()?.start_of_day().ok()?;
+            Some(Day {
+                start: start.timestamp().as_millisecond(),
+                end: end.timestamp().as_millisecond(),
+            })
+        });
+        // Only at the ends of what a calendar can tell.
+        day.unwrap_or(Day {
+            start: self.now.saturating_sub(self.now.rem_euclid(DAY_MS)),
+            end: self.now.saturating_add(DAY_MS),
+        })
+    }
+}
+
+/// All of it.
+#[must_use]
+pub fn quota(view: &QuotaView, terms: &Terms<'_>) -> wire::Quota {
+    let mut windows = Vec::new();
+    for (id, sums) in &view.accounts {
+        for (bucket, state) in &sums.windows {
+            windows.push(window(id, bucket, state, terms.now));
+        }
+    }
+    wire::Quota {
+        windows,
+        accounts: accounts(view, terms),
+        limit_events: view.limit_events.iter().map(limit_event).collect(),
+        thresholds_fired: view.fired.iter().map(fired).collect(),
+        may_start: may_start(view, terms, &Question::default()),
+    }
+}
+
+/// Whether a run may start, where, and if not, when.
+#[must_use]
+pub fn may_start(view: &QuotaView, terms: &Terms<'_>, question: &Question) -> wire::MayStart {
+    let nothing = AccountSums::default();
+    let is_wanted = |wish: &Option<String>, is: &str| wish.as_ref().is_none_or(|wish| **wish == *is);
+    let candidates: Vec<Candidate<'_>> = (terms.accounts.rules().iter())
+        .filter(|rules| {
+            is_wanted(&question.provider, &rules.id.provider) && is_wanted(&question.account, &rules.id.name)
+        })
+        .map(|rules| {
+            let sums = view.accounts.get(&rules.id).unwrap_or(&nothing);
+            candidate(rules, sums, question.model.as_deref(), terms)
+        })
+        .collect();
+    let admission = admission::admit(&candidates, terms.now);
+    answer(&admission, &candidates)
+}
+
+/// What a mark means; `None` takes an earlier one back.
+///
+/// # Errors
+/// Says which part of it is wrong.
+pub fn cause_of(mark: &wire::Mark, now: Millis) -> Result<Option<Cause>, String> {
+    match mark.state.as_str() {
+        "available" if mark.until.is_none() && mark.reason.is_none() => return Ok(None),
+        "available" => return Err("state: `available` takes neither until nor reason".to_owned()),
+        "exhausted" => {}
+        other => return Err(format!("state: {other:?} is neither `exhausted` nor `available`")),
+    }
+    let until = match &mark.until {
+        None => UNTIL_TAKEN_BACK,
+        Some(text) => text
+            .parse::<Timestamp>()
+            .map_err(|error| format!("until: no RFC 3339 time with an offset: {error}"))?
+            .as_millisecond(),
+    };
+    if until <= now {
+        return Err("until: that time has passed".to_owned());
+    }
+    let reason = mark.reason.as_deref().unwrap_or("marked by an operator");
+    if reason.len() > REASON_BYTES_MAX || reason.chars().any(char::is_control) {
+        return Err(format!(
+            "reason: at most {REASON_BYTES_MAX} bytes on one line"
+        ));
+    }
+    Ok(Some(Cause {
+        until,
+        reason: reason.into(),
+        source: "operator".into(),
+        since: now,
+    }))
+}
+
+/// A point of a window's history.
+#[must_use]
+pub fn history_point(row: &HistoryRow) -> wire::HistoryPoint {
+    wire::HistoryPoint {
+        at: time(row.observed_at),
+        utilization: row.utilization.map(share),
+        reset_at: row.reset_at.map(time),
+        status: status_name(row.status).to_owned(),
+        source: source_name(row.source).to_owned(),
+    }
+}
+
+fn candidate<'a>(
+    rules: &'a Account,
+    sums: &'a AccountSums,
+    model: Option<&str>,
+    terms: &Terms<'_>,
+) -> Candidate<'a> {
+    let now = terms.now;
+    let calls = (sums.minutes.iter()).map(|(minute, totals)| (i64::from(*minute), calls_of(totals)));
+    let budget = (rules.daily_tokens > 0).then(|| daily_budget(rules, sums, terms.day()));
+    let mut causes = Causes::default();
+    causes.predicted = budget.as_ref().and_then(|budget| exhaustion::predicted(budget, now));
+    causes.manual = sums.mark.clone();
+    Candidate {
+        account: rules,
+        model: model.map(|model| rules.models.get(model).cloned().unwrap_or_else(|| model.into())),
+        windows: windows(sums),
+        calls: budget::calls_in(calls, now),
+        budget,
+        causes,
+    }
+}
+
+fn windows(sums: &AccountSums) -> Vec<Window<'_>> {
+    let windows = sums.windows.iter();
+    windows.map(|(bucket, state)| Window { bucket, state }).collect()
+}
+
+fn daily_budget(rules: &Account, sums: &AccountSums, day: Day) -> DailyBudget {
+    let minutes = (sums.minutes.iter())
+        .map(|(minute, totals)| (i64::from(*minute), tokens_of(totals, rules.counted)));
+    DailyBudget::new(rules.daily_tokens, day, minutes)
+}
+
+fn calls_of(totals: &Totals) -> u64 {
+    u64::try_from(totals.messages.saturating_add(totals.advisor_calls)).unwrap_or(0)
+}
+
+fn tokens_of(totals: &Totals, kinds: TokenKinds) -> u128 {
+    let fields = [
+        (kinds.input, totals.input),
+        (kinds.output, totals.output),
+        (kinds.cache_creation, totals.cache_creation),
+        (kinds.cache_read, totals.cache_read),
+    ];
+    let counted = fields.into_iter().filter(|(counts, _)| *counts);
+    counted.fold(0, |sum, (_, tokens)| {
+        sum.saturating_add(u128::try_from(tokens).unwrap_or(0))
+    })
+}
+
+fn accounts(view: &QuotaView, terms: &Terms<'_>) -> Vec<wire::Account> {
+    let nothing = AccountSums::default();
+    let configured = terms.accounts.rules();
+    let others: Vec<Account> = (view.accounts.keys())
+        .filter(|id| configured.iter().all(|rules| rules.id != **id))
+        .map(|id| Account::new(id.clone()))
+        .collect();
+    (configured.iter().chain(&others))
+        .map(|rules| {
+            let sums = view.accounts.get(&rules.id).unwrap_or(&nothing);
+            account(rules, sums, terms)
+        })
+        .collect()
+}
+
+fn account(rules: &Account, sums: &AccountSums, terms: &Terms<'_>) -> wire::Account {
+    let now = terms.now;
+    let candidate = candidate(rules, sums, None, terms);
+    let advice = admission::advise(&candidate, now);
+    // What is used today is told without a budget too.
+    let today = daily_budget(rules, sums, terms.day());
+    wire::Account {
+        provider: rules.id.provider.to_string(),
+        account: rules.id.name.to_string(),
+        state: advice.standing.as_str().to_owned(),
+        until: advice.until.and_then(until),
+        causes: causes(&advice.causes, now),
+        calls_5h: candidate.calls.count,
+        calls_quota: (rules.calls_quota > 0).then_some(rules.calls_quota),
+        oldest_call_leaves_in_s: candidate.calls.oldest_leaves_in_s,
+        budget_used: u64::try_from(today.used(now)).unwrap_or(u64::MAX),
+        budget: (rules.daily_tokens > 0).then_some(rules.daily_tokens),
+        budget_projected_exhaustion_at: (candidate.budget.as_ref())
+            .and_then(|budget| budget.projected_exhaustion_at(now))
+            .map(time),
+        reason: advice.reason.as_str().to_owned(),
+        sentence: advice.sentence,
+    }
+}
+
+fn answer(admission: &Admission, candidates: &[Candidate<'_>]) -> wire::MayStart {
+    let chosen = admission.chosen.and_then(|place| candidates.get(place));
+    wire::MayStart {
+        decision: admission.decision.as_str().to_owned(),
+        retry_at: admission.retry_at.and_then(until),
+        chosen: chosen.map(|chosen| wire::Choice {
+            provider: chosen.account.id.provider.to_string(),
+            account: chosen.account.id.name.to_string(),
+            model: chosen.model.as_deref().map(str::to_owned),
+        }),
+        reason: admission.reason.as_str().to_owned(),
+        sentence: admission.sentence.clone(),
+        candidates: (candidates.iter())
+            .zip(&admission.candidates)
+            .map(|(candidate, advice)| candidate_document(candidate, advice, admission.now))
+            .collect(),
+    }
+}
+
+fn candidate_document(candidate: &Candidate<'_>, advice: &Advice, now: Millis) -> wire::Candidate {
+    wire::Candidate {
+        provider: candidate.account.id.provider.to_string(),
+        account: candidate.account.id.name.to_string(),
+        model: candidate.model.as_deref().map(str::to_owned),
+        verdict: advice.verdict.as_str().to_owned(),
+        state: advice.standing.as_str().to_owned(),
+        headroom: advice.headroom.map(share),
+        binding_window: advice.binding.as_deref().map(str::to_owned),
+        freshness: advice.freshness.as_str().to_owned(),
+        source: advice.source.map(|source| source_name(source).to_owned()),
+        until: advice.until.and_then(until),
+        causes: causes(&advice.causes, now),
+        reason: advice.reason.as_str().to_owned(),
+        sentence: advice.sentence.clone(),
+    }
+}
+
+/// The causes that hold now.
+fn causes(causes: &Causes, now: Millis) -> Vec<wire::Cause> {
+    let kinds: [(&str, &Option<Cause>); 3] = [
+        ("observed", &causes.observed),
+        ("predicted", &causes.predicted),
+        ("manual", &causes.manual),
+    ];
+    let active = kinds
+        .into_iter()
+        .filter_map(|(kind, cause)| Some((kind, cause.as_ref().filter(|cause| cause.until > now)?)));
+    active
+        .map(|(kind, cause)| wire::Cause {
+            kind: kind.to_owned(),
+            until: until(cause.until),
+            reason: cause.reason.to_string(),
+            source: cause.source.to_string(),
+        })
+        .collect()
+}
+
+/// A time that is one: what lasts until it is taken back has none.
+fn until(until: Millis) -> Option<String> {
+    (until != UNTIL_TAKEN_BACK).then(|| time(until))
+}
+
+fn window(id: &AccountId, bucket: &str, state: &WindowState, now: Millis) -> wire::Window {
+    let view = window::view(state, now);
+    let pace = pace::pace(bucket, state, now);
+    wire::Window {
+        provider: id.provider.to_string(),
+        account: id.name.to_string(),
+        bucket: bucket.to_owned(),
+        utilization: view.utilization.map(share),
+        remaining: state.remaining,
+        limit: state.limit,
+        status: status_name(state.status).to_owned(),
+        state: view.freshness.as_str().to_owned(),
+        reset_at: state.reset_at.map(time),
+        window_started_at: state.window_started_at.map(time),
+        observed_at: time(state.observed_at),
+        source: source_name(state.source).to_owned(),
+        exhausted_until: view.blocked_until.and_then(until),
+        pace: wire::Pace {
+            delta: pace.delta.map(share),
+            zone: pace.zone.as_str().to_owned(),
+        },
+        projected_exhaustion_at: pace::projected_exhaustion_at(bucket, state, now).map(time),
+        thresholds_crossed: state.thresholds_crossed.clone(),
+    }
+}
+
+fn limit_event(event: &LimitEvent) -> wire::LimitEvent {
+    wire::LimitEvent {
+        at: time(event.at),
+        provider: event.account.provider.to_string(),
+        account: event.account.name.to_string(),
+        bucket: event.bucket.to_string(),
+        resets_at: event.resets_at.map(time),
+        source: source_name(event.source).to_owned(),
+    }
+}
+
+fn fired(fired: &Fired) -> wire::ThresholdFired {
+    wire::ThresholdFired {
+        number: fired.number,
+        at: time(fired.observed_at),
+        provider: fired.account.provider.to_string(),
+        account: fired.account.name.to_string(),
+        bucket: fired.bucket.to_string(),
+        threshold: fired.percent,
+        utilization: share(fired.utilization),
+        reset_at: fired.reset_at.map(time),
+    }
+}
+
+fn share(share: f64) -> f64 {
+    (share * SHARE_STEPS).round() / SHARE_STEPS
+}

@@ -1,0 +1,368 @@
+//! Limit observations into the tables: windows, their history, rejections, thresholds that fired.
+//!
+//! **Invariant**: everything here happens in the transaction that moves the read position over the lines the
+//! observations came from; a threshold that was told is latched in that same transaction.
+//!
+//! While a backlog is read, files come in any order, but windows are merged in the order of time. So observations
+//! are parked then, and merged when the backlog ends, each when it came as far as its own file tells: at the latest
+//! time that stands on it or on an observation before it. Afterwards they are merged as they come.
+
+use std::collections::BTreeMap;
+
+use redb::{ReadableTable, Table, WriteTransaction};
+
+use super::commit::put;
+use super::tables::{
+    FIRED, FiredRow, HistoryRow, LIMIT_EVENTS, LimitEventRow, META_FIRED, META_PARKED, OBSERVATIONS, PARKED,
+    ParkedRow, WINDOWS, WindowRow, decode,
+};
+use super::{Store, StoreError};
+use crate::quota::bucket;
+use crate::quota::window::merge;
+use crate::record::{AccountId, DAY_MS, Fired, LimitStatus, Millis, Observation, WindowUpdate};
+
+/// Windows told apart for one account; a provider has a handful, a hostile log could name any number.
+pub const WINDOWS_PER_ACCOUNT_MAX: u32 = 64;
+/// Points kept of one window's history, one for each minute in which something was observed.
+pub const HISTORY_ROWS_MAX: u32 = 4096;
+/// How long a point of a window's history is kept after it was observed, in milliseconds.
+pub const HISTORY_AGE_MAX_MS: Millis = 15 * DAY_MS;
+/// Rejections kept, of all accounts together.
+pub const LIMIT_EVENTS_MAX: u64 = 1000;
+/// Fired thresholds kept for those who were away.
+pub const FIRED_MAX: u64 = 1000;
+/// Where observations without a time stand among the parked ones.
+const PARKED_LAST: u64 = u64::MAX;
+const MINUTE_MS: Millis = 60_000;
+
+/// What the observations of a commit came to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LimitChanges {
+    pub windows: Vec<WindowUpdate>,
+    pub fired: Vec<Fired>,
+}
+
+/// A window under work.
+struct Open {
+    row: WindowRow,
+    changed: bool,
+    rolled_over: bool,
+}
+
+/// One transaction's work on limits.
+pub(super) struct Limits<'s, 't> {
+    store: &'s Store,
+    windows: Table<'t, (u32, &'static str), &'static [u8]>,
+    history: Table<'t, (u32, &'static str, u32), &'static [u8]>,
+    events: Table<'t, (u64, u32, &'static str), &'static [u8]>,
+    fired: Table<'t, u64, &'static [u8]>,
+    parked: Table<'t, (u64, u64), &'static [u8]>,
+    open: BTreeMap<(u32, Box<str>), Open>,
+    newly_fired: Vec<(u64, FiredRow)>,
+}
+
+impl<'s, 't> Limits<'s, 't> {
+    pub fn new(store: &'s Store, write: &'t WriteTransaction) -> Result<Self, StoreError> {
+        macro_rules! open {
+            ($table:expr) => {
+                write.open_table($table).map_err(|e| store.error(e))?
+            };
+        }
+        Ok(Self {
+            store,
+            windows: open!(WINDOWS),
+            history: open!(OBSERVATIONS),
+            events: open!(LIMIT_EVENTS),
+            fired: open!(FIRED),
+            parked: open!(PARKED),
+            open: BTreeMap::new(),
+            newly_fired: Vec::new(),
+        })
+    }
+
+    /// Keeps an observation for [`Limits::unpark`]; `effective` is when it came, as far as its file tells.
+    pub fn park(
+        &mut self,
+        meta: &mut Table<'_, &'static str, u64>,
+        account: u32,
+        observation: &Observation,
+        effective: Option<Millis>,
+    ) -> Result<(), StoreError> {
+        let number = next(self.store, meta, META_PARKED)?;
+        let place = effective.map_or(PARKED_LAST, |time| u64::try_from(time).unwrap_or(0));
+        put(
+            self.store,
+            &mut self.parked,
+            (place, number),
+            &ParkedRow::new(account, observation),
+        )
+    }
+
+    /// Merges what was parked. Observations without a time count as made `now`.
+    pub fn unpark(
+        &mut self,
+        meta: &mut Table<'_, &'static str, u64>,
+        accounts: &[AccountId],
+        now: Millis,
+    ) -> Result<(), StoreError> {
+        while let Some((_, row)) = self.parked.pop_first().map_err(|e| self.store.error(e))? {
+            let row: ParkedRow =
+                decode(row.value()).map_err(|e| self.store.row_error("parked", &e))?;
+            let account = row.account;
+            let observation = row.observation();
+            let at = observation.observed_at.unwrap_or(now);
+            self.take(meta, accounts, account, &observation, at)?;
+        }
+        Ok(())
+    }
+
+    /// Merges one observation.
+    pub fn take(
+        &mut self,
+        meta: &mut Table<'_, &'static str, u64>,
+        accounts: &[AccountId],
+        account: u32,
+        observation: &Observation,
+        at: Millis,
+    ) -> Result<(), StoreError> {
+        let store = self.store;
+        let name = bucket::canonical(&observation.bucket);
+        let key = (account, Box::from(name));
+        let known = match self.open.remove(&key) {
+            Some(open) => Some(open),
+            None => self
+                .windows
+                .get((account, name))
+                .map_err(|e| store.error(e))?
+                .map(|row| decode(row.value()).map_err(|e| store.row_error("windows", &e)))
+                .transpose()?
+                .map(|row| Open {
+                    row,
+                    changed: false,
+                    rolled_over: false,
+                }),
+        };
+        if known.is_none() && self.windows_of(account)? >= WINDOWS_PER_ACCOUNT_MAX {
+            tracing::debug!("more than {WINDOWS_PER_ACCOUNT_MAX} windows of one account, a new one is left out");
+            return Ok(());
+        }
+        let thresholds = accounts
+            .get(account as usize)
+            .map_or_else(Vec::new, |id| store.thresholds(id));
+        let merged = merge(
+            known.as_ref().map(|open| &open.row.state),
+            observation,
+            at,
+            &thresholds,
+        );
+        let mut open = match known {
+            Some(mut open) => {
+                open.changed |= open.row.state != merged.state;
+                open.rolled_over |= merged.rolled_over;
+                open.row.state = merged.state;
+                open
+            }
+            None => Open {
+                row: WindowRow {
+                    state: merged.state,
+                    history_rows: 0,
+                },
+                changed: true,
+                rolled_over: merged.rolled_over,
+            },
+        };
+        for percent in merged.crossed {
+            let fired = FiredRow {
+                account,
+                bucket: name.into(),
+                percent,
+                utilization: open.row.state.utilization.unwrap_or(0.0),
+                reset_at: open.row.state.reset_at,
+                observed_at: at,
+            };
+            self.newly_fired.push((next(store, meta, META_FIRED)?, fired));
+        }
+        if merged.history {
+            self.remember(account, name, observation, at, &mut open)?;
+        }
+        if observation.status == LimitStatus::Rejected {
+            self.reject(account, name, observation, at)?;
+        }
+        self.open.insert(key, open);
+        Ok(())
+    }
+
+    fn windows_of(&self, account: u32) -> Result<u32, StoreError> {
+        let (store, mut count) = (self.store, 0);
+        let last = account.checked_add(1).map_or_else(
+            || self.windows.range((account, "")..),
+            |after| self.windows.range((account, "")..(after, "")),
+        );
+        for entry in last.map_err(|e| store.error(e))? {
+            entry.map_err(|e| store.error(e))?;
+            count += 1;
+        }
+        let new = self.open.keys().filter(|(of, name)| {
+            *of == account && !matches!(self.windows.get((*of, &**name)), Ok(Some(_)))
+        });
+        Ok(count + u32::try_from(new.count()).unwrap_or(u32::MAX))
+    }
+
+    /// Puts an observation into the history: of each minute the last one stays, of equals the fullest.
+    fn remember(
+        &mut self,
+        account: u32,
+        name: &str,
+        observation: &Observation,
+        at: Millis,
+        open: &mut Open,
+    ) -> Result<(), StoreError> {
+        let store = self.store;
+        let newest = open.row.state.observed_at.max(at);
+        if at < newest.saturating_sub(HISTORY_AGE_MAX_MS) {
+            return Ok(());
+        }
+        let Ok(minute) = u32::try_from(at.div_euclid(MINUTE_MS)) else {
+            return Ok(());
+        };
+        let row = HistoryRow {
+            observed_at: at,
+            utilization: observation.utilization,
+            reset_at: observation.reset_at,
+            status: observation.status,
+            source: observation.source,
+        };
+        let key = (account, name, minute);
+        let there: Option<HistoryRow> = self
+            .history
+            .get(key)
+            .map_err(|e| store.error(e))?
+            .map(|row| decode(row.value()).map_err(|e| store.row_error("observations", &e)))
+            .transpose()?;
+        let merit = |row: &HistoryRow| (row.observed_at, row.utilization.map_or(-1.0, |share| share));
+        if there.is_some_and(|there| merit(&there) >= merit(&row)) {
+            return Ok(());
+        }
+        put(store, &mut self.history, key, &row)?;
+        open.row.history_rows += u32::from(there.is_none());
+        open.changed = true;
+        self.forget(account, name, newest, open)
+    }
+
+    /// Takes the oldest points away until the history keeps its bounds.
+    fn forget(
+        &mut self,
+        account: u32,
+        name: &str,
+        newest: Millis,
+        open: &mut Open,
+    ) -> Result<(), StoreError> {
+        let store = self.store;
+        let horizon = newest.saturating_sub(HISTORY_AGE_MAX_MS).div_euclid(MINUTE_MS);
+        let horizon = u32::try_from(horizon).unwrap_or(0);
+        loop {
+            let oldest = {
+                let mut range = self
+                    .history
+                    .range((account, name, 0)..=(account, name, u32::MAX))
+                    .map_err(|e| store.error(e))?;
+                let first = range.next().transpose().map_err(|e| store.error(e))?;
+                first.map(|(key, _)| key.value().2)
+            };
+            match oldest {
+                Some(minute) if open.row.history_rows > HISTORY_ROWS_MAX || minute < horizon => {
+                    self.history
+                        .remove((account, name, minute))
+                        .map_err(|e| store.error(e))?;
+                    open.row.history_rows = open.row.history_rows.saturating_sub(1);
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Notes a rejection; the copies of one are one.
+    fn reject(
+        &mut self,
+        account: u32,
+        name: &str,
+        observation: &Observation,
+        at: Millis,
+    ) -> Result<(), StoreError> {
+        let store = self.store;
+        let key = (u64::try_from(at).unwrap_or(0), account, name);
+        let row = LimitEventRow {
+            resets_at: observation.reset_at,
+            source: observation.source,
+        };
+        let there: Option<LimitEventRow> = self
+            .events
+            .get(key)
+            .map_err(|e| store.error(e))?
+            .map(|row| decode(row.value()).map_err(|e| store.row_error("limit_events", &e)))
+            .transpose()?;
+        // One with a reset says more than one without; else the order of sources decides, so that no order of lines does.
+        let merit = |row: &LimitEventRow| (row.resets_at.is_none(), row.source, row.resets_at);
+        if there.is_none_or(|there| merit(&row) < merit(&there)) {
+            put(store, &mut self.events, key, &row)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what changed and says what it was.
+    pub fn finish(mut self, accounts: &[AccountId]) -> Result<LimitChanges, StoreError> {
+        let store = self.store;
+        let id = |account: u32| accounts.get(account as usize).cloned().unwrap_or_default();
+        let mut changes = LimitChanges::default();
+        for ((account, name), open) in std::mem::take(&mut self.open) {
+            if !open.changed {
+                continue;
+            }
+            put(store, &mut self.windows, (account, &*name), &open.row)?;
+            changes.windows.push(WindowUpdate {
+                account: id(account),
+                bucket: name,
+                rolled_over: open.rolled_over,
+            });
+        }
+        for (number, row) in std::mem::take(&mut self.newly_fired) {
+            put(store, &mut self.fired, number, &row)?;
+            changes.fired.push(fired(number, id(row.account), row));
+        }
+        use redb::ReadableTableMetadata as _;
+        while self.fired.len().map_err(|e| store.error(e))? > FIRED_MAX {
+            self.fired.pop_first().map_err(|e| store.error(e))?;
+        }
+        while self.events.len().map_err(|e| store.error(e))? > LIMIT_EVENTS_MAX {
+            self.events.pop_first().map_err(|e| store.error(e))?;
+        }
+        Ok(changes)
+    }
+}
+
+/// A row of `fired` as people hear of it.
+pub(super) fn fired(number: u64, account: AccountId, row: FiredRow) -> Fired {
+    Fired {
+        number,
+        account,
+        bucket: row.bucket,
+        percent: row.percent,
+        utilization: row.utilization,
+        reset_at: row.reset_at,
+        observed_at: row.observed_at,
+    }
+}
+
+/// Counts on in `meta`.
+fn next(
+    store: &Store,
+    meta: &mut Table<'_, &'static str, u64>,
+    key: &'static str,
+) -> Result<u64, StoreError> {
+    let last = meta
+        .get(key)
+        .map_err(|e| store.error(e))?
+        .map_or(0, |value| value.value());
+    meta.insert(key, last + 1).map_err(|e| store.error(e))?;
+    Ok(last + 1)
+}

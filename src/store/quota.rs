@@ -1,0 +1,193 @@
+//! Reading what is known of provider accounts: windows, calls, marks, rejections, thresholds that fired.
+
+use std::collections::BTreeMap;
+
+use redb::{ReadTransaction, ReadableTable};
+
+use super::commit::put;
+use super::limits;
+use super::tables::{
+    ACCOUNTS, AccountRow, FIRED, FiredRow, HistoryRow, LIMIT_EVENTS, LimitEventRow, MARKS, MINUTES, MarkRow,
+    OBSERVATIONS, RUN_ACCOUNTS, RowError, WINDOWS, WindowRow, decode,
+};
+use super::{Store, StoreError};
+use crate::fold::Totals;
+use crate::quota::exhaustion::Cause;
+use crate::quota::window::WindowState;
+use crate::record::{AccountId, Fired, LimitSource, Millis, RunId};
+
+const MINUTE_MS: Millis = 60_000;
+
+/// Everything that is known of accounts, as of one commit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct QuotaView {
+    pub accounts: BTreeMap<AccountId, AccountSums>,
+    /// Oldest first.
+    pub limit_events: Vec<LimitEvent>,
+    /// Oldest first.
+    pub fired: Vec<Fired>,
+}
+
+/// What is known of one account.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AccountSums {
+    pub windows: BTreeMap<Box<str>, WindowState>,
+    /// By minute since 1970, from the minute that was asked for.
+    pub minutes: Vec<(u32, Totals)>,
+    /// What an operator said.
+    pub mark: Option<Cause>,
+}
+
+/// A rejection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitEvent {
+    pub at: Millis,
+    pub account: AccountId,
+    pub bucket: Box<str>,
+    pub resets_at: Option<Millis>,
+    pub source: LimitSource,
+}
+
+impl Store {
+    /// What is known of all accounts; minutes from the one that holds `since`.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn quota(&self, since: Millis) -> Result<QuotaView, StoreError> {
+        let (_open, read) = self.read()?;
+        self.quota_in(&read, since)
+    }
+
+    pub(super) fn quota_in(&self, read: &ReadTransaction, since: Millis) -> Result<QuotaView, StoreError> {
+        let ids = self.account_ids(read)?;
+        let id = |number: u32| {
+            ids.get(number as usize)
+                .cloned()
+                .ok_or_else(|| self.row_error("accounts", &RowError::Range("number")))
+        };
+        let mut view = QuotaView {
+            accounts: ids.iter().map(|id| (id.clone(), AccountSums::default())).collect(),
+            ..QuotaView::default()
+        };
+        let windows = read.open_table(WINDOWS).map_err(|e| self.error(e))?;
+        for entry in windows.iter().map_err(|e| self.error(e))? {
+            let (key, row) = entry.map_err(|e| self.error(e))?;
+            let (account, bucket) = key.value();
+            let row: WindowRow = decode(row.value()).map_err(|e| self.row_error("windows", &e))?;
+            let sums = view.accounts.entry(id(account)?).or_default();
+            sums.windows.insert(bucket.into(), row.state);
+        }
+        let since = u32::try_from(since.div_euclid(MINUTE_MS).max(0)).unwrap_or(u32::MAX);
+        let minutes = read.open_table(MINUTES).map_err(|e| self.error(e))?;
+        for (number, id) in (0u32..).zip(&ids) {
+            let sums = view.accounts.entry(id.clone()).or_default();
+            for entry in minutes
+                .range((number, since)..=(number, u32::MAX))
+                .map_err(|e| self.error(e))?
+            {
+                let (key, row) = entry.map_err(|e| self.error(e))?;
+                let totals: Totals = decode(row.value()).map_err(|e| self.row_error("minutes", &e))?;
+                sums.minutes.push((key.value().1, totals));
+            }
+        }
+        let marks = read.open_table(MARKS).map_err(|e| self.error(e))?;
+        for entry in marks.iter().map_err(|e| self.error(e))? {
+            let (account, row) = entry.map_err(|e| self.error(e))?;
+            let row: MarkRow = decode(row.value()).map_err(|e| self.row_error("marks", &e))?;
+            view.accounts.entry(id(account.value())?).or_default().mark = Some(row.cause);
+        }
+        let events = read.open_table(LIMIT_EVENTS).map_err(|e| self.error(e))?;
+        for entry in events.iter().map_err(|e| self.error(e))? {
+            let (key, row) = entry.map_err(|e| self.error(e))?;
+            let (at, account, bucket) = key.value();
+            let row: LimitEventRow = decode(row.value()).map_err(|e| self.row_error("limit_events", &e))?;
+            view.limit_events.push(LimitEvent {
+                at: Millis::try_from(at).unwrap_or(Millis::MAX),
+                account: id(account)?,
+                bucket: bucket.into(),
+                resets_at: row.resets_at,
+                source: row.source,
+            });
+        }
+        let fired = read.open_table(FIRED).map_err(|e| self.error(e))?;
+        for entry in fired.iter().map_err(|e| self.error(e))? {
+            let (number, row) = entry.map_err(|e| self.error(e))?;
+            let row: FiredRow = decode(row.value()).map_err(|e| self.row_error("fired", &e))?;
+            view.fired
+                .push(limits::fired(number.value(), id(row.account)?, row));
+        }
+        Ok(view)
+    }
+
+    /// The points kept of a window's history, oldest first.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn history(&self, account: &AccountId, bucket: &str) -> Result<Vec<HistoryRow>, StoreError> {
+        let (_open, read) = self.read()?;
+        let ids = self.account_ids(&read)?;
+        let Some(number) = (0u32..).zip(&ids).find(|(_, id)| *id == account) else {
+            return Ok(Vec::new());
+        };
+        let table = read.open_table(OBSERVATIONS).map_err(|e| self.error(e))?;
+        let mut points = Vec::new();
+        for entry in table
+            .range((number.0, bucket, 0)..=(number.0, bucket, u32::MAX))
+            .map_err(|e| self.error(e))?
+        {
+            let (_, row) = entry.map_err(|e| self.error(e))?;
+            points.push(decode(row.value()).map_err(|e| self.row_error("observations", &e))?);
+        }
+        Ok(points)
+    }
+
+    /// The account a run was registered with; `None` if the run was never seen.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn account_of(&self, run: &RunId) -> Result<Option<AccountId>, StoreError> {
+        let (_open, read) = self.read()?;
+        let Some(row) = self.run_row_of(&read, run)? else {
+            return Ok(None);
+        };
+        let table = read.open_table(RUN_ACCOUNTS).map_err(|e| self.error(e))?;
+        let number = table.get(row.number).map_err(|e| self.error(e))?;
+        let ids = self.account_ids(&read)?;
+        number
+            .and_then(|number| ids.get(number.value() as usize).cloned())
+            .map(Some)
+            .ok_or_else(|| self.row_error("run_accounts", &RowError::Range("run")))
+    }
+
+    /// Notes what an operator says about an account; `None` takes it back.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn mark(&self, account: &AccountId, cause: Option<&Cause>) -> Result<(), StoreError> {
+        self.register_account(account, |number, write| {
+            let mut marks = write.open_table(MARKS).map_err(|e| self.error(e))?;
+            match cause {
+                Some(cause) => put(
+                    self,
+                    &mut marks,
+                    number,
+                    &MarkRow {
+                        cause: cause.clone(),
+                    },
+                ),
+                None => marks.remove(number).map(|_| ()).map_err(|e| self.error(e)),
+            }
+        })
+    }
+
+    fn account_ids(&self, read: &ReadTransaction) -> Result<Vec<AccountId>, StoreError> {
+        let table = read.open_table(ACCOUNTS).map_err(|e| self.error(e))?;
+        let mut ids = Vec::new();
+        for entry in table.iter().map_err(|e| self.error(e))? {
+            let (_, row) = entry.map_err(|e| self.error(e))?;
+            let row: AccountRow = decode(row.value()).map_err(|e| self.row_error("accounts", &e))?;
+            ids.push(row.id());
+        }
+        Ok(ids)
+    }
+}
