@@ -4,6 +4,7 @@
 //! value is present and within its bounds, and it is known where it came from. Nobody else reads a
 //! variable or a configuration file.
 
+mod accounts;
 mod gather;
 mod layers;
 mod units;
@@ -16,12 +17,15 @@ use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use crate::globs::Globs;
 
+pub use accounts::{Accounts, DescribedAccount, PartialAccount, TokenKind};
 use gather::Gather;
 pub use layers::{
     CONFIG_BYTES_MAX, ConfigError, Environment, LogFormat, Origin, Partial, PartialLimits, PartialLog,
-    PartialShutdown, PartialStore, PartialWatch, VARIABLE_PREFIX,
+    PartialQuota, PartialShutdown, PartialStore, PartialWatch, VARIABLE_PREFIX,
 };
 pub use units::{Bytes, Count, List, Period, UnitError};
 
@@ -38,6 +42,9 @@ pub struct Settings {
     pub log: LogSettings,
     /// How long a stop may take before what is left is left to the next start.
     pub shutdown_grace: Duration,
+    /// Where the days of daily budgets begin.
+    pub quota_zone: TimeZone,
+    pub accounts: Accounts,
     /// The file that was read, if there was one.
     pub config_file: Option<PathBuf>,
     /// Where each value came from, by key.
@@ -186,6 +193,11 @@ const KEYS: &[Key] = &[
         "\"10s\"",
         "How long a stop may take, 100ms to 1h.",
     ),
+    key(
+        "quota.zone",
+        "\"UTC\"",
+        "Where the days of daily budgets begin at midnight: a name of the IANA database, as in \"Europe/Berlin\".",
+    ),
 ];
 
 impl Settings {
@@ -216,13 +228,15 @@ impl Settings {
             .map(|(key, value)| Described {
                 key: key.name,
                 value,
-                origin: self
-                    .origins
-                    .get(key.name)
-                    .cloned()
-                    .unwrap_or(Origin::Default(None)),
+                origin: self.origin(key.name),
             })
             .collect()
+    }
+
+    /// Where the value of a key came from; `account` stands for all accounts.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> Origin {
+        self.origins.get(key).cloned().unwrap_or(Origin::Default(None))
     }
 
     /// The keys whose new value cannot be taken over while running.
@@ -254,6 +268,17 @@ impl Settings {
             }
             let _ = write!(text, "\n# {help}\n#{name} = {default}\n");
         }
+        text.push_str(
+            "\n# A provider account; one such table for each, in this file only. Of several that match a run, the\n\
+             # first has it. Runs that match none belong to claude/default, as all do without such a table.\n\
+             #[[account]]\n",
+        );
+        for Key {
+            name, default, help, ..
+        } in accounts::KEYS
+        {
+            let _ = write!(text, "\n# {help}\n#{name} = {default}\n");
+        }
         text
     }
 
@@ -281,6 +306,7 @@ impl Settings {
             quoted(&self.log.level),
             quoted(&self.log.format),
             period(self.shutdown_grace),
+            quoted(&self.quota_zone.iana_name().unwrap_or_default()),
         ]
     }
 }

@@ -1,4 +1,5 @@
-//! Globs: which path below the runs directory is a log to read, and whose run it belongs to.
+//! Globs: which path below the runs directory is a log to read, whose run it belongs to, and which runs a
+//! list of names means.
 //!
 //! Paths are relative to the runs directory; their first component is the run's id. A path is read
 //! if an include matches it, no exclude does, and its name is none of those that hold copies of
@@ -37,14 +38,23 @@ pub enum GlobError {
     Absolute { list: &'static str, pattern: String },
     #[error("{list} is empty, so nothing would be read: give at least one pattern, as in `{}`", INCLUDE_DEFAULT[0])]
     Empty { list: &'static str },
+    #[error("{list} has the pattern `{pattern}`, which matches no run: {reason}")]
+    NoRun {
+        list: &'static str,
+        pattern: String,
+        reason: RunIdError,
+    },
 }
 
 impl GlobError {
-    /// The list at fault: `include` or `exclude`.
+    /// The list at fault: `include`, `exclude` or `runs`.
     #[must_use]
     pub fn list(&self) -> &'static str {
         match self {
-            Self::Syntax { list, .. } | Self::Absolute { list, .. } | Self::Empty { list } => list,
+            Self::Syntax { list, .. }
+            | Self::Absolute { list, .. }
+            | Self::Empty { list }
+            | Self::NoRun { list, .. } => list,
         }
     }
 }
@@ -113,6 +123,61 @@ impl Globs {
             Component::RootDir | Component::Prefix(_) => None,
             first => Some(RunId::new(&first.as_os_str().to_string_lossy())),
         }
+    }
+}
+
+/// Patterns of run ids.
+#[derive(Debug, Clone)]
+pub struct Names {
+    patterns: Vec<String>,
+    set: GlobSet,
+}
+
+impl Names {
+    /// Compiles the list; an empty one matches no run.
+    ///
+    /// # Errors
+    /// Names the pattern that is no glob, or that no run id can match.
+    pub fn new(patterns: &[String]) -> Result<Self, GlobError> {
+        const LIST: &str = "runs";
+        for pattern in patterns {
+            if let Some(reason) = never_a_run(pattern) {
+                return Err(GlobError::NoRun {
+                    list: LIST,
+                    pattern: pattern.clone(),
+                    reason,
+                });
+            }
+        }
+        Ok(Self {
+            set: compile(LIST, patterns)?,
+            patterns: patterns.to_vec(),
+        })
+    }
+
+    #[must_use]
+    pub fn matches(&self, run: &RunId) -> bool {
+        self.set.is_match(run.as_str())
+    }
+
+    /// As they were given.
+    #[must_use]
+    pub fn patterns(&self) -> &[String] {
+        &self.patterns
+    }
+}
+
+/// The rule of run ids that everything a pattern matches would break. A pattern with a class or an escape is
+/// too clever to be sure.
+fn never_a_run(pattern: &str) -> Option<RunIdError> {
+    let literal: String = pattern.chars().filter(|c| !"*?{},".contains(*c)).collect();
+    if literal.contains(['[', '\\']) {
+        return None;
+    }
+    match RunId::new(&literal) {
+        Err(reason @ RunIdError::Character(_)) => Some(reason),
+        Err(reason) if literal == pattern => Some(reason),
+        _ => None,
     }
 }
 
@@ -372,6 +437,48 @@ mod tests {
         assert!(text.contains("exclude") && text.contains("[z-a]"), "{text}");
         assert!(error(&["/var/lib/runs/*"], &[]).contains("relative to the runs directory"));
         assert!(error(&[], &[]).contains("nothing would be read"));
+    }
+
+    #[test]
+    fn names_are_patterns_of_run_ids() {
+        let names =
+            |patterns: &[&str]| Names::new(&patterns.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>());
+        let check = |patterns: &[&str], run: &str, expect| {
+            let got = names(patterns).unwrap().matches(&RunId::new(run).unwrap());
+            assert_eq!(got, expect, "{patterns:?}: {run}");
+        };
+        check(&["*"], "a", true);
+        check(&["*"], ".a-b_c.d", true);
+        check(&["**"], "a", true);
+        check(&[], "a", false);
+        check(&["team-a-*"], "team-a-7", true);
+        check(&["team-a-*"], "team-a", false);
+        check(&["team-a-*"], "my-team-a-7", false);
+        check(&["team-a-*"], "Team-a-7", false);
+        check(&["x", "run-?"], "run-1", true);
+        check(&["x", "run-?"], "run-10", false);
+        check(&["{a,b}-*"], "b-1", true);
+        check(&["[a-c]?"], "b1", true);
+        check(&["[!a]"], "a", false);
+        check(&["a.b"], "axb", false);
+        for (pattern, said) in [
+            ("a{b", "which is no glob"),
+            ("[z-a]", "which is no glob"),
+            ("", "a run id is 1 to 128 bytes long"),
+            ("team a", "this one has ' '"),
+            ("a/*", "this one has '/'"),
+            ("/a", "this one has '/'"),
+            ("..", "are no run ids"),
+        ] {
+            let error = names(&["ok", pattern]).unwrap_err();
+            let text = error.to_string();
+            assert!(
+                text.starts_with(&format!("runs has the pattern `{pattern}`, ")),
+                "{text}"
+            );
+            assert!(text.contains(said), "{text}");
+            assert_eq!(error.list(), "runs");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::api::summary;
 use crate::api::wire::{Health, Summary};
 use crate::config::{self, ConfigError, Environment, Partial, Settings};
 use crate::logfile::LogFileError;
+use crate::record::AccountId;
 use crate::replay::{self, ReplayError, ReplayOptions};
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::verify::VerifyError;
@@ -220,14 +221,20 @@ pub fn verify(global: &Global) -> Result<Exit, Failure> {
 pub fn check_config(global: &Global) -> Result<Exit, Failure> {
     let settings = settings(global)?;
     let described = settings.describe();
+    let accounts = settings.accounts.describe();
+    let accounts_origin = settings.origin("account");
     if global.json {
-        let values: serde_json::Map<String, serde_json::Value> = described
+        let mut values: serde_json::Map<String, serde_json::Value> = described
             .iter()
             .map(|one| {
                 let entry = serde_json::json!({ "value": one.value, "origin": one.origin.to_string() });
                 (one.key.to_owned(), entry)
             })
             .collect();
+        values.insert(
+            "account".to_owned(),
+            serde_json::json!({ "value": accounts, "origin": accounts_origin.to_string() }),
+        );
         output::json(&values)?;
     } else {
         let width = described.iter().map(|one| one.key.len()).max().unwrap_or(0);
@@ -243,6 +250,21 @@ pub fn check_config(global: &Global) -> Result<Exit, Failure> {
                     "{:width$}  {:value_width$}  {}",
                     one.key, one.value, one.origin
                 )?;
+            }
+            for account in &accounts {
+                writeln!(
+                    out,
+                    "\naccount {}/{}  {accounts_origin}",
+                    account.provider, account.name
+                )?;
+                let rows = account.rows();
+                let width = rows.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+                for (key, value) in rows {
+                    writeln!(out, "  {key:width$}  {value}")?;
+                }
+            }
+            if settings.accounts.configured {
+                writeln!(out, "\nruns of no account above: {}", AccountId::default())?;
             }
             Ok(())
         })?;

@@ -8,10 +8,12 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::tz::{TimeZone, TimeZoneDatabase};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
+use super::accounts::Accounts;
 use super::layers::{ConfigError, Environment, FileLayer, LogFormat, Origin, Partial};
-use super::units::{Bytes, Count, List, Period};
+use super::units::{Bytes, Count, List, Period, within};
 use super::{Limits, LogSettings, Settings, StoreSettings, WatchSettings};
 use crate::globs::{Globs, INCLUDE_DEFAULT};
 
@@ -26,6 +28,8 @@ const CACHE_BYTES_RANGE: RangeInclusive<Bytes> = Bytes(MIB)..=Bytes(4096 * MIB);
 const FILES_PER_RUN_RANGE: RangeInclusive<Count> = Count(1)..=Count(10_000_000);
 const DEPTH_RANGE: RangeInclusive<Count> = Count(1)..=Count(1000);
 const COMMIT_ROWS_RANGE: RangeInclusive<Count> = Count(1)..=Count(10_000_000);
+
+const ZONE_DEFAULT: &str = "UTC";
 
 /// Longest path the system takes for a socket, in bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -106,6 +110,10 @@ impl<'a> Gather<'a> {
         let level = self.pick("log.level", |p| p.log.level.clone(), || "info".to_owned());
         check_level(&level).map_err(|problem| self.error("log.level", &problem))?;
         let format = self.pick("log.format", |p| p.log.format, LogFormat::default);
+        let shutdown_grace = self.period("shutdown.grace", |p| p.shutdown.grace, 10)?;
+        let zone = self.pick("quota.zone", |p| p.quota.zone.clone(), || ZONE_DEFAULT.to_owned());
+        let quota_zone = zone_named(&zone).map_err(|problem| self.error("quota.zone", &problem))?;
+        let accounts = self.accounts()?;
         Ok(Settings {
             runs_dir,
             db,
@@ -114,7 +122,9 @@ impl<'a> Gather<'a> {
             limits,
             store,
             log: LogSettings { level, format },
-            shutdown_grace: self.period("shutdown.grace", |p| p.shutdown.grace, 10)?,
+            shutdown_grace,
+            quota_zone,
+            accounts,
             config_file: self.file.map(|file| file.path),
             origins: self.origins,
         })
@@ -145,6 +155,20 @@ impl<'a> Gather<'a> {
             globs,
             scan_interval: self.period("watch.scan_interval", |p| p.watch.scan_interval, 2)?,
         })
+    }
+
+    /// From the file alone: a list of tables has no form as a variable or a flag.
+    fn accounts(&mut self) -> Result<Accounts, ConfigError> {
+        let Some((file, given)) = self
+            .file
+            .as_ref()
+            .and_then(|file| Some((file, file.partial.account.as_ref()?)))
+        else {
+            self.origins.insert("account", Origin::Default(None));
+            return Ok(Accounts::default());
+        };
+        self.origins.insert("account", Origin::File(file.path.clone()));
+        Accounts::new(given).map_err(|mistake| file.error(&mistake.place(), mistake.to_string()))
     }
 
     fn find<T>(&mut self, key: &'static str, get: impl Fn(&Partial) -> Option<T>) -> Option<T> {
@@ -228,15 +252,7 @@ impl<'a> Gather<'a> {
         value: T,
         range: &RangeInclusive<T>,
     ) -> Result<T, ConfigError> {
-        if range.contains(&value) {
-            return Ok(value);
-        }
-        let problem = format!(
-            "{value} is out of bounds: {} to {} is allowed",
-            range.start(),
-            range.end()
-        );
-        Err(self.error(key, &problem))
+        within(value, range).map_err(|problem| self.error(key, &problem))
     }
 
     /// Points at where the value of a key came from.
@@ -301,6 +317,17 @@ impl<'a> Gather<'a> {
             (db.with_file_name(NAME), "`db`")
         }
     }
+}
+
+/// From the zones that come with the program, so that days are the same on every machine.
+fn zone_named(name: &str) -> Result<TimeZone, String> {
+    TimeZoneDatabase::bundled()
+        .get(name)
+        .ok()
+        .filter(|zone| zone.iana_name().is_some())
+        .ok_or_else(|| {
+            format!("{name:?} is no time zone: the name of one in the IANA database, as in \"UTC\" or \"Europe/Berlin\"")
+        })
 }
 
 /// The filter takes any bare word for the name of a part, so a misspelt level would pass.

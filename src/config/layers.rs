@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
+use super::accounts::{self, PartialAccount};
 use super::units::{Bytes, Count, List, Period};
 
 /// The largest configuration file, in bytes.
@@ -30,6 +31,10 @@ pub struct Partial {
     pub store: PartialStore,
     pub log: PartialLog,
     pub shutdown: PartialShutdown,
+    pub quota: PartialQuota,
+    /// Read from the file only.
+    #[serde(deserialize_with = "accounts::tables")]
+    pub account: Option<Vec<PartialAccount>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -68,6 +73,12 @@ pub struct PartialLog {
 #[serde(default, deny_unknown_fields, expecting = "a table of settings")]
 pub struct PartialShutdown {
     pub grace: Option<Period>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table of settings")]
+pub struct PartialQuota {
+    pub zone: Option<String>,
 }
 
 /// How the program's own log is written.
@@ -214,6 +225,9 @@ fn is_absent(error: &io::Error) -> bool {
 
 fn from_variable(key: &str, text: &str) -> Result<Partial, String> {
     let path: Vec<String> = key.split("__").map(str::to_ascii_lowercase).collect();
+    if path.first().is_some_and(|name| name == "account") {
+        return Err("accounts are set in the configuration file only, as [[account]] tables".to_owned());
+    }
     let is_list = path
         .last()
         .is_some_and(|name| name == "include" || name == "exclude");
@@ -230,10 +244,14 @@ fn from_variable(key: &str, text: &str) -> Result<Partial, String> {
     Partial::deserialize(value).map_err(|error| say(error.message()))
 }
 
-/// serde speaks of fields, people of keys.
+/// serde speaks of fields, sequences and maps, people of keys, arrays and tables.
 fn say(message: &str) -> String {
     message
         .replace("unknown field", "unknown key")
+        .replace("expected a sequence", "expected an array")
+        .replace("expected a map", "expected a table")
+        .replace("invalid type: sequence", "invalid type: array")
+        .replace("invalid type: map", "invalid type: table")
         .trim_end()
         .to_owned()
 }
@@ -290,15 +308,12 @@ impl FileLayer {
         }
     }
 
-    /// An error about the value of a key.
-    pub(super) fn error(&self, key: &str, problem: String) -> ConfigError {
-        let at = spans(&self.text).into_iter().find(|(name, _)| name == key);
-        error_at(
-            &self.path,
-            &self.text,
-            at.map_or(0, |(_, span)| span.start),
-            problem,
-        )
+    /// An error about the value at a place; if that was left out, about what it would stand in.
+    pub(super) fn error(&self, place: &str, problem: String) -> ConfigError {
+        let spots = spots(&self.text);
+        let start = |place: &str| Some(spots.iter().find(|spot| spot.place == place)?.span.start);
+        let at = start(place).or_else(|| start(place.rsplit_once('.')?.0));
+        error_at(&self.path, &self.text, at.unwrap_or(0), problem)
     }
 }
 
@@ -315,26 +330,62 @@ fn error_at(path: &Path, text: &str, at: usize, problem: String) -> ConfigError 
 
 /// The key whose name or value stands at an offset.
 fn key_at(text: &str, at: usize) -> Option<String> {
-    spans(text)
+    spots(text)
         .into_iter()
-        .find(|(_, span)| span.contains(&at))
-        .map(|(key, _)| key)
+        .find(|spot| spot.span.contains(&at))
+        .map(|spot| spot.key)
 }
 
-/// Every key with a value, from the key's first byte to the value's last. Empty if this is no TOML.
-fn spans(text: &str) -> Vec<(String, Range<usize>)> {
-    fn collect(table: &DeTable<'_>, above: &str, found: &mut Vec<(String, Range<usize>)>) {
-        for (key, value) in table {
-            let name = format!("{above}{}", key.get_ref());
+/// Something with a value.
+struct Spot {
+    /// As people call it: `account.runs`.
+    key: String,
+    /// Which of several tables it is in: `account[1].runs`.
+    place: String,
+    /// From the key's first byte to the value's last; of a table in an array, its header.
+    span: Range<usize>,
+}
+
+/// Every key with a value, and every table of an array after what is in it. Empty if this is no TOML.
+fn spots(text: &str) -> Vec<Spot> {
+    fn collect(table: &DeTable<'_>, above: (&str, &str), found: &mut Vec<Spot>) {
+        for (name, value) in table {
+            let key = format!("{}{}", above.0, name.get_ref());
+            let place = format!("{}{}", above.1, name.get_ref());
             match value.get_ref() {
-                DeValue::Table(below) => collect(below, &format!("{name}."), found),
-                _ => found.push((name, key.span().start..value.span().end)),
+                DeValue::Table(below) => {
+                    collect(below, (&format!("{key}."), &format!("{place}.")), found);
+                }
+                DeValue::Array(values) => {
+                    for (number, value) in values.iter().enumerate() {
+                        let DeValue::Table(below) = value.get_ref() else {
+                            continue;
+                        };
+                        let place = format!("{place}[{number}]");
+                        collect(below, (&format!("{key}."), &format!("{place}.")), found);
+                        found.push(Spot {
+                            key: key.clone(),
+                            place,
+                            span: value.span(),
+                        });
+                    }
+                    found.push(Spot {
+                        key,
+                        place,
+                        span: name.span().start..value.span().end,
+                    });
+                }
+                _ => found.push(Spot {
+                    key,
+                    place,
+                    span: name.span().start..value.span().end,
+                }),
             }
         }
     }
     let mut found = Vec::new();
     if let Ok(table) = DeTable::parse(text) {
-        collect(table.get_ref(), "", &mut found);
+        collect(table.get_ref(), ("", ""), &mut found);
     }
     found
 }

@@ -1,5 +1,7 @@
 //! Tests of the layers, their order, and what is said when something is wrong.
 
+mod accounts;
+
 use std::fs;
 
 use tempfile::TempDir;
@@ -60,6 +62,26 @@ fn the_example_is_every_key_with_its_default() {
         }
     }
     assert_eq!(given.describe().len(), KEYS.len());
+    assert!(matches!(given.origin("account"), Origin::File(_)));
+    assert_eq!(given.accounts.describe(), defaults.accounts.describe());
+    let of_the_file = |settings: &Settings| settings.accounts.configured;
+    assert_eq!((of_the_file(&given), of_the_file(&defaults)), (true, false));
+    for key in super::accounts::KEYS {
+        assert!(
+            example.contains(&format!("\n#{} = {}\n", key.name, key.default)),
+            "{}",
+            key.name
+        );
+    }
+    assert_eq!(
+        given.accounts.describe()[0].rows().len(),
+        super::accounts::KEYS.len()
+    );
+    let page = include_str!("../../docs/operate.md");
+    assert!(
+        page.contains(&format!("```toml\n{example}```\n")),
+        "docs/operate.md shows another example than:\n{example}"
+    );
 }
 
 #[test]
@@ -247,6 +269,21 @@ fn an_error_in_the_file_has_its_place() {
         ("db = \"\"\n", ":1:1: ", &["`db`", "empty path"]),
         ("db = \"unclosed\n", ":1:", &["\""]),
         ("a = 1\na = 2\n", ":2:1: ", &["duplicate key"]),
+        (
+            "[quota]\n  zone = \"Mars/Base\"\n",
+            ":2:3: ",
+            &[
+                "`quota.zone`",
+                "\"Mars/Base\" is no time zone",
+                "\"Europe/Berlin\"",
+            ],
+        ),
+        (
+            "[quota]\nzone = \"Etc/Unknown\"\n",
+            ":2:1: ",
+            &["is no time zone"],
+        ),
+        ("[quota]\nzone = \"\"\n", ":2:1: ", &["is no time zone"]),
     ] {
         let (_folder, environment) = home(text);
         let error = load(&environment).unwrap_err().to_string();
@@ -284,6 +321,21 @@ fn an_error_in_a_variable_has_its_name() {
             &["`store.cache_bytes`", "1MiB to 4GiB"],
         ),
         ("TOKENTAIL__SOCKET", long.as_str(), &["107 bytes"]),
+        (
+            "TOKENTAIL__ACCOUNT",
+            "x",
+            &["accounts are set in the configuration file only, as [[account]] tables"],
+        ),
+        (
+            "TOKENTAIL__ACCOUNT__0__NAME",
+            "x",
+            &["in the configuration file only"],
+        ),
+        (
+            "TOKENTAIL__QUOTA__ZONE",
+            "here",
+            &["`quota.zone`", "\"here\" is no time zone"],
+        ),
     ] {
         let (_folder, environment) = home("");
         let error = load(&with(environment, &[(name, value)]))
@@ -360,8 +412,16 @@ fn a_reload_tells_what_needs_a_restart() {
         ("TOKENTAIL__LOG__LEVEL", "debug"),
         ("TOKENTAIL__LIMITS__DEPTH_MAX", "2"),
         ("TOKENTAIL__WATCH__EXCLUDE", "x"),
+        ("TOKENTAIL__QUOTA__ZONE", "Europe/Berlin"),
     ]);
     assert_eq!(now.needs_restart(&lively), [""; 0]);
+    let (folder, environment) = home("[[account]]\nname = \"max-1\"\n");
+    let before = load(&environment).unwrap();
+    let file = folder.path().join(".config/tokentail/tokentail.toml");
+    fs::write(file, "[[account]]\nname = \"max-2\"\ncalls_quota = 9\n").unwrap();
+    let after = load(&environment).unwrap();
+    assert_ne!(before.accounts.rules(), after.accounts.rules());
+    assert_eq!(before.needs_restart(&after), [""; 0]);
     let new = then(&[
         ("TOKENTAIL__DB", "/d/db"),
         ("TOKENTAIL__STORE__COMMIT_ROWS_MAX", "1"),

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -32,6 +33,18 @@ pub struct List(pub Vec<String>);
 pub struct UnitError {
     given: String,
     expected: &'static str,
+}
+
+/// The value, or what is allowed in its place.
+pub(super) fn within<T: PartialOrd + fmt::Display>(value: T, range: &RangeInclusive<T>) -> Result<T, String> {
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    Err(format!(
+        "{value} is out of bounds: {} to {} is allowed",
+        range.start(),
+        range.end()
+    ))
 }
 
 const KIB: u64 = 1 << 10;

@@ -161,6 +161,65 @@ fn check_config_prints_every_value_with_its_origin() {
 }
 
 #[test]
+fn check_config_lists_accounts_and_points_at_their_mistakes() {
+    const ACCOUNTS: &str = "[quota]\nzone = \"Europe/Berlin\"\n\n[[account]]\nname = \"max-1\"\nruns = [\"team-a-*\"]\ncalls_quota = 900\nminimum_left = { 5h = 10 }\n";
+    let place = Place::new();
+    place.configure(&format!(
+        "{ACCOUNTS}\n[[account]]\nname = \"max-2\"\nwarn_at_percent = 0\n"
+    ));
+    let output = place.command_with_config(&["check-config"]).output().unwrap();
+    let (code, stdout, stderr) = ended(&output);
+    let file = place.config().display().to_string();
+    assert_eq!((code, stdout.as_str()), (Some(78), ""), "{stderr}");
+    assert!(
+        stderr.contains(&format!(
+            "{file}:12:1: `account.warn_at_percent`: 0 is out of bounds: 1 to 100 is allowed"
+        )),
+        "{stderr}"
+    );
+
+    place.configure(ACCOUNTS);
+    let output = place.command_with_config(&["check-config"]).output().unwrap();
+    let (code, stdout, stderr) = ended(&output);
+    assert_eq!(code, Some(0), "{stderr}");
+    let words: Vec<Vec<&str>> = stdout
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    for expect in [
+        &["quota.zone", "\"Europe/Berlin\"", &file][..],
+        &["account", "claude/max-1", &file],
+        &["runs", "[\"team-a-*\"]"],
+        &["calls_quota", "900"],
+        &["minimum_left", "{", "five_hour", "=", "10", "}"],
+    ] {
+        assert!(
+            words.iter().any(|line| line == expect),
+            "{expect:?} is not in {stdout}"
+        );
+    }
+    let output = place
+        .command_with_config(&["check-config", "--json"])
+        .output()
+        .unwrap();
+    let settings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(settings["account"]["origin"], file);
+    let accounts = settings["account"]["value"].as_array().unwrap();
+    assert_eq!(accounts.len(), 1);
+    for (key, value) in [
+        ("provider", serde_json::json!("claude")),
+        ("name", "max-1".into()),
+        ("runs", serde_json::json!(["team-a-*"])),
+        ("calls_quota", 900.into()),
+        ("warn_at_percent", 80.into()),
+        ("minimum_left", serde_json::json!({ "five_hour": 10 })),
+        ("on_unknown", "say".into()),
+    ] {
+        assert_eq!(accounts[0][key], value, "{key}");
+    }
+}
+
+#[test]
 fn a_hangup_takes_over_the_globs() {
     const MORE: &str =
         "[watch]\nscan_interval = \"1h\"\ninclude = [\"*/mount/**/*.jsonl\", \"*/mount/*.log\"]\n";

@@ -1,0 +1,517 @@
+//! Accounts: the `[[account]]` tables of the file, checked, and which run belongs to which account.
+//!
+//! A run belongs to the first account in the file that matches it, else to the default account.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+use super::units::{Count, List, within};
+use super::{Key, key};
+use crate::globs::Names;
+use crate::quota::account::{Account, Minimum, OnUnknown, TokenKinds};
+use crate::record::{ACCOUNT_DEFAULT, AccountId, PROVIDER_DEFAULT, RunId};
+
+/// Most accounts: each run is compared with one after the other.
+const ACCOUNTS_MAX: usize = 1000;
+/// Longest name of a provider or an account, in bytes.
+const NAME_BYTES_MAX: usize = 64;
+/// Longest name of a model, in bytes.
+const MODEL_BYTES_MAX: usize = 256;
+
+const CALLS_RANGE: RangeInclusive<Count> = Count(0)..=Count(1_000_000_000);
+const TOKENS_RANGE: RangeInclusive<Count> = Count(0)..=Count(1_000_000_000_000_000);
+const WARN_AT_RANGE: RangeInclusive<Count> = Count(1)..=Count(100);
+/// Beyond 100 where the provider lets a window be overdrawn.
+const THRESHOLD_RANGE: RangeInclusive<Count> = Count(1)..=Count(200);
+const LEFT_RANGE: RangeInclusive<Count> = Count(0)..=Count(100);
+
+/// Every key of an account, in the order of the example.
+pub(super) const KEYS: &[Key] = &[
+    key(
+        "provider",
+        "\"claude\"",
+        "Whose account it is: 1 to 64 of A-Z a-z 0-9 . _ -",
+    ),
+    key("name", "\"default\"", "Which of the provider's it is, likewise."),
+    key(
+        "runs",
+        "[\"*\"]",
+        "Runs that belong to it: patterns of run ids, as in [\"team-a-*\"]; [] for none.",
+    ),
+    key(
+        "calls_quota",
+        "0",
+        "Calls wanted at most in any five hours; 0 for no quota.",
+    ),
+    key(
+        "warn_at_percent",
+        "80",
+        "From which share of calls_quota the account is near its limit, 1 to 100.",
+    ),
+    key(
+        "daily_tokens",
+        "0",
+        "Tokens wanted at most in a day of quota.zone; 0 for no budget.",
+    ),
+    key(
+        "counted",
+        "[\"input\", \"output\", \"cache_creation\"]",
+        "Which tokens daily_tokens counts: input, output, cache_creation, cache_read.",
+    ),
+    key(
+        "thresholds",
+        "[75, 90]",
+        "At which used percent of a window to say so, each 1 to 200; [] for never.",
+    ),
+    key(
+        "minimum_left",
+        "{}",
+        "Percent of a window that must be left for a new run, as in { five_hour = 10, seven_day = 5 }",
+    ),
+    key(
+        "on_unknown",
+        "\"say\"",
+        "May a run start when nothing is known of the account: \"say\" that, \"allow\" or \"wait\".",
+    ),
+    key(
+        "models",
+        "{}",
+        "A model as it is asked for, and what this account serves in its place: { \"claude-opus-5\" = \"gpt-6-codex\" }",
+    ),
+];
+
+/// One table as the file has it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table with the keys of an account"
+)]
+pub struct PartialAccount {
+    pub provider: Option<String>,
+    pub name: Option<String>,
+    pub runs: Option<List>,
+    pub calls_quota: Option<Count>,
+    pub warn_at_percent: Option<Count>,
+    pub daily_tokens: Option<Count>,
+    pub counted: Option<Vec<TokenKind>>,
+    pub thresholds: Option<Vec<Count>>,
+    pub minimum_left: Option<BTreeMap<String, Count>>,
+    pub on_unknown: Option<OnUnknown>,
+    pub models: Option<BTreeMap<String, String>>,
+}
+
+/// One of the four token fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenKind {
+    Input,
+    Output,
+    CacheCreation,
+    CacheRead,
+}
+
+/// Reads the tables; a single one without its second brackets is told how to be written.
+pub(super) fn tables<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<PartialAccount>>, D::Error> {
+    struct Tables;
+
+    impl<'de> Visitor<'de> for Tables {
+        type Value = Vec<PartialAccount>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a table [[account]] for each account, in double brackets")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
+            let mut accounts = Vec::new();
+            while let Some(account) = array.next_element()? {
+                accounts.push(account);
+            }
+            Ok(accounts)
+        }
+    }
+    deserializer.deserialize_any(Tables).map(Some)
+}
+
+/// What is wrong with one table.
+#[derive(Debug)]
+pub(super) struct Mistake {
+    /// Which table, from 0.
+    number: usize,
+    /// The key in it.
+    key: String,
+    problem: String,
+}
+
+impl Mistake {
+    /// Where it stands in the file.
+    pub(super) fn place(&self) -> String {
+        format!("account[{}].{}", self.number, self.key)
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`account.{}`: {}", self.key, self.problem)
+    }
+}
+
+/// The accounts with their rules, and which run belongs to which.
+#[derive(Clone, Debug)]
+pub struct Accounts {
+    /// Whether the file has any; else there is the default account alone.
+    pub configured: bool,
+    rules: Vec<Account>,
+    /// One for each of `rules`: the runs that belong to it.
+    runs: Vec<Names>,
+    /// Has the runs that match no account.
+    rest: Account,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self {
+            configured: false,
+            rules: vec![Account::new(AccountId::default())],
+            runs: Vec::new(),
+            rest: Account::new(AccountId::default()),
+        }
+    }
+}
+
+impl Accounts {
+    pub(super) fn new(tables: &[PartialAccount]) -> Result<Self, Mistake> {
+        if tables.is_empty() {
+            return Ok(Self::default());
+        }
+        let mut accounts = Self {
+            configured: true,
+            rules: Vec::with_capacity(tables.len()),
+            runs: Vec::with_capacity(tables.len()),
+            rest: Account::new(AccountId::default()),
+        };
+        for (number, given) in tables.iter().enumerate() {
+            let table = Table { number, given };
+            if number == ACCOUNTS_MAX {
+                return Err(table.mistake("name", format!("at most {ACCOUNTS_MAX} accounts are allowed")));
+            }
+            let rules = table.rules()?;
+            let runs = table.runs()?;
+            accounts.check_new(&table, &rules.id, &runs)?;
+            accounts.rules.push(rules);
+            accounts.runs.push(runs);
+        }
+        Ok(accounts)
+    }
+
+    /// In the order of the file; never empty.
+    #[must_use]
+    pub fn rules(&self) -> &[Account] {
+        &self.rules
+    }
+
+    /// Whose account pays for a run.
+    #[must_use]
+    pub fn of_run(&self, run: &RunId) -> &AccountId {
+        self.rules
+            .iter()
+            .zip(&self.runs)
+            .find(|(_, runs)| runs.matches(run))
+            .map_or(&self.rest.id, |(rules, _)| &rules.id)
+    }
+
+    /// The rules of an account. The default account has some even where the file does not name it; an account
+    /// that the file has no more has none.
+    #[must_use]
+    pub fn get(&self, id: &AccountId) -> Option<&Account> {
+        self.rules
+            .iter()
+            .chain([&self.rest])
+            .find(|rules| rules.id == *id)
+    }
+
+    /// Each account as people see it.
+    #[must_use]
+    pub fn describe(&self) -> Vec<DescribedAccount> {
+        let every = [RUNS_DEFAULT.to_owned()];
+        self.rules
+            .iter()
+            .enumerate()
+            .map(|(number, rules)| {
+                let runs = self.runs.get(number).map_or(&every[..], Names::patterns);
+                DescribedAccount::new(rules, runs)
+            })
+            .collect()
+    }
+
+    /// An account needs a name of its own, and patterns that an earlier one does not have.
+    fn check_new(&self, table: &Table<'_>, id: &AccountId, runs: &Names) -> Result<(), Mistake> {
+        if self.rules.iter().any(|earlier| earlier.id == *id) {
+            let problem =
+                format!("{id} is there already: each account needs its own pair of provider and name");
+            return Err(table.mistake("name", problem));
+        }
+        for (earlier, theirs) in self.rules.iter().zip(&self.runs) {
+            let same = |pattern: &&String| theirs.patterns().contains(pattern);
+            if let Some(pattern) = runs.patterns().iter().find(same) {
+                let default = if table.given.runs.is_none() {
+                    ", the default,"
+                } else {
+                    ""
+                };
+                let problem = format!(
+                    "the pattern `{pattern}`{default} is one of {} already, which comes first and has all its \
+                     runs: name the runs of each account, or [] for none",
+                    earlier.id
+                );
+                return Err(table.mistake("runs", problem));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Matches every run.
+const RUNS_DEFAULT: &str = "*";
+
+/// One table on its way to rules.
+struct Table<'a> {
+    number: usize,
+    given: &'a PartialAccount,
+}
+
+impl Table<'_> {
+    fn rules(&self) -> Result<Account, Mistake> {
+        let given = self.given;
+        let id = AccountId {
+            provider: self.name("provider", given.provider.as_deref(), PROVIDER_DEFAULT)?,
+            name: self.name("name", given.name.as_deref(), ACCOUNT_DEFAULT)?,
+        };
+        let default = Account::new(id);
+        Ok(Account {
+            calls_quota: self
+                .within("calls_quota", given.calls_quota, &CALLS_RANGE)?
+                .unwrap_or(0),
+            warn_at_percent: match given.warn_at_percent {
+                Some(percent) => self.percent("warn_at_percent", percent, &WARN_AT_RANGE)?,
+                None => default.warn_at_percent,
+            },
+            daily_tokens: self
+                .within("daily_tokens", given.daily_tokens, &TOKENS_RANGE)?
+                .unwrap_or(0),
+            counted: match &given.counted {
+                Some(kinds) => self.counted(kinds)?,
+                None => default.counted,
+            },
+            thresholds: match &given.thresholds {
+                Some(percents) => self.thresholds(percents)?,
+                None => default.thresholds,
+            },
+            minimum_left: self.minimum_left()?,
+            on_unknown: given.on_unknown.unwrap_or_default(),
+            models: self.models()?,
+            id: default.id,
+        })
+    }
+
+    fn runs(&self) -> Result<Names, Mistake> {
+        let every = List(vec![RUNS_DEFAULT.to_owned()]);
+        let List(patterns) = self.given.runs.as_ref().unwrap_or(&every);
+        Names::new(patterns).map_err(|error| self.mistake("runs", error.to_string()))
+    }
+
+    fn name(&self, key: &str, given: Option<&str>, default: &str) -> Result<Box<str>, Mistake> {
+        let name = given.unwrap_or(default);
+        check_name(name).map_err(|problem| self.mistake(key, problem))?;
+        Ok(name.into())
+    }
+
+    fn counted(&self, kinds: &[TokenKind]) -> Result<TokenKinds, Mistake> {
+        if kinds.is_empty() {
+            let problem = "counts nothing: give at least one of input, output, cache_creation, cache_read";
+            return Err(self.mistake("counted", problem.to_owned()));
+        }
+        let has = |kind| kinds.contains(&kind);
+        Ok(TokenKinds {
+            input: has(TokenKind::Input),
+            output: has(TokenKind::Output),
+            cache_creation: has(TokenKind::CacheCreation),
+            cache_read: has(TokenKind::CacheRead),
+        })
+    }
+
+    fn thresholds(&self, percents: &[Count]) -> Result<Vec<u8>, Mistake> {
+        let mut thresholds = percents
+            .iter()
+            .map(|percent| self.percent("thresholds", *percent, &THRESHOLD_RANGE))
+            .collect::<Result<Vec<u8>, Mistake>>()?;
+        thresholds.sort_unstable();
+        thresholds.dedup();
+        Ok(thresholds)
+    }
+
+    fn minimum_left(&self) -> Result<Vec<Minimum>, Mistake> {
+        let mut minimums = BTreeMap::new();
+        for (window, percent) in self.given.minimum_left.iter().flatten() {
+            let key = format!("minimum_left.{window}");
+            check_name(window).map_err(|problem| self.mistake(&key, problem))?;
+            let percent = self.percent(&key, *percent, &LEFT_RANGE)?;
+            match minimums.entry(canonical_bucket(window)) {
+                Entry::Vacant(vacant) => drop(vacant.insert(percent)),
+                Entry::Occupied(twice) => {
+                    let problem = format!(
+                        "the window {} has a minimum already, by another name",
+                        twice.key()
+                    );
+                    return Err(self.mistake(&key, problem));
+                }
+            }
+        }
+        Ok(minimums
+            .into_iter()
+            .map(|(bucket, percent)| Minimum {
+                bucket: bucket.into(),
+                percent,
+            })
+            .collect())
+    }
+
+    fn models(&self) -> Result<BTreeMap<Box<str>, Box<str>>, Mistake> {
+        let is_model =
+            |name: &str| (1..=MODEL_BYTES_MAX).contains(&name.len()) && !name.contains(char::is_control);
+        let mut models = BTreeMap::new();
+        for (asked, serves) in self.given.models.iter().flatten() {
+            if let Some(bad) = [asked, serves].into_iter().find(|name| !is_model(name)) {
+                let problem = format!(
+                    "{bad:?} is no model: 1 to {MODEL_BYTES_MAX} bytes without control characters are allowed"
+                );
+                return Err(self.mistake(&format!("models.{asked}"), problem));
+            }
+            models.insert(asked.as_str().into(), serves.as_str().into());
+        }
+        Ok(models)
+    }
+
+    fn percent(&self, key: &str, percent: Count, range: &RangeInclusive<Count>) -> Result<u8, Mistake> {
+        let percent = self.within(key, Some(percent), range)?;
+        Ok(percent
+            .and_then(|percent| u8::try_from(percent).ok())
+            .unwrap_or(u8::MAX))
+    }
+
+    fn within(
+        &self,
+        key: &str,
+        value: Option<Count>,
+        range: &RangeInclusive<Count>,
+    ) -> Result<Option<u64>, Mistake> {
+        value
+            .map(|value| within(value, range).map(|Count(number)| number))
+            .transpose()
+            .map_err(|problem| self.mistake(key, problem))
+    }
+
+    fn mistake(&self, key: &str, problem: String) -> Mistake {
+        Mistake {
+            number: self.number,
+            key: key.to_owned(),
+            problem,
+        }
+    }
+}
+
+/// Names go into paths, URLs and tables, as run ids do.
+fn check_name(name: &str) -> Result<(), String> {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if (1..=NAME_BYTES_MAX).contains(&name.len())
+        && name.chars().all(is_allowed)
+        && name != "."
+        && name != ".."
+    {
+        return Ok(());
+    }
+    Err(format!(
+        "{name:?} is no name: 1 to {NAME_BYTES_MAX} of A-Z a-z 0-9 . _ - are allowed"
+    ))
+}
+
+/// A window's name in one spelling; an unknown one stays as it is.
+fn canonical_bucket(name: &str) -> &str {
+    match name {
+        "5h" => "five_hour",
+        "7d" | "weekly" => "seven_day",
+        "opus_weekly" => "seven_day_opus",
+        "sonnet_weekly" => "seven_day_sonnet",
+        "7d_oi" => "seven_day_overage_included",
+        other => other,
+    }
+}
+
+/// One account as people see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DescribedAccount {
+    pub provider: Box<str>,
+    pub name: Box<str>,
+    pub runs: Vec<String>,
+    pub calls_quota: u64,
+    pub warn_at_percent: u8,
+    pub daily_tokens: u64,
+    pub counted: Vec<TokenKind>,
+    pub thresholds: Vec<u8>,
+    pub minimum_left: BTreeMap<Box<str>, u8>,
+    pub on_unknown: OnUnknown,
+    pub models: BTreeMap<Box<str>, Box<str>>,
+}
+
+impl DescribedAccount {
+    fn new(rules: &Account, runs: &[String]) -> Self {
+        let TokenKinds {
+            input,
+            output,
+            cache_creation,
+            cache_read,
+        } = rules.counted;
+        let counted = [
+            (input, TokenKind::Input),
+            (output, TokenKind::Output),
+            (cache_creation, TokenKind::CacheCreation),
+            (cache_read, TokenKind::CacheRead),
+        ];
+        Self {
+            provider: rules.id.provider.clone(),
+            name: rules.id.name.clone(),
+            runs: runs.to_vec(),
+            calls_quota: rules.calls_quota,
+            warn_at_percent: rules.warn_at_percent,
+            daily_tokens: rules.daily_tokens,
+            counted: counted
+                .into_iter()
+                .filter_map(|(counts, kind)| counts.then_some(kind))
+                .collect(),
+            thresholds: rules.thresholds.clone(),
+            minimum_left: rules
+                .minimum_left
+                .iter()
+                .map(|minimum| (minimum.bucket.clone(), minimum.percent))
+                .collect(),
+            on_unknown: rules.on_unknown,
+            models: rules.models.clone(),
+        }
+    }
+
+    /// Every key with its value as it would stand in the file, in the order of the example.
+    #[must_use]
+    pub fn rows(&self) -> Vec<(&'static str, String)> {
+        let table = toml::Table::try_from(self).unwrap_or_default();
+        KEYS.iter()
+            .filter_map(|key| Some((key.name, table.get(key.name)?.to_string())))
+            .collect()
+    }
+}

@@ -1,0 +1,300 @@
+//! Tests of the accounts: their rules, their runs, and what is said when something is wrong.
+
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
+
+use super::{home, load};
+use crate::quota::account::{Account, Minimum, OnUnknown, TokenKinds};
+use crate::record::{AccountId, RunId};
+
+/// Two accounts, and everything that can be said of one.
+const ACCOUNTS: &str = r#"
+[quota]
+zone = "europe/berlin"
+
+[[account]]
+name = "max-1"
+runs = ["team-a-*", "nightly"]
+calls_quota = 900
+warn_at_percent = 70
+daily_tokens = 1_000_000
+counted = ["cache_read", "output", "output"]
+thresholds = [90, 120, 75, 90]
+minimum_left = { 5h = 10, weekly = 5, seven_day_new = 1 }
+on_unknown = "wait"
+models = { "claude-opus-5" = "gpt-6-codex" }
+
+[[account]]
+provider = "codex"
+name = "team"
+runs = ["team-*"]
+"#;
+
+fn run(name: &str) -> RunId {
+    RunId::new(name).unwrap()
+}
+
+fn account(provider: &str, name: &str) -> AccountId {
+    AccountId {
+        provider: provider.into(),
+        name: name.into(),
+    }
+}
+
+#[test]
+fn accounts_have_the_rules_of_the_file() {
+    let (_folder, environment) = home(ACCOUNTS);
+    let settings = load(&environment).unwrap();
+    assert_eq!(settings.quota_zone.iana_name(), Some("Europe/Berlin"));
+    let minimum = |bucket: &str, percent| Minimum {
+        bucket: bucket.into(),
+        percent,
+    };
+    let max = Account {
+        id: account("claude", "max-1"),
+        calls_quota: 900,
+        warn_at_percent: 70,
+        daily_tokens: 1_000_000,
+        counted: TokenKinds {
+            input: false,
+            output: true,
+            cache_creation: false,
+            cache_read: true,
+        },
+        thresholds: vec![75, 90, 120],
+        minimum_left: vec![
+            minimum("five_hour", 10),
+            minimum("seven_day", 5),
+            minimum("seven_day_new", 1),
+        ],
+        on_unknown: OnUnknown::Wait,
+        models: BTreeMap::from([("claude-opus-5".into(), "gpt-6-codex".into())]),
+    };
+    let team = Account::new(account("codex", "team"));
+    assert!(settings.accounts.configured);
+    assert_eq!(settings.accounts.rules(), [max.clone(), team]);
+    assert_eq!(settings.accounts.get(&max.id), Some(&max));
+    assert_eq!(settings.accounts.get(&account("claude", "team")), None);
+    // What people see can be put back into the file.
+    let again: String = settings
+        .accounts
+        .describe()
+        .iter()
+        .flat_map(|account| {
+            let rows = account.rows().into_iter();
+            std::iter::once("[[account]]\n".to_owned())
+                .chain(rows.map(|(key, value)| format!("{key} = {value}\n")))
+        })
+        .collect();
+    let (_folder, environment) = home(&again);
+    let again = load(&environment).unwrap();
+    assert_eq!(again.accounts.rules(), settings.accounts.rules());
+    assert_eq!(again.accounts.describe(), settings.accounts.describe());
+}
+
+#[test]
+fn a_run_belongs_to_the_first_account_that_matches() {
+    let (_folder, environment) = home(ACCOUNTS);
+    let accounts = load(&environment).unwrap().accounts;
+    for (name, expect) in [
+        ("team-a-1", "claude/max-1"),
+        ("nightly", "claude/max-1"),
+        ("team-b-1", "codex/team"),
+        ("team-a", "codex/team"),
+        ("nightly-2", "claude/default"),
+        ("Team-a-1", "claude/default"),
+    ] {
+        assert_eq!(accounts.of_run(&run(name)).to_string(), expect, "{name}");
+    }
+    // The default account is there for the rest, without quotas.
+    let rest = AccountId::default();
+    assert_eq!(accounts.get(&rest), Some(&Account::new(rest.clone())));
+
+    let (_folder, environment) =
+        home("[[account]]\nruns = [\"a\"]\ncalls_quota = 5\n[[account]]\nname = \"b\"\n");
+    let accounts = load(&environment).unwrap().accounts;
+    assert_eq!(*accounts.of_run(&run("a")), rest);
+    assert_eq!(*accounts.of_run(&run("z")), account("claude", "b"));
+    assert_eq!(accounts.get(&rest).unwrap().calls_quota, 5);
+
+    let (_folder, environment) = home("account = [{ name = \"a\", runs = [] }]\n");
+    let accounts = load(&environment).unwrap().accounts;
+    assert_eq!(*accounts.of_run(&run("a")), rest);
+}
+
+#[test]
+fn without_accounts_the_default_one_has_all_runs() {
+    for text in ["", "account = []\n"] {
+        let (_folder, environment) = home(text);
+        let settings = load(&environment).unwrap();
+        assert_eq!(settings.quota_zone, TimeZone::UTC);
+        let accounts = settings.accounts;
+        let only = Account::new(AccountId::default());
+        assert!(!accounts.configured);
+        assert_eq!(accounts.rules(), std::slice::from_ref(&only));
+        assert_eq!(*accounts.of_run(&run("any")), only.id);
+        assert_eq!(accounts.get(&only.id), Some(&only));
+        assert_eq!(accounts.describe()[0].runs, ["*"]);
+    }
+}
+
+#[test]
+fn a_mistake_in_an_account_has_its_place() {
+    let long = format!("[[account]]\nname = {:?}\n", "x".repeat(65));
+    for (text, expect) in [
+        (
+            "[[account]]\ncolour = 1\n",
+            "2:1: `account.colour`: unknown key `colour`, expected one of `provider`, `name`, `runs`, `calls_quota`, `warn_at_percent`, `daily_tokens`, `counted`, `thresholds`, `minimum_left`, `on_unknown`, `models`",
+        ),
+        (
+            "\n[account]\nname = \"x\"\n",
+            "2:1: invalid type: table, expected a table [[account]] for each account, in double brackets",
+        ),
+        (
+            "account = 3\n",
+            "1:11: `account`: invalid type: integer `3`, expected a table [[account]] for each account, in double brackets",
+        ),
+        (
+            "account = [{}, 3]\n",
+            "1:16: `account`: invalid type: integer `3`, expected a table with the keys of an account",
+        ),
+        (
+            "account = [{ name = \"a\", runs = [] }, { warn_at_percent = 0 }]\n",
+            "1:41: `account.warn_at_percent`: 0 is out of bounds: 1 to 100 is allowed",
+        ),
+        // The second table, not the first that has the key.
+        (
+            "[[account]]\nname = \"a\"\nwarn_at_percent = 1\nruns = []\n[[account]]\n  warn_at_percent = 101\n",
+            "6:3: `account.warn_at_percent`: 101 is out of bounds: 1 to 100 is allowed",
+        ),
+        (
+            "[[account]]\nwarn_at_percent = \"high\"\n",
+            "2:19: `account.warn_at_percent`: \"high\" is no whole number, as in 100000",
+        ),
+        (
+            "[[account]]\nwarn_at_percent = 80.5\n",
+            "2:19: `account.warn_at_percent`: invalid type: floating point `80.5`, expected a whole number, as in 100000",
+        ),
+        (
+            "[[account]]\ncalls_quota = -1\n",
+            "2:15: `account.calls_quota`: \"-1\" is no whole number, as in 100000",
+        ),
+        (
+            "[[account]]\ncalls_quota = 1000000001\n",
+            "2:1: `account.calls_quota`: 1000000001 is out of bounds: 0 to 1000000000 is allowed",
+        ),
+        (
+            "[[account]]\ndaily_tokens = 1000000000000001\n",
+            "2:1: `account.daily_tokens`: 1000000000000001 is out of bounds: 0 to 1000000000000000 is allowed",
+        ),
+        (
+            "[[account]]\nname = \"\"\n",
+            "2:1: `account.name`: \"\" is no name: 1 to 64 of A-Z a-z 0-9 . _ - are allowed",
+        ),
+        (&long, "is no name: 1 to 64 of A-Z a-z 0-9 . _ - are allowed"),
+        (
+            "[[account]]\nprovider = \"a/b\"\n",
+            "2:1: `account.provider`: \"a/b\" is no name: 1 to 64 of A-Z a-z 0-9 . _ - are allowed",
+        ),
+        (
+            "[[account]]\nname = \"..\"\n",
+            "2:1: `account.name`: \"..\" is no name: 1 to 64 of A-Z a-z 0-9 . _ - are allowed",
+        ),
+        (
+            "[[account]]\nruns = [\"a\", \"[z-a]\"]\n",
+            "2:1: `account.runs`: runs has the pattern `[z-a]`, which is no glob: invalid range; 'z' > 'a'",
+        ),
+        (
+            "[[account]]\nruns = [\"a/*\"]\n",
+            "2:1: `account.runs`: runs has the pattern `a/*`, which matches no run: a run id has only A-Z a-z 0-9 . _ - in it, this one has '/'",
+        ),
+        (
+            "[[account]]\nruns = [1]\n",
+            "2:9: `account.runs`: invalid type: integer `1`, expected a string",
+        ),
+        (
+            "[[account]]\ncounted = []\n",
+            "2:1: `account.counted`: counts nothing: give at least one of input, output, cache_creation, cache_read",
+        ),
+        (
+            "[[account]]\ncounted = [\"inpt\"]\n",
+            "2:12: `account.counted`: unknown variant `inpt`, expected one of `input`, `output`, `cache_creation`, `cache_read`",
+        ),
+        (
+            "[[account]]\nthresholds = [75, 201]\n",
+            "2:1: `account.thresholds`: 201 is out of bounds: 1 to 200 is allowed",
+        ),
+        (
+            "[[account]]\nthresholds = 75\n",
+            "2:14: `account.thresholds`: invalid type: integer `75`, expected an array",
+        ),
+        (
+            "[[account]]\nminimum_left = { 5h = 101 }\n",
+            "2:18: `account.minimum_left.5h`: 101 is out of bounds: 0 to 100 is allowed",
+        ),
+        (
+            "[[account]]\n[account.minimum_left]\n7d = 3\nweekly = 4\n",
+            "4:1: `account.minimum_left.weekly`: the window seven_day has a minimum already, by another name",
+        ),
+        (
+            "[[account]]\nminimum_left = { \"\" = 3 }\n",
+            "2:18: `account.minimum_left.`: \"\" is no name: 1 to 64 of A-Z a-z 0-9 . _ - are allowed",
+        ),
+        (
+            "[[account]]\nminimum_left = 3\n",
+            "2:16: `account.minimum_left`: invalid type: integer `3`, expected a table",
+        ),
+        (
+            "[[account]]\non_unknown = \"maybe\"\n",
+            "2:14: `account.on_unknown`: unknown variant `maybe`, expected one of `say`, `allow`, `wait`",
+        ),
+        (
+            "[[account]]\nmodels = { a = \"\" }\n",
+            "2:12: `account.models.a`: \"\" is no model: 1 to 256 bytes without control characters are allowed",
+        ),
+        (
+            "[[account]]\nmodels = { a = 3 }\n",
+            "2:16: `account.models.a`: invalid type: integer `3`, expected a string",
+        ),
+        (
+            "[[account]]\nname = \"a\"\nruns = [\"x\"]\n[[account]]\nruns = [\"y\"]\nname = \"a\"\n",
+            "6:1: `account.name`: claude/a is there already: each account needs its own pair of provider and name",
+        ),
+        (
+            "[[account]]\n\n[[account]]\nruns = [\"y\"]\n",
+            "3:1: `account.name`: claude/default is there already: each account needs its own pair of provider and name",
+        ),
+        (
+            "[[account]]\nname = \"a\"\n[[account]]\nname = \"b\"\n",
+            "3:1: `account.runs`: the pattern `*`, the default, is one of claude/a already, which comes first and has all its runs: name the runs of each account, or [] for none",
+        ),
+        (
+            "[[account]]\nname = \"a\"\nruns = [\"x\", \"y\"]\n[[account]]\nname = \"b\"\nruns = [\"z\", \"x\"]\n",
+            "6:1: `account.runs`: the pattern `x` is one of claude/a already, which comes first and has all its runs: name the runs of each account, or [] for none",
+        ),
+    ] {
+        let (_folder, environment) = home(text);
+        let error = load(&environment).unwrap_err().to_string();
+        assert!(error.ends_with(expect), "{text:?} gives {error}");
+        assert!(
+            error.contains(&format!(
+                "tokentail.toml:{}",
+                if text == long { "2:1: " } else { expect }
+            )),
+            "{text:?} gives {error}"
+        );
+    }
+    let table = |number| format!("[[account]]\nname = \"a{number}\"\nruns = []\n");
+    let many = (1..=1001).map(table).collect::<Vec<_>>().concat();
+    let (_folder, environment) = home(&many);
+    let error = load(&environment).unwrap_err().to_string();
+    assert!(
+        error.ends_with("tokentail.toml:3002:1: `account.name`: at most 1000 accounts are allowed"),
+        "{error}"
+    );
+    // A pattern that is wider than an earlier one, or that an earlier one covers, is no mistake.
+    let (_folder, environment) =
+        home("[[account]]\nname = \"a\"\n[[account]]\nname = \"b\"\nruns = [\"x-*\"]\n");
+    assert_eq!(load(&environment).unwrap().accounts.rules().len(), 2);
+}
