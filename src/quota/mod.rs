@@ -2,4 +2,7 @@
 
 pub mod account;
 pub mod bucket;
+pub mod budget;
+pub mod exhaustion;
+pub mod pace;
 pub mod window;
