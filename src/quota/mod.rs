@@ -1,3 +1,8 @@
 //! Quota: what the provider's limit lines, the counted calls and the budgets come to. Pure: time is an argument.
 
 pub mod account;
+pub mod bucket;
+pub mod budget;
+pub mod exhaustion;
+pub mod pace;
+pub mod window;

@@ -1,0 +1,210 @@
+//! What the operator wants used at most: calls in any five hours, tokens in a day. Both are counted in minutes.
+
+use crate::record::{HOUR_MS, Millis};
+
+#[cfg(test)]
+mod tests;
+
+/// Minutes since 1970-01-01T00:00:00Z.
+pub type Minute = u32;
+
+const MINUTE_MS: Millis = 60_000;
+/// How long a call counts, in milliseconds.
+pub const CALLS_WINDOW_MS: Millis = 5 * HOUR_MS;
+/// Before this much of a day has passed its pace says nothing, in milliseconds.
+pub const DAY_TOO_EARLY_MS: Millis = 15 * MINUTE_MS;
+/// Before this part of a budget is used, one in so many, its pace says nothing.
+pub const BUDGET_TOO_LITTLE_PART: u128 = 10;
+
+/// The minute a time lies in; times outside of what a minute number can say are moved to the nearest.
+#[must_use]
+pub fn minute_of(at: Millis) -> Minute {
+    Minute::try_from(at.max(0) / MINUTE_MS).unwrap_or(Minute::MAX)
+}
+
+/// When a minute begins.
+#[must_use]
+pub fn start_of(minute: Minute) -> Millis {
+    Millis::from(minute) * MINUTE_MS
+}
+
+/// Calls in the five hours up to now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    pub count: u64,
+    /// Seconds until the oldest counts no more, rounded up; 0 without calls.
+    pub oldest_leaves_in_s: u64,
+}
+
+/// Counts the calls of the last five hours. A call counts from the start of its minute for exactly five hours.
+#[must_use]
+pub fn calls_in(minutes: impl IntoIterator<Item = (Minute, u64)>, now: Millis) -> Calls {
+    let mut count = 0u64;
+    let mut oldest: Option<Millis> = None;
+    for (minute, calls) in minutes {
+        let start = start_of(minute);
+        if calls == 0 || start > now || now >= start + CALLS_WINDOW_MS {
+            continue;
+        }
+        count = count.saturating_add(calls);
+        oldest = Some(oldest.map_or(start, |oldest| oldest.min(start)));
+    }
+    let leaves_in_ms = oldest.map_or(0, |oldest| (oldest + CALLS_WINDOW_MS - now).unsigned_abs());
+    Calls {
+        count,
+        oldest_leaves_in_s: leaves_in_ms.div_ceil(1000),
+    }
+}
+
+/// True if `calls` are `percent` of `quota` or more. A quota of 0 is none.
+#[must_use]
+pub fn near_limit(calls: u64, quota: u64, percent: u8) -> bool {
+    quota > 0 && u128::from(calls) * 100 >= u128::from(quota) * u128::from(percent)
+}
+
+/// A calendar day in the operator's zone: from its first moment up to the first of the next day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Day {
+    pub start: Millis,
+    pub end: Millis,
+}
+
+impl Day {
+    #[must_use]
+    pub fn contains(self, at: Millis) -> bool {
+        self.start <= at && at < self.end
+    }
+}
+
+/// Tokens used in the minutes that begin within a day.
+#[must_use]
+pub fn used_in(day: Day, minutes: impl IntoIterator<Item = (Minute, u128)>) -> u128 {
+    minutes
+        .into_iter()
+        .filter(|(minute, _)| day.contains(start_of(*minute)))
+        .fold(0, |sum, (_, tokens)| sum.saturating_add(tokens))
+}
+
+/// The tokens wanted at most in one day, and what was used of them minute by minute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DailyBudget {
+    tokens: u64,
+    day: Day,
+    /// Of this day only, sorted.
+    minutes: Vec<(Minute, u128)>,
+}
+
+/// That no more is to be used of a budget today.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overrun {
+    /// All of it is used; else it is used too fast to last the day.
+    pub used_up: bool,
+    pub since: Millis,
+    /// The end of the day.
+    pub until: Millis,
+}
+
+impl DailyBudget {
+    /// A budget in tokens (0 is none), the day, and tokens used by minute; minutes of other days are left out.
+    #[must_use]
+    pub fn new(tokens: u64, day: Day, minutes: impl IntoIterator<Item = (Minute, u128)>) -> Self {
+        let mut minutes: Vec<_> = minutes
+            .into_iter()
+            .filter(|(minute, tokens)| *tokens > 0 && day.contains(start_of(*minute)))
+            .collect();
+        minutes.sort_unstable();
+        Self { tokens, day, minutes }
+    }
+
+    /// The budget in tokens; 0 is none.
+    #[must_use]
+    pub fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    #[must_use]
+    pub fn day(&self) -> Day {
+        self.day
+    }
+
+    /// Tokens used up to `now`, its minute included.
+    #[must_use]
+    pub fn used(&self, now: Millis) -> u128 {
+        used_in(self.day, self.up_to(now))
+    }
+
+    /// Tokens left at `now`.
+    #[must_use]
+    pub fn left(&self, now: Millis) -> u64 {
+        u64::try_from(self.used(now)).map_or(0, |used| self.tokens.saturating_sub(used))
+    }
+
+    /// Whether no more is to be used at `now`.
+    ///
+    /// **Invariant**: once a day's use has been too much, it stays so until the day ends, however slow the rest of
+    /// the day is. The verdict is taken at every minute with use, so it is a function of the minutes alone: a live
+    /// collector, a restarted one and a replay agree.
+    #[must_use]
+    pub fn overrun(&self, now: Millis) -> Option<Overrun> {
+        if self.tokens == 0 || !self.day.contains(now) {
+            return None;
+        }
+        let mut used = 0u128;
+        let mut since = None;
+        for (minute, tokens) in self.up_to(now) {
+            used = used.saturating_add(tokens);
+            let at = start_of(minute);
+            if since.is_none() && self.is_used_up(used) {
+                since = Some(at);
+            }
+            let at = at.max(self.day.start.saturating_add(DAY_TOO_EARLY_MS));
+            if since.is_none() && at <= now && self.is_too_fast(used, at) {
+                since = Some(at);
+            }
+        }
+        since.map(|since| Overrun {
+            used_up: self.is_used_up(used),
+            since,
+            until: self.day.end,
+        })
+    }
+
+    /// When the budget runs out at the day's average pace: at `now` or later, and within the day; else `None`.
+    #[must_use]
+    pub fn projected_exhaustion_at(&self, now: Millis) -> Option<Millis> {
+        let used = self.used(now);
+        let elapsed = span(self.day.start, now);
+        if self.tokens == 0 || used == 0 || !self.day.contains(now) || elapsed < span(0, DAY_TOO_EARLY_MS) {
+            return None;
+        }
+        let runs_out_in = elapsed.saturating_mul(u128::from(self.tokens)) / used;
+        let runs_out = self
+            .day
+            .start
+            .saturating_add(Millis::try_from(runs_out_in).unwrap_or(Millis::MAX));
+        Some(runs_out.max(now)).filter(|at| *at < self.day.end)
+    }
+
+    fn up_to(&self, now: Millis) -> impl Iterator<Item = (Minute, u128)> {
+        self.minutes
+            .iter()
+            .copied()
+            .take_while(move |(minute, _)| start_of(*minute) <= now)
+    }
+
+    fn is_used_up(&self, used: u128) -> bool {
+        used >= u128::from(self.tokens)
+    }
+
+    /// A larger part of the budget is used than has passed of the day, which is 23 or 25 hours long at times.
+    fn is_too_fast(&self, used: u128, at: Millis) -> bool {
+        let budget = u128::from(self.tokens);
+        used.saturating_mul(BUDGET_TOO_LITTLE_PART) >= budget
+            && used.saturating_mul(span(self.day.start, self.day.end)) > budget * span(self.day.start, at)
+    }
+}
+
+/// Milliseconds from one time to a later one.
+fn span(from: Millis, to: Millis) -> u128 {
+    u128::from(to.saturating_sub(from).max(0).unsigned_abs())
+}

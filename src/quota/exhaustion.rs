@@ -1,0 +1,199 @@
+//! Why an account is not to be used, and until when. The causes are kept apart: the end of one does not end another.
+
+use super::account::Minimum;
+use super::bucket;
+use super::budget::DailyBudget;
+use super::window::{Freshness, SHARE_EPSILON, Window, ends_at, view};
+use crate::record::{LimitSource, LimitStatus, Millis};
+
+#[cfg(test)]
+mod tests;
+
+/// The end of a block that someone has to take back.
+pub const UNTIL_TAKEN_BACK: Millis = Millis::MAX;
+/// How long after its reset a window below its minimum is left alone, in milliseconds: providers' clocks differ.
+pub const RESET_SLACK_MS: Millis = 60_000;
+
+/// One cause: it ends by itself at `until`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Cause {
+    /// The first moment at which it holds no more; [`UNTIL_TAKEN_BACK`] if it has no end.
+    pub until: Millis,
+    /// A few words for a person.
+    pub reason: Box<str>,
+    /// Who says so: the kind of line, `daily_budget`, or who set it.
+    pub source: Box<str>,
+    pub since: Millis,
+}
+
+/// Which of the causes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CauseKind {
+    /// The provider's windows.
+    Observed,
+    /// The daily budget.
+    Predicted,
+    /// A person.
+    Manual,
+}
+
+impl CauseKind {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Observed => "observed",
+            Self::Predicted => "predicted",
+            Self::Manual => "manual",
+        }
+    }
+}
+
+/// At most one cause of each kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Causes {
+    pub observed: Option<Cause>,
+    pub predicted: Option<Cause>,
+    pub manual: Option<Cause>,
+}
+
+impl Causes {
+    /// Puts a cause in the place of the one of its kind, or takes that away. The others stay.
+    pub fn set(&mut self, kind: CauseKind, cause: Option<Cause>) {
+        match kind {
+            CauseKind::Observed => self.observed = cause,
+            CauseKind::Predicted => self.predicted = cause,
+            CauseKind::Manual => self.manual = cause,
+        }
+    }
+
+    /// The causes that hold at `now`.
+    pub fn active(&self, now: Millis) -> impl Iterator<Item = (CauseKind, &Cause)> {
+        [
+            (CauseKind::Observed, &self.observed),
+            (CauseKind::Predicted, &self.predicted),
+            (CauseKind::Manual, &self.manual),
+        ]
+        .into_iter()
+        .filter_map(move |(kind, cause)| Some((kind, cause.as_ref().filter(|cause| now < cause.until)?)))
+    }
+
+    /// When the last of the causes that hold at `now` ends; `None` if none holds.
+    #[must_use]
+    pub fn until(&self, now: Millis) -> Option<Millis> {
+        self.active(now).map(|(_, cause)| cause.until).max()
+    }
+}
+
+/// What the windows that bind `model` say: the one that is blocked longest.
+#[must_use]
+pub fn observed(windows: &[Window], model: Option<&str>, now: Millis) -> Option<Cause> {
+    blocked(windows, model, now).map(|(_, cause)| cause)
+}
+
+/// As [`observed`], with the name of the window.
+pub(super) fn blocked<'a>(
+    windows: &[Window<'a>],
+    model: Option<&str>,
+    now: Millis,
+) -> Option<(&'a str, Cause)> {
+    let (window, until) = windows
+        .iter()
+        .filter(|window| bucket::binds(window.bucket, model))
+        .filter_map(|window| Some((window, view(window.state, now).blocked_until?)))
+        // Of equals the first name, so that the order they come in does not matter.
+        .max_by(|(a, until_a), (b, until_b)| until_a.cmp(until_b).then_with(|| b.bucket.cmp(a.bucket)))?;
+    let state = window.state;
+    let (reason, since) = if state.status == LimitStatus::Rejected && state.exhausted_until >= Some(until) {
+        (
+            format!("{} was refused by the provider", window.bucket),
+            state.status_at,
+        )
+    } else {
+        (format!("{} is used up", window.bucket), state.utilization_at)
+    };
+    let cause = Cause {
+        until,
+        reason: reason.into(),
+        source: source_name(state.source).into(),
+        since: since.unwrap_or(state.observed_at),
+    };
+    Some((window.bucket, cause))
+}
+
+const fn source_name(source: LimitSource) -> &'static str {
+    match source {
+        LimitSource::RateLimits => "rate_limits",
+        LimitSource::QuotaLimits => "quota_limits",
+        LimitSource::ApiError => "api_error",
+        LimitSource::Headers => "headers",
+        LimitSource::RateLimitEvent => "rate_limit_event",
+        LimitSource::Prose => "prose",
+    }
+}
+
+/// What the daily budget says.
+#[must_use]
+pub fn predicted(budget: &DailyBudget, now: Millis) -> Option<Cause> {
+    let overrun = budget.overrun(now)?;
+    let (used, tokens) = (budget.used(now), budget.tokens());
+    let reason = if overrun.used_up {
+        format!("the day's budget is used up: {used} of {tokens} tokens")
+    } else {
+        format!("the day's budget was used too fast to last: {used} of {tokens} tokens")
+    };
+    Some(Cause {
+        until: overrun.until,
+        reason: reason.into(),
+        source: "daily_budget".into(),
+        since: overrun.since,
+    })
+}
+
+/// A window of which less is left than the operator wants.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Block {
+    /// The window's canonical name.
+    pub bucket: Box<str>,
+    /// [`RESET_SLACK_MS`] after the window's reset.
+    pub until: Millis,
+    /// The share left; below 0 if more than all was used.
+    pub left: f64,
+    /// The share wanted, in percent.
+    pub percent: u8,
+}
+
+/// The window below its minimum that takes longest to recover. Windows that are over or whose share is not known
+/// block nothing.
+#[must_use]
+pub fn minimum_block(windows: &[Window], minimums: &[Minimum], now: Millis) -> Option<Block> {
+    windows
+        .iter()
+        .filter_map(|window| {
+            let name = bucket::canonical(window.bucket);
+            let percent = minimums
+                .iter()
+                .filter(|minimum| bucket::canonical(&minimum.bucket) == name)
+                .map(|minimum| minimum.percent)
+                .max()?;
+            let seen = view(window.state, now);
+            let left = 1.0
+                - seen
+                    .utilization
+                    .filter(|_| seen.freshness != Freshness::Expired)?;
+            let until = ends_at(window.state).saturating_add(RESET_SLACK_MS);
+            (below_minimum(left, percent) && until > now).then(|| Block {
+                bucket: name.into(),
+                until,
+                left,
+                percent,
+            })
+        })
+        .max_by(|a, b| a.until.cmp(&b.until).then_with(|| b.bucket.cmp(&a.bucket)))
+}
+
+/// True if less than `percent` of a window is left; exactly that much is enough.
+#[must_use]
+pub fn below_minimum(left: f64, percent: u8) -> bool {
+    left * 100.0 < f64::from(percent) - SHARE_EPSILON
+}

@@ -1,0 +1,253 @@
+//! Causes that come and go, each on its own.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::quota::bucket::{FIVE_HOUR, OVERAGE, SEVEN_DAY, SEVEN_DAY_OPUS};
+use crate::quota::budget::{Day, start_of};
+use crate::quota::window::{WindowState, merge};
+use crate::record::{DAY_MS, HOUR_MS, Observation};
+
+/// 2026-10-05T12:00:00Z
+const NOON: Millis = 1_791_201_600_000;
+
+fn cause(until: Millis) -> Option<Cause> {
+    Some(Cause {
+        until,
+        reason: "because".into(),
+        source: "test".into(),
+        since: 0,
+    })
+}
+
+fn state(
+    bucket: &str,
+    utilization: Option<f64>,
+    reset_in: Option<Millis>,
+    status: LimitStatus,
+) -> WindowState {
+    let observation = Observation {
+        bucket: bucket.into(),
+        utilization,
+        remaining: None,
+        limit: None,
+        reset_at: reset_in.map(|span| NOON + span),
+        observed_at: None,
+        status,
+        source: LimitSource::Headers,
+    };
+    merge(None, &observation, NOON, &[]).state
+}
+
+fn minimum(bucket: &str, percent: u8) -> Minimum {
+    Minimum {
+        bucket: bucket.into(),
+        percent,
+    }
+}
+
+#[test]
+fn a_cause_ends_by_itself() {
+    let until = NOON + 5 * 60_000;
+    let mut causes = Causes::default();
+    causes.set(CauseKind::Observed, cause(until));
+    assert_eq!(causes.until(until - 1000), Some(until));
+    assert_eq!(causes.until(until - 1), Some(until));
+    assert_eq!(causes.until(until), None);
+    assert_eq!(causes.active(until).count(), 0);
+}
+
+#[test]
+fn a_healthy_header_ends_no_prediction() {
+    let midnight = NOON + 12 * HOUR_MS;
+    let day = Day {
+        start: midnight - DAY_MS,
+        end: midnight,
+    };
+    let noon = crate::quota::budget::minute_of(NOON);
+    assert_eq!(start_of(noon), NOON);
+    let budget = DailyBudget::new(1_000_000, day, [(noon, 600_000)]);
+    let mut causes = Causes::default();
+    causes.set(CauseKind::Observed, cause(NOON + HOUR_MS));
+    causes.set(CauseKind::Predicted, predicted(&budget, NOON));
+    assert_eq!(causes.until(NOON), Some(midnight), "the latest counts");
+
+    let healthy = state(FIVE_HOUR, Some(0.2), Some(HOUR_MS), LimitStatus::Allowed);
+    let windows = [Window {
+        bucket: FIVE_HOUR,
+        state: &healthy,
+    }];
+    causes.set(CauseKind::Observed, observed(&windows, None, NOON));
+    let kinds: Vec<_> = causes.active(NOON).map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, [CauseKind::Predicted]);
+    assert_eq!(causes.until(NOON), Some(midnight));
+}
+
+#[test]
+fn a_manual_cause_without_end_stays_until_it_is_taken_back() {
+    let mut causes = Causes::default();
+    causes.set(CauseKind::Manual, cause(UNTIL_TAKEN_BACK));
+    assert_eq!(causes.until(Millis::MAX - 1), Some(UNTIL_TAKEN_BACK));
+    causes.set(CauseKind::Manual, None);
+    assert_eq!(causes.until(NOON), None);
+}
+
+#[test]
+fn causes_survive_being_stored() {
+    let causes = Causes {
+        observed: cause(NOON),
+        predicted: None,
+        manual: cause(UNTIL_TAKEN_BACK),
+    };
+    let bytes = postcard::to_allocvec(&causes).unwrap();
+    assert_eq!(postcard::from_bytes::<Causes>(&bytes).unwrap(), causes);
+}
+
+#[test]
+fn the_window_blocked_longest_counts_among_those_that_bind() {
+    let five = state(FIVE_HOUR, Some(1.02), Some(HOUR_MS), LimitStatus::Unknown);
+    let opus = state(SEVEN_DAY_OPUS, None, Some(DAY_MS), LimitStatus::Rejected);
+    let overage = state(OVERAGE, None, Some(2 * DAY_MS), LimitStatus::Rejected);
+    let windows = [
+        Window {
+            bucket: FIVE_HOUR,
+            state: &five,
+        },
+        Window {
+            bucket: SEVEN_DAY_OPUS,
+            state: &opus,
+        },
+        Window {
+            bucket: OVERAGE,
+            state: &overage,
+        },
+    ];
+    let until = |model, now| observed(&windows, model, now).map(|cause| cause.until - NOON);
+    assert_eq!(until(None, NOON), Some(HOUR_MS));
+    assert_eq!(until(Some("claude-sonnet-5"), NOON), Some(HOUR_MS));
+    assert_eq!(until(Some("claude-opus-5"), NOON), Some(DAY_MS));
+    assert_eq!(until(None, NOON + HOUR_MS), None);
+    let said = observed(&windows, None, NOON).expect("five_hour is used up");
+    assert_eq!(
+        (&*said.reason, &*said.source, said.since),
+        ("five_hour is used up", "headers", NOON)
+    );
+    let said = observed(&windows, Some("claude-opus-5"), NOON).expect("the opus window was refused");
+    assert_eq!(&*said.reason, "seven_day_opus was refused by the provider");
+}
+
+#[test]
+fn too_little_left_blocks_until_a_minute_after_the_reset_of_that_window() {
+    let five = state(FIVE_HOUR, Some(0.5), Some(600_000), LimitStatus::Allowed);
+    let seven = state(SEVEN_DAY, Some(0.96), Some(259_200_000), LimitStatus::Allowed);
+    let windows = [
+        Window {
+            bucket: FIVE_HOUR,
+            state: &five,
+        },
+        Window {
+            bucket: SEVEN_DAY,
+            state: &seven,
+        },
+    ];
+    let block = minimum_block(&windows, &[minimum("5h", 10), minimum("7d", 10)], NOON).expect("4 % are left");
+    assert_eq!((&*block.bucket, block.until - NOON), (SEVEN_DAY, 259_260_000));
+    assert_eq!(minimum_block(&windows, &[], NOON), None);
+    let both = [minimum(FIVE_HOUR, 60), minimum(SEVEN_DAY, 10)];
+    assert_eq!(
+        minimum_block(&windows, &both, NOON).map(|block| block.until - NOON),
+        Some(259_260_000),
+        "of two, the one that takes longer"
+    );
+    assert_eq!(
+        minimum_block(&windows, &both, NOON + 259_200_000),
+        None,
+        "a window that is over blocks nothing"
+    );
+}
+
+#[test]
+fn what_is_left_is_compared_with_the_minimum_of_its_window() {
+    let five = state(FIVE_HOUR, Some(0.85), Some(HOUR_MS), LimitStatus::Allowed);
+    let seven = state(SEVEN_DAY, Some(0.75), Some(DAY_MS), LimitStatus::Allowed);
+    let windows = [
+        Window {
+            bucket: FIVE_HOUR,
+            state: &five,
+        },
+        Window {
+            bucket: SEVEN_DAY,
+            state: &seven,
+        },
+    ];
+    let blocks = |five, seven| {
+        minimum_block(
+            &windows,
+            &[minimum(FIVE_HOUR, five), minimum(SEVEN_DAY, seven)],
+            NOON,
+        )
+        .map(|block| block.bucket)
+    };
+    assert_eq!(blocks(5, 10), None);
+    assert_eq!(blocks(15, 25), None, "exactly the minimum is enough");
+    assert_eq!(blocks(20, 10).as_deref(), Some(FIVE_HOUR));
+    assert_eq!(blocks(20, 30).as_deref(), Some(SEVEN_DAY));
+    for percent in 0..=100 {
+        let left = 1.0 - f64::from(100 - percent) / 100.0;
+        assert!(!below_minimum(left, percent), "{percent} %");
+        assert!(below_minimum(left - 1e-6, percent), "{percent} %");
+    }
+}
+
+#[test]
+fn a_window_whose_share_is_not_known_is_not_below_a_minimum() {
+    let refused = state(FIVE_HOUR, None, Some(HOUR_MS), LimitStatus::Rejected);
+    let windows = [Window {
+        bucket: FIVE_HOUR,
+        state: &refused,
+    }];
+    assert_eq!(minimum_block(&windows, &[minimum(FIVE_HOUR, 10)], NOON), None);
+}
+
+#[test]
+fn a_window_without_a_reset_blocks_for_a_while_only() {
+    let full = state(FIVE_HOUR, Some(1.0), None, LimitStatus::Unknown);
+    let windows = [Window {
+        bucket: FIVE_HOUR,
+        state: &full,
+    }];
+    assert_eq!(
+        observed(&windows, None, NOON).map(|cause| cause.until - NOON),
+        Some(300_000)
+    );
+    let least = [minimum(FIVE_HOUR, 10)];
+    let block = minimum_block(&windows, &least, NOON).expect("nothing is left");
+    assert_eq!(block.until - NOON, 360_000);
+    assert_eq!(minimum_block(&windows, &least, block.until), None);
+}
+
+#[test]
+fn the_names_of_kinds_are_those_of_their_json() {
+    for kind in [CauseKind::Observed, CauseKind::Predicted, CauseKind::Manual] {
+        assert_eq!(serde_json::json!(kind), kind.as_str());
+    }
+    for source in [
+        LimitSource::RateLimits,
+        LimitSource::QuotaLimits,
+        LimitSource::ApiError,
+        LimitSource::Headers,
+        LimitSource::RateLimitEvent,
+        LimitSource::Prose,
+    ] {
+        assert_eq!(serde_json::json!(source), source_name(source));
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_cause_is_active_only_before_its_end(ends in proptest::array::uniform3(any::<i64>()), now in any::<i64>()) {
+        let [observed, predicted, manual] = ends.map(cause);
+        let causes = Causes { observed, predicted, manual };
+        prop_assert_eq!(causes.until(now), ends.into_iter().filter(|end| *end > now).max());
+    }
+}

@@ -1,0 +1,254 @@
+//! Whether a window is used faster than it passes, and when it runs out at that pace.
+
+use super::window::{SHARE_EPSILON, WindowState};
+use crate::record::Millis;
+
+/// Used further than passed by this share: hot.
+pub const HOT: f64 = 0.25;
+/// Used less than passed by this share: chill.
+pub const CHILL: f64 = -0.20;
+/// Before this part of a window has passed, one in so many, its pace says nothing.
+pub const TOO_EARLY_PART: i128 = 20;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pace {
+    /// The share used less the share of the window that has passed; `None` where that says nothing.
+    pub delta: Option<f64>,
+    pub zone: Zone,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Zone {
+    /// [`HOT`] or more.
+    Hot,
+    OnTrack,
+    /// [`CHILL`] or less.
+    Chill,
+    /// Too early, or nothing to go by.
+    None,
+}
+
+impl Zone {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hot => "hot",
+            Self::OnTrack => "on_track",
+            Self::Chill => "chill",
+            Self::None => "none",
+        }
+    }
+}
+
+/// How the window's use compares with the time that has passed of it at `now`.
+#[must_use]
+pub fn pace(state: &WindowState, now: Millis) -> Pace {
+    let Some(course) = Course::of(state, now) else {
+        return Pace {
+            delta: None,
+            zone: Zone::None,
+        };
+    };
+    let delta = course.share - course.elapsed_ms / course.length_ms;
+    let zone = if delta >= HOT - SHARE_EPSILON {
+        Zone::Hot
+    } else if delta <= CHILL + SHARE_EPSILON {
+        Zone::Chill
+    } else {
+        Zone::OnTrack
+    };
+    Pace {
+        delta: Some(delta),
+        zone,
+    }
+}
+
+/// When the window runs out at its average pace up to `now`: at `now` or later, and before its reset; else `None`.
+#[must_use]
+pub fn projected_exhaustion_at(state: &WindowState, now: Millis) -> Option<Millis> {
+    let course = Course::of(state, now).filter(|course| course.share > 0.0)?;
+    let runs_out = course
+        .started
+        .saturating_add(whole_ms(course.elapsed_ms / course.share));
+    Some(runs_out.max(now)).filter(|at| *at < course.reset)
+}
+
+/// Where a window stands, if its pace says anything.
+struct Course {
+    share: f64,
+    started: Millis,
+    reset: Millis,
+    elapsed_ms: f64,
+    length_ms: f64,
+}
+
+impl Course {
+    fn of(state: &WindowState, now: Millis) -> Option<Self> {
+        let (share, started, reset) = (state.utilization?, state.window_started_at?, state.reset_at?);
+        let (elapsed, length) = (
+            i128::from(now) - i128::from(started),
+            i128::from(reset) - i128::from(started),
+        );
+        let tells = length > 0 && now < reset && elapsed * TOO_EARLY_PART >= length;
+        tells.then(|| Self {
+            share,
+            started,
+            reset,
+            elapsed_ms: float(elapsed),
+            length_ms: float(length),
+        })
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a span of more than 2^53 milliseconds is no window"
+)]
+fn float(span_ms: i128) -> f64 {
+    span_ms as f64
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the cast saturates, and a forecast beyond the reset is none"
+)]
+fn whole_ms(span_ms: f64) -> Millis {
+    span_ms.round() as Millis
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::quota::bucket;
+    use crate::quota::window::merge;
+    use crate::record::{HOUR_MS, LimitSource, LimitStatus, Observation};
+
+    const MINUTE: Millis = 60_000;
+    /// 2026-04-22T13:00:00Z
+    const START: Millis = 1_776_862_800_000;
+    const RESET: Millis = START + 5 * HOUR_MS;
+
+    fn window(name: &str, utilization: Option<f64>, reset_at: Option<Millis>) -> WindowState {
+        let observation = Observation {
+            bucket: name.into(),
+            utilization,
+            remaining: None,
+            limit: None,
+            reset_at,
+            observed_at: None,
+            status: LimitStatus::Allowed,
+            source: LimitSource::RateLimits,
+        };
+        merge(None, &observation, START, &[]).state
+    }
+
+    fn used(utilization: f64) -> WindowState {
+        window(bucket::FIVE_HOUR, Some(utilization), Some(RESET))
+    }
+
+    fn half() -> Millis {
+        START + 5 * HOUR_MS / 2
+    }
+
+    #[test]
+    fn three_quarters_used_at_half_time_is_hot() {
+        assert_eq!(
+            pace(&used(0.75), half()),
+            Pace {
+                delta: Some(0.25),
+                zone: Zone::Hot
+            }
+        );
+        assert_eq!(pace(&used(0.749), half()).zone, Zone::OnTrack);
+    }
+
+    #[test]
+    fn half_used_at_half_time_is_on_track() {
+        assert_eq!(
+            pace(&used(0.5), half()),
+            Pace {
+                delta: Some(0.0),
+                zone: Zone::OnTrack
+            }
+        );
+    }
+
+    #[test]
+    fn the_bounds_hold_where_floats_round() {
+        assert_eq!(pace(&used(0.3), half()).zone, Zone::Chill);
+        assert_eq!(pace(&used(0.301), half()).zone, Zone::OnTrack);
+        // 0.55 - 0.3 and 0.1 - 0.3 are a little off.
+        assert_eq!(pace(&used(0.55), START + 90 * MINUTE).zone, Zone::Hot);
+        assert_eq!(pace(&used(0.1), START + 90 * MINUTE).zone, Zone::Chill);
+    }
+
+    #[test]
+    fn a_window_has_no_pace_before_a_twentieth_of_it_has_passed() {
+        let none = Pace {
+            delta: None,
+            zone: Zone::None,
+        };
+        assert_eq!(pace(&used(0.3), START + 10 * MINUTE), none);
+        assert_eq!(pace(&used(0.3), START + 15 * MINUTE - 1), none);
+        assert_eq!(pace(&used(0.3), START + 15 * MINUTE).zone, Zone::Hot);
+        assert_eq!(pace(&used(0.3), START - 1), none);
+    }
+
+    #[test]
+    fn a_window_has_no_pace_without_share_reset_or_length_or_once_it_is_over() {
+        assert_eq!(pace(&used(0.9), RESET).zone, Zone::None);
+        assert_eq!(pace(&used(0.9), RESET - 1).zone, Zone::OnTrack);
+        for state in [
+            window(bucket::FIVE_HOUR, None, Some(RESET)),
+            window(bucket::FIVE_HOUR, Some(0.9), None),
+            window("other", Some(0.9), Some(RESET)),
+        ] {
+            assert_eq!(pace(&state, half()).zone, Zone::None);
+            assert_eq!(projected_exhaustion_at(&state, half()), None);
+        }
+    }
+
+    #[test]
+    fn the_forecast_follows_the_average_pace() {
+        assert_eq!(
+            projected_exhaustion_at(&used(0.75), half()),
+            Some(START + 200 * MINUTE)
+        );
+        assert_eq!(
+            projected_exhaustion_at(&used(0.5), half()),
+            None,
+            "it lasts to the reset"
+        );
+        assert_eq!(projected_exhaustion_at(&used(0.0), half()), None);
+        assert_eq!(
+            projected_exhaustion_at(&used(1.02), half()),
+            Some(half()),
+            "it has run out"
+        );
+        assert_eq!(projected_exhaustion_at(&used(0.9), START + 10 * MINUTE), None);
+    }
+
+    #[test]
+    fn the_names_of_zones_are_those_of_their_json() {
+        for zone in [Zone::Hot, Zone::OnTrack, Zone::Chill, Zone::None] {
+            assert_eq!(serde_json::json!(zone), zone.as_str());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_forecast_lies_between_now_and_the_reset(
+            utilization in any::<f64>(), reset in any::<i64>(), now in any::<i64>(), near in any::<bool>(),
+        ) {
+            let now = if near { reset.saturating_sub(now.rem_euclid(6 * HOUR_MS)) } else { now };
+            let state = window(bucket::FIVE_HOUR, Some(utilization), Some(reset));
+            let _ = pace(&state, now);
+            if let Some(at) = projected_exhaustion_at(&state, now) {
+                prop_assert!(at >= now && at < reset);
+            }
+        }
+    }
+}

@@ -1,0 +1,812 @@
+//! The rules one by one, a whole story with what is expected after each line, then any sequence at random.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::quota::bucket::{FIVE_HOUR, SEVEN_DAY};
+use crate::record::{DAY_MS, HOUR_MS};
+
+const MINUTE: Millis = 60_000;
+/// 2026-10-05T00:00:00Z
+const DAY: Millis = 1_791_158_400_000;
+const THRESHOLDS: [u8; 2] = [75, 90];
+
+fn saw(bucket: &str, utilization: Option<f64>, reset_at: Option<Millis>, status: LimitStatus) -> Observation {
+    Observation {
+        bucket: bucket.into(),
+        utilization,
+        remaining: None,
+        limit: None,
+        reset_at,
+        observed_at: None,
+        status,
+        source: LimitSource::RateLimitEvent,
+    }
+}
+
+/// A healthy reading of the five hour window.
+fn share(utilization: f64, reset_at: Millis) -> Observation {
+    saw(FIVE_HOUR, Some(utilization), Some(reset_at), LimitStatus::Allowed)
+}
+
+fn status(status: LimitStatus, reset_at: Option<Millis>) -> Observation {
+    saw(FIVE_HOUR, None, reset_at, status)
+}
+
+/// One window and what was reported of it.
+#[derive(Default)]
+struct Story {
+    state: Option<WindowState>,
+}
+
+impl Story {
+    fn tell(&mut self, at: Millis, observation: &Observation) -> Merged {
+        let merged = merge(self.state.as_ref(), observation, at, &THRESHOLDS);
+        self.state = Some(merged.state.clone());
+        merged
+    }
+
+    fn state(&self) -> &WindowState {
+        self.state.as_ref().expect("something was told")
+    }
+
+    fn utilization(&self) -> Option<f64> {
+        self.state().utilization
+    }
+}
+
+fn story(told: &[(Millis, Observation)]) -> Story {
+    let mut story = Story::default();
+    for (at, observation) in told {
+        story.tell(*at, observation);
+    }
+    story
+}
+
+const RESET: Millis = DAY + 15 * HOUR_MS;
+const T0: Millis = RESET - 4 * HOUR_MS;
+
+#[test]
+fn the_first_observation_opens_a_window_that_started_a_length_before_its_reset() {
+    // 250 of 1000 left, to be reset at 2026-04-22T18:00:00Z.
+    let observation = Observation {
+        remaining: Some(250),
+        limit: Some(1000),
+        source: LimitSource::RateLimits,
+        ..saw(
+            FIVE_HOUR,
+            Some(1.0 - 250.0 / 1000.0),
+            Some(1_776_880_800_000),
+            LimitStatus::Unknown,
+        )
+    };
+    let merged = merge(None, &observation, 1_776_870_000_000, &THRESHOLDS);
+    let state = &merged.state;
+    assert_eq!(state.utilization, Some(0.75));
+    assert_eq!((state.remaining, state.limit), (Some(250), Some(1000)));
+    assert_eq!(state.reset_at, Some(1_776_880_800_000));
+    assert_eq!(state.window_started_at, Some(1_776_862_800_000));
+    assert_eq!(merged.crossed, [75], "250 of 1000 left is exactly 75 %");
+    assert!(merged.history && !merged.rolled_over);
+}
+
+#[test]
+fn a_threshold_fires_once_in_a_window_and_again_in_the_next() {
+    let mut story = Story::default();
+    let next = RESET + 5 * HOUR_MS;
+    let fired: Vec<Vec<u8>> = [
+        (0.745, RESET),
+        (0.70, RESET),
+        (0.76, RESET),
+        (0.92, RESET),
+        (0.93, RESET),
+        (0.10, next),
+        (0.80, next),
+    ]
+    .iter()
+    .zip(1..)
+    .map(|((utilization, reset), minute)| {
+        story
+            .tell(T0 + minute * MINUTE, &share(*utilization, *reset))
+            .crossed
+    })
+    .collect();
+    assert_eq!(
+        fired,
+        [vec![], vec![], vec![75], vec![90], vec![], vec![], vec![75]] as [Vec<u8>; 7]
+    );
+    assert_eq!(story.state().thresholds_crossed, [75]);
+}
+
+#[test]
+fn one_reading_may_cross_several_thresholds() {
+    assert_eq!(merge(None, &share(1.02, RESET), T0, &[75, 90]).crossed, [75, 90]);
+}
+
+#[test]
+fn a_threshold_is_compared_without_surprise() {
+    for percent in 1..=100u8 {
+        assert!(
+            merge::reaches(f64::from(percent) / 100.0, percent),
+            "{percent} % by division"
+        );
+        let left = f64::from(100 - percent) / 100.0;
+        assert!(merge::reaches(1.0 - left, percent), "{percent} % by what is left");
+        assert!(!merge::reaches(f64::from(percent) / 100.0 - 1e-6, percent));
+    }
+    assert!(!merge::reaches(0.745, 75));
+}
+
+#[test]
+fn a_window_seen_only_when_it_is_over_fires_nothing() {
+    let merged = merge(None, &share(0.95, T0 - MINUTE), T0, &THRESHOLDS);
+    assert_eq!(merged.crossed, [0u8; 0]);
+    assert_eq!(view(&merged.state, T0).freshness, Freshness::Expired);
+}
+
+/// What one line of the story below is expected to leave behind.
+struct Expect {
+    five_hour: f64,
+    five_reset: Millis,
+    seven_day: f64,
+    seven_reset: Millis,
+    rolled_over: bool,
+    why: &'static str,
+}
+
+#[test]
+fn a_whole_story_of_two_windows() {
+    let time = |day: Millis, hour: Millis, minute: Millis| {
+        DAY + (day - 5) * DAY_MS + hour * HOUR_MS + minute * MINUTE
+    };
+    let five = |day, hour, minute, second: Millis| time(day, hour, minute) + second * 1000;
+    let (first, second, third) = (time(5, 15, 20), time(5, 20, 20), time(6, 13, 30));
+    let week = time(9, 16, 0);
+    #[rustfmt::skip]
+    let told = [
+        // observed at, five hour share and reset, seven day share and reset, what is expected
+        (time(5, 10, 30), 0.10, first, 0.40, week, Expect { five_hour: 0.10, five_reset: first, seven_day: 0.40, seven_reset: week, rolled_over: false, why: "new window" }),
+        (time(5, 10, 40), 0.18, first, 0.41, week, Expect { five_hour: 0.18, five_reset: first, seven_day: 0.41, seven_reset: week, rolled_over: false, why: "raise" }),
+        (time(5, 10, 41), 0.15, first, 0.41, week, Expect { five_hour: 0.18, five_reset: first, seven_day: 0.41, seven_reset: week, rolled_over: false, why: "a session that lags behind: the higher stays" }),
+        (time(5, 10, 35), 0.13, first, 0.40, week, Expect { five_hour: 0.18, five_reset: first, seven_day: 0.41, seven_reset: week, rolled_over: false, why: "arrives late: history only" }),
+        (time(5, 10, 50), 0.20, five(5, 15, 19, 59), 0.42, week + 2000, Expect { five_hour: 0.20, five_reset: first, seven_day: 0.42, seven_reset: week + 2000, rolled_over: false, why: "jitter is no rollover" }),
+        (time(5, 15, 25), 0.02, second, 0.44, week, Expect { five_hour: 0.02, five_reset: second, seven_day: 0.44, seven_reset: week + 2000, rolled_over: true, why: "five hours forward: rollover" }),
+        (time(5, 15, 26), 0.95, first, 0.44, week, Expect { five_hour: 0.02, five_reset: second, seven_day: 0.44, seven_reset: week + 2000, rolled_over: false, why: "a line of the window that is over" }),
+        (time(6, 9, 0), 0.01, third, 0.02, week, Expect { five_hour: 0.01, five_reset: third, seven_day: 0.44, seven_reset: week + 2000, rolled_over: true, why: "a large drop is held" }),
+        (time(6, 9, 5), 0.02, third, 0.03, week, Expect { five_hour: 0.02, five_reset: third, seven_day: 0.03, seven_reset: week + 2000, rolled_over: false, why: "the second reading confirms the drop" }),
+        (time(6, 10, 0), 0.03, third, 0.99, time(6, 16, 0), Expect { five_hour: 0.03, five_reset: third, seven_day: 0.03, seven_reset: week + 2000, rolled_over: false, why: "a reset three days back is held" }),
+        (time(6, 10, 10), 1.02, third, 0.05, week, Expect { five_hour: 1.02, five_reset: third, seven_day: 0.05, seven_reset: week + 2000, rolled_over: false, why: "more than all stays as it is; the old reset again drops what was held" }),
+    ];
+    let (mut five_hour, mut seven_day) = (Story::default(), Story::default());
+    for (at, share5, reset5, share7, reset7, expect) in told {
+        let status = if share5 > 1.0 {
+            LimitStatus::Rejected
+        } else {
+            LimitStatus::Allowed
+        };
+        let merged = five_hour.tell(at, &saw(FIVE_HOUR, Some(share5), Some(reset5), status));
+        seven_day.tell(
+            at,
+            &saw(SEVEN_DAY, Some(share7), Some(reset7), LimitStatus::Allowed),
+        );
+        let got = (
+            five_hour.utilization(),
+            five_hour.state().reset_at,
+            seven_day.utilization(),
+            seven_day.state().reset_at,
+            merged.rolled_over,
+        );
+        let want = (
+            Some(expect.five_hour),
+            Some(expect.five_reset),
+            Some(expect.seven_day),
+            Some(expect.seven_reset),
+            expect.rolled_over,
+        );
+        assert_eq!(got, want, "{}", expect.why);
+        assert!(merged.history, "{}", expect.why);
+    }
+    assert_eq!(seven_day.state().held, Held::default());
+    let end = view(five_hour.state(), time(6, 10, 10));
+    assert_eq!(
+        (end.utilization, end.left, end.blocked_until),
+        (Some(1.02), Some(0.0), Some(third))
+    );
+    assert_eq!(five_hour.state().window_started_at, Some(third - 5 * HOUR_MS));
+}
+
+#[test]
+fn a_large_drop_needs_a_second_later_low_reading() {
+    let mut once = story(&[(T0, share(0.9, RESET)), (T0 + 1, share(0.1, RESET))]);
+    assert_eq!(once.utilization(), Some(0.9));
+    once.tell(T0 + 1, &share(0.12, RESET));
+    assert_eq!(
+        once.utilization(),
+        Some(0.9),
+        "a second of the same time is no second"
+    );
+    once.tell(T0 + 2, &share(0.7, RESET));
+    assert_eq!(
+        once.utilization(),
+        Some(0.7),
+        "exactly 0.2 lower is a large drop as well"
+    );
+
+    let mut broken = story(&[(T0, share(0.9, RESET)), (T0 + 1, share(0.1, RESET))]);
+    broken.tell(T0 + 2, &share(0.75, RESET));
+    broken.tell(T0 + 3, &share(0.1, RESET));
+    assert_eq!(broken.utilization(), Some(0.9), "not twice in a row");
+    broken.tell(T0 + 4, &status(LimitStatus::Rejected, Some(RESET)));
+    broken.tell(T0 + 5, &share(0.1, RESET));
+    assert_eq!(
+        broken.utilization(),
+        Some(0.9),
+        "a rejection is the opposite of a drop"
+    );
+    broken.tell(T0 + 6, &status(LimitStatus::Allowed, Some(RESET)));
+    broken.tell(T0 + 7, &share(0.12, RESET));
+    assert_eq!(
+        broken.utilization(),
+        Some(0.12),
+        "a line without a share stands in nobody's way; of the two the higher is kept"
+    );
+    assert_eq!(broken.state().thresholds_crossed, [75, 90], "the latches stay");
+    assert_eq!(broken.tell(T0 + 8, &share(0.95, RESET)).crossed, [0u8; 0]);
+}
+
+#[test]
+fn a_raise_clears_a_held_drop() {
+    let story = story(&[
+        (T0, share(0.5, RESET)),
+        (T0 + 1, share(0.1, RESET)),
+        (T0 + 2, share(0.5, RESET)),
+        (T0 + 3, share(0.1, RESET)),
+    ]);
+    assert_eq!(story.utilization(), Some(0.5));
+}
+
+#[test]
+fn jitter_takes_the_later_reset_and_more_moves_it() {
+    let jitter = 120_000;
+    let mut story = story(&[(T0, share(0.5, RESET)), (T0 + 1, share(0.4, RESET + jitter))]);
+    assert_eq!(
+        (story.utilization(), story.state().reset_at),
+        (Some(0.5), Some(RESET + jitter))
+    );
+    story.tell(T0 + 2, &share(0.4, RESET));
+    assert_eq!(story.state().reset_at, Some(RESET + jitter));
+    assert_eq!(story.state().held, Held::default());
+    // Further than jitter, less than half a window: its end was moved.
+    let moved = story.tell(T0 + 3, &share(0.4, RESET + 2 * HOUR_MS));
+    assert_eq!(
+        (
+            moved.rolled_over,
+            moved.state.utilization,
+            moved.state.reset_at,
+            moved.state.window_started_at
+        ),
+        (
+            false,
+            Some(0.5),
+            Some(RESET + 2 * HOUR_MS),
+            Some(RESET - 3 * HOUR_MS)
+        )
+    );
+}
+
+#[test]
+fn half_a_window_forward_is_the_next_one() {
+    let half = 5 * HOUR_MS / 2;
+    let mut short = story(&[(T0, share(0.9, RESET))]);
+    assert!(!short.tell(T0 + 1, &share(0.1, RESET + half - 1)).rolled_over);
+    let mut long = story(&[(T0, share(0.9, RESET))]);
+    let merged = long.tell(T0 + 1, &share(0.1, RESET + half));
+    assert!(merged.rolled_over);
+    assert_eq!(merged.state.utilization, Some(0.1));
+    assert_eq!(merged.state.thresholds_crossed, [0u8; 0]);
+    assert_eq!(merged.state.window_started_at, Some(RESET + half - 5 * HOUR_MS));
+}
+
+#[test]
+fn once_the_reset_has_passed_any_new_one_is_the_next_window() {
+    let mut dated = story(&[(T0, share(0.9, RESET))]);
+    let merged = dated.tell(RESET + MINUTE, &share(0.1, RESET + HOUR_MS));
+    assert!(merged.rolled_over);
+    assert_eq!(merged.state.utilization, Some(0.1));
+
+    let mut idle = story(&[(T0, share(0.9, RESET))]);
+    let merged = idle.tell(
+        RESET + MINUTE,
+        &saw(FIVE_HOUR, Some(0.0), None, LimitStatus::Unknown),
+    );
+    assert!(merged.rolled_over);
+    assert_eq!(
+        (
+            merged.state.utilization,
+            merged.state.reset_at,
+            merged.state.window_started_at
+        ),
+        (Some(0.0), None, None)
+    );
+    let merged = idle.tell(RESET + HOUR_MS, &share(0.01, RESET + 6 * HOUR_MS));
+    assert_eq!(
+        (
+            merged.rolled_over,
+            merged.state.utilization,
+            merged.state.reset_at
+        ),
+        (false, Some(0.01), Some(RESET + 6 * HOUR_MS))
+    );
+}
+
+#[test]
+fn a_window_without_a_reset_is_over_after_its_length() {
+    let no_reset = |utilization| saw(FIVE_HOUR, Some(utilization), None, LimitStatus::Unknown);
+    let mut story = story(&[(T0, no_reset(0.9))]);
+    assert!(
+        !story
+            .tell(T0 + 5 * HOUR_MS - 1, &status(LimitStatus::Allowed, None))
+            .rolled_over
+    );
+    let merged = story.tell(T0 + 10 * HOUR_MS, &no_reset(0.1));
+    assert_eq!((merged.rolled_over, merged.state.utilization), (true, Some(0.1)));
+}
+
+#[test]
+fn a_rollover_without_a_share_forgets_the_old_one() {
+    let mut story = story(&[(T0, share(0.9, RESET))]);
+    let merged = story.tell(
+        RESET + 1,
+        &status(LimitStatus::Allowed, Some(RESET + 5 * HOUR_MS)),
+    );
+    assert!(merged.rolled_over);
+    assert_eq!(
+        (merged.state.utilization, merged.state.utilization_at),
+        (None, None)
+    );
+    assert_eq!(merged.state.status, LimitStatus::Allowed);
+}
+
+#[test]
+fn a_window_of_unknown_length_rolls_over_when_it_has_passed_or_moves_by_an_hour() {
+    let other = |utilization, reset| saw("other", Some(utilization), Some(reset), LimitStatus::Unknown);
+    let after = |at, reset| {
+        let known = merge(None, &other(0.9, RESET), T0, &THRESHOLDS).state;
+        merge(Some(&known), &other(0.1, reset), at, &THRESHOLDS).rolled_over
+    };
+    assert!(!after(T0 + 1, RESET + HOUR_MS - 1));
+    assert!(after(T0 + 1, RESET + HOUR_MS));
+    assert!(after(RESET, RESET + 3 * MINUTE));
+    assert!(!after(RESET, RESET + 2 * MINUTE), "that is jitter");
+}
+
+#[test]
+fn a_reset_that_moves_back_is_held_until_a_later_reading_says_it_again() {
+    let week = DAY + 5 * DAY_MS;
+    let reading = |utilization, reset| saw(SEVEN_DAY, Some(utilization), Some(reset), LimitStatus::Allowed);
+    let early = week - 4 * DAY_MS;
+    let start = [(T0, reading(0.95, week)), (T0 + 1, reading(0.10, early))];
+    let mut held = story(&start);
+    assert_eq!(
+        (held.utilization(), held.state().reset_at),
+        (Some(0.95), Some(week))
+    );
+    held.tell(T0 + 1, &reading(0.10, early + 1));
+    assert_eq!(
+        held.state().reset_at,
+        Some(week),
+        "a second of the same time is no second"
+    );
+    let merged = held.tell(T0 + 2, &reading(0.08, early + 2));
+    assert_eq!(
+        (
+            merged.state.utilization,
+            merged.state.reset_at,
+            merged.rolled_over
+        ),
+        (Some(0.10), Some(early + 2), true)
+    );
+    assert_eq!(
+        merged.state.thresholds_crossed, [0u8; 0],
+        "another window is armed anew"
+    );
+
+    let mut dropped = story(&start);
+    dropped.tell(T0 + 2, &reading(0.95, week));
+    dropped.tell(T0 + 3, &reading(0.10, early));
+    assert_eq!(
+        dropped.state().reset_at,
+        Some(week),
+        "the old reset in between drops what was held"
+    );
+    dropped.tell(T0 + 4, &reading(0.10, early - HOUR_MS));
+    assert_eq!(
+        dropped.state().reset_at,
+        Some(week),
+        "another early reset is no second"
+    );
+
+    let mut moved = story(&[(T0, reading(0.95, week)), (T0 + 1, reading(0.5, week - DAY_MS))]);
+    let merged = moved.tell(T0 + 2, &reading(0.4, week - DAY_MS));
+    assert_eq!(
+        (
+            merged.state.utilization,
+            merged.state.reset_at,
+            merged.rolled_over
+        ),
+        (Some(0.5), Some(week - DAY_MS), false)
+    );
+    assert_eq!(
+        merged.state.thresholds_crossed,
+        [75, 90],
+        "less than half a window back: the same window"
+    );
+}
+
+#[test]
+fn a_rejection_blocks_until_the_reset_and_leaves_the_share_alone() {
+    let mut story = story(&[(T0, share(0.6, RESET))]);
+    story.tell(T0 + 1, &status(LimitStatus::Rejected, Some(RESET + 1000)));
+    let state = story.state();
+    assert_eq!((state.utilization, state.utilization_at), (Some(0.6), Some(T0)));
+    let blocked = view(state, T0 + 2);
+    assert_eq!(
+        (blocked.blocked_until, blocked.left, blocked.utilization),
+        (Some(RESET + 1000), Some(0.0), Some(0.6))
+    );
+    assert_eq!(view(state, RESET + 999).blocked_until, Some(RESET + 1000));
+    assert_eq!(view(state, RESET + 1000).blocked_until, None);
+
+    story.tell(T0 + 1, &status(LimitStatus::Allowed, Some(RESET)));
+    assert!(
+        view(story.state(), T0 + 2).blocked_until.is_some(),
+        "not later than the rejection"
+    );
+    story.tell(
+        T0 + 2,
+        &saw(FIVE_HOUR, Some(0.6), Some(RESET), LimitStatus::Unknown),
+    );
+    assert!(
+        view(story.state(), T0 + 3).blocked_until.is_some(),
+        "unknown says nothing"
+    );
+    story.tell(T0 + 3, &status(LimitStatus::AllowedWarning, Some(RESET)));
+    let cleared = view(story.state(), T0 + 4);
+    assert_eq!((cleared.blocked_until, cleared.left), (None, Some(0.4)));
+}
+
+#[test]
+fn a_rejection_without_a_reset_blocks_until_the_stored_one_or_for_five_minutes() {
+    let known = story(&[
+        (T0, share(0.6, RESET)),
+        (T0 + 1, status(LimitStatus::Rejected, None)),
+    ]);
+    assert_eq!(known.state().exhausted_until, Some(RESET));
+    let unknown = story(&[(T0, status(LimitStatus::Rejected, None))]);
+    assert_eq!(view(unknown.state(), T0).blocked_until, Some(T0 + 5 * MINUTE));
+    let next = story(&[
+        (T0, share(0.6, RESET)),
+        (RESET + 1, status(LimitStatus::Rejected, None)),
+    ]);
+    assert_eq!(
+        next.state().exhausted_until,
+        Some(RESET + 1 + 5 * MINUTE),
+        "the stored reset has passed"
+    );
+}
+
+#[test]
+fn a_rollover_ends_a_rejection_unless_it_is_one_itself() {
+    let next = RESET + 5 * HOUR_MS;
+    let start = [
+        (T0, share(0.6, RESET)),
+        (T0 + 1, status(LimitStatus::Rejected, Some(RESET))),
+    ];
+    let mut healthy = story(&start);
+    healthy.tell(
+        T0 + 2,
+        &saw(FIVE_HOUR, Some(0.1), Some(next), LimitStatus::Unknown),
+    );
+    assert_eq!(view(healthy.state(), T0 + 3).blocked_until, None);
+    let mut again = story(&start);
+    again.tell(T0 + 2, &status(LimitStatus::Rejected, Some(next)));
+    assert_eq!(view(again.state(), T0 + 3).blocked_until, Some(next));
+}
+
+#[test]
+fn a_block_moves_with_its_reset() {
+    let later = RESET + HOUR_MS;
+    let story = story(&[
+        (T0, status(LimitStatus::Rejected, Some(RESET))),
+        (
+            T0 + 1,
+            saw(FIVE_HOUR, Some(0.9), Some(later), LimitStatus::Unknown),
+        ),
+    ]);
+    assert_eq!(view(story.state(), RESET + 1).blocked_until, Some(later));
+}
+
+#[test]
+fn a_confirmed_drop_after_a_rejection_takes_it_back() {
+    let drop = |utilization| saw(FIVE_HOUR, Some(utilization), Some(RESET), LimitStatus::Unknown);
+    let story = story(&[
+        (T0, share(0.99, RESET)),
+        (T0 + 1, status(LimitStatus::Rejected, Some(RESET))),
+        (T0 + 2, drop(0.1)),
+        (T0 + 3, drop(0.1)),
+    ]);
+    assert_eq!(view(story.state(), T0 + 3).blocked_until, None);
+    assert_eq!(story.state().status, LimitStatus::Unknown);
+}
+
+#[test]
+fn a_share_of_one_blocks_until_the_reset_whatever_the_status() {
+    let state = story(&[(T0, share(1.0, RESET))]).state().clone();
+    assert_eq!(view(&state, T0).blocked_until, Some(RESET));
+    let below = story(&[(T0, share(0.9999, RESET))]).state().clone();
+    assert_eq!(view(&below, T0).blocked_until, None);
+}
+
+#[test]
+fn a_line_of_a_window_already_over_changes_nothing() {
+    let mut story = story(&[(T0, share(0.5, RESET))]);
+    let before = story.state().clone();
+    let merged = story.tell(RESET, &share(0.9, RESET));
+    assert_eq!((merged.state, merged.history), (before.clone(), true));
+    let merged = story.tell(T0 + 1, &saw(FIVE_HOUR, None, None, LimitStatus::Unknown));
+    assert_eq!(
+        (merged.state, merged.history),
+        (before.clone(), false),
+        "it says nothing at all"
+    );
+    let merged = story.tell(T0, &share(0.5, RESET));
+    assert_eq!(
+        (merged.state, merged.history),
+        (before, false),
+        "a copy of the same line"
+    );
+}
+
+#[test]
+fn a_state_is_fresh_for_five_minutes_stale_until_its_reset_and_then_expired() {
+    let state = story(&[(T0, share(0.95, RESET))]).state().clone();
+    let at = |now| view(&state, now).freshness;
+    assert_eq!(at(T0 - 1), Freshness::Fresh);
+    assert_eq!(at(T0 + 299_999), Freshness::Fresh);
+    assert_eq!(at(T0 + 300_000), Freshness::Stale);
+    assert_eq!(at(RESET - 1), Freshness::Stale);
+    assert_eq!(
+        view(&state, RESET),
+        View {
+            freshness: Freshness::Expired,
+            utilization: None,
+            left: None,
+            blocked_until: None
+        }
+    );
+    let silent = merge(
+        None,
+        &saw(FIVE_HOUR, None, Some(RESET), LimitStatus::Unknown),
+        T0,
+        &THRESHOLDS,
+    );
+    assert_eq!(view(&silent.state, T0).freshness, Freshness::Unknown);
+    let spoken = story(&[(T0, status(LimitStatus::Allowed, None))]);
+    assert_eq!(view(spoken.state(), T0).freshness, Freshness::Fresh);
+}
+
+#[test]
+fn the_names_of_freshness_are_those_of_its_json() {
+    for freshness in [
+        Freshness::Fresh,
+        Freshness::Stale,
+        Freshness::Expired,
+        Freshness::Unknown,
+    ] {
+        assert_eq!(serde_json::json!(freshness), freshness.as_str());
+    }
+}
+
+fn any_status() -> impl Strategy<Value = LimitStatus> {
+    prop_oneof![
+        Just(LimitStatus::Unknown),
+        Just(LimitStatus::Allowed),
+        Just(LimitStatus::AllowedWarning),
+        Just(LimitStatus::Rejected),
+    ]
+}
+
+/// Times and shares that meet often, with the borders of every rule among them.
+fn any_observation() -> impl Strategy<Value = Observation> {
+    let reset = prop_oneof![
+        2 => Just(0),
+        1 => Just(2_000),
+        1 => Just(120_000),
+        1 => Just(121_000),
+        1 => Just(HOUR_MS),
+        1 => Just(-HOUR_MS),
+        1 => Just(-3 * HOUR_MS),
+        1 => Just(-3 * HOUR_MS + 1_000),
+        1 => Just(5 * HOUR_MS),
+        1 => Just(-6 * HOUR_MS),
+    ];
+    (
+        prop_oneof![Just(FIVE_HOUR), Just(SEVEN_DAY), Just("other")].prop_map(Box::from),
+        proptest::option::weighted(
+            0.7,
+            prop_oneof![
+                Just(0.0),
+                Just(0.1),
+                Just(0.3),
+                Just(0.76),
+                Just(0.95),
+                Just(1.02)
+            ],
+        ),
+        proptest::option::weighted(0.8, reset.prop_map(|shift| RESET + shift)),
+        any_status(),
+        prop_oneof![Just(LimitSource::Headers), Just(LimitSource::RateLimitEvent)],
+        proptest::option::of(0u64..3),
+    )
+        .prop_map(
+            |(bucket, utilization, reset_at, status, source, remaining)| Observation {
+                bucket,
+                utilization,
+                remaining,
+                limit: remaining.map(|_| 3),
+                reset_at,
+                observed_at: None,
+                status,
+                source,
+            },
+        )
+}
+
+fn told_at(steps: std::ops::Range<i64>) -> impl Strategy<Value = (Millis, Observation)> {
+    (steps, any_observation()).prop_map(|(step, observation)| (T0 + step * 30 * MINUTE, observation))
+}
+
+/// All of one bucket, so that they meet.
+fn of_one_bucket(told: Vec<(Millis, Observation)>) -> Vec<(Millis, Observation)> {
+    let bucket = told.first().map(|(_, first)| first.bucket.clone());
+    told.into_iter()
+        .map(|(at, observation)| {
+            let bucket = bucket.clone().unwrap_or_default();
+            (
+                at,
+                Observation {
+                    bucket,
+                    ..observation
+                },
+            )
+        })
+        .collect()
+}
+
+fn a_past() -> impl Strategy<Value = Vec<(Millis, Observation)>> {
+    proptest::collection::vec(told_at(0..12), 1..10).prop_map(of_one_bucket)
+}
+
+fn any_millis() -> impl Strategy<Value = Millis> {
+    prop_oneof![
+        Just(i64::MIN),
+        Just(i64::MAX),
+        Just(0),
+        Just(-1),
+        T0 - DAY_MS..RESET + DAY_MS,
+        any::<i64>(),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn an_older_observation_never_changes_the_state(past in a_past(), late in any_observation(), age in 1..20 * HOUR_MS) {
+        let story = story(&past);
+        let merged = merge(Some(story.state()), &late, story.state().observed_at - age, &THRESHOLDS);
+        prop_assert_eq!(&merged.state, story.state());
+        prop_assert!(merged.crossed.is_empty() && !merged.rolled_over);
+    }
+
+    #[test]
+    fn jitter_never_rolls_over(
+        utilizations in proptest::collection::vec((0.0f64..1.1, -60_000i64..=60_000), 2..20),
+    ) {
+        let mut story = Story::default();
+        for ((utilization, jitter), step) in utilizations.iter().zip(0..) {
+            let merged = story.tell(T0 + step * MINUTE, &share(*utilization, RESET + jitter));
+            prop_assert!(!merged.rolled_over);
+            prop_assert_eq!(merged.state.held.reset, None);
+        }
+    }
+
+    #[test]
+    fn a_rollover_arms_every_threshold_again(past in a_past(), utilization in 0.0f64..1.1) {
+        let mut story = story(&past);
+        let bucket = past[0].1.bucket.clone();
+        let at = story.state().observed_at + MINUTE;
+        let next = RESET + 30 * DAY_MS;
+        // Without a stored reset nothing is there to roll over from.
+        prop_assume!(story.state().reset_at.is_some());
+        let merged = story.tell(at, &saw(&bucket, Some(utilization), Some(next), LimitStatus::Allowed));
+        let reached: Vec<u8> =
+            THRESHOLDS.into_iter().filter(|threshold| merge::reaches(utilization, *threshold)).collect();
+        prop_assert!(merged.rolled_over);
+        prop_assert_eq!(&merged.crossed, &reached);
+        prop_assert_eq!(merged.state.thresholds_crossed, reached);
+        prop_assert_eq!(merged.state.utilization, Some(utilization));
+    }
+
+    #[test]
+    fn the_order_of_observations_of_one_time_changes_nothing(
+        past in proptest::collection::vec(told_at(0..12), 0..8),
+        moment in proptest::collection::vec((0i64..3, any_observation()), 1..12),
+        seed in any::<u64>(),
+    ) {
+        let mut at = T0;
+        let told = of_one_bucket(past.into_iter().chain(moment.into_iter().map(|(_, it)| (T0 + DAY_MS, it))).collect());
+        let (moment, past): (Vec<_>, Vec<_>) = told.into_iter().partition(|(at, _)| *at == T0 + DAY_MS);
+        let before = story(&past);
+        if let Some(state) = &before.state {
+            at = state.observed_at + 1;
+        }
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut shuffled = moment.clone();
+        random.shuffle(&mut shuffled);
+        shuffled.push(moment[random.usize(..moment.len())].clone());
+        let end = |told: &[(Millis, Observation)]| {
+            let mut story = Story { state: before.state.clone() };
+            for (_, observation) in told {
+                story.tell(at, observation);
+            }
+            story.state
+        };
+        prop_assert_eq!(end(&moment), end(&shuffled));
+    }
+
+    /// Many different resets at one time are bounded, and even so their order changes nothing.
+    #[test]
+    fn a_moment_is_bounded(resets in proptest::collection::vec(0i64..40, 1..40), seed in any::<u64>()) {
+        let end = |resets: &[i64]| {
+            let mut story = story(&[(T0 - 1, share(0.5, RESET))]);
+            for reset in resets {
+                story.tell(T0, &share(0.5, RESET + reset * 50_000));
+            }
+            story.state().clone()
+        };
+        let mut shuffled = resets.clone();
+        fastrand::Rng::with_seed(seed).shuffle(&mut shuffled);
+        prop_assert_eq!(end(&resets), end(&shuffled));
+        prop_assert!(end(&resets).moment.readings.len() <= MOMENT_READINGS_MAX);
+    }
+
+    #[test]
+    fn a_restart_between_any_two_observations_changes_nothing(past in a_past()) {
+        let mut straight = Story::default();
+        let mut stored: Option<Vec<u8>> = None;
+        for (at, observation) in &past {
+            let known: Option<WindowState> = stored.as_deref().map(|bytes| postcard::from_bytes(bytes).unwrap());
+            let merged = merge(known.as_ref(), observation, *at, &THRESHOLDS);
+            prop_assert_eq!(&merged, &straight.tell(*at, observation));
+            stored = Some(postcard::to_allocvec(&merged.state).unwrap());
+        }
+    }
+
+    #[test]
+    fn any_values_at_all_are_taken(
+        told in proptest::collection::vec(
+            (any_millis(), any::<f64>(), proptest::option::of(any_millis()), any_status()),
+            1..8,
+        ),
+        bucket in prop_oneof![Just(FIVE_HOUR), Just("other")],
+        now in any_millis(),
+    ) {
+        let mut story = Story::default();
+        for (at, utilization, reset, status) in told {
+            story.tell(at, &saw(bucket, Some(utilization), reset, status));
+            let view = view(story.state(), now);
+            prop_assert!(view.blocked_until.is_none_or(|until| until > now));
+            prop_assert!(view.left.is_none_or(|left| (0.0..=1.0).contains(&left)));
+            prop_assert!(story.utilization().is_none_or(f64::is_finite));
+        }
+    }
+}
