@@ -316,7 +316,13 @@ impl Actor {
         if self.setup.store.parks() && (group.end_backlog || self.began.elapsed() > PARKED_FOR_MAX) {
             let now = jiff::Timestamp::now().as_millisecond();
             let limits = self.persist(&[], |store| store.unpark(now))?;
-            self.publish(&[], &Committed { limits, ..Committed::default() });
+            self.publish(
+                &[],
+                &Committed {
+                    limits,
+                    ..Committed::default()
+                },
+            );
         }
         Ok(())
     }

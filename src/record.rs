@@ -226,6 +226,34 @@ pub enum LimitSource {
     Prose,
 }
 
+impl LimitStatus {
+    /// The word in documents.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Allowed => "allowed",
+            Self::AllowedWarning => "allowed_warning",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+impl LimitSource {
+    /// The word in documents.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RateLimits => "rate_limits",
+            Self::QuotaLimits => "quota_limits",
+            Self::ApiError => "api_error",
+            Self::Headers => "headers",
+            Self::RateLimitEvent => "rate_limit_event",
+            Self::Prose => "prose",
+        }
+    }
+}
+
 /// How many lines of which kind were read.
 ///
 /// `read = usage + ignored + malformed + oversized`; `duplicate` and

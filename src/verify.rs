@@ -5,19 +5,21 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::config::Settings;
 use crate::fold::{Response, Totals};
 use crate::logfile::{LogFileError, Root, Tail};
-use crate::record::{Cursor, RelativePath, RunId, RunNumber};
+use crate::record::{AccountId, Cursor, Millis, RelativePath, RunId, RunNumber};
 use crate::store::{Snapshot, Store, StoreError, StoreOptions};
 use crate::tailer::turn::{self, Reading, Scanned};
 use crate::tailer::walk::{WalkLimits, walk};
 
 /// Differences that are told one by one.
 const DIFFERENCES_TOLD_MAX: usize = 1000;
+const MINUTE_MS: Millis = 60_000;
 
 /// Why there is no recount.
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +106,17 @@ fn recount_run(
     note_unread(&root, settings, run, &cursors, report)?;
     for (path, stored) in cursors {
         gone += u64::from(stored.generation > 0);
-        if !recount_file(recount, settings, &root, run, Arc::clone(&account), &path, stored, report)? && stored.generation == 0 {
+        if !recount_file(
+            recount,
+            settings,
+            &root,
+            run,
+            Arc::clone(&account),
+            &path,
+            stored,
+            report,
+        )? && stored.generation == 0
+        {
             gone += 1;
         }
     }
@@ -315,7 +327,7 @@ fn compare_sums(store: &Store, report: &mut Report) -> Result<(), VerifyError> {
         cache_bytes: 1 << 20,
     })?;
     let mut sums = Snapshot::default();
-    let mut hours: BTreeMap<(u32, RunNumber, std::sync::Arc<str>), Totals> = BTreeMap::new();
+    let mut hours: BTreeMap<(u32, RunNumber, Arc<str>), Totals> = BTreeMap::new();
     let mut by_run: BTreeMap<RunNumber, Totals> = BTreeMap::new();
     let mut run_days: BTreeMap<RunNumber, (ByModel, BTreeMap<u32, Totals>)> = BTreeMap::new();
     let mut minutes: BTreeMap<(AccountId, i64), Totals> = BTreeMap::new();
@@ -350,7 +362,12 @@ fn compare_sums(store: &Store, report: &mut Report) -> Result<(), VerifyError> {
         }
     }
     for ((id, minute), summed) in minutes {
-        difference(&format!("minute {minute} of account {id}"), Totals::default(), summed, report);
+        difference(
+            &format!("minute {minute} of account {id}"),
+            Totals::default(),
+            summed,
+            report,
+        );
     }
     for (id, run) in &kept.runs {
         let summed = by_run.remove(&run.number).unwrap_or_default();
@@ -382,7 +399,7 @@ fn compare_sums(store: &Store, report: &mut Report) -> Result<(), VerifyError> {
     Ok(())
 }
 
-type ByModel = BTreeMap<std::sync::Arc<str>, Totals>;
+type ByModel = BTreeMap<Arc<str>, Totals>;
 
 /// The sums of each run by model and by day.
 fn compare_run_days(

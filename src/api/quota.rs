@@ -8,11 +8,11 @@ use super::wire;
 use crate::config::Accounts;
 use crate::fold::Totals;
 use crate::quota::account::{Account, TokenKinds};
-use crate::quota::admission::{self, Admission, Advice, Candidate};
+use crate::quota::admission::{self, Admission, Advice, Candidate, Ground};
 use crate::quota::budget::{self, CALLS_WINDOW_MS, DailyBudget, Day};
 use crate::quota::exhaustion::{self, Cause, Causes, UNTIL_TAKEN_BACK};
+use crate::quota::pace;
 use crate::quota::window::{self, Window, WindowState};
-use crate::quota::{pace, source_name, status_name};
 use crate::record::{AccountId, DAY_MS, Fired, Millis};
 use crate::store::tables::HistoryRow;
 use crate::store::{AccountSums, LimitEvent, QuotaView};
@@ -123,9 +123,7 @@ pub fn cause_of(mark: &wire::Mark, now: Millis) -> Result<Option<Cause>, String>
     }
     let reason = mark.reason.as_deref().unwrap_or("marked by an operator");
     if reason.len() > REASON_BYTES_MAX || reason.chars().any(char::is_control) {
-        return Err(format!(
-            "reason: at most {REASON_BYTES_MAX} bytes on one line"
-        ));
+        return Err(format!("reason: at most {REASON_BYTES_MAX} bytes on one line"));
     }
     Ok(Some(Cause {
         until,
@@ -142,8 +140,8 @@ pub fn history_point(row: &HistoryRow) -> wire::HistoryPoint {
         at: time(row.observed_at),
         utilization: row.utilization.map(share),
         reset_at: row.reset_at.map(time),
-        status: status_name(row.status).to_owned(),
-        source: source_name(row.source).to_owned(),
+        status: row.status.as_str().to_owned(),
+        source: row.source.as_str().to_owned(),
     }
 }
 
@@ -154,11 +152,15 @@ fn candidate<'a>(
     terms: &Terms<'_>,
 ) -> Candidate<'a> {
     let now = terms.now;
-    let calls = (sums.minutes.iter()).map(|(minute, totals)| (i64::from(*minute), calls_of(totals)));
+    let calls = (sums.minutes.iter()).map(|(minute, totals)| (*minute, calls_of(totals)));
     let budget = (rules.daily_tokens > 0).then(|| daily_budget(rules, sums, terms.day()));
-    let mut causes = Causes::default();
-    causes.predicted = budget.as_ref().and_then(|budget| exhaustion::predicted(budget, now));
-    causes.manual = sums.mark.clone();
+    let causes = Causes {
+        predicted: budget
+            .as_ref()
+            .and_then(|budget| exhaustion::predicted(budget, now)),
+        manual: sums.mark.clone(),
+        ..Causes::default()
+    };
     Candidate {
         account: rules,
         model: model.map(|model| rules.models.get(model).cloned().unwrap_or_else(|| model.into())),
@@ -175,8 +177,7 @@ fn windows(sums: &AccountSums) -> Vec<Window<'_>> {
 }
 
 fn daily_budget(rules: &Account, sums: &AccountSums, day: Day) -> DailyBudget {
-    let minutes = (sums.minutes.iter())
-        .map(|(minute, totals)| (i64::from(*minute), tokens_of(totals, rules.counted)));
+    let minutes = (sums.minutes.iter()).map(|(minute, totals)| (*minute, tokens_of(totals, rules.counted)));
     DailyBudget::new(rules.daily_tokens, day, minutes)
 }
 
@@ -222,8 +223,8 @@ fn account(rules: &Account, sums: &AccountSums, terms: &Terms<'_>) -> wire::Acco
         provider: rules.id.provider.to_string(),
         account: rules.id.name.to_string(),
         state: advice.standing.as_str().to_owned(),
-        until: advice.until.and_then(until),
-        causes: causes(&advice.causes, now),
+        until: advice.until.map(time),
+        causes: causes(&advice.causes),
         calls_5h: candidate.calls.count,
         calls_quota: (rules.calls_quota > 0).then_some(rules.calls_quota),
         oldest_call_leaves_in_s: candidate.calls.oldest_leaves_in_s,
@@ -241,7 +242,7 @@ fn answer(admission: &Admission, candidates: &[Candidate<'_>]) -> wire::MayStart
     let chosen = admission.chosen.and_then(|place| candidates.get(place));
     wire::MayStart {
         decision: admission.decision.as_str().to_owned(),
-        retry_at: admission.retry_at.and_then(until),
+        retry_at: admission.retry_at.map(time),
         chosen: chosen.map(|chosen| wire::Choice {
             provider: chosen.account.id.provider.to_string(),
             account: chosen.account.id.name.to_string(),
@@ -251,12 +252,12 @@ fn answer(admission: &Admission, candidates: &[Candidate<'_>]) -> wire::MayStart
         sentence: admission.sentence.clone(),
         candidates: (candidates.iter())
             .zip(&admission.candidates)
-            .map(|(candidate, advice)| candidate_document(candidate, advice, admission.now))
+            .map(|(candidate, advice)| candidate_document(candidate, advice))
             .collect(),
     }
 }
 
-fn candidate_document(candidate: &Candidate<'_>, advice: &Advice, now: Millis) -> wire::Candidate {
+fn candidate_document(candidate: &Candidate<'_>, advice: &Advice) -> wire::Candidate {
     wire::Candidate {
         provider: candidate.account.id.provider.to_string(),
         account: candidate.account.id.name.to_string(),
@@ -264,44 +265,33 @@ fn candidate_document(candidate: &Candidate<'_>, advice: &Advice, now: Millis) -
         verdict: advice.verdict.as_str().to_owned(),
         state: advice.standing.as_str().to_owned(),
         headroom: advice.headroom.map(share),
-        binding_window: advice.binding.as_deref().map(str::to_owned),
+        binding_window: advice.window.as_deref().map(str::to_owned),
         freshness: advice.freshness.as_str().to_owned(),
-        source: advice.source.map(|source| source_name(source).to_owned()),
-        until: advice.until.and_then(until),
-        causes: causes(&advice.causes, now),
+        source: advice.source.map(|source| source.as_str().to_owned()),
+        until: advice.until.map(time),
+        causes: causes(&advice.causes),
         reason: advice.reason.as_str().to_owned(),
         sentence: advice.sentence.clone(),
     }
 }
 
-/// The causes that hold now.
-fn causes(causes: &Causes, now: Millis) -> Vec<wire::Cause> {
-    let kinds: [(&str, &Option<Cause>); 3] = [
-        ("observed", &causes.observed),
-        ("predicted", &causes.predicted),
-        ("manual", &causes.manual),
-    ];
-    let active = kinds
-        .into_iter()
-        .filter_map(|(kind, cause)| Some((kind, cause.as_ref().filter(|cause| cause.until > now)?)));
-    active
-        .map(|(kind, cause)| wire::Cause {
-            kind: kind.to_owned(),
-            until: until(cause.until),
-            reason: cause.reason.to_string(),
-            source: cause.source.to_string(),
+fn causes(grounds: &[Ground]) -> Vec<wire::Cause> {
+    let grounds = grounds.iter();
+    grounds
+        .map(|ground| wire::Cause {
+            kind: ground.kind.as_str().to_owned(),
+            until: ground.until.map(time),
+            code: ground.code.as_str().to_owned(),
+            reason: ground.reason.to_string(),
+            source: ground.source.to_string(),
+            bucket: ground.bucket.as_deref().map(str::to_owned),
         })
         .collect()
 }
 
-/// A time that is one: what lasts until it is taken back has none.
-fn until(until: Millis) -> Option<String> {
-    (until != UNTIL_TAKEN_BACK).then(|| time(until))
-}
-
 fn window(id: &AccountId, bucket: &str, state: &WindowState, now: Millis) -> wire::Window {
     let view = window::view(state, now);
-    let pace = pace::pace(bucket, state, now);
+    let pace = pace::pace(state, now);
     wire::Window {
         provider: id.provider.to_string(),
         account: id.name.to_string(),
@@ -309,18 +299,18 @@ fn window(id: &AccountId, bucket: &str, state: &WindowState, now: Millis) -> wir
         utilization: view.utilization.map(share),
         remaining: state.remaining,
         limit: state.limit,
-        status: status_name(state.status).to_owned(),
+        status: state.status.as_str().to_owned(),
         state: view.freshness.as_str().to_owned(),
         reset_at: state.reset_at.map(time),
         window_started_at: state.window_started_at.map(time),
         observed_at: time(state.observed_at),
-        source: source_name(state.source).to_owned(),
-        exhausted_until: view.blocked_until.and_then(until),
+        source: state.source.as_str().to_owned(),
+        exhausted_until: view.blocked_until.map(time),
         pace: wire::Pace {
             delta: pace.delta.map(share),
             zone: pace.zone.as_str().to_owned(),
         },
-        projected_exhaustion_at: pace::projected_exhaustion_at(bucket, state, now).map(time),
+        projected_exhaustion_at: pace::projected_exhaustion_at(state, now).map(time),
         thresholds_crossed: state.thresholds_crossed.clone(),
     }
 }
@@ -332,7 +322,7 @@ fn limit_event(event: &LimitEvent) -> wire::LimitEvent {
         account: event.account.name.to_string(),
         bucket: event.bucket.to_string(),
         resets_at: event.resets_at.map(time),
-        source: source_name(event.source).to_owned(),
+        source: event.source.as_str().to_owned(),
     }
 }
 

@@ -46,7 +46,10 @@ pub fn router(sources: Arc<Sources>) -> Router {
         .route("/v1/quota", get(get_quota))
         .route("/v1/quota/history", get(get_history))
         .route("/v1/may-start", get(get_may_start))
-        .route("/v1/accounts/{provider}/{account}/mark", post(post_mark).fallback(post_only))
+        .route(
+            "/v1/accounts/{provider}/{account}/mark",
+            post(post_mark).fallback(post_only),
+        )
         .route("/v1/runs", get(get_runs))
         .route("/v1/runs/{id}", get(get_run))
         .route("/healthz", get(get_health))

@@ -155,9 +155,13 @@ pub struct Cause {
     pub kind: String,
     /// `null` until it is taken back.
     pub until: Option<String>,
+    /// As a stable code.
+    pub code: String,
     pub reason: String,
     /// Where it is known from.
     pub source: String,
+    /// The window, where it is one.
+    pub bucket: Option<String>,
 }
 
 /// A rejection.

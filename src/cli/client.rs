@@ -148,7 +148,7 @@ pub fn runtime(socket: &Path) -> Result<tokio::runtime::Runtime, ClientError> {
 async fn exchange<T: DeserializeOwned>(
     socket: &Path,
     path: &str,
-    body: Option<Bytes>,
+    document: Option<Bytes>,
 ) -> Result<T, ClientError> {
     let protocol = |why: String| ClientError::Protocol {
         socket: socket.to_owned(),
@@ -159,14 +159,18 @@ async fn exchange<T: DeserializeOwned>(
     let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
         .await
         .map_err(|error| protocol(error.to_string()))?;
-    let method = if body.is_some() { Method::POST } else { Method::GET };
+    let method = if document.is_some() {
+        Method::POST
+    } else {
+        Method::GET
+    };
     let request = Request::builder()
         .method(method)
         .uri(path)
         .header(header::HOST, "localhost")
         .header(header::ACCEPT, "application/json")
         .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(body.unwrap_or_default()))
+        .body(Full::new(document.unwrap_or_default()))
         .map_err(|error| protocol(error.to_string()))?;
     // The connection moves the bytes; its errors reach the exchange through the sender and the
     // body, so its own end says nothing.

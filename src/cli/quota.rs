@@ -1,6 +1,5 @@
 //! `quota` and `may-start`: asking how full the limits are, and whether a run may start.
 
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -148,7 +147,10 @@ struct Asking<'a> {
     settings: &'a Settings,
     path: String,
     began: Instant,
-    #[expect(clippy::option_option, reason = "wait not at all, without end, or for so long")]
+    #[expect(
+        clippy::option_option,
+        reason = "wait not at all, without end, or for so long"
+    )]
     wait: Option<Option<Duration>>,
 }
 

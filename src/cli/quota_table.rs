@@ -36,7 +36,10 @@ const MINUTE_S: i64 = 60;
 /// Those of the writer.
 pub fn write(out: &mut dyn Write, quota: &Quota, now: Timestamp, zone: &TimeZone) -> io::Result<()> {
     if quota.windows.is_empty() {
-        writeln!(out, "no limit was observed yet: how full the windows are is unknown")?;
+        writeln!(
+            out,
+            "no limit was observed yet: how full the windows are is unknown"
+        )?;
     } else {
         windows(out, &quota.windows, now, zone)?;
     }
@@ -70,11 +73,7 @@ pub fn write_answer(out: &mut dyn Write, answer: &MayStart, zone: &TimeZone) -> 
     writeln!(out)?;
     if answer.candidates.len() > 1 {
         for candidate in &answer.candidates {
-            writeln!(
-                out,
-                "  {DIM}-{DIM:#} {}",
-                text::message(&candidate.sentence)
-            )?;
+            writeln!(out, "  {DIM}-{DIM:#} {}", text::message(&candidate.sentence))?;
         }
     }
     Ok(())
@@ -295,8 +294,12 @@ mod tests {
             exhausted_until: refused.then(|| "2026-10-05T12:00:00.000Z".to_owned()),
             ..Window::default()
         };
-        let shown = |window: &Window| line(window, Timestamp::UNIX_EPOCH, &TimeZone::UTC).cells[2..4].join("|");
-        assert_eq!(shown(&window(Some(0.0), "fresh", false)), format!("{}|0.0 %", "░".repeat(20)));
+        let shown =
+            |window: &Window| line(window, Timestamp::UNIX_EPOCH, &TimeZone::UTC).cells[2..4].join("|");
+        assert_eq!(
+            shown(&window(Some(0.0), "fresh", false)),
+            format!("{}|0.0 %", "░".repeat(20))
+        );
         assert_eq!(shown(&window(None, "fresh", false)), "(unknown)|?");
         assert_eq!(shown(&window(None, "fresh", true)), "EXHAUSTED|?");
         assert_eq!(shown(&window(None, "expired", false)), "(awaiting refresh)|?");

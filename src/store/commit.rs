@@ -15,9 +15,9 @@ use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 use super::limits::{LimitChanges, Limits};
 use super::tables::{
-    ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MINUTES, MODELS, PATHS, RESPONSES,
-    RESPONSES_BY_DAY, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow, RunTotalsRow,
-    TOTALS, decode, encode,
+    ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MINUTES, MODELS, PATHS,
+    RESPONSES, RESPONSES_BY_DAY, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow,
+    RunTotalsRow, TOTALS, decode, encode,
 };
 use super::{Store, StoreError};
 use crate::fold::{Response, Totals, fold};
@@ -868,10 +868,11 @@ impl<'s, 't> Work<'s, 't> {
             deltas.entry(work.row.number).or_default().1 = Some(work);
         }
         for (run, (delta, work)) in deltas {
-            let mut row: RunTotalsRow = match self.registry.totals.get(run).map_err(|e| self.store.error(e))? {
-                Some(row) => decode(row.value()).map_err(|e| self.store.row_error("totals", &e))?,
-                None => RunTotalsRow::default(),
-            };
+            let mut row: RunTotalsRow =
+                match self.registry.totals.get(run).map_err(|e| self.store.error(e))? {
+                    Some(row) => decode(row.value()).map_err(|e| self.store.row_error("totals", &e))?,
+                    None => RunTotalsRow::default(),
+                };
             row.totals += delta;
             if let Some(work) = work {
                 row.files += work.files_added;

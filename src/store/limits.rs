@@ -105,15 +105,19 @@ impl<'s, 't> Limits<'s, 't> {
         accounts: &[AccountId],
         now: Millis,
     ) -> Result<(), StoreError> {
-        while let Some((_, row)) = self.parked.pop_first().map_err(|e| self.store.error(e))? {
-            let row: ParkedRow =
-                decode(row.value()).map_err(|e| self.store.row_error("parked", &e))?;
+        let store = self.store;
+        loop {
+            let row: ParkedRow = {
+                let Some((_, row)) = self.parked.pop_first().map_err(|e| store.error(e))? else {
+                    return Ok(());
+                };
+                decode(row.value()).map_err(|e| store.row_error("parked", &e))?
+            };
             let account = row.account;
             let observation = row.observation();
             let at = observation.observed_at.unwrap_or(now);
             self.take(meta, accounts, account, &observation, at)?;
         }
-        Ok(())
     }
 
     /// Merges one observation.
@@ -143,7 +147,9 @@ impl<'s, 't> Limits<'s, 't> {
                 }),
         };
         if known.is_none() && self.windows_of(account)? >= WINDOWS_PER_ACCOUNT_MAX {
-            tracing::debug!("more than {WINDOWS_PER_ACCOUNT_MAX} windows of one account, a new one is left out");
+            tracing::debug!(
+                "more than {WINDOWS_PER_ACCOUNT_MAX} windows of one account, a new one is left out"
+            );
             return Ok(());
         }
         let thresholds = accounts
@@ -202,9 +208,10 @@ impl<'s, 't> Limits<'s, 't> {
             entry.map_err(|e| store.error(e))?;
             count += 1;
         }
-        let new = self.open.keys().filter(|(of, name)| {
-            *of == account && !matches!(self.windows.get((*of, &**name)), Ok(Some(_)))
-        });
+        let new = self
+            .open
+            .keys()
+            .filter(|(of, name)| *of == account && !matches!(self.windows.get((*of, &**name)), Ok(Some(_))));
         Ok(count + u32::try_from(new.count()).unwrap_or(u32::MAX))
     }
 

@@ -66,7 +66,10 @@ impl Store {
                 .ok_or_else(|| self.row_error("accounts", &RowError::Range("number")))
         };
         let mut view = QuotaView {
-            accounts: ids.iter().map(|id| (id.clone(), AccountSums::default())).collect(),
+            accounts: ids
+                .iter()
+                .map(|id| (id.clone(), AccountSums::default()))
+                .collect(),
             ..QuotaView::default()
         };
         let windows = read.open_table(WINDOWS).map_err(|e| self.error(e))?;
@@ -167,14 +170,7 @@ impl Store {
         self.register_account(account, |number, write| {
             let mut marks = write.open_table(MARKS).map_err(|e| self.error(e))?;
             match cause {
-                Some(cause) => put(
-                    self,
-                    &mut marks,
-                    number,
-                    &MarkRow {
-                        cause: cause.clone(),
-                    },
-                ),
+                Some(cause) => put(self, &mut marks, number, &MarkRow { cause: cause.clone() }),
                 None => marks.remove(number).map(|_| ()).map_err(|e| self.error(e)),
             }
         })

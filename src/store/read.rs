@@ -313,7 +313,11 @@ impl Store {
         Ok(())
     }
 
-    pub(super) fn run_row_of(&self, read: &ReadTransaction, run: &RunId) -> Result<Option<RunRow>, StoreError> {
+    pub(super) fn run_row_of(
+        &self,
+        read: &ReadTransaction,
+        run: &RunId,
+    ) -> Result<Option<RunRow>, StoreError> {
         let runs = read.open_table(RUNS).map_err(|e| self.error(e))?;
         let Some(row) = runs.get(run.as_str()).map_err(|e| self.error(e))? else {
             return Ok(None);

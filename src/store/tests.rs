@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::fold::Response;
 use crate::record::{
-    Batch, Cursor, Inode, Kind, LineCounts, Millis, Rank, Record, ResponseKey, RunId, Tier, Usage,
+    AccountId, Batch, Cursor, Inode, Kind, LineCounts, Millis, Rank, Record, ResponseKey, RunId, Tier, Usage,
 };
 
 const NOW: Millis = 1_791_190_800_000;
@@ -141,7 +141,9 @@ fn a_renamed_file_keeps_its_row_and_frees_its_name() {
 fn ties_go_by_run_order_while_a_backlog_is_worked_off_and_stay_where_they_are_after_it() {
     let store = memory();
     let runs = [RunId::new("a").unwrap(), RunId::new("b").unwrap()];
-    store.register(&runs, true, NOW).unwrap();
+    store
+        .register(&runs.map(|run| (run, AccountId::default())), true, NOW)
+        .unwrap();
     store
         .commit(&[batch("b", "x", None, 1, vec![record(1, 5, Some(NOW))])])
         .unwrap();
@@ -328,7 +330,7 @@ proptest! {
         shuffled.extend(repeats.iter().map(|at| at.get(&copies).clone()));
         let pieces = committed(&shuffled, batch_len, group_len);
 
-        let names = |store: &Store| -> std::collections::BTreeMap<u32, String> {
+        let names = |store: &Store| -> BTreeMap<u32, String> {
             store.run_numbers().unwrap().into_iter().map(|(id, number)| (number, id)).collect()
         };
         let by_name = |store: &Store| -> Vec<_> {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::kept::Kept;
 use super::{OPEN_FILES_MAX, SHARE_RECORDS_MAX, Seen, Tracked, Tree};
 use crate::logfile::{EntryKind, LogFile, LogFileError, Root};
-use crate::record::{Batch, Millis, RelativePath};
+use crate::record::{Batch, RelativePath};
 use crate::tailer::turn::{self, Reading, Scanned};
 
 impl Tree {

@@ -16,7 +16,7 @@ fn reading(line_bytes_max: usize, turn_bytes_max: u64) -> Reading {
         turn_bytes_max,
         settle: false,
         until: u64::MAX,
-        scope: 0,
+        account: std::sync::Arc::default(),
         now: NOW,
     }
 }
