@@ -627,7 +627,7 @@ fn any_line() -> impl Strategy<Value = String> {
         format!(r#"{{"type":"system","subtype":"api_error",{TIME}"#),
         format!(r#"{{"type":"assistant",{TIME},"body":"{body}""#),
         format!(r#"{{"type":"assistant",{TIME},"body":"{body}" broken"#),
-        format!(r#"{{{TIME}"#),
+        format!("{{{TIME}"),
         r#"{"type":"user""#.to_owned(),
     ])
 }

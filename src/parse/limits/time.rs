@@ -135,16 +135,13 @@ fn time_of_day(word: &str) -> Option<Time> {
     let half = halves
         .into_iter()
         .find_map(|(half, hours)| Some((lower.strip_suffix(half)?, hours)));
-    let (hour, minute) = match half {
-        Some((digits, hours)) => {
-            let (hour, minute) = digits.split_once(':').unwrap_or((digits, "0"));
-            let hour: i8 = hour.parse().ok().filter(|hour| (1..=12).contains(hour))?;
-            (hour % 12 + hours, minute)
-        }
-        None => {
-            let (hour, minute) = lower.split_once(':')?;
-            (hour.parse().ok()?, minute)
-        }
+    let (hour, minute) = if let Some((digits, hours)) = half {
+        let (hour, minute) = digits.split_once(':').unwrap_or((digits, "0"));
+        let hour: i8 = hour.parse().ok().filter(|hour| (1..=12).contains(hour))?;
+        (hour % 12 + hours, minute)
+    } else {
+        let (hour, minute) = lower.split_once(':')?;
+        (hour.parse().ok()?, minute)
     };
     Time::new(hour, minute.parse().ok()?, 0, 0).ok()
 }
