@@ -26,11 +26,17 @@ fn blocks(c: &mut Criterion) {
     ] {
         group.throughput(Throughput::Bytes(block.len() as u64));
         group.bench_with_input(BenchmarkId::from_parameter(name), &block, |b, block| {
-            let mut records = Vec::new();
+            let (mut records, mut observations) = (Vec::new(), Vec::new());
             b.iter(|| {
                 records.clear();
+                observations.clear();
                 for line in Lines::new(black_box(block)) {
-                    black_box(parse::line(line.bytes, Place::default(), &mut records));
+                    black_box(parse::line(
+                        line.bytes,
+                        Place::default(),
+                        &mut records,
+                        &mut observations,
+                    ));
                 }
                 records.len()
             });

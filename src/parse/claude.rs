@@ -1,4 +1,4 @@
-//! The Claude Code dialect: assistant lines and legacy progress lines to records.
+//! The Claude Code dialect: assistant lines and legacy progress lines to records, limits to observations.
 //!
 //! What counts: `type:"assistant"` with an object `message.usage`; a `progress` line whose
 //! `data.message.message.usage` is an object. Model `<synthetic>` never counts.
@@ -7,9 +7,10 @@ use serde::de::MapAccess;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::json::{self, Members, Raw};
+use super::limits::{self, LimitFields};
 use super::usage::UsageFields;
 use super::{Class, Parsed, Place};
-use crate::record::{Kind, Millis, Rank, Record, ResponseKey};
+use crate::record::{Kind, Millis, Observation, Rank, Record, ResponseKey};
 
 /// Longest model name kept, in bytes; the rest is cut off.
 pub const MODEL_BYTES_MAX: usize = 128;
@@ -21,16 +22,21 @@ pub(super) const MODEL_SYNTHETIC: &[u8] = b"<synthetic>";
 const API_ID_PREFIX: &[u8] = b"msg_";
 
 /// Parses a line that has no surrounding whitespace and is not empty.
-pub fn line(bytes: &[u8], place: Place, records: &mut Vec<Record>) -> Parsed {
+pub fn line(
+    bytes: &[u8],
+    place: Place,
+    records: &mut Vec<Record>,
+    observations: &mut Vec<Observation>,
+) -> Parsed {
     let before = records.len();
-    if let Ok(parsed) = strict(bytes, bytes, place, records) {
+    if let Ok(parsed) = strict(bytes, bytes, place, records, observations) {
         return parsed;
     }
     records.truncate(before);
     let mended = json::mended(bytes);
     let text = mended.as_deref().unwrap_or(bytes);
     if mended.is_some() {
-        if let Ok(parsed) = strict(text, bytes, place, records) {
+        if let Ok(parsed) = strict(text, bytes, place, records, observations) {
             return parsed;
         }
         records.truncate(before);
@@ -50,6 +56,7 @@ fn strict(
     line: &[u8],
     place: Place,
     records: &mut Vec<Record>,
+    observations: &mut Vec<Observation>,
 ) -> Result<Parsed, serde_json::Error> {
     let mut envelope = Envelope::default();
     if !json::object(text, &mut envelope)? {
@@ -59,7 +66,21 @@ fn strict(
         });
     }
     let time = envelope.timestamp.text().and_then(|text| json::time(&text));
-    let class = envelope.judge(time, line, place, records);
+    let kind = envelope.kind.text();
+    let class = envelope.judge(kind.as_deref(), time, line, place, records);
+    // What counts is of no model the CLI made up, so most lines are not asked for theirs again.
+    let is_synthetic = class != Class::Usage
+        && kind.as_deref() == Some(b"assistant")
+        && envelope.message.model.text().as_deref() == Some(MODEL_SYNTHETIC);
+    if envelope.limits.any(is_synthetic) {
+        let line = limits::Line {
+            kind: kind.as_deref(),
+            time,
+            is_synthetic,
+            text,
+        };
+        envelope.limits.observe(&line, observations);
+    }
     Ok(Parsed { class, time })
 }
 
@@ -73,6 +94,7 @@ struct Envelope<'de> {
     is_sidechain: Raw<'de>,
     message: Message<'de>,
     data: ProgressData<'de>,
+    limits: LimitFields<'de>,
 }
 
 impl<'de> Members<'de> for Envelope<'de> {
@@ -93,15 +115,22 @@ impl<'de> Members<'de> for Envelope<'de> {
                 self.data = ProgressData::default();
                 json::member_object(map, &mut self.data)?;
             }
-            _ => json::skip(map)?,
+            _ => self.limits.member(key, map)?,
         }
         Ok(())
     }
 }
 
 impl Envelope<'_> {
-    fn judge(&self, time: Option<Millis>, line: &[u8], place: Place, records: &mut Vec<Record>) -> Class {
-        match self.kind.text().as_deref() {
+    fn judge(
+        &self,
+        kind: Option<&[u8]>,
+        time: Option<Millis>,
+        line: &[u8],
+        place: Place,
+        records: &mut Vec<Record>,
+    ) -> Class {
+        match kind {
             Some(b"assistant") => {
                 let rank = if self.is_sidechain.is("true") {
                     Rank::Sidechain

@@ -1,27 +1,38 @@
-//! One line of a transcript to records: total, never panics, never an error.
+//! One line of a transcript to records and observations: total, never panics, never an error.
 //!
 //! A bad line is a value ([`Class::Malformed`]), an unknown one is [`Class::Ignored`]. Lines of up to
 //! [`SHORT_LINE_BYTES_MAX`] and all lines that mention usage are parsed whole, as strictly as JSON goes and
 //! as tolerantly as real files need. A longer line that mentions no usage is most of what a transcript weighs
-//! and can count nothing: for it the frame `{...}` is proof enough of an object, its inside is not looked at.
+//! and can count nothing: for it the frame `{...}` is proof enough of an object, its inside is not looked at, unless
+//! its ends speak of limits: then it is looked at for observations, and its class stays what the frame says.
 
 pub mod claude;
 mod json;
+pub mod limits;
 mod usage;
 
 use memchr::memmem;
 use std::sync::LazyLock;
 
-use crate::record::{Millis, Record};
+use crate::record::{Millis, Observation, Record};
 
 /// Longest line that is parsed whole though it mentions no usage, in bytes.
 pub const SHORT_LINE_BYTES_MAX: usize = 4096;
-/// How far from both ends of a long line its timestamp is looked for, in bytes.
-const TIME_WINDOW_BYTES: usize = 512;
+/// How far from both ends of a long line its timestamp and signs of limits are looked for, in bytes.
+const END_BYTES: usize = 512;
 
 static USAGE: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\"usage\""));
 static TIMESTAMP: LazyLock<memmem::FinderRev<'static>> =
     LazyLock::new(|| memmem::FinderRev::new(b"\"timestamp\":\""));
+/// What a long line with limits has near an end, each after a stem that is looked for first: two searches, not four.
+static LIMIT_SIGNS: LazyLock<[(memmem::Finder<'static>, [memmem::Finder<'static>; 2]); 2]> =
+    LazyLock::new(|| {
+        let find = memmem::Finder::new::<str>;
+        [
+            (find("imit"), [find("imits\""), find("rate_limit_event")]),
+            (find("rror"), [find("api_error"), find("isApiErrorMessage")]),
+        ]
+    });
 
 /// What a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +56,7 @@ pub struct Place {
     pub offset: u64,
 }
 
-/// What was found in a line; its records are appended to the list that was given.
+/// What was found in a line; its records and observations are appended to the lists that were given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parsed {
     pub class: Class,
@@ -54,7 +65,12 @@ pub struct Parsed {
 }
 
 /// Parses one line (without its `\n`).
-pub fn line(bytes: &[u8], place: Place, records: &mut Vec<Record>) -> Parsed {
+pub fn line(
+    bytes: &[u8],
+    place: Place,
+    records: &mut Vec<Record>,
+    observations: &mut Vec<Observation>,
+) -> Parsed {
     let trimmed = bytes.trim_ascii();
     if trimmed.is_empty() {
         return Parsed {
@@ -67,18 +83,32 @@ pub fn line(bytes: &[u8], place: Place, records: &mut Vec<Record>) -> Parsed {
         && trimmed.last() == Some(&b'}')
         && USAGE.find(trimmed).is_none()
     {
+        if speaks_of_limits(trimmed) {
+            claude::line(trimmed, place, &mut Vec::new(), observations);
+        }
         return Parsed {
             class: Class::Ignored,
             time: time_near_the_ends(trimmed),
         };
     }
-    claude::line(trimmed, place, records)
+    claude::line(trimmed, place, records, observations)
+}
+
+/// Whether a long line may be a limit line, by its ends.
+fn speaks_of_limits(line: &[u8]) -> bool {
+    [&line[..END_BYTES], &line[line.len() - END_BYTES..]]
+        .into_iter()
+        .any(|end| {
+            LIMIT_SIGNS.iter().any(|(stem, words)| {
+                stem.find(end).is_some() && words.iter().any(|word| word.find(end).is_some())
+            })
+        })
 }
 
 /// The time of a long line that is not parsed: the last `"timestamp"` near its end, else the last near its start.
 fn time_near_the_ends(line: &[u8]) -> Option<Millis> {
-    let tail = &line[line.len() - TIME_WINDOW_BYTES..];
-    time_in(tail).or_else(|| time_in(&line[..TIME_WINDOW_BYTES]))
+    let tail = &line[line.len() - END_BYTES..];
+    time_in(tail).or_else(|| time_in(&line[..END_BYTES]))
 }
 
 fn time_in(window: &[u8]) -> Option<Millis> {
@@ -124,7 +154,7 @@ mod tests {
         ];
         for (text, class, time) in cases {
             let mut records = Vec::new();
-            let got = line(text.as_bytes(), Place::default(), &mut records);
+            let got = line(text.as_bytes(), Place::default(), &mut records, &mut Vec::new());
             assert_eq!(
                 (got.class, got.time, records.len()),
                 (class, time, 0),
@@ -156,7 +186,7 @@ mod tests {
         ];
         for text in lines {
             let mut records = Vec::new();
-            let got = line(text.as_bytes(), Place::default(), &mut records);
+            let got = line(text.as_bytes(), Place::default(), &mut records, &mut Vec::new());
             assert_eq!(got.class, Class::Usage, "{text}");
             assert_eq!(
                 records
@@ -170,7 +200,13 @@ mod tests {
         for usage in ["1e999", r#""\ud83d""#, "null", "[]"] {
             let text = format!(r#"{{"type":"assistant","message":{{"id":"msg_1","usage":{usage}}}}}"#);
             assert_eq!(
-                line(text.as_bytes(), Place::default(), &mut Vec::new()).class,
+                line(
+                    text.as_bytes(),
+                    Place::default(),
+                    &mut Vec::new(),
+                    &mut Vec::new()
+                )
+                .class,
                 Class::Malformed,
                 "{text}"
             );
@@ -220,11 +256,13 @@ mod tests {
         #[test]
         fn any_bytes_get_an_answer(pieces in proptest::collection::vec(any_piece(), 0..40)) {
             let text: Vec<u8> = pieces.concat().into_iter().filter(|byte| *byte != b'\n').collect();
-            let (mut records, mut again) = (Vec::new(), Vec::new());
-            let parsed = line(&text, Place::default(), &mut records);
-            prop_assert_eq!(parsed.class == Class::Usage, !records.is_empty());
-            prop_assert_eq!(line(&text, Place::default(), &mut again), parsed);
-            prop_assert_eq!(again, records);
+            let mut found = (Vec::new(), Vec::new());
+            let mut again = (Vec::new(), Vec::new());
+            let parsed = line(&text, Place::default(), &mut found.0, &mut found.1);
+            prop_assert_eq!(parsed.class == Class::Usage, !found.0.is_empty());
+            prop_assert!(found.1.len() <= limits::OBSERVATIONS_MAX);
+            prop_assert_eq!(line(&text, Place::default(), &mut again.0, &mut again.1), parsed);
+            prop_assert_eq!(again, found);
         }
 
         /// A usage line cut short anywhere is malformed, and never counts.
@@ -232,7 +270,7 @@ mod tests {
         fn a_torn_line_never_counts(cut in 1usize..140) {
             let whole = br#"{"type":"assistant","timestamp":"2026-10-05T09:00:00.000Z","message":{"id":"msg_1","model":"m","usage":{"input_tokens":12,"output_tokens":7}}}"#;
             let mut records = Vec::new();
-            let parsed = line(&whole[..cut], Place::default(), &mut records);
+            let parsed = line(&whole[..cut], Place::default(), &mut records, &mut Vec::new());
             prop_assert_eq!((parsed.class, records.len()), (Class::Malformed, 0));
         }
     }

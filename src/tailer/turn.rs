@@ -320,16 +320,19 @@ impl Reader<'_> {
             origin: self.turn.cursor.origin,
             offset,
         };
-        let parsed = parse::line(bytes, place, &mut self.turn.records);
+        let before = self.turn.observations.len();
+        let parsed = parse::line(bytes, place, &mut self.turn.records, &mut self.turn.observations);
         self.turn.lines.read += 1;
         match parsed.class {
             Class::Usage => self.turn.lines.usage += 1,
             Class::Ignored => self.turn.lines.ignored += 1,
             Class::Malformed => self.turn.lines.malformed += 1,
         }
-        let believed = parsed
-            .time
-            .filter(|time| *time <= self.reading.now.saturating_add(DAY_MS));
+        let believed = |time: &Millis| *time <= self.reading.now.saturating_add(DAY_MS);
+        for observation in &mut self.turn.observations[before..] {
+            observation.observed_at = observation.observed_at.filter(believed);
+        }
+        let believed = parsed.time.filter(believed);
         self.turn.latest = self.turn.latest.max(believed);
     }
 
@@ -405,7 +408,8 @@ impl Reader<'_> {
             origin: self.turn.cursor.origin,
             offset: self.turn.cursor.offset,
         };
-        if parse::line(rest, place, &mut Vec::new()).class == Class::Malformed {
+        // Only its class is wanted: what it says is taken below, once.
+        if parse::line(rest, place, &mut Vec::new(), &mut Vec::new()).class == Class::Malformed {
             return;
         }
         self.take_line(self.turn.cursor.offset, rest);

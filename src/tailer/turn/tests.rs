@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::logfile::Root;
+use crate::record::HOUR_MS;
 
 const NOW: Millis = 1_791_190_800_000;
 
@@ -27,11 +28,20 @@ fn assistant(id: u32, output: u64) -> String {
     )
 }
 
+/// A limit line, so many hours after [`NOW`].
+fn limit(hours: i64) -> String {
+    let time = jiff::Timestamp::from_millisecond(NOW + hours * HOUR_MS).unwrap();
+    format!(
+        r#"{{"type":"rate_limit_event","timestamp":"{time}","rate_limit_info":{{"status":"rejected","rateLimitType":"five_hour","unifiedWindows":{{"seven_day":{{"utilization":0.5}}}}}}}}"#
+    )
+}
+
 /// Everything a file gives, read in turns; checks the invariant of the offset on the way.
 struct Read {
     cursor: Cursor,
     scanned: Scanned,
     records: Vec<Record>,
+    observations: Vec<Observation>,
     lines: LineCounts,
     bytes: u64,
     turns: u32,
@@ -43,6 +53,7 @@ impl Read {
             cursor: Cursor::default(),
             scanned: Scanned::default(),
             records: vec![],
+            observations: vec![],
             lines: LineCounts::default(),
             bytes: 0,
             turns: 0,
@@ -75,6 +86,7 @@ impl Read {
             self.cursor = turn.cursor;
             self.scanned = turn.scanned;
             self.records.extend(turn.records);
+            self.observations.extend(turn.observations);
             self.lines.add(&turn.lines);
             self.bytes += turn.bytes;
             self.turns += 1;
@@ -245,10 +257,46 @@ fn a_settled_line_is_not_counted_again_whichever_line_end_comes() {
     }
 }
 
+#[test]
+fn limits_are_told_once_in_the_order_of_lines_and_not_dated_in_the_future() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.jsonl");
+    let text = [limit(24), limit(25), assistant(1, 5), limit(-1)].join("\n");
+    fs::write(&path, &text).unwrap();
+    let mut got = Read::new();
+    got.on(directory.path(), &reading(1000, 1));
+    let settle = Reading {
+        settle: true,
+        ..reading(1000, 1000)
+    };
+    got.on(directory.path(), &settle);
+    got.on(directory.path(), &settle);
+    fs::write(&path, text + "\n").unwrap();
+    got.on(directory.path(), &reading(1000, 1));
+    let told: Vec<_> = got
+        .observations
+        .iter()
+        .map(|found| (&*found.bucket, found.observed_at.map(|at| (at - NOW) / HOUR_MS)))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("five_hour", Some(24)),
+            ("seven_day", Some(24)),
+            ("five_hour", None),
+            ("seven_day", None),
+            ("five_hour", Some(-1)),
+            ("seven_day", Some(-1)),
+        ]
+    );
+    assert_eq!((got.lines.usage, got.lines.ignored), (1, 3));
+}
+
 fn any_line() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         3 => (0u32..4, 0u64..9).prop_map(|(id, output)| assistant(id, output).into_bytes()),
         1 => Just(b"{\"type\":\"mode\"}".to_vec()),
+        1 => (0i64..3).prop_map(|hours| limit(hours).into_bytes()),
         1 => Just(b"not json".to_vec()),
         1 => Just(Vec::new()),
         1 => proptest::collection::vec(any::<u8>().prop_filter("no line end", |b| *b != b'\n'), 0..50),
@@ -280,6 +328,7 @@ proptest! {
             grown.on(directory.path(), &reading(600, turn_bytes_max));
         }
         prop_assert_eq!(grown.records, whole.records);
+        prop_assert_eq!(grown.observations, whole.observations);
         prop_assert_eq!(grown.lines, whole.lines);
         prop_assert_eq!(grown.bytes, whole.bytes);
         prop_assert_eq!(grown.cursor.offset, whole.cursor.offset);

@@ -1,0 +1,78 @@
+//! The object in which the CLI passes on a limit: `rate_limit_info`, `quotaLimits` and `error.rateLimits` are of one
+//! shape.
+//!
+//! Its status is that of the window it names. `overageStatus` says whether the account may buy more, and is no
+//! word on a window.
+
+use serde::de::MapAccess;
+
+use super::values::{self, Entries};
+use super::{Answer, BUCKET_UNKNOWN, Windows, bucket_name, time};
+use crate::parse::json::{self, Members, Raw};
+
+/// The windows such an object speaks of; none if it is no object or an empty one.
+pub fn windows(value: Raw<'_>, answer: Answer) -> Windows {
+    let mut windows = Windows::default();
+    let mut info = Info::default();
+    let is_object = value
+        .0
+        .is_some_and(|raw| json::object(raw.as_bytes(), &mut info).unwrap_or(false));
+    if !is_object {
+        return windows;
+    }
+    for (name, value) in Entries::of(info.windows).0 {
+        let mut share = Share::default();
+        if json::object(value.0.unwrap_or_default().as_bytes(), &mut share).unwrap_or(false) {
+            let window = windows.at(bucket_name(&name));
+            window.utilization = values::share(share.utilization);
+            window.reset_at = time::reset(share.resets_at);
+        }
+    }
+    let named = values::text(info.kind).map_or_else(|| BUCKET_UNKNOWN.into(), |name| bucket_name(&name));
+    let window = windows.at(named);
+    window.status = answer.believed(values::status(info.status));
+    window.utilization = window.utilization.or(values::share(info.utilization));
+    window.reset_at = window.reset_at.or(time::reset(info.resets_at));
+    windows
+}
+
+#[derive(Debug, Default)]
+struct Info<'de> {
+    status: Raw<'de>,
+    kind: Raw<'de>,
+    resets_at: Raw<'de>,
+    utilization: Raw<'de>,
+    windows: Raw<'de>,
+}
+
+impl<'de> Members<'de> for Info<'de> {
+    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+        match key {
+            b"status" => self.status.0 = json::raw(map)?,
+            b"rateLimitType" => self.kind.0 = json::raw(map)?,
+            b"resetsAt" => self.resets_at.0 = json::raw(map)?,
+            b"utilization" => self.utilization.0 = json::raw(map)?,
+            b"unifiedWindows" => self.windows.0 = json::raw(map)?,
+            _ => json::skip(map)?,
+        }
+        Ok(())
+    }
+}
+
+/// One of `unifiedWindows`.
+#[derive(Debug, Default)]
+struct Share<'de> {
+    utilization: Raw<'de>,
+    resets_at: Raw<'de>,
+}
+
+impl<'de> Members<'de> for Share<'de> {
+    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+        match key {
+            b"utilization" => self.utilization.0 = json::raw(map)?,
+            b"resetsAt" => self.resets_at.0 = json::raw(map)?,
+            _ => json::skip(map)?,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,677 @@
+//! Each source by invented lines, what only looks like one, and random lines.
+
+use proptest::prelude::*;
+
+use super::LimitStatus::{Allowed, AllowedWarning, Rejected, Unknown};
+use super::*;
+use crate::parse::{Class, Parsed, Place, SHORT_LINE_BYTES_MAX};
+use crate::record::Record;
+
+/// 2026-10-05T12:00:00Z, the time of all lines here.
+const NOW: Millis = 1_791_201_600_000;
+const TIME: &str = r#""timestamp":"2026-10-05T12:00:00.000Z""#;
+/// A reset in seconds and as it is read.
+const RESET: &str = "1791213600";
+const RESET_MS: Millis = 1_791_213_600_000;
+
+fn parsed(line: &[u8]) -> (Parsed, Vec<Record>, Vec<Observation>) {
+    let (mut records, mut observations) = (Vec::new(), Vec::new());
+    let parsed = crate::parse::line(line, Place::default(), &mut records, &mut observations);
+    (parsed, records, observations)
+}
+
+fn observations(line: &str) -> Vec<Observation> {
+    parsed(line.as_bytes()).2
+}
+
+/// Window, share, reset and status: what most tests are about.
+type Told = (String, Option<f64>, Option<Millis>, LimitStatus);
+
+fn told(line: &str) -> Vec<Told> {
+    observations(line)
+        .into_iter()
+        .map(|found| {
+            (
+                found.bucket.into(),
+                found.utilization,
+                found.reset_at,
+                found.status,
+            )
+        })
+        .collect()
+}
+
+fn window(
+    bucket: &str,
+    utilization: impl Into<Option<f64>>,
+    reset: impl Into<Option<Millis>>,
+    status: LimitStatus,
+) -> Told {
+    (bucket.to_owned(), utilization.into(), reset.into(), status)
+}
+
+fn assistant(members: &str) -> String {
+    format!(
+        r#"{{"type":"assistant",{TIME},"message":{{"id":"msg_1","model":"m","usage":{{"output_tokens":7}}}},{members}}}"#
+    )
+}
+
+/// A line that the CLI wrote itself.
+fn spoken(text: &str, members: &str) -> String {
+    let text = serde_json::Value::from(text);
+    format!(
+        r#"{{"type":"assistant",{TIME},"isApiErrorMessage":true,"message":{{"id":"x","model":"<synthetic>","content":[{{"type":"text","text":{text}}}],"usage":{{"output_tokens":0}}}}{members}}}"#
+    )
+}
+
+fn api_error(error: &str) -> String {
+    format!(r#"{{"type":"system","subtype":"api_error",{TIME},"error":{error}}}"#)
+}
+
+fn event(info: &str) -> String {
+    format!(r#"{{"type":"rate_limit_event",{TIME},"rate_limit_info":{info}}}"#)
+}
+
+#[test]
+fn names() {
+    for (name, want) in [
+        ("5h", "five_hour"),
+        ("five_hour", "five_hour"),
+        ("7d", "seven_day"),
+        ("weekly", "seven_day"),
+        ("7d_opus", "seven_day_opus"),
+        ("7d_sonnet", "seven_day_sonnet"),
+        ("sonnet_weekly", "seven_day_sonnet"),
+        ("7d_oi", "seven_day_overage_included"),
+        ("overage", "overage"),
+        (" a new one ", "a new one"),
+        ("a\nb", "a\u{FFFD}b"),
+        ("", BUCKET_UNKNOWN),
+        (" ", BUCKET_UNKNOWN),
+    ] {
+        assert_eq!(&*bucket_name(name), want, "{name}");
+    }
+    for long in [
+        "ä".repeat(99),
+        "\u{1}".repeat(99),
+        format!("x{}", "日".repeat(99)),
+    ] {
+        let name = bucket_name(&long);
+        assert!(
+            (BUCKET_BYTES_MAX - 3..=BUCKET_BYTES_MAX).contains(&name.len()),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn remaining_and_limit_on_an_assistant_line() {
+    let five = "anthropic-ratelimit-unified-5h";
+    let line = assistant(&format!(
+        r#""rateLimits":{{"{five}-requests-remaining":"87","{five}-requests-limit":"200","{five}-tokens-remaining":850000,"{five}-tokens-limit":1000000,"{five}-reset":"2026-10-05T18:00:00Z","anthropic-ratelimit-unified-7d-requests-limit":"100","anthropic-ratelimit-unified-7d-requests-remaining":"25"}}"#
+    ));
+    let wanted = |bucket: &str, utilization, remaining, limit, reset_at| Observation {
+        bucket: bucket.into(),
+        utilization: Some(utilization),
+        remaining: Some(remaining),
+        limit: Some(limit),
+        reset_at,
+        observed_at: Some(NOW),
+        status: Unknown,
+        source: LimitSource::RateLimits,
+    };
+    assert_eq!(
+        observations(&line),
+        [
+            wanted("five_hour", 0.15, 850_000, 1_000_000, Some(1_791_223_200_000)),
+            wanted("seven_day", 0.75, 25, 100, None),
+        ]
+    );
+    for (members, utilization, reset) in [
+        (r#""5h-tokens-remaining":0,"5h-tokens-limit":9"#, Some(1.0), None),
+        (
+            r#""5h-tokens-remaining":9,"5h-tokens-limit":0,"5h-reset":1791213600"#,
+            None,
+            Some(RESET_MS),
+        ),
+        (
+            r#""5h-tokens-remaining":"x","5h-tokens-limit":null,"5h-requests-remaining":12,"5h-requests-limit":10"#,
+            Some(0.0),
+            None,
+        ),
+        (r#""5h-tokens-remaining":5"#, None, None),
+        (r#""5h-utilization":"0.42","5h-reset":"soon""#, Some(0.42), None),
+    ] {
+        let members = members.replace("\"5h-", "\"Anthropic-RateLimit-Unified-5h-");
+        let line = assistant(&format!(r#""rateLimits":{{{members}}}"#));
+        assert_eq!(
+            told(&line),
+            [window("five_hour", utilization, reset, Unknown)],
+            "{line}"
+        );
+        assert_eq!(parsed(line.as_bytes()).0.class, Class::Usage);
+    }
+}
+
+#[test]
+fn a_limit_line_has_one_observation() {
+    let object = format!(
+        r#"{{"status":"rejected","resetsAt":{RESET},"rateLimitType":"five_hour","overageStatus":"rejected"}}"#
+    );
+    let sentence = "You've hit your session limit · resets 3:40pm (UTC)";
+    let line = spoken(sentence, &format!(r#","quotaLimits":{object}"#));
+    assert_eq!(
+        observations(&line),
+        [Observation {
+            bucket: "five_hour".into(),
+            utilization: None,
+            remaining: None,
+            limit: None,
+            reset_at: Some(RESET_MS),
+            observed_at: Some(NOW),
+            status: Rejected,
+            source: LimitSource::QuotaLimits,
+        }]
+    );
+    // The object alone is enough; an empty one leaves the word to the sentence.
+    let bare = format!(r#"{{"type":"assistant","quotaLimits":{object}}}"#);
+    assert_eq!(told(&bare), [window("five_hour", None, RESET_MS, Rejected)]);
+    assert_eq!(observations(&bare)[0].observed_at, None);
+    for empty in ["{}", "null", "[]", "7"] {
+        let line = spoken(sentence, &format!(r#","quotaLimits":{empty}"#));
+        assert_eq!(observations(&line)[0].source, LimitSource::Prose, "{empty}");
+    }
+    // Without a reset or a name it is a rejection still.
+    for (object, want) in [
+        (
+            r#"{"status":"rejected","rateLimitType":"7d","resetsAt":"x"}"#,
+            "seven_day",
+        ),
+        (r#"{"status":"rejected","rateLimitType":7}"#, BUCKET_UNKNOWN),
+    ] {
+        let line = assistant(&format!(r#""quotaLimits":{object}"#));
+        assert_eq!(told(&line), [window(want, None, None, Rejected)], "{object}");
+    }
+}
+
+#[test]
+fn errors_of_the_api() {
+    let limits = format!(r#"{{"status":"rejected","resetsAt":{RESET},"rateLimitType":"five_hour"}}"#);
+    let line = api_error(&format!(r#"{{"status":429,"rateLimits":{limits}}}"#));
+    assert_eq!(told(&line), [window("five_hour", None, RESET_MS, Rejected)]);
+    assert_eq!(observations(&line)[0].source, LimitSource::ApiError);
+    // What is no word about the account's limits says at most when the window ends.
+    for error in [
+        format!(r#"{{"status":529,"rateLimits":{limits}}}"#),
+        format!(r#"{{"status":"503","rateLimits":{limits}}}"#),
+        format!(r#"{{"status":429,"apiErrorIsTransient":true,"rateLimits":{limits}}}"#),
+        format!(
+            r#"{{"status":429,"error":{{"message":"busy (not your usage limit)"}},"rateLimits":{limits}}}"#
+        ),
+    ] {
+        assert_eq!(
+            told(&api_error(&error)),
+            [window("five_hour", None, RESET_MS, Unknown)],
+            "{error}"
+        );
+    }
+    for error in [
+        r#"{"status":529,"rateLimits":null}"#,
+        r#"{"status":529,"rateLimits":{}}"#,
+        r#"{"status":529,"rateLimits":{"status":"rejected"}}"#,
+        r#"{"status":503,"headers":{"retry-after":"7","anthropic-ratelimit-unified-status":"allowed"}}"#,
+        r#"{"isNetworkDown":true,"rateLimits":null}"#,
+        r#""rate_limit""#,
+        "null",
+        "[]",
+    ] {
+        assert_eq!(told(&api_error(error)), [], "{error}");
+    }
+    // Older rows have the headers of the answer.
+    let line = api_error(
+        r#"{"status":429,"headers":{"anthropic-ratelimit-unified-status":"rejected","anthropic-ratelimit-unified-representative-claim":"seven_day","retry-after":"60"}}"#,
+    );
+    assert_eq!(told(&line), [window("seven_day", None, NOW + 60_000, Rejected)]);
+    assert_eq!(observations(&line)[0].source, LimitSource::Headers);
+}
+
+#[test]
+fn headers_in_the_log_of_a_proxy() {
+    let unified = "anthropic-ratelimit-unified";
+    let log = |status: u16, headers: &str| format!(r#"{{{TIME},"status":{status},"headers":{{{headers}}}}}"#);
+    // Names in any case, values as numbers, strings and lists of one; the order is ours.
+    let line = log(
+        200,
+        &format!(
+            r#""x-other":"1","{unified}-zz-utilization":0.5,"{unified}-aa-utilization":0.5,"Anthropic-RateLimit-Unified-Status":"allowed_warning","{unified}-representative-claim":"seven_day","{unified}-7d_oi-utilization":"0.31","{unified}-7d_opus-utilization":["0.10"],"{unified}-7d_sonnet-utilization":["1","2"],"{unified}-7d-utilization":0.85,"{unified}-reset":{RESET},"{unified}-overage-utilization":"0.2","{unified}-overage-status":"rejected","{unified}-overage-disabled-reason":"x","{unified}-fallback-percentage":"0.5","{unified}-5h-status":"allowed","{unified}-5h-reset":"{RESET}","{unified}-7d-surpassed-threshold":"0.75","{unified}-5h-utilization":"nan""#
+        ),
+    );
+    assert_eq!(
+        told(&line),
+        [
+            window("five_hour", None, RESET_MS, Allowed),
+            window("seven_day", 0.85, RESET_MS, AllowedWarning),
+            window("seven_day_opus", 0.10, None, Unknown),
+            window("seven_day_overage_included", 0.31, None, Unknown),
+            window("overage", 0.2, None, Unknown),
+            window("aa", 0.5, None, Unknown),
+            window("zz", 0.5, None, Unknown),
+        ]
+    );
+    // A rejection is one of the claimed window.
+    let rejected = format!(
+        r#""{unified}-status":"rejected","{unified}-representative-claim":"five_hour","{unified}-5h-utilization":"1.02","{unified}-7d-utilization":"0.5","{unified}-overage-status":"rejected","retry-after":"90""#
+    );
+    let five = |reset: Option<Millis>, status| window("five_hour", 1.02, reset, status);
+    let seven = window("seven_day", 0.5, None, Unknown);
+    for (status, want) in [
+        (429, five(Some(NOW + 90_000), Rejected)),
+        (200, five(None, Rejected)),
+        (529, five(None, Unknown)),
+    ] {
+        assert_eq!(told(&log(status, &rejected)), [want, seven.clone()], "{status}");
+    }
+    // Without a claim it is one of a window we do not know; `retry-after` has a range.
+    let unnamed = format!(r#""{unified}-status":"rejected""#);
+    assert_eq!(
+        told(&log(429, &unnamed)),
+        [window(BUCKET_UNKNOWN, None, None, Rejected)]
+    );
+    for none in ["0", "-1", "\"Mon\"", "1e300", "null"] {
+        let headers = format!(r#"{unnamed},"retry-after":{none}"#);
+        assert_eq!(
+            told(&log(429, &headers)),
+            [window(BUCKET_UNKNOWN, None, None, Rejected)],
+            "{none}"
+        );
+    }
+    assert_eq!(told(&log(200, &unnamed.replace("rejected", "allowed"))), []);
+    // A line of another kind may quote headers.
+    assert_eq!(
+        told(&log(429, &rejected).replacen('{', r#"{"type":"user","#, 1)),
+        []
+    );
+}
+
+#[test]
+fn headers_of_an_api_key() {
+    let line = format!(
+        r#"{{{TIME},"headers":{{"anthropic-ratelimit-tokens-remaining":"75","anthropic-ratelimit-tokens-limit":"100","anthropic-ratelimit-requests-remaining":"999","anthropic-ratelimit-requests-limit":"1000","anthropic-ratelimit-requests-reset":"2026-10-05T12:30:01Z","anthropic-ratelimit-input-tokens-limit":"5","anthropic-ratelimit-output-tokens-limit":"5","anthropic-ratelimit-output-tokens-remaining":"5","anthropic-ratelimit-other-limit":"5"}}}}"#
+    );
+    assert_eq!(
+        told(&line),
+        [
+            window("requests", 0.001, 1_791_203_401_000, Unknown),
+            window("tokens", 0.25, None, Unknown),
+            window("input_tokens", None, None, Unknown),
+            window("output_tokens", 0.0, None, Unknown),
+        ]
+    );
+}
+
+#[test]
+fn events_with_and_without_windows() {
+    for (info, want) in [
+        (
+            format!(
+                r#"{{"status":"allowed","resetsAt":{RESET},"rateLimitType":"five_hour","overageStatus":"rejected","overageResetsAt":1793491200}}"#
+            ),
+            vec![window("five_hour", None, RESET_MS, Allowed)],
+        ),
+        (
+            format!(
+                r#"{{"status":"rejected","resetsAt":1,"rateLimitType":"five_hour","utilization":0.9,"unifiedWindows":{{"seven_day":{{"utilization":"0.77","resetsAt":"{RESET}000"}},"five_hour":{{"utilization":1.02,"resetsAt":{RESET}}},"seven_day_opus":null}}}}"#
+            ),
+            vec![
+                window("five_hour", 1.02, RESET_MS, Rejected),
+                window("seven_day", 0.77, RESET_MS, Unknown),
+            ],
+        ),
+        (
+            format!(
+                r#"{{"status":"allowed_warning","resetsAt":{RESET}000,"utilization":0.85,"rateLimitType":"weekly","unifiedWindows":{{"five_hour":{{}}}}}}"#
+            ),
+            vec![window("seven_day", 0.85, RESET_MS, AllowedWarning)],
+        ),
+        (
+            r#"{"status":"rejected"}"#.to_owned(),
+            vec![window(BUCKET_UNKNOWN, None, None, Rejected)],
+        ),
+        (
+            r#"{"status":"paused","rateLimitType":"five_hour","utilization":-1}"#.to_owned(),
+            vec![],
+        ),
+        (r#"{"status":"allowed"}"#.to_owned(), vec![]),
+        ("{}".to_owned(), vec![]),
+        ("null".to_owned(), vec![]),
+        ("[]".to_owned(), vec![]),
+    ] {
+        let line = event(&info);
+        assert_eq!(told(&line), want, "{info}");
+        assert_eq!(parsed(line.as_bytes()).0.class, Class::Ignored);
+    }
+}
+
+#[test]
+fn sentences_of_the_cli() {
+    let noon_of = |day: Millis| NOW + day * crate::record::DAY_MS;
+    let hour = crate::record::HOUR_MS;
+    for (text, bucket, reset) in [
+        (
+            "Claude AI usage limit reached|1791213600",
+            "five_hour",
+            Some(RESET_MS),
+        ),
+        ("Claude AI usage limit reached", "five_hour", None),
+        (
+            "Claude usage limit reached. Your limit will reset at 3pm (UTC).",
+            "five_hour",
+            Some(NOW + 3 * hour),
+        ),
+        (
+            "You've hit your session limit · resets 3:20pm (UTC)",
+            "five_hour",
+            Some(NOW + 200 * 60_000),
+        ),
+        (
+            "\n You\u{2019}ve hit your weekly limit · resets 11am (America/Chicago)",
+            "seven_day",
+            Some(NOW + 4 * hour),
+        ),
+        (
+            "You've hit your Opus limit · resets Oct 7 at 3pm (Europe/Berlin)",
+            "seven_day_opus",
+            Some(noon_of(2) + hour),
+        ),
+        (
+            "You've hit your Sonnet limit · resets Oct 7, 3pm",
+            "seven_day_sonnet",
+            Some(noon_of(2) + 3 * hour),
+        ),
+        (
+            "You've hit your session limit · resets 9am (UTC)",
+            "five_hour",
+            Some(noon_of(1) - 3 * hour),
+        ),
+        (
+            "You've hit your session limit · resets 3pm (Mars/Olympus)",
+            "five_hour",
+            None,
+        ),
+        (
+            "You've reached your Fable limit. Run /usage-credits to continue.",
+            "seven_day_overage_included",
+            None,
+        ),
+        (
+            "You've hit your monthly spend limit · raise it in the settings",
+            "monthly_spend",
+            None,
+        ),
+        (
+            "You've hit your limit · resets 3pm",
+            BUCKET_UNKNOWN,
+            Some(NOW + 3 * hour),
+        ),
+    ] {
+        let want = [window(bucket, None, reset, Rejected)];
+        assert_eq!(told(&spoken(text, "")), want, "{text}");
+        let flag_alone = spoken(text, "").replace("<synthetic>", "m");
+        assert_eq!(told(&flag_alone), want, "{text}");
+        let model_alone = spoken(text, "").replace(r#""isApiErrorMessage":true,"#, "");
+        assert_eq!(told(&model_alone), want, "{text}");
+    }
+    // A text may be the whole content, and have bytes that are none.
+    let line = format!(
+        r#"{{"type":"assistant",{TIME},"isApiErrorMessage":true,"message":{{"content":"You've hit your session limit \ud83d"}}}}"#
+    );
+    assert_eq!(told(&line), [window("five_hour", None, None, Rejected)]);
+    let bytes = line.replace(r"\ud83d", "#").into_bytes();
+    let broken: Vec<u8> = bytes
+        .iter()
+        .map(|byte| if *byte == b'#' { 0xFF } else { *byte })
+        .collect();
+    assert_eq!(parsed(&broken).2.len(), 1);
+    // A clock time without a time to count from.
+    let undated = spoken("You've hit your session limit · resets 3pm", "").replace(TIME, r#""x":1"#);
+    assert_eq!(told(&undated), [window("five_hour", None, None, Rejected)]);
+}
+
+#[test]
+fn what_looks_like_a_limit_is_none() {
+    let sentence = "You've hit your session limit · resets 3pm";
+    let limits = r#""rateLimits":{"anthropic-ratelimit-unified-5h-utilization":"0.9"},"quotaLimits":{"status":"rejected","rateLimitType":"five_hour"},"rate_limit_info":{"status":"rejected","rateLimitType":"five_hour"},"headers":{"anthropic-ratelimit-unified-status":"rejected"},"error":{"status":429,"rateLimits":{"status":"rejected","rateLimitType":"five_hour"}}"#;
+    for line in [
+        // Said by the model, by a person, by a tool; quoted by the CLI.
+        spoken(sentence, "")
+            .replace("<synthetic>", "m")
+            .replace(r#""isApiErrorMessage":true"#, r#""isApiErrorMessage":"true""#),
+        format!(
+            r#"{{"type":"user",{TIME},"isApiErrorMessage":true,"message":{{"model":"<synthetic>","content":"{sentence}"}}}}"#
+        ),
+        format!(r#"{{"type":"user",{TIME},"toolUseResult":{{{limits}}}}}"#),
+        spoken(&format!("The CLI prints: {sentence}"), ""),
+        spoken("No response requested.", ""),
+        // Not of the account's limits.
+        spoken(
+            "API Error: Server is temporarily limiting requests (not your usage limit) · Rate limited",
+            r#","apiErrorStatus":429"#,
+        ),
+        spoken(sentence, r#","apiErrorIsTransient":true"#),
+        spoken(sentence, r#","apiErrorStatus":529"#),
+        spoken(sentence, r#","apiErrorStatus":"529""#),
+        // Other sentences.
+        spoken("You've hit your head. The speed limit", ""),
+        spoken("You've hit your session limits", ""),
+        spoken("You've hit your delimit", ""),
+        spoken("Claude AI usage limit reachedly", ""),
+        // The right object in the wrong line.
+        format!(r#"{{"type":"user",{TIME},{limits}}}"#),
+        format!(r#"{{"type":"system","subtype":"informational",{TIME},{limits}}}"#),
+        format!(r#"{{"type":"result",{TIME},"result":"{sentence}",{limits}}}"#),
+        format!(r#"{{"type":"progress",{TIME},"data":{{"message":{{{limits}}}}}}}"#),
+        // Other documents.
+        r#"{"rate_limits":{"five_hour":{"used_percentage":42,"resets_at":1791213600}}}"#.to_owned(),
+        r#"{"five_hour":{"utilization":16.0,"resets_at":"2026-10-05T15:19:59+00:00"}}"#.to_owned(),
+        format!(
+            r#"{{{TIME},"type":"event_msg","payload":{{"rate_limits":{{"primary":{{"used_percent":10.0}}}}}}}}"#
+        ),
+        format!(r#"{{{TIME},"type":"assistant","content":"{sentence}"}}"#),
+        // Torn.
+        assistant(r#""quotaLimits":{"status":"rejected","rateLimitType":"five_hour"}"#)
+            .trim_end_matches('}')
+            .to_owned(),
+    ] {
+        assert_eq!(told(&line), [], "{line}");
+    }
+    let line = spoken(
+        "x",
+        r#","apiErrorStatus":529,"quotaLimits":{"status":"rejected","rateLimitType":"five_hour","utilization":1}"#,
+    );
+    assert_eq!(told(&line), [window("five_hour", 1.0, None, Unknown)]);
+}
+
+#[test]
+fn a_long_line_is_looked_at_if_its_ends_speak_of_limits() {
+    let body = "x".repeat(SHORT_LINE_BYTES_MAX);
+    let limits = r#""quotaLimits":{"status":"rejected","rateLimitType":"five_hour"}"#;
+    let want = [window("five_hour", None, None, Rejected)];
+    for line in [
+        format!(r#"{{"type":"assistant",{TIME},"body":"{body}",{limits}}}"#),
+        format!(r#"{{"type":"assistant",{TIME},{limits},"body":"{body}"}}"#),
+        format!(
+            r#"{{"type":"rate_limit_event",{TIME},"body":"{body}","rate_limit_info":{{"status":"rejected","rateLimitType":"five_hour"}}}}"#
+        ),
+        format!(
+            r#"{{"type":"system","subtype":"api_error",{TIME},"error":{{"stack":"{body}","rateLimits":{{"status":"rejected","rateLimitType":"five_hour"}}}}}}"#
+        ),
+        format!(
+            r#"{{"type":"assistant",{TIME},"message":{{"content":"You've hit your session limit {body}"}},"isApiErrorMessage":true}}"#
+        ),
+    ] {
+        let (judged, records, _) = parsed(line.as_bytes());
+        assert_eq!(told(&line), want);
+        assert_eq!(
+            (judged.class, judged.time, records.len()),
+            (Class::Ignored, Some(NOW), 0)
+        );
+        // What breaks its inside is no news: the frame decides, as without limits.
+        let broken = line.replacen("xxx", "x\"x", 1);
+        let (judged, _, found) = parsed(broken.as_bytes());
+        assert_eq!((judged.class, found.len()), (Class::Ignored, 0));
+    }
+    let between = format!(r#"{{"type":"assistant","a":"{body}",{limits},"b":"{body}"}}"#);
+    assert_eq!(told(&between), []);
+}
+
+#[test]
+fn a_line_has_so_many_observations_and_the_known_windows_are_among_them() {
+    let windows: Vec<String> = (0..99)
+        .map(|n| format!(r#""window{n:02}":{{"utilization":0.1}}"#))
+        .chain([r#""five_hour":{"utilization":0.2}"#.to_owned()])
+        .collect();
+    let line = event(&format!(
+        r#"{{"status":"allowed","unifiedWindows":{{{}}}}}"#,
+        windows.join(",")
+    ));
+    let found = told(&line);
+    assert_eq!(found.len(), OBSERVATIONS_MAX);
+    assert_eq!(found[0], window("five_hour", 0.2, None, Unknown));
+    assert_eq!(found[31].0, "window30");
+}
+
+/// JSON that may stand where limits are expected, right and wrong.
+fn any_value() -> impl Strategy<Value = String> {
+    let atoms = proptest::sample::select(vec![
+        "null",
+        "true",
+        "0",
+        "-1",
+        "0.5",
+        "1e999",
+        "1791213600",
+        "1791213600000",
+        "99999999999999999999999",
+        r#""""#,
+        r#""0.42""#,
+        r#""rejected""#,
+        r#""allowed""#,
+        r#""five_hour""#,
+        r#""2026-10-05T18:00:00Z""#,
+        r#""\ud83d""#,
+        r#""\u0000""#,
+    ])
+    .prop_map(str::to_owned);
+    let names = proptest::sample::select(vec![
+        "status",
+        "resetsAt",
+        "rateLimitType",
+        "utilization",
+        "unifiedWindows",
+        "five_hour",
+        "weekly",
+        "headers",
+        "rateLimits",
+        "retry-after",
+        "anthropic-ratelimit-unified-status",
+        "anthropic-ratelimit-unified-representative-claim",
+        "anthropic-ratelimit-unified-5h-utilization",
+        "anthropic-ratelimit-unified-5h-reset",
+        "anthropic-ratelimit-unified-5h-tokens-limit",
+        "anthropic-ratelimit-unified-5h-tokens-remaining",
+        "anthropic-ratelimit-tokens-limit",
+        "anthropic-ratelimit-unified--status",
+        "\\ud83d",
+    ]);
+    atoms.prop_recursive(4, 40, 8, move |inner| {
+        prop_oneof![
+            1 => proptest::collection::vec(inner.clone(), 0..3)
+                .prop_map(|items| format!("[{}]", items.join(","))),
+            4 => proptest::collection::vec((names.clone(), inner), 0..8).prop_map(|members| {
+                let members: Vec<_> = members
+                    .iter()
+                    .map(|(name, value)| format!("\"{name}\":{value}"))
+                    .collect();
+                format!("{{{}}}", members.join(","))
+            }),
+        ]
+    })
+}
+
+fn any_member() -> impl Strategy<Value = String> {
+    let names = proptest::sample::select(vec![
+        "rateLimits",
+        "quotaLimits",
+        "rate_limit_info",
+        "headers",
+        "error",
+        "status",
+        "isApiErrorMessage",
+        "apiErrorStatus",
+        "apiErrorIsTransient",
+    ]);
+    (names, any_value()).prop_map(|(name, value)| format!(",\"{name}\":{value}"))
+}
+
+fn any_line() -> impl Strategy<Value = String> {
+    let body = "x".repeat(SHORT_LINE_BYTES_MAX);
+    proptest::sample::select(vec![
+        format!(
+            r#"{{"type":"assistant",{TIME},"message":{{"id":"msg_1","model":"m","usage":{{"output_tokens":7}}}}"#
+        ),
+        format!(
+            r#"{{"type":"assistant",{TIME},"message":{{"model":"<synthetic>","content":"You've hit your session limit","usage":{{}}}}"#
+        ),
+        r#"{"type":"assistant","message":{"usage":null}"#.to_owned(),
+        r#"{"type":"rate_limit_event""#.to_owned(),
+        format!(r#"{{"type":"system","subtype":"api_error",{TIME}"#),
+        format!(r#"{{"type":"assistant",{TIME},"body":"{body}""#),
+        format!(r#"{{"type":"assistant",{TIME},"body":"{body}" broken"#),
+        format!("{{{TIME}"),
+        r#"{"type":"user""#.to_owned(),
+    ])
+}
+
+proptest! {
+    /// Limits neither add to nor take from what a line counts; what they say is in range.
+    #[test]
+    fn limits_change_nothing_else(line in any_line(), members in proptest::collection::vec(any_member(), 0..4)) {
+        let (bare, bare_records, _) = parsed(format!("{line}}}").as_bytes());
+        let (with, records, found) = parsed(format!("{line}{}}}", members.concat()).as_bytes());
+        prop_assert_eq!((with, records), (bare, bare_records));
+        prop_assert!(found.len() <= OBSERVATIONS_MAX);
+        for observation in found {
+            prop_assert!(observation.utilization.is_none_or(|share| share.is_finite() && share >= 0.0));
+            prop_assert!(observation.reset_at.is_none_or(|at| at > 0 && jiff::Timestamp::from_millisecond(at).is_ok()));
+            prop_assert!(!observation.bucket.is_empty() && observation.bucket.len() <= BUCKET_BYTES_MAX);
+            prop_assert!(!observation.bucket.contains(char::is_control));
+            prop_assert!(observation.observed_at.is_none_or(|at| at == NOW));
+        }
+    }
+
+    /// Whatever the CLI says, there is an answer.
+    #[test]
+    fn any_sentence_gets_an_answer(
+        start in proptest::sample::select(vec!["You've hit your ", "You've hit your session limit · resets ", "Claude AI usage limit reached|", ""]),
+        words in proptest::collection::vec(prop_oneof![
+            proptest::sample::select(vec!["session", "limit", "resets", "Oct", "Feb", "29", "31,", "3pm", "3:20", "at", "(UTC)", "(Europe/Berlin)", "(", ")", "·", "|", "1791213600"]).prop_map(str::to_owned),
+            any::<String>(),
+        ], 0..8),
+        now in proptest::option::of(any::<Millis>()),
+    ) {
+        let text = format!("{start}{}", words.join(" "));
+        if let Some(found) = prose::window(&text, now) {
+            prop_assert_eq!(found.status, Rejected);
+            prop_assert!(found.reset_at.is_none_or(|at| at > 0));
+        }
+    }
+
+    /// The order in which a line names its windows is no matter.
+    #[test]
+    fn the_order_of_windows_is_fixed(order in Just(vec!["five_hour", "7d", "overage", "zeta", "alpha", "7d_oi"]).prop_shuffle()) {
+        let windows: Vec<_> = order.iter().map(|name| format!(r#""{name}":{{"utilization":0.5}}"#)).collect();
+        let line = event(&format!(r#"{{"status":"allowed","unifiedWindows":{{{}}}}}"#, windows.join(",")));
+        let names: Vec<String> = told(&line).into_iter().map(|(bucket, ..)| bucket).collect();
+        prop_assert_eq!(names, ["five_hour", "seven_day", "seven_day_overage_included", "overage", "alpha", "zeta"]);
+    }
+}
