@@ -1,6 +1,7 @@
 //! Quota: what the provider's limit lines, the counted calls and the budgets come to. Pure: time is an argument.
 
 pub mod account;
+pub mod admission;
 pub mod bucket;
 pub mod budget;
 pub mod exhaustion;

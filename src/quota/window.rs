@@ -6,6 +6,7 @@ mod merge;
 #[cfg(test)]
 mod tests;
 
+pub(super) use merge::reaches;
 pub use merge::{Merged, merge};
 
 use crate::record::{LimitSource, LimitStatus, Millis, Observation};

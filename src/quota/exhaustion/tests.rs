@@ -11,13 +11,13 @@ use crate::record::{DAY_MS, HOUR_MS, Observation};
 /// 2026-10-05T12:00:00Z
 const NOON: Millis = 1_791_201_600_000;
 
-fn cause(until: Millis) -> Option<Cause> {
-    Some(Cause {
+fn cause(until: Millis) -> Cause {
+    Cause {
         until,
         reason: "because".into(),
         source: "test".into(),
         since: 0,
-    })
+    }
 }
 
 fn state(
@@ -50,7 +50,7 @@ fn minimum(bucket: &str, percent: u8) -> Minimum {
 fn a_cause_ends_by_itself() {
     let until = NOON + 5 * 60_000;
     let mut causes = Causes::default();
-    causes.set(CauseKind::Observed, cause(until));
+    causes.set(CauseKind::Observed, Some(cause(until)));
     assert_eq!(causes.until(until - 1000), Some(until));
     assert_eq!(causes.until(until - 1), Some(until));
     assert_eq!(causes.until(until), None);
@@ -68,7 +68,7 @@ fn a_healthy_header_ends_no_prediction() {
     assert_eq!(start_of(noon), NOON);
     let budget = DailyBudget::new(1_000_000, day, [(noon, 600_000)]);
     let mut causes = Causes::default();
-    causes.set(CauseKind::Observed, cause(NOON + HOUR_MS));
+    causes.set(CauseKind::Observed, Some(cause(NOON + HOUR_MS)));
     causes.set(CauseKind::Predicted, predicted(&budget, NOON));
     assert_eq!(causes.until(NOON), Some(midnight), "the latest counts");
 
@@ -86,7 +86,7 @@ fn a_healthy_header_ends_no_prediction() {
 #[test]
 fn a_manual_cause_without_end_stays_until_it_is_taken_back() {
     let mut causes = Causes::default();
-    causes.set(CauseKind::Manual, cause(UNTIL_TAKEN_BACK));
+    causes.set(CauseKind::Manual, Some(cause(UNTIL_TAKEN_BACK)));
     assert_eq!(causes.until(Millis::MAX - 1), Some(UNTIL_TAKEN_BACK));
     causes.set(CauseKind::Manual, None);
     assert_eq!(causes.until(NOON), None);
@@ -95,9 +95,9 @@ fn a_manual_cause_without_end_stays_until_it_is_taken_back() {
 #[test]
 fn causes_survive_being_stored() {
     let causes = Causes {
-        observed: cause(NOON),
+        observed: Some(cause(NOON)),
         predicted: None,
-        manual: cause(UNTIL_TAKEN_BACK),
+        manual: Some(cause(UNTIL_TAKEN_BACK)),
     };
     let bytes = postcard::to_allocvec(&causes).unwrap();
     assert_eq!(postcard::from_bytes::<Causes>(&bytes).unwrap(), causes);
@@ -246,7 +246,7 @@ fn the_names_of_kinds_are_those_of_their_json() {
 proptest! {
     #[test]
     fn a_cause_is_active_only_before_its_end(ends in proptest::array::uniform3(any::<i64>()), now in any::<i64>()) {
-        let [observed, predicted, manual] = ends.map(cause);
+        let [observed, predicted, manual] = ends.map(|end| Some(cause(end)));
         let causes = Causes { observed, predicted, manual };
         prop_assert_eq!(causes.until(now), ends.into_iter().filter(|end| *end > now).max());
     }

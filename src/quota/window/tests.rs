@@ -127,14 +127,14 @@ fn one_reading_may_cross_several_thresholds() {
 fn a_threshold_is_compared_without_surprise() {
     for percent in 1..=100u8 {
         assert!(
-            merge::reaches(f64::from(percent) / 100.0, percent),
+            reaches(f64::from(percent) / 100.0, percent),
             "{percent} % by division"
         );
         let left = f64::from(100 - percent) / 100.0;
-        assert!(merge::reaches(1.0 - left, percent), "{percent} % by what is left");
-        assert!(!merge::reaches(f64::from(percent) / 100.0 - 1e-6, percent));
+        assert!(reaches(1.0 - left, percent), "{percent} % by what is left");
+        assert!(!reaches(f64::from(percent) / 100.0 - 1e-6, percent));
     }
-    assert!(!merge::reaches(0.745, 75));
+    assert!(!reaches(0.745, 75));
 }
 
 #[test]
@@ -729,7 +729,7 @@ proptest! {
         prop_assume!(story.state().reset_at.is_some());
         let merged = story.tell(at, &saw(&bucket, Some(utilization), Some(next), LimitStatus::Allowed));
         let reached: Vec<u8> =
-            THRESHOLDS.into_iter().filter(|threshold| merge::reaches(utilization, *threshold)).collect();
+            THRESHOLDS.into_iter().filter(|threshold| reaches(utilization, *threshold)).collect();
         prop_assert!(merged.rolled_over);
         prop_assert_eq!(&merged.crossed, &reached);
         prop_assert_eq!(merged.state.thresholds_crossed, reached);

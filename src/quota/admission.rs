@@ -1,0 +1,253 @@
+//! The question orchestrators ask: may another run start, where, and if not, when?
+//!
+//! `advice` looks at one candidate, `admit` chooses among several in their order. Both are advice: nothing is
+//! reserved by asking.
+
+mod advice;
+#[cfg(test)]
+mod tests;
+
+pub use advice::{Advice, Ground, advise};
+
+use super::account::Account;
+use super::budget::{Calls, DailyBudget};
+use super::exhaustion::Causes;
+use super::window::Window;
+use crate::record::Millis;
+
+/// A place where the run could start, and all that is known of it.
+#[derive(Clone, Debug)]
+pub struct Candidate<'a> {
+    /// Its rules.
+    pub account: &'a Account,
+    /// The model as it is asked for; the account's map says what serves in its place.
+    pub model: Option<Box<str>>,
+    /// All windows of the account; those that do not bind the model are passed over.
+    pub windows: Vec<Window<'a>>,
+    pub calls: Calls,
+    /// Of the day of the question.
+    pub budget: Option<DailyBudget>,
+    /// What is stored. Observed and predicted causes count only where there is no window and no budget that says
+    /// so itself.
+    pub causes: Causes,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Allow,
+    /// Not now.
+    Wait,
+    /// Not before somebody changes something.
+    Deny,
+    /// Nothing is known that could decide.
+    Unknown,
+}
+
+impl Verdict {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Wait => "wait",
+            Self::Deny => "deny",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// How an account stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    Available,
+    NearLimit,
+    Exhausted,
+    Unknown,
+}
+
+impl Standing {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Available => "available",
+            Self::NearLimit => "near_limit",
+            Self::Exhausted => "exhausted",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Why, as a code that stays the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// A window is known and nothing stands in the way.
+    Available,
+    /// Every known window has passed its reset: nothing stands in the way until there is news.
+    AwaitingRefresh,
+    /// No window was ever seen, but the operator's own quota or budget is known and not used up.
+    WithinOwnLimits,
+    /// The calls of five hours are near the operator's quota.
+    NearCallsQuota,
+    /// A window has reached its highest threshold.
+    NearWindow,
+    /// A window is used up or was refused.
+    WindowExhausted,
+    /// The day's tokens are used up.
+    BudgetExhausted,
+    /// The day's tokens were used too fast to last.
+    BudgetPredicted,
+    /// A person said so.
+    Manual,
+    /// Less is left of a window than the operator wants.
+    BelowMinimum,
+    /// Nothing is known of the account.
+    NoObservation,
+    /// Nothing is known, and the account is to be used then.
+    UnknownAsAllow,
+    /// Nothing is known, and the account is not to be used then.
+    UnknownAsWait,
+    /// The first choice would not do, a later one is taken.
+    Overflow,
+    /// None is free of a warning; the first that is not exhausted is taken.
+    AllNearLimit,
+    /// None can be used now.
+    AllExhausted,
+    /// None can be used until somebody changes something.
+    NoneRecovers,
+    /// There is no candidate.
+    NoCandidates,
+}
+
+impl Reason {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Available => "available",
+            Self::AwaitingRefresh => "awaiting_refresh",
+            Self::WithinOwnLimits => "within_own_limits",
+            Self::NearCallsQuota => "near_calls_quota",
+            Self::NearWindow => "near_window",
+            Self::WindowExhausted => "window_exhausted",
+            Self::BudgetExhausted => "budget_exhausted",
+            Self::BudgetPredicted => "budget_predicted",
+            Self::Manual => "manual",
+            Self::BelowMinimum => "below_minimum",
+            Self::NoObservation => "no_observation",
+            Self::UnknownAsAllow => "unknown_as_allow",
+            Self::UnknownAsWait => "unknown_as_wait",
+            Self::Overflow => "overflow",
+            Self::AllNearLimit => "all_near_limit",
+            Self::AllExhausted => "all_exhausted",
+            Self::NoneRecovers => "none_recovers",
+            Self::NoCandidates => "no_candidates",
+        }
+    }
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admission {
+    pub decision: Verdict,
+    /// When to ask again: the earliest time at which an exhausted candidate recovers. Always after the time of the
+    /// question; `None` if a run may start, or if nobody knows.
+    pub retry_at: Option<Millis>,
+    /// Which candidate to use; `None` unless the decision is to allow.
+    pub chosen: Option<usize>,
+    /// Which candidate recovers at `retry_at`.
+    pub recovers: Option<usize>,
+    pub reason: Reason,
+    /// The answer for a person, every candidate with its reason.
+    pub sentence: String,
+    /// One for each candidate, in their order.
+    pub candidates: Vec<Advice>,
+}
+
+/// Chooses among candidates in their order of preference.
+///
+/// The first available one is taken. Without one, the first of which nothing is known but which is to be used then;
+/// then, with a warning, the first that is near a limit. What is unknown is never allowed unless its account says so.
+#[must_use]
+pub fn admit(candidates: &[Candidate], now: Millis) -> Admission {
+    let advices: Vec<Advice> = candidates
+        .iter()
+        .map(|candidate| advise(candidate, now))
+        .collect();
+    let choice = choose(&advices);
+    let retry = match choice.decision {
+        Verdict::Allow | Verdict::Deny => None,
+        Verdict::Wait | Verdict::Unknown => advices
+            .iter()
+            .enumerate()
+            .filter_map(|(index, advice)| Some((advice.until?, index)))
+            .min(),
+    };
+    let sentence = advice::summary(&advices, &choice, retry, now);
+    Admission {
+        decision: choice.decision,
+        retry_at: retry.map(|(at, _)| at),
+        chosen: choice.chosen,
+        recovers: retry.map(|(_, index)| index),
+        reason: choice.reason,
+        sentence,
+        candidates: advices,
+    }
+}
+
+struct Choice {
+    decision: Verdict,
+    chosen: Option<usize>,
+    reason: Reason,
+}
+
+fn choose(advices: &[Advice]) -> Choice {
+    let without = |decision, reason| Choice {
+        decision,
+        chosen: None,
+        reason,
+    };
+    let only = match advices {
+        [] => return without(Verdict::Deny, Reason::NoCandidates),
+        [only] => Some(only.reason),
+        _ => None,
+    };
+    let first = |fits: &dyn Fn(&Advice) -> bool| advices.iter().position(fits);
+    let available = first(&|advice| advice.standing == Standing::Available);
+    let as_allow = || first(&|advice| advice.reason == Reason::UnknownAsAllow);
+    if let Some(index) = available.or_else(as_allow) {
+        let reason = if index == 0 || advices[index].reason == Reason::UnknownAsAllow {
+            advices[index].reason
+        } else {
+            Reason::Overflow
+        };
+        return Choice {
+            decision: Verdict::Allow,
+            chosen: Some(index),
+            reason,
+        };
+    }
+    if let Some(index) = first(&|advice| advice.standing == Standing::NearLimit) {
+        return Choice {
+            decision: Verdict::Allow,
+            chosen: Some(index),
+            reason: only.unwrap_or(Reason::AllNearLimit),
+        };
+    }
+    if advices.iter().any(|advice| advice.verdict == Verdict::Unknown) {
+        return without(Verdict::Unknown, Reason::NoObservation);
+    }
+    if advices.iter().all(|advice| advice.verdict == Verdict::Deny) {
+        return without(Verdict::Deny, only.unwrap_or(Reason::NoneRecovers));
+    }
+    let unknown = advices
+        .iter()
+        .any(|advice| advice.reason == Reason::UnknownAsWait && advice.until.is_none());
+    let reason = if unknown {
+        Reason::UnknownAsWait
+    } else {
+        Reason::AllExhausted
+    };
+    without(Verdict::Wait, only.unwrap_or(reason))
+}

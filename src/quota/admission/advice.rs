@@ -1,0 +1,357 @@
+//! What is to be said of one candidate, and in words.
+
+use super::{Candidate, Choice, Reason, Standing, Verdict};
+use crate::quota::account::OnUnknown;
+use crate::quota::bucket;
+use crate::quota::budget::near_limit;
+use crate::quota::exhaustion::{self, Cause, CauseKind, UNTIL_TAKEN_BACK};
+use crate::quota::window::{Freshness, SHARE_EPSILON, View, Window, reaches, view};
+use crate::record::{AccountId, LimitSource, Millis};
+
+/// Advice on one candidate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Advice {
+    pub account: AccountId,
+    /// The model that would serve.
+    pub model: Option<Box<str>>,
+    pub standing: Standing,
+    /// What to do if this were the only candidate.
+    pub verdict: Verdict,
+    /// The smallest share left over all windows that bind, 0 to 1; `None` if no share is known.
+    pub headroom: Option<f64>,
+    /// The window the advice is about: the one that blocks, else the one with the least left.
+    pub window: Option<Box<str>>,
+    /// Of that window; unknown without one.
+    pub freshness: Freshness,
+    /// Of that window.
+    pub source: Option<LimitSource>,
+    /// When that window was last heard of.
+    pub observed_at: Option<Millis>,
+    pub reason: Reason,
+    /// When the last of the causes ends, always after the time of the question; `None` if there is no cause, or if
+    /// one has no end.
+    pub until: Option<Millis>,
+    /// Everything that stands in the way.
+    pub causes: Vec<Ground>,
+    /// The advice for a person.
+    pub sentence: String,
+}
+
+/// One thing that stands in the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ground {
+    pub kind: CauseKind,
+    /// `None` if it has no end.
+    pub until: Option<Millis>,
+    /// As a code.
+    pub code: Reason,
+    /// In words.
+    pub reason: Box<str>,
+    /// Who says so.
+    pub source: Box<str>,
+    /// The window, where it is one.
+    pub bucket: Option<Box<str>>,
+}
+
+impl Ground {
+    fn new(kind: CauseKind, code: Reason, cause: Cause, bucket: Option<&str>) -> Self {
+        Self {
+            kind,
+            until: Some(cause.until).filter(|until| *until != UNTIL_TAKEN_BACK),
+            code,
+            reason: cause.reason,
+            source: cause.source,
+            bucket: bucket.map(Box::from),
+        }
+    }
+
+    fn end(&self) -> Millis {
+        self.until.unwrap_or(UNTIL_TAKEN_BACK)
+    }
+}
+
+/// A window that binds, and what it says now.
+struct Bound<'a> {
+    window: Window<'a>,
+    view: View,
+}
+
+/// Looks at one candidate.
+#[must_use]
+pub fn advise(candidate: &Candidate, now: Millis) -> Advice {
+    let account = candidate.account;
+    let model = candidate
+        .model
+        .as_ref()
+        .map(|asked| account.models.get(asked).unwrap_or(asked).clone());
+    let bound: Vec<Bound> = candidate
+        .windows
+        .iter()
+        .filter(|window| bucket::binds(window.bucket, model.as_deref()))
+        .map(|window| Bound {
+            window: *window,
+            view: view(window.state, now),
+        })
+        .collect();
+    let causes = grounds(candidate, &bound, model.as_deref(), now);
+    // The one that ends last is the one to wait for; of equals the first.
+    let gravest = causes.iter().rev().max_by_key(|ground| ground.end());
+    let (standing, reason, why) = match gravest {
+        Some(ground) => (
+            Standing::Exhausted,
+            ground.code,
+            format!("is blocked: {}", ground.reason),
+        ),
+        None => standing(candidate, &bound, now),
+    };
+    let until = gravest.and_then(|ground| ground.until);
+    let verdict = match (standing, reason) {
+        (Standing::Available | Standing::NearLimit, _) | (_, Reason::UnknownAsAllow) => Verdict::Allow,
+        (Standing::Exhausted, _) if until.is_none() => Verdict::Deny,
+        (Standing::Exhausted, _) | (_, Reason::UnknownAsWait) => Verdict::Wait,
+        (Standing::Unknown, _) => Verdict::Unknown,
+    };
+    let about = gravest
+        .and_then(|ground| ground.bucket.as_deref())
+        .and_then(|name| bound.iter().find(|bound| bound.window.bucket == name))
+        .or_else(|| tightest(&bound));
+    let recovery = until.map_or_else(String::new, |until| {
+        format!(", free again in {}", span(until.saturating_sub(now)))
+    });
+    let sentence = format!("{} {why}{recovery}", account.id);
+    Advice {
+        account: account.id.clone(),
+        model,
+        standing,
+        verdict,
+        headroom: bound
+            .iter()
+            .filter_map(|bound| bound.view.left)
+            .min_by(f64::total_cmp),
+        window: about.map(|bound| bound.window.bucket.into()),
+        freshness: about.map_or(Freshness::Unknown, |bound| bound.view.freshness),
+        source: about.map(|bound| bound.window.state.source),
+        observed_at: about.map(|bound| bound.window.state.observed_at),
+        reason,
+        until,
+        causes,
+        sentence,
+    }
+}
+
+/// Everything that stands in the way of a candidate at `now`.
+fn grounds(candidate: &Candidate, bound: &[Bound], model: Option<&str>, now: Millis) -> Vec<Ground> {
+    let windows: Vec<Window> = bound.iter().map(|bound| bound.window).collect();
+    let stored = |cause: &Option<Cause>| cause.clone().filter(|cause| now < cause.until);
+    let mut grounds = Vec::new();
+    if let Some(cause) = stored(&candidate.causes.manual) {
+        grounds.push(Ground::new(CauseKind::Manual, Reason::Manual, cause, None));
+    }
+    let observed = exhaustion::blocked(&windows, model, now).map(|(name, cause)| (Some(name), cause));
+    let observed = if windows.is_empty() {
+        stored(&candidate.causes.observed).map(|cause| (None, cause))
+    } else {
+        observed
+    };
+    if let Some((name, cause)) = observed {
+        grounds.push(Ground::new(
+            CauseKind::Observed,
+            Reason::WindowExhausted,
+            cause,
+            name,
+        ));
+    }
+    let predicted = match &candidate.budget {
+        Some(budget) => exhaustion::predicted(budget, now),
+        None => stored(&candidate.causes.predicted),
+    };
+    if let Some(cause) = predicted {
+        let used_up = candidate
+            .budget
+            .as_ref()
+            .and_then(|budget| budget.overrun(now))
+            .is_some_and(|overrun| overrun.used_up);
+        let code = if used_up {
+            Reason::BudgetExhausted
+        } else {
+            Reason::BudgetPredicted
+        };
+        grounds.push(Ground::new(CauseKind::Predicted, code, cause, None));
+    }
+    if let Some(block) = exhaustion::minimum_block(&windows, &candidate.account.minimum_left, now) {
+        let cause = Cause {
+            until: block.until,
+            reason: format!(
+                "{} has {} left, {} % are wanted",
+                block.bucket,
+                percent(block.left.max(0.0)),
+                block.percent
+            )
+            .into(),
+            source: "minimum_left".into(),
+            since: now,
+        };
+        grounds.push(Ground::new(
+            CauseKind::Observed,
+            Reason::BelowMinimum,
+            cause,
+            Some(&block.bucket),
+        ));
+    }
+    grounds
+}
+
+/// How a candidate stands in whose way nothing is.
+fn standing(candidate: &Candidate, bound: &[Bound], now: Millis) -> (Standing, Reason, String) {
+    let account = candidate.account;
+    let (calls, quota) = (candidate.calls.count, account.calls_quota);
+    if near_limit(calls, quota, account.warn_at_percent) {
+        let why = format!("is near its limit: {calls} of {quota} calls in five hours");
+        return (Standing::NearLimit, Reason::NearCallsQuota, why);
+    }
+    let tightest = tightest(bound);
+    let highest = account.thresholds.iter().copied().max();
+    if let (Some(bound), Some(highest)) = (tightest, highest)
+        && let Some(share) = bound.view.utilization
+        && reaches(share, highest)
+    {
+        let why = format!("is near its limit: {}", told(bound, now));
+        return (Standing::NearLimit, Reason::NearWindow, why);
+    }
+    let known: Vec<&Bound> = bound
+        .iter()
+        .filter(|bound| bound.view.freshness != Freshness::Unknown)
+        .collect();
+    if let Some(bound) = tightest.filter(|_| !known.is_empty()) {
+        return if known
+            .iter()
+            .all(|bound| bound.view.freshness == Freshness::Expired)
+        {
+            let why = "is free: its windows have been reset since they were last seen".to_owned();
+            (Standing::Available, Reason::AwaitingRefresh, why)
+        } else {
+            let why = format!("is free: {}", told(bound, now));
+            (Standing::Available, Reason::Available, why)
+        };
+    }
+    let budget = candidate.budget.as_ref().filter(|budget| budget.tokens() > 0);
+    if quota > 0 || budget.is_some() {
+        let mut own = Vec::new();
+        if quota > 0 {
+            own.push(format!("{calls} of {quota} calls in five hours"));
+        }
+        if let Some(budget) = budget {
+            own.push(format!(
+                "{} of {} tokens today",
+                budget.used(now),
+                budget.tokens()
+            ));
+        }
+        let why = format!(
+            "is free by its own limits ({}), the provider's were never seen",
+            own.join(", ")
+        );
+        return (Standing::Available, Reason::WithinOwnLimits, why);
+    }
+    let (reason, then) = match account.on_unknown {
+        OnUnknown::Say => (Reason::NoObservation, "whether it is free is unknown"),
+        OnUnknown::Allow => (
+            Reason::UnknownAsAllow,
+            "the settings say to use it then (on_unknown)",
+        ),
+        OnUnknown::Wait => (
+            Reason::UnknownAsWait,
+            "the settings say to wait then (on_unknown)",
+        ),
+    };
+    let why = format!("has never been seen with a limit: {then}");
+    (Standing::Unknown, reason, why)
+}
+
+/// The window to speak of: the one with the least left, else the one heard of last.
+fn tightest<'a, 'b>(bound: &'b [Bound<'a>]) -> Option<&'b Bound<'a>> {
+    bound.iter().min_by(|a, b| {
+        let left = |bound: &Bound| bound.view.left.unwrap_or(f64::INFINITY);
+        // A status is worth more than a share that has passed, and that more than nothing.
+        let worth = |bound: &Bound| match bound.view.freshness {
+            Freshness::Fresh | Freshness::Stale => 0,
+            Freshness::Expired => 1,
+            Freshness::Unknown => 2,
+        };
+        left(a)
+            .total_cmp(&left(b))
+            .then_with(|| worth(a).cmp(&worth(b)))
+            .then_with(|| b.window.state.observed_at.cmp(&a.window.state.observed_at))
+            .then_with(|| a.window.bucket.cmp(b.window.bucket))
+    })
+}
+
+fn told(bound: &Bound, now: Millis) -> String {
+    let age = span(now.saturating_sub(bound.window.state.observed_at));
+    match bound.view.left {
+        Some(left) => format!(
+            "{} has {} left, seen {age} ago",
+            bound.window.bucket,
+            percent(left)
+        ),
+        None => format!(
+            "{} was heard of {age} ago, how much is left is not known",
+            bound.window.bucket
+        ),
+    }
+}
+
+/// The whole answer in words.
+pub(super) fn summary(
+    advices: &[Advice],
+    choice: &Choice,
+    retry: Option<(Millis, usize)>,
+    now: Millis,
+) -> String {
+    let chosen = choice.chosen.and_then(|index| advices.get(index));
+    let lead = match (choice.decision, chosen, retry) {
+        (Verdict::Allow, Some(advice), _) if advice.standing == Standing::NearLimit => {
+            format!("start with {}, with a warning", advice.account)
+        }
+        (Verdict::Allow, Some(advice), _) => format!("start with {}", advice.account),
+        (Verdict::Deny, ..) if advices.is_empty() => "there is no account to start with".to_owned(),
+        (Verdict::Deny, ..) => "do not start until somebody changes something".to_owned(),
+        (Verdict::Unknown, ..) => "whether a run may start is unknown".to_owned(),
+        (_, _, Some((at, index))) => {
+            let wait = span(at.saturating_sub(now));
+            format!("wait {wait} for {}", advices[index].account)
+        }
+        _ => "wait, nobody knows how long".to_owned(),
+    };
+    // First the one that was chosen, then the others in their order.
+    let others = advices
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| choice.chosen != Some(*index));
+    std::iter::once(lead)
+        .chain(
+            chosen
+                .into_iter()
+                .chain(others.map(|(_, advice)| advice))
+                .map(|advice| advice.sentence.clone()),
+        )
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+fn percent(share: f64) -> String {
+    // Rounded down, but 0.29 is 29 %.
+    format!("{:.0} %", (share * 100.0 + SHARE_EPSILON).floor())
+}
+
+/// A span in words, rounded up to what a person wants to know.
+fn span(ms: Millis) -> String {
+    let seconds = ms.max(0).unsigned_abs().div_ceil(1000);
+    let minutes = seconds.div_ceil(60);
+    match (seconds, minutes) {
+        (..120, _) => format!("{seconds} s"),
+        (_, ..120) => format!("{minutes} min"),
+        (_, ..2880) => format!("{} h {} min", minutes / 60, minutes % 60),
+        _ => format!("{} d {} h", minutes / 1440, minutes % 1440 / 60),
+    }
+}

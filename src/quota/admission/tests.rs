@@ -1,0 +1,714 @@
+//! Accounts in every condition, alone and side by side, then any at random.
+
+use std::fmt::Write as _;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::quota::account::{Minimum, OnUnknown};
+use crate::quota::bucket::{FIVE_HOUR, OVERAGE, SEVEN_DAY, SEVEN_DAY_OPUS};
+use crate::quota::budget::{Day, minute_of};
+use crate::quota::exhaustion::{Cause, CauseKind, UNTIL_TAKEN_BACK};
+use crate::quota::window::{Freshness, WindowState, merge};
+use crate::record::{AccountId, DAY_MS, HOUR_MS, LimitSource, LimitStatus, Observation};
+
+const MINUTE: Millis = 60_000;
+/// 2026-10-05T12:00:00Z
+const NOON: Millis = 1_791_201_600_000;
+const MIDNIGHT: Millis = NOON + 12 * HOUR_MS;
+
+fn seen(
+    bucket: &str,
+    utilization: Option<f64>,
+    reset_in: Option<Millis>,
+    status: LimitStatus,
+    ago: Millis,
+) -> WindowState {
+    let observation = Observation {
+        bucket: bucket.into(),
+        utilization,
+        remaining: None,
+        limit: None,
+        reset_at: reset_in.map(|span| NOON + span),
+        observed_at: None,
+        status,
+        source: LimitSource::Headers,
+    };
+    merge(None, &observation, NOON - ago, &[]).state
+}
+
+fn healthy(utilization: f64) -> WindowState {
+    seen(
+        FIVE_HOUR,
+        Some(utilization),
+        Some(HOUR_MS),
+        LimitStatus::Allowed,
+        MINUTE,
+    )
+}
+
+fn refused(reset_in: Millis) -> WindowState {
+    seen(FIVE_HOUR, None, Some(reset_in), LimitStatus::Rejected, MINUTE)
+}
+
+/// A candidate that owns what it is made of.
+#[derive(Debug)]
+struct Place {
+    account: Account,
+    windows: Vec<(&'static str, WindowState)>,
+    model: Option<&'static str>,
+    calls: u64,
+    budget: Option<DailyBudget>,
+    causes: Causes,
+}
+
+fn place(provider: &str) -> Place {
+    Place {
+        account: Account::new(AccountId {
+            provider: provider.into(),
+            name: "default".into(),
+        }),
+        windows: Vec::new(),
+        model: None,
+        calls: 0,
+        budget: None,
+        causes: Causes::default(),
+    }
+}
+
+impl Place {
+    fn window(mut self, bucket: &'static str, state: WindowState) -> Self {
+        self.windows.push((bucket, state));
+        self
+    }
+
+    fn calls(mut self, calls: u64, quota: u64) -> Self {
+        (self.calls, self.account.calls_quota) = (calls, quota);
+        self
+    }
+
+    fn budget(mut self, budget: DailyBudget) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
+    fn manual(mut self, until: Millis) -> Self {
+        self.causes.set(CauseKind::Manual, Some(cause(until)));
+        self
+    }
+
+    fn on_unknown(mut self, on_unknown: OnUnknown) -> Self {
+        self.account.on_unknown = on_unknown;
+        self
+    }
+
+    fn model(mut self, model: &'static str) -> Self {
+        self.model = Some(model);
+        self
+    }
+
+    fn least(mut self, bucket: &str, percent: u8) -> Self {
+        self.account.minimum_left.push(Minimum {
+            bucket: bucket.into(),
+            percent,
+        });
+        self
+    }
+
+    fn candidate(&self) -> Candidate<'_> {
+        Candidate {
+            account: &self.account,
+            model: self.model.map(Box::from),
+            windows: self
+                .windows
+                .iter()
+                .map(|(bucket, state)| Window { bucket, state })
+                .collect(),
+            calls: Calls {
+                count: self.calls,
+                oldest_leaves_in_s: 0,
+            },
+            budget: self.budget.clone(),
+            causes: self.causes.clone(),
+        }
+    }
+
+    fn advice(&self) -> Advice {
+        advise(&self.candidate(), NOON)
+    }
+}
+
+fn cause(until: Millis) -> Cause {
+    Cause {
+        until,
+        reason: "closed for the holidays".into(),
+        source: "me".into(),
+        since: 0,
+    }
+}
+
+fn spent(tokens: u128, hour: Millis) -> DailyBudget {
+    let day = Day {
+        start: MIDNIGHT - DAY_MS,
+        end: MIDNIGHT,
+    };
+    DailyBudget::new(1_000_000, day, [(minute_of(day.start + hour * HOUR_MS), tokens)])
+}
+
+fn ask(places: &[Place]) -> Admission {
+    let candidates: Vec<_> = places.iter().map(Place::candidate).collect();
+    admit(&candidates, NOON)
+}
+
+/// Decision, chosen, reason, milliseconds to the retry.
+type Answer = (Verdict, Option<usize>, Reason, Option<Millis>);
+
+fn answer(places: &[Place]) -> Answer {
+    let told = ask(places);
+    (
+        told.decision,
+        told.chosen,
+        told.reason,
+        told.retry_at.map(|at| at - NOON),
+    )
+}
+
+fn stands(place: &Place) -> (Standing, Verdict, Reason) {
+    let advice = place.advice();
+    (advice.standing, advice.verdict, advice.reason)
+}
+
+#[test]
+fn calls_overflow_to_the_next_and_come_back_with_a_warning() {
+    let both = |claude, codex| {
+        [
+            place("claude").calls(claude, 900),
+            place("codex").calls(codex, 1500),
+        ]
+    };
+    let allow = |index, reason| (Verdict::Allow, Some(index), reason, None);
+    assert_eq!(answer(&both(719, 0)), allow(0, Reason::WithinOwnLimits));
+    assert_eq!(answer(&both(720, 0)), allow(1, Reason::Overflow));
+    assert_eq!(answer(&both(720, 1199)), allow(1, Reason::Overflow));
+    assert_eq!(answer(&both(720, 1200)), allow(0, Reason::AllNearLimit));
+    assert_eq!(
+        ask(&both(720, 1200)).sentence,
+        "start with claude/default, with a warning; \
+         claude/default is near its limit: 720 of 900 calls in five hours; \
+         codex/default is near its limit: 1200 of 1500 calls in five hours"
+    );
+}
+
+#[test]
+fn when_all_are_exhausted_the_earliest_recovery_is_waited_for() {
+    let both = [
+        place("a").window(FIVE_HOUR, refused(30 * MINUTE)),
+        place("b").window(FIVE_HOUR, refused(2 * MINUTE)),
+    ];
+    let told = ask(&both);
+    assert_eq!(
+        answer(&both),
+        (Verdict::Wait, None, Reason::AllExhausted, Some(2 * MINUTE))
+    );
+    assert_eq!(told.recovers, Some(1));
+    let reasons: Vec<_> = told
+        .candidates
+        .iter()
+        .map(|advice| (advice.reason, advice.until))
+        .collect();
+    assert_eq!(
+        reasons,
+        [
+            (Reason::WindowExhausted, Some(NOON + 30 * MINUTE)),
+            (Reason::WindowExhausted, Some(NOON + 2 * MINUTE))
+        ]
+    );
+    assert_eq!(
+        told.sentence,
+        "wait 2 min for b/default; \
+         a/default is blocked: five_hour was refused by the provider, free again in 30 min; \
+         b/default is blocked: five_hour was refused by the provider, free again in 2 min"
+    );
+}
+
+#[test]
+fn deny_only_if_nobody_ever_recovers() {
+    let closed = || place("a").manual(UNTIL_TAKEN_BACK);
+    assert_eq!(answer(&[]), (Verdict::Deny, None, Reason::NoCandidates, None));
+    assert_eq!(answer(&[closed()]), (Verdict::Deny, None, Reason::Manual, None));
+    assert_eq!(
+        answer(&[closed(), closed()]),
+        (Verdict::Deny, None, Reason::NoneRecovers, None)
+    );
+    assert_eq!(
+        answer(&[closed(), place("b").manual(NOON + 1)]),
+        (Verdict::Wait, None, Reason::AllExhausted, Some(1))
+    );
+    assert_eq!(
+        answer(&[closed(), place("b")]),
+        (Verdict::Unknown, None, Reason::NoObservation, None)
+    );
+    let advice = closed().advice();
+    assert_eq!((advice.until, advice.causes.len()), (None, 1));
+    assert_eq!(advice.causes[0].until, None);
+}
+
+#[test]
+fn unknown_is_never_allowed_in_silence() {
+    let never = |on_unknown| place("a").on_unknown(on_unknown);
+    assert_eq!(
+        stands(&never(OnUnknown::Say)),
+        (Standing::Unknown, Verdict::Unknown, Reason::NoObservation)
+    );
+    assert_eq!(
+        answer(&[never(OnUnknown::Say)]),
+        (Verdict::Unknown, None, Reason::NoObservation, None)
+    );
+    assert_eq!(
+        answer(&[never(OnUnknown::Allow)]),
+        (Verdict::Allow, Some(0), Reason::UnknownAsAllow, None)
+    );
+    assert_eq!(
+        answer(&[never(OnUnknown::Wait)]),
+        (Verdict::Wait, None, Reason::UnknownAsWait, None)
+    );
+    assert_eq!(
+        ask(&[never(OnUnknown::Allow)]).sentence,
+        "start with a/default; a/default has never been seen with a limit: \
+         the settings say to use it then (on_unknown)"
+    );
+}
+
+#[test]
+fn an_unknown_candidate_is_passed_over_for_one_that_is_known() {
+    let unknown = |on_unknown| place("a").on_unknown(on_unknown);
+    let free = || place("b").window(FIVE_HOUR, healthy(0.2));
+    let near = || place("c").calls(9, 10);
+    let gone = || place("d").window(FIVE_HOUR, refused(MINUTE));
+    assert_eq!(
+        answer(&[unknown(OnUnknown::Say), free()]),
+        (Verdict::Allow, Some(1), Reason::Overflow, None)
+    );
+    assert_eq!(
+        answer(&[unknown(OnUnknown::Allow), free()]),
+        (Verdict::Allow, Some(1), Reason::Overflow, None)
+    );
+    assert_eq!(
+        answer(&[free(), unknown(OnUnknown::Allow)]),
+        (Verdict::Allow, Some(0), Reason::Available, None)
+    );
+    assert_eq!(
+        answer(&[unknown(OnUnknown::Say), near()]),
+        (Verdict::Allow, Some(1), Reason::AllNearLimit, None)
+    );
+    assert_eq!(
+        answer(&[near(), unknown(OnUnknown::Allow)]),
+        (Verdict::Allow, Some(1), Reason::UnknownAsAllow, None)
+    );
+    assert_eq!(
+        answer(&[gone(), unknown(OnUnknown::Say)]),
+        (Verdict::Unknown, None, Reason::NoObservation, Some(MINUTE))
+    );
+    assert_eq!(
+        answer(&[gone(), unknown(OnUnknown::Wait)]),
+        (Verdict::Wait, None, Reason::UnknownAsWait, Some(MINUTE))
+    );
+    let told = ask(&[unknown(OnUnknown::Say), free()]);
+    assert!(
+        told.sentence.contains("a/default has never been seen"),
+        "and it is said: {}",
+        told.sentence
+    );
+}
+
+#[test]
+fn all_near_is_the_first_that_is_not_exhausted() {
+    let near = |name| place(name).window(FIVE_HOUR, healthy(0.92));
+    assert_eq!(
+        stands(&near("a")),
+        (Standing::NearLimit, Verdict::Allow, Reason::NearWindow)
+    );
+    assert_eq!(
+        answer(&[near("a")]),
+        (Verdict::Allow, Some(0), Reason::NearWindow, None)
+    );
+    assert_eq!(
+        answer(&[
+            place("a").window(FIVE_HOUR, refused(MINUTE)),
+            near("b"),
+            near("c")
+        ]),
+        (Verdict::Allow, Some(1), Reason::AllNearLimit, None)
+    );
+    assert_eq!(
+        stands(&place("a").window(FIVE_HOUR, healthy(0.90))).0,
+        Standing::NearLimit
+    );
+    assert_eq!(
+        stands(&place("a").window(FIVE_HOUR, healthy(0.89))).0,
+        Standing::Available,
+        "the highest threshold counts, not the lowest"
+    );
+}
+
+#[test]
+fn an_account_whose_windows_are_all_over_is_free() {
+    let over = seen(
+        FIVE_HOUR,
+        Some(0.95),
+        Some(-MINUTE),
+        LimitStatus::Allowed,
+        HOUR_MS,
+    );
+    let advice = place("a").window(FIVE_HOUR, over.clone()).advice();
+    assert_eq!(
+        (advice.standing, advice.verdict, advice.reason),
+        (Standing::Available, Verdict::Allow, Reason::AwaitingRefresh)
+    );
+    assert_eq!(
+        (advice.freshness, advice.headroom, advice.window.as_deref()),
+        (Freshness::Expired, None, Some(FIVE_HOUR))
+    );
+    let gone = seen(FIVE_HOUR, None, Some(-MINUTE), LimitStatus::Rejected, HOUR_MS);
+    assert_eq!(
+        stands(&place("a").window(FIVE_HOUR, gone)).2,
+        Reason::AwaitingRefresh
+    );
+    let week = seen(SEVEN_DAY, Some(0.3), Some(DAY_MS), LimitStatus::Allowed, HOUR_MS);
+    let both = place("a")
+        .window(FIVE_HOUR, over)
+        .window(SEVEN_DAY, week)
+        .advice();
+    assert_eq!(
+        (both.reason, both.window.as_deref(), both.freshness),
+        (Reason::Available, Some(SEVEN_DAY), Freshness::Stale)
+    );
+}
+
+#[test]
+fn the_tightest_window_that_binds_gives_the_headroom() {
+    let place = |model| {
+        place("a")
+            .window(FIVE_HOUR, healthy(0.4))
+            .window(
+                SEVEN_DAY_OPUS,
+                seen(
+                    SEVEN_DAY_OPUS,
+                    Some(0.75),
+                    Some(DAY_MS),
+                    LimitStatus::Allowed,
+                    HOUR_MS,
+                ),
+            )
+            .window(OVERAGE, seen(OVERAGE, None, None, LimitStatus::Rejected, 0))
+            .model(model)
+    };
+    let opus = place("claude-opus-5").advice();
+    assert_eq!(
+        (opus.headroom, opus.window.as_deref(), opus.freshness),
+        (Some(0.25), Some(SEVEN_DAY_OPUS), Freshness::Stale)
+    );
+    assert_eq!(
+        opus.sentence,
+        "a/default is free: seven_day_opus has 25 % left, seen 60 min ago"
+    );
+    let sonnet = place("claude-sonnet-5").advice();
+    assert_eq!(
+        (sonnet.headroom, sonnet.window.as_deref()),
+        (Some(0.6), Some(FIVE_HOUR))
+    );
+    assert_eq!(sonnet.standing, Standing::Available, "overage binds nobody");
+
+    let mut mapped = place("claude-sonnet-5");
+    mapped
+        .account
+        .models
+        .insert("claude-sonnet-5".into(), "claude-opus-5".into());
+    let advice = mapped.advice();
+    assert_eq!(
+        (advice.model.as_deref(), advice.headroom),
+        (Some("claude-opus-5"), Some(0.25)),
+        "the model that serves decides"
+    );
+}
+
+#[test]
+fn windows_that_do_not_bind_say_nothing_of_the_account() {
+    let overage = seen(OVERAGE, None, Some(DAY_MS), LimitStatus::Allowed, 0);
+    assert_eq!(
+        stands(&place("a").window(OVERAGE, overage)).2,
+        Reason::NoObservation
+    );
+    let silent = seen(FIVE_HOUR, None, Some(DAY_MS), LimitStatus::Unknown, 0);
+    assert_eq!(
+        stands(&place("a").window(FIVE_HOUR, silent)).2,
+        Reason::NoObservation
+    );
+    let spoken = seen(FIVE_HOUR, None, None, LimitStatus::Allowed, 0);
+    let advice = place("a").window(FIVE_HOUR, spoken).advice();
+    assert_eq!((advice.reason, advice.headroom), (Reason::Available, None));
+}
+
+#[test]
+fn a_budget_blocks_until_midnight_whatever_the_windows_say() {
+    let fast = place("a")
+        .window(FIVE_HOUR, healthy(0.1))
+        .budget(spent(600_000, 11));
+    let advice = fast.advice();
+    assert_eq!(
+        (advice.reason, advice.until, advice.headroom),
+        (Reason::BudgetPredicted, Some(MIDNIGHT), Some(0.9))
+    );
+    assert_eq!(
+        stands(&place("a").budget(spent(1_000_000, 11))).2,
+        Reason::BudgetExhausted
+    );
+    assert_eq!(
+        stands(&place("a").budget(spent(100_000, 11))),
+        (Standing::Available, Verdict::Allow, Reason::WithinOwnLimits)
+    );
+}
+
+#[test]
+fn the_cause_that_ends_last_is_the_reason_and_all_are_listed() {
+    let many = place("a")
+        .window(FIVE_HOUR, refused(MINUTE))
+        .budget(spent(600_000, 11))
+        .manual(NOON + HOUR_MS);
+    let advice = many.advice();
+    assert_eq!(
+        (advice.reason, advice.until),
+        (Reason::BudgetPredicted, Some(MIDNIGHT))
+    );
+    let listed: Vec<_> = advice
+        .causes
+        .iter()
+        .map(|ground| (ground.kind, ground.code))
+        .collect();
+    assert_eq!(
+        listed,
+        [
+            (CauseKind::Manual, Reason::Manual),
+            (CauseKind::Observed, Reason::WindowExhausted),
+            (CauseKind::Predicted, Reason::BudgetPredicted)
+        ]
+    );
+    let past = place("a").window(FIVE_HOUR, healthy(0.1)).manual(NOON);
+    assert_eq!(stands(&past).0, Standing::Available, "a cause ends by itself");
+}
+
+#[test]
+fn stored_causes_count_where_nothing_else_says_so() {
+    let stored = |place: Place| {
+        let mut place = place;
+        place.causes.set(CauseKind::Observed, Some(cause(NOON + MINUTE)));
+        place
+            .causes
+            .set(CauseKind::Predicted, Some(cause(NOON + HOUR_MS)));
+        place
+    };
+    assert_eq!(
+        stands(&stored(place("a"))),
+        (Standing::Exhausted, Verdict::Wait, Reason::BudgetPredicted)
+    );
+    assert_eq!(stored(place("a")).advice().causes.len(), 2);
+    let news = stored(place("a").window(FIVE_HOUR, healthy(0.1)).budget(spent(1, 11)));
+    assert_eq!(stands(&news).0, Standing::Available, "the windows know better");
+}
+
+#[test]
+fn too_little_left_blocks_until_after_the_reset_of_that_window() {
+    let five = seen(FIVE_HOUR, Some(0.5), Some(600_000), LimitStatus::Allowed, MINUTE);
+    let seven = seen(
+        SEVEN_DAY,
+        Some(0.96),
+        Some(259_200_000),
+        LimitStatus::Allowed,
+        MINUTE,
+    );
+    let guarded = place("a")
+        .window(FIVE_HOUR, five)
+        .window(SEVEN_DAY, seven)
+        .least(FIVE_HOUR, 10)
+        .least(SEVEN_DAY, 10);
+    let advice = guarded.advice();
+    assert_eq!(
+        (advice.standing, advice.reason, advice.window.as_deref()),
+        (Standing::Exhausted, Reason::BelowMinimum, Some(SEVEN_DAY))
+    );
+    assert_eq!(
+        answer(&[guarded]),
+        (Verdict::Wait, None, Reason::BelowMinimum, Some(259_260_000))
+    );
+    assert_eq!(
+        advice.sentence,
+        "a/default is blocked: seven_day has 4 % left, 10 % are wanted, free again in 3 d 0 h"
+    );
+}
+
+#[test]
+fn a_block_names_its_own_window_not_the_tightest() {
+    let place = place("a")
+        .window(FIVE_HOUR, healthy(0.88))
+        .window(
+            SEVEN_DAY,
+            seen(SEVEN_DAY, Some(0.5), Some(DAY_MS), LimitStatus::Rejected, MINUTE),
+        )
+        .least(FIVE_HOUR, 10);
+    let advice = place.advice();
+    assert_eq!(
+        (advice.reason, advice.window.as_deref()),
+        (Reason::WindowExhausted, Some(SEVEN_DAY))
+    );
+}
+
+#[test]
+fn codes_are_those_of_their_json() {
+    let codes = [
+        Reason::Available,
+        Reason::AwaitingRefresh,
+        Reason::WithinOwnLimits,
+        Reason::NearCallsQuota,
+        Reason::NearWindow,
+        Reason::WindowExhausted,
+        Reason::BudgetExhausted,
+        Reason::BudgetPredicted,
+        Reason::Manual,
+        Reason::BelowMinimum,
+        Reason::NoObservation,
+        Reason::UnknownAsAllow,
+        Reason::UnknownAsWait,
+        Reason::Overflow,
+        Reason::AllNearLimit,
+        Reason::AllExhausted,
+        Reason::NoneRecovers,
+        Reason::NoCandidates,
+    ];
+    let mut stable = String::new();
+    for code in codes {
+        assert_eq!(serde_json::json!(code), code.as_str());
+        write!(stable, "{} ", code.as_str()).unwrap();
+    }
+    assert_eq!(
+        stable,
+        "available awaiting_refresh within_own_limits near_calls_quota near_window window_exhausted \
+         budget_exhausted budget_predicted manual below_minimum no_observation unknown_as_allow \
+         unknown_as_wait overflow all_near_limit all_exhausted none_recovers no_candidates "
+    );
+    for verdict in [Verdict::Allow, Verdict::Wait, Verdict::Deny, Verdict::Unknown] {
+        assert_eq!(serde_json::json!(verdict), verdict.as_str());
+    }
+    for standing in [
+        Standing::Available,
+        Standing::NearLimit,
+        Standing::Exhausted,
+        Standing::Unknown,
+    ] {
+        assert_eq!(serde_json::json!(standing), standing.as_str());
+    }
+}
+
+fn any_window() -> impl Strategy<Value = (&'static str, WindowState)> {
+    (
+        prop_oneof![
+            Just(FIVE_HOUR),
+            Just(SEVEN_DAY),
+            Just(SEVEN_DAY_OPUS),
+            Just(OVERAGE)
+        ],
+        proptest::option::weighted(
+            0.8,
+            prop_oneof![Just(0.3), Just(0.92), Just(0.96), Just(1.0), Just(1.2)],
+        ),
+        proptest::option::weighted(0.8, -2 * HOUR_MS..20 * HOUR_MS),
+        prop_oneof![
+            Just(LimitStatus::Unknown),
+            Just(LimitStatus::Allowed),
+            Just(LimitStatus::Rejected)
+        ],
+        0..10 * MINUTE,
+    )
+        .prop_map(|(bucket, utilization, reset, status, ago)| {
+            (bucket, seen(bucket, utilization, reset, status, ago))
+        })
+}
+
+fn any_place() -> impl Strategy<Value = Place> {
+    (
+        proptest::collection::vec(any_window(), 0..4),
+        prop_oneof![Just(None), Just(Some("claude-opus-5"))],
+        0u64..20,
+        prop_oneof![Just(0u64), Just(10)],
+        proptest::option::of((0u128..1_200_000, 0i64..12)),
+        proptest::option::weighted(
+            0.3,
+            prop_oneof![Just(NOON - 1), Just(NOON + HOUR_MS), Just(UNTIL_TAKEN_BACK)],
+        ),
+        prop_oneof![
+            Just(OnUnknown::Say),
+            Just(OnUnknown::Allow),
+            Just(OnUnknown::Wait)
+        ],
+        0u8..20,
+    )
+        .prop_map(
+            |(windows, model, calls, quota, budget, manual, on_unknown, least)| {
+                let mut place = place("a")
+                    .calls(calls, quota)
+                    .on_unknown(on_unknown)
+                    .least(FIVE_HOUR, least)
+                    .least(SEVEN_DAY, least);
+                place.windows = windows;
+                place.model = model;
+                place.budget = budget.map(|(tokens, hour)| spent(tokens, hour));
+                place.causes.manual = manual.map(cause);
+                place
+            },
+        )
+}
+
+proptest! {
+    #[test]
+    fn at_the_time_of_the_retry_nothing_of_what_blocked_is_left(places in proptest::collection::vec(any_place(), 0..4)) {
+        let told = ask(&places);
+        prop_assert_eq!(told.retry_at.is_some(), told.recovers.is_some());
+        if let (Some(at), Some(index)) = (told.retry_at, told.recovers) {
+            prop_assert!(at > NOON);
+            prop_assert_eq!(told.candidates[index].until, Some(at));
+            let then = advise(&places[index].candidate(), at);
+            prop_assert_eq!(then.causes, []);
+            prop_assert!(then.standing != Standing::Exhausted);
+            prop_assert!(told.candidates.iter().all(|advice| advice.until.is_none_or(|until| until >= at)));
+        }
+    }
+
+    #[test]
+    fn a_run_starts_only_where_the_advice_allows_it(places in proptest::collection::vec(any_place(), 0..4)) {
+        let told = ask(&places);
+        prop_assert_eq!(told.candidates.len(), places.len());
+        prop_assert_eq!(told.decision == Verdict::Allow, told.chosen.is_some());
+        match told.chosen {
+            Some(index) => {
+                prop_assert_eq!(told.candidates[index].verdict, Verdict::Allow);
+                prop_assert_eq!(told.retry_at, None);
+                prop_assert!(told.candidates[index].causes.is_empty());
+            }
+            None => prop_assert!(told.candidates.iter().all(|advice| advice.verdict != Verdict::Allow)),
+        }
+        for (advice, place) in told.candidates.iter().zip(&places) {
+            prop_assert!(told.sentence.contains(&advice.sentence));
+            if advice.verdict == Verdict::Deny {
+                prop_assert!(place.causes.manual.is_some(), "only a person closes for good");
+            }
+            if advice.standing == Standing::Unknown && advice.verdict == Verdict::Allow {
+                prop_assert_eq!(advice.reason, Reason::UnknownAsAllow);
+            }
+        }
+    }
+
+    #[test]
+    fn any_time_is_taken(places in proptest::collection::vec(any_place(), 0..3), now in any::<i64>()) {
+        let candidates: Vec<_> = places.iter().map(Place::candidate).collect();
+        prop_assert!(admit(&candidates, now).retry_at.is_none_or(|at| at > now));
+    }
+}
