@@ -97,7 +97,7 @@ pub fn may_start(view: &QuotaView, terms: &Terms<'_>, question: &Question) -> wi
         })
         .collect();
     let admission = admission::admit(&candidates, terms.now);
-    answer(&admission, &candidates)
+    answer(&admission)
 }
 
 /// What a mark means; `None` takes an earlier one back.
@@ -163,7 +163,7 @@ fn candidate<'a>(
     };
     Candidate {
         account: rules,
-        model: model.map(|model| rules.models.get(model).cloned().unwrap_or_else(|| model.into())),
+        model: model.map(Into::into),
         windows: windows(sums),
         calls: budget::calls_in(calls, now),
         budget,
@@ -238,30 +238,27 @@ fn account(rules: &Account, sums: &AccountSums, terms: &Terms<'_>) -> wire::Acco
     }
 }
 
-fn answer(admission: &Admission, candidates: &[Candidate<'_>]) -> wire::MayStart {
-    let chosen = admission.chosen.and_then(|place| candidates.get(place));
+fn answer(admission: &Admission) -> wire::MayStart {
+    let chosen = admission.chosen.and_then(|place| admission.candidates.get(place));
     wire::MayStart {
         decision: admission.decision.as_str().to_owned(),
         retry_at: admission.retry_at.map(time),
         chosen: chosen.map(|chosen| wire::Choice {
-            provider: chosen.account.id.provider.to_string(),
-            account: chosen.account.id.name.to_string(),
+            provider: chosen.account.provider.to_string(),
+            account: chosen.account.name.to_string(),
             model: chosen.model.as_deref().map(str::to_owned),
         }),
         reason: admission.reason.as_str().to_owned(),
         sentence: admission.sentence.clone(),
-        candidates: (candidates.iter())
-            .zip(&admission.candidates)
-            .map(|(candidate, advice)| candidate_document(candidate, advice))
-            .collect(),
+        candidates: admission.candidates.iter().map(candidate_document).collect(),
     }
 }
 
-fn candidate_document(candidate: &Candidate<'_>, advice: &Advice) -> wire::Candidate {
+fn candidate_document(advice: &Advice) -> wire::Candidate {
     wire::Candidate {
-        provider: candidate.account.id.provider.to_string(),
-        account: candidate.account.id.name.to_string(),
-        model: candidate.model.as_deref().map(str::to_owned),
+        provider: advice.account.provider.to_string(),
+        account: advice.account.name.to_string(),
+        model: advice.model.as_deref().map(str::to_owned),
         verdict: advice.verdict.as_str().to_owned(),
         state: advice.standing.as_str().to_owned(),
         headroom: advice.headroom.map(share),
