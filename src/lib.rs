@@ -5,7 +5,7 @@
 //!
 //! | floor | files |
 //! |---|---|
-//! | 0 words | record bucket |
+//! | 0 words | record |
 //! | 1 pure | lines parse fold globs quota |
 //! | 2 doors | config watch logfile store live signals service |
 //! | 3 writer | committer |
@@ -15,7 +15,6 @@
 //! | 7 face | cli |
 //! | 8 | main |
 
-pub mod bucket;
 pub mod record;
 
 pub mod fold;

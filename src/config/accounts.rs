@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::units::{Count, List, within};
 use super::{Key, key};
-use crate::bucket;
 use crate::globs::Names;
 use crate::quota::account::{Account, Minimum, OnUnknown, TokenKinds};
+use crate::record::bucket;
 use crate::record::{ACCOUNT_DEFAULT, AccountId, PROVIDER_DEFAULT, RunId};
 
 /// Most accounts: each run is compared with one after the other.

@@ -7,4 +7,4 @@ pub mod exhaustion;
 pub mod pace;
 pub mod window;
 
-pub use crate::bucket;
+pub use crate::record::bucket;

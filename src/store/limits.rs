@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use redb::{ReadableTable, Table, WriteTransaction};
+use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 use super::commit::put;
 use super::tables::{
@@ -336,7 +336,6 @@ impl<'s, 't> Limits<'s, 't> {
             put(store, &mut self.fired, number, &row)?;
             changes.fired.push(fired(number, id(row.account), row));
         }
-        use redb::ReadableTableMetadata as _;
         while self.fired.len().map_err(|e| store.error(e))? > FIRED_MAX {
             self.fired.pop_first().map_err(|e| store.error(e))?;
         }

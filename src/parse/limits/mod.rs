@@ -14,7 +14,7 @@ mod values;
 use serde::de::MapAccess;
 
 use super::json::{self, Members, Raw};
-use crate::bucket::{
+use crate::record::bucket::{
     self, FIVE_HOUR, OVERAGE, SEVEN_DAY, SEVEN_DAY_OPUS, SEVEN_DAY_OVERAGE_INCLUDED, SEVEN_DAY_SONNET,
 };
 use crate::record::{LimitSource, LimitStatus, Millis, Observation};

@@ -740,8 +740,10 @@ proptest! {
         let bucket = past[0].1.bucket.clone();
         let at = story.state().observed_at + MINUTE;
         let next = RESET + 30 * DAY_MS;
-        // Without a stored reset nothing is there to roll over from.
-        prop_assume!(story.state().reset_at.is_some());
+        if story.state().reset_at.is_none() {
+            // There has to be a reset to roll over from.
+            story.tell(at - 1, &saw(&bucket, Some(0.95), Some(RESET + 20 * DAY_MS), LimitStatus::Allowed));
+        }
         let merged = story.tell(at, &saw(&bucket, Some(utilization), Some(next), LimitStatus::Allowed));
         let reached: Vec<u8> =
             THRESHOLDS.into_iter().filter(|threshold| reaches(utilization, *threshold)).collect();
