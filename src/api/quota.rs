@@ -96,7 +96,14 @@ pub fn may_start(view: &QuotaView, terms: &Terms<'_>, question: &Question) -> wi
             candidate(rules, sums, question.model.as_deref(), terms)
         })
         .collect();
-    let admission = admission::admit(&candidates, terms.now);
+    let mut admission = admission::admit(&candidates, terms.now);
+    if candidates.is_empty() {
+        let known = terms.accounts.rules().iter().map(|rules| rules.id.to_string());
+        admission.sentence = format!(
+            "no account is as wished; there are {}",
+            known.collect::<Vec<_>>().join(", ")
+        );
+    }
     answer(&admission)
 }
 

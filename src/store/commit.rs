@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError};
 
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
-use super::limits::{LimitChanges, Limits};
+use super::limits::{LimitChanges, Limits, Place};
 use super::tables::{
     ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MINUTES, MODELS, PATHS,
     RESPONSES, RESPONSES_BY_DAY, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow,
@@ -75,8 +75,6 @@ pub struct Kept {
     /// By their numbers.
     accounts: Vec<AccountId>,
     run_accounts: HashMap<RunNumber, u32>,
-    /// The latest time an observation in a file had, while observations are parked.
-    observed: HashMap<FileNumber, Millis>,
 }
 
 impl Store {
@@ -410,6 +408,8 @@ struct Work<'s, 't> {
     /// What is added, by account and minute.
     minutes: HashMap<(u32, u32), Totals>,
     outcomes: Vec<Outcome>,
+    /// The latest time an observation in a file had.
+    observed: HashMap<FileNumber, Millis>,
 }
 
 impl<'s, 't> Work<'s, 't> {
@@ -447,6 +447,7 @@ impl<'s, 't> Work<'s, 't> {
             cells: HashMap::new(),
             minutes: HashMap::new(),
             outcomes: Vec::new(),
+            observed: HashMap::new(),
         })
     }
 
@@ -489,28 +490,42 @@ impl<'s, 't> Work<'s, 't> {
         Ok(())
     }
 
-    /// Merges a batch's observations, or parks them while a backlog is read.
+    /// Lets a batch's observations wait for the end of the transaction, or parks them while a backlog is read.
     fn take_observations(
         &mut self,
         batch: &Batch,
         run: RunNumber,
         file: FileNumber,
     ) -> Result<(), StoreError> {
+        if batch.observations.is_empty() {
+            return Ok(());
+        }
         let account = self.account_of(run);
+        let mut latest = match self.observed.get(&file) {
+            Some(latest) => Some(*latest),
+            None => self.limits.parked_until(file)?,
+        };
         for observation in &batch.observations {
             if !self.parks {
                 let at = observation.observed_at.unwrap_or(batch.read_at);
-                self.limits
-                    .take(&mut self.meta, &self.kept.accounts, account, observation, at)?;
+                latest = latest.max(Some(at));
+                let place = Place::new(batch, latest);
+                self.limits.wait(account, observation.clone(), at, place);
                 continue;
             }
             let effective = observation.observed_at.map(|time| {
-                let latest = self.kept.observed.entry(file).or_insert(time);
-                *latest = time.max(*latest);
-                *latest
+                let time = latest.map_or(time, |latest| time.max(latest));
+                latest = Some(time);
+                time
             });
-            self.limits
-                .park(&mut self.meta, account, observation, effective)?;
+            let place = Place::new(batch, effective);
+            self.limits.park(&mut self.meta, account, observation, place)?;
+        }
+        if let Some(latest) = latest {
+            self.observed.insert(file, latest);
+            if self.parks {
+                self.limits.set_parked_until(file, latest)?;
+            }
         }
         Ok(())
     }
@@ -684,6 +699,7 @@ impl<'s, 't> Work<'s, 't> {
         self.meta
             .insert(META_SEQUENCE, sequence + 1)
             .map_err(|e| self.store.error(e))?;
+        self.limits.settle(&mut self.meta, &self.kept.accounts)?;
         committed.limits = self.limits.finish(&self.kept.accounts)?;
         committed.outcomes = self.outcomes;
         for work in self.run_works {

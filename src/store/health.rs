@@ -14,8 +14,9 @@ use crate::record::{AccountId, Millis};
 use super::commit::put;
 use super::tables::{
     ACCOUNTS, AccountRow, DAYS, FILES, FIRED, HOURS, LIMIT_EVENTS, MARKS, META, META_CREATED, META_SCHEMA,
-    META_SEQUENCE, MINUTES, MODELS, NOTE_ASIDE, NOTE_REBUILT, NOTES, OBSERVATIONS, PARKED, PATHS, RESPONSES,
-    RESPONSES_BY_DAY, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseRow, SCHEMA_VERSION, TOTALS, WINDOWS, decode,
+    META_SEQUENCE, MINUTES, MODELS, NOTE_ASIDE, NOTE_REBUILT, NOTES, OBSERVATIONS, PARKED, PARKED_FILES,
+    PATHS, RESPONSES, RESPONSES_BY_DAY, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseRow, SCHEMA_VERSION, TOTALS,
+    WINDOWS, decode,
 };
 use super::{QUARANTINE_SUFFIX, QUARANTINED_FILES_MAX, Store, StoreError};
 
@@ -154,7 +155,8 @@ fn check_tables(store: &Store, database: &Database) -> Result<(), StoreError> {
         LIMIT_EVENTS,
         FIRED,
         MARKS,
-        PARKED
+        PARKED,
+        PARKED_FILES
     );
     Ok(())
 }
@@ -198,7 +200,8 @@ fn make_tables(store: &Store, write: &WriteTransaction) -> Result<(), StoreError
         LIMIT_EVENTS,
         FIRED,
         MARKS,
-        PARKED
+        PARKED,
+        PARKED_FILES
     );
     Ok(())
 }

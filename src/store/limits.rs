@@ -5,21 +5,27 @@
 //!
 //! While a backlog is read, files come in any order, but windows are merged in the order of time. So observations
 //! are parked then, and merged when the backlog ends, each when it came as far as its own file tells: at the latest
-//! time that stands on it or on an observation before it. Afterwards they are merged as they come.
+//! time that stands on it or on an observation before it. Files that tell of the same time follow each other by run and
+//! path, so that it does not matter which was read first. Afterwards observations are merged as they come, those of one
+//! commit in that same order.
 
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
 
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::commit::put;
 use super::tables::{
     FIRED, FiredRow, HistoryRow, LIMIT_EVENTS, LimitEventRow, META_FIRED, META_PARKED, OBSERVATIONS, PARKED,
-    ParkedRow, WINDOWS, WindowRow, decode,
+    PARKED_FILES, ParkedRow, WINDOWS, WindowRow, decode,
 };
 use super::{Store, StoreError};
 use crate::quota::bucket;
 use crate::quota::window::merge;
-use crate::record::{AccountId, DAY_MS, Fired, LimitStatus, Millis, Observation, WindowUpdate};
+use crate::record::{
+    AccountId, Batch, DAY_MS, FileNumber, Fired, LimitStatus, Millis, Observation, WindowUpdate,
+};
 
 /// Windows told apart for one account; a provider has a handful, a hostile log could name any number.
 pub const WINDOWS_PER_ACCOUNT_MAX: u32 = 64;
@@ -42,6 +48,36 @@ pub struct LimitChanges {
     pub fired: Vec<Fired>,
 }
 
+/// When an observation came, and what it came before if others came at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    /// The latest time on it or on an observation before it in its file.
+    time: u64,
+    /// A hash of the file's run and path.
+    file: u64,
+}
+
+impl Place {
+    /// `time` is `None` where none is known: after everything else.
+    pub fn new(batch: &Batch, time: Option<Millis>) -> Self {
+        let mut name = batch.run.as_str().as_bytes().to_vec();
+        name.push(0);
+        name.extend_from_slice(batch.path.as_os_str().as_bytes());
+        Self {
+            time: time.map_or(PARKED_LAST, |time| u64::try_from(time).unwrap_or(0)),
+            file: xxh3_64(&name),
+        }
+    }
+}
+
+/// An observation that is merged at the end of the transaction.
+struct Waiting {
+    place: Place,
+    account: u32,
+    observation: Observation,
+    at: Millis,
+}
+
 /// A window under work.
 struct Open {
     row: WindowRow,
@@ -56,7 +92,9 @@ pub(super) struct Limits<'s, 't> {
     history: Table<'t, (u32, &'static str, u32), &'static [u8]>,
     events: Table<'t, (u64, u32, &'static str), &'static [u8]>,
     fired: Table<'t, u64, &'static [u8]>,
-    parked: Table<'t, (u64, u64), &'static [u8]>,
+    parked: Table<'t, (u64, u64, u64), &'static [u8]>,
+    parked_files: Table<'t, u32, i64>,
+    waiting: Vec<Waiting>,
     open: BTreeMap<(u32, Box<str>), Open>,
     newly_fired: Vec<(u64, FiredRow)>,
 }
@@ -75,27 +113,66 @@ impl<'s, 't> Limits<'s, 't> {
             events: open!(LIMIT_EVENTS),
             fired: open!(FIRED),
             parked: open!(PARKED),
+            parked_files: open!(PARKED_FILES),
+            waiting: Vec::new(),
             open: BTreeMap::new(),
             newly_fired: Vec::new(),
         })
     }
 
-    /// Keeps an observation for [`Limits::unpark`]; `effective` is when it came, as far as its file tells.
+    /// Keeps an observation for [`Limits::unpark`].
     pub fn park(
         &mut self,
         meta: &mut Table<'_, &'static str, u64>,
         account: u32,
         observation: &Observation,
-        effective: Option<Millis>,
+        place: Place,
     ) -> Result<(), StoreError> {
         let number = next(self.store, meta, META_PARKED)?;
-        let place = effective.map_or(PARKED_LAST, |time| u64::try_from(time).unwrap_or(0));
         put(
             self.store,
             &mut self.parked,
-            (place, number),
+            (place.time, place.file, number),
             &ParkedRow::new(account, observation),
         )
+    }
+
+    /// The latest time of a file's parked observations; `None` if none of them is parked.
+    pub fn parked_until(&self, file: FileNumber) -> Result<Option<Millis>, StoreError> {
+        let time = self.parked_files.get(file).map_err(|e| self.store.error(e))?;
+        Ok(time.map(|time| time.value()))
+    }
+
+    /// Notes the latest time of a file's parked observations: a late line in it may come after a restart.
+    pub fn set_parked_until(&mut self, file: FileNumber, time: Millis) -> Result<(), StoreError> {
+        self.parked_files
+            .insert(file, time)
+            .map_err(|e| self.store.error(e))?;
+        Ok(())
+    }
+
+    /// Keeps an observation for [`Limits::settle`].
+    pub fn wait(&mut self, account: u32, observation: Observation, at: Millis, place: Place) {
+        self.waiting.push(Waiting {
+            place,
+            account,
+            observation,
+            at,
+        });
+    }
+
+    /// Merges what waited, in its order.
+    pub fn settle(
+        &mut self,
+        meta: &mut Table<'_, &'static str, u64>,
+        accounts: &[AccountId],
+    ) -> Result<(), StoreError> {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.sort_by_key(|one| one.place);
+        for one in waiting {
+            self.take(meta, accounts, one.account, &one.observation, one.at)?;
+        }
+        Ok(())
     }
 
     /// Merges what was parked. Observations without a time count as made `now`.
@@ -106,6 +183,9 @@ impl<'s, 't> Limits<'s, 't> {
         now: Millis,
     ) -> Result<(), StoreError> {
         let store = self.store;
+        self.parked_files
+            .retain(|_, _| false)
+            .map_err(|e| store.error(e))?;
         loop {
             let row: ParkedRow = {
                 let Some((_, row)) = self.parked.pop_first().map_err(|e| store.error(e))? else {
@@ -121,7 +201,7 @@ impl<'s, 't> Limits<'s, 't> {
     }
 
     /// Merges one observation.
-    pub fn take(
+    fn take(
         &mut self,
         meta: &mut Table<'_, &'static str, u64>,
         accounts: &[AccountId],

@@ -31,7 +31,7 @@ pub struct RunSums {
 }
 
 /// Everything a summary shows, as of one commit.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
     pub sequence: u64,
     pub runs: BTreeMap<String, RunSums>,

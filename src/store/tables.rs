@@ -68,8 +68,11 @@ pub const LIMIT_EVENTS: TableDefinition<'static, (u64, u32, &'static str), Bytes
 pub const FIRED: TableDefinition<'static, u64, Bytes> = TableDefinition::new("fired");
 /// Account to [`MarkRow`]: what an operator said about it.
 pub const MARKS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("marks");
-/// (when it came as far as its file tells, in milliseconds; running number) to [`ParkedRow`].
-pub const PARKED: TableDefinition<'static, (u64, u64), Bytes> = TableDefinition::new("parked");
+/// (when it came as far as its file tells, in milliseconds; a hash of that file's run and path; running number) to
+/// [`ParkedRow`].
+pub const PARKED: TableDefinition<'static, (u64, u64, u64), Bytes> = TableDefinition::new("parked");
+/// File to the latest time of an observation of it that is parked, in milliseconds.
+pub const PARKED_FILES: TableDefinition<'static, u32, i64> = TableDefinition::new("parked_files");
 
 /// Key of `meta`: the version of the schema.
 pub const META_SCHEMA: &str = "schema";

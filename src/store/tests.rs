@@ -10,6 +10,9 @@ use crate::record::{
     AccountId, Batch, Cursor, Inode, Kind, LineCounts, Millis, Rank, Record, ResponseKey, RunId, Tier, Usage,
 };
 
+mod limits;
+mod schema;
+
 const NOW: Millis = 1_791_190_800_000;
 
 fn memory() -> Store {

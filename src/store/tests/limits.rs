@@ -1,0 +1,436 @@
+//! Limits: parking, its order, and the bounds of what is kept.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::quota::bucket::{FIVE_HOUR, SEVEN_DAY};
+use crate::quota::window::WindowState;
+use crate::record::{HOUR_MS, LimitSource, LimitStatus, Observation};
+use crate::store::limits::{HISTORY_AGE_MAX_MS, HISTORY_ROWS_MAX, LIMIT_EVENTS_MAX, WINDOWS_PER_ACCOUNT_MAX};
+use crate::store::tables::HistoryRow;
+
+const MINUTE: Millis = 60_000;
+
+/// What one line of a story says.
+#[derive(Clone, Debug)]
+struct Told {
+    file: u8,
+    observation: Observation,
+}
+
+fn saw(bucket: &str, at: Option<Millis>, utilization: Option<f64>, reset_at: Option<Millis>) -> Observation {
+    Observation {
+        bucket: bucket.into(),
+        utilization,
+        remaining: None,
+        limit: None,
+        reset_at,
+        observed_at: at,
+        status: LimitStatus::Allowed,
+        source: LimitSource::RateLimitEvent,
+    }
+}
+
+fn file_name(file: u8) -> (String, String) {
+    (format!("r{}", file % 2), format!("f{file}"))
+}
+
+fn telling(file: u8, from: Option<u64>, observations: Vec<Observation>) -> Batch {
+    let (run, path) = file_name(file);
+    let to = from.unwrap_or(0) + observations.len().max(1) as u64;
+    let mut batch = batch(&run, &path, from, to, Vec::new());
+    batch.observations = observations;
+    batch
+}
+
+/// A store and how far its files were read.
+struct Desk {
+    /// Where it is on disk, if it is to be opened again.
+    directory: Option<tempfile::TempDir>,
+    store: Store,
+    offsets: BTreeMap<u8, u64>,
+}
+
+impl Desk {
+    fn on_disk() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = at(&directory.path().join("t.redb"));
+        Self {
+            directory: Some(directory),
+            store,
+            offsets: BTreeMap::new(),
+        }
+    }
+
+    fn in_memory() -> Self {
+        Self {
+            directory: None,
+            store: memory(),
+            offsets: BTreeMap::new(),
+        }
+    }
+
+    /// As after a stop or a kill: nothing but the file is left.
+    fn restart(&mut self) {
+        let path = self.directory.as_ref().unwrap().path().join("t.redb");
+        self.store.close();
+        self.store = at(&path);
+    }
+
+    fn batch(&mut self, file: u8, observations: Vec<Observation>) -> Batch {
+        let batch = telling(file, self.offsets.get(&file).copied(), observations);
+        self.offsets.insert(file, batch.cursor.offset);
+        batch
+    }
+
+    fn commit(&mut self, file: u8, observations: Vec<Observation>) {
+        let batch = self.batch(file, observations);
+        let committed = self.store.commit([batch]).unwrap();
+        assert_eq!(committed.outcomes, [Outcome::Committed]);
+    }
+
+    fn window(&self, bucket: &str) -> WindowState {
+        let view = self.store.quota(0).unwrap();
+        view.accounts[&AccountId::default()].windows[bucket].clone()
+    }
+
+    fn facts(&self) -> Facts {
+        let mut view = self.store.quota(0).unwrap();
+        let windows = view
+            .accounts
+            .remove(&AccountId::default())
+            .unwrap_or_default()
+            .windows;
+        let history = windows
+            .keys()
+            .map(|bucket| {
+                let points = self.store.history(&AccountId::default(), bucket).unwrap();
+                (bucket.clone(), points)
+            })
+            .collect();
+        for (fired, number) in view.fired.iter().zip(1..) {
+            assert_eq!(fired.number, number, "numbers go up by one");
+        }
+        let fired = view.fired.iter();
+        let fired = fired.map(|one| (one.bucket.clone(), one.percent, one.reset_at, one.observed_at));
+        Facts {
+            windows,
+            history,
+            events: view.limit_events.clone(),
+            fired: fired.collect(),
+        }
+    }
+}
+
+/// Everything that is kept of limits.
+#[derive(Debug, PartialEq)]
+struct Facts {
+    windows: BTreeMap<Box<str>, WindowState>,
+    history: BTreeMap<Box<str>, Vec<HistoryRow>>,
+    events: Vec<LimitEvent>,
+    fired: std::collections::BTreeSet<(Box<str>, u8, Option<Millis>, Millis)>,
+}
+
+/// In the order of time, a late line directly after the line it came after in its file; files of one time in one order.
+fn in_order(story: &[Told]) -> Vec<Told> {
+    let mut latest: BTreeMap<u8, Millis> = BTreeMap::new();
+    let mut placed: Vec<(Millis, u8, Told)> = Vec::new();
+    for told in story {
+        let time = told.observation.observed_at.unwrap();
+        let latest = latest.entry(told.file).or_insert(time);
+        *latest = time.max(*latest);
+        placed.push((*latest, told.file, told.clone()));
+    }
+    placed.sort_by_key(|(time, file, _)| (*time, *file));
+    placed.into_iter().map(|(_, _, told)| told).collect()
+}
+
+/// One file after the other, each whole: another order in which readers may come along.
+fn by_file(story: &[Told], descending: bool) -> Vec<Told> {
+    let mut story = story.to_vec();
+    story.sort_by_key(|told| {
+        if descending {
+            u8::MAX - told.file
+        } else {
+            told.file
+        }
+    });
+    story
+}
+
+/// Of so many times; unless they are `apart`, times of different files coincide.
+fn any_told(times: i64, apart: bool) -> impl Strategy<Value = Told> {
+    (
+        0u8..4,
+        0..times,
+        prop_oneof![Just(FIVE_HOUR), Just(SEVEN_DAY), Just("other")],
+        prop_oneof![1 => Just(None), 6 => (0u8..=21).prop_map(|n| Some(f64::from(n) / 20.0))],
+        prop_oneof![1 => Just(None), 6 => (0i64..4).prop_map(Some)],
+        prop_oneof![3 => Just(LimitStatus::Allowed), 1 => Just(LimitStatus::Unknown), 1 => Just(LimitStatus::Rejected)],
+    )
+        .prop_map(move |(file, time, bucket, utilization, reset, status)| Told {
+            file,
+            observation: Observation {
+                status,
+                ..saw(
+                    bucket,
+                    Some(NOW + time * 20 * MINUTE + if apart { i64::from(file) * MINUTE } else { 0 }),
+                    utilization,
+                    reset.map(|reset| NOW + reset * 5 * HOUR_MS + HOUR_MS),
+                )
+            },
+        })
+}
+
+/// Commits a story in batches and groups; then the backlog ends. `restart_every` so many groups there is a restart;
+/// without any the database is in memory.
+fn parked(story: &[Told], batch_len: usize, group_len: usize, restart_every: Option<usize>) -> Facts {
+    let mut desk = match restart_every {
+        Some(_) => Desk::on_disk(),
+        None => Desk::in_memory(),
+    };
+    let mut group = Vec::new();
+    let mut groups = 0;
+    for chunk in story.chunk_by(|one, next| one.file == next.file) {
+        for part in chunk.chunks(batch_len) {
+            let told = part.iter().map(|told| told.observation.clone()).collect();
+            group.push(desk.batch(part[0].file, told));
+            if group.len() < group_len {
+                continue;
+            }
+            groups += 1;
+            for outcome in desk.store.commit(std::mem::take(&mut group)).unwrap().outcomes {
+                assert_eq!(outcome, Outcome::Committed);
+            }
+            match restart_every {
+                Some(every) if groups % every == 0 => desk.restart(),
+                // Something else is written in between.
+                _ => desk.store.mark(&AccountId::default(), None).unwrap(),
+            }
+        }
+    }
+    desk.store.commit(group).unwrap();
+    assert!(desk.facts().windows.is_empty(), "parked is not merged");
+    desk.store.unpark(NOW).unwrap();
+    let facts = desk.facts();
+    if restart_every.is_some() {
+        desk.restart();
+        let nothing = desk.store.unpark(NOW).unwrap();
+        assert_eq!(nothing, LimitChanges::default(), "unparked twice");
+        assert_eq!(desk.facts(), facts, "after a restart");
+    }
+    facts
+}
+
+/// Merges a story as it comes, one line at a time.
+fn merged(story: &[Told]) -> Facts {
+    let mut desk = Desk::in_memory();
+    desk.store.unpark(NOW).unwrap();
+    for told in story {
+        desk.commit(told.file, vec![told.observation.clone()]);
+    }
+    desk.facts()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Any order of files, any batches, groups and restarts: parked and unparked is merged in the order of time.
+    #[test]
+    fn parking_brings_the_order_of_time(
+        story in proptest::collection::vec(any_told(40, true), 1..40),
+        batch_len in 1usize..6, group_len in 1usize..4, restart_every in 2usize..6,
+    ) {
+        let expected = merged(&in_order(&story));
+        prop_assert_eq!(&parked(&story, batch_len, group_len, Some(restart_every)), &expected);
+        for descending in [false, true] {
+            let other = by_file(&story, descending);
+            prop_assert_eq!(&parked(&other, batch_len, group_len, None), &expected);
+        }
+    }
+
+    /// Where many files speak of the same times there is no order of time; still the order of reading changes nothing.
+    #[test]
+    fn parking_makes_the_order_of_files_irrelevant(
+        story in proptest::collection::vec(any_told(4, false), 1..40), batch_len in 1usize..6, group_len in 1usize..4,
+    ) {
+        let expected = parked(&story, batch_len, group_len, None);
+        for descending in [false, true] {
+            prop_assert_eq!(&parked(&by_file(&story, descending), batch_len, 1, None), &expected);
+        }
+    }
+
+    /// Live, files that are committed together are merged as if one had come after the other in time.
+    #[test]
+    fn a_group_is_merged_in_the_order_of_time(
+        story in proptest::collection::vec(any_told(40, true), 1..20), batch_len in 1usize..6,
+    ) {
+        let mut desk = Desk::in_memory();
+        desk.store.unpark(NOW).unwrap();
+        let mut group = Vec::new();
+        for chunk in by_file(&story, true).chunk_by(|one, next| one.file == next.file) {
+            for part in chunk.chunks(batch_len) {
+                let told = part.iter().map(|told| told.observation.clone()).collect();
+                group.push(desk.batch(part[0].file, told));
+            }
+        }
+        desk.store.commit(group).unwrap();
+        prop_assert_eq!(desk.facts(), merged(&in_order(&story)));
+    }
+}
+
+#[test]
+fn a_late_line_stays_behind_its_predecessor_over_a_restart_and_a_mark_in_the_backlog() {
+    for disturbed in [0, 1, 2] {
+        let mut desk = Desk::on_disk();
+        let reset = Some(NOW + HOUR_MS);
+        desk.commit(1, vec![saw(FIVE_HOUR, Some(NOW), Some(0.3), reset)]);
+        match disturbed {
+            0 => {}
+            1 => desk.restart(),
+            _ => desk.store.mark(&AccountId::default(), None).unwrap(),
+        }
+        desk.commit(1, vec![saw(FIVE_HOUR, Some(NOW - MINUTE), Some(0.8), reset)]);
+        desk.store.unpark(NOW).unwrap();
+        let window = desk.window(FIVE_HOUR);
+        assert_eq!(
+            (window.utilization, window.observed_at),
+            (Some(0.3), NOW),
+            "{disturbed}"
+        );
+        assert!(desk.facts().fired.is_empty(), "{disturbed}");
+    }
+}
+
+#[test]
+fn a_restart_that_has_nothing_new_merges_what_was_parked_before_it() {
+    let mut desk = Desk::on_disk();
+    desk.commit(1, vec![saw(FIVE_HOUR, Some(NOW), Some(0.9), Some(NOW + HOUR_MS))]);
+    desk.restart();
+    let changes = desk.store.unpark(NOW).unwrap();
+    assert_eq!(changes.windows.len(), 1);
+    let fired: Vec<_> = changes
+        .fired
+        .iter()
+        .map(|one| (one.number, one.percent))
+        .collect();
+    assert_eq!(fired, [(1, 75), (2, 90)]);
+    desk.restart();
+    assert_eq!(desk.store.unpark(NOW).unwrap(), LimitChanges::default());
+    assert_eq!(desk.facts().fired.len(), 2);
+}
+
+#[test]
+fn an_observation_without_a_time_counts_as_made_when_the_backlog_ends() {
+    let mut desk = Desk::on_disk();
+    let reset = Some(NOW + HOUR_MS);
+    desk.commit(1, vec![saw(FIVE_HOUR, None, Some(0.5), reset)]);
+    desk.commit(2, vec![saw(FIVE_HOUR, Some(NOW - MINUTE), Some(0.4), reset)]);
+    desk.store.unpark(NOW).unwrap();
+    let window = desk.window(FIVE_HOUR);
+    assert_eq!((window.utilization, window.observed_at), (Some(0.5), NOW));
+    // Live it counts as made when it was read.
+    let mut later = desk.batch(1, vec![saw(FIVE_HOUR, None, Some(0.6), reset)]);
+    later.read_at = NOW + MINUTE;
+    desk.store.commit([later]).unwrap();
+    assert_eq!(desk.window(FIVE_HOUR).observed_at, NOW + MINUTE);
+}
+
+#[test]
+fn a_windows_history_has_bounds_in_rows_and_in_age() {
+    let mut desk = Desk::on_disk();
+    desk.store.unpark(NOW).unwrap();
+    let rows = i64::from(HISTORY_ROWS_MAX);
+    let minute = |n: i64| saw("other", Some(NOW + n * MINUTE), Some(0.5), None);
+    // Two in each minute are one point.
+    let told = (0..rows + 10).flat_map(|n| {
+        [
+            minute(n),
+            saw("other", Some(NOW + n * MINUTE + 1), Some(0.6), None),
+        ]
+    });
+    desk.commit(1, told.collect());
+    let points = |desk: &Desk| desk.store.history(&AccountId::default(), "other").unwrap();
+    let kept = points(&desk);
+    assert_eq!(kept.len(), HISTORY_ROWS_MAX as usize);
+    assert_eq!(kept[0].observed_at, NOW + 10 * MINUTE + 1);
+    // One that is older than all that is kept finds no room.
+    desk.commit(2, vec![minute(0)]);
+    assert_eq!(points(&desk), kept);
+    desk.restart();
+    desk.store.unpark(NOW).unwrap();
+    let newest = kept[kept.len() - 1].observed_at;
+    let just_young_enough = kept[100].observed_at.div_euclid(MINUTE) * MINUTE;
+    let jump = just_young_enough + HISTORY_AGE_MAX_MS;
+    assert!(jump > newest);
+    desk.commit(1, vec![saw("other", Some(jump), Some(0.7), None)]);
+    let left = points(&desk);
+    assert_eq!(left.len(), kept.len() - 100 + 1);
+    assert_eq!(left[0], kept[100]);
+    // Too old to be kept at all; a moment inside the bound is.
+    desk.commit(
+        3,
+        vec![saw("other", Some(jump - HISTORY_AGE_MAX_MS - 1), Some(0.1), None)],
+    );
+    assert_eq!(points(&desk), left);
+    desk.commit(
+        1,
+        vec![saw("other", Some(jump + 2 * HISTORY_AGE_MAX_MS), Some(0.7), None)],
+    );
+    assert_eq!(points(&desk).len(), 1);
+}
+
+#[test]
+fn windows_beyond_the_bound_are_left_out_and_harm_no_other() {
+    let mut desk = Desk::on_disk();
+    desk.store.unpark(NOW).unwrap();
+    let most = usize::try_from(WINDOWS_PER_ACCOUNT_MAX).unwrap();
+    let named = |n: usize, share: f64| saw(&format!("w{n:03}"), Some(NOW), Some(share), Some(NOW + HOUR_MS));
+    desk.commit(1, (0..most / 2).map(|n| named(n, 0.1)).collect());
+    desk.commit(1, (0..most + 9).map(|n| named(n, 0.2)).collect());
+    let facts = desk.facts();
+    assert_eq!(facts.windows.len(), most);
+    assert!(
+        facts
+            .windows
+            .values()
+            .all(|window| window.utilization == Some(0.2))
+    );
+    assert!(facts.windows.keys().all(|name| **name < *format!("w{most:03}")));
+    // Those that are known go on; so do those of another account.
+    let later = Observation {
+        observed_at: Some(NOW + MINUTE),
+        ..named(most - 1, 0.8)
+    };
+    desk.commit(1, vec![named(most + 9, 0.9), later]);
+    assert_eq!(desk.window(&format!("w{:03}", most - 1)).utilization, Some(0.8));
+    assert_eq!(desk.facts().fired.len(), 1);
+    let mut other = batch("elsewhere", "f", None, 1, Vec::new());
+    other.account = Arc::new(AccountId {
+        name: "other".into(),
+        ..AccountId::default()
+    });
+    other.observations = vec![named(most + 1, 0.3)];
+    desk.store.commit([other]).unwrap();
+    let view = desk.store.quota(0).unwrap();
+    let counts: Vec<_> = view.accounts.values().map(|sums| sums.windows.len()).collect();
+    assert_eq!(counts, [most, 1]);
+    desk.restart();
+    assert_eq!(desk.facts().windows.len(), most);
+}
+
+#[test]
+fn rejections_are_noted_once_and_the_latest_are_kept() {
+    let mut desk = Desk::on_disk();
+    let most = i64::try_from(LIMIT_EVENTS_MAX).unwrap();
+    let rejected = |n: i64| Observation {
+        status: LimitStatus::Rejected,
+        ..saw(FIVE_HOUR, Some(NOW + n), None, Some(NOW + HOUR_MS))
+    };
+    let told: Vec<_> = (0..most + 5).map(rejected).collect();
+    desk.commit(1, told.clone());
+    desk.commit(2, told);
+    desk.store.unpark(NOW).unwrap();
+    let times: Vec<_> = desk.facts().events.iter().map(|event| event.at - NOW).collect();
+    assert_eq!(times, (5..most + 5).collect::<Vec<_>>());
+}
