@@ -20,6 +20,7 @@ use crate::store::{AccountSums, LimitEvent, QuotaView};
 /// Shares are shown to a millionth: what floating point leaves behind that says nothing.
 const SHARE_STEPS: f64 = 1e6;
 
+const SECOND_MS: u64 = 1_000;
 /// Longest reason of a mark, in bytes.
 const REASON_BYTES_MAX: usize = 256;
 
@@ -104,7 +105,7 @@ pub fn may_start(view: &QuotaView, terms: &Terms<'_>, question: &Question) -> wi
             known.collect::<Vec<_>>().join(", ")
         );
     }
-    answer(&admission)
+    answer(&admission, terms.now)
 }
 
 /// What a mark means; `None` takes an earlier one back.
@@ -245,11 +246,15 @@ fn account(rules: &Account, sums: &AccountSums, terms: &Terms<'_>) -> wire::Acco
     }
 }
 
-fn answer(admission: &Admission) -> wire::MayStart {
+fn answer(admission: &Admission, now: Millis) -> wire::MayStart {
     let chosen = admission.chosen.and_then(|place| admission.candidates.get(place));
     wire::MayStart {
         decision: admission.decision.as_str().to_owned(),
         retry_at: admission.retry_at.map(time),
+        retry_in_s: admission.retry_at.map(|at| {
+            let left = u64::try_from(at.saturating_sub(now)).unwrap_or(0);
+            left.div_ceil(SECOND_MS)
+        }),
         chosen: chosen.map(|chosen| wire::Choice {
             provider: chosen.account.provider.to_string(),
             account: chosen.account.name.to_string(),
