@@ -305,6 +305,53 @@ mod tests {
         fs::write(path, LINE.replace("ID", id) + "\n").unwrap();
     }
 
+    /// A limit event: a share of a window that ends after a number of hours.
+    fn event(share: f64, hours: i64) -> String {
+        let now = jiff::Timestamp::now();
+        let reset = now.as_second() + hours * 3600;
+        format!(
+            r#"{{"type":"rate_limit_event","timestamp":"{now}","rate_limit_info":{{"status":"allowed","resetsAt":{reset},"rateLimitType":"five_hour","unifiedWindows":{{"five_hour":{{"utilization":{share},"resetsAt":{reset}}}}}}}}}"#
+        ) + "\n"
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_threshold_is_told_after_its_commit_and_once() {
+        let directory = tempfile::tempdir().unwrap();
+        write_log(directory.path(), "r", "a.jsonl", "1");
+        let running = App::start(settings(directory.path())).unwrap();
+        let mut listener = running.live().subscribe();
+        running.backlog_done().cancelled().await;
+        let path = directory.path().join("runs/r/mount/a.jsonl");
+        let mut told = Vec::new();
+        for share in [0.5, 0.76, 0.8, 0.93] {
+            let mut log = fs::OpenOptions::new().append(true).open(&path).unwrap();
+            std::io::Write::write_all(&mut log, event(share, 3).as_bytes()).unwrap();
+            let heard = async {
+                loop {
+                    let Event::Update(update) = listener.next().await else {
+                        panic!("the listener was too slow")
+                    };
+                    told.extend(update.fired.iter().map(|fired| (fired.number, fired.percent)));
+                    let view = running.shared.store.quota(0).unwrap();
+                    let window = view
+                        .accounts
+                        .values()
+                        .find_map(|account| account.windows.get("five_hour"));
+                    // What is told is committed: the store never knows less.
+                    assert!(told.len() <= view.fired.len());
+                    if window.is_some_and(|window| window.utilization == Some(share)) {
+                        return;
+                    }
+                }
+            };
+            tokio::time::timeout(WAIT_MAX, heard)
+                .await
+                .expect("the line is merged");
+        }
+        assert_eq!(told, [(1, 75), (2, 90)]);
+        assert!(matches!(running.shutdown(WAIT_MAX).await, Drained::Clean));
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn a_tailer_that_panics_is_started_again_and_disturbs_no_other_run() {
         let directory = tempfile::tempdir().unwrap();

@@ -38,11 +38,7 @@ enum Command {
         batches: Vec<Batch>,
         done: oneshot::Sender<Vec<Outcome>>,
     },
-    Register {
-        runs: Vec<(RunId, AccountId)>,
-        backlog: bool,
-        done: oneshot::Sender<()>,
-    },
+    Register(Registration),
     Mark {
         account: AccountId,
         cause: Option<Cause>,
@@ -53,6 +49,13 @@ enum Command {
     },
     /// Answered by a sign of life to whoever watches over the process.
     Beat,
+}
+
+/// Runs to be known, and who waits for that.
+struct Registration {
+    runs: Vec<(RunId, AccountId)>,
+    backlog: bool,
+    done: oneshot::Sender<()>,
 }
 
 /// The handle of the committer. When all are dropped, it finishes and ends.
@@ -149,7 +152,7 @@ impl Committer {
     pub async fn register(&self, runs: Vec<(RunId, AccountId)>, backlog: bool) -> Result<(), Refused> {
         let (done, registered) = oneshot::channel();
         self.commands
-            .send(Command::Register { runs, backlog, done })
+            .send(Command::Register(Registration { runs, backlog, done }))
             .await
             .map_err(|_| Refused)?;
         registered.await.map_err(|_| Refused)
@@ -252,7 +255,7 @@ struct Actor {
 struct Group {
     batches: Vec<Batch>,
     waiting: Vec<(usize, oneshot::Sender<Vec<Outcome>>)>,
-    registrations: Vec<(Vec<(RunId, AccountId)>, bool, oneshot::Sender<()>)>,
+    registrations: Vec<Registration>,
     marks: Vec<(AccountId, Option<Cause>, oneshot::Sender<()>)>,
     end_backlog: Vec<oneshot::Sender<()>>,
 }
@@ -264,7 +267,7 @@ impl Group {
                 self.waiting.push((batches.len(), done));
                 self.batches.extend(batches);
             }
-            Command::Register { runs, backlog, done } => self.registrations.push((runs, backlog, done)),
+            Command::Register(registration) => self.registrations.push(registration),
             Command::Mark { account, cause, done } => self.marks.push((account, cause, done)),
             Command::EndBacklog { done } => self.end_backlog.push(done),
             Command::Beat => {}
@@ -299,7 +302,7 @@ impl Actor {
     }
 
     fn handle(&mut self, group: Group) -> Result<(), CommitterError> {
-        for (runs, backlog, done) in group.registrations {
+        for Registration { runs, backlog, done } in group.registrations {
             let now = jiff::Timestamp::now().as_millisecond();
             self.persist(&[], |store| store.register(&runs, backlog, now))?;
             let _ = done.send(());

@@ -2,6 +2,8 @@
 //!
 //! Nothing here does IO, reads a clock or allocates beyond its own fields.
 
+pub mod bucket;
+
 use std::fmt;
 use std::num::NonZeroU64;
 

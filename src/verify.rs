@@ -106,16 +106,8 @@ fn recount_run(
     note_unread(&root, settings, run, &cursors, report)?;
     for (path, stored) in cursors {
         gone += u64::from(stored.generation > 0);
-        if !recount_file(
-            recount,
-            settings,
-            &root,
-            run,
-            Arc::clone(&account),
-            &path,
-            stored,
-            report,
-        )? && stored.generation == 0
+        if !recount_file(recount, settings, &root, (run, &account), &path, stored, report)?
+            && stored.generation == 0
         {
             gone += 1;
         }
@@ -170,8 +162,7 @@ fn recount_file(
     recount: &Store,
     settings: &Settings,
     root: &Root,
-    run: &RunId,
-    account: Arc<AccountId>,
+    (run, account): (&RunId, &Arc<AccountId>),
     path: &RelativePath,
     stored: Cursor,
     report: &mut Report,
@@ -207,7 +198,7 @@ fn recount_file(
             .offset
             .max(stored.settled_to)
             .max(stored.skip_to.map_or(0, std::num::NonZeroU64::get)),
-        account,
+        account: Arc::clone(account),
         now,
     };
     let mut cursor = Cursor {

@@ -20,6 +20,7 @@ use crate::store::{AccountSums, LimitEvent, QuotaView};
 /// Shares are shown to a millionth: what floating point leaves behind that says nothing.
 const SHARE_STEPS: f64 = 1e6;
 
+const SECOND_MS: u64 = 1_000;
 /// Longest reason of a mark, in bytes.
 const REASON_BYTES_MAX: usize = 256;
 
@@ -96,8 +97,15 @@ pub fn may_start(view: &QuotaView, terms: &Terms<'_>, question: &Question) -> wi
             candidate(rules, sums, question.model.as_deref(), terms)
         })
         .collect();
-    let admission = admission::admit(&candidates, terms.now);
-    answer(&admission, &candidates)
+    let mut admission = admission::admit(&candidates, terms.now);
+    if candidates.is_empty() {
+        let known = terms.accounts.rules().iter().map(|rules| rules.id.to_string());
+        admission.sentence = format!(
+            "no account is as wished; there are {}",
+            known.collect::<Vec<_>>().join(", ")
+        );
+    }
+    answer(&admission, terms.now)
 }
 
 /// What a mark means; `None` takes an earlier one back.
@@ -163,7 +171,7 @@ fn candidate<'a>(
     };
     Candidate {
         account: rules,
-        model: model.map(|model| rules.models.get(model).cloned().unwrap_or_else(|| model.into())),
+        model: model.map(Into::into),
         windows: windows(sums),
         calls: budget::calls_in(calls, now),
         budget,
@@ -238,30 +246,31 @@ fn account(rules: &Account, sums: &AccountSums, terms: &Terms<'_>) -> wire::Acco
     }
 }
 
-fn answer(admission: &Admission, candidates: &[Candidate<'_>]) -> wire::MayStart {
-    let chosen = admission.chosen.and_then(|place| candidates.get(place));
+fn answer(admission: &Admission, now: Millis) -> wire::MayStart {
+    let chosen = admission.chosen.and_then(|place| admission.candidates.get(place));
     wire::MayStart {
         decision: admission.decision.as_str().to_owned(),
         retry_at: admission.retry_at.map(time),
+        retry_in_s: admission.retry_at.map(|at| {
+            let left = u64::try_from(at.saturating_sub(now)).unwrap_or(0);
+            left.div_ceil(SECOND_MS)
+        }),
         chosen: chosen.map(|chosen| wire::Choice {
-            provider: chosen.account.id.provider.to_string(),
-            account: chosen.account.id.name.to_string(),
+            provider: chosen.account.provider.to_string(),
+            account: chosen.account.name.to_string(),
             model: chosen.model.as_deref().map(str::to_owned),
         }),
         reason: admission.reason.as_str().to_owned(),
         sentence: admission.sentence.clone(),
-        candidates: (candidates.iter())
-            .zip(&admission.candidates)
-            .map(|(candidate, advice)| candidate_document(candidate, advice))
-            .collect(),
+        candidates: admission.candidates.iter().map(candidate_document).collect(),
     }
 }
 
-fn candidate_document(candidate: &Candidate<'_>, advice: &Advice) -> wire::Candidate {
+fn candidate_document(advice: &Advice) -> wire::Candidate {
     wire::Candidate {
-        provider: candidate.account.id.provider.to_string(),
-        account: candidate.account.id.name.to_string(),
-        model: candidate.model.as_deref().map(str::to_owned),
+        provider: advice.account.provider.to_string(),
+        account: advice.account.name.to_string(),
+        model: advice.model.as_deref().map(str::to_owned),
         verdict: advice.verdict.as_str().to_owned(),
         state: advice.standing.as_str().to_owned(),
         headroom: advice.headroom.map(share),

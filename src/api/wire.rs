@@ -198,6 +198,8 @@ pub struct MayStart {
     pub decision: String,
     /// When to ask again, if the decision is `wait`.
     pub retry_at: Option<String>,
+    /// The same in seconds from the time of the answer, rounded up: for those whose clock is another.
+    pub retry_in_s: Option<u64>,
     /// Where to start, if the decision is `allow`.
     pub chosen: Option<Choice>,
     /// A stable code.

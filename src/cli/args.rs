@@ -208,7 +208,6 @@ pub struct MayStart {
 
     /// While the answer is `wait`, wait for another, at most for this long [default: without end]
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, value_parser = parse_length)]
-    #[expect(clippy::option_option, reason = "the flag may stand without a value")]
     pub wait: Option<Option<Duration>>,
 }
 

@@ -130,6 +130,9 @@ pub fn status(global: &Global) -> Result<Exit, Failure> {
 }
 
 /// The summary from the database itself.
+///
+/// # Errors
+/// There is none, or it cannot be read.
 pub fn stored_summary(settings: &Settings, no_answer: &Failure) -> Result<Summary, Failure> {
     if !settings.db.exists() {
         let message = format!(
@@ -154,7 +157,7 @@ pub fn stored_summary(settings: &Settings, no_answer: &Failure) -> Result<Summar
         ),
         error => error.into(),
     })?;
-    Ok(summary::collect(&store, &terms(&settings, Timestamp::now()))?)
+    Ok(summary::collect(&store, &terms(settings, Timestamp::now()))?)
 }
 
 /// What an answer from the database itself goes by.

@@ -61,20 +61,24 @@ pub fn write_answer(out: &mut dyn Write, answer: &MayStart, zone: &TimeZone) -> 
         "unknown" => WARNING,
         _ => BAD,
     };
-    write!(
-        out,
-        "may start: {style}{}{style:#}, {}",
-        text::name(&answer.decision),
-        text::message(&answer.sentence)
-    )?;
+    write!(out, "may start: {style}{}{style:#}", text::name(&answer.decision))?;
+    match &answer.chosen {
+        Some(chosen) => {
+            let account = format!("{}/{}", chosen.provider, chosen.account);
+            write!(out, ", with {}", text::name(&account))?;
+            if let Some(model) = &chosen.model {
+                write!(out, " and {}", text::name(model))?;
+            }
+        }
+        None if answer.candidates.is_empty() => write!(out, ", {}", text::message(&answer.sentence))?,
+        None => {}
+    }
     if let Some(at) = &answer.retry_at {
-        write!(out, " ({})", text::name(&local_time(at, zone)))?;
+        write!(out, " until {}", text::name(&local_time(at, zone)))?;
     }
     writeln!(out)?;
-    if answer.candidates.len() > 1 {
-        for candidate in &answer.candidates {
-            writeln!(out, "  {DIM}-{DIM:#} {}", text::message(&candidate.sentence))?;
-        }
+    for candidate in &answer.candidates {
+        writeln!(out, "  {DIM}-{DIM:#} {}", text::message(&candidate.sentence))?;
     }
     Ok(())
 }

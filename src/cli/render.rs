@@ -5,12 +5,13 @@
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::numbers::{bytes, compact, counted, grouped, local_time};
 use super::table::{self, Entry, Section};
-use super::text;
-use crate::api::wire::{Health, Lines, Summary};
+use super::{quota_table, text};
+use crate::api::wire::{Account, Health, Lines, Summary};
 
 /// Most rows of one table that `status` shows.
 pub const STATUS_ROWS_MAX: usize = 20;
@@ -53,7 +54,21 @@ pub fn summary(out: &mut dyn Write, summary: &Summary, view: &View) -> io::Resul
         }
     }
     writeln!(out)?;
-    lines(out, &summary.lines)
+    lines(out, &summary.lines)?;
+    limits(out, summary, view)
+}
+
+/// Prints the limits, if there is anything to say about them.
+fn limits(out: &mut dyn Write, summary: &Summary, view: &View) -> io::Result<()> {
+    let quota = &summary.quota;
+    let is_wanted = |account: &Account| account.calls_quota.is_some() || account.budget.is_some();
+    if quota.windows.is_empty() && !quota.accounts.iter().any(is_wanted) {
+        return Ok(());
+    }
+    // A document of another program may have a time nobody can read; the ages are left out then.
+    let now = summary.now.parse().unwrap_or(Timestamp::UNIX_EPOCH);
+    writeln!(out)?;
+    quota_table::write(out, quota, now, &view.zone)
 }
 
 /// Prints how the collector is, and each thing that is not as it should be.

@@ -14,6 +14,7 @@ use super::units::{Count, List, within};
 use super::{Key, key};
 use crate::globs::Names;
 use crate::quota::account::{Account, Minimum, OnUnknown, TokenKinds};
+use crate::record::bucket;
 use crate::record::{ACCOUNT_DEFAULT, AccountId, PROVIDER_DEFAULT, RunId};
 
 /// Most accounts: each run is compared with one after the other.
@@ -363,7 +364,7 @@ impl Table<'_> {
             let key = format!("minimum_left.{window}");
             check_name(window).map_err(|problem| self.mistake(&key, problem))?;
             let percent = self.percent(&key, *percent, &LEFT_RANGE)?;
-            match minimums.entry(canonical_bucket(window)) {
+            match minimums.entry(bucket::canonical(window)) {
                 Entry::Vacant(vacant) => drop(vacant.insert(percent)),
                 Entry::Occupied(twice) => {
                     let problem = format!(
@@ -440,18 +441,6 @@ fn check_name(name: &str) -> Result<(), String> {
     Err(format!(
         "{name:?} is no name: 1 to {NAME_BYTES_MAX} of A-Z a-z 0-9 . _ - are allowed"
     ))
-}
-
-/// A window's name in one spelling; an unknown one stays as it is.
-fn canonical_bucket(name: &str) -> &str {
-    match name {
-        "5h" => "five_hour",
-        "7d" | "weekly" => "seven_day",
-        "opus_weekly" => "seven_day_opus",
-        "sonnet_weekly" => "seven_day_sonnet",
-        "7d_oi" => "seven_day_overage_included",
-        other => other,
-    }
 }
 
 /// One account as people see it.

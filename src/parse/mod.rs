@@ -24,6 +24,8 @@ const END_BYTES: usize = 512;
 static USAGE: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\"usage\""));
 static TIMESTAMP: LazyLock<memmem::FinderRev<'static>> =
     LazyLock::new(|| memmem::FinderRev::new(b"\"timestamp\":\""));
+/// What most long lines say early: tools' results, which have no limits to look for.
+static USER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\"type\":\"user\""));
 /// What a long line with limits has near an end, each after a stem that is looked for first: two searches, not four.
 static LIMIT_SIGNS: LazyLock<[(memmem::Finder<'static>, [memmem::Finder<'static>; 2]); 2]> =
     LazyLock::new(|| {
@@ -96,13 +98,15 @@ pub fn line(
 
 /// Whether a long line may be a limit line, by its ends.
 fn speaks_of_limits(line: &[u8]) -> bool {
-    [&line[..END_BYTES], &line[line.len() - END_BYTES..]]
-        .into_iter()
-        .any(|end| {
-            LIMIT_SIGNS.iter().any(|(stem, words)| {
-                stem.find(end).is_some() && words.iter().any(|word| word.find(end).is_some())
-            })
+    let head = &line[..END_BYTES];
+    if USER.find(head).is_some() {
+        return false;
+    }
+    [head, &line[line.len() - END_BYTES..]].into_iter().any(|end| {
+        LIMIT_SIGNS.iter().any(|(stem, words)| {
+            stem.find(end).is_some() && words.iter().any(|word| word.find(end).is_some())
         })
+    })
 }
 
 /// The time of a long line that is not parsed: the last `"timestamp"` near its end, else the last near its start.

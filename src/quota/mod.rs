@@ -2,8 +2,9 @@
 
 pub mod account;
 pub mod admission;
-pub mod bucket;
 pub mod budget;
 pub mod exhaustion;
 pub mod pace;
 pub mod window;
+
+pub use crate::record::bucket;

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 
-use redb::{ReadableTable, Table, WriteTransaction};
+use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::commit::put;
@@ -416,7 +416,6 @@ impl<'s, 't> Limits<'s, 't> {
             put(store, &mut self.fired, number, &row)?;
             changes.fired.push(fired(number, id(row.account), row));
         }
-        use redb::ReadableTableMetadata as _;
         while self.fired.len().map_err(|e| store.error(e))? > FIRED_MAX {
             self.fired.pop_first().map_err(|e| store.error(e))?;
         }

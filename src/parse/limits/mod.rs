@@ -14,6 +14,9 @@ mod values;
 use serde::de::MapAccess;
 
 use super::json::{self, Members, Raw};
+use crate::record::bucket::{
+    self, FIVE_HOUR, OVERAGE, SEVEN_DAY, SEVEN_DAY_OPUS, SEVEN_DAY_OVERAGE_INCLUDED, SEVEN_DAY_SONNET,
+};
 use crate::record::{LimitSource, LimitStatus, Millis, Observation};
 
 /// Longest name of a window kept, in bytes; the rest is cut off.
@@ -23,13 +26,7 @@ pub const BUCKET_UNKNOWN: &str = "unknown";
 /// Observations taken from one line; a real one has a few.
 pub const OBSERVATIONS_MAX: usize = 32;
 
-const FIVE_HOUR: &str = "five_hour";
-const SEVEN_DAY: &str = "seven_day";
-const SEVEN_DAY_OPUS: &str = "seven_day_opus";
-const SEVEN_DAY_SONNET: &str = "seven_day_sonnet";
-const SEVEN_DAY_OVERAGE_INCLUDED: &str = "seven_day_overage_included";
 const MONTHLY_SPEND: &str = "monthly_spend";
-const OVERAGE: &str = "overage";
 
 /// The windows that are known, in the order in which a line's observations are given; others follow by name.
 const ORDER: [&str; 11] = [
@@ -56,12 +53,7 @@ const SERVER_ERROR: u64 = 500;
 pub fn bucket_name(name: &str) -> Box<str> {
     let name = match name.trim() {
         "" => BUCKET_UNKNOWN,
-        "5h" => FIVE_HOUR,
-        "7d" | "weekly" => SEVEN_DAY,
-        "7d_opus" => SEVEN_DAY_OPUS,
-        "7d_sonnet" | "sonnet_weekly" => SEVEN_DAY_SONNET,
-        "7d_oi" => SEVEN_DAY_OVERAGE_INCLUDED,
-        other => other,
+        name => bucket::canonical(name),
     };
     // Cut first: a name of megabytes is not worth a copy.
     let cut = &name[..name.floor_char_boundary(BUCKET_BYTES_MAX)];

@@ -271,6 +271,21 @@ fn headers_in_the_log_of_a_proxy() {
     ] {
         assert_eq!(told(&log(status, &rejected)), [want, seven.clone()], "{status}");
     }
+    // It outweighs what the window says of itself; any other verdict does not.
+    for (verdict, own, want) in [
+        ("rejected", "allowed", Rejected),
+        ("allowed", "allowed_warning", AllowedWarning),
+        ("allowed", "rejected", Rejected),
+    ] {
+        let headers = format!(
+            r#""{unified}-status":"{verdict}","{unified}-representative-claim":"five_hour","{unified}-5h-status":"{own}""#
+        );
+        assert_eq!(
+            told(&log(200, &headers)),
+            [window("five_hour", None, None, want)],
+            "{headers}"
+        );
+    }
     // Without a claim it is one of a window we do not know; `retry-after` has a range.
     let unnamed = format!(r#""{unified}-status":"rejected""#);
     assert_eq!(

@@ -255,6 +255,21 @@ fn a_large_drop_needs_a_second_later_low_reading() {
 }
 
 #[test]
+fn of_one_time_neither_is_a_low_reading_the_second_nor_does_a_milder_word_stand() {
+    let low = story(&[
+        (T0, share(0.9, RESET)),
+        (T0 + 1, share(0.1, RESET)),
+        (T0 + 1, share(0.1, RESET + 1000)),
+    ]);
+    assert_eq!(low.utilization(), Some(0.9));
+    let refused = story(&[
+        (T0, status(LimitStatus::Rejected, Some(RESET))),
+        (T0, status(LimitStatus::Allowed, Some(RESET + 1000))),
+    ]);
+    assert_eq!(view(refused.state(), T0).blocked_until, Some(RESET + 1000));
+}
+
+#[test]
 fn a_raise_clears_a_held_drop() {
     let story = story(&[
         (T0, share(0.5, RESET)),
@@ -725,8 +740,10 @@ proptest! {
         let bucket = past[0].1.bucket.clone();
         let at = story.state().observed_at + MINUTE;
         let next = RESET + 30 * DAY_MS;
-        // Without a stored reset nothing is there to roll over from.
-        prop_assume!(story.state().reset_at.is_some());
+        if story.state().reset_at.is_none() {
+            // There has to be a reset to roll over from.
+            story.tell(at - 1, &saw(&bucket, Some(0.95), Some(RESET + 20 * DAY_MS), LimitStatus::Allowed));
+        }
         let merged = story.tell(at, &saw(&bucket, Some(utilization), Some(next), LimitStatus::Allowed));
         let reached: Vec<u8> =
             THRESHOLDS.into_iter().filter(|threshold| reaches(utilization, *threshold)).collect();
@@ -777,6 +794,8 @@ proptest! {
         fastrand::Rng::with_seed(seed).shuffle(&mut shuffled);
         prop_assert_eq!(end(&resets), end(&shuffled));
         prop_assert!(end(&resets).moment.readings.len() <= MOMENT_READINGS_MAX);
+        let last = resets.iter().max().map(|reset| RESET + reset * 50_000);
+        prop_assert_eq!(end(&resets).reset_at, last, "the window that ends last has the last word");
     }
 
     #[test]

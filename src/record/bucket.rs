@@ -1,6 +1,6 @@
 //! The names of the provider's windows: spellings, lengths, and whom each binds.
 
-use crate::record::{DAY_MS, HOUR_MS, Millis};
+use super::{DAY_MS, HOUR_MS, Millis};
 
 pub const FIVE_HOUR: &str = "five_hour";
 pub const SEVEN_DAY: &str = "seven_day";
