@@ -44,7 +44,9 @@ enum Command {
         cause: Option<Cause>,
         done: oneshot::Sender<()>,
     },
-    EndBacklog,
+    EndBacklog {
+        done: oneshot::Sender<()>,
+    },
     /// Answered by a sign of life to whoever watches over the process.
     Beat,
 }
@@ -164,12 +166,17 @@ impl Committer {
         }
     }
 
-    /// The first backlog is worked off.
+    /// The first backlog is worked off; returns once what was parked meanwhile is merged.
     ///
     /// # Errors
     /// When the committer has stopped.
     pub async fn end_backlog(&self) -> Result<(), Refused> {
-        self.commands.send(Command::EndBacklog).await.map_err(|_| Refused)
+        let (done, ended) = oneshot::channel();
+        self.commands
+            .send(Command::EndBacklog { done })
+            .await
+            .map_err(|_| Refused)?;
+        ended.await.map_err(|_| Refused)
     }
 
     /// Asks for a sign of life.
@@ -250,7 +257,7 @@ struct Group {
     waiting: Vec<(usize, oneshot::Sender<Vec<Outcome>>)>,
     registrations: Vec<Registration>,
     marks: Vec<(AccountId, Option<Cause>, oneshot::Sender<()>)>,
-    end_backlog: bool,
+    end_backlog: Vec<oneshot::Sender<()>>,
 }
 
 impl Group {
@@ -262,7 +269,7 @@ impl Group {
             }
             Command::Register(registration) => self.registrations.push(registration),
             Command::Mark { account, cause, done } => self.marks.push((account, cause, done)),
-            Command::EndBacklog => self.end_backlog = true,
+            Command::EndBacklog { done } => self.end_backlog.push(done),
             Command::Beat => {}
         }
     }
@@ -313,10 +320,11 @@ impl Actor {
             self.persist(&[], |store| store.mark(&account, cause.as_ref()))?;
             let _ = done.send(());
         }
-        if group.end_backlog {
+        let ends_backlog = !group.end_backlog.is_empty();
+        if ends_backlog {
             self.persist(&[], Store::end_backlog)?;
         }
-        if self.setup.store.parks() && (group.end_backlog || self.began.elapsed() > PARKED_FOR_MAX) {
+        if self.setup.store.parks() && (ends_backlog || self.began.elapsed() > PARKED_FOR_MAX) {
             let now = jiff::Timestamp::now().as_millisecond();
             let limits = self.persist(&[], |store| store.unpark(now))?;
             self.publish(
@@ -326,6 +334,9 @@ impl Actor {
                     ..Committed::default()
                 },
             );
+        }
+        for done in group.end_backlog {
+            let _ = done.send(());
         }
         Ok(())
     }

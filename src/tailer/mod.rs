@@ -164,7 +164,10 @@ impl Waker {
 /// A run's actor.
 pub struct Tailer {
     run: RunId,
+    /// The account it is counted by.
     account: Arc<AccountId>,
+    /// The account that the settings, as last looked at, give a new run of this name.
+    wanted: AccountId,
     shared: Arc<Shared>,
     waker: Waker,
     stop: CancellationToken,
@@ -191,15 +194,15 @@ impl Tailer {
         stop: CancellationToken,
     ) -> Result<Self, TailerError> {
         let cursors = shared.store.cursors(&run)?;
-        let wanted = shared.settings.borrow().accounts.of_run(&run).clone();
-        let account = shared.store.account_of(&run)?.unwrap_or_else(|| wanted.clone());
-        if account != wanted {
-            tracing::warn!(%run, "it stays with account {account}, by which it is counted; new runs of its name go to {wanted}");
-        }
+        let account = match shared.store.account_of(&run)? {
+            Some(account) => account,
+            None => shared.settings.borrow().accounts.of_run(&run).clone(),
+        };
         let run_turn = run.as_str().bytes().fold(0u8, u8::wrapping_add);
         Ok(Self {
             tree: Some(Tree::new(run.clone(), path, cursors)),
             run,
+            wanted: account.clone(),
             account: Arc::new(account),
             shared,
             waker,
@@ -271,6 +274,10 @@ impl Tailer {
         let readers = Arc::clone(&self.shared);
         let _permit = readers.readers.looks.acquire().await;
         let settings = Arc::clone(&self.shared.settings.borrow());
+        if pending.rescan {
+            // The first look, and the one after new settings.
+            self.compare_account(&settings);
+        }
         let depth = pending.scan.map(|asked| self.depth(asked));
         let shared = Arc::clone(&self.shared);
         let idle = settings.limits.idle_close;
@@ -311,6 +318,22 @@ impl Tailer {
         }
         self.tree = Some(tree);
         Ok(gone?)
+    }
+
+    /// Says, once for each change, that the settings want another account for the run than it has.
+    fn compare_account(&mut self, settings: &Settings) {
+        let wanted = settings.accounts.of_run(&self.run);
+        if *wanted == self.wanted {
+            return;
+        }
+        self.wanted = wanted.clone();
+        if self.wanted != *self.account {
+            tracing::warn!(
+                run = %self.run,
+                "it stays with account {}, by which it is counted; new runs of its name go to {wanted}",
+                self.account
+            );
+        }
     }
 
     /// How thoroughly to scan: a run that is quiet, or whose events arrive, is not looked at file by file each time.

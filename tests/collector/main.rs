@@ -19,6 +19,7 @@ mod machine;
 mod manager;
 mod mounts;
 mod overflow;
+mod quota_live;
 mod renames;
 mod runs;
 mod scenario;

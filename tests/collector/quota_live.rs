@@ -1,0 +1,166 @@
+//! Limits, live: what lines tell of them, what operators say, and what is answered, by the real program.
+
+mod kills;
+mod marks;
+mod routes;
+mod settings;
+mod shown;
+mod story;
+mod thresholds;
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Collector, Place, WAIT_MAX, append, text};
+use crate::scenario::ended;
+
+type Millis = i64;
+
+const MINUTE: Millis = 60_000;
+const HOUR: Millis = 60 * MINUTE;
+
+const BACKLOG_READ: &str = "the backlog is read";
+const ONE_ACCOUNT: &str = "[[account]]\nname = \"max-1\"\n";
+
+fn now() -> Millis {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    i64::try_from(since.as_millis()).unwrap()
+}
+
+/// RFC 3339 in UTC with milliseconds, as the documents have it.
+fn time(millis: Millis) -> String {
+    format!("{:.3}", jiff::Timestamp::from_millisecond(millis).unwrap())
+}
+
+/// A whole second: resets are told in seconds.
+fn second(millis: Millis) -> Millis {
+    millis.div_euclid(1000) * 1000
+}
+
+/// A line that tells the share used of a window.
+fn told(at: Millis, bucket: &str, share: f64, reset: Millis) -> String {
+    event(
+        at,
+        &json!({ "status": "allowed", "rateLimitType": bucket, "utilization": share, "resetsAt": reset / 1000 }),
+    )
+}
+
+/// A line that tells that a window is used up, and not how far.
+fn refused(at: Millis, bucket: &str, reset: Millis) -> String {
+    event(
+        at,
+        &json!({ "status": "rejected", "rateLimitType": bucket, "resetsAt": reset / 1000 }),
+    )
+}
+
+fn event(at: Millis, info: &Value) -> String {
+    line(&json!({ "type": "rate_limit_event", "timestamp": time(at), "rate_limit_info": info }))
+}
+
+fn line(document: &Value) -> String {
+    format!("{document}\n")
+}
+
+/// A response at a time, with so many output tokens and 10 of input.
+fn usage(id: &str, at: Millis, output: u64) -> String {
+    line(&used(id, at, output))
+}
+
+fn used(id: &str, at: Millis, output: u64) -> Value {
+    json!({
+        "type": "assistant", "uuid": format!("u-{id}"), "requestId": format!("req_{id}"), "timestamp": time(at),
+        "message": {
+            "id": format!("msg_{id}"), "model": "claude-opus-5", "role": "assistant",
+            "usage": { "input_tokens": 10, "output_tokens": output },
+        },
+    })
+}
+
+impl Place {
+    /// A command with the configuration: code and both streams.
+    fn ask(&self, words: &[&str]) -> (Option<i32>, String, String) {
+        ended(&self.command_with_config(words).output().unwrap())
+    }
+
+    /// The document of a command with the configuration that ends with this code.
+    fn document(&self, code: i32, words: &[&str]) -> Value {
+        let (got, stdout, stderr) = self.ask(&[words, &["--json"]].concat());
+        assert_eq!(got, Some(code), "{words:?}: {stdout}{stderr}");
+        serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"))
+    }
+
+    /// Starts on the configuration that is there and waits until what lay there is merged.
+    fn resume(&self) -> Collector {
+        let mut collector = Collector::start(self.command_with_config(&["serve"]), self.socket());
+        collector.wait_for_log(BACKLOG_READ);
+        collector
+    }
+
+    fn live_with(&self, settings: &str) -> Collector {
+        self.configure(settings);
+        self.resume()
+    }
+
+    fn tell(&self, run: &str, line: &str) {
+        append(&self.log(run, "a.jsonl"), line);
+    }
+}
+
+impl Collector {
+    /// Appends a line and waits until it is committed.
+    fn hears(&mut self, place: &Place, run: &str, line: &str) -> Value {
+        let before = self.summary()["lines"]["read"].as_u64().unwrap();
+        place.tell(run, line);
+        self.wait_until("the line", |summary| {
+            summary["lines"]["read"].as_u64() == Some(before + 1)
+        })
+    }
+
+    /// Asks with a body: status, head in small letters, document.
+    fn send(&self, method: &str, path: &str, kind: &str, body: &str) -> (u16, String, Value) {
+        let mut stream = UnixStream::connect(self.socket_path()).unwrap();
+        stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{kind}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let answer = text(&answer);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let document = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"));
+        (status, head.to_ascii_lowercase(), document)
+    }
+}
+
+/// The account of this name, of a summary's `quota` or the answer of `/v1/quota`.
+fn account<'d>(quota: &'d Value, name: &str) -> &'d Value {
+    let accounts = quota["accounts"].as_array().unwrap();
+    let found = accounts.iter().find(|account| account["account"] == name);
+    found.unwrap_or_else(|| panic!("no account {name} in {quota}"))
+}
+
+/// Account, window, threshold and reset of all that fired; their numbers go up by one from 1.
+fn fired(quota: &Value) -> Vec<(String, String, u64, String)> {
+    let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let all = quota["thresholds_fired"].as_array().unwrap();
+    for (one, number) in all.iter().zip(1..) {
+        assert_eq!(one["number"], number, "{quota}");
+    }
+    all.iter()
+        .map(|one| {
+            let percent = one["threshold"].as_u64().unwrap();
+            (
+                word(&one["account"]),
+                word(&one["bucket"]),
+                percent,
+                word(&one["reset_at"]),
+            )
+        })
+        .collect()
+}

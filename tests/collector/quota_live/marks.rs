@@ -1,0 +1,349 @@
+//! What an operator says of an account, and the exit codes of the question whether a run may start.
+
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::Stdio;
+use std::sync::mpsc::{Receiver, channel};
+
+use super::{HOUR, ONE_ACCOUNT, account, now, second, time, told};
+use crate::harness::{Collector, Place, WAIT_MAX, text};
+use crate::scenario::EVENTS_ONLY;
+
+const TAKEN_OVER: &str = "the configuration is taken over";
+const TWO_ACCOUNTS: &str =
+    "[[account]]\nname = \"max-1\"\nruns = [\"a-*\"]\n\n[[account]]\nname = \"max-2\"\nruns = [\"b-*\"]\n";
+
+fn code(place: &Place, words: &[&str]) -> i32 {
+    place.ask(words).0.unwrap()
+}
+
+/// A collector that knows of much room.
+fn with_room(place: &Place, settings: &str) -> Collector {
+    let mut collector = place.live_with(settings);
+    for run in ["a-1", "b-1"] {
+        collector.hears(place, run, &told(now(), "five_hour", 0.2, second(now() + HOUR)));
+    }
+    collector
+}
+
+#[test]
+fn a_mark_is_told_to_everyone_and_survives_stops_and_kills_until_it_is_taken_back() {
+    let place = Place::new();
+    let mut collector = with_room(&place, TWO_ACCOUNTS);
+    let until = time(second(now() + 2 * HOUR));
+    let marked = place.document(
+        0,
+        &[
+            "quota",
+            "mark",
+            "max-1",
+            "exhausted",
+            "--until",
+            &until,
+            "--reason",
+            "shared with the demo",
+        ],
+    );
+    for ends in 0..3 {
+        let quota = collector.get("/v1/quota").1;
+        if ends == 0 {
+            assert_eq!(account(&marked, "max-1"), account(&quota, "max-1"));
+        }
+        let row = account(&quota, "max-1");
+        assert_eq!(
+            (&row["state"], &row["until"]),
+            (&"exhausted".into(), &until.as_str().into())
+        );
+        assert_eq!(row["causes"].as_array().unwrap().len(), 1, "{row}");
+        let cause = &row["causes"][0];
+        assert_eq!(
+            (&cause["kind"], &cause["reason"], &cause["source"]),
+            (
+                &"manual".into(),
+                &"shared with the demo".into(),
+                &"operator".into()
+            )
+        );
+        assert_eq!(account(&quota, "max-2")["state"], "available");
+        let answer = place.document(0, &["may-start"]);
+        assert_eq!(
+            (&answer["chosen"]["account"], &answer["reason"]),
+            (&"max-2".into(), &"overflow".into())
+        );
+        let answer = place.document(1, &["may-start", "--account", "max-1"]);
+        assert_eq!(
+            (&answer["decision"], &answer["retry_at"]),
+            (&"wait".into(), &until.as_str().into())
+        );
+        let (_, human, _) = place.ask(&["quota"]);
+        assert!(human.contains("claude/max-1 exhausted"), "{human}");
+        assert!(human.contains("shared with the demo (manual), until "), "{human}");
+        match ends {
+            0 => collector.kill(),
+            _ => collector.stop_cleanly(),
+        }
+        // Without a collector the database says the same; nobody is there to be told another.
+        let stored = place.document(0, &["quota"]);
+        assert_eq!(account(&stored, "max-1")["causes"], row["causes"]);
+        assert_eq!(code(&place, &["quota", "mark", "max-1", "available"]), 69);
+        collector = place.resume();
+    }
+    let (exit, human, _) = place.ask(&["quota", "mark", "claude/max-1", "available"]);
+    assert_eq!(exit, Some(0));
+    assert!(human.contains("claude/max-1"), "{human}");
+    collector.kill();
+    let collector = place.resume();
+    let quota = collector.get("/v1/quota").1;
+    assert_eq!(account(&quota, "max-1")["state"], "available", "{quota}");
+    collector.stop_cleanly();
+}
+
+#[test]
+fn a_mark_without_an_end_denies_and_a_mark_over_a_mark_takes_its_place() {
+    let place = Place::new();
+    let collector = with_room(&place, ONE_ACCOUNT);
+    place.document(0, &["quota", "mark", "max-1", "exhausted"]);
+    let answer = place.document(1, &["may-start"]);
+    assert_eq!(
+        (&answer["decision"], &answer["retry_at"]),
+        (&"deny".into(), &().into())
+    );
+    let quota = place.document(0, &["quota"]);
+    assert_eq!(account(&quota, "max-1")["until"], serde_json::Value::Null);
+    // Nothing to wait for.
+    assert_eq!(code(&place, &["may-start", "--wait"]), 1);
+    let (_, human, _) = place.ask(&["quota"]);
+    assert!(
+        human.contains("marked by an operator (manual), until taken back"),
+        "{human}"
+    );
+    place.document(0, &["quota", "mark", "claude", "exhausted", "--until", "2h"]);
+    assert_eq!(place.document(1, &["may-start"])["decision"], "wait");
+    place.document(0, &["quota", "mark", "max-1", "available"]);
+    assert_eq!(code(&place, &["may-start"]), 0);
+    // Taken back twice is taken back.
+    place.document(0, &["quota", "mark", "max-1", "available"]);
+    collector.stop_cleanly();
+}
+
+#[test]
+fn a_mark_that_makes_no_sense_is_refused_and_changes_nothing() {
+    let place = Place::new();
+    let collector = with_room(&place, TWO_ACCOUNTS);
+    let before = collector.get("/v1/quota").1;
+    let long = "r".repeat(257);
+    let longest = "r".repeat(256);
+    for (wanted, words, said) in [
+        (
+            66,
+            &["max-3", "exhausted"][..],
+            "no account \"max-3\"; there are claude/max-1, claude/max-2",
+        ),
+        (66, &["codex/max-1", "exhausted"], "no account"),
+        (64, &["claude", "exhausted"], "may be claude/max-1, claude/max-2"),
+        (64, &["max-1", "tired"], "tired"),
+        (
+            64,
+            &["max-1", "exhausted", "--until", "2020-01-01T00:00:00Z"],
+            "until: that time has passed",
+        ),
+        (64, &["max-1", "exhausted", "--until", "tomorrow"], "tomorrow"),
+        (
+            64,
+            &["max-1", "exhausted", "--until", "2030-01-01T00:00:00"],
+            "with an offset",
+        ),
+        (
+            64,
+            &["max-1", "exhausted", "--reason", &long],
+            "at most 256 bytes",
+        ),
+        (
+            64,
+            &["max-1", "exhausted", "--reason", "two\nlines"],
+            "on one line",
+        ),
+        (
+            64,
+            &["max-1", "available", "--until", "2h"],
+            "takes neither until nor reason",
+        ),
+        (
+            64,
+            &["max-1", "available", "--reason", "rested"],
+            "takes neither until nor reason",
+        ),
+        (64, &["max-1"], "STATE"),
+    ] {
+        let (code, stdout, stderr) = place.ask(&[&["quota", "mark"][..], words].concat());
+        assert_eq!((code, stdout.as_str()), (Some(wanted), ""), "{words:?}: {stderr}");
+        assert!(stderr.contains(said), "{words:?}: {stderr}");
+    }
+    let after = collector.get("/v1/quota").1;
+    for part in ["limit_events", "thresholds_fired"] {
+        assert_eq!(before[part], after[part]);
+    }
+    for name in ["max-1", "max-2"] {
+        assert_eq!(account(&after, name)["causes"], serde_json::json!([]), "{after}");
+    }
+    assert_eq!(
+        code(
+            &place,
+            &["quota", "mark", "max-1", "exhausted", "--reason", &longest]
+        ),
+        0
+    );
+    collector.stop_cleanly();
+}
+
+#[test]
+fn may_start_exits_with_its_answer() {
+    let place = Place::new();
+    let with = |rule: &str| format!("{EVENTS_ONLY}{ONE_ACCOUNT}{rule}\n");
+    let mut collector = place.live_with(&with(""));
+    // Nothing is known: said, allowed or waited for, as the operator wants it.
+    let answer = place.document(69, &["may-start"]);
+    assert_eq!(
+        (&answer["decision"], &answer["chosen"]),
+        (&"unknown".into(), &().into())
+    );
+    let answer = place.document(69, &["may-start", "--wait=200ms"]);
+    assert_eq!(answer["reason"], "no_observation");
+    for (times, (rule, wanted, waited, reason)) in [
+        ("allow", 0, 0, "unknown_as_allow"),
+        ("wait", 1, 75, "unknown_as_wait"),
+        ("say", 69, 69, "no_observation"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        place.configure(&with(&format!("on_unknown = \"{rule}\"")));
+        collector.signal("HUP");
+        collector.wait_for_logs(TAKEN_OVER, times + 1);
+        assert_eq!(place.document(wanted, &["may-start"])["reason"], reason, "{rule}");
+        assert_eq!(
+            place.document(waited, &["may-start", "--wait=200ms"])["reason"],
+            reason,
+            "{rule}"
+        );
+    }
+    collector.hears(
+        &place,
+        "one",
+        &told(now(), "five_hour", 0.2, second(now() + HOUR)),
+    );
+    let answer = place.document(0, &["may-start", "--model", "claude-opus-5"]);
+    assert_eq!(
+        (&answer["chosen"]["account"], &answer["chosen"]["model"]),
+        (&"max-1".into(), &"claude-opus-5".into())
+    );
+    let (code, human, _) = place.ask(&["may-start"]);
+    assert_eq!(code, Some(0));
+    assert!(human.starts_with("may start: allow, "), "{human}");
+    // Full: to be waited for until its reset, and no longer than is wanted.
+    let reset = second(now() + HOUR);
+    collector.hears(&place, "one", &told(now(), "five_hour", 1.0, reset));
+    let answer = place.document(1, &["may-start"]);
+    assert_eq!(
+        (&answer["decision"], &answer["reason"]),
+        (&"wait".into(), &"window_exhausted".into())
+    );
+    assert_eq!(
+        place.document(75, &["may-start", "--wait=200ms"])["decision"],
+        "wait"
+    );
+    assert_eq!(
+        place.document(1, &["may-start", "--account", "max-9"])["reason"],
+        "no_candidates"
+    );
+    let (code, _, stderr) = place.ask(&["may-start", "--wait=soon"]);
+    assert_eq!(code, Some(64), "{stderr}");
+    collector.stop_cleanly();
+    for words in [&["may-start"][..], &["may-start", "--wait=200ms"]] {
+        let (code, stdout, stderr) = place.ask(words);
+        assert_eq!((code, stdout.as_str()), (Some(69), ""), "{stderr}");
+        assert!(stderr.contains("no collector answers on"), "{stderr}");
+    }
+    // The database alone still says how full it was.
+    let (code, human, _) = place.ask(&["quota"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        human.contains("no collector is running") && human.contains("100.0 %, EXHAUSTED"),
+        "{human}"
+    );
+}
+
+/// Passes on what is asked at a socket of its own, and tells of each answer.
+fn relay(place: &Place) -> (std::path::PathBuf, Receiver<()>) {
+    let (here, there) = (place.path("relay.sock"), place.socket());
+    let listener = UnixListener::bind(&here).unwrap();
+    let (sender, answers) = channel();
+    std::thread::Builder::new()
+        .name("relay".to_owned())
+        .spawn(move || {
+            // One question after the other, each on a connection of its own.
+            for stream in listener.incoming() {
+                let mut asker = stream.unwrap();
+                let mut collector = UnixStream::connect(&there).unwrap();
+                let (mut from, mut to) = (asker.try_clone().unwrap(), collector.try_clone().unwrap());
+                let asking = std::thread::Builder::new().name("asking".to_owned());
+                let asking = asking.spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(std::net::Shutdown::Write);
+                });
+                let _ = std::io::copy(&mut collector, &mut asker);
+                let _ = asker.shutdown(std::net::Shutdown::Both);
+                asking.unwrap().join().unwrap();
+                if sender.send(()).is_err() {
+                    return;
+                }
+            }
+        })
+        .unwrap();
+    (here, answers)
+}
+
+#[test]
+fn whoever_waits_goes_on_once_the_mark_is_taken_back() {
+    let place = Place::new();
+    let collector = with_room(&place, ONE_ACCOUNT);
+    place.document(0, &["quota", "mark", "max-1", "exhausted", "--until", "2h"]);
+    let (socket, answers) = relay(&place);
+    let mut command = place.command_with_config(&["may-start", "--wait", "--json"]);
+    // The last socket named counts; the relay's stands in the place of the collector's.
+    command = replaced_socket(&command, &place, &socket);
+    let waiting = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    answers.recv_timeout(WAIT_MAX).unwrap();
+    // It was told to wait.
+    place.document(0, &["quota", "mark", "max-1", "available"]);
+    let output = waiting.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&answer["decision"], &answer["chosen"]["account"]),
+        (&"allow".into(), &"max-1".into())
+    );
+    collector.stop_cleanly();
+}
+
+/// The same command on another socket.
+fn replaced_socket(
+    command: &std::process::Command,
+    place: &Place,
+    socket: &std::path::Path,
+) -> std::process::Command {
+    let mut other = std::process::Command::new(command.get_program());
+    for word in command.get_args() {
+        other.arg(if word == place.socket() {
+            socket.as_os_str()
+        } else {
+            word
+        });
+    }
+    other.env_clear().env("HOME", place.directory.path());
+    other
+}
