@@ -19,6 +19,8 @@ mod machine;
 mod manager;
 mod mounts;
 mod overflow;
+mod quota_rules;
+mod quota_story;
 mod renames;
 mod runs;
 mod scenario;
