@@ -20,6 +20,8 @@ mod manager;
 mod mounts;
 mod overflow;
 mod quota_live;
+mod quota_rules;
+mod quota_story;
 mod renames;
 mod runs;
 mod scenario;
