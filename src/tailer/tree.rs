@@ -204,10 +204,8 @@ impl Tree {
         if again.is_empty() {
             return Ok(());
         }
-        for directory in &again {
-            self.directories.remove(directory);
-        }
-        self.scan(Depth::Changed, world)
+        again.retain(|directory| self.directories.remove(directory).is_some());
+        self.scan_anew(again, Depth::Changed, world)
     }
 
     /// Goes through the whole tree as if it had never been seen: events were lost, so watches may be too.
@@ -215,8 +213,24 @@ impl Tree {
     /// # Errors
     /// [`LogFileError::Gone`] when the run's directory is no longer there.
     pub fn rescan(&mut self, world: World<'_>) -> Result<(), LogFileError> {
-        self.directories.clear();
-        self.scan(Depth::Everything, world)
+        let forgotten = std::mem::take(&mut self.directories).into_keys();
+        self.scan_anew(forgotten, Depth::Everything, world)
+    }
+
+    /// Scans after some directories were forgotten. If that ends early, nobody else knows that they are watched.
+    fn scan_anew(
+        &mut self,
+        forgotten: impl IntoIterator<Item = RelativePath>,
+        depth: Depth,
+        world: World<'_>,
+    ) -> Result<(), LogFileError> {
+        let scanned = self.scan(depth, world);
+        if scanned.is_err() {
+            for directory in forgotten {
+                world.watch.forget_dir(&self.path.join(directory));
+            }
+        }
+        scanned
     }
 
     /// Everything of this run is gone: what is still open is read to its end.

@@ -89,7 +89,10 @@ impl Tree {
         }
         let entries = match root.list(directory) {
             Ok(entries) => entries,
-            Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => return,
+            Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => {
+                self.directories.remove(directory);
+                return world.watch.forget_dir(&self.path.join(directory));
+            }
             Err(error) => return self.problem_at(directory, error.to_string()),
         };
         found.listed.insert(directory.clone());
