@@ -2,12 +2,14 @@
 
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Stdio;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::{HOUR, ONE_ACCOUNT, account, now, second, time, told};
 use crate::harness::{Collector, Place, WAIT_MAX, text};
 use crate::scenario::EVENTS_ONLY;
 
+/// Answers passed on to one who waits.
+const ANSWERS_MAX: usize = 1 << 10;
 const TAKEN_OVER: &str = "the configuration is taken over";
 const TWO_ACCOUNTS: &str =
     "[[account]]\nname = \"max-1\"\nruns = [\"a-*\"]\n\n[[account]]\nname = \"max-2\"\nruns = [\"b-*\"]\n";
@@ -276,7 +278,7 @@ fn may_start_exits_with_its_answer() {
 fn relay(place: &Place) -> (std::path::PathBuf, Receiver<()>) {
     let (here, there) = (place.path("relay.sock"), place.socket());
     let listener = UnixListener::bind(&here).unwrap();
-    let (sender, answers) = channel();
+    let (sender, answers) = sync_channel(ANSWERS_MAX);
     std::thread::Builder::new()
         .name("relay".to_owned())
         .spawn(move || {
