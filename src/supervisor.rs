@@ -186,6 +186,10 @@ impl Supervisor {
         if self.shared.watch.health().mode != Mode::Events {
             self.shared.watch.retry();
         }
+        if self.shared.store.parks() {
+            // The committer looks at how long observations have waited when it is asked for anything.
+            let _ = self.shared.committer.beat().await;
+        }
         self.discover().await;
         let depth = if self.shared.watch.health().mode == Mode::Events {
             Depth::Changed
