@@ -20,6 +20,7 @@ mod manager;
 mod mounts;
 mod overflow;
 mod quota_live;
+mod quota_order;
 mod quota_rules;
 mod quota_story;
 mod renames;
