@@ -326,14 +326,8 @@ impl Actor {
         }
         if self.setup.store.parks() && (ends_backlog || self.began.elapsed() > PARKED_FOR_MAX) {
             let now = jiff::Timestamp::now().as_millisecond();
-            let limits = self.persist(&[], |store| store.unpark(now))?;
-            self.publish(
-                &[],
-                &Committed {
-                    limits,
-                    ..Committed::default()
-                },
-            );
+            let committed = self.persist(&[], |store| store.unpark(now))?;
+            self.publish(&[], &committed);
         }
         for done in group.end_backlog {
             let _ = done.send(());

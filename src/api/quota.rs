@@ -306,6 +306,7 @@ fn window(id: &AccountId, bucket: &str, state: &WindowState, now: Millis) -> wir
         account: id.name.to_string(),
         bucket: bucket.to_owned(),
         utilization: view.utilization.map(share),
+        utilization_at: state.utilization_at.map(time),
         remaining: state.remaining,
         limit: state.limit,
         status: state.status.as_str().to_owned(),
@@ -349,5 +350,6 @@ fn fired(fired: &Fired) -> wire::ThresholdFired {
 }
 
 fn share(share: f64) -> f64 {
-    (share * SHARE_STEPS).round() / SHARE_STEPS
+    let rounded = (share * SHARE_STEPS).round() / SHARE_STEPS;
+    if rounded.is_finite() { rounded } else { share }
 }

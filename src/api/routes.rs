@@ -130,7 +130,16 @@ async fn get_may_start(
         let settings = Arc::clone(&sources.settings.borrow());
         let terms = terms(&settings);
         let view = sources.store.quota(terms.since())?;
-        Ok(Json(quota::may_start(&view, &terms, &question)))
+        let answer = quota::may_start(&view, &terms, &question);
+        // A name that is none is a mistake, and must not look like a no.
+        if answer.candidates.is_empty() {
+            return Err(Problem(
+                StatusCode::NOT_FOUND,
+                "no such account".to_owned(),
+                answer.sentence,
+            ));
+        }
+        Ok(Json(answer))
     })
     .await
 }

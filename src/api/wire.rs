@@ -91,6 +91,8 @@ pub struct Window {
     pub bucket: String,
     /// The share used, 0.42 for 42 %; more than 1 occurs.
     pub utilization: Option<f64>,
+    /// When the share was last told: a line may tell a status and no share.
+    pub utilization_at: Option<String>,
     pub remaining: Option<u64>,
     pub limit: Option<u64>,
     /// What the provider said last: `allowed`, `allowed_warning`, `rejected` or `unknown`.

@@ -9,7 +9,7 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::numbers::{compact, grouped, local_time};
+use super::numbers::{compact, counted, grouped, local_time};
 use super::text;
 use crate::api::wire::{Account, MayStart, Quota, Window};
 
@@ -163,7 +163,13 @@ fn line(window: &Window, now: Timestamp, zone: &TimeZone) -> Line {
             moment(window.reset_at.as_deref(), now, zone),
             moment(window.projected_exhaustion_at.as_deref(), now, zone),
             text::name(&window.source),
-            age(&window.observed_at, now),
+            age(
+                window
+                    .utilization
+                    .and(window.utilization_at.as_deref())
+                    .unwrap_or(&window.observed_at),
+                now,
+            ),
         ],
         style,
     }
@@ -233,12 +239,12 @@ fn write_account(out: &mut dyn Write, account: &Account) -> io::Result<()> {
         "{STRONG}{}{STRONG:#} {style}{}{style:#}, {} ",
         text::name(&format!("{}/{}", account.provider, account.account)),
         text::name(&account.state.replace('_', " ")),
-        grouped(account.calls_5h),
+        match account.calls_quota {
+            Some(quota) => format!("{} of {}", grouped(account.calls_5h), counted(quota, "call")),
+            None => counted(account.calls_5h, "call"),
+        },
     )?;
-    match account.calls_quota {
-        Some(quota) => write!(out, "of {} calls in 5 h", grouped(quota))?,
-        None => write!(out, "calls in 5 h")?,
-    }
+    write!(out, "in 5 h")?;
     match account.budget {
         Some(budget) => writeln!(
             out,

@@ -105,6 +105,8 @@ pub enum Reason {
     BelowMinimum,
     /// Nothing is known of the account.
     NoObservation,
+    /// The last word was a refusal without an end, and some time has passed.
+    ResetUnknown,
     /// Nothing is known, and the account is to be used then.
     UnknownAsAllow,
     /// Nothing is known, and the account is not to be used then.
@@ -136,6 +138,7 @@ impl Reason {
             Self::Manual => "manual",
             Self::BelowMinimum => "below_minimum",
             Self::NoObservation => "no_observation",
+            Self::ResetUnknown => "reset_unknown",
             Self::UnknownAsAllow => "unknown_as_allow",
             Self::UnknownAsWait => "unknown_as_wait",
             Self::Overflow => "overflow",
@@ -235,8 +238,8 @@ fn choose(advices: &[Advice]) -> Choice {
             reason: only.unwrap_or(Reason::AllNearLimit),
         };
     }
-    if advices.iter().any(|advice| advice.verdict == Verdict::Unknown) {
-        return without(Verdict::Unknown, Reason::NoObservation);
+    if let Some(unknown) = advices.iter().find(|advice| advice.verdict == Verdict::Unknown) {
+        return without(Verdict::Unknown, unknown.reason);
     }
     if advices.iter().all(|advice| advice.verdict == Verdict::Deny) {
         return without(Verdict::Deny, only.unwrap_or(Reason::NoneRecovers));

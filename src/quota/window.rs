@@ -150,6 +150,15 @@ pub struct View {
     pub blocked_until: Option<Millis>,
 }
 
+impl WindowState {
+    /// When what is shown of it was last seen: the share if there is one, else anything.
+    #[must_use]
+    pub fn seen_at(&self) -> Millis {
+        let share_at = self.utilization.and(self.utilization_at);
+        share_at.unwrap_or(self.observed_at)
+    }
+}
+
 /// What `state` says at `now`.
 #[must_use]
 pub fn view(state: &WindowState, now: Millis) -> View {
@@ -163,7 +172,7 @@ pub fn view(state: &WindowState, now: Millis) -> View {
     }
     let freshness = if state.utilization.is_none() && state.status == LimitStatus::Unknown {
         Freshness::Unknown
-    } else if now.saturating_sub(state.observed_at) < STALE_AFTER_MS {
+    } else if now.saturating_sub(state.seen_at()) < STALE_AFTER_MS {
         Freshness::Fresh
     } else {
         Freshness::Stale

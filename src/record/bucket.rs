@@ -43,6 +43,7 @@ pub fn binds(bucket: &str, model: Option<&str>) -> bool {
     match canonical(bucket) {
         SEVEN_DAY_OPUS => family("opus"),
         SEVEN_DAY_SONNET => family("sonnet"),
+        SEVEN_DAY_OVERAGE_INCLUDED => family("fable"),
         OVERAGE => false,
         _ => true,
     }

@@ -129,17 +129,22 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::commit`].
-    pub fn unpark(&self, now: Millis) -> Result<LimitChanges, StoreError> {
+    pub fn unpark(&self, now: Millis) -> Result<Committed, StoreError> {
         self.forget_kept();
-        let changes = self.transact(|write| {
+        let committed = self.transact(|write| {
             let kept = load_kept(self, write)?;
             let mut limits = Limits::new(self, write)?;
             let mut meta = write.open_table(META).map_err(|e| self.error(e))?;
             limits.unpark(&mut meta, &kept.accounts, now)?;
-            limits.finish(&kept.accounts)
+            let sequence = self.next_sequence(&mut meta)?;
+            Ok(Committed {
+                sequence,
+                limits: limits.finish(&kept.accounts)?,
+                ..Committed::default()
+            })
         })?;
         self.parks.store(false, Ordering::Release);
-        Ok(changes)
+        Ok(committed)
     }
 
     /// Says that the backlog is worked off: from now on ties stay with the run that is there.
@@ -210,6 +215,14 @@ impl Store {
             let number = Registry::new(self, write)?.account(account)?;
             body(number, write)
         })
+    }
+
+    /// Numbers a commit.
+    fn next_sequence(&self, meta: &mut Table<'_, &'static str, u64>) -> Result<u64, StoreError> {
+        let last = meta.get(META_SEQUENCE).map_err(|e| self.error(e))?;
+        let next = last.map_or(0, |value| value.value()) + 1;
+        meta.insert(META_SEQUENCE, next).map_err(|e| self.error(e))?;
+        Ok(next)
     }
 
     /// Takes what is kept in memory, so that the next commit reads it anew unless it is put back.
@@ -690,15 +703,7 @@ impl<'s, 't> Work<'s, 't> {
         self.write_days_of(&changed)?;
         self.write_cells()?;
         self.write_run_totals()?;
-        let sequence = self
-            .meta
-            .get(META_SEQUENCE)
-            .map_err(|e| self.store.error(e))?
-            .map_or(0, |value| value.value());
-        committed.sequence = sequence + 1;
-        self.meta
-            .insert(META_SEQUENCE, sequence + 1)
-            .map_err(|e| self.store.error(e))?;
+        committed.sequence = self.store.next_sequence(&mut self.meta)?;
         self.limits.settle(&mut self.meta, &self.kept.accounts)?;
         committed.limits = self.limits.finish(&self.kept.accounts)?;
         committed.outcomes = self.outcomes;

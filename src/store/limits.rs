@@ -27,7 +27,8 @@ use crate::record::{
     AccountId, Batch, DAY_MS, FileNumber, Fired, LimitStatus, Millis, Observation, WindowUpdate,
 };
 
-/// Windows told apart for one account; a provider has a handful, a hostile log could name any number.
+/// Windows told apart for one account, beside those whose length is known; a provider has a handful, a hostile log
+/// could name any number.
 pub const WINDOWS_PER_ACCOUNT_MAX: u32 = 64;
 /// Points kept of one window's history, one for each minute in which something was observed.
 pub const HISTORY_ROWS_MAX: u32 = 4096;
@@ -226,7 +227,12 @@ impl<'s, 't> Limits<'s, 't> {
                     rolled_over: false,
                 }),
         };
-        if known.is_none() && self.windows_of(account)? >= WINDOWS_PER_ACCOUNT_MAX {
+        if observation.status == LimitStatus::Rejected {
+            self.reject(account, name, observation, at)?;
+        }
+        // The windows everybody knows always have their place, whatever names a log invents.
+        let invented = known.is_none() && bucket::length(name).is_none();
+        if invented && self.windows_of(account)? >= WINDOWS_PER_ACCOUNT_MAX {
             tracing::debug!(
                 "more than {WINDOWS_PER_ACCOUNT_MAX} windows of one account, a new one is left out"
             );
@@ -270,9 +276,6 @@ impl<'s, 't> Limits<'s, 't> {
         }
         if merged.history {
             self.remember(account, name, observation, at, &mut open)?;
-        }
-        if observation.status == LimitStatus::Rejected {
-            self.reject(account, name, observation, at)?;
         }
         self.open.insert(key, open);
         Ok(())

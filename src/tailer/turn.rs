@@ -329,8 +329,12 @@ impl Reader<'_> {
             Class::Malformed => self.turn.lines.malformed += 1,
         }
         let believed = |time: &Millis| *time <= self.reading.now.saturating_add(DAY_MS);
+        // One without a time is as old as what stands before it; none is younger than this reading, or it would make
+        // every true one after it look late.
         for observation in &mut self.turn.observations[before..] {
-            observation.observed_at = observation.observed_at.filter(believed);
+            observation.observed_at = (observation.observed_at.filter(believed))
+                .or(self.turn.latest)
+                .map(|time| time.min(self.reading.now));
         }
         let believed = parsed.time.filter(believed);
         self.turn.latest = self.turn.latest.max(believed);

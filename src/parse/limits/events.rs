@@ -30,9 +30,10 @@ pub fn windows(value: Raw<'_>, answer: Answer) -> Windows {
     }
     let named = values::text(info.kind).map_or_else(|| BUCKET_UNKNOWN.into(), |name| bucket_name(&name));
     let window = windows.at(named);
-    window.status = answer.believed(values::status(info.status));
+    window.status = values::status(info.status);
     window.utilization = window.utilization.or(values::share(info.utilization));
     window.reset_at = window.reset_at.or(time::reset(info.resets_at));
+    answer.doubt(window);
     windows
 }
 

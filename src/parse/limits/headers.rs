@@ -173,7 +173,7 @@ impl Headers {
             .zip(self.retry_after)
             .and_then(|(time, seconds)| time::after(time, seconds));
         for window in &mut self.windows.0 {
-            window.status = answer.believed(window.status);
+            answer.doubt(window);
             if window.status == LimitStatus::Rejected {
                 window.reset_at = window.reset_at.or(retry_at);
             }

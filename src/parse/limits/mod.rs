@@ -59,7 +59,13 @@ pub fn bucket_name(name: &str) -> Box<str> {
     let cut = &name[..name.floor_char_boundary(BUCKET_BYTES_MAX)];
     let mut clean: String = cut
         .chars()
-        .map(|c| if c.is_control() { '\u{FFFD}' } else { c })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "_-.:/ ".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
         .collect();
     clean.truncate(clean.floor_char_boundary(BUCKET_BYTES_MAX));
     clean.into()
@@ -134,11 +140,14 @@ impl Answer {
         }
     }
 
-    fn believed(self, status: LimitStatus) -> LimitStatus {
-        if status == LimitStatus::Rejected && !self.may_reject {
-            LimitStatus::Unknown
-        } else {
-            status
+    /// A refusal that is none by the account's limits says nothing of them, not even with its reset.
+    fn doubt(self, window: &mut Window) {
+        if window.status == LimitStatus::Rejected && !self.may_reject {
+            *window = Window {
+                utilization: window.utilization,
+                reset_at: window.reset_at.filter(|_| window.utilization.is_some()),
+                ..Window::new(std::mem::take(&mut window.bucket))
+            };
         }
     }
 }

@@ -65,7 +65,8 @@ pub fn spoken(text: &str, now: Millis) -> Option<Millis> {
     let mut day = None;
     let mut clock = None;
     let mut zone = TimeZone::UTC;
-    for word in text.split_whitespace() {
+    let mut words = text.split_whitespace().peekable();
+    while let Some(word) = words.next() {
         if let Some(name) = word.strip_prefix('(') {
             zone = zone_named(name.split_once(')')?.0)?;
             break;
@@ -79,7 +80,12 @@ pub fn spoken(text: &str, now: Millis) -> Option<Millis> {
         } else if month.is_some() && day.is_none() {
             day = Some(word.parse::<i8>().ok()?);
         } else if clock.is_none() {
-            clock = Some(time_of_day(word)?);
+            // The half of the day may stand apart: 3:20 pm.
+            let half = words.next_if(|next| HALVES.iter().any(|(half, _)| is_half(next, half)));
+            clock = Some(time_of_day(&format!(
+                "{word}{}",
+                half.unwrap_or_default().trim_end_matches([',', '.'])
+            ))?);
         } else {
             break;
         }
@@ -129,10 +135,16 @@ fn month_named(word: &str) -> Option<i8> {
 }
 
 /// `3pm`, `3:20pm`, `15:20`.
+/// The halves of the day, and the hours before them.
+const HALVES: [(&str, i8); 2] = [("am", 0), ("pm", 12)];
+
+fn is_half(word: &str, half: &str) -> bool {
+    word.trim_end_matches([',', '.']).eq_ignore_ascii_case(half)
+}
+
 fn time_of_day(word: &str) -> Option<Time> {
     let lower = word.to_ascii_lowercase();
-    let halves = [("am", 0), ("pm", 12)];
-    let half = halves
+    let half = HALVES
         .into_iter()
         .find_map(|(half, hours)| Some((lower.strip_suffix(half)?, hours)));
     let (hour, minute) = if let Some((digits, hours)) = half {
@@ -189,6 +201,8 @@ mod tests {
         for (text, want) in [
             ("3:20pm (UTC)", at("2026-10-05T15:20:00Z")),
             ("3:20pm", at("2026-10-05T15:20:00Z")),
+            ("3:20 pm (UTC)", at("2026-10-05T15:20:00Z")),
+            ("1 AM, (Asia/Tokyo)", at("2026-10-05T16:00:00Z")),
             ("3PM.", at("2026-10-05T15:00:00Z")),
             ("15:20 (UTC)", at("2026-10-05T15:20:00Z")),
             ("2:41pm (UTC)", at("2026-10-06T14:41:00Z")),

@@ -1,12 +1,12 @@
 //! What is to be said of one candidate, and in words.
 
 use super::{Candidate, Choice, Reason, Standing, Verdict};
-use crate::quota::account::OnUnknown;
+use crate::quota::account::{Account, OnUnknown};
 use crate::quota::bucket;
 use crate::quota::budget::near_limit;
 use crate::quota::exhaustion::{self, Cause, CauseKind, UNTIL_TAKEN_BACK};
 use crate::quota::window::{Freshness, SHARE_EPSILON, View, Window, reaches, view};
-use crate::record::{AccountId, LimitSource, Millis};
+use crate::record::{AccountId, LimitSource, LimitStatus, Millis};
 
 /// Advice on one candidate.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,7 +131,7 @@ pub fn advise(candidate: &Candidate, now: Millis) -> Advice {
         window: about.map(|bound| bound.window.bucket.into()),
         freshness: about.map_or(Freshness::Unknown, |bound| bound.view.freshness),
         source: about.map(|bound| bound.window.state.source),
-        observed_at: about.map(|bound| bound.window.state.observed_at),
+        observed_at: about.map(|bound| bound.window.state.seen_at()),
         reason,
         until,
         causes,
@@ -209,6 +209,21 @@ fn standing(candidate: &Candidate, bound: &[Bound], now: Millis) -> (Standing, R
         let why = format!("is near its limit: {calls} of {quota} calls in five hours");
         return (Standing::NearLimit, Reason::NearCallsQuota, why);
     }
+    // The last word was no, and nobody said until when: that is no room.
+    let is_open_ended = |bound: &&Bound| {
+        let state = bound.window.state;
+        let refuses =
+            state.status == LimitStatus::Rejected || bound.view.utilization.is_some_and(|share| share >= 1.0);
+        state.reset_at.is_none() && refuses
+    };
+    if let Some(bound) = bound.iter().find(is_open_ended) {
+        let what = format!(
+            "was refused by {} {} ago, until when is not known",
+            bound.window.bucket,
+            span(now.saturating_sub(bound.window.state.observed_at))
+        );
+        return unknown(account, Reason::ResetUnknown, &what);
+    }
     let tightest = tightest(bound);
     let highest = account.thresholds.iter().copied().max();
     if let (Some(bound), Some(highest)) = (tightest, highest)
@@ -253,8 +268,13 @@ fn standing(candidate: &Candidate, bound: &[Bound], now: Millis) -> (Standing, R
         );
         return (Standing::Available, Reason::WithinOwnLimits, why);
     }
+    unknown(account, Reason::NoObservation, "has never been seen with a limit")
+}
+
+/// What the settings make of an account of which too little is known.
+fn unknown(account: &Account, reason: Reason, what: &str) -> (Standing, Reason, String) {
     let (reason, then) = match account.on_unknown {
-        OnUnknown::Say => (Reason::NoObservation, "whether it is free is unknown"),
+        OnUnknown::Say => (reason, "whether it is free is unknown"),
         OnUnknown::Allow => (
             Reason::UnknownAsAllow,
             "the settings say to use it then (on_unknown)",
@@ -264,8 +284,7 @@ fn standing(candidate: &Candidate, bound: &[Bound], now: Millis) -> (Standing, R
             "the settings say to wait then (on_unknown)",
         ),
     };
-    let why = format!("has never been seen with a limit: {then}");
-    (Standing::Unknown, reason, why)
+    (Standing::Unknown, reason, format!("{what}: {then}"))
 }
 
 /// The window to speak of: the one with the least left, else the one heard of last.
@@ -287,7 +306,7 @@ fn tightest<'a, 'b>(bound: &'b [Bound<'a>]) -> Option<&'b Bound<'a>> {
 }
 
 fn told(bound: &Bound, now: Millis) -> String {
-    let age = span(now.saturating_sub(bound.window.state.observed_at));
+    let age = span(now.saturating_sub(bound.window.state.seen_at()));
     match bound.view.left {
         Some(left) => format!(
             "{} has {} left, seen {age} ago",

@@ -215,7 +215,7 @@ fn parked(story: &[Told], batch_len: usize, group_len: usize, restart_every: Opt
     let facts = desk.facts();
     if restart_every.is_some() {
         desk.restart();
-        let nothing = desk.store.unpark(NOW).unwrap();
+        let nothing = desk.store.unpark(NOW).unwrap().limits;
         assert_eq!(nothing, LimitChanges::default(), "unparked twice");
         assert_eq!(desk.facts(), facts, "after a restart");
     }
@@ -307,7 +307,7 @@ fn a_restart_that_has_nothing_new_merges_what_was_parked_before_it() {
     let mut desk = Desk::on_disk();
     desk.commit(1, vec![saw(FIVE_HOUR, Some(NOW), Some(0.9), Some(NOW + HOUR_MS))]);
     desk.restart();
-    let changes = desk.store.unpark(NOW).unwrap();
+    let changes = desk.store.unpark(NOW).unwrap().limits;
     assert_eq!(changes.windows.len(), 1);
     let fired: Vec<_> = changes
         .fired
@@ -316,7 +316,7 @@ fn a_restart_that_has_nothing_new_merges_what_was_parked_before_it() {
         .collect();
     assert_eq!(fired, [(1, 75), (2, 90)]);
     desk.restart();
-    assert_eq!(desk.store.unpark(NOW).unwrap(), LimitChanges::default());
+    assert_eq!(desk.store.unpark(NOW).unwrap().limits, LimitChanges::default());
     assert_eq!(desk.facts().fired.len(), 2);
 }
 
@@ -405,6 +405,12 @@ fn windows_beyond_the_bound_are_left_out_and_harm_no_other() {
     desk.commit(1, vec![named(most + 9, 0.9), later]);
     assert_eq!(desk.window(&format!("w{:03}", most - 1)).utilization, Some(0.8));
     assert_eq!(desk.facts().fired.len(), 1);
+    // And the provider's own windows have their place whatever else was named before.
+    desk.commit(
+        1,
+        vec![saw(FIVE_HOUR, Some(NOW + MINUTE), Some(0.4), Some(NOW + HOUR_MS))],
+    );
+    assert_eq!(desk.window(FIVE_HOUR).utilization, Some(0.4));
     let mut other = batch("elsewhere", "f", None, 1, Vec::new());
     other.account = Arc::new(AccountId {
         name: "other".into(),
@@ -414,9 +420,9 @@ fn windows_beyond_the_bound_are_left_out_and_harm_no_other() {
     desk.store.commit([other]).unwrap();
     let view = desk.store.quota(0).unwrap();
     let counts: Vec<_> = view.accounts.values().map(|sums| sums.windows.len()).collect();
-    assert_eq!(counts, [most, 1]);
+    assert_eq!(counts, [most + 1, 1]);
     desk.restart();
-    assert_eq!(desk.facts().windows.len(), most);
+    assert_eq!(desk.facts().windows.len(), most + 1);
 }
 
 #[test]

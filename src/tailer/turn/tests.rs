@@ -281,10 +281,10 @@ fn limits_are_told_once_in_the_order_of_lines_and_not_dated_in_the_future() {
     assert_eq!(
         told,
         [
-            ("five_hour", Some(24)),
-            ("seven_day", Some(24)),
-            ("five_hour", None),
-            ("seven_day", None),
+            ("five_hour", Some(0)),
+            ("seven_day", Some(0)),
+            ("five_hour", Some(0)),
+            ("seven_day", Some(0)),
             ("five_hour", Some(-1)),
             ("seven_day", Some(-1)),
         ]
