@@ -19,6 +19,7 @@ mod machine;
 mod manager;
 mod mounts;
 mod overflow;
+mod quota_order;
 mod quota_rules;
 mod quota_story;
 mod renames;
