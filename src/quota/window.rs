@@ -24,7 +24,7 @@ pub struct WindowState {
     /// The share used, as it was given: more than 1 occurs. The highest seen in this window, short of a drop that
     /// was confirmed.
     pub utilization: Option<f64>,
-    /// When `utilization` was last seen.
+    /// When a share was last told, the one kept or another; a line may tell a status alone.
     pub utilization_at: Option<Millis>,
     /// Of the same reading as `utilization`, in the provider's unit.
     pub remaining: Option<u64>,

@@ -89,5 +89,6 @@ mod tests {
         assert!(!binds(SEVEN_DAY_OPUS, None) && !binds(SEVEN_DAY_SONNET, None));
         assert!(binds(FIVE_HOUR, None) && binds(SEVEN_DAY, Some("claude-opus-5")) && binds("other", None));
         assert!(!binds(OVERAGE, Some("claude-opus-5")));
+        assert!(binds("7d_oi", Some("claude-fable-5")) && !binds("7d_oi", Some("claude-haiku-5")));
     }
 }

@@ -547,6 +547,30 @@ fn too_little_left_blocks_until_after_the_reset_of_that_window() {
 }
 
 #[test]
+fn a_refusal_without_an_end_is_never_room_again_by_itself() {
+    for (share, status) in [(None, LimitStatus::Rejected), (Some(1.0), LimitStatus::Unknown)] {
+        let refused = |on_unknown| {
+            place("a")
+                .window(FIVE_HOUR, seen(FIVE_HOUR, share, None, status, 9 * MINUTE))
+                .on_unknown(on_unknown)
+        };
+        assert_eq!(
+            stands(&refused(OnUnknown::Say)),
+            (Standing::Unknown, Verdict::Unknown, Reason::ResetUnknown)
+        );
+        assert_eq!(
+            answer(&[refused(OnUnknown::Say)]),
+            (Verdict::Unknown, None, Reason::ResetUnknown, None)
+        );
+        assert_eq!(answer(&[refused(OnUnknown::Wait)]).0, Verdict::Wait);
+        assert_eq!(
+            answer(&[refused(OnUnknown::Allow)]),
+            (Verdict::Allow, Some(0), Reason::UnknownAsAllow, None)
+        );
+    }
+}
+
+#[test]
 fn a_block_names_its_own_window_not_the_tightest() {
     let place = place("a")
         .window(FIVE_HOUR, healthy(0.88))

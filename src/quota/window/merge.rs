@@ -90,6 +90,9 @@ pub fn merge(
     // There is at least the reading just added, so the fold has a state.
     let mut state = state.unwrap_or_else(|| open(&reading, observed_at, length));
     state.observed_at = observed_at;
+    if state.utilization.is_some() && readings.iter().any(|reading| reading.utilization.is_some()) {
+        state.utilization_at = Some(observed_at);
+    }
     let rolled_over = opened && before.is_some() && same_moment.is_none_or(|state| !state.moment.rolled_over);
     latch(&mut state, thresholds);
     let reported = known.filter(|_| !rolled_over);

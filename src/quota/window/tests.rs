@@ -829,3 +829,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_status_alone_does_not_make_an_old_share_young() {
+    let mut story = story(&[(T0, share(0.5, RESET))]);
+    story.tell(T0 + HOUR_MS, &status(LimitStatus::Allowed, Some(RESET)));
+    let view = view(story.state(), T0 + HOUR_MS);
+    assert_eq!((view.freshness, view.utilization), (Freshness::Stale, Some(0.5)));
+}
