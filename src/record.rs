@@ -70,6 +70,8 @@ pub type FileNumber = u32;
 /// Milliseconds since 1970-01-01T00:00:00Z.
 pub type Millis = i64;
 
+/// Milliseconds in a minute.
+pub const MINUTE_MS: Millis = 60_000;
 /// Milliseconds in an hour.
 pub const HOUR_MS: Millis = 3_600_000;
 /// Milliseconds in a day.

@@ -12,14 +12,13 @@ use serde::Serialize;
 use crate::config::Settings;
 use crate::fold::{Response, Totals};
 use crate::logfile::{LogFileError, Root, Tail};
-use crate::record::{AccountId, Cursor, Millis, RelativePath, RunId, RunNumber};
+use crate::record::{AccountId, Cursor, MINUTE_MS, RelativePath, RunId, RunNumber};
 use crate::store::{Snapshot, Store, StoreError, StoreOptions};
 use crate::tailer::turn::{self, Reading, Scanned};
 use crate::tailer::walk::{WalkLimits, walk};
 
 /// Differences that are told one by one.
 const DIFFERENCES_TOLD_MAX: usize = 1000;
-const MINUTE_MS: Millis = 60_000;
 
 /// Why there is no recount.
 #[derive(Debug, thiserror::Error)]

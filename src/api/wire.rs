@@ -198,7 +198,8 @@ pub struct ThresholdFired {
 pub struct MayStart {
     /// `allow`, `wait`, `deny` or `unknown`.
     pub decision: String,
-    /// When to ask again, if the decision is `wait`.
+    /// When to ask again: the earliest time at which an exhausted candidate recovers, if the decision is `wait` or
+    /// `unknown`.
     pub retry_at: Option<String>,
     /// The same in seconds from the time of the answer, rounded up: for those whose clock is another.
     pub retry_in_s: Option<u64>,

@@ -1,6 +1,6 @@
 //! What the operator wants used at most: calls in any five hours, tokens in a day. Both are counted in minutes.
 
-use crate::record::{HOUR_MS, Millis};
+use crate::record::{HOUR_MS, MINUTE_MS, Millis};
 
 #[cfg(test)]
 mod tests;
@@ -8,7 +8,6 @@ mod tests;
 /// Minutes since 1970-01-01T00:00:00Z.
 pub type Minute = u32;
 
-const MINUTE_MS: Millis = 60_000;
 /// How long a call counts, in milliseconds.
 pub const CALLS_WINDOW_MS: Millis = 5 * HOUR_MS;
 /// Before this much of a day has passed its pace says nothing, in milliseconds.

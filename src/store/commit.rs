@@ -14,16 +14,17 @@ use std::sync::{Arc, PoisonError};
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 use super::limits::{LimitChanges, Limits, Place};
+use super::registry::Registry;
 use super::tables::{
     ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MINUTES, MODELS, PATHS,
     RESPONSES, RESPONSES_BY_DAY, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow,
-    RunTotalsRow, TOTALS, decode, encode,
+    RunTotalsRow, decode, encode,
 };
 use super::{Store, StoreError};
 use crate::fold::{Response, Totals, fold};
 use crate::record::{
-    AccountId, Batch, Cursor, DAY_MS, FileNumber, Kind, LineCounts, Millis, ModelNumber, Record, ResponseKey,
-    RunId, RunNumber,
+    AccountId, Batch, Cursor, DAY_MS, FileNumber, Kind, LineCounts, MINUTE_MS, Millis, ModelNumber, Record,
+    ResponseKey, RunId, RunNumber,
 };
 
 /// How many model names are told apart; the rest are counted under [`MODEL_OTHER`].
@@ -32,7 +33,6 @@ pub const MODELS_MAX: usize = 4096;
 const MODEL_OTHER: &str = "(other)";
 /// Hours in a day.
 const DAY_HOURS: u32 = 24;
-const MINUTE_MS: Millis = 60_000;
 
 /// What became of one batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -241,78 +241,6 @@ impl Store {
         let value = body(&write)?;
         write.commit().map_err(|e| self.error(e))?;
         Ok(value)
-    }
-}
-
-/// The tables that say which runs and accounts there are.
-struct Registry<'s, 't> {
-    store: &'s Store,
-    runs: Table<'t, &'static str, &'static [u8]>,
-    totals: Table<'t, u32, &'static [u8]>,
-    accounts: Table<'t, u32, &'static [u8]>,
-    run_accounts: Table<'t, u32, u32>,
-}
-
-impl<'s, 't> Registry<'s, 't> {
-    fn new(store: &'s Store, write: &'t WriteTransaction) -> Result<Self, StoreError> {
-        Ok(Self {
-            store,
-            runs: write.open_table(RUNS).map_err(|e| store.error(e))?,
-            totals: write.open_table(TOTALS).map_err(|e| store.error(e))?,
-            accounts: write.open_table(ACCOUNTS).map_err(|e| store.error(e))?,
-            run_accounts: write.open_table(RUN_ACCOUNTS).map_err(|e| store.error(e))?,
-        })
-    }
-
-    /// A run's row and account, as they are or made now.
-    fn run(
-        &mut self,
-        run: &RunId,
-        account: &AccountId,
-        backlog: bool,
-        now: Millis,
-    ) -> Result<(RunRow, u32), StoreError> {
-        let store = self.store;
-        if let Some(row) = self.runs.get(run.as_str()).map_err(|e| store.error(e))? {
-            let row: RunRow = decode(row.value()).map_err(|e| store.row_error("runs", &e))?;
-            let of_run = self.run_accounts.get(row.number).map_err(|e| store.error(e))?;
-            let of_run = of_run.ok_or_else(|| store.row_error("run_accounts", &RowError::Range("run")))?;
-            return Ok((row, of_run.value()));
-        }
-        let account = self.account(account)?;
-        // Every run has its row in `totals`, so the highest number there is the last one given.
-        let last = self
-            .totals
-            .last()
-            .map_err(|e| store.error(e))?
-            .map(|(number, _)| number.value());
-        let row = RunRow {
-            number: last.map_or(0, |last| last + 1),
-            backlog,
-            first_seen: now,
-        };
-        put(store, &mut self.runs, run.as_str(), &row)?;
-        put(store, &mut self.totals, row.number, &RunTotalsRow::default())?;
-        self.run_accounts
-            .insert(row.number, account)
-            .map_err(|e| store.error(e))?;
-        Ok((row, account))
-    }
-
-    /// The number of an account, which gets one if it has none.
-    fn account(&mut self, id: &AccountId) -> Result<u32, StoreError> {
-        let store = self.store;
-        let mut count = 0;
-        for entry in self.accounts.iter().map_err(|e| store.error(e))? {
-            let (number, row) = entry.map_err(|e| store.error(e))?;
-            let row: AccountRow = decode(row.value()).map_err(|e| store.row_error("accounts", &e))?;
-            if row.id() == *id {
-                return Ok(number.value());
-            }
-            count = number.value() + 1;
-        }
-        put(store, &mut self.accounts, count, &AccountRow::new(id))?;
-        Ok(count)
     }
 }
 
@@ -532,7 +460,7 @@ impl<'s, 't> Work<'s, 't> {
                 time
             });
             let place = Place::new(batch, effective);
-            self.limits.park(&mut self.meta, account, observation, place)?;
+            self.limits.park(&self.meta, account, observation, place)?;
         }
         if let Some(latest) = latest {
             self.observed.insert(file, latest);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, WriteTransaction, backends::InMemoryBackend};
 
 use crate::fold::Totals;
-use crate::record::{AccountId, Millis};
+use crate::record::{AccountId, MINUTE_MS};
 
 use super::commit::put;
 use super::tables::{
@@ -24,7 +24,35 @@ use super::{QUARANTINE_SUFFIX, QUARANTINED_FILES_MAX, Store, StoreError};
 const CHECKED_BYTES_MAX: u64 = 64 << 20;
 /// The schema of a database that knows of no accounts and limits.
 const SCHEMA_WITHOUT_ACCOUNTS: u64 = 1;
-const MINUTE_MS: Millis = 60_000;
+
+/// Hands every table but `meta`, which tells the schema, to a macro.
+macro_rules! every_table {
+    ($each:ident) => {
+        $each!(
+            NOTES,
+            RUNS,
+            PATHS,
+            FILES,
+            MODELS,
+            RESPONSES,
+            RESPONSES_BY_DAY,
+            TOTALS,
+            HOURS,
+            DAYS,
+            RUN_DAYS,
+            ACCOUNTS,
+            RUN_ACCOUNTS,
+            MINUTES,
+            WINDOWS,
+            OBSERVATIONS,
+            LIMIT_EVENTS,
+            FIRED,
+            MARKS,
+            PARKED,
+            PARKED_FILES
+        )
+    };
+}
 
 /// Opens the file (or memory), makes the tables if they are not there, and checks the schema.
 pub fn open(store: &Store, examine: bool) -> Result<Database, StoreError> {
@@ -135,29 +163,7 @@ fn check_tables(store: &Store, database: &Database) -> Result<(), StoreError> {
     macro_rules! opens {
         ($($table:expr),*) => { $( drop(read.open_table($table).map_err(|e| store.error(e))?); )* };
     }
-    opens!(
-        NOTES,
-        RUNS,
-        PATHS,
-        FILES,
-        MODELS,
-        RESPONSES,
-        RESPONSES_BY_DAY,
-        TOTALS,
-        HOURS,
-        DAYS,
-        RUN_DAYS,
-        ACCOUNTS,
-        RUN_ACCOUNTS,
-        MINUTES,
-        WINDOWS,
-        OBSERVATIONS,
-        LIMIT_EVENTS,
-        FIRED,
-        MARKS,
-        PARKED,
-        PARKED_FILES
-    );
+    every_table!(opens);
     Ok(())
 }
 
@@ -180,29 +186,7 @@ fn make_tables(store: &Store, write: &WriteTransaction) -> Result<(), StoreError
     macro_rules! make {
         ($($table:expr),*) => { $( drop(write.open_table($table).map_err(|e| store.error(e))?); )* };
     }
-    make!(
-        NOTES,
-        RUNS,
-        PATHS,
-        FILES,
-        MODELS,
-        RESPONSES,
-        RESPONSES_BY_DAY,
-        TOTALS,
-        HOURS,
-        DAYS,
-        RUN_DAYS,
-        ACCOUNTS,
-        RUN_ACCOUNTS,
-        MINUTES,
-        WINDOWS,
-        OBSERVATIONS,
-        LIMIT_EVENTS,
-        FIRED,
-        MARKS,
-        PARKED,
-        PARKED_FILES
-    );
+    every_table!(make);
     Ok(())
 }
 

@@ -24,7 +24,7 @@ use super::{Store, StoreError};
 use crate::quota::bucket;
 use crate::quota::window::merge;
 use crate::record::{
-    AccountId, Batch, DAY_MS, FileNumber, Fired, LimitStatus, Millis, Observation, WindowUpdate,
+    AccountId, Batch, DAY_MS, FileNumber, Fired, LimitStatus, MINUTE_MS, Millis, Observation, WindowUpdate,
 };
 
 /// Windows told apart for one account, beside those whose length is known; a provider has a handful, a hostile log
@@ -40,7 +40,6 @@ pub const LIMIT_EVENTS_MAX: u64 = 1000;
 pub const FIRED_MAX: u64 = 1000;
 /// Where observations without a time stand among the parked ones.
 const PARKED_LAST: u64 = u64::MAX;
-const MINUTE_MS: Millis = 60_000;
 
 /// What the observations of a commit came to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -95,6 +94,8 @@ pub(super) struct Limits<'s, 't> {
     fired: Table<'t, u64, &'static [u8]>,
     parked: Table<'t, (u64, u64, u64), &'static [u8]>,
     parked_files: Table<'t, u32, i64>,
+    /// The number of the last one parked, once one was parked here.
+    parked_number: Option<u64>,
     waiting: Vec<Waiting>,
     open: BTreeMap<(u32, Box<str>), Open>,
     newly_fired: Vec<(u64, FiredRow)>,
@@ -115,6 +116,7 @@ impl<'s, 't> Limits<'s, 't> {
             fired: open!(FIRED),
             parked: open!(PARKED),
             parked_files: open!(PARKED_FILES),
+            parked_number: None,
             waiting: Vec::new(),
             open: BTreeMap::new(),
             newly_fired: Vec::new(),
@@ -124,12 +126,17 @@ impl<'s, 't> Limits<'s, 't> {
     /// Keeps an observation for [`Limits::unpark`].
     pub fn park(
         &mut self,
-        meta: &mut Table<'_, &'static str, u64>,
+        meta: &Table<'_, &'static str, u64>,
         account: u32,
         observation: &Observation,
         place: Place,
     ) -> Result<(), StoreError> {
-        let number = next(self.store, meta, META_PARKED)?;
+        let before = match self.parked_number {
+            Some(number) => number,
+            None => last(self.store, meta, META_PARKED)?,
+        };
+        let number = before + 1;
+        self.parked_number = Some(number);
         put(
             self.store,
             &mut self.parked,
@@ -162,12 +169,16 @@ impl<'s, 't> Limits<'s, 't> {
         });
     }
 
-    /// Merges what waited, in its order.
+    /// Merges what waited, in its order, and writes down how far parking came.
     pub fn settle(
         &mut self,
         meta: &mut Table<'_, &'static str, u64>,
         accounts: &[AccountId],
     ) -> Result<(), StoreError> {
+        if let Some(number) = self.parked_number {
+            meta.insert(META_PARKED, number)
+                .map_err(|e| self.store.error(e))?;
+        }
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.sort_by_key(|one| one.place);
         for one in waiting {
@@ -448,10 +459,13 @@ fn next(
     meta: &mut Table<'_, &'static str, u64>,
     key: &'static str,
 ) -> Result<u64, StoreError> {
-    let last = meta
-        .get(key)
-        .map_err(|e| store.error(e))?
-        .map_or(0, |value| value.value());
-    meta.insert(key, last + 1).map_err(|e| store.error(e))?;
-    Ok(last + 1)
+    let next = last(store, meta, key)? + 1;
+    meta.insert(key, next).map_err(|e| store.error(e))?;
+    Ok(next)
+}
+
+/// The last number given.
+fn last(store: &Store, meta: &Table<'_, &'static str, u64>, key: &'static str) -> Result<u64, StoreError> {
+    let last = meta.get(key).map_err(|e| store.error(e))?;
+    Ok(last.map_or(0, |value| value.value()))
 }

@@ -8,6 +8,7 @@ mod health;
 mod limits;
 mod quota;
 mod read;
+mod registry;
 pub mod tables;
 
 use std::collections::BTreeMap;

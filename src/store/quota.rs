@@ -14,9 +14,7 @@ use super::{Store, StoreError};
 use crate::fold::Totals;
 use crate::quota::exhaustion::Cause;
 use crate::quota::window::WindowState;
-use crate::record::{AccountId, Fired, LimitSource, Millis, RunId};
-
-const MINUTE_MS: Millis = 60_000;
+use crate::record::{AccountId, Fired, LimitSource, MINUTE_MS, Millis, RunId};
 
 /// Everything that is known of accounts, as of one commit.
 #[derive(Clone, Debug, Default, PartialEq)]
