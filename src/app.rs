@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::routes::{self, Sources};
 use crate::api::server::{ControlSocket, ServerError};
 use crate::committer::{self, CommitterError, CommitterThread};
-use crate::config::{LogSettings, Settings};
+use crate::config::{LogSettings, RunsSettings, Settings};
 use crate::live::Live;
 use crate::service;
 use crate::store::{Store, StoreError, StoreOptions};
@@ -183,6 +183,11 @@ impl Running {
             db: old.db.clone(),
             socket: old.socket.clone(),
             store: old.store,
+            http: old.http.clone(),
+            runs: RunsSettings {
+                mount_roots: old.runs.mount_roots.clone(),
+                ..new.runs
+            },
             log: LogSettings {
                 format: old.log.format,
                 ..new.log

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::live::Live;
+use crate::live::{Live, RunUpdate, Update};
 use crate::quota::exhaustion::Cause;
-use crate::record::{AccountId, Batch, Fired, RunId, RunUpdate, Update};
+use crate::record::{AccountId, Batch, Fired, RunId};
 use crate::store::{Committed, Outcome, Store, StoreError};
 
 /// Submissions that wait for the committer before the tailers wait.
@@ -439,12 +439,17 @@ impl Actor {
             lines: change.lines,
             files: change.files,
             responses: change.responses,
+            account: change.account.clone(),
+            models: change.models.clone(),
+            totals: change.totals,
+            all_lines: change.all_lines,
         });
         self.setup.live.publish(Update {
             sequence: committed.sequence,
             runs: runs.collect(),
             windows: limits.windows.clone(),
             fired,
+            ..Update::default()
         });
     }
 }

@@ -14,6 +14,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,9 +26,9 @@ pub use accounts::{Accounts, DescribedAccount, PartialAccount, TokenKind};
 use gather::Gather;
 pub use layers::{
     CONFIG_BYTES_MAX, ConfigError, Environment, LogFormat, Origin, Partial, PartialLimits, PartialLog,
-    PartialQuota, PartialShutdown, PartialStore, PartialWatch, VARIABLE_PREFIX,
+    PartialQuota, PartialRuns, PartialShutdown, PartialStore, PartialWatch, VARIABLE_PREFIX,
 };
-pub use units::{Bytes, Count, List, Period, UnitError};
+pub use units::{Bytes, Count, Flag, List, Period, UnitError};
 
 /// The checked settings.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub struct Settings {
     pub limits: Limits,
     pub store: StoreSettings,
     pub log: LogSettings,
+    pub runs: RunsSettings,
+    pub http: HttpSettings,
     /// How long a stop may take before what is left is left to the next start.
     pub shutdown_grace: Duration,
     /// Where the days of daily budgets begin.
@@ -68,6 +71,36 @@ pub struct Limits {
     pub depth_max: usize,
     pub turn_bytes_max: usize,
     pub idle_close: Duration,
+}
+
+/// What runs may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunsSettings {
+    /// Directories below which a run may have its logs, beside the runs directory.
+    pub mount_roots: Vec<PathBuf>,
+    /// A run without news for so long is stopped.
+    pub idle_stop: Duration,
+}
+
+/// The door that is open to the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// `None` for no such door.
+    pub listen: Option<SocketAddr>,
+    /// Holds the token that every request must bring.
+    pub token_file: Option<PathBuf>,
+    /// Someone in front ends TLS.
+    pub tls_in_front: bool,
+    /// The token may cross the network as it is.
+    pub allow_plain_http: bool,
+    /// Further names a request may call this host by.
+    pub hosts: Vec<String>,
+    /// Origins of web pages that may read the answers.
+    pub origins: Vec<String>,
+    /// For each door.
+    pub connections_max: usize,
+    /// Streams and WebSockets, over both doors.
+    pub subscribers_max: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +221,56 @@ const KEYS: &[Key] = &[
         "off, error, warn, info, debug, trace; or by part, as in \"info,tokentail::watch=debug\".",
     ),
     fixed("log.format", "\"text\"", "text or json."),
+    fixed(
+        "runs.mount_roots",
+        "[]",
+        "Directories below which a run that is started may have its logs, beside runs_dir.",
+    ),
+    key(
+        "runs.idle_stop",
+        "\"24h\"",
+        "A run without news for this long is stopped; news start it again. 1m to 8760h.",
+    ),
+    fixed(
+        "http.listen",
+        "\"127.0.0.1:7717\"",
+        "Where to answer over TCP, for reading only; \"off\" for nowhere.",
+    ),
+    fixed(
+        "http.token_file",
+        "\"\"",
+        "File with the token that every request over TCP must bring, relative to $CREDENTIALS_DIRECTORY if that is set; \"\" for none.",
+    ),
+    fixed(
+        "http.tls_in_front",
+        "false",
+        "Say that a proxy in front ends TLS; needed with a token to listen beyond this host.",
+    ),
+    fixed(
+        "http.allow_plain_http",
+        "false",
+        "Or say that the token may cross the network unencrypted.",
+    ),
+    fixed(
+        "http.hosts",
+        "[]",
+        "Further names by which requests may call this host, as in [\"tokentail.example\"].",
+    ),
+    fixed(
+        "http.origins",
+        "[]",
+        "Web pages that may read the answers and open WebSockets, as in [\"https://board.example\"].",
+    ),
+    fixed(
+        "http.connections_max",
+        "512",
+        "Most connections at once over each door, 8 to 65536.",
+    ),
+    fixed(
+        "http.subscribers_max",
+        "256",
+        "Most streams and WebSockets at once, 1 to 65536.",
+    ),
     key(
         "shutdown.grace",
         "\"10s\"",
@@ -287,6 +370,9 @@ impl Settings {
         let quoted = |text: &dyn fmt::Display| toml::Value::String(text.to_string()).to_string();
         let path = |path: &Path| quoted(&path.display());
         let list = |patterns: &[String]| toml::Value::from(patterns.to_vec()).to_string();
+        let paths = |paths: &[PathBuf]| -> Vec<String> {
+            paths.iter().map(|path| path.display().to_string()).collect()
+        };
         let period = |length: Duration| quoted(&Period(length));
         let bytes = |amount: usize| quoted(&Bytes(amount as u64));
         [
@@ -305,6 +391,21 @@ impl Settings {
             self.store.commit_rows_max.to_string(),
             quoted(&self.log.level),
             quoted(&self.log.format),
+            list(&paths(&self.runs.mount_roots)),
+            period(self.runs.idle_stop),
+            quoted(
+                &self
+                    .http
+                    .listen
+                    .map_or_else(|| "off".to_owned(), |listen| listen.to_string()),
+            ),
+            path(self.http.token_file.as_deref().unwrap_or(Path::new(""))),
+            self.http.tls_in_front.to_string(),
+            self.http.allow_plain_http.to_string(),
+            list(&self.http.hosts),
+            list(&self.http.origins),
+            self.http.connections_max.to_string(),
+            self.http.subscribers_max.to_string(),
             period(self.shutdown_grace),
             quoted(&self.quota_zone.iana_name().unwrap_or_default()),
         ]

@@ -8,10 +8,92 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
-use crate::record::Update;
+use crate::fold::Totals;
+use crate::record::{AccountId, Fired, Labels, LineCounts, Millis, RunId, StopReason, WindowUpdate};
 
 /// Updates kept for the slowest listener.
 pub const LIVE_UPDATES_MAX: usize = 1024;
+
+/// What was committed, for those who listen.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Update {
+    /// The number of the commit, from the store.
+    pub sequence: u64,
+    pub runs: Vec<RunUpdate>,
+    /// Windows whose state is another now.
+    pub windows: Vec<WindowUpdate>,
+    /// Thresholds that fired, of windows that have not ended.
+    pub fired: Vec<Fired>,
+    /// Runs that began or ended.
+    pub lifecycle: Vec<Lifecycle>,
+    /// Accounts whose verdict is another now.
+    pub accounts: Vec<AccountChange>,
+    /// How the collector is, if that is another now.
+    pub health: Option<HealthChange>,
+}
+
+/// One run's part of an update.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunUpdate {
+    pub run: RunId,
+    pub account: AccountId,
+    pub bytes: u64,
+    pub lines: LineCounts,
+    /// Files seen for the first time.
+    pub files: u64,
+    /// Responses counted for the first time.
+    pub responses: u64,
+    /// What is added to the sums, by model; negative where a better copy took something away.
+    pub models: Vec<(Arc<str>, Totals)>,
+    /// The run's sums after this commit.
+    pub totals: Totals,
+    /// The run's lines after this commit.
+    pub all_lines: LineCounts,
+}
+
+/// A run began or ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lifecycle {
+    pub run: RunId,
+    pub account: AccountId,
+    pub labels: Labels,
+    pub phase: Phase,
+    pub at: Millis,
+    /// The run's sums as of this commit.
+    pub totals: Totals,
+}
+
+/// What happened to a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It was started by someone, or its directory was found.
+    Started,
+    /// It was stopped and goes on: it was started again, or lines came.
+    Resumed,
+    Stopped(StopReason),
+    /// Its name is free again; what was counted stays in the sums.
+    Forgotten,
+}
+
+/// The verdict on an account is another now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountChange {
+    pub account: AccountId,
+    /// `available`, `near_limit`, `exhausted` or `unknown`; `None` if it was never told.
+    pub from: Option<Box<str>>,
+    pub state: Box<str>,
+    pub until: Option<Millis>,
+    /// The stable code of the verdict.
+    pub reason: Box<str>,
+}
+
+/// The collector is in another state now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthChange {
+    /// `ok`, `degraded` or `unhealthy`.
+    pub status: Box<str>,
+    pub reasons: Vec<String>,
+}
 
 /// The publishing end. Listeners see [`Event::Closed`] once it is dropped.
 #[derive(Debug)]
@@ -98,9 +180,7 @@ mod tests {
     fn update(sequence: u64) -> Update {
         Update {
             sequence,
-            runs: Vec::new(),
-            windows: Vec::new(),
-            fired: Vec::new(),
+            ..Update::default()
         }
     }
 

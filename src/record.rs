@@ -356,18 +356,6 @@ pub struct Batch {
     pub read_at: Millis,
 }
 
-/// What was committed, for those who listen.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Update {
-    /// The number of the commit, from the store.
-    pub sequence: u64,
-    pub runs: Vec<RunUpdate>,
-    /// Windows whose state is another now.
-    pub windows: Vec<WindowUpdate>,
-    /// Thresholds that fired, of windows that have not ended.
-    pub fired: Vec<Fired>,
-}
-
 /// A window whose state changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WindowUpdate {
@@ -391,14 +379,28 @@ pub struct Fired {
     pub observed_at: Millis,
 }
 
-/// One run's part of an update.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunUpdate {
-    pub run: RunId,
-    pub bytes: u64,
-    pub lines: LineCounts,
-    /// Files seen for the first time.
-    pub files: u64,
-    /// Responses counted for the first time.
-    pub responses: u64,
+/// What an orchestrator says about a run, as names and values.
+pub type Labels = std::collections::BTreeMap<Box<str>, Box<str>>;
+
+/// Why a run is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// Someone asked for it.
+    Asked,
+    /// There was no news for long.
+    Idle,
+    /// Its directory is gone.
+    Vanished,
+}
+
+impl StopReason {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Idle => "idle",
+            Self::Vanished => "vanished",
+        }
+    }
 }

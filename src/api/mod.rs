@@ -1,5 +1,6 @@
 //! What others read: the documents, and HTTP, which only this folder knows.
 
+pub mod problem;
 pub mod quota;
 pub mod routes;
 pub mod server;

@@ -1,24 +1,25 @@
-//! The routes and what they answer. Every answer is a document or a [`Problem`](wire::Problem).
+//! The routes and what they answer. Every answer is a document or a [`Problem`].
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::problem::{Problem, blocking};
 use super::quota::{self, Question, Terms};
 use super::{summary, wire};
 use crate::committer::{CommitterHealth, Marks};
 use crate::config::Settings;
 use crate::quota::bucket;
 use crate::record::{AccountId, Millis, RunId};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::tailer::board::{Board, RunStatus};
 use crate::watch::{Mode, Watch};
 
@@ -89,7 +90,7 @@ async fn get_history(
     State(sources): Shared,
     query: Result<Query<HistoryQuery>, QueryRejection>,
 ) -> Result<Json<Vec<wire::HistoryPoint>>, Problem> {
-    let Query(query) = query.map_err(|rejection| bad_query(&rejection))?;
+    let Query(query) = query.map_err(|rejection| Problem::query(&rejection))?;
     let mut account = AccountId::default();
     if let Some(provider) = query.provider {
         account.provider = provider.into();
@@ -120,7 +121,7 @@ async fn get_may_start(
     State(sources): Shared,
     query: Result<Query<MayStartQuery>, QueryRejection>,
 ) -> Result<Json<wire::MayStart>, Problem> {
-    let Query(query) = query.map_err(|rejection| bad_query(&rejection))?;
+    let Query(query) = query.map_err(|rejection| Problem::query(&rejection))?;
     let question = Question {
         provider: query.provider,
         account: query.account,
@@ -133,11 +134,7 @@ async fn get_may_start(
         let answer = quota::may_start(&view, &terms, &question);
         // A name that is none is a mistake, and must not look like a no.
         if answer.candidates.is_empty() {
-            return Err(Problem(
-                StatusCode::NOT_FOUND,
-                "no such account".to_owned(),
-                answer.sentence,
-            ));
+            return Err(Problem::unknown("account", answer.sentence));
         }
         Ok(Json(answer))
     })
@@ -150,14 +147,13 @@ async fn post_mark(
     path: Result<Path<(String, String)>, PathRejection>,
     mark: Result<Json<wire::Mark>, JsonRejection>,
 ) -> Result<Json<wire::Quota>, Problem> {
-    let bad = |detail: String| Problem(StatusCode::BAD_REQUEST, "not a mark".to_owned(), detail);
-    let Path((provider, name)) = path.map_err(|rejection| bad(rejection.body_text()))?;
-    let Json(mark) = mark.map_err(|rejection| bad(rejection.body_text()))?;
+    let Path((provider, name)) = path.map_err(|rejection| Problem::bad("path", rejection.body_text()))?;
+    let Json(mark) = mark.map_err(|rejection| Problem::body(&rejection))?;
     let account = AccountId {
         provider: provider.into(),
         name: name.into(),
     };
-    let cause = quota::cause_of(&mark, now()).map_err(bad)?;
+    let cause = quota::cause_of(&mark, now()).map_err(|why| Problem::bad("body", why))?;
     let settings = Arc::clone(&sources.settings.borrow());
     let known = {
         let (sources, account, settings) = (Arc::clone(&sources), account.clone(), Arc::clone(&settings));
@@ -170,28 +166,13 @@ async fn post_mark(
     if !known {
         let known = settings.accounts.rules().iter().map(|rules| rules.id.to_string());
         let known = known.collect::<Vec<_>>().join(", ");
-        return Err(Problem(
-            StatusCode::NOT_FOUND,
-            "no such account".to_owned(),
+        return Err(Problem::unknown(
+            "account",
             format!("{account} is neither configured nor was it ever seen; configured: {known}"),
         ));
     }
-    if sources.marks.mark(account, cause).await.is_err() {
-        return Err(Problem(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "shutting down".to_owned(),
-            "the collector takes nothing more; try again when it is up".to_owned(),
-        ));
-    }
+    sources.marks.mark(account, cause).await?;
     get_quota(State(sources)).await
-}
-
-fn bad_query(rejection: &QueryRejection) -> Problem {
-    Problem(
-        StatusCode::BAD_REQUEST,
-        "not a query of this route".to_owned(),
-        rejection.body_text(),
-    )
 }
 
 fn terms(settings: &Settings) -> Terms<'_> {
@@ -219,19 +200,11 @@ async fn get_run(
     State(sources): Shared,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<wire::RunDetail>, Problem> {
-    let no_id = |why: String| {
-        Problem(
-            StatusCode::BAD_REQUEST,
-            "not a run id".to_owned(),
-            format!("id: {why}"),
-        )
-    };
-    let Path(id) = id.map_err(|rejection| no_id(rejection.body_text()))?;
-    let run = RunId::new(&id).map_err(|error| no_id(error.to_string()))?;
+    let Path(id) = id.map_err(|rejection| Problem::bad("id", rejection.body_text()))?;
+    let run = RunId::new(&id).map_err(|error| Problem::bad("id", error))?;
     blocking(move || {
         let Some(view) = sources.store.run(&run)? else {
-            let detail = format!("id: no run {run} was ever seen");
-            return Err(Problem(StatusCode::NOT_FOUND, "no such run".to_owned(), detail));
+            return Err(Problem::unknown("id", format!("no run {run} was ever seen")));
         };
         let mut detail = summary::run_detail(run.as_str(), &view);
         detail.run = with_status(detail.run, statuses(&sources).get(run.as_str()));
@@ -336,73 +309,18 @@ fn now() -> Millis {
     jiff::Timestamp::now().as_millisecond()
 }
 
-async fn blocking<T: Send + 'static>(
-    answer: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(answer).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "an answer was not made");
-        Err(Problem(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal error".to_owned(),
-            "see the collector's log".to_owned(),
-        ))
-    })
-}
-
 async fn not_found(uri: Uri) -> Problem {
-    Problem(
+    Problem::new(
         StatusCode::NOT_FOUND,
-        "no such route".to_owned(),
+        "no such route",
         format!("nothing answers at {}", uri.path()),
     )
 }
 
-async fn method_not_allowed() -> Response {
-    only("GET")
+async fn method_not_allowed() -> Problem {
+    Problem::only("GET")
 }
 
-async fn post_only() -> Response {
-    only("POST")
-}
-
-fn only(method: &'static str) -> Response {
-    let problem = Problem(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method not allowed".to_owned(),
-        format!("this route takes {method}"),
-    );
-    let mut response = problem.into_response();
-    response
-        .headers_mut()
-        .insert(header::ALLOW, header::HeaderValue::from_static(method));
-    response
-}
-
-/// An answer that is no success: status, title, detail.
-struct Problem(StatusCode, String, String);
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let Self(status, title, detail) = self;
-        (
-            status,
-            Json(wire::Problem {
-                status: status.as_u16(),
-                title,
-                detail,
-            }),
-        )
-            .into_response()
-    }
-}
-
-impl From<StoreError> for Problem {
-    fn from(error: StoreError) -> Self {
-        tracing::warn!(%error, "the store did not answer");
-        Self(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the store does not answer".to_owned(),
-            error.to_string(),
-        )
-    }
+async fn post_only() -> Problem {
+    Problem::only("POST")
 }

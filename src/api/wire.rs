@@ -327,4 +327,7 @@ pub struct Problem {
     pub status: u16,
     pub title: String,
     pub detail: String,
+    /// Which part of the request is meant, where one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
 }

@@ -229,6 +229,7 @@ fn problem(status: StatusCode, body: &[u8]) -> Problem {
             .unwrap_or("an unknown status")
             .to_owned(),
         detail: String::new(),
+        field: None,
     })
 }
 
@@ -264,6 +265,7 @@ mod tests {
             status: 404,
             title: "no such run".into(),
             detail: "run-9".into(),
+            field: None,
         };
         let routes = axum::Router::new()
             .route(

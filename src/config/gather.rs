@@ -13,8 +13,8 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 use super::accounts::Accounts;
 use super::layers::{ConfigError, Environment, FileLayer, LogFormat, Origin, Partial};
-use super::units::{Bytes, Count, List, Period, within};
-use super::{Limits, LogSettings, Settings, StoreSettings, WatchSettings};
+use super::units::{Bytes, Count, Flag, List, Period, within};
+use super::{HttpSettings, Limits, LogSettings, RunsSettings, Settings, StoreSettings, WatchSettings};
 use crate::globs::{Globs, INCLUDE_DEFAULT};
 
 const MIB: u64 = 1 << 20;
@@ -29,7 +29,13 @@ const FILES_PER_RUN_RANGE: RangeInclusive<Count> = Count(1)..=Count(10_000_000);
 const DEPTH_RANGE: RangeInclusive<Count> = Count(1)..=Count(1000);
 const COMMIT_ROWS_RANGE: RangeInclusive<Count> = Count(1)..=Count(10_000_000);
 
+const IDLE_STOP_RANGE: RangeInclusive<Period> =
+    Period(Duration::from_mins(1))..=Period(Duration::from_hours(8760));
+const CONNECTIONS_RANGE: RangeInclusive<Count> = Count(8)..=Count(65_536);
+const SUBSCRIBERS_RANGE: RangeInclusive<Count> = Count(1)..=Count(65_536);
+
 const ZONE_DEFAULT: &str = "UTC";
+const LISTEN_DEFAULT: &str = "127.0.0.1:7717";
 
 /// Longest path the system takes for a socket, in bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -114,7 +120,11 @@ impl<'a> Gather<'a> {
         let zone = self.pick("quota.zone", |p| p.quota.zone.clone(), || ZONE_DEFAULT.to_owned());
         let quota_zone = zone_named(&zone).map_err(|problem| self.error("quota.zone", &problem))?;
         let accounts = self.accounts()?;
+        let runs = self.runs()?;
+        let http = self.http()?;
         Ok(Settings {
+            runs,
+            http,
             runs_dir,
             db,
             socket,
@@ -154,6 +164,72 @@ impl<'a> Gather<'a> {
             exclude,
             globs,
             scan_interval: self.period("watch.scan_interval", |p| p.watch.scan_interval, 2)?,
+        })
+    }
+
+    fn runs(&mut self) -> Result<RunsSettings, ConfigError> {
+        let List(roots) = self.pick(
+            "runs.mount_roots",
+            |p| p.runs.mount_roots.clone(),
+            || List(Vec::new()),
+        );
+        let mount_roots: Vec<PathBuf> = roots.into_iter().map(PathBuf::from).collect();
+        if let Some(root) = mount_roots.iter().find(|root| !root.is_absolute()) {
+            let problem = format!("{:?} is no absolute path", root.display().to_string());
+            return Err(self.error("runs.mount_roots", &problem));
+        }
+        let default = || Period(Duration::from_hours(24));
+        let idle_stop = self.pick("runs.idle_stop", |p| p.runs.idle_stop, default);
+        let Period(idle_stop) = self.within("runs.idle_stop", idle_stop, &IDLE_STOP_RANGE)?;
+        Ok(RunsSettings {
+            mount_roots,
+            idle_stop,
+        })
+    }
+
+    fn http(&mut self) -> Result<HttpSettings, ConfigError> {
+        let listen = self.pick(
+            "http.listen",
+            |p| p.http.listen.clone(),
+            || LISTEN_DEFAULT.to_owned(),
+        );
+        let listen = match listen.as_str() {
+            "off" => None,
+            address => Some(address.parse().map_err(|_| {
+                let problem = format!(
+                    "{address:?} is no address with a port, as in \"127.0.0.1:7717\" or \"[::1]:7717\", and not \"off\""
+                );
+                self.error("http.listen", &problem)
+            })?),
+        };
+        let token_file = self.pick("http.token_file", |p| p.http.token_file.clone(), PathBuf::new);
+        let base = self.environment.directory("CREDENTIALS_DIRECTORY");
+        let base = base.unwrap_or_else(|| self.environment.cwd.clone());
+        let no = || Flag(false);
+        let list = || List(Vec::new());
+        Ok(HttpSettings {
+            listen,
+            token_file: Some(token_file)
+                .filter(|path| !path.as_os_str().is_empty())
+                .map(|path| base.join(path)),
+            tls_in_front: self.pick("http.tls_in_front", |p| p.http.tls_in_front, no).0,
+            allow_plain_http: self
+                .pick("http.allow_plain_http", |p| p.http.allow_plain_http, no)
+                .0,
+            hosts: self.pick("http.hosts", |p| p.http.hosts.clone(), list).0,
+            origins: self.pick("http.origins", |p| p.http.origins.clone(), list).0,
+            connections_max: self.count(
+                "http.connections_max",
+                |p| p.http.connections_max,
+                512,
+                CONNECTIONS_RANGE,
+            )?,
+            subscribers_max: self.count(
+                "http.subscribers_max",
+                |p| p.http.subscribers_max,
+                256,
+                SUBSCRIBERS_RANGE,
+            )?,
         })
     }
 

@@ -11,13 +11,16 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
 use super::accounts::{self, PartialAccount};
-use super::units::{Bytes, Count, List, Period};
+use super::units::{Bytes, Count, Flag, List, Period};
 
 /// The largest configuration file, in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
 /// Variables that begin with this are settings, and nothing else.
 pub const VARIABLE_PREFIX: &str = "TOKENTAIL__";
+
+/// The last word of the keys that are lists: their variables may hold an array.
+const LISTS: [&str; 5] = ["include", "exclude", "mount_roots", "hosts", "origins"];
 
 /// Settings of one layer: what is `None` is left to the layer below.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -32,6 +35,8 @@ pub struct Partial {
     pub log: PartialLog,
     pub shutdown: PartialShutdown,
     pub quota: PartialQuota,
+    pub runs: PartialRuns,
+    pub http: PartialHttp,
     /// Read from the file only.
     #[serde(deserialize_with = "accounts::tables")]
     pub account: Option<Vec<PartialAccount>>,
@@ -79,6 +84,26 @@ pub struct PartialShutdown {
 #[serde(default, deny_unknown_fields, expecting = "a table of settings")]
 pub struct PartialQuota {
     pub zone: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table of settings")]
+pub struct PartialRuns {
+    pub mount_roots: Option<List>,
+    pub idle_stop: Option<Period>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table of settings")]
+pub struct PartialHttp {
+    pub listen: Option<String>,
+    pub token_file: Option<PathBuf>,
+    pub tls_in_front: Option<Flag>,
+    pub allow_plain_http: Option<Flag>,
+    pub hosts: Option<List>,
+    pub origins: Option<List>,
+    pub connections_max: Option<Count>,
+    pub subscribers_max: Option<Count>,
 }
 
 /// How the program's own log is written.
@@ -228,9 +253,7 @@ fn from_variable(key: &str, text: &str) -> Result<Partial, String> {
     if path.first().is_some_and(|name| name == "account") {
         return Err("accounts are set in the configuration file only, as [[account]] tables".to_owned());
     }
-    let is_list = path
-        .last()
-        .is_some_and(|name| name == "include" || name == "exclude");
+    let is_list = path.last().is_some_and(|name| LISTS.contains(&name.as_str()));
     let array = || {
         toml::from_str::<toml::Table>(&format!("list = {text}"))
             .ok()?

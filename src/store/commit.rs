@@ -51,6 +51,13 @@ pub struct RunChange {
     pub files: u64,
     /// Responses counted for the first time, advisor calls included.
     pub responses: u64,
+    pub account: AccountId,
+    /// What is added to the sums, by model.
+    pub models: Vec<(Arc<str>, Totals)>,
+    /// The sums after the commit.
+    pub totals: Totals,
+    /// The lines after the commit.
+    pub all_lines: LineCounts,
 }
 
 /// What a commit came to.

@@ -13,10 +13,10 @@ use crate::record::{AccountId, MINUTE_MS};
 
 use super::commit::put;
 use super::tables::{
-    ACCOUNTS, AccountRow, DAYS, FILES, FIRED, HOURS, LIMIT_EVENTS, MARKS, META, META_CREATED, META_SCHEMA,
-    META_SEQUENCE, MINUTES, MODELS, NOTE_ASIDE, NOTE_REBUILT, NOTES, OBSERVATIONS, PARKED, PARKED_FILES,
-    PATHS, RESPONSES, RESPONSES_BY_DAY, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseRow, SCHEMA_VERSION, TOTALS,
-    WINDOWS, decode,
+    ACCOUNTS, AccountRow, DAYS, FILES, FIRED, FORGOTTEN, HOURS, LIMIT_EVENTS, MARKS, META, META_CREATED,
+    META_SCHEMA, META_SEQUENCE, MINUTES, MODELS, NOTE_ASIDE, NOTE_REBUILT, NOTES, OBSERVATIONS, PARKED,
+    PARKED_FILES, PATHS, RESPONSES, RESPONSES_BY_DAY, RUN_ACCOUNTS, RUN_DAYS, RUN_INFO, RUNS, ResponseRow,
+    RunInfoRow, SCHEMA_VERSION, SUMS, TOTALS, WINDOWS, decode,
 };
 use super::{QUARANTINE_SUFFIX, QUARANTINED_FILES_MAX, Store, StoreError};
 
@@ -24,6 +24,8 @@ use super::{QUARANTINE_SUFFIX, QUARANTINED_FILES_MAX, Store, StoreError};
 const CHECKED_BYTES_MAX: u64 = 64 << 20;
 /// The schema of a database that knows of no accounts and limits.
 const SCHEMA_WITHOUT_ACCOUNTS: u64 = 1;
+/// The schema of a database that knows of no labels.
+const SCHEMA_WITHOUT_LABELS: u64 = 2;
 
 /// Hands every table but `meta`, which tells the schema, to a macro.
 macro_rules! every_table {
@@ -42,6 +44,9 @@ macro_rules! every_table {
             RUN_DAYS,
             ACCOUNTS,
             RUN_ACCOUNTS,
+            RUN_INFO,
+            FORGOTTEN,
+            SUMS,
             MINUTES,
             WINDOWS,
             OBSERVATIONS,
@@ -109,7 +114,11 @@ fn prepare(store: &Store, database: &Database) -> Result<(), StoreError> {
             found,
             known: SCHEMA_VERSION,
         }),
-        Some(SCHEMA_WITHOUT_ACCOUNTS) => add_accounts(store, database),
+        Some(SCHEMA_WITHOUT_ACCOUNTS) => {
+            add_accounts(store, database)?;
+            add_labels(store, database)
+        }
+        Some(SCHEMA_WITHOUT_LABELS) => add_labels(store, database),
         Some(found) => Err(damaged(
             store.path(),
             &format!("schema {found} was never written"),
@@ -147,13 +156,60 @@ fn add_accounts(store: &Store, database: &Database) -> Result<(), StoreError> {
             put(store, &mut minutes, (0, minute), &sum)?;
         }
         let mut meta = write.open_table(META).map_err(|e| store.error(e))?;
+        meta.insert(META_SCHEMA, SCHEMA_WITHOUT_LABELS)
+            .map_err(|e| store.error(e))?;
+    }
+    write.commit().map_err(|e| store.error(e))?;
+    tracing::info!(
+        database = %store.path().display(),
+        "brought from schema {SCHEMA_WITHOUT_ACCOUNTS} to {SCHEMA_WITHOUT_LABELS}; limits are known from the next line that tells them"
+    );
+    Ok(())
+}
+
+/// Brings a database of the schema before labels to the present one: no run has labels, each goes on, and its first
+/// activity is that of its first response; what was counted is added up by account and model.
+fn add_labels(store: &Store, database: &Database) -> Result<(), StoreError> {
+    let write = database.begin_write().map_err(|e| store.error(e))?;
+    make_tables(store, &write)?;
+    {
+        let run_accounts = write.open_table(RUN_ACCOUNTS).map_err(|e| store.error(e))?;
+        let mut accounts: BTreeMap<u32, u32> = BTreeMap::new();
+        let mut infos: BTreeMap<u32, RunInfoRow> = BTreeMap::new();
+        for entry in run_accounts.iter().map_err(|e| store.error(e))? {
+            let (run, account) = entry.map_err(|e| store.error(e))?;
+            accounts.insert(run.value(), account.value());
+            infos.insert(run.value(), RunInfoRow::default());
+        }
+        let mut sums: BTreeMap<(u32, u32), Totals> = BTreeMap::new();
+        let responses = write.open_table(RESPONSES).map_err(|e| store.error(e))?;
+        for entry in responses.iter().map_err(|e| store.error(e))? {
+            let (_, row) = entry.map_err(|e| store.error(e))?;
+            let damage = |error| store.row_error("responses", &error);
+            let row: ResponseRow = decode(row.value()).map_err(damage)?;
+            let parts = row.parts().map_err(damage)?;
+            let account = accounts.get(&row.run).copied().unwrap_or_default();
+            *sums.entry((account, row.model)).or_default() += Totals::of_usage(parts.kind, &parts.usage);
+            if let Some(info) = infos.get_mut(&row.run).filter(|_| parts.dated) {
+                info.earliest = Some(info.earliest.map_or(row.time, |earliest| earliest.min(row.time)));
+            }
+        }
+        let mut table = write.open_table(RUN_INFO).map_err(|e| store.error(e))?;
+        for (run, info) in infos {
+            put(store, &mut table, run, &info)?;
+        }
+        let mut table = write.open_table(SUMS).map_err(|e| store.error(e))?;
+        for (key, sum) in sums {
+            put(store, &mut table, key, &sum)?;
+        }
+        let mut meta = write.open_table(META).map_err(|e| store.error(e))?;
         meta.insert(META_SCHEMA, SCHEMA_VERSION)
             .map_err(|e| store.error(e))?;
     }
     write.commit().map_err(|e| store.error(e))?;
     tracing::info!(
         database = %store.path().display(),
-        "brought from schema {SCHEMA_WITHOUT_ACCOUNTS} to {SCHEMA_VERSION}; limits are known from the next line that tells them"
+        "brought from schema {SCHEMA_WITHOUT_LABELS} to {SCHEMA_VERSION}"
     );
     Ok(())
 }

@@ -12,12 +12,12 @@ use crate::fold::Totals;
 use crate::quota::exhaustion::Cause;
 use crate::quota::window::WindowState;
 use crate::record::{
-    AccountId, Cursor, Inode, Kind, LimitSource, LimitStatus, LineCounts, Millis, ModelNumber, Observation,
-    Rank, RunNumber, Tier, Usage,
+    AccountId, Cursor, Inode, Kind, Labels, LimitSource, LimitStatus, LineCounts, Millis, ModelNumber,
+    Observation, Rank, RunNumber, StopReason, Tier, Usage,
 };
 
 /// The version of the whole schema, in `meta`. A database with a higher one is refused.
-pub const SCHEMA_VERSION: u64 = 2;
+pub const SCHEMA_VERSION: u64 = 3;
 /// The version byte of every row written now.
 const ROW_VERSION: u8 = 1;
 
@@ -54,6 +54,12 @@ pub const RUN_DAYS: TableDefinition<'static, (u32, u32, u32), Bytes> = TableDefi
 pub const ACCOUNTS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("accounts");
 /// Run to account: given when the run is registered, and kept, because it is part of the keys of its responses.
 pub const RUN_ACCOUNTS: TableDefinition<'static, u32, u32> = TableDefinition::new("run_accounts");
+/// Run to [`RunInfoRow`].
+pub const RUN_INFO: TableDefinition<'static, u32, Bytes> = TableDefinition::new("run_info");
+/// Run id to [`ForgottenRow`]: runs that were forgotten while their directories were still there.
+pub const FORGOTTEN: TableDefinition<'static, &'static str, Bytes> = TableDefinition::new("forgotten");
+/// (account, model) to [`Totals`]: everything ever counted, forgotten runs included.
+pub const SUMS: TableDefinition<'static, (u32, u32), Bytes> = TableDefinition::new("sums");
 /// (account, minute since 1970) to [`Totals`]: calls and budgets.
 pub const MINUTES: TableDefinition<'static, (u32, u32), Bytes> = TableDefinition::new("minutes");
 /// (account, window) to [`WindowRow`].
@@ -287,6 +293,27 @@ pub struct RunTotalsRow {
     pub bytes: u64,
     /// The latest line time read.
     pub latest: Option<Millis>,
+}
+
+/// What is known of a run beside its sums.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunInfoRow {
+    pub labels: Labels,
+    /// Where its logs are, if someone said so: bytes of an absolute path.
+    pub mount: Option<Box<[u8]>>,
+    /// When someone started it; `None` for one that was only found.
+    pub registered_at: Option<Millis>,
+    /// The earliest line time read.
+    pub earliest: Option<Millis>,
+    /// When it was stopped and why; `None` while it goes on.
+    pub stopped: Option<(Millis, StopReason)>,
+}
+
+/// A run that was forgotten: its directory is not taken for a new one as long as it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgottenRow {
+    pub number: RunNumber,
+    pub at: Millis,
 }
 
 /// A provider account.

@@ -74,6 +74,7 @@ impl Place {
             .env_clear()
             .env("HOME", self.directory.path())
             .env("TZ", "UTC")
+            .env("TOKENTAIL__HTTP__LISTEN", "off")
             .current_dir(self.directory.path());
         command.stdin(Stdio::null());
         command
@@ -99,7 +100,10 @@ impl Place {
         let mut command = Command::new(PROGRAM);
         command.arg("serve").arg("--runs-dir").arg(self.runs());
         command.arg("--db").arg(db).arg("--socket").arg(socket);
-        command.env_clear().env("HOME", self.directory.path());
+        command
+            .env_clear()
+            .env("HOME", self.directory.path())
+            .env("TOKENTAIL__HTTP__LISTEN", "off");
         command.stdin(Stdio::null());
         command
     }

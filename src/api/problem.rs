@@ -1,0 +1,154 @@
+//! Every answer that is no success: a JSON problem that says what is wrong and names the field.
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::wire;
+use crate::committer::Refused;
+use crate::store::StoreError;
+
+/// An answer that is no success.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    document: wire::Problem,
+    allow: Option<&'static str>,
+    retry_after_s: Option<u64>,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, title: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            document: wire::Problem {
+                status: status.as_u16(),
+                title: title.into(),
+                detail: detail.into(),
+                field: None,
+            },
+            allow: None,
+            retry_after_s: None,
+        }
+    }
+
+    /// A request that cannot be meant so: 400, about one field of its path, query or body.
+    pub fn bad(field: &str, detail: impl std::fmt::Display) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "bad request",
+            format!("{field}: {detail}"),
+        )
+        .field(field)
+    }
+
+    /// Nothing is known under this name: 404.
+    pub fn unknown(field: &str, detail: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not found", format!("{field}: {detail}")).field(field)
+    }
+
+    /// It cannot be done as things are: 409.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", detail)
+    }
+
+    /// The route takes only these methods: 405.
+    pub fn only(methods: &'static str) -> Self {
+        let mut problem = Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method not allowed",
+            format!("this route takes {methods}"),
+        );
+        problem.allow = Some(methods);
+        problem
+    }
+
+    /// Says which field of the request is meant.
+    #[must_use]
+    pub fn field(mut self, field: &str) -> Self {
+        self.document.field = Some(field.to_owned());
+        self
+    }
+
+    /// Says when to try again.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// A query that does not fit its route; the message names the parameter.
+    pub fn query(rejection: &QueryRejection) -> Self {
+        let text = rejection.body_text();
+        let text = text
+            .strip_prefix("Failed to deserialize query string: ")
+            .unwrap_or(&text);
+        Self::new(StatusCode::BAD_REQUEST, "not a query of this route", text).field("query")
+    }
+
+    /// A body that does not fit its route.
+    pub fn body(rejection: &JsonRejection) -> Self {
+        Self::new(
+            rejection.status(),
+            "not a body of this route",
+            rejection.body_text(),
+        )
+        .field("body")
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.document)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(allow) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        tracing::warn!(%error, "the store did not answer");
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the store does not answer",
+            error.to_string(),
+        )
+        .retry_after(1)
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(_: Refused) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "shutting down",
+            "the collector takes nothing more; try again when it is up",
+        )
+        .retry_after(1)
+    }
+}
+
+/// Makes an answer on a thread that may block.
+pub async fn blocking<T: Send + 'static>(
+    answer: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(answer).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "an answer was not made");
+        Err(Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal error",
+            "see the collector's log",
+        ))
+    })
+}
