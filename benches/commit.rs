@@ -156,6 +156,7 @@ fn batch(rng: &mut Rng, rows: usize) -> Batch {
             ..LineCounts::default()
         },
         bytes: 1,
+        earliest: None,
         latest: None,
         read_at: 1_791_190_800_000,
     }

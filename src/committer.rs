@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::live::{Live, RunUpdate, Update};
+use crate::live::{Lifecycle, Live, RunUpdate, Update};
 use crate::quota::exhaustion::Cause;
-use crate::record::{AccountId, Batch, Fired, RunId};
+use crate::record::{AccountId, Batch, Fired, RunId, StopReason};
 use crate::store::{Committed, Outcome, Store, StoreError};
+pub use crate::store::{Start, Started};
 
 /// Submissions that wait for the committer before the tailers wait.
 const SUBMISSIONS_WAITING_MAX: usize = 256;
@@ -38,7 +39,21 @@ enum Command {
         batches: Vec<Batch>,
         done: oneshot::Sender<Vec<Outcome>>,
     },
-    Register(Registration),
+    Start {
+        runs: Vec<Start>,
+        backlog: bool,
+        done: oneshot::Sender<Vec<Started>>,
+    },
+    /// Answered by whether it changed anything.
+    Run {
+        run: RunId,
+        end: End,
+        done: oneshot::Sender<bool>,
+    },
+    Release {
+        runs: Vec<RunId>,
+        done: oneshot::Sender<()>,
+    },
     Mark {
         account: AccountId,
         cause: Option<Cause>,
@@ -51,11 +66,11 @@ enum Command {
     Beat,
 }
 
-/// Runs to be known, and who waits for that.
-struct Registration {
-    runs: Vec<(RunId, AccountId)>,
-    backlog: bool,
-    done: oneshot::Sender<()>,
+/// An end of a run.
+#[derive(Clone, Copy)]
+enum End {
+    Stop(StopReason),
+    Forget { directory_is_there: bool },
 }
 
 /// The handle of the committer. When all are dropped, it finishes and ends.
@@ -145,17 +160,45 @@ impl Committer {
         outcomes.await.map_err(|_| Refused)
     }
 
-    /// Makes runs known, in this order; returns once that is durable.
+    /// Makes runs known, in this order, and says what became of each, once that is durable.
     ///
     /// # Errors
     /// When the committer has stopped.
-    pub async fn register(&self, runs: Vec<(RunId, AccountId)>, backlog: bool) -> Result<(), Refused> {
-        let (done, registered) = oneshot::channel();
-        self.commands
-            .send(Command::Register(Registration { runs, backlog, done }))
-            .await
-            .map_err(|_| Refused)?;
-        registered.await.map_err(|_| Refused)
+    pub async fn start(&self, runs: Vec<Start>, backlog: bool) -> Result<Vec<Started>, Refused> {
+        self.ask(|done| Command::Start { runs, backlog, done }).await
+    }
+
+    /// Stops a run; `false` if it is unknown or stopped already.
+    ///
+    /// # Errors
+    /// When the committer has stopped.
+    pub async fn stop(&self, run: RunId, reason: StopReason) -> Result<bool, Refused> {
+        let end = End::Stop(reason);
+        self.ask(|done| Command::Run { run, end, done }).await
+    }
+
+    /// Forgets a run whose tailer has ended; `false` if it is unknown. As long as its directory is there, it is not
+    /// to be found again.
+    ///
+    /// # Errors
+    /// When the committer has stopped.
+    pub async fn forget(&self, run: RunId, directory_is_there: bool) -> Result<bool, Refused> {
+        let end = End::Forget { directory_is_there };
+        self.ask(|done| Command::Run { run, end, done }).await
+    }
+
+    /// The directories of forgotten runs are gone.
+    ///
+    /// # Errors
+    /// When the committer has stopped.
+    pub async fn release(&self, runs: Vec<RunId>) -> Result<(), Refused> {
+        self.ask(|done| Command::Release { runs, done }).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Refused> {
+        let (done, answer) = oneshot::channel();
+        self.commands.send(command(done)).await.map_err(|_| Refused)?;
+        answer.await.map_err(|_| Refused)
     }
 
     /// A handle for those who only mark accounts.
@@ -255,7 +298,8 @@ struct Actor {
 struct Group {
     batches: Vec<Batch>,
     waiting: Vec<(usize, oneshot::Sender<Vec<Outcome>>)>,
-    registrations: Vec<Registration>,
+    /// What is done about runs, in its order.
+    runs: Vec<Command>,
     marks: Vec<(AccountId, Option<Cause>, oneshot::Sender<()>)>,
     end_backlog: Vec<oneshot::Sender<()>>,
 }
@@ -267,7 +311,9 @@ impl Group {
                 self.waiting.push((batches.len(), done));
                 self.batches.extend(batches);
             }
-            Command::Register(registration) => self.registrations.push(registration),
+            command @ (Command::Start { .. } | Command::Run { .. } | Command::Release { .. }) => {
+                self.runs.push(command);
+            }
             Command::Mark { account, cause, done } => self.marks.push((account, cause, done)),
             Command::EndBacklog { done } => self.end_backlog.push(done),
             Command::Beat => {}
@@ -302,10 +348,8 @@ impl Actor {
     }
 
     fn handle(&mut self, group: Group) -> Result<(), CommitterError> {
-        for Registration { runs, backlog, done } in group.registrations {
-            let now = jiff::Timestamp::now().as_millisecond();
-            self.persist(&[], |store| store.register(&runs, backlog, now))?;
-            let _ = done.send(());
+        for command in group.runs {
+            self.about_runs(command)?;
         }
         if !group.batches.is_empty() {
             let committed = self.persist(&group.batches, |store| store.commit(&group.batches))?;
@@ -331,6 +375,33 @@ impl Actor {
         }
         for done in group.end_backlog {
             let _ = done.send(());
+        }
+        Ok(())
+    }
+
+    fn about_runs(&self, command: Command) -> Result<(), CommitterError> {
+        let now = jiff::Timestamp::now().as_millisecond();
+        match command {
+            Command::Start { runs, backlog, done } => {
+                let (started, committed) = self.persist(&[], |store| store.start(&runs, backlog, now))?;
+                self.publish(&[], &committed);
+                let _ = done.send(started);
+            }
+            Command::Run { run, end, done } => {
+                let committed = self.persist(&[], |store| match end {
+                    End::Stop(reason) => store.stop(&run, reason, now),
+                    End::Forget { directory_is_there } => store.forget(&run, directory_is_there, now),
+                })?;
+                if let Some(committed) = &committed {
+                    self.publish(&[], committed);
+                }
+                let _ = done.send(committed.is_some());
+            }
+            Command::Release { runs, done } => {
+                self.persist(&[], |store| store.release(&runs))?;
+                let _ = done.send(());
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -415,7 +486,7 @@ impl Actor {
             "committed"
         );
         let limits = &committed.limits;
-        if committed.changes.is_empty() && limits.windows.is_empty() {
+        if committed.changes.is_empty() && limits.windows.is_empty() && committed.events.is_empty() {
             return;
         }
         debug_assert_eq!(batches.len(), committed.outcomes.len());
@@ -449,6 +520,16 @@ impl Actor {
             runs: runs.collect(),
             windows: limits.windows.clone(),
             fired,
+            lifecycle: (committed.events.iter())
+                .map(|event| Lifecycle {
+                    run: event.run.clone(),
+                    account: event.account.clone(),
+                    labels: event.labels.clone(),
+                    phase: event.phase,
+                    at: now,
+                    totals: event.totals,
+                })
+                .collect(),
             ..Update::default()
         });
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 
 use crate::fold::Totals;
-use crate::record::{AccountId, Fired, Labels, LineCounts, Millis, RunId, StopReason, WindowUpdate};
+use crate::record::{AccountId, Fired, Labels, LineCounts, Millis, Phase, RunId, WindowUpdate};
 
 /// Updates kept for the slowest listener.
 pub const LIVE_UPDATES_MAX: usize = 1024;
@@ -61,18 +61,6 @@ pub struct Lifecycle {
     pub at: Millis,
     /// The run's sums as of this commit.
     pub totals: Totals,
-}
-
-/// What happened to a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// It was started by someone, or its directory was found.
-    Started,
-    /// It was stopped and goes on: it was started again, or lines came.
-    Resumed,
-    Stopped(StopReason),
-    /// Its name is free again; what was counted stays in the sums.
-    Forgotten,
 }
 
 /// The verdict on an account is another now.

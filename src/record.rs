@@ -350,6 +350,8 @@ pub struct Batch {
     pub lines: LineCounts,
     /// Bytes read in lines (skipped ones too).
     pub bytes: u64,
+    /// The earliest time on any line of the batch.
+    pub earliest: Option<Millis>,
     /// The latest time on any line of the batch.
     pub latest: Option<Millis>,
     /// When the batch was read.
@@ -403,4 +405,16 @@ impl StopReason {
             Self::Vanished => "vanished",
         }
     }
+}
+
+/// What happened to a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It was started by someone, or its directory was found.
+    Started,
+    /// It was stopped and goes on: it was started again, or lines came.
+    Resumed,
+    Stopped(StopReason),
+    /// Its name is free again; what was counted stays in the sums.
+    Forgotten,
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::committer::Start;
 use crate::globs::Globs;
 use crate::logfile::{EntryKind, LogFileError, Root, Stat};
 use crate::record::RunId;
@@ -266,15 +267,14 @@ impl Supervisor {
         let backlog = !self.backlog_done.is_cancelled();
         let accounts = self.shared.settings.borrow().accounts.clone();
         let with_accounts: Vec<_> = (new.iter())
-            .map(|run| (run.clone(), accounts.of_run(run).clone()))
+            .map(|run| Start {
+                run: run.clone(),
+                account: accounts.of_run(run).clone(),
+                labels: None,
+                mount: None,
+            })
             .collect();
-        if self
-            .shared
-            .committer
-            .register(with_accounts, backlog)
-            .await
-            .is_err()
-        {
+        if self.shared.committer.start(with_accounts, backlog).await.is_err() {
             return;
         }
         for run in new {

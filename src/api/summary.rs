@@ -20,21 +20,16 @@ pub fn collect(store: &Store, terms: &Terms<'_>) -> Result<wire::Summary, StoreE
 /// The summary document.
 #[must_use]
 pub fn summary(snapshot: &Snapshot, view: &QuotaView, terms: &Terms<'_>) -> wire::Summary {
-    let mut all = Totals::default();
-    let mut lines = LineCounts::default();
-    let (mut files, mut bytes) = (0u64, 0u64);
+    let mut all = snapshot.forgotten;
     for run in snapshot.runs.values() {
-        all += run.totals;
-        lines.add(&run.lines);
-        files = files.saturating_add(run.files);
-        bytes = bytes.saturating_add(run.bytes);
+        all.add(run);
     }
     wire::Summary {
         schema: wire::SCHEMA,
         now: time(terms.now),
-        messages: count(all.messages),
-        advisor_calls: count(all.advisor_calls),
-        totals: totals(&all),
+        messages: count(all.totals.messages),
+        advisor_calls: count(all.totals.advisor_calls),
+        totals: totals(&all.totals),
         by_run: snapshot
             .runs
             .iter()
@@ -42,9 +37,9 @@ pub fn summary(snapshot: &Snapshot, view: &QuotaView, terms: &Terms<'_>) -> wire
             .collect(),
         by_model: by_name(&snapshot.by_model),
         by_day: by_day(&snapshot.by_day),
-        lines: line_counts(&lines),
-        files,
-        bytes,
+        lines: line_counts(&all.lines),
+        files: all.files,
+        bytes: all.bytes,
         quota: quota::quota(view, terms),
     }
 }

@@ -15,6 +15,7 @@ use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 use super::limits::{LimitChanges, Limits, Place};
 use super::registry::Registry;
+use super::runs::RunEvent;
 use super::tables::{
     ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MINUTES, MODELS, PATHS,
     RESPONSES, RESPONSES_BY_DAY, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow,
@@ -23,8 +24,8 @@ use super::tables::{
 use super::{Store, StoreError};
 use crate::fold::{Response, Totals, fold};
 use crate::record::{
-    AccountId, Batch, Cursor, DAY_MS, FileNumber, Kind, LineCounts, MINUTE_MS, Millis, ModelNumber, Record,
-    ResponseKey, RunId, RunNumber,
+    AccountId, Batch, Cursor, DAY_MS, FileNumber, Kind, LineCounts, MINUTE_MS, Millis, ModelNumber, Phase,
+    Record, ResponseKey, RunId, RunNumber,
 };
 
 /// How many model names are told apart; the rest are counted under [`MODEL_OTHER`].
@@ -70,6 +71,8 @@ pub struct Committed {
     /// The keys of responses that were dated at the time of reading.
     pub undated: Vec<ResponseKey>,
     pub limits: LimitChanges,
+    /// Runs that began, ended or went on.
+    pub events: Vec<RunEvent>,
 }
 
 /// Small tables as committed, kept in memory between commits and thrown away after a failed one.
@@ -108,27 +111,6 @@ impl Store {
         })?;
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
         Ok(committed)
-    }
-
-    /// Makes runs known, in the order given, each with its provider account. Those that are new and part of a backlog
-    /// have their ties go by order. A run that is known keeps the account it has: its responses are known by it.
-    ///
-    /// # Errors
-    /// As [`Store::commit`].
-    pub fn register(
-        &self,
-        runs: &[(RunId, AccountId)],
-        backlog: bool,
-        now: Millis,
-    ) -> Result<(), StoreError> {
-        self.forget_kept();
-        self.transact(|write| {
-            let mut registry = Registry::new(self, write)?;
-            for (run, account) in runs {
-                registry.run(run, account, backlog, now)?;
-            }
-            Ok(())
-        })
     }
 
     /// Merges the observations that were parked; those without a time count as made `now`. From now on observations
@@ -225,7 +207,7 @@ impl Store {
     }
 
     /// Numbers a commit.
-    fn next_sequence(&self, meta: &mut Table<'_, &'static str, u64>) -> Result<u64, StoreError> {
+    pub(super) fn next_sequence(&self, meta: &mut Table<'_, &'static str, u64>) -> Result<u64, StoreError> {
         let last = meta.get(META_SEQUENCE).map_err(|e| self.error(e))?;
         let next = last.map_or(0, |value| value.value()) + 1;
         meta.insert(META_SEQUENCE, next).map_err(|e| self.error(e))?;
@@ -233,12 +215,12 @@ impl Store {
     }
 
     /// Takes what is kept in memory, so that the next commit reads it anew unless it is put back.
-    fn forget_kept(&self) -> Option<Kept> {
+    pub(super) fn forget_kept(&self) -> Option<Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Runs one write transaction: durable, and quick to open again after a crash.
-    fn transact<T>(
+    pub(super) fn transact<T>(
         &self,
         body: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
@@ -321,6 +303,9 @@ struct RunWork {
     /// `None` if all of its batches were refused.
     change: Option<RunChange>,
     files_added: u64,
+    /// Whether this transaction made it known.
+    is_new: bool,
+    earliest: Option<Millis>,
     latest: Option<Millis>,
 }
 
@@ -434,6 +419,7 @@ impl<'s, 't> Work<'s, 't> {
         let work = &mut self.run_works[place];
         work.change = Some(change);
         work.latest = work.latest.max(batch.latest);
+        work.earliest = [work.earliest, batch.earliest].into_iter().flatten().min();
         self.outcomes.push(Outcome::Committed);
         Ok(())
     }
@@ -542,7 +528,7 @@ impl<'s, 't> Work<'s, 't> {
         if let Some(place) = self.run_places.get(&batch.run) {
             return Ok(*place);
         }
-        let (row, account) = self
+        let (row, account, is_new) = self
             .registry
             .run(&batch.run, &batch.account, false, batch.read_at)?;
         self.kept.run_accounts.insert(row.number, account);
@@ -553,8 +539,10 @@ impl<'s, 't> Work<'s, 't> {
         self.run_works.push(RunWork {
             id: batch.run.clone(),
             row,
+            is_new,
             change: None,
             files_added: 0,
+            earliest: None,
             latest: None,
         });
         self.run_places.insert(batch.run.clone(), place);
@@ -638,6 +626,7 @@ impl<'s, 't> Work<'s, 't> {
         self.write_days_of(&changed)?;
         self.write_cells()?;
         self.write_run_totals()?;
+        committed.events = self.write_run_infos()?;
         committed.sequence = self.store.next_sequence(&mut self.meta)?;
         self.limits.settle(&mut self.meta, &self.kept.accounts)?;
         committed.limits = self.limits.finish(&self.kept.accounts)?;
@@ -841,6 +830,40 @@ impl<'s, 't> Work<'s, 't> {
             put(self.store, &mut self.registry.totals, run, &row)?;
         }
         Ok(())
+    }
+
+    /// Notes when runs had their first activity, and lets those go on that were stopped and have new lines.
+    fn write_run_infos(&mut self) -> Result<Vec<RunEvent>, StoreError> {
+        let mut events = Vec::new();
+        for work in &self.run_works {
+            let Some(change) = &work.change else {
+                continue;
+            };
+            let number = work.row.number;
+            let mut info = self.registry.info(number)?;
+            let resumes = info.stopped.is_some() && change.lines.read > 0;
+            let earliest = [info.earliest, work.earliest].into_iter().flatten().min();
+            if work.is_new || resumes {
+                let phase = if work.is_new {
+                    Phase::Started
+                } else {
+                    Phase::Resumed
+                };
+                events.push(RunEvent {
+                    run: work.id.clone(),
+                    account: self.registry.account_id(self.account_of(number))?,
+                    labels: info.labels.clone(),
+                    phase,
+                    totals: self.registry.sums(number)?.totals,
+                });
+            }
+            if resumes || earliest != info.earliest {
+                info.stopped = info.stopped.filter(|_| !resumes);
+                info.earliest = earliest;
+                put(self.store, &mut self.registry.infos, number, &info)?;
+            }
+        }
+        Ok(events)
     }
 }
 

@@ -9,6 +9,7 @@ mod limits;
 mod quota;
 mod read;
 mod registry;
+mod runs;
 pub mod tables;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ pub use commit::{Committed, Outcome, RunChange};
 pub use limits::LimitChanges;
 pub use quota::{AccountSums, LimitEvent, QuotaView};
 pub use read::{Cell, RunSums, RunView, Snapshot};
+pub use runs::{RunEvent, RunInfo, Start, Started};
 
 use crate::quota::account::{Account, THRESHOLDS_DEFAULT};
 use crate::record::AccountId;

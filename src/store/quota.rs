@@ -174,7 +174,7 @@ impl Store {
         })
     }
 
-    fn account_ids(&self, read: &ReadTransaction) -> Result<Vec<AccountId>, StoreError> {
+    pub(super) fn account_ids(&self, read: &ReadTransaction) -> Result<Vec<AccountId>, StoreError> {
         let table = read.open_table(ACCOUNTS).map_err(|e| self.error(e))?;
         let mut ids = Vec::new();
         for entry in table.iter().map_err(|e| self.error(e))? {

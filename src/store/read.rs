@@ -30,11 +30,42 @@ pub struct RunSums {
     pub latest: Option<Millis>,
 }
 
+impl RunSums {
+    fn new(number: RunNumber, row: RunTotalsRow) -> Self {
+        let RunTotalsRow {
+            totals,
+            lines,
+            files,
+            bytes,
+            latest,
+        } = row;
+        Self {
+            number,
+            totals,
+            lines,
+            files,
+            bytes,
+            latest,
+        }
+    }
+
+    /// Adds those of another run.
+    pub fn add(&mut self, other: &Self) {
+        self.totals += other.totals;
+        self.lines.add(&other.lines);
+        self.files = self.files.saturating_add(other.files);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.latest = self.latest.max(other.latest);
+    }
+}
+
 /// Everything a summary shows, as of one commit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
     pub sequence: u64,
     pub runs: BTreeMap<String, RunSums>,
+    /// What was counted for runs that were forgotten.
+    pub forgotten: RunSums,
     pub by_model: BTreeMap<Arc<str>, Totals>,
     /// Keyed by the UTC day since 1970.
     pub by_day: BTreeMap<u32, Totals>,
@@ -114,13 +145,24 @@ impl Store {
             .get(META_SEQUENCE)
             .map_err(|e| self.error(e))?
             .map_or(0, |value| value.value());
+        let mut sums = BTreeMap::new();
+        let totals = read.open_table(TOTALS).map_err(|e| self.error(e))?;
+        for entry in totals.iter().map_err(|e| self.error(e))? {
+            let (number, row) = entry.map_err(|e| self.error(e))?;
+            let row: RunTotalsRow = decode(row.value()).map_err(|e| self.row_error("totals", &e))?;
+            sums.insert(number.value(), RunSums::new(number.value(), row));
+        }
         let runs = read.open_table(RUNS).map_err(|e| self.error(e))?;
         for entry in runs.iter().map_err(|e| self.error(e))? {
             let (id, row) = entry.map_err(|e| self.error(e))?;
             let row: RunRow = decode(row.value()).map_err(|e| self.row_error("runs", &e))?;
-            snapshot
-                .runs
-                .insert(id.value().to_owned(), self.run_sums(read, row.number)?);
+            let of_run = sums.remove(&row.number);
+            let of_run = of_run.ok_or_else(|| self.row_error("runs", &RowError::Range("number")))?;
+            snapshot.runs.insert(id.value().to_owned(), of_run);
+        }
+        // What no name leads to is what forgotten runs left.
+        for rest in sums.into_values() {
+            snapshot.forgotten.add(&rest);
         }
         let days = read.open_table(DAYS).map_err(|e| self.error(e))?;
         for entry in days.iter().map_err(|e| self.error(e))? {
@@ -333,21 +375,7 @@ impl Store {
             Some(row) => decode(row.value()).map_err(|e| self.row_error("totals", &e))?,
             None => return Err(self.row_error("runs", &RowError::Range("number"))),
         };
-        let RunTotalsRow {
-            totals,
-            lines,
-            files,
-            bytes,
-            latest,
-        } = row;
-        Ok(RunSums {
-            number,
-            totals,
-            lines,
-            files,
-            bytes,
-            latest,
-        })
+        Ok(RunSums::new(number, row))
     }
 
     fn models(&self, read: &ReadTransaction) -> Result<Vec<Arc<str>>, StoreError> {

@@ -4,18 +4,21 @@ use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::commit::put;
 use super::tables::{
-    ACCOUNTS, AccountRow, RUN_ACCOUNTS, RUNS, RowError, RunRow, RunTotalsRow, TOTALS, decode,
+    ACCOUNTS, AccountRow, FORGOTTEN, RUN_ACCOUNTS, RUN_INFO, RUNS, RowError, RunInfoRow, RunRow,
+    RunTotalsRow, TOTALS, decode,
 };
 use super::{Store, StoreError};
-use crate::record::{AccountId, Millis, RunId};
+use crate::record::{AccountId, Millis, RunId, RunNumber};
 
 /// The tables that say which runs and accounts there are.
 pub(super) struct Registry<'s, 't> {
     store: &'s Store,
-    runs: Table<'t, &'static str, &'static [u8]>,
+    pub runs: Table<'t, &'static str, &'static [u8]>,
     pub totals: Table<'t, u32, &'static [u8]>,
     accounts: Table<'t, u32, &'static [u8]>,
-    run_accounts: Table<'t, u32, u32>,
+    pub run_accounts: Table<'t, u32, u32>,
+    pub infos: Table<'t, u32, &'static [u8]>,
+    pub forgotten: Table<'t, &'static str, &'static [u8]>,
 }
 
 impl<'s, 't> Registry<'s, 't> {
@@ -26,42 +29,84 @@ impl<'s, 't> Registry<'s, 't> {
             totals: write.open_table(TOTALS).map_err(|e| store.error(e))?,
             accounts: write.open_table(ACCOUNTS).map_err(|e| store.error(e))?,
             run_accounts: write.open_table(RUN_ACCOUNTS).map_err(|e| store.error(e))?,
+            infos: write.open_table(RUN_INFO).map_err(|e| store.error(e))?,
+            forgotten: write.open_table(FORGOTTEN).map_err(|e| store.error(e))?,
         })
     }
 
-    /// A run's row and account, as they are or made now.
+    /// A run's row and account, as they are or made now; `true` if now.
     pub fn run(
         &mut self,
         run: &RunId,
         account: &AccountId,
         backlog: bool,
         now: Millis,
-    ) -> Result<(RunRow, u32), StoreError> {
-        let store = self.store;
-        if let Some(row) = self.runs.get(run.as_str()).map_err(|e| store.error(e))? {
-            let row: RunRow = decode(row.value()).map_err(|e| store.row_error("runs", &e))?;
-            let of_run = self.run_accounts.get(row.number).map_err(|e| store.error(e))?;
-            let of_run = of_run.ok_or_else(|| store.row_error("run_accounts", &RowError::Range("run")))?;
-            return Ok((row, of_run.value()));
+    ) -> Result<(RunRow, u32, bool), StoreError> {
+        if let Some((row, account)) = self.known(run)? {
+            return Ok((row, account, false));
         }
         let account = self.account(account)?;
-        // Every run has its row in `totals`, so the highest number there is the last one given.
-        let last = self
-            .totals
-            .last()
-            .map_err(|e| store.error(e))?
-            .map(|(number, _)| number.value());
         let row = RunRow {
-            number: last.map_or(0, |last| last + 1),
+            number: self.next_number()?,
             backlog,
             first_seen: now,
         };
+        let store = self.store;
         put(store, &mut self.runs, run.as_str(), &row)?;
         put(store, &mut self.totals, row.number, &RunTotalsRow::default())?;
+        put(store, &mut self.infos, row.number, &RunInfoRow::default())?;
         self.run_accounts
             .insert(row.number, account)
             .map_err(|e| store.error(e))?;
-        Ok((row, account))
+        self.forgotten.remove(run.as_str()).map_err(|e| store.error(e))?;
+        Ok((row, account, true))
+    }
+
+    /// A run's row and account.
+    pub fn known(&self, run: &RunId) -> Result<Option<(RunRow, u32)>, StoreError> {
+        let store = self.store;
+        let Some(row) = self.runs.get(run.as_str()).map_err(|e| store.error(e))? else {
+            return Ok(None);
+        };
+        let row: RunRow = decode(row.value()).map_err(|e| store.row_error("runs", &e))?;
+        let account = self.run_accounts.get(row.number).map_err(|e| store.error(e))?;
+        let account = account.ok_or_else(|| store.row_error("run_accounts", &RowError::Range("run")))?;
+        Ok(Some((row, account.value())))
+    }
+
+    /// The number after the highest that was ever given to a run.
+    fn next_number(&self) -> Result<RunNumber, StoreError> {
+        let store = self.store;
+        // Every run has its account for good, so that its responses keep theirs.
+        let last = self.run_accounts.last().map_err(|e| store.error(e))?;
+        Ok(last.map_or(0, |(number, _)| number.value() + 1))
+    }
+
+    /// What is known of a run beside its sums.
+    pub fn info(&self, run: RunNumber) -> Result<RunInfoRow, StoreError> {
+        let store = self.store;
+        match self.infos.get(run).map_err(|e| store.error(e))? {
+            Some(row) => decode(row.value()).map_err(|e| store.row_error("run_info", &e)),
+            None => Ok(RunInfoRow::default()),
+        }
+    }
+
+    /// What is summed for a run.
+    pub fn sums(&self, run: RunNumber) -> Result<RunTotalsRow, StoreError> {
+        let store = self.store;
+        match self.totals.get(run).map_err(|e| store.error(e))? {
+            Some(row) => decode(row.value()).map_err(|e| store.row_error("totals", &e)),
+            None => Ok(RunTotalsRow::default()),
+        }
+    }
+
+    /// The name of an account.
+    pub fn account_id(&self, number: u32) -> Result<AccountId, StoreError> {
+        let store = self.store;
+        let row = self.accounts.get(number).map_err(|e| store.error(e))?;
+        let row = row.ok_or_else(|| store.row_error("accounts", &RowError::Range("number")))?;
+        let row: AccountRow = decode(row.value()).map_err(|e| store.row_error("accounts", &e))?;
+        Ok(row.id())
     }
 
     /// The number of an account, which gets one if it has none.

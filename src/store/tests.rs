@@ -5,12 +5,13 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::fold::Response;
+use crate::fold::{Response, Totals};
 use crate::record::{
     AccountId, Batch, Cursor, Inode, Kind, LineCounts, Millis, Rank, Record, ResponseKey, RunId, Tier, Usage,
 };
 
 mod limits;
+mod runs;
 mod schema;
 
 const NOW: Millis = 1_791_190_800_000;
@@ -75,6 +76,7 @@ fn batch(run: &str, path: &str, from: Option<u64>, to: u64, records: Vec<Record>
             ..LineCounts::default()
         },
         bytes: to - from.unwrap_or(0),
+        earliest: None,
         latest: None,
         read_at: NOW,
     }

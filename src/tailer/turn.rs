@@ -46,6 +46,8 @@ pub struct Turn {
     pub observations: Vec<Observation>,
     pub lines: LineCounts,
     pub bytes: u64,
+    /// The earliest line time that can be believed.
+    pub earliest: Option<Millis>,
     /// The latest line time that can be believed.
     pub latest: Option<Millis>,
     /// Whether the turn ended before the file did.
@@ -97,6 +99,7 @@ impl Turn {
             observations: self.observations,
             lines: self.lines,
             bytes: self.bytes,
+            earliest: self.earliest,
             latest: self.latest,
             read_at: reading.now,
         }
@@ -338,6 +341,8 @@ impl Reader<'_> {
         }
         let believed = parsed.time.filter(believed);
         self.turn.latest = self.turn.latest.max(believed);
+        // `None` is less than any time.
+        self.turn.earliest = [self.turn.earliest, believed].into_iter().flatten().min();
     }
 
     /// Counts the bytes up to `offset`, those of a settled line only once, and moves there.

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::store::tables::{
-    ACCOUNTS, FIRED, LIMIT_EVENTS, MARKS, META, META_FIRED, META_PARKED, META_SCHEMA, MINUTES, OBSERVATIONS,
-    PARKED, PARKED_FILES, RUN_ACCOUNTS, SCHEMA_VERSION, WINDOWS,
+    ACCOUNTS, FIRED, FORGOTTEN, LIMIT_EVENTS, MARKS, META, META_FIRED, META_PARKED, META_SCHEMA, MINUTES,
+    OBSERVATIONS, PARKED, PARKED_FILES, RUN_ACCOUNTS, RUN_INFO, SCHEMA_VERSION, SUMS, WINDOWS,
 };
 
 /// Takes away what the schema after 1 added.
@@ -23,7 +23,10 @@ fn back_to_schema_1(path: &Path) {
         FIRED,
         MARKS,
         PARKED,
-        PARKED_FILES
+        PARKED_FILES,
+        RUN_INFO,
+        FORGOTTEN,
+        SUMS
     );
     {
         let mut meta = write.open_table(META).unwrap();

@@ -1,0 +1,370 @@
+//! Runs as things of their own: started, stopped, forgotten, each in a numbered transaction.
+//!
+//! **Invariant**: forgetting a run takes nothing out of any sum, and its responses stay known by their keys: what was
+//! counted once is not counted again, whatever becomes of the name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use redb::{ReadTransaction, ReadableTable, WriteTransaction};
+
+use super::commit::{Committed, put};
+use super::registry::Registry;
+use super::tables::{
+    FILES, FORGOTTEN, ForgottenRow, META, PATHS, RUN_ACCOUNTS, RUN_INFO, RUNS, RowError, RunInfoRow, RunRow,
+    decode,
+};
+use super::{Store, StoreError};
+use crate::fold::Totals;
+use crate::record::{AccountId, Labels, Millis, Phase, RunId, RunNumber, StopReason};
+
+/// The row of `totals` that has the sums of all forgotten runs. No run gets this number: as many cannot be.
+pub(super) const FORGOTTEN_RUNS: RunNumber = RunNumber::MAX;
+
+/// A run to be known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    pub run: RunId,
+    pub account: AccountId,
+    /// `None` for a run that was only found: what is known of it stays.
+    pub labels: Option<Labels>,
+    /// Where its logs are, if not below the runs directory; absolute.
+    pub mount: Option<PathBuf>,
+}
+
+/// What became of a [`Start`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Started {
+    New,
+    Known,
+    /// It was stopped, and goes on.
+    Resumed,
+    /// It is counted by this account and cannot move any more. Nothing was changed.
+    Elsewhere(AccountId),
+}
+
+/// A run began or ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunEvent {
+    pub run: RunId,
+    pub account: AccountId,
+    pub labels: Labels,
+    pub phase: Phase,
+    pub totals: Totals,
+}
+
+/// What is known of a run beside its sums.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunInfo {
+    pub number: RunNumber,
+    pub account: AccountId,
+    pub labels: Labels,
+    pub mount: Option<PathBuf>,
+    pub first_seen: Millis,
+    /// When someone started it; `None` for one that was only found.
+    pub registered_at: Option<Millis>,
+    /// The earliest line time read.
+    pub earliest: Option<Millis>,
+    /// When it was stopped and why; `None` while it goes on.
+    pub stopped: Option<(Millis, StopReason)>,
+}
+
+impl Store {
+    /// Makes runs known, in the order given, each with its provider account, and lets stopped ones go on if they have
+    /// labels, be they none. Those that are new and part of a backlog have their ties go by order. A run of which
+    /// something was read keeps the account it has: its responses are known by it.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn start(
+        &self,
+        runs: &[Start],
+        backlog: bool,
+        now: Millis,
+    ) -> Result<(Vec<Started>, Committed), StoreError> {
+        self.forget_kept();
+        self.transact(|write| {
+            let mut registry = Registry::new(self, write)?;
+            let mut events = Vec::new();
+            let mut started = Vec::with_capacity(runs.len());
+            for start in runs {
+                let (outcome, phase) = self.start_one(&mut registry, start, backlog, now)?;
+                if let Some(phase) = phase {
+                    events.extend(self.event(&registry, &start.run, phase)?);
+                }
+                started.push(outcome);
+            }
+            Ok((started, self.numbered(write, events)?))
+        })
+    }
+
+    /// As [`Store::start`], of runs that were found.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn register(
+        &self,
+        runs: &[(RunId, AccountId)],
+        backlog: bool,
+        now: Millis,
+    ) -> Result<(), StoreError> {
+        let start = |(run, account): &(RunId, AccountId)| Start {
+            run: run.clone(),
+            account: account.clone(),
+            labels: None,
+            mount: None,
+        };
+        let runs: Vec<Start> = runs.iter().map(start).collect();
+        self.start(&runs, backlog, now).map(|_| ())
+    }
+
+    fn start_one(
+        &self,
+        registry: &mut Registry<'_, '_>,
+        start: &Start,
+        backlog: bool,
+        now: Millis,
+    ) -> Result<(Started, Option<Phase>), StoreError> {
+        let (row, account, is_new) = registry.run(&start.run, &start.account, backlog, now)?;
+        let Some(labels) = &start.labels else {
+            return Ok(if is_new {
+                (Started::New, Some(Phase::Started))
+            } else {
+                (Started::Known, None)
+            });
+        };
+        let current = registry.account_id(account)?;
+        if current != start.account {
+            let sums = registry.sums(row.number)?;
+            if sums.bytes > 0 || sums.totals != Totals::default() {
+                return Ok((Started::Elsewhere(current), None));
+            }
+            let account = registry.account(&start.account)?;
+            registry
+                .run_accounts
+                .insert(row.number, account)
+                .map_err(|e| self.error(e))?;
+        }
+        let before = registry.info(row.number)?;
+        let after = RunInfoRow {
+            labels: labels.clone(),
+            mount: (start.mount.as_ref()).map(|mount| mount.as_os_str().as_bytes().into()),
+            registered_at: before.registered_at.or(Some(now)),
+            earliest: before.earliest,
+            stopped: None,
+        };
+        if after != before {
+            put(self, &mut registry.infos, row.number, &after)?;
+        }
+        Ok(match (is_new, before.stopped) {
+            (true, _) => (Started::New, Some(Phase::Started)),
+            (false, Some(_)) => (Started::Resumed, Some(Phase::Resumed)),
+            (false, None) => (Started::Known, None),
+        })
+    }
+
+    /// Stops a run; `None` if it is unknown or stopped already.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn stop(
+        &self,
+        run: &RunId,
+        reason: StopReason,
+        now: Millis,
+    ) -> Result<Option<Committed>, StoreError> {
+        self.forget_kept();
+        self.transact(|write| {
+            let mut registry = Registry::new(self, write)?;
+            let Some((row, _)) = registry.known(run)? else {
+                return Ok(None);
+            };
+            let mut info = registry.info(row.number)?;
+            if info.stopped.is_some() {
+                return Ok(None);
+            }
+            info.stopped = Some((now, reason));
+            put(self, &mut registry.infos, row.number, &info)?;
+            let event = self.event(&registry, run, Phase::Stopped(reason))?;
+            self.numbered(write, event.into_iter().collect()).map(Some)
+        })
+    }
+
+    /// Forgets a run: its name, labels and read positions. With `directory_is_there` the name is kept from being
+    /// found again until [`Store::release`]. `None` if it is unknown.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn forget(
+        &self,
+        run: &RunId,
+        directory_is_there: bool,
+        now: Millis,
+    ) -> Result<Option<Committed>, StoreError> {
+        self.forget_kept();
+        self.transact(|write| {
+            let mut registry = Registry::new(self, write)?;
+            let Some((row, _)) = registry.known(run)? else {
+                return Ok(None);
+            };
+            let event = self.event(&registry, run, Phase::Forgotten)?;
+            let sums = registry.sums(row.number)?;
+            let mut rest = registry.sums(FORGOTTEN_RUNS)?;
+            rest.totals += sums.totals;
+            rest.lines.add(&sums.lines);
+            rest.files = rest.files.saturating_add(sums.files);
+            rest.bytes = rest.bytes.saturating_add(sums.bytes);
+            rest.latest = rest.latest.max(sums.latest);
+            put(self, &mut registry.totals, FORGOTTEN_RUNS, &rest)?;
+            registry.totals.remove(row.number).map_err(|e| self.error(e))?;
+            registry.infos.remove(row.number).map_err(|e| self.error(e))?;
+            registry.runs.remove(run.as_str()).map_err(|e| self.error(e))?;
+            if directory_is_there {
+                let number = row.number;
+                put(
+                    self,
+                    &mut registry.forgotten,
+                    run.as_str(),
+                    &ForgottenRow { number, at: now },
+                )?;
+            }
+            self.forget_files(write, row.number)?;
+            self.numbered(write, event.into_iter().collect()).map(Some)
+        })
+    }
+
+    fn forget_files(&self, write: &WriteTransaction, run: RunNumber) -> Result<(), StoreError> {
+        let mut paths = write.open_table(PATHS).map_err(|e| self.error(e))?;
+        let mut files = write.open_table(FILES).map_err(|e| self.error(e))?;
+        let first: (u32, &[u8]) = (run, &[]);
+        let after: (u32, &[u8]) = (run + 1, &[]);
+        let gone = paths
+            .extract_from_if(first..after, |_, _| true)
+            .map_err(|e| self.error(e))?;
+        for entry in gone {
+            let (_, file) = entry.map_err(|e| self.error(e))?;
+            files.remove(file.value()).map_err(|e| self.error(e))?;
+        }
+        Ok(())
+    }
+
+    /// The directories of forgotten runs are gone: what comes under their names is new.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn release(&self, runs: &[RunId]) -> Result<(), StoreError> {
+        self.transact(|write| {
+            let mut forgotten = write.open_table(FORGOTTEN).map_err(|e| self.error(e))?;
+            for run in runs {
+                forgotten.remove(run.as_str()).map_err(|e| self.error(e))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Every run that is known.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn run_infos(&self) -> Result<BTreeMap<RunId, RunInfo>, StoreError> {
+        let (_open, read) = self.read()?;
+        let runs = read.open_table(RUNS).map_err(|e| self.error(e))?;
+        let accounts = self.account_ids(&read)?;
+        let mut infos = BTreeMap::new();
+        for entry in runs.iter().map_err(|e| self.error(e))? {
+            let (id, row) = entry.map_err(|e| self.error(e))?;
+            let row: RunRow = decode(row.value()).map_err(|e| self.row_error("runs", &e))?;
+            let Ok(id) = RunId::new(id.value()) else {
+                return Err(self.row_error("runs", &RowError::Range("id")));
+            };
+            infos.insert(id, self.info_in(&read, &row, &accounts)?);
+        }
+        Ok(infos)
+    }
+
+    /// What is known of a run; `None` if it is unknown.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn run_info(&self, run: &RunId) -> Result<Option<RunInfo>, StoreError> {
+        let (_open, read) = self.read()?;
+        let Some(row) = self.run_row_of(&read, run)? else {
+            return Ok(None);
+        };
+        let accounts = self.account_ids(&read)?;
+        self.info_in(&read, &row, &accounts).map(Some)
+    }
+
+    /// Runs that were forgotten while their directories were there.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn forgotten(&self) -> Result<BTreeSet<RunId>, StoreError> {
+        let (_open, read) = self.read()?;
+        let table = read.open_table(FORGOTTEN).map_err(|e| self.error(e))?;
+        let mut runs = BTreeSet::new();
+        for entry in table.iter().map_err(|e| self.error(e))? {
+            let (id, _) = entry.map_err(|e| self.error(e))?;
+            runs.extend(RunId::new(id.value()));
+        }
+        Ok(runs)
+    }
+
+    pub(super) fn info_in(
+        &self,
+        read: &ReadTransaction,
+        row: &RunRow,
+        accounts: &[AccountId],
+    ) -> Result<RunInfo, StoreError> {
+        let infos = read.open_table(RUN_INFO).map_err(|e| self.error(e))?;
+        let info: RunInfoRow = match infos.get(row.number).map_err(|e| self.error(e))? {
+            Some(row) => decode(row.value()).map_err(|e| self.row_error("run_info", &e))?,
+            None => RunInfoRow::default(),
+        };
+        let run_accounts = read.open_table(RUN_ACCOUNTS).map_err(|e| self.error(e))?;
+        let account = run_accounts.get(row.number).map_err(|e| self.error(e))?;
+        let account = account.and_then(|account| accounts.get(account.value() as usize));
+        let account = account.ok_or_else(|| self.row_error("run_accounts", &RowError::Range("run")))?;
+        Ok(RunInfo {
+            number: row.number,
+            account: account.clone(),
+            labels: info.labels,
+            mount: (info.mount).map(|mount| OsStr::from_bytes(&mount).to_owned().into()),
+            first_seen: row.first_seen,
+            registered_at: info.registered_at,
+            earliest: info.earliest,
+            stopped: info.stopped,
+        })
+    }
+
+    fn event(
+        &self,
+        registry: &Registry<'_, '_>,
+        run: &RunId,
+        phase: Phase,
+    ) -> Result<Option<RunEvent>, StoreError> {
+        let Some((row, account)) = registry.known(run)? else {
+            return Ok(None);
+        };
+        Ok(Some(RunEvent {
+            run: run.clone(),
+            account: registry.account_id(account)?,
+            labels: registry.info(row.number)?.labels,
+            phase,
+            totals: registry.sums(row.number)?.totals,
+        }))
+    }
+
+    /// What a transaction came to that only has events; without any it takes no number.
+    fn numbered(&self, write: &WriteTransaction, events: Vec<RunEvent>) -> Result<Committed, StoreError> {
+        let mut committed = Committed::default();
+        if !events.is_empty() {
+            let mut meta = write.open_table(META).map_err(|e| self.error(e))?;
+            committed.sequence = self.next_sequence(&mut meta)?;
+        }
+        committed.events = events;
+        Ok(committed)
+    }
+}
