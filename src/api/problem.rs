@@ -140,6 +140,9 @@ impl From<Refused> for Problem {
 }
 
 /// Makes an answer on a thread that may block.
+///
+/// # Errors
+/// Those of the answer, and 500 if it panicked.
 pub async fn blocking<T: Send + 'static>(
     answer: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {

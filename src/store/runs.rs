@@ -92,7 +92,7 @@ impl Store {
             for start in runs {
                 let (outcome, phase) = self.start_one(&mut registry, start, backlog, now)?;
                 if let Some(phase) = phase {
-                    events.extend(self.event(&registry, &start.run, phase)?);
+                    events.extend(event(&registry, &start.run, phase)?);
                 }
                 started.push(outcome);
             }
@@ -187,7 +187,7 @@ impl Store {
             }
             info.stopped = Some((now, reason));
             put(self, &mut registry.infos, row.number, &info)?;
-            let event = self.event(&registry, run, Phase::Stopped(reason))?;
+            let event = event(&registry, run, Phase::Stopped(reason))?;
             self.numbered(write, event.into_iter().collect()).map(Some)
         })
     }
@@ -209,7 +209,7 @@ impl Store {
             let Some((row, _)) = registry.known(run)? else {
                 return Ok(None);
             };
-            let event = self.event(&registry, run, Phase::Forgotten)?;
+            let event = event(&registry, run, Phase::Forgotten)?;
             let sums = registry.sums(row.number)?;
             let mut rest = registry.sums(FORGOTTEN_RUNS)?;
             rest.totals += sums.totals;
@@ -339,24 +339,6 @@ impl Store {
         })
     }
 
-    fn event(
-        &self,
-        registry: &Registry<'_, '_>,
-        run: &RunId,
-        phase: Phase,
-    ) -> Result<Option<RunEvent>, StoreError> {
-        let Some((row, account)) = registry.known(run)? else {
-            return Ok(None);
-        };
-        Ok(Some(RunEvent {
-            run: run.clone(),
-            account: registry.account_id(account)?,
-            labels: registry.info(row.number)?.labels,
-            phase,
-            totals: registry.sums(row.number)?.totals,
-        }))
-    }
-
     /// What a transaction came to that only has events; without any it takes no number.
     fn numbered(&self, write: &WriteTransaction, events: Vec<RunEvent>) -> Result<Committed, StoreError> {
         let mut committed = Committed::default();
@@ -367,4 +349,17 @@ impl Store {
         committed.events = events;
         Ok(committed)
     }
+}
+
+fn event(registry: &Registry<'_, '_>, run: &RunId, phase: Phase) -> Result<Option<RunEvent>, StoreError> {
+    let Some((row, account)) = registry.known(run)? else {
+        return Ok(None);
+    };
+    Ok(Some(RunEvent {
+        run: run.clone(),
+        account: registry.account_id(account)?,
+        labels: registry.info(row.number)?.labels,
+        phase,
+        totals: registry.sums(row.number)?.totals,
+    }))
 }
