@@ -94,11 +94,11 @@ fn a_question_that_cannot_be_answered_gets_a_problem_with_its_status() {
     let mut collector = place.serve();
     collector.wait_for_messages(3);
     for (method, path, wanted, title) in [
-        ("GET", "/v1/runs/three", 404, "no such run"),
-        ("GET", "/v1/runs/a%20b", 400, "not a run id"),
-        ("GET", "/v1/runs/..", 400, "not a run id"),
-        ("GET", "/v1/runs/%2e%2e%2fetc", 400, "not a run id"),
-        ("GET", "/v1/runs/%ff", 400, "not a run id"),
+        ("GET", "/v1/runs/three", 404, "not found"),
+        ("GET", "/v1/runs/a%20b", 400, "bad request"),
+        ("GET", "/v1/runs/..", 400, "bad request"),
+        ("GET", "/v1/runs/%2e%2e%2fetc", 400, "bad request"),
+        ("GET", "/v1/runs/%ff", 400, "bad request"),
         ("GET", "/", 404, "no such route"),
         ("GET", "/v1/runs/one/more", 404, "no such route"),
         ("GET", "/v2/summary", 404, "no such route"),

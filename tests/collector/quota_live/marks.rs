@@ -255,7 +255,7 @@ fn may_start_exits_with_its_answer() {
     );
     let (code, _, stderr) = place.ask(&["may-start", "--account", "max-9"]);
     assert_eq!(code, Some(66));
-    assert!(stderr.contains("no such account"), "{stderr}");
+    assert!(stderr.contains("no account is as wished"), "{stderr}");
     let (code, _, stderr) = place.ask(&["may-start", "--wait=soon"]);
     assert_eq!(code, Some(64), "{stderr}");
     collector.stop_cleanly();

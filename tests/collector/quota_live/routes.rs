@@ -113,26 +113,34 @@ fn a_body_that_is_no_mark_is_refused_and_changes_nothing() {
     let collector = place.live_with(&format!("{EVENTS_ONLY}{MODELS}"));
     let long = json!({ "state": "exhausted", "reason": "r".repeat(BODY_BYTES - 40) }).to_string();
     let mark = r#"{"state":"exhausted"}"#;
-    for (kind, body) in [
-        (JSON, "{"),
-        (JSON, ""),
-        (JSON, "[]"),
-        (JSON, "{}"),
-        (JSON, r#"{"state":"exhausted","colour":1}"#),
-        (JSON, r#"{"state":7}"#),
-        (JSON, r#"{"state":"exhausted"} {}"#),
-        (JSON, r#"{"state":"exhausted","until":"2999-01-01T00:00:00"}"#),
-        (JSON, r#"{"state":"exhausted","until":"1999-01-01T00:00:00Z"}"#),
-        (JSON, r#"{"state":"Exhausted"}"#),
-        (JSON, long.as_str()),
-        ("", mark),
-        ("Content-Type: text/plain\r\n", mark),
+    for (kind, body, wanted) in [
+        (JSON, "{", 400),
+        (JSON, "", 400),
+        (JSON, "[]", 422),
+        (JSON, "{}", 422),
+        (JSON, r#"{"state":"exhausted","colour":1}"#, 422),
+        (JSON, r#"{"state":7}"#, 422),
+        (JSON, r#"{"state":"exhausted"} {}"#, 400),
+        (
+            JSON,
+            r#"{"state":"exhausted","until":"2999-01-01T00:00:00"}"#,
+            400,
+        ),
+        (
+            JSON,
+            r#"{"state":"exhausted","until":"1999-01-01T00:00:00Z"}"#,
+            400,
+        ),
+        (JSON, r#"{"state":"Exhausted"}"#, 400),
+        (JSON, long.as_str(), 400),
+        ("", mark, 415),
+        ("Content-Type: text/plain\r\n", mark, 415),
     ] {
         let (status, _, problem) = collector.send("POST", MARK, kind, body);
         let shown = &body[..body.len().min(80)];
         assert_eq!(
-            (status, &problem["title"]),
-            (400, &"not a mark".into()),
+            (status, &problem["field"]),
+            (wanted, &"body".into()),
             "{shown}: {problem}"
         );
         assert_ne!(problem["detail"], "", "{shown}");
