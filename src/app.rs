@@ -12,6 +12,7 @@ use crate::api::routes::{self, Sources};
 use crate::api::server::{ControlSocket, ServerError};
 use crate::committer::{self, CommitterError, CommitterThread};
 use crate::config::{LogSettings, RunsSettings, Settings};
+use crate::control;
 use crate::live::Live;
 use crate::service;
 use crate::store::{Store, StoreError, StoreOptions};
@@ -105,9 +106,11 @@ impl App {
             CancellationToken::new(),
             CancellationToken::new(),
         );
+        let (control, requests) = control::channel();
         let supervisor = Supervisor::new(
             Arc::clone(&shared),
             directory,
+            requests,
             stop.clone(),
             ready.clone(),
             backlog_done.clone(),
@@ -116,6 +119,7 @@ impl App {
             store: Arc::clone(&shared.store),
             settings: shared.settings.clone(),
             marks: shared.committer.marks(),
+            control,
             board: Arc::clone(&shared.board),
             watch: Arc::clone(&shared.watch),
             committer: thread.health(),

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | 0 words | record |
 //! | 1 pure | lines parse fold globs quota |
-//! | 2 doors | config watch logfile store live signals service |
+//! | 2 doors | config watch logfile store live signals service control |
 //! | 3 writer | committer |
 //! | 4 readers | tailer |
 //! | 5 ends | supervisor api |
@@ -24,6 +24,7 @@ pub mod parse;
 pub mod quota;
 
 pub mod config;
+pub mod control;
 pub mod live;
 pub mod logfile;
 pub mod service;

@@ -1,20 +1,23 @@
-//! Paths to runs: starts, wakes, restarts and retires the tailers.
+//! Paths to runs: starts, wakes, restarts and retires the tailers, and does what is asked about runs.
 //!
 //! A directory below the runs directory whose name is a run id is a run. The 2 s scan is the truth about which there
 //! are; events only make it sooner. A tailer that fails is started again, later each time, and disturbs no other.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::committer::Start;
+use crate::committer::{Start, Started};
+use crate::control::{ForgetAnswer, Request, StartAnswer, StartRequest, StopAnswer};
 use crate::globs::Globs;
-use crate::logfile::{EntryKind, LogFileError, Root, Stat};
-use crate::record::RunId;
+use crate::logfile::{Entry, EntryKind, LogFileError, Root, Stat};
+use crate::record::{AccountId, Labels, RunId, StopReason};
+use crate::store::{RunInfo, Store, StoreError};
 use crate::tailer::tree::Depth;
 use crate::tailer::{Ended, Shared, Tailer, TailerError, Waker};
 use crate::watch::{Hints, Mode};
@@ -35,6 +38,10 @@ enum Event {
     Board,
     /// The settings were read again.
     Settings,
+    /// Someone asks for something.
+    Request(Request),
+    /// A run's last sweep is done, or its tailer has ended; someone waits for that.
+    Swept(RunId, oneshot::Sender<StopAnswer>),
     Stop,
 }
 
@@ -47,6 +54,11 @@ pub struct Supervisor {
     tasks: JoinSet<(RunId, Result<Ended, TailerError>)>,
     failed: HashMap<RunId, Failure>,
     strange: HashSet<PathBuf>,
+    requests: mpsc::Receiver<Request>,
+    /// Runs that are being stopped.
+    sweeps: JoinSet<(RunId, oneshot::Sender<StopAnswer>)>,
+    /// Runs that were forgotten and whose directories are still there.
+    forgotten: BTreeSet<RunId>,
     /// The runs directory as it was watched; `None` while it is not there.
     root: Option<(u64, crate::record::Inode)>,
     replaced: u64,
@@ -59,6 +71,8 @@ struct Running {
     stop: CancellationToken,
     /// Start it again when it has stopped.
     again: bool,
+    /// What waits for its end.
+    then: Vec<Request>,
 }
 
 struct Failure {
@@ -73,6 +87,7 @@ impl Supervisor {
     pub fn new(
         shared: Arc<Shared>,
         directory: PathBuf,
+        requests: mpsc::Receiver<Request>,
         stop: CancellationToken,
         ready: CancellationToken,
         backlog_done: CancellationToken,
@@ -86,6 +101,9 @@ impl Supervisor {
             tasks: JoinSet::new(),
             failed: HashMap::new(),
             strange: HashSet::new(),
+            requests,
+            sweeps: JoinSet::new(),
+            forgotten: BTreeSet::new(),
             root: None,
             replaced,
             ready,
@@ -98,6 +116,7 @@ impl Supervisor {
         let mut settings = self.shared.settings.clone();
         let mut tick = tokio::time::interval(settings.borrow().watch.scan_interval);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.forgotten = self.look_up(Store::forgotten).await.unwrap_or_default();
         self.discover().await;
         self.check_progress().await;
         loop {
@@ -111,6 +130,8 @@ impl Supervisor {
                     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
                     self.rescan().await;
                 }
+                Event::Request(request) => self.request(request).await,
+                Event::Swept(run, done) => self.swept(run, done).await,
                 Event::Stop => break,
             }
         }
@@ -133,6 +154,8 @@ impl Supervisor {
                 // The task itself catches what panics in its work; this is the runtime going down.
                 Err(_) => Event::Tick,
             },
+            Some(Ok((run, done))) = self.sweeps.join_next() => Event::Swept(run, done),
+            Some(request) = self.requests.recv() => Event::Request(request),
             Ok(()) = settings.changed() => Event::Settings,
             hints = self.shared.watch.next() => Event::Hints(hints),
             () = self.shared.board.changed() => Event::Board,
@@ -246,6 +269,7 @@ impl Supervisor {
             }
             Err(_) => return,
         };
+        self.release_forgotten(&entries).await;
         let mut new = Vec::new();
         for entry in entries {
             if entry.kind != EntryKind::Directory {
@@ -255,7 +279,7 @@ impl Supervisor {
                 continue;
             }
             match RunId::new(&entry.path.to_string_lossy()) {
-                Ok(run) if !known.contains(&run) => new.push(run),
+                Ok(run) if !known.contains(&run) && !self.forgotten.contains(&run) => new.push(run),
                 Ok(_) => {}
                 Err(error) => self.strange_name(&entry.path, &error.to_string()),
             }
@@ -309,6 +333,7 @@ impl Supervisor {
                 waker,
                 stop,
                 again: false,
+                then: Vec::new(),
             },
         );
     }
@@ -317,12 +342,21 @@ impl Supervisor {
         let Some(running) = self.runs.remove(&run) else {
             return;
         };
+        if !running.then.is_empty() {
+            for request in running.then {
+                self.request(request).await;
+            }
+            self.discover().await;
+            return;
+        }
         match result {
             Ok(Ended::Stopped) if running.again => self.start(run, false),
             Ok(Ended::Gone) => {
                 tracing::info!(%run, "its directory is gone; what was counted stays");
                 self.failed.remove(&run);
                 self.shared.board.gone(&run);
+                // Refused only while everything stops; then it vanishes at the next start.
+                let _ = self.shared.committer.stop(run, StopReason::Vanished).await;
                 // It may have been made again meanwhile, and who told of that was told that it is known.
                 self.discover().await;
             }
@@ -344,6 +378,149 @@ impl Supervisor {
             }
         }
         self.check_progress().await;
+    }
+
+    /// Reads from the store, which may wait for the disk.
+    async fn look_up<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Option<T> {
+        let store = Arc::clone(&self.shared.store);
+        match tokio::task::spawn_blocking(move || look(&store)).await {
+            Ok(Ok(found)) => Some(found),
+            Ok(Err(error)) => {
+                tracing::warn!("{error}");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Does what is asked, or, if the run's tailer has to end first, lets it wait for that.
+    async fn request(&mut self, request: Request) {
+        let run = request.run().clone();
+        let Some(info) = self.look_up(move |store| store.run_info(&run)).await else {
+            // Dropped, the request says that it was not answered.
+            return;
+        };
+        match request {
+            Request::Start { start, done } => self.start_asked(start, info, done).await,
+            Request::Stop { run, done } => match (info, self.runs.get(&run)) {
+                (None, _) => {
+                    let _ = done.send(StopAnswer::Unknown);
+                }
+                (Some(_), None) => self.swept(run, done).await,
+                (Some(_), Some(running)) => {
+                    let (swept, sweep) = oneshot::channel();
+                    running.waker.stop_run(swept);
+                    self.sweeps.spawn(async move {
+                        // An error says that the tailer ended first: everything it could read is read.
+                        let _ = sweep.await;
+                        (run, done)
+                    });
+                }
+            },
+            Request::Forget { run, done } => match info {
+                None => {
+                    let _ = done.send(ForgetAnswer::Unknown);
+                }
+                Some(info) if info.stopped.is_none() => {
+                    let _ = done.send(ForgetAnswer::Running);
+                }
+                Some(_) => match self.runs.get_mut(&run) {
+                    Some(running) => {
+                        running.then.push(Request::Forget { run, done });
+                        running.stop.cancel();
+                    }
+                    None => self.forget(run, done).await,
+                },
+            },
+        }
+    }
+
+    async fn start_asked(
+        &mut self,
+        start: StartRequest,
+        info: Option<RunInfo>,
+        done: oneshot::Sender<StartAnswer>,
+    ) {
+        let run = start.run.clone();
+        let wanted = match account_in(&start.labels) {
+            Some(account) => account,
+            None => match &info {
+                Some(info) => info.account.clone(),
+                None => self.shared.settings.borrow().accounts.of_run(&run).clone(),
+            },
+        };
+        let moves = info.is_some_and(|info| info.account != wanted);
+        if moves && let Some(running) = self.runs.get_mut(&run) {
+            // What it reads meanwhile would be counted by the account it has now.
+            running.then.push(Request::Start { start, done });
+            running.stop.cancel();
+            return;
+        }
+        let asked = Start {
+            run: run.clone(),
+            account: wanted,
+            labels: Some(start.labels),
+            mount: None,
+        };
+        let Ok(started) = self.shared.committer.start(vec![asked], false).await else {
+            return;
+        };
+        let answer = match started.into_iter().next() {
+            Some(Started::Elsewhere(account)) => StartAnswer::Elsewhere(account),
+            Some(Started::New) => StartAnswer::New,
+            _ => StartAnswer::Known,
+        };
+        if !matches!(answer, StartAnswer::Elsewhere(_)) {
+            self.forgotten.remove(&run);
+        }
+        match self.runs.get(&run) {
+            Some(running) => running.waker.revive(),
+            None => self.discover().await,
+        }
+        let _ = done.send(answer);
+    }
+
+    /// A run's last sweep is done: it is stopped, if its tailer did not come to say so.
+    async fn swept(&mut self, run: RunId, done: oneshot::Sender<StopAnswer>) {
+        if self.shared.committer.stop(run, StopReason::Asked).await.is_ok() {
+            let _ = done.send(StopAnswer::Stopped);
+        }
+    }
+
+    async fn forget(&mut self, run: RunId, done: oneshot::Sender<ForgetAnswer>) {
+        let is_there = self.directory.join(run.as_str()).symlink_metadata().is_ok();
+        let Ok(forgotten) = self.shared.committer.forget(run.clone(), is_there).await else {
+            return;
+        };
+        self.shared.board.forget(&run);
+        self.failed.remove(&run);
+        if is_there {
+            self.forgotten.insert(run);
+        }
+        let _ = done.send(if forgotten {
+            ForgetAnswer::Forgotten
+        } else {
+            ForgetAnswer::Unknown
+        });
+    }
+
+    /// Names of forgotten runs whose directories are gone are free again.
+    async fn release_forgotten(&mut self, entries: &[Entry]) {
+        if self.forgotten.is_empty() {
+            return;
+        }
+        let there: HashSet<&Path> = entries.iter().map(|entry| entry.path.as_path()).collect();
+        let gone: Vec<RunId> = (self.forgotten.iter())
+            .filter(|run| !there.contains(Path::new(run.as_str())))
+            .cloned()
+            .collect();
+        if gone.is_empty() || self.shared.committer.release(gone.clone()).await.is_err() {
+            return;
+        }
+        self.forgotten.retain(|run| !gone.contains(run));
     }
 
     fn restart_failed(&mut self) {
@@ -382,6 +559,22 @@ impl Supervisor {
             self.backlog_done.cancel();
         }
     }
+}
+
+/// The account that labels name.
+fn account_in(labels: &Labels) -> Option<AccountId> {
+    let (provider, name) = (labels.get("provider"), labels.get("account"));
+    if provider.is_none() && name.is_none() {
+        return None;
+    }
+    let mut account = AccountId::default();
+    if let Some(provider) = provider {
+        account.provider.clone_from(provider);
+    }
+    if let Some(name) = name {
+        account.name.clone_from(name);
+    }
+    Some(account)
 }
 
 fn identity(stat: &Stat) -> (u64, crate::record::Inode) {

@@ -17,6 +17,7 @@ use super::quota::{self, Question, Terms};
 use super::{summary, wire};
 use crate::committer::{CommitterHealth, Marks};
 use crate::config::Settings;
+use crate::control::Control;
 use crate::quota::bucket;
 use crate::record::{AccountId, Millis, RunId};
 use crate::store::Store;
@@ -30,6 +31,8 @@ pub struct Sources {
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Goes away when the collector shuts down, so that the committer can end.
     pub marks: Marks,
+    /// Asks the supervisor.
+    pub control: Control,
     pub board: Arc<Board>,
     pub watch: Arc<Watch>,
     pub committer: Arc<Mutex<CommitterHealth>>,

@@ -133,6 +133,11 @@ impl Board {
         }
     }
 
+    /// The run is forgotten.
+    pub fn forget(&self, run: &RunId) {
+        self.lock().remove(run);
+    }
+
     pub fn gone(&self, run: &RunId) {
         self.change(run, |status| status.gone = true);
     }

@@ -13,13 +13,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::committer::{Committer, Refused};
 use crate::config::Settings;
 use crate::logfile::LogFileError;
-use crate::record::{AccountId, Batch, Millis, RunId};
+use crate::record::{AccountId, Batch, Millis, RunId, StopReason};
 use crate::store::{Outcome, Store, StoreError};
 use crate::watch::Watch;
 
@@ -35,6 +35,10 @@ const HINTS_MAX: usize = 1024;
 const QUIET_AFTER: Duration = Duration::from_mins(1);
 /// Every how many scans a quiet run is looked at file by file.
 const QUIET_SCANS: u32 = 5;
+/// Every how many scans a stopped run is looked at.
+const RETIRED_SCANS: u32 = 15;
+/// Longest time a last sweep follows files that go on growing.
+const SWEEP_FOR_MAX: Duration = Duration::from_secs(10);
 /// How long a run whose changes no event told is scanned at full rate.
 const SILENT_FOR: Duration = Duration::from_mins(10);
 
@@ -120,6 +124,10 @@ struct Pending {
     paths: HashSet<PathBuf>,
     scan: Option<Depth>,
     rescan: bool,
+    /// Who waits for the run to be stopped.
+    stops: Vec<oneshot::Sender<()>>,
+    /// The run was started again.
+    revive: bool,
 }
 
 /// The other end of a tailer: wakes it.
@@ -156,6 +164,20 @@ impl Waker {
         self.notify.notify_one();
     }
 
+    /// Stops the run: a last sweep, and it is not watched any more. Told when that is committed.
+    pub fn stop_run(&self, done: oneshot::Sender<()>) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.stops.push(done);
+        drop(pending);
+        self.notify.notify_one();
+    }
+
+    /// A stopped run goes on.
+    pub fn revive(&self) {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).revive = true;
+        self.notify.notify_one();
+    }
+
     fn take(&self) -> Pending {
         std::mem::take(&mut self.pending.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -179,6 +201,8 @@ pub struct Tailer {
     hinted: bool,
     scans: u32,
     watched: bool,
+    /// It is stopped: neither watched nor held open, and looked at now and then.
+    retired: bool,
 }
 
 impl Tailer {
@@ -194,8 +218,10 @@ impl Tailer {
         stop: CancellationToken,
     ) -> Result<Self, TailerError> {
         let cursors = shared.store.cursors(&run)?;
-        let account = match shared.store.account_of(&run)? {
-            Some(account) => account,
+        let info = shared.store.run_info(&run)?;
+        let retired = info.as_ref().is_some_and(|info| info.stopped.is_some());
+        let account = match info {
+            Some(info) => info.account,
             None => shared.settings.borrow().accounts.of_run(&run).clone(),
         };
         let run_turn = run.as_str().bytes().fold(0u8, u8::wrapping_add);
@@ -213,6 +239,7 @@ impl Tailer {
             // Runs take their full scans in turns.
             scans: u32::from(run_turn),
             watched: false,
+            retired,
         })
     }
 
@@ -233,30 +260,99 @@ impl Tailer {
                     return Ok(Ended::Stopped);
                 }
             }
-            let pending = self.waker.take();
+            let mut pending = self.waker.take();
+            let stops = std::mem::take(&mut pending.stops);
             if let Some(ended) = self.work(pending).await? {
+                // Everything that was held open is read; the supervisor notes that the run vanished.
                 return Ok(ended);
+            }
+            if !stops.is_empty() {
+                self.stop_run(StopReason::Asked).await?;
+            }
+            for done in stops {
+                // Whoever asked may have left.
+                let _ = done.send(());
+            }
+            let idle_stop = self.shared.settings.borrow().runs.idle_stop;
+            if !self.retired && self.last_news.elapsed() > idle_stop {
+                tracing::info!(run = %self.run, "no news for long; it is stopped until there are some");
+                self.stop_run(StopReason::Idle).await?;
             }
         }
     }
 
+    /// Reads everything there is, unfinished last lines too, notes that the run is stopped, and lets go of it.
+    async fn stop_run(&mut self, reason: StopReason) -> Result<(), TailerError> {
+        let deadline = Instant::now() + SWEEP_FOR_MAX;
+        let everything = Pending {
+            scan: Some(Depth::Everything),
+            ..Pending::default()
+        };
+        // If the directory is gone, what was still open is read; the next look ends the tailer.
+        self.look(everything).await?;
+        if let Some(tree) = &mut self.tree {
+            tree.enqueue_unfinished();
+        }
+        while self.tree.as_ref().is_some_and(Tree::has_news) && Instant::now() < deadline {
+            let batches = self.read_share(true).await?;
+            self.commit(batches).await?;
+        }
+        self.report_lag();
+        self.shared.committer.stop(self.run.clone(), reason).await?;
+        self.retired = true;
+        let shared = Arc::clone(&self.shared);
+        let settings = Arc::clone(&self.shared.settings.borrow());
+        let ((), tree) = self
+            .blocking(move |mut tree| {
+                tree.retire(World {
+                    globs: &settings.watch.globs,
+                    limits: &settings.limits,
+                    watch: &shared.watch,
+                    unwatched: true,
+                });
+                ((), tree)
+            })
+            .await?;
+        self.tree = Some(tree);
+        Ok(())
+    }
+
     async fn work(&mut self, pending: Pending) -> Result<Option<Ended>, TailerError> {
+        let mut pending = pending;
+        if pending.revive && std::mem::take(&mut self.retired) {
+            pending.rescan = true;
+            self.last_news = Instant::now();
+        }
+        if self.retired {
+            self.scans = self.scans.wrapping_add(1);
+            let is_due = pending.rescan || self.scans.is_multiple_of(RETIRED_SCANS);
+            if !is_due && pending.paths.is_empty() {
+                return Ok(None);
+            }
+            pending.scan = Some(Depth::Everything);
+        }
         let gone = self.look(pending).await?;
         self.report_lag();
         if !self.watched {
             self.watched = true;
             self.shared.board.watched(&self.run);
         }
-        let mut had_news = false;
+        let (mut had_news, mut had_lines) = (false, false);
         // A stop does not wait for a backlog: what is not read now is read at the next start.
         while self.tree.as_ref().is_some_and(Tree::has_news) && !(had_news && self.stop.is_cancelled()) {
-            let batches = self.read_share().await?;
+            let batches = self.read_share(false).await?;
             had_news |= !batches.is_empty();
+            had_lines |= batches.iter().any(|batch| batch.lines.read > 0);
             self.commit(batches).await?;
             self.report_lag();
         }
         if had_news {
             self.last_news = Instant::now();
+        }
+        if had_lines && std::mem::take(&mut self.retired) {
+            tracing::info!(run = %self.run, "it was stopped and has new lines; it goes on");
+            // Watched again from the next look on.
+            self.waker.rescan();
         }
         let problem = self.tree.as_ref().and_then(Tree::problem);
         self.shared.board.caught_up(&self.run, problem, had_news);
@@ -281,6 +377,7 @@ impl Tailer {
         let depth = pending.scan.map(|asked| self.depth(asked));
         let shared = Arc::clone(&self.shared);
         let idle = settings.limits.idle_close;
+        let unwatched = self.retired;
         let ((gone, news_by_hint), tree) = self
             .blocking(move |mut tree| {
                 let hinted_before = tree.has_news();
@@ -288,6 +385,7 @@ impl Tailer {
                     globs: &settings.watch.globs,
                     limits: &settings.limits,
                     watch: &shared.watch,
+                    unwatched,
                 };
                 let mut news_by_hint = false;
                 let looked = if pending.rescan {
@@ -355,7 +453,7 @@ impl Tailer {
         Depth::Changed
     }
 
-    async fn read_share(&mut self) -> Result<Vec<Batch>, TailerError> {
+    async fn read_share(&mut self, settle: bool) -> Result<Vec<Batch>, TailerError> {
         let shared = Arc::clone(&self.shared);
         // Fair: runs get their permit in the order in which they ask.
         let _permit = shared.readers.permits.acquire().await;
@@ -368,7 +466,7 @@ impl Tailer {
                 let reading = Reading {
                     line_bytes_max: settings.limits.line_bytes_max,
                     turn_bytes_max: settings.limits.turn_bytes_max as u64,
-                    settle: false,
+                    settle,
                     until: u64::MAX,
                     account,
                     now,

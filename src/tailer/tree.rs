@@ -50,6 +50,8 @@ pub struct World<'w> {
     pub globs: &'w Globs,
     pub limits: &'w Limits,
     pub watch: &'w Watch,
+    /// A run that is stopped is scanned now and then, and not watched.
+    pub unwatched: bool,
 }
 
 /// What a file looked like when it was read to its end.
@@ -239,6 +241,31 @@ impl Tree {
         let paths: Vec<_> = self.files.keys().cloned().collect();
         for path in paths {
             self.vanish(&path);
+        }
+    }
+
+    /// Gives back what holds the run's directories and files: watches and descriptors.
+    pub fn retire(&mut self, world: World<'_>) {
+        for directory in self.directories.keys() {
+            world.watch.forget_dir(&self.path.join(directory));
+        }
+        self.close_idle(std::time::Duration::ZERO, Instant::now());
+    }
+
+    /// Queues files that end without a line end, so that what is there is read once more.
+    pub fn enqueue_unfinished(&mut self) {
+        let unfinished = |file: &Tracked| {
+            !file.gone
+                && file
+                    .cursor
+                    .is_some_and(|cursor| cursor.offset.max(cursor.settled_to) < file.size)
+        };
+        let paths: Vec<_> = (self.files.iter())
+            .filter(|(_, file)| unfinished(file))
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in paths {
+            self.enqueue(path);
         }
     }
 

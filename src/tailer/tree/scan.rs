@@ -74,7 +74,7 @@ impl Tree {
                 pending.extend(known.below.iter().cloned());
                 return;
             }
-        } else {
+        } else if !world.unwatched {
             // Not to be watched is no reason not to be read: the scans find what happens there.
             let full = self.path.join(directory);
             if self.directories.len() >= WATCHED_DIRECTORIES_MAX {
