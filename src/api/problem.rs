@@ -1,5 +1,7 @@
 //! Every answer that is no success: a JSON problem that says what is wrong and names the field.
 
+use std::borrow::Cow;
+
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -14,7 +16,7 @@ use crate::store::StoreError;
 pub struct Problem {
     status: StatusCode,
     document: wire::Problem,
-    allow: Option<&'static str>,
+    allow: Option<Cow<'static, str>>,
     retry_after_s: Option<u64>,
 }
 
@@ -54,7 +56,8 @@ impl Problem {
     }
 
     /// The route takes only these methods: 405.
-    pub fn only(methods: &'static str) -> Self {
+    pub fn only(methods: impl Into<Cow<'static, str>>) -> Self {
+        let methods = methods.into();
         let mut problem = Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method not allowed",
@@ -106,8 +109,8 @@ impl IntoResponse for Problem {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        if let Some(allow) = self.allow {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        if let Some(allow) = self.allow.and_then(|methods| methods.parse().ok()) {
+            headers.insert(header::ALLOW, allow);
         }
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
