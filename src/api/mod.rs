@@ -1,5 +1,6 @@
 //! What others read: the documents, and HTTP, which only this folder knows.
 
+pub mod metrics;
 pub mod openapi;
 pub mod problem;
 pub mod quota;

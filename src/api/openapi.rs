@@ -139,7 +139,7 @@ pub async fn method_not_allowed(path: MatchedPath) -> Problem {
         let methods = methods.into_iter().filter(|(_, operation)| operation.is_some());
         methods.map(|(method, _)| method).collect::<Vec<_>>().join(", ")
     });
-    Problem::only(methods.unwrap_or_else(|| "GET".to_owned()))
+    Problem::only(methods.as_deref().unwrap_or("GET"))
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {

@@ -1,7 +1,5 @@
 //! Every answer that is no success: a JSON problem that says what is wrong and names the field.
 
-use std::borrow::Cow;
-
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -16,7 +14,7 @@ use crate::store::StoreError;
 pub struct Problem {
     status: StatusCode,
     document: wire::Problem,
-    allow: Option<Cow<'static, str>>,
+    allow: Option<Box<str>>,
     retry_after_s: Option<u64>,
 }
 
@@ -56,7 +54,7 @@ impl Problem {
     }
 
     /// The route takes only these methods: 405.
-    pub fn only(methods: impl Into<Cow<'static, str>>) -> Self {
+    pub fn only(methods: impl Into<Box<str>>) -> Self {
         let methods = methods.into();
         let mut problem = Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -143,6 +141,9 @@ impl From<Refused> for Problem {
 }
 
 /// Makes an answer on a thread that may block.
+///
+/// # Errors
+/// Those of the answer, and 500 if it panicked.
 pub async fn blocking<T: Send + 'static>(
     answer: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {

@@ -18,7 +18,7 @@ use super::openapi::{
 };
 use super::problem::{Problem, blocking};
 use super::quota::{self, Question, Terms};
-use super::{summary, version, wire};
+use super::{metrics, summary, version, wire};
 use crate::committer::{CommitterHealth, Marks};
 use crate::config::Settings;
 use crate::quota::bucket;
@@ -65,6 +65,7 @@ pub fn declared() -> OpenApiRouter<Arc<Sources>> {
         .routes(routes!(get_run))
         .routes(routes!(get_health))
         .routes(routes!(get_ready))
+        .merge(metrics::routes())
         .merge(openapi::routes())
         .merge(version::routes())
 }
@@ -259,7 +260,7 @@ async fn post_mark(
     get_quota(State(sources)).await
 }
 
-fn terms(settings: &Settings) -> Terms<'_> {
+pub(super) fn terms(settings: &Settings) -> Terms<'_> {
     Terms {
         accounts: &settings.accounts,
         zone: &settings.quota_zone,
@@ -354,7 +355,7 @@ async fn get_ready(State(sources): Shared) -> Result<Response, Problem> {
     Ok((status, Json(health)).into_response())
 }
 
-fn statuses(sources: &Sources) -> BTreeMap<String, RunStatus> {
+pub(super) fn statuses(sources: &Sources) -> BTreeMap<String, RunStatus> {
     sources
         .board
         .runs()
@@ -373,7 +374,7 @@ fn with_status(mut run: wire::Run, status: Option<&RunStatus>) -> wire::Run {
     run
 }
 
-fn health(sources: &Sources) -> wire::Health {
+pub(super) fn health(sources: &Sources) -> wire::Health {
     let committer = sources
         .committer
         .lock()

@@ -350,7 +350,7 @@ impl Store {
         })
     }
 
-    fn models(&self, read: &ReadTransaction) -> Result<Vec<Arc<str>>, StoreError> {
+    pub(super) fn models(&self, read: &ReadTransaction) -> Result<Vec<Arc<str>>, StoreError> {
         let table = read.open_table(MODELS).map_err(|e| self.error(e))?;
         let mut names = Vec::new();
         for entry in table.iter().map_err(|e| self.error(e))? {
