@@ -81,6 +81,7 @@ impl App {
         };
         let store = Arc::new(Store::open(options)?);
         store.set_thresholds(settings.accounts.rules());
+        store.begin()?;
         let socket = ControlSocket::bind(&settings.socket)?;
         let live = Arc::new(Live::new());
         let (committer, thread) = committer::start(committer::Setup {

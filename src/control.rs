@@ -100,12 +100,18 @@ impl Control {
         self.ask(|done| Request::Start { start, done }).await
     }
 
-    /// Stops a run after a last sweep; answered when that is committed.
+    /// Begins to stop a run; the future that comes is done when its last sweep is committed.
     ///
     /// # Errors
     /// As [`Control::start`].
-    pub async fn stop(&self, run: RunId) -> Result<StopAnswer, ShuttingDown> {
-        self.ask(|done| Request::Stop { run, done }).await
+    pub async fn begin_stop(
+        &self,
+        run: RunId,
+    ) -> Result<impl Future<Output = Result<StopAnswer, ShuttingDown>> + Send + 'static, ShuttingDown> {
+        let (done, answer) = oneshot::channel();
+        let sent = self.requests.send(Request::Stop { run, done }).await;
+        sent.map_err(|_| ShuttingDown)?;
+        Ok(async move { answer.await.map_err(|_| ShuttingDown) })
     }
 
     /// Forgets a stopped run.

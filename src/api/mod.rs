@@ -1,8 +1,12 @@
 //! What others read: the documents, and HTTP, which only this folder knows.
 
+pub mod metrics;
+pub mod openapi;
 pub mod problem;
 pub mod quota;
 pub mod routes;
+pub mod runs;
 pub mod server;
 pub mod summary;
+pub mod version;
 pub mod wire;

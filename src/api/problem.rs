@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::wire;
 use crate::committer::Refused;
+use crate::control::ShuttingDown;
 use crate::store::StoreError;
 
 /// An answer that is no success.
@@ -14,7 +15,7 @@ use crate::store::StoreError;
 pub struct Problem {
     status: StatusCode,
     document: wire::Problem,
-    allow: Option<&'static str>,
+    allow: Option<Box<str>>,
     retry_after_s: Option<u64>,
 }
 
@@ -54,7 +55,8 @@ impl Problem {
     }
 
     /// The route takes only these methods: 405.
-    pub fn only(methods: &'static str) -> Self {
+    pub fn only(methods: impl Into<Box<str>>) -> Self {
+        let methods = methods.into();
         let mut problem = Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method not allowed",
@@ -106,8 +108,8 @@ impl IntoResponse for Problem {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        if let Some(allow) = self.allow {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        if let Some(allow) = self.allow.and_then(|methods| methods.parse().ok()) {
+            headers.insert(header::ALLOW, allow);
         }
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -125,6 +127,12 @@ impl From<StoreError> for Problem {
             error.to_string(),
         )
         .retry_after(1)
+    }
+}
+
+impl From<ShuttingDown> for Problem {
+    fn from(_: ShuttingDown) -> Self {
+        Refused.into()
     }
 }
 

@@ -206,7 +206,9 @@ fn tokens_of(totals: &Totals, kinds: TokenKinds) -> u128 {
     })
 }
 
-fn accounts(view: &QuotaView, terms: &Terms<'_>) -> Vec<wire::Account> {
+/// The accounts and the verdict on each.
+#[must_use]
+pub fn accounts(view: &QuotaView, terms: &Terms<'_>) -> Vec<wire::Account> {
     let nothing = AccountSums::default();
     let configured = terms.accounts.rules();
     let others: Vec<Account> = (view.accounts.keys())

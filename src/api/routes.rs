@@ -1,27 +1,28 @@
 //! The routes and what they answer. Every answer is a document or a [`Problem`].
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use axum::{Json, Router};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use super::openapi::{self, BadRequest, COLLECTOR, NotFound, QUOTA, USAGE, Unavailable, method_not_allowed};
 use super::problem::{Problem, blocking};
 use super::quota::{self, Question, Terms};
-use super::{summary, wire};
+use super::{metrics, runs, summary, version, wire};
 use crate::committer::{CommitterHealth, Marks};
 use crate::config::Settings;
 use crate::control::Control;
 use crate::quota::bucket;
-use crate::record::{AccountId, Millis, RunId};
+use crate::record::{AccountId, Millis};
 use crate::store::Store;
-use crate::tailer::board::{Board, RunStatus};
+use crate::tailer::board::Board;
 use crate::watch::{Mode, Watch};
 
 /// What the routes read from.
@@ -45,24 +46,38 @@ type Shared = State<Arc<Sources>>;
 
 /// All routes.
 pub fn router(sources: Arc<Sources>) -> Router {
-    Router::new()
-        .route("/v1/summary", get(get_summary))
-        .route("/v1/quota", get(get_quota))
-        .route("/v1/quota/history", get(get_history))
-        .route("/v1/may-start", get(get_may_start))
-        .route(
-            "/v1/accounts/{provider}/{account}/mark",
-            post(post_mark).fallback(post_only),
-        )
-        .route("/v1/runs", get(get_runs))
-        .route("/v1/runs/{id}", get(get_run))
-        .route("/healthz", get(get_health))
-        .route("/readyz", get(get_ready))
+    Router::from(declared())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(sources)
 }
 
+/// All routes and, from the same declarations, what is written down of them.
+#[must_use]
+pub fn declared() -> OpenApiRouter<Arc<Sources>> {
+    openapi::head()
+        .routes(routes!(get_summary))
+        .routes(routes!(get_quota))
+        .routes(routes!(get_history))
+        .routes(routes!(get_may_start))
+        .routes(routes!(post_mark))
+        .routes(routes!(get_health))
+        .routes(routes!(get_ready))
+        .merge(runs::routes())
+        .merge(metrics::routes())
+        .merge(openapi::routes())
+        .merge(version::routes())
+}
+
+/// Everything that was counted
+///
+/// The sums of all runs, by run, model and UTC day, with lines, files and the limits.
+#[utoipa::path(
+    get,
+    path = "/v1/summary",
+    tag = USAGE,
+    responses((status = 200, body = wire::Summary), (status = 503, response = Unavailable))
+)]
 async fn get_summary(State(sources): Shared) -> Result<Json<wire::Summary>, Problem> {
     blocking(move || {
         let settings = Arc::clone(&sources.settings.borrow());
@@ -71,6 +86,15 @@ async fn get_summary(State(sources): Shared) -> Result<Json<wire::Summary>, Prob
     .await
 }
 
+/// Windows, accounts and verdicts
+///
+/// How full each rate-limit window is, the verdict on each account, and whether another run may start.
+#[utoipa::path(
+    get,
+    path = "/v1/quota",
+    tag = QUOTA,
+    responses((status = 200, body = wire::Quota), (status = 503, response = Unavailable))
+)]
 async fn get_quota(State(sources): Shared) -> Result<Json<wire::Quota>, Problem> {
     blocking(move || {
         let settings = Arc::clone(&sources.settings.borrow());
@@ -81,14 +105,32 @@ async fn get_quota(State(sources): Shared) -> Result<Json<wire::Quota>, Problem>
 }
 
 /// Which window's history is asked for.
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug, serde::Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct HistoryQuery {
+    /// The provider; without it, the one of runs whose account nobody named.
     provider: Option<String>,
+    /// The account's name; without it, the one of runs whose account nobody named.
     account: Option<String>,
+    /// The window: `five_hour`, `seven_day` and so on, or an alias of it.
     bucket: String,
 }
 
+/// A window's past
+///
+/// One point for each minute in which something was observed, oldest first. Empty for a window nobody knows.
+#[utoipa::path(
+    get,
+    path = "/v1/quota/history",
+    tag = QUOTA,
+    params(HistoryQuery),
+    responses(
+        (status = 200, body = Vec<wire::HistoryPoint>),
+        (status = 400, response = BadRequest),
+        (status = 503, response = Unavailable)
+    )
+)]
 async fn get_history(
     State(sources): Shared,
     query: Result<Query<HistoryQuery>, QueryRejection>,
@@ -111,15 +153,33 @@ async fn get_history(
 }
 
 /// For whom, and for what: what is left out is no wish.
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug, serde::Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct MayStartQuery {
+    /// Only accounts of this provider.
     provider: Option<String>,
+    /// Only the account of this name.
     account: Option<String>,
+    /// The model the run will use; each account may serve another in its place.
     model: Option<String>,
 }
 
-/// 200 whatever the decision is: it is in the document.
+/// Whether another run may start
+///
+/// Where, and if not, when to ask again. 200 whatever the decision is: it is in the document.
+#[utoipa::path(
+    get,
+    path = "/v1/may-start",
+    tag = QUOTA,
+    params(MayStartQuery),
+    responses(
+        (status = 200, body = wire::MayStart),
+        (status = 400, response = BadRequest),
+        (status = 404, response = NotFound),
+        (status = 503, response = Unavailable)
+    )
+)]
 async fn get_may_start(
     State(sources): Shared,
     query: Result<Query<MayStartQuery>, QueryRejection>,
@@ -144,7 +204,28 @@ async fn get_may_start(
     .await
 }
 
-/// `POST /v1/accounts/{provider}/{account}/mark`: what an operator says about an account.
+/// An operator's word on an account
+///
+/// Marks it as exhausted, or takes that back; answers with what is known then. A mark survives restarts.
+#[utoipa::path(
+    post,
+    path = "/v1/accounts/{provider}/{account}/mark",
+    tag = QUOTA,
+    params(
+        ("provider" = String, Path, description = "The provider, as in the configuration."),
+        ("account" = String, Path, description = "The account's name, as in the configuration.")
+    ),
+    request_body = wire::Mark,
+    responses(
+        (status = 200, body = wire::Quota),
+        (status = 400, response = BadRequest),
+        (status = 404, response = NotFound),
+        (status = 413, response = BadRequest),
+        (status = 415, response = BadRequest),
+        (status = 422, response = BadRequest),
+        (status = 503, response = Unavailable)
+    )
+)]
 async fn post_mark(
     State(sources): Shared,
     path: Result<Path<(String, String)>, PathRejection>,
@@ -178,7 +259,7 @@ async fn post_mark(
     get_quota(State(sources)).await
 }
 
-fn terms(settings: &Settings) -> Terms<'_> {
+pub(super) fn terms(settings: &Settings) -> Terms<'_> {
     Terms {
         accounts: &settings.accounts,
         zone: &settings.quota_zone,
@@ -186,42 +267,26 @@ fn terms(settings: &Settings) -> Terms<'_> {
     }
 }
 
-async fn get_runs(State(sources): Shared) -> Result<Json<Vec<wire::Run>>, Problem> {
-    blocking(move || {
-        let snapshot = sources.store.snapshot()?;
-        let statuses = statuses(&sources);
-        let runs = snapshot
-            .runs
-            .iter()
-            .map(|(id, sums)| with_status(summary::run(id, sums), statuses.get(id)));
-        Ok(Json(runs.collect()))
-    })
-    .await
-}
-
-async fn get_run(
-    State(sources): Shared,
-    id: Result<Path<String>, PathRejection>,
-) -> Result<Json<wire::RunDetail>, Problem> {
-    let Path(id) = id.map_err(|rejection| Problem::bad("id", rejection.body_text()))?;
-    let run = RunId::new(&id).map_err(|error| Problem::bad("id", error))?;
-    blocking(move || {
-        let Some(view) = sources.store.run(&run)? else {
-            return Err(Problem::unknown("id", format!("no run {run} was ever seen")));
-        };
-        let mut detail = summary::run_detail(run.as_str(), &view);
-        detail.run = with_status(detail.run, statuses(&sources).get(run.as_str()));
-        Ok(Json(detail))
-    })
-    .await
-}
-
-/// 200 as long as the collector lives; the document says how it is.
+/// How the collector is
+///
+/// 200 as long as it lives; the document says how it is.
+#[utoipa::path(get, path = "/healthz", tag = COLLECTOR, responses((status = 200, body = wire::Health)))]
 async fn get_health(State(sources): Shared) -> Result<Json<wire::Health>, Problem> {
     blocking(move || Ok(Json(health(&sources)))).await
 }
 
-/// 200 when it is ready and advancing, else 503; the document says why.
+/// Whether the collector is ready
+///
+/// 200 when it watches everything there is and advances, else 503; the document says why.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = COLLECTOR,
+    responses(
+        (status = 200, body = wire::Health),
+        (status = 503, description = "Not ready, or not advancing.", body = wire::Health)
+    )
+)]
 async fn get_ready(State(sources): Shared) -> Result<Response, Problem> {
     let health = blocking(move || Ok(health(&sources))).await?;
     let status = if health.ready && health.status != "unhealthy" {
@@ -232,26 +297,7 @@ async fn get_ready(State(sources): Shared) -> Result<Response, Problem> {
     Ok((status, Json(health)).into_response())
 }
 
-fn statuses(sources: &Sources) -> BTreeMap<String, RunStatus> {
-    sources
-        .board
-        .runs()
-        .into_iter()
-        .map(|(run, status)| (run.to_string(), status))
-        .collect()
-}
-
-fn with_status(mut run: wire::Run, status: Option<&RunStatus>) -> wire::Run {
-    // A run that is in the store and has no tailer has no directory any more.
-    status.map_or("gone", RunStatus::word).clone_into(&mut run.state);
-    if let Some(status) = status {
-        run.restarts = status.restarts;
-        run.problem.clone_from(&status.problem);
-    }
-    run
-}
-
-fn health(sources: &Sources) -> wire::Health {
+pub(super) fn health(sources: &Sources) -> wire::Health {
     let committer = sources
         .committer
         .lock()
@@ -318,12 +364,4 @@ async fn not_found(uri: Uri) -> Problem {
         "no such route",
         format!("nothing answers at {}", uri.path()),
     )
-}
-
-async fn method_not_allowed() -> Problem {
-    Problem::only("GET")
-}
-
-async fn post_only() -> Problem {
-    Problem::only("POST")
 }

@@ -54,6 +54,7 @@ pub fn run(id: &str, sums: &RunSums) -> wire::Run {
         lines: line_counts(&sums.lines),
         files: sums.files,
         bytes: sums.bytes,
+        last_activity: sums.latest.map(time),
         ..wire::Run::default()
     }
 }

@@ -5,15 +5,17 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The version of the summary document.
 pub const SCHEMA: u32 = 1;
 
 /// `replay --json`, `status --json`, `GET /v1/summary`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Summary {
     pub schema: u32,
     /// The time every age and state in the document refers to.
+    #[schema(format = DateTime)]
     pub now: String,
     /// Responses counted, calls of an advisor left out.
     pub messages: u64,
@@ -31,7 +33,7 @@ pub struct Summary {
 }
 
 /// Token sums; `total_tokens` is input + output + cache creation + cache read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Totals {
     pub input_tokens: u64,
     pub output_tokens: u64,
@@ -44,7 +46,7 @@ pub struct Totals {
 }
 
 /// One run's part of the summary.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RunTotals {
     pub messages: u64,
     #[serde(flatten)]
@@ -53,7 +55,7 @@ pub struct RunTotals {
 }
 
 /// Line counts; `read = usage + ignored + malformed + oversized`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Lines {
     pub read: u64,
     /// Lines with usage that can count, copies included.
@@ -68,7 +70,7 @@ pub struct Lines {
 }
 
 /// Rate-limit windows and verdicts: a part of the summary, and `GET /v1/quota`. `null` is unknown, never zero.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Quota {
     /// By provider, account and window.
     pub windows: Vec<Window>,
@@ -83,7 +85,7 @@ pub struct Quota {
 }
 
 /// One window of one account.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Window {
     pub provider: String,
     pub account: String,
@@ -92,6 +94,7 @@ pub struct Window {
     /// The share used, 0.42 for 42 %; more than 1 occurs.
     pub utilization: Option<f64>,
     /// When the share was last told: a line may tell a status and no share.
+    #[schema(format = DateTime)]
     pub utilization_at: Option<String>,
     pub remaining: Option<u64>,
     pub limit: Option<u64>,
@@ -99,22 +102,27 @@ pub struct Window {
     pub status: String,
     /// `fresh`, `stale`, `expired` (its reset has passed, nothing newer is known) or `unknown`.
     pub state: String,
+    #[schema(format = DateTime)]
     pub reset_at: Option<String>,
+    #[schema(format = DateTime)]
     pub window_started_at: Option<String>,
+    #[schema(format = DateTime)]
     pub observed_at: String,
     /// The kind of line that was observed last.
     pub source: String,
     /// Until when requests are refused, if they are.
+    #[schema(format = DateTime)]
     pub exhausted_until: Option<String>,
     pub pace: Pace,
     /// When it runs out at its pace, if before its reset.
+    #[schema(format = DateTime)]
     pub projected_exhaustion_at: Option<String>,
     /// Thresholds reached in this window, in percent.
     pub thresholds_crossed: Vec<u8>,
 }
 
 /// How fast a window is used.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Pace {
     /// The share used minus the share of the window's time that has passed.
     pub delta: Option<f64>,
@@ -123,13 +131,14 @@ pub struct Pace {
 }
 
 /// A provider account and its verdict.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Account {
     pub provider: String,
     pub account: String,
     /// `available`, `near_limit`, `exhausted` or `unknown`.
     pub state: String,
     /// When an exhaustion ends; `null` for one without an end, and if there is none.
+    #[schema(format = DateTime)]
     pub until: Option<String>,
     pub causes: Vec<Cause>,
     /// Responses counted in the last five hours.
@@ -143,6 +152,7 @@ pub struct Account {
     /// Tokens wanted at most today; `null` without a budget.
     pub budget: Option<u64>,
     /// When the budget runs out at today's pace, if before midnight.
+    #[schema(format = DateTime)]
     pub budget_projected_exhaustion_at: Option<String>,
     /// The stable code of the verdict.
     pub reason: String,
@@ -151,11 +161,12 @@ pub struct Account {
 }
 
 /// Why an account is exhausted.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Cause {
     /// `observed` (the provider said so), `predicted` (the budget) or `manual` (an operator).
     pub kind: String,
     /// `null` until it is taken back.
+    #[schema(format = DateTime)]
     pub until: Option<String>,
     /// As a stable code.
     pub code: String,
@@ -167,22 +178,25 @@ pub struct Cause {
 }
 
 /// A rejection.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LimitEvent {
+    #[schema(format = DateTime)]
     pub at: String,
     pub provider: String,
     pub account: String,
     pub bucket: String,
+    #[schema(format = DateTime)]
     pub resets_at: Option<String>,
     pub source: String,
 }
 
 /// A threshold that fired: once for each account, window and threshold.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ThresholdFired {
     /// Grows by one with each: who was away asks for those after the last one known.
     pub number: u64,
     /// The time of the line that reached it.
+    #[schema(format = DateTime)]
     pub at: String,
     pub provider: String,
     pub account: String,
@@ -190,16 +204,18 @@ pub struct ThresholdFired {
     /// In percent.
     pub threshold: u8,
     pub utilization: f64,
+    #[schema(format = DateTime)]
     pub reset_at: Option<String>,
 }
 
 /// `GET /v1/may-start`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MayStart {
     /// `allow`, `wait`, `deny` or `unknown`.
     pub decision: String,
     /// When to ask again: the earliest time at which an exhausted candidate recovers, if the decision is `wait` or
     /// `unknown`.
+    #[schema(format = DateTime)]
     pub retry_at: Option<String>,
     /// The same in seconds from the time of the answer, rounded up: for those whose clock is another.
     pub retry_in_s: Option<u64>,
@@ -214,7 +230,7 @@ pub struct MayStart {
 }
 
 /// Where a run may start.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Choice {
     pub provider: String,
     pub account: String,
@@ -223,7 +239,7 @@ pub struct Choice {
 }
 
 /// One account that was considered.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Candidate {
     pub provider: String,
     pub account: String,
@@ -237,6 +253,7 @@ pub struct Candidate {
     /// How old what is known of it is: `fresh`, `stale`, `expired` or `unknown`.
     pub freshness: String,
     pub source: Option<String>,
+    #[schema(format = DateTime)]
     pub until: Option<String>,
     pub causes: Vec<Cause>,
     pub reason: String,
@@ -244,13 +261,14 @@ pub struct Candidate {
 }
 
 /// `POST /v1/accounts/{provider}/{account}/mark`: an operator's word on an account.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mark {
     /// `exhausted`, or `available` to take that back.
     pub state: String,
     /// RFC 3339; without it, until it is taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     pub until: Option<String>,
     /// Shown to whoever asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -258,21 +276,45 @@ pub struct Mark {
 }
 
 /// `GET /v1/quota/history`: one point for each minute in which something was observed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HistoryPoint {
+    #[schema(format = DateTime)]
     pub at: String,
     pub utilization: Option<f64>,
+    #[schema(format = DateTime)]
     pub reset_at: Option<String>,
     pub status: String,
     pub source: String,
 }
 
 /// `GET /v1/runs`: a row of the list.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Run {
     pub id: String,
-    /// `live`, `idle`, `gone` (its directory is no longer there) or `failing` (its tailer keeps failing).
+    /// `waiting` (started, and its directory is not there yet), `live`, `idle`, `stopped`, `gone` (its directory is no
+    /// longer there) or `failing` (its tailer keeps failing).
     pub state: String,
+    /// By which account it is counted.
+    pub provider: String,
+    pub account: String,
+    pub labels: BTreeMap<String, String>,
+    #[schema(format = DateTime)]
+    pub first_seen: String,
+    /// When someone started it; `null` for one that was only found.
+    #[schema(format = DateTime)]
+    pub registered_at: Option<String>,
+    /// The earliest line time read.
+    #[schema(format = DateTime)]
+    pub first_activity: Option<String>,
+    /// The latest line time read.
+    #[schema(format = DateTime)]
+    pub last_activity: Option<String>,
+    #[schema(format = DateTime)]
+    pub stopped_at: Option<String>,
+    /// `asked`, `idle` (no news for long) or `vanished` (its directory is gone).
+    pub stop_reason: Option<String>,
+    /// Bytes waiting to be read, as of the last look.
+    pub lag_bytes: u64,
     #[serde(flatten)]
     pub totals: RunTotals,
     pub advisor_calls: u64,
@@ -286,8 +328,17 @@ pub struct Run {
     pub problem: Option<String>,
 }
 
+/// `PUT /v1/runs/{id}`: what is said of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StartRun {
+    /// At most 32: names of 1 to 64 of A-Z a-z 0-9 . _ - /, values of up to 256 bytes without control characters.
+    /// `provider` and `account` decide by which account the run is counted.
+    pub labels: BTreeMap<String, String>,
+}
+
 /// `GET /v1/runs/{id}`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunDetail {
     #[serde(flatten)]
     pub run: Run,
@@ -296,7 +347,7 @@ pub struct RunDetail {
 }
 
 /// `GET /healthz`, `GET /readyz`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
     /// `ok`, `degraded` (complete, but slower or with something to look at) or `unhealthy` (not advancing).
     pub status: String,
@@ -318,11 +369,12 @@ pub struct Health {
     /// How often the database had to be opened again after an error.
     pub reopened: u64,
     /// When the collector started.
+    #[schema(format = DateTime)]
     pub since: String,
 }
 
 /// Every answer that is not a success.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     pub status: u16,
     pub title: String,
@@ -330,4 +382,19 @@ pub struct Problem {
     /// Which part of the request is meant, where one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+}
+
+/// `GET /version`: which program answers, and which documents it speaks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Version {
+    pub name: String,
+    pub version: String,
+    /// The first part of the paths of this contract.
+    pub api: String,
+    /// The version of the summary document.
+    pub summary_schema: u32,
+    /// The version of the database.
+    pub store_schema: u64,
+    /// What it was built from; `null` if the build did not say.
+    pub commit: Option<String>,
 }

@@ -127,6 +127,8 @@ pub enum Command {
     Verify,
     /// Check the configuration and print the settings in effect
     CheckConfig,
+    /// Print the OpenAPI document of the routes that a collector answers
+    Openapi,
 }
 
 /// `replay`: what to read and what to compare it with. `--db` names the database to commit to.

@@ -11,6 +11,7 @@ use super::client::ClientError;
 use super::exit::{Exit, Failure};
 use super::progress::Progress;
 use super::{client, expect, output, render};
+
 use crate::api::quota::Terms;
 use crate::api::summary;
 use crate::api::wire::{Health, Summary};
@@ -272,6 +273,15 @@ pub fn check_config(global: &Global) -> Result<Exit, Failure> {
             Ok(())
         })?;
     }
+    Ok(Exit::Ok)
+}
+
+/// Prints the OpenAPI document: JSON, whatever was asked for.
+///
+/// # Errors
+/// Standard output takes nothing.
+pub fn openapi() -> Result<Exit, Failure> {
+    output::human(|out| out.write_all(crate::api::openapi::json().as_bytes()))?;
     Ok(Exit::Ok)
 }
 

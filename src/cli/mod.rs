@@ -50,6 +50,7 @@ fn dispatch(Args { global, command }: Args) -> Result<Exit, Failure> {
         Command::MayStart(command) => quota::may_start(&global, &command),
         Command::Verify => commands::verify(&global),
         Command::CheckConfig => commands::check_config(&global),
+        Command::Openapi => commands::openapi(),
     }
 }
 

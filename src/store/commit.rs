@@ -19,7 +19,7 @@ use super::runs::RunEvent;
 use super::tables::{
     ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MINUTES, MODELS, PATHS,
     RESPONSES, RESPONSES_BY_DAY, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow,
-    RunTotalsRow, decode, encode,
+    RunTotalsRow, SUMS, decode, encode,
 };
 use super::{Store, StoreError};
 use crate::fold::{Response, Totals, fold};
@@ -206,6 +206,17 @@ impl Store {
         })
     }
 
+    /// Takes a number, so that whatever is told from now on has a higher one than anything told before.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn begin(&self) -> Result<u64, StoreError> {
+        self.transact(|write| {
+            let mut meta = write.open_table(META).map_err(|e| self.error(e))?;
+            self.next_sequence(&mut meta)
+        })
+    }
+
     /// Numbers a commit.
     pub(super) fn next_sequence(&self, meta: &mut Table<'_, &'static str, u64>) -> Result<u64, StoreError> {
         let last = meta.get(META_SEQUENCE).map_err(|e| self.error(e))?;
@@ -309,6 +320,12 @@ struct RunWork {
     latest: Option<Millis>,
 }
 
+/// The runs' rows as they are now, and what was added, by run and model.
+type RunSumsAndDeltas = (
+    BTreeMap<RunNumber, RunTotalsRow>,
+    BTreeMap<(RunNumber, ModelNumber), Totals>,
+);
+
 /// One transaction's work: takes batches, folds their records, writes what changed.
 struct Work<'s, 't> {
     store: &'s Store,
@@ -322,6 +339,7 @@ struct Work<'s, 't> {
     by_day: Table<'t, (u32, u128), ()>,
     hours: Table<'t, (u32, u32, u32), &'static [u8]>,
     days: Table<'t, (u32, u32), &'static [u8]>,
+    sums: Table<'t, (u32, u32), &'static [u8]>,
     meta: Table<'t, &'static str, u64>,
     run_days: Table<'t, (u32, u32, u32), &'static [u8]>,
     kept: Kept,
@@ -368,6 +386,7 @@ impl<'s, 't> Work<'s, 't> {
             by_day,
             hours: open!(HOURS),
             days: open!(DAYS),
+            sums: open!(SUMS),
             meta: open!(META),
             run_days: open!(RUN_DAYS),
             kept,
@@ -625,17 +644,14 @@ impl<'s, 't> Work<'s, 't> {
         self.write_responses(&changed)?;
         self.write_days_of(&changed)?;
         self.write_cells()?;
-        self.write_run_totals()?;
+        let (sums, by_model) = self.write_run_totals()?;
+        self.write_sums(&by_model)?;
         committed.events = self.write_run_infos()?;
         committed.sequence = self.store.next_sequence(&mut self.meta)?;
+        committed.changes = self.changes(&sums, &by_model)?;
         self.limits.settle(&mut self.meta, &self.kept.accounts)?;
         committed.limits = self.limits.finish(&self.kept.accounts)?;
         committed.outcomes = self.outcomes;
-        for work in self.run_works {
-            if let Some(change) = work.change {
-                committed.changes.insert(work.id, change);
-            }
-        }
         Ok((committed, self.kept))
     }
 
@@ -804,10 +820,13 @@ impl<'s, 't> Work<'s, 't> {
         Ok(())
     }
 
-    fn write_run_totals(&mut self) -> Result<(), StoreError> {
+    fn write_run_totals(&mut self) -> Result<RunSumsAndDeltas, StoreError> {
+        let mut sums = BTreeMap::new();
         let mut deltas: BTreeMap<RunNumber, (Totals, Option<&RunWork>)> = BTreeMap::new();
-        for ((_, run, _), delta) in &self.cells {
+        let mut by_model: BTreeMap<(RunNumber, ModelNumber), Totals> = BTreeMap::new();
+        for ((_, run, model), delta) in &self.cells {
             deltas.entry(*run).or_default().0 += *delta;
+            *by_model.entry((*run, *model)).or_default() += *delta;
         }
         for work in &self.run_works {
             deltas.entry(work.row.number).or_default().1 = Some(work);
@@ -828,8 +847,67 @@ impl<'s, 't> Work<'s, 't> {
                 row.bytes = row.bytes.saturating_add(change.bytes);
             }
             put(self.store, &mut self.registry.totals, run, &row)?;
+            sums.insert(run, row);
+        }
+        Ok((sums, by_model))
+    }
+
+    /// Adds the differences to `sums`.
+    fn write_sums(
+        &mut self,
+        by_model: &BTreeMap<(RunNumber, ModelNumber), Totals>,
+    ) -> Result<(), StoreError> {
+        let mut sums: BTreeMap<(u32, ModelNumber), Totals> = BTreeMap::new();
+        for ((run, model), delta) in by_model {
+            *sums.entry((self.account_of(*run), *model)).or_default() += *delta;
+        }
+        for (key, delta) in sums {
+            add(self.store, &mut self.sums, "sums", key, delta)?;
         }
         Ok(())
+    }
+
+    /// What this transaction changed of each run: of those with batches, and of those that won or lost a response.
+    fn changes(
+        &mut self,
+        sums: &BTreeMap<RunNumber, RunTotalsRow>,
+        by_model: &BTreeMap<(RunNumber, ModelNumber), Totals>,
+    ) -> Result<BTreeMap<RunId, RunChange>, StoreError> {
+        let mut changes = BTreeMap::new();
+        for work in &mut self.run_works {
+            if let Some(change) = work.change.take() {
+                changes.insert(work.row.number, (work.id.clone(), change));
+            }
+        }
+        for ((run, model), delta) in by_model {
+            if delta.is_zero() {
+                continue;
+            }
+            if !changes.contains_key(run) {
+                // Rare: only if a response of a run without batches has another owner or a better copy.
+                let Some(id) = self.registry.name_of(*run)? else {
+                    continue;
+                };
+                changes.insert(*run, (id, RunChange::default()));
+            }
+            if let Some((_, change)) = changes.get_mut(run) {
+                change
+                    .models
+                    .push((Arc::clone(&self.kept.names[*model as usize]), *delta));
+            }
+        }
+        let mut named = BTreeMap::new();
+        for (run, (id, mut change)) in changes {
+            change.account = (self.kept.accounts.get(self.account_of(run) as usize))
+                .cloned()
+                .unwrap_or_default();
+            if let Some(row) = sums.get(&run) {
+                change.totals = row.totals;
+                change.all_lines = row.lines;
+            }
+            named.insert(id, change);
+        }
+        Ok(named)
     }
 
     /// Notes when runs had their first activity, and lets those go on that were stopped and have new lines.

@@ -229,8 +229,10 @@ fn create_tables(store: &Store, database: &Database) -> Result<(), StoreError> {
         let mut meta = write.open_table(META).map_err(|e| store.error(e))?;
         meta.insert(META_SCHEMA, SCHEMA_VERSION)
             .map_err(|e| store.error(e))?;
-        meta.insert(META_SEQUENCE, 0).map_err(|e| store.error(e))?;
         let created = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
+        // A number never means two things, also where a new database took the place of another.
+        let first = if store.options.path.is_some() { created } else { 0 };
+        meta.insert(META_SEQUENCE, first).map_err(|e| store.error(e))?;
         meta.insert(META_CREATED, created).map_err(|e| store.error(e))?;
         make_tables(store, &write)?;
     }

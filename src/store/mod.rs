@@ -5,11 +5,13 @@
 
 mod commit;
 mod health;
+mod intake;
 mod limits;
 mod quota;
 mod read;
 mod registry;
 mod runs;
+mod sums;
 pub mod tables;
 
 use std::collections::BTreeMap;
@@ -20,6 +22,7 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 use redb::{Database, ReadableDatabase};
 
 pub use commit::{Committed, Outcome, RunChange};
+pub use intake::Intake;
 pub use limits::LimitChanges;
 pub use quota::{AccountSums, LimitEvent, QuotaView};
 pub use read::{Cell, RunSums, RunView, Snapshot};

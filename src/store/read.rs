@@ -378,7 +378,7 @@ impl Store {
         Ok(RunSums::new(number, row))
     }
 
-    fn models(&self, read: &ReadTransaction) -> Result<Vec<Arc<str>>, StoreError> {
+    pub(super) fn models(&self, read: &ReadTransaction) -> Result<Vec<Arc<str>>, StoreError> {
         let table = read.open_table(MODELS).map_err(|e| self.error(e))?;
         let mut names = Vec::new();
         for entry in table.iter().map_err(|e| self.error(e))? {
@@ -387,7 +387,11 @@ impl Store {
         Ok(names)
     }
 
-    fn model_name(&self, models: &[Arc<str>], number: ModelNumber) -> Result<Arc<str>, StoreError> {
+    pub(super) fn model_name(
+        &self,
+        models: &[Arc<str>],
+        number: ModelNumber,
+    ) -> Result<Arc<str>, StoreError> {
         let name = models.get(number as usize);
         name.cloned()
             .ok_or_else(|| self.row_error("models", &RowError::Range("number")))

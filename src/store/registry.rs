@@ -74,6 +74,19 @@ impl<'s, 't> Registry<'s, 't> {
         Ok(Some((row, account.value())))
     }
 
+    /// The name of a run by its number: a walk over all runs.
+    pub fn name_of(&self, number: RunNumber) -> Result<Option<RunId>, StoreError> {
+        let store = self.store;
+        for entry in self.runs.iter().map_err(|e| store.error(e))? {
+            let (id, row) = entry.map_err(|e| store.error(e))?;
+            let row: RunRow = decode(row.value()).map_err(|e| store.row_error("runs", &e))?;
+            if row.number == number {
+                return Ok(RunId::new(id.value()).ok());
+            }
+        }
+        Ok(None)
+    }
+
     /// The number after the highest that was ever given to a run.
     fn next_number(&self) -> Result<RunNumber, StoreError> {
         let store = self.store;

@@ -354,3 +354,40 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_update_has_the_differences_of_every_run_that_won_or_lost_and_sums_go_with_them() {
+    let store = memory();
+    let first = store
+        .commit([batch(
+            "late",
+            "a",
+            None,
+            10,
+            vec![record(1, 5, Some(NOW)), record(2, 7, Some(NOW))],
+        )])
+        .unwrap();
+    let change = &first.changes[&RunId::new("late").unwrap()];
+    assert_eq!((change.models.len(), change.models[0].1.output), (1, 12));
+    assert_eq!((change.totals.output, change.all_lines.read), (12, 2));
+    // An earlier copy in another run: the response moves there, and the run that lost it hears of it.
+    let second = store
+        .commit([batch(
+            "early",
+            "a",
+            None,
+            10,
+            vec![record(1, 5, Some(NOW - 1000))],
+        )])
+        .unwrap();
+    let of = |run: &str| &second.changes[&RunId::new(run).unwrap()];
+    assert_eq!(
+        (of("early").models[0].1.output, of("early").totals.output),
+        (5, 5)
+    );
+    assert_eq!((of("late").models[0].1.output, of("late").totals.output), (-5, 7));
+    assert_eq!((of("late").lines.read, of("late").all_lines.read), (0, 2));
+    let sums = store.sums().unwrap();
+    assert_eq!(sums[&(AccountId::default(), "m".into())].output, 12);
+    assert_eq!(sums.len(), 1);
+}

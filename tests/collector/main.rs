@@ -14,6 +14,7 @@ mod harness;
 mod hostile_names;
 mod instances;
 mod kills;
+mod lifecycle;
 mod limits;
 mod machine;
 mod manager;

@@ -1,0 +1,301 @@
+//! What a scrape tells. Everything that was counted is read from the store, so that a restart counts nothing twice.
+
+use std::collections::BTreeMap;
+
+use super::encode::Family;
+use super::process;
+use crate::api::quota::{self, Question, Terms};
+use crate::api::routes::{Sources, health, terms};
+use crate::api::runs;
+use crate::fold::Totals;
+use crate::quota::window;
+use crate::record::Millis;
+use crate::store::{Intake, QuotaView, StoreError};
+
+/// Models with series of their own: those seen first, so that no series ever changes its meaning. Names come from
+/// transcripts, and whoever writes one can invent any number of them.
+const MODELS_MAX: usize = 256;
+/// Stands for all models after those.
+const OTHER: &str = "(other)";
+
+const RUN_STATES: [&str; 6] = ["waiting", "live", "idle", "stopped", "gone", "failing"];
+const ACCOUNT_STATES: [&str; 4] = ["available", "near_limit", "exhausted", "unknown"];
+const DECISIONS: [&str; 4] = ["allow", "wait", "deny", "unknown"];
+const WATCH_MODES: [&str; 2] = ["events", "polling"];
+
+/// Everything. Without a store that answers, what is known without it.
+pub fn collect(sources: &Sources) -> Vec<Family> {
+    let mut families = collector(sources);
+    match stored(sources) {
+        Ok(stored) => families.extend(stored),
+        Err(error) => tracing::warn!(%error, "a scrape goes without what the store holds"),
+    }
+    families
+}
+
+/// The collector itself: of this life, since its start.
+fn collector(sources: &Sources) -> Vec<Family> {
+    let health = health(sources);
+    let mut watch_mode = Family::gauge(
+        "tokentail_watch_mode",
+        "How changes are noticed: 1 for the mode that holds.",
+    );
+    watch_mode.add_one_of(&[], "mode", &WATCH_MODES, &health.watching);
+    let mut build = Family::info("tokentail_build", "The program that answers.");
+    build.add(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    let restarts = sources
+        .board
+        .runs()
+        .values()
+        .map(|run| u64::from(run.restarts))
+        .sum::<u64>();
+    let mut families = vec![
+        build,
+        Family::gauge(
+            "tokentail_start_time_seconds",
+            "When the collector started, since 1970.",
+        )
+        .of(seconds(sources.since)),
+        Family::gauge(
+            "tokentail_ready",
+            "Whether everything that was there at the start is watched.",
+        )
+        .of(health.ready),
+        Family::gauge(
+            "tokentail_healthy",
+            "Whether the collector advances: 0 while the database takes no commits.",
+        )
+        .of(health.status != "unhealthy"),
+        Family::gauge(
+            "tokentail_degraded",
+            "Whether it advances with something to look at: health says what.",
+        )
+        .of(health.status == "degraded"),
+        Family::gauge(
+            "tokentail_backlog_done",
+            "Whether everything that was there at the start was read.",
+        )
+        .of(health.backlog_done),
+        Family::gauge("tokentail_lag_bytes", "Bytes known to wait for being read.").of(health.lag_bytes),
+        watch_mode,
+        Family::gauge("tokentail_watched_directories", "Directories watched.").of(health.watches),
+        Family::gauge(
+            "tokentail_unwatched_directories",
+            "Directories that should be watched and are not.",
+        )
+        .of(health.unwatched),
+        Family::counter(
+            "tokentail_watch_overflows",
+            "Losses of events, each answered by a full scan, since the start.",
+        )
+        .of(health.overflows),
+        Family::counter(
+            "tokentail_tailer_restarts",
+            "Starts of tailers that had failed, since the start.",
+        )
+        .of(restarts),
+        Family::counter("tokentail_commits", "Write transactions since the start.").of(health.commits),
+        Family::counter(
+            "tokentail_store_reopened",
+            "Openings of the database after an error, since the start.",
+        )
+        .of(health.reopened),
+    ];
+    if let Ok(file) = std::fs::metadata(sources.store.path()) {
+        families.push(Family::gauge("tokentail_store_bytes", "Size of the database file.").of(file.len()));
+    }
+    if let Some(bytes) = process::resident_bytes() {
+        families.push(
+            Family::gauge(
+                "process_resident_memory_bytes",
+                "Memory of the process that is in RAM.",
+            )
+            .of(bytes),
+        );
+    }
+    if let Some(count) = process::open_descriptors() {
+        families
+            .push(Family::gauge("process_open_fds", "Descriptors of the process that are open.").of(count));
+    }
+    families
+}
+
+/// What the store holds.
+fn stored(sources: &Sources) -> Result<Vec<Family>, StoreError> {
+    let settings = std::sync::Arc::clone(&sources.settings.borrow());
+    let terms = terms(&settings);
+    // Read before the names of models: each model of a sum has its place among them.
+    let sums = sources.store.sums()?;
+    let intake = sources.store.intake()?;
+    let view = sources.store.quota(terms.since())?;
+
+    let mut tokens = Family::counter("tokentail_tokens", "Tokens counted, by kind.");
+    let mut responses = Family::counter(
+        "tokentail_responses",
+        "Responses counted, calls of an advisor apart.",
+    );
+    let own: std::collections::BTreeSet<&str> =
+        intake.models.iter().take(MODELS_MAX).map(AsRef::as_ref).collect();
+    for ((account, model), sums) in &sums {
+        let model = own.get(model.as_ref()).copied().unwrap_or(OTHER);
+        let labels = [
+            ("provider", &*account.provider),
+            ("account", &*account.name),
+            ("model", model),
+        ];
+        add_sums(&mut tokens, &mut responses, &labels, sums);
+    }
+    let mut families = vec![tokens, responses];
+    families.extend(read(&intake));
+
+    let statuses = sources.board.runs();
+    let mut states: BTreeMap<&str, u64> = RUN_STATES.into_iter().map(|state| (state, 0)).collect();
+    for (run, info) in &sources.store.run_infos()? {
+        *states.entry(runs::state(info, statuses.get(run))).or_default() += 1;
+    }
+    let mut runs = Family::gauge("tokentail_runs", "Runs, by state.");
+    for (state, count) in states {
+        runs.add(&[("state", state)], count);
+    }
+    families.push(runs);
+    families.extend(windows(&view, terms.now));
+    families.extend(accounts(&view, &terms));
+    Ok(families)
+}
+
+fn add_sums(tokens: &mut Family, responses: &mut Family, labels: &[(&'static str, &str)], sums: &Totals) {
+    for (kind, count) in [
+        ("input", sums.input),
+        ("output", sums.output),
+        ("cache_read", sums.cache_read),
+        ("cache_creation", sums.cache_creation),
+    ] {
+        tokens.add(
+            &[labels, &[("kind", kind)]].concat(),
+            u64::try_from(count.max(0)).unwrap_or(u64::MAX),
+        );
+    }
+    for (kind, count) in [("message", sums.messages), ("advisor", sums.advisor_calls)] {
+        responses.add(
+            &[labels, &[("kind", kind)]].concat(),
+            u64::try_from(count).unwrap_or(0),
+        );
+    }
+}
+
+fn read(intake: &Intake) -> [Family; 4] {
+    let mut lines = Family::counter(
+        "tokentail_lines",
+        "Lines read, by class; duplicate and clock_suspect are parts of usage.",
+    );
+    for (class, count) in [
+        ("usage", intake.lines.usage),
+        ("ignored", intake.lines.ignored),
+        ("malformed", intake.lines.malformed),
+        ("oversized", intake.lines.oversized),
+        ("duplicate", intake.lines.duplicate),
+        ("clock_suspect", intake.lines.clock_suspect),
+    ] {
+        lines.add(&[("class", class)], count);
+    }
+    [
+        lines,
+        Family::counter(
+            "tokentail_read_bytes",
+            "Bytes read, those of skipped lines included.",
+        )
+        .of(intake.bytes),
+        Family::gauge("tokentail_files", "Files known.").of(intake.files),
+        Family::gauge(
+            "tokentail_last_commit_sequence",
+            "The number of the last commit, over all starts.",
+        )
+        .of(intake.sequence),
+    ]
+}
+
+/// A window whose share is unknown, or that has ended, has no sample of its share: never a zero.
+fn windows(view: &QuotaView, now: Millis) -> [Family; 4] {
+    let mut utilization = Family::gauge(
+        "tokentail_window_utilization_ratio",
+        "Share used of a limit's window, 1 is all; none while it is not known.",
+    );
+    let mut reset = Family::gauge(
+        "tokentail_window_reset_timestamp_seconds",
+        "When a window ends, since 1970.",
+    );
+    let mut observed = Family::gauge(
+        "tokentail_window_observed_timestamp_seconds",
+        "When a line last told of a window, since 1970.",
+    );
+    let mut exhausted = Family::gauge("tokentail_window_exhausted", "Whether a window refuses requests.");
+    for (account, sums) in &view.accounts {
+        for (bucket, state) in &sums.windows {
+            let labels = [
+                ("provider", &*account.provider),
+                ("account", &*account.name),
+                ("window", &**bucket),
+            ];
+            let view = window::view(state, now);
+            if let Some(share) = view.utilization {
+                utilization.add(&labels, share);
+            }
+            if let Some(at) = state.reset_at {
+                reset.add(&labels, seconds(at));
+            }
+            observed.add(&labels, seconds(state.observed_at));
+            exhausted.add(&labels, view.blocked_until.is_some());
+        }
+    }
+    [utilization, reset, observed, exhausted]
+}
+
+fn accounts(view: &QuotaView, terms: &Terms<'_>) -> [Family; 6] {
+    let mut state = Family::gauge(
+        "tokentail_account_state",
+        "The verdict on an account: 1 for the one that holds.",
+    );
+    let mut calls = Family::gauge(
+        "tokentail_account_calls",
+        "Responses counted in the last five hours.",
+    );
+    let mut calls_quota = Family::gauge(
+        "tokentail_account_calls_quota",
+        "Responses wanted at most in five hours; none without a quota.",
+    );
+    let mut used = Family::gauge(
+        "tokentail_account_budget_used_tokens",
+        "Tokens that count for the budget today.",
+    );
+    let mut budget = Family::gauge(
+        "tokentail_account_budget_tokens",
+        "Tokens wanted at most today; none without a budget.",
+    );
+    for account in quota::accounts(view, terms) {
+        let labels = [("provider", &*account.provider), ("account", &*account.account)];
+        state.add_one_of(&labels, "state", &ACCOUNT_STATES, &account.state);
+        calls.add(&labels, account.calls_5h);
+        used.add(&labels, account.budget_used);
+        if let Some(quota) = account.calls_quota {
+            calls_quota.add(&labels, quota);
+        }
+        if let Some(tokens) = account.budget {
+            budget.add(&labels, tokens);
+        }
+    }
+    let mut may_start = Family::gauge(
+        "tokentail_may_start",
+        "The answer to whether a run may start: 1 for the one that holds.",
+    );
+    let answer = quota::may_start(view, terms, &Question::default());
+    may_start.add_one_of(&[], "decision", &DECISIONS, &answer.decision);
+    [state, calls, calls_quota, used, budget, may_start]
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "milliseconds since 1970 have 41 bits, and a sample has 53"
+)]
+fn seconds(at: Millis) -> f64 {
+    at as f64 / 1e3
+}

@@ -1,0 +1,117 @@
+//! Metrics for those who scrape: `GET /metrics`, in the format they ask for.
+
+mod encode;
+mod families;
+mod process;
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::openapi::COLLECTOR;
+use super::problem::{Problem, blocking};
+use super::routes::Sources;
+use encode::{Format, encode};
+
+/// The routes of this file.
+#[must_use]
+pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+    OpenApiRouter::default().routes(routes!(get_metrics))
+}
+
+/// Metrics for Prometheus
+///
+/// The text format 0.0.4, or OpenMetrics 1.0 if `Accept` prefers it. What was counted is read from the store, so that a
+/// restart counts nothing twice.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = COLLECTOR,
+    responses((
+        status = 200,
+        content(
+            (String = "text/plain; version=0.0.4; charset=utf-8"),
+            (String = "application/openmetrics-text; version=1.0.0; charset=utf-8")
+        )
+    ))
+)]
+async fn get_metrics(State(sources): State<Arc<Sources>>, headers: HeaderMap) -> Result<Response, Problem> {
+    let format = wanted(&headers);
+    let text = blocking(move || Ok(encode(&families::collect(&sources), format))).await?;
+    let kind = HeaderValue::from_static(format.content_type());
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+/// The format that is asked for: OpenMetrics only if it is named and preferred. What cannot be read is no wish.
+fn wanted(headers: &HeaderMap) -> Format {
+    let (mut open, mut text) = (0.0_f32, 0.0_f32);
+    let accepted = headers.get_all(header::ACCEPT).iter();
+    for range in accepted
+        .filter_map(|accept| accept.to_str().ok())
+        .flat_map(|accept| accept.split(','))
+    {
+        let mut parts = range.split(';').map(str::trim);
+        let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let (mut quality, mut version) = (1.0, "");
+        for (name, value) in parts.filter_map(|part| part.split_once('=')) {
+            match name.trim().to_ascii_lowercase().as_str() {
+                "q" => quality = value.trim().parse().unwrap_or(0.0),
+                "version" => version = value.trim().trim_matches('"'),
+                _ => {}
+            }
+        }
+        match (kind.as_str(), version) {
+            ("application/openmetrics-text", "" | "1.0.0") => open = open.max(quality),
+            ("text/plain", "" | "0.0.4") | ("text/*" | "*/*", _) => text = text.max(quality),
+            _ => {}
+        }
+    }
+    if open > text {
+        Format::OpenMetrics
+    } else {
+        Format::Text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openmetrics_is_written_to_those_who_prefer_it() {
+        for (accept, wished) in [
+            (None, Format::Text),
+            (Some("*/*"), Format::Text),
+            (Some("text/plain"), Format::Text),
+            (Some("application/json"), Format::Text),
+            (Some("application/openmetrics-text"), Format::OpenMetrics),
+            (
+                Some("Application/OpenMetrics-Text; Version=\"1.0.0\"; charset=utf-8"),
+                Format::OpenMetrics,
+            ),
+            (Some("application/openmetrics-text; version=0.0.1"), Format::Text),
+            (
+                Some("application/openmetrics-text;q=0.4, text/plain;q=0.5"),
+                Format::Text,
+            ),
+            (Some("application/openmetrics-text;q=bad"), Format::Text),
+            (
+                Some(
+                    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+                ),
+                Format::OpenMetrics,
+            ),
+            (Some(",;=;,q"), Format::Text),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(accept) = accept {
+                headers.insert(header::ACCEPT, accept.parse().unwrap());
+            }
+            assert_eq!(wanted(&headers), wished, "{accept:?}");
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! Runs: started, looked at, stopped, forgotten.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::openapi::{BadRequest, Conflict, NotFound, RUNS, Unavailable};
+use super::problem::{Problem, blocking};
+use super::routes::Sources;
+use super::{summary, wire};
+use crate::control::{ForgetAnswer, StartAnswer, StartRequest, StopAnswer};
+use crate::record::{Labels, RunId};
+use crate::store::RunInfo;
+use crate::tailer::board::RunStatus;
+
+/// Longest wait for a last sweep; it goes on afterwards.
+const STOP_WAIT_MAX: Duration = Duration::from_mins(1);
+/// Most labels of a run.
+const LABELS_MAX: usize = 32;
+/// Longest name of a label, in bytes.
+const LABEL_NAME_BYTES_MAX: usize = 64;
+/// Longest value of a label, in bytes.
+const LABEL_VALUE_BYTES_MAX: usize = 256;
+/// Labels that name the account of a run: what they say is the name of a provider or an account.
+const ACCOUNT_LABELS: [&str; 2] = ["provider", "account"];
+/// Longest name of a provider or an account, in bytes.
+const ACCOUNT_NAME_BYTES_MAX: usize = 64;
+
+type Shared = State<Arc<Sources>>;
+type Id = Result<Path<String>, PathRejection>;
+
+/// The routes of this file.
+#[must_use]
+pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+    OpenApiRouter::default()
+        .routes(routes!(get_runs))
+        .routes(routes!(get_run, put_run, delete_run))
+        .routes(routes!(post_stop))
+}
+
+/// The state of a run in a word.
+#[must_use]
+pub fn state(info: &RunInfo, status: Option<&RunStatus>) -> &'static str {
+    match (info.stopped, status) {
+        (Some(_), _) => "stopped",
+        (None, Some(status)) => status.word(),
+        (None, None) => "waiting",
+    }
+}
+
+/// Which runs are wanted: what is left out is no wish.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct RunsQuery {
+    /// Only runs in this state: waiting, live, idle, stopped, gone or failing.
+    state: Option<String>,
+    /// Only runs with this label, as KEY:VALUE.
+    label: Option<String>,
+    /// At most so many.
+    #[param(minimum = 0)]
+    limit: Option<usize>,
+    /// Without the first so many.
+    #[param(minimum = 0)]
+    offset: Option<usize>,
+}
+
+/// All runs
+///
+/// Each with its state, labels and sums, by id.
+#[utoipa::path(
+    get,
+    path = "/v1/runs",
+    tag = RUNS,
+    params(RunsQuery),
+    responses(
+        (status = 200, body = Vec<wire::Run>),
+        (status = 400, response = BadRequest),
+        (status = 503, response = Unavailable)
+    )
+)]
+async fn get_runs(
+    State(sources): Shared,
+    query: Result<Query<RunsQuery>, QueryRejection>,
+) -> Result<Json<Vec<wire::Run>>, Problem> {
+    const STATES: [&str; 6] = ["waiting", "live", "idle", "stopped", "gone", "failing"];
+    let Query(query) = query.map_err(|rejection| Problem::query(&rejection))?;
+    if let Some(state) = query
+        .state
+        .as_ref()
+        .filter(|state| !STATES.contains(&state.as_str()))
+    {
+        let detail = format!("{state:?} is none of {}", STATES.join(", "));
+        return Err(Problem::bad("state", detail));
+    }
+    let label = match &query.label {
+        None => None,
+        Some(label) => Some(label.split_once(':').ok_or_else(|| {
+            Problem::bad(
+                "label",
+                format!("{label:?} is not KEY:VALUE, as in project:alpha"),
+            )
+        })?),
+    };
+    let label = label.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    blocking(move || {
+        let snapshot = sources.store.snapshot()?;
+        let infos = sources.store.run_infos()?;
+        let statuses = sources.board.runs();
+        let has_label = |info: &RunInfo| {
+            label.as_ref().is_none_or(|(name, value)| {
+                info.labels
+                    .get(name.as_str())
+                    .is_some_and(|have| **have == **value)
+            })
+        };
+        let rows = infos.iter().filter_map(|(id, info)| {
+            let sums = snapshot.runs.get(id.as_str())?;
+            let row = described(summary::run(id.as_str(), sums), info, statuses.get(id));
+            let is_wanted = query.state.as_ref().is_none_or(|state| *state == row.state);
+            (is_wanted && has_label(info)).then_some(row)
+        });
+        let rows = rows.skip(query.offset.unwrap_or(0));
+        Ok(Json(rows.take(query.limit.unwrap_or(usize::MAX)).collect()))
+    })
+    .await
+}
+
+/// One run
+///
+/// With its sums by model and UTC day.
+#[utoipa::path(
+    get,
+    path = "/v1/runs/{id}",
+    tag = RUNS,
+    params(
+        ("id" = String, Path, description = "The run: 1 to 128 of A-Z a-z 0-9 . _ -, neither . nor ..",
+            min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._-]+$")
+    ),
+    responses(
+        (status = 200, body = wire::RunDetail),
+        (status = 400, response = BadRequest),
+        (status = 404, response = NotFound),
+        (status = 503, response = Unavailable)
+    )
+)]
+async fn get_run(State(sources): Shared, id: Id) -> Result<Json<wire::RunDetail>, Problem> {
+    let run = run_id(id)?;
+    detail(sources, run).await.map(Json)
+}
+
+/// Start a run
+///
+/// Idempotent; the labels replace those there are. The labels `provider` and `account` decide by which account it is
+/// counted, as long as nothing of it was read. Its logs are looked for below the runs directory, whether that directory
+/// is there yet or not. A stopped run goes on.
+#[utoipa::path(
+    put,
+    path = "/v1/runs/{id}",
+    tag = RUNS,
+    params(
+        ("id" = String, Path, description = "The run: 1 to 128 of A-Z a-z 0-9 . _ -, neither . nor ..",
+            min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._-]+$")
+    ),
+    request_body(content = wire::StartRun, description = "May be left out."),
+    responses(
+        (status = 200, body = wire::RunDetail, description = "It was known."),
+        (status = 201, body = wire::RunDetail, description = "It is new."),
+        (status = 400, response = BadRequest),
+        (status = 409, response = Conflict),
+        (status = 503, response = Unavailable)
+    )
+)]
+async fn put_run(
+    State(sources): Shared,
+    id: Id,
+    body: Bytes,
+) -> Result<(StatusCode, Json<wire::RunDetail>), Problem> {
+    let run = run_id(id)?;
+    let wanted: wire::StartRun = if body.trim_ascii().is_empty() {
+        wire::StartRun::default()
+    } else {
+        // A struct would be read from an array too.
+        serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&body)
+            .and_then(|object| serde_json::from_value(object.into()))
+            .map_err(|error| Problem::bad("body", error))?
+    };
+    let labels = labels(wanted.labels)?;
+    let start = StartRequest {
+        run: run.clone(),
+        labels,
+    };
+    let status = match sources.control.start(start).await? {
+        StartAnswer::New => StatusCode::CREATED,
+        StartAnswer::Known => StatusCode::OK,
+        StartAnswer::Elsewhere(account) => {
+            return Err(Problem::conflict(format!(
+                "labels: run {run} is counted by {account} already and cannot move; leave the labels provider and \
+                 account out, or take another id"
+            ))
+            .field("labels"));
+        }
+    };
+    Ok((status, Json(detail(sources, run).await?)))
+}
+
+/// Whether to wait.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct StopQuery {
+    /// Answer when everything that is there now is counted, with the exact totals.
+    #[serde(default)]
+    wait: bool,
+}
+
+/// Stop a run
+///
+/// Everything that is there is read once more, an unfinished last line too, and the run is neither watched nor held
+/// open any more. Lines that come later are found and make it go on. Also for a run whose directory is gone, and for
+/// one that is stopped already.
+#[utoipa::path(
+    post,
+    path = "/v1/runs/{id}/stop",
+    tag = RUNS,
+    params(
+        ("id" = String, Path, description = "The run: 1 to 128 of A-Z a-z 0-9 . _ -, neither . nor ..",
+            min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._-]+$"),
+        StopQuery
+    ),
+    responses(
+        (status = 200, body = wire::RunDetail, description = "It is stopped; these are its totals."),
+        (status = 202, body = wire::RunDetail, description = "It is being stopped; these are the totals so far."),
+        (status = 400, response = BadRequest),
+        (status = 404, response = NotFound),
+        (status = 503, response = Unavailable)
+    )
+)]
+async fn post_stop(
+    State(sources): Shared,
+    id: Id,
+    query: Result<Query<StopQuery>, QueryRejection>,
+) -> Result<(StatusCode, Json<wire::RunDetail>), Problem> {
+    let run = run_id(id)?;
+    let Query(StopQuery { wait }) = query.map_err(|rejection| Problem::query(&rejection))?;
+    // Known first, so that whoever does not wait hears of a name that is none.
+    let before = detail(Arc::clone(&sources), run.clone()).await?;
+    let stopping = sources.control.begin_stop(run.clone()).await?;
+    if !wait {
+        return Ok((StatusCode::ACCEPTED, Json(before)));
+    }
+    match tokio::time::timeout(STOP_WAIT_MAX, stopping).await {
+        Err(_) => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "still being stopped",
+            format!("run {run} is not read to its end yet; ask again"),
+        )
+        .retry_after(STOP_WAIT_MAX.as_secs())),
+        Ok(Ok(StopAnswer::Stopped)) => Ok((StatusCode::OK, Json(detail(sources, run).await?))),
+        Ok(Ok(StopAnswer::Unknown)) => Err(unknown(&run)),
+        Ok(Err(refused)) => Err(refused.into()),
+    }
+}
+
+/// Forget a stopped run
+///
+/// Its name is free again; what was counted stays in every sum that is not by run. Its directory, if it is still
+/// there, is not taken for a new run until it has gone or the run is started again.
+#[utoipa::path(
+    delete,
+    path = "/v1/runs/{id}",
+    tag = RUNS,
+    params(
+        ("id" = String, Path, description = "The run: 1 to 128 of A-Z a-z 0-9 . _ -, neither . nor ..",
+            min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._-]+$")
+    ),
+    responses(
+        (status = 204, description = "It is forgotten."),
+        (status = 400, response = BadRequest),
+        (status = 404, response = NotFound),
+        (status = 409, response = Conflict),
+        (status = 503, response = Unavailable)
+    )
+)]
+async fn delete_run(State(sources): Shared, id: Id) -> Result<StatusCode, Problem> {
+    let run = run_id(id)?;
+    match sources.control.forget(run.clone()).await? {
+        ForgetAnswer::Forgotten => Ok(StatusCode::NO_CONTENT),
+        ForgetAnswer::Unknown => Err(unknown(&run)),
+        ForgetAnswer::Running => Err(Problem::conflict(format!(
+            "id: run {run} is not stopped; POST /v1/runs/{run}/stop?wait=true first"
+        ))
+        .field("id")),
+    }
+}
+
+fn run_id(id: Id) -> Result<RunId, Problem> {
+    let Path(id) = id.map_err(|rejection| Problem::bad("id", rejection.body_text()))?;
+    RunId::new(&id).map_err(|error| Problem::bad("id", error))
+}
+
+fn unknown(run: &RunId) -> Problem {
+    Problem::unknown("id", format!("no run {run} was ever seen"))
+}
+
+async fn detail(sources: Arc<Sources>, run: RunId) -> Result<wire::RunDetail, Problem> {
+    blocking(move || {
+        let (view, info) = (sources.store.run(&run)?, sources.store.run_info(&run)?);
+        let (Some(view), Some(info)) = (view, info) else {
+            return Err(unknown(&run));
+        };
+        let mut detail = summary::run_detail(run.as_str(), &view);
+        detail.run = described(detail.run, &info, sources.board.runs().get(&run));
+        Ok(detail)
+    })
+    .await
+}
+
+/// A run's row with what is known of it beside its sums.
+fn described(mut run: wire::Run, info: &RunInfo, status: Option<&RunStatus>) -> wire::Run {
+    state(info, status).clone_into(&mut run.state);
+    run.provider = info.account.provider.to_string();
+    run.account = info.account.name.to_string();
+    run.labels = (info.labels.iter())
+        .map(|(name, value)| (name.to_string(), value.to_string()))
+        .collect();
+    run.first_seen = summary::time(info.first_seen);
+    run.registered_at = info.registered_at.map(summary::time);
+    run.first_activity = info.earliest.map(summary::time);
+    run.stopped_at = info.stopped.map(|(at, _)| summary::time(at));
+    run.stop_reason = info.stopped.map(|(_, reason)| reason.as_str().to_owned());
+    if let Some(status) = status {
+        run.lag_bytes = status.lag;
+        run.restarts = status.restarts;
+        run.problem.clone_from(&status.problem);
+    }
+    run
+}
+
+/// Checks labels.
+fn labels(given: BTreeMap<String, String>) -> Result<Labels, Problem> {
+    let bad = |detail: String| Err(Problem::bad("labels", detail));
+    if given.len() > LABELS_MAX {
+        return bad(format!("{} labels, at most {LABELS_MAX} are taken", given.len()));
+    }
+    for (name, value) in &given {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+        if name.is_empty() || name.len() > LABEL_NAME_BYTES_MAX || !name.chars().all(is_name) {
+            return bad(format!(
+                "{name:?} is no name: 1 to {LABEL_NAME_BYTES_MAX} of A-Z a-z 0-9 . _ - /"
+            ));
+        }
+        if value.len() > LABEL_VALUE_BYTES_MAX || value.chars().any(char::is_control) {
+            return bad(format!(
+                "the value of {name:?} is longer than {LABEL_VALUE_BYTES_MAX} bytes or has control characters"
+            ));
+        }
+        let is_account_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let fits = (1..=ACCOUNT_NAME_BYTES_MAX).contains(&value.len()) && value.chars().all(is_account_name);
+        if ACCOUNT_LABELS.contains(&name.as_str()) && !fits {
+            return bad(format!(
+                "{value:?} is no {name}: 1 to {ACCOUNT_NAME_BYTES_MAX} of A-Z a-z 0-9 . _ -"
+            ));
+        }
+    }
+    Ok(given
+        .into_iter()
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect())
+}

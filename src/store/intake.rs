@@ -1,0 +1,48 @@
+//! Reading how much was ever read, and which models were ever seen: what metrics are made of.
+
+use std::sync::Arc;
+
+use redb::ReadableTable;
+
+use super::tables::{META, META_SEQUENCE, RunTotalsRow, TOTALS, decode};
+use super::{Store, StoreError};
+use crate::record::LineCounts;
+
+/// How much was ever read, of all runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Intake {
+    /// The number of the last commit.
+    pub sequence: u64,
+    pub lines: LineCounts,
+    pub files: u64,
+    /// Bytes read, those of skipped lines included.
+    pub bytes: u64,
+    /// In the order of first sight, which never changes.
+    pub models: Vec<Arc<str>>,
+}
+
+impl Store {
+    /// How much was ever read.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn intake(&self) -> Result<Intake, StoreError> {
+        let (_open, read) = self.read()?;
+        let meta = read.open_table(META).map_err(|e| self.error(e))?;
+        let sequence = meta.get(META_SEQUENCE).map_err(|e| self.error(e))?;
+        let mut intake = Intake {
+            sequence: sequence.map_or(0, |value| value.value()),
+            models: self.models(&read)?,
+            ..Intake::default()
+        };
+        let totals = read.open_table(TOTALS).map_err(|e| self.error(e))?;
+        for entry in totals.iter().map_err(|e| self.error(e))? {
+            let (_, row) = entry.map_err(|e| self.error(e))?;
+            let row: RunTotalsRow = decode(row.value()).map_err(|e| self.row_error("totals", &e))?;
+            intake.lines.add(&row.lines);
+            intake.files = intake.files.saturating_add(row.files);
+            intake.bytes = intake.bytes.saturating_add(row.bytes);
+        }
+        Ok(intake)
+    }
+}
