@@ -3,6 +3,7 @@
 
 mod actions;
 mod basics;
+mod contract;
 mod copies;
 mod damage;
 mod disk;
@@ -17,6 +18,7 @@ mod kills;
 mod limits;
 mod machine;
 mod manager;
+mod metrics;
 mod mounts;
 mod overflow;
 mod quota_live;
