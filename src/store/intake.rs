@@ -8,7 +8,7 @@ use super::tables::{META, META_SEQUENCE, RunTotalsRow, TOTALS, decode};
 use super::{Store, StoreError};
 use crate::record::LineCounts;
 
-/// How much was ever read, of all runs.
+/// How much was ever read, of all runs, forgotten ones too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Intake {
     /// The number of the last commit.

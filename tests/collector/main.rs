@@ -3,6 +3,7 @@
 
 mod actions;
 mod basics;
+mod contract;
 mod copies;
 mod damage;
 mod disk;
@@ -18,6 +19,7 @@ mod lifecycle;
 mod limits;
 mod machine;
 mod manager;
+mod metrics;
 mod mounts;
 mod overflow;
 mod quota_live;

@@ -16,15 +16,15 @@ use serde_json::{Value, json};
 use crate::harness::{Collector, Place, WAIT_MAX, append, text};
 use crate::scenario::ended;
 
-type Millis = i64;
+pub type Millis = i64;
 
 const MINUTE: Millis = 60_000;
-const HOUR: Millis = 60 * MINUTE;
+pub const HOUR: Millis = 60 * MINUTE;
 
-const BACKLOG_READ: &str = "the backlog is read";
+pub const BACKLOG_READ: &str = "the backlog is read";
 const ONE_ACCOUNT: &str = "[[account]]\nname = \"max-1\"\n";
 
-fn now() -> Millis {
+pub fn now() -> Millis {
     let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
     i64::try_from(since.as_millis()).unwrap()
 }
@@ -35,12 +35,12 @@ fn time(millis: Millis) -> String {
 }
 
 /// A whole second: resets are told in seconds.
-fn second(millis: Millis) -> Millis {
+pub fn second(millis: Millis) -> Millis {
     millis.div_euclid(1000) * 1000
 }
 
 /// A line that tells the share used of a window.
-fn told(at: Millis, bucket: &str, share: f64, reset: Millis) -> String {
+pub fn told(at: Millis, bucket: &str, share: f64, reset: Millis) -> String {
     event(
         at,
         &json!({ "status": "allowed", "rateLimitType": bucket, "utilization": share, "resetsAt": reset / 1000 }),
@@ -48,7 +48,7 @@ fn told(at: Millis, bucket: &str, share: f64, reset: Millis) -> String {
 }
 
 /// A line that tells that a window is used up, and not how far.
-fn refused(at: Millis, bucket: &str, reset: Millis) -> String {
+pub fn refused(at: Millis, bucket: &str, reset: Millis) -> String {
     event(
         at,
         &json!({ "status": "rejected", "rateLimitType": bucket, "resetsAt": reset / 1000 }),
@@ -119,7 +119,7 @@ impl Collector {
     }
 
     /// Asks with a body: status, head in small letters, document.
-    fn send(&self, method: &str, path: &str, kind: &str, body: &str) -> (u16, String, Value) {
+    pub fn send(&self, method: &str, path: &str, kind: &str, body: &str) -> (u16, String, Value) {
         let mut stream = UnixStream::connect(self.socket_path()).unwrap();
         stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
         write!(

@@ -120,11 +120,16 @@ impl Collector {
 
     /// Asks with any method: status, head and body.
     pub fn ask(&self, method: &str, path: &str) -> (u16, String, String) {
+        self.ask_with(method, path, "")
+    }
+
+    /// As [`Collector::ask`], with further header lines, each with its line end.
+    pub fn ask_with(&self, method: &str, path: &str, headers: &str) -> (u16, String, String) {
         let mut stream = UnixStream::connect(self.socket_path()).unwrap();
         stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"
         )
         .unwrap();
         let mut answer = Vec::new();

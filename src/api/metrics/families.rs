@@ -1,6 +1,7 @@
 //! What a scrape tells. Everything that was counted is read from the store, so that a restart counts nothing twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::encode::Family;
 use super::process;
@@ -122,7 +123,7 @@ fn collector(sources: &Sources) -> Vec<Family> {
 
 /// What the store holds.
 fn stored(sources: &Sources) -> Result<Vec<Family>, StoreError> {
-    let settings = std::sync::Arc::clone(&sources.settings.borrow());
+    let settings = Arc::clone(&sources.settings.borrow());
     let terms = terms(&settings);
     // Read before the names of models: each model of a sum has its place among them.
     let sums = sources.store.sums()?;
@@ -134,8 +135,7 @@ fn stored(sources: &Sources) -> Result<Vec<Family>, StoreError> {
         "tokentail_responses",
         "Responses counted, calls of an advisor apart.",
     );
-    let own: std::collections::BTreeSet<&str> =
-        intake.models.iter().take(MODELS_MAX).map(AsRef::as_ref).collect();
+    let own: BTreeSet<&str> = intake.models.iter().take(MODELS_MAX).map(AsRef::as_ref).collect();
     for ((account, model), sums) in &sums {
         let model = own.get(model.as_ref()).copied().unwrap_or(OTHER);
         let labels = [
@@ -183,29 +183,34 @@ fn add_sums(tokens: &mut Family, responses: &mut Family, labels: &[(&'static str
     }
 }
 
-fn read(intake: &Intake) -> [Family; 4] {
-    let mut lines = Family::counter(
-        "tokentail_lines",
-        "Lines read, by class; duplicate and clock_suspect are parts of usage.",
-    );
+fn read(intake: &Intake) -> [Family; 6] {
+    let mut lines = Family::counter("tokentail_lines", "Lines read, by class.");
     for (class, count) in [
         ("usage", intake.lines.usage),
         ("ignored", intake.lines.ignored),
         ("malformed", intake.lines.malformed),
         ("oversized", intake.lines.oversized),
-        ("duplicate", intake.lines.duplicate),
-        ("clock_suspect", intake.lines.clock_suspect),
     ] {
         lines.add(&[("class", class)], count);
     }
     [
         lines,
         Family::counter(
+            "tokentail_duplicate_lines",
+            "Lines with usage of a response that was known.",
+        )
+        .of(intake.lines.duplicate),
+        Family::counter(
+            "tokentail_clock_suspect_lines",
+            "Lines with usage and without a usable time.",
+        )
+        .of(intake.lines.clock_suspect),
+        Family::counter(
             "tokentail_read_bytes",
             "Bytes read, those of skipped lines included.",
         )
         .of(intake.bytes),
-        Family::gauge("tokentail_files", "Files known.").of(intake.files),
+        Family::gauge("tokentail_files", "Files ever seen.").of(intake.files),
         Family::gauge(
             "tokentail_last_commit_sequence",
             "The number of the last commit, over all starts.",

@@ -1,0 +1,328 @@
+//! What a scrape tells, by the real program.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use crate::harness::{Collector, Place, append, response, text};
+use crate::machine::skipped;
+use crate::quota_live::{BACKLOG_READ, HOUR, now, refused, second, told};
+
+const OPENMETRICS: &str = "Accept: application/openmetrics-text; version=1.0.0, text/plain; q=0.5\r\n";
+/// Models that have series of their own.
+const MODELS_MAX: usize = 256;
+/// Counters of what was counted: they go on where they were over a restart.
+const COUNTED: [&str; 6] = [
+    "tokentail_tokens_total",
+    "tokentail_responses_total",
+    "tokentail_lines_total",
+    "tokentail_duplicate_lines_total",
+    "tokentail_clock_suspect_lines_total",
+    "tokentail_read_bytes_total",
+];
+
+type Samples = BTreeMap<String, f64>;
+
+fn scrape(collector: &Collector) -> String {
+    let (status, head, body) = collector.ask("GET", "/metrics");
+    assert_eq!(status, 200, "{body}");
+    assert!(
+        head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"),
+        "{head}"
+    );
+    body
+}
+
+fn samples(scraped: &str) -> Samples {
+    let lines = scraped.lines().filter(|line| !line.starts_with('#'));
+    let mut samples = Samples::new();
+    for line in lines {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        let known = samples.insert(name.to_owned(), value.parse().unwrap());
+        assert!(known.is_none(), "told twice: {name}");
+    }
+    samples
+}
+
+fn counted(samples: &Samples) -> Samples {
+    let counted = samples.iter().filter(|(name, _)| {
+        let family = name.split('{').next().unwrap();
+        COUNTED.contains(&family)
+    });
+    counted.map(|(name, value)| (name.clone(), *value)).collect()
+}
+
+fn sum_of(samples: &Samples, family: &str, label: &str) -> f64 {
+    let of = samples
+        .iter()
+        .filter(|(name, _)| name.starts_with(&format!("{family}{{")) && name.contains(label));
+    of.map(|(_, value)| value).sum()
+}
+
+fn resume(place: &Place) -> Collector {
+    let mut collector = place.serve();
+    collector.wait_for_log(BACKLOG_READ);
+    collector
+}
+
+/// A line of a response of this model, with 10 tokens of input and 1 of output.
+fn of_model(id: &str, model: &str) -> String {
+    response(id, 1, 0).replace("\"claude-opus-5\"", &serde_json::json!(model).to_string())
+}
+
+#[test]
+fn a_restart_counts_nothing_twice() {
+    let place = Place::new();
+    let log = place.log("one", "a.jsonl");
+    append(
+        &log,
+        response("1", 1, 0) + &response("1", 3, 0) + &response("2", 4, 1) + "no json\n{\"type\":\"bell\"}\n",
+    );
+    let collector = resume(&place);
+    let first = samples(&scrape(&collector));
+    assert!(
+        (sum_of(&first, "tokentail_tokens_total", "kind=\"output\"") - 7.0).abs() < 1e-9,
+        "{first:?}"
+    );
+    assert!(
+        (sum_of(&first, "tokentail_responses_total", "kind=\"message\"") - 2.0).abs() < 1e-9,
+        "{first:?}"
+    );
+    for (name, value) in [
+        ("tokentail_lines_total{class=\"usage\"}", 3.0),
+        ("tokentail_lines_total{class=\"malformed\"}", 1.0),
+        ("tokentail_lines_total{class=\"ignored\"}", 1.0),
+        ("tokentail_lines_total{class=\"oversized\"}", 0.0),
+        ("tokentail_duplicate_lines_total", 1.0),
+        (
+            "tokentail_read_bytes_total",
+            std::fs::metadata(&log).unwrap().len() as f64,
+        ),
+        ("tokentail_files", 1.0),
+        ("tokentail_ready", 1.0),
+        ("tokentail_healthy", 1.0),
+        ("tokentail_degraded", 0.0),
+        ("tokentail_backlog_done", 1.0),
+        ("tokentail_lag_bytes", 0.0),
+        ("tokentail_watch_mode{mode=\"events\"}", 1.0),
+        ("tokentail_watch_mode{mode=\"polling\"}", 0.0),
+        ("tokentail_runs{state=\"failing\"}", 0.0),
+    ] {
+        assert_eq!(first.get(name), Some(&value), "{name}: {first:?}");
+    }
+    collector.stop_cleanly();
+
+    let collector = resume(&place);
+    assert_eq!(counted(&samples(&scrape(&collector))), counted(&first));
+    collector.kill();
+    let mut collector = resume(&place);
+    assert_eq!(counted(&samples(&scrape(&collector))), counted(&first));
+
+    append(&log, response("3", 8, 2));
+    collector.wait_for_messages(3);
+    let last = samples(&scrape(&collector));
+    assert!(
+        (sum_of(&last, "tokentail_tokens_total", "kind=\"output\"") - 15.0).abs() < 1e-9,
+        "{last:?}"
+    );
+    for (name, value) in &counted(&first) {
+        assert!(last[name] >= *value, "{name} went down");
+    }
+    collector.stop_cleanly();
+}
+
+#[test]
+fn what_is_not_known_of_a_window_has_no_sample() {
+    let place = Place::new();
+    let mut collector = resume(&place);
+    let none = samples(&scrape(&collector));
+    assert!(
+        !none.keys().any(|name| name.starts_with("tokentail_window_")),
+        "{none:?}"
+    );
+    let (soon, over) = (second(now() + HOUR), second(now() - HOUR));
+    append(
+        &place.log("one", "a.jsonl"),
+        told(now(), "five_hour", 0.5, soon)
+            + &refused(now(), "seven_day", soon)
+            + &told(over - 60_000, "seven_day_opus", 0.7, over),
+    );
+    collector.wait_until("the lines", |summary| summary["lines"]["read"] == 3);
+    let samples = samples(&scrape(&collector));
+    let of = |family: &str, window: &str| {
+        let name =
+            format!("tokentail_{family}{{provider=\"claude\",account=\"default\",window=\"{window}\"}}");
+        samples.get(&name).copied()
+    };
+    for (window, share, exhausted, reset) in [
+        ("five_hour", Some(0.5), 0.0, soon),
+        ("seven_day", None, 1.0, soon),
+        ("seven_day_opus", None, 0.0, over),
+    ] {
+        assert_eq!(
+            of("window_utilization_ratio", window),
+            share,
+            "{window}: {samples:?}"
+        );
+        assert_eq!(
+            of("window_exhausted", window),
+            Some(exhausted),
+            "{window}: {samples:?}"
+        );
+        assert_eq!(
+            of("window_reset_timestamp_seconds", window),
+            Some((reset / 1000) as f64),
+            "{window}"
+        );
+        assert!(
+            of("window_observed_timestamp_seconds", window).is_some(),
+            "{window}"
+        );
+    }
+    assert!(
+        (sum_of(&samples, "tokentail_account_state", "state=\"exhausted\"") - 1.0).abs() < 1e-9,
+        "{samples:?}"
+    );
+    assert!(
+        (sum_of(&samples, "tokentail_account_state", "state=") - 1.0).abs() < 1e-9,
+        "{samples:?}"
+    );
+    assert!(
+        (sum_of(&samples, "tokentail_may_start", "decision=\"wait\"") - 1.0).abs() < 1e-9,
+        "{samples:?}"
+    );
+    collector.stop_cleanly();
+}
+
+#[test]
+fn names_from_transcripts_are_bounded_and_stay_one_line() {
+    let place = Place::new();
+    let mut lines = String::new();
+    for (number, model) in [
+        "a\"b\\c",
+        "line\nline",
+        "bell\u{7}",
+        "x} 1\nforged 2",
+        "(other)",
+        &"é".repeat(60),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        lines.push_str(&of_model(&format!("h{number}"), model));
+    }
+    for number in 0..300 {
+        lines.push_str(&of_model(&format!("m{number}"), &format!("model-{number:03}")));
+    }
+    append(&place.log("one", "a.jsonl"), &lines);
+    let mut collector = resume(&place);
+    let before = samples(&scrape(&collector));
+    let models = |samples: &Samples| {
+        let series = samples
+            .keys()
+            .filter(|name| name.starts_with("tokentail_responses_total{"));
+        series.filter(|name| name.contains("kind=\"message\"")).count()
+    };
+    assert!(models(&before) <= MODELS_MAX + 1, "{}", models(&before));
+    assert!((sum_of(&before, "tokentail_responses_total", "message") - 306.0).abs() < 1e-9);
+    assert!((sum_of(&before, "tokentail_tokens_total", "input") - 3060.0).abs() < 1e-9);
+    assert!(!before.keys().any(|name| name.starts_with("forged")));
+
+    // However many tokens a new one has, it takes no series from another.
+    append(
+        &place.log("one", "a.jsonl"),
+        of_model("late", "late").replace("\"output_tokens\":1", "\"output_tokens\":999"),
+    );
+    collector.wait_for_messages(307);
+    let after = samples(&scrape(&collector));
+    assert_eq!(
+        before.keys().collect::<BTreeSet<_>>(),
+        after.keys().collect::<BTreeSet<_>>()
+    );
+    for (name, value) in &counted(&before) {
+        assert!(after[name] >= *value, "{name} went down");
+    }
+    promtool(&collector);
+    collector.stop_cleanly();
+}
+
+/// `promtool check metrics` has nothing to say.
+fn promtool(collector: &Collector) {
+    let Ok(mut child) = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+    else {
+        return skipped("promtool is not there");
+    };
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(scrape(collector).as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    let mut said = text(&output.stdout);
+    let _ = write!(said, "{}", text(&output.stderr));
+    assert_eq!((output.status.code(), said.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn openmetrics_comes_to_those_who_prefer_it() {
+    let place = Place::new();
+    append(
+        &place.log("one", "a.jsonl"),
+        response("1", 1, 0) + &told(now(), "five_hour", 0.5, second(now() + HOUR)),
+    );
+    let collector = resume(&place);
+    let (status, head, body) = collector.ask_with("GET", "/metrics", OPENMETRICS);
+    assert_eq!(status, 200);
+    let kind = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert!(head.contains(kind), "{head}");
+    assert!(body.ends_with("# EOF\n"), "{body}");
+    for line in [
+        "# TYPE tokentail_tokens counter",
+        "# UNIT tokentail_tokens tokens",
+        "# TYPE tokentail_build info",
+    ] {
+        assert!(body.lines().any(|one| one == line), "{line}: {body}");
+    }
+    // The same samples, but for what changes between two looks.
+    let names = |body: &str| samples(body).into_keys().collect::<BTreeSet<_>>();
+    assert_eq!(names(&body), names(&scrape(&collector)));
+    assert_eq!(counted(&samples(&body)), counted(&samples(&scrape(&collector))));
+    collector.stop_cleanly();
+}
+
+/// Each metric is told to operators, and nothing is told to them that is not there.
+#[test]
+fn the_table_of_metrics_is_complete() {
+    let place = Place::new();
+    place.configure("[[account]]\nname = \"default\"\ncalls_quota = 10\ndaily_tokens = 10\n");
+    append(
+        &place.log("one", "a.jsonl"),
+        response("1", 1, 0) + &told(now(), "five_hour", 0.5, second(now() + HOUR)),
+    );
+    let mut collector = Collector::start(place.command_with_config(&["serve"]), place.socket());
+    collector.wait_for_log(BACKLOG_READ);
+    let scraped = scrape(&collector);
+    let told: BTreeSet<&str> = scraped
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    let page = include_str!("../../docs/operate.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    let written: BTreeSet<&str> = rows
+        .filter_map(|row| row.split(['`', '{']).next())
+        .filter(|name| name.starts_with("tokentail_") || name.starts_with("process_"))
+        .collect();
+    assert_eq!(
+        written, told,
+        "the table in docs/operate.md (left) and a scrape (right)"
+    );
+    collector.stop_cleanly();
+}
