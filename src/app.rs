@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::routes::{self, Sources};
 use crate::api::server::{ControlSocket, ServerError};
+use crate::api::stream::Hub;
 use crate::committer::{self, CommitterError, CommitterThread};
 use crate::config::{LogSettings, RunsSettings, Settings};
 use crate::control;
@@ -61,6 +62,7 @@ pub struct Running {
     ready: CancellationToken,
     backlog_done: CancellationToken,
     supervisor: JoinHandle<()>,
+    telling: JoinHandle<()>,
     server: JoinHandle<()>,
     beat: Option<JoinHandle<()>>,
     committer: CommitterThread,
@@ -81,7 +83,7 @@ impl App {
         };
         let store = Arc::new(Store::open(options)?);
         store.set_thresholds(settings.accounts.rules());
-        store.begin()?;
+        let began = store.begin()?;
         let socket = ControlSocket::bind(&settings.socket)?;
         let live = Arc::new(Live::new());
         let (committer, thread) = committer::start(committer::Setup {
@@ -116,7 +118,14 @@ impl App {
             ready.clone(),
             backlog_done.clone(),
         );
+        let hub = Arc::new(Hub::new(
+            began,
+            shared.settings.borrow().http.subscribers_max,
+            stop.clone(),
+        ));
+        let telling = Arc::clone(&hub).run(live.subscribe(), Arc::clone(&shared.store));
         let sources = Arc::new(Sources {
+            hub,
             store: Arc::clone(&shared.store),
             settings: shared.settings.clone(),
             marks: shared.committer.marks(),
@@ -130,6 +139,7 @@ impl App {
         });
         Ok(Running {
             supervisor: task(supervisor.run()),
+            telling: task(telling),
             server: task(socket.serve(routes::router(sources), stop.clone())),
             beat: service::watchdog().map(|limit| task(beat(Arc::clone(&shared), limit, stop.clone()))),
             settings,
@@ -210,6 +220,7 @@ impl Running {
             shared,
             stop,
             supervisor,
+            telling,
             server,
             beat,
             committer,
@@ -225,6 +236,7 @@ impl Running {
         let mut server = server;
         let _ = tokio::time::timeout(ANSWERS_WITHIN.min(grace), &mut server).await;
         server.abort();
+        telling.abort();
         if let Some(beat) = beat {
             beat.abort();
         }

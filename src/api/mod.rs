@@ -7,6 +7,7 @@ pub mod quota;
 pub mod routes;
 pub mod runs;
 pub mod server;
+pub mod stream;
 pub mod summary;
 pub mod version;
 pub mod wire;

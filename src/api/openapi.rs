@@ -31,6 +31,8 @@ pub const USAGE: &str = "usage";
 pub const RUNS: &str = "runs";
 /// Tag: windows, accounts and the question of admission.
 pub const QUOTA: &str = "quota";
+/// Tag: what happens, as it happens.
+pub const EVENTS: &str = "events";
 /// Tag: the collector itself.
 pub const COLLECTOR: &str = "collector";
 
@@ -70,9 +72,10 @@ pub struct Refused(#[expect(dead_code, reason = "the shape of what is answered")
         (name = USAGE, description = "Sums of what was counted."),
         (name = RUNS, description = "Runs and what each used."),
         (name = QUOTA, description = "Rate-limit windows, accounts, and whether a run may start."),
+        (name = EVENTS, description = "What happens, as it happens."),
         (name = COLLECTOR, description = "The collector itself: health, version, metrics."),
     ),
-    components(schemas(wire::Problem), responses(BadRequest, NotFound, Conflict, Unavailable, Refused))
+    components(schemas(wire::Problem, wire::SnapshotEvent, wire::GapEvent, wire::UsageEvent, wire::WindowEvent, wire::ThresholdEvent, wire::RunEvent), responses(BadRequest, NotFound, Conflict, Unavailable, Refused))
 )]
 struct Head;
 

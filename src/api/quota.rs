@@ -300,7 +300,7 @@ fn causes(grounds: &[Ground]) -> Vec<wire::Cause> {
         .collect()
 }
 
-fn window(id: &AccountId, bucket: &str, state: &WindowState, now: Millis) -> wire::Window {
+pub fn window(id: &AccountId, bucket: &str, state: &WindowState, now: Millis) -> wire::Window {
     let view = window::view(state, now);
     let pace = pace::pace(state, now);
     wire::Window {
@@ -338,7 +338,7 @@ fn limit_event(event: &LimitEvent) -> wire::LimitEvent {
     }
 }
 
-fn fired(fired: &Fired) -> wire::ThresholdFired {
+pub fn fired(fired: &Fired) -> wire::ThresholdFired {
     wire::ThresholdFired {
         number: fired.number,
         at: time(fired.observed_at),

@@ -15,7 +15,8 @@ use utoipa_axum::routes;
 use super::openapi::{self, BadRequest, COLLECTOR, NotFound, QUOTA, USAGE, Unavailable, method_not_allowed};
 use super::problem::{Problem, blocking};
 use super::quota::{self, Question, Terms};
-use super::{metrics, runs, summary, version, wire};
+use super::stream::Hub;
+use super::{metrics, runs, stream, summary, version, wire};
 use crate::committer::{CommitterHealth, Marks};
 use crate::config::Settings;
 use crate::control::Control;
@@ -32,6 +33,8 @@ pub struct Sources {
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Goes away when the collector shuts down, so that the committer can end.
     pub marks: Marks,
+    /// Tells subscribers.
+    pub hub: Arc<Hub>,
     /// Asks the supervisor.
     pub control: Control,
     pub board: Arc<Board>,
@@ -64,6 +67,7 @@ pub fn declared() -> OpenApiRouter<Arc<Sources>> {
         .routes(routes!(get_health))
         .routes(routes!(get_ready))
         .merge(runs::routes())
+        .merge(stream::routes())
         .merge(metrics::routes())
         .merge(openapi::routes())
         .merge(version::routes())

@@ -330,9 +330,7 @@ fn described(mut run: wire::Run, info: &RunInfo, status: Option<&RunStatus>) -> 
     state(info, status).clone_into(&mut run.state);
     run.provider = info.account.provider.to_string();
     run.account = info.account.name.to_string();
-    run.labels = (info.labels.iter())
-        .map(|(name, value)| (name.to_string(), value.to_string()))
-        .collect();
+    run.labels = summary::labels(&info.labels);
     run.first_seen = summary::time(info.first_seen);
     run.registered_at = info.registered_at.map(summary::time);
     run.first_activity = info.earliest.map(summary::time);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::quota::{self, Terms};
 use super::wire;
 use crate::fold::Totals;
-use crate::record::{DAY_MS, LineCounts, Millis};
+use crate::record::{DAY_MS, Labels, LineCounts, Millis};
 use crate::store::{QuotaView, RunSums, RunView, Snapshot, Store, StoreError};
 
 /// The summary document of a store.
@@ -90,6 +90,41 @@ fn by_day(sums: &BTreeMap<u32, Totals>) -> BTreeMap<String, wire::Totals> {
             .collect()
     };
     sums.iter().map(|(day, sum)| (date(*day), totals(sum))).collect()
+}
+
+/// Labels as documents have them.
+#[must_use]
+pub fn labels(labels: &Labels) -> BTreeMap<String, String> {
+    let pairs = labels.iter();
+    pairs
+        .map(|(name, value)| (name.to_string(), value.to_string()))
+        .collect()
+}
+
+/// A run's totals alone.
+#[must_use]
+pub fn totals_of_run(sums: &Totals) -> wire::RunTotals {
+    wire::RunTotals {
+        messages: count(sums.messages),
+        totals: totals(sums),
+        malformed_lines: 0,
+    }
+}
+
+/// A difference of sums.
+#[must_use]
+pub fn signed(delta: &Totals) -> wire::Delta {
+    let tokens = |sum: i128| i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX });
+    let total = [delta.input, delta.output, delta.cache_creation, delta.cache_read];
+    wire::Delta {
+        messages: delta.messages,
+        advisor_calls: delta.advisor_calls,
+        input_tokens: tokens(delta.input),
+        output_tokens: tokens(delta.output),
+        cache_creation_input_tokens: tokens(delta.cache_creation),
+        cache_read_input_tokens: tokens(delta.cache_read),
+        total_tokens: tokens(total.into_iter().fold(0, i128::saturating_add)),
+    }
 }
 
 fn run_totals(sums: &RunSums) -> wire::RunTotals {

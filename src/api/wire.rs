@@ -346,6 +346,91 @@ pub struct RunDetail {
     pub by_day: BTreeMap<String, Totals>,
 }
 
+/// What a commit adds to sums; negative where a better copy took something away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Delta {
+    pub messages: i64,
+    pub advisor_calls: i64,
+    pub input_tokens: i64,
+    pub output_tokens: i64,
+    pub cache_creation_input_tokens: i64,
+    pub cache_read_input_tokens: i64,
+    pub total_tokens: i64,
+}
+
+/// Event `snapshot`: everything, as of a commit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SnapshotEvent {
+    pub sequence: u64,
+    pub snapshot: Summary,
+}
+
+/// Event `gap`: something was missed; the snapshot has it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GapEvent {
+    pub sequence: u64,
+    /// `too_old` (not kept any more), `too_slow`, `restarted` (the collector), or `unknown` (no such id).
+    pub reason: String,
+    /// The last commit that was heard of.
+    pub missed_from: u64,
+    pub snapshot: Summary,
+}
+
+/// Event `usage`: what a commit counted for a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct UsageEvent {
+    pub sequence: u64,
+    #[schema(format = DateTime)]
+    pub at: String,
+    pub run: String,
+    pub provider: String,
+    pub account: String,
+    /// What is added, by model.
+    pub models: BTreeMap<String, Delta>,
+    /// What is added in all.
+    pub delta: Delta,
+    pub lines_read: u64,
+    pub malformed_lines_read: u64,
+    /// The run's totals after it.
+    pub totals: RunTotals,
+}
+
+/// Event `window`: a window is in another state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WindowEvent {
+    pub sequence: u64,
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// Whether a new window began.
+    pub rolled_over: bool,
+    pub window: Window,
+}
+
+/// Event `threshold`: one was reached.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ThresholdEvent {
+    pub sequence: u64,
+    #[serde(flatten)]
+    pub threshold: ThresholdFired,
+}
+
+/// Event `run`: one began or ended.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunEvent {
+    pub sequence: u64,
+    #[schema(format = DateTime)]
+    pub at: String,
+    pub run: String,
+    pub provider: String,
+    pub account: String,
+    pub labels: BTreeMap<String, String>,
+    /// `started`, `resumed`, `stopped` or `forgotten`.
+    pub phase: String,
+    /// Why it was stopped: `asked`, `idle` or `vanished`.
+    pub reason: Option<String>,
+    pub totals: RunTotals,
+}
+
 /// `GET /healthz`, `GET /readyz`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Health {

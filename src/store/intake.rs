@@ -22,6 +22,17 @@ pub struct Intake {
 }
 
 impl Store {
+    /// The number of the last commit.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn sequence(&self) -> Result<u64, StoreError> {
+        let (_open, read) = self.read()?;
+        let meta = read.open_table(META).map_err(|e| self.error(e))?;
+        let sequence = meta.get(META_SEQUENCE).map_err(|e| self.error(e))?;
+        Ok(sequence.map_or(0, |value| value.value()))
+    }
+
     /// How much was ever read.
     ///
     /// # Errors

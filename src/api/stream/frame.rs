@@ -1,0 +1,263 @@
+//! Frames: the events of one commit as text, with what is needed to choose among them.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use crate::api::problem::Problem;
+use crate::api::summary::{signed, time};
+use crate::api::{quota, summary, wire};
+use crate::live::Update;
+use crate::quota::window::WindowState;
+use crate::record::{AccountId, Millis, Phase, RunId};
+use crate::store::QuotaView;
+
+/// The kinds of events that a filter may name.
+const KINDS: [&str; 6] = ["usage", "window", "threshold", "account", "run", "health"];
+/// Most names in one filter.
+const FILTER_NAMES_MAX: usize = 256;
+
+/// One event.
+#[derive(Debug)]
+pub struct Frame {
+    kind: &'static str,
+    run: Option<RunId>,
+    account: Option<AccountId>,
+    json: String,
+}
+
+/// The events of one commit.
+#[derive(Debug)]
+pub struct Told {
+    pub sequence: u64,
+    frames: Vec<Frame>,
+    /// Length of all texts.
+    pub bytes: usize,
+}
+
+/// How far someone has heard: all of the commits before `sequence`, and the first `frames` events of that one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    pub sequence: u64,
+    /// `usize::MAX` for all.
+    pub frames: usize,
+}
+
+impl Position {
+    /// Behind everything of a commit.
+    #[must_use]
+    pub fn behind(sequence: u64) -> Self {
+        Self {
+            sequence,
+            frames: usize::MAX,
+        }
+    }
+}
+
+impl FromStr for Position {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (sequence, frames) = text.split_once('.').map_or((text, None), |(a, b)| (a, Some(b)));
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let read = is_number(sequence) && frames.is_none_or(is_number);
+        let position = || {
+            Some(Self {
+                sequence: sequence.parse().ok()?,
+                frames: frames.map_or(Some(usize::MAX), |frames| frames.parse().ok())?,
+            })
+        };
+        read.then(position)
+            .flatten()
+            .ok_or_else(|| format!("{text:?} is no id of an event, as in 1795486882450 or 1795486882450.2"))
+    }
+}
+
+/// Which events are wanted.
+#[derive(Debug, Default)]
+pub struct Filter {
+    runs: Option<BTreeSet<String>>,
+    accounts: Option<BTreeSet<String>>,
+    kinds: Option<BTreeSet<String>>,
+}
+
+impl Filter {
+    /// From lists with commas; `None` is no wish.
+    ///
+    /// # Errors
+    /// A problem that names the list.
+    pub fn new(runs: Option<&str>, accounts: Option<&str>, kinds: Option<&str>) -> Result<Self, Problem> {
+        let list = |field: &str, text: Option<&str>| -> Result<Option<BTreeSet<String>>, Problem> {
+            let Some(text) = text else {
+                return Ok(None);
+            };
+            let names: BTreeSet<String> = text.split(',').map(str::to_owned).collect();
+            if names.len() > FILTER_NAMES_MAX || names.contains("") {
+                let detail = format!("1 to {FILTER_NAMES_MAX} names separated by commas");
+                return Err(Problem::bad(field, detail));
+            }
+            Ok(Some(names))
+        };
+        let filter = Self {
+            runs: list("run", runs)?,
+            accounts: list("account", accounts)?,
+            kinds: list("kinds", kinds)?,
+        };
+        for run in filter.runs.iter().flatten() {
+            RunId::new(run).map_err(|error| Problem::bad("run", error))?;
+        }
+        let mut kinds = filter.kinds.iter().flatten();
+        if let Some(kind) = kinds.find(|kind| !KINDS.contains(&kind.as_str())) {
+            return Err(Problem::bad(
+                "kinds",
+                format!("{kind:?} is none of {}", KINDS.join(", ")),
+            ));
+        }
+        Ok(filter)
+    }
+
+    fn passes(&self, frame: &Frame) -> bool {
+        let run = |run: &RunId| self.runs.as_ref().is_none_or(|runs| runs.contains(run.as_str()));
+        let account = |account: &AccountId| {
+            (self.accounts.as_ref())
+                .is_none_or(|names| names.contains(&*account.name) || names.contains(&account.to_string()))
+        };
+        (self.kinds.as_ref()).is_none_or(|kinds| kinds.contains(frame.kind))
+            && frame.run.as_ref().is_none_or(run)
+            && frame.account.as_ref().is_none_or(account)
+    }
+}
+
+impl Told {
+    /// What an update says; `view` is read after its commit.
+    pub fn new(update: &Update, view: &QuotaView, now: Millis) -> Self {
+        let mut told = Self {
+            sequence: update.sequence,
+            frames: Vec::new(),
+            bytes: 0,
+        };
+        let (sequence, at) = (update.sequence, time(now));
+        for event in &update.lifecycle {
+            let document = wire::RunEvent {
+                sequence,
+                at: time(event.at),
+                run: event.run.to_string(),
+                provider: event.account.provider.to_string(),
+                account: event.account.name.to_string(),
+                labels: summary::labels(&event.labels),
+                phase: phase(event.phase).to_owned(),
+                reason: match event.phase {
+                    Phase::Stopped(reason) => Some(reason.as_str().to_owned()),
+                    _ => None,
+                },
+                totals: summary::totals_of_run(&event.totals),
+            };
+            told.push("run", Some(&event.run), Some(&event.account), &document);
+        }
+        for run in &update.runs {
+            if run.models.is_empty() && run.lines.read == 0 {
+                continue;
+            }
+            let mut all = crate::fold::Totals::default();
+            for (_, delta) in &run.models {
+                all += *delta;
+            }
+            let models = run.models.iter();
+            let document = wire::UsageEvent {
+                sequence,
+                at: at.clone(),
+                run: run.run.to_string(),
+                provider: run.account.provider.to_string(),
+                account: run.account.name.to_string(),
+                models: models
+                    .map(|(model, delta)| (model.to_string(), signed(delta)))
+                    .collect(),
+                delta: signed(&all),
+                lines_read: run.lines.read,
+                malformed_lines_read: run.lines.malformed,
+                totals: wire::RunTotals {
+                    malformed_lines: run.all_lines.malformed,
+                    ..summary::totals_of_run(&run.totals)
+                },
+            };
+            told.push("usage", Some(&run.run), Some(&run.account), &document);
+        }
+        for changed in &update.windows {
+            let state: Option<&WindowState> = (view.accounts.get(&changed.account))
+                .and_then(|account| account.windows.get(&*changed.bucket));
+            let Some(state) = state else {
+                continue;
+            };
+            let document = wire::WindowEvent {
+                sequence,
+                at: at.clone(),
+                rolled_over: changed.rolled_over,
+                window: quota::window(&changed.account, &changed.bucket, state, now),
+            };
+            told.push("window", None, Some(&changed.account), &document);
+        }
+        for fired in &update.fired {
+            let document = wire::ThresholdEvent {
+                sequence,
+                threshold: quota::fired(fired),
+            };
+            told.push("threshold", None, Some(&fired.account), &document);
+        }
+        told
+    }
+
+    fn push(
+        &mut self,
+        kind: &'static str,
+        run: Option<&RunId>,
+        account: Option<&AccountId>,
+        document: &impl Serialize,
+    ) {
+        // Strings, numbers and maps with names for keys: there is nothing to fail.
+        let json = serde_json::to_string(document).unwrap_or_default();
+        self.bytes += json.len();
+        self.frames.push(Frame {
+            kind,
+            run: run.cloned(),
+            account: account.cloned(),
+            json,
+        });
+    }
+
+    /// Writes the events after `after` that pass; says whether there were any.
+    pub fn write(&self, filter: &Filter, after: Position, text: &mut String) {
+        if self.sequence < after.sequence {
+            return;
+        }
+        let heard = if self.sequence == after.sequence {
+            after.frames
+        } else {
+            0
+        };
+        let mut wanted = (self.frames.iter().enumerate())
+            .skip(heard)
+            .filter(|(_, frame)| filter.passes(frame))
+            .peekable();
+        while let Some((place, frame)) = wanted.next() {
+            let sequence = self.sequence;
+            // Behind the last one everything of the commit was heard.
+            let _ = if wanted.peek().is_some() {
+                write!(text, "id: {sequence}.{}\n", place + 1)
+            } else {
+                write!(text, "id: {sequence}\n")
+            };
+            let _ = write!(text, "event: {}\ndata: {}\n\n", frame.kind, frame.json);
+        }
+    }
+}
+
+fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Started => "started",
+        Phase::Resumed => "resumed",
+        Phase::Stopped(_) => "stopped",
+        Phase::Forgotten => "forgotten",
+    }
+}

@@ -1,0 +1,166 @@
+//! The hub: hears of every commit, makes its text once, keeps the last ones and hands them to all.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio_util::sync::CancellationToken;
+
+use super::frame::{Position, Told};
+use crate::live::{Event, Listener};
+use crate::record::Millis;
+use crate::store::{QuotaView, Store};
+
+/// Commits kept for those who come back.
+const HISTORY_COMMITS_MAX: usize = 4096;
+/// Their texts, in bytes.
+const HISTORY_BYTES_MAX: usize = 8 << 20;
+/// Commits that wait for the slowest subscriber.
+const WAITING_COMMITS_MAX: usize = 512;
+
+/// What subscribers are handed.
+#[derive(Clone, Debug)]
+pub enum Message {
+    Told(Arc<Told>),
+    /// The hub itself fell behind.
+    Lost,
+}
+
+/// Where everything is told.
+#[derive(Debug)]
+pub struct Hub {
+    history: Mutex<History>,
+    messages: broadcast::Sender<Message>,
+    places: Arc<Semaphore>,
+    stop: CancellationToken,
+}
+
+#[derive(Debug)]
+struct History {
+    told: VecDeque<Arc<Told>>,
+    bytes: usize,
+    /// Every commit after this one is in `told`; `None` until the next one after a loss.
+    since: Option<u64>,
+    /// The number with which this life of the collector began.
+    began: u64,
+}
+
+/// What one who comes back has missed.
+pub enum Missed {
+    /// These, in their order.
+    Told(Vec<Arc<Told>>),
+    /// More than is kept, for this reason.
+    Gap(&'static str),
+}
+
+impl Hub {
+    /// A hub that has told nothing; every number after `began` is of this life of the collector.
+    #[must_use]
+    pub fn new(began: u64, subscribers_max: usize, stop: CancellationToken) -> Self {
+        Self {
+            history: Mutex::new(History {
+                told: VecDeque::new(),
+                bytes: 0,
+                since: Some(began),
+                began,
+            }),
+            messages: broadcast::Sender::new(WAITING_COMMITS_MAX),
+            places: Arc::new(Semaphore::new(subscribers_max)),
+            stop,
+        }
+    }
+
+    /// Tells what is committed until there is nothing more to come.
+    pub async fn run(self: Arc<Self>, mut listener: Listener, store: Arc<Store>) {
+        loop {
+            let event = tokio::select! {
+                biased;
+                event = listener.next() => event,
+                () = self.stop.cancelled() => return,
+            };
+            match event {
+                Event::Update(update) => {
+                    let view = if update.windows.is_empty() {
+                        QuotaView::default()
+                    } else {
+                        let store = Arc::clone(&store);
+                        let read = tokio::task::spawn_blocking(move || store.quota(Millis::MAX));
+                        // Without it the windows are told with their next change.
+                        read.await.ok().and_then(Result::ok).unwrap_or_default()
+                    };
+                    let now = jiff::Timestamp::now().as_millisecond();
+                    self.tell(Told::new(&update, &view, now));
+                }
+                Event::StartOver { .. } => self.lose(),
+                Event::Closed => return,
+            }
+        }
+    }
+
+    fn tell(&self, told: Told) {
+        let told = Arc::new(told);
+        let mut history = self.history();
+        // Forgotten with a loss, or by a new database in the place of a damaged one.
+        history.since.get_or_insert(told.sequence.saturating_sub(1));
+        history.bytes += told.bytes;
+        history.told.push_back(Arc::clone(&told));
+        while (history.told.len() > HISTORY_COMMITS_MAX || history.bytes > HISTORY_BYTES_MAX)
+            && let Some(oldest) = history.told.pop_front()
+        {
+            history.bytes -= oldest.bytes;
+            history.since = Some(oldest.sequence);
+        }
+        // Under the lock, so that whoever subscribes hears it either way and not twice; an error says nobody does.
+        let _ = self.messages.send(Message::Told(told));
+    }
+
+    fn lose(&self) {
+        let mut history = self.history();
+        history.told.clear();
+        history.bytes = 0;
+        history.since = None;
+        let _ = self.messages.send(Message::Lost);
+    }
+
+    /// A place for one more subscriber, if there is one.
+    #[must_use]
+    pub fn enter(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
+    }
+
+    /// Cancelled when the collector stops.
+    #[must_use]
+    pub fn stopping(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Hears from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Message> {
+        self.messages.subscribe()
+    }
+
+    /// Hears from now on, with what was told after `after`; `newest` is the number of the last commit.
+    #[must_use]
+    pub fn resume(&self, after: Position, newest: u64) -> (broadcast::Receiver<Message>, Missed) {
+        let history = self.history();
+        let receiver = self.messages.subscribe();
+        let is_kept =
+            |since: u64| after.sequence > since || (after.sequence == since && after.frames == usize::MAX);
+        let missed = if after.sequence < history.began {
+            Missed::Gap("restarted")
+        } else if after.sequence > newest {
+            Missed::Gap("unknown")
+        } else if history.since.is_some_and(is_kept) {
+            let later = history.told.iter().filter(|told| told.sequence >= after.sequence);
+            Missed::Told(later.cloned().collect())
+        } else {
+            Missed::Gap("too_old")
+        };
+        (receiver, missed)
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,114 @@
+//! The stream of events: each commit told once, resumable, and never in the committer's way.
+//!
+//! One task turns updates into text; every subscriber is handed the same text. Whoever is too slow, or asks for more
+//! than is kept, is told that there is a gap and gets a snapshot that closes it.
+
+mod frame;
+mod hub;
+mod subscriber;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::openapi::{BadRequest, EVENTS, Unavailable};
+use super::problem::{Problem, blocking};
+use super::routes::Sources;
+use frame::{Filter, Position};
+
+pub use hub::Hub;
+
+/// Seconds after which one who found no place asks again.
+const RETRY_AFTER_S: u64 = 5;
+
+/// The routes of this folder.
+#[must_use]
+pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+    OpenApiRouter::default().routes(routes!(get_events))
+}
+
+/// What is wanted of the stream: what is left out is no wish.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct EventsQuery {
+    /// Only events of these runs, separated by commas. Events of no run come all the same.
+    run: Option<String>,
+    /// Only events of these accounts, as `name` or `provider/name`, separated by commas.
+    account: Option<String>,
+    /// Only events of these kinds, separated by commas: usage, window, threshold, account, run, health.
+    kinds: Option<String>,
+    /// As the header Last-Event-ID, for clients that cannot send it.
+    last_event_id: Option<String>,
+}
+
+/// What happens, as it happens
+///
+/// Server-sent events. The first is a `snapshot` of everything, or, with Last-Event-ID, what came after that event;
+/// if that is not kept any more, a `gap` with a snapshot. The id is the number of the commit; of several events of one
+/// commit those before the last have `.1`, `.2` and so on behind it.
+#[utoipa::path(
+    get,
+    path = "/v1/events",
+    tag = EVENTS,
+    params(
+        EventsQuery,
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was seen.")
+    ),
+    responses(
+        (status = 200, description = "The stream.", body = String, content_type = "text/event-stream"),
+        (status = 400, response = BadRequest),
+        (status = 503, response = Unavailable)
+    )
+)]
+async fn get_events(
+    State(sources): State<Arc<Sources>>,
+    headers: HeaderMap,
+    query: Result<Query<EventsQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(query) = query.map_err(|rejection| Problem::query(&rejection))?;
+    let filter = Filter::new(
+        query.run.as_deref(),
+        query.account.as_deref(),
+        query.kinds.as_deref(),
+    )?;
+    let header = headers.get("last-event-id").map(HeaderValue::to_str);
+    let after = match (header, &query.last_event_id) {
+        (Some(Ok(id)), _) => Some(id),
+        (Some(Err(_)), _) => return Err(Problem::bad("Last-Event-ID", "it is no text")),
+        (None, Some(id)) => Some(id.as_str()),
+        (None, None) => None,
+    };
+    let after = match after {
+        None | Some("") => None,
+        Some(id) => {
+            let position: Position = id.parse().map_err(|why| Problem::bad("Last-Event-ID", why))?;
+            let store = Arc::clone(&sources.store);
+            Some((position, blocking(move || Ok(store.sequence()?)).await?))
+        }
+    };
+    let Some(permit) = sources.hub.enter() else {
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many subscribers",
+            "http.subscribers_max are connected already",
+        )
+        .retry_after(RETRY_AFTER_S));
+    };
+    let stream = subscriber::stream(sources, filter, after, permit);
+    let headers = [
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/event-stream"),
+        ),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Ok((headers, Body::from_stream(stream)).into_response())
+}

@@ -1,0 +1,154 @@
+//! One subscriber's stream: what is told, at a pace, with a snapshot where something is missing.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::{OwnedSemaphorePermit, broadcast};
+use tokio::time::Instant;
+
+use super::frame::{Filter, Position};
+use super::hub::{Message, Missed};
+use crate::api::problem::blocking;
+use crate::api::routes::{Sources, terms};
+use crate::api::{summary, wire};
+
+/// Between two chunks for one subscriber: what comes meanwhile goes together.
+const FRAMES_EVERY: Duration = Duration::from_millis(5);
+/// After so long without an event the connection is shown to live, and the last id moves on.
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
+/// A chunk is handed over when it is as long as this, in bytes; one commit is not cut.
+const CHUNK_BYTES_MAX: usize = 256 << 10;
+
+struct Subscriber {
+    sources: Arc<Sources>,
+    filter: Filter,
+    messages: broadcast::Receiver<Message>,
+    /// Everything up to here was told to this one, or is no wish of it.
+    heard: Position,
+    /// What is to be told before anything else.
+    first: Option<First>,
+    next_at: Instant,
+    _permit: OwnedSemaphorePermit,
+}
+
+enum First {
+    Snapshot,
+    Gap { reason: &'static str, after: Position },
+    Missed(String),
+}
+
+/// The stream of one subscriber.
+pub fn stream(
+    sources: Arc<Sources>,
+    filter: Filter,
+    after: Option<(Position, u64)>,
+    permit: OwnedSemaphorePermit,
+) -> impl Stream<Item = Result<String, Infallible>> + Send {
+    let (messages, first, heard) = match after {
+        None => (sources.hub.subscribe(), First::Snapshot, Position::behind(0)),
+        Some((after, newest)) => match sources.hub.resume(after, newest) {
+            (messages, Missed::Gap(reason)) => (messages, First::Gap { reason, after }, after),
+            (messages, Missed::Told(told)) => {
+                let mut text = ": resumed\n\n".to_owned();
+                let mut heard = after;
+                for told in &told {
+                    told.write(&filter, heard, &mut text);
+                    heard = Position::behind(told.sequence);
+                }
+                (messages, First::Missed(text), heard)
+            }
+        },
+    };
+    let subscriber = Subscriber {
+        sources,
+        filter,
+        messages,
+        heard,
+        first: Some(first),
+        next_at: Instant::now(),
+        _permit: permit,
+    };
+    unfold(subscriber, |mut subscriber| async move {
+        let text = subscriber.next().await?;
+        subscriber.next_at = Instant::now() + FRAMES_EVERY;
+        Some((Ok(text), subscriber))
+    })
+}
+
+impl Subscriber {
+    /// The next chunk; `None` when the collector stops or cannot say more.
+    async fn next(&mut self) -> Option<String> {
+        match self.first.take() {
+            Some(First::Missed(text)) => return Some(text),
+            Some(First::Snapshot) => return self.snapshot(None).await,
+            Some(First::Gap { reason, after }) => return self.snapshot(Some((reason, after))).await,
+            None => {}
+        }
+        let stop = self.sources.hub.stopping();
+        stop.run_until_cancelled(tokio::time::sleep_until(self.next_at))
+            .await?;
+        let mut text = String::new();
+        loop {
+            let keep_alive = tokio::time::timeout(KEEP_ALIVE_EVERY, self.messages.recv());
+            match stop.run_until_cancelled(keep_alive).await? {
+                Err(_) => return Some(format!(": still here\nid: {}\n\n", self.heard.sequence)),
+                Ok(Err(RecvError::Closed)) => return None,
+                Ok(Err(RecvError::Lagged(_)) | Ok(Message::Lost)) => return self.start_over().await,
+                Ok(Ok(Message::Told(told))) => {
+                    told.write(&self.filter, self.heard, &mut text);
+                    self.heard = Position::behind(self.heard.sequence.max(told.sequence));
+                }
+            }
+            while text.len() < CHUNK_BYTES_MAX {
+                match self.messages.try_recv() {
+                    Ok(Message::Told(told)) => {
+                        told.write(&self.filter, self.heard, &mut text);
+                        self.heard = Position::behind(self.heard.sequence.max(told.sequence));
+                    }
+                    Ok(Message::Lost) | Err(TryRecvError::Lagged(_)) => return self.start_over().await,
+                    Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+                }
+            }
+            if !text.is_empty() {
+                return Some(text);
+            }
+        }
+    }
+
+    /// Too slow: from a snapshot on again. What was not handed over yet is in it.
+    async fn start_over(&mut self) -> Option<String> {
+        self.messages = self.sources.hub.subscribe();
+        self.snapshot(Some(("too_slow", self.heard))).await
+    }
+
+    async fn snapshot(&mut self, gap: Option<(&'static str, Position)>) -> Option<String> {
+        let sources = Arc::clone(&self.sources);
+        let read = blocking(move || {
+            let settings = Arc::clone(&sources.settings.borrow());
+            let terms = terms(&settings);
+            let (snapshot, view) = sources.store.overview(terms.since())?;
+            Ok((snapshot.sequence, summary::summary(&snapshot, &view, &terms)))
+        });
+        // Without an answer of the store the stream ends; whoever comes back resumes.
+        let (sequence, snapshot) = read.await.ok()?;
+        self.heard = Position::behind(sequence);
+        let mut text = format!("id: {sequence}\n");
+        let json = match gap {
+            None => serde_json::to_string(&wire::SnapshotEvent { sequence, snapshot }),
+            Some((reason, after)) => serde_json::to_string(&wire::GapEvent {
+                sequence,
+                reason: reason.to_owned(),
+                missed_from: after.sequence,
+                snapshot,
+            }),
+        };
+        let kind = if gap.is_some() { "gap" } else { "snapshot" };
+        let _ = write!(text, "event: {kind}\ndata: {}\n\n", json.ok()?);
+        Some(text)
+    }
+}
