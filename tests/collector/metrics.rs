@@ -329,5 +329,22 @@ fn the_table_of_metrics_is_complete() {
         written, told,
         "the table in docs/operate.md (left) and a scrape (right)"
     );
+    let alerts = include_str!("../../docs/alerts.yml");
+    let words = alerts.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    for word in words.filter(|word| word.starts_with("tokentail_")) {
+        assert!(
+            told.contains(word),
+            "docs/alerts.yml asks for {word}, which is not told"
+        );
+    }
+    let names = alerts
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "));
+    for name in names {
+        assert!(
+            page.contains(&format!("| `{name}` |")),
+            "docs/operate.md does not say what to do about {name}"
+        );
+    }
     collector.stop_cleanly();
 }
