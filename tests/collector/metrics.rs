@@ -24,6 +24,11 @@ const COUNTED: [&str; 6] = [
 
 type Samples = BTreeMap<String, f64>;
 
+/// A whole number as a sample has it.
+fn number(whole: i64) -> f64 {
+    whole.to_string().parse().unwrap()
+}
+
 fn scrape(collector: &Collector) -> String {
     let (status, head, body) = collector.ask("GET", "/metrics");
     assert_eq!(status, 200, "{body}");
@@ -97,7 +102,7 @@ fn a_restart_counts_nothing_twice() {
         ("tokentail_duplicate_lines_total", 1.0),
         (
             "tokentail_read_bytes_total",
-            std::fs::metadata(&log).unwrap().len() as f64,
+            number(std::fs::metadata(&log).unwrap().len().cast_signed()),
         ),
         ("tokentail_files", 1.0),
         ("tokentail_ready", 1.0),
@@ -172,7 +177,7 @@ fn what_is_not_known_of_a_window_has_no_sample() {
         );
         assert_eq!(
             of("window_reset_timestamp_seconds", window),
-            Some((reset / 1000) as f64),
+            Some(number(reset / 1000)),
             "{window}"
         );
         assert!(
@@ -324,5 +329,22 @@ fn the_table_of_metrics_is_complete() {
         written, told,
         "the table in docs/operate.md (left) and a scrape (right)"
     );
+    let alerts = include_str!("../../docs/alerts.yml");
+    let words = alerts.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    for word in words.filter(|word| word.starts_with("tokentail_")) {
+        assert!(
+            told.contains(word),
+            "docs/alerts.yml asks for {word}, which is not told"
+        );
+    }
+    let names = alerts
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "));
+    for name in names {
+        assert!(
+            page.contains(&format!("| `{name}` |")),
+            "docs/operate.md does not say what to do about {name}"
+        );
+    }
     collector.stop_cleanly();
 }

@@ -269,21 +269,15 @@ mod tests {
         tokens.add(&[("model", "a\"\\\n"), ("kind", "input")], u64::MAX);
         let mut share = Family::gauge("t_share_ratio", "How full.");
         share.add(&[("window", "five_hour")], 0.42);
+        let mut build = Family::info("t_build", "What it is.");
+        build.add(&[("version", "1")], 1);
         vec![
             tokens,
             share,
             Family::gauge("t_nothing", "Never seen."),
             Family::gauge("t_ready", "Whether it is.").of(true),
-            Family::info("t_build", "What it is."),
+            build,
         ]
-        .into_iter()
-        .map(|mut family| {
-            if family.name == "t_build" {
-                family.add(&[("version", "1")], 1);
-            }
-            family
-        })
-        .collect()
     }
 
     #[test]

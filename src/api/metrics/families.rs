@@ -27,6 +27,7 @@ const WATCH_MODES: [&str; 2] = ["events", "polling"];
 /// Everything. Without a store that answers, what is known without it.
 pub fn collect(sources: &Sources) -> Vec<Family> {
     let mut families = collector(sources);
+    families.extend(machine(sources));
     match stored(sources) {
         Ok(stored) => families.extend(stored),
         Err(error) => tracing::warn!(%error, "a scrape goes without what the store holds"),
@@ -50,7 +51,7 @@ fn collector(sources: &Sources) -> Vec<Family> {
         .values()
         .map(|run| u64::from(run.restarts))
         .sum::<u64>();
-    let mut families = vec![
+    vec![
         build,
         Family::gauge(
             "tokentail_start_time_seconds",
@@ -101,7 +102,12 @@ fn collector(sources: &Sources) -> Vec<Family> {
             "Openings of the database after an error, since the start.",
         )
         .of(health.reopened),
-    ];
+    ]
+}
+
+/// What the kernel says of the process and of the database file.
+fn machine(sources: &Sources) -> Vec<Family> {
+    let mut families = Vec::new();
     if let Ok(file) = std::fs::metadata(sources.store.path()) {
         families.push(Family::gauge("tokentail_store_bytes", "Size of the database file.").of(file.len()));
     }
