@@ -43,10 +43,55 @@ const fn mark(path: &'static str, body: &'static str, status: u16) -> Asked {
     }
 }
 
-const ASKED: [Asked; 17] = [
+const fn ask_run(path: &'static str, body: &'static str, status: u16) -> Asked {
+    Asked {
+        method: "GET",
+        route: "/v1/runs/{id}",
+        path,
+        body,
+        status,
+    }
+}
+
+const fn stop(path: &'static str, status: u16) -> Asked {
+    Asked {
+        method: "POST",
+        route: "/v1/runs/{id}/stop",
+        path,
+        body: "",
+        status,
+    }
+}
+
+const ASKED: [Asked; 27] = [
     get("/v1/runs/{id}", "/v1/runs/one", 200),
     get("/v1/runs/{id}", "/v1/runs/none", 404),
     get("/v1/runs/{id}", "/v1/runs/a%20b", 400),
+    Asked {
+        method: "PUT",
+        ..ask_run("/v1/runs/new", r#"{"labels":{"project":"x"}}"#, 201)
+    },
+    Asked {
+        method: "PUT",
+        ..ask_run("/v1/runs/new", "", 200)
+    },
+    Asked {
+        method: "PUT",
+        ..ask_run("/v1/runs/new", r#"{"label":{}}"#, 400)
+    },
+    Asked {
+        method: "DELETE",
+        ..ask_run("/v1/runs/new", "", 409)
+    },
+    Asked {
+        method: "DELETE",
+        ..ask_run("/v1/runs/none", "", 404)
+    },
+    stop("/v1/runs/new/stop", 202),
+    stop("/v1/runs/one/stop?wait=true", 200),
+    stop("/v1/runs/none/stop?wait=true", 404),
+    get("/v1/events", "/v1/events?kinds=noise", 400),
+    get("/v1/events", "/v1/events?last_event_id=x", 400),
     get("/v1/quota/history", "/v1/quota/history?bucket=five_hour", 200),
     get("/v1/quota/history", "/v1/quota/history", 400),
     get(

@@ -103,7 +103,7 @@ fn a_question_that_cannot_be_answered_gets_a_problem_with_its_status() {
         ("GET", "/v1/runs/one/more", 404, "no such route"),
         ("GET", "/v2/summary", 404, "no such route"),
         ("POST", "/v1/summary", 405, "method not allowed"),
-        ("DELETE", "/v1/runs/one", 405, "method not allowed"),
+        ("PATCH", "/v1/summary", 405, "method not allowed"),
         ("PUT", "/healthz", 405, "method not allowed"),
     ] {
         let (status, head, body) = collector.ask(method, path);

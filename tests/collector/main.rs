@@ -31,3 +31,4 @@ mod runs;
 mod scenario;
 mod settings;
 mod signals;
+mod stream;
