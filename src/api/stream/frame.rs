@@ -244,9 +244,9 @@ impl Told {
             let sequence = self.sequence;
             // Behind the last one everything of the commit was heard.
             let _ = if wanted.peek().is_some() {
-                write!(text, "id: {sequence}.{}\n", place + 1)
+                writeln!(text, "id: {sequence}.{}", place + 1)
             } else {
-                write!(text, "id: {sequence}\n")
+                writeln!(text, "id: {sequence}")
             };
             let _ = write!(text, "event: {}\ndata: {}\n\n", frame.kind, frame.json);
         }
