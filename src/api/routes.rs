@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::problem::{Problem, blocking};
 use super::quota::{self, Question, Terms};
+use super::server::{Subscribers, Traffic};
 use super::{summary, wire};
 use crate::committer::{CommitterHealth, Marks};
 use crate::config::Settings;
@@ -36,6 +37,10 @@ pub struct Sources {
     pub ready: CancellationToken,
     pub backlog_done: CancellationToken,
     pub since: Millis,
+    /// What went through the doors.
+    pub traffic: Arc<Traffic>,
+    /// Places of those who listen to streams.
+    pub subscribers: Subscribers,
 }
 
 type Shared = State<Arc<Sources>>;
