@@ -1,5 +1,6 @@
 //! The collector as a whole: started from settings, shut down in the direction of flow.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::routes::{self, Sources};
-use crate::api::server::{ControlSocket, ServerError};
+use crate::api::server::{Doors, ServerError, Subscribers, TokenSlot, Traffic};
 use crate::api::stream::Hub;
 use crate::committer::{self, CommitterError, CommitterThread};
 use crate::config::{LogSettings, RunsSettings, Settings};
@@ -61,6 +62,8 @@ pub struct Running {
     stop: CancellationToken,
     ready: CancellationToken,
     backlog_done: CancellationToken,
+    address: Option<SocketAddr>,
+    token: Arc<TokenSlot>,
     supervisor: JoinHandle<()>,
     telling: JoinHandle<()>,
     server: JoinHandle<()>,
@@ -84,7 +87,8 @@ impl App {
         let store = Arc::new(Store::open(options)?);
         store.set_thresholds(settings.accounts.rules());
         let began = store.begin()?;
-        let socket = ControlSocket::bind(&settings.socket)?;
+        let doors = Doors::open(&settings)?;
+        let (address, token) = (doors.address(), doors.token());
         let live = Arc::new(Live::new());
         let (committer, thread) = committer::start(committer::Setup {
             store: Arc::clone(&store),
@@ -118,12 +122,9 @@ impl App {
             ready.clone(),
             backlog_done.clone(),
         );
-        let hub = Arc::new(Hub::new(
-            began,
-            shared.settings.borrow().http.subscribers_max,
-            stop.clone(),
-        ));
+        let hub = Arc::new(Hub::new(began, stop.clone()));
         let telling = Arc::clone(&hub).run(live.subscribe(), Arc::clone(&shared.store));
+        let traffic = Arc::new(Traffic::default());
         let sources = Arc::new(Sources {
             hub,
             store: Arc::clone(&shared.store),
@@ -136,11 +137,15 @@ impl App {
             ready: ready.clone(),
             backlog_done: backlog_done.clone(),
             since: jiff::Timestamp::now().as_millisecond(),
+            traffic: Arc::clone(&traffic),
+            subscribers: Subscribers::new(shared.settings.borrow().http.subscribers_max),
         });
+        let serving = Arc::clone(&shared.settings.borrow());
+        let server = doors.serve(routes::router(sources), serving, traffic, stop.clone());
         Ok(Running {
             supervisor: task(supervisor.run()),
             telling: task(telling),
-            server: task(socket.serve(routes::router(sources), stop.clone())),
+            server: task(server),
             beat: service::watchdog().map(|limit| task(beat(Arc::clone(&shared), limit, stop.clone()))),
             settings,
             shared,
@@ -148,6 +153,8 @@ impl App {
             stop,
             ready,
             backlog_done,
+            address,
+            token,
             committer: thread,
         })
     }
@@ -169,6 +176,12 @@ impl Running {
     #[must_use]
     pub fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.settings.borrow())
+    }
+
+    /// Where it answers over TCP, if it does.
+    #[must_use]
+    pub const fn address(&self) -> Option<SocketAddr> {
+        self.address
     }
 
     /// Bytes waiting to be read.
@@ -209,6 +222,9 @@ impl Running {
             },
             ..new
         };
+        if let Err(error) = self.token.reread() {
+            tracing::error!("the token is not read again, the old one stays: {error}");
+        }
         self.shared.store.set_thresholds(taken.accounts.rules());
         self.settings.send_replace(Arc::new(taken));
         fixed
@@ -307,12 +323,13 @@ mod tests {
     const WAIT_MAX: Duration = Duration::from_mins(1);
 
     fn settings(directory: &Path) -> Settings {
-        let flags = Partial {
+        let mut flags = Partial {
             runs_dir: Some(directory.join("runs")),
             db: Some(directory.join("t.redb")),
             socket: Some(directory.join("t.sock")),
             ..Partial::default()
         };
+        flags.http.listen = Some("off".to_owned());
         let environment = Environment {
             vars: [].into(),
             cwd: directory.to_owned(),

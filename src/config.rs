@@ -8,6 +8,7 @@ mod accounts;
 mod gather;
 mod layers;
 mod units;
+pub mod web;
 
 #[cfg(test)]
 mod tests;

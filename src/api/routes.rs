@@ -15,6 +15,7 @@ use utoipa_axum::routes;
 use super::openapi::{self, BadRequest, COLLECTOR, NotFound, QUOTA, USAGE, Unavailable, method_not_allowed};
 use super::problem::{Problem, blocking};
 use super::quota::{self, Question, Terms};
+use super::server::{Subscribers, Traffic};
 use super::stream::Hub;
 use super::{metrics, runs, stream, summary, version, wire};
 use crate::committer::{CommitterHealth, Marks};
@@ -43,6 +44,10 @@ pub struct Sources {
     pub ready: CancellationToken,
     pub backlog_done: CancellationToken,
     pub since: Millis,
+    /// What went through the doors.
+    pub traffic: Arc<Traffic>,
+    /// Places of those who listen to streams.
+    pub subscribers: Subscribers,
 }
 
 type Shared = State<Arc<Sources>>;

@@ -39,6 +39,9 @@ pub fn serve(global: &Global) -> Result<Exit, Failure> {
         let format = settings.log.format;
         announce(&settings);
         let running = App::start(settings)?;
+        if let Some(address) = running.address() {
+            tracing::info!("listening on http://{address}");
+        }
         let ended = attend(&running, &mut signals, global, &level, format).await;
         service::stopping();
         tracing::info!("stopping: finishing what was read");
@@ -160,6 +163,7 @@ impl From<StartError> for Failure {
             StartError::Server(ServerError::Io { ref source, .. }) => {
                 Self::new(Exit::of_io(source.kind()), error.to_string())
             }
+            StartError::Server(ServerError::Token(_)) => Self::new(Exit::Config, error.to_string()),
             StartError::Server(_) => Self::new(Exit::Unavailable, error.to_string()),
             StartError::Thread(_) => Self::new(Exit::Io, error.to_string()),
         }

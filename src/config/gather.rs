@@ -2,6 +2,8 @@
 //!
 //! Whatever is refused is refused where it was written: the file's line, the variable, the flag.
 
+mod http;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -31,11 +33,8 @@ const COMMIT_ROWS_RANGE: RangeInclusive<Count> = Count(1)..=Count(10_000_000);
 
 const IDLE_STOP_RANGE: RangeInclusive<Period> =
     Period(Duration::from_mins(1))..=Period(Duration::from_hours(8760));
-const CONNECTIONS_RANGE: RangeInclusive<Count> = Count(8)..=Count(65_536);
-const SUBSCRIBERS_RANGE: RangeInclusive<Count> = Count(1)..=Count(65_536);
 
 const ZONE_DEFAULT: &str = "UTC";
-const LISTEN_DEFAULT: &str = "127.0.0.1:7717";
 
 /// Longest path the system takes for a socket, in bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -184,52 +183,6 @@ impl<'a> Gather<'a> {
         Ok(RunsSettings {
             mount_roots,
             idle_stop,
-        })
-    }
-
-    fn http(&mut self) -> Result<HttpSettings, ConfigError> {
-        let listen = self.pick(
-            "http.listen",
-            |p| p.http.listen.clone(),
-            || LISTEN_DEFAULT.to_owned(),
-        );
-        let listen = match listen.as_str() {
-            "off" => None,
-            address => Some(address.parse().map_err(|_| {
-                let problem = format!(
-                    "{address:?} is no address with a port, as in \"127.0.0.1:7717\" or \"[::1]:7717\", and not \"off\""
-                );
-                self.error("http.listen", &problem)
-            })?),
-        };
-        let token_file = self.pick("http.token_file", |p| p.http.token_file.clone(), PathBuf::new);
-        let base = self.environment.directory("CREDENTIALS_DIRECTORY");
-        let base = base.unwrap_or_else(|| self.environment.cwd.clone());
-        let no = || Flag(false);
-        let list = || List(Vec::new());
-        Ok(HttpSettings {
-            listen,
-            token_file: Some(token_file)
-                .filter(|path| !path.as_os_str().is_empty())
-                .map(|path| base.join(path)),
-            tls_in_front: self.pick("http.tls_in_front", |p| p.http.tls_in_front, no).0,
-            allow_plain_http: self
-                .pick("http.allow_plain_http", |p| p.http.allow_plain_http, no)
-                .0,
-            hosts: self.pick("http.hosts", |p| p.http.hosts.clone(), list).0,
-            origins: self.pick("http.origins", |p| p.http.origins.clone(), list).0,
-            connections_max: self.count(
-                "http.connections_max",
-                |p| p.http.connections_max,
-                512,
-                CONNECTIONS_RANGE,
-            )?,
-            subscribers_max: self.count(
-                "http.subscribers_max",
-                |p| p.http.subscribers_max,
-                256,
-                SUBSCRIBERS_RANGE,
-            )?,
         })
     }
 

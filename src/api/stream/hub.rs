@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use super::frame::{Position, Told};
@@ -31,7 +31,6 @@ pub enum Message {
 pub struct Hub {
     history: Mutex<History>,
     messages: broadcast::Sender<Message>,
-    places: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
@@ -56,7 +55,7 @@ pub enum Missed {
 impl Hub {
     /// A hub that has told nothing; every number after `began` is of this life of the collector.
     #[must_use]
-    pub fn new(began: u64, subscribers_max: usize, stop: CancellationToken) -> Self {
+    pub fn new(began: u64, stop: CancellationToken) -> Self {
         Self {
             history: Mutex::new(History {
                 told: VecDeque::new(),
@@ -65,7 +64,6 @@ impl Hub {
                 began,
             }),
             messages: broadcast::Sender::new(WAITING_COMMITS_MAX),
-            places: Arc::new(Semaphore::new(subscribers_max)),
             stop,
         }
     }
@@ -120,12 +118,6 @@ impl Hub {
         history.bytes = 0;
         history.since = None;
         let _ = self.messages.send(Message::Lost);
-    }
-
-    /// A place for one more subscriber, if there is one.
-    #[must_use]
-    pub fn enter(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).try_acquire_owned().ok()
     }
 
     /// Cancelled when the collector stops.

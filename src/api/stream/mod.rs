@@ -94,7 +94,7 @@ async fn get_events(
             Some((position, blocking(move || Ok(store.sequence()?)).await?))
         }
     };
-    let Some(permit) = sources.hub.enter() else {
+    let Some(permit) = sources.subscribers.try_enter() else {
         return Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "too many subscribers",

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream::unfold;
+use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::sync::{OwnedSemaphorePermit, broadcast};
 use tokio::time::Instant;
 
 use super::frame::{Filter, Position};
 use super::hub::{Message, Missed};
 use crate::api::problem::blocking;
 use crate::api::routes::{Sources, terms};
+use crate::api::server::Permit;
 use crate::api::{summary, wire};
 
 /// Between two chunks for one subscriber: what comes meanwhile goes together.
@@ -33,7 +34,7 @@ struct Subscriber {
     /// What is to be told before anything else.
     first: Option<First>,
     next_at: Instant,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 enum First {
@@ -47,7 +48,7 @@ pub fn stream(
     sources: Arc<Sources>,
     filter: Filter,
     after: Option<(Position, u64)>,
-    permit: OwnedSemaphorePermit,
+    permit: Permit,
 ) -> impl Stream<Item = Result<String, Infallible>> + Send {
     let (messages, first, heard) = match after {
         None => (sources.hub.subscribe(), First::Snapshot, Position::behind(0)),

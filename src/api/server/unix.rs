@@ -1,27 +1,18 @@
-//! The control socket: a unix socket that speaks HTTP.
+//! The control socket: a unix socket for the owner and the group, who may do everything.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use axum::Router;
 use tokio::net::UnixListener;
-use tokio_util::sync::CancellationToken;
+
+use super::ServerError;
+use super::connection::{self, Accept, Door};
 
 /// Owner and group may talk to the collector.
 const SOCKET_MODE: u32 = 0o660;
-
-/// Why the control socket cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    #[error("another collector answers on {0}; stop that one or give this one another --socket")]
-    InUse(PathBuf),
-    #[error("{0} is there and is no socket; move it away or name another --socket")]
-    NotASocket(PathBuf),
-    #[error("cannot listen on {path}: {source}")]
-    Io { path: PathBuf, source: io::Error },
-}
 
 /// The socket, listening. Its file is removed when this is dropped.
 #[derive(Debug)]
@@ -47,7 +38,7 @@ impl ControlSocket {
     /// When another collector answers there, or the path cannot be used.
     pub fn bind(path: &Path) -> Result<Self, ServerError> {
         let failed = |source| ServerError::Io {
-            path: path.to_owned(),
+            place: path.display().to_string(),
             source,
         };
         if let Some(parent) = path.parent() {
@@ -62,22 +53,27 @@ impl ControlSocket {
             Err(_) => {}
         }
         let listener = UnixListener::bind(path).map_err(failed)?;
-        let path = SocketPath(path.to_owned());
-        std::fs::set_permissions(&path.0, std::fs::Permissions::from_mode(SOCKET_MODE)).map_err(
-            |source| ServerError::Io {
-                path: path.0.clone(),
-                source,
-            },
-        )?;
-        Ok(Self { listener, path })
+        let bound = SocketPath(path.to_owned());
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
+        Ok(Self {
+            listener,
+            path: bound,
+        })
     }
 
-    /// Answers until it is stopped.
-    pub async fn serve(self, router: Router, stop: CancellationToken) {
+    /// Answers until the door is closed; then the file is removed.
+    pub async fn serve(self, door: Door) {
         let Self { listener, path } = self;
-        let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-        if let Err(error) = served.await {
-            tracing::error!(%error, socket = %path.0.display(), "the control socket failed");
-        }
+        connection::serve(listener, door).await;
+        drop(path);
+    }
+}
+
+impl Accept for UnixListener {
+    type Stream = tokio::net::UnixStream;
+
+    async fn accept(&self) -> io::Result<(Self::Stream, Option<SocketAddr>)> {
+        let (stream, _) = Self::accept(self).await?;
+        Ok((stream, None))
     }
 }

@@ -1,0 +1,123 @@
+//! One request: its body and its answer in bounded time, with the headers every answer has.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderValue, Method, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body as _;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+
+use super::access::{Entry, StreamBody};
+use super::connection::Connection;
+use crate::api::problem::Problem;
+
+/// What a request may bring.
+const BODY_BYTES_MAX: usize = 64 << 10;
+const BODY_WITHIN: Duration = Duration::from_secs(10);
+/// Until the answer begins; a stream may then go on.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// Likewise for a stop that waits for the end of a run, which has a bound of its own.
+const STOP_WITHIN: Duration = Duration::from_hours(1);
+
+/// The routes, called without a server around them.
+#[derive(Clone)]
+pub struct Routes(TowerToHyperService<Router>);
+
+impl std::fmt::Debug for Routes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Routes")
+    }
+}
+
+impl Routes {
+    pub fn new(router: Router) -> Self {
+        Self(TowerToHyperService::new(router))
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Result<Response, Problem> {
+        let request = with_body(request).await?;
+        let within = match *request.method() {
+            Method::POST if request.uri().path().ends_with("/stop") => STOP_WITHIN,
+            _ => ANSWER_WITHIN,
+        };
+        match tokio::time::timeout(within, self.0.call(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(never)) => match never {},
+            Err(_) => Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no answer in time",
+                format!("there was no answer within {} s; try again", within.as_secs()),
+            )
+            .retry_after(1)),
+        }
+    }
+}
+
+/// Answers, and says so in the log.
+pub async fn answer(connection: Arc<Connection>, mut request: Request<Body>) -> Result<Response, Infallible> {
+    let door = &connection.door;
+    let entry = Entry::new(door.kind, connection.peer, &request);
+    let guarded = door.guard.as_ref().map(|guard| guard.visit(&mut request));
+    let (visit, refused) = guarded.unwrap_or_default();
+    let mut response = match refused {
+        Some(refused) => refused,
+        None => door.routes.answer(request).await.into_response(),
+    };
+    visit.dress(&mut response);
+    let headers = response.headers_mut();
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let status = response.status();
+    door.stats().answered(status.as_u16());
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        entry.stream_begins(status);
+        // A connection changes its protocol once, so it is empty.
+        let _ = connection.upgraded.set(entry);
+        return Ok(response);
+    }
+    if let Some(bytes) = response.body().size_hint().exact() {
+        entry.answered(status, Some(bytes));
+        return Ok(response);
+    }
+    entry.stream_begins(status);
+    Ok(response.map(|body| Body::new(StreamBody::new(body, entry, door.stop.clone()))))
+}
+
+/// Takes the body as a whole, if there is one that matters.
+async fn with_body(request: Request<Body>) -> Result<Request<Body>, Problem> {
+    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
+        || request.body().is_end_stream()
+    {
+        return Ok(request);
+    }
+    let (parts, body) = request.into_parts();
+    let too_large = || {
+        let detail = format!("body: at most {BODY_BYTES_MAX} bytes are taken");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large", detail).field("body")
+    };
+    // Told before it is sent.
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
+    let collected = Limited::new(body, BODY_BYTES_MAX).collect();
+    match tokio::time::timeout(BODY_WITHIN, collected).await {
+        Ok(Ok(body)) => Ok(Request::from_parts(parts, Body::from(body.to_bytes()))),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => Err(Problem::bad("body", format!("it cannot be read: {error}"))),
+        Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "the body came too slowly",
+            format!("body: it was not there within {} s", BODY_WITHIN.as_secs()),
+        )
+        .field("body")),
+    }
+}

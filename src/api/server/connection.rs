@@ -1,0 +1,290 @@
+//! Connections: how many a door takes, and what bounds each of them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::CancellationToken;
+
+use super::access::{self, Entry};
+use super::answer::{self, Routes};
+use super::guard::Guard;
+use super::traffic::{DoorKind, DoorStats, Traffic};
+use crate::api::wire;
+
+/// The head of a request has arrived within this time after the answer before it, or the connection ends.
+const HEADER_WITHIN: Duration = Duration::from_secs(10);
+/// Request line and headers.
+const HEADER_BYTES_MAX: usize = 16 << 10;
+const HEADERS_MAX: usize = 64;
+/// What is kept of one connection until it is taken, in each direction.
+const BUFFER_BYTES_MAX: usize = 64 << 10;
+/// A client that takes nothing for so long is cut off.
+const WRITE_STALLS_FOR: Duration = Duration::from_secs(30);
+
+/// Clients that are being told that there is no room; more are cut off.
+const REFUSALS_MAX: usize = 64;
+const REFUSAL_WITHIN: Duration = Duration::from_secs(1);
+/// How often the log says that there is no room.
+const REFUSALS_TOLD_EVERY: Duration = Duration::from_mins(1);
+/// After an error that is the system's, such as no free descriptor.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// One door: what all its connections share.
+#[derive(Debug)]
+pub struct Door {
+    pub kind: DoorKind,
+    /// `None` lets everybody do everything.
+    pub guard: Option<Guard>,
+    pub routes: Routes,
+    pub stop: CancellationToken,
+    traffic: Arc<Traffic>,
+    places: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+}
+
+impl Door {
+    pub fn new(
+        kind: DoorKind,
+        guard: Option<Guard>,
+        router: Router,
+        traffic: Arc<Traffic>,
+        connections_max: usize,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            kind,
+            guard,
+            routes: Routes::new(router),
+            stop,
+            traffic,
+            places: Arc::new(Semaphore::new(connections_max)),
+            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+        }
+    }
+
+    pub fn stats(&self) -> &DoorStats {
+        self.traffic.of(self.kind)
+    }
+}
+
+/// One connection. It lasts until nobody uses its stream any more, a WebSocket included.
+#[derive(Debug)]
+pub struct Connection {
+    pub door: Arc<Door>,
+    pub peer: Option<SocketAddr>,
+    /// The request that made a WebSocket of it.
+    pub upgraded: OnceLock<Entry>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    /// `None` when the door is full.
+    fn enter(door: &Arc<Door>, peer: Option<SocketAddr>) -> Option<Arc<Self>> {
+        let place = Arc::clone(&door.places).try_acquire_owned().ok()?;
+        door.stats().came();
+        Some(Arc::new(Self {
+            door: Arc::clone(door),
+            peer,
+            upgraded: OnceLock::new(),
+            _place: place,
+        }))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.door.stats().went();
+        if let Some(entry) = self.upgraded.get() {
+            entry.stream_ends(None);
+        }
+    }
+}
+
+/// Where connections come in.
+pub trait Accept {
+    type Stream: AsyncRead + AsyncWrite + Send + 'static;
+
+    /// The next one, and where it comes from if that has an address.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Option<SocketAddr>)>> + Send;
+}
+
+/// Accepts and answers until the door is closed, then waits for what is being answered.
+pub async fn serve(listener: impl Accept, door: Door) {
+    let door = Arc::new(door);
+    let mut tasks = JoinSet::new();
+    let mut told: Option<Instant> = None;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(ended) = tasks.join_next() => {
+                report(ended);
+                continue;
+            }
+            () = door.stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => match Connection::enter(&door, peer) {
+                Some(connection) => {
+                    tasks.spawn(talk(stream, connection));
+                }
+                None => {
+                    door.stats().refuse();
+                    if told.is_none_or(|told| told.elapsed() >= REFUSALS_TOLD_EVERY) {
+                        told = Some(Instant::now());
+                        tracing::warn!(
+                            door = door.kind.word(),
+                            "all connections are taken, more are refused; see http.connections_max"
+                        );
+                    }
+                    // Without a permit it is cut off without a word.
+                    if let Ok(permit) = Arc::clone(&door.refusals).try_acquire_owned() {
+                        tasks.spawn(refuse(stream, permit));
+                    }
+                }
+            },
+            Err(error) if of_one_client(&error) => {}
+            Err(error) => {
+                tracing::warn!(door = door.kind.word(), %error, "cannot accept a connection; tries again");
+                let pause = tokio::time::sleep(ACCEPT_AGAIN_AFTER);
+                door.stop.run_until_cancelled(pause).await;
+            }
+        }
+    }
+    // From here on nobody connects to someone who does not answer.
+    drop(listener);
+    while let Some(ended) = tasks.join_next().await {
+        report(ended);
+    }
+}
+
+fn of_one_client(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "an answer was not made");
+    }
+}
+
+/// Speaks HTTP until the client goes, breaks a bound, or the door is closed.
+async fn talk<S>(stream: S, connection: Arc<Connection>)
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_STALLS_FOR));
+    let held = Held {
+        stream: Box::pin(stream),
+        _connection: Arc::clone(&connection),
+    };
+    let of_requests = Arc::clone(&connection);
+    let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+        answer::answer(Arc::clone(&of_requests), request.map(Body::new))
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_WITHIN)
+        .max_headers(HEADERS_MAX)
+        .max_header_size(HEADER_BYTES_MAX)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .serve_connection(TokioIo::new(held), service)
+        .with_upgrades();
+    tokio::pin!(served);
+    let ended = tokio::select! {
+        ended = &mut served => ended,
+        () = connection.door.stop.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
+        access::broke(connection.door.kind, connection.peer, &error);
+    }
+}
+
+/// Says that there is no room, and takes what the client says so that it can read the answer.
+async fn refuse<S: AsyncRead + AsyncWrite>(stream: S, _permit: OwnedSemaphorePermit) {
+    let body = serde_json::json!(wire::Problem {
+        status: 503,
+        title: "too many connections".to_owned(),
+        detail: "all connections of this door are taken; try again later".to_owned(),
+        field: None,
+    })
+    .to_string();
+    let text = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nconnection: close\r\nretry-after: 1\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\n\r\n{body}",
+        body.len()
+    );
+    tokio::pin!(stream);
+    let tell = async {
+        stream.write_all(text.as_bytes()).await?;
+        stream.shutdown().await?;
+        let mut rest = [0; 1024];
+        while stream.read(&mut rest).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // Whoever does not listen has been told enough.
+    let _ = tokio::time::timeout(REFUSAL_WITHIN, tell).await;
+}
+
+/// A stream that keeps the place of its connection, also when it has become a WebSocket.
+struct Held<S> {
+    stream: Pin<Box<TimeoutStream<S>>>,
+    _connection: Arc<Connection>,
+}
+
+impl<S: AsyncRead + AsyncWrite> AsyncRead for Held<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite> AsyncWrite for Held<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream.as_mut().poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream.as_mut().poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_shutdown(cx)
+    }
+}

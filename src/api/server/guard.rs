@@ -1,0 +1,267 @@
+//! The guard of the TCP door: by which name it is called, from which page, with which token, and only for reading.
+//!
+//! A page in a browser on this host can send requests here. What it must not do is read the answers: a page of a
+//! foreign name that resolves to this host is told by `Host`, a foreign page by `Origin`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+
+use axum::body::Body;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use subtle::ConstantTimeEq;
+
+use crate::api::problem::Problem;
+use crate::config::HttpSettings;
+use crate::config::web::{Host, Token, TokenError, WebOrigin};
+
+const READING: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
+/// What a page of an allowed origin may send.
+const CORS_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD");
+const CORS_HEADERS: HeaderValue = HeaderValue::from_static("Authorization, Last-Event-ID, Content-Type");
+/// How long a browser need not ask again, in seconds.
+const CORS_MAX_AGE_S: HeaderValue = HeaderValue::from_static("600");
+/// A page cannot give a WebSocket headers, so the token may come as the name of a protocol.
+const PROTOCOL_PREFIX: &str = "bearer.";
+
+/// The token, which can be read again while requests come.
+#[derive(Debug, Default)]
+pub struct TokenSlot {
+    path: Option<PathBuf>,
+    token: RwLock<Option<Token>>,
+}
+
+impl TokenSlot {
+    /// Reads the token, if there is a file that holds one.
+    ///
+    /// # Errors
+    /// See [`Token::read`].
+    pub fn read(path: Option<&Path>) -> Result<Self, TokenError> {
+        Ok(Self {
+            path: path.map(Path::to_owned),
+            token: RwLock::new(path.map(Token::read).transpose()?),
+        })
+    }
+
+    /// Reads it again; if that fails, the old one stays.
+    ///
+    /// # Errors
+    /// See [`Token::read`].
+    pub fn reread(&self) -> Result<(), TokenError> {
+        if let Some(path) = &self.path {
+            let token = Token::read(path)?;
+            *self.token.write().unwrap_or_else(PoisonError::into_inner) = Some(token);
+        }
+        Ok(())
+    }
+
+    /// Whether this is it, in a time that does not tell how much of it is right.
+    fn is(&self, given: Option<&[u8]>) -> bool {
+        let token = self.token.read().unwrap_or_else(PoisonError::into_inner);
+        token
+            .as_ref()
+            .is_none_or(|token| given.is_some_and(|given| token.as_bytes().ct_eq(given).into()))
+    }
+}
+
+/// Who may come in.
+#[derive(Debug)]
+pub struct Guard {
+    hosts: Vec<Host>,
+    origins: Vec<WebOrigin>,
+    token: std::sync::Arc<TokenSlot>,
+}
+
+/// What of a request its answer must show.
+#[derive(Debug, Default)]
+pub struct Visit {
+    /// The page that may read the answer.
+    origin: Option<HeaderValue>,
+    /// Whether the answer depends on the page.
+    varies: bool,
+    /// The protocol that a WebSocket gets if the route chooses none.
+    protocol: Option<HeaderValue>,
+}
+
+impl Guard {
+    pub fn new(settings: &HttpSettings, listening: SocketAddr, token: std::sync::Arc<TokenSlot>) -> Self {
+        let mut hosts = vec![
+            Host::Name("localhost".to_owned()),
+            Host::Address(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            Host::Address(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+            Host::Address(listening.ip()),
+        ];
+        // Both lists were checked with the settings.
+        hosts.extend(settings.hosts.iter().filter_map(|host| host.parse().ok()));
+        let origins = settings.origins.iter().filter_map(|origin| origin.parse().ok());
+        Self {
+            hosts,
+            origins: origins.collect(),
+            token,
+        }
+    }
+
+    /// What the answer must show, and the answer itself if the request goes no further.
+    pub fn visit(&self, request: &mut Request<Body>) -> (Visit, Option<Response>) {
+        let mut visit = Visit {
+            varies: !self.origins.is_empty(),
+            ..Visit::default()
+        };
+        let (mut parts, body) = std::mem::take(request).into_parts();
+        let refused = self.check(&mut parts, &mut visit).err();
+        *request = Request::from_parts(parts, body);
+        (visit, refused)
+    }
+
+    fn check(&self, parts: &mut Parts, visit: &mut Visit) -> Result<(), Response> {
+        let (host, port) = self.host(parts).map_err(IntoResponse::into_response)?;
+        let origin = parts.headers.get(header::ORIGIN).cloned();
+        let page = origin.as_ref().and_then(parse::<WebOrigin>);
+        let listed = page.as_ref().is_some_and(|page| self.origins.contains(page));
+        if listed {
+            visit.origin.clone_from(&origin);
+        }
+        let asks_first = parts.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        if parts.method == Method::OPTIONS && origin.is_some() && asks_first {
+            return Err(if listed {
+                preflight()
+            } else {
+                foreign_page().into_response()
+            });
+        }
+        let by_protocol = protocol_token(&mut parts.headers, visit);
+        let given = by_protocol.as_deref().or_else(|| bearer(&parts.headers));
+        if !self.token.is(given) {
+            return Err(no_token());
+        }
+        if !READING.contains(&parts.method) {
+            return Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "this door is for reading",
+                format!(
+                    "this door is for reading; use the unix socket for {}",
+                    parts.method
+                ),
+            )
+            .into_response());
+        }
+        // A browser lets every page open a WebSocket anywhere, and read it.
+        let same = page.is_some_and(|page| page.is_at(&host, port));
+        if parts.headers.contains_key(header::UPGRADE) && origin.is_some() && !listed && !same {
+            return Err(foreign_page().into_response());
+        }
+        Ok(())
+    }
+
+    /// The name this host is called by: one, and one of ours.
+    fn host(&self, parts: &Parts) -> Result<(Host, Option<u16>), Problem> {
+        let misdirected = |detail: &str| {
+            Problem::new(StatusCode::MISDIRECTED_REQUEST, "not a name of this host", detail).field("host")
+        };
+        let mut given = parts.headers.get_all(header::HOST).iter();
+        let (Some(host), None) = (given.next(), given.next()) else {
+            return Err(misdirected("host: the request must have one header Host"));
+        };
+        let foreign = || misdirected("host: this host does not go by that name; see http.hosts");
+        let ours = |text: &str| Host::with_port(text).filter(|(host, _)| self.hosts.contains(host));
+        // A target with a host of its own goes before the header, so it must be ours too.
+        if let Some(authority) = parts.uri.authority() {
+            ours(authority.as_str()).ok_or_else(foreign)?;
+        }
+        host.to_str().ok().and_then(ours).ok_or_else(foreign)
+    }
+}
+
+impl Visit {
+    /// Puts what the page's browser needs to see into the answer.
+    pub fn dress(self, response: &mut Response) {
+        let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let headers = response.headers_mut();
+        if self.varies {
+            headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        }
+        if let Some(origin) = self.origin {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        }
+        if let Some(protocol) = self.protocol.filter(|_| upgraded) {
+            headers.entry(header::SEC_WEBSOCKET_PROTOCOL).or_insert(protocol);
+        }
+    }
+}
+
+fn parse<T: std::str::FromStr>(value: &HeaderValue) -> Option<T> {
+    value.to_str().ok()?.parse().ok()
+}
+
+fn preflight() -> Response {
+    let answer: [(HeaderName, HeaderValue); 3] = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, CORS_METHODS),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, CORS_HEADERS),
+        (header::ACCESS_CONTROL_MAX_AGE, CORS_MAX_AGE_S),
+    ];
+    (StatusCode::NO_CONTENT, answer).into_response()
+}
+
+fn foreign_page() -> Problem {
+    Problem::new(
+        StatusCode::FORBIDDEN,
+        "not for this page",
+        "origin: the page is neither of this host nor one of http.origins",
+    )
+    .field("origin")
+}
+
+fn no_token() -> Response {
+    let problem = Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "the token is missing or wrong",
+        "authorization: send `Authorization: Bearer <token>` with the token of http.token_file",
+    );
+    let mut response = problem.field("authorization").into_response();
+    response
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
+/// The token in `Authorization: Bearer <token>`; of several such headers none counts.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (given.next(), given.next()) else {
+        return None;
+    };
+    let (scheme, token) = value.as_bytes().split_at_checked("Bearer ".len())?;
+    scheme
+        .eq_ignore_ascii_case(b"Bearer ")
+        .then(|| token.trim_ascii())
+}
+
+/// Takes the token out of the protocols that a WebSocket is offered.
+///
+/// A browser wants one of the protocols it offered in the answer: another one that was offered, else the token's own.
+fn protocol_token(headers: &mut HeaderMap, visit: &mut Visit) -> Option<Vec<u8>> {
+    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let offered = offered.filter_map(|value| value.to_str().ok());
+    let offered: Vec<String> = offered
+        .flat_map(|list| list.split(','))
+        .map(|protocol| protocol.trim().to_owned())
+        .collect();
+    let is_token = |protocol: &&String| protocol.starts_with(PROTOCOL_PREFIX);
+    let with_token = offered.iter().find(is_token)?;
+    let others: Vec<&str> = offered
+        .iter()
+        .filter(|protocol| !is_token(protocol))
+        .map(String::as_str)
+        .collect();
+    headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
+    if let Ok(value) = HeaderValue::from_str(&others.join(", "))
+        && !others.is_empty()
+    {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
+    }
+    let answer = others.first().copied().unwrap_or(with_token);
+    visit.protocol = HeaderValue::from_str(answer).ok();
+    Some(with_token[PROTOCOL_PREFIX.len()..].as_bytes().to_vec())
+}

@@ -1,0 +1,121 @@
+//! The doors: a unix socket for everything, and TCP for reading only.
+//!
+//! Both speak HTTP/1.1 with the same bounds (`connection`) and give the same answers (`answer`). Who may talk over
+//! TCP is looked at before any route (`guard`).
+
+mod access;
+mod answer;
+mod connection;
+mod descriptors;
+mod guard;
+mod tcp;
+mod traffic;
+mod unix;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Settings;
+use crate::config::web::TokenError;
+use connection::Door;
+use guard::Guard;
+use tcp::TcpDoor;
+use unix::ControlSocket;
+
+pub use guard::TokenSlot;
+pub use traffic::{CLASSES, DoorKind, DoorStats, Permit, Subscribers, Traffic};
+
+/// Why a door cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error("another collector answers on {0}; stop that one or give this one another --socket")]
+    InUse(PathBuf),
+    #[error("{0} is there and is no socket; move it away or name another --socket")]
+    NotASocket(PathBuf),
+    #[error(
+        "cannot listen on {0}: another program does, perhaps a collector; stop that one, set http.listen to another address, or to \"off\""
+    )]
+    AddressInUse(SocketAddr),
+    #[error("cannot listen on {place}: {source}")]
+    Io { place: String, source: io::Error },
+    #[error("{0}")]
+    Token(#[from] TokenError),
+}
+
+/// The doors, listening.
+#[derive(Debug)]
+pub struct Doors {
+    unix: ControlSocket,
+    tcp: Option<TcpDoor>,
+    token: Arc<TokenSlot>,
+    connections_max: usize,
+}
+
+impl Doors {
+    /// Listens on the socket, and over TCP if the settings say so.
+    ///
+    /// # Errors
+    /// When another one listens there, a place cannot be used, or there is no token where one should be.
+    pub fn open(settings: &Settings) -> Result<Self, ServerError> {
+        let token = Arc::new(TokenSlot::read(settings.http.token_file.as_deref())?);
+        let unix = ControlSocket::bind(&settings.socket)?;
+        let tcp = settings.http.listen.map(TcpDoor::bind).transpose()?;
+        Ok(Self {
+            unix,
+            tcp,
+            token,
+            connections_max: descriptors::connections(settings.http.connections_max),
+        })
+    }
+
+    /// Where it listens over TCP, with the port that the system chose for port 0.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.tcp.as_ref().map(TcpDoor::address)
+    }
+
+    /// The token, to read it again.
+    #[must_use]
+    pub fn token(&self) -> Arc<TokenSlot> {
+        Arc::clone(&self.token)
+    }
+
+    /// Answers until it is stopped; then what is being answered is answered, and streams end.
+    pub async fn serve(
+        self,
+        router: Router,
+        settings: Arc<Settings>,
+        traffic: Arc<Traffic>,
+        stop: CancellationToken,
+    ) {
+        let unix = Door::new(
+            DoorKind::Unix,
+            None,
+            router.clone(),
+            Arc::clone(&traffic),
+            self.connections_max,
+            stop.clone(),
+        );
+        let Some(tcp) = self.tcp else {
+            return self.unix.serve(unix).await;
+        };
+        let guard = Guard::new(&settings.http, tcp.address(), self.token);
+        let door = Door::new(
+            DoorKind::Tcp,
+            Some(guard),
+            router,
+            traffic,
+            self.connections_max,
+            stop,
+        );
+        tokio::join!(self.unix.serve(unix), tcp.serve(door));
+    }
+}

@@ -1,0 +1,130 @@
+//! Traffic: what goes through the doors, counted, and how many may listen to streams.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Classes of a status: 1xx to 5xx.
+pub const CLASSES: usize = 5;
+
+/// Which door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DoorKind {
+    Unix,
+    Tcp,
+}
+
+impl DoorKind {
+    pub const ALL: [Self; 2] = [Self::Unix, Self::Tcp];
+
+    /// As the access log and the metrics call it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unix => "unix",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// What went through one door since the start.
+#[derive(Debug, Default)]
+pub struct DoorStats {
+    connections: AtomicU64,
+    refused: AtomicU64,
+    answers: [AtomicU64; CLASSES],
+}
+
+impl DoorStats {
+    /// Connections that are open now, those of streams and WebSockets included.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Connections refused because `http.connections_max` were open.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Requests answered, by class of the status: the first is 1xx, the last 5xx.
+    #[must_use]
+    pub fn answers(&self) -> [u64; CLASSES] {
+        self.answers.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn came(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn went(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn refuse(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn answered(&self, status: u16) {
+        let class = usize::from(status / 100).clamp(1, CLASSES) - 1;
+        self.answers[class].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Both doors.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    unix: DoorStats,
+    tcp: DoorStats,
+}
+
+impl Traffic {
+    #[must_use]
+    pub const fn of(&self, door: DoorKind) -> &DoorStats {
+        match door {
+            DoorKind::Unix => &self.unix,
+            DoorKind::Tcp => &self.tcp,
+        }
+    }
+}
+
+/// How many may listen to streams at once, over both doors.
+#[derive(Clone, Debug)]
+pub struct Subscribers {
+    free: Arc<Semaphore>,
+    max: usize,
+}
+
+/// The place of one listener, given back when it is dropped.
+#[derive(Debug)]
+pub struct Permit(#[expect(dead_code, reason = "it is held, not read")] OwnedSemaphorePermit);
+
+impl Subscribers {
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(max)),
+            max,
+        }
+    }
+
+    /// A place, or `None` when all are taken.
+    #[must_use]
+    pub fn try_enter(&self) -> Option<Permit> {
+        Arc::clone(&self.free).try_acquire_owned().ok().map(Permit)
+    }
+
+    /// How many listen now.
+    #[must_use]
+    pub fn now(&self) -> usize {
+        self.max - self.free.available_permits()
+    }
+
+    /// `http.subscribers_max`.
+    #[must_use]
+    pub const fn max(&self) -> usize {
+        self.max
+    }
+}

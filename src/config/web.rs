@@ -1,0 +1,282 @@
+//! Web: hosts, origins and the token, as they stand in the settings and in the headers of requests.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Longest name of a host, in bytes, as in DNS.
+const HOST_BYTES_MAX: usize = 253;
+
+/// How long the token may be, in bytes. A shorter one could be guessed.
+pub const TOKEN_BYTES: RangeInclusive<usize> = 16..=4096;
+/// Rights of a file that everybody has.
+const MODE_OTHERS: u32 = 0o007;
+
+/// A host by its name, in lower case, or by its address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    Name(String),
+    Address(IpAddr),
+}
+
+impl Host {
+    /// `localhost`, `127.0.0.1`, `[::1]`, each with or without a port, as in a header `Host`.
+    pub fn with_port(text: &str) -> Option<(Self, Option<u16>)> {
+        // The colons of an address of IPv6 stand in brackets.
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, Some(port)),
+            _ => (text, None),
+        };
+        let port = match port {
+            Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => Some(port.parse().ok()?),
+            Some(_) => return None,
+            None => None,
+        };
+        Some((Self::parse(host)?, port))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        if let Some(address) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+            return address
+                .parse::<Ipv6Addr>()
+                .ok()
+                .map(|it| Self::Address(it.into()));
+        }
+        if let Ok(address) = text.parse::<Ipv4Addr>() {
+            return Some(Self::Address(address.into()));
+        }
+        let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        let is_name = (1..=HOST_BYTES_MAX).contains(&text.len()) && text.bytes().all(letter);
+        is_name.then(|| Self::Name(text.to_ascii_lowercase()))
+    }
+}
+
+impl FromStr for Host {
+    type Err = String;
+
+    /// Without a port.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bare = text
+            .parse::<Ipv6Addr>()
+            .map(|address| Self::Address(address.into()));
+        bare.ok().or_else(|| Self::parse(text)).ok_or_else(|| {
+            format!("{text:?} is no name or address of a host, as in \"tokentail.example\", without scheme and port")
+        })
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Address(IpAddr::V4(address)) => address.fmt(f),
+            Self::Address(IpAddr::V6(address)) => write!(f, "[{address}]"),
+        }
+    }
+}
+
+/// Where a web page comes from: scheme, host and port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebOrigin {
+    https: bool,
+    host: Host,
+    port: u16,
+}
+
+impl WebOrigin {
+    const fn port_default(https: bool) -> u16 {
+        if https { 443 } else { 80 }
+    }
+
+    /// Whether a page of this origin that asks `host` asks where it comes from.
+    #[must_use]
+    pub fn is_at(&self, host: &Host, port: Option<u16>) -> bool {
+        self.host == *host && self.port == port.unwrap_or(Self::port_default(self.https))
+    }
+}
+
+impl FromStr for WebOrigin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refused = || {
+            format!(
+                "{text:?} is no origin: a scheme, a host and maybe a port, as in \"https://board.example\"; there is no sign for all"
+            )
+        };
+        let lower = text.to_ascii_lowercase();
+        let (https, rest) = if let Some(rest) = lower.strip_prefix("https://") {
+            (true, rest)
+        } else {
+            (false, lower.strip_prefix("http://").ok_or_else(refused)?)
+        };
+        let (host, port) = Host::with_port(rest).ok_or_else(refused)?;
+        let port = port.unwrap_or(Self::port_default(https));
+        Ok(Self { https, host, port })
+    }
+}
+
+/// What a request over TCP must bring. It is never shown.
+#[derive(Clone)]
+pub struct Token(String);
+
+impl Token {
+    /// Reads the file that holds the token and nothing else; blanks around it are left out.
+    ///
+    /// # Errors
+    /// When the file cannot be read, when others may read it, or when what it holds is no token.
+    pub fn read(path: &Path) -> Result<Self, TokenError> {
+        let failed = |source| TokenError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        // A FIFO would wait for a writer.
+        if !std::fs::metadata(path).map_err(failed)?.is_file() {
+            return Err(failed(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is no regular file",
+            )));
+        }
+        let file = File::open(path).map_err(failed)?;
+        let mode = file.metadata().map_err(failed)?.permissions().mode();
+        if mode & MODE_OTHERS != 0 {
+            return Err(TokenError::Open {
+                path: path.to_owned(),
+                mode: mode & 0o777,
+            });
+        }
+        let mut bytes = Vec::new();
+        // Room for some blanks around it.
+        file.take(*TOKEN_BYTES.end() as u64 + 64)
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
+        let token = bytes.trim_ascii();
+        if !TOKEN_BYTES.contains(&token.len()) || !token.iter().all(u8::is_ascii_graphic) {
+            return Err(TokenError::NoToken {
+                path: path.to_owned(),
+            });
+        }
+        Ok(Self(String::from_utf8_lossy(token).into_owned()))
+    }
+
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    #[error("http.token_file: cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("http.token_file: {} has the mode {mode:04o}, so everybody may use it; chmod 600 it, and take another token if it was read", path.display())]
+    Open { path: PathBuf, mode: u32 },
+    #[error(
+        "http.token_file: {} holds no token: {} to {} visible characters of ASCII, as `openssl rand -hex 32` makes them",
+        path.display(), TOKEN_BYTES.start(), TOKEN_BYTES.end()
+    )]
+    NoToken { path: PathBuf },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn hosts_are_told_from_what_is_none() {
+        for (text, host, port) in [
+            ("localhost", "localhost", None),
+            ("LocalHost:7717", "localhost", Some(7717)),
+            ("127.0.0.1:1", "127.0.0.1", Some(1)),
+            ("[::1]", "[::1]", None),
+            ("[0:0::1]:7717", "[::1]", Some(7717)),
+            ("a_b.example-1", "a_b.example-1", None),
+        ] {
+            let (found, found_port) = Host::with_port(text).unwrap();
+            assert_eq!((found.to_string().as_str(), found_port), (host, port), "{text}");
+        }
+        for text in [
+            "", ":80", "a:b", "a:+1", "a:65536", "a:", "::1", "[::1", "[::1]x", "[a]", "a/b", "a@b", "a b",
+            "a,b", "http://a", "ä",
+        ] {
+            assert_eq!(Host::with_port(text), None, "{text}");
+        }
+        assert_eq!("::1".parse::<Host>().unwrap().to_string(), "[::1]");
+        assert!("a:80".parse::<Host>().is_err());
+    }
+
+    #[test]
+    fn an_origin_is_at_a_host_and_its_port() {
+        let origin = |text: &str| text.parse::<WebOrigin>().unwrap();
+        let at = |page: &str, host: &str| {
+            let (host, port) = Host::with_port(host).unwrap();
+            origin(page).is_at(&host, port)
+        };
+        assert!(at("http://localhost:7717", "LOCALHOST:7717"));
+        assert!(at("https://board.example", "board.example"));
+        assert!(at("https://board.example", "board.example:443"));
+        assert!(!at("http://localhost:3000", "localhost:7717"));
+        assert!(!at("http://localhost", "localhost:7717"));
+        assert!(!at("http://evil.example:7717", "localhost:7717"));
+        assert_eq!(origin("HTTPS://A.example:443"), origin("https://a.example"));
+        for text in [
+            "*",
+            "null",
+            "",
+            "board.example",
+            "ftp://a",
+            "https://",
+            "https://a/",
+            "https://a/b",
+        ] {
+            assert!(text.parse::<WebOrigin>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_a_file_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let read = |bytes: &[u8], mode: u32| {
+            let _ = fs::remove_file(&path);
+            fs::write(&path, bytes).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            Token::read(&path).map_err(|error| error.to_string())
+        };
+        let token = read(b"  0123456789abcdef\n", 0o600).unwrap();
+        assert_eq!(token.as_bytes(), b"0123456789abcdef");
+        assert_eq!(format!("{token:?}"), "Token(…)");
+        assert!(read(b"0123456789abcdef", 0o440).is_ok());
+        for (bytes, mode, said) in [
+            (&b"0123456789abcdef"[..], 0o644, "the mode 0644"),
+            (b"0123456789abcde", 0o600, "holds no token: 16 to 4096"),
+            (b"0123456789abcdef 0123456789abcdef", 0o600, "holds no token"),
+            (&[b'x'; 5000], 0o600, "holds no token"),
+            (b"", 0o600, "holds no token"),
+        ] {
+            let error = read(bytes, mode).unwrap_err();
+            assert!(
+                error.starts_with("http.token_file: ") && error.contains(said),
+                "{error}"
+            );
+        }
+        let error = Token::read(&folder.path().join("none")).unwrap_err();
+        assert!(error.to_string().contains("cannot read"), "{error}");
+        let error = Token::read(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("no regular file"), "{error}");
+    }
+}
