@@ -7,6 +7,7 @@ mod contract;
 mod copies;
 mod damage;
 mod disk;
+mod doors;
 mod faces;
 mod files;
 mod giant;

@@ -37,6 +37,7 @@ impl Client {
         (status, client)
     }
 
+    #[expect(clippy::disallowed_methods, reason = "bounded by `take`")]
     fn line(&mut self) -> String {
         let mut line = Vec::new();
         std::io::Read::take(&mut self.stream, 1 << 24)
