@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::routes::{self, Sources};
 use crate::api::server::{Doors, ServerError, Subscribers, TokenSlot, Traffic};
 use crate::committer::{self, CommitterError, CommitterThread};
+use crate::config::web::TokenError;
 use crate::config::{LogSettings, RunsSettings, Settings};
 use crate::live::Live;
 use crate::service;
@@ -36,6 +37,8 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error("{0}")]
     Server(#[from] ServerError),
+    #[error("{0}")]
+    Token(#[from] TokenError),
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
 }
@@ -75,16 +78,17 @@ impl App {
     /// Opens the database, listens, and starts to watch. Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// When another collector is running on the same database or socket, or they cannot be used.
+    /// When another collector is running on the same database, socket or address, or they cannot be used.
     pub fn start(settings: Settings) -> Result<Running, StartError> {
+        let token = Arc::new(TokenSlot::read(settings.http.token_file.as_deref())?);
         let options = StoreOptions {
             path: Some(settings.db.clone()),
             cache_bytes: settings.store.cache_bytes,
         };
         let store = Arc::new(Store::open(options)?);
         store.set_thresholds(settings.accounts.rules());
-        let doors = Doors::open(&settings)?;
-        let (address, token) = (doors.address(), doors.token());
+        let doors = Doors::open(&settings, Arc::clone(&token))?;
+        let address = doors.address();
         let live = Arc::new(Live::new());
         let (committer, thread) = committer::start(committer::Setup {
             store: Arc::clone(&store),

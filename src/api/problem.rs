@@ -106,6 +106,9 @@ impl IntoResponse for Problem {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(allow) = self.allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }
@@ -140,6 +143,9 @@ impl From<Refused> for Problem {
 }
 
 /// Makes an answer on a thread that may block.
+///
+/// # Errors
+/// Those of the answer.
 pub async fn blocking<T: Send + 'static>(
     answer: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {

@@ -163,7 +163,7 @@ impl From<StartError> for Failure {
             StartError::Server(ServerError::Io { ref source, .. }) => {
                 Self::new(Exit::of_io(source.kind()), error.to_string())
             }
-            StartError::Server(ServerError::Token(_)) => Self::new(Exit::Config, error.to_string()),
+            StartError::Token(_) => Self::new(Exit::Config, error.to_string()),
             StartError::Server(_) => Self::new(Exit::Unavailable, error.to_string()),
             StartError::Thread(_) => Self::new(Exit::Io, error.to_string()),
         }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufReader, Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -18,6 +19,9 @@ use serde_json::Value;
 pub const WAIT_MAX: Duration = Duration::from_mins(1);
 /// Log lines kept for a wait.
 const LOG_LINES_MAX: usize = 1 << 20;
+pub const LOG_LEVEL: &str = "TOKENTAIL__LOG__LEVEL";
+/// Each commit is a line; a question is none, so that asking is no event to wait for.
+const LOG_LEVEL_DEFAULT: &str = "debug,tokentail::access=off";
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_tokentail");
 
@@ -143,7 +147,10 @@ impl Collector {
 
     /// Starts `command` and waits for nothing.
     pub fn spawn(mut command: Command, socket: PathBuf) -> Self {
-        command.args(["--log-level", "debug", "--log-format", "json"]);
+        if !command.get_envs().any(|(name, _)| name == LOG_LEVEL) {
+            command.env(LOG_LEVEL, LOG_LEVEL_DEFAULT);
+        }
+        command.args(["--log-format", "json"]);
         let mut child = command
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -190,6 +197,15 @@ impl Collector {
     /// Waits for any further log line.
     pub fn wait_for_next_log(&mut self, what: &str) {
         self.next_log(Instant::now() + WAIT_MAX, what);
+    }
+
+    /// Where it answers over TCP; to be started with `TOKENTAIL__HTTP__LISTEN=127.0.0.1:0` or the like.
+    pub fn tcp(&mut self) -> SocketAddr {
+        const WORDS: &str = "listening on http://";
+        self.wait_for_log(WORDS);
+        let line = self.seen.iter().find_map(|line| line.split_once(WORDS));
+        let address = line.unwrap().1.split('"').next().unwrap();
+        address.parse().unwrap()
     }
 
     pub fn socket_path(&self) -> &Path {

@@ -6,6 +6,7 @@ mod basics;
 mod copies;
 mod damage;
 mod disk;
+mod doors;
 mod faces;
 mod files;
 mod giant;

@@ -136,25 +136,24 @@ pub async fn serve(listener: impl Accept, door: Door) {
             () = door.stop.cancelled() => break,
         };
         match accepted {
-            Ok((stream, peer)) => match Connection::enter(&door, peer) {
-                Some(connection) => {
+            Ok((stream, peer)) => {
+                if let Some(connection) = Connection::enter(&door, peer) {
                     tasks.spawn(talk(stream, connection));
+                    continue;
                 }
-                None => {
-                    door.stats().refuse();
-                    if told.is_none_or(|told| told.elapsed() >= REFUSALS_TOLD_EVERY) {
-                        told = Some(Instant::now());
-                        tracing::warn!(
-                            door = door.kind.word(),
-                            "all connections are taken, more are refused; see http.connections_max"
-                        );
-                    }
-                    // Without a permit it is cut off without a word.
-                    if let Ok(permit) = Arc::clone(&door.refusals).try_acquire_owned() {
-                        tasks.spawn(refuse(stream, permit));
-                    }
+                door.stats().refuse();
+                if told.is_none_or(|told| told.elapsed() >= REFUSALS_TOLD_EVERY) {
+                    told = Some(Instant::now());
+                    tracing::warn!(
+                        door = door.kind.word(),
+                        "all connections are taken, more are refused; see http.connections_max"
+                    );
                 }
-            },
+                // Without a permit it is cut off without a word.
+                if let Ok(permit) = Arc::clone(&door.refusals).try_acquire_owned() {
+                    tasks.spawn(refuse(stream, permit));
+                }
+            }
             Err(error) if of_one_client(&error) => {}
             Err(error) => {
                 tracing::warn!(door = door.kind.word(), %error, "cannot accept a connection; tries again");

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::body::Body;
 use axum::http::request::Parts;
@@ -71,7 +71,7 @@ impl TokenSlot {
 pub struct Guard {
     hosts: Vec<Host>,
     origins: Vec<WebOrigin>,
-    token: std::sync::Arc<TokenSlot>,
+    token: Arc<TokenSlot>,
 }
 
 /// What of a request its answer must show.
@@ -85,8 +85,15 @@ pub struct Visit {
     protocol: Option<HeaderValue>,
 }
 
+/// What becomes of a request that nothing speaks against.
+enum Pass {
+    On,
+    /// A browser asks what a page may send; that is answered here.
+    Preflight,
+}
+
 impl Guard {
-    pub fn new(settings: &HttpSettings, listening: SocketAddr, token: std::sync::Arc<TokenSlot>) -> Self {
+    pub fn new(settings: &HttpSettings, listening: SocketAddr, token: Arc<TokenSlot>) -> Self {
         let mut hosts = vec![
             Host::Name("localhost".to_owned()),
             Host::Address(IpAddr::V4(Ipv4Addr::LOCALHOST)),
@@ -110,13 +117,17 @@ impl Guard {
             ..Visit::default()
         };
         let (mut parts, body) = std::mem::take(request).into_parts();
-        let refused = self.check(&mut parts, &mut visit).err();
+        let answer = match self.check(&mut parts, &mut visit) {
+            Ok(Pass::On) => None,
+            Ok(Pass::Preflight) => Some(preflight()),
+            Err(problem) => Some(problem.into_response()),
+        };
         *request = Request::from_parts(parts, body);
-        (visit, refused)
+        (visit, answer)
     }
 
-    fn check(&self, parts: &mut Parts, visit: &mut Visit) -> Result<(), Response> {
-        let (host, port) = self.host(parts).map_err(IntoResponse::into_response)?;
+    fn check(&self, parts: &mut Parts, visit: &mut Visit) -> Result<Pass, Problem> {
+        let (host, port) = self.host(parts)?;
         let origin = parts.headers.get(header::ORIGIN).cloned();
         let page = origin.as_ref().and_then(parse::<WebOrigin>);
         let listed = page.as_ref().is_some_and(|page| self.origins.contains(page));
@@ -125,11 +136,11 @@ impl Guard {
         }
         let asks_first = parts.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
         if parts.method == Method::OPTIONS && origin.is_some() && asks_first {
-            return Err(if listed {
-                preflight()
+            return if listed {
+                Ok(Pass::Preflight)
             } else {
-                foreign_page().into_response()
-            });
+                Err(foreign_page())
+            };
         }
         let by_protocol = protocol_token(&mut parts.headers, visit);
         let given = by_protocol.as_deref().or_else(|| bearer(&parts.headers));
@@ -144,15 +155,14 @@ impl Guard {
                     "this door is for reading; use the unix socket for {}",
                     parts.method
                 ),
-            )
-            .into_response());
+            ));
         }
         // A browser lets every page open a WebSocket anywhere, and read it.
         let same = page.is_some_and(|page| page.is_at(&host, port));
         if parts.headers.contains_key(header::UPGRADE) && origin.is_some() && !listed && !same {
-            return Err(foreign_page().into_response());
+            return Err(foreign_page());
         }
-        Ok(())
+        Ok(Pass::On)
     }
 
     /// The name this host is called by: one, and one of ours.
@@ -213,17 +223,13 @@ fn foreign_page() -> Problem {
     .field("origin")
 }
 
-fn no_token() -> Response {
-    let problem = Problem::new(
+fn no_token() -> Problem {
+    Problem::new(
         StatusCode::UNAUTHORIZED,
         "the token is missing or wrong",
         "authorization: send `Authorization: Bearer <token>` with the token of http.token_file",
-    );
-    let mut response = problem.field("authorization").into_response();
-    response
-        .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    response
+    )
+    .field("authorization")
 }
 
 /// The token in `Authorization: Bearer <token>`; of several such headers none counts.
@@ -263,5 +269,5 @@ fn protocol_token(headers: &mut HeaderMap, visit: &mut Visit) -> Option<Vec<u8>>
     }
     let answer = others.first().copied().unwrap_or(with_token);
     visit.protocol = HeaderValue::from_str(answer).ok();
-    Some(with_token[PROTOCOL_PREFIX.len()..].as_bytes().to_vec())
+    Some(with_token.as_bytes()[PROTOCOL_PREFIX.len()..].to_vec())
 }

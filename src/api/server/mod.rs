@@ -24,7 +24,6 @@ use axum::Router;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
-use crate::config::web::TokenError;
 use connection::Door;
 use guard::Guard;
 use tcp::TcpDoor;
@@ -46,8 +45,6 @@ pub enum ServerError {
     AddressInUse(SocketAddr),
     #[error("cannot listen on {place}: {source}")]
     Io { place: String, source: io::Error },
-    #[error("{0}")]
-    Token(#[from] TokenError),
 }
 
 /// The doors, listening.
@@ -63,9 +60,8 @@ impl Doors {
     /// Listens on the socket, and over TCP if the settings say so.
     ///
     /// # Errors
-    /// When another one listens there, a place cannot be used, or there is no token where one should be.
-    pub fn open(settings: &Settings) -> Result<Self, ServerError> {
-        let token = Arc::new(TokenSlot::read(settings.http.token_file.as_deref())?);
+    /// When another one listens there, or a place cannot be used.
+    pub fn open(settings: &Settings, token: Arc<TokenSlot>) -> Result<Self, ServerError> {
         let unix = ControlSocket::bind(&settings.socket)?;
         let tcp = settings.http.listen.map(TcpDoor::bind).transpose()?;
         Ok(Self {
@@ -80,12 +76,6 @@ impl Doors {
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.tcp.as_ref().map(TcpDoor::address)
-    }
-
-    /// The token, to read it again.
-    #[must_use]
-    pub fn token(&self) -> Arc<TokenSlot> {
-        Arc::clone(&self.token)
     }
 
     /// Answers until it is stopped; then what is being answered is answered, and streams end.
