@@ -14,7 +14,7 @@ use crate::api::server::{Doors, ServerError, Subscribers, TokenSlot, Traffic};
 use crate::api::stream::Hub;
 use crate::committer::{self, CommitterError, CommitterThread};
 use crate::config::web::TokenError;
-use crate::config::{LogSettings, RunsSettings, Settings};
+use crate::config::{LogSettings, Settings};
 use crate::control;
 use crate::live::Live;
 use crate::service;
@@ -216,10 +216,6 @@ impl Running {
             socket: old.socket.clone(),
             store: old.store,
             http: old.http.clone(),
-            runs: RunsSettings {
-                mount_roots: old.runs.mount_roots.clone(),
-                ..new.runs
-            },
             log: LogSettings {
                 format: old.log.format,
                 ..new.log

@@ -77,8 +77,6 @@ pub struct Limits {
 /// What runs may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunsSettings {
-    /// Directories below which a run may have its logs, beside the runs directory.
-    pub mount_roots: Vec<PathBuf>,
     /// A run without news for so long is stopped.
     pub idle_stop: Duration,
 }
@@ -222,11 +220,6 @@ const KEYS: &[Key] = &[
         "off, error, warn, info, debug, trace; or by part, as in \"info,tokentail::watch=debug\".",
     ),
     fixed("log.format", "\"text\"", "text or json."),
-    fixed(
-        "runs.mount_roots",
-        "[]",
-        "Directories below which a run that is started may have its logs, beside runs_dir.",
-    ),
     key(
         "runs.idle_stop",
         "\"24h\"",
@@ -260,18 +253,14 @@ const KEYS: &[Key] = &[
     fixed(
         "http.origins",
         "[]",
-        "Web pages that may read the answers and open WebSockets, as in [\"https://board.example\"].",
+        "Web pages that may read the answers, as in [\"https://board.example\"].",
     ),
     fixed(
         "http.connections_max",
         "512",
         "Most connections at once over each door, 8 to 65536.",
     ),
-    fixed(
-        "http.subscribers_max",
-        "256",
-        "Most streams and WebSockets at once, 1 to 65536.",
-    ),
+    fixed("http.subscribers_max", "256", "Most streams at once, 1 to 65536."),
     key(
         "shutdown.grace",
         "\"10s\"",
@@ -371,9 +360,6 @@ impl Settings {
         let quoted = |text: &dyn fmt::Display| toml::Value::String(text.to_string()).to_string();
         let path = |path: &Path| quoted(&path.display());
         let list = |patterns: &[String]| toml::Value::from(patterns.to_vec()).to_string();
-        let paths = |paths: &[PathBuf]| -> Vec<String> {
-            paths.iter().map(|path| path.display().to_string()).collect()
-        };
         let period = |length: Duration| quoted(&Period(length));
         let bytes = |amount: usize| quoted(&Bytes(amount as u64));
         [
@@ -392,7 +378,6 @@ impl Settings {
             self.store.commit_rows_max.to_string(),
             quoted(&self.log.level),
             quoted(&self.log.format),
-            list(&paths(&self.runs.mount_roots)),
             period(self.runs.idle_stop),
             quoted(
                 &self

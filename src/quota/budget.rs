@@ -149,18 +149,20 @@ impl DailyBudget {
             return None;
         }
         let mut used = 0u128;
-        let mut since = None;
+        // Kept apart: what was too fast from the first can be said only later than that all is used up.
+        let (mut up, mut fast) = (None, None);
         for (minute, tokens) in self.up_to(now) {
             used = used.saturating_add(tokens);
             let at = start_of(minute);
-            if since.is_none() && self.is_used_up(used) {
-                since = Some(at);
+            if up.is_none() && self.is_used_up(used) {
+                up = Some(at);
             }
             let at = at.max(self.day.start.saturating_add(DAY_TOO_EARLY_MS));
-            if since.is_none() && at <= now && self.is_too_fast(used, at) {
-                since = Some(at);
+            if fast.is_none() && at <= now && self.is_too_fast(used, at) {
+                fast = Some(at);
             }
         }
+        let since = [up, fast].into_iter().flatten().min();
         since.map(|since| Overrun {
             used_up: self.is_used_up(used),
             since,

@@ -213,6 +213,14 @@ fn what_is_left_and_when_it_runs_out() {
     );
 }
 
+#[test]
+fn what_was_used_up_in_the_first_minutes_stays_so_since_then() {
+    let spent = budget(&[(0, 600_000), (5, 500_000)]);
+    for now in [at(0, 6, 0), at(0, 15, 0), at(23, 0, 0)] {
+        assert_eq!(spent.overrun(now).unwrap().since, at(0, 5, 0));
+    }
+}
+
 proptest! {
     /// A live collector asks all the time, a replay once: what was said once is said still.
     #[test]
