@@ -323,7 +323,7 @@ async fn not_found(uri: Uri) -> Problem {
 }
 
 async fn method_not_allowed() -> Problem {
-    Problem::only("GET, HEAD")
+    Problem::only("GET")
 }
 
 async fn post_only() -> Problem {
