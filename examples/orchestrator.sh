@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# An orchestrator in a few lines: asks whether a run may start, starts it, runs a command that writes its transcript,
+# stops the run and prints its exact totals. Needs curl and a collector.
+# usage: examples/orchestrator.sh SOCKET RUN COMMAND [ARG]...
+set -euo pipefail
+socket=$1 run=$2
+shift 2
+ask() { # METHOD PATH [BODY]: the answer, or the problem on stderr and a failure
+    local answer
+    answer=$(curl --silent --show-error --unix-socket "$socket" --request "$1" --write-out '\n%{http_code}' \
+        ${3:+--data "$3"} "http://localhost$2")
+    if [ "${answer##*$'\n'}" -ge 400 ]; then
+        printf '%s\n' "${answer%$'\n'*}" >&2
+        return 1
+    fi
+    printf '%s\n' "${answer%$'\n'*}"
+}
+decision=$(ask GET /v1/may-start | grep -o '"decision":"[a-z]*"' | head -n 1)
+case $decision in
+    *allow* | *unknown*) ;; # unknown: nothing was observed yet; a careful orchestrator would wait
+    *) printf 'not now: %s\n' "$decision" >&2; exit 75 ;;
+esac
+ask PUT "/v1/runs/$run" '{"labels":{"project":"example"}}' >/dev/null
+code=0
+"$@" || code=$?
+ask POST "/v1/runs/$run/stop?wait=true" | grep -o '"total_tokens":[0-9]*' | head -n 1
+exit "$code"
