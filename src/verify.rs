@@ -247,13 +247,17 @@ fn compare_responses(
     let (names, recount_names) = (names(store)?, names(recount)?);
     let name = |number: RunNumber| names.get(&number).map_or("(no run)", String::as_str);
     let recount_name = |number: RunNumber| recount_names.get(&number).map_or("(no run)", String::as_str);
+    // The logs of a forgotten run are no longer read, whether they are there or not.
+    let is_gone = |stored: &Response| some_gone || !names.contains_key(&stored.run);
     let mut not_recounted = 0u64;
     store.side_by_side(recount, |key, stored, counted| {
         report.responses += u64::from(counted.is_some());
         match (stored, counted) {
             (Some(stored), Some(counted)) if !same(&stored, &counted) => {
                 // Content that is gone may have held a better or an earlier copy, never a worse one.
-                if some_gone && (stored.usage.output >= counted.usage.output || stored.time < counted.time) {
+                if is_gone(&stored)
+                    && (stored.usage.output >= counted.usage.output || stored.time < counted.time)
+                {
                     not_recounted += 1;
                     return;
                 }
@@ -265,7 +269,7 @@ fn compare_responses(
                     sentence(&counted)
                 ));
             }
-            (Some(_), None) if some_gone => not_recounted += 1,
+            (Some(stored), None) if is_gone(&stored) => not_recounted += 1,
             (Some(stored), None) => report.differs(format!(
                 "response {:032x} of run {}: the store has {}, the logs do not have it",
                 key.0,
@@ -283,7 +287,7 @@ fn compare_responses(
     })?;
     if not_recounted > 0 {
         report.notes.push(format!(
-            "{not_recounted} responses in the store come from content that is gone"
+            "{not_recounted} responses in the store come from content that is gone, or from forgotten runs"
         ));
     }
     Ok(())
@@ -321,14 +325,9 @@ fn compare_sums(store: &Store, report: &mut Report) -> Result<(), VerifyError> {
     let mut by_run: BTreeMap<RunNumber, Totals> = BTreeMap::new();
     let mut run_days: BTreeMap<RunNumber, (ByModel, BTreeMap<u32, Totals>)> = BTreeMap::new();
     let mut minutes: BTreeMap<(AccountId, i64), Totals> = BTreeMap::new();
-    let mut accounts: BTreeMap<RunNumber, AccountId> = BTreeMap::new();
-    for (id, number) in store.run_numbers()? {
-        if let Ok(id) = RunId::new(&id)
-            && let Some(account) = store.account_of(&id)?
-        {
-            accounts.insert(number, account);
-        }
-    }
+    let mut by_account: BTreeMap<(AccountId, Arc<str>), Totals> = BTreeMap::new();
+    // Those of forgotten runs too.
+    let accounts = store.accounts_by_number()?;
     store.side_by_side(&empty, |_, stored, _| {
         let Some(stored) = stored else { return };
         let totals = Totals::of(&stored);
@@ -336,6 +335,9 @@ fn compare_sums(store: &Store, report: &mut Report) -> Result<(), VerifyError> {
         *sums.by_model.entry(stored.model.clone()).or_default() += totals;
         *sums.by_day.entry(stored.hour() / 24).or_default() += totals;
         let account = accounts.get(&stored.run).cloned().unwrap_or_default();
+        *by_account
+            .entry((account.clone(), stored.model.clone()))
+            .or_default() += totals;
         *minutes.entry((account, stored.time / MINUTE_MS)).or_default() += totals;
         let of_run = run_days.entry(stored.run).or_default();
         *of_run.0.entry(stored.model.clone()).or_default() += totals;
@@ -363,13 +365,19 @@ fn compare_sums(store: &Store, report: &mut Report) -> Result<(), VerifyError> {
         let summed = by_run.remove(&run.number).unwrap_or_default();
         difference(&format!("total of run {id}"), run.totals, summed, report);
     }
-    for (number, summed) in by_run {
-        difference(
-            &format!("total of the unknown run number {number}"),
-            Totals::default(),
-            summed,
-            report,
-        );
+    let mut nameless = Totals::default();
+    for summed in by_run.into_values() {
+        nameless += summed;
+    }
+    difference("total of forgotten runs", kept.forgotten.totals, nameless, report);
+    let kept_sums = store.sums()?;
+    for (key @ (account, model), kept) in &kept_sums {
+        let what = format!("total of account {account}, model {model}");
+        difference(&what, *kept, by_account.remove(key).unwrap_or_default(), report);
+    }
+    for ((account, model), summed) in by_account {
+        let what = format!("total of account {account}, model {model}");
+        difference(&what, Totals::default(), summed, report);
     }
     compare_maps("total of model", &kept.by_model, &sums.by_model, report);
     compare_maps("total of day", &kept.by_day, &sums.by_day, report);

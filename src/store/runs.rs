@@ -297,6 +297,25 @@ impl Store {
         self.info_in(&read, &row, &accounts).map(Some)
     }
 
+    /// The account of each number that was ever given to a run.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn accounts_by_number(&self) -> Result<BTreeMap<RunNumber, AccountId>, StoreError> {
+        let (_open, read) = self.read()?;
+        let accounts = self.account_ids(&read)?;
+        let table = read.open_table(RUN_ACCOUNTS).map_err(|e| self.error(e))?;
+        let mut by_number = BTreeMap::new();
+        for entry in table.iter().map_err(|e| self.error(e))? {
+            let (number, account) = entry.map_err(|e| self.error(e))?;
+            let account = accounts.get(account.value() as usize).cloned();
+            let account =
+                account.ok_or_else(|| self.row_error("run_accounts", &RowError::Range("account")))?;
+            by_number.insert(number.value(), account);
+        }
+        Ok(by_number)
+    }
+
     /// Runs that were forgotten while their directories were there.
     ///
     /// # Errors

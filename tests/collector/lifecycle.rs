@@ -167,7 +167,10 @@ fn a_forgotten_run_leaves_the_sums_and_is_not_found_again_until_it_is_new() {
     let summary = collector.wait_for_messages(4);
     assert_eq!(summary["by_run"]["r"]["output_tokens"], 8);
     assert_eq!(summary["totals"]["output_tokens"], 26);
+    stop(&collector, "s");
+    assert_eq!(collector.request("DELETE", "/v1/runs/s", "").0, 204);
     collector.stop_cleanly();
+    place.assert_verified();
 }
 
 #[test]
