@@ -352,11 +352,11 @@ impl Supervisor {
         match result {
             Ok(Ended::Stopped) if running.again => self.start(run, false),
             Ok(Ended::Gone) => {
-                tracing::info!(%run, "its directory is gone; what was counted stays");
                 self.failed.remove(&run);
                 self.shared.board.gone(&run);
                 // Refused only while everything stops; then it vanishes at the next start.
-                let _ = self.shared.committer.stop(run, StopReason::Vanished).await;
+                let _ = (self.shared.committer.stop(run.clone(), StopReason::Vanished)).await;
+                tracing::info!(%run, "its directory is gone; what was counted stays");
                 // It may have been made again meanwhile, and who told of that was told that it is known.
                 self.discover().await;
             }

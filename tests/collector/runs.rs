@@ -16,7 +16,7 @@ fn a_run_that_is_removed_keeps_its_totals_and_goes_on_when_it_is_made_again() {
         if live {
             fs::remove_dir_all(place.runs().join("one")).unwrap();
             collector.wait_for_log("its directory is gone");
-            assert_eq!(collector.get("/v1/runs/one").1["state"], "gone");
+            assert_eq!(collector.get("/v1/runs/one").1["state"], "stopped");
             // The runs directory, the other run and its mount.
             assert_eq!(collector.get("/healthz").1["watches"], 3);
         } else {
@@ -35,7 +35,7 @@ fn a_run_that_is_removed_keeps_its_totals_and_goes_on_when_it_is_made_again() {
         assert_eq!(output_by_run(&summary)["one"], 5);
         append(&place.log("one", "a.jsonl"), response("4", 8, 2));
         collector.wait_for_messages(4);
-        assert_ne!(collector.get("/v1/runs/one").1["state"], "gone");
+        assert_ne!(collector.get("/v1/runs/one").1["state"], "stopped");
         collector.stop_cleanly();
         place.assert_verified();
     }
