@@ -13,9 +13,10 @@ use crate::api::server::{ControlSocket, ServerError};
 use crate::committer::{self, CommitterError, CommitterThread};
 use crate::config::{LogSettings, RunsSettings, Settings};
 use crate::live::Live;
+use crate::record::RunId;
 use crate::service;
 use crate::store::{Store, StoreError, StoreOptions};
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Place, Supervisor};
 use crate::tailer::board::Board;
 use crate::tailer::{Readers, Shared};
 use crate::watch::Watch;
@@ -37,6 +38,8 @@ pub enum StartError {
     Server(#[from] ServerError),
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
+    #[error("{0} has no name and cannot be the directory of one run's logs")]
+    Mount(PathBuf),
 }
 
 /// How a shutdown went.
@@ -50,6 +53,19 @@ pub enum Drained {
     Failed(CommitterError),
 }
 
+/// What a collector is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Every run of the runs directory; it answers those who ask.
+    Everything,
+    /// One run, and nobody is answered: for a command that brings its own collector.
+    OneRun {
+        run: RunId,
+        /// The directory that holds its logs, if that is another than `<runs_dir>/<run>/mount`.
+        mount: Option<PathBuf>,
+    },
+}
+
 /// The running collector.
 #[derive(Debug)]
 pub struct Running {
@@ -60,7 +76,7 @@ pub struct Running {
     ready: CancellationToken,
     backlog_done: CancellationToken,
     supervisor: JoinHandle<()>,
-    server: JoinHandle<()>,
+    server: Option<JoinHandle<()>>,
     beat: Option<JoinHandle<()>>,
     committer: CommitterThread,
 }
@@ -69,18 +85,21 @@ pub struct Running {
 pub struct App;
 
 impl App {
-    /// Opens the database, listens, and starts to watch. Must be called inside a tokio runtime.
+    /// Opens the database, listens if others are to be answered, and starts to watch. Must be called inside a tokio
+    /// runtime.
     ///
     /// # Errors
     /// When another collector is running on the same database or socket, or they cannot be used.
-    pub fn start(settings: Settings) -> Result<Running, StartError> {
+    pub fn start(settings: Settings, scope: Scope) -> Result<Running, StartError> {
+        let listens = scope == Scope::Everything;
+        let place = place(&settings, scope)?;
         let options = StoreOptions {
             path: Some(settings.db.clone()),
             cache_bytes: settings.store.cache_bytes,
         };
         let store = Arc::new(Store::open(options)?);
         store.set_thresholds(settings.accounts.rules());
-        let socket = ControlSocket::bind(&settings.socket)?;
+        let socket = (listens.then(|| ControlSocket::bind(&settings.socket))).transpose()?;
         let live = Arc::new(Live::new());
         let (committer, thread) = committer::start(committer::Setup {
             store: Arc::clone(&store),
@@ -90,7 +109,6 @@ impl App {
         })
         .map_err(StartError::Thread)?;
 
-        let directory = full_path(&settings.runs_dir);
         let (settings, receiver) = watch::channel(Arc::new(settings));
         let shared = Arc::new(Shared {
             settings: receiver,
@@ -107,7 +125,7 @@ impl App {
         );
         let supervisor = Supervisor::new(
             Arc::clone(&shared),
-            directory,
+            place,
             stop.clone(),
             ready.clone(),
             backlog_done.clone(),
@@ -125,7 +143,8 @@ impl App {
         });
         Ok(Running {
             supervisor: task(supervisor.run()),
-            server: task(socket.serve(routes::router(sources), stop.clone())),
+            server: socket
+                .map(|socket| task(socket.serve(routes::router(sources), stop.clone()))),
             beat: service::watchdog().map(|limit| task(beat(Arc::clone(&shared), limit, stop.clone()))),
             settings,
             shared,
@@ -217,9 +236,10 @@ impl Running {
         let mut in_time = tokio::time::timeout_at(deadline, &mut supervisor).await.is_ok();
         supervisor.abort();
         // Whoever still has a question is answered, but not for ever.
-        let mut server = server;
-        let _ = tokio::time::timeout(ANSWERS_WITHIN.min(grace), &mut server).await;
-        server.abort();
+        if let Some(mut server) = server {
+            let _ = tokio::time::timeout(ANSWERS_WITHIN.min(grace), &mut server).await;
+            server.abort();
+        }
         if let Some(beat) = beat {
             beat.abort();
         }
@@ -252,6 +272,18 @@ async fn beat(shared: Arc<Shared>, limit: Duration, stop: CancellationToken) {
         if shared.committer.beat().await.is_err() {
             return;
         }
+    }
+}
+
+/// Where the runs of a scope are.
+fn place(settings: &Settings, scope: Scope) -> Result<Place, StartError> {
+    match scope {
+        Scope::Everything => Ok(Place::of_all(full_path(&settings.runs_dir))),
+        Scope::OneRun { run, mount: None } => Ok(Place::of_one(full_path(&settings.runs_dir), run)),
+        Scope::OneRun {
+            run,
+            mount: Some(mount),
+        } => Place::of_mount(&full_path(&mount), run).ok_or(StartError::Mount(mount)),
     }
 }
 
@@ -323,7 +355,7 @@ mod tests {
     async fn a_threshold_is_told_after_its_commit_and_once() {
         let directory = tempfile::tempdir().unwrap();
         write_log(directory.path(), "r", "a.jsonl", "1");
-        let running = App::start(settings(directory.path())).unwrap();
+        let running = App::start(settings(directory.path()), Scope::Everything).unwrap();
         let mut listener = running.live().subscribe();
         running.backlog_done().cancelled().await;
         let path = directory.path().join("runs/r/mount/a.jsonl");
@@ -363,7 +395,7 @@ mod tests {
         fault::PANICS_LEFT.store(2, Ordering::SeqCst);
         write_log(directory.path(), "bad", "panics.jsonl", "1");
         write_log(directory.path(), "good", "a.jsonl", "2");
-        let running = App::start(settings(directory.path())).unwrap();
+        let running = App::start(settings(directory.path()), Scope::Everything).unwrap();
         let mut listener = running.live().subscribe();
         let mut order = Vec::new();
         let counted = async {

@@ -3,6 +3,8 @@
 //! A directory below the runs directory whose name is a run id is a run. The 2 s scan is the truth about which there
 //! are; events only make it sooner. A tailer that fails is started again, later each time, and disturbs no other.
 
+mod place;
+
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,12 +13,13 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::globs::Globs;
 use crate::logfile::{EntryKind, LogFileError, Root, Stat};
 use crate::record::RunId;
 use crate::tailer::tree::Depth;
 use crate::tailer::{Ended, Shared, Tailer, TailerError, Waker};
 use crate::watch::{Hints, Mode};
+
+pub use place::Place;
 
 /// First pause before a failed tailer is started again, doubled each time.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
@@ -40,7 +43,7 @@ enum Event {
 /// What others do with a supervisor: watch whether the first backlog is done.
 pub struct Supervisor {
     shared: Arc<Shared>,
-    directory: PathBuf,
+    place: Place,
     stop: CancellationToken,
     runs: HashMap<RunId, Running>,
     tasks: JoinSet<(RunId, Result<Ended, TailerError>)>,
@@ -66,12 +69,12 @@ struct Failure {
 }
 
 impl Supervisor {
-    /// A supervisor for a runs directory. `ready` is cancelled once everything there is at first is watched,
+    /// A supervisor for the runs of a place. `ready` is cancelled once everything there is at first is watched,
     /// `backlog_done` once it is read.
     #[must_use]
     pub fn new(
         shared: Arc<Shared>,
-        directory: PathBuf,
+        place: Place,
         stop: CancellationToken,
         ready: CancellationToken,
         backlog_done: CancellationToken,
@@ -79,7 +82,7 @@ impl Supervisor {
         let replaced = shared.store.replaced();
         Self {
             shared,
-            directory,
+            place,
             stop,
             runs: HashMap::new(),
             tasks: JoinSet::new(),
@@ -146,24 +149,19 @@ impl Supervisor {
         }
         let mut look_around = false;
         for path in hints.paths {
-            let Ok(below) = path.strip_prefix(&self.directory) else {
+            let Ok(below) = path.strip_prefix(&self.place.directory) else {
                 look_around = true;
                 continue;
             };
-            match Globs::run_of(below) {
-                Some(Ok(run)) => match self.runs.get(&run) {
-                    Some(running) => {
-                        running.waker.hint(
-                            below
-                                .strip_prefix(run.as_str())
-                                .unwrap_or(Path::new(""))
-                                .to_owned(),
-                        );
-                    }
+            if below == Path::new("") {
+                look_around = true;
+                continue;
+            }
+            if let Some(Ok(run)) = self.place.run_of(below) {
+                match self.runs.get(&run) {
+                    Some(running) => running.waker.hint(below.iter().skip(1).collect()),
                     None => look_around = true,
-                },
-                Some(Err(_)) => {}
-                None => look_around = true,
+                }
             }
         }
         if look_around {
@@ -214,7 +212,7 @@ impl Supervisor {
 
     /// Finds out which runs there are, and starts tailers for the new ones.
     async fn discover(&mut self) {
-        let directory = self.directory.clone();
+        let directory = self.place.directory.clone();
         let known: HashSet<RunId> = self.runs.keys().chain(self.failed.keys()).cloned().collect();
         let watch = Arc::clone(&self.shared.watch);
         let was = self.root;
@@ -235,7 +233,7 @@ impl Supervisor {
             }
             Ok(Err(error)) => {
                 let was_there = self.root.take().is_some();
-                if self.strange.insert(self.directory.clone()) || was_there {
+                if self.strange.insert(self.place.directory.clone()) || was_there {
                     tracing::warn!("{error}; runs are picked up when the runs directory can be read");
                 }
                 self.shared
@@ -247,13 +245,16 @@ impl Supervisor {
         };
         let mut new = Vec::new();
         for entry in entries {
+            let Some(named) = self.place.run_of(&entry.path) else {
+                continue;
+            };
             if entry.kind != EntryKind::Directory {
-                if entry.kind == EntryKind::Other && self.directory.join(&entry.path).is_dir() {
+                if entry.kind == EntryKind::Other && self.place.directory.join(&entry.path).is_dir() {
                     self.strange_name(&entry.path, "it is a link, and links are not followed");
                 }
                 continue;
             }
-            match RunId::new(&entry.path.to_string_lossy()) {
+            match named {
                 Ok(run) if !known.contains(&run) => new.push(run),
                 Ok(_) => {}
                 Err(error) => self.strange_name(&entry.path, &error.to_string()),
@@ -291,12 +292,12 @@ impl Supervisor {
     fn start(&mut self, run: RunId, again: bool) {
         let waker = Waker::default();
         let stop = CancellationToken::new();
-        let path = self.directory.join(run.as_str());
+        let (path, in_runs) = (self.place.path_of(&run), self.place.in_runs(&run));
         let (shared, its_waker, its_stop, id) =
             (Arc::clone(&self.shared), waker.clone(), stop.clone(), run.clone());
         self.shared.board.started(&run, again);
         self.tasks.spawn(async move {
-            let tailer = Tailer::new(id.clone(), path, shared, its_waker, its_stop);
+            let tailer = Tailer::new(id.clone(), path, in_runs, shared, its_waker, its_stop);
             let result = match tailer {
                 Ok(tailer) => tailer.run().await,
                 Err(error) => Err(error),

@@ -7,7 +7,7 @@ use super::commands::{load, settings};
 use super::exit::{Exit, Failure};
 use super::log;
 use super::progress::Progress;
-use crate::app::{App, Drained, Running, StartError};
+use crate::app::{App, Drained, Running, Scope, StartError};
 use crate::committer::CommitterError;
 use crate::config::{LogFormat, Settings};
 use crate::live::Event;
@@ -38,7 +38,7 @@ pub fn serve(global: &Global) -> Result<Exit, Failure> {
     runtime.block_on(async {
         let format = settings.log.format;
         announce(&settings);
-        let running = App::start(settings)?;
+        let running = App::start(settings, Scope::Everything)?;
         let ended = attend(&running, &mut signals, global, &level, format).await;
         service::stopping();
         tracing::info!("stopping: finishing what was read");
@@ -161,6 +161,7 @@ impl From<StartError> for Failure {
                 Self::new(Exit::of_io(source.kind()), error.to_string())
             }
             StartError::Server(_) => Self::new(Exit::Unavailable, error.to_string()),
+            StartError::Mount(_) => Self::new(Exit::Usage, error.to_string()),
             StartError::Thread(_) => Self::new(Exit::Io, error.to_string()),
         }
     }

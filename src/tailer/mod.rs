@@ -182,13 +182,15 @@ pub struct Tailer {
 }
 
 impl Tailer {
-    /// A tailer for a run whose directory is `path`. Nothing happens until it runs.
+    /// A tailer for a run whose directory is `path`, which the globs take to be `in_runs`. Nothing happens until it
+    /// runs.
     ///
     /// # Errors
     /// When the store cannot say how far the run was read.
     pub fn new(
         run: RunId,
         path: PathBuf,
+        in_runs: PathBuf,
         shared: Arc<Shared>,
         waker: Waker,
         stop: CancellationToken,
@@ -200,7 +202,7 @@ impl Tailer {
         };
         let run_turn = run.as_str().bytes().fold(0u8, u8::wrapping_add);
         Ok(Self {
-            tree: Some(Tree::new(run.clone(), path, cursors)),
+            tree: Some(Tree::new(run.clone(), path, in_runs, cursors)),
             run,
             wanted: account.clone(),
             account: Arc::new(account),

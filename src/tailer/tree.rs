@@ -109,6 +109,8 @@ struct Directory {
 pub struct Tree {
     run: RunId,
     path: PathBuf,
+    /// Where the globs take it to be: a path below the runs directory.
+    in_runs: PathBuf,
     files: BTreeMap<RelativePath, Tracked>,
     directories: BTreeMap<RelativePath, Directory>,
     queue: VecDeque<RelativePath>,
@@ -124,9 +126,14 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// A run's directory with the cursors stored for it.
+    /// A run's directory with the cursors stored for it. The globs take it to be `in_runs` below the runs directory.
     #[must_use]
-    pub fn new(run: RunId, path: PathBuf, cursors: BTreeMap<RelativePath, Cursor>) -> Self {
+    pub fn new(
+        run: RunId,
+        path: PathBuf,
+        in_runs: PathBuf,
+        cursors: BTreeMap<RelativePath, Cursor>,
+    ) -> Self {
         let tracked = |cursor| Tracked {
             cursor: Some(cursor),
             gone: true,
@@ -135,6 +142,7 @@ impl Tree {
         Self {
             run,
             path,
+            in_runs,
             files: cursors
                 .into_iter()
                 .map(|(path, cursor)| (path, tracked(cursor)))

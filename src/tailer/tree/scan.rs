@@ -100,7 +100,7 @@ impl Tree {
             .retain(|path, _| path != &**directory && path.parent() != Some(&**directory));
         let mut below = Vec::new();
         for entry in entries {
-            let in_runs = Path::new(self.run.as_str()).join(&entry.path);
+            let in_runs = self.in_runs.join(&entry.path);
             match entry.kind {
                 EntryKind::Directory if !world.globs.may_contain(&in_runs) => {}
                 EntryKind::Directory if entry.path.components().count() > world.limits.depth_max => {
