@@ -29,13 +29,7 @@ pub fn serve(global: &Global) -> Result<Exit, Failure> {
         .map_err(|error| Failure::new(Exit::Bug, format!("cannot listen to signals: {error}")))?;
     let settings = settings(global)?;
     let level = log::start(&settings.log);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .thread_name("tokentail")
-        .build()
-        .map_err(|error| Failure::new(Exit::Io, format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let format = settings.log.format;
         announce(&settings);
         let running = App::start(settings, Scope::Everything)?;
@@ -48,6 +42,19 @@ pub fn serve(global: &Global) -> Result<Exit, Failure> {
             .and(ended)
             .map(|()| Exit::Ok)
     })
+}
+
+/// What a collector runs on.
+///
+/// # Errors
+/// When the system gives no threads.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .thread_name("tokentail")
+        .build()
+        .map_err(|error| Failure::new(Exit::Io, format!("cannot start the runtime: {error}")))
 }
 
 fn announce(settings: &Settings) {
