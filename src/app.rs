@@ -1,7 +1,6 @@
 //! The collector as a whole: started from settings, shut down in the direction of flow.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,16 +9,20 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::routes::{self, Sources};
+use crate::api::runs;
 use crate::api::server::{Doors, ServerError, Subscribers, TokenSlot, Traffic};
 use crate::api::stream::Hub;
+use crate::api::wire::RunDetail;
 use crate::committer::{self, CommitterError, CommitterThread};
 use crate::config::web::TokenError;
 use crate::config::{LogSettings, Settings};
-use crate::control;
+use crate::control::{self, Control};
 use crate::live::Live;
+use crate::logfile::home::resolve;
+use crate::record::RunId;
 use crate::service;
 use crate::store::{Store, StoreError, StoreOptions};
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Places, Supervisor};
 use crate::tailer::board::Board;
 use crate::tailer::{Readers, Shared};
 use crate::watch::Watch;
@@ -56,6 +59,15 @@ pub enum Drained {
     Failed(CommitterError),
 }
 
+/// Which runs a collector is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Every run of the runs directory, and those that are asked for; it answers those who ask.
+    Everything,
+    /// Only runs that are asked for by [`Running::control`]; no door is open.
+    Asked,
+}
+
 /// The running collector.
 #[derive(Debug)]
 pub struct Running {
@@ -69,7 +81,8 @@ pub struct Running {
     token: Arc<TokenSlot>,
     supervisor: JoinHandle<()>,
     telling: JoinHandle<()>,
-    server: JoinHandle<()>,
+    control: Control,
+    server: Option<JoinHandle<()>>,
     beat: Option<JoinHandle<()>>,
     committer: CommitterThread,
 }
@@ -78,11 +91,12 @@ pub struct Running {
 pub struct App;
 
 impl App {
-    /// Opens the database, listens, and starts to watch. Must be called inside a tokio runtime.
+    /// Opens the database, listens if others are to be answered, and starts to watch. Must be called inside a tokio
+    /// runtime.
     ///
     /// # Errors
     /// When another collector is running on the same database, socket or address, or they cannot be used.
-    pub fn start(settings: Settings) -> Result<Running, StartError> {
+    pub fn start(settings: Settings, scope: Scope) -> Result<Running, StartError> {
         let token = Arc::new(TokenSlot::read(settings.http.token_file.as_deref())?);
         let options = StoreOptions {
             path: Some(settings.db.clone()),
@@ -91,8 +105,11 @@ impl App {
         let store = Arc::new(Store::open(options)?);
         store.set_thresholds(settings.accounts.rules());
         let began = store.begin()?;
-        let doors = Doors::open(&settings, Arc::clone(&token))?;
-        let address = doors.address();
+        let doors = match scope {
+            Scope::Everything => Some(Doors::open(&settings, Arc::clone(&token))?),
+            Scope::Asked => None,
+        };
+        let address = doors.as_ref().and_then(Doors::address);
         let live = Arc::new(Live::new());
         let (committer, thread) = committer::start(committer::Setup {
             store: Arc::clone(&store),
@@ -102,7 +119,7 @@ impl App {
         })
         .map_err(StartError::Thread)?;
 
-        let directory = full_path(&settings.runs_dir);
+        let places = Places::new((scope == Scope::Everything).then(|| resolve(&settings.runs_dir)));
         let (settings, receiver) = watch::channel(Arc::new(settings));
         let shared = Arc::new(Shared {
             settings: receiver,
@@ -120,7 +137,7 @@ impl App {
         let (control, requests) = control::channel();
         let supervisor = Supervisor::new(
             Arc::clone(&shared),
-            directory,
+            places,
             requests,
             stop.clone(),
             ready.clone(),
@@ -134,7 +151,7 @@ impl App {
             store: Arc::clone(&shared.store),
             settings: shared.settings.clone(),
             marks: shared.committer.marks(),
-            control,
+            control: control.clone(),
             board: Arc::clone(&shared.board),
             watch: Arc::clone(&shared.watch),
             committer: thread.health(),
@@ -145,11 +162,12 @@ impl App {
             subscribers: Subscribers::new(shared.settings.borrow().http.subscribers_max),
         });
         let serving = Arc::clone(&shared.settings.borrow());
-        let server = doors.serve(routes::router(sources), serving, traffic, stop.clone());
+        let server = doors.map(|doors| doors.serve(routes::router(sources), serving, traffic, stop.clone()));
         Ok(Running {
             supervisor: task(supervisor.run()),
             telling: task(telling),
-            server: task(server),
+            server: server.map(task),
+            control,
             beat: service::watchdog().map(|limit| task(beat(Arc::clone(&shared), limit, stop.clone()))),
             settings,
             shared,
@@ -180,6 +198,20 @@ impl Running {
     #[must_use]
     pub fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.settings.borrow())
+    }
+
+    /// Starts and stops runs.
+    #[must_use]
+    pub const fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// What there is to say of a run; `None` if it is unknown. Waits for the disk.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub fn run(&self, run: &RunId) -> Result<Option<RunDetail>, StoreError> {
+        runs::document(&self.shared.store, &self.shared.board, run)
     }
 
     /// Where it answers over TCP, if it does.
@@ -249,9 +281,10 @@ impl Running {
         let mut in_time = tokio::time::timeout_at(deadline, &mut supervisor).await.is_ok();
         supervisor.abort();
         // Whoever still has a question is answered, but not for ever.
-        let mut server = server;
-        let _ = tokio::time::timeout(ANSWERS_WITHIN.min(grace), &mut server).await;
-        server.abort();
+        if let Some(mut server) = server {
+            let _ = tokio::time::timeout(ANSWERS_WITHIN.min(grace), &mut server).await;
+            server.abort();
+        }
         telling.abort();
         if let Some(beat) = beat {
             beat.abort();
@@ -288,17 +321,6 @@ async fn beat(shared: Arc<Shared>, limit: Duration, stop: CancellationToken) {
     }
 }
 
-/// The path that events will name: absolute, links resolved, as far as it exists.
-fn full_path(path: &Path) -> PathBuf {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the operator's own path; what is below it is opened beneath it"
-    )]
-    let full = path.canonicalize();
-    full.or_else(|_| std::path::absolute(path))
-        .unwrap_or_else(|_| path.to_owned())
-}
-
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place; the handle is kept and joined in `shutdown`"
@@ -310,6 +332,7 @@ fn task<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> 
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
     use std::sync::atomic::Ordering;
 
     use super::*;
@@ -357,7 +380,7 @@ mod tests {
     async fn a_threshold_is_told_after_its_commit_and_once() {
         let directory = tempfile::tempdir().unwrap();
         write_log(directory.path(), "r", "a.jsonl", "1");
-        let running = App::start(settings(directory.path())).unwrap();
+        let running = App::start(settings(directory.path()), Scope::Everything).unwrap();
         let mut listener = running.live().subscribe();
         running.backlog_done().cancelled().await;
         let path = directory.path().join("runs/r/mount/a.jsonl");
@@ -397,7 +420,7 @@ mod tests {
         fault::PANICS_LEFT.store(2, Ordering::SeqCst);
         write_log(directory.path(), "bad", "panics.jsonl", "1");
         write_log(directory.path(), "good", "a.jsonl", "2");
-        let running = App::start(settings(directory.path())).unwrap();
+        let running = App::start(settings(directory.path()), Scope::Everything).unwrap();
         let mut listener = running.live().subscribe();
         let mut order = Vec::new();
         let counted = async {
@@ -418,7 +441,7 @@ mod tests {
             .await
             .expect("both runs are counted");
         assert_eq!(order, ["good", "bad"], "the sound run did not wait for the other");
-        let bad = &running.shared.board.runs()[&crate::record::RunId::new("bad").unwrap()];
+        let bad = &running.shared.board.runs()[&RunId::new("bad").unwrap()];
         assert_eq!(bad.restarts, 2);
         assert!(matches!(running.shutdown(WAIT_MAX).await, Drained::Clean));
     }

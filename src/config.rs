@@ -7,6 +7,8 @@
 mod accounts;
 mod gather;
 mod layers;
+mod schema;
+mod shown;
 mod units;
 pub mod web;
 
@@ -23,12 +25,15 @@ use jiff::tz::TimeZone;
 
 use crate::globs::Globs;
 
-pub use accounts::{Accounts, DescribedAccount, PartialAccount, TokenKind};
+pub use accounts::{
+    ACCOUNT_LABEL, Accounts, DescribedAccount, PROVIDER_LABEL, PartialAccount, TokenKind, name_an_account,
+};
 use gather::Gather;
 pub use layers::{
     CONFIG_BYTES_MAX, ConfigError, Environment, LogFormat, Origin, Partial, PartialLimits, PartialLog,
     PartialQuota, PartialRuns, PartialShutdown, PartialStore, PartialWatch, VARIABLE_PREFIX,
 };
+pub use schema::schema;
 pub use units::{Bytes, Count, Flag, List, Period, UnitError};
 
 /// The checked settings.
@@ -77,6 +82,8 @@ pub struct Limits {
 /// What runs may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunsSettings {
+    /// Directories below which a run may have its logs, beside the runs directory.
+    pub mount_roots: Vec<PathBuf>,
     /// A run without news for so long is stopped.
     pub idle_stop: Duration,
 }
@@ -221,6 +228,11 @@ const KEYS: &[Key] = &[
     ),
     fixed("log.format", "\"text\"", "text or json."),
     key(
+        "runs.mount_roots",
+        "[]",
+        "Directories below which a run that is started may have its logs, beside runs_dir.",
+    ),
+    key(
         "runs.idle_stop",
         "\"24h\"",
         "A run without news for this long is stopped; news start it again. 1m to 8760h.",
@@ -360,6 +372,9 @@ impl Settings {
         let quoted = |text: &dyn fmt::Display| toml::Value::String(text.to_string()).to_string();
         let path = |path: &Path| quoted(&path.display());
         let list = |patterns: &[String]| toml::Value::from(patterns.to_vec()).to_string();
+        let paths = |paths: &[PathBuf]| -> Vec<String> {
+            paths.iter().map(|path| path.display().to_string()).collect()
+        };
         let period = |length: Duration| quoted(&Period(length));
         let bytes = |amount: usize| quoted(&Bytes(amount as u64));
         [
@@ -378,6 +393,7 @@ impl Settings {
             self.store.commit_rows_max.to_string(),
             quoted(&self.log.level),
             quoted(&self.log.format),
+            list(&paths(&self.runs.mount_roots)),
             period(self.runs.idle_stop),
             quoted(
                 &self

@@ -3,8 +3,11 @@
 //! Requests wait in a bounded queue; each is answered on a channel of its own. The handle does not keep the collector
 //! from stopping: when the supervisor has gone, every request is refused.
 
+use std::path::PathBuf;
+
 use tokio::sync::{mpsc, oneshot};
 
+use crate::logfile::home::MountError;
 use crate::record::{AccountId, Labels, RunId};
 
 /// Requests that wait for the supervisor before those who ask wait.
@@ -21,6 +24,8 @@ pub struct StartRequest {
     pub run: RunId,
     /// They replace those there are.
     pub labels: Labels,
+    /// The directory that holds its logs, if one is named.
+    pub mount: Option<PathBuf>,
 }
 
 /// What became of a start.
@@ -31,13 +36,21 @@ pub enum StartAnswer {
     Known,
     /// It is counted by this account already and cannot move.
     Elsewhere(AccountId),
+    /// Something was read of it here already, so its logs cannot be elsewhere; `None` is the runs directory.
+    MountedElsewhere(Option<PathBuf>),
+    /// Its logs may not be there.
+    Mount(MountError),
+    /// They would be among those of this run.
+    MountTaken(RunId),
 }
 
 /// What became of a stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StopAnswer {
     /// Everything that was there is read, counted and committed.
     Stopped,
+    /// It could not be read to the end, for this reason, and is not stopped.
+    Failed(String),
     Unknown,
 }
 

@@ -7,8 +7,8 @@
 //! |---|---|
 //! | 0 words | record |
 //! | 1 pure | lines parse fold globs quota |
-//! | 2 doors | config watch logfile store live signals service control |
-//! | 3 writer | committer |
+//! | 2 doors | config watch logfile store live signals service |
+//! | 3 writer | committer control |
 //! | 4 readers | tailer |
 //! | 5 ends | supervisor api |
 //! | 6 whole | app replay verify |
@@ -24,7 +24,6 @@ pub mod parse;
 pub mod quota;
 
 pub mod config;
-pub mod control;
 pub mod live;
 pub mod logfile;
 pub mod service;
@@ -33,6 +32,7 @@ pub mod store;
 pub mod watch;
 
 pub mod committer;
+pub mod control;
 
 pub mod tailer;
 

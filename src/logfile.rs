@@ -3,6 +3,8 @@
 //! Everything below a run's directory is written by code nobody trusts. Every open goes beneath that directory
 //! (`openat2`: no symbolic links, no magic links, no way up), never blocks, and only a regular file comes back.
 
+pub mod home;
+
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io;
@@ -75,6 +77,21 @@ impl Root {
     pub fn open(path: &Path) -> Result<Self, LogFileError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failure(path, error))?;
+        Ok(Self {
+            directory,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Opens a directory by a path that has no links: none is followed.
+    ///
+    /// # Errors
+    /// As [`Root::open`].
+    pub fn open_resolved(path: &Path) -> Result<Self, LogFileError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let directory = rustix::fs::openat2(rustix::fs::CWD, path, flags, Mode::empty(), resolve)
+            .map_err(|error| failure(path, error))?;
         Ok(Self {
             directory,
             path: path.to_owned(),

@@ -384,6 +384,32 @@ pub struct Fired {
 /// What an orchestrator says about a run, as names and values.
 pub type Labels = std::collections::BTreeMap<Box<str>, Box<str>>;
 
+/// Most labels of a run.
+pub const LABELS_MAX: usize = 32;
+/// Longest name of a label, in bytes.
+pub const LABEL_NAME_BYTES_MAX: usize = 64;
+/// Longest value of a label, in bytes.
+pub const LABEL_VALUE_BYTES_MAX: usize = 256;
+
+/// Whether this can be a label of a run.
+///
+/// # Errors
+/// Says what is allowed.
+pub fn check_label(name: &str, value: &str) -> Result<(), String> {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    if name.is_empty() || name.len() > LABEL_NAME_BYTES_MAX || !name.chars().all(is_allowed) {
+        return Err(format!(
+            "{name:?} is no name: 1 to {LABEL_NAME_BYTES_MAX} of A-Z a-z 0-9 . _ - /"
+        ));
+    }
+    if value.len() > LABEL_VALUE_BYTES_MAX || value.chars().any(char::is_control) {
+        return Err(format!(
+            "the value of {name:?} is longer than {LABEL_VALUE_BYTES_MAX} bytes or has control characters"
+        ));
+    }
+    Ok(())
+}
+
 /// Why a run is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -4,6 +4,8 @@
 //! and loses nothing either, because positions and totals are committed together. HUP asks to read
 //! the settings again.
 
+mod relay;
+
 use std::io::{self, Write};
 use std::os::raw::c_int;
 use std::thread::{self, JoinHandle};
@@ -14,15 +16,15 @@ use signal_hook::low_level;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use relay::{Received, Relay};
+
 /// A shell's exit code for a process ended by signal n is this plus n.
-const EXIT_SIGNAL_BASE: c_int = 128;
+pub const EXIT_SIGNAL_BASE: c_int = 128;
 
 /// Why signals cannot be listened to.
 #[derive(Debug, thiserror::Error)]
 pub enum SignalError {
-    #[error(
-        "cannot listen for TERM, INT and HUP: {0}; raise the limit of open files or threads of this process"
-    )]
+    #[error("cannot take over signals: {0}; raise the limit of open files or threads of this process")]
     Install(#[from] io::Error),
 }
 

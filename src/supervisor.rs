@@ -3,7 +3,9 @@
 //! A directory below the runs directory whose name is a run id is a run. The 2 s scan is the truth about which there
 //! are; events only make it sooner. A tailer that fails is started again, later each time, and disturbs no other.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod places;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,14 +15,18 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::committer::{Start, Started};
+use crate::config::name_an_account;
 use crate::control::{ForgetAnswer, Request, StartAnswer, StartRequest, StopAnswer};
-use crate::globs::Globs;
+use crate::logfile::home::resolve_mount;
 use crate::logfile::{Entry, EntryKind, LogFileError, Root, Stat};
-use crate::record::{AccountId, Labels, RunId, StopReason};
+use crate::record::{RunId, StopReason};
 use crate::store::{RunInfo, Store, StoreError};
 use crate::tailer::tree::Depth;
 use crate::tailer::{Ended, Shared, Tailer, TailerError, Waker};
 use crate::watch::{Hints, Mode};
+
+use places::At;
+pub use places::Places;
 
 /// First pause before a failed tailer is started again, doubled each time.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
@@ -41,14 +47,14 @@ enum Event {
     /// Someone asks for something.
     Request(Request),
     /// A run's last sweep is done, or its tailer has ended; someone waits for that.
-    Swept(RunId, oneshot::Sender<StopAnswer>),
+    Swept(RunId, Swept, oneshot::Sender<StopAnswer>),
     Stop,
 }
 
 /// What others do with a supervisor: watch whether the first backlog is done.
 pub struct Supervisor {
     shared: Arc<Shared>,
-    directory: PathBuf,
+    places: Places,
     stop: CancellationToken,
     runs: HashMap<RunId, Running>,
     tasks: JoinSet<(RunId, Result<Ended, TailerError>)>,
@@ -56,7 +62,7 @@ pub struct Supervisor {
     strange: HashSet<PathBuf>,
     requests: mpsc::Receiver<Request>,
     /// Runs that are being stopped.
-    sweeps: JoinSet<(RunId, oneshot::Sender<StopAnswer>)>,
+    sweeps: JoinSet<(RunId, Swept, oneshot::Sender<StopAnswer>)>,
     /// Runs that were forgotten and whose directories are still there.
     forgotten: BTreeSet<RunId>,
     /// The runs directory as it was watched; `None` while it is not there.
@@ -75,18 +81,26 @@ struct Running {
     then: Vec<Request>,
 }
 
+/// How a last sweep ended.
+enum Swept {
+    ToTheEnd,
+    /// There is no tailer: its directory is gone, or it failed.
+    TailerGone,
+}
+
 struct Failure {
     times: u32,
+    why: String,
     retry_at: Instant,
 }
 
 impl Supervisor {
-    /// A supervisor for a runs directory. `ready` is cancelled once everything there is at first is watched,
+    /// A supervisor for runs at these places. `ready` is cancelled once everything there is at first is watched,
     /// `backlog_done` once it is read.
     #[must_use]
     pub fn new(
         shared: Arc<Shared>,
-        directory: PathBuf,
+        places: Places,
         requests: mpsc::Receiver<Request>,
         stop: CancellationToken,
         ready: CancellationToken,
@@ -95,7 +109,7 @@ impl Supervisor {
         let replaced = shared.store.replaced();
         Self {
             shared,
-            directory,
+            places,
             stop,
             runs: HashMap::new(),
             tasks: JoinSet::new(),
@@ -117,7 +131,14 @@ impl Supervisor {
         let mut tick = tokio::time::interval(settings.borrow().watch.scan_interval);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.forgotten = self.look_up(Store::forgotten).await.unwrap_or_default();
+        let known = self.look_up(Store::run_infos).await.unwrap_or_default();
+        for (run, info) in &known {
+            if let Some(mount) = &info.mount {
+                self.places.take(run, mount.clone());
+            }
+        }
         self.discover().await;
+        self.note_vanished(known).await;
         self.check_progress().await;
         loop {
             match self.next_event(&mut tick, &mut settings).await {
@@ -131,7 +152,7 @@ impl Supervisor {
                     self.rescan().await;
                 }
                 Event::Request(request) => self.request(request).await,
-                Event::Swept(run, done) => self.swept(run, done).await,
+                Event::Swept(run, swept, done) => self.swept(run, swept, done).await,
                 Event::Stop => break,
             }
         }
@@ -154,7 +175,7 @@ impl Supervisor {
                 // The task itself catches what panics in its work; this is the runtime going down.
                 Err(_) => Event::Tick,
             },
-            Some(Ok((run, done))) = self.sweeps.join_next() => Event::Swept(run, done),
+            Some(Ok((run, swept, done))) = self.sweeps.join_next() => Event::Swept(run, swept, done),
             Some(request) = self.requests.recv() => Event::Request(request),
             Ok(()) = settings.changed() => Event::Settings,
             hints = self.shared.watch.next() => Event::Hints(hints),
@@ -170,24 +191,13 @@ impl Supervisor {
         }
         let mut look_around = false;
         for path in hints.paths {
-            let Ok(below) = path.strip_prefix(&self.directory) else {
-                look_around = true;
-                continue;
-            };
-            match Globs::run_of(below) {
-                Some(Ok(run)) => match self.runs.get(&run) {
-                    Some(running) => {
-                        running.waker.hint(
-                            below
-                                .strip_prefix(run.as_str())
-                                .unwrap_or(Path::new(""))
-                                .to_owned(),
-                        );
-                    }
+            match self.places.run_at(&path) {
+                At::Run(run, below) => match self.runs.get(&run) {
+                    Some(running) => running.waker.hint(below.to_owned()),
                     None => look_around = true,
                 },
-                Some(Err(_)) => {}
-                None => look_around = true,
+                At::NoRun => {}
+                At::Elsewhere => look_around = true,
             }
         }
         if look_around {
@@ -238,51 +248,17 @@ impl Supervisor {
 
     /// Finds out which runs there are, and starts tailers for the new ones.
     async fn discover(&mut self) {
-        let directory = self.directory.clone();
         let known: HashSet<RunId> = self.runs.keys().chain(self.failed.keys()).cloned().collect();
-        let watch = Arc::clone(&self.shared.watch);
-        let was = self.root;
-        let listed = tokio::task::spawn_blocking(move || {
-            let root = Root::open_given(&directory)?;
-            let stat = root.stat(Path::new(""))?;
-            if was != Some(identity(&stat)) {
-                // Watched before it is listed; if it cannot be, the scans find what is new.
-                let _ = watch.watch_dir(&directory);
-            }
-            Ok::<_, LogFileError>((identity(&stat), root.list(Path::new(""))?))
-        });
-        let entries = match listed.await {
-            Ok(Ok((identity, entries))) => {
-                self.root = Some(identity);
-                self.shared.board.runs_directory(None);
-                entries
-            }
-            Ok(Err(error)) => {
-                let was_there = self.root.take().is_some();
-                if self.strange.insert(self.directory.clone()) || was_there {
-                    tracing::warn!("{error}; runs are picked up when the runs directory can be read");
-                }
-                self.shared
-                    .board
-                    .runs_directory(Some(format!("the runs directory: {error}")));
-                return;
-            }
-            Err(_) => return,
-        };
-        self.release_forgotten(&entries).await;
-        let mut new = Vec::new();
-        for entry in entries {
-            if entry.kind != EntryKind::Directory {
-                if entry.kind == EntryKind::Other && self.directory.join(&entry.path).is_dir() {
-                    self.strange_name(&entry.path, "it is a link, and links are not followed");
-                }
-                continue;
-            }
-            match RunId::new(&entry.path.to_string_lossy()) {
-                Ok(run) if !known.contains(&run) && !self.forgotten.contains(&run) => new.push(run),
-                Ok(_) => {}
-                Err(error) => self.strange_name(&entry.path, &error.to_string()),
-            }
+        let mut new = self.homes_there(&known).await;
+        if let Some(directory) = self.places.directory.clone()
+            && let Some(entries) = self.list(directory).await
+        {
+            self.release_forgotten(&entries).await;
+            new.extend(
+                self.found_in(entries)
+                    .into_iter()
+                    .filter(|run| !known.contains(run)),
+            );
         }
         new.sort_unstable();
         if new.is_empty() {
@@ -306,6 +282,94 @@ impl Supervisor {
         }
     }
 
+    /// The entries of the runs directory, which is watched; `None` while it cannot be read.
+    async fn list(&mut self, directory: PathBuf) -> Option<Vec<Entry>> {
+        let watch = Arc::clone(&self.shared.watch);
+        let was = self.root;
+        let its = directory.clone();
+        let listed = tokio::task::spawn_blocking(move || {
+            let root = Root::open_given(&its)?;
+            let stat = root.stat(Path::new(""))?;
+            if was != Some(identity(&stat)) {
+                // Watched before it is listed; if it cannot be, the scans find what is new.
+                let _ = watch.watch_dir(&its);
+            }
+            Ok::<_, LogFileError>((identity(&stat), root.list(Path::new(""))?))
+        });
+        match listed.await {
+            Ok(Ok((identity, entries))) => {
+                self.root = Some(identity);
+                self.shared.board.runs_directory(None);
+                Some(entries)
+            }
+            Ok(Err(error)) => {
+                let was_there = self.root.take().is_some();
+                if self.strange.insert(directory) || was_there {
+                    tracing::warn!("{error}; runs are picked up when the runs directory can be read");
+                }
+                self.shared
+                    .board
+                    .runs_directory(Some(format!("the runs directory: {error}")));
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// The runs among the entries of the runs directory.
+    fn found_in(&mut self, entries: Vec<Entry>) -> Vec<RunId> {
+        let mut found = Vec::new();
+        for entry in entries {
+            if entry.kind != EntryKind::Directory {
+                let is_link = |directory: &PathBuf| directory.join(&entry.path).is_dir();
+                if entry.kind == EntryKind::Other && self.places.directory.as_ref().is_some_and(is_link) {
+                    self.strange_name(&entry.path, "it is a link, and links are not followed");
+                }
+                continue;
+            }
+            match RunId::new(&entry.path.to_string_lossy()) {
+                // Its logs are elsewhere, so this directory is nobody's.
+                Ok(run) if self.places.has(&run) => {}
+                Ok(run) if !self.forgotten.contains(&run) => found.push(run),
+                Ok(_) => {}
+                Err(error) => self.strange_name(&entry.path, &error.to_string()),
+            }
+        }
+        found
+    }
+
+    /// Runs with directories of their own that are there and not known yet.
+    async fn homes_there(&self, known: &HashSet<RunId>) -> Vec<RunId> {
+        let mut homes = self.places.own();
+        homes.retain(|(run, _)| !known.contains(run));
+        if homes.is_empty() {
+            return Vec::new();
+        }
+        let looked = tokio::task::spawn_blocking(move || {
+            homes.retain(|(_, home)| home.open().is_ok());
+            homes.into_iter().map(|(run, _)| run).collect()
+        });
+        looked.await.unwrap_or_default()
+    }
+
+    /// Runs of which something was read and whose directories went while nobody looked.
+    async fn note_vanished(&mut self, known: BTreeMap<RunId, RunInfo>) {
+        if self.root.is_none() {
+            return;
+        }
+        for (run, info) in known {
+            if info.stopped.is_none()
+                && info.earliest.is_some()
+                && !self.runs.contains_key(&run)
+                && (self.shared.committer.stop(run.clone(), StopReason::Vanished))
+                    .await
+                    .is_ok()
+            {
+                tracing::info!(%run, "its directory went while the collector was down; what was counted stays");
+            }
+        }
+    }
+
     fn strange_name(&mut self, name: &Path, error: &str) {
         if self.strange.len() < STRANGE_NAMES_MAX && self.strange.insert(name.to_owned()) {
             tracing::warn!(name = ?name, "not a run: {error}");
@@ -315,12 +379,12 @@ impl Supervisor {
     fn start(&mut self, run: RunId, again: bool) {
         let waker = Waker::default();
         let stop = CancellationToken::new();
-        let path = self.directory.join(run.as_str());
+        let home = self.places.home(&run);
         let (shared, its_waker, its_stop, id) =
             (Arc::clone(&self.shared), waker.clone(), stop.clone(), run.clone());
         self.shared.board.started(&run, again);
         self.tasks.spawn(async move {
-            let tailer = Tailer::new(id.clone(), path, shared, its_waker, its_stop);
+            let tailer = Tailer::new(id.clone(), home, shared, its_waker, its_stop);
             let result = match tailer {
                 Ok(tailer) => tailer.run().await,
                 Err(error) => Err(error),
@@ -372,6 +436,7 @@ impl Supervisor {
                     run,
                     Failure {
                         times,
+                        why: error.to_string(),
                         retry_at: Instant::now() + pause,
                     },
                 );
@@ -405,20 +470,11 @@ impl Supervisor {
         };
         match request {
             Request::Start { start, done } => self.start_asked(start, info, done).await,
-            Request::Stop { run, done } => match (info, self.runs.get(&run)) {
-                (None, _) => {
+            Request::Stop { run, done } => match info {
+                None => {
                     let _ = done.send(StopAnswer::Unknown);
                 }
-                (Some(_), None) => self.swept(run, done).await,
-                (Some(_), Some(running)) => {
-                    let (swept, sweep) = oneshot::channel();
-                    running.waker.stop_run(swept);
-                    self.sweeps.spawn(async move {
-                        // An error says that the tailer ended first: everything it could read is read.
-                        let _ = sweep.await;
-                        (run, done)
-                    });
-                }
+                Some(_) => self.stop_asked(run, done).await,
             },
             Request::Forget { run, done } => match info {
                 None => {
@@ -438,6 +494,29 @@ impl Supervisor {
         }
     }
 
+    /// Lets the run's tailer read everything there is, and waits for that elsewhere.
+    async fn stop_asked(&mut self, run: RunId, done: oneshot::Sender<StopAnswer>) {
+        if !self.runs.contains_key(&run) {
+            // It may have come just now; and one that failed tries once more.
+            self.discover().await;
+            if self.failed.contains_key(&run) {
+                self.start(run.clone(), true);
+            }
+        }
+        let Some(running) = self.runs.get(&run) else {
+            return self.swept(run, Swept::TailerGone, done).await;
+        };
+        let (swept, sweep) = oneshot::channel();
+        running.waker.stop_run(swept);
+        self.sweeps.spawn(async move {
+            let swept = match sweep.await {
+                Ok(()) => Swept::ToTheEnd,
+                Err(_) => Swept::TailerGone,
+            };
+            (run, swept, done)
+        });
+    }
+
     async fn start_asked(
         &mut self,
         start: StartRequest,
@@ -445,16 +524,22 @@ impl Supervisor {
         done: oneshot::Sender<StartAnswer>,
     ) {
         let run = start.run.clone();
-        let wanted = match account_in(&start.labels) {
-            Some(account) => account,
-            None => match &info {
-                Some(info) => info.account.clone(),
-                None => self.shared.settings.borrow().accounts.of_run(&run).clone(),
-            },
+        let own = match self.own_mount(&start).await {
+            Ok(own) => own,
+            Err(answer) => {
+                let _ = done.send(answer);
+                return;
+            }
         };
-        let moves = info.is_some_and(|info| info.account != wanted);
+        let wanted = match &info {
+            // What was read of it is counted by the account it has; labels that name none do not mean another.
+            Some(info) if info.earliest.is_some() && !name_an_account(&start.labels) => info.account.clone(),
+            _ => (self.shared.settings.borrow().accounts).of_labelled(&run, &start.labels),
+        };
+        let moves = info
+            .is_some_and(|info| info.account != wanted || own.as_ref().is_some_and(|own| info.mount != *own));
         if moves && let Some(running) = self.runs.get_mut(&run) {
-            // What it reads meanwhile would be counted by the account it has now.
+            // What it reads meanwhile would be counted by the account, or in the place, that it has now.
             running.then.push(Request::Start { start, done });
             running.stop.cancel();
             return;
@@ -463,18 +548,24 @@ impl Supervisor {
             run: run.clone(),
             account: wanted,
             labels: Some(start.labels),
-            mount: None,
+            mount: own.clone(),
         };
         let Ok(started) = self.shared.committer.start(vec![asked], false).await else {
             return;
         };
         let answer = match started.into_iter().next() {
             Some(Started::Elsewhere(account)) => StartAnswer::Elsewhere(account),
+            Some(Started::MountedElsewhere(mount)) => StartAnswer::MountedElsewhere(mount),
             Some(Started::New) => StartAnswer::New,
             _ => StartAnswer::Known,
         };
-        if !matches!(answer, StartAnswer::Elsewhere(_)) {
+        if matches!(answer, StartAnswer::New | StartAnswer::Known) {
             self.forgotten.remove(&run);
+            match own {
+                Some(Some(mount)) => self.places.take(&run, mount),
+                Some(None) => self.places.give_up(&run),
+                None => {}
+            }
         }
         match self.runs.get(&run) {
             Some(running) => running.waker.revive(),
@@ -483,19 +574,52 @@ impl Supervisor {
         let _ = done.send(answer);
     }
 
+    /// Where a run's logs are to be, as far as that is said: `Some(None)` is the runs directory.
+    async fn own_mount(&self, start: &StartRequest) -> Result<Option<Option<PathBuf>>, StartAnswer> {
+        let Some(mount) = start.mount.clone() else {
+            return Ok(None);
+        };
+        let (run, settings) = (start.run.clone(), Arc::clone(&self.shared.settings.borrow()));
+        let runs_dir = self.places.directory.clone();
+        let resolving = tokio::task::spawn_blocking(move || {
+            resolve_mount(&mount, &run, runs_dir.as_deref(), &settings.runs.mount_roots)
+        });
+        let resolved = match resolving.await {
+            Ok(resolved) => resolved.map_err(StartAnswer::Mount)?,
+            Err(_) => return Ok(None),
+        };
+        if let Some(mount) = &resolved
+            && let Some(other) = self.places.overlaps(&start.run, mount)
+        {
+            return Err(StartAnswer::MountTaken(other));
+        }
+        Ok(Some(resolved))
+    }
+
     /// A run's last sweep is done: it is stopped, if its tailer did not come to say so.
-    async fn swept(&mut self, run: RunId, done: oneshot::Sender<StopAnswer>) {
+    async fn swept(&mut self, run: RunId, swept: Swept, done: oneshot::Sender<StopAnswer>) {
+        if let (Swept::TailerGone, Some(failure)) = (&swept, self.failed.get(&run)) {
+            let _ = done.send(StopAnswer::Failed(failure.why.clone()));
+            return;
+        }
+        if matches!(swept, Swept::TailerGone) && self.runs.contains_key(&run) {
+            // It began again meanwhile.
+            return Box::pin(self.stop_asked(run, done)).await;
+        }
         if self.shared.committer.stop(run, StopReason::Asked).await.is_ok() {
             let _ = done.send(StopAnswer::Stopped);
         }
     }
 
     async fn forget(&mut self, run: RunId, done: oneshot::Sender<ForgetAnswer>) {
-        let is_there = self.directory.join(run.as_str()).symlink_metadata().is_ok();
+        // Nobody finds a directory that is not in the runs directory by itself.
+        let home = self.places.home(&run);
+        let is_there = !home.is_own && home.path.symlink_metadata().is_ok();
         let Ok(forgotten) = self.shared.committer.forget(run.clone(), is_there).await else {
             return;
         };
         self.shared.board.forget(&run);
+        self.places.give_up(&run);
         self.failed.remove(&run);
         if is_there {
             self.forgotten.insert(run);
@@ -552,29 +676,13 @@ impl Supervisor {
         }
         // Without a runs directory there was no backlog to see.
         if caught_up
-            && self.root.is_some()
+            && (self.root.is_some() || self.places.directory.is_none())
             && !self.backlog_done.is_cancelled()
             && self.shared.committer.end_backlog().await.is_ok()
         {
             self.backlog_done.cancel();
         }
     }
-}
-
-/// The account that labels name.
-fn account_in(labels: &Labels) -> Option<AccountId> {
-    let (provider, name) = (labels.get("provider"), labels.get("account"));
-    if provider.is_none() && name.is_none() {
-        return None;
-    }
-    let mut account = AccountId::default();
-    if let Some(provider) = provider {
-        account.provider.clone_from(provider);
-    }
-    if let Some(name) = name {
-        account.name.clone_from(name);
-    }
-    Some(account)
 }
 
 fn identity(stat: &Stat) -> (u64, crate::record::Inode) {

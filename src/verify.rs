@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::config::Settings;
 use crate::fold::{Response, Totals};
+use crate::logfile::home::Home;
 use crate::logfile::{LogFileError, Root, Tail};
 use crate::record::{AccountId, Cursor, MINUTE_MS, RelativePath, RunId, RunNumber};
 use crate::store::{Snapshot, Store, StoreError, StoreOptions};
@@ -61,15 +62,20 @@ pub fn verify(store: &Store, settings: &Settings) -> Result<Report, VerifyError>
         cache_bytes: settings.store.cache_bytes,
     };
     let recount = Store::open(memory)?;
+    let infos = store.run_infos()?;
     // Without the logs everything would be "gone", and nothing compared.
-    Root::open_given(&settings.runs_dir)?;
+    if infos.values().any(|info| info.mount.is_none()) {
+        Root::open_given(&settings.runs_dir)?;
+    }
     let mut gone = 0u64;
     for (id, _) in store.run_numbers()? {
         let Ok(run) = RunId::new(&id) else {
             report.differs(format!("run {id:?}: the store holds a name that is no run id"));
             continue;
         };
-        gone += recount_run(store, &recount, settings, &run, &mut report)?;
+        let own = infos.get(&run).and_then(|info| info.mount.as_deref());
+        let home = Home::of(&settings.runs_dir, &run, own);
+        gone += recount_run(store, &recount, settings, (&run, &home), &mut report)?;
     }
     if gone > 0 {
         report.notes.push(format!(
@@ -89,7 +95,7 @@ fn recount_run(
     store: &Store,
     recount: &Store,
     settings: &Settings,
-    run: &RunId,
+    (run, home): (&RunId, &Home),
     report: &mut Report,
 ) -> Result<u64, VerifyError> {
     let now = jiff::Timestamp::now().as_millisecond();
@@ -97,16 +103,23 @@ fn recount_run(
     recount.register(&[(run.clone(), account.clone())], false, now)?;
     let account = Arc::new(account);
     let cursors = store.cursors(run)?;
-    let root = match Root::open(&settings.runs_dir.join(run.as_str())) {
+    let root = match home.open() {
         Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => return Ok(cursors.len() as u64),
         other => other?,
     };
     let mut gone = 0;
-    note_unread(&root, settings, run, &cursors, report)?;
+    note_unread(&root, settings, (run, home), &cursors, report)?;
     for (path, stored) in cursors {
         gone += u64::from(stored.generation > 0);
-        if !recount_file(recount, settings, &root, (run, &account), &path, stored, report)?
-            && stored.generation == 0
+        if !recount_file(
+            recount,
+            settings,
+            (&root, home),
+            (run, &account),
+            &path,
+            stored,
+            report,
+        )? && stored.generation == 0
         {
             gone += 1;
         }
@@ -118,11 +131,11 @@ fn recount_run(
 fn note_unread(
     root: &Root,
     settings: &Settings,
-    run: &RunId,
+    (run, home): (&RunId, &Home),
     cursors: &BTreeMap<RelativePath, Cursor>,
     report: &mut Report,
 ) -> Result<(), VerifyError> {
-    let below = |path: &Path| Path::new(run.as_str()).join(path);
+    let below = |path: &Path| home.in_runs.join(path);
     let globs = &settings.watch.globs;
     let limits = WalkLimits {
         files_max: settings.limits.files_per_run_max,
@@ -160,13 +173,13 @@ fn note_unread(
 fn recount_file(
     recount: &Store,
     settings: &Settings,
-    root: &Root,
+    (root, home): (&Root, &Home),
     (run, account): (&RunId, &Arc<AccountId>),
     path: &RelativePath,
     stored: Cursor,
     report: &mut Report,
 ) -> Result<bool, VerifyError> {
-    let full = settings.runs_dir.join(run.as_str()).join(path);
+    let full = home.path.join(path);
     let failed = |source| LogFileError::Io {
         path: full.clone(),
         source,

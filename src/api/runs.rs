@@ -17,21 +17,18 @@ use super::openapi::{BadRequest, Conflict, NotFound, RUNS, Unavailable};
 use super::problem::{Problem, blocking};
 use super::routes::Sources;
 use super::{summary, wire};
+use crate::config::{ACCOUNT_LABEL, PROVIDER_LABEL};
 use crate::control::{ForgetAnswer, StartAnswer, StartRequest, StopAnswer};
-use crate::record::{Labels, RunId};
-use crate::store::RunInfo;
-use crate::tailer::board::RunStatus;
+use crate::record::{LABELS_MAX, Labels, RunId, check_label};
+use crate::store::{RunInfo, Store, StoreError};
+use crate::tailer::board::{Board, RunStatus};
 
 /// Longest wait for a last sweep; it goes on afterwards.
 const STOP_WAIT_MAX: Duration = Duration::from_mins(1);
-/// Most labels of a run.
-const LABELS_MAX: usize = 32;
-/// Longest name of a label, in bytes.
-const LABEL_NAME_BYTES_MAX: usize = 64;
-/// Longest value of a label, in bytes.
-const LABEL_VALUE_BYTES_MAX: usize = 256;
+/// When to ask again for the stop of a run that cannot be read at the moment, in seconds.
+const RETRY_AFTER_S: u64 = 5;
 /// Labels that name the account of a run: what they say is the name of a provider or an account.
-const ACCOUNT_LABELS: [&str; 2] = ["provider", "account"];
+const ACCOUNT_LABELS: [&str; 2] = [PROVIDER_LABEL, ACCOUNT_LABEL];
 /// Longest name of a provider or an account, in bytes.
 const ACCOUNT_NAME_BYTES_MAX: usize = 64;
 
@@ -161,8 +158,8 @@ async fn get_run(State(sources): Shared, id: Id) -> Result<Json<wire::RunDetail>
 /// Start a run
 ///
 /// Idempotent; the labels replace those there are. The labels `provider` and `account` decide by which account it is
-/// counted, as long as nothing of it was read. Its logs are looked for below the runs directory, whether that directory
-/// is there yet or not. A stopped run goes on.
+/// counted, as long as nothing of it was read. Its logs are looked for below the runs directory, or in `mount`, whether
+/// that directory is there yet or not. A stopped run goes on.
 #[utoipa::path(
     put,
     path = "/v1/runs/{id}",
@@ -198,6 +195,7 @@ async fn put_run(
     let start = StartRequest {
         run: run.clone(),
         labels,
+        mount: wanted.mount.map(Into::into),
     };
     let status = match sources.control.start(start).await? {
         StartAnswer::New => StatusCode::CREATED,
@@ -209,6 +207,24 @@ async fn put_run(
             ))
             .field("labels"));
         }
+        StartAnswer::MountedElsewhere(mount) => {
+            let place = match mount {
+                Some(mount) => format!("{}", mount.display()),
+                None => "the runs directory".to_owned(),
+            };
+            return Err(Problem::conflict(format!(
+                "mount: something was read of run {run} in {place} already, and it cannot move; leave mount out, or \
+                 take another id"
+            ))
+            .field("mount"));
+        }
+        StartAnswer::MountTaken(other) => {
+            return Err(Problem::conflict(format!(
+                "mount: run {other} has its logs there; each run has a directory of its own"
+            ))
+            .field("mount"));
+        }
+        StartAnswer::Mount(error) => return Err(Problem::bad("mount", error)),
     };
     Ok((status, Json(detail(sources, run).await?)))
 }
@@ -267,6 +283,12 @@ async fn post_stop(
         .retry_after(STOP_WAIT_MAX.as_secs())),
         Ok(Ok(StopAnswer::Stopped)) => Ok((StatusCode::OK, Json(detail(sources, run).await?))),
         Ok(Ok(StopAnswer::Unknown)) => Err(unknown(&run)),
+        Ok(Ok(StopAnswer::Failed(why))) => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not read to its end",
+            format!("run {run} is not stopped, its logs cannot be read: {why}; ask again"),
+        )
+        .retry_after(RETRY_AFTER_S)),
         Ok(Err(refused)) => Err(refused.into()),
     }
 }
@@ -313,16 +335,21 @@ fn unknown(run: &RunId) -> Problem {
 }
 
 async fn detail(sources: Arc<Sources>, run: RunId) -> Result<wire::RunDetail, Problem> {
-    blocking(move || {
-        let (view, info) = (sources.store.run(&run)?, sources.store.run_info(&run)?);
-        let (Some(view), Some(info)) = (view, info) else {
-            return Err(unknown(&run));
-        };
-        let mut detail = summary::run_detail(run.as_str(), &view);
-        detail.run = described(detail.run, &info, sources.board.runs().get(&run));
-        Ok(detail)
-    })
-    .await
+    blocking(move || document(&sources.store, &sources.board, &run)?.ok_or_else(|| unknown(&run))).await
+}
+
+/// What there is to say of a run; `None` if it is unknown.
+///
+/// # Errors
+/// When the store does not answer.
+pub fn document(store: &Store, board: &Board, run: &RunId) -> Result<Option<wire::RunDetail>, StoreError> {
+    let (view, info) = (store.run(run)?, store.run_info(run)?);
+    let (Some(view), Some(info)) = (view, info) else {
+        return Ok(None);
+    };
+    let mut detail = summary::run_detail(run.as_str(), &view);
+    detail.run = described(detail.run, &info, board.runs().get(run));
+    Ok(Some(detail))
 }
 
 /// A run's row with what is known of it beside its sums.
@@ -331,6 +358,7 @@ fn described(mut run: wire::Run, info: &RunInfo, status: Option<&RunStatus>) -> 
     run.provider = info.account.provider.to_string();
     run.account = info.account.name.to_string();
     run.labels = summary::labels(&info.labels);
+    run.mount = info.mount.as_ref().map(|mount| mount.display().to_string());
     run.first_seen = summary::time(info.first_seen);
     run.registered_at = info.registered_at.map(summary::time);
     run.first_activity = info.earliest.map(summary::time);
@@ -351,16 +379,8 @@ fn labels(given: BTreeMap<String, String>) -> Result<Labels, Problem> {
         return bad(format!("{} labels, at most {LABELS_MAX} are taken", given.len()));
     }
     for (name, value) in &given {
-        let is_name = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
-        if name.is_empty() || name.len() > LABEL_NAME_BYTES_MAX || !name.chars().all(is_name) {
-            return bad(format!(
-                "{name:?} is no name: 1 to {LABEL_NAME_BYTES_MAX} of A-Z a-z 0-9 . _ - /"
-            ));
-        }
-        if value.len() > LABEL_VALUE_BYTES_MAX || value.chars().any(char::is_control) {
-            return bad(format!(
-                "the value of {name:?} is longer than {LABEL_VALUE_BYTES_MAX} bytes or has control characters"
-            ));
+        if let Err(problem) = check_label(name, value) {
+            return bad(problem);
         }
         let is_account_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         let fits = (1..=ACCOUNT_NAME_BYTES_MAX).contains(&value.len()) && value.chars().all(is_account_name);

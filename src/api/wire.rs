@@ -298,6 +298,9 @@ pub struct Run {
     pub provider: String,
     pub account: String,
     pub labels: BTreeMap<String, String>,
+    /// The directory that holds its logs, if that is not below the runs directory.
+    #[serde(default)]
+    pub mount: Option<String>,
     #[schema(format = DateTime)]
     pub first_seen: String,
     /// When someone started it; `null` for one that was only found.
@@ -335,6 +338,9 @@ pub struct StartRun {
     /// At most 32: names of 1 to 64 of A-Z a-z 0-9 . _ - /, values of up to 256 bytes without control characters.
     /// `provider` and `account` decide by which account the run is counted.
     pub labels: BTreeMap<String, String>,
+    /// The directory that holds its logs, an absolute path below one of `runs.mount_roots`; left out, they stay where
+    /// they are, at first in `mount` of the run's directory. It cannot change once something was read.
+    pub mount: Option<String>,
 }
 
 /// `GET /v1/runs/{id}`.

@@ -3,6 +3,9 @@
 //! Every setting is an `Option`: one that was not given must not outrank the
 //! environment and the configuration file.
 
+mod runs;
+mod tools;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +14,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
 use crate::config::Period;
+
+pub use runs::{Forget, Label, Run, Runs, Stop};
+pub use tools::{Completions, Config, ConfigCommand, Man};
 
 /// Tails the transcripts of coding agents and counts their tokens exactly once.
 #[derive(Clone, Debug, PartialEq, Eq, Parser)]
@@ -112,6 +118,16 @@ pub enum Command {
     /// Run the collector: tail every run, commit, answer on the control socket
     #[command(after_help = SERVE_EXAMPLES)]
     Serve,
+    /// Run a command as a run: start it, count what it writes to the last byte, print the totals
+    #[command(after_help = runs::RUN_EXAMPLES)]
+    Run(Run),
+    /// Stop a run: read what there is to the last byte, and print the totals
+    Stop(Stop),
+    /// List the runs that the collector knows
+    #[command(after_help = runs::RUNS_EXAMPLES)]
+    Runs(Runs),
+    /// Forget a stopped run; what was counted stays in the sums
+    Forget(Forget),
     /// Read transcripts once, to the end, and print the summary
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(Replay),
@@ -129,6 +145,15 @@ pub enum Command {
     CheckConfig,
     /// Print the OpenAPI document of the routes that a collector answers
     Openapi,
+    /// Show the configuration: what is in effect, what may stand in the file
+    #[command(after_help = tools::CONFIG_EXAMPLES)]
+    Config(Config),
+    /// Print the completions of a shell
+    #[command(after_help = tools::COMPLETIONS_EXAMPLES)]
+    Completions(Completions),
+    /// Print the manual page, or write those of all commands
+    #[command(after_help = tools::MAN_EXAMPLES)]
+    Man(Man),
 }
 
 /// `replay`: what to read and what to compare it with. `--db` names the database to commit to.

@@ -53,13 +53,21 @@ pub enum ClientError {
     },
 }
 
+impl ClientError {
+    /// Whether the collector answers, but not yet with what was asked.
+    #[must_use]
+    pub fn is_not_yet(&self) -> bool {
+        matches!(self, Self::Status(StatusCode::SERVICE_UNAVAILABLE, _))
+    }
+}
+
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let code = match &error {
             ClientError::Timeout { .. } => Exit::TryLater,
             ClientError::Connect { error, .. } if error.kind() == io::ErrorKind::WouldBlock => Exit::TryLater,
             ClientError::Connect { error, .. } => Exit::of_io(error.kind()),
-            ClientError::Status(StatusCode::BAD_REQUEST, _) => Exit::Usage,
+            ClientError::Status(StatusCode::BAD_REQUEST | StatusCode::CONFLICT, _) => Exit::Usage,
             ClientError::Status(StatusCode::NOT_FOUND, _) => Exit::NoInput,
             ClientError::Status(StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS, _) => {
                 Exit::TryLater
@@ -81,7 +89,7 @@ pub async fn get_json<T: DeserializeOwned>(
     path: &str,
     timeout: Duration,
 ) -> Result<T, ClientError> {
-    ask(socket, path, None, timeout).await
+    ask(socket, Method::GET, path, None, timeout).await
 }
 
 /// Hands the collector behind `socket` a document for `path` and returns the one it answers.
@@ -94,21 +102,85 @@ pub async fn post_json<T: DeserializeOwned>(
     document: &impl Serialize,
     timeout: Duration,
 ) -> Result<T, ClientError> {
+    let body = body_of(socket, path, document)?;
+    ask(socket, Method::POST, path, Some(body), timeout).await
+}
+
+/// As [`post_json`], with what `path` is to be.
+///
+/// # Errors
+/// As [`get_json`].
+pub async fn put_json<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+    document: &impl Serialize,
+    timeout: Duration,
+) -> Result<T, ClientError> {
+    let body = body_of(socket, path, document)?;
+    ask(socket, Method::PUT, path, Some(body), timeout).await
+}
+
+/// Asks for what `path` does, without a document.
+///
+/// # Errors
+/// As [`get_json`].
+pub async fn post<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+    timeout: Duration,
+) -> Result<T, ClientError> {
+    ask(socket, Method::POST, path, None, timeout).await
+}
+
+/// Takes away what is at `path`.
+///
+/// # Errors
+/// As [`get_json`].
+pub async fn delete(socket: &Path, path: &str, timeout: Duration) -> Result<(), ClientError> {
+    ask(socket, Method::DELETE, path, None, timeout).await
+}
+
+/// A query, with its question mark; empty if nothing is wished for.
+#[must_use]
+pub fn query(wishes: &[(&str, Option<&str>)]) -> String {
+    let mut query = String::new();
+    for (name, value) in wishes {
+        if let Some(value) = value {
+            query.push(if query.is_empty() { '?' } else { '&' });
+            query.push_str(name);
+            query.push('=');
+            query.extend(value.bytes().map(escaped));
+        }
+    }
+    query
+}
+
+/// A byte of a query's value.
+fn escaped(byte: u8) -> String {
+    if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+        char::from(byte).to_string()
+    } else {
+        format!("%{byte:02X}")
+    }
+}
+
+fn body_of(socket: &Path, path: &str, document: &impl Serialize) -> Result<Bytes, ClientError> {
     let body = serde_json::to_vec(document).map_err(|error| ClientError::Protocol {
         socket: socket.to_owned(),
         path: path.to_owned(),
         why: error.to_string(),
     })?;
-    ask(socket, path, Some(body.into()), timeout).await
+    Ok(body.into())
 }
 
 async fn ask<T: DeserializeOwned>(
     socket: &Path,
+    method: Method,
     path: &str,
     body: Option<Bytes>,
     timeout: Duration,
 ) -> Result<T, ClientError> {
-    tokio::time::timeout(timeout, exchange(socket, path, body))
+    tokio::time::timeout(timeout, exchange(socket, method, path, body))
         .await
         .unwrap_or_else(|_| {
             Err(ClientError::Timeout {
@@ -147,6 +219,7 @@ pub fn runtime(socket: &Path) -> Result<tokio::runtime::Runtime, ClientError> {
 
 async fn exchange<T: DeserializeOwned>(
     socket: &Path,
+    method: Method,
     path: &str,
     document: Option<Bytes>,
 ) -> Result<T, ClientError> {
@@ -159,11 +232,6 @@ async fn exchange<T: DeserializeOwned>(
     let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
         .await
         .map_err(|error| protocol(error.to_string()))?;
-    let method = if document.is_some() {
-        Method::POST
-    } else {
-        Method::GET
-    };
     let request = Request::builder()
         .method(method)
         .uri(path)
@@ -188,7 +256,9 @@ async fn exchange<T: DeserializeOwned>(
         if !status.is_success() {
             return Err(ClientError::Status(status, problem(status, &body)));
         }
-        serde_json::from_slice(&body).map_err(|error| protocol(error.to_string()))
+        // No content is an answer of its own.
+        let body: &[u8] = if body.is_empty() { b"null" } else { &body };
+        serde_json::from_slice(body).map_err(|error| protocol(error.to_string()))
     };
     tokio::select! {
         result = answer => result,
@@ -365,6 +435,13 @@ mod tests {
             fails(&socket, "/", WAIT).await,
             (ClientError::Protocol { .. }, Exit::Unavailable)
         ));
+    }
+
+    #[test]
+    fn a_query_is_escaped() {
+        assert_eq!(query(&[("a", None)]), "");
+        let wishes = [("a", Some("x y&z")), ("b", None), ("c", Some("k:ä"))];
+        assert_eq!(query(&wishes), "?a=x%20y%26z&c=k%3A%C3%A4");
     }
 
     #[test]

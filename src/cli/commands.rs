@@ -15,7 +15,7 @@ use super::{client, expect, output, render};
 use crate::api::quota::Terms;
 use crate::api::summary;
 use crate::api::wire::{Health, Summary};
-use crate::config::{self, ConfigError, Environment, Partial, Settings};
+use crate::config::{self, ConfigError, Environment, Origin, Partial, Settings};
 use crate::logfile::LogFileError;
 use crate::record::AccountId;
 use crate::replay::{self, ReplayError, ReplayOptions};
@@ -224,23 +224,12 @@ pub fn verify(global: &Global) -> Result<Exit, Failure> {
 /// The configuration is wrong.
 pub fn check_config(global: &Global) -> Result<Exit, Failure> {
     let settings = settings(global)?;
-    let described = settings.describe();
-    let accounts = settings.accounts.describe();
-    let accounts_origin = settings.origin("account");
     if global.json {
-        let mut values: serde_json::Map<String, serde_json::Value> = described
-            .iter()
-            .map(|one| {
-                let entry = serde_json::json!({ "value": one.value, "origin": one.origin.to_string() });
-                (one.key.to_owned(), entry)
-            })
-            .collect();
-        values.insert(
-            "account".to_owned(),
-            serde_json::json!({ "value": accounts, "origin": accounts_origin.to_string() }),
-        );
-        output::json(&values)?;
+        print_described(&settings)?;
     } else {
+        let described = settings.describe();
+        let accounts = settings.accounts.describe();
+        let accounts_origin = settings.origin("account");
         let width = described.iter().map(|one| one.key.len()).max().unwrap_or(0);
         let value_width = described.iter().map(|one| one.value.len()).max().unwrap_or(0);
         output::human(|out| {
@@ -274,6 +263,21 @@ pub fn check_config(global: &Global) -> Result<Exit, Failure> {
         })?;
     }
     Ok(Exit::Ok)
+}
+
+/// Prints every setting with its origin, as a document.
+///
+/// # Errors
+/// Standard output takes nothing.
+pub fn print_described(settings: &Settings) -> Result<(), Failure> {
+    let entry = |value: serde_json::Value, origin: Origin| serde_json::json!({ "value": value, "origin": origin.to_string() });
+    let described = settings.describe().into_iter();
+    let mut values: serde_json::Map<String, serde_json::Value> = described
+        .map(|one| (one.key.to_owned(), entry(one.value.into(), one.origin)))
+        .collect();
+    let accounts = serde_json::json!(settings.accounts.describe());
+    values.insert("account".to_owned(), entry(accounts, settings.origin("account")));
+    output::json(&values)
 }
 
 /// Prints the OpenAPI document: JSON, whatever was asked for.

@@ -33,6 +33,10 @@ pub enum Exit {
     Permission = 77,
     /// The configuration is wrong.
     Config = 78,
+    /// A command to be run cannot be executed, as a shell says it.
+    NotExecutable = 126,
+    /// A command to be run was not found, as a shell says it.
+    NotFound = 127,
 }
 
 impl Exit {

@@ -16,9 +16,12 @@ pub mod progress;
 pub mod quota;
 pub mod quota_table;
 pub mod render;
+pub mod run;
+pub mod runs;
 pub mod serve;
 pub mod table;
 pub mod text;
+pub mod tools;
 
 use args::{Args, Command};
 use exit::{Exit, Failure};
@@ -33,7 +36,7 @@ pub fn main() -> ExitCode {
     };
     let json = args.global.json;
     match dispatch(args) {
-        Ok(exit) => exit.into(),
+        Ok(code) => code,
         Err(failure) => {
             report(&failure, json);
             failure.code.into()
@@ -41,8 +44,13 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn dispatch(Args { global, command }: Args) -> Result<Exit, Failure> {
-    match command {
+fn dispatch(Args { global, command }: Args) -> Result<ExitCode, Failure> {
+    let exit = match command {
+        // Its code is the command's.
+        Command::Run(command) => return run::run(&global, &command),
+        Command::Stop(command) => runs::stop_command(&global, &command),
+        Command::Runs(command) => runs::runs_command(&global, &command),
+        Command::Forget(command) => runs::forget_command(&global, &command),
         Command::Serve => serve::serve(&global),
         Command::Replay(replay) => commands::replay(&global, &replay),
         Command::Status => commands::status(&global),
@@ -51,7 +59,11 @@ fn dispatch(Args { global, command }: Args) -> Result<Exit, Failure> {
         Command::Verify => commands::verify(&global),
         Command::CheckConfig => commands::check_config(&global),
         Command::Openapi => commands::openapi(),
-    }
+        Command::Config(command) => tools::config(&global, &command),
+        Command::Completions(command) => tools::completions(&command),
+        Command::Man(command) => tools::man(&command),
+    };
+    exit.map(ExitCode::from)
 }
 
 /// Prints a usage error, or the text of `--help` and `--version`.

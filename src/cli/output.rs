@@ -17,6 +17,21 @@ pub fn human(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(),
     settle(write(&mut out).and_then(|()| out.flush()))
 }
 
+/// Prints for a person on standard error, beside what a command prints. Nobody may be reading; that is no failure.
+pub fn aside(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
+    let mut err = BufWriter::new(anstream::AutoStream::auto(io::stderr().lock()));
+    let _ = write(&mut err).and_then(|()| err.flush());
+}
+
+/// Prints bytes as they are.
+///
+/// # Errors
+/// As [`human`].
+pub fn raw(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    settle(out.write_all(bytes).and_then(|()| out.flush()))
+}
+
 /// Prints a document, indented, with a newline at its end.
 ///
 /// # Errors

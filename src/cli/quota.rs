@@ -217,29 +217,9 @@ impl Asking<'_> {
 /// The route with its query.
 fn path(command: &args::MayStart) -> String {
     let wishes = [
-        ("provider", &command.provider),
-        ("account", &command.account),
-        ("model", &command.model),
+        ("provider", command.provider.as_deref()),
+        ("account", command.account.as_deref()),
+        ("model", command.model.as_deref()),
     ];
-    let mut path = String::from("/v1/may-start");
-    let mut separator = '?';
-    for (name, value) in wishes {
-        if let Some(value) = value {
-            path.push(separator);
-            path.push_str(name);
-            path.push('=');
-            path.extend(value.bytes().map(escaped));
-            separator = '&';
-        }
-    }
-    path
-}
-
-/// A byte of a query's value.
-fn escaped(byte: u8) -> String {
-    if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-        char::from(byte).to_string()
-    } else {
-        format!("%{byte:02X}")
-    }
+    format!("/v1/may-start{}", client::query(&wishes))
 }

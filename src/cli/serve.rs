@@ -7,7 +7,7 @@ use super::commands::{load, settings};
 use super::exit::{Exit, Failure};
 use super::log;
 use super::progress::Progress;
-use crate::app::{App, Drained, Running, StartError};
+use crate::app::{App, Drained, Running, Scope, StartError};
 use crate::committer::CommitterError;
 use crate::config::{LogFormat, Settings};
 use crate::live::Event;
@@ -29,16 +29,10 @@ pub fn serve(global: &Global) -> Result<Exit, Failure> {
         .map_err(|error| Failure::new(Exit::Bug, format!("cannot listen to signals: {error}")))?;
     let settings = settings(global)?;
     let level = log::start(&settings.log);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .thread_name("tokentail")
-        .build()
-        .map_err(|error| Failure::new(Exit::Io, format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let format = settings.log.format;
         announce(&settings);
-        let running = App::start(settings)?;
+        let running = App::start(settings, Scope::Everything)?;
         if let Some(address) = running.address() {
             tracing::info!("listening on http://{address}");
         }
@@ -51,6 +45,19 @@ pub fn serve(global: &Global) -> Result<Exit, Failure> {
             .and(ended)
             .map(|()| Exit::Ok)
     })
+}
+
+/// What a collector runs on.
+///
+/// # Errors
+/// When the system gives no threads.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .thread_name("tokentail")
+        .build()
+        .map_err(|error| Failure::new(Exit::Io, format!("cannot start the runtime: {error}")))
 }
 
 fn announce(settings: &Settings) {

@@ -1,6 +1,7 @@
 //! Accounts: the `[[account]]` tables of the file, checked, and which run belongs to which account.
 //!
-//! A run belongs to the first account in the file that matches it, else to the default account.
+//! A run belongs to the account its labels name; else to the first in the file that matches its id and labels, else to
+//! the default account.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -15,7 +16,7 @@ use super::{Key, key};
 use crate::globs::Names;
 use crate::quota::account::{Account, Minimum, OnUnknown, TokenKinds};
 use crate::record::bucket;
-use crate::record::{ACCOUNT_DEFAULT, AccountId, PROVIDER_DEFAULT, RunId};
+use crate::record::{ACCOUNT_DEFAULT, AccountId, Labels, PROVIDER_DEFAULT, RunId, check_label};
 
 /// Most accounts: each run is compared with one after the other.
 const ACCOUNTS_MAX: usize = 1000;
@@ -23,6 +24,9 @@ const ACCOUNTS_MAX: usize = 1000;
 const NAME_BYTES_MAX: usize = 64;
 /// Longest name of a model, in bytes.
 const MODEL_BYTES_MAX: usize = 256;
+/// Labels by which a run names its provider and its account.
+pub const PROVIDER_LABEL: &str = "provider";
+pub const ACCOUNT_LABEL: &str = "account";
 
 const CALLS_RANGE: RangeInclusive<Count> = Count(0)..=Count(1_000_000_000);
 const TOKENS_RANGE: RangeInclusive<Count> = Count(0)..=Count(1_000_000_000_000_000);
@@ -43,6 +47,11 @@ pub(super) const KEYS: &[Key] = &[
         "runs",
         "[\"*\"]",
         "Runs that belong to it: patterns of run ids, as in [\"team-a-*\"]; [] for none.",
+    ),
+    key(
+        "labels",
+        "{}",
+        "Of those, only runs that were started with all of these labels, as in { profile = \"big\" }",
     ),
     key(
         "calls_quota",
@@ -97,6 +106,7 @@ pub struct PartialAccount {
     pub provider: Option<String>,
     pub name: Option<String>,
     pub runs: Option<List>,
+    pub labels: Option<BTreeMap<String, String>>,
     pub calls_quota: Option<Count>,
     pub warn_at_percent: Option<Count>,
     pub daily_tokens: Option<Count>,
@@ -171,9 +181,30 @@ pub struct Accounts {
     pub configured: bool,
     rules: Vec<Account>,
     /// One for each of `rules`: the runs that belong to it.
-    runs: Vec<Names>,
+    runs: Vec<Members>,
     /// Has the runs that match no account.
     rest: Account,
+}
+
+/// Which runs belong to an account.
+#[derive(Clone, Debug)]
+struct Members {
+    names: Names,
+    /// A run must have all of these.
+    labels: Labels,
+}
+
+impl Members {
+    fn have(&self, run: &RunId, labels: &Labels) -> bool {
+        self.names.matches(run)
+            && (self.labels.iter()).all(|(name, value)| labels.get(name).is_some_and(|given| given == value))
+    }
+}
+
+/// Whether labels name an account; else the configuration decides.
+#[must_use]
+pub fn name_an_account(labels: &Labels) -> bool {
+    labels.contains_key(PROVIDER_LABEL) || labels.contains_key(ACCOUNT_LABEL)
 }
 
 impl Default for Accounts {
@@ -204,7 +235,10 @@ impl Accounts {
                 return Err(table.mistake("name", format!("at most {ACCOUNTS_MAX} accounts are allowed")));
             }
             let rules = table.rules()?;
-            let runs = table.runs()?;
+            let runs = Members {
+                names: table.runs()?,
+                labels: table.labels()?,
+            };
             accounts.check_new(&table, &rules.id, &runs)?;
             accounts.rules.push(rules);
             accounts.runs.push(runs);
@@ -218,14 +252,39 @@ impl Accounts {
         &self.rules
     }
 
-    /// Whose account pays for a run.
+    /// Whose account pays for a run without labels.
     #[must_use]
     pub fn of_run(&self, run: &RunId) -> &AccountId {
-        self.rules
-            .iter()
-            .zip(&self.runs)
-            .find(|(_, runs)| runs.matches(run))
-            .map_or(&self.rest.id, |(rules, _)| &rules.id)
+        self.matching(run, &Labels::new()).next().unwrap_or(&self.rest.id)
+    }
+
+    /// Whose account pays for a run with these labels. One that is named only by half is completed from the file.
+    #[must_use]
+    pub fn of_labelled(&self, run: &RunId, labels: &Labels) -> AccountId {
+        let mut matching = self.matching(run, labels);
+        let found = match (labels.get(PROVIDER_LABEL), labels.get(ACCOUNT_LABEL)) {
+            (None, None) => matching.next(),
+            (Some(provider), None) => matching.find(|id| id.provider == *provider),
+            (None, Some(name)) => (self.rules.iter())
+                .map(|rules| &rules.id)
+                .find(|id| id.name == *name),
+            (Some(_), Some(_)) => None,
+        };
+        let mut id = found.unwrap_or(&self.rest.id).clone();
+        if let Some(provider) = labels.get(PROVIDER_LABEL) {
+            id.provider.clone_from(provider);
+        }
+        if let Some(name) = labels.get(ACCOUNT_LABEL) {
+            id.name.clone_from(name);
+        }
+        id
+    }
+
+    fn matching(&self, run: &RunId, labels: &Labels) -> impl Iterator<Item = &AccountId> {
+        let pairs = self.rules.iter().zip(&self.runs);
+        pairs
+            .filter(|(_, members)| members.have(run, labels))
+            .map(|(rules, _)| &rules.id)
     }
 
     /// The rules of an account. The default account has some even where the file does not name it; an account
@@ -246,22 +305,26 @@ impl Accounts {
             .iter()
             .enumerate()
             .map(|(number, rules)| {
-                let runs = self.runs.get(number).map_or(&every[..], Names::patterns);
-                DescribedAccount::new(rules, runs)
+                let members = self.runs.get(number);
+                let runs = members.map_or(&every[..], |members| members.names.patterns());
+                let labels = members.map(|members| members.labels.clone());
+                DescribedAccount::new(rules, runs, labels.unwrap_or_default())
             })
             .collect()
     }
 
-    /// An account needs a name of its own, and patterns that an earlier one does not have.
-    fn check_new(&self, table: &Table<'_>, id: &AccountId, runs: &Names) -> Result<(), Mistake> {
+    /// An account needs a name of its own, and patterns that no earlier one has for all the runs it could get by them.
+    fn check_new(&self, table: &Table<'_>, id: &AccountId, runs: &Members) -> Result<(), Mistake> {
         if self.rules.iter().any(|earlier| earlier.id == *id) {
             let problem =
                 format!("{id} is there already: each account needs its own pair of provider and name");
             return Err(table.mistake("name", problem));
         }
         for (earlier, theirs) in self.rules.iter().zip(&self.runs) {
-            let same = |pattern: &&String| theirs.patterns().contains(pattern);
-            if let Some(pattern) = runs.patterns().iter().find(same) {
+            // Whatever has these labels has those of the earlier one too.
+            let has_all = (theirs.labels.iter()).all(|(name, value)| runs.labels.get(name) == Some(value));
+            let same = |pattern: &&String| has_all && theirs.names.patterns().contains(pattern);
+            if let Some(pattern) = runs.names.patterns().iter().find(same) {
                 let default = if table.given.runs.is_none() {
                     ", the default,"
                 } else {
@@ -326,6 +389,16 @@ impl Table<'_> {
         let every = List(vec![RUNS_DEFAULT.to_owned()]);
         let List(patterns) = self.given.runs.as_ref().unwrap_or(&every);
         Names::new(patterns).map_err(|error| self.mistake("runs", error.to_string()))
+    }
+
+    fn labels(&self) -> Result<Labels, Mistake> {
+        let given = self.given.labels.iter().flatten();
+        given
+            .map(|(name, value)| match check_label(name, value) {
+                Ok(()) => Ok((name.as_str().into(), value.as_str().into())),
+                Err(problem) => Err(self.mistake(&format!("labels.{name}"), problem)),
+            })
+            .collect()
     }
 
     fn name(&self, key: &str, given: Option<&str>, default: &str) -> Result<Box<str>, Mistake> {
@@ -449,6 +522,7 @@ pub struct DescribedAccount {
     pub provider: Box<str>,
     pub name: Box<str>,
     pub runs: Vec<String>,
+    pub labels: Labels,
     pub calls_quota: u64,
     pub warn_at_percent: u8,
     pub daily_tokens: u64,
@@ -460,7 +534,7 @@ pub struct DescribedAccount {
 }
 
 impl DescribedAccount {
-    fn new(rules: &Account, runs: &[String]) -> Self {
+    fn new(rules: &Account, runs: &[String], labels: Labels) -> Self {
         let TokenKinds {
             input,
             output,
@@ -477,6 +551,7 @@ impl DescribedAccount {
             provider: rules.id.provider.clone(),
             name: rules.id.name.clone(),
             runs: runs.to_vec(),
+            labels,
             calls_quota: rules.calls_quota,
             warn_at_percent: rules.warn_at_percent,
             daily_tokens: rules.daily_tokens,

@@ -167,10 +167,23 @@ impl<'a> Gather<'a> {
     }
 
     fn runs(&mut self) -> Result<RunsSettings, ConfigError> {
+        let List(roots) = self.pick(
+            "runs.mount_roots",
+            |p| p.runs.mount_roots.clone(),
+            || List(Vec::new()),
+        );
+        let mount_roots: Vec<PathBuf> = roots.into_iter().map(PathBuf::from).collect();
+        if let Some(root) = mount_roots.iter().find(|root| !root.is_absolute()) {
+            let problem = format!("{:?} is no absolute path", root.display().to_string());
+            return Err(self.error("runs.mount_roots", &problem));
+        }
         let default = || Period(Duration::from_hours(24));
         let idle_stop = self.pick("runs.idle_stop", |p| p.runs.idle_stop, default);
         let Period(idle_stop) = self.within("runs.idle_stop", idle_stop, &IDLE_STOP_RANGE)?;
-        Ok(RunsSettings { idle_stop })
+        Ok(RunsSettings {
+            mount_roots,
+            idle_stop,
+        })
     }
 
     /// From the file alone: a list of tables has no form as a variable or a flag.

@@ -20,7 +20,7 @@ pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 pub const VARIABLE_PREFIX: &str = "TOKENTAIL__";
 
 /// The last word of the keys that are lists: their variables may hold an array.
-const LISTS: [&str; 4] = ["include", "exclude", "hosts", "origins"];
+const LISTS: [&str; 5] = ["include", "exclude", "mount_roots", "hosts", "origins"];
 
 /// Settings of one layer: what is `None` is left to the layer below.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -89,6 +89,7 @@ pub struct PartialQuota {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table of settings")]
 pub struct PartialRuns {
+    pub mount_roots: Option<List>,
     pub idle_stop: Option<Period>,
 }
 

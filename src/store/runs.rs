@@ -30,8 +30,8 @@ pub struct Start {
     pub account: AccountId,
     /// `None` for a run that was only found: what is known of it stays.
     pub labels: Option<Labels>,
-    /// Where its logs are, if not below the runs directory; absolute.
-    pub mount: Option<PathBuf>,
+    /// Where its logs are; `Some(None)` is the runs directory, `None` leaves that as it is.
+    pub mount: Option<Option<PathBuf>>,
 }
 
 /// What became of a [`Start`].
@@ -43,6 +43,8 @@ pub enum Started {
     Resumed,
     /// It is counted by this account and cannot move any more. Nothing was changed.
     Elsewhere(AccountId),
+    /// Something was read of it here, and its logs cannot be elsewhere any more. Nothing was changed.
+    MountedElsewhere(Option<PathBuf>),
 }
 
 /// A run began or ended.
@@ -136,10 +138,20 @@ impl Store {
             });
         };
         let current = registry.account_id(account)?;
-        if current != start.account {
+        let before = registry.info(row.number)?;
+        let mount: Option<Box<[u8]>> = match &start.mount {
+            Some(mount) => (mount.as_ref()).map(|mount| mount.as_os_str().as_bytes().into()),
+            None => before.mount.clone(),
+        };
+        if current != start.account || mount != before.mount {
             let sums = registry.sums(row.number)?;
-            if sums.bytes > 0 || sums.totals != Totals::default() {
+            let is_read = sums.bytes > 0 || sums.totals != Totals::default();
+            if is_read && current != start.account {
                 return Ok((Started::Elsewhere(current), None));
+            }
+            if is_read {
+                let mount = before.mount.as_deref().map(path_of);
+                return Ok((Started::MountedElsewhere(mount), None));
             }
             let account = registry.account(&start.account)?;
             registry
@@ -147,10 +159,9 @@ impl Store {
                 .insert(row.number, account)
                 .map_err(|e| self.error(e))?;
         }
-        let before = registry.info(row.number)?;
         let after = RunInfoRow {
             labels: labels.clone(),
-            mount: (start.mount.as_ref()).map(|mount| mount.as_os_str().as_bytes().into()),
+            mount,
             registered_at: before.registered_at.or(Some(now)),
             earliest: before.earliest,
             stopped: None,
@@ -350,7 +361,7 @@ impl Store {
             number: row.number,
             account: account.clone(),
             labels: info.labels,
-            mount: (info.mount).map(|mount| OsStr::from_bytes(&mount).to_owned().into()),
+            mount: info.mount.as_deref().map(path_of),
             first_seen: row.first_seen,
             registered_at: info.registered_at,
             earliest: info.earliest,
@@ -381,4 +392,8 @@ fn event(registry: &Registry<'_, '_>, run: &RunId, phase: Phase) -> Result<Optio
         phase,
         totals: registry.sums(row.number)?.totals,
     }))
+}
+
+fn path_of(bytes: &[u8]) -> PathBuf {
+    OsStr::from_bytes(bytes).to_owned().into()
 }

@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::committer::{Committer, Refused};
 use crate::config::Settings;
 use crate::logfile::LogFileError;
-use crate::record::{AccountId, Batch, Millis, RunId, StopReason};
+use crate::logfile::home::Home;
+use crate::record::{AccountId, Batch, Labels, Millis, RunId, StopReason};
 use crate::store::{Outcome, Store, StoreError};
 use crate::watch::Watch;
 
@@ -186,6 +187,8 @@ impl Waker {
 /// A run's actor.
 pub struct Tailer {
     run: RunId,
+    /// As they were when it started.
+    labels: Labels,
     /// The account it is counted by.
     account: Arc<AccountId>,
     /// The account that the settings, as last looked at, give a new run of this name.
@@ -206,30 +209,36 @@ pub struct Tailer {
 }
 
 impl Tailer {
-    /// A tailer for a run whose directory is `path`. Nothing happens until it runs.
+    /// A tailer for a run whose logs are in `home`. Nothing happens until it runs.
     ///
     /// # Errors
     /// When the store cannot say how far the run was read.
     pub fn new(
         run: RunId,
-        path: PathBuf,
+        home: Home,
         shared: Arc<Shared>,
         waker: Waker,
         stop: CancellationToken,
     ) -> Result<Self, TailerError> {
         let cursors = shared.store.cursors(&run)?;
         let info = shared.store.run_info(&run)?;
-        let retired = info.as_ref().is_some_and(|info| info.stopped.is_some());
-        let account = match info {
-            Some(info) => info.account,
-            None => shared.settings.borrow().accounts.of_run(&run).clone(),
+        // One that had vanished is there again, so it is looked at like any other.
+        let retired = (info.as_ref().and_then(|info| info.stopped))
+            .is_some_and(|(_, reason)| reason != StopReason::Vanished);
+        let (account, labels) = match info {
+            Some(info) => (info.account, info.labels),
+            None => (
+                shared.settings.borrow().accounts.of_run(&run).clone(),
+                Labels::new(),
+            ),
         };
         let run_turn = run.as_str().bytes().fold(0u8, u8::wrapping_add);
         Ok(Self {
-            tree: Some(Tree::new(run.clone(), path, cursors)),
+            tree: Some(Tree::new(run.clone(), home, cursors)),
             run,
             wanted: account.clone(),
             account: Arc::new(account),
+            labels,
             shared,
             waker,
             stop,
@@ -266,8 +275,9 @@ impl Tailer {
                 // Everything that was held open is read; the supervisor notes that the run vanished.
                 return Ok(ended);
             }
-            if !stops.is_empty() {
-                self.stop_run(StopReason::Asked).await?;
+            if !stops.is_empty() && !self.stop_run(StopReason::Asked).await? {
+                // Dropped, they say that it was not read to its end.
+                continue;
             }
             for done in stops {
                 // Whoever asked may have left.
@@ -281,8 +291,9 @@ impl Tailer {
         }
     }
 
-    /// Reads everything there is, unfinished last lines too, notes that the run is stopped, and lets go of it.
-    async fn stop_run(&mut self, reason: StopReason) -> Result<(), TailerError> {
+    /// Reads everything there is, unfinished last lines too, notes that the run is stopped, and lets go of it; `false`
+    /// if the tailer has to end before that is done.
+    async fn stop_run(&mut self, reason: StopReason) -> Result<bool, TailerError> {
         let deadline = Instant::now() + SWEEP_FOR_MAX;
         let everything = Pending {
             scan: Some(Depth::Everything),
@@ -293,11 +304,18 @@ impl Tailer {
         if let Some(tree) = &mut self.tree {
             tree.enqueue_unfinished();
         }
-        while self.tree.as_ref().is_some_and(Tree::has_news) && Instant::now() < deadline {
+        // What is there now is read, however long that takes; what comes meanwhile only for a while.
+        let goals = self.tree.as_ref().map(Tree::goals).unwrap_or_default();
+        let is_due =
+            |tree: &Tree| tree.has_news() && (Instant::now() < deadline || !tree.has_reached(&goals));
+        while self.tree.as_ref().is_some_and(is_due) && !self.stop.is_cancelled() {
             let batches = self.read_share(true).await?;
             self.commit(batches).await?;
         }
         self.report_lag();
+        if self.stop.is_cancelled() && self.tree.as_ref().is_some_and(Tree::has_news) {
+            return Ok(false);
+        }
         self.shared.committer.stop(self.run.clone(), reason).await?;
         self.retired = true;
         let shared = Arc::clone(&self.shared);
@@ -314,7 +332,7 @@ impl Tailer {
             })
             .await?;
         self.tree = Some(tree);
-        Ok(())
+        Ok(true)
     }
 
     async fn work(&mut self, pending: Pending) -> Result<Option<Ended>, TailerError> {
@@ -420,8 +438,8 @@ impl Tailer {
 
     /// Says, once for each change, that the settings want another account for the run than it has.
     fn compare_account(&mut self, settings: &Settings) {
-        let wanted = settings.accounts.of_run(&self.run);
-        if *wanted == self.wanted {
+        let wanted = settings.accounts.of_labelled(&self.run, &self.labels);
+        if wanted == self.wanted {
             return;
         }
         self.wanted = wanted.clone();

@@ -15,7 +15,8 @@ use std::time::Instant;
 
 use crate::config::Limits;
 use crate::globs::Globs;
-use crate::logfile::{EntryKind, LogFileError, Root, Stat};
+use crate::logfile::home::Home;
+use crate::logfile::{EntryKind, LogFileError, Stat};
 use crate::record::{Cursor, Inode, RelativePath, RunId};
 use crate::watch::Watch;
 
@@ -110,7 +111,7 @@ struct Directory {
 #[derive(Debug)]
 pub struct Tree {
     run: RunId,
-    path: PathBuf,
+    home: Home,
     files: BTreeMap<RelativePath, Tracked>,
     directories: BTreeMap<RelativePath, Directory>,
     queue: VecDeque<RelativePath>,
@@ -128,7 +129,7 @@ pub struct Tree {
 impl Tree {
     /// A run's directory with the cursors stored for it.
     #[must_use]
-    pub fn new(run: RunId, path: PathBuf, cursors: BTreeMap<RelativePath, Cursor>) -> Self {
+    pub fn new(run: RunId, home: Home, cursors: BTreeMap<RelativePath, Cursor>) -> Self {
         let tracked = |cursor| Tracked {
             cursor: Some(cursor),
             gone: true,
@@ -136,7 +137,7 @@ impl Tree {
         };
         Self {
             run,
-            path,
+            home,
             files: cursors
                 .into_iter()
                 .map(|(path, cursor)| (path, tracked(cursor)))
@@ -186,7 +187,7 @@ impl Tree {
     /// # Errors
     /// [`LogFileError::Gone`] when the run's directory is no longer there.
     pub fn look(&mut self, hints: &HashSet<PathBuf>, world: World<'_>) -> Result<(), LogFileError> {
-        let root = Root::open(&self.path)?;
+        let root = self.home.open()?;
         let mut again = HashSet::new();
         for hint in hints {
             let path: RelativePath = hint.as_path().into();
@@ -229,7 +230,7 @@ impl Tree {
         let scanned = self.scan(depth, world);
         if scanned.is_err() {
             for directory in forgotten {
-                world.watch.forget_dir(&self.path.join(directory));
+                world.watch.forget_dir(&self.home.path.join(directory));
             }
         }
         scanned
@@ -247,7 +248,7 @@ impl Tree {
     /// Gives back what holds the run's directories and files: watches and descriptors.
     pub fn retire(&mut self, world: World<'_>) {
         for directory in self.directories.keys() {
-            world.watch.forget_dir(&self.path.join(directory));
+            world.watch.forget_dir(&self.home.path.join(directory));
         }
         self.close_idle(std::time::Duration::ZERO, Instant::now());
     }
@@ -267,6 +268,25 @@ impl Tree {
         for path in paths {
             self.enqueue(path);
         }
+    }
+
+    /// The files that wait and how long they are now.
+    #[must_use]
+    pub fn goals(&self) -> Vec<(RelativePath, u64)> {
+        let waiting = self.queue.iter();
+        waiting
+            .filter_map(|path| Some((path.clone(), self.files.get(path)?.size)))
+            .collect()
+    }
+
+    /// Whether each of these is read as far as it then was.
+    #[must_use]
+    pub fn has_reached(&self, goals: &[(RelativePath, u64)]) -> bool {
+        goals.iter().all(|(path, size)| {
+            self.files
+                .get(path)
+                .is_none_or(|file| !file.queued || file.cursor.is_some_and(|cursor| cursor.offset >= *size))
+        })
     }
 
     /// Whether a file is the one its cursor was made in.

@@ -65,7 +65,7 @@ impl Place {
     /// The program with this place's paths; the environment of the tester is left out.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
-        command.args(words);
+        // First, as what follows two dashes is another command's.
         command
             .arg("--runs-dir")
             .arg(self.runs())
@@ -74,6 +74,7 @@ impl Place {
         if words.first() != Some(&"replay") {
             command.arg("--db").arg(self.db());
         }
+        command.args(words);
         command
             .env_clear()
             .env("HOME", self.directory.path())

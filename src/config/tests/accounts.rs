@@ -145,7 +145,7 @@ fn a_mistake_in_an_account_has_its_place() {
     for (text, expect) in [
         (
             "[[account]]\ncolour = 1\n",
-            "2:1: `account.colour`: unknown key `colour`, expected one of `provider`, `name`, `runs`, `calls_quota`, `warn_at_percent`, `daily_tokens`, `counted`, `thresholds`, `minimum_left`, `on_unknown`, `models`",
+            "2:1: `account.colour`: unknown key `colour`, expected one of `provider`, `name`, `runs`, `labels`, `calls_quota`, `warn_at_percent`, `daily_tokens`, `counted`, `thresholds`, `minimum_left`, `on_unknown`, `models`",
         ),
         (
             "\n[account]\nname = \"x\"\n",
@@ -293,8 +293,62 @@ fn a_mistake_in_an_account_has_its_place() {
         error.ends_with("tokentail.toml:3002:1: `account.name`: at most 1000 accounts are allowed"),
         "{error}"
     );
+    // Labels tell them apart.
+    let (_folder, environment) =
+        home("[[account]]\nname = \"a\"\nlabels = { profile = \"big\" }\n[[account]]\nname = \"b\"\n");
+    assert_eq!(load(&environment).unwrap().accounts.rules().len(), 2);
     // A pattern that is wider than an earlier one, or that an earlier one covers, is no mistake.
     let (_folder, environment) =
         home("[[account]]\nname = \"a\"\n[[account]]\nname = \"b\"\nruns = [\"x-*\"]\n");
     assert_eq!(load(&environment).unwrap().accounts.rules().len(), 2);
+}
+
+#[test]
+fn labels_decide_the_account() {
+    let (_folder, environment) = home(
+        "[[account]]\nname = \"big\"\nlabels = { profile = \"big\" }\n\
+         [[account]]\nprovider = \"codex\"\nname = \"c\"\nruns = [\"c-*\"]\n\
+         [[account]]\nname = \"rest\"\n",
+    );
+    let accounts = load(&environment).unwrap().accounts;
+    for (run, labels, expect) in [
+        ("r", &[][..], "claude/rest"),
+        ("r", &[("profile", "big")], "claude/big"),
+        ("r", &[("profile", "small")], "claude/rest"),
+        ("c-1", &[], "codex/c"),
+        // The first in the file that fits.
+        ("c-1", &[("profile", "big")], "claude/big"),
+        // Named by half, the file completes it.
+        ("c-1", &[("provider", "codex")], "codex/c"),
+        ("r", &[("provider", "codex")], "codex/default"),
+        ("r", &[("account", "c")], "codex/c"),
+        ("r", &[("account", "other")], "claude/other"),
+        (
+            "r",
+            &[("provider", "p"), ("account", "n"), ("profile", "big")],
+            "p/n",
+        ),
+    ] {
+        let labels = labels
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()));
+        let account = accounts.of_labelled(&RunId::new(run).unwrap(), &labels.collect());
+        assert_eq!(account.to_string(), expect, "{run}");
+    }
+    assert_eq!(
+        accounts.of_run(&RunId::new("r").unwrap()).to_string(),
+        "claude/rest"
+    );
+}
+
+#[test]
+fn a_label_that_no_run_can_have_is_a_mistake() {
+    for labels in ["{ \"a b\" = \"x\" }", "{ a = 1 }", "{ a = \"\\u0007\" }", "[]"] {
+        let (_folder, environment) = home(&format!("[[account]]\nlabels = {labels}\n"));
+        let error = load(&environment).unwrap_err().to_string();
+        assert!(
+            error.contains("tokentail.toml:2:") && error.contains("labels"),
+            "{error}"
+        );
+    }
 }

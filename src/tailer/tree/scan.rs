@@ -26,7 +26,7 @@ impl Tree {
     /// # Errors
     /// [`LogFileError::Gone`] when the run's directory is no longer there.
     pub fn scan(&mut self, depth: Depth, world: World<'_>) -> Result<(), LogFileError> {
-        let root = Root::open(&self.path)?;
+        let root = self.home.open()?;
         if depth == Depth::Everything {
             self.problems.clear();
         }
@@ -76,7 +76,7 @@ impl Tree {
             }
         } else if !world.unwatched {
             // Not to be watched is no reason not to be read: the scans find what happens there.
-            let full = self.path.join(directory);
+            let full = self.home.path.join(directory);
             if self.directories.len() >= WATCHED_DIRECTORIES_MAX {
                 self.partly_watched = true;
                 self.problem_at(
@@ -91,7 +91,7 @@ impl Tree {
             Ok(entries) => entries,
             Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => {
                 self.directories.remove(directory);
-                return world.watch.forget_dir(&self.path.join(directory));
+                return world.watch.forget_dir(&self.home.path.join(directory));
             }
             Err(error) => return self.problem_at(directory, error.to_string()),
         };
@@ -100,7 +100,7 @@ impl Tree {
             .retain(|path, _| path != &**directory && path.parent() != Some(&**directory));
         let mut below = Vec::new();
         for entry in entries {
-            let in_runs = Path::new(self.run.as_str()).join(&entry.path);
+            let in_runs = self.home.in_runs.join(&entry.path);
             match entry.kind {
                 EntryKind::Directory if !world.globs.may_contain(&in_runs) => {}
                 EntryKind::Directory if entry.path.components().count() > world.limits.depth_max => {
@@ -166,7 +166,7 @@ impl Tree {
 
     /// Directories that were not met any more.
     pub(super) fn forget_directories(&mut self, found: &Found, world: World<'_>) {
-        let path = &self.path;
+        let path = &self.home.path;
         self.directories.retain(|directory, _| {
             let met = found.visited.contains(directory);
             if !met {

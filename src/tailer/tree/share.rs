@@ -13,7 +13,7 @@ impl Tree {
     /// Reads files with news, one turn each, until the share is used up.
     #[must_use]
     pub fn read_share(&mut self, reading: &Reading, buffer: &mut Vec<u8>) -> Vec<Batch> {
-        let root = Root::open(&self.path).ok();
+        let root = self.home.open().ok();
         let mut batches = Vec::new();
         let (mut bytes, mut records) = (0, 0);
         while bytes < reading.turn_bytes_max
@@ -49,7 +49,7 @@ impl Tree {
         reading: &Reading,
         buffer: &mut Vec<u8>,
     ) -> Result<(Option<Batch>, u64), LogFileError> {
-        let full = self.path.join(path);
+        let full = self.home.path.join(path);
         let failed = |source| LogFileError::Io {
             path: full.clone(),
             source,

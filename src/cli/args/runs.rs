@@ -1,0 +1,158 @@
+//! The command line of runs: start, stop, list, forget.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::record::{RunId, RunIdError};
+
+/// `run`: which run, and what to run as it.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub struct Run {
+    /// The run: 1 to 128 of A-Z a-z 0-9 . _ -
+    #[arg(value_parser = run_id)]
+    pub id: RunId,
+
+    /// Something to know the run by, as in project=alpha; may be given more than once
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub labels: Vec<Label>,
+
+    /// The directory that holds its logs [default: ID/mount in the runs directory]
+    #[arg(long, value_name = "DIR")]
+    pub mount: Option<PathBuf>,
+
+    /// If no collector answers, fail, instead of counting here in a database of the run's own
+    #[arg(long)]
+    pub no_embedded: bool,
+
+    /// The command with its arguments [default: none; ends on SIGTERM or SIGINT]
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+/// `stop`: which run.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub struct Stop {
+    /// The run
+    #[arg(value_parser = run_id)]
+    pub id: RunId,
+}
+
+/// `forget`: which run.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub struct Forget {
+    /// The run; it must be stopped
+    #[arg(value_parser = run_id)]
+    pub id: RunId,
+}
+
+/// `runs`: which of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub struct Runs {
+    /// Only runs in this state, as in live or stopped
+    #[arg(long, value_name = "STATE")]
+    pub state: Option<String>,
+
+    /// Only runs with this label
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    pub label: Option<Label>,
+}
+
+/// A name and a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    pub name: String,
+    pub value: String,
+}
+
+fn run_id(text: &str) -> Result<RunId, RunIdError> {
+    RunId::new(text)
+}
+
+fn label(text: &str) -> Result<Label, String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok(Label {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        }),
+        _ => Err("a label is written KEY=VALUE, as in project=alpha".to_owned()),
+    }
+}
+
+pub(super) const RUN_EXAMPLES: &str = "\
+Examples:
+  tokentail run fix-42 --label project=alpha -- claude -p 'mend the build'
+  tokentail run fix-42 --json -- ./agent.sh >transcript.txt
+  tokentail run fix-42
+
+Signals are passed on to the command. When it has ended, what it wrote is read to the last byte and the
+totals are printed on stderr; with --json the run's document goes to stdout, after the command's output.
+
+Exits with the command's code, 128+n if signal n ended it, 127 if it was not found, 126 if it cannot be
+executed. The command is not run if the run is refused: 64 for what was asked, 69 and up for the collector.
+Without a collector the run is counted here, into run-ID.redb beside the configured database, or --db.";
+
+pub(super) const RUNS_EXAMPLES: &str = "\
+Examples:
+  tokentail runs
+  tokentail runs --state live --label project=alpha --json";
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Args, Command, parse};
+    use super::*;
+
+    fn read(words: &[&str]) -> Result<Args, clap::Error> {
+        let words: Vec<OsString> = ["tokentail"].iter().chain(words).map(OsString::from).collect();
+        parse(&words)
+    }
+
+    fn run(words: &[&str]) -> Run {
+        match read(words).unwrap().command {
+            Command::Run(run) => run,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_follows_two_dashes_is_the_commands_own() {
+        let run = run(&[
+            "run", "r", "--label", "a=b=c", "--", "sh", "-c", "x", "--json", "--",
+        ]);
+        assert_eq!(run.command, ["sh", "-c", "x", "--json", "--"]);
+        assert_eq!(run.id.as_str(), "r");
+        let label = Label {
+            name: "a".into(),
+            value: "b=c".into(),
+        };
+        assert_eq!(run.labels, [label]);
+        let args = read(&["run", "r", "--", "x", "--json"]).unwrap();
+        assert!(!args.global.json);
+    }
+
+    #[test]
+    fn a_run_without_a_command_is_a_run() {
+        let run = run(&["run", "r", "--mount", "logs", "--label", "a="]);
+        assert_eq!(run.command, Vec::<OsString>::new());
+        assert_eq!(run.mount, Some(PathBuf::from("logs")));
+        assert_eq!(run.labels[0].value, "");
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_a_usage_error() {
+        for (words, wanted) in [
+            (&["run"][..], "<ID>"),
+            (&["run", "a/b"], "A-Z a-z 0-9 . _ -"),
+            (&["run", ".."], "`.` and `..`"),
+            (&["run", "r", "--label", "project"], "KEY=VALUE"),
+            (&["run", "r", "--label", "=x"], "KEY=VALUE"),
+            (&["run", "r", "claude"], "claude"),
+            (&["stop"], "<ID>"),
+            (&["forget", "r", "s"], "'s'"),
+            (&["runs", "--label", "x"], "KEY=VALUE"),
+        ] {
+            let error = read(words).unwrap_err();
+            assert!(error.use_stderr(), "{words:?}");
+            assert!(error.to_string().contains(wanted), "{words:?}: {error}");
+        }
+    }
+}

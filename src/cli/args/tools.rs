@@ -1,0 +1,59 @@
+//! The command line of what explains the program: its configuration, completions, manual pages.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use clap_complete::Shell;
+
+/// `config`: what to show.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub struct Config {
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+/// What there is to show of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum ConfigCommand {
+    /// Print the settings in effect, as they would stand in the file
+    Show {
+        /// Say where each comes from: a flag, a variable, the file, or the default
+        #[arg(long)]
+        origin: bool,
+    },
+    /// Print a configuration file with every key, explained and commented out
+    Example,
+    /// Print the JSON Schema of the configuration file
+    Schema,
+}
+
+/// `completions`: for which shell.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub struct Completions {
+    pub shell: Shell,
+}
+
+/// `man`: where to.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub struct Man {
+    /// Write a page for each command into this directory, which is made if it is missing
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+pub(super) const CONFIG_EXAMPLES: &str = "\
+Examples:
+  tokentail config show --origin
+  tokentail config example >tokentail.toml
+  tokentail config schema >tokentail.schema.json";
+
+pub(super) const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  tokentail completions bash >~/.local/share/bash-completion/completions/tokentail
+  tokentail completions zsh >~/.zfunc/_tokentail
+  tokentail completions fish >~/.config/fish/completions/tokentail.fish";
+
+pub(super) const MAN_EXAMPLES: &str = "\
+Examples:
+  tokentail man | man -l -
+  tokentail man --dir ~/.local/share/man/man1";

@@ -1,0 +1,127 @@
+//! `run`: a command as a run, from its start to the totals after its last byte.
+//!
+//! The run is known before the command starts and is stopped after it has ended, however it ended. Its exit code is
+//! ours: what becomes of the counting never changes it.
+
+mod child;
+mod counter;
+mod embedded;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::pin::pin;
+use std::process::ExitCode;
+
+use super::args::{self, Global, Label};
+use super::exit::{Exit, Failure};
+use super::runs::Start;
+use super::runs::document::{self, Document};
+use super::{commands, output, report, serve};
+use crate::service;
+use crate::signals::{EXIT_SIGNAL_BASE, Received, Relay};
+use counter::Counter;
+
+/// Runs the command.
+///
+/// # Errors
+/// The run is refused, and the command was not run; or there was no command, and the totals could not be had.
+pub fn run(global: &Global, command: &args::Run) -> Result<ExitCode, Failure> {
+    // First, so that a signal during the start is not the default's: the end.
+    let mut relay = Relay::install().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
+    let settings = commands::settings(global)?;
+    let mount = command.mount.as_deref().map(absolute).transpose()?;
+    let start = Start {
+        run: command.id.clone(),
+        labels: labels(&command.labels)?,
+        mount,
+    };
+    serve::runtime()?.block_on(async {
+        let mut begin = pin!(Counter::begin(global, settings, &start, !command.no_embedded));
+        let mut stopped_by = None;
+        let counter = loop {
+            tokio::select! {
+                counter = &mut begin => break counter,
+                signal = relay.next(), if stopped_by.is_none() => if signal.asks_to_stop() {
+                    stopped_by = Some(signal);
+                    relay.ending();
+                },
+            }
+        };
+        let counter =
+            counter.map_err(|failure| failure.while_doing(&format!("run {} is not started", start.run)))?;
+        service::ready();
+        let code = match stopped_by {
+            Some(signal) => code_of(signal),
+            None if command.command.is_empty() => until_stopped(&mut relay).await,
+            None => child::run(&command.command, &mut relay)
+                .await
+                .unwrap_or_else(|failure| {
+                    report(&failure, global.json);
+                    failure.code.code()
+                }),
+        };
+        relay.ending();
+        service::stopping();
+        match counter.end().await.and_then(|document| print(global, &document)) {
+            Ok(()) => Ok(code.into()),
+            Err(failure) if command.command.is_empty() => Err(failure),
+            Err(failure) => {
+                report(&failure, global.json);
+                Ok(code.into())
+            }
+        }
+    })
+}
+
+/// Waits for a signal that asks to stop; that is what it is for, so it is no failure.
+async fn until_stopped(relay: &mut Relay) -> u8 {
+    while !relay.next().await.asks_to_stop() {}
+    Exit::Ok.code()
+}
+
+/// The totals: beside what the command printed, or after it.
+fn print(global: &Global, document: &Document) -> Result<(), Failure> {
+    if global.json {
+        return output::json(&document.whole);
+    }
+    output::aside(|err| document::totals(err, &document.run));
+    Ok(())
+}
+
+/// What a shell makes of a process that a signal ended.
+fn code_of(signal: Received) -> u8 {
+    u8::try_from(EXIT_SIGNAL_BASE + signal.number()).unwrap_or(u8::MAX)
+}
+
+fn absolute(path: &Path) -> Result<std::path::PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::on_path("find", path, &error))
+}
+
+fn labels(given: &[Label]) -> Result<BTreeMap<String, String>, Failure> {
+    let mut labels = BTreeMap::new();
+    for Label { name, value } in given {
+        if labels.insert(name.clone(), value.clone()).is_some() {
+            let message = format!("--label {name} is given twice; a run has one value for each label");
+            return Err(Failure::new(Exit::Usage, message));
+        }
+    }
+    Ok(labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_given_once() {
+        let label = |name: &str, value: &str| Label {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        };
+        let two = labels(&[label("a", "1"), label("b", "1")]).unwrap();
+        assert_eq!(two.len(), 2);
+        let failure = labels(&[label("a", "1"), label("a", "1")]).unwrap_err();
+        assert_eq!(failure.code, Exit::Usage);
+        assert!(failure.message.contains("--label a"), "{failure}");
+    }
+}

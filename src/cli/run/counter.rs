@@ -1,0 +1,99 @@
+//! Who counts the run: the collector, or one of the command's own.
+
+use std::path::PathBuf;
+
+use super::super::args::Global;
+use super::super::client::ClientError;
+use super::super::exit::{Exit, Failure};
+use super::super::runs::document::Document;
+use super::super::runs::{self, Start};
+use super::super::{log, output, text};
+use super::embedded::Embedded;
+use crate::config::{LogSettings, Origin, Settings};
+use crate::record::RunId;
+
+/// Who counts.
+pub enum Counter {
+    Collector { socket: PathBuf, run: RunId },
+    Embedded(Box<Embedded>),
+}
+
+impl Counter {
+    /// Starts the run in the collector, or here if none answers and that is wanted.
+    ///
+    /// # Errors
+    /// The run is refused, or cannot be counted here.
+    pub async fn begin(
+        global: &Global,
+        mut settings: Settings,
+        start: &Start,
+        embedded: bool,
+    ) -> Result<Self, Failure> {
+        match runs::start(&settings.socket, start).await {
+            Ok(_) => {
+                return Ok(Self::Collector {
+                    socket: settings.socket,
+                    run: start.run.clone(),
+                });
+            }
+            Err(ClientError::NotRunning(_)) if embedded => {}
+            Err(error) => return Err(error.into()),
+        }
+        if global.db.is_none() {
+            settings.db = settings.db.with_file_name(format!("run-{}.redb", start.run));
+        }
+        start_log(&settings);
+        let note = format!(
+            "no collector answers on {}; run {} is counted here, in {}",
+            settings.socket.display(),
+            start.run,
+            settings.db.display()
+        );
+        output::aside(|err| {
+            if global.json {
+                writeln!(err, "{}", serde_json::json!({ "warning": note }))
+            } else {
+                writeln!(err, "tokentail: {}", text::message(&note))
+            }
+        });
+        let embedded = Embedded::begin(settings, start).await?;
+        Ok(Self::Embedded(Box::new(embedded)))
+    }
+
+    /// Stops the run: its document after the last byte.
+    ///
+    /// # Errors
+    /// It could not be had; the message says where to look.
+    pub async fn end(self) -> Result<Document, Failure> {
+        match self {
+            Self::Collector { socket, run } => runs::stop(&socket, &run).await.map_err(|error| {
+                let failure = Failure::from(error);
+                let message = format!(
+                    "the totals of run {run} could not be had: {}; the collector reads on when it is up, ask it then: \
+                     tokentail stop {run}",
+                    failure.message
+                );
+                Failure::new(failure.code, message)
+            }),
+            Self::Embedded(embedded) => {
+                let whole = embedded.end().await?;
+                serde_json::to_value(&whole)
+                    .and_then(serde_json::from_value)
+                    .map_err(|error| Failure::new(Exit::Bug, format!("the run's document is none: {error}")))
+            }
+        }
+    }
+}
+
+/// The log is beside what the command prints: only what is wrong, unless a level was asked for.
+fn start_log(settings: &Settings) {
+    let level = match settings.origin("log.level") {
+        Origin::Default(_) => "warn".to_owned(),
+        _ => settings.log.level.clone(),
+    };
+    // The level stays what it is until the end.
+    let _ = log::start(&LogSettings {
+        level,
+        ..settings.log
+    });
+}

@@ -1,0 +1,125 @@
+//! A collector for one run, in this process: for where none is up.
+//!
+//! It has a database of its own, opens no door, and ends with the run. The next one on the same database reads on from
+//! where it ended.
+
+use std::path::PathBuf;
+
+use super::super::exit::{Exit, Failure};
+use super::super::runs::Start;
+use crate::api::wire::RunDetail;
+use crate::app::{App, Drained, Running, Scope};
+use crate::config::Settings;
+use crate::control::{StartAnswer, StartRequest, StopAnswer};
+use crate::record::{Labels, RunId};
+
+/// The running collector of a run.
+pub struct Embedded {
+    running: Running,
+    db: PathBuf,
+    grace: std::time::Duration,
+    run: RunId,
+}
+
+impl Embedded {
+    /// Starts to watch the run's directory, which need not be there yet.
+    ///
+    /// # Errors
+    /// The database is in use, or cannot be used; or the run has its logs elsewhere.
+    pub async fn begin(mut settings: Settings, start: &Start) -> Result<Self, Failure> {
+        let run = start.run.clone();
+        let default = || settings.runs_dir.join(run.as_str()).join("mount");
+        let mount = start.mount.clone().unwrap_or_else(default);
+        let mount = std::path::absolute(&mount).map_err(|error| Failure::on_path("find", &mount, &error))?;
+        // Whoever runs a command may read what it writes.
+        settings.runs.mount_roots = vec![mount.clone()];
+        let (db, grace) = (settings.db.clone(), settings.shutdown_grace);
+        let labels = start.labels.iter();
+        let request = StartRequest {
+            run: run.clone(),
+            labels: labels
+                .map(|(name, value)| (name.as_str().into(), value.as_str().into()))
+                .collect::<Labels>(),
+            mount: Some(mount),
+        };
+        let running = App::start(settings, Scope::Asked)?;
+        let embedded = Self {
+            running,
+            db,
+            grace,
+            run,
+        };
+        let refused = match embedded.running.control().start(request).await {
+            Ok(StartAnswer::New | StartAnswer::Known) => {
+                embedded.running.ready().await;
+                return Ok(embedded);
+            }
+            Ok(StartAnswer::Elsewhere(account)) => {
+                format!(
+                    "it is counted by account {account} there already; leave the labels provider and account out"
+                )
+            }
+            Ok(StartAnswer::MountedElsewhere(Some(mount))) => {
+                format!(
+                    "it has its logs in {} there; give that as --mount, or another --db",
+                    mount.display()
+                )
+            }
+            Ok(StartAnswer::MountedElsewhere(None)) => {
+                "it was counted by a collector there; give another --db".to_owned()
+            }
+            Ok(StartAnswer::Mount(error)) => error.to_string(),
+            Ok(StartAnswer::MountTaken(other)) => format!("run {other} has its logs there"),
+            Err(error) => error.to_string(),
+        };
+        let failure = Failure::new(
+            Exit::Usage,
+            format!(
+                "run {} cannot be counted in {}: {refused}",
+                embedded.run,
+                embedded.db.display()
+            ),
+        );
+        embedded.running.shutdown(embedded.grace).await;
+        Err(failure)
+    }
+
+    /// Reads everything there is now, closes the database, and says what the run used.
+    ///
+    /// # Errors
+    /// Not everything could be read or committed; what was not is read the next time.
+    pub async fn end(self) -> Result<RunDetail, Failure> {
+        let Self {
+            running,
+            db,
+            grace,
+            run,
+        } = self;
+        let failed = |why: String| {
+            let message = format!(
+                "the totals of run {run} could not be had: {why}; what was counted is in {}, and `tokentail run {run}` \
+                 reads on from there",
+                db.display()
+            );
+            Failure::new(Exit::Io, message)
+        };
+        let swept = match running.control().begin_stop(run.clone()).await {
+            Ok(stopping) => stopping.await,
+            Err(refused) => Err(refused),
+        };
+        let document = match swept {
+            Ok(StopAnswer::Stopped) => running.run(&run).map_err(|error| error.to_string()),
+            Ok(StopAnswer::Failed(why)) => Err(why),
+            Ok(StopAnswer::Unknown) => Ok(None),
+            Err(refused) => Err(refused.to_string()),
+        };
+        let drained = running.shutdown(grace).await;
+        let document = document.map_err(&failed)?;
+        match drained {
+            Drained::Clean => {}
+            Drained::GraceOver => return Err(failed("the stop took longer than shutdown.grace".to_owned())),
+            Drained::Failed(error) => return Err(failed(error.to_string())),
+        }
+        document.ok_or_else(|| failed("it is not known there".to_owned()))
+    }
+}

@@ -1,0 +1,126 @@
+//! `runs`, `stop` and `forget`: asking the collector about its runs, and telling it.
+
+pub mod document;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::args::{self, Global};
+use super::client::{self, ClientError};
+use super::exit::{Exit, Failure};
+use super::{commands, output};
+use crate::record::RunId;
+use document::Document;
+
+/// Longest wait for one answer to a stop. The collector answers sooner, if only that it is still at it.
+const STOP_ANSWER_WITHIN: Duration = Duration::from_secs(90);
+/// How often to ask for a stop that is still going on.
+const STOP_ASKS_MAX: u32 = 10;
+/// And how soon.
+const STOP_ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// What is said of a run that starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Start {
+    #[serde(skip)]
+    pub run: RunId,
+    pub labels: BTreeMap<String, String>,
+    /// Absolute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mount: Option<PathBuf>,
+}
+
+/// Starts a run in the collector.
+///
+/// # Errors
+/// Nobody answers, or the run is refused.
+pub async fn start(socket: &Path, start: &Start) -> Result<Document, ClientError> {
+    client::put_json(socket, &path(&start.run), start, client::TIMEOUT).await
+}
+
+/// Stops a run in the collector; its document once everything is counted.
+///
+/// # Errors
+/// Nobody answers, or the run is unknown.
+pub async fn stop(socket: &Path, run: &RunId) -> Result<Document, ClientError> {
+    let path = format!("{}/stop?wait=true", path(run));
+    let mut asks = 1;
+    loop {
+        match client::post(socket, &path, STOP_ANSWER_WITHIN).await {
+            Err(error) if error.is_not_yet() && asks < STOP_ASKS_MAX => {
+                asks += 1;
+                tokio::time::sleep(STOP_ASK_AGAIN_AFTER).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// A run id needs no escapes.
+fn path(run: &RunId) -> String {
+    format!("/v1/runs/{run}")
+}
+
+/// Stops a run and prints its totals.
+///
+/// # Errors
+/// As [`stop`].
+pub fn stop_command(global: &Global, command: &args::Stop) -> Result<Exit, Failure> {
+    let settings = commands::settings(global)?;
+    let document = client::runtime(&settings.socket)?.block_on(stop(&settings.socket, &command.id))?;
+    if global.json {
+        output::json(&document.whole)?;
+    } else {
+        output::human(|out| document::totals(out, &document.run))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Prints the runs.
+///
+/// # Errors
+/// Nobody answers.
+pub fn runs_command(global: &Global, command: &args::Runs) -> Result<Exit, Failure> {
+    let settings = commands::settings(global)?;
+    let label = (command.label.as_ref()).map(|label| format!("{}:{}", label.name, label.value));
+    let wishes = [("state", command.state.as_deref()), ("label", label.as_deref())];
+    let path = format!("/v1/runs{}", client::query(&wishes));
+    if global.json {
+        let runs: Value = client::get_json_blocking(&settings.socket, &path, client::TIMEOUT)?;
+        output::json(&runs)?;
+        return Ok(Exit::Ok);
+    }
+    let runs: Vec<document::Run> = client::get_json_blocking(&settings.socket, &path, client::TIMEOUT)?;
+    output::human(|out| document::list(out, &runs, &TimeZone::system()))?;
+    Ok(Exit::Ok)
+}
+
+/// Forgets a run.
+///
+/// # Errors
+/// Nobody answers, or the run is unknown or not stopped.
+pub fn forget_command(global: &Global, command: &args::Forget) -> Result<Exit, Failure> {
+    let settings = commands::settings(global)?;
+    let run = &command.id;
+    client::runtime(&settings.socket)?.block_on(client::delete(
+        &settings.socket,
+        &path(run),
+        client::TIMEOUT,
+    ))?;
+    if global.json {
+        output::json(&serde_json::json!({ "forgotten": run.as_str() }))?;
+    } else {
+        output::human(|out| {
+            writeln!(
+                out,
+                "run {run} is forgotten; what it used stays in the sums over all runs"
+            )
+        })?;
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,67 @@
+//! `config`, `completions` and `man`: what explains the program.
+
+use std::path::Path;
+
+use clap::CommandFactory;
+
+use super::args::{self, Args, ConfigCommand, Global};
+use super::commands;
+use super::exit::{Exit, Failure, OnPath};
+use super::output;
+use crate::config::{self, Settings};
+
+/// What the program is called in completions and pages.
+const NAME: &str = "tokentail";
+
+/// Shows the configuration.
+///
+/// # Errors
+/// It is wrong.
+pub fn config(global: &Global, command: &args::Config) -> Result<Exit, Failure> {
+    match command.command {
+        ConfigCommand::Schema => output::json(&config::schema())?,
+        ConfigCommand::Example => output::raw(Settings::example_toml().as_bytes())?,
+        ConfigCommand::Show { origin } => {
+            let settings = commands::settings(global)?;
+            match (global.json, origin) {
+                (true, true) => commands::print_described(&settings)?,
+                (true, false) => output::json(&settings.document())?,
+                (false, origin) => output::raw(settings.shown(origin).as_bytes())?,
+            }
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// Prints the completions of a shell.
+///
+/// # Errors
+/// Standard output cannot be written to.
+pub fn completions(command: &args::Completions) -> Result<Exit, Failure> {
+    // Into memory first: the generators panic if they cannot write.
+    let mut text = Vec::new();
+    clap_complete::generate(command.shell, &mut Args::command(), NAME, &mut text);
+    output::raw(&text)?;
+    Ok(Exit::Ok)
+}
+
+/// Prints the manual page, or writes all of them.
+///
+/// # Errors
+/// They cannot be written.
+pub fn man(command: &args::Man) -> Result<Exit, Failure> {
+    if let Some(directory) = &command.dir {
+        std::fs::create_dir_all(directory).on_path("make", directory)?;
+        write_pages(directory)?;
+    } else {
+        let mut page = Vec::new();
+        let rendered = clap_mangen::Man::new(Args::command()).render(&mut page);
+        rendered.map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
+        output::raw(&page)?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn write_pages(directory: &Path) -> Result<(), Failure> {
+    clap_mangen::generate_to(Args::command(), directory).on_path("write the pages to", directory)
+}

@@ -1,0 +1,102 @@
+//! Shown: the settings in effect as they would stand in the file, or as a document.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value};
+
+use super::{Origin, Settings};
+
+impl Settings {
+    /// A configuration file with everything that is in effect; with `origins` each line says where it came from.
+    #[must_use]
+    pub fn shown(&self, origins: bool) -> String {
+        let mut text = String::new();
+        let line = |text: &mut String, name: &str, value: &str, origin: &Origin| {
+            let _ = write!(text, "{name} = {value}");
+            let _ = writeln!(
+                text,
+                "{}",
+                if origins {
+                    format!("  # {origin}")
+                } else {
+                    String::new()
+                }
+            );
+        };
+        let mut section_now = "";
+        for one in self.describe() {
+            let (section, name) = one.key.rsplit_once('.').unwrap_or(("", one.key));
+            if section != section_now {
+                let _ = write!(text, "\n[{section}]\n");
+                section_now = section;
+            }
+            line(&mut text, name, &one.value, &one.origin);
+        }
+        let origin = self.origin("account");
+        for account in self.accounts.describe() {
+            text.push_str("\n[[account]]\n");
+            for (name, value) in account.rows() {
+                line(&mut text, name, &value, &origin);
+            }
+        }
+        text
+    }
+
+    /// The same as a document.
+    #[must_use]
+    pub fn document(&self) -> Value {
+        let table: Option<Map<String, Value>> = toml::from_str(&self.shown(false)).ok();
+        table.map_or(Value::Null, Value::Object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::{Environment, Partial};
+    use super::*;
+
+    fn load(file: Option<&Path>, flags: Partial) -> Settings {
+        let variables = [("TOKENTAIL__LIMITS__DEPTH_MAX", "8"), ("HOME", "/h")];
+        let environment = Environment {
+            vars: variables
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            cwd: "/".into(),
+            system_file: "/no/such/file".into(),
+        };
+        Settings::load(flags, file, &environment).unwrap()
+    }
+
+    #[test]
+    fn what_is_shown_is_a_file_that_means_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("t.toml");
+        std::fs::write(
+            &path,
+            "[[account]]\nname = 'a'\nlabels = { k = 'v' }\n[log]\nlevel = 'debug'\n",
+        )
+        .unwrap();
+        let flags = Partial {
+            runs_dir: Some("/a \"b\"".into()),
+            ..Partial::default()
+        };
+        let settings = load(Some(&path), flags);
+        let shown = settings.shown(true);
+        let of_file = format!("level = \"debug\"  # {}\n", path.display());
+        for line in [
+            "runs_dir = '/a \"b\"'  # flag\n",
+            "depth_max = 8  # TOKENTAIL__LIMITS__DEPTH_MAX\n",
+            "scan_interval = \"2s\"  # default\n",
+            &of_file,
+        ] {
+            assert!(shown.contains(line), "{line} in {shown}");
+        }
+        std::fs::write(&path, &shown).unwrap();
+        let again = load(Some(&path), Partial::default());
+        assert_eq!(again.shown(false), settings.shown(false));
+        assert_eq!(settings.document()["limits"]["depth_max"], 8);
+        assert_eq!(settings.document()["account"][0]["labels"]["k"], "v");
+    }
+}

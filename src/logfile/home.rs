@@ -1,0 +1,189 @@
+//! Home: the directory of a run's logs, in the runs directory or elsewhere.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::{LogFileError, Root};
+use crate::record::RunId;
+
+/// What globs take a directory to be that a run has elsewhere: `<run>/mount`.
+const MOUNT: &str = "mount";
+
+/// Where a run's logs are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// The directory that is opened; the stored paths are relative to it.
+    pub path: PathBuf,
+    /// What globs take it to be: a path below the runs directory.
+    pub in_runs: PathBuf,
+    /// It is not in the runs directory: someone named it.
+    pub is_own: bool,
+}
+
+/// Why a directory cannot be a run's own.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MountError {
+    #[error("{0:?} is no absolute path without `..`")]
+    NotAbsolute(PathBuf),
+    #[error("{mount:?} is in none of the directories that runs.mount_roots allows ({})", list(.roots))]
+    Outside { mount: PathBuf, roots: Vec<PathBuf> },
+    #[error("{0:?} is in the runs directory, where runs are found by their names")]
+    InRuns(PathBuf),
+}
+
+fn list(roots: &[PathBuf]) -> String {
+    if roots.is_empty() {
+        return "it is empty".to_owned();
+    }
+    let roots = roots.iter().map(|root| root.display().to_string());
+    roots.collect::<Vec<_>>().join(", ")
+}
+
+impl Home {
+    /// Where a run's logs are: in its own directory if it has one, else in the runs directory.
+    #[must_use]
+    pub fn of(runs_dir: &Path, run: &RunId, own: Option<&Path>) -> Self {
+        let name = Path::new(run.as_str());
+        match own {
+            Some(path) => Self {
+                path: path.to_owned(),
+                in_runs: name.join(MOUNT),
+                is_own: true,
+            },
+            None => Self {
+                path: runs_dir.join(name),
+                in_runs: name.to_owned(),
+                is_own: false,
+            },
+        }
+    }
+
+    /// Opens it. An own one was resolved when it was allowed: a link that has come since leads nowhere.
+    ///
+    /// # Errors
+    /// As [`Root::open`].
+    pub fn open(&self) -> Result<Root, LogFileError> {
+        if self.is_own {
+            Root::open_resolved(&self.path)
+        } else {
+            Root::open(&self.path)
+        }
+    }
+}
+
+/// What a directory that someone names for a run is called in truth, if it may be one; `None` if it is where the run is
+/// looked for anyway. Touches the filesystem.
+///
+/// # Errors
+/// It may not.
+pub fn resolve_mount(
+    mount: &Path,
+    run: &RunId,
+    runs_dir: Option<&Path>,
+    roots: &[PathBuf],
+) -> Result<Option<PathBuf>, MountError> {
+    let is_plain = |part: Component<'_>| matches!(part, Component::RootDir | Component::Normal(_));
+    if !mount.is_absolute() || !mount.components().all(is_plain) {
+        return Err(MountError::NotAbsolute(mount.to_owned()));
+    }
+    let resolved = resolve(mount);
+    if let Some(Ok(below)) = runs_dir.map(|directory| resolved.strip_prefix(resolve(directory))) {
+        return if below == Path::new(run.as_str()).join(MOUNT) {
+            Ok(None)
+        } else {
+            Err(MountError::InRuns(resolved))
+        };
+    }
+    if roots.iter().any(|root| resolved.starts_with(resolve(root))) {
+        Ok(Some(resolved))
+    } else {
+        Err(MountError::Outside {
+            mount: resolved,
+            roots: roots.to_vec(),
+        })
+    }
+}
+
+/// A path without links, as far as it exists: the name by which events tell of it.
+#[must_use]
+pub fn resolve(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    for existing in path.ancestors() {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a path that the operator or an orchestrator names; what is below it is opened beneath it"
+        )]
+        let resolved = existing.canonicalize();
+        if let (Ok(resolved), Ok(rest)) = (resolved, path.strip_prefix(existing)) {
+            return if rest.as_os_str().is_empty() {
+                resolved
+            } else {
+                resolved.join(rest)
+            };
+        }
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn run() -> RunId {
+        RunId::new("r").unwrap()
+    }
+
+    #[test]
+    fn a_mount_is_what_it_is_in_truth() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = resolve(directory.path());
+        let (runs, root) = (base.join("runs"), base.join("root"));
+        fs::create_dir_all(runs.join("r/mount")).unwrap();
+        fs::create_dir_all(root.join("logs")).unwrap();
+        fs::create_dir(base.join("secret")).unwrap();
+        symlink(base.join("secret"), root.join("out")).unwrap();
+        symlink(root.join("logs"), base.join("in")).unwrap();
+        let resolved =
+            |path: &str| resolve_mount(&base.join(path), &run(), Some(&runs), std::slice::from_ref(&root));
+        assert_eq!(resolved("root/logs"), Ok(Some(root.join("logs"))));
+        assert_eq!(resolved("in"), Ok(Some(root.join("logs"))));
+        assert_eq!(resolved("root/later/logs"), Ok(Some(root.join("later/logs"))));
+        assert_eq!(resolved("runs/r/mount"), Ok(None));
+        for outside in ["secret", "root/out", "root/out/later", ""] {
+            assert!(
+                matches!(resolved(outside), Err(MountError::Outside { .. })),
+                "{outside}"
+            );
+        }
+        for in_runs in ["runs", "runs/r", "runs/s/mount", "runs/r/mount/deeper"] {
+            assert!(
+                matches!(resolved(in_runs), Err(MountError::InRuns(_))),
+                "{in_runs}"
+            );
+        }
+        let mount = runs.join("r/mount");
+        assert_eq!(
+            resolve_mount(&mount, &run(), None, &[base]),
+            Ok(Some(mount.clone()))
+        );
+        for strange in ["logs", "/a/../b", ""] {
+            let refused = resolve_mount(Path::new(strange), &run(), Some(&runs), &[PathBuf::from("/")]);
+            assert!(matches!(refused, Err(MountError::NotAbsolute(_))), "{strange}");
+        }
+    }
+
+    #[test]
+    fn a_link_that_came_later_is_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = resolve(directory.path());
+        fs::create_dir_all(base.join("a/logs")).unwrap();
+        let home = Home::of(Path::new("/runs"), &run(), Some(&base.join("a/logs")));
+        assert_eq!(home.in_runs, Path::new("r/mount"));
+        assert!(home.open().is_ok());
+        fs::rename(base.join("a"), base.join("b")).unwrap();
+        symlink(base.join("b"), base.join("a")).unwrap();
+        assert!(matches!(home.open(), Err(LogFileError::Refused(_))));
+    }
+}

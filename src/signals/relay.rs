@@ -1,0 +1,176 @@
+//! Relay: signals that are meant for a command this process runs, and what they mean once it has ended.
+//!
+//! While the command runs, every signal is handed out to be passed on. Afterwards what it wrote is read to the end:
+//! the first signal that asks to stop lets that be done, the second one does not.
+
+use std::io::{self, Write};
+use std::os::raw::c_int;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::{Handle, Signals as Stream};
+use tokio::sync::mpsc;
+
+use super::{EXIT_SIGNAL_BASE, SignalError, exit_now};
+
+/// Signals that wait to be passed on; the kernel, too, makes several of a kind into one.
+const SIGNALS_WAITING_MAX: usize = 64;
+
+/// A signal that was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received(c_int);
+
+impl Received {
+    #[must_use]
+    pub const fn number(self) -> c_int {
+        self.0
+    }
+
+    #[must_use]
+    pub const fn is_interrupt(self) -> bool {
+        self.0 == SIGINT
+    }
+
+    /// Whether it asks to stop; the others mean what the command makes of them.
+    #[must_use]
+    pub const fn asks_to_stop(self) -> bool {
+        matches!(self.0, SIGTERM | SIGINT | SIGHUP | SIGQUIT)
+    }
+}
+
+/// The listener; dropping it stops listening, and the signals are then ignored.
+#[derive(Debug)]
+pub struct Relay {
+    received: mpsc::Receiver<Received>,
+    ending: Arc<AtomicBool>,
+    handle: Handle,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What one signal means.
+#[derive(Debug, PartialEq, Eq)]
+enum Reaction {
+    HandOut,
+    /// Say that the end is near.
+    Finish,
+    Exit(c_int),
+    Nothing,
+}
+
+impl Relay {
+    /// Takes over TERM, INT, HUP, QUIT, USR1 and USR2 for this process.
+    ///
+    /// # Errors
+    /// Out of descriptors or threads.
+    pub fn install() -> Result<Self, SignalError> {
+        let mut stream = Stream::new([SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2])?;
+        let handle = stream.handle();
+        let (sender, received) = mpsc::channel(SIGNALS_WAITING_MAX);
+        let ending = Arc::new(AtomicBool::new(false));
+        let is_ending = Arc::clone(&ending);
+        let thread = thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            let mut asked = false;
+            for signal in stream.forever() {
+                let signal = Received(signal);
+                match reaction(signal, is_ending.load(Ordering::SeqCst), asked) {
+                    // With so many waiting, one of its kind is among them.
+                    Reaction::HandOut => drop(sender.try_send(signal)),
+                    Reaction::Finish => {
+                        asked = true;
+                        // Nobody may be reading.
+                        let _ = writeln!(
+                            io::stderr(),
+                            "tokentail: reading what was written to the end; a second signal ends at once"
+                        );
+                    }
+                    Reaction::Exit(code) => exit_now(signal.0, code),
+                    Reaction::Nothing => {}
+                }
+            }
+        })?;
+        Ok(Self {
+            received,
+            ending,
+            handle,
+            thread: Some(thread),
+        })
+    }
+
+    /// Waits for the next signal. Cancel safe.
+    pub async fn next(&mut self) -> Received {
+        match self.received.recv().await {
+            Some(signal) => signal,
+            // The thread ends only with `self`.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The command has ended: from now on signals are for this process.
+    pub fn ending(&self) {
+        self.ending.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.handle.close();
+        if let Some(thread) = self.thread.take() {
+            // It can only have panicked, which the panic hook has told already.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn reaction(signal: Received, ending: bool, asked: bool) -> Reaction {
+    match (ending, signal.asks_to_stop()) {
+        (false, _) => Reaction::HandOut,
+        (true, true) if asked => Reaction::Exit(EXIT_SIGNAL_BASE + signal.0),
+        (true, true) => Reaction::Finish,
+        (true, false) => Reaction::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use signal_hook::low_level;
+
+    use super::*;
+
+    /// Bounds a failure, orders nothing.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn signals_are_the_commands_while_it_runs_and_ours_afterwards() {
+        for (signal, ending, asked, expect) in [
+            (SIGTERM, false, false, Reaction::HandOut),
+            (SIGUSR1, false, true, Reaction::HandOut),
+            (SIGTERM, true, false, Reaction::Finish),
+            (SIGHUP, true, false, Reaction::Finish),
+            (SIGINT, true, true, Reaction::Exit(130)),
+            (SIGQUIT, true, true, Reaction::Exit(131)),
+            (SIGUSR2, true, true, Reaction::Nothing),
+        ] {
+            assert_eq!(
+                reaction(Received(signal), ending, asked),
+                expect,
+                "{signal} {ending} {asked}"
+            );
+        }
+    }
+
+    /// Signals reach the whole process: those of other tests are heard here too.
+    #[tokio::test]
+    async fn signals_are_handed_out() {
+        let mut relay = Relay::install().unwrap();
+        for signal in [SIGUSR1, SIGUSR2] {
+            low_level::raise(signal).unwrap();
+            let arrives = async { while relay.next().await != Received(signal) {} };
+            let arrived = tokio::time::timeout(PATIENCE, arrives).await;
+            arrived.expect("it arrives");
+        }
+    }
+}

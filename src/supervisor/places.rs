@@ -1,0 +1,183 @@
+//! Places: where runs are looked for, and which run a path belongs to.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::globs::Globs;
+use crate::logfile::home::Home;
+use crate::record::RunId;
+
+/// Where runs are.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// Where every directory is a run, as events will name it; `None` to have only runs that are asked for.
+    pub directory: Option<PathBuf>,
+    /// Directories of runs whose logs are elsewhere.
+    /// **Invariant**: none is in another, and none in the runs directory.
+    own: BTreeMap<RunId, PathBuf>,
+    by_path: BTreeMap<PathBuf, RunId>,
+}
+
+/// What is at a path.
+#[derive(Debug, PartialEq, Eq)]
+pub enum At<'a> {
+    /// Something of this run, at this path in its directory.
+    Run(RunId, &'a Path),
+    /// Something in the runs directory that is no run.
+    NoRun,
+    Elsewhere,
+}
+
+impl Places {
+    #[must_use]
+    pub fn new(directory: Option<PathBuf>) -> Self {
+        Self {
+            directory,
+            ..Self::default()
+        }
+    }
+
+    /// Where a run's logs are.
+    #[must_use]
+    pub fn home(&self, run: &RunId) -> Home {
+        let runs_dir = self.directory.as_deref().unwrap_or(Path::new(""));
+        Home::of(runs_dir, run, self.own.get(run).map(PathBuf::as_path))
+    }
+
+    /// Those that are not in the runs directory.
+    #[must_use]
+    pub fn own(&self) -> Vec<(RunId, Home)> {
+        let runs = self.own.keys();
+        runs.map(|run| (run.clone(), self.home(run))).collect()
+    }
+
+    /// Whether the run's logs are not in the runs directory.
+    #[must_use]
+    pub fn has(&self, run: &RunId) -> bool {
+        self.own.contains_key(run)
+    }
+
+    /// The run's logs are here from now on.
+    pub fn take(&mut self, run: &RunId, mount: PathBuf) {
+        self.give_up(run);
+        self.by_path.insert(mount.clone(), run.clone());
+        self.own.insert(run.clone(), mount);
+    }
+
+    /// The run has no directory of its own any more.
+    pub fn give_up(&mut self, run: &RunId) {
+        if let Some(mount) = self.own.remove(run) {
+            self.by_path.remove(&mount);
+        }
+    }
+
+    /// Another run whose directory this one is, holds, or is in.
+    #[must_use]
+    pub fn overlaps(&self, run: &RunId, mount: &Path) -> Option<RunId> {
+        // Paths order by their components, so what is in `mount` follows it.
+        let below = (self.by_path.range(mount.to_owned()..)).take_while(|(path, _)| path.starts_with(mount));
+        let above = mount
+            .ancestors()
+            .filter_map(|path| self.by_path.get_key_value(path));
+        let mut others = below.chain(above).filter(|(_, other)| *other != run);
+        others.next().map(|(_, other)| other.clone())
+    }
+
+    /// What is at a path that an event names.
+    #[must_use]
+    pub fn run_at<'a>(&self, path: &'a Path) -> At<'a> {
+        let below = self
+            .directory
+            .as_ref()
+            .map(|directory| path.strip_prefix(directory));
+        if let Some(Ok(below)) = below {
+            return match Globs::run_of(below) {
+                Some(Ok(run)) => {
+                    let below = below.strip_prefix(run.as_str()).unwrap_or(Path::new(""));
+                    At::Run(run, below)
+                }
+                Some(Err(_)) => At::NoRun,
+                None => At::Elsewhere,
+            };
+        }
+        for above in path.ancestors() {
+            if let (Some(run), Ok(below)) = (self.by_path.get(above), path.strip_prefix(above)) {
+                return At::Run(run.clone(), below);
+            }
+        }
+        At::Elsewhere
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(run: &str) -> RunId {
+        RunId::new(run).unwrap()
+    }
+
+    fn places() -> Places {
+        let mut places = Places::new(Some("/runs".into()));
+        places.take(&id("a"), "/agents/a/logs".into());
+        places.take(&id("b"), "/agents/b".into());
+        places
+    }
+
+    #[test]
+    fn a_path_belongs_to_the_run_in_whose_directory_it_is() {
+        let places = places();
+        for (path, expect) in [
+            (
+                "/runs/r/mount/x.jsonl",
+                At::Run(id("r"), Path::new("mount/x.jsonl")),
+            ),
+            ("/runs/r", At::Run(id("r"), Path::new(""))),
+            ("/runs", At::Elsewhere),
+            ("/runs/not a run", At::NoRun),
+            (
+                "/agents/a/logs/d/x.jsonl",
+                At::Run(id("a"), Path::new("d/x.jsonl")),
+            ),
+            ("/agents/a/logs", At::Run(id("a"), Path::new(""))),
+            ("/agents/a", At::Elsewhere),
+            ("/agents/bb", At::Elsewhere),
+        ] {
+            assert_eq!(places.run_at(Path::new(path)), expect, "{path}");
+        }
+    }
+
+    #[test]
+    fn directories_do_not_overlap() {
+        let places = places();
+        for (mount, other) in [
+            ("/agents/a/logs", Some("a")),
+            ("/agents/a/logs/deep/er", Some("a")),
+            ("/agents/a", Some("a")),
+            ("/agents/b", Some("b")),
+            ("/agents", Some("a")),
+            ("/agents/bb", None),
+            ("/agents/a/log", None),
+            ("/agents/a-b", None),
+        ] {
+            assert_eq!(
+                places.overlaps(&id("r"), Path::new(mount)),
+                other.map(id),
+                "{mount}"
+            );
+        }
+        assert_eq!(places.overlaps(&id("b"), Path::new("/agents/b")), None);
+    }
+
+    #[test]
+    fn a_run_has_one_directory() {
+        let mut places = places();
+        places.take(&id("a"), "/agents/c".into());
+        assert_eq!(places.run_at(Path::new("/agents/a/logs/x")), At::Elsewhere);
+        assert_eq!(places.home(&id("a")).path, Path::new("/agents/c"));
+        places.give_up(&id("a"));
+        assert!(!places.has(&id("a")));
+        assert_eq!(places.home(&id("a")).path, Path::new("/runs/a"));
+        assert_eq!(places.own().len(), 1);
+    }
+}
