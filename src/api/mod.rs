@@ -1,5 +1,6 @@
 //! What others read: the documents, and HTTP, which only this folder knows.
 
+pub mod daily;
 pub mod metrics;
 pub mod openapi;
 pub mod problem;
@@ -9,5 +10,6 @@ pub mod runs;
 pub mod server;
 pub mod stream;
 pub mod summary;
+pub mod usage;
 pub mod version;
 pub mod wire;

@@ -17,7 +17,7 @@ use super::problem::{Problem, blocking};
 use super::quota::{self, Question, Terms};
 use super::server::{Subscribers, Traffic};
 use super::stream::Hub;
-use super::{metrics, runs, stream, summary, version, wire};
+use super::{daily, metrics, runs, stream, summary, usage, version, wire};
 use crate::committer::{CommitterHealth, Marks};
 use crate::config::Settings;
 use crate::control::Control;
@@ -72,6 +72,8 @@ pub fn declared() -> OpenApiRouter<Arc<Sources>> {
         .routes(routes!(get_health))
         .routes(routes!(get_ready))
         .merge(runs::routes())
+        .merge(usage::routes())
+        .merge(daily::routes())
         .merge(stream::routes())
         .merge(metrics::routes())
         .merge(openapi::routes())

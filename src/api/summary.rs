@@ -83,13 +83,14 @@ fn by_name<K: AsRef<str>>(sums: &BTreeMap<K, Totals>) -> BTreeMap<String, wire::
 }
 
 fn by_day(sums: &BTreeMap<u32, Totals>) -> BTreeMap<String, wire::Totals> {
-    let date = |day: u32| {
-        time(i64::from(day) * DAY_MS)
-            .chars()
-            .take_while(|c| *c != 'T')
-            .collect()
-    };
     sums.iter().map(|(day, sum)| (date(*day), totals(sum))).collect()
+}
+
+/// A UTC day since 1970, as the documents show it.
+#[must_use]
+pub fn date(day: u32) -> String {
+    let start = time(i64::from(day) * DAY_MS);
+    start.chars().take_while(|c| *c != 'T').collect()
 }
 
 /// Labels as documents have them.
@@ -135,7 +136,9 @@ fn run_totals(sums: &RunSums) -> wire::RunTotals {
     }
 }
 
-fn totals(sums: &Totals) -> wire::Totals {
+/// Sums as documents have them.
+#[must_use]
+pub fn totals(sums: &Totals) -> wire::Totals {
     let total = [sums.input, sums.output, sums.cache_creation, sums.cache_read];
     wire::Totals {
         input_tokens: tokens(sums.input),

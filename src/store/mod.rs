@@ -13,6 +13,7 @@ mod registry;
 mod runs;
 mod sums;
 pub mod tables;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ pub use limits::LimitChanges;
 pub use quota::{AccountSums, LimitEvent, QuotaView};
 pub use read::{Cell, RunSums, RunView, Snapshot};
 pub use runs::{RunEvent, RunInfo, Start, Started};
+pub use usage::{Grain, RunNames, UsageCell};
 
 use crate::quota::account::{Account, THRESHOLDS_DEFAULT};
 use crate::record::AccountId;

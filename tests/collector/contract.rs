@@ -63,7 +63,7 @@ const fn stop(path: &'static str, status: u16) -> Asked {
     }
 }
 
-const ASKED: [Asked; 27] = [
+const ASKED: [Asked; 31] = [
     get("/v1/runs/{id}", "/v1/runs/one", 200),
     get("/v1/runs/{id}", "/v1/runs/none", 404),
     get("/v1/runs/{id}", "/v1/runs/a%20b", 400),
@@ -92,6 +92,14 @@ const ASKED: [Asked; 27] = [
     stop("/v1/runs/none/stop?wait=true", 404),
     get("/v1/events", "/v1/events?kinds=noise", 400),
     get("/v1/events", "/v1/events?last_event_id=x", 400),
+    get(
+        "/v1/usage",
+        "/v1/usage?group_by=label:project&from=2026-10-05",
+        200,
+    ),
+    get("/v1/usage", "/v1/usage?from=2026-10-05T09:30:00Z", 400),
+    get("/api/usage/daily", "/api/usage/daily?days=91", 200),
+    get("/api/usage/daily", "/api/usage/daily?days=many", 400),
     get("/v1/quota/history", "/v1/quota/history?bucket=five_hour", 200),
     get("/v1/quota/history", "/v1/quota/history", 400),
     get(

@@ -293,32 +293,24 @@ impl Collector {
 
     /// Asks over the socket: status and document.
     pub fn get(&self, path: &str) -> (u16, Value) {
-        let mut stream = UnixStream::connect(&self.socket).unwrap();
-        stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        )
-        .unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        let answer = text(&answer);
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (
-            status,
-            serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}")),
-        )
+        let (status, _, body) = self.exchange("GET", path, "", "");
+        let document = serde_json::from_str(&body);
+        (status, document.unwrap_or_else(|error| panic!("{error}: {body}")))
     }
 
     /// Sends a request with a JSON body over the socket: status and document, null for an empty answer.
     pub fn request(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let (status, _, body) = self.exchange(method, path, "Content-Type: application/json\r\n", body);
+        (status, serde_json::from_str(&body).unwrap_or_default())
+    }
+
+    /// Sends a request over the socket, with further header lines: status, head and body.
+    pub fn exchange(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String, String) {
         let mut stream = UnixStream::connect(&self.socket).unwrap();
         stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
             body.len()
         )
         .unwrap();
@@ -327,7 +319,7 @@ impl Collector {
         let answer = text(&answer);
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, serde_json::from_str(body).unwrap_or_default())
+        (status, head.to_ascii_lowercase(), body.to_owned())
     }
 
     pub fn signal(&self, name: &str) {

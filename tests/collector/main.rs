@@ -36,3 +36,4 @@ mod settings;
 mod signals;
 mod stream;
 mod tools;
+mod usage;

@@ -8,12 +8,9 @@ mod shown;
 mod story;
 mod thresholds;
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
-
 use serde_json::{Value, json};
 
-use crate::harness::{Collector, Place, WAIT_MAX, append, text};
+use crate::harness::{Collector, Place, append};
 use crate::scenario::ended;
 
 pub type Millis = i64;
@@ -120,21 +117,9 @@ impl Collector {
 
     /// Asks with a body: status, head in small letters, document.
     pub fn send(&self, method: &str, path: &str, kind: &str, body: &str) -> (u16, String, Value) {
-        let mut stream = UnixStream::connect(self.socket_path()).unwrap();
-        stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{kind}Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        let answer = text(&answer);
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let document = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"));
-        (status, head.to_ascii_lowercase(), document)
+        let (status, head, body) = self.exchange(method, path, kind, body);
+        let document = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"));
+        (status, head, document)
     }
 }
 

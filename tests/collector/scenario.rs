@@ -1,14 +1,12 @@
 //! What scenarios are made of: lines in detail, settings, bells, and questions in full.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::harness::{Collector, Place, WAIT_MAX, append, text};
+use crate::harness::{Collector, Place, append, text};
 
 /// Events alone tell of changes: the first scan comes long after the test has failed.
 pub const EVENTS_ONLY: &str = "[watch]\nscan_interval = \"1h\"\n";
@@ -125,19 +123,7 @@ impl Collector {
 
     /// As [`Collector::ask`], with further header lines, each with its line end.
     pub fn ask_with(&self, method: &str, path: &str, headers: &str) -> (u16, String, String) {
-        let mut stream = UnixStream::connect(self.socket_path()).unwrap();
-        stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"
-        )
-        .unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        let answer = text(&answer);
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, head.to_ascii_lowercase(), body.to_owned())
+        self.exchange(method, path, headers, "")
     }
 }
 

@@ -1,0 +1,100 @@
+//! The last days of an existing web client: one row each, newest first, days without usage too.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use serde::Deserialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::openapi::{BadRequest, USAGE, Unavailable};
+use super::problem::{Problem, blocking};
+use super::routes::Sources;
+use super::{summary, wire};
+use crate::fold::Totals;
+use crate::record::{DAY_MS, Millis};
+use crate::store::{Grain, Store, StoreError};
+
+/// Days unless the query says how many.
+const DAYS_DEFAULT: i64 = 14;
+/// Most days of an answer.
+const DAYS_MAX: i64 = 90;
+/// Hours in a day.
+const DAY_HOURS: u32 = 24;
+
+/// The routes of this file.
+#[must_use]
+pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+    OpenApiRouter::default().routes(routes!(get_daily))
+}
+
+/// How many days.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct DailyQuery {
+    /// 14 if it is left out; less than 1 is 1, more than 90 is 90.
+    days: Option<i64>,
+}
+
+/// The last days
+///
+/// By the UTC day of the usage, newest first. Days without usage since the first that had some are zero.
+#[utoipa::path(
+    get,
+    path = "/api/usage/daily",
+    tag = USAGE,
+    params(DailyQuery),
+    responses(
+        (status = 200, body = Vec<wire::DailyUsage>),
+        (status = 400, response = BadRequest),
+        (status = 503, response = Unavailable)
+    )
+)]
+async fn get_daily(
+    State(sources): State<Arc<Sources>>,
+    query: Result<Query<DailyQuery>, QueryRejection>,
+) -> Result<Json<Vec<wire::DailyUsage>>, Problem> {
+    let Query(query) = query.map_err(|rejection| Problem::query(&rejection))?;
+    let days = query.days.unwrap_or(DAYS_DEFAULT).clamp(1, DAYS_MAX);
+    let now = jiff::Timestamp::now().as_millisecond();
+    blocking(move || Ok(Json(daily(&sources.store, days, now)?))).await
+}
+
+fn daily(store: &Store, days: i64, now: Millis) -> Result<Vec<wire::DailyUsage>, StoreError> {
+    let Some((first, _)) = store.days_recorded()? else {
+        return Ok(Vec::new());
+    };
+    let day = |day: i64| u32::try_from(day.max(0)).unwrap_or(u32::MAX);
+    let today = now.div_euclid(DAY_MS);
+    let first = day(today.saturating_sub(days - 1)).max(first);
+    let after = day(today.saturating_add(1));
+    let mut sums: BTreeMap<u32, Totals> = BTreeMap::new();
+    let grain = Grain {
+        hours: false,
+        runs: false,
+    };
+    let hours = first.saturating_mul(DAY_HOURS)..after.saturating_mul(DAY_HOURS);
+    store.for_each_usage(hours, grain, |cell, totals| {
+        *sums.entry(cell.hour / DAY_HOURS).or_default() += totals;
+    })?;
+    let runs = store.runs_by_day(first..after)?;
+    Ok((first..after)
+        .rev()
+        .map(|day| {
+            let totals = summary::totals(&sums.get(&day).copied().unwrap_or_default());
+            wire::DailyUsage {
+                date: summary::date(day),
+                tokens_total: totals.total_tokens,
+                tokens_input: totals.input_tokens,
+                tokens_output: totals.output_tokens,
+                tokens_cache_read: totals.cache_read_input_tokens,
+                tokens_cache_create: totals.cache_creation_input_tokens,
+                run_count: runs.get(&day).copied().unwrap_or(0) as u64,
+            }
+        })
+        .collect())
+}

@@ -1,0 +1,254 @@
+//! What was used when, by whom: sums over a stretch of time, as JSON or CSV.
+//!
+//! Answered from sums that are kept by the hour, so a question that does not begin and end with one is refused, never
+//! answered approximately.
+
+mod accept;
+mod question;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::openapi::{BadRequest, Refused, USAGE, Unavailable};
+use super::problem::{Problem, blocking};
+use super::routes::Sources;
+use super::{summary, wire};
+use crate::fold::Totals;
+use crate::record::RunNumber;
+use crate::store::{Grain, RunNames, Store};
+use accept::Shape;
+use question::{Group, Question};
+
+/// Most rows of an answer.
+const ROWS_MAX: usize = 100_000;
+
+/// The routes of this file.
+#[must_use]
+pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+    OpenApiRouter::default().routes(routes!(get_usage))
+}
+
+/// Which sums are wanted: what is left out is no wish.
+#[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct UsageQuery {
+    /// From this hour on: an RFC 3339 time on a full hour, or a date, which is a UTC day.
+    from: Option<String>,
+    /// Before this hour, likewise.
+    to: Option<String>,
+    /// One row for each day, hour, run, model, account, or value of a label, as in label:project. Without it, by day.
+    group_by: Option<String>,
+    /// Only this run.
+    run: Option<String>,
+    /// Only this model.
+    model: Option<String>,
+    /// Only this account, as PROVIDER/NAME.
+    account: Option<String>,
+    /// Only runs with this label, as KEY:VALUE.
+    label: Option<String>,
+}
+
+/// What was used
+///
+/// Sums by the time of the usage, exact for the hours asked for. With `Accept: text/csv` as CSV, one line for each row.
+/// A `null` key is of forgotten runs, or of runs without the label; in CSV it is empty.
+#[utoipa::path(
+    get,
+    path = "/v1/usage",
+    tag = USAGE,
+    params(UsageQuery),
+    responses(
+        (status = 200, description = "The sums.", content((wire::Usage = "application/json"), (String = "text/csv"))),
+        (status = 400, response = BadRequest),
+        (status = 406, response = Refused),
+        (status = 503, response = Unavailable)
+    )
+)]
+async fn get_usage(
+    State(sources): State<Arc<Sources>>,
+    headers: HeaderMap,
+    query: Result<Query<UsageQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(query) = query.map_err(|rejection| Problem::query(&rejection))?;
+    let shape = Shape::of(&headers)?;
+    let question = Question::of(query)?;
+    blocking(move || {
+        let usage = answer(&sources.store, &question)?;
+        let mut response = match shape {
+            Shape::Json => Json(usage).into_response(),
+            Shape::Csv => csv(&usage)?,
+        };
+        let vary = HeaderValue::from_static("accept");
+        response.headers_mut().insert(header::VARY, vary);
+        Ok(response)
+    })
+    .await
+}
+
+/// What decides in which row a sum is, as far as the question needs it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Part {
+    hour: Option<u32>,
+    run: Option<RunNumber>,
+    model: Option<Arc<str>>,
+}
+
+fn answer(store: &Store, question: &Question) -> Result<wire::Usage, Problem> {
+    let grain = Grain {
+        hours: question.group == Group::Hour,
+        runs: question.needs_runs(),
+    };
+    let mut parts: BTreeMap<Part, Totals> = BTreeMap::new();
+    store.for_each_usage(question.hours.clone(), grain, |cell, totals| {
+        if question
+            .model
+            .as_ref()
+            .is_some_and(|wanted| **wanted != *cell.model)
+        {
+            return;
+        }
+        let part = Part {
+            hour: question.group.time_of(cell.hour),
+            run: cell.run.filter(|_| grain.runs),
+            model: (question.group == Group::Model).then_some(cell.model),
+        };
+        *parts.entry(part).or_default() += totals;
+    })?;
+    // Asked last, so that every run with sums is among them.
+    let names = if grain.runs {
+        store.run_names()?
+    } else {
+        RunNames::default()
+    };
+    let mut rows: BTreeMap<Option<String>, Totals> = BTreeMap::new();
+    for (part, totals) in parts {
+        if question.wants(part.run, &names) && totals != Totals::default() {
+            *rows.entry(question.group.key(&part, &names)).or_default() += totals;
+        }
+    }
+    if rows.len() > ROWS_MAX {
+        let detail = format!(
+            "{} rows, at most {ROWS_MAX} are answered; ask for less time",
+            rows.len()
+        );
+        return Err(Problem::bad("from", detail));
+    }
+    let mut all = Totals::default();
+    let rows: Vec<wire::UsageRow> = rows
+        .into_iter()
+        .map(|(key, totals)| {
+            all += totals;
+            wire::UsageRow {
+                key,
+                sums: sums(&totals),
+            }
+        })
+        .collect();
+    Ok(wire::Usage {
+        from: question.from.map(summary::time),
+        to: question.to.map(summary::time),
+        group_by: question.group.to_string(),
+        rows,
+        totals: sums(&all),
+    })
+}
+
+fn sums(totals: &Totals) -> wire::UsageSums {
+    let count = |count: i64| u64::try_from(count).unwrap_or(0);
+    wire::UsageSums {
+        messages: count(totals.messages),
+        advisor_calls: count(totals.advisor_calls),
+        totals: summary::totals(totals),
+    }
+}
+
+/// A head, one line for each row, and no sum: whoever reads it makes sums.
+fn csv(usage: &wire::Usage) -> Result<Response, Problem> {
+    let written = write_csv(usage).map_err(|error| {
+        tracing::error!(%error, "the CSV was not written");
+        Problem::new(
+            axum::http::StatusCode::INTERNAL_SERVER_ERROR,
+            "internal error",
+            "see the collector's log",
+        )
+    })?;
+    let kind = HeaderValue::from_static("text/csv; charset=utf-8; header=present");
+    Ok(([(header::CONTENT_TYPE, kind)], written).into_response())
+}
+
+fn write_csv(usage: &wire::Usage) -> Result<Vec<u8>, csv::Error> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record([
+        usage.group_by.as_str(),
+        "messages",
+        "advisor_calls",
+        "input_tokens",
+        "output_tokens",
+        "cache_creation_input_tokens",
+        "cache_read_input_tokens",
+        "cache_creation_5m",
+        "cache_creation_1h",
+        "web_search_requests",
+        "total_tokens",
+    ])?;
+    for wire::UsageRow { key, sums } in &usage.rows {
+        let wire::UsageSums {
+            messages,
+            advisor_calls,
+            totals,
+        } = sums;
+        let numbers = [
+            *messages,
+            *advisor_calls,
+            totals.input_tokens,
+            totals.output_tokens,
+            totals.cache_creation_input_tokens,
+            totals.cache_read_input_tokens,
+            totals.cache_creation_5m,
+            totals.cache_creation_1h,
+            totals.web_search_requests,
+            totals.total_tokens,
+        ];
+        writer.write_field(key.as_deref().unwrap_or(""))?;
+        writer.write_record(numbers.map(|number| number.to_string()))?;
+    }
+    writer.into_inner().map_err(|error| error.into_error().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_needs_quotes_has_them() {
+        let row = |key: Option<&str>, messages| wire::UsageRow {
+            key: key.map(str::to_owned),
+            sums: wire::UsageSums {
+                messages,
+                ..wire::UsageSums::default()
+            },
+        };
+        let usage = wire::Usage {
+            group_by: "label:project".to_owned(),
+            rows: vec![row(None, 1), row(Some("a, \"b\""), 2)],
+            ..wire::Usage::default()
+        };
+        let text = String::from_utf8(write_csv(&usage).unwrap()).unwrap();
+        assert_eq!(
+            text,
+            "label:project,messages,advisor_calls,input_tokens,output_tokens,cache_creation_input_tokens,\
+             cache_read_input_tokens,cache_creation_5m,cache_creation_1h,web_search_requests,total_tokens\n\
+             ,1,0,0,0,0,0,0,0,0,0\n\"a, \"\"b\"\"\",2,0,0,0,0,0,0,0,0,0\n"
+        );
+    }
+}

@@ -1,0 +1,238 @@
+//! Question: which hours, whose, and by what they are told apart.
+
+use std::fmt;
+use std::ops::Range;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use super::super::problem::Problem;
+use super::super::summary;
+use super::{Part, UsageQuery};
+use crate::record::{DAY_MS, Millis, RunNumber};
+use crate::store::RunNames;
+
+const HOUR_MS: i64 = 3_600_000;
+/// Hours in a day.
+const DAY_HOURS: u32 = 24;
+
+/// One row for each of these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Group {
+    Day,
+    Hour,
+    Run,
+    Model,
+    Account,
+    /// The value of this label.
+    Label(Box<str>),
+}
+
+/// A question that makes sense.
+#[derive(Clone, Debug)]
+pub struct Question {
+    pub from: Option<Millis>,
+    pub to: Option<Millis>,
+    /// Since 1970.
+    pub hours: Range<u32>,
+    pub group: Group,
+    pub model: Option<Box<str>>,
+    run: Option<Box<str>>,
+    /// Provider and name.
+    account: Option<(Box<str>, Box<str>)>,
+    label: Option<(Box<str>, Box<str>)>,
+}
+
+impl Question {
+    /// What a query means.
+    ///
+    /// # Errors
+    /// Names the parameter that cannot be meant.
+    pub fn of(query: UsageQuery) -> Result<Self, Problem> {
+        let from = query.from.as_deref().map(|text| time("from", text)).transpose()?;
+        let to = query.to.as_deref().map(|text| time("to", text)).transpose()?;
+        if let (Some(from), Some(to)) = (from, to)
+            && from >= to
+        {
+            return Err(Problem::bad("to", "it is not after from"));
+        }
+        let pair = |field: &str, text: &str, between: char, shape: &str| {
+            text.split_once(between)
+                .filter(|(left, _)| !left.is_empty())
+                .map(|(left, right)| (left.into(), right.into()))
+                .ok_or_else(|| Problem::bad(field, format!("{text:?} is not {shape}")))
+        };
+        Ok(Self {
+            from,
+            to,
+            hours: from.map_or(0, hour)..to.map_or(u32::MAX, hour),
+            group: query.group_by.as_deref().map_or(Ok(Group::Day), Group::of)?,
+            model: query.model.map(Into::into),
+            run: query.run.map(Into::into),
+            account: (query.account.as_deref())
+                .map(|text| pair("account", text, '/', "PROVIDER/NAME, as in claude/default"))
+                .transpose()?,
+            label: (query.label.as_deref())
+                .map(|text| pair("label", text, ':', "KEY:VALUE, as in project:alpha"))
+                .transpose()?,
+        })
+    }
+
+    /// Whether the answer depends on which run used what.
+    pub fn needs_runs(&self) -> bool {
+        !matches!(self.group, Group::Day | Group::Hour | Group::Model)
+            || self.run.is_some()
+            || self.account.is_some()
+            || self.label.is_some()
+    }
+
+    /// Whether a run's sums are wanted; of a forgotten run only its account is known.
+    pub fn wants(&self, run: Option<RunNumber>, names: &RunNames) -> bool {
+        let known = run.and_then(|run| names.infos.get(&run));
+        let account = run.and_then(|run| names.accounts.get(&run));
+        self.run
+            .as_ref()
+            .is_none_or(|wanted| known.is_some_and(|(id, _)| id.as_str() == &**wanted))
+            && self.account.as_ref().is_none_or(|(provider, name)| {
+                account.is_some_and(|account| account.provider == *provider && account.name == *name)
+            })
+            && self
+                .label
+                .as_ref()
+                .is_none_or(|(key, value)| known.is_some_and(|(_, info)| info.labels.get(key) == Some(value)))
+    }
+}
+
+impl Group {
+    fn of(text: &str) -> Result<Self, Problem> {
+        Ok(match text {
+            "day" => Self::Day,
+            "hour" => Self::Hour,
+            "run" => Self::Run,
+            "model" => Self::Model,
+            "account" => Self::Account,
+            _ => match text.strip_prefix("label:") {
+                Some(key) if !key.is_empty() => Self::Label(key.into()),
+                _ => {
+                    let detail = format!("{text:?} is none of day, hour, run, model, account, label:KEY");
+                    return Err(Problem::bad("group_by", detail));
+                }
+            },
+        })
+    }
+
+    /// The first hour of the stretch in whose row an hour is.
+    pub fn time_of(&self, hour: u32) -> Option<u32> {
+        match self {
+            Self::Hour => Some(hour),
+            Self::Day => Some(hour / DAY_HOURS * DAY_HOURS),
+            _ => None,
+        }
+    }
+
+    /// The key of the row.
+    pub fn key(&self, part: &Part, names: &RunNames) -> Option<String> {
+        let known = part.run.and_then(|run| names.infos.get(&run));
+        let start = |hour: u32| i64::from(hour) * HOUR_MS;
+        match self {
+            Self::Day => part
+                .hour
+                .map(|hour| summary::date((start(hour) / DAY_MS).try_into().unwrap_or(u32::MAX))),
+            Self::Hour => part.hour.map(|hour| summary::time(start(hour))),
+            Self::Run => known.map(|(id, _)| id.to_string()),
+            Self::Model => part.model.as_deref().map(str::to_owned),
+            Self::Account => {
+                let account = part.run.and_then(|run| names.accounts.get(&run));
+                account.map(ToString::to_string)
+            }
+            Self::Label(key) => known
+                .and_then(|(_, info)| info.labels.get(key))
+                .map(ToString::to_string),
+        }
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Day => f.write_str("day"),
+            Self::Hour => f.write_str("hour"),
+            Self::Run => f.write_str("run"),
+            Self::Model => f.write_str("model"),
+            Self::Account => f.write_str("account"),
+            Self::Label(key) => write!(f, "label:{key}"),
+        }
+    }
+}
+
+fn time(field: &str, text: &str) -> Result<Millis, Problem> {
+    let day = || {
+        text.parse::<Date>()
+            .ok()?
+            .to_zoned(TimeZone::UTC)
+            .ok()
+            .map(|day| day.timestamp())
+    };
+    // A date alone first: a time parses as the date it is on too.
+    let parsed = if text.len() <= "+002026-10-05".len() {
+        day()
+    } else {
+        None
+    };
+    let at = parsed
+        .or_else(|| text.parse::<Timestamp>().ok())
+        .ok_or_else(|| {
+            let detail = "neither a date nor an RFC 3339 time with an offset, as in 2026-10-05 or 2026-10-05T09:00:00Z \
+                          (in a URL, + is %2B)";
+            Problem::bad(field, format!("{text:?} is {detail}"))
+        })?
+        .as_nanosecond();
+    if at.rem_euclid(i128::from(HOUR_MS) * 1_000_000) != 0 {
+        let detail = format!("{text:?} is on no full hour of UTC, and sums are kept by the hour");
+        return Err(Problem::bad(field, detail));
+    }
+    Ok(i64::try_from(at / 1_000_000).unwrap_or(i64::MAX))
+}
+
+/// Since 1970; nothing is counted before.
+fn hour(at: Millis) -> u32 {
+    u32::try_from(at.max(0) / HOUR_MS).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(from: &str, to: &str) -> Result<Range<u32>, Problem> {
+        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let query = UsageQuery {
+            from: given(from),
+            to: given(to),
+            ..UsageQuery::default()
+        };
+        Question::of(query).map(|question| question.hours)
+    }
+
+    #[test]
+    fn times_are_full_hours() {
+        for (from, to, expect) in [
+            ("", "", Some(0..u32::MAX)),
+            ("1970-01-02", "", Some(24..u32::MAX)),
+            ("", "1970-01-02", Some(0..24)),
+            ("1970-01-01T05:00:00Z", "1970-01-01T09:00:00+02:00", Some(5..7)),
+            ("1969-01-01", "1970-01-02", Some(0..24)),
+            ("1970-01-02T00:00:00.000Z", "", Some(24..u32::MAX)),
+            ("1970-01-02", "1970-01-02", None),
+            ("1970-01-02T00:30:00Z", "", None),
+            ("1970-01-02T00:00:00.001Z", "", None),
+            // Half an hour off is off.
+            ("1970-01-02T00:00:00+05:30", "", None),
+            ("1970-01-02T00:00:00", "", None),
+            ("yesterday", "", None),
+            ("1970-13-01", "", None),
+        ] {
+            assert_eq!(question(from, to).ok(), expect, "{from} {to}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Reading the sums of a stretch of time, from the smallest table that has them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use redb::ReadableTable;
+
+use super::tables::{DAYS, HOURS, RUN_DAYS, decode};
+use super::{RunInfo, Store, StoreError};
+use crate::fold::Totals;
+use crate::record::{AccountId, RunId, RunNumber};
+
+/// Hours in a day.
+const DAY_HOURS: u32 = 24;
+
+/// What a sum is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageCell {
+    /// Since 1970; the first hour of the day where only days are told apart.
+    pub hour: u32,
+    /// `None` where runs are not told apart.
+    pub run: Option<RunNumber>,
+    pub model: Arc<str>,
+}
+
+/// How far sums are to be told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grain {
+    pub hours: bool,
+    pub runs: bool,
+}
+
+/// Whom the numbers of runs mean.
+#[derive(Clone, Debug, Default)]
+pub struct RunNames {
+    /// Runs that are known; a number without an entry is a forgotten run's.
+    pub infos: BTreeMap<RunNumber, (RunId, RunInfo)>,
+    /// Accounts of all runs, forgotten ones too.
+    pub accounts: BTreeMap<RunNumber, AccountId>,
+}
+
+impl Store {
+    /// Walks over the sums of these hours since 1970. Coarser grains are read from smaller tables.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn for_each_usage(
+        &self,
+        hours: Range<u32>,
+        grain: Grain,
+        mut each: impl FnMut(UsageCell, Totals),
+    ) -> Result<(), StoreError> {
+        let (_open, read) = self.read()?;
+        let models = self.models(&read)?;
+        let days = hours.start / DAY_HOURS..hours.end.div_ceil(DAY_HOURS);
+        let whole_days = hours.start.is_multiple_of(DAY_HOURS)
+            && (hours.end.is_multiple_of(DAY_HOURS) || hours.end == u32::MAX);
+        if grain.hours || !whole_days || (grain.runs && hours.end != u32::MAX) {
+            let table = read.open_table(HOURS).map_err(|e| self.error(e))?;
+            let range = (hours.start, 0, 0)..(hours.end, 0, 0);
+            for entry in table.range(range).map_err(|e| self.error(e))? {
+                let (key, row) = entry.map_err(|e| self.error(e))?;
+                let (hour, run, model) = key.value();
+                let totals: Totals = decode(row.value()).map_err(|e| self.row_error("hours", &e))?;
+                let model = self.model_name(&models, model)?;
+                let run = Some(run);
+                each(UsageCell { hour, run, model }, totals);
+            }
+        } else if grain.runs {
+            let table = read.open_table(RUN_DAYS).map_err(|e| self.error(e))?;
+            for entry in table.iter().map_err(|e| self.error(e))? {
+                let (key, row) = entry.map_err(|e| self.error(e))?;
+                let (run, day, model) = key.value();
+                if !days.contains(&day) {
+                    continue;
+                }
+                let totals: Totals = decode(row.value()).map_err(|e| self.row_error("run_days", &e))?;
+                let model = self.model_name(&models, model)?;
+                let (hour, run) = (day.saturating_mul(DAY_HOURS), Some(run));
+                each(UsageCell { hour, run, model }, totals);
+            }
+        } else {
+            let table = read.open_table(DAYS).map_err(|e| self.error(e))?;
+            let range = (days.start, 0)..(days.end, 0);
+            for entry in table.range(range).map_err(|e| self.error(e))? {
+                let (key, row) = entry.map_err(|e| self.error(e))?;
+                let (day, model) = key.value();
+                let totals: Totals = decode(row.value()).map_err(|e| self.row_error("days", &e))?;
+                let model = self.model_name(&models, model)?;
+                let hour = day.saturating_mul(DAY_HOURS);
+                each(
+                    UsageCell {
+                        hour,
+                        run: None,
+                        model,
+                    },
+                    totals,
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Which runs the numbers of [`UsageCell`] mean.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn run_names(&self) -> Result<RunNames, StoreError> {
+        let infos = self.run_infos()?.into_iter();
+        Ok(RunNames {
+            infos: infos.map(|(id, info)| (info.number, (id, info))).collect(),
+            accounts: self.accounts_by_number()?,
+        })
+    }
+
+    /// How many runs used something on each of these days since 1970.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn runs_by_day(&self, days: Range<u32>) -> Result<BTreeMap<u32, usize>, StoreError> {
+        let mut runs: BTreeMap<u32, BTreeSet<RunNumber>> = BTreeMap::new();
+        let hours = days.start.saturating_mul(DAY_HOURS)..days.end.saturating_mul(DAY_HOURS);
+        let grain = Grain {
+            hours: false,
+            runs: true,
+        };
+        self.for_each_usage(hours, grain, |cell, totals| {
+            if totals != Totals::default() {
+                runs.entry(cell.hour / DAY_HOURS).or_default().extend(cell.run);
+            }
+        })?;
+        Ok(runs.into_iter().map(|(day, runs)| (day, runs.len())).collect())
+    }
+
+    /// The first and the last day since 1970 of which there are sums.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn days_recorded(&self) -> Result<Option<(u32, u32)>, StoreError> {
+        let (_open, read) = self.read()?;
+        let table = read.open_table(DAYS).map_err(|e| self.error(e))?;
+        let (first, last) = (table.first(), table.last());
+        let (first, last) = (
+            first.map_err(|e| self.error(e))?,
+            last.map_err(|e| self.error(e))?,
+        );
+        Ok(first
+            .zip(last)
+            .map(|((first, _), (last, _))| (first.value().0, last.value().0)))
+    }
+}

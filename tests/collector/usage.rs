@@ -1,0 +1,297 @@
+//! `GET /v1/usage`: sums over time, as JSON and CSV; and the days of the web client.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Collector, Place, append};
+
+/// A line of a response with so many output tokens and 10 input tokens at a time of its own.
+fn line(id: &str, output: u64, at: &str, model: &str) -> String {
+    let line = json!({"type": "assistant", "uuid": format!("u-{id}"), "requestId": format!("req_{id}"),
+        "sessionId": "s", "timestamp": at, "message": {"id": format!("msg_{id}"), "model": model, "role": "assistant",
+            "usage": {"input_tokens": 10, "output_tokens": output}}});
+    format!("{line}\n")
+}
+
+/// Three runs over three days, two models, two accounts.
+fn story() -> (Place, Collector) {
+    let place = Place::new();
+    let mut collector = place.serve();
+    for (run, labels) in [
+        ("a", json!({"project": "x"})),
+        ("b", json!({"project": "y", "account": "other"})),
+        ("c", json!({})),
+    ] {
+        let body = json!({ "labels": labels }).to_string();
+        assert_eq!(collector.request("PUT", &format!("/v1/runs/{run}"), &body).0, 201);
+    }
+    let (big, small) = ("claude-opus-5", "claude-haiku-5");
+    append(
+        &place.log("a", "a.jsonl"),
+        line("1", 1, "2026-10-05T09:59:59.999Z", big)
+            + &line("2", 20, "2026-10-05T10:00:00.000Z", small)
+            + &line("3", 300, "2026-10-06T00:00:00.000Z", big),
+    );
+    append(
+        &place.log("b", "b.jsonl"),
+        line("4", 4000, "2026-10-05T23:59:59.000Z", big),
+    );
+    append(
+        &place.log("c", "c.jsonl"),
+        line("5", 50000, "2026-10-08T01:00:00.000Z", small),
+    );
+    collector.wait_for_messages(5);
+    (place, collector)
+}
+
+/// The rows' output tokens by key.
+fn rows(collector: &Collector, query: &str) -> BTreeMap<String, u64> {
+    let (status, usage) = collector.get(&format!("/v1/usage{query}"));
+    assert_eq!(status, 200, "{query}: {usage}");
+    let rows = usage["rows"].as_array().unwrap();
+    let by_key: BTreeMap<String, u64> = rows
+        .iter()
+        .map(|row| {
+            let key = row["key"].as_str().unwrap_or("null").to_owned();
+            (key, row["output_tokens"].as_u64().unwrap())
+        })
+        .collect();
+    assert_eq!(by_key.len(), rows.len(), "{query}: each key is there once");
+    assert_eq!(
+        by_key.values().sum::<u64>(),
+        usage["totals"]["output_tokens"],
+        "{query}"
+    );
+    by_key
+}
+
+fn expect(collector: &Collector, query: &str, wanted: &[(&str, u64)]) {
+    let wanted = wanted.iter().map(|(key, tokens)| ((*key).to_owned(), *tokens));
+    assert_eq!(rows(collector, query), wanted.collect(), "{query}");
+}
+
+#[test]
+fn sums_are_told_apart_by_what_is_asked_and_exact_for_the_hours_asked() {
+    let (_place, collector) = story();
+    expect(
+        &collector,
+        "",
+        &[("2026-10-05", 4021), ("2026-10-06", 300), ("2026-10-08", 50000)],
+    );
+    expect(
+        &collector,
+        "?group_by=hour&to=2026-10-06",
+        &[
+            ("2026-10-05T09:00:00.000Z", 1),
+            ("2026-10-05T10:00:00.000Z", 20),
+            ("2026-10-05T23:00:00.000Z", 4000),
+        ],
+    );
+    expect(
+        &collector,
+        "?group_by=run",
+        &[("a", 321), ("b", 4000), ("c", 50000)],
+    );
+    expect(
+        &collector,
+        "?group_by=run&from=2026-10-05T10:00:00Z&to=2026-10-06T00:00:00Z",
+        &[("a", 20), ("b", 4000)],
+    );
+    expect(
+        &collector,
+        "?group_by=run&from=2026-10-06",
+        &[("a", 300), ("c", 50000)],
+    );
+    expect(
+        &collector,
+        "?group_by=model&from=2026-10-05T12:00:00%2B02:00&to=2026-10-06",
+        &[("claude-haiku-5", 20), ("claude-opus-5", 4000)],
+    );
+    expect(
+        &collector,
+        "?group_by=model&run=a",
+        &[("claude-haiku-5", 20), ("claude-opus-5", 301)],
+    );
+    expect(
+        &collector,
+        "?group_by=account",
+        &[("claude/default", 50321), ("claude/other", 4000)],
+    );
+    expect(
+        &collector,
+        "?group_by=label:project",
+        &[("x", 321), ("y", 4000), ("null", 50000)],
+    );
+    expect(
+        &collector,
+        "?label=project:x&model=claude-opus-5&from=2026-10-06",
+        &[("2026-10-06", 300)],
+    );
+    expect(&collector, "?account=claude/other", &[("2026-10-05", 4000)]);
+    expect(&collector, "?run=nobody", &[]);
+    expect(&collector, "?from=2027-01-01", &[]);
+    let (_, usage) = collector.get("/v1/usage?from=2026-10-05&to=2026-10-06");
+    assert_eq!(
+        (&usage["from"], &usage["to"], &usage["group_by"]),
+        (
+            &json!("2026-10-05T00:00:00.000Z"),
+            &json!("2026-10-06T00:00:00.000Z"),
+            &json!("day")
+        )
+    );
+    assert_eq!(usage["totals"]["messages"], 3);
+    assert_eq!(usage["totals"]["total_tokens"], 4021 + 30);
+    collector.stop_cleanly();
+}
+
+#[test]
+fn every_way_to_tell_apart_sums_up_to_the_summary_forgotten_runs_too() {
+    let (place, collector) = story();
+    assert_eq!(collector.request("POST", "/v1/runs/b/stop?wait=true", "").0, 200);
+    assert_eq!(collector.request("DELETE", "/v1/runs/b", "").0, 204);
+    let summary = collector.summary();
+    let mut wanted = summary["totals"].clone();
+    wanted["messages"] = summary["messages"].clone();
+    wanted["advisor_calls"] = summary["advisor_calls"].clone();
+    for group in ["day", "hour", "run", "model", "account", "label:project"] {
+        let (_, usage) = collector.get(&format!("/v1/usage?group_by={group}"));
+        assert_eq!(usage["totals"], wanted, "{group}");
+    }
+    expect(
+        &collector,
+        "?group_by=run",
+        &[("a", 321), ("null", 4000), ("c", 50000)],
+    );
+    // Its account is still known, its labels are not.
+    expect(
+        &collector,
+        "?group_by=account&account=claude/other",
+        &[("claude/other", 4000)],
+    );
+    expect(
+        &collector,
+        "?group_by=label:project",
+        &[("x", 321), ("null", 54000)],
+    );
+    collector.stop_cleanly();
+    place.assert_verified();
+}
+
+#[test]
+fn what_cannot_be_answered_exactly_is_refused_by_its_name() {
+    let (_place, collector) = story();
+    for (query, field) in [
+        ("?from=2026-10-05T09:30:00Z", "from"),
+        ("?from=yesterday", "from"),
+        ("?to=2026-10-05T09:00:00", "to"),
+        ("?from=2026-10-06&to=2026-10-05", "to"),
+        ("?group_by=week", "group_by"),
+        ("?group_by=label:", "group_by"),
+        ("?account=max", "account"),
+        ("?label=project", "label"),
+        ("?colour=1", "query"),
+    ] {
+        let (status, problem) = collector.get(&format!("/v1/usage{query}"));
+        assert_eq!(
+            (status, &problem["field"]),
+            (400, &json!(field)),
+            "{query}: {problem}"
+        );
+    }
+    collector.stop_cleanly();
+}
+
+#[test]
+fn it_is_csv_for_those_who_accept_that() {
+    let (_place, collector) = story();
+    let (status, head, body) =
+        collector.exchange("GET", "/v1/usage?group_by=run", "Accept: text/csv\r\n", "");
+    assert_eq!(status, 200, "{body}");
+    assert!(head.contains("content-type: text/csv; charset=utf-8"), "{head}");
+    assert!(head.contains("vary: accept"), "{head}");
+    let lines: Vec<&str> = body.lines().collect();
+    assert!(
+        lines[0].starts_with("run,messages,advisor_calls,input_tokens,output_tokens,"),
+        "{body}"
+    );
+    assert!(lines[0].ends_with(",total_tokens"), "{body}");
+    assert_eq!(lines[1], "a,3,0,30,321,0,0,0,0,0,351");
+    assert_eq!(lines.len(), 4);
+    let (status, _, body) = collector.exchange("GET", "/v1/usage", "Accept: text/html\r\n", "");
+    assert_eq!(status, 406, "{body}");
+    assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["field"], "accept");
+    collector.stop_cleanly();
+}
+
+#[test]
+fn the_last_days_are_there_newest_first_with_those_without_usage() {
+    let place = Place::new();
+    let mut collector = place.serve();
+    assert_eq!(collector.get("/api/usage/daily"), (200, json!([])));
+    let day = |ago: i64| {
+        jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date() - jiff::Span::new().days(ago)
+    };
+    // Two tests apart, midnight may pass in between: the days are counted from the first.
+    let today = day(0);
+    append(
+        &place.log("a", "a.jsonl"),
+        line("1", 5, &format!("{}T10:00:00.000Z", day(3)), "m")
+            + &line("2", 7, &format!("{}T00:00:00.000Z", day(1)), "m"),
+    );
+    append(
+        &place.log("b", "a.jsonl"),
+        line("3", 6, &format!("{}T11:00:00.000Z", day(3)), "m"),
+    );
+    collector.wait_for_messages(3);
+    let (status, days) = collector.get("/api/usage/daily");
+    assert_eq!(status, 200);
+    let days = days.as_array().unwrap();
+    let row = |date: jiff::civil::Date| days.iter().find(|row| row["date"] == date.to_string()).unwrap();
+    let three_ago = today - jiff::Span::new().days(3);
+    assert_eq!(
+        *row(three_ago),
+        json!({"date": three_ago.to_string(), "tokens_total": 31, "tokens_input": 20, "tokens_output": 11,
+            "tokens_cache_read": 0, "tokens_cache_create": 0, "run_count": 2})
+    );
+    assert_eq!(row(today - jiff::Span::new().days(2))["run_count"], 0);
+    assert_eq!(row(today - jiff::Span::new().days(1))["tokens_output"], 7);
+    assert_eq!(
+        days.last().unwrap()["date"],
+        three_ago.to_string(),
+        "from the first that had some"
+    );
+    let dates: Vec<&str> = days.iter().map(|row| row["date"].as_str().unwrap()).collect();
+    assert!(dates.is_sorted_by(|a, b| a > b), "{dates:?}");
+    let count = |collector: &Collector, query: &str| {
+        collector
+            .get(&format!("/api/usage/daily{query}"))
+            .1
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    assert_eq!(
+        (
+            count(&collector, "?days=0"),
+            count(&collector, "?days=-5"),
+            count(&collector, "?days=2")
+        ),
+        (1, 1, 2)
+    );
+    append(
+        &place.log("c", "a.jsonl"),
+        line("4", 6, &format!("{}T11:00:00.000Z", day(200)), "m"),
+    );
+    collector.wait_for_messages(4);
+    assert_eq!(
+        (
+            count(&collector, ""),
+            count(&collector, "?days=91"),
+            collector.get("/api/usage/daily?days=many").0
+        ),
+        (14, 90, 400)
+    );
+    collector.stop_cleanly();
+    place.assert_verified();
+}
