@@ -150,7 +150,7 @@ impl App {
             hub,
             store: Arc::clone(&shared.store),
             settings: shared.settings.clone(),
-            marks: shared.committer.marks(),
+            writes: shared.committer.downgrade(),
             control: control.clone(),
             board: Arc::clone(&shared.board),
             watch: Arc::clone(&shared.watch),

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::live::{Lifecycle, Live, RunUpdate, Update};
+use crate::live::{AccountChange, HealthChange, Lifecycle, Live, RunUpdate, Update};
 use crate::quota::exhaustion::Cause;
 use crate::record::{AccountId, Batch, Fired, RunId, StopReason};
 use crate::store::{Committed, Outcome, Store, StoreError};
-pub use crate::store::{Start, Started};
+pub use crate::store::{Start, Started, Told};
 
 /// Submissions that wait for the committer before the tailers wait.
 const SUBMISSIONS_WAITING_MAX: usize = 256;
@@ -59,6 +59,15 @@ enum Command {
         cause: Option<Cause>,
         done: oneshot::Sender<()>,
     },
+    Observe {
+        told: Vec<Told>,
+        done: oneshot::Sender<()>,
+    },
+    /// To be numbered and told, in no table.
+    Note {
+        note: Note,
+        done: oneshot::Sender<()>,
+    },
     EndBacklog {
         done: oneshot::Sender<()>,
     },
@@ -71,6 +80,13 @@ enum Command {
 enum End {
     Stop(StopReason),
     Forget { directory_is_there: bool },
+}
+
+/// What is told to those who listen, and counted nowhere.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Note {
+    pub accounts: Vec<AccountChange>,
+    pub health: Option<HealthChange>,
 }
 
 /// The handle of the committer. When all are dropped, it finishes and ends.
@@ -201,10 +217,10 @@ impl Committer {
         answer.await.map_err(|_| Refused)
     }
 
-    /// A handle for those who only mark accounts.
+    /// A handle for what does not come from logs.
     #[must_use]
-    pub fn marks(&self) -> Marks {
-        Marks {
+    pub fn downgrade(&self) -> WeakCommitter {
+        WeakCommitter {
             commands: self.commands.downgrade(),
         }
     }
@@ -231,26 +247,43 @@ impl Committer {
     }
 }
 
-/// Marks accounts. It does not keep the committer from ending.
+/// The handle for what does not come from logs: marks, observations, notes. It does not keep the committer from ending.
 #[derive(Clone, Debug)]
-pub struct Marks {
+pub struct WeakCommitter {
     commands: mpsc::WeakSender<Command>,
 }
 
-impl Marks {
+impl WeakCommitter {
     /// Notes what an operator says about an account, `None` takes it back; returns once that is durable.
     ///
     /// # Errors
     /// When the committer has stopped.
     pub async fn mark(&self, account: AccountId, cause: Option<Cause>) -> Result<(), Refused> {
-        let (done, marked) = oneshot::channel();
+        self.ask(|done| Command::Mark { account, cause, done }).await
+    }
+
+    /// Merges observations of limits; returns once that is durable.
+    ///
+    /// # Errors
+    /// When the committer has stopped.
+    pub async fn observe(&self, told: Vec<Told>) -> Result<(), Refused> {
+        self.ask(|done| Command::Observe { told, done }).await
+    }
+
+    /// Numbers a note and tells it to those who listen.
+    ///
+    /// # Errors
+    /// When the committer has stopped.
+    pub async fn note(&self, note: Note) -> Result<(), Refused> {
+        self.ask(|done| Command::Note { note, done }).await
+    }
+
+    async fn ask(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) -> Result<(), Refused> {
+        let (done, answer) = oneshot::channel();
         let commands = self.commands.upgrade().ok_or(Refused)?;
-        commands
-            .send(Command::Mark { account, cause, done })
-            .await
-            .map_err(|_| Refused)?;
+        commands.send(command(done)).await.map_err(|_| Refused)?;
         drop(commands);
-        marked.await.map_err(|_| Refused)
+        answer.await.map_err(|_| Refused)
     }
 }
 
@@ -300,7 +333,8 @@ struct Group {
     waiting: Vec<(usize, oneshot::Sender<Vec<Outcome>>)>,
     /// What is done about runs, in its order.
     runs: Vec<Command>,
-    marks: Vec<(AccountId, Option<Cause>, oneshot::Sender<()>)>,
+    /// What does not come from logs, in its order.
+    others: Vec<Command>,
     end_backlog: Vec<oneshot::Sender<()>>,
 }
 
@@ -314,7 +348,9 @@ impl Group {
             command @ (Command::Start { .. } | Command::Run { .. } | Command::Release { .. }) => {
                 self.runs.push(command);
             }
-            Command::Mark { account, cause, done } => self.marks.push((account, cause, done)),
+            command @ (Command::Mark { .. } | Command::Observe { .. } | Command::Note { .. }) => {
+                self.others.push(command);
+            }
             Command::EndBacklog { done } => self.end_backlog.push(done),
             Command::Beat => {}
         }
@@ -360,9 +396,8 @@ impl Actor {
                 let _ = done.send(outcomes.by_ref().take(count).collect());
             }
         }
-        for (account, cause, done) in group.marks {
-            self.persist(&[], |store| store.mark(&account, cause.as_ref()))?;
-            let _ = done.send(());
+        for command in group.others {
+            self.about_others(command)?;
         }
         let ends_backlog = !group.end_backlog.is_empty();
         if ends_backlog {
@@ -403,6 +438,39 @@ impl Actor {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    fn about_others(&self, command: Command) -> Result<(), CommitterError> {
+        let done = match command {
+            Command::Mark { account, cause, done } => {
+                let committed = self.persist(&[], |store| store.mark(&account, cause.as_ref()))?;
+                // Whoever judges accounts looks again.
+                self.setup.live.publish(Update {
+                    sequence: committed.sequence,
+                    ..Update::default()
+                });
+                done
+            }
+            Command::Observe { told, done } => {
+                let now = jiff::Timestamp::now().as_millisecond();
+                let committed = self.persist(&[], |store| store.observe(&told, now))?;
+                self.publish(&[], &committed);
+                done
+            }
+            Command::Note { note, done } => {
+                let sequence = self.persist(&[], Store::begin)?;
+                self.setup.live.publish(Update {
+                    sequence,
+                    accounts: note.accounts,
+                    health: note.health,
+                    ..Update::default()
+                });
+                done
+            }
+            _ => return Ok(()),
+        };
+        let _ = done.send(());
         Ok(())
     }
 

@@ -228,6 +228,8 @@ pub enum LimitSource {
     RateLimitEvent,
     /// A sentence of the CLI on a limit line.
     Prose,
+    /// What a status line was given; told by someone, and in no log.
+    Statusline,
 }
 
 impl LimitStatus {
@@ -254,6 +256,7 @@ impl LimitSource {
             Self::Headers => "headers",
             Self::RateLimitEvent => "rate_limit_event",
             Self::Prose => "prose",
+            Self::Statusline => "statusline",
         }
     }
 }

@@ -163,7 +163,7 @@ mod tests {
         drop(signals);
     }
 
-    /// Marks the process that is to be ended, see below.
+    /// WeakCommitter the process that is to be ended, see below.
     const CHILD: &str = "SIGNALS_TEST_CHILD";
 
     #[test]

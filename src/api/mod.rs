@@ -1,7 +1,9 @@
 //! What others read: the documents, and HTTP, which only this folder knows.
 
 pub mod daily;
+pub mod marks;
 pub mod metrics;
+pub mod observations;
 pub mod openapi;
 pub mod problem;
 pub mod quota;

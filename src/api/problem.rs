@@ -73,6 +73,14 @@ impl Problem {
         self
     }
 
+    /// Says which part of a list is meant, counted from 0.
+    #[must_use]
+    pub fn in_part(mut self, number: usize) -> Self {
+        self.document.detail = format!("[{number}] {}", self.document.detail);
+        self.document.field = self.document.field.map(|field| format!("[{number}].{field}"));
+        self
+    }
+
     /// Says when to try again.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {

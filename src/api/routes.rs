@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
@@ -17,8 +17,8 @@ use super::problem::{Problem, blocking};
 use super::quota::{self, Question, Terms};
 use super::server::{Subscribers, Traffic};
 use super::stream::Hub;
-use super::{daily, metrics, runs, stream, summary, usage, version, wire};
-use crate::committer::{CommitterHealth, Marks};
+use super::{daily, marks, metrics, observations, runs, stream, summary, usage, version, wire};
+use crate::committer::{CommitterHealth, WeakCommitter};
 use crate::config::Settings;
 use crate::control::Control;
 use crate::quota::bucket;
@@ -33,7 +33,7 @@ pub struct Sources {
     pub store: Arc<Store>,
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Goes away when the collector shuts down, so that the committer can end.
-    pub marks: Marks,
+    pub writes: WeakCommitter,
     /// Tells subscribers.
     pub hub: Arc<Hub>,
     /// Asks the supervisor.
@@ -68,10 +68,11 @@ pub fn declared() -> OpenApiRouter<Arc<Sources>> {
         .routes(routes!(get_quota))
         .routes(routes!(get_history))
         .routes(routes!(get_may_start))
-        .routes(routes!(post_mark))
         .routes(routes!(get_health))
         .routes(routes!(get_ready))
         .merge(runs::routes())
+        .merge(marks::routes())
+        .merge(observations::routes())
         .merge(usage::routes())
         .merge(daily::routes())
         .merge(stream::routes())
@@ -106,7 +107,7 @@ async fn get_summary(State(sources): Shared) -> Result<Json<wire::Summary>, Prob
     tag = QUOTA,
     responses((status = 200, body = wire::Quota), (status = 503, response = Unavailable))
 )]
-async fn get_quota(State(sources): Shared) -> Result<Json<wire::Quota>, Problem> {
+pub(super) async fn get_quota(State(sources): Shared) -> Result<Json<wire::Quota>, Problem> {
     blocking(move || {
         let settings = Arc::clone(&sources.settings.borrow());
         let terms = terms(&settings);
@@ -215,61 +216,6 @@ async fn get_may_start(
     .await
 }
 
-/// An operator's word on an account
-///
-/// Marks it as exhausted, or takes that back; answers with what is known then. A mark survives restarts.
-#[utoipa::path(
-    post,
-    path = "/v1/accounts/{provider}/{account}/mark",
-    tag = QUOTA,
-    params(
-        ("provider" = String, Path, description = "The provider, as in the configuration."),
-        ("account" = String, Path, description = "The account's name, as in the configuration.")
-    ),
-    request_body = wire::Mark,
-    responses(
-        (status = 200, body = wire::Quota),
-        (status = 400, response = BadRequest),
-        (status = 404, response = NotFound),
-        (status = 413, response = BadRequest),
-        (status = 415, response = BadRequest),
-        (status = 422, response = BadRequest),
-        (status = 503, response = Unavailable)
-    )
-)]
-async fn post_mark(
-    State(sources): Shared,
-    path: Result<Path<(String, String)>, PathRejection>,
-    mark: Result<Json<wire::Mark>, JsonRejection>,
-) -> Result<Json<wire::Quota>, Problem> {
-    let Path((provider, name)) = path.map_err(|rejection| Problem::bad("path", rejection.body_text()))?;
-    let Json(mark) = mark.map_err(|rejection| Problem::body(&rejection))?;
-    let account = AccountId {
-        provider: provider.into(),
-        name: name.into(),
-    };
-    let cause = quota::cause_of(&mark, now()).map_err(|why| Problem::bad("body", why))?;
-    let settings = Arc::clone(&sources.settings.borrow());
-    let known = {
-        let (sources, account, settings) = (Arc::clone(&sources), account.clone(), Arc::clone(&settings));
-        blocking(move || {
-            Ok(settings.accounts.get(&account).is_some()
-                || sources.store.quota(Millis::MAX)?.accounts.contains_key(&account))
-        })
-        .await?
-    };
-    if !known {
-        let known = settings.accounts.rules().iter().map(|rules| rules.id.to_string());
-        let known = known.collect::<Vec<_>>().join(", ");
-        return Err(Problem::unknown(
-            "account",
-            format!("{account} is neither configured nor was it ever seen; configured: {known}"),
-        ));
-    }
-    sources.marks.mark(account, cause).await?;
-    get_quota(State(sources)).await
-}
-
 pub(super) fn terms(settings: &Settings) -> Terms<'_> {
     Terms {
         accounts: &settings.accounts,
@@ -365,7 +311,7 @@ pub(super) fn health(sources: &Sources) -> wire::Health {
     }
 }
 
-fn now() -> Millis {
+pub(super) fn now() -> Millis {
     jiff::Timestamp::now().as_millisecond()
 }
 

@@ -400,6 +400,37 @@ pub struct DailyUsage {
     pub run_count: u64,
 }
 
+/// `POST /v1/observations`: a source of observations, exactly one of `statusline`, `headers` and `rate_limit_event`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TellObservations {
+    /// Whose limits: an account that is configured or was seen. Without it, the one of runs whose account nobody named.
+    pub provider: Option<String>,
+    pub account: Option<String>,
+    /// Instead: the account of this run.
+    pub run: Option<String>,
+    /// When it was observed; now, if it is left out. At most a minute ahead.
+    #[schema(format = DateTime)]
+    pub observed_at: Option<String>,
+    /// What a status line is given on its standard input: `rate_limits` is read, with shares from 0 to 100.
+    pub statusline: Option<serde_json::Value>,
+    /// Headers of an answer of the provider: a map of names to values or to lists of one value.
+    pub headers: Option<serde_json::Value>,
+    /// The HTTP status of that answer.
+    pub status: Option<u64>,
+    /// A line of type `rate_limit_event`, or its `rate_limit_info`.
+    pub rate_limit_event: Option<serde_json::Value>,
+}
+
+/// What became of told observations.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Observed {
+    /// How many were in it.
+    pub observations: u64,
+    /// The windows of the accounts they are of, as they are now.
+    pub windows: Vec<Window>,
+}
+
 /// What a commit adds to sums; negative where a better copy took something away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Delta {

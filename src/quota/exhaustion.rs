@@ -129,6 +129,7 @@ const fn source_name(source: LimitSource) -> &'static str {
         LimitSource::Headers => "headers",
         LimitSource::RateLimitEvent => "rate_limit_event",
         LimitSource::Prose => "prose",
+        LimitSource::Statusline => "statusline",
     }
 }
 

@@ -83,7 +83,7 @@ pub struct Kept {
     /// Runs whose backlog is not worked off yet.
     backlog: HashSet<RunNumber>,
     /// By their numbers.
-    accounts: Vec<AccountId>,
+    pub(super) accounts: Vec<AccountId>,
     run_accounts: HashMap<RunNumber, u32>,
 }
 
@@ -194,11 +194,11 @@ impl Store {
     }
 
     /// Does something about an account, which is made known if it is not.
-    pub(super) fn register_account(
+    pub(super) fn register_account<T>(
         &self,
         account: &AccountId,
-        body: impl FnOnce(u32, &WriteTransaction) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+        body: impl FnOnce(u32, &WriteTransaction) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         self.forget_kept();
         self.transact(|write| {
             let number = Registry::new(self, write)?.account(account)?;
@@ -255,7 +255,7 @@ pub(super) fn put<'k, K: redb::Key + 'static, R: serde::Serialize>(
     Ok(())
 }
 
-fn load_kept(store: &Store, write: &WriteTransaction) -> Result<Kept, StoreError> {
+pub(super) fn load_kept(store: &Store, write: &WriteTransaction) -> Result<Kept, StoreError> {
     let mut kept = Kept::default();
     let table = write.open_table(MODELS).map_err(|e| store.error(e))?;
     for entry in table.iter().map_err(|e| store.error(e))? {

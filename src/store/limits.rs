@@ -68,6 +68,14 @@ impl Place {
             file: xxh3_64(&name),
         }
     }
+
+    /// Of what stands in no file.
+    pub fn told(time: Millis) -> Self {
+        Self {
+            time: u64::try_from(time).unwrap_or(0),
+            file: 0,
+        }
+    }
 }
 
 /// An observation that is merged at the end of the transaction.

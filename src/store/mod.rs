@@ -13,6 +13,7 @@ mod registry;
 mod runs;
 mod sums;
 pub mod tables;
+mod told;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ pub use limits::LimitChanges;
 pub use quota::{AccountSums, LimitEvent, QuotaView};
 pub use read::{Cell, RunSums, RunView, Snapshot};
 pub use runs::{RunEvent, RunInfo, Start, Started};
+pub use told::Told;
 pub use usage::{Grain, RunNames, UsageCell};
 
 use crate::quota::account::{Account, THRESHOLDS_DEFAULT};

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use redb::{ReadTransaction, ReadableTable};
 
-use super::commit::put;
 use super::limits;
 use super::tables::{
     ACCOUNTS, AccountRow, FIRED, FiredRow, HistoryRow, LIMIT_EVENTS, LimitEventRow, MARKS, MINUTES, MarkRow,
@@ -158,20 +157,6 @@ impl Store {
             .and_then(|number| ids.get(number.value() as usize).cloned())
             .map(Some)
             .ok_or_else(|| self.row_error("run_accounts", &RowError::Range("run")))
-    }
-
-    /// Notes what an operator says about an account; `None` takes it back.
-    ///
-    /// # Errors
-    /// As [`Store::commit`].
-    pub fn mark(&self, account: &AccountId, cause: Option<&Cause>) -> Result<(), StoreError> {
-        self.register_account(account, |number, write| {
-            let mut marks = write.open_table(MARKS).map_err(|e| self.error(e))?;
-            match cause {
-                Some(cause) => put(self, &mut marks, number, &MarkRow { cause: cause.clone() }),
-                None => marks.remove(number).map(|_| ()).map_err(|e| self.error(e)),
-            }
-        })
     }
 
     pub(super) fn account_ids(&self, read: &ReadTransaction) -> Result<Vec<AccountId>, StoreError> {

@@ -43,6 +43,20 @@ const fn mark(path: &'static str, body: &'static str, status: u16) -> Asked {
     }
 }
 
+const fn mark_by_name(path: &'static str, body: &'static str, status: u16) -> Asked {
+    Asked {
+        route: "/v1/quota/{account}/mark",
+        ..mark(path, body, status)
+    }
+}
+
+const fn observe(body: &'static str, status: u16) -> Asked {
+    Asked {
+        route: "/v1/observations",
+        ..mark("/v1/observations", body, status)
+    }
+}
+
 const fn ask_run(path: &'static str, body: &'static str, status: u16) -> Asked {
     Asked {
         method: "GET",
@@ -63,7 +77,7 @@ const fn stop(path: &'static str, status: u16) -> Asked {
     }
 }
 
-const ASKED: [Asked; 31] = [
+const ASKED: [Asked; 36] = [
     get("/v1/runs/{id}", "/v1/runs/one", 200),
     get("/v1/runs/{id}", "/v1/runs/none", 404),
     get("/v1/runs/{id}", "/v1/runs/a%20b", 400),
@@ -130,6 +144,14 @@ const ASKED: [Asked; 31] = [
     mark("/v1/accounts/claude/default/mark", "{", 400),
     mark("/v1/accounts/claude/nobody/mark", r#"{"state":"exhausted"}"#, 404),
     mark("/v1/accounts/claude/%ff/mark", r#"{"state":"exhausted"}"#, 400),
+    mark_by_name("/v1/quota/default/mark", r#"{"state":"available"}"#, 200),
+    mark_by_name("/v1/quota/nobody/mark", r#"{"state":"available"}"#, 404),
+    mark_by_name("/v1/quota/%ff/mark", r#"{"state":"available"}"#, 400),
+    observe(
+        r#"{"statusline":{"rate_limits":{"five_hour":{"used_percentage":10,"resets_at":4102444800}}}}"#,
+        200,
+    ),
+    observe(r#"{"statusline":{}}"#, 422),
 ];
 
 /// What the document promises.

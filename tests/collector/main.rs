@@ -22,6 +22,7 @@ mod machine;
 mod manager;
 mod metrics;
 mod mounts;
+mod observations;
 mod overflow;
 mod own_mounts;
 mod quota_live;

@@ -9,7 +9,10 @@ mod events;
 mod headers;
 mod prose;
 mod time;
+mod told;
 mod values;
+
+pub use told::{Told, told};
 
 use serde::de::MapAccess;
 

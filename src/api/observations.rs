@@ -1,0 +1,208 @@
+//! Observations of limits that stand in no log: whoever sees one tells it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::marks;
+use super::openapi::{BadRequest, NotFound, QUOTA, Unavailable};
+use super::problem::{Problem, blocking};
+use super::routes::{Sources, now};
+use super::{quota, wire};
+use crate::parse::limits::{Told as Source, told};
+use crate::record::{ACCOUNT_DEFAULT, AccountId, Millis, Observation, RunId};
+use crate::store::Told;
+
+/// Most sources in one request.
+const SOURCES_MAX: usize = 100;
+/// How far ahead of this host's clock an observation may be, in milliseconds: one from the future would make
+/// everything that follows it old.
+const AHEAD_MAX_MS: Millis = 60_000;
+
+/// The routes of this file.
+#[must_use]
+pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+    OpenApiRouter::default().routes(routes!(post_observations))
+}
+
+/// One source of observations, as it comes: [`wire::TellObservations`] says what it means.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object with a source of observations")]
+struct Given {
+    provider: Option<String>,
+    account: Option<String>,
+    run: Option<String>,
+    observed_at: Option<String>,
+    status: Option<u64>,
+    statusline: Option<Box<RawValue>>,
+    headers: Option<Box<RawValue>>,
+    rate_limit_event: Option<Box<RawValue>>,
+}
+
+/// Tell what was observed of limits
+///
+/// For what never reaches a log: the input of a status line, the headers of an answer, a `rate_limit_event`. One object
+/// or an array of up to 100. They are merged as those of logs are: telling the same again changes nothing, and what is
+/// older than what is known only goes into the history. 422 if there is no observation in it.
+#[utoipa::path(
+    post,
+    path = "/v1/observations",
+    tag = QUOTA,
+    request_body = wire::TellObservations,
+    responses(
+        (status = 200, body = wire::Observed, description = "They are committed; these are the windows as they are now."),
+        (status = 400, response = BadRequest),
+        (status = 404, response = NotFound),
+        (status = 413, response = BadRequest),
+        (status = 422, response = BadRequest),
+        (status = 503, response = Unavailable)
+    )
+)]
+async fn post_observations(
+    State(sources): State<Arc<Sources>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<wire::Observed>, Problem> {
+    let body = body.map_err(|rejection| {
+        Problem::new(
+            rejection.status(),
+            "not a body of this route",
+            rejection.body_text(),
+        )
+        .field("body")
+    })?;
+    let (given, is_list) = parse(&body)?;
+    let now = now();
+    let mut by_account: BTreeMap<AccountId, Vec<Observation>> = BTreeMap::new();
+    for (number, one) in given.into_iter().enumerate() {
+        let of = |problem: Problem| if is_list { problem.in_part(number) } else { problem };
+        let observations = one.observations(now).map_err(of)?;
+        let account = one.whose(&sources).await.map_err(of)?;
+        by_account.entry(account).or_default().extend(observations);
+    }
+    let observations = by_account
+        .values()
+        .map(|of_account| of_account.len() as u64)
+        .sum();
+    let accounts: Vec<AccountId> = by_account.keys().cloned().collect();
+    let told = by_account.into_iter();
+    let told = told.map(|(account, observations)| Told {
+        account,
+        observations,
+    });
+    sources.writes.observe(told.collect()).await?;
+    blocking(move || {
+        let view = sources.store.quota(Millis::MAX)?;
+        let mut windows = Vec::new();
+        for account in accounts {
+            for (bucket, state) in view.accounts.get(&account).iter().flat_map(|sums| &sums.windows) {
+                windows.push(quota::window(&account, bucket, state, now));
+            }
+        }
+        Ok(Json(wire::Observed {
+            observations,
+            windows,
+        }))
+    })
+    .await
+}
+
+/// The sources, and whether they came as a list.
+fn parse(body: &[u8]) -> Result<(Vec<Given>, bool), Problem> {
+    let bad = |error: serde_json::Error| Problem::bad("body", error);
+    let is_list = body.trim_ascii_start().starts_with(b"[");
+    let given: Vec<Given> = if is_list {
+        serde_json::from_slice(body).map_err(bad)?
+    } else {
+        vec![serde_json::from_slice(body).map_err(bad)?]
+    };
+    match given.len() {
+        0 => Err(Problem::bad("body", "an empty array tells nothing")),
+        1..=SOURCES_MAX => Ok((given, is_list)),
+        count => Err(Problem::bad(
+            "body",
+            format!("{count} sources, at most {SOURCES_MAX} are taken"),
+        )),
+    }
+}
+
+impl Given {
+    fn observations(&self, now: Millis) -> Result<Vec<Observation>, Problem> {
+        let at = match &self.observed_at {
+            None => now,
+            Some(text) => text
+                .parse::<Timestamp>()
+                .map_err(|error| {
+                    Problem::bad("observed_at", format!("no RFC 3339 time with an offset: {error}"))
+                })?
+                .as_millisecond(),
+        };
+        if at > now.saturating_add(AHEAD_MAX_MS) {
+            let seconds = AHEAD_MAX_MS / 1000;
+            let detail = format!("that is more than {seconds} s ahead of this host's clock");
+            return Err(Problem::bad("observed_at", detail));
+        }
+        let (field, source) = match (&self.statusline, &self.headers, &self.rate_limit_event) {
+            (Some(raw), None, None) => ("statusline", Source::Statusline(raw.get())),
+            (None, Some(raw), None) => {
+                let (map, status) = (raw.get(), self.status);
+                ("headers", Source::Headers { map, status })
+            }
+            (None, None, Some(raw)) => ("rate_limit_event", Source::Event(raw.get())),
+            _ => {
+                let detail = "give exactly one of statusline, headers and rate_limit_event";
+                return Err(Problem::bad("body", detail));
+            }
+        };
+        if self.status.is_some() && field != "headers" {
+            return Err(Problem::bad(
+                "status",
+                "it is the HTTP status of an answer with these headers",
+            ));
+        }
+        let observations = told(source, at);
+        if observations.is_empty() {
+            let detail = format!("{field}: nothing in it is an observation of a limit");
+            return Err(
+                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "nothing observed", detail).field(field),
+            );
+        }
+        Ok(observations)
+    }
+
+    /// The account they are of.
+    async fn whose(&self, sources: &Arc<Sources>) -> Result<AccountId, Problem> {
+        let Some(run) = &self.run else {
+            let default = AccountId::default();
+            let is_default = self
+                .provider
+                .as_deref()
+                .is_none_or(|provider| *provider == *default.provider)
+                && self.account.as_deref().is_none_or(|name| *name == *default.name);
+            if is_default {
+                return Ok(default);
+            }
+            let name = self.account.clone().unwrap_or_else(|| ACCOUNT_DEFAULT.to_owned());
+            return marks::known(Arc::clone(sources), self.provider.clone(), name).await;
+        };
+        if self.provider.is_some() || self.account.is_some() {
+            return Err(Problem::bad("run", "give either a run or an account"));
+        }
+        let run = RunId::new(run).map_err(|error| Problem::bad("run", error))?;
+        let sources = Arc::clone(sources);
+        blocking(move || {
+            let account = sources.store.account_of(&run)?;
+            account.ok_or_else(|| Problem::unknown("run", format!("no run {run} was ever seen")))
+        })
+        .await
+    }
+}
