@@ -12,6 +12,7 @@ use crate::api::routes::{self, Sources};
 use crate::api::runs;
 use crate::api::server::{Doors, ServerError, Subscribers, TokenSlot, Traffic};
 use crate::api::stream::Hub;
+use crate::api::teller::Teller;
 use crate::api::wire::RunDetail;
 use crate::committer::{self, CommitterError, CommitterThread};
 use crate::config::web::TokenError;
@@ -80,7 +81,7 @@ pub struct Running {
     address: Option<SocketAddr>,
     token: Arc<TokenSlot>,
     supervisor: JoinHandle<()>,
-    telling: JoinHandle<()>,
+    telling: Vec<JoinHandle<()>>,
     control: Control,
     server: Option<JoinHandle<()>>,
     beat: Option<JoinHandle<()>>,
@@ -161,11 +162,15 @@ impl App {
             traffic: Arc::clone(&traffic),
             subscribers: Subscribers::new(shared.settings.borrow().http.subscribers_max),
         });
+        let teller = Teller::new(Arc::clone(&sources), live.subscribe(), stop.clone());
         let serving = Arc::clone(&shared.settings.borrow());
         let server = doors.map(|doors| doors.serve(routes::router(sources), serving, traffic, stop.clone()));
         Ok(Running {
             supervisor: task(supervisor.run()),
-            telling: task(telling),
+            telling: match scope {
+                Scope::Everything => vec![task(telling), task(teller.run())],
+                Scope::Asked => vec![task(telling)],
+            },
             server: server.map(task),
             control,
             beat: service::watchdog().map(|limit| task(beat(Arc::clone(&shared), limit, stop.clone()))),
@@ -285,7 +290,9 @@ impl Running {
             let _ = tokio::time::timeout(ANSWERS_WITHIN.min(grace), &mut server).await;
             server.abort();
         }
-        telling.abort();
+        for telling in telling {
+            telling.abort();
+        }
         if let Some(beat) = beat {
             beat.abort();
         }

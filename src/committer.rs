@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::live::{AccountChange, HealthChange, Lifecycle, Live, RunUpdate, Update};
+use crate::live::{AccountChange, Lifecycle, Live, RunUpdate, Update};
 use crate::quota::exhaustion::Cause;
 use crate::record::{AccountId, Batch, Fired, RunId, StopReason};
 use crate::store::{Committed, Outcome, Store, StoreError};
@@ -63,9 +63,9 @@ enum Command {
         told: Vec<Told>,
         done: oneshot::Sender<()>,
     },
-    /// To be numbered and told, in no table.
+    /// Verdicts that are others now: numbered and told, in no table.
     Note {
-        note: Note,
+        accounts: Vec<AccountChange>,
         done: oneshot::Sender<()>,
     },
     EndBacklog {
@@ -80,13 +80,6 @@ enum Command {
 enum End {
     Stop(StopReason),
     Forget { directory_is_there: bool },
-}
-
-/// What is told to those who listen, and counted nowhere.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Note {
-    pub accounts: Vec<AccountChange>,
-    pub health: Option<HealthChange>,
 }
 
 /// The handle of the committer. When all are dropped, it finishes and ends.
@@ -270,12 +263,12 @@ impl WeakCommitter {
         self.ask(|done| Command::Observe { told, done }).await
     }
 
-    /// Numbers a note and tells it to those who listen.
+    /// Numbers what is now said of accounts and tells it to those who listen.
     ///
     /// # Errors
     /// When the committer has stopped.
-    pub async fn note(&self, note: Note) -> Result<(), Refused> {
-        self.ask(|done| Command::Note { note, done }).await
+    pub async fn note(&self, accounts: Vec<AccountChange>) -> Result<(), Refused> {
+        self.ask(|done| Command::Note { accounts, done }).await
     }
 
     async fn ask(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) -> Result<(), Refused> {
@@ -458,12 +451,11 @@ impl Actor {
                 self.publish(&[], &committed);
                 done
             }
-            Command::Note { note, done } => {
+            Command::Note { accounts, done } => {
                 let sequence = self.persist(&[], Store::begin)?;
                 self.setup.live.publish(Update {
                     sequence,
-                    accounts: note.accounts,
-                    health: note.health,
+                    accounts,
                     ..Update::default()
                 });
                 done

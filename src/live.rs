@@ -28,8 +28,6 @@ pub struct Update {
     pub lifecycle: Vec<Lifecycle>,
     /// Accounts whose verdict is another now.
     pub accounts: Vec<AccountChange>,
-    /// How the collector is, if that is another now.
-    pub health: Option<HealthChange>,
 }
 
 /// One run's part of an update.
@@ -73,14 +71,7 @@ pub struct AccountChange {
     pub until: Option<Millis>,
     /// The stable code of the verdict.
     pub reason: Box<str>,
-}
-
-/// The collector is in another state now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HealthChange {
-    /// `ok`, `degraded` or `unhealthy`.
-    pub status: Box<str>,
-    pub reasons: Vec<String>,
+    pub sentence: Box<str>,
 }
 
 /// The publishing end. Listeners see [`Event::Closed`] once it is dropped.

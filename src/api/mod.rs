@@ -12,6 +12,7 @@ pub mod runs;
 pub mod server;
 pub mod stream;
 pub mod summary;
+pub mod teller;
 pub mod usage;
 pub mod version;
 pub mod wire;

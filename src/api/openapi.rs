@@ -75,7 +75,7 @@ pub struct Refused(#[expect(dead_code, reason = "the shape of what is answered")
         (name = EVENTS, description = "What happens, as it happens."),
         (name = COLLECTOR, description = "The collector itself: health, version, metrics."),
     ),
-    components(schemas(wire::Problem, wire::SnapshotEvent, wire::GapEvent, wire::UsageEvent, wire::WindowEvent, wire::ThresholdEvent, wire::RunEvent), responses(BadRequest, NotFound, Conflict, Unavailable, Refused))
+    components(schemas(wire::Problem, wire::SnapshotEvent, wire::GapEvent, wire::UsageEvent, wire::WindowEvent, wire::ThresholdEvent, wire::RunEvent, wire::AccountEvent, wire::HealthEvent), responses(BadRequest, NotFound, Conflict, Unavailable, Refused))
 )]
 struct Head;
 

@@ -209,6 +209,38 @@ fn tokens_of(totals: &Totals, kinds: TokenKinds) -> u128 {
 /// The accounts and the verdict on each.
 #[must_use]
 pub fn accounts(view: &QuotaView, terms: &Terms<'_>) -> Vec<wire::Account> {
+    of_each(view, terms, |rules, sums| account(rules, sums, terms))
+}
+
+/// The verdict on an account, and nothing else of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub account: AccountId,
+    /// `available`, `near_limit`, `exhausted` or `unknown`.
+    pub state: &'static str,
+    pub until: Option<Millis>,
+    /// Its stable code.
+    pub reason: &'static str,
+    pub sentence: String,
+}
+
+/// The verdicts on the accounts.
+#[must_use]
+pub fn standings(view: &QuotaView, terms: &Terms<'_>) -> Vec<Standing> {
+    of_each(view, terms, |rules, sums| {
+        let advice = admission::advise(&candidate(rules, sums, None, terms), terms.now);
+        Standing {
+            account: rules.id.clone(),
+            state: advice.standing.as_str(),
+            until: advice.until,
+            reason: advice.reason.as_str(),
+            sentence: advice.sentence,
+        }
+    })
+}
+
+/// Accounts that are configured, in that order, and the others that were seen.
+fn of_each<T>(view: &QuotaView, terms: &Terms<'_>, make: impl Fn(&Account, &AccountSums) -> T) -> Vec<T> {
     let nothing = AccountSums::default();
     let configured = terms.accounts.rules();
     let others: Vec<Account> = (view.accounts.keys())
@@ -216,10 +248,7 @@ pub fn accounts(view: &QuotaView, terms: &Terms<'_>) -> Vec<wire::Account> {
         .map(|id| Account::new(id.clone()))
         .collect();
     (configured.iter().chain(&others))
-        .map(|rules| {
-            let sums = view.accounts.get(&rules.id).unwrap_or(&nothing);
-            account(rules, sums, terms)
-        })
+        .map(|rules| make(rules, view.accounts.get(&rules.id).unwrap_or(&nothing)))
         .collect()
 }
 

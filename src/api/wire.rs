@@ -499,6 +499,37 @@ pub struct ThresholdEvent {
     pub threshold: ThresholdFired,
 }
 
+/// Event `account`: the verdict on one is another now.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AccountEvent {
+    pub sequence: u64,
+    #[schema(format = DateTime)]
+    pub at: String,
+    pub provider: String,
+    pub account: String,
+    /// The state it had; `null` for an account that is new.
+    pub from: Option<String>,
+    /// `available`, `near_limit`, `exhausted` or `unknown`.
+    pub state: String,
+    #[schema(format = DateTime)]
+    pub until: Option<String>,
+    /// The stable code of the verdict.
+    pub reason: String,
+    pub sentence: String,
+}
+
+/// Event `health`: how the collector is, told at first and at each change. It has no id and is not told again to
+/// those who resume, who are told how it is then.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct HealthEvent {
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// As in `GET /healthz`.
+    pub status: String,
+    pub ready: bool,
+    pub reasons: Vec<String>,
+}
+
 /// Event `run`: one began or ended.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunEvent {

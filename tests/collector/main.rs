@@ -36,5 +36,6 @@ mod scenario;
 mod settings;
 mod signals;
 mod stream;
+mod told;
 mod tools;
 mod usage;

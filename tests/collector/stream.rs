@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use crate::harness::{Collector, Place, WAIT_MAX, append, response};
 
 /// A client of server-sent events.
-struct Client {
+pub struct Client {
     stream: BufReader<UnixStream>,
-    last_id: String,
+    pub last_id: String,
 }
 
 impl Client {
     /// Connects; the status and the client.
-    fn connect(collector: &Collector, query: &str, last_id: &str) -> (u16, Self) {
+    pub fn connect(collector: &Collector, query: &str, last_id: &str) -> (u16, Self) {
         let mut stream = UnixStream::connect(collector.socket_path()).unwrap();
         stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
         let resume = match last_id {
@@ -47,8 +47,28 @@ impl Client {
         String::from_utf8(line).unwrap().trim_end().to_owned()
     }
 
-    /// The next event: its kind and document. The last id moves on as a browser's does.
+    /// The next event but those on health, which come at any time.
     fn next(&mut self) -> (String, Value) {
+        loop {
+            let (kind, event) = self.next_of_all();
+            if kind != "health" {
+                return (kind, event);
+            }
+        }
+    }
+
+    /// The next event for which this holds.
+    pub fn find(&mut self, wanted: impl Fn(&str, &Value) -> bool) -> Value {
+        loop {
+            let (kind, event) = self.next_of_all();
+            if wanted(&kind, &event) {
+                return event;
+            }
+        }
+    }
+
+    /// The next event: its kind and document. The last id moves on as a browser's does.
+    fn next_of_all(&mut self) -> (String, Value) {
         let (mut kind, mut data) = (String::new(), String::new());
         loop {
             let line = self.line();

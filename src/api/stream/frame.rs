@@ -118,6 +118,12 @@ impl Filter {
         Ok(filter)
     }
 
+    /// Whether the state of the collector is wanted.
+    #[must_use]
+    pub fn wants_health(&self) -> bool {
+        self.kinds.as_ref().is_none_or(|kinds| kinds.contains("health"))
+    }
+
     fn passes(&self, frame: &Frame) -> bool {
         let run = |run: &RunId| self.runs.as_ref().is_none_or(|runs| runs.contains(run.as_str()));
         let account = |account: &AccountId| {
@@ -204,6 +210,20 @@ impl Told {
                 threshold: quota::fired(fired),
             };
             told.push("threshold", None, Some(&fired.account), &document);
+        }
+        for changed in &update.accounts {
+            let document = wire::AccountEvent {
+                sequence,
+                at: at.clone(),
+                provider: changed.account.provider.to_string(),
+                account: changed.account.name.to_string(),
+                from: changed.from.as_deref().map(str::to_owned),
+                state: changed.state.to_string(),
+                until: changed.until.map(time),
+                reason: changed.reason.to_string(),
+                sentence: changed.sentence.to_string(),
+            };
+            told.push("account", None, Some(&changed.account), &document);
         }
         told
     }

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::frame::{Position, Told};
+use crate::api::wire;
 use crate::live::{Event, Listener};
 use crate::record::Millis;
 use crate::store::{QuotaView, Store};
@@ -31,6 +32,8 @@ pub enum Message {
 pub struct Hub {
     history: Mutex<History>,
     messages: broadcast::Sender<Message>,
+    /// The event that says how the collector is, as text; empty until that is known.
+    health: watch::Sender<Arc<str>>,
     stop: CancellationToken,
 }
 
@@ -64,6 +67,7 @@ impl Hub {
                 began,
             }),
             messages: broadcast::Sender::new(WAITING_COMMITS_MAX),
+            health: watch::Sender::new("".into()),
             stop,
         }
     }
@@ -118,6 +122,20 @@ impl Hub {
         history.bytes = 0;
         history.since = None;
         let _ = self.messages.send(Message::Lost);
+    }
+
+    /// Says how the collector is from now on.
+    pub fn tell_health(&self, health: &wire::HealthEvent) {
+        // Strings only: there is nothing to fail.
+        let json = serde_json::to_string(health).unwrap_or_default();
+        let text = format!("event: health\ndata: {json}\n\n");
+        self.health.send_replace(text.into());
+    }
+
+    /// The event that says how the collector is; changed with that.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Arc<str>> {
+        self.health.subscribe()
     }
 
     /// Cancelled when the collector stops.

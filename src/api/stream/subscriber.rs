@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream::unfold;
-use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use super::frame::{Filter, Position};
@@ -34,6 +34,8 @@ struct Subscriber {
     /// What is to be told before anything else.
     first: Option<First>,
     next_at: Instant,
+    /// `None` if it is no wish of it.
+    health: Option<watch::Receiver<Arc<str>>>,
     _permit: Permit,
 }
 
@@ -65,8 +67,10 @@ pub fn stream(
             }
         },
     };
+    let health = filter.wants_health().then(|| sources.hub.health());
     let subscriber = Subscriber {
         sources,
+        health,
         filter,
         messages,
         heard,
@@ -81,23 +85,40 @@ pub fn stream(
     })
 }
 
+/// The next change of what is said of the collector's health.
+async fn changed(health: &mut Option<watch::Receiver<Arc<str>>>) -> Option<String> {
+    let health = health.as_mut()?;
+    health.changed().await.ok()?;
+    Some(health.borrow_and_update().to_string())
+}
+
 impl Subscriber {
     /// The next chunk; `None` when the collector stops or cannot say more.
     async fn next(&mut self) -> Option<String> {
-        match self.first.take() {
-            Some(First::Missed(text)) => return Some(text),
-            Some(First::Snapshot) => return self.snapshot(None).await,
-            Some(First::Gap { reason, after }) => return self.snapshot(Some((reason, after))).await,
-            None => {}
+        if let Some(first) = self.first.take() {
+            let mut text = match first {
+                First::Missed(text) => text,
+                First::Snapshot => self.snapshot(None).await?,
+                First::Gap { reason, after } => self.snapshot(Some((reason, after))).await?,
+            };
+            if let Some(health) = &mut self.health {
+                text.push_str(&health.borrow_and_update());
+            }
+            return Some(text);
         }
         let stop = self.sources.hub.stopping();
         stop.run_until_cancelled(tokio::time::sleep_until(self.next_at))
             .await?;
         let mut text = String::new();
         loop {
-            let keep_alive = tokio::time::timeout(KEEP_ALIVE_EVERY, self.messages.recv());
-            match stop.run_until_cancelled(keep_alive).await? {
-                Err(_) => return Some(format!(": still here\nid: {}\n\n", self.heard.sequence)),
+            let heard = tokio::select! {
+                heard = self.messages.recv() => Ok(heard),
+                Some(health) = changed(&mut self.health) => return Some(health),
+                () = tokio::time::sleep(KEEP_ALIVE_EVERY) => Err(()),
+                () = stop.cancelled() => return None,
+            };
+            match heard {
+                Err(()) => return Some(format!(": still here\nid: {}\n\n", self.heard.sequence)),
                 Ok(Err(RecvError::Closed)) => return None,
                 Ok(Err(RecvError::Lagged(_)) | Ok(Message::Lost)) => return self.start_over().await,
                 Ok(Ok(Message::Told(told))) => {

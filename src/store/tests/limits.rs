@@ -205,7 +205,7 @@ fn parked(story: &[Told], batch_len: usize, group_len: usize, restart_every: Opt
             match restart_every {
                 Some(every) if groups % every == 0 => desk.restart(),
                 // Something else is written in between.
-                _ => desk.store.mark(&AccountId::default(), None).unwrap(),
+                _ => drop(desk.store.mark(&AccountId::default(), None).unwrap()),
             }
         }
     }
@@ -288,7 +288,7 @@ fn a_late_line_stays_behind_its_predecessor_over_a_restart_and_a_mark_in_the_bac
         match disturbed {
             0 => {}
             1 => desk.restart(),
-            _ => desk.store.mark(&AccountId::default(), None).unwrap(),
+            _ => drop(desk.store.mark(&AccountId::default(), None).unwrap()),
         }
         desk.commit(1, vec![saw(FIVE_HOUR, Some(NOW - MINUTE), Some(0.8), reset)]);
         desk.store.unpark(NOW).unwrap();
