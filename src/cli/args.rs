@@ -5,6 +5,7 @@
 
 mod runs;
 mod tools;
+mod watch;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use crate::config::Period;
 
 pub use runs::{Forget, Label, Run, Runs, Stop};
 pub use tools::{Completions, Config, ConfigCommand, Man};
+pub use watch::Watch;
 
 /// Tails the transcripts of coding agents and counts their tokens exactly once.
 #[derive(Clone, Debug, PartialEq, Eq, Parser)]
@@ -126,6 +128,9 @@ pub enum Command {
     /// List the runs that the collector knows
     #[command(after_help = runs::RUNS_EXAMPLES)]
     Runs(Runs),
+    /// Print what the collector tells, as it tells it
+    #[command(after_help = watch::EXAMPLES)]
+    Watch(Watch),
     /// Forget a stopped run; what was counted stays in the sums
     Forget(Forget),
     /// Read transcripts once, to the end, and print the summary

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub enum ClientError {
     /// The collector answered, and not with success.
     #[error("the collector answered {0}: {sentence}", sentence = sentence(.1))]
     Status(StatusCode, Problem),
+    #[error("the connection to the collector on {} was lost: {why}", .socket.display())]
+    Lost { socket: PathBuf, why: String },
     /// What came is no answer of a collector.
     #[error("the answer on {} to {path} makes no sense: {why}; is it a tokentail of the same version?", .socket.display())]
     Protocol {
@@ -72,9 +75,10 @@ impl From<ClientError> for Failure {
             ClientError::Status(StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS, _) => {
                 Exit::TryLater
             }
-            ClientError::NotRunning(_) | ClientError::Protocol { .. } | ClientError::Status(..) => {
-                Exit::Unavailable
-            }
+            ClientError::NotRunning(_)
+            | ClientError::Lost { .. }
+            | ClientError::Protocol { .. }
+            | ClientError::Status(..) => Exit::Unavailable,
         };
         Self::new(code, error.to_string())
     }
@@ -259,6 +263,70 @@ async fn exchange<T: DeserializeOwned>(
         // No content is an answer of its own.
         let body: &[u8] = if body.is_empty() { b"null" } else { &body };
         serde_json::from_slice(body).map_err(|error| protocol(error.to_string()))
+    };
+    tokio::select! {
+        result = answer => result,
+        never = driver => match never {},
+    }
+}
+
+/// Asks for a stream of server-sent events after the event `last_id`, if that is not empty, and hands over its bytes
+/// until it ends or `each` has enough.
+///
+/// # Errors
+/// Nobody answers, or with a refusal; or the connection was lost.
+pub async fn follow(
+    socket: &Path,
+    path: &str,
+    last_id: &str,
+    mut each: impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> Result<(), ClientError> {
+    let protocol = |why: String| ClientError::Protocol {
+        socket: socket.to_owned(),
+        path: path.to_owned(),
+        why,
+    };
+    let stream = connect(socket).await?;
+    let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
+        .await
+        .map_err(|error| protocol(error.to_string()))?;
+    let mut request = Request::builder()
+        .uri(path)
+        .header(header::HOST, "localhost")
+        .header(header::ACCEPT, "text/event-stream");
+    if !last_id.is_empty() {
+        request = request.header("last-event-id", last_id);
+    }
+    let request = request
+        .body(Full::default())
+        .map_err(|error| protocol(error.to_string()))?;
+    let driver = async {
+        let _ = connection.await;
+        std::future::pending::<Infallible>().await
+    };
+    let answer = async {
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| protocol(error.to_string()))?;
+        let status = response.status();
+        if !status.is_success() {
+            let body = body(response).await.map_err(&protocol)?;
+            return Err(ClientError::Status(status, problem(status, &body)));
+        }
+        let mut body = response.into_body();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| ClientError::Lost {
+                socket: socket.to_owned(),
+                why: error.to_string(),
+            })?;
+            if let Some(bytes) = frame.data_ref()
+                && each(bytes).is_break()
+            {
+                break;
+            }
+        }
+        Ok(())
     };
     tokio::select! {
         result = answer => result,

@@ -22,6 +22,7 @@ pub mod serve;
 pub mod table;
 pub mod text;
 pub mod tools;
+pub mod watch;
 
 use args::{Args, Command};
 use exit::{Exit, Failure};
@@ -50,6 +51,7 @@ fn dispatch(Args { global, command }: Args) -> Result<ExitCode, Failure> {
         Command::Run(command) => return run::run(&global, &command),
         Command::Stop(command) => runs::stop_command(&global, &command),
         Command::Runs(command) => runs::runs_command(&global, &command),
+        Command::Watch(command) => watch::watch(&global, &command),
         Command::Forget(command) => runs::forget_command(&global, &command),
         Command::Serve => serve::serve(&global),
         Command::Replay(replay) => commands::replay(&global, &replay),

@@ -23,6 +23,18 @@ pub fn aside(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
     let _ = write(&mut err).and_then(|()| err.flush());
 }
 
+/// Prints one of many lines at once; `false` if nobody reads any more.
+///
+/// # Errors
+/// As [`human`].
+pub fn line(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<bool, Failure> {
+    let mut out = BufWriter::new(anstream::AutoStream::auto(io::stdout().lock()));
+    match write(&mut out).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        written => settle(written).map(|()| true),
+    }
+}
+
 /// Prints bytes as they are.
 ///
 /// # Errors

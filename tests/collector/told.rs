@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::harness::{Place, append};
+use crate::harness::{Place, append, response, text};
 use crate::quota_live::{now, refused, second};
 use crate::stream::Client;
 
@@ -105,5 +105,101 @@ fn the_collectors_health_is_told_at_first_and_when_it_changes() {
     fs::create_dir(place.runs()).unwrap();
     client.find(is_ok);
     late.find(is_ok);
+    collector.stop_cleanly();
+}
+
+/// Lines that wait for the test.
+const LINES_WAITING_MAX: usize = 10_000;
+
+/// The lines of `watch` as they come.
+struct Watching {
+    child: std::process::Child,
+    lines: std::sync::mpsc::Receiver<String>,
+    reader: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Watching {
+    fn start(place: &Place, words: &[&str]) -> Self {
+        let mut command = place.command(&[&["watch"], words].concat());
+        let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut out = child.stdout.take().unwrap();
+        let (sender, lines) = std::sync::mpsc::sync_channel(LINES_WAITING_MAX);
+        let reader = std::thread::Builder::new().name("watch".to_owned());
+        let reader = reader.spawn(move || {
+            let (mut text, mut part) = (Vec::new(), [0; 4096]);
+            while let Ok(count) = std::io::Read::read(&mut out, &mut part) {
+                if count == 0 {
+                    return;
+                }
+                text.extend_from_slice(&part[..count]);
+                while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = text.drain(..=end).collect();
+                    let _ = sender.send(String::from_utf8(line).unwrap());
+                }
+            }
+        });
+        let reader = Some(reader.unwrap());
+        Self { child, lines, reader }
+    }
+
+    fn find(&self, wanted: impl Fn(&str) -> bool) -> String {
+        loop {
+            let line = self
+                .lines
+                .recv_timeout(crate::harness::WAIT_MAX)
+                .expect("another line");
+            if wanted(&line) {
+                return line;
+            }
+        }
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        while self.lines.try_recv().is_ok() {}
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+#[test]
+fn watch_prints_what_is_told_and_goes_on_after_a_restart() {
+    let place = Place::new();
+    assert_eq!(place.run(&["watch"]).status.code(), Some(69));
+    let log = place.log("r", "a.jsonl");
+    append(&log, response("1", 5, 1));
+    let mut collector = place.serve();
+    collector.wait_for_messages(1);
+    let refused = place.run(&["watch", "--kinds", "noise"]);
+    assert_eq!(refused.status.code(), Some(64), "{}", text(&refused.stderr));
+    let people = Watching::start(&place, &[]);
+    let programs = Watching::start(&place, &["--json", "--run", "r", "--kinds", "usage"]);
+    people.find(|line| line.contains("snapshot") && line.contains("1 run, 15 tokens"));
+    programs.find(|line| line.contains(r#""event":"snapshot""#));
+    append(&log, response("2", 6, 2));
+    people.find(|line| line.contains("r  +16 tokens (+10 input, +6 output, +0 cache)  total 31"));
+    let line = programs.find(|_| true);
+    let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&event["event"], &event["data"]["delta"]["total_tokens"]),
+        (&json!("usage"), &json!(16)),
+        "{line}"
+    );
+    assert_eq!(event["id"], event["data"]["sequence"].to_string());
+    collector.kill();
+    append(&log, response("3", 7, 3));
+    let mut collector = place.serve();
+    collector.wait_for_messages(3);
+    let line = programs.find(|line| line.contains(r#""event":"gap""#));
+    assert!(
+        line.contains(r#""reason":"restarted""#) && line.contains(r#""output_tokens":18"#),
+        "{line}"
+    );
+    append(&log, response("4", 8, 4));
+    people.find(|line| line.contains("+8 output") && line.contains("total 66"));
     collector.stop_cleanly();
 }

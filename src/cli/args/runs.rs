@@ -64,7 +64,7 @@ pub struct Label {
     pub value: String,
 }
 
-fn run_id(text: &str) -> Result<RunId, RunIdError> {
+pub(super) fn run_id(text: &str) -> Result<RunId, RunIdError> {
     RunId::new(text)
 }
 

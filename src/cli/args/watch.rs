@@ -1,0 +1,25 @@
+//! The command line of `watch`.
+
+/// `watch`: of which runs, accounts and kinds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub struct Watch {
+    /// Only events of this run; may be given more than once
+    #[arg(long = "run", value_name = "ID", value_parser = super::runs::run_id)]
+    pub runs: Vec<crate::record::RunId>,
+
+    /// Only events of this account, as NAME or PROVIDER/NAME; may be given more than once
+    #[arg(long = "account", value_name = "NAME")]
+    pub accounts: Vec<String>,
+
+    /// Only these kinds, separated by commas: usage, window, threshold, account, run, health
+    #[arg(long, value_name = "KINDS")]
+    pub kinds: Option<String>,
+}
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  tokentail watch
+  tokentail watch --run fix-42 --kinds usage,run --json
+
+With --json one line for each event: {\"event\":KIND,\"id\":ID,\"data\":DOCUMENT}. When the connection is lost it goes on
+after the last event as soon as the collector answers again.";

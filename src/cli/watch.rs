@@ -1,0 +1,111 @@
+//! `watch`: what the collector tells, as it tells it, until nobody reads any more.
+
+mod line;
+mod parser;
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use super::args::{self, Global};
+use super::client::{self, ClientError};
+use super::exit::{Exit, Failure};
+use super::{commands, output};
+use parser::{Parser, Received};
+
+/// First pause before asking again after a connection was lost, doubled each time.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// Longest pause before asking again.
+const AGAIN_AFTER_MAX: Duration = Duration::from_secs(10);
+
+/// Prints events.
+///
+/// # Errors
+/// Nobody answers at first, or the question is refused.
+pub fn watch(global: &Global, command: &args::Watch) -> Result<Exit, Failure> {
+    let settings = commands::settings(global)?;
+    let list = |names: Vec<&str>| (!names.is_empty()).then(|| names.join(","));
+    let runs = list(command.runs.iter().map(crate::record::RunId::as_str).collect());
+    let accounts = list(command.accounts.iter().map(String::as_str).collect());
+    let wishes = [
+        ("run", runs.as_deref()),
+        ("account", accounts.as_deref()),
+        ("kinds", command.kinds.as_deref()),
+    ];
+    let path = format!("/v1/events{}", client::query(&wishes));
+    let zone = TimeZone::system();
+    let mut parser = Parser::default();
+    let mut printed = Ok(true);
+    let mut pause = AGAIN_AFTER;
+    let mut was_connected = false;
+    client::runtime(&settings.socket)?.block_on(async {
+        loop {
+            let mut is_connected = false;
+            let last_id = parser.last_id().to_owned();
+            let followed = client::follow(&settings.socket, &path, &last_id, |bytes| {
+                is_connected = true;
+                parser.take(bytes, |received| {
+                    printed = print(global, &received, &zone);
+                    matches!(printed, Ok(true))
+                });
+                match (&printed, parser.is_too_long()) {
+                    (Ok(true), false) => ControlFlow::Continue(()),
+                    _ => ControlFlow::Break(()),
+                }
+            })
+            .await;
+            if !std::mem::replace(&mut printed, Ok(true))? {
+                // Nobody reads any more.
+                return Ok(Exit::Ok);
+            }
+            was_connected |= is_connected;
+            let why = match followed {
+                Err(error) if !was_connected || error.is_refusal() => return Err(error.into()),
+                Err(error) => error.to_string(),
+                Ok(()) => "the collector ended the stream".to_owned(),
+            };
+            if is_connected {
+                pause = AGAIN_AFTER;
+                tell(global, &format!("{why}; asking again"));
+            }
+            parser.start_again();
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(AGAIN_AFTER_MAX);
+        }
+    })
+}
+
+/// Prints an event; `false` if nobody reads any more.
+fn print(global: &Global, received: &Received<'_>, zone: &TimeZone) -> Result<bool, Failure> {
+    output::line(|out| {
+        if global.json {
+            let Received { kind, id, data } = received;
+            writeln!(
+                out,
+                "{}",
+                serde_json::json!({ "event": kind, "id": id, "data": data })
+            )
+        } else {
+            line::write(out, received, zone)
+        }
+    })
+}
+
+/// Says something beside the events.
+fn tell(global: &Global, text: &str) {
+    output::aside(|err| {
+        if global.json {
+            writeln!(err, "{}", serde_json::json!({ "warning": text }))
+        } else {
+            writeln!(err, "tokentail: {}", super::text::message(text))
+        }
+    });
+}
+
+impl ClientError {
+    /// Whether asking again is no use.
+    fn is_refusal(&self) -> bool {
+        matches!(self, Self::Status(status, _) if status.is_client_error())
+    }
+}
