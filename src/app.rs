@@ -148,6 +148,7 @@ impl App {
         let telling = Arc::clone(&hub).run(live.subscribe(), Arc::clone(&shared.store));
         let traffic = Arc::new(Traffic::default());
         let sources = Arc::new(Sources {
+            live: Arc::clone(&live),
             hub,
             store: Arc::clone(&shared.store),
             settings: shared.settings.clone(),

@@ -15,4 +15,5 @@ pub mod summary;
 pub mod teller;
 pub mod usage;
 pub mod version;
+pub mod web;
 pub mod wire;

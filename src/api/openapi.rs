@@ -33,6 +33,8 @@ pub const RUNS: &str = "runs";
 pub const QUOTA: &str = "quota";
 /// Tag: what happens, as it happens.
 pub const EVENTS: &str = "events";
+/// Tag: what a web client that is there already asks.
+pub const WEB: &str = "web client";
 /// Tag: the collector itself.
 pub const COLLECTOR: &str = "collector";
 
@@ -73,9 +75,10 @@ pub struct Refused(#[expect(dead_code, reason = "the shape of what is answered")
         (name = RUNS, description = "Runs and what each used."),
         (name = QUOTA, description = "Rate-limit windows, accounts, and whether a run may start."),
         (name = EVENTS, description = "What happens, as it happens."),
+        (name = WEB, description = "The contract of an existing web client: times in milliseconds, names of its own."),
         (name = COLLECTOR, description = "The collector itself: health, version, metrics."),
     ),
-    components(schemas(wire::Problem, wire::SnapshotEvent, wire::GapEvent, wire::UsageEvent, wire::WindowEvent, wire::ThresholdEvent, wire::RunEvent, wire::AccountEvent, wire::HealthEvent), responses(BadRequest, NotFound, Conflict, Unavailable, Refused))
+    components(schemas(wire::Problem, wire::SnapshotEvent, wire::GapEvent, wire::UsageEvent, wire::WindowEvent, wire::ThresholdEvent, wire::RunEvent, wire::AccountEvent, wire::HealthEvent, wire::WebSnapshot, wire::WebThreshold, wire::WebRunUsage), responses(BadRequest, NotFound, Conflict, Unavailable, Refused))
 )]
 struct Head;
 

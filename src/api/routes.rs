@@ -17,10 +17,11 @@ use super::problem::{Problem, blocking};
 use super::quota::{self, Question, Terms};
 use super::server::{Subscribers, Traffic};
 use super::stream::Hub;
-use super::{daily, marks, metrics, observations, runs, stream, summary, usage, version, wire};
+use super::{daily, marks, metrics, observations, runs, stream, summary, usage, version, web, wire};
 use crate::committer::{CommitterHealth, WeakCommitter};
 use crate::config::Settings;
 use crate::control::Control;
+use crate::live::Live;
 use crate::quota::bucket;
 use crate::record::{AccountId, Millis};
 use crate::store::Store;
@@ -34,6 +35,8 @@ pub struct Sources {
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Goes away when the collector shuts down, so that the committer can end.
     pub writes: WeakCommitter,
+    /// What is committed, as it is.
+    pub live: Arc<Live>,
     /// Tells subscribers.
     pub hub: Arc<Hub>,
     /// Asks the supervisor.
@@ -73,6 +76,7 @@ pub fn declared() -> OpenApiRouter<Arc<Sources>> {
         .merge(runs::routes())
         .merge(marks::routes())
         .merge(observations::routes())
+        .merge(web::routes())
         .merge(usage::routes())
         .merge(daily::routes())
         .merge(stream::routes())

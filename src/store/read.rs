@@ -74,6 +74,8 @@ pub struct Snapshot {
 /// One run in detail.
 #[derive(Clone, Debug, Default)]
 pub struct RunView {
+    /// The number of the commit.
+    pub sequence: u64,
     pub sums: RunSums,
     pub by_model: BTreeMap<Arc<str>, Totals>,
     pub by_day: BTreeMap<u32, Totals>,
@@ -205,7 +207,10 @@ impl Store {
             return Ok(None);
         };
         let models = self.models(&read)?;
+        let meta = read.open_table(META).map_err(|e| self.error(e))?;
+        let sequence = meta.get(META_SEQUENCE).map_err(|e| self.error(e))?;
         let mut view = RunView {
+            sequence: sequence.map_or(0, |value| value.value()),
             sums: self.run_sums(&read, row.number)?,
             ..RunView::default()
         };

@@ -77,7 +77,7 @@ const fn stop(path: &'static str, status: u16) -> Asked {
     }
 }
 
-const ASKED: [Asked; 36] = [
+const ASKED: [Asked; 45] = [
     get("/v1/runs/{id}", "/v1/runs/one", 200),
     get("/v1/runs/{id}", "/v1/runs/none", 404),
     get("/v1/runs/{id}", "/v1/runs/a%20b", 400),
@@ -112,6 +112,15 @@ const ASKED: [Asked; 36] = [
         200,
     ),
     get("/v1/usage", "/v1/usage?from=2026-10-05T09:30:00Z", 400),
+    get("/api/usage", "/api/usage?account=nobody", 404),
+    get("/api/usage", "/api/usage?account=default", 200),
+    get("/api/usage/runs/{id}", "/api/usage/runs/one", 200),
+    get("/api/usage/runs/{id}", "/api/usage/runs/a%20b", 400),
+    get("/api/runs", "/api/runs?limit=1&offset=1", 200),
+    get("/api/runs", "/api/runs?limit=0", 400),
+    get("/api/ws/usage", "/api/ws/usage", 400),
+    get("/api/ws/runs/{id}", "/api/ws/runs/one", 400),
+    get("/api/runs/{id}/shell", "/api/runs/one/shell", 400),
     get("/api/usage/daily", "/api/usage/daily?days=91", 200),
     get("/api/usage/daily", "/api/usage/daily?days=many", 400),
     get("/v1/quota/history", "/v1/quota/history?bucket=five_hour", 200),

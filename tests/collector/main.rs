@@ -39,3 +39,4 @@ mod stream;
 mod told;
 mod tools;
 mod usage;
+mod web;

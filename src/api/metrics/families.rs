@@ -8,6 +8,7 @@ use super::process;
 use crate::api::quota::{self, Question, Terms};
 use crate::api::routes::{Sources, health, terms};
 use crate::api::runs;
+use crate::api::server::DoorKind;
 use crate::fold::Totals;
 use crate::quota::window;
 use crate::record::Millis;
@@ -51,8 +52,18 @@ fn collector(sources: &Sources) -> Vec<Family> {
         .values()
         .map(|run| u64::from(run.restarts))
         .sum::<u64>();
+    let mut connections = Family::gauge("tokentail_connections", "Open connections, by door.");
+    for door in [DoorKind::Unix, DoorKind::Tcp] {
+        connections.add(&[("door", door.word())], sources.traffic.of(door).connections());
+    }
     vec![
         build,
+        connections,
+        Family::gauge(
+            "tokentail_subscribers",
+            "Streams and WebSockets that are being told what is committed.",
+        )
+        .of(sources.subscribers.now() as u64),
         Family::gauge(
             "tokentail_start_time_seconds",
             "When the collector started, since 1970.",

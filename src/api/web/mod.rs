@@ -1,0 +1,173 @@
+//! The contract of an existing web client: its routes, its documents, its sockets.
+//!
+//! Times are milliseconds since 1970, shares 0 to 1, and the names of windows and fields are its own; everything is
+//! answered from the same state as the routes below `/v1`.
+
+mod documents;
+mod run_socket;
+mod socket;
+mod usage_socket;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use serde::Deserialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::openapi::{BadRequest, NotFound, Unavailable, WEB};
+use super::problem::{Problem, blocking};
+use super::routes::{Sources, now};
+use super::{marks, wire};
+use crate::record::{AccountId, RunId};
+
+/// Rows of a page unless the query says how many.
+const LIMIT_DEFAULT: usize = 50;
+/// Most rows of a page.
+const LIMIT_MAX: usize = 1000;
+
+type Shared = State<Arc<Sources>>;
+
+/// The routes of this folder.
+#[must_use]
+pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+    OpenApiRouter::default()
+        .routes(routes!(get_usage))
+        .routes(routes!(get_usage_of_run))
+        .routes(routes!(get_runs))
+        .merge(usage_socket::routes())
+        .merge(run_socket::routes())
+}
+
+/// Of whose limits: the first account of the configuration, unless another is named.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct AccountQuery {
+    /// The provider of the account.
+    provider: Option<String>,
+    /// The account's name.
+    account: Option<String>,
+}
+
+impl AccountQuery {
+    async fn account(self, sources: &Arc<Sources>) -> Result<AccountId, Problem> {
+        let first = sources
+            .settings
+            .borrow()
+            .accounts
+            .rules()
+            .first()
+            .map(|rules| rules.id.clone());
+        let first = first.unwrap_or_default();
+        if self.provider.is_none() && self.account.is_none() {
+            return Ok(first);
+        }
+        let name = self.account.unwrap_or_else(|| first.name.to_string());
+        marks::known(Arc::clone(sources), self.provider, name).await
+    }
+}
+
+/// How full the windows of an account are
+///
+/// Windows that are over or of which nothing is known are left out.
+#[utoipa::path(
+    get,
+    path = "/api/usage",
+    tag = WEB,
+    params(AccountQuery),
+    responses(
+        (status = 200, body = wire::WebUsage),
+        (status = 400, response = BadRequest),
+        (status = 404, response = NotFound),
+        (status = 503, response = Unavailable)
+    )
+)]
+async fn get_usage(
+    State(sources): Shared,
+    query: Result<Query<AccountQuery>, QueryRejection>,
+) -> Result<Json<wire::WebUsage>, Problem> {
+    let Query(query) = query.map_err(|rejection| Problem::query(&rejection))?;
+    let account = query.account(&sources).await?;
+    blocking(move || Ok(Json(documents::usage(&sources.store, &account, now())?))).await
+}
+
+/// What a run used, by model
+///
+/// Empty for a run nobody knows.
+#[utoipa::path(
+    get,
+    path = "/api/usage/runs/{id}",
+    tag = WEB,
+    params(("id" = String, Path, description = "The run.")),
+    responses(
+        (status = 200, body = Vec<wire::WebModel>),
+        (status = 400, response = BadRequest),
+        (status = 503, response = Unavailable)
+    )
+)]
+async fn get_usage_of_run(
+    State(sources): Shared,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<Vec<wire::WebModel>>, Problem> {
+    let run = run_id(id)?;
+    blocking(move || {
+        let view = sources.store.run(&run)?.unwrap_or_default();
+        Ok(Json(documents::models(&view)))
+    })
+    .await
+}
+
+/// Which page of the runs is wanted.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct PageQuery {
+    /// At most so many, up to 1000; 50 if it is left out.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+    /// Without the first so many.
+    #[param(minimum = 0)]
+    offset: Option<usize>,
+}
+
+/// Runs, the newest first
+///
+/// A run's id is a number where it is one, and its project is its label `project`.
+#[utoipa::path(
+    get,
+    path = "/api/runs",
+    tag = WEB,
+    params(PageQuery),
+    responses(
+        (status = 200, body = wire::WebRuns),
+        (status = 400, response = BadRequest),
+        (status = 503, response = Unavailable)
+    )
+)]
+async fn get_runs(
+    State(sources): Shared,
+    query: Result<Query<PageQuery>, QueryRejection>,
+) -> Result<Json<wire::WebRuns>, Problem> {
+    let Query(query) = query.map_err(|rejection| Problem::query(&rejection))?;
+    let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
+    if !(1..=LIMIT_MAX).contains(&limit) {
+        return Err(Problem::bad(
+            "limit",
+            format!("{limit} is none of 1 to {LIMIT_MAX}"),
+        ));
+    }
+    let offset = query.offset.unwrap_or(0);
+    blocking(move || {
+        let statuses = sources.board.runs();
+        Ok(Json(documents::runs(&sources.store, &statuses, limit, offset)?))
+    })
+    .await
+}
+
+fn run_id(id: Result<Path<String>, PathRejection>) -> Result<RunId, Problem> {
+    let Path(id) = id.map_err(|rejection| Problem::bad("id", rejection.body_text()))?;
+    RunId::new(&id).map_err(|error| Problem::bad("id", error))
+}

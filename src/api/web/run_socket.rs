@@ -1,0 +1,172 @@
+//! The socket of a run: what it uses, as it uses it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::run_id;
+use super::socket::{self, Tells, text};
+use crate::api::openapi::{BadRequest, Refused, Unavailable, WEB};
+use crate::api::problem::{Problem, blocking};
+use crate::api::routes::Sources;
+use crate::api::{summary, wire};
+use crate::fold::Totals;
+use crate::live::Event;
+use crate::record::RunId;
+
+/// The routes of this file.
+pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+    OpenApiRouter::default()
+        .routes(routes!(get_socket))
+        .routes(routes!(get_shell))
+}
+
+/// What a run uses, as a WebSocket
+///
+/// Text frames: `{"type":"usage","snapshot":{"model":...,"input_tokens":...}}`, one for each model of a commit. They are
+/// differences: added to the totals at connect they give the new totals, and are negative where a better copy of a response
+/// took something away. The run need not be known yet.
+#[utoipa::path(
+    get,
+    path = "/api/ws/runs/{id}",
+    tag = WEB,
+    params(("id" = String, Path, description = "The run.")),
+    responses(
+        (status = 101, description = "The connection is a WebSocket now."),
+        (status = 400, response = BadRequest),
+        (status = 426, response = Refused),
+        (status = 503, response = Unavailable)
+    )
+)]
+async fn get_socket(
+    State(sources): State<Arc<Sources>>,
+    id: Result<Path<String>, PathRejection>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    let run = run_id(id)?;
+    socket::open(&sources, upgrade, |sources| Run {
+        sources,
+        run,
+        told_until: 0,
+        told: BTreeMap::new(),
+    })
+}
+
+/// What a run uses, as a WebSocket, under its other name
+///
+/// As `/api/ws/runs/{id}`.
+#[utoipa::path(
+    get,
+    path = "/api/runs/{id}/shell",
+    tag = WEB,
+    params(("id" = String, Path, description = "The run.")),
+    responses(
+        (status = 101, description = "The connection is a WebSocket now."),
+        (status = 400, response = BadRequest),
+        (status = 426, response = Refused),
+        (status = 503, response = Unavailable)
+    )
+)]
+async fn get_shell(
+    sources: State<Arc<Sources>>,
+    id: Result<Path<String>, PathRejection>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    get_socket(sources, id, upgrade).await
+}
+
+struct Run {
+    sources: Arc<Sources>,
+    run: RunId,
+    /// The number of the commit whose sums are told.
+    told_until: u64,
+    /// The sums by model as the client has them.
+    told: BTreeMap<Arc<str>, Totals>,
+}
+
+impl Run {
+    /// The sums now, and what they differ by from those that are told.
+    async fn catch_up(&mut self) -> Result<Vec<(Arc<str>, Totals)>, Problem> {
+        let (sources, run) = (Arc::clone(&self.sources), self.run.clone());
+        let view = blocking(move || Ok(sources.store.run(&run)?)).await?;
+        let Some(view) = view else {
+            // Nobody knows it yet: whatever comes is new.
+            return Ok(Vec::new());
+        };
+        self.told_until = view.sequence;
+        let before = std::mem::replace(&mut self.told, view.by_model);
+        let models = self.told.iter();
+        Ok(models
+            .map(|(model, now)| {
+                let mut added = *now;
+                added -= before.get(model).copied().unwrap_or_default();
+                (Arc::clone(model), added)
+            })
+            .collect())
+    }
+
+    fn frames(&self, models: &[(Arc<str>, Totals)]) -> Vec<String> {
+        let models = models
+            .iter()
+            .map(|(model, added)| (model, summary::signed(added)));
+        models
+            .filter(|(_, added)| {
+                let tokens = [
+                    added.input_tokens,
+                    added.output_tokens,
+                    added.cache_read_input_tokens,
+                    added.cache_creation_input_tokens,
+                ];
+                tokens != [0; 4]
+            })
+            .map(|(model, added)| {
+                text(&wire::WebRunUsage {
+                    kind: "usage".to_owned(),
+                    snapshot: wire::WebDelta {
+                        model: model.to_string(),
+                        input_tokens: added.input_tokens,
+                        output_tokens: added.output_tokens,
+                        cache_read_tokens: added.cache_read_input_tokens,
+                        cache_create_tokens: added.cache_creation_input_tokens,
+                    },
+                })
+            })
+            .collect()
+    }
+}
+
+impl Tells for Run {
+    async fn first(&mut self) -> Result<Vec<String>, Problem> {
+        // The client reads the totals itself.
+        self.catch_up().await?;
+        Ok(Vec::new())
+    }
+
+    async fn after(&mut self, event: Option<&Event>) -> Result<Vec<String>, Problem> {
+        match event {
+            Some(Event::Update(update)) if update.sequence > self.told_until => {
+                self.told_until = update.sequence;
+                let mut frames = Vec::new();
+                for of_run in update.runs.iter().filter(|one| one.run == self.run) {
+                    for (model, added) in &of_run.models {
+                        *self.told.entry(Arc::clone(model)).or_default() += *added;
+                    }
+                    frames.extend(self.frames(&of_run.models));
+                }
+                Ok(frames)
+            }
+            Some(Event::StartOver { .. }) => {
+                let missed = self.catch_up().await?;
+                Ok(self.frames(&missed))
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What both sockets are alike in: how they open, how they live, how they end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::api::problem::Problem;
+use crate::api::routes::Sources;
+use crate::api::server::Permit;
+use crate::live::{Event, Listener};
+
+/// What a client may say, in bytes; nothing of it is read.
+const MESSAGE_BYTES_MAX: usize = 4096;
+/// How often a client is asked whether it is there.
+const PING_EVERY: Duration = Duration::from_secs(15);
+/// One that says nothing for so long is gone.
+const SILENT_FOR_MAX: Duration = Duration::from_secs(45);
+/// Longest time for a message to be taken.
+const SEND_WITHIN: Duration = Duration::from_secs(30);
+/// Longest time for saying that this is the end.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+/// Seconds after which one who found no place asks again.
+const RETRY_AFTER_S: u64 = 5;
+
+/// What a socket tells.
+pub trait Tells: Send + 'static {
+    /// What to say at first.
+    fn first(&mut self) -> impl Future<Output = Result<Vec<String>, Problem>> + Send;
+    /// What to say after something was committed, or, without an event, after some time.
+    fn after(&mut self, event: Option<&Event>) -> impl Future<Output = Result<Vec<String>, Problem>> + Send;
+}
+
+/// Why a socket ends.
+enum End {
+    /// The client went, or does not take what it is sent.
+    Gone,
+    Close(u16, &'static str),
+}
+
+/// Opens a socket that hears of everything committed from now on.
+///
+/// # Errors
+/// The request is none for a WebSocket, or all places are taken.
+pub fn open<T: Tells>(
+    sources: &Arc<Sources>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    make: impl FnOnce(Arc<Sources>) -> T,
+) -> Result<Response, Problem> {
+    let upgrade = upgrade.map_err(|rejection| {
+        let detail = format!("this route is a WebSocket: {}", rejection.body_text());
+        Problem::new(rejection.status(), "no WebSocket", detail).field("upgrade")
+    })?;
+    let Some(permit) = sources.subscribers.try_enter() else {
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many subscribers",
+            "http.subscribers_max are connected already",
+        )
+        .retry_after(RETRY_AFTER_S));
+    };
+    let listener = sources.live.subscribe();
+    let tells = make(Arc::clone(sources));
+    let stop = sources.hub.stopping();
+    let upgrade = upgrade
+        .max_message_size(MESSAGE_BYTES_MAX)
+        .max_frame_size(MESSAGE_BYTES_MAX);
+    Ok(upgrade.on_upgrade(async move |socket| {
+        let mut talk = Talk {
+            socket,
+            listener,
+            tells,
+            _permit: permit,
+        };
+        let end = stop
+            .run_until_cancelled(talk.run())
+            .await
+            .unwrap_or(End::Close(close_code::AWAY, "the collector stops"));
+        if let End::Close(code, reason) = end {
+            let close = Message::Close(Some(CloseFrame {
+                code,
+                reason: reason.into(),
+            }));
+            let _ = tokio::time::timeout(CLOSE_WITHIN, talk.socket.send(close)).await;
+        }
+    }))
+}
+
+struct Talk<T> {
+    socket: WebSocket,
+    listener: Listener,
+    tells: T,
+    _permit: Permit,
+}
+
+impl<T: Tells> Talk<T> {
+    async fn run(&mut self) -> End {
+        let first = self.tells.first().await;
+        if let Some(end) = self.say(first).await {
+            return end;
+        }
+        let mut ping = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard_at = Instant::now();
+        loop {
+            let said = tokio::select! {
+                event = self.listener.next() => match event {
+                    Event::Closed => return End::Close(close_code::AWAY, "the collector stops"),
+                    event => self.tells.after(Some(&event)).await,
+                },
+                heard = self.socket.recv() => match heard {
+                    None | Some(Err(_) | Ok(Message::Close(_))) => return End::Gone,
+                    Some(Ok(_)) => {
+                        heard_at = Instant::now();
+                        continue;
+                    }
+                },
+                _ = ping.tick() => {
+                    if heard_at.elapsed() > SILENT_FOR_MAX {
+                        return End::Gone;
+                    }
+                    if !self.send(Message::Ping(axum::body::Bytes::new())).await {
+                        return End::Gone;
+                    }
+                    self.tells.after(None).await
+                }
+            };
+            if let Some(end) = self.say(said).await {
+                return end;
+            }
+        }
+    }
+
+    /// Sends what is to be said; `Some` if that is the end.
+    async fn say(&mut self, texts: Result<Vec<String>, Problem>) -> Option<End> {
+        let Ok(texts) = texts else {
+            return Some(End::Close(close_code::AGAIN, "the store does not answer"));
+        };
+        for text in texts {
+            if !self.send(Message::Text(text.into())).await {
+                return Some(End::Gone);
+            }
+        }
+        None
+    }
+
+    async fn send(&mut self, message: Message) -> bool {
+        let sent = tokio::time::timeout(SEND_WITHIN, self.socket.send(message)).await;
+        matches!(sent, Ok(Ok(())))
+    }
+}
+
+/// A frame's text.
+pub fn text(document: &impl Serialize) -> String {
+    // Numbers, strings and maps with names for keys: there is nothing to fail.
+    serde_json::to_string(document).unwrap_or_default()
+}
