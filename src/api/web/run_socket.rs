@@ -51,7 +51,7 @@ async fn get_socket(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let run = run_id(id)?;
-    socket::open(&sources, upgrade, |sources| Run {
+    socket::open(&sources, upgrade, |sources| OfRun {
         sources,
         run,
         told_until: 0,
@@ -82,7 +82,7 @@ async fn get_shell(
     get_socket(sources, id, upgrade).await
 }
 
-struct Run {
+struct OfRun {
     sources: Arc<Sources>,
     run: RunId,
     /// The number of the commit whose sums are told.
@@ -91,7 +91,7 @@ struct Run {
     told: BTreeMap<Arc<str>, Totals>,
 }
 
-impl Run {
+impl OfRun {
     /// The sums now, and what they differ by from those that are told.
     async fn catch_up(&mut self) -> Result<Vec<(Arc<str>, Totals)>, Problem> {
         let (sources, run) = (Arc::clone(&self.sources), self.run.clone());
@@ -111,38 +111,39 @@ impl Run {
             })
             .collect())
     }
-
-    fn frames(&self, models: &[(Arc<str>, Totals)]) -> Vec<String> {
-        let models = models
-            .iter()
-            .map(|(model, added)| (model, summary::signed(added)));
-        models
-            .filter(|(_, added)| {
-                let tokens = [
-                    added.input_tokens,
-                    added.output_tokens,
-                    added.cache_read_input_tokens,
-                    added.cache_creation_input_tokens,
-                ];
-                tokens != [0; 4]
-            })
-            .map(|(model, added)| {
-                text(&wire::WebRunUsage {
-                    kind: "usage".to_owned(),
-                    snapshot: wire::WebDelta {
-                        model: model.to_string(),
-                        input_tokens: added.input_tokens,
-                        output_tokens: added.output_tokens,
-                        cache_read_tokens: added.cache_read_input_tokens,
-                        cache_create_tokens: added.cache_creation_input_tokens,
-                    },
-                })
-            })
-            .collect()
-    }
 }
 
-impl Tells for Run {
+/// A frame for each model of which something was used.
+fn frames(models: &[(Arc<str>, Totals)]) -> Vec<String> {
+    let models = models
+        .iter()
+        .map(|(model, added)| (model, summary::signed(added)));
+    models
+        .filter(|(_, added)| {
+            let tokens = [
+                added.input_tokens,
+                added.output_tokens,
+                added.cache_read_input_tokens,
+                added.cache_creation_input_tokens,
+            ];
+            tokens != [0; 4]
+        })
+        .map(|(model, added)| {
+            text(&wire::WebRunUsage {
+                kind: "usage".to_owned(),
+                snapshot: wire::WebDelta {
+                    model: model.to_string(),
+                    input_tokens: added.input_tokens,
+                    output_tokens: added.output_tokens,
+                    cache_read_tokens: added.cache_read_input_tokens,
+                    cache_create_tokens: added.cache_creation_input_tokens,
+                },
+            })
+        })
+        .collect()
+}
+
+impl Tells for OfRun {
     async fn first(&mut self) -> Result<Vec<String>, Problem> {
         // The client reads the totals itself.
         self.catch_up().await?;
@@ -153,18 +154,18 @@ impl Tells for Run {
         match event {
             Some(Event::Update(update)) if update.sequence > self.told_until => {
                 self.told_until = update.sequence;
-                let mut frames = Vec::new();
+                let mut texts = Vec::new();
                 for of_run in update.runs.iter().filter(|one| one.run == self.run) {
                     for (model, added) in &of_run.models {
                         *self.told.entry(Arc::clone(model)).or_default() += *added;
                     }
-                    frames.extend(self.frames(&of_run.models));
+                    texts.extend(frames(&of_run.models));
                 }
-                Ok(frames)
+                Ok(texts)
             }
             Some(Event::StartOver { .. }) => {
                 let missed = self.catch_up().await?;
-                Ok(self.frames(&missed))
+                Ok(frames(&missed))
             }
             _ => Ok(Vec::new()),
         }
