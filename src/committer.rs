@@ -5,6 +5,7 @@
 //! After any error the database is closed and opened again, and the batches are offered to what it then says: a
 //! commit that survived unacknowledged refuses them, one that did not takes them. Nothing is lost, nothing counted twice.
 
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -62,6 +63,9 @@ enum Command {
     Observe {
         told: Vec<Told>,
         done: oneshot::Sender<()>,
+    },
+    Copy {
+        done: oneshot::Sender<Result<File, StoreError>>,
     },
     /// Verdicts that are others now: numbered and told, in no table.
     Note {
@@ -271,7 +275,15 @@ impl WeakCommitter {
         self.ask(|done| Command::Note { accounts, done }).await
     }
 
-    async fn ask(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) -> Result<(), Refused> {
+    /// Copies the database between two commits.
+    ///
+    /// # Errors
+    /// When the committer has stopped; within, when the copy could not be made.
+    pub async fn copy(&self) -> Result<Result<File, StoreError>, Refused> {
+        self.ask(|done| Command::Copy { done }).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Refused> {
         let (done, answer) = oneshot::channel();
         let commands = self.commands.upgrade().ok_or(Refused)?;
         commands.send(command(done)).await.map_err(|_| Refused)?;
@@ -341,7 +353,10 @@ impl Group {
             command @ (Command::Start { .. } | Command::Run { .. } | Command::Release { .. }) => {
                 self.runs.push(command);
             }
-            command @ (Command::Mark { .. } | Command::Observe { .. } | Command::Note { .. }) => {
+            command @ (Command::Mark { .. }
+            | Command::Observe { .. }
+            | Command::Note { .. }
+            | Command::Copy { .. }) => {
                 self.others.push(command);
             }
             Command::EndBacklog { done } => self.end_backlog.push(done),
@@ -459,6 +474,10 @@ impl Actor {
                     ..Update::default()
                 });
                 done
+            }
+            Command::Copy { done } => {
+                let _ = done.send(self.setup.store.copied());
+                return Ok(());
             }
             _ => return Ok(()),
         };

@@ -1,5 +1,6 @@
 //! What others read: the documents, and HTTP, which only this folder knows.
 
+pub mod backup;
 pub mod daily;
 pub mod marks;
 pub mod metrics;

@@ -17,7 +17,7 @@ use super::problem::{Problem, blocking};
 use super::quota::{self, Question, Terms};
 use super::server::{Subscribers, Traffic};
 use super::stream::Hub;
-use super::{daily, marks, metrics, observations, runs, stream, summary, usage, version, web, wire};
+use super::{backup, daily, marks, metrics, observations, runs, stream, summary, usage, version, web, wire};
 use crate::committer::{CommitterHealth, WeakCommitter};
 use crate::config::Settings;
 use crate::control::Control;
@@ -76,6 +76,7 @@ pub fn declared() -> OpenApiRouter<Arc<Sources>> {
         .merge(runs::routes())
         .merge(marks::routes())
         .merge(observations::routes())
+        .merge(backup::routes())
         .merge(web::routes())
         .merge(usage::routes())
         .merge(daily::routes())

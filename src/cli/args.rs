@@ -146,6 +146,8 @@ pub enum Command {
     MayStart(MayStart),
     /// Count the transcripts anew and compare with the database; exits 1 on a difference
     Verify,
+    /// Write the running collector's database into a file
+    Backup(Backup),
     /// Check the configuration and print the settings in effect
     CheckConfig,
     /// Print the OpenAPI document of the routes that a collector answers
@@ -159,6 +161,13 @@ pub enum Command {
     /// Print the manual page, or write those of all commands
     #[command(after_help = tools::MAN_EXAMPLES)]
     Man(Man),
+}
+
+/// `backup`: where to.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub struct Backup {
+    /// The file, which must not be there yet
+    pub file: PathBuf,
 }
 
 /// `replay`: what to read and what to compare it with. `--db` names the database to commit to.

@@ -279,6 +279,34 @@ pub async fn follow(
     socket: &Path,
     path: &str,
     last_id: &str,
+    each: impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> Result<(), ClientError> {
+    let mut request = Request::builder()
+        .uri(path)
+        .header(header::ACCEPT, "text/event-stream");
+    if !last_id.is_empty() {
+        request = request.header("last-event-id", last_id);
+    }
+    stream(socket, path, request, each).await
+}
+
+/// Asks for a body that may be long, and hands over its bytes until it ends or `each` has enough.
+///
+/// # Errors
+/// As [`follow`].
+pub async fn receive(
+    socket: &Path,
+    path: &str,
+    each: impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> Result<(), ClientError> {
+    let request = Request::builder().method(Method::POST).uri(path);
+    stream(socket, path, request, each).await
+}
+
+async fn stream(
+    socket: &Path,
+    path: &str,
+    request: hyper::http::request::Builder,
     mut each: impl FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<(), ClientError> {
     let protocol = |why: String| ClientError::Protocol {
@@ -290,14 +318,8 @@ pub async fn follow(
     let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
         .await
         .map_err(|error| protocol(error.to_string()))?;
-    let mut request = Request::builder()
-        .uri(path)
-        .header(header::HOST, "localhost")
-        .header(header::ACCEPT, "text/event-stream");
-    if !last_id.is_empty() {
-        request = request.header("last-event-id", last_id);
-    }
     let request = request
+        .header(header::HOST, "localhost")
         .body(Full::default())
         .map_err(|error| protocol(error.to_string()))?;
     let driver = async {

@@ -337,6 +337,7 @@ impl From<StoreError> for Failure {
             StoreError::Newer { .. } | StoreError::Damaged { .. } => Exit::BadData,
             StoreError::Full { .. } | StoreError::TooManyDamaged(_) => Exit::Io,
             StoreError::Io { source, .. } => Exit::of_io(source.kind()),
+            StoreError::Copy { .. } => Exit::Io,
             StoreError::Other { .. } => Exit::Bug,
         };
         Self::new(code, error.to_string())

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 pub mod args;
+pub mod backup;
 pub mod client;
 pub mod commands;
 pub mod exit;
@@ -58,6 +59,7 @@ fn dispatch(Args { global, command }: Args) -> Result<ExitCode, Failure> {
         Command::Status => commands::status(&global),
         Command::Quota(command) => quota::quota(&global, &command),
         Command::MayStart(command) => quota::may_start(&global, &command),
+        Command::Backup(command) => backup::backup(&global, &command),
         Command::Verify => commands::verify(&global),
         Command::CheckConfig => commands::check_config(&global),
         Command::Openapi => commands::openapi(),

@@ -3,6 +3,7 @@
 //! One process, one writer. The database is the truth about what was committed: after any error it is closed and
 //! opened again, and what it then says holds. A damaged file is set aside and a new one takes its place.
 
+mod backup;
 mod commit;
 mod health;
 mod intake;
@@ -59,6 +60,8 @@ pub enum StoreError {
     Closed { path: PathBuf },
     #[error("the database {path} does not take this: {what}")]
     Other { path: PathBuf, what: String },
+    #[error("cannot copy the database {path}: {source}; a copy needs as much room beside it as it is long")]
+    Copy { path: PathBuf, source: std::io::Error },
     #[error("{QUARANTINED_FILES_MAX} damaged databases lie beside {0}; look into them and move them away")]
     TooManyDamaged(PathBuf),
 }

@@ -323,6 +323,11 @@ fn every_route_answers_as_the_document_says() {
         }
         asked.insert(ask.route.to_owned());
     }
+    // The one that answers with a file.
+    let backup = collector.ask("POST", "/v1/backup");
+    assert_eq!(backup.0, 200);
+    contract.check("POST", "/v1/backup", &backup);
+    asked.insert("/v1/backup".to_owned());
     let windows = collector.get("/v1/quota").1["windows"].as_array().unwrap().len();
     assert_eq!(windows, 2, "the documents were not empty");
     let left: Vec<_> = contract

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
 mod actions;
+mod backup;
 mod basics;
 mod contract;
 mod copies;
