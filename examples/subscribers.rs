@@ -129,8 +129,7 @@ async fn load(collector: &Collector, socket: &Path, runs: &[PathBuf], seconds: u
     latencies.sort_unstable();
     let share = |per_mille: usize| latencies[(latencies.len() - 1) * per_mille / 1000];
     println!(
-        "{SUBSCRIBERS} subscribers, {NEVER_READ} never read; {RUNS} runs, {LINES_PER_SECOND} lines/s each, {seconds} s; {} readers measured",
-        MEASURING
+        "{SUBSCRIBERS} subscribers, {NEVER_READ} never read; {RUNS} runs, {LINES_PER_SECOND} lines/s each, {seconds} s; {MEASURING} readers measured"
     );
     println!(
         "append to event: p50 {:.1} ms, p99 {:.1} ms, p99.9 {:.1} ms, most {:.1} ms ({} samples)",
@@ -160,7 +159,7 @@ async fn drain(mut stream: UnixStream) -> (bool, bool) {
     loop {
         match tokio::time::timeout(Duration::from_millis(500), stream.read(&mut bytes)).await {
             Ok(Ok(count)) if count > 0 && text.len() <= EVENT_BYTES_MAX => {
-                text.extend_from_slice(&bytes[..count])
+                text.extend_from_slice(&bytes[..count]);
             }
             ended => {
                 let gap = String::from_utf8_lossy(&text).contains("event: gap");

@@ -335,9 +335,8 @@ impl From<StoreError> for Failure {
         let code = match &error {
             StoreError::InUse(_) | StoreError::Closed { .. } => Exit::Unavailable,
             StoreError::Newer { .. } | StoreError::Damaged { .. } => Exit::BadData,
-            StoreError::Full { .. } | StoreError::TooManyDamaged(_) => Exit::Io,
+            StoreError::Full { .. } | StoreError::TooManyDamaged(_) | StoreError::Copy { .. } => Exit::Io,
             StoreError::Io { source, .. } => Exit::of_io(source.kind()),
-            StoreError::Copy { .. } => Exit::Io,
             StoreError::Other { .. } => Exit::Bug,
         };
         Self::new(code, error.to_string())
