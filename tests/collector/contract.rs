@@ -339,6 +339,24 @@ fn every_route_answers_as_the_document_says() {
     collector.stop_cleanly();
 }
 
+/// What is generated from the document names its functions after them.
+#[test]
+fn no_two_operations_share_a_name() {
+    let contract = Contract::new();
+    let mut names = BTreeSet::new();
+    for (route, item) in contract.paths() {
+        for operation in item.as_object().unwrap().values() {
+            if let Some(name) = operation["operationId"].as_str() {
+                assert!(names.insert(name), "{route}: {name} is also another operation's");
+            }
+        }
+    }
+    assert!(
+        names.len() >= contract.paths().len(),
+        "an operation without a name"
+    );
+}
+
 #[test]
 fn what_no_route_takes_is_a_problem() {
     let contract = Contract::new();

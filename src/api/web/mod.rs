@@ -76,6 +76,7 @@ impl AccountQuery {
 #[utoipa::path(
     get,
     path = "/api/usage",
+    operation_id = "web_usage",
     tag = WEB,
     params(AccountQuery),
     responses(
@@ -100,6 +101,7 @@ async fn get_usage(
 #[utoipa::path(
     get,
     path = "/api/usage/runs/{id}",
+    operation_id = "web_usage_of_run",
     tag = WEB,
     params(("id" = String, Path, description = "The run.")),
     responses(
@@ -139,6 +141,7 @@ struct PageQuery {
 #[utoipa::path(
     get,
     path = "/api/runs",
+    operation_id = "web_runs",
     tag = WEB,
     params(PageQuery),
     responses(

@@ -36,6 +36,7 @@ pub fn routes() -> OpenApiRouter<Arc<Sources>> {
 #[utoipa::path(
     get,
     path = "/api/ws/runs/{id}",
+    operation_id = "web_run_socket",
     tag = WEB,
     params(("id" = String, Path, description = "The run.")),
     responses(
@@ -65,6 +66,7 @@ async fn get_socket(
 #[utoipa::path(
     get,
     path = "/api/runs/{id}/shell",
+    operation_id = "web_run_socket_under_its_other_name",
     tag = WEB,
     params(("id" = String, Path, description = "The run.")),
     responses(

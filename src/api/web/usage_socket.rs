@@ -31,6 +31,7 @@ pub fn routes() -> OpenApiRouter<Arc<Sources>> {
 #[utoipa::path(
     get,
     path = "/api/ws/usage",
+    operation_id = "web_usage_socket",
     tag = WEB,
     params(AccountQuery),
     responses(
