@@ -66,6 +66,12 @@ impl Problem {
         problem
     }
 
+    /// The field of the request that is meant.
+    #[cfg(test)]
+    pub fn field_name(&self) -> Option<&str> {
+        self.document.field.as_deref()
+    }
+
     /// Says which field of the request is meant.
     #[must_use]
     pub fn field(mut self, field: &str) -> Self {

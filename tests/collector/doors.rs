@@ -568,6 +568,9 @@ fn a_body_that_is_too_large_is_refused() {
     let chunk = format!("10001\r\n{}\r\n0\r\n\r\n", "x".repeat(0x10001));
     let answer = ask("Transfer-Encoding: chunked", chunk.as_bytes());
     assert_eq!(status_of(&answer), 413, "{answer}");
+    // Whoever sends it all before looking for an answer gets one too.
+    let answer = ask("Content-Length: 900000", "x".repeat(900_000).as_bytes());
+    assert_eq!(status_of(&answer), 413, "{answer}");
     let answer = ask("Transfer-Encoding: chunked", b"zz\r\n");
     assert_eq!(status_of(&answer), 400, "{answer}");
     let answer = ask("Content-Length: 17", br#"{"state":"happy"}"#);

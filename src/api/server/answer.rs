@@ -20,6 +20,10 @@ use crate::api::problem::Problem;
 /// What a request may bring.
 const BODY_BYTES_MAX: usize = 64 << 10;
 const BODY_WITHIN: Duration = Duration::from_secs(10);
+/// Of a body that is too large, so much is read and dropped before the answer: a client that is still sending when the
+/// connection ends may never see why.
+const DRAINED_BYTES_MAX: usize = 1 << 20;
+const DRAINED_WITHIN: Duration = Duration::from_secs(1);
 /// Until the answer begins; a stream may then go on.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// Likewise for a stop that waits for the end of a run, which has a bound of its own.
@@ -100,18 +104,27 @@ async fn with_body(request: Request<Body>) -> Result<Request<Body>, Problem> {
         return Ok(request);
     }
     let (parts, body) = request.into_parts();
+    // Who waits for a go-ahead sends nothing, as long as nothing is read.
+    let waits = parts.headers.contains_key(header::EXPECT);
     let too_large = || {
         let detail = format!("body: at most {BODY_BYTES_MAX} bytes are taken");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large", detail).field("body")
     };
     // Told before it is sent.
     if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        if !waits {
+            drain(body).await;
+        }
         return Err(too_large());
     }
-    let collected = Limited::new(body, BODY_BYTES_MAX).collect();
+    let mut body = body;
+    let collected = Limited::new(&mut body, BODY_BYTES_MAX).collect();
     match tokio::time::timeout(BODY_WITHIN, collected).await {
-        Ok(Ok(body)) => Ok(Request::from_parts(parts, Body::from(body.to_bytes()))),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Ok(taken)) => Ok(Request::from_parts(parts, Body::from(taken.to_bytes()))),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            drain(body).await;
+            Err(too_large())
+        }
         Ok(Err(error)) => Err(Problem::bad("body", format!("it cannot be read: {error}"))),
         Err(_) => Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,
@@ -120,4 +133,19 @@ async fn with_body(request: Request<Body>) -> Result<Request<Body>, Problem> {
         )
         .field("body")),
     }
+}
+
+/// Reads what a client still sends, for a while.
+async fn drain(mut body: Body) {
+    let dropped = async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes += frame.data_ref().map_or(0, |data| data.len());
+            if bytes > DRAINED_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    // Whoever sends on is told all the same.
+    let _ = tokio::time::timeout(DRAINED_WITHIN, dropped).await;
 }

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use super::super::problem::Problem;
 use super::super::summary;
 use super::{Part, UsageQuery};
-use crate::record::{DAY_MS, Millis, RunNumber};
+use crate::record::{DAY_MS, Millis, RunId, RunNumber, check_label};
 use crate::store::RunNames;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -69,12 +69,23 @@ impl Question {
             hours: from.map_or(0, hour)..to.map_or(u32::MAX, hour),
             group: query.group_by.as_deref().map_or(Ok(Group::Day), Group::of)?,
             model: query.model.map(Into::into),
-            run: query.run.map(Into::into),
+            run: (query.run)
+                .map(|id| {
+                    RunId::new(&id)
+                        .map(|_| id.into())
+                        .map_err(|error| Problem::bad("run", error))
+                })
+                .transpose()?,
             account: (query.account.as_deref())
                 .map(|text| pair("account", text, '/', "PROVIDER/NAME, as in claude/default"))
                 .transpose()?,
             label: (query.label.as_deref())
-                .map(|text| pair("label", text, ':', "KEY:VALUE, as in project:alpha"))
+                .map(|text| -> Result<(Box<str>, Box<str>), Problem> {
+                    let (key, value): (Box<str>, Box<str>) =
+                        pair("label", text, ':', "KEY:VALUE, as in project:alpha")?;
+                    check_label(&key, &value).map_err(|problem| Problem::bad("label", problem))?;
+                    Ok((key, value))
+                })
                 .transpose()?,
         })
     }
@@ -113,8 +124,11 @@ impl Group {
             "model" => Self::Model,
             "account" => Self::Account,
             _ => match text.strip_prefix("label:") {
-                Some(key) if !key.is_empty() => Self::Label(key.into()),
-                _ => {
+                Some(key) => {
+                    check_label(key, "").map_err(|problem| Problem::bad("group_by", problem))?;
+                    Self::Label(key.into())
+                }
+                None => {
                     let detail = format!("{text:?} is none of day, hour, run, model, account, label:KEY");
                     return Err(Problem::bad("group_by", detail));
                 }
@@ -184,7 +198,7 @@ fn time(field: &str, text: &str) -> Result<Millis, Problem> {
         .or_else(|| text.parse::<Timestamp>().ok())
         .ok_or_else(|| {
             let detail = "neither a date nor an RFC 3339 time with an offset, as in 2026-10-05 or 2026-10-05T09:00:00Z \
-                          (in a URL, + is %2B)";
+                          (in a URL, + is %2B), up to the year 9999";
             Problem::bad(field, format!("{text:?} is {detail}"))
         })?
         .as_nanosecond();
@@ -233,6 +247,40 @@ mod tests {
             ("1970-13-01", "", None),
         ] {
             assert_eq!(question(from, to).ok(), expect, "{from} {to}");
+        }
+    }
+
+    #[test]
+    fn names_that_nothing_can_have_are_refused() {
+        let query = |text: &str| {
+            let (name, value) = text.split_once('=').unwrap_or_default();
+            let given = |wanted: &str| (name == wanted).then(|| value.to_owned());
+            UsageQuery {
+                group_by: given("group_by"),
+                run: given("run"),
+                account: given("account"),
+                label: given("label"),
+                ..UsageQuery::default()
+            }
+        };
+        for (text, expect) in [
+            ("group_by=label:project", None),
+            ("group_by=label:", Some("group_by")),
+            ("group_by=label:a\u{7}b", Some("group_by")),
+            ("group_by=week", Some("group_by")),
+            ("run=r1", None),
+            ("run=../r1", Some("run")),
+            ("run=", Some("run")),
+            ("label=project:alpha", None),
+            ("label=project:", None),
+            ("label=:alpha", Some("label")),
+            ("label=a b:alpha", Some("label")),
+            ("label=project:a\nb", Some("label")),
+            ("account=claude/default", None),
+            ("account=default", Some("account")),
+        ] {
+            let refused = Question::of(query(text)).err();
+            assert_eq!(refused.as_ref().and_then(Problem::field_name), expect, "{text}");
         }
     }
 }
