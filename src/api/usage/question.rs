@@ -123,16 +123,14 @@ impl Group {
             "run" => Self::Run,
             "model" => Self::Model,
             "account" => Self::Account,
-            _ => match text.strip_prefix("label:") {
-                Some(key) => {
-                    check_label(key, "").map_err(|problem| Problem::bad("group_by", problem))?;
-                    Self::Label(key.into())
-                }
-                None => {
+            _ => {
+                let Some(key) = text.strip_prefix("label:") else {
                     let detail = format!("{text:?} is none of day, hour, run, model, account, label:KEY");
                     return Err(Problem::bad("group_by", detail));
-                }
-            },
+                };
+                check_label(key, "").map_err(|problem| Problem::bad("group_by", problem))?;
+                Self::Label(key.into())
+            }
         })
     }
 
