@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::openapi::{BadRequest, USAGE, Unavailable};
 use super::problem::{Problem, blocking};
+use super::query::Asked;
 use super::routes::Sources;
 use super::{summary, wire};
 use crate::fold::Totals;
@@ -56,9 +56,8 @@ struct DailyQuery {
 )]
 async fn get_daily(
     State(sources): State<Arc<Sources>>,
-    query: Result<Query<DailyQuery>, QueryRejection>,
+    Asked(query): Asked<DailyQuery>,
 ) -> Result<Json<Vec<wire::DailyUsage>>, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::query(&rejection))?;
     let days = query.days.unwrap_or(DAYS_DEFAULT).clamp(1, DAYS_MAX);
     let now = jiff::Timestamp::now().as_millisecond();
     blocking(move || Ok(Json(daily(&sources.store, days, now)?))).await

@@ -10,6 +10,7 @@ use utoipa_axum::routes;
 
 use super::openapi::{BadRequest, Conflict, NotFound, QUOTA, Unavailable};
 use super::problem::{Problem, blocking};
+use super::query::{Asked, Nothing};
 use super::routes::{Sources, get_quota, now};
 use super::{quota, wire};
 use crate::record::{AccountId, Millis};
@@ -99,7 +100,7 @@ async fn set(
 ) -> Result<Json<wire::Quota>, Problem> {
     let cause = quota::cause_of(mark, now()).map_err(|why| Problem::bad("body", why))?;
     sources.writes.mark(account, cause).await?;
-    get_quota(State(sources)).await
+    get_quota(State(sources), Asked(Nothing {})).await
 }
 
 /// The account of this name, configured or seen.

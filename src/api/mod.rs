@@ -7,6 +7,7 @@ pub mod metrics;
 pub mod observations;
 pub mod openapi;
 pub mod problem;
+pub mod query;
 pub mod quota;
 pub mod routes;
 pub mod runs;

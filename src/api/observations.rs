@@ -29,6 +29,11 @@ const SOURCES_MAX: usize = 100;
 /// everything that follows it old.
 const AHEAD_MAX_MS: Millis = 60_000;
 
+/// The most of a window that can be used: 10,000 %. More is a mistake of whoever tells it.
+const SHARE_MAX: f64 = 100.0;
+/// How far ahead of its observation a window's reset may be, in milliseconds: 366 days.
+const RESET_AHEAD_MAX_MS: Millis = 366 * 24 * 60 * 60 * 1000;
+
 /// The routes of this file.
 #[must_use]
 pub fn routes() -> OpenApiRouter<Arc<Sources>> {
@@ -175,6 +180,21 @@ impl Given {
             return Err(
                 Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "nothing observed", detail).field(field),
             );
+        }
+        for seen in &observations {
+            let bucket = &seen.bucket;
+            if let Some(share) = seen.utilization.filter(|share| *share > SHARE_MAX) {
+                let detail =
+                    format!("{bucket}: {share:e} times the window cannot be used; at most {SHARE_MAX} times");
+                return Err(Problem::bad(field, detail));
+            }
+            if seen
+                .reset_at
+                .is_some_and(|reset| reset > at.saturating_add(RESET_AHEAD_MAX_MS))
+            {
+                let detail = format!("{bucket}: its reset is more than a year ahead of the observation");
+                return Err(Problem::bad(field, detail));
+            }
         }
         Ok(observations)
     }

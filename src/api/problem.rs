@@ -1,7 +1,7 @@
 //! Every answer that is no success: a JSON problem that says what is wrong and names the field.
 
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -94,13 +94,9 @@ impl Problem {
         self
     }
 
-    /// A query that does not fit its route; the message names the parameter.
-    pub fn query(rejection: &QueryRejection) -> Self {
-        let text = rejection.body_text();
-        let text = text
-            .strip_prefix("Failed to deserialize query string: ")
-            .unwrap_or(&text);
-        Self::new(StatusCode::BAD_REQUEST, "not a query of this route", text).field("query")
+    /// A query that does not fit its route.
+    pub fn not_a_query(parameter: &str, detail: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "not a query of this route", detail).field(parameter)
     }
 
     /// A body that does not fit its route.

@@ -2,8 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
@@ -14,6 +13,7 @@ use utoipa_axum::routes;
 
 use super::openapi::{self, BadRequest, COLLECTOR, NotFound, QUOTA, USAGE, Unavailable, method_not_allowed};
 use super::problem::{Problem, blocking};
+use super::query::{Asked, Nothing};
 use super::quota::{self, Question, Terms};
 use super::server::{Subscribers, Traffic};
 use super::stream::Hub;
@@ -93,9 +93,16 @@ pub fn declared() -> OpenApiRouter<Arc<Sources>> {
     get,
     path = "/v1/summary",
     tag = USAGE,
-    responses((status = 200, body = wire::Summary), (status = 503, response = Unavailable))
+    responses(
+        (status = 200, body = wire::Summary),
+        (status = 400, response = BadRequest),
+        (status = 503, response = Unavailable)
+    )
 )]
-async fn get_summary(State(sources): Shared) -> Result<Json<wire::Summary>, Problem> {
+async fn get_summary(
+    State(sources): Shared,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Result<Json<wire::Summary>, Problem> {
     blocking(move || {
         let settings = Arc::clone(&sources.settings.borrow());
         Ok(Json(summary::collect(&sources.store, &terms(&settings))?))
@@ -110,9 +117,16 @@ async fn get_summary(State(sources): Shared) -> Result<Json<wire::Summary>, Prob
     get,
     path = "/v1/quota",
     tag = QUOTA,
-    responses((status = 200, body = wire::Quota), (status = 503, response = Unavailable))
+    responses(
+        (status = 200, body = wire::Quota),
+        (status = 400, response = BadRequest),
+        (status = 503, response = Unavailable)
+    )
 )]
-pub(super) async fn get_quota(State(sources): Shared) -> Result<Json<wire::Quota>, Problem> {
+pub(super) async fn get_quota(
+    State(sources): Shared,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Result<Json<wire::Quota>, Problem> {
     blocking(move || {
         let settings = Arc::clone(&sources.settings.borrow());
         let terms = terms(&settings);
@@ -150,9 +164,11 @@ struct HistoryQuery {
 )]
 async fn get_history(
     State(sources): Shared,
-    query: Result<Query<HistoryQuery>, QueryRejection>,
+    Asked(query): Asked<HistoryQuery>,
 ) -> Result<Json<Vec<wire::HistoryPoint>>, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::query(&rejection))?;
+    if query.bucket.is_empty() {
+        return Err(Problem::bad("bucket", "it is empty"));
+    }
     let mut account = AccountId::default();
     if let Some(provider) = query.provider {
         account.provider = provider.into();
@@ -199,9 +215,8 @@ struct MayStartQuery {
 )]
 async fn get_may_start(
     State(sources): Shared,
-    query: Result<Query<MayStartQuery>, QueryRejection>,
+    Asked(query): Asked<MayStartQuery>,
 ) -> Result<Json<wire::MayStart>, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::query(&rejection))?;
     let question = Question {
         provider: query.provider,
         account: query.account,
@@ -214,7 +229,12 @@ async fn get_may_start(
         let answer = quota::may_start(&view, &terms, &question);
         // A name that is none is a mistake, and must not look like a no.
         if answer.candidates.is_empty() {
-            return Err(Problem::unknown("account", answer.sentence));
+            let field = if question.account.is_none() && question.provider.is_some() {
+                "provider"
+            } else {
+                "account"
+            };
+            return Err(Problem::unknown(field, answer.sentence));
         }
         Ok(Json(answer))
     })

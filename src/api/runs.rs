@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
@@ -15,6 +15,7 @@ use utoipa_axum::routes;
 
 use super::openapi::{BadRequest, Conflict, NotFound, RUNS, Unavailable};
 use super::problem::{Problem, blocking};
+use super::query::{Asked, Nothing};
 use super::routes::Sources;
 use super::{summary, wire};
 use crate::config::{ACCOUNT_LABEL, PROVIDER_LABEL};
@@ -87,10 +88,9 @@ struct RunsQuery {
 )]
 async fn get_runs(
     State(sources): Shared,
-    query: Result<Query<RunsQuery>, QueryRejection>,
+    Asked(query): Asked<RunsQuery>,
 ) -> Result<Json<Vec<wire::Run>>, Problem> {
     const STATES: [&str; 6] = ["waiting", "live", "idle", "stopped", "gone", "failing"];
-    let Query(query) = query.map_err(|rejection| Problem::query(&rejection))?;
     if let Some(state) = query
         .state
         .as_ref()
@@ -150,7 +150,11 @@ async fn get_runs(
         (status = 503, response = Unavailable)
     )
 )]
-async fn get_run(State(sources): Shared, id: Id) -> Result<Json<wire::RunDetail>, Problem> {
+async fn get_run(
+    State(sources): Shared,
+    id: Id,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Result<Json<wire::RunDetail>, Problem> {
     let run = run_id(id)?;
     detail(sources, run).await.map(Json)
 }
@@ -264,10 +268,9 @@ struct StopQuery {
 async fn post_stop(
     State(sources): Shared,
     id: Id,
-    query: Result<Query<StopQuery>, QueryRejection>,
+    Asked(StopQuery { wait }): Asked<StopQuery>,
 ) -> Result<(StatusCode, Json<wire::RunDetail>), Problem> {
     let run = run_id(id)?;
-    let Query(StopQuery { wait }) = query.map_err(|rejection| Problem::query(&rejection))?;
     // Known first, so that whoever does not wait hears of a name that is none.
     let before = detail(Arc::clone(&sources), run.clone()).await?;
     let stopping = sources.control.begin_stop(run.clone()).await?;

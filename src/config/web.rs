@@ -33,9 +33,10 @@ impl Host {
             _ => (text, None),
         };
         let port = match port {
+            // A port may be left out behind its colon.
+            Some("") | None => None,
             Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => Some(port.parse().ok()?),
             Some(_) => return None,
-            None => None,
         };
         Some((Self::parse(host)?, port))
     }
@@ -51,7 +52,9 @@ impl Host {
             return Some(Self::Address(address.into()));
         }
         let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-        let is_name = (1..=HOST_BYTES_MAX).contains(&text.len()) && text.bytes().all(letter);
+        let is_name = (1..=HOST_BYTES_MAX).contains(&text.len())
+            && text.bytes().all(letter)
+            && text.bytes().any(|byte| byte.is_ascii_alphanumeric());
         is_name.then(|| Self::Name(text.to_ascii_lowercase()))
     }
 }
@@ -202,6 +205,7 @@ mod tests {
             ("localhost", "localhost", None),
             ("LocalHost:7717", "localhost", Some(7717)),
             ("127.0.0.1:1", "127.0.0.1", Some(1)),
+            ("localhost:", "localhost", None),
             ("[::1]", "[::1]", None),
             ("[0:0::1]:7717", "[::1]", Some(7717)),
             ("a_b.example-1", "a_b.example-1", None),
@@ -210,7 +214,7 @@ mod tests {
             assert_eq!((found.to_string().as_str(), found_port), (host, port), "{text}");
         }
         for text in [
-            "", ":80", "a:b", "a:+1", "a:65536", "a:", "::1", "[::1", "[::1]x", "[a]", "a/b", "a@b", "a b",
+            "", ":80", "a:b", "a:+1", "a:65536", ".", "::1", "[::1", "[::1]x", "[a]", "a/b", "a@b", "a b",
             "a,b", "http://a", "ä",
         ] {
             assert_eq!(Host::with_port(text), None, "{text}");

@@ -1,10 +1,15 @@
 //! Home: the directory of a run's logs, in the runs directory or elsewhere.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::{LogFileError, Root};
 use crate::record::RunId;
 
+/// Longest path that Linux takes, in bytes (`PATH_MAX` without the NUL behind it).
+const PATH_BYTES_MAX: usize = 4095;
+/// Longest name in a directory, in bytes (`NAME_MAX`).
+const NAME_BYTES_MAX: usize = 255;
 /// What globs take a directory to be that a run has elsewhere: `<run>/mount`.
 const MOUNT: &str = "mount";
 
@@ -24,6 +29,10 @@ pub struct Home {
 pub enum MountError {
     #[error("{0:?} is no absolute path without `..`")]
     NotAbsolute(PathBuf),
+    #[error(
+        "no directory can have this name: at most {PATH_BYTES_MAX} bytes, {NAME_BYTES_MAX} between slashes, none of them NUL"
+    )]
+    Impossible,
     #[error("{mount:?} is in none of the directories that runs.mount_roots allows ({})", list(.roots))]
     Outside { mount: PathBuf, roots: Vec<PathBuf> },
     #[error("{0:?} is in the runs directory, where runs are found by their names")]
@@ -86,6 +95,9 @@ pub fn resolve_mount(
         return Err(MountError::NotAbsolute(mount.to_owned()));
     }
     let resolved = resolve(mount);
+    if !can_be(&resolved) {
+        return Err(MountError::Impossible);
+    }
     if let Some(Ok(below)) = runs_dir.map(|directory| resolved.strip_prefix(resolve(directory))) {
         return if below == Path::new(run.as_str()).join(MOUNT) {
             Ok(None)
@@ -101,6 +113,15 @@ pub fn resolve_mount(
             roots: roots.to_vec(),
         })
     }
+}
+
+/// Whether anything can have this path.
+fn can_be(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_bytes();
+    bytes.len() <= PATH_BYTES_MAX
+        && bytes
+            .split(|byte| *byte == b'/')
+            .all(|name| name.len() <= NAME_BYTES_MAX && !name.contains(&0))
 }
 
 /// A path without links, as far as it exists: the name by which events tell of it.
@@ -171,6 +192,19 @@ mod tests {
         for strange in ["logs", "/a/../b", ""] {
             let refused = resolve_mount(Path::new(strange), &run(), Some(&runs), &[PathBuf::from("/")]);
             assert!(matches!(refused, Err(MountError::NotAbsolute(_))), "{strange}");
+        }
+        let fits = "/".to_owned() + &"n".repeat(255);
+        let long = fits.clone() + "n";
+        let deep = "/name".repeat(820);
+        for (path, is_refused) in [
+            (fits.as_str(), false),
+            (&long, true),
+            ("/a\0b", true),
+            (&deep, true),
+            (&deep[..4095], false),
+        ] {
+            let refused = resolve_mount(Path::new(path), &run(), Some(&runs), &[PathBuf::from("/")]);
+            assert_eq!(refused == Err(MountError::Impossible), is_refused, "{path:?}");
         }
     }
 

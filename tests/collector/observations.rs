@@ -155,6 +155,17 @@ fn what_tells_nothing_is_refused_by_its_name_and_nothing_of_it_is_taken() {
         (json!({"statusline": 7}), 422, "statusline"),
         (json!({"headers": {"content-type": "x"}}), 422, "headers"),
         (json!({"rate_limit_event": {}}), 422, "rate_limit_event"),
+        (with("statusline", status_line(1e308, reset)), 400, "statusline"),
+        (
+            with("statusline", status_line(10_001.0, reset)),
+            400,
+            "statusline",
+        ),
+        (
+            with("statusline", status_line(50.0, reset + 367 * 86_400)),
+            400,
+            "statusline",
+        ),
         (json!([good, {"headers": {}}]), 422, "[1].headers"),
         (
             json!([{"account": "nobody", "statusline": status_line(1.0, reset)}]),

@@ -192,7 +192,7 @@ fn a_filter_lets_through_what_is_asked_for_and_ids_still_resume() {
         ("?kinds=noise", "kinds"),
         ("?run=a%20b", "run"),
         ("?run=", "run"),
-        ("?colour=red", "query"),
+        ("?colour=red", "colour"),
     ] {
         let (status, problem) = collector.get(&format!("/v1/events{query}"));
         assert_eq!((status, &problem["field"]), (400, &json!(field)), "{problem}");
@@ -201,6 +201,8 @@ fn a_filter_lets_through_what_is_asked_for_and_ids_still_resume() {
         let (status, _) = Client::connect(&collector, "", id);
         assert_eq!(status, 400, "{id}");
     }
+    let (status, problem) = collector.get("/v1/events?last_event_id=x");
+    assert_eq!((status, &problem["field"]), (400, &json!("last_event_id")));
     collector.stop_cleanly();
 }
 

@@ -190,7 +190,7 @@ fn what_cannot_be_answered_exactly_is_refused_by_its_name() {
         ("?group_by=label:", "group_by"),
         ("?account=max", "account"),
         ("?label=project", "label"),
-        ("?colour=1", "query"),
+        ("?colour=1", "colour"),
     ] {
         let (status, problem) = collector.get(&format!("/v1/usage{query}"));
         assert_eq!(

@@ -126,12 +126,12 @@ fn nothing_observed_is_an_empty_document() {
     }
     for (path, status, field) in [
         ("/api/usage?account=nobody", 404, "account"),
-        ("/api/usage?colour=1", 400, "query"),
+        ("/api/usage?colour=1", 400, "colour"),
         ("/api/usage/runs/a%20b", 400, "id"),
         ("/api/runs?limit=0", 400, "limit"),
         ("/api/runs?limit=1001", 400, "limit"),
-        ("/api/runs?limit=x", 400, "query"),
-        ("/api/runs?offset=-1", 400, "query"),
+        ("/api/runs?limit=x", 400, "limit"),
+        ("/api/runs?offset=-1", 400, "offset"),
         ("/api/ws/runs/a%20b", 400, "id"),
     ] {
         let (answered, problem) = collector.get(path);
@@ -331,6 +331,10 @@ fn sockets_end_when_the_collector_stops_and_what_clients_say_is_bounded() {
                 Some(Ok(_)) => {}
             }
         }
+        let mut polite = Client::unix(&collector, "/api/ws/usage").await.unwrap();
+        polite.next().await;
+        polite.socket.close(None).await.unwrap();
+        while !matches!(polite.message().await, Message::Close(_)) {}
         let metrics = collector.exchange("GET", "/metrics", "", "").2;
         assert!(metrics.contains("\ntokentail_subscribers 1\n"), "{metrics}");
         collector.signal("TERM");

@@ -143,7 +143,7 @@ impl Guard {
             };
         }
         let by_protocol = protocol_token(&mut parts.headers, visit);
-        let given = by_protocol.as_deref().or_else(|| bearer(&parts.headers));
+        let given = bearer(&parts.headers).or(by_protocol.as_deref());
         if !self.token.is(given) {
             return Err(no_token());
         }

@@ -10,8 +10,7 @@ mod subscriber;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -20,6 +19,7 @@ use utoipa_axum::routes;
 
 use super::openapi::{BadRequest, EVENTS, Unavailable};
 use super::problem::{Problem, blocking};
+use super::query::Asked;
 use super::routes::Sources;
 use frame::{Filter, Position};
 
@@ -71,25 +71,24 @@ struct EventsQuery {
 async fn get_events(
     State(sources): State<Arc<Sources>>,
     headers: HeaderMap,
-    query: Result<Query<EventsQuery>, QueryRejection>,
+    Asked(query): Asked<EventsQuery>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::query(&rejection))?;
     let filter = Filter::new(
         query.run.as_deref(),
         query.account.as_deref(),
         query.kinds.as_deref(),
     )?;
     let header = headers.get("last-event-id").map(HeaderValue::to_str);
-    let after = match (header, &query.last_event_id) {
-        (Some(Ok(id)), _) => Some(id),
-        (Some(Err(_)), _) => return Err(Problem::bad("Last-Event-ID", "it is no text")),
-        (None, Some(id)) => Some(id.as_str()),
-        (None, None) => None,
-    };
-    let after = match after {
-        None | Some("") => None,
-        Some(id) => {
-            let position: Position = id.parse().map_err(|why| Problem::bad("Last-Event-ID", why))?;
+    let header = header
+        .transpose()
+        .map_err(|_| Problem::bad("Last-Event-ID", "it is no text"))?;
+    // A browser sends an empty header after an event without an id.
+    let header = header.filter(|id| !id.is_empty()).map(|id| ("Last-Event-ID", id));
+    let query_id = query.last_event_id.as_deref().map(|id| ("last_event_id", id));
+    let after = match header.or(query_id) {
+        None | Some((_, "")) => None,
+        Some((field, id)) => {
+            let position: Position = id.parse().map_err(|why| Problem::bad(field, why))?;
             let store = Arc::clone(&sources.store);
             Some((position, blocking(move || Ok(store.sequence()?)).await?))
         }

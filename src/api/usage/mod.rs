@@ -10,8 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -20,6 +19,7 @@ use utoipa_axum::routes;
 
 use super::openapi::{BadRequest, Refused, USAGE, Unavailable};
 use super::problem::{Problem, blocking};
+use super::query::Asked;
 use super::routes::Sources;
 use super::{summary, wire};
 use crate::fold::Totals;
@@ -77,9 +77,8 @@ struct UsageQuery {
 async fn get_usage(
     State(sources): State<Arc<Sources>>,
     headers: HeaderMap,
-    query: Result<Query<UsageQuery>, QueryRejection>,
+    Asked(query): Asked<UsageQuery>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::query(&rejection))?;
     let shape = Shape::of(&headers)?;
     let question = Question::of(query)?;
     blocking(move || {

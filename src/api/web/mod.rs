@@ -11,14 +11,15 @@ mod usage_socket;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::openapi::{BadRequest, NotFound, Unavailable, WEB};
 use super::problem::{Problem, blocking};
+use super::query::Asked;
 use super::routes::{Sources, now};
 use super::{marks, wire};
 use crate::record::{AccountId, RunId};
@@ -88,9 +89,8 @@ impl AccountQuery {
 )]
 async fn get_usage(
     State(sources): Shared,
-    query: Result<Query<AccountQuery>, QueryRejection>,
+    Asked(query): Asked<AccountQuery>,
 ) -> Result<Json<wire::WebUsage>, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::query(&rejection))?;
     let account = query.account(&sources).await?;
     blocking(move || Ok(Json(documents::usage(&sources.store, &account, now())?))).await
 }
@@ -152,9 +152,8 @@ struct PageQuery {
 )]
 async fn get_runs(
     State(sources): Shared,
-    query: Result<Query<PageQuery>, QueryRejection>,
+    Asked(query): Asked<PageQuery>,
 ) -> Result<Json<wire::WebRuns>, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::query(&rejection))?;
     let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(Problem::bad(

@@ -40,6 +40,8 @@ pub trait Tells: Send + 'static {
 enum End {
     /// The client went, or does not take what it is sent.
     Gone,
+    /// The client says that this is the end.
+    Closed,
     Close(u16, &'static str),
 }
 
@@ -81,13 +83,20 @@ pub fn open<T: Tells>(
             .run_until_cancelled(talk.run())
             .await
             .unwrap_or(End::Close(close_code::AWAY, "the collector stops"));
-        if let End::Close(code, reason) = end {
-            let close = Message::Close(Some(CloseFrame {
-                code,
-                reason: reason.into(),
-            }));
-            let _ = tokio::time::timeout(CLOSE_WITHIN, talk.socket.send(close)).await;
-        }
+        let goodbye = async {
+            match end {
+                End::Gone => {}
+                // The answer goes out with the next reading, which then finds the end.
+                End::Closed => while let Some(Ok(_)) = talk.socket.recv().await {},
+                End::Close(code, reason) => {
+                    let reason = reason.into();
+                    let close = Message::Close(Some(CloseFrame { code, reason }));
+                    let _ = talk.socket.send(close).await;
+                }
+            }
+        };
+        // Whoever does not hear it is left all the same.
+        let _ = tokio::time::timeout(CLOSE_WITHIN, goodbye).await;
     }))
 }
 
@@ -114,7 +123,10 @@ impl<T: Tells> Talk<T> {
                     event => self.tells.after(Some(&event)).await,
                 },
                 heard = self.socket.recv() => match heard {
-                    None | Some(Err(_) | Ok(Message::Close(_))) => return End::Gone,
+                    None => return End::Gone,
+                    Some(Ok(Message::Close(_))) => return End::Closed,
+                    // Of a connection that is gone nobody hears this.
+                    Some(Err(_)) => return End::Close(close_code::PROTOCOL, "no message this end can take"),
                     Some(Ok(_)) => {
                         heard_at = Instant::now();
                         continue;

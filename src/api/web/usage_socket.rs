@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
+use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{Query, State};
 use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -14,6 +13,7 @@ use super::socket::{self, Tells, text};
 use super::{AccountQuery, documents};
 use crate::api::openapi::{BadRequest, NotFound, Refused, Unavailable, WEB};
 use crate::api::problem::{Problem, blocking};
+use crate::api::query::Asked;
 use crate::api::routes::{Sources, now};
 use crate::api::wire;
 use crate::live::Event;
@@ -44,10 +44,9 @@ pub fn routes() -> OpenApiRouter<Arc<Sources>> {
 )]
 async fn get_socket(
     State(sources): State<Arc<Sources>>,
-    query: Result<Query<AccountQuery>, QueryRejection>,
+    Asked(query): Asked<AccountQuery>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::query(&rejection))?;
     let account = query.account(&sources).await?;
     socket::open(&sources, upgrade, |sources| Windows {
         sources,
