@@ -63,6 +63,11 @@ macro_rules! every_table {
 pub fn open(store: &Store, examine: bool) -> Result<Database, StoreError> {
     let mut builder = Builder::new();
     builder.set_cache_size(store.options.cache_bytes);
+    #[cfg(test)]
+    if let Some(disk) = &store.disk {
+        builder.set_check_integrity_on_open(!disk.is_empty());
+        return open_with(store, || builder.create_with_backend(disk.clone()));
+    }
     let Some(path) = store.options.path.as_deref() else {
         let database = builder
             .create_with_backend(InMemoryBackend::new())
@@ -82,13 +87,20 @@ pub fn open(store: &Store, examine: bool) -> Result<Database, StoreError> {
         return Err(damaged(path, "the file is empty"));
     }
     builder.set_check_integrity_on_open(examine || bytes.is_some_and(|bytes| bytes <= CHECKED_BYTES_MAX));
-    // redb answers most damage with an error, but not all: a panic while opening is damage too.
+    open_with(store, || builder.create(path))
+}
+
+/// redb answers most damage with an error, but not all: a panic while opening is damage too.
+fn open_with(
+    store: &Store,
+    open: impl FnOnce() -> Result<Database, redb::DatabaseError>,
+) -> Result<Database, StoreError> {
     let opened = catch_unwind(AssertUnwindSafe(|| {
-        let database = builder.create(path).map_err(|error| store.error(error))?;
+        let database = open().map_err(|error| store.error(error))?;
         prepare(store, &database)?;
         Ok(database)
     }));
-    opened.unwrap_or_else(|_| Err(damaged(path, "it cannot be opened without a panic")))
+    opened.unwrap_or_else(|_| Err(damaged(store.path(), "it cannot be opened without a panic")))
 }
 
 /// Makes the tables of a new database; checks the schema and that every table opens.

@@ -94,6 +94,9 @@ pub struct Store {
     parks: AtomicBool,
     /// The thresholds in percent of the accounts that have their own.
     thresholds: RwLock<BTreeMap<AccountId, Vec<u8>>>,
+    /// Takes the place of the file.
+    #[cfg(test)]
+    disk: Option<tests::disk::Disk>,
 }
 
 impl Store {
@@ -134,6 +137,8 @@ impl Store {
             replaced: AtomicU64::new(0),
             parks: AtomicBool::new(true),
             thresholds: RwLock::default(),
+            #[cfg(test)]
+            disk: None,
         }
     }
 

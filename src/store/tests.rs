@@ -10,8 +10,10 @@ use crate::record::{
     AccountId, Batch, Cursor, Inode, Kind, LineCounts, Millis, Rank, Record, ResponseKey, RunId, Tier, Usage,
 };
 
+pub mod disk;
 mod limits;
 mod runs;
+mod schedules;
 mod schema;
 
 const NOW: Millis = 1_791_190_800_000;
@@ -22,6 +24,18 @@ fn memory() -> Store {
         cache_bytes: 1 << 20,
     })
     .unwrap()
+}
+
+impl Store {
+    /// A closed database on a disk that a test makes.
+    fn on(disk: disk::Disk) -> Self {
+        let mut store = Self::closed(StoreOptions {
+            path: None,
+            cache_bytes: 1 << 20,
+        });
+        store.disk = Some(disk);
+        store
+    }
 }
 
 fn at(path: &Path) -> Store {
