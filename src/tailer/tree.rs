@@ -220,7 +220,8 @@ impl Tree {
         self.scan_anew(forgotten, Depth::Everything, world)
     }
 
-    /// Scans after some directories were forgotten. If that ends early, nobody else knows that they are watched.
+    /// Scans after some directories were forgotten. Of those the scan did not meet, because it ended early or they are
+    /// gone, nobody else knows that they are watched.
     fn scan_anew(
         &mut self,
         forgotten: impl IntoIterator<Item = RelativePath>,
@@ -228,8 +229,8 @@ impl Tree {
         world: World<'_>,
     ) -> Result<(), LogFileError> {
         let scanned = self.scan(depth, world);
-        if scanned.is_err() {
-            for directory in forgotten {
+        for directory in forgotten {
+            if scanned.is_err() || !self.directories.contains_key(&directory) {
                 world.watch.forget_dir(&self.home.path.join(directory));
             }
         }
@@ -341,3 +342,6 @@ impl Tree {
 fn parent(path: &Path) -> RelativePath {
     path.parent().unwrap_or(Path::new("")).into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,7 +93,13 @@ impl Tree {
                 self.directories.remove(directory);
                 return world.watch.forget_dir(&self.home.path.join(directory));
             }
-            Err(error) => return self.problem_at(directory, error.to_string()),
+            Err(error) => {
+                if !self.directories.contains_key(directory) {
+                    // Only what is in there is given back later.
+                    world.watch.forget_dir(&self.home.path.join(directory));
+                }
+                return self.problem_at(directory, error.to_string());
+            }
         };
         found.listed.insert(directory.clone());
         self.problems
