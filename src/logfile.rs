@@ -221,23 +221,34 @@ impl LogFile {
     }
 
     /// Whether this is still the content the cursor was made in: same file, not shorter, same bytes before the
-    /// place where reading goes on. If so, those bytes.
+    /// end of what was taken from it. If so, the bytes before the place where reading goes on.
     ///
     /// # Errors
     /// Those of `pread`.
     pub fn continues(&self, stat: &Stat, cursor: &Cursor) -> io::Result<Option<Tail>> {
-        let read_to = cursor.skip_to.map_or(cursor.offset, std::num::NonZeroU64::get);
+        let settled_to = cursor.offset.max(cursor.settled_to);
+        let read_to = cursor.skip_to.map_or(settled_to, std::num::NonZeroU64::get);
         if stat.inode != cursor.inode || stat.size < read_to {
             return Ok(None);
         }
-        let mut tail = Tail {
-            bytes: [0; TAIL_BYTES_MAX],
-            length: usize::from(cursor.tail_len).min(TAIL_BYTES_MAX),
-        };
-        let start = read_to.saturating_sub(tail.length as u64);
-        let got = self.read_at(&mut tail.bytes[..tail.length], start)?;
-        let same = tail.length == 0 || (got == tail.length && tail.hash() == cursor.tail_hash);
-        Ok(same.then_some(tail))
+        let length = usize::from(cursor.tail_len);
+        let tail = self.tail(read_to, length)?;
+        if length > 0 && (tail.length != length || tail.hash() != cursor.tail_hash) {
+            return Ok(None);
+        }
+        if cursor.skip_to.is_some() || settled_to == cursor.offset {
+            return Ok(Some(tail));
+        }
+        self.tail(cursor.offset, TAIL_BYTES_MAX).map(Some)
+    }
+
+    /// So many bytes before an offset, or as many as there are.
+    fn tail(&self, offset: u64, length: usize) -> io::Result<Tail> {
+        let mut tail = Tail::default();
+        let start = offset.saturating_sub(length.min(TAIL_BYTES_MAX) as u64);
+        let wanted = usize::try_from(offset - start).unwrap_or(TAIL_BYTES_MAX);
+        tail.length = self.read_at(&mut tail.bytes[..wanted], start)?;
+        Ok(tail)
     }
 }
 

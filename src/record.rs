@@ -317,13 +317,13 @@ pub struct Cursor {
     /// everything ever read at this path is still there.
     pub generation: u32,
     pub offset: u64,
-    /// How many bytes before `offset`, or before `skip_to` if it is set, are hashed in `tail_hash`: at most
-    /// [`TAIL_BYTES_MAX`].
+    /// How many bytes are hashed in `tail_hash`, at most [`TAIL_BYTES_MAX`]: those before `skip_to` if it is set, else
+    /// before `settled_to` if that is, else before `offset`.
     pub tail_len: u16,
     pub tail_hash: u64,
     /// Set while a line longer than the bound is skipped: no `\n` lies in `offset..skip_to`.
     pub skip_to: Option<NonZeroU64>,
-    /// End of the unterminated last line that was counted already: by a replay, which waits for nothing more.
+    /// End of the unterminated last line that was counted already: by a replay or a stop, which wait for nothing more.
     pub settled_to: u64,
     /// Names the file in the keys of responses that have no identity of their own; kept by rename and rewrite.
     pub origin: u64,

@@ -278,4 +278,4 @@ impl std::ops::Deref for Open<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

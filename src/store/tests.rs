@@ -12,6 +12,7 @@ use crate::record::{
 
 pub mod disk;
 mod limits;
+pub mod picture;
 mod runs;
 mod schedules;
 mod schema;
@@ -28,7 +29,7 @@ fn memory() -> Store {
 
 impl Store {
     /// A closed database on a disk that a test makes.
-    fn on(disk: disk::Disk) -> Self {
+    pub fn on(disk: disk::Disk) -> Self {
         let mut store = Self::closed(StoreOptions {
             path: None,
             cache_bytes: 1 << 20,

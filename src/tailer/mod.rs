@@ -4,6 +4,8 @@
 //! the actor believed; when the actor dies, its successor begins with the cursors from the store.
 
 pub mod board;
+#[cfg(test)]
+mod model;
 pub mod tree;
 pub mod turn;
 pub mod walk;

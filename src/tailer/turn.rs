@@ -423,7 +423,12 @@ impl Reader<'_> {
         }
         self.take_line(self.turn.cursor.offset, rest);
         self.turn.bytes += end.saturating_sub(self.turn.cursor.offset.max(self.turn.cursor.settled_to));
-        self.turn.cursor.settled_to = end;
+        let mut counted = self.tail.clone();
+        counted.push(rest);
+        let cursor = &mut self.turn.cursor;
+        cursor.settled_to = end;
+        cursor.tail_len = counted.length();
+        cursor.tail_hash = counted.hash();
     }
 }
 

@@ -1,4 +1,7 @@
 //! `kill -9` under load: nothing is lost and nothing counted twice, against books that never saw the collector.
+//!
+//! `TOKENTAIL_KILLS=500 cargo test --release --test collector kills` kills it so many times.
+//! `TOKENTAIL_KILLS_SEED=7` repeats a failure.
 
 use std::fs;
 use std::ops::Range;
@@ -11,29 +14,42 @@ use serde_json::Value;
 
 use crate::harness::{Collector, PROGRAM, Place, append, text};
 
-const KILLS: usize = 30;
-/// Kills, and the clean stops between them.
-const ENDS: usize = KILLS + KILLS / (STOP_EVERY - 1);
-const CORPUS_BYTES: &str = "16M";
+/// Kills when nobody says how many.
+const KILLS: u64 = 30;
+const CORPUS_MIB: usize = 16;
 const CORPUS_RUNS: &str = "6";
-/// Slices of files, each cut anywhere, that the corpus is grown in.
-const SLICES: usize = 6000;
+/// Slices of files, each cut anywhere, that the corpus is grown in, for each end.
+const SLICES: usize = 170;
 /// Every how many ends one is a clean stop instead.
 const STOP_EVERY: usize = 6;
 /// After how many ends the database is recounted in between.
 const VERIFY_EVERY: usize = 10;
-/// Repeats a failure: `TOKENTAIL_KILLS_SEED=7 cargo test kills`.
-const SEED: Option<&str> = option_env!("TOKENTAIL_KILLS_SEED");
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "settings of this test, not of the program"
+)]
+fn from_environment(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}={value} is no number")),
+    )
+}
 
 #[test]
-fn thirty_kills_under_load_lose_nothing_and_count_nothing_twice() {
-    let seed = SEED.map_or_else(|| fastrand::u64(..), |seed| seed.parse().unwrap());
+fn kills_under_load_lose_nothing_and_count_nothing_twice() {
+    let seed = from_environment("TOKENTAIL_KILLS_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let wanted = usize::try_from(from_environment("TOKENTAIL_KILLS").unwrap_or(KILLS)).unwrap();
+    // And the clean stops between them.
+    let ends = wanted + wanted / (STOP_EVERY - 1);
     println!("the seed is {seed}");
     let mut rng = Rng::with_seed(seed);
     let place = Place::new();
     let (files, books) = corpus(&place.path("corpus"), seed % 1000);
-    let steps = steps(&files, &mut rng);
-    let a_round = steps.len() / (ENDS + 1);
+    let steps = steps(&files, SLICES * (ends + 1), &mut rng);
+    let a_round = steps.len() / (ends + 1);
     assert!(a_round >= 6, "{} steps are too few", steps.len());
 
     let (granted, grants) = sync_channel(1 << 16);
@@ -42,8 +58,8 @@ fn thirty_kills_under_load_lose_nothing_and_count_nothing_twice() {
         .name("writer".to_owned())
         .spawn(move || write(&runs, &files, &steps, &grants))
         .unwrap();
-    let mut kills = 0;
-    for end in 1..=ENDS {
+    let (mut kills, mut stopped) = (0, 0);
+    for end in 1..=ends {
         let mut collector = Collector::spawn(place.command(&["serve"]), place.socket());
         let mut left = a_round;
         if rng.u8(..4) == 0 {
@@ -62,6 +78,18 @@ fn thirty_kills_under_load_lose_nothing_and_count_nothing_twice() {
                 collector.wait_for_next("\"committed\"");
             }
         }
+        // Stopped in the middle of anything, it goes on later, or is killed as it stands.
+        let is_stopped = rng.u8(..3) == 0;
+        if is_stopped {
+            collector.signal("STOP");
+            stopped += 1;
+            let steps = rng.usize(..=left);
+            granted.send(steps).unwrap();
+            left -= steps;
+        }
+        if is_stopped && (rng.bool() || end % STOP_EVERY == 0) {
+            collector.signal("CONT");
+        }
         // Written while it dies and while it is dead.
         granted.send(left).unwrap();
         if end % STOP_EVERY == 0 {
@@ -75,7 +103,8 @@ fn thirty_kills_under_load_lose_nothing_and_count_nothing_twice() {
             place.assert_verified();
         }
     }
-    assert_eq!(kills, KILLS);
+    assert_eq!(kills, wanted);
+    println!("{kills} kills, {stopped} stops in the middle");
     granted.send(usize::MAX).unwrap();
     drop(granted);
     writer.join().unwrap();
@@ -108,7 +137,7 @@ fn corpus(out: &Path, seed: u64) -> (Vec<Growing>, Value) {
     let output = Command::new(generator)
         .args([
             "--bytes",
-            CORPUS_BYTES,
+            &format!("{CORPUS_MIB}M"),
             "--runs",
             CORPUS_RUNS,
             "--seed",
@@ -140,9 +169,9 @@ fn gather(root: &Path, below: &Path, files: &mut Vec<Growing>) {
 
 /// Everything, cut anywhere and shuffled between the files. **Invariant**: each step but the last completes a line of
 /// a file that is read.
-fn steps(files: &[Growing], rng: &mut Rng) -> Vec<Vec<Slice>> {
+fn steps(files: &[Growing], slices: usize, rng: &mut Rng) -> Vec<Vec<Slice>> {
     let total: usize = files.iter().map(|file| file.content.len()).sum();
-    let slice_max = 2 * total / SLICES;
+    let slice_max = 2 * total / slices;
     let mut written = vec![0; files.len()];
     let mut unfinished: Vec<usize> = (0..files.len()).collect();
     let mut steps = vec![Vec::new()];

@@ -13,7 +13,7 @@ use crate::harness::{Collector, WAIT_MAX, text};
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// `command` as the last arguments of `wrapper`, with the environment and directory it would have had.
-fn wrapped(mut wrapper: Command, command: &Command) -> Command {
+pub fn wrapped(mut wrapper: Command, command: &Command) -> Command {
     wrapper.arg(command.get_program()).args(command.get_args());
     wrapper.env_clear().env("PATH", PATH).stdin(Stdio::null());
     for (name, value) in command.get_envs() {

@@ -26,6 +26,7 @@ mod mounts;
 mod observations;
 mod overflow;
 mod own_mounts;
+mod placed_kills;
 mod quota_live;
 mod quota_order;
 mod quota_rules;

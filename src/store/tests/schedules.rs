@@ -7,10 +7,10 @@
 //! `TOKENTAIL_SCHEDULES=N` runs N schedules, `TOKENTAIL_SEED=S` begins with that seed.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::sync::OnceLock;
 
 use super::disk::{Disk, EIO, ENOSPC, Tally, Trouble};
+use super::picture::Picture;
 use super::*;
 
 /// Schedules that are run when nobody says how many.
@@ -23,6 +23,8 @@ const OPENINGS_MAX: u32 = 100;
 const CRASHES_MAX: u32 = 3;
 const RUNS: [&str; 2] = ["one", "two"];
 const FILES: [&str; 2] = ["a.jsonl", "b.jsonl"];
+/// Input tokens of each response.
+const INPUT: u64 = 1;
 /// Bytes of a line.
 const LINE: u64 = 10;
 
@@ -47,127 +49,36 @@ impl From<StoreError> for Stop {
     }
 }
 
-/// Everything the database says, by names.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Picture {
-    /// Best output tokens, model, run and time of each response.
-    responses: BTreeMap<u128, (u64, String, String, Millis)>,
-    runs: BTreeMap<String, Totals>,
-    /// Lines, files and bytes of each run.
-    read: BTreeMap<String, (u64, u64, u64)>,
-    duplicates: u64,
-    models: BTreeMap<String, Totals>,
-    days: BTreeMap<u32, Totals>,
-    hours: BTreeMap<(u32, String, String), Totals>,
-    minutes: BTreeMap<i64, Totals>,
-    accounts: BTreeMap<String, Totals>,
-    of_runs: BTreeMap<(String, String), Totals>,
-}
-
-impl Picture {
-    /// What the database says.
-    fn of(store: &Store) -> Result<Self, StoreError> {
-        let (snapshot, quota) = store.overview(0)?;
-        let numbers = store.run_numbers()?;
-        let names: BTreeMap<_, _> = numbers.iter().map(|(id, number)| (*number, id.clone())).collect();
-        let name = |number| names.get(&number).cloned().unwrap_or_else(|| "(none)".to_owned());
-        let mut picture = Self::default();
-        store.side_by_side(nothing(), |key, response, _| {
-            let Some(it) = response else { return };
-            let row = (it.usage.output, it.model.to_string(), name(it.run), it.time);
-            picture.responses.insert(key.0, row);
-        })?;
-        for (id, sums) in snapshot.runs {
-            let read = (sums.lines.read, sums.files, sums.bytes);
-            picture.duplicates += sums.lines.duplicate;
-            picture.runs.insert(id.clone(), sums.totals);
-            picture.read.insert(id.clone(), read);
-            let view = store.run(&RunId::new(&id).unwrap())?.unwrap_or_default();
-            for (model, totals) in view.by_model {
-                picture.of_runs.insert((id.clone(), model.to_string()), totals);
-            }
-            for (day, totals) in view.by_day {
-                picture.of_runs.insert((id.clone(), day.to_string()), totals);
+/// What the database must say when so many lines of each file were read.
+fn must_be(files: &[File], read: &[u64]) -> Picture {
+    let mut picture = Picture::default();
+    let mut copies = 0;
+    let mut first: BTreeMap<u128, (Millis, &str)> = BTreeMap::new();
+    for (file, &read) in files.iter().zip(read) {
+        if read == 0 {
+            continue;
+        }
+        let of_run = picture.read.entry(file.run.to_owned()).or_default();
+        *of_run = (of_run.0 + read, of_run.1 + 1, of_run.2 + read * LINE);
+        for record in &file.lines[..usize::try_from(read).unwrap()] {
+            copies += 1;
+            let time = record.time.unwrap();
+            let claim = first.entry(record.key.0).or_insert((time, file.run));
+            *claim = (*claim).min((time, file.run));
+            let row = picture.responses.entry(record.key.0).or_default();
+            // No two copies have the same.
+            if row.1.is_empty() || record.usage.output > row.0 {
+                (row.0, row.1) = (record.usage.output, record.model.to_string());
             }
         }
-        let models = snapshot.by_model.into_iter();
-        picture.models = models
-            .map(|(model, totals)| (model.to_string(), totals))
-            .collect();
-        picture.days = snapshot.by_day;
-        store.for_each_hour(|(hour, run, model), totals| {
-            picture.hours.insert((hour, name(run), model.to_string()), totals);
-        })?;
-        for (minute, totals) in quota.accounts.into_values().flat_map(|sums| sums.minutes) {
-            picture.minutes.insert(minute.into(), totals);
-        }
-        for ((_, model), totals) in store.sums()? {
-            picture.accounts.insert(model.to_string(), totals);
-        }
-        Ok(picture.without_zeros())
     }
-
-    /// What it must say when so many lines of each file were read.
-    fn must_be(files: &[File], read: &[u64]) -> Self {
-        let mut picture = Self::default();
-        let mut copies = 0;
-        let mut first: BTreeMap<u128, (Millis, &str)> = BTreeMap::new();
-        for (file, &read) in files.iter().zip(read) {
-            if read == 0 {
-                continue;
-            }
-            let of_run = picture.read.entry(file.run.to_owned()).or_default();
-            *of_run = (of_run.0 + read, of_run.1 + 1, of_run.2 + read * LINE);
-            for record in &file.lines[..usize::try_from(read).unwrap()] {
-                copies += 1;
-                let time = record.time.unwrap();
-                let claim = first.entry(record.key.0).or_insert((time, file.run));
-                *claim = (*claim).min((time, file.run));
-                let row = picture.responses.entry(record.key.0).or_default();
-                // No two copies have the same.
-                if row.1.is_empty() || record.usage.output > row.0 {
-                    (row.0, row.1) = (record.usage.output, record.model.to_string());
-                }
-            }
-        }
-        for (key, row) in &mut picture.responses {
-            let (time, run) = first[key];
-            (row.2, row.3) = (run.to_owned(), time);
-            let totals = Totals::of_usage(Kind::Message, &record(*key, row.0, None).usage);
-            let (model, run) = (row.1.clone(), run.to_owned());
-            let hour = u32::try_from(time / crate::record::HOUR_MS).unwrap();
-            *picture.runs.entry(run.clone()).or_default() += totals;
-            *picture.models.entry(model.clone()).or_default() += totals;
-            *picture.accounts.entry(model.clone()).or_default() += totals;
-            *picture.days.entry(hour / 24).or_default() += totals;
-            *picture.minutes.entry(time / 60_000).or_default() += totals;
-            *picture.of_runs.entry((run.clone(), model.clone())).or_default() += totals;
-            *picture
-                .of_runs
-                .entry((run.clone(), (hour / 24).to_string()))
-                .or_default() += totals;
-            *picture.hours.entry((hour, run, model)).or_default() += totals;
-        }
-        picture.duplicates = copies - picture.responses.len() as u64;
-        picture.without_zeros()
+    for (key, row) in &mut picture.responses {
+        let (time, run) = first[key];
+        (row.2, row.3) = (run.to_owned(), time);
     }
-
-    fn without_zeros(mut self) -> Self {
-        self.runs.retain(|_, totals| !totals.is_zero());
-        self.models.retain(|_, totals| !totals.is_zero());
-        self.days.retain(|_, totals| !totals.is_zero());
-        self.hours.retain(|_, totals| !totals.is_zero());
-        self.minutes.retain(|_, totals| !totals.is_zero());
-        self.accounts.retain(|_, totals| !totals.is_zero());
-        self.of_runs.retain(|_, totals| !totals.is_zero());
-        self
-    }
-}
-
-/// An empty database to lay beside another.
-fn nothing() -> &'static Store {
-    static NOTHING: OnceLock<Store> = OnceLock::new();
-    NOTHING.get_or_init(memory)
+    picture.add_up(INPUT);
+    picture.duplicates = copies - picture.responses.len() as u64;
+    picture.without_zeros()
 }
 
 /// A database in which nothing was counted yet.
@@ -268,7 +179,7 @@ impl Schedule {
                 self.acknowledged
             )));
         }
-        let must_be = Picture::must_be(&self.files, &stored);
+        let must_be = must_be(&self.files, &stored);
         if picture != must_be {
             return Err(Stop::Broken(format!(
                 "the database is not the fold of the lines {stored:?}:\n{picture:#?}\nmust be\n{must_be:#?}"

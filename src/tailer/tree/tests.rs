@@ -1,3 +1,5 @@
+//! What a tree gives back, and when.
+
 use std::fs;
 use std::path::PathBuf;
 

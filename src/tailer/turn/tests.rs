@@ -258,6 +258,39 @@ fn a_settled_line_is_not_counted_again_whichever_line_end_comes() {
 }
 
 #[test]
+fn a_line_in_the_place_of_a_settled_one_is_counted_even_if_it_is_as_long() {
+    for before in ["", "{\"type\":\"mode\"}\n"] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.jsonl");
+        fs::write(&path, before.to_owned() + &assistant(1, 5)).unwrap();
+        let mut got = Read::new();
+        let settle = Reading {
+            settle: true,
+            ..reading(1000, 1000)
+        };
+        got.on(directory.path(), &settle);
+        assert_eq!((got.lines.usage, got.cursor.offset), (1, before.len() as u64));
+        // Nobody looked while it was cut off.
+        fs::write(&path, before.to_owned() + &assistant(2, 7) + "\n").unwrap();
+        let root = Root::open(directory.path()).unwrap();
+        let file = root.open_file(Path::new("a.jsonl")).unwrap();
+        let stat = file.stat().unwrap();
+        let run = RunId::new("one").unwrap();
+        let (cursor, tail) = start(&file, &stat, Some(got.cursor), &run, Path::new("a.jsonl")).unwrap();
+        assert_eq!((cursor.generation, cursor.offset), (1, 0), "after {before:?}");
+        let turn = read(
+            &file,
+            cursor,
+            tail,
+            Scanned::default(),
+            &reading(1000, 1000),
+            &mut Vec::new(),
+        );
+        assert_eq!(turn.unwrap().records[0].usage.output, 7);
+    }
+}
+
+#[test]
 fn limits_are_told_once_in_the_order_of_lines_and_not_dated_in_the_future() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.jsonl");

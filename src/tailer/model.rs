@@ -1,0 +1,785 @@
+//! Random actions on files, and a model that knows every complete line that stood there when someone looked.
+//!
+//! The true tree, turns and commits work on a true directory, with the database on a disk in memory that forgets what
+//! was not synced. After each look everything the database says must be what the model makes of the lines. The process
+//! ends at any point: before it reads, with lines read and not committed, with a commit that nobody heard of.
+//!
+//! `TOKENTAIL_MODELS=N` runs N of them, `TOKENTAIL_SEED=S` begins with that seed.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::tree::{Depth, Tree, World};
+use super::turn::Reading;
+use crate::config::{Environment, Partial, Settings};
+use crate::logfile::home::Home;
+use crate::parse::{self, Place};
+use crate::quota::account;
+use crate::record::{AccountId, DAY_MS, Millis, RunId};
+use crate::store::tests::disk::Disk;
+use crate::store::tests::picture::Picture;
+use crate::store::{Outcome, Store};
+use crate::watch::Watch;
+
+/// Models that are run when nobody says how many.
+const MODELS: u64 = 120;
+/// Looks of each.
+const LOOKS: usize = 40;
+/// Actions while nobody looks.
+const UNSEEN_MAX: usize = 6;
+const RUNS: [&str; 3] = ["one", "three", "two"];
+const NAMES: [&str; 6] = [
+    "a.jsonl",
+    "b.jsonl",
+    "d/a.jsonl",
+    "d/f/b.jsonl",
+    "e/a.jsonl",
+    "e/f/b.jsonl",
+];
+const DIRECTORIES: [&str; 4] = ["d", "e", "d/f", "e/f"];
+const LLMS: [&str; 3] = ["claude-opus-5", "claude-sonnet-5", "claude-haiku-5"];
+/// Input tokens of each response.
+const INPUT: u64 = 10;
+/// No line is later than this, and no clock earlier.
+const EPOCH: Millis = 1_791_190_800_000;
+
+/// A line of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Line {
+    id: u32,
+    /// No two copies of a response have the same.
+    output: u64,
+    time: Millis,
+    llm: &'static str,
+    text: String,
+}
+
+/// What a log holds: whole lines, and the beginning of another.
+#[derive(Clone, Debug, Default)]
+struct Log {
+    lines: Vec<Line>,
+    half: Option<(Line, usize)>,
+    /// The half line was whole but for its line end when its run was stopped, and counts.
+    settled: bool,
+}
+
+/// A run and a name below its mount.
+type At = (&'static str, &'static str);
+
+/// What was counted of a response: its best copy's output and model, its first time and the run that has it.
+type Counted = (u64, String, String, Millis);
+
+/// What the process comes to its end before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kill {
+    Read,
+    Commit,
+    Answer,
+}
+
+/// How someone looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    Hints,
+    Everything,
+    Rescan,
+}
+
+struct Model {
+    random: fastrand::Rng,
+    root: tempfile::TempDir,
+    settings: Settings,
+    account: Arc<AccountId>,
+    disk: Disk,
+    store: Store,
+    watch: Watch,
+    trees: BTreeMap<&'static str, Tree>,
+    logs: BTreeMap<At, Log>,
+    counted: BTreeMap<u128, Counted>,
+    lines: u32,
+    /// Whether anything was ever taken away: what was read before may be read again then.
+    changed: bool,
+    only_adds: bool,
+    /// Paths that were touched since someone looked.
+    touched: BTreeSet<(&'static str, PathBuf)>,
+    done: Vec<String>,
+}
+
+fn pick<T: Copy>(random: &mut fastrand::Rng, of: &[T]) -> T {
+    of[random.usize(..of.len())]
+}
+
+impl Model {
+    fn new(seed: u64) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let flags = Partial {
+            runs_dir: Some(root.path().to_owned()),
+            db: Some("unused".into()),
+            socket: Some("unused".into()),
+            ..Partial::default()
+        };
+        let environment = Environment {
+            vars: [].into(),
+            cwd: root.path().to_owned(),
+            system_file: root.path().join("none"),
+        };
+        let disk = Disk::new(&[], false, fastrand::Rng::with_seed(seed));
+        let store = Store::on(disk.clone());
+        store.reopen().unwrap();
+        Self {
+            random: fastrand::Rng::with_seed(seed),
+            settings: Settings::load(flags, None, &environment).unwrap(),
+            root,
+            account: Arc::default(),
+            disk,
+            store,
+            watch: Watch::start(),
+            trees: BTreeMap::new(),
+            logs: BTreeMap::new(),
+            counted: BTreeMap::new(),
+            lines: 0,
+            changed: false,
+            only_adds: seed.is_multiple_of(4),
+            touched: BTreeSet::new(),
+            done: Vec::new(),
+        }
+    }
+
+    /// A line that no log holds: a new response, or another copy of one that some log may hold.
+    fn line(&mut self) -> Line {
+        self.lines += 1;
+        let id = if self.random.u32(..4) == 0 {
+            self.random.u32(..=self.lines)
+        } else {
+            self.lines
+        };
+        // Each output once, in no order.
+        let output = u64::from(self.lines) * 7919 % 100_003;
+        let time = EPOCH - self.random.i64(1..40 * DAY_MS);
+        let llm = pick(&mut self.random, &LLMS);
+        let stamp = jiff::Timestamp::from_millisecond(time).unwrap();
+        let note = "x".repeat(self.random.usize(..200));
+        let text = format!(
+            "{{\"type\":\"assistant\",\"uuid\":\"u{output}\",\"requestId\":\"req_{id}\",\"note\":\"{note}\",\"timestamp\":\"{stamp:.3}\",\"message\":{{\"id\":\"msg_{id}\",\"model\":\"{llm}\",\"role\":\"assistant\",\"usage\":{{\"input_tokens\":{INPUT},\"output_tokens\":{output}}}}}}}"
+        );
+        Line {
+            id,
+            output,
+            time,
+            llm,
+            text,
+        }
+    }
+
+    fn new_lines(&mut self) -> Vec<Line> {
+        (0..self.random.u32(1..4)).map(|_| self.line()).collect()
+    }
+
+    fn any(&mut self) -> At {
+        (pick(&mut self.random, &RUNS), pick(&mut self.random, &NAMES))
+    }
+
+    fn any_log(&mut self) -> Option<At> {
+        let there: Vec<At> = self.logs.keys().copied().collect();
+        (!there.is_empty()).then(|| pick(&mut self.random, &there))
+    }
+
+    fn mount(&self, run: &str) -> PathBuf {
+        self.root.path().join(run).join("mount")
+    }
+
+    /// Where a log is; its directories are made, and whoever looks next is told of it.
+    fn path(&mut self, (run, name): At) -> PathBuf {
+        self.touch(run, name);
+        let path = self.mount(run).join(name);
+        self.make(run, Path::new(name).parent().unwrap());
+        path
+    }
+
+    /// Makes a directory below a run's mount, and those above it; they tell of themselves.
+    fn make(&mut self, run: &'static str, name: &Path) {
+        let path = Path::new("mount").join(name);
+        let home = self.root.path().join(run);
+        let new = path.ancestors().filter(|path| !home.join(path).exists());
+        let new: Vec<_> = new.map(|path| (run, path.to_owned())).collect();
+        self.touched.extend(new);
+        fs::create_dir_all(home.join(path)).unwrap();
+    }
+
+    /// An event tells of this name below the mount.
+    fn touch(&mut self, run: &'static str, name: &str) {
+        self.touched.insert((run, Path::new("mount").join(name)));
+    }
+
+    /// An event tells of the run's own directory.
+    fn touch_run(&mut self, run: &'static str) {
+        self.touched.insert((run, PathBuf::new()));
+    }
+
+    fn write(&mut self, at: At, bytes: &str) {
+        let path = self.path(at);
+        let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
+        file.write_all(bytes.as_bytes()).unwrap();
+    }
+
+    /// Only adds to what is there: several of these may come between two looks.
+    fn add(&mut self) -> String {
+        match self.random.u32(..6) {
+            0 => {
+                let at = self.any();
+                self.half(at)
+            }
+            1 => {
+                let Some(from) = self.any_log() else {
+                    return "nothing".to_owned();
+                };
+                let to = self.any();
+                self.repeat(from, to)
+            }
+            2 => {
+                let (run, _) = self.any();
+                self.make(run, Path::new("new"));
+                format!("a new directory in {run}")
+            }
+            _ => {
+                let at = self.any();
+                self.grow(at)
+            }
+        }
+    }
+
+    fn grow(&mut self, at: At) -> String {
+        let lines = self.new_lines();
+        self.append(at, &lines);
+        format!("append {} lines to {at:?}", lines.len())
+    }
+
+    /// Appends whole lines, after the rest of one that was begun.
+    fn append(&mut self, at: At, lines: &[Line]) {
+        let log = self.logs.entry(at).or_default();
+        let mut text = String::new();
+        if let Some((line, written)) = log.half.take() {
+            log.settled = false;
+            text.push_str(&line.text[written..]);
+            text.push('\n');
+            log.lines.push(line);
+        }
+        for line in lines {
+            text.push_str(&line.text);
+            text.push('\n');
+        }
+        log.lines.extend_from_slice(lines);
+        self.write(at, &text);
+    }
+
+    /// A part of a line, or all of it but its end.
+    fn half(&mut self, at: At) -> String {
+        let (line, from) = match self.logs.get(&at).and_then(|log| log.half.clone()) {
+            Some(half) => half,
+            None => (self.line(), 0),
+        };
+        let to = if self.random.bool() {
+            line.text.len()
+        } else {
+            self.random.usize(from..=line.text.len())
+        };
+        self.write(at, &line.text[from..to]);
+        let what = format!("append bytes {from} to {to} of a line to {at:?}");
+        self.logs.entry(at).or_default().half = Some((line, to));
+        what
+    }
+
+    /// Lines that another log holds as well.
+    fn repeat(&mut self, from: At, to: At) -> String {
+        let lines = self.logs[&from].lines.clone();
+        self.append(to, &lines);
+        format!("append the lines of {from:?} to {to:?}")
+    }
+
+    /// Takes something away or moves it.
+    fn change(&mut self) -> String {
+        if self.only_adds {
+            return self.add();
+        }
+        self.changed = true;
+        let what = match self.random.u32(..12) {
+            0 => self.delete(),
+            1..=3 => self.rename(),
+            4 => self.rewrite(),
+            5 => self.replace(),
+            6 => self.cut(),
+            7 => self.copy_truncate(),
+            8 => self.rename_directory(),
+            9 => self.remove_directory(),
+            10 => self.move_run(),
+            _ => self.remove_run(),
+        };
+        what.unwrap_or_else(|| self.add())
+    }
+
+    fn delete(&mut self) -> Option<String> {
+        let at = self.any_log()?;
+        fs::remove_file(self.path(at)).unwrap();
+        self.logs.remove(&at);
+        Some(format!("delete {at:?}"))
+    }
+
+    fn rename(&mut self) -> Option<String> {
+        let from = self.any_log()?;
+        let mut to = self.any();
+        if self.random.bool() {
+            to.0 = from.0;
+        }
+        fs::rename(self.path(from), self.path(to)).unwrap();
+        let log = self.logs.remove(&from).unwrap();
+        self.logs.insert(to, log);
+        Some(format!("rename {from:?} to {to:?}"))
+    }
+
+    fn text(lines: &[Line]) -> String {
+        lines.iter().map(|line| line.text.clone() + "\n").collect()
+    }
+
+    /// Other content in the same file.
+    fn rewrite(&mut self) -> Option<String> {
+        let (at, lines) = (self.any_log()?, self.new_lines());
+        fs::write(self.path(at), Self::text(&lines)).unwrap();
+        let what = format!("rewrite {at:?} with {} lines", lines.len());
+        self.logs.insert(
+            at,
+            Log {
+                lines,
+                ..Log::default()
+            },
+        );
+        Some(what)
+    }
+
+    /// Other content in another file of the same name.
+    fn replace(&mut self) -> Option<String> {
+        let (at, lines) = (self.any_log()?, self.new_lines());
+        let path = self.path(at);
+        let beside = path.with_extension("tmp");
+        fs::write(&beside, Self::text(&lines)).unwrap();
+        fs::rename(beside, path).unwrap();
+        let what = format!("replace {at:?} by {} lines", lines.len());
+        self.logs.insert(
+            at,
+            Log {
+                lines,
+                ..Log::default()
+            },
+        );
+        Some(what)
+    }
+
+    /// Fewer lines, and perhaps others after them.
+    fn cut(&mut self) -> Option<String> {
+        let at = self.any_log()?;
+        let mut lines = self.logs[&at].lines.clone();
+        lines.truncate(self.random.usize(..=lines.len()));
+        let path = self.path(at);
+        let file = OpenOptions::new().write(true).open(path).unwrap();
+        file.set_len(Self::text(&lines).len() as u64).unwrap();
+        let what = format!("cut {at:?} to {} lines", lines.len());
+        self.logs.insert(
+            at,
+            Log {
+                lines,
+                ..Log::default()
+            },
+        );
+        if self.random.bool() {
+            return Some(what + ", " + &self.grow(at));
+        }
+        Some(what)
+    }
+
+    fn copy_truncate(&mut self) -> Option<String> {
+        let (from, to) = (self.any_log()?, self.any());
+        if from == to {
+            return None;
+        }
+        let (old, new) = (self.path(from), self.path(to));
+        // The target is another file: a copy over a log in place is a rewrite.
+        let _ = fs::remove_file(&new);
+        fs::copy(&old, &new).unwrap();
+        fs::write(&old, "").unwrap();
+        let log = self.logs.insert(from, Log::default()).unwrap();
+        self.logs.insert(to, log);
+        Some(format!("copy {from:?} to {to:?} and truncate it"))
+    }
+
+    fn below(&self, run: &str, directory: &str) -> Vec<At> {
+        let is_below = |at: &&At| at.0 == run && Path::new(at.1).starts_with(directory);
+        self.logs.keys().filter(is_below).copied().collect()
+    }
+
+    fn forget(&mut self, run: &str, directory: &str) {
+        for at in self.below(run, directory) {
+            self.logs.remove(&at);
+        }
+    }
+
+    fn rename_directory(&mut self) -> Option<String> {
+        let (run, _) = self.any_log()?;
+        let (from, to) = pick(
+            &mut self.random,
+            &[("d", "e"), ("e", "d"), ("d/f", "e/f"), ("e/f", "d/f")],
+        );
+        let (old, new) = (self.mount(run).join(from), self.mount(run).join(to));
+        if !old.exists() {
+            return None;
+        }
+        self.touch(run, from);
+        self.touch(run, to);
+        if new.exists() {
+            fs::remove_dir_all(&new).unwrap();
+        }
+        self.make(run, Path::new(to).parent().unwrap());
+        fs::rename(old, new).unwrap();
+        self.forget(run, to);
+        for at in self.below(run, from) {
+            let log = self.logs.remove(&at).unwrap();
+            let name = at.1.replacen(from, to, 1);
+            let name = NAMES.into_iter().find(|known| **known == name).unwrap();
+            self.logs.insert((run, name), log);
+        }
+        Some(format!("rename {from} to {to} in {run}"))
+    }
+
+    fn remove_directory(&mut self) -> Option<String> {
+        let (run, _) = self.any_log()?;
+        let directory = pick(&mut self.random, &DIRECTORIES);
+        if !self.mount(run).join(directory).exists() {
+            return None;
+        }
+        fs::remove_dir_all(self.mount(run).join(directory)).unwrap();
+        self.touch(run, directory);
+        self.forget(run, directory);
+        Some(format!("remove {directory} in {run}"))
+    }
+
+    fn move_run(&mut self) -> Option<String> {
+        let (from, _) = self.any_log()?;
+        let to = pick(&mut self.random, &RUNS);
+        if from == to {
+            return None;
+        }
+        let new = self.root.path().join(to);
+        if new.exists() {
+            fs::remove_dir_all(&new).unwrap();
+        }
+        fs::rename(self.root.path().join(from), new).unwrap();
+        self.touch_run(from);
+        self.touch_run(to);
+        self.forget(to, "");
+        for at in self.below(from, "") {
+            let log = self.logs.remove(&at).unwrap();
+            self.logs.insert((to, at.1), log);
+        }
+        Some(format!("move run {from} to {to}"))
+    }
+
+    fn remove_run(&mut self) -> Option<String> {
+        let (run, _) = self.any_log()?;
+        fs::remove_dir_all(self.root.path().join(run)).unwrap();
+        self.touch_run(run);
+        self.forget(run, "");
+        Some(format!("remove run {run}"))
+    }
+
+    /// A new process: it knows what the disk kept.
+    fn restart(&mut self) {
+        self.trees.clear();
+        self.store.close();
+        self.watch = Watch::start();
+        self.disk.boot();
+        self.store = Store::on(self.disk.clone());
+        self.store.reopen().unwrap();
+    }
+
+    fn reading(&mut self, settle: bool) -> Reading {
+        Reading {
+            line_bytes_max: self.settings.limits.line_bytes_max,
+            turn_bytes_max: pick(&mut self.random, &[1, 700, 4 << 20]),
+            settle,
+            until: u64::MAX,
+            account: Arc::clone(&self.account),
+            // The clock jumps, as far as it may without being behind the lines.
+            now: EPOCH + self.random.i64(0..400 * DAY_MS),
+        }
+    }
+
+    /// One look at one run, as its tailer takes it; `false` if the process ended.
+    fn look_at(&mut self, run: &'static str, look: Look, stop: bool, kill: &mut Option<Kill>) -> bool {
+        let id = RunId::new(run).unwrap();
+        let is_new = !self.trees.contains_key(run);
+        if is_new {
+            if !self.root.path().join(run).is_dir() {
+                return true;
+            }
+            let account = AccountId::clone(&self.account);
+            self.store
+                .register(&[(id.clone(), account)], false, EPOCH)
+                .unwrap();
+            let home = Home::of(self.root.path(), &id, None);
+            let cursors = self.store.cursors(&id).unwrap();
+            self.trees.insert(run, Tree::new(id, home, cursors));
+        }
+        let mut tree = self.trees.remove(run).unwrap();
+        let world = World {
+            globs: &self.settings.watch.globs,
+            limits: &self.settings.limits,
+            watch: &self.watch,
+            unwatched: false,
+        };
+        let hints: HashSet<PathBuf> = (self.touched.iter())
+            .filter(|(of, _)| *of == run)
+            .map(|(_, path)| path.clone())
+            .collect();
+        let looked = match look {
+            _ if is_new => tree.rescan(world),
+            Look::Hints => tree.look(&hints, world),
+            Look::Everything => tree.scan(Depth::Everything, world),
+            Look::Rescan => tree.rescan(world),
+        };
+        let is_gone = looked.is_err();
+        if is_gone {
+            tree.vanish_all(world);
+        }
+        if stop {
+            tree.enqueue_unfinished();
+        }
+        let mut buffer = Vec::new();
+        while tree.has_news() {
+            if kill.take_if(|kill| *kill == Kill::Read).is_some() {
+                return false;
+            }
+            let batches = tree.read_share(&self.reading(stop), &mut buffer);
+            if batches.is_empty() {
+                continue;
+            }
+            if kill.take_if(|kill| *kill == Kill::Commit).is_some() {
+                return false;
+            }
+            let committed = self.store.commit(&batches).unwrap();
+            if kill.take_if(|kill| *kill == Kill::Answer).is_some() {
+                return false;
+            }
+            for (batch, outcome) in batches.iter().zip(committed.outcomes) {
+                if let Outcome::Stale(stored) = outcome {
+                    tree.correct(&batch.path, stored);
+                }
+            }
+        }
+        if !is_gone {
+            self.trees.insert(run, tree);
+        }
+        true
+    }
+
+    fn look(&mut self, look: Look, stop: bool, mut kill: Option<Kill>) {
+        loop {
+            let alive = RUNS
+                .into_iter()
+                .all(|run| self.look_at(run, look, stop, &mut kill));
+            if alive {
+                break;
+            }
+            self.done.push("end of the process".to_owned());
+            self.restart();
+        }
+        self.touched.clear();
+        self.count(stop);
+    }
+
+    /// Takes what stands in the logs for seen.
+    fn count(&mut self, stop: bool) {
+        let scope = account::scope(&self.account);
+        for ((run, _), log) in &mut self.logs {
+            let whole = |half: &&(Line, usize)| stop && half.1 == half.0.text.len();
+            let settled = log.half.as_ref().filter(whole).map(|(line, _)| line);
+            log.settled |= settled.is_some();
+            for line in log.lines.iter().chain(settled) {
+                let place = Place {
+                    scope,
+                    origin: 0,
+                    offset: 0,
+                };
+                let mut records = Vec::new();
+                parse::line(line.text.as_bytes(), place, &mut records, &mut Vec::new());
+                let row = self
+                    .counted
+                    .entry(records[0].key.0)
+                    .or_insert_with(|| (line.output, line.llm.to_owned(), (*run).to_owned(), line.time));
+                if line.output > row.0 {
+                    (row.0, row.1) = (line.output, line.llm.to_owned());
+                }
+                if line.time < row.3 {
+                    (row.2, row.3) = ((*run).to_owned(), line.time);
+                }
+            }
+        }
+    }
+
+    /// What must hold after a look.
+    fn check(&self) -> Result<(), String> {
+        let mut picture = Picture::of(&self.store).unwrap();
+        let lines: u64 = picture.read.values().map(|(lines, ..)| lines).sum();
+        let duplicates = std::mem::take(&mut picture.duplicates);
+        picture.read.clear();
+        let mut must_be = Picture {
+            responses: self.counted.clone(),
+            ..Picture::default()
+        };
+        must_be.add_up(INPUT);
+        if picture != must_be {
+            return Err(difference(&picture, &must_be));
+        }
+        let counted = self.counted.len() as u64;
+        if lines - duplicates != counted {
+            return Err(format!(
+                "{lines} lines, {duplicates} of them duplicates, are not {counted} responses"
+            ));
+        }
+        let standing = |log: &Log| log.lines.len() as u64 + u64::from(log.settled);
+        let standing: u64 = self.logs.values().map(standing).sum();
+        if !self.changed && lines != standing {
+            return Err(format!("{lines} lines were read, and there are {standing}"));
+        }
+        for ((run, name), log) in &self.logs {
+            let cursors = self.store.cursors(&RunId::new(run).unwrap()).unwrap();
+            let path = Path::new("mount").join(name);
+            let offset = cursors.get(path.as_path()).map_or(0, |cursor| cursor.offset);
+            let end = Self::text(&log.lines).len() as u64;
+            if offset != end {
+                return Err(format!(
+                    "{run}/{name} is read to {offset}, its last line ends at {end}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) {
+        let (mut kill, mut changes) = (None, false);
+        let mut look = pick(
+            &mut self.random,
+            &[Look::Hints, Look::Hints, Look::Everything, Look::Rescan],
+        );
+        match self.random.u32(..8) {
+            0 => {
+                self.done.push("down".to_owned());
+                self.restart();
+                for _ in 0..self.random.usize(1..=UNSEEN_MAX) {
+                    let what = if self.random.bool() {
+                        self.add()
+                    } else {
+                        self.change()
+                    };
+                    self.done.push(what);
+                }
+                look = Look::Rescan;
+            }
+            1 | 2 => {
+                for _ in 0..self.random.usize(1..=UNSEEN_MAX) {
+                    let what = self.add();
+                    self.done.push(what);
+                }
+                let kills = [Kill::Read, Kill::Commit, Kill::Answer];
+                kill = self.random.bool().then(|| pick(&mut self.random, &kills));
+            }
+            _ => {
+                changes = true;
+                let what = self.change();
+                self.done.push(what);
+            }
+        }
+        // What is open and gone is read once more at a stop, which would count a half line that the model has moved.
+        let stop = !changes && self.random.u32(..4) == 0;
+        self.done
+            .push(format!("look: {look:?}, stop: {stop}, end: {kill:?}"));
+        self.look(look, stop, kill);
+    }
+
+    fn run(&mut self) -> Result<(), String> {
+        for _ in 0..LOOKS {
+            self.step();
+            self.check()?;
+        }
+        for run in RUNS {
+            let _ = fs::remove_dir_all(self.root.path().join(run));
+        }
+        self.logs.clear();
+        self.changed = true;
+        self.look(Look::Everything, false, None);
+        self.check()?;
+        match self.watch.health().watches {
+            0 => Ok(()),
+            left => Err(format!("{left} watches are left, and no directory")),
+        }
+    }
+}
+
+/// The responses in which two pictures differ; all they say, if it is not in those.
+fn difference(is: &Picture, must_be: &Picture) -> String {
+    let keys: BTreeSet<&u128> = is.responses.keys().chain(must_be.responses.keys()).collect();
+    let differ = keys
+        .into_iter()
+        .filter(|key| is.responses.get(key) != must_be.responses.get(key));
+    let told: Vec<String> = differ
+        .map(|key| {
+            let (is, must_be) = (is.responses.get(key), must_be.responses.get(key));
+            format!("{key:032x}: {is:?}, must be {must_be:?}")
+        })
+        .collect();
+    if told.is_empty() {
+        return format!("the database says\n{is:#?}\nand must say\n{must_be:#?}");
+    }
+    told.join("\n")
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "settings of this test, not of the program"
+)]
+fn from_environment(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| {
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}={value} is no number"))
+    })
+}
+
+fn part(number: u64) {
+    let first = from_environment("TOKENTAIL_SEED", 0);
+    let count = from_environment("TOKENTAIL_MODELS", MODELS);
+    let mut counted = 0;
+    for seed in (first..first + count).filter(|seed| seed % 2 == number) {
+        let mut model = Model::new(seed);
+        if let Err(what) = model.run() {
+            panic!(
+                "{:#?}\n{what}\nonce more: TOKENTAIL_MODELS=1 TOKENTAIL_SEED={seed}",
+                model.done
+            );
+        }
+        counted += model.counted.len();
+    }
+    eprintln!("{counted} responses, each counted once");
+}
+
+// Two halves, so that two processors share them.
+
+#[test]
+fn whatever_is_done_to_files_the_database_is_what_the_model_says_even_seeds() {
+    part(0);
+}
+
+#[test]
+fn whatever_is_done_to_files_the_database_is_what_the_model_says_odd_seeds() {
+    part(1);
+}
