@@ -208,7 +208,7 @@ const KEYS: &[Key] = &[
     ),
     key(
         "limits.idle_close",
-        "\"5s\"",
+        "\"2s\"",
         "A file without news is closed after this, 100ms to 1h.",
     ),
     fixed(

@@ -96,7 +96,7 @@ impl<'a> Gather<'a> {
                 4 * MIB,
                 TURN_BYTES_RANGE,
             )?,
-            idle_close: self.period("limits.idle_close", |p| p.limits.idle_close, 5)?,
+            idle_close: self.period("limits.idle_close", |p| p.limits.idle_close, 2)?,
         };
         let store = StoreSettings {
             cache_bytes: self.bytes(

@@ -1,0 +1,180 @@
+//! Surroundings that change under the collector: what it says of them, in words and in metrics, and that it goes on by
+//! itself, exactly.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::harness::{Collector, Place, append, response};
+use crate::machine::{Namespace, skipped, wait_until_closed, wrapped};
+use crate::scenario::SCANS_OFTEN;
+
+/// The command without the right to pass over the modes of files, which root has.
+fn like_others(command: &Command) -> Option<Command> {
+    if !rustix::process::geteuid().is_root() {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "exec \"$@\"", "sh"]);
+        return Some(wrapped(shell, command));
+    }
+    let mut setpriv = Command::new("setpriv");
+    setpriv.args(["--bounding-set", "-dac_override,-dac_read_search", "--"]);
+    let mut probe = wrapped(setpriv, &Command::new("true"));
+    match probe.output() {
+        Ok(output) if output.status.success() => {
+            let mut setpriv = Command::new("setpriv");
+            setpriv.args(["--bounding-set", "-dac_override,-dac_read_search", "--"]);
+            Some(wrapped(setpriv, command))
+        }
+        _ => {
+            skipped("root reads everything here, and setpriv cannot change that");
+            None
+        }
+    }
+}
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn metric(collector: &Collector, name: &str) -> f64 {
+    let body = collector.exchange("GET", "/metrics", "", "").2;
+    let line = body
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in {body}"))
+        .parse()
+        .unwrap()
+}
+
+#[track_caller]
+fn assert_degraded(collector: &Collector, degraded: bool) {
+    let health = collector.health();
+    let status = if degraded { "degraded" } else { "ok" };
+    assert_eq!(health["status"], status, "{health}");
+    let told = metric(collector, "tokentail_degraded");
+    assert_eq!(told > 0.5, degraded, "tokentail_degraded is {told}");
+}
+
+#[test]
+fn logs_that_cannot_be_read_are_named_and_read_when_they_can_be() {
+    let place = Place::new();
+    let (closed, open) = (place.log("one", "closed.jsonl"), place.log("one", "open.jsonl"));
+    append(&closed, response("1", 5, 0));
+    append(&open, response("2", 7, 0));
+    let directory = place.mount("two").join("closed");
+    append(&place.log("two", "closed/a.jsonl"), response("3", 9, 0));
+    mode(&closed, 0);
+    mode(&directory, 0);
+    place.configure(SCANS_OFTEN);
+    let Some(command) = like_others(&place.command_with_config(&["serve"])) else {
+        mode(&directory, 0o755);
+        return;
+    };
+    let mut collector = Collector::start(command, place.socket());
+    let summary = collector.wait_for_messages(1);
+    assert_eq!(summary["totals"]["output_tokens"], 7);
+    while collector.reasons().len() < 2 {
+        append(&open, "{\"type\":\"bell\"}\n");
+        collector.wait_for_next("\"committed\"");
+    }
+    let reasons = collector.reasons();
+    for (run, path) in [("one", &closed), ("two", &directory)] {
+        let told = |reason: &String| {
+            reason.contains(run)
+                && reason.contains(path.to_str().unwrap())
+                && reason.contains("Permission denied")
+        };
+        assert!(reasons.iter().any(told), "{run}: {reasons:?}");
+    }
+    assert_degraded(&collector, true);
+
+    // No event tells of a mode.
+    mode(&closed, 0o644);
+    mode(&directory, 0o755);
+    let summary = collector.wait_for_messages(3);
+    assert_eq!(summary["totals"]["output_tokens"], 21);
+    collector.wait_until("all is well", |summary| {
+        append(&open, "{\"type\":\"bell\"}\n");
+        summary["messages"] == 3
+    });
+    while !collector.reasons().is_empty() {
+        append(&open, "{\"type\":\"bell\"}\n");
+        collector.wait_for_next("\"committed\"");
+    }
+    assert_degraded(&collector, false);
+    collector.stop_cleanly();
+    place.assert_verified();
+}
+
+#[test]
+fn logs_on_an_overlay_are_counted_once_when_they_are_copied_up() {
+    let Some(namespace) = Namespace::or_skip() else {
+        return;
+    };
+    let place = Place::new();
+    let log = place.log("one", "a.jsonl");
+    append(&log, response("0", 1, 0));
+    let mount = place.mount("one");
+    let layers = place.path("layers");
+    fs::create_dir_all(&layers).unwrap();
+    namespace.sh(
+        "mount -t tmpfs none \"$1\" && mkdir \"$1/lower\" \"$1/upper\" \"$1/work\"",
+        &[&layers],
+    );
+    append(
+        &namespace.path(&layers.join("lower/a.jsonl")),
+        response("1", 5, 1),
+    );
+    let mut command = namespace.command(&place.command(&["serve"]));
+    command.env("TOKENTAIL__WATCH__SCAN_INTERVAL", "100ms");
+    command.env("TOKENTAIL__LIMITS__IDLE_CLOSE", "100ms");
+    let mut collector = Collector::start(command, place.socket());
+    collector.wait_for_messages(1);
+    let over = "mount -t overlay overlay -o lowerdir=\"$1/lower\",upperdir=\"$1/upper\",workdir=\"$1/work\"";
+    let mounted = ["", ",userxattr"].into_iter().any(|option| {
+        let script = format!("{over}{option} \"$2\"");
+        namespace.try_sh(&script, &[&layers, &mount]).status.success()
+    });
+    if !mounted {
+        return skipped("an overlay cannot be mounted here");
+    }
+    collector.wait_for_messages(2);
+    let inside = namespace.path(&mount);
+    // Copied up: another file, of which the first line is known.
+    append(&inside.join("a.jsonl"), response("2", 7, 2));
+    collector.wait_for_messages(3);
+    append(&inside.join("a.jsonl"), response("3", 9, 3));
+    fs::create_dir_all(inside.join("new")).unwrap();
+    append(&inside.join("new/b.jsonl"), response("4", 2, 4));
+    let summary = collector.wait_for_messages(5);
+    assert_eq!(summary["totals"]["output_tokens"], 24);
+    wait_until_closed(&collector, "one/mount");
+    namespace.sh("umount \"$1\"", &[&mount]);
+    append(&log, response("5", 3, 5));
+    let summary = collector.wait_for_messages(6);
+    assert_eq!(summary["totals"]["output_tokens"], 27);
+    assert_degraded(&collector, false);
+    collector.stop_cleanly();
+    place.assert_verified();
+}
+
+#[test]
+fn without_room_for_the_database_metrics_say_so_until_there_is_some() {
+    let place = Place::new();
+    let log = place.log("one", "a.jsonl");
+    append(&log, response("1", 5, 0));
+    let mut collector = crate::disk::limitable(&place, &[]);
+    collector.wait_for_messages(1);
+    assert!(metric(&collector, "tokentail_healthy") > 0.5);
+    crate::disk::limit_files(&collector, Some(4096));
+    append(&log, response("2", 7, 1));
+    collector.wait_for_log(crate::disk::STUCK);
+    assert!(metric(&collector, "tokentail_healthy") < 0.5);
+    crate::disk::limit_files(&collector, None);
+    collector.wait_for_log(crate::disk::UNSTUCK);
+    collector.wait_for_messages(2);
+    assert!(metric(&collector, "tokentail_healthy") > 0.5);
+    assert!(metric(&collector, "tokentail_store_reopened_total") > 0.5);
+    collector.stop_cleanly();
+}
