@@ -145,7 +145,7 @@ pub enum Command {
     #[command(after_help = MAY_START_EXAMPLES)]
     MayStart(MayStart),
     /// Count the transcripts anew and compare with the database; exits 1 on a difference
-    Verify,
+    Verify(Verify),
     /// Write the running collector's database into a file
     Backup(Backup),
     /// Check the configuration and print the settings in effect
@@ -161,6 +161,14 @@ pub enum Command {
     /// Print the manual page, or write those of all commands
     #[command(after_help = tools::MAN_EXAMPLES)]
     Man(Man),
+}
+
+/// `verify`: whether to mend what differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
+pub struct Verify {
+    /// Bring the database to what the logs give; keeps a copy of it beside it
+    #[arg(long)]
+    pub repair: bool,
 }
 
 /// `backup`: where to.

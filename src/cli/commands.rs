@@ -170,11 +170,11 @@ pub fn terms(settings: &Settings, now: Timestamp) -> Terms<'_> {
     }
 }
 
-/// Counts the transcripts anew and compares with the database.
+/// Counts the transcripts anew, compares with the database, and mends it if asked to.
 ///
 /// # Errors
-/// The database or the transcripts cannot be read.
-pub fn verify(global: &Global) -> Result<Exit, Failure> {
+/// The database or the transcripts cannot be read, or the database cannot be written.
+pub fn verify(global: &Global, command: args::Verify) -> Result<Exit, Failure> {
     let settings = settings(global)?;
     let options = StoreOptions {
         path: Some(settings.db.clone()),
@@ -189,7 +189,11 @@ pub fn verify(global: &Global) -> Result<Exit, Failure> {
         ),
         error => error.into(),
     })?;
-    let report = crate::verify::verify(&store, &settings)?;
+    let report = if command.repair {
+        crate::verify::repair(&store, &settings)?
+    } else {
+        crate::verify::verify(&store, &settings)?
+    };
     if global.json {
         output::json(&report)?;
     } else {
@@ -200,21 +204,43 @@ pub fn verify(global: &Global) -> Result<Exit, Failure> {
             for note in &report.notes {
                 writeln!(out, "note: {note}")?;
             }
-            let responses = super::numbers::counted(report.responses, "response");
+            for unread in &report.unread {
+                writeln!(out, "not compared: {unread}")?;
+            }
+            let counted = super::numbers::counted;
+            let responses = counted(report.responses, "response");
             match report.differences_total {
-                0 => writeln!(out, "{responses} recounted from the logs: no difference"),
+                0 => writeln!(out, "{responses} recounted from the logs: no difference")?,
                 count => writeln!(
                     out,
                     "{responses} recounted from the logs: {}",
-                    super::numbers::counted(count, "difference")
-                ),
+                    counted(count, "difference")
+                )?,
             }
+            let Some(repair) = &report.repair else {
+                return Ok(());
+            };
+            let done = &repair.repaired;
+            writeln!(
+                out,
+                "repaired: {}, {}, {}, {}; {} left",
+                counted(done.responses, "response"),
+                counted(done.positions, "read position"),
+                counted(done.runs, "run count"),
+                counted(done.sums, "sum"),
+                counted(repair.left, "difference")
+            )?;
+            writeln!(out, "the database as it was: {}", repair.backup.display())
         })?;
     }
-    Ok(if report.differences_total == 0 {
-        Exit::Ok
-    } else {
-        Exit::No
+    let left = report
+        .repair
+        .as_ref()
+        .map_or(report.differences_total, |repair| repair.left);
+    Ok(match left {
+        0 if report.unread.is_empty() => Exit::Ok,
+        0 => Exit::Io,
+        _ => Exit::No,
     })
 }
 

@@ -60,7 +60,7 @@ fn dispatch(Args { global, command }: Args) -> Result<ExitCode, Failure> {
         Command::Quota(command) => quota::quota(&global, &command),
         Command::MayStart(command) => quota::may_start(&global, &command),
         Command::Backup(command) => backup::backup(&global, &command),
-        Command::Verify => commands::verify(&global),
+        Command::Verify(command) => commands::verify(&global, command),
         Command::CheckConfig => commands::check_config(&global),
         Command::Openapi => commands::openapi(),
         Command::Config(command) => tools::config(&global, &command),

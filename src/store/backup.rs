@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
@@ -28,5 +29,31 @@ impl Store {
             path: self.path().to_owned(),
             source,
         })
+    }
+
+    /// Copies the database, which nobody writes meanwhile, to a file of its name with this behind it; on the disk when
+    /// this returns its path.
+    ///
+    /// # Errors
+    /// When there is no room for a copy, such a file is there already, or the database cannot be read.
+    pub fn copy_beside(&self, suffix: &str) -> Result<PathBuf, StoreError> {
+        let mut name = self.path().as_os_str().to_owned();
+        name.push(".");
+        name.push(suffix);
+        let beside = PathBuf::from(name);
+        let copy = || -> io::Result<()> {
+            let mut from = File::open(self.path())?;
+            let mut to = (File::options().write(true).create_new(true))
+                .mode(0o600)
+                .open(&beside)?;
+            io::copy(&mut from, &mut to)?;
+            to.sync_all()?;
+            File::open(beside.parent().unwrap_or(Path::new("/")))?.sync_all()
+        };
+        copy().map_err(|source| StoreError::Copy {
+            path: self.path().to_owned(),
+            source,
+        })?;
+        Ok(beside)
     }
 }

@@ -5,6 +5,7 @@
 
 mod backup;
 mod commit;
+pub mod derived;
 mod health;
 mod intake;
 mod limits;

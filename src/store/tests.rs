@@ -13,6 +13,7 @@ use crate::record::{
 pub mod disk;
 mod limits;
 pub mod picture;
+mod repair;
 mod runs;
 mod schedules;
 mod schema;

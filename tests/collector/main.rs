@@ -33,6 +33,7 @@ mod quota_order;
 mod quota_rules;
 mod quota_story;
 mod renames;
+mod repair;
 mod run_command;
 mod runs;
 mod scenario;

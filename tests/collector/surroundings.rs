@@ -11,7 +11,7 @@ use crate::machine::{Namespace, skipped, wait_until_closed, wrapped};
 use crate::scenario::SCANS_OFTEN;
 
 /// The command without the right to pass over the modes of files, which root has.
-fn like_others(command: &Command) -> Option<Command> {
+pub fn like_others(command: &Command) -> Option<Command> {
     if !rustix::process::geteuid().is_root() {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", "exec \"$@\"", "sh"]);
@@ -33,7 +33,7 @@ fn like_others(command: &Command) -> Option<Command> {
     }
 }
 
-fn mode(path: &Path, mode: u32) {
+pub fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 

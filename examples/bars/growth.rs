@@ -1,0 +1,180 @@
+//! What a longer history and more runs cost.
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+
+use super::collector::{Collector, Place, append};
+use super::{Options, line, line_at, milliseconds, ratio_of};
+
+const APPENDS: u64 = 400;
+/// Lines of each append.
+const LINES: u64 = 25;
+const MODELS: [&str; 4] = [
+    "claude-opus-5",
+    "claude-sonnet-5",
+    "claude-haiku-5",
+    "claude-fable-5",
+];
+/// Runs of the many responses, and days they lie in.
+const RUNS: u64 = 100;
+const DAYS: u64 = 30;
+/// Times each question is asked.
+const ASKED: usize = 20;
+const QUERIES: [&str; 14] = [
+    "/v1/summary",
+    "/v1/runs",
+    "/v1/runs/r7",
+    "/v1/quota",
+    "/v1/usage?group_by=day",
+    "/v1/usage?group_by=run",
+    "/v1/usage?group_by=model",
+    "/v1/usage?group_by=account",
+    "/api/usage",
+    "/api/usage/daily?days=30",
+    "/api/usage/runs/r7",
+    "/api/runs",
+    "/metrics",
+    "/healthz",
+];
+
+/// Microseconds of CPU time for each line appended while the collector watches, and of waiting until it is counted.
+fn cost_of_lines(collector: &Collector, place: &Place) -> anyhow::Result<(f64, f64)> {
+    let log = place.log("bench", "a.jsonl")?;
+    let mut messages = collector.messages()?;
+    let (cpu, began) = (collector.process.cpu()?, Instant::now());
+    let events = collector.events()?;
+    for round in 0..APPENDS {
+        let text: String = (0..LINES)
+            .map(|number| line(&format!("bench-{round}-{number}")))
+            .collect();
+        append(&log, &text)?;
+        // Published: the next append is another commit.
+        events.recv_timeout(Duration::from_secs(30)).context("no event")?;
+    }
+    let took = (collector.process.cpu()?.saturating_sub(cpu), began.elapsed());
+    messages += APPENDS * LINES;
+    collector.wait_for(messages)?;
+    let each = |time: Duration| milliseconds(time) * 1e3 / ratio_of(APPENDS * LINES);
+    Ok((each(took.0), each(took.1)))
+}
+
+fn measured(options: &Options, place: &Place, what: &str) -> anyhow::Result<f64> {
+    let (collector, _) = Collector::start(&options.program, place)?;
+    collector.catch_up()?;
+    let (cpu, wall) = cost_of_lines(&collector, place)?;
+    let memory = collector.process.memory()?.1;
+    collector.stop()?;
+    let (collector, ready) = Collector::start(&options.program, place)?;
+    println!(
+        "{what}: {cpu:.0} us of CPU and {wall:.0} us of waiting for each appended line, {memory} MiB at most, ready again in {:.0} ms",
+        milliseconds(ready)
+    );
+    collector.stop()?;
+    Ok(cpu)
+}
+
+fn history(options: &Options) -> anyhow::Result<()> {
+    let sizes: &[&str] = if options.long {
+        &["1M", "100M", "1G", "10G"]
+    } else {
+        &["1M", "100M", "1G"]
+    };
+    let mut costs = Vec::new();
+    for size in sizes {
+        let place = Place::new()?;
+        let corpus = options.program.with_file_name("examples").join("corpus");
+        let made = Command::new(corpus)
+            .args(["--bytes", size, "--seed", "7"])
+            .arg(place.0.path())
+            .stdout(Stdio::null())
+            .status()?;
+        ensure!(made.success(), "the corpus");
+        costs.push(measured(options, &place, &format!("{size} of history"))?);
+    }
+    println!(
+        "ratio of the longest to the shortest: {:.2}",
+        costs[costs.len() - 1] / costs[0]
+    );
+    Ok(())
+}
+
+fn runs(options: &Options) -> anyhow::Result<()> {
+    let mut costs = Vec::new();
+    for count in [10, 1000, 10_000] {
+        let place = Place::new()?;
+        for run in 0..count {
+            append(
+                &place.log(&format!("r{run}"), "a.jsonl")?,
+                &line(&format!("first-{run}")),
+            )?;
+        }
+        costs.push(measured(options, &place, &format!("{count} runs"))?);
+    }
+    println!(
+        "ratio of the most to the fewest: {:.2}",
+        costs[costs.len() - 1] / costs[0]
+    );
+    Ok(())
+}
+
+/// A database of many small responses, and how long each question takes.
+fn queries(options: &Options) -> anyhow::Result<()> {
+    let responses: u64 = if options.long { 5_000_000 } else { 500_000 };
+    let place = Place::new()?;
+    for run in 0..RUNS {
+        let mut log = BufWriter::new(File::create(place.log(&format!("r{run}"), "a.jsonl")?)?);
+        for number in 0..responses / RUNS {
+            let (day, hour) = (1 + number % DAYS, number / DAYS % 24);
+            let (minute, second) = (number / 720 % 60, number / 43_200 % 60);
+            let time = format!("2026-09-{day:02}T{hour:02}:{minute:02}:{second:02}.000Z");
+            let model = MODELS[usize::try_from(number % 4)?];
+            log.write_all(line_at(&format!("{run}-{number}"), &time, model).as_bytes())?;
+        }
+        log.flush()?;
+    }
+    let (collector, _) = Collector::start(&options.program, &place)?;
+    let began = Instant::now();
+    collector.catch_up()?;
+    println!(
+        "{responses} responses read in {:.1} s",
+        began.elapsed().as_secs_f64()
+    );
+    let mut slowest: f64 = 0.0;
+    for query in QUERIES {
+        let mut times = Vec::new();
+        for _ in 0..ASKED {
+            let began = Instant::now();
+            let answer = collector.ask(query)?;
+            times.push(began.elapsed());
+            ensure!(answer.starts_with("HTTP/1.0 200"), "{query}: {answer}");
+        }
+        times.sort_unstable();
+        let (middle, most) = (milliseconds(times[ASKED / 2]), milliseconds(times[ASKED - 1]));
+        slowest = slowest.max(middle);
+        println!("{query}: {middle:.2} ms, at most {most:.2} ms");
+    }
+    println!("the slowest question takes {slowest:.2} ms (bar 10 ms)");
+    let memory = collector.process.memory()?;
+    collector.stop()?;
+    let bytes = std::fs::metadata(place.db())?.len();
+    let (collector, ready) = Collector::start(&options.program, &place)?;
+    println!(
+        "ready again in {:.0} ms; {} MiB resident, {} at most; {:.0} bytes of database for each response",
+        milliseconds(ready),
+        memory.0,
+        memory.1,
+        ratio_of(bytes) / ratio_of(responses)
+    );
+    collector.stop()
+}
+
+/// History, runs and responses, each from little to much.
+pub fn growth(options: &Options) -> anyhow::Result<()> {
+    history(options)?;
+    runs(options)?;
+    queries(options)
+}

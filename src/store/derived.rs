@@ -1,0 +1,522 @@
+//! What follows from the responses: every sum that is kept, whether it is in step, and how it is brought back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use redb::{ReadableTable, Table, WriteTransaction};
+
+use super::commit::put;
+use super::runs::FORGOTTEN_RUNS;
+use super::tables::{
+    ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, MINUTES, MODELS, PATHS, RESPONSES,
+    RESPONSES_BY_DAY, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RunRow, RunTotalsRow, SUMS,
+    TOTALS, decode,
+};
+use super::{Store, StoreError};
+use crate::fold::{Response, Totals};
+use crate::record::{
+    Cursor, HOUR_MS, LineCounts, MINUTE_MS, ModelNumber, RelativePath, ResponseKey, RunId, RunNumber,
+};
+
+const DAY_HOURS: u32 = 24;
+
+/// What a recount says must be otherwise.
+#[derive(Clone, Debug, Default)]
+pub struct Fixes {
+    /// As the logs give them, with this store's run numbers; `None` for one they do not have.
+    pub responses: Vec<(ResponseKey, Option<Response>)>,
+    pub cursors: Vec<(RunId, RelativePath, Cursor)>,
+    pub runs: Vec<RunFix>,
+}
+
+/// What a run's row must say; `None` for what it may go on saying.
+#[derive(Clone, Debug)]
+pub struct RunFix {
+    pub run: RunId,
+    /// Those of duplicates and suspect clocks stay: they depend on what was read first.
+    pub lines: Option<LineCounts>,
+    pub files: Option<u64>,
+    pub bytes: Option<u64>,
+}
+
+/// How much a repair changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Repaired {
+    pub responses: u64,
+    /// Read positions.
+    pub positions: u64,
+    /// Counts of lines, files and bytes of runs.
+    pub runs: u64,
+    /// Rows of the sums, and of the lists of responses by day and of files.
+    pub sums: u64,
+}
+
+/// The sums that follow from the responses, by the keys of their tables.
+#[derive(Default)]
+struct Derived {
+    totals: BTreeMap<RunNumber, Totals>,
+    hours: BTreeMap<(u32, RunNumber, ModelNumber), Totals>,
+    days: BTreeMap<(u32, ModelNumber), Totals>,
+    run_days: BTreeMap<(RunNumber, u32, ModelNumber), Totals>,
+    sums: BTreeMap<(u32, ModelNumber), Totals>,
+    minutes: BTreeMap<(u32, u32), Totals>,
+}
+
+/// What numbers mean, for sentences.
+struct Names {
+    runs: BTreeMap<RunNumber, String>,
+    models: Vec<Arc<str>>,
+    accounts: BTreeMap<u32, String>,
+}
+
+impl Names {
+    fn of(
+        store: &Store,
+        runs: &impl ReadableTable<&'static str, &'static [u8]>,
+        models: &impl ReadableTable<u32, &'static str>,
+        accounts: &impl ReadableTable<u32, &'static [u8]>,
+    ) -> Result<Self, StoreError> {
+        let mut names = Self {
+            runs: BTreeMap::new(),
+            models: Vec::new(),
+            accounts: BTreeMap::new(),
+        };
+        for entry in runs.iter().map_err(|e| store.error(e))? {
+            let (id, row) = entry.map_err(|e| store.error(e))?;
+            let row: RunRow = decode(row.value()).map_err(|e| store.row_error("runs", &e))?;
+            names.runs.insert(row.number, id.value().to_owned());
+        }
+        for entry in models.iter().map_err(|e| store.error(e))? {
+            names
+                .models
+                .push(entry.map_err(|e| store.error(e))?.1.value().into());
+        }
+        for entry in accounts.iter().map_err(|e| store.error(e))? {
+            let (number, row) = entry.map_err(|e| store.error(e))?;
+            let row: AccountRow = decode(row.value()).map_err(|e| store.row_error("accounts", &e))?;
+            names.accounts.insert(number.value(), row.id().to_string());
+        }
+        Ok(names)
+    }
+
+    fn run(&self, number: RunNumber) -> &str {
+        self.runs.get(&number).map_or("(forgotten)", String::as_str)
+    }
+
+    fn model(&self, number: ModelNumber) -> &str {
+        self.models.get(number as usize).map_or("(unknown)", |name| name)
+    }
+
+    fn account(&self, number: u32) -> &str {
+        self.accounts.get(&number).map_or("(unknown)", String::as_str)
+    }
+}
+
+impl Derived {
+    fn of(
+        store: &Store,
+        responses: &impl ReadableTable<u128, &'static [u8]>,
+        run_accounts: &impl ReadableTable<u32, u32>,
+        names: &Names,
+    ) -> Result<Self, StoreError> {
+        let mut accounts = BTreeMap::new();
+        for entry in run_accounts.iter().map_err(|e| store.error(e))? {
+            let (run, account) = entry.map_err(|e| store.error(e))?;
+            accounts.insert(run.value(), account.value());
+        }
+        let mut derived = Self::default();
+        for run in names.runs.keys() {
+            derived.totals.insert(*run, Totals::default());
+        }
+        for entry in responses.iter().map_err(|e| store.error(e))? {
+            let (_, row) = entry.map_err(|e| store.error(e))?;
+            let damage = |error| store.row_error("responses", &error);
+            let row: ResponseRow = decode(row.value()).map_err(damage)?;
+            let parts = row.parts().map_err(damage)?;
+            let one = Totals::of_usage(parts.kind, &parts.usage);
+            let (hour, model) = (hour_of(&row), row.model);
+            let day = hour / DAY_HOURS;
+            let account = accounts.get(&row.run).copied().unwrap_or_default();
+            let minute = u32::try_from(row.time / MINUTE_MS).unwrap_or(u32::MAX);
+            let owner = if names.runs.contains_key(&row.run) {
+                row.run
+            } else {
+                FORGOTTEN_RUNS
+            };
+            *derived.totals.entry(owner).or_default() += one;
+            *derived.hours.entry((hour, row.run, model)).or_default() += one;
+            *derived.days.entry((day, model)).or_default() += one;
+            *derived.run_days.entry((row.run, day, model)).or_default() += one;
+            *derived.sums.entry((account, model)).or_default() += one;
+            *derived.minutes.entry((account, minute)).or_default() += one;
+        }
+        Ok(derived)
+    }
+}
+
+fn hour_of(row: &ResponseRow) -> u32 {
+    u32::try_from(row.time / HOUR_MS).unwrap_or(u32::MAX)
+}
+
+/// A key that says what is kept for it and what must be; `None` for no row.
+type Difference<K> = (K, Option<Totals>, Option<Totals>);
+
+/// A key made of numbers.
+pub(super) trait NumberKey:
+    redb::Key + for<'a> redb::Value<SelfType<'a> = Self> + Ord + Copy + Debug + 'static
+{
+}
+impl<K: redb::Key + for<'a> redb::Value<SelfType<'a> = K> + Ord + Copy + Debug + 'static> NumberKey for K {}
+
+/// Where a table of sums is not what it must be. A row that cannot be read counts as none.
+fn differing<K: NumberKey>(
+    store: &Store,
+    table: &impl ReadableTable<K, &'static [u8]>,
+    must_be: &BTreeMap<K, Totals>,
+) -> Result<Vec<Difference<K>>, StoreError> {
+    let mut found = Vec::new();
+    let mut wanted = must_be.iter().peekable();
+    for entry in table.iter().map_err(|e| store.error(e))? {
+        let (key, row) = entry.map_err(|e| store.error(e))?;
+        let key = key.value();
+        while let Some((missing, sum)) = wanted.next_if(|(wanted, _)| **wanted < key) {
+            found.push((*missing, None, Some(*sum)));
+        }
+        let sum = wanted.next_if(|(wanted, _)| **wanted == key).map(|(_, sum)| *sum);
+        let kept: Option<Totals> = decode(row.value()).ok();
+        if kept.is_none() || kept != sum {
+            found.push((key, kept, sum));
+        }
+    }
+    found.extend(wanted.map(|(missing, sum)| (*missing, None, Some(*sum))));
+    Ok(found)
+}
+
+/// Rows of `responses_by_day` that are too many, and those that are missing.
+#[derive(Default)]
+struct ByDay {
+    extra: Vec<(u32, u128)>,
+    missing: Vec<(u32, u128)>,
+}
+
+impl ByDay {
+    fn of(
+        store: &Store,
+        responses: &impl ReadableTable<u128, &'static [u8]>,
+        by_day: &impl ReadableTable<(u32, u128), ()>,
+    ) -> Result<Self, StoreError> {
+        let mut found = Self::default();
+        let day_of = |row: &[u8]| -> Result<u32, StoreError> {
+            let row: ResponseRow = decode(row).map_err(|e| store.row_error("responses", &e))?;
+            Ok(hour_of(&row) / DAY_HOURS)
+        };
+        for entry in responses.iter().map_err(|e| store.error(e))? {
+            let (key, row) = entry.map_err(|e| store.error(e))?;
+            let wanted = (day_of(row.value())?, key.value());
+            if by_day.get(wanted).map_err(|e| store.error(e))?.is_none() {
+                found.missing.push(wanted);
+            }
+        }
+        for entry in by_day.iter().map_err(|e| store.error(e))? {
+            let (day, key) = entry.map_err(|e| store.error(e))?.0.value();
+            let row = responses.get(key).map_err(|e| store.error(e))?;
+            let fits = match row {
+                Some(row) => day_of(row.value())? == day,
+                None => false,
+            };
+            if !fits {
+                found.extra.push((day, key));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Files that no path leads to.
+fn pathless(
+    store: &Store,
+    paths: &impl ReadableTable<(u32, &'static [u8]), u32>,
+    files: &impl ReadableTable<u32, &'static [u8]>,
+) -> Result<Vec<u32>, StoreError> {
+    let mut known = BTreeSet::new();
+    for entry in paths.iter().map_err(|e| store.error(e))? {
+        known.insert(entry.map_err(|e| store.error(e))?.1.value());
+    }
+    let mut pathless = Vec::new();
+    for entry in files.iter().map_err(|e| store.error(e))? {
+        let (file, _) = entry.map_err(|e| store.error(e))?;
+        if !known.contains(&file.value()) {
+            pathless.push(file.value());
+        }
+    }
+    Ok(pathless)
+}
+
+fn sentence(what: &str, kept: Option<Totals>, sum: Option<Totals>) -> String {
+    let told = |totals: Option<Totals>| totals.map_or("nothing".to_owned(), |totals| format!("{totals:?}"));
+    format!(
+        "{what}: the store keeps {}, its responses sum up to {}",
+        told(kept),
+        told(sum)
+    )
+}
+
+impl Store {
+    /// Compares every sum that is kept with the responses; hears a sentence of each that is not in step. It takes as
+    /// long as there are responses.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn compare_sums(&self, mut each: impl FnMut(String)) -> Result<(), StoreError> {
+        let (_open, read) = self.read()?;
+        macro_rules! open {
+            ($table:expr) => {
+                read.open_table($table).map_err(|e| self.error(e))?
+            };
+        }
+        let names = Names::of(self, &open!(RUNS), &open!(MODELS), &open!(ACCOUNTS))?;
+        let responses = open!(RESPONSES);
+        let derived = Derived::of(self, &responses, &open!(RUN_ACCOUNTS), &names)?;
+        let (run, model, account) = (
+            |number| names.run(number),
+            |number| names.model(number),
+            |number| names.account(number),
+        );
+        for (number, kept, sum) in self.totals_differing(&open!(TOTALS), &derived.totals)? {
+            each(sentence(&format!("total of run {}", run(number)), kept, sum));
+        }
+        for ((hour, of, by), kept, sum) in differing(self, &open!(HOURS), &derived.hours)? {
+            each(sentence(
+                &format!("hour {hour} of run {}, model {}", run(of), model(by)),
+                kept,
+                sum,
+            ));
+        }
+        for ((day, by), kept, sum) in differing(self, &open!(DAYS), &derived.days)? {
+            each(sentence(&format!("day {day} of model {}", model(by)), kept, sum));
+        }
+        for ((of, day, by), kept, sum) in differing(self, &open!(RUN_DAYS), &derived.run_days)? {
+            each(sentence(
+                &format!("day {day} of run {}, model {}", run(of), model(by)),
+                kept,
+                sum,
+            ));
+        }
+        for ((of, by), kept, sum) in differing(self, &open!(SUMS), &derived.sums)? {
+            each(sentence(
+                &format!("total of account {}, model {}", account(of), model(by)),
+                kept,
+                sum,
+            ));
+        }
+        for ((of, minute), kept, sum) in differing(self, &open!(MINUTES), &derived.minutes)? {
+            each(sentence(
+                &format!("minute {minute} of account {}", account(of)),
+                kept,
+                sum,
+            ));
+        }
+        let by_day = ByDay::of(self, &responses, &open!(RESPONSES_BY_DAY))?;
+        for (day, key) in by_day.extra {
+            each(format!(
+                "day {day} lists response {key:032x}, which is of another day or not there"
+            ));
+        }
+        for (day, key) in by_day.missing {
+            each(format!("day {day} does not list its response {key:032x}"));
+        }
+        for file in pathless(self, &open!(PATHS), &open!(FILES))? {
+            each(format!("file {file} has a read position and no path"));
+        }
+        Ok(())
+    }
+
+    /// The totals of runs that are not what they must be. A row that cannot be read is damage: it holds more.
+    fn totals_differing(
+        &self,
+        table: &impl ReadableTable<u32, &'static [u8]>,
+        must_be: &BTreeMap<RunNumber, Totals>,
+    ) -> Result<Vec<Difference<RunNumber>>, StoreError> {
+        let mut wanted = must_be.clone();
+        let mut found = Vec::new();
+        for entry in table.iter().map_err(|e| self.error(e))? {
+            let (run, row) = entry.map_err(|e| self.error(e))?;
+            let row: RunTotalsRow = decode(row.value()).map_err(|e| self.row_error("totals", &e))?;
+            let sum = wanted.remove(&run.value()).unwrap_or_default();
+            if row.totals != sum {
+                found.push((run.value(), Some(row.totals), Some(sum)));
+            }
+        }
+        found.extend(wanted.into_iter().map(|(run, sum)| (run, None, Some(sum))));
+        Ok(found)
+    }
+
+    /// Brings the database to what a recount says, and every sum to what then follows from the responses: all of it in
+    /// one transaction, or nothing.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn repair(&self, fixes: &Fixes) -> Result<Repaired, StoreError> {
+        self.forget_kept();
+        self.transact(|write| {
+            let mut repaired = Repaired::default();
+            self.repair_responses(write, fixes, &mut repaired)?;
+            self.repair_runs(write, fixes, &mut repaired)?;
+            self.repair_sums(write, &mut repaired)?;
+            let mut meta = write.open_table(META).map_err(|e| self.error(e))?;
+            self.next_sequence(&mut meta)?;
+            Ok(repaired)
+        })
+    }
+
+    fn repair_responses(
+        &self,
+        write: &WriteTransaction,
+        fixes: &Fixes,
+        repaired: &mut Repaired,
+    ) -> Result<(), StoreError> {
+        let mut models = write.open_table(MODELS).map_err(|e| self.error(e))?;
+        let mut numbers: BTreeMap<String, ModelNumber> = BTreeMap::new();
+        for entry in models.iter().map_err(|e| self.error(e))? {
+            let (number, name) = entry.map_err(|e| self.error(e))?;
+            numbers.insert(name.value().to_owned(), number.value());
+        }
+        let mut responses = write.open_table(RESPONSES).map_err(|e| self.error(e))?;
+        for (key, response) in &fixes.responses {
+            repaired.responses += 1;
+            let Some(response) = response else {
+                responses.remove(key.0).map_err(|e| self.error(e))?;
+                continue;
+            };
+            let name = &*response.model;
+            let number = if let Some(number) = numbers.get(name) {
+                *number
+            } else {
+                let number = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+                models.insert(number, name).map_err(|e| self.error(e))?;
+                numbers.insert(name.to_owned(), number);
+                number
+            };
+            let parts = ResponseParts {
+                kind: response.kind,
+                rank: response.rank,
+                tier: response.tier,
+                dated: response.dated,
+                usage: response.usage,
+            };
+            let row = ResponseRow::new(&parts, number, response.run, response.time);
+            put(self, &mut responses, key.0, &row)?;
+        }
+        Ok(())
+    }
+
+    fn repair_runs(
+        &self,
+        write: &WriteTransaction,
+        fixes: &Fixes,
+        repaired: &mut Repaired,
+    ) -> Result<(), StoreError> {
+        let runs = write.open_table(RUNS).map_err(|e| self.error(e))?;
+        let paths = write.open_table(PATHS).map_err(|e| self.error(e))?;
+        let mut files = write.open_table(FILES).map_err(|e| self.error(e))?;
+        let mut totals = write.open_table(TOTALS).map_err(|e| self.error(e))?;
+        let number_of = |run: &RunId| -> Result<Option<RunNumber>, StoreError> {
+            let Some(row) = runs.get(run.as_str()).map_err(|e| self.error(e))? else {
+                return Ok(None);
+            };
+            let row: RunRow = decode(row.value()).map_err(|e| self.row_error("runs", &e))?;
+            Ok(Some(row.number))
+        };
+        for (run, path, cursor) in &fixes.cursors {
+            let Some(number) = number_of(run)? else { continue };
+            let key = (number, path.as_os_str().as_bytes());
+            let Some(file) = paths.get(key).map_err(|e| self.error(e))? else {
+                continue;
+            };
+            put(self, &mut files, file.value(), &FileRow::new(number, cursor))?;
+            repaired.positions += 1;
+        }
+        for fix in &fixes.runs {
+            let Some(number) = number_of(&fix.run)? else {
+                continue;
+            };
+            let mut row = match totals.get(number).map_err(|e| self.error(e))? {
+                Some(row) => decode::<RunTotalsRow>(row.value()).map_err(|e| self.row_error("totals", &e))?,
+                None => RunTotalsRow::default(),
+            };
+            if let Some(lines) = fix.lines {
+                row.lines = LineCounts {
+                    duplicate: row.lines.duplicate,
+                    clock_suspect: row.lines.clock_suspect,
+                    ..lines
+                };
+            }
+            row.files = fix.files.unwrap_or(row.files);
+            row.bytes = fix.bytes.unwrap_or(row.bytes);
+            put(self, &mut totals, number, &row)?;
+            repaired.runs += 1;
+        }
+        Ok(())
+    }
+
+    fn repair_sums(&self, write: &WriteTransaction, repaired: &mut Repaired) -> Result<(), StoreError> {
+        macro_rules! open {
+            ($table:expr) => {
+                write.open_table($table).map_err(|e| self.error(e))?
+            };
+        }
+        let names = Names::of(self, &open!(RUNS), &open!(MODELS), &open!(ACCOUNTS))?;
+        let responses = open!(RESPONSES);
+        let derived = Derived::of(self, &responses, &open!(RUN_ACCOUNTS), &names)?;
+        let mut totals = open!(TOTALS);
+        for (run, _, sum) in self.totals_differing(&totals, &derived.totals)? {
+            let mut row = match totals.get(run).map_err(|e| self.error(e))? {
+                Some(row) => decode::<RunTotalsRow>(row.value()).map_err(|e| self.row_error("totals", &e))?,
+                None => RunTotalsRow::default(),
+            };
+            row.totals = sum.unwrap_or_default();
+            put(self, &mut totals, run, &row)?;
+            repaired.sums += 1;
+        }
+        repaired.sums += self.rewrite(&mut open!(HOURS), &derived.hours)?
+            + self.rewrite(&mut open!(DAYS), &derived.days)?
+            + self.rewrite(&mut open!(RUN_DAYS), &derived.run_days)?
+            + self.rewrite(&mut open!(SUMS), &derived.sums)?
+            + self.rewrite(&mut open!(MINUTES), &derived.minutes)?;
+        let mut by_day = open!(RESPONSES_BY_DAY);
+        let ByDay { extra, missing } = ByDay::of(self, &responses, &by_day)?;
+        repaired.sums += (extra.len() + missing.len()) as u64;
+        for key in extra {
+            by_day.remove(key).map_err(|e| self.error(e))?;
+        }
+        for key in missing {
+            by_day.insert(key, ()).map_err(|e| self.error(e))?;
+        }
+        let mut files = open!(FILES);
+        for file in pathless(self, &open!(PATHS), &files)? {
+            files.remove(file).map_err(|e| self.error(e))?;
+            repaired.sums += 1;
+        }
+        Ok(())
+    }
+
+    /// Brings a table of sums to what it must be; how many rows that changed.
+    fn rewrite<K: NumberKey>(
+        &self,
+        table: &mut Table<'_, K, &'static [u8]>,
+        must_be: &BTreeMap<K, Totals>,
+    ) -> Result<u64, StoreError> {
+        let found = differing(self, table, must_be)?;
+        for (key, _, sum) in &found {
+            match sum {
+                Some(sum) => put(self, table, *key, sum)?,
+                None => {
+                    table.remove(*key).map_err(|e| self.error(e))?;
+                }
+            }
+        }
+        Ok(found.len() as u64)
+    }
+}

@@ -1,0 +1,232 @@
+//! Differences put into each table: each is told, and mended, and nothing else is touched.
+
+use std::collections::BTreeMap;
+
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
+
+use super::super::derived::{Fixes, NumberKey};
+use super::super::tables::{
+    DAYS, FILES, HOURS, META, META_SEQUENCE, MINUTES, RESPONSES_BY_DAY, RUN_DAYS, RunTotalsRow, SUMS, TOTALS,
+    decode, encode,
+};
+use super::*;
+use crate::record::{DAY_MS, RunNumber};
+
+type Sums<K> = TableDefinition<'static, K, &'static [u8]>;
+/// Puts a difference in.
+type Break = fn(&WriteTransaction);
+
+/// Two runs, three models, several days.
+fn store() -> Store {
+    let store = memory();
+    let records = |first: u128| -> Vec<Record> {
+        (0..20)
+            .map(|number| Record {
+                model: ["m", "n", "o"][usize::try_from(number % 3).unwrap()].into(),
+                ..record(
+                    first + number,
+                    7,
+                    Some(NOW - i64::try_from(number).unwrap() * DAY_MS / 5),
+                )
+            })
+            .collect()
+    };
+    store
+        .commit(&[
+            batch("one", "a.jsonl", None, 200, records(1)),
+            batch("two", "a.jsonl", None, 200, records(100)),
+        ])
+        .unwrap();
+    store
+}
+
+fn change(store: &Store, body: impl FnOnce(&WriteTransaction)) {
+    store
+        .transact(|write| {
+            body(write);
+            Ok(())
+        })
+        .unwrap();
+}
+
+fn told(store: &Store) -> Vec<String> {
+    let mut told = Vec::new();
+    store.compare_sums(|sentence| told.push(sentence)).unwrap();
+    told
+}
+
+/// One token more in the first row.
+fn one_more<K: NumberKey>(write: &WriteTransaction, table: Sums<K>) {
+    let mut table = write.open_table(table).unwrap();
+    let (key, mut sum) = {
+        let (key, row) = table.first().unwrap().unwrap();
+        (key.value(), decode::<Totals>(row.value()).unwrap())
+    };
+    sum.output += 1;
+    table.insert(key, encode(&sum).unwrap().as_slice()).unwrap();
+}
+
+/// The first row is gone.
+fn one_less<K: redb::Key + 'static>(write: &WriteTransaction, table: Sums<K>) {
+    let mut table = write.open_table(table).unwrap();
+    table.pop_first().unwrap().unwrap();
+}
+
+/// A row that nothing adds up to.
+fn invented<K: NumberKey>(write: &WriteTransaction, table: Sums<K>, key: K) {
+    let sum = Totals {
+        messages: 1,
+        ..Totals::default()
+    };
+    let mut table = write.open_table(table).unwrap();
+    table.insert(key, encode(&sum).unwrap().as_slice()).unwrap();
+}
+
+/// Bytes that are no row.
+fn unreadable<K: NumberKey>(write: &WriteTransaction, table: Sums<K>) {
+    let mut table = write.open_table(table).unwrap();
+    let key = table.first().unwrap().unwrap().0.value();
+    table.insert(key, [9u8, 9, 9].as_slice()).unwrap();
+}
+
+/// Everything the store holds of these tables, in bytes.
+fn contents(store: &Store) -> BTreeMap<String, Vec<String>> {
+    let mut all = BTreeMap::new();
+    change(store, |write| {
+        macro_rules! note {
+            ($($table:expr),*) => { $({
+                let table = write.open_table($table).unwrap();
+                let rows = table.iter().unwrap().map(|row| {
+                    let (key, value) = row.unwrap();
+                    format!("{:?} {:?}", key.value(), value.value())
+                });
+                all.insert(redb::TableHandle::name(&$table).to_owned(), rows.collect::<Vec<_>>());
+            })* };
+        }
+        note!(
+            HOURS,
+            DAYS,
+            RUN_DAYS,
+            SUMS,
+            MINUTES,
+            TOTALS,
+            RESPONSES_BY_DAY,
+            FILES
+        );
+        note!(tables::RESPONSES);
+        let mut meta = write.open_table(META).unwrap();
+        meta.insert(META_SEQUENCE, 0).unwrap();
+    });
+    all
+}
+
+#[test]
+fn a_difference_in_any_table_of_sums_is_told_and_mended() {
+    let breaks: [(&str, Break); 28] = [
+        ("hour", |write| one_more(write, HOURS)),
+        ("hour", |write| one_less(write, HOURS)),
+        ("hour", |write| invented(write, HOURS, (7, 0, 0))),
+        ("hour", |write| unreadable(write, HOURS)),
+        ("day", |write| one_more(write, DAYS)),
+        ("day", |write| one_less(write, DAYS)),
+        ("day", |write| invented(write, DAYS, (7, 0))),
+        ("day", |write| unreadable(write, DAYS)),
+        ("of run", |write| one_more(write, RUN_DAYS)),
+        ("of run", |write| one_less(write, RUN_DAYS)),
+        ("of run", |write| invented(write, RUN_DAYS, (0, 7, 0))),
+        ("of run", |write| unreadable(write, RUN_DAYS)),
+        ("total of account", |write| one_more(write, SUMS)),
+        ("total of account", |write| one_less(write, SUMS)),
+        ("total of account", |write| invented(write, SUMS, (0, 77))),
+        ("total of account", |write| unreadable(write, SUMS)),
+        ("minute", |write| one_more(write, MINUTES)),
+        ("minute", |write| one_less(write, MINUTES)),
+        ("minute", |write| invented(write, MINUTES, (0, 77))),
+        ("minute", |write| unreadable(write, MINUTES)),
+        ("total of run one", |write| {
+            let mut table = write.open_table(TOTALS).unwrap();
+            let mut row: RunTotalsRow = decode(table.get(0).unwrap().unwrap().value()).unwrap();
+            row.totals.input += 1;
+            table.insert(0, encode(&row).unwrap().as_slice()).unwrap();
+        }),
+        ("total of run (forgotten)", |write| {
+            let row = RunTotalsRow {
+                totals: Totals {
+                    messages: 1,
+                    ..Totals::default()
+                },
+                ..RunTotalsRow::default()
+            };
+            let mut table = write.open_table(TOTALS).unwrap();
+            table
+                .insert(RunNumber::MAX, encode(&row).unwrap().as_slice())
+                .unwrap();
+        }),
+        ("does not list", |write| {
+            write.open_table(RESPONSES_BY_DAY).unwrap().pop_first().unwrap();
+        }),
+        ("which is of another day", |write| {
+            write
+                .open_table(RESPONSES_BY_DAY)
+                .unwrap()
+                .insert((7, 1), ())
+                .unwrap();
+        }),
+        ("which is of another day or not there", |write| {
+            write
+                .open_table(RESPONSES_BY_DAY)
+                .unwrap()
+                .insert((7, 7777), ())
+                .unwrap();
+        }),
+        ("no path", |write| {
+            let mut files = write.open_table(FILES).unwrap();
+            let row = files.first().unwrap().unwrap().1.value().to_vec();
+            files.insert(77, row.as_slice()).unwrap();
+        }),
+        // One response more, or less: everything that is summed from it is out of step.
+        ("sum up to", |write| {
+            write.open_table(tables::RESPONSES).unwrap().pop_first().unwrap();
+        }),
+        ("sum up to", |write| {
+            let mut table = write.open_table(tables::RESPONSES).unwrap();
+            let row = table.first().unwrap().unwrap().1.value().to_vec();
+            table.insert(7777, row.as_slice()).unwrap();
+        }),
+    ];
+    let sound = store();
+    assert_eq!(told(&sound), [""; 0]);
+    let before = contents(&sound);
+    for (number, (what, put_in)) in breaks.into_iter().enumerate() {
+        let store = store();
+        change(&store, put_in);
+        let sentences = told(&store);
+        assert!(
+            sentences.iter().any(|sentence| sentence.contains(what)),
+            "{number}: {sentences:?}"
+        );
+        let repaired = store.repair(&Fixes::default()).unwrap();
+        assert!(repaired.sums > 0, "{number}");
+        assert_eq!(told(&store), [""; 0], "{number}");
+        if what != "sum up to" && what != "total of run (forgotten)" {
+            assert_eq!(contents(&store), before, "{number}");
+        }
+    }
+}
+
+#[test]
+fn nothing_to_mend_changes_nothing() {
+    let store = store();
+    let before = contents(&store);
+    let repaired = store.repair(&Fixes::default()).unwrap();
+    assert_eq!(
+        (
+            repaired.responses,
+            repaired.positions,
+            repaired.runs,
+            repaired.sums
+        ),
+        (0, 0, 0, 0)
+    );
+    assert_eq!(contents(&store), before);
+}

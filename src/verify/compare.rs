@@ -1,0 +1,153 @@
+//! Laying what is stored beside what was recounted.
+
+use super::{Findings, names};
+use crate::fold::Response;
+use crate::record::{RunId, RunNumber};
+use crate::store::derived::RunFix;
+use crate::store::{Store, StoreError};
+
+/// Each response beside the one that the logs give.
+pub(super) fn responses(store: &Store, recount: &Store, findings: &mut Findings) -> Result<(), StoreError> {
+    let (names, recount_names) = (names(store)?, names(recount)?);
+    let numbers = store.run_numbers()?;
+    let name = |number: RunNumber| names.get(&number).map_or("(no run)", String::as_str);
+    let recount_name = |number: RunNumber| recount_names.get(&number).map_or("(no run)", String::as_str);
+    // The logs of a forgotten run are no longer read, whether they are there or not.
+    let some_gone = findings.gone > 0;
+    let is_gone = |stored: &Response| some_gone || !names.contains_key(&stored.run);
+    let ours = |counted: Response| Response {
+        run: recount_names
+            .get(&counted.run)
+            .and_then(|id| numbers.get(id))
+            .copied()
+            .unwrap_or(counted.run),
+        ..counted
+    };
+    let mut not_recounted = 0u64;
+    let (report, fixes) = (&mut findings.report, &mut findings.fixes);
+    store.side_by_side(recount, |key, stored, counted| {
+        report.responses += u64::from(counted.is_some());
+        match (stored, counted) {
+            (Some(stored), Some(counted)) if !same(&stored, &counted) => {
+                // Content that is gone may have held a better or an earlier copy, never a worse one.
+                if is_gone(&stored)
+                    && (stored.usage.output >= counted.usage.output || stored.time < counted.time)
+                {
+                    not_recounted += 1;
+                    return;
+                }
+                report.differs(format!(
+                    "response {:032x} of run {}: the store has {}, the logs give {}",
+                    key.0,
+                    name(stored.run),
+                    sentence(&stored),
+                    sentence(&counted)
+                ));
+                // Which of two runs was first is not to be seen in the logs.
+                let run = if names.contains_key(&stored.run) {
+                    stored.run
+                } else {
+                    ours(counted.clone()).run
+                };
+                fixes.responses.push((key, Some(Response { run, ..counted })));
+            }
+            (Some(stored), None) if is_gone(&stored) => not_recounted += 1,
+            (Some(stored), None) => {
+                report.differs(format!(
+                    "response {:032x} of run {}: the store has {}, the logs do not have it",
+                    key.0,
+                    name(stored.run),
+                    sentence(&stored)
+                ));
+                fixes.responses.push((key, None));
+            }
+            (None, Some(counted)) => {
+                report.differs(format!(
+                    "response {:032x} of run {}: the logs give {}, the store does not have it",
+                    key.0,
+                    recount_name(counted.run),
+                    sentence(&counted)
+                ));
+                fixes.responses.push((key, Some(ours(counted))));
+            }
+            _ => {}
+        }
+    })?;
+    if not_recounted > 0 {
+        report.notes.push(format!(
+            "{not_recounted} responses in the store come from content that is gone, or from forgotten runs"
+        ));
+    }
+    Ok(())
+}
+
+/// Equal in all that is counted. Times of reading cannot be repeated; ties between runs depend on who was first.
+fn same(stored: &Response, counted: &Response) -> bool {
+    stored.usage == counted.usage
+        && stored.model == counted.model
+        && stored.kind == counted.kind
+        && (!stored.dated || (counted.dated && stored.time == counted.time))
+}
+
+fn sentence(response: &Response) -> String {
+    let usage = &response.usage;
+    format!(
+        "{} in {} out {} cache read {} cache write of {} at {}",
+        usage.input,
+        usage.output,
+        usage.cache_read,
+        usage.cache_creation,
+        response.model,
+        crate::api::summary::time(response.time)
+    )
+}
+
+/// The counts of lines, files and bytes of each run whose files are all still there: each line was counted once then.
+pub(super) fn lines(store: &Store, recount: &Store, findings: &mut Findings) -> Result<(), StoreError> {
+    let (kept, counted) = (store.snapshot()?, recount.snapshot()?);
+    for (id, kept) in &kept.runs {
+        let Ok(run) = RunId::new(id) else { continue };
+        if findings.gone_runs.contains(&run) {
+            // Only what the positions themselves say.
+            if let Some(read) = findings.uneven.get(&run).filter(|read| **read != kept.bytes) {
+                findings.report.differs(format!(
+                    "run {id}: the store keeps {} bytes, its positions add up to {read}",
+                    kept.bytes
+                ));
+                findings.fixes.runs.push(RunFix {
+                    run,
+                    lines: None,
+                    files: None,
+                    bytes: Some(*read),
+                });
+            }
+            continue;
+        }
+        let again = counted.runs.get(id).copied().unwrap_or_default();
+        let before = findings.report.differences_total;
+        for (what, kept, counted) in [
+            ("lines read", kept.lines.read, again.lines.read),
+            ("lines with usage", kept.lines.usage, again.lines.usage),
+            ("lines ignored", kept.lines.ignored, again.lines.ignored),
+            ("malformed lines", kept.lines.malformed, again.lines.malformed),
+            ("oversized lines", kept.lines.oversized, again.lines.oversized),
+            ("files", kept.files, again.files),
+            ("bytes", kept.bytes, again.bytes),
+        ] {
+            if kept != counted {
+                findings.report.differs(format!(
+                    "run {id}: the store keeps {kept} {what}, the logs give {counted}"
+                ));
+            }
+        }
+        if findings.report.differences_total > before {
+            findings.fixes.runs.push(RunFix {
+                run,
+                lines: Some(again.lines),
+                files: Some(again.files),
+                bytes: Some(again.bytes),
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,260 @@
+//! Reading the logs of a run again, as far as the store says they were read.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Findings, VerifyError};
+use crate::config::Settings;
+use crate::logfile::home::Home;
+use crate::logfile::{LogFile, LogFileError, Root, Tail};
+use crate::record::{AccountId, Cursor, RelativePath, RunId};
+use crate::store::Store;
+use crate::tailer::turn::{self, BLOCK_BYTES, Reading, Scanned};
+use crate::tailer::walk::{WalkLimits, walk};
+
+/// A run while it is read again.
+struct Run<'a> {
+    id: &'a RunId,
+    home: &'a Home,
+    root: Root,
+    account: Arc<AccountId>,
+    recount: &'a Store,
+    settings: &'a Settings,
+    /// Its positions do not add up to what was read of it: one may have been moved.
+    is_uneven: bool,
+}
+
+/// Reads one run's files again; `bytes` is how many the store says it read of them.
+pub(super) fn run(
+    store: &Store,
+    recount: &Store,
+    settings: &Settings,
+    (run, home): (&RunId, &Home),
+    bytes: u64,
+    findings: &mut Findings,
+) -> Result<(), VerifyError> {
+    let now = jiff::Timestamp::now().as_millisecond();
+    let account = store.account_of(run)?.unwrap_or_default();
+    recount.register(&[(run.clone(), account.clone())], false, now)?;
+    let cursors = store.cursors(run)?;
+    let root = match home.open() {
+        Ok(root) => root,
+        Err(error) => {
+            if let LogFileError::Io { .. } = error {
+                findings.report.unread.push(format!("run {run}: {error}"));
+            }
+            findings.gone += cursors.len() as u64;
+            findings.gone_runs.insert(run.clone());
+            return Ok(());
+        }
+    };
+    // What replaced another file, or was read again, was counted more than once.
+    let is_whole = cursors.values().all(|cursor| cursor.generation == 0);
+    let read = |cursor: &Cursor| cursor.offset.max(cursor.settled_to);
+    let reading = Run {
+        id: run,
+        home,
+        root,
+        account: Arc::new(account),
+        recount,
+        settings,
+        is_uneven: is_whole && cursors.values().map(read).sum::<u64>() != bytes,
+    };
+    if let Err(error) = reading.note_unread(&cursors, findings) {
+        findings.report.unread.push(format!("run {run}: {error}"));
+    }
+    let mut positions = 0;
+    for (path, mut stored) in cursors {
+        let found = match reading.file(&path, &mut stored, findings) {
+            Err(VerifyError::LogFile(error)) => {
+                findings.report.unread.push(format!("run {run}: {error}"));
+                false
+            }
+            other => other?,
+        };
+        if !found || stored.generation > 0 {
+            findings.gone += 1;
+            findings.gone_runs.insert(run.clone());
+        }
+        positions += read(&stored);
+    }
+    if reading.is_uneven {
+        findings.uneven.insert(run.clone(), positions);
+    }
+    Ok(())
+}
+
+impl Run<'_> {
+    /// Notes what is there and was not read yet: files the store does not know, and bytes after its positions.
+    fn note_unread(
+        &self,
+        cursors: &BTreeMap<RelativePath, Cursor>,
+        findings: &mut Findings,
+    ) -> Result<(), LogFileError> {
+        let below = |path: &Path| self.home.in_runs.join(path);
+        let globs = &self.settings.watch.globs;
+        let limits = WalkLimits {
+            files_max: self.settings.limits.files_per_run_max,
+            depth_max: self.settings.limits.depth_max,
+        };
+        let found = walk(
+            &self.root,
+            |path| globs.may_contain(&below(path)),
+            |path| globs.reads(&below(path)),
+            limits,
+        )?;
+        let (mut files, mut bytes) = (0u64, 0u64);
+        for path in &found.files {
+            let Ok(stat) = self.root.stat(path) else { continue };
+            let read = cursors.get(path.as_path()).map_or(0, |cursor| {
+                cursor
+                    .offset
+                    .max(cursor.settled_to)
+                    .max(cursor.skip_to.map_or(0, std::num::NonZeroU64::get))
+            });
+            if stat.size > read || !cursors.contains_key(path.as_path()) {
+                files += 1;
+                bytes += stat.size.saturating_sub(read);
+            }
+        }
+        if files > 0 {
+            findings.report.notes.push(format!(
+                "run {}: {bytes} bytes in {files} files are not read yet",
+                self.id
+            ));
+        }
+        Ok(())
+    }
+
+    /// Reads one file again, as far as the store says; `false` if its content is not there any more. A position that
+    /// was moved is put right in `stored`.
+    fn file(
+        &self,
+        path: &RelativePath,
+        stored: &mut Cursor,
+        findings: &mut Findings,
+    ) -> Result<bool, VerifyError> {
+        let full = self.home.path.join(path);
+        let failed = |source| LogFileError::Io {
+            path: full.clone(),
+            source,
+        };
+        let file = match self.root.open_file(path) {
+            Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => return Ok(false),
+            other => other?,
+        };
+        let stat = file.stat().map_err(failed)?;
+        if file.continues(&stat, stored).map_err(failed)?.is_none() {
+            let is_plain = stored.skip_to.is_none() && stored.settled_to == 0;
+            if !self.is_uneven || !is_plain || stat.inode != stored.inode {
+                return Ok(false);
+            }
+            let Some(end) = end_of_read(&file, stored).map_err(failed)? else {
+                return Ok(false);
+            };
+            findings.report.differs(format!(
+                "{}: the stored offset is {}, and what was read ends at {end}",
+                full.display(),
+                stored.offset
+            ));
+            stored.offset = end;
+            let fix = (self.id.clone(), path.clone(), *stored);
+            findings.fixes.cursors.push(fix);
+        }
+        if stored.offset > 0 && !ends_a_line(&file, stored.offset).map_err(failed)? {
+            findings.report.differs(format!(
+                "{}: the stored offset {} is not after a line end",
+                full.display(),
+                stored.offset
+            ));
+            // It is read from the start again, which counts nothing twice.
+            let again = Cursor {
+                inode: stored.inode,
+                generation: stored.generation.wrapping_add(1),
+                origin: stored.origin,
+                ..Cursor::default()
+            };
+            findings
+                .fixes
+                .cursors
+                .push((self.id.clone(), path.clone(), again));
+            return Ok(false);
+        }
+        self.read(&file, path, *stored, failed)
+    }
+
+    fn read(
+        &self,
+        file: &LogFile,
+        path: &RelativePath,
+        stored: Cursor,
+        failed: impl Fn(io::Error) -> LogFileError + Copy,
+    ) -> Result<bool, VerifyError> {
+        let stat = file.stat().map_err(failed)?;
+        let reading = Reading {
+            line_bytes_max: self.settings.limits.line_bytes_max,
+            turn_bytes_max: self.settings.limits.turn_bytes_max as u64,
+            settle: stored.settled_to > stored.offset,
+            // A last line that is skipped was counted when the skip began.
+            until: stored
+                .offset
+                .max(stored.settled_to)
+                .max(stored.skip_to.map_or(0, std::num::NonZeroU64::get)),
+            account: Arc::clone(&self.account),
+            now: jiff::Timestamp::now().as_millisecond(),
+        };
+        let mut cursor = Cursor {
+            inode: stored.inode,
+            origin: stored.origin,
+            ..Cursor::default()
+        };
+        let mut tail = Tail::default();
+        let mut expect = None;
+        let mut buffer = Vec::new();
+        loop {
+            let turn =
+                turn::read(file, cursor, tail, Scanned::default(), &reading, &mut buffer).map_err(failed)?;
+            let more = turn.more;
+            let batch = turn.into_batch(self.id.clone(), path.clone(), expect, &reading);
+            cursor = batch.cursor;
+            expect = Some(cursor);
+            self.recount.commit(&[batch])?;
+            if !more {
+                return Ok(true);
+            }
+            tail = match file.continues(&stat, &cursor).map_err(failed)? {
+                Some(tail) => tail,
+                None => return Ok(false),
+            };
+        }
+    }
+}
+
+fn ends_a_line(file: &LogFile, offset: u64) -> io::Result<bool> {
+    let mut byte = [0];
+    Ok(file.read_at(&mut byte, offset - 1)? == 1 && byte == *b"\n")
+}
+
+/// The line end before which the bytes lie that the cursor remembers.
+fn end_of_read(file: &LogFile, cursor: &Cursor) -> io::Result<Option<u64>> {
+    let mut buffer = vec![0; BLOCK_BYTES];
+    let (mut tail, mut offset) = (Tail::default(), 0);
+    loop {
+        let got = file.read_at(&mut buffer, offset)?;
+        let mut taken = 0;
+        for end in memchr::memchr_iter(b'\n', &buffer[..got]) {
+            tail.push(&buffer[taken..=end]);
+            taken = end + 1;
+            if tail.length() == cursor.tail_len && tail.hash() == cursor.tail_hash {
+                return Ok(Some(offset + taken as u64));
+            }
+        }
+        tail.push(&buffer[taken..got]);
+        if got < buffer.len() {
+            return Ok(None);
+        }
+        offset += got as u64;
+    }
+}

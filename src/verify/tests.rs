@@ -1,0 +1,279 @@
+//! Differences put in between logs and database: each is told, mended from the logs, and nothing that is gone is lost.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::config::{Environment, Partial};
+use crate::fold::Response;
+use crate::record::{AccountId, Cursor, ResponseKey};
+use crate::store::derived::RunFix;
+use crate::tailer::turn::{self, Reading, Scanned};
+
+fn line(id: u32, output: u64) -> String {
+    format!(
+        "{{\"type\":\"assistant\",\"timestamp\":\"2026-10-05T09:00:{id:02}.000Z\",\"message\":{{\"id\":\"msg_{id}\",\"model\":\"m\",\"usage\":{{\"input_tokens\":1,\"output_tokens\":{output}}}}}}}\n"
+    )
+}
+
+/// A runs directory, a database beside it, and what reads one into the other.
+struct Place {
+    directory: tempfile::TempDir,
+    settings: Settings,
+    store: Store,
+}
+
+impl Place {
+    /// Run `one` with three responses, and run `two` with one and a half line; all read.
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let flags = Partial {
+            runs_dir: Some(directory.path().join("runs")),
+            db: Some(directory.path().join("t.redb")),
+            socket: Some("unused".into()),
+            ..Partial::default()
+        };
+        let environment = Environment {
+            vars: [].into(),
+            cwd: directory.path().to_owned(),
+            system_file: directory.path().join("none"),
+        };
+        let settings = Settings::load(flags, None, &environment).unwrap();
+        let store = Store::open(StoreOptions {
+            path: Some(settings.db.clone()),
+            cache_bytes: 1 << 20,
+        })
+        .unwrap();
+        let place = Self {
+            directory,
+            settings,
+            store,
+        };
+        place.write(
+            "one",
+            line(1, 5) + "{\"type\":\"mode\"}\n" + &line(2, 6) + &line(3, 7),
+        );
+        place.write("two", line(4, 8) + "{\"type\":\"half");
+        place.read("one");
+        place.read("two");
+        place
+    }
+
+    fn log(&self, run: &str) -> PathBuf {
+        self.directory.path().join("runs").join(run).join("mount/a.jsonl")
+    }
+
+    fn write(&self, run: &str, text: String) {
+        fs::create_dir_all(self.log(run).parent().unwrap()).unwrap();
+        fs::write(self.log(run), text).unwrap();
+    }
+
+    /// What a tailer does, in one turn.
+    fn read(&self, run: &str) {
+        let id = RunId::new(run).unwrap();
+        self.store
+            .register(&[(id.clone(), AccountId::default())], false, 0)
+            .unwrap();
+        let root = Root::open(&self.directory.path().join("runs").join(run)).unwrap();
+        let path: crate::record::RelativePath = Path::new("mount/a.jsonl").into();
+        let file = root.open_file(&path).unwrap();
+        let stat = file.stat().unwrap();
+        let stored = self.store.cursors(&id).unwrap().get(&path).copied();
+        let (cursor, tail) = turn::start(&file, &stat, stored, &id, &path).unwrap();
+        let reading = Reading {
+            line_bytes_max: 1 << 20,
+            turn_bytes_max: 1 << 20,
+            settle: false,
+            until: u64::MAX,
+            account: Arc::default(),
+            now: 1_791_190_800_000,
+        };
+        let turn = turn::read(&file, cursor, tail, Scanned::default(), &reading, &mut Vec::new()).unwrap();
+        self.store
+            .commit(&[turn.into_batch(id, path, stored, &reading)])
+            .unwrap();
+    }
+
+    fn put_in(&self, fixes: &Fixes) {
+        self.store.repair(fixes).unwrap();
+    }
+
+    fn cursor(&self, run: &str) -> Cursor {
+        let cursors = self.store.cursors(&RunId::new(run).unwrap()).unwrap();
+        cursors[Path::new("mount/a.jsonl")]
+    }
+
+    fn move_to(&self, run: &str, offset: u64) {
+        let cursor = Cursor {
+            offset,
+            ..self.cursor(run)
+        };
+        self.put_in(&Fixes {
+            cursors: vec![(
+                RunId::new(run).unwrap(),
+                Path::new("mount/a.jsonl").into(),
+                cursor,
+            )],
+            ..Fixes::default()
+        });
+    }
+
+    fn responses(&self) -> Vec<(ResponseKey, Response)> {
+        let nothing = Store::open(StoreOptions {
+            path: None,
+            cache_bytes: 1 << 20,
+        });
+        let mut all = Vec::new();
+        let each = |key, response: Option<Response>, _| all.extend(response.map(|response| (key, response)));
+        self.store.side_by_side(&nothing.unwrap(), each).unwrap();
+        all
+    }
+
+    /// It is told, in these words; it is mended; the database is what it was before it was put in.
+    fn assert_told_and_mended(&self, words: &str, before: &[(ResponseKey, Response)], cursors: [Cursor; 2]) {
+        let told = verify(&self.store, &self.settings).unwrap();
+        assert!(
+            told.differences.iter().any(|sentence| sentence.contains(words)),
+            "{words}: {told:?}"
+        );
+        let mended = repair(&self.store, &self.settings).unwrap();
+        let repair = mended.repair.unwrap();
+        assert_eq!(repair.left, 0, "{words}: {:?}", mended.notes);
+        assert!(repair.backup.is_file());
+        assert_eq!(self.responses(), before, "{words}");
+        assert_eq!([self.cursor("one"), self.cursor("two")], cursors, "{words}");
+        assert_eq!(verify(&self.store, &self.settings).unwrap().differences_total, 0);
+    }
+}
+
+#[test]
+fn what_agrees_is_left_alone() {
+    let place = Place::new();
+    let report = repair(&place.store, &place.settings).unwrap();
+    assert_eq!((report.responses, report.differences_total), (4, 0));
+    assert!(report.repair.is_none());
+    assert_eq!(report.notes, ["run two: 13 bytes in 1 files are not read yet"]);
+}
+
+#[test]
+fn a_response_that_differs_is_missing_or_was_invented_is_told_and_mended() {
+    let place = Place::new();
+    let (before, cursors) = (place.responses(), [place.cursor("one"), place.cursor("two")]);
+    let (key, response) = before[1].clone();
+    let mut other = response.clone();
+    other.usage.output += 1;
+    for (words, key, put_in) in [
+        ("the logs give", key, Some(other)),
+        ("the store does not have it", key, None),
+        ("the logs do not have it", ResponseKey(7), Some(response)),
+    ] {
+        place.put_in(&Fixes {
+            responses: vec![(key, put_in)],
+            ..Fixes::default()
+        });
+        place.assert_told_and_mended(words, &before, cursors);
+        // Each keeps the database as it was, and the name says the second.
+        for entry in fs::read_dir(place.directory.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.to_string_lossy().contains("before-repair") {
+                fs::remove_file(path).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_position_that_was_moved_is_told_and_put_back() {
+    let first = line(1, 5).len() as u64;
+    for offset in [0, 3, first, first + 16] {
+        let place = Place::new();
+        let (before, cursors) = (place.responses(), [place.cursor("one"), place.cursor("two")]);
+        place.move_to("one", offset);
+        place.assert_told_and_mended("the stored offset is", &before, cursors);
+    }
+}
+
+#[test]
+fn counts_of_lines_files_and_bytes_are_told_and_mended() {
+    let place = Place::new();
+    let (before, cursors) = (place.responses(), [place.cursor("one"), place.cursor("two")]);
+    let run = || RunId::new("one").unwrap();
+    let fix = || RunFix {
+        run: run(),
+        lines: None,
+        files: None,
+        bytes: None,
+    };
+    let lines = place.store.snapshot().unwrap().runs["one"].lines;
+    for (words, put_in) in [
+        (
+            "9 files",
+            RunFix {
+                files: Some(9),
+                ..fix()
+            },
+        ),
+        (
+            "9 bytes",
+            RunFix {
+                bytes: Some(9),
+                ..fix()
+            },
+        ),
+        (
+            "9 lines ignored",
+            RunFix {
+                lines: Some(crate::record::LineCounts { ignored: 9, ..lines }),
+                ..fix()
+            },
+        ),
+    ] {
+        let place = Place::new();
+        place.put_in(&Fixes {
+            runs: vec![put_in],
+            ..Fixes::default()
+        });
+        let cursors_here = [place.cursor("one"), place.cursor("two")];
+        assert_eq!(
+            cursors_here.map(|cursor| cursor.offset),
+            cursors.map(|cursor| cursor.offset)
+        );
+        place.assert_told_and_mended(words, &before, cursors_here);
+    }
+}
+
+#[test]
+fn what_was_counted_from_logs_that_are_gone_is_kept() {
+    let place = Place::new();
+    let before = place.responses();
+    fs::remove_dir_all(place.directory.path().join("runs/one")).unwrap();
+    let (key, response) = before
+        .iter()
+        .find(|(_, response)| response.usage.output == 8)
+        .unwrap();
+    let mut worse = response.clone();
+    worse.usage.output = 1;
+    place.put_in(&Fixes {
+        responses: vec![(*key, Some(worse))],
+        ..Fixes::default()
+    });
+    let report = repair(&place.store, &place.settings).unwrap();
+    assert_eq!((report.differences_total, report.repair.unwrap().left), (1, 0));
+    assert_eq!(place.responses(), before);
+}
+
+#[test]
+fn a_copy_that_cannot_be_kept_leaves_everything_as_it_is() {
+    let place = Place::new();
+    let (key, _) = place.responses()[0];
+    place.put_in(&Fixes {
+        responses: vec![(key, None)],
+        ..Fixes::default()
+    });
+    let damaged = place.responses();
+    fs::remove_file(&place.settings.db).unwrap();
+    let error = repair(&place.store, &place.settings).unwrap_err().to_string();
+    assert!(error.contains("t.redb"), "{error}");
+    assert_eq!(place.responses(), damaged);
+}

@@ -1,0 +1,94 @@
+//! `verify` names what was changed in a database, `verify --repair` mends it from the logs, and the collector goes on.
+
+use redb::{Database, ReadableTable, TableDefinition};
+
+use crate::harness::{Place, append, response, text};
+use crate::scenario::{ended, figures};
+
+const RESPONSES: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("responses");
+const HOURS: TableDefinition<'_, (u32, u32, u32), &[u8]> = TableDefinition::new("hours");
+const BY_DAY: TableDefinition<'_, (u32, u128), ()> = TableDefinition::new("responses_by_day");
+
+#[test]
+fn a_changed_database_is_mended_from_the_logs_and_goes_on() {
+    let place = Place::new();
+    let log = place.log("one", "a.jsonl");
+    append(
+        &log,
+        (0..50)
+            .map(|id| response(&id.to_string(), 3, id))
+            .collect::<String>(),
+    );
+    append(&place.log("two", "b.jsonl"), response("b", 5, 0));
+    let mut collector = place.serve();
+    let before = collector.wait_for_messages(51);
+    collector.stop_cleanly();
+    place.assert_verified();
+    {
+        let database = Database::open(place.db()).unwrap();
+        let write = database.begin_write().unwrap();
+        write.open_table(RESPONSES).unwrap().pop_first().unwrap();
+        write.open_table(HOURS).unwrap().pop_last().unwrap();
+        let mut by_day = write.open_table(BY_DAY).unwrap();
+        let listed = by_day.iter().unwrap().count();
+        by_day.insert((1, 1), ()).unwrap();
+        assert_eq!(listed, 51);
+        drop(by_day);
+        write.commit().unwrap();
+    }
+    let (code, stdout, _) = ended(&place.run(&["verify"]));
+    assert_eq!(code, Some(1), "{stdout}");
+    for words in ["the store does not have it", "hour ", "day 1 lists response"] {
+        assert!(stdout.contains(words), "{words}: {stdout}");
+    }
+    let told = stdout;
+    let (code, stdout, stderr) = ended(&place.run(&["verify", "--repair"]));
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    assert!(stdout.contains("repaired: 1 response, "), "{stdout}");
+    assert!(stdout.contains("0 differences left"), "{stdout}");
+    let kept = stdout
+        .lines()
+        .find_map(|line| line.strip_prefix("the database as it was: "));
+    let mut verify = place.command(&["verify"]);
+    verify.arg("--db").arg(kept.unwrap());
+    let (code, of_copy, stderr) = ended(&verify.output().unwrap());
+    assert_eq!((code, &of_copy), (Some(1), &told), "{stderr}");
+    place.assert_verified();
+    let (code, stdout, _) = ended(&place.run(&["verify", "--repair"]));
+    assert_eq!(code, Some(0));
+    assert!(!stdout.contains("repaired"), "{stdout}");
+
+    let mut collector = place.serve();
+    assert_eq!(figures(&collector.summary()), figures(&before));
+    append(&log, response("more", 7, 51));
+    collector.wait_for_messages(52);
+    let (code, stdout, stderr) = ended(&place.run(&["verify", "--repair"]));
+    assert_eq!(code, Some(69), "{stdout}");
+    assert!(stderr.contains("stop the collector first"), "{stderr}");
+    collector.stop_cleanly();
+    place.assert_verified();
+}
+
+#[test]
+fn what_cannot_be_read_is_named_and_the_rest_is_compared() {
+    let place = Place::new();
+    append(&place.log("one", "a.jsonl"), response("1", 3, 0));
+    append(&place.log("two", "b.jsonl"), response("2", 5, 0));
+    let mut collector = place.serve();
+    collector.wait_for_messages(2);
+    collector.stop_cleanly();
+    let Some(mut command) = crate::surroundings::like_others(&place.command(&["verify"])) else {
+        return;
+    };
+    crate::surroundings::mode(&place.runs().join("one"), 0);
+    let output = command.output().unwrap();
+    crate::surroundings::mode(&place.runs().join("one"), 0o755);
+    assert_eq!(output.status.code(), Some(74), "{}", text(&output.stderr));
+    let stdout = text(&output.stdout);
+    assert!(stdout.contains("not compared: run one: "), "{stdout}");
+    assert!(
+        stdout.contains("1 response recounted from the logs: no difference"),
+        "{stdout}"
+    );
+    place.assert_verified();
+}
