@@ -55,9 +55,12 @@ fn gather(directory: &Path, logs: &mut Vec<PathBuf>) -> anyhow::Result<()> {
 pub fn append(options: &Options) -> anyhow::Result<()> {
     let (_place, collector, logs) = copied(options)?;
     let mut messages = collector.messages()?;
-    let logs: Vec<_> = (logs.iter().filter(|path| !path.ends_with("journal.jsonl")))
-        .step_by(logs.len() / 100)
-        .collect();
+    // Logs that are read, from all over the tree.
+    let is_read = |path: &&PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name != "journal.jsonl" && !name.contains(".orphaned") && !name.contains(".superseded")
+    };
+    let logs: Vec<_> = logs.iter().filter(is_read).step_by(logs.len() / 100).collect();
     let idle_before = collector.process.cpu()?;
     std::thread::sleep(PAUSE * ROUNDS);
     let idle = collector.process.cpu()?.saturating_sub(idle_before);

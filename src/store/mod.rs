@@ -228,12 +228,12 @@ impl Store {
 
     /// Closes the database cleanly.
     pub fn close(&self) {
-        drop(
-            self.database
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
+        let database = (self.database.write())
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(database) = database {
+            health::close(self, database);
+        }
     }
 
     fn database(&self) -> Result<Open<'_>, StoreError> {

@@ -36,7 +36,7 @@ const LOOKS_MAX: usize = 8;
 const HINTS_MAX: usize = 1024;
 /// A run without news for this long is looked at less often, if events tell of it.
 const QUIET_AFTER: Duration = Duration::from_mins(1);
-/// Every how many scans a quiet run is looked at file by file.
+/// Every how many scans a quiet run is looked at: then file by file.
 const QUIET_SCANS: u32 = 5;
 /// Every how many scans a stopped run is looked at.
 const RETIRED_SCANS: u32 = 15;
@@ -350,6 +350,8 @@ impl Tailer {
                 return Ok(None);
             }
             pending.scan = Some(Depth::Everything);
+        } else if self.may_rest(&pending) {
+            return Ok(None);
         }
         let gone = self.look(pending).await?;
         self.report_lag();
@@ -377,6 +379,24 @@ impl Tailer {
         let problem = self.tree.as_ref().and_then(Tree::problem);
         self.shared.board.caught_up(&self.run, problem, had_news);
         Ok(gone.then_some(Ended::Gone))
+    }
+
+    /// Whether a look that nothing hinted at can be left out: events tell of a quiet run, and every fifth scan finds
+    /// what they do not.
+    fn may_rest(&mut self, pending: &Pending) -> bool {
+        let tree = self.tree.as_ref();
+        let rests = pending.paths.is_empty()
+            && !pending.rescan
+            && pending.scan == Some(Depth::Changed)
+            && self.watched
+            && self.last_news.elapsed() > QUIET_AFTER
+            && self.silent_until.is_none_or(|until| Instant::now() >= until)
+            && tree.is_some_and(|tree| !tree.partly_watched && !tree.has_news())
+            && !(self.scans.wrapping_add(1)).is_multiple_of(QUIET_SCANS);
+        if rests {
+            self.scans = self.scans.wrapping_add(1);
+        }
+        rests
     }
 
     fn report_lag(&self) {

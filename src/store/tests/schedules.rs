@@ -301,7 +301,11 @@ impl Schedule {
         drop(store);
         let store = self.open().map_err(told)?;
         self.commit(&store, true).map_err(told)?;
+        // Closing packs the file, and may be in trouble as well.
+        self.plan(40);
         store.close();
+        self.disk.expect(None);
+        drop(store);
         let store = self.open().map_err(told)?;
         let whole: Vec<u64> = self.files.iter().map(|file| file.lines.len() as u64).collect();
         match self.stored(&store) {
