@@ -121,6 +121,9 @@ fn time_in(window: &[u8]) -> Option<Millis> {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
