@@ -1,6 +1,7 @@
 //! Tests of the layers, their order, and what is said when something is wrong.
 
 mod accounts;
+mod fuzz;
 
 use std::fs;
 
