@@ -7,9 +7,8 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Larger files of the corpus are left out, in bytes.
@@ -21,7 +20,7 @@ const GIANT_EVERY: u64 = 1000;
 /// An input that takes longer has cost more than time in proportion to its length.
 const INPUT_WITHIN: Duration = Duration::from_secs(10);
 /// An input that takes longer never ends.
-const HANGS_AFTER: Duration = Duration::from_mins(2);
+const HANGS_AFTER: Duration = Duration::from_mins(1);
 /// Of an input that failed, so much is shown.
 const SHOWN_BYTES_MAX: usize = 2000;
 
@@ -145,8 +144,8 @@ pub fn run_with<J: FnMut(&[u8])>(
     made: Vec<Vec<u8>>,
     begin: impl FnOnce() -> J + Send + 'static,
 ) {
-    let reached = Arc::new(AtomicU64::new(0));
-    let seen = Arc::clone(&reached);
+    let current = Arc::new(Current::default());
+    let seen = Arc::clone(&current);
     let (sender, outcome) = sync_channel(1);
     // A thread of its own, so that an input that never ends can be named.
     let worker = std::thread::Builder::new()
@@ -157,19 +156,19 @@ pub fn run_with<J: FnMut(&[u8])>(
             let _ = sender.send(ended.unwrap_or_else(|_| Err("the target did not begin".to_owned())));
         })
         .unwrap();
-    let mut last = 0;
     let said = loop {
         match outcome.recv_timeout(HANGS_AFTER) {
             Ok(said) => break said,
             Err(RecvTimeoutError::Disconnected) => break Err("its thread is gone".to_owned()),
             Err(RecvTimeoutError::Timeout) => {
-                let now = reached.load(Ordering::Relaxed);
-                assert!(
-                    now != last,
-                    "{}: input {now} never ends; name the seeds with TOKENTAIL_FUZZ_TELL=1",
-                    target.name
-                );
-                last = now;
+                let now = current.0.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some((began, what, input)) = &*now
+                    && began.elapsed() >= HANGS_AFTER
+                {
+                    let why = failed(target, what, "it does not end", input);
+                    drop(now);
+                    panic!("{}: {why}", target.name);
+                }
             }
         }
     };
@@ -179,45 +178,55 @@ pub fn run_with<J: FnMut(&[u8])>(
     }
 }
 
+/// What is tried just now: since when, its name, itself.
+#[derive(Default)]
+struct Current(Mutex<Option<(Instant, String, Vec<u8>)>>);
+
+/// Says what is wrong with an input, and keeps it.
+fn failed(target: &Target, what: &str, why: &str, input: &[u8]) -> String {
+    let kept = std::env::temp_dir().join(format!("tokentail-fuzz-{}", target.name));
+    let kept = match std::fs::write(&kept, input) {
+        Ok(()) => kept.display().to_string(),
+        Err(error) => format!("nowhere: {error}"),
+    };
+    let shown = input[..input.len().min(SHOWN_BYTES_MAX)].escape_ascii();
+    format!(
+        "{what}: {why}\n{} bytes, kept in {kept}: {shown}\nonce more: TOKENTAIL_FUZZ_FILE={kept} cargo test --lib {}",
+        input.len(),
+        target.test
+    )
+}
+
 fn try_all(
     target: &Target,
     made: Vec<Vec<u8>>,
     mut judge: impl FnMut(&[u8]),
-    reached: &AtomicU64,
+    current: &Current,
 ) -> Result<(), String> {
     let tells = from_environment("TOKENTAIL_FUZZ_TELL").is_some();
     let mut slowest = (Duration::ZERO, 0);
     let mut attempt = |input: &[u8], what: &str| -> Result<(), String> {
-        reached.fetch_add(1, Ordering::Relaxed);
         if tells {
             eprintln!("{}: {what}", target.name);
         }
         let began = Instant::now();
+        let now = |now| *current.0.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        now(Some((began, what.to_owned(), input.to_vec())));
         let judged = catch_unwind(AssertUnwindSafe(|| judge(input)));
+        now(None);
         let took = began.elapsed();
         slowest = slowest.max((took, input.len()));
         let why = match judged {
             Ok(()) if took <= INPUT_WITHIN => return Ok(()),
-            Ok(()) => format!("{} bytes took {took:?}", input.len()),
+            Ok(()) => format!("it took {took:?}"),
             Err(panic) => {
                 let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
                 text.or_else(|| panic.downcast_ref::<String>().cloned())
                     .unwrap_or_else(|| "a panic without a word".to_owned())
             }
         };
-        let kept = std::env::temp_dir().join(format!("tokentail-fuzz-{}", target.name));
-        let kept = match std::fs::write(&kept, input) {
-            Ok(()) => kept.display().to_string(),
-            Err(error) => format!("nowhere: {error}"),
-        };
-        let shown = &input[..input.len().min(SHOWN_BYTES_MAX)];
-        Err(format!(
-            "{what}: {why}\n{} bytes, kept in {kept}: {}",
-            input.len(),
-            shown.escape_ascii()
-        ))
+        Err(failed(target, what, &why, input))
     };
-    let again = |how: &str| format!("once more: {how} cargo test --lib {}", target.test);
     if let Some(path) = from_environment("TOKENTAIL_FUZZ_FILE") {
         let input = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
         return attempt(&input, &path);
@@ -234,8 +243,8 @@ fn try_all(
     for seed in first..first + count {
         let input = Maker::new(target, &corpus, seed).input(seed);
         attempt(&input, &format!("input {seed}")).map_err(|what| {
-            let how = format!("TOKENTAIL_FUZZ=1 TOKENTAIL_FUZZ_SEED={seed}");
-            format!("{what}\n{}", again(&how))
+            let test = target.test;
+            format!("{what}\nor: TOKENTAIL_FUZZ=1 TOKENTAIL_FUZZ_SEED={seed} cargo test --lib {test}")
         })?;
     }
     eprintln!(
@@ -280,7 +289,11 @@ fn corpus(target: &Target, made: Vec<Vec<u8>>) -> Corpus {
             );
         }
     }
-    entries.extend(lines.into_iter().map(|line| ("a line of the fixtures".to_owned(), line)));
+    entries.extend(
+        lines
+            .into_iter()
+            .map(|line| ("a line of the fixtures".to_owned(), line)),
+    );
     entries
 }
 
@@ -369,7 +382,11 @@ impl<'a> Maker<'a> {
             1 => |byte| byte != b'"',
             _ => |byte| !b",:{}[]\n=&".contains(&byte),
         };
-        let before = input[..place].iter().rev().take_while(|byte| inside(**byte)).count();
+        let before = input[..place]
+            .iter()
+            .rev()
+            .take_while(|byte| inside(**byte))
+            .count();
         let after = input[place..].iter().take_while(|byte| inside(**byte)).count();
         place - before..place + after
     }
@@ -496,11 +513,14 @@ fn a_broken_promise_is_found_kept_and_can_be_repeated() {
         &TARGET,
         vec![b"{\"a\":1}".to_vec()],
         |input| assert!(!input.windows(4).any(|four| four == b"boom"), "it blew up"),
-        &AtomicU64::new(0),
+        &Current::default(),
     );
     // Somebody may have asked for other inputs.
     if from_environment("TOKENTAIL_FUZZ").is_none() && from_environment("TOKENTAIL_FUZZ_FILE").is_none() {
         let said = found.unwrap_err();
-        assert!(said.contains("it blew up") && said.contains("TOKENTAIL_FUZZ_SEED="), "{said}");
+        assert!(
+            said.contains("it blew up") && said.contains("TOKENTAIL_FUZZ_SEED="),
+            "{said}"
+        );
     }
 }

@@ -319,7 +319,12 @@ impl FileLayer {
             let at = error.utf8_error().valid_up_to();
             let bytes = error.into_bytes();
             let before = String::from_utf8_lossy(&bytes[..at]);
-            error_at(path, &before, at, "this byte is no part of a text in UTF-8".to_owned())
+            error_at(
+                path,
+                &before,
+                at,
+                "this byte is no part of a text in UTF-8".to_owned(),
+            )
         })?;
         Self::parse(path, text)
     }

@@ -403,6 +403,23 @@ fn levels_may_be_by_part() {
     }
 }
 
+/// As a pattern this would take longer than anybody waits, and more memory than there is.
+#[test]
+fn a_value_in_a_log_level_is_no_pattern() {
+    let pattern = format!("(a|b)*a{}", "(a|b)".repeat(60));
+    assert_eq!(check_level(&format!("[{{message={pattern}}}]=info")), Ok(()));
+}
+
+#[test]
+fn a_file_that_is_no_utf8_is_told_with_the_place() {
+    let (folder, environment) = home("x");
+    let file = folder.path().join(".config/tokentail/tokentail.toml");
+    fs::write(&file, b"[log]\n# \xc3\xa4 and \xe4\n").unwrap();
+    let said = load(&environment).unwrap_err().to_string();
+    let place = format!("{}:2:9: ", file.display());
+    assert!(said.starts_with(&place) && said.contains("UTF-8"), "{said}");
+}
+
 #[test]
 fn a_reload_tells_what_needs_a_restart() {
     let (_folder, environment) = home("");

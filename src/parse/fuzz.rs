@@ -286,7 +286,10 @@ fn count(raw: &RawValue) -> Option<u64> {
         Some(whole) => whole,
         None if text.starts_with(|c: char| c.is_ascii_digit()) => {
             let number: f64 = text.parse().ok().filter(|number: &f64| number.fract() == 0.0)?;
-            #[expect(clippy::cast_possible_truncation, reason = "a float that is too large is cut to a bound")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "a float that is too large is cut to a bound"
+            )]
             let whole = number as i128;
             whole
         }
@@ -347,7 +350,10 @@ fn judge_limits(input: &[u8]) {
 fn judge_observations(observations: &[Observation], of_a_line: bool) {
     assert!(observations.len() <= OBSERVATIONS_MAX);
     for one in observations {
-        assert!(one.utilization.is_none_or(|share| share.is_finite() && share >= 0.0));
+        assert!(
+            one.utilization
+                .is_none_or(|share| share.is_finite() && share >= 0.0)
+        );
         for time in [one.reset_at, one.observed_at].into_iter().flatten() {
             assert!((0..LATEST).contains(&time), "{one:?}");
         }
@@ -356,12 +362,18 @@ fn judge_observations(observations: &[Observation], of_a_line: bool) {
             assert!(i64::try_from(count).is_ok());
         }
         assert!((1..=BUCKET_BYTES_MAX).contains(&one.bucket.len()));
-        assert_eq!(limits::bucket_name(&one.bucket), one.bucket, "no name in its one spelling");
+        assert_eq!(
+            limits::bucket_name(&one.bucket),
+            one.bucket,
+            "no name in its one spelling"
+        );
     }
     for (number, one) in observations.iter().enumerate() {
         let before = &observations[..number];
         assert!(
-            !before.iter().any(|other| other.bucket == one.bucket && other.source == one.source),
+            !before
+                .iter()
+                .any(|other| other.bucket == one.bucket && other.source == one.source),
             "a window twice from one source: {observations:?}"
         );
     }

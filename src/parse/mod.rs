@@ -103,7 +103,9 @@ pub fn line(
 /// Whether a long line has the word `usage` in quotes, or letters of it as escapes: they mean the same.
 fn may_mention_usage(line: &[u8]) -> bool {
     let is_of_usage = |at: usize| {
-        let digits = line.get(at + ESCAPE.needle().len()..).and_then(|rest| rest.get(..2));
+        let digits = line
+            .get(at + ESCAPE.needle().len()..)
+            .and_then(|rest| rest.get(..2));
         digits.is_some_and(|digits| USAGE_IN_HEX.contains(&digits))
     };
     USAGE.find(line).is_some() || ESCAPE.find_iter(line).any(is_of_usage)
@@ -187,7 +189,12 @@ mod tests {
     #[test]
     fn a_long_line_with_its_usage_in_escapes_counts() {
         let body = "x".repeat(SHORT_LINE_BYTES_MAX);
-        for key in ["usage", r"us\u0061ge", r"\u0075\u0073\u0061\u0067\u0065", r"usag\u0065"] {
+        for key in [
+            "usage",
+            r"us\u0061ge",
+            r"\u0075\u0073\u0061\u0067\u0065",
+            r"usag\u0065",
+        ] {
             for pad in ["", &body] {
                 let text = format!(
                     r#"{{"type":"assistant","pad":"\u001b[0m{pad}","message":{{"id":"msg_1","{key}":{{"output_tokens":7}}}}}}"#

@@ -490,7 +490,10 @@ mod tests {
         assert!(matches!(decode::<RunRow>(b"\x09abc"), Err(RowError::Version(9))));
         assert!(matches!(decode::<RunRow>(b"\x01"), Err(RowError::Bytes(_))));
         assert!(decode::<RunRow>(b"\x01\x07\x00\x02").is_ok());
-        assert!(matches!(decode::<RunRow>(b"\x01\x07\x00\x02\x00"), Err(RowError::Rest(1))));
+        assert!(matches!(
+            decode::<RunRow>(b"\x01\x07\x00\x02\x00"),
+            Err(RowError::Rest(1))
+        ));
     }
 
     #[test]
@@ -515,7 +518,10 @@ mod tests {
             assert_eq!(encode(&window).unwrap(), row(deep));
         }
         for deep in [2, 3, 100_000] {
-            assert!(matches!(decode::<WindowRow>(&row(deep)), Err(RowError::Bytes(_))), "{deep}");
+            assert!(
+                matches!(decode::<WindowRow>(&row(deep)), Err(RowError::Bytes(_))),
+                "{deep}"
+            );
         }
     }
 }

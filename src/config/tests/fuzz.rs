@@ -117,7 +117,10 @@ fn judge_error(error: &ConfigError, file: &[u8]) {
             let is_there = (1..=lines.len()).contains(line);
             assert!(is_there, "line {line} of {}: {error}", lines.len());
             let characters = String::from_utf8_lossy(lines[line - 1]).chars().count();
-            assert!((1..=characters + 1).contains(column), "column {column} of {characters}: {error}");
+            assert!(
+                (1..=characters + 1).contains(column),
+                "column {column} of {characters}: {error}"
+            );
         }
         ConfigError::Variable { .. } => {}
         ConfigError::Long { .. } => assert!(file.len() as u64 > CONFIG_BYTES_MAX),

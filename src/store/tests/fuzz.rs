@@ -38,7 +38,11 @@ static DATABASE: Target = Target {
     name: "database",
     test: "store::tests::fuzz::a_database",
     inputs: 500,
-    tokens: &[b"\x00\x00\x00\x00\x01", b"\x00\x00\x00\x09\x00", b"\x00\x00\x10\x00\xff"],
+    tokens: &[
+        b"\x00\x00\x00\x00\x01",
+        b"\x00\x00\x00\x09\x00",
+        b"\x00\x00\x10\x00\xff",
+    ],
     lines_of: &[],
     giant_bytes: 4096,
 };
@@ -120,7 +124,18 @@ fn rows() -> Vec<Vec<u8>> {
             rows.extend(table.iter().unwrap().map(|row| row.unwrap().1.value().to_vec()).take(3));
         )* };
     }
-    take!(RUNS, FILES, RESPONSES, TOTALS, HOURS, ACCOUNTS, RUN_INFO, FORGOTTEN, WINDOWS, OBSERVATIONS);
+    take!(
+        RUNS,
+        FILES,
+        RESPONSES,
+        TOTALS,
+        HOURS,
+        ACCOUNTS,
+        RUN_INFO,
+        FORGOTTEN,
+        WINDOWS,
+        OBSERVATIONS
+    );
     take!(LIMIT_EVENTS, FIRED, MARKS, PARKED);
     let parked = ParkedRow::new(3, &saw(0.5, None, LimitStatus::Unknown));
     rows.push(encode(&parked).unwrap());
@@ -135,9 +150,15 @@ fn judge_row(input: &[u8]) {
         let again: R = decode(&bytes).unwrap();
         // Bytes, not rows: what is no number does not equal itself.
         assert_eq!(encode(&again).unwrap(), bytes, "{row:?}");
-        assert!(bytes.len() <= input.len(), "the bytes of {row:?} are not all of it");
+        assert!(
+            bytes.len() <= input.len(),
+            "the bytes of {row:?} are not all of it"
+        );
         let beyond = [&bytes[..], b"\0"].concat();
-        assert!(decode::<R>(&beyond).is_err(), "bytes after {row:?} are not noticed");
+        assert!(
+            decode::<R>(&beyond).is_err(),
+            "bytes after {row:?} are not noticed"
+        );
         Some(row)
     }
     macro_rules! all {
@@ -233,7 +254,13 @@ fn ask(store: &Store) -> Result<(), StoreError> {
     store.begin()?;
     store.unpark(NOW)?;
     let found = store.cursors(&RunId::new("two").unwrap())?;
-    let mut more = batch("two", "a.jsonl", Some(10), 20, vec![record(1, 99, Some(NOW)), record(77, 9, None)]);
+    let mut more = batch(
+        "two",
+        "a.jsonl",
+        Some(10),
+        20,
+        vec![record(1, 99, Some(NOW)), record(77, 9, None)],
+    );
     more.expect = found.values().next().copied();
     more.observations = vec![saw(0.99, Some(NOW + 9_000_000), LimitStatus::Allowed)];
     store.commit(&[more])?;
@@ -253,7 +280,11 @@ fn judge_image(image: &[u8], input: &[u8]) {
     for change in changes {
         let place = u32::from_be_bytes([change[0], change[1], change[2], change[3]]) as usize;
         // Half of all places are where the file begins: there is more to be said wrong.
-        let place = if place % 2 == 0 { place / 2 % 1024 } else { place / 2 % image.len() };
+        let place = if place % 2 == 0 {
+            place / 2 % 1024
+        } else {
+            place / 2 % image.len()
+        };
         image[place] = change[4];
     }
     if let [first, ..] = cut {
@@ -292,7 +323,10 @@ fn judge_contents(image: &[u8], input: &[u8]) {
             }
         )* };
     }
-    put!(FILES, RESPONSES, TOTALS, HOURS, DAYS, RUN_DAYS, ACCOUNTS, RUN_INFO, SUMS, MINUTES, MARKS, FIRED, PARKED);
+    put!(
+        FILES, RESPONSES, TOTALS, HOURS, DAYS, RUN_DAYS, ACCOUNTS, RUN_INFO, SUMS, MINUTES, MARKS, FIRED,
+        PARKED
+    );
     macro_rules! put_by_name {
         ($($table:ident: $key:expr;)*) => { $(
             if random.u32(..4) == 0 {
