@@ -146,7 +146,7 @@ fn judge_parse(input: &[u8]) {
         ] {
             assert!(i64::try_from(count).is_ok(), "{count}");
         }
-        assert!(cache_creation <= u64::MAX - 1, "the sum of two counts");
+        assert!(cache_creation < u64::MAX, "the sum of two counts");
         assert!(!record.model.is_empty() && record.model.len() <= claude::MODEL_BYTES_MAX);
         assert!(!record.model.contains(char::is_control));
         assert_eq!(record.time, said.time);

@@ -134,11 +134,12 @@ fn judge_error(error: &ConfigError, file: &[u8]) {
 fn judge_settings(settings: &Settings, environment: &Environment) {
     let rows = settings.describe();
     let given = |row: &&Described| !matches!(row.origin, Origin::Default(_));
-    let text: String = rows
-        .iter()
-        .filter(given)
-        .map(|row| format!("{} = {}\n", row.key, row.value))
-        .collect();
+    let lines = rows.iter().filter(given);
+    let lines: Vec<String> = lines.map(|row| format!("{} = {}", row.key, row.value)).collect();
+    let text = lines.join(
+        "
+",
+    );
     let layer = FileLayer::from_bytes(Path::new(PATH), text.clone().into_bytes());
     let layer = layer.unwrap_or_else(|error| panic!("{error}\n{text}"));
     let vars = [("HOME".to_owned(), "/home/me".to_owned())].into();
@@ -162,7 +163,7 @@ fn judge_words(text: &[u8]) {
         return;
     }
     let lines = text.split(|byte| *byte == b'\n');
-    let words = lines.map(|line| std::os::unix::ffi::OsStrExt::from_bytes(line));
+    let words = lines.map(std::os::unix::ffi::OsStrExt::from_bytes);
     let words: Vec<&std::ffi::OsStr> = words.collect();
     match Args::try_parse_from([std::ffi::OsStr::new("tokentail")].into_iter().chain(words)) {
         Ok(args) => assert!(!format!("{args:?}").is_empty()),

@@ -198,7 +198,13 @@ fn small() -> Vec<u8> {
             mount: Some(Some("/var/lib/logs".into())),
         };
         store.start(&[start], number == 0, NOW).unwrap();
-        let records = (0..20).map(|key| record(key, 5 + key as u64, Some(NOW - 3_600_000 * key as i64)));
+        let records = (0..20u8).map(|key| {
+            record(
+                key.into(),
+                5 + u64::from(key),
+                Some(NOW - 3_600_000 * i64::from(key)),
+            )
+        });
         let mut one = batch(run, "a.jsonl", None, 10, records.collect());
         one.observations = vec![saw(0.3, Some(NOW + 9_000_000), LimitStatus::Allowed)];
         store.commit(&[one]).unwrap();
@@ -280,7 +286,7 @@ fn judge_image(image: &[u8], input: &[u8]) {
     for change in changes {
         let place = u32::from_be_bytes([change[0], change[1], change[2], change[3]]) as usize;
         // Half of all places are where the file begins: there is more to be said wrong.
-        let place = if place % 2 == 0 {
+        let place = if place.is_multiple_of(2) {
             place / 2 % 1024
         } else {
             place / 2 % image.len()
