@@ -338,6 +338,9 @@ fn task<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> 
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use std::fs;
     use std::path::Path;
@@ -351,9 +354,9 @@ mod tests {
     const LINE: &str = r#"{"type":"assistant","timestamp":"2026-10-05T09:00:00.000Z","message":{"id":"msg_ID","model":"m","usage":{"output_tokens":7}}}"#;
 
     /// A failure bound, not a clock to go by.
-    const WAIT_MAX: Duration = Duration::from_mins(1);
+    pub const WAIT_MAX: Duration = Duration::from_mins(1);
 
-    fn settings(directory: &Path) -> Settings {
+    pub fn settings(directory: &Path) -> Settings {
         let mut flags = Partial {
             runs_dir: Some(directory.join("runs")),
             db: Some(directory.join("t.redb")),
@@ -369,7 +372,7 @@ mod tests {
         Settings::load(flags, None, &environment).unwrap()
     }
 
-    fn write_log(directory: &Path, run: &str, name: &str, id: &str) {
+    pub fn write_log(directory: &Path, run: &str, name: &str, id: &str) {
         let path = directory.join("runs").join(run).join("mount").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, LINE.replace("ID", id) + "\n").unwrap();

@@ -14,6 +14,7 @@
 //! | 6 whole | app replay verify |
 //! | 7 face | cli |
 //! | 8 | main |
+//! | 9 tests | fuzz |
 
 pub mod record;
 
@@ -44,3 +45,6 @@ pub mod replay;
 pub mod verify;
 
 pub mod cli;
+
+#[cfg(test)]
+mod fuzz;

@@ -51,6 +51,8 @@ pub fn start(settings: &LogSettings) -> Level {
 fn filter(directives: &str) -> EnvFilter {
     EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
+        // As they were checked.
+        .with_regex(false)
         .parse_lossy(directives)
 }
 

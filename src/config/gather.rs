@@ -370,7 +370,10 @@ pub(super) fn check_level(directives: &str) -> Result<(), String> {
     if let Some(word) = directives.split(',').find(bare) {
         return Err(format!("{word:?} is no level: {ALLOWED}"));
     }
-    EnvFilter::try_new(directives)
+    // A value is what it is and no pattern: some patterns of a few bytes take hours and gigabytes to be made ready.
+    EnvFilter::builder()
+        .with_regex(false)
+        .parse(directives)
         .map(|_| ())
         .map_err(|error| format!("{error}: {ALLOWED}"))
 }

@@ -293,7 +293,7 @@ impl FileLayer {
             path: path.to_owned(),
             source,
         };
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         // A FIFO would wait for a writer, and whoever reloads with it.
         if std::fs::metadata(path).is_ok_and(|file| !file.is_file()) {
             return Err(failed(io::Error::new(
@@ -303,13 +303,29 @@ impl FileLayer {
         }
         let file = File::open(path).map_err(failed)?;
         file.take(CONFIG_BYTES_MAX + 1)
-            .read_to_string(&mut text)
+            .read_to_end(&mut bytes)
             .map_err(failed)?;
-        if text.len() as u64 > CONFIG_BYTES_MAX {
+        Self::from_bytes(path, bytes)
+    }
+
+    /// What a file with these bytes says.
+    pub(super) fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, ConfigError> {
+        if bytes.len() as u64 > CONFIG_BYTES_MAX {
             return Err(ConfigError::Long {
                 path: path.to_owned(),
             });
         }
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            let bytes = error.into_bytes();
+            let before = String::from_utf8_lossy(&bytes[..at]);
+            error_at(
+                path,
+                &before,
+                at,
+                "this byte is no part of a text in UTF-8".to_owned(),
+            )
+        })?;
         Self::parse(path, text)
     }
 

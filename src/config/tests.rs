@@ -1,6 +1,7 @@
 //! Tests of the layers, their order, and what is said when something is wrong.
 
 mod accounts;
+mod fuzz;
 
 use std::fs;
 
@@ -400,6 +401,23 @@ fn levels_may_be_by_part() {
     ] {
         assert_eq!(check_level(level).is_ok(), good, "{level:?}");
     }
+}
+
+/// As a pattern this would take longer than anybody waits, and more memory than there is.
+#[test]
+fn a_value_in_a_log_level_is_no_pattern() {
+    let pattern = format!("(a|b)*a{}", "(a|b)".repeat(60));
+    assert_eq!(check_level(&format!("[{{message={pattern}}}]=info")), Ok(()));
+}
+
+#[test]
+fn a_file_that_is_no_utf8_is_told_with_the_place() {
+    let (folder, environment) = home("x");
+    let file = folder.path().join(".config/tokentail/tokentail.toml");
+    fs::write(&file, b"[log]\n# \xc3\xa4 and \xe4\n").unwrap();
+    let said = load(&environment).unwrap_err().to_string();
+    let place = format!("{}:2:9: ", file.display());
+    assert!(said.starts_with(&place) && said.contains("UTF-8"), "{said}");
 }
 
 #[test]

@@ -22,6 +22,10 @@ pub const SHORT_LINE_BYTES_MAX: usize = 4096;
 const END_BYTES: usize = 512;
 
 static USAGE: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\"usage\""));
+/// How a letter of ASCII begins that is written as an escape, which no usual writer does.
+static ESCAPE: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\\u00"));
+/// How it goes on for the letters of `usage`.
+const USAGE_IN_HEX: [&[u8]; 5] = [b"75", b"73", b"61", b"67", b"65"];
 static TIMESTAMP: LazyLock<memmem::FinderRev<'static>> =
     LazyLock::new(|| memmem::FinderRev::new(b"\"timestamp\":\""));
 /// What most long lines say early: tools' results, which have no limits to look for.
@@ -83,7 +87,7 @@ pub fn line(
     if trimmed.len() > SHORT_LINE_BYTES_MAX
         && trimmed.first() == Some(&b'{')
         && trimmed.last() == Some(&b'}')
-        && USAGE.find(trimmed).is_none()
+        && !may_mention_usage(trimmed)
     {
         if speaks_of_limits(trimmed) {
             claude::line(trimmed, place, &mut Vec::new(), observations);
@@ -94,6 +98,17 @@ pub fn line(
         };
     }
     claude::line(trimmed, place, records, observations)
+}
+
+/// Whether a long line has the word `usage` in quotes, or letters of it as escapes: they mean the same.
+fn may_mention_usage(line: &[u8]) -> bool {
+    let is_of_usage = |at: usize| {
+        let digits = line
+            .get(at + ESCAPE.needle().len()..)
+            .and_then(|rest| rest.get(..2));
+        digits.is_some_and(|digits| USAGE_IN_HEX.contains(&digits))
+    };
+    USAGE.find(line).is_some() || ESCAPE.find_iter(line).any(is_of_usage)
 }
 
 /// Whether a long line may be a limit line, by its ends.
@@ -119,6 +134,9 @@ fn time_in(window: &[u8]) -> Option<Millis> {
     let text = &window[TIMESTAMP.rfind(window)? + TIMESTAMP.needle().len()..];
     json::time(&text[..memchr::memchr(b'"', text)?])
 }
+
+#[cfg(test)]
+mod fuzz;
 
 #[cfg(test)]
 mod tests {
@@ -165,6 +183,26 @@ mod tests {
                 "{}",
                 &text[..60]
             );
+        }
+    }
+
+    #[test]
+    fn a_long_line_with_its_usage_in_escapes_counts() {
+        let body = "x".repeat(SHORT_LINE_BYTES_MAX);
+        for key in [
+            "usage",
+            r"us\u0061ge",
+            r"\u0075\u0073\u0061\u0067\u0065",
+            r"usag\u0065",
+        ] {
+            for pad in ["", &body] {
+                let text = format!(
+                    r#"{{"type":"assistant","pad":"\u001b[0m{pad}","message":{{"id":"msg_1","{key}":{{"output_tokens":7}}}}}}"#
+                );
+                let mut records = Vec::new();
+                line(text.as_bytes(), Place::default(), &mut records, &mut Vec::new());
+                assert_eq!(records.len(), 1, "{key}, {} bytes", text.len());
+            }
         }
     }
 

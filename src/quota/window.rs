@@ -9,6 +9,8 @@ mod tests;
 pub(super) use merge::reaches;
 pub use merge::{Merged, merge};
 
+use serde::{Deserialize, Deserializer};
+
 use crate::record::{LimitSource, LimitStatus, Millis, Observation};
 
 /// From this age on a state is stale, in milliseconds.
@@ -95,11 +97,79 @@ pub struct HeldReading {
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Moment {
     /// The state before `observed_at`, itself without a moment; `None` if there was none.
+    #[serde(deserialize_with = "first")]
     pub before: Option<Box<WindowState>>,
     /// One for each reset that was named, in the order they are merged in; at most [`MOMENT_READINGS_MAX`].
     pub readings: Vec<Reading>,
     /// Whether these readings opened a new window.
     pub rolled_over: bool,
+}
+
+/// Reads a state that has none before it: whoever writes one into another without end would use up the stack.
+fn first<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<WindowState>>, D::Error> {
+    let first = Option::<First>::deserialize(deserializer)?;
+    Ok(first.map(|first| Box::new(first.into())))
+}
+
+/// Nothing can be one.
+#[derive(serde::Deserialize)]
+enum Never {}
+
+/// A [`Moment`] with nothing before it, byte by byte.
+#[derive(serde::Deserialize)]
+struct FirstMoment {
+    before: Option<Never>,
+    readings: Vec<Reading>,
+    rolled_over: bool,
+}
+
+/// A [`WindowState`] with nothing before it, byte by byte.
+#[derive(serde::Deserialize)]
+struct First {
+    utilization: Option<f64>,
+    utilization_at: Option<Millis>,
+    remaining: Option<u64>,
+    limit: Option<u64>,
+    status: LimitStatus,
+    status_at: Option<Millis>,
+    reset_at: Option<Millis>,
+    window_started_at: Option<Millis>,
+    observed_at: Millis,
+    source: LimitSource,
+    exhausted_until: Option<Millis>,
+    held: Held,
+    thresholds_crossed: Vec<u8>,
+    moment: FirstMoment,
+}
+
+impl From<First> for WindowState {
+    fn from(first: First) -> Self {
+        let FirstMoment {
+            before,
+            readings,
+            rolled_over,
+        } = first.moment;
+        Self {
+            utilization: first.utilization,
+            utilization_at: first.utilization_at,
+            remaining: first.remaining,
+            limit: first.limit,
+            status: first.status,
+            status_at: first.status_at,
+            reset_at: first.reset_at,
+            window_started_at: first.window_started_at,
+            observed_at: first.observed_at,
+            source: first.source,
+            exhausted_until: first.exhausted_until,
+            held: first.held,
+            thresholds_crossed: first.thresholds_crossed,
+            moment: Moment {
+                before: before.map(|never| match never {}),
+                readings,
+                rolled_over,
+            },
+        }
+    }
 }
 
 /// Different resets remembered of one time; beyond it the earliest are forgotten.

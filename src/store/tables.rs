@@ -104,6 +104,8 @@ pub enum RowError {
     Version(u8),
     #[error("a row whose bytes make no sense: {0}")]
     Bytes(#[from] postcard::Error),
+    #[error("a row with {0} bytes after its end")]
+    Rest(usize),
     #[error("a row with {0} out of range")]
     Range(&'static str),
 }
@@ -125,7 +127,10 @@ pub fn encode<R: Serialize>(row: &R) -> Result<Vec<u8>, RowError> {
 pub fn decode<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, RowError> {
     match bytes.split_first() {
         None => Err(RowError::Empty),
-        Some((&ROW_VERSION, fields)) => Ok(postcard::from_bytes(fields)?),
+        Some((&ROW_VERSION, fields)) => match postcard::take_from_bytes(fields)? {
+            (row, []) => Ok(row),
+            (_, rest) => Err(RowError::Rest(rest.len())),
+        },
         Some((&version, _)) => Err(RowError::Version(version)),
     }
 }
@@ -484,5 +489,39 @@ mod tests {
         assert!(matches!(decode::<RunRow>(b""), Err(RowError::Empty)));
         assert!(matches!(decode::<RunRow>(b"\x09abc"), Err(RowError::Version(9))));
         assert!(matches!(decode::<RunRow>(b"\x01"), Err(RowError::Bytes(_))));
+        assert!(decode::<RunRow>(b"\x01\x07\x00\x02").is_ok());
+        assert!(matches!(
+            decode::<RunRow>(b"\x01\x07\x00\x02\x00"),
+            Err(RowError::Rest(1))
+        ));
+    }
+
+    #[test]
+    fn a_window_has_one_before_it_and_that_one_none() {
+        let row = |deep: usize| {
+            // All fields empty or zero up to `moment.before`, then what follows it, from the inside out.
+            let (nothing, rest) = ([0; 14], [0, 0]);
+            let mut bytes = vec![ROW_VERSION];
+            for _ in 0..deep {
+                bytes.extend(nothing);
+                bytes.push(1);
+            }
+            bytes.extend(nothing);
+            bytes.push(0);
+            bytes.extend(rest.repeat(deep + 1));
+            bytes.push(0);
+            bytes
+        };
+        for deep in [0, 1] {
+            let window: WindowRow = decode(&row(deep)).unwrap();
+            assert_eq!(window.state.moment.before.is_some(), deep == 1);
+            assert_eq!(encode(&window).unwrap(), row(deep));
+        }
+        for deep in [2, 3, 100_000] {
+            assert!(
+                matches!(decode::<WindowRow>(&row(deep)), Err(RowError::Bytes(_))),
+                "{deep}"
+            );
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::record::{
 };
 
 pub mod disk;
+mod fuzz;
 mod limits;
 pub mod picture;
 mod repair;

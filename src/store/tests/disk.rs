@@ -14,6 +14,10 @@ pub const EIO: i32 = 5;
 pub const ENOSPC: i32 = 28;
 /// Sizes of what is written whole or not at all, in bytes.
 const ATOMS: [usize; 3] = [1, 512, 4096];
+/// `EFBIG`: no file is that long.
+const EFBIG: i32 = 27;
+/// The largest disk there is, in bytes.
+const LENGTH_MAX: u64 = 1 << 30;
 
 /// What befalls the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,12 +216,15 @@ impl StorageBackend for Disk {
         let mut plates = self.plates();
         plates.operate(false)?;
         let at = index(offset);
-        let bytes = plates.live.get(at..at + out.len());
+        let bytes = plates.live.get(at..at.saturating_add(out.len()));
         out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
+        if length > LENGTH_MAX {
+            return Err(io::Error::from_raw_os_error(EFBIG));
+        }
         let mut plates = self.plates();
         let change = Change::Length(index(length));
         let worked = plates.operate(true);

@@ -1,0 +1,358 @@
+//! Any bytes as a row, and a whole database with any of its bytes changed.
+
+use std::fmt::Debug;
+
+use redb::{Database, ReadableTable};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::disk::Disk;
+use super::*;
+use crate::fuzz::{self, Target, dice};
+use crate::quota::exhaustion::Cause;
+use crate::record::{LimitSource, LimitStatus, Observation, StopReason};
+use crate::store::tables::{
+    AccountRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow, MarkRow, ParkedRow, ResponseRow,
+    RunInfoRow, RunRow, RunTotalsRow, WindowRow, decode, encode,
+};
+
+static ROWS: Target = Target {
+    name: "rows",
+    test: "store::tests::fuzz::any_bytes",
+    inputs: 30_000,
+    tokens: &[
+        b"\x01",
+        b"\x00",
+        b"\x02",
+        b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+        b"\xff\xff\xff\xff\x0f",
+        b"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80",
+        b"\x00\x00\x00\x00\x00\x00\xf8\x7f",
+        b"\x00\x00\x00\x00\x00\x00\xf0\xff",
+    ],
+    lines_of: &[],
+    giant_bytes: 1 << 20,
+};
+
+static DATABASE: Target = Target {
+    name: "database",
+    test: "store::tests::fuzz::a_database",
+    inputs: 500,
+    tokens: &[
+        b"\x00\x00\x00\x00\x01",
+        b"\x00\x00\x00\x09\x00",
+        b"\x00\x00\x10\x00\xff",
+    ],
+    lines_of: &[],
+    giant_bytes: 4096,
+};
+
+static CONTENTS: Target = Target {
+    name: "contents",
+    test: "store::tests::fuzz::a_sound_database",
+    inputs: 500,
+    tokens: ROWS.tokens,
+    lines_of: &[],
+    giant_bytes: 4096,
+};
+
+/// Hands every type of row to a macro.
+macro_rules! every_row {
+    ($each:ident) => {
+        $each!(
+            RunRow,
+            FileRow,
+            ResponseRow,
+            RunTotalsRow,
+            RunInfoRow,
+            ForgottenRow,
+            AccountRow,
+            WindowRow,
+            HistoryRow,
+            LimitEventRow,
+            FiredRow,
+            MarkRow,
+            ParkedRow,
+            Totals
+        );
+    };
+}
+
+#[test]
+fn any_bytes_are_a_row_or_an_error() {
+    fuzz::run_with(&ROWS, rows(), || judge_row);
+}
+
+#[test]
+fn a_database_with_any_bytes_changed_is_refused_or_answers() {
+    fuzz::run_with(&DATABASE, vec![Vec::new(), b"\0\0\0\0\x01".to_vec()], || {
+        let image = small();
+        move |input: &[u8]| judge_image(&image, input)
+    });
+}
+
+#[test]
+fn a_sound_database_with_any_rows_is_refused_or_answers() {
+    fuzz::run_with(&CONTENTS, rows(), || {
+        let image = small();
+        move |input: &[u8]| judge_contents(&image, input)
+    });
+}
+
+fn saw(share: f64, reset_at: Option<Millis>, status: LimitStatus) -> Observation {
+    Observation {
+        bucket: "five_hour".into(),
+        utilization: Some(share),
+        remaining: Some(7),
+        limit: Some(9),
+        reset_at,
+        observed_at: Some(NOW),
+        status,
+        source: LimitSource::Headers,
+    }
+}
+
+/// A row of each type.
+fn rows() -> Vec<Vec<u8>> {
+    let store = Store::on(Disk::new(&small(), false, fastrand::Rng::with_seed(0)));
+    store.reopen().unwrap();
+    let (_open, read) = store.read().unwrap();
+    let mut rows = Vec::new();
+    macro_rules! take {
+        ($($table:ident),*) => { $(
+            let table = read.open_table(tables::$table).unwrap();
+            rows.extend(table.iter().unwrap().map(|row| row.unwrap().1.value().to_vec()).take(3));
+        )* };
+    }
+    take!(
+        RUNS,
+        FILES,
+        RESPONSES,
+        TOTALS,
+        HOURS,
+        ACCOUNTS,
+        RUN_INFO,
+        FORGOTTEN,
+        WINDOWS,
+        OBSERVATIONS
+    );
+    take!(LIMIT_EVENTS, FIRED, MARKS, PARKED);
+    let parked = ParkedRow::new(3, &saw(0.5, None, LimitStatus::Unknown));
+    rows.push(encode(&parked).unwrap());
+    assert!(rows.len() > 14, "{} rows", rows.len());
+    rows
+}
+
+fn judge_row(input: &[u8]) {
+    fn comes_back<R: Serialize + DeserializeOwned + Debug>(input: &[u8]) -> Option<R> {
+        let row: R = decode(input).ok()?;
+        let bytes = encode(&row).unwrap();
+        let again: R = decode(&bytes).unwrap();
+        // Bytes, not rows: what is no number does not equal itself.
+        assert_eq!(encode(&again).unwrap(), bytes, "{row:?}");
+        assert!(
+            bytes.len() <= input.len(),
+            "the bytes of {row:?} are not all of it"
+        );
+        let beyond = [&bytes[..], b"\0"].concat();
+        assert!(
+            decode::<R>(&beyond).is_err(),
+            "bytes after {row:?} are not noticed"
+        );
+        Some(row)
+    }
+    macro_rules! all {
+        ($($row:ty),*) => { $( let _ = comes_back::<$row>(input); )* };
+    }
+    every_row!(all);
+    if let Some(row) = comes_back::<FileRow>(input) {
+        assert_eq!(FileRow::new(row.run, &row.cursor()), row);
+    }
+    if let Some(row) = comes_back::<ResponseRow>(input)
+        && let Ok(parts) = row.parts()
+    {
+        assert_eq!(ResponseRow::new(&parts, row.model, row.run, row.time), row);
+    }
+    if let Some(row) = comes_back::<ParkedRow>(input) {
+        let bytes = encode(&row).unwrap();
+        let again = ParkedRow::new(row.account, &row.observation());
+        assert_eq!(encode(&again).unwrap(), bytes);
+    }
+    if let Some(row) = comes_back::<AccountRow>(input) {
+        assert_eq!(AccountRow::new(&row.clone().id()), row);
+    }
+}
+
+/// A small database with something in every table.
+fn small() -> Vec<u8> {
+    let disk = Disk::new(&[], false, fastrand::Rng::with_seed(0));
+    let store = Store::on(disk.clone());
+    store.reopen().unwrap();
+    store.begin().unwrap();
+    for (number, run) in ["one", "two", "gone"].into_iter().enumerate() {
+        let id = RunId::new(run).unwrap();
+        let start = Start {
+            run: id.clone(),
+            account: AccountId::default(),
+            labels: Some([("project".into(), "alpha".into())].into()),
+            mount: Some(Some("/var/lib/logs".into())),
+        };
+        store.start(&[start], number == 0, NOW).unwrap();
+        let records = (0..20u8).map(|key| {
+            record(
+                key.into(),
+                5 + u64::from(key),
+                Some(NOW - 3_600_000 * i64::from(key)),
+            )
+        });
+        let mut one = batch(run, "a.jsonl", None, 10, records.collect());
+        one.observations = vec![saw(0.3, Some(NOW + 9_000_000), LimitStatus::Allowed)];
+        store.commit(&[one]).unwrap();
+        if number == 0 {
+            store.unpark(NOW).unwrap();
+        }
+    }
+    for (share, status) in [(0.8, LimitStatus::Allowed), (1.0, LimitStatus::Rejected)] {
+        let told = Told {
+            account: AccountId::default(),
+            observations: vec![saw(share, Some(NOW + 9_000_000), status)],
+        };
+        store.observe(&[told], NOW).unwrap();
+    }
+    let cause = Cause {
+        until: NOW,
+        reason: "asked".into(),
+        source: "someone".into(),
+        since: NOW,
+    };
+    store.mark(&AccountId::default(), Some(&cause)).unwrap();
+    let gone = RunId::new("gone").unwrap();
+    store.stop(&gone, StopReason::Asked, NOW).unwrap();
+    store.forget(&gone, true, NOW).unwrap();
+    store.close();
+    disk.image()
+}
+
+/// Asks everything there is to ask, and commits. An error is an answer.
+fn ask(store: &Store) -> Result<(), StoreError> {
+    store.sequence()?;
+    store.intake()?;
+    let (snapshot, quota) = store.overview(0)?;
+    store.run_infos()?;
+    store.run_numbers()?;
+    store.rebuilt()?;
+    store.latest()?;
+    store.sums()?;
+    store.for_each_hour(|_, _| {})?;
+    store.side_by_side(&memory(), |_, _, _| {})?;
+    for (id, sums) in &quota.accounts {
+        for bucket in sums.windows.keys() {
+            store.history(id, bucket)?;
+        }
+    }
+    for run in snapshot.runs.keys() {
+        if let Ok(run) = RunId::new(run) {
+            store.run(&run)?;
+            store.cursors(&run)?;
+            store.account_of(&run)?;
+        }
+    }
+    store.begin()?;
+    store.unpark(NOW)?;
+    let found = store.cursors(&RunId::new("two").unwrap())?;
+    let mut more = batch(
+        "two",
+        "a.jsonl",
+        Some(10),
+        20,
+        vec![record(1, 99, Some(NOW)), record(77, 9, None)],
+    );
+    more.expect = found.values().next().copied();
+    more.observations = vec![saw(0.99, Some(NOW + 9_000_000), LimitStatus::Allowed)];
+    store.commit(&[more])?;
+    let one = RunId::new("one").unwrap();
+    store.stop(&one, StopReason::Idle, NOW)?;
+    store.forget(&one, false, NOW)?;
+    store.end_backlog()?;
+    store.snapshot()?;
+    Ok(())
+}
+
+/// Five bytes are a place and what is written there; the last one to four say where the file is cut off.
+fn judge_image(image: &[u8], input: &[u8]) {
+    let mut image = image.to_vec();
+    let changes = input.chunks_exact(5);
+    let cut = changes.remainder();
+    for change in changes {
+        let place = u32::from_be_bytes([change[0], change[1], change[2], change[3]]) as usize;
+        // Half of all places are where the file begins: there is more to be said wrong.
+        let place = if place.is_multiple_of(2) {
+            place / 2 % 1024
+        } else {
+            place / 2 % image.len()
+        };
+        image[place] = change[4];
+    }
+    if let [first, ..] = cut {
+        let length = image.len() * usize::from(*first) / 256;
+        image.truncate(length.max(1));
+    }
+    let disk = Disk::new(&image, false, dice(input));
+    let store = Store::on(disk);
+    match store.reopen() {
+        Ok(()) => {
+            ask(&store).unwrap();
+            store.examine().unwrap();
+            ask(&store).unwrap();
+        }
+        // It is set aside then, and the logs are read again; any other error would keep the collector from starting.
+        Err(error) => assert!(error.is_damage(), "{error:?}"),
+    }
+}
+
+/// Writes the input as a row of each table, by a program that knows how to write databases.
+fn judge_contents(image: &[u8], input: &[u8]) {
+    let disk = Disk::new(image, false, dice(input));
+    let database = Database::builder().create_with_backend(disk.clone()).unwrap();
+    let write = database.begin_write().unwrap();
+    let mut random = dice(input);
+    macro_rules! put {
+        ($($table:ident),*) => { $(
+            if random.u32(..4) == 0 {
+                let mut table = write.open_table(tables::$table).unwrap();
+                let keys: Vec<_> = table.iter().unwrap().map(|row| row.unwrap().0.value().to_owned()).collect();
+                for key in keys {
+                    if random.bool() {
+                        table.insert(key, input).unwrap();
+                    }
+                }
+            }
+        )* };
+    }
+    put!(
+        FILES, RESPONSES, TOTALS, HOURS, DAYS, RUN_DAYS, ACCOUNTS, RUN_INFO, SUMS, MINUTES, MARKS, FIRED,
+        PARKED
+    );
+    macro_rules! put_by_name {
+        ($($table:ident: $key:expr;)*) => { $(
+            if random.u32(..4) == 0 {
+                let mut table = write.open_table(tables::$table).unwrap();
+                table.insert($key, input).unwrap();
+            }
+        )* };
+    }
+    put_by_name!(
+        RUNS: "two";
+        FORGOTTEN: "gone";
+        WINDOWS: (0, "five_hour");
+        OBSERVATIONS: (0, "five_hour", 7);
+        LIMIT_EVENTS: (7, 0, "five_hour");
+    );
+    write.commit().unwrap();
+    drop(database);
+    let store = Store::on(disk);
+    store.reopen().unwrap();
+    if let Err(error) = ask(&store) {
+        assert!(error.is_damage(), "{error:?}");
+    }
+}
