@@ -136,6 +136,7 @@ fn batch(rng: &mut Rng, rows: usize) -> Batch {
             },
             tier: Tier::Standard,
             time: Some(1_791_190_800_000 + rng.i64(..7 * 86_400_000)),
+            copies: 1,
         }
     });
     Batch {

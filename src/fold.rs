@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::record::{HOUR_MS, Kind, Millis, Rank, RunNumber, Tier, Usage};
+use crate::record::{HOUR_MS, Kind, Millis, Rank, Record, RunNumber, Tier, Usage};
 
 /// A response as it is counted: the best copy's figures, the earliest copy's time and run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +63,24 @@ pub fn fold(known: &mut Response, copy: Response, in_run_order: bool) {
         *known = copy;
     }
     (known.run, known.time, known.dated) = (run, time, dated);
+}
+
+/// Takes a copy into one that was read before it from the same file, if they differ in nothing but their times; says
+/// whether it did. Most do not: a response is
+/// written in parts, which have the same figures until the last.
+pub fn join(known: &mut Record, copy: &Record) -> bool {
+    let (Some(time), Some(other)) = (known.time, copy.time) else {
+        return false;
+    };
+    let is_same = known.key == copy.key
+        && known.usage == copy.usage
+        && (known.kind, known.rank, known.tier) == (copy.kind, copy.rank, copy.tier)
+        && known.model == copy.model;
+    if is_same {
+        known.time = Some(time.min(other));
+        known.copies = known.copies.saturating_add(copy.copies);
+    }
+    is_same
 }
 
 /// Sums over responses; also the difference of two sums, so fields may be negative in between.

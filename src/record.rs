@@ -153,6 +153,8 @@ pub struct Record {
     pub tier: Tier,
     /// The line's own time; `None` if it has none that can be read.
     pub time: Option<Millis>,
+    /// How many lines it stands for: copies that differ in nothing but their time are [one](crate::fold::join).
+    pub copies: u32,
 }
 
 /// The provider of an account nobody named: the coding agent whose transcripts are read first.

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 
 use crate::api::quota::Terms;
 use crate::api::{summary, wire};
@@ -81,7 +81,14 @@ pub struct ReplayProgress {
 struct Source {
     run: RunId,
     directory: PathBuf,
-    files: Vec<PathBuf>,
+    files: Vec<Found>,
+}
+
+/// A file and its size when it was found, in bytes.
+#[derive(Debug)]
+struct Found {
+    path: PathBuf,
+    size: u64,
 }
 
 /// One file to read.
@@ -132,9 +139,7 @@ pub fn replay(
     } else {
         store.latest()?.unwrap_or(options.clock)
     };
-    store.redate(&undated, now)?;
-    store.unpark(now)?;
-    store.end_backlog()?;
+    store.conclude(&undated, now)?;
     let summary = {
         let terms = Terms {
             accounts: &options.accounts,
@@ -176,7 +181,12 @@ fn sources_of(
         // A link that is named here is the operator's; only what lies below directories is not trusted.
         let full = full_path(path)?;
         let directory = full.parent().unwrap_or(Path::new("/")).to_owned();
-        let files = full.file_name().map(PathBuf::from).into_iter().collect();
+        let files = (full.file_name().map(PathBuf::from).into_iter())
+            .map(|path| Found {
+                path,
+                size: metadata.len(),
+            })
+            .collect();
         let run = name_of(path.file_stem(), path, warnings);
         return Ok(vec![Source {
             run,
@@ -191,7 +201,7 @@ fn sources_of(
         .iter()
         .any(|entry| entry.kind == EntryKind::Directory && path.join(&entry.path).join("mount").is_dir())
     {
-        let mut sources = Vec::new();
+        let mut runs = Vec::new();
         for entry in names {
             let directory = path.join(&entry.path);
             if entry.kind != EntryKind::Directory {
@@ -201,11 +211,11 @@ fn sources_of(
                 continue;
             }
             match RunId::new(&entry.path.to_string_lossy()) {
-                Ok(run) => sources.push(run_below(run, directory, options, warnings)?),
+                Ok(run) => runs.push((run, directory)),
                 Err(error) => warnings.push(format!("{directory:?} is no run: {error}")),
             }
         }
-        return Ok(sources);
+        return runs_below(runs, options, warnings);
     }
     let run = name_of(full_path(path)?.file_name(), path, warnings);
     let source = tree(run, path, options, warnings)?;
@@ -214,6 +224,39 @@ fn sources_of(
         return Err(ReplayError::Nothing(path.to_owned()));
     }
     Ok(vec![source])
+}
+
+/// Directories below a runs directory, several at once.
+fn runs_below(
+    runs: Vec<(RunId, PathBuf)>,
+    options: &ReplayOptions,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Source>, ReplayError> {
+    let next = AtomicUsize::new(0);
+    let found: Vec<OnceLock<_>> = runs.iter().map(|_| OnceLock::new()).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..readers() {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((run, directory)) = runs.get(at) else {
+                        return;
+                    };
+                    found[at].get_or_init(|| {
+                        let mut warnings = Vec::new();
+                        let source = run_below(run.clone(), directory.clone(), options, &mut warnings);
+                        (source, warnings)
+                    });
+                }
+            });
+        }
+    });
+    let mut sources = Vec::with_capacity(runs.len());
+    for (source, told) in found.into_iter().filter_map(OnceLock::into_inner) {
+        warnings.extend(told);
+        sources.push(source?);
+    }
+    Ok(sources)
 }
 
 /// A directory below a runs directory: read what the globs include.
@@ -225,17 +268,17 @@ fn run_below(
 ) -> Result<Source, ReplayError> {
     let below = |path: &Path| Path::new(run.as_str()).join(path);
     let globs = &options.globs;
-    let found = walk(
-        &Root::open_given(&directory)?,
+    let files = files_of(
+        &directory,
         |path| globs.may_contain(&below(path)),
         |path| globs.reads(&below(path)),
-        walk_limits(options),
+        options,
+        warnings,
     )?;
-    warn(&directory, &found, warnings)?;
     Ok(Source {
         run,
         directory,
-        files: found.files,
+        files,
     })
 }
 
@@ -247,18 +290,31 @@ fn tree(
     warnings: &mut Vec<String>,
 ) -> Result<Source, ReplayError> {
     let globs = Globs::new(&["**/*.jsonl".to_owned()], &[])?;
-    let found = walk(
-        &Root::open_given(directory)?,
-        |_| true,
-        |path| globs.reads(path),
-        walk_limits(options),
-    )?;
-    warn(directory, &found, warnings)?;
+    let files = files_of(directory, |_| true, |path| globs.reads(path), options, warnings)?;
     Ok(Source {
         run,
         directory: directory.to_owned(),
-        files: found.files,
+        files,
     })
+}
+
+fn files_of(
+    directory: &Path,
+    wants_directory: impl Fn(&Path) -> bool,
+    wants_file: impl Fn(&Path) -> bool,
+    options: &ReplayOptions,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Found>, ReplayError> {
+    let root = Root::open_given(directory)?;
+    let found = walk(&root, wants_directory, wants_file, walk_limits(options))?;
+    warn(directory, &found, warnings)?;
+    let size = |path: &PathBuf| root.stat(path).map_or(0, |stat| stat.size);
+    Ok((found.files.into_iter())
+        .map(|path| Found {
+            size: size(&path),
+            path,
+        })
+        .collect())
 }
 
 fn walk_limits(options: &ReplayOptions) -> WalkLimits {
@@ -310,27 +366,35 @@ fn name_of(name: Option<&OsStr>, path: &Path, warnings: &mut Vec<String>) -> Run
     })
 }
 
-/// All files, the largest first, so that the readers end together.
+/// All files: the largest run first and its largest file, so that the readers end together and stay in one run.
 fn tasks<'s>(store: &Store, sources: &'s [Source]) -> Result<Vec<Task<'s>>, ReplayError> {
+    let size_of = |source: &Source| source.files.iter().map(|file| file.size).sum::<u64>();
+    let mut sources: Vec<_> = sources.iter().map(|source| (size_of(source), source)).collect();
+    sources.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
     let mut tasks = Vec::new();
-    for source in sources {
+    for (_, source) in sources {
         let cursors = store.cursors(&source.run)?;
         let account = Arc::new(store.account_of(&source.run)?.unwrap_or_default());
-        for path in &source.files {
-            let path: RelativePath = path.as_path().into();
-            let size = std::fs::symlink_metadata(source.directory.join(&path)).map_or(0, |file| file.len());
-            let cursor = cursors.get(&path).copied();
-            tasks.push(Task {
+        let first = tasks.len();
+        tasks.extend(source.files.iter().map(|file| {
+            let path: RelativePath = file.path.as_path().into();
+            Task {
                 source,
+                cursor: cursors.get(&path).copied(),
                 path,
-                cursor,
-                size,
+                size: file.size,
                 account: Arc::clone(&account),
-            });
-        }
+            }
+        }));
+        tasks[first..].sort_by_key(|task| std::cmp::Reverse(task.size));
     }
-    tasks.sort_by_key(|task| std::cmp::Reverse(task.size));
     Ok(tasks)
+}
+
+fn readers() -> usize {
+    std::thread::available_parallelism()
+        .map_or(1, std::num::NonZero::get)
+        .clamp(1, READERS_MAX)
 }
 
 /// Reads all tasks and commits what they give; returns the responses that had no usable time.
@@ -340,13 +404,10 @@ fn read_all(
     tasks: &[Task<'_>],
     progress: &mut impl FnMut(ReplayProgress),
 ) -> Result<Vec<ResponseKey>, ReplayError> {
-    let readers = std::thread::available_parallelism()
-        .map_or(1, std::num::NonZero::get)
-        .clamp(1, READERS_MAX);
     let (sender, receiver) = sync_channel(PARCELS_WAITING_MAX);
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..readers)
+        let threads: Vec<_> = (0..readers())
             .map(|_| {
                 let (sender, next) = (sender.clone(), &next);
                 scope.spawn(move || read_some(options, tasks, next, &sender))
@@ -377,8 +438,18 @@ fn read_some(
         rows: 0,
         parcels,
     };
+    // The run that was read last stays open: most files are of the same as the one before.
+    let mut last: Option<(&Source, Root)> = None;
     while let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
-        match read_file(options, task, &mut buffer, &mut outbox) {
+        let read = match last.take() {
+            Some(open) if std::ptr::eq(open.0, task.source) => Ok(open.1),
+            _ => Root::open_given(&task.source.directory),
+        };
+        let read = read.and_then(|root| {
+            let (_, root) = last.insert((task.source, root));
+            read_file(options, task, root, &mut buffer, &mut outbox)
+        });
+        match read {
             // Deleted since the walk: as if it had been before.
             Err(LogFileError::Gone(_)) => {}
             other => other?,
@@ -415,6 +486,7 @@ impl Outbox<'_> {
 fn read_file(
     options: &ReplayOptions,
     task: &Task<'_>,
+    root: &Root,
     buffer: &mut Vec<u8>,
     outbox: &mut Outbox<'_>,
 ) -> Result<(), LogFileError> {
@@ -423,7 +495,7 @@ fn read_file(
         path: full.clone(),
         source,
     };
-    let file = Root::open_given(&task.source.directory)?.open_file(&task.path)?;
+    let file = root.open_file(&task.path)?;
     let stat = file.stat().map_err(failed)?;
     let reading = Reading {
         line_bytes_max: options.limits.line_bytes_max,

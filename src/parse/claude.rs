@@ -3,12 +3,14 @@
 //! What counts: `type:"assistant"` with an object `message.usage`; a `progress` line whose
 //! `data.message.message.usage` is an object. Model `<synthetic>` never counts.
 
-use serde::de::MapAccess;
+use std::ops::Range;
+
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::json::{self, Members, Raw};
 use super::limits::{self, LimitFields};
-use super::usage::UsageFields;
+use super::scan::{NotJson, Scanner};
+use super::usage::{Figures, Memory, UsageFields};
 use super::{Class, Parsed, Place};
 use crate::record::{Kind, Millis, Observation, Rank, Record, ResponseKey};
 
@@ -25,18 +27,19 @@ const API_ID_PREFIX: &[u8] = b"msg_";
 pub fn line(
     bytes: &[u8],
     place: Place,
+    memory: &mut Memory,
     records: &mut Vec<Record>,
     observations: &mut Vec<Observation>,
 ) -> Parsed {
     let before = records.len();
-    if let Ok(parsed) = strict(bytes, bytes, place, records, observations) {
+    if let Ok(parsed) = strict(bytes, bytes, place, memory, records, observations) {
         return parsed;
     }
     records.truncate(before);
     let mended = json::mended(bytes);
     let text = mended.as_deref().unwrap_or(bytes);
     if mended.is_some() {
-        if let Ok(parsed) = strict(text, bytes, place, records, observations) {
+        if let Ok(parsed) = strict(text, bytes, place, memory, records, observations) {
             return parsed;
         }
         records.truncate(before);
@@ -55,10 +58,11 @@ fn strict(
     text: &[u8],
     line: &[u8],
     place: Place,
+    memory: &mut Memory,
     records: &mut Vec<Record>,
     observations: &mut Vec<Observation>,
-) -> Result<Parsed, serde_json::Error> {
-    let mut envelope = Envelope::default();
+) -> Result<Parsed, NotJson> {
+    let mut envelope = Envelope::new(memory);
     if !json::object(text, &mut envelope)? {
         return Ok(Parsed {
             class: Class::Malformed,
@@ -81,6 +85,9 @@ fn strict(
         };
         envelope.limits.observe(&line, observations);
     }
+    if let Claim::New(place, figures) = envelope.message.usage {
+        memory.remember(&text[place], figures);
+    }
     Ok(Parsed { class, time })
 }
 
@@ -97,25 +104,34 @@ struct Envelope<'de> {
     limits: LimitFields<'de>,
 }
 
+impl<'de> Envelope<'de> {
+    fn new(memory: &'de Memory) -> Self {
+        Self {
+            message: Message::new(Some(memory)),
+            ..Self::default()
+        }
+    }
+}
+
 impl<'de> Members<'de> for Envelope<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
-            b"type" => self.kind.0 = json::raw(map)?,
-            b"timestamp" => self.timestamp.0 = json::raw(map)?,
-            b"uuid" => self.uuid.0 = json::raw(map)?,
-            b"requestId" => self.request_id.0 = json::raw(map)?,
-            b"sessionId" => self.session_id.0 = json::raw(map)?,
-            b"session_id" if self.session_id.0.is_none() => self.session_id.0 = json::raw(map)?,
-            b"isSidechain" => self.is_sidechain.0 = json::raw(map)?,
+            b"type" => self.kind.0 = Some(value.raw()?),
+            b"timestamp" => self.timestamp.0 = Some(value.raw()?),
+            b"uuid" => self.uuid.0 = Some(value.raw()?),
+            b"requestId" => self.request_id.0 = Some(value.raw()?),
+            b"sessionId" => self.session_id.0 = Some(value.raw()?),
+            b"session_id" if self.session_id.0.is_none() => self.session_id.0 = Some(value.raw()?),
+            b"isSidechain" => self.is_sidechain.0 = Some(value.raw()?),
             b"message" => {
-                self.message = Message::default();
-                json::large_member_object(map, &mut self.message)?;
+                self.message = Message::new(self.message.memory);
+                value.object(&mut self.message)?;
             }
             b"data" => {
                 self.data = ProgressData::default();
-                json::member_object(map, &mut self.data)?;
+                value.object(&mut self.data)?;
             }
-            _ => self.limits.member(key, map)?,
+            _ => self.limits.member(key, value)?,
         }
         Ok(())
     }
@@ -173,10 +189,11 @@ impl Envelope<'_> {
         place: Place,
         records: &mut Vec<Record>,
     ) -> Class {
-        let usage = match &message.usage {
+        let figures = match &message.usage {
             Claim::Absent => return Class::Ignored,
             Claim::NoObject => return Class::Malformed,
-            Claim::Object(usage) => usage,
+            Claim::New(_, figures) => figures,
+            Claim::Known(figures) => figures,
         };
         let model_text = message.model.text();
         if model_text.as_deref() == Some(MODEL_SYNTHETIC) {
@@ -184,7 +201,7 @@ impl Envelope<'_> {
         }
         let key = self.key(message, request_id, line, place);
         let mut model = model_name(model_text.as_deref());
-        if usage.speed.text().as_deref() == Some(b"fast") {
+        if figures.is_fast {
             model.push_str("-fast");
         }
         records.push(Record {
@@ -192,19 +209,21 @@ impl Envelope<'_> {
             kind: Kind::Message,
             rank,
             model: model.into(),
-            usage: usage.counts(),
-            tier: usage.tier(),
+            usage: figures.usage,
+            tier: figures.tier,
             time,
+            copies: 1,
         });
-        for (index, call) in usage.advisor_calls() {
+        for (index, call) in &figures.advisor_calls {
             records.push(Record {
                 key: hash(place.scope, b'+', &[&key.0.to_le_bytes(), &index.to_le_bytes()]),
                 kind: Kind::Advisor,
                 rank,
-                model: model_name(call.model.text().as_deref()).into(),
-                usage: call.usage.counts(),
-                tier: call.usage.tier(),
+                model: model_name(Some(&call.model)).into(),
+                usage: call.usage,
+                tier: call.tier,
                 time,
+                copies: 1,
             });
         }
         Class::Usage
@@ -248,6 +267,14 @@ fn hash(scope: u64, tag: u8, parts: &[&[u8]]) -> ResponseKey {
 
 /// A name fit to be stored and shown: valid text without control characters, at most [`MODEL_BYTES_MAX`] long.
 fn model_name(text: Option<&[u8]>) -> String {
+    let is_plain =
+        |name: &&[u8]| (1..=MODEL_BYTES_MAX).contains(&name.len()) && name.iter().all(u8::is_ascii_graphic);
+    if let Some(plain) = text
+        .filter(is_plain)
+        .and_then(|name| std::str::from_utf8(name).ok())
+    {
+        return plain.to_owned();
+    }
     let lossy = String::from_utf8_lossy(text.unwrap_or_default());
     let mut name = String::new();
     for c in lossy
@@ -273,31 +300,46 @@ enum Claim<'de> {
     #[default]
     Absent,
     NoObject,
-    Object(UsageFields<'de>),
+    /// An object, and where in the text it is.
+    New(Range<usize>, Figures),
+    /// The object that was remembered.
+    Known(&'de Figures),
 }
 
 #[derive(Debug, Default)]
 struct Message<'de> {
+    memory: Option<&'de Memory>,
     id: Raw<'de>,
     model: Raw<'de>,
     usage: Claim<'de>,
 }
 
+impl<'de> Message<'de> {
+    fn new(memory: Option<&'de Memory>) -> Self {
+        Self {
+            memory,
+            ..Self::default()
+        }
+    }
+}
+
 impl<'de> Members<'de> for Message<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
-            b"id" => self.id.0 = json::raw(map)?,
-            b"model" => self.model.0 = json::raw(map)?,
+            b"id" => self.id.0 = Some(value.raw()?),
+            b"model" => self.model.0 = Some(value.raw()?),
             b"usage" => {
+                if let Some(figures) = self.memory.and_then(|memory| memory.recall(value)) {
+                    self.usage = Claim::Known(figures);
+                    return Ok(());
+                }
                 let mut fields = UsageFields::default();
-                let is_object = json::member_object(map, &mut fields)?;
-                self.usage = if is_object {
-                    Claim::Object(fields)
-                } else {
-                    Claim::NoObject
+                self.usage = match value.object_at(&mut fields)? {
+                    Some(place) => Claim::New(place, fields.figures()),
+                    None => Claim::NoObject,
                 };
             }
-            _ => json::skip(map)?,
+            _ => value.skip()?,
         }
         Ok(())
     }
@@ -310,12 +352,12 @@ struct ProgressData<'de> {
 }
 
 impl<'de> Members<'de> for ProgressData<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         if key != b"message" {
-            return json::skip(map);
+            return value.skip();
         }
         self.message = QuotedLine::default();
-        json::member_object(map, &mut self.message).map(|_| ())
+        value.object(&mut self.message).map(drop)
     }
 }
 
@@ -327,14 +369,14 @@ struct QuotedLine<'de> {
 }
 
 impl<'de> Members<'de> for QuotedLine<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
-            b"requestId" => self.request_id.0 = json::raw(map)?,
+            b"requestId" => self.request_id.0 = Some(value.raw()?),
             b"message" => {
                 self.message = Message::default();
-                json::member_object(map, &mut self.message)?;
+                value.object(&mut self.message)?;
             }
-            _ => json::skip(map)?,
+            _ => value.skip()?,
         }
         Ok(())
     }

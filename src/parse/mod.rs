@@ -9,6 +9,7 @@
 pub mod claude;
 mod json;
 pub mod limits;
+mod scan;
 mod usage;
 
 use memchr::memmem;
@@ -70,34 +71,53 @@ pub struct Parsed {
     pub time: Option<Millis>,
 }
 
-/// Parses one line (without its `\n`).
+/// Parses one line (without its `\n`) by itself.
 pub fn line(
     bytes: &[u8],
     place: Place,
     records: &mut Vec<Record>,
     observations: &mut Vec<Observation>,
 ) -> Parsed {
-    let trimmed = bytes.trim_ascii();
-    if trimmed.is_empty() {
-        return Parsed {
-            class: Class::Ignored,
-            time: None,
-        };
-    }
-    if trimmed.len() > SHORT_LINE_BYTES_MAX
-        && trimmed.first() == Some(&b'{')
-        && trimmed.last() == Some(&b'}')
-        && !may_mention_usage(trimmed)
-    {
-        if speaks_of_limits(trimmed) {
-            claude::line(trimmed, place, &mut Vec::new(), observations);
+    Parser::default().line(bytes, place, records, observations)
+}
+
+/// Parses lines one after the other; the answers are those of [`line`], what repeats is read once.
+#[derive(Clone, Debug, Default)]
+pub struct Parser {
+    memory: usage::Memory,
+}
+
+impl Parser {
+    /// Parses one line (without its `\n`).
+    pub fn line(
+        &mut self,
+        bytes: &[u8],
+        place: Place,
+        records: &mut Vec<Record>,
+        observations: &mut Vec<Observation>,
+    ) -> Parsed {
+        let trimmed = bytes.trim_ascii();
+        if trimmed.is_empty() {
+            return Parsed {
+                class: Class::Ignored,
+                time: None,
+            };
         }
-        return Parsed {
-            class: Class::Ignored,
-            time: time_near_the_ends(trimmed),
-        };
+        if trimmed.len() > SHORT_LINE_BYTES_MAX
+            && trimmed.first() == Some(&b'{')
+            && trimmed.last() == Some(&b'}')
+            && !may_mention_usage(trimmed)
+        {
+            if speaks_of_limits(trimmed) {
+                claude::line(trimmed, place, &mut self.memory, &mut Vec::new(), observations);
+            }
+            return Parsed {
+                class: Class::Ignored,
+                time: time_near_the_ends(trimmed),
+            };
+        }
+        claude::line(trimmed, place, &mut self.memory, records, observations)
     }
-    claude::line(trimmed, place, records, observations)
 }
 
 /// Whether a long line has the word `usage` in quotes, or letters of it as escapes: they mean the same.
@@ -305,6 +325,27 @@ mod tests {
             prop_assert!(found.1.len() <= limits::OBSERVATIONS_MAX);
             prop_assert_eq!(line(&text, Place::default(), &mut again.0, &mut again.1), parsed);
             prop_assert_eq!(again, found);
+        }
+
+        /// What was read before changes no answer.
+        #[test]
+        fn lines_in_a_row_are_read_as_each_by_itself(
+            lines in proptest::collection::vec((0u64..3, 0usize..5, 0usize..3), 1..12),
+        ) {
+            let mut parser = Parser::default();
+            for (output, shape, model) in lines {
+                let usage = format!(
+                    r#"{{"input_tokens":3,"output_tokens":{output}{}}}"#,
+                    ["", r#","speed":"fast""#, r#","iterations":[{"type":"advisor_message","model":"a","output_tokens":9}]"#,
+                        " ", r#","output_tokens":8"#][shape],
+                );
+                let model = ["m", "n", "<synthetic>"][model];
+                let text = format!(r#"{{"type":"assistant","message":{{"id":"msg_1","model":"{model}","usage":{usage}}}}}"#);
+                let (mut found, mut alone) = (Vec::new(), Vec::new());
+                let parsed = parser.line(text.as_bytes(), Place::default(), &mut found, &mut Vec::new());
+                prop_assert_eq!(parsed, line(text.as_bytes(), Place::default(), &mut alone, &mut Vec::new()));
+                prop_assert_eq!(found, alone);
+            }
         }
 
         /// A usage line cut short anywhere is malformed, and never counts.

@@ -1,14 +1,15 @@
 //! The `usage` object of a response: token counts, tier, speed, and the calls of other models inside it.
 
-use serde::de::MapAccess;
-
 use super::claude::MODEL_SYNTHETIC;
 use super::json::{self, Members, Raw};
+use super::scan::{NotJson, Scanner};
 
 use crate::record::{Tier, Usage};
 
 /// Calls of other models counted for one response; a real one has a few.
 const ADVISOR_CALLS_MAX: usize = 256;
+/// Longest `usage` object that is remembered, in bytes; a usual one has some 300.
+const REMEMBERED_BYTES_MAX: usize = 4096;
 
 /// The members of a `usage` object, raw.
 #[derive(Debug, Default)]
@@ -21,40 +22,68 @@ pub struct UsageFields<'de> {
     web_search: Single<'de, WebSearch>,
     thinking: Single<'de, Thinking>,
     tier: Raw<'de>,
-    pub speed: Raw<'de>,
+    speed: Raw<'de>,
     iterations: Raw<'de>,
 }
 
 impl<'de> Members<'de> for UsageFields<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
-            b"input_tokens" => self.input.0 = json::raw(map)?,
-            b"output_tokens" => self.output.0 = json::raw(map)?,
-            b"cache_read_input_tokens" => self.cache_read.0 = json::raw(map)?,
-            b"cache_creation_input_tokens" => self.cache_creation.0 = json::raw(map)?,
+            b"input_tokens" => self.input.0 = Some(value.raw()?),
+            b"output_tokens" => self.output.0 = Some(value.raw()?),
+            b"cache_read_input_tokens" => self.cache_read.0 = Some(value.raw()?),
+            b"cache_creation_input_tokens" => self.cache_creation.0 = Some(value.raw()?),
             b"cache_creation" => {
                 self.cache_split = CacheSplit::default();
-                json::member_object(map, &mut self.cache_split)?;
+                value.object(&mut self.cache_split)?;
             }
             b"server_tool_use" => {
                 self.web_search = Single::default();
-                json::member_object(map, &mut self.web_search)?;
+                value.object(&mut self.web_search)?;
             }
             b"output_tokens_details" => {
                 self.thinking = Single::default();
-                json::member_object(map, &mut self.thinking)?;
+                value.object(&mut self.thinking)?;
             }
-            b"service_tier" => self.tier.0 = json::raw(map)?,
-            b"speed" => self.speed.0 = json::raw(map)?,
-            b"iterations" => self.iterations.0 = json::raw(map)?,
-            _ => json::skip(map)?,
+            b"service_tier" => self.tier.0 = Some(value.raw()?),
+            b"speed" => self.speed.0 = Some(value.raw()?),
+            b"iterations" => self.iterations.0 = Some(value.raw()?),
+            _ => value.skip()?,
         }
         Ok(())
     }
 }
 
-impl<'de> UsageFields<'de> {
-    pub fn counts(&self) -> Usage {
+/// What a `usage` object says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    pub usage: Usage,
+    pub tier: Tier,
+    pub is_fast: bool,
+    /// The calls of another model inside this response, with their index; all other iterations are already inside the
+    /// figures above.
+    pub advisor_calls: Vec<(u64, AdvisorCall)>,
+}
+
+/// A call of another model inside a response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdvisorCall {
+    pub model: Vec<u8>,
+    pub usage: Usage,
+    pub tier: Tier,
+}
+
+impl UsageFields<'_> {
+    pub fn figures(&self) -> Figures {
+        Figures {
+            usage: self.counts(),
+            tier: self.tier(),
+            is_fast: self.speed.text().as_deref() == Some(b"fast"),
+            advisor_calls: self.advisor_calls(),
+        }
+    }
+
+    fn counts(&self) -> Usage {
         let five_minutes = self.cache_split.five_minutes.count().unwrap_or(0);
         let one_hour = self.cache_split.one_hour.count().unwrap_or(0);
         Usage {
@@ -72,7 +101,7 @@ impl<'de> UsageFields<'de> {
         }
     }
 
-    pub fn tier(&self) -> Tier {
+    fn tier(&self) -> Tier {
         match self.tier.text().as_deref() {
             None => Tier::Unknown,
             Some(b"standard") => Tier::Standard,
@@ -82,41 +111,64 @@ impl<'de> UsageFields<'de> {
         }
     }
 
-    /// The calls of another model inside this response, with their index; all other iterations are already
-    /// inside the top-level figures.
-    pub fn advisor_calls(&self) -> Vec<(u64, Iteration<'de>)> {
+    fn advisor_calls(&self) -> Vec<(u64, AdvisorCall)> {
         let list = self.iterations.0.filter(|raw| raw.contains("advisor_message"));
-        let items: Vec<&'de serde_json::value::RawValue> = list
-            .and_then(|raw| serde_json::from_str(raw).ok())
-            .unwrap_or_default();
+        let items = list.map(json::list).unwrap_or_default();
         let calls = items.into_iter().zip(0u64..).filter_map(|(item, index)| {
             let mut iteration = Iteration::default();
-            json::object(item.get().as_bytes(), &mut iteration).ok()?;
-            let is_call = iteration.kind.text().as_deref() == Some(b"advisor_message")
-                && iteration
-                    .model
-                    .text()
-                    .is_some_and(|model| *model != *MODEL_SYNTHETIC);
-            is_call.then_some((index, iteration))
+            json::object(item.as_bytes(), &mut iteration).ok()?;
+            let is_call = iteration.kind.text().as_deref() == Some(b"advisor_message");
+            let model = iteration
+                .model
+                .text()
+                .filter(|model| is_call && **model != *MODEL_SYNTHETIC)?;
+            let call = AdvisorCall {
+                model: model.into_owned(),
+                usage: iteration.usage.counts(),
+                tier: iteration.usage.tier(),
+            };
+            Some((index, call))
         });
         calls.take(ADVISOR_CALLS_MAX).collect()
     }
 }
 
+/// The `usage` object that was read last: the copies of a response come one after the other, most with the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    text: Vec<u8>,
+    figures: Figures,
+}
+
+impl Memory {
+    /// Passes over a value that is the remembered one.
+    pub fn recall(&self, value: &mut Scanner<'_>) -> Option<&Figures> {
+        (!self.text.is_empty() && value.skip_object(&self.text)).then_some(&self.figures)
+    }
+
+    pub fn remember(&mut self, text: &[u8], figures: Figures) {
+        self.text.clear();
+        if text.len() <= REMEMBERED_BYTES_MAX {
+            self.text.extend_from_slice(text);
+            self.figures = figures;
+        }
+    }
+}
+
 /// One element of `usage.iterations`.
 #[derive(Debug, Default)]
-pub struct Iteration<'de> {
+struct Iteration<'de> {
     kind: Raw<'de>,
-    pub model: Raw<'de>,
-    pub usage: UsageFields<'de>,
+    model: Raw<'de>,
+    usage: UsageFields<'de>,
 }
 
 impl<'de> Members<'de> for Iteration<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
-            b"type" => self.kind.0 = json::raw(map)?,
-            b"model" => self.model.0 = json::raw(map)?,
-            _ => self.usage.member(key, map)?,
+            b"type" => self.kind.0 = Some(value.raw()?),
+            b"model" => self.model.0 = Some(value.raw()?),
+            _ => self.usage.member(key, value)?,
         }
         Ok(())
     }
@@ -129,11 +181,11 @@ struct CacheSplit<'de> {
 }
 
 impl<'de> Members<'de> for CacheSplit<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
-            b"ephemeral_5m_input_tokens" => self.five_minutes.0 = json::raw(map)?,
-            b"ephemeral_1h_input_tokens" => self.one_hour.0 = json::raw(map)?,
-            _ => json::skip(map)?,
+            b"ephemeral_5m_input_tokens" => self.five_minutes.0 = Some(value.raw()?),
+            b"ephemeral_1h_input_tokens" => self.one_hour.0 = Some(value.raw()?),
+            _ => value.skip()?,
         }
         Ok(())
     }
@@ -164,11 +216,11 @@ impl Wanted for Thinking {
 }
 
 impl<'de, W: Wanted> Members<'de> for Single<'de, W> {
-    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         if key != W::KEY {
-            return json::skip(map);
+            return value.skip();
         }
-        self.value.0 = json::raw(map)?;
+        self.value.0 = Some(value.raw()?);
         Ok(())
     }
 }

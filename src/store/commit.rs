@@ -19,7 +19,7 @@ use super::runs::RunEvent;
 use super::tables::{
     ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MINUTES, MODELS, PATHS,
     RESPONSES, RESPONSES_BY_DAY, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow,
-    RunTotalsRow, SUMS, decode, encode,
+    RunTotalsRow, SUMS, decode, encode, encode_after,
 };
 use super::{Store, StoreError};
 use crate::fold::{Response, Totals, fold};
@@ -143,54 +143,27 @@ impl Store {
     pub fn end_backlog(&self) -> Result<(), StoreError> {
         self.forget_kept();
         self.transact(|write| {
-            let mut table = write.open_table(RUNS).map_err(|e| self.error(e))?;
-            let mut open = Vec::new();
-            for entry in table.iter().map_err(|e| self.error(e))? {
-                let (id, row) = entry.map_err(|e| self.error(e))?;
-                let row: RunRow = decode(row.value()).map_err(|e| self.row_error("runs", &e))?;
-                if row.backlog {
-                    open.push((
-                        id.value().to_owned(),
-                        RunRow {
-                            backlog: false,
-                            ..row
-                        },
-                    ));
-                }
-            }
-            for (id, row) in open {
-                put(self, &mut table, id.as_str(), &row)?;
-            }
-            Ok(())
+            let mut runs = write.open_table(RUNS).map_err(|e| self.error(e))?;
+            end_backlog(self, &mut runs)
         })
     }
 
-    /// Moves responses that were dated at the time of reading to `time`.
+    /// Ends what reads once, in one transaction: `undated` responses, and observations without a time, are as of `now`;
+    /// parked observations are merged; the backlog is worked off.
     ///
     /// # Errors
     /// As [`Store::commit`].
-    pub fn redate(&self, keys: &[ResponseKey], time: Millis) -> Result<(), StoreError> {
-        if keys.is_empty() {
-            return Ok(());
-        }
+    pub fn conclude(&self, undated: &[ResponseKey], now: Millis) -> Result<(), StoreError> {
         self.forget_kept();
         self.transact(|write| {
             let mut work = Work::new(self, write, load_kept(self, write)?)?;
-            for key in keys {
-                if let Some(before) = work.stored_response(*key)?
-                    && !before.response.dated
-                {
-                    let mut after = before.clone();
-                    after.response.time = time;
-                    work.changed.push(Changed {
-                        key: *key,
-                        before: Some(Box::new(before)),
-                        after,
-                    });
-                }
-            }
-            work.finish().map(|_| ())
-        })
+            work.redate(undated, now)?;
+            work.limits.unpark(&mut work.meta, &work.kept.accounts, now)?;
+            end_backlog(self, &mut work.registry.runs)?;
+            work.finish().map(drop)
+        })?;
+        self.parks.store(false, Ordering::Release);
+        Ok(())
     }
 
     /// Does something about an account, which is made known if it is not.
@@ -242,6 +215,25 @@ impl Store {
         write.commit().map_err(|e| self.error(e))?;
         Ok(value)
     }
+}
+
+fn end_backlog(store: &Store, runs: &mut Table<'_, &'static str, &'static [u8]>) -> Result<(), StoreError> {
+    let mut open = Vec::new();
+    for entry in runs.iter().map_err(|e| store.error(e))? {
+        let (id, row) = entry.map_err(|e| store.error(e))?;
+        let row: RunRow = decode(row.value()).map_err(|e| store.row_error("runs", &e))?;
+        if row.backlog {
+            let row = RunRow {
+                backlog: false,
+                ..row
+            };
+            open.push((id.value().to_owned(), row));
+        }
+    }
+    for (id, row) in open {
+        put(store, runs, id.as_str(), &row)?;
+    }
+    Ok(())
 }
 
 pub(super) fn put<'k, K: redb::Key + 'static, R: serde::Serialize>(
@@ -497,7 +489,7 @@ impl<'s, 't> Work<'s, 't> {
         let run = self.run_works[place].row;
         let time = record.time.filter(|time| *time <= read_at.saturating_add(DAY_MS));
         if time.is_none() && record.kind == Kind::Message {
-            change.lines.clock_suspect += 1;
+            change.lines.clock_suspect += u64::from(record.copies);
         }
         let (name, model) = self.model(&record.model)?;
         let copy = Known {
@@ -513,6 +505,11 @@ impl<'s, 't> Work<'s, 't> {
             },
             model,
         };
+        let duplicates = if record.kind == Kind::Message {
+            record.copies
+        } else {
+            0
+        };
         let place = if let Some(place) = self.places.get(&record.key) {
             *place
         } else if let Some(before) = self.stored_response(record.key)? {
@@ -520,8 +517,10 @@ impl<'s, 't> Work<'s, 't> {
         } else {
             self.remember(record.key, None, copy);
             change.responses += 1;
+            change.lines.duplicate += u64::from(duplicates.saturating_sub(1));
             return Ok(());
         };
+        change.lines.duplicate += u64::from(duplicates);
         let known = &mut self.changed[place].after;
         let in_run_order = run.backlog && self.kept.backlog.contains(&known.response.run);
         fold(&mut known.response, copy.response, in_run_order);
@@ -529,8 +528,19 @@ impl<'s, 't> Work<'s, 't> {
         if Arc::ptr_eq(&known.response.model, &name) {
             known.model = model;
         }
-        if record.kind == Kind::Message {
-            change.lines.duplicate += 1;
+        Ok(())
+    }
+
+    /// Moves responses that were dated at the time of reading to `time`.
+    fn redate(&mut self, keys: &[ResponseKey], time: Millis) -> Result<(), StoreError> {
+        for key in keys {
+            if let Some(before) = self.stored_response(*key)?
+                && !before.response.dated
+            {
+                let mut after = before.clone();
+                after.response.time = time;
+                self.remember(*key, Some(Box::new(before)), after);
+            }
         }
         Ok(())
     }
@@ -629,20 +639,7 @@ impl<'s, 't> Work<'s, 't> {
     /// Writes everything that changed.
     fn finish(mut self) -> Result<(Committed, Kept), StoreError> {
         let mut committed = Committed::default();
-        let changed = std::mem::take(&mut self.changed);
-        // In the order of the tree's keys; only the keys are moved about.
-        let mut order: Vec<(ResponseKey, usize)> = (changed.iter().enumerate())
-            .filter(|(_, change)| change.before.as_deref() != Some(&change.after))
-            .map(|(place, change)| (change.key, place))
-            .collect();
-        order.sort_unstable();
-        let changed: Vec<&Changed> = order.iter().map(|(_, place)| &changed[*place]).collect();
-        committed.undated = (changed.iter())
-            .filter(|change| change.before.is_none() && !change.after.response.dated)
-            .map(|change| change.key)
-            .collect();
-        self.write_responses(&changed)?;
-        self.write_days_of(&changed)?;
+        self.write_responses(&mut committed.undated)?;
         self.write_cells()?;
         let (sums, by_model) = self.write_run_totals()?;
         self.write_sums(&by_model)?;
@@ -723,76 +720,72 @@ impl<'s, 't> Work<'s, 't> {
         Ok((shared, number))
     }
 
-    /// Writes responses, sorted by key, and notes what they add to the sums.
-    fn write_responses(&mut self, changed: &[&Changed]) -> Result<(), StoreError> {
-        for Changed { before, after, .. } in changed {
-            if let Some(before) = before {
+    /// Writes responses and keeps `responses_by_day` in step with them; notes what they add to the sums, and which are
+    /// new and have no time.
+    ///
+    /// They are looked at in the order in which they came, where neighbours lie side by side in memory and in the sums;
+    /// only what is written is put into the order of the tree.
+    fn write_responses(&mut self, undated: &mut Vec<ResponseKey>) -> Result<(), StoreError> {
+        let store = self.store;
+        let (mut rows, mut bytes) = (Vec::with_capacity(self.changed.len()), Vec::new());
+        let mut days = Vec::with_capacity(self.changed.len());
+        for Changed { key, before, after } in std::mem::take(&mut self.changed) {
+            if before.as_deref() == Some(&after) {
+                continue;
+            }
+            if let Some(before) = &before {
                 let sums = Totals::of(&before.response);
                 *self.cells.entry(before.cell()).or_default() -= sums;
                 *self.minutes.entry(self.minute_of(&before.response)).or_default() -= sums;
+            } else if !after.response.dated {
+                undated.push(key);
             }
             let sums = Totals::of(&after.response);
             *self.cells.entry(after.cell()).or_default() += sums;
             *self.minutes.entry(self.minute_of(&after.response)).or_default() += sums;
-        }
-        let store = self.store;
-        let row =
-            |change: &Changed| encode(&change.after.row()).map_err(|e| store.row_error("being written", &e));
-        if self.is_fresh {
-            // Into the one gap there is, without a way down the tree for each row.
-            let end = Bound::<u128>::Unbounded;
-            let mut cursor = self.responses.upper_bound_mut(end).map_err(|e| store.error(e))?;
-            for change in changed {
-                cursor
-                    .insert_before(change.key.0, row(change)?.as_slice())
-                    .map_err(|e| store.error(e))?;
+            let day = after.response.hour() / DAY_HOURS;
+            let day_before = before.map(|before| before.response.hour() / DAY_HOURS);
+            if day_before != Some(day) {
+                if let Some(day_before) = day_before {
+                    (self.by_day.remove((day_before, key.0))).map_err(|e| store.error(e))?;
+                }
+                days.push((day, key.0));
             }
-            return cursor.close().map_err(|e| store.error(e));
+            let start = bytes.len();
+            bytes = encode_after(bytes, &after.row()).map_err(|e| store.row_error("being written", &e))?;
+            rows.push((key.0, start..bytes.len()));
         }
-        for change in changed {
-            self.responses
-                .insert(change.key.0, row(change)?.as_slice())
+        rows.sort_unstable_by_key(|(key, _)| *key);
+        days.sort_unstable();
+        if !self.is_fresh {
+            for (key, place) in rows {
+                (self.responses.insert(key, &bytes[place])).map_err(|e| store.error(e))?;
+            }
+            for key in days {
+                self.by_day.insert(key, ()).map_err(|e| store.error(e))?;
+            }
+            return Ok(());
+        }
+        // Into the one gap there is, without a way down the tree for each row.
+        let end = Bound::<u128>::Unbounded;
+        let mut gap = self.responses.upper_bound_mut(end).map_err(|e| store.error(e))?;
+        for (key, place) in rows {
+            gap.insert_before(key, &bytes[place])
                 .map_err(|e| store.error(e))?;
         }
-        Ok(())
+        gap.close().map_err(|e| store.error(e))?;
+        let end = Bound::<(u32, u128)>::Unbounded;
+        let mut gap = self.by_day.upper_bound_mut(end).map_err(|e| store.error(e))?;
+        for key in days {
+            gap.insert_before(key, ()).map_err(|e| store.error(e))?;
+        }
+        gap.close().map_err(|e| store.error(e))
     }
 
     /// The row of `minutes` it belongs to.
     fn minute_of(&self, response: &Response) -> (u32, u32) {
         let minute = u32::try_from(response.time / MINUTE_MS).unwrap_or(u32::MAX);
         (self.account_of(response.run), minute)
-    }
-
-    /// Keeps `responses_by_day` in step with the responses.
-    fn write_days_of(&mut self, changed: &[&Changed]) -> Result<(), StoreError> {
-        let store = self.store;
-        let mut added = Vec::with_capacity(changed.len());
-        for Changed { key, before, after } in changed {
-            let day = after.response.hour() / DAY_HOURS;
-            let day_before = before.as_ref().map(|before| before.response.hour() / DAY_HOURS);
-            if day_before == Some(day) {
-                continue;
-            }
-            if let Some(day_before) = day_before {
-                self.by_day
-                    .remove((day_before, key.0))
-                    .map_err(|e| store.error(e))?;
-            }
-            added.push((day, key.0));
-        }
-        added.sort_unstable();
-        if self.is_fresh {
-            let end = Bound::<(u32, u128)>::Unbounded;
-            let mut cursor = self.by_day.upper_bound_mut(end).map_err(|e| store.error(e))?;
-            for key in added {
-                cursor.insert_before(key, ()).map_err(|e| store.error(e))?;
-            }
-            return cursor.close().map_err(|e| store.error(e));
-        }
-        for key in added {
-            self.by_day.insert(key, ()).map_err(|e| store.error(e))?;
-        }
-        Ok(())
     }
 
     /// Adds the differences to `hours`, `run_days` and `days`.

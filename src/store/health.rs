@@ -6,7 +6,10 @@ use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use redb::{Builder, Database, ReadableDatabase, ReadableTable, WriteTransaction, backends::InMemoryBackend};
+use redb::{
+    Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction,
+    backends::InMemoryBackend,
+};
 
 use crate::fold::Totals;
 use crate::record::{AccountId, MINUTE_MS};
@@ -24,6 +27,10 @@ use super::{QUARANTINE_SUFFIX, QUARANTINED_FILES_MAX, Store, StoreError};
 const CHECKED_BYTES_MAX: u64 = 64 << 20;
 /// A file of up to this size is packed when it is closed, in bytes: some 0.4 s. A larger one has less to spare.
 const PACKED_BYTES_MAX: u64 = 256 << 20;
+/// What a file may have for each response, in bytes, and not be packed: a little more than a packed one has.
+const SPARE_RESPONSE_BYTES: u64 = 128;
+/// What any file may have beside that, in bytes: redb begins with half of it.
+const SPARE_BYTES: u64 = 2 << 20;
 /// The schema of a database that knows of no accounts and limits.
 const SCHEMA_WITHOUT_ACCOUNTS: u64 = 1;
 /// The schema of a database that knows of no labels.
@@ -96,13 +103,13 @@ pub fn open(store: &Store, examine: bool) -> Result<Database, StoreError> {
 /// that stops nothing else, because the file is sound after each step.
 pub fn close(store: &Store, mut database: Database) {
     let bytes = store.options.path.as_ref().map(std::fs::metadata);
-    let is_small = match bytes {
-        Some(Ok(file)) => file.len() <= PACKED_BYTES_MAX,
+    let is_worth_it = match bytes {
+        Some(Ok(file)) => file.len() <= PACKED_BYTES_MAX && file.len() > needed_bytes(&database),
         Some(Err(_)) => false,
         // In memory there is nothing to give back, but for a test of this.
         None => cfg!(test),
     };
-    if !is_small {
+    if !is_worth_it {
         return;
     }
     let packed = catch_unwind(AssertUnwindSafe(|| database.compact()));
@@ -111,6 +118,15 @@ pub fn close(store: &Store, mut database: Database) {
         Ok(Err(error)) => tracing::info!("the database is not packed: {error}; nothing is lost"),
         Err(_) => tracing::warn!("the database could not be packed; nothing is lost"),
     }
+}
+
+/// What a file of so many responses may have without being packed.
+fn needed_bytes(database: &Database) -> u64 {
+    let responses = || {
+        let read = database.begin_read().ok()?;
+        read.open_table(RESPONSES).ok()?.len().ok()
+    };
+    SPARE_BYTES + responses().unwrap_or(0) * SPARE_RESPONSE_BYTES
 }
 
 /// redb answers most damage with an error, but not all: a panic while opening is damage too.

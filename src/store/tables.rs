@@ -115,7 +115,14 @@ pub enum RowError {
 /// # Errors
 /// Never for the rows of this file; the serializer's type says it could.
 pub fn encode<R: Serialize>(row: &R) -> Result<Vec<u8>, RowError> {
-    let mut bytes = Vec::with_capacity(64);
+    encode_after(Vec::with_capacity(64), row)
+}
+
+/// Writes a row behind what stands there already, which is lost with an error.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_after<R: Serialize>(mut bytes: Vec<u8>, row: &R) -> Result<Vec<u8>, RowError> {
     bytes.push(ROW_VERSION);
     Ok(postcard::to_extend(row, bytes)?)
 }

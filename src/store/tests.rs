@@ -62,6 +62,7 @@ fn record(key: u128, output: u64, time: Option<Millis>) -> Record {
         },
         tier: Tier::Standard,
         time,
+        copies: 1,
     }
 }
 
@@ -203,7 +204,7 @@ fn undated_and_future_responses_are_dated_at_the_reading_and_counted_as_suspect(
     assert_eq!(committed.undated.len(), 2);
     let run = store.snapshot().unwrap().runs["r"];
     assert_eq!(run.lines.clock_suspect, 2);
-    store.redate(&committed.undated, NOW - 3 * day).unwrap();
+    store.conclude(&committed.undated, NOW - 3 * day).unwrap();
     let days: Vec<_> = store.snapshot().unwrap().by_day.into_keys().collect();
     let today = u32::try_from(NOW / day).unwrap();
     assert_eq!(days, [today - 3, today + 1]);

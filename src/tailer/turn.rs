@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::fold;
 use crate::lines::{Line, Lines, skipped};
 use crate::logfile::{LogFile, Stat, Tail};
-use crate::parse::{self, Class, Place};
+use crate::parse::{self, Class, Parser, Place};
 use crate::quota::account;
 use crate::record::{
     AccountId, Batch, Cursor, DAY_MS, Inode, LineCounts, Millis, Observation, Record, RelativePath, RunId,
@@ -177,6 +178,7 @@ pub fn read(
         turn,
         tail,
         budget: reading.turn_bytes_max,
+        parser: Parser::default(),
         scope: account::scope(&reading.account),
     };
     if buffer.len() < BLOCK_BYTES {
@@ -201,6 +203,7 @@ struct Reader<'a> {
     tail: Tail,
     /// Bytes this turn may still read.
     budget: u64,
+    parser: Parser,
     /// Keeps the responses of different provider accounts apart.
     scope: u64,
 }
@@ -324,25 +327,36 @@ impl Reader<'_> {
             offset,
         };
         let before = self.turn.observations.len();
-        let parsed = parse::line(bytes, place, &mut self.turn.records, &mut self.turn.observations);
-        self.turn.lines.read += 1;
+        let records_before = self.turn.records.len();
+        let turn = &mut self.turn;
+        let parsed = (self.parser).line(bytes, place, &mut turn.records, &mut turn.observations);
+        turn.lines.read += 1;
         match parsed.class {
-            Class::Usage => self.turn.lines.usage += 1,
-            Class::Ignored => self.turn.lines.ignored += 1,
-            Class::Malformed => self.turn.lines.malformed += 1,
+            Class::Usage => turn.lines.usage += 1,
+            Class::Ignored => turn.lines.ignored += 1,
+            Class::Malformed => turn.lines.malformed += 1,
         }
         let believed = |time: &Millis| *time <= self.reading.now.saturating_add(DAY_MS);
+        // One that is not believed is counted as such by itself.
+        if let ([.., last], [copy]) = turn.records.split_at_mut(records_before)
+            && [&*last, copy]
+                .into_iter()
+                .all(|record| record.time.as_ref().is_some_and(believed))
+            && fold::join(last, copy)
+        {
+            turn.records.pop();
+        }
         // One without a time is as old as what stands before it; none is younger than this reading, or it would make
         // every true one after it look late.
-        for observation in &mut self.turn.observations[before..] {
+        for observation in &mut turn.observations[before..] {
             observation.observed_at = (observation.observed_at.filter(believed))
-                .or(self.turn.latest)
+                .or(turn.latest)
                 .map(|time| time.min(self.reading.now));
         }
         let believed = parsed.time.filter(believed);
-        self.turn.latest = self.turn.latest.max(believed);
+        turn.latest = turn.latest.max(believed);
         // `None` is less than any time.
-        self.turn.earliest = [self.turn.earliest, believed].into_iter().flatten().min();
+        turn.earliest = [turn.earliest, believed].into_iter().flatten().min();
     }
 
     /// Counts the bytes up to `offset`, those of a settled line only once, and moves there.

@@ -4,11 +4,10 @@
 //! Its status is that of the window it names. `overageStatus` says whether the account may buy more, and is no
 //! word on a window.
 
-use serde::de::MapAccess;
-
 use super::values::{self, Entries};
 use super::{Answer, BUCKET_UNKNOWN, Windows, bucket_name, time};
 use crate::parse::json::{self, Members, Raw};
+use crate::parse::scan::{NotJson, Scanner};
 
 /// The windows such an object speaks of; none if it is no object or an empty one.
 pub fn windows(value: Raw<'_>, answer: Answer) -> Windows {
@@ -47,14 +46,14 @@ struct Info<'de> {
 }
 
 impl<'de> Members<'de> for Info<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
-            b"status" => self.status.0 = json::raw(map)?,
-            b"rateLimitType" => self.kind.0 = json::raw(map)?,
-            b"resetsAt" => self.resets_at.0 = json::raw(map)?,
-            b"utilization" => self.utilization.0 = json::raw(map)?,
-            b"unifiedWindows" => self.windows.0 = json::raw(map)?,
-            _ => json::skip(map)?,
+            b"status" => self.status.0 = Some(value.raw()?),
+            b"rateLimitType" => self.kind.0 = Some(value.raw()?),
+            b"resetsAt" => self.resets_at.0 = Some(value.raw()?),
+            b"utilization" => self.utilization.0 = Some(value.raw()?),
+            b"unifiedWindows" => self.windows.0 = Some(value.raw()?),
+            _ => value.skip()?,
         }
         Ok(())
     }
@@ -68,11 +67,11 @@ struct Share<'de> {
 }
 
 impl<'de> Members<'de> for Share<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
-            b"utilization" => self.utilization.0 = json::raw(map)?,
-            b"resetsAt" => self.resets_at.0 = json::raw(map)?,
-            _ => json::skip(map)?,
+            b"utilization" => self.utilization.0 = Some(value.raw()?),
+            b"resetsAt" => self.resets_at.0 = Some(value.raw()?),
+            _ => value.skip()?,
         }
         Ok(())
     }

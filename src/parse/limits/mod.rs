@@ -14,9 +14,8 @@ mod values;
 
 pub use told::{Told, told};
 
-use serde::de::MapAccess;
-
 use super::json::{self, Members, Raw};
+use super::scan::{NotJson, Scanner};
 use crate::record::bucket::{
     self, FIVE_HOUR, OVERAGE, SEVEN_DAY, SEVEN_DAY_OPUS, SEVEN_DAY_OVERAGE_INCLUDED, SEVEN_DAY_SONNET,
 };
@@ -92,7 +91,7 @@ pub(super) struct LimitFields<'de> {
 }
 
 impl<'de> Members<'de> for LimitFields<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         let place = match key {
             b"rateLimits" => &mut self.rate_limits,
             b"quotaLimits" => &mut self.quota_limits,
@@ -104,9 +103,9 @@ impl<'de> Members<'de> for LimitFields<'de> {
             b"isApiErrorMessage" => &mut self.is_api_error,
             b"apiErrorStatus" => &mut self.api_error_status,
             b"apiErrorIsTransient" => &mut self.api_error_is_transient,
-            _ => return json::skip(map),
+            _ => return value.skip(),
         };
-        place.0 = json::raw(map)?;
+        place.0 = Some(value.raw()?);
         self.any = true;
         Ok(())
     }
@@ -240,13 +239,13 @@ struct ApiError<'de> {
 }
 
 impl<'de> Members<'de> for ApiError<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
-            b"status" => self.status.0 = json::raw(map)?,
-            b"rateLimits" => self.rate_limits.0 = json::raw(map)?,
-            b"headers" => self.headers.0 = json::raw(map)?,
-            b"apiErrorIsTransient" => self.is_transient.0 = json::raw(map)?,
-            _ => json::skip(map)?,
+            b"status" => self.status.0 = Some(value.raw()?),
+            b"rateLimits" => self.rate_limits.0 = Some(value.raw()?),
+            b"headers" => self.headers.0 = Some(value.raw()?),
+            b"apiErrorIsTransient" => self.is_transient.0 = Some(value.raw()?),
+            _ => value.skip()?,
         }
         Ok(())
     }

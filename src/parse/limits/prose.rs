@@ -2,14 +2,12 @@
 //!
 //! They are looked for only at the start of a text that the CLI wrote itself: everybody else quotes them.
 
-use serde::de::MapAccess;
-use serde_json::value::RawValue;
-
 use super::{
     BUCKET_UNKNOWN, FIVE_HOUR, MONTHLY_SPEND, SEVEN_DAY, SEVEN_DAY_OPUS, SEVEN_DAY_OVERAGE_INCLUDED,
     SEVEN_DAY_SONNET, Window, time,
 };
 use crate::parse::json::{self, Members, Raw};
+use crate::parse::scan::{NotJson, Scanner};
 use crate::record::{LimitStatus, Millis};
 
 /// How much of a text is looked at, in bytes: a sentence.
@@ -36,10 +34,9 @@ pub fn opening(line: &[u8]) -> Option<String> {
     json::object(outer.value.0?.as_bytes(), &mut message).ok()?;
     let content = message.value.0?;
     let text = if content.starts_with('[') {
-        let blocks: Vec<&RawValue> = serde_json::from_str(content).ok()?;
-        blocks.into_iter().find_map(|block| {
+        json::list(content).into_iter().find_map(|block| {
             let mut text = Only::new(b"text");
-            json::object(block.get().as_bytes(), &mut text).ok()?;
+            json::object(block.as_bytes(), &mut text).ok()?;
             text.value.text()
         })?
     } else {
@@ -115,11 +112,11 @@ impl Only<'_> {
 }
 
 impl<'de> Members<'de> for Only<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         if key != self.name {
-            return json::skip(map);
+            return value.skip();
         }
-        self.value.0 = json::raw(map)?;
+        self.value.0 = Some(value.raw()?);
         Ok(())
     }
 }

@@ -1,10 +1,9 @@
 //! What others tell of limits that stands in no log: the input of a status line, response headers, an event.
 
-use serde::de::MapAccess;
-
 use super::values::{self, Entries};
 use super::{Answer, List, OBSERVATIONS_MAX, Windows, bucket_name, events, headers, time};
 use crate::parse::json::{self, Members, Raw};
+use crate::parse::scan::{NotJson, Scanner};
 use crate::record::{LimitSource, Millis, Observation};
 
 /// What is told, each raw JSON.
@@ -69,10 +68,10 @@ struct Event<'de> {
 }
 
 impl<'de> Members<'de> for Event<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
-            b"rate_limit_info" => self.info.0 = json::raw(map)?,
-            _ => json::skip(map)?,
+            b"rate_limit_info" => self.info.0 = Some(value.raw()?),
+            _ => value.skip()?,
         }
         Ok(())
     }
@@ -84,10 +83,10 @@ struct Statusline<'de> {
 }
 
 impl<'de> Members<'de> for Statusline<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
-            b"rate_limits" => self.rate_limits.0 = json::raw(map)?,
-            _ => json::skip(map)?,
+            b"rate_limits" => self.rate_limits.0 = Some(value.raw()?),
+            _ => value.skip()?,
         }
         Ok(())
     }
@@ -101,11 +100,11 @@ struct Percentage<'de> {
 }
 
 impl<'de> Members<'de> for Percentage<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
-            b"used_percentage" => self.used.0 = json::raw(map)?,
-            b"resets_at" => self.resets_at.0 = json::raw(map)?,
-            _ => json::skip(map)?,
+            b"used_percentage" => self.used.0 = Some(value.raw()?),
+            b"resets_at" => self.resets_at.0 = Some(value.raw()?),
+            _ => value.skip()?,
         }
         Ok(())
     }

@@ -2,10 +2,8 @@
 
 use std::borrow::Cow;
 
-use serde::de::MapAccess;
-use serde_json::value::RawValue;
-
 use crate::parse::json::{self, Members, Raw};
+use crate::parse::scan::{NotJson, Scanner};
 use crate::record::LimitStatus;
 
 /// Members of a map of windows or headers that are looked at; a real one has some forty.
@@ -16,12 +14,12 @@ const ENTRIES_MAX: usize = 256;
 pub struct Entries<'de>(pub Vec<(String, Raw<'de>)>);
 
 impl<'de> Members<'de> for Entries<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, key: &[u8], map: &mut A) -> Result<(), A::Error> {
+    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         if self.0.len() == ENTRIES_MAX {
-            return json::skip(map);
+            return value.skip();
         }
         let name = String::from_utf8_lossy(key).into_owned();
-        self.0.push((name, Raw(json::raw(map)?)));
+        self.0.push((name, Raw(Some(value.raw()?))));
         Ok(())
     }
 }
@@ -42,8 +40,8 @@ pub fn single(value: Raw<'_>) -> Raw<'_> {
     let Some(raw) = value.0.filter(|raw| raw.starts_with('[')) else {
         return value;
     };
-    match serde_json::from_str::<Vec<&RawValue>>(raw).as_deref() {
-        Ok([only]) => Raw(Some(only.get())),
+    match json::list(raw).as_slice() {
+        [only] => Raw(Some(*only)),
         _ => Raw(None),
     }
 }

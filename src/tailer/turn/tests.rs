@@ -85,7 +85,13 @@ impl Read {
             );
             self.cursor = turn.cursor;
             self.scanned = turn.scanned;
-            self.records.extend(turn.records);
+            // A copy that begins a turn is joined with none: which are depends on where turns end.
+            for record in turn.records {
+                let joins = |last: &mut Record| fold::join(last, &record);
+                if !self.records.last_mut().is_some_and(joins) {
+                    self.records.push(record);
+                }
+            }
             self.observations.extend(turn.observations);
             self.lines.add(&turn.lines);
             self.bytes += turn.bytes;

@@ -1,0 +1,473 @@
+//! One pass over JSON from left to right: what is wanted is taken as raw text, the rest is passed over, all of it is
+//! checked.
+//!
+//! It takes what `serde_json` takes for its `IgnoredAny`, which is JSON's grammar without asking whether a number or a
+//! surrogate fits a type, and nothing else. It exists because most of a replay is spent here: see docs/performance.md.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::json::{self, Members};
+
+/// The text is not JSON, or a value that is wanted is not UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotJson;
+
+/// A byte in each of a word's eight.
+const EACH: u64 = 0x0101_0101_0101_0101;
+/// The highest bit of each byte.
+const HIGH: u64 = EACH << 7;
+/// Bytes looked at together.
+const WORD_BYTES: usize = 8;
+
+/// A place in a text.
+#[derive(Clone, Debug)]
+pub struct Scanner<'de> {
+    text: &'de [u8],
+    /// Everything before was taken or passed over.
+    at: usize,
+}
+
+impl<'de> Scanner<'de> {
+    pub fn new(text: &'de [u8]) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// Takes an object member by member; any other value is passed over, and `false`.
+    ///
+    /// # Errors
+    /// When the text is not JSON.
+    pub fn object<M: Members<'de>>(&mut self, members: &mut M) -> Result<bool, NotJson> {
+        self.object_at(members).map(|place| place.is_some())
+    }
+
+    /// [`Scanner::object`], and where in the text the object is.
+    ///
+    /// # Errors
+    /// When the text is not JSON.
+    pub fn object_at<M: Members<'de>>(&mut self, members: &mut M) -> Result<Option<Range<usize>>, NotJson> {
+        if self.next_byte() != Some(b'{') {
+            return self.skip().map(|()| None);
+        }
+        let start = self.at;
+        self.at += 1;
+        if self.next_byte() == Some(b'}') {
+            self.at += 1;
+            return Ok(Some(start..self.at));
+        }
+        loop {
+            let name = self.name()?;
+            let before = self.at;
+            members.member(&name, self)?;
+            debug_assert!(self.at > before, "a member takes its value");
+            match self.next_byte() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => {
+                    self.at += 1;
+                    return Ok(Some(start..self.at));
+                }
+                _ => return Err(NotJson),
+            }
+        }
+    }
+
+    /// Passes over an object if its text is this one; what begins like a whole object is that object.
+    pub fn skip_object(&mut self, object: &[u8]) -> bool {
+        let is_it = self.next_byte() == object.first().copied() && self.text[self.at..].starts_with(object);
+        if is_it {
+            self.at += object.len();
+        }
+        is_it
+    }
+
+    /// Takes the elements of a list, raw; any other value is passed over, and gives none.
+    ///
+    /// # Errors
+    /// When the text is not JSON, or an element is not UTF-8.
+    pub fn list(&mut self) -> Result<Vec<&'de str>, NotJson> {
+        let mut elements = Vec::new();
+        if self.next_byte() != Some(b'[') {
+            return self.skip().map(|()| elements);
+        }
+        self.at += 1;
+        if self.next_byte() == Some(b']') {
+            self.at += 1;
+            return Ok(elements);
+        }
+        loop {
+            elements.push(self.raw()?);
+            match self.next_byte() {
+                Some(b',') => self.at += 1,
+                Some(b']') => {
+                    self.at += 1;
+                    return Ok(elements);
+                }
+                _ => return Err(NotJson),
+            }
+        }
+    }
+
+    /// Takes a value as raw text.
+    ///
+    /// # Errors
+    /// When it is not JSON, or has bytes that are not UTF-8.
+    pub fn raw(&mut self) -> Result<&'de str, NotJson> {
+        self.next_byte();
+        let start = self.at;
+        self.skip()?;
+        std::str::from_utf8(&self.text[start..self.at]).map_err(|_| NotJson)
+    }
+
+    /// Passes over a value.
+    ///
+    /// # Errors
+    /// When it is not JSON.
+    pub fn skip(&mut self) -> Result<(), NotJson> {
+        match self.next_byte().ok_or(NotJson)? {
+            b'"' => self.string().map(drop),
+            b'{' | b'[' => self.skip_nested(),
+            _ => self.skip_word(),
+        }
+    }
+
+    /// Whether nothing but white space is left.
+    pub fn is_at_end(&mut self) -> bool {
+        self.next_byte().is_none()
+    }
+
+    /// Passes over white space; the byte that follows.
+    fn next_byte(&mut self) -> Option<u8> {
+        loop {
+            let byte = *self.text.get(self.at)?;
+            if !matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
+    }
+
+    /// A member's name and the colon after it.
+    fn name(&mut self) -> Result<Cow<'de, [u8]>, NotJson> {
+        if self.next_byte() != Some(b'"') {
+            return Err(NotJson);
+        }
+        let start = self.at;
+        let has_escapes = self.string()?;
+        let end = self.at;
+        if self.next_byte() != Some(b':') {
+            return Err(NotJson);
+        }
+        self.at += 1;
+        if !has_escapes {
+            return Ok(Cow::Borrowed(&self.text[start + 1..end - 1]));
+        }
+        let raw = std::str::from_utf8(&self.text[start..end]).map_err(|_| NotJson)?;
+        json::string(raw).ok_or(NotJson)
+    }
+
+    /// Passes over a string, from its first quote to behind its last; says whether there are escapes in it.
+    fn string(&mut self) -> Result<bool, NotJson> {
+        self.at += 1;
+        let mut has_escapes = false;
+        loop {
+            let byte = self.next_special().ok_or(NotJson)?;
+            match byte {
+                b'"' => {
+                    self.at += 1;
+                    return Ok(has_escapes);
+                }
+                b'\\' => {
+                    has_escapes = true;
+                    self.skip_escape()?;
+                }
+                _ => return Err(NotJson),
+            }
+        }
+    }
+
+    /// Goes on to the next byte that ends a piece of a string: a quote, a backslash or a control character.
+    fn next_special(&mut self) -> Option<u8> {
+        while let Some(bytes) = self.text.get(self.at..self.at + WORD_BYTES) {
+            let word = u64::from_le_bytes(bytes.try_into().ok()?);
+            // A byte that is less than another borrows from its highest bit. What is above it may be wrong, but the
+            // lowest that is found is one.
+            let quote = word ^ (EACH * b'"' as u64);
+            let backslash = word ^ (EACH * b'\\' as u64);
+            let found = ((quote.wrapping_sub(EACH) & !quote)
+                | (backslash.wrapping_sub(EACH) & !backslash)
+                | (word.wrapping_sub(EACH * 0x20) & !word))
+                & HIGH;
+            if found != 0 {
+                self.at += (found.trailing_zeros() / 8) as usize;
+                return self.text.get(self.at).copied();
+            }
+            self.at += WORD_BYTES;
+        }
+        loop {
+            let byte = *self.text.get(self.at)?;
+            if matches!(byte, b'"' | b'\\' | ..0x20) {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
+    }
+
+    fn skip_escape(&mut self) -> Result<(), NotJson> {
+        match self.text.get(self.at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
+            Some(b'u') => {
+                let digits = self.text.get(self.at + 2..self.at + 6).ok_or(NotJson)?;
+                if !digits.iter().all(u8::is_ascii_hexdigit) {
+                    return Err(NotJson);
+                }
+                self.at += 6;
+            }
+            _ => return Err(NotJson),
+        }
+        Ok(())
+    }
+
+    /// Passes over an object or a list, however deep: what is open stands in a list, not on the stack.
+    fn skip_nested(&mut self) -> Result<(), NotJson> {
+        let mut outer = Vec::new();
+        let mut is_object = self.text[self.at] == b'{';
+        self.at += 1;
+        let mut is_first = true;
+        loop {
+            let byte = self.next_byte().ok_or(NotJson)?;
+            if byte == if is_object { b'}' } else { b']' } {
+                self.at += 1;
+                let Some(before) = outer.pop() else {
+                    return Ok(());
+                };
+                (is_object, is_first) = (before, false);
+                continue;
+            }
+            if !is_first {
+                if byte != b',' {
+                    return Err(NotJson);
+                }
+                self.at += 1;
+            }
+            is_first = false;
+            if is_object {
+                if self.next_byte() != Some(b'"') {
+                    return Err(NotJson);
+                }
+                self.string()?;
+                if self.next_byte() != Some(b':') {
+                    return Err(NotJson);
+                }
+                self.at += 1;
+            }
+            match self.next_byte().ok_or(NotJson)? {
+                b'"' => drop(self.string()?),
+                opening @ (b'{' | b'[') => {
+                    outer.push(is_object);
+                    (is_object, is_first) = (opening == b'{', true);
+                    self.at += 1;
+                }
+                _ => self.skip_word()?,
+            }
+        }
+    }
+
+    /// Passes over a number or a word.
+    fn skip_word(&mut self) -> Result<(), NotJson> {
+        let rest = &self.text[self.at..];
+        for word in [b"true".as_slice(), b"false", b"null"] {
+            if rest.starts_with(word) {
+                self.at += word.len();
+                return Ok(());
+            }
+        }
+        self.skip_number()
+    }
+
+    fn skip_number(&mut self) -> Result<(), NotJson> {
+        self.at += usize::from(self.text.get(self.at) == Some(&b'-'));
+        if self.text.get(self.at) == Some(&b'0') {
+            self.at += 1;
+        } else {
+            self.skip_digits()?;
+        }
+        if self.text.get(self.at) == Some(&b'.') {
+            self.at += 1;
+            self.skip_digits()?;
+        }
+        if let Some(b'e' | b'E') = self.text.get(self.at) {
+            self.at += 1;
+            self.at += usize::from(matches!(self.text.get(self.at), Some(b'+' | b'-')));
+            self.skip_digits()?;
+        }
+        Ok(())
+    }
+
+    /// Passes over one digit or more.
+    fn skip_digits(&mut self) -> Result<(), NotJson> {
+        let start = self.at;
+        while self.text.get(self.at).is_some_and(u8::is_ascii_digit) {
+            self.at += 1;
+        }
+        if self.at == start { Err(NotJson) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde::de::IgnoredAny;
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    /// Everything that a line can have in it, and what stands beside it.
+    const LINE: &str = r#"{"a":[],"b":{ }, "text":"said \"so\" \\ \u001b[0m — naïve 🦀 \ud83d end of it","n":[-0.5e+10,0,12,1E9],"deep":[[[{"x":[true,false,null]}]]] }"#;
+
+    fn is_json(text: &[u8]) -> bool {
+        let mut scanner = Scanner::new(text);
+        scanner.skip().is_ok() && scanner.is_at_end()
+    }
+
+    #[track_caller]
+    fn agrees(text: &[u8]) {
+        let other = serde_json::from_slice::<IgnoredAny>(text);
+        assert_eq!(
+            is_json(text),
+            other.is_ok(),
+            "{:?}: {other:?}",
+            String::from_utf8_lossy(text)
+        );
+    }
+
+    #[test]
+    fn a_line_cut_anywhere_or_with_any_byte_changed_is_judged_as_by_another_reader() {
+        agrees(LINE.as_bytes());
+        assert!(is_json(LINE.as_bytes()));
+        for at in 0..LINE.len() {
+            agrees(&LINE.as_bytes()[..at]);
+            agrees(&LINE.as_bytes()[at..]);
+            let mut other = LINE.as_bytes().to_vec();
+            for byte in 0..=u8::MAX {
+                other[at] = byte;
+                agrees(&other);
+            }
+        }
+    }
+
+    #[test]
+    fn no_depth_is_too_much() {
+        for depth in [1, 127, 128, 129, 100_000] {
+            assert!(is_json(
+                format!("{}7{}", "[".repeat(depth), "]".repeat(depth)).as_bytes()
+            ));
+            assert!(!is_json("[".repeat(depth).as_bytes()));
+            assert!(is_json(
+                format!("{}7{}", r#"{"a":"#.repeat(depth), "}".repeat(depth)).as_bytes()
+            ));
+        }
+    }
+
+    #[test]
+    fn an_object_is_passed_over_only_if_it_is_the_same() {
+        for (text, is_it) in [
+            (r#" {"a":1},7"#, true),
+            (r#"{"a":1 }"#, false),
+            (r#"{"a":12}"#, false),
+            ("{}", false),
+            ("", false),
+        ] {
+            let mut scanner = Scanner::new(text.as_bytes());
+            assert_eq!(scanner.skip_object(br#"{"a":1}"#), is_it, "{text}");
+            assert_eq!(
+                scanner.at > 0 && !text.starts_with('{'),
+                is_it && text.starts_with(' '),
+                "{text}"
+            );
+        }
+    }
+
+    fn any_piece() -> impl Strategy<Value = Vec<u8>> {
+        let words: Vec<&'static [u8]> = vec![
+            b"{",
+            b"}",
+            b"[",
+            b"]",
+            b",",
+            b":",
+            b" ",
+            b"\t",
+            b"\n",
+            b"\"",
+            b"\\",
+            b"\\\"",
+            b"\\u00e9",
+            b"\\ud83d",
+            b"\"a\"",
+            b"\"a\":",
+            b"0",
+            b"1",
+            b"-",
+            b".",
+            b"e",
+            b"E+",
+            b"true",
+            b"false",
+            b"null",
+            b"\xFF",
+            b"\0",
+            b"12345678",
+        ];
+        prop_oneof![
+            9 => proptest::sample::select(words).prop_map(<[u8]>::to_vec),
+            1 => proptest::collection::vec(any::<u8>(), 0..12),
+        ]
+    }
+
+    /// Values that are mostly valid.
+    fn any_value() -> impl Strategy<Value = String> {
+        let leaf = proptest::sample::select(vec![
+            "0",
+            "-1.5e3",
+            "true",
+            "null",
+            "\"\"",
+            "\"ab\\n\"",
+            "\"naïve 🦀 and so on\"",
+            "01",
+            "1.",
+            "\"\\x\"",
+            "\"\x01\"",
+        ]);
+        leaf.prop_map(str::to_owned).prop_recursive(6, 40, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4)
+                    .prop_map(|items| format!("[{}]", items.join(","))),
+                proptest::collection::vec(inner, 0..4).prop_map(|items| {
+                    let members: Vec<_> = items.iter().map(|item| format!("\"k\": {item}")).collect();
+                    format!("{{{}}}", members.join(" , "))
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_judged_as_by_another_reader(pieces in proptest::collection::vec(any_piece(), 0..24)) {
+            agrees(&pieces.concat());
+        }
+
+        #[test]
+        fn any_value_is_judged_as_by_another_reader(value in any_value()) {
+            agrees(value.as_bytes());
+        }
+
+        #[test]
+        fn lists_have_the_elements_that_another_reader_finds(items in proptest::collection::vec(any_value(), 0..5)) {
+            let text = format!("[{}]", items.join(", "));
+            let found = Scanner::new(text.as_bytes()).list();
+            let other: Result<Vec<&RawValue>, _> = serde_json::from_str(&text);
+            prop_assert_eq!(found.ok(), other.ok().map(|list| list.into_iter().map(RawValue::get).collect::<Vec<_>>()));
+        }
+    }
+}
