@@ -32,6 +32,9 @@ use crate::record::{
 pub const MODELS_MAX: usize = 4096;
 /// The name of all models beyond [`MODELS_MAX`].
 const MODEL_OTHER: &str = "(other)";
+/// From so many new responses on, a table that was empty is filled on a thread of its own beside the other: a first
+/// replay waits for nothing else by then.
+const ROWS_APART_MIN: usize = 8192;
 /// Hours in a day.
 const DAY_HOURS: u32 = 24;
 
@@ -766,20 +769,26 @@ impl<'s, 't> Work<'s, 't> {
             }
             return Ok(());
         }
-        // Into the one gap there is, without a way down the tree for each row.
-        let end = Bound::<u128>::Unbounded;
-        let mut gap = self.responses.upper_bound_mut(end).map_err(|e| store.error(e))?;
-        for (key, place) in rows {
-            gap.insert_before(key, &bytes[place])
-                .map_err(|e| store.error(e))?;
+        let (responses, by_day) = (&mut self.responses, &mut self.by_day);
+        if rows.len() < ROWS_APART_MIN {
+            fill(store, by_day, days.into_iter().map(|key| (key, ())))?;
+            return fill(
+                store,
+                responses,
+                rows.into_iter().map(|(key, place)| (key, &bytes[place])),
+            );
         }
-        gap.close().map_err(|e| store.error(e))?;
-        let end = Bound::<(u32, u128)>::Unbounded;
-        let mut gap = self.by_day.upper_bound_mut(end).map_err(|e| store.error(e))?;
-        for key in days {
-            gap.insert_before(key, ()).map_err(|e| store.error(e))?;
-        }
-        gap.close().map_err(|e| store.error(e))
+        std::thread::scope(|scope| {
+            let others = scope.spawn(|| fill(store, by_day, days.iter().map(|key| (*key, ()))));
+            fill(
+                store,
+                responses,
+                rows.into_iter().map(|(key, place)| (key, &bytes[place])),
+            )?;
+            others
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     /// The row of `minutes` it belongs to.
@@ -936,6 +945,20 @@ impl<'s, 't> Work<'s, 't> {
         }
         Ok(events)
     }
+}
+
+/// Puts rows, sorted by key, into an empty table: into the one gap there is, without a way down the tree for each.
+fn fill<'k, 'v, K: redb::Key + 'static, V: redb::Value + 'static>(
+    store: &Store,
+    table: &mut Table<'_, K, V>,
+    rows: impl Iterator<Item = (K::SelfType<'k>, V::SelfType<'v>)>,
+) -> Result<(), StoreError> {
+    let end = Bound::<K::SelfType<'k>>::Unbounded;
+    let mut gap = table.upper_bound_mut(end).map_err(|e| store.error(e))?;
+    for (key, value) in rows {
+        gap.insert_before(key, value).map_err(|e| store.error(e))?;
+    }
+    gap.close().map_err(|e| store.error(e))
 }
 
 impl Known {
