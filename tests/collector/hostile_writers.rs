@@ -22,7 +22,9 @@ const FILES: u64 = 10_000;
 const LINKS: u64 = 2000;
 /// Lines of the other run during each attack.
 const HONEST_LINES: u64 = 20;
-/// Blocks a flood may come to, some 200 KiB each.
+/// Blocks a flood may come to, some 200 KiB each; times what they say, up to the other bound. What is written faster
+/// than it can be read is read beside the other run's lines as well.
+const BLOCKS: u64 = 1000;
 const BLOCKS_MAX: u64 = 20_000;
 /// What each block adds to a line that never ends.
 const ENDLESS_BYTES: u64 = 1 << 16;
@@ -185,6 +187,7 @@ fn a_run_that_grows_as_fast_as_the_disk_is_in_nobodys_way() {
         lines: 0,
     };
     honest.is_counted(&mut collector, "alone");
+    let blocks_max = BLOCKS_MAX.min(BLOCKS * times());
     let (ends, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     // Lines that count, lines that do not, and one that never ends, over and over.
     let log = place.log("flood", "a.jsonl");
@@ -199,7 +202,7 @@ fn a_run_that_grows_as_fast_as_the_disk_is_in_nobodys_way() {
             .spawn(move || {
                 let open = |path| OpenOptions::new().append(true).create(true).open(path).unwrap();
                 let (mut log, mut endless) = (open(&log), open(&endless));
-                while !ends.load(Ordering::Relaxed) && written.load(Ordering::Relaxed) < BLOCKS_MAX {
+                while !ends.load(Ordering::Relaxed) && written.load(Ordering::Relaxed) < blocks_max {
                     log.write_all(block.as_bytes()).unwrap();
                     endless.write_all(&endless_bytes).unwrap();
                     written.fetch_add(1, Ordering::Relaxed);

@@ -41,7 +41,7 @@ fn a_changed_database_is_mended_from_the_logs_and_goes_on() {
     assert_eq!(code, Some(1), "{stdout}");
     for words in [
         "the store does not have it",
-        "hour 2026-10-05T09:00 of run one, model claude-opus-5: the store keeps nothing",
+        "hour 2026-10-05T09:00 of run two, model claude-opus-5: the store keeps nothing",
         "day 1970-01-02 lists response",
     ] {
         assert!(stdout.contains(words), "{words}: {stdout}");
