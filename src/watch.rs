@@ -77,6 +77,10 @@ pub struct WatchHealth {
     pub overflows: u64,
     /// Errors the watcher reported.
     pub errors: u64,
+    /// Times it had to begin to scan because there were no watches, or no watcher, to be had.
+    pub fallbacks: u64,
+    /// Times another directory was found in the place of one that was watched: a mount over it, its unmount, a new one.
+    pub replaced: u64,
 }
 
 /// The one watcher for all runs.
@@ -97,6 +101,10 @@ struct Door {
     known: HashMap<PathBuf, Identity>,
     /// Directories refused for want of watches.
     unwatched: HashSet<PathBuf>,
+    /// Whether it scanned when this was last looked at.
+    is_polling: bool,
+    fallbacks: u64,
+    replaced: u64,
 }
 
 /// Which directory a path led to when it was watched. Numbers alone are reused at once.
@@ -136,6 +144,12 @@ impl Identity {
     fn is_surely(&self, other: &Self) -> bool {
         self.born.is_some() && self == other
     }
+
+    fn is_surely_not(&self, other: &Self) -> bool {
+        let numbers = |of: &Self| (of.device, of.inode);
+        numbers(self) != numbers(other)
+            || (self.born.is_some() && other.born.is_some() && self.born != other.born)
+    }
 }
 
 /// The watcher would take a file or a link as it is; but the tree is written by strangers.
@@ -160,11 +174,15 @@ impl Watch {
     #[must_use]
     pub fn start() -> Self {
         let shared = Arc::new(Shared::default());
-        let door = Door {
+        let mut door = Door {
             watcher: build(&shared),
             known: HashMap::new(),
             unwatched: HashSet::new(),
+            is_polling: false,
+            fallbacks: 0,
+            replaced: 0,
         };
+        door.note_mode();
         Self {
             door: Mutex::new(door),
             shared,
@@ -177,7 +195,10 @@ impl Watch {
     /// # Errors
     /// The directory is left to the scanner.
     pub fn watch_dir(&self, path: &Path) -> Result<(), WatchError> {
-        lock(&self.door).watch_dir(path)
+        let mut door = lock(&self.door);
+        let watched = door.watch_dir(path);
+        door.note_mode();
+        watched
     }
 
     /// Stops watching a directory; nothing happens if it is not watched.
@@ -201,7 +222,12 @@ impl Watch {
     /// Tries to do without polling again: a new watcher, or the directories refused before.
     /// True if it came back, and then a rescan is pending, because all watches have to be set anew.
     pub fn retry(&self) -> bool {
-        let came_back = lock(&self.door).retry(&self.shared);
+        let came_back = {
+            let mut door = lock(&self.door);
+            let came_back = door.retry(&self.shared);
+            door.note_mode();
+            came_back
+        };
         if came_back {
             self.shared.mark(|pending| pending.rescan = true);
         }
@@ -211,17 +237,16 @@ impl Watch {
     /// How it goes.
     #[must_use]
     pub fn health(&self) -> WatchHealth {
-        let (mode, watches, unwatched) = {
-            let door = lock(&self.door);
-            (door.mode(), door.known.len(), door.unwatched.len())
-        };
+        let door = lock(&self.door);
         let pending = lock(&self.shared.pending);
         WatchHealth {
-            mode,
-            watches,
-            unwatched,
+            mode: door.mode(),
+            watches: door.known.len(),
+            unwatched: door.unwatched.len(),
             overflows: pending.overflows,
             errors: pending.errors,
+            fallbacks: door.fallbacks,
+            replaced: door.replaced,
         }
     }
 }
@@ -239,6 +264,9 @@ impl Door {
         let identity = identify(path);
         // Taking hold anew makes the watcher walk over all its watches, so only where it is needed.
         let same = matches!((&identity, self.known.get(path)), (Ok(now), Some(then)) if now.is_surely(then));
+        if let (Ok(now), Some(then)) = (&identity, self.known.get(path)) {
+            self.replaced += u64::from(now.is_surely_not(then));
+        }
         if !same {
             self.unwatch(path);
         }
@@ -307,6 +335,13 @@ impl Door {
         Mode::Polling {
             reason: reason.to_owned(),
         }
+    }
+
+    /// Counts each change from events to scanning.
+    fn note_mode(&mut self) {
+        let is_polling = self.mode() != Mode::Events;
+        self.fallbacks += u64::from(is_polling && !self.is_polling);
+        self.is_polling = is_polling;
     }
 
     fn drop_watcher(&mut self, reason: &str) {

@@ -674,6 +674,15 @@ pub struct Health {
     pub unwatched: u64,
     /// How often more changed at once than could be told; each was answered by a full scan.
     pub overflows: u64,
+    /// How often scanning had to take the place of events, for want of watches.
+    #[serde(default)]
+    pub fallbacks: u64,
+    /// How often another directory stood in the place of a watched one: a mount, an unmount, a new one.
+    #[serde(default)]
+    pub replaced: u64,
+    /// How often something was wrong with a run, or with the runs directory, that was well before.
+    #[serde(default)]
+    pub problems: u64,
     /// Whether everything that was there at the start has been read.
     pub backlog_done: bool,
     /// Bytes waiting to be read.

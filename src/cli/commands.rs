@@ -93,6 +93,15 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
     Ok(expect::Outcome::new(&differences).exit())
 }
 
+/// What `status --json` prints: the summary, and how the collector is if one answers.
+#[derive(serde::Serialize)]
+struct Status<'a> {
+    #[serde(flatten)]
+    summary: &'a Summary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    collector: Option<&'a Health>,
+}
+
 /// Prints the summary: the running collector's, or the database's own when none is up.
 ///
 /// # Errors
@@ -109,7 +118,10 @@ pub fn status(global: &Global) -> Result<Exit, Failure> {
         Err(error) => return Err(error.into()),
     };
     if global.json {
-        output::json(&summary)?;
+        output::json(&Status {
+            summary: &summary,
+            collector: health.as_ref(),
+        })?;
         return Ok(Exit::Ok);
     }
     let view = render::View {

@@ -109,7 +109,26 @@ pub fn health(out: &mut dyn Write, health: &Health, view: &View) -> io::Result<(
             text::message(reason).replace('\n', " ")
         )?;
     }
+    let past = been_through(health);
+    if !past.is_empty() {
+        writeln!(out, "  since then: {}", past.join(", "))?;
+    }
     Ok(())
+}
+
+/// What is over, or may be, and happened since the collector started.
+fn been_through(health: &Health) -> Vec<String> {
+    [
+        (health.reopened, "the database opened anew"),
+        (health.fallbacks, "without watches"),
+        (health.overflows, "events lost"),
+        (health.replaced, "a watched directory mounted over or replaced"),
+        (health.problems, "something wrong with a run"),
+    ]
+    .into_iter()
+    .filter(|(times, _)| *times > 0)
+    .map(|(times, what)| format!("{what} ({})", counted(times, "time")))
+    .collect()
 }
 
 fn heading(out: &mut dyn Write, summary: &Summary, view: &View) -> io::Result<()> {
@@ -378,13 +397,16 @@ no JSON object, or a usage that is none), 0 oversized, 0 clock suspect
             watching: "polling".into(),
             backlog_done: false,
             commits: 1_200,
+            fallbacks: 1,
+            problems: 2,
             since: "2026-10-05T09:00:04.000Z".into(),
             ..Health::default()
         };
         assert_eq!(
             plain(|out| health(out, &sick, &view(None))),
             "collector: degraded, ready, watching by polling, still reading the backlog, \
-             1,200 commits since 2026-10-05 11:00:04\n  - out of watches: polling\n"
+             1,200 commits since 2026-10-05 11:00:04\n  - out of watches: polling\n  \
+             since then: without watches (1 time), something wrong with a run (2 times)\n"
         );
         assert!(plain(|out| health(out, &Health::default(), &view(None))).contains("since unknown"));
     }

@@ -18,6 +18,8 @@ use crate::record::{Kind, Millis, Observation, Rank, Record, ResponseKey};
 pub const MODEL_BYTES_MAX: usize = 128;
 /// The model of a response that names none.
 pub const MODEL_UNKNOWN: &str = "unknown";
+/// What is put after the model of a response that was made fast.
+const MODEL_FAST: &str = "-fast";
 /// The model of lines the CLI writes by itself.
 pub(super) const MODEL_SYNTHETIC: &[u8] = b"<synthetic>";
 /// What the API's own message ids begin with.
@@ -202,7 +204,8 @@ impl Envelope<'_> {
         let key = self.key(message, request_id, line, place);
         let mut model = model_name(model_text.as_deref());
         if figures.is_fast {
-            model.push_str("-fast");
+            model.truncate(model.floor_char_boundary(MODEL_BYTES_MAX - MODEL_FAST.len()));
+            model.push_str(MODEL_FAST);
         }
         records.push(Record {
             key,

@@ -17,7 +17,8 @@ use super::tables::{
 use super::{Store, StoreError};
 use crate::fold::{Response, Totals};
 use crate::record::{
-    Cursor, HOUR_MS, LineCounts, MINUTE_MS, ModelNumber, RelativePath, ResponseKey, RunId, RunNumber,
+    Cursor, DAY_MS, HOUR_MS, LineCounts, MINUTE_MS, Millis, ModelNumber, RelativePath, ResponseKey, RunId,
+    RunNumber,
 };
 
 const DAY_HOURS: u32 = 24;
@@ -254,13 +255,50 @@ fn pathless(
     Ok(pathless)
 }
 
+/// Both sides, of which only what differs is named.
 fn sentence(what: &str, kept: Option<Totals>, sum: Option<Totals>) -> String {
-    let told = |totals: Option<Totals>| totals.map_or("nothing".to_owned(), |totals| format!("{totals:?}"));
+    let fields = |totals: Option<Totals>| {
+        let of = totals.unwrap_or_default();
+        [
+            ("messages", i128::from(of.messages)),
+            ("advisor calls", of.advisor_calls.into()),
+            ("input", of.input),
+            ("output", of.output),
+            ("cache read", of.cache_read),
+            ("cache creation", of.cache_creation),
+            ("of that for 5 minutes", of.cache_creation_5m),
+            ("of that for 1 hour", of.cache_creation_1h),
+            ("web searches", of.web_search),
+            ("thinking", of.thinking),
+        ]
+    };
+    let told = |totals: Option<Totals>, other: Option<Totals>| {
+        let both = fields(totals).into_iter().zip(fields(other));
+        let differ = both.filter(|(one, other)| one != other);
+        let named: Vec<_> = differ
+            .map(|((name, count), _)| format!("{name} {count}"))
+            .collect();
+        match totals {
+            None => "nothing".to_owned(),
+            // A row of nothing where no row should be.
+            Some(_) if named.is_empty() => "a row without anything".to_owned(),
+            Some(_) => named.join(", "),
+        }
+    };
     format!(
         "{what}: the store keeps {}, its responses sum up to {}",
-        told(kept),
-        told(sum)
+        told(kept, sum),
+        told(sum, kept)
     )
+}
+
+/// When a stretch began that is so many lengths of it after 1970: its first 10 letters are the day, 16 the minute.
+fn since(number: u32, length: Millis, letters: usize) -> String {
+    let at = Millis::from(number).saturating_mul(length);
+    match jiff::Timestamp::from_millisecond(at) {
+        Ok(at) => at.to_string().chars().take(letters).collect(),
+        Err(_) => number.to_string(),
+    }
 }
 
 impl Store {
@@ -289,17 +327,28 @@ impl Store {
         }
         for ((hour, of, by), kept, sum) in differing(self, &open!(HOURS), &derived.hours)? {
             each(sentence(
-                &format!("hour {hour} of run {}, model {}", run(of), model(by)),
+                &format!(
+                    "hour {} of run {}, model {}",
+                    since(hour, HOUR_MS, 16),
+                    run(of),
+                    model(by)
+                ),
                 kept,
                 sum,
             ));
         }
         for ((day, by), kept, sum) in differing(self, &open!(DAYS), &derived.days)? {
+            let day = since(day, DAY_MS, 10);
             each(sentence(&format!("day {day} of model {}", model(by)), kept, sum));
         }
         for ((of, day, by), kept, sum) in differing(self, &open!(RUN_DAYS), &derived.run_days)? {
             each(sentence(
-                &format!("day {day} of run {}, model {}", run(of), model(by)),
+                &format!(
+                    "day {} of run {}, model {}",
+                    since(day, DAY_MS, 10),
+                    run(of),
+                    model(by)
+                ),
                 kept,
                 sum,
             ));
@@ -313,7 +362,11 @@ impl Store {
         }
         for ((of, minute), kept, sum) in differing(self, &open!(MINUTES), &derived.minutes)? {
             each(sentence(
-                &format!("minute {minute} of account {}", account(of)),
+                &format!(
+                    "minute {} of account {}",
+                    since(minute, MINUTE_MS, 16),
+                    account(of)
+                ),
                 kept,
                 sum,
             ));
@@ -321,10 +374,12 @@ impl Store {
         let by_day = ByDay::of(self, &responses, &open!(RESPONSES_BY_DAY))?;
         for (day, key) in by_day.extra {
             each(format!(
-                "day {day} lists response {key:032x}, which is of another day or not there"
+                "day {} lists response {key:032x}, which is of another day or not there",
+                since(day, DAY_MS, 10)
             ));
         }
         for (day, key) in by_day.missing {
+            let day = since(day, DAY_MS, 10);
             each(format!("day {day} does not list its response {key:032x}"));
         }
         for file in pathless(self, &open!(PATHS), &open!(FILES))? {

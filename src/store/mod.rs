@@ -19,6 +19,7 @@ mod told;
 mod usage;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -155,7 +156,7 @@ impl Store {
     /// As [`Store::open`], and for a damaged file too. The database is closed then.
     pub fn reopen(&self) -> Result<(), StoreError> {
         let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        drop(slot.take());
+        let_go(slot.take());
         // What was kept may describe a commit that never came to be.
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *slot = Some(health::open(self, false)?);
@@ -168,7 +169,7 @@ impl Store {
     /// As [`Store::reopen`]; [`StoreError::Damaged`] if a page is not what was written.
     pub fn examine(&self) -> Result<(), StoreError> {
         let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        drop(slot.take());
+        let_go(slot.take());
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *slot = Some(health::open(self, true)?);
         Ok(())
@@ -186,7 +187,7 @@ impl Store {
     /// When the file cannot be moved or a new one cannot be made.
     pub fn replace(&self, why: &str) -> Result<(), StoreError> {
         let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        drop(slot.take());
+        let_go(slot.take());
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let aside = health::set_aside(self)?;
         tracing::error!(
@@ -232,7 +233,7 @@ impl Store {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(database) = database {
-            health::close(self, database);
+            unharmed(|| health::close(self, database));
         }
     }
 
@@ -262,6 +263,25 @@ impl Store {
             path: self.path().to_owned(),
             what: format!("table {table}: {error}"),
         }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        let slot = self.database.get_mut();
+        let_go(slot.unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+/// Closes a database as it is.
+fn let_go(database: Option<Database>) {
+    unharmed(|| drop(database));
+}
+
+/// redb writes once more as it closes, and may panic over a damaged file. It is given up all the same.
+fn unharmed(close: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(close)).is_err() {
+        tracing::warn!("the database could not be closed; nothing that was committed is lost by that");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where tailers write how they are, for the supervisor and for people.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,9 @@ pub struct Board {
     /// What is wrong with the runs directory.
     runs_directory: Mutex<Option<String>>,
     changed: Notify,
+    /// Of all runs, forgotten ones too: what counts never goes back.
+    restarts: AtomicU64,
+    problems: AtomicU64,
 }
 
 impl Board {
@@ -78,9 +82,29 @@ impl Board {
         )
     }
 
+    /// How often a tailer was started that had failed.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Relaxed)
+    }
+
+    /// How often something went wrong with a run, or with the runs directory, where nothing was wrong before.
+    #[must_use]
+    pub fn problems(&self) -> u64 {
+        self.problems.load(Ordering::Relaxed)
+    }
+
+    /// Puts a problem in the place of another.
+    fn note(&self, there: &mut Option<String>, problem: Option<String>) {
+        let is_new = there.is_none() && problem.is_some();
+        self.problems.fetch_add(u64::from(is_new), Ordering::Relaxed);
+        *there = problem;
+    }
+
     /// Says what is wrong with the runs directory, or that nothing is.
     pub fn runs_directory(&self, problem: Option<String>) {
-        *self.runs_directory.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+        let mut there = self.runs_directory.lock().unwrap_or_else(PoisonError::into_inner);
+        self.note(&mut there, problem);
     }
 
     /// What is wrong with the runs directory.
@@ -99,6 +123,7 @@ impl Board {
         status.gone = false;
         status.failing = false;
         status.restarts += u32::from(again);
+        self.restarts.fetch_add(u64::from(again), Ordering::Relaxed);
     }
 
     /// How many bytes of a run are waiting to be read.
@@ -123,7 +148,7 @@ impl Board {
         let mut runs = self.lock();
         let status = runs.entry(run.clone()).or_default();
         let first = !std::mem::replace(&mut status.caught_up, true);
-        status.problem = problem;
+        self.note(&mut status.problem, problem);
         if live {
             status.last_news = Some(Instant::now());
         }
@@ -145,7 +170,7 @@ impl Board {
     pub fn failed(&self, run: &RunId, problem: String) {
         self.change(run, |status| {
             status.failing = true;
-            status.problem = Some(problem);
+            self.note(&mut status.problem, Some(problem));
         });
     }
 
@@ -156,5 +181,28 @@ impl Board {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<RunId, RunStatus>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_stays_when_a_run_is_well_again_and_when_it_is_forgotten() {
+        let (board, run) = (Board::default(), RunId::new("one").unwrap());
+        board.started(&run, false);
+        board.caught_up(&run, None, true);
+        assert_eq!((board.restarts(), board.problems()), (0, 0));
+        board.caught_up(&run, Some("a.jsonl cannot be read".into()), false);
+        board.caught_up(&run, Some("b.jsonl cannot be read".into()), false);
+        assert_eq!(board.problems(), 1, "it is as wrong as before");
+        board.caught_up(&run, None, true);
+        board.failed(&run, "a panic".into());
+        board.started(&run, true);
+        board.forget(&run);
+        board.runs_directory(Some("gone".into()));
+        board.runs_directory(None);
+        assert_eq!((board.restarts(), board.problems()), (1, 3));
     }
 }

@@ -1,6 +1,6 @@
 //! Random actions on files, and a model that knows every complete line that stood there when someone looked.
 //!
-//! The true tree, turns and commits work on a true directory, with the database on a disk in memory that forgets what
+//! Lines tell of responses, some of them without an id or without a time, and of limits. The true tree, turns and commits work on a true directory, with the database on a disk in memory that forgets what
 //! was not synced. After each look everything the database says must be what the model makes of the lines. The process
 //! ends at any point: before it reads, with lines read and not committed, with a commit that nobody heard of.
 //!
@@ -18,9 +18,9 @@ use crate::config::{Environment, Partial, Settings};
 use crate::logfile::home::Home;
 use crate::parse::{self, Place};
 use crate::quota::account;
-use crate::record::{AccountId, DAY_MS, Millis, RunId};
+use crate::record::{AccountId, DAY_MS, Millis, Observation, RunId};
 use crate::store::tests::disk::Disk;
-use crate::store::tests::picture::Picture;
+use crate::store::tests::picture::{BUCKETS, Limits, Picture, check_fired, share};
 use crate::store::{Outcome, Store};
 use crate::watch::Watch;
 
@@ -43,18 +43,30 @@ const DIRECTORIES: [&str; 4] = ["d", "e", "d/f", "e/f"];
 const LLMS: [&str; 3] = ["claude-opus-5", "claude-sonnet-5", "claude-haiku-5"];
 /// Input tokens of each response.
 const INPUT: u64 = 10;
+/// Between two words about limits: all of them are told in the days of which a window's history is kept, in ms.
+const LIMIT_EVERY_MS: Millis = 8000;
 /// No line is later than this, and no clock earlier.
 const EPOCH: Millis = 1_791_190_800_000;
 
 /// A line of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Line {
-    id: u32,
-    /// No two copies of a response have the same.
-    output: u64,
-    time: Millis,
-    llm: &'static str,
+    says: Says,
     text: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Says {
+    /// That there was a response.
+    Response {
+        /// No two copies of a response have the same.
+        output: u64,
+        /// `None` if the line has none, and then its copies have none either.
+        time: Option<Millis>,
+        llm: &'static str,
+    },
+    /// How full a window was.
+    Limit,
 }
 
 /// What a log holds: whole lines, and the beginning of another.
@@ -99,6 +111,12 @@ struct Model {
     trees: BTreeMap<&'static str, Tree>,
     logs: BTreeMap<At, Log>,
     counted: BTreeMap<u128, Counted>,
+    /// Responses whose lines have no time: they have that of a reading, and belong to a run that held a line of theirs.
+    undated: BTreeMap<u128, BTreeSet<&'static str>>,
+    /// What was read of limits, by time and window.
+    told: BTreeMap<(Millis, Box<str>), Observation>,
+    /// When something was read.
+    readings: BTreeSet<Millis>,
     lines: u32,
     /// Whether anything was ever taken away: what was read before may be read again then.
     changed: bool,
@@ -140,6 +158,9 @@ impl Model {
             trees: BTreeMap::new(),
             logs: BTreeMap::new(),
             counted: BTreeMap::new(),
+            undated: BTreeMap::new(),
+            told: BTreeMap::new(),
+            readings: BTreeSet::new(),
             lines: 0,
             changed: false,
             only_adds: seed.is_multiple_of(4),
@@ -148,28 +169,64 @@ impl Model {
         }
     }
 
-    /// A line that no log holds: a new response, or another copy of one that some log may hold.
+    /// A line that no log holds: a new response, another copy of one that some log may hold, or a word about limits.
     fn line(&mut self) -> Line {
         self.lines += 1;
-        let id = if self.random.u32(..4) == 0 {
+        // Each number once, in no order.
+        let number = u64::from(self.lines) * 7919 % 100_003;
+        let note = "x".repeat(self.random.usize(..200));
+        if self.random.u32(..6) == 0 {
+            return self.limit(number, &note);
+        }
+        let time = EPOCH - self.random.i64(1..40 * DAY_MS);
+        let llm = pick(&mut self.random, &LLMS);
+        let kind = self.random.u32(..10);
+        let is_undated = kind == 0;
+        // Without an id a response is known by the line's own, and has no other copies than this line.
+        let has_id = kind != 1;
+        let id = if !is_undated && self.random.u32(..4) == 0 {
             self.random.u32(..=self.lines)
         } else {
             self.lines
         };
-        // Each output once, in no order.
-        let output = u64::from(self.lines) * 7919 % 100_003;
-        let time = EPOCH - self.random.i64(1..40 * DAY_MS);
-        let llm = pick(&mut self.random, &LLMS);
-        let stamp = jiff::Timestamp::from_millisecond(time).unwrap();
-        let note = "x".repeat(self.random.usize(..200));
+        let stamp = if is_undated {
+            String::new()
+        } else {
+            let stamp = jiff::Timestamp::from_millisecond(time).unwrap();
+            format!("\"timestamp\":\"{stamp:.3}\",")
+        };
+        // Those without a time have ids of their own.
+        let of = if is_undated { "undated" } else { "" };
+        let id = if has_id {
+            format!("\"id\":\"msg_{of}{id}\",")
+        } else {
+            String::new()
+        };
         let text = format!(
-            "{{\"type\":\"assistant\",\"uuid\":\"u{output}\",\"requestId\":\"req_{id}\",\"note\":\"{note}\",\"timestamp\":\"{stamp:.3}\",\"message\":{{\"id\":\"msg_{id}\",\"model\":\"{llm}\",\"role\":\"assistant\",\"usage\":{{\"input_tokens\":{INPUT},\"output_tokens\":{output}}}}}}}"
+            "{{\"type\":\"assistant\",\"uuid\":\"u{number}\",\"requestId\":\"req\",\"note\":\"{note}\",{stamp}\"message\":{{{id}\"model\":\"{llm}\",\"role\":\"assistant\",\"usage\":{{\"input_tokens\":{INPUT},\"output_tokens\":{number}}}}}}}"
+        );
+        let says = Says::Response {
+            output: number,
+            time: (!is_undated).then_some(time),
+            llm,
+        };
+        Line { says, text }
+    }
+
+    /// A line about a window, at a time of its own in the last days.
+    fn limit(&mut self, number: u64, note: &str) -> Line {
+        let at = EPOCH - i64::try_from(number).unwrap() * LIMIT_EVERY_MS - 1;
+        let bucket = pick(&mut self.random, &BUCKETS);
+        let status = pick(&mut self.random, &["allowed", "allowed", "rejected"]);
+        let (thousandths, reset) = share(bucket, at);
+        let stamp = jiff::Timestamp::from_millisecond(at).unwrap();
+        let reset = reset / 1000;
+        let used = format!("{}.{:03}", thousandths / 1000, thousandths % 1000);
+        let text = format!(
+            "{{\"type\":\"rate_limit_event\",\"note\":\"{note}\",\"timestamp\":\"{stamp:.3}\",\"rate_limit_info\":{{\"status\":\"{status}\",\"resetsAt\":{reset},\"rateLimitType\":\"{bucket}\",\"unifiedWindows\":{{\"{bucket}\":{{\"utilization\":{used},\"resetsAt\":{reset}}}}}}}}}"
         );
         Line {
-            id,
-            output,
-            time,
-            llm,
+            says: Says::Limit,
             text,
         }
     }
@@ -503,14 +560,16 @@ impl Model {
     }
 
     fn reading(&mut self, settle: bool) -> Reading {
+        // The clock jumps, as far as it may without being behind the lines.
+        let now = EPOCH + self.random.i64(0..400 * DAY_MS);
+        self.readings.insert(now);
         Reading {
             line_bytes_max: self.settings.limits.line_bytes_max,
             turn_bytes_max: pick(&mut self.random, &[1, 700, 4 << 20]),
             settle,
             until: u64::MAX,
             account: Arc::clone(&self.account),
-            // The clock jumps, as far as it may without being behind the lines.
-            now: EPOCH + self.random.i64(0..400 * DAY_MS),
+            now,
         }
     }
 
@@ -595,6 +654,10 @@ impl Model {
         }
         self.touched.clear();
         self.count(stop);
+        if self.store.parks() {
+            // A backlog ends.
+            self.store.unpark(EPOCH).unwrap();
+        }
     }
 
     /// Takes what stands in the logs for seen.
@@ -610,26 +673,72 @@ impl Model {
                     origin: 0,
                     offset: 0,
                 };
-                let mut records = Vec::new();
-                parse::line(line.text.as_bytes(), place, &mut records, &mut Vec::new());
+                let (mut records, mut observations) = (Vec::new(), Vec::new());
+                parse::line(line.text.as_bytes(), place, &mut records, &mut observations);
+                for observation in observations {
+                    let at = observation.observed_at.unwrap();
+                    self.told.insert((at, observation.bucket.clone()), observation);
+                }
+                let Says::Response { output, time, llm } = line.says else {
+                    continue;
+                };
+                let key = records[0].key.0;
+                if time.is_none() {
+                    self.undated.entry(key).or_default().insert(*run);
+                }
+                let time = time.unwrap_or(Millis::MAX);
                 let row = self
                     .counted
-                    .entry(records[0].key.0)
-                    .or_insert_with(|| (line.output, line.llm.to_owned(), (*run).to_owned(), line.time));
-                if line.output > row.0 {
-                    (row.0, row.1) = (line.output, line.llm.to_owned());
+                    .entry(key)
+                    .or_insert_with(|| (output, llm.to_owned(), (*run).to_owned(), time));
+                if output > row.0 {
+                    (row.0, row.1) = (output, llm.to_owned());
                 }
-                if line.time < row.3 {
-                    (row.2, row.3) = ((*run).to_owned(), line.time);
+                if time < row.3 {
+                    (row.2, row.3) = ((*run).to_owned(), time);
                 }
             }
         }
     }
 
+    /// When a response without a time was read, and in which run first, nobody knows who did not look. But it was read at
+    /// one of the readings, in a run that held its line, and never later than it was known to be.
+    fn adopt(&mut self, picture: &Picture) -> Result<(), String> {
+        for (key, runs) in &self.undated {
+            let (_, _, run, time) = self.counted.get_mut(key).unwrap();
+            let Some((_, _, in_run, at)) = picture.responses.get(key) else {
+                return Err(format!("without a time, {key:032x} was not counted"));
+            };
+            if !runs.contains(&**in_run) || !self.readings.contains(at) || *at > *time {
+                return Err(format!(
+                    "without a time, {key:032x} is of {in_run} at {at}, and was of {run} at {time}"
+                ));
+            }
+            (*run, *time) = (in_run.clone(), *at);
+        }
+        Ok(())
+    }
+
+    /// Windows follow from what was told of them.
+    fn check_limits(&self) -> Result<(), String> {
+        let (is, must_be) = (
+            Limits::of(&self.store).unwrap(),
+            Limits::must_be(self.told.values()),
+        );
+        if is != must_be {
+            return Err(format!("limits are\n{is:#?}\nand must be\n{must_be:#?}"));
+        }
+        check_fired(&self.store.quota(0).unwrap().fired, &is, self.told.values())
+    }
+
     /// What must hold after a look.
-    fn check(&self) -> Result<(), String> {
+    fn check(&mut self) -> Result<(), String> {
         let mut picture = Picture::of(&self.store).unwrap();
-        let lines: u64 = picture.read.values().map(|(lines, ..)| lines).sum();
+        self.adopt(&picture)?;
+        self.check_limits()?;
+        let snapshot = self.store.snapshot().unwrap();
+        let lines: u64 = snapshot.runs.values().map(|run| run.lines.read).sum();
+        let of_responses: u64 = snapshot.runs.values().map(|run| run.lines.usage).sum();
         let duplicates = std::mem::take(&mut picture.duplicates);
         picture.read.clear();
         let mut must_be = Picture {
@@ -641,9 +750,9 @@ impl Model {
             return Err(difference(&picture, &must_be));
         }
         let counted = self.counted.len() as u64;
-        if lines - duplicates != counted {
+        if of_responses - duplicates != counted {
             return Err(format!(
-                "{lines} lines, {duplicates} of them duplicates, are not {counted} responses"
+                "{of_responses} lines, {duplicates} of them duplicates, are not {counted} responses"
             ));
         }
         let standing = |log: &Log| log.lines.len() as u64 + u64::from(log.settled);
@@ -758,7 +867,7 @@ fn from_environment(name: &str, default: u64) -> u64 {
 fn part(number: u64) {
     let first = from_environment("TOKENTAIL_SEED", 0);
     let count = from_environment("TOKENTAIL_MODELS", MODELS);
-    let mut counted = 0;
+    let (mut counted, mut undated, mut told) = (0, 0, 0);
     for seed in (first..first + count).filter(|seed| seed % 2 == number) {
         let mut model = Model::new(seed);
         if let Err(what) = model.run() {
@@ -768,8 +877,13 @@ fn part(number: u64) {
             );
         }
         counted += model.counted.len();
+        undated += model.undated.len();
+        told += model.told.len();
     }
-    eprintln!("{counted} responses, each counted once");
+    eprintln!(
+        "{counted} responses, {undated} of them without a time, each counted once; {told} words about limits"
+    );
+    assert!(count < 100 || (undated > 0 && told > 0));
 }
 
 // Two halves, so that two processors share them.

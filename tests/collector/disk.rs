@@ -7,6 +7,7 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use crate::harness::{Collector, Place, append, response, text};
 use crate::machine::{Namespace, after};
+use crate::surroundings::{assert_says, assert_went_through};
 
 /// Said once when commits begin to fail, and once when they are taken again.
 pub const STUCK: &str = "nothing is lost, trying again";
@@ -96,13 +97,21 @@ fn a_full_disk_is_waited_for_and_nothing_is_lost() {
         health["reasons"].to_string().contains("no room for the database"),
         "{health}"
     );
+    assert_says(&place, &collector, "no room for the database");
     append(&place.log("two", "b.jsonl"), response("last", 1, 8));
 
     namespace.sh("rm \"$1\"", &[&filler]);
     let summary = collector.wait_for_messages(messages + 1);
     assert_eq!(summary["totals"]["output_tokens"], messages + 1);
     assert!(collector.seen.iter().any(|line| line.contains(UNSTUCK)));
-    assert_eq!(collector.health()["status"], "ok");
+    let family = "tokentail_store_reopened_total";
+    assert_went_through(
+        &place,
+        &collector,
+        "reopened",
+        family,
+        "the database opened anew (",
+    );
     collector.stop_cleanly();
     let verify = namespace.command(&place.command(&["verify"])).output().unwrap();
     assert!(

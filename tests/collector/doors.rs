@@ -657,3 +657,23 @@ fn every_request_is_a_line_in_the_log_and_no_secret_is() {
     );
     collector.stop_cleanly();
 }
+
+#[test]
+fn a_body_that_nobody_asked_for_leaves_the_connection_as_it_was() {
+    let place = Place::new();
+    let collector = place.serve();
+    let mut stream = UnixStream::connect(collector.socket_path()).unwrap();
+    stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    let body = "x".repeat(100_000);
+    let head = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n";
+    write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    write!(stream, "{head}Connection: close\r\n\r\n").unwrap();
+    let mut answers = Vec::new();
+    stream.read_to_end(&mut answers).unwrap();
+    assert_eq!(
+        text(&answers).matches("HTTP/1.1 200 OK\r\n").count(),
+        2,
+        "{}",
+        text(&answers)
+    );
+}

@@ -2,6 +2,7 @@
 
 use crate::harness::{Collector, Place, append, response};
 use crate::machine::{Namespace, skipped};
+use crate::surroundings::{assert_says, assert_went_through, metric};
 
 const DIRECTORIES: u64 = 40;
 
@@ -52,6 +53,9 @@ fn returns_to_events(place: &Place, collector: &mut Collector, mut messages: u64
     assert_eq!(health["unwatched"], 0, "{health}");
     append(&log, response("last", 1, 4));
     collector.wait_for_messages(messages + 1);
+    assert!(metric(collector, "tokentail_watch_mode{mode=\"events\"}") > 0.5);
+    let family = "tokentail_watch_fallbacks_total";
+    assert_went_through(place, collector, "fallbacks", family, "without watches (");
 }
 
 #[test]
@@ -72,6 +76,9 @@ fn out_of_watches_all_is_counted_by_polling_until_there_are_some_again() {
         "{health}"
     );
     assert_eq!(collector.get("/readyz").0, 200);
+    assert_says(&place, &collector, "fs.inotify.max_user_watches");
+    assert!(metric(&collector, "tokentail_watch_mode{mode=\"polling\"}") > 0.5);
+    assert!(metric(&collector, "tokentail_unwatched_directories") > 0.5);
 
     namespace.sh("echo 1000 > /proc/sys/user/max_inotify_watches", &[]);
     returns_to_events(&place, &mut collector, messages);
@@ -96,6 +103,8 @@ fn without_an_inotify_instance_all_is_counted_by_polling_until_there_is_one() {
             .contains("fs.inotify.max_user_instances"),
         "{health}"
     );
+    assert_says(&place, &collector, "fs.inotify.max_user_instances");
+    assert!(metric(&collector, "tokentail_watch_mode{mode=\"polling\"}") > 0.5);
 
     namespace.sh("echo 10 > /proc/sys/user/max_inotify_instances", &[]);
     returns_to_events(&place, &mut collector, messages);

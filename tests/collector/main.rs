@@ -13,6 +13,7 @@ mod faces;
 mod files;
 mod giant;
 mod growth;
+mod hardships;
 mod harness;
 mod hostile_names;
 mod hostile_writers;

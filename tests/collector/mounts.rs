@@ -4,6 +4,7 @@ use std::fs;
 
 use crate::harness::{Collector, Place, append, response};
 use crate::machine::{Namespace, wait_until_closed};
+use crate::surroundings::assert_was_mounted_over;
 
 /// Looks often and closes soon.
 const EAGER: [(&str, &str); 2] = [
@@ -55,6 +56,7 @@ fn counts_over_a_mount(namespace: &Namespace, mount: &str) {
     append(&below, response("5", 3, 4));
     let summary = collector.wait_for_messages(5);
     assert_eq!(summary["totals"]["output_tokens"], 25);
+    assert_was_mounted_over(&place, &collector);
     collector.stop_cleanly();
     place.assert_verified();
 }

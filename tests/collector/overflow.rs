@@ -4,6 +4,7 @@ use std::fs;
 
 use crate::harness::{Place, append, response};
 use crate::machine::skipped;
+use crate::surroundings::assert_went_through;
 
 /// More would take too long; a queue that long is rare.
 const EVENTS_MAX: u64 = 200_000;
@@ -55,6 +56,8 @@ fn what_happens_while_the_queue_of_events_is_full_is_counted() {
     let health = collector.health();
     assert!(health["overflows"].as_u64().unwrap() >= 1, "{health}");
     assert_eq!(health["status"], "ok", "{health}");
+    let family = "tokentail_watch_overflows_total";
+    assert_went_through(&place, &collector, "overflows", family, "events lost (");
     // Events work again, and in the new directories too.
     append(&place.log("new-1", "1/d.jsonl"), response("after", 1, 4));
     collector.wait_for_messages(2 * NEW_FILES + 4);

@@ -7,6 +7,7 @@ use crate::scenario::{ended, figures};
 
 const RESPONSES: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("responses");
 const HOURS: TableDefinition<'_, (u32, u32, u32), &[u8]> = TableDefinition::new("hours");
+const TOTALS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("totals");
 const BY_DAY: TableDefinition<'_, (u32, u128), ()> = TableDefinition::new("responses_by_day");
 
 #[test]
@@ -38,7 +39,11 @@ fn a_changed_database_is_mended_from_the_logs_and_goes_on() {
     }
     let (code, stdout, _) = ended(&place.run(&["verify"]));
     assert_eq!(code, Some(1), "{stdout}");
-    for words in ["the store does not have it", "hour ", "day 1 lists response"] {
+    for words in [
+        "the store does not have it",
+        "hour 2026-10-05T09:00 of run two, model claude-opus-5: the store keeps nothing",
+        "day 1970-01-02 lists response",
+    ] {
         assert!(stdout.contains(words), "{words}: {stdout}");
     }
     let told = stdout;
@@ -65,6 +70,61 @@ fn a_changed_database_is_mended_from_the_logs_and_goes_on() {
     let (code, stdout, stderr) = ended(&place.run(&["verify", "--repair"]));
     assert_eq!(code, Some(69), "{stdout}");
     assert!(stderr.contains("stop the collector first"), "{stderr}");
+    collector.stop_cleanly();
+    place.assert_verified();
+}
+
+/// Two rows of a table change places.
+fn exchange(database: &Database, table: TableDefinition<'_, u32, &[u8]>, one: u32, other: u32) {
+    let write = database.begin_write().unwrap();
+    {
+        let mut table = write.open_table(table).unwrap();
+        let row = |key: u32| table.get(key).unwrap().unwrap().value().to_vec();
+        let (first, second) = (row(one), row(other));
+        assert_ne!(first, second);
+        table.insert(one, second.as_slice()).unwrap();
+        table.insert(other, first.as_slice()).unwrap();
+    }
+    write.commit().unwrap();
+}
+
+#[test]
+fn changed_totals_are_named_in_words_and_mended() {
+    let place = Place::new();
+    append(&place.log("one", "a.jsonl"), response("1", 3, 0));
+    let mut collector = place.serve();
+    collector.wait_for_messages(1);
+    append(
+        &place.log("one", "b.jsonl"),
+        response("2", 5, 0) + &response("3", 7, 0),
+    );
+    collector.wait_for_messages(3);
+    append(&place.log("two", "c.jsonl"), response("4", 9, 0));
+    let before = collector.wait_for_messages(4);
+    collector.stop_cleanly();
+    let database = Database::open(place.db()).unwrap();
+    exchange(&database, TOTALS, 0, 1);
+    drop(database);
+
+    let (code, stdout, _) = ended(&place.run(&["verify"]));
+    assert_eq!(code, Some(1), "{stdout}");
+    for words in [
+        "total of run one: the store keeps messages 1, input 10, output 9, its responses sum up to messages 3, input 30, output 15\n",
+        "run two: the store keeps 3 lines read, the logs give 1\n",
+        "run two: the store keeps 2 files, the logs give 1\n",
+        " differences\n",
+    ] {
+        assert!(stdout.contains(words), "{words}: {stdout}");
+    }
+    let (code, stdout, stderr) = ended(&place.run(&["verify", "--repair"]));
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    assert!(stdout.contains("0 differences left\n"), "{stdout}");
+    place.assert_verified();
+    let mut collector = place.serve();
+    append(&place.log("one", "a.jsonl"), response("5", 11, 1));
+    let summary = collector.wait_for_messages(5);
+    let (messages, output, lines) = figures(&before);
+    assert_eq!(figures(&summary), (messages + 1, output + 11, lines + 1));
     collector.stop_cleanly();
     place.assert_verified();
 }

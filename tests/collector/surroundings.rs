@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::harness::{Collector, Place, append, response};
 use crate::machine::{Namespace, skipped, wait_until_closed, wrapped};
-use crate::scenario::SCANS_OFTEN;
+use crate::scenario::{SCANS_OFTEN, ended};
 
 /// The command without the right to pass over the modes of files, which root has.
 pub fn like_others(command: &Command) -> Option<Command> {
@@ -37,7 +37,7 @@ pub fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-fn metric(collector: &Collector, name: &str) -> f64 {
+pub fn metric(collector: &Collector, name: &str) -> f64 {
     let body = collector.exchange("GET", "/metrics", "", "").2;
     let line = body
         .lines()
@@ -45,6 +45,40 @@ fn metric(collector: &Collector, name: &str) -> f64 {
     line.unwrap_or_else(|| panic!("no {name} in {body}"))
         .parse()
         .unwrap()
+}
+
+/// While it lasts: `status`, its document and the metrics say that something is to be looked at, and what.
+#[track_caller]
+pub fn assert_says(place: &Place, collector: &Collector, words: &str) {
+    let (code, human, stderr) = ended(&place.run(&["status"]));
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(human.contains(words), "{human}");
+    let health = &place.json(&["status"])["collector"];
+    assert_ne!(health["status"], "ok", "{health}");
+    assert!(health["reasons"].to_string().contains(words), "{health}");
+    let trouble = metric(collector, "tokentail_degraded") + 1.0 - metric(collector, "tokentail_healthy");
+    assert!(trouble > 0.5, "the metrics say that all is well");
+}
+
+/// Afterwards: all is well, and `status`, its document and the metrics say still that it happened.
+#[track_caller]
+pub fn assert_went_through(place: &Place, collector: &Collector, field: &str, family: &str, words: &str) {
+    let (code, human, stderr) = ended(&place.run(&["status"]));
+    assert_eq!(code, Some(0), "{stderr}");
+    let since = human.lines().find(|line| line.contains("since then: "));
+    assert!(since.is_some_and(|line| line.contains(words)), "{human}");
+    let health = &place.json(&["status"])["collector"];
+    assert!(health[field].as_u64() > Some(0), "{health}");
+    assert_eq!(health["status"], "ok", "{health}");
+    assert!(metric(collector, family) > 0.5, "{family}");
+}
+
+/// A mount and its unmount hold nothing up, so there is nothing to say but that they were.
+#[track_caller]
+pub fn assert_was_mounted_over(place: &Place, collector: &Collector) {
+    let family = "tokentail_watch_replaced_total";
+    let words = "a watched directory mounted over or replaced (";
+    assert_went_through(place, collector, "replaced", family, words);
 }
 
 #[track_caller]
@@ -88,6 +122,7 @@ fn logs_that_cannot_be_read_are_named_and_read_when_they_can_be() {
         assert!(reasons.iter().any(told), "{run}: {reasons:?}");
     }
     assert_degraded(&collector, true);
+    assert_says(&place, &collector, "Permission denied");
 
     // No event tells of a mode.
     mode(&closed, 0o644);
@@ -103,6 +138,14 @@ fn logs_that_cannot_be_read_are_named_and_read_when_they_can_be() {
         collector.wait_for_next("\"committed\"");
     }
     assert_degraded(&collector, false);
+    let family = "tokentail_run_problems_total";
+    assert_went_through(
+        &place,
+        &collector,
+        "problems",
+        family,
+        "something wrong with a run (",
+    );
     collector.stop_cleanly();
     place.assert_verified();
 }
@@ -155,6 +198,7 @@ fn logs_on_an_overlay_are_counted_once_when_they_are_copied_up() {
     let summary = collector.wait_for_messages(6);
     assert_eq!(summary["totals"]["output_tokens"], 27);
     assert_degraded(&collector, false);
+    assert_was_mounted_over(&place, &collector);
     collector.stop_cleanly();
     place.assert_verified();
 }
@@ -171,10 +215,18 @@ fn without_room_for_the_database_metrics_say_so_until_there_is_some() {
     append(&log, response("2", 7, 1));
     collector.wait_for_log(crate::disk::STUCK);
     assert!(metric(&collector, "tokentail_healthy") < 0.5);
+    assert_says(&place, &collector, place.db().to_str().unwrap());
     crate::disk::limit_files(&collector, None);
     collector.wait_for_log(crate::disk::UNSTUCK);
     collector.wait_for_messages(2);
     assert!(metric(&collector, "tokentail_healthy") > 0.5);
-    assert!(metric(&collector, "tokentail_store_reopened_total") > 0.5);
+    let family = "tokentail_store_reopened_total";
+    assert_went_through(
+        &place,
+        &collector,
+        "reopened",
+        family,
+        "the database opened anew (",
+    );
     collector.stop_cleanly();
 }

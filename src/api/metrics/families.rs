@@ -46,12 +46,6 @@ fn collector(sources: &Sources) -> Vec<Family> {
     watch_mode.add_one_of(&[], "mode", &WATCH_MODES, &health.watching);
     let mut build = Family::info("tokentail_build", "The program that answers.");
     build.add(&[("version", env!("CARGO_PKG_VERSION"))], 1);
-    let restarts = sources
-        .board
-        .runs()
-        .values()
-        .map(|run| u64::from(run.restarts))
-        .sum::<u64>();
     let mut connections = Family::gauge("tokentail_connections", "Open connections, by door.");
     for door in [DoorKind::Unix, DoorKind::Tcp] {
         connections.add(&[("door", door.word())], sources.traffic.of(door).connections());
@@ -103,10 +97,25 @@ fn collector(sources: &Sources) -> Vec<Family> {
         )
         .of(health.overflows),
         Family::counter(
+            "tokentail_watch_fallbacks",
+            "Changes from events to scanning for want of watches, since the start.",
+        )
+        .of(health.fallbacks),
+        Family::counter(
+            "tokentail_watch_replaced",
+            "Directories found in the place of watched ones, by a mount or anew, since the start.",
+        )
+        .of(health.replaced),
+        Family::counter(
+            "tokentail_run_problems",
+            "Times that something was wrong with a run, or the runs directory, that was well before, since the start.",
+        )
+        .of(health.problems),
+        Family::counter(
             "tokentail_tailer_restarts",
             "Starts of tailers that had failed, since the start.",
         )
-        .of(restarts),
+        .of(sources.board.restarts()),
         Family::counter("tokentail_commits", "Write transactions since the start.").of(health.commits),
         Family::counter(
             "tokentail_store_reopened",

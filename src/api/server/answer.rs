@@ -98,14 +98,19 @@ pub async fn answer(connection: Arc<Connection>, mut request: Request<Body>) -> 
 
 /// Takes the body as a whole, if there is one that matters.
 async fn with_body(request: Request<Body>) -> Result<Request<Body>, Problem> {
-    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
-        || request.body().is_end_stream()
-    {
+    if request.body().is_end_stream() {
         return Ok(request);
     }
     let (parts, body) = request.into_parts();
     // Who waits for a go-ahead sends nothing, as long as nothing is read.
     let waits = parts.headers.contains_key(header::EXPECT);
+    if matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        // It says nothing; left unread, it would end the connection without a word.
+        if !waits {
+            drain(body).await;
+        }
+        return Ok(Request::from_parts(parts, Body::empty()));
+    }
     let too_large = || {
         let detail = format!("body: at most {BODY_BYTES_MAX} bytes are taken");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large", detail).field("body")

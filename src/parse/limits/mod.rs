@@ -58,7 +58,7 @@ pub fn bucket_name(name: &str) -> Box<str> {
         name => bucket::canonical(name),
     };
     // Cut first: a name of megabytes is not worth a copy.
-    let cut = &name[..name.floor_char_boundary(BUCKET_BYTES_MAX)];
+    let cut = name[..name.floor_char_boundary(BUCKET_BYTES_MAX)].trim_end();
     let mut clean: String = cut
         .chars()
         .map(|c| {

@@ -5,8 +5,18 @@ use std::sync::OnceLock;
 
 use super::memory;
 use crate::fold::Totals;
-use crate::record::{HOUR_MS, Kind, MINUTE_MS, Millis, RunId, Usage};
+use crate::quota::bucket::{FIVE_HOUR, SEVEN_DAY};
+use crate::record::{
+    AccountId, DAY_MS, Fired, HOUR_MS, Kind, LimitSource, LimitStatus, MINUTE_MS, Millis, Observation, RunId,
+    Usage,
+};
 use crate::store::{Store, StoreError};
+
+/// The thresholds that hold if no settings say others, in percent.
+const THRESHOLDS: [u8; 2] = [75, 90];
+/// Length of a window of which nobody knows one: more than what makes it another window when its end moves.
+const OTHER_MS: Millis = 10 * HOUR_MS;
+pub const BUCKETS: [&str; 3] = [FIVE_HOUR, SEVEN_DAY, "other"];
 
 /// Everything the database says, by names.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -93,6 +103,7 @@ impl Picture {
     }
 
     pub fn without_zeros(mut self) -> Self {
+        self.read.retain(|_, read| *read != (0, 0, 0));
         self.runs.retain(|_, totals| !totals.is_zero());
         self.models.retain(|_, totals| !totals.is_zero());
         self.days.retain(|_, totals| !totals.is_zero());
@@ -108,4 +119,161 @@ impl Picture {
 fn nothing() -> &'static Store {
     static NOTHING: OnceLock<Store> = OnceLock::new();
     NOTHING.get_or_init(memory)
+}
+
+/// What a window says: the thousandths used, its end, when that was told, its word, until when it refuses, and the
+/// thresholds it has reached.
+pub type Window = (u64, Millis, Millis, LimitStatus, Option<Millis>, Vec<u8>);
+
+/// Everything the database says of limits but what fired, see [`check_fired`].
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    pub windows: BTreeMap<String, Window>,
+    /// The last that was told in each minute, with the thousandths.
+    pub history: BTreeMap<(String, Millis), (Millis, u64)>,
+    pub rejections: BTreeMap<(Millis, String), Millis>,
+}
+
+/// What a provider says at a time: the share used grows as the window passes, so the latest word is the highest of its
+/// window, and what holds of a window follows from the latest line alone.
+pub fn told(bucket: &str, at: Millis, status: LimitStatus) -> Observation {
+    let (thousandths, reset) = share(bucket, at);
+    Observation {
+        bucket: bucket.into(),
+        utilization: Some(f64::from(u32::try_from(thousandths).unwrap()) / 1000.0),
+        remaining: None,
+        limit: None,
+        reset_at: Some(reset),
+        observed_at: Some(at),
+        status,
+        source: LimitSource::RateLimitEvent,
+    }
+}
+
+/// The thousandths used of a window at a time, and when it ends.
+pub fn share(bucket: &str, at: Millis) -> (u64, Millis) {
+    let length = match bucket {
+        FIVE_HOUR => 5 * HOUR_MS,
+        SEVEN_DAY => 7 * DAY_MS,
+        _ => OTHER_MS,
+    };
+    let passed = at.rem_euclid(length);
+    (
+        u64::try_from(passed * 1000 / length).unwrap(),
+        at - passed + length,
+    )
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "shares from 0 to 1"
+)]
+fn thousandths(share: Option<f64>) -> u64 {
+    (share.unwrap() * 1000.0).round() as u64
+}
+
+impl Limits {
+    /// What the database says.
+    pub fn of(store: &Store) -> Result<Self, StoreError> {
+        let view = store.quota(0)?;
+        let mut limits = Self::default();
+        for (account, sums) in view.accounts {
+            for (bucket, state) in sums.windows {
+                for point in store.history(&account, &bucket)? {
+                    let minute = point.observed_at.div_euclid(MINUTE_MS);
+                    let row = (point.observed_at, thousandths(point.utilization));
+                    limits.history.insert((bucket.to_string(), minute), row);
+                }
+                let window = (
+                    thousandths(state.utilization),
+                    state.reset_at.unwrap(),
+                    state.observed_at,
+                    state.status,
+                    state.exhausted_until,
+                    state.thresholds_crossed,
+                );
+                limits.windows.insert(bucket.to_string(), window);
+            }
+        }
+        for event in view.limit_events {
+            let key = (event.at, event.bucket.to_string());
+            limits.rejections.insert(key, event.resets_at.unwrap());
+        }
+        Ok(limits)
+    }
+
+    /// What it must say of observations that [`told`] made, each of a time of its own.
+    pub fn must_be<'a>(observations: impl IntoIterator<Item = &'a Observation>) -> Self {
+        let mut limits = Self::default();
+        for observation in observations {
+            let (at, bucket) = (observation.observed_at.unwrap(), observation.bucket.to_string());
+            let (share, reset) = share(&bucket, at);
+            let rejected = observation.status == LimitStatus::Rejected;
+            if rejected {
+                limits.rejections.insert((at, bucket.clone()), reset);
+            }
+            let point = limits
+                .history
+                .entry((bucket.clone(), at.div_euclid(MINUTE_MS)))
+                .or_default();
+            *point = (at, share).max(*point);
+            let reached = THRESHOLDS
+                .into_iter()
+                .filter(|percent| u64::from(*percent) * 10 <= share);
+            let window = (
+                share,
+                reset,
+                at,
+                observation.status,
+                rejected.then_some(reset),
+                reached.collect(),
+            );
+            if limits.windows.get(&bucket).is_none_or(|there| there.2 < at) {
+                limits.windows.insert(bucket, window);
+            }
+        }
+        limits
+    }
+}
+
+/// Thresholds that fired: each once, numbered without a gap, for something that was told; and all that the windows have
+/// reached. Which of several lines is told first decides what more has fired, so that is not worked out.
+pub fn check_fired<'a>(
+    fired: &[Fired],
+    limits: &Limits,
+    observations: impl IntoIterator<Item = &'a Observation>,
+) -> Result<(), String> {
+    let told: std::collections::BTreeSet<(Millis, &str)> = observations
+        .into_iter()
+        .map(|observation| (observation.observed_at.unwrap(), &*observation.bucket))
+        .collect();
+    let mut once = std::collections::BTreeSet::new();
+    for (one, number) in fired.iter().zip(1..) {
+        let (share, reset) = share(&one.bucket, one.observed_at);
+        let is_right = one.number == number
+            && one.reset_at == Some(reset)
+            && thousandths(Some(one.utilization)) == share
+            && u64::from(one.percent) * 10 <= share
+            && told.contains(&(one.observed_at, &*one.bucket));
+        if !is_right || !once.insert((&*one.bucket, reset, one.percent)) {
+            return Err(format!("a threshold fired that must not: {one:?} of {fired:?}"));
+        }
+    }
+    for (bucket, (_, reset, .., reached)) in &limits.windows {
+        if let Some(percent) = reached
+            .iter()
+            .find(|percent| !once.contains(&(&**bucket, *reset, **percent)))
+        {
+            return Err(format!(
+                "{percent} % of {bucket} was reached and did not fire: {fired:?}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The account everything is counted by.
+pub fn account() -> AccountId {
+    AccountId::default()
 }

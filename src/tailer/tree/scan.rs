@@ -39,6 +39,14 @@ impl Tree {
             self.visit(&root, &directory, depth, world, &mut found, &mut pending);
         }
         self.forget_directories(&found, world);
+        if self.partly_watched {
+            self.problem_at(
+                Path::new(""),
+                format!(
+                    "more than {WATCHED_DIRECTORIES_MAX} directories; those beyond are scanned, not watched"
+                ),
+            );
+        }
         let vanished = self.vanished(&found);
         self.settle_strangers(&mut found, &vanished);
         // Events would have told, if this filesystem had any.
@@ -79,10 +87,6 @@ impl Tree {
             let full = self.home.path.join(directory);
             if self.directories.len() >= WATCHED_DIRECTORIES_MAX {
                 self.partly_watched = true;
-                self.problem_at(
-                    Path::new(""),
-                    format!("more than {WATCHED_DIRECTORIES_MAX} directories; those beyond are scanned, not watched"),
-                );
             } else if let Err(error) = world.watch.watch_dir(&full) {
                 tracing::debug!(directory = %full.display(), %error, "not watched");
             }

@@ -18,8 +18,7 @@ fn tree() -> (tempfile::TempDir, Tree) {
     (directory, Tree::new(run, home, BTreeMap::new()))
 }
 
-#[test]
-fn a_directory_that_goes_while_it_is_looked_at_is_not_taken_for_watched() {
+fn settings() -> Settings {
     let flags = Partial {
         db: Some("unused".into()),
         socket: Some("unused".into()),
@@ -31,7 +30,36 @@ fn a_directory_that_goes_while_it_is_looked_at_is_not_taken_for_watched() {
         cwd: "/".into(),
         system_file: "/nothing".into(),
     };
-    let settings = Settings::load(flags, None, &environment).unwrap();
+    Settings::load(flags, None, &environment).unwrap()
+}
+
+#[test]
+fn that_not_all_directories_are_watched_is_said_after_every_scan() {
+    let settings = settings();
+    let (directory, mut tree) = tree();
+    for number in 0..WATCHED_DIRECTORIES_MAX {
+        fs::create_dir(directory.path().join(format!("one/mount/{number}"))).unwrap();
+    }
+    let watch = Watch::start();
+    let world = World {
+        globs: &settings.watch.globs,
+        limits: &settings.limits,
+        watch: &watch,
+        unwatched: false,
+    };
+    for scan in 0..3 {
+        tree.scan(Depth::Everything, world).unwrap();
+        let problem = tree.problem().unwrap_or_default();
+        assert!(
+            problem.contains("are scanned, not watched"),
+            "scan {scan}: {problem}"
+        );
+    }
+}
+
+#[test]
+fn a_directory_that_goes_while_it_is_looked_at_is_not_taken_for_watched() {
+    let settings = settings();
     for hinted in [true, false] {
         let (directory, mut tree) = tree();
         let watch = Watch::start();
