@@ -5,7 +5,6 @@
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -15,11 +14,12 @@ use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 use super::limits::{LimitChanges, Limits, Place};
 use super::registry::Registry;
+use super::rows::{Rows, add, add_all, fill};
 use super::runs::RunEvent;
 use super::tables::{
     ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MINUTES, MODELS, PATHS,
     RESPONSES, RESPONSES_BY_DAY, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow,
-    RunTotalsRow, SUMS, decode, encode, encode_after,
+    RunTotalsRow, SUMS, decode, encode,
 };
 use super::{Store, StoreError};
 use crate::fold::{Response, Totals, fold};
@@ -32,8 +32,8 @@ use crate::record::{
 pub const MODELS_MAX: usize = 4096;
 /// The name of all models beyond [`MODELS_MAX`].
 const MODEL_OTHER: &str = "(other)";
-/// From so many new responses on, a table that was empty is filled on a thread of its own beside the other: a first
-/// replay waits for nothing else by then.
+/// From so many responses on they are written by a thread of their own, beside the other tables: a first replay waits
+/// for nothing else by then.
 const ROWS_APART_MIN: usize = 8192;
 /// Hours in a day.
 const DAY_HOURS: u32 = 24;
@@ -642,8 +642,8 @@ impl<'s, 't> Work<'s, 't> {
     /// Writes everything that changed.
     fn finish(mut self) -> Result<(Committed, Kept), StoreError> {
         let mut committed = Committed::default();
-        self.write_responses(&mut committed.undated)?;
-        self.write_cells()?;
+        let (rows, days) = self.rows(&mut committed.undated)?;
+        self.write_rows(rows, days)?;
         let (sums, by_model) = self.write_run_totals()?;
         self.write_sums(&by_model)?;
         committed.events = self.write_run_infos()?;
@@ -723,16 +723,16 @@ impl<'s, 't> Work<'s, 't> {
         Ok((shared, number))
     }
 
-    /// Writes responses and keeps `responses_by_day` in step with them; notes what they add to the sums, and which are
-    /// new and have no time.
+    /// The rows of the responses that changed, and those that are new in `responses_by_day`; notes what they add to the
+    /// sums, and which are new and have no time.
     ///
-    /// They are looked at in the order in which they came, where neighbours lie side by side in memory and in the sums;
-    /// only what is written is put into the order of the tree.
-    fn write_responses(&mut self, undated: &mut Vec<ResponseKey>) -> Result<(), StoreError> {
+    /// They are looked at in the order in which they came, where neighbours lie side by side in memory and in the sums.
+    fn rows(&mut self, undated: &mut Vec<ResponseKey>) -> Result<(Rows<u128>, Vec<(u32, u128)>), StoreError> {
         let store = self.store;
-        let (mut rows, mut bytes) = (Vec::with_capacity(self.changed.len()), Vec::new());
-        let mut days = Vec::with_capacity(self.changed.len());
-        for Changed { key, before, after } in std::mem::take(&mut self.changed) {
+        let changed = std::mem::take(&mut self.changed);
+        let mut rows = Rows::with_capacity(changed.len());
+        let mut days = Vec::with_capacity(changed.len());
+        for Changed { key, before, after } in changed {
             if before.as_deref() == Some(&after) {
                 continue;
             }
@@ -754,40 +754,47 @@ impl<'s, 't> Work<'s, 't> {
                 }
                 days.push((day, key.0));
             }
-            let start = bytes.len();
-            bytes = encode_after(bytes, &after.row()).map_err(|e| store.row_error("being written", &e))?;
-            rows.push((key.0, start..bytes.len()));
+            rows.push(store, key.0, &after.row())?;
         }
-        rows.sort_unstable_by_key(|(key, _)| *key);
-        days.sort_unstable();
-        if !self.is_fresh {
-            for (key, place) in rows {
-                (self.responses.insert(key, &bytes[place])).map_err(|e| store.error(e))?;
-            }
-            for key in days {
-                self.by_day.insert(key, ()).map_err(|e| store.error(e))?;
-            }
-            return Ok(());
+        Ok((rows, days))
+    }
+
+    /// Writes responses, and beside them everything that is found by other keys.
+    fn write_rows(&mut self, rows: Rows<u128>, mut new_days: Vec<(u32, u128)>) -> Result<(), StoreError> {
+        let mut day_sums: BTreeMap<(u32, ModelNumber), Totals> = BTreeMap::new();
+        let mut run_sums: BTreeMap<(RunNumber, u32, ModelNumber), Totals> = BTreeMap::new();
+        for ((hour, run, model), delta) in &self.cells {
+            *day_sums.entry((hour / DAY_HOURS, *model)).or_default() += *delta;
+            *run_sums.entry((*run, hour / DAY_HOURS, *model)).or_default() += *delta;
         }
-        let (responses, by_day) = (&mut self.responses, &mut self.by_day);
-        if rows.len() < ROWS_APART_MIN {
-            fill(store, by_day, days.into_iter().map(|key| (key, ())))?;
-            return fill(
-                store,
-                responses,
-                rows.into_iter().map(|(key, place)| (key, &bytes[place])),
-            );
+        let hour_sums = self.cells.iter().map(|(key, delta)| (*key, *delta));
+        let (store, responses, by_day) = (self.store, &mut self.responses, &mut self.by_day);
+        let (hours, run_days, days) = (&mut self.hours, &mut self.run_days, &mut self.days);
+        let (minute_sums, minutes) = (self.minutes.drain(), &mut self.minutes_table);
+        let is_much = rows.len() >= ROWS_APART_MIN;
+        let write_responses = move || rows.write(store, responses);
+        let write_others = move || {
+            new_days.sort_unstable();
+            if by_day.is_empty().map_err(|e| store.error(e))? {
+                fill(store, by_day, new_days.into_iter().map(|key| (key, ())))?;
+            } else {
+                for key in new_days {
+                    by_day.insert(key, ()).map_err(|e| store.error(e))?;
+                }
+            }
+            add_all(store, hours, "hours", hour_sums)?;
+            add_all(store, run_days, "run_days", run_sums.into_iter())?;
+            add_all(store, days, "days", day_sums.into_iter())?;
+            add_all(store, minutes, "minutes", minute_sums)
+        };
+        if !is_much {
+            write_responses()?;
+            return write_others();
         }
         std::thread::scope(|scope| {
-            let others = scope.spawn(|| fill(store, by_day, days.iter().map(|key| (*key, ()))));
-            fill(
-                store,
-                responses,
-                rows.into_iter().map(|(key, place)| (key, &bytes[place])),
-            )?;
-            others
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            let responses = scope.spawn(write_responses);
+            write_others()?;
+            (responses.join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 
@@ -795,31 +802,6 @@ impl<'s, 't> Work<'s, 't> {
     fn minute_of(&self, response: &Response) -> (u32, u32) {
         let minute = u32::try_from(response.time / MINUTE_MS).unwrap_or(u32::MAX);
         (self.account_of(response.run), minute)
-    }
-
-    /// Adds the differences to `hours`, `run_days` and `days`.
-    fn write_cells(&mut self) -> Result<(), StoreError> {
-        let mut run_days: BTreeMap<(RunNumber, u32, ModelNumber), Totals> = BTreeMap::new();
-        let mut days: BTreeMap<(u32, ModelNumber), Totals> = BTreeMap::new();
-        let mut hours: Vec<_> = self.cells.iter().map(|(key, delta)| (*key, *delta)).collect();
-        hours.sort_unstable_by_key(|(key, _)| *key);
-        for ((hour, run, model), delta) in hours {
-            *days.entry((hour / DAY_HOURS, model)).or_default() += delta;
-            *run_days.entry((run, hour / DAY_HOURS, model)).or_default() += delta;
-            add(self.store, &mut self.hours, "hours", (hour, run, model), delta)?;
-        }
-        for (key, delta) in run_days {
-            add(self.store, &mut self.run_days, "run_days", key, delta)?;
-        }
-        for (key, delta) in days {
-            add(self.store, &mut self.days, "days", key, delta)?;
-        }
-        let mut minutes: Vec<_> = self.minutes.drain().collect();
-        minutes.sort_unstable_by_key(|(key, _)| *key);
-        for (key, delta) in minutes {
-            add(self.store, &mut self.minutes_table, "minutes", key, delta)?;
-        }
-        Ok(())
     }
 
     fn write_run_totals(&mut self) -> Result<RunSumsAndDeltas, StoreError> {
@@ -947,20 +929,6 @@ impl<'s, 't> Work<'s, 't> {
     }
 }
 
-/// Puts rows, sorted by key, into an empty table: into the one gap there is, without a way down the tree for each.
-fn fill<'k, 'v, K: redb::Key + 'static, V: redb::Value + 'static>(
-    store: &Store,
-    table: &mut Table<'_, K, V>,
-    rows: impl Iterator<Item = (K::SelfType<'k>, V::SelfType<'v>)>,
-) -> Result<(), StoreError> {
-    let end = Bound::<K::SelfType<'k>>::Unbounded;
-    let mut gap = table.upper_bound_mut(end).map_err(|e| store.error(e))?;
-    for (key, value) in rows {
-        gap.insert_before(key, value).map_err(|e| store.error(e))?;
-    }
-    gap.close().map_err(|e| store.error(e))
-}
-
 impl Known {
     /// The row of sums it belongs to.
     fn cell(&self) -> (u32, RunNumber, ModelNumber) {
@@ -987,27 +955,4 @@ impl Known {
         };
         ResponseRow::new(&parts, self.model, run, time)
     }
-}
-
-/// Adds a difference to a row of sums; a row that comes to nothing is removed.
-fn add<'k, K: redb::Key + 'static>(
-    store: &Store,
-    table: &mut Table<'_, K, &'static [u8]>,
-    name: &str,
-    key: impl Borrow<K::SelfType<'k>>,
-    delta: Totals,
-) -> Result<(), StoreError> {
-    if delta.is_zero() {
-        return Ok(());
-    }
-    let mut sum: Totals = match table.get(key.borrow()).map_err(|e| store.error(e))? {
-        Some(row) => decode(row.value()).map_err(|e| store.row_error(name, &e))?,
-        None => Totals::default(),
-    };
-    sum += delta;
-    if sum.is_zero() {
-        table.remove(key.borrow()).map_err(|e| store.error(e))?;
-        return Ok(());
-    }
-    put(store, table, key, &sum)
 }

@@ -12,6 +12,7 @@ mod limits;
 mod quota;
 mod read;
 mod registry;
+mod rows;
 mod runs;
 mod sums;
 pub mod tables;
