@@ -6,6 +6,7 @@
 mod kept;
 mod scan;
 mod share;
+mod stands;
 #[cfg(test)]
 pub use share::fault;
 
@@ -104,7 +105,16 @@ struct Directory {
     device: u64,
     inode: Inode,
     changed_ns: i64,
+    /// What it held when it was listed, see [`crate::logfile::Root::mark`].
+    mark: u64,
     below: Vec<RelativePath>,
+}
+
+impl Directory {
+    /// Whether it is still this one that stands there.
+    fn is(&self, stat: &Stat) -> bool {
+        self.device == stat.device && self.inode == stat.inode
+    }
 }
 
 /// A run's directory.
@@ -299,18 +309,19 @@ impl Tree {
                 .is_some_and(|file| !file.gone && file.cursor.is_none_or(|cursor| cursor.inode == stat.inode))
     }
 
-    /// Queues a known file if it changed since it was read; says whether it did.
+    /// Queues a known file if it changed since it was read; says whether that is news.
     fn consider(&mut self, path: &RelativePath, stat: &Stat) -> bool {
         let Some(file) = self.files.get_mut(path) else {
             return false;
         };
         file.gone = false;
         file.size = stat.size;
-        let changed = file.seen != Some(Seen::from(stat));
-        if changed {
+        // What is queued was told of already.
+        let is_news = file.seen != Some(Seen::from(stat)) && !file.queued;
+        if is_news {
             self.enqueue(path.clone());
         }
-        changed
+        is_news
     }
 
     fn enqueue(&mut self, path: RelativePath) {
