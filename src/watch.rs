@@ -254,6 +254,12 @@ impl Door {
                 Err(error) => refused.push(error),
             }
         }
+        refused.extend(self.watch_all(waiting));
+        refused
+    }
+
+    fn watch_all(&mut self, mut waiting: Vec<(PathBuf, Identity)>) -> Vec<WatchError> {
+        let mut refused = Vec::new();
         while !waiting.is_empty() {
             let Ok(watcher) = &mut self.watcher else {
                 refused.extend(waiting.drain(..).map(|(path, _)| polling(path, THREAD_ENDED)));

@@ -284,16 +284,17 @@ impl Tailer {
             if !self.rest().await {
                 // What was hinted at before the stop is still read.
                 let pending = self.waker.take();
-                self.work(pending).await?;
+                Box::pin(self.work(pending)).await?;
                 return Ok(Ended::Stopped);
             }
             let mut pending = self.waker.take();
             let stops = std::mem::take(&mut pending.stops);
-            if let Some(ended) = self.work(pending).await? {
+            // What work needs is given back while the tailer rests: there may be thousands.
+            if let Some(ended) = Box::pin(self.work(pending)).await? {
                 // Everything that was held open is read; the supervisor notes that the run vanished.
                 return Ok(ended);
             }
-            if !stops.is_empty() && !self.stop_run(StopReason::Asked).await? {
+            if !stops.is_empty() && !Box::pin(self.stop_run(StopReason::Asked)).await? {
                 // Dropped, they say that it was not read to its end.
                 continue;
             }
@@ -304,7 +305,7 @@ impl Tailer {
             let idle_stop = self.shared.settings.borrow().runs.idle_stop;
             if !self.rhythm.retired && self.rhythm.last_news.elapsed() > idle_stop {
                 tracing::info!(run = %self.run, "no news for long; it is stopped until there are some");
-                self.stop_run(StopReason::Idle).await?;
+                Box::pin(self.stop_run(StopReason::Idle)).await?;
             }
         }
     }

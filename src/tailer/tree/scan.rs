@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::{Depth, Directory, GONE_FILES_MAX, Tracked, Tree, WATCHED_DIRECTORIES_MAX, World, parent};
+use super::{Depth, Directory, GONE_FILES_MAX, Tracked, Tree, WATCHED_DIRECTORIES_MAX, World};
 use crate::logfile::{EntryKind, LogFileError, Root, Stat};
 use crate::record::RelativePath;
 
@@ -12,7 +12,6 @@ use crate::record::RelativePath;
 pub(super) struct Found {
     visited: HashSet<RelativePath>,
     listed: HashSet<RelativePath>,
-    files: BTreeSet<RelativePath>,
     /// How many files there were, and new ones.
     present: usize,
     /// New files, and files with another inode than their cursor's.
@@ -30,6 +29,7 @@ impl Tree {
         if depth == Depth::Everything {
             self.problems.clear();
         }
+        self.scans += 1;
         let mut found = Found {
             present: self.files.values().filter(|file| !file.gone).count(),
             ..Found::default()
@@ -177,8 +177,8 @@ impl Tree {
             Err(error @ LogFileError::Io { .. }) => return self.problem_at(&path, error.to_string()),
             Err(_) => return,
         };
-        let known = self.files.get(&path);
-        if known.is_none_or(|file| file.gone) {
+        let known = self.files.get_mut(&path);
+        if known.as_ref().is_none_or(|file| file.gone) {
             let limit = world.limits.files_per_run_max;
             if found.present >= limit {
                 return self.problem_at(
@@ -188,13 +188,20 @@ impl Tree {
             }
             found.present += 1;
         }
-        found.files.insert(path.clone());
-        let is_stranger =
-            known.is_none_or(|file| file.cursor.is_some_and(|cursor| cursor.inode != stat.inode));
-        if is_stranger {
-            found.strangers.insert(path, stat);
-        } else if self.consider(&path, &stat) {
-            found.news += 1;
+        match known {
+            Some(file) if file.cursor.is_none_or(|cursor| cursor.inode == stat.inode) => {
+                file.met_in = self.scans;
+                if file.is_news(&stat) {
+                    found.news += 1;
+                    self.queue.push_back(path);
+                }
+            }
+            stranger => {
+                if let Some(file) = stranger {
+                    file.met_in = self.scans;
+                }
+                found.strangers.insert(path, stat);
+            }
         }
     }
 
@@ -216,21 +223,20 @@ impl Tree {
             met
         });
         let directories = &self.directories;
-        self.problems
-            .retain(|path, _| path.as_os_str().is_empty() || directories.contains_key(&parent(path)));
+        self.problems.retain(|path, _| {
+            path.parent()
+                .is_none_or(|parent| directories.contains_key(parent))
+        });
     }
 
     /// Files that are not where they were.
     fn vanished(&self, found: &Found) -> BTreeSet<RelativePath> {
-        let is_vanished = |path: &RelativePath| {
-            let parent = parent(path);
-            (found.listed.contains(&parent) && !found.files.contains(path))
-                || !self.directories.contains_key(&parent)
+        let is_vanished = |path: &Path| {
+            let parent = path.parent().unwrap_or(Path::new(""));
+            found.listed.contains(parent) || !self.directories.contains_key(parent)
         };
-        let known = self
-            .files
-            .iter()
-            .filter(|(path, file)| !file.gone && is_vanished(path));
+        let known = (self.files.iter())
+            .filter(|(path, file)| !file.gone && file.met_in != self.scans && is_vanished(path));
         known.map(|(path, _)| path.clone()).collect()
     }
 
@@ -252,7 +258,7 @@ impl Tree {
             if let Some(&(home, offset)) = homeless.get(&stat.inode)
                 && home != path
                 && offset <= stat.size
-                && !self.files.get(path).is_some_and(Tracked::has_unread_end)
+                && !self.files.get(path).is_some_and(|file| file.has_unread_end())
             {
                 renamed.entry(home.clone()).or_insert_with(|| path.clone());
             }
