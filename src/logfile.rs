@@ -326,6 +326,15 @@ impl Tail {
     }
 }
 
+/// What stands at a path, a link at its end not followed. Nothing is opened: for comparing with what was seen before.
+///
+/// # Errors
+/// As [`Root::stat`].
+pub fn glance(path: &Path) -> Result<Stat, LogFileError> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    stat(rustix::fs::CWD, path, flags).map_err(|error| failure(path, error))
+}
+
 fn stat<Fd: std::os::fd::AsFd>(directory: Fd, path: &Path, flags: AtFlags) -> rustix::io::Result<Stat> {
     let wanted =
         StatxFlags::TYPE | StatxFlags::INO | StatxFlags::SIZE | StatxFlags::CTIME | StatxFlags::BTIME;

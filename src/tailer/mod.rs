@@ -314,14 +314,14 @@ impl Tailer {
     async fn rest(&mut self) -> bool {
         if let Some(tree) = self.tree.take() {
             let rhythm = self.rhythm;
-            self.waker.bed.leave(Resting { tree, rhythm });
+            self.waker.bed.leave(Box::new(Resting { tree, rhythm }));
         }
         let goes_on = tokio::select! {
             biased;
             () = self.waker.notify.notified() => true,
             () = self.stop.cancelled() => false,
         };
-        let Resting { tree, rhythm } = self.waker.bed.take().await;
+        let Resting { tree, rhythm } = *self.waker.bed.take().await;
         self.tree = Some(tree);
         self.rhythm = rhythm;
         goes_on

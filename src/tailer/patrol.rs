@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::rest::Bed;
 use super::tree::Depth;
-use super::{Shared, Waker};
+use super::{LOOKS_MAX, Shared, Waker};
 
 /// Looks over the runs, round by round.
 #[derive(Debug, Default)]
@@ -26,6 +26,7 @@ struct Round {
     visited: Arc<AtomicUsize>,
     /// As of the last tick.
     visited_before: usize,
+    all: usize,
     /// Another goes on in its place, or the whole thing stops.
     ends: Arc<AtomicBool>,
 }
@@ -34,19 +35,23 @@ impl Patrol {
     /// Has all runs looked at, unless the last round is still under way.
     pub fn go(&mut self, runs: Vec<Waker>, asked: Depth, shared: &Arc<Shared>) {
         while self.rounds.try_join_next().is_some() {}
-        if let Some(last) = &mut self.last
-            && !self.rounds.is_empty()
-        {
+        if let Some(last) = &mut self.last {
             let visited = last.visited.load(Ordering::Relaxed);
-            if !last.ends.load(Ordering::Relaxed) && visited != last.visited_before {
+            if visited < last.all && visited != last.visited_before {
                 last.visited_before = visited;
                 return;
             }
+            // It is done, or hangs.
             last.ends.store(true, Ordering::Relaxed);
+        }
+        if self.rounds.len() >= LOOKS_MAX {
+            // Nothing answers; each tailer waits for its own turn to find out.
+            return runs.iter().for_each(|waker| waker.tick(asked));
         }
         let round = Round {
             visited: Arc::default(),
-            visited_before: usize::MAX,
+            visited_before: 0,
+            all: runs.len(),
             ends: Arc::default(),
         };
         let (visited, ends) = (Arc::clone(&round.visited), Arc::clone(&round.ends));

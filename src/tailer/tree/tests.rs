@@ -113,6 +113,11 @@ fn a_tree_stands_until_something_in_it_changes() {
         fs::rename(mount, mount.with_file_name("old")).unwrap();
         std::os::unix::fs::symlink(mount.with_file_name("old"), mount).unwrap();
     };
+    let link_above: Change = |mount| {
+        let run = mount.parent().unwrap();
+        fs::rename(run, run.with_file_name("old")).unwrap();
+        std::os::unix::fs::symlink(run.with_file_name("old"), run).unwrap();
+    };
     let gone: Change = |mount| fs::remove_dir_all(mount.parent().unwrap()).unwrap();
     let mode: Change = |mount| {
         fs::set_permissions(mount.join("deep"), fs::Permissions::from_mode(0o700)).unwrap();
@@ -127,6 +132,7 @@ fn a_tree_stands_until_something_in_it_changes() {
         ("a directory", directory, true),
         ("exchanged", exchange, true),
         ("a link", link, true),
+        ("a link above", link_above, true),
         ("gone", gone, true),
         ("its mode", mode, true),
     ] {
