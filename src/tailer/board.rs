@@ -115,6 +115,12 @@ impl Board {
         (runs.unwatched == 0, runs.behind == 0)
     }
 
+    /// How many runs are not watched yet.
+    #[must_use]
+    pub fn unwatched(&self) -> usize {
+        self.lock().unwatched
+    }
+
     /// Says what is wrong with the runs directory, or that nothing is.
     pub fn runs_directory(&self, problem: Option<String>) {
         *self.runs_directory.lock().unwrap_or_else(PoisonError::into_inner) = problem;

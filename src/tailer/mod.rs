@@ -41,8 +41,8 @@ const LOOKS_MAX: usize = 8;
 const HINTS_MAX: usize = 1024;
 /// Longest time a last sweep follows files that go on growing.
 const SWEEP_FOR_MAX: Duration = Duration::from_secs(10);
-/// How long reading waits for everything to be watched first, after the start. A mount that hangs is not waited for.
-const READ_AFTER_MAX: Duration = Duration::from_millis(500);
+/// Reading waits at the start until everything is watched, or no further run was for so long.
+const WATCHED_WITHIN: Duration = Duration::from_millis(500);
 /// Devices remembered to give events.
 const DEVICES_MAX: usize = 64;
 
@@ -416,12 +416,20 @@ impl Tailer {
         Ok(gone.then_some(Ended::Gone))
     }
 
-    /// At the start everything is watched first and read second; but nobody waits for ever.
+    /// At the start everything is watched first and read second. What hangs is not waited for: it is enough that no
+    /// further run is watched for a while.
     async fn let_others_look(&self) {
-        tokio::select! {
-            () = self.shared.ready.cancelled() => {}
-            () = self.stop.cancelled() => {}
-            () = tokio::time::sleep(READ_AFTER_MAX) => {}
+        let mut unwatched = self.shared.board.unwatched();
+        loop {
+            tokio::select! {
+                () = self.shared.ready.cancelled() => return,
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(WATCHED_WITHIN) => {}
+            }
+            let before = std::mem::replace(&mut unwatched, self.shared.board.unwatched());
+            if unwatched >= before {
+                return;
+            }
         }
     }
 
