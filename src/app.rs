@@ -25,7 +25,7 @@ use crate::service;
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::supervisor::{Places, Supervisor};
 use crate::tailer::board::Board;
-use crate::tailer::{Readers, Shared};
+use crate::tailer::{Heard, Readers, Shared};
 use crate::watch::Watch;
 
 /// Part of the watchdog's time after which a sign of life is asked for.
@@ -122,6 +122,11 @@ impl App {
 
         let places = Places::new((scope == Scope::Everything).then(|| resolve(&settings.runs_dir)));
         let (settings, receiver) = watch::channel(Arc::new(settings));
+        let (stop, ready, backlog_done) = (
+            CancellationToken::new(),
+            CancellationToken::new(),
+            CancellationToken::new(),
+        );
         let shared = Arc::new(Shared {
             settings: receiver,
             store,
@@ -129,12 +134,9 @@ impl App {
             committer,
             board: Arc::new(Board::default()),
             readers: Readers::new(),
+            heard: Heard::default(),
+            ready: ready.clone(),
         });
-        let (stop, ready, backlog_done) = (
-            CancellationToken::new(),
-            CancellationToken::new(),
-            CancellationToken::new(),
-        );
         let (control, requests) = control::channel();
         let supervisor = Supervisor::new(
             Arc::clone(&shared),

@@ -8,19 +8,22 @@ pub mod home;
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::record::{Cursor, Inode, TAIL_BYTES_MAX};
 
 /// Nanoseconds in a second.
 const SECOND_NS: i64 = 1_000_000_000;
+/// Room for entries of a directory that the kernel tells at once, in bytes; an entry has at most 280.
+const ENTRIES_BYTES: usize = 16 * 1024;
 
 /// Why a path below a run's directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +133,41 @@ impl Root {
     /// # Errors
     /// When the directory is gone, is reached over a link, or cannot be read.
     pub fn list(&self, relative: &Path) -> Result<Vec<Entry>, LogFileError> {
+        Ok(self.list_marked(relative)?.0)
+    }
+
+    /// As [`Root::list`], and with the mark by which [`Root::mark`] tells whether the directory has the same entries.
+    ///
+    /// # Errors
+    /// As [`Root::list`].
+    pub fn list_marked(&self, relative: &Path) -> Result<(Vec<Entry>, u64), LogFileError> {
+        let mut entries = Vec::new();
+        let mark = self.each_entry(relative, |directory, name, kind| {
+            let kind = match kind {
+                FileType::Unknown => kind_of(directory, name),
+                known => entry_kind(known),
+            };
+            entries.push(Entry {
+                path: relative.join(OsStr::from_bytes(name.to_bytes())),
+                kind,
+            });
+        })?;
+        Ok((entries, mark))
+    }
+
+    /// A hash of the names, inode numbers and kinds of what a directory holds, in the order in which it is told.
+    ///
+    /// # Errors
+    /// As [`Root::list`].
+    pub fn mark(&self, relative: &Path) -> Result<u64, LogFileError> {
+        self.each_entry(relative, |_, _, _| {})
+    }
+
+    fn each_entry(
+        &self,
+        relative: &Path,
+        mut each: impl FnMut(&OwnedFd, &CStr, FileType),
+    ) -> Result<u64, LogFileError> {
         let at = if relative.as_os_str().is_empty() {
             Path::new(".")
         } else {
@@ -138,23 +176,21 @@ impl Root {
         let full = || self.path.join(relative);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let directory = self.beneath(at, flags).map_err(|error| failure(&full(), error))?;
-        let mut entries = Vec::new();
-        for entry in Dir::read_from(&directory).map_err(|error| failure(&full(), error))? {
+        let mut room = [const { MaybeUninit::uninit() }; ENTRIES_BYTES];
+        let mut entries = RawDir::new(&directory, &mut room);
+        let mut mark = Xxh3::new();
+        while let Some(entry) = entries.next() {
             let entry = entry.map_err(|error| failure(&full(), error))?;
             let name = entry.file_name();
             if name == c"." || name == c".." {
                 continue;
             }
-            let kind = match entry.file_type() {
-                FileType::Unknown => kind_of(&directory, name),
-                known => entry_kind(known),
-            };
-            entries.push(Entry {
-                path: relative.join(OsStr::from_bytes(name.to_bytes())),
-                kind,
-            });
+            mark.update(name.to_bytes_with_nul());
+            mark.update(&entry.ino().to_le_bytes());
+            mark.update(&[u8::from(entry.file_type().is_dir())]);
+            each(&directory, name, entry.file_type());
         }
-        Ok(entries)
+        Ok(mark.digest())
     }
 
     /// Opens a regular file below.
@@ -288,6 +324,15 @@ impl Tail {
     pub fn hash(&self) -> u64 {
         xxh3_64(&self.bytes[..self.length])
     }
+}
+
+/// What stands at a path, a link at its end not followed. Nothing is opened: for comparing with what was seen before.
+///
+/// # Errors
+/// As [`Root::stat`].
+pub fn glance(path: &Path) -> Result<Stat, LogFileError> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    stat(rustix::fs::CWD, path, flags).map_err(|error| failure(path, error))
 }
 
 fn stat<Fd: std::os::fd::AsFd>(directory: Fd, path: &Path, flags: AtFlags) -> rustix::io::Result<Stat> {

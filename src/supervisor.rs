@@ -20,7 +20,8 @@ use crate::control::{ForgetAnswer, Request, StartAnswer, StartRequest, StopAnswe
 use crate::logfile::home::resolve_mount;
 use crate::logfile::{Entry, EntryKind, LogFileError, Root, Stat};
 use crate::record::{RunId, StopReason};
-use crate::store::{RunInfo, Store, StoreError};
+use crate::store::{Known, RunInfo, Store, StoreError};
+use crate::tailer::patrol::Patrol;
 use crate::tailer::tree::Depth;
 use crate::tailer::{Ended, Shared, Tailer, TailerError, Waker};
 use crate::watch::{Hints, Mode};
@@ -67,6 +68,9 @@ pub struct Supervisor {
     forgotten: BTreeSet<RunId>,
     /// The runs directory as it was watched; `None` while it is not there.
     root: Option<(u64, crate::record::Inode)>,
+    /// What the runs directory held when every run in it was known, see [`Root::mark`].
+    settled: Option<u64>,
+    patrol: Patrol,
     replaced: u64,
     ready: CancellationToken,
     backlog_done: CancellationToken,
@@ -119,6 +123,8 @@ impl Supervisor {
             sweeps: JoinSet::new(),
             forgotten: BTreeSet::new(),
             root: None,
+            settled: None,
+            patrol: Patrol::default(),
             replaced,
             ready,
             backlog_done,
@@ -224,16 +230,15 @@ impl Supervisor {
             // The committer looks at how long observations have waited when it is asked for anything.
             let _ = self.shared.committer.beat().await;
         }
-        self.discover().await;
+        self.discover_if_changed().await;
         let depth = if self.shared.watch.health().mode == Mode::Events {
             Depth::Changed
         } else {
             Depth::Everything
         };
-        for run in self.runs.values() {
-            run.waker.scan(depth);
-        }
-        self.restart_failed();
+        let runs = self.runs.values().map(|run| run.waker.clone()).collect();
+        self.patrol.go(runs, depth, &self.shared);
+        self.restart_failed().await;
         self.check_progress().await;
     }
 
@@ -246,13 +251,34 @@ impl Supervisor {
         }
     }
 
+    /// As [`Self::discover`], if the runs directory does not hold what it did when every run in it was known.
+    async fn discover_if_changed(&mut self) {
+        let settled = self.settled;
+        if let (Some(directory), Some(_), Some(root)) = (self.places.directory.clone(), settled, self.root)
+            && self.places.own().is_empty()
+        {
+            let looked = tokio::task::spawn_blocking(move || {
+                let there = Root::open_given(&directory)?;
+                let is_same = identity(&there.stat(Path::new(""))?) == root;
+                Ok::<_, LogFileError>(is_same && Some(there.mark(Path::new(""))?) == settled)
+            });
+            if matches!(looked.await, Ok(Ok(true))) {
+                return;
+            }
+        }
+        self.discover().await;
+    }
+
     /// Finds out which runs there are, and starts tailers for the new ones.
     async fn discover(&mut self) {
+        self.settled = None;
         let known: HashSet<RunId> = self.runs.keys().chain(self.failed.keys()).cloned().collect();
         let mut new = self.homes_there(&known).await;
+        let mut mark = None;
         if let Some(directory) = self.places.directory.clone()
-            && let Some(entries) = self.list(directory).await
+            && let Some((entries, its_mark)) = self.list(directory).await
         {
+            mark = Some(its_mark);
             self.release_forgotten(&entries).await;
             new.extend(
                 self.found_in(entries)
@@ -261,29 +287,27 @@ impl Supervisor {
             );
         }
         new.sort_unstable();
-        if new.is_empty() {
-            return;
+        if !new.is_empty() {
+            let backlog = !self.backlog_done.is_cancelled();
+            let accounts = self.shared.settings.borrow().accounts.clone();
+            let with_accounts: Vec<_> = (new.iter())
+                .map(|run| Start {
+                    run: run.clone(),
+                    account: accounts.of_run(run).clone(),
+                    labels: None,
+                    mount: None,
+                })
+                .collect();
+            if self.shared.committer.start(with_accounts, backlog).await.is_err() {
+                return;
+            }
+            self.start(new, false).await;
         }
-        let backlog = !self.backlog_done.is_cancelled();
-        let accounts = self.shared.settings.borrow().accounts.clone();
-        let with_accounts: Vec<_> = (new.iter())
-            .map(|run| Start {
-                run: run.clone(),
-                account: accounts.of_run(run).clone(),
-                labels: None,
-                mount: None,
-            })
-            .collect();
-        if self.shared.committer.start(with_accounts, backlog).await.is_err() {
-            return;
-        }
-        for run in new {
-            self.start(run, false);
-        }
+        self.settled = mark;
     }
 
-    /// The entries of the runs directory, which is watched; `None` while it cannot be read.
-    async fn list(&mut self, directory: PathBuf) -> Option<Vec<Entry>> {
+    /// The entries of the runs directory, which is watched, and their mark; `None` while it cannot be read.
+    async fn list(&mut self, directory: PathBuf) -> Option<(Vec<Entry>, u64)> {
         let watch = Arc::clone(&self.shared.watch);
         let was = self.root;
         let its = directory.clone();
@@ -294,7 +318,7 @@ impl Supervisor {
                 // Watched before it is listed; if it cannot be, the scans find what is new.
                 let _ = watch.watch_dir(&its);
             }
-            Ok::<_, LogFileError>((identity(&stat), root.list(Path::new(""))?))
+            Ok::<_, LogFileError>((identity(&stat), root.list_marked(Path::new(""))?))
         });
         match listed.await {
             Ok(Ok((identity, entries))) => {
@@ -376,21 +400,40 @@ impl Supervisor {
         }
     }
 
-    fn start(&mut self, run: RunId, again: bool) {
+    /// Starts tailers for runs, `again` if they had some that failed.
+    async fn start(&mut self, runs: Vec<RunId>, again: bool) {
+        let asked = runs.clone();
+        let known = self.ask_store(move |store| store.known(&asked)).await;
+        match known {
+            Ok(known) => {
+                for (run, known) in runs.into_iter().zip(known) {
+                    self.start_tailer(run, known, again);
+                }
+            }
+            // What is wrong with one must not keep the others.
+            Err(_) if runs.len() > 1 => {
+                for run in runs {
+                    Box::pin(self.start(vec![run], again)).await;
+                }
+            }
+            Err(error) => {
+                for run in runs {
+                    self.shared.board.started(&run, again);
+                    self.note_failure(run, &error);
+                }
+            }
+        }
+    }
+
+    fn start_tailer(&mut self, run: RunId, known: Known, again: bool) {
         let waker = Waker::default();
         let stop = CancellationToken::new();
         let home = self.places.home(&run);
         let (shared, its_waker, its_stop, id) =
             (Arc::clone(&self.shared), waker.clone(), stop.clone(), run.clone());
         self.shared.board.started(&run, again);
-        self.tasks.spawn(async move {
-            let tailer = Tailer::new(id.clone(), home, shared, its_waker, its_stop);
-            let result = match tailer {
-                Ok(tailer) => tailer.run().await,
-                Err(error) => Err(error),
-            };
-            (id, result)
-        });
+        let tailer = Tailer::new(id.clone(), home, known, shared, its_waker, its_stop);
+        self.tasks.spawn(async move { (id, tailer.run().await) });
         self.runs.insert(
             run,
             Running {
@@ -406,6 +449,7 @@ impl Supervisor {
         let Some(running) = self.runs.remove(&run) else {
             return;
         };
+        self.settled = None;
         if !running.then.is_empty() {
             for request in running.then {
                 self.request(request).await;
@@ -414,7 +458,7 @@ impl Supervisor {
             return;
         }
         match result {
-            Ok(Ended::Stopped) if running.again => self.start(run, false),
+            Ok(Ended::Stopped) if running.again => self.start(vec![run], false).await,
             Ok(Ended::Gone) => {
                 self.failed.remove(&run);
                 self.shared.board.gone(&run);
@@ -425,44 +469,59 @@ impl Supervisor {
                 self.discover().await;
             }
             Ok(Ended::Stopped) | Err(TailerError::Refused(_)) => {}
-            Err(error) => {
-                let times = self.failed.get(&run).map_or(0, |failure| failure.times) + 1;
-                let pause = (RESTART_AFTER * 2u32.saturating_pow(times.min(10) - 1)).min(RESTART_AFTER_MAX);
-                tracing::error!(%run, "its tailer failed: {error}; starting it again in {} s", pause.as_secs());
-                self.shared
-                    .board
-                    .failed(&run, format!("its tailer failed: {error}"));
-                self.failed.insert(
-                    run,
-                    Failure {
-                        times,
-                        why: error.to_string(),
-                        retry_at: Instant::now() + pause,
-                    },
-                );
-            }
+            Err(error) => self.note_failure(run, &error),
         }
         self.check_progress().await;
     }
 
-    /// Reads from the store, which may wait for the disk.
+    /// A tailer failed, or could not be started: it is started again, later each time.
+    fn note_failure(&mut self, run: RunId, error: &impl std::fmt::Display) {
+        let times = self.failed.get(&run).map_or(0, |failure| failure.times) + 1;
+        let pause = (RESTART_AFTER * 2u32.saturating_pow(times.min(10) - 1)).min(RESTART_AFTER_MAX);
+        tracing::error!(%run, "its tailer failed: {error}; starting it again in {} s", pause.as_secs());
+        self.shared
+            .board
+            .failed(&run, format!("its tailer failed: {error}"));
+        self.failed.insert(
+            run,
+            Failure {
+                times,
+                why: error.to_string(),
+                retry_at: Instant::now() + pause,
+            },
+        );
+    }
+
+    /// Reads from the store, which may wait for the disk; what goes wrong is told in the log.
     async fn look_up<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Option<T> {
-        let store = Arc::clone(&self.shared.store);
-        match tokio::task::spawn_blocking(move || look(&store)).await {
-            Ok(Ok(found)) => Some(found),
-            Ok(Err(error)) => {
+        match self.ask_store(look).await {
+            Ok(found) => Some(found),
+            Err(error) => {
                 tracing::warn!("{error}");
                 None
             }
-            Err(_) => None,
         }
+    }
+
+    async fn ask_store<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = Arc::clone(&self.shared.store);
+        let path = store.path().to_owned();
+        let looked = tokio::task::spawn_blocking(move || look(&store)).await;
+        looked.unwrap_or_else(|error| {
+            let what = error.to_string();
+            Err(StoreError::Other { path, what })
+        })
     }
 
     /// Does what is asked, or, if the run's tailer has to end first, lets it wait for that.
     async fn request(&mut self, request: Request) {
+        self.settled = None;
         let run = request.run().clone();
         let Some(info) = self.look_up(move |store| store.run_info(&run)).await else {
             // Dropped, the request says that it was not answered.
@@ -500,7 +559,7 @@ impl Supervisor {
             // It may have come just now; and one that failed tries once more.
             self.discover().await;
             if self.failed.contains_key(&run) {
-                self.start(run.clone(), true);
+                self.start(vec![run.clone()], true).await;
             }
         }
         let Some(running) = self.runs.get(&run) else {
@@ -647,7 +706,10 @@ impl Supervisor {
         self.forgotten.retain(|run| !gone.contains(run));
     }
 
-    fn restart_failed(&mut self) {
+    async fn restart_failed(&mut self) {
+        if self.failed.is_empty() {
+            return;
+        }
         let now = Instant::now();
         let statuses = self.shared.board.runs();
         // One that works again and has caught up starts its next failure from the first pause.
@@ -664,12 +726,15 @@ impl Supervisor {
             .map(|(run, _)| run.clone())
             .collect();
         for run in due {
-            self.start(run, true);
+            self.start(vec![run], true).await;
         }
     }
 
     /// Says when everything is watched, and when the first backlog is read.
     async fn check_progress(&mut self) {
+        if self.ready.is_cancelled() && self.backlog_done.is_cancelled() {
+            return;
+        }
         let (watched, caught_up) = self.shared.board.progress();
         if watched && !self.ready.is_cancelled() {
             self.ready.cancel();

@@ -19,7 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use notify::{
-    Config, ErrorKind, Event, EventKindMask, RecommendedWatcher, RecursiveMode, WatchPathConfig, Watcher,
+    Config, ErrorKind, Event, EventKindMask, PathOp, RecommendedWatcher, RecursiveMode, UpdatePathsError,
+    WatchPathConfig, Watcher,
 };
 use tokio::sync::Notify;
 
@@ -152,6 +153,13 @@ impl Identity {
     }
 }
 
+fn polling(path: PathBuf, reason: &str) -> WatchError {
+    WatchError::Polling {
+        path,
+        reason: reason.to_owned(),
+    }
+}
+
 /// The watcher would take a file or a link as it is; but the tree is written by strangers.
 fn identify(path: &Path) -> Result<Identity, WatchError> {
     let found = path
@@ -195,10 +203,19 @@ impl Watch {
     /// # Errors
     /// The directory is left to the scanner.
     pub fn watch_dir(&self, path: &Path) -> Result<(), WatchError> {
+        self.watch_dirs(vec![path.to_owned()]).pop().map_or(Ok(()), Err)
+    }
+
+    /// Watches many directories as [`Watch::watch_dir`] does one, in one turn of the watcher's thread. What it answers
+    /// are those that are left to the scanner.
+    pub fn watch_dirs(&self, paths: Vec<PathBuf>) -> Vec<WatchError> {
+        if paths.is_empty() {
+            return Vec::new();
+        }
         let mut door = lock(&self.door);
-        let watched = door.watch_dir(path);
+        let refused = door.watch_dirs(paths);
         door.note_mode();
-        watched
+        refused
     }
 
     /// Stops watching a directory; nothing happens if it is not watched.
@@ -252,13 +269,81 @@ impl Watch {
 }
 
 impl Door {
-    fn watch_dir(&mut self, path: &Path) -> Result<(), WatchError> {
-        let polling = |reason: &str| WatchError::Polling {
-            path: path.to_owned(),
-            reason: reason.to_owned(),
+    fn watch_dirs(&mut self, paths: Vec<PathBuf>) -> Vec<WatchError> {
+        let mut refused = Vec::new();
+        let mut waiting = Vec::with_capacity(paths.len());
+        for path in paths {
+            match self.identified(&path) {
+                Ok(identity) => waiting.push((path, identity)),
+                Err(error) => refused.push(error),
+            }
+        }
+        refused.extend(self.watch_all(waiting));
+        refused
+    }
+
+    fn watch_all(&mut self, mut waiting: Vec<(PathBuf, Identity)>) -> Vec<WatchError> {
+        let mut refused = Vec::new();
+        while !waiting.is_empty() {
+            let Ok(watcher) = &mut self.watcher else {
+                refused.extend(waiting.drain(..).map(|(path, _)| polling(path, THREAD_ENDED)));
+                break;
+            };
+            let how = WatchPathConfig::new(RecursiveMode::NonRecursive).with_dereference_symlinks(false);
+            let wanted = waiting.iter().map(|(path, _)| path.clone());
+            let batch = wanted.map(|path| PathOp::Watch(path, how.clone())).collect();
+            let Err(error) = watcher.update_paths(batch) else {
+                self.known.extend(waiting.drain(..));
+                break;
+            };
+            self.refuse(error, &mut waiting, &mut refused);
+        }
+        refused
+    }
+
+    /// A batch was watched up to a path that was not; what is to be watched after it stays in `waiting`.
+    fn refuse(
+        &mut self,
+        error: UpdatePathsError,
+        waiting: &mut Vec<(PathBuf, Identity)>,
+        refused: &mut Vec<WatchError>,
+    ) {
+        let UpdatePathsError {
+            source,
+            origin,
+            remaining,
+        } = error;
+        let place = waiting.len().checked_sub(remaining.len() + 1);
+        let (Some(_), Some(place)) = (origin, place) else {
+            self.drop_watcher(THREAD_ENDED);
+            return;
         };
+        self.known.extend(waiting.drain(..place));
+        let (path, _) = waiting.remove(0);
+        self.known.remove(&path);
+        match source.kind {
+            ErrorKind::MaxFilesWatch => {
+                // The others would be answered the same.
+                for path in std::iter::once(path).chain(waiting.drain(..).map(|(path, _)| path)) {
+                    self.known.remove(&path);
+                    self.unwatched.insert(path.clone());
+                    refused.push(polling(path, OUT_OF_WATCHES));
+                }
+            }
+            ErrorKind::Io(source) => refused.push(WatchError::of(&path, source)),
+            ErrorKind::PathNotFound => refused.push(WatchError::Gone { path }),
+            // On Linux only a watcher whose thread has ended says anything else.
+            _ => {
+                refused.push(polling(path, THREAD_ENDED));
+                self.drop_watcher(THREAD_ENDED);
+            }
+        }
+    }
+
+    /// What a path leads to, ready to be watched.
+    fn identified(&mut self, path: &Path) -> Result<Identity, WatchError> {
         if let Err(reason) = &self.watcher {
-            return Err(polling(reason));
+            return Err(polling(path.to_owned(), reason));
         }
         self.unwatched.remove(path);
         let identity = identify(path);
@@ -270,31 +355,7 @@ impl Door {
         if !same {
             self.unwatch(path);
         }
-        let identity = identity?;
-        let Ok(watcher) = &mut self.watcher else {
-            return Err(polling(THREAD_ENDED));
-        };
-        let how = WatchPathConfig::new(RecursiveMode::NonRecursive).with_dereference_symlinks(false);
-        let Err(error) = watcher.watch_with(path, how) else {
-            self.known.insert(path.to_owned(), identity);
-            return Ok(());
-        };
-        self.known.remove(path);
-        match error.kind {
-            ErrorKind::MaxFilesWatch => {
-                self.unwatched.insert(path.to_owned());
-                Err(polling(OUT_OF_WATCHES))
-            }
-            ErrorKind::Io(source) => Err(WatchError::of(path, source)),
-            ErrorKind::PathNotFound => Err(WatchError::Gone {
-                path: path.to_owned(),
-            }),
-            // On Linux only a watcher whose thread has ended says anything else.
-            _ => {
-                self.drop_watcher(THREAD_ENDED);
-                Err(polling(THREAD_ENDED))
-            }
-        }
+        identity
     }
 
     fn unwatch(&mut self, path: &Path) {
@@ -319,7 +380,7 @@ impl Door {
         }
         let refused: Vec<PathBuf> = self.unwatched.iter().cloned().collect();
         for path in refused {
-            if let Err(WatchError::Polling { .. }) = self.watch_dir(&path) {
+            if let [WatchError::Polling { .. }] = self.watch_dirs(vec![path])[..] {
                 return false;
             }
         }

@@ -32,7 +32,7 @@ pub use intake::Intake;
 pub use limits::LimitChanges;
 pub use quota::{AccountSums, LimitEvent, QuotaView};
 pub use read::{Cell, RunSums, RunView, Snapshot};
-pub use runs::{RunEvent, RunInfo, Start, Started};
+pub use runs::{Known, RunEvent, RunInfo, Start, Started};
 pub use told::Told;
 pub use usage::{Grain, RunNames, UsageCell};
 

@@ -14,7 +14,7 @@ use super::tables::{
     DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MODELS, NOTE_ASIDE, NOTE_REBUILT, NOTES, PATHS,
     RESPONSES, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow, RunTotalsRow, TOTALS, decode,
 };
-use super::{QuotaView, Store, StoreError};
+use super::{Known, QuotaView, Store, StoreError};
 use crate::fold::{Response, Totals};
 use crate::record::{Cursor, LineCounts, Millis, ModelNumber, RelativePath, ResponseKey, RunId, RunNumber};
 
@@ -263,26 +263,45 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`].
     pub fn cursors(&self, run: &RunId) -> Result<BTreeMap<RelativePath, Cursor>, StoreError> {
+        let known = self.known(std::slice::from_ref(run))?.pop();
+        Ok(known.unwrap_or_default().cursors)
+    }
+
+    /// What is known of each of these runs, and how far their files were read; from one snapshot.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn known(&self, runs: &[RunId]) -> Result<Vec<Known>, StoreError> {
         let (_open, read) = self.read()?;
-        let mut cursors = BTreeMap::new();
-        let Some(row) = self.run_row_of(&read, run)? else {
-            return Ok(cursors);
-        };
+        let rows = read.open_table(RUNS).map_err(|e| self.error(e))?;
         let paths = read.open_table(PATHS).map_err(|e| self.error(e))?;
         let files = read.open_table(FILES).map_err(|e| self.error(e))?;
-        let first: (u32, &[u8]) = (row.number, &[]);
-        for entry in paths.range(first..).map_err(|e| self.error(e))? {
-            let (key, file) = entry.map_err(|e| self.error(e))?;
-            let (run, path) = key.value();
-            if run != row.number {
-                break;
+        let infos = self.run_tables(&read)?;
+        let one = |run: &RunId| {
+            let Some(row) = rows.get(run.as_str()).map_err(|e| self.error(e))? else {
+                return Ok(Known::default());
+            };
+            let row: RunRow = decode(row.value()).map_err(|e| self.row_error("runs", &e))?;
+            let mut known = Known {
+                info: Some(infos.info(self, &row)?),
+                cursors: BTreeMap::new(),
+            };
+            let first: (u32, &[u8]) = (row.number, &[]);
+            for entry in paths.range(first..).map_err(|e| self.error(e))? {
+                let (key, file) = entry.map_err(|e| self.error(e))?;
+                let (run, path) = key.value();
+                if run != row.number {
+                    break;
+                }
+                let file = files.get(file.value()).map_err(|e| self.error(e))?;
+                let file = file.ok_or_else(|| self.row_error("paths", &RowError::Range("file")))?;
+                let file: FileRow = decode(file.value()).map_err(|e| self.row_error("files", &e))?;
+                let path = Path::new(std::ffi::OsStr::from_bytes(path)).into();
+                known.cursors.insert(path, file.cursor());
             }
-            let file = files.get(file.value()).map_err(|e| self.error(e))?;
-            let file = file.ok_or_else(|| self.row_error("paths", &RowError::Range("file")))?;
-            let file: FileRow = decode(file.value()).map_err(|e| self.row_error("files", &e))?;
-            cursors.insert(Path::new(std::ffi::OsStr::from_bytes(path)).into(), file.cursor());
-        }
-        Ok(cursors)
+            Ok(known)
+        };
+        runs.iter().map(one).collect()
     }
 
     /// Walks over the responses of two stores side by side, in key order; hears of each what both say.

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use redb::{ReadTransaction, ReadableTable, WriteTransaction};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, WriteTransaction};
 
 use super::commit::{Committed, put};
 use super::registry::Registry;
@@ -18,7 +18,7 @@ use super::tables::{
 };
 use super::{Store, StoreError};
 use crate::fold::Totals;
-use crate::record::{AccountId, Labels, Millis, Phase, RunId, RunNumber, StopReason};
+use crate::record::{AccountId, Cursor, Labels, Millis, Phase, RelativePath, RunId, RunNumber, StopReason};
 
 /// The row of `totals` that has the sums of all forgotten runs. No run gets this number: as many cannot be.
 pub(super) const FORGOTTEN_RUNS: RunNumber = RunNumber::MAX;
@@ -71,6 +71,44 @@ pub struct RunInfo {
     pub earliest: Option<Millis>,
     /// When it was stopped and why; `None` while it goes on.
     pub stopped: Option<(Millis, StopReason)>,
+}
+
+/// What is known of a run, and how far its files were read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// `None` if it is unknown.
+    pub info: Option<RunInfo>,
+    pub cursors: BTreeMap<RelativePath, Cursor>,
+}
+
+/// The tables that say more of runs than `runs`, open: they serve for one run or for all.
+pub(super) struct RunTables {
+    infos: ReadOnlyTable<u32, &'static [u8]>,
+    run_accounts: ReadOnlyTable<u32, u32>,
+    accounts: Vec<AccountId>,
+}
+
+impl RunTables {
+    /// What they say of a run.
+    pub fn info(&self, store: &Store, row: &RunRow) -> Result<RunInfo, StoreError> {
+        let info: RunInfoRow = match self.infos.get(row.number).map_err(|e| store.error(e))? {
+            Some(row) => decode(row.value()).map_err(|e| store.row_error("run_info", &e))?,
+            None => RunInfoRow::default(),
+        };
+        let account = self.run_accounts.get(row.number).map_err(|e| store.error(e))?;
+        let account = account.and_then(|account| self.accounts.get(account.value() as usize));
+        let account = account.ok_or_else(|| store.row_error("run_accounts", &RowError::Range("run")))?;
+        Ok(RunInfo {
+            number: row.number,
+            account: account.clone(),
+            labels: info.labels,
+            mount: info.mount.as_deref().map(path_of),
+            first_seen: row.first_seen,
+            registered_at: info.registered_at,
+            earliest: info.earliest,
+            stopped: info.stopped,
+        })
+    }
 }
 
 impl Store {
@@ -282,7 +320,7 @@ impl Store {
     pub fn run_infos(&self) -> Result<BTreeMap<RunId, RunInfo>, StoreError> {
         let (_open, read) = self.read()?;
         let runs = read.open_table(RUNS).map_err(|e| self.error(e))?;
-        let accounts = self.account_ids(&read)?;
+        let tables = self.run_tables(&read)?;
         let mut infos = BTreeMap::new();
         for entry in runs.iter().map_err(|e| self.error(e))? {
             let (id, row) = entry.map_err(|e| self.error(e))?;
@@ -290,7 +328,7 @@ impl Store {
             let Ok(id) = RunId::new(id.value()) else {
                 return Err(self.row_error("runs", &RowError::Range("id")));
             };
-            infos.insert(id, self.info_in(&read, &row, &accounts)?);
+            infos.insert(id, tables.info(self, &row)?);
         }
         Ok(infos)
     }
@@ -304,8 +342,7 @@ impl Store {
         let Some(row) = self.run_row_of(&read, run)? else {
             return Ok(None);
         };
-        let accounts = self.account_ids(&read)?;
-        self.info_in(&read, &row, &accounts).map(Some)
+        self.run_tables(&read)?.info(self, &row).map(Some)
     }
 
     /// The account of each number that was ever given to a run.
@@ -342,30 +379,12 @@ impl Store {
         Ok(runs)
     }
 
-    pub(super) fn info_in(
-        &self,
-        read: &ReadTransaction,
-        row: &RunRow,
-        accounts: &[AccountId],
-    ) -> Result<RunInfo, StoreError> {
-        let infos = read.open_table(RUN_INFO).map_err(|e| self.error(e))?;
-        let info: RunInfoRow = match infos.get(row.number).map_err(|e| self.error(e))? {
-            Some(row) => decode(row.value()).map_err(|e| self.row_error("run_info", &e))?,
-            None => RunInfoRow::default(),
-        };
-        let run_accounts = read.open_table(RUN_ACCOUNTS).map_err(|e| self.error(e))?;
-        let account = run_accounts.get(row.number).map_err(|e| self.error(e))?;
-        let account = account.and_then(|account| accounts.get(account.value() as usize));
-        let account = account.ok_or_else(|| self.row_error("run_accounts", &RowError::Range("run")))?;
-        Ok(RunInfo {
-            number: row.number,
-            account: account.clone(),
-            labels: info.labels,
-            mount: info.mount.as_deref().map(path_of),
-            first_seen: row.first_seen,
-            registered_at: info.registered_at,
-            earliest: info.earliest,
-            stopped: info.stopped,
+    /// The tables that say more of runs, as of one snapshot.
+    pub(super) fn run_tables(&self, read: &ReadTransaction) -> Result<RunTables, StoreError> {
+        Ok(RunTables {
+            infos: read.open_table(RUN_INFO).map_err(|e| self.error(e))?,
+            run_accounts: read.open_table(RUN_ACCOUNTS).map_err(|e| self.error(e))?,
+            accounts: self.account_ids(read)?,
         })
     }
 

@@ -47,10 +47,51 @@ impl RunStatus {
     }
 }
 
+/// What is known of all runs, and how many of them are not yet what the start waits for.
+#[derive(Debug, Default)]
+struct Runs {
+    by_id: BTreeMap<RunId, RunStatus>,
+    /// **Invariant**: of `by_id`, those that are neither watched nor settled.
+    unwatched: usize,
+    /// **Invariant**: of `by_id`, those that are neither caught up nor settled.
+    behind: usize,
+}
+
+impl RunStatus {
+    /// Nothing is to be waited for.
+    fn is_settled(&self) -> bool {
+        self.gone || self.failing
+    }
+
+    fn is_unwatched(&self) -> bool {
+        !self.watched && !self.is_settled()
+    }
+
+    fn is_behind(&self) -> bool {
+        !self.caught_up && !self.is_settled()
+    }
+}
+
+impl Runs {
+    /// Changes a run's state, which is made if there is none.
+    fn change(&mut self, run: &RunId, change: impl FnOnce(&mut RunStatus)) {
+        let status = if let Some(status) = self.by_id.get_mut(run) {
+            self.unwatched -= usize::from(status.is_unwatched());
+            self.behind -= usize::from(status.is_behind());
+            status
+        } else {
+            self.by_id.entry(run.clone()).or_default()
+        };
+        change(status);
+        self.unwatched += usize::from(status.is_unwatched());
+        self.behind += usize::from(status.is_behind());
+    }
+}
+
 /// The state of all runs that have, or had, a tailer.
 #[derive(Debug, Default)]
 pub struct Board {
-    runs: Mutex<BTreeMap<RunId, RunStatus>>,
+    runs: Mutex<Runs>,
     /// What is wrong with the runs directory.
     runs_directory: Mutex<Option<String>>,
     changed: Notify,
@@ -63,7 +104,7 @@ impl Board {
     /// The state of all runs.
     #[must_use]
     pub fn runs(&self) -> BTreeMap<RunId, RunStatus> {
-        self.lock().clone()
+        self.lock().by_id.clone()
     }
 
     /// Waits until something a supervisor waits for has changed.
@@ -75,11 +116,13 @@ impl Board {
     #[must_use]
     pub fn progress(&self) -> (bool, bool) {
         let runs = self.lock();
-        let settled = |run: &RunStatus| run.gone || run.failing;
-        (
-            runs.values().all(|run| run.watched || settled(run)),
-            runs.values().all(|run| run.caught_up || settled(run)),
-        )
+        (runs.unwatched == 0, runs.behind == 0)
+    }
+
+    /// How many runs are not watched yet.
+    #[must_use]
+    pub fn unwatched(&self) -> usize {
+        self.lock().unwatched
     }
 
     /// How often a tailer was started that had failed.
@@ -118,17 +161,17 @@ impl Board {
 
     /// A tailer was started; `true` if it is not the first of its run.
     pub fn started(&self, run: &RunId, again: bool) {
-        let mut runs = self.lock();
-        let status = runs.entry(run.clone()).or_default();
-        status.gone = false;
-        status.failing = false;
-        status.restarts += u32::from(again);
+        self.lock().change(run, |status| {
+            status.gone = false;
+            status.failing = false;
+            status.restarts += u32::from(again);
+        });
         self.restarts.fetch_add(u64::from(again), Ordering::Relaxed);
     }
 
     /// How many bytes of a run are waiting to be read.
     pub fn lags(&self, run: &RunId, bytes: u64) {
-        if let Some(status) = self.lock().get_mut(run) {
+        if let Some(status) = self.lock().by_id.get_mut(run) {
             status.lag = bytes;
         }
     }
@@ -136,7 +179,7 @@ impl Board {
     /// How many bytes of all runs are waiting to be read.
     #[must_use]
     pub fn lag(&self) -> u64 {
-        self.lock().values().map(|run| run.lag).sum()
+        self.lock().by_id.values().map(|run| run.lag).sum()
     }
 
     pub fn watched(&self, run: &RunId) {
@@ -145,14 +188,14 @@ impl Board {
 
     /// A piece of work is done.
     pub fn caught_up(&self, run: &RunId, problem: Option<String>, live: bool) {
-        let mut runs = self.lock();
-        let status = runs.entry(run.clone()).or_default();
-        let first = !std::mem::replace(&mut status.caught_up, true);
-        self.note(&mut status.problem, problem);
-        if live {
-            status.last_news = Some(Instant::now());
-        }
-        drop(runs);
+        let mut first = false;
+        self.lock().change(run, |status| {
+            first = !std::mem::replace(&mut status.caught_up, true);
+            self.note(&mut status.problem, problem);
+            if live {
+                status.last_news = Some(Instant::now());
+            }
+        });
         if first {
             self.changed.notify_one();
         }
@@ -160,7 +203,10 @@ impl Board {
 
     /// The run is forgotten.
     pub fn forget(&self, run: &RunId) {
-        self.lock().remove(run);
+        let mut runs = self.lock();
+        // Nobody waits for it any more.
+        runs.change(run, |status| status.gone = true);
+        runs.by_id.remove(run);
     }
 
     pub fn gone(&self, run: &RunId) {
@@ -175,11 +221,11 @@ impl Board {
     }
 
     fn change(&self, run: &RunId, change: impl FnOnce(&mut RunStatus)) {
-        change(self.lock().entry(run.clone()).or_default());
+        self.lock().change(run, change);
         self.changed.notify_one();
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<RunId, RunStatus>> {
+    fn lock(&self) -> MutexGuard<'_, Runs> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -204,5 +250,31 @@ mod tests {
         board.runs_directory(Some("gone".into()));
         board.runs_directory(None);
         assert_eq!((board.restarts(), board.problems()), (1, 3));
+    }
+
+    #[test]
+    fn progress_is_what_every_run_says() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let board = Board::default();
+        let ids = ["a", "b", "c", "d"].map(|id| RunId::new(id).unwrap());
+        for _ in 0..2000 {
+            let run = &ids[random.usize(..ids.len())];
+            match random.u8(..7) {
+                0 => board.started(run, random.bool()),
+                1 => board.watched(run),
+                2 => board.caught_up(run, None, random.bool()),
+                3 => board.forget(run),
+                4 => board.gone(run),
+                5 => board.failed(run, "why".to_owned()),
+                _ => board.lags(run, 7),
+            }
+            let runs = board.runs();
+            let all =
+                |is: fn(&RunStatus) -> bool| runs.values().all(|run| run.gone || run.failing || is(run));
+            assert_eq!(
+                board.progress(),
+                (all(|run| run.watched), all(|run| run.caught_up))
+            );
+        }
     }
 }

@@ -6,11 +6,14 @@
 pub mod board;
 #[cfg(test)]
 mod model;
+pub mod patrol;
+mod rest;
+mod rhythm;
 pub mod tree;
 pub mod turn;
 pub mod walk;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,10 +26,12 @@ use crate::config::Settings;
 use crate::logfile::LogFileError;
 use crate::logfile::home::Home;
 use crate::record::{AccountId, Batch, Labels, Millis, RunId, StopReason};
-use crate::store::{Outcome, Store, StoreError};
+use crate::store::{Known, Outcome, Store};
 use crate::watch::Watch;
 
 use board::Board;
+use rest::{Bed, Resting};
+use rhythm::Rhythm;
 use tree::{Depth, Tree, World};
 use turn::Reading;
 
@@ -34,16 +39,12 @@ use turn::Reading;
 const LOOKS_MAX: usize = 8;
 /// Hints kept for one run; more are answered by a scan.
 const HINTS_MAX: usize = 1024;
-/// A run without news for this long is looked at less often, if events tell of it.
-const QUIET_AFTER: Duration = Duration::from_mins(1);
-/// Every how many scans a quiet run is looked at: then file by file.
-const QUIET_SCANS: u32 = 5;
-/// Every how many scans a stopped run is looked at.
-const RETIRED_SCANS: u32 = 15;
 /// Longest time a last sweep follows files that go on growing.
 const SWEEP_FOR_MAX: Duration = Duration::from_secs(10);
-/// How long a run whose changes no event told is scanned at full rate.
-const SILENT_FOR: Duration = Duration::from_mins(10);
+/// Reading waits at the start until everything is watched, or no further run was for so long.
+const WATCHED_WITHIN: Duration = Duration::from_millis(500);
+/// Devices remembered to give events.
+const DEVICES_MAX: usize = 64;
 
 /// What all tailers share.
 #[derive(Debug)]
@@ -54,6 +55,30 @@ pub struct Shared {
     pub committer: Committer,
     pub board: Arc<Board>,
     pub readers: Readers,
+    pub heard: Heard,
+    /// Cancelled once everything there was at the start is watched.
+    pub ready: CancellationToken,
+}
+
+/// The devices from which events came that told of news.
+#[derive(Debug, Default)]
+pub struct Heard(Mutex<BTreeSet<u64>>);
+
+impl Heard {
+    fn has(&self, device: u64) -> bool {
+        self.lock().contains(&device)
+    }
+
+    fn add(&self, device: u64) {
+        let mut devices = self.lock();
+        if devices.len() < DEVICES_MAX {
+            devices.insert(device);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Who may read: so many at once, each with a buffer that goes from one to the next.
@@ -112,8 +137,6 @@ pub enum Ended {
 #[derive(Debug, thiserror::Error)]
 pub enum TailerError {
     #[error("{0}")]
-    Store(#[from] StoreError),
-    #[error("{0}")]
     LogFile(#[from] LogFileError),
     #[error("{0}")]
     Refused(#[from] Refused),
@@ -126,6 +149,8 @@ pub enum TailerError {
 struct Pending {
     paths: HashSet<PathBuf>,
     scan: Option<Depth>,
+    /// A scan of all runs; what it means for this one is not decided yet.
+    tick: Option<Depth>,
     rescan: bool,
     /// Who waits for the run to be stopped.
     stops: Vec<oneshot::Sender<()>>,
@@ -138,6 +163,7 @@ struct Pending {
 pub struct Waker {
     pending: Arc<Mutex<Pending>>,
     notify: Arc<Notify>,
+    bed: Bed,
 }
 
 impl Waker {
@@ -153,8 +179,16 @@ impl Waker {
         self.notify.notify_one();
     }
 
-    /// Time to look without a hint.
-    pub fn scan(&self, depth: Depth) {
+    /// A scan of all runs, while this one was at work.
+    fn tick(&self, asked: Depth) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.tick = pending.tick.max(Some(asked));
+        drop(pending);
+        self.notify.notify_one();
+    }
+
+    /// Time to look without a hint, and how thoroughly.
+    fn scan(&self, depth: Depth) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         pending.scan = pending.scan.max(Some(depth));
         drop(pending);
@@ -198,32 +232,23 @@ pub struct Tailer {
     shared: Arc<Shared>,
     waker: Waker,
     stop: CancellationToken,
-    /// `None` only while a thread works on it.
+    /// `None` only while a thread works on it, or while the tailer rests.
     tree: Option<Tree>,
-    last_news: Instant,
-    silent_until: Option<Instant>,
-    /// Whether events told of news since the tailer started: they arrive.
-    hinted: bool,
-    scans: u32,
-    watched: bool,
-    /// It is stopped: neither watched nor held open, and looked at now and then.
-    retired: bool,
+    rhythm: Rhythm,
 }
 
 impl Tailer {
-    /// A tailer for a run whose logs are in `home`. Nothing happens until it runs.
-    ///
-    /// # Errors
-    /// When the store cannot say how far the run was read.
+    /// A tailer for a run whose logs are in `home`, and of which the store knows this. Nothing happens until it runs.
+    #[must_use]
     pub fn new(
         run: RunId,
         home: Home,
+        known: Known,
         shared: Arc<Shared>,
         waker: Waker,
         stop: CancellationToken,
-    ) -> Result<Self, TailerError> {
-        let cursors = shared.store.cursors(&run)?;
-        let info = shared.store.run_info(&run)?;
+    ) -> Self {
+        let Known { info, cursors } = known;
         // One that had vanished is there again, so it is looked at like any other.
         let retired = (info.as_ref().and_then(|info| info.stopped))
             .is_some_and(|(_, reason)| reason != StopReason::Vanished);
@@ -234,8 +259,9 @@ impl Tailer {
                 Labels::new(),
             ),
         };
+        // Runs take their full scans in turns.
         let run_turn = run.as_str().bytes().fold(0u8, u8::wrapping_add);
-        Ok(Self {
+        Self {
             tree: Some(Tree::new(run.clone(), home, cursors)),
             run,
             wanted: account.clone(),
@@ -244,14 +270,8 @@ impl Tailer {
             shared,
             waker,
             stop,
-            last_news: Instant::now(),
-            silent_until: None,
-            hinted: false,
-            // Runs take their full scans in turns.
-            scans: u32::from(run_turn),
-            watched: false,
-            retired,
-        })
+            rhythm: Rhythm::new(run_turn, retired),
+        }
     }
 
     /// Works until it is stopped or the run's directory is gone.
@@ -261,23 +281,20 @@ impl Tailer {
     pub async fn run(mut self) -> Result<Ended, TailerError> {
         self.waker.rescan();
         loop {
-            tokio::select! {
-                biased;
-                () = self.waker.notify.notified() => {}
-                () = self.stop.cancelled() => {
-                    // What was hinted at before the stop is still read.
-                    let pending = self.waker.take();
-                    self.work(pending).await?;
-                    return Ok(Ended::Stopped);
-                }
+            if !self.rest().await {
+                // What was hinted at before the stop is still read.
+                let pending = self.waker.take();
+                Box::pin(self.work(pending)).await?;
+                return Ok(Ended::Stopped);
             }
             let mut pending = self.waker.take();
             let stops = std::mem::take(&mut pending.stops);
-            if let Some(ended) = self.work(pending).await? {
+            // What work needs is given back while the tailer rests: there may be thousands.
+            if let Some(ended) = Box::pin(self.work(pending)).await? {
                 // Everything that was held open is read; the supervisor notes that the run vanished.
                 return Ok(ended);
             }
-            if !stops.is_empty() && !self.stop_run(StopReason::Asked).await? {
+            if !stops.is_empty() && !Box::pin(self.stop_run(StopReason::Asked)).await? {
                 // Dropped, they say that it was not read to its end.
                 continue;
             }
@@ -286,11 +303,28 @@ impl Tailer {
                 let _ = done.send(());
             }
             let idle_stop = self.shared.settings.borrow().runs.idle_stop;
-            if !self.retired && self.last_news.elapsed() > idle_stop {
+            if !self.rhythm.retired && self.rhythm.last_news.elapsed() > idle_stop {
                 tracing::info!(run = %self.run, "no news for long; it is stopped until there are some");
-                self.stop_run(StopReason::Idle).await?;
+                Box::pin(self.stop_run(StopReason::Idle)).await?;
             }
         }
+    }
+
+    /// Leaves the tree to whoever looks after all runs until there is something to do; `false` if that is to stop.
+    async fn rest(&mut self) -> bool {
+        if let Some(tree) = self.tree.take() {
+            let rhythm = self.rhythm;
+            self.waker.bed.leave(Box::new(Resting { tree, rhythm }));
+        }
+        let goes_on = tokio::select! {
+            biased;
+            () = self.waker.notify.notified() => true,
+            () = self.stop.cancelled() => false,
+        };
+        let Resting { tree, rhythm } = *self.waker.bed.take().await;
+        self.tree = Some(tree);
+        self.rhythm = rhythm;
+        goes_on
     }
 
     /// Reads everything there is, unfinished last lines too, notes that the run is stopped, and lets go of it; `false`
@@ -319,7 +353,7 @@ impl Tailer {
             return Ok(false);
         }
         self.shared.committer.stop(self.run.clone(), reason).await?;
-        self.retired = true;
+        self.rhythm.retired = true;
         let shared = Arc::clone(&self.shared);
         let settings = Arc::clone(&self.shared.settings.borrow());
         let ((), tree) = self
@@ -339,25 +373,26 @@ impl Tailer {
 
     async fn work(&mut self, pending: Pending) -> Result<Option<Ended>, TailerError> {
         let mut pending = pending;
-        if pending.revive && std::mem::take(&mut self.retired) {
+        if pending.revive && std::mem::take(&mut self.rhythm.retired) {
             pending.rescan = true;
-            self.last_news = Instant::now();
+            self.rhythm.last_news = Instant::now();
         }
-        if self.retired {
-            self.scans = self.scans.wrapping_add(1);
-            let is_due = pending.rescan || self.scans.is_multiple_of(RETIRED_SCANS);
-            if !is_due && pending.paths.is_empty() {
+        if let Some(asked) = pending.tick {
+            let partly_watched = self.tree.as_ref().is_some_and(|tree| tree.partly_watched);
+            pending.scan = pending.scan.max(self.rhythm.next(asked, partly_watched));
+        }
+        if self.rhythm.retired {
+            if pending.scan.is_none() && !pending.rescan && pending.paths.is_empty() {
                 return Ok(None);
             }
             pending.scan = Some(Depth::Everything);
-        } else if self.may_rest(&pending) {
-            return Ok(None);
         }
         let gone = self.look(pending).await?;
         self.report_lag();
-        if !self.watched {
-            self.watched = true;
+        if !self.rhythm.watched {
+            self.rhythm.watched = true;
             self.shared.board.watched(&self.run);
+            self.let_others_look().await;
         }
         let (mut had_news, mut had_lines) = (false, false);
         // A stop does not wait for a backlog: what is not read now is read at the next start.
@@ -369,9 +404,9 @@ impl Tailer {
             self.report_lag();
         }
         if had_news {
-            self.last_news = Instant::now();
+            self.rhythm.last_news = Instant::now();
         }
-        if had_lines && std::mem::take(&mut self.retired) {
+        if had_lines && std::mem::take(&mut self.rhythm.retired) {
             tracing::info!(run = %self.run, "it was stopped and has new lines; it goes on");
             // Watched again from the next look on.
             self.waker.rescan();
@@ -381,22 +416,21 @@ impl Tailer {
         Ok(gone.then_some(Ended::Gone))
     }
 
-    /// Whether a look that nothing hinted at can be left out: events tell of a quiet run, and every fifth scan finds
-    /// what they do not.
-    fn may_rest(&mut self, pending: &Pending) -> bool {
-        let tree = self.tree.as_ref();
-        let rests = pending.paths.is_empty()
-            && !pending.rescan
-            && pending.scan == Some(Depth::Changed)
-            && self.watched
-            && self.last_news.elapsed() > QUIET_AFTER
-            && self.silent_until.is_none_or(|until| Instant::now() >= until)
-            && tree.is_some_and(|tree| !tree.partly_watched && !tree.has_news())
-            && !(self.scans.wrapping_add(1)).is_multiple_of(QUIET_SCANS);
-        if rests {
-            self.scans = self.scans.wrapping_add(1);
+    /// At the start everything is watched first and read second. What hangs is not waited for: it is enough that no
+    /// further run is watched for a while.
+    async fn let_others_look(&self) {
+        let mut unwatched = self.shared.board.unwatched();
+        loop {
+            tokio::select! {
+                () = self.shared.ready.cancelled() => return,
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(WATCHED_WITHIN) => {}
+            }
+            let before = std::mem::replace(&mut unwatched, self.shared.board.unwatched());
+            if unwatched >= before {
+                return;
+            }
         }
-        rests
     }
 
     fn report_lag(&self) {
@@ -414,10 +448,10 @@ impl Tailer {
             // The first look, and the one after new settings.
             self.compare_account(&settings);
         }
-        let depth = pending.scan.map(|asked| self.depth(asked));
+        let depth = pending.scan;
         let shared = Arc::clone(&self.shared);
         let idle = settings.limits.idle_close;
-        let unwatched = self.retired;
+        let unwatched = self.rhythm.retired;
         let ((gone, news_by_hint), tree) = self
             .blocking(move |mut tree| {
                 let hinted_before = tree.has_news();
@@ -449,10 +483,13 @@ impl Tailer {
                 ((gone, news_by_hint), tree)
             })
             .await?;
-        self.hinted |= news_by_hint;
+        if news_by_hint && let Some(device) = tree.device() {
+            self.rhythm.hinted = true;
+            self.shared.heard.add(device);
+        }
         // A full scan after the first that finds what no event told: do not trust events here for a while.
-        if tree.news_without_hint && self.watched && depth == Some(Depth::Everything) {
-            self.silent_until = Some(Instant::now() + SILENT_FOR);
+        if tree.news_without_hint && self.rhythm.watched && depth == Some(Depth::Everything) {
+            self.rhythm.doubt();
         }
         self.tree = Some(tree);
         Ok(gone?)
@@ -472,25 +509,6 @@ impl Tailer {
                 self.account
             );
         }
-    }
-
-    /// How thoroughly to scan: a run that is quiet, or whose events arrive, is not looked at file by file each time.
-    fn depth(&mut self, asked: Depth) -> Depth {
-        self.scans = self.scans.wrapping_add(1);
-        let now = Instant::now();
-        let quiet = now.duration_since(self.last_news) > QUIET_AFTER;
-        let silent = self.silent_until.is_some_and(|until| now < until);
-        let trusted = self.hinted || quiet;
-        let unwatched = self.tree.as_ref().is_some_and(|tree| tree.partly_watched);
-        if asked == Depth::Everything
-            || unwatched
-            || silent
-            || !trusted
-            || self.scans.is_multiple_of(QUIET_SCANS)
-        {
-            return Depth::Everything;
-        }
-        Depth::Changed
     }
 
     async fn read_share(&mut self, settle: bool) -> Result<Vec<Batch>, TailerError> {

@@ -603,6 +603,8 @@ impl Model {
         let looked = match look {
             _ if is_new => tree.rescan(world),
             Look::Hints => tree.look(&hints, world),
+            // As the patrol does: what stands as it did is not scanned.
+            Look::Everything if tree.stands(Depth::Everything) => Ok(()),
             Look::Everything => tree.scan(Depth::Everything, world),
             Look::Rescan => tree.rescan(world),
         };

@@ -6,6 +6,7 @@
 mod kept;
 mod scan;
 mod share;
+mod stands;
 #[cfg(test)]
 pub use share::fault;
 
@@ -88,9 +89,21 @@ struct Tracked {
     size: u64,
     gone: bool,
     queued: bool,
+    /// The last scan that met it, by its number in [`Tree::scans`].
+    met_in: u64,
 }
 
 impl Tracked {
+    /// Takes what the filesystem says of the file: whether it is to be queued, as it counts from now on.
+    fn is_news(&mut self, stat: &Stat) -> bool {
+        self.gone = false;
+        self.size = stat.size;
+        // What is queued was told of already.
+        let is_news = self.seen != Some(Seen::from(stat)) && !self.queued;
+        self.queued |= is_news;
+        is_news
+    }
+
     /// Whether the open file has more than was read: it is read to its end before another takes its place.
     fn has_unread_end(&self) -> bool {
         let read_to = self.cursor.map_or(0, |cursor| cursor.offset);
@@ -104,7 +117,16 @@ struct Directory {
     device: u64,
     inode: Inode,
     changed_ns: i64,
+    /// What it held when it was listed, see [`crate::logfile::Root::mark`].
+    mark: u64,
     below: Vec<RelativePath>,
+}
+
+impl Directory {
+    /// Whether it is still this one that stands there.
+    fn is(&self, stat: &Stat) -> bool {
+        self.device == stat.device && self.inode == stat.inode
+    }
 }
 
 /// A run's directory.
@@ -112,9 +134,12 @@ struct Directory {
 pub struct Tree {
     run: RunId,
     home: Home,
-    files: BTreeMap<RelativePath, Tracked>,
+    /// In boxes, because most runs have few files and a node of the map has room for eleven.
+    files: BTreeMap<RelativePath, Box<Tracked>>,
     directories: BTreeMap<RelativePath, Directory>,
     queue: VecDeque<RelativePath>,
+    /// How many scans there were.
+    scans: u64,
     /// Paths of the files that are open, the longest untouched first.
     open: VecDeque<RelativePath>,
     /// Whether there were more directories than are watched.
@@ -130,10 +155,12 @@ impl Tree {
     /// A run's directory with the cursors stored for it.
     #[must_use]
     pub fn new(run: RunId, home: Home, cursors: BTreeMap<RelativePath, Cursor>) -> Self {
-        let tracked = |cursor| Tracked {
-            cursor: Some(cursor),
-            gone: true,
-            ..Tracked::default()
+        let tracked = |cursor| {
+            Box::new(Tracked {
+                cursor: Some(cursor),
+                gone: true,
+                ..Tracked::default()
+            })
         };
         Self {
             run,
@@ -144,6 +171,7 @@ impl Tree {
                 .collect(),
             directories: BTreeMap::new(),
             queue: VecDeque::new(),
+            scans: 0,
             open: VecDeque::new(),
             partly_watched: false,
             problems: BTreeMap::new(),
@@ -299,18 +327,13 @@ impl Tree {
                 .is_some_and(|file| !file.gone && file.cursor.is_none_or(|cursor| cursor.inode == stat.inode))
     }
 
-    /// Queues a known file if it changed since it was read; says whether it did.
+    /// Queues a known file if it changed since it was read; says whether that is news.
     fn consider(&mut self, path: &RelativePath, stat: &Stat) -> bool {
-        let Some(file) = self.files.get_mut(path) else {
-            return false;
-        };
-        file.gone = false;
-        file.size = stat.size;
-        let changed = file.seen != Some(Seen::from(stat));
-        if changed {
-            self.enqueue(path.clone());
+        let is_news = self.files.get_mut(path).is_some_and(|file| file.is_news(stat));
+        if is_news {
+            self.queue.push_back(path.clone());
         }
-        changed
+        is_news
     }
 
     fn enqueue(&mut self, path: RelativePath) {

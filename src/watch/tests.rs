@@ -256,3 +256,31 @@ async fn refused_directories_are_counted_until_they_are_watched() {
     watch.forget_dir(&gone);
     assert_eq!(watch.health().mode, Mode::Events);
 }
+
+#[tokio::test]
+async fn of_many_directories_those_that_are_there_are_watched() {
+    let (folder, watch) = started();
+    let names = ["a", "gone", "b", "file", "c"];
+    let paths: Vec<PathBuf> = names.map(|name| folder.path().join(name)).into();
+    for name in ["a", "b", "c"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    fs::write(folder.path().join("file"), "").unwrap();
+    let before = watch.health().watches;
+    let refused = watch.watch_dirs(paths.clone());
+    let is_gone = |error: &WatchError| matches!(error, WatchError::Gone { .. });
+    assert!(refused.len() == 2 && refused.iter().all(is_gone), "{refused:?}");
+    assert_eq!(watch.health().watches, before + 3);
+    // The watcher itself finds one gone that was there when it was looked at.
+    lock(&watch.door).known.clear();
+    let mut waiting = vec![];
+    for path in [&paths[0], &paths[1], &paths[2], &paths[4]] {
+        let there = identify(&folder.path().join("a")).unwrap();
+        waiting.push((path.clone(), there));
+    }
+    let refused = lock(&watch.door).watch_all(waiting);
+    assert!(refused.len() == 1 && is_gone(&refused[0]), "{refused:?}");
+    assert_eq!(watch.health().watches, 3);
+    fs::write(folder.path().join("c/new"), "").unwrap();
+    assert!(settled(&watch, &paths[4]).await.contains(&paths[4].join("new")));
+}

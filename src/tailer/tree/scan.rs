@@ -1,9 +1,9 @@
 //! Going through a run's directory: what is there, what is new, what is gone, and what has another name.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{Depth, Directory, GONE_FILES_MAX, Tracked, Tree, WATCHED_DIRECTORIES_MAX, World, parent};
+use super::{Depth, Directory, GONE_FILES_MAX, Tracked, Tree, WATCHED_DIRECTORIES_MAX, World};
 use crate::logfile::{EntryKind, LogFileError, Root, Stat};
 use crate::record::RelativePath;
 
@@ -12,7 +12,6 @@ use crate::record::RelativePath;
 pub(super) struct Found {
     visited: HashSet<RelativePath>,
     listed: HashSet<RelativePath>,
-    files: BTreeSet<RelativePath>,
     /// How many files there were, and new ones.
     present: usize,
     /// New files, and files with another inode than their cursor's.
@@ -30,13 +29,34 @@ impl Tree {
         if depth == Depth::Everything {
             self.problems.clear();
         }
+        self.scans += 1;
         let mut found = Found {
             present: self.files.values().filter(|file| !file.gone).count(),
             ..Found::default()
         };
-        let mut pending: Vec<RelativePath> = vec![Path::new("").into()];
-        while let Some(directory) = pending.pop() {
-            self.visit(&root, &directory, depth, world, &mut found, &mut pending);
+        // Level by level, so that the watcher is asked once for each.
+        let mut level: Vec<RelativePath> = vec![Path::new("").into()];
+        while !level.is_empty() {
+            let mut below = Vec::new();
+            let mut changed = Vec::new();
+            let mut unwatched = Vec::new();
+            for directory in level {
+                let looked = self.visit(&root, &directory, depth, &mut found, &mut below);
+                if let Some((stat, is_new)) = looked {
+                    if is_new && !world.unwatched {
+                        self.want_watched(&directory, &mut unwatched);
+                    }
+                    changed.push((directory, stat));
+                }
+            }
+            for error in world.watch.watch_dirs(unwatched) {
+                // Not to be watched is no reason not to be read: the scans find what happens there.
+                tracing::debug!(%error, "not watched");
+            }
+            for (directory, stat) in changed {
+                self.list(&root, &directory, &stat, world, &mut found, &mut below);
+            }
+            level = below;
         }
         self.forget_directories(&found, world);
         if self.partly_watched {
@@ -58,41 +78,55 @@ impl Tree {
         Ok(())
     }
 
+    /// Looks at a directory. If it has to be listed: what the filesystem says of it, and whether another stood there.
     fn visit(
         &mut self,
         root: &Root,
         directory: &RelativePath,
         depth: Depth,
-        world: World<'_>,
         found: &mut Found,
-        pending: &mut Vec<RelativePath>,
-    ) {
+        below: &mut Vec<RelativePath>,
+    ) -> Option<(Stat, bool)> {
         let stat = match root.stat(directory) {
             Ok(stat) if stat.kind == EntryKind::Directory => stat,
-            Err(error @ LogFileError::Io { .. }) => return self.problem_at(directory, error.to_string()),
-            _ => return,
+            Err(error @ LogFileError::Io { .. }) => {
+                self.problem_at(directory, error.to_string());
+                return None;
+            }
+            _ => return None,
         };
         found.visited.insert(directory.clone());
-        let same = self
-            .directories
-            .get(directory)
-            .filter(|known| known.device == stat.device && known.inode == stat.inode);
-        if let Some(known) = same {
-            if depth == Depth::Changed && known.changed_ns == stat.changed_ns {
-                pending.extend(known.below.iter().cloned());
-                return;
-            }
-        } else if !world.unwatched {
-            // Not to be watched is no reason not to be read: the scans find what happens there.
-            let full = self.home.path.join(directory);
-            if self.directories.len() >= WATCHED_DIRECTORIES_MAX {
-                self.partly_watched = true;
-            } else if let Err(error) = world.watch.watch_dir(&full) {
-                tracing::debug!(directory = %full.display(), %error, "not watched");
-            }
+        let same = self.directories.get(directory).filter(|known| known.is(&stat));
+        if let Some(known) = same
+            && depth == Depth::Changed
+            && known.changed_ns == stat.changed_ns
+        {
+            below.extend(known.below.iter().cloned());
+            return None;
         }
-        let entries = match root.list(directory) {
-            Ok(entries) => entries,
+        Some((stat, same.is_none()))
+    }
+
+    /// Notes that a directory is to be watched, if it may be.
+    fn want_watched(&mut self, directory: &RelativePath, unwatched: &mut Vec<PathBuf>) {
+        if self.directories.len() + unwatched.len() < WATCHED_DIRECTORIES_MAX {
+            return unwatched.push(self.home.path.join(directory));
+        }
+        self.partly_watched = true;
+    }
+
+    /// Lists a directory, which is watched by now.
+    fn list(
+        &mut self,
+        root: &Root,
+        directory: &RelativePath,
+        stat: &Stat,
+        world: World<'_>,
+        found: &mut Found,
+        below: &mut Vec<RelativePath>,
+    ) {
+        let (entries, mark) = match root.list_marked(directory) {
+            Ok(listed) => listed,
             Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => {
                 self.directories.remove(directory);
                 return world.watch.forget_dir(&self.home.path.join(directory));
@@ -108,7 +142,7 @@ impl Tree {
         found.listed.insert(directory.clone());
         self.problems
             .retain(|path, _| path != &**directory && path.parent() != Some(&**directory));
-        let mut below = Vec::new();
+        let mut there = Vec::new();
         for entry in entries {
             let in_runs = self.home.in_runs.join(&entry.path);
             match entry.kind {
@@ -123,18 +157,19 @@ impl Tree {
                         ),
                     );
                 }
-                EntryKind::Directory => below.push(entry.path.as_path().into()),
+                EntryKind::Directory => there.push(entry.path.as_path().into()),
                 EntryKind::File | EntryKind::Other if !world.globs.reads(&in_runs) => {}
                 EntryKind::File => self.meet(root, entry.path.as_path().into(), world, found),
                 EntryKind::Other => self.refuse(&entry.path),
             }
         }
-        pending.extend(below.iter().cloned());
+        below.extend(there.iter().cloned());
         let known = Directory {
             device: stat.device,
             inode: stat.inode,
             changed_ns: stat.changed_ns,
-            below,
+            mark,
+            below: there,
         };
         self.directories.insert(directory.clone(), known);
     }
@@ -146,8 +181,8 @@ impl Tree {
             Err(error @ LogFileError::Io { .. }) => return self.problem_at(&path, error.to_string()),
             Err(_) => return,
         };
-        let known = self.files.get(&path);
-        if known.is_none_or(|file| file.gone) {
+        let known = self.files.get_mut(&path);
+        if known.as_ref().is_none_or(|file| file.gone) {
             let limit = world.limits.files_per_run_max;
             if found.present >= limit {
                 return self.problem_at(
@@ -157,13 +192,20 @@ impl Tree {
             }
             found.present += 1;
         }
-        found.files.insert(path.clone());
-        let is_stranger =
-            known.is_none_or(|file| file.cursor.is_some_and(|cursor| cursor.inode != stat.inode));
-        if is_stranger {
-            found.strangers.insert(path, stat);
-        } else if self.consider(&path, &stat) {
-            found.news += 1;
+        match known {
+            Some(file) if file.cursor.is_none_or(|cursor| cursor.inode == stat.inode) => {
+                file.met_in = self.scans;
+                if file.is_news(&stat) {
+                    found.news += 1;
+                    self.queue.push_back(path);
+                }
+            }
+            stranger => {
+                if let Some(file) = stranger {
+                    file.met_in = self.scans;
+                }
+                found.strangers.insert(path, stat);
+            }
         }
     }
 
@@ -185,21 +227,20 @@ impl Tree {
             met
         });
         let directories = &self.directories;
-        self.problems
-            .retain(|path, _| path.as_os_str().is_empty() || directories.contains_key(&parent(path)));
+        self.problems.retain(|path, _| {
+            path.parent()
+                .is_none_or(|parent| directories.contains_key(parent))
+        });
     }
 
     /// Files that are not where they were.
     fn vanished(&self, found: &Found) -> BTreeSet<RelativePath> {
-        let is_vanished = |path: &RelativePath| {
-            let parent = parent(path);
-            (found.listed.contains(&parent) && !found.files.contains(path))
-                || !self.directories.contains_key(&parent)
+        let is_vanished = |path: &Path| {
+            let parent = path.parent().unwrap_or(Path::new(""));
+            found.listed.contains(parent) || !self.directories.contains_key(parent)
         };
-        let known = self
-            .files
-            .iter()
-            .filter(|(path, file)| !file.gone && is_vanished(path));
+        let known = (self.files.iter())
+            .filter(|(path, file)| !file.gone && file.met_in != self.scans && is_vanished(path));
         known.map(|(path, _)| path.clone()).collect()
     }
 
@@ -221,7 +262,7 @@ impl Tree {
             if let Some(&(home, offset)) = homeless.get(&stat.inode)
                 && home != path
                 && offset <= stat.size
-                && !self.files.get(path).is_some_and(Tracked::has_unread_end)
+                && !self.files.get(path).is_some_and(|file| file.has_unread_end())
             {
                 renamed.entry(home.clone()).or_insert_with(|| path.clone());
             }

@@ -3,7 +3,11 @@
 use std::fs;
 use std::path::PathBuf;
 
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
 use crate::config::{Environment, Partial, Settings};
+use crate::tailer::turn::Reading;
 
 use super::*;
 
@@ -57,6 +61,24 @@ fn that_not_all_directories_are_watched_is_said_after_every_scan() {
     }
 }
 
+/// Something that happens below a run's mount.
+type Change = fn(&Path);
+
+/// Reads everything that has news; nothing is committed.
+fn read(tree: &mut Tree) {
+    let reading = Reading {
+        line_bytes_max: 1 << 20,
+        turn_bytes_max: 1 << 20,
+        settle: false,
+        until: u64::MAX,
+        account: Arc::default(),
+        now: 0,
+    };
+    while tree.has_news() {
+        let _ = tree.read_share(&reading, &mut Vec::new());
+    }
+}
+
 #[test]
 fn a_directory_that_goes_while_it_is_looked_at_is_not_taken_for_watched() {
     let settings = settings();
@@ -80,5 +102,75 @@ fn a_directory_that_goes_while_it_is_looked_at_is_not_taken_for_watched() {
             tree.rescan(world).unwrap();
         }
         assert_eq!(watch.health().watches, 1, "hinted: {hinted}");
+    }
+}
+
+#[test]
+fn a_tree_stands_until_something_in_it_changes() {
+    let settings = settings();
+    let watch = Watch::start();
+    let world = World {
+        globs: &settings.watch.globs,
+        limits: &settings.limits,
+        watch: &watch,
+        unwatched: false,
+    };
+    let append: Change = |mount| fs::write(mount.join("deep/a.jsonl"), "{}\n{}\n").unwrap();
+    let rewrite: Change = |mount| fs::write(mount.join("deep/a.jsonl"), "[]\n").unwrap();
+    let replace: Change = |mount| {
+        fs::write(mount.join("b"), "{}\n").unwrap();
+        fs::rename(mount.join("b"), mount.join("deep/a.jsonl")).unwrap();
+    };
+    let add: Change = |mount| fs::write(mount.join("deep/b.jsonl"), "{}\n").unwrap();
+    let remove: Change = |mount| fs::remove_file(mount.join("deep/a.jsonl")).unwrap();
+    let directory: Change = |mount| fs::create_dir(mount.join("deep/er")).unwrap();
+    let exchange: Change = |mount| {
+        fs::rename(mount, mount.with_file_name("old")).unwrap();
+        fs::create_dir_all(mount.join("deep")).unwrap();
+        fs::rename(
+            mount.with_file_name("old/deep/a.jsonl"),
+            mount.join("deep/a.jsonl"),
+        )
+        .unwrap();
+    };
+    let link: Change = |mount| {
+        fs::rename(mount, mount.with_file_name("old")).unwrap();
+        std::os::unix::fs::symlink(mount.with_file_name("old"), mount).unwrap();
+    };
+    let link_above: Change = |mount| {
+        let run = mount.parent().unwrap();
+        fs::rename(run, run.with_file_name("old")).unwrap();
+        std::os::unix::fs::symlink(run.with_file_name("old"), run).unwrap();
+    };
+    let gone: Change = |mount| fs::remove_dir_all(mount.parent().unwrap()).unwrap();
+    let mode: Change = |mount| {
+        fs::set_permissions(mount.join("deep"), fs::Permissions::from_mode(0o700)).unwrap();
+    };
+    // Whether a look at the directories alone finds it.
+    for (what, change, is_seen_above) in [
+        ("appended", append, false),
+        ("rewritten", rewrite, false),
+        ("replaced", replace, true),
+        ("added", add, true),
+        ("removed", remove, true),
+        ("a directory", directory, true),
+        ("exchanged", exchange, true),
+        ("a link", link, true),
+        ("a link above", link_above, true),
+        ("gone", gone, true),
+        ("its mode", mode, true),
+    ] {
+        let (root, mut tree) = tree();
+        assert!(!tree.stands(Depth::Changed), "it was never looked at");
+        tree.rescan(world).unwrap();
+        assert!(!tree.stands(Depth::Changed), "it has news");
+        read(&mut tree);
+        assert!(
+            tree.stands(Depth::Changed) && tree.stands(Depth::Everything),
+            "{what}"
+        );
+        change(&root.path().join("one/mount"));
+        assert!(!tree.stands(Depth::Everything), "{what}");
+        assert_eq!(!tree.stands(Depth::Changed), is_seen_above, "{what}");
     }
 }

@@ -1,0 +1,62 @@
+//! Whether a tree still is what it was when it was last gone through: the question that is asked most often.
+
+use std::path::Path;
+
+use super::{Depth, Directory, Seen, Tree};
+use crate::logfile::{EntryKind, Root, Stat, glance};
+
+impl Directory {
+    /// Whether it is there, with what it held.
+    fn stands(&self, stat: &Stat) -> bool {
+        stat.kind == EntryKind::Directory && self.is(stat) && self.changed_ns == stat.changed_ns
+    }
+}
+
+impl Tree {
+    /// Whether a scan of this depth would find everything as it was. It looks at what such a scan looks at, and keeps
+    /// nothing; where it is in doubt, a scan has to say.
+    #[must_use]
+    pub fn stands(&self, depth: Depth) -> bool {
+        // What is wrong may be right by now: only a scan finds out.
+        let is_known = self.queue.is_empty() && self.problems.is_empty() && !self.directories.is_empty();
+        if !is_known {
+            return false;
+        }
+        if depth == Depth::Changed && !self.home.is_own {
+            // The top comes first, and a directory before what is in it: no link on the way goes unseen.
+            let home = &self.home.path;
+            let mut directories = self.directories.iter();
+            return directories.all(|(path, known)| {
+                // With a slash at its end, a link would be followed.
+                let is_top = path.as_os_str().is_empty();
+                let full = if is_top { home.clone() } else { home.join(path) };
+                glance(&full).is_ok_and(|stat| known.stands(&stat))
+            });
+        }
+        self.home.open().is_ok_and(|root| {
+            self.directories_stand(&root, depth) && (depth == Depth::Changed || self.files_stand(&root))
+        })
+    }
+
+    /// The device the run's directory is on, if it was seen.
+    #[must_use]
+    pub fn device(&self) -> Option<u64> {
+        self.directories.get(Path::new("")).map(|top| top.device)
+    }
+
+    fn directories_stand(&self, root: &Root, depth: Depth) -> bool {
+        self.directories.iter().all(|(path, known)| {
+            let is_same = root.stat(path).is_ok_and(|stat| known.stands(&stat));
+            // Some filesystems change a directory and not its times.
+            is_same && (depth == Depth::Changed || root.mark(path).is_ok_and(|mark| mark == known.mark))
+        })
+    }
+
+    fn files_stand(&self, root: &Root) -> bool {
+        let mut there = self.files.iter().filter(|(_, file)| !file.gone);
+        there.all(|(path, file)| {
+            root.stat(path)
+                .is_ok_and(|stat| stat.kind == EntryKind::File && file.seen == Some(Seen::from(&stat)))
+        })
+    }
+}
