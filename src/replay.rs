@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -14,8 +15,8 @@ use crate::api::{summary, wire};
 use crate::config::{Accounts, Limits};
 use crate::globs::{GlobError, Globs};
 use crate::logfile::{EntryKind, LogFileError, Root};
-use crate::record::{AccountId, Batch, Cursor, Millis, RUN_ID_BYTES_MAX, RelativePath, ResponseKey, RunId};
-use crate::store::{Outcome, Store, StoreError, StoreOptions};
+use crate::record::{AccountId, Batch, Cursor, Millis, RUN_ID_BYTES_MAX, RelativePath, RunId};
+use crate::store::{Conclusion, Outcome, Store, StoreError, StoreOptions};
 use crate::tailer::turn::{self, Reading, Scanned};
 use crate::tailer::walk::{Walk, WalkLimits, walk};
 
@@ -131,15 +132,17 @@ pub fn replay(
         .map(|source| (source.run.clone(), options.accounts.of_run(&source.run).clone()))
         .collect();
     store.register(&runs, true, options.clock)?;
+    if is_there {
+        store.begin_backlog()?;
+    }
     let tasks = tasks(&store, &sources)?;
     plan(tasks.iter().map(|task| task.size).sum());
-    let undated = read_all(options, &store, &tasks, &mut progress)?;
+    read_all(options, &store, &tasks, &mut progress)?;
     let now = if options.clock_given {
         options.clock
     } else {
         store.latest()?.unwrap_or(options.clock)
     };
-    store.conclude(&undated, now)?;
     let summary = {
         let terms = Terms {
             accounts: &options.accounts,
@@ -215,7 +218,7 @@ fn sources_of(
                 Err(error) => warnings.push(format!("{directory:?} is no run: {error}")),
             }
         }
-        return runs_below(runs, options, warnings);
+        return runs_below(&runs, options, warnings);
     }
     let run = name_of(full_path(path)?.file_name(), path, warnings);
     let source = tree(run, path, options, warnings)?;
@@ -228,7 +231,7 @@ fn sources_of(
 
 /// Directories below a runs directory, several at once.
 fn runs_below(
-    runs: Vec<(RunId, PathBuf)>,
+    runs: &[(RunId, PathBuf)],
     options: &ReplayOptions,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Source>, ReplayError> {
@@ -397,24 +400,30 @@ fn readers() -> usize {
         .clamp(1, READERS_MAX)
 }
 
-/// Reads all tasks and commits what they give; returns the responses that had no usable time.
+/// Reads all tasks, commits what they give, and ends the reading.
 fn read_all(
     options: &ReplayOptions,
     store: &Store,
     tasks: &[Task<'_>],
     progress: &mut impl FnMut(ReplayProgress),
-) -> Result<Vec<ResponseKey>, ReplayError> {
+) -> Result<(), ReplayError> {
     let (sender, receiver) = sync_channel(PARCELS_WAITING_MAX);
-    let next = AtomicUsize::new(0);
+    let (next, reading) = (AtomicUsize::new(0), AtomicUsize::new(readers()));
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..readers())
             .map(|_| {
-                let (sender, next) = (sender.clone(), &next);
-                scope.spawn(move || read_some(options, tasks, next, &sender))
+                let (sender, next, reading) = (sender.clone(), &next, &reading);
+                scope.spawn(move || -> Result<(), ReplayError> {
+                    read_some(options, tasks, next, &sender)?;
+                    // Before the sender goes: whoever sees the end of the parcels sees this too.
+                    reading.fetch_sub(1, Ordering::Release);
+                    Ok(())
+                })
             })
             .collect();
         drop(sender);
-        let committed = commit_all(options, store, receiver, progress);
+        let is_whole = || reading.load(Ordering::Acquire) == 0;
+        let committed = commit_all(options, store, receiver, is_whole, progress);
         for thread in threads {
             match thread.join() {
                 Ok(read) => read?,
@@ -525,39 +534,41 @@ fn read_file(
     }
 }
 
-/// Commits batches as they come: they are folded while the readers read on.
+/// Commits batches as they come: they are folded while the readers read on. With the last of them the reading ends, if
+/// then `is_whole` says that all was read.
 ///
 /// It takes the receiver, so that when it ends, early or late, the readers notice.
 fn commit_all(
     options: &ReplayOptions,
     store: &Store,
     parcels: Receiver<Vec<Batch>>,
+    is_whole: impl Fn() -> bool,
     progress: &mut impl FnMut(ReplayProgress),
-) -> Result<Vec<ResponseKey>, ReplayError> {
+) -> Result<(), ReplayError> {
     let mut undated = Vec::new();
     let mut so_far = ReplayProgress::default();
-    let rows_max = options.commit_rows_max.saturating_mul(COMMIT_GROUPS_MAX);
     let mut batches = parcels.into_iter().flatten().peekable();
-    while batches.peek().is_some() {
-        let (mut paths, mut rows) = (Vec::new(), 0);
-        let group = std::iter::from_fn(|| {
-            let batch = if rows < rows_max {
-                batches.next()?
-            } else {
-                return None;
-            };
-            rows += batch.records.len() + 1;
-            paths.push(batch.path.clone());
-            so_far.bytes += batch.bytes;
-            so_far.files += u64::from(batch.expect.is_none());
-            progress(so_far);
-            Some(batch)
-        });
-        let committed = store.commit(group)?;
+    loop {
+        let mut group = Group {
+            batches: &mut batches,
+            rows_left: options.commit_rows_max.saturating_mul(COMMIT_GROUPS_MAX),
+            paths: Vec::new(),
+            so_far: &mut so_far,
+            progress,
+        };
+        let mut is_last = false;
+        let committed = store.commit_then(&mut group, |group| {
+            is_last = group.batches.peek().is_none();
+            (is_last && is_whole()).then(|| Conclusion {
+                undated: undated.clone(),
+                now: options.clock_given.then_some(options.clock),
+                clock: options.clock,
+            })
+        })?;
         let refused = |outcome: &Outcome| *outcome != Outcome::Committed;
         if let Some(at) = committed.outcomes.iter().position(refused) {
             return Err(ReplayError::Stale {
-                path: paths[at].to_path_buf(),
+                path: group.paths[at].to_path_buf(),
             });
         }
         undated.extend(committed.undated);
@@ -567,6 +578,35 @@ fn commit_all(
             .map(|change| change.responses)
             .sum::<u64>();
         progress(so_far);
+        if is_last {
+            return Ok(());
+        }
     }
-    Ok(undated)
+}
+
+/// The batches of one transaction, as they come.
+struct Group<'g, B: Iterator<Item = Batch>, P> {
+    batches: &'g mut Peekable<B>,
+    rows_left: usize,
+    /// Where the batches are from, for the one that is refused.
+    paths: Vec<RelativePath>,
+    so_far: &'g mut ReplayProgress,
+    progress: &'g mut P,
+}
+
+impl<B: Iterator<Item = Batch>, P: FnMut(ReplayProgress)> Iterator for Group<'_, B, P> {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        if self.rows_left == 0 {
+            return None;
+        }
+        let batch = self.batches.next()?;
+        self.rows_left = self.rows_left.saturating_sub(batch.records.len() + 1);
+        self.paths.push(batch.path.clone());
+        self.so_far.bytes += batch.bytes;
+        self.so_far.files += u64::from(batch.expect.is_none());
+        (self.progress)(*self.so_far);
+        Some(batch)
+    }
 }

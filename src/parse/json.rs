@@ -75,11 +75,10 @@ pub fn object<'de, M: Members<'de>>(text: &'de [u8], members: &mut M) -> Result<
     }
 }
 
-/// The elements of a raw list; none of any other value.
-#[must_use]
-pub fn list(raw: &str) -> Vec<&str> {
-    let list = Scanner::new(raw.as_bytes()).list();
-    list.unwrap_or_default()
+/// Hands over the elements of a raw list, one after the other, until one is enough; any other value has none.
+pub fn each<'de>(raw: &'de str, is_enough: impl FnMut(&'de str) -> bool) {
+    // There is nothing wrong with a list that was taken from a line.
+    let _ = Scanner::new(raw.as_bytes()).each(is_enough);
 }
 
 /// Whether a text is one valid JSON object, whatever is inside.
@@ -198,7 +197,7 @@ fn usual_time(text: &[u8]) -> Option<Timestamp> {
 pub fn mended(line: &[u8]) -> Option<Vec<u8>> {
     let line_without_bom = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
     let bare = line_without_bom.len() == line.len();
-    if bare && std::str::from_utf8(line).is_ok() && !line.iter().any(|byte| *byte < b' ' && *byte != b'\t') {
+    if bare && std::str::from_utf8(line).is_ok() && !line.iter().any(|byte| *byte < b' ') {
         return None;
     }
     let mut copy = Vec::with_capacity(line.len());
@@ -280,7 +279,8 @@ mod tests {
 
     #[test]
     fn mending() {
-        assert_eq!(mended(b"{\"a\":\t1}"), None);
+        assert_eq!(mended(b"{\"a\": 1}"), None);
+        assert_eq!(mended(b"{\"a\tb\": 1}").unwrap(), b"{\"a b\": 1}");
         assert_eq!(mended(b"\xEF\xBB\xBF{}").unwrap(), b"{}");
         assert_eq!(mended(b"\0\0{\"a\":\0\"x\x01y\"}\0").unwrap(), b"{\"a\":\"x y\"}");
         assert_eq!(mended(b"\"\xFF\"").unwrap(), "\"\u{FFFD}\"".as_bytes());

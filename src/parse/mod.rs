@@ -227,6 +227,23 @@ mod tests {
     }
 
     #[test]
+    fn control_characters_do_not_cost_the_usage() {
+        for control in ["\t", "\x01", "\0", "\x1f"] {
+            for (name, value) in [
+                (format!("a{control}b"), "c".to_owned()),
+                ("a".to_owned(), format!("b{control}c")),
+            ] {
+                let text = format!(
+                    r#"{{"type":"assistant","{name}":"{value}","message":{{"id":"msg_1","usage":{{"output_tokens":7}}}}}}"#
+                );
+                let mut records = Vec::new();
+                let got = line(text.as_bytes(), Place::default(), &mut records, &mut Vec::new());
+                assert_eq!((got.class, records.len()), (Class::Usage, 1), "{text:?}");
+            }
+        }
+    }
+
+    #[test]
     fn what_does_not_matter_cannot_cost_the_usage_and_synthetic_calls_never_count() {
         let around = |extra: &str, in_usage: &str| {
             format!(

@@ -80,27 +80,28 @@ impl<'de> Scanner<'de> {
         is_it
     }
 
-    /// Takes the elements of a list, raw; any other value is passed over, and gives none.
+    /// Takes the elements of a list, raw, until one is enough; any other value is passed over.
     ///
     /// # Errors
     /// When the text is not JSON, or an element is not UTF-8.
-    pub fn list(&mut self) -> Result<Vec<&'de str>, NotJson> {
-        let mut elements = Vec::new();
+    pub fn each(&mut self, mut is_enough: impl FnMut(&'de str) -> bool) -> Result<(), NotJson> {
         if self.next_byte() != Some(b'[') {
-            return self.skip().map(|()| elements);
+            return self.skip();
         }
         self.at += 1;
         if self.next_byte() == Some(b']') {
             self.at += 1;
-            return Ok(elements);
+            return Ok(());
         }
         loop {
-            elements.push(self.raw()?);
+            if is_enough(self.raw()?) {
+                return Ok(());
+            }
             match self.next_byte() {
                 Some(b',') => self.at += 1,
                 Some(b']') => {
                     self.at += 1;
-                    return Ok(elements);
+                    return Ok(());
                 }
                 _ => return Err(NotJson),
             }
@@ -191,8 +192,8 @@ impl<'de> Scanner<'de> {
             let word = u64::from_le_bytes(bytes.try_into().ok()?);
             // A byte that is less than another borrows from its highest bit. What is above it may be wrong, but the
             // lowest that is found is one.
-            let quote = word ^ (EACH * b'"' as u64);
-            let backslash = word ^ (EACH * b'\\' as u64);
+            let quote = word ^ (EACH * u64::from(b'"'));
+            let backslash = word ^ (EACH * u64::from(b'\\'));
             let found = ((quote.wrapping_sub(EACH) & !quote)
                 | (backslash.wrapping_sub(EACH) & !backslash)
                 | (word.wrapping_sub(EACH * 0x20) & !word))
@@ -465,9 +466,16 @@ mod tests {
         #[test]
         fn lists_have_the_elements_that_another_reader_finds(items in proptest::collection::vec(any_value(), 0..5)) {
             let text = format!("[{}]", items.join(", "));
-            let found = Scanner::new(text.as_bytes()).list();
+            let mut found = Vec::new();
+            let whole = Scanner::new(text.as_bytes()).each(|item| {
+                found.push(item);
+                false
+            });
             let other: Result<Vec<&RawValue>, _> = serde_json::from_str(&text);
-            prop_assert_eq!(found.ok(), other.ok().map(|list| list.into_iter().map(RawValue::get).collect::<Vec<_>>()));
+            prop_assert_eq!(whole.is_ok(), other.is_ok());
+            if let Ok(other) = other {
+                prop_assert_eq!(found, other.into_iter().map(RawValue::get).collect::<Vec<_>>());
+            }
         }
     }
 }

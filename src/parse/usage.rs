@@ -1,5 +1,7 @@
 //! The `usage` object of a response: token counts, tier, speed, and the calls of other models inside it.
 
+use std::borrow::Cow;
+
 use super::claude::MODEL_SYNTHETIC;
 use super::json::{self, Members, Raw};
 use super::scan::{NotJson, Scanner};
@@ -112,24 +114,31 @@ impl UsageFields<'_> {
     }
 
     fn advisor_calls(&self) -> Vec<(u64, AdvisorCall)> {
-        let list = self.iterations.0.filter(|raw| raw.contains("advisor_message"));
-        let items = list.map(json::list).unwrap_or_default();
-        let calls = items.into_iter().zip(0u64..).filter_map(|(item, index)| {
-            let mut iteration = Iteration::default();
-            json::object(item.as_bytes(), &mut iteration).ok()?;
-            let is_call = iteration.kind.text().as_deref() == Some(b"advisor_message");
-            let model = iteration
-                .model
-                .text()
-                .filter(|model| is_call && **model != *MODEL_SYNTHETIC)?;
-            let call = AdvisorCall {
-                model: model.into_owned(),
-                usage: iteration.usage.counts(),
-                tier: iteration.usage.tier(),
-            };
-            Some((index, call))
+        let mut calls = Vec::new();
+        let Some(list) = self.iterations.0.filter(|raw| raw.contains("advisor_message")) else {
+            return calls;
+        };
+        let mut index = 0;
+        json::each(list, |item| {
+            calls.extend(AdvisorCall::of(item).map(|call| (index, call)));
+            index += 1;
+            calls.len() == ADVISOR_CALLS_MAX
         });
-        calls.take(ADVISOR_CALLS_MAX).collect()
+        calls
+    }
+}
+
+impl AdvisorCall {
+    fn of(item: &str) -> Option<Self> {
+        let mut iteration = Iteration::default();
+        json::object(item.as_bytes(), &mut iteration).ok()?;
+        let is_call = iteration.kind.text().as_deref() == Some(b"advisor_message");
+        let is_one = |model: &Cow<'_, [u8]>| is_call && **model != *MODEL_SYNTHETIC;
+        Some(Self {
+            model: iteration.model.text().filter(is_one)?.into_owned(),
+            usage: iteration.usage.counts(),
+            tier: iteration.usage.tier(),
+        })
     }
 }
 

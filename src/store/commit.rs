@@ -78,6 +78,16 @@ pub struct Committed {
     pub events: Vec<RunEvent>,
 }
 
+/// How a [reading once](Store::commit_then) ends.
+#[derive(Clone, Debug)]
+pub struct Conclusion {
+    /// The responses without a time of the commits before.
+    pub undated: Vec<ResponseKey>,
+    /// What is said of the time: else it is the latest time of a line, or, if there is none, that of the clock.
+    pub now: Option<Millis>,
+    pub clock: Millis,
+}
+
 /// Small tables as committed, kept in memory between commits and thrown away after a failed one.
 #[derive(Debug, Default)]
 pub struct Kept {
@@ -100,19 +110,47 @@ impl Store {
         &self,
         batches: impl IntoIterator<Item = B>,
     ) -> Result<Committed, StoreError> {
+        self.commit_then(batches.into_iter(), |_| None)
+    }
+
+    /// [`Store::commit`] for what reads once: in the transaction of the last batches, as `conclusion` knows when there
+    /// are no more, responses and observations without a time become as of its time, parked observations are merged,
+    /// and the backlog is worked off. Not if any of the batches was refused.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn commit_then<I>(
+        &self,
+        mut batches: I,
+        conclusion: impl FnOnce(&mut I) -> Option<Conclusion>,
+    ) -> Result<Committed, StoreError>
+    where
+        I: Iterator,
+        I::Item: Borrow<Batch>,
+    {
         let kept = self.forget_kept();
-        let (committed, kept) = self.transact(|write| {
+        let (committed, kept, is_concluded) = self.transact(|write| {
             let kept = match kept {
                 Some(kept) => kept,
                 None => load_kept(self, write)?,
             };
             let mut work = Work::new(self, write, kept)?;
-            for batch in batches {
+            for batch in batches.by_ref() {
                 work.take(batch.borrow())?;
             }
-            work.finish()
+            let is_whole = work.outcomes.iter().all(|outcome| *outcome == Outcome::Committed);
+            let conclusion = conclusion(&mut batches).filter(|_| is_whole);
+            if let Some(conclusion) = &conclusion {
+                work.conclude(conclusion)?;
+            }
+            let (committed, kept) = work.finish()?;
+            Ok((committed, kept, conclusion.is_some()))
         })?;
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        if is_concluded {
+            self.parks.store(false, Ordering::Release);
+        } else {
+            *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        }
         Ok(committed)
     }
 
@@ -139,6 +177,19 @@ impl Store {
         Ok(committed)
     }
 
+    /// Says that several readers work off a backlog of the runs there are: until it [ends](Store::end_backlog), ties go
+    /// to the run with the lowest number, whichever reader is faster.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn begin_backlog(&self) -> Result<(), StoreError> {
+        self.forget_kept();
+        self.transact(|write| {
+            let mut runs = write.open_table(RUNS).map_err(|e| self.error(e))?;
+            set_backlog(self, &mut runs, true)
+        })
+    }
+
     /// Says that the backlog is worked off: from now on ties stay with the run that is there.
     ///
     /// # Errors
@@ -147,26 +198,8 @@ impl Store {
         self.forget_kept();
         self.transact(|write| {
             let mut runs = write.open_table(RUNS).map_err(|e| self.error(e))?;
-            end_backlog(self, &mut runs)
+            set_backlog(self, &mut runs, false)
         })
-    }
-
-    /// Ends what reads once, in one transaction: `undated` responses, and observations without a time, are as of `now`;
-    /// parked observations are merged; the backlog is worked off.
-    ///
-    /// # Errors
-    /// As [`Store::commit`].
-    pub fn conclude(&self, undated: &[ResponseKey], now: Millis) -> Result<(), StoreError> {
-        self.forget_kept();
-        self.transact(|write| {
-            let mut work = Work::new(self, write, load_kept(self, write)?)?;
-            work.redate(undated, now)?;
-            work.limits.unpark(&mut work.meta, &work.kept.accounts, now)?;
-            end_backlog(self, &mut work.registry.runs)?;
-            work.finish().map(drop)
-        })?;
-        self.parks.store(false, Ordering::Release);
-        Ok(())
     }
 
     /// Does something about an account, which is made known if it is not.
@@ -220,20 +253,20 @@ impl Store {
     }
 }
 
-fn end_backlog(store: &Store, runs: &mut Table<'_, &'static str, &'static [u8]>) -> Result<(), StoreError> {
-    let mut open = Vec::new();
+fn set_backlog(
+    store: &Store,
+    runs: &mut Table<'_, &'static str, &'static [u8]>,
+    backlog: bool,
+) -> Result<(), StoreError> {
+    let mut others = Vec::new();
     for entry in runs.iter().map_err(|e| store.error(e))? {
         let (id, row) = entry.map_err(|e| store.error(e))?;
         let row: RunRow = decode(row.value()).map_err(|e| store.row_error("runs", &e))?;
-        if row.backlog {
-            let row = RunRow {
-                backlog: false,
-                ..row
-            };
-            open.push((id.value().to_owned(), row));
+        if row.backlog != backlog {
+            others.push((id.value().to_owned(), RunRow { backlog, ..row }));
         }
     }
-    for (id, row) in open {
+    for (id, row) in others {
         put(store, runs, id.as_str(), &row)?;
     }
     Ok(())
@@ -534,18 +567,40 @@ impl<'s, 't> Work<'s, 't> {
         Ok(())
     }
 
-    /// Moves responses that were dated at the time of reading to `time`.
-    fn redate(&mut self, keys: &[ResponseKey], time: Millis) -> Result<(), StoreError> {
-        for key in keys {
-            if let Some(before) = self.stored_response(*key)?
-                && !before.response.dated
+    /// Ends a reading: see [`Store::commit_then`].
+    fn conclude(&mut self, conclusion: &Conclusion) -> Result<(), StoreError> {
+        let store = self.store;
+        let now = match conclusion.now {
+            Some(now) => now,
+            None => self.latest()?.unwrap_or(conclusion.clock),
+        };
+        for key in &conclusion.undated {
+            if !self.places.contains_key(key)
+                && let Some(before) = self.stored_response(*key)?
             {
-                let mut after = before.clone();
-                after.response.time = time;
-                self.remember(*key, Some(Box::new(before)), after);
+                self.remember(*key, Some(Box::new(before.clone())), before);
             }
         }
-        Ok(())
+        let earlier: HashSet<ResponseKey> = conclusion.undated.iter().copied().collect();
+        for change in &mut self.changed {
+            let is_of_this_reading = change.before.is_none() || earlier.contains(&change.key);
+            if is_of_this_reading && !change.after.response.dated {
+                change.after.response.time = now;
+            }
+        }
+        self.limits.unpark(&mut self.meta, &self.kept.accounts, now)?;
+        set_backlog(store, &mut self.registry.runs, false)
+    }
+
+    /// The latest time of a line, those of this transaction included.
+    fn latest(&self) -> Result<Option<Millis>, StoreError> {
+        let mut latest = self.run_works.iter().filter_map(|work| work.latest).max();
+        for entry in self.registry.totals.iter().map_err(|e| self.store.error(e))? {
+            let (_, row) = entry.map_err(|e| self.store.error(e))?;
+            let row: RunTotalsRow = decode(row.value()).map_err(|e| self.store.row_error("totals", &e))?;
+            latest = latest.max(row.latest);
+        }
+        Ok(latest)
     }
 
     fn remember(&mut self, key: ResponseKey, before: Option<Box<Known>>, after: Known) -> usize {
@@ -642,8 +697,16 @@ impl<'s, 't> Work<'s, 't> {
     /// Writes everything that changed.
     fn finish(mut self) -> Result<(Committed, Kept), StoreError> {
         let mut committed = Committed::default();
-        let (rows, days) = self.rows(&mut committed.undated)?;
-        self.write_rows(rows, days)?;
+        let changed = std::mem::take(&mut self.changed);
+        let part = self.parted(&changed)?;
+        drop(changed);
+        self.cells = part.cells;
+        self.minutes = part.minutes;
+        committed.undated = part.undated;
+        for key in part.days_left {
+            (self.by_day.remove(key)).map_err(|e| self.store.error(e))?;
+        }
+        self.write_rows(part.rows, part.days)?;
         let (sums, by_model) = self.write_run_totals()?;
         self.write_sums(&by_model)?;
         committed.events = self.write_run_infos()?;
@@ -723,40 +786,20 @@ impl<'s, 't> Work<'s, 't> {
         Ok((shared, number))
     }
 
-    /// The rows of the responses that changed, and those that are new in `responses_by_day`; notes what they add to the
-    /// sums, and which are new and have no time.
-    ///
-    /// They are looked at in the order in which they came, where neighbours lie side by side in memory and in the sums.
-    fn rows(&mut self, undated: &mut Vec<ResponseKey>) -> Result<(Rows<u128>, Vec<(u32, u128)>), StoreError> {
-        let store = self.store;
-        let changed = std::mem::take(&mut self.changed);
-        let mut rows = Rows::with_capacity(changed.len());
-        let mut days = Vec::with_capacity(changed.len());
-        for Changed { key, before, after } in changed {
-            if before.as_deref() == Some(&after) {
-                continue;
-            }
-            if let Some(before) = &before {
-                let sums = Totals::of(&before.response);
-                *self.cells.entry(before.cell()).or_default() -= sums;
-                *self.minutes.entry(self.minute_of(&before.response)).or_default() -= sums;
-            } else if !after.response.dated {
-                undated.push(key);
-            }
-            let sums = Totals::of(&after.response);
-            *self.cells.entry(after.cell()).or_default() += sums;
-            *self.minutes.entry(self.minute_of(&after.response)).or_default() += sums;
-            let day = after.response.hour() / DAY_HOURS;
-            let day_before = before.map(|before| before.response.hour() / DAY_HOURS);
-            if day_before != Some(day) {
-                if let Some(day_before) = day_before {
-                    (self.by_day.remove((day_before, key.0))).map_err(|e| store.error(e))?;
-                }
-                days.push((day, key.0));
-            }
-            rows.push(store, key.0, &after.row())?;
+    /// What all changes come to, worked out by two threads if there are many.
+    fn parted(&self, changed: &[Changed]) -> Result<Part, StoreError> {
+        let (store, run_accounts) = (self.store, &self.kept.run_accounts);
+        if changed.len() < ROWS_APART_MIN {
+            return Part::of(store, changed, run_accounts);
         }
-        Ok((rows, days))
+        let (first, second) = changed.split_at(changed.len() / 2);
+        std::thread::scope(|scope| {
+            let other = scope.spawn(move || Part::of(store, second, run_accounts));
+            let mut whole = Part::of(store, first, run_accounts)?;
+            let other = other.join();
+            whole.append(other.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            Ok(whole)
+        })
     }
 
     /// Writes responses, and beside them everything that is found by other keys.
@@ -796,12 +839,6 @@ impl<'s, 't> Work<'s, 't> {
             write_others()?;
             (responses.join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
-    }
-
-    /// The row of `minutes` it belongs to.
-    fn minute_of(&self, response: &Response) -> (u32, u32) {
-        let minute = u32::try_from(response.time / MINUTE_MS).unwrap_or(u32::MAX);
-        (self.account_of(response.run), minute)
     }
 
     fn write_run_totals(&mut self) -> Result<RunSumsAndDeltas, StoreError> {
@@ -929,7 +966,85 @@ impl<'s, 't> Work<'s, 't> {
     }
 }
 
+/// What some changes of responses come to.
+struct Part {
+    rows: Rows<u128>,
+    /// New in `responses_by_day`.
+    days: Vec<(u32, u128)>,
+    /// No longer there.
+    days_left: Vec<(u32, u128)>,
+    /// New responses that have no time.
+    undated: Vec<ResponseKey>,
+    cells: HashMap<(u32, RunNumber, ModelNumber), Totals>,
+    minutes: HashMap<(u32, u32), Totals>,
+}
+
+impl Part {
+    /// Goes over them in the order in which they came: neighbours lie side by side in memory and in the sums.
+    fn of(
+        store: &Store,
+        changed: &[Changed],
+        run_accounts: &HashMap<RunNumber, u32>,
+    ) -> Result<Self, StoreError> {
+        let mut part = Self {
+            rows: Rows::with_capacity(changed.len()),
+            days: Vec::with_capacity(changed.len()),
+            days_left: Vec::new(),
+            undated: Vec::new(),
+            cells: HashMap::new(),
+            minutes: HashMap::new(),
+        };
+        let account_of = |run: RunNumber| run_accounts.get(&run).copied().unwrap_or_default();
+        let minute_of = |known: &Known| (account_of(known.response.run), known.minute());
+        for Changed { key, before, after } in changed {
+            let before = before.as_deref();
+            if before == Some(after) {
+                continue;
+            }
+            if let Some(before) = before {
+                let sums = Totals::of(&before.response);
+                *part.cells.entry(before.cell()).or_default() -= sums;
+                *part.minutes.entry(minute_of(before)).or_default() -= sums;
+            } else if !after.response.dated {
+                part.undated.push(*key);
+            }
+            let sums = Totals::of(&after.response);
+            *part.cells.entry(after.cell()).or_default() += sums;
+            *part.minutes.entry(minute_of(after)).or_default() += sums;
+            let day_before = before.map(Known::day);
+            if day_before != Some(after.day()) {
+                part.days_left.extend(day_before.map(|day| (day, key.0)));
+                part.days.push((after.day(), key.0));
+            }
+            part.rows.push(store, key.0, &after.row())?;
+        }
+        Ok(part)
+    }
+
+    fn append(&mut self, other: Self) {
+        self.rows.append(other.rows);
+        self.days.extend(other.days);
+        self.days_left.extend(other.days_left);
+        self.undated.extend(other.undated);
+        for (key, sums) in other.cells {
+            *self.cells.entry(key).or_default() += sums;
+        }
+        for (key, sums) in other.minutes {
+            *self.minutes.entry(key).or_default() += sums;
+        }
+    }
+}
+
 impl Known {
+    fn day(&self) -> u32 {
+        self.response.hour() / DAY_HOURS
+    }
+
+    /// The minute since 1970.
+    fn minute(&self) -> u32 {
+        u32::try_from(self.response.time / MINUTE_MS).unwrap_or(u32::MAX)
+    }
+
     /// The row of sums it belongs to.
     fn cell(&self) -> (u32, RunNumber, ModelNumber) {
         (self.response.hour(), self.response.run, self.model)

@@ -11,6 +11,9 @@ use super::tables::{decode, encode_after};
 use super::{Store, StoreError};
 use crate::fold::Totals;
 
+/// What a row mostly takes, in bytes: room that is asked for at once.
+const ROW_BYTES_USUAL: usize = 40;
+
 /// Rows written side by side into one piece of memory, so that sorting moves only their keys.
 pub struct Rows<K> {
     keys: Vec<(K, Range<usize>)>,
@@ -24,7 +27,7 @@ where
     pub fn with_capacity(rows: usize) -> Self {
         Self {
             keys: Vec::with_capacity(rows),
-            bytes: Vec::new(),
+            bytes: Vec::with_capacity(rows * ROW_BYTES_USUAL),
         }
     }
 
@@ -38,6 +41,13 @@ where
         self.bytes = bytes.map_err(|e| store.row_error("being written", &e))?;
         self.keys.push((key, start..self.bytes.len()));
         Ok(())
+    }
+
+    pub fn append(&mut self, other: Self) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes);
+        let moved = |(key, place): (K, Range<usize>)| (key, start + place.start..start + place.end);
+        self.keys.extend(other.keys.into_iter().map(moved));
     }
 
     /// Writes all of them.

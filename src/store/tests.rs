@@ -189,6 +189,13 @@ fn ties_go_by_run_order_while_a_backlog_is_worked_off_and_stay_where_they_are_af
         ),
         (1, 1)
     );
+    store.begin_backlog().unwrap();
+    for run in ["b", "a"] {
+        store
+            .commit(&[batch(run, "z", None, 1, vec![record(3, 5, Some(NOW))])])
+            .unwrap();
+    }
+    assert_eq!(store.snapshot().unwrap().runs["a"].totals.messages, 2);
 }
 
 #[test]
@@ -204,10 +211,26 @@ fn undated_and_future_responses_are_dated_at_the_reading_and_counted_as_suspect(
     assert_eq!(committed.undated.len(), 2);
     let run = store.snapshot().unwrap().runs["r"];
     assert_eq!(run.lines.clock_suspect, 2);
-    store.conclude(&committed.undated, NOW - 3 * day).unwrap();
+    let more = [batch(
+        "r",
+        "b",
+        None,
+        1,
+        vec![record(4, 5, None), record(5, 5, Some(NOW))],
+    )];
+    let conclusion = Conclusion {
+        undated: committed.undated,
+        now: Some(NOW - 3 * day),
+        clock: NOW,
+    };
+    store.commit_then(more.iter(), |_| Some(conclusion)).unwrap();
+    let messages: Vec<_> = (store.snapshot().unwrap().by_day.values())
+        .map(|day| day.messages)
+        .collect();
+    assert_eq!(messages, [3, 1, 1]);
     let days: Vec<_> = store.snapshot().unwrap().by_day.into_keys().collect();
     let today = u32::try_from(NOW / day).unwrap();
-    assert_eq!(days, [today - 3, today + 1]);
+    assert_eq!(days, [today - 3, today, today + 1]);
 }
 
 #[test]

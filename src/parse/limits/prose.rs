@@ -34,11 +34,14 @@ pub fn opening(line: &[u8]) -> Option<String> {
     json::object(outer.value.0?.as_bytes(), &mut message).ok()?;
     let content = message.value.0?;
     let text = if content.starts_with('[') {
-        json::list(content).into_iter().find_map(|block| {
+        let mut first = None;
+        json::each(content, |block| {
             let mut text = Only::new(b"text");
-            json::object(block.as_bytes(), &mut text).ok()?;
-            text.value.text()
-        })?
+            let is_object = json::object(block.as_bytes(), &mut text).is_ok();
+            first = is_object.then(|| text.value.text()).flatten();
+            first.is_some()
+        });
+        first?
     } else {
         Raw(Some(content)).text()?
     };

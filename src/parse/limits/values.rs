@@ -40,10 +40,13 @@ pub fn single(value: Raw<'_>) -> Raw<'_> {
     let Some(raw) = value.0.filter(|raw| raw.starts_with('[')) else {
         return value;
     };
-    match json::list(raw).as_slice() {
-        [only] => Raw(Some(*only)),
-        _ => Raw(None),
-    }
+    let (mut first, mut count) = (None, 0);
+    json::each(raw, |item| {
+        first = first.or(Some(item));
+        count += 1;
+        count > 1
+    });
+    Raw(first.filter(|_| count == 1))
 }
 
 /// A string value as text.
