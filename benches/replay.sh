@@ -22,30 +22,34 @@ find "$tree/runs" -name '*.jsonl' -print0 >"$work/files"
 bytes=$(xargs -0 cat <"$work/files" | wc -c)
 echo "$(tr -dc '\0' <"$work/files" | wc -c) files, $bytes bytes, $(nproc) processors, $(uname -sr)"
 
-# Wall seconds of a command.
-wall() {
-    local start end
+# Wall seconds of a command, whose output goes to a file.
+wall() { # FILE COMMAND [ARGUMENT...]
+    local file=$1 start end
+    shift
     start=$(date +%s%N)
-    "$@" >/dev/null
+    "$@" >"$file"
     end=$(date +%s%N)
     awk -v ns=$((end - start)) 'BEGIN { printf "%.3f\n", ns / 1e9 }'
 }
 count_lines() { wc -l --files0-from="$work/files"; }
-replay() {
-    rm -f "$work/t.redb"
-    "$target/release/tokentail" replay "$tree/runs" --db "$work/t.redb" --expect "$tree/oracle.json"
-}
+replay() { "$target/release/tokentail" replay "$tree/runs" --db "$work/t.redb" --json "$@"; }
 middle() { sort -n "$1" | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 
 count_lines >/dev/null
-replay
+replay >"$work/first"
+rm "$work/t.redb"
+replay --expect "$tree/oracle.json" >/dev/null
 for run in $(seq "$runs"); do
-    wall count_lines >>"$work/wc"
-    wall replay >>"$work/replay"
+    wall /dev/null count_lines >>"$work/wc"
+    rm "$work/t.redb"
+    wall "$work/this" replay >>"$work/replay"
+    cmp "$work/first" "$work/this"
     echo "run $run: wc -l $(tail -n 1 "$work/wc") s, replay $(tail -n 1 "$work/replay") s"
 done
-awk -v wc="$(middle "$work/wc")" -v replay="$(middle "$work/replay")" -v bytes="$bytes" 'BEGIN {
-    printf "medians: wc -l %.3f s, replay %.3f s (%.2f GB/s); ratio %.2f\n", wc, replay, bytes / replay / 1e9, replay / wc }'
+paste "$work/wc" "$work/replay" | awk '{ print $2 / $1 }' >"$work/ratios"
+awk -v wc="$(middle "$work/wc")" -v replay="$(middle "$work/replay")" -v bytes="$bytes" \
+    -v ratio="$(middle "$work/ratios")" 'BEGIN {
+    printf "medians: wc -l %.3f s, replay %.3f s (%.2f GB/s); ratio pair by pair %.2f\n", wc, replay, bytes / replay / 1e9, ratio }'
 
 # The peak of the resident set, read while it runs, as the kernel keeps it.
 rm -f "$work/t.redb"
