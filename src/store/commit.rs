@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError};
 
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
+use super::changed::{Changed, DAY_HOURS, Known, Part};
 use super::limits::{LimitChanges, Limits, Place};
 use super::registry::Registry;
 use super::rows::{Rows, add, add_all, fill};
@@ -24,8 +25,8 @@ use super::tables::{
 use super::{Store, StoreError};
 use crate::fold::{Response, Totals, fold};
 use crate::record::{
-    AccountId, Batch, Cursor, DAY_MS, FileNumber, Kind, LineCounts, MINUTE_MS, Millis, ModelNumber, Phase,
-    Record, ResponseKey, RunId, RunNumber,
+    AccountId, Batch, Cursor, DAY_MS, FileNumber, Kind, LineCounts, Millis, ModelNumber, Phase, Record,
+    ResponseKey, RunId, RunNumber,
 };
 
 /// How many model names are told apart; the rest are counted under [`MODEL_OTHER`].
@@ -35,8 +36,6 @@ const MODEL_OTHER: &str = "(other)";
 /// From so many responses on they are written by a thread of their own, beside the other tables: a first replay waits
 /// for nothing else by then.
 const ROWS_APART_MIN: usize = 8192;
-/// Hours in a day.
-const DAY_HOURS: u32 = 24;
 
 /// What became of one batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -318,21 +317,6 @@ pub(super) fn load_kept(store: &Store, write: &WriteTransaction) -> Result<Kept,
         kept.run_accounts.insert(run.value(), account.value());
     }
     Ok(kept)
-}
-
-/// A response with the number of its model.
-#[derive(Clone, PartialEq, Eq)]
-struct Known {
-    response: Response,
-    model: ModelNumber,
-}
-
-/// What this transaction makes of one response.
-struct Changed {
-    key: ResponseKey,
-    /// As it is stored.
-    before: Option<Box<Known>>,
-    after: Known,
 }
 
 /// One run's part of a transaction.
@@ -963,111 +947,5 @@ impl<'s, 't> Work<'s, 't> {
             }
         }
         Ok(events)
-    }
-}
-
-/// What some changes of responses come to.
-struct Part {
-    rows: Rows<u128>,
-    /// New in `responses_by_day`.
-    days: Vec<(u32, u128)>,
-    /// No longer there.
-    days_left: Vec<(u32, u128)>,
-    /// New responses that have no time.
-    undated: Vec<ResponseKey>,
-    cells: HashMap<(u32, RunNumber, ModelNumber), Totals>,
-    minutes: HashMap<(u32, u32), Totals>,
-}
-
-impl Part {
-    /// Goes over them in the order in which they came: neighbours lie side by side in memory and in the sums.
-    fn of(
-        store: &Store,
-        changed: &[Changed],
-        run_accounts: &HashMap<RunNumber, u32>,
-    ) -> Result<Self, StoreError> {
-        let mut part = Self {
-            rows: Rows::with_capacity(changed.len()),
-            days: Vec::with_capacity(changed.len()),
-            days_left: Vec::new(),
-            undated: Vec::new(),
-            cells: HashMap::new(),
-            minutes: HashMap::new(),
-        };
-        let account_of = |run: RunNumber| run_accounts.get(&run).copied().unwrap_or_default();
-        let minute_of = |known: &Known| (account_of(known.response.run), known.minute());
-        for Changed { key, before, after } in changed {
-            let before = before.as_deref();
-            if before == Some(after) {
-                continue;
-            }
-            if let Some(before) = before {
-                let sums = Totals::of(&before.response);
-                *part.cells.entry(before.cell()).or_default() -= sums;
-                *part.minutes.entry(minute_of(before)).or_default() -= sums;
-            } else if !after.response.dated {
-                part.undated.push(*key);
-            }
-            let sums = Totals::of(&after.response);
-            *part.cells.entry(after.cell()).or_default() += sums;
-            *part.minutes.entry(minute_of(after)).or_default() += sums;
-            let day_before = before.map(Known::day);
-            if day_before != Some(after.day()) {
-                part.days_left.extend(day_before.map(|day| (day, key.0)));
-                part.days.push((after.day(), key.0));
-            }
-            part.rows.push(store, key.0, &after.row())?;
-        }
-        Ok(part)
-    }
-
-    fn append(&mut self, other: Self) {
-        self.rows.append(other.rows);
-        self.days.extend(other.days);
-        self.days_left.extend(other.days_left);
-        self.undated.extend(other.undated);
-        for (key, sums) in other.cells {
-            *self.cells.entry(key).or_default() += sums;
-        }
-        for (key, sums) in other.minutes {
-            *self.minutes.entry(key).or_default() += sums;
-        }
-    }
-}
-
-impl Known {
-    fn day(&self) -> u32 {
-        self.response.hour() / DAY_HOURS
-    }
-
-    /// The minute since 1970.
-    fn minute(&self) -> u32 {
-        u32::try_from(self.response.time / MINUTE_MS).unwrap_or(u32::MAX)
-    }
-
-    /// The row of sums it belongs to.
-    fn cell(&self) -> (u32, RunNumber, ModelNumber) {
-        (self.response.hour(), self.response.run, self.model)
-    }
-
-    fn row(&self) -> ResponseRow {
-        let Response {
-            kind,
-            rank,
-            tier,
-            dated,
-            usage,
-            run,
-            time,
-            ..
-        } = self.response;
-        let parts = ResponseParts {
-            kind,
-            rank,
-            tier,
-            dated,
-            usage,
-        };
-        ResponseRow::new(&parts, self.model, run, time)
     }
 }

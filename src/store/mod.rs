@@ -4,6 +4,7 @@
 //! opened again, and what it then says holds. A damaged file is set aside and a new one takes its place.
 
 mod backup;
+mod changed;
 mod commit;
 pub mod derived;
 mod health;
