@@ -155,7 +155,7 @@ impl Root {
         Ok((entries, mark))
     }
 
-    /// A hash of the names, inode numbers and kinds of what a directory holds, in the order in which it is told.
+    /// A hash of the names and inode numbers of what a directory holds, and of which are directories, in the order in which it is told.
     ///
     /// # Errors
     /// As [`Root::list`].

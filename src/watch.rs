@@ -323,9 +323,11 @@ impl Door {
         self.known.remove(&path);
         match source.kind {
             ErrorKind::MaxFilesWatch => {
-                // The others would be answered the same.
-                for path in std::iter::once(path).chain(waiting.drain(..).map(|(path, _)| path)) {
-                    self.known.remove(&path);
+                // Those that are watched already are offered again; the others would be answered the same.
+                let is_watched = |(path, _): &(PathBuf, Identity)| self.known.contains_key(path);
+                let (watched, others): (Vec<_>, Vec<_>) = waiting.drain(..).partition(is_watched);
+                *waiting = watched;
+                for path in std::iter::once(path).chain(others.into_iter().map(|(path, _)| path)) {
                     self.unwatched.insert(path.clone());
                     refused.push(polling(path, OUT_OF_WATCHES));
                 }

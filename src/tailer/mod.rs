@@ -65,8 +65,11 @@ pub struct Shared {
 pub struct Heard(Mutex<BTreeSet<u64>>);
 
 impl Heard {
-    fn has(&self, device: u64) -> bool {
-        self.lock().contains(&device)
+    /// Whether events came from all of these; there is one at least.
+    fn has_all(&self, mut devices: impl Iterator<Item = u64>) -> bool {
+        let heard = self.lock();
+        let is_heard = |device| heard.contains(&device);
+        devices.next().is_some_and(is_heard) && devices.all(is_heard)
     }
 
     fn add(&self, device: u64) {
@@ -452,7 +455,7 @@ impl Tailer {
         let shared = Arc::clone(&self.shared);
         let idle = settings.limits.idle_close;
         let unwatched = self.rhythm.retired;
-        let ((gone, news_by_hint), tree) = self
+        let ((gone, devices), tree) = self
             .blocking(move |mut tree| {
                 let hinted_before = tree.has_news();
                 let world = World {
@@ -461,12 +464,14 @@ impl Tailer {
                     watch: &shared.watch,
                     unwatched,
                 };
-                let mut news_by_hint = false;
+                let mut devices = Vec::new();
                 let looked = if pending.rescan {
                     tree.rescan(world)
                 } else {
                     let hinted = tree.look(&pending.paths, world);
-                    news_by_hint = !hinted_before && tree.has_news();
+                    if !hinted_before && tree.has_news() {
+                        devices.extend(pending.paths.iter().filter_map(|path| tree.device_of(path)));
+                    }
                     depth.map_or(hinted, |depth| tree.scan(depth, world))
                 };
                 if depth.is_some() {
@@ -480,13 +485,13 @@ impl Tailer {
                     Err(error) => Err(error),
                     Ok(()) => Ok(false),
                 };
-                ((gone, news_by_hint), tree)
+                ((gone, devices), tree)
             })
             .await?;
-        if news_by_hint && let Some(device) = tree.device() {
-            self.rhythm.hinted = true;
+        for device in devices {
             self.shared.heard.add(device);
         }
+        self.rhythm.hinted = self.rhythm.hinted || self.shared.heard.has_all(tree.devices());
         // A full scan after the first that finds what no event told: do not trust events here for a while.
         if tree.news_without_hint && self.rhythm.watched && depth == Some(Depth::Everything) {
             self.rhythm.doubt();

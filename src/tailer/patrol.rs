@@ -3,6 +3,7 @@
 //! A mount may hang. The round that hangs in it keeps its thread and its permit, its run is out of reach until the mount
 //! answers, and the next round goes on with the others.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -57,13 +58,16 @@ impl Patrol {
         let (visited, ends) = (Arc::clone(&round.visited), Arc::clone(&round.ends));
         let shared = Arc::clone(shared);
         self.rounds.spawn_blocking(move || {
-            // Where so many hang that there is no permit, each tailer asks for one by itself.
-            let permit = shared.readers.looks.try_acquire();
+            let mut permit = None;
             for waker in runs {
                 if ends.load(Ordering::Relaxed) {
                     return;
                 }
-                if permit.is_err() || !is_passed(&waker.bed, asked, &waker, &shared) {
+                // Where so many hang that there is no permit, each tailer asks for one by itself.
+                permit = permit.or_else(|| shared.readers.looks.try_acquire().ok());
+                // One that panics must not keep the others from being looked at.
+                let look = || permit.is_some() && is_passed(&waker.bed, asked, &waker, &shared);
+                if !catch_unwind(AssertUnwindSafe(look)).unwrap_or(false) {
                     waker.tick(asked);
                 }
                 visited.fetch_add(1, Ordering::Relaxed);
@@ -91,10 +95,7 @@ fn is_passed(bed: &Bed, asked: Depth, waker: &Waker, shared: &Shared) -> bool {
     };
     let settings = Arc::clone(&shared.settings.borrow());
     let rhythm = &mut resting.rhythm;
-    rhythm.hinted |= resting
-        .tree
-        .device()
-        .is_some_and(|device| shared.heard.has(device));
+    rhythm.hinted = rhythm.hinted || shared.heard.has_all(resting.tree.devices());
     if let Some(depth) = rhythm.next(asked, resting.tree.partly_watched) {
         resting
             .tree

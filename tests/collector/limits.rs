@@ -86,6 +86,49 @@ fn out_of_watches_all_is_counted_by_polling_until_there_are_some_again() {
     place.assert_verified();
 }
 
+/// The watches that the kernel keeps for a process.
+fn kernel_watches(pid: u32) -> usize {
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
+    let infos = descriptors.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok());
+    infos.map(|info| info.matches("inotify wd:").count()).sum()
+}
+
+#[test]
+fn what_is_watched_stays_known_when_further_watches_are_refused() {
+    let Some(namespace) = limited("max_inotify_watches", 1000) else {
+        return;
+    };
+    let place = Place::new();
+    for number in 0..3 {
+        append(&log_of(&place, number), response(&format!("{number}"), 1, 0));
+    }
+    let mut collector = Collector::start(namespace.command(&place.command(&["serve"])), place.socket());
+    collector.wait_for_messages(3);
+    let watches = collector.health()["watches"].as_u64().unwrap();
+    assert_eq!(kernel_watches(collector.pid()) as u64, watches);
+    namespace.sh(
+        &format!("echo {watches} > /proc/sys/user/max_inotify_watches"),
+        &[],
+    );
+    // Named before and after those that are there: a batch is refused at the first.
+    for name in ["!", "0a", "~"] {
+        append(
+            &place.log("one", &format!("{name}/a.jsonl")),
+            response(name, 1, 1),
+        );
+    }
+    collector.wait_for_messages(6);
+    collector.signal("HUP");
+    collector.wait_for_log("the configuration is taken over");
+    collector.settle(&place, "one");
+    let health = collector.health();
+    assert!(health["unwatched"].as_u64().unwrap() >= 3, "{health}");
+    assert_eq!(health["watches"], watches, "{health}");
+    assert_eq!(kernel_watches(collector.pid()) as u64, watches);
+    collector.stop_cleanly();
+    place.assert_verified();
+}
+
 #[test]
 fn without_an_inotify_instance_all_is_counted_by_polling_until_there_is_one() {
     let Some(namespace) = limited("max_inotify_instances", 0) else {

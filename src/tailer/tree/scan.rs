@@ -28,6 +28,7 @@ impl Tree {
         let root = self.home.open()?;
         if depth == Depth::Everything {
             self.problems.clear();
+            self.watch_all_again(world);
         }
         self.scans += 1;
         let mut found = Found {
@@ -105,6 +106,19 @@ impl Tree {
             return None;
         }
         Some((stat, same.is_none()))
+    }
+
+    /// Watches all directories, if there were too many and are no longer; those that are watched stay so.
+    fn watch_all_again(&mut self, world: World<'_>) {
+        if !self.partly_watched || world.unwatched || self.directories.len() > WATCHED_DIRECTORIES_MAX {
+            return;
+        }
+        self.partly_watched = false;
+        let all = self.directories.keys();
+        let all = all.map(|directory| self.home.path.join(directory)).collect();
+        for error in world.watch.watch_dirs(all) {
+            tracing::debug!(%error, "not watched");
+        }
     }
 
     /// Notes that a directory is to be watched, if it may be.

@@ -13,8 +13,22 @@ impl Tree {
     /// Reads files with news, one turn each, until the share is used up.
     #[must_use]
     pub fn read_share(&mut self, reading: &Reading, buffer: &mut Vec<u8>) -> Vec<Batch> {
-        let root = self.home.open().ok();
         let mut batches = Vec::new();
+        let root = match self.home.open() {
+            Ok(root) => Some(root),
+            Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => None,
+            // The files are as they were: the next scan finds them unseen and tries again.
+            Err(error) => {
+                for path in std::mem::take(&mut self.queue) {
+                    if let Some(file) = self.files.get_mut(&path) {
+                        file.queued = false;
+                        file.seen = None;
+                    }
+                }
+                self.problem_at(Path::new(""), error.to_string());
+                return batches;
+            }
+        };
         let (mut bytes, mut records) = (0, 0);
         while bytes < reading.turn_bytes_max
             && records < SHARE_RECORDS_MAX

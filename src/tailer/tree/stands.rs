@@ -38,10 +38,16 @@ impl Tree {
         })
     }
 
-    /// The device the run's directory is on, if it was seen.
+    /// The devices its files are on: a mount in a run is a device of its own.
+    pub fn devices(&self) -> impl Iterator<Item = u64> {
+        self.files.keys().filter_map(|path| self.device_of(path))
+    }
+
+    /// The device that something at this path is on, as far as it was seen.
     #[must_use]
-    pub fn device(&self) -> Option<u64> {
-        self.directories.get(Path::new("")).map(|top| top.device)
+    pub fn device_of(&self, path: &Path) -> Option<u64> {
+        let directory = path.ancestors().find_map(|path| self.directories.get(path));
+        directory.map(|directory| directory.device)
     }
 
     fn directories_stand(&self, root: &Root, depth: Depth) -> bool {

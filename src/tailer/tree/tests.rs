@@ -59,6 +59,15 @@ fn that_not_all_directories_are_watched_is_said_after_every_scan() {
             "scan {scan}: {problem}"
         );
     }
+    for number in 0..10 {
+        fs::remove_dir(directory.path().join(format!("one/mount/{number}"))).unwrap();
+    }
+    // The first finds that they are gone, the second that all that are left may be watched.
+    tree.scan(Depth::Everything, world).unwrap();
+    tree.scan(Depth::Everything, world).unwrap();
+    assert_eq!(tree.problem(), None);
+    assert!(!tree.partly_watched);
+    assert_eq!(watch.health().watches, tree.directories.len());
 }
 
 /// Something that happens below a run's mount.
