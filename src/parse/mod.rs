@@ -81,7 +81,7 @@ pub fn line(
     Parser::default().line(bytes, place, records, observations)
 }
 
-/// Parses lines one after the other; the answers are those of [`line`], what repeats is read once.
+/// Parses lines one after the other; the answers are those of [`line()`], what repeats is read once.
 #[derive(Clone, Debug, Default)]
 pub struct Parser {
     memory: usage::Memory,
