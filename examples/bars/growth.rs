@@ -77,7 +77,8 @@ fn measured(options: &Options, place: &Place, what: &str) -> anyhow::Result<f64>
     Ok(cpu)
 }
 
-fn history(options: &Options) -> anyhow::Result<()> {
+/// Longer and longer logs.
+pub fn history(options: &Options) -> anyhow::Result<()> {
     let sizes: &[&str] = if options.long {
         &["1M", "100M", "1G", "10G"]
     } else {
@@ -102,7 +103,8 @@ fn history(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn runs(options: &Options) -> anyhow::Result<()> {
+/// More and more runs.
+pub fn runs(options: &Options) -> anyhow::Result<()> {
     let mut costs = Vec::new();
     for count in [10, 1000, 10_000] {
         let place = Place::new()?;
@@ -121,10 +123,8 @@ fn runs(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A database of many small responses, and how long each question takes.
-fn queries(options: &Options) -> anyhow::Result<()> {
-    let responses: u64 = if options.long { 5_000_000 } else { 500_000 };
-    let place = Place::new()?;
+/// A log of so many small responses over [`RUNS`] runs and [`DAYS`] days.
+fn write_responses(place: &Place, responses: u64) -> anyhow::Result<()> {
     for run in 0..RUNS {
         let mut log = BufWriter::new(File::create(place.log(&format!("r{run}"), "a.jsonl")?)?);
         for number in 0..responses / RUNS {
@@ -136,13 +136,11 @@ fn queries(options: &Options) -> anyhow::Result<()> {
         }
         log.flush()?;
     }
-    let (collector, _) = Collector::start(&options.program, &place)?;
-    let began = Instant::now();
-    collector.catch_up()?;
-    println!(
-        "{responses} responses read in {:.1} s",
-        began.elapsed().as_secs_f64()
-    );
+    Ok(())
+}
+
+/// How long each question takes.
+fn ask_all(collector: &Collector) -> anyhow::Result<()> {
     let mut slowest: f64 = 0.0;
     for query in QUERIES {
         let mut times = Vec::new();
@@ -155,26 +153,53 @@ fn queries(options: &Options) -> anyhow::Result<()> {
         times.sort_unstable();
         let (middle, most) = (milliseconds(times[ASKED / 2]), milliseconds(times[ASKED - 1]));
         slowest = slowest.max(middle);
-        println!("{query}: {middle:.2} ms, at most {most:.2} ms");
+        println!("  {query}: {middle:.2} ms, at most {most:.2} ms");
     }
-    println!("the slowest question takes {slowest:.2} ms (bar 10 ms)");
-    let memory = collector.process.memory()?;
-    collector.stop()?;
-    let bytes = std::fs::metadata(place.db())?.len();
-    let (collector, ready) = Collector::start(&options.program, &place)?;
+    println!("  the slowest question takes {slowest:.2} ms (bar 10 ms)");
+    Ok(())
+}
+
+/// Databases of more and more small responses: reading them, the questions, appended lines, the start after it.
+pub fn responses(options: &Options) -> anyhow::Result<()> {
+    let counts: &[u64] = if options.long {
+        &[5000, 50_000, 500_000, 5_000_000]
+    } else {
+        &[5000, 50_000, 500_000]
+    };
+    let mut costs = Vec::new();
+    for count in counts {
+        let place = Place::new()?;
+        write_responses(&place, *count)?;
+        let (collector, _) = Collector::start(&options.program, &place)?;
+        let began = Instant::now();
+        collector.catch_up()?;
+        let (memory, took) = (collector.process.memory()?.1, began.elapsed().as_secs_f64());
+        println!("{count} responses read in {took:.1} s, {memory} MiB at most");
+        ask_all(&collector)?;
+        collector.stop()?;
+        let bytes = std::fs::metadata(place.db())?.len();
+        let (collector, ready) = Collector::start(&options.program, &place)?;
+        let (ready, memory) = (milliseconds(ready), collector.process.memory()?);
+        println!(
+            "  ready again in {ready:.0} ms, {} MiB at most; {:.0} bytes of database for each response",
+            memory.1,
+            ratio_of(bytes) / ratio_of(*count)
+        );
+        let (cpu, wall) = cost_of_lines(&collector, &place)?;
+        println!("  {cpu:.0} us of CPU and {wall:.0} us of waiting for each appended line");
+        costs.push(cpu);
+        collector.stop()?;
+    }
     println!(
-        "ready again in {:.0} ms; {} MiB resident, {} at most; {:.0} bytes of database for each response",
-        milliseconds(ready),
-        memory.0,
-        memory.1,
-        ratio_of(bytes) / ratio_of(responses)
+        "ratio of the most to the fewest: {:.2}",
+        costs[costs.len() - 1] / costs[0]
     );
-    collector.stop()
+    Ok(())
 }
 
 /// History, runs and responses, each from little to much.
 pub fn growth(options: &Options) -> anyhow::Result<()> {
     history(options)?;
     runs(options)?;
-    queries(options)
+    responses(options)
 }

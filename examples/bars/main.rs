@@ -1,8 +1,8 @@
 //! Measures the collector against the bars it is to keep, each beside something else in the same run.
 //!
-//! usage: bars live|idle|append|restart|size|growth [--program PROGRAM] [--tree TREE] [--long]
+//! usage: bars live|idle|append|restart|size|growth|history|runs|responses [--program PROGRAM] [--tree TREE] [--long]
 //!
-//! TREE is one that `corpus` made; `append`, `restart` and `size` work on a copy of it. Prints what was measured, the
+//! `growth` is history, runs and responses. TREE is one that `corpus` made; `append`, `restart` and `size` work on a copy of it. Prints what was measured, the
 //! bar and the ratio; a bar that is not reached is no error. The scripts in `benches` run it.
 #![expect(
     clippy::disallowed_methods,
@@ -51,7 +51,10 @@ fn main() -> anyhow::Result<()> {
         Some("restart") => tree::restart(&options),
         Some("size") => tree::size(&options),
         Some("growth") => growth::growth(&options),
-        _ => bail!("live, idle, append, restart, size or growth"),
+        Some("history") => growth::history(&options),
+        Some("runs") => growth::runs(&options),
+        Some("responses") => growth::responses(&options),
+        _ => bail!("live, idle, append, restart, size, growth, history, runs or responses"),
     }
 }
 

@@ -29,10 +29,6 @@ pub struct Changed {
 /// What some changes of responses come to.
 pub struct Part {
     pub rows: Rows<u128>,
-    /// New in `responses_by_day`.
-    pub days: Vec<(u32, u128)>,
-    /// No longer there.
-    pub days_left: Vec<(u32, u128)>,
     /// New responses that have no time.
     pub undated: Vec<ResponseKey>,
     pub cells: HashMap<(u32, RunNumber, ModelNumber), Totals>,
@@ -48,8 +44,6 @@ impl Part {
     ) -> Result<Self, StoreError> {
         let mut part = Self {
             rows: Rows::with_capacity(changed.len()),
-            days: Vec::with_capacity(changed.len()),
-            days_left: Vec::new(),
             undated: Vec::new(),
             cells: HashMap::new(),
             minutes: HashMap::new(),
@@ -71,11 +65,6 @@ impl Part {
             let sums = Totals::of(&after.response);
             *part.cells.entry(after.cell()).or_default() += sums;
             *part.minutes.entry(minute_of(after)).or_default() += sums;
-            let day_before = before.map(Known::day);
-            if day_before != Some(after.day()) {
-                part.days_left.extend(day_before.map(|day| (day, key.0)));
-                part.days.push((after.day(), key.0));
-            }
             part.rows.push(store, key.0, &after.row())?;
         }
         Ok(part)
@@ -83,8 +72,6 @@ impl Part {
 
     pub fn append(&mut self, other: Self) {
         self.rows.append(other.rows);
-        self.days.extend(other.days);
-        self.days_left.extend(other.days_left);
         self.undated.extend(other.undated);
         for (key, sums) in other.cells {
             *self.cells.entry(key).or_default() += sums;
@@ -96,10 +83,6 @@ impl Part {
 }
 
 impl Known {
-    fn day(&self) -> u32 {
-        self.response.hour() / DAY_HOURS
-    }
-
     /// The minute since 1970.
     fn minute(&self) -> u32 {
         u32::try_from(self.response.time / MINUTE_MS).unwrap_or(u32::MAX)

@@ -15,11 +15,11 @@ use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 use super::changed::{Changed, DAY_HOURS, Known, Part};
 use super::limits::{LimitChanges, Limits, Place};
 use super::registry::Registry;
-use super::rows::{Rows, add, add_all, fill};
+use super::rows::{Rows, add, add_all};
 use super::runs::RunEvent;
 use super::tables::{
     ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MINUTES, MODELS, PATHS,
-    RESPONSES, RESPONSES_BY_DAY, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow,
+    RESPONSES, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow,
     RunTotalsRow, SUMS, decode, encode,
 };
 use super::{Store, StoreError};
@@ -348,7 +348,6 @@ struct Work<'s, 't> {
     files: Table<'t, u32, &'static [u8]>,
     models_table: Table<'t, u32, &'static str>,
     responses: Table<'t, u128, &'static [u8]>,
-    by_day: Table<'t, (u32, u128), ()>,
     hours: Table<'t, (u32, u32, u32), &'static [u8]>,
     days: Table<'t, (u32, u32), &'static [u8]>,
     sums: Table<'t, (u32, u32), &'static [u8]>,
@@ -383,7 +382,6 @@ impl<'s, 't> Work<'s, 't> {
             };
         }
         let responses = open!(RESPONSES);
-        let by_day = open!(RESPONSES_BY_DAY);
         Ok(Self {
             store,
             registry: Registry::new(store, write)?,
@@ -392,10 +390,8 @@ impl<'s, 't> Work<'s, 't> {
             paths: open!(PATHS),
             files: open!(FILES),
             models_table: open!(MODELS),
-            is_fresh: responses.is_empty().map_err(|e| store.error(e))?
-                && by_day.is_empty().map_err(|e| store.error(e))?,
+            is_fresh: responses.is_empty().map_err(|e| store.error(e))?,
             responses,
-            by_day,
             hours: open!(HOURS),
             days: open!(DAYS),
             sums: open!(SUMS),
@@ -687,10 +683,7 @@ impl<'s, 't> Work<'s, 't> {
         self.cells = part.cells;
         self.minutes = part.minutes;
         committed.undated = part.undated;
-        for key in part.days_left {
-            (self.by_day.remove(key)).map_err(|e| self.store.error(e))?;
-        }
-        self.write_rows(part.rows, part.days)?;
+        self.write_rows(part.rows)?;
         let (sums, by_model) = self.write_run_totals()?;
         self.write_sums(&by_model)?;
         committed.events = self.write_run_infos()?;
@@ -787,7 +780,7 @@ impl<'s, 't> Work<'s, 't> {
     }
 
     /// Writes responses, and beside them everything that is found by other keys.
-    fn write_rows(&mut self, rows: Rows<u128>, mut new_days: Vec<(u32, u128)>) -> Result<(), StoreError> {
+    fn write_rows(&mut self, rows: Rows<u128>) -> Result<(), StoreError> {
         let mut day_sums: BTreeMap<(u32, ModelNumber), Totals> = BTreeMap::new();
         let mut run_sums: BTreeMap<(RunNumber, u32, ModelNumber), Totals> = BTreeMap::new();
         for ((hour, run, model), delta) in &self.cells {
@@ -795,20 +788,12 @@ impl<'s, 't> Work<'s, 't> {
             *run_sums.entry((*run, hour / DAY_HOURS, *model)).or_default() += *delta;
         }
         let hour_sums = self.cells.iter().map(|(key, delta)| (*key, *delta));
-        let (store, responses, by_day) = (self.store, &mut self.responses, &mut self.by_day);
+        let (store, responses) = (self.store, &mut self.responses);
         let (hours, run_days, days) = (&mut self.hours, &mut self.run_days, &mut self.days);
         let (minute_sums, minutes) = (self.minutes.drain(), &mut self.minutes_table);
         let is_much = rows.len() >= ROWS_APART_MIN;
         let write_responses = move || rows.write(store, responses);
         let write_others = move || {
-            new_days.sort_unstable();
-            if by_day.is_empty().map_err(|e| store.error(e))? {
-                fill(store, by_day, new_days.into_iter().map(|key| (key, ())))?;
-            } else {
-                for key in new_days {
-                    by_day.insert(key, ()).map_err(|e| store.error(e))?;
-                }
-            }
             add_all(store, hours, "hours", hour_sums)?;
             add_all(store, run_days, "run_days", run_sums.into_iter())?;
             add_all(store, days, "days", day_sums.into_iter())?;

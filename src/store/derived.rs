@@ -11,7 +11,7 @@ use super::commit::put;
 use super::runs::FORGOTTEN_RUNS;
 use super::tables::{
     ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, MINUTES, MODELS, PATHS, RESPONSES,
-    RESPONSES_BY_DAY, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RunRow, RunTotalsRow, SUMS,
+    RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RunRow, RunTotalsRow, SUMS,
     TOTALS, decode,
 };
 use super::{Store, StoreError};
@@ -50,7 +50,7 @@ pub struct Repaired {
     pub positions: u64,
     /// Counts of lines, files and bytes of runs.
     pub runs: u64,
-    /// Rows of the sums, and of the lists of responses by day and of files.
+    /// Rows of the sums, and of the list of files.
     pub sums: u64,
 }
 
@@ -195,46 +195,6 @@ fn differing<K: NumberKey>(
     Ok(found)
 }
 
-/// Rows of `responses_by_day` that are too many, and those that are missing.
-#[derive(Default)]
-struct ByDay {
-    extra: Vec<(u32, u128)>,
-    missing: Vec<(u32, u128)>,
-}
-
-impl ByDay {
-    fn of(
-        store: &Store,
-        responses: &impl ReadableTable<u128, &'static [u8]>,
-        by_day: &impl ReadableTable<(u32, u128), ()>,
-    ) -> Result<Self, StoreError> {
-        let mut found = Self::default();
-        let day_of = |row: &[u8]| -> Result<u32, StoreError> {
-            let row: ResponseRow = decode(row).map_err(|e| store.row_error("responses", &e))?;
-            Ok(hour_of(&row) / DAY_HOURS)
-        };
-        for entry in responses.iter().map_err(|e| store.error(e))? {
-            let (key, row) = entry.map_err(|e| store.error(e))?;
-            let wanted = (day_of(row.value())?, key.value());
-            if by_day.get(wanted).map_err(|e| store.error(e))?.is_none() {
-                found.missing.push(wanted);
-            }
-        }
-        for entry in by_day.iter().map_err(|e| store.error(e))? {
-            let (day, key) = entry.map_err(|e| store.error(e))?.0.value();
-            let row = responses.get(key).map_err(|e| store.error(e))?;
-            let fits = match row {
-                Some(row) => day_of(row.value())? == day,
-                None => false,
-            };
-            if !fits {
-                found.extra.push((day, key));
-            }
-        }
-        Ok(found)
-    }
-}
-
 /// Files that no path leads to.
 fn pathless(
     store: &Store,
@@ -370,17 +330,6 @@ impl Store {
                 kept,
                 sum,
             ));
-        }
-        let by_day = ByDay::of(self, &responses, &open!(RESPONSES_BY_DAY))?;
-        for (day, key) in by_day.extra {
-            each(format!(
-                "day {} lists response {key:032x}, which is of another day or not there",
-                since(day, DAY_MS, 10)
-            ));
-        }
-        for (day, key) in by_day.missing {
-            let day = since(day, DAY_MS, 10);
-            each(format!("day {day} does not list its response {key:032x}"));
         }
         for file in pathless(self, &open!(PATHS), &open!(FILES))? {
             each(format!("file {file} has a read position and no path"));
@@ -540,15 +489,6 @@ impl Store {
             + self.rewrite(&mut open!(RUN_DAYS), &derived.run_days)?
             + self.rewrite(&mut open!(SUMS), &derived.sums)?
             + self.rewrite(&mut open!(MINUTES), &derived.minutes)?;
-        let mut by_day = open!(RESPONSES_BY_DAY);
-        let ByDay { extra, missing } = ByDay::of(self, &responses, &by_day)?;
-        repaired.sums += (extra.len() + missing.len()) as u64;
-        for key in extra {
-            by_day.remove(key).map_err(|e| self.error(e))?;
-        }
-        for key in missing {
-            by_day.insert(key, ()).map_err(|e| self.error(e))?;
-        }
         let mut files = open!(FILES);
         for file in pathless(self, &open!(PATHS), &files)? {
             files.remove(file).map_err(|e| self.error(e))?;

@@ -7,7 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use redb::{
-    Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction,
+    Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
+    WriteTransaction,
     backends::InMemoryBackend,
 };
 
@@ -18,7 +19,7 @@ use super::commit::put;
 use super::tables::{
     ACCOUNTS, AccountRow, DAYS, FILES, FIRED, FORGOTTEN, HOURS, LIMIT_EVENTS, MARKS, META, META_CREATED,
     META_SCHEMA, META_SEQUENCE, MINUTES, MODELS, NOTE_ASIDE, NOTE_REBUILT, NOTES, OBSERVATIONS, PARKED,
-    PARKED_FILES, PATHS, RESPONSES, RESPONSES_BY_DAY, RUN_ACCOUNTS, RUN_DAYS, RUN_INFO, RUNS, ResponseRow,
+    PARKED_FILES, PATHS, RESPONSES, RUN_ACCOUNTS, RUN_DAYS, RUN_INFO, RUNS, ResponseRow,
     RunInfoRow, SCHEMA_VERSION, SUMS, TOTALS, WINDOWS, decode,
 };
 use super::{QUARANTINE_SUFFIX, QUARANTINED_FILES_MAX, Store, StoreError};
@@ -36,6 +37,10 @@ const SPARE_BYTES: u64 = 2 << 20;
 const SCHEMA_WITHOUT_ACCOUNTS: u64 = 1;
 /// The schema of a database that knows of no labels.
 const SCHEMA_WITHOUT_LABELS: u64 = 2;
+/// The schema of a database that lists its responses by day once more.
+const SCHEMA_WITH_DAY_LISTS: u64 = 3;
+/// The table of those lists, which nothing read.
+pub const DAY_LISTS: TableDefinition<'static, (u32, u128), ()> = TableDefinition::new("responses_by_day");
 
 /// Hands every table but `meta`, which tells the schema, to a macro.
 macro_rules! every_table {
@@ -47,7 +52,6 @@ macro_rules! every_table {
             FILES,
             MODELS,
             RESPONSES,
-            RESPONSES_BY_DAY,
             TOTALS,
             HOURS,
             DAYS,
@@ -168,9 +172,14 @@ fn prepare(store: &Store, database: &Database) -> Result<(), StoreError> {
         }),
         Some(SCHEMA_WITHOUT_ACCOUNTS) => {
             add_accounts(store, database)?;
-            add_labels(store, database)
+            add_labels(store, database)?;
+            drop_day_lists(store, database)
         }
-        Some(SCHEMA_WITHOUT_LABELS) => add_labels(store, database),
+        Some(SCHEMA_WITHOUT_LABELS) => {
+            add_labels(store, database)?;
+            drop_day_lists(store, database)
+        }
+        Some(SCHEMA_WITH_DAY_LISTS) => drop_day_lists(store, database),
         Some(found) => Err(damaged(
             store.path(),
             &format!("schema {found} was never written"),
@@ -255,15 +264,32 @@ fn add_labels(store: &Store, database: &Database) -> Result<(), StoreError> {
             put(store, &mut table, key, &sum)?;
         }
         let mut meta = write.open_table(META).map_err(|e| store.error(e))?;
+        meta.insert(META_SCHEMA, SCHEMA_WITH_DAY_LISTS)
+            .map_err(|e| store.error(e))?;
+    }
+    write.commit().map_err(|e| store.error(e))?;
+    tracing::info!(
+        database = %store.path().display(),
+        "brought from schema {SCHEMA_WITHOUT_LABELS} to {SCHEMA_WITH_DAY_LISTS}"
+    );
+    Ok(())
+}
+
+/// Brings a database that lists its responses by day once more to the present schema: the lists go.
+fn drop_day_lists(store: &Store, database: &Database) -> Result<(), StoreError> {
+    let write = database.begin_write().map_err(|e| store.error(e))?;
+    write.delete_table(DAY_LISTS).map_err(|e| store.error(e))?;
+    {
+        let mut meta = write.open_table(META).map_err(|e| store.error(e))?;
         meta.insert(META_SCHEMA, SCHEMA_VERSION)
             .map_err(|e| store.error(e))?;
     }
     write.commit().map_err(|e| store.error(e))?;
     tracing::info!(
         database = %store.path().display(),
-        "brought from schema {SCHEMA_WITHOUT_LABELS} to {SCHEMA_VERSION}"
+        "brought from schema {SCHEMA_WITH_DAY_LISTS} to {SCHEMA_VERSION}"
     );
-    Ok(())
+    check_tables(store, database)
 }
 
 fn check_tables(store: &Store, database: &Database) -> Result<(), StoreError> {

@@ -17,7 +17,7 @@ use crate::record::{
 };
 
 /// The version of the whole schema, in `meta`. A database with a higher one is refused.
-pub const SCHEMA_VERSION: u64 = 3;
+pub const SCHEMA_VERSION: u64 = 4;
 /// The version byte of every row written now.
 const ROW_VERSION: u8 = 1;
 
@@ -37,9 +37,6 @@ pub const FILES: TableDefinition<'static, u32, Bytes> = TableDefinition::new("fi
 pub const MODELS: TableDefinition<'static, u32, &'static str> = TableDefinition::new("models");
 /// Response key to [`ResponseRow`].
 pub const RESPONSES: TableDefinition<'static, u128, Bytes> = TableDefinition::new("responses");
-/// (day since 1970, response key): what to prune, by age.
-pub const RESPONSES_BY_DAY: TableDefinition<'static, (u32, u128), ()> =
-    TableDefinition::new("responses_by_day");
 /// Run to [`RunTotalsRow`].
 pub const TOTALS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("totals");
 /// (hour since 1970, run, model) to [`Totals`].

@@ -6,7 +6,7 @@ use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
 use super::super::derived::{Fixes, NumberKey};
 use super::super::tables::{
-    DAYS, FILES, HOURS, META, META_SEQUENCE, MINUTES, RESPONSES_BY_DAY, RUN_DAYS, RunTotalsRow, SUMS, TOTALS,
+    DAYS, FILES, HOURS, META, META_SEQUENCE, MINUTES, RUN_DAYS, RunTotalsRow, SUMS, TOTALS,
     decode, encode,
 };
 use super::*;
@@ -110,7 +110,6 @@ fn contents(store: &Store) -> BTreeMap<String, Vec<String>> {
             SUMS,
             MINUTES,
             TOTALS,
-            RESPONSES_BY_DAY,
             FILES
         );
         note!(tables::RESPONSES);
@@ -122,7 +121,7 @@ fn contents(store: &Store) -> BTreeMap<String, Vec<String>> {
 
 #[test]
 fn a_difference_in_any_table_of_sums_is_told_and_mended() {
-    let breaks: [(&str, Break); 28] = [
+    let breaks: [(&str, Break); 25] = [
         ("hour", |write| one_more(write, HOURS)),
         ("hour", |write| one_less(write, HOURS)),
         ("hour", |write| invented(write, HOURS, (7, 0, 0))),
@@ -160,23 +159,6 @@ fn a_difference_in_any_table_of_sums_is_told_and_mended() {
             let mut table = write.open_table(TOTALS).unwrap();
             table
                 .insert(RunNumber::MAX, encode(&row).unwrap().as_slice())
-                .unwrap();
-        }),
-        ("does not list", |write| {
-            write.open_table(RESPONSES_BY_DAY).unwrap().pop_first().unwrap();
-        }),
-        ("which is of another day", |write| {
-            write
-                .open_table(RESPONSES_BY_DAY)
-                .unwrap()
-                .insert((7, 1), ())
-                .unwrap();
-        }),
-        ("which is of another day or not there", |write| {
-            write
-                .open_table(RESPONSES_BY_DAY)
-                .unwrap()
-                .insert((7, 7777), ())
                 .unwrap();
         }),
         ("no path", |write| {

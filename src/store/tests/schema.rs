@@ -1,13 +1,33 @@
-//! A database of the schema before accounts, brought to the present one.
+//! Databases of earlier schemas, brought to the present one.
+
+use redb::ReadableTable as _;
 
 use super::*;
+use crate::store::health::DAY_LISTS;
 use crate::store::tables::{
     ACCOUNTS, FIRED, FORGOTTEN, LIMIT_EVENTS, MARKS, META, META_FIRED, META_PARKED, META_SCHEMA, MINUTES,
     OBSERVATIONS, PARKED, PARKED_FILES, RUN_ACCOUNTS, RUN_INFO, SCHEMA_VERSION, SUMS, WINDOWS,
 };
 
-/// Takes away what the schema after 1 added.
+/// Brings back what schema 4 took away.
+fn back_to_schema_3(path: &Path) {
+    let database = Database::create(path).unwrap();
+    let write = database.begin_write().unwrap();
+    {
+        let responses = write.open_table(tables::RESPONSES).unwrap();
+        let mut lists = write.open_table(DAY_LISTS).unwrap();
+        for entry in responses.iter().unwrap() {
+            lists.insert((7, entry.unwrap().0.value()), ()).unwrap();
+        }
+        let mut meta = write.open_table(META).unwrap();
+        meta.insert(META_SCHEMA, 3).unwrap();
+    }
+    write.commit().unwrap();
+}
+
+/// Takes away what the schemas after 1 added.
 fn back_to_schema_1(path: &Path) {
+    back_to_schema_3(path);
     let database = Database::create(path).unwrap();
     let write = database.begin_write().unwrap();
     macro_rules! without {
@@ -112,6 +132,30 @@ fn a_database_without_accounts_gets_them_and_its_minutes_and_keeps_everything_el
     assert_eq!(schema_of(&path), SCHEMA_VERSION);
     let again = at(&path);
     assert_eq!(output(&again.quota(0).unwrap()), output(&before.2) + 54);
+}
+
+#[test]
+fn the_lists_by_day_go_and_nothing_else_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("t.redb");
+    let store = at(&path);
+    let records = vec![record(1, 5, Some(NOW)), record(2, 6, None)];
+    store.commit([batch("one", "a", None, 10, records)]).unwrap();
+    let before = (store.snapshot().unwrap(), responses(&store));
+    store.close();
+    back_to_schema_3(&path);
+    let store = at(&path);
+    assert_eq!(store.rebuilt().unwrap(), None, "it was not set aside");
+    assert_eq!((store.snapshot().unwrap(), responses(&store)), before);
+    let third = vec![record(3, 7, Some(NOW))];
+    store.commit([batch("one", "a", Some(10), 11, third)]).unwrap();
+    assert_eq!(responses(&store).len(), 3);
+    store.close();
+    assert_eq!(schema_of(&path), SCHEMA_VERSION);
+    let database = Database::create(&path).unwrap();
+    let read = database.begin_read().unwrap();
+    let gone = read.open_table(DAY_LISTS);
+    assert!(matches!(gone, Err(redb::TableError::TableDoesNotExist(_))));
 }
 
 #[test]
