@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::committer::{Committer, Refused};
@@ -32,11 +32,14 @@ use crate::watch::Watch;
 use board::Board;
 use rest::{Bed, Resting};
 use rhythm::Rhythm;
-use tree::{Depth, Tree, World};
+use tree::{Depth, SHARE_RECORDS_MAX, Tree, World};
 use turn::Reading;
 
 /// Runs whose directories are looked at at the same time.
 const LOOKS_MAX: usize = 8;
+/// Records of all runs that are read and not committed: what two transactions take, so that one is read while the other
+/// is committed. Some 20 MB.
+const UNCOMMITTED_RECORDS_MAX: usize = 131_072;
 /// Hints kept for one run; more are answered by a scan.
 const HINTS_MAX: usize = 1024;
 /// Longest time a last sweep follows files that go on growing.
@@ -90,6 +93,8 @@ pub struct Readers {
     permits: Semaphore,
     /// Fewer look at directories at once than there are threads: a mount that hangs leaves threads for answers.
     looks: Semaphore,
+    /// Room for records that are read and not committed yet: with many backlogs at once, that is what takes memory.
+    room: Arc<Semaphore>,
     buffers: Mutex<Vec<Vec<u8>>>,
 }
 
@@ -101,6 +106,7 @@ impl Readers {
         Self {
             permits: Semaphore::new(count),
             looks: Semaphore::new(LOOKS_MAX),
+            room: Arc::new(Semaphore::new(UNCOMMITTED_RECORDS_MAX)),
             buffers: Mutex::default(),
         }
     }
@@ -125,6 +131,12 @@ impl Default for Readers {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// What was read at once, and the room it has until it is committed.
+struct Share {
+    batches: Vec<Batch>,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 /// Why a tailer ended.
@@ -348,8 +360,8 @@ impl Tailer {
         let is_due =
             |tree: &Tree| tree.has_news() && (Instant::now() < deadline || !tree.has_reached(&goals));
         while self.tree.as_ref().is_some_and(is_due) && !self.stop.is_cancelled() {
-            let batches = self.read_share(true).await?;
-            self.commit(batches).await?;
+            let share = self.read_share(true).await?;
+            self.commit(share).await?;
         }
         self.report_lag();
         if self.stop.is_cancelled() && self.tree.as_ref().is_some_and(Tree::has_news) {
@@ -400,10 +412,10 @@ impl Tailer {
         let (mut had_news, mut had_lines) = (false, false);
         // A stop does not wait for a backlog: what is not read now is read at the next start.
         while self.tree.as_ref().is_some_and(Tree::has_news) && !(had_news && self.stop.is_cancelled()) {
-            let batches = self.read_share(false).await?;
-            had_news |= !batches.is_empty();
-            had_lines |= batches.iter().any(|batch| batch.lines.read > 0);
-            self.commit(batches).await?;
+            let share = self.read_share(false).await?;
+            had_news |= !share.batches.is_empty();
+            had_lines |= share.batches.iter().any(|batch| batch.lines.read > 0);
+            self.commit(share).await?;
             self.report_lag();
         }
         if had_news {
@@ -516,14 +528,16 @@ impl Tailer {
         }
     }
 
-    async fn read_share(&mut self, settle: bool) -> Result<Vec<Batch>, TailerError> {
+    async fn read_share(&mut self, settle: bool) -> Result<Share, TailerError> {
         let shared = Arc::clone(&self.shared);
-        // Fair: runs get their permit in the order in which they ask.
+        // Fair: runs get both in the order in which they ask.
+        let room = Arc::clone(&shared.readers.room);
+        let mut room = room.acquire_many_owned(SHARE_RECORDS_MAX).await.ok();
         let _permit = shared.readers.permits.acquire().await;
         let mut buffer = shared.readers.take_buffer();
         let settings = Arc::clone(&shared.settings.borrow());
         let account = Arc::clone(&self.account);
-        let ((share, buffer), tree) = self
+        let ((batches, buffer), tree) = self
             .blocking(move |mut tree| {
                 let now = now();
                 let reading = Reading {
@@ -540,10 +554,19 @@ impl Tailer {
             .await?;
         shared.readers.give_back(buffer);
         self.tree = Some(tree);
-        Ok(share)
+        let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
+        if let Some(room) = &mut room {
+            // The rest is for others.
+            drop(room.split(room.num_permits().saturating_sub(records)));
+        }
+        Ok(Share {
+            batches,
+            _room: room,
+        })
     }
 
-    async fn commit(&mut self, batches: Vec<Batch>) -> Result<(), TailerError> {
+    async fn commit(&mut self, share: Share) -> Result<(), TailerError> {
+        let Share { batches, _room } = share;
         if batches.is_empty() {
             return Ok(());
         }

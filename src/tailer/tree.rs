@@ -26,7 +26,7 @@ use kept::Kept;
 use scan::Found;
 
 /// Records of one share of reading; more wait for the next share.
-const SHARE_RECORDS_MAX: usize = 16_384;
+pub const SHARE_RECORDS_MAX: u32 = 16_384;
 /// Directories of one run that are watched. Giving watches back costs the more the more there are, and all runs wait
 /// for it; the directories beyond are scanned at every scan.
 const WATCHED_DIRECTORIES_MAX: usize = 1024;

@@ -31,7 +31,7 @@ impl Tree {
         };
         let (mut bytes, mut records) = (0, 0);
         while bytes < reading.turn_bytes_max
-            && records < SHARE_RECORDS_MAX
+            && records < SHARE_RECORDS_MAX as usize
             && let Some(path) = self.queue.pop_front()
         {
             if let Some(file) = self.files.get_mut(&path) {
