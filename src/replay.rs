@@ -374,10 +374,11 @@ fn tasks<'s>(store: &Store, sources: &'s [Source]) -> Result<Vec<Task<'s>>, Repl
     let size_of = |source: &Source| source.files.iter().map(|file| file.size).sum::<u64>();
     let mut sources: Vec<_> = sources.iter().map(|source| (size_of(source), source)).collect();
     sources.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
+    let runs: Vec<RunId> = sources.iter().map(|(_, source)| source.run.clone()).collect();
     let mut tasks = Vec::new();
-    for (_, source) in sources {
-        let cursors = store.cursors(&source.run)?;
-        let account = Arc::new(store.account_of(&source.run)?.unwrap_or_default());
+    for ((_, source), known) in sources.into_iter().zip(store.known(&runs)?) {
+        let cursors = known.cursors;
+        let account = Arc::new(known.info.map(|info| info.account).unwrap_or_default());
         let first = tasks.len();
         tasks.extend(source.files.iter().map(|file| {
             let path: RelativePath = file.path.as_path().into();

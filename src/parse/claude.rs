@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use super::json::{self, Members, Raw};
+use super::json::{self, Members, RawBytes};
 use super::limits::{self, LimitFields};
 use super::scan::{NotJson, Scanner};
 use super::usage::{Figures, Memory, UsageFields};
@@ -95,12 +95,12 @@ fn strict(
 
 #[derive(Debug, Default)]
 struct Envelope<'de> {
-    kind: Raw<'de>,
-    timestamp: Raw<'de>,
-    uuid: Raw<'de>,
-    request_id: Raw<'de>,
-    session_id: Raw<'de>,
-    is_sidechain: Raw<'de>,
+    kind: RawBytes<'de>,
+    timestamp: RawBytes<'de>,
+    uuid: RawBytes<'de>,
+    request_id: RawBytes<'de>,
+    session_id: RawBytes<'de>,
+    is_sidechain: RawBytes<'de>,
     message: Message<'de>,
     data: ProgressData<'de>,
     limits: LimitFields<'de>,
@@ -118,13 +118,13 @@ impl<'de> Envelope<'de> {
 impl<'de> Members<'de> for Envelope<'de> {
     fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
-            b"type" => self.kind.0 = Some(value.raw()?),
-            b"timestamp" => self.timestamp.0 = Some(value.raw()?),
-            b"uuid" => self.uuid.0 = Some(value.raw()?),
-            b"requestId" => self.request_id.0 = Some(value.raw()?),
-            b"sessionId" => self.session_id.0 = Some(value.raw()?),
-            b"session_id" if self.session_id.0.is_none() => self.session_id.0 = Some(value.raw()?),
-            b"isSidechain" => self.is_sidechain.0 = Some(value.raw()?),
+            b"type" => self.kind.0 = Some(value.raw_bytes()?),
+            b"timestamp" => self.timestamp.0 = Some(value.raw_bytes()?),
+            b"uuid" => self.uuid.0 = Some(value.raw_bytes()?),
+            b"requestId" => self.request_id.0 = Some(value.raw_bytes()?),
+            b"sessionId" => self.session_id.0 = Some(value.raw_bytes()?),
+            b"session_id" if self.session_id.0.is_none() => self.session_id.0 = Some(value.raw_bytes()?),
+            b"isSidechain" => self.is_sidechain.0 = Some(value.raw_bytes()?),
             b"message" => {
                 self.message = Message::new(self.message.memory);
                 value.object(&mut self.message)?;
@@ -150,7 +150,7 @@ impl Envelope<'_> {
     ) -> Class {
         match kind {
             Some(b"assistant") => {
-                let rank = if self.is_sidechain.is("true") {
+                let rank = if self.is_sidechain.0 == Some(b"true") {
                     Rank::Sidechain
                 } else {
                     Rank::Main
@@ -184,7 +184,7 @@ impl Envelope<'_> {
     fn count(
         &self,
         message: &Message<'_>,
-        request_id: Raw<'_>,
+        request_id: RawBytes<'_>,
         rank: Rank,
         time: Option<Millis>,
         line: &[u8],
@@ -233,7 +233,7 @@ impl Envelope<'_> {
     }
 
     /// The identity of the response, from the best the line has.
-    fn key(&self, message: &Message<'_>, request_id: Raw<'_>, line: &[u8], place: Place) -> ResponseKey {
+    fn key(&self, message: &Message<'_>, request_id: RawBytes<'_>, line: &[u8], place: Place) -> ResponseKey {
         let id = message.id.text();
         let scope = place.scope;
         match (id, request_id.text()) {
@@ -312,8 +312,8 @@ enum Claim<'de> {
 #[derive(Debug, Default)]
 struct Message<'de> {
     memory: Option<&'de Memory>,
-    id: Raw<'de>,
-    model: Raw<'de>,
+    id: RawBytes<'de>,
+    model: RawBytes<'de>,
     usage: Claim<'de>,
 }
 
@@ -329,8 +329,8 @@ impl<'de> Message<'de> {
 impl<'de> Members<'de> for Message<'de> {
     fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
-            b"id" => self.id.0 = Some(value.raw()?),
-            b"model" => self.model.0 = Some(value.raw()?),
+            b"id" => self.id.0 = Some(value.raw_bytes()?),
+            b"model" => self.model.0 = Some(value.raw_bytes()?),
             b"usage" => {
                 if let Some(figures) = self.memory.and_then(|memory| memory.recall(value)) {
                     self.usage = Claim::Known(figures);
@@ -367,14 +367,14 @@ impl<'de> Members<'de> for ProgressData<'de> {
 /// The sub-agent's line that a progress line quotes.
 #[derive(Debug, Default)]
 struct QuotedLine<'de> {
-    request_id: Raw<'de>,
+    request_id: RawBytes<'de>,
     message: Message<'de>,
 }
 
 impl<'de> Members<'de> for QuotedLine<'de> {
     fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
-            b"requestId" => self.request_id.0 = Some(value.raw()?),
+            b"requestId" => self.request_id.0 = Some(value.raw_bytes()?),
             b"message" => {
                 self.message = Message::default();
                 value.object(&mut self.message)?;

@@ -49,7 +49,7 @@ pub struct Raw<'de>(pub Option<&'de str>);
 
 impl<'de> Raw<'de> {
     pub fn text(self) -> Option<Cow<'de, [u8]>> {
-        string(self.0?).filter(|text| !text.is_empty())
+        RawBytes(self.0.map(str::as_bytes)).text()
     }
 
     pub fn count(self) -> Option<u64> {
@@ -58,6 +58,16 @@ impl<'de> Raw<'de> {
 
     pub fn is(self, literal: &str) -> bool {
         self.0 == Some(literal)
+    }
+}
+
+/// A raw JSON value whose bytes are enough: it is compared or hashed, and need not be UTF-8.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RawBytes<'de>(pub Option<&'de [u8]>);
+
+impl<'de> RawBytes<'de> {
+    pub fn text(self) -> Option<Cow<'de, [u8]>> {
+        string(self.0?).filter(|text| !text.is_empty())
     }
 }
 
@@ -89,12 +99,12 @@ pub fn is_object(text: &[u8]) -> bool {
 
 /// The bytes of a raw string value; `None` for any other value.
 #[must_use]
-pub fn string(raw: &str) -> Option<Cow<'_, [u8]>> {
-    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
-    if !inner.contains('\\') {
-        return Some(Cow::Borrowed(inner.as_bytes()));
+pub fn string(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let inner = raw.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    if !inner.contains(&b'\\') {
+        return Some(Cow::Borrowed(inner));
     }
-    serde_json::Deserializer::from_str(raw)
+    serde_json::Deserializer::from_slice(raw)
         .deserialize_bytes(Bytes)
         .ok()
 }
@@ -104,7 +114,7 @@ pub fn string(raw: &str) -> Option<Cow<'_, [u8]>> {
 pub fn count(raw: &str) -> Option<u64> {
     let decoded;
     let text = if raw.starts_with('"') {
-        decoded = string(raw)?;
+        decoded = string(raw.as_bytes())?;
         std::str::from_utf8(&decoded).ok()?.trim()
     } else {
         raw

@@ -120,7 +120,8 @@ impl Parser {
     }
 }
 
-/// Whether a long line has the word `usage` in quotes, or letters of it as escapes: they mean the same.
+/// Whether a long line has the word `usage` in quotes, or letters of it as escapes: they mean the same. What begins as
+/// a tool's result is not searched for escapes, of which it may be full: no writer of such lines writes usage so.
 fn may_mention_usage(line: &[u8]) -> bool {
     let is_of_usage = |at: usize| {
         let digits = line
@@ -128,16 +129,20 @@ fn may_mention_usage(line: &[u8]) -> bool {
             .and_then(|rest| rest.get(..2));
         digits.is_some_and(|digits| USAGE_IN_HEX.contains(&digits))
     };
-    USAGE.find(line).is_some() || ESCAPE.find_iter(line).any(is_of_usage)
+    USAGE.find(line).is_some() || !is_of_user(line) && ESCAPE.find_iter(line).any(is_of_usage)
+}
+
+/// Whether a long line says early that it is the user's.
+fn is_of_user(line: &[u8]) -> bool {
+    USER.find(&line[..END_BYTES]).is_some()
 }
 
 /// Whether a long line may be a limit line, by its ends.
 fn speaks_of_limits(line: &[u8]) -> bool {
-    let head = &line[..END_BYTES];
-    if USER.find(head).is_some() {
+    if is_of_user(line) {
         return false;
     }
-    [head, &line[line.len() - END_BYTES..]].into_iter().any(|end| {
+    [&line[..END_BYTES], &line[line.len() - END_BYTES..]].into_iter().any(|end| {
         LIMIT_SIGNS.iter().any(|(stem, words)| {
             stem.find(end).is_some() && words.iter().any(|word| word.find(end).is_some())
         })

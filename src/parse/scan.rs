@@ -113,10 +113,18 @@ impl<'de> Scanner<'de> {
     /// # Errors
     /// When it is not JSON, or has bytes that are not UTF-8.
     pub fn raw(&mut self) -> Result<&'de str, NotJson> {
+        std::str::from_utf8(self.raw_bytes()?).map_err(|_| NotJson)
+    }
+
+    /// Takes a value as raw bytes.
+    ///
+    /// # Errors
+    /// When it is not JSON.
+    pub fn raw_bytes(&mut self) -> Result<&'de [u8], NotJson> {
         self.next_byte();
         let start = self.at;
         self.skip()?;
-        std::str::from_utf8(&self.text[start..self.at]).map_err(|_| NotJson)
+        Ok(&self.text[start..self.at])
     }
 
     /// Passes over a value.
@@ -162,8 +170,7 @@ impl<'de> Scanner<'de> {
         if !has_escapes {
             return Ok(Cow::Borrowed(&self.text[start + 1..end - 1]));
         }
-        let raw = std::str::from_utf8(&self.text[start..end]).map_err(|_| NotJson)?;
-        json::string(raw).ok_or(NotJson)
+        json::string(&self.text[start..end]).ok_or(NotJson)
     }
 
     /// Passes over a string, from its first quote to behind its last; says whether there are escapes in it.

@@ -1,7 +1,5 @@
 //! What a transaction makes of responses, and what that comes to in rows and sums.
 
-use std::collections::HashMap;
-
 use super::rows::Rows;
 use super::tables::{ResponseParts, ResponseRow};
 use super::{Store, StoreError};
@@ -26,70 +24,75 @@ pub struct Changed {
     pub after: Known,
 }
 
-/// What some changes of responses come to.
-pub struct Part {
-    pub rows: Rows<u128>,
-    /// New responses that have no time.
-    pub undated: Vec<ResponseKey>,
-    pub cells: HashMap<(u32, RunNumber, ModelNumber), Totals>,
-    pub minutes: HashMap<(u32, u32), Totals>,
+impl Changed {
+    /// Whether it is no longer as it is stored.
+    fn is_change(&self) -> bool {
+        self.before.as_deref() != Some(&self.after)
+    }
 }
 
-impl Part {
-    /// Goes over them in the order in which they came: neighbours lie side by side in memory and in the sums.
-    pub fn of(
-        store: &Store,
-        changed: &[Changed],
-        run_accounts: &HashMap<RunNumber, u32>,
-    ) -> Result<Self, StoreError> {
-        let mut part = Self {
-            rows: Rows::with_capacity(changed.len()),
-            undated: Vec::new(),
-            cells: HashMap::new(),
-            minutes: HashMap::new(),
-        };
-        let account_of = |run: RunNumber| run_accounts.get(&run).copied().unwrap_or_default();
-        let minute_of = |known: &Known| (account_of(known.response.run), known.minute());
-        for Changed { key, before, after } in changed {
-            let before = before.as_deref();
-            if before == Some(after) {
-                continue;
+/// The rows of all that changed.
+pub fn rows_of(store: &Store, changed: &[Changed]) -> Result<Rows<u128>, StoreError> {
+    let mut rows = Rows::with_capacity(changed.len());
+    for it in changed.iter().filter(|it| it.is_change()) {
+        rows.push(store, it.key.0, &it.after.row())?;
+    }
+    Ok(rows)
+}
+
+/// New responses that have no time.
+pub fn undated(changed: &[Changed]) -> impl Iterator<Item = ResponseKey> {
+    let is_new = |it: &&Changed| it.before.is_none() && !it.after.response.dated;
+    changed.iter().filter(is_new).map(|it| it.key)
+}
+
+/// What changed, in the order of the keys of a table of sums. Sorted, not gathered in a map: with a row for each minute
+/// a map takes more memory than all responses.
+pub struct Parts<'c, K>(Vec<(K, Part<'c>)>);
+
+/// What a response adds to a sum, or takes away.
+enum Part<'c> {
+    More(&'c Response),
+    Less(&'c Response),
+}
+
+impl<'c, K: Ord + Copy> Parts<'c, K> {
+    pub fn of(changed: &'c [Changed], key_of: impl Fn(&Known) -> K) -> Self {
+        let mut parts = Vec::with_capacity(changed.len());
+        for it in changed.iter().filter(|it| it.is_change()) {
+            if let Some(before) = &it.before {
+                parts.push((key_of(before), Part::Less(&before.response)));
             }
-            if let Some(before) = before {
-                let sums = Totals::of(&before.response);
-                *part.cells.entry(before.cell()).or_default() -= sums;
-                *part.minutes.entry(minute_of(before)).or_default() -= sums;
-            } else if !after.response.dated {
-                part.undated.push(*key);
-            }
-            let sums = Totals::of(&after.response);
-            *part.cells.entry(after.cell()).or_default() += sums;
-            *part.minutes.entry(minute_of(after)).or_default() += sums;
-            part.rows.push(store, key.0, &after.row())?;
+            parts.push((key_of(&it.after), Part::More(&it.after.response)));
         }
-        Ok(part)
+        parts.sort_unstable_by_key(|(key, _)| *key);
+        Self(parts)
     }
 
-    pub fn append(&mut self, other: Self) {
-        self.rows.append(other.rows);
-        self.undated.extend(other.undated);
-        for (key, sums) in other.cells {
-            *self.cells.entry(key).or_default() += sums;
-        }
-        for (key, sums) in other.minutes {
-            *self.minutes.entry(key).or_default() += sums;
-        }
+    /// What is added to each row.
+    pub fn sums(&self) -> impl Iterator<Item = (K, Totals)> {
+        let same = self.0.chunk_by(|(one, _), (other, _)| one == other);
+        same.map(|parts| {
+            let mut sum = Totals::default();
+            for (_, part) in parts {
+                match part {
+                    Part::More(response) => sum += Totals::of(response),
+                    Part::Less(response) => sum -= Totals::of(response),
+                }
+            }
+            (parts[0].0, sum)
+        })
     }
 }
 
 impl Known {
     /// The minute since 1970.
-    fn minute(&self) -> u32 {
+    pub fn minute(&self) -> u32 {
         u32::try_from(self.response.time / MINUTE_MS).unwrap_or(u32::MAX)
     }
 
     /// The row of sums it belongs to.
-    fn cell(&self) -> (u32, RunNumber, ModelNumber) {
+    pub fn cell(&self) -> (u32, RunNumber, ModelNumber) {
         (self.response.hour(), self.response.run, self.model)
     }
 

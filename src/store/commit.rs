@@ -12,10 +12,10 @@ use std::sync::{Arc, PoisonError};
 
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
-use super::changed::{Changed, DAY_HOURS, Known, Part};
+use super::changed::{Changed, DAY_HOURS, Known, Parts, rows_of, undated};
 use super::limits::{LimitChanges, Limits, Place};
 use super::registry::Registry;
-use super::rows::{Rows, add, add_all};
+use super::rows::{add, add_all};
 use super::runs::RunEvent;
 use super::tables::{
     ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MINUTES, MODELS, PATHS,
@@ -366,9 +366,8 @@ struct Work<'s, 't> {
     changed: Vec<Changed>,
     /// Where a response is in `changed`.
     places: HashMap<ResponseKey, usize>,
-    cells: HashMap<(u32, RunNumber, ModelNumber), Totals>,
-    /// What is added, by account and minute.
-    minutes: HashMap<(u32, u32), Totals>,
+    /// What is added, by hour, run and model.
+    cells: Vec<((u32, RunNumber, ModelNumber), Totals)>,
     outcomes: Vec<Outcome>,
     /// The latest time an observation in a file had.
     observed: HashMap<FileNumber, Millis>,
@@ -404,8 +403,7 @@ impl<'s, 't> Work<'s, 't> {
             run_places: HashMap::new(),
             changed: Vec::new(),
             places: HashMap::new(),
-            cells: HashMap::new(),
-            minutes: HashMap::new(),
+            cells: Vec::new(),
             outcomes: Vec::new(),
             observed: HashMap::new(),
         })
@@ -678,12 +676,9 @@ impl<'s, 't> Work<'s, 't> {
     fn finish(mut self) -> Result<(Committed, Kept), StoreError> {
         let mut committed = Committed::default();
         let changed = std::mem::take(&mut self.changed);
-        let part = self.parted(&changed)?;
+        committed.undated = undated(&changed).collect();
+        self.write_changed(&changed)?;
         drop(changed);
-        self.cells = part.cells;
-        self.minutes = part.minutes;
-        committed.undated = part.undated;
-        self.write_rows(part.rows)?;
         let (sums, by_model) = self.write_run_totals()?;
         self.write_sums(&by_model)?;
         committed.events = self.write_run_infos()?;
@@ -763,51 +758,40 @@ impl<'s, 't> Work<'s, 't> {
         Ok((shared, number))
     }
 
-    /// What all changes come to, worked out by two threads if there are many.
-    fn parted(&self, changed: &[Changed]) -> Result<Part, StoreError> {
-        let (store, run_accounts) = (self.store, &self.kept.run_accounts);
-        if changed.len() < ROWS_APART_MIN {
-            return Part::of(store, changed, run_accounts);
-        }
-        let (first, second) = changed.split_at(changed.len() / 2);
-        std::thread::scope(|scope| {
-            let other = scope.spawn(move || Part::of(store, second, run_accounts));
-            let mut whole = Part::of(store, first, run_accounts)?;
-            let other = other.join();
-            whole.append(other.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-            Ok(whole)
-        })
-    }
-
-    /// Writes responses, and beside them everything that is found by other keys.
-    fn write_rows(&mut self, rows: Rows<u128>) -> Result<(), StoreError> {
-        let mut day_sums: BTreeMap<(u32, ModelNumber), Totals> = BTreeMap::new();
-        let mut run_sums: BTreeMap<(RunNumber, u32, ModelNumber), Totals> = BTreeMap::new();
-        for ((hour, run, model), delta) in &self.cells {
-            *day_sums.entry((hour / DAY_HOURS, *model)).or_default() += *delta;
-            *run_sums.entry((*run, hour / DAY_HOURS, *model)).or_default() += *delta;
-        }
-        let hour_sums = self.cells.iter().map(|(key, delta)| (*key, *delta));
-        let (store, responses) = (self.store, &mut self.responses);
+    /// Writes responses, and beside them everything that is summed by other keys.
+    fn write_changed(&mut self, changed: &[Changed]) -> Result<(), StoreError> {
+        let (store, responses, run_accounts) = (self.store, &mut self.responses, &self.kept.run_accounts);
         let (hours, run_days, days) = (&mut self.hours, &mut self.run_days, &mut self.days);
-        let (minute_sums, minutes) = (self.minutes.drain(), &mut self.minutes_table);
-        let is_much = rows.len() >= ROWS_APART_MIN;
-        let write_responses = move || rows.write(store, responses);
-        let write_others = move || {
-            add_all(store, hours, "hours", hour_sums)?;
+        let minutes = &mut self.minutes_table;
+        let account_of = |run: RunNumber| run_accounts.get(&run).copied().unwrap_or_default();
+        let mut write_responses = move || rows_of(store, changed)?.write(store, responses);
+        let mut write_others = move || {
+            let cells: Vec<_> = Parts::of(changed, Known::cell).sums().collect();
+            let mut day_sums: BTreeMap<(u32, ModelNumber), Totals> = BTreeMap::new();
+            let mut run_sums: BTreeMap<(RunNumber, u32, ModelNumber), Totals> = BTreeMap::new();
+            for ((hour, run, model), delta) in &cells {
+                *day_sums.entry((hour / DAY_HOURS, *model)).or_default() += *delta;
+                *run_sums.entry((*run, hour / DAY_HOURS, *model)).or_default() += *delta;
+            }
+            let by_minute = Parts::of(changed, |known| (account_of(known.response.run), known.minute()));
+            add_all(store, hours, "hours", cells.iter().copied())?;
             add_all(store, run_days, "run_days", run_sums.into_iter())?;
             add_all(store, days, "days", day_sums.into_iter())?;
-            add_all(store, minutes, "minutes", minute_sums)
+            add_all(store, minutes, "minutes", by_minute.sums())?;
+            Ok(cells)
         };
-        if !is_much {
+        if changed.len() < ROWS_APART_MIN {
             write_responses()?;
-            return write_others();
+            self.cells = write_others()?;
+            return Ok(());
         }
-        std::thread::scope(|scope| {
+        self.cells = std::thread::scope(|scope| {
             let responses = scope.spawn(write_responses);
-            write_others()?;
-            (responses.join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+            let cells = write_others();
+            (responses.join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            cells
+        })?;
+        Ok(())
     }
 
     fn write_run_totals(&mut self) -> Result<RunSumsAndDeltas, StoreError> {

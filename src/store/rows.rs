@@ -31,23 +31,12 @@ where
         }
     }
 
-    pub fn len(&self) -> usize {
-        self.keys.len()
-    }
-
     pub fn push<R: Serialize>(&mut self, store: &Store, key: K, row: &R) -> Result<(), StoreError> {
         let start = self.bytes.len();
         let bytes = encode_after(std::mem::take(&mut self.bytes), row);
         self.bytes = bytes.map_err(|e| store.row_error("being written", &e))?;
         self.keys.push((key, start..self.bytes.len()));
         Ok(())
-    }
-
-    pub fn append(&mut self, other: Self) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(&other.bytes);
-        let moved = |(key, place): (K, Range<usize>)| (key, start + place.start..start + place.end);
-        self.keys.extend(other.keys.into_iter().map(moved));
     }
 
     /// Writes all of them.
@@ -78,22 +67,20 @@ pub fn fill<'k, 'v, K: redb::Key + 'static, V: redb::Value + 'static>(
     gap.close().map_err(|e| store.error(e))
 }
 
-/// Adds differences to rows of sums.
+/// Adds differences, sorted by key, to rows of sums.
 pub fn add_all<K>(
     store: &Store,
     table: &mut Table<'_, K, &'static [u8]>,
     name: &str,
-    deltas: impl ExactSizeIterator<Item = (K, Totals)>,
+    mut deltas: impl Iterator<Item = (K, Totals)>,
 ) -> Result<(), StoreError>
 where
     K: redb::Key + for<'k> redb::Value<SelfType<'k> = K> + Copy + Ord + 'static,
 {
     if !table.is_empty().map_err(|e| store.error(e))? {
-        let mut deltas: Vec<_> = deltas.collect();
-        deltas.sort_unstable_by_key(|(key, _)| *key);
-        return (deltas.into_iter()).try_for_each(|(key, delta)| add(store, table, name, key, delta));
+        return deltas.try_for_each(|(key, delta)| add(store, table, name, key, delta));
     }
-    let mut rows = Rows::with_capacity(deltas.len());
+    let mut rows = Rows::with_capacity(deltas.size_hint().0);
     for (key, delta) in deltas {
         if !delta.is_zero() {
             rows.push(store, key, &delta)?;
