@@ -6,6 +6,7 @@ pub mod bucket;
 
 use std::fmt;
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
 /// Longest run id in bytes.
 pub const RUN_ID_BYTES_MAX: usize = 128;
@@ -147,8 +148,8 @@ pub struct Record {
     pub key: ResponseKey,
     pub kind: Kind,
     pub rank: Rank,
-    /// The model's name, `-fast` appended for the fast speed, `unknown` if none is given.
-    pub model: Box<str>,
+    /// The model's name, `-fast` appended for the fast speed, `unknown` if none is given. Copies of one turn share it.
+    pub model: Arc<str>,
     pub usage: Usage,
     pub tier: Tier,
     /// The line's own time; `None` if it has none that can be read.
@@ -332,7 +333,7 @@ pub struct Cursor {
 }
 
 /// A path below the run's directory, as the bytes the filesystem gave.
-pub type RelativePath = std::sync::Arc<std::path::Path>;
+pub type RelativePath = Arc<std::path::Path>;
 
 /// What one turn on one file found: the unit the committer takes or refuses as a whole.
 #[derive(Debug)]
@@ -348,7 +349,7 @@ pub struct Batch {
     pub cursor: Cursor,
     pub records: Vec<Record>,
     /// Whose limits and responses these are.
-    pub account: std::sync::Arc<AccountId>,
+    pub account: Arc<AccountId>,
     /// In the order of the lines.
     pub observations: Vec<Observation>,
     /// `duplicate` and `clock_suspect` are filled in by the committer, which knows them.

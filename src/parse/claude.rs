@@ -4,13 +4,14 @@
 //! `data.message.message.usage` is an object. Model `<synthetic>` never counts.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::json::{self, Members, RawBytes};
 use super::limits::{self, LimitFields};
 use super::scan::{NotJson, Scanner};
-use super::usage::{Figures, Memory, UsageFields};
+use super::usage::{Figures, UsageFields, UsageMemory};
 use super::{Class, Parsed, Place};
 use crate::record::{Kind, Millis, Observation, Rank, Record, ResponseKey};
 
@@ -64,7 +65,8 @@ fn strict(
     records: &mut Vec<Record>,
     observations: &mut Vec<Observation>,
 ) -> Result<Parsed, NotJson> {
-    let mut envelope = Envelope::new(memory);
+    let Memory { usage, model } = memory;
+    let mut envelope = Envelope::new(usage);
     if !json::object(text, &mut envelope)? {
         return Ok(Parsed {
             class: Class::Malformed,
@@ -73,7 +75,7 @@ fn strict(
     }
     let time = envelope.timestamp.text().and_then(|text| json::time(&text));
     let kind = envelope.kind.text();
-    let class = envelope.judge(kind.as_deref(), time, line, place, records);
+    let class = envelope.judge(kind.as_deref(), time, line, place, model, records);
     // What counts is of no model the CLI made up, so most lines are not asked for theirs again.
     let is_synthetic = class != Class::Usage
         && kind.as_deref() == Some(b"assistant")
@@ -88,7 +90,7 @@ fn strict(
         envelope.limits.observe(&line, observations);
     }
     if let Claim::New(place, figures) = envelope.message.usage {
-        memory.remember(&text[place], figures);
+        usage.remember(&text[place], figures);
     }
     Ok(Parsed { class, time })
 }
@@ -107,7 +109,7 @@ struct Envelope<'de> {
 }
 
 impl<'de> Envelope<'de> {
-    fn new(memory: &'de Memory) -> Self {
+    fn new(memory: &'de UsageMemory) -> Self {
         Self {
             message: Message::new(Some(memory)),
             ..Self::default()
@@ -146,6 +148,7 @@ impl Envelope<'_> {
         time: Option<Millis>,
         line: &[u8],
         place: Place,
+        model: &mut ModelMemory,
         records: &mut Vec<Record>,
     ) -> Class {
         match kind {
@@ -155,7 +158,16 @@ impl Envelope<'_> {
                 } else {
                     Rank::Main
                 };
-                self.count(&self.message, self.request_id, rank, time, line, place, records)
+                self.count(
+                    &self.message,
+                    self.request_id,
+                    rank,
+                    time,
+                    line,
+                    place,
+                    model,
+                    records,
+                )
             }
             Some(b"progress") => {
                 let quoted = &self.data.message;
@@ -166,6 +178,7 @@ impl Envelope<'_> {
                     time,
                     line,
                     place,
+                    model,
                     records,
                 ) {
                     Class::Usage => Class::Usage,
@@ -189,6 +202,7 @@ impl Envelope<'_> {
         time: Option<Millis>,
         line: &[u8],
         place: Place,
+        model: &mut ModelMemory,
         records: &mut Vec<Record>,
     ) -> Class {
         let figures = match &message.usage {
@@ -202,16 +216,11 @@ impl Envelope<'_> {
             return Class::Ignored;
         }
         let key = self.key(message, request_id, line, place);
-        let mut model = model_name(model_text.as_deref());
-        if figures.is_fast {
-            model.truncate(model.floor_char_boundary(MODEL_BYTES_MAX - MODEL_FAST.len()));
-            model.push_str(MODEL_FAST);
-        }
         records.push(Record {
             key,
             kind: Kind::Message,
             rank,
-            model: model.into(),
+            model: model.name(model_text.as_deref(), figures.is_fast),
             usage: figures.usage,
             tier: figures.tier,
             time,
@@ -268,6 +277,42 @@ fn hash(scope: u64, tag: u8, parts: &[&[u8]]) -> ResponseKey {
     ResponseKey(xxh3_128_with_seed(&text, scope))
 }
 
+/// What was read last, because it mostly comes again.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    usage: UsageMemory,
+    model: ModelMemory,
+}
+
+/// The model that was named last: the records of a turn share its name.
+#[derive(Clone, Debug, Default)]
+struct ModelMemory {
+    text: Option<Vec<u8>>,
+    is_fast: bool,
+    name: Option<Arc<str>>,
+}
+
+impl ModelMemory {
+    /// What a response of this model is counted as.
+    fn name(&mut self, text: Option<&[u8]>, is_fast: bool) -> Arc<str> {
+        if let Some(name) = &self.name
+            && self.text.as_deref() == text
+            && self.is_fast == is_fast
+        {
+            return Arc::clone(name);
+        }
+        let mut name = model_name(text);
+        if is_fast {
+            name.truncate(name.floor_char_boundary(MODEL_BYTES_MAX - MODEL_FAST.len()));
+            name.push_str(MODEL_FAST);
+        }
+        let name: Arc<str> = name.into();
+        (self.text, self.is_fast) = (text.map(<[u8]>::to_vec), is_fast);
+        self.name = Some(Arc::clone(&name));
+        name
+    }
+}
+
 /// A name fit to be stored and shown: valid text without control characters, at most [`MODEL_BYTES_MAX`] long.
 fn model_name(text: Option<&[u8]>) -> String {
     let is_plain =
@@ -311,14 +356,14 @@ enum Claim<'de> {
 
 #[derive(Debug, Default)]
 struct Message<'de> {
-    memory: Option<&'de Memory>,
+    memory: Option<&'de UsageMemory>,
     id: RawBytes<'de>,
     model: RawBytes<'de>,
     usage: Claim<'de>,
 }
 
 impl<'de> Message<'de> {
-    fn new(memory: Option<&'de Memory>) -> Self {
+    fn new(memory: Option<&'de UsageMemory>) -> Self {
         Self {
             memory,
             ..Self::default()

@@ -24,6 +24,9 @@ pub trait Members<'de> {
     fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson>;
 }
 
+/// So many digits always fit.
+const USUAL_DIGITS_MAX: usize = 18;
+
 /// A string, as bytes: lone surrogates and bad UTF-8 pass.
 struct Bytes;
 
@@ -53,7 +56,7 @@ impl<'de> Raw<'de> {
     }
 
     pub fn count(self) -> Option<u64> {
-        count(self.0?)
+        count(self.0?.as_bytes())
     }
 
     pub fn is(self, literal: &str) -> bool {
@@ -66,6 +69,10 @@ impl<'de> Raw<'de> {
 pub struct RawBytes<'de>(pub Option<&'de [u8]>);
 
 impl<'de> RawBytes<'de> {
+    pub fn count(self) -> Option<u64> {
+        count(self.0?)
+    }
+
     pub fn text(self) -> Option<Cow<'de, [u8]>> {
         string(self.0?).filter(|text| !text.is_empty())
     }
@@ -86,9 +93,9 @@ pub fn object<'de, M: Members<'de>>(text: &'de [u8], members: &mut M) -> Result<
 }
 
 /// Hands over the elements of a raw list, one after the other, until one is enough; any other value has none.
-pub fn each<'de>(raw: &'de str, is_enough: impl FnMut(&'de str) -> bool) {
+pub fn each<'de>(raw: &'de [u8], is_enough: impl FnMut(&'de [u8]) -> bool) {
     // There is nothing wrong with a list that was taken from a line.
-    let _ = Scanner::new(raw.as_bytes()).each(is_enough);
+    let _ = Scanner::new(raw).each(is_enough);
 }
 
 /// Whether a text is one valid JSON object, whatever is inside.
@@ -111,13 +118,16 @@ pub fn string(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
 
 /// A count: integers, integral floats and numeric strings up to `i64::MAX`; `None` for anything else.
 #[must_use]
-pub fn count(raw: &str) -> Option<u64> {
+pub fn count(raw: &[u8]) -> Option<u64> {
+    if let Some(count) = usual_count(raw) {
+        return Some(count);
+    }
     let decoded;
-    let text = if raw.starts_with('"') {
-        decoded = string(raw.as_bytes())?;
+    let text = if raw.starts_with(b"\"") {
+        decoded = string(raw)?;
         std::str::from_utf8(&decoded).ok()?.trim()
     } else {
-        raw
+        std::str::from_utf8(raw).ok()?
     };
     if !text.as_bytes().first()?.is_ascii_digit() {
         return None;
@@ -126,6 +136,15 @@ pub fn count(raw: &str) -> Option<u64> {
         Ok(value) => i64::try_from(value).is_ok().then_some(value),
         Err(_) => integral(text.parse().ok()?),
     }
+}
+
+/// A few digits, as nearly every count is.
+fn usual_count(raw: &[u8]) -> Option<u64> {
+    let digit = |count: u64, byte: &u8| byte.is_ascii_digit().then(|| count * 10 + u64::from(byte - b'0'));
+    (1..=USUAL_DIGITS_MAX)
+        .contains(&raw.len())
+        .then(|| raw.iter().try_fold(0, digit))
+        .flatten()
 }
 
 /// An integral float as a count.
@@ -254,7 +273,7 @@ mod tests {
             ("9223372036854775808", None),
             ("184467440737095516160", None),
         ] {
-            assert_eq!(count(raw), want, "{raw}");
+            assert_eq!(count(raw.as_bytes()), want, "{raw}");
         }
     }
 

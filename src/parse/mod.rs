@@ -84,7 +84,7 @@ pub fn line(
 /// Parses lines one after the other; the answers are those of [`line()`], what repeats is read once.
 #[derive(Clone, Debug, Default)]
 pub struct Parser {
-    memory: usage::Memory,
+    memory: claude::Memory,
 }
 
 impl Parser {
@@ -142,11 +142,13 @@ fn speaks_of_limits(line: &[u8]) -> bool {
     if is_of_user(line) {
         return false;
     }
-    [&line[..END_BYTES], &line[line.len() - END_BYTES..]].into_iter().any(|end| {
-        LIMIT_SIGNS.iter().any(|(stem, words)| {
-            stem.find(end).is_some() && words.iter().any(|word| word.find(end).is_some())
+    [&line[..END_BYTES], &line[line.len() - END_BYTES..]]
+        .into_iter()
+        .any(|end| {
+            LIMIT_SIGNS.iter().any(|(stem, words)| {
+                stem.find(end).is_some() && words.iter().any(|word| word.find(end).is_some())
+            })
         })
-    })
 }
 
 /// The time of a long line that is not parsed: the last `"timestamp"` near its end, else the last near its start.
@@ -229,6 +231,38 @@ mod tests {
                 assert_eq!(records.len(), 1, "{key}, {} bytes", text.len());
             }
         }
+    }
+
+    #[test]
+    fn a_tools_result_is_not_searched_for_usage_in_escapes() {
+        let body = r"\u001b[0m".repeat(SHORT_LINE_BYTES_MAX);
+        for (key, class) in [("usage", Class::Usage), (r"us\u0061ge", Class::Ignored)] {
+            let text = format!(
+                r#"{{"data":{{"type":"user"}},"pad":"{body}","type":"assistant","message":{{"id":"msg_1","{key}":{{"output_tokens":7}}}}}}"#
+            );
+            let got = line(
+                text.as_bytes(),
+                Place::default(),
+                &mut Vec::new(),
+                &mut Vec::new(),
+            );
+            assert_eq!(got.class, class, "{key}");
+        }
+    }
+
+    #[test]
+    fn an_identity_that_is_no_text_counts_once_all_the_same() {
+        let text = |id: &[u8]| {
+            let before = br#"{"type":"assistant","sessionId":"\uFFFD","message":{"model":"m","usage":{"output_tokens":7},"id":"msg_"#;
+            [before.as_slice(), id, br#""}}"#].concat()
+        };
+        let mut records = Vec::new();
+        for id in [b"\xFFa".as_slice(), b"\xFFa", b"\xFEa"] {
+            let got = line(&text(id), Place::default(), &mut records, &mut Vec::new());
+            assert_eq!(got.class, Class::Usage);
+        }
+        assert_eq!(records[0].key, records[1].key);
+        assert_ne!(records[0].key, records[2].key);
     }
 
     #[test]

@@ -20,6 +20,38 @@ const HIGH: u64 = EACH << 7;
 /// Bytes looked at together.
 const WORD_BYTES: usize = 8;
 
+/// What is open around a value, outermost first: whether it is an object. The first levels need no memory.
+#[derive(Default)]
+struct Nesting {
+    /// The innermost is the lowest bit.
+    levels: u64,
+    depth: u32,
+    /// Full words of levels.
+    outer: Vec<u64>,
+}
+
+impl Nesting {
+    fn push(&mut self, is_object: bool) {
+        if self.depth == u64::BITS {
+            self.outer.push(self.levels);
+            self.depth = 0;
+        }
+        self.levels = self.levels << 1 | u64::from(is_object);
+        self.depth += 1;
+    }
+
+    fn pop(&mut self) -> Option<bool> {
+        if self.depth == 0 {
+            self.levels = self.outer.pop()?;
+            self.depth = u64::BITS;
+        }
+        let is_object = self.levels & 1 == 1;
+        self.levels >>= 1;
+        self.depth -= 1;
+        Some(is_object)
+    }
+}
+
 /// A place in a text.
 #[derive(Clone, Debug)]
 pub struct Scanner<'de> {
@@ -83,8 +115,8 @@ impl<'de> Scanner<'de> {
     /// Takes the elements of a list, raw, until one is enough; any other value is passed over.
     ///
     /// # Errors
-    /// When the text is not JSON, or an element is not UTF-8.
-    pub fn each(&mut self, mut is_enough: impl FnMut(&'de str) -> bool) -> Result<(), NotJson> {
+    /// When the text is not JSON.
+    pub fn each(&mut self, mut is_enough: impl FnMut(&'de [u8]) -> bool) -> Result<(), NotJson> {
         if self.next_byte() != Some(b'[') {
             return self.skip();
         }
@@ -94,7 +126,7 @@ impl<'de> Scanner<'de> {
             return Ok(());
         }
         loop {
-            if is_enough(self.raw()?) {
+            if is_enough(self.raw_bytes()?) {
                 return Ok(());
             }
             match self.next_byte() {
@@ -237,7 +269,7 @@ impl<'de> Scanner<'de> {
 
     /// Passes over an object or a list, however deep: what is open stands in a list, not on the stack.
     fn skip_nested(&mut self) -> Result<(), NotJson> {
-        let mut outer = Vec::new();
+        let mut outer = Nesting::default();
         let mut is_object = self.text[self.at] == b'{';
         self.at += 1;
         let mut is_first = true;
@@ -377,6 +409,21 @@ mod tests {
     }
 
     #[test]
+    fn what_closes_is_what_was_opened_at_every_depth() {
+        for depth in [1, 31, 32, 33, 63, 64, 65, 128, 200] {
+            let open = r#"[{"a":"#.repeat(depth);
+            assert!(is_json(format!("{open}7{}", "}]".repeat(depth)).as_bytes()));
+            let closed = "}]".repeat(depth - 1);
+            for wrong in ["]}", "}}", "]]"] {
+                for (inside, outside) in [(wrong, ""), ("", wrong)] {
+                    agrees(format!("{open}7{inside}{closed}{outside}").as_bytes());
+                    assert!(!is_json(format!("{open}7{inside}{closed}{outside}").as_bytes()));
+                }
+            }
+        }
+    }
+
+    #[test]
     fn an_object_is_passed_over_only_if_it_is_the_same() {
         for (text, is_it) in [
             (r#" {"a":1},7"#, true),
@@ -481,7 +528,7 @@ mod tests {
             let other: Result<Vec<&RawValue>, _> = serde_json::from_str(&text);
             prop_assert_eq!(whole.is_ok(), other.is_ok());
             if let Ok(other) = other {
-                prop_assert_eq!(found, other.into_iter().map(RawValue::get).collect::<Vec<_>>());
+                prop_assert_eq!(found, other.into_iter().map(|raw| raw.get().as_bytes()).collect::<Vec<_>>());
             }
         }
     }

@@ -1,40 +1,45 @@
 //! The `usage` object of a response: token counts, tier, speed, and the calls of other models inside it.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use memchr::memmem;
 
 use super::claude::MODEL_SYNTHETIC;
-use super::json::{self, Members, Raw};
+use super::json::{self, Members, RawBytes};
 use super::scan::{NotJson, Scanner};
 
 use crate::record::{Tier, Usage};
 
 /// Calls of other models counted for one response; a real one has a few.
 const ADVISOR_CALLS_MAX: usize = 256;
+/// What a list of iterations says if there are calls of other models in it.
+static ADVISOR: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"advisor_message"));
 /// Longest `usage` object that is remembered, in bytes; a usual one has some 300.
 const REMEMBERED_BYTES_MAX: usize = 4096;
 
 /// The members of a `usage` object, raw.
 #[derive(Debug, Default)]
 pub struct UsageFields<'de> {
-    input: Raw<'de>,
-    output: Raw<'de>,
-    cache_read: Raw<'de>,
-    cache_creation: Raw<'de>,
+    input: RawBytes<'de>,
+    output: RawBytes<'de>,
+    cache_read: RawBytes<'de>,
+    cache_creation: RawBytes<'de>,
     cache_split: CacheSplit<'de>,
     web_search: Single<'de, WebSearch>,
     thinking: Single<'de, Thinking>,
-    tier: Raw<'de>,
-    speed: Raw<'de>,
-    iterations: Raw<'de>,
+    tier: RawBytes<'de>,
+    speed: RawBytes<'de>,
+    iterations: RawBytes<'de>,
 }
 
 impl<'de> Members<'de> for UsageFields<'de> {
     fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
-            b"input_tokens" => self.input.0 = Some(value.raw()?),
-            b"output_tokens" => self.output.0 = Some(value.raw()?),
-            b"cache_read_input_tokens" => self.cache_read.0 = Some(value.raw()?),
-            b"cache_creation_input_tokens" => self.cache_creation.0 = Some(value.raw()?),
+            b"input_tokens" => self.input.0 = Some(value.raw_bytes()?),
+            b"output_tokens" => self.output.0 = Some(value.raw_bytes()?),
+            b"cache_read_input_tokens" => self.cache_read.0 = Some(value.raw_bytes()?),
+            b"cache_creation_input_tokens" => self.cache_creation.0 = Some(value.raw_bytes()?),
             b"cache_creation" => {
                 self.cache_split = CacheSplit::default();
                 value.object(&mut self.cache_split)?;
@@ -47,9 +52,9 @@ impl<'de> Members<'de> for UsageFields<'de> {
                 self.thinking = Single::default();
                 value.object(&mut self.thinking)?;
             }
-            b"service_tier" => self.tier.0 = Some(value.raw()?),
-            b"speed" => self.speed.0 = Some(value.raw()?),
-            b"iterations" => self.iterations.0 = Some(value.raw()?),
+            b"service_tier" => self.tier.0 = Some(value.raw_bytes()?),
+            b"speed" => self.speed.0 = Some(value.raw_bytes()?),
+            b"iterations" => self.iterations.0 = Some(value.raw_bytes()?),
             _ => value.skip()?,
         }
         Ok(())
@@ -115,7 +120,7 @@ impl UsageFields<'_> {
 
     fn advisor_calls(&self) -> Vec<(u64, AdvisorCall)> {
         let mut calls = Vec::new();
-        let Some(list) = self.iterations.0.filter(|raw| raw.contains("advisor_message")) else {
+        let Some(list) = self.iterations.0.filter(|raw| ADVISOR.find(raw).is_some()) else {
             return calls;
         };
         let mut index = 0;
@@ -129,9 +134,9 @@ impl UsageFields<'_> {
 }
 
 impl AdvisorCall {
-    fn of(item: &str) -> Option<Self> {
+    fn of(item: &[u8]) -> Option<Self> {
         let mut iteration = Iteration::default();
-        json::object(item.as_bytes(), &mut iteration).ok()?;
+        json::object(item, &mut iteration).ok()?;
         let is_call = iteration.kind.text().as_deref() == Some(b"advisor_message");
         let is_one = |model: &Cow<'_, [u8]>| is_call && **model != *MODEL_SYNTHETIC;
         Some(Self {
@@ -144,12 +149,12 @@ impl AdvisorCall {
 
 /// The `usage` object that was read last: the copies of a response come one after the other, most with the same one.
 #[derive(Clone, Debug, Default)]
-pub struct Memory {
+pub struct UsageMemory {
     text: Vec<u8>,
     figures: Figures,
 }
 
-impl Memory {
+impl UsageMemory {
     /// Passes over a value that is the remembered one.
     pub fn recall(&self, value: &mut Scanner<'_>) -> Option<&Figures> {
         (!self.text.is_empty() && value.skip_object(&self.text)).then_some(&self.figures)
@@ -167,16 +172,16 @@ impl Memory {
 /// One element of `usage.iterations`.
 #[derive(Debug, Default)]
 struct Iteration<'de> {
-    kind: Raw<'de>,
-    model: Raw<'de>,
+    kind: RawBytes<'de>,
+    model: RawBytes<'de>,
     usage: UsageFields<'de>,
 }
 
 impl<'de> Members<'de> for Iteration<'de> {
     fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
-            b"type" => self.kind.0 = Some(value.raw()?),
-            b"model" => self.model.0 = Some(value.raw()?),
+            b"type" => self.kind.0 = Some(value.raw_bytes()?),
+            b"model" => self.model.0 = Some(value.raw_bytes()?),
             _ => self.usage.member(key, value)?,
         }
         Ok(())
@@ -185,15 +190,15 @@ impl<'de> Members<'de> for Iteration<'de> {
 
 #[derive(Debug, Default)]
 struct CacheSplit<'de> {
-    five_minutes: Raw<'de>,
-    one_hour: Raw<'de>,
+    five_minutes: RawBytes<'de>,
+    one_hour: RawBytes<'de>,
 }
 
 impl<'de> Members<'de> for CacheSplit<'de> {
     fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
-            b"ephemeral_5m_input_tokens" => self.five_minutes.0 = Some(value.raw()?),
-            b"ephemeral_1h_input_tokens" => self.one_hour.0 = Some(value.raw()?),
+            b"ephemeral_5m_input_tokens" => self.five_minutes.0 = Some(value.raw_bytes()?),
+            b"ephemeral_1h_input_tokens" => self.one_hour.0 = Some(value.raw_bytes()?),
             _ => value.skip()?,
         }
         Ok(())
@@ -203,7 +208,7 @@ impl<'de> Members<'de> for CacheSplit<'de> {
 /// An object of which one member is wanted.
 #[derive(Debug, Default)]
 struct Single<'de, W> {
-    value: Raw<'de>,
+    value: RawBytes<'de>,
     wanted: std::marker::PhantomData<W>,
 }
 
@@ -229,7 +234,7 @@ impl<'de, W: Wanted> Members<'de> for Single<'de, W> {
         if key != W::KEY {
             return value.skip();
         }
-        self.value.0 = Some(value.raw()?);
+        self.value.0 = Some(value.raw_bytes()?);
         Ok(())
     }
 }

@@ -19,8 +19,8 @@ use super::rows::{add, add_all};
 use super::runs::RunEvent;
 use super::tables::{
     ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MINUTES, MODELS, PATHS,
-    RESPONSES, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow,
-    RunTotalsRow, SUMS, decode, encode,
+    RESPONSES, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow, RunTotalsRow,
+    SUMS, decode, encode,
 };
 use super::{Store, StoreError};
 use crate::fold::{Response, Totals, fold};

@@ -10,9 +10,8 @@ use redb::{ReadableTable, Table, WriteTransaction};
 use super::commit::put;
 use super::runs::FORGOTTEN_RUNS;
 use super::tables::{
-    ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, MINUTES, MODELS, PATHS, RESPONSES,
-    RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RunRow, RunTotalsRow, SUMS,
-    TOTALS, decode,
+    ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, MINUTES, MODELS, PATHS, RESPONSES, RUN_ACCOUNTS,
+    RUN_DAYS, RUNS, ResponseParts, ResponseRow, RunRow, RunTotalsRow, SUMS, TOTALS, decode,
 };
 use super::{Store, StoreError};
 use crate::fold::{Response, Totals};

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 
 use redb::{
     Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
-    WriteTransaction,
-    backends::InMemoryBackend,
+    WriteTransaction, backends::InMemoryBackend,
 };
 
 use crate::fold::Totals;
@@ -19,8 +18,8 @@ use super::commit::put;
 use super::tables::{
     ACCOUNTS, AccountRow, DAYS, FILES, FIRED, FORGOTTEN, HOURS, LIMIT_EVENTS, MARKS, META, META_CREATED,
     META_SCHEMA, META_SEQUENCE, MINUTES, MODELS, NOTE_ASIDE, NOTE_REBUILT, NOTES, OBSERVATIONS, PARKED,
-    PARKED_FILES, PATHS, RESPONSES, RUN_ACCOUNTS, RUN_DAYS, RUN_INFO, RUNS, ResponseRow,
-    RunInfoRow, SCHEMA_VERSION, SUMS, TOTALS, WINDOWS, decode,
+    PARKED_FILES, PATHS, RESPONSES, RUN_ACCOUNTS, RUN_DAYS, RUN_INFO, RUNS, ResponseRow, RunInfoRow,
+    SCHEMA_VERSION, SUMS, TOTALS, WINDOWS, decode,
 };
 use super::{QUARANTINE_SUFFIX, QUARANTINED_FILES_MAX, Store, StoreError};
 

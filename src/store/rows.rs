@@ -14,6 +14,9 @@ use crate::fold::Totals;
 /// What a row mostly takes, in bytes: room that is asked for at once.
 const ROW_BYTES_USUAL: usize = 40;
 
+/// Rows put into a gap at once: redb gathers them before it makes pages of them.
+const GAP_ROWS_MAX: usize = 2048;
+
 /// Rows written side by side into one piece of memory, so that sorting moves only their keys.
 pub struct Rows<K> {
     keys: Vec<(K, Range<usize>)>,
@@ -53,18 +56,22 @@ where
     }
 }
 
-/// Puts rows, sorted by key, into an empty table: into the one gap there is, without a way down the tree for each.
-pub fn fill<'k, 'v, K: redb::Key + 'static, V: redb::Value + 'static>(
+/// Puts rows, sorted by key, into an empty table: into the gap at its end, without a way down the tree for each.
+fn fill<'k, 'v, K: redb::Key + 'static, V: redb::Value + 'static>(
     store: &Store,
     table: &mut Table<'_, K, V>,
     rows: impl Iterator<Item = (K::SelfType<'k>, V::SelfType<'v>)>,
 ) -> Result<(), StoreError> {
-    let end = Bound::<K::SelfType<'k>>::Unbounded;
-    let mut gap = table.upper_bound_mut(end).map_err(|e| store.error(e))?;
-    for (key, value) in rows {
-        gap.insert_before(key, value).map_err(|e| store.error(e))?;
+    let mut rows = rows.peekable();
+    while rows.peek().is_some() {
+        let gap = table.upper_bound_mut(Bound::<K::SelfType<'k>>::Unbounded);
+        let mut gap = gap.map_err(|e| store.error(e))?;
+        for (key, value) in rows.by_ref().take(GAP_ROWS_MAX) {
+            gap.insert_before(key, value).map_err(|e| store.error(e))?;
+        }
+        gap.close().map_err(|e| store.error(e))?;
     }
-    gap.close().map_err(|e| store.error(e))
+    Ok(())
 }
 
 /// Adds differences, sorted by key, to rows of sums.

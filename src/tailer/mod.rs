@@ -559,10 +559,7 @@ impl Tailer {
             // The rest is for others.
             drop(room.split(room.num_permits().saturating_sub(records)));
         }
-        Ok(Share {
-            batches,
-            _room: room,
-        })
+        Ok(Share { batches, _room: room })
     }
 
     async fn commit(&mut self, share: Share) -> Result<(), TailerError> {

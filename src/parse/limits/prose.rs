@@ -35,9 +35,9 @@ pub fn opening(line: &[u8]) -> Option<String> {
     let content = message.value.0?;
     let text = if content.starts_with('[') {
         let mut first = None;
-        json::each(content, |block| {
+        json::each(content.as_bytes(), |block| {
             let mut text = Only::new(b"text");
-            let is_object = json::object(block.as_bytes(), &mut text).is_ok();
+            let is_object = json::object(block, &mut text).is_ok();
             first = is_object.then(|| text.value.text()).flatten();
             first.is_some()
         });

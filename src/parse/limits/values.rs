@@ -41,8 +41,8 @@ pub fn single(value: Raw<'_>) -> Raw<'_> {
         return value;
     };
     let (mut first, mut count) = (None, 0);
-    json::each(raw, |item| {
-        first = first.or(Some(item));
+    json::each(raw.as_bytes(), |item| {
+        first = first.or(std::str::from_utf8(item).ok());
         count += 1;
         count > 1
     });

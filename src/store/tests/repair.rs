@@ -6,8 +6,7 @@ use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
 use super::super::derived::{Fixes, NumberKey};
 use super::super::tables::{
-    DAYS, FILES, HOURS, META, META_SEQUENCE, MINUTES, RUN_DAYS, RunTotalsRow, SUMS, TOTALS,
-    decode, encode,
+    DAYS, FILES, HOURS, META, META_SEQUENCE, MINUTES, RUN_DAYS, RunTotalsRow, SUMS, TOTALS, decode, encode,
 };
 use super::*;
 use crate::record::{DAY_MS, RunNumber};
@@ -103,15 +102,7 @@ fn contents(store: &Store) -> BTreeMap<String, Vec<String>> {
                 all.insert(redb::TableHandle::name(&$table).to_owned(), rows.collect::<Vec<_>>());
             })* };
         }
-        note!(
-            HOURS,
-            DAYS,
-            RUN_DAYS,
-            SUMS,
-            MINUTES,
-            TOTALS,
-            FILES
-        );
+        note!(HOURS, DAYS, RUN_DAYS, SUMS, MINUTES, TOTALS, FILES);
         note!(tables::RESPONSES);
         let mut meta = write.open_table(META).unwrap();
         meta.insert(META_SEQUENCE, 0).unwrap();
