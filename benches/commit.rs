@@ -141,7 +141,7 @@ fn batch(rng: &mut Rng, rows: usize) -> Batch {
     });
     Batch {
         run,
-        path: Arc::from(Path::new(&path)),
+        path: Path::new(&path).into(),
         renamed_from: None,
         expect: None,
         cursor: Cursor {

@@ -15,6 +15,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -26,6 +27,9 @@ use tokio::sync::Notify;
 
 /// Paths kept for one turn; more are answered by a rescan.
 pub const HINTS_PENDING_MAX: usize = 65_536;
+
+/// Answers to one who asks for watches: there is one.
+const ANSWERS_WAITING_MAX: usize = 1;
 
 /// What wakes us. Opening, reading and closing is left out, else our own reads would; so are
 /// attributes, which say nothing about content.
@@ -90,8 +94,21 @@ pub struct Watch {
     /// Held while the watcher works. **Invariant**: the handler never takes it, since the watcher
     /// answers on the handler's thread.
     door: Mutex<Door>,
+    /// What is asked while the door is held: whoever has it next asks for all of it at once. At the start, when every
+    /// run has directories to watch, that is a fraction of the turns.
+    asked: Mutex<Vec<Asked>>,
     shared: Arc<Shared>,
 }
+
+/// Directories that someone wants watched, and where that one waits.
+#[derive(Debug)]
+struct Asked {
+    found: Vec<Found>,
+    refused: SyncSender<Vec<WatchError>>,
+}
+
+/// A directory to be watched, and what its path leads to.
+type Found = (PathBuf, Result<Identity, WatchError>);
 
 #[derive(Debug)]
 struct Door {
@@ -139,6 +156,12 @@ impl WatchError {
             _ => Self::Refused { path, source },
         }
     }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Polling { path, .. } | Self::Gone { path } | Self::Refused { path, .. } => path,
+        }
+    }
 }
 
 impl Identity {
@@ -177,6 +200,14 @@ fn identify(path: &Path) -> Result<Identity, WatchError> {
     })
 }
 
+fn found(paths: Vec<PathBuf>) -> Vec<Found> {
+    let identified = |path: PathBuf| {
+        let identity = identify(&path);
+        (path, identity)
+    };
+    paths.into_iter().map(identified).collect()
+}
+
 impl Watch {
     /// Starts watching nothing yet. Never fails: without inotify it says so in [`Watch::health`].
     #[must_use]
@@ -193,6 +224,7 @@ impl Watch {
         door.note_mode();
         Self {
             door: Mutex::new(door),
+            asked: Mutex::default(),
             shared,
         }
     }
@@ -208,14 +240,24 @@ impl Watch {
 
     /// Watches many directories as [`Watch::watch_dir`] does one, in one turn of the watcher's thread. What it answers
     /// are those that are left to the scanner.
+    ///
+    /// # Panics
+    /// When another thread took this over and panicked.
     pub fn watch_dirs(&self, paths: Vec<PathBuf>) -> Vec<WatchError> {
         if paths.is_empty() {
             return Vec::new();
         }
+        let (refused, answer) = sync_channel(ANSWERS_WAITING_MAX);
+        let found = found(paths);
+        lock(&self.asked).push(Asked { found, refused });
         let mut door = lock(&self.door);
-        let refused = door.watch_dirs(paths);
+        if let Ok(refused) = answer.try_recv() {
+            return refused;
+        }
+        let asked = std::mem::take(&mut *lock(&self.asked));
+        door.watch_asked(asked);
         door.note_mode();
-        refused
+        (answer.try_recv()).expect("what was asked is answered, unless whoever took it over panicked")
     }
 
     /// Stops watching a directory; nothing happens if it is not watched.
@@ -269,11 +311,31 @@ impl Watch {
 }
 
 impl Door {
-    fn watch_dirs(&mut self, paths: Vec<PathBuf>) -> Vec<WatchError> {
+    /// Watches what several ask for, and answers each.
+    fn watch_asked(&mut self, mut asked: Vec<Asked>) {
+        let found = asked.iter_mut().map(|asked| std::mem::take(&mut asked.found));
+        let found: Vec<Vec<Found>> = found.collect();
+        let mut whose: HashMap<PathBuf, usize> = HashMap::new();
+        if asked.len() > 1 {
+            for (place, found) in found.iter().enumerate() {
+                whose.extend(found.iter().map(|(path, _)| (path.clone(), place)));
+            }
+        }
+        let mut answers: Vec<Vec<WatchError>> = asked.iter().map(|_| Vec::new()).collect();
+        for error in self.watch_dirs(found.into_iter().flatten().collect()) {
+            answers[whose.get(error.path()).copied().unwrap_or(0)].push(error);
+        }
+        for (asked, answer) in asked.into_iter().zip(answers) {
+            // Whoever asked waits for the door, and then finds this.
+            let _ = asked.refused.send(answer);
+        }
+    }
+
+    fn watch_dirs(&mut self, found: Vec<Found>) -> Vec<WatchError> {
         let mut refused = Vec::new();
-        let mut waiting = Vec::with_capacity(paths.len());
-        for path in paths {
-            match self.identified(&path) {
+        let mut waiting = Vec::with_capacity(found.len());
+        for (path, identity) in found {
+            match self.identified(&path, identity) {
                 Ok(identity) => waiting.push((path, identity)),
                 Err(error) => refused.push(error),
             }
@@ -343,12 +405,15 @@ impl Door {
     }
 
     /// What a path leads to, ready to be watched.
-    fn identified(&mut self, path: &Path) -> Result<Identity, WatchError> {
+    fn identified(
+        &mut self,
+        path: &Path,
+        identity: Result<Identity, WatchError>,
+    ) -> Result<Identity, WatchError> {
         if let Err(reason) = &self.watcher {
             return Err(polling(path.to_owned(), reason));
         }
         self.unwatched.remove(path);
-        let identity = identify(path);
         // Taking hold anew makes the watcher walk over all its watches, so only where it is needed.
         let same = matches!((&identity, self.known.get(path)), (Ok(now), Some(then)) if now.is_surely(then));
         if let (Ok(now), Some(then)) = (&identity, self.known.get(path)) {
@@ -382,7 +447,7 @@ impl Door {
         }
         let refused: Vec<PathBuf> = self.unwatched.iter().cloned().collect();
         for path in refused {
-            if let [WatchError::Polling { .. }] = self.watch_dirs(vec![path])[..] {
+            if let [WatchError::Polling { .. }] = self.watch_dirs(found(vec![path]))[..] {
                 return false;
             }
         }

@@ -765,7 +765,7 @@ impl Model {
         for ((run, name), log) in &self.logs {
             let cursors = self.store.cursors(&RunId::new(run).unwrap()).unwrap();
             let path = Path::new("mount").join(name);
-            let offset = cursors.get(path.as_path()).map_or(0, |cursor| cursor.offset);
+            let offset = cursors.get(path.as_os_str()).map_or(0, |cursor| cursor.offset);
             let end = Self::text(&log.lines).len() as u64;
             if offset != end {
                 return Err(format!(

@@ -323,7 +323,7 @@ impl Tree {
         stat.kind == EntryKind::File
             && self
                 .files
-                .get(path)
+                .get(path.as_os_str())
                 .is_some_and(|file| !file.gone && file.cursor.is_none_or(|cursor| cursor.inode == stat.inode))
     }
 

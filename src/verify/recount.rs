@@ -108,13 +108,13 @@ impl Run<'_> {
         let (mut files, mut bytes) = (0u64, 0u64);
         for path in &found.files {
             let Ok(stat) = self.root.stat(path) else { continue };
-            let read = cursors.get(path.as_path()).map_or(0, |cursor| {
+            let read = cursors.get(path.as_os_str()).map_or(0, |cursor| {
                 cursor
                     .offset
                     .max(cursor.settled_to)
                     .max(cursor.skip_to.map_or(0, std::num::NonZeroU64::get))
             });
-            if stat.size > read || !cursors.contains_key(path.as_path()) {
+            if stat.size > read || !cursors.contains_key(path.as_os_str()) {
                 files += 1;
                 bytes += stat.size.saturating_sub(read);
             }

@@ -1,5 +1,6 @@
 //! Differences put in between logs and database: each is told, mended from the logs, and nothing that is gone is lost.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -101,7 +102,7 @@ impl Place {
 
     fn cursor(&self, run: &str) -> Cursor {
         let cursors = self.store.cursors(&RunId::new(run).unwrap()).unwrap();
-        cursors[Path::new("mount/a.jsonl")]
+        cursors[OsStr::new("mount/a.jsonl")]
     }
 
     fn move_to(&self, run: &str, offset: u64) {

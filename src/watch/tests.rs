@@ -284,3 +284,40 @@ async fn of_many_directories_those_that_are_there_are_watched() {
     fs::write(folder.path().join("c/new"), "").unwrap();
     assert!(settled(&watch, &paths[4]).await.contains(&paths[4].join("new")));
 }
+
+#[test]
+fn what_several_ask_for_at_once_is_answered_to_each() {
+    const ASKING: usize = 6;
+    let directory = tempfile::tempdir().unwrap();
+    let watch = Watch::start();
+    let place = |name: String| directory.path().join(name);
+    for number in 0..ASKING {
+        fs::create_dir(place(format!("there-{number}"))).unwrap();
+    }
+    std::thread::scope(|scope| {
+        let door = lock(&watch.door);
+        let (watch, place) = (&watch, &place);
+        let asking: Vec<_> = (0..ASKING)
+            .map(|number| {
+                scope.spawn(move || {
+                    let paths = ["there", "gone"].map(|name| place(format!("{name}-{number}")));
+                    watch.watch_dirs(paths.into())
+                })
+            })
+            .collect();
+        while lock(&watch.asked).len() < ASKING {
+            std::thread::yield_now();
+        }
+        drop(door);
+        for (number, asked) in asking.into_iter().enumerate() {
+            let refused = asked.join().unwrap();
+            let gone = place(format!("gone-{number}"));
+            assert!(
+                matches!(&refused[..], [WatchError::Gone { path }] if *path == gone),
+                "{refused:?}"
+            );
+        }
+    });
+    assert_eq!(watch.health().watches, ASKING);
+    assert!(lock(&watch.asked).is_empty());
+}

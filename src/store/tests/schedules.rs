@@ -8,6 +8,7 @@
 //! `TOKENTAIL_SCHEDULES=N` runs N schedules, `TOKENTAIL_SEED=S` begins with that seed.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
@@ -241,7 +242,7 @@ impl Schedule {
         let mut stored = Vec::new();
         for file in &mut self.files {
             let cursors = store.cursors(&RunId::new(file.run).unwrap())?;
-            let found = file.names.map(|name| cursors.get(Path::new(name)));
+            let found = file.names.map(|name| cursors.get(OsStr::new(name)));
             file.name = match found {
                 [Some(_), Some(_)] => {
                     return Err(Stop::Broken(format!("{:?} are one file", file.names)));

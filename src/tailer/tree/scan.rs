@@ -243,7 +243,7 @@ impl Tree {
         let directories = &self.directories;
         self.problems.retain(|path, _| {
             path.parent()
-                .is_none_or(|parent| directories.contains_key(parent))
+                .is_none_or(|parent| directories.contains_key(parent.as_os_str()))
         });
     }
 
@@ -251,7 +251,7 @@ impl Tree {
     fn vanished(&self, found: &Found) -> BTreeSet<RelativePath> {
         let is_vanished = |path: &Path| {
             let parent = path.parent().unwrap_or(Path::new(""));
-            found.listed.contains(parent) || !self.directories.contains_key(parent)
+            found.listed.contains(parent.as_os_str()) || !self.directories.contains_key(parent.as_os_str())
         };
         let known = (self.files.iter())
             .filter(|(path, file)| !file.gone && file.met_in != self.scans && is_vanished(path));

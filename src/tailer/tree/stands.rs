@@ -46,7 +46,9 @@ impl Tree {
     /// The device that something at this path is on, as far as it was seen.
     #[must_use]
     pub fn device_of(&self, path: &Path) -> Option<u64> {
-        let directory = path.ancestors().find_map(|path| self.directories.get(path));
+        let directory = path
+            .ancestors()
+            .find_map(|path| self.directories.get(path.as_os_str()));
         directory.map(|directory| directory.device)
     }
 
