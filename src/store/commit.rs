@@ -33,8 +33,8 @@ use crate::record::{
 pub const MODELS_MAX: usize = 4096;
 /// The name of all models beyond [`MODELS_MAX`].
 const MODEL_OTHER: &str = "(other)";
-/// From so many responses on they are written by a thread of their own, beside the other tables: a first replay waits
-/// for nothing else by then.
+/// From so many responses on a first replay writes them by a thread of their own, beside the other tables: it waits for
+/// nothing else by then. A collector goes on, and the allocator would keep what each such thread took.
 const ROWS_APART_MIN: usize = 8192;
 
 /// What became of one batch.
@@ -780,7 +780,7 @@ impl<'s, 't> Work<'s, 't> {
             add_all(store, minutes, "minutes", by_minute.sums())?;
             Ok(cells)
         };
-        if changed.len() < ROWS_APART_MIN {
+        if !self.is_fresh || changed.len() < ROWS_APART_MIN {
             write_responses()?;
             self.cells = write_others()?;
             return Ok(());
