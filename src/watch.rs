@@ -240,9 +240,6 @@ impl Watch {
 
     /// Watches many directories as [`Watch::watch_dir`] does one, in one turn of the watcher's thread. What it answers
     /// are those that are left to the scanner.
-    ///
-    /// # Panics
-    /// When another thread took this over and panicked.
     pub fn watch_dirs(&self, paths: Vec<PathBuf>) -> Vec<WatchError> {
         if paths.is_empty() {
             return Vec::new();
@@ -257,7 +254,12 @@ impl Watch {
         let asked = std::mem::take(&mut *lock(&self.asked));
         door.watch_asked(asked);
         door.note_mode();
-        (answer.try_recv()).expect("what was asked is answered, unless whoever took it over panicked")
+        drop(door);
+        answer.try_recv().unwrap_or_else(|_| {
+            // Whoever took it over panicked: nobody knows what is watched.
+            self.shared.mark(|pending| pending.rescan = true);
+            Vec::new()
+        })
     }
 
     /// Stops watching a directory; nothing happens if it is not watched.
@@ -315,15 +317,19 @@ impl Door {
     fn watch_asked(&mut self, mut asked: Vec<Asked>) {
         let found = asked.iter_mut().map(|asked| std::mem::take(&mut asked.found));
         let found: Vec<Vec<Found>> = found.collect();
-        let mut whose: HashMap<PathBuf, usize> = HashMap::new();
+        let mut whose: HashMap<PathBuf, Vec<usize>> = HashMap::new();
         if asked.len() > 1 {
             for (place, found) in found.iter().enumerate() {
-                whose.extend(found.iter().map(|(path, _)| (path.clone(), place)));
+                for (path, _) in found {
+                    whose.entry(path.clone()).or_default().push(place);
+                }
             }
         }
         let mut answers: Vec<Vec<WatchError>> = asked.iter().map(|_| Vec::new()).collect();
         for error in self.watch_dirs(found.into_iter().flatten().collect()) {
-            answers[whose.get(error.path()).copied().unwrap_or(0)].push(error);
+            // One path that several ask for is refused to each.
+            let place = whose.get_mut(error.path()).and_then(Vec::pop).unwrap_or(0);
+            answers[place].push(error);
         }
         for (asked, answer) in asked.into_iter().zip(answers) {
             // Whoever asked waits for the door, and then finds this.
@@ -415,7 +421,14 @@ impl Door {
         }
         self.unwatched.remove(path);
         // Taking hold anew makes the watcher walk over all its watches, so only where it is needed.
-        let same = matches!((&identity, self.known.get(path)), (Ok(now), Some(then)) if now.is_surely(then));
+        let is_known = |now: &Result<Identity, WatchError>| matches!((now, self.known.get(path)), (Ok(now), Some(then)) if now.is_surely(then));
+        // It was looked at before the door was had, and may be another by now.
+        let identity = if is_known(&identity) {
+            identify(path)
+        } else {
+            identity
+        };
+        let same = is_known(&identity);
         if let (Ok(now), Some(then)) = (&identity, self.known.get(path)) {
             self.replaced += u64::from(now.is_surely_not(then));
         }

@@ -96,6 +96,8 @@ impl Process {
 /// A running collector.
 pub struct Collector {
     pub process: Process,
+    /// How long it took until it answered from its database.
+    pub answered: Duration,
     socket: PathBuf,
 }
 
@@ -116,17 +118,25 @@ impl Collector {
             .stdin(Stdio::null())
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        let collector = Self {
+        let mut collector = Self {
             process: Process(child),
+            answered: Duration::ZERO,
             socket: place.socket(),
         };
+        collector.answered = collector.until(began, "/v1/quota")?;
+        let ready = collector.until(began, "/readyz")?;
+        Ok((collector, ready))
+    }
+
+    /// Waits until a question is answered; how long that was.
+    fn until(&self, began: Instant, path: &str) -> anyhow::Result<Duration> {
         loop {
-            if let Ok(answer) = collector.ask("/readyz")
+            if let Ok(answer) = self.ask(path)
                 && answer.starts_with("HTTP/1.0 200")
             {
-                return Ok((collector, began.elapsed()));
+                return Ok(began.elapsed());
             }
-            ensure!(began.elapsed() < WAIT_MAX, "it is not ready");
+            ensure!(began.elapsed() < WAIT_MAX, "{path} is not answered");
             std::thread::sleep(Duration::from_millis(1));
         }
     }

@@ -13,6 +13,9 @@ use super::{Options, line, line_at, milliseconds, ratio_of};
 const APPENDS: u64 = 400;
 /// Lines of each append.
 const LINES: u64 = 25;
+/// Until it is at rest, and how long that is watched.
+const SETTLE: Duration = Duration::from_secs(4);
+const REST: Duration = Duration::from_secs(10);
 const MODELS: [&str; 4] = [
     "claude-opus-5",
     "claude-sonnet-5",
@@ -41,8 +44,35 @@ const QUERIES: [&str; 14] = [
     "/healthz",
 ];
 
-/// Microseconds of CPU time for each line appended while the collector watches, and of waiting until it is counted.
-fn cost_of_lines(collector: &Collector, place: &Place) -> anyhow::Result<(f64, f64)> {
+/// What lines cost that are appended while the collector watches.
+struct Cost {
+    /// Microseconds of CPU time for each, beside what it takes at rest.
+    cpu: f64,
+    /// Microseconds of waiting for each until it is counted.
+    wall: f64,
+    /// CPU time at rest, in parts of a processor.
+    idle: f64,
+}
+
+impl std::fmt::Display for Cost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{:.0} us of CPU and {:.0} us of waiting for each appended line, beside {:.2} % of a processor at rest",
+            self.cpu,
+            self.wall,
+            self.idle * 100.0
+        )
+    }
+}
+
+fn cost_of_lines(collector: &Collector, place: &Place) -> anyhow::Result<Cost> {
+    // After the start each file is looked at, until there were events.
+    append(&place.log("bench", "a.jsonl")?, &line("bench-first"))?;
+    std::thread::sleep(SETTLE);
+    let before = collector.process.cpu()?;
+    std::thread::sleep(REST);
+    let idle = collector.process.cpu()?.saturating_sub(before).as_secs_f64() / REST.as_secs_f64();
     let log = place.log("bench", "a.jsonl")?;
     let mut messages = collector.messages()?;
     let (cpu, began) = (collector.process.cpu()?, Instant::now());
@@ -55,26 +85,32 @@ fn cost_of_lines(collector: &Collector, place: &Place) -> anyhow::Result<(f64, f
         // Published: the next append is another commit.
         events.recv_timeout(Duration::from_secs(30)).context("no event")?;
     }
-    let took = (collector.process.cpu()?.saturating_sub(cpu), began.elapsed());
+    let (cpu, wall) = (collector.process.cpu()?.saturating_sub(cpu), began.elapsed());
     messages += APPENDS * LINES;
     collector.wait_for(messages)?;
-    let each = |time: Duration| milliseconds(time) * 1e3 / ratio_of(APPENDS * LINES);
-    Ok((each(took.0), each(took.1)))
+    let each = |seconds: f64| seconds * 1e6 / ratio_of(APPENDS * LINES);
+    let wall = wall.as_secs_f64();
+    Ok(Cost {
+        cpu: each(cpu.as_secs_f64() - idle * wall),
+        wall: each(wall),
+        idle,
+    })
 }
 
 fn measured(options: &Options, place: &Place, what: &str) -> anyhow::Result<f64> {
     let (collector, _) = Collector::start(&options.program, place)?;
     collector.catch_up()?;
-    let (cpu, wall) = cost_of_lines(&collector, place)?;
+    let cost = cost_of_lines(&collector, place)?;
     let memory = collector.process.memory()?.1;
     collector.stop()?;
     let (collector, ready) = Collector::start(&options.program, place)?;
     println!(
-        "{what}: {cpu:.0} us of CPU and {wall:.0} us of waiting for each appended line, {memory} MiB at most, ready again in {:.0} ms",
+        "{what}: {cost}, {memory} MiB at most, answers again in {:.0} ms, ready in {:.0} ms",
+        milliseconds(collector.answered),
         milliseconds(ready)
     );
     collector.stop()?;
-    Ok(cpu)
+    Ok(cost.cpu)
 }
 
 /// Longer and longer logs.
@@ -181,13 +217,14 @@ pub fn responses(options: &Options) -> anyhow::Result<()> {
         let (collector, ready) = Collector::start(&options.program, &place)?;
         let (ready, memory) = (milliseconds(ready), collector.process.memory()?);
         println!(
-            "  ready again in {ready:.0} ms, {} MiB at most; {:.0} bytes of database for each response",
+            "  answers again in {:.0} ms, ready in {ready:.0} ms, {} MiB at most; {:.0} bytes of database for each response",
+            milliseconds(collector.answered),
             memory.1,
             ratio_of(bytes) / ratio_of(*count)
         );
-        let (cpu, wall) = cost_of_lines(&collector, &place)?;
-        println!("  {cpu:.0} us of CPU and {wall:.0} us of waiting for each appended line");
-        costs.push(cpu);
+        let cost = cost_of_lines(&collector, &place)?;
+        println!("  {cost}");
+        costs.push(cost.cpu);
         collector.stop()?;
     }
     println!(

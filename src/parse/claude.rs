@@ -307,8 +307,11 @@ impl ModelMemory {
             name.push_str(MODEL_FAST);
         }
         let name: Arc<str> = name.into();
-        (self.text, self.is_fast) = (text.map(<[u8]>::to_vec), is_fast);
-        self.name = Some(Arc::clone(&name));
+        // A longer one is cut, and need not be kept whole.
+        if text.is_none_or(|text| text.len() <= MODEL_BYTES_MAX) {
+            (self.text, self.is_fast) = (text.map(<[u8]>::to_vec), is_fast);
+            self.name = Some(Arc::clone(&name));
+        }
         name
     }
 }

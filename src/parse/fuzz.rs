@@ -227,13 +227,20 @@ fn text(raw: Option<&&RawValue>) -> Option<String> {
 }
 
 /// What a line is if serde_json takes it without a word, worked out in another way: the last of duplicate keys stands.
-/// `None` where it does not, or where a progress line quotes another.
+/// `None` where it does not, where a progress line quotes another, or where what may be a tool's result has usage in escapes.
 fn strictly(line: &[u8]) -> Option<Strict> {
     let whole = serde_json::from_slice::<Value>(line).ok()?;
     let is = |class| Some(Strict { class, usage: None });
     if !whole.is_object() {
         // A long one is judged by its frame, but that of an object is no other value's.
         return is(Class::Malformed);
+    }
+    let trimmed = line.trim_ascii();
+    if trimmed.len() > SHORT_LINE_BYTES_MAX
+        && super::is_of_user(trimmed)
+        && super::USAGE.find(trimmed).is_none()
+    {
+        return None;
     }
     let line: Object = serde_json::from_slice(line).ok()?;
     match text(line.get("type")).as_deref() {

@@ -64,7 +64,7 @@ impl<'de> Raw<'de> {
     }
 }
 
-/// A raw JSON value whose bytes are enough: it is compared or hashed, and need not be UTF-8.
+/// A raw JSON value whose bytes are enough for most: it is compared or hashed, and need not be UTF-8.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RawBytes<'de>(pub Option<&'de [u8]>);
 
@@ -73,8 +73,17 @@ impl<'de> RawBytes<'de> {
         count(self.0?)
     }
 
+    /// A string. Bytes that are no UTF-8 become marks, as in a line that had to be [`mended`]: what is the same in both
+    /// is one identity.
     pub fn text(self) -> Option<Cow<'de, [u8]>> {
-        string(self.0?).filter(|text| !text.is_empty())
+        let raw = self.0?;
+        let text = if raw.is_ascii() || std::str::from_utf8(raw).is_ok() {
+            string(raw)
+        } else {
+            let marked = String::from_utf8_lossy(raw);
+            string(marked.as_bytes()).map(|text| Cow::Owned(text.into_owned()))
+        };
+        text.filter(|text| !text.is_empty())
     }
 }
 

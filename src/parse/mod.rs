@@ -2,7 +2,7 @@
 //!
 //! A bad line is a value ([`Class::Malformed`]), an unknown one is [`Class::Ignored`]. Lines of up to
 //! [`SHORT_LINE_BYTES_MAX`] and all lines that mention usage are parsed whole, as strictly as JSON goes and
-//! as tolerantly as real files need. A longer line that mentions no usage is most of what a transcript weighs
+//! as tolerantly as real files need (but for a tool's result that spells usage in escapes). A longer line that mentions no usage is most of what a transcript weighs
 //! and can count nothing: for it the frame `{...}` is proof enough of an object, its inside is not looked at, unless
 //! its ends speak of limits: then it is looked at for observations, and its class stays what the frame says.
 
@@ -31,6 +31,9 @@ static TIMESTAMP: LazyLock<memmem::FinderRev<'static>> =
     LazyLock::new(|| memmem::FinderRev::new(b"\"timestamp\":\""));
 /// What most long lines say early: tools' results, which have no limits to look for.
 static USER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\"type\":\"user\""));
+/// The types of lines that can count.
+static COUNTING: LazyLock<[memmem::Finder<'static>; 2]> =
+    LazyLock::new(|| ["\"assistant\"", "\"progress\""].map(memmem::Finder::new::<str>));
 /// What a long line with limits has near an end, each after a stem that is looked for first: two searches, not four.
 static LIMIT_SIGNS: LazyLock<[(memmem::Finder<'static>, [memmem::Finder<'static>; 2]); 2]> =
     LazyLock::new(|| {
@@ -120,8 +123,8 @@ impl Parser {
     }
 }
 
-/// Whether a long line has the word `usage` in quotes, or letters of it as escapes: they mean the same. What begins as
-/// a tool's result is not searched for escapes, of which it may be full: no writer of such lines writes usage so.
+/// Whether a long line has the word `usage` in quotes, or letters of it as escapes: they mean the same. Tools' results
+/// are not searched for the latter, of which they are full.
 fn may_mention_usage(line: &[u8]) -> bool {
     let is_of_usage = |at: usize| {
         let digits = line
@@ -129,7 +132,16 @@ fn may_mention_usage(line: &[u8]) -> bool {
             .and_then(|rest| rest.get(..2));
         digits.is_some_and(|digits| USAGE_IN_HEX.contains(&digits))
     };
-    USAGE.find(line).is_some() || !is_of_user(line) && ESCAPE.find_iter(line).any(is_of_usage)
+    USAGE.find(line).is_some() || !is_result(line) && ESCAPE.find_iter(line).any(is_of_usage)
+}
+
+/// Whether a long line says early that it is the user's, and at neither end the type of one that can count.
+fn is_result(line: &[u8]) -> bool {
+    let ends = [&line[..END_BYTES], &line[line.len() - END_BYTES..]];
+    is_of_user(line)
+        && !ends
+            .iter()
+            .any(|end| COUNTING.iter().any(|kind| kind.find(end).is_some()))
 }
 
 /// Whether a long line says early that it is the user's.
@@ -236,9 +248,15 @@ mod tests {
     #[test]
     fn a_tools_result_is_not_searched_for_usage_in_escapes() {
         let body = r"\u001b[0m".repeat(SHORT_LINE_BYTES_MAX);
-        for (key, class) in [("usage", Class::Usage), (r"us\u0061ge", Class::Ignored)] {
+        let late = " ".repeat(END_BYTES);
+        for (key, after, class) in [
+            ("usage", "", Class::Usage),
+            ("usage", &late, Class::Usage),
+            (r"us\u0061ge", "", Class::Usage),
+            (r"us\u0061ge", &late, Class::Ignored),
+        ] {
             let text = format!(
-                r#"{{"data":{{"type":"user"}},"pad":"{body}","type":"assistant","message":{{"id":"msg_1","{key}":{{"output_tokens":7}}}}}}"#
+                r#"{{"toolUseResult":{{"type":"user"}},"pad":"{body}","type":"assistant","message":{{"id":"msg_1","{key}":{{"output_tokens":7}}}}{after}}}"#
             );
             let got = line(
                 text.as_bytes(),
@@ -246,23 +264,34 @@ mod tests {
                 &mut Vec::new(),
                 &mut Vec::new(),
             );
-            assert_eq!(got.class, class, "{key}");
+            assert_eq!(got.class, class, "{key}, {} bytes before the end", after.len());
         }
     }
 
     #[test]
-    fn an_identity_that_is_no_text_counts_once_all_the_same() {
-        let text = |id: &[u8]| {
-            let before = br#"{"type":"assistant","sessionId":"\uFFFD","message":{"model":"m","usage":{"output_tokens":7},"id":"msg_"#;
-            [before.as_slice(), id, br#""}}"#].concat()
+    fn an_identity_that_is_no_text_is_the_same_in_a_line_that_is_mended() {
+        let text = |before: &[u8], id: &[u8]| {
+            let around: [&[u8]; 3] = [
+                br#"{"type":"assistant","requestId":"r","message":{"model":"m","usage":{"output_tokens":7},"id":""#,
+                id,
+                br#""}}"#,
+            ];
+            [before, &around.concat()].concat()
         };
+        let marked = "a\u{FFFD}b".as_bytes();
         let mut records = Vec::new();
-        for id in [b"\xFFa".as_slice(), b"\xFFa", b"\xFEa"] {
-            let got = line(&text(id), Place::default(), &mut records, &mut Vec::new());
+        for (before, id) in [
+            (b"".as_slice(), b"a\xFFb".as_slice()),
+            (b"\xEF\xBB\xBF", b"a\xFFb"),
+            (b"\0", b"a\xFFb"),
+            (b"", marked),
+            (b"\0", marked),
+        ] {
+            let line_of = text(before, id);
+            let got = line(&line_of, Place::default(), &mut records, &mut Vec::new());
             assert_eq!(got.class, Class::Usage);
         }
-        assert_eq!(records[0].key, records[1].key);
-        assert_ne!(records[0].key, records[2].key);
+        assert!(records.iter().all(|record| record.key == records[0].key));
     }
 
     #[test]

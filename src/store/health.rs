@@ -27,9 +27,9 @@ use super::{QUARANTINE_SUFFIX, QUARANTINED_FILES_MAX, Store, StoreError};
 const CHECKED_BYTES_MAX: u64 = 64 << 20;
 /// A file of up to this size is packed when it is closed, in bytes: some 0.4 s. A larger one has less to spare.
 const PACKED_BYTES_MAX: u64 = 256 << 20;
-/// What a file may have for each response, in bytes, and not be packed: packed it has 70 to 125, and packing rewrites
+/// What a file may have for each response, in bytes, and not be packed: packed it has 60 to 100, and packing rewrites
 /// most of it.
-const SPARE_RESPONSE_BYTES: u64 = 128;
+const SPARE_RESPONSE_BYTES: u64 = 96;
 /// What any file may have beside that, in bytes: redb begins with half of it.
 const SPARE_BYTES: u64 = 2 << 20;
 /// The schema of a database that knows of no accounts and limits.

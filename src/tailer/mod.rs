@@ -106,7 +106,10 @@ impl Readers {
         Self {
             permits: Semaphore::new(count),
             looks: Semaphore::new(LOOKS_MAX),
-            room: Arc::new(Semaphore::new(UNCOMMITTED_RECORDS_MAX)),
+            // Reads that hang in a mount hold theirs, and there are no more of them than permits.
+            room: Arc::new(Semaphore::new(
+                UNCOMMITTED_RECORDS_MAX.max((count + 2) * SHARE_RECORDS_MAX as usize),
+            )),
             buffers: Mutex::default(),
         }
     }
