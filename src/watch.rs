@@ -157,7 +157,9 @@ impl WatchError {
         }
     }
 
-    fn path(&self) -> &Path {
+    /// Which directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         match self {
             Self::Polling { path, .. } | Self::Gone { path } | Self::Refused { path, .. } => path,
         }

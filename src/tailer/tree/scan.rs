@@ -1,6 +1,7 @@
 //! Going through a run's directory: what is there, what is new, what is gone, and what has another name.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::{Depth, Directory, GONE_FILES_MAX, Tracked, Tree, WATCHED_DIRECTORIES_MAX, World};
@@ -17,6 +18,8 @@ pub(super) struct Found {
     /// New files, and files with another inode than their cursor's.
     strangers: BTreeMap<RelativePath, Stat>,
     news: usize,
+    /// Directories that are watched and not visited yet, as they were before they were.
+    ahead: HashMap<RelativePath, Stat>,
 }
 
 impl Tree {
@@ -35,6 +38,9 @@ impl Tree {
             present: self.files.values().filter(|file| !file.gone).count(),
             ..Found::default()
         };
+        if self.directories.is_empty() && !world.unwatched {
+            found.ahead = self.watch_ahead(&root, world);
+        }
         // Level by level, so that the watcher is asked once for each.
         let mut level: Vec<RelativePath> = vec![Path::new("").into()];
         while !level.is_empty() {
@@ -44,8 +50,11 @@ impl Tree {
             for directory in level {
                 let looked = self.visit(&root, &directory, depth, &mut found, &mut below);
                 if let Some((stat, is_new)) = looked {
-                    if is_new && !world.unwatched {
-                        self.want_watched(&directory, &mut unwatched);
+                    let ahead = found.ahead.remove(&directory);
+                    let is_watched =
+                        ahead.is_some_and(|then| (then.device, then.inode) == (stat.device, stat.inode));
+                    if is_new && !is_watched && !world.unwatched {
+                        self.want_watched(&directory, found.ahead.len(), &mut unwatched);
                     }
                     changed.push((directory, stat));
                 }
@@ -58,6 +67,9 @@ impl Tree {
                 self.list(&root, &directory, &stat, world, &mut found, &mut below);
             }
             level = below;
+        }
+        for directory in found.ahead.keys() {
+            world.watch.forget_dir(&self.home.path.join(directory));
         }
         self.forget_directories(&found, world);
         if self.partly_watched {
@@ -121,9 +133,38 @@ impl Tree {
         }
     }
 
+    /// Watches the directories of all known files at once, those above before those below: what becomes of one after
+    /// that is told by the one above it. A first scan then has little to ask for.
+    pub(super) fn watch_ahead(&self, root: &Root, world: World<'_>) -> HashMap<RelativePath, Stat> {
+        let mut directories: BTreeSet<&OsStr> = BTreeSet::new();
+        for file in self.files.keys() {
+            for above in file.ancestors().skip(1) {
+                // Those above it came with another file.
+                if !directories.insert(above.as_os_str()) {
+                    break;
+                }
+            }
+        }
+        if directories.len() > WATCHED_DIRECTORIES_MAX {
+            return HashMap::new();
+        }
+        let there = directories.into_iter().filter_map(|directory| {
+            let stat = root.stat(Path::new(directory)).ok()?;
+            (stat.kind == EntryKind::Directory).then(|| (RelativePath::from(Path::new(directory)), stat))
+        });
+        let mut ahead: Vec<_> = there.collect();
+        let paths = ahead.iter().map(|(directory, _)| self.home.path.join(directory));
+        for error in world.watch.watch_dirs(paths.collect()) {
+            tracing::debug!(%error, "not watched");
+            // It is asked for again when it is visited.
+            ahead.retain(|(directory, _)| self.home.path.join(directory) != error.path());
+        }
+        ahead.into_iter().collect()
+    }
+
     /// Notes that a directory is to be watched, if it may be.
-    fn want_watched(&mut self, directory: &RelativePath, unwatched: &mut Vec<PathBuf>) {
-        if self.directories.len() + unwatched.len() < WATCHED_DIRECTORIES_MAX {
+    fn want_watched(&mut self, directory: &RelativePath, ahead: usize, unwatched: &mut Vec<PathBuf>) {
+        if self.directories.len() + ahead + unwatched.len() < WATCHED_DIRECTORIES_MAX {
             return unwatched.push(self.home.path.join(directory));
         }
         self.partly_watched = true;

@@ -183,3 +183,50 @@ fn a_tree_stands_until_something_in_it_changes() {
         assert_eq!(!tree.stands(Depth::Changed), is_seen_above, "{what}");
     }
 }
+
+#[test]
+fn what_is_watched_ahead_is_what_is_there_when_it_is_visited() {
+    let settings = settings();
+    let watch = Watch::start();
+    let world = World {
+        globs: &settings.watch.globs,
+        limits: &settings.limits,
+        watch: &watch,
+        unwatched: false,
+    };
+    let (directory, mut tree) = tree();
+    let (inside, outside) = (
+        directory.path().join("one/mount"),
+        directory.path().join("outside"),
+    );
+    fs::create_dir(inside.join("new")).unwrap();
+    fs::create_dir_all(outside.join("below")).unwrap();
+    std::os::unix::fs::symlink(&outside, inside.join("link")).unwrap();
+    // Files of an earlier process: where they were is there, gone, a link, below a link, or a file by now.
+    for path in [
+        "mount/deep/a.jsonl",
+        "mount/gone/b.jsonl",
+        "mount/link/c.jsonl",
+        "mount/link/below/d.jsonl",
+        "mount/deep/a.jsonl/e.jsonl",
+    ] {
+        tree.files
+            .insert(Path::new(path).into(), Box::new(Tracked::default()));
+    }
+    let root = tree.home.open().unwrap();
+    let ahead = tree.watch_ahead(&root, world);
+    let names = |mut paths: Vec<String>| {
+        paths.sort_unstable();
+        paths
+    };
+    let told = |path: &RelativePath| path.display().to_string();
+    let of_ahead = names(ahead.keys().map(told).collect());
+    assert_eq!(of_ahead, ["", "mount", "mount/deep", "mount/link/below"]);
+    tree.scan(Depth::Everything, world).unwrap();
+    let visited = names(tree.directories.keys().map(told).collect());
+    assert_eq!(visited, ["", "mount", "mount/deep", "mount/new"]);
+    // The one over a link was given back.
+    assert_eq!(watch.health().watches, visited.len());
+    tree.vanish_all(world);
+    assert_eq!(watch.health().watches, 0);
+}
