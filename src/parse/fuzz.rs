@@ -237,7 +237,7 @@ fn strictly(line: &[u8]) -> Option<Strict> {
     }
     let trimmed = line.trim_ascii();
     if trimmed.len() > SHORT_LINE_BYTES_MAX
-        && super::is_of_user(trimmed)
+        && super::is_result(trimmed)
         && super::USAGE.find(trimmed).is_none()
     {
         return None;

@@ -37,8 +37,10 @@ use turn::Reading;
 
 /// Runs whose directories are looked at at the same time.
 const LOOKS_MAX: usize = 8;
+/// Runs that are read at the same time: a read that hangs in a mount keeps a thread, and there are 16.
+const READERS_MAX: usize = 12;
 /// Records of all runs that are read and not committed: what two transactions take, so that one is read while the other
-/// is committed. Some 20 MB.
+/// is committed. Some 20 MB; more with more than six readers.
 const UNCOMMITTED_RECORDS_MAX: usize = 131_072;
 /// Hints kept for one run; more are answered by a scan.
 const HINTS_MAX: usize = 1024;
@@ -99,10 +101,11 @@ pub struct Readers {
 }
 
 impl Readers {
-    /// As many as there are processors.
+    /// As many as there are processors, up to [`READERS_MAX`].
     #[must_use]
     pub fn new() -> Self {
         let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let count = count.min(READERS_MAX);
         Self {
             permits: Semaphore::new(count),
             looks: Semaphore::new(LOOKS_MAX),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Depth, Directory, GONE_FILES_MAX, Tracked, Tree, WATCHED_DIRECTORIES_MAX, World};
 use crate::logfile::{EntryKind, LogFileError, Root, Stat};
 use crate::record::RelativePath;
+use crate::watch::WatchError;
 
 /// What one scan saw.
 #[derive(Default)]
@@ -18,8 +19,8 @@ pub(super) struct Found {
     /// New files, and files with another inode than their cursor's.
     strangers: BTreeMap<RelativePath, Stat>,
     news: usize,
-    /// Directories that are watched and not visited yet, as they were before they were.
-    ahead: HashMap<RelativePath, Stat>,
+    /// Directories that were watched before they are visited, as they were before that; `None` for one that was refused.
+    ahead: HashMap<RelativePath, Option<Stat>>,
 }
 
 impl Tree {
@@ -46,15 +47,18 @@ impl Tree {
         while !level.is_empty() {
             let mut below = Vec::new();
             let mut changed = Vec::new();
-            let mut unwatched = Vec::new();
+            let (mut unwatched, mut watched) = (Vec::new(), 0);
             for directory in level {
                 let looked = self.visit(&root, &directory, depth, &mut found, &mut below);
                 if let Some((stat, is_new)) = looked {
-                    let ahead = found.ahead.remove(&directory);
+                    let ahead = found.ahead.remove(&directory).flatten();
                     let is_watched =
                         ahead.is_some_and(|then| (then.device, then.inode) == (stat.device, stat.inode));
-                    if is_new && !is_watched && !world.unwatched {
-                        self.want_watched(&directory, found.ahead.len(), &mut unwatched);
+                    if is_watched {
+                        watched += 1;
+                    } else if is_new && !world.unwatched {
+                        let others = found.ahead.len() + watched;
+                        self.want_watched(&directory, others, &mut unwatched, world);
                     }
                     changed.push((directory, stat));
                 }
@@ -135,7 +139,7 @@ impl Tree {
 
     /// Watches the directories of all known files at once, those above before those below: what becomes of one after
     /// that is told by the one above it. A first scan then has little to ask for.
-    pub(super) fn watch_ahead(&self, root: &Root, world: World<'_>) -> HashMap<RelativePath, Stat> {
+    pub(super) fn watch_ahead(&self, root: &Root, world: World<'_>) -> HashMap<RelativePath, Option<Stat>> {
         let mut directories: BTreeSet<&OsStr> = BTreeSet::new();
         for file in self.files.keys() {
             for above in file.ancestors().skip(1) {
@@ -148,25 +152,46 @@ impl Tree {
         if directories.len() > WATCHED_DIRECTORIES_MAX {
             return HashMap::new();
         }
-        let there = directories.into_iter().filter_map(|directory| {
-            let stat = root.stat(Path::new(directory)).ok()?;
-            (stat.kind == EntryKind::Directory).then(|| (RelativePath::from(Path::new(directory)), stat))
-        });
-        let mut ahead: Vec<_> = there.collect();
-        let paths = ahead.iter().map(|(directory, _)| self.home.path.join(directory));
-        for error in world.watch.watch_dirs(paths.collect()) {
-            tracing::debug!(%error, "not watched");
-            // It is asked for again when it is visited.
-            ahead.retain(|(directory, _)| self.home.path.join(directory) != error.path());
+        let mut ahead: HashMap<RelativePath, Option<Stat>> = HashMap::new();
+        let mut paths = Vec::with_capacity(directories.len());
+        // In the order of their bytes: each comes after the one above it.
+        for directory in directories.into_iter().map(Path::new) {
+            // Nothing is looked at beyond a link.
+            let is_below = directory
+                .parent()
+                .is_none_or(|above| ahead.contains_key(above.as_os_str()));
+            if is_below
+                && let Ok(stat) = root.stat(directory)
+                && stat.kind == EntryKind::Directory
+            {
+                ahead.insert(directory.into(), Some(stat));
+                paths.push(self.home.path.join(directory));
+            }
         }
-        ahead.into_iter().collect()
+        let refused = world.watch.watch_dirs(paths);
+        if !refused.is_empty() {
+            let refused: HashSet<&Path> = refused.iter().map(WatchError::path).collect();
+            for (directory, stat) in &mut ahead {
+                // It is asked for again when it is visited.
+                stat.take_if(|_| refused.contains(&*self.home.path.join(directory)));
+            }
+        }
+        ahead
     }
 
     /// Notes that a directory is to be watched, if it may be.
-    fn want_watched(&mut self, directory: &RelativePath, ahead: usize, unwatched: &mut Vec<PathBuf>) {
-        if self.directories.len() + ahead + unwatched.len() < WATCHED_DIRECTORIES_MAX {
+    fn want_watched(
+        &mut self,
+        directory: &RelativePath,
+        others: usize,
+        unwatched: &mut Vec<PathBuf>,
+        world: World<'_>,
+    ) {
+        if self.directories.len() + others + unwatched.len() < WATCHED_DIRECTORIES_MAX {
             return unwatched.push(self.home.path.join(directory));
         }
+        // It may be from before a rescan.
+        world.watch.forget_dir(&self.home.path.join(directory));
         self.partly_watched = true;
     }
 
