@@ -101,7 +101,7 @@ pub struct Readers {
 }
 
 impl Readers {
-    /// As many as there are processors, up to [`READERS_MAX`].
+    /// As many as there are processors, but not more than a mount that hangs may keep.
     #[must_use]
     pub fn new() -> Self {
         let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
