@@ -70,14 +70,18 @@ fn a_kill_directly_after_the_commit_neither_loses_a_threshold_nor_repeats_it() {
             &told(start + (round + 1) * MINUTE, "five_hour", 0.8, reset),
         );
         collector.wait_for_next("\"committed\"");
-        said += times_said(&collector.seen, SAID_75);
+        let before = times_said(&collector.seen, SAID_75);
         collector.kill();
         expected.push(("max-1".to_owned(), "five_hour".to_owned(), 75, super::time(reset)));
 
         collector = place.resume();
         let summary = collector.settle(&place, "one");
         assert_eq!(fired(&summary["quota"]), expected);
-        assert_eq!(times_said(&collector.seen, SAID_75), 0, "{:?}", collector.seen);
+        // Not again by the next process. It is the first to say so if the kill came before the commit: what was waited
+        // for may be the line of the commit before, which follows that commit.
+        let again = times_said(&collector.seen, SAID_75);
+        assert!(before + again <= 1, "{before}, {:?}", collector.seen);
+        said += before + again;
     }
     assert!(said <= 4, "{said}");
     collector.stop_cleanly();
