@@ -37,6 +37,15 @@ fn settings() -> Settings {
     Settings::load(flags, None, &environment).unwrap()
 }
 
+fn world<'w>(settings: &'w Settings, watch: &'w Watch) -> World<'w> {
+    World {
+        globs: &settings.watch.globs,
+        limits: &settings.limits,
+        watch,
+        unwatched: false,
+    }
+}
+
 #[test]
 fn that_not_all_directories_are_watched_is_said_after_every_scan() {
     let settings = settings();
@@ -45,12 +54,7 @@ fn that_not_all_directories_are_watched_is_said_after_every_scan() {
         fs::create_dir(directory.path().join(format!("one/mount/{number}"))).unwrap();
     }
     let watch = Watch::start();
-    let world = World {
-        globs: &settings.watch.globs,
-        limits: &settings.limits,
-        watch: &watch,
-        unwatched: false,
-    };
+    let world = world(&settings, &watch);
     for scan in 0..3 {
         tree.scan(Depth::Everything, world).unwrap();
         let problem = tree.problem().unwrap_or_default();
@@ -118,12 +122,7 @@ fn a_directory_that_goes_while_it_is_looked_at_is_not_taken_for_watched() {
 fn a_tree_stands_until_something_in_it_changes() {
     let settings = settings();
     let watch = Watch::start();
-    let world = World {
-        globs: &settings.watch.globs,
-        limits: &settings.limits,
-        watch: &watch,
-        unwatched: false,
-    };
+    let world = world(&settings, &watch);
     let append: Change = |mount| fs::write(mount.join("deep/a.jsonl"), "{}\n{}\n").unwrap();
     let rewrite: Change = |mount| fs::write(mount.join("deep/a.jsonl"), "[]\n").unwrap();
     let replace: Change = |mount| {
@@ -188,12 +187,7 @@ fn a_tree_stands_until_something_in_it_changes() {
 fn what_is_watched_ahead_is_what_is_there_when_it_is_visited() {
     let settings = settings();
     let watch = Watch::start();
-    let world = World {
-        globs: &settings.watch.globs,
-        limits: &settings.limits,
-        watch: &watch,
-        unwatched: false,
-    };
+    let world = world(&settings, &watch);
     let (directory, mut tree) = tree();
     let (inside, outside) = (
         directory.path().join("one/mount"),
