@@ -7,7 +7,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use fastrand::Rng;
 use tempfile::TempDir;
 use tokentail::record::{
-    Batch, Cursor, Kind, LineCounts, ParserState, Rank, Record, ResponseKey, RunId, Tier, Usage,
+    Batch, Cursor, Dating, Kind, LineCounts, ParserState, Rank, Record, ResponseKey, RunId, Tier, Usage,
 };
 use tokentail::store::{Outcome, Store, StoreOptions};
 
@@ -138,6 +138,7 @@ fn batch(rng: &mut Rng, rows: usize) -> Batch {
             },
             tier: Tier::Standard,
             time: Some(1_791_190_800_000 + rng.i64(..7 * 86_400_000)),
+            dating: Dating::Line,
             copies: 1,
         }
     });
@@ -163,6 +164,7 @@ fn batch(rng: &mut Rng, rows: usize) -> Batch {
         earliest: None,
         latest: None,
         read_at: 1_791_190_800_000,
+        written_at: None,
     }
 }
 

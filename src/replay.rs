@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use crate::api::quota::Terms;
 use crate::api::{summary, wire};
 use crate::config::{Accounts, Limits};
-use crate::globs::{GlobError, Globs};
+use crate::globs::{GlobError, Globs, INCLUDE_ANYWHERE};
 use crate::logfile::{EntryKind, LogFileError, Root};
 use crate::record::{AccountId, Batch, Millis, Position, RUN_ID_BYTES_MAX, RelativePath, RunId};
 use crate::store::{Conclusion, Outcome, Store, StoreError, StoreOptions};
@@ -285,14 +285,14 @@ fn run_below(
     })
 }
 
-/// Any other tree: every `*.jsonl` in it.
+/// Any other tree: every transcript in it.
 fn tree(
     run: RunId,
     directory: &Path,
     options: &ReplayOptions,
     warnings: &mut Vec<String>,
 ) -> Result<Source, ReplayError> {
-    let globs = Globs::new(&["**/*.jsonl".to_owned()], &[])?;
+    let globs = Globs::new(&INCLUDE_ANYWHERE.map(str::to_owned), &[])?;
     let files = files_of(directory, |_| true, |path| globs.reads(path), options, warnings)?;
     Ok(Source {
         run,

@@ -7,6 +7,7 @@
 //! its ends speak of limits: then it is looked at for observations, and its class stays what the frame says.
 
 pub mod claude;
+mod identity;
 mod json;
 pub mod limits;
 mod scan;
@@ -16,7 +17,7 @@ mod usage;
 use memchr::memmem;
 use std::sync::LazyLock;
 
-use crate::record::{Millis, Observation, ParserState, Record};
+use crate::record::{Dating, Millis, Observation, ParserState, Record};
 use state::State;
 
 /// Longest line that is parsed whole though it mentions no usage, in bytes.
@@ -30,7 +31,7 @@ static ESCAPE: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Find
 /// How it goes on for the letters of `usage`.
 const USAGE_IN_HEX: [&[u8]; 5] = [b"75", b"73", b"61", b"67", b"65"];
 static TIMESTAMP: LazyLock<memmem::FinderRev<'static>> =
-    LazyLock::new(|| memmem::FinderRev::new(b"\"timestamp\":\""));
+    LazyLock::new(|| memmem::FinderRev::new(b"\"timestamp\":"));
 /// What most long lines say early: tools' results, which have no limits to look for.
 static USER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\"type\":\"user\""));
 /// The types of lines that can count.
@@ -132,8 +133,16 @@ impl Parser {
         records: &mut Vec<Record>,
         observations: &mut Vec<Observation>,
     ) -> Parsed {
+        let before = records.len();
         let mut parsed = self.class(bytes, place, records, observations);
-        parsed.time = parsed.time.filter(|time| *time <= self.latest_believed);
+        let believed = |time: &Millis| *time <= self.latest_believed;
+        for record in &mut records[before..] {
+            if record.time.is_none_or(|time| !believed(&time)) {
+                record.time = self.state.last_time;
+                record.dating = record.time.map_or(Dating::Unknown, |_| Dating::Nearby);
+            }
+        }
+        parsed.time = parsed.time.filter(believed);
         self.state.last_time = parsed.time.or(self.state.last_time);
         parsed
     }
@@ -217,7 +226,11 @@ fn time_near_the_ends(line: &[u8]) -> Option<Millis> {
 
 fn time_in(window: &[u8]) -> Option<Millis> {
     let text = &window[TIMESTAMP.rfind(window)? + TIMESTAMP.needle().len()..];
-    json::time(&text[..memchr::memchr(b'"', text)?])
+    let end = match text.first()? {
+        b'"' => 2 + memchr::memchr(b'"', &text[1..])?,
+        _ => text.iter().position(|byte| matches!(byte, b',' | b'}'))?,
+    };
+    json::time_of(&text[..end])
 }
 
 #[cfg(test)]

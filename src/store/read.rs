@@ -102,7 +102,7 @@ impl Responses<'_> {
             kind,
             rank,
             tier,
-            dated,
+            dating,
             usage,
         } = row.parts().map_err(damage)?;
         let model = self.store.model_name(&self.models, row.model)?;
@@ -114,7 +114,7 @@ impl Responses<'_> {
             usage,
             run: row.run,
             time: row.time,
-            dated,
+            dating,
         };
         Ok((ResponseKey(key.value()), response))
     }

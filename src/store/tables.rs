@@ -12,8 +12,8 @@ use crate::fold::Totals;
 use crate::quota::exhaustion::Cause;
 use crate::quota::window::WindowState;
 use crate::record::{
-    AccountId, Cursor, Inode, Kind, Labels, LimitSource, LimitStatus, LineCounts, Millis, ModelNumber,
-    Observation, ParserState, Position, Rank, RunNumber, StopReason, Tier, Usage,
+    AccountId, Cursor, Dating, Inode, Kind, Labels, LimitSource, LimitStatus, LineCounts, Millis,
+    ModelNumber, Observation, ParserState, Position, Rank, RunNumber, StopReason, Tier, Usage,
 };
 
 /// The version of the whole schema, in `meta`. A database with another one is refused.
@@ -35,6 +35,8 @@ pub const PATHS: TableDefinition<'static, (u32, &'static [u8]), u32> = TableDefi
 pub const FILES: TableDefinition<'static, u32, Bytes> = TableDefinition::new("files");
 /// Model number to its name.
 pub const MODELS: TableDefinition<'static, u32, &'static str> = TableDefinition::new("models");
+/// Model number to the run that brought the name: one run has room for a part of them only.
+pub const MODEL_RUNS: TableDefinition<'static, u32, u32> = TableDefinition::new("model_runs");
 /// Response key to [`ResponseRow`].
 pub const RESPONSES: TableDefinition<'static, u128, Bytes> = TableDefinition::new("responses");
 /// Run to [`RunTotalsRow`].
@@ -208,10 +210,10 @@ impl FileRow {
     }
 }
 
-/// A counted response. `flags`: bit 0 advisor, bits 1-2 rank, bit 3 dated, bits 4-6 tier.
+/// A counted response. `flags`: bit 0 advisor, bits 1-2 rank, bits 3-5 dating, bits 6-8 tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResponseRow {
-    flags: u8,
+    flags: u16,
     pub model: ModelNumber,
     pub run: RunNumber,
     pub time: Millis,
@@ -223,7 +225,7 @@ pub struct ResponseParts {
     pub kind: Kind,
     pub rank: Rank,
     pub tier: Tier,
-    pub dated: bool,
+    pub dating: Dating,
     pub usage: Usage,
 }
 
@@ -232,10 +234,10 @@ impl ResponseRow {
     pub fn new(parts: &ResponseParts, model: ModelNumber, run: RunNumber, time: Millis) -> Self {
         let usage = &parts.usage;
         Self {
-            flags: parts.kind as u8
-                | ((parts.rank as u8) << 1)
-                | (u8::from(parts.dated) << 3)
-                | ((parts.tier as u8) << 4),
+            flags: parts.kind as u16
+                | ((parts.rank as u16) << 1)
+                | ((parts.dating as u16) << 3)
+                | ((parts.tier as u16) << 6),
             model,
             run,
             time,
@@ -279,8 +281,15 @@ impl ResponseRow {
                 2 => Rank::Main,
                 _ => return Err(RowError::Range("rank")),
             },
-            dated: (self.flags >> 3) & 1 == 1,
-            tier: match self.flags >> 4 {
+            dating: match (self.flags >> 3) & 7 {
+                0 => Dating::Line,
+                1 => Dating::Audit,
+                2 => Dating::Nearby,
+                3 => Dating::Written,
+                4 => Dating::Unknown,
+                _ => return Err(RowError::Range("dating")),
+            },
+            tier: match self.flags >> 6 {
                 0 => Tier::Unknown,
                 1 => Tier::Standard,
                 2 => Tier::Priority,
@@ -464,7 +473,7 @@ mod tests {
             kind: Kind::Advisor,
             rank: Rank::Main,
             tier: Tier::Other,
-            dated: true,
+            dating: Dating::Unknown,
             usage: Usage {
                 input: 1,
                 output: i64::MAX as u64,
@@ -479,8 +488,8 @@ mod tests {
         assert_eq!(back, row);
         let got = back.parts().unwrap();
         assert_eq!(
-            (got.kind, got.rank, got.tier, got.dated),
-            (Kind::Advisor, Rank::Main, Tier::Other, true)
+            (got.kind, got.rank, got.tier, got.dating),
+            (Kind::Advisor, Rank::Main, Tier::Other, Dating::Unknown)
         );
         assert_eq!(got.usage, parts.usage);
     }

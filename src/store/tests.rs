@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::fold::{Response, Totals};
 use crate::record::{
-    AccountId, Batch, Cursor, Inode, Kind, LineCounts, Millis, ParserState, Position, Rank, Record,
+    AccountId, Batch, Cursor, Dating, Inode, Kind, LineCounts, Millis, ParserState, Position, Rank, Record,
     ResponseKey, RunId, Tier, Usage,
 };
 
@@ -62,6 +62,7 @@ fn record(key: u128, output: u64, time: Option<Millis>) -> Record {
         },
         tier: Tier::Standard,
         time,
+        dating: Dating::Line,
         copies: 1,
     }
 }
@@ -105,6 +106,7 @@ fn batch(run: &str, path: &str, from: Option<u64>, to: u64, records: Vec<Record>
         earliest: None,
         latest: None,
         read_at: NOW,
+        written_at: None,
     }
 }
 
@@ -244,17 +246,33 @@ fn undated_and_future_responses_are_dated_at_the_reading_and_counted_as_suspect(
 #[test]
 fn models_beyond_the_bound_share_a_name() {
     let store = memory();
-    let count = commit::MODELS_MAX + 5;
-    let records = (0..count).map(|n| Record {
-        model: format!("m{n}").into(),
-        ..record(n as u128, 1, Some(NOW))
-    });
+    let names = |from: usize, count: usize| {
+        let records = (from..from + count).map(|n| Record {
+            model: format!("m{n}").into(),
+            ..record(n as u128, 1, Some(NOW))
+        });
+        records.collect::<Vec<_>>()
+    };
+    let models = || store.snapshot().unwrap().by_model;
+    let greedy = names(0, commit::MODELS_PER_RUN_MAX + 5);
+    let (first, second) = greedy.split_at(7);
+    store.commit([batch("r", "a", None, 1, first.to_vec())]).unwrap();
+    // What it brought stays counted when everything kept in memory is gone.
+    store.forget_kept();
     store
-        .commit(&[batch("r", "a", None, 1, records.collect())])
+        .commit([batch("r", "a", Some(1), 2, second.to_vec())])
         .unwrap();
-    let snapshot = store.snapshot().unwrap();
-    assert_eq!(snapshot.by_model.len(), commit::MODELS_MAX + 1);
-    assert_eq!(snapshot.by_model["(other)"].messages, 5);
+    assert_eq!(models().len(), commit::MODELS_PER_RUN_MAX + 1, "one run");
+    assert_eq!(models()["(other)"].messages, 5);
+    let per_run = commit::MODELS_PER_RUN_MAX;
+    let runs = commit::MODELS_MAX / per_run + 1;
+    for run in 0..runs {
+        let records = names((run + 2) * per_run, per_run);
+        store
+            .commit([batch(&format!("r{run}"), "a", None, 1, records)])
+            .unwrap();
+    }
+    assert_eq!(models().len(), commit::MODELS_MAX, "all runs");
 }
 
 #[test]

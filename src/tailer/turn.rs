@@ -107,6 +107,7 @@ impl Turn {
             earliest: self.earliest,
             latest: self.latest,
             read_at: reading.now,
+            written_at: None,
         }
     }
 }

@@ -187,7 +187,7 @@ fn steps(files: &[Growing], slices: usize, rng: &mut Rng) -> Vec<Vec<Slice>> {
         }
         steps.last_mut().unwrap().push((file, start..end));
         let name = path.file_name().unwrap().to_string_lossy();
-        let is_read = name != "journal.jsonl" && !name.contains(".orphaned");
+        let is_read = name != "journal.jsonl" && name.ends_with(".jsonl");
         if is_read && content[start..end].contains(&b'\n') {
             steps.push(Vec::new());
         }

@@ -94,6 +94,7 @@ impl Tree {
         let is_news = file.cursor != Some(turn.cursor) || turn.lines.read > 0 || file.renamed_from.is_some();
         let batch = is_news.then(|| {
             let mut batch = turn.into_batch(self.run.clone(), path.clone(), file.cursor, reading);
+            batch.written_at = Some(stat.modified_ms);
             batch.renamed_from = file.renamed_from.take();
             if std::mem::take(&mut file.replaces) {
                 batch.cursor.generation = batch.cursor.generation.wrapping_add(1);
