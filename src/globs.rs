@@ -278,6 +278,8 @@ fn build(list: &'static str, set: &GlobSetBuilder) -> Result<GlobSet, GlobError>
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
     fn globs(include: &[&str], exclude: &[&str]) -> Globs {
