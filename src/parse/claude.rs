@@ -189,10 +189,9 @@ impl Envelope<'_> {
             _ => return Class::Ignored,
         };
         let figures = match &message.usage {
-            Claim::Absent => return Class::Ignored,
             // Only a line that claims to be of the assistant can be malformed in its usage.
             Claim::NoObject if kind == Some(b"assistant") => return Class::Malformed,
-            Claim::NoObject => return Class::Ignored,
+            Claim::Absent | Claim::NoObject => return Class::Ignored,
             Claim::New(_, figures) => figures,
             Claim::Known(figures) => figures,
         };
@@ -216,11 +215,10 @@ impl Envelope<'_> {
         });
         for (index, call) in &figures.calls {
             let name = match &call.model {
-                CallModel::Own(name) => model_name(Some(name)).into(),
                 CallModel::OfResponse => Arc::clone(&records[first].model),
                 // The attempt that served is the response itself.
                 CallModel::Declined(name) if Some(name.as_slice()) == model_text.as_deref() => continue,
-                CallModel::Declined(name) => model_name(Some(name)).into(),
+                CallModel::Own(name) | CallModel::Declined(name) => model_name(Some(name)).into(),
             };
             records.push(Record {
                 key: identity::key_of_call(place.scope, key, *index),

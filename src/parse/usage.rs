@@ -1,5 +1,6 @@
 //! The `usage` object of a response: token counts, tier, speed, and the calls inside it that its counts leave out.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use memchr::memmem;
@@ -168,7 +169,7 @@ impl Iteration<'_> {
     /// The call this is, if the response's own figures leave it out. Others are inside them.
     fn call(&self) -> Option<Call> {
         let kind = self.kind.text()?;
-        let model = self.model.text().map(|model| model.into_owned());
+        let model = self.model.text().map(Cow::into_owned);
         let model = match (&*kind, model) {
             (_, Some(model)) if *model == *MODEL_SYNTHETIC => return None,
             (b"advisor_message", Some(model)) => CallModel::Own(model),

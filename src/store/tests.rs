@@ -13,6 +13,7 @@ use crate::record::{
 
 pub mod disk;
 mod fuzz;
+mod kinds;
 mod limits;
 pub mod picture;
 mod repair;
