@@ -119,10 +119,10 @@ impl Parser {
         self.state.encode()
     }
 
-    /// The time of the last line that had one.
+    /// The latest time of a line so far.
     #[must_use]
-    pub fn last_time(&self) -> Option<Millis> {
-        self.state.last_time
+    pub fn latest_time(&self) -> Option<Millis> {
+        self.state.latest_time
     }
 
     /// Parses one line (without its `\n`). Of its time, `None` is said if it is not believed.
@@ -144,6 +144,7 @@ impl Parser {
         }
         parsed.time = parsed.time.filter(believed);
         self.state.last_time = parsed.time.or(self.state.last_time);
+        self.state.latest_time = parsed.time.max(self.state.latest_time);
         parsed
     }
 

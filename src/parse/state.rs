@@ -9,12 +9,16 @@ use crate::record::{Millis, PARSER_STATE_BYTES_MAX, ParserState};
 const VERSION: u8 = 1;
 /// Field: the time seen last, eight bytes, the lowest first.
 const TAG_LAST_TIME: u8 = 1;
+/// Field: the latest time seen, likewise.
+const TAG_LATEST_TIME: u8 = 2;
 
 /// What is kept of the lines before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// The time of the last line that had one: it dates lines after it that have none.
     pub last_time: Option<Millis>,
+    /// The latest time of a line: what is said of limits after it is no older.
+    pub latest_time: Option<Millis>,
 }
 
 impl State {
@@ -28,8 +32,13 @@ impl State {
     #[must_use]
     pub fn encode(&self) -> ParserState {
         let mut fields = Fields::default();
-        if let Some(time) = self.last_time {
-            fields.put(TAG_LAST_TIME, &time.to_le_bytes());
+        for (tag, time) in [
+            (TAG_LAST_TIME, self.last_time),
+            (TAG_LATEST_TIME, self.latest_time),
+        ] {
+            if let Some(time) = time {
+                fields.put(tag, &time.to_le_bytes());
+            }
         }
         fields.written()
     }
@@ -45,6 +54,7 @@ impl State {
             let value = rest.get(3..end)?;
             match tag {
                 TAG_LAST_TIME => state.last_time = Some(Millis::from_le_bytes(value.try_into().ok()?)),
+                TAG_LATEST_TIME => state.latest_time = Some(Millis::from_le_bytes(value.try_into().ok()?)),
                 _ => return None,
             }
             rest = &rest[end..];
@@ -86,15 +96,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_state_comes_back_as_it_went(last_time in any::<Option<i64>>()) {
-            let state = State { last_time };
+        fn a_state_comes_back_as_it_went(last_time in any::<Option<i64>>(), latest_time in any::<Option<i64>>()) {
+            let state = State { last_time, latest_time };
             prop_assert_eq!(State::decode(&state.encode()), state);
         }
 
         /// Cut anywhere or with any byte changed, it is a state all the same, and never a panic.
         #[test]
         fn damaged_bytes_are_some_state(time in any::<i64>(), at in any::<usize>(), byte in any::<u8>()) {
-            let whole = State { last_time: Some(time) }.encode();
+            let whole = State { last_time: Some(time), latest_time: None }.encode();
             let mut bytes = whole.bytes().to_vec();
             let at = at % bytes.len();
             prop_assert_eq!(State::decode(&ParserState::new(&bytes[..at])), State::default());
@@ -110,7 +120,11 @@ mod tests {
 
     #[test]
     fn another_version_and_unknown_fields_are_no_state() {
-        let whole = State { last_time: Some(7) }.encode();
+        let whole = State {
+            last_time: Some(7),
+            latest_time: None,
+        }
+        .encode();
         let (mut later, mut more) = (whole.bytes().to_vec(), whole.bytes().to_vec());
         later[0] = VERSION + 1;
         more.extend([200, 0, 0]);

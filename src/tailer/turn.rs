@@ -335,7 +335,7 @@ impl Reader<'_> {
         let before = self.turn.observations.len();
         let records_before = self.turn.records.len();
         let turn = &mut self.turn;
-        let before_line = self.parser.last_time();
+        let before_line = self.parser.latest_time();
         let parsed = (self.parser).line(bytes, place, &mut turn.records, &mut turn.observations);
         turn.lines.read += 1;
         match parsed.class {
