@@ -6,7 +6,9 @@ use std::sync::Arc;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use fastrand::Rng;
 use tempfile::TempDir;
-use tokentail::record::{Batch, Cursor, Kind, LineCounts, Rank, Record, ResponseKey, RunId, Tier, Usage};
+use tokentail::record::{
+    Batch, Cursor, Dating, Kind, LineCounts, ParserState, Rank, Record, ResponseKey, RunId, Tier, Usage,
+};
 use tokentail::store::{Outcome, Store, StoreOptions};
 
 /// Rows of a large group, as a backlog brings them.
@@ -136,6 +138,7 @@ fn batch(rng: &mut Rng, rows: usize) -> Batch {
             },
             tier: Tier::Standard,
             time: Some(1_791_190_800_000 + rng.i64(..7 * 86_400_000)),
+            dating: Dating::Line,
             copies: 1,
         }
     });
@@ -148,6 +151,7 @@ fn batch(rng: &mut Rng, rows: usize) -> Batch {
             offset: 1,
             ..Cursor::default()
         },
+        state: ParserState::default(),
         account: Arc::default(),
         records: records.collect(),
         observations: Vec::new(),
@@ -160,6 +164,7 @@ fn batch(rng: &mut Rng, rows: usize) -> Batch {
         earliest: None,
         latest: None,
         read_at: 1_791_190_800_000,
+        written_at: None,
     }
 }
 

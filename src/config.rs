@@ -177,7 +177,7 @@ const KEYS: &[Key] = &[
     ),
     key(
         "watch.include",
-        "[\"*/mount/**/*.jsonl\"]",
+        "[\"*/mount/**/*.jsonl\", \"*/mount/**/*.jsonl.superseded-*\"]",
         "Logs to read, relative to runs_dir; `**` crosses directories.",
     ),
     key("watch.exclude", "[]", "Of those, the ones not to read."),

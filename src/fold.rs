@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::record::{HOUR_MS, Kind, Millis, Rank, Record, RunNumber, Tier, Usage};
+use crate::record::{Dating, HOUR_MS, Kind, Millis, Rank, Record, RunNumber, Tier, Usage};
 
 /// A response as it is counted: the best copy's figures, the earliest copy's time and run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +18,8 @@ pub struct Response {
     /// The run whose line has the earliest time.
     pub run: RunNumber,
     pub time: Millis,
-    /// Whether `time` comes from a line; a time of reading gives way to any line's time.
-    pub dated: bool,
+    /// Where `time` comes from; one of a worse source gives way to any of a better one.
+    pub dating: Dating,
 }
 
 impl Response {
@@ -32,6 +32,7 @@ impl Response {
     /// A better copy compares greater. All figures take part, so that equals are truly equal.
     fn merit(&self) -> impl Ord + '_ {
         (
+            !self.usage.is_empty(),
             self.rank,
             self.usage.output,
             self.usage.total(),
@@ -42,8 +43,8 @@ impl Response {
     }
 
     /// Earlier claims compare less.
-    fn claim(&self) -> (bool, Millis) {
-        (!self.dated, self.time)
+    fn claim(&self) -> (Dating, Millis) {
+        (self.dating, self.time)
     }
 }
 
@@ -54,15 +55,15 @@ impl Response {
 pub fn fold(known: &mut Response, copy: Response, in_run_order: bool) {
     let earlier = copy.claim() < known.claim()
         || (in_run_order && copy.claim() == known.claim() && copy.run < known.run);
-    let (run, time, dated) = if earlier {
-        (copy.run, copy.time, copy.dated)
+    let (run, time, dating) = if earlier {
+        (copy.run, copy.time, copy.dating)
     } else {
-        (known.run, known.time, known.dated)
+        (known.run, known.time, known.dating)
     };
     if copy.merit() > known.merit() {
         *known = copy;
     }
-    (known.run, known.time, known.dated) = (run, time, dated);
+    (known.run, known.time, known.dating) = (run, time, dating);
 }
 
 /// Takes a copy into one that was read before it from the same file, if they differ in nothing but their times; says
@@ -74,7 +75,8 @@ pub fn join(known: &mut Record, copy: &Record) -> bool {
     };
     let is_same = known.key == copy.key
         && known.usage == copy.usage
-        && (known.kind, known.rank, known.tier) == (copy.kind, copy.rank, copy.tier)
+        && (known.kind, known.rank, known.tier, known.dating)
+            == (copy.kind, copy.rank, copy.tier, copy.dating)
         && known.model == copy.model;
     if is_same {
         known.time = Some(time.min(other));
@@ -89,6 +91,8 @@ pub fn join(known: &mut Record, copy: &Record) -> bool {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Totals {
     pub messages: i64,
+    /// Responses of which no figures are known: neither messages nor calls.
+    pub without_figures: i64,
     pub advisor_calls: i64,
     pub input: i128,
     pub output: i128,
@@ -111,7 +115,8 @@ impl Totals {
     #[must_use]
     pub fn of_usage(kind: Kind, usage: &Usage) -> Self {
         Self {
-            messages: i64::from(kind == Kind::Message),
+            messages: i64::from(kind == Kind::Message && !usage.is_empty()),
+            without_figures: i64::from(kind == Kind::Message && usage.is_empty()),
             advisor_calls: i64::from(kind == Kind::Advisor),
             input: usage.input.into(),
             output: usage.output.into(),
@@ -129,9 +134,21 @@ impl Totals {
         *self == Self::default()
     }
 
+    /// Whether there is anything beside responses without figures.
+    #[must_use]
+    pub fn has_figures(&self) -> bool {
+        let without_figures = self.without_figures;
+        *self
+            != Self {
+                without_figures,
+                ..Self::default()
+            }
+    }
+
     fn zip(self, other: Self, sum: impl Fn(i128, i128) -> i128, count: impl Fn(i64, i64) -> i64) -> Self {
         Self {
             messages: count(self.messages, other.messages),
+            without_figures: count(self.without_figures, other.without_figures),
             advisor_calls: count(self.advisor_calls, other.advisor_calls),
             input: sum(self.input, other.input),
             output: sum(self.output, other.output),

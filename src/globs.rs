@@ -2,11 +2,9 @@
 //! list of names means.
 //!
 //! Paths are relative to the runs directory; their first component is the run's id. A path is read
-//! if an include matches it, no exclude does, and its name is none of those that hold copies of
-//! lines counted elsewhere. `*` and `?` stay within one component, `**` crosses them, and case matters.
+//! if an include matches it, no exclude does, and it is no journal, which repeats lines counted elsewhere. `*` and `?` stay within one component, `**` crosses them, and case matters.
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
 use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
@@ -14,13 +12,13 @@ use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 use crate::record::{RunId, RunIdError};
 
 /// What is read unless the settings say otherwise.
-pub const INCLUDE_DEFAULT: &[&str] = &["*/mount/**/*.jsonl"];
+pub const INCLUDE_DEFAULT: &[&str] = &["*/mount/**/*.jsonl", "*/mount/**/*.jsonl.superseded-*"];
+/// What is read of a tree that is no runs directory.
+pub const INCLUDE_ANYWHERE: [&str; 2] = ["**/*.jsonl", "**/*.jsonl.superseded-*"];
 
 /// A workflow's journal repeats the lines of the sub-agents beside it.
 const JOURNAL_NAME: &str = "journal.jsonl";
 const JOURNAL_PARENT: &str = "subagents";
-/// Names the coding agent gives to transcripts it has replaced by another file.
-const RETIRED_MARKS: &[&str] = &[".orphaned", ".superseded"];
 
 /// Why a list of patterns is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -238,12 +236,6 @@ fn is_skipped_name(relative: &Path) -> bool {
     let Some(name) = relative.file_name() else {
         return true;
     };
-    if RETIRED_MARKS
-        .iter()
-        .any(|mark| memchr::memmem::find(name.as_bytes(), mark.as_bytes()).is_some())
-    {
-        return true;
-    }
     name == JOURNAL_NAME
         && relative
             .parent()
@@ -286,6 +278,8 @@ fn build(list: &'static str, set: &GlobSetBuilder) -> Result<GlobSet, GlobError>
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
     fn globs(include: &[&str], exclude: &[&str]) -> Globs {
@@ -317,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn skips_names_that_repeat_other_files() {
+    fn skips_journals_that_repeat_other_files() {
         let globs = globs(&["**/*.jsonl", "**/*.jsonl.*"], &[]);
         let check = |path: &str, expect| assert_eq!(globs.reads(Path::new(path)), expect, "{path}");
         check("a/mount/s/subagents/journal.jsonl", false);
@@ -326,11 +320,25 @@ mod tests {
         check("a/mount/s/subagents/agent-1.jsonl", true);
         check("a/mount/s/subagents.old/journal.jsonl", true);
         check("a/mount/journal.jsonl/subagents/x.jsonl", true);
-        check("a/mount/s.orphaned.jsonl", false);
-        check("a/mount/s.jsonl.orphaned-17", false);
-        check("a/mount/s.jsonl.superseded", false);
-        check("a/mount/s.orphaned/x.jsonl", true);
-        check("a/mount/orphaned.jsonl", true);
+        check("a/mount/s.orphaned-17-ab.jsonl", true);
+    }
+
+    #[test]
+    fn reads_transcripts_that_were_set_aside() {
+        for (globs, path) in [
+            (globs(INCLUDE_DEFAULT, &[]), "a/mount/-w/"),
+            (globs(&INCLUDE_ANYWHERE, &[]), ""),
+        ] {
+            for (name, expect) in [
+                ("s.orphaned-17-ab.jsonl", true),
+                ("s.jsonl.superseded-17", true),
+                ("s.jsonl.bak", false),
+                ("s.jsonl.gz", false),
+            ] {
+                let path = path.to_owned() + name;
+                assert_eq!(globs.reads(Path::new(&path)), expect, "{path}");
+            }
+        }
     }
 
     #[test]
@@ -339,7 +347,6 @@ mod tests {
         let path = Path::new(OsStr::from_bytes(b"a/mount/\xff\xfe/\xc3.jsonl"));
         assert!(globs.reads(path));
         assert!(globs.may_contain(path.parent().unwrap()));
-        assert!(!globs.reads(Path::new(OsStr::from_bytes(b"a/mount/\xff.orphaned.jsonl"))));
     }
 
     #[test]

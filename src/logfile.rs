@@ -18,10 +18,11 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, StatxFla
 use rustix::io::Errno;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use crate::record::{Cursor, Inode, TAIL_BYTES_MAX};
+use crate::record::{Cursor, Inode, Millis, TAIL_BYTES_MAX};
 
 /// Nanoseconds in a second.
 const SECOND_NS: i64 = 1_000_000_000;
+const MILLISECOND_NS: i64 = 1_000_000;
 /// Room for entries of a directory that the kernel tells at once, in bytes; an entry has at most 280.
 const ENTRIES_BYTES: usize = 16 * 1024;
 
@@ -47,6 +48,8 @@ pub struct Stat {
     pub size: u64,
     /// Last change of content or attributes, in nanoseconds since 1970.
     pub changed_ns: i64,
+    /// Last change of content, or what someone set it to, in milliseconds since 1970.
+    pub modified_ms: Millis,
 }
 
 /// What a directory entry is.
@@ -336,8 +339,12 @@ pub fn glance(path: &Path) -> Result<Stat, LogFileError> {
 }
 
 fn stat<Fd: std::os::fd::AsFd>(directory: Fd, path: &Path, flags: AtFlags) -> rustix::io::Result<Stat> {
-    let wanted =
-        StatxFlags::TYPE | StatxFlags::INO | StatxFlags::SIZE | StatxFlags::CTIME | StatxFlags::BTIME;
+    let wanted = StatxFlags::TYPE
+        | StatxFlags::INO
+        | StatxFlags::SIZE
+        | StatxFlags::CTIME
+        | StatxFlags::MTIME
+        | StatxFlags::BTIME;
     let found = rustix::fs::statx(directory, path, flags, wanted)?;
     let has_birth = StatxFlags::from_bits_truncate(found.stx_mask).contains(StatxFlags::BTIME);
     let nanoseconds = |time: rustix::fs::StatxTimestamp| {
@@ -358,6 +365,7 @@ fn stat<Fd: std::os::fd::AsFd>(directory: Fd, path: &Path, flags: AtFlags) -> ru
         },
         size: found.stx_size,
         changed_ns: nanoseconds(found.stx_ctime),
+        modified_ms: nanoseconds(found.stx_mtime) / MILLISECOND_NS,
     })
 }
 

@@ -94,7 +94,7 @@ pub struct Usage {
     /// Generated tokens, thinking included.
     pub output: u64,
     pub cache_read: u64,
-    /// All cache writes: the flat field, else the sum of the two below.
+    /// All cache writes: the flat field or the sum of the two below, whichever is larger.
     pub cache_creation: u64,
     pub cache_creation_5m: u64,
     pub cache_creation_1h: u64,
@@ -113,6 +113,12 @@ impl Usage {
             + u128::from(self.cache_read)
             + u128::from(self.cache_creation)
     }
+
+    /// Whether a line has no figures at all: nothing is known of what was used.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.total() == 0 && self.web_search == 0 && self.thinking == 0
+    }
 }
 
 /// Which kind of line a copy came from; a higher rank wins over a lower.
@@ -120,7 +126,8 @@ impl Usage {
 pub enum Rank {
     /// The legacy `progress` line that quotes a sub-agent's message.
     Progress = 0,
-    /// A line of a side chain.
+    /// A line of a side chain, or of a captured stream: its lines are written when a response begins, so one never
+    /// beats a line of a transcript that has more output.
     Sidechain = 1,
     /// A line of the main thread.
     Main = 2,
@@ -131,8 +138,32 @@ pub enum Rank {
 pub enum Kind {
     /// A response of its own line.
     Message = 0,
-    /// A call another model made inside a response (`advisor_message`).
+    /// A call inside a response that its own figures leave out: by another model (`advisor_message`), for a
+    /// compaction, or an attempt that was declined and made again by another model.
     Advisor = 1,
+}
+
+/// Where a response's time comes from; a better one compares less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Dating {
+    /// The line's `timestamp`.
+    Line = 0,
+    /// The line's `_audit_timestamp`.
+    Audit = 1,
+    /// The last time seen before in the same file.
+    Nearby = 2,
+    /// The file's modification time.
+    Written = 3,
+    /// Nothing: it has the time of reading, and says nothing about how busy an account is.
+    Unknown = 4,
+}
+
+impl Dating {
+    /// Whether the time is the line's own.
+    #[must_use]
+    pub const fn is_own(self) -> bool {
+        matches!(self, Self::Line | Self::Audit)
+    }
 }
 
 /// The service tier of a response.
@@ -156,8 +187,10 @@ pub struct Record {
     pub model: Arc<str>,
     pub usage: Usage,
     pub tier: Tier,
-    /// The line's own time; `None` if it has none that can be read.
+    /// The line's own time, else the last time before it in its file; `None` if there is neither.
     pub time: Option<Millis>,
+    /// Where `time` comes from.
+    pub dating: Dating,
     /// How many lines it stands for: copies that differ in nothing but their time are [one](crate::fold::join).
     pub copies: u32,
 }
@@ -302,7 +335,7 @@ pub struct LineCounts {
     pub ignored: u64,
     pub malformed: u64,
     pub oversized: u64,
-    /// Lines with usage but no usable time, dated at the time of reading.
+    /// Lines with usage but no usable time of their own.
     pub clock_suspect: u64,
 }
 
@@ -356,6 +389,36 @@ pub struct Cursor {
     pub origin: u64,
 }
 
+/// Most bytes that a parser keeps of one file between two readings.
+pub const PARSER_STATE_BYTES_MAX: usize = 1024;
+
+/// What a parser needs of the lines before a position, in a form that only the parser reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ParserState(Box<[u8]>);
+
+impl ParserState {
+    /// Keeps the bytes; nothing if there are more than [`PARSER_STATE_BYTES_MAX`].
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        if bytes.len() > PARSER_STATE_BYTES_MAX {
+            return Self::default();
+        }
+        Self(bytes.into())
+    }
+
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// How far a file was read, and what its parser keeps of the lines before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    pub cursor: Cursor,
+    pub state: ParserState,
+}
+
 /// A path below the run's directory, as the bytes the filesystem gave.
 ///
 /// Compared and hashed by its bytes, which takes a fraction of what going by components does: it has no `.`, no `//` and no
@@ -401,6 +464,8 @@ pub struct Batch {
     pub expect: Option<Cursor>,
     /// The cursor after this batch.
     pub cursor: Cursor,
+    /// What the parser keeps of the lines before that cursor.
+    pub state: ParserState,
     pub records: Vec<Record>,
     /// Whose limits and responses these are.
     pub account: Arc<AccountId>,
@@ -416,6 +481,9 @@ pub struct Batch {
     pub latest: Option<Millis>,
     /// When the batch was read.
     pub read_at: Millis,
+    /// When the file was written last; `None` where it must not count, as in a replay, whose document is the same on
+    /// every machine.
+    pub written_at: Option<Millis>,
 }
 
 /// A window whose state changed.

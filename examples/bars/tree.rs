@@ -58,7 +58,7 @@ pub fn append(options: &Options) -> anyhow::Result<()> {
     // Logs that are read, from all over the tree.
     let is_read = |path: &&PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name != "journal.jsonl" && !name.contains(".orphaned") && !name.contains(".superseded")
+        name != "journal.jsonl" && name.ends_with(".jsonl")
     };
     let logs: Vec<_> = logs.iter().filter(is_read).step_by(logs.len() / 100).collect();
     let idle_before = collector.process.cpu()?;

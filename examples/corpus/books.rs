@@ -65,8 +65,8 @@ pub type ResponseId = usize;
 struct Response {
     /// The smallest index among the runs that hold the earliest line.
     owner: usize,
-    /// Time of the earliest line; none on any line: it is dated when the corpus is read.
-    first_ms: Option<u64>,
+    /// Time of the earliest line, or of what stands before a line without one.
+    first_ms: u64,
     call: Call,
     advisors: Vec<Call>,
     has_lines: bool,
@@ -92,13 +92,7 @@ struct RunTotals {
 }
 
 impl Books {
-    pub fn response(
-        &mut self,
-        run: usize,
-        first_ms: Option<u64>,
-        call: Call,
-        advisors: Vec<Call>,
-    ) -> ResponseId {
+    pub fn response(&mut self, run: usize, first_ms: u64, call: Call, advisors: Vec<Call>) -> ResponseId {
         self.responses.push(Response {
             owner: run,
             first_ms,
@@ -155,7 +149,7 @@ impl Books {
         let mut by_day: BTreeMap<String, Usage> = BTreeMap::new();
         let mut advisor_calls = 0;
         for response in &self.responses {
-            let day = calendar::day(response.first_ms.unwrap_or(self.last_ms));
+            let day = calendar::day(response.first_ms);
             by_run[response.owner].messages += 1;
             advisor_calls += response.advisors.len();
             for call in std::iter::once(&response.call).chain(&response.advisors) {

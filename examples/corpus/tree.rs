@@ -109,7 +109,7 @@ impl Tree<'_> {
         let folder = format!("runs/{}/mount/{}", self.runs[run], PROJECTS[run % PROJECTS.len()]);
         if self.world.rng.u8(..20) == 0 {
             let copy = content[..content.len() / 2].to_vec();
-            self.output.file(&format!("{folder}/{id}.orphaned.jsonl"), copy)?;
+            self.output.file(&format!("{folder}/{id}.jsonl.bak"), copy)?;
         }
         self.world.books.file(content.len());
         self.output.file(&format!("{folder}/{id}.jsonl"), content)?;

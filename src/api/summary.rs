@@ -28,6 +28,7 @@ pub fn summary(snapshot: &Snapshot, view: &QuotaView, terms: &Terms<'_>) -> wire
         schema: wire::SCHEMA,
         now: time(terms.now),
         messages: count(all.totals.messages),
+        without_figures: count(all.totals.without_figures),
         advisor_calls: count(all.totals.advisor_calls),
         totals: totals(&all.totals),
         by_run: snapshot
@@ -76,14 +77,19 @@ pub fn time(millis: Millis) -> String {
     format!("{timestamp:.3}")
 }
 
+/// Those with figures: what is not known is not shown as nothing.
 fn by_name<K: AsRef<str>>(sums: &BTreeMap<K, Totals>) -> BTreeMap<String, wire::Totals> {
     sums.iter()
+        .filter(|(_, sum)| sum.has_figures())
         .map(|(name, sum)| (name.as_ref().to_owned(), totals(sum)))
         .collect()
 }
 
 fn by_day(sums: &BTreeMap<u32, Totals>) -> BTreeMap<String, wire::Totals> {
-    sums.iter().map(|(day, sum)| (date(*day), totals(sum))).collect()
+    sums.iter()
+        .filter(|(_, sum)| sum.has_figures())
+        .map(|(day, sum)| (date(*day), totals(sum)))
+        .collect()
 }
 
 /// A UTC day since 1970, as the documents show it.

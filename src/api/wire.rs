@@ -17,8 +17,12 @@ pub struct Summary {
     /// The time every age and state in the document refers to.
     #[schema(format = DateTime)]
     pub now: String,
-    /// Responses counted, calls of an advisor left out.
+    /// Responses counted; calls inside responses and responses without figures are left out.
     pub messages: u64,
+    /// Responses of which no figures are known: nothing of them is in any sum.
+    #[serde(default)]
+    pub without_figures: u64,
+    /// Calls inside responses that their own figures leave out: an advisor's, compactions, attempts that were declined.
     pub advisor_calls: u64,
     pub totals: Totals,
     pub by_run: BTreeMap<String, RunTotals>,

@@ -17,7 +17,7 @@ fn response(rank: Rank, output: u64, input: u64, time: Millis, run: RunNumber) -
         },
         run,
         time,
-        dated: true,
+        dating: Dating::Line,
     }
 }
 
@@ -59,13 +59,13 @@ fn equal_times_stay_with_the_committed_run_unless_runs_are_worked_off_in_order()
 #[test]
 fn a_time_of_reading_gives_way_to_a_line_time() {
     let undated = Response {
-        dated: false,
+        dating: Dating::Unknown,
         ..response(Rank::Main, 5, 5, 7, 2)
     };
     let dated = response(Rank::Main, 5, 5, 70, 1);
     for copies in [[undated.clone(), dated.clone()], [dated, undated]] {
         let got = folded(&copies, false);
-        assert_eq!((got.run, got.time, got.dated), (1, 70, true));
+        assert_eq!((got.run, got.time, got.dating), (1, 70, Dating::Line));
     }
 }
 
@@ -76,19 +76,25 @@ fn any_response() -> impl Strategy<Value = Response> {
         0u64..4,
         0u64..4,
         0i64..4,
-        any::<bool>(),
+        0usize..5,
         prop_oneof![Just("a"), Just("b")],
     )
-        .prop_map(|(rank, output, input, time, dated, model)| Response {
+        .prop_map(|(rank, output, input, time, dating, model)| Response {
             model: model.into(),
-            dated,
+            dating: [
+                Dating::Line,
+                Dating::Audit,
+                Dating::Nearby,
+                Dating::Written,
+                Dating::Unknown,
+            ][dating],
             // One run per time: which run wins a tie is the one thing that order may decide.
             ..response(
                 rank,
                 output,
                 input,
                 time,
-                u32::try_from(time).unwrap_or(0) + u32::from(dated) * 10,
+                u32::try_from(time).unwrap_or(0) + u32::try_from(dating).unwrap_or(0) * 10,
             )
         })
 }
@@ -134,5 +140,21 @@ proptest! {
             expected += Totals::of(response);
         }
         prop_assert_eq!(running, expected);
+    }
+}
+
+#[test]
+fn a_copy_without_figures_gives_way_to_any_with_figures() {
+    let empty = response(Rank::Main, 0, 0, 1, 1);
+    let stub = response(Rank::Sidechain, 1, 0, 2, 1);
+    assert_eq!(Totals::of(&empty).messages, 0);
+    assert_eq!(Totals::of(&empty).without_figures, 1);
+    for copies in [[empty.clone(), stub.clone()], [stub.clone(), empty]] {
+        let got = folded(&copies, false);
+        assert_eq!((got.usage, got.time), (stub.usage, 1));
+        assert_eq!(
+            (Totals::of(&got).messages, Totals::of(&got).without_figures),
+            (1, 0)
+        );
     }
 }

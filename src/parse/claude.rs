@@ -1,19 +1,18 @@
 //! The Claude Code dialect: assistant lines and legacy progress lines to records, limits to observations.
 //!
-//! What counts: `type:"assistant"` with an object `message.usage`; a `progress` line whose
-//! `data.message.message.usage` is an object. Model `<synthetic>` never counts.
+//! What counts: `type:"assistant"` with an object `message.usage`, or no `type` and `message.role:"assistant"` with one;
+//! a `progress` line whose `data.message.message.usage` is an object. Model `<synthetic>` never counts.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use xxhash_rust::xxh3::xxh3_128_with_seed;
-
+use super::identity::{self, Identity};
 use super::json::{self, Members, RawBytes};
 use super::limits::{self, LimitFields};
 use super::scan::{NotJson, Scanner};
-use super::usage::{Figures, UsageFields, UsageMemory};
+use super::usage::{CallModel, Figures, UsageFields, UsageMemory};
 use super::{Class, Parsed, Place};
-use crate::record::{Kind, Millis, Observation, Rank, Record, ResponseKey};
+use crate::record::{Dating, Kind, Millis, Observation, Rank, Record, ResponseKey};
 
 /// Longest model name kept, in bytes; the rest is cut off.
 pub const MODEL_BYTES_MAX: usize = 128;
@@ -23,8 +22,6 @@ pub const MODEL_UNKNOWN: &str = "unknown";
 const MODEL_FAST: &str = "-fast";
 /// The model of lines the CLI writes by itself.
 pub(super) const MODEL_SYNTHETIC: &[u8] = b"<synthetic>";
-/// What the API's own message ids begin with.
-const API_ID_PREFIX: &[u8] = b"msg_";
 
 /// Parses a line that has no surrounding whitespace and is not empty.
 pub fn line(
@@ -73,9 +70,9 @@ fn strict(
             time: None,
         });
     }
-    let time = envelope.timestamp.text().and_then(|text| json::time(&text));
+    let (time, dating) = envelope.time();
     let kind = envelope.kind.text();
-    let class = envelope.judge(kind.as_deref(), time, line, place, model, records);
+    let class = envelope.judge(kind.as_deref(), (time, dating), line, place, model, records);
     // What counts is of no model the CLI made up, so most lines are not asked for theirs again.
     let is_synthetic = class != Class::Usage
         && kind.as_deref() == Some(b"assistant")
@@ -101,7 +98,10 @@ struct Envelope<'de> {
     timestamp: RawBytes<'de>,
     uuid: RawBytes<'de>,
     request_id: RawBytes<'de>,
+    request_ref: RawBytes<'de>,
     session_id: RawBytes<'de>,
+    forked_from: ForkedFrom<'de>,
+    captured: Captured<'de>,
     is_sidechain: RawBytes<'de>,
     message: Message<'de>,
     data: ProgressData<'de>,
@@ -124,8 +124,16 @@ impl<'de> Members<'de> for Envelope<'de> {
             b"timestamp" => self.timestamp.0 = Some(value.raw_bytes()?),
             b"uuid" => self.uuid.0 = Some(value.raw_bytes()?),
             b"requestId" => self.request_id.0 = Some(value.raw_bytes()?),
+            b"requestRef" => self.request_ref.0 = Some(value.raw_bytes()?),
             b"sessionId" => self.session_id.0 = Some(value.raw_bytes()?),
-            b"session_id" if self.session_id.0.is_none() => self.session_id.0 = Some(value.raw_bytes()?),
+            b"forkedFrom" => {
+                self.forked_from = ForkedFrom::default();
+                value.object(&mut self.forked_from)?;
+            }
+            b"session_id" => self.captured.session_id.0 = Some(value.raw_bytes()?),
+            b"request_id" => self.captured.request_id.0 = Some(value.raw_bytes()?),
+            b"parent_tool_use_id" => self.captured.parent.0 = Some(value.raw_bytes()?),
+            b"_audit_timestamp" => self.captured.timestamp.0 = Some(value.raw_bytes()?),
             b"isSidechain" => self.is_sidechain.0 = Some(value.raw_bytes()?),
             b"message" => {
                 self.message = Message::new(self.message.memory);
@@ -142,72 +150,48 @@ impl<'de> Members<'de> for Envelope<'de> {
 }
 
 impl Envelope<'_> {
-    fn judge(
-        &self,
-        kind: Option<&[u8]>,
-        time: Option<Millis>,
-        line: &[u8],
-        place: Place,
-        model: &mut ModelMemory,
-        records: &mut Vec<Record>,
-    ) -> Class {
-        match kind {
-            Some(b"assistant") => {
-                let rank = if self.is_sidechain.0 == Some(b"true") {
-                    Rank::Sidechain
-                } else {
-                    Rank::Main
-                };
-                self.count(
-                    &self.message,
-                    self.request_id,
-                    rank,
-                    time,
-                    line,
-                    place,
-                    model,
-                    records,
-                )
-            }
-            Some(b"progress") => {
-                let quoted = &self.data.message;
-                match self.count(
-                    &quoted.message,
-                    quoted.request_id,
-                    Rank::Progress,
-                    time,
-                    line,
-                    place,
-                    model,
-                    records,
-                ) {
-                    Class::Usage => Class::Usage,
-                    // Only a line that claims to be of the assistant can be malformed in its usage.
-                    _ => Class::Ignored,
-                }
-            }
-            _ => Class::Ignored,
+    /// The line's own time.
+    fn time(&self) -> (Option<Millis>, Dating) {
+        let time = |raw: RawBytes<'_>| raw.0.and_then(json::time_of);
+        match time(self.timestamp) {
+            Some(time) => (Some(time), Dating::Line),
+            None => (time(self.captured.timestamp), Dating::Audit),
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one place where everything a record needs comes together"
-    )]
-    fn count(
+    /// The rank of a line that is not quoted by another.
+    fn rank(&self) -> Rank {
+        let has_parent = self.captured.parent.0.is_some_and(|parent| parent != b"null");
+        let is_main = self.is_sidechain.0 != Some(b"true") && !has_parent && !self.is_captured();
+        if is_main { Rank::Main } else { Rank::Sidechain }
+    }
+
+    /// Whether the line is of a captured stream and not of a transcript.
+    fn is_captured(&self) -> bool {
+        self.session_id.0.is_none() && self.captured.is_any()
+    }
+
+    fn judge(
         &self,
-        message: &Message<'_>,
-        request_id: RawBytes<'_>,
-        rank: Rank,
-        time: Option<Millis>,
+        kind: Option<&[u8]>,
+        when: (Option<Millis>, Dating),
         line: &[u8],
         place: Place,
         model: &mut ModelMemory,
         records: &mut Vec<Record>,
     ) -> Class {
+        let is_quoted = kind == Some(b"progress");
+        let (message, rank) = match kind {
+            Some(b"assistant") => (&self.message, self.rank()),
+            // Exports leave the type out.
+            None if self.kind.0.is_none() && self.message.is_of_assistant() => (&self.message, self.rank()),
+            _ if is_quoted => (&self.data.message.message, Rank::Progress),
+            _ => return Class::Ignored,
+        };
         let figures = match &message.usage {
-            Claim::Absent => return Class::Ignored,
-            Claim::NoObject => return Class::Malformed,
+            // Only a line that claims to be of the assistant can be malformed in its usage.
+            Claim::NoObject if kind == Some(b"assistant") => return Class::Malformed,
+            Claim::Absent | Claim::NoObject => return Class::Ignored,
             Claim::New(_, figures) => figures,
             Claim::Known(figures) => figures,
         };
@@ -215,7 +199,9 @@ impl Envelope<'_> {
         if model_text.as_deref() == Some(MODEL_SYNTHETIC) {
             return Class::Ignored;
         }
-        let key = self.key(message, request_id, line, place);
+        let key = self.key(message, is_quoted, line, place);
+        let (time, dating) = when;
+        let first = records.len();
         records.push(Record {
             key,
             kind: Kind::Message,
@@ -224,17 +210,25 @@ impl Envelope<'_> {
             usage: figures.usage,
             tier: figures.tier,
             time,
+            dating,
             copies: 1,
         });
-        for (index, call) in &figures.advisor_calls {
+        for (index, call) in &figures.calls {
+            let name = match &call.model {
+                CallModel::OfResponse => Arc::clone(&records[first].model),
+                // The attempt that served is the response itself.
+                CallModel::Declined(name) if Some(name.as_slice()) == model_text.as_deref() => continue,
+                CallModel::Own(name) | CallModel::Declined(name) => model_name(Some(name)).into(),
+            };
             records.push(Record {
-                key: hash(place.scope, b'+', &[&key.0.to_le_bytes(), &index.to_le_bytes()]),
+                key: identity::key_of_call(place.scope, key, *index),
                 kind: Kind::Advisor,
                 rank,
-                model: model_name(Some(&call.model)).into(),
+                model: name,
                 usage: call.usage,
                 tier: call.tier,
                 time,
+                dating,
                 copies: 1,
             });
         }
@@ -242,39 +236,67 @@ impl Envelope<'_> {
     }
 
     /// The identity of the response, from the best the line has.
-    fn key(&self, message: &Message<'_>, request_id: RawBytes<'_>, line: &[u8], place: Place) -> ResponseKey {
+    fn key(&self, message: &Message<'_>, is_quoted: bool, line: &[u8], place: Place) -> ResponseKey {
+        let quoted = &self.data.message;
+        let (request_id, request_ref) = if is_quoted {
+            (quoted.request_id, quoted.request_ref)
+        } else {
+            (self.request_id.or(self.captured.request_id), self.request_ref)
+        };
         let id = message.id.text();
-        let scope = place.scope;
-        match (id, request_id.text()) {
-            (Some(id), _) if id.starts_with(API_ID_PREFIX) => hash(scope, b'm', &[&id]),
-            (Some(id), Some(request)) => hash(scope, b'r', &[&id, &request]),
-            (Some(id), None) => {
-                let session = self.session_id.text().unwrap_or_default();
-                let timestamp = self.timestamp.text().unwrap_or_default();
-                hash(scope, b's', &[&session, &id, &timestamp])
-            }
-            (None, _) => match self.uuid.text() {
-                Some(uuid) => hash(scope, b'u', &[&uuid]),
-                // The content is in it too: another line at the same place of a rewritten file is another response.
-                None => hash(
-                    scope,
-                    b'o',
-                    &[&place.origin.to_le_bytes(), &place.offset.to_le_bytes(), line],
-                ),
-            },
+        if let Some(id) = id.as_deref().filter(|id| identity::is_alone(id)) {
+            return identity::key_of_id(place.scope, id);
         }
+        let request_id = request_id.text();
+        let request_ref = request_ref.text();
+        let uuid = self.uuid.text();
+        let session = (self.forked_from.session_id)
+            .or(self.session_id)
+            .or(self.captured.session_id);
+        let timestamp = self.timestamp.text();
+        let identity = Identity {
+            id: id.as_deref(),
+            request_id: request_id.as_deref(),
+            request_ref: request_ref.as_deref(),
+            session: &session.text().unwrap_or_default(),
+            timestamp: timestamp.as_deref().or(self.timestamp.0).unwrap_or_default(),
+            uuid: uuid.as_deref(),
+            line,
+        };
+        identity.key(place)
     }
 }
 
-/// Hashes the parts of an identity; the tag keeps identities of different kinds apart.
-fn hash(scope: u64, tag: u8, parts: &[&[u8]]) -> ResponseKey {
-    let mut text = Vec::with_capacity(1 + parts.iter().map(|part| part.len() + 8).sum::<usize>());
-    text.push(tag);
-    for part in parts {
-        text.extend_from_slice(&(part.len() as u64).to_le_bytes());
-        text.extend_from_slice(part);
+/// Members that only the lines of captured streams have.
+#[derive(Debug, Default)]
+struct Captured<'de> {
+    session_id: RawBytes<'de>,
+    request_id: RawBytes<'de>,
+    parent: RawBytes<'de>,
+    timestamp: RawBytes<'de>,
+}
+
+impl Captured<'_> {
+    fn is_any(&self) -> bool {
+        let members = [self.session_id, self.request_id, self.parent, self.timestamp];
+        members.iter().any(|member| member.0.is_some())
     }
-    ResponseKey(xxh3_128_with_seed(&text, scope))
+}
+
+/// Where a line was first written that a fork copied.
+#[derive(Debug, Default)]
+struct ForkedFrom<'de> {
+    session_id: RawBytes<'de>,
+}
+
+impl<'de> Members<'de> for ForkedFrom<'de> {
+    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
+        if key != b"sessionId" {
+            return value.skip();
+        }
+        self.session_id.0 = Some(value.raw_bytes()?);
+        Ok(())
+    }
 }
 
 /// What was read last, because it mostly comes again.
@@ -362,6 +384,7 @@ struct Message<'de> {
     memory: Option<&'de UsageMemory>,
     id: RawBytes<'de>,
     model: RawBytes<'de>,
+    role: RawBytes<'de>,
     usage: Claim<'de>,
 }
 
@@ -372,6 +395,10 @@ impl<'de> Message<'de> {
             ..Self::default()
         }
     }
+
+    fn is_of_assistant(&self) -> bool {
+        self.role.text().as_deref() == Some(b"assistant")
+    }
 }
 
 impl<'de> Members<'de> for Message<'de> {
@@ -379,6 +406,7 @@ impl<'de> Members<'de> for Message<'de> {
         match key {
             b"id" => self.id.0 = Some(value.raw_bytes()?),
             b"model" => self.model.0 = Some(value.raw_bytes()?),
+            b"role" => self.role.0 = Some(value.raw_bytes()?),
             b"usage" => {
                 if let Some(figures) = self.memory.and_then(|memory| memory.recall(value)) {
                     self.usage = Claim::Known(figures);
@@ -416,6 +444,7 @@ impl<'de> Members<'de> for ProgressData<'de> {
 #[derive(Debug, Default)]
 struct QuotedLine<'de> {
     request_id: RawBytes<'de>,
+    request_ref: RawBytes<'de>,
     message: Message<'de>,
 }
 
@@ -423,6 +452,7 @@ impl<'de> Members<'de> for QuotedLine<'de> {
     fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
             b"requestId" => self.request_id.0 = Some(value.raw_bytes()?),
+            b"requestRef" => self.request_ref.0 = Some(value.raw_bytes()?),
             b"message" => {
                 self.message = Message::default();
                 value.object(&mut self.message)?;

@@ -44,6 +44,14 @@ static PARSE: Target = Target {
         b"\"isSidechain\":true,",
         b"\"data\":{\"message\":{\"message\":{\"usage\":{}}}}",
         b"\"speed\":\"fast\"",
+        b"\"role\":\"assistant\"",
+        b"\"total_tokens\":",
+        b"\"requestRef\":\"r\",",
+        b"\"timestamp\":1791190800,",
+        b"\"_audit_timestamp\":\"2026-10-05T09:00:00.000Z\",",
+        b"\"parent_tool_use_id\":\"t\",",
+        b"{\"type\":\"compaction\",\"output_tokens\":9},",
+        b"{\"type\":\"fallback_message\"},",
     ],
     lines_of: &["cases", "runs"],
     giant_bytes: 1 << 20,
@@ -150,6 +158,7 @@ fn judge_parse(input: &[u8]) {
         assert!(!record.model.is_empty() && record.model.len() <= claude::MODEL_BYTES_MAX);
         assert!(!record.model.contains(char::is_control));
         assert_eq!(record.time, said.time);
+        assert!(record.dating.is_own() == said.time.is_some());
     }
     // What stands in the lists already stays, and the place of a line changes only keys.
     let elsewhere = Place {
@@ -243,9 +252,11 @@ fn strictly(line: &[u8]) -> Option<Strict> {
         return None;
     }
     let line: Object = serde_json::from_slice(line).ok()?;
-    match text(line.get("type")).as_deref() {
+    let kind = text(line.get("type"));
+    match kind.as_deref() {
         Some("assistant") => {}
         Some("progress") => return None,
+        None if !line.contains_key("type") => {}
         _ => return is(Class::Ignored),
     }
     let message = line.get("message").and_then(|message| object(message));
@@ -255,8 +266,14 @@ fn strictly(line: &[u8]) -> Option<Strict> {
     let Some(raw) = message.get("usage") else {
         return is(Class::Ignored);
     };
+    if kind.is_none() && text(message.get("role")).as_deref() != Some("assistant") {
+        return is(Class::Ignored);
+    }
     let Some(usage) = object(raw) else {
-        return is(Class::Malformed);
+        return is(match kind {
+            Some(_) => Class::Malformed,
+            None => Class::Ignored,
+        });
     };
     if text(message.get("model")).as_deref() == Some("<synthetic>") {
         return is(Class::Ignored);
@@ -268,16 +285,22 @@ fn strictly(line: &[u8]) -> Option<Strict> {
     };
     let five_minutes = below("cache_creation", "ephemeral_5m_input_tokens").unwrap_or(0);
     let one_hour = below("cache_creation", "ephemeral_1h_input_tokens").unwrap_or(0);
-    let usage = Usage {
+    let mut usage = Usage {
         input: count("input_tokens").unwrap_or(0),
         output: count("output_tokens").unwrap_or(0),
         cache_read: count("cache_read_input_tokens").unwrap_or(0),
-        cache_creation: count("cache_creation_input_tokens").unwrap_or(five_minutes + one_hour),
+        cache_creation: count("cache_creation_input_tokens")
+            .unwrap_or(0)
+            .max(five_minutes + one_hour),
         cache_creation_5m: five_minutes,
         cache_creation_1h: one_hour,
         web_search: below("server_tool_use", "web_search_requests").unwrap_or(0),
         thinking: below("output_tokens_details", "thinking_tokens").unwrap_or(0),
     };
+    let cached = usage.cache_read.saturating_add(usage.cache_creation);
+    if count("total_tokens") == Some(usage.input + usage.output) && cached <= usage.input {
+        usage.input -= cached;
+    }
     Some(Strict {
         class: Class::Usage,
         usage: Some(usage),

@@ -73,6 +73,12 @@ impl<'de> RawBytes<'de> {
         count(self.0?)
     }
 
+    /// This value, else the other.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self(self.0.or(other.0))
+    }
+
     /// A string. Bytes that are no UTF-8 become marks, as in a line that had to be [`mended`]: what is the same in both
     /// is one identity.
     pub fn text(self) -> Option<Cow<'de, [u8]>> {
@@ -165,6 +171,27 @@ fn integral(value: f64) -> Option<u64> {
         reason = "bounded and integral, checked here"
     )]
     ((0.0..9_223_372_036_854_775_808.0).contains(&value) && value.fract() == 0.0).then_some(value as u64)
+}
+
+/// From this number on a time is in milliseconds, below it in seconds.
+const MILLISECONDS_FROM: f64 = 1e11;
+/// The last moment that can be written with a year of four digits, in milliseconds.
+const TIME_MS_MAX: f64 = 253_402_300_799_999.0;
+
+/// The time that a raw value is: a string, or a number of seconds or milliseconds since 1970.
+#[must_use]
+pub fn time_of(raw: &[u8]) -> Option<Millis> {
+    if raw.first() == Some(&b'"') {
+        return time(&string(raw)?);
+    }
+    let number: f64 = std::str::from_utf8(raw).ok()?.trim().parse().ok()?;
+    let millis = if number < MILLISECONDS_FROM {
+        number * 1000.0
+    } else {
+        number
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "bounded, checked here")]
+    (0.0..=TIME_MS_MAX).contains(&millis).then_some(millis as Millis)
 }
 
 /// A line's time: RFC 3339 with its offset honoured. Before 1970 counts as unreadable.
@@ -302,6 +329,27 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(time(text.as_bytes()), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn times_as_numbers() {
+        for (raw, want) in [
+            ("\"2026-10-05T09:00:00.000Z\"", Some(1_791_190_800_000)),
+            ("1791190800", Some(1_791_190_800_000)),
+            ("1791190800.5", Some(1_791_190_800_500)),
+            ("1791190800000", Some(1_791_190_800_000)),
+            ("99999999999", Some(99_999_999_999_000)),
+            ("100000000000", Some(100_000_000_000)),
+            ("0", Some(0)),
+            ("-1", None),
+            ("1e300", None),
+            ("null", None),
+            ("true", None),
+            ("{}", None),
+            ("\"1791190800\"", None),
+        ] {
+            assert_eq!(time_of(raw.as_bytes()), want, "{raw}");
         }
     }
 

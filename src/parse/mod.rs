@@ -7,15 +7,18 @@
 //! its ends speak of limits: then it is looked at for observations, and its class stays what the frame says.
 
 pub mod claude;
+mod identity;
 mod json;
 pub mod limits;
 mod scan;
+mod state;
 mod usage;
 
 use memchr::memmem;
 use std::sync::LazyLock;
 
-use crate::record::{Millis, Observation, Record};
+use crate::record::{Dating, Millis, Observation, ParserState, Record};
+use state::State;
 
 /// Longest line that is parsed whole though it mentions no usage, in bytes.
 pub const SHORT_LINE_BYTES_MAX: usize = 4096;
@@ -28,7 +31,7 @@ static ESCAPE: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Find
 /// How it goes on for the letters of `usage`.
 const USAGE_IN_HEX: [&[u8]; 5] = [b"75", b"73", b"61", b"67", b"65"];
 static TIMESTAMP: LazyLock<memmem::FinderRev<'static>> =
-    LazyLock::new(|| memmem::FinderRev::new(b"\"timestamp\":\""));
+    LazyLock::new(|| memmem::FinderRev::new(b"\"timestamp\":"));
 /// What most long lines say early: tools' results, which have no limits to look for.
 static USER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\"type\":\"user\""));
 /// The types of lines that can count.
@@ -84,15 +87,68 @@ pub fn line(
     Parser::default().line(bytes, place, records, observations)
 }
 
-/// Parses lines one after the other; the answers are those of [`line()`], what repeats is read once.
-#[derive(Clone, Debug, Default)]
+/// Parses the lines of one file one after the other; what repeats is read once.
+#[derive(Clone, Debug)]
 pub struct Parser {
     memory: claude::Memory,
+    state: State,
+    /// A later time is not believed.
+    latest_believed: Millis,
+}
+
+impl Default for Parser {
+    fn default() -> Self {
+        Self::new(&ParserState::default(), Millis::MAX)
+    }
 }
 
 impl Parser {
-    /// Parses one line (without its `\n`).
+    /// A parser that goes on where another one kept this of a file. Times after `latest_believed` are not believed.
+    #[must_use]
+    pub fn new(kept: &ParserState, latest_believed: Millis) -> Self {
+        Self {
+            memory: claude::Memory::default(),
+            state: State::decode(kept),
+            latest_believed,
+        }
+    }
+
+    /// What is to be kept of the lines so far.
+    #[must_use]
+    pub fn state(&self) -> ParserState {
+        self.state.encode()
+    }
+
+    /// The latest time of a line so far.
+    #[must_use]
+    pub fn latest_time(&self) -> Option<Millis> {
+        self.state.latest_time
+    }
+
+    /// Parses one line (without its `\n`). Of its time, `None` is said if it is not believed.
     pub fn line(
+        &mut self,
+        bytes: &[u8],
+        place: Place,
+        records: &mut Vec<Record>,
+        observations: &mut Vec<Observation>,
+    ) -> Parsed {
+        let before = records.len();
+        let mut parsed = self.class(bytes, place, records, observations);
+        let believed = |time: &Millis| *time <= self.latest_believed;
+        for record in &mut records[before..] {
+            if record.time.is_none_or(|time| !believed(&time)) {
+                record.time = self.state.last_time;
+                record.dating = record.time.map_or(Dating::Unknown, |_| Dating::Nearby);
+            }
+        }
+        parsed.time = parsed.time.filter(believed);
+        self.state.last_time = parsed.time.or(self.state.last_time);
+        self.state.latest_time = parsed.time.max(self.state.latest_time);
+        parsed
+    }
+
+    fn class(
         &mut self,
         bytes: &[u8],
         place: Place,
@@ -171,7 +227,11 @@ fn time_near_the_ends(line: &[u8]) -> Option<Millis> {
 
 fn time_in(window: &[u8]) -> Option<Millis> {
     let text = &window[TIMESTAMP.rfind(window)? + TIMESTAMP.needle().len()..];
-    json::time(&text[..memchr::memchr(b'"', text)?])
+    let end = match text.first()? {
+        b'"' => 2 + memchr::memchr(b'"', &text[1..])?,
+        _ => text.iter().position(|byte| matches!(byte, b',' | b'}'))?,
+    };
+    json::time_of(&text[..end])
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The `usage` object of a response: token counts, tier, speed, and the calls of other models inside it.
+//! The `usage` object of a response: token counts, tier, speed, and the calls inside it that its counts leave out.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -11,10 +11,13 @@ use super::scan::{NotJson, Scanner};
 
 use crate::record::{Tier, Usage};
 
-/// Calls of other models counted for one response; a real one has a few.
-const ADVISOR_CALLS_MAX: usize = 256;
-/// What a list of iterations says if there are calls of other models in it.
-static ADVISOR: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"advisor_message"));
+/// Calls counted beside one response; a real one has a few.
+const CALLS_MAX: usize = 256;
+/// What a list of iterations has in it if there are calls that the response's own counts leave out.
+static LEFT_OUT: LazyLock<[memmem::Finder<'static>; 3]> =
+    LazyLock::new(|| ["advisor_message", "compaction", FALLBACK].map(memmem::Finder::new::<str>));
+/// The type of the iteration that served, after another model declined.
+const FALLBACK: &str = "fallback_message";
 /// Longest `usage` object that is remembered, in bytes; a usual one has some 300.
 const REMEMBERED_BYTES_MAX: usize = 4096;
 
@@ -26,6 +29,7 @@ pub struct UsageFields<'de> {
     cache_read: RawBytes<'de>,
     cache_creation: RawBytes<'de>,
     cache_split: CacheSplit<'de>,
+    total: RawBytes<'de>,
     web_search: Single<'de, WebSearch>,
     thinking: Single<'de, Thinking>,
     tier: RawBytes<'de>,
@@ -40,6 +44,7 @@ impl<'de> Members<'de> for UsageFields<'de> {
             b"output_tokens" => self.output.0 = Some(value.raw_bytes()?),
             b"cache_read_input_tokens" => self.cache_read.0 = Some(value.raw_bytes()?),
             b"cache_creation_input_tokens" => self.cache_creation.0 = Some(value.raw_bytes()?),
+            b"total_tokens" => self.total.0 = Some(value.raw_bytes()?),
             b"cache_creation" => {
                 self.cache_split = CacheSplit::default();
                 value.object(&mut self.cache_split)?;
@@ -67,17 +72,27 @@ pub struct Figures {
     pub usage: Usage,
     pub tier: Tier,
     pub is_fast: bool,
-    /// The calls of another model inside this response, with their index; all other iterations are already inside the
-    /// figures above.
-    pub advisor_calls: Vec<(u64, AdvisorCall)>,
+    /// The calls inside this response that the figures above leave out, with their index.
+    pub calls: Vec<(u64, Call)>,
 }
 
-/// A call of another model inside a response.
+/// A call inside a response that its own figures leave out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AdvisorCall {
-    pub model: Vec<u8>,
+pub struct Call {
+    pub model: CallModel,
     pub usage: Usage,
     pub tier: Tier,
+}
+
+/// The model of a call inside a response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallModel {
+    /// An advisor's.
+    Own(Vec<u8>),
+    /// A compaction's.
+    OfResponse,
+    /// One that may have declined: it did if the response is of another.
+    Declined(Vec<u8>),
 }
 
 impl UsageFields<'_> {
@@ -86,25 +101,27 @@ impl UsageFields<'_> {
             usage: self.counts(),
             tier: self.tier(),
             is_fast: self.speed.text().as_deref() == Some(b"fast"),
-            advisor_calls: self.advisor_calls(),
+            calls: self.calls(),
         }
     }
 
     fn counts(&self) -> Usage {
         let five_minutes = self.cache_split.five_minutes.count().unwrap_or(0);
         let one_hour = self.cache_split.one_hour.count().unwrap_or(0);
-        Usage {
+        let split = five_minutes.saturating_add(one_hour);
+        let usage = Usage {
             input: self.input.count().unwrap_or(0),
             output: self.output.count().unwrap_or(0),
             cache_read: self.cache_read.count().unwrap_or(0),
-            cache_creation: self
-                .cache_creation
-                .count()
-                .unwrap_or(five_minutes.saturating_add(one_hour)),
+            cache_creation: self.cache_creation.count().unwrap_or(0).max(split),
             cache_creation_5m: five_minutes,
             cache_creation_1h: one_hour,
             web_search: self.web_search.value.count().unwrap_or(0),
             thinking: self.thinking.value.count().unwrap_or(0),
+        };
+        match self.total.count() {
+            Some(total) => without_cached_input(usage, total),
+            None => usage,
         }
     }
 
@@ -118,31 +135,58 @@ impl UsageFields<'_> {
         }
     }
 
-    fn advisor_calls(&self) -> Vec<(u64, AdvisorCall)> {
+    fn calls(&self) -> Vec<(u64, Call)> {
         let mut calls = Vec::new();
-        let Some(list) = self.iterations.0.filter(|raw| ADVISOR.find(raw).is_some()) else {
+        let is_left_out = |list: &&[u8]| LEFT_OUT.iter().any(|kind| kind.find(list).is_some());
+        let Some(list) = self.iterations.0.filter(is_left_out) else {
             return calls;
         };
-        let mut index = 0;
+        let (mut index, mut is_fallback) = (0, false);
         json::each(list, |item| {
-            calls.extend(AdvisorCall::of(item).map(|call| (index, call)));
+            let mut iteration = Iteration::default();
+            if json::object(item, &mut iteration).is_ok() {
+                is_fallback |= iteration.kind.text().as_deref() == Some(FALLBACK.as_bytes());
+                calls.extend(iteration.call().map(|call| (index, call)));
+            }
             index += 1;
-            calls.len() == ADVISOR_CALLS_MAX
+            calls.len() == CALLS_MAX
         });
+        calls.retain(|(_, call)| is_fallback || !matches!(call.model, CallModel::Declined(_)));
         calls
     }
 }
 
-impl AdvisorCall {
-    fn of(item: &[u8]) -> Option<Self> {
-        let mut iteration = Iteration::default();
-        json::object(item, &mut iteration).ok()?;
-        let is_call = iteration.kind.text().as_deref() == Some(b"advisor_message");
-        let is_one = |model: &Cow<'_, [u8]>| is_call && **model != *MODEL_SYNTHETIC;
-        Some(Self {
-            model: iteration.model.text().filter(is_one)?.into_owned(),
-            usage: iteration.usage.counts(),
-            tier: iteration.usage.tier(),
+/// Takes what came from the cache out of the input, where a total says that it was counted there.
+fn without_cached_input(mut usage: Usage, total: u64) -> Usage {
+    let cached = usage.cache_read.saturating_add(usage.cache_creation);
+    if total == usage.input.saturating_add(usage.output) && cached <= usage.input {
+        usage.input -= cached;
+    }
+    usage
+}
+
+impl Iteration<'_> {
+    /// The call this is, if the response's own figures leave it out. Others are inside them.
+    fn call(&self) -> Option<Call> {
+        let kind = self.kind.text()?;
+        let model = self.model.text().map(Cow::into_owned);
+        let model = match (&*kind, model) {
+            (_, Some(model)) if *model == *MODEL_SYNTHETIC => return None,
+            (b"advisor_message", Some(model)) => CallModel::Own(model),
+            (b"compaction", _) => CallModel::OfResponse,
+            (b"message", Some(model)) => CallModel::Declined(model),
+            _ => return None,
+        };
+        let usage = self.usage.counts();
+        // A declined attempt without output is free.
+        let is_billed = match model {
+            CallModel::Declined(_) => usage.output > 0,
+            _ => !usage.is_empty(),
+        };
+        is_billed.then(|| Call {
+            model,
+            usage,
+            tier: self.usage.tier(),
         })
     }
 }

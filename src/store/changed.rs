@@ -4,7 +4,7 @@ use super::rows::Rows;
 use super::tables::{ResponseParts, ResponseRow};
 use super::{Store, StoreError};
 use crate::fold::{Response, Totals};
-use crate::record::{MINUTE_MS, ModelNumber, ResponseKey, RunNumber};
+use crate::record::{Dating, MINUTE_MS, ModelNumber, ResponseKey, RunNumber};
 
 /// Hours in a day.
 pub const DAY_HOURS: u32 = 24;
@@ -42,7 +42,7 @@ pub fn rows_of(store: &Store, changed: &[Changed]) -> Result<Rows<u128>, StoreEr
 
 /// New responses that have no time.
 pub fn undated(changed: &[Changed]) -> impl Iterator<Item = ResponseKey> {
-    let is_new = |it: &&Changed| it.before.is_none() && !it.after.response.dated;
+    let is_new = |it: &&Changed| it.before.is_none() && it.after.response.dating == Dating::Unknown;
     changed.iter().filter(is_new).map(|it| it.key)
 }
 
@@ -57,13 +57,14 @@ enum Part<'c> {
 }
 
 impl<'c, K: Ord + Copy> Parts<'c, K> {
-    pub fn of(changed: &'c [Changed], key_of: impl Fn(&Known) -> K) -> Self {
+    /// What changed; a response without a key is in no sum.
+    pub fn of(changed: &'c [Changed], key_of: impl Fn(&Known) -> Option<K>) -> Self {
         let mut parts = Vec::with_capacity(changed.len());
         for it in changed.iter().filter(|it| it.is_change()) {
             if let Some(before) = &it.before {
-                parts.push((key_of(before), Part::Less(&before.response)));
+                parts.extend(key_of(before).map(|key| (key, Part::Less(&before.response))));
             }
-            parts.push((key_of(&it.after), Part::More(&it.after.response)));
+            parts.extend(key_of(&it.after).map(|key| (key, Part::More(&it.after.response))));
         }
         parts.sort_unstable_by_key(|(key, _)| *key);
         Self(parts)
@@ -86,9 +87,10 @@ impl<'c, K: Ord + Copy> Parts<'c, K> {
 }
 
 impl Known {
-    /// The minute since 1970.
-    pub fn minute(&self) -> u32 {
-        u32::try_from(self.response.time / MINUTE_MS).unwrap_or(u32::MAX)
+    /// The minute since 1970 in which it counts as a call; none if nothing says when it was made.
+    pub fn minute(&self) -> Option<u32> {
+        let minute = u32::try_from(self.response.time / MINUTE_MS).unwrap_or(u32::MAX);
+        (self.response.dating != Dating::Unknown).then_some(minute)
     }
 
     /// The row of sums it belongs to.
@@ -101,7 +103,7 @@ impl Known {
             kind,
             rank,
             tier,
-            dated,
+            dating,
             usage,
             run,
             time,
@@ -111,7 +113,7 @@ impl Known {
             kind,
             rank,
             tier,
-            dated,
+            dating,
             usage,
         };
         ResponseRow::new(&parts, self.model, run, time)

@@ -18,20 +18,22 @@ use super::registry::Registry;
 use super::rows::{add, add_all};
 use super::runs::RunEvent;
 use super::tables::{
-    ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MINUTES, MODELS, PATHS,
-    RESPONSES, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow, RunTotalsRow,
-    SUMS, decode, encode,
+    ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MINUTES, MODEL_RUNS, MODELS,
+    PATHS, RESPONSES, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow,
+    RunTotalsRow, SUMS, decode, encode,
 };
 use super::{Store, StoreError};
 use crate::fold::{Response, Totals, fold};
 use crate::record::{
-    AccountId, Batch, Cursor, DAY_MS, FileNumber, Kind, LineCounts, Millis, ModelNumber, Phase, Record,
-    ResponseKey, RunId, RunNumber,
+    AccountId, Batch, DAY_MS, Dating, FileNumber, Kind, LineCounts, Millis, ModelNumber, Phase, Position,
+    Record, ResponseKey, RunId, RunNumber,
 };
 
 /// How many model names are told apart; the rest are counted under [`MODEL_OTHER`].
 pub const MODELS_MAX: usize = 4096;
-/// The name of all models beyond [`MODELS_MAX`].
+/// How many of them one run can bring: others have room for theirs, whatever its lines say.
+pub const MODELS_PER_RUN_MAX: usize = 128;
+/// The name of all models beyond [`MODELS_MAX`] and [`MODELS_PER_RUN_MAX`].
 const MODEL_OTHER: &str = "(other)";
 /// From so many responses on a first replay writes them by a thread of their own, beside the other tables: it waits for
 /// nothing else by then. A collector goes on, and the allocator would keep what each such thread took.
@@ -42,7 +44,7 @@ const ROWS_APART_MIN: usize = 8192;
 pub enum Outcome {
     Committed,
     /// The batch continued something else than what is stored, which is this. Read again from there.
-    Stale(Option<Cursor>),
+    Stale(Option<Position>),
 }
 
 /// One run's part of a commit.
@@ -70,7 +72,7 @@ pub struct Committed {
     pub outcomes: Vec<Outcome>,
     pub sequence: u64,
     pub changes: BTreeMap<RunId, RunChange>,
-    /// The keys of responses that were dated at the time of reading.
+    /// The keys of responses that have the time of reading.
     pub undated: Vec<ResponseKey>,
     pub limits: LimitChanges,
     /// Runs that began, ended or went on.
@@ -92,6 +94,8 @@ pub struct Conclusion {
 pub struct Kept {
     names: Vec<Arc<str>>,
     numbers: HashMap<Arc<str>, ModelNumber>,
+    /// How many names each run brought.
+    brought: HashMap<RunNumber, usize>,
     /// Runs whose backlog is not worked off yet.
     backlog: HashSet<RunNumber>,
     /// By their numbers.
@@ -252,6 +256,19 @@ impl Store {
     }
 }
 
+/// When a response was made, as far as a record of it and its file say. What is not dated by its own line is not
+/// younger than the file, so that it cannot make an account look busy that is not.
+fn when(record: &Record, batch: &Batch) -> (Millis, Dating) {
+    let believed = |time: &Millis| *time <= batch.read_at.saturating_add(DAY_MS);
+    let written_at = batch.written_at.map(|at| at.min(batch.read_at).max(0));
+    match (record.time.filter(believed), written_at) {
+        (Some(time), _) if record.dating.is_own() => (time, record.dating),
+        (Some(time), written_at) => (written_at.map_or(time, |at| time.min(at)), Dating::Nearby),
+        (None, Some(written_at)) => (written_at, Dating::Written),
+        (None, None) => (batch.read_at.max(0), Dating::Unknown),
+    }
+}
+
 fn set_backlog(
     store: &Store,
     runs: &mut Table<'_, &'static str, &'static [u8]>,
@@ -293,6 +310,11 @@ pub(super) fn load_kept(store: &Store, write: &WriteTransaction) -> Result<Kept,
         let name: Arc<str> = name.value().into();
         kept.numbers.insert(Arc::clone(&name), number.value());
         kept.names.push(name);
+    }
+    let model_runs = write.open_table(MODEL_RUNS).map_err(|e| store.error(e))?;
+    for entry in model_runs.iter().map_err(|e| store.error(e))? {
+        let (_, run) = entry.map_err(|e| store.error(e))?;
+        *kept.brought.entry(run.value()).or_default() += 1;
     }
     let runs = write.open_table(RUNS).map_err(|e| store.error(e))?;
     for entry in runs.iter().map_err(|e| store.error(e))? {
@@ -347,6 +369,7 @@ struct Work<'s, 't> {
     paths: Table<'t, (u32, &'static [u8]), u32>,
     files: Table<'t, u32, &'static [u8]>,
     models_table: Table<'t, u32, &'static str>,
+    model_runs: Table<'t, u32, u32>,
     responses: Table<'t, u128, &'static [u8]>,
     hours: Table<'t, (u32, u32, u32), &'static [u8]>,
     days: Table<'t, (u32, u32), &'static [u8]>,
@@ -389,6 +412,7 @@ impl<'s, 't> Work<'s, 't> {
             paths: open!(PATHS),
             files: open!(FILES),
             models_table: open!(MODELS),
+            model_runs: open!(MODEL_RUNS),
             is_fresh: responses.is_empty().map_err(|e| store.error(e))?,
             responses,
             hours: open!(HOURS),
@@ -414,31 +438,32 @@ impl<'s, 't> Work<'s, 't> {
         let place = self.run(batch)?;
         let run = self.run_works[place].row.number;
         let stored = self.stored(run, &batch.path, batch.renamed_from.as_deref())?;
-        let cursor = stored.map(|(_, cursor)| cursor);
-        if cursor != batch.expect {
-            self.outcomes.push(Outcome::Stale(cursor));
+        if stored.as_ref().map(|(_, position)| position.cursor) != batch.expect {
+            self.outcomes
+                .push(Outcome::Stale(stored.map(|(_, position)| position)));
             return Ok(());
         }
+        let is_known = stored.is_some();
         let file = match stored {
             Some((file, _)) => file,
             None => self.new_file(place)?,
         };
-        if stored.is_none() || batch.renamed_from.is_some() {
+        if !is_known || batch.renamed_from.is_some() {
             self.link(run, file, &batch.path, batch.renamed_from.as_deref())?;
         }
         put(
             self.store,
             &mut self.files,
             file,
-            &FileRow::new(run, &batch.cursor),
+            &FileRow::new(run, &batch.cursor, &batch.state),
         )?;
 
         let mut change = self.run_works[place].change.take().unwrap_or_default();
         change.lines.add(&batch.lines);
         change.bytes = change.bytes.saturating_add(batch.bytes);
-        change.files += u64::from(stored.is_none());
+        change.files += u64::from(!is_known);
         for record in &batch.records {
-            self.take_record(record, batch.read_at, place, &mut change)?;
+            self.take_record(record, batch, place, &mut change)?;
         }
         self.take_observations(batch, run, file)?;
         let work = &mut self.run_works[place];
@@ -496,16 +521,16 @@ impl<'s, 't> Work<'s, 't> {
     fn take_record(
         &mut self,
         record: &Record,
-        read_at: Millis,
+        batch: &Batch,
         place: usize,
         change: &mut RunChange,
     ) -> Result<(), StoreError> {
         let run = self.run_works[place].row;
-        let time = record.time.filter(|time| *time <= read_at.saturating_add(DAY_MS));
-        if time.is_none() && record.kind == Kind::Message {
+        let (time, dating) = when(record, batch);
+        if !dating.is_own() && record.kind == Kind::Message {
             change.lines.clock_suspect += u64::from(record.copies);
         }
-        let (name, model) = self.model(&record.model)?;
+        let (name, model) = self.model(&record.model, run.number)?;
         let copy = Known {
             response: Response {
                 kind: record.kind,
@@ -514,8 +539,8 @@ impl<'s, 't> Work<'s, 't> {
                 model: Arc::clone(&name),
                 usage: record.usage,
                 run: run.number,
-                time: time.unwrap_or(read_at.max(0)),
-                dated: time.is_some(),
+                time,
+                dating,
             },
             model,
         };
@@ -562,7 +587,7 @@ impl<'s, 't> Work<'s, 't> {
         let earlier: HashSet<ResponseKey> = conclusion.undated.iter().copied().collect();
         for change in &mut self.changed {
             let is_of_this_reading = change.before.is_none() || earlier.contains(&change.key);
-            if is_of_this_reading && !change.after.response.dated {
+            if is_of_this_reading && change.after.response.dating == Dating::Unknown {
                 change.after.response.time = now;
             }
         }
@@ -614,13 +639,13 @@ impl<'s, 't> Work<'s, 't> {
         Ok(place)
     }
 
-    /// The file at a path (or at the path it was renamed from) and its cursor.
+    /// The file at a path (or at the path it was renamed from) and how far it was read.
     fn stored(
         &self,
         run: RunNumber,
         path: &Path,
         renamed_from: Option<&Path>,
-    ) -> Result<Option<(FileNumber, Cursor)>, StoreError> {
+    ) -> Result<Option<(FileNumber, Position)>, StoreError> {
         let path = renamed_from.unwrap_or(path).as_os_str().as_bytes();
         let Some(file) = self
             .paths
@@ -633,7 +658,7 @@ impl<'s, 't> Work<'s, 't> {
         let row = self.files.get(file).map_err(|e| self.store.error(e))?;
         let row = row.ok_or_else(|| self.store.row_error("paths", &RowError::Range("file")))?;
         let row: FileRow = decode(row.value()).map_err(|e| self.store.row_error("files", &e))?;
-        Ok(Some((file, row.cursor())))
+        Ok(Some((file, row.position())))
     }
 
     fn new_file(&mut self, place: usize) -> Result<FileNumber, StoreError> {
@@ -703,7 +728,7 @@ impl<'s, 't> Work<'s, 't> {
             kind,
             rank,
             tier,
-            dated,
+            dating,
             usage,
         } = row.parts().map_err(damage)?;
         let model = self
@@ -719,7 +744,7 @@ impl<'s, 't> Work<'s, 't> {
             usage,
             run: row.run,
             time: row.time,
-            dated,
+            dating,
         };
         Ok(Some(Known {
             response,
@@ -727,32 +752,37 @@ impl<'s, 't> Work<'s, 't> {
         }))
     }
 
-    /// The shared name and the number of a model, which gets one if it has none.
-    fn model(&mut self, name: &str) -> Result<(Arc<str>, ModelNumber), StoreError> {
+    /// The shared name and the number of a model, which gets one if it has none and there is room for what `run` brings.
+    fn model(&mut self, name: &str, run: RunNumber) -> Result<(Arc<str>, ModelNumber), StoreError> {
         if let Some((last, number)) = &self.model
             && **last == *name
         {
             return Ok((Arc::clone(last), *number));
         }
-        let name = if self.kept.numbers.contains_key(name) || self.kept.names.len() < MODELS_MAX {
-            name
-        } else {
-            MODEL_OTHER
-        };
+        let brought = self.kept.brought.get(&run).copied().unwrap_or_default();
+        let has_room = self.kept.names.len() < MODELS_MAX && brought < MODELS_PER_RUN_MAX;
+        let is_known = self.kept.numbers.contains_key(name);
+        let name = if is_known || has_room { name } else { MODEL_OTHER };
         let (shared, number) = match self.kept.numbers.get_key_value(name) {
             Some((shared, number)) => (Arc::clone(shared), *number),
-            None => self.new_model(name)?,
+            None => self.new_model(name, run)?,
         };
         self.model = Some((Arc::clone(&shared), number));
         Ok((shared, number))
     }
 
-    fn new_model(&mut self, name: &str) -> Result<(Arc<str>, ModelNumber), StoreError> {
+    fn new_model(&mut self, name: &str, run: RunNumber) -> Result<(Arc<str>, ModelNumber), StoreError> {
         let number = u32::try_from(self.kept.names.len()).unwrap_or(u32::MAX);
         let shared: Arc<str> = name.into();
         self.models_table
             .insert(number, name)
             .map_err(|e| self.store.error(e))?;
+        if name != MODEL_OTHER {
+            self.model_runs
+                .insert(number, run)
+                .map_err(|e| self.store.error(e))?;
+            *self.kept.brought.entry(run).or_default() += 1;
+        }
         self.kept.numbers.insert(Arc::clone(&shared), number);
         self.kept.names.push(Arc::clone(&shared));
         Ok((shared, number))
@@ -766,14 +796,16 @@ impl<'s, 't> Work<'s, 't> {
         let account_of = |run: RunNumber| run_accounts.get(&run).copied().unwrap_or_default();
         let mut write_responses = move || rows_of(store, changed)?.write(store, responses);
         let mut write_others = move || {
-            let cells: Vec<_> = Parts::of(changed, Known::cell).sums().collect();
+            let cells: Vec<_> = Parts::of(changed, |known| Some(known.cell())).sums().collect();
             let mut day_sums: BTreeMap<(u32, ModelNumber), Totals> = BTreeMap::new();
             let mut run_sums: BTreeMap<(RunNumber, u32, ModelNumber), Totals> = BTreeMap::new();
             for ((hour, run, model), delta) in &cells {
                 *day_sums.entry((hour / DAY_HOURS, *model)).or_default() += *delta;
                 *run_sums.entry((*run, hour / DAY_HOURS, *model)).or_default() += *delta;
             }
-            let by_minute = Parts::of(changed, |known| (account_of(known.response.run), known.minute()));
+            let by_minute = Parts::of(changed, |known| {
+                Some((account_of(known.response.run), known.minute()?))
+            });
             add_all(store, hours, "hours", cells.iter().copied())?;
             add_all(store, run_days, "run_days", run_sums.into_iter())?;
             add_all(store, days, "days", day_sums.into_iter())?;
@@ -854,7 +886,8 @@ impl<'s, 't> Work<'s, 't> {
             }
         }
         for ((run, model), delta) in by_model {
-            if delta.is_zero() {
+            // Nobody waits for what has no figures.
+            if !delta.has_figures() {
                 continue;
             }
             if !changes.contains_key(run) {

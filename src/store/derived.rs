@@ -16,8 +16,8 @@ use super::tables::{
 use super::{Store, StoreError};
 use crate::fold::{Response, Totals};
 use crate::record::{
-    Cursor, DAY_MS, HOUR_MS, LineCounts, MINUTE_MS, Millis, ModelNumber, RelativePath, ResponseKey, RunId,
-    RunNumber,
+    DAY_MS, Dating, HOUR_MS, LineCounts, MINUTE_MS, Millis, ModelNumber, Position, RelativePath, ResponseKey,
+    RunId, RunNumber,
 };
 
 const DAY_HOURS: u32 = 24;
@@ -27,7 +27,7 @@ const DAY_HOURS: u32 = 24;
 pub struct Fixes {
     /// As the logs give them, with this store's run numbers; `None` for one they do not have.
     pub responses: Vec<(ResponseKey, Option<Response>)>,
-    pub cursors: Vec<(RunId, RelativePath, Cursor)>,
+    pub positions: Vec<(RunId, RelativePath, Position)>,
     pub runs: Vec<RunFix>,
 }
 
@@ -150,7 +150,9 @@ impl Derived {
             *derived.days.entry((day, model)).or_default() += one;
             *derived.run_days.entry((row.run, day, model)).or_default() += one;
             *derived.sums.entry((account, model)).or_default() += one;
-            *derived.minutes.entry((account, minute)).or_default() += one;
+            if parts.dating != Dating::Unknown {
+                *derived.minutes.entry((account, minute)).or_default() += one;
+            }
         }
         Ok(derived)
     }
@@ -220,6 +222,7 @@ fn sentence(what: &str, kept: Option<Totals>, sum: Option<Totals>) -> String {
         let of = totals.unwrap_or_default();
         [
             ("messages", i128::from(of.messages)),
+            ("without figures", of.without_figures.into()),
             ("advisor calls", of.advisor_calls.into()),
             ("input", of.input),
             ("output", of.output),
@@ -406,7 +409,7 @@ impl Store {
                 kind: response.kind,
                 rank: response.rank,
                 tier: response.tier,
-                dated: response.dated,
+                dating: response.dating,
                 usage: response.usage,
             };
             let row = ResponseRow::new(&parts, number, response.run, response.time);
@@ -432,13 +435,14 @@ impl Store {
             let row: RunRow = decode(row.value()).map_err(|e| self.row_error("runs", &e))?;
             Ok(Some(row.number))
         };
-        for (run, path, cursor) in &fixes.cursors {
+        for (run, path, position) in &fixes.positions {
             let Some(number) = number_of(run)? else { continue };
             let key = (number, path.as_os_str().as_bytes());
             let Some(file) = paths.get(key).map_err(|e| self.error(e))? else {
                 continue;
             };
-            put(self, &mut files, file.value(), &FileRow::new(number, cursor))?;
+            let row = FileRow::new(number, &position.cursor, &position.state);
+            put(self, &mut files, file.value(), &row)?;
             repaired.positions += 1;
         }
         for fix in &fixes.runs {

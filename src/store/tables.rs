@@ -12,12 +12,12 @@ use crate::fold::Totals;
 use crate::quota::exhaustion::Cause;
 use crate::quota::window::WindowState;
 use crate::record::{
-    AccountId, Cursor, Inode, Kind, Labels, LimitSource, LimitStatus, LineCounts, Millis, ModelNumber,
-    Observation, Rank, RunNumber, StopReason, Tier, Usage,
+    AccountId, Cursor, Dating, Inode, Kind, Labels, LimitSource, LimitStatus, LineCounts, Millis,
+    ModelNumber, Observation, ParserState, Position, Rank, RunNumber, StopReason, Tier, Usage,
 };
 
-/// The version of the whole schema, in `meta`. A database with a higher one is refused.
-pub const SCHEMA_VERSION: u64 = 4;
+/// The version of the whole schema, in `meta`. A database with another one is refused.
+pub const SCHEMA_VERSION: u64 = 5;
 /// The version byte of every row written now.
 const ROW_VERSION: u8 = 1;
 
@@ -35,6 +35,8 @@ pub const PATHS: TableDefinition<'static, (u32, &'static [u8]), u32> = TableDefi
 pub const FILES: TableDefinition<'static, u32, Bytes> = TableDefinition::new("files");
 /// Model number to its name.
 pub const MODELS: TableDefinition<'static, u32, &'static str> = TableDefinition::new("models");
+/// Model number to the run that brought the name: one run has room for a part of them only.
+pub const MODEL_RUNS: TableDefinition<'static, u32, u32> = TableDefinition::new("model_runs");
 /// Response key to [`ResponseRow`].
 pub const RESPONSES: TableDefinition<'static, u128, Bytes> = TableDefinition::new("responses");
 /// Run to [`RunTotalsRow`].
@@ -148,8 +150,8 @@ pub struct RunRow {
     pub first_seen: Millis,
 }
 
-/// A log file: its run and its [`Cursor`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A log file: its run and its [`Position`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRow {
     pub run: RunNumber,
     inode: u64,
@@ -161,11 +163,12 @@ pub struct FileRow {
     skip_to: u64,
     settled_to: u64,
     origin: u64,
+    state: Box<[u8]>,
 }
 
 impl FileRow {
     #[must_use]
-    pub fn new(run: RunNumber, cursor: &Cursor) -> Self {
+    pub fn new(run: RunNumber, cursor: &Cursor, state: &ParserState) -> Self {
         Self {
             run,
             inode: cursor.inode.number,
@@ -177,6 +180,15 @@ impl FileRow {
             skip_to: cursor.skip_to.map_or(0, NonZeroU64::get),
             settled_to: cursor.settled_to,
             origin: cursor.origin,
+            state: state.bytes().into(),
+        }
+    }
+
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position {
+            cursor: self.cursor(),
+            state: ParserState::new(&self.state),
         }
     }
 
@@ -198,10 +210,10 @@ impl FileRow {
     }
 }
 
-/// A counted response. `flags`: bit 0 advisor, bits 1-2 rank, bit 3 dated, bits 4-6 tier.
+/// A counted response. `flags`: bit 0 advisor, bits 1-2 rank, bits 3-5 dating, bits 6-8 tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResponseRow {
-    flags: u8,
+    flags: u16,
     pub model: ModelNumber,
     pub run: RunNumber,
     pub time: Millis,
@@ -213,7 +225,7 @@ pub struct ResponseParts {
     pub kind: Kind,
     pub rank: Rank,
     pub tier: Tier,
-    pub dated: bool,
+    pub dating: Dating,
     pub usage: Usage,
 }
 
@@ -222,10 +234,10 @@ impl ResponseRow {
     pub fn new(parts: &ResponseParts, model: ModelNumber, run: RunNumber, time: Millis) -> Self {
         let usage = &parts.usage;
         Self {
-            flags: parts.kind as u8
-                | ((parts.rank as u8) << 1)
-                | (u8::from(parts.dated) << 3)
-                | ((parts.tier as u8) << 4),
+            flags: parts.kind as u16
+                | ((parts.rank as u16) << 1)
+                | ((parts.dating as u16) << 3)
+                | ((parts.tier as u16) << 6),
             model,
             run,
             time,
@@ -269,8 +281,15 @@ impl ResponseRow {
                 2 => Rank::Main,
                 _ => return Err(RowError::Range("rank")),
             },
-            dated: (self.flags >> 3) & 1 == 1,
-            tier: match self.flags >> 4 {
+            dating: match (self.flags >> 3) & 7 {
+                0 => Dating::Line,
+                1 => Dating::Audit,
+                2 => Dating::Nearby,
+                3 => Dating::Written,
+                4 => Dating::Unknown,
+                _ => return Err(RowError::Range("dating")),
+            },
+            tier: match self.flags >> 6 {
                 0 => Tier::Unknown,
                 1 => Tier::Standard,
                 2 => Tier::Priority,
@@ -454,7 +473,7 @@ mod tests {
             kind: Kind::Advisor,
             rank: Rank::Main,
             tier: Tier::Other,
-            dated: true,
+            dating: Dating::Unknown,
             usage: Usage {
                 input: 1,
                 output: i64::MAX as u64,
@@ -469,14 +488,14 @@ mod tests {
         assert_eq!(back, row);
         let got = back.parts().unwrap();
         assert_eq!(
-            (got.kind, got.rank, got.tier, got.dated),
-            (Kind::Advisor, Rank::Main, Tier::Other, true)
+            (got.kind, got.rank, got.tier, got.dating),
+            (Kind::Advisor, Rank::Main, Tier::Other, Dating::Unknown)
         );
         assert_eq!(got.usage, parts.usage);
     }
 
     #[test]
-    fn a_cursor_comes_back_as_it_went() {
+    fn a_position_comes_back_as_it_went() {
         let cursor = Cursor {
             inode: Inode {
                 number: u64::MAX,
@@ -490,8 +509,9 @@ mod tests {
             settled_to: 4,
             origin: 11,
         };
-        let row: FileRow = decode(&encode(&FileRow::new(2, &cursor)).unwrap()).unwrap();
-        assert_eq!((row.run, row.cursor()), (2, cursor));
+        let state = ParserState::new(b"kept");
+        let row: FileRow = decode(&encode(&FileRow::new(2, &cursor, &state)).unwrap()).unwrap();
+        assert_eq!((row.run, row.position()), (2, Position { cursor, state }));
     }
 
     #[test]

@@ -7,17 +7,18 @@ use proptest::prelude::*;
 use super::*;
 use crate::fold::{Response, Totals};
 use crate::record::{
-    AccountId, Batch, Cursor, Inode, Kind, LineCounts, Millis, Rank, Record, ResponseKey, RunId, Tier, Usage,
+    AccountId, Batch, Cursor, Dating, Inode, Kind, LineCounts, Millis, ParserState, Position, Rank, Record,
+    ResponseKey, RunId, Tier, Usage,
 };
 
 pub mod disk;
 mod fuzz;
+mod kinds;
 mod limits;
 pub mod picture;
 mod repair;
 mod runs;
 mod schedules;
-mod schema;
 
 const NOW: Millis = 1_791_190_800_000;
 
@@ -62,6 +63,7 @@ fn record(key: u128, output: u64, time: Option<Millis>) -> Record {
         },
         tier: Tier::Standard,
         time,
+        dating: Dating::Line,
         copies: 1,
     }
 }
@@ -77,6 +79,13 @@ fn cursor(offset: u64) -> Cursor {
     }
 }
 
+fn position(offset: u64) -> Position {
+    Position {
+        cursor: cursor(offset),
+        ..Position::default()
+    }
+}
+
 fn batch(run: &str, path: &str, from: Option<u64>, to: u64, records: Vec<Record>) -> Batch {
     let read = records.len() as u64;
     Batch {
@@ -85,6 +94,7 @@ fn batch(run: &str, path: &str, from: Option<u64>, to: u64, records: Vec<Record>
         renamed_from: None,
         expect: from.map(cursor),
         cursor: cursor(to),
+        state: ParserState::default(),
         account: Arc::default(),
         records,
         observations: Vec::new(),
@@ -97,6 +107,7 @@ fn batch(run: &str, path: &str, from: Option<u64>, to: u64, records: Vec<Record>
         earliest: None,
         latest: None,
         read_at: NOW,
+        written_at: None,
     }
 }
 
@@ -124,7 +135,7 @@ fn a_batch_that_continues_something_else_is_refused_whole() {
         vec![record(1, 5, Some(NOW)), record(2, 5, Some(NOW))],
     );
     let committed = store.commit(&[again]).unwrap();
-    assert_eq!(committed.outcomes, [Outcome::Stale(Some(cursor(10)))]);
+    assert_eq!(committed.outcomes, [Outcome::Stale(Some(position(10)))]);
     assert_eq!(store.snapshot().unwrap().runs["r"].totals.messages, 1);
     let unknown = batch("r", "b", Some(10), 20, vec![record(3, 5, Some(NOW))]);
     assert_eq!(store.commit(&[unknown]).unwrap().outcomes, [Outcome::Stale(None)]);
@@ -152,10 +163,10 @@ fn a_renamed_file_keeps_its_row_and_frees_its_name() {
     let new = batch("r", "a", None, 5, vec![]);
     let committed = store.commit(&[renamed, new]).unwrap();
     assert_eq!(committed.outcomes, [Outcome::Committed, Outcome::Committed]);
-    let cursors = store.cursors(&RunId::new("r").unwrap()).unwrap();
-    let offsets: Vec<_> = cursors
+    let positions = store.positions(&RunId::new("r").unwrap()).unwrap();
+    let offsets: Vec<_> = positions
         .iter()
-        .map(|(path, cursor)| (path.to_str().unwrap(), cursor.offset))
+        .map(|(path, stored)| (path.to_str().unwrap(), stored.cursor.offset))
         .collect();
     assert_eq!(offsets, [("a", 5), ("b", 10)]);
 }
@@ -236,17 +247,33 @@ fn undated_and_future_responses_are_dated_at_the_reading_and_counted_as_suspect(
 #[test]
 fn models_beyond_the_bound_share_a_name() {
     let store = memory();
-    let count = commit::MODELS_MAX + 5;
-    let records = (0..count).map(|n| Record {
-        model: format!("m{n}").into(),
-        ..record(n as u128, 1, Some(NOW))
-    });
+    let names = |from: usize, count: usize| {
+        let records = (from..from + count).map(|n| Record {
+            model: format!("m{n}").into(),
+            ..record(n as u128, 1, Some(NOW))
+        });
+        records.collect::<Vec<_>>()
+    };
+    let models = || store.snapshot().unwrap().by_model;
+    let greedy = names(0, commit::MODELS_PER_RUN_MAX + 5);
+    let (first, second) = greedy.split_at(7);
+    store.commit([batch("r", "a", None, 1, first.to_vec())]).unwrap();
+    // What it brought stays counted when everything kept in memory is gone.
+    store.forget_kept();
     store
-        .commit(&[batch("r", "a", None, 1, records.collect())])
+        .commit([batch("r", "a", Some(1), 2, second.to_vec())])
         .unwrap();
-    let snapshot = store.snapshot().unwrap();
-    assert_eq!(snapshot.by_model.len(), commit::MODELS_MAX + 1);
-    assert_eq!(snapshot.by_model["(other)"].messages, 5);
+    assert_eq!(models().len(), commit::MODELS_PER_RUN_MAX + 1, "one run");
+    assert_eq!(models()["(other)"].messages, 5);
+    let per_run = commit::MODELS_PER_RUN_MAX;
+    let runs = commit::MODELS_MAX / per_run + 1;
+    for run in 0..runs {
+        let records = names((run + 2) * per_run, per_run);
+        store
+            .commit([batch(&format!("r{run}"), "a", None, 1, records)])
+            .unwrap();
+    }
+    assert_eq!(models().len(), commit::MODELS_MAX, "all runs");
 }
 
 #[test]
@@ -280,24 +307,45 @@ fn a_damaged_file_is_set_aside_and_a_newer_one_is_not() {
     );
     store.close();
 
-    let database = Database::create(&path).unwrap();
+    assert!(matches!(
+        open_with_schema(&path, tables::SCHEMA_VERSION + 1),
+        Err(StoreError::Newer { found, known, .. }) if found == known + 1
+    ));
+}
+
+/// What opening a database says once it claims another schema.
+fn open_with_schema(path: &Path, schema: u64) -> Result<Store, StoreError> {
+    let database = Database::create(path).unwrap();
     let write = database.begin_write().unwrap();
     write
         .open_table(tables::META)
         .unwrap()
-        .insert(tables::META_SCHEMA, tables::SCHEMA_VERSION + 1)
+        .insert(tables::META_SCHEMA, schema)
         .unwrap();
     write.commit().unwrap();
     drop(database);
-    let opened = Store::open(StoreOptions {
-        path: Some(path.clone()),
+    Store::open(StoreOptions {
+        path: Some(path.to_owned()),
         cache_bytes: 1 << 20,
-    });
-    assert!(
-        matches!(opened, Err(StoreError::Newer { found, known, .. }) if found == known + 1),
-        "{opened:?}"
-    );
-    assert!(path.exists());
+    })
+}
+
+#[test]
+fn a_database_of_an_earlier_schema_is_refused_with_what_to_do_and_stays_where_it_is() {
+    for schema in 1..tables::SCHEMA_VERSION {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("t.redb");
+        at(&path).close();
+        let error = open_with_schema(&path, schema).unwrap_err();
+        assert!(matches!(error, StoreError::Older { found, .. } if found == schema));
+        let (said, path) = (error.to_string(), path.display());
+        assert!(
+            said.contains(&format!("mv {path} {path}.schema{schema}")),
+            "{said}"
+        );
+        let beside = std::fs::read_dir(directory.path()).unwrap().count();
+        assert_eq!(beside, 1, "nothing is set aside, nothing is made");
+    }
 }
 
 /// A line of a response: which response, which copy of it, in which run.

@@ -47,6 +47,8 @@ const INPUT: u64 = 10;
 const LIMIT_EVERY_MS: Millis = 8000;
 /// No line is later than this, and no clock earlier.
 const EPOCH: Millis = 1_791_190_800_000;
+/// Longest tick of a kernel's clock, in milliseconds.
+const TICK_MS_MAX: Millis = 10;
 
 /// A line of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,6 +115,10 @@ struct Model {
     counted: BTreeMap<u128, Counted>,
     /// Responses whose lines have no time: they have that of a reading, and belong to a run that held a line of theirs.
     undated: BTreeMap<u128, BTreeSet<&'static str>>,
+    /// The times of all lines that were seen: one without a time may have that of a line before it.
+    line_times: BTreeSet<Millis>,
+    /// When files began to be written, by the clock that stamps them.
+    written_from: Millis,
     /// What was read of limits, by time and window.
     told: BTreeMap<(Millis, Box<str>), Observation>,
     /// When something was read.
@@ -159,6 +165,9 @@ impl Model {
             logs: BTreeMap::new(),
             counted: BTreeMap::new(),
             undated: BTreeMap::new(),
+            line_times: BTreeSet::new(),
+            // The clock that stamps files is as coarse as the kernel's tick.
+            written_from: jiff::Timestamp::now().as_millisecond() - TICK_MS_MAX,
             told: BTreeMap::new(),
             readings: BTreeSet::new(),
             lines: 0,
@@ -586,8 +595,8 @@ impl Model {
                 .register(&[(id.clone(), account)], false, EPOCH)
                 .unwrap();
             let home = Home::of(self.root.path(), &id, None);
-            let cursors = self.store.cursors(&id).unwrap();
-            self.trees.insert(run, Tree::new(id, home, cursors));
+            let positions = self.store.positions(&id).unwrap();
+            self.trees.insert(run, Tree::new(id, home, positions));
         }
         let mut tree = self.trees.remove(run).unwrap();
         let world = World {
@@ -676,7 +685,8 @@ impl Model {
                     offset: 0,
                 };
                 let (mut records, mut observations) = (Vec::new(), Vec::new());
-                parse::line(line.text.as_bytes(), place, &mut records, &mut observations);
+                let parsed = parse::line(line.text.as_bytes(), place, &mut records, &mut observations);
+                self.line_times.extend(parsed.time);
                 for observation in observations {
                     let at = observation.observed_at.unwrap();
                     self.told.insert((at, observation.bucket.clone()), observation);
@@ -703,15 +713,18 @@ impl Model {
         }
     }
 
-    /// When a response without a time was read, and in which run first, nobody knows who did not look. But it was read at
-    /// one of the readings, in a run that held its line, and never later than it was known to be.
+    /// When a response without a time was read, and in which run first, nobody knows who did not look. But it has the time
+    /// of a line, of a file or of a reading, in a run that held its line.
     fn adopt(&mut self, picture: &Picture) -> Result<(), String> {
+        let written = self.written_from..=jiff::Timestamp::now().as_millisecond();
+        let (readings, lines) = (&self.readings, &self.line_times);
+        let may_be = |at: &Millis| readings.contains(at) || lines.contains(at) || written.contains(at);
         for (key, runs) in &self.undated {
             let (_, _, run, time) = self.counted.get_mut(key).unwrap();
             let Some((_, _, in_run, at)) = picture.responses.get(key) else {
                 return Err(format!("without a time, {key:032x} was not counted"));
             };
-            if !runs.contains(&**in_run) || !self.readings.contains(at) || *at > *time {
+            if !runs.contains(&**in_run) || !may_be(at) {
                 return Err(format!(
                     "without a time, {key:032x} is of {in_run} at {at}, and was of {run} at {time}"
                 ));
@@ -763,9 +776,9 @@ impl Model {
             return Err(format!("{lines} lines were read, and there are {standing}"));
         }
         for ((run, name), log) in &self.logs {
-            let cursors = self.store.cursors(&RunId::new(run).unwrap()).unwrap();
+            let positions = self.store.positions(&RunId::new(run).unwrap()).unwrap();
             let path = Path::new("mount").join(name);
-            let offset = cursors.get(path.as_os_str()).map_or(0, |cursor| cursor.offset);
+            let offset = (positions.get(path.as_os_str())).map_or(0, |stored| stored.cursor.offset);
             let end = Self::text(&log.lines).len() as u64;
             if offset != end {
                 return Err(format!(

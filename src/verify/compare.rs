@@ -23,7 +23,7 @@ pub(super) fn responses(store: &Store, recount: &Store, findings: &mut Findings)
             .unwrap_or(counted.run),
         ..counted
     };
-    let mut not_recounted = 0u64;
+    let (mut not_recounted, mut of_another_run) = (0u64, 0u64);
     let (report, fixes) = (&mut findings.report, &mut findings.fixes);
     store.side_by_side(recount, |key, stored, counted| {
         report.responses += u64::from(counted.is_some());
@@ -70,12 +70,22 @@ pub(super) fn responses(store: &Store, recount: &Store, findings: &mut Findings)
                 ));
                 fixes.responses.push((key, Some(ours(counted))));
             }
-            _ => {}
+            (Some(stored), Some(counted)) => {
+                let is_known = names.contains_key(&stored.run);
+                of_another_run += u64::from(is_known && stored.run != ours(counted).run);
+            }
+            (None, None) => {}
         }
     })?;
     if not_recounted > 0 {
         report.notes.push(format!(
             "{not_recounted} responses in the store come from content that is gone, or from forgotten runs"
+        ));
+    }
+    if of_another_run > 0 {
+        report.notes.push(format!(
+            "{of_another_run} responses have lines of the same time in several runs: they belong to the run that was read \
+             first, and a recount or a replay may read another first; sums of all runs are the same"
         ));
     }
     Ok(())
@@ -86,7 +96,7 @@ fn same(stored: &Response, counted: &Response) -> bool {
     stored.usage == counted.usage
         && stored.model == counted.model
         && stored.kind == counted.kind
-        && (!stored.dated || (counted.dated && stored.time == counted.time))
+        && (!stored.dating.is_own() || (stored.dating, stored.time) == (counted.dating, counted.time))
 }
 
 fn sentence(response: &Response) -> String {

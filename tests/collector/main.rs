@@ -6,6 +6,7 @@ mod backup;
 mod basics;
 mod contract;
 mod copies;
+mod counting;
 mod damage;
 mod disk;
 mod doors;

@@ -28,7 +28,7 @@ fn include_and_exclude_say_which_logs_are_counted() {
             "one/k.jsonl",
             "secret1/mount/l.jsonl",
             "one/mount/subagents/journal.jsonl",
-            "one/mount/m.jsonl.superseded.1.jsonl",
+            "one/mount/m.jsonl.superseded-1",
         ]
         .into_iter()
         .enumerate()

@@ -187,7 +187,7 @@ impl Session<'_> {
         let id = self
             .world
             .books
-            .response(self.run, Some(self.now_ms), call.clone(), Vec::new());
+            .response(self.run, self.now_ms, call.clone(), Vec::new());
         let start = self.begin_message();
         push(&mut self.out, &[&message, "},\"type\":\"assistant\""]);
         self.end_message(start, Note::Usage { id, is_first: true });
@@ -195,7 +195,7 @@ impl Session<'_> {
         let id = self
             .world
             .books
-            .response(self.run, Some(self.now_ms), call.clone(), Vec::new());
+            .response(self.run, self.now_ms, call.clone(), Vec::new());
         let start = self.out.len();
         let time = calendar::time(self.now_ms);
         let rate = "\"rateLimits\":{\"anthropic-ratelimit-unified-5h-requests-remaining\":\"87\",\"anthropic-ratelimit-unified-5h-requests-limit\":\"200\"}";
@@ -215,7 +215,7 @@ impl Session<'_> {
         self.end_line(start, None, Note::Uncopyable);
 
         if !side && self.one_in(4) {
-            let id = self.world.books.response(self.run, None, call, Vec::new());
+            let id = (self.world.books).response(self.run, self.now_ms, call, Vec::new());
             let start = self.out.len();
             let message_id = line::api_id(&mut self.world.rng, "msg");
             push(

@@ -108,10 +108,7 @@ impl Session<'_> {
         } else {
             Vec::new()
         };
-        response.id = self
-            .world
-            .books
-            .response(self.run, Some(self.now_ms), call, advisors);
+        response.id = self.world.books.response(self.run, self.now_ms, call, advisors);
         response
     }
 

@@ -77,27 +77,30 @@ impl Tree {
             return Ok((None, 0));
         };
         let stat = log.stat().map_err(failed)?;
-        let (cursor, tail) = turn::start(&log, &stat, file.cursor, &self.run, path).map_err(failed)?;
+        let stored = file.position();
+        let (position, tail) = turn::start(&log, &stat, stored.as_ref(), &self.run, path).map_err(failed)?;
         let same_place = file
             .cursor
-            .is_some_and(|stored| stored.generation == cursor.generation);
+            .is_some_and(|stored| stored.generation == position.cursor.generation);
         let scanned = if same_place {
             file.scanned
         } else {
             Scanned::default()
         };
-        let turn = turn::read(&log, cursor, tail, scanned, reading, buffer).map_err(failed)?;
+        let turn = turn::read(&log, position, tail, scanned, reading, buffer).map_err(failed)?;
         let (more, read_bytes) = (turn.more, turn.read_bytes);
         file.scanned = turn.scanned;
         file.active = Some(Instant::now());
         let is_news = file.cursor != Some(turn.cursor) || turn.lines.read > 0 || file.renamed_from.is_some();
         let batch = is_news.then(|| {
             let mut batch = turn.into_batch(self.run.clone(), path.clone(), file.cursor, reading);
+            batch.written_at = Some(stat.modified_ms);
             batch.renamed_from = file.renamed_from.take();
             if std::mem::take(&mut file.replaces) {
                 batch.cursor.generation = batch.cursor.generation.wrapping_add(1);
             }
             file.cursor = Some(batch.cursor);
+            file.state = batch.state.clone();
             batch
         });
         if more || last_of_old {

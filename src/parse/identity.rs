@@ -1,0 +1,299 @@
+//! Which response a line is of: the key that all its lines and copies share.
+//!
+//! Pure. The order of what is believed: an id that is unique by its shape, a request reference, another id of the API,
+//! an id with what surrounds it, then a request, a line, a place in a file.
+
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use super::Place;
+use crate::record::ResponseKey;
+
+/// What the API's own message ids begin with.
+const API_ID_PREFIX: &[u8] = b"msg_";
+/// Shortest part of an id that can be random, in bytes: the shortest group of a UUID.
+const RANDOM_PART_BYTES_MIN: usize = 4;
+/// Random letters and digits from which on an id is unique, in bytes.
+const RANDOM_BYTES_MIN: usize = 12;
+/// As before, of digits alone: a time in milliseconds has so many.
+const RANDOM_DIGITS_MIN: usize = 13;
+/// Capitals from which on letters alone are random and no name of a few words.
+const RANDOM_CAPITALS_MIN: usize = 4;
+/// Different characters that a random part of an id has at least.
+const RANDOM_CHARACTERS_MIN: u32 = 4;
+
+/// What a line says of the response it is of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Identity<'a> {
+    /// `message.id`.
+    pub id: Option<&'a [u8]>,
+    /// `requestId`.
+    pub request_id: Option<&'a [u8]>,
+    /// `requestRef`.
+    pub request_ref: Option<&'a [u8]>,
+    /// The session that the line was first written in.
+    pub session: &'a [u8],
+    /// As it is written.
+    pub timestamp: &'a [u8],
+    pub uuid: Option<&'a [u8]>,
+    /// The whole line.
+    pub line: &'a [u8],
+}
+
+impl Identity<'_> {
+    /// The key. The tags keep identities of different kinds apart.
+    #[must_use]
+    pub fn key(&self, place: Place) -> ResponseKey {
+        let hash = |tag, parts: &[&[u8]]| hash(place.scope, tag, parts);
+        let is_of_api = |id: &[u8]| id.starts_with(API_ID_PREFIX);
+        match (self.id, self.request_ref) {
+            (Some(id), _) if is_unique(id) => match self.request_id {
+                Some(request) if !is_of_api(id) => hash(b'r', &[id, request]),
+                _ => hash(b'm', &[id]),
+            },
+            (_, Some(reference)) => hash(b'f', &[reference]),
+            (Some(id), None) if is_of_api(id) => hash(b'm', &[id]),
+            (Some(id), None) => match self.request_id {
+                Some(request) => hash(b'r', &[id, request]),
+                None => hash(b's', &[self.session, id, self.timestamp]),
+            },
+            (None, None) => match (self.request_id, self.uuid) {
+                (Some(request), _) => hash(b'q', &[request]),
+                (None, Some(uuid)) => hash(b'u', &[uuid]),
+                // The content is in it too: another line at the same place of a rewritten file is another response.
+                (None, None) => {
+                    let (origin, offset) = (place.origin.to_le_bytes(), place.offset.to_le_bytes());
+                    hash(b'o', &[&origin, &offset, self.line])
+                }
+            },
+        }
+    }
+}
+
+/// Whether an id alone is the key, whatever else the line says: the API's own ids.
+#[must_use]
+pub fn is_alone(id: &[u8]) -> bool {
+    id.starts_with(API_ID_PREFIX) && is_unique(id)
+}
+
+/// The key of a response whose id is [enough](is_alone).
+#[must_use]
+pub fn key_of_id(scope: u64, id: &[u8]) -> ResponseKey {
+    hash(scope, b'm', &[id])
+}
+
+/// The key of a call inside a response, by its index among them.
+#[must_use]
+pub fn key_of_call(scope: u64, response: ResponseKey, index: u64) -> ResponseKey {
+    hash(scope, b'+', &[&response.0.to_le_bytes(), &index.to_le_bytes()])
+}
+
+/// Whether nobody gives an id of this shape twice: it has a long token of random letters and digits. Words, versions,
+/// dates and counters are none.
+#[must_use]
+pub fn is_unique(id: &[u8]) -> bool {
+    let (mut bytes, mut has_letters, mut characters) = (0, false, 0u128);
+    for part in id.split(|byte| !byte.is_ascii_alphanumeric()) {
+        if part.len() < RANDOM_PART_BYTES_MIN || !looks_random(part) {
+            continue;
+        }
+        bytes += part.len();
+        has_letters |= part.iter().any(u8::is_ascii_alphabetic);
+        characters |= part.iter().fold(0, |all, byte| all | 1 << (byte & 127));
+    }
+    let least = if has_letters {
+        RANDOM_BYTES_MIN
+    } else {
+        RANDOM_DIGITS_MIN
+    };
+    bytes >= least && characters.count_ones() >= RANDOM_CHARACTERS_MIN
+}
+
+/// Whether a part of an id has digits, or small letters and capitals mixed as no name has them.
+fn looks_random(part: &[u8]) -> bool {
+    let has_small = part.iter().any(u8::is_ascii_lowercase);
+    let capitals = part.iter().filter(|byte| byte.is_ascii_uppercase()).count();
+    part.iter().any(u8::is_ascii_digit) || (has_small && capitals >= RANDOM_CAPITALS_MIN)
+}
+
+/// Hashes the parts of an identity.
+fn hash(scope: u64, tag: u8, parts: &[&[u8]]) -> ResponseKey {
+    let mut text = Vec::with_capacity(1 + parts.iter().map(|part| part.len() + 8).sum::<usize>());
+    text.push(tag);
+    for part in parts {
+        text.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        text.extend_from_slice(part);
+    }
+    ResponseKey(xxh3_128_with_seed(&text, scope))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_by_their_shape() {
+        for unique in [
+            "msg_01XFDUDYJgAACzvnptvVoYEL",
+            "msg_bdrk_01XFDUDYJgAACzvnptvVoYEL",
+            "d0c1f2a3-5b6c-4d7e-8f90-a1b2c3d4e5f6",
+            "0b7a1c9e-77aa-4a10-9c2b-000000000001",
+            "04ecb5d9b1921ae0fb0e8da9017a5474",
+            "chatcmpl-9f86d081884c7d65",
+            "chatcmpl-d0c1f2a3-5b6c-4d7e-8f90-a1b2c3d4e5f6",
+            "chatcmpl-BzAbQkLmNoPqRsTu",
+            "cmpl-68c1f2a35b6c4d7e8f90a1b2",
+            "gen-1767225600-AbC123xyz",
+            "resp_68c1f2a35b6c4d7e8f90a1b2c3d4e5f6",
+            "01JBCDEFGHJKMNPQRSTVWXYZ01",
+            "V1StGXR8_Z5jdHi6B-myT",
+            "202510051430452f8c1d9be04a4f7d",
+            "8313807536837492492",
+            "chatcmpl-1767225600123",
+        ] {
+            assert!(is_unique(unique.as_bytes()), "{unique}");
+        }
+        for common in [
+            "",
+            "ocgo",
+            "response",
+            "chatcmpl-0",
+            "chatcmpl-f0",
+            "chatcmpl-123",
+            "chatcmpl-mock",
+            "chatcmpl-0000000000000000",
+            "00000000-0000-0000-0000-000000000000",
+            "msg_1",
+            "message-42",
+            "gen-1767225600",
+            "claude-opus-4-5-20250929",
+            "gateway-response-completed",
+            "ResponseMessage",
+            "2026-10-05T09:00:00",
+        ] {
+            assert!(!is_unique(common.as_bytes()), "{common}");
+        }
+    }
+
+    const UNIQUE: &[u8] = b"chatcmpl-9f86d081884c7d65";
+
+    fn key(identity: Identity<'_>) -> ResponseKey {
+        identity.key(Place::default())
+    }
+
+    #[test]
+    fn what_is_believed_first_decides_alone() {
+        let bare = Identity {
+            session: b"s",
+            timestamp: b"t",
+            ..Identity::default()
+        };
+        let other = Identity {
+            session: b"other",
+            timestamp: b"later",
+            uuid: Some(b"u2"),
+            line: b"{}",
+            ..bare
+        };
+        let with = |identity: Identity<'static>, id: &'static [u8]| Identity {
+            id: Some(id),
+            ..identity
+        };
+        let referred = |identity: Identity<'static>, reference: &'static [u8]| Identity {
+            request_ref: Some(reference),
+            ..identity
+        };
+        let requested = |identity: Identity<'static>, request: &'static [u8]| Identity {
+            request_id: Some(request),
+            ..identity
+        };
+        // Of two lines: whether they are of one response.
+        let cases = [
+            ("a unique id", with(bare, UNIQUE), with(other, UNIQUE), true),
+            (
+                "a unique id, whatever refers to it",
+                with(bare, UNIQUE),
+                with(referred(other, b"f"), UNIQUE),
+                true,
+            ),
+            (
+                "a unique id of two requests",
+                with(requested(bare, b"1"), UNIQUE),
+                with(requested(bare, b"2"), UNIQUE),
+                false,
+            ),
+            (
+                "an id of the API in two requests",
+                with(requested(bare, b"1"), b"msg_01XFDUDYJgAACzvnptvVoYEL"),
+                with(requested(other, b"2"), b"msg_01XFDUDYJgAACzvnptvVoYEL"),
+                true,
+            ),
+            (
+                "one reference",
+                with(referred(bare, b"f"), b"ocgo"),
+                referred(other, b"f"),
+                true,
+            ),
+            (
+                "two references",
+                with(referred(bare, b"f"), b"msg_1"),
+                with(referred(bare, b"g"), b"msg_1"),
+                false,
+            ),
+            (
+                "a short id of the API",
+                with(bare, b"msg_1"),
+                with(other, b"msg_1"),
+                true,
+            ),
+            (
+                "an id that names nothing, in another session",
+                with(bare, b"ocgo"),
+                with(
+                    Identity {
+                        session: b"other",
+                        ..bare
+                    },
+                    b"ocgo",
+                ),
+                false,
+            ),
+            (
+                "an id that names nothing, at another time",
+                with(bare, b"ocgo"),
+                with(
+                    Identity {
+                        timestamp: b"later",
+                        ..bare
+                    },
+                    b"ocgo",
+                ),
+                false,
+            ),
+            (
+                "an id that names nothing, in one request",
+                with(requested(bare, b"1"), b"ocgo"),
+                with(requested(other, b"1"), b"ocgo"),
+                true,
+            ),
+            (
+                "no id, one request",
+                requested(bare, b"1"),
+                requested(other, b"1"),
+                true,
+            ),
+            (
+                "no id, one line",
+                Identity {
+                    uuid: Some(b"u2"),
+                    ..bare
+                },
+                other,
+                true,
+            ),
+            ("nothing", bare, Identity { line: b"{}", ..bare }, false),
+        ];
+        for (what, one, two, same) in cases {
+            assert_eq!(key(one) == key(two), same, "{what}");
+        }
+    }
+}
