@@ -673,7 +673,8 @@ proptest! {
         now in proptest::option::of(any::<Millis>()),
     ) {
         let text = format!("{start}{}", words.join(" "));
-        if let Some(found) = prose::window(&text, now) {
+        let refused = prose::refused(&text, now);
+        for found in prose::known(&text, now).into_iter().chain([refused]) {
             prop_assert_eq!(found.status, Rejected);
             prop_assert!(found.reset_at.is_none_or(|at| at > 0));
         }
