@@ -292,6 +292,19 @@ pub struct Memory {
     retries: Retries,
 }
 
+impl Memory {
+    pub(super) fn new(retries: Retries) -> Self {
+        Self {
+            retries,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn retries(&self) -> Retries {
+        self.retries
+    }
+}
+
 /// The model that was named last: the records of a turn share its name.
 #[derive(Clone, Debug, Default)]
 struct ModelMemory {

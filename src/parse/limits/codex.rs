@@ -56,7 +56,11 @@ pub fn windows(value: Raw<'_>, answer: Answer) -> Windows {
     });
     let control = Entries::of(body.get(&["spend_control"]));
     for holder in [&body, &control, &Entries::of(one)] {
-        spend(holder.get(&["individual_limit", "individualLimit"]), answer, &mut windows);
+        spend(
+            holder.get(&["individual_limit", "individualLimit"]),
+            answer,
+            &mut windows,
+        );
     }
     for window in &mut windows.0 {
         answer.doubt(window);
@@ -102,7 +106,9 @@ fn limit(id: Option<&str>, value: Raw<'_>, is_reached: bool, answer: Answer, win
 fn add(id: &str, slots: [(&str, Slot); 2], verdict: LimitStatus, windows: &mut Windows) {
     let mut is_refused = false;
     for (name, slot) in slots {
-        let Some(bucket) = slot.bucket(id, name) else { continue };
+        let Some(bucket) = slot.bucket(id, name) else {
+            continue;
+        };
         let is_used_up = slot.share.is_some_and(|share| share >= 1.0);
         let window = windows.at(bucket);
         window.utilization = slot.share;
@@ -128,8 +134,7 @@ fn spend(value: Raw<'_>, answer: Answer, windows: &mut Windows) {
     let left = values::share(entries.get(&["remaining_percent", "remainingPercent"]));
     let used = values::share(entries.get(&["used"]));
     let limit = values::share(entries.get(&["limit"])).filter(|limit| *limit > 0.0);
-    let share = (left.map(|percent| (1.0 - percent / 100.0).max(0.0)))
-        .or_else(|| Some(used? / limit?));
+    let share = (left.map(|percent| (1.0 - percent / 100.0).max(0.0))).or_else(|| Some(used? / limit?));
     if share.is_some() {
         let window = windows.at(SPEND_CONTROL.into());
         window.utilization = share;
@@ -209,8 +214,15 @@ impl Headers {
             return true;
         }
         for (index, slot) in ["-primary-", "-secondary-"].into_iter().enumerate() {
-            let Some((limit, field)) = name.rsplit_once(slot) else { continue };
-            let known = ["used-percent", "window-minutes", "reset-at", "reset-after-seconds"];
+            let Some((limit, field)) = name.rsplit_once(slot) else {
+                continue;
+            };
+            let known = [
+                "used-percent",
+                "window-minutes",
+                "reset-at",
+                "reset-after-seconds",
+            ];
             if limit.is_empty() || !known.contains(&field) {
                 continue;
             }
@@ -253,8 +265,17 @@ impl Headers {
                 .iter()
                 .any(|slot| slot.share.is_some_and(|share| share >= 1.0));
             let is_refused = self.reached.contains(id) || answer.is_refusal() && is_used_up;
-            let verdict = if is_refused { LimitStatus::Rejected } else { LimitStatus::Unknown };
-            add(id, [("primary", *primary), ("secondary", *secondary)], verdict, &mut windows);
+            let verdict = if is_refused {
+                LimitStatus::Rejected
+            } else {
+                LimitStatus::Unknown
+            };
+            add(
+                id,
+                [("primary", *primary), ("secondary", *secondary)],
+                verdict,
+                &mut windows,
+            );
         }
         windows.0
     }

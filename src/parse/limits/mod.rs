@@ -232,7 +232,9 @@ impl LimitFields<'_> {
         let first = observations.len();
         let mut list = List::new(observations, line.time);
         list.session = id_hash(line.session_id);
-        list.request = id_hash(line.request_id).or(id_hash(self.request_id)).or(id_hash(line.uuid));
+        list.request = id_hash(line.request_id)
+            .or(id_hash(self.request_id))
+            .or(id_hash(line.uuid));
         let subtype = self.subtype.text();
         match (line.kind, subtype.as_deref()) {
             (Some(b"assistant"), _) => self.assistant(line, &mut list),
@@ -294,7 +296,10 @@ impl LimitFields<'_> {
         let answer = Answer::new(line.time, self.api_error_status.count(), is_transient);
         list.add_headers(
             headers::read(self.rate_limits, answer),
-            Answer { status: None, ..answer },
+            Answer {
+                status: None,
+                ..answer
+            },
             LimitSource::RateLimits,
         );
         let before = list.room;
@@ -304,7 +309,10 @@ impl LimitFields<'_> {
         );
         if !is_refused {
             let mut params = Params::default();
-            let _ = json::object(self.api_error_params.0.unwrap_or_default().as_bytes(), &mut params);
+            let _ = json::object(
+                self.api_error_params.0.unwrap_or_default().as_bytes(),
+                &mut params,
+            );
             is_refused = list.add(events::windows(params.info, answer), LimitSource::QuotaLimits);
         }
         // The sentence says again what the objects say, less exactly.
@@ -416,9 +424,7 @@ impl Window {
         let is_named = &*self.bucket != BUCKET_UNKNOWN;
         is_used
             || is_named
-                && (self.status != LimitStatus::Unknown
-                    || self.remaining.is_some()
-                    || self.limit.is_some())
+                && (self.status != LimitStatus::Unknown || self.remaining.is_some() || self.limit.is_some())
     }
 }
 

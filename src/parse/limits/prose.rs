@@ -92,7 +92,9 @@ pub fn known(text: &str, time: Option<Millis>) -> Option<Window> {
     } else {
         // "5-hour limit reached", "Opus weekly limit reached"
         let (name, rest) = text.split_once(" limit reached")?;
-        let known = is_name(name).then(|| bucket(name)).filter(|bucket| &**bucket != BUCKET_UNKNOWN);
+        let known = is_name(name)
+            .then(|| bucket(name))
+            .filter(|bucket| &**bucket != BUCKET_UNKNOWN);
         (known?, rest)
     };
     if rest.starts_with(char::is_alphanumeric) {
@@ -120,7 +122,11 @@ pub fn refused(text: &str, time: Option<Millis>) -> Window {
 fn window(bucket: Box<str>, reset_at: Option<Millis>, time: Option<Millis>) -> Window {
     // A session cannot end later than its length after a request in it: such an hour is one that has passed.
     let length = bucket::length(&bucket).filter(|_| &*bucket == FIVE_HOUR);
-    let is_too_far = |at: &Millis| length.zip(time).is_some_and(|(length, time)| *at > time.saturating_add(length));
+    let is_too_far = |at: &Millis| {
+        length
+            .zip(time)
+            .is_some_and(|(length, time)| *at > time.saturating_add(length))
+    };
     Window {
         reset_at: reset_at.filter(|at| !is_too_far(at)),
         status: LimitStatus::Rejected,
@@ -129,7 +135,7 @@ fn window(bucket: Box<str>, reset_at: Option<Millis>, time: Option<Millis>) -> W
 }
 
 fn is_name(name: &str) -> bool {
-    let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b" -".contains(&byte);
+    let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b" -.".contains(&byte);
     name.len() <= NAME_BYTES_MAX && name.bytes().all(is_fit)
 }
 

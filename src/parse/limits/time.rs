@@ -225,13 +225,20 @@ fn zone_named(name: &str) -> Option<TimeZone> {
     let name = name.trim();
     let offset = name.strip_prefix("UTC").or_else(|| name.strip_prefix("GMT"));
     let offset = offset.unwrap_or(name);
-    if let Some(sign) = offset.strip_prefix('+').map(|_| 1).or_else(|| offset.strip_prefix(['-', '\u{2212}']).map(|_| -1)) {
+    if let Some(sign) = offset
+        .strip_prefix('+')
+        .map(|_| 1)
+        .or_else(|| offset.strip_prefix(['-', '\u{2212}']).map(|_| -1))
+    {
         let digits = offset.trim_start_matches(['+', '-', '\u{2212}']);
         let (hours, minutes) = digits.split_once(':').unwrap_or((digits, "0"));
         let (hours, minutes): (i32, i32) = (hours.parse().ok()?, minutes.parse().ok()?);
         let is_offset = (0..=14).contains(&hours) && (0..60).contains(&minutes);
         let seconds = sign * (hours * 60 + minutes) * 60;
-        return Offset::from_seconds(seconds).ok().filter(|_| is_offset).map(TimeZone::fixed);
+        return Offset::from_seconds(seconds)
+            .ok()
+            .filter(|_| is_offset)
+            .map(TimeZone::fixed);
     }
     TimeZoneDatabase::bundled()
         .get(name)
@@ -247,7 +254,10 @@ fn is_zone_abbreviation(word: &str) -> bool {
 /// A name of which the first three letters are enough, and its index.
 fn index_of(word: &str, names: &[&str]) -> Option<i8> {
     let is_it = |name: &&str| word.eq_ignore_ascii_case(name) || word.eq_ignore_ascii_case(&name[..3]);
-    names.iter().position(is_it).and_then(|index| i8::try_from(index).ok())
+    names
+        .iter()
+        .position(is_it)
+        .and_then(|index| i8::try_from(index).ok())
 }
 
 fn month_named(word: &str) -> Option<i8> {
@@ -265,7 +275,11 @@ fn month_named(word: &str) -> Option<i8> {
         "November",
         "December",
     ];
-    let word = if word.eq_ignore_ascii_case("sept") { "Sep" } else { word };
+    let word = if word.eq_ignore_ascii_case("sept") {
+        "Sep"
+    } else {
+        word
+    };
     Some(index_of(word, &MONTHS)? + 1)
 }
 
@@ -296,7 +310,9 @@ fn days_named(word: &str) -> Option<i64> {
 
 /// `7`, `7th`.
 fn ordinal(word: &str) -> Option<i8> {
-    let digits = ["st", "nd", "rd", "th"].iter().find_map(|end| word.strip_suffix(end));
+    let digits = ["st", "nd", "rd", "th"]
+        .iter()
+        .find_map(|end| word.strip_suffix(end));
     digits.unwrap_or(word).parse().ok()
 }
 
@@ -306,7 +322,10 @@ fn is_year(word: &str) -> bool {
 
 /// The hours before a half of the day: `am`, `PM`, `p.m.`.
 fn half_named(word: &str) -> Option<i8> {
-    let letters: String = word.chars().filter(|letter| !matches!(letter, '.' | ',')).collect();
+    let letters: String = word
+        .chars()
+        .filter(|letter| !matches!(letter, '.' | ','))
+        .collect();
     match letters.to_ascii_lowercase().as_str() {
         "am" => Some(0),
         "pm" => Some(12),
@@ -475,8 +494,14 @@ mod tests {
             assert_eq!(spoken("2:30am (Europe/Berlin)", now), at(want));
         }
         let dated = "Oct 25, 2026 at 2:30am (Europe/Berlin)";
-        assert_eq!(spoken(dated, at("2026-10-24T09:00:00Z").unwrap()), at("2026-10-25T00:30:00Z"));
-        assert_eq!(spoken(dated, at("2026-10-25T00:40:00Z").unwrap()), at("2026-10-25T01:30:00Z"));
+        assert_eq!(
+            spoken(dated, at("2026-10-24T09:00:00Z").unwrap()),
+            at("2026-10-25T00:30:00Z")
+        );
+        assert_eq!(
+            spoken(dated, at("2026-10-25T00:40:00Z").unwrap()),
+            at("2026-10-25T01:30:00Z")
+        );
         assert_eq!(spoken("3pm", Millis::MAX), None);
     }
 }

@@ -93,7 +93,11 @@ fn is_among(bucket: &str, flat: &[Box<str>]) -> bool {
     let model = bucket.strip_prefix("weekly_scoped:").map(str::to_ascii_lowercase);
     flat.iter().any(|known| {
         let family = known.strip_prefix(SEVEN_DAY_FAMILY);
-        &**known == bucket || model.as_deref().zip(family).is_some_and(|(model, family)| model.contains(family))
+        &**known == bucket
+            || model
+                .as_deref()
+                .zip(family)
+                .is_some_and(|(model, family)| model.contains(family))
     })
 }
 
@@ -101,7 +105,10 @@ fn extra_usage(value: Raw<'_>, windows: &mut Windows) {
     let extra = Entries::of(value);
     let share = values::percent(extra.get(&["utilization"]));
     set(windows, EXTRA_USAGE.into(), share, extra.get(&["resets_at"]));
-    let (limit, used) = (extra.get(&["monthly_limit"]).count(), extra.get(&["used_credits"]).count());
+    let (limit, used) = (
+        extra.get(&["monthly_limit"]).count(),
+        extra.get(&["used_credits"]).count(),
+    );
     money(windows, EXTRA_USAGE, limit, used);
 }
 
