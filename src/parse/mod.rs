@@ -93,8 +93,6 @@ pub struct Parser {
     state: State,
     /// A later time is not believed.
     latest_believed: Millis,
-    /// The time of the last line that had one, of those read here: unlike the state's, it is near in any case.
-    read_time: Option<Millis>,
 }
 
 impl Default for Parser {
@@ -112,7 +110,6 @@ impl Parser {
             memory: claude::Memory::new(state.retries),
             state,
             latest_believed,
-            read_time: None,
         }
     }
 
@@ -141,23 +138,9 @@ impl Parser {
         records: &mut Vec<Record>,
         observations: &mut Vec<Observation>,
     ) -> Parsed {
-        let before = observations.len();
         let mut parsed = self.class(bytes, place, records, observations);
         parsed.time = parsed.time.filter(|time| *time <= self.latest_believed);
         self.state.last_time = parsed.time.or(self.state.last_time);
-        // A captured stream has observations without a time; the lines around them, read together with them, have one.
-        let undated = match (self.read_time, parsed.time) {
-            (None, Some(time)) => Some((&mut observations[..], time)),
-            (Some(time), _) => Some((&mut observations[before..], time)),
-            (None, None) => None,
-        };
-        for (observation, time) in undated
-            .into_iter()
-            .flat_map(|(of, time)| of.iter_mut().map(move |one| (one, time)))
-        {
-            observation.observed_at = observation.observed_at.or(Some(time));
-        }
-        self.read_time = parsed.time.or(self.read_time);
         parsed
     }
 

@@ -820,26 +820,6 @@ fn retries_and_copies_name_one_request() {
 }
 
 #[test]
-fn an_observation_without_a_time_has_that_of_the_lines_around_it() {
-    let event = format!(
-        r#"{{"type":"rate_limit_event","rate_limit_info":{{"status":"rejected","resetsAt":{RESET},"rateLimitType":"five_hour"}}}}"#
-    );
-    let times = |lines: &[&str]| {
-        let mut parser = crate::parse::Parser::default();
-        let mut found = Vec::new();
-        for line in lines {
-            parser.line(line.as_bytes(), Place::default(), &mut Vec::new(), &mut found);
-        }
-        found.into_iter().map(|one| one.observed_at).collect::<Vec<_>>()
-    };
-    let dated = format!(r#"{{"type":"user",{TIME}}}"#);
-    let later = r#"{"type":"user","timestamp":"2026-10-05T13:00:00.000Z"}"#;
-    assert_eq!(times(&[&event, &event]), [None, None]);
-    assert_eq!(times(&[&event, &dated, &event, later]), [Some(NOW), Some(NOW)]);
-    assert_eq!(times(&[later, &event, &dated]), [Some(NOW + 3_600_000)]);
-}
-
-#[test]
 fn what_looks_like_a_limit_is_none() {
     let sentence = "You've hit your session limit · resets 3pm";
     let limits = r#""rateLimits":{"anthropic-ratelimit-unified-5h-utilization":"0.9"},"quotaLimits":{"status":"rejected","rateLimitType":"five_hour"},"rate_limit_info":{"status":"rejected","rateLimitType":"five_hour"},"headers":{"anthropic-ratelimit-unified-status":"rejected"},"error":{"status":429,"rateLimits":{"status":"rejected","rateLimitType":"five_hour"}}"#;
