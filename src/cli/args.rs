@@ -382,6 +382,7 @@ mod tests {
         assert_eq!(replay.paths, [PathBuf::from("a"), PathBuf::from("b")]);
         assert_eq!(replay.expect, Some(PathBuf::from("g.json")));
         assert_eq!(replay.now.unwrap().to_string(), "2026-10-05T11:00:04Z");
+        assert_eq!(replay.until, None);
         assert_eq!(args.global.db, Some(PathBuf::from("d")));
     }
 

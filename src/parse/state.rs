@@ -108,12 +108,12 @@ mod tests {
             let at = at % bytes.len();
             prop_assert_eq!(State::decode(&ParserState::new(&bytes[..at])), State::default());
             bytes[at] = byte;
-            State::decode(&ParserState::new(&bytes));
+            let _ = State::decode(&ParserState::new(&bytes));
         }
 
         #[test]
         fn any_bytes_are_some_state(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            State::decode(&ParserState::new(&bytes));
+            let _ = State::decode(&ParserState::new(&bytes));
         }
     }
 

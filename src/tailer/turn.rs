@@ -88,12 +88,17 @@ impl Turn {
     /// The turn as the committer takes it; `expect` is the cursor that is stored.
     #[must_use]
     pub fn into_batch(
-        self,
+        mut self,
         run: RunId,
         path: RelativePath,
         expect: Option<Cursor>,
         reading: &Reading,
     ) -> Batch {
+        // One that is still without a time stands before the first line that has one, and was read together with it.
+        let nearest = self.earliest.map(|time| time.min(reading.now));
+        for observation in &mut self.observations {
+            observation.observed_at = observation.observed_at.or(nearest);
+        }
         Batch {
             run,
             path,
@@ -381,13 +386,6 @@ impl Reader<'_> {
             observation.observed_at = (observation.observed_at.filter(believed))
                 .or(before_line)
                 .map(|time| time.min(self.reading.now));
-        }
-        if let (None, Some(time)) = (before_line, parsed.time) {
-            // The first line with a time: it is the nearest to those before it.
-            for observation in &mut turn.observations[..before] {
-                let time = time.min(self.reading.now);
-                observation.observed_at = observation.observed_at.or(Some(time));
-            }
         }
         // `None` is less than any time.
         turn.latest = turn.latest.max(parsed.time);

@@ -200,7 +200,6 @@ impl Run<'_> {
     }
 
     /// Reads a file from its start up to a cursor. What the parser then keeps of it; `None` if the content changed.
-
     fn read(
         &self,
         file: &LogFile,

@@ -417,8 +417,7 @@ impl Window {
         }
     }
 
-    /// Whether there is a reading in it: of a window without a name, only that something is used up. When a window
-    /// ends is none by itself.
+    /// Whether there is news in it: of a window without a name, only that something is used up.
     fn says_something(&self) -> bool {
         let is_used = self.utilization.is_some() || self.status == LimitStatus::Rejected;
         let is_named = &*self.bucket != BUCKET_UNKNOWN;

@@ -136,7 +136,8 @@ fn window(bucket: Box<str>, reset_at: Option<Millis>, time: Option<Millis>) -> W
 
 fn is_name(name: &str) -> bool {
     let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b" -.".contains(&byte);
-    name.len() <= NAME_BYTES_MAX && name.bytes().all(is_fit)
+    // A full stop is one of a version's number, not the end of a sentence.
+    name.len() <= NAME_BYTES_MAX && name.bytes().all(is_fit) && !name.contains(". ")
 }
 
 /// The window that new words name before the word `limit`, in their first part.

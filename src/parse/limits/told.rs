@@ -4,7 +4,7 @@
 use super::values::{self, Entries};
 use super::{Answer, List, Windows, bucket_name, codex, events, headers, id_hash, time, usage_api};
 use crate::parse::json::{Raw, RawBytes};
-use crate::record::{LimitSource, Millis, Observation};
+use crate::record::{LimitSource, LimitStatus, Millis, Observation};
 
 /// What is told, each raw JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,13 @@ pub fn told(told: Told<'_>, at: Millis) -> Vec<Observation> {
             list.add(codex::windows(Raw(Some(raw)), answer), LimitSource::Codex);
         }
     }
+    // An end alone is no reading: it must not make a share that is known an unknown one.
+    observations.retain(|one| {
+        one.utilization.is_some()
+            || one.status != LimitStatus::Unknown
+            || one.remaining.is_some()
+            || one.limit.is_some()
+    });
     observations
 }
 
@@ -74,17 +81,13 @@ fn session(raw: &str) -> Option<u64> {
     id_hash(RawBytes(id.0.map(str::as_bytes)))
 }
 
-/// Only windows with a share: an end alone must not make a share that is known an unknown one.
 fn statusline(raw: &str) -> Windows {
     let mut windows = Windows::default();
     for (name, value) in Entries::of(Entries::of(Raw(Some(raw))).get(&["rate_limits"])).0 {
         let window = Entries::of(value);
-        let share = values::percent(window.get(&["used_percentage"]));
-        if share.is_some() {
-            let place = windows.at(bucket_name(&name));
-            place.utilization = share;
-            place.reset_at = time::reset(window.get(&["resets_at"]));
-        }
+        let place = windows.at(bucket_name(&name));
+        place.utilization = values::percent(window.get(&["used_percentage"]));
+        place.reset_at = time::reset(window.get(&["resets_at"]));
     }
     windows
 }
@@ -92,7 +95,6 @@ fn statusline(raw: &str) -> Windows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::LimitStatus;
 
     const NOW: Millis = 1_791_190_000_000;
 
