@@ -423,7 +423,10 @@ impl Window {
         let is_named = &*self.bucket != BUCKET_UNKNOWN;
         is_used
             || is_named
-                && (self.status != LimitStatus::Unknown || self.remaining.is_some() || self.limit.is_some())
+                && (self.status != LimitStatus::Unknown
+                    || self.reset_at.is_some()
+                    || self.remaining.is_some()
+                    || self.limit.is_some())
     }
 }
 
