@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::identity::{self, Identity};
 use super::json::{self, Members, RawBytes};
-use super::limits::{self, LimitFields};
+use super::limits::{self, LimitFields, Retries};
 use super::scan::{NotJson, Scanner};
 use super::usage::{CallModel, Figures, UsageFields, UsageMemory};
 use super::{Class, Parsed, Place};
@@ -62,7 +62,11 @@ fn strict(
     records: &mut Vec<Record>,
     observations: &mut Vec<Observation>,
 ) -> Result<Parsed, NotJson> {
-    let Memory { usage, model } = memory;
+    let Memory {
+        usage,
+        model,
+        retries,
+    } = memory;
     let mut envelope = Envelope::new(usage);
     if !json::object(text, &mut envelope)? {
         return Ok(Parsed {
@@ -82,9 +86,12 @@ fn strict(
             kind: kind.as_deref(),
             time,
             is_synthetic,
+            session_id: envelope.session_id,
+            request_id: envelope.request_id,
+            uuid: envelope.uuid,
             text,
         };
-        envelope.limits.observe(&line, observations);
+        envelope.limits.observe(&line, retries, observations);
     }
     if let Claim::New(place, figures) = envelope.message.usage {
         usage.remember(&text[place], figures);
@@ -304,6 +311,20 @@ impl<'de> Members<'de> for ForkedFrom<'de> {
 pub struct Memory {
     usage: UsageMemory,
     model: ModelMemory,
+    retries: Retries,
+}
+
+impl Memory {
+    pub(super) fn new(retries: Retries) -> Self {
+        Self {
+            retries,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn retries(&self) -> Retries {
+        self.retries
+    }
 }
 
 /// The model that was named last: the records of a turn share its name.

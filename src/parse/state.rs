@@ -3,6 +3,7 @@
 //! Pure. One byte of version, then fields: a tag, the length of the value in two bytes, the value. Bytes of another
 //! version, or that make no sense, are no state: reading never fails. A new field is a new tag.
 
+use super::limits::Retries;
 use crate::record::{Millis, PARSER_STATE_BYTES_MAX, ParserState};
 
 /// The version of what is written now.
@@ -11,6 +12,8 @@ const VERSION: u8 = 1;
 const TAG_LAST_TIME: u8 = 1;
 /// Field: the latest time seen, likewise.
 const TAG_LATEST_TIME: u8 = 2;
+/// Field: the last refused attempt.
+const TAG_RETRIES: u8 = 3;
 
 /// What is kept of the lines before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub struct State {
     pub last_time: Option<Millis>,
     /// The latest time of a line: what is said of limits after it is no older.
     pub latest_time: Option<Millis>,
+    /// Which refusals are retries of one request.
+    pub retries: Retries,
 }
 
 impl State {
@@ -40,6 +45,9 @@ impl State {
                 fields.put(tag, &time.to_le_bytes());
             }
         }
+        if let Some(retries) = self.retries.encode() {
+            fields.put(TAG_RETRIES, &retries);
+        }
         fields.written()
     }
 
@@ -55,6 +63,7 @@ impl State {
             match tag {
                 TAG_LAST_TIME => state.last_time = Some(Millis::from_le_bytes(value.try_into().ok()?)),
                 TAG_LATEST_TIME => state.latest_time = Some(Millis::from_le_bytes(value.try_into().ok()?)),
+                TAG_RETRIES => state.retries = Retries::decode(value)?,
                 _ => return None,
             }
             rest = &rest[end..];
@@ -97,14 +106,14 @@ mod tests {
     proptest! {
         #[test]
         fn a_state_comes_back_as_it_went(last_time in any::<Option<i64>>(), latest_time in any::<Option<i64>>()) {
-            let state = State { last_time, latest_time };
+            let state = State { last_time, latest_time, ..State::default() };
             prop_assert_eq!(State::decode(&state.encode()), state);
         }
 
         /// Cut anywhere or with any byte changed, it is a state all the same, and never a panic.
         #[test]
         fn damaged_bytes_are_some_state(time in any::<i64>(), at in any::<usize>(), byte in any::<u8>()) {
-            let whole = State { last_time: Some(time), latest_time: None }.encode();
+            let whole = State { last_time: Some(time), ..State::default() }.encode();
             let mut bytes = whole.bytes().to_vec();
             let at = at % bytes.len();
             prop_assert_eq!(State::decode(&ParserState::new(&bytes[..at])), State::default());
@@ -122,7 +131,7 @@ mod tests {
     fn another_version_and_unknown_fields_are_no_state() {
         let whole = State {
             last_time: Some(7),
-            latest_time: None,
+            ..State::default()
         }
         .encode();
         let (mut later, mut more) = (whole.bytes().to_vec(), whole.bytes().to_vec());

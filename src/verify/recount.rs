@@ -217,6 +217,7 @@ impl Run<'_> {
                 .offset
                 .max(stored.settled_to)
                 .max(stored.skip_to.map_or(0, std::num::NonZeroU64::get)),
+            lines_until: None,
             account: Arc::clone(&self.account),
             now: jiff::Timestamp::now().as_millisecond(),
         };
