@@ -86,8 +86,8 @@ fn strict(
             kind: kind.as_deref(),
             time,
             is_synthetic,
-            session_id: envelope.session_id,
-            request_id: envelope.request_id,
+            session_id: envelope.session_id.or(envelope.captured.session_id),
+            request_id: envelope.request_id.or(envelope.captured.request_id),
             uuid: envelope.uuid,
             text,
         };

@@ -111,19 +111,13 @@ pub(super) struct LimitFields<'de> {
     api_error_status: Raw<'de>,
     api_error_is_transient: Raw<'de>,
     attempt: Raw<'de>,
-    /// The request's id as a stream spells it.
-    request_id: RawBytes<'de>,
     parent_uuid: RawBytes<'de>,
 }
 
 impl<'de> Members<'de> for LimitFields<'de> {
     fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         let place = match key {
-            // Every line has these.
-            b"request_id" => {
-                self.request_id.0 = Some(value.raw_bytes()?);
-                return Ok(());
-            }
+            // Every line has it.
             b"parentUuid" => {
                 self.parent_uuid.0 = Some(value.raw_bytes()?);
                 return Ok(());
@@ -232,9 +226,7 @@ impl LimitFields<'_> {
         let first = observations.len();
         let mut list = List::new(observations, line.time);
         list.session = id_hash(line.session_id);
-        list.request = id_hash(line.request_id)
-            .or(id_hash(self.request_id))
-            .or(id_hash(line.uuid));
+        list.request = id_hash(line.request_id).or(id_hash(line.uuid));
         let subtype = self.subtype.text();
         match (line.kind, subtype.as_deref()) {
             (Some(b"assistant"), _) => self.assistant(line, &mut list),
