@@ -5,6 +5,8 @@
 //! if an include matches it, no exclude does, and its name is none of those that hold copies of
 //! lines counted elsewhere. `*` and `?` stay within one component, `**` crosses them, and case matters.
 
+pub mod layout;
+
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
@@ -114,6 +116,12 @@ impl Globs {
     pub fn may_contain(&self, directory: &Path) -> bool {
         let components: Vec<&OsStr> = directory.iter().collect();
         !self.covered.is_match(directory) && self.ways.iter().any(|way| way.leads_below(&components))
+    }
+
+    /// Whether a file is not read because no include matches it; what is excluded was meant to be.
+    #[must_use]
+    pub fn misses(&self, relative: &Path) -> bool {
+        !self.include.is_match(relative) && !self.exclude.is_match(relative) && !is_skipped_name(relative)
     }
 
     /// Whose run a path belongs to; `None` for a path that names nothing below the runs directory.

@@ -12,6 +12,7 @@ pub use share::fault;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::Limits;
@@ -22,6 +23,7 @@ use crate::record::{Cursor, Inode, RelativePath, RunId};
 use crate::watch::Watch;
 
 use super::turn::Scanned;
+use super::unread::{Kind, Unread};
 use kept::Kept;
 use scan::Found;
 
@@ -89,6 +91,8 @@ struct Tracked {
     size: u64,
     gone: bool,
     queued: bool,
+    /// What it is if it is no transcript; `None` while that is not known.
+    look: Option<Option<Kind>>,
     /// The last scan that met it, by its number in [`Tree::scans`].
     met_in: u64,
 }
@@ -120,6 +124,8 @@ struct Directory {
     /// What it held when it was listed, see [`crate::logfile::Root::mark`].
     mark: u64,
     below: Vec<RelativePath>,
+    /// What is in it and not read, if anything.
+    unread: Option<Box<Unread>>,
 }
 
 impl Directory {
@@ -146,7 +152,11 @@ pub struct Tree {
     pub partly_watched: bool,
     /// **Invariant**: what is wrong at a path stays until the directory it lies in is listed again, or is gone.
     problems: BTreeMap<PathBuf, String>,
-    refused: BTreeSet<PathBuf>,
+    /// Kinds of what is not read that the log has.
+    logged: BTreeSet<Kind>,
+    /// Whether something may be read, or not read, that was not when the notices were last made.
+    is_noticed: bool,
+    notices: Arc<[String]>,
     /// Whether the last full scan found changes: nothing had hinted at them.
     pub news_without_hint: bool,
 }
@@ -175,7 +185,9 @@ impl Tree {
             open: VecDeque::new(),
             partly_watched: false,
             problems: BTreeMap::new(),
-            refused: BTreeSet::new(),
+            logged: BTreeSet::new(),
+            is_noticed: false,
+            notices: Arc::default(),
             news_without_hint: false,
         }
     }
@@ -208,6 +220,32 @@ impl Tree {
             PROBLEMS_MAX.. => format!("{first}; and {PROBLEMS_MAX} or more like it"),
             count => format!("{first}; and {} more", count - 1),
         })
+    }
+
+    /// What lies in this run and is not read, in a sentence for each kind; the log has each kind once.
+    pub fn notices(&mut self) -> Arc<[String]> {
+        if std::mem::replace(&mut self.is_noticed, true) {
+            return Arc::clone(&self.notices);
+        }
+        let mut all = Unread::default();
+        for unread in self.directories.values().filter_map(|one| one.unread.as_ref()) {
+            all.merge(unread);
+        }
+        let mut has_logs = false;
+        for (path, file) in self.files.iter().filter(|(_, file)| !file.gone) {
+            has_logs = true;
+            if let Some(kind) = file.look.flatten() {
+                all.add(kind, path, None);
+            }
+        }
+        let sentences = all.sentences(&self.home.path, has_logs);
+        for (kind, sentence) in &sentences {
+            if self.logged.insert(*kind) {
+                tracing::warn!(run = %self.run, "{sentence}");
+            }
+        }
+        self.notices = sentences.into_iter().map(|(_, sentence)| sentence).collect();
+        Arc::clone(&self.notices)
     }
 
     /// Looks where hints point, and wherever they show that the tree is not what it was.
@@ -267,6 +305,7 @@ impl Tree {
 
     /// Everything of this run is gone: what is still open is read to its end.
     pub fn vanish_all(&mut self, world: World<'_>) {
+        self.is_noticed = false;
         self.forget_directories(&Found::default(), world);
         let paths: Vec<_> = self.files.keys().cloned().collect();
         for path in paths {
@@ -356,6 +395,7 @@ impl Tree {
         let file = self.files.entry(path.clone()).or_default();
         file.cursor = stored;
         file.seen = None;
+        file.look = None;
         file.scanned = Scanned::default();
         file.renamed_from = None;
         self.enqueue(path.clone());

@@ -8,6 +8,7 @@ use super::{OPEN_FILES_MAX, SHARE_RECORDS_MAX, Seen, Tracked, Tree};
 use crate::logfile::{EntryKind, LogFile, LogFileError, Root};
 use crate::record::{Batch, RelativePath};
 use crate::tailer::turn::{self, Reading, Scanned};
+use crate::tailer::unread;
 
 impl Tree {
     /// Reads files with news, one turn each, until the share is used up.
@@ -47,7 +48,8 @@ impl Tree {
                     }
                 }
                 Err(LogFileError::Gone(_)) => self.vanish(&path),
-                Err(LogFileError::Refused(_)) => self.refuse(&path),
+                // What took its place is found where its directory is listed.
+                Err(LogFileError::Refused(_)) => {}
                 // The next scan finds it unseen and tries again.
                 Err(error) => self.problem_at(&path, error.to_string()),
             }
@@ -88,6 +90,17 @@ impl Tree {
         };
         let turn = turn::read(&log, cursor, tail, scanned, reading, buffer).map_err(failed)?;
         let (more, read_bytes) = (turn.more, turn.read_bytes);
+        if !same_place {
+            file.look = None;
+        }
+        if file.look.is_none() {
+            file.look = if turn.records.is_empty() {
+                unread::look(&log)
+            } else {
+                Some(None)
+            };
+            self.is_noticed &= file.look.flatten().is_none();
+        }
         file.scanned = turn.scanned;
         file.active = Some(Instant::now());
         let is_news = file.cursor != Some(turn.cursor) || turn.lines.read > 0 || file.renamed_from.is_some();
