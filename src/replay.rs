@@ -20,7 +20,7 @@ use crate::record::{AccountId, Batch, Cursor, Millis, RUN_ID_BYTES_MAX, Relative
 use crate::store::{Conclusion, Outcome, Store, StoreError, StoreOptions};
 use crate::tailer::shape::Shape;
 use crate::tailer::turn::{self, Reading, Scanned};
-use crate::tailer::unread::{self, Kind, Sorter, Unread, is_log_name};
+use crate::tailer::unread::{self, Kind, LINKS_LOOKED_AT_MAX, Sorter, Unread, is_log_name};
 use crate::tailer::walk::{WalkLimits, walk};
 
 /// How many parcels of batches wait for the committer before the readers wait.
@@ -303,7 +303,8 @@ fn runs_in(
     let mut names = root.list(Path::new(""))?;
     names.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     let (every, none) = (|_: &Path| true, |_: &Path| false);
-    let mut sorter = Sorter::new(&root, &every, &none);
+    let mut links_left = LINKS_LOOKED_AT_MAX;
+    let mut sorter = Sorter::new(&root, &every, &none, &mut links_left);
     let mut runs = Vec::new();
     for entry in names {
         let directory = path.join(&entry.path);
@@ -564,13 +565,13 @@ fn read_file(
         now: options.clock,
     };
     let mut expect = task.cursor;
-    let mut has_records = false;
+    let mut has_any = false;
     loop {
         let (cursor, tail) =
             turn::start(&file, &stat, expect, &task.source.run, &task.path).map_err(failed)?;
         let turn = turn::read(&file, cursor, tail, Scanned::default(), &reading, buffer).map_err(failed)?;
         let more = turn.more;
-        has_records |= !turn.records.is_empty();
+        has_any |= !turn.records.is_empty() || !turn.observations.is_empty();
         if expect != Some(turn.cursor) || turn.lines.read > 0 {
             let batch = turn.into_batch(task.source.run.clone(), task.path.clone(), expect, &reading);
             expect = Some(batch.cursor);
@@ -583,7 +584,7 @@ fn read_file(
             break;
         }
     }
-    if !has_records && let Some(Some(kind)) = unread::look(&file) {
+    if !has_any && let Some(Some(kind)) = unread::look(&file) {
         let mut unread = task.source.unread.lock().unwrap_or_else(PoisonError::into_inner);
         unread.add(kind, &task.path, None);
     }

@@ -25,7 +25,7 @@ use crate::store::{Known, RunInfo, Store, StoreError};
 use crate::tailer::patrol::Patrol;
 use crate::tailer::shape::Shape;
 use crate::tailer::tree::Depth;
-use crate::tailer::unread::{Kind, Sorter, Unread};
+use crate::tailer::unread::{Kind, LINKS_LOOKED_AT_MAX, Sorter, Unread};
 use crate::tailer::{Ended, Shared, Tailer, TailerError, Waker};
 use crate::watch::{Hints, Mode};
 
@@ -330,7 +330,8 @@ impl Supervisor {
                 let _ = watch.watch_dir(&its);
             }
             let (entries, mark) = root.list_marked(Path::new(""))?;
-            let mut sorter = Sorter::new(&root, &|_| true, &|_| false);
+            let mut links_left = LINKS_LOOKED_AT_MAX;
+            let mut sorter = Sorter::new(&root, &|_| true, &|_| false, &mut links_left);
             let links = entries.iter().filter(|entry| entry.kind == EntryKind::Link);
             links.for_each(|entry| sorter.add(entry));
             Ok::<_, LogFileError>((identity(&stat), (entries, mark), sorter.unread))
@@ -392,13 +393,13 @@ impl Supervisor {
             }
         }
         let sentences = unread.sentences(directory, true);
-        for (kind, sentence) in &sentences {
-            if self.logged.insert(*kind) {
+        let notices = sentences.iter().map(|(_, sentence)| sentence.clone());
+        self.shared.board.beside_runs(notices.collect());
+        for (kind, sentence) in sentences {
+            if self.logged.insert(kind) {
                 tracing::warn!("{sentence}");
             }
         }
-        let sentences = sentences.into_iter().map(|(_, sentence)| sentence);
-        self.shared.board.beside_runs(sentences.collect());
         found
     }
 

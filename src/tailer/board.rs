@@ -176,12 +176,11 @@ impl Board {
     /// What to set so that what lies in the runs directory is read.
     pub fn advise(&self, advice: Option<String>) {
         let mut there = self.advice.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(advice) = &advice
-            && there.as_ref() != Some(advice)
-        {
+        let is_new = *there != advice;
+        *there = advice;
+        if let (true, Some(advice)) = (is_new, &*there) {
             tracing::warn!("{advice}");
         }
-        *there = advice;
     }
 
     /// What is not read, in the runs directory itself and in its runs: so many sentences, and one that counts the others.

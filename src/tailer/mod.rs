@@ -435,8 +435,11 @@ impl Tailer {
             self.waker.rescan();
         }
         let problem = self.tree.as_ref().and_then(Tree::problem);
-        if let Some(tree) = &mut self.tree {
-            self.shared.board.notice(&self.run, tree.notices());
+        if let Some((notices, new)) = self.tree.as_mut().and_then(Tree::notices) {
+            self.shared.board.notice(&self.run, notices);
+            for notice in new {
+                tracing::warn!(run = %self.run, "{notice}");
+            }
         }
         self.shared.board.caught_up(&self.run, problem, had_news);
         Ok(gone.then_some(Ended::Gone))

@@ -152,11 +152,10 @@ pub struct Tree {
     pub partly_watched: bool,
     /// **Invariant**: what is wrong at a path stays until the directory it lies in is listed again, or is gone.
     problems: BTreeMap<PathBuf, String>,
-    /// Kinds of what is not read that the log has.
-    logged: BTreeSet<Kind>,
+    /// Kinds of what is not read that there were so far.
+    noticed: BTreeSet<Kind>,
     /// Whether something may be read, or not read, that was not when the notices were last made.
     is_noticed: bool,
-    notices: Arc<[String]>,
     /// Whether the last full scan found changes: nothing had hinted at them.
     pub news_without_hint: bool,
 }
@@ -185,9 +184,8 @@ impl Tree {
             open: VecDeque::new(),
             partly_watched: false,
             problems: BTreeMap::new(),
-            logged: BTreeSet::new(),
+            noticed: BTreeSet::new(),
             is_noticed: false,
-            notices: Arc::default(),
             news_without_hint: false,
         }
     }
@@ -222,10 +220,11 @@ impl Tree {
         })
     }
 
-    /// What lies in this run and is not read, in a sentence for each kind; the log has each kind once.
-    pub fn notices(&mut self) -> Arc<[String]> {
+    /// What lies in this run and is not read, in a sentence for each kind, if that may have changed; and the sentences
+    /// of kinds that were never among them.
+    pub fn notices(&mut self) -> Option<(Arc<[String]>, Vec<String>)> {
         if std::mem::replace(&mut self.is_noticed, true) {
-            return Arc::clone(&self.notices);
+            return None;
         }
         let mut all = Unread::default();
         for unread in self.directories.values().filter_map(|one| one.unread.as_ref()) {
@@ -239,13 +238,13 @@ impl Tree {
             }
         }
         let sentences = all.sentences(&self.home.path, has_logs);
+        let mut new = Vec::new();
         for (kind, sentence) in &sentences {
-            if self.logged.insert(*kind) {
-                tracing::warn!(run = %self.run, "{sentence}");
+            if self.noticed.insert(*kind) {
+                new.push(sentence.clone());
             }
         }
-        self.notices = sentences.into_iter().map(|(_, sentence)| sentence).collect();
-        Arc::clone(&self.notices)
+        Some((sentences.into_iter().map(|(_, sentence)| sentence).collect(), new))
     }
 
     /// Looks where hints point, and wherever they show that the tree is not what it was.

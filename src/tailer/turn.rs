@@ -18,6 +18,7 @@ use crate::quota::account;
 use crate::record::{
     AccountId, Batch, Cursor, DAY_MS, Inode, LineCounts, Millis, Observation, Record, RelativePath, RunId,
 };
+use crate::tailer::unread::{self, Kind};
 
 /// How many bytes are read at once.
 pub const BLOCK_BYTES: usize = 256 * 1024;
@@ -191,6 +192,11 @@ pub fn read(
     if buffer.len() > 4 * BLOCK_BYTES {
         buffer.truncate(BLOCK_BYTES);
         buffer.shrink_to_fit();
+    }
+    let lines = &mut reader.turn.lines;
+    // Another agent's lines are not ours to judge.
+    if lines.malformed > 0 && matches!(unread::look(file), Some(Some(Kind::Foreign(_)))) {
+        lines.ignored += std::mem::take(&mut lines.malformed);
     }
     Ok(reader.turn)
 }

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use crate::logfile::{Entry, EntryKind, LogFile, Root};
 use crate::parse::foreign::{self, Agent, Look};
 
-/// Links of one directory whose targets are looked at; those beyond are taken for what the last one was.
-const LINKS_LOOKED_AT_MAX: usize = 256;
+/// Links whose targets are looked at in one scan; those beyond are taken for links to files, if they have the name of one.
+pub const LINKS_LOOKED_AT_MAX: usize = 1024;
 /// Endings of compressed files.
 const COMPRESSED: [&[u8]; 9] = [
     b"gz", b"zst", b"xz", b"bz2", b"lz4", b"br", b"lzma", b"zip", b"7z",
@@ -69,8 +69,8 @@ pub struct Sorter<'s> {
     root: &'s Root,
     wants_directory: &'s dyn Fn(&Path) -> bool,
     wants_file: &'s dyn Fn(&Path) -> bool,
-    links: usize,
-    last_link: Option<Kind>,
+    /// How many more links may be looked at.
+    links_left: &'s mut usize,
     pub unread: Unread,
 }
 
@@ -80,13 +80,13 @@ impl<'s> Sorter<'s> {
         root: &'s Root,
         wants_directory: &'s dyn Fn(&Path) -> bool,
         wants_file: &'s dyn Fn(&Path) -> bool,
+        links_left: &'s mut usize,
     ) -> Self {
         Self {
             root,
             wants_directory,
             wants_file,
-            links: 0,
-            last_link: None,
+            links_left,
             unread: Unread::default(),
         }
     }
@@ -121,13 +121,13 @@ impl<'s> Sorter<'s> {
         if !is_log && !(self.wants_directory)(path) {
             return;
         }
-        self.links += 1;
-        if self.links > LINKS_LOOKED_AT_MAX {
-            if let Some(kind) = self.last_link.filter(|_| is_log) {
-                self.unread.add(kind, path, None);
+        let Some(left) = self.links_left.checked_sub(1) else {
+            if is_log {
+                self.unread.add(Kind::LinkToFile, path, None);
             }
             return;
-        }
+        };
+        *self.links_left = left;
         let target = self.root.link_target(path);
         let is_read_there = match (&target.inside, target.kind) {
             (Some(inside), EntryKind::File) => (self.wants_file)(inside),
@@ -143,7 +143,6 @@ impl<'s> Sorter<'s> {
         };
         if !is_read_there {
             self.unread.add(kind, path, Some(target.text));
-            self.last_link = Some(kind);
         }
     }
 

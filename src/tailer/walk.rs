@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::logfile::{EntryKind, LogFileError, Root};
 
-use super::unread::{Sorter, Unread};
+use super::unread::{LINKS_LOOKED_AT_MAX, Sorter, Unread};
 
 /// Bounds of a walk; what lies beyond is left alone and reported.
 #[derive(Clone, Copy, Debug)]
@@ -36,13 +36,14 @@ pub fn walk(
     limits: WalkLimits,
 ) -> Result<Walk, LogFileError> {
     let mut found = Walk::default();
+    let mut links_left = LINKS_LOOKED_AT_MAX;
     let mut pending = vec![PathBuf::new()];
     while let Some(directory) = pending.pop() {
         let entries = match root.list(&directory) {
             Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => continue,
             listed => listed?,
         };
-        let mut sorter = Sorter::new(root, &wants_directory, &wants_file);
+        let mut sorter = Sorter::new(root, &wants_directory, &wants_file, &mut links_left);
         for entry in entries {
             match entry.kind {
                 EntryKind::Directory if !wants_directory(&entry.path) => {}

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Depth, Directory, GONE_FILES_MAX, Tracked, Tree, WATCHED_DIRECTORIES_MAX, World};
 use crate::logfile::{EntryKind, LogFileError, Root, Stat};
 use crate::record::RelativePath;
-use crate::tailer::unread::{Kind, Sorter, Unread, is_log_name};
+use crate::tailer::unread::{Kind, LINKS_LOOKED_AT_MAX, Sorter, Unread, is_log_name};
 use crate::watch::WatchError;
 
 /// What one scan saw.
@@ -22,6 +22,8 @@ pub(super) struct Found {
     news: usize,
     /// Directories that were watched before they are visited, as they were before that; `None` for one that was refused.
     ahead: HashMap<RelativePath, Option<Stat>>,
+    /// How many more links may be looked at.
+    links_left: usize,
 }
 
 impl Tree {
@@ -38,6 +40,7 @@ impl Tree {
         self.scans += 1;
         let mut found = Found {
             present: self.files.values().filter(|file| !file.gone).count(),
+            links_left: LINKS_LOOKED_AT_MAX,
             ..Found::default()
         };
         if self.directories.is_empty() && !world.unwatched {
@@ -228,7 +231,8 @@ impl Tree {
         let place = self.home.in_runs.clone();
         let wants_directory = |path: &Path| world.globs.may_contain(&place.join(path));
         let wants_file = |path: &Path| world.globs.reads(&place.join(path));
-        let mut sorter = Sorter::new(root, &wants_directory, &wants_file);
+        let mut links_left = found.links_left;
+        let mut sorter = Sorter::new(root, &wants_directory, &wants_file, &mut links_left);
         let mut not_included = Unread::default();
         for entry in entries {
             let in_runs = self.home.in_runs.join(&entry.path);
@@ -260,6 +264,7 @@ impl Tree {
             }
         }
         let mut unread = sorter.unread;
+        found.links_left = links_left;
         // Beside the mount lies what the orchestrator keeps of a run; without one it is what somebody takes for the mount.
         if there.is_empty() && directory.as_os_str().is_empty() {
             unread.merge(&not_included);

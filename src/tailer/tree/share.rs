@@ -94,7 +94,7 @@ impl Tree {
             file.look = None;
         }
         if file.look.is_none() {
-            file.look = if turn.records.is_empty() {
+            file.look = if turn.records.is_empty() && turn.observations.is_empty() {
                 unread::look(&log)
             } else {
                 Some(None)
