@@ -62,7 +62,12 @@ pub enum ReplayError {
 }
 
 fn also(unread: &[String]) -> String {
-    unread.iter().map(|sentence| format!("; {sentence}")).collect()
+    let mut also = String::new();
+    for sentence in unread {
+        also.push_str("; ");
+        also.push_str(sentence);
+    }
+    also
 }
 
 /// What to replay and how.
@@ -240,35 +245,31 @@ fn sources_of(
         }]);
     }
     let full = full_path(path)?;
-    match layout_of(path, &full, options)? {
-        Some((directory, layout)) => {
-            let runs = runs_in(&directory, layout, warnings)?;
-            if layout == Layout::Projects && options.layout != Layout::Projects {
-                // The globs of the settings are for runs with a mount.
-                let include: Vec<String> = layout
-                    .include_default()
-                    .iter()
-                    .map(|one| (*one).to_owned())
-                    .collect();
-                return runs_below(&runs, &Globs::new(&include, &[])?, options);
-            }
-            runs_below(&runs, &options.globs, options)
+    if let Some((directory, layout)) = layout_of(path, &full, options)? {
+        let runs = runs_in(&directory, layout, warnings)?;
+        if layout == options.layout || layout == Layout::Runs {
+            return runs_below(&runs, &options.globs, options);
         }
-        None => {
-            let run = name_of(full.file_name(), path, warnings);
-            // Any other tree: every `*.jsonl` in it.
-            let globs = Globs::new(&["**/*.jsonl".to_owned()], &[])?;
-            let source = source(run, path, Path::new(""), &globs, options)?;
-            // A run that wrote nothing yet is an answer; a tree without transcripts is a mistake.
-            if source.files.is_empty() {
-                return Err(ReplayError::Nothing {
-                    path: path.to_owned(),
-                    unread: source.notices(),
-                });
-            }
-            Ok(vec![source])
-        }
+        // The globs of the settings are for runs with a mount.
+        let include: Vec<String> = layout
+            .include_default()
+            .iter()
+            .map(|one| (*one).to_owned())
+            .collect();
+        return runs_below(&runs, &Globs::new(&include, &[])?, options);
     }
+    let run = name_of(full.file_name(), path, warnings);
+    // Any other tree: every `*.jsonl` in it.
+    let globs = Globs::new(&["**/*.jsonl".to_owned()], &[])?;
+    let source = source(run, path, Path::new(""), &globs, options)?;
+    // A run that wrote nothing yet is an answer; a tree without transcripts is a mistake.
+    if source.files.is_empty() {
+        return Err(ReplayError::Nothing {
+            path: path.to_owned(),
+            unread: source.notices(),
+        });
+    }
+    Ok(vec![source])
 }
 
 /// Where the directories of several runs are, and what they are; `None` if the path is one run.
@@ -584,7 +585,7 @@ fn read_file(
             break;
         }
     }
-    if !has_any && let Some(Some(kind)) = unread::look(&file) {
+    if !has_any && let Some(kind) = Kind::of(unread::look(&file)) {
         let mut unread = task.source.unread.lock().unwrap_or_else(PoisonError::into_inner);
         unread.add(kind, &task.path, None);
     }

@@ -97,9 +97,10 @@ impl Agent {
 }
 
 /// What the beginning of a file looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Look {
     /// Too little is there.
+    #[default]
     TooShort,
     /// As what is read here, or as what lies beside it.
     Ours,

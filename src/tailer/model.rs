@@ -585,7 +585,7 @@ impl Model {
             self.store
                 .register(&[(id.clone(), account)], false, EPOCH)
                 .unwrap();
-            let home = Home::of(self.root.path(), std::path::Path::new(id.as_str()), None);
+            let home = Home::of(self.root.path(), Path::new(id.as_str()), None);
             let cursors = self.store.cursors(&id).unwrap();
             self.trees.insert(run, Tree::new(id, home, cursors));
         }

@@ -19,6 +19,7 @@ use crate::config::Limits;
 use crate::globs::Globs;
 use crate::logfile::home::Home;
 use crate::logfile::{EntryKind, LogFileError, Stat};
+use crate::parse::foreign::Look;
 use crate::record::{Cursor, Inode, RelativePath, RunId};
 use crate::watch::Watch;
 
@@ -91,8 +92,8 @@ struct Tracked {
     size: u64,
     gone: bool,
     queued: bool,
-    /// What it is if it is no transcript; `None` while that is not known.
-    look: Option<Option<Kind>>,
+    /// What it looks like, as far as it was seen.
+    look: Look,
     /// The last scan that met it, by its number in [`Tree::scans`].
     met_in: u64,
 }
@@ -233,7 +234,7 @@ impl Tree {
         let mut has_logs = false;
         for (path, file) in self.files.iter().filter(|(_, file)| !file.gone) {
             has_logs = true;
-            if let Some(kind) = file.look.flatten() {
+            if let Some(kind) = Kind::of(file.look) {
                 all.add(kind, path, None);
             }
         }
@@ -394,7 +395,7 @@ impl Tree {
         let file = self.files.entry(path.clone()).or_default();
         file.cursor = stored;
         file.seen = None;
-        file.look = None;
+        file.look = Look::default();
         file.scanned = Scanned::default();
         file.renamed_from = None;
         self.enqueue(path.clone());

@@ -13,12 +13,13 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::fold;
 use crate::lines::{Line, Lines, skipped};
 use crate::logfile::{LogFile, Stat, Tail};
+use crate::parse::foreign::Look;
 use crate::parse::{self, Class, Parser, Place};
 use crate::quota::account;
 use crate::record::{
     AccountId, Batch, Cursor, DAY_MS, Inode, LineCounts, Millis, Observation, Record, RelativePath, RunId,
 };
-use crate::tailer::unread::{self, Kind};
+use crate::tailer::unread;
 
 /// How many bytes are read at once.
 pub const BLOCK_BYTES: usize = 256 * 1024;
@@ -195,7 +196,7 @@ pub fn read(
     }
     let lines = &mut reader.turn.lines;
     // Another agent's lines are not ours to judge.
-    if lines.malformed > 0 && matches!(unread::look(file), Some(Some(Kind::Foreign(_)))) {
+    if lines.malformed > 0 && matches!(unread::look(file), Look::Foreign(_)) {
         lines.ignored += std::mem::take(&mut lines.malformed);
     }
     Ok(reader.turn)

@@ -204,16 +204,23 @@ fn is_at_projects(path: &Path) -> bool {
         || path.file_name().is_some_and(|name| name == PROJECTS)
 }
 
-/// What a file that gave no response looks like; `None` while too little of it is there, or if it cannot be read.
+/// What a file looks like by its beginning, as far as that can be read.
 #[must_use]
-pub fn look(file: &LogFile) -> Option<Option<Kind>> {
+pub fn look(file: &LogFile) -> Look {
     let mut head = vec![0; foreign::HEAD_BYTES];
-    let length = file.read_at(&mut head, 0).ok()?;
-    match foreign::look(&head[..length]) {
-        Look::TooShort => None,
-        Look::Ours => Some(None),
-        Look::Foreign(agent) => Some(Some(Kind::Foreign(agent))),
-        Look::Strange => Some(Some(Kind::Strange)),
+    let length = file.read_at(&mut head, 0).unwrap_or(0);
+    foreign::look(&head[..length])
+}
+
+impl Kind {
+    /// What a file is that looks so, if it is no transcript.
+    #[must_use]
+    pub fn of(look: Look) -> Option<Self> {
+        match look {
+            Look::TooShort | Look::Ours => None,
+            Look::Foreign(agent) => Some(Self::Foreign(agent)),
+            Look::Strange => Some(Self::Strange),
+        }
     }
 }
 
@@ -381,5 +388,69 @@ impl Found {
         };
         let label = if self.count == 1 { "" } else { "the first is " };
         format!("{what} ({label}{first}); {todo}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn kind_of(name: &str) -> Option<Kind> {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::open_given(directory.path()).unwrap();
+        let mut links_left = 0;
+        let mut sorter = Sorter::new(&root, &|_| true, &is_log_name, &mut links_left);
+        sorter.add(&Entry {
+            path: name.into(),
+            kind: EntryKind::File,
+        });
+        sorter.unread.0.into_keys().next()
+    }
+
+    #[test]
+    fn a_file_is_known_by_its_name() {
+        for (name, kind) in [
+            ("x.jsonl.gz", Some(Kind::Compressed)),
+            ("x.jsonl.zip", Some(Kind::Compressed)),
+            ("x.jsonl.tar.zst", Some(Kind::Compressed)),
+            ("x.jsonl.3.gz", Some(Kind::Compressed)),
+            ("x.jsonl-20261005.xz", Some(Kind::Compressed)),
+            ("x.jsonl.1", Some(Kind::Rotated)),
+            ("x.jsonl-20261005", Some(Kind::Rotated)),
+            ("x.jsonl.bak", Some(Kind::Rotated)),
+            ("x.jsonl~", Some(Kind::Rotated)),
+            ("all.tgz", Some(Kind::Bundle)),
+            ("all.tar.gz", Some(Kind::Bundle)),
+            ("x.json.gz", None),
+            ("x.log.1", None),
+            ("node_modules/x.jsonl.gz", None),
+            (".gz", None),
+            ("1", None),
+        ] {
+            assert_eq!(kind_of(name), kind, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_example_is_the_same_in_any_order() {
+        let add = |names: &[&str]| {
+            let mut unread = Unread::default();
+            for name in names {
+                unread.add(Kind::Fifo, Path::new(name), None);
+            }
+            unread
+        };
+        let (mut one, other) = (add(&["b", "c"]), add(&["a", "d"]));
+        one.merge(&other);
+        assert_eq!(one, add(&["d", "a", "c", "b"]));
+    }
+
+    proptest! {
+        #[test]
+        fn ordinary_files_are_not_worth_a_word(name in "[a-z0-9.-]{0,12}\\.(md|json|txt|rs|log|lock|png|toml|jsonl)") {
+            prop_assert_eq!(kind_of(&name), None);
+        }
     }
 }

@@ -6,9 +6,10 @@ use std::time::Instant;
 use super::kept::Kept;
 use super::{OPEN_FILES_MAX, SHARE_RECORDS_MAX, Seen, Tracked, Tree};
 use crate::logfile::{EntryKind, LogFile, LogFileError, Root};
+use crate::parse::foreign::Look;
 use crate::record::{Batch, RelativePath};
 use crate::tailer::turn::{self, Reading, Scanned};
-use crate::tailer::unread;
+use crate::tailer::unread::{self, Kind};
 
 impl Tree {
     /// Reads files with news, one turn each, until the share is used up.
@@ -90,17 +91,14 @@ impl Tree {
         };
         let turn = turn::read(&log, cursor, tail, scanned, reading, buffer).map_err(failed)?;
         let (more, read_bytes) = (turn.more, turn.read_bytes);
-        if !same_place {
-            file.look = None;
-        }
-        if file.look.is_none() {
-            file.look = if turn.records.is_empty() && turn.observations.is_empty() {
-                unread::look(&log)
-            } else {
-                Some(None)
-            };
-            self.is_noticed &= file.look.flatten().is_none();
-        }
+        let known = if same_place { file.look } else { Look::default() };
+        let look = match known {
+            _ if !(turn.records.is_empty() && turn.observations.is_empty()) => Look::Ours,
+            Look::TooShort | Look::Strange => unread::look(&log),
+            clear => clear,
+        };
+        self.is_noticed &= Kind::of(look) == Kind::of(file.look);
+        file.look = look;
         file.scanned = turn.scanned;
         file.active = Some(Instant::now());
         let is_news = file.cursor != Some(turn.cursor) || turn.lines.read > 0 || file.renamed_from.is_some();
