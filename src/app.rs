@@ -16,7 +16,7 @@ use crate::api::teller::Teller;
 use crate::api::wire::RunDetail;
 use crate::committer::{self, CommitterError, CommitterThread};
 use crate::config::web::TokenError;
-use crate::config::{LogSettings, Settings};
+use crate::config::{LogSettings, RunsSettings, Settings};
 use crate::control::{self, Control};
 use crate::live::Live;
 use crate::logfile::home::resolve;
@@ -120,7 +120,10 @@ impl App {
         })
         .map_err(StartError::Thread)?;
 
-        let places = Places::new((scope == Scope::Everything).then(|| resolve(&settings.runs_dir)));
+        let places = Places::new(
+            (scope == Scope::Everything).then(|| resolve(&settings.runs_dir)),
+            settings.runs.layout,
+        );
         let (settings, receiver) = watch::channel(Arc::new(settings));
         let (stop, ready, backlog_done) = (
             CancellationToken::new(),
@@ -256,6 +259,16 @@ impl Running {
             socket: old.socket.clone(),
             store: old.store,
             http: old.http.clone(),
+            // What is read by default goes with the layout.
+            watch: if new.runs.layout == old.runs.layout {
+                new.watch
+            } else {
+                old.watch.clone()
+            },
+            runs: RunsSettings {
+                layout: old.runs.layout,
+                ..new.runs
+            },
             log: LogSettings {
                 format: old.log.format,
                 ..new.log

@@ -24,6 +24,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::globs::Globs;
+use crate::globs::layout::Layout;
 
 pub use accounts::{
     ACCOUNT_LABEL, Accounts, DescribedAccount, PROVIDER_LABEL, PartialAccount, TokenKind, name_an_account,
@@ -82,6 +83,7 @@ pub struct Limits {
 /// What runs may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunsSettings {
+    pub layout: Layout,
     /// Directories below which a run may have its logs, beside the runs directory.
     pub mount_roots: Vec<PathBuf>,
     /// A run without news for so long is stopped.
@@ -227,6 +229,11 @@ const KEYS: &[Key] = &[
         "off, error, warn, info, debug, trace; or by part, as in \"info,tokentail::watch=debug\".",
     ),
     fixed("log.format", "\"text\"", "text or json."),
+    fixed(
+        "runs.layout",
+        "\"runs\"",
+        "runs: each directory in runs_dir is a run with its logs in mount. projects: each is a project with its logs in it, as in ~/.claude/projects.",
+    ),
     key(
         "runs.mount_roots",
         "[]",
@@ -393,6 +400,7 @@ impl Settings {
             self.store.commit_rows_max.to_string(),
             quoted(&self.log.level),
             quoted(&self.log.format),
+            quoted(&self.runs.layout),
             list(&paths(&self.runs.mount_roots)),
             period(self.runs.idle_stop),
             quoted(

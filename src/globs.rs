@@ -4,6 +4,8 @@
 //! Paths are relative to the runs directory; their first component is the run's id. A path is read
 //! if an include matches it, no exclude does, and it is no journal, which repeats lines counted elsewhere. `*` and `?` stay within one component, `**` crosses them, and case matters.
 
+pub mod layout;
+
 use std::ffi::OsStr;
 use std::path::{Component, Path};
 
@@ -112,6 +114,12 @@ impl Globs {
     pub fn may_contain(&self, directory: &Path) -> bool {
         let components: Vec<&OsStr> = directory.iter().collect();
         !self.covered.is_match(directory) && self.ways.iter().any(|way| way.leads_below(&components))
+    }
+
+    /// Whether a file is not read because no include matches it; what is excluded was meant to be.
+    #[must_use]
+    pub fn misses(&self, relative: &Path) -> bool {
+        !self.include.is_match(relative) && !self.exclude.is_match(relative) && !is_skipped_name(relative)
     }
 
     /// Whose run a path belongs to; `None` for a path that names nothing below the runs directory.

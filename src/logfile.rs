@@ -12,7 +12,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
@@ -57,8 +57,24 @@ pub struct Stat {
 pub enum EntryKind {
     File,
     Directory,
-    /// Links, FIFOs, sockets, devices: never opened.
-    Other,
+    /// Symbolic links are not followed, and what follows here is never opened.
+    Link,
+    Fifo,
+    Socket,
+    Device,
+    /// It could not be looked at.
+    Unknown,
+}
+
+/// Where a symbolic link below a run's directory leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkTarget {
+    /// As the link has it.
+    pub text: PathBuf,
+    /// The path below the run's directory, if it leads to something there.
+    pub inside: Option<PathBuf>,
+    /// `Link` if it leads nowhere; `Unknown` if finding out could wait for another filesystem.
+    pub kind: EntryKind,
 }
 
 /// One entry of a directory.
@@ -194,6 +210,50 @@ impl Root {
             each(&directory, name, entry.file_type());
         }
         Ok(mark.digest())
+    }
+
+    /// Where a symbolic link leads, without opening anything and without waiting for another filesystem: a link may
+    /// lead into a mount that does not answer.
+    #[must_use]
+    pub fn link_target(&self, relative: &Path) -> LinkTarget {
+        let text = rustix::fs::readlinkat(&self.directory, relative, Vec::new());
+        let text = text.map_or_else(
+            |_| PathBuf::new(),
+            |text| OsStr::from_bytes(text.to_bytes()).into(),
+        );
+        let inside = inside(&self.path, relative, &text);
+        if let Some(path) = &inside
+            && let Ok(stat) = self.stat(path)
+            && stat.kind != EntryKind::Link
+        {
+            return LinkTarget {
+                kind: stat.kind,
+                inside,
+                text,
+            };
+        }
+        LinkTarget {
+            kind: self.followed(relative),
+            inside: None,
+            text,
+        }
+    }
+
+    /// The kind of what a link leads to: on this filesystem, or on another as far as the kernel has it at hand.
+    fn followed(&self, relative: &Path) -> EntryKind {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let attempts = [ResolveFlags::NO_XDEV, ResolveFlags::CACHED];
+        for resolve in attempts.map(|resolve| resolve | ResolveFlags::NO_MAGICLINKS) {
+            match rustix::fs::openat2(&self.directory, relative, flags, Mode::empty(), resolve) {
+                Ok(target) => {
+                    return stat(&target, Path::new(""), AtFlags::EMPTY_PATH)
+                        .map_or(EntryKind::Unknown, |stat| stat.kind);
+                }
+                Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => return EntryKind::Link,
+                Err(_) => {}
+            }
+        }
+        EntryKind::Unknown
     }
 
     /// Opens a regular file below.
@@ -371,15 +431,42 @@ fn stat<Fd: std::os::fd::AsFd>(directory: Fd, path: &Path, flags: AtFlags) -> ru
 
 fn kind_of(directory: &OwnedFd, name: &CStr) -> EntryKind {
     let path = Path::new(OsStr::from_bytes(name.to_bytes()));
-    stat(directory, path, AtFlags::SYMLINK_NOFOLLOW).map_or(EntryKind::Other, |stat| stat.kind)
+    stat(directory, path, AtFlags::SYMLINK_NOFOLLOW).map_or(EntryKind::Unknown, |stat| stat.kind)
 }
 
 fn entry_kind(kind: FileType) -> EntryKind {
     match kind {
         FileType::RegularFile => EntryKind::File,
         FileType::Directory => EntryKind::Directory,
-        _ => EntryKind::Other,
+        FileType::Symlink => EntryKind::Link,
+        FileType::Fifo => EntryKind::Fifo,
+        FileType::Socket => EntryKind::Socket,
+        FileType::CharacterDevice | FileType::BlockDevice => EntryKind::Device,
+        FileType::Unknown => EntryKind::Unknown,
     }
+}
+
+/// The path below `root` that a link at `link` leads to by its text; `None` if that is outside.
+fn inside(root: &Path, link: &Path, text: &Path) -> Option<PathBuf> {
+    let mut path = PathBuf::new();
+    let below = if text.is_absolute() {
+        text.strip_prefix(root).ok()?
+    } else {
+        path.extend(link.parent());
+        text
+    };
+    for part in below.components() {
+        match part {
+            Component::Normal(name) => path.push(name),
+            Component::ParentDir => {
+                if !path.pop() {
+                    return None;
+                }
+            }
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    Some(path)
 }
 
 fn failure(path: &Path, error: Errno) -> LogFileError {

@@ -8,17 +8,20 @@ use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::api::quota::Terms;
 use crate::api::{summary, wire};
 use crate::config::{Accounts, Limits};
+use crate::globs::layout::Layout;
 use crate::globs::{GlobError, Globs, INCLUDE_ANYWHERE};
 use crate::logfile::{EntryKind, LogFileError, Root};
 use crate::record::{AccountId, Batch, Millis, Position, RUN_ID_BYTES_MAX, RelativePath, RunId};
 use crate::store::{Conclusion, Outcome, Store, StoreError, StoreOptions};
+use crate::tailer::shape::Shape;
 use crate::tailer::turn::{self, Reading, Scanned};
-use crate::tailer::walk::{Walk, WalkLimits, walk};
+use crate::tailer::unread::{self, Kind, LINKS_LOOKED_AT_MAX, Sorter, Unread, is_log_name};
+use crate::tailer::walk::{WalkLimits, walk};
 
 /// How many parcels of batches wait for the committer before the readers wait.
 const PARCELS_WAITING_MAX: usize = 32;
@@ -29,6 +32,11 @@ const PARCEL_BATCHES_MAX: usize = 64;
 const COMMIT_GROUPS_MAX: usize = 4;
 /// At most this many readers.
 const READERS_MAX: usize = 8;
+/// The directory of a run that holds its logs.
+const MOUNT: &str = "mount";
+/// The directory that an agent keeps for itself, in the directory of the home or of its configuration.
+const AGENT_HIDDEN: &str = ".claude";
+const AGENT: &str = "claude";
 
 /// Why a replay came to no result.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +49,8 @@ pub enum ReplayError {
     Bounds(PathBuf),
     #[error("two paths make one run {0}; replay them one after the other with --db")]
     TwiceTheSameRun(RunId),
-    #[error("no transcript (*.jsonl) below {0}")]
-    Nothing(PathBuf),
+    #[error("no transcript (*.jsonl) below {path}{}", also(.unread))]
+    Nothing { path: PathBuf, unread: Vec<String> },
     #[error("{0}")]
     LogFile(#[from] LogFileError),
     #[error("{0}")]
@@ -53,11 +61,24 @@ pub enum ReplayError {
     Stale { path: PathBuf },
 }
 
+fn also(unread: &[String]) -> String {
+    let mut also = String::new();
+    for sentence in unread {
+        also.push_str("; ");
+        also.push_str(sentence);
+    }
+    also
+}
+
 /// What to replay and how.
 #[derive(Clone, Debug)]
 pub struct ReplayOptions {
     pub paths: Vec<PathBuf>,
     pub globs: Globs,
+    /// The layout that the globs are for.
+    pub layout: Layout,
+    /// Whether it is the layout of the paths; else that is seen from what they hold.
+    pub layout_given: bool,
     pub limits: Limits,
     pub store: StoreOptions,
     pub commit_rows_max: usize,
@@ -85,6 +106,20 @@ struct Source {
     run: RunId,
     directory: PathBuf,
     files: Vec<Found>,
+    /// What lies beside them and is not read, and which of them are no transcripts.
+    unread: Mutex<Unread>,
+}
+
+impl Source {
+    /// What is not read there, in a sentence for each kind.
+    fn notices(&self) -> Vec<String> {
+        let unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        let sentences = unread.sentences(&self.directory, !self.files.is_empty());
+        sentences
+            .into_iter()
+            .map(|(_, sentence)| format!("run {}: {sentence}", self.run))
+            .collect()
+    }
 }
 
 /// A file and its size when it was found, in bytes.
@@ -140,6 +175,7 @@ pub fn replay(
     let tasks = tasks(&store, &sources)?;
     plan(tasks.iter().map(|task| task.size).sum());
     read_all(options, &store, &tasks, &mut progress)?;
+    warnings.extend(sources.iter().flat_map(Source::notices));
     let now = if options.clock_given {
         options.clock
     } else {
@@ -161,7 +197,17 @@ pub fn replay(
 fn sources(options: &ReplayOptions, warnings: &mut Vec<String>) -> Result<Vec<Source>, ReplayError> {
     let mut sources: BTreeMap<RunId, Source> = BTreeMap::new();
     for path in &options.paths {
+        let before = warnings.len();
         let found = sources_of(path, options, warnings)?;
+        // Runs that wrote nothing yet are an answer; where something lies and nothing is read, that is a mistake.
+        if found.iter().all(|source| source.files.is_empty()) {
+            let mut unread = warnings.split_off(before);
+            unread.extend(found.iter().flat_map(Source::notices));
+            if !unread.is_empty() {
+                let path = path.clone();
+                return Err(ReplayError::Nothing { path, unread });
+            }
+        }
         for source in found {
             let run = source.run.clone();
             if sources.insert(run.clone(), source).is_some() {
@@ -197,45 +243,96 @@ fn sources_of(
             run,
             directory,
             files,
+            unread: Mutex::default(),
         }]);
     }
-    let root = Root::open_given(path)?;
-    let mut names = root.list(Path::new(""))?;
-    names.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    if names
-        .iter()
-        .any(|entry| entry.kind == EntryKind::Directory && path.join(&entry.path).join("mount").is_dir())
-    {
-        let mut runs = Vec::new();
-        for entry in names {
-            let directory = path.join(&entry.path);
-            if entry.kind != EntryKind::Directory {
-                if directory.is_dir() {
-                    warnings.push(format!("{directory:?} is a link and is not followed"));
-                }
-                continue;
-            }
-            match RunId::new(&entry.path.to_string_lossy()) {
-                Ok(run) => runs.push((run, directory)),
-                Err(error) => warnings.push(format!("{directory:?} is no run: {error}")),
-            }
+    let full = full_path(path)?;
+    if let Some((directory, layout)) = layout_of(path, &full, options)? {
+        let runs = runs_in(&directory, layout, warnings)?;
+        if layout == options.layout || layout == Layout::Runs {
+            return runs_below(&runs, &options.globs, options);
         }
-        return runs_below(&runs, options, warnings);
+        // The globs of the settings are for runs with a mount.
+        let include: Vec<String> = layout
+            .include_default()
+            .iter()
+            .map(|one| (*one).to_owned())
+            .collect();
+        return runs_below(&runs, &Globs::new(&include, &[])?, options);
     }
-    let run = name_of(full_path(path)?.file_name(), path, warnings);
-    let source = tree(run, path, options, warnings)?;
+    let run = name_of(full.file_name(), path, warnings);
+    // Any other tree: every `*.jsonl` in it.
+    let globs = Globs::new(&INCLUDE_ANYWHERE.map(str::to_owned), &[])?;
+    let source = source(run, path, Path::new(""), &globs, options)?;
     // A run that wrote nothing yet is an answer; a tree without transcripts is a mistake.
     if source.files.is_empty() {
-        return Err(ReplayError::Nothing(path.to_owned()));
+        return Err(ReplayError::Nothing {
+            path: path.to_owned(),
+            unread: source.notices(),
+        });
     }
     Ok(vec![source])
 }
 
-/// Directories below a runs directory, several at once.
+/// Where the directories of several runs are, and what they are; `None` if the path is one run.
+fn layout_of(
+    path: &Path,
+    full: &Path,
+    options: &ReplayOptions,
+) -> Result<Option<(PathBuf, Layout)>, ReplayError> {
+    let here = |layout| Some((path.to_owned(), layout));
+    if options.layout_given {
+        return Ok(here(options.layout));
+    }
+    let name = full.file_name().unwrap_or_default();
+    // A run's mount is one run, whatever it holds.
+    let is_mount = name == MOUNT;
+    let is_agent = name == AGENT || name.as_encoded_bytes().starts_with(AGENT_HIDDEN.as_bytes());
+    Ok(match Shape::of(path)? {
+        Shape::Runs => here(Layout::Runs),
+        Shape::Projects(_) if !is_mount => here(Layout::Projects),
+        Shape::Agent(projects) if is_agent => Some((path.join(projects), Layout::Projects)),
+        _ => None,
+    })
+}
+
+/// The runs in a directory.
+fn runs_in(
+    path: &Path,
+    layout: Layout,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<(RunId, PathBuf)>, ReplayError> {
+    let root = Root::open_given(path)?;
+    let mut names = root.list(Path::new(""))?;
+    names.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    let (every, none) = (|_: &Path| true, |_: &Path| false);
+    let mut links_left = LINKS_LOOKED_AT_MAX;
+    let mut sorter = Sorter::new(&root, &every, &none, &mut links_left);
+    let mut runs = Vec::new();
+    for entry in names {
+        let directory = path.join(&entry.path);
+        match entry.kind {
+            EntryKind::Directory => match layout.run_of(entry.path.as_os_str()) {
+                Ok(run) => runs.push((run, directory)),
+                Err(_) => sorter.unread.add(Kind::NoRun, &entry.path, None),
+            },
+            EntryKind::Link => sorter.add(&entry),
+            EntryKind::File if layout == Layout::Projects && is_log_name(&entry.path) => {
+                sorter.unread.add(Kind::NotIncluded, &entry.path, None);
+            }
+            _ => {}
+        }
+    }
+    let sentences = sorter.unread.sentences(path, true);
+    warnings.extend(sentences.into_iter().map(|(_, sentence)| sentence));
+    Ok(runs)
+}
+
+/// Directories of runs, several at once: of each, what the globs read.
 fn runs_below(
     runs: &[(RunId, PathBuf)],
+    globs: &Globs,
     options: &ReplayOptions,
-    warnings: &mut Vec<String>,
 ) -> Result<Vec<Source>, ReplayError> {
     let next = AtomicUsize::new(0);
     let found: Vec<OnceLock<_>> = runs.iter().map(|_| OnceLock::new()).collect();
@@ -247,79 +344,46 @@ fn runs_below(
                     let Some((run, directory)) = runs.get(at) else {
                         return;
                     };
-                    found[at].get_or_init(|| {
-                        let mut warnings = Vec::new();
-                        let source = run_below(run.clone(), directory.clone(), options, &mut warnings);
-                        (source, warnings)
-                    });
+                    let name = Path::new(directory.file_name().unwrap_or_default());
+                    found[at].get_or_init(|| source(run.clone(), directory, name, globs, options));
                 }
             });
         }
     });
-    let mut sources = Vec::with_capacity(runs.len());
-    for (source, told) in found.into_iter().filter_map(OnceLock::into_inner) {
-        warnings.extend(told);
-        sources.push(source?);
-    }
-    Ok(sources)
+    found.into_iter().filter_map(OnceLock::into_inner).collect()
 }
 
-/// A directory below a runs directory: read what the globs include.
-fn run_below(
-    run: RunId,
-    directory: PathBuf,
-    options: &ReplayOptions,
-    warnings: &mut Vec<String>,
-) -> Result<Source, ReplayError> {
-    let below = |path: &Path| Path::new(run.as_str()).join(path);
-    let globs = &options.globs;
-    let files = files_of(
-        &directory,
-        |path| globs.may_contain(&below(path)),
-        |path| globs.reads(&below(path)),
-        options,
-        warnings,
-    )?;
-    Ok(Source {
-        run,
-        directory,
-        files,
-    })
-}
-
-/// Any other tree: every transcript in it.
-fn tree(
+/// A directory that is one run; `name` is what the globs take it to be, below the runs directory.
+fn source(
     run: RunId,
     directory: &Path,
+    name: &Path,
+    globs: &Globs,
     options: &ReplayOptions,
-    warnings: &mut Vec<String>,
 ) -> Result<Source, ReplayError> {
-    let globs = Globs::new(&INCLUDE_ANYWHERE.map(str::to_owned), &[])?;
-    let files = files_of(directory, |_| true, |path| globs.reads(path), options, warnings)?;
+    let root = Root::open_given(directory)?;
+    let found = walk(
+        &root,
+        |path| globs.may_contain(&name.join(path)),
+        |path| globs.reads(&name.join(path)),
+        walk_limits(options),
+    )?;
+    // The totals would not be whole.
+    if found.cut {
+        return Err(ReplayError::Bounds(directory.to_owned()));
+    }
+    let size = |path: &PathBuf| root.stat(path).map_or(0, |stat| stat.size);
+    let files = found.files.into_iter();
+    let files = files.map(|path| Found {
+        size: size(&path),
+        path,
+    });
     Ok(Source {
         run,
         directory: directory.to_owned(),
-        files,
+        files: files.collect(),
+        unread: Mutex::new(found.unread),
     })
-}
-
-fn files_of(
-    directory: &Path,
-    wants_directory: impl Fn(&Path) -> bool,
-    wants_file: impl Fn(&Path) -> bool,
-    options: &ReplayOptions,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<Found>, ReplayError> {
-    let root = Root::open_given(directory)?;
-    let found = walk(&root, wants_directory, wants_file, walk_limits(options))?;
-    warn(directory, &found, warnings)?;
-    let size = |path: &PathBuf| root.stat(path).map_or(0, |stat| stat.size);
-    Ok((found.files.into_iter())
-        .map(|path| Found {
-            size: size(&path),
-            path,
-        })
-        .collect())
 }
 
 fn walk_limits(options: &ReplayOptions) -> WalkLimits {
@@ -327,20 +391,6 @@ fn walk_limits(options: &ReplayOptions) -> WalkLimits {
         files_max: options.limits.files_per_run_max,
         depth_max: options.limits.depth_max,
     }
-}
-
-/// What a walk left alone: told, or an error if the totals would not be whole.
-fn warn(directory: &Path, found: &Walk, warnings: &mut Vec<String>) -> Result<(), ReplayError> {
-    for path in &found.refused {
-        warnings.push(format!(
-            "{:?} is no regular file and is left alone",
-            directory.join(path)
-        ));
-    }
-    if found.cut {
-        return Err(ReplayError::Bounds(directory.to_owned()));
-    }
-    Ok(())
 }
 
 fn full_path(path: &Path) -> Result<PathBuf, ReplayError> {
@@ -519,12 +569,14 @@ fn read_file(
         now: options.clock,
     };
     let mut stored = task.stored.clone();
+    let mut has_any = false;
     loop {
         let (position, tail) =
             turn::start(&file, &stat, stored.as_ref(), &task.source.run, &task.path).map_err(failed)?;
         let expect = stored.as_ref().map(|stored| stored.cursor);
         let turn = turn::read(&file, position, tail, Scanned::default(), &reading, buffer).map_err(failed)?;
         let more = turn.more;
+        has_any |= !turn.records.is_empty() || !turn.observations.is_empty();
         if expect != Some(turn.cursor) || turn.lines.read > 0 {
             let batch = turn.into_batch(task.source.run.clone(), task.path.clone(), expect, &reading);
             stored = Some(Position {
@@ -537,9 +589,14 @@ fn read_file(
             }
         }
         if !more {
-            return Ok(());
+            break;
         }
     }
+    if !has_any && let Some(kind) = Kind::of(unread::look(&file)) {
+        let mut unread = task.source.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        unread.add(kind, &task.path, None);
+    }
+    Ok(())
 }
 
 /// Commits batches as they come: they are folded while the readers read on. With the last of them the reading ends, if

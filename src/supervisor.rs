@@ -17,12 +17,15 @@ use tokio_util::sync::CancellationToken;
 use crate::committer::{Start, Started};
 use crate::config::name_an_account;
 use crate::control::{ForgetAnswer, Request, StartAnswer, StartRequest, StopAnswer};
+use crate::globs::layout::Layout;
 use crate::logfile::home::resolve_mount;
 use crate::logfile::{Entry, EntryKind, LogFileError, Root, Stat};
 use crate::record::{RunId, StopReason};
 use crate::store::{Known, RunInfo, Store, StoreError};
 use crate::tailer::patrol::Patrol;
+use crate::tailer::shape::Shape;
 use crate::tailer::tree::Depth;
+use crate::tailer::unread::{Kind, LINKS_LOOKED_AT_MAX, Sorter, Unread};
 use crate::tailer::{Ended, Shared, Tailer, TailerError, Waker};
 use crate::watch::{Hints, Mode};
 
@@ -61,6 +64,10 @@ pub struct Supervisor {
     tasks: JoinSet<(RunId, Result<Ended, TailerError>)>,
     failed: HashMap<RunId, Failure>,
     strange: HashSet<PathBuf>,
+    /// Kinds of what lies in the runs directory and is not read that the log has.
+    logged: BTreeSet<Kind>,
+    /// Looks at how the runs directory is laid out.
+    looking: Option<tokio::task::JoinHandle<()>>,
     requests: mpsc::Receiver<Request>,
     /// Runs that are being stopped.
     sweeps: JoinSet<(RunId, Swept, oneshot::Sender<StopAnswer>)>,
@@ -119,6 +126,8 @@ impl Supervisor {
             tasks: JoinSet::new(),
             failed: HashMap::new(),
             strange: HashSet::new(),
+            logged: BTreeSet::new(),
+            looking: None,
             requests,
             sweeps: JoinSet::new(),
             forgotten: BTreeSet::new(),
@@ -276,12 +285,13 @@ impl Supervisor {
         let mut new = self.homes_there(&known).await;
         let mut mark = None;
         if let Some(directory) = self.places.directory.clone()
-            && let Some((entries, its_mark)) = self.list(directory).await
+            && let Some((entries, its_mark, unread)) = self.list(directory.clone()).await
         {
             mark = Some(its_mark);
             self.release_forgotten(&entries).await;
+            self.look_at_shape(directory.clone());
             new.extend(
-                self.found_in(entries)
+                self.found_in(&directory, entries, unread)
                     .into_iter()
                     .filter(|run| !known.contains(run)),
             );
@@ -306,8 +316,9 @@ impl Supervisor {
         self.settled = mark;
     }
 
-    /// The entries of the runs directory, which is watched, and their mark; `None` while it cannot be read.
-    async fn list(&mut self, directory: PathBuf) -> Option<(Vec<Entry>, u64)> {
+    /// The entries of the runs directory, which is watched, their mark, and links among them; `None` while it cannot be
+    /// read.
+    async fn list(&mut self, directory: PathBuf) -> Option<(Vec<Entry>, u64, Unread)> {
         let watch = Arc::clone(&self.shared.watch);
         let was = self.root;
         let its = directory.clone();
@@ -318,13 +329,18 @@ impl Supervisor {
                 // Watched before it is listed; if it cannot be, the scans find what is new.
                 let _ = watch.watch_dir(&its);
             }
-            Ok::<_, LogFileError>((identity(&stat), root.list_marked(Path::new(""))?))
+            let (entries, mark) = root.list_marked(Path::new(""))?;
+            let mut links_left = LINKS_LOOKED_AT_MAX;
+            let mut sorter = Sorter::new(&root, &|_| true, &|_| false, &mut links_left);
+            let links = entries.iter().filter(|entry| entry.kind == EntryKind::Link);
+            links.for_each(|entry| sorter.add(entry));
+            Ok::<_, LogFileError>((identity(&stat), (entries, mark), sorter.unread))
         });
         match listed.await {
-            Ok(Ok((identity, entries))) => {
+            Ok(Ok((identity, (entries, mark), unread))) => {
                 self.root = Some(identity);
                 self.shared.board.runs_directory(None);
-                Some(entries)
+                Some((entries, mark, unread))
             }
             Ok(Err(error)) => {
                 let was_there = self.root.take().is_some();
@@ -340,23 +356,48 @@ impl Supervisor {
         }
     }
 
-    /// The runs among the entries of the runs directory.
-    fn found_in(&mut self, entries: Vec<Entry>) -> Vec<RunId> {
+    /// Finds out whether the runs directory looks like another layout. Nobody waits for that: a directory in it may hang.
+    fn look_at_shape(&mut self, directory: PathBuf) {
+        if self
+            .looking
+            .as_ref()
+            .is_some_and(|looking| !looking.is_finished())
+        {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let reads_projects = self.places.layout == Layout::Projects;
+        self.looking = Some(tokio::task::spawn_blocking(move || {
+            if let Ok(shape) = Shape::of(&directory) {
+                shared.board.advise(shape.advice(&directory, reads_projects));
+            }
+        }));
+    }
+
+    /// The runs among the entries of the runs directory; `unread` is the links among them.
+    fn found_in(&mut self, directory: &Path, entries: Vec<Entry>, mut unread: Unread) -> Vec<RunId> {
         let mut found = Vec::new();
         for entry in entries {
             if entry.kind != EntryKind::Directory {
-                let is_link = |directory: &PathBuf| directory.join(&entry.path).is_dir();
-                if entry.kind == EntryKind::Other && self.places.directory.as_ref().is_some_and(is_link) {
-                    self.strange_name(&entry.path, "it is a link, and links are not followed");
-                }
                 continue;
             }
-            match RunId::new(&entry.path.to_string_lossy()) {
+            match self.places.named(&entry.path) {
                 // Its logs are elsewhere, so this directory is nobody's.
                 Ok(run) if self.places.has(&run) => {}
                 Ok(run) if !self.forgotten.contains(&run) => found.push(run),
                 Ok(_) => {}
-                Err(error) => self.strange_name(&entry.path, &error.to_string()),
+                Err(error) => {
+                    self.strange_name(&entry.path, &error.to_string());
+                    unread.add(Kind::NoRun, &entry.path, None);
+                }
+            }
+        }
+        let sentences = unread.sentences(directory, true);
+        let notices = sentences.iter().map(|(_, sentence)| sentence.clone());
+        self.shared.board.beside_runs(notices.collect());
+        for (kind, sentence) in sentences {
+            if self.logged.insert(kind) {
+                tracing::warn!("{sentence}");
             }
         }
         found
@@ -695,9 +736,11 @@ impl Supervisor {
         if self.forgotten.is_empty() {
             return;
         }
-        let there: HashSet<&Path> = entries.iter().map(|entry| entry.path.as_path()).collect();
+        let there: HashSet<RunId> = (entries.iter())
+            .filter_map(|entry| self.places.layout.run_of(entry.path.as_os_str()).ok())
+            .collect();
         let gone: Vec<RunId> = (self.forgotten.iter())
-            .filter(|run| !there.contains(Path::new(run.as_str())))
+            .filter(|run| !there.contains(*run))
             .cloned()
             .collect();
         if gone.is_empty() || self.shared.committer.release(gone.clone()).await.is_err() {

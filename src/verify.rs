@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::config::Settings;
-use crate::logfile::home::Home;
+use crate::logfile::home::{Home, name_of};
 use crate::logfile::{LogFileError, Root};
 use crate::record::{RunId, RunNumber};
 use crate::store::derived::{Fixes, Repaired};
@@ -132,7 +132,8 @@ fn find(store: &Store, settings: &Settings) -> Result<Findings, VerifyError> {
             continue;
         };
         let own = infos.get(&run).and_then(|info| info.mount.as_deref());
-        let home = Home::of(&settings.runs_dir, &run, own);
+        let name = name_of(&settings.runs_dir, settings.runs.layout, &run);
+        let home = Home::of(&settings.runs_dir, &name, own);
         let bytes = kept.runs.get(&id).map_or(0, |sums| sums.bytes);
         recount::run(store, &recount, settings, (&run, &home), bytes, &mut findings)?;
     }

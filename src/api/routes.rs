@@ -324,6 +324,7 @@ pub(super) fn health(sources: &Sources) -> wire::Health {
         status: status.to_owned(),
         ready: sources.ready.is_cancelled(),
         reasons,
+        notices: sources.board.notices(),
         watching: watching.to_owned(),
         watches: watch.watches as u64,
         unwatched: watch.unwatched as u64,

@@ -371,6 +371,7 @@ fn described(mut run: wire::Run, info: &RunInfo, status: Option<&RunStatus>) -> 
         run.lag_bytes = status.lag;
         run.restarts = status.restarts;
         run.problem.clone_from(&status.problem);
+        run.notices = status.notices.to_vec();
     }
     run
 }

@@ -333,6 +333,9 @@ pub struct Run {
     /// What is wrong, in a sentence; absent if nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// What lies in its directory and is not read, a sentence for each kind; absent if nothing does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }
 
 /// `PUT /v1/runs/{id}`: what is said of a run.
@@ -683,6 +686,10 @@ pub struct Health {
     pub ready: bool,
     /// One sentence for each thing that is not as it should be.
     pub reasons: Vec<String>,
+    /// One sentence for each kind of what lies where transcripts are expected and is not read: links, archives, other
+    /// agents' files. That is the operator's to judge and leaves the status as it is. The first 20, and how many more.
+    #[serde(default)]
+    pub notices: Vec<String>,
     /// How changes are noticed: `events` or `polling`.
     pub watching: String,
     /// Directories watched, and those that should be and are not.

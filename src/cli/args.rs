@@ -47,6 +47,10 @@ pub struct Global {
     #[arg(long, global = true, value_name = "DIR")]
     pub runs_dir: Option<PathBuf>,
 
+    /// What the directories in it are: runs with a mount each, or projects as in ~/.claude/projects [default: runs]
+    #[arg(long, global = true, value_name = "LAYOUT")]
+    pub layout: Option<Layout>,
+
     /// Database file [default: in the state directory; for replay: none, all in memory]
     #[arg(long, global = true, value_name = "FILE")]
     pub db: Option<PathBuf>,
@@ -66,6 +70,13 @@ pub struct Global {
     /// The least severe log lines to write [default: info]
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log_level: Option<LogLevel>,
+}
+
+/// What the directories in the runs directory are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Layout {
+    Runs,
+    Projects,
 }
 
 /// How log lines look.

@@ -16,10 +16,12 @@ use crate::api::quota::Terms;
 use crate::api::summary;
 use crate::api::wire::{Health, Summary};
 use crate::config::{self, ConfigError, Environment, Origin, Partial, Settings};
+use crate::globs::layout::Layout;
 use crate::logfile::LogFileError;
 use crate::record::AccountId;
 use crate::replay::{self, ReplayError, ReplayOptions};
 use crate::store::{Store, StoreError, StoreOptions};
+use crate::tailer::shape::Shape;
 use crate::verify::VerifyError;
 
 /// Reads transcripts once and prints the summary.
@@ -46,6 +48,8 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
     let options = ReplayOptions {
         paths: command.paths.clone(),
         globs: settings.watch.globs.clone(),
+        layout: settings.runs.layout,
+        layout_given: settings.origin("runs.layout") == Origin::Flag,
         limits: settings.limits,
         store: StoreOptions {
             path: global.db.clone(),
@@ -70,15 +74,7 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
         },
     )?;
     drop(progress);
-    for warning in &replayed.warnings {
-        // Nobody may be reading; the result is the same.
-        let mut err = std::io::stderr().lock();
-        let _ = if global.json {
-            writeln!(err, "{}", serde_json::json!({ "warning": warning }))
-        } else {
-            writeln!(err, "tokentail: {}", super::text::message(warning))
-        };
-    }
+    print_warnings(global, &replayed.warnings);
     let Some((golden, path)) = golden.zip(command.expect.as_deref()) else {
         if global.json {
             output::json(&replayed.summary)?;
@@ -100,6 +96,18 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
         output::human(|out| expect::write_human(out, path, &differences))?;
     }
     Ok(expect::Outcome::new(&differences).exit())
+}
+
+/// Prints warnings to standard error. Nobody may be reading; the result is the same.
+fn print_warnings(global: &Global, warnings: &[String]) {
+    for warning in warnings {
+        let mut err = std::io::stderr().lock();
+        let _ = if global.json {
+            writeln!(err, "{}", serde_json::json!({ "warning": warning }))
+        } else {
+            writeln!(err, "tokentail: {}", super::text::message(warning))
+        };
+    }
 }
 
 /// What `status --json` prints: the summary, and how the collector is if one answers.
@@ -271,8 +279,13 @@ pub fn verify(global: &Global, command: args::Verify) -> Result<Exit, Failure> {
 /// The configuration is wrong.
 pub fn check_config(global: &Global) -> Result<Exit, Failure> {
     let settings = settings(global)?;
+    let reads_projects = settings.runs.layout == Layout::Projects;
+    // A directory that is not there yet may come.
+    let advice = (Shape::of(&settings.runs_dir).ok())
+        .and_then(|shape| shape.advice(&settings.runs_dir, reads_projects));
     if global.json {
         print_described(&settings)?;
+        print_warnings(global, advice.as_slice());
     } else {
         let described = settings.describe();
         let accounts = settings.accounts.describe();
@@ -305,6 +318,9 @@ pub fn check_config(global: &Global) -> Result<Exit, Failure> {
             }
             if settings.accounts.configured {
                 writeln!(out, "\nruns of no account above: {}", AccountId::default())?;
+            }
+            if let Some(advice) = &advice {
+                writeln!(out, "\nwarning: {}", super::text::message(advice))?;
             }
             Ok(())
         })?;
@@ -355,6 +371,10 @@ pub fn load(global: &Global) -> Result<Settings, ConfigError> {
         socket: global.socket.clone(),
         ..Partial::default()
     };
+    flags.runs.layout = global.layout.map(|layout| match layout {
+        args::Layout::Runs => Layout::Runs,
+        args::Layout::Projects => Layout::Projects,
+    });
     flags.log.level = global.log_level.map(|level| level.as_str().to_owned());
     flags.log.format = global.log_format.map(|format| match format {
         args::LogFormat::Text => config::LogFormat::Text,
@@ -396,7 +416,7 @@ impl From<ReplayError> for Failure {
             ReplayError::Store(error) => return error.into(),
             ReplayError::Path { ref source, .. }
             | ReplayError::LogFile(LogFileError::Io { ref source, .. }) => Exit::of_io(source.kind()),
-            ReplayError::LogFile(_) | ReplayError::Nothing(_) => Exit::NoInput,
+            ReplayError::LogFile(_) | ReplayError::Nothing { .. } => Exit::NoInput,
             ReplayError::TwiceTheSameRun(_) | ReplayError::Globs(_) => Exit::Usage,
             ReplayError::Stale { .. } => Exit::TryLater,
             ReplayError::Bounds(_) => Exit::BadData,

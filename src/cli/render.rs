@@ -109,6 +109,13 @@ pub fn health(out: &mut dyn Write, health: &Health, view: &View) -> io::Result<(
             text::message(reason).replace('\n', " ")
         )?;
     }
+    for notice in &health.notices {
+        writeln!(
+            out,
+            "  {WARNING}not read{WARNING:#}: {}",
+            text::message(notice).replace('\n', " ")
+        )?;
+    }
     let past = been_through(health);
     if !past.is_empty() {
         writeln!(out, "  since then: {}", past.join(", "))?;

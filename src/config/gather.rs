@@ -17,7 +17,8 @@ use super::accounts::Accounts;
 use super::layers::{ConfigError, Environment, FileLayer, LogFormat, Origin, Partial};
 use super::units::{Bytes, Count, Flag, List, Period, within};
 use super::{HttpSettings, Limits, LogSettings, RunsSettings, Settings, StoreSettings, WatchSettings};
-use crate::globs::{Globs, INCLUDE_DEFAULT};
+use crate::globs::Globs;
+use crate::globs::layout::Layout;
 
 const MIB: u64 = 1 << 20;
 
@@ -75,7 +76,8 @@ impl<'a> Gather<'a> {
             |this| Ok(this.socket_default(&db)),
         )?;
         self.check_socket(&socket)?;
-        let watch = self.watch()?;
+        let layout = self.pick("runs.layout", |p| p.runs.layout, Layout::default);
+        let watch = self.watch(layout)?;
         let limits = Limits {
             line_bytes_max: self.bytes(
                 "limits.line_bytes_max",
@@ -119,7 +121,7 @@ impl<'a> Gather<'a> {
         let zone = self.pick("quota.zone", |p| p.quota.zone.clone(), || ZONE_DEFAULT.to_owned());
         let quota_zone = zone_named(&zone).map_err(|problem| self.error("quota.zone", &problem))?;
         let accounts = self.accounts()?;
-        let runs = self.runs()?;
+        let runs = self.runs(layout)?;
         let http = self.http()?;
         Ok(Settings {
             runs,
@@ -139,11 +141,10 @@ impl<'a> Gather<'a> {
         })
     }
 
-    fn watch(&mut self) -> Result<WatchSettings, ConfigError> {
+    fn watch(&mut self, layout: Layout) -> Result<WatchSettings, ConfigError> {
         let default = || {
             List(
-                INCLUDE_DEFAULT
-                    .iter()
+                (layout.include_default().iter())
                     .map(|pattern| (*pattern).to_owned())
                     .collect(),
             )
@@ -166,7 +167,7 @@ impl<'a> Gather<'a> {
         })
     }
 
-    fn runs(&mut self) -> Result<RunsSettings, ConfigError> {
+    fn runs(&mut self, layout: Layout) -> Result<RunsSettings, ConfigError> {
         let List(roots) = self.pick(
             "runs.mount_roots",
             |p| p.runs.mount_roots.clone(),
@@ -181,6 +182,7 @@ impl<'a> Gather<'a> {
         let idle_stop = self.pick("runs.idle_stop", |p| p.runs.idle_stop, default);
         let Period(idle_stop) = self.within("runs.idle_stop", idle_stop, &IDLE_STOP_RANGE)?;
         Ok(RunsSettings {
+            layout,
             mount_roots,
             idle_stop,
         })

@@ -11,6 +11,8 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
 use super::accounts::{self, PartialAccount};
+use crate::globs::layout::Layout;
+
 use super::units::{Bytes, Count, Flag, List, Period};
 
 /// The largest configuration file, in bytes.
@@ -89,6 +91,7 @@ pub struct PartialQuota {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table of settings")]
 pub struct PartialRuns {
+    pub layout: Option<Layout>,
     pub mount_roots: Option<List>,
     pub idle_stop: Option<Period>,
 }

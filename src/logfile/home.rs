@@ -4,6 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::{LogFileError, Root};
+use crate::globs::layout::Layout;
 use crate::record::RunId;
 
 /// Longest path that Linux takes, in bytes (`PATH_MAX` without the NUL behind it).
@@ -48,10 +49,9 @@ fn list(roots: &[PathBuf]) -> String {
 }
 
 impl Home {
-    /// Where a run's logs are: in its own directory if it has one, else in the runs directory.
+    /// Where a run's logs are: in its own directory if it has one, else in the one of this name in the runs directory.
     #[must_use]
-    pub fn of(runs_dir: &Path, run: &RunId, own: Option<&Path>) -> Self {
-        let name = Path::new(run.as_str());
+    pub fn of(runs_dir: &Path, name: &Path, own: Option<&Path>) -> Self {
         match own {
             Some(path) => Self {
                 path: path.to_owned(),
@@ -77,6 +77,20 @@ impl Home {
             Root::open(&self.path)
         }
     }
+}
+
+/// The name of a run's directory in the runs directory. Where it is not the run's id, it is looked for there.
+#[must_use]
+pub fn name_of(runs_dir: &Path, layout: Layout, run: &RunId) -> PathBuf {
+    let as_it_is = PathBuf::from(run.as_str());
+    if layout.run_of(as_it_is.as_os_str()).as_ref() == Ok(run) {
+        return as_it_is;
+    }
+    let entries = Root::open_given(runs_dir).and_then(|root| root.list(Path::new("")));
+    let mut names = entries.unwrap_or_default().into_iter().map(|entry| entry.path);
+    names
+        .find(|name| layout.run_of(name.as_os_str()).as_ref() == Ok(run))
+        .unwrap_or(as_it_is)
 }
 
 /// What a directory that someone names for a run is called in truth, if it may be one; `None` if it is where the run is
@@ -213,7 +227,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let base = resolve(directory.path());
         fs::create_dir_all(base.join("a/logs")).unwrap();
-        let home = Home::of(Path::new("/runs"), &run(), Some(&base.join("a/logs")));
+        let home = Home::of(Path::new("/runs"), Path::new("r"), Some(&base.join("a/logs")));
         assert_eq!(home.in_runs, Path::new("r/mount"));
         assert!(home.open().is_ok());
         fs::rename(base.join("a"), base.join("b")).unwrap();

@@ -7,6 +7,7 @@
 //! its ends speak of limits: then it is looked at for observations, and its class stays what the frame says.
 
 pub mod claude;
+pub mod foreign;
 mod identity;
 mod json;
 pub mod limits;

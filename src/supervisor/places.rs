@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::globs::Globs;
+use crate::globs::layout::Layout;
 use crate::logfile::home::Home;
-use crate::record::RunId;
+use crate::record::{RunId, RunIdError};
 
 /// Where runs are.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     /// Where every directory is a run, as events will name it; `None` to have only runs that are asked for.
     pub directory: Option<PathBuf>,
+    /// What its directories are.
+    pub layout: Layout,
+    /// Directories there whose names are no run ids.
+    names: BTreeMap<RunId, PathBuf>,
     /// Directories of runs whose logs are elsewhere.
     /// **Invariant**: none is in another, and none in the runs directory.
     own: BTreeMap<RunId, PathBuf>,
@@ -30,9 +34,10 @@ pub enum At<'a> {
 
 impl Places {
     #[must_use]
-    pub fn new(directory: Option<PathBuf>) -> Self {
+    pub fn new(directory: Option<PathBuf>, layout: Layout) -> Self {
         Self {
             directory,
+            layout,
             ..Self::default()
         }
     }
@@ -41,7 +46,23 @@ impl Places {
     #[must_use]
     pub fn home(&self, run: &RunId) -> Home {
         let runs_dir = self.directory.as_deref().unwrap_or(Path::new(""));
-        Home::of(runs_dir, run, self.own.get(run).map(PathBuf::as_path))
+        let name = self
+            .names
+            .get(run)
+            .map_or(Path::new(run.as_str()), PathBuf::as_path);
+        Home::of(runs_dir, name, self.own.get(run).map(PathBuf::as_path))
+    }
+
+    /// The run that a directory in the runs directory is; from then on its home is there.
+    ///
+    /// # Errors
+    /// It is no run.
+    pub fn named(&mut self, name: &Path) -> Result<RunId, RunIdError> {
+        let run = self.layout.run_of(name.as_os_str())?;
+        if Path::new(run.as_str()) != name {
+            self.names.insert(run.clone(), name.to_owned());
+        }
+        Ok(run)
     }
 
     /// Those that are not in the runs directory.
@@ -91,11 +112,9 @@ impl Places {
             .as_ref()
             .map(|directory| path.strip_prefix(directory));
         if let Some(Ok(below)) = below {
-            return match Globs::run_of(below) {
-                Some(Ok(run)) => {
-                    let below = below.strip_prefix(run.as_str()).unwrap_or(Path::new(""));
-                    At::Run(run, below)
-                }
+            let mut parts = below.components();
+            return match parts.next().map(|name| self.layout.run_of(name.as_os_str())) {
+                Some(Ok(run)) => At::Run(run, parts.as_path()),
                 Some(Err(_)) => At::NoRun,
                 None => At::Elsewhere,
             };
@@ -118,7 +137,7 @@ mod tests {
     }
 
     fn places() -> Places {
-        let mut places = Places::new(Some("/runs".into()));
+        let mut places = Places::new(Some("/runs".into()), Layout::Runs);
         places.take(&id("a"), "/agents/a/logs".into());
         places.take(&id("b"), "/agents/b".into());
         places

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -11,6 +11,8 @@ use crate::record::RunId;
 
 /// A run is called live for so long after its last news.
 const LIVE_FOR: Duration = Duration::from_mins(1);
+/// Notices in one document; those beyond are counted.
+const NOTICES_MAX: usize = 20;
 
 /// How a run's tailer is.
 #[expect(
@@ -32,6 +34,8 @@ pub struct RunStatus {
     pub failing: bool,
     pub restarts: u32,
     pub problem: Option<String>,
+    /// What lies there and is not read.
+    pub notices: Arc<[String]>,
 }
 
 impl RunStatus {
@@ -94,6 +98,10 @@ pub struct Board {
     runs: Mutex<Runs>,
     /// What is wrong with the runs directory.
     runs_directory: Mutex<Option<String>>,
+    /// What lies in the runs directory and is not read.
+    beside_runs: Mutex<Vec<String>>,
+    /// What to set so that it is read.
+    advice: Mutex<Option<String>>,
     changed: Notify,
     /// Of all runs, forgotten ones too: what counts never goes back.
     restarts: AtomicU64,
@@ -137,11 +145,12 @@ impl Board {
         self.problems.load(Ordering::Relaxed)
     }
 
-    /// Puts a problem in the place of another.
-    fn note(&self, there: &mut Option<String>, problem: Option<String>) {
+    /// Puts a problem in the place of another; `true` if nothing was wrong before.
+    fn note(&self, there: &mut Option<String>, problem: Option<String>) -> bool {
         let is_new = there.is_none() && problem.is_some();
         self.problems.fetch_add(u64::from(is_new), Ordering::Relaxed);
         *there = problem;
+        is_new
     }
 
     /// Says what is wrong with the runs directory, or that nothing is.
@@ -157,6 +166,53 @@ impl Board {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// What lies in the runs directory itself and is not read.
+    pub fn beside_runs(&self, notices: Vec<String>) {
+        *self.beside_runs.lock().unwrap_or_else(PoisonError::into_inner) = notices;
+    }
+
+    /// What to set so that what lies in the runs directory is read.
+    pub fn advise(&self, advice: Option<String>) {
+        let mut there = self.advice.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = *there != advice;
+        *there = advice;
+        if let (true, Some(advice)) = (is_new, &*there) {
+            tracing::warn!("{advice}");
+        }
+    }
+
+    /// What is not read, in the runs directory itself and in its runs: so many sentences, and one that counts the others.
+    #[must_use]
+    pub fn notices(&self) -> Vec<String> {
+        let beside = self
+            .beside_runs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let advice = self.advice.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let runs = self.lock();
+        let of_runs = (runs.by_id.iter().filter(|(_, status)| !status.gone)).flat_map(|(run, status)| {
+            let notices = status.notices.iter();
+            notices.map(move |notice| format!("run {run}: {notice}"))
+        });
+        let mut all = advice.into_iter().chain(beside).chain(of_runs);
+        let mut shown: Vec<String> = all.by_ref().take(NOTICES_MAX).collect();
+        match all.count() {
+            0 => {}
+            more => shown.push(format!(
+                "and {more} more like these; `tokentail runs --json` has those of each run"
+            )),
+        }
+        shown
+    }
+
+    /// What lies in a run and is not read.
+    pub fn notice(&self, run: &RunId, notices: Arc<[String]>) {
+        if let Some(status) = self.lock().by_id.get_mut(run) {
+            status.notices = notices;
+        }
     }
 
     /// A tailer was started; `true` if it is not the first of its run.
@@ -191,7 +247,11 @@ impl Board {
         let mut first = false;
         self.lock().change(run, |status| {
             first = !std::mem::replace(&mut status.caught_up, true);
-            self.note(&mut status.problem, problem);
+            if self.note(&mut status.problem, problem)
+                && let Some(problem) = &status.problem
+            {
+                tracing::warn!(%run, "{problem}");
+            }
             if live {
                 status.last_news = Some(Instant::now());
             }

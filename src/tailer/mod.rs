@@ -9,8 +9,10 @@ mod model;
 pub mod patrol;
 mod rest;
 mod rhythm;
+pub mod shape;
 pub mod tree;
 pub mod turn;
+pub mod unread;
 pub mod walk;
 
 use std::collections::{BTreeSet, HashSet};
@@ -433,6 +435,12 @@ impl Tailer {
             self.waker.rescan();
         }
         let problem = self.tree.as_ref().and_then(Tree::problem);
+        if let Some((notices, new)) = self.tree.as_mut().and_then(Tree::notices) {
+            self.shared.board.notice(&self.run, notices);
+            for notice in new {
+                tracing::warn!(run = %self.run, "{notice}");
+            }
+        }
         self.shared.board.caught_up(&self.run, problem, had_news);
         Ok(gone.then_some(Ended::Gone))
     }

@@ -595,7 +595,7 @@ impl Model {
             self.store
                 .register(&[(id.clone(), account)], false, EPOCH)
                 .unwrap();
-            let home = Home::of(self.root.path(), &id, None);
+            let home = Home::of(self.root.path(), Path::new(id.as_str()), None);
             let positions = self.store.positions(&id).unwrap();
             self.trees.insert(run, Tree::new(id, home, positions));
         }

@@ -12,16 +12,19 @@ pub use share::fault;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::Limits;
 use crate::globs::Globs;
 use crate::logfile::home::Home;
 use crate::logfile::{EntryKind, LogFileError, Stat};
+use crate::parse::foreign::Look;
 use crate::record::{Cursor, Inode, ParserState, Position, RelativePath, RunId};
 use crate::watch::Watch;
 
 use super::turn::Scanned;
+use super::unread::{Kind, Unread};
 use kept::Kept;
 use scan::Found;
 
@@ -91,6 +94,8 @@ struct Tracked {
     size: u64,
     gone: bool,
     queued: bool,
+    /// What it looks like, as far as it was seen.
+    look: Look,
     /// The last scan that met it, by its number in [`Tree::scans`].
     met_in: u64,
 }
@@ -137,6 +142,8 @@ struct Directory {
     /// What it held when it was listed, see [`crate::logfile::Root::mark`].
     mark: u64,
     below: Vec<RelativePath>,
+    /// What is in it and not read, if anything.
+    unread: Option<Box<Unread>>,
 }
 
 impl Directory {
@@ -163,7 +170,10 @@ pub struct Tree {
     pub partly_watched: bool,
     /// **Invariant**: what is wrong at a path stays until the directory it lies in is listed again, or is gone.
     problems: BTreeMap<PathBuf, String>,
-    refused: BTreeSet<PathBuf>,
+    /// Kinds of what is not read that there were so far.
+    noticed: BTreeSet<Kind>,
+    /// Whether something may be read, or not read, that was not when the notices were last made.
+    is_noticed: bool,
     /// Whether the last full scan found changes: nothing had hinted at them.
     pub news_without_hint: bool,
 }
@@ -193,7 +203,8 @@ impl Tree {
             open: VecDeque::new(),
             partly_watched: false,
             problems: BTreeMap::new(),
-            refused: BTreeSet::new(),
+            noticed: BTreeSet::new(),
+            is_noticed: false,
             news_without_hint: false,
         }
     }
@@ -226,6 +237,33 @@ impl Tree {
             PROBLEMS_MAX.. => format!("{first}; and {PROBLEMS_MAX} or more like it"),
             count => format!("{first}; and {} more", count - 1),
         })
+    }
+
+    /// What lies in this run and is not read, in a sentence for each kind, if that may have changed; and the sentences
+    /// of kinds that were never among them.
+    pub fn notices(&mut self) -> Option<(Arc<[String]>, Vec<String>)> {
+        if std::mem::replace(&mut self.is_noticed, true) {
+            return None;
+        }
+        let mut all = Unread::default();
+        for unread in self.directories.values().filter_map(|one| one.unread.as_ref()) {
+            all.merge(unread);
+        }
+        let mut has_logs = false;
+        for (path, file) in self.files.iter().filter(|(_, file)| !file.gone) {
+            has_logs = true;
+            if let Some(kind) = Kind::of(file.look) {
+                all.add(kind, path, None);
+            }
+        }
+        let sentences = all.sentences(&self.home.path, has_logs);
+        let mut new = Vec::new();
+        for (kind, sentence) in &sentences {
+            if self.noticed.insert(*kind) {
+                new.push(sentence.clone());
+            }
+        }
+        Some((sentences.into_iter().map(|(_, sentence)| sentence).collect(), new))
     }
 
     /// Looks where hints point, and wherever they show that the tree is not what it was.
@@ -285,6 +323,7 @@ impl Tree {
 
     /// Everything of this run is gone: what is still open is read to its end.
     pub fn vanish_all(&mut self, world: World<'_>) {
+        self.is_noticed = false;
         self.forget_directories(&Found::default(), world);
         let paths: Vec<_> = self.files.keys().cloned().collect();
         for path in paths {
@@ -374,6 +413,7 @@ impl Tree {
         let file = self.files.entry(path.clone()).or_default();
         file.set_position(stored);
         file.seen = None;
+        file.look = Look::default();
         file.scanned = Scanned::default();
         file.renamed_from = None;
         self.enqueue(path.clone());

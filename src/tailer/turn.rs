@@ -13,12 +13,14 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::fold;
 use crate::lines::{Line, Lines, skipped};
 use crate::logfile::{LogFile, Stat, Tail};
+use crate::parse::foreign::Look;
 use crate::parse::{self, Class, Parser, Place};
 use crate::quota::account;
 use crate::record::{
     AccountId, Batch, Cursor, DAY_MS, Inode, LineCounts, Millis, Observation, ParserState, Position, Record,
     RelativePath, RunId,
 };
+use crate::tailer::unread;
 
 /// How many bytes are read at once.
 pub const BLOCK_BYTES: usize = 256 * 1024;
@@ -205,6 +207,11 @@ pub fn read(
         buffer.shrink_to_fit();
     }
     reader.turn.state = reader.parser.state();
+    let lines = &mut reader.turn.lines;
+    // Another agent's lines are not ours to judge.
+    if lines.malformed > 0 && matches!(unread::look(file), Look::Foreign(_)) {
+        lines.ignored += std::mem::take(&mut lines.malformed);
+    }
     Ok(reader.turn)
 }
 

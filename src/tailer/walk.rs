@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::logfile::{EntryKind, LogFileError, Root};
 
+use super::unread::{LINKS_LOOKED_AT_MAX, Sorter, Unread};
+
 /// Bounds of a walk; what lies beyond is left alone and reported.
 #[derive(Clone, Copy, Debug)]
 pub struct WalkLimits {
@@ -17,8 +19,8 @@ pub struct WalkLimits {
 pub struct Walk {
     /// Regular files that are wanted, sorted.
     pub files: Vec<PathBuf>,
-    /// Wanted names that are links, FIFOs, sockets or devices.
-    pub refused: Vec<PathBuf>,
+    /// What lies among them and is not read.
+    pub unread: Unread,
     /// Whether a bound was reached: there is more than was found.
     pub cut: bool,
 }
@@ -34,12 +36,14 @@ pub fn walk(
     limits: WalkLimits,
 ) -> Result<Walk, LogFileError> {
     let mut found = Walk::default();
+    let mut links_left = LINKS_LOOKED_AT_MAX;
     let mut pending = vec![PathBuf::new()];
     while let Some(directory) = pending.pop() {
         let entries = match root.list(&directory) {
             Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => continue,
             listed => listed?,
         };
+        let mut sorter = Sorter::new(root, &wants_directory, &wants_file, &mut links_left);
         for entry in entries {
             match entry.kind {
                 EntryKind::Directory if !wants_directory(&entry.path) => {}
@@ -47,12 +51,13 @@ pub fn walk(
                     found.cut = true;
                 }
                 EntryKind::Directory => pending.push(entry.path),
-                EntryKind::File | EntryKind::Other if !wants_file(&entry.path) => {}
+                EntryKind::File if !wants_file(&entry.path) => sorter.add(&entry),
                 EntryKind::File if found.files.len() >= limits.files_max => found.cut = true,
                 EntryKind::File => found.files.push(entry.path),
-                EntryKind::Other => found.refused.push(entry.path),
+                _ => sorter.add(&entry),
             }
         }
+        found.unread.merge(&sorter.unread);
     }
     found.files.sort_unstable();
     Ok(found)

@@ -45,5 +45,6 @@ mod stream;
 mod surroundings;
 mod told;
 mod tools;
+mod unread;
 mod usage;
 mod web;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Depth, Directory, GONE_FILES_MAX, Tracked, Tree, WATCHED_DIRECTORIES_MAX, World};
 use crate::logfile::{EntryKind, LogFileError, Root, Stat};
 use crate::record::RelativePath;
+use crate::tailer::unread::{Kind, LINKS_LOOKED_AT_MAX, Sorter, Unread, is_log_name};
 use crate::watch::WatchError;
 
 /// What one scan saw.
@@ -21,6 +22,8 @@ pub(super) struct Found {
     news: usize,
     /// Directories that were watched before they are visited, as they were before that; `None` for one that was refused.
     ahead: HashMap<RelativePath, Option<Stat>>,
+    /// How many more links may be looked at.
+    links_left: usize,
 }
 
 impl Tree {
@@ -37,6 +40,7 @@ impl Tree {
         self.scans += 1;
         let mut found = Found {
             present: self.files.values().filter(|file| !file.gone).count(),
+            links_left: LINKS_LOOKED_AT_MAX,
             ..Found::default()
         };
         if self.directories.is_empty() && !world.unwatched {
@@ -220,9 +224,16 @@ impl Tree {
             }
         };
         found.listed.insert(directory.clone());
+        self.is_noticed = false;
         self.problems
             .retain(|path, _| path != &**directory && path.parent() != Some(&**directory));
         let mut there = Vec::new();
+        let place = self.home.in_runs.clone();
+        let wants_directory = |path: &Path| world.globs.may_contain(&place.join(path));
+        let wants_file = |path: &Path| world.globs.reads(&place.join(path));
+        let mut links_left = found.links_left;
+        let mut sorter = Sorter::new(root, &wants_directory, &wants_file, &mut links_left);
+        let mut not_included = Unread::default();
         for entry in entries {
             let in_runs = self.home.in_runs.join(&entry.path);
             match entry.kind {
@@ -238,10 +249,25 @@ impl Tree {
                     );
                 }
                 EntryKind::Directory => there.push(entry.path.as_path().into()),
-                EntryKind::File | EntryKind::Other if !world.globs.reads(&in_runs) => {}
-                EntryKind::File => self.meet(root, entry.path.as_path().into(), world, found),
-                EntryKind::Other => self.refuse(&entry.path),
+                EntryKind::File if world.globs.reads(&in_runs) => {
+                    self.meet(root, entry.path.as_path().into(), world, found);
+                }
+                _ => {
+                    if entry.kind == EntryKind::File
+                        && is_log_name(&entry.path)
+                        && world.globs.misses(&in_runs)
+                    {
+                        not_included.add(Kind::NotIncluded, &entry.path, None);
+                    }
+                    sorter.add(&entry);
+                }
             }
+        }
+        let mut unread = sorter.unread;
+        found.links_left = links_left;
+        // Beside the mount lies what the orchestrator keeps of a run; without one it is what somebody takes for the mount.
+        if there.is_empty() && directory.as_os_str().is_empty() {
+            unread.merge(&not_included);
         }
         below.extend(there.iter().cloned());
         let known = Directory {
@@ -250,6 +276,7 @@ impl Tree {
             changed_ns: stat.changed_ns,
             mark,
             below: there,
+            unread: (!unread.is_empty()).then(|| Box::new(unread)),
         };
         self.directories.insert(directory.clone(), known);
     }
@@ -286,13 +313,6 @@ impl Tree {
                 }
                 found.strangers.insert(path, stat);
             }
-        }
-    }
-
-    /// Something with a wanted name that is no regular file: told once.
-    pub(super) fn refuse(&mut self, path: &Path) {
-        if self.refused.len() < GONE_FILES_MAX && self.refused.insert(path.to_owned()) {
-            tracing::warn!(run = %self.run, path = ?path, "no regular file; it is left alone");
         }
     }
 
@@ -383,6 +403,7 @@ impl Tree {
         if let Some(file) = self.files.get_mut(path)
             && !file.gone
         {
+            self.is_noticed = false;
             file.gone = true;
             file.seen = None;
             if file.open.is_some() {

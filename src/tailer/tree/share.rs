@@ -6,8 +6,10 @@ use std::time::Instant;
 use super::kept::Kept;
 use super::{OPEN_FILES_MAX, SHARE_RECORDS_MAX, Seen, Tracked, Tree};
 use crate::logfile::{EntryKind, LogFile, LogFileError, Root};
+use crate::parse::foreign::Look;
 use crate::record::{Batch, RelativePath};
 use crate::tailer::turn::{self, Reading, Scanned};
+use crate::tailer::unread::{self, Kind};
 
 impl Tree {
     /// Reads files with news, one turn each, until the share is used up.
@@ -47,7 +49,8 @@ impl Tree {
                     }
                 }
                 Err(LogFileError::Gone(_)) => self.vanish(&path),
-                Err(LogFileError::Refused(_)) => self.refuse(&path),
+                // What took its place is found where its directory is listed.
+                Err(LogFileError::Refused(_)) => {}
                 // The next scan finds it unseen and tries again.
                 Err(error) => self.problem_at(&path, error.to_string()),
             }
@@ -89,6 +92,14 @@ impl Tree {
         };
         let turn = turn::read(&log, position, tail, scanned, reading, buffer).map_err(failed)?;
         let (more, read_bytes) = (turn.more, turn.read_bytes);
+        let known = if same_place { file.look } else { Look::default() };
+        let look = match known {
+            _ if !(turn.records.is_empty() && turn.observations.is_empty()) => Look::Ours,
+            Look::TooShort | Look::Strange => unread::look(&log),
+            clear => clear,
+        };
+        self.is_noticed &= Kind::of(look) == Kind::of(file.look);
+        file.look = look;
         file.scanned = turn.scanned;
         file.active = Some(Instant::now());
         let is_news = file.cursor != Some(turn.cursor) || turn.lines.read > 0 || file.renamed_from.is_some();

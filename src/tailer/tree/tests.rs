@@ -18,7 +18,7 @@ fn tree() -> (tempfile::TempDir, Tree) {
     fs::create_dir_all(&deep).unwrap();
     fs::write(deep.join("a.jsonl"), "{}\n").unwrap();
     let run = RunId::new("one").unwrap();
-    let home = Home::of(directory.path(), &run, None);
+    let home = Home::of(directory.path(), Path::new(run.as_str()), None);
     (directory, Tree::new(run, home, BTreeMap::new()))
 }
 

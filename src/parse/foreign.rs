@@ -1,0 +1,340 @@
+//! Other agents' files, recognised by their first lines: what cannot be counted can at least be named.
+//!
+//! Only names of members and types are looked at. [`AGENTS`] has one line per agent; a dialect that is read leaves it.
+
+use super::json::{Members, RawBytes, object};
+use super::scan::{NotJson, Scanner};
+
+/// How much of a file is looked at, in bytes.
+pub const HEAD_BYTES: usize = 8192;
+/// How many of its lines.
+const LINES_MAX: usize = 32;
+/// Names of members kept of one line.
+const NAMES_MAX: usize = 64;
+
+/// Which agent writes such files, and what one of them is called.
+type Entry = (Agent, &'static str, fn(&Shape) -> bool);
+
+/// An agent whose files are not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Agent {
+    Codex,
+    CodexStream,
+    Gemini,
+    Qwen,
+    Pi,
+    Copilot,
+    Kimi,
+    Grok,
+    OpenCode,
+    Droid,
+}
+
+/// The first that fits decides.
+const AGENTS: [Entry; 10] = [
+    (Agent::Codex, "Codex rollout", Shape::is_codex),
+    (Agent::CodexStream, "Codex event stream", |line| {
+        line.begins(&[b"thread.", b"turn.", b"item."])
+    }),
+    (Agent::Gemini, "Gemini CLI chat", |line| {
+        line.is(b"gemini") || line.has("projectHash") || line.has("$set")
+    }),
+    (Agent::Qwen, "Qwen Code chat", |line| {
+        line.has("uuid") && line.has_any(&["message.parts", "usageMetadata", "systemPayload"])
+    }),
+    (Agent::Pi, "pi or OpenClaw session", Shape::is_pi),
+    (Agent::Copilot, "Copilot CLI event log", |line| {
+        line.has("data") && line.begins(&[b"session.", b"assistant.", b"user.", b"tool."])
+    }),
+    (Agent::Kimi, "Kimi wire log", |line| {
+        line.has("message.payload") || line.is(b"metadata") && line.has("protocol_version")
+    }),
+    (Agent::Grok, "Grok or ACP update log", |line| {
+        line.has_any(&["sessionUpdate", "update.sessionUpdate", "params.update"])
+    }),
+    (Agent::OpenCode, "OpenCode event stream", |line| {
+        line.has("sessionID") && line.has("part")
+    }),
+    (Agent::Droid, "Factory Droid session", |line| {
+        line.is(b"session_start")
+    }),
+];
+
+/// Members of lines that Claude Code and those who write as it does have, and of the lists it keeps beside its
+/// transcripts.
+const OURS: [&str; 9] = [
+    "sessionId",
+    "session_id",
+    "uuid",
+    "parentUuid",
+    "leafUuid",
+    "isSidechain",
+    "messageId",
+    "rateLimits",
+    "display",
+];
+/// Types of its lines that may come without any of these.
+const OUR_TYPES: [&[u8]; 10] = [
+    b"assistant",
+    b"user",
+    b"system",
+    b"summary",
+    b"progress",
+    b"result",
+    b"stream_event",
+    b"rate_limit_event",
+    b"queue-operation",
+    b"cost-state",
+];
+
+impl Agent {
+    /// What one of its files is called.
+    #[must_use]
+    pub fn file(self) -> &'static str {
+        let entry = AGENTS.iter().find(|(agent, ..)| *agent == self);
+        entry.map_or("file of another agent", |(_, file, _)| file)
+    }
+}
+
+/// What the beginning of a file looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Look {
+    /// Too little is there.
+    #[default]
+    TooShort,
+    /// As what is read here, or as what lies beside it.
+    Ours,
+    Foreign(Agent),
+    /// Whole lines, and nothing in them that any transcript has.
+    Strange,
+}
+
+/// Recognises a file by its beginning, which may end in the middle of a line.
+#[must_use]
+pub fn look(head: &[u8]) -> Look {
+    let mut has_line = false;
+    for line in head.split_inclusive(|byte| *byte == b'\n').take(LINES_MAX) {
+        let text = line.trim_ascii_start();
+        let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
+        if text.trim_ascii().is_empty() {
+            continue;
+        }
+        has_line |= line.ends_with(b"\n") || head.len() >= HEAD_BYTES;
+        let mut shape = Shape::default();
+        // One that is cut off has told its first members.
+        let _ = object(text, &mut shape);
+        if let Some((agent, ..)) = AGENTS.iter().find(|(_, _, fits)| fits(&shape)) {
+            return Look::Foreign(*agent);
+        }
+        if shape.has_any(&OURS) || OUR_TYPES.contains(&shape.kind.as_slice()) {
+            return Look::Ours;
+        }
+    }
+    if has_line { Look::Strange } else { Look::TooShort }
+}
+
+/// What a line is made of: its type, and the names of its members, those of some members with a dot between.
+#[derive(Debug, Default)]
+struct Shape {
+    kind: Vec<u8>,
+    names: Vec<String>,
+}
+
+impl Shape {
+    fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|one| one == name)
+    }
+
+    fn has_any(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.has(name))
+    }
+
+    fn is(&self, kind: &[u8]) -> bool {
+        self.kind == kind
+    }
+
+    fn begins(&self, kinds: &[&[u8]]) -> bool {
+        kinds.iter().any(|kind| self.kind.starts_with(kind))
+    }
+
+    fn is_codex(&self) -> bool {
+        const TYPES: [&[u8]; 6] = [
+            b"session_meta",
+            b"turn_context",
+            b"response_item",
+            b"event_msg",
+            b"compacted",
+            b"token_usage_record",
+        ];
+        // Before September 2025: a head without a type, then items as the API has them.
+        let is_old = self.has("instructions") && self.has("id") || self.has("record_type");
+        self.has("payload") && TYPES.contains(&self.kind.as_slice()) || self.kind.is_empty() && is_old
+    }
+
+    fn is_pi(&self) -> bool {
+        let is_head = self.is(b"session") && self.has("id") && self.has("timestamp");
+        is_head || self.is(b"message") && self.has("message.usage") && self.has("message.provider")
+    }
+
+    fn add(&mut self, above: &str, name: &[u8]) {
+        if self.names.len() < NAMES_MAX {
+            let name = String::from_utf8_lossy(name);
+            self.names.push(if above.is_empty() {
+                name.into_owned()
+            } else {
+                format!("{above}.{name}")
+            });
+        }
+    }
+}
+
+impl<'de> Members<'de> for Shape {
+    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
+        self.add("", key);
+        let above = match key {
+            b"type" => {
+                self.kind = RawBytes(Some(value.raw_bytes()?))
+                    .text()
+                    .unwrap_or_default()
+                    .into_owned();
+                return Ok(());
+            }
+            b"message" => "message",
+            b"update" => "update",
+            b"params" => "params",
+            _ => return value.skip(),
+        };
+        value.object(&mut Below { above, shape: self }).map(|_| ())
+    }
+}
+
+/// The members of a member.
+struct Below<'s> {
+    above: &'static str,
+    shape: &'s mut Shape,
+}
+
+impl<'de> Members<'de> for Below<'_> {
+    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
+        self.shape.add(self.above, key);
+        value.skip()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn files_of_other_agents_are_recognised_by_a_line() {
+        let cases: [(&str, Look); 24] = [
+            (
+                r#"{"timestamp":"t","type":"session_meta","payload":{"id":"1"}}"#,
+                Look::Foreign(Agent::Codex),
+            ),
+            (
+                r#"{"timestamp":"t","ordinal":1,"type":"event_msg","payload":{}}"#,
+                Look::Foreign(Agent::Codex),
+            ),
+            (
+                r#"{"id":"1","timestamp":"t","instructions":null,"git":{}}"#,
+                Look::Foreign(Agent::Codex),
+            ),
+            (
+                r#"{"type":"thread.started","thread_id":"1"}"#,
+                Look::Foreign(Agent::CodexStream),
+            ),
+            (
+                r#"{"sessionId":"1","projectHash":"a","startTime":"t"}"#,
+                Look::Foreign(Agent::Gemini),
+            ),
+            (
+                r#"{"id":"g","timestamp":"t","type":"gemini","tokens":{"input":9}}"#,
+                Look::Foreign(Agent::Gemini),
+            ),
+            (
+                r#"{"uuid":"1","parentUuid":null,"sessionId":"s","type":"user","message":{"role":"user","parts":[]}}"#,
+                Look::Foreign(Agent::Qwen),
+            ),
+            (
+                r#"{"type":"session","version":3,"id":"1","timestamp":"t","cwd":"/w"}"#,
+                Look::Foreign(Agent::Pi),
+            ),
+            (
+                r#"{"type":"message","id":"m","message":{"role":"assistant","provider":"x","usage":{"input":1}}}"#,
+                Look::Foreign(Agent::Pi),
+            ),
+            (
+                r#"{"type":"assistant.message","id":"c","data":{"outputTokens":4}}"#,
+                Look::Foreign(Agent::Copilot),
+            ),
+            (
+                r#"{"timestamp":1.5,"message":{"type":"StatusUpdate","payload":{"token_usage":{}}}}"#,
+                Look::Foreign(Agent::Kimi),
+            ),
+            (
+                r#"{"type":"metadata","protocol_version":"1.1"}"#,
+                Look::Foreign(Agent::Kimi),
+            ),
+            (
+                r#"{"sessionUpdate":"turn_completed","usage":{}}"#,
+                Look::Foreign(Agent::Grok),
+            ),
+            (
+                r#"{"method":"session/update","params":{"update":{}}}"#,
+                Look::Foreign(Agent::Grok),
+            ),
+            (
+                r#"{"type":"step_finish","sessionID":"s","part":{}}"#,
+                Look::Foreign(Agent::OpenCode),
+            ),
+            (
+                r#"{"type":"session_start","id":"1"}"#,
+                Look::Foreign(Agent::Droid),
+            ),
+            (
+                r#"{"type":"user","message":{"role":"user","content":"hi"}}"#,
+                Look::Ours,
+            ),
+            (r#"{"type":"ai-title","sessionId":"s"}"#, Look::Ours),
+            (r#"{"display":"hi","project":"/w","timestamp":1}"#, Look::Ours),
+            (r#"{"text":"a sentence","label":3}"#, Look::Strange),
+            ("not JSON at all", Look::Strange),
+            ("[1,2]", Look::Strange),
+            ("", Look::TooShort),
+            (" \r", Look::TooShort),
+        ];
+        for (line, expect) in cases {
+            assert_eq!(look(format!("{line}\n").as_bytes()), expect, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_long_first_line_is_enough_and_half_a_short_one_is_not() {
+        let long = format!(
+            r#"{{"timestamp":"t","type":"session_meta","payload":{{"text":"{}"#,
+            "x".repeat(HEAD_BYTES)
+        );
+        assert_eq!(look(&long.as_bytes()[..HEAD_BYTES]), Look::Foreign(Agent::Codex));
+        let data = format!(r#"{{"text":"{}"#, "x".repeat(HEAD_BYTES));
+        assert_eq!(look(&data.as_bytes()[..HEAD_BYTES]), Look::Strange);
+        assert_eq!(look(br#"{"text":"a sen"#), Look::TooShort);
+        assert_eq!(look(b"\n{\"type\":\"note\"}\n{\"type\":\"user\"}\n"), Look::Ours);
+    }
+
+    #[test]
+    fn each_agent_has_a_name() {
+        for (agent, file, _) in AGENTS {
+            assert_eq!(agent.file(), file);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_get_an_answer(head in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = look(&head);
+        }
+    }
+}

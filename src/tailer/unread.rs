@@ -1,0 +1,456 @@
+//! What lies where transcripts are expected and is not read: counted by kind, with one example of each.
+//!
+//! Nothing here is wrong with the collector. It is said because an unread mount must not look like an idle one.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::logfile::{Entry, EntryKind, LogFile, Root};
+use crate::parse::foreign::{self, Agent, Look};
+
+/// Links whose targets are looked at in one scan; those beyond are taken for links to files, if they have the name of one.
+pub const LINKS_LOOKED_AT_MAX: usize = 1024;
+/// Endings of compressed files.
+const COMPRESSED: [&[u8]; 9] = [
+    b"gz", b"zst", b"xz", b"bz2", b"lz4", b"br", b"lzma", b"zip", b"7z",
+];
+/// Endings of archives of several files, before a compression or by themselves.
+const BUNDLES: [&[u8]; 7] = [b"tar", b"tgz", b"tzst", b"txz", b"tbz2", b"zip", b"7z"];
+/// Endings of copies that were put aside.
+const COPIES: [&[u8]; 4] = [b"bak", b"old", b"orig", b"backup"];
+/// Directories of code that others wrote: what is in there is nobody's transcript.
+const DEPENDENCIES: &str = "node_modules";
+/// The directory that holds an agent's projects.
+pub const PROJECTS: &str = "projects";
+/// The directory of a run that holds its logs.
+const MOUNT: &str = "mount";
+
+/// What something is that is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    LinkToDirectory,
+    LinkToFile,
+    /// It leads nowhere, or nobody can say where.
+    LinkElsewhere,
+    Fifo,
+    Socket,
+    Device,
+    /// A transcript that was compressed.
+    Compressed,
+    /// A transcript under the name of a rotated log, or of a copy.
+    Rotated,
+    /// An archive that may hold transcripts: of interest where there are none beside it.
+    Bundle,
+    /// A `*.jsonl` that the settings leave out.
+    NotIncluded,
+    Foreign(Agent),
+    /// It was read and has nothing that any transcript has.
+    Strange,
+    /// A directory whose name is no run id.
+    NoRun,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Found {
+    count: u64,
+    first: PathBuf,
+    /// What the first one leads to, if it is a link.
+    target: Option<PathBuf>,
+}
+
+/// What is not read, by kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unread(BTreeMap<Kind, Found>);
+
+/// Decides what entries of a directory are, as far as they are not read.
+pub struct Sorter<'s> {
+    root: &'s Root,
+    wants_directory: &'s dyn Fn(&Path) -> bool,
+    wants_file: &'s dyn Fn(&Path) -> bool,
+    /// How many more links may be looked at.
+    links_left: &'s mut usize,
+    pub unread: Unread,
+}
+
+impl<'s> Sorter<'s> {
+    /// For one directory; `wants_*` say of paths below `root` what is read.
+    pub fn new(
+        root: &'s Root,
+        wants_directory: &'s dyn Fn(&Path) -> bool,
+        wants_file: &'s dyn Fn(&Path) -> bool,
+        links_left: &'s mut usize,
+    ) -> Self {
+        Self {
+            root,
+            wants_directory,
+            wants_file,
+            links_left,
+            unread: Unread::default(),
+        }
+    }
+
+    /// Takes an entry that is neither a file to read nor a directory.
+    pub fn add(&mut self, entry: &Entry) {
+        let path = &entry.path;
+        if path.iter().any(|name| name == DEPENDENCIES) {
+            return;
+        }
+        match entry.kind {
+            EntryKind::Link => self.link(path),
+            EntryKind::File => {
+                if let Some(kind) = self.file(path) {
+                    self.unread.add(kind, path, None);
+                }
+            }
+            EntryKind::Fifo | EntryKind::Socket | EntryKind::Device if (self.wants_file)(path) => {
+                let kind = match entry.kind {
+                    EntryKind::Fifo => Kind::Fifo,
+                    EntryKind::Socket => Kind::Socket,
+                    _ => Kind::Device,
+                };
+                self.unread.add(kind, path, None);
+            }
+            _ => {}
+        }
+    }
+
+    fn link(&mut self, path: &Path) {
+        let is_log = (self.wants_file)(path);
+        if !is_log && !(self.wants_directory)(path) {
+            return;
+        }
+        let Some(left) = self.links_left.checked_sub(1) else {
+            if is_log {
+                self.unread.add(Kind::LinkToFile, path, None);
+            }
+            return;
+        };
+        *self.links_left = left;
+        let target = self.root.link_target(path);
+        let is_read_there = match (&target.inside, target.kind) {
+            (Some(inside), EntryKind::File) => (self.wants_file)(inside),
+            (Some(inside), EntryKind::Directory) => (self.wants_directory)(inside),
+            _ => false,
+        };
+        let kind = match target.kind {
+            EntryKind::Directory => Kind::LinkToDirectory,
+            EntryKind::File if is_log => Kind::LinkToFile,
+            EntryKind::Link | EntryKind::Unknown if is_log || is_at_projects(path) => Kind::LinkElsewhere,
+            _ if is_log => Kind::LinkElsewhere,
+            _ => return,
+        };
+        if !is_read_there {
+            self.unread.add(kind, path, Some(target.text));
+        }
+    }
+
+    /// What a file is by its name, if it may hold what should be counted.
+    fn file(&self, path: &Path) -> Option<Kind> {
+        let name = path.file_name()?.as_bytes();
+        let wanted = |name: &[u8]| (self.wants_file)(&path.with_file_name(OsStr::from_bytes(name)));
+        let without = |name: &[u8], endings: &[&[u8]]| ending(name, endings).map(<[u8]>::to_vec);
+        if let Some(inner) = without(name, &COMPRESSED) {
+            let inner = without(&inner, &[b"tar"]).unwrap_or(inner);
+            if wanted(&inner) || unrotated(&inner).is_some_and(wanted) {
+                return Some(Kind::Compressed);
+            }
+        }
+        if unrotated(name).is_some_and(wanted) {
+            return Some(Kind::Rotated);
+        }
+        let inner = without(name, &COMPRESSED);
+        let is_bundle = |name: &[u8]| ending(name, &BUNDLES).is_some();
+        if is_bundle(name) || inner.is_some_and(|inner| is_bundle(&inner)) {
+            return Some(Kind::Bundle);
+        }
+        None
+    }
+}
+
+/// A name without one of these endings and the dot before it.
+fn ending<'n>(name: &'n [u8], endings: &[&[u8]]) -> Option<&'n [u8]> {
+    endings
+        .iter()
+        .find_map(|ending| name.strip_suffix(*ending)?.strip_suffix(b"."))
+}
+
+/// The name that a log had before it was rotated or copied: `x.jsonl` for `x.jsonl.1`, `x.jsonl-20261005`, `x.jsonl.bak`.
+fn unrotated(name: &[u8]) -> Option<&[u8]> {
+    if let Some(name) = ending(name, &COPIES).or_else(|| name.strip_suffix(b"~")) {
+        return Some(name);
+    }
+    let digits = name.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let before = &name[..name.len() - digits];
+    (digits > 0)
+        .then(|| before.strip_suffix(b".").or_else(|| before.strip_suffix(b"-")))
+        .flatten()
+}
+
+/// Whether something has the name of a transcript.
+#[must_use]
+pub fn is_log_name(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "jsonl")
+}
+
+/// Whether a run's mount or a project is expected here.
+fn is_at_projects(path: &Path) -> bool {
+    let above = path.parent().and_then(Path::file_name);
+    let depth = path.components().count();
+    depth <= 1
+        || depth == 2 && path.starts_with(MOUNT)
+        || above.is_some_and(|name| name == PROJECTS)
+        || path.file_name().is_some_and(|name| name == PROJECTS)
+}
+
+/// What a file looks like by its beginning, as far as that can be read.
+#[must_use]
+pub fn look(file: &LogFile) -> Look {
+    let mut head = vec![0; foreign::HEAD_BYTES];
+    let length = file.read_at(&mut head, 0).unwrap_or(0);
+    foreign::look(&head[..length])
+}
+
+impl Kind {
+    /// What a file is that looks so, if it is no transcript.
+    #[must_use]
+    pub fn of(look: Look) -> Option<Self> {
+        match look {
+            Look::TooShort | Look::Ours => None,
+            Look::Foreign(agent) => Some(Self::Foreign(agent)),
+            Look::Strange => Some(Self::Strange),
+        }
+    }
+}
+
+impl Unread {
+    pub fn add(&mut self, kind: Kind, path: &Path, target: Option<PathBuf>) {
+        self.take(
+            kind,
+            &Found {
+                count: 1,
+                first: path.to_owned(),
+                target,
+            },
+        );
+    }
+
+    /// Adds what another has.
+    pub fn merge(&mut self, other: &Self) {
+        for (kind, found) in &other.0 {
+            self.take(*kind, found);
+        }
+    }
+
+    fn take(&mut self, kind: Kind, more: &Found) {
+        match self.0.get_mut(&kind) {
+            Some(there) => {
+                let count = there.count.saturating_add(more.count);
+                // The same one whatever was met first.
+                if more.first < there.first {
+                    more.clone_into(there);
+                }
+                there.count = count;
+            }
+            None => {
+                self.0.insert(kind, more.clone());
+            }
+        }
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One sentence for each kind: what is not read, where, and what to do. Paths are below `base`; `has_logs` says
+    /// whether anything is read beside it.
+    #[must_use]
+    pub fn sentences(&self, base: &Path, has_logs: bool) -> Vec<(Kind, String)> {
+        let shown = self
+            .0
+            .iter()
+            .filter(|(kind, _)| !has_logs || **kind != Kind::Bundle);
+        shown
+            .map(|(kind, found)| (*kind, found.sentence(*kind, base)))
+            .collect()
+    }
+}
+
+impl Found {
+    fn sentence(&self, kind: Kind, base: &Path) -> String {
+        let many = |one: &str, more: &str| match self.count {
+            1 => format!("1 {one}"),
+            count => format!("{count} {more}"),
+        };
+        let (what, todo) = match kind {
+            Kind::LinkToDirectory => (
+                many(
+                    "symbolic link to a directory is not followed",
+                    "symbolic links to directories are not followed",
+                ),
+                "mount the directory itself there (mount --bind), or name it as the run's mount",
+            ),
+            Kind::LinkToFile => (
+                many(
+                    "symbolic link to a file is not followed",
+                    "symbolic links to files are not followed",
+                ),
+                "put the transcript itself there, or mount its directory",
+            ),
+            Kind::LinkElsewhere => (
+                many(
+                    "symbolic link is not followed, and leads to nothing that can be seen from here",
+                    "symbolic links are not followed, and lead to nothing that can be seen from here",
+                ),
+                "mount what it leads to itself, where the link is",
+            ),
+            Kind::Fifo => (
+                many(
+                    "FIFO with the name of a transcript is not read",
+                    "FIFOs with names of transcripts are not read",
+                ),
+                "have the agent write a regular file",
+            ),
+            Kind::Socket => (
+                many(
+                    "socket with the name of a transcript is not read",
+                    "sockets with names of transcripts are not read",
+                ),
+                "have the agent write a regular file",
+            ),
+            Kind::Device => (
+                many(
+                    "device with the name of a transcript is not read",
+                    "devices with names of transcripts are not read",
+                ),
+                "have the agent write a regular file",
+            ),
+            Kind::Compressed => (
+                many(
+                    "compressed transcript is not read",
+                    "compressed transcripts are not read",
+                ),
+                "unpack it beside the others; what was counted before counts once",
+            ),
+            Kind::Rotated => (
+                many(
+                    "file has the name of a rotated or copied transcript and is not read",
+                    "files have names of rotated or copied transcripts and are not read",
+                ),
+                "if it was not read under its first name, add its name to watch.include; what repeats counts once",
+            ),
+            Kind::Bundle => (
+                many(
+                    "archive is not read, and no transcript lies beside it",
+                    "archives are not read, and no transcript lies beside them",
+                ),
+                "if it holds transcripts, unpack them",
+            ),
+            Kind::NotIncluded => (
+                many(
+                    "*.jsonl file is not read: watch.include does not match it",
+                    "*.jsonl files are not read: watch.include does not match them",
+                ),
+                "if it is a transcript, add its place to watch.include, or set runs.layout = \"projects\" \
+                 where each directory is a project",
+            ),
+            Kind::Foreign(agent) => {
+                let file = agent.file();
+                (
+                    many(
+                        &format!("file looks like a {file} and is not counted"),
+                        &format!("files look like a {file} and are not counted"),
+                    ),
+                    "this agent is not supported; exclude the file with watch.exclude if that is as it should be",
+                )
+            }
+            Kind::Strange => (
+                many(
+                    "file was read and has nothing in it that a transcript has",
+                    "files were read and have nothing in them that a transcript has",
+                ),
+                "exclude it with watch.exclude if it is none",
+            ),
+            Kind::NoRun => (
+                many(
+                    "directory is no run, because its name is no run id",
+                    "directories are no runs, because their names are no run ids",
+                ),
+                "rename it: 1 to 128 of A-Z a-z 0-9 . _ -",
+            ),
+        };
+        let first = base.join(&self.first);
+        let first = match &self.target {
+            Some(target) => format!("{first:?} -> {target:?}"),
+            None => format!("{first:?}"),
+        };
+        let label = if self.count == 1 { "" } else { "the first is " };
+        format!("{what} ({label}{first}); {todo}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn kind_of(name: &str) -> Option<Kind> {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::open_given(directory.path()).unwrap();
+        let mut links_left = 0;
+        let mut sorter = Sorter::new(&root, &|_| true, &is_log_name, &mut links_left);
+        sorter.add(&Entry {
+            path: name.into(),
+            kind: EntryKind::File,
+        });
+        sorter.unread.0.into_keys().next()
+    }
+
+    #[test]
+    fn a_file_is_known_by_its_name() {
+        for (name, kind) in [
+            ("x.jsonl.gz", Some(Kind::Compressed)),
+            ("x.jsonl.zip", Some(Kind::Compressed)),
+            ("x.jsonl.tar.zst", Some(Kind::Compressed)),
+            ("x.jsonl.3.gz", Some(Kind::Compressed)),
+            ("x.jsonl-20261005.xz", Some(Kind::Compressed)),
+            ("x.jsonl.1", Some(Kind::Rotated)),
+            ("x.jsonl-20261005", Some(Kind::Rotated)),
+            ("x.jsonl.bak", Some(Kind::Rotated)),
+            ("x.jsonl~", Some(Kind::Rotated)),
+            ("all.tgz", Some(Kind::Bundle)),
+            ("all.tar.gz", Some(Kind::Bundle)),
+            ("x.json.gz", None),
+            ("x.log.1", None),
+            ("node_modules/x.jsonl.gz", None),
+            (".gz", None),
+            ("1", None),
+        ] {
+            assert_eq!(kind_of(name), kind, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_example_is_the_same_in_any_order() {
+        let add = |names: &[&str]| {
+            let mut unread = Unread::default();
+            for name in names {
+                unread.add(Kind::Fifo, Path::new(name), None);
+            }
+            unread
+        };
+        let (mut one, other) = (add(&["b", "c"]), add(&["a", "d"]));
+        one.merge(&other);
+        assert_eq!(one, add(&["d", "a", "c", "b"]));
+    }
+
+    proptest! {
+        #[test]
+        fn ordinary_files_are_not_worth_a_word(name in "[a-z0-9.-]{0,12}\\.(md|json|txt|rs|log|lock|png|toml|jsonl)") {
+            prop_assert_eq!(kind_of(&name), None);
+        }
+    }
+}
