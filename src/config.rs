@@ -265,7 +265,7 @@ const KEYS: &[Key] = &[
     fixed(
         "http.origins",
         "[]",
-        "Web pages that may read the answers, as in [\"https://board.example\"].",
+        "Web pages that may read the answers, as in [\"https://board.example\", \"tauri://localhost\"].",
     ),
     fixed(
         "http.connections_max",

@@ -452,7 +452,7 @@ pub struct WebUsage {
 pub struct WebBucket {
     /// `five_hour`, `weekly`, `sonnet_weekly`, or as the provider calls it.
     pub id: String,
-    /// 0.42 is 42 %.
+    /// 0.42 is 42 %. At least 1 while the window is refused, or the account is marked as exhausted.
     pub utilization: f64,
     pub reset_at: Option<i64>,
     pub window_started_at: Option<i64>,
@@ -477,6 +477,16 @@ pub struct WebModel {
 }
 
 /// `GET /api/runs`.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum WebRunsAnswer {
+    /// With `limit`.
+    Page(WebRuns),
+    /// Without it.
+    All(Vec<WebRun>),
+}
+
+/// `GET /api/runs?limit=N`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WebRuns {
     pub items: Vec<WebRun>,
