@@ -204,6 +204,10 @@ pub struct Observation {
     pub observed_at: Option<Millis>,
     pub status: LimitStatus,
     pub source: LimitSource,
+    /// A hash of the session that reported it, where the source names one: two sessions are two witnesses.
+    pub session: Option<u64>,
+    /// A hash of the refused request, where the source names one: its retries are one refusal.
+    pub request: Option<u64>,
 }
 
 /// What the provider said to the request.
@@ -237,6 +241,12 @@ pub enum LimitSource {
     Prose,
     /// What a status line was given; told by someone, and in no log.
     Statusline,
+    /// The body of the provider's usage API.
+    UsageApi,
+    /// Codex `rate_limits`, of a rollout or of its app server.
+    Codex,
+    /// The file in which an agent keeps the last answer of the usage API.
+    AgentCache,
 }
 
 impl LimitStatus {
@@ -264,7 +274,17 @@ impl LimitSource {
             Self::RateLimitEvent => "rate_limit_event",
             Self::Prose => "prose",
             Self::Statusline => "statusline",
+            Self::UsageApi => "usage_api",
+            Self::Codex => "codex",
+            Self::AgentCache => "agent_cache",
         }
+    }
+
+    /// Whether it repeats an earlier answer that may be old by now. A snapshot can raise a share, but it neither lowers
+    /// one nor ends a refusal.
+    #[must_use]
+    pub const fn is_snapshot(self) -> bool {
+        matches!(self, Self::Statusline | Self::AgentCache)
     }
 }
 

@@ -4,7 +4,7 @@ use super::account::Minimum;
 use super::bucket;
 use super::budget::DailyBudget;
 use super::window::{Freshness, SHARE_EPSILON, Window, ends_at, view};
-use crate::record::{LimitSource, LimitStatus, Millis};
+use crate::record::{LimitStatus, Millis};
 
 #[cfg(test)]
 mod tests;
@@ -115,22 +115,10 @@ pub(super) fn blocked<'a>(
     let cause = Cause {
         until,
         reason: reason.into(),
-        source: source_name(state.source).into(),
+        source: state.source.as_str().into(),
         since: since.unwrap_or(state.observed_at),
     };
     Some((window.bucket, cause))
-}
-
-const fn source_name(source: LimitSource) -> &'static str {
-    match source {
-        LimitSource::RateLimits => "rate_limits",
-        LimitSource::QuotaLimits => "quota_limits",
-        LimitSource::ApiError => "api_error",
-        LimitSource::Headers => "headers",
-        LimitSource::RateLimitEvent => "rate_limit_event",
-        LimitSource::Prose => "prose",
-        LimitSource::Statusline => "statusline",
-    }
 }
 
 /// What the daily budget says.

@@ -156,6 +156,8 @@ mod tests {
             observed_at: None,
             status: LimitStatus::Allowed,
             source: LimitSource::RateLimits,
+            session: None,
+            request: None,
         };
         merge(None, &observation, START, &[]).state
     }

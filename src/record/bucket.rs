@@ -9,6 +9,8 @@ pub const SEVEN_DAY_SONNET: &str = "seven_day_sonnet";
 pub const SEVEN_DAY_OVERAGE_INCLUDED: &str = "seven_day_overage_included";
 /// What is paid beyond the windows: money, not a window that resets.
 pub const OVERAGE: &str = "overage";
+/// A pause of the whole account after a 429 that names no window: `reset_at` is its end (`retry-after`), if one was given.
+pub const COOL_DOWN: &str = "cool_down";
 
 /// The one spelling of a window's name; a name that is not known stays as it is.
 #[must_use]

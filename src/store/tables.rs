@@ -404,6 +404,8 @@ pub struct ParkedRow {
     observed_at: Option<Millis>,
     status: LimitStatus,
     source: LimitSource,
+    session: Option<u64>,
+    request: Option<u64>,
 }
 
 impl ParkedRow {
@@ -420,6 +422,8 @@ impl ParkedRow {
             observed_at: observation.observed_at,
             status: observation.status,
             source: observation.source,
+            session: observation.session,
+            request: observation.request,
         }
     }
 
@@ -434,6 +438,8 @@ impl ParkedRow {
             observed_at: self.observed_at,
             status: self.status,
             source: self.source,
+            session: self.session,
+            request: self.request,
         }
     }
 }

@@ -332,6 +332,8 @@ impl List<'_> {
                 observed_at: self.time,
                 status: window.status,
                 source,
+                session: None,
+                request: None,
             }));
     }
 }

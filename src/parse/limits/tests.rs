@@ -117,6 +117,8 @@ fn remaining_and_limit_on_an_assistant_line() {
         observed_at: Some(NOW),
         status: Unknown,
         source: LimitSource::RateLimits,
+        session: None,
+        request: None,
     };
     assert_eq!(
         observations(&line),
@@ -169,6 +171,8 @@ fn a_limit_line_has_one_observation() {
             observed_at: Some(NOW),
             status: Rejected,
             source: LimitSource::QuotaLimits,
+            session: None,
+            request: None,
         }]
     );
     // The object alone is enough; an empty one leaves the word to the sentence.

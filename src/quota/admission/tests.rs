@@ -33,6 +33,8 @@ fn seen(
         observed_at: None,
         status,
         source: LimitSource::Headers,
+        session: None,
+        request: None,
     };
     merge(None, &observation, NOON - ago, &[]).state
 }

@@ -1,5 +1,6 @@
 //! Causes that come and go, each on its own.
 
+use crate::record::LimitSource;
 use proptest::prelude::*;
 
 use super::*;
@@ -35,6 +36,8 @@ fn state(
         observed_at: None,
         status,
         source: LimitSource::Headers,
+        session: None,
+        request: None,
     };
     merge(None, &observation, NOON, &[]).state
 }
@@ -238,8 +241,12 @@ fn the_names_of_kinds_are_those_of_their_json() {
         LimitSource::Headers,
         LimitSource::RateLimitEvent,
         LimitSource::Prose,
+        LimitSource::Statusline,
+        LimitSource::UsageApi,
+        LimitSource::Codex,
+        LimitSource::AgentCache,
     ] {
-        assert_eq!(serde_json::json!(source), source_name(source));
+        assert_eq!(serde_json::json!(source), source.as_str());
     }
 }
 

@@ -21,6 +21,8 @@ fn saw(bucket: &str, utilization: Option<f64>, reset_at: Option<Millis>, status:
         observed_at: None,
         status,
         source: LimitSource::RateLimitEvent,
+        session: None,
+        request: None,
     }
 }
 
@@ -673,6 +675,8 @@ fn any_observation() -> impl Strategy<Value = Observation> {
                 observed_at: None,
                 status,
                 source,
+                session: None,
+                request: None,
             },
         )
 }

@@ -109,6 +109,8 @@ fn saw(share: f64, reset_at: Option<Millis>, status: LimitStatus) -> Observation
         observed_at: Some(NOW),
         status,
         source: LimitSource::Headers,
+        session: None,
+        request: None,
     }
 }
 

@@ -28,6 +28,8 @@ fn saw(bucket: &str, at: Option<Millis>, utilization: Option<f64>, reset_at: Opt
         observed_at: at,
         status: LimitStatus::Allowed,
         source: LimitSource::RateLimitEvent,
+        session: None,
+        request: None,
     }
 }
 

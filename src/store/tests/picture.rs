@@ -147,6 +147,8 @@ pub fn told(bucket: &str, at: Millis, status: LimitStatus) -> Observation {
         observed_at: Some(at),
         status,
         source: LimitSource::RateLimitEvent,
+        session: None,
+        request: None,
     }
 }
 
