@@ -26,12 +26,13 @@ use jiff::tz::TimeZone;
 use crate::globs::Globs;
 
 pub use accounts::{
-    ACCOUNT_LABEL, Accounts, DescribedAccount, PROVIDER_LABEL, PartialAccount, TokenKind, name_an_account,
+    ACCOUNT_LABEL, Accounts, DescribedAccount, PROVIDER_LABEL, PartialAccount, TokenKind, UnknownAccount,
+    WhichAccount, check_name as check_account_name, name_an_account,
 };
 use gather::Gather;
 pub use layers::{
-    CONFIG_BYTES_MAX, ConfigError, Environment, LogFormat, Origin, Partial, PartialLimits, PartialLog,
-    PartialQuota, PartialRuns, PartialShutdown, PartialStore, PartialWatch, VARIABLE_PREFIX,
+    CONFIG_BYTES_MAX, ConfigError, Environment, LogFormat, Origin, Partial, PartialAccounts, PartialLimits,
+    PartialLog, PartialQuota, PartialRuns, PartialShutdown, PartialStore, PartialWatch, VARIABLE_PREFIX,
 };
 pub use schema::schema;
 pub use units::{Bytes, Count, Flag, List, Period, UnitError};
@@ -283,6 +284,11 @@ const KEYS: &[Key] = &[
         "\"UTC\"",
         "Where the days of daily budgets begin at midnight: a name of the IANA database, as in \"Europe/Berlin\".",
     ),
+    key(
+        "accounts.open",
+        "false",
+        "Take accounts that no table below names, as from a label, a mark or an observation.",
+    ),
 ];
 
 impl Settings {
@@ -410,6 +416,7 @@ impl Settings {
             self.http.subscribers_max.to_string(),
             period(self.shutdown_grace),
             quoted(&self.quota_zone.iana_name().unwrap_or_default()),
+            self.accounts.is_open().to_string(),
         ]
     }
 }

@@ -172,7 +172,9 @@ fn clock_changes_at(view: &QuotaView, now: Millis) -> impl Iterator<Item = Milli
             let blocked_until = window::view(state, now).blocked_until;
             [state.reset_at, blocked_until, pace::zone_changes_at(state, now)]
         });
-        windows.chain([sums.mark.as_ref().map(|mark| mark.until)]).flatten()
+        windows
+            .chain([sums.mark.as_ref().map(|mark| mark.until)])
+            .flatten()
     })
 }
 

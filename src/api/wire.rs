@@ -404,7 +404,8 @@ pub struct DailyUsage {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TellObservations {
-    /// Whose limits: an account that is configured or was seen. Without it, the one of runs whose account nobody named.
+    /// Whose limits: an account that is configured, or any with `accounts.open`. Left out, the provider's `default`
+    /// account if that is configured, else the only one; `claude` if the provider is left out too.
     pub provider: Option<String>,
     pub account: Option<String>,
     /// Instead: the account of this run.

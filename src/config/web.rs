@@ -126,7 +126,9 @@ impl FromStr for WebOrigin {
         let lower = text.to_ascii_lowercase();
         let (scheme, rest) = lower.split_once("://").ok_or_else(refused)?;
         let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
-            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+            && scheme
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
         if !is_scheme || SCHEMES_WITHOUT_ORIGIN.contains(&scheme) {
             return Err(refused());
         }

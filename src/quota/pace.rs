@@ -260,7 +260,10 @@ mod tests {
         assert_eq!(changes(0.65, RESET), None);
         // Never hot, and never chill.
         assert_eq!(changes(0.1, START + 15 * MINUTE), Some(fifth(1) + fifth(1) / 2));
-        assert_eq!(changes(1.2, START + 15 * MINUTE), Some(fifth(4) + fifth(3) / 4 + 1));
+        assert_eq!(
+            changes(1.2, START + 15 * MINUTE),
+            Some(fifth(4) + fifth(3) / 4 + 1)
+        );
         for state in [
             window(bucket::FIVE_HOUR, None, Some(RESET)),
             window(bucket::FIVE_HOUR, Some(0.9), None),

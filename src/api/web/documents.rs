@@ -171,7 +171,9 @@ mod tests {
 
     #[test]
     fn numbers_in_ids_count_as_numbers() {
-        let sorted = ["", "0", "9", "10", "24", "100", "a", "a2", "a10", "a10-2", "a10-10", "b1"];
+        let sorted = [
+            "", "0", "9", "10", "24", "100", "a", "a2", "a10", "a10-2", "a10-10", "b1",
+        ];
         let mut shuffled = sorted;
         shuffled.sort_unstable();
         assert_ne!(shuffled, sorted);

@@ -116,7 +116,9 @@ impl Tells for Windows {
 /// What is told of an account's thresholds: those of the contract, and of one reading the highest.
 fn thresholds<'f>(fired: &'f [Fired], account: &'f AccountId) -> impl Iterator<Item = &'f Fired> {
     let is_told = |fired: &Fired| THRESHOLDS.contains(&fired.percent);
-    let of_it = fired.iter().filter(move |fired| fired.account == *account && is_told(fired));
+    let of_it = fired
+        .iter()
+        .filter(move |fired| fired.account == *account && is_told(fired));
     of_it.filter(move |one| {
         let same = |other: &&Fired| {
             other.account == one.account
@@ -159,7 +161,12 @@ mod tests {
             fired(&account, "own", 50, 1),
             fired(&other, "five_hour", 75, 1),
         ];
-        let told: Vec<_> = thresholds(&all, &account).map(|one| (&*one.bucket, one.percent)).collect();
-        assert_eq!(told, [("five_hour", 90), ("seven_day", 75), ("opus", 75), ("opus", 90)]);
+        let told: Vec<_> = thresholds(&all, &account)
+            .map(|one| (&*one.bucket, one.percent))
+            .collect();
+        assert_eq!(
+            told,
+            [("five_hour", 90), ("seven_day", 75), ("opus", 75), ("opus", 90)]
+        );
     }
 }
