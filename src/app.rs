@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::metrics;
 use crate::api::routes::{self, Sources};
 use crate::api::runs;
 use crate::api::server::{Doors, ServerError, Subscribers, TokenSlot, Traffic};
@@ -166,6 +167,7 @@ impl App {
             backlog_done: backlog_done.clone(),
             since: jiff::Timestamp::now().as_millisecond(),
             traffic: Arc::clone(&traffic),
+            counters: metrics::Counters::default(),
             subscribers: Subscribers::new(shared.settings.borrow().http.subscribers_max),
         });
         let teller = Teller::new(Arc::clone(&sources), live.subscribe(), stop.clone());

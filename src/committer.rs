@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::live::{AccountChange, Lifecycle, Live, RunUpdate, Update};
+use crate::live::{Lifecycle, Live, RunUpdate, Update};
 use crate::quota::exhaustion::Cause;
 use crate::record::{AccountId, Batch, Fired, RunId, StopReason};
 use crate::store::{Committed, Outcome, Store, StoreError};
@@ -67,9 +67,9 @@ enum Command {
     Copy {
         done: oneshot::Sender<Result<File, StoreError>>,
     },
-    /// Verdicts that are others now: numbered and told, in no table.
+    /// What is another now without a commit of its own: numbered and told, in no table.
     Note {
-        accounts: Vec<AccountChange>,
+        update: Update,
         done: oneshot::Sender<()>,
     },
     EndBacklog {
@@ -267,12 +267,12 @@ impl WeakCommitter {
         self.ask(|done| Command::Observe { told, done }).await
     }
 
-    /// Numbers what is now said of accounts and tells it to those who listen.
+    /// Numbers what is another now without a commit of its own, and tells it to those who listen.
     ///
     /// # Errors
     /// When the committer has stopped.
-    pub async fn note(&self, accounts: Vec<AccountChange>) -> Result<(), Refused> {
-        self.ask(|done| Command::Note { accounts, done }).await
+    pub async fn note(&self, update: Update) -> Result<(), Refused> {
+        self.ask(|done| Command::Note { update, done }).await
     }
 
     /// Copies the database between two commits.
@@ -456,6 +456,7 @@ impl Actor {
                 // Whoever judges accounts looks again.
                 self.setup.live.publish(Update {
                     sequence: committed.sequence,
+                    marks: vec![account],
                     ..Update::default()
                 });
                 done
@@ -466,13 +467,9 @@ impl Actor {
                 self.publish(&[], &committed);
                 done
             }
-            Command::Note { accounts, done } => {
+            Command::Note { update, done } => {
                 let sequence = self.persist(&[], Store::begin)?;
-                self.setup.live.publish(Update {
-                    sequence,
-                    accounts,
-                    ..Update::default()
-                });
+                self.setup.live.publish(Update { sequence, ..update });
                 done
             }
             Command::Copy { done } => {

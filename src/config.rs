@@ -27,12 +27,13 @@ use crate::globs::Globs;
 use crate::globs::layout::Layout;
 
 pub use accounts::{
-    ACCOUNT_LABEL, Accounts, DescribedAccount, PROVIDER_LABEL, PartialAccount, TokenKind, name_an_account,
+    ACCOUNT_LABEL, Accounts, DescribedAccount, PROVIDER_LABEL, PartialAccount, TokenKind, UnknownAccount,
+    WhichAccount, check_name as check_account_name, name_an_account,
 };
 use gather::Gather;
 pub use layers::{
-    CONFIG_BYTES_MAX, ConfigError, Environment, LogFormat, Origin, Partial, PartialLimits, PartialLog,
-    PartialQuota, PartialRuns, PartialShutdown, PartialStore, PartialWatch, VARIABLE_PREFIX,
+    CONFIG_BYTES_MAX, ConfigError, Environment, LogFormat, Origin, Partial, PartialAccounts, PartialLimits,
+    PartialLog, PartialQuota, PartialRuns, PartialShutdown, PartialStore, PartialWatch, VARIABLE_PREFIX,
 };
 pub use schema::schema;
 pub use units::{Bytes, Count, Flag, List, Period, UnitError};
@@ -272,7 +273,7 @@ const KEYS: &[Key] = &[
     fixed(
         "http.origins",
         "[]",
-        "Web pages that may read the answers, as in [\"https://board.example\"].",
+        "Web pages that may read the answers, as in [\"https://board.example\", \"tauri://localhost\"].",
     ),
     fixed(
         "http.connections_max",
@@ -289,6 +290,11 @@ const KEYS: &[Key] = &[
         "quota.zone",
         "\"UTC\"",
         "Where the days of daily budgets begin at midnight: a name of the IANA database, as in \"Europe/Berlin\".",
+    ),
+    key(
+        "accounts.open",
+        "false",
+        "Take accounts that no table below names, as from a label, a mark or an observation.",
     ),
 ];
 
@@ -418,6 +424,7 @@ impl Settings {
             self.http.subscribers_max.to_string(),
             period(self.shutdown_grace),
             quoted(&self.quota_zone.iana_name().unwrap_or_default()),
+            self.accounts.is_open().to_string(),
         ]
     }
 }

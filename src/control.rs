@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::config::UnknownAccount;
 use crate::logfile::home::MountError;
 use crate::record::{AccountId, Labels, RunId};
 
@@ -36,6 +37,8 @@ pub enum StartAnswer {
     Known,
     /// It is counted by this account already and cannot move.
     Elsewhere(AccountId),
+    /// Its labels name an account that is not configured.
+    NoSuchAccount(UnknownAccount),
     /// Something was read of it here already, so its logs cannot be elsewhere; `None` is the runs directory.
     MountedElsewhere(Option<PathBuf>),
     /// Its logs may not be there.

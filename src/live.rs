@@ -20,7 +20,7 @@ pub struct Update {
     /// The number of the commit, from the store.
     pub sequence: u64,
     pub runs: Vec<RunUpdate>,
-    /// Windows whose state is another now.
+    /// Windows whose state is another now, by an observation or by the clock.
     pub windows: Vec<WindowUpdate>,
     /// Thresholds that fired, of windows that have not ended.
     pub fired: Vec<Fired>,
@@ -28,6 +28,8 @@ pub struct Update {
     pub lifecycle: Vec<Lifecycle>,
     /// Accounts whose verdict is another now.
     pub accounts: Vec<AccountChange>,
+    /// Accounts whose mark is set, taken back or over.
+    pub marks: Vec<AccountId>,
 }
 
 /// One run's part of an update.

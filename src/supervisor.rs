@@ -631,11 +631,21 @@ impl Supervisor {
                 return;
             }
         };
+        let accounts = self.shared.settings.borrow().accounts.clone();
         let wanted = match &info {
             // What was read of it is counted by the account it has; labels that name none do not mean another.
             Some(info) if info.earliest.is_some() && !name_an_account(&start.labels) => info.account.clone(),
-            _ => (self.shared.settings.borrow().accounts).of_labelled(&run, &start.labels),
+            _ => accounts.of_labelled(&run, &start.labels),
         };
+        // One that it has already stays, whatever the configuration says by now.
+        let is_new = info.as_ref().is_none_or(|info| info.account != wanted);
+        if is_new
+            && name_an_account(&start.labels)
+            && let Err(unknown) = accounts.check(&wanted)
+        {
+            let _ = done.send(StartAnswer::NoSuchAccount(unknown));
+            return;
+        }
         let moves = info
             .is_some_and(|info| info.account != wanted || own.as_ref().is_some_and(|own| info.mount != *own));
         if moves && let Some(running) = self.runs.get_mut(&run) {

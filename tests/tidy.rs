@@ -22,7 +22,7 @@ use rules::Door;
 
 /// Outside crates and the only modules that may name them. A crate that is not here is one of the
 /// building materials (serde, tracing, memchr) and may be named anywhere its floor allows.
-const DOORS: [Door; 21] = [
+const DOORS: [Door; 22] = [
     ("anstream", &["cli"]),
     ("anyhow", &["cli", "main"]),
     ("axum", &["api"]),
@@ -39,6 +39,7 @@ const DOORS: [Door; 21] = [
     ("notify", &["watch"]),
     ("redb", &["store"]),
     ("signal_hook", &["signals"]),
+    ("strsim", &["config"]),
     ("subtle", &["api"]),
     ("tokio_io_timeout", &["api/server"]),
     ("toml", &["config"]),

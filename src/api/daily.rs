@@ -9,9 +9,9 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::openapi::{BadRequest, USAGE, Unavailable};
+use super::openapi::{USAGE, Unavailable};
 use super::problem::{Problem, blocking};
-use super::query::Asked;
+use super::query::{self, Lenient};
 use super::routes::Sources;
 use super::{summary, wire};
 use crate::fold::Totals;
@@ -33,11 +33,12 @@ pub fn routes() -> OpenApiRouter<Arc<Sources>> {
 
 /// How many days.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
+#[serde(default)]
 #[into_params(parameter_in = Query)]
 struct DailyQuery {
-    /// 14 if it is left out; less than 1 is 1, more than 90 is 90.
-    days: Option<i64>,
+    /// 14 if it is left out or no whole number; less than 1 is 1, more than 90 is 90.
+    #[param(value_type = Option<i64>)]
+    days: Option<String>,
 }
 
 /// The last days
@@ -50,15 +51,15 @@ struct DailyQuery {
     params(DailyQuery),
     responses(
         (status = 200, body = Vec<wire::DailyUsage>),
-        (status = 400, response = BadRequest),
         (status = 503, response = Unavailable)
     )
 )]
 async fn get_daily(
     State(sources): State<Arc<Sources>>,
-    Asked(query): Asked<DailyQuery>,
+    Lenient(query): Lenient<DailyQuery>,
 ) -> Result<Json<Vec<wire::DailyUsage>>, Problem> {
-    let days = query.days.unwrap_or(DAYS_DEFAULT).clamp(1, DAYS_MAX);
+    let days = query.days.as_deref().and_then(query::number);
+    let days = days.unwrap_or(DAYS_DEFAULT).clamp(1, DAYS_MAX);
     let now = jiff::Timestamp::now().as_millisecond();
     blocking(move || Ok(Json(daily(&sources.store, days, now)?))).await
 }

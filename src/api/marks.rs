@@ -1,4 +1,4 @@
-//! An operator's word on an account, and which accounts are known by name.
+//! An operator's word on an account, and which account is meant by a name.
 
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use super::problem::{Problem, blocking};
 use super::query::{Asked, Nothing};
 use super::routes::{Sources, get_quota, now};
 use super::{quota, wire};
-use crate::record::{AccountId, Millis};
+use crate::config::{WhichAccount, check_account_name};
+use crate::record::{ACCOUNT_DEFAULT, AccountId, Millis, PROVIDER_DEFAULT};
 
 type Shared = State<Arc<Sources>>;
 
@@ -54,7 +55,7 @@ async fn post_mark(
 ) -> Result<Json<wire::Quota>, Problem> {
     let Path((provider, name)) = path.map_err(|rejection| Problem::bad("path", rejection.body_text()))?;
     let Json(mark) = mark.map_err(|rejection| Problem::body(&rejection))?;
-    let account = known(Arc::clone(&sources), Some(provider), name).await?;
+    let account = usable(Arc::clone(&sources), Some(provider), Some(name)).await?;
     set(sources, account, &mark).await
 }
 
@@ -89,7 +90,7 @@ async fn post_mark_by_name(
         Some((provider, name)) => (Some(provider.to_owned()), name.to_owned()),
         None => (None, name),
     };
-    let account = known(Arc::clone(&sources), provider, name).await?;
+    let account = usable(Arc::clone(&sources), provider, Some(name)).await?;
     set(sources, account, &mark).await
 }
 
@@ -103,7 +104,43 @@ async fn set(
     get_quota(State(sources), Asked(Nothing {})).await
 }
 
-/// The account of this name, configured or seen.
+/// The account of this name that something is to be said of: a configured one, or any where all are taken.
+///
+/// # Errors
+/// There is none, or without a provider there are several.
+pub async fn usable(
+    sources: Arc<Sources>,
+    provider: Option<String>,
+    name: Option<String>,
+) -> Result<AccountId, Problem> {
+    let settings = Arc::clone(&sources.settings.borrow());
+    let accounts = &settings.accounts;
+    match accounts.named(provider.as_deref(), name.as_deref()) {
+        Ok(account) => return Ok(account.clone()),
+        // Where all are taken, one that nobody names is the default account, configured or not.
+        Err(_) if accounts.is_open() && name.is_none() => {}
+        Err(WhichAccount::Several(several)) => return Err(ambiguous(&several)),
+        Err(WhichAccount::Unknown(_)) if accounts.is_open() => {}
+        Err(WhichAccount::Unknown(unknown)) => return Err(Problem::unknown("account", unknown)),
+    }
+    let name = name.unwrap_or_else(|| ACCOUNT_DEFAULT.to_owned());
+    match seen(sources, provider.as_deref(), &name).await?.as_slice() {
+        [account] => Ok(account.clone()),
+        [] => {
+            let provider = provider.unwrap_or_else(|| PROVIDER_DEFAULT.to_owned());
+            for name in [&provider, &name] {
+                check_account_name(name).map_err(|why| Problem::bad("account", why))?;
+            }
+            Ok(AccountId {
+                provider: provider.into(),
+                name: name.into(),
+            })
+        }
+        several => Err(ambiguous(several)),
+    }
+}
+
+/// The account of this name that something is known of: configured or seen.
 ///
 /// # Errors
 /// There is none, or without a provider there are several.
@@ -113,41 +150,32 @@ pub async fn known(
     name: String,
 ) -> Result<AccountId, Problem> {
     let settings = Arc::clone(&sources.settings.borrow());
-    let configured: Vec<AccountId> = settings
-        .accounts
-        .rules()
-        .iter()
-        .map(|rules| rules.id.clone())
-        .collect();
-    let mut all = configured.clone();
-    let seen = blocking(move || Ok(sources.store.quota(Millis::MAX)?)).await?;
-    all.extend(seen.accounts.into_keys());
-    all.sort_unstable();
-    all.dedup();
-    all.retain(|id| {
-        *id.name == *name
-            && provider
-                .as_ref()
-                .is_none_or(|provider| *id.provider == **provider)
-    });
-    match all.as_slice() {
+    let unknown = match settings.accounts.named(provider.as_deref(), Some(&name)) {
+        Ok(account) => return Ok(account.clone()),
+        Err(WhichAccount::Several(several)) => return Err(ambiguous(&several)),
+        Err(WhichAccount::Unknown(unknown)) => unknown,
+    };
+    match seen(sources, provider.as_deref(), &name).await?.as_slice() {
         [account] => Ok(account.clone()),
-        [] => {
-            let asked = provider.map_or_else(|| name.clone(), |provider| format!("{provider}/{name}"));
-            let configured = configured.iter().map(ToString::to_string);
-            let configured = configured.collect::<Vec<_>>().join(", ");
-            Err(Problem::unknown(
-                "account",
-                format!("{asked} is neither configured nor was it ever seen; configured: {configured}"),
-            ))
-        }
-        several => {
-            let several = several.iter().map(|id| format!("{}:{}", id.provider, id.name));
-            let several = several.collect::<Vec<_>>().join(", ");
-            Err(
-                Problem::conflict(format!("account: {name} is several: {several}; name one of them"))
-                    .field("account"),
-            )
-        }
+        [] => Err(Problem::unknown("account", unknown)),
+        several => Err(ambiguous(several)),
     }
+}
+
+/// Accounts of this name that the store has.
+async fn seen(sources: Arc<Sources>, provider: Option<&str>, name: &str) -> Result<Vec<AccountId>, Problem> {
+    let mut seen = blocking(move || Ok(sources.store.quota(Millis::MAX)?))
+        .await?
+        .accounts;
+    seen.retain(|id, _| *id.name == *name && provider.is_none_or(|provider| *id.provider == *provider));
+    Ok(seen.into_keys().collect())
+}
+
+fn ambiguous(several: &[AccountId]) -> Problem {
+    let several = several.iter().map(ToString::to_string).collect::<Vec<_>>();
+    Problem::conflict(format!(
+        "account: it may be any of {}; give provider and account",
+        several.join(", ")
+    ))
+    .field("account")
 }

@@ -15,12 +15,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::marks;
-use super::openapi::{BadRequest, NotFound, QUOTA, Unavailable};
+use super::openapi::{BadRequest, Conflict, NotFound, QUOTA, Unavailable};
 use super::problem::{Problem, blocking};
 use super::routes::{Sources, now};
 use super::{quota, wire};
 use crate::parse::limits::{Told as Source, told};
-use crate::record::{ACCOUNT_DEFAULT, AccountId, Millis, Observation, RunId};
+use crate::record::{AccountId, Millis, Observation, RunId};
 use crate::store::Told;
 
 /// Most sources in one request.
@@ -73,6 +73,7 @@ struct Given {
         (status = 200, body = wire::Observed, description = "They are committed; these are the windows as they are now."),
         (status = 400, response = BadRequest),
         (status = 404, response = NotFound),
+        (status = 409, response = Conflict),
         (status = 413, response = BadRequest),
         (status = 422, response = BadRequest),
         (status = 503, response = Unavailable)
@@ -236,17 +237,8 @@ impl Given {
     /// The account they are of.
     async fn whose(&self, sources: &Arc<Sources>) -> Result<AccountId, Problem> {
         let Some(run) = &self.run else {
-            let default = AccountId::default();
-            let is_default = self
-                .provider
-                .as_deref()
-                .is_none_or(|provider| *provider == *default.provider)
-                && self.account.as_deref().is_none_or(|name| *name == *default.name);
-            if is_default {
-                return Ok(default);
-            }
-            let name = self.account.clone().unwrap_or_else(|| ACCOUNT_DEFAULT.to_owned());
-            return marks::known(Arc::clone(sources), self.provider.clone(), name).await;
+            let (provider, account) = (self.provider.clone(), self.account.clone());
+            return marks::usable(Arc::clone(sources), provider, account).await;
         };
         if self.provider.is_some() || self.account.is_some() {
             return Err(Problem::bad("run", "give either a run or an account"));

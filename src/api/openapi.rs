@@ -141,16 +141,19 @@ async fn get_openapi() -> Response {
 /// 405, with the methods that the document has for this path.
 pub async fn method_not_allowed(path: MatchedPath) -> Problem {
     let methods = DOCUMENT.paths.paths.get(path.as_str()).map(|item| {
+        // Whatever is read by GET answers HEAD too; a WebSocket is opened by GET alone.
+        let head = (item.get.as_ref()).filter(|get| !get.responses.responses.contains_key("101"));
         let methods = [
-            ("GET", &item.get),
-            ("PUT", &item.put),
-            ("POST", &item.post),
-            ("DELETE", &item.delete),
+            ("GET", item.get.as_ref()),
+            ("HEAD", head),
+            ("PUT", item.put.as_ref()),
+            ("POST", item.post.as_ref()),
+            ("DELETE", item.delete.as_ref()),
         ];
         let methods = methods.into_iter().filter(|(_, operation)| operation.is_some());
         methods.map(|(method, _)| method).collect::<Vec<_>>().join(", ")
     });
-    Problem::only(methods.as_deref().unwrap_or("GET"))
+    Problem::only(methods.as_deref().unwrap_or("GET, HEAD"))
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {

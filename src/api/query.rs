@@ -1,10 +1,18 @@
 //! What is asked behind the `?` of a request: taken whole, or refused by the name of what is wrong.
+//!
+//! The web client's contract wants the opposite of its routes: nothing of a query is ever refused for its form.
+
+use std::convert::Infallible;
+
+use std::num::{IntErrorKind, ParseIntError};
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Query};
+use axum::http::Uri;
 use axum::http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use super::problem::Problem;
 
@@ -26,6 +34,42 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
             .map(|Query(query)| Self(query))
             .map_err(|rejection| refused(&rejection))
     }
+}
+
+/// The query of a route of the web client: parameters that the route does not have are ignored, as clients append some of
+/// their own (`_=1`); of one that is given twice the first counts.
+#[derive(Debug)]
+pub struct Lenient<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequestParts<S> for Lenient<T> {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(lenient(&parts.uri)))
+    }
+}
+
+/// Every field of `T` is an `Option<String>`, so that no value is wrong.
+fn lenient<T: DeserializeOwned + Default>(uri: &Uri) -> T {
+    let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri);
+    let mut object = Map::new();
+    for (name, value) in pairs.map(|Query(pairs)| pairs).unwrap_or_default() {
+        object.entry(name).or_insert(Value::String(value));
+    }
+    T::deserialize(Value::Object(object)).unwrap_or_default()
+}
+
+/// A whole number as a value of a [`Lenient`] query, at the ends of what can be counted if it lies beyond them; `None`
+/// for a text that is none.
+pub fn number(text: &str) -> Option<i64> {
+    text.trim()
+        .parse()
+        .or_else(|error: ParseIntError| match error.kind() {
+            IntErrorKind::PosOverflow => Ok(i64::MAX),
+            IntErrorKind::NegOverflow => Ok(i64::MIN),
+            _ => Err(error),
+        })
+        .ok()
 }
 
 fn refused(rejection: &QueryRejection) -> Problem {
@@ -56,6 +100,43 @@ mod tests {
         limit: usize,
         #[serde(default)]
         wait: bool,
+    }
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default)]
+    struct Loose {
+        limit: Option<String>,
+        account: Option<String>,
+    }
+
+    #[test]
+    fn a_lenient_query_is_never_wrong() {
+        let read = |query: &str| lenient::<Loose>(&format!("/x?{query}").parse().unwrap());
+        let text = |text: &str| Some(text.to_owned());
+        for (query, limit, account) in [
+            ("", None, None),
+            ("_=1&limit=7&state=live", text("7"), None),
+            ("limit=7&limit=8", text("7"), None),
+            ("limit=&account=a%20b", text(""), text("a b")),
+            ("limit", text(""), None),
+            ("%ff=%ff&&=&limit=%ff", text("\u{fffd}"), None),
+        ] {
+            assert_eq!(read(query), Loose { limit, account }, "{query}");
+        }
+        for (text, whole) in [
+            ("7", Some(7)),
+            ("-1", Some(-1)),
+            ("+7", Some(7)),
+            (" 7 ", Some(7)),
+            ("99999999999999999999", Some(i64::MAX)),
+            ("-99999999999999999999", Some(i64::MIN)),
+            ("", None),
+            ("abc", None),
+            ("1.5", None),
+            ("7d", None),
+        ] {
+            assert_eq!(number(text), whole, "{text}");
+        }
     }
 
     fn field(query: &str) -> Option<String> {

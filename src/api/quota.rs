@@ -88,10 +88,28 @@ pub fn quota(view: &QuotaView, terms: &Terms<'_>) -> wire::Quota {
 pub fn may_start(view: &QuotaView, terms: &Terms<'_>, question: &Question) -> wire::MayStart {
     let nothing = AccountSums::default();
     let is_wanted = |wish: &Option<String>, is: &str| wish.as_ref().is_none_or(|wish| **wish == *is);
-    let candidates: Vec<Candidate<'_>> = (terms.accounts.rules().iter())
-        .filter(|rules| {
-            is_wanted(&question.provider, &rules.id.provider) && is_wanted(&question.account, &rules.id.name)
-        })
+    let is_asked = |id: &AccountId| {
+        is_wanted(&question.provider, &id.provider) && is_wanted(&question.account, &id.name)
+    };
+    let configured = terms.accounts.rules();
+    let mut asked: Vec<Account> = configured
+        .iter()
+        .filter(|rules| is_asked(&rules.id))
+        .cloned()
+        .collect();
+    if asked.is_empty() && terms.accounts.is_open() {
+        let seen = view.accounts.keys().filter(|id| is_asked(id)).cloned();
+        asked.extend(seen.map(Account::new));
+        if asked.is_empty() {
+            // The one that a run with these labels would be counted by.
+            let AccountId { provider, name } = AccountId::default();
+            asked.push(Account::new(AccountId {
+                provider: question.provider.as_deref().map_or(provider, Into::into),
+                name: question.account.as_deref().map_or(name, Into::into),
+            }));
+        }
+    }
+    let candidates: Vec<Candidate<'_>> = (asked.iter())
         .map(|rules| {
             let sums = view.accounts.get(&rules.id).unwrap_or(&nothing);
             candidate(rules, sums, question.model.as_deref(), terms)
@@ -99,11 +117,8 @@ pub fn may_start(view: &QuotaView, terms: &Terms<'_>, question: &Question) -> wi
         .collect();
     let mut admission = admission::admit(&candidates, terms.now);
     if candidates.is_empty() {
-        let known = terms.accounts.rules().iter().map(|rules| rules.id.to_string());
-        admission.sentence = format!(
-            "no account is as wished; there are {}",
-            known.collect::<Vec<_>>().join(", ")
-        );
+        let (provider, name) = (question.provider.as_deref(), question.account.as_deref());
+        admission.sentence = terms.accounts.unknown(provider, name).to_string();
     }
     answer(&admission, terms.now)
 }

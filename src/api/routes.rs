@@ -49,6 +49,8 @@ pub struct Sources {
     pub since: Millis,
     /// What went through the doors.
     pub traffic: Arc<Traffic>,
+    /// What scrapes were told.
+    pub counters: metrics::Counters,
     /// Places of those who listen to streams.
     pub subscribers: Subscribers,
 }

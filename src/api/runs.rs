@@ -162,7 +162,8 @@ async fn get_run(
 /// Start a run
 ///
 /// Idempotent; the labels replace those there are. The labels `provider` and `account` decide by which account it is
-/// counted, as long as nothing of it was read. Its logs are looked for below the runs directory, or in `mount`, whether
+/// counted, as long as nothing of it was read; 404 if the configuration names no such account and `accounts.open` is not
+/// set. Its logs are looked for below the runs directory, or in `mount`, whether
 /// that directory is there yet or not. A stopped run goes on.
 #[utoipa::path(
     put,
@@ -177,6 +178,7 @@ async fn get_run(
         (status = 200, body = wire::RunDetail, description = "It was known."),
         (status = 201, body = wire::RunDetail, description = "It is new."),
         (status = 400, response = BadRequest),
+        (status = 404, response = NotFound),
         (status = 409, response = Conflict),
         (status = 503, response = Unavailable)
     )
@@ -204,6 +206,7 @@ async fn put_run(
     let status = match sources.control.start(start).await? {
         StartAnswer::New => StatusCode::CREATED,
         StartAnswer::Known => StatusCode::OK,
+        StartAnswer::NoSuchAccount(unknown) => return Err(Problem::unknown("labels", unknown)),
         StartAnswer::Elsewhere(account) => {
             return Err(Problem::conflict(format!(
                 "labels: run {run} is counted by {account} already and cannot move; leave the labels provider and \

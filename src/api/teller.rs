@@ -1,9 +1,10 @@
 //! The teller: looks at what changes without a commit of its own, and says so to those who listen.
 //!
-//! A verdict on an account follows from windows, calls, budgets, marks and the time; how the collector is follows from
-//! everybody's state. Both are judged again when something was committed and when time has passed, and told when they
-//! are others than before. A verdict takes the number of a commit, so that whoever comes back hears of it; the
-//! collector's health may be that nothing can be committed, so it has none.
+//! A verdict on an account follows from windows, calls, budgets, marks and the time; a window ends by the clock, and so does
+//! a block; how the collector is follows from everybody's state. All are judged again when something was committed and at
+//! the next moment at which one of them changes by itself, and told when they are others than before. What is told of
+//! accounts and windows takes the number of a commit, so that whoever comes back hears of it; the collector's health may
+//! be that nothing can be committed, so it has none.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,11 +17,17 @@ use super::problem::blocking;
 use super::quota::{self, Standing};
 use super::routes::{Sources, health, terms};
 use super::{summary, wire};
-use crate::live::{AccountChange, Event, Listener};
-use crate::record::{AccountId, Millis};
+use crate::live::{AccountChange, Event, Listener, Update};
+use crate::quota::exhaustion::Cause;
+use crate::quota::pace::{self, Zone};
+use crate::quota::window::{self, Freshness, WindowState};
+use crate::record::{AccountId, Millis, WindowUpdate};
+use crate::store::QuotaView;
 
 /// Between two judgements of accounts at least, however much is committed.
 const JUDGE_AFTER_MIN: Duration = Duration::from_millis(500);
+/// The same where the clock alone changes something, so that it is told when it happens.
+const CLOCK_AFTER_MIN: Duration = Duration::from_millis(20);
 /// And at most: calls leave their five hours without a commit.
 const JUDGE_AFTER_MAX: Duration = Duration::from_secs(30);
 /// How often the collector's health is looked at.
@@ -32,8 +39,13 @@ pub struct Teller {
     listener: Listener,
     stop: CancellationToken,
     /// As last told; `None` until judged for the first time.
-    standings: Option<BTreeMap<AccountId, Standing>>,
-    health: wire::HealthEvent,
+    told: Option<Judged>,
+}
+
+/// What is known at a time.
+struct Judged {
+    at: Millis,
+    standings: BTreeMap<AccountId, Standing>,
 }
 
 impl Teller {
@@ -43,20 +55,20 @@ impl Teller {
             sources,
             listener,
             stop,
-            standings: None,
-            health: wire::HealthEvent::default(),
+            told: None,
         }
     }
 
     /// Works until the collector stops.
     pub async fn run(mut self) {
         let stop = self.stop.clone();
-        let _ = stop.run_until_cancelled(self.tell()).await;
+        // Apart: what is told of accounts waits while nothing can be committed, and health has to say so.
+        let health = look_after_health(Arc::clone(&self.sources));
+        let both = async { tokio::join!(self.tell(), health) };
+        let _ = stop.run_until_cancelled(both).await;
     }
 
     async fn tell(&mut self) {
-        let mut look = tokio::time::interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut judged_at = Instant::now();
         let mut judge_at = judged_at;
         loop {
@@ -70,62 +82,110 @@ impl Teller {
                 () = tokio::time::sleep_until(judge_at) => {
                     let next = self.judge().await;
                     judged_at = Instant::now();
-                    judge_at = judged_at + next.clamp(JUDGE_AFTER_MIN, JUDGE_AFTER_MAX);
+                    judge_at = judged_at + next.clamp(CLOCK_AFTER_MIN, JUDGE_AFTER_MAX);
                 }
-                _ = look.tick() => self.look().await,
             }
         }
     }
 
-    /// Judges the accounts; says after which time a verdict may be another by itself.
+    /// Judges accounts and windows; says after which time one may be another by itself.
     async fn judge(&mut self) -> Duration {
         let sources = Arc::clone(&self.sources);
+        let since = self.told.as_ref().map(|told| told.at);
         let judged = blocking(move || {
             let settings = Arc::clone(&sources.settings.borrow());
             let terms = terms(&settings);
             let view = sources.store.quota(terms.since())?;
-            Ok((quota::standings(&view, &terms), terms.now))
+            let standings = quota::standings(&view, &terms);
+            let by_clock = since.map_or_else(Update::default, |since| by_clock(&view, since, terms.now));
+            let next = standings.iter().filter_map(|standing| standing.until);
+            let next = next.chain(clock_changes_at(&view, terms.now));
+            let next = next.filter(|until| *until > terms.now).min();
+            Ok((standings, by_clock, next, terms.now))
         });
-        let Ok((standings, now)) = judged.await else {
+        let Ok((standings, mut update, next, now)) = judged.await else {
             return JUDGE_AFTER_MAX;
         };
-        let next = standings.iter().filter_map(|standing| standing.until);
-        let next = next.filter(|until| *until > now).min();
         let standings = standings
             .into_iter()
             .map(|one| (one.account.clone(), one))
             .collect();
-        let changes = self.standings.as_ref().map(|before| changes(before, &standings));
+        if let Some(told) = &self.told {
+            update.accounts = changes(&told.standings, &standings);
+        }
         // Not told, it is a change the next time too.
-        let is_told = match changes {
-            Some(changes) if !changes.is_empty() => self.sources.writes.note(changes).await.is_ok(),
-            _ => true,
-        };
-        if is_told {
-            self.standings = Some(standings);
+        if update == Update::default() || self.sources.writes.note(update).await.is_ok() {
+            self.told = Some(Judged { at: now, standings });
         }
         let left = |until: Millis| u64::try_from(until.saturating_sub(now)).unwrap_or(0);
         next.map_or(JUDGE_AFTER_MAX, |until| Duration::from_millis(left(until) + 1))
     }
+}
 
-    /// Looks at the collector's health.
-    async fn look(&mut self) {
-        let sources = Arc::clone(&self.sources);
-        let Ok(now) = blocking(move || Ok(health(&sources))).await else {
-            return;
+/// Looks at the collector's health without end, and tells what changes.
+async fn look_after_health(sources: Arc<Sources>) {
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut told = wire::HealthEvent::default();
+    loop {
+        look.tick().await;
+        let asked = Arc::clone(&sources);
+        let Ok(now) = blocking(move || Ok(health(&asked))).await else {
+            continue;
         };
-        let before = &self.health;
-        if now.status == before.status && now.ready == before.ready && now.reasons == before.reasons {
-            return;
+        if now.status == told.status && now.ready == told.ready && now.reasons == told.reasons {
+            continue;
         }
-        self.health = wire::HealthEvent {
+        told = wire::HealthEvent {
             at: summary::time(jiff::Timestamp::now().as_millisecond()),
             status: now.status,
             ready: now.ready,
             reasons: now.reasons,
         };
-        self.sources.hub.tell_health(&self.health);
+        sources.hub.tell_health(&told);
     }
+}
+
+/// What the clock alone changed between two times: windows that ended, blocks that ended, paces in another zone, marks
+/// that are over.
+fn by_clock(view: &QuotaView, since: Millis, now: Millis) -> Update {
+    let mut update = Update::default();
+    for (account, sums) in &view.accounts {
+        let is_over = |mark: &Cause| since < mark.until && mark.until <= now;
+        if sums.mark.as_ref().is_some_and(is_over) {
+            update.marks.push(account.clone());
+        }
+        let changed = (sums.windows.iter()).filter(|(_, state)| look(state, since) != look(state, now));
+        update.windows.extend(changed.map(|(bucket, _)| WindowUpdate {
+            account: account.clone(),
+            bucket: bucket.clone(),
+            rolled_over: false,
+        }));
+    }
+    update
+}
+
+/// When the clock alone changes something of an account.
+fn clock_changes_at(view: &QuotaView, now: Millis) -> impl Iterator<Item = Millis> {
+    view.accounts.values().flat_map(move |sums| {
+        let windows = sums.windows.values().flat_map(move |state| {
+            let blocked_until = window::view(state, now).blocked_until;
+            [state.reset_at, blocked_until, pace::zone_changes_at(state, now)]
+        });
+        windows
+            .chain([sums.mark.as_ref().map(|mark| mark.until)])
+            .flatten()
+    })
+}
+
+/// What of a window the clock changes and listeners are told. That a state grows stale is left out: its age says so.
+fn look(state: &WindowState, at: Millis) -> (bool, bool, Zone) {
+    let view = window::view(state, at);
+    (
+        view.freshness == Freshness::Expired,
+        view.blocked_until.is_some(),
+        pace::pace(state, at).zone,
+    )
 }
 
 /// The verdicts that are others. When an account is free again matters while it is not.

@@ -412,7 +412,8 @@ pub struct DailyUsage {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TellObservations {
-    /// Whose limits: an account that is configured or was seen. Without it, the one of runs whose account nobody named.
+    /// Whose limits: an account that is configured, or any with `accounts.open`. Left out, the provider's `default`
+    /// account if that is configured, else the only one; `claude` if the provider is left out too.
     pub provider: Option<String>,
     pub account: Option<String>,
     /// Instead: the account of this run.
@@ -471,7 +472,7 @@ pub struct WebUsage {
 pub struct WebBucket {
     /// `five_hour`, `weekly`, `sonnet_weekly`, or as the provider calls it.
     pub id: String,
-    /// 0.42 is 42 %.
+    /// 0.42 is 42 %. At least 1 while the window is refused, or the account is marked as exhausted.
     pub utilization: f64,
     pub reset_at: Option<i64>,
     pub window_started_at: Option<i64>,
@@ -496,6 +497,16 @@ pub struct WebModel {
 }
 
 /// `GET /api/runs`.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum WebRunsAnswer {
+    /// With `limit`.
+    Page(WebRuns),
+    /// Without it.
+    All(Vec<WebRun>),
+}
+
+/// `GET /api/runs?limit=N`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WebRuns {
     pub items: Vec<WebRun>,

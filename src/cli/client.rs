@@ -153,19 +153,23 @@ pub fn query(wishes: &[(&str, Option<&str>)]) -> String {
             query.push(if query.is_empty() { '?' } else { '&' });
             query.push_str(name);
             query.push('=');
-            query.extend(value.bytes().map(escaped));
+            query.push_str(&escaped(value));
         }
     }
     query
 }
 
-/// A byte of a query's value.
-fn escaped(byte: u8) -> String {
-    if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-        char::from(byte).to_string()
-    } else {
-        format!("%{byte:02X}")
-    }
+/// A value of a query, or a part of a path.
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    let escape = |byte: u8| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02X}")
+        }
+    };
+    text.bytes().map(escape).collect()
 }
 
 fn body_of(socket: &Path, path: &str, document: &impl Serialize) -> Result<Bytes, ClientError> {

@@ -77,47 +77,42 @@ fn mark(global: &Global, settings: &Settings, mark: &args::Mark) -> Result<Exit,
     let runtime = client::runtime(&settings.socket)?;
     let quota = runtime.block_on(async {
         let known: wire::Quota = client::get_json(&settings.socket, "/v1/quota", client::TIMEOUT).await?;
-        let (provider, account) = named(&known.accounts, &mark.account)?;
-        let path = format!("/v1/accounts/{provider}/{account}/mark");
+        let meant = meant(&known.accounts, &mark.account);
+        let path = match &meant {
+            Some((provider, account)) => {
+                let (provider, account) = (client::escaped(provider), client::escaped(account));
+                format!("/v1/accounts/{provider}/{account}/mark")
+            }
+            None => format!("/v1/quota/{}/mark", client::escaped(&mark.account)),
+        };
         let quota = client::post_json::<wire::Quota>(&settings.socket, &path, &document, client::TIMEOUT);
-        Ok::<_, Failure>((quota.await?, provider, account))
+        Ok::<_, Failure>((quota.await?, meant))
     });
-    let (quota, provider, account) = quota?;
+    let (quota, meant) = quota?;
     if global.json {
         output::json(&quota)?;
         return Ok(Exit::Ok);
     }
-    let of_it = |row: &&wire::Account| row.provider == provider && row.account == account;
+    let of_it = |row: &&wire::Account| match &meant {
+        Some((provider, account)) => row.provider == *provider && row.account == *account,
+        None => row.account == mark.account,
+    };
     let sentence = quota.accounts.iter().find(of_it).map(|row| row.sentence.clone());
     output::human(|out| writeln!(out, "{}", text::message(&sentence.unwrap_or_default())))?;
     Ok(Exit::Ok)
 }
 
-/// The account that a word on the command line means.
-fn named(accounts: &[wire::Account], word: &str) -> Result<(String, String), Failure> {
-    let matches: Vec<&wire::Account> = (accounts.iter())
-        .filter(|row| match word.split_once('/') {
-            Some((provider, account)) => row.provider == provider && row.account == account,
-            None => row.provider == word || row.account == word,
-        })
-        .collect();
-    let names = |rows: &[&wire::Account]| {
-        let names = rows.iter().map(|row| format!("{}/{}", row.provider, row.account));
-        names.collect::<Vec<_>>().join(", ")
-    };
-    match matches.as_slice() {
-        [one] => Ok((one.provider.clone(), one.account.clone())),
-        [] => Err(Failure::new(
-            Exit::NoInput,
-            format!(
-                "no account {word:?}; there are {}",
-                names(&accounts.iter().collect::<Vec<_>>())
-            ),
-        )),
-        several => Err(Failure::new(
-            Exit::Usage,
-            format!("{word:?} may be {}; name one of them in full", names(several)),
-        )),
+/// Provider and account that a word on the command line means; `None` leaves it to the collector, which knows what is
+/// configured.
+fn meant(accounts: &[wire::Account], word: &str) -> Option<(String, String)> {
+    if let Some((provider, account)) = word.split_once(['/', ':']) {
+        return Some((provider.to_owned(), account.to_owned()));
+    }
+    let is_it = |row: &&wire::Account| row.provider == word || row.account == word;
+    let mut fitting = accounts.iter().filter(is_it);
+    match (fitting.next(), fitting.next()) {
+        (Some(one), None) => Some((one.provider.clone(), one.account.clone())),
+        _ => None,
     }
 }
 

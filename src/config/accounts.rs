@@ -184,7 +184,50 @@ pub struct Accounts {
     runs: Vec<Members>,
     /// Has the runs that match no account.
     rest: Account,
+    /// Whether accounts are taken that the file does not name.
+    open: bool,
 }
+
+/// No account is configured that is named so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownAccount {
+    asked: String,
+    /// The configured one that was meant, if one is spelt alike.
+    near: Option<AccountId>,
+    /// The first of those configured, and how many there are beside them.
+    known: Vec<AccountId>,
+    more: usize,
+}
+
+impl fmt::Display for UnknownAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is no configured account; ", self.asked)?;
+        if let Some(near) = &self.near {
+            write!(f, "did you mean {near}? ")?;
+        }
+        write!(f, "there {} ", if self.known.len() == 1 { "is" } else { "are" })?;
+        for (place, id) in self.known.iter().enumerate() {
+            write!(f, "{}{id}", if place == 0 { "" } else { ", " })?;
+        }
+        if self.more > 0 {
+            write!(f, " and {} more", self.more)?;
+        }
+        f.write_str("; an [[account]] table adds one, and accounts.open = true takes any")
+    }
+}
+
+/// Why a name is not one account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WhichAccount {
+    Unknown(UnknownAccount),
+    /// It may be any of these.
+    Several(Vec<AccountId>),
+}
+
+/// Most accounts that a refusal names.
+const KNOWN_NAMED_MAX: usize = 20;
+/// Most letters that a name may differ by from the one that was meant.
+const NEAR_LETTERS_MAX: usize = 2;
 
 /// Which runs belong to an account.
 #[derive(Clone, Debug)]
@@ -214,6 +257,7 @@ impl Default for Accounts {
             rules: vec![Account::new(AccountId::default())],
             runs: Vec::new(),
             rest: Account::new(AccountId::default()),
+            open: false,
         }
     }
 }
@@ -228,6 +272,7 @@ impl Accounts {
             rules: Vec::with_capacity(tables.len()),
             runs: Vec::with_capacity(tables.len()),
             rest: Account::new(AccountId::default()),
+            open: false,
         };
         for (number, given) in tables.iter().enumerate() {
             let table = Table { number, given };
@@ -244,6 +289,74 @@ impl Accounts {
             accounts.runs.push(runs);
         }
         Ok(accounts)
+    }
+
+    pub(super) fn opened(self, open: bool) -> Self {
+        Self { open, ..self }
+    }
+
+    /// Whether accounts are taken that the file does not name.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Whether this account may be used: it is configured, or all are taken.
+    ///
+    /// # Errors
+    /// It may not.
+    pub fn check(&self, id: &AccountId) -> Result<(), UnknownAccount> {
+        if self.open || self.rules.iter().any(|rules| rules.id == *id) {
+            return Ok(());
+        }
+        Err(self.unknown(Some(&id.provider), Some(&id.name)))
+    }
+
+    /// The configured account that is meant by a provider and a name, each of which may be left out: the provider's
+    /// default account if that is one of them, else the only one.
+    ///
+    /// # Errors
+    /// There is none, or there are several.
+    pub fn named(&self, provider: Option<&str>, name: Option<&str>) -> Result<&AccountId, WhichAccount> {
+        let is_wanted = |wish: Option<&str>, is: &str| wish.is_none_or(|wish| *wish == *is);
+        let ids = self.rules.iter().map(|rules| &rules.id);
+        let fitting: Vec<&AccountId> = ids
+            .filter(|id| is_wanted(provider, &id.provider) && is_wanted(name, &id.name))
+            .collect();
+        let default = (fitting.iter())
+            .find(|id| *id.provider == *provider.unwrap_or(PROVIDER_DEFAULT) && *id.name == *ACCOUNT_DEFAULT);
+        match (default.filter(|_| name.is_none()), fitting.as_slice()) {
+            (Some(id), _) | (None, [id]) => Ok(id),
+            (None, []) => Err(WhichAccount::Unknown(self.unknown(provider, name))),
+            (None, several) => Err(WhichAccount::Several(several.iter().copied().cloned().collect())),
+        }
+    }
+
+    /// What to say of an account that is not configured.
+    #[must_use]
+    pub fn unknown(&self, provider: Option<&str>, name: Option<&str>) -> UnknownAccount {
+        let asked = match (provider, name) {
+            (Some(provider), Some(name)) => format!("{provider}/{name}"),
+            (Some(one), None) | (None, Some(one)) => one.to_owned(),
+            (None, None) => AccountId::default().to_string(),
+        };
+        let distance = |id: &AccountId| match (provider, name) {
+            (Some(_), None) => strsim::osa_distance(&asked, &id.provider),
+            (None, Some(_)) => strsim::osa_distance(&asked, &id.name),
+            _ => strsim::osa_distance(&asked, &id.to_string()),
+        };
+        let ids = || self.rules.iter().map(|rules| &rules.id);
+        // A short word is near to everything.
+        let letters_max = NEAR_LETTERS_MAX.min(asked.chars().count() / 3);
+        let near = ids()
+            .map(|id| (distance(id), id))
+            .min_by_key(|(distance, _)| *distance);
+        UnknownAccount {
+            near: (near.filter(|(distance, _)| *distance <= letters_max)).map(|(_, id)| id.clone()),
+            known: ids().take(KNOWN_NAMED_MAX).cloned().collect(),
+            more: self.rules.len().saturating_sub(KNOWN_NAMED_MAX),
+            asked,
+        }
     }
 
     /// In the order of the file; never empty.
@@ -501,8 +614,11 @@ impl Table<'_> {
     }
 }
 
-/// Names go into paths, URLs and tables, as run ids do.
-fn check_name(name: &str) -> Result<(), String> {
+/// Checks the name of a provider, an account or a window: names go into paths, URLs and tables, as run ids do.
+///
+/// # Errors
+/// Says which names are allowed.
+pub fn check_name(name: &str) -> Result<(), String> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if (1..=NAME_BYTES_MAX).contains(&name.len())
         && name.chars().all(is_allowed)

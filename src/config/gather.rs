@@ -188,8 +188,13 @@ impl<'a> Gather<'a> {
         })
     }
 
-    /// From the file alone: a list of tables has no form as a variable or a flag.
     fn accounts(&mut self) -> Result<Accounts, ConfigError> {
+        let Flag(open) = self.pick("accounts.open", |p| p.accounts.open, || Flag(false));
+        Ok(self.named_accounts()?.opened(open))
+    }
+
+    /// From the file alone: a list of tables has no form as a variable or a flag.
+    fn named_accounts(&mut self) -> Result<Accounts, ConfigError> {
         let Some((file, given)) = self
             .file
             .as_ref()

@@ -39,6 +39,7 @@ pub struct Partial {
     pub quota: PartialQuota,
     pub runs: PartialRuns,
     pub http: PartialHttp,
+    pub accounts: PartialAccounts,
     /// Read from the file only.
     #[serde(deserialize_with = "accounts::tables")]
     pub account: Option<Vec<PartialAccount>>,
@@ -107,6 +108,12 @@ pub struct PartialHttp {
     pub origins: Option<List>,
     pub connections_max: Option<Count>,
     pub subscribers_max: Option<Count>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table of settings")]
+pub struct PartialAccounts {
+    pub open: Option<Flag>,
 }
 
 /// How the program's own log is written.

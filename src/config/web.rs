@@ -83,23 +83,34 @@ impl fmt::Display for Host {
     }
 }
 
-/// Where a web page comes from: scheme, host and port.
+/// Where a web page comes from: scheme, host and port. Applications that embed a browser have schemes of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebOrigin {
-    https: bool,
+    scheme: Box<str>,
     host: Host,
-    port: u16,
+    /// `None` where the scheme has a port by default and it is that one, or has none at all.
+    port: Option<u16>,
 }
 
+/// Schemes whose pages have no origin: a browser sends `Origin: null` for them.
+const SCHEMES_WITHOUT_ORIGIN: [&str; 5] = ["about", "blob", "data", "file", "javascript"];
+
 impl WebOrigin {
-    const fn port_default(https: bool) -> u16 {
-        if https { 443 } else { 80 }
+    fn port_default(scheme: &str) -> Option<u16> {
+        match scheme {
+            "http" => Some(80),
+            "https" => Some(443),
+            _ => None,
+        }
     }
 
     /// Whether a page of this origin that asks `host` asks where it comes from.
     #[must_use]
     pub fn is_at(&self, host: &Host, port: Option<u16>) -> bool {
-        self.host == *host && self.port == port.unwrap_or(Self::port_default(self.https))
+        let Some(default) = Self::port_default(&self.scheme) else {
+            return false;
+        };
+        self.host == *host && self.port.unwrap_or(default) == port.unwrap_or(default)
     }
 }
 
@@ -109,18 +120,22 @@ impl FromStr for WebOrigin {
     fn from_str(text: &str) -> Result<Self, String> {
         let refused = || {
             format!(
-                "{text:?} is no origin: a scheme, a host and maybe a port, as in \"https://board.example\"; there is no sign for all"
+                "{text:?} is no origin: a scheme, a host and maybe a port, as in \"https://board.example\" or \"tauri://localhost\"; there is no sign for all"
             )
         };
         let lower = text.to_ascii_lowercase();
-        let (https, rest) = if let Some(rest) = lower.strip_prefix("https://") {
-            (true, rest)
-        } else {
-            (false, lower.strip_prefix("http://").ok_or_else(refused)?)
-        };
+        let (scheme, rest) = lower.split_once("://").ok_or_else(refused)?;
+        let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+            && scheme
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+        if !is_scheme || SCHEMES_WITHOUT_ORIGIN.contains(&scheme) {
+            return Err(refused());
+        }
         let (host, port) = Host::with_port(rest).ok_or_else(refused)?;
-        let port = port.unwrap_or(Self::port_default(https));
-        Ok(Self { https, host, port })
+        let port = port.filter(|port| Some(*port) != Self::port_default(scheme));
+        let scheme = scheme.into();
+        Ok(Self { scheme, host, port })
     }
 }
 
@@ -237,15 +252,42 @@ mod tests {
         assert!(!at("http://localhost", "localhost:7717"));
         assert!(!at("http://evil.example:7717", "localhost:7717"));
         assert_eq!(origin("HTTPS://A.example:443"), origin("https://a.example"));
+        assert_ne!(origin("http://a.example:443"), origin("https://a.example"));
+        // Those of applications are never where the collector is.
+        for text in [
+            "tauri://localhost",
+            "capacitor://localhost",
+            "app://obsidian.md",
+            "chrome-extension://cjpalhdlnbpafiamejdnhcphjbkeiagm",
+            "vscode-webview://0f2c",
+            "ionic://localhost:8100",
+        ] {
+            assert_eq!(origin(text), origin(&text.to_ascii_uppercase()), "{text}");
+            assert!(!at(text, "localhost:7717") && !at(text, "localhost"), "{text}");
+        }
+        assert_ne!(origin("tauri://localhost"), origin("http://localhost"));
         for text in [
             "*",
             "null",
             "",
             "board.example",
-            "ftp://a",
+            "localhost:3000",
             "https://",
             "https://a/",
             "https://a/b",
+            "https://a?b",
+            "https://a#b",
+            "https://me@a",
+            "https://a:65536",
+            "https://*.example",
+            "tauri://",
+            "tauri:localhost",
+            "://localhost",
+            "1app://localhost",
+            "a b://localhost",
+            "file://localhost",
+            "file:///a",
+            "data:text/html,a",
         ] {
             assert!(text.parse::<WebOrigin>().is_err(), "{text}");
         }

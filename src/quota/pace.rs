@@ -64,6 +64,21 @@ pub fn pace(state: &WindowState, now: Millis) -> Pace {
     }
 }
 
+/// When the clock alone brings the pace into another zone: the first time after `now`; `None` if it never does.
+#[must_use]
+pub fn zone_changes_at(state: &WindowState, now: Millis) -> Option<Millis> {
+    let (share, started, reset) = (state.utilization?, state.window_started_at?, state.reset_at?);
+    let length = i128::from(reset) - i128::from(started);
+    let after = |part: f64| started.saturating_add(whole_ms((part * float(length)).ceil()));
+    let tells_from = after(1.0 / float(TOO_EARLY_PART));
+    let hot_until = after(share - HOT + SHARE_EPSILON);
+    let chill_from = after(share - CHILL - SHARE_EPSILON);
+    let changes = [tells_from, hot_until, chill_from, reset].into_iter();
+    changes
+        .filter(|at| length > 0 && *at > now && (tells_from..=reset).contains(at))
+        .min()
+}
+
 /// When the window runs out at its average pace up to `now`: at `now` or later, and before its reset; else `None`.
 #[must_use]
 pub fn projected_exhaustion_at(state: &WindowState, now: Millis) -> Option<Millis> {
@@ -234,6 +249,31 @@ mod tests {
     }
 
     #[test]
+    fn the_clock_alone_changes_the_zone() {
+        let changes = |share, now| zone_changes_at(&used(share), now).map(|at| at - START);
+        // Hot as soon as it says anything, on track, chill, over.
+        let fifth = |fifths: i64| fifths * HOUR_MS;
+        assert_eq!(changes(0.65, START), Some(15 * MINUTE));
+        assert_eq!(changes(0.65, START + 15 * MINUTE), Some(fifth(2) + 1));
+        assert_eq!(changes(0.65, START + fifth(2) + 1), Some(fifth(4) + fifth(1) / 4));
+        assert_eq!(changes(0.65, START + fifth(4) + fifth(1) / 4), Some(fifth(5)));
+        assert_eq!(changes(0.65, RESET), None);
+        // Never hot, and never chill.
+        assert_eq!(changes(0.1, START + 15 * MINUTE), Some(fifth(1) + fifth(1) / 2));
+        assert_eq!(
+            changes(1.2, START + 15 * MINUTE),
+            Some(fifth(4) + fifth(3) / 4 + 1)
+        );
+        for state in [
+            window(bucket::FIVE_HOUR, None, Some(RESET)),
+            window(bucket::FIVE_HOUR, Some(0.9), None),
+            window("other", Some(0.9), Some(RESET)),
+        ] {
+            assert_eq!(zone_changes_at(&state, half()), None);
+        }
+    }
+
+    #[test]
     fn the_names_of_zones_are_those_of_their_json() {
         for zone in [Zone::Hot, Zone::OnTrack, Zone::Chill, Zone::None] {
             assert_eq!(serde_json::json!(zone), zone.as_str());
@@ -241,6 +281,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_zone_stays_until_it_is_said_to_change(share in 0.0..1.5_f64, now in -1000..18_001_000_i64, part in 0.0..1.0_f64) {
+            let (state, now) = (used(share), START + now);
+            let next = zone_changes_at(&state, now).unwrap_or(now + HOUR_MS);
+            // A millisecond for what floating point leaves behind.
+            let stays = now + whole_ms(part * float(i128::from((next - now - 2).max(0))));
+            prop_assert_eq!(pace(&state, stays).zone, pace(&state, now).zone);
+        }
+
         #[test]
         fn a_forecast_lies_between_now_and_the_reset(
             utilization in any::<f64>(), reset in any::<i64>(), now in any::<i64>(), near in any::<bool>(),

@@ -178,6 +178,37 @@ impl Family {
     }
 }
 
+/// The highest value that each series of a counter was ever written with.
+///
+/// What was counted can grow less: a better copy of a response has fewer tokens, or is another model's. A counter that
+/// falls reads as a restart, and everything it ever counted as new. So the difference is held back until it is made up.
+#[derive(Debug, Default)]
+pub struct Peaks {
+    series: BTreeMap<(&'static str, Labels), u64>,
+}
+
+impl Peaks {
+    /// Lifts each counter to where it was.
+    pub fn hold(&mut self, families: &mut [Family]) {
+        for family in families.iter_mut().filter(|family| family.kind == Kind::Counter) {
+            for (labels, value) in &mut family.samples {
+                if let Value::Whole(value) = value {
+                    let peak = self.series.entry((family.name, labels.clone())).or_default();
+                    *peak = (*peak).max(*value);
+                    *value = *peak;
+                }
+            }
+            // One that vanishes and comes back would have fallen to nothing meanwhile.
+            let known = self.series.range((family.name, Labels::new())..);
+            let known = known.take_while(|((name, _), _)| *name == family.name);
+            for ((_, labels), peak) in known {
+                let sample = family.samples.entry(labels.clone());
+                sample.or_insert(Value::Whole(*peak));
+            }
+        }
+    }
+}
+
 /// Writes the families that have samples.
 #[must_use]
 pub fn encode(families: &[Family], format: Format) -> String {
@@ -360,6 +391,36 @@ t_build_info{version=\"1\"} 1
             text.ends_with("t_tokens_total{model=\"a\u{fffd}\"} 3\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_counter_never_falls_and_a_gauge_does() {
+        let mut peaks = Peaks::default();
+        let mut shown = |a: u64, b: Option<u64>| {
+            let mut tokens = Family::counter("t_tokens", "Tokens.");
+            tokens.add(&[("model", "a")], a);
+            if let Some(b) = b {
+                tokens.add(&[("model", "b")], b);
+            }
+            let mut other = Family::counter("t_other", "Others.");
+            other.add(&[], 1);
+            let mut families = [tokens, other, Family::gauge("t_now", "Now.").of(a)];
+            peaks.hold(&mut families);
+            let value = |family: &Family| -> Vec<String> {
+                family.samples.values().map(ToString::to_string).collect()
+            };
+            (value(&families[0]), value(&families[1]), value(&families[2]))
+        };
+        let mut check = |a, b, tokens: &[&str]| {
+            let (counter, other, gauge) = shown(a, b);
+            assert_eq!(counter, tokens);
+            assert_eq!((other.len(), gauge), (1, vec![a.to_string()]));
+        };
+        check(100, None, &["100"]);
+        check(80, Some(20), &["100", "20"]);
+        check(95, Some(25), &["100", "25"]);
+        check(101, None, &["101", "25"]);
+        check(101, Some(26), &["101", "26"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod encode;
 mod families;
 mod process;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -15,7 +15,11 @@ use utoipa_axum::routes;
 use super::openapi::COLLECTOR;
 use super::problem::{Problem, blocking};
 use super::routes::Sources;
-use encode::{Format, encode};
+use encode::{Format, Peaks, encode};
+
+/// What the counters of earlier scrapes came to, in this life of the collector.
+#[derive(Debug, Default)]
+pub struct Counters(Mutex<Peaks>);
 
 /// The routes of this file.
 #[must_use]
@@ -26,7 +30,8 @@ pub fn routes() -> OpenApiRouter<Arc<Sources>> {
 /// Metrics for Prometheus
 ///
 /// The text format 0.0.4, or OpenMetrics 1.0 if `Accept` prefers it. What was counted is read from the store, so that a
-/// restart counts nothing twice.
+/// restart counts nothing twice. A counter never falls: where a better copy of a response has less, it stays until that is
+/// made up.
 #[utoipa::path(
     get,
     path = "/metrics",
@@ -41,7 +46,15 @@ pub fn routes() -> OpenApiRouter<Arc<Sources>> {
 )]
 async fn get_metrics(State(sources): State<Arc<Sources>>, headers: HeaderMap) -> Result<Response, Problem> {
     let format = wanted(&headers);
-    let text = blocking(move || Ok(encode(&families::collect(&sources), format))).await?;
+    let scrape = move || {
+        // Held from before the store is read: of two scrapes at once the later one tells the later state.
+        let mut peaks = sources.counters.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut families = families::collect(&sources);
+        peaks.hold(&mut families);
+        drop(peaks);
+        Ok(encode(&families, format))
+    };
+    let text = blocking(scrape).await?;
     let kind = HeaderValue::from_static(format.content_type());
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
@@ -25,6 +25,8 @@ use frame::{Filter, Position};
 
 pub use hub::Hub;
 
+/// Asks a proxy in front not to gather events before it passes them on, as nginx does.
+const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// Seconds after which one who found no place asks again.
 const RETRY_AFTER_S: u64 = 5;
 
@@ -108,6 +110,7 @@ async fn get_events(
             HeaderValue::from_static("text/event-stream"),
         ),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (UNBUFFERED, HeaderValue::from_static("no")),
     ];
     Ok((headers, Body::from_stream(stream)).into_response())
 }

@@ -1,29 +1,33 @@
 //! The web client's documents, made from the store.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use crate::api::{runs, summary, wire};
+use crate::quota::window::Freshness;
 use crate::quota::{pace, window};
 use crate::record::{AccountId, Millis, RunId, bucket};
-use crate::store::{RunView, Store, StoreError};
+use crate::store::{AccountSums, RunInfo, RunView, Store, StoreError};
 use crate::tailer::board::RunStatus;
 
 /// How full the windows of an account are.
 pub fn usage(store: &Store, account: &AccountId, now: Millis) -> Result<wire::WebUsage, StoreError> {
     let mut view = store.quota(Millis::MAX)?;
-    let windows = view
-        .accounts
-        .remove(account)
-        .map(|sums| sums.windows)
-        .unwrap_or_default();
+    let AccountSums { windows, mark, .. } = view.accounts.remove(account).unwrap_or_default();
+    let is_marked = mark.is_some_and(|cause| now < cause.until);
     let mut document = wire::WebUsage {
         observed_at: windows.values().map(|state| state.observed_at).max(),
         ..wire::WebUsage::default()
     };
     for (name, state) in &windows {
         let seen = window::view(state, now);
-        let used_up = seen.blocked_until.map(|_| 1.0);
-        let Some(utilization) = seen.utilization.or(used_up) else {
+        if seen.freshness == Freshness::Expired {
+            continue;
+        }
+        // There is no other field that says so.
+        let is_blocked = is_marked || seen.blocked_until.is_some();
+        let used_up = is_blocked.then(|| seen.utilization.unwrap_or(1.0).max(1.0));
+        let Some(utilization) = used_up.or(seen.utilization) else {
             continue;
         };
         let id = bucket_id(name).to_owned();
@@ -72,7 +76,10 @@ pub fn models(view: &RunView) -> Vec<wire::WebModel> {
         .collect()
 }
 
-/// A page of the runs, the newest first; of those first seen together the higher id first.
+/// A page of the runs, the newest first.
+///
+/// Those first seen at the same moment, as all that are there when the collector first starts, by their first activity;
+/// one without any has only begun. Then by their ids: of `9` and `24` the 24 first.
 pub fn runs(
     store: &Store,
     statuses: &BTreeMap<RunId, RunStatus>,
@@ -85,12 +92,10 @@ pub fn runs(
         .iter()
         .filter_map(|(id, info)| Some((id, info, snapshot.runs.get(id.as_str())?)))
         .collect();
-    rows.sort_by(|(id, info, _), (other, its, _)| {
-        (its.registered_at.unwrap_or(its.first_seen), its.number, other).cmp(&(
-            info.registered_at.unwrap_or(info.first_seen),
-            info.number,
-            id,
-        ))
+    rows.sort_by_cached_key(|(id, info, _)| {
+        let started = started_at(info);
+        let active = info.earliest.unwrap_or(started);
+        Reverse((started, active, natural(id.as_str()), *id))
     });
     let total = rows.len() as u64;
     let page = rows.into_iter().skip(offset).take(limit);
@@ -103,7 +108,7 @@ pub fn runs(
                 .get("project")
                 .map_or(serde_json::Value::Null, |project| number(project)),
             state: runs::state(info, statuses.get(id)).to_owned(),
-            started_at: info.registered_at.unwrap_or(info.first_seen),
+            started_at: started_at(info),
             finished_at: info.stopped.map(|(at, _)| at),
             tokens_input: totals.input_tokens,
             tokens_output: totals.output_tokens,
@@ -117,6 +122,33 @@ pub fn runs(
         items: items.collect(),
         total,
     })
+}
+
+fn started_at(info: &RunInfo) -> Millis {
+    info.registered_at.unwrap_or(info.first_seen)
+}
+
+/// A piece of an id: digits or others.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Piece<'t> {
+    /// Without leading zeros; the longer one is the larger.
+    Number(usize, &'t [u8]),
+    Text(&'t [u8]),
+}
+
+/// An id in the order people expect: numbers in it count as numbers.
+fn natural(id: &str) -> Vec<Piece<'_>> {
+    let pieces = (id.as_bytes()).chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit());
+    pieces
+        .map(|piece| {
+            if !piece[0].is_ascii_digit() {
+                return Piece::Text(piece);
+            }
+            let zeros = piece.iter().take_while(|digit| **digit == b'0').count();
+            let digits = &piece[zeros..];
+            Piece::Number(digits.len(), digits)
+        })
+        .collect()
 }
 
 /// A number where the text is one as JSON writes it, else the text.
@@ -136,6 +168,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn numbers_in_ids_count_as_numbers() {
+        let sorted = [
+            "", "0", "9", "10", "24", "100", "a", "a2", "a10", "a10-2", "a10-10", "b1",
+        ];
+        let mut shuffled = sorted;
+        shuffled.sort_unstable();
+        assert_ne!(shuffled, sorted);
+        shuffled.sort_by_key(|id| natural(id));
+        assert_eq!(shuffled, sorted);
+        let huge = ["99999999999999999999999998", "99999999999999999999999999"];
+        assert!(natural(huge[0]) < natural(huge[1]));
+        // Alike as numbers: their texts decide.
+        assert!(natural("007") == natural("7"));
+    }
 
     #[test]
     fn an_id_is_a_number_where_it_is_one() {

@@ -19,13 +19,15 @@ use utoipa_axum::routes;
 
 use super::openapi::{BadRequest, NotFound, Unavailable, WEB};
 use super::problem::{Problem, blocking};
-use super::query::Asked;
+use super::query::{self, Lenient};
 use super::routes::{Sources, now};
 use super::{marks, wire};
 use crate::record::{AccountId, RunId};
 
-/// Rows of a page unless the query says how many.
+/// Rows of a page whose `limit` is no number.
 const LIMIT_DEFAULT: usize = 50;
+/// Thresholds that the client has, in percent; what an account has beside them it is not told.
+const THRESHOLDS: [u8; 2] = [75, 90];
 /// Most rows of a page.
 const LIMIT_MAX: usize = 1000;
 
@@ -44,7 +46,7 @@ pub fn routes() -> OpenApiRouter<Arc<Sources>> {
 
 /// Of whose limits: the first account of the configuration, unless another is named.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
+#[serde(default)]
 #[into_params(parameter_in = Query)]
 struct AccountQuery {
     /// The provider of the account.
@@ -89,7 +91,7 @@ impl AccountQuery {
 )]
 async fn get_usage(
     State(sources): Shared,
-    Asked(query): Asked<AccountQuery>,
+    Lenient(query): Lenient<AccountQuery>,
 ) -> Result<Json<wire::WebUsage>, Problem> {
     let account = query.account(&sources).await?;
     blocking(move || Ok(Json(documents::usage(&sources.store, &account, now())?))).await
@@ -124,20 +126,40 @@ async fn get_usage_of_run(
 
 /// Which page of the runs is wanted.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
+#[serde(default)]
 #[into_params(parameter_in = Query)]
 struct PageQuery {
-    /// At most so many, up to 1000; 50 if it is left out.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<usize>,
-    /// Without the first so many.
-    #[param(minimum = 0)]
-    offset: Option<usize>,
+    /// At most so many, up to 1000; 50 if it is no whole number. Left out, all runs come as an array.
+    #[param(value_type = Option<u64>, minimum = 1, maximum = 1000)]
+    limit: Option<String>,
+    /// Without the first so many; 0 if it is no whole number.
+    #[param(value_type = Option<u64>, minimum = 0)]
+    offset: Option<String>,
+}
+
+impl PageQuery {
+    /// `limit`, if it was given, and `offset`.
+    fn page(&self) -> Result<(Option<usize>, usize), Problem> {
+        let number = |text: &Option<String>| text.as_deref().and_then(query::number);
+        let limit = match &self.limit {
+            None => None,
+            Some(_) => {
+                let limit = number(&self.limit).map_or(Ok(LIMIT_DEFAULT), usize::try_from);
+                let limit = limit.ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
+                Some(limit.ok_or_else(|| Problem::bad("limit", format!("it is none of 1 to {LIMIT_MAX}")))?)
+            }
+        };
+        let offset = usize::try_from(number(&self.offset).unwrap_or(0));
+        let offset = offset.map_err(|_| Problem::bad("offset", "it is less than 0"))?;
+        Ok((limit, offset))
+    }
 }
 
 /// Runs, the newest first
 ///
-/// A run's id is a number where it is one, and its project is its label `project`.
+/// A page of them with `limit`, else an array of all. A run's id is a number where it is one, and its project is its label
+/// `project`. Runs that were first seen at the same moment follow each other by their first activity, then by their ids,
+/// numbers in them as numbers.
 #[utoipa::path(
     get,
     path = "/api/runs",
@@ -145,26 +167,23 @@ struct PageQuery {
     tag = WEB,
     params(PageQuery),
     responses(
-        (status = 200, body = wire::WebRuns),
+        (status = 200, body = wire::WebRunsAnswer),
         (status = 400, response = BadRequest),
         (status = 503, response = Unavailable)
     )
 )]
 async fn get_runs(
     State(sources): Shared,
-    Asked(query): Asked<PageQuery>,
-) -> Result<Json<wire::WebRuns>, Problem> {
-    let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(Problem::bad(
-            "limit",
-            format!("{limit} is none of 1 to {LIMIT_MAX}"),
-        ));
-    }
-    let offset = query.offset.unwrap_or(0);
+    Lenient(query): Lenient<PageQuery>,
+) -> Result<Json<wire::WebRunsAnswer>, Problem> {
+    let (limit, offset) = query.page()?;
     blocking(move || {
         let statuses = sources.board.runs();
-        Ok(Json(documents::runs(&sources.store, &statuses, limit, offset)?))
+        let page = documents::runs(&sources.store, &statuses, limit.unwrap_or(usize::MAX), offset)?;
+        Ok(Json(match limit {
+            Some(_) => wire::WebRunsAnswer::Page(page),
+            None => wire::WebRunsAnswer::All(page.items),
+        }))
     })
     .await
 }

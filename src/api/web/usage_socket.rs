@@ -10,14 +10,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::socket::{self, Tells, text};
-use super::{AccountQuery, documents};
+use super::{AccountQuery, THRESHOLDS, documents};
 use crate::api::openapi::{BadRequest, NotFound, Refused, Unavailable, WEB};
 use crate::api::problem::{Problem, blocking};
-use crate::api::query::Asked;
+use crate::api::query::Lenient;
 use crate::api::routes::{Sources, now};
 use crate::api::wire;
 use crate::live::Event;
-use crate::record::AccountId;
+use crate::record::{AccountId, Fired};
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<Arc<Sources>> {
@@ -26,8 +26,10 @@ pub fn routes() -> OpenApiRouter<Arc<Sources>> {
 
 /// How full the windows are, as a WebSocket
 ///
-/// Text frames: `{"type":"snapshot","state":...}` with the document of `GET /api/usage` at first and whenever it changes,
-/// and `{"type":"threshold_crossed","bucket_id":...,"threshold":75,"reset_at":...}`.
+/// Text frames: `{"type":"snapshot","state":...}` with the document of `GET /api/usage` at first and whenever it changes, by
+/// the clock too: when a window ends, a block ends, or a pace comes into another zone. And
+/// `{"type":"threshold_crossed","bucket_id":...,"threshold":75,"reset_at":...}` at 75 and 90 percent; of a reading that
+/// reaches both, the higher one alone.
 #[utoipa::path(
     get,
     path = "/api/ws/usage",
@@ -44,7 +46,7 @@ pub fn routes() -> OpenApiRouter<Arc<Sources>> {
 )]
 async fn get_socket(
     State(sources): State<Arc<Sources>>,
-    Asked(query): Asked<AccountQuery>,
+    Lenient(query): Lenient<AccountQuery>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let account = query.account(&sources).await?;
@@ -63,11 +65,16 @@ struct Windows {
 }
 
 impl Windows {
-    /// The state, if it is another now; how the pace goes with the clock is no change.
+    /// The state, if it is another now; a pace that stays in its zone is no change.
     async fn state(&mut self, is_first: bool) -> Result<Vec<String>, Problem> {
         let (sources, account) = (Arc::clone(&self.sources), self.account.clone());
         let state = blocking(move || Ok(documents::usage(&sources.store, &account, now())?)).await?;
-        let is_same = state.buckets == self.told.buckets && state.observed_at == self.told.observed_at;
+        let zones = |state: &wire::WebUsage| -> Vec<String> {
+            (state.pacing.values()).map(|pace| pace.zone.clone()).collect()
+        };
+        let is_same = state.buckets == self.told.buckets
+            && state.observed_at == self.told.observed_at
+            && zones(&state) == zones(&self.told);
         if is_same && !is_first {
             return Ok(Vec::new());
         }
@@ -86,15 +93,15 @@ impl Tells for Windows {
 
     async fn after(&mut self, event: Option<&Event>) -> Result<Vec<String>, Problem> {
         let Some(Event::Update(update)) = event else {
-            // Too slow for what was told, or time has passed and a window may be over.
+            // Too slow for what was told; or the time has passed, which the teller cannot say while nothing is committed.
             return self.state(false).await;
         };
         let mut texts = Vec::new();
-        if update.windows.iter().any(|window| window.account == self.account) {
+        let is_marked = update.marks.contains(&self.account);
+        if is_marked || update.windows.iter().any(|window| window.account == self.account) {
             texts = self.state(false).await?;
         }
-        let fired = update.fired.iter().filter(|fired| fired.account == self.account);
-        texts.extend(fired.map(|fired| {
+        texts.extend(thresholds(&update.fired, &self.account).map(|fired| {
             text(&wire::WebThreshold {
                 kind: "threshold_crossed".to_owned(),
                 bucket_id: documents::bucket_id(&fired.bucket).to_owned(),
@@ -103,5 +110,63 @@ impl Tells for Windows {
             })
         }));
         Ok(texts)
+    }
+}
+
+/// What is told of an account's thresholds: those of the contract, and of one reading the highest.
+fn thresholds<'f>(fired: &'f [Fired], account: &'f AccountId) -> impl Iterator<Item = &'f Fired> {
+    let is_told = |fired: &Fired| THRESHOLDS.contains(&fired.percent);
+    let of_it = fired
+        .iter()
+        .filter(move |fired| fired.account == *account && is_told(fired));
+    of_it.filter(move |one| {
+        let same = |other: &&Fired| {
+            other.account == one.account
+                && other.bucket == one.bucket
+                && other.observed_at == one.observed_at
+                && other.reset_at == one.reset_at
+        };
+        !(fired.iter().filter(same)).any(|other| is_told(other) && other.percent > one.percent)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_one_reading_the_highest_threshold_of_the_contract_is_told() {
+        let account = AccountId::default();
+        let other = AccountId {
+            name: "other".into(),
+            ..AccountId::default()
+        };
+        let fired = |account: &AccountId, bucket: &str, percent, observed_at| Fired {
+            number: 0,
+            account: account.clone(),
+            bucket: bucket.into(),
+            percent,
+            utilization: 1.2,
+            reset_at: Some(9),
+            observed_at,
+        };
+        let all = [
+            fired(&account, "five_hour", 75, 1),
+            fired(&account, "five_hour", 90, 1),
+            fired(&account, "five_hour", 95, 1),
+            fired(&account, "seven_day", 75, 1),
+            // Two readings of one commit.
+            fired(&account, "opus", 75, 1),
+            fired(&account, "opus", 90, 2),
+            fired(&account, "own", 50, 1),
+            fired(&other, "five_hour", 75, 1),
+        ];
+        let told: Vec<_> = thresholds(&all, &account)
+            .map(|one| (&*one.bucket, one.percent))
+            .collect();
+        assert_eq!(
+            told,
+            [("five_hour", 90), ("seven_day", 75), ("opus", 75), ("opus", 90)]
+        );
     }
 }

@@ -49,10 +49,15 @@ impl Embedded {
             grace,
             run,
         };
+        let mut code = Exit::Usage;
         let refused = match embedded.running.control().start(request).await {
             Ok(StartAnswer::New | StartAnswer::Known) => {
                 embedded.running.ready().await;
                 return Ok(embedded);
+            }
+            Ok(StartAnswer::NoSuchAccount(unknown)) => {
+                code = Exit::NoInput;
+                unknown.to_string()
             }
             Ok(StartAnswer::Elsewhere(account)) => {
                 format!(
@@ -73,7 +78,7 @@ impl Embedded {
             Err(error) => error.to_string(),
         };
         let failure = Failure::new(
-            Exit::Usage,
+            code,
             format!(
                 "run {} cannot be counted in {}: {refused}",
                 embedded.run,
