@@ -100,6 +100,13 @@ impl Place {
         Collector::start(self.command(&["serve"]), self.socket())
     }
 
+    /// `serve` that takes accounts which no configuration names.
+    pub fn serve_open(&self) -> Collector {
+        let mut command = self.command(&["serve"]);
+        command.env("TOKENTAIL__ACCOUNTS__OPEN", "true");
+        Collector::start(command, self.socket())
+    }
+
     /// `serve` on another database or socket than this place's.
     pub fn serve_command_on(&self, db: &Path, socket: &Path) -> Command {
         let mut command = Command::new(PROGRAM);

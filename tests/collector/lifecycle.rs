@@ -117,7 +117,7 @@ fn a_run_whose_directory_is_gone_stops_by_itself_and_answers_with_its_totals() {
 fn a_run_that_was_found_first_moves_to_the_account_of_its_labels_until_something_is_read() {
     let place = Place::new();
     fs::create_dir_all(place.runs().join("r/mount")).unwrap();
-    let mut collector = place.serve();
+    let mut collector = place.serve_open();
     let labels = json!({"labels": {"account": "max-1"}});
     let (status, document) = put(&collector, "r", &labels);
     assert_eq!(

@@ -80,7 +80,8 @@ fn what_is_told_is_a_window_like_any_other_and_told_again_changes_nothing() {
 #[test]
 fn they_go_to_the_account_of_a_run_or_to_one_that_is_known() {
     let place = Place::new();
-    let mut collector = place.serve();
+    let accounts = "[[account]]\nname = \"default\"\n[[account]]\nname = \"other\"\nruns = []\n";
+    let mut collector = place.serve_with(accounts);
     let body = r#"{"labels":{"account":"other"}}"#;
     assert_eq!(collector.request("PUT", "/v1/runs/r", body).0, 201);
     append(&place.log("r", "a.jsonl"), response("1", 5, 1));
@@ -329,7 +330,7 @@ fn the_body_of_a_usage_api_is_taken_value_by_value() {
 #[test]
 fn limits_of_codex_are_named_by_their_length() {
     let place = Place::new();
-    let mut collector = place.serve();
+    let mut collector = place.serve_open();
     collector.wait_until("the backlog", |_| true);
     let (_, reset) = from_now(3600);
     let limit = |percent: f64, minutes: u64| json!({"used_percent": percent, "window_minutes": minutes, "resets_at": reset});

@@ -11,7 +11,7 @@ use crate::stream::Client;
 #[test]
 fn a_mark_is_told_and_taken_back_and_told_to_those_who_come_back() {
     let place = Place::new();
-    let collector = place.serve();
+    let collector = place.serve_open();
     let (_, mut client) = Client::connect(&collector, "?kinds=account", "");
     let first = client.find(|kind, _| kind == "snapshot");
     assert_eq!(first["snapshot"]["quota"]["accounts"][0]["state"], "unknown");

@@ -141,13 +141,12 @@ impl PageQuery {
     /// `limit`, if it was given, and `offset`.
     fn page(&self) -> Result<(Option<usize>, usize), Problem> {
         let number = |text: &Option<String>| text.as_deref().and_then(query::number);
-        let limit = match &self.limit {
-            None => None,
-            Some(_) => {
-                let limit = number(&self.limit).map_or(Ok(LIMIT_DEFAULT), usize::try_from);
-                let limit = limit.ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
-                Some(limit.ok_or_else(|| Problem::bad("limit", format!("it is none of 1 to {LIMIT_MAX}")))?)
-            }
+        let limit = if self.limit.is_some() {
+            let limit = number(&self.limit).map_or(Ok(LIMIT_DEFAULT), usize::try_from);
+            let limit = limit.ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
+            Some(limit.ok_or_else(|| Problem::bad("limit", format!("it is none of 1 to {LIMIT_MAX}")))?)
+        } else {
+            None
         };
         let offset = usize::try_from(number(&self.offset).unwrap_or(0));
         let offset = offset.map_err(|_| Problem::bad("offset", "it is less than 0"))?;

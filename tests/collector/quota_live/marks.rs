@@ -138,10 +138,18 @@ fn a_mark_that_makes_no_sense_is_refused_and_changes_nothing() {
         (
             66,
             &["max-3", "exhausted"][..],
-            "no account \"max-3\"; there are claude/max-1, claude/max-2",
+            "max-3 is no configured account; did you mean claude/max-1?",
         ),
-        (66, &["codex/max-1", "exhausted"], "no account"),
-        (64, &["claude", "exhausted"], "may be claude/max-1, claude/max-2"),
+        (
+            66,
+            &["codex/max-1", "exhausted"],
+            "codex/max-1 is no configured account",
+        ),
+        (
+            66,
+            &["claude", "exhausted"],
+            "there are claude/max-1, claude/max-2",
+        ),
         (64, &["max-1", "tired"], "tired"),
         (
             64,
@@ -255,7 +263,7 @@ fn may_start_exits_with_its_answer() {
     );
     let (code, _, stderr) = place.ask(&["may-start", "--account", "max-9"]);
     assert_eq!(code, Some(66));
-    assert!(stderr.contains("no account is as wished"), "{stderr}");
+    assert!(stderr.contains("max-9 is no configured account"), "{stderr}");
     let (code, _, stderr) = place.ask(&["may-start", "--wait=soon"]);
     assert_eq!(code, Some(64), "{stderr}");
     collector.stop_cleanly();

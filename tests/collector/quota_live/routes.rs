@@ -95,7 +95,7 @@ fn a_wrong_method_is_told_the_right_one() {
             let (status, head, problem) = collector.send(method, path, JSON, "{}");
             assert_eq!(status, 405, "{method} {path}");
             assert!(head.contains("allow: get"), "{method} {path}: {head}");
-            assert_eq!(problem["detail"], "this route takes GET");
+            assert_eq!(problem["detail"], "this route takes GET, HEAD");
         }
     }
     for method in ["GET", "PUT", "DELETE"] {

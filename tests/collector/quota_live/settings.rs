@@ -66,12 +66,14 @@ fn a_hangup_takes_over_thresholds_and_quotas_and_leaves_known_runs_where_they_ar
     collector.wait_for_log(STAYS);
     assert_eq!(account(&collector.get("/v1/quota").1, "max-1")["calls_5h"], 2);
 
-    // An account that the file has no more is still shown, and can still be marked.
+    // An account that the file has no more is still shown, but nobody can mark it.
     place.configure(&format!("{EVENTS_ONLY}[[account]]\nname = \"max-2\"\n"));
     collector.signal("HUP");
     collector.wait_for_logs(TAKEN_OVER, 1);
-    let marked = place.document(0, &["quota", "mark", "max-1", "exhausted"]);
-    assert_eq!(account(&marked, "max-1")["state"], "exhausted");
+    let (code, _, stderr) = place.ask(&["quota", "mark", "max-1", "exhausted"]);
+    assert_eq!(code, Some(66));
+    assert!(stderr.contains("did you mean claude/max-2?"), "{stderr}");
+    assert_eq!(account(&collector.get("/v1/quota").1, "max-1")["calls_5h"], 2);
     assert_eq!(
         place.document(0, &["may-start"])["candidates"]
             .as_array()
