@@ -99,7 +99,7 @@ pub(super) fn blocked<'a>(
 ) -> Option<(&'a str, Cause)> {
     let (window, until) = windows
         .iter()
-        .filter(|window| bucket::binds(window.bucket, model))
+        .filter(|window| window.binds(model, now))
         .filter_map(|window| Some((window, view(window.state, now).blocked_until?)))
         // Of equals the first name, so that the order they come in does not matter.
         .max_by(|(a, until_a), (b, until_b)| until_a.cmp(until_b).then_with(|| b.bucket.cmp(a.bucket)))?;

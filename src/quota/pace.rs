@@ -144,7 +144,7 @@ mod tests {
             session: None,
             request: None,
         };
-        merge(None, &observation, START, &[]).state
+        merge(None, &observation, START, &[]).track.state
     }
 
     fn used(utilization: f64) -> WindowState {

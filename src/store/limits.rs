@@ -261,21 +261,21 @@ impl<'s, 't> Limits<'s, 't> {
             .get(account as usize)
             .map_or_else(Vec::new, |id| store.thresholds(id));
         let merged = merge(
-            known.as_ref().map(|open| &open.row.state),
+            known.as_ref().map(|open| &open.row.track),
             observation,
             at,
             &thresholds,
         );
         let mut open = match known {
             Some(mut open) => {
-                open.changed |= open.row.state != merged.state;
+                open.changed |= open.row.track != merged.track;
                 open.rolled_over |= merged.rolled_over;
-                open.row.state = merged.state;
+                open.row.track = merged.track;
                 open
             }
             None => Open {
                 row: WindowRow {
-                    state: merged.state,
+                    track: merged.track,
                     history_rows: 0,
                 },
                 changed: true,
@@ -287,8 +287,8 @@ impl<'s, 't> Limits<'s, 't> {
                 account,
                 bucket: name.into(),
                 percent,
-                utilization: open.row.state.utilization.unwrap_or(0.0),
-                reset_at: open.row.state.reset_at,
+                utilization: open.row.track.state.utilization.unwrap_or(0.0),
+                reset_at: open.row.track.state.reset_at,
                 observed_at: at,
             };
             self.newly_fired.push((next(store, meta, META_FIRED)?, fired));
@@ -327,7 +327,7 @@ impl<'s, 't> Limits<'s, 't> {
         open: &mut Open,
     ) -> Result<(), StoreError> {
         let store = self.store;
-        let newest = open.row.state.observed_at.max(at);
+        let newest = open.row.track.state.observed_at.max(at);
         if at < newest.saturating_sub(HISTORY_AGE_MAX_MS) {
             return Ok(());
         }

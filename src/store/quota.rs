@@ -75,7 +75,7 @@ impl Store {
             let (account, bucket) = key.value();
             let row: WindowRow = decode(row.value()).map_err(|e| self.row_error("windows", &e))?;
             let sums = view.accounts.entry(id(account)?).or_default();
-            sums.windows.insert(bucket.into(), row.state);
+            sums.windows.insert(bucket.into(), row.track.state);
         }
         let since = u32::try_from(since.div_euclid(MINUTE_MS).max(0)).unwrap_or(u32::MAX);
         let minutes = read.open_table(MINUTES).map_err(|e| self.error(e))?;

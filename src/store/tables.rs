@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::fold::Totals;
 use crate::quota::exhaustion::Cause;
-use crate::quota::window::WindowState;
+use crate::quota::window::Track;
 use crate::record::{
     AccountId, Cursor, Inode, Kind, Labels, LimitSource, LimitStatus, LineCounts, Millis, ModelNumber,
     Observation, Rank, RunNumber, StopReason, Tier, Usage,
@@ -353,7 +353,7 @@ impl AccountRow {
 /// A window as it stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WindowRow {
-    pub state: WindowState,
+    pub track: Track,
     /// How many rows of `observations` are its.
     pub history_rows: u32,
 }
@@ -504,34 +504,5 @@ mod tests {
             decode::<RunRow>(b"\x01\x07\x00\x02\x00"),
             Err(RowError::Rest(1))
         ));
-    }
-
-    #[test]
-    fn a_window_has_one_before_it_and_that_one_none() {
-        let row = |deep: usize| {
-            // All fields empty or zero up to `moment.before`, then what follows it, from the inside out.
-            let (nothing, rest) = ([0; 14], [0, 0]);
-            let mut bytes = vec![ROW_VERSION];
-            for _ in 0..deep {
-                bytes.extend(nothing);
-                bytes.push(1);
-            }
-            bytes.extend(nothing);
-            bytes.push(0);
-            bytes.extend(rest.repeat(deep + 1));
-            bytes.push(0);
-            bytes
-        };
-        for deep in [0, 1] {
-            let window: WindowRow = decode(&row(deep)).unwrap();
-            assert_eq!(window.state.moment.before.is_some(), deep == 1);
-            assert_eq!(encode(&window).unwrap(), row(deep));
-        }
-        for deep in [2, 3, 100_000] {
-            assert!(
-                matches!(decode::<WindowRow>(&row(deep)), Err(RowError::Bytes(_))),
-                "{deep}"
-            );
-        }
     }
 }

@@ -2,7 +2,6 @@
 
 use super::{Candidate, Choice, Reason, Standing, Verdict};
 use crate::quota::account::{Account, OnUnknown};
-use crate::quota::bucket;
 use crate::quota::budget::near_limit;
 use crate::quota::exhaustion::{self, Cause, CauseKind, UNTIL_TAKEN_BACK};
 use crate::quota::window::{Freshness, SHARE_EPSILON, View, Window, reaches, view};
@@ -87,7 +86,7 @@ pub fn advise(candidate: &Candidate, now: Millis) -> Advice {
     let bound: Vec<Bound> = candidate
         .windows
         .iter()
-        .filter(|window| bucket::binds(window.bucket, model.as_deref()))
+        .filter(|window| window.binds(model.as_deref(), now))
         .map(|window| Bound {
             window: *window,
             view: view(window.state, now),

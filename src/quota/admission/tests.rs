@@ -36,7 +36,7 @@ fn seen(
         session: None,
         request: None,
     };
-    merge(None, &observation, NOON - ago, &[]).state
+    merge(None, &observation, NOON - ago, &[]).track.state
 }
 
 fn healthy(utilization: f64) -> WindowState {

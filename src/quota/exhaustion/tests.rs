@@ -39,7 +39,7 @@ fn state(
         session: None,
         request: None,
     };
-    merge(None, &observation, NOON, &[]).state
+    merge(None, &observation, NOON, &[]).track.state
 }
 
 fn minimum(bucket: &str, percent: u8) -> Minimum {
