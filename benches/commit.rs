@@ -6,7 +6,9 @@ use std::sync::Arc;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use fastrand::Rng;
 use tempfile::TempDir;
-use tokentail::record::{Batch, Cursor, Kind, LineCounts, Rank, Record, ResponseKey, RunId, Tier, Usage};
+use tokentail::record::{
+    Batch, Cursor, Kind, LineCounts, ParserState, Rank, Record, ResponseKey, RunId, Tier, Usage,
+};
 use tokentail::store::{Outcome, Store, StoreOptions};
 
 /// Rows of a large group, as a backlog brings them.
@@ -148,6 +150,7 @@ fn batch(rng: &mut Rng, rows: usize) -> Batch {
             offset: 1,
             ..Cursor::default()
         },
+        state: ParserState::default(),
         account: Arc::default(),
         records: records.collect(),
         observations: Vec::new(),

@@ -356,6 +356,36 @@ pub struct Cursor {
     pub origin: u64,
 }
 
+/// Most bytes that a parser keeps of one file between two readings.
+pub const PARSER_STATE_BYTES_MAX: usize = 1024;
+
+/// What a parser needs of the lines before a position, in a form that only the parser reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ParserState(Box<[u8]>);
+
+impl ParserState {
+    /// Keeps the bytes; nothing if there are more than [`PARSER_STATE_BYTES_MAX`].
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        if bytes.len() > PARSER_STATE_BYTES_MAX {
+            return Self::default();
+        }
+        Self(bytes.into())
+    }
+
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// How far a file was read, and what its parser keeps of the lines before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    pub cursor: Cursor,
+    pub state: ParserState,
+}
+
 /// A path below the run's directory, as the bytes the filesystem gave.
 ///
 /// Compared and hashed by its bytes, which takes a fraction of what going by components does: it has no `.`, no `//` and no
@@ -401,6 +431,8 @@ pub struct Batch {
     pub expect: Option<Cursor>,
     /// The cursor after this batch.
     pub cursor: Cursor,
+    /// What the parser keeps of the lines before that cursor.
+    pub state: ParserState,
     pub records: Vec<Record>,
     /// Whose limits and responses these are.
     pub account: Arc<AccountId>,

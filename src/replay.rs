@@ -15,7 +15,7 @@ use crate::api::{summary, wire};
 use crate::config::{Accounts, Limits};
 use crate::globs::{GlobError, Globs};
 use crate::logfile::{EntryKind, LogFileError, Root};
-use crate::record::{AccountId, Batch, Cursor, Millis, RUN_ID_BYTES_MAX, RelativePath, RunId};
+use crate::record::{AccountId, Batch, Millis, Position, RUN_ID_BYTES_MAX, RelativePath, RunId};
 use crate::store::{Conclusion, Outcome, Store, StoreError, StoreOptions};
 use crate::tailer::turn::{self, Reading, Scanned};
 use crate::tailer::walk::{Walk, WalkLimits, walk};
@@ -96,7 +96,7 @@ struct Found {
 struct Task<'s> {
     source: &'s Source,
     path: RelativePath,
-    cursor: Option<Cursor>,
+    stored: Option<Position>,
     size: u64,
     account: Arc<AccountId>,
 }
@@ -377,14 +377,14 @@ fn tasks<'s>(store: &Store, sources: &'s [Source]) -> Result<Vec<Task<'s>>, Repl
     let runs: Vec<RunId> = sources.iter().map(|(_, source)| source.run.clone()).collect();
     let mut tasks = Vec::new();
     for ((_, source), known) in sources.into_iter().zip(store.known(&runs)?) {
-        let cursors = known.cursors;
+        let mut positions = known.positions;
         let account = Arc::new(known.info.map(|info| info.account).unwrap_or_default());
         let first = tasks.len();
         tasks.extend(source.files.iter().map(|file| {
             let path: RelativePath = file.path.as_path().into();
             Task {
                 source,
-                cursor: cursors.get(&path).copied(),
+                stored: positions.remove(&path),
                 path,
                 size: file.size,
                 account: Arc::clone(&account),
@@ -515,15 +515,19 @@ fn read_file(
         account: Arc::clone(&task.account),
         now: options.clock,
     };
-    let mut expect = task.cursor;
+    let mut stored = task.stored.clone();
     loop {
-        let (cursor, tail) =
-            turn::start(&file, &stat, expect, &task.source.run, &task.path).map_err(failed)?;
-        let turn = turn::read(&file, cursor, tail, Scanned::default(), &reading, buffer).map_err(failed)?;
+        let (position, tail) =
+            turn::start(&file, &stat, stored.as_ref(), &task.source.run, &task.path).map_err(failed)?;
+        let expect = stored.as_ref().map(|stored| stored.cursor);
+        let turn = turn::read(&file, position, tail, Scanned::default(), &reading, buffer).map_err(failed)?;
         let more = turn.more;
         if expect != Some(turn.cursor) || turn.lines.read > 0 {
             let batch = turn.into_batch(task.source.run.clone(), task.path.clone(), expect, &reading);
-            expect = Some(batch.cursor);
+            stored = Some(Position {
+                cursor: batch.cursor,
+                state: batch.state.clone(),
+            });
             // Without a committer there is an error, and it is the committer's to tell.
             if !outbox.add(batch) {
                 return Ok(());

@@ -372,7 +372,7 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let code = match &error {
             StoreError::InUse(_) | StoreError::Closed { .. } => Exit::Unavailable,
-            StoreError::Newer { .. } | StoreError::Damaged { .. } => Exit::BadData,
+            StoreError::Newer { .. } | StoreError::Older { .. } | StoreError::Damaged { .. } => Exit::BadData,
             StoreError::Full { .. } | StoreError::TooManyDamaged(_) | StoreError::Copy { .. } => Exit::Io,
             StoreError::Io { source, .. } => Exit::of_io(source.kind()),
             StoreError::Other { .. } => Exit::Bug,

@@ -10,12 +10,14 @@ pub mod claude;
 mod json;
 pub mod limits;
 mod scan;
+mod state;
 mod usage;
 
 use memchr::memmem;
 use std::sync::LazyLock;
 
-use crate::record::{Millis, Observation, Record};
+use crate::record::{Millis, Observation, ParserState, Record};
+use state::State;
 
 /// Longest line that is parsed whole though it mentions no usage, in bytes.
 pub const SHORT_LINE_BYTES_MAX: usize = 4096;
@@ -84,15 +86,59 @@ pub fn line(
     Parser::default().line(bytes, place, records, observations)
 }
 
-/// Parses lines one after the other; the answers are those of [`line()`], what repeats is read once.
-#[derive(Clone, Debug, Default)]
+/// Parses the lines of one file one after the other; what repeats is read once.
+#[derive(Clone, Debug)]
 pub struct Parser {
     memory: claude::Memory,
+    state: State,
+    /// A later time is not believed.
+    latest_believed: Millis,
+}
+
+impl Default for Parser {
+    fn default() -> Self {
+        Self::new(&ParserState::default(), Millis::MAX)
+    }
 }
 
 impl Parser {
-    /// Parses one line (without its `\n`).
+    /// A parser that goes on where another one kept this of a file. Times after `latest_believed` are not believed.
+    #[must_use]
+    pub fn new(kept: &ParserState, latest_believed: Millis) -> Self {
+        Self {
+            memory: claude::Memory::default(),
+            state: State::decode(kept),
+            latest_believed,
+        }
+    }
+
+    /// What is to be kept of the lines so far.
+    #[must_use]
+    pub fn state(&self) -> ParserState {
+        self.state.encode()
+    }
+
+    /// The time of the last line that had one.
+    #[must_use]
+    pub fn last_time(&self) -> Option<Millis> {
+        self.state.last_time
+    }
+
+    /// Parses one line (without its `\n`). Of its time, `None` is said if it is not believed.
     pub fn line(
+        &mut self,
+        bytes: &[u8],
+        place: Place,
+        records: &mut Vec<Record>,
+        observations: &mut Vec<Observation>,
+    ) -> Parsed {
+        let mut parsed = self.class(bytes, place, records, observations);
+        parsed.time = parsed.time.filter(|time| *time <= self.latest_believed);
+        self.state.last_time = parsed.time.or(self.state.last_time);
+        parsed
+    }
+
+    fn class(
         &mut self,
         bytes: &[u8],
         place: Place,

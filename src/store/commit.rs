@@ -25,7 +25,7 @@ use super::tables::{
 use super::{Store, StoreError};
 use crate::fold::{Response, Totals, fold};
 use crate::record::{
-    AccountId, Batch, Cursor, DAY_MS, FileNumber, Kind, LineCounts, Millis, ModelNumber, Phase, Record,
+    AccountId, Batch, DAY_MS, FileNumber, Kind, LineCounts, Millis, ModelNumber, Phase, Position, Record,
     ResponseKey, RunId, RunNumber,
 };
 
@@ -42,7 +42,7 @@ const ROWS_APART_MIN: usize = 8192;
 pub enum Outcome {
     Committed,
     /// The batch continued something else than what is stored, which is this. Read again from there.
-    Stale(Option<Cursor>),
+    Stale(Option<Position>),
 }
 
 /// One run's part of a commit.
@@ -414,29 +414,30 @@ impl<'s, 't> Work<'s, 't> {
         let place = self.run(batch)?;
         let run = self.run_works[place].row.number;
         let stored = self.stored(run, &batch.path, batch.renamed_from.as_deref())?;
-        let cursor = stored.map(|(_, cursor)| cursor);
-        if cursor != batch.expect {
-            self.outcomes.push(Outcome::Stale(cursor));
+        if stored.as_ref().map(|(_, position)| position.cursor) != batch.expect {
+            self.outcomes
+                .push(Outcome::Stale(stored.map(|(_, position)| position)));
             return Ok(());
         }
+        let is_known = stored.is_some();
         let file = match stored {
             Some((file, _)) => file,
             None => self.new_file(place)?,
         };
-        if stored.is_none() || batch.renamed_from.is_some() {
+        if !is_known || batch.renamed_from.is_some() {
             self.link(run, file, &batch.path, batch.renamed_from.as_deref())?;
         }
         put(
             self.store,
             &mut self.files,
             file,
-            &FileRow::new(run, &batch.cursor),
+            &FileRow::new(run, &batch.cursor, &batch.state),
         )?;
 
         let mut change = self.run_works[place].change.take().unwrap_or_default();
         change.lines.add(&batch.lines);
         change.bytes = change.bytes.saturating_add(batch.bytes);
-        change.files += u64::from(stored.is_none());
+        change.files += u64::from(!is_known);
         for record in &batch.records {
             self.take_record(record, batch.read_at, place, &mut change)?;
         }
@@ -614,13 +615,13 @@ impl<'s, 't> Work<'s, 't> {
         Ok(place)
     }
 
-    /// The file at a path (or at the path it was renamed from) and its cursor.
+    /// The file at a path (or at the path it was renamed from) and how far it was read.
     fn stored(
         &self,
         run: RunNumber,
         path: &Path,
         renamed_from: Option<&Path>,
-    ) -> Result<Option<(FileNumber, Cursor)>, StoreError> {
+    ) -> Result<Option<(FileNumber, Position)>, StoreError> {
         let path = renamed_from.unwrap_or(path).as_os_str().as_bytes();
         let Some(file) = self
             .paths
@@ -633,7 +634,7 @@ impl<'s, 't> Work<'s, 't> {
         let row = self.files.get(file).map_err(|e| self.store.error(e))?;
         let row = row.ok_or_else(|| self.store.row_error("paths", &RowError::Range("file")))?;
         let row: FileRow = decode(row.value()).map_err(|e| self.store.row_error("files", &e))?;
-        Ok(Some((file, row.cursor())))
+        Ok(Some((file, row.position())))
     }
 
     fn new_file(&mut self, place: usize) -> Result<FileNumber, StoreError> {

@@ -16,7 +16,7 @@ use super::tables::{
 use super::{Store, StoreError};
 use crate::fold::{Response, Totals};
 use crate::record::{
-    Cursor, DAY_MS, HOUR_MS, LineCounts, MINUTE_MS, Millis, ModelNumber, RelativePath, ResponseKey, RunId,
+    DAY_MS, HOUR_MS, LineCounts, MINUTE_MS, Millis, ModelNumber, Position, RelativePath, ResponseKey, RunId,
     RunNumber,
 };
 
@@ -27,7 +27,7 @@ const DAY_HOURS: u32 = 24;
 pub struct Fixes {
     /// As the logs give them, with this store's run numbers; `None` for one they do not have.
     pub responses: Vec<(ResponseKey, Option<Response>)>,
-    pub cursors: Vec<(RunId, RelativePath, Cursor)>,
+    pub positions: Vec<(RunId, RelativePath, Position)>,
     pub runs: Vec<RunFix>,
 }
 
@@ -432,13 +432,14 @@ impl Store {
             let row: RunRow = decode(row.value()).map_err(|e| self.row_error("runs", &e))?;
             Ok(Some(row.number))
         };
-        for (run, path, cursor) in &fixes.cursors {
+        for (run, path, position) in &fixes.positions {
             let Some(number) = number_of(run)? else { continue };
             let key = (number, path.as_os_str().as_bytes());
             let Some(file) = paths.get(key).map_err(|e| self.error(e))? else {
                 continue;
             };
-            put(self, &mut files, file.value(), &FileRow::new(number, cursor))?;
+            let row = FileRow::new(number, &position.cursor, &position.state);
+            put(self, &mut files, file.value(), &row)?;
             repaired.positions += 1;
         }
         for fix in &fixes.runs {

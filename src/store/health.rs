@@ -1,25 +1,18 @@
 //! Opening, telling damage from trouble, and setting a damaged file aside.
 
-use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use redb::{
-    Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
-    WriteTransaction, backends::InMemoryBackend,
+    Builder, Database, ReadableDatabase, ReadableTableMetadata, WriteTransaction, backends::InMemoryBackend,
 };
 
-use crate::fold::Totals;
-use crate::record::{AccountId, MINUTE_MS};
-
-use super::commit::put;
 use super::tables::{
-    ACCOUNTS, AccountRow, DAYS, FILES, FIRED, FORGOTTEN, HOURS, LIMIT_EVENTS, MARKS, META, META_CREATED,
-    META_SCHEMA, META_SEQUENCE, MINUTES, MODELS, NOTE_ASIDE, NOTE_REBUILT, NOTES, OBSERVATIONS, PARKED,
-    PARKED_FILES, PATHS, RESPONSES, RUN_ACCOUNTS, RUN_DAYS, RUN_INFO, RUNS, ResponseRow, RunInfoRow,
-    SCHEMA_VERSION, SUMS, TOTALS, WINDOWS, decode,
+    ACCOUNTS, DAYS, FILES, FIRED, FORGOTTEN, HOURS, LIMIT_EVENTS, MARKS, META, META_CREATED, META_SCHEMA,
+    META_SEQUENCE, MINUTES, MODELS, NOTE_ASIDE, NOTE_REBUILT, NOTES, OBSERVATIONS, PARKED, PARKED_FILES,
+    PATHS, RESPONSES, RUN_ACCOUNTS, RUN_DAYS, RUN_INFO, RUNS, SCHEMA_VERSION, SUMS, TOTALS, WINDOWS,
 };
 use super::{QUARANTINE_SUFFIX, QUARANTINED_FILES_MAX, Store, StoreError};
 
@@ -32,14 +25,6 @@ const PACKED_BYTES_MAX: u64 = 256 << 20;
 const SPARE_RESPONSE_BYTES: u64 = 104;
 /// What any file may have beside that, in bytes: redb begins with half of it.
 const SPARE_BYTES: u64 = 2 << 20;
-/// The schema of a database that knows of no accounts and limits.
-const SCHEMA_WITHOUT_ACCOUNTS: u64 = 1;
-/// The schema of a database that knows of no labels.
-const SCHEMA_WITHOUT_LABELS: u64 = 2;
-/// The schema of a database that lists its responses by day once more.
-const SCHEMA_WITH_DAY_LISTS: u64 = 3;
-/// The table of those lists, which nothing read.
-pub const DAY_LISTS: TableDefinition<'static, (u32, u128), ()> = TableDefinition::new("responses_by_day");
 
 /// Hands every table but `meta`, which tells the schema, to a macro.
 macro_rules! every_table {
@@ -169,126 +154,14 @@ fn prepare(store: &Store, database: &Database) -> Result<(), StoreError> {
             found,
             known: SCHEMA_VERSION,
         }),
-        Some(SCHEMA_WITHOUT_ACCOUNTS) => {
-            add_accounts(store, database)?;
-            add_labels(store, database)?;
-            drop_day_lists(store, database)
-        }
-        Some(SCHEMA_WITHOUT_LABELS) => {
-            add_labels(store, database)?;
-            drop_day_lists(store, database)
-        }
-        Some(SCHEMA_WITH_DAY_LISTS) => drop_day_lists(store, database),
-        Some(found) => Err(damaged(
-            store.path(),
-            &format!("schema {found} was never written"),
-        )),
+        Some(0) => Err(damaged(store.path(), "schema 0 was never written")),
+        Some(found) => Err(StoreError::Older {
+            path: store.path().to_owned(),
+            found,
+            known: SCHEMA_VERSION,
+        }),
         None => create_tables(store, database),
     }
-}
-
-/// Brings a database of the schema before accounts to the present one: all its runs belong to the default account, and
-/// what was counted is added up by the minute. Of the limits in lines that were read already nothing was kept.
-fn add_accounts(store: &Store, database: &Database) -> Result<(), StoreError> {
-    let write = database.begin_write().map_err(|e| store.error(e))?;
-    make_tables(store, &write)?;
-    {
-        let mut accounts = write.open_table(ACCOUNTS).map_err(|e| store.error(e))?;
-        put(store, &mut accounts, 0, &AccountRow::new(&AccountId::default()))?;
-        let mut run_accounts = write.open_table(RUN_ACCOUNTS).map_err(|e| store.error(e))?;
-        let totals = write.open_table(TOTALS).map_err(|e| store.error(e))?;
-        for entry in totals.iter().map_err(|e| store.error(e))? {
-            let (run, _) = entry.map_err(|e| store.error(e))?;
-            run_accounts.insert(run.value(), 0).map_err(|e| store.error(e))?;
-        }
-        let mut sums: BTreeMap<u32, Totals> = BTreeMap::new();
-        let responses = write.open_table(RESPONSES).map_err(|e| store.error(e))?;
-        for entry in responses.iter().map_err(|e| store.error(e))? {
-            let (_, row) = entry.map_err(|e| store.error(e))?;
-            let damage = |error| store.row_error("responses", &error);
-            let row: ResponseRow = decode(row.value()).map_err(damage)?;
-            let parts = row.parts().map_err(damage)?;
-            let minute = u32::try_from(row.time / MINUTE_MS).unwrap_or(u32::MAX);
-            *sums.entry(minute).or_default() += Totals::of_usage(parts.kind, &parts.usage);
-        }
-        let mut minutes = write.open_table(MINUTES).map_err(|e| store.error(e))?;
-        for (minute, sum) in sums {
-            put(store, &mut minutes, (0, minute), &sum)?;
-        }
-        let mut meta = write.open_table(META).map_err(|e| store.error(e))?;
-        meta.insert(META_SCHEMA, SCHEMA_WITHOUT_LABELS)
-            .map_err(|e| store.error(e))?;
-    }
-    write.commit().map_err(|e| store.error(e))?;
-    tracing::info!(
-        database = %store.path().display(),
-        "brought from schema {SCHEMA_WITHOUT_ACCOUNTS} to {SCHEMA_WITHOUT_LABELS}; limits are known from the next line that tells them"
-    );
-    Ok(())
-}
-
-/// Brings a database of the schema before labels to the present one: no run has labels, each goes on, and its first
-/// activity is that of its first response; what was counted is added up by account and model.
-fn add_labels(store: &Store, database: &Database) -> Result<(), StoreError> {
-    let write = database.begin_write().map_err(|e| store.error(e))?;
-    make_tables(store, &write)?;
-    {
-        let run_accounts = write.open_table(RUN_ACCOUNTS).map_err(|e| store.error(e))?;
-        let mut accounts: BTreeMap<u32, u32> = BTreeMap::new();
-        let mut infos: BTreeMap<u32, RunInfoRow> = BTreeMap::new();
-        for entry in run_accounts.iter().map_err(|e| store.error(e))? {
-            let (run, account) = entry.map_err(|e| store.error(e))?;
-            accounts.insert(run.value(), account.value());
-            infos.insert(run.value(), RunInfoRow::default());
-        }
-        let mut sums: BTreeMap<(u32, u32), Totals> = BTreeMap::new();
-        let responses = write.open_table(RESPONSES).map_err(|e| store.error(e))?;
-        for entry in responses.iter().map_err(|e| store.error(e))? {
-            let (_, row) = entry.map_err(|e| store.error(e))?;
-            let damage = |error| store.row_error("responses", &error);
-            let row: ResponseRow = decode(row.value()).map_err(damage)?;
-            let parts = row.parts().map_err(damage)?;
-            let account = accounts.get(&row.run).copied().unwrap_or_default();
-            *sums.entry((account, row.model)).or_default() += Totals::of_usage(parts.kind, &parts.usage);
-            if let Some(info) = infos.get_mut(&row.run).filter(|_| parts.dated) {
-                info.earliest = Some(info.earliest.map_or(row.time, |earliest| earliest.min(row.time)));
-            }
-        }
-        let mut table = write.open_table(RUN_INFO).map_err(|e| store.error(e))?;
-        for (run, info) in infos {
-            put(store, &mut table, run, &info)?;
-        }
-        let mut table = write.open_table(SUMS).map_err(|e| store.error(e))?;
-        for (key, sum) in sums {
-            put(store, &mut table, key, &sum)?;
-        }
-        let mut meta = write.open_table(META).map_err(|e| store.error(e))?;
-        meta.insert(META_SCHEMA, SCHEMA_WITH_DAY_LISTS)
-            .map_err(|e| store.error(e))?;
-    }
-    write.commit().map_err(|e| store.error(e))?;
-    tracing::info!(
-        database = %store.path().display(),
-        "brought from schema {SCHEMA_WITHOUT_LABELS} to {SCHEMA_WITH_DAY_LISTS}"
-    );
-    Ok(())
-}
-
-/// Brings a database that lists its responses by day once more to the present schema: the lists go.
-fn drop_day_lists(store: &Store, database: &Database) -> Result<(), StoreError> {
-    let write = database.begin_write().map_err(|e| store.error(e))?;
-    write.delete_table(DAY_LISTS).map_err(|e| store.error(e))?;
-    {
-        let mut meta = write.open_table(META).map_err(|e| store.error(e))?;
-        meta.insert(META_SCHEMA, SCHEMA_VERSION)
-            .map_err(|e| store.error(e))?;
-    }
-    write.commit().map_err(|e| store.error(e))?;
-    tracing::info!(
-        database = %store.path().display(),
-        "brought from schema {SCHEMA_WITH_DAY_LISTS} to {SCHEMA_VERSION}"
-    );
-    check_tables(store, database)
 }
 
 fn check_tables(store: &Store, database: &Database) -> Result<(), StoreError> {

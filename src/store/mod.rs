@@ -54,6 +54,11 @@ pub enum StoreError {
     InUse(PathBuf),
     #[error("the database {path} has schema {found}, this tokentail knows {known}; use the newer program")]
     Newer { path: PathBuf, found: u64, known: u64 },
+    #[error(
+        "the database {path} has schema {found} of an earlier tokentail, this one needs schema {known}; \
+         set it aside (mv {path} {path}.schema{found}) and start again: a new one is rebuilt from the logs"
+    )]
+    Older { path: PathBuf, found: u64, known: u64 },
     #[error("the database {path} is damaged: {what}")]
     Damaged { path: PathBuf, what: String },
     #[error("no room for the database {path}: {source}; free some space, counting goes on by itself")]
@@ -107,7 +112,7 @@ impl Store {
     /// Opens the database, makes it if there is none, and puts a new one in the place of a damaged one.
     ///
     /// # Errors
-    /// When another process has it, it is of a newer schema, or the disk does not let it be used.
+    /// When another process has it, it is of another schema, or the disk does not let it be used.
     pub fn open(options: StoreOptions) -> Result<Self, StoreError> {
         let store = Self::closed(options);
         match store.reopen() {

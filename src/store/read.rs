@@ -16,7 +16,7 @@ use super::tables::{
 };
 use super::{Known, QuotaView, Store, StoreError};
 use crate::fold::{Response, Totals};
-use crate::record::{Cursor, LineCounts, Millis, ModelNumber, RelativePath, ResponseKey, RunId, RunNumber};
+use crate::record::{LineCounts, Millis, ModelNumber, Position, RelativePath, ResponseKey, RunId, RunNumber};
 
 /// What is summed for one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -262,9 +262,9 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::snapshot`].
-    pub fn cursors(&self, run: &RunId) -> Result<BTreeMap<RelativePath, Cursor>, StoreError> {
+    pub fn positions(&self, run: &RunId) -> Result<BTreeMap<RelativePath, Position>, StoreError> {
         let known = self.known(std::slice::from_ref(run))?.pop();
-        Ok(known.unwrap_or_default().cursors)
+        Ok(known.unwrap_or_default().positions)
     }
 
     /// What is known of each of these runs, and how far their files were read; from one snapshot.
@@ -284,7 +284,7 @@ impl Store {
             let row: RunRow = decode(row.value()).map_err(|e| self.row_error("runs", &e))?;
             let mut known = Known {
                 info: Some(infos.info(self, &row)?),
-                cursors: BTreeMap::new(),
+                positions: BTreeMap::new(),
             };
             let first: (u32, &[u8]) = (row.number, &[]);
             for entry in paths.range(first..).map_err(|e| self.error(e))? {
@@ -297,7 +297,7 @@ impl Store {
                 let file = file.ok_or_else(|| self.row_error("paths", &RowError::Range("file")))?;
                 let file: FileRow = decode(file.value()).map_err(|e| self.row_error("files", &e))?;
                 let path = Path::new(std::ffi::OsStr::from_bytes(path)).into();
-                known.cursors.insert(path, file.cursor());
+                known.positions.insert(path, file.position());
             }
             Ok(known)
         };

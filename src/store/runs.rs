@@ -18,7 +18,7 @@ use super::tables::{
 };
 use super::{Store, StoreError};
 use crate::fold::Totals;
-use crate::record::{AccountId, Cursor, Labels, Millis, Phase, RelativePath, RunId, RunNumber, StopReason};
+use crate::record::{AccountId, Labels, Millis, Phase, Position, RelativePath, RunId, RunNumber, StopReason};
 
 /// The row of `totals` that has the sums of all forgotten runs. No run gets this number: as many cannot be.
 pub(super) const FORGOTTEN_RUNS: RunNumber = RunNumber::MAX;
@@ -78,7 +78,7 @@ pub struct RunInfo {
 pub struct Known {
     /// `None` if it is unknown.
     pub info: Option<RunInfo>,
-    pub cursors: BTreeMap<RelativePath, Cursor>,
+    pub positions: BTreeMap<RelativePath, Position>,
 }
 
 /// The tables that say more of runs than `runs`, open: they serve for one run or for all.

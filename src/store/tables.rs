@@ -13,11 +13,11 @@ use crate::quota::exhaustion::Cause;
 use crate::quota::window::Track;
 use crate::record::{
     AccountId, Cursor, Inode, Kind, Labels, LimitSource, LimitStatus, LineCounts, Millis, ModelNumber,
-    Observation, Rank, RunNumber, StopReason, Tier, Usage,
+    Observation, ParserState, Position, Rank, RunNumber, StopReason, Tier, Usage,
 };
 
-/// The version of the whole schema, in `meta`. A database with a higher one is refused.
-pub const SCHEMA_VERSION: u64 = 4;
+/// The version of the whole schema, in `meta`. A database with another one is refused.
+pub const SCHEMA_VERSION: u64 = 5;
 /// The version byte of every row written now.
 const ROW_VERSION: u8 = 1;
 
@@ -148,8 +148,8 @@ pub struct RunRow {
     pub first_seen: Millis,
 }
 
-/// A log file: its run and its [`Cursor`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A log file: its run and its [`Position`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRow {
     pub run: RunNumber,
     inode: u64,
@@ -161,11 +161,12 @@ pub struct FileRow {
     skip_to: u64,
     settled_to: u64,
     origin: u64,
+    state: Box<[u8]>,
 }
 
 impl FileRow {
     #[must_use]
-    pub fn new(run: RunNumber, cursor: &Cursor) -> Self {
+    pub fn new(run: RunNumber, cursor: &Cursor, state: &ParserState) -> Self {
         Self {
             run,
             inode: cursor.inode.number,
@@ -177,6 +178,15 @@ impl FileRow {
             skip_to: cursor.skip_to.map_or(0, NonZeroU64::get),
             settled_to: cursor.settled_to,
             origin: cursor.origin,
+            state: state.bytes().into(),
+        }
+    }
+
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position {
+            cursor: self.cursor(),
+            state: ParserState::new(&self.state),
         }
     }
 
@@ -476,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_comes_back_as_it_went() {
+    fn a_position_comes_back_as_it_went() {
         let cursor = Cursor {
             inode: Inode {
                 number: u64::MAX,
@@ -490,8 +500,9 @@ mod tests {
             settled_to: 4,
             origin: 11,
         };
-        let row: FileRow = decode(&encode(&FileRow::new(2, &cursor)).unwrap()).unwrap();
-        assert_eq!((row.run, row.cursor()), (2, cursor));
+        let state = ParserState::new(b"kept");
+        let row: FileRow = decode(&encode(&FileRow::new(2, &cursor, &state)).unwrap()).unwrap();
+        assert_eq!((row.run, row.position()), (2, Position { cursor, state }));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::fold::{Response, Totals};
 use crate::record::{
-    AccountId, Batch, Cursor, Inode, Kind, LineCounts, Millis, Rank, Record, ResponseKey, RunId, Tier, Usage,
+    AccountId, Batch, Cursor, Inode, Kind, LineCounts, Millis, ParserState, Position, Rank, Record,
+    ResponseKey, RunId, Tier, Usage,
 };
 
 pub mod disk;
@@ -17,7 +18,6 @@ pub mod picture;
 mod repair;
 mod runs;
 mod schedules;
-mod schema;
 
 const NOW: Millis = 1_791_190_800_000;
 
@@ -77,6 +77,13 @@ fn cursor(offset: u64) -> Cursor {
     }
 }
 
+fn position(offset: u64) -> Position {
+    Position {
+        cursor: cursor(offset),
+        ..Position::default()
+    }
+}
+
 fn batch(run: &str, path: &str, from: Option<u64>, to: u64, records: Vec<Record>) -> Batch {
     let read = records.len() as u64;
     Batch {
@@ -85,6 +92,7 @@ fn batch(run: &str, path: &str, from: Option<u64>, to: u64, records: Vec<Record>
         renamed_from: None,
         expect: from.map(cursor),
         cursor: cursor(to),
+        state: ParserState::default(),
         account: Arc::default(),
         records,
         observations: Vec::new(),
@@ -124,7 +132,7 @@ fn a_batch_that_continues_something_else_is_refused_whole() {
         vec![record(1, 5, Some(NOW)), record(2, 5, Some(NOW))],
     );
     let committed = store.commit(&[again]).unwrap();
-    assert_eq!(committed.outcomes, [Outcome::Stale(Some(cursor(10)))]);
+    assert_eq!(committed.outcomes, [Outcome::Stale(Some(position(10)))]);
     assert_eq!(store.snapshot().unwrap().runs["r"].totals.messages, 1);
     let unknown = batch("r", "b", Some(10), 20, vec![record(3, 5, Some(NOW))]);
     assert_eq!(store.commit(&[unknown]).unwrap().outcomes, [Outcome::Stale(None)]);
@@ -152,10 +160,10 @@ fn a_renamed_file_keeps_its_row_and_frees_its_name() {
     let new = batch("r", "a", None, 5, vec![]);
     let committed = store.commit(&[renamed, new]).unwrap();
     assert_eq!(committed.outcomes, [Outcome::Committed, Outcome::Committed]);
-    let cursors = store.cursors(&RunId::new("r").unwrap()).unwrap();
-    let offsets: Vec<_> = cursors
+    let positions = store.positions(&RunId::new("r").unwrap()).unwrap();
+    let offsets: Vec<_> = positions
         .iter()
-        .map(|(path, cursor)| (path.to_str().unwrap(), cursor.offset))
+        .map(|(path, stored)| (path.to_str().unwrap(), stored.cursor.offset))
         .collect();
     assert_eq!(offsets, [("a", 5), ("b", 10)]);
 }
@@ -280,24 +288,45 @@ fn a_damaged_file_is_set_aside_and_a_newer_one_is_not() {
     );
     store.close();
 
-    let database = Database::create(&path).unwrap();
+    assert!(matches!(
+        open_with_schema(&path, tables::SCHEMA_VERSION + 1),
+        Err(StoreError::Newer { found, known, .. }) if found == known + 1
+    ));
+}
+
+/// What opening a database says once it claims another schema.
+fn open_with_schema(path: &Path, schema: u64) -> Result<Store, StoreError> {
+    let database = Database::create(path).unwrap();
     let write = database.begin_write().unwrap();
     write
         .open_table(tables::META)
         .unwrap()
-        .insert(tables::META_SCHEMA, tables::SCHEMA_VERSION + 1)
+        .insert(tables::META_SCHEMA, schema)
         .unwrap();
     write.commit().unwrap();
     drop(database);
-    let opened = Store::open(StoreOptions {
-        path: Some(path.clone()),
+    Store::open(StoreOptions {
+        path: Some(path.to_owned()),
         cache_bytes: 1 << 20,
-    });
-    assert!(
-        matches!(opened, Err(StoreError::Newer { found, known, .. }) if found == known + 1),
-        "{opened:?}"
-    );
-    assert!(path.exists());
+    })
+}
+
+#[test]
+fn a_database_of_an_earlier_schema_is_refused_with_what_to_do_and_stays_where_it_is() {
+    for schema in 1..tables::SCHEMA_VERSION {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("t.redb");
+        at(&path).close();
+        let error = open_with_schema(&path, schema).unwrap_err();
+        assert!(matches!(error, StoreError::Older { found, .. } if found == schema));
+        let (said, path) = (error.to_string(), path.display());
+        assert!(
+            said.contains(&format!("mv {path} {path}.schema{schema}")),
+            "{said}"
+        );
+        let beside = std::fs::read_dir(directory.path()).unwrap().count();
+        assert_eq!(beside, 1, "nothing is set aside, nothing is made");
+    }
 }
 
 /// A line of a response: which response, which copy of it, in which run.

@@ -269,7 +269,7 @@ impl Tailer {
         waker: Waker,
         stop: CancellationToken,
     ) -> Self {
-        let Known { info, cursors } = known;
+        let Known { info, positions } = known;
         // One that had vanished is there again, so it is looked at like any other.
         let retired = (info.as_ref().and_then(|info| info.stopped))
             .is_some_and(|(_, reason)| reason != StopReason::Vanished);
@@ -283,7 +283,7 @@ impl Tailer {
         // Runs take their full scans in turns.
         let run_turn = run.as_str().bytes().fold(0u8, u8::wrapping_add);
         Self {
-            tree: Some(Tree::new(run.clone(), home, cursors)),
+            tree: Some(Tree::new(run.clone(), home, positions)),
             run,
             wanted: account.clone(),
             account: Arc::new(account),

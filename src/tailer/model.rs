@@ -586,8 +586,8 @@ impl Model {
                 .register(&[(id.clone(), account)], false, EPOCH)
                 .unwrap();
             let home = Home::of(self.root.path(), &id, None);
-            let cursors = self.store.cursors(&id).unwrap();
-            self.trees.insert(run, Tree::new(id, home, cursors));
+            let positions = self.store.positions(&id).unwrap();
+            self.trees.insert(run, Tree::new(id, home, positions));
         }
         let mut tree = self.trees.remove(run).unwrap();
         let world = World {
@@ -763,9 +763,9 @@ impl Model {
             return Err(format!("{lines} lines were read, and there are {standing}"));
         }
         for ((run, name), log) in &self.logs {
-            let cursors = self.store.cursors(&RunId::new(run).unwrap()).unwrap();
+            let positions = self.store.positions(&RunId::new(run).unwrap()).unwrap();
             let path = Path::new("mount").join(name);
-            let offset = cursors.get(path.as_os_str()).map_or(0, |cursor| cursor.offset);
+            let offset = (positions.get(path.as_os_str())).map_or(0, |stored| stored.cursor.offset);
             let end = Self::text(&log.lines).len() as u64;
             if offset != end {
                 return Err(format!(

@@ -18,7 +18,7 @@ use crate::config::Limits;
 use crate::globs::Globs;
 use crate::logfile::home::Home;
 use crate::logfile::{EntryKind, LogFileError, Stat};
-use crate::record::{Cursor, Inode, RelativePath, RunId};
+use crate::record::{Cursor, Inode, ParserState, Position, RelativePath, RunId};
 use crate::watch::Watch;
 
 use super::turn::Scanned;
@@ -78,6 +78,8 @@ impl From<&Stat> for Seen {
 struct Tracked {
     /// The stored cursor, as far as we know; what was sent is taken for stored until the committer says otherwise.
     cursor: Option<Cursor>,
+    /// What the parser keeps of the lines before that cursor.
+    state: ParserState,
     seen: Option<Seen>,
     scanned: Scanned,
     open: Option<Kept>,
@@ -94,6 +96,21 @@ struct Tracked {
 }
 
 impl Tracked {
+    /// How far it was read, as it is stored.
+    fn position(&self) -> Option<Position> {
+        self.cursor.map(|cursor| Position {
+            cursor,
+            state: self.state.clone(),
+        })
+    }
+
+    fn set_position(&mut self, position: Option<Position>) {
+        (self.cursor, self.state) = match position {
+            Some(Position { cursor, state }) => (Some(cursor), state),
+            None => Default::default(),
+        };
+    }
+
     /// Takes what the filesystem says of the file: whether it is to be queued, as it counts from now on.
     fn is_news(&mut self, stat: &Stat) -> bool {
         self.gone = false;
@@ -152,12 +169,13 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// A run's directory with the cursors stored for it.
+    /// A run's directory with the positions stored for it.
     #[must_use]
-    pub fn new(run: RunId, home: Home, cursors: BTreeMap<RelativePath, Cursor>) -> Self {
-        let tracked = |cursor| {
+    pub fn new(run: RunId, home: Home, positions: BTreeMap<RelativePath, Position>) -> Self {
+        let tracked = |Position { cursor, state }| {
             Box::new(Tracked {
                 cursor: Some(cursor),
+                state,
                 gone: true,
                 ..Tracked::default()
             })
@@ -165,9 +183,9 @@ impl Tree {
         Self {
             run,
             home,
-            files: cursors
+            files: positions
                 .into_iter()
-                .map(|(path, cursor)| (path, tracked(cursor)))
+                .map(|(path, position)| (path, tracked(position)))
                 .collect(),
             directories: BTreeMap::new(),
             queue: VecDeque::new(),
@@ -351,10 +369,10 @@ impl Tree {
         }
     }
 
-    /// The committer holds another cursor for a file than we thought: read on from that one.
-    pub fn correct(&mut self, path: &RelativePath, stored: Option<Cursor>) {
+    /// The committer holds another position for a file than we thought: read on from that one.
+    pub fn correct(&mut self, path: &RelativePath, stored: Option<Position>) {
         let file = self.files.entry(path.clone()).or_default();
-        file.cursor = stored;
+        file.set_position(stored);
         file.seen = None;
         file.scanned = Scanned::default();
         file.renamed_from = None;

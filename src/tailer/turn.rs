@@ -16,7 +16,8 @@ use crate::logfile::{LogFile, Stat, Tail};
 use crate::parse::{self, Class, Parser, Place};
 use crate::quota::account;
 use crate::record::{
-    AccountId, Batch, Cursor, DAY_MS, Inode, LineCounts, Millis, Observation, Record, RelativePath, RunId,
+    AccountId, Batch, Cursor, DAY_MS, Inode, LineCounts, Millis, Observation, ParserState, Position, Record,
+    RelativePath, RunId,
 };
 
 /// How many bytes are read at once.
@@ -43,6 +44,8 @@ pub struct Reading {
 #[derive(Debug, Default)]
 pub struct Turn {
     pub cursor: Cursor,
+    /// What the parser keeps of the lines before the cursor.
+    pub state: ParserState,
     pub records: Vec<Record>,
     pub observations: Vec<Observation>,
     pub lines: LineCounts,
@@ -95,6 +98,7 @@ impl Turn {
             renamed_from: None,
             expect,
             cursor: self.cursor,
+            state: self.state,
             account: Arc::clone(&reading.account),
             records: self.records,
             observations: self.observations,
@@ -107,36 +111,35 @@ impl Turn {
     }
 }
 
-/// Where to read on in an open file, given the cursor that is stored for its path: there if the file still has that
-/// content, else at the start of a new generation.
+/// Where to read on in an open file, given the position that is stored for its path: there if the file still has that
+/// content, else at the start of a new generation, of which the parser has kept nothing.
 ///
 /// # Errors
 /// Those of `pread`.
 pub fn start(
     file: &LogFile,
     stat: &Stat,
-    stored: Option<Cursor>,
+    stored: Option<&Position>,
     run: &RunId,
     path: &Path,
-) -> io::Result<(Cursor, Tail)> {
-    let Some(stored) = stored else {
-        let cursor = Cursor {
+) -> io::Result<(Position, Tail)> {
+    let from_its_start = |generation, origin| Position {
+        cursor: Cursor {
             inode: stat.inode,
-            origin: origin(run, path, stat.inode),
+            generation,
+            origin,
             ..Cursor::default()
-        };
-        return Ok((cursor, Tail::default()));
+        },
+        state: ParserState::default(),
     };
-    if let Some(tail) = file.continues(stat, &stored)? {
-        return Ok((stored, tail));
+    let Some(stored) = stored else {
+        return Ok((from_its_start(0, origin(run, path, stat.inode)), Tail::default()));
+    };
+    if let Some(tail) = file.continues(stat, &stored.cursor)? {
+        return Ok((stored.clone(), tail));
     }
-    let cursor = Cursor {
-        inode: stat.inode,
-        generation: stored.generation.wrapping_add(1),
-        origin: stored.origin,
-        ..Cursor::default()
-    };
-    Ok((cursor, Tail::default()))
+    let generation = stored.cursor.generation.wrapping_add(1);
+    Ok((from_its_start(generation, stored.cursor.origin), Tail::default()))
 }
 
 /// What names a file in the keys of responses without an identity of their own: the file itself, wherever it is moved
@@ -154,7 +157,7 @@ fn origin(run: &RunId, path: &Path, inode: Inode) -> u64 {
     xxh3_64(&name)
 }
 
-/// Reads on from `cursor`, which was found to fit the file; `tail` is the bytes before its offset.
+/// Reads on from `position`, which was found to fit the file; `tail` is the bytes before its offset.
 ///
 /// `scanned` is what the last turn on this file said, the default if there was none.
 ///
@@ -162,12 +165,13 @@ fn origin(run: &RunId, path: &Path, inode: Inode) -> u64 {
 /// Those of `pread`. Nothing is lost: the cursor did not move.
 pub fn read(
     file: &LogFile,
-    cursor: Cursor,
+    position: Position,
     tail: Tail,
     scanned: Scanned,
     reading: &Reading,
     buffer: &mut Vec<u8>,
 ) -> io::Result<Turn> {
+    let Position { cursor, state } = position;
     let turn = Turn {
         cursor,
         ..Turn::default()
@@ -178,7 +182,7 @@ pub fn read(
         turn,
         tail,
         budget: reading.turn_bytes_max,
-        parser: Parser::default(),
+        parser: Parser::new(&state, reading.now.saturating_add(DAY_MS)),
         scope: account::scope(&reading.account),
     };
     if buffer.len() < BLOCK_BYTES {
@@ -192,6 +196,7 @@ pub fn read(
         buffer.truncate(BLOCK_BYTES);
         buffer.shrink_to_fit();
     }
+    reader.turn.state = reader.parser.state();
     Ok(reader.turn)
 }
 
@@ -329,6 +334,7 @@ impl Reader<'_> {
         let before = self.turn.observations.len();
         let records_before = self.turn.records.len();
         let turn = &mut self.turn;
+        let before_line = self.parser.last_time();
         let parsed = (self.parser).line(bytes, place, &mut turn.records, &mut turn.observations);
         turn.lines.read += 1;
         match parsed.class {
@@ -350,13 +356,12 @@ impl Reader<'_> {
         // every true one after it look late.
         for observation in &mut turn.observations[before..] {
             observation.observed_at = (observation.observed_at.filter(believed))
-                .or(turn.latest)
+                .or(before_line)
                 .map(|time| time.min(self.reading.now));
         }
-        let believed = parsed.time.filter(believed);
-        turn.latest = turn.latest.max(believed);
         // `None` is less than any time.
-        turn.earliest = [turn.earliest, believed].into_iter().flatten().min();
+        turn.latest = turn.latest.max(parsed.time);
+        turn.earliest = [turn.earliest, parsed.time].into_iter().flatten().min();
     }
 
     /// Counts the bytes up to `offset`, those of a settled line only once, and moves there.

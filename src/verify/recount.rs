@@ -9,7 +9,7 @@ use super::{Findings, VerifyError};
 use crate::config::Settings;
 use crate::logfile::home::Home;
 use crate::logfile::{LogFile, LogFileError, Root, Tail};
-use crate::record::{AccountId, Cursor, RelativePath, RunId};
+use crate::record::{AccountId, Cursor, ParserState, Position, RelativePath, RunId};
 use crate::store::Store;
 use crate::tailer::turn::{self, BLOCK_BYTES, Reading, Scanned};
 use crate::tailer::walk::{WalkLimits, walk};
@@ -38,21 +38,21 @@ pub(super) fn run(
     let now = jiff::Timestamp::now().as_millisecond();
     let account = store.account_of(run)?.unwrap_or_default();
     recount.register(&[(run.clone(), account.clone())], false, now)?;
-    let cursors = store.cursors(run)?;
+    let positions = store.positions(run)?;
     let root = match home.open() {
         Ok(root) => root,
         Err(error) => {
             if let LogFileError::Io { .. } = error {
                 findings.report.unread.push(format!("run {run}: {error}"));
             }
-            findings.gone += cursors.len() as u64;
+            findings.gone += positions.len() as u64;
             findings.gone_runs.insert(run.clone());
             return Ok(());
         }
     };
     // What replaced another file, or was read again, was counted more than once.
-    let is_whole = cursors.values().all(|cursor| cursor.generation == 0);
-    let read = |cursor: &Cursor| cursor.offset.max(cursor.settled_to);
+    let is_whole = positions.values().all(|stored| stored.cursor.generation == 0);
+    let read = |stored: &Position| stored.cursor.offset.max(stored.cursor.settled_to);
     let reading = Run {
         id: run,
         home,
@@ -60,13 +60,13 @@ pub(super) fn run(
         account: Arc::new(account),
         recount,
         settings,
-        is_uneven: is_whole && cursors.values().map(read).sum::<u64>() != bytes,
+        is_uneven: is_whole && positions.values().map(read).sum::<u64>() != bytes,
     };
-    if let Err(error) = reading.note_unread(&cursors, findings) {
+    if let Err(error) = reading.note_unread(&positions, findings) {
         findings.report.unread.push(format!("run {run}: {error}"));
     }
-    let mut positions = 0;
-    for (path, mut stored) in cursors {
+    let mut bytes_read = 0;
+    for (path, mut stored) in positions {
         let found = match reading.file(&path, &mut stored, findings) {
             Err(VerifyError::LogFile(error)) => {
                 findings.report.unread.push(format!("run {run}: {error}"));
@@ -74,14 +74,14 @@ pub(super) fn run(
             }
             other => other?,
         };
-        if !found || stored.generation > 0 {
+        if !found || stored.cursor.generation > 0 {
             findings.gone += 1;
             findings.gone_runs.insert(run.clone());
         }
-        positions += read(&stored);
+        bytes_read += read(&stored);
     }
     if reading.is_uneven {
-        findings.uneven.insert(run.clone(), positions);
+        findings.uneven.insert(run.clone(), bytes_read);
     }
     Ok(())
 }
@@ -90,7 +90,7 @@ impl Run<'_> {
     /// Notes what is there and was not read yet: files the store does not know, and bytes after its positions.
     fn note_unread(
         &self,
-        cursors: &BTreeMap<RelativePath, Cursor>,
+        positions: &BTreeMap<RelativePath, Position>,
         findings: &mut Findings,
     ) -> Result<(), LogFileError> {
         let below = |path: &Path| self.home.in_runs.join(path);
@@ -108,13 +108,14 @@ impl Run<'_> {
         let (mut files, mut bytes) = (0u64, 0u64);
         for path in &found.files {
             let Ok(stat) = self.root.stat(path) else { continue };
-            let read = cursors.get(path.as_os_str()).map_or(0, |cursor| {
+            let read = positions.get(path.as_os_str()).map_or(0, |stored| {
+                let cursor = &stored.cursor;
                 cursor
                     .offset
                     .max(cursor.settled_to)
                     .max(cursor.skip_to.map_or(0, std::num::NonZeroU64::get))
             });
-            if stat.size > read || !cursors.contains_key(path.as_os_str()) {
+            if stat.size > read || !positions.contains_key(path.as_os_str()) {
                 files += 1;
                 bytes += stat.size.saturating_sub(read);
             }
@@ -133,9 +134,10 @@ impl Run<'_> {
     fn file(
         &self,
         path: &RelativePath,
-        stored: &mut Cursor,
+        position: &mut Position,
         findings: &mut Findings,
     ) -> Result<bool, VerifyError> {
+        let stored = &mut position.cursor;
         let full = self.home.path.join(path);
         let failed = |source| LogFileError::Io {
             path: full.clone(),
@@ -146,6 +148,7 @@ impl Run<'_> {
             other => other?,
         };
         let stat = file.stat().map_err(failed)?;
+        let mut is_moved = false;
         if file.continues(&stat, stored).map_err(failed)?.is_none() {
             let is_plain = stored.skip_to.is_none() && stored.settled_to == 0;
             if !self.is_uneven || !is_plain || stat.inode != stored.inode {
@@ -160,8 +163,7 @@ impl Run<'_> {
                 stored.offset
             ));
             stored.offset = end;
-            let fix = (self.id.clone(), path.clone(), *stored);
-            findings.fixes.cursors.push(fix);
+            is_moved = true;
         }
         if stored.offset > 0 && !ends_a_line(&file, stored.offset).map_err(failed)? {
             findings.report.differs(format!(
@@ -170,20 +172,34 @@ impl Run<'_> {
                 stored.offset
             ));
             // It is read from the start again, which counts nothing twice.
-            let again = Cursor {
-                inode: stored.inode,
-                generation: stored.generation.wrapping_add(1),
-                origin: stored.origin,
-                ..Cursor::default()
+            let again = Position {
+                cursor: Cursor {
+                    inode: stored.inode,
+                    generation: stored.generation.wrapping_add(1),
+                    origin: stored.origin,
+                    ..Cursor::default()
+                },
+                state: ParserState::default(),
             };
             findings
                 .fixes
-                .cursors
+                .positions
                 .push((self.id.clone(), path.clone(), again));
             return Ok(false);
         }
-        self.read(&file, path, *stored, failed)
+        let stored = *stored;
+        let Some(state) = self.read(&file, path, stored, failed)? else {
+            return Ok(false);
+        };
+        if is_moved {
+            position.state = state;
+            let fix = (self.id.clone(), path.clone(), position.clone());
+            findings.fixes.positions.push(fix);
+        }
+        Ok(true)
     }
+
+    /// Reads a file from its start up to a cursor. What the parser then keeps of it; `None` if the content changed.
 
     fn read(
         &self,
@@ -191,7 +207,7 @@ impl Run<'_> {
         path: &RelativePath,
         stored: Cursor,
         failed: impl Fn(io::Error) -> LogFileError + Copy,
-    ) -> Result<bool, VerifyError> {
+    ) -> Result<Option<ParserState>, VerifyError> {
         let stat = file.stat().map_err(failed)?;
         let reading = Reading {
             line_bytes_max: self.settings.limits.line_bytes_max,
@@ -205,28 +221,33 @@ impl Run<'_> {
             account: Arc::clone(&self.account),
             now: jiff::Timestamp::now().as_millisecond(),
         };
-        let mut cursor = Cursor {
-            inode: stored.inode,
-            origin: stored.origin,
-            ..Cursor::default()
+        let mut position = Position {
+            cursor: Cursor {
+                inode: stored.inode,
+                origin: stored.origin,
+                ..Cursor::default()
+            },
+            state: ParserState::default(),
         };
         let mut tail = Tail::default();
         let mut expect = None;
         let mut buffer = Vec::new();
         loop {
-            let turn =
-                turn::read(file, cursor, tail, Scanned::default(), &reading, &mut buffer).map_err(failed)?;
+            let turn = turn::read(file, position, tail, Scanned::default(), &reading, &mut buffer)
+                .map_err(failed)?;
             let more = turn.more;
             let batch = turn.into_batch(self.id.clone(), path.clone(), expect, &reading);
-            cursor = batch.cursor;
+            let cursor = batch.cursor;
             expect = Some(cursor);
+            let state = batch.state.clone();
             self.recount.commit(&[batch])?;
             if !more {
-                return Ok(true);
+                return Ok(Some(state));
             }
+            position = Position { cursor, state };
             tail = match file.continues(&stat, &cursor).map_err(failed)? {
                 Some(tail) => tail,
-                None => return Ok(false),
+                None => return Ok(None),
             };
         }
     }

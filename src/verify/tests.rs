@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::*;
 use crate::config::{Environment, Partial};
 use crate::fold::Response;
-use crate::record::{AccountId, Cursor, ResponseKey};
+use crate::record::{AccountId, Cursor, Position, ResponseKey};
 use crate::store::derived::RunFix;
 use crate::tailer::turn::{self, Reading, Scanned};
 
@@ -80,8 +80,8 @@ impl Place {
         let path: crate::record::RelativePath = Path::new("mount/a.jsonl").into();
         let file = root.open_file(&path).unwrap();
         let stat = file.stat().unwrap();
-        let stored = self.store.cursors(&id).unwrap().get(&path).copied();
-        let (cursor, tail) = turn::start(&file, &stat, stored, &id, &path).unwrap();
+        let stored = self.store.positions(&id).unwrap().remove(&path);
+        let (position, tail) = turn::start(&file, &stat, stored.as_ref(), &id, &path).unwrap();
         let reading = Reading {
             line_bytes_max: 1 << 20,
             turn_bytes_max: 1 << 20,
@@ -90,9 +90,17 @@ impl Place {
             account: Arc::default(),
             now: 1_791_190_800_000,
         };
-        let turn = turn::read(&file, cursor, tail, Scanned::default(), &reading, &mut Vec::new()).unwrap();
+        let turn = turn::read(
+            &file,
+            position,
+            tail,
+            Scanned::default(),
+            &reading,
+            &mut Vec::new(),
+        )
+        .unwrap();
         self.store
-            .commit(&[turn.into_batch(id, path, stored, &reading)])
+            .commit(&[turn.into_batch(id, path, stored.map(|stored| stored.cursor), &reading)])
             .unwrap();
     }
 
@@ -100,21 +108,23 @@ impl Place {
         self.store.repair(fixes).unwrap();
     }
 
+    fn position(&self, run: &str) -> Position {
+        let positions = self.store.positions(&RunId::new(run).unwrap()).unwrap();
+        positions[OsStr::new("mount/a.jsonl")].clone()
+    }
+
     fn cursor(&self, run: &str) -> Cursor {
-        let cursors = self.store.cursors(&RunId::new(run).unwrap()).unwrap();
-        cursors[OsStr::new("mount/a.jsonl")]
+        self.position(run).cursor
     }
 
     fn move_to(&self, run: &str, offset: u64) {
-        let cursor = Cursor {
-            offset,
-            ..self.cursor(run)
-        };
+        let mut position = self.position(run);
+        position.cursor.offset = offset;
         self.put_in(&Fixes {
-            cursors: vec![(
+            positions: vec![(
                 RunId::new(run).unwrap(),
                 Path::new("mount/a.jsonl").into(),
-                cursor,
+                position,
             )],
             ..Fixes::default()
         });

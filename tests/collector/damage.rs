@@ -190,18 +190,51 @@ fn a_database_that_is_overwritten_while_it_is_used_costs_no_message() {
     );
 }
 
+impl Sound {
+    /// Makes the database say that it has another schema.
+    fn claim_schema(&self, schema: u64) {
+        let database = redb::Database::open(self.place.db()).unwrap();
+        let write = database.begin_write().unwrap();
+        write
+            .open_table(META)
+            .unwrap()
+            .insert(META_SCHEMA, schema)
+            .unwrap();
+        write.commit().unwrap();
+    }
+}
+
+#[test]
+fn a_database_of_an_earlier_program_is_refused_with_what_to_do_and_what_is_done_helps() {
+    let sound = Sound::new();
+    sound.claim_schema(SCHEMA_VERSION - 1);
+    let db = sound.place.db();
+    let aside = format!("{}.schema{}", db.display(), SCHEMA_VERSION - 1);
+    let advice = format!("set it aside (mv {} {aside})", db.display());
+    let (code, said) = Collector::spawn(sound.place.command(&["serve"]), sound.place.socket()).wait_for_end();
+    assert_eq!(code, Some(65), "{said}");
+    assert!(said.contains(&advice), "{said}");
+    let runs = sound.place.runs();
+    let replay = ["replay", runs.to_str().unwrap(), "--db", db.to_str().unwrap()];
+    for command in [["status"].as_slice(), &["verify"], &replay] {
+        let output = sound.place.run(command);
+        assert_eq!(output.status.code(), Some(65), "{command:?}");
+        assert!(text(&output.stderr).contains(&advice), "{command:?}");
+    }
+    assert_eq!(sound.set_aside(), Vec::<PathBuf>::new());
+    fs::rename(&db, aside).unwrap();
+    let mut collector = sound.place.serve();
+    assert_eq!(
+        collector.wait_for_messages(480)["totals"],
+        sound.summary["totals"]
+    );
+    collector.stop_cleanly();
+}
+
 #[test]
 fn a_database_of_a_newer_program_is_refused_and_left_as_it_is() {
     let sound = Sound::new();
-    let database = redb::Database::open(sound.place.db()).unwrap();
-    let write = database.begin_write().unwrap();
-    write
-        .open_table(META)
-        .unwrap()
-        .insert(META_SCHEMA, SCHEMA_VERSION + 1)
-        .unwrap();
-    write.commit().unwrap();
-    drop(database);
+    sound.claim_schema(SCHEMA_VERSION + 1);
 
     let (code, said) = Collector::spawn(sound.place.command(&["serve"]), sound.place.socket()).wait_for_end();
     assert_eq!(code, Some(65), "{said}");

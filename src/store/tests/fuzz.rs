@@ -168,7 +168,7 @@ fn judge_row(input: &[u8]) {
     }
     every_row!(all);
     if let Some(row) = comes_back::<FileRow>(input) {
-        assert_eq!(FileRow::new(row.run, &row.cursor()), row);
+        assert_eq!(FileRow::new(row.run, &row.cursor(), &row.position().state), row);
     }
     if let Some(row) = comes_back::<ResponseRow>(input)
         && let Ok(parts) = row.parts()
@@ -255,13 +255,13 @@ fn ask(store: &Store) -> Result<(), StoreError> {
     for run in snapshot.runs.keys() {
         if let Ok(run) = RunId::new(run) {
             store.run(&run)?;
-            store.cursors(&run)?;
+            store.positions(&run)?;
             store.account_of(&run)?;
         }
     }
     store.begin()?;
     store.unpark(NOW)?;
-    let found = store.cursors(&RunId::new("two").unwrap())?;
+    let found = store.positions(&RunId::new("two").unwrap())?;
     let mut more = batch(
         "two",
         "a.jsonl",
@@ -269,7 +269,7 @@ fn ask(store: &Store) -> Result<(), StoreError> {
         20,
         vec![record(1, 99, Some(NOW)), record(77, 9, None)],
     );
-    more.expect = found.values().next().copied();
+    more.expect = found.values().next().map(|stored| stored.cursor);
     more.observations = vec![saw(0.99, Some(NOW + 9_000_000), LimitStatus::Allowed)];
     store.commit(&[more])?;
     let one = RunId::new("one").unwrap();

@@ -121,7 +121,7 @@ fn a_forgotten_run_leaves_its_sums_and_nothing_is_counted_again() {
     assert_eq!(gone.events[0].phase, Phase::Forgotten);
     assert_eq!(store.forgotten().unwrap(), [id("r")].into());
     assert_eq!(store.run_info(&id("r")).unwrap(), None);
-    assert!(store.cursors(&id("r")).unwrap().is_empty());
+    assert!(store.positions(&id("r")).unwrap().is_empty());
     let after = store.snapshot().unwrap();
     assert_eq!(after.by_day, before.by_day);
     assert_eq!(after.runs.keys().collect::<Vec<_>>(), ["s"]);

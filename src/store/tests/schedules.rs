@@ -241,8 +241,8 @@ impl Schedule {
     fn stored(&mut self, store: &Store) -> Result<Vec<u64>, Stop> {
         let mut stored = Vec::new();
         for file in &mut self.files {
-            let cursors = store.cursors(&RunId::new(file.run).unwrap())?;
-            let found = file.names.map(|name| cursors.get(OsStr::new(name)));
+            let positions = store.positions(&RunId::new(file.run).unwrap())?;
+            let found = file.names.map(|name| positions.get(OsStr::new(name)));
             file.name = match found {
                 [Some(_), Some(_)] => {
                     return Err(Stop::Broken(format!("{:?} are one file", file.names)));
@@ -250,7 +250,7 @@ impl Schedule {
                 [None, Some(_)] => 1,
                 [_, None] => 0,
             };
-            stored.push(found[file.name].map_or(0, |cursor| file.read(cursor)));
+            stored.push(found[file.name].map_or(0, |stored| file.read(&stored.cursor)));
         }
         Ok(stored)
     }

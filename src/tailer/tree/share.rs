@@ -77,16 +77,17 @@ impl Tree {
             return Ok((None, 0));
         };
         let stat = log.stat().map_err(failed)?;
-        let (cursor, tail) = turn::start(&log, &stat, file.cursor, &self.run, path).map_err(failed)?;
+        let stored = file.position();
+        let (position, tail) = turn::start(&log, &stat, stored.as_ref(), &self.run, path).map_err(failed)?;
         let same_place = file
             .cursor
-            .is_some_and(|stored| stored.generation == cursor.generation);
+            .is_some_and(|stored| stored.generation == position.cursor.generation);
         let scanned = if same_place {
             file.scanned
         } else {
             Scanned::default()
         };
-        let turn = turn::read(&log, cursor, tail, scanned, reading, buffer).map_err(failed)?;
+        let turn = turn::read(&log, position, tail, scanned, reading, buffer).map_err(failed)?;
         let (more, read_bytes) = (turn.more, turn.read_bytes);
         file.scanned = turn.scanned;
         file.active = Some(Instant::now());
@@ -98,6 +99,7 @@ impl Tree {
                 batch.cursor.generation = batch.cursor.generation.wrapping_add(1);
             }
             file.cursor = Some(batch.cursor);
+            file.state = batch.state.clone();
             batch
         });
         if more || last_of_old {

@@ -36,9 +36,15 @@ fn limit(hours: i64) -> String {
     )
 }
 
+/// The line without its time.
+fn undated(line: &str) -> String {
+    line.replace("timestamp", "no_time")
+}
+
 /// Everything a file gives, read in turns; checks the invariant of the offset on the way.
 struct Read {
     cursor: Cursor,
+    state: ParserState,
     scanned: Scanned,
     records: Vec<Record>,
     observations: Vec<Observation>,
@@ -51,12 +57,20 @@ impl Read {
     fn new() -> Self {
         Self {
             cursor: Cursor::default(),
+            state: ParserState::default(),
             scanned: Scanned::default(),
             records: vec![],
             observations: vec![],
             lines: LineCounts::default(),
             bytes: 0,
             turns: 0,
+        }
+    }
+
+    fn position(&self) -> Position {
+        Position {
+            cursor: self.cursor,
+            state: self.state.clone(),
         }
     }
 
@@ -77,13 +91,22 @@ impl Read {
         }
         let content = fs::read(directory.join("a.jsonl")).unwrap();
         loop {
-            let turn = read(&file, self.cursor, tail, self.scanned, reading, &mut Vec::new()).unwrap();
+            let turn = read(
+                &file,
+                self.position(),
+                tail,
+                self.scanned,
+                reading,
+                &mut Vec::new(),
+            )
+            .unwrap();
             let at = usize::try_from(turn.cursor.offset).unwrap();
             assert!(
                 at == 0 || content[at - 1] == b'\n',
                 "offset {at} is not after a line end"
             );
             self.cursor = turn.cursor;
+            self.state = turn.state;
             self.scanned = turn.scanned;
             // A copy that begins a turn is joined with none: which are depends on where turns end.
             for record in turn.records {
@@ -282,11 +305,22 @@ fn a_line_in_the_place_of_a_settled_one_is_counted_even_if_it_is_as_long() {
         let file = root.open_file(Path::new("a.jsonl")).unwrap();
         let stat = file.stat().unwrap();
         let run = RunId::new("one").unwrap();
-        let (cursor, tail) = start(&file, &stat, Some(got.cursor), &run, Path::new("a.jsonl")).unwrap();
-        assert_eq!((cursor.generation, cursor.offset), (1, 0), "after {before:?}");
+        assert_ne!(got.state, ParserState::default());
+        let stored = got.position();
+        let (position, tail) = start(&file, &stat, Some(&stored), &run, Path::new("a.jsonl")).unwrap();
+        assert_eq!(
+            (position.cursor.generation, position.cursor.offset),
+            (1, 0),
+            "after {before:?}"
+        );
+        assert_eq!(
+            position.state,
+            ParserState::default(),
+            "it begins anew with the file"
+        );
         let turn = read(
             &file,
-            cursor,
+            position,
             tail,
             Scanned::default(),
             &reading(1000, 1000),
@@ -336,6 +370,9 @@ fn any_line() -> impl Strategy<Value = Vec<u8>> {
         3 => (0u32..4, 0u64..9).prop_map(|(id, output)| assistant(id, output).into_bytes()),
         1 => Just(b"{\"type\":\"mode\"}".to_vec()),
         1 => (0i64..3).prop_map(|hours| limit(hours).into_bytes()),
+        1 => (-9i64..26).prop_map(|hours| limit(hours).into_bytes()),
+        1 => Just(undated(&limit(0)).into_bytes()),
+        1 => (0u32..4, 0u64..9).prop_map(|(id, output)| undated(&assistant(id, output)).into_bytes()),
         1 => Just(b"not json".to_vec()),
         1 => Just(Vec::new()),
         1 => proptest::collection::vec(any::<u8>().prop_filter("no line end", |b| *b != b'\n'), 0..50),
@@ -371,5 +408,6 @@ proptest! {
         prop_assert_eq!(grown.lines, whole.lines);
         prop_assert_eq!(grown.bytes, whole.bytes);
         prop_assert_eq!(grown.cursor.offset, whole.cursor.offset);
+        prop_assert_eq!(grown.state, whole.state);
     }
 }

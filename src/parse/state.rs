@@ -1,0 +1,121 @@
+//! What a parser keeps of a file between two readings, and how that is written.
+//!
+//! Pure. One byte of version, then fields: a tag, the length of the value in two bytes, the value. Bytes of another
+//! version, or that make no sense, are no state: reading never fails. A new field is a new tag.
+
+use crate::record::{Millis, PARSER_STATE_BYTES_MAX, ParserState};
+
+/// The version of what is written now.
+const VERSION: u8 = 1;
+/// Field: the time seen last, eight bytes, the lowest first.
+const TAG_LAST_TIME: u8 = 1;
+
+/// What is kept of the lines before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// The time of the last line that had one: it dates lines after it that have none.
+    pub last_time: Option<Millis>,
+}
+
+impl State {
+    /// Reads what [`State::encode`] wrote.
+    #[must_use]
+    pub fn decode(kept: &ParserState) -> Self {
+        Self::fields(kept.bytes()).unwrap_or_default()
+    }
+
+    /// Writes it down.
+    #[must_use]
+    pub fn encode(&self) -> ParserState {
+        let mut fields = Fields::default();
+        if let Some(time) = self.last_time {
+            fields.put(TAG_LAST_TIME, &time.to_le_bytes());
+        }
+        fields.written()
+    }
+
+    fn fields(bytes: &[u8]) -> Option<Self> {
+        let (&version, mut rest) = bytes.split_first()?;
+        if version != VERSION {
+            return None;
+        }
+        let mut state = Self::default();
+        while let Some(&[tag, low, high]) = rest.first_chunk() {
+            let end = 3 + usize::from(u16::from_le_bytes([low, high]));
+            let value = rest.get(3..end)?;
+            match tag {
+                TAG_LAST_TIME => state.last_time = Some(Millis::from_le_bytes(value.try_into().ok()?)),
+                _ => return None,
+            }
+            rest = &rest[end..];
+        }
+        rest.is_empty().then_some(state)
+    }
+}
+
+/// Fields as they are written. Those for which there is no room are left out.
+#[derive(Default)]
+struct Fields(Vec<u8>);
+
+impl Fields {
+    fn put(&mut self, tag: u8, value: &[u8]) {
+        if self.0.is_empty() {
+            self.0.push(VERSION);
+        }
+        let room = PARSER_STATE_BYTES_MAX - self.0.len();
+        if let Ok(length) = u16::try_from(value.len())
+            && 3 + value.len() <= room
+        {
+            self.0.push(tag);
+            self.0.extend_from_slice(&length.to_le_bytes());
+            self.0.extend_from_slice(value);
+        }
+    }
+
+    /// Nothing at all if there is no field: most files keep nothing.
+    fn written(self) -> ParserState {
+        ParserState::new(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_state_comes_back_as_it_went(last_time in any::<Option<i64>>()) {
+            let state = State { last_time };
+            prop_assert_eq!(State::decode(&state.encode()), state);
+        }
+
+        /// Cut anywhere or with any byte changed, it is a state all the same, and never a panic.
+        #[test]
+        fn damaged_bytes_are_some_state(time in any::<i64>(), at in any::<usize>(), byte in any::<u8>()) {
+            let whole = State { last_time: Some(time) }.encode();
+            let mut bytes = whole.bytes().to_vec();
+            let at = at % bytes.len();
+            prop_assert_eq!(State::decode(&ParserState::new(&bytes[..at])), State::default());
+            bytes[at] = byte;
+            State::decode(&ParserState::new(&bytes));
+        }
+
+        #[test]
+        fn any_bytes_are_some_state(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            State::decode(&ParserState::new(&bytes));
+        }
+    }
+
+    #[test]
+    fn another_version_and_unknown_fields_are_no_state() {
+        let whole = State { last_time: Some(7) }.encode();
+        let (mut later, mut more) = (whole.bytes().to_vec(), whole.bytes().to_vec());
+        later[0] = VERSION + 1;
+        more.extend([200, 0, 0]);
+        for bytes in [later, more, Vec::new(), vec![0; PARSER_STATE_BYTES_MAX + 1]] {
+            assert_eq!(State::decode(&ParserState::new(&bytes)), State::default());
+        }
+    }
+}
