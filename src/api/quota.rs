@@ -167,6 +167,7 @@ fn candidate<'a>(
             .as_ref()
             .and_then(|budget| exhaustion::predicted(budget, now)),
         manual: sums.mark.clone(),
+        throttled: sums.throttles.cause(sums.served_at, now),
         ..Causes::default()
     };
     Candidate {
@@ -176,6 +177,7 @@ fn candidate<'a>(
         calls: budget::calls_in(calls, now),
         budget,
         causes,
+        overage: sums.overage,
     }
 }
 
@@ -250,6 +252,29 @@ fn of_each<T>(view: &QuotaView, terms: &Terms<'_>, make: impl Fn(&Account, &Acco
     (configured.iter().chain(&others))
         .map(|rules| make(rules, view.accounts.get(&rules.id).unwrap_or(&nothing)))
         .collect()
+}
+
+/// The next time at which a document of windows or accounts is another by the clock alone; always after the time of
+/// the terms. `None` if only news can change them.
+#[must_use]
+pub fn next_change(view: &QuotaView, terms: &Terms<'_>) -> Option<Millis> {
+    let now = terms.now;
+    let mut times = vec![terms.day().end];
+    for (id, sums) in &view.accounts {
+        for state in sums.windows.values() {
+            times.extend(window::changes(state));
+            times.extend(pace::zone_changes(state));
+        }
+        let rules = terms.accounts.get(id);
+        let rules = rules.cloned().unwrap_or_else(|| Account::new(id.clone()));
+        let candidate = candidate(&rules, sums, None, terms);
+        let advice = admission::advise(&candidate, now);
+        times.extend(advice.causes.iter().filter_map(|cause| cause.until));
+        // A call leaves its five hours, and perhaps the account is no longer near its limit.
+        let leaves = Millis::try_from(candidate.calls.oldest_leaves_in_s).unwrap_or(Millis::MAX);
+        times.extend((candidate.calls.count > 0).then(|| now.saturating_add(leaves.saturating_mul(1000))));
+    }
+    times.into_iter().filter(|at| *at > now).min()
 }
 
 fn account(rules: &Account, sums: &AccountSums, terms: &Terms<'_>) -> wire::Account {
@@ -347,6 +372,7 @@ pub fn window(id: &AccountId, bucket: &str, state: &WindowState, now: Millis) ->
         observed_at: time(state.observed_at),
         source: state.source.as_str().to_owned(),
         exhausted_until: view.blocked_until.map(time),
+        refused: view.refused,
         pace: wire::Pace {
             delta: pace.delta.map(share),
             zone: pace.zone.as_str().to_owned(),

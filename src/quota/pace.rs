@@ -64,6 +64,24 @@ pub fn pace(state: &WindowState, now: Millis) -> Pace {
     }
 }
 
+/// The times at which the window's zone is another without any news: when its pace begins to say something, when it is
+/// no longer hot, when it is chill.
+#[must_use]
+pub fn zone_changes(state: &WindowState) -> Vec<Millis> {
+    let (Some(share), Some(started), Some(reset)) = (state.utilization, state.window_started_at, state.reset_at)
+    else {
+        return Vec::new();
+    };
+    let length = float(i128::from(reset) - i128::from(started));
+    let early = length / float(TOO_EARLY_PART);
+    // One millisecond later, so that the bound is passed however a float rounds.
+    [early, (share - HOT) * length, (share - CHILL) * length]
+        .into_iter()
+        .filter(|elapsed| (0.0..=length).contains(elapsed))
+        .map(|elapsed| started.saturating_add(whole_ms(elapsed.ceil())).saturating_add(1))
+        .collect()
+}
+
 /// When the window runs out at its average pace up to `now`: at `now` or later, and before its reset; else `None`.
 #[must_use]
 pub fn projected_exhaustion_at(state: &WindowState, now: Millis) -> Option<Millis> {

@@ -7,7 +7,7 @@ mod merge;
 mod tests;
 
 pub(super) use merge::reaches;
-pub use merge::{Merged, merge};
+pub use merge::{Merged, RESET_JITTER_MS, merge};
 
 use super::bucket;
 use crate::record::{LimitSource, LimitStatus, Millis, Observation};
@@ -258,6 +258,20 @@ pub fn view(state: &WindowState, now: Millis) -> View {
         blocked_until,
         refused: refused_until.is_some(),
     }
+}
+
+/// The times at which what [`view`] says is another without any news.
+pub fn changes(state: &WindowState) -> impl Iterator<Item = Millis> {
+    let stale = state.seen_at().saturating_add(STALE_AFTER_MS);
+    [
+        state.over_at(),
+        state.exhausted_until,
+        Some(ends_at(state)),
+        Some(stale),
+        state.served_at,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// When the window ends; a guess that asks for a new look soon if nobody said.

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::fold::Totals;
 use crate::quota::exhaustion::Cause;
+use crate::quota::overage::Overage;
+use crate::quota::throttle::Throttles;
 use crate::quota::window::Track;
 use crate::record::{
     AccountId, Cursor, Inode, Kind, Labels, LimitSource, LimitStatus, LineCounts, Millis, ModelNumber,
@@ -71,6 +73,10 @@ pub const LIMIT_EVENTS: TableDefinition<'static, (u64, u32, &'static str), Bytes
 pub const FIRED: TableDefinition<'static, u64, Bytes> = TableDefinition::new("fired");
 /// Account to [`MarkRow`]: what an operator said about it.
 pub const MARKS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("marks");
+/// Account to [`AccountLimitsRow`]: what the provider says without naming a window.
+pub const ACCOUNT_LIMITS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("account_limits");
+/// (account, model) to the time of the latest response, in milliseconds: the provider served then.
+pub const SERVED: TableDefinition<'static, (u32, u32), i64> = TableDefinition::new("served");
 /// (when it came as far as its file tells, in milliseconds; a hash of that file's run and path; running number) to
 /// [`ParkedRow`].
 pub const PARKED: TableDefinition<'static, (u64, u64, u64), Bytes> = TableDefinition::new("parked");
@@ -368,6 +374,13 @@ pub struct WindowRow {
     pub history_rows: u32,
 }
 
+/// What the provider says of an account without naming a window.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountLimitsRow {
+    pub throttles: Throttles,
+    pub overage: Option<Overage>,
+}
+
 /// One point of a window's history.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HistoryRow {
@@ -383,6 +396,10 @@ pub struct HistoryRow {
 pub struct LimitEventRow {
     pub resets_at: Option<Millis>,
     pub source: LimitSource,
+    pub session: Option<u64>,
+    pub request: Option<u64>,
+    /// When it was said last: its tries are one.
+    pub last_at: Millis,
 }
 
 /// A threshold that fired.

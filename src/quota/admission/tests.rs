@@ -131,6 +131,7 @@ impl Place {
                 oldest_leaves_in_s: 0,
             },
             budget: self.budget.clone(),
+            overage: None,
             causes: self.causes.clone(),
         }
     }
@@ -402,7 +403,7 @@ fn the_tightest_window_that_binds_gives_the_headroom() {
                     HOUR_MS,
                 ),
             )
-            .window(OVERAGE, seen(OVERAGE, None, None, LimitStatus::Rejected, 0))
+            .window(OVERAGE, seen(OVERAGE, Some(1.0), None, LimitStatus::Allowed, 0))
             .model(model)
     };
     let opus = place("claude-opus-5").advice();
@@ -452,19 +453,18 @@ fn windows_that_do_not_bind_say_nothing_of_the_account() {
 }
 
 #[test]
-fn a_budget_blocks_until_midnight_whatever_the_windows_say() {
+fn a_budget_blocks_whatever_the_windows_say() {
     let fast = place("a")
         .window(FIVE_HOUR, healthy(0.1))
         .budget(spent(600_000, 11));
     let advice = fast.advice();
     assert_eq!(
         (advice.reason, advice.until, advice.headroom),
-        (Reason::BudgetPredicted, Some(MIDNIGHT), Some(0.9))
+        (Reason::BudgetPredicted, Some(MIDNIGHT - 24 * HOUR_MS * 2 / 5), Some(0.9)),
+        "until six tenths of the day have passed"
     );
-    assert_eq!(
-        stands(&place("a").budget(spent(1_000_000, 11))).2,
-        Reason::BudgetExhausted
-    );
+    let advice = place("a").budget(spent(1_000_000, 11)).advice();
+    assert_eq!((advice.reason, advice.until), (Reason::BudgetExhausted, Some(MIDNIGHT)));
     assert_eq!(
         stands(&place("a").budget(spent(100_000, 11))),
         (Standing::Available, Verdict::Allow, Reason::WithinOwnLimits)
@@ -480,7 +480,7 @@ fn the_cause_that_ends_last_is_the_reason_and_all_are_listed() {
     let advice = many.advice();
     assert_eq!(
         (advice.reason, advice.until),
-        (Reason::BudgetPredicted, Some(MIDNIGHT))
+        (Reason::BudgetPredicted, Some(MIDNIGHT - 24 * HOUR_MS * 2 / 5))
     );
     let listed: Vec<_> = advice
         .causes
