@@ -10,7 +10,7 @@ use super::{Class, Parsed, Place, SHORT_LINE_BYTES_MAX, claude, line};
 use crate::fuzz::{self, Target, dice};
 use crate::quota::exhaustion::observed;
 use crate::quota::pace::{pace, projected_exhaustion_at};
-use crate::quota::window::{Window, Track, merge, view};
+use crate::quota::window::{Track, Window, merge, view};
 use crate::record::{Kind, Millis, Observation, Record, Usage};
 
 /// A response and the calls of other models in it.

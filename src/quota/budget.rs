@@ -163,7 +163,9 @@ impl DailyBudget {
             let at = at.max(self.day.start.saturating_add(DAY_TOO_EARLY_MS));
             if at <= now && self.is_too_fast(used, at) {
                 let until = self.back_on_pace(used).max(at.saturating_add(PACED_MIN_MS));
-                let since = paced.filter(|before| at <= before.until).map_or(at, |before| before.since);
+                let since = paced
+                    .filter(|before| at <= before.until)
+                    .map_or(at, |before| before.since);
                 paced = Some(Overrun {
                     used_up: false,
                     since,

@@ -24,7 +24,12 @@ impl Overage {
 ///
 /// That holds until the windows that are used up begin anew. Overage that is itself refused serves nobody.
 #[must_use]
-pub fn paid_until(overage: Option<Overage>, windows: &[Window], model: Option<&str>, now: Millis) -> Option<Millis> {
+pub fn paid_until(
+    overage: Option<Overage>,
+    windows: &[Window],
+    model: Option<&str>,
+    now: Millis,
+) -> Option<Millis> {
     let is_overage = |window: &&Window| bucket::canonical(window.bucket) == bucket::OVERAGE;
     let own = windows.iter().find(is_overage);
     if own.is_some_and(|own| own.state.refuses(now)) {
@@ -57,8 +62,15 @@ pub fn paid_until(overage: Option<Overage>, windows: &[Window], model: Option<&s
     let in_use = said_at.and_then(|said_at| {
         // A window that began later is not what it was said of.
         let was_there = |window: &&Window| window.state.opened_at <= said_at;
-        let used_up = blocked.filter(|(window, _)| was_there(window)).map(|(_, until)| until).max();
-        let overs = || limits().filter(was_there).filter_map(|window| window.state.over_at());
+        let used_up = blocked
+            .filter(|(window, _)| was_there(window))
+            .map(|(_, until)| until)
+            .max();
+        let overs = || {
+            limits()
+                .filter(was_there)
+                .filter_map(|window| window.state.over_at())
+        };
         used_up
             .or_else(|| overs().filter(|over| *over > said_at).min())
             .or(Some(said_at.saturating_add(window::RESET_UNKNOWN_MS)))

@@ -68,7 +68,8 @@ pub fn pace(state: &WindowState, now: Millis) -> Pace {
 /// no longer hot, when it is chill.
 #[must_use]
 pub fn zone_changes(state: &WindowState) -> Vec<Millis> {
-    let (Some(share), Some(started), Some(reset)) = (state.utilization, state.window_started_at, state.reset_at)
+    let (Some(share), Some(started), Some(reset)) =
+        (state.utilization, state.window_started_at, state.reset_at)
     else {
         return Vec::new();
     };

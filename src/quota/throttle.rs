@@ -64,7 +64,11 @@ impl Throttles {
     pub fn cause(&self, served_at: Option<Millis>, now: Millis) -> Option<Cause> {
         let served_at = served_at.filter(|served| *served <= now);
         let mut current: Option<(usize, Cause)> = None;
-        for one in self.0.iter().filter(|one| one.at <= now && Some(one.at) > served_at) {
+        for one in self
+            .0
+            .iter()
+            .filter(|one| one.at <= now && Some(one.at) > served_at)
+        {
             let step = match &current {
                 // While one lasts, others are told the same.
                 Some((step, cause)) if one.at < cause.until => *step,
@@ -161,7 +165,11 @@ mod tests {
     fn the_tries_of_one_request_and_what_others_are_told_meanwhile_are_one() {
         let tries: Vec<_> = (0..10).map(|n| (T + n * 90_000, None, Some(5))).collect();
         assert_eq!(until(&throttles(&tries), None, T + 811_000), Some(870_000));
-        let others = throttles(&[(T, None, Some(1)), (T + 30_000, None, Some(2)), (T + 50_000, None, None)]);
+        let others = throttles(&[
+            (T, None, Some(1)),
+            (T + 30_000, None, Some(2)),
+            (T + 50_000, None, None),
+        ]);
         assert_eq!(until(&others, None, T + 61_000), Some(110_000));
     }
 

@@ -34,7 +34,11 @@ pub fn canonical(name: &str) -> &str {
 #[must_use]
 pub fn length(bucket: &str) -> Option<Millis> {
     let name = canonical(bucket);
-    let minutes = |text: &str| text.parse::<u32>().ok().map(|count| Millis::from(count) * MINUTE_MS);
+    let minutes = |text: &str| {
+        text.parse::<u32>()
+            .ok()
+            .map(|count| Millis::from(count) * MINUTE_MS)
+    };
     if let Some((_, window)) = name.strip_prefix("codex:").and_then(|rest| rest.rsplit_once(':')) {
         return match window {
             FIVE_HOUR => Some(5 * HOUR_MS),
@@ -79,7 +83,8 @@ fn reach(name: &str) -> Reach<'_> {
 }
 
 fn words(name: &str) -> impl Iterator<Item = &str> {
-    name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty())
+    name.split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty())
 }
 
 /// True if a run with this model is held back when the window is used up. `refuses` says that the provider refused
@@ -156,17 +161,31 @@ mod tests {
         assert_eq!(length("codex_4320"), Some(3 * DAY_MS));
         assert_eq!(length("codex:other:seven_day"), Some(7 * DAY_MS));
         assert_eq!(length("codex:other:90m"), Some(90 * MINUTE_MS));
-        assert!(!binds("codex:other:seven_day", None, false), "a further limit is not the account's");
+        assert!(
+            !binds("codex:other:seven_day", None, false),
+            "a further limit is not the account's"
+        );
     }
 
     #[test]
     fn the_accounts_windows_bind_everybody_and_side_counters_only_while_they_refuse() {
         for name in [FIVE_HOUR, SEVEN_DAY, "requests", "input_tokens", "codex_4320"] {
-            assert!(binds(name, None, false) && binds(name, Some("claude-opus-5"), false), "{name}");
+            assert!(
+                binds(name, None, false) && binds(name, Some("claude-opus-5"), false),
+                "{name}"
+            );
         }
         for name in [
-            OVERAGE, "overage-period-monthly", "grace-5h", "slow-budget", "spend_limit", "unknown",
-            "seven_day_oauth_apps", "seven_day_", "other", "weekly_surface:web",
+            OVERAGE,
+            "overage-period-monthly",
+            "grace-5h",
+            "slow-budget",
+            "spend_limit",
+            "unknown",
+            "seven_day_oauth_apps",
+            "seven_day_",
+            "other",
+            "weekly_surface:web",
         ] {
             assert!(!binds(name, Some("claude-opus-5"), false), "{name}");
             assert!(binds(name, None, true), "{name}");

@@ -17,15 +17,16 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::commit::put;
 use super::tables::{
-    ACCOUNT_LIMITS, AccountLimitsRow, FIRED, FiredRow, HistoryRow, LIMIT_EVENTS, LimitEventRow, META_FIRED, META_PARKED, OBSERVATIONS, PARKED,
-    PARKED_FILES, ParkedRow, WINDOWS, WindowRow, decode,
+    ACCOUNT_LIMITS, AccountLimitsRow, FIRED, FiredRow, HistoryRow, LIMIT_EVENTS, LimitEventRow, META_FIRED,
+    META_PARKED, OBSERVATIONS, PARKED, PARKED_FILES, ParkedRow, WINDOWS, WindowRow, decode,
 };
 use super::{Store, StoreError};
 use crate::quota::bucket;
 use crate::quota::overage::Overage;
 use crate::quota::window::{RESET_JITTER_MS, merge};
 use crate::record::{
-    AccountId, Batch, DAY_MS, FileNumber, Fired, HOUR_MS, LimitStatus, MINUTE_MS, Millis, Observation, WindowUpdate,
+    AccountId, Batch, DAY_MS, FileNumber, Fired, HOUR_MS, LimitStatus, MINUTE_MS, Millis, Observation,
+    WindowUpdate,
 };
 
 /// Windows told apart for one account, beside those whose length is known; a provider has a handful, a hostile log
@@ -534,9 +535,11 @@ impl<'s, 't> Limits<'s, 't> {
 /// Whether two refusals by one window are the same: tries of one request, or, where one of them does not say which
 /// request it was, of one session with one end and not far apart.
 fn is_one(one: &LimitEventRow, began: Millis, other: &LimitEventRow, at: Millis) -> bool {
-    let differ = |one: Option<u64>, other: Option<u64>| one.zip(other).is_some_and(|(one, other)| one != other);
+    let differ =
+        |one: Option<u64>, other: Option<u64>| one.zip(other).is_some_and(|(one, other)| one != other);
     let resets = one.resets_at.zip(other.resets_at);
-    let is_near = at >= began.saturating_sub(RETRY_SPAN_MS) && at <= one.last_at.saturating_add(RETRY_SPAN_MS);
+    let is_near =
+        at >= began.saturating_sub(RETRY_SPAN_MS) && at <= one.last_at.saturating_add(RETRY_SPAN_MS);
     let is_copy = began == at;
     let has_one_end = resets.is_none_or(|(one, other)| one.abs_diff(other) <= RESET_JITTER_MS);
     match one.request.zip(other.request) {

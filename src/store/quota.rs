@@ -6,8 +6,9 @@ use redb::{ReadTransaction, ReadableTable};
 
 use super::limits;
 use super::tables::{
-    ACCOUNT_LIMITS, ACCOUNTS, AccountLimitsRow, AccountRow, FIRED, FiredRow, HistoryRow, LIMIT_EVENTS, LimitEventRow, MARKS, MINUTES, MODELS, MarkRow,
-    OBSERVATIONS, RUN_ACCOUNTS, RowError, SERVED, WINDOWS, WindowRow, decode,
+    ACCOUNT_LIMITS, ACCOUNTS, AccountLimitsRow, AccountRow, FIRED, FiredRow, HistoryRow, LIMIT_EVENTS,
+    LimitEventRow, MARKS, MINUTES, MODELS, MarkRow, OBSERVATIONS, RUN_ACCOUNTS, RowError, SERVED, WINDOWS,
+    WindowRow, decode,
 };
 use super::{Store, StoreError};
 use crate::fold::Totals;

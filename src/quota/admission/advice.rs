@@ -170,7 +170,11 @@ fn grounds(
         let (name, cause) = observed.unwrap_or((None, paid(paid_until, now)));
         let cause = Cause {
             until: cause.until.max(paid_until),
-            reason: format!("{}: what is served now is paid as overage (use_overage)", cause.reason).into(),
+            reason: format!(
+                "{}: what is served now is paid as overage (use_overage)",
+                cause.reason
+            )
+            .into(),
             ..cause
         };
         grounds.push(Ground::new(CauseKind::Observed, Reason::OverageOnly, cause, name));

@@ -460,11 +460,18 @@ fn a_budget_blocks_whatever_the_windows_say() {
     let advice = fast.advice();
     assert_eq!(
         (advice.reason, advice.until, advice.headroom),
-        (Reason::BudgetPredicted, Some(MIDNIGHT - 24 * HOUR_MS * 2 / 5), Some(0.9)),
+        (
+            Reason::BudgetPredicted,
+            Some(MIDNIGHT - 24 * HOUR_MS * 2 / 5),
+            Some(0.9)
+        ),
         "until six tenths of the day have passed"
     );
     let advice = place("a").budget(spent(1_000_000, 11)).advice();
-    assert_eq!((advice.reason, advice.until), (Reason::BudgetExhausted, Some(MIDNIGHT)));
+    assert_eq!(
+        (advice.reason, advice.until),
+        (Reason::BudgetExhausted, Some(MIDNIGHT))
+    );
     assert_eq!(
         stands(&place("a").budget(spent(100_000, 11))),
         (Standing::Available, Verdict::Allow, Reason::WithinOwnLimits)

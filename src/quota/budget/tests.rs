@@ -104,10 +104,19 @@ fn tokens_belong_to_the_day_of_their_minute() {
 fn a_budget_is_overrun_once_it_is_used_faster_than_the_day_passes() {
     let until = |used: DailyBudget, now| used.overrun(now).map(|overrun| overrun.until);
     assert_eq!(until(budget(&[(12 * HOUR, 100_000)]), at(12, 0, 0)), None);
-    assert_eq!(until(budget(&[(6 * HOUR, 500_000)]), at(6, 0, 0)), Some(at(12, 0, 0)));
+    assert_eq!(
+        until(budget(&[(6 * HOUR, 500_000)]), at(6, 0, 0)),
+        Some(at(12, 0, 0))
+    );
     assert_eq!(until(budget(&[(6 * HOUR, 250_000)]), at(6, 0, 0)), None);
-    assert_eq!(until(budget(&[(6 * HOUR, 250_001)]), at(6, 0, 0)), Some(at(6, 5, 0)));
-    assert_eq!(until(budget(&[(18 * HOUR, 1_000_000)]), at(18, 0, 0)), Some(day().end));
+    assert_eq!(
+        until(budget(&[(6 * HOUR, 250_001)]), at(6, 0, 0)),
+        Some(at(6, 5, 0))
+    );
+    assert_eq!(
+        until(budget(&[(18 * HOUR, 1_000_000)]), at(18, 0, 0)),
+        Some(day().end)
+    );
     assert_eq!(until(budget(&[(0, 12)]), at(0, 0, 1)), None);
 }
 

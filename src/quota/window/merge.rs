@@ -66,7 +66,8 @@ pub fn merge(
         (before, readings) = (track.before.clone(), track.readings.clone());
         // What says nothing has the place of a window only until something is said.
         let is_empty = before.is_none() && readings.iter().all(Reading::is_void);
-        let is_void = reading.is_void() && !(is_empty && readings.iter().all(|there| there.is_less(&reading)));
+        let is_void =
+            reading.is_void() && !(is_empty && readings.iter().all(|there| there.is_less(&reading)));
         // Rule 1.
         let is_late = observed_at < track.state.observed_at.saturating_sub(LATE_MAX_MS)
             || !before.as_ref().is_none_or(is_reachable);
@@ -206,10 +207,7 @@ impl Reading {
 /// Adds a reading to the others: of one time one for each reset, live and snapshots apart, with the highest figures and
 /// the gravest status. False if it adds nothing.
 fn add(readings: &mut Vec<Reading>, reading: Reading) -> bool {
-    if let Some(there) = readings
-        .iter_mut()
-        .find(|there| there.place() == reading.place())
-    {
+    if let Some(there) = readings.iter_mut().find(|there| there.place() == reading.place()) {
         let joined = there.higher(reading, there.status.max(reading.status));
         let changed = joined != *there;
         *there = joined;
@@ -296,8 +294,8 @@ fn which(state: &WindowState, reading: &Reading, length: Option<Millis>) -> Whic
 
 /// Whether a reading's share is lower by [`DROP_LARGE`] than what the window shows; one that is refused shows as full.
 fn has_room(state: &WindowState, reading: &Reading) -> bool {
-    let is_refused =
-        state.status == LimitStatus::Rejected && state.exhausted_until.is_some_and(|until| until > reading.at);
+    let is_refused = state.status == LimitStatus::Rejected
+        && state.exhausted_until.is_some_and(|until| until > reading.at);
     let shown = if is_refused { Some(1.0) } else { state.utilization };
     shown
         .zip(reading.utilization)
@@ -341,7 +339,12 @@ fn apply(state: &mut WindowState, reading: &Reading, length: Option<Millis>) {
                 state.held = Held::default();
                 take_moved(state, &agreed, length);
             }
-            None => state.held.reset = Some(*reading),
+            None => {
+                state.held.reset = Some(*reading);
+                if state.utilization.is_some() && reading.utilization.is_some() && !reading.is_snapshot() {
+                    state.utilization_at = Some(reading.at);
+                }
+            }
         },
     }
 }
@@ -356,7 +359,10 @@ fn end_refusal(state: &mut WindowState) {
 /// Whether a second live reading says that nothing is used and nothing runs out: the stored window is no more.
 fn is_idle_again(state: &WindowState, reading: &Reading) -> bool {
     let is_idle = |reading: &Reading| reading.reset_at.is_none() && reading.utilization == Some(0.0);
-    let first = state.held.drop.filter(|first| first.at < reading.at && is_idle(first));
+    let first = state
+        .held
+        .drop
+        .filter(|first| first.at < reading.at && is_idle(first));
     state.reset_at.is_some()
         && is_idle(reading)
         && !reading.is_snapshot()
@@ -376,10 +382,7 @@ fn take_moved(state: &mut WindowState, reading: &Reading, length: Option<Millis>
 /// Whether the provider's own word ends a refusal or a full window: with room at once (rule 3b); with less, once no
 /// request from before can be in flight (rule 6).
 fn frees(state: &WindowState, reading: &Reading) -> bool {
-    let is_allowed = matches!(
-        reading.status,
-        LimitStatus::Allowed | LimitStatus::AllowedWarning
-    );
+    let is_allowed = matches!(reading.status, LimitStatus::Allowed | LimitStatus::AllowedWarning);
     if !is_allowed || reading.is_snapshot() {
         return false;
     }

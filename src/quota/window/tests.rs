@@ -341,7 +341,10 @@ fn half_a_window_forward_is_the_next_one() {
     assert!(merged.rolled_over);
     assert_eq!(merged.track.state.utilization, Some(0.1));
     assert_eq!(merged.track.state.thresholds_crossed, [0u8; 0]);
-    assert_eq!(merged.track.state.window_started_at, Some(RESET + half - 5 * HOUR_MS));
+    assert_eq!(
+        merged.track.state.window_started_at,
+        Some(RESET + half - 5 * HOUR_MS)
+    );
 }
 
 #[test]
@@ -386,7 +389,10 @@ fn a_window_without_a_reset_is_over_after_its_length() {
             .rolled_over
     );
     let merged = story.tell(T0 + 10 * HOUR_MS, &no_reset(0.1));
-    assert_eq!((merged.rolled_over, merged.track.state.utilization), (true, Some(0.1)));
+    assert_eq!(
+        (merged.rolled_over, merged.track.state.utilization),
+        (true, Some(0.1))
+    );
 }
 
 #[test]
@@ -594,7 +600,10 @@ fn a_line_of_a_window_already_over_changes_nothing() {
     let mut story = story(&[(T0, share(0.5, RESET))]);
     let before = story.state().clone();
     let merged = story.tell(RESET, &share(0.9, RESET));
-    assert_eq!((merged.track.state.clone(), merged.history), (before.clone(), true));
+    assert_eq!(
+        (merged.track.state.clone(), merged.history),
+        (before.clone(), true)
+    );
     let merged = story.tell(T0 + 1, &saw(FIVE_HOUR, None, None, LimitStatus::Unknown));
     assert_eq!(
         (merged.track.state.clone(), merged.history),
@@ -880,7 +889,10 @@ fn a_status_alone_does_not_make_an_old_share_young() {
 fn a_late_refusal_of_another_session_is_not_lost() {
     let mut story = story(&[(T0, share(0.97, RESET)), (T0 + 5_000, share(0.99, RESET))]);
     story.tell(T0 + 4_000, &status(LimitStatus::Rejected, Some(RESET)));
-    assert!(view(story.state(), T0 + 6_000).refused, "it came a second after one that is younger");
+    assert!(
+        view(story.state(), T0 + 6_000).refused,
+        "it came a second after one that is younger"
+    );
     story.tell(T0 + 4_000 - LATE_MAX_MS - 2_000, &share(1.0, RESET));
     assert_eq!(story.utilization(), Some(0.99), "that one is too late");
 }
@@ -910,7 +922,10 @@ fn a_snapshot_never_lowers_a_share_and_never_ends_a_refusal() {
     assert!(view(story.state(), T0 + 20 * MINUTE).refused);
     // A later end no old snapshot can have: the next window.
     story.tell(T0 + 21 * MINUTE, &snapshot(0.02, RESET + HOUR_MS));
-    assert_eq!((story.utilization(), story.state().status), (Some(0.02), LimitStatus::Unknown));
+    assert_eq!(
+        (story.utilization(), story.state().status),
+        (Some(0.02), LimitStatus::Unknown)
+    );
     // An idle terminal repeats the window that is no more.
     for minute in 22..25 {
         story.tell(T0 + minute * MINUTE, &snapshot(0.86, RESET));
@@ -923,7 +938,11 @@ fn a_live_drop_needs_another_share_or_another_session_and_a_snapshot_between_doe
     let start = [(T0, bare(0.9, RESET)), (T0 + 1, of_session(1, bare(0.3, RESET)))];
     let mut repeated = story(&start);
     repeated.tell(T0 + 2, &of_session(1, bare(0.3, RESET)));
-    assert_eq!(repeated.utilization(), Some(0.9), "the same session repeats itself");
+    assert_eq!(
+        repeated.utilization(),
+        Some(0.9),
+        "the same session repeats itself"
+    );
     repeated.tell(T0 + 3, &snapshot(0.9, RESET));
     repeated.tell(T0 + 4, &of_session(1, bare(0.31, RESET)));
     assert_eq!(repeated.utilization(), Some(0.31), "another share");
@@ -947,10 +966,17 @@ fn the_providers_own_allowed_with_room_frees_at_once() {
     assert_eq!((seen.utilization, seen.blocked_until), (Some(0.25), None));
     let mut in_flight = story(&refused);
     in_flight.tell(T0 + 1, &share(0.97, RESET));
-    assert!(view(in_flight.state(), T0 + 2).refused, "without room it was asked before the refusal");
+    assert!(
+        view(in_flight.state(), T0 + 2).refused,
+        "without room it was asked before the refusal"
+    );
     in_flight.tell(T0 + 2 * MINUTE, &share(0.91, RESET));
     let seen = view(in_flight.state(), T0 + 2 * MINUTE);
-    assert_eq!((seen.utilization, seen.blocked_until), (Some(0.91), None), "later it is the last word");
+    assert_eq!(
+        (seen.utilization, seen.blocked_until),
+        (Some(0.91), None),
+        "later it is the last word"
+    );
     let mut dip = story(&[(T0, share(0.6, RESET))]);
     dip.tell(T0 + 1, &share(0.4, RESET));
     assert_eq!(dip.utilization(), Some(0.4));
@@ -958,7 +984,10 @@ fn the_providers_own_allowed_with_room_frees_at_once() {
 
 #[test]
 fn a_later_end_with_a_large_fall_is_the_next_window() {
-    let mut restarted = story(&[(T0, status(LimitStatus::Rejected, Some(RESET))), (T0, bare(0.3, RESET))]);
+    let mut restarted = story(&[
+        (T0, status(LimitStatus::Rejected, Some(RESET))),
+        (T0, bare(0.3, RESET)),
+    ]);
     let merged = restarted.tell(T0 + MINUTE, &bare(0.29, RESET + HOUR_MS));
     assert!(merged.rolled_over, "refused shows as full");
     assert_eq!(view(restarted.state(), T0 + 2 * MINUTE).blocked_until, None);
@@ -978,7 +1007,10 @@ fn a_refusal_whose_end_has_passed_blocks_for_minutes() {
         (true, Some(RESET + 16 * MINUTE), None)
     );
     assert!(!view(story.state(), RESET + 16 * MINUTE).refused);
-    assert!(story.state().refuses(RESET + 16 * MINUTE), "and then it is not known");
+    assert!(
+        story.state().refuses(RESET + 16 * MINUTE),
+        "and then it is not known"
+    );
 }
 
 #[test]
@@ -992,14 +1024,24 @@ fn a_response_a_minute_after_a_refusal_ends_it_and_the_full_share() {
     };
     let refused = (true, Some(RESET), Some(1.0));
     assert_eq!(served(T0 - 1, T0 + 5 * MINUTE), refused);
-    assert_eq!(served(T0 + MINUTE, T0 + 5 * MINUTE), refused, "it may have been asked before");
+    assert_eq!(
+        served(T0 + MINUTE, T0 + 5 * MINUTE),
+        refused,
+        "it may have been asked before"
+    );
     assert_eq!(served(T0 + MINUTE + 1, T0 + 5 * MINUTE), (false, None, None));
-    assert_eq!(served(T0 + MINUTE + 1, T0 + MINUTE), refused, "not before it was served");
+    assert_eq!(
+        served(T0 + MINUTE + 1, T0 + MINUTE),
+        refused,
+        "not before it was served"
+    );
 }
 
 #[test]
 fn a_window_without_a_reset_ends_after_its_length() {
-    let state = story(&[(T0, saw(FIVE_HOUR, Some(0.3), None, LimitStatus::Allowed))]).state().clone();
+    let state = story(&[(T0, saw(FIVE_HOUR, Some(0.3), None, LimitStatus::Allowed))])
+        .state()
+        .clone();
     assert_eq!(view(&state, T0 + 5 * HOUR_MS - 1).utilization, Some(0.3));
     assert_eq!(view(&state, T0 + 5 * HOUR_MS).freshness, Freshness::Expired);
 }
