@@ -10,3 +10,6 @@ pub mod throttle;
 pub mod window;
 
 pub use crate::record::bucket;
+
+#[cfg(test)]
+mod simulator;

@@ -56,24 +56,35 @@ pub fn paid_until(
         .filter(|(window, _)| may_buy(window))
         .map(|(_, until)| until)
         .max();
+    // A refusal after it was said ends it, whatever became of that.
+    let refused_at = windows
+        .iter()
+        .filter(|window| {
+            bucket::binds(window.bucket, model, true) && window.state.status == LimitStatus::Rejected
+        })
+        .filter_map(|window| window.state.status_at)
+        .max();
     let said_at = overage
-        .filter(|said| said.in_use && said.said_at <= now)
+        .filter(|said| said.in_use && said.said_at <= now && refused_at <= Some(said.said_at))
         .map(|said| said.said_at);
     let in_use = said_at.and_then(|said_at| {
         // A window that began later is not what it was said of.
         let was_there = |window: &&Window| window.state.opened_at <= said_at;
-        let used_up = blocked
-            .filter(|(window, _)| was_there(window))
-            .map(|(_, until)| until)
-            .max();
-        let overs = || {
-            limits()
+        let over = |window: &Window| window.state.over_at().filter(|over| *over > now);
+        let is_used_up = |window: &&Window| window.state.blocked_at.is_some() && over(window).is_some();
+        if windows.iter().filter(was_there).any(|window| is_used_up(&window)) {
+            return limits()
                 .filter(was_there)
-                .filter_map(|window| window.state.over_at())
-        };
-        used_up
-            .or_else(|| overs().filter(|over| *over > said_at).min())
+                .filter(is_used_up)
+                .filter_map(over)
+                .max();
+        }
+        // Nobody says which window is used up; once one is read anew, none is.
+        let is_read = limits().any(|window| window.state.utilization_at > Some(said_at));
+        let first = limits().filter(was_there).filter_map(over).min();
+        first
             .or(Some(said_at.saturating_add(window::RESET_UNKNOWN_MS)))
+            .filter(|_| !is_read)
     });
     bought.max(in_use).filter(|until| *until > now)
 }

@@ -197,12 +197,12 @@ impl WindowState {
             .or_else(|| Some(self.opened_at.saturating_add(self.length?)))
     }
 
-    /// Whether the provider refused and has served since: then the refusal has ended, and the full share with it.
+    /// Whether the provider has served since it refused, or since all was used: then the refusal has ended, and the full
+    /// share with it.
     fn is_lifted(&self, now: Millis) -> bool {
-        let refused_at = self.blocked_at.filter(|_| self.status == LimitStatus::Rejected);
-        refused_at
+        self.blocked_at
             .zip(self.served_at.filter(|served| *served <= now))
-            .is_some_and(|(refused, served)| served > refused.saturating_add(IN_FLIGHT_MS))
+            .is_some_and(|(blocked, served)| served > blocked.saturating_add(IN_FLIGHT_MS))
     }
 
     /// Whether the last word was a refusal that nothing has ended yet.

@@ -449,6 +449,10 @@ fn take_utilization(state: &mut WindowState, reading: &Reading, is_freed: bool) 
         return;
     }
     state.utilization_at = Some(at);
+    if new >= 1.0 {
+        // Full is news, whatever was read before: what was served since may have been served for an upgrade.
+        state.blocked_at = state.blocked_at.max(Some(at));
+    }
     let is_same_time = state.status_at == Some(at) && state.status == LimitStatus::Rejected;
     if new >= kept || is_freed && kept >= 1.0 {
         state.held.drop = None;
@@ -480,8 +484,10 @@ fn keep_figures(state: &mut WindowState, reading: &Reading, at: Millis) {
     state.utilization_at = reading.utilization.map(|_| at);
     state.remaining = reading.remaining;
     state.limit = reading.limit;
-    if reading.utilization.is_some_and(|share| share >= 1.0) {
-        state.blocked_at = state.blocked_at.max(Some(at));
+    match reading.utilization {
+        Some(share) if share >= 1.0 => state.blocked_at = state.blocked_at.max(Some(at)),
+        Some(_) if state.status != LimitStatus::Rejected => state.blocked_at = None,
+        _ => {}
     }
 }
 
