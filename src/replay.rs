@@ -65,6 +65,8 @@ pub struct ReplayOptions {
     pub quota_zone: jiff::tz::TimeZone,
     /// The host's clock, or the time the caller wants it to be.
     pub clock: Millis,
+    /// Leave out lines of a later time.
+    pub until: Option<Millis>,
     /// Whether `clock` is also the document's `now`; else that is the latest line time read.
     pub clock_given: bool,
 }
@@ -512,6 +514,7 @@ fn read_file(
         turn_bytes_max: options.limits.turn_bytes_max as u64,
         settle: true,
         until: u64::MAX,
+        lines_until: options.until,
         account: Arc::clone(&task.account),
         now: options.clock,
     };

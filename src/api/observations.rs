@@ -52,13 +52,18 @@ struct Given {
     statusline: Option<Box<RawValue>>,
     headers: Option<Box<RawValue>>,
     rate_limit_event: Option<Box<RawValue>>,
+    usage: Option<Box<RawValue>>,
+    #[serde(rename = "cachedUsageUtilization")]
+    kept_usage: Option<Box<RawValue>>,
+    rate_limits: Option<Box<RawValue>>,
 }
 
 /// Tell what was observed of limits
 ///
-/// For what never reaches a log: the input of a status line, the headers of an answer, a `rate_limit_event`. One object
-/// or an array of up to 100. They are merged as those of logs are: telling the same again changes nothing, and what is
-/// older than what is known only goes into the history. 422 if there is no observation in it.
+/// For what never reaches a log: the input of a status line, the headers of an answer, a `rate_limit_event`, the body of
+/// a usage API, limits of Codex. One object or an array of up to 100. They are merged as those of logs are: telling the
+/// same again changes nothing, and what is older than what is known only goes into the history. 422 if there is no
+/// reading in it; then nothing changes.
 #[utoipa::path(
     post,
     path = "/v1/observations",
@@ -151,22 +156,49 @@ impl Given {
                 })?
                 .as_millisecond(),
         };
-        if at > now.saturating_add(AHEAD_MAX_MS) {
+        let check_time = |field: &'static str, at: Millis| {
+            if at <= now.saturating_add(AHEAD_MAX_MS) {
+                return Ok(());
+            }
             let seconds = AHEAD_MAX_MS / 1000;
             let detail = format!("that is more than {seconds} s ahead of this host's clock");
-            return Err(Problem::bad("observed_at", detail));
-        }
-        let (field, source) = match (&self.statusline, &self.headers, &self.rate_limit_event) {
-            (Some(raw), None, None) => ("statusline", Source::Statusline(raw.get())),
-            (None, Some(raw), None) => {
-                let (map, status) = (raw.get(), self.status);
-                ("headers", Source::Headers { map, status })
-            }
-            (None, None, Some(raw)) => ("rate_limit_event", Source::Event(raw.get())),
-            _ => {
-                let detail = "give exactly one of statusline, headers and rate_limit_event";
-                return Err(Problem::bad("body", detail));
-            }
+            Err(Problem::bad(field, detail))
+        };
+        check_time("observed_at", at)?;
+        let (map, status) = (self.headers.as_deref().map(RawValue::get), self.status);
+        let sources = [
+            (
+                "statusline",
+                self.statusline
+                    .as_deref()
+                    .map(RawValue::get)
+                    .map(Source::Statusline),
+            ),
+            ("headers", map.map(|map| Source::Headers { map, status })),
+            (
+                "rate_limit_event",
+                self.rate_limit_event
+                    .as_deref()
+                    .map(RawValue::get)
+                    .map(Source::Event),
+            ),
+            (
+                "usage",
+                self.usage.as_deref().map(RawValue::get).map(Source::Usage),
+            ),
+            (
+                "cachedUsageUtilization",
+                self.kept_usage.as_deref().map(RawValue::get).map(Source::Kept),
+            ),
+            (
+                "rate_limits",
+                self.rate_limits.as_deref().map(RawValue::get).map(Source::Codex),
+            ),
+        ];
+        let mut given = (sources.into_iter()).filter_map(|(field, source)| Some((field, source?)));
+        let (Some((field, source)), None) = (given.next(), given.next()) else {
+            let names = sources.map(|(field, _)| field).join(", ");
+            return Err(Problem::bad("body", format!("give exactly one of {names}")));
         };
         if self.status.is_some() && field != "headers" {
             return Err(Problem::bad(
@@ -176,13 +208,15 @@ impl Given {
         }
         let observations = told(source, at);
         if observations.is_empty() {
-            let detail = format!("{field}: nothing in it is an observation of a limit");
+            let detail = format!("{field}: there is no reading of a limit in it");
             return Err(
                 Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "nothing observed", detail).field(field),
             );
         }
         for seen in &observations {
-            let bucket = &seen.bucket;
+            let (bucket, at) = (&seen.bucket, seen.observed_at.unwrap_or(at));
+            // A kept copy says itself when it was fetched.
+            check_time("fetchedAtMs", at)?;
             if let Some(share) = seen.utilization.filter(|share| *share > SHARE_MAX) {
                 let detail =
                     format!("{bucket}: {share:e} times the window cannot be used; at most {SHARE_MAX} times");

@@ -404,7 +404,8 @@ pub struct DailyUsage {
     pub run_count: u64,
 }
 
-/// `POST /v1/observations`: a source of observations, exactly one of `statusline`, `headers` and `rate_limit_event`.
+/// `POST /v1/observations`: a source of observations, exactly one of `statusline`, `headers`, `rate_limit_event`,
+/// `usage`, `cachedUsageUtilization` and `rate_limits`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TellObservations {
@@ -416,14 +417,25 @@ pub struct TellObservations {
     /// When it was observed; now, if it is left out. At most a minute ahead.
     #[schema(format = DateTime)]
     pub observed_at: Option<String>,
-    /// What a status line is given on its standard input: `rate_limits` is read, with shares from 0 to 100.
+    /// What a status line is given on its standard input: `rate_limits` is read, with shares from 0 to 100. A window
+    /// without `used_percentage` is left out.
     pub statusline: Option<serde_json::Value>,
     /// Headers of an answer of the provider: a map of names to values or to lists of one value.
     pub headers: Option<serde_json::Value>,
-    /// The HTTP status of that answer.
+    /// The HTTP status of that answer. A 429 in which no window is refused pauses the account, until its `retry-after`
+    /// if it has one.
     pub status: Option<u64>,
     /// A line of type `rate_limit_event`, or its `rate_limit_info`.
     pub rate_limit_event: Option<serde_json::Value>,
+    /// The body of a usage API, Claude's `/api/oauth/usage` or Codex's `wham/usage`: shares are 0 to 100 in both. Or the
+    /// copy of Claude's that the agent keeps, as in `cachedUsageUtilization`.
+    pub usage: Option<serde_json::Value>,
+    /// The member of this name in the file `.claude.json`: `fetchedAtMs`, which is when it was observed, and
+    /// `utilization`, the body.
+    #[serde(rename = "cachedUsageUtilization")]
+    pub cached_usage_utilization: Option<serde_json::Value>,
+    /// Limits of Codex: `rate_limits` of a rollout's line, or the answer of its app server to `account/rateLimits/read`.
+    pub rate_limits: Option<serde_json::Value>,
 }
 
 /// What became of told observations.

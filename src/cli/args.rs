@@ -189,9 +189,15 @@ pub struct Replay {
     #[arg(long, value_name = "FILE")]
     pub expect: Option<PathBuf>,
 
-    /// The time to judge by, RFC 3339 [default: the latest time in the transcripts]
+    /// The time of the answer, RFC 3339: it takes the clock's place and leaves no line out [default: that of --until,
+    /// else the latest time in the transcripts]
     #[arg(long, value_name = "TIME", value_parser = parse_now)]
     pub now: Option<Timestamp>,
+
+    /// Leave out lines later than this, RFC 3339, to see what was known then. A line without a time belongs to what
+    /// stands before it. Not with --db
+    #[arg(long, value_name = "TIME", value_parser = parse_now)]
+    pub until: Option<Timestamp>,
 }
 
 /// `quota`: the table, or something to do about it.
@@ -289,6 +295,7 @@ Examples:
   tokentail replay runs/
   tokentail replay session.jsonl --json
   tokentail replay tests/runs --expect tests/golden.json --now 2026-10-05T11:00:00Z
+  tokentail replay runs/ --until 2026-10-05T11:00:00Z
   tokentail replay runs/ --db counted.redb
 
 A key that the expected document leaves out is not compared; its by_run, by_model and by_day must be complete.";
@@ -375,6 +382,7 @@ mod tests {
         assert_eq!(replay.paths, [PathBuf::from("a"), PathBuf::from("b")]);
         assert_eq!(replay.expect, Some(PathBuf::from("g.json")));
         assert_eq!(replay.now.unwrap().to_string(), "2026-10-05T11:00:04Z");
+        assert_eq!(replay.until, None);
         assert_eq!(args.global.db, Some(PathBuf::from("d")));
     }
 

@@ -27,6 +27,13 @@ use crate::verify::VerifyError;
 /// # Errors
 /// A path or the expected document cannot be read.
 pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> {
+    if let (Some(_), Some(path)) = (command.until, &global.db) {
+        let path = path.display();
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("--until leaves lines out and --db {path} would never read them again; give one of them"),
+        ));
+    }
     // A replay in memory must not need a home for a database it does not use.
     let in_memory = Global {
         db: Some(PathBuf::from("unused")),
@@ -34,7 +41,8 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
     };
     let settings = settings(if global.db.is_some() { global } else { &in_memory })?;
     let golden = command.expect.as_deref().map(expect::read_golden).transpose()?;
-    let clock = command.now.unwrap_or_else(Timestamp::now).as_millisecond();
+    let clock_given = command.now.or(command.until);
+    let clock = clock_given.unwrap_or_else(Timestamp::now).as_millisecond();
     let options = ReplayOptions {
         paths: command.paths.clone(),
         globs: settings.watch.globs.clone(),
@@ -47,7 +55,8 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
         accounts: settings.accounts.clone(),
         quota_zone: settings.quota_zone.clone(),
         clock,
-        clock_given: command.now.is_some(),
+        until: command.until.map(Timestamp::as_millisecond),
+        clock_given: clock_given.is_some(),
     };
     let progress = std::cell::OnceCell::new();
     let format = settings.log.format;

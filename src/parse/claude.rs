@@ -9,7 +9,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::json::{self, Members, RawBytes};
-use super::limits::{self, LimitFields};
+use super::limits::{self, LimitFields, Retries};
 use super::scan::{NotJson, Scanner};
 use super::usage::{Figures, UsageFields, UsageMemory};
 use super::{Class, Parsed, Place};
@@ -65,7 +65,11 @@ fn strict(
     records: &mut Vec<Record>,
     observations: &mut Vec<Observation>,
 ) -> Result<Parsed, NotJson> {
-    let Memory { usage, model } = memory;
+    let Memory {
+        usage,
+        model,
+        retries,
+    } = memory;
     let mut envelope = Envelope::new(usage);
     if !json::object(text, &mut envelope)? {
         return Ok(Parsed {
@@ -85,9 +89,12 @@ fn strict(
             kind: kind.as_deref(),
             time,
             is_synthetic,
+            session_id: envelope.session_id,
+            request_id: envelope.request_id,
+            uuid: envelope.uuid,
             text,
         };
-        envelope.limits.observe(&line, observations);
+        envelope.limits.observe(&line, retries, observations);
     }
     if let Claim::New(place, figures) = envelope.message.usage {
         usage.remember(&text[place], figures);
@@ -282,6 +289,20 @@ fn hash(scope: u64, tag: u8, parts: &[&[u8]]) -> ResponseKey {
 pub struct Memory {
     usage: UsageMemory,
     model: ModelMemory,
+    retries: Retries,
+}
+
+impl Memory {
+    pub(super) fn new(retries: Retries) -> Self {
+        Self {
+            retries,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn retries(&self) -> Retries {
+        self.retries
+    }
 }
 
 /// The model that was named last: the records of a turn share its name.

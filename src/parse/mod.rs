@@ -105,9 +105,10 @@ impl Parser {
     /// A parser that goes on where another one kept this of a file. Times after `latest_believed` are not believed.
     #[must_use]
     pub fn new(kept: &ParserState, latest_believed: Millis) -> Self {
+        let state = State::decode(kept);
         Self {
-            memory: claude::Memory::default(),
-            state: State::decode(kept),
+            memory: claude::Memory::new(state.retries),
+            state,
             latest_believed,
         }
     }
@@ -115,7 +116,12 @@ impl Parser {
     /// What is to be kept of the lines so far.
     #[must_use]
     pub fn state(&self) -> ParserState {
-        self.state.encode()
+        let retries = self.memory.retries();
+        State {
+            retries,
+            ..self.state.clone()
+        }
+        .encode()
     }
 
     /// The time of the last line that had one.

@@ -3,18 +3,23 @@
 //! Pure. One byte of version, then fields: a tag, the length of the value in two bytes, the value. Bytes of another
 //! version, or that make no sense, are no state: reading never fails. A new field is a new tag.
 
+use super::limits::Retries;
 use crate::record::{Millis, PARSER_STATE_BYTES_MAX, ParserState};
 
 /// The version of what is written now.
 const VERSION: u8 = 1;
 /// Field: the time seen last, eight bytes, the lowest first.
 const TAG_LAST_TIME: u8 = 1;
+/// Field: the last refused attempt.
+const TAG_RETRIES: u8 = 2;
 
 /// What is kept of the lines before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// The time of the last line that had one: it dates lines after it that have none.
     pub last_time: Option<Millis>,
+    /// Which refusals are retries of one request.
+    pub retries: Retries,
 }
 
 impl State {
@@ -31,6 +36,9 @@ impl State {
         if let Some(time) = self.last_time {
             fields.put(TAG_LAST_TIME, &time.to_le_bytes());
         }
+        if let Some(retries) = self.retries.encode() {
+            fields.put(TAG_RETRIES, &retries);
+        }
         fields.written()
     }
 
@@ -45,6 +53,7 @@ impl State {
             let value = rest.get(3..end)?;
             match tag {
                 TAG_LAST_TIME => state.last_time = Some(Millis::from_le_bytes(value.try_into().ok()?)),
+                TAG_RETRIES => state.retries = Retries::decode(value)?,
                 _ => return None,
             }
             rest = &rest[end..];
@@ -87,30 +96,34 @@ mod tests {
     proptest! {
         #[test]
         fn a_state_comes_back_as_it_went(last_time in any::<Option<i64>>()) {
-            let state = State { last_time };
+            let state = State { last_time, ..State::default() };
             prop_assert_eq!(State::decode(&state.encode()), state);
         }
 
         /// Cut anywhere or with any byte changed, it is a state all the same, and never a panic.
         #[test]
         fn damaged_bytes_are_some_state(time in any::<i64>(), at in any::<usize>(), byte in any::<u8>()) {
-            let whole = State { last_time: Some(time) }.encode();
+            let whole = State { last_time: Some(time), ..State::default() }.encode();
             let mut bytes = whole.bytes().to_vec();
             let at = at % bytes.len();
             prop_assert_eq!(State::decode(&ParserState::new(&bytes[..at])), State::default());
             bytes[at] = byte;
-            State::decode(&ParserState::new(&bytes));
+            let _ = State::decode(&ParserState::new(&bytes));
         }
 
         #[test]
         fn any_bytes_are_some_state(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            State::decode(&ParserState::new(&bytes));
+            let _ = State::decode(&ParserState::new(&bytes));
         }
     }
 
     #[test]
     fn another_version_and_unknown_fields_are_no_state() {
-        let whole = State { last_time: Some(7) }.encode();
+        let whole = State {
+            last_time: Some(7),
+            ..State::default()
+        }
+        .encode();
         let (mut later, mut more) = (whole.bytes().to_vec(), whole.bytes().to_vec());
         later[0] = VERSION + 1;
         more.extend([200, 0, 0]);

@@ -551,6 +551,7 @@ impl Tailer {
                     turn_bytes_max: settings.limits.turn_bytes_max as u64,
                     settle,
                     until: u64::MAX,
+                    lines_until: None,
                     account,
                     now,
                 };

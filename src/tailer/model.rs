@@ -568,6 +568,7 @@ impl Model {
             turn_bytes_max: pick(&mut self.random, &[1, 700, 4 << 20]),
             settle,
             until: u64::MAX,
+            lines_until: None,
             account: Arc::clone(&self.account),
             now,
         }

@@ -34,6 +34,8 @@ pub struct Reading {
     pub settle: bool,
     /// Read no further than here: `u64::MAX` for the whole file.
     pub until: u64,
+    /// Leave out lines of a later time, and those without a time that follow one.
+    pub lines_until: Option<Millis>,
     /// Whose limits and responses these are.
     pub account: Arc<AccountId>,
     /// The time of reading. Line times more than a day later are not believed.
@@ -86,12 +88,17 @@ impl Turn {
     /// The turn as the committer takes it; `expect` is the cursor that is stored.
     #[must_use]
     pub fn into_batch(
-        self,
+        mut self,
         run: RunId,
         path: RelativePath,
         expect: Option<Cursor>,
         reading: &Reading,
     ) -> Batch {
+        // One that is still without a time stands before the first line that has one, and was read together with it.
+        let nearest = self.earliest.map(|time| time.min(reading.now));
+        for observation in &mut self.observations {
+            observation.observed_at = observation.observed_at.or(nearest);
+        }
         Batch {
             run,
             path,
@@ -182,7 +189,7 @@ pub fn read(
         turn,
         tail,
         budget: reading.turn_bytes_max,
-        parser: Parser::new(&state, reading.now.saturating_add(DAY_MS)),
+        parser: Parser::new(&state, latest_believed(reading)),
         scope: account::scope(&reading.account),
     };
     if buffer.len() < BLOCK_BYTES {
@@ -198,6 +205,14 @@ pub fn read(
     }
     reader.turn.state = reader.parser.state();
     Ok(reader.turn)
+}
+
+/// A later line time is not believed. Where later lines are left out, each is asked for its own time.
+fn latest_believed(reading: &Reading) -> Millis {
+    match reading.lines_until {
+        Some(_) => Millis::MAX,
+        None => reading.now.saturating_add(DAY_MS),
+    }
 }
 
 struct Reader<'a> {
@@ -336,6 +351,19 @@ impl Reader<'_> {
         let turn = &mut self.turn;
         let before_line = self.parser.last_time();
         let parsed = (self.parser).line(bytes, place, &mut turn.records, &mut turn.observations);
+        let time = parsed.time.or(before_line);
+        let is_later = |until| time.is_some_and(|time| time > until);
+        if self.reading.lines_until.is_some_and(is_later) {
+            turn.records.truncate(records_before);
+            turn.observations.truncate(before);
+            if before_line.is_none() {
+                // Nothing before it had a time: it all belongs to this line.
+                turn.records.clear();
+                turn.observations.clear();
+                turn.lines = LineCounts::default();
+            }
+            return;
+        }
         turn.lines.read += 1;
         match parsed.class {
             Class::Usage => turn.lines.usage += 1,

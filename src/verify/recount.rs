@@ -200,7 +200,6 @@ impl Run<'_> {
     }
 
     /// Reads a file from its start up to a cursor. What the parser then keeps of it; `None` if the content changed.
-
     fn read(
         &self,
         file: &LogFile,
@@ -218,6 +217,7 @@ impl Run<'_> {
                 .offset
                 .max(stored.settled_to)
                 .max(stored.skip_to.map_or(0, std::num::NonZeroU64::get)),
+            lines_until: None,
             account: Arc::clone(&self.account),
             now: jiff::Timestamp::now().as_millisecond(),
         };

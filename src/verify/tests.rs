@@ -87,6 +87,7 @@ impl Place {
             turn_bytes_max: 1 << 20,
             settle: false,
             until: u64::MAX,
+            lines_until: None,
             account: Arc::default(),
             now: 1_791_190_800_000,
         };

@@ -299,3 +299,38 @@ fn replay_into_a_database_counts_nothing_twice() {
     assert_eq!(figures(&place.json(&words)), (4, 15, 4));
     assert_eq!(figures(&place.json(&words)), (4, 15, 4));
 }
+
+#[test]
+fn replay_until_a_time_leaves_out_what_came_later() {
+    let place = Place::new();
+    let log = place.log("one", "a.jsonl");
+    let undated = r#"{"type":"assistant","message":{"id":"msg_01undated","usage":{"output_tokens":32}}}"#;
+    append(&log, response("1", 1, 0) + &response("2", 2, 10) + undated + "\n");
+    // A late line of an earlier time, and what follows it.
+    append(&log, response("3", 4, 5));
+    append(
+        &place.log("two", "b.jsonl"),
+        undated.to_owned() + "\n" + &response("4", 8, 20),
+    );
+    let runs = place.runs();
+    let runs = runs.to_str().unwrap();
+    let whole = place.replayed();
+    let second = |second: u32| format!("2026-10-05T09:00:{second:02}.000Z");
+    let until = |words: &[&str]| place.json(&[&["replay", runs, "--until"][..], words].concat());
+    for (time, want) in [
+        (second(0), (1, 1, 1)),
+        (second(9), (2, 5, 2)),
+        (second(10), (4, 39, 4)),
+        (second(19), (4, 39, 4)),
+    ] {
+        let then = until(&[&time]);
+        assert_eq!(figures(&then), want, "{time}");
+        assert_eq!(then["now"], time);
+    }
+    assert_eq!(figures(&until(&[&second(20)])), figures(&whole));
+    let later = "2026-10-06T00:00:00.000Z";
+    assert_eq!(until(&[&second(9), "--now", later])["now"], later);
+    let (code, _, stderr) = ended(&place.run(&["replay", runs, "--until", later, "--db", "counted.redb"]));
+    assert!(code == Some(64) && stderr.contains("--until"), "{stderr}");
+    assert!(!place.path("counted.redb").exists());
+}

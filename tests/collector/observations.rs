@@ -166,6 +166,55 @@ fn what_tells_nothing_is_refused_by_its_name_and_nothing_of_it_is_taken() {
             400,
             "statusline",
         ),
+        // An end is no reading, nor is a share under another name.
+        (
+            json!({"statusline": {"rate_limits": {"five_hour": {"utilization": 16, "resets_at": reset}}}}),
+            422,
+            "statusline",
+        ),
+        (
+            json!({"headers": {"anthropic-ratelimit-unified-5h-reset": reset.to_string()}}),
+            422,
+            "headers",
+        ),
+        (
+            json!({"status": 529, "headers": {"retry-after": "30"}}),
+            422,
+            "headers",
+        ),
+        (json!({"headers": {"retry-after": "30"}}), 422, "headers"),
+        (
+            json!({"usage": {"five_hour": null, "limits": [], "beta": true}}),
+            422,
+            "usage",
+        ),
+        (json!({"usage": []}), 422, "usage"),
+        (
+            json!({"usage": {"rate_limit": {"primary_window": null}}}),
+            422,
+            "usage",
+        ),
+        (
+            json!({"cachedUsageUtilization": {"utilization": {"five_hour": {"utilization": 1}}}}),
+            422,
+            "cachedUsageUtilization",
+        ),
+        (
+            json!({"cachedUsageUtilization": {"fetchedAtMs": (reset + 3600) * 1000,
+                "utilization": {"five_hour": {"utilization": 1}}}}),
+            400,
+            "fetchedAtMs",
+        ),
+        (
+            json!({"rate_limits": {"limit_id": "codex", "primary": null, "secondary": null}}),
+            422,
+            "rate_limits",
+        ),
+        (
+            with("usage", json!({"five_hour": {"utilization": 1}})),
+            400,
+            "body",
+        ),
         (json!([good, {"headers": {}}]), 422, "[1].headers"),
         (
             json!([{"account": "nobody", "statusline": status_line(1.0, reset)}]),
@@ -184,5 +233,198 @@ fn what_tells_nothing_is_refused_by_its_name_and_nothing_of_it_is_taken() {
     let (status, problem) = collector.request("POST", "/v1/observations", "{");
     assert_eq!((status, &problem["field"]), (400, &json!("body")));
     assert_eq!(collector.get("/v1/quota").1["windows"], json!([]));
+    collector.stop_cleanly();
+}
+
+/// Share and source of each window in an answer, by its name.
+fn shares(answer: &Value) -> Vec<(&str, Option<f64>, &str)> {
+    let windows = answer["windows"].as_array().unwrap().iter();
+    windows
+        .map(|window| {
+            let text = |name: &str| window[name].as_str().unwrap();
+            (text("bucket"), window["utilization"].as_f64(), text("source"))
+        })
+        .collect()
+}
+
+#[test]
+fn the_body_of_a_usage_api_is_taken_value_by_value() {
+    let place = Place::new();
+    let mut collector = place.serve();
+    collector.wait_until("the backlog", |_| true);
+    let (reset, seconds) = from_now(3600);
+    let (week, _) = from_now(86_400);
+    let body = json!({
+        "five_hour": {"utilization": 0.5, "resets_at": reset, "locked_reason": null},
+        "seven_day": {"utilization": "46", "resets_at": week},
+        "seven_day_opus": {"utilization": 31, "resets_at": 7},
+        "seven_day_sonnet": null,
+        "extra_usage": {"is_enabled": true, "monthly_limit": 4000, "used_credits": 1200, "utilization": 30.0},
+        "spend": {"used": {"amount_minor": 12}, "limit": {"amount_minor": 10}, "percent": 120},
+        "iguana": {"utilization": null}, "member_dashboard_available": true, "list": [1],
+        "limits": [
+            {"kind": "session", "percent": 99, "resets_at": reset},
+            {"kind": "weekly_all", "percent": 99},
+            {"kind": "weekly_scoped", "percent": 99, "scope": {"model": {"id": null, "display_name": "Opus"}}},
+            {"kind": "weekly_scoped", "percent": 12, "resets_at": week,
+                "scope": {"model": {"id": null, "display_name": "Fable"}, "surface": null}},
+            {"kind": "weekly_scoped", "percent": 13, "scope": {"model": null, "surface": "cowork"}},
+            {"kind": "weekly_scoped", "percent": "many", "scope": {"surface": "other"}},
+            7,
+        ],
+    });
+    let (status, answer) = tell(&collector, &json!({"usage": body}));
+    assert_eq!(status, 200, "{answer}");
+    let mut found = shares(&answer);
+    found.sort_by_key(|found| found.0);
+    let of = |share| (Some(share), "usage_api");
+    let want = [
+        ("extra_usage", of(0.3)),
+        ("five_hour", of(0.005)),
+        ("seven_day", of(0.46)),
+        ("seven_day_opus", of(0.31)),
+        ("spend", of(1.2)),
+        ("weekly_scoped:Fable", of(0.12)),
+        ("weekly_surface:cowork", of(0.13)),
+    ];
+    assert_eq!(found, want.map(|(name, (share, source))| (name, share, source)));
+    let extra = window(&answer["windows"], "extra_usage");
+    assert_eq!(
+        (&extra["limit"], &extra["remaining"]),
+        (&json!(4000), &json!(2800))
+    );
+    assert_eq!(
+        window(&answer["windows"], "seven_day_opus")["reset_at"],
+        Value::Null
+    );
+    // A copy was observed when it was fetched.
+    let fetched = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(600);
+    let copy = json!({"fetchedAtMs": fetched.as_millisecond(), "accountUuid": "a",
+        "utilization": {"seven_day_haiku": {"utilization": 7, "resets_at": week}}});
+    for body in [
+        json!({"cachedUsageUtilization": copy}),
+        json!({"usage": copy}),
+        json!({"usage": {"cachedUsageUtilization": copy}}),
+    ] {
+        let (status, answer) = tell(&collector, &body);
+        assert_eq!(status, 200, "{answer}");
+        let haiku = window(&answer["windows"], "seven_day_haiku");
+        assert_eq!(
+            (&haiku["utilization"], &haiku["source"]),
+            (&json!(0.07), &json!("agent_cache"))
+        );
+        let at: jiff::Timestamp = haiku["observed_at"].as_str().unwrap().parse().unwrap();
+        assert_eq!(at.as_millisecond(), fetched.as_millisecond());
+    }
+    // What a status line says of money may be more than all of it.
+    let body = json!({"statusline": {"rate_limits": {"spend_limit": {"used_percentage": 130, "resets_at": seconds}}}});
+    let (status, answer) = tell(&collector, &body);
+    assert_eq!(
+        (status, &window(&answer["windows"], "spend_limit")["utilization"]),
+        (200, &json!(1.3))
+    );
+    collector.stop_cleanly();
+}
+
+#[test]
+fn limits_of_codex_are_named_by_their_length() {
+    let place = Place::new();
+    let mut collector = place.serve();
+    collector.wait_until("the backlog", |_| true);
+    let (_, reset) = from_now(3600);
+    let limit = |percent: f64, minutes: u64| json!({"used_percent": percent, "window_minutes": minutes, "resets_at": reset});
+    let seconds = |percent: f64, seconds: u64| json!({"used_percent": percent, "limit_window_seconds": seconds, "reset_after_seconds": 60});
+    // (account, body, windows with their shares and statuses)
+    let cases = [
+        (
+            json!({"rate_limits": {"limit_id": "codex", "primary": limit(10.0, 299), "secondary": limit(40.5, 10_080)}}),
+            json!({"five_hour": [0.1, "unknown"], "seven_day": [0.405, "unknown"]}),
+        ),
+        (
+            // The week stands first; nothing is in the second place.
+            json!({"rate_limits": {"primary": limit(97.0, 10_080), "secondary": {"used_percent": 0}}}),
+            json!({"seven_day": [0.97, "unknown"]}),
+        ),
+        (
+            json!({"rate_limits": {"limit_id": "codex_other", "primary": limit(77.0, 10_080), "secondary": limit(1.0, 1440)}}),
+            json!({"codex:codex_other:seven_day": [0.77, "unknown"], "codex:codex_other:1440m": [0.01, "unknown"]}),
+        ),
+        (
+            json!({"rate_limits": {"primary": limit(100.0, 300), "secondary": limit(42.0, 10_080),
+                "rate_limit_reached_type": "rate_limit_reached"}}),
+            json!({"five_hour": [1.0, "rejected"], "seven_day": [0.42, "unknown"]}),
+        ),
+        (
+            json!({"rate_limits": {"error": {"message": "x", "codex_error_info": "usage_limit_exceeded"}}}),
+            json!({"unknown": [null, "rejected"]}),
+        ),
+        (
+            json!({"rate_limits": {"rateLimitsByLimitId": {
+                "codex": {"limitId": "codex", "primary": {"usedPercent": 5, "windowDurationMins": 300, "resetsAt": reset}},
+                "codex_x": {"limitId": "codex_x", "primary": {"usedPercent": 6, "windowDurationMins": 300, "resetsAt": reset}}}}}),
+            json!({"five_hour": [0.05, "unknown"], "codex:codex_x:five_hour": [0.06, "unknown"]}),
+        ),
+        (
+            json!({"usage": {"plan_type": "plus", "rate_limit": {"allowed": true, "limit_reached": false,
+                    "primary_window": seconds(19.0, 18_000), "secondary_window": seconds(40.0, 604_800)},
+                "code_review_rate_limit": {"primary_window": seconds(3.0, 604_800), "secondary_window": null},
+                "additional_rate_limits": [{"limit_name": "n", "metered_feature": "codex_mini",
+                    "rate_limit": {"primary_window": seconds(8.0, 18_000)}}, 7],
+                "spend_control": {"individual_limit": {"limit": "25.00", "used": "20.00", "remaining_percent": 20, "resets_at": reset}}}}),
+            json!({"five_hour": [0.19, "allowed"], "seven_day": [0.4, "allowed"], "codex:code_review:seven_day": [0.03, "unknown"],
+                "codex:codex_mini:five_hour": [0.08, "unknown"], "spend_control": [0.8, "unknown"]}),
+        ),
+        (
+            json!({"headers": {"x-codex-primary-used-percent": "12", "x-codex-primary-window-minutes": "90000",
+                "x-codex-primary-reset-at": reset.to_string()}}),
+            json!({"codex_90000": [0.12, "unknown"]}),
+        ),
+    ];
+    for (number, (mut body, want)) in cases.into_iter().enumerate() {
+        let run = format!("r{number}");
+        let labels = json!({"labels": {"provider": "codex", "account": run}}).to_string();
+        assert_eq!(
+            collector.request("PUT", &format!("/v1/runs/{run}"), &labels).0,
+            201
+        );
+        body["run"] = json!(run);
+        let (status, answer) = tell(&collector, &body);
+        assert_eq!(status, 200, "{body}: {answer}");
+        let windows = answer["windows"].as_array().unwrap();
+        assert_eq!(windows.len(), want.as_object().unwrap().len(), "{answer}");
+        for (name, reading) in want.as_object().unwrap() {
+            let found = window(&answer["windows"], name);
+            let share = found["utilization"].as_f64();
+            assert_eq!(
+                (share, &found["status"]),
+                (reading[0].as_f64(), &reading[1]),
+                "{name}: {found}"
+            );
+        }
+    }
+    collector.stop_cleanly();
+}
+
+#[test]
+fn a_bare_429_pauses_the_account() {
+    let place = Place::new();
+    let mut collector = place.serve();
+    collector.wait_until("the backlog", |_| true);
+    for (headers, pause_ms) in [
+        (json!({"retry-after": "30"}), Some(30_000)),
+        (json!({"Retry-After": ["40"]}), Some(40_000)),
+        (json!({"retry-after-ms": "50500"}), Some(50_500)),
+    ] {
+        let (status, answer) = tell(&collector, &json!({"status": 429, "headers": headers}));
+        assert_eq!(status, 200, "{answer}");
+        let pause = window(&answer["windows"], "cool_down");
+        let time = |name: &str| {
+            let time: jiff::Timestamp = pause[name].as_str().unwrap().parse().unwrap();
+            time.as_millisecond()
+        };
+        assert_eq!(Some(time("reset_at") - time("observed_at")), pause_ms, "{pause}");
+        assert_eq!(collector.get("/v1/may-start").1["decision"], "wait");
+    }
+    assert_eq!(tell(&collector, &json!({"status": 429, "headers": {}})).0, 200);
     collector.stop_cleanly();
 }

@@ -1,8 +1,9 @@
 //! The object in which the CLI passes on a limit: `rate_limit_info`, `quotaLimits` and `error.rateLimits` are of one
 //! shape.
 //!
-//! Its status is that of the window it names. `overageStatus` says whether the account may buy more, and is no
-//! word on a window.
+//! Its status is that of the window it names; newer versions also give each of `unifiedWindows` a status of its own.
+//! `overageStatus` says whether the account may buy more, and is no word on a window. A threshold that was surpassed
+//! is the least that is used, for a window that gives no share.
 
 use super::values::{self, Entries};
 use super::{Answer, BUCKET_UNKNOWN, Windows, bucket_name, time};
@@ -23,16 +24,20 @@ pub fn windows(value: Raw<'_>, answer: Answer) -> Windows {
         let mut share = Share::default();
         if json::object(value.0.unwrap_or_default().as_bytes(), &mut share).unwrap_or(false) {
             let window = windows.at(bucket_name(&name));
-            window.utilization = values::share(share.utilization);
+            window.utilization = values::share(share.utilization).or(values::share(share.surpassed));
             window.reset_at = time::reset(share.resets_at);
+            window.status = values::status(share.status);
         }
     }
     let named = values::text(info.kind).map_or_else(|| BUCKET_UNKNOWN.into(), |name| bucket_name(&name));
     let window = windows.at(named);
-    window.status = values::status(info.status);
-    window.utilization = window.utilization.or(values::share(info.utilization));
+    window.take_verdict(values::status(info.status));
+    let share = values::share(info.utilization).or(values::share(info.surpassed));
+    window.utilization = window.utilization.or(share);
     window.reset_at = window.reset_at.or(time::reset(info.resets_at));
-    answer.doubt(window);
+    for window in &mut windows.0 {
+        answer.doubt(window);
+    }
     windows
 }
 
@@ -42,6 +47,7 @@ struct Info<'de> {
     kind: Raw<'de>,
     resets_at: Raw<'de>,
     utilization: Raw<'de>,
+    surpassed: Raw<'de>,
     windows: Raw<'de>,
 }
 
@@ -52,6 +58,7 @@ impl<'de> Members<'de> for Info<'de> {
             b"rateLimitType" => self.kind.0 = Some(value.raw()?),
             b"resetsAt" => self.resets_at.0 = Some(value.raw()?),
             b"utilization" => self.utilization.0 = Some(value.raw()?),
+            b"surpassedThreshold" => self.surpassed.0 = Some(value.raw()?),
             b"unifiedWindows" => self.windows.0 = Some(value.raw()?),
             _ => value.skip()?,
         }
@@ -63,14 +70,18 @@ impl<'de> Members<'de> for Info<'de> {
 #[derive(Debug, Default)]
 struct Share<'de> {
     utilization: Raw<'de>,
+    surpassed: Raw<'de>,
     resets_at: Raw<'de>,
+    status: Raw<'de>,
 }
 
 impl<'de> Members<'de> for Share<'de> {
     fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
             b"utilization" => self.utilization.0 = Some(value.raw()?),
+            b"surpassedThreshold" => self.surpassed.0 = Some(value.raw()?),
             b"resetsAt" => self.resets_at.0 = Some(value.raw()?),
+            b"status" => self.status.0 = Some(value.raw()?),
             _ => value.skip()?,
         }
         Ok(())

@@ -2,22 +2,22 @@
 //!
 //! `anthropic-ratelimit-unified-<window>-<field>` are the windows of a subscription,
 //! `anthropic-ratelimit-<what>-<field>` those of an API key. `unified-status` is the verdict on the request; it belongs
-//! to the window that `representative-claim` names, and to no other.
+//! to the window that `representative-claim` names, and to no other. `x-<limit>-<slot>-<field>` are those of Codex.
+//! A 429 with no refused window in it is a pause of the account, until `retry-after` if there is one.
 
 use super::values::{self, Entries};
-use super::{Answer, BUCKET_UNKNOWN, OVERAGE, Windows, bucket_name, time};
+use super::{Answer, BUCKET_UNKNOWN, OVERAGE, Windows, bucket_name, codex, time};
 use crate::parse::json::Raw;
 use crate::record::{LimitStatus, Millis};
 
 const PREFIX: &str = "anthropic-ratelimit-";
-/// The HTTP status that `retry-after` belongs to.
-const TOO_MANY_REQUESTS: u64 = 429;
 
 /// What a header says of its window.
 #[derive(Clone, Copy, Debug)]
 enum Field {
     Status,
     Utilization,
+    Surpassed,
     Reset,
     Remaining(Unit),
     Limit(Unit),
@@ -31,9 +31,10 @@ enum Unit {
 }
 
 /// The ends of the names of unified headers; of two that fit, the first.
-const UNIFIED: [(&str, Field); 7] = [
+const UNIFIED: [(&str, Field); 8] = [
     ("-status", Field::Status),
     ("-utilization", Field::Utilization),
+    ("-surpassed-threshold", Field::Surpassed),
     ("-tokens-remaining", Field::Remaining(Unit::Tokens)),
     ("-tokens-limit", Field::Limit(Unit::Tokens)),
     ("-requests-remaining", Field::Remaining(Unit::Requests)),
@@ -56,11 +57,21 @@ const CLASSIC_WINDOWS: [(&str, &str); 4] = [
     ("output-tokens", "output_tokens"),
 ];
 
-/// The windows a map of headers speaks of; none if it is no map or has no such headers.
-pub fn windows(value: Raw<'_>, answer: Answer) -> Windows {
+/// What a map of headers says.
+#[derive(Debug, Default)]
+pub struct Said {
+    pub windows: Windows,
+    /// When to ask again.
+    pub retry_at: Option<Millis>,
+    /// Whether any header in it is one of limits.
+    pub any: bool,
+}
+
+/// What a map of headers speaks of; nothing if it is no map or has no such headers.
+pub fn read(value: Raw<'_>, answer: Answer) -> Said {
     let mut headers = Headers::default();
     for (name, value) in Entries::of(value).0 {
-        headers.take(&name.to_ascii_lowercase(), values::single(value));
+        headers.take(&name.to_ascii_lowercase(), values::single(value), answer.time);
     }
     headers.judge(answer)
 }
@@ -96,17 +107,30 @@ struct Headers {
     status: LimitStatus,
     reset: Option<Millis>,
     claim: Option<Box<str>>,
-    retry_after: Option<f64>,
+    /// Thresholds that were surpassed, by window.
+    surpassed: Vec<(Box<str>, Option<f64>)>,
+    codex: codex::Headers,
+    retry_at: Option<Millis>,
+    any: bool,
 }
 
 impl Headers {
-    fn take(&mut self, name: &str, value: Raw<'_>) {
+    fn take(&mut self, name: &str, value: Raw<'_>, time: Option<Millis>) {
         let Some(name) = name.strip_prefix(PREFIX) else {
-            if name == "retry-after" {
-                self.retry_after = values::number(value);
-            }
+            let retry_at = match name {
+                "retry-after-ms" => time.and_then(|time| time::after(time, values::number(value)? / 1000.0)),
+                "retry-after" => time::retry_after(value, time),
+                _ => {
+                    self.any |= self.codex.take(name, value, time);
+                    return;
+                }
+            };
+            self.any = true;
+            // Both say the same, one of them more exactly; of two the later is the safer.
+            self.retry_at = self.retry_at.max(retry_at);
             return;
         };
+        self.any = true;
         match name.strip_prefix("unified-") {
             Some("status") => self.status = values::status(value),
             Some("reset") => self.reset = time::reset(value),
@@ -137,13 +161,17 @@ impl Headers {
         match field {
             Field::Status => window.status = values::status(value),
             Field::Utilization => window.utilization = values::share(value),
+            Field::Surpassed => {
+                let bucket = window.bucket.clone();
+                self.surpassed.push((bucket, values::share(value)));
+            }
             Field::Reset => window.reset_at = time::reset(value),
             Field::Remaining(unit) => pairs[unit as usize].remaining = value.count(),
             Field::Limit(unit) => pairs[unit as usize].limit = value.count(),
         }
     }
 
-    fn judge(mut self, answer: Answer) -> Windows {
+    fn judge(mut self, answer: Answer) -> Said {
         for (window, [tokens, requests]) in self.windows.0.iter_mut().zip(self.pairs) {
             let pair = if tokens.is_whole() || !requests.is_whole() {
                 tokens
@@ -152,7 +180,10 @@ impl Headers {
             };
             window.remaining = pair.remaining;
             window.limit = pair.limit;
-            window.utilization = window.utilization.or(pair.share());
+            let surpassed = self.surpassed.iter().find(|(bucket, _)| *bucket == window.bucket);
+            window.utilization = (window.utilization)
+                .or(pair.share())
+                .or(surpassed.and_then(|(_, share)| *share));
             // An account that may not buy more is no window that is used up.
             if &*window.bucket == OVERAGE && window.status == LimitStatus::Rejected {
                 window.status = LimitStatus::Unknown;
@@ -162,23 +193,21 @@ impl Headers {
         let claim = self.claim.or_else(|| is_rejected.then(|| BUCKET_UNKNOWN.into()));
         if let Some(claim) = claim.filter(|_| self.status != LimitStatus::Unknown) {
             let window = self.windows.at(claim);
-            if is_rejected || window.status == LimitStatus::Unknown {
-                window.status = self.status;
-            }
+            window.take_verdict(self.status);
             window.reset_at = window.reset_at.or(self.reset);
         }
-        let retry_at = answer
-            .time
-            .filter(|_| answer.status == Some(TOO_MANY_REQUESTS))
-            .zip(self.retry_after)
-            .and_then(|(time, seconds)| time::after(time, seconds));
+        self.windows.0.extend(self.codex.windows(answer));
         for window in &mut self.windows.0 {
             answer.doubt(window);
-            if window.status == LimitStatus::Rejected {
-                window.reset_at = window.reset_at.or(retry_at);
+            if window.status == LimitStatus::Rejected && answer.is_refusal() {
+                window.reset_at = window.reset_at.or(self.retry_at);
             }
         }
-        self.windows
+        Said {
+            windows: self.windows,
+            retry_at: self.retry_at,
+            any: self.any,
+        }
     }
 }
 

@@ -1,23 +1,35 @@
 //! What a line says about the provider's limits: observations, beside whatever the line counts.
 //!
-//! Each shape is believed in its own place only, since people and tools quote all of them: `rateLimits`, `quotaLimits`
-//! and the CLI's own sentences on assistant lines, `error` on `system` lines of subtype `api_error`,
+//! Each shape is believed in its own place only, since people and tools quote all of them: `rateLimits`, `quotaLimits`,
+//! `apiErrorParams` and the CLI's own sentences on assistant lines, `error` on `system` lines of subtype `api_error`,
 //! `rate_limit_info` on `rate_limit_event` lines, `headers` on lines without a type. What cannot be read of an
 //! observation is left out of it; nothing here changes what the line counts.
+//!
+//! A refusal is recognised by structure: a line that the CLI wrote itself with `error:"rate_limit"`, the HTTP status 429
+//! or `apiError:"usage_limit_reached"`, a status `rejected`. Words only add the window and its end. A 429 that names no
+//! window is a pause of the account ([`COOL_DOWN`]), and the retries of one request are one refusal ([`Retries`]).
 
+mod codex;
 mod events;
 mod headers;
 mod prose;
+mod retries;
 mod time;
 mod told;
+mod usage_api;
 mod values;
+
+pub use retries::Retries;
 
 pub use told::{Told, told};
 
-use super::json::{self, Members, Raw};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::json::{self, Members, Raw, RawBytes};
 use super::scan::{NotJson, Scanner};
 use crate::record::bucket::{
-    self, FIVE_HOUR, OVERAGE, SEVEN_DAY, SEVEN_DAY_OPUS, SEVEN_DAY_OVERAGE_INCLUDED, SEVEN_DAY_SONNET,
+    self, COOL_DOWN, FIVE_HOUR, OVERAGE, SEVEN_DAY, SEVEN_DAY_OPUS, SEVEN_DAY_OVERAGE_INCLUDED,
+    SEVEN_DAY_SONNET,
 };
 use crate::record::{LimitSource, LimitStatus, Millis, Observation};
 
@@ -29,6 +41,9 @@ pub const BUCKET_UNKNOWN: &str = "unknown";
 pub const OBSERVATIONS_MAX: usize = 32;
 
 const MONTHLY_SPEND: &str = "monthly_spend";
+/// How the week of a model family begins, in windows and in headers.
+const SEVEN_DAY_FAMILY: &str = "seven_day_";
+const SEVEN_DAY_FAMILY_HEADER: &str = "7d_";
 
 /// The windows that are known, in the order in which a line's observations are given; others follow by name.
 const ORDER: [&str; 11] = [
@@ -47,6 +62,8 @@ const ORDER: [&str; 11] = [
 
 /// What the server says of a 429 that has nothing to do with the account's limits.
 const NOT_YOUR_LIMIT: &str = "not your usage limit";
+/// The HTTP status of a refusal.
+const TOO_MANY_REQUESTS: u64 = 429;
 /// From this HTTP status on, the server failed: it is no word about limits.
 const SERVER_ERROR: u64 = 500;
 
@@ -59,8 +76,11 @@ pub fn bucket_name(name: &str) -> Box<str> {
     };
     // Cut first: a name of megabytes is not worth a copy.
     let cut = name[..name.floor_char_boundary(BUCKET_BYTES_MAX)].trim_end();
-    let mut clean: String = cut
-        .chars()
+    let (start, cut) = match cut.strip_prefix(SEVEN_DAY_FAMILY_HEADER) {
+        Some(family) if !family.is_empty() => (SEVEN_DAY_FAMILY, family),
+        _ => ("", cut),
+    };
+    let mut clean: String = (start.chars().chain(cut.chars()))
         .map(|c| {
             if c.is_ascii_alphanumeric() || "_-.:/ ".contains(c) {
                 c
@@ -86,13 +106,28 @@ pub(super) struct LimitFields<'de> {
     subtype: Raw<'de>,
     status: Raw<'de>,
     is_api_error: Raw<'de>,
+    api_error: Raw<'de>,
+    api_error_params: Raw<'de>,
     api_error_status: Raw<'de>,
     api_error_is_transient: Raw<'de>,
+    attempt: Raw<'de>,
+    /// The request's id as a stream spells it.
+    request_id: RawBytes<'de>,
+    parent_uuid: RawBytes<'de>,
 }
 
 impl<'de> Members<'de> for LimitFields<'de> {
     fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         let place = match key {
+            // Every line has these.
+            b"request_id" => {
+                self.request_id.0 = Some(value.raw_bytes()?);
+                return Ok(());
+            }
+            b"parentUuid" => {
+                self.parent_uuid.0 = Some(value.raw_bytes()?);
+                return Ok(());
+            }
             b"rateLimits" => &mut self.rate_limits,
             b"quotaLimits" => &mut self.quota_limits,
             b"rate_limit_info" => &mut self.rate_limit_info,
@@ -100,9 +135,12 @@ impl<'de> Members<'de> for LimitFields<'de> {
             b"error" => &mut self.error,
             b"subtype" => &mut self.subtype,
             b"status" => &mut self.status,
-            b"isApiErrorMessage" => &mut self.is_api_error,
-            b"apiErrorStatus" => &mut self.api_error_status,
-            b"apiErrorIsTransient" => &mut self.api_error_is_transient,
+            b"isApiErrorMessage" | b"is_api_error_message" => &mut self.is_api_error,
+            b"apiError" | b"api_error" => &mut self.api_error,
+            b"apiErrorParams" | b"api_error_params" => &mut self.api_error_params,
+            b"apiErrorStatus" | b"api_error_status" | b"error_status" => &mut self.api_error_status,
+            b"apiErrorIsTransient" | b"api_error_is_transient" => &mut self.api_error_is_transient,
+            b"retryAttempt" | b"attempt" => &mut self.attempt,
             _ => return value.skip(),
         };
         place.0 = Some(value.raw()?);
@@ -119,6 +157,9 @@ pub(super) struct Line<'a> {
     pub time: Option<Millis>,
     /// Whether the model is one that the CLI made up for a line of its own.
     pub is_synthetic: bool,
+    pub session_id: RawBytes<'a>,
+    pub request_id: RawBytes<'a>,
+    pub uuid: RawBytes<'a>,
     /// All of it.
     pub text: &'a [u8],
 }
@@ -129,8 +170,8 @@ struct Answer {
     time: Option<Millis>,
     /// Its HTTP status.
     status: Option<u64>,
-    /// Whether a rejection in it can be one by the account's limits.
-    may_reject: bool,
+    /// Whether the server says that it is busy, and that the account's limits are no cause.
+    is_transient: bool,
 }
 
 impl Answer {
@@ -138,13 +179,23 @@ impl Answer {
         Self {
             time,
             status,
-            may_reject: !is_transient && status.is_none_or(|status| status < SERVER_ERROR),
+            is_transient,
         }
+    }
+
+    /// Whether a rejection in it can be one by the account's limits.
+    fn may_reject(self) -> bool {
+        !self.is_transient && self.status.is_none_or(|status| status < SERVER_ERROR)
+    }
+
+    /// Whether its HTTP status is that of a refusal.
+    fn is_refusal(self) -> bool {
+        self.status == Some(TOO_MANY_REQUESTS)
     }
 
     /// A refusal that is none by the account's limits says nothing of them, not even with its reset.
     fn doubt(self, window: &mut Window) {
-        if window.status == LimitStatus::Rejected && !self.may_reject {
+        if window.status == LimitStatus::Rejected && !self.may_reject() {
             *window = Window {
                 utilization: window.utilization,
                 reset_at: window.reset_at.filter(|_| window.utilization.is_some()),
@@ -152,6 +203,22 @@ impl Answer {
             };
         }
     }
+
+    /// The pause after a refusal that names no window. A server that is merely busy pauses the account only until a
+    /// time that it names.
+    fn cool_down(self, retry_at: Option<Millis>) -> Windows {
+        let is_pause = self.is_refusal() && (!self.is_transient || retry_at.is_some());
+        Windows(Vec::from_iter(is_pause.then(|| Window {
+            status: LimitStatus::Rejected,
+            reset_at: retry_at,
+            ..Window::new(COOL_DOWN.into())
+        })))
+    }
+}
+
+/// A hash of an id.
+fn id_hash(id: RawBytes<'_>) -> Option<u64> {
+    id.text().map(|id| xxh3_64(&id))
 }
 
 impl LimitFields<'_> {
@@ -161,56 +228,104 @@ impl LimitFields<'_> {
     }
 
     /// Appends what the line says, at most [`OBSERVATIONS_MAX`].
-    pub fn observe(&self, line: &Line<'_>, observations: &mut Vec<Observation>) {
-        let mut list = List {
-            observations,
-            time: line.time,
-            room: OBSERVATIONS_MAX,
-        };
-        match line.kind {
-            Some(b"assistant") => self.assistant(line, &mut list),
-            Some(b"system") if self.subtype.text().as_deref() == Some(b"api_error") => {
-                self.api_error(line, &mut list);
+    pub fn observe(&self, line: &Line<'_>, retries: &mut Retries, observations: &mut Vec<Observation>) {
+        let first = observations.len();
+        let mut list = List::new(observations, line.time);
+        list.session = id_hash(line.session_id);
+        list.request = id_hash(line.request_id)
+            .or(id_hash(self.request_id))
+            .or(id_hash(line.uuid));
+        let subtype = self.subtype.text();
+        match (line.kind, subtype.as_deref()) {
+            (Some(b"assistant"), _) => self.assistant(line, &mut list),
+            (Some(b"system"), Some(b"api_error")) => self.api_error(line, &mut list),
+            (Some(b"system"), Some(b"api_retry")) => {
+                let status = self.api_error_status.count();
+                let status = status.or(self.is_rate_limit().then_some(TOO_MANY_REQUESTS));
+                let answer = Answer::new(line.time, status, self.api_error_is_transient.is("true"));
+                list.add(answer.cool_down(None), LimitSource::ApiError);
             }
-            Some(b"rate_limit_event") => {
+            (Some(b"rate_limit_event"), _) => {
                 let answer = Answer::new(line.time, None, false);
+                // Of all requests of a session, so its uuid names none of them.
+                list.request = None;
                 list.add(
                     events::windows(self.rate_limit_info, answer),
                     LimitSource::RateLimitEvent,
                 );
             }
-            None => {
+            (None, _) => {
                 let answer = Answer::new(line.time, self.status.count(), false);
-                list.add(headers::windows(self.headers, answer), LimitSource::Headers);
+                list.add_headers(headers::read(self.headers, answer), answer, LimitSource::Headers);
             }
-            Some(_) => {}
+            (Some(_), _) => {}
         }
+        let refusals = &mut observations[first..];
+        if refusals.iter().any(|one| one.status == LimitStatus::Rejected) {
+            let step = retries::Step {
+                uuid: id_hash(line.uuid),
+                parent: id_hash(self.parent_uuid),
+                session: id_hash(line.session_id),
+                attempt: self.attempt.count(),
+            };
+            for refusal in refusals {
+                refusal.request = refusal.request.map(|request| retries.first_of(step, request));
+            }
+        }
+    }
+
+    fn is_rate_limit(&self) -> bool {
+        self.error.text().as_deref() == Some(b"rate_limit")
+    }
+
+    /// Whether the members of a line that the CLI wrote say that a request was refused, whatever its words are.
+    fn is_refusal(&self, answer: Answer) -> bool {
+        answer.is_refusal()
+            || self.is_rate_limit()
+            || self.api_error.text().as_deref() == Some(b"usage_limit_reached")
     }
 
     fn assistant(&self, line: &Line<'_>, list: &mut List<'_>) {
         // The CLI's own words, and nobody else's.
-        let opening = (line.is_synthetic || self.is_api_error.is("true"))
-            .then(|| prose::opening(line.text))
-            .flatten();
+        let is_own = line.is_synthetic || self.is_api_error.is("true");
+        let opening = is_own.then(|| prose::opening(line.text)).flatten();
         let is_transient = self.api_error_is_transient.is("true")
             || opening
                 .as_deref()
                 .is_some_and(|text| text.contains(NOT_YOUR_LIMIT));
         let answer = Answer::new(line.time, self.api_error_status.count(), is_transient);
-        list.add(
-            headers::windows(self.rate_limits, answer),
+        list.add_headers(
+            headers::read(self.rate_limits, answer),
+            Answer {
+                status: None,
+                ..answer
+            },
             LimitSource::RateLimits,
         );
         let before = list.room;
-        list.add(
+        let mut is_refused = list.add(
             events::windows(self.quota_limits, answer),
             LimitSource::QuotaLimits,
         );
-        // The sentence says again what the object says, less exactly.
-        if list.room == before && answer.may_reject {
-            let said = opening.and_then(|text| prose::window(&text, line.time));
-            list.add(Windows(said.into_iter().collect()), LimitSource::Prose);
+        if !is_refused {
+            let mut params = Params::default();
+            let _ = json::object(
+                self.api_error_params.0.unwrap_or_default().as_bytes(),
+                &mut params,
+            );
+            is_refused = list.add(events::windows(params.info, answer), LimitSource::QuotaLimits);
         }
+        // The sentence says again what the objects say, less exactly.
+        if is_refused || !is_own || !answer.may_reject() {
+            return;
+        }
+        let words = opening.as_deref().unwrap_or_default();
+        let said = if self.is_refusal(answer) {
+            Some(prose::refused(words, line.time))
+        } else {
+            prose::known(words, line.time).filter(|_| list.room == before)
+        };
+        list.add(Windows(said.into_iter().collect()), LimitSource::Prose);
     }
 
     fn api_error(&self, line: &Line<'_>, list: &mut List<'_>) {
@@ -224,8 +339,30 @@ impl LimitFields<'_> {
             || error.is_transient.is("true")
             || raw.contains(NOT_YOUR_LIMIT);
         let answer = Answer::new(line.time, error.status.count(), is_transient);
-        list.add(events::windows(error.rate_limits, answer), LimitSource::ApiError);
-        list.add(headers::windows(error.headers, answer), LimitSource::Headers);
+        list.request = id_hash(RawBytes(error.request_id.0.map(str::as_bytes))).or(list.request);
+        let is_refused = list.add(events::windows(error.rate_limits, answer), LimitSource::ApiError);
+        let said = headers::read(error.headers, answer);
+        let retry_at = said.retry_at;
+        let is_refused = list.add(said.windows, LimitSource::Headers) || is_refused;
+        if !is_refused {
+            list.add(answer.cool_down(retry_at), LimitSource::ApiError);
+        }
+    }
+}
+
+/// `apiErrorParams` of a limit line.
+#[derive(Debug, Default)]
+struct Params<'de> {
+    info: Raw<'de>,
+}
+
+impl<'de> Members<'de> for Params<'de> {
+    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
+        match key {
+            b"rate_limit_info" => self.info.0 = Some(value.raw()?),
+            _ => value.skip()?,
+        }
+        Ok(())
     }
 }
 
@@ -236,11 +373,13 @@ struct ApiError<'de> {
     rate_limits: Raw<'de>,
     headers: Raw<'de>,
     is_transient: Raw<'de>,
+    request_id: Raw<'de>,
 }
 
 impl<'de> Members<'de> for ApiError<'de> {
     fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
+            b"requestId" | b"requestID" | b"request_id" => self.request_id.0 = Some(value.raw()?),
             b"status" => self.status.0 = Some(value.raw()?),
             b"rateLimits" => self.rate_limits.0 = Some(value.raw()?),
             b"headers" => self.headers.0 = Some(value.raw()?),
@@ -267,6 +406,14 @@ impl Window {
         Self {
             bucket,
             ..Self::default()
+        }
+    }
+
+    /// Takes the verdict on the request, which names this window. It outweighs what the window says of itself only if
+    /// the request was refused.
+    fn take_verdict(&mut self, verdict: LimitStatus) {
+        if verdict == LimitStatus::Rejected || self.status == LimitStatus::Unknown {
+            self.status = verdict;
         }
     }
 
@@ -307,13 +454,25 @@ impl Windows {
 struct List<'o> {
     observations: &'o mut Vec<Observation>,
     time: Option<Millis>,
+    session: Option<u64>,
+    request: Option<u64>,
     /// How many more this line may have.
     room: usize,
 }
 
-impl List<'_> {
-    /// Adds windows in an order that does not depend on the one they were written in.
-    fn add(&mut self, windows: Windows, source: LimitSource) {
+impl<'o> List<'o> {
+    fn new(observations: &'o mut Vec<Observation>, time: Option<Millis>) -> Self {
+        Self {
+            observations,
+            time,
+            session: None,
+            request: None,
+            room: OBSERVATIONS_MAX,
+        }
+    }
+
+    /// Adds windows in an order that does not depend on the one they were written in. True if one of them is refused.
+    fn add(&mut self, windows: Windows, source: LimitSource) -> bool {
         let mut windows = windows.0;
         windows.retain(Window::says_something);
         let rank = |bucket: &str| ORDER.iter().position(|known| *known == bucket);
@@ -322,19 +481,33 @@ impl List<'_> {
         });
         windows.truncate(self.room);
         self.room -= windows.len();
-        self.observations
-            .extend(windows.into_iter().map(|window| Observation {
+        let is_refused = |window: &Window| window.status == LimitStatus::Rejected;
+        let any_refused = windows.iter().any(is_refused);
+        let (session, request, time) = (self.session, self.request, self.time);
+        self.observations.extend(windows.into_iter().map(|window| {
+            // The provider refused after this end: it is none.
+            let is_over = |reset: &Millis| is_refused(&window) && time.is_some_and(|time| *reset <= time);
+            Observation {
+                reset_at: window.reset_at.filter(|reset| !is_over(reset)),
+                request: request.filter(|_| is_refused(&window)),
                 bucket: window.bucket,
                 utilization: window.utilization,
                 remaining: window.remaining,
                 limit: window.limit,
-                reset_at: window.reset_at,
-                observed_at: self.time,
+                observed_at: time,
                 status: window.status,
                 source,
-                session: None,
-                request: None,
-            }));
+                session,
+            }
+        }));
+        any_refused
+    }
+
+    /// Adds the windows of headers, and a pause if they refuse the request without one.
+    fn add_headers(&mut self, said: headers::Said, answer: Answer, source: LimitSource) {
+        if !self.add(said.windows, source) && said.any {
+            self.add(answer.cool_down(said.retry_at), source);
+        }
     }
 }
 

@@ -1,19 +1,24 @@
 //! The sentences in which the CLI tells a person that a limit is reached.
 //!
-//! They are looked for only at the start of a text that the CLI wrote itself: everybody else quotes them.
+//! They are looked for only at the start of a text that the CLI wrote itself: everybody else quotes them. Where the
+//! structure of a line says that a request was refused, the sentence adds the window and its end, and no sentence can
+//! take the refusal back. Without that structure (older versions have none) only known sentences are a refusal.
 
 use super::{
-    BUCKET_UNKNOWN, FIVE_HOUR, MONTHLY_SPEND, SEVEN_DAY, SEVEN_DAY_OPUS, SEVEN_DAY_OVERAGE_INCLUDED,
-    SEVEN_DAY_SONNET, Window, time,
+    BUCKET_UNKNOWN, COOL_DOWN, FIVE_HOUR, MONTHLY_SPEND, OVERAGE, SEVEN_DAY, SEVEN_DAY_FAMILY,
+    SEVEN_DAY_OVERAGE_INCLUDED, Window, time,
 };
 use crate::parse::json::{self, Members, Raw};
 use crate::parse::scan::{NotJson, Scanner};
+use crate::record::bucket;
 use crate::record::{LimitStatus, Millis};
 
 /// How much of a text is looked at, in bytes: a sentence.
 const OPENING_BYTES_MAX: usize = 512;
 /// Longest name of a limit in a sentence, in bytes.
 const NAME_BYTES_MAX: usize = 32;
+/// Most words before `limit` that can be part of its name.
+const NAME_WORDS_MAX: usize = 4;
 
 /// How the sentences of 2025 begin.
 const REACHED: [&str; 2] = ["Claude AI usage limit reached", "Claude usage limit reached"];
@@ -24,6 +29,29 @@ const YOUR: [&str; 4] = [
     "You\u{2019}ve hit your ",
     "You\u{2019}ve reached your ",
 ];
+/// How those on paid use beyond the windows begin.
+const OUT_OF: [&str; 4] = [
+    "You're out of extra usage",
+    "You're out of usage credits",
+    "You\u{2019}re out of extra usage",
+    "You\u{2019}re out of usage credits",
+];
+/// How the CLI passes on the words of a server, which name no limit that it knows.
+const API_ERROR: &str = "API Error";
+/// What stands before an end.
+const BEFORE_END: [&str; 9] = [
+    "resets ",
+    "reset at ",
+    "reset on ",
+    "reset in ",
+    "back at ",
+    "back on ",
+    "again at ",
+    "again in ",
+    "until ",
+];
+/// Model families that had a limit of their own.
+const FAMILIES: [&str; 5] = ["opus", "sonnet", "haiku", "fable", "mythos"];
 
 /// The start of a line's first text. Another pass over the line, for the few that the CLI wrote itself.
 pub fn opening(line: &[u8]) -> Option<String> {
@@ -50,53 +78,130 @@ pub fn opening(line: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(start).into_owned())
 }
 
-/// The window that is used up, if a text begins with such a sentence.
-pub fn window(text: &str, time: Option<Millis>) -> Option<Window> {
+/// The window that is used up, if a text begins with a known sentence.
+pub fn known(text: &str, time: Option<Millis>) -> Option<Window> {
     let after = |starts: &[&str]| starts.iter().find_map(|start| text.strip_prefix(start));
     let (bucket, rest) = if let Some(rest) = after(&REACHED) {
-        (FIVE_HOUR, rest)
+        (FIVE_HOUR.into(), rest)
+    } else if let Some(rest) = after(&OUT_OF) {
+        (OVERAGE.into(), rest)
+    } else if let Some(rest) = after(&YOUR) {
+        let (name, rest) = rest.split_once("limit")?;
+        (name.is_empty() || name.ends_with(' ')).then_some(())?;
+        (is_name(name).then(|| bucket(name.trim()))?, rest)
     } else {
-        let (name, rest) = after(&YOUR)?.split_once("limit")?;
-        let is_name = name.len() <= NAME_BYTES_MAX
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b" -".contains(&byte));
-        (is_name && (name.is_empty() || name.ends_with(' '))).then_some(())?;
-        (bucket(name.trim()), rest)
+        // "5-hour limit reached", "Opus weekly limit reached"
+        let (name, rest) = text.split_once(" limit reached")?;
+        let known = is_name(name)
+            .then(|| bucket(name))
+            .filter(|bucket| &**bucket != BUCKET_UNKNOWN);
+        (known?, rest)
     };
     if rest.starts_with(char::is_alphanumeric) {
         return None;
     }
-    Some(Window {
-        reset_at: reset(rest, time),
-        status: LimitStatus::Rejected,
-        ..Window::new(bucket.into())
-    })
+    Some(window(bucket, end(rest, time), time))
 }
 
-/// The window of a name in a sentence. What else stands there is a person's word, not a window's name.
-fn bucket(name: &str) -> &'static str {
-    match name.to_ascii_lowercase().as_str() {
-        "session" => FIVE_HOUR,
-        "weekly" => SEVEN_DAY,
-        "opus" => SEVEN_DAY_OPUS,
-        "sonnet" => SEVEN_DAY_SONNET,
-        "fable" => SEVEN_DAY_OVERAGE_INCLUDED,
-        "monthly spend" => MONTHLY_SPEND,
-        _ => BUCKET_UNKNOWN,
+/// The window of a refusal, whatever its words are. Words of a server name no window of the provider of the CLI: the
+/// account is to pause.
+pub fn refused(text: &str, time: Option<Millis>) -> Window {
+    if let Some(window) = known(text, time) {
+        return window;
+    }
+    if text.starts_with(API_ERROR) {
+        return window(COOL_DOWN.into(), None, time);
+    }
+    window(
+        named(text).unwrap_or_else(|| BUCKET_UNKNOWN.into()),
+        end(text, time),
+        time,
+    )
+}
+
+fn window(bucket: Box<str>, reset_at: Option<Millis>, time: Option<Millis>) -> Window {
+    // A session cannot end later than its length after a request in it: such an hour is one that has passed.
+    let length = bucket::length(&bucket).filter(|_| &*bucket == FIVE_HOUR);
+    let is_too_far = |at: &Millis| {
+        length
+            .zip(time)
+            .is_some_and(|(length, time)| *at > time.saturating_add(length))
+    };
+    Window {
+        reset_at: reset_at.filter(|at| !is_too_far(at)),
+        status: LimitStatus::Rejected,
+        ..Window::new(bucket)
     }
 }
 
+fn is_name(name: &str) -> bool {
+    let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b" -.".contains(&byte);
+    // A full stop is one of a version's number, not the end of a sentence.
+    name.len() <= NAME_BYTES_MAX && name.bytes().all(is_fit) && !name.contains(". ")
+}
+
+/// The window that new words name before the word `limit`, in their first part.
+fn named(text: &str) -> Option<Box<str>> {
+    let part = text.split(['\u{b7}', '\u{2219}', '\u{2022}', '|']).next()?;
+    let is_limit = |word: &str| word.trim_end_matches(['.', ',', '!']) == "limit";
+    let words: Vec<&str> = part.split_whitespace().collect();
+    let at = words.iter().position(|word| is_limit(word))?;
+    let name = words[at.saturating_sub(NAME_WORDS_MAX)..at].join(" ");
+    Some(bucket(&name))
+}
+
+/// The window of a name in a sentence; [`BUCKET_UNKNOWN`] for another name. What else stands there is a person's
+/// word, not a window's name.
+fn bucket(name: &str) -> Box<str> {
+    let words: Vec<String> = name.split([' ', '-']).map(str::to_ascii_lowercase).collect();
+    let has = |names: &[&str]| words.iter().any(|word| names.contains(&word.as_str()));
+    if let Some(family) = family(name) {
+        return family;
+    }
+    let known = if has(&["weekly", "week", "day"]) {
+        SEVEN_DAY
+    } else if has(&["session", "hour", "hourly"]) {
+        FIVE_HOUR
+    } else if has(&["spend", "spending"]) {
+        MONTHLY_SPEND
+    } else if has(&["extra", "credit", "credits"]) {
+        OVERAGE
+    } else {
+        BUCKET_UNKNOWN
+    };
+    known.into()
+}
+
+/// The week of a model family: one that is known, or a name with the number of a version as in `Fable 5`.
+fn family(name: &str) -> Option<Box<str>> {
+    let words: Vec<&str> = name.split_whitespace().collect();
+    let is_known = |word: &&&str| FAMILIES.iter().any(|family| word.eq_ignore_ascii_case(family));
+    let is_version = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let versioned = words.windows(2).find(|pair| {
+        pair[0].starts_with(|letter: char| letter.is_ascii_uppercase())
+            && pair[0].bytes().all(|byte| byte.is_ascii_alphabetic())
+            && is_version(pair[1])
+    });
+    let family = (words.iter().find(is_known).copied()).or_else(|| versioned.map(|pair| pair[0]))?;
+    if family.eq_ignore_ascii_case("fable") {
+        return Some(SEVEN_DAY_OVERAGE_INCLUDED.into());
+    }
+    Some(format!("{SEVEN_DAY_FAMILY}{}", family.to_ascii_lowercase()).into())
+}
+
 /// `|<seconds>` directly after the sentence, or `resets <when>` further on.
-fn reset(rest: &str, time: Option<Millis>) -> Option<Millis> {
+fn end(rest: &str, time: Option<Millis>) -> Option<Millis> {
     if let Some(number) = rest.strip_prefix('|') {
         let digits = number.bytes().take_while(u8::is_ascii_digit).count();
         return time::reset_text(&number[..digits]);
     }
-    let when = ["resets ", "reset at "]
-        .iter()
-        .find_map(|word| Some(rest.split_once(word)?.1))?;
-    time::spoken(when, time?)
+    let time = time?;
+    BEFORE_END.iter().find_map(|word| {
+        // What ends in "in" names a length, which keeps that word.
+        let at = rest.find(word)? + word.len();
+        let length = word.strip_suffix("in ").map_or(0, |_| "in ".len());
+        time::spoken(&rest[at - length..], time)
+    })
 }
 
 /// An object of which one member is wanted.

@@ -347,6 +347,22 @@ fn events_with_and_without_windows() {
             vec![window("seven_day", 0.85, RESET_MS, AllowedWarning)],
         ),
         (
+            format!(
+                r#"{{"status":"rejected","resetsAt":{RESET},"rateLimitType":"five_hour","unifiedWindows":{{"five_hour":{{"utilization":1,"resetsAt":{RESET},"status":"rejected"}},"seven_day":{{"resetsAt":{RESET},"status":"allowed_warning","surpassedThreshold":0.9}},"seven_day_opus":{{"utilization":1,"status":"rejected"}}}}}}"#
+            ),
+            vec![
+                window("five_hour", 1.0, RESET_MS, Rejected),
+                window("seven_day", 0.9, RESET_MS, AllowedWarning),
+                window("seven_day_opus", 1.0, None, Rejected),
+            ],
+        ),
+        (
+            format!(
+                r#"{{"status":"allowed","resetsAt":{RESET},"rateLimitType":"five_hour","surpassedThreshold":0.75,"unifiedWindows":{{"five_hour":{{"status":"allowed_warning"}}}}}}"#
+            ),
+            vec![window("five_hour", 0.75, RESET_MS, AllowedWarning)],
+        ),
+        (
             r#"{"status":"rejected"}"#.to_owned(),
             vec![window(BUCKET_UNKNOWN, None, None, Rejected)],
         ),
@@ -402,9 +418,77 @@ fn sentences_of_the_cli() {
             Some(noon_of(2) + 3 * hour),
         ),
         (
+            // A session ends within five hours: this is the hour that has passed.
             "You've hit your session limit · resets 9am (UTC)",
             "five_hour",
-            Some(noon_of(1) - 3 * hour),
+            None,
+        ),
+        (
+            "You've hit your session limit · resets 5pm (UTC)",
+            "five_hour",
+            Some(NOW + 5 * hour),
+        ),
+        (
+            "You've hit your session limit · resets 5:01pm (UTC)",
+            "five_hour",
+            None,
+        ),
+        (
+            "You've hit your session limit · resets 3:20 p.m. (UTC)",
+            "five_hour",
+            Some(NOW + 200 * 60_000),
+        ),
+        (
+            "You've hit your 5-hour limit · resets 3pm (UTC)",
+            "five_hour",
+            Some(NOW + 3 * hour),
+        ),
+        (
+            "5-hour limit reached ∙ resets 3pm (UTC)",
+            "five_hour",
+            Some(NOW + 3 * hour),
+        ),
+        (
+            "Weekly limit reached ∙ resets Oct 7, 3pm (UTC)",
+            "seven_day",
+            Some(noon_of(2) + 3 * hour),
+        ),
+        (
+            "Opus weekly limit reached ∙ resets Oct 7, 3pm (UTC)",
+            "seven_day_opus",
+            Some(noon_of(2) + 3 * hour),
+        ),
+        (
+            "You've hit your weekly limit · resets Jan 2, 2027, 9am (Europe/Berlin)",
+            "seven_day",
+            Some(1_798_876_800_000),
+        ),
+        (
+            // On this very day, and over.
+            "You've hit your weekly limit · resets Oct 5, 11am (UTC)",
+            "seven_day",
+            None,
+        ),
+        (
+            "You've hit your Fable 5 limit · resets Oct 7, 3pm (UTC)",
+            "seven_day_overage_included",
+            Some(noon_of(2) + 3 * hour),
+        ),
+        (
+            "You've hit your Haiku limit · resets Oct 7, 3pm (UTC)",
+            "seven_day_haiku",
+            Some(noon_of(2) + 3 * hour),
+        ),
+        ("You've reached your Nova 2.5 limit", "seven_day_nova", None),
+        (
+            "You're out of extra usage · resets 9pm (America/Cordoba)",
+            "overage",
+            Some(noon_of(0) + 12 * hour),
+        ),
+        (
+            "You\u{2019}re out of usage credits · resets Oct 7, 9am (UTC)",
+            "overage",
+            Some(noon_of(2) - 3 * hour),
         ),
         (
             "You've hit your session limit · resets 3pm (Mars/Olympus)",
@@ -448,6 +532,291 @@ fn sentences_of_the_cli() {
     // A clock time without a time to count from.
     let undated = spoken("You've hit your session limit · resets 3pm", "").replace(TIME, r#""x":1"#);
     assert_eq!(told(&undated), [window("five_hour", None, None, Rejected)]);
+}
+
+/// What makes a refusal by structure, and what stands in the way of one.
+#[test]
+fn a_refusal_is_recognised_by_structure() {
+    let hour = crate::record::HOUR_MS;
+    let rate = r#","error":"rate_limit""#;
+    let words = "You've used all of your plan's allowance for now";
+    for members in [
+        rate,
+        r#","apiErrorStatus":429"#,
+        r#","apiErrorStatus":"429""#,
+        r#","error":"rate_limit","apiErrorStatus":429,"apiErrorIsTransient":false"#,
+        r#","apiError":"usage_limit_reached""#,
+        r#","error":"rate_limit","quotaLimits":{}"#,
+        r#","error":"rate_limit","quotaLimits":null,"apiErrorParams":{}"#,
+    ] {
+        assert_eq!(
+            told(&spoken(words, members)),
+            [window(BUCKET_UNKNOWN, None, None, Rejected)],
+            "{members}"
+        );
+    }
+    // The words add a window and an end.
+    for (text, bucket, reset) in [
+        ("", BUCKET_UNKNOWN, None),
+        (
+            "You've used it all · back at 5pm (UTC)",
+            BUCKET_UNKNOWN,
+            Some(NOW + 5 * hour),
+        ),
+        (
+            "Nothing left, try again in 2h 5m",
+            BUCKET_UNKNOWN,
+            Some(NOW + 125 * 60_000),
+        ),
+        (
+            "Your weekly limit is used up · available again at 3pm",
+            "seven_day",
+            Some(NOW + 3 * hour),
+        ),
+        ("The Opus 5 limit of your plan is reached", "seven_day_opus", None),
+        // Words of a server are passed on: no window of this provider.
+        (
+            "API Error: 429 Too many tokens, please wait before trying again.",
+            "cool_down",
+            None,
+        ),
+        (
+            "API Error: Request rejected (429) · [1308][Usage limit reached for 5 hour. Your limit will reset at 2026-10-05 14:37:39][x]",
+            "cool_down",
+            None,
+        ),
+    ] {
+        let line = spoken(text, rate);
+        assert_eq!(told(&line), [window(bucket, None, reset, Rejected)], "{text}");
+        let line = line.replace(r#""isApiErrorMessage":true,"#, "");
+        assert_eq!(told(&line), [window(bucket, None, reset, Rejected)], "{text}");
+    }
+    // As a stream spells it.
+    let line = spoken(words, r#","error":"rate_limit","api_error_status":429"#)
+        .replace("isApiErrorMessage", "is_api_error_message");
+    assert_eq!(told(&line), [window(BUCKET_UNKNOWN, None, None, Rejected)]);
+    // A busy server, a failed one, somebody else's line.
+    for line in [
+        spoken(
+            words,
+            r#","error":"rate_limit","apiErrorStatus":429,"apiErrorIsTransient":true"#,
+        ),
+        spoken(words, r#","error":"rate_limit","apiErrorStatus":529"#),
+        spoken(words, r#","error":"server_error","apiErrorStatus":500"#),
+        spoken(words, r#","error":"invalid_request""#),
+        spoken("API Error: Server is busy (not your usage limit)", rate),
+        assistant(r#""error":"rate_limit","apiErrorStatus":429"#),
+    ] {
+        assert_eq!(told(&line), [], "{line}");
+    }
+}
+
+#[test]
+fn the_parameters_of_an_error_are_read_like_its_limits() {
+    let info = format!(
+        r#"{{"status":"rejected","resetsAt":{RESET},"rateLimitType":"seven_day","overageStatus":"rejected"}}"#
+    );
+    for (flag, name) in [
+        ("isApiErrorMessage", "apiErrorParams"),
+        ("is_api_error_message", "api_error_params"),
+    ] {
+        let line = spoken(
+            "You've hit your 5-hour limit",
+            &format!(r#","error":"rate_limit","{name}":{{"rate_limit_info":{info}}}"#),
+        )
+        .replace("isApiErrorMessage", flag);
+        assert_eq!(
+            told(&line),
+            [window("seven_day", None, RESET_MS, Rejected)],
+            "{name}"
+        );
+    }
+    // Once, where both are there.
+    let both = format!(
+        r#","error":"rate_limit","apiErrorParams":{{"rate_limit_info":{info}}},"quotaLimits":{info}"#
+    );
+    assert_eq!(observations(&spoken("x", &both)).len(), 1);
+}
+
+#[test]
+fn an_end_before_the_refusal_is_none() {
+    for (reset, want) in [
+        (1_791_201_599, None),
+        (1_791_201_600, None),
+        (1_791_201_601, Some(NOW + 1000)),
+    ] {
+        let line = assistant(&format!(
+            r#""quotaLimits":{{"status":"rejected","resetsAt":{reset},"rateLimitType":"five_hour"}}"#
+        ));
+        assert_eq!(told(&line), [window("five_hour", None, want, Rejected)]);
+        let line = event(&format!(
+            r#"{{"status":"allowed","resetsAt":{reset},"rateLimitType":"five_hour"}}"#
+        ));
+        assert_eq!(
+            told(&line),
+            [window("five_hour", None, Some(reset * 1000), Allowed)]
+        );
+    }
+}
+
+#[test]
+fn a_429_without_a_window_is_a_pause() {
+    let pause = |reset: Option<Millis>| [window("cool_down", None, reset, Rejected)];
+    for (error, want) in [
+        (
+            r#"{"status":429,"rateLimits":null,"message":"429 Too many tokens"}"#,
+            None,
+        ),
+        (r#"{"status":"429","rateLimits":{}}"#, None),
+        (
+            r#"{"status":429,"headers":{"retry-after":"30"}}"#,
+            Some(NOW + 30_000),
+        ),
+        (
+            r#"{"status":429,"headers":{"Retry-After":30,"retry-after-ms":"30500"}}"#,
+            Some(NOW + 30_500),
+        ),
+        (
+            r#"{"status":429,"headers":{"retry-after":"Mon, 05 Oct 2026 12:05:00 GMT"}}"#,
+            Some(NOW + 300_000),
+        ),
+        (
+            r#"{"status":429,"headers":{"retry-after":"Mon, 05 Oct 2026 11:05:00 GMT"}}"#,
+            None,
+        ),
+        (r#"{"status":429,"headers":{"retry-after":"0"}}"#, None),
+        // A busy server, which says when to come again.
+        (
+            r#"{"status":429,"apiErrorIsTransient":true,"headers":{"retry-after":"7"}}"#,
+            Some(NOW + 7000),
+        ),
+    ] {
+        assert_eq!(told(&api_error(error)), pause(want), "{error}");
+    }
+    let log = |status: u16, headers: &str| format!(r#"{{{TIME},"status":{status},"headers":{{{headers}}}}}"#);
+    assert_eq!(
+        told(&log(429, r#""retry-after":"30""#)),
+        pause(Some(NOW + 30_000))
+    );
+    for none in [
+        log(429, r#""x-other":"1""#),
+        log(200, r#""retry-after":"30""#),
+        log(503, r#""retry-after":"30""#),
+        log(529, r#""retry-after":"30""#),
+        api_error(r#"{"status":429,"apiErrorIsTransient":true}"#),
+        api_error(r#"{"status":529,"headers":{"retry-after":"30"}}"#),
+        format!(r#"{{{TIME},"status":429}}"#),
+    ] {
+        assert_eq!(told(&none), [], "{none}");
+    }
+    let retry = |members: &str| {
+        format!(r#"{{"type":"system","subtype":"api_retry","session_id":"s","uuid":"u",{members}}}"#)
+    };
+    assert_eq!(
+        told(&retry(r#""attempt":1,"error_status":429,"error":"rate_limit""#)),
+        pause(None)
+    );
+    assert_eq!(
+        told(&retry(r#""attempt":1,"error_status":null,"error":"rate_limit""#)),
+        pause(None)
+    );
+    assert_eq!(
+        told(&retry(r#""attempt":1,"error_status":529,"error":"overloaded""#)),
+        []
+    );
+    // Beside windows of which none refuses.
+    let line = log(
+        429,
+        r#""retry-after":"50","anthropic-ratelimit-tokens-remaining":"0","anthropic-ratelimit-tokens-limit":"9""#,
+    );
+    assert_eq!(
+        told(&line),
+        [
+            window("tokens", 1.0, None, Unknown),
+            window("cool_down", None, NOW + 50_000, Rejected),
+        ]
+    );
+}
+
+#[test]
+fn side_counters_keep_their_names() {
+    let unified = "anthropic-ratelimit-unified";
+    let line = format!(
+        r#"{{{TIME},"status":200,"headers":{{"{unified}-status":"allowed","{unified}-representative-claim":"five_hour","{unified}-5h-utilization":"0.2","{unified}-7d_haiku-utilization":"1","{unified}-7d-surpassed-threshold":"0.75","{unified}-slow-status":"not_needed","{unified}-slow-budget-utilization":"1.0","{unified}-grace-5h-utilization":"0.95","{unified}-grace-5h-status":"rejected","{unified}-overage-period-monthly-utilization":"1.0","{unified}-overage-in-use":"true","{unified}-upgrade-paths":"max,team"}}}}"#
+    );
+    assert_eq!(
+        told(&line),
+        [
+            window("five_hour", 0.2, None, Allowed),
+            window("seven_day", 0.75, None, Unknown),
+            window("grace-5h", 0.95, None, Rejected),
+            window("overage-period-monthly", 1.0, None, Unknown),
+            window("seven_day_haiku", 1.0, None, Unknown),
+            window("slow-budget", 1.0, None, Unknown),
+        ]
+    );
+}
+
+#[test]
+fn headers_of_codex() {
+    let log = |status: u16, headers: &str| format!(r#"{{{TIME},"status":{status},"headers":{{{headers}}}}}"#);
+    let headers = format!(
+        r#""X-Codex-Primary-Used-Percent":"12","x-codex-primary-window-minutes":"300","x-codex-primary-reset-at":"{RESET}","x-codex-secondary-used-percent":"40.5","x-codex-secondary-window-minutes":"10080","x-codex-secondary-reset-after-seconds":"60","x-codex-bengalfox-primary-used-percent":"77","x-codex-bengalfox-primary-window-minutes":"300","x-codex-primary-over-secondary-limit-percent":"9","x-codex-credits-balance":"3""#
+    );
+    let others = [
+        window("seven_day", 0.405, NOW + 60_000, Unknown),
+        window("codex:codex_bengalfox:five_hour", 0.77, None, Unknown),
+    ];
+    let five = window("five_hour", 0.12, RESET_MS, Unknown);
+    assert_eq!(told(&log(200, &headers)), [&[five][..], &others].concat());
+    let full = headers.replace(r#""12""#, r#""100""#);
+    let five = window("five_hour", 1.0, RESET_MS, Rejected);
+    assert_eq!(told(&log(429, &full)), [&[five][..], &others].concat());
+}
+
+#[test]
+fn retries_and_copies_name_one_request() {
+    let mut parser = crate::parse::Parser::default();
+    let mut found = Vec::new();
+    let limits = format!(r#"{{"status":"rejected","resetsAt":{RESET},"rateLimitType":"five_hour"}}"#);
+    let mut read = |line: &str| {
+        parser.line(line.as_bytes(), Place::default(), &mut Vec::new(), &mut found);
+        // As after a restart.
+        parser = crate::parse::Parser::new(&parser.state(), Millis::MAX);
+        found.pop().and_then(|one| one.request.zip(one.session))
+    };
+    let retry = |n: usize| {
+        format!(
+            r#"{{"type":"system","subtype":"api_error",{TIME},"sessionId":"s","uuid":"u{n}","parentUuid":"u{}","retryAttempt":{n},"error":{{"status":429,"requestId":"r{n}","rateLimits":{limits}}}}}"#,
+            n - 1
+        )
+    };
+    let first = read(&retry(1)).unwrap();
+    for n in 2..=10 {
+        assert_eq!(read(&retry(n)), Some(first), "{n}");
+    }
+    let members = |uuid: &str, parent: &str| {
+        format!(
+            r#","error":"rate_limit","sessionId":"s","requestId":"r11","uuid":"{uuid}","parentUuid":"{parent}""#
+        )
+    };
+    assert_eq!(
+        read(&spoken("You've hit your session limit", &members("u11", "u10"))),
+        Some(first)
+    );
+    // The next question, as the transcript and the stream tell of it.
+    let next = read(&spoken("You've hit your session limit", &members("u13", "u12"))).unwrap();
+    assert!(next.0 != first.0 && next.1 == first.1);
+    let stream = spoken(
+        "You've hit your session limit",
+        r#","error":"rate_limit","session_id":"s","request_id":"r11","uuid":"u13","parent_tool_use_id":null"#,
+    )
+    .replace("isApiErrorMessage", "is_api_error_message");
+    assert_eq!(read(&stream), Some(next));
+    // Without an id of the request a line's own is one, which copies keep.
+    let bare = spoken("You've hit your limit", r#","uuid":"u20","sessionId":"s""#);
+    assert_eq!(read(&bare), read(&bare));
+    assert!(read(&bare).is_some());
 }
 
 #[test]
@@ -673,9 +1042,40 @@ proptest! {
         now in proptest::option::of(any::<Millis>()),
     ) {
         let text = format!("{start}{}", words.join(" "));
-        if let Some(found) = prose::window(&text, now) {
+        let refused = prose::refused(&text, now);
+        for found in prose::known(&text, now).into_iter().chain([refused]) {
             prop_assert_eq!(found.status, Rejected);
             prop_assert!(found.reset_at.is_none_or(|at| at > 0));
+        }
+    }
+
+    /// No words take a refusal back, and a sentence cut anywhere is one.
+    #[test]
+    fn no_words_take_a_refusal_back(
+        words in any::<String>(),
+        sentence in proptest::sample::select(vec![
+            "You've hit your session limit · resets 3:20 p.m. (Europe/Berlin)",
+            "You\u{2019}ve reached your Fable 5 limit · resets Jan 2, 2027, 9am (UTC+2)",
+            "Opus weekly limit reached ∙ resets in 2h 5m",
+            "Claude AI usage limit reached|1791213600",
+            "API Error: 429 {\"type\":\"error\"}",
+        ]),
+        cut in any::<proptest::sample::Index>(),
+        structure in proptest::sample::select(vec![
+            r#","error":"rate_limit""#,
+            r#","apiErrorStatus":429"#,
+            r#","apiErrorStatus":"429","apiErrorIsTransient":false,"quotaLimits":7"#,
+        ]),
+    ) {
+        let cuts: Vec<usize> = sentence.char_indices().map(|(at, _)| at).chain([sentence.len()]).collect();
+        for text in [words, sentence[..*cut.get(&cuts)].to_owned()] {
+            if text.contains(NOT_YOUR_LIMIT) {
+                continue;
+            }
+            let found = told(&spoken(&text, structure));
+            prop_assert_eq!(found.len(), 1);
+            prop_assert_eq!(found[0].3, Rejected);
+            prop_assert!(found[0].2.is_none_or(|reset| reset > NOW));
         }
     }
 

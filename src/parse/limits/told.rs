@@ -1,10 +1,10 @@
-//! What others tell of limits that stands in no log: the input of a status line, response headers, an event.
+//! What others tell of limits that stands in no log: the input of a status line, response headers, an event, the body
+//! of a usage API, limits of Codex.
 
 use super::values::{self, Entries};
-use super::{Answer, List, OBSERVATIONS_MAX, Windows, bucket_name, events, headers, time};
-use crate::parse::json::{self, Members, Raw};
-use crate::parse::scan::{NotJson, Scanner};
-use crate::record::{LimitSource, Millis, Observation};
+use super::{Answer, List, Windows, bucket_name, codex, events, headers, id_hash, time, usage_api};
+use crate::parse::json::{Raw, RawBytes};
+use crate::record::{LimitSource, LimitStatus, Millis, Observation};
 
 /// What is told, each raw JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,105 +15,86 @@ pub enum Told<'a> {
     Headers { map: &'a str, status: Option<u64> },
     /// A line of type `rate_limit_event`, or its `rate_limit_info`.
     Event(&'a str),
+    /// The body of a usage API, that of Claude or that of Codex, or Claude Code's kept copy of the former.
+    Usage(&'a str),
+    /// The copy alone, which says itself when it was fetched.
+    Kept(&'a str),
+    /// `rate_limits` of Codex.
+    Codex(&'a str),
 }
 
 /// The observations in it, made at `at`; none if it is not of the shape it is said to be.
 #[must_use]
 pub fn told(told: Told<'_>, at: Millis) -> Vec<Observation> {
     let mut observations = Vec::new();
-    let mut list = List {
-        observations: &mut observations,
-        time: Some(at),
-        room: OBSERVATIONS_MAX,
-    };
+    let mut list = List::new(&mut observations, Some(at));
+    let answer = Answer::new(Some(at), None, false);
     match told {
-        Told::Statusline(raw) => list.add(statusline(raw), LimitSource::Statusline),
+        Told::Statusline(raw) => {
+            list.session = session(raw);
+            list.add(statusline(raw), LimitSource::Statusline);
+        }
         Told::Headers { map, status } => {
             let answer = Answer::new(Some(at), status, false);
-            list.add(headers::windows(Raw(Some(map)), answer), LimitSource::Headers);
+            let mut said = headers::read(Raw(Some(map)), answer);
+            // Whoever sends a 429 without any such header means just that.
+            said.any |= map.starts_with('{');
+            list.add_headers(said, answer, LimitSource::Headers);
         }
         Told::Event(raw) => {
-            let mut event = Event::default();
-            let _ = json::object(raw.as_bytes(), &mut event);
-            let info = if event.info.0.is_some() {
-                event.info
-            } else {
-                Raw(Some(raw))
-            };
-            let answer = Answer::new(Some(at), None, false);
+            list.session = session(raw);
+            let info = Entries::of(Raw(Some(raw))).get(&["rate_limit_info"]);
+            let info = if info.0.is_some() { info } else { Raw(Some(raw)) };
             list.add(events::windows(info, answer), LimitSource::RateLimitEvent);
         }
+        Told::Usage(raw) | Told::Kept(raw) => {
+            let value = Raw(Some(raw));
+            if let Some((fetched_at, body)) = usage_api::kept(value) {
+                list.time = Some(fetched_at);
+                list.add(usage_api::windows(body), LimitSource::AgentCache);
+            } else if matches!(told, Told::Usage(_)) {
+                let is_codex = Entries::of(value).get(&["rate_limit"]).0.is_some();
+                if is_codex {
+                    list.add(codex::windows(value, answer), LimitSource::Codex);
+                } else {
+                    list.add(usage_api::windows(value), LimitSource::UsageApi);
+                }
+            }
+        }
+        Told::Codex(raw) => {
+            list.add(codex::windows(Raw(Some(raw)), answer), LimitSource::Codex);
+        }
     }
+    // An end alone is no reading: it must not make a share that is known an unknown one.
+    observations.retain(|one| {
+        one.utilization.is_some()
+            || one.status != LimitStatus::Unknown
+            || one.remaining.is_some()
+            || one.limit.is_some()
+    });
     observations
+}
+
+/// The session that a status line or an event is of.
+fn session(raw: &str) -> Option<u64> {
+    let id = Entries::of(Raw(Some(raw))).get(&["session_id"]);
+    id_hash(RawBytes(id.0.map(str::as_bytes)))
 }
 
 fn statusline(raw: &str) -> Windows {
     let mut windows = Windows::default();
-    let mut input = Statusline::default();
-    let _ = json::object(raw.as_bytes(), &mut input);
-    for (name, value) in Entries::of(input.rate_limits).0 {
-        let mut share = Percentage::default();
-        if json::object(value.0.unwrap_or_default().as_bytes(), &mut share).unwrap_or(false) {
-            let window = windows.at(bucket_name(&name));
-            window.utilization = values::share(share.used).map(|percent| percent / 100.0);
-            window.reset_at = time::reset(share.resets_at);
-        }
+    for (name, value) in Entries::of(Entries::of(Raw(Some(raw))).get(&["rate_limits"])).0 {
+        let window = Entries::of(value);
+        let place = windows.at(bucket_name(&name));
+        place.utilization = values::percent(window.get(&["used_percentage"]));
+        place.reset_at = time::reset(window.get(&["resets_at"]));
     }
     windows
-}
-
-#[derive(Debug, Default)]
-struct Event<'de> {
-    info: Raw<'de>,
-}
-
-impl<'de> Members<'de> for Event<'de> {
-    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
-        match key {
-            b"rate_limit_info" => self.info.0 = Some(value.raw()?),
-            _ => value.skip()?,
-        }
-        Ok(())
-    }
-}
-
-#[derive(Debug, Default)]
-struct Statusline<'de> {
-    rate_limits: Raw<'de>,
-}
-
-impl<'de> Members<'de> for Statusline<'de> {
-    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
-        match key {
-            b"rate_limits" => self.rate_limits.0 = Some(value.raw()?),
-            _ => value.skip()?,
-        }
-        Ok(())
-    }
-}
-
-/// One of `rate_limits`.
-#[derive(Debug, Default)]
-struct Percentage<'de> {
-    used: Raw<'de>,
-    resets_at: Raw<'de>,
-}
-
-impl<'de> Members<'de> for Percentage<'de> {
-    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
-        match key {
-            b"used_percentage" => self.used.0 = Some(value.raw()?),
-            b"resets_at" => self.resets_at.0 = Some(value.raw()?),
-            _ => value.skip()?,
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::LimitStatus;
 
     const NOW: Millis = 1_791_190_000_000;
 

@@ -33,6 +33,15 @@ impl<'de> Entries<'de> {
             .is_some_and(|raw| json::object(raw.as_bytes(), &mut entries).unwrap_or(false));
         if is_object { entries } else { Self::default() }
     }
+
+    /// The value of the first of these names that is there and not `null`. Of members with one name the last stands.
+    pub fn get(&self, names: &[&str]) -> Raw<'de> {
+        let value = |name: &&str| {
+            let found = self.0.iter().rev().find(|(known, _)| known == name);
+            found.and_then(|(_, value)| value.0.filter(|raw| *raw != "null"))
+        };
+        Raw(names.iter().find_map(value))
+    }
 }
 
 /// The value of a header: some writers give each as a list of one.
@@ -77,6 +86,11 @@ pub fn number(value: Raw<'_>) -> Option<f64> {
 /// A share as a fraction. It may be more than 1, but not less than 0.
 pub fn share(value: Raw<'_>) -> Option<f64> {
     number(value).filter(|share| *share >= 0.0).map(f64::abs)
+}
+
+/// A share that is written as a percentage.
+pub fn percent(value: Raw<'_>) -> Option<f64> {
+    share(value).map(|percent| percent / 100.0)
 }
 
 pub fn status(value: Raw<'_>) -> LimitStatus {

@@ -84,6 +84,7 @@ fn read(tree: &mut Tree) {
         turn_bytes_max: 1 << 20,
         settle: false,
         until: u64::MAX,
+        lines_until: None,
         account: Arc::default(),
         now: 0,
     };

@@ -17,6 +17,7 @@ fn reading(line_bytes_max: usize, turn_bytes_max: u64) -> Reading {
         turn_bytes_max,
         settle: false,
         until: u64::MAX,
+        lines_until: None,
         account: Arc::default(),
         now: NOW,
     }
