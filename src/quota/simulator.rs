@@ -130,7 +130,7 @@ impl Engine {
             News::Saw(saw) if &*saw.bucket == OVERAGE_IN_USE => {
                 let said = Overage {
                     said_at: letter.at,
-                    in_use: saw.status == LimitStatus::Allowed,
+                    in_use: saw.utilization >= Some(1.0),
                 };
                 self.overage = Some(self.overage.map_or(said, |before| before.later(said)));
             }
@@ -436,11 +436,7 @@ impl World {
         }
         if self.buys {
             let mut saw = self.saw(OVERAGE_IN_USE, source, session);
-            saw.status = if is_paid {
-                LimitStatus::Allowed
-            } else {
-                LimitStatus::Rejected
-            };
+            saw.utilization = Some(if is_paid { 1.0 } else { 0.0 });
             line.push((News::Saw(saw), [false; MODELS.len()]));
         }
         self.send(at, line);
@@ -564,9 +560,9 @@ impl World {
             ));
             let is_late = letter.arrives - letter.at > 25_000;
             if let News::Saw(saw) = &letter.news {
-                let is_refusal = saw.status == LimitStatus::Rejected && &*saw.bucket != OVERAGE_IN_USE;
+                let is_refusal = saw.status == LimitStatus::Rejected;
                 let is_live = !saw.source.is_snapshot();
-                let is_full = saw.utilization >= Some(1.0);
+                let is_full = saw.utilization >= Some(1.0) && &*saw.bucket != OVERAGE_IN_USE;
                 let says = is_refusal || is_full && !(self.has_bought && self.account.use_overage);
                 if is_refusal || is_full {
                     self.blocked_at = self.blocked_at.max(letter.at);
@@ -583,7 +579,7 @@ impl World {
                     self.cool_until = self.cool_until.max(saw.reset_at.map(|until| (until, letter.at)));
                 }
                 if &*saw.bucket == OVERAGE_IN_USE && !is_late {
-                    let is_paid = saw.status == LimitStatus::Allowed;
+                    let is_paid = saw.utilization >= Some(1.0);
                     self.paid_said = is_paid.then_some(letter.at);
                 }
             }

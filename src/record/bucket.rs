@@ -11,7 +11,7 @@ pub const SEVEN_DAY_OVERAGE_INCLUDED: &str = "seven_day_overage_included";
 pub const OVERAGE: &str = "overage";
 /// A pause of the whole account after a 429 that names no window: `reset_at` is its end (`retry-after`), if one was given.
 pub const COOL_DOWN: &str = "cool_down";
-/// Whether requests are paid as overage now: status `Allowed` if they are, `Rejected` if they are not. No window.
+/// Whether the request was paid as overage: a share of 1 if it was, of 0 if it was not. No window.
 pub const OVERAGE_IN_USE: &str = "overage_in_use";
 
 /// A window of the account's own limit at Codex that is as long as the number of minutes behind it.

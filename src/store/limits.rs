@@ -335,7 +335,7 @@ impl<'s, 't> Limits<'s, 't> {
         } else {
             let said = Overage {
                 said_at: at,
-                in_use: observation.status == LimitStatus::Allowed,
+                in_use: observation.utilization >= Some(1.0),
             };
             let overage = Some(row.overage.map_or(said, |before| before.later(said)));
             std::mem::replace(&mut row.overage, overage) != overage
