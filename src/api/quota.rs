@@ -410,3 +410,70 @@ fn share(share: f64) -> f64 {
     let rounded = (share * SHARE_STEPS).round() / SHARE_STEPS;
     if rounded.is_finite() { rounded } else { share }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::window::merge;
+    use crate::record::{HOUR_MS, LimitSource, LimitStatus, MINUTE_MS, Observation, bucket};
+
+    /// 2026-10-05T12:00:00Z
+    const NOON: Millis = 1_791_201_600_000;
+
+    fn changes_in(view: &QuotaView, accounts: &Accounts, ms: Millis) -> Option<Millis> {
+        let terms = Terms {
+            accounts,
+            zone: &TimeZone::UTC,
+            now: NOON + ms,
+        };
+        next_change(view, &terms).map(|at| at - NOON)
+    }
+
+    #[test]
+    fn a_window_changes_by_the_clock_when_it_is_stale_gains_a_pace_and_ends() {
+        let observation = Observation {
+            bucket: bucket::FIVE_HOUR.into(),
+            utilization: Some(0.5),
+            remaining: None,
+            limit: None,
+            reset_at: Some(NOON + 5 * HOUR_MS),
+            observed_at: None,
+            status: LimitStatus::Allowed,
+            source: LimitSource::Headers,
+            session: None,
+            request: None,
+        };
+        let accounts = Accounts::default();
+        let mut view = QuotaView::default();
+        assert_eq!(
+            changes_in(&view, &accounts, 0),
+            Some(12 * HOUR_MS),
+            "the day ends"
+        );
+        let state = merge(None, &observation, NOON, &[]).track.state;
+        let sums = view.accounts.entry(AccountId::default()).or_default();
+        sums.windows.insert(bucket::FIVE_HOUR.into(), state);
+        let mut now = 0;
+        let mut changes = Vec::new();
+        while let Some(at) = changes_in(&view, &accounts, now) {
+            assert!(at > now);
+            changes.push(at);
+            now = at;
+            if now >= 12 * HOUR_MS {
+                break;
+            }
+        }
+        assert_eq!(
+            changes,
+            [
+                5 * MINUTE_MS,
+                15 * MINUTE_MS + 1,
+                // A quarter of the window behind its use, then a fifth ahead of it.
+                75 * MINUTE_MS + 1,
+                210 * MINUTE_MS + 1,
+                5 * HOUR_MS,
+                12 * HOUR_MS
+            ]
+        );
+    }
+}

@@ -7,7 +7,8 @@
 //! - never `allow` while the provider would refuse and a live reading said so;
 //! - never `allow` what is paid as overage, if that was said and is not wanted;
 //! - never `wait` for longer than [`FREE_AFTER_MS`] after the provider serves again and something observed it;
-//! - a window that is shown existed: its share was read with its reset.
+//! - a window that is shown existed: its share was read with its reset;
+//! - a window that was read live is shown until it ends, and no earlier one.
 //!
 //! One history again: `TOKENTAIL_SEED=<seed> cargo test --lib simulator -- --nocapture`.
 
@@ -49,6 +50,8 @@ struct Limit {
     full_since: Option<Millis>,
     /// Whether a live reading that reached the engine said so.
     is_said: bool,
+    /// Whether a live reading of this very window reached the engine.
+    is_known: bool,
 }
 
 impl Limit {
@@ -61,6 +64,7 @@ impl Limit {
             ends: None,
             full_since: None,
             is_said: false,
+            is_known: false,
         }
     }
 
@@ -73,6 +77,7 @@ impl Limit {
         if self.ends.is_some_and(|ends| ends <= now) {
             (self.ends, self.used) = (None, 0.0);
         }
+        self.is_known &= self.ends.is_some();
         if self.share() < 1.0 {
             (self.full_since, self.is_said) = (None, false);
         } else if self.full_since.is_none() {
@@ -107,9 +112,14 @@ struct Letter {
     arrives: Millis,
     at: Millis,
     news: News,
-    /// What it shows of the provider: that it serves this model, by all windows that bind it.
-    shows: [bool; MODELS.len()],
+    /// What it shows of the provider.
+    shows: Shows,
 }
+
+/// That a model is served, by all windows that bind it, if this was said so much later than the last refusal.
+type Shows = [Option<Millis>; MODELS.len()];
+
+const NOTHING: Shows = [None; MODELS.len()];
 
 /// What is kept of an account, as the store keeps it.
 #[derive(Default)]
@@ -142,7 +152,7 @@ impl Engine {
     }
 
     fn states(&self) -> Vec<(&str, WindowState)> {
-        let with_served = |(name, track): (&'_ Box<str>, &Track)| {
+        let with_served = |name: &str, track: &Track| {
             let mut state = track.state.clone();
             let serving = MODELS.iter().zip(self.served);
             let serving = serving.filter(|(model, _)| serves(name, model));
@@ -151,7 +161,7 @@ impl Engine {
         };
         self.tracks
             .iter()
-            .map(|(name, track)| (&**name, with_served((name, track))))
+            .map(|(name, track)| (&**name, with_served(name, track)))
             .collect()
     }
 
@@ -183,6 +193,8 @@ struct World {
     now: Millis,
     limits: Vec<Limit>,
     throttled_until: Millis,
+    /// Until when an answer may be under way.
+    slow_until: Millis,
     /// Whether the account buys more.
     buys: bool,
     account: Account,
@@ -193,8 +205,8 @@ struct World {
     /// Every pair of share and reset that was read, by window.
     read: Vec<(Box<str>, f64, Option<Millis>)>,
     ok_since: [Option<Millis>; MODELS.len()],
-    /// What showed that a model is served: its own time and that of its arrival.
-    shown: [Vec<(Millis, Millis)>; MODELS.len()],
+    /// What showed that a model is served: its own time, how much later that is than a refusal, and when it arrived.
+    shown: [Vec<(Millis, Millis, Millis)>; MODELS.len()],
     /// The latest live word that something is refused or used up.
     blocked_at: Millis,
     /// The latest `retry-after` that arrived.
@@ -220,6 +232,7 @@ impl World {
                 Limit::new(SEVEN_DAY_OPUS, 7 * DAY_MS, five * (0.7 + random.f64() * 3.0)),
             ],
             throttled_until: 0,
+            slow_until: 0,
             buys: random.u8(..4) == 0,
             account,
             terminals: Default::default(),
@@ -278,7 +291,7 @@ impl World {
         }
     }
 
-    fn saw(&mut self, bucket: &str, source: LimitSource, session: Option<u64>) -> Observation {
+    fn saw(bucket: &str, source: LimitSource, session: Option<u64>) -> Observation {
         Observation {
             bucket: bucket.into(),
             utilization: None,
@@ -307,7 +320,7 @@ impl World {
                 _ => limit.share(),
             };
             let jitter = self.random.i64(-1..=1) * if self.random.u8(..8) == 0 { 50_000 } else { 900 };
-            let mut saw = self.saw(limit.bucket, source, session);
+            let mut saw = Self::saw(limit.bucket, source, session);
             saw.utilization = Some(share);
             saw.reset_at = limit.ends.map(|ends| ends + jitter);
             saw.status = match limit.share() {
@@ -322,7 +335,7 @@ impl World {
     }
 
     /// Sends what one line says: it arrives together.
-    fn send(&mut self, at: Millis, line: impl IntoIterator<Item = (News, [bool; MODELS.len()])>) {
+    fn send(&mut self, at: Millis, line: impl IntoIterator<Item = (News, Shows)>) {
         // Seconds; now and then a capture that is read much later.
         let delay = match self.random.u8(..20) {
             0 => self.random.i64(10 * MINUTE_MS..5 * HOUR_MS),
@@ -340,11 +353,7 @@ impl World {
     }
 
     fn send_all(&mut self, at: Millis, line: Vec<Observation>) {
-        self.send(
-            at,
-            line.into_iter()
-                .map(|saw| (News::Saw(saw), [false; MODELS.len()])),
-        );
+        self.send(at, line.into_iter().map(|saw| (News::Saw(saw), NOTHING)));
     }
 
     fn request(&mut self) {
@@ -356,7 +365,7 @@ impl World {
             .push(format!("{} {} {answer:?}", self.now - START, MODELS[model]));
         match answer {
             Answer::Throttled => {
-                let mut saw = self.saw(COOL_DOWN, LimitSource::ApiError, session);
+                let mut saw = Self::saw(COOL_DOWN, LimitSource::ApiError, session);
                 saw.status = LimitStatus::Rejected;
                 saw.request = Some(self.random.u64(..));
                 saw.reset_at = self.random.bool().then_some(self.throttled_until);
@@ -364,27 +373,23 @@ impl World {
             }
             Answer::Refused(place) => self.refuse(place, session),
             Answer::Served | Answer::Paid => {
-                let amount = self.random.f64() * self.random.f64() * 5.0;
-                // A slow answer tells of the time at which it was asked for. With much room then, another session can
-                // have used it up meanwhile; nobody can tell that from an upgrade.
-                let is_slow = self.random.u8(..4) == 0 && amount < 0.5;
-                let at = if is_slow {
-                    self.now + self.random.i64(0..IN_FLIGHT_MS - 5_000)
-                } else {
-                    self.now
-                };
+                let mut amount = self.random.f64() * self.random.f64() * 5.0;
+                // A slow answer tells of the time at which it was asked for. Meanwhile others use little: nobody can
+                // tell a share that is far lower from an upgrade.
+                if self.random.u8(..3) == 0 {
+                    self.slow_until = self.now + self.random.i64(0..IN_FLIGHT_MS - 5_000);
+                }
+                if self.now <= self.slow_until {
+                    amount = amount.min(0.3);
+                }
+                let is_slow = self.slow_until > self.now && self.random.bool();
+                let at = if is_slow { self.slow_until } else { self.now };
                 for place in 0..self.limits.len() {
                     if self.binds(place, model) {
                         let now = self.now;
                         self.limits[place].spend(amount, now);
                     }
                 }
-                let full = |limit: &Limit| limit.ends.is_some() && limit.share() < 0.85;
-                let at = if self.limits.iter().any(full) {
-                    self.now
-                } else {
-                    at
-                };
                 self.tell(model, number, answer == Answer::Paid, at);
             }
         }
@@ -395,8 +400,8 @@ impl World {
         let session = Some(number as u64);
         // Whoever pays cannot tell by an answer alone that it is not paid for.
         let is_free = !self.has_bought || self.account.use_overage;
-        let mut serves = [false; MODELS.len()];
-        serves[model] = is_free;
+        let mut serves = NOTHING;
+        serves[model] = is_free.then_some(IN_FLIGHT_MS);
         if self.random.u8(..5) > 0 {
             self.send(at, [(News::Served(model), serves)]);
         }
@@ -420,6 +425,7 @@ impl World {
             return;
         }
         let claim = windows.first().map(|saw| saw.bucket.clone());
+        let has_room = windows.iter().all(|saw| saw.utilization < Some(0.74));
         let shown = self.is_ok(model) && windows.iter().all(|saw| saw.utilization < Some(1.0));
         let mut line = Vec::new();
         for (place, mut saw) in windows.into_iter().enumerate() {
@@ -430,14 +436,16 @@ impl World {
             if is_paid && saw.status == LimitStatus::Rejected && style > 0 {
                 saw.status = LimitStatus::Unknown;
             }
-            let mut shows = [false; MODELS.len()];
-            shows[model] = style == 0 && shown && place == 0 && !self.buys;
+            let mut shows = NOTHING;
+            // With room it cannot have been asked for before.
+            let wait = if has_room { 0 } else { IN_FLIGHT_MS };
+            shows[model] = (style == 0 && shown && place == 0 && !self.buys).then_some(wait);
             line.push((News::Saw(saw), shows));
         }
         if self.buys {
-            let mut saw = self.saw(OVERAGE_IN_USE, source, session);
+            let mut saw = Self::saw(OVERAGE_IN_USE, source, session);
             saw.utilization = Some(if is_paid { 1.0 } else { 0.0 });
-            line.push((News::Saw(saw), [false; MODELS.len()]));
+            line.push((News::Saw(saw), NOTHING));
         }
         self.send(at, line);
     }
@@ -468,7 +476,7 @@ impl World {
             // A sentence, with the minute of its end or without; at times no window either.
             _ => {
                 let name = if style == 4 { "unknown" } else { limit.bucket };
-                let mut saw = self.saw(name, LimitSource::Prose, session);
+                let mut saw = Self::saw(name, LimitSource::Prose, session);
                 saw.status = LimitStatus::Rejected;
                 let minute = |at: Millis| at - at.rem_euclid(MINUTE_MS);
                 saw.reset_at = limit.ends.map(minute).filter(|end| style == 2 && *end > at);
@@ -514,7 +522,7 @@ impl World {
                     .ends
                     .is_some_and(|ends| ends - five.length < self.now - 5 * MINUTE_MS)
                 {
-                    (five.used, five.ends) = (0.0, None);
+                    (five.used, five.ends, five.is_known) = (0.0, None, false);
                     self.log.push(format!("{} restarted", self.now - START));
                 }
             }
@@ -574,6 +582,11 @@ impl World {
                 for limit in limits {
                     let is_said = limit.full_since.is_some_and(|since| letter.at >= since);
                     limit.is_said |= is_said && says && is_live && !is_late;
+                    let is_this = limit
+                        .ends
+                        .zip(saw.reset_at)
+                        .is_some_and(|(one, other)| is_near(one, other));
+                    limit.is_known |= is_this && saw.utilization.is_some() && is_live && !is_late;
                 }
                 if &*saw.bucket == COOL_DOWN && !is_late {
                     self.cool_until = self.cool_until.max(saw.reset_at.map(|until| (until, letter.at)));
@@ -585,8 +598,8 @@ impl World {
             }
             for model in 0..MODELS.len() {
                 let is_since = self.ok_since[model].is_some_and(|since| letter.at > since);
-                if letter.shows[model] && is_since {
-                    self.shown[model].push((letter.at, letter.arrives));
+                if let Some(wait) = letter.shows[model].filter(|_| is_since) {
+                    self.shown[model].push((letter.at, wait, letter.arrives));
                 }
             }
         }
@@ -624,20 +637,32 @@ impl World {
             }
             let is_shown = self.shown[model]
                 .iter()
-                .any(|(at, arrived)| *at > self.blocked_at + IN_FLIGHT_MS && now - arrived >= FREE_AFTER_MS);
+                .any(|(at, wait, arrived)| *at > self.blocked_at + wait && now - arrived >= FREE_AFTER_MS);
             if verdict == Verdict::Wait && is_shown && self.ok_since[model].is_some() {
                 return wrong("waits, and it has been served for ten minutes");
             }
         }
         for (bucket, state) in self.engine.states() {
+            let known = self
+                .limits
+                .iter()
+                .find(|limit| limit.bucket == bucket && limit.is_known);
+            let ends = known.and_then(|limit| limit.ends);
+            if ends.is_some_and(|ends| !state.reset_at.is_some_and(|reset| is_near(reset, ends))) {
+                return Err(format!(
+                    "{} {bucket} ends {:?}, and that was said: {state:?}",
+                    now - START,
+                    ends.map(|ends| ends - START)
+                ));
+            }
             let seen = view(&state, now);
             let (Some(share), false) = (seen.utilization, seen.refused) else {
                 continue;
             };
             let is_it = |(name, read, reset): &(Box<str>, f64, Option<Millis>)| {
                 let resets = reset.zip(state.reset_at);
-                let is_near = resets.is_none_or(|(one, other)| one.abs_diff(other) <= RESET_JITTER_MS);
-                **name == *bucket && read.to_bits() == share.to_bits() && is_near
+                let is_one = resets.is_none_or(|(one, other)| is_near(one, other));
+                **name == *bucket && read.to_bits() == share.to_bits() && is_one
             };
             if !self.read.iter().any(is_it) {
                 return Err(format!(
@@ -649,6 +674,10 @@ impl World {
         }
         Ok(())
     }
+}
+
+fn is_near(one: Millis, other: Millis) -> bool {
+    one.abs_diff(other) <= RESET_JITTER_MS
 }
 
 /// One history; what went wrong, if anything did.

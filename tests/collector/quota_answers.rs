@@ -124,9 +124,10 @@ fn a_window_of_a_family_binds_its_models() {
 #[test]
 fn a_429_without_a_window_pauses_the_account_until_it_serves_again() {
     let (place, mut collector) = serve("");
+    let at = from_now(-10).to_string();
     observe(
         &collector,
-        &json!({"status": 429, "headers": {"retry-after": "30"}}),
+        &json!({"observed_at": at, "status": 429, "headers": {"retry-after": "60"}}),
     );
     assert_eq!(ask(&collector, ""), is("wait", "throttled"));
     let quota = collector.get("/v1/quota").1;

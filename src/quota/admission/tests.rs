@@ -62,6 +62,7 @@ struct Place {
     calls: u64,
     budget: Option<DailyBudget>,
     causes: Causes,
+    overage: Option<Overage>,
 }
 
 fn place(provider: &str) -> Place {
@@ -75,6 +76,7 @@ fn place(provider: &str) -> Place {
         calls: 0,
         budget: None,
         causes: Causes::default(),
+        overage: None,
     }
 }
 
@@ -131,7 +133,7 @@ impl Place {
                 oldest_leaves_in_s: 0,
             },
             budget: self.budget.clone(),
-            overage: None,
+            overage: self.overage,
             causes: self.causes.clone(),
         }
     }
@@ -433,6 +435,83 @@ fn the_tightest_window_that_binds_gives_the_headroom() {
         (Some("claude-opus-5"), Some(0.25)),
         "the model that serves decides"
     );
+}
+
+#[test]
+fn a_window_that_is_no_limit_binds_only_while_it_refuses() {
+    let side = |status| place("a").window(OVERAGE, seen(OVERAGE, Some(1.0), Some(HOUR_MS), status, MINUTE));
+    assert_eq!(
+        stands(&side(LimitStatus::Allowed)),
+        (Standing::Unknown, Verdict::Unknown, Reason::NoObservation)
+    );
+    assert_eq!(
+        stands(&side(LimitStatus::Rejected)),
+        (Standing::Exhausted, Verdict::Wait, Reason::WindowExhausted)
+    );
+}
+
+#[test]
+fn a_pause_is_a_cause_of_its_own() {
+    let mut paused = place("a").window(FIVE_HOUR, healthy(0.1));
+    paused
+        .causes
+        .set(CauseKind::Throttled, Some(cause(NOON + MINUTE)));
+    let advice = paused.advice();
+    assert_eq!(
+        (
+            advice.verdict,
+            advice.reason,
+            advice.until,
+            advice.window.as_deref()
+        ),
+        (
+            Verdict::Wait,
+            Reason::Throttled,
+            Some(NOON + MINUTE),
+            Some(FIVE_HOUR)
+        )
+    );
+    paused.causes.set(CauseKind::Throttled, Some(cause(NOON)));
+    assert_eq!(stands(&paused).2, Reason::Available, "it ends by itself");
+}
+
+#[test]
+fn what_is_paid_beyond_the_windows_is_used_only_if_that_is_wanted() {
+    let said = |ago: Millis, in_use| Overage {
+        said_at: NOON - ago,
+        in_use,
+    };
+    let full = |overage, use_overage| {
+        let mut full = place("a").window(FIVE_HOUR, healthy(1.0));
+        (full.overage, full.account.use_overage) = (overage, use_overage);
+        stands(&full)
+    };
+    let waits = |reason| (Standing::Exhausted, Verdict::Wait, reason);
+    for (overage, use_overage, expect) in [
+        (None, true, waits(Reason::WindowExhausted)),
+        (Some(said(0, false)), true, waits(Reason::WindowExhausted)),
+        (Some(said(0, true)), false, waits(Reason::OverageOnly)),
+        (
+            Some(said(0, true)),
+            true,
+            (Standing::Available, Verdict::Allow, Reason::UsingOverage),
+        ),
+        // It was said of the window before.
+        (Some(said(HOUR_MS, true)), true, waits(Reason::WindowExhausted)),
+    ] {
+        assert_eq!(full(overage, use_overage), expect, "{overage:?} {use_overage}");
+    }
+    // An account that may buy more does so once its windows are used up.
+    let mut buys = place("a")
+        .window(FIVE_HOUR, healthy(1.0))
+        .window(OVERAGE, seen(OVERAGE, None, None, LimitStatus::Allowed, MINUTE));
+    assert_eq!(stands(&buys), waits(Reason::OverageOnly));
+    buys.account.use_overage = true;
+    assert_eq!(stands(&buys).2, Reason::UsingOverage);
+    // A refusal is the last word.
+    let mut refused = place("a").window(FIVE_HOUR, refused(HOUR_MS));
+    (refused.overage, refused.account.use_overage) = (Some(said(2 * MINUTE, true)), true);
+    assert_eq!(stands(&refused), waits(Reason::WindowExhausted));
 }
 
 #[test]

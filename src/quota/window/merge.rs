@@ -10,8 +10,8 @@
 //!    refusal, and a share that was seen in this window before is no news.
 //! 4. A reset far ahead, any later one once the stored one has passed, or a later one together with a large fall: the
 //!    next window, nothing is carried over. A later one without either moves the window: its own reading is shown.
-//! 5. A reset further back: held as a whole until a later observation says the same; a snapshot confirms only with
-//!    another share, since an idle terminal repeats what it has.
+//! 5. A reset further back: held as a whole until a later observation says the same; two snapshots only if they are of
+//!    one session and the share grew, since idle terminals repeat what they have.
 //! 6. A rejection: exhausted until the reset; the share stays what it was. The provider's own "allowed" ends it once
 //!    no earlier request can be in flight any more ([`IN_FLIGHT_MS`]).
 //! 7. Over at its reset: `view`.
@@ -398,8 +398,12 @@ fn frees(state: &WindowState, reading: &Reading) -> bool {
 fn confirmed(held: Option<Reading>, reading: &Reading) -> Option<Reading> {
     let first = held.filter(|held| held.at < reading.at)?;
     let (one, two) = (first.reset_at?, reading.reset_at?);
+    // Idle terminals repeat what they have; one that works moves on.
+    let moves_on = first.session.is_some()
+        && first.session == reading.session
+        && first.utilization < reading.utilization;
     let are_snapshots = first.is_snapshot() && reading.is_snapshot();
-    if one.abs_diff(two) > RESET_JITTER_MS || are_snapshots && first.utilization == reading.utilization {
+    if one.abs_diff(two) > RESET_JITTER_MS || are_snapshots && !moves_on {
         return None;
     }
     let status = match reading.status {
