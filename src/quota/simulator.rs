@@ -8,7 +8,8 @@
 //! - never `allow` what is paid as overage, if that was said and is not wanted;
 //! - never `wait` for longer than [`FREE_AFTER_MS`] after the provider serves again and something observed it;
 //! - a window that is shown existed: its share was read with its reset;
-//! - a window that was read live is shown until it ends, and no earlier one.
+//! - a window that was read live is shown until it ends, and no earlier one;
+//! - its share is not below what was read live, and not far above it once that was read twice.
 //!
 //! One history again: `TOKENTAIL_SEED=<seed> cargo test --lib simulator -- --nocapture`.
 
@@ -52,6 +53,12 @@ struct Limit {
     is_said: bool,
     /// Whether a live reading of this very window reached the engine.
     is_known: bool,
+    /// Since when its share has only grown.
+    grows_since: Millis,
+    /// The highest share since then that a live reading told the engine.
+    highest: f64,
+    /// How often the engine was told it since then by the usage API.
+    polls: u32,
 }
 
 impl Limit {
@@ -65,7 +72,15 @@ impl Limit {
             full_since: None,
             is_said: false,
             is_known: false,
+            grows_since: 0,
+            highest: 0.0,
+            polls: 0,
         }
+    }
+
+    /// Its share falls: by an upgrade, or because it ends.
+    fn fall(&mut self, now: Millis) {
+        (self.grows_since, self.highest, self.polls) = (now, 0.0, 0);
     }
 
     fn share(&self) -> f64 {
@@ -76,6 +91,7 @@ impl Limit {
     fn pass(&mut self, now: Millis) {
         if self.ends.is_some_and(|ends| ends <= now) {
             (self.ends, self.used) = (None, 0.0);
+            self.fall(now);
         }
         self.is_known &= self.ends.is_some();
         if self.share() < 1.0 {
@@ -377,7 +393,8 @@ impl World {
                 // A slow answer tells of the time at which it was asked for. Meanwhile others use little: nobody can
                 // tell a share that is far lower from an upgrade.
                 if self.random.u8(..3) == 0 {
-                    self.slow_until = self.now + self.random.i64(0..IN_FLIGHT_MS - 5_000);
+                    let until = self.now + self.random.i64(0..IN_FLIGHT_MS - 5_000);
+                    self.slow_until = self.slow_until.max(until);
                 }
                 if self.now <= self.slow_until {
                     amount = amount.min(0.3);
@@ -523,6 +540,7 @@ impl World {
                     .is_some_and(|ends| ends - five.length < self.now - 5 * MINUTE_MS)
                 {
                     (five.used, five.ends, five.is_known) = (0.0, None, false);
+                    five.fall(self.now);
                     self.log.push(format!("{} restarted", self.now - START));
                 }
             }
@@ -532,6 +550,7 @@ impl World {
                     .push(format!("{} upgraded by {factor}", self.now - START));
                 for limit in &mut self.limits {
                     limit.capacity *= factor;
+                    limit.fall(self.now);
                 }
             }
             92..95 => {
@@ -586,6 +605,10 @@ impl World {
                         .ends
                         .zip(saw.reset_at)
                         .is_some_and(|(one, other)| is_near(one, other));
+                    if is_this && is_live && !is_late && letter.at > limit.grows_since + IN_FLIGHT_MS {
+                        limit.highest = limit.highest.max(saw.utilization.unwrap_or(0.0));
+                        limit.polls += u32::from(saw.source == LimitSource::UsageApi);
+                    }
                     limit.is_known |= is_this && saw.utilization.is_some() && is_live && !is_late;
                 }
                 if &*saw.bucket == COOL_DOWN && !is_late {
@@ -659,6 +682,19 @@ impl World {
             let (Some(share), false) = (seen.utilization, seen.refused) else {
                 continue;
             };
+            if let Some(limit) = known {
+                // A hundredth for what was rounded.
+                if share < limit.highest - 0.01 {
+                    return Err(format!(
+                        "{} {bucket} shows {share} after {}",
+                        now - START,
+                        limit.highest
+                    ));
+                }
+                if limit.polls >= 2 && share > limit.share() + 0.21 {
+                    return Err(format!("{} {bucket} still shows {share}", now - START));
+                }
+            }
             let is_it = |(name, read, reset): &(Box<str>, f64, Option<Millis>)| {
                 let resets = reset.zip(state.reset_at);
                 let is_one = resets.is_none_or(|(one, other)| is_near(one, other));

@@ -27,6 +27,8 @@ pub struct WindowState {
     /// The share used, as it was given: more than 1 occurs. The highest seen in this window, short of a drop that
     /// was confirmed.
     pub utilization: Option<f64>,
+    /// The highest share ever kept of this window: more than `utilization` after a drop.
+    pub highest: Option<f64>,
     /// When a share was last told, the one kept or another; a line may tell a status alone. A snapshot counts only if
     /// it raised the share: else it may be old.
     pub utilization_at: Option<Millis>,
@@ -104,6 +106,8 @@ pub struct Held {
     pub drop: Option<Reading>,
     /// A reset before the one kept.
     pub reset: Option<Reading>,
+    /// A snapshot of a share that is higher, but was exceeded before the last drop.
+    pub rise: Option<Reading>,
 }
 
 /// A window's state, and what is needed to take in a reading that comes a little late.

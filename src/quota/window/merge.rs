@@ -31,6 +31,8 @@ use crate::record::{HOUR_MS, LimitStatus, Millis, Observation};
 pub const RESET_JITTER_MS: u64 = 120_000;
 /// A share lower by this much is a large drop.
 pub const DROP_LARGE: f64 = 0.2;
+/// A snapshot may be rounded by this share.
+const SNAPSHOT_STEP: f64 = 0.01;
 /// A reset moved by this much means another window where the length is not known, in milliseconds.
 pub const MOVE_FAR_MS: Millis = HOUR_MS;
 
@@ -228,6 +230,7 @@ fn add(readings: &mut Vec<Reading>, reading: Reading) -> bool {
 fn open(reading: &Reading, length: Option<Millis>) -> WindowState {
     let mut state = WindowState {
         utilization: None,
+        highest: None,
         utilization_at: None,
         remaining: None,
         limit: None,
@@ -374,6 +377,7 @@ fn take_moved(state: &mut WindowState, reading: &Reading, length: Option<Millis>
     if let Some(new) = reading.reset_at {
         move_reset(state, new, length);
     }
+    state.highest = None;
     keep_figures(state, reading, reading.at);
     take_status(state, reading);
     state.source = reading.source;
@@ -446,7 +450,7 @@ fn take_utilization(state: &mut WindowState, reading: &Reading, is_freed: bool) 
         (Some(kept), Some(new)) => (kept, new),
     };
     if reading.is_snapshot() {
-        if new > kept {
+        if new > kept && is_news(state, reading) {
             state.held.drop = None;
             keep_figures(state, reading, at);
         }
@@ -483,8 +487,32 @@ fn take_utilization(state: &mut WindowState, reading: &Reading, is_freed: bool) 
     }
 }
 
+/// Whether a snapshot that shows more than is kept is not from before the last drop: it shows more than ever was, or its
+/// session moves on.
+fn is_news(state: &mut WindowState, reading: &Reading) -> bool {
+    let most = state.highest.filter(|highest| Some(*highest) > state.utilization);
+    if most.is_none_or(|most| reading.utilization > Some(most + SNAPSHOT_STEP)) {
+        return true;
+    }
+    let is_one = |before: &Reading| before.session.is_some() && before.session == reading.session;
+    let moves_on =
+        (state.held.rise).is_some_and(|before| is_one(&before) && before.utilization < reading.utilization);
+    // The lowest is the likeliest to be of now.
+    if state
+        .held
+        .rise
+        .is_none_or(|before| is_one(&before) || before.utilization > reading.utilization)
+    {
+        state.held.rise = Some(*reading);
+    }
+    moves_on
+}
+
 fn keep_figures(state: &mut WindowState, reading: &Reading, at: Millis) {
     state.utilization = reading.utilization;
+    if reading.utilization > state.highest {
+        state.highest = reading.utilization;
+    }
     state.utilization_at = reading.utilization.map(|_| at);
     state.remaining = reading.remaining;
     state.limit = reading.limit;

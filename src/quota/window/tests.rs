@@ -934,6 +934,25 @@ fn a_snapshot_never_lowers_a_share_and_never_ends_a_refusal() {
 }
 
 #[test]
+fn after_a_drop_an_old_snapshot_does_not_raise_the_share_again() {
+    let mut story = story(&[(T0, share(0.52, RESET)), (T0 + MINUTE, share(0.1, RESET))]);
+    for minute in 2..5 {
+        story.tell(
+            T0 + minute * MINUTE,
+            &of_session(minute.unsigned_abs() % 2, snapshot(0.4, RESET)),
+        );
+    }
+    assert_eq!(story.utilization(), Some(0.1));
+    story.tell(T0 + 5 * MINUTE, &of_session(7, snapshot(0.2, RESET)));
+    story.tell(T0 + 6 * MINUTE, &of_session(1, snapshot(0.4, RESET)));
+    assert_eq!(story.utilization(), Some(0.1), "once it may be old");
+    story.tell(T0 + 7 * MINUTE, &of_session(7, snapshot(0.22, RESET)));
+    assert_eq!(story.utilization(), Some(0.22), "a terminal that moves on is not");
+    story.tell(T0 + 8 * MINUTE, &snapshot(0.6, RESET));
+    assert_eq!(story.utilization(), Some(0.6), "and so much never was");
+}
+
+#[test]
 fn a_live_drop_needs_another_share_or_another_session_and_a_snapshot_between_does_not_matter() {
     let start = [(T0, bare(0.9, RESET)), (T0 + 1, of_session(1, bare(0.3, RESET)))];
     let mut repeated = story(&start);
