@@ -182,6 +182,7 @@ fn candidate<'a>(
             .as_ref()
             .and_then(|budget| exhaustion::predicted(budget, now)),
         manual: sums.mark.clone(),
+        throttled: sums.throttles.cause(sums.served_at, now),
         ..Causes::default()
     };
     Candidate {
@@ -191,6 +192,7 @@ fn candidate<'a>(
         calls: budget::calls_in(calls, now),
         budget,
         causes,
+        overage: sums.overage,
     }
 }
 
@@ -265,6 +267,29 @@ fn of_each<T>(view: &QuotaView, terms: &Terms<'_>, make: impl Fn(&Account, &Acco
     (configured.iter().chain(&others))
         .map(|rules| make(rules, view.accounts.get(&rules.id).unwrap_or(&nothing)))
         .collect()
+}
+
+/// The next time at which a document of windows or accounts is another by the clock alone; always after the time of
+/// the terms. `None` if only news can change them.
+#[must_use]
+pub fn next_change(view: &QuotaView, terms: &Terms<'_>) -> Option<Millis> {
+    let now = terms.now;
+    let mut times = vec![terms.day().end];
+    for (id, sums) in &view.accounts {
+        for state in sums.windows.values() {
+            times.extend(window::changes(state));
+            times.extend(pace::zone_changes(state));
+        }
+        let rules = terms.accounts.get(id);
+        let rules = rules.cloned().unwrap_or_else(|| Account::new(id.clone()));
+        let candidate = candidate(&rules, sums, None, terms);
+        let advice = admission::advise(&candidate, now);
+        times.extend(advice.causes.iter().filter_map(|cause| cause.until));
+        // A call leaves its five hours, and perhaps the account is no longer near its limit.
+        let leaves = Millis::try_from(candidate.calls.oldest_leaves_in_s).unwrap_or(Millis::MAX);
+        times.extend((candidate.calls.count > 0).then(|| now.saturating_add(leaves.saturating_mul(1000))));
+    }
+    times.into_iter().filter(|at| *at > now).min()
 }
 
 fn account(rules: &Account, sums: &AccountSums, terms: &Terms<'_>) -> wire::Account {
@@ -362,6 +387,7 @@ pub fn window(id: &AccountId, bucket: &str, state: &WindowState, now: Millis) ->
         observed_at: time(state.observed_at),
         source: state.source.as_str().to_owned(),
         exhausted_until: view.blocked_until.map(time),
+        refused: view.refused,
         pace: wire::Pace {
             delta: pace.delta.map(share),
             zone: pace.zone.as_str().to_owned(),
@@ -398,4 +424,71 @@ pub fn fired(fired: &Fired) -> wire::ThresholdFired {
 fn share(share: f64) -> f64 {
     let rounded = (share * SHARE_STEPS).round() / SHARE_STEPS;
     if rounded.is_finite() { rounded } else { share }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::window::merge;
+    use crate::record::{HOUR_MS, LimitSource, LimitStatus, MINUTE_MS, Observation, bucket};
+
+    /// 2026-10-05T12:00:00Z
+    const NOON: Millis = 1_791_201_600_000;
+
+    fn changes_in(view: &QuotaView, accounts: &Accounts, ms: Millis) -> Option<Millis> {
+        let terms = Terms {
+            accounts,
+            zone: &TimeZone::UTC,
+            now: NOON + ms,
+        };
+        next_change(view, &terms).map(|at| at - NOON)
+    }
+
+    #[test]
+    fn a_window_changes_by_the_clock_when_it_is_stale_gains_a_pace_and_ends() {
+        let observation = Observation {
+            bucket: bucket::FIVE_HOUR.into(),
+            utilization: Some(0.5),
+            remaining: None,
+            limit: None,
+            reset_at: Some(NOON + 5 * HOUR_MS),
+            observed_at: None,
+            status: LimitStatus::Allowed,
+            source: LimitSource::Headers,
+            session: None,
+            request: None,
+        };
+        let accounts = Accounts::default();
+        let mut view = QuotaView::default();
+        assert_eq!(
+            changes_in(&view, &accounts, 0),
+            Some(12 * HOUR_MS),
+            "the day ends"
+        );
+        let state = merge(None, &observation, NOON, &[]).track.state;
+        let sums = view.accounts.entry(AccountId::default()).or_default();
+        sums.windows.insert(bucket::FIVE_HOUR.into(), state);
+        let mut now = 0;
+        let mut changes = Vec::new();
+        while let Some(at) = changes_in(&view, &accounts, now) {
+            assert!(at > now);
+            changes.push(at);
+            now = at;
+            if now >= 12 * HOUR_MS {
+                break;
+            }
+        }
+        assert_eq!(
+            changes,
+            [
+                5 * MINUTE_MS,
+                15 * MINUTE_MS + 1,
+                // A quarter of the window behind its use, then a fifth ahead of it.
+                75 * MINUTE_MS + 1,
+                210 * MINUTE_MS + 1,
+                5 * HOUR_MS,
+                12 * HOUR_MS
+            ]
+        );
+    }
 }

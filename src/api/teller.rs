@@ -98,9 +98,7 @@ impl Teller {
             let view = sources.store.quota(terms.since())?;
             let standings = quota::standings(&view, &terms);
             let by_clock = since.map_or_else(Update::default, |since| by_clock(&view, since, terms.now));
-            let next = standings.iter().filter_map(|standing| standing.until);
-            let next = next.chain(clock_changes_at(&view, terms.now));
-            let next = next.filter(|until| *until > terms.now).min();
+            let next = quota::next_change(&view, &terms);
             Ok((standings, by_clock, next, terms.now))
         });
         let Ok((standings, mut update, next, now)) = judged.await else {
@@ -163,19 +161,6 @@ fn by_clock(view: &QuotaView, since: Millis, now: Millis) -> Update {
         }));
     }
     update
-}
-
-/// When the clock alone changes something of an account.
-fn clock_changes_at(view: &QuotaView, now: Millis) -> impl Iterator<Item = Millis> {
-    view.accounts.values().flat_map(move |sums| {
-        let windows = sums.windows.values().flat_map(move |state| {
-            let blocked_until = window::view(state, now).blocked_until;
-            [state.reset_at, blocked_until, pace::zone_changes_at(state, now)]
-        });
-        windows
-            .chain([sums.mark.as_ref().map(|mark| mark.until)])
-            .flatten()
-    })
 }
 
 /// What of a window the clock changes and listeners are told. That a state grows stale is left out: its age says so.

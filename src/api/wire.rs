@@ -117,6 +117,9 @@ pub struct Window {
     /// Until when requests are refused, if they are.
     #[schema(format = DateTime)]
     pub exhausted_until: Option<String>,
+    /// Whether it is the provider that refuses: then `utilization` may be far below 1.
+    #[serde(default)]
+    pub refused: bool,
     pub pace: Pace,
     /// When it runs out at its pace, if before its reset.
     #[schema(format = DateTime)]
@@ -167,7 +170,8 @@ pub struct Account {
 /// Why an account is exhausted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Cause {
-    /// `observed` (the provider said so), `predicted` (the budget) or `manual` (an operator).
+    /// `observed` (the provider said so), `predicted` (the budget), `manual` (an operator) or `throttled` (the provider
+    /// refused without naming a window).
     pub kind: String,
     /// `null` until it is taken back.
     #[schema(format = DateTime)]

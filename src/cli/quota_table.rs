@@ -125,13 +125,15 @@ fn windows(out: &mut dyn Write, windows: &[Window], now: Timestamp, zone: &TimeZ
 }
 
 fn line(window: &Window, now: Timestamp, zone: &TimeZone) -> Line {
-    let is_refused = window.exhausted_until.is_some();
+    let is_used_up = window.exhausted_until.is_some();
     let (bar, used, style) = match (window.state.as_str(), window.utilization) {
+        // Its last share is not what it can still do.
+        _ if window.refused => ("REFUSED".to_owned(), "-".to_owned(), BAD),
         ("expired", _) => ("(awaiting refresh)".to_owned(), "?".to_owned(), DIM),
         (_, Some(share)) => (
             bar(share),
             format!("{:.1} %", share * 100.0),
-            if is_refused || share >= BAD_FROM {
+            if is_used_up || share >= BAD_FROM {
                 BAD
             } else if share >= WARNING_FROM {
                 WARNING
@@ -139,10 +141,10 @@ fn line(window: &Window, now: Timestamp, zone: &TimeZone) -> Line {
                 GOOD
             },
         ),
-        (_, None) if is_refused => ("EXHAUSTED".to_owned(), "?".to_owned(), BAD),
+        (_, None) if is_used_up => ("EXHAUSTED".to_owned(), "?".to_owned(), BAD),
         (_, None) => ("(unknown)".to_owned(), "?".to_owned(), DIM),
     };
-    let used = if is_refused && window.utilization.is_some() {
+    let used = if is_used_up && !window.refused && window.utilization.is_some() {
         format!("{used}, EXHAUSTED")
     } else {
         used
@@ -313,6 +315,11 @@ mod tests {
         assert_eq!(shown(&window(None, "fresh", false)), "(unknown)|?");
         assert_eq!(shown(&window(None, "fresh", true)), "EXHAUSTED|?");
         assert_eq!(shown(&window(None, "expired", false)), "(awaiting refresh)|?");
-        assert!(shown(&window(Some(0.5), "stale", true)).ends_with("|50.0 %, EXHAUSTED"));
+        assert!(shown(&window(Some(1.0), "stale", true)).ends_with("|100.0 %, EXHAUSTED"));
+        let refused = Window {
+            refused: true,
+            ..window(Some(0.5), "stale", true)
+        };
+        assert_eq!(shown(&refused), "REFUSED|-");
     }
 }

@@ -89,6 +89,11 @@ pub(super) const KEYS: &[Key] = &[
         "May a run start when nothing is known of the account: \"say\" that, \"allow\" or \"wait\".",
     ),
     key(
+        "use_overage",
+        "false",
+        "Whether runs may start that the provider bills beyond the windows.",
+    ),
+    key(
         "models",
         "{}",
         "A model as it is asked for, and what this account serves in its place: { \"claude-opus-5\" = \"gpt-6-codex\" }",
@@ -114,6 +119,7 @@ pub struct PartialAccount {
     pub thresholds: Option<Vec<Count>>,
     pub minimum_left: Option<BTreeMap<String, Count>>,
     pub on_unknown: Option<OnUnknown>,
+    pub use_overage: Option<bool>,
     pub models: Option<BTreeMap<String, String>>,
 }
 
@@ -493,6 +499,7 @@ impl Table<'_> {
             },
             minimum_left: self.minimum_left()?,
             on_unknown: given.on_unknown.unwrap_or_default(),
+            use_overage: given.use_overage.unwrap_or_default(),
             models: self.models()?,
             id: default.id,
         })
@@ -646,6 +653,7 @@ pub struct DescribedAccount {
     pub thresholds: Vec<u8>,
     pub minimum_left: BTreeMap<Box<str>, u8>,
     pub on_unknown: OnUnknown,
+    pub use_overage: bool,
     pub models: BTreeMap<Box<str>, Box<str>>,
 }
 
@@ -682,6 +690,7 @@ impl DescribedAccount {
                 .map(|minimum| (minimum.bucket.clone(), minimum.percent))
                 .collect(),
             on_unknown: rules.on_unknown,
+            use_overage: rules.use_overage,
             models: rules.models.clone(),
         }
     }

@@ -10,7 +10,7 @@ use super::{Class, Parsed, Place, SHORT_LINE_BYTES_MAX, claude, line};
 use crate::fuzz::{self, Target, dice};
 use crate::quota::exhaustion::observed;
 use crate::quota::pace::{pace, projected_exhaustion_at};
-use crate::quota::window::{Window, WindowState, merge, view};
+use crate::quota::window::{Track, Window, merge, view};
 use crate::record::{Kind, Millis, Observation, Record, Usage};
 
 /// A response and the calls of other models in it.
@@ -350,18 +350,21 @@ fn judge_limits(input: &[u8]) {
         }
     }
     // What is made of them: the state of a window, and what that says now and at the ends of time.
-    let mut states: BTreeMap<Box<str>, WindowState> = BTreeMap::new();
+    let mut states: BTreeMap<Box<str>, Track> = BTreeMap::new();
     for one in &seen {
         let at = one.observed_at.unwrap_or(NOW);
         let merged = merge(states.get(&one.bucket), one, at, &[75, 90]);
-        assert!(merged.state.utilization.is_none_or(f64::is_finite));
-        let again = merge(Some(&merged.state), one, at, &[75, 90]);
-        assert_eq!(again.state, merged.state, "told twice");
-        states.insert(one.bucket.clone(), merged.state);
+        assert!(merged.track.state.utilization.is_none_or(f64::is_finite));
+        let again = merge(Some(&merged.track), one, at, &[75, 90]);
+        assert_eq!(again.track, merged.track, "told twice");
+        states.insert(one.bucket.clone(), merged.track);
     }
     let windows: Vec<Window> = states
         .iter()
-        .map(|(bucket, state)| Window { bucket, state })
+        .map(|(bucket, track)| Window {
+            bucket,
+            state: &track.state,
+        })
         .collect();
     for now in [0, NOW, LATEST, Millis::MAX] {
         for window in &windows {

@@ -28,6 +28,8 @@ pub struct Account {
     /// Windows of which something must be left for a new run to start.
     pub minimum_left: Vec<Minimum>,
     pub on_unknown: OnUnknown,
+    /// Whether runs may start that are paid beyond the windows.
+    pub use_overage: bool,
     /// A model as it is asked for, and what serves in its place at this account.
     pub models: BTreeMap<Box<str>, Box<str>>,
 }
@@ -45,6 +47,7 @@ impl Account {
             thresholds: THRESHOLDS_DEFAULT.to_vec(),
             minimum_left: Vec::new(),
             on_unknown: OnUnknown::default(),
+            use_overage: false,
             models: BTreeMap::new(),
         }
     }

@@ -12,6 +12,7 @@ pub use advice::{Advice, Ground, advise};
 use super::account::Account;
 use super::budget::{Calls, DailyBudget};
 use super::exhaustion::Causes;
+use super::overage::Overage;
 use super::window::Window;
 use crate::record::Millis;
 
@@ -30,6 +31,7 @@ pub struct Candidate<'a> {
     /// What is stored. Observed and predicted causes count only where there is no window and no budget that says
     /// so itself.
     pub causes: Causes,
+    pub overage: Option<Overage>,
 }
 
 /// What to do.
@@ -95,6 +97,12 @@ pub enum Reason {
     NearWindow,
     /// A window is used up or was refused.
     WindowExhausted,
+    /// The provider refused without naming a window.
+    Throttled,
+    /// What is served is paid beyond the windows, and the account is to be used then.
+    UsingOverage,
+    /// What is served is paid beyond the windows, and the account is not to be used then.
+    OverageOnly,
     /// The day's tokens are used up.
     BudgetExhausted,
     /// The day's tokens were used too fast to last.
@@ -133,6 +141,9 @@ impl Reason {
             Self::NearCallsQuota => "near_calls_quota",
             Self::NearWindow => "near_window",
             Self::WindowExhausted => "window_exhausted",
+            Self::Throttled => "throttled",
+            Self::UsingOverage => "using_overage",
+            Self::OverageOnly => "overage_only",
             Self::BudgetExhausted => "budget_exhausted",
             Self::BudgetPredicted => "budget_predicted",
             Self::Manual => "manual",

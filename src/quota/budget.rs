@@ -5,6 +5,9 @@ use crate::record::{HOUR_MS, MINUTE_MS, Millis};
 #[cfg(test)]
 mod tests;
 
+/// A budget that was used too fast is left alone for so long at least, in milliseconds.
+pub const PACED_MIN_MS: Millis = 5 * MINUTE_MS;
+
 /// Minutes since 1970-01-01T00:00:00Z.
 pub type Minute = u32;
 
@@ -99,7 +102,7 @@ pub struct Overrun {
     /// All of it is used; else it is used too fast to last the day.
     pub used_up: bool,
     pub since: Millis,
-    /// The end of the day.
+    /// The end of the day; of one that was used too fast, when the day has caught up with it.
     pub until: Millis,
 }
 
@@ -140,9 +143,9 @@ impl DailyBudget {
 
     /// Whether no more is to be used at `now`.
     ///
-    /// **Invariant**: once a day's use has been too much, it stays so until the day ends, however slow the rest of
-    /// the day is. The verdict is taken at every minute with use, so it is a function of the minutes alone: a live
-    /// collector, a restarted one and a replay agree.
+    /// What is used up stays so until the day ends. What was used too fast is left alone until as large a part of the
+    /// day has passed as was used of the budget: that paces, it does not punish. The verdict is taken at every minute
+    /// with use, so it is a function of the minutes alone: a live collector, a restarted one and a replay agree.
     #[must_use]
     pub fn overrun(&self, now: Millis) -> Option<Overrun> {
         if self.tokens == 0 || !self.day.contains(now) {
@@ -150,7 +153,7 @@ impl DailyBudget {
         }
         let mut used = 0u128;
         // Kept apart: what was too fast from the first can be said only later than that all is used up.
-        let (mut up, mut fast) = (None, None);
+        let (mut up, mut paced) = (None, None::<Overrun>);
         for (minute, tokens) in self.up_to(now) {
             used = used.saturating_add(tokens);
             let at = start_of(minute);
@@ -158,16 +161,36 @@ impl DailyBudget {
                 up = Some(at);
             }
             let at = at.max(self.day.start.saturating_add(DAY_TOO_EARLY_MS));
-            if fast.is_none() && at <= now && self.is_too_fast(used, at) {
-                fast = Some(at);
+            if at <= now && self.is_too_fast(used, at) {
+                let until = self.back_on_pace(used).max(at.saturating_add(PACED_MIN_MS));
+                let since = paced
+                    .filter(|before| at <= before.until)
+                    .map_or(at, |before| before.since);
+                paced = Some(Overrun {
+                    used_up: false,
+                    since,
+                    until: until.min(self.day.end),
+                });
             }
         }
-        let since = [up, fast].into_iter().flatten().min();
-        since.map(|since| Overrun {
-            used_up: self.is_used_up(used),
-            since,
-            until: self.day.end,
-        })
+        let paced = paced.filter(|paced| now < paced.until);
+        match up {
+            Some(at) => Some(Overrun {
+                used_up: true,
+                since: paced.map_or(at, |paced| paced.since.min(at)),
+                until: self.day.end,
+            }),
+            None => paced,
+        }
+    }
+
+    /// When as large a part of the day has passed as is used of the budget.
+    fn back_on_pace(&self, used: u128) -> Millis {
+        let part = used
+            .saturating_mul(span(self.day.start, self.day.end))
+            .div_ceil(u128::from(self.tokens).max(1));
+        let part = Millis::try_from(part).unwrap_or(Millis::MAX);
+        self.day.start.saturating_add(part)
     }
 
     /// When the budget runs out at the day's average pace: at `now` or later, and within the day; else `None`.

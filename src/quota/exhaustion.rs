@@ -4,7 +4,7 @@ use super::account::Minimum;
 use super::bucket;
 use super::budget::DailyBudget;
 use super::window::{Freshness, SHARE_EPSILON, Window, ends_at, view};
-use crate::record::{LimitStatus, Millis};
+use crate::record::Millis;
 
 #[cfg(test)]
 mod tests;
@@ -36,6 +36,8 @@ pub enum CauseKind {
     Predicted,
     /// A person.
     Manual,
+    /// The provider, without naming a window.
+    Throttled,
 }
 
 impl CauseKind {
@@ -45,6 +47,7 @@ impl CauseKind {
             Self::Observed => "observed",
             Self::Predicted => "predicted",
             Self::Manual => "manual",
+            Self::Throttled => "throttled",
         }
     }
 }
@@ -55,6 +58,7 @@ pub struct Causes {
     pub observed: Option<Cause>,
     pub predicted: Option<Cause>,
     pub manual: Option<Cause>,
+    pub throttled: Option<Cause>,
 }
 
 impl Causes {
@@ -64,6 +68,7 @@ impl Causes {
             CauseKind::Observed => self.observed = cause,
             CauseKind::Predicted => self.predicted = cause,
             CauseKind::Manual => self.manual = cause,
+            CauseKind::Throttled => self.throttled = cause,
         }
     }
 
@@ -73,6 +78,7 @@ impl Causes {
             (CauseKind::Observed, &self.observed),
             (CauseKind::Predicted, &self.predicted),
             (CauseKind::Manual, &self.manual),
+            (CauseKind::Throttled, &self.throttled),
         ]
         .into_iter()
         .filter_map(move |(kind, cause)| Some((kind, cause.as_ref().filter(|cause| now < cause.until)?)))
@@ -99,12 +105,12 @@ pub(super) fn blocked<'a>(
 ) -> Option<(&'a str, Cause)> {
     let (window, until) = windows
         .iter()
-        .filter(|window| bucket::binds(window.bucket, model))
+        .filter(|window| window.binds(model, now))
         .filter_map(|window| Some((window, view(window.state, now).blocked_until?)))
         // Of equals the first name, so that the order they come in does not matter.
         .max_by(|(a, until_a), (b, until_b)| until_a.cmp(until_b).then_with(|| b.bucket.cmp(a.bucket)))?;
     let state = window.state;
-    let (reason, since) = if state.status == LimitStatus::Rejected && state.exhausted_until >= Some(until) {
+    let (reason, since) = if view(state, now).refused && state.exhausted_until >= Some(until) {
         (
             format!("{} was refused by the provider", window.bucket),
             state.status_at,

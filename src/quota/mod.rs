@@ -4,7 +4,12 @@ pub mod account;
 pub mod admission;
 pub mod budget;
 pub mod exhaustion;
+pub mod overage;
 pub mod pace;
+pub mod throttle;
 pub mod window;
 
 pub use crate::record::bucket;
+
+#[cfg(test)]
+mod simulator;

@@ -64,19 +64,23 @@ pub fn pace(state: &WindowState, now: Millis) -> Pace {
     }
 }
 
-/// When the clock alone brings the pace into another zone: the first time after `now`; `None` if it never does.
+/// The times at which the window's zone is another without any news: when its pace begins to say something, when it is
+/// no longer hot, when it is chill.
 #[must_use]
-pub fn zone_changes_at(state: &WindowState, now: Millis) -> Option<Millis> {
-    let (share, started, reset) = (state.utilization?, state.window_started_at?, state.reset_at?);
-    let length = i128::from(reset) - i128::from(started);
-    let after = |part: f64| started.saturating_add(whole_ms((part * float(length)).ceil()));
-    let tells_from = after(1.0 / float(TOO_EARLY_PART));
-    let hot_until = after(share - HOT + SHARE_EPSILON);
-    let chill_from = after(share - CHILL - SHARE_EPSILON);
-    let changes = [tells_from, hot_until, chill_from, reset].into_iter();
-    changes
-        .filter(|at| length > 0 && *at > now && (tells_from..=reset).contains(at))
-        .min()
+pub fn zone_changes(state: &WindowState) -> Vec<Millis> {
+    let (Some(share), Some(started), Some(reset)) =
+        (state.utilization, state.window_started_at, state.reset_at)
+    else {
+        return Vec::new();
+    };
+    let length = float(i128::from(reset) - i128::from(started));
+    let early = length / float(TOO_EARLY_PART);
+    // One millisecond later, so that the bound is passed however a float rounds.
+    [early, (share - HOT) * length, (share - CHILL) * length]
+        .into_iter()
+        .filter(|elapsed| (0.0..=length).contains(elapsed))
+        .map(|elapsed| started.saturating_add(whole_ms(elapsed.ceil())).saturating_add(1))
+        .collect()
 }
 
 /// When the window runs out at its average pace up to `now`: at `now` or later, and before its reset; else `None`.
@@ -159,7 +163,7 @@ mod tests {
             session: None,
             request: None,
         };
-        merge(None, &observation, START, &[]).state
+        merge(None, &observation, START, &[]).track.state
     }
 
     fn used(utilization: f64) -> WindowState {
@@ -250,26 +254,25 @@ mod tests {
 
     #[test]
     fn the_clock_alone_changes_the_zone() {
-        let changes = |share, now| zone_changes_at(&used(share), now).map(|at| at - START);
-        // Hot as soon as it says anything, on track, chill, over.
-        let fifth = |fifths: i64| fifths * HOUR_MS;
-        assert_eq!(changes(0.65, START), Some(15 * MINUTE));
-        assert_eq!(changes(0.65, START + 15 * MINUTE), Some(fifth(2) + 1));
-        assert_eq!(changes(0.65, START + fifth(2) + 1), Some(fifth(4) + fifth(1) / 4));
-        assert_eq!(changes(0.65, START + fifth(4) + fifth(1) / 4), Some(fifth(5)));
-        assert_eq!(changes(0.65, RESET), None);
+        // Each is a millisecond or two late, so that the zone is the other one by then.
+        let check = |share, expect: &[Millis]| {
+            let changes = zone_changes(&used(share));
+            assert_eq!(changes.len(), expect.len(), "{share}: {changes:?}");
+            for (at, expect) in changes.iter().zip(expect) {
+                assert!((1..=2).contains(&(at - START - expect)), "{share}: {changes:?}");
+            }
+        };
+        // When it begins to say something, is no longer hot, is chill.
+        check(0.65, &[15 * MINUTE, 2 * HOUR_MS, 4 * HOUR_MS + 15 * MINUTE]);
         // Never hot, and never chill.
-        assert_eq!(changes(0.1, START + 15 * MINUTE), Some(fifth(1) + fifth(1) / 2));
-        assert_eq!(
-            changes(1.2, START + 15 * MINUTE),
-            Some(fifth(4) + fifth(3) / 4 + 1)
-        );
+        check(0.1, &[15 * MINUTE, HOUR_MS + 30 * MINUTE]);
+        check(1.2, &[15 * MINUTE, 4 * HOUR_MS + 45 * MINUTE]);
         for state in [
             window(bucket::FIVE_HOUR, None, Some(RESET)),
             window(bucket::FIVE_HOUR, Some(0.9), None),
             window("other", Some(0.9), Some(RESET)),
         ] {
-            assert_eq!(zone_changes_at(&state, half()), None);
+            assert!(zone_changes(&state).is_empty());
         }
     }
 
@@ -284,9 +287,10 @@ mod tests {
         #[test]
         fn the_zone_stays_until_it_is_said_to_change(share in 0.0..1.5_f64, now in -1000..18_001_000_i64, part in 0.0..1.0_f64) {
             let (state, now) = (used(share), START + now);
-            let next = zone_changes_at(&state, now).unwrap_or(now + HOUR_MS);
-            // A millisecond for what floating point leaves behind.
-            let stays = now + whole_ms(part * float(i128::from((next - now - 2).max(0))));
+            let ahead = zone_changes(&state).into_iter().chain(state.reset_at).filter(|at| *at > now);
+            let next = ahead.min().unwrap_or(now + HOUR_MS);
+            // Some milliseconds, as the times are said late.
+            let stays = now + whole_ms(part * float(i128::from((next - now - 3).max(0))));
             prop_assert_eq!(pace(&state, stays).zone, pace(&state, now).zone);
         }
 

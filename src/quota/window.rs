@@ -7,16 +7,17 @@ mod merge;
 mod tests;
 
 pub(super) use merge::reaches;
-pub use merge::{Merged, merge};
+pub use merge::{Merged, RESET_JITTER_MS, merge};
 
-use serde::{Deserialize, Deserializer};
-
+use super::bucket;
 use crate::record::{LimitSource, LimitStatus, Millis, Observation};
 
 /// From this age on a state is stale, in milliseconds.
 pub const STALE_AFTER_MS: Millis = 300_000;
 /// How long a window that is used up blocks if nobody said when it resets, in milliseconds.
 pub const RESET_UNKNOWN_MS: Millis = 300_000;
+/// What was answered within this time after a refusal may have been asked before it, in milliseconds.
+pub const IN_FLIGHT_MS: Millis = 60_000;
 /// Shares are compared with this tolerance, so that 0.29 reaches 29 %.
 pub(super) const SHARE_EPSILON: f64 = 1e-9;
 
@@ -26,7 +27,10 @@ pub struct WindowState {
     /// The share used, as it was given: more than 1 occurs. The highest seen in this window, short of a drop that
     /// was confirmed.
     pub utilization: Option<f64>,
-    /// When a share was last told, the one kept or another; a line may tell a status alone.
+    /// The highest share ever kept of this window: more than `utilization` after a drop.
+    pub highest: Option<f64>,
+    /// When a share was last told, the one kept or another; a line may tell a status alone. A snapshot counts only if
+    /// it raised the share: else it may be old.
     pub utilization_at: Option<Millis>,
     /// Of the same reading as `utilization`, in the provider's unit.
     pub remaining: Option<u64>,
@@ -38,40 +42,60 @@ pub struct WindowState {
     pub reset_at: Option<Millis>,
     /// `reset_at` less the window's length; `None` if either is not known.
     pub window_started_at: Option<Millis>,
+    /// Its length in milliseconds; `None` if that is not known.
+    pub length: Option<Millis>,
+    /// The time of the first reading of this window.
+    pub opened_at: Millis,
+    /// How many windows came before this one.
+    pub number: u32,
     /// The latest time at which a line spoke of this window.
     pub observed_at: Millis,
     /// Of the latest reading that was not held.
     pub source: LimitSource,
     /// Set by a rejection: nothing is to be had before this time, whatever `utilization` says.
     pub exhausted_until: Option<Millis>,
+    /// When the provider was last heard to refuse, or a live reading said that all is used.
+    pub blocked_at: Option<Millis>,
     pub held: Held,
     /// Thresholds this window has reached, in percent, sorted: each is reported once.
     pub thresholds_crossed: Vec<u8>,
-    pub moment: Moment,
+    /// The latest response that this window did not refuse. Not part of what is merged: whoever reads the state
+    /// fills it in.
+    #[serde(skip)]
+    pub served_at: Option<Millis>,
 }
 
 /// What one observation says of its window.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Reading {
+    pub at: Millis,
     pub utilization: Option<f64>,
     pub remaining: Option<u64>,
     pub limit: Option<u64>,
     pub reset_at: Option<Millis>,
     pub status: LimitStatus,
     pub source: LimitSource,
+    pub session: Option<u64>,
 }
 
 impl Reading {
-    /// A share that is no number says nothing.
-    fn of(observation: &Observation) -> Self {
+    /// A share that is no number says nothing, and neither does the end of a refusal that has passed already.
+    fn of(observation: &Observation, at: Millis) -> Self {
+        let is_refused = observation.status == LimitStatus::Rejected;
         Self {
+            at,
             utilization: observation.utilization.filter(|share| share.is_finite()),
             remaining: observation.remaining,
             limit: observation.limit,
-            reset_at: observation.reset_at,
+            reset_at: observation.reset_at.filter(|reset| !is_refused || *reset > at),
             status: observation.status,
             source: observation.source,
+            session: observation.session,
         }
+    }
+
+    fn is_snapshot(&self) -> bool {
+        self.source.is_snapshot()
     }
 }
 
@@ -79,100 +103,31 @@ impl Reading {
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Held {
     /// A utilization far below the one kept, in the same window.
-    pub drop: Option<HeldReading>,
+    pub drop: Option<Reading>,
     /// A reset before the one kept.
-    pub reset: Option<HeldReading>,
+    pub reset: Option<Reading>,
+    /// A snapshot of a share that is higher, but was exceeded before the last drop.
+    pub rise: Option<Reading>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct HeldReading {
-    pub at: Millis,
-    pub reading: Reading,
-}
-
-/// The readings of the time `observed_at`, and the state they were merged into.
+/// A window's state, and what is needed to take in a reading that comes a little late.
 ///
-/// Lines of one time come in any order. Whenever one more arrives, all of them are merged again in one fixed
-/// order, so that the order they arrived in cannot matter.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Moment {
-    /// The state before `observed_at`, itself without a moment; `None` if there was none.
-    #[serde(deserialize_with = "first")]
-    pub before: Option<Box<WindowState>>,
-    /// One for each reset that was named, in the order they are merged in; at most [`MOMENT_READINGS_MAX`].
+/// Lines of sessions side by side come in any order. Whenever one comes, all readings of the last
+/// [`LATE_MAX_MS`] are merged again in the order of their times, so that the order they came in cannot matter.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Track {
+    pub state: WindowState,
+    /// The state before the first of `readings`; `None` if there was none.
+    pub before: Option<WindowState>,
+    /// In the order in which they are merged; at most [`RECENT_READINGS_MAX`].
     pub readings: Vec<Reading>,
-    /// Whether these readings opened a new window.
-    pub rolled_over: bool,
 }
 
-/// Reads a state that has none before it: whoever writes one into another without end would use up the stack.
-fn first<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<WindowState>>, D::Error> {
-    let first = Option::<First>::deserialize(deserializer)?;
-    Ok(first.map(|first| Box::new(first.into())))
-}
-
-/// Nothing can be one.
-#[derive(serde::Deserialize)]
-enum Never {}
-
-/// A [`Moment`] with nothing before it, byte by byte.
-#[derive(serde::Deserialize)]
-struct FirstMoment {
-    before: Option<Never>,
-    readings: Vec<Reading>,
-    rolled_over: bool,
-}
-
-/// A [`WindowState`] with nothing before it, byte by byte.
-#[derive(serde::Deserialize)]
-struct First {
-    utilization: Option<f64>,
-    utilization_at: Option<Millis>,
-    remaining: Option<u64>,
-    limit: Option<u64>,
-    status: LimitStatus,
-    status_at: Option<Millis>,
-    reset_at: Option<Millis>,
-    window_started_at: Option<Millis>,
-    observed_at: Millis,
-    source: LimitSource,
-    exhausted_until: Option<Millis>,
-    held: Held,
-    thresholds_crossed: Vec<u8>,
-    moment: FirstMoment,
-}
-
-impl From<First> for WindowState {
-    fn from(first: First) -> Self {
-        let FirstMoment {
-            before,
-            readings,
-            rolled_over,
-        } = first.moment;
-        Self {
-            utilization: first.utilization,
-            utilization_at: first.utilization_at,
-            remaining: first.remaining,
-            limit: first.limit,
-            status: first.status,
-            status_at: first.status_at,
-            reset_at: first.reset_at,
-            window_started_at: first.window_started_at,
-            observed_at: first.observed_at,
-            source: first.source,
-            exhausted_until: first.exhausted_until,
-            held: first.held,
-            thresholds_crossed: first.thresholds_crossed,
-            moment: Moment {
-                before: before.map(|never| match never {}),
-                readings,
-                rolled_over,
-            },
-        }
-    }
-}
-
-/// Different resets remembered of one time; beyond it the earliest are forgotten.
+/// How much older than the newest reading one may be and still be merged, in milliseconds.
+pub const LATE_MAX_MS: Millis = 30_000;
+/// Readings remembered of the last [`LATE_MAX_MS`]; beyond it the earliest times can no longer be reached.
+pub const RECENT_READINGS_MAX: usize = 24;
+/// Different readings remembered of one time; beyond it those that are merged first are forgotten.
 pub const MOMENT_READINGS_MAX: usize = 8;
 
 /// A window's state with its name.
@@ -181,6 +136,14 @@ pub struct Window<'a> {
     /// The window's canonical name.
     pub bucket: &'a str,
     pub state: &'a WindowState,
+}
+
+impl Window<'_> {
+    /// Whether it can hold back a run with this model.
+    #[must_use]
+    pub fn binds(&self, model: Option<&str>, now: Millis) -> bool {
+        bucket::binds(self.bucket, model, self.state.refuses(now))
+    }
 }
 
 /// How far a state can be trusted at a time.
@@ -218,6 +181,8 @@ pub struct View {
     pub left: Option<f64>,
     /// When the window can be used again; always after the time of the view.
     pub blocked_until: Option<Millis>,
+    /// Whether it is blocked because the provider refused: then the share is not what matters (rule 6).
+    pub refused: bool,
 }
 
 impl WindowState {
@@ -227,17 +192,43 @@ impl WindowState {
         let share_at = self.utilization.and(self.utilization_at);
         share_at.unwrap_or(self.observed_at)
     }
+
+    /// When it is over: at its reset; without one, its length after it was first seen, which is as late as it can be.
+    /// `None` if neither is known.
+    #[must_use]
+    pub fn over_at(&self) -> Option<Millis> {
+        self.reset_at
+            .or_else(|| Some(self.opened_at.saturating_add(self.length?)))
+    }
+
+    /// Whether the provider has served since it refused, or since all was used: then the refusal has ended, and the full
+    /// share with it.
+    fn is_lifted(&self, now: Millis) -> bool {
+        self.blocked_at
+            .zip(self.served_at.filter(|served| *served <= now))
+            .is_some_and(|(blocked, served)| served > blocked.saturating_add(IN_FLIGHT_MS))
+    }
+
+    /// Whether the last word was a refusal that nothing has ended yet.
+    #[must_use]
+    pub fn refuses(&self, now: Millis) -> bool {
+        self.status == LimitStatus::Rejected
+            && !self.is_lifted(now)
+            && self.over_at().is_none_or(|over| over > now)
+    }
 }
 
 /// What `state` says at `now`.
 #[must_use]
 pub fn view(state: &WindowState, now: Millis) -> View {
-    if state.reset_at.is_some_and(|reset| reset <= now) {
+    // Rule 7: what is over binds nobody and shows no share.
+    if state.over_at().is_some_and(|over| over <= now) {
         return View {
             freshness: Freshness::Expired,
             utilization: None,
             left: None,
             blocked_until: None,
+            refused: false,
         };
     }
     let freshness = if state.utilization.is_none() && state.status == LimitStatus::Unknown {
@@ -247,22 +238,44 @@ pub fn view(state: &WindowState, now: Millis) -> View {
     } else {
         Freshness::Stale
     };
-    let used_up = state.utilization.is_some_and(|share| share >= 1.0);
-    let blocked_until = state
+    let is_full = |share: f64| share >= 1.0;
+    // How much is used since the provider serves again, nobody said.
+    let utilization = state
+        .utilization
+        .filter(|share| !(is_full(*share) && state.is_lifted(now)));
+    let refused_until = state
         .exhausted_until
+        .filter(|until| state.refuses(now) && *until > now);
+    let used_up = utilization.is_some_and(is_full);
+    let blocked_until = refused_until
         .max(used_up.then(|| ends_at(state)))
         .filter(|until| *until > now);
     let left = if blocked_until.is_some() {
         Some(0.0)
     } else {
-        state.utilization.map(|share| (1.0 - share).clamp(0.0, 1.0))
+        utilization.map(|share| (1.0 - share).clamp(0.0, 1.0))
     };
     View {
         freshness,
-        utilization: state.utilization,
+        utilization,
         left,
         blocked_until,
+        refused: refused_until.is_some(),
     }
+}
+
+/// The times at which what [`view`] says is another without any news.
+pub fn changes(state: &WindowState) -> impl Iterator<Item = Millis> {
+    let stale = state.seen_at().saturating_add(STALE_AFTER_MS);
+    [
+        state.over_at(),
+        state.exhausted_until,
+        Some(ends_at(state)),
+        Some(stale),
+        state.served_at,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// When the window ends; a guess that asks for a new look soon if nobody said.

@@ -1,6 +1,6 @@
 //! The names of the provider's windows: spellings, lengths, and whom each binds.
 
-use super::{DAY_MS, HOUR_MS, Millis};
+use super::{DAY_MS, HOUR_MS, MINUTE_MS, Millis};
 
 pub const FIVE_HOUR: &str = "five_hour";
 pub const SEVEN_DAY: &str = "seven_day";
@@ -11,6 +11,11 @@ pub const SEVEN_DAY_OVERAGE_INCLUDED: &str = "seven_day_overage_included";
 pub const OVERAGE: &str = "overage";
 /// A pause of the whole account after a 429 that names no window: `reset_at` is its end (`retry-after`), if one was given.
 pub const COOL_DOWN: &str = "cool_down";
+/// Whether the request was paid as overage: a share of 1 if it was, of 0 if it was not. No window.
+pub const OVERAGE_IN_USE: &str = "overage_in_use";
+
+/// A window of the account's own limit at Codex that is as long as the number of minutes behind it.
+const CODEX_MINUTES: &str = "codex_";
 
 /// The one spelling of a window's name; a name that is not known stays as it is.
 #[must_use]
@@ -28,27 +33,83 @@ pub fn canonical(name: &str) -> &str {
 /// How long a window lasts, in milliseconds; `None` where nobody has said.
 #[must_use]
 pub fn length(bucket: &str) -> Option<Millis> {
-    match canonical(bucket) {
-        FIVE_HOUR => Some(5 * HOUR_MS),
-        SEVEN_DAY | SEVEN_DAY_OPUS | SEVEN_DAY_SONNET | SEVEN_DAY_OVERAGE_INCLUDED => Some(7 * DAY_MS),
+    let name = canonical(bucket);
+    let minutes = |text: &str| {
+        text.parse::<u32>()
+            .ok()
+            .map(|count| Millis::from(count) * MINUTE_MS)
+    };
+    if let Some((_, window)) = name.strip_prefix("codex:").and_then(|rest| rest.rsplit_once(':')) {
+        return match window {
+            FIVE_HOUR => Some(5 * HOUR_MS),
+            SEVEN_DAY => Some(7 * DAY_MS),
+            other => minutes(other.strip_suffix('m')?),
+        };
+    }
+    if let Some(count) = name.strip_prefix(CODEX_MINUTES) {
+        return minutes(count);
+    }
+    match (name, reach(name)) {
+        (FIVE_HOUR, _) => Some(5 * HOUR_MS),
+        (SEVEN_DAY, _) | (_, Reach::Family(_)) => Some(7 * DAY_MS),
         _ => None,
     }
 }
 
-/// True if a run with this model is held back when the window is used up.
-///
-/// A window for one family of models binds that family only, and nobody who names no model. `overage` binds
-/// nobody: it can be refused while the windows have plenty left.
-#[must_use]
-pub fn binds(bucket: &str, model: Option<&str>) -> bool {
-    let family = |name: &str| model.is_some_and(|model| model.to_ascii_lowercase().contains(name));
-    match canonical(bucket) {
-        SEVEN_DAY_OPUS => family("opus"),
-        SEVEN_DAY_SONNET => family("sonnet"),
-        SEVEN_DAY_OVERAGE_INCLUDED => family("fable"),
-        OVERAGE => false,
-        _ => true,
+/// Whom a window can hold back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach<'a> {
+    /// Every run of the account.
+    Account,
+    /// Runs whose model has these words in its name.
+    Family(&'a str),
+    /// Nobody, unless the provider refuses by it: side counters, money, names that nobody has explained yet.
+    Refused,
+}
+
+fn reach(name: &str) -> Reach<'_> {
+    match name {
+        FIVE_HOUR | SEVEN_DAY | "requests" | "tokens" | "input_tokens" | "output_tokens" => Reach::Account,
+        SEVEN_DAY_OVERAGE_INCLUDED => Reach::Family("fable"),
+        "seven_day_oauth_apps" => Reach::Refused,
+        // Further limits of Codex (`codex:<limit>`) are not the account's.
+        other if other.starts_with(CODEX_MINUTES) => Reach::Account,
+        other => ["seven_day_", "weekly_scoped:"]
+            .iter()
+            .find_map(|prefix| other.strip_prefix(prefix))
+            .filter(|family| words(family).next().is_some())
+            .map_or(Reach::Refused, Reach::Family),
     }
+}
+
+fn words(name: &str) -> impl Iterator<Item = &str> {
+    name.split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty())
+}
+
+/// True if a run with this model is held back when the window is used up. `refuses` says that the provider refused
+/// by this window and has not served since.
+///
+/// A window for one family of models binds that family only, and nobody who names no model. A window that is neither
+/// the account's nor a family's binds only while it refuses.
+#[must_use]
+pub fn binds(bucket: &str, model: Option<&str>, refuses: bool) -> bool {
+    match reach(canonical(bucket)) {
+        Reach::Account => true,
+        Reach::Family(family) => model.is_some_and(|model| is_of_family(family, model)),
+        Reach::Refused => refuses,
+    }
+}
+
+/// True if a response of this model shows that the window does not refuse.
+#[must_use]
+pub fn serves(bucket: &str, model: &str) -> bool {
+    binds(bucket, Some(model), true)
+}
+
+fn is_of_family(family: &str, model: &str) -> bool {
+    let model = model.to_ascii_lowercase();
+    words(family).all(|word| model.contains(&word.to_ascii_lowercase()))
 }
 
 #[cfg(test)]
@@ -85,12 +146,50 @@ mod tests {
 
     #[test]
     fn a_family_window_binds_its_family_only() {
-        assert!(binds(SEVEN_DAY_OPUS, Some("claude-Opus-5")));
-        assert!(!binds(SEVEN_DAY_OPUS, Some("claude-sonnet-5")));
-        assert!(binds("7d_sonnet", Some("claude-sonnet-5")));
-        assert!(!binds(SEVEN_DAY_OPUS, None) && !binds(SEVEN_DAY_SONNET, None));
-        assert!(binds(FIVE_HOUR, None) && binds(SEVEN_DAY, Some("claude-opus-5")) && binds("other", None));
-        assert!(!binds(OVERAGE, Some("claude-opus-5")));
-        assert!(binds("7d_oi", Some("claude-fable-5")) && !binds("7d_oi", Some("claude-haiku-5")));
+        for refuses in [false, true] {
+            let binds = |bucket, model| binds(bucket, model, refuses);
+            assert!(binds(SEVEN_DAY_OPUS, Some("claude-Opus-5")));
+            assert!(!binds(SEVEN_DAY_OPUS, Some("claude-sonnet-5")));
+            assert!(binds("7d_sonnet", Some("claude-sonnet-5")));
+            assert!(!binds(SEVEN_DAY_OPUS, None) && !binds(SEVEN_DAY_SONNET, None));
+            assert!(binds("7d_oi", Some("claude-fable-5")) && !binds("7d_oi", Some("claude-haiku-5")));
+            assert!(binds("seven_day_haiku", Some("claude-haiku-5")) && !binds("seven_day_haiku", None));
+            assert!(binds("weekly_scoped:Claude Opus", Some("claude-opus-5")));
+            assert!(!binds("weekly_scoped:Claude Opus", Some("claude-haiku-5")));
+        }
+        assert_eq!(length("seven_day_haiku"), Some(604_800_000));
+        assert_eq!(length("codex_4320"), Some(3 * DAY_MS));
+        assert_eq!(length("codex:other:seven_day"), Some(7 * DAY_MS));
+        assert_eq!(length("codex:other:90m"), Some(90 * MINUTE_MS));
+        assert!(
+            !binds("codex:other:seven_day", None, false),
+            "a further limit is not the account's"
+        );
+    }
+
+    #[test]
+    fn the_accounts_windows_bind_everybody_and_side_counters_only_while_they_refuse() {
+        for name in [FIVE_HOUR, SEVEN_DAY, "requests", "input_tokens", "codex_4320"] {
+            assert!(
+                binds(name, None, false) && binds(name, Some("claude-opus-5"), false),
+                "{name}"
+            );
+        }
+        for name in [
+            OVERAGE,
+            "overage-period-monthly",
+            "grace-5h",
+            "slow-budget",
+            "spend_limit",
+            "unknown",
+            "seven_day_oauth_apps",
+            "seven_day_",
+            "other",
+            "weekly_surface:web",
+        ] {
+            assert!(!binds(name, Some("claude-opus-5"), false), "{name}");
+            assert!(binds(name, None, true), "{name}");
+            assert_eq!(length(name), None, "{name}");
+        }
     }
 }

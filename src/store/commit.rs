@@ -20,7 +20,7 @@ use super::runs::RunEvent;
 use super::tables::{
     ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MINUTES, MODEL_RUNS, MODELS,
     PATHS, RESPONSES, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow,
-    RunTotalsRow, SUMS, decode, encode,
+    RunTotalsRow, SERVED, SUMS, decode, encode,
 };
 use super::{Store, StoreError};
 use crate::fold::{Response, Totals, fold};
@@ -394,6 +394,9 @@ struct Work<'s, 't> {
     outcomes: Vec<Outcome>,
     /// The latest time an observation in a file had.
     observed: HashMap<FileNumber, Millis>,
+    served: Table<'t, (u32, u32), i64>,
+    /// When the last of the batches was read.
+    read_at: Millis,
 }
 
 impl<'s, 't> Work<'s, 't> {
@@ -430,6 +433,8 @@ impl<'s, 't> Work<'s, 't> {
             cells: Vec::new(),
             outcomes: Vec::new(),
             observed: HashMap::new(),
+            served: open!(SERVED),
+            read_at: 0,
         })
     }
 
@@ -466,6 +471,7 @@ impl<'s, 't> Work<'s, 't> {
             self.take_record(record, batch, place, &mut change)?;
         }
         self.take_observations(batch, run, file)?;
+        self.read_at = self.read_at.max(batch.read_at);
         let work = &mut self.run_works[place];
         work.change = Some(change);
         work.latest = work.latest.max(batch.latest);
@@ -703,6 +709,7 @@ impl<'s, 't> Work<'s, 't> {
         let changed = std::mem::take(&mut self.changed);
         committed.undated = undated(&changed).collect();
         self.write_changed(&changed)?;
+        self.write_served(&changed)?;
         drop(changed);
         let (sums, by_model) = self.write_run_totals()?;
         self.write_sums(&by_model)?;
@@ -823,6 +830,28 @@ impl<'s, 't> Work<'s, 't> {
             (responses.join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             cells
         })?;
+        Ok(())
+    }
+
+    /// Notes when the provider served last, by account and model. Only a line's own time says so, and none that is still
+    /// to come: a captured answer that is read late shows nothing of now.
+    fn write_served(&mut self, changed: &[Changed]) -> Result<(), StoreError> {
+        let mut latest: HashMap<(RunNumber, ModelNumber), Millis> = HashMap::new();
+        for Known { response, model } in changed.iter().map(|it| &it.after) {
+            let is_served = response.kind == Kind::Message && !response.usage.is_empty();
+            if is_served && response.dating.is_own() && response.time <= self.read_at {
+                let at = latest.entry((response.run, *model)).or_insert(response.time);
+                *at = response.time.max(*at);
+            }
+        }
+        for ((run, model), at) in latest {
+            let key = (self.account_of(run), model);
+            let before = self.served.get(key).map_err(|e| self.store.error(e))?;
+            let before = before.map(|at| at.value());
+            if before.is_none_or(|before| before < at) {
+                self.served.insert(key, at).map_err(|e| self.store.error(e))?;
+            }
+        }
         Ok(())
     }
 

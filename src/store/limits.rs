@@ -9,7 +9,7 @@
 //! path, so that it does not matter which was read first. Afterwards observations are merged as they come, those of one
 //! commit in that same order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
@@ -17,14 +17,16 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::commit::put;
 use super::tables::{
-    FIRED, FiredRow, HistoryRow, LIMIT_EVENTS, LimitEventRow, META_FIRED, META_PARKED, OBSERVATIONS, PARKED,
-    PARKED_FILES, ParkedRow, WINDOWS, WindowRow, decode,
+    ACCOUNT_LIMITS, AccountLimitsRow, FIRED, FiredRow, HistoryRow, LIMIT_EVENTS, LimitEventRow, META_FIRED,
+    META_PARKED, OBSERVATIONS, PARKED, PARKED_FILES, ParkedRow, WINDOWS, WindowRow, decode,
 };
 use super::{Store, StoreError};
 use crate::quota::bucket;
-use crate::quota::window::merge;
+use crate::quota::overage::Overage;
+use crate::quota::window::{RESET_JITTER_MS, merge};
 use crate::record::{
-    AccountId, Batch, DAY_MS, FileNumber, Fired, LimitStatus, MINUTE_MS, Millis, Observation, WindowUpdate,
+    AccountId, Batch, DAY_MS, FileNumber, Fired, HOUR_MS, LimitStatus, MINUTE_MS, Millis, Observation,
+    WindowUpdate,
 };
 
 /// Windows told apart for one account, beside those whose length is known; a provider has a handful, a hostile log
@@ -38,6 +40,11 @@ pub const HISTORY_AGE_MAX_MS: Millis = 15 * DAY_MS;
 pub const LIMIT_EVENTS_MAX: u64 = 1000;
 /// Fired thresholds kept for those who were away.
 pub const FIRED_MAX: u64 = 1000;
+/// Refusals of one session by one window that are no further apart are tries of one request, where they do not say which
+/// request they are of, in milliseconds.
+const RETRY_SPAN_MS: Millis = 10 * MINUTE_MS;
+/// How long one request may be tried, in milliseconds.
+const TRIES_AGE_MAX_MS: Millis = HOUR_MS;
 /// Where observations without a time stand among the parked ones.
 const PARKED_LAST: u64 = u64::MAX;
 
@@ -106,6 +113,9 @@ pub(super) struct Limits<'s, 't> {
     parked_number: Option<u64>,
     waiting: Vec<Waiting>,
     open: BTreeMap<(u32, Box<str>), Open>,
+    accounts: Table<'t, u32, &'static [u8]>,
+    /// Accounts whose row in `accounts` is another now.
+    accounts_changed: BTreeSet<(u32, &'static str)>,
     newly_fired: Vec<(u64, FiredRow)>,
 }
 
@@ -127,6 +137,8 @@ impl<'s, 't> Limits<'s, 't> {
             parked_number: None,
             waiting: Vec::new(),
             open: BTreeMap::new(),
+            accounts: open!(ACCOUNT_LIMITS),
+            accounts_changed: BTreeSet::new(),
             newly_fired: Vec::new(),
         })
     }
@@ -231,6 +243,11 @@ impl<'s, 't> Limits<'s, 't> {
     ) -> Result<(), StoreError> {
         let store = self.store;
         let name = bucket::canonical(&observation.bucket);
+        for of_account in [bucket::COOL_DOWN, bucket::OVERAGE_IN_USE] {
+            if name == of_account {
+                return self.take_of_account(account, of_account, observation, at);
+            }
+        }
         let key = (account, Box::from(name));
         let known = match self.open.remove(&key) {
             Some(open) => Some(open),
@@ -261,21 +278,21 @@ impl<'s, 't> Limits<'s, 't> {
             .get(account as usize)
             .map_or_else(Vec::new, |id| store.thresholds(id));
         let merged = merge(
-            known.as_ref().map(|open| &open.row.state),
+            known.as_ref().map(|open| &open.row.track),
             observation,
             at,
             &thresholds,
         );
         let mut open = match known {
             Some(mut open) => {
-                open.changed |= open.row.state != merged.state;
+                open.changed |= open.row.track != merged.track;
                 open.rolled_over |= merged.rolled_over;
-                open.row.state = merged.state;
+                open.row.track = merged.track;
                 open
             }
             None => Open {
                 row: WindowRow {
-                    state: merged.state,
+                    track: merged.track,
                     history_rows: 0,
                 },
                 changed: true,
@@ -287,8 +304,8 @@ impl<'s, 't> Limits<'s, 't> {
                 account,
                 bucket: name.into(),
                 percent,
-                utilization: open.row.state.utilization.unwrap_or(0.0),
-                reset_at: open.row.state.reset_at,
+                utilization: open.row.track.state.utilization.unwrap_or(0.0),
+                reset_at: open.row.track.state.reset_at,
                 observed_at: at,
             };
             self.newly_fired.push((next(store, meta, META_FIRED)?, fired));
@@ -297,6 +314,36 @@ impl<'s, 't> Limits<'s, 't> {
             self.remember(account, name, observation, at, &mut open)?;
         }
         self.open.insert(key, open);
+        Ok(())
+    }
+
+    /// Takes in what is said of the whole account.
+    fn take_of_account(
+        &mut self,
+        account: u32,
+        name: &'static str,
+        observation: &Observation,
+        at: Millis,
+    ) -> Result<(), StoreError> {
+        let store = self.store;
+        let mut row: AccountLimitsRow = match self.accounts.get(account).map_err(|e| store.error(e))? {
+            Some(row) => decode(row.value()).map_err(|e| store.row_error("account_limits", &e))?,
+            None => AccountLimitsRow::default(),
+        };
+        let is_changed = if name == bucket::COOL_DOWN {
+            row.throttles.take(observation, at)
+        } else {
+            let said = Overage {
+                said_at: at,
+                in_use: observation.utilization >= Some(1.0),
+            };
+            let overage = Some(row.overage.map_or(said, |before| before.later(said)));
+            std::mem::replace(&mut row.overage, overage) != overage
+        };
+        if is_changed {
+            put(store, &mut self.accounts, account, &row)?;
+            self.accounts_changed.insert((account, name));
+        }
         Ok(())
     }
 
@@ -327,7 +374,7 @@ impl<'s, 't> Limits<'s, 't> {
         open: &mut Open,
     ) -> Result<(), StoreError> {
         let store = self.store;
-        let newest = open.row.state.observed_at.max(at);
+        let newest = open.row.track.state.observed_at.max(at);
         if at < newest.saturating_sub(HISTORY_AGE_MAX_MS) {
             return Ok(());
         }
@@ -390,7 +437,7 @@ impl<'s, 't> Limits<'s, 't> {
         }
     }
 
-    /// Notes a rejection; the copies of one are one.
+    /// Notes a rejection; the copies and the tries of one are one, dated when it was said first.
     fn reject(
         &mut self,
         account: u32,
@@ -399,23 +446,52 @@ impl<'s, 't> Limits<'s, 't> {
         at: Millis,
     ) -> Result<(), StoreError> {
         let store = self.store;
-        let key = (u64::try_from(at).unwrap_or(0), account, name);
-        let row = LimitEventRow {
+        let millis = |at: Millis| u64::try_from(at).unwrap_or(0);
+        let mut row = LimitEventRow {
             resets_at: observation.reset_at,
             source: observation.source,
+            session: observation.session,
+            request: observation.request,
+            last_at: at,
         };
-        let there: Option<LimitEventRow> = self
+        let range = millis(at.saturating_sub(TRIES_AGE_MAX_MS))..=millis(at.saturating_add(RETRY_SPAN_MS));
+        let mut first = millis(at);
+        let mut same = Vec::new();
+        for entry in self
             .events
-            .get(key)
+            .range((*range.start(), 0, "")..=(*range.end(), u32::MAX, ""))
             .map_err(|e| store.error(e))?
-            .map(|row| decode(row.value()).map_err(|e| store.row_error("limit_events", &e)))
-            .transpose()?;
-        // One with a reset says more than one without; else the order of sources decides, so that no order of lines does.
-        let merit = |row: &LimitEventRow| (row.resets_at.is_none(), row.source, row.resets_at);
-        if there.is_none_or(|there| merit(&row) < merit(&there)) {
-            put(store, &mut self.events, key, &row)?;
+        {
+            let (key, there) = entry.map_err(|e| store.error(e))?;
+            let (began, of, bucket) = key.value();
+            if of != account || bucket != name {
+                continue;
+            }
+            let there: LimitEventRow =
+                decode(there.value()).map_err(|e| store.row_error("limit_events", &e))?;
+            if is_one(&there, Millis::try_from(began).unwrap_or(Millis::MAX), &row, at) {
+                same.push((began, there));
+            }
         }
-        Ok(())
+        for (began, there) in &same {
+            // One with a reset says more than one without; else the order of sources decides, so that no order of
+            // lines does.
+            let merit = |row: &LimitEventRow| (row.resets_at.is_none(), row.source, row.resets_at);
+            let best = if merit(there) < merit(&row) { *there } else { row };
+            row = LimitEventRow {
+                session: there.session.max(row.session),
+                request: there.request.max(row.request),
+                last_at: there.last_at.max(row.last_at),
+                ..best
+            };
+            first = first.min(*began);
+        }
+        for (began, _) in same.iter().filter(|(began, _)| *began != first) {
+            self.events
+                .remove((*began, account, name))
+                .map_err(|e| store.error(e))?;
+        }
+        put(store, &mut self.events, (first, account, name), &row)
     }
 
     /// Writes what changed and says what it was.
@@ -434,6 +510,14 @@ impl<'s, 't> Limits<'s, 't> {
                 rolled_over: open.rolled_over,
             });
         }
+        for (account, name) in std::mem::take(&mut self.accounts_changed) {
+            // Shown as no window; whoever listens looks at the account again.
+            changes.windows.push(WindowUpdate {
+                account: id(account),
+                bucket: name.into(),
+                rolled_over: false,
+            });
+        }
         for (number, row) in std::mem::take(&mut self.newly_fired) {
             put(store, &mut self.fired, number, &row)?;
             changes.fired.push(fired(number, id(row.account), row));
@@ -445,6 +529,22 @@ impl<'s, 't> Limits<'s, 't> {
             self.events.pop_first().map_err(|e| store.error(e))?;
         }
         Ok(changes)
+    }
+}
+
+/// Whether two refusals by one window are the same: tries of one request, or, where one of them does not say which
+/// request it was, of one session with one end and not far apart.
+fn is_one(one: &LimitEventRow, began: Millis, other: &LimitEventRow, at: Millis) -> bool {
+    let differ =
+        |one: Option<u64>, other: Option<u64>| one.zip(other).is_some_and(|(one, other)| one != other);
+    let resets = one.resets_at.zip(other.resets_at);
+    let is_near =
+        at >= began.saturating_sub(RETRY_SPAN_MS) && at <= one.last_at.saturating_add(RETRY_SPAN_MS);
+    let is_copy = began == at;
+    let has_one_end = resets.is_none_or(|(one, other)| one.abs_diff(other) <= RESET_JITTER_MS);
+    match one.request.zip(other.request) {
+        Some((one, other)) => one == other,
+        None => is_copy || is_near && has_one_end && !differ(one.session, other.session),
     }
 }
 

@@ -6,12 +6,16 @@ use redb::{ReadTransaction, ReadableTable};
 
 use super::limits;
 use super::tables::{
-    ACCOUNTS, AccountRow, FIRED, FiredRow, HistoryRow, LIMIT_EVENTS, LimitEventRow, MARKS, MINUTES, MarkRow,
-    OBSERVATIONS, RUN_ACCOUNTS, RowError, WINDOWS, WindowRow, decode,
+    ACCOUNT_LIMITS, ACCOUNTS, AccountLimitsRow, AccountRow, FIRED, FiredRow, HistoryRow, LIMIT_EVENTS,
+    LimitEventRow, MARKS, MINUTES, MODELS, MarkRow, OBSERVATIONS, RUN_ACCOUNTS, RowError, SERVED, WINDOWS,
+    WindowRow, decode,
 };
 use super::{Store, StoreError};
 use crate::fold::Totals;
+use crate::quota::bucket;
 use crate::quota::exhaustion::Cause;
+use crate::quota::overage::Overage;
+use crate::quota::throttle::Throttles;
 use crate::quota::window::WindowState;
 use crate::record::{AccountId, Fired, LimitSource, MINUTE_MS, Millis, RunId};
 
@@ -33,6 +37,11 @@ pub struct AccountSums {
     pub minutes: Vec<(u32, Totals)>,
     /// What an operator said.
     pub mark: Option<Cause>,
+    /// Refusals that named no window.
+    pub throttles: Throttles,
+    pub overage: Option<Overage>,
+    /// The latest response of any model.
+    pub served_at: Option<Millis>,
 }
 
 /// A rejection.
@@ -75,7 +84,30 @@ impl Store {
             let (account, bucket) = key.value();
             let row: WindowRow = decode(row.value()).map_err(|e| self.row_error("windows", &e))?;
             let sums = view.accounts.entry(id(account)?).or_default();
-            sums.windows.insert(bucket.into(), row.state);
+            sums.windows.insert(bucket.into(), row.track.state);
+        }
+        let models = read.open_table(MODELS).map_err(|e| self.error(e))?;
+        let served = read.open_table(SERVED).map_err(|e| self.error(e))?;
+        for entry in served.iter().map_err(|e| self.error(e))? {
+            let (key, at) = entry.map_err(|e| self.error(e))?;
+            let ((account, model), at) = (key.value(), Some(at.value()));
+            let name = models.get(model).map_err(|e| self.error(e))?;
+            let name = name.ok_or_else(|| self.row_error("served", &RowError::Range("model")))?;
+            let sums = view.accounts.entry(id(account)?).or_default();
+            sums.served_at = sums.served_at.max(at);
+            for (bucket, state) in &mut sums.windows {
+                if bucket::serves(bucket, name.value()) {
+                    state.served_at = state.served_at.max(at);
+                }
+            }
+        }
+        let account_limits = read.open_table(ACCOUNT_LIMITS).map_err(|e| self.error(e))?;
+        for entry in account_limits.iter().map_err(|e| self.error(e))? {
+            let (account, row) = entry.map_err(|e| self.error(e))?;
+            let row: AccountLimitsRow =
+                decode(row.value()).map_err(|e| self.row_error("account_limits", &e))?;
+            let sums = view.accounts.entry(id(account.value())?).or_default();
+            (sums.throttles, sums.overage) = (row.throttles, row.overage);
         }
         let since = u32::try_from(since.div_euclid(MINUTE_MS).max(0)).unwrap_or(u32::MAX);
         let minutes = read.open_table(MINUTES).map_err(|e| self.error(e))?;

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::fold::Totals;
 use crate::quota::exhaustion::Cause;
-use crate::quota::window::WindowState;
+use crate::quota::overage::Overage;
+use crate::quota::throttle::Throttles;
+use crate::quota::window::Track;
 use crate::record::{
     AccountId, Cursor, Dating, Inode, Kind, Labels, LimitSource, LimitStatus, LineCounts, Millis,
     ModelNumber, Observation, ParserState, Position, Rank, RunNumber, StopReason, Tier, Usage,
@@ -73,6 +75,10 @@ pub const LIMIT_EVENTS: TableDefinition<'static, (u64, u32, &'static str), Bytes
 pub const FIRED: TableDefinition<'static, u64, Bytes> = TableDefinition::new("fired");
 /// Account to [`MarkRow`]: what an operator said about it.
 pub const MARKS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("marks");
+/// Account to [`AccountLimitsRow`]: what the provider says without naming a window.
+pub const ACCOUNT_LIMITS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("account_limits");
+/// (account, model) to the time of the latest response, in milliseconds: the provider served then.
+pub const SERVED: TableDefinition<'static, (u32, u32), i64> = TableDefinition::new("served");
 /// (when it came as far as its file tells, in milliseconds; a hash of that file's run and path; running number) to
 /// [`ParkedRow`].
 pub const PARKED: TableDefinition<'static, (u64, u64, u64), Bytes> = TableDefinition::new("parked");
@@ -372,9 +378,16 @@ impl AccountRow {
 /// A window as it stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WindowRow {
-    pub state: WindowState,
+    pub track: Track,
     /// How many rows of `observations` are its.
     pub history_rows: u32,
+}
+
+/// What the provider says of an account without naming a window.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountLimitsRow {
+    pub throttles: Throttles,
+    pub overage: Option<Overage>,
 }
 
 /// One point of a window's history.
@@ -392,6 +405,10 @@ pub struct HistoryRow {
 pub struct LimitEventRow {
     pub resets_at: Option<Millis>,
     pub source: LimitSource,
+    pub session: Option<u64>,
+    pub request: Option<u64>,
+    /// When it was said last: its tries are one.
+    pub last_at: Millis,
 }
 
 /// A threshold that fired.
@@ -524,34 +541,5 @@ mod tests {
             decode::<RunRow>(b"\x01\x07\x00\x02\x00"),
             Err(RowError::Rest(1))
         ));
-    }
-
-    #[test]
-    fn a_window_has_one_before_it_and_that_one_none() {
-        let row = |deep: usize| {
-            // All fields empty or zero up to `moment.before`, then what follows it, from the inside out.
-            let (nothing, rest) = ([0; 14], [0, 0]);
-            let mut bytes = vec![ROW_VERSION];
-            for _ in 0..deep {
-                bytes.extend(nothing);
-                bytes.push(1);
-            }
-            bytes.extend(nothing);
-            bytes.push(0);
-            bytes.extend(rest.repeat(deep + 1));
-            bytes.push(0);
-            bytes
-        };
-        for deep in [0, 1] {
-            let window: WindowRow = decode(&row(deep)).unwrap();
-            assert_eq!(window.state.moment.before.is_some(), deep == 1);
-            assert_eq!(encode(&window).unwrap(), row(deep));
-        }
-        for deep in [2, 3, 100_000] {
-            assert!(
-                matches!(decode::<WindowRow>(&row(deep)), Err(RowError::Bytes(_))),
-                "{deep}"
-            );
-        }
     }
 }

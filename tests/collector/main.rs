@@ -30,6 +30,7 @@ mod observations;
 mod overflow;
 mod own_mounts;
 mod placed_kills;
+mod quota_answers;
 mod quota_live;
 mod quota_order;
 mod quota_rules;

@@ -393,24 +393,67 @@ fn a_days_budget_is_not_used_faster_than_the_day_passes() {
     let midnight = at("2026-04-23T00:00:00.000Z");
     for (tokens, used_at, now, reason) in [
         (100_000, "12:00:00", "12:00:00", None),
-        (500_000, "06:00:00", "06:00:00", Some("budget_predicted")),
-        (500_000, "06:00:00", "23:59:59", Some("budget_predicted")),
+        (
+            500_000,
+            "06:00:00",
+            "06:00:00",
+            Some(("budget_predicted", "12:00:00")),
+        ),
+        (
+            500_000,
+            "06:00:00",
+            "11:59:59",
+            Some(("budget_predicted", "12:00:00")),
+        ),
+        (500_000, "06:00:00", "12:00:00", None),
         (250_000, "06:00:00", "06:00:00", None),
-        (250_001, "06:00:00", "06:00:00", Some("budget_predicted")),
+        (
+            250_001,
+            "06:00:00",
+            "06:00:00",
+            Some(("budget_predicted", "06:05:00")),
+        ),
+        (250_001, "06:00:00", "06:05:00", None),
         (12, "00:00:01", "00:00:01", None),
-        (999_999, "00:00:01", "00:14:59", None),
-        (999_999, "00:00:01", "00:15:00", Some("budget_predicted")),
-        (1_000_000, "00:00:01", "00:00:01", Some("budget_exhausted")),
+        (900_000, "00:00:01", "00:14:59", None),
+        (
+            900_000,
+            "00:00:01",
+            "00:15:00",
+            Some(("budget_predicted", "21:36:00")),
+        ),
+        (
+            1_000_000,
+            "00:00:01",
+            "00:00:01",
+            Some(("budget_exhausted", &midnight)),
+        ),
+        (
+            1_000_000,
+            "18:00:00",
+            "18:00:00",
+            Some(("budget_exhausted", &midnight)),
+        ),
         (99_999, "00:20:00", "00:20:00", None),
-        (100_000, "00:20:00", "00:20:00", Some("budget_predicted")),
-        (1_000_001, "23:59:00", "23:59:59", Some("budget_exhausted")),
+        (
+            100_000,
+            "00:20:00",
+            "00:20:00",
+            Some(("budget_predicted", "02:24:00")),
+        ),
+        (
+            1_000_001,
+            "23:59:00",
+            "23:59:59",
+            Some(("budget_exhausted", &midnight)),
+        ),
         (5_000_000, "23:59:00", "2026-04-23T00:00:00.000Z", None),
     ] {
         let config = account("a", "daily_tokens = 1_000_000");
         let quota = replayed(&config, now, &[("a", response("1", used_at, tokens))]);
         let account = &quota["accounts"][0];
         let wanted = match reason {
-            Some(reason) => json!(["exhausted", midnight, reason]),
+            Some((reason, until)) => json!(["exhausted", at(until), reason]),
             None => json!(["available", null, "within_own_limits"]),
         };
         assert_eq!(
@@ -483,7 +526,7 @@ fn an_exhaustion_ends_by_itself() {
 fn the_causes_of_an_exhaustion_are_apart() {
     let config = account("a", "daily_tokens = 1000");
     let midnight = "2026-04-23T00:00:00.000Z";
-    let used = response("1", "12:00:00", 600);
+    let used = response("1", "12:00:00", 1000);
     let healthy = used.clone() + &five_hour("12:01:00", 0.1, "16:00:00");
     let refused = used.clone() + &refusal("12:01:00", "five_hour", "16:00:00");
     let longer = used + &refusal("12:01:00", "seven_day", "2026-04-24T16:00:00.000Z");

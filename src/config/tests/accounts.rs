@@ -23,6 +23,7 @@ counted = ["cache_read", "output", "output"]
 thresholds = [90, 120, 75, 90]
 minimum_left = { 5h = 10, weekly = 5, seven_day_new = 1 }
 on_unknown = "wait"
+use_overage = true
 models = { "claude-opus-5" = "gpt-6-codex" }
 
 [[account]]
@@ -69,6 +70,7 @@ fn accounts_have_the_rules_of_the_file() {
             minimum("seven_day_new", 1),
         ],
         on_unknown: OnUnknown::Wait,
+        use_overage: true,
         models: BTreeMap::from([("claude-opus-5".into(), "gpt-6-codex".into())]),
     };
     let team = Account::new(account("codex", "team"));
@@ -145,7 +147,7 @@ fn a_mistake_in_an_account_has_its_place() {
     for (text, expect) in [
         (
             "[[account]]\ncolour = 1\n",
-            "2:1: `account.colour`: unknown key `colour`, expected one of `provider`, `name`, `runs`, `labels`, `calls_quota`, `warn_at_percent`, `daily_tokens`, `counted`, `thresholds`, `minimum_left`, `on_unknown`, `models`",
+            "2:1: `account.colour`: unknown key `colour`, expected one of `provider`, `name`, `runs`, `labels`, `calls_quota`, `warn_at_percent`, `daily_tokens`, `counted`, `thresholds`, `minimum_left`, `on_unknown`, `use_overage`, `models`",
         ),
         (
             "\n[account]\nname = \"x\"\n",

@@ -38,6 +38,9 @@ pub fn windows(value: Raw<'_>, answer: Answer) -> Windows {
     for window in &mut windows.0 {
         answer.doubt(window);
     }
+    if let Some(in_use) = values::flag(info.is_using_overage) {
+        windows.0.push(super::overage(in_use));
+    }
     windows
 }
 
@@ -49,6 +52,7 @@ struct Info<'de> {
     utilization: Raw<'de>,
     surpassed: Raw<'de>,
     windows: Raw<'de>,
+    is_using_overage: Raw<'de>,
 }
 
 impl<'de> Members<'de> for Info<'de> {
@@ -59,6 +63,7 @@ impl<'de> Members<'de> for Info<'de> {
             b"resetsAt" => self.resets_at.0 = Some(value.raw()?),
             b"utilization" => self.utilization.0 = Some(value.raw()?),
             b"surpassedThreshold" => self.surpassed.0 = Some(value.raw()?),
+            b"isUsingOverage" => self.is_using_overage.0 = Some(value.raw()?),
             b"unifiedWindows" => self.windows.0 = Some(value.raw()?),
             _ => value.skip()?,
         }

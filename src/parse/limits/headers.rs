@@ -111,6 +111,7 @@ struct Headers {
     surpassed: Vec<(Box<str>, Option<f64>)>,
     codex: codex::Headers,
     retry_at: Option<Millis>,
+    is_using_overage: Option<bool>,
     any: bool,
 }
 
@@ -134,6 +135,7 @@ impl Headers {
         match name.strip_prefix("unified-") {
             Some("status") => self.status = values::status(value),
             Some("reset") => self.reset = time::reset(value),
+            Some("overage-in-use") => self.is_using_overage = values::flag(value),
             Some("representative-claim") => {
                 self.claim = values::text(value).map(|name| bucket_name(&name));
             }
@@ -203,6 +205,7 @@ impl Headers {
                 window.reset_at = window.reset_at.or(self.retry_at);
             }
         }
+        self.windows.0.extend(self.is_using_overage.map(super::overage));
         Said {
             windows: self.windows,
             retry_at: self.retry_at,

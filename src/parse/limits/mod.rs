@@ -28,8 +28,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::json::{self, Members, Raw, RawBytes};
 use super::scan::{NotJson, Scanner};
 use crate::record::bucket::{
-    self, COOL_DOWN, FIVE_HOUR, OVERAGE, SEVEN_DAY, SEVEN_DAY_OPUS, SEVEN_DAY_OVERAGE_INCLUDED,
-    SEVEN_DAY_SONNET,
+    self, COOL_DOWN, FIVE_HOUR, OVERAGE, OVERAGE_IN_USE, SEVEN_DAY, SEVEN_DAY_OPUS,
+    SEVEN_DAY_OVERAGE_INCLUDED, SEVEN_DAY_SONNET,
 };
 use crate::record::{LimitSource, LimitStatus, Millis, Observation};
 
@@ -207,6 +207,14 @@ impl Answer {
             reset_at: retry_at,
             ..Window::new(COOL_DOWN.into())
         })))
+    }
+}
+
+/// Whether the request was paid beyond the windows.
+fn overage(in_use: bool) -> Window {
+    Window {
+        utilization: Some(if in_use { 1.0 } else { 0.0 }),
+        ..Window::new(OVERAGE_IN_USE.into())
     }
 }
 

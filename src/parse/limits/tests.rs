@@ -751,6 +751,7 @@ fn side_counters_keep_their_names() {
             window("seven_day", 0.75, None, Unknown),
             window("grace-5h", 0.95, None, Rejected),
             window("overage-period-monthly", 1.0, None, Unknown),
+            window("overage_in_use", 1.0, None, Unknown),
             window("seven_day_haiku", 1.0, None, Unknown),
             window("slow-budget", 1.0, None, Unknown),
         ]

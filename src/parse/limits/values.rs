@@ -83,6 +83,15 @@ pub fn number(value: Raw<'_>) -> Option<f64> {
         .filter(|number: &f64| number.is_finite())
 }
 
+/// Yes or no, as a word or as a text of it.
+pub fn flag(value: Raw<'_>) -> Option<bool> {
+    match text(value).as_deref().or(value.0)? {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
+}
+
 /// A share as a fraction. It may be more than 1, but not less than 0.
 pub fn share(value: Raw<'_>) -> Option<f64> {
     number(value).filter(|share| *share >= 0.0).map(f64::abs)

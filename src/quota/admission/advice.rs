@@ -2,11 +2,11 @@
 
 use super::{Candidate, Choice, Reason, Standing, Verdict};
 use crate::quota::account::{Account, OnUnknown};
-use crate::quota::bucket;
 use crate::quota::budget::near_limit;
 use crate::quota::exhaustion::{self, Cause, CauseKind, UNTIL_TAKEN_BACK};
+use crate::quota::overage;
 use crate::quota::window::{Freshness, SHARE_EPSILON, View, Window, reaches, view};
-use crate::record::{AccountId, LimitSource, LimitStatus, Millis};
+use crate::record::{AccountId, LimitSource, Millis};
 
 /// Advice on one candidate.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,13 +87,14 @@ pub fn advise(candidate: &Candidate, now: Millis) -> Advice {
     let bound: Vec<Bound> = candidate
         .windows
         .iter()
-        .filter(|window| bucket::binds(window.bucket, model.as_deref()))
+        .filter(|window| window.binds(model.as_deref(), now))
         .map(|window| Bound {
             window: *window,
             view: view(window.state, now),
         })
         .collect();
-    let causes = grounds(candidate, &bound, model.as_deref(), now);
+    let paid_until = overage::paid_until(candidate.overage, &candidate.windows, model.as_deref(), now);
+    let causes = grounds(candidate, &bound, model.as_deref(), paid_until, now);
     // The one that ends last is the one to wait for; of equals the first.
     let gravest = causes.iter().rev().max_by_key(|ground| ground.end());
     let (standing, reason, why) = match gravest {
@@ -102,7 +103,7 @@ pub fn advise(candidate: &Candidate, now: Millis) -> Advice {
             ground.code,
             format!("is blocked: {}", ground.reason),
         ),
-        None => standing(candidate, &bound, now),
+        None => standing(candidate, &bound, paid_until, now),
     };
     let until = gravest.and_then(|ground| ground.until);
     let verdict = match (standing, reason) {
@@ -140,20 +141,44 @@ pub fn advise(candidate: &Candidate, now: Millis) -> Advice {
 }
 
 /// Everything that stands in the way of a candidate at `now`.
-fn grounds(candidate: &Candidate, bound: &[Bound], model: Option<&str>, now: Millis) -> Vec<Ground> {
+fn grounds(
+    candidate: &Candidate,
+    bound: &[Bound],
+    model: Option<&str>,
+    paid_until: Option<Millis>,
+    now: Millis,
+) -> Vec<Ground> {
     let windows: Vec<Window> = bound.iter().map(|bound| bound.window).collect();
     let stored = |cause: &Option<Cause>| cause.clone().filter(|cause| now < cause.until);
     let mut grounds = Vec::new();
     if let Some(cause) = stored(&candidate.causes.manual) {
         grounds.push(Ground::new(CauseKind::Manual, Reason::Manual, cause, None));
     }
+    if let Some(cause) = stored(&candidate.causes.throttled) {
+        grounds.push(Ground::new(CauseKind::Throttled, Reason::Throttled, cause, None));
+    }
+    let use_overage = candidate.account.use_overage;
     let observed = exhaustion::blocked(&windows, model, now).map(|(name, cause)| (Some(name), cause));
+    // Paid for, the windows that are used up do not hold anybody back.
+    let observed = observed.filter(|_| !(use_overage && paid_until.is_some()));
     let observed = if windows.is_empty() {
         stored(&candidate.causes.observed).map(|cause| (None, cause))
     } else {
         observed
     };
-    if let Some((name, cause)) = observed {
+    if let Some(paid_until) = paid_until.filter(|_| !use_overage) {
+        let (name, cause) = observed.unwrap_or((None, paid(paid_until, now)));
+        let cause = Cause {
+            until: cause.until.max(paid_until),
+            reason: format!(
+                "{}: what is served now is paid as overage (use_overage)",
+                cause.reason
+            )
+            .into(),
+            ..cause
+        };
+        grounds.push(Ground::new(CauseKind::Observed, Reason::OverageOnly, cause, name));
+    } else if let Some((name, cause)) = observed {
         grounds.push(Ground::new(
             CauseKind::Observed,
             Reason::WindowExhausted,
@@ -178,7 +203,8 @@ fn grounds(candidate: &Candidate, bound: &[Bound], model: Option<&str>, now: Mil
         };
         grounds.push(Ground::new(CauseKind::Predicted, code, cause, None));
     }
-    if let Some(block) = exhaustion::minimum_block(&windows, &candidate.account.minimum_left, now) {
+    let block = exhaustion::minimum_block(&windows, &candidate.account.minimum_left, now);
+    if let Some(block) = block.filter(|_| !(use_overage && paid_until.is_some())) {
         let cause = Cause {
             until: block.until,
             reason: format!(
@@ -201,20 +227,39 @@ fn grounds(candidate: &Candidate, bound: &[Bound], model: Option<&str>, now: Mil
     grounds
 }
 
+/// The cause where no window is known to be used up.
+fn paid(until: Millis, now: Millis) -> Cause {
+    Cause {
+        until,
+        reason: "its windows are used up".into(),
+        source: "overage".into(),
+        since: now,
+    }
+}
+
 /// How a candidate stands in whose way nothing is.
-fn standing(candidate: &Candidate, bound: &[Bound], now: Millis) -> (Standing, Reason, String) {
+fn standing(
+    candidate: &Candidate,
+    bound: &[Bound],
+    paid_until: Option<Millis>,
+    now: Millis,
+) -> (Standing, Reason, String) {
     let account = candidate.account;
     let (calls, quota) = (candidate.calls.count, account.calls_quota);
     if near_limit(calls, quota, account.warn_at_percent) {
         let why = format!("is near its limit: {calls} of {quota} calls in five hours");
         return (Standing::NearLimit, Reason::NearCallsQuota, why);
     }
+    if paid_until.is_some() {
+        let why = "is served beyond its windows, which is paid for (use_overage)";
+        return (Standing::Available, Reason::UsingOverage, why.to_owned());
+    }
     // The last word was no, and nobody said until when: that is no room.
     let is_open_ended = |bound: &&Bound| {
         let state = bound.window.state;
-        let refuses =
-            state.status == LimitStatus::Rejected || bound.view.utilization.is_some_and(|share| share >= 1.0);
-        state.reset_at.is_none() && refuses
+        let is_over = bound.view.freshness == Freshness::Expired;
+        let refuses = state.refuses(now) || bound.view.utilization.is_some_and(|share| share >= 1.0);
+        state.reset_at.is_none() && refuses && !is_over
     };
     if let Some(bound) = bound.iter().find(is_open_ended) {
         let what = format!(

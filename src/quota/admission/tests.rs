@@ -36,7 +36,7 @@ fn seen(
         session: None,
         request: None,
     };
-    merge(None, &observation, NOON - ago, &[]).state
+    merge(None, &observation, NOON - ago, &[]).track.state
 }
 
 fn healthy(utilization: f64) -> WindowState {
@@ -62,6 +62,7 @@ struct Place {
     calls: u64,
     budget: Option<DailyBudget>,
     causes: Causes,
+    overage: Option<Overage>,
 }
 
 fn place(provider: &str) -> Place {
@@ -75,6 +76,7 @@ fn place(provider: &str) -> Place {
         calls: 0,
         budget: None,
         causes: Causes::default(),
+        overage: None,
     }
 }
 
@@ -131,6 +133,7 @@ impl Place {
                 oldest_leaves_in_s: 0,
             },
             budget: self.budget.clone(),
+            overage: self.overage,
             causes: self.causes.clone(),
         }
     }
@@ -402,7 +405,7 @@ fn the_tightest_window_that_binds_gives_the_headroom() {
                     HOUR_MS,
                 ),
             )
-            .window(OVERAGE, seen(OVERAGE, None, None, LimitStatus::Rejected, 0))
+            .window(OVERAGE, seen(OVERAGE, Some(1.0), None, LimitStatus::Allowed, 0))
             .model(model)
     };
     let opus = place("claude-opus-5").advice();
@@ -435,6 +438,83 @@ fn the_tightest_window_that_binds_gives_the_headroom() {
 }
 
 #[test]
+fn a_window_that_is_no_limit_binds_only_while_it_refuses() {
+    let side = |status| place("a").window(OVERAGE, seen(OVERAGE, Some(1.0), Some(HOUR_MS), status, MINUTE));
+    assert_eq!(
+        stands(&side(LimitStatus::Allowed)),
+        (Standing::Unknown, Verdict::Unknown, Reason::NoObservation)
+    );
+    assert_eq!(
+        stands(&side(LimitStatus::Rejected)),
+        (Standing::Exhausted, Verdict::Wait, Reason::WindowExhausted)
+    );
+}
+
+#[test]
+fn a_pause_is_a_cause_of_its_own() {
+    let mut paused = place("a").window(FIVE_HOUR, healthy(0.1));
+    paused
+        .causes
+        .set(CauseKind::Throttled, Some(cause(NOON + MINUTE)));
+    let advice = paused.advice();
+    assert_eq!(
+        (
+            advice.verdict,
+            advice.reason,
+            advice.until,
+            advice.window.as_deref()
+        ),
+        (
+            Verdict::Wait,
+            Reason::Throttled,
+            Some(NOON + MINUTE),
+            Some(FIVE_HOUR)
+        )
+    );
+    paused.causes.set(CauseKind::Throttled, Some(cause(NOON)));
+    assert_eq!(stands(&paused).2, Reason::Available, "it ends by itself");
+}
+
+#[test]
+fn what_is_paid_beyond_the_windows_is_used_only_if_that_is_wanted() {
+    let said = |ago: Millis, in_use| Overage {
+        said_at: NOON - ago,
+        in_use,
+    };
+    let full = |overage, use_overage| {
+        let mut full = place("a").window(FIVE_HOUR, healthy(1.0));
+        (full.overage, full.account.use_overage) = (overage, use_overage);
+        stands(&full)
+    };
+    let waits = |reason| (Standing::Exhausted, Verdict::Wait, reason);
+    for (overage, use_overage, expect) in [
+        (None, true, waits(Reason::WindowExhausted)),
+        (Some(said(0, false)), true, waits(Reason::WindowExhausted)),
+        (Some(said(0, true)), false, waits(Reason::OverageOnly)),
+        (
+            Some(said(0, true)),
+            true,
+            (Standing::Available, Verdict::Allow, Reason::UsingOverage),
+        ),
+        // It was said of the window before.
+        (Some(said(HOUR_MS, true)), true, waits(Reason::WindowExhausted)),
+    ] {
+        assert_eq!(full(overage, use_overage), expect, "{overage:?} {use_overage}");
+    }
+    // An account that may buy more does so once its windows are used up.
+    let mut buys = place("a")
+        .window(FIVE_HOUR, healthy(1.0))
+        .window(OVERAGE, seen(OVERAGE, None, None, LimitStatus::Allowed, MINUTE));
+    assert_eq!(stands(&buys), waits(Reason::OverageOnly));
+    buys.account.use_overage = true;
+    assert_eq!(stands(&buys).2, Reason::UsingOverage);
+    // A refusal is the last word.
+    let mut refused = place("a").window(FIVE_HOUR, refused(HOUR_MS));
+    (refused.overage, refused.account.use_overage) = (Some(said(2 * MINUTE, true)), true);
+    assert_eq!(stands(&refused), waits(Reason::WindowExhausted));
+}
+
+#[test]
 fn windows_that_do_not_bind_say_nothing_of_the_account() {
     let overage = seen(OVERAGE, None, Some(DAY_MS), LimitStatus::Allowed, 0);
     assert_eq!(
@@ -452,18 +532,24 @@ fn windows_that_do_not_bind_say_nothing_of_the_account() {
 }
 
 #[test]
-fn a_budget_blocks_until_midnight_whatever_the_windows_say() {
+fn a_budget_blocks_whatever_the_windows_say() {
     let fast = place("a")
         .window(FIVE_HOUR, healthy(0.1))
         .budget(spent(600_000, 11));
     let advice = fast.advice();
     assert_eq!(
         (advice.reason, advice.until, advice.headroom),
-        (Reason::BudgetPredicted, Some(MIDNIGHT), Some(0.9))
+        (
+            Reason::BudgetPredicted,
+            Some(MIDNIGHT - 24 * HOUR_MS * 2 / 5),
+            Some(0.9)
+        ),
+        "until six tenths of the day have passed"
     );
+    let advice = place("a").budget(spent(1_000_000, 11)).advice();
     assert_eq!(
-        stands(&place("a").budget(spent(1_000_000, 11))).2,
-        Reason::BudgetExhausted
+        (advice.reason, advice.until),
+        (Reason::BudgetExhausted, Some(MIDNIGHT))
     );
     assert_eq!(
         stands(&place("a").budget(spent(100_000, 11))),
@@ -480,7 +566,7 @@ fn the_cause_that_ends_last_is_the_reason_and_all_are_listed() {
     let advice = many.advice();
     assert_eq!(
         (advice.reason, advice.until),
-        (Reason::BudgetPredicted, Some(MIDNIGHT))
+        (Reason::BudgetPredicted, Some(MIDNIGHT - 24 * HOUR_MS * 2 / 5))
     );
     let listed: Vec<_> = advice
         .causes

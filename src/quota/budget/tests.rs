@@ -102,32 +102,43 @@ fn tokens_belong_to_the_day_of_their_minute() {
 
 #[test]
 fn a_budget_is_overrun_once_it_is_used_faster_than_the_day_passes() {
-    let midnight = day().end;
     let until = |used: DailyBudget, now| used.overrun(now).map(|overrun| overrun.until);
     assert_eq!(until(budget(&[(12 * HOUR, 100_000)]), at(12, 0, 0)), None);
-    assert_eq!(until(budget(&[(6 * HOUR, 500_000)]), at(6, 0, 0)), Some(midnight));
+    assert_eq!(
+        until(budget(&[(6 * HOUR, 500_000)]), at(6, 0, 0)),
+        Some(at(12, 0, 0))
+    );
     assert_eq!(until(budget(&[(6 * HOUR, 250_000)]), at(6, 0, 0)), None);
-    assert_eq!(until(budget(&[(6 * HOUR, 250_001)]), at(6, 0, 0)), Some(midnight));
+    assert_eq!(
+        until(budget(&[(6 * HOUR, 250_001)]), at(6, 0, 0)),
+        Some(at(6, 5, 0))
+    );
+    assert_eq!(
+        until(budget(&[(18 * HOUR, 1_000_000)]), at(18, 0, 0)),
+        Some(day().end)
+    );
     assert_eq!(until(budget(&[(0, 12)]), at(0, 0, 1)), None);
 }
 
 #[test]
-fn an_overrun_stays_until_the_day_ends() {
+fn a_budget_that_was_used_too_fast_is_left_alone_until_the_day_has_caught_up() {
     let spent = budget(&[(6 * HOUR, 500_000)]);
     let overrun = Some(Overrun {
         used_up: false,
         since: at(6, 0, 0),
-        until: day().end,
+        until: at(12, 0, 0),
     });
     assert_eq!(spent.overrun(at(6, 0, 0) - 1), None);
     assert_eq!(spent.overrun(at(6, 0, 0)), overrun);
-    assert_eq!(
-        spent.overrun(at(23, 59, 59)),
-        overrun,
-        "half the budget at the end of the day, and yet"
-    );
+    assert_eq!(spent.overrun(at(12, 0, 0) - 1), overrun);
+    assert_eq!(spent.overrun(at(12, 0, 0)), None, "half the day, half the budget");
     assert_eq!(spent.overrun(day().end), None);
-    assert_eq!(spent.overrun(day().start - 1), None);
+    // More in between moves the end; later it is another one.
+    let more = budget(&[(6 * HOUR, 500_000), (7 * HOUR, 100_000), (20 * HOUR, 300_000)]);
+    let said = |now| more.overrun(now).map(|overrun| (overrun.since, overrun.until));
+    assert_eq!(said(at(13, 0, 0)), Some((at(6, 0, 0), at(14, 24, 0))));
+    assert_eq!(said(at(14, 24, 0)), None);
+    assert_eq!(said(at(20, 0, 0)), Some((at(20, 0, 0), at(21, 36, 0))));
 }
 
 #[test]
@@ -175,8 +186,12 @@ fn a_day_of_twenty_five_hours_gives_more_time() {
     let used = |tokens| DailyBudget::new(1_000_000, long, [(FIRST + 5 * HOUR, tokens)]);
     assert_eq!(used(200_000).overrun(at(5, 0, 0)), None);
     assert_eq!(
+        used(400_000).overrun(at(5, 0, 0)).map(|overrun| overrun.until),
+        Some(at(10, 0, 0))
+    );
+    assert_eq!(
         used(200_001).overrun(at(5, 0, 0)).map(|overrun| overrun.until),
-        Some(long.end)
+        Some(at(5, 5, 0))
     );
 }
 
@@ -222,28 +237,25 @@ fn what_was_used_up_in_the_first_minutes_stays_so_since_then() {
 }
 
 proptest! {
-    /// A live collector asks all the time, a replay once: what was said once is said still.
+    /// What is said holds from `since` up to `until`, and what is said then is that again, or more.
     #[test]
-    fn an_overrun_never_ends_before_the_day_does(
+    fn an_overrun_holds_from_its_beginning_to_its_end(
         used in proptest::collection::vec((0..24 * HOUR, 0u128..400_000), 0..12),
-        asked in proptest::collection::vec(0..24 * 60 * HOUR, 1..12),
+        second in 0..24i64 * 3600, part in 0.0f64..1.0,
     ) {
         let budget = budget(&used);
-        let mut asked = asked;
-        asked.sort_unstable();
-        let mut since = None;
-        for second in asked {
-            let now = day().start + Millis::from(second % (24 * 3600)) * 1000;
-            let said = budget.overrun(now).map(|overrun| overrun.since);
-            if let Some(said) = said {
-                prop_assert!(said <= now);
-                prop_assert_eq!(budget.overrun(day().end - 1).map(|overrun| overrun.since), Some(said));
-                since = Some(said);
-            }
-        }
-        if let Some(since) = since {
-            prop_assert!(budget.overrun(since).is_some(), "said at once");
-            prop_assert!(budget.overrun(since - 1).is_none(), "and not before");
+        let now = day().start + second * 1000;
+        let Some(said) = budget.overrun(now) else {
+            return Ok(());
+        };
+        prop_assert!(said.since <= now && now < said.until && said.until <= day().end);
+        prop_assert!(!said.used_up || said.until == day().end);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "a day in milliseconds")]
+        let between = said.since + ((said.until - said.since) as f64 * part) as Millis;
+        let again = budget.overrun(between);
+        prop_assert_eq!(again.map(|again| again.since), Some(said.since));
+        if between >= now {
+            prop_assert!(again.is_some_and(|again| again.until >= said.until));
         }
     }
 

@@ -7,7 +7,7 @@ use super::*;
 use crate::quota::bucket::{FIVE_HOUR, OVERAGE, SEVEN_DAY, SEVEN_DAY_OPUS};
 use crate::quota::budget::{Day, start_of};
 use crate::quota::window::{WindowState, merge};
-use crate::record::{DAY_MS, HOUR_MS, Observation};
+use crate::record::{DAY_MS, HOUR_MS, LimitStatus, Observation};
 
 /// 2026-10-05T12:00:00Z
 const NOON: Millis = 1_791_201_600_000;
@@ -39,7 +39,7 @@ fn state(
         session: None,
         request: None,
     };
-    merge(None, &observation, NOON, &[]).state
+    merge(None, &observation, NOON, &[]).track.state
 }
 
 fn minimum(bucket: &str, percent: u8) -> Minimum {
@@ -69,7 +69,7 @@ fn a_healthy_header_ends_no_prediction() {
     };
     let noon = crate::quota::budget::minute_of(NOON);
     assert_eq!(start_of(noon), NOON);
-    let budget = DailyBudget::new(1_000_000, day, [(noon, 600_000)]);
+    let budget = DailyBudget::new(1_000_000, day, [(noon, 1_000_000)]);
     let mut causes = Causes::default();
     causes.set(CauseKind::Observed, Some(cause(NOON + HOUR_MS)));
     causes.set(CauseKind::Predicted, predicted(&budget, NOON));
@@ -101,6 +101,7 @@ fn causes_survive_being_stored() {
         observed: Some(cause(NOON)),
         predicted: None,
         manual: Some(cause(UNTIL_TAKEN_BACK)),
+        throttled: Some(cause(NOON + 1)),
     };
     let bytes = postcard::to_allocvec(&causes).unwrap();
     assert_eq!(postcard::from_bytes::<Causes>(&bytes).unwrap(), causes);
@@ -110,7 +111,7 @@ fn causes_survive_being_stored() {
 fn the_window_blocked_longest_counts_among_those_that_bind() {
     let five = state(FIVE_HOUR, Some(1.02), Some(HOUR_MS), LimitStatus::Unknown);
     let opus = state(SEVEN_DAY_OPUS, None, Some(DAY_MS), LimitStatus::Rejected);
-    let overage = state(OVERAGE, None, Some(2 * DAY_MS), LimitStatus::Rejected);
+    let overage = state(OVERAGE, Some(1.0), Some(2 * DAY_MS), LimitStatus::Unknown);
     let windows = [
         Window {
             bucket: FIVE_HOUR,
@@ -252,9 +253,9 @@ fn the_names_of_kinds_are_those_of_their_json() {
 
 proptest! {
     #[test]
-    fn a_cause_is_active_only_before_its_end(ends in proptest::array::uniform3(any::<i64>()), now in any::<i64>()) {
-        let [observed, predicted, manual] = ends.map(|end| Some(cause(end)));
-        let causes = Causes { observed, predicted, manual };
+    fn a_cause_is_active_only_before_its_end(ends in proptest::array::uniform4(any::<i64>()), now in any::<i64>()) {
+        let [observed, predicted, manual, throttled] = ends.map(|end| Some(cause(end)));
+        let causes = Causes { observed, predicted, manual, throttled };
         prop_assert_eq!(causes.until(now), ends.into_iter().filter(|end| *end > now).max());
     }
 }

@@ -1,18 +1,28 @@
 //! Takes one more observation into a window's state.
 //!
 //! Rules, each with its place below:
-//! 1. Older than the state: history only. A line that speaks of a window already over: history only.
+//! 1. Older than the state by more than [`LATE_MAX_MS`]: history only. So is a line of a window already over. What is
+//!    less late is merged as if it had come in time.
 //! 2. A reset within [`RESET_JITTER_MS`] of the stored one: the same window; the later of the two stays.
-//! 3. A lower share in the same window: the higher stays, unless it is far lower twice in a row.
-//! 4. A reset far ahead, or any later one once the stored one has passed: the next window, nothing is carried over.
-//! 5. A reset further back: held as a whole until a later observation says the same.
-//! 6. A rejection: exhausted until the reset; the share stays what it was. A later "allowed" takes it back.
-//! 7. Observations of one time: merged in one fixed order, whatever order they came in.
+//! 3. A lower share in the same window: the higher stays. Two exceptions: (a) a live reading lower by [`DROP_LARGE`]
+//!    that a second one confirms, with another share or from another session; (b) a live reading of the provider's own
+//!    `allowed` with that much room: taken at once, a refusal ends. A snapshot never lowers a share and never ends a
+//!    refusal, and a share that was seen in this window before is no news.
+//! 4. A reset far ahead, any later one once the stored one has passed, or a later one together with a large fall: the
+//!    next window, nothing is carried over. A later one without either moves the window: its own reading is shown.
+//! 5. A reset further back: held as a whole until a later observation says the same; two snapshots only if they are of
+//!    one session and the share grew, since idle terminals repeat what they have.
+//! 6. A rejection: exhausted until the reset; the share stays what it was. The provider's own "allowed" ends it once
+//!    no earlier request can be in flight any more ([`IN_FLIGHT_MS`]).
+//! 7. Over at its reset: `view`.
+//! 8. What an observation does not name is not cleared: each window is merged alone.
+//! 9. A status of the window's own is read like a claim: both are the `status` of an observation.
 
 use std::cmp::Ordering;
 
 use super::{
-    Held, HeldReading, MOMENT_READINGS_MAX, Moment, RESET_UNKNOWN_MS, Reading, SHARE_EPSILON, WindowState,
+    Held, IN_FLIGHT_MS, LATE_MAX_MS, MOMENT_READINGS_MAX, RECENT_READINGS_MAX, RESET_UNKNOWN_MS, Reading,
+    SHARE_EPSILON, Track, WindowState,
 };
 use crate::quota::bucket;
 use crate::record::{HOUR_MS, LimitStatus, Millis, Observation};
@@ -21,13 +31,15 @@ use crate::record::{HOUR_MS, LimitStatus, Millis, Observation};
 pub const RESET_JITTER_MS: u64 = 120_000;
 /// A share lower by this much is a large drop.
 pub const DROP_LARGE: f64 = 0.2;
+/// A snapshot may be rounded by this share.
+const SNAPSHOT_STEP: f64 = 0.01;
 /// A reset moved by this much means another window where the length is not known, in milliseconds.
 pub const MOVE_FAR_MS: Millis = HOUR_MS;
 
 /// What taking in an observation came to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Merged {
-    pub state: WindowState,
+    pub track: Track,
     /// Whether the observation says something that is worth keeping in the history.
     pub history: bool,
     /// Thresholds that the window reached just now, in percent, sorted.
@@ -38,81 +50,101 @@ pub struct Merged {
 
 /// Takes an observation of the time `observed_at` into what is known of its window.
 ///
-/// `thresholds` are in percent. **Invariants**: an observation older than the state changes nothing; the order of
-/// observations of one time changes nothing.
+/// `thresholds` are in percent. **Invariants**: an observation that is too late changes nothing; the order of those
+/// that are not changes nothing.
 #[must_use]
 pub fn merge(
-    known: Option<&WindowState>,
+    known: Option<&Track>,
     observation: &Observation,
     observed_at: Millis,
     thresholds: &[u8],
 ) -> Merged {
-    let reading = Reading::of(observation);
-    let speaks = reading.speaks();
-    let unchanged = |state: &WindowState, history| Merged {
-        state: state.clone(),
-        history,
-        crossed: Vec::new(),
-        rolled_over: false,
-    };
-    let same_moment =
-        known.filter(|state| state.observed_at == observed_at && !state.moment.readings.is_empty());
-    let (before, mut readings) = match (known, same_moment) {
-        (Some(state), _) if observed_at < state.observed_at => return unchanged(state, speaks),
-        (_, Some(state)) => (state.moment.before.as_deref(), state.moment.readings.clone()),
-        (before, None) => (before, Vec::new()),
-    };
-    if let (Some(state), Some(_)) = (known, before)
-        && (!speaks || reading.is_over(observed_at))
-    {
-        return unchanged(state, speaks);
-    }
-    let fresh = add(&mut readings, reading, observed_at);
-    if let (Some(state), false) = (same_moment, fresh) {
-        return unchanged(state, false);
-    }
-
+    let reading = Reading::of(observation, observed_at);
     let length = bucket::length(&observation.bucket);
-    let before = before.map(|state| WindowState {
-        moment: Moment::default(),
-        ..state.clone()
-    });
-    let mut opened = false;
-    let state = readings.iter().fold(before.clone(), |state, reading| {
-        Some(match state {
-            None => open(reading, observed_at, length),
-            Some(mut state) => {
-                opened |= apply(&mut state, reading, observed_at, length);
-                state
-            }
-        })
-    });
-    // There is at least the reading just added, so the fold has a state.
-    let mut state = state.unwrap_or_else(|| open(&reading, observed_at, length));
-    state.observed_at = observed_at;
-    if state.utilization.is_some() && readings.iter().any(|reading| reading.utilization.is_some()) {
-        state.utilization_at = Some(observed_at);
+    let history = reading.speaks();
+    let (mut before, mut readings) = (None, Vec::new());
+    if let Some(track) = known {
+        let is_reachable = |state: &WindowState| state.observed_at < observed_at;
+        (before, readings) = (track.before.clone(), track.readings.clone());
+        // What says nothing has the place of a window only until something is said.
+        let is_empty = before.is_none() && readings.iter().all(Reading::is_void);
+        let is_void =
+            reading.is_void() && !(is_empty && readings.iter().all(|there| there.is_less(&reading)));
+        // Rule 1.
+        let is_late = observed_at < track.state.observed_at.saturating_sub(LATE_MAX_MS)
+            || !before.as_ref().is_none_or(is_reachable);
+        if is_empty {
+            readings.clear();
+        }
+        if is_late || is_void || !add(&mut readings, reading) {
+            return Merged {
+                track: track.clone(),
+                history: history && (is_late || is_void),
+                crossed: Vec::new(),
+                rolled_over: false,
+            };
+        }
+    } else {
+        add(&mut readings, reading);
     }
-    let rolled_over = opened && before.is_some() && same_moment.is_none_or(|state| !state.moment.rolled_over);
-    latch(&mut state, thresholds);
-    let reported = known.filter(|_| !rolled_over);
+    let newest = readings.last().map_or(observed_at, |last| last.at);
+    while let Some(first) = readings.first().copied()
+        && first.at < newest
+        && (readings.len() > RECENT_READINGS_MAX || first.at < newest.saturating_sub(LATE_MAX_MS))
+    {
+        // Whole times, so that no later one is merged before an earlier one of the same time.
+        let count = readings.partition_point(|reading| reading.at == first.at);
+        for reading in readings.drain(..count) {
+            take(&mut before, &reading, length, thresholds);
+        }
+    }
+    let mut state = before.clone();
+    for reading in &readings {
+        take(&mut state, reading, length, thresholds);
+    }
+    // There is at least the reading just added, so there is a state.
+    let state = state.unwrap_or_else(|| open(&reading, length));
+    let reported = known
+        .map(|track| &track.state)
+        .filter(|known| is_same(known, &state));
     let crossed = state
         .thresholds_crossed
         .iter()
         .copied()
         .filter(|threshold| reported.is_none_or(|known| !known.thresholds_crossed.contains(threshold)))
         .collect();
-    state.moment = Moment {
-        before: before.map(Box::new),
-        readings,
-        rolled_over: opened,
-    };
     Merged {
-        state,
-        history: speaks,
+        rolled_over: known.is_some() && reported.is_none(),
+        track: Track {
+            state,
+            before,
+            readings,
+        },
+        history,
         crossed,
-        rolled_over,
     }
+}
+
+/// Whether two states, one merged after the other, are of one window.
+fn is_same(one: &WindowState, other: &WindowState) -> bool {
+    let resets = one.reset_at.zip(other.reset_at);
+    one.number == other.number || resets.is_some_and(|(one, other)| one.abs_diff(other) <= RESET_JITTER_MS)
+}
+
+/// Merges one reading, which is not older than the state.
+fn take(state: &mut Option<WindowState>, reading: &Reading, length: Option<Millis>, thresholds: &[u8]) {
+    let Some(state) = state else {
+        let mut opened = open(reading, length);
+        latch(&mut opened, thresholds);
+        *state = Some(opened);
+        return;
+    };
+    if reading.is_void() {
+        return;
+    }
+    apply(state, reading, length);
+    state.observed_at = reading.at;
+    latch(state, thresholds);
 }
 
 impl Reading {
@@ -120,20 +152,31 @@ impl Reading {
         self.utilization.is_some() || self.reset_at.is_some() || self.status != LimitStatus::Unknown
     }
 
-    /// A line that was late already when it was written: its window has passed.
-    fn is_over(&self, at: Millis) -> bool {
-        self.reset_at.is_some_and(|reset| reset <= at)
+    pub(super) fn is_void(&self) -> bool {
+        !self.speaks() || self.is_over()
     }
 
-    /// Readings of one time are merged in this order: windows that have passed, then those that do not say which
-    /// window, then by reset. So the window that ends last has the last word.
-    fn place(&self, at: Millis) -> (u8, Option<Millis>) {
+    fn is_less(&self, other: &Self) -> bool {
+        (self.place(), self.status)
+            .cmp(&(other.place(), other.status))
+            .then_with(|| self.compare_figures(other))
+            == Ordering::Less
+    }
+
+    /// A line that was late already when it was written: its window has passed.
+    fn is_over(&self) -> bool {
+        self.reset_at.is_some_and(|reset| reset <= self.at)
+    }
+
+    /// Readings are merged by time. Those of one time in this order: windows that have passed, then those that do not
+    /// say which window, then by reset, so that the window that ends last has the last word; live ones first.
+    fn place(&self) -> (Millis, u8, Option<Millis>, bool) {
         let class = match self.reset_at {
-            Some(_) if self.is_over(at) => 0,
+            Some(_) if self.is_over() => 0,
             None => 1,
             Some(_) => 2,
         };
-        (class, self.reset_at)
+        (self.at, class, self.reset_at, self.is_snapshot())
     }
 
     /// A total order of the figures; the share decides first.
@@ -142,7 +185,7 @@ impl Reading {
         share(self)
             .total_cmp(&share(other))
             .then_with(|| (self.limit, self.remaining).cmp(&(other.limit, other.remaining)))
-            .then_with(|| self.source.cmp(&other.source))
+            .then_with(|| (self.source, self.session).cmp(&(other.source, other.session)))
     }
 
     /// The higher figures, and `status`.
@@ -154,49 +197,70 @@ impl Reading {
         };
         Self { status, ..higher }
     }
+
+    /// Whether two readings may have come about apart from each other. Two that name no session are answers to two
+    /// requests.
+    fn is_another_witness(&self, other: &Self) -> bool {
+        let sessions = self.session.zip(other.session);
+        self.utilization != other.utilization || sessions.is_none_or(|(one, other)| one != other)
+    }
 }
 
-/// Adds a reading to those of its time: one for each reset, with the highest figures and the gravest status. False
-/// if it adds nothing.
-fn add(readings: &mut Vec<Reading>, reading: Reading, at: Millis) -> bool {
-    if let Some(there) = readings
-        .iter_mut()
-        .find(|there| there.reset_at == reading.reset_at)
-    {
+/// Adds a reading to the others: of one time one for each reset, live and snapshots apart, with the highest figures and
+/// the gravest status. False if it adds nothing.
+fn add(readings: &mut Vec<Reading>, reading: Reading) -> bool {
+    if let Some(there) = readings.iter_mut().find(|there| there.place() == reading.place()) {
         let joined = there.higher(reading, there.status.max(reading.status));
         let changed = joined != *there;
         *there = joined;
         return changed;
     }
-    readings.push(reading);
-    readings.sort_by_key(|reading| reading.place(at));
-    if readings.len() > MOMENT_READINGS_MAX {
+    let place = readings.partition_point(|there| there.place() < reading.place());
+    readings.insert(place, reading);
+    let first = readings.partition_point(|there| there.at < reading.at);
+    let count = readings[first..].partition_point(|there| there.at == reading.at);
+    if count > MOMENT_READINGS_MAX {
         // Only later places push one out, so the same ones stay in any order.
-        return readings.remove(0) != reading;
+        return readings.remove(first) != reading;
     }
     true
 }
 
 /// A window seen for the first time.
-fn open(reading: &Reading, at: Millis, length: Option<Millis>) -> WindowState {
+fn open(reading: &Reading, length: Option<Millis>) -> WindowState {
     let mut state = WindowState {
-        utilization: reading.utilization,
-        utilization_at: reading.utilization.map(|_| at),
-        remaining: reading.remaining,
-        limit: reading.limit,
+        utilization: None,
+        highest: None,
+        utilization_at: None,
+        remaining: None,
+        limit: None,
         status: LimitStatus::Unknown,
         status_at: None,
         reset_at: reading.reset_at,
         window_started_at: started(reading.reset_at, length),
-        observed_at: at,
+        length,
+        opened_at: reading.at,
+        number: 0,
+        observed_at: reading.at,
         source: reading.source,
         exhausted_until: None,
+        blocked_at: None,
         held: Held::default(),
         thresholds_crossed: Vec::new(),
-        moment: Moment::default(),
+        served_at: None,
     };
-    take_status(&mut state, reading.status, at);
+    keep_figures(&mut state, reading, reading.at);
+    take_status(&mut state, reading);
     state
+}
+
+/// Another window in the place of this one (rule 4): nothing is carried over.
+fn reopen(state: &mut WindowState, reading: &Reading, length: Option<Millis>) {
+    let number = state.number.saturating_add(1);
+    *state = WindowState {
+        number,
+        ..open(reading, length)
+    };
 }
 
 fn started(reset: Option<Millis>, length: Option<Millis>) -> Option<Millis> {
@@ -207,79 +271,143 @@ fn started(reset: Option<Millis>, length: Option<Millis>) -> Option<Millis> {
 enum Which {
     Same,
     Next,
+    /// The stored one, which ends later now.
+    Moved,
     /// One that ends earlier; `far` if it cannot be the same one with its end moved.
     Earlier {
         far: bool,
     },
 }
 
-fn which(state: &WindowState, reading: &Reading, at: Millis, length: Option<Millis>) -> Which {
+fn which(state: &WindowState, reading: &Reading, length: Option<Millis>) -> Which {
     let far = |old: Millis, new: Millis| {
         let bound = length.map_or(MOVE_FAR_MS, |length| length / 2);
         old.abs_diff(new) >= bound.unsigned_abs()
     };
+    let is_over = state.over_at().is_some_and(|over| over <= reading.at);
     match (state.reset_at, reading.reset_at) {
         (Some(old), Some(new)) if old.abs_diff(new) <= RESET_JITTER_MS => Which::Same,
         (Some(old), Some(new)) if new < old => Which::Earlier { far: far(old, new) },
-        (Some(old), Some(new)) if old <= at || far(old, new) => Which::Next,
-        (Some(old), None) if old <= at => Which::Next,
-        // Nobody said when the stored window ends; after its length it has ended.
-        (None, _) if length.is_some_and(|length| at.saturating_sub(state.observed_at) >= length) => {
-            Which::Next
-        }
+        (Some(old), Some(new)) if is_over || far(old, new) || has_room(state, reading) => Which::Next,
+        (Some(_), Some(_)) => Which::Moved,
+        _ if is_over => Which::Next,
         _ => Which::Same,
     }
 }
 
-/// Takes in one reading that is not older than the state; true if it opened another window.
-fn apply(state: &mut WindowState, reading: &Reading, at: Millis, length: Option<Millis>) -> bool {
-    match which(state, reading, at, length) {
-        Which::Next => {
-            *state = open(reading, at, length);
-            return true;
+/// Whether a reading's share is lower by [`DROP_LARGE`] than what the window shows; one that is refused shows as full.
+fn has_room(state: &WindowState, reading: &Reading) -> bool {
+    let is_refused = state.status == LimitStatus::Rejected
+        && state.exhausted_until.is_some_and(|until| until > reading.at);
+    let shown = if is_refused { Some(1.0) } else { state.utilization };
+    shown
+        .zip(reading.utilization)
+        .is_some_and(|(shown, new)| is_large_drop(shown, new))
+}
+
+fn is_large_drop(from: f64, to: f64) -> bool {
+    from - to >= DROP_LARGE - SHARE_EPSILON
+}
+
+/// Takes in one reading that is not older than the state.
+fn apply(state: &mut WindowState, reading: &Reading, length: Option<Millis>) {
+    match which(state, reading, length) {
+        Which::Next => reopen(state, reading, length),
+        Which::Moved => {
+            state.held = Held::default();
+            take_moved(state, reading, length);
         }
         Which::Same => {
             if let Some(new) = reading.reset_at {
-                state.held.reset = None;
+                if !reading.is_snapshot() {
+                    state.held.reset = None;
+                }
                 let kept = state.reset_at.filter(|old| old.abs_diff(new) <= RESET_JITTER_MS);
                 move_reset(state, kept.map_or(new, |old| old.max(new)), length);
             }
-            take_utilization(state, reading, at);
-            take_status(state, reading.status, at);
+            if is_idle_again(state, reading) {
+                return reopen(state, reading, length);
+            }
+            let is_freed = frees(state, reading);
+            take_utilization(state, reading, is_freed);
+            if is_freed {
+                end_refusal(state);
+            }
+            take_status(state, reading);
             state.source = reading.source;
         }
-        Which::Earlier { far } => match confirmed(state.held.reset, reading, at) {
-            Some(agreed) if far => {
-                *state = open(&agreed, at, length);
-                return true;
-            }
+        Which::Earlier { far } => match confirmed(state.held.reset, reading) {
+            Some(agreed) if far => reopen(state, &agreed, length),
             Some(agreed) => {
                 state.held = Held::default();
-                if let Some(new) = agreed.reset_at {
-                    move_reset(state, new, length);
-                }
-                if agreed.utilization.is_some() {
-                    keep_figures(state, &agreed, at);
-                }
-                take_status(state, agreed.status, at);
-                state.source = agreed.source;
+                take_moved(state, &agreed, length);
             }
             None => {
-                state.held.reset = Some(HeldReading {
-                    at,
-                    reading: *reading,
-                });
+                state.held.reset = Some(*reading);
+                if state.utilization.is_some() && reading.utilization.is_some() && !reading.is_snapshot() {
+                    state.utilization_at = Some(reading.at);
+                }
             }
         },
     }
-    false
 }
 
-/// What a held reading and a strictly later one agree on, if they name the same reset.
-fn confirmed(held: Option<HeldReading>, reading: &Reading, at: Millis) -> Option<Reading> {
-    let first = held.filter(|held| held.at < at)?.reading;
+fn end_refusal(state: &mut WindowState) {
+    state.exhausted_until = None;
+    state.blocked_at = None;
+    state.status = LimitStatus::Unknown;
+    state.status_at = None;
+}
+
+/// Whether a second live reading says that nothing is used and nothing runs out: the stored window is no more.
+fn is_idle_again(state: &WindowState, reading: &Reading) -> bool {
+    let is_idle = |reading: &Reading| reading.reset_at.is_none() && reading.utilization == Some(0.0);
+    let first = state
+        .held
+        .drop
+        .filter(|first| first.at < reading.at && is_idle(first));
+    state.reset_at.is_some()
+        && is_idle(reading)
+        && !reading.is_snapshot()
+        && first.is_some_and(|first| first.is_another_witness(reading))
+}
+
+/// Takes a reading of the window with its end moved. A share that was read with another end never stood beside this one.
+fn take_moved(state: &mut WindowState, reading: &Reading, length: Option<Millis>) {
+    if let Some(new) = reading.reset_at {
+        move_reset(state, new, length);
+    }
+    state.highest = None;
+    keep_figures(state, reading, reading.at);
+    take_status(state, reading);
+    state.source = reading.source;
+}
+
+/// Whether the provider's own word ends a refusal or a full window: with room at once (rule 3b); with less, once no
+/// request from before can be in flight (rule 6).
+fn frees(state: &WindowState, reading: &Reading) -> bool {
+    let is_allowed = matches!(reading.status, LimitStatus::Allowed | LimitStatus::AllowedWarning);
+    if !is_allowed || reading.is_snapshot() {
+        return false;
+    }
+    let Some(blocked_at) = state.blocked_at.filter(|at| *at < reading.at) else {
+        return false;
+    };
+    let has_room = reading.status == LimitStatus::Allowed && has_room(state, reading);
+    let is_later = reading.at > blocked_at.saturating_add(IN_FLIGHT_MS);
+    has_room || (is_later && reading.utilization.is_none_or(|share| share < 1.0))
+}
+
+/// What a held reading and a strictly later one agree on, if they name the same reset (rule 5).
+fn confirmed(held: Option<Reading>, reading: &Reading) -> Option<Reading> {
+    let first = held.filter(|held| held.at < reading.at)?;
     let (one, two) = (first.reset_at?, reading.reset_at?);
-    if one.abs_diff(two) > RESET_JITTER_MS {
+    // Idle terminals repeat what they have; one that works moves on.
+    let moves_on = first.session.is_some()
+        && first.session == reading.session
+        && first.utilization < reading.utilization;
+    let are_snapshots = first.is_snapshot() && reading.is_snapshot();
+    if one.abs_diff(two) > RESET_JITTER_MS || are_snapshots && !moves_on {
         return None;
     }
     let status = match reading.status {
@@ -287,6 +415,7 @@ fn confirmed(held: Option<HeldReading>, reading: &Reading, at: Millis) -> Option
         later => later,
     };
     Some(Reading {
+        at: reading.at,
         reset_at: Some(one.max(two)),
         ..first.higher(*reading, status)
     })
@@ -301,55 +430,108 @@ fn move_reset(state: &mut WindowState, reset: Millis, length: Option<Millis>) {
     state.window_started_at = started(state.reset_at, length);
 }
 
-fn take_utilization(state: &mut WindowState, reading: &Reading, at: Millis) {
+/// Rule 3.
+fn take_utilization(state: &mut WindowState, reading: &Reading, is_freed: bool) {
+    let at = reading.at;
     let (kept, new) = match (state.utilization, reading.utilization) {
-        (_, None) => {
+        (kept, None) => {
             if reading.status == LimitStatus::Rejected {
                 // Used up is the opposite of a drop.
                 state.held.drop = None;
+            }
+            let is_full = kept.is_some_and(|kept| kept >= 1.0);
+            if is_freed && is_full && state.status == LimitStatus::Rejected {
+                // It is served again, and nobody said how much is used.
+                state.utilization = None;
             }
             return;
         }
         (None, Some(_)) => return keep_figures(state, reading, at),
         (Some(kept), Some(new)) => (kept, new),
     };
-    if new >= kept {
+    if reading.is_snapshot() {
+        if new > kept && is_news(state, reading) {
+            state.held.drop = None;
+            keep_figures(state, reading, at);
+        }
+        return;
+    }
+    state.utilization_at = Some(at);
+    if new >= 1.0 {
+        // Full is news, whatever was read before: what was served since may have been served for an upgrade.
+        state.blocked_at = state.blocked_at.max(Some(at));
+    }
+    let is_same_time = state.status_at == Some(at) && state.status == LimitStatus::Rejected;
+    if new >= kept || is_freed && kept >= 1.0 {
         state.held.drop = None;
         keep_figures(state, reading, at);
-    } else if kept - new < DROP_LARGE - SHARE_EPSILON {
+    } else if !is_large_drop(kept, new) {
         // Sessions side by side know different amounts; the highest is nearest to the truth.
         state.held.drop = None;
+    } else if reading.status == LimitStatus::Allowed && !is_same_time {
+        state.held.drop = None;
+        keep_figures(state, reading, at);
     } else if let Some(first) = state.held.drop {
-        let higher = first.reading.higher(*reading, LimitStatus::Unknown);
-        if first.at < at {
+        if first.at < at && first.is_another_witness(reading) {
             state.held.drop = None;
-            keep_figures(state, &higher, at);
+            keep_figures(state, &first.higher(*reading, LimitStatus::Unknown), at);
             if state.status == LimitStatus::Rejected && state.status_at < Some(first.at) {
                 // The provider gave something back since it refused.
-                state.exhausted_until = None;
-                state.status = LimitStatus::Unknown;
-                state.status_at = None;
+                end_refusal(state);
             }
-        } else {
-            state.held.drop = Some(HeldReading { at, reading: higher });
+        } else if first.at == at {
+            state.held.drop = Some(first.higher(*reading, LimitStatus::Unknown));
         }
     } else {
-        state.held.drop = Some(HeldReading {
-            at,
-            reading: *reading,
-        });
+        state.held.drop = Some(*reading);
     }
+}
+
+/// Whether a snapshot that shows more than is kept is not from before the last drop: it shows more than ever was, or its
+/// session moves on.
+fn is_news(state: &mut WindowState, reading: &Reading) -> bool {
+    let most = state.highest.filter(|highest| Some(*highest) > state.utilization);
+    if most.is_none_or(|most| reading.utilization > Some(most + SNAPSHOT_STEP)) {
+        return true;
+    }
+    let is_one = |before: &Reading| before.session.is_some() && before.session == reading.session;
+    let moves_on =
+        (state.held.rise).is_some_and(|before| is_one(&before) && before.utilization < reading.utilization);
+    // The lowest is the likeliest to be of now.
+    if state
+        .held
+        .rise
+        .is_none_or(|before| is_one(&before) || before.utilization > reading.utilization)
+    {
+        state.held.rise = Some(*reading);
+    }
+    moves_on
 }
 
 fn keep_figures(state: &mut WindowState, reading: &Reading, at: Millis) {
     state.utilization = reading.utilization;
-    state.utilization_at = Some(at);
+    if reading.utilization > state.highest {
+        state.highest = reading.utilization;
+    }
+    state.utilization_at = reading.utilization.map(|_| at);
     state.remaining = reading.remaining;
     state.limit = reading.limit;
+    match reading.utilization {
+        Some(share) if share >= 1.0 => state.blocked_at = state.blocked_at.max(Some(at)),
+        Some(_) if state.status != LimitStatus::Rejected => state.blocked_at = None,
+        _ => {}
+    }
 }
 
-fn take_status(state: &mut WindowState, status: LimitStatus, at: Millis) {
-    if status == LimitStatus::Unknown {
+/// Rules 6 and 9.
+fn take_status(state: &mut WindowState, reading: &Reading) {
+    let (status, at) = (reading.status, reading.at);
+    let is_in_force = state.exhausted_until.is_some_and(|until| until > at);
+    let is_lighter = state.status == LimitStatus::Rejected
+        && status != LimitStatus::Rejected
+        && (is_in_force || reading.is_snapshot());
+    // What ends a refusal was looked at before (`frees`): here a milder word is one of a request from before it.
+    if status == LimitStatus::Unknown || is_lighter {
         return;
     }
     // Of one time, the gravest word stands.
@@ -359,7 +541,11 @@ fn take_status(state: &mut WindowState, status: LimitStatus, at: Millis) {
         status
     };
     state.status_at = Some(at);
-    state.exhausted_until = (state.status == LimitStatus::Rejected).then(|| {
+    let is_rejected = state.status == LimitStatus::Rejected;
+    if is_rejected {
+        state.blocked_at = Some(at);
+    }
+    state.exhausted_until = is_rejected.then(|| {
         state
             .reset_at
             .unwrap_or_else(|| at.saturating_add(RESET_UNKNOWN_MS))

@@ -31,6 +31,26 @@ fn share(utilization: f64, reset_at: Millis) -> Observation {
     saw(FIVE_HOUR, Some(utilization), Some(reset_at), LimitStatus::Allowed)
 }
 
+/// A reading of the share alone: the provider's status was for another window.
+fn bare(utilization: f64, reset_at: Millis) -> Observation {
+    saw(FIVE_HOUR, Some(utilization), Some(reset_at), LimitStatus::Unknown)
+}
+
+/// What a status line repeats.
+fn snapshot(utilization: f64, reset_at: Millis) -> Observation {
+    Observation {
+        source: LimitSource::Statusline,
+        ..bare(utilization, reset_at)
+    }
+}
+
+fn of_session(session: u64, observation: Observation) -> Observation {
+    Observation {
+        session: Some(session),
+        ..observation
+    }
+}
+
 fn status(status: LimitStatus, reset_at: Option<Millis>) -> Observation {
     saw(FIVE_HOUR, None, reset_at, status)
 }
@@ -38,18 +58,18 @@ fn status(status: LimitStatus, reset_at: Option<Millis>) -> Observation {
 /// One window and what was reported of it.
 #[derive(Default)]
 struct Story {
-    state: Option<WindowState>,
+    track: Option<Track>,
 }
 
 impl Story {
     fn tell(&mut self, at: Millis, observation: &Observation) -> Merged {
-        let merged = merge(self.state.as_ref(), observation, at, &THRESHOLDS);
-        self.state = Some(merged.state.clone());
+        let merged = merge(self.track.as_ref(), observation, at, &THRESHOLDS);
+        self.track = Some(merged.track.clone());
         merged
     }
 
     fn state(&self) -> &WindowState {
-        self.state.as_ref().expect("something was told")
+        &self.track.as_ref().expect("something was told").state
     }
 
     fn utilization(&self) -> Option<f64> {
@@ -83,7 +103,7 @@ fn the_first_observation_opens_a_window_that_started_a_length_before_its_reset()
         )
     };
     let merged = merge(None, &observation, 1_776_870_000_000, &THRESHOLDS);
-    let state = &merged.state;
+    let state = &merged.track.state;
     assert_eq!(state.utilization, Some(0.75));
     assert_eq!((state.remaining, state.limit), (Some(250), Some(1000)));
     assert_eq!(state.reset_at, Some(1_776_880_800_000));
@@ -143,7 +163,7 @@ fn a_threshold_is_compared_without_surprise() {
 fn a_window_seen_only_when_it_is_over_fires_nothing() {
     let merged = merge(None, &share(0.95, T0 - MINUTE), T0, &THRESHOLDS);
     assert_eq!(merged.crossed, [0u8; 0]);
-    assert_eq!(view(&merged.state, T0).freshness, Freshness::Expired);
+    assert_eq!(view(&merged.track.state, T0).freshness, Freshness::Expired);
 }
 
 /// What one line of the story below is expected to leave behind.
@@ -189,7 +209,7 @@ fn a_whole_story_of_two_windows() {
         let merged = five_hour.tell(at, &saw(FIVE_HOUR, Some(share5), Some(reset5), status));
         seven_day.tell(
             at,
-            &saw(SEVEN_DAY, Some(share7), Some(reset7), LimitStatus::Allowed),
+            &saw(SEVEN_DAY, Some(share7), Some(reset7), LimitStatus::Unknown),
         );
         let got = (
             five_hour.utilization(),
@@ -219,49 +239,49 @@ fn a_whole_story_of_two_windows() {
 
 #[test]
 fn a_large_drop_needs_a_second_later_low_reading() {
-    let mut once = story(&[(T0, share(0.9, RESET)), (T0 + 1, share(0.1, RESET))]);
+    let mut once = story(&[(T0, bare(0.9, RESET)), (T0 + 1, bare(0.1, RESET))]);
     assert_eq!(once.utilization(), Some(0.9));
-    once.tell(T0 + 1, &share(0.12, RESET));
+    once.tell(T0 + 1, &bare(0.12, RESET));
     assert_eq!(
         once.utilization(),
         Some(0.9),
         "a second of the same time is no second"
     );
-    once.tell(T0 + 2, &share(0.7, RESET));
+    once.tell(T0 + 2, &bare(0.7, RESET));
     assert_eq!(
         once.utilization(),
         Some(0.7),
         "exactly 0.2 lower is a large drop as well"
     );
 
-    let mut broken = story(&[(T0, share(0.9, RESET)), (T0 + 1, share(0.1, RESET))]);
-    broken.tell(T0 + 2, &share(0.75, RESET));
-    broken.tell(T0 + 3, &share(0.1, RESET));
+    let mut broken = story(&[(T0, bare(0.9, RESET)), (T0 + 1, bare(0.1, RESET))]);
+    broken.tell(T0 + 2, &bare(0.75, RESET));
+    broken.tell(T0 + 3, &bare(0.1, RESET));
     assert_eq!(broken.utilization(), Some(0.9), "not twice in a row");
     broken.tell(T0 + 4, &status(LimitStatus::Rejected, Some(RESET)));
-    broken.tell(T0 + 5, &share(0.1, RESET));
+    broken.tell(T0 + 5, &bare(0.1, RESET));
     assert_eq!(
         broken.utilization(),
         Some(0.9),
         "a rejection is the opposite of a drop"
     );
-    broken.tell(T0 + 6, &status(LimitStatus::Allowed, Some(RESET)));
-    broken.tell(T0 + 7, &share(0.12, RESET));
+    broken.tell(T0 + 6, &status(LimitStatus::Unknown, Some(RESET)));
+    broken.tell(T0 + 7, &bare(0.12, RESET));
     assert_eq!(
         broken.utilization(),
         Some(0.12),
         "a line without a share stands in nobody's way; of the two the higher is kept"
     );
     assert_eq!(broken.state().thresholds_crossed, [75, 90], "the latches stay");
-    assert_eq!(broken.tell(T0 + 8, &share(0.95, RESET)).crossed, [0u8; 0]);
+    assert_eq!(broken.tell(T0 + 8, &bare(0.95, RESET)).crossed, [0u8; 0]);
 }
 
 #[test]
 fn of_one_time_neither_is_a_low_reading_the_second_nor_does_a_milder_word_stand() {
     let low = story(&[
-        (T0, share(0.9, RESET)),
-        (T0 + 1, share(0.1, RESET)),
-        (T0 + 1, share(0.1, RESET + 1000)),
+        (T0, bare(0.9, RESET)),
+        (T0 + 1, bare(0.1, RESET)),
+        (T0 + 1, bare(0.1, RESET + 1000)),
     ]);
     assert_eq!(low.utilization(), Some(0.9));
     let refused = story(&[
@@ -274,10 +294,10 @@ fn of_one_time_neither_is_a_low_reading_the_second_nor_does_a_milder_word_stand(
 #[test]
 fn a_raise_clears_a_held_drop() {
     let story = story(&[
-        (T0, share(0.5, RESET)),
-        (T0 + 1, share(0.1, RESET)),
-        (T0 + 2, share(0.5, RESET)),
-        (T0 + 3, share(0.1, RESET)),
+        (T0, bare(0.5, RESET)),
+        (T0 + 1, bare(0.1, RESET)),
+        (T0 + 2, bare(0.5, RESET)),
+        (T0 + 3, bare(0.1, RESET)),
     ]);
     assert_eq!(story.utilization(), Some(0.5));
 }
@@ -293,18 +313,18 @@ fn jitter_takes_the_later_reset_and_more_moves_it() {
     story.tell(T0 + 2, &share(0.4, RESET));
     assert_eq!(story.state().reset_at, Some(RESET + jitter));
     assert_eq!(story.state().held, Held::default());
-    // Further than jitter, less than half a window: its end was moved.
+    // Further than jitter, less than half a window, no large fall: its end was moved, and shown is what was read of it.
     let moved = story.tell(T0 + 3, &share(0.4, RESET + 2 * HOUR_MS));
     assert_eq!(
         (
             moved.rolled_over,
-            moved.state.utilization,
-            moved.state.reset_at,
-            moved.state.window_started_at
+            moved.track.state.utilization,
+            moved.track.state.reset_at,
+            moved.track.state.window_started_at
         ),
         (
             false,
-            Some(0.5),
+            Some(0.4),
             Some(RESET + 2 * HOUR_MS),
             Some(RESET - 3 * HOUR_MS)
         )
@@ -315,13 +335,16 @@ fn jitter_takes_the_later_reset_and_more_moves_it() {
 fn half_a_window_forward_is_the_next_one() {
     let half = 5 * HOUR_MS / 2;
     let mut short = story(&[(T0, share(0.9, RESET))]);
-    assert!(!short.tell(T0 + 1, &share(0.1, RESET + half - 1)).rolled_over);
+    assert!(!short.tell(T0 + 1, &share(0.8, RESET + half - 1)).rolled_over);
     let mut long = story(&[(T0, share(0.9, RESET))]);
     let merged = long.tell(T0 + 1, &share(0.1, RESET + half));
     assert!(merged.rolled_over);
-    assert_eq!(merged.state.utilization, Some(0.1));
-    assert_eq!(merged.state.thresholds_crossed, [0u8; 0]);
-    assert_eq!(merged.state.window_started_at, Some(RESET + half - 5 * HOUR_MS));
+    assert_eq!(merged.track.state.utilization, Some(0.1));
+    assert_eq!(merged.track.state.thresholds_crossed, [0u8; 0]);
+    assert_eq!(
+        merged.track.state.window_started_at,
+        Some(RESET + half - 5 * HOUR_MS)
+    );
 }
 
 #[test]
@@ -329,7 +352,7 @@ fn once_the_reset_has_passed_any_new_one_is_the_next_window() {
     let mut dated = story(&[(T0, share(0.9, RESET))]);
     let merged = dated.tell(RESET + MINUTE, &share(0.1, RESET + HOUR_MS));
     assert!(merged.rolled_over);
-    assert_eq!(merged.state.utilization, Some(0.1));
+    assert_eq!(merged.track.state.utilization, Some(0.1));
 
     let mut idle = story(&[(T0, share(0.9, RESET))]);
     let merged = idle.tell(
@@ -339,9 +362,9 @@ fn once_the_reset_has_passed_any_new_one_is_the_next_window() {
     assert!(merged.rolled_over);
     assert_eq!(
         (
-            merged.state.utilization,
-            merged.state.reset_at,
-            merged.state.window_started_at
+            merged.track.state.utilization,
+            merged.track.state.reset_at,
+            merged.track.state.window_started_at
         ),
         (Some(0.0), None, None)
     );
@@ -349,8 +372,8 @@ fn once_the_reset_has_passed_any_new_one_is_the_next_window() {
     assert_eq!(
         (
             merged.rolled_over,
-            merged.state.utilization,
-            merged.state.reset_at
+            merged.track.state.utilization,
+            merged.track.state.reset_at
         ),
         (false, Some(0.01), Some(RESET + 6 * HOUR_MS))
     );
@@ -366,7 +389,10 @@ fn a_window_without_a_reset_is_over_after_its_length() {
             .rolled_over
     );
     let merged = story.tell(T0 + 10 * HOUR_MS, &no_reset(0.1));
-    assert_eq!((merged.rolled_over, merged.state.utilization), (true, Some(0.1)));
+    assert_eq!(
+        (merged.rolled_over, merged.track.state.utilization),
+        (true, Some(0.1))
+    );
 }
 
 #[test]
@@ -378,18 +404,18 @@ fn a_rollover_without_a_share_forgets_the_old_one() {
     );
     assert!(merged.rolled_over);
     assert_eq!(
-        (merged.state.utilization, merged.state.utilization_at),
+        (merged.track.state.utilization, merged.track.state.utilization_at),
         (None, None)
     );
-    assert_eq!(merged.state.status, LimitStatus::Allowed);
+    assert_eq!(merged.track.state.status, LimitStatus::Allowed);
 }
 
 #[test]
 fn a_window_of_unknown_length_rolls_over_when_it_has_passed_or_moves_by_an_hour() {
     let other = |utilization, reset| saw("other", Some(utilization), Some(reset), LimitStatus::Unknown);
     let after = |at, reset| {
-        let known = merge(None, &other(0.9, RESET), T0, &THRESHOLDS).state;
-        merge(Some(&known), &other(0.1, reset), at, &THRESHOLDS).rolled_over
+        let known = merge(None, &other(0.9, RESET), T0, &THRESHOLDS).track;
+        merge(Some(&known), &other(0.8, reset), at, &THRESHOLDS).rolled_over
     };
     assert!(!after(T0 + 1, RESET + HOUR_MS - 1));
     assert!(after(T0 + 1, RESET + HOUR_MS));
@@ -417,14 +443,14 @@ fn a_reset_that_moves_back_is_held_until_a_later_reading_says_it_again() {
     let merged = held.tell(T0 + 2, &reading(0.08, early + 2));
     assert_eq!(
         (
-            merged.state.utilization,
-            merged.state.reset_at,
+            merged.track.state.utilization,
+            merged.track.state.reset_at,
             merged.rolled_over
         ),
         (Some(0.10), Some(early + 2), true)
     );
     assert_eq!(
-        merged.state.thresholds_crossed, [0u8; 0],
+        merged.track.state.thresholds_crossed, [0u8; 0],
         "another window is armed anew"
     );
 
@@ -447,14 +473,14 @@ fn a_reset_that_moves_back_is_held_until_a_later_reading_says_it_again() {
     let merged = moved.tell(T0 + 2, &reading(0.4, week - DAY_MS));
     assert_eq!(
         (
-            merged.state.utilization,
-            merged.state.reset_at,
+            merged.track.state.utilization,
+            merged.track.state.reset_at,
             merged.rolled_over
         ),
         (Some(0.5), Some(week - DAY_MS), false)
     );
     assert_eq!(
-        merged.state.thresholds_crossed,
+        merged.track.state.thresholds_crossed,
         [75, 90],
         "less than half a window back: the same window"
     );
@@ -487,8 +513,13 @@ fn a_rejection_blocks_until_the_reset_and_leaves_the_share_alone() {
         view(story.state(), T0 + 3).blocked_until.is_some(),
         "unknown says nothing"
     );
-    story.tell(T0 + 3, &status(LimitStatus::AllowedWarning, Some(RESET)));
-    let cleared = view(story.state(), T0 + 4);
+    story.tell(T0 + MINUTE, &status(LimitStatus::AllowedWarning, Some(RESET)));
+    assert!(
+        view(story.state(), T0 + MINUTE).refused,
+        "what was asked before the refusal may be answered for a minute"
+    );
+    story.tell(T0 + MINUTE + 2, &status(LimitStatus::AllowedWarning, Some(RESET)));
+    let cleared = view(story.state(), T0 + MINUTE + 2);
     assert_eq!((cleared.blocked_until, cleared.left), (None, Some(0.4)));
 }
 
@@ -569,16 +600,19 @@ fn a_line_of_a_window_already_over_changes_nothing() {
     let mut story = story(&[(T0, share(0.5, RESET))]);
     let before = story.state().clone();
     let merged = story.tell(RESET, &share(0.9, RESET));
-    assert_eq!((merged.state, merged.history), (before.clone(), true));
+    assert_eq!(
+        (merged.track.state.clone(), merged.history),
+        (before.clone(), true)
+    );
     let merged = story.tell(T0 + 1, &saw(FIVE_HOUR, None, None, LimitStatus::Unknown));
     assert_eq!(
-        (merged.state, merged.history),
+        (merged.track.state.clone(), merged.history),
         (before.clone(), false),
         "it says nothing at all"
     );
     let merged = story.tell(T0, &share(0.5, RESET));
     assert_eq!(
-        (merged.state, merged.history),
+        (merged.track.state.clone(), merged.history),
         (before, false),
         "a copy of the same line"
     );
@@ -598,7 +632,8 @@ fn a_state_is_fresh_for_five_minutes_stale_until_its_reset_and_then_expired() {
             freshness: Freshness::Expired,
             utilization: None,
             left: None,
-            blocked_until: None
+            blocked_until: None,
+            refused: false,
         }
     );
     let silent = merge(
@@ -607,7 +642,7 @@ fn a_state_is_fresh_for_five_minutes_stale_until_its_reset_and_then_expired() {
         T0,
         &THRESHOLDS,
     );
-    assert_eq!(view(&silent.state, T0).freshness, Freshness::Unknown);
+    assert_eq!(view(&silent.track.state, T0).freshness, Freshness::Unknown);
     let spoken = story(&[(T0, status(LimitStatus::Allowed, None))]);
     assert_eq!(view(spoken.state(), T0).freshness, Freshness::Fresh);
 }
@@ -662,11 +697,16 @@ fn any_observation() -> impl Strategy<Value = Observation> {
         ),
         proptest::option::weighted(0.8, reset.prop_map(|shift| RESET + shift)),
         any_status(),
-        prop_oneof![Just(LimitSource::Headers), Just(LimitSource::RateLimitEvent)],
+        prop_oneof![
+            Just(LimitSource::Headers),
+            Just(LimitSource::RateLimitEvent),
+            Just(LimitSource::Statusline)
+        ],
         proptest::option::of(0u64..3),
+        proptest::option::of(0u64..2),
     )
         .prop_map(
-            |(bucket, utilization, reset_at, status, source, remaining)| Observation {
+            |(bucket, utilization, reset_at, status, source, remaining, session)| Observation {
                 bucket,
                 utilization,
                 remaining,
@@ -675,7 +715,7 @@ fn any_observation() -> impl Strategy<Value = Observation> {
                 observed_at: None,
                 status,
                 source,
-                session: None,
+                session,
                 request: None,
             },
         )
@@ -719,10 +759,12 @@ fn any_millis() -> impl Strategy<Value = Millis> {
 
 proptest! {
     #[test]
-    fn an_older_observation_never_changes_the_state(past in a_past(), late in any_observation(), age in 1..20 * HOUR_MS) {
+    fn an_older_observation_never_changes_the_state(
+        past in a_past(), late in any_observation(), age in LATE_MAX_MS + 1..20 * HOUR_MS,
+    ) {
         let story = story(&past);
-        let merged = merge(Some(story.state()), &late, story.state().observed_at - age, &THRESHOLDS);
-        prop_assert_eq!(&merged.state, story.state());
+        let merged = merge(story.track.as_ref(), &late, story.state().observed_at - age, &THRESHOLDS);
+        prop_assert_eq!(&merged.track.state, story.state());
         prop_assert!(merged.crossed.is_empty() && !merged.rolled_over);
     }
 
@@ -734,7 +776,7 @@ proptest! {
         for ((utilization, jitter), step) in utilizations.iter().zip(0..) {
             let merged = story.tell(T0 + step * MINUTE, &share(*utilization, RESET + jitter));
             prop_assert!(!merged.rolled_over);
-            prop_assert_eq!(merged.state.held.reset, None);
+            prop_assert_eq!(merged.track.state.held.reset, None);
         }
     }
 
@@ -744,7 +786,8 @@ proptest! {
         let bucket = past[0].1.bucket.clone();
         let at = story.state().observed_at + MINUTE;
         let next = RESET + 30 * DAY_MS;
-        if story.state().reset_at.is_none() {
+        let is_empty = story.track.as_ref().unwrap().readings.iter().all(Reading::is_void);
+        if story.state().reset_at.is_none() || is_empty {
             // There has to be a reset to roll over from.
             story.tell(at - 1, &saw(&bucket, Some(0.95), Some(RESET + 20 * DAY_MS), LimitStatus::Allowed));
         }
@@ -753,33 +796,33 @@ proptest! {
             THRESHOLDS.into_iter().filter(|threshold| reaches(utilization, *threshold)).collect();
         prop_assert!(merged.rolled_over);
         prop_assert_eq!(&merged.crossed, &reached);
-        prop_assert_eq!(merged.state.thresholds_crossed, reached);
-        prop_assert_eq!(merged.state.utilization, Some(utilization));
+        prop_assert_eq!(merged.track.state.thresholds_crossed, reached);
+        prop_assert_eq!(merged.track.state.utilization, Some(utilization));
     }
 
+    /// Lines of sessions side by side, of one time and of times that are not far apart, come in any order.
     #[test]
-    fn the_order_of_observations_of_one_time_changes_nothing(
+    fn the_order_of_observations_of_half_a_minute_changes_nothing(
         past in proptest::collection::vec(told_at(0..12), 0..8),
-        moment in proptest::collection::vec((0i64..3, any_observation()), 1..12),
+        moment in proptest::collection::vec((0i64..4, any_observation()), 1..12),
         seed in any::<u64>(),
     ) {
-        let mut at = T0;
-        let told = of_one_bucket(past.into_iter().chain(moment.into_iter().map(|(_, it)| (T0 + DAY_MS, it))).collect());
-        let (moment, past): (Vec<_>, Vec<_>) = told.into_iter().partition(|(at, _)| *at == T0 + DAY_MS);
+        let start = T0 + DAY_MS;
+        let told = of_one_bucket(
+            past.into_iter().chain(moment.into_iter().map(|(step, it)| (start + step * 10_000, it))).collect(),
+        );
+        let (moment, past): (Vec<_>, Vec<_>) = told.into_iter().partition(|(at, _)| *at >= start);
         let before = story(&past);
-        if let Some(state) = &before.state {
-            at = state.observed_at + 1;
-        }
         let mut random = fastrand::Rng::with_seed(seed);
         let mut shuffled = moment.clone();
         random.shuffle(&mut shuffled);
         shuffled.push(moment[random.usize(..moment.len())].clone());
         let end = |told: &[(Millis, Observation)]| {
-            let mut story = Story { state: before.state.clone() };
-            for (_, observation) in told {
-                story.tell(at, observation);
+            let mut story = Story { track: before.track.clone() };
+            for (at, observation) in told {
+                story.tell(*at, observation);
             }
-            story.state
+            story.track
         };
         prop_assert_eq!(end(&moment), end(&shuffled));
     }
@@ -792,14 +835,14 @@ proptest! {
             for reset in resets {
                 story.tell(T0, &share(0.5, RESET + reset * 50_000));
             }
-            story.state().clone()
+            story.track.unwrap()
         };
         let mut shuffled = resets.clone();
         fastrand::Rng::with_seed(seed).shuffle(&mut shuffled);
         prop_assert_eq!(end(&resets), end(&shuffled));
-        prop_assert!(end(&resets).moment.readings.len() <= MOMENT_READINGS_MAX);
+        prop_assert!(end(&resets).readings.len() <= MOMENT_READINGS_MAX + 1);
         let last = resets.iter().max().map(|reset| RESET + reset * 50_000);
-        prop_assert_eq!(end(&resets).reset_at, last, "the window that ends last has the last word");
+        prop_assert_eq!(end(&resets).state.reset_at, last, "the window that ends last has the last word");
     }
 
     #[test]
@@ -807,10 +850,10 @@ proptest! {
         let mut straight = Story::default();
         let mut stored: Option<Vec<u8>> = None;
         for (at, observation) in &past {
-            let known: Option<WindowState> = stored.as_deref().map(|bytes| postcard::from_bytes(bytes).unwrap());
+            let known: Option<Track> = stored.as_deref().map(|bytes| postcard::from_bytes(bytes).unwrap());
             let merged = merge(known.as_ref(), observation, *at, &THRESHOLDS);
             prop_assert_eq!(&merged, &straight.tell(*at, observation));
-            stored = Some(postcard::to_allocvec(&merged.state).unwrap());
+            stored = Some(postcard::to_allocvec(&merged.track).unwrap());
         }
     }
 
@@ -840,4 +883,196 @@ fn a_status_alone_does_not_make_an_old_share_young() {
     story.tell(T0 + HOUR_MS, &status(LimitStatus::Allowed, Some(RESET)));
     let view = view(story.state(), T0 + HOUR_MS);
     assert_eq!((view.freshness, view.utilization), (Freshness::Stale, Some(0.5)));
+}
+
+#[test]
+fn a_late_refusal_of_another_session_is_not_lost() {
+    let mut story = story(&[(T0, share(0.97, RESET)), (T0 + 5_000, share(0.99, RESET))]);
+    story.tell(T0 + 4_000, &status(LimitStatus::Rejected, Some(RESET)));
+    assert!(
+        view(story.state(), T0 + 6_000).refused,
+        "it came a second after one that is younger"
+    );
+    story.tell(T0 + 4_000 - LATE_MAX_MS - 2_000, &share(1.0, RESET));
+    assert_eq!(story.utilization(), Some(0.99), "that one is too late");
+}
+
+#[test]
+fn a_snapshot_never_lowers_a_share_and_never_ends_a_refusal() {
+    let mut story = story(&[
+        (T0, snapshot(0.4, RESET)),
+        (T0 + MINUTE, snapshot(0.85, RESET)),
+        (T0 + 2 * MINUTE, snapshot(0.4, RESET)),
+        (T0 + 3 * MINUTE, snapshot(0.4, RESET)),
+        (T0 + 4 * MINUTE, of_session(7, snapshot(0.41, RESET))),
+    ]);
+    assert_eq!(
+        (story.utilization(), story.state().utilization_at),
+        (Some(0.85), Some(T0 + MINUTE)),
+        "what was seen before is no news, and makes nothing younger"
+    );
+    story.tell(T0 + 5 * MINUTE, &snapshot(0.86, RESET));
+    assert_eq!(story.utilization(), Some(0.86));
+    story.tell(T0 + 6 * MINUTE, &status(LimitStatus::Rejected, Some(RESET)));
+    let cached = Observation {
+        source: LimitSource::AgentCache,
+        ..share(0.1, RESET)
+    };
+    story.tell(T0 + 20 * MINUTE, &cached);
+    assert!(view(story.state(), T0 + 20 * MINUTE).refused);
+    // A later end no old snapshot can have: the next window.
+    story.tell(T0 + 21 * MINUTE, &snapshot(0.02, RESET + HOUR_MS));
+    assert_eq!(
+        (story.utilization(), story.state().status),
+        (Some(0.02), LimitStatus::Unknown)
+    );
+    // An idle terminal repeats the window that is no more.
+    for minute in 22..25 {
+        story.tell(T0 + minute * MINUTE, &snapshot(0.86, RESET));
+    }
+    assert_eq!(story.state().reset_at, Some(RESET + HOUR_MS));
+}
+
+#[test]
+fn after_a_drop_an_old_snapshot_does_not_raise_the_share_again() {
+    let mut story = story(&[(T0, share(0.52, RESET)), (T0 + MINUTE, share(0.1, RESET))]);
+    for minute in 2..5 {
+        story.tell(
+            T0 + minute * MINUTE,
+            &of_session(minute.unsigned_abs() % 2, snapshot(0.4, RESET)),
+        );
+    }
+    assert_eq!(story.utilization(), Some(0.1));
+    story.tell(T0 + 5 * MINUTE, &of_session(7, snapshot(0.2, RESET)));
+    story.tell(T0 + 6 * MINUTE, &of_session(1, snapshot(0.4, RESET)));
+    assert_eq!(story.utilization(), Some(0.1), "once it may be old");
+    story.tell(T0 + 7 * MINUTE, &of_session(7, snapshot(0.22, RESET)));
+    assert_eq!(story.utilization(), Some(0.22), "a terminal that moves on is not");
+    story.tell(T0 + 8 * MINUTE, &snapshot(0.6, RESET));
+    assert_eq!(story.utilization(), Some(0.6), "and so much never was");
+}
+
+#[test]
+fn a_live_drop_needs_another_share_or_another_session_and_a_snapshot_between_does_not_matter() {
+    let start = [(T0, bare(0.9, RESET)), (T0 + 1, of_session(1, bare(0.3, RESET)))];
+    let mut repeated = story(&start);
+    repeated.tell(T0 + 2, &of_session(1, bare(0.3, RESET)));
+    assert_eq!(
+        repeated.utilization(),
+        Some(0.9),
+        "the same session repeats itself"
+    );
+    repeated.tell(T0 + 3, &snapshot(0.9, RESET));
+    repeated.tell(T0 + 4, &of_session(1, bare(0.31, RESET)));
+    assert_eq!(repeated.utilization(), Some(0.31), "another share");
+    let mut other = story(&start);
+    other.tell(T0 + 2, &of_session(2, bare(0.3, RESET)));
+    assert_eq!(other.utilization(), Some(0.3), "another session");
+    let mut snapshots = story(&start);
+    snapshots.tell(T0 + 2, &of_session(2, snapshot(0.2, RESET)));
+    assert_eq!(snapshots.utilization(), Some(0.9), "a snapshot confirms nothing");
+}
+
+#[test]
+fn the_providers_own_allowed_with_room_frees_at_once() {
+    let refused = [
+        (T0, share(1.0, RESET)),
+        (T0, saw(FIVE_HOUR, Some(1.0), Some(RESET), LimitStatus::Rejected)),
+    ];
+    let mut upgraded = story(&refused);
+    upgraded.tell(T0 + 1, &share(0.25, RESET));
+    let seen = view(upgraded.state(), T0 + 2);
+    assert_eq!((seen.utilization, seen.blocked_until), (Some(0.25), None));
+    let mut in_flight = story(&refused);
+    in_flight.tell(T0 + 1, &share(0.97, RESET));
+    assert!(
+        view(in_flight.state(), T0 + 2).refused,
+        "without room it was asked before the refusal"
+    );
+    in_flight.tell(T0 + 2 * MINUTE, &share(0.91, RESET));
+    let seen = view(in_flight.state(), T0 + 2 * MINUTE);
+    assert_eq!(
+        (seen.utilization, seen.blocked_until),
+        (Some(0.91), None),
+        "later it is the last word"
+    );
+    let mut dip = story(&[(T0, share(0.6, RESET))]);
+    dip.tell(T0 + 1, &share(0.4, RESET));
+    assert_eq!(dip.utilization(), Some(0.4));
+}
+
+#[test]
+fn a_later_end_with_a_large_fall_is_the_next_window() {
+    let mut restarted = story(&[
+        (T0, status(LimitStatus::Rejected, Some(RESET))),
+        (T0, bare(0.3, RESET)),
+    ]);
+    let merged = restarted.tell(T0 + MINUTE, &bare(0.29, RESET + HOUR_MS));
+    assert!(merged.rolled_over, "refused shows as full");
+    assert_eq!(view(restarted.state(), T0 + 2 * MINUTE).blocked_until, None);
+    let mut claimed = story(&[(T0, bare(0.95, RESET))]);
+    let merged = claimed.tell(T0 + MINUTE, &bare(0.01, RESET + 3 * MINUTE));
+    assert_eq!((merged.rolled_over, claimed.utilization()), (true, Some(0.01)));
+    assert_eq!(claimed.state().thresholds_crossed, [0u8; 0]);
+}
+
+#[test]
+fn a_refusal_whose_end_has_passed_blocks_for_minutes() {
+    let mut story = story(&[(T0, share(0.97, RESET))]);
+    story.tell(RESET + 11 * MINUTE, &status(LimitStatus::Rejected, Some(RESET)));
+    let seen = view(story.state(), RESET + 11 * MINUTE + 10_000);
+    assert_eq!(
+        (seen.refused, seen.blocked_until, seen.utilization),
+        (true, Some(RESET + 16 * MINUTE), None)
+    );
+    assert!(!view(story.state(), RESET + 16 * MINUTE).refused);
+    assert!(
+        story.state().refuses(RESET + 16 * MINUTE),
+        "and then it is not known"
+    );
+}
+
+#[test]
+fn a_response_a_minute_after_a_refusal_ends_it_and_the_full_share() {
+    let story = story(&[(T0, saw(FIVE_HOUR, Some(1.0), Some(RESET), LimitStatus::Rejected))]);
+    let served = |served_at, now| {
+        let mut state = story.state().clone();
+        state.served_at = Some(served_at);
+        let view = view(&state, now);
+        (view.refused, view.blocked_until, view.utilization)
+    };
+    let refused = (true, Some(RESET), Some(1.0));
+    assert_eq!(served(T0 - 1, T0 + 5 * MINUTE), refused);
+    assert_eq!(
+        served(T0 + MINUTE, T0 + 5 * MINUTE),
+        refused,
+        "it may have been asked before"
+    );
+    assert_eq!(served(T0 + MINUTE + 1, T0 + 5 * MINUTE), (false, None, None));
+    assert_eq!(
+        served(T0 + MINUTE + 1, T0 + MINUTE),
+        refused,
+        "not before it was served"
+    );
+}
+
+#[test]
+fn a_window_without_a_reset_ends_after_its_length() {
+    let state = story(&[(T0, saw(FIVE_HOUR, Some(0.3), None, LimitStatus::Allowed))])
+        .state()
+        .clone();
+    assert_eq!(view(&state, T0 + 5 * HOUR_MS - 1).utilization, Some(0.3));
+    assert_eq!(view(&state, T0 + 5 * HOUR_MS).freshness, Freshness::Expired);
+}
+
+#[test]
+fn an_account_that_is_idle_again_has_no_window_that_runs_out() {
+    let idle = || Observation {
+        source: LimitSource::UsageApi,
+        ..saw(FIVE_HOUR, Some(0.0), None, LimitStatus::Unknown)
+    };
+    let mut story = story(&[(T0, bare(1.0, RESET)), (T0 + MINUTE, idle())]);
+    assert_eq!(story.utilization(), Some(1.0));
+    story.tell(T0 + 2 * MINUTE, &idle());
+    assert_eq!((story.utilization(), story.state().reset_at), (Some(0.0), None));
 }

@@ -12,8 +12,8 @@ use crate::fuzz::{self, Target, dice};
 use crate::quota::exhaustion::Cause;
 use crate::record::{LimitSource, LimitStatus, Observation, StopReason};
 use crate::store::tables::{
-    AccountRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow, MarkRow, ParkedRow, ResponseRow,
-    RunInfoRow, RunRow, RunTotalsRow, WindowRow, decode, encode,
+    AccountLimitsRow, AccountRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow, MarkRow,
+    ParkedRow, ResponseRow, RunInfoRow, RunRow, RunTotalsRow, WindowRow, decode, encode,
 };
 
 static ROWS: Target = Target {
@@ -73,6 +73,7 @@ macro_rules! every_row {
             FiredRow,
             MarkRow,
             ParkedRow,
+            AccountLimitsRow,
             Totals
         );
     };
@@ -138,7 +139,7 @@ fn rows() -> Vec<Vec<u8>> {
         WINDOWS,
         OBSERVATIONS
     );
-    take!(LIMIT_EVENTS, FIRED, MARKS, PARKED);
+    take!(LIMIT_EVENTS, FIRED, MARKS, PARKED, ACCOUNT_LIMITS);
     let parked = ParkedRow::new(3, &saw(0.5, None, LimitStatus::Unknown));
     rows.push(encode(&parked).unwrap());
     assert!(rows.len() > 14, "{} rows", rows.len());
@@ -221,6 +222,15 @@ fn small() -> Vec<u8> {
         };
         store.observe(&[told], NOW).unwrap();
     }
+    let paused = Told {
+        account: AccountId::default(),
+        observations: vec![Observation {
+            bucket: crate::record::bucket::COOL_DOWN.into(),
+            utilization: None,
+            ..saw(1.0, None, LimitStatus::Rejected)
+        }],
+    };
+    store.observe(&[paused], NOW).unwrap();
     let cause = Cause {
         until: NOW,
         reason: "asked".into(),
@@ -332,8 +342,20 @@ fn judge_contents(image: &[u8], input: &[u8]) {
         )* };
     }
     put!(
-        FILES, RESPONSES, TOTALS, HOURS, DAYS, RUN_DAYS, ACCOUNTS, RUN_INFO, SUMS, MINUTES, MARKS, FIRED,
-        PARKED
+        FILES,
+        RESPONSES,
+        TOTALS,
+        HOURS,
+        DAYS,
+        RUN_DAYS,
+        ACCOUNTS,
+        RUN_INFO,
+        SUMS,
+        MINUTES,
+        MARKS,
+        FIRED,
+        PARKED,
+        ACCOUNT_LIMITS
     );
     macro_rules! put_by_name {
         ($($table:ident: $key:expr;)*) => { $(

@@ -433,6 +433,7 @@ fn rejections_are_noted_once_and_the_latest_are_kept() {
     let most = i64::try_from(LIMIT_EVENTS_MAX).unwrap();
     let rejected = |n: i64| Observation {
         status: LimitStatus::Rejected,
+        request: u64::try_from(n).ok(),
         ..saw(FIVE_HOUR, Some(NOW + n), None, Some(NOW + HOUR_MS))
     };
     let told: Vec<_> = (0..most + 5).map(rejected).collect();

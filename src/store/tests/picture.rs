@@ -148,7 +148,8 @@ pub fn told(bucket: &str, at: Millis, status: LimitStatus) -> Observation {
         status,
         source: LimitSource::RateLimitEvent,
         session: None,
-        request: None,
+        // Each is of a request of its own: copies of one are one, and no two are tries of one.
+        request: u64::try_from(at).ok(),
     }
 }
 

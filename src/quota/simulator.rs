@@ -1,0 +1,772 @@
+//! A small model of a provider's account, and the engine beside it: ten thousand random histories.
+//!
+//! The provider has windows that start at first use, families, early restarts, upgrades, throttling and overage.
+//! Several sessions use it; what they hear reaches the engine late, in any order, rounded, with parts left out, and old
+//! answers are repeated. At every step the engine's answer is laid beside what the provider would do:
+//!
+//! - never `allow` while the provider would refuse and a live reading said so;
+//! - never `allow` what is paid as overage, if that was said and is not wanted;
+//! - never `wait` for longer than [`FREE_AFTER_MS`] after the provider serves again and something observed it;
+//! - a window that is shown existed: its share was read with its reset;
+//! - a window that was read live is shown until it ends, and no earlier one;
+//! - its share is not below what was read live, and not far above it once that was read twice.
+//!
+//! One history again: `TOKENTAIL_SEED=<seed> cargo test --lib simulator -- --nocapture`.
+
+use std::collections::BTreeMap;
+
+use super::account::Account;
+use super::admission::{Candidate, Verdict, advise};
+use super::budget::Calls;
+use super::exhaustion::Causes;
+use super::overage::Overage;
+use super::throttle::Throttles;
+use super::window::{IN_FLIGHT_MS, RESET_JITTER_MS, Track, Window, WindowState, merge, view};
+use crate::record::{
+    AccountId, DAY_MS, HOUR_MS, LimitSource, LimitStatus, MINUTE_MS, Millis, Observation, bucket::*,
+};
+
+/// Histories in one run of the tests.
+const HISTORIES: u64 = 10_000;
+/// Steps of one history.
+const STEPS: u32 = 50;
+/// After so long an account that serves, and was observed to, is free.
+const FREE_AFTER_MS: Millis = 10 * MINUTE_MS;
+/// 2026-11-20T00:00:00Z
+const START: Millis = 1_795_132_800_000;
+/// The models that are asked for, and used.
+const MODELS: [&str; 2] = ["claude-opus-5", "claude-haiku-5"];
+const SESSIONS: usize = 3;
+
+/// One window at the provider.
+#[derive(Clone, Debug)]
+struct Limit {
+    bucket: &'static str,
+    length: Millis,
+    capacity: f64,
+    used: f64,
+    /// When it ends; `None` until it is used.
+    ends: Option<Millis>,
+    /// Since when it has been used up.
+    full_since: Option<Millis>,
+    /// Whether a live reading that reached the engine said so.
+    is_said: bool,
+    /// Whether a live reading of this very window reached the engine.
+    is_known: bool,
+    /// Since when its share has only grown.
+    grows_since: Millis,
+    /// The highest share since then that a live reading told the engine.
+    highest: f64,
+    /// How often the engine was told it since then by the usage API.
+    polls: u32,
+    /// The highest share of this window that a live reading ever told the engine.
+    told: f64,
+}
+
+impl Limit {
+    fn new(bucket: &'static str, length: Millis, capacity: f64) -> Self {
+        Self {
+            bucket,
+            length,
+            capacity,
+            used: 0.0,
+            ends: None,
+            full_since: None,
+            is_said: false,
+            is_known: false,
+            grows_since: 0,
+            highest: 0.0,
+            polls: 0,
+            told: 0.0,
+        }
+    }
+
+    /// Its share falls: by an upgrade, or because it ends.
+    fn fall(&mut self, now: Millis) {
+        (self.grows_since, self.highest, self.polls) = (now, 0.0, 0);
+    }
+
+    fn share(&self) -> f64 {
+        self.used / self.capacity
+    }
+
+    /// Lets it end by the clock, and notes whether it is used up.
+    fn pass(&mut self, now: Millis) {
+        if self.ends.is_some_and(|ends| ends <= now) {
+            (self.ends, self.used, self.told) = (None, 0.0, 0.0);
+            self.fall(now);
+        }
+        self.is_known &= self.ends.is_some();
+        if self.share() < 1.0 {
+            (self.full_since, self.is_said) = (None, false);
+        } else if self.full_since.is_none() {
+            self.full_since = Some(now);
+        }
+    }
+
+    fn spend(&mut self, amount: f64, now: Millis) {
+        self.used += amount;
+        self.ends = self.ends.or(Some(now + self.length));
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Served,
+    Paid,
+    /// By the window of this place.
+    Refused(usize),
+    Throttled,
+}
+
+/// What reaches the engine.
+#[derive(Clone, Debug)]
+enum News {
+    Saw(Observation),
+    Served(usize),
+}
+
+#[derive(Clone, Debug)]
+struct Letter {
+    arrives: Millis,
+    at: Millis,
+    news: News,
+    /// What it shows of the provider.
+    shows: Shows,
+}
+
+/// That a model is served, by all windows that bind it, if this was said so much later than the last refusal.
+type Shows = [Option<Millis>; MODELS.len()];
+
+const NOTHING: Shows = [None; MODELS.len()];
+
+/// What is kept of an account, as the store keeps it.
+#[derive(Default)]
+struct Engine {
+    tracks: BTreeMap<Box<str>, Track>,
+    served: [Option<Millis>; MODELS.len()],
+    throttles: Throttles,
+    overage: Option<Overage>,
+}
+
+impl Engine {
+    fn take(&mut self, letter: &Letter) {
+        match &letter.news {
+            News::Served(model) => self.served[*model] = self.served[*model].max(Some(letter.at)),
+            News::Saw(saw) if &*saw.bucket == COOL_DOWN => {
+                self.throttles.take(saw, letter.at);
+            }
+            News::Saw(saw) if &*saw.bucket == OVERAGE_IN_USE => {
+                let said = Overage {
+                    said_at: letter.at,
+                    in_use: saw.utilization >= Some(1.0),
+                };
+                self.overage = Some(self.overage.map_or(said, |before| before.later(said)));
+            }
+            News::Saw(saw) => {
+                let merged = merge(self.tracks.get(&saw.bucket), saw, letter.at, &[75, 90]);
+                self.tracks.insert(saw.bucket.clone(), merged.track);
+            }
+        }
+    }
+
+    fn states(&self) -> Vec<(&str, WindowState)> {
+        let with_served = |name: &str, track: &Track| {
+            let mut state = track.state.clone();
+            let serving = MODELS.iter().zip(self.served);
+            let serving = serving.filter(|(model, _)| serves(name, model));
+            state.served_at = serving.filter_map(|(_, at)| at).max();
+            state
+        };
+        self.tracks
+            .iter()
+            .map(|(name, track)| (&**name, with_served(name, track)))
+            .collect()
+    }
+
+    fn verdict(&self, account: &Account, model: &str, now: Millis) -> (Verdict, String) {
+        let states = self.states();
+        let windows = states.iter().map(|(bucket, state)| Window { bucket, state });
+        let candidate = Candidate {
+            account,
+            model: Some(model.into()),
+            windows: windows.collect(),
+            calls: Calls::default(),
+            budget: None,
+            causes: Causes {
+                throttled: self
+                    .throttles
+                    .cause(self.served.iter().copied().flatten().max(), now),
+                ..Causes::default()
+            },
+            overage: self.overage,
+        };
+        let advice = advise(&candidate, now);
+        (advice.verdict, advice.sentence)
+    }
+}
+
+/// One history.
+struct World {
+    random: fastrand::Rng,
+    now: Millis,
+    limits: Vec<Limit>,
+    throttled_until: Millis,
+    /// Until when an answer may be under way.
+    slow_until: Millis,
+    /// Whether the account buys more.
+    buys: bool,
+    account: Account,
+    /// The windows as each session's terminal shows them.
+    terminals: [Vec<Observation>; SESSIONS],
+    letters: Vec<Letter>,
+    engine: Engine,
+    /// Every pair of share and reset that was read, by window.
+    read: Vec<(Box<str>, f64, Option<Millis>)>,
+    ok_since: [Option<Millis>; MODELS.len()],
+    /// What showed that a model is served: its own time, how much later that is than a refusal, and when it arrived.
+    shown: [Vec<(Millis, Millis, Millis)>; MODELS.len()],
+    /// The latest live word that something is refused or used up.
+    blocked_at: Millis,
+    /// The latest `retry-after` that arrived.
+    cool_until: Option<(Millis, Millis)>,
+    /// Whether the account ever bought more: then a full window alone does not say that it is refused.
+    has_bought: bool,
+    /// When it was said that requests are paid for, and has not been taken back.
+    paid_said: Option<Millis>,
+    log: Vec<String>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let five = 10.0 + random.f64() * 10.0;
+        let mut account = Account::new(AccountId::default());
+        account.use_overage = random.bool();
+        Self {
+            now: START + random.i64(0..DAY_MS),
+            limits: vec![
+                Limit::new(FIVE_HOUR, 5 * HOUR_MS, five),
+                Limit::new(SEVEN_DAY, 7 * DAY_MS, five * (1.5 + random.f64() * 4.0)),
+                Limit::new(SEVEN_DAY_OPUS, 7 * DAY_MS, five * (0.7 + random.f64() * 3.0)),
+            ],
+            throttled_until: 0,
+            slow_until: 0,
+            buys: random.u8(..4) == 0,
+            account,
+            terminals: Default::default(),
+            letters: Vec::new(),
+            engine: Engine::default(),
+            read: Vec::new(),
+            ok_since: [None; MODELS.len()],
+            shown: Default::default(),
+            blocked_at: 0,
+            cool_until: None,
+            has_bought: false,
+            paid_said: None,
+            log: Vec::new(),
+            random,
+        }
+    }
+
+    fn binds(&self, place: usize, model: usize) -> bool {
+        binds(self.limits[place].bucket, Some(MODELS[model]), false)
+    }
+
+    /// What the provider would say to a request now.
+    fn answer(&self, model: usize) -> Answer {
+        if self.now < self.throttled_until {
+            return Answer::Throttled;
+        }
+        let full = |place: &usize| self.binds(*place, model) && self.limits[*place].share() >= 1.0;
+        match (0..self.limits.len()).find(full) {
+            None => Answer::Served,
+            Some(_) if self.buys => Answer::Paid,
+            Some(place) => Answer::Refused(place),
+        }
+    }
+
+    fn is_ok(&self, model: usize) -> bool {
+        match self.answer(model) {
+            Answer::Served => true,
+            Answer::Paid => self.account.use_overage,
+            Answer::Refused(_) | Answer::Throttled => false,
+        }
+    }
+
+    fn pass(&mut self, ms: Millis) {
+        self.now += ms;
+        self.has_bought |= self.buys;
+        for limit in &mut self.limits {
+            limit.pass(self.now);
+        }
+        for model in 0..MODELS.len() {
+            if !self.is_ok(model) {
+                self.ok_since[model] = None;
+                self.shown[model].clear();
+            } else if self.ok_since[model].is_none() {
+                self.ok_since[model] = Some(self.now);
+            }
+        }
+    }
+
+    fn saw(bucket: &str, source: LimitSource, session: Option<u64>) -> Observation {
+        Observation {
+            bucket: bucket.into(),
+            utilization: None,
+            remaining: None,
+            limit: None,
+            reset_at: None,
+            observed_at: None,
+            status: LimitStatus::Unknown,
+            source,
+            session,
+            request: None,
+        }
+    }
+
+    /// The windows as they are now, each with its share, reset and its own status.
+    fn windows(&mut self, source: LimitSource, session: Option<u64>) -> Vec<Observation> {
+        let mut windows = Vec::new();
+        for place in 0..self.limits.len() {
+            let limit = self.limits[place].clone();
+            let is_idle = limit.ends.is_none();
+            if is_idle && source != LimitSource::UsageApi {
+                continue;
+            }
+            let share = match self.random.u8(..3) {
+                0 => (limit.share() * 100.0).round() / 100.0,
+                _ => limit.share(),
+            };
+            let jitter = self.random.i64(-1..=1) * if self.random.u8(..8) == 0 { 50_000 } else { 900 };
+            let mut saw = Self::saw(limit.bucket, source, session);
+            saw.utilization = Some(share);
+            saw.reset_at = limit.ends.map(|ends| ends + jitter);
+            saw.status = match limit.share() {
+                ..0.75 => LimitStatus::Allowed,
+                ..1.0 => LimitStatus::AllowedWarning,
+                _ => LimitStatus::Rejected,
+            };
+            self.read.push((limit.bucket.into(), share, saw.reset_at));
+            windows.push(saw);
+        }
+        windows
+    }
+
+    /// Sends what one line says: it arrives together.
+    fn send(&mut self, at: Millis, line: impl IntoIterator<Item = (News, Shows)>) {
+        // Seconds; now and then a capture that is read much later.
+        let delay = match self.random.u8(..20) {
+            0 => self.random.i64(10 * MINUTE_MS..5 * HOUR_MS),
+            1..4 => self.random.i64(0..25_000),
+            _ => self.random.i64(0..3_000),
+        };
+        let arrives = self.now.max(at) + delay;
+        let letters = line.into_iter().map(|(news, shows)| Letter {
+            arrives,
+            at,
+            news,
+            shows,
+        });
+        self.letters.extend(letters);
+    }
+
+    fn send_all(&mut self, at: Millis, line: Vec<Observation>) {
+        self.send(at, line.into_iter().map(|saw| (News::Saw(saw), NOTHING)));
+    }
+
+    fn request(&mut self) {
+        let model = self.random.usize(..MODELS.len());
+        let number = self.random.usize(..SESSIONS);
+        let session = Some(number as u64);
+        let answer = self.answer(model);
+        self.log
+            .push(format!("{} {} {answer:?}", self.now - START, MODELS[model]));
+        match answer {
+            Answer::Throttled => {
+                let mut saw = Self::saw(COOL_DOWN, LimitSource::ApiError, session);
+                saw.status = LimitStatus::Rejected;
+                saw.request = Some(self.random.u64(..));
+                saw.reset_at = self.random.bool().then_some(self.throttled_until);
+                self.send_all(self.now, vec![saw]);
+            }
+            Answer::Refused(place) => self.refuse(place, session),
+            Answer::Served | Answer::Paid => {
+                let mut amount = self.random.f64() * self.random.f64() * 5.0;
+                // A slow answer tells of the time at which it was asked for. Meanwhile others use little: nobody can
+                // tell a share that is far lower from an upgrade.
+                if self.random.u8(..3) == 0 {
+                    let until = self.now + self.random.i64(0..IN_FLIGHT_MS - 5_000);
+                    self.slow_until = self.slow_until.max(until);
+                }
+                if self.now <= self.slow_until {
+                    amount = amount.min(0.3);
+                }
+                let is_slow = self.slow_until > self.now && self.random.bool();
+                let at = if is_slow { self.slow_until } else { self.now };
+                for place in 0..self.limits.len() {
+                    if self.binds(place, model) {
+                        let now = self.now;
+                        self.limits[place].spend(amount, now);
+                    }
+                }
+                self.tell(model, number, answer == Answer::Paid, at);
+            }
+        }
+    }
+
+    /// What is heard of a request that was served.
+    fn tell(&mut self, model: usize, number: usize, is_paid: bool, at: Millis) {
+        let session = Some(number as u64);
+        // Whoever pays cannot tell by an answer alone that it is not paid for.
+        let is_free = !self.has_bought || self.account.use_overage;
+        let mut serves = NOTHING;
+        serves[model] = is_free.then_some(IN_FLIGHT_MS);
+        if self.random.u8(..5) > 0 {
+            self.send(at, [(News::Served(model), serves)]);
+        }
+        let style = self.random.u8(..4);
+        let source = if style == 0 {
+            LimitSource::Headers
+        } else {
+            LimitSource::RateLimitEvent
+        };
+        let windows = self.windows(source, session);
+        // The terminal shows what it heard last.
+        self.terminals[number] = windows
+            .iter()
+            .map(|saw| Observation {
+                source: LimitSource::Statusline,
+                status: LimitStatus::Unknown,
+                ..saw.clone()
+            })
+            .collect();
+        if style == 3 {
+            return;
+        }
+        let claim = windows.first().map(|saw| saw.bucket.clone());
+        let has_room = windows.iter().all(|saw| saw.utilization < Some(0.74));
+        let shown = self.is_ok(model) && windows.iter().all(|saw| saw.utilization < Some(1.0));
+        let mut line = Vec::new();
+        for (place, mut saw) in windows.into_iter().enumerate() {
+            // An event gives the status of the window it claims, headers that of each.
+            if style > 0 && Some(&saw.bucket) != claim.as_ref() {
+                saw.status = LimitStatus::Unknown;
+            }
+            if is_paid && saw.status == LimitStatus::Rejected && style > 0 {
+                saw.status = LimitStatus::Unknown;
+            }
+            let mut shows = NOTHING;
+            // With room it cannot have been asked for before.
+            let wait = if has_room { 0 } else { IN_FLIGHT_MS };
+            shows[model] = (style == 0 && shown && place == 0 && !self.buys).then_some(wait);
+            line.push((News::Saw(saw), shows));
+        }
+        if self.buys {
+            let mut saw = Self::saw(OVERAGE_IN_USE, source, session);
+            saw.utilization = Some(if is_paid { 1.0 } else { 0.0 });
+            line.push((News::Saw(saw), NOTHING));
+        }
+        self.send(at, line);
+    }
+
+    fn refuse(&mut self, place: usize, session: Option<u64>) {
+        let style = self.random.u8(..5);
+        let request = Some(self.random.u64(..));
+        let windows = self.windows(LimitSource::Headers, session);
+        let limit = self.limits[place].clone();
+        let at = self.now;
+        match style {
+            // Headers with the status of each window.
+            0 => {
+                let line = windows.into_iter().map(|saw| Observation { request, ..saw });
+                self.send_all(at, line.collect());
+            }
+            // An event that claims the window.
+            1 => {
+                let mut windows = windows;
+                for saw in &mut windows {
+                    if &*saw.bucket != limit.bucket {
+                        saw.status = LimitStatus::Unknown;
+                    }
+                    saw.source = LimitSource::RateLimitEvent;
+                }
+                self.send_all(at, windows);
+            }
+            // A sentence, with the minute of its end or without; at times no window either.
+            _ => {
+                let name = if style == 4 { "unknown" } else { limit.bucket };
+                let mut saw = Self::saw(name, LimitSource::Prose, session);
+                saw.status = LimitStatus::Rejected;
+                let minute = |at: Millis| at - at.rem_euclid(MINUTE_MS);
+                saw.reset_at = limit.ends.map(minute).filter(|end| style == 2 && *end > at);
+                saw.request = request;
+                // The tries of one request.
+                for n in 0..self.random.i64(1..4) {
+                    self.send_all(at + n * 1_000, vec![saw.clone()]);
+                }
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        let ms = match self.random.u8(..20) {
+            0..9 => self.random.i64(500..40_000),
+            9..16 => self.random.i64(40_000..10 * MINUTE_MS),
+            16..19 => self.random.i64(10 * MINUTE_MS..3 * HOUR_MS),
+            _ => self.random.i64(3 * HOUR_MS..4 * DAY_MS),
+        };
+        self.pass(ms);
+        match self.random.u8(..100) {
+            0..62 => self.request(),
+            62..76 => {
+                // An idle terminal repeats itself.
+                let number = self.random.usize(..SESSIONS);
+                self.send_all(self.now, self.terminals[number].clone());
+            }
+            76..84 => {
+                let mut windows = self.windows(LimitSource::UsageApi, None);
+                for saw in &mut windows {
+                    saw.status = LimitStatus::Unknown;
+                    if saw.reset_at.is_none() {
+                        saw.utilization = Some(0.0);
+                        self.read.push((saw.bucket.clone(), 0.0, None));
+                    }
+                }
+                self.send_all(self.now, windows);
+            }
+            84..88 => {
+                // A window that began just now would end within the jitter of the next one.
+                let five = &mut self.limits[0];
+                if five
+                    .ends
+                    .is_some_and(|ends| ends - five.length < self.now - 5 * MINUTE_MS)
+                {
+                    (five.used, five.ends, five.is_known) = (0.0, None, false);
+                    five.told = 0.0;
+                    five.fall(self.now);
+                    self.log.push(format!("{} restarted", self.now - START));
+                }
+            }
+            88..92 => {
+                let factor = 1.05 + self.random.f64() * 3.0;
+                self.log
+                    .push(format!("{} upgraded by {factor}", self.now - START));
+                for limit in &mut self.limits {
+                    limit.capacity *= factor;
+                    limit.fall(self.now);
+                }
+            }
+            92..95 => {
+                self.throttled_until = self.now + self.random.i64(20_000..10 * MINUTE_MS);
+                self.log.push(format!("{} throttled", self.now - START));
+            }
+            95..97 => {
+                self.buys = !self.buys && self.random.bool();
+                self.log.push(format!("{} buys {}", self.now - START, self.buys));
+                // What was said before was said of another account.
+                for limit in &mut self.limits {
+                    limit.is_said = false;
+                    limit.full_since = limit.full_since.map(|_| self.now);
+                }
+            }
+            _ => {}
+        }
+        self.pass(0);
+        self.deliver();
+    }
+
+    /// Hands over what has arrived.
+    fn deliver(&mut self) {
+        self.letters.sort_by_key(|letter| letter.arrives);
+        let arrived = self.letters.partition_point(|letter| letter.arrives <= self.now);
+        let arrived: Vec<Letter> = self.letters.drain(..arrived).collect();
+        for letter in arrived {
+            self.engine.take(&letter);
+            self.log.push(format!(
+                "  {} of {}: {:?}",
+                letter.arrives - START,
+                letter.at - START,
+                letter.news
+            ));
+            let is_late = letter.arrives - letter.at > 25_000;
+            if let News::Saw(saw) = &letter.news {
+                let is_refusal = saw.status == LimitStatus::Rejected;
+                let is_live = !saw.source.is_snapshot();
+                let is_full = saw.utilization >= Some(1.0) && &*saw.bucket != OVERAGE_IN_USE;
+                let says = is_refusal || is_full && !(self.has_bought && self.account.use_overage);
+                if is_refusal || is_full {
+                    self.blocked_at = self.blocked_at.max(letter.at);
+                }
+                let limits = self
+                    .limits
+                    .iter_mut()
+                    .filter(|limit| *limit.bucket == *saw.bucket);
+                for limit in limits {
+                    let is_said = limit.full_since.is_some_and(|since| letter.at >= since);
+                    limit.is_said |= is_said && says && is_live && !is_late;
+                    let is_this = limit
+                        .ends
+                        .zip(saw.reset_at)
+                        .is_some_and(|(one, other)| is_near(one, other));
+                    if is_this && is_live && !is_late {
+                        limit.told = limit.told.max(saw.utilization.unwrap_or(0.0));
+                    }
+                    if is_this && is_live && !is_late && letter.at > limit.grows_since + IN_FLIGHT_MS {
+                        limit.highest = limit.highest.max(saw.utilization.unwrap_or(0.0));
+                        limit.polls += u32::from(saw.source == LimitSource::UsageApi);
+                    }
+                    limit.is_known |= is_this && saw.utilization.is_some() && is_live && !is_late;
+                }
+                if &*saw.bucket == COOL_DOWN && !is_late {
+                    self.cool_until = self.cool_until.max(saw.reset_at.map(|until| (until, letter.at)));
+                }
+                if &*saw.bucket == OVERAGE_IN_USE && !is_late {
+                    let is_paid = saw.utilization >= Some(1.0);
+                    self.paid_said = is_paid.then_some(letter.at);
+                }
+            }
+            for model in 0..MODELS.len() {
+                let is_since = self.ok_since[model].is_some_and(|since| letter.at > since);
+                if let Some(wait) = letter.shows[model].filter(|_| is_since) {
+                    self.shown[model].push((letter.at, wait, letter.arrives));
+                }
+            }
+        }
+    }
+
+    /// Lays the engine's answers beside the provider's.
+    fn check(&self) -> Result<(), String> {
+        let now = self.now;
+        for (model, name) in MODELS.iter().enumerate() {
+            let (verdict, sentence) = self.engine.verdict(&self.account, name, now);
+            let wrong = |what: &str| Err(format!("{} {name}: {what}: {sentence}", now - START));
+            let answer = self.answer(model);
+            if verdict == Verdict::Allow {
+                let is_said = |place: &usize| {
+                    let limit = &self.limits[*place];
+                    let is_ending = |ends: Millis| ends - now <= RESET_JITTER_MS.cast_signed();
+                    self.binds(*place, model) && limit.is_said && !limit.ends.is_none_or(is_ending)
+                };
+                let said = (0..self.limits.len()).find(is_said);
+                if matches!(answer, Answer::Refused(_)) && said.is_some() {
+                    return wrong("allowed, and it is refused and that was said");
+                }
+                let served = self.engine.served.iter().copied().flatten().max();
+                let cool = self
+                    .cool_until
+                    .filter(|(until, at)| *until > now && served < Some(*at));
+                if answer == Answer::Throttled && cool.is_some() {
+                    return wrong("allowed, and it is throttled and that was said");
+                }
+                let is_paid = answer == Answer::Paid && !self.account.use_overage && said.is_some();
+                let full = self.limits.iter().filter_map(|limit| limit.full_since).min();
+                if is_paid && self.paid_said > full && self.paid_said.is_some() {
+                    return wrong("allowed, and it is paid for and that was said");
+                }
+            }
+            let is_shown = self.shown[model]
+                .iter()
+                .any(|(at, wait, arrived)| *at > self.blocked_at + wait && now - arrived >= FREE_AFTER_MS);
+            if verdict == Verdict::Wait && is_shown && self.ok_since[model].is_some() {
+                return wrong("waits, and it has been served for ten minutes");
+            }
+        }
+        for (bucket, state) in self.engine.states() {
+            let known = self
+                .limits
+                .iter()
+                .find(|limit| limit.bucket == bucket && limit.is_known);
+            let ends = known.and_then(|limit| limit.ends);
+            if ends.is_some_and(|ends| !state.reset_at.is_some_and(|reset| is_near(reset, ends))) {
+                return Err(format!(
+                    "{} {bucket} ends {:?}, and that was said: {state:?}",
+                    now - START,
+                    ends.map(|ends| ends - START)
+                ));
+            }
+            let seen = view(&state, now);
+            let (Some(share), false) = (seen.utilization, seen.refused) else {
+                continue;
+            };
+            if let Some(limit) = known {
+                // A hundredth for what was rounded.
+                if share < limit.highest - 0.01 {
+                    return Err(format!(
+                        "{} {bucket} shows {share} after {}",
+                        now - START,
+                        limit.highest
+                    ));
+                }
+                // What only a terminal showed before an upgrade cannot be told from what is used since.
+                let is_old = share <= limit.told + 0.01;
+                if is_old && limit.polls >= 2 && share > limit.share() + 0.21 {
+                    return Err(format!("{} {bucket} still shows {share}", now - START));
+                }
+            }
+            let is_it = |(name, read, reset): &(Box<str>, f64, Option<Millis>)| {
+                let resets = reset.zip(state.reset_at);
+                let is_one = resets.is_none_or(|(one, other)| is_near(one, other));
+                **name == *bucket && read.to_bits() == share.to_bits() && is_one
+            };
+            if !self.read.iter().any(is_it) {
+                return Err(format!(
+                    "{} {bucket} shows {share} until {:?}, which never was",
+                    now - START,
+                    state.reset_at.map(|reset| reset - START)
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_near(one: Millis, other: Millis) -> bool {
+    one.abs_diff(other) <= RESET_JITTER_MS
+}
+
+/// One history; what went wrong, if anything did.
+fn history(seed: u64) -> Result<(), String> {
+    let mut world = World::new(seed);
+    for _ in 0..STEPS {
+        world.step();
+        if let Err(what) = world.check() {
+            return Err(format!("{what}\n{}", world.log.join("\n")));
+        }
+    }
+    Ok(())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a setting of this test, not of the program"
+)]
+fn wanted_seed() -> Option<u64> {
+    std::env::var("TOKENTAIL_SEED").ok()?.parse().ok()
+}
+
+fn histories(seeds: impl Iterator<Item = u64>) {
+    let seeds: Vec<u64> = wanted_seed().map_or_else(|| seeds.collect(), |seed| vec![seed]);
+    let wrong: Vec<(u64, String)> = seeds
+        .iter()
+        .filter_map(|seed| Some((*seed, history(*seed).err()?)))
+        .collect();
+    if let Some((seed, what)) = wrong.iter().min_by_key(|(_, what)| what.len()) {
+        let others: Vec<u64> = wrong.iter().map(|(seed, _)| *seed).take(20).collect();
+        panic!(
+            "{} of {} histories went wrong, as {others:?}; the shortest, TOKENTAIL_SEED={seed}: {what}",
+            wrong.len(),
+            seeds.len()
+        );
+    }
+}
+
+#[test]
+fn no_history_of_a_provider_leads_astray_even_seeds() {
+    histories((0..HISTORIES).filter(|seed| seed % 2 == 0));
+}
+
+#[test]
+fn no_history_of_a_provider_leads_astray_odd_seeds() {
+    histories((0..HISTORIES).filter(|seed| seed % 2 == 1));
+}

@@ -1,0 +1,195 @@
+//! Cool-downs: a 429 that names no window pauses the whole account for a while, longer each time nothing is served
+//! in between.
+//!
+//! What is kept is a set of refusals; what it comes to is worked out for a time. So the order they came in does not
+//! matter.
+
+use super::exhaustion::Cause;
+use crate::record::{HOUR_MS, LimitSource, Millis, Observation};
+
+/// How long a cool-down lasts where the provider does not say: the first, the second in a row and so on, in seconds.
+pub const STEPS_S: [Millis; 5] = [60, 120, 240, 480, 900];
+/// After so long without a refusal the next one is the first again, in milliseconds.
+pub const FORGOTTEN_AFTER_MS: Millis = HOUR_MS;
+/// Refusals remembered of one account: more than there are steps, with retries among them.
+pub const THROTTLES_MAX: usize = 16;
+
+/// One refusal without a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Throttle {
+    /// When it was said, last if it was said to several tries of one request.
+    pub at: Millis,
+    /// When the provider wants to be asked again.
+    pub until: Option<Millis>,
+    pub request: Option<u64>,
+    pub source: LimitSource,
+}
+
+/// The refusals without a window of one account.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Throttles(Vec<Throttle>);
+
+impl Throttles {
+    /// Takes in one more refusal; the tries of one request are one. True if that changes anything.
+    pub fn take(&mut self, observation: &Observation, at: Millis) -> bool {
+        let new = Throttle {
+            at,
+            until: observation.reset_at,
+            request: observation.request,
+            source: observation.source,
+        };
+        let is_copy = |there: &&mut Throttle| match (there.request, new.request) {
+            (Some(there), Some(new)) => there == new,
+            _ => there.at == at && (there.request.is_none() || new.request.is_none()),
+        };
+        let before = self.clone();
+        match self.0.iter_mut().find(is_copy) {
+            Some(there) => {
+                there.at = there.at.max(at);
+                there.until = there.until.max(new.until);
+                there.request = there.request.max(new.request);
+                there.source = there.source.min(new.source);
+            }
+            None => self.0.push(new),
+        }
+        self.0
+            .sort_by_key(|one| (one.at, one.request, one.until, one.source));
+        let surplus = self.0.len().saturating_sub(THROTTLES_MAX);
+        self.0.drain(..surplus);
+        *self != before
+    }
+
+    /// The cool-down that holds at `now`. A response served since a refusal takes it back.
+    #[must_use]
+    pub fn cause(&self, served_at: Option<Millis>, now: Millis) -> Option<Cause> {
+        let served_at = served_at.filter(|served| *served <= now);
+        let mut current: Option<(usize, Cause)> = None;
+        for one in self
+            .0
+            .iter()
+            .filter(|one| one.at <= now && Some(one.at) > served_at)
+        {
+            let step = match &current {
+                // While one lasts, others are told the same.
+                Some((step, cause)) if one.at < cause.until => *step,
+                Some((step, cause)) if one.at < cause.until.saturating_add(FORGOTTEN_AFTER_MS) => step + 1,
+                _ => 0,
+            };
+            let seconds = STEPS_S[step.min(STEPS_S.len() - 1)];
+            let until = one.until.unwrap_or_else(|| one.at.saturating_add(seconds * 1000));
+            let (since, before) = match &current {
+                Some((last, cause)) if *last == step => (cause.since, Some(cause.until)),
+                _ => (one.at, None),
+            };
+            let cause = Cause {
+                until: before.map_or(until, |before| before.max(until)),
+                reason: "the provider is throttling (429 without a window)".into(),
+                source: one.source.as_str().into(),
+                since,
+            };
+            current = Some((step, cause));
+        }
+        current.map(|(_, cause)| cause).filter(|cause| now < cause.until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::record::{LimitStatus, bucket};
+
+    /// 2026-11-20T14:41:00Z
+    const T: Millis = 1_795_185_660_000;
+
+    fn refusal(until: Option<Millis>, request: Option<u64>) -> Observation {
+        Observation {
+            bucket: bucket::COOL_DOWN.into(),
+            utilization: None,
+            remaining: None,
+            limit: None,
+            reset_at: until,
+            observed_at: None,
+            status: LimitStatus::Rejected,
+            source: LimitSource::ApiError,
+            session: None,
+            request,
+        }
+    }
+
+    fn throttles(told: &[(Millis, Option<Millis>, Option<u64>)]) -> Throttles {
+        let mut throttles = Throttles::default();
+        for (at, until, request) in told {
+            throttles.take(&refusal(*until, *request), *at);
+        }
+        throttles
+    }
+
+    fn until(throttles: &Throttles, served: Option<Millis>, now: Millis) -> Option<Millis> {
+        throttles.cause(served, now).map(|cause| cause.until - T)
+    }
+
+    #[test]
+    fn it_lasts_as_long_as_the_provider_says_or_a_minute() {
+        let said = throttles(&[(T, Some(T + 30_000), None)]);
+        assert_eq!(until(&said, None, T + 29_999), Some(30_000));
+        assert_eq!(until(&said, None, T + 30_000), None);
+        let silent = throttles(&[(T, None, None)]);
+        assert_eq!(until(&silent, None, T), Some(60_000));
+        assert_eq!(until(&silent, None, T - 1), None, "it is not said yet");
+    }
+
+    #[test]
+    fn each_in_a_row_lasts_longer_until_something_is_served() {
+        let mut told = Vec::new();
+        let mut at = T;
+        for seconds in [60, 120, 240, 480, 900, 900] {
+            told.push((at, None, None));
+            assert_eq!(until(&throttles(&told), None, at), Some(at - T + seconds * 1000));
+            at += seconds * 1000 + 1;
+        }
+        let served = told[3].0;
+        assert_eq!(
+            until(&throttles(&told[..5]), Some(served), told[4].0),
+            Some(told[4].0 - T + 60_000),
+            "the first again"
+        );
+        assert_eq!(until(&throttles(&told), Some(at), at), None);
+        let later = told[5].0 + 900_000 + FORGOTTEN_AFTER_MS;
+        told.push((later, None, None));
+        assert_eq!(until(&throttles(&told), None, later), Some(later - T + 60_000));
+    }
+
+    #[test]
+    fn the_tries_of_one_request_and_what_others_are_told_meanwhile_are_one() {
+        let tries: Vec<_> = (0..10).map(|n| (T + n * 90_000, None, Some(5))).collect();
+        assert_eq!(until(&throttles(&tries), None, T + 811_000), Some(870_000));
+        let others = throttles(&[
+            (T, None, Some(1)),
+            (T + 30_000, None, Some(2)),
+            (T + 50_000, None, None),
+        ]);
+        assert_eq!(until(&others, None, T + 61_000), Some(110_000));
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_refusals_changes_nothing(
+            told in proptest::collection::vec((0i64..40, proptest::option::of(0i64..100), 0u64..4), 1..12),
+            seed in any::<u64>(), served in proptest::option::of(0i64..400), now in 0i64..600,
+        ) {
+            let told: Vec<_> = told
+                .into_iter()
+                .map(|(at, until, request)| (T + at * 10_000, until.map(|s| T + s * 10_000), Some(request)))
+                .collect();
+            let mut shuffled = told.clone();
+            fastrand::Rng::with_seed(seed).shuffle(&mut shuffled);
+            let at = |s: i64| T + s * 1000;
+            let (one, other) = (throttles(&told), throttles(&shuffled));
+            let served = served.map(at);
+            prop_assert_eq!(one.cause(served, at(now)), other.cause(served, at(now)));
+            prop_assert!(one.cause(served, at(now)).is_none_or(|cause| cause.until > at(now)));
+        }
+    }
+}
