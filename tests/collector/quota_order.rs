@@ -99,11 +99,11 @@ fn interleaved_lines_give_the_same_bytes_every_time() {
     let quota = &assert_same_bytes(&place, TIMES)["quota"];
     assert_eq!(quota["windows"].as_array().unwrap().len(), 2);
     assert_eq!(quota["limit_events"].as_array().unwrap().len(), 3);
-    // The line of minute 149. Those without a time are as old as the line before them. That of minute 143 is a late
-    // one; so the highest is beside that of minute 130.
+    // The line of minute 149. Those without a time are as old as the line before them: the highest is beside that of
+    // minute 143.
     assert_eq!(quota["windows"][0]["observed_at"], "2026-10-05T12:29:00.000Z");
     assert_eq!(quota["windows"][1]["observed_at"], "2026-10-05T12:29:00.000Z");
-    assert_eq!(quota["windows"][1]["utilization"], 0.606_667);
+    assert_eq!(quota["windows"][1]["utilization"], 0.667_333);
 }
 
 /// Lines without a time are all of one time, now.
