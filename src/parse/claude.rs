@@ -10,6 +10,7 @@ use super::identity::{self, Identity};
 use super::json::{self, Members, RawBytes};
 use super::limits::{self, LimitFields, Retries};
 use super::scan::{NotJson, Scanner};
+use super::stream::{self, Streams};
 use super::usage::{CallModel, Figures, UsageFields, UsageMemory};
 use super::{Class, Parsed, Place};
 use crate::record::{Dating, Kind, Millis, Observation, Rank, Record, ResponseKey};
@@ -66,6 +67,7 @@ fn strict(
         usage,
         model,
         retries,
+        streams,
     } = memory;
     let mut envelope = Envelope::new(usage);
     if !json::object(text, &mut envelope)? {
@@ -76,7 +78,14 @@ fn strict(
     }
     let (time, dating) = envelope.time();
     let kind = envelope.kind.text();
-    let class = envelope.judge(kind.as_deref(), (time, dating), line, place, model, records);
+    let class = envelope.judge(
+        kind.as_deref(),
+        (time, dating),
+        line,
+        place,
+        (model, streams),
+        records,
+    );
     // What counts is of no model the CLI made up, so most lines are not asked for theirs again.
     let is_synthetic = class != Class::Usage
         && kind.as_deref() == Some(b"assistant")
@@ -109,6 +118,7 @@ struct Envelope<'de> {
     session_id: RawBytes<'de>,
     forked_from: ForkedFrom<'de>,
     captured: Captured<'de>,
+    event: RawBytes<'de>,
     is_sidechain: RawBytes<'de>,
     message: Message<'de>,
     data: ProgressData<'de>,
@@ -141,6 +151,7 @@ impl<'de> Members<'de> for Envelope<'de> {
             b"request_id" => self.captured.request_id.0 = Some(value.raw_bytes()?),
             b"parent_tool_use_id" => self.captured.parent.0 = Some(value.raw_bytes()?),
             b"_audit_timestamp" => self.captured.timestamp.0 = Some(value.raw_bytes()?),
+            b"event" => self.event.0 = Some(value.raw_bytes()?),
             b"isSidechain" => self.is_sidechain.0 = Some(value.raw_bytes()?),
             b"message" => {
                 self.message = Message::new(self.message.memory);
@@ -184,9 +195,26 @@ impl Envelope<'_> {
         when: (Option<Millis>, Dating),
         line: &[u8],
         place: Place,
-        model: &mut ModelMemory,
+        (model, streams): (&mut ModelMemory, &mut Streams),
         records: &mut Vec<Record>,
     ) -> Class {
+        if kind == Some(b"stream_event") {
+            let Some(last) = streams.take(self.event, stream::thread(self.captured.parent), place.scope)
+            else {
+                return Class::Ignored;
+            };
+            let rank = if last.is_main { Rank::Main } else { Rank::Sidechain };
+            let identity = (last.key, rank);
+            push(
+                records,
+                identity,
+                (Some(&last.model), model),
+                &last.figures,
+                when,
+                place,
+            );
+            return Class::Usage;
+        }
         let is_quoted = kind == Some(b"progress");
         let (message, rank) = match kind {
             Some(b"assistant") => (&self.message, self.rank()),
@@ -207,38 +235,14 @@ impl Envelope<'_> {
             return Class::Ignored;
         }
         let key = self.key(message, is_quoted, line, place);
-        let (time, dating) = when;
-        let first = records.len();
-        records.push(Record {
-            key,
-            kind: Kind::Message,
-            rank,
-            model: model.name(model_text.as_deref(), figures.is_fast),
-            usage: figures.usage,
-            tier: figures.tier,
-            time,
-            dating,
-            copies: 1,
-        });
-        for (index, call) in &figures.calls {
-            let name = match &call.model {
-                CallModel::OfResponse => Arc::clone(&records[first].model),
-                // The attempt that served is the response itself.
-                CallModel::Declined(name) if Some(name.as_slice()) == model_text.as_deref() => continue,
-                CallModel::Own(name) | CallModel::Declined(name) => model_name(Some(name)).into(),
-            };
-            records.push(Record {
-                key: identity::key_of_call(place.scope, key, *index),
-                kind: Kind::Advisor,
-                rank,
-                model: name,
-                usage: call.usage,
-                tier: call.tier,
-                time,
-                dating,
-                copies: 1,
-            });
+        if !streams.is_empty()
+            && let Some(id) = message.id.text()
+        {
+            let thread = stream::thread(self.captured.parent);
+            streams.see(thread, &id, key, model_text.as_deref());
         }
+        let model = (model_text.as_deref(), model);
+        push(records, (key, rank), model, figures, when, place);
         Class::Usage
     }
 
@@ -271,6 +275,48 @@ impl Envelope<'_> {
             line,
         };
         identity.key(place)
+    }
+}
+
+/// Adds the records of a response: its own, and those of the calls that its figures leave out.
+fn push(
+    records: &mut Vec<Record>,
+    (key, rank): (ResponseKey, Rank),
+    (model, memory): (Option<&[u8]>, &mut ModelMemory),
+    figures: &Figures,
+    (time, dating): (Option<Millis>, Dating),
+    place: Place,
+) {
+    let first = records.len();
+    records.push(Record {
+        key,
+        kind: Kind::Message,
+        rank,
+        model: memory.name(model, figures.is_fast),
+        usage: figures.usage,
+        tier: figures.tier,
+        time,
+        dating,
+        copies: 1,
+    });
+    for (index, call) in &figures.calls {
+        let name = match &call.model {
+            CallModel::OfResponse => Arc::clone(&records[first].model),
+            // The attempt that served is the response itself.
+            CallModel::Declined(name) if Some(name.as_slice()) == model => continue,
+            CallModel::Own(name) | CallModel::Declined(name) => model_name(Some(name)).into(),
+        };
+        records.push(Record {
+            key: identity::key_of_call(place.scope, key, *index),
+            kind: Kind::Advisor,
+            rank,
+            model: name,
+            usage: call.usage,
+            tier: call.tier,
+            time,
+            dating,
+            copies: 1,
+        });
     }
 }
 
@@ -312,18 +358,21 @@ pub struct Memory {
     usage: UsageMemory,
     model: ModelMemory,
     retries: Retries,
+    streams: Streams,
 }
 
 impl Memory {
-    pub(super) fn new(retries: Retries) -> Self {
+    pub(super) fn new(retries: Retries, streams: Streams) -> Self {
         Self {
             retries,
+            streams,
             ..Self::default()
         }
     }
 
-    pub(super) fn retries(&self) -> Retries {
-        self.retries
+    /// What is kept between two readings of a file.
+    pub(super) fn kept(&self) -> (Retries, Streams) {
+        (self.retries, self.streams.clone())
     }
 }
 

@@ -13,6 +13,7 @@ mod json;
 pub mod limits;
 mod scan;
 mod state;
+mod stream;
 mod usage;
 
 use memchr::memmem;
@@ -109,7 +110,7 @@ impl Parser {
     pub fn new(kept: &ParserState, latest_believed: Millis) -> Self {
         let state = State::decode(kept);
         Self {
-            memory: claude::Memory::new(state.retries),
+            memory: claude::Memory::new(state.retries, state.streams.clone()),
             state,
             latest_believed,
         }
@@ -118,10 +119,11 @@ impl Parser {
     /// What is to be kept of the lines so far.
     #[must_use]
     pub fn state(&self) -> ParserState {
-        let retries = self.memory.retries();
+        let (retries, streams) = self.memory.kept();
         State {
             retries,
-            ..self.state.clone()
+            streams,
+            ..self.state
         }
         .encode()
     }

@@ -4,6 +4,7 @@
 //! version, or that make no sense, are no state: reading never fails. A new field is a new tag.
 
 use super::limits::Retries;
+use super::stream::Streams;
 use crate::record::{Millis, PARSER_STATE_BYTES_MAX, ParserState};
 
 /// The version of what is written now.
@@ -14,6 +15,8 @@ const TAG_LAST_TIME: u8 = 1;
 const TAG_LATEST_TIME: u8 = 2;
 /// Field: the last refused attempt.
 const TAG_RETRIES: u8 = 3;
+/// Field: a message of a captured stream that is open; as often as there are some.
+const TAG_STREAM_MESSAGE: u8 = 4;
 
 /// What is kept of the lines before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub struct State {
     pub latest_time: Option<Millis>,
     /// Which refusals are retries of one request.
     pub retries: Retries,
+    /// The messages of a captured stream that are open.
+    pub streams: Streams,
 }
 
 impl State {
@@ -48,6 +53,9 @@ impl State {
         if let Some(retries) = self.retries.encode() {
             fields.put(TAG_RETRIES, &retries);
         }
+        for message in self.streams.encode() {
+            fields.put(TAG_STREAM_MESSAGE, &message);
+        }
         fields.written()
     }
 
@@ -64,6 +72,7 @@ impl State {
                 TAG_LAST_TIME => state.last_time = Some(Millis::from_le_bytes(value.try_into().ok()?)),
                 TAG_LATEST_TIME => state.latest_time = Some(Millis::from_le_bytes(value.try_into().ok()?)),
                 TAG_RETRIES => state.retries = Retries::decode(value)?,
+                TAG_STREAM_MESSAGE => state.streams.decode_into(value)?,
                 _ => return None,
             }
             rest = &rest[end..];

@@ -105,6 +105,32 @@ impl UsageFields<'_> {
         }
     }
 
+    /// The figures of a later event of the same response; what it leaves out is as it was at the start.
+    pub fn figures_after(&self, start: &Usage) -> Figures {
+        let mut figures = self.figures();
+        let usage = &mut figures.usage;
+        for (raw, figure, before) in [
+            (self.input, &mut usage.input, start.input),
+            (self.output, &mut usage.output, start.output),
+            (self.cache_read, &mut usage.cache_read, start.cache_read),
+            (self.web_search.value, &mut usage.web_search, start.web_search),
+        ] {
+            if raw.count().is_none() {
+                *figure = before;
+            }
+        }
+        let split = [self.cache_split.five_minutes, self.cache_split.one_hour];
+        let has_split = split.iter().any(|raw| raw.count().is_some());
+        if self.cache_creation.count().is_none() && !has_split {
+            usage.cache_creation = start.cache_creation;
+        }
+        if !has_split {
+            usage.cache_creation_5m = start.cache_creation_5m;
+            usage.cache_creation_1h = start.cache_creation_1h;
+        }
+        figures
+    }
+
     fn counts(&self) -> Usage {
         let five_minutes = self.cache_split.five_minutes.count().unwrap_or(0);
         let one_hour = self.cache_split.one_hour.count().unwrap_or(0);
