@@ -139,6 +139,8 @@ fn batch(rng: &mut Rng, rows: usize) -> Batch {
             tier: Tier::Standard,
             time: Some(1_791_190_800_000 + rng.i64(..7 * 86_400_000)),
             dating: Dating::Line,
+            session: Some(7),
+            is_final: true,
             copies: 1,
         }
     });
@@ -155,6 +157,7 @@ fn batch(rng: &mut Rng, rows: usize) -> Batch {
         account: Arc::default(),
         records: records.collect(),
         observations: Vec::new(),
+        reports: Vec::new(),
         lines: LineCounts {
             read: rows as u64,
             usage: rows as u64,

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::record::{Dating, HOUR_MS, Kind, Millis, Rank, Record, RunNumber, Tier, Usage};
+use crate::record::{Dating, HOUR_MS, Kind, Millis, Rank, Record, RunNumber, SessionNumber, Tier, Usage};
 
 /// A response as it is counted: the best copy's figures, the earliest copy's time and run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,12 @@ pub struct Response {
     pub time: Millis,
     /// Where `time` comes from; one of a worse source gives way to any of a better one.
     pub dating: Dating,
+    /// Whether any copy says that the response was over.
+    pub is_final: bool,
+    /// The session of the first copy read; 0 if none named one.
+    pub session: SessionNumber,
+    /// Whether other sessions have copies too.
+    pub is_shared: bool,
 }
 
 impl Response {
@@ -60,10 +66,18 @@ pub fn fold(known: &mut Response, copy: Response, in_run_order: bool) {
     } else {
         (known.run, known.time, known.dating)
     };
+    let is_final = known.is_final || copy.is_final;
+    let session = if known.session == 0 {
+        copy.session
+    } else {
+        known.session
+    };
+    let is_shared = known.is_shared;
     if copy.merit() > known.merit() {
         *known = copy;
     }
     (known.run, known.time, known.dating) = (run, time, dating);
+    (known.is_final, known.session, known.is_shared) = (is_final, session, is_shared);
 }
 
 /// Takes a copy into one that was read before it from the same file, if they differ in nothing but their times; says
@@ -77,8 +91,10 @@ pub fn join(known: &mut Record, copy: &Record) -> bool {
         && known.usage == copy.usage
         && (known.kind, known.rank, known.tier, known.dating)
             == (copy.kind, copy.rank, copy.tier, copy.dating)
-        && known.model == copy.model;
+        && known.model == copy.model
+        && known.session == copy.session;
     if is_same {
+        known.is_final |= copy.is_final;
         known.time = Some(time.min(other));
         known.copies = known.copies.saturating_add(copy.copies);
     }
@@ -93,6 +109,8 @@ pub struct Totals {
     pub messages: i64,
     /// Responses of which no figures are known: neither messages nor calls.
     pub without_figures: i64,
+    /// Messages of which no line says that they were over: their output may be that of their beginning.
+    pub unfinished: i64,
     pub advisor_calls: i64,
     pub input: i128,
     pub output: i128,
@@ -108,14 +126,16 @@ impl Totals {
     /// What one response adds to every sum it belongs to.
     #[must_use]
     pub fn of(response: &Response) -> Self {
-        Self::of_usage(response.kind, &response.usage)
+        Self::of_usage(response.kind, &response.usage, response.is_final)
     }
 
-    /// As [`Totals::of`], of the two things it needs.
+    /// As [`Totals::of`], of the three things it needs.
     #[must_use]
-    pub fn of_usage(kind: Kind, usage: &Usage) -> Self {
+    pub fn of_usage(kind: Kind, usage: &Usage, is_final: bool) -> Self {
+        let is_message = kind == Kind::Message && !usage.is_empty();
         Self {
-            messages: i64::from(kind == Kind::Message && !usage.is_empty()),
+            messages: i64::from(is_message),
+            unfinished: i64::from(is_message && !is_final),
             without_figures: i64::from(kind == Kind::Message && usage.is_empty()),
             advisor_calls: i64::from(kind == Kind::Advisor),
             input: usage.input.into(),
@@ -134,13 +154,18 @@ impl Totals {
         *self == Self::default()
     }
 
-    /// Whether there is anything beside responses without figures.
+    /// Whether there is anything beside responses without figures, or without an end.
     #[must_use]
     pub fn has_figures(&self) -> bool {
-        let without_figures = self.without_figures;
+        let Self {
+            without_figures,
+            unfinished,
+            ..
+        } = *self;
         *self
             != Self {
                 without_figures,
+                unfinished,
                 ..Self::default()
             }
     }
@@ -149,6 +174,7 @@ impl Totals {
         Self {
             messages: count(self.messages, other.messages),
             without_figures: count(self.without_figures, other.without_figures),
+            unfinished: count(self.unfinished, other.unfinished),
             advisor_calls: count(self.advisor_calls, other.advisor_calls),
             input: sum(self.input, other.input),
             output: sum(self.output, other.output),

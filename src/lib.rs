@@ -6,7 +6,7 @@
 //! | floor | files |
 //! |---|---|
 //! | 0 words | record |
-//! | 1 pure | lines parse fold globs quota |
+//! | 1 pure | coverage lines parse fold globs quota |
 //! | 2 doors | config watch logfile store live signals service |
 //! | 3 writer | committer control |
 //! | 4 readers | tailer |
@@ -18,6 +18,7 @@
 
 pub mod record;
 
+pub mod coverage;
 pub mod fold;
 pub mod globs;
 pub mod lines;

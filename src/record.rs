@@ -70,6 +70,8 @@ impl fmt::Display for RunId {
 pub type RunNumber = u32;
 /// The number the store gives a model name.
 pub type ModelNumber = u32;
+/// The number the store gives a session, from 1 on; 0 is none.
+pub type SessionNumber = u32;
 /// The number the store gives a log file.
 pub type FileNumber = u32;
 /// Milliseconds since 1970-01-01T00:00:00Z.
@@ -191,8 +193,42 @@ pub struct Record {
     pub time: Option<Millis>,
     /// Where `time` comes from.
     pub dating: Dating,
+    /// A hash of the session the line is of, if it names one.
+    pub session: Option<u64>,
+    /// Whether the response was over when the line was written, as far as it says.
+    pub is_final: bool,
     /// How many lines it stands for: copies that differ in nothing but their time are [one](crate::fold::join).
     pub copies: u32,
+}
+
+/// What an agent reports of a session so far: sums of its own, which are compared and never added, in tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Reported {
+    pub input: u64,
+    pub output: u64,
+    pub cache_read: u64,
+    pub cache_creation: u64,
+}
+
+impl Reported {
+    /// The larger of each figure: reports of a session only grow.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            input: self.input.max(other.input),
+            output: self.output.max(other.output),
+            cache_read: self.cache_read.max(other.cache_read),
+            cache_creation: self.cache_creation.max(other.cache_creation),
+        }
+    }
+}
+
+/// A line in which an agent reports what a session used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// As in [`Record::session`].
+    pub session: u64,
+    pub reported: Reported,
 }
 
 /// The provider of an account nobody named: the coding agent whose transcripts are read first.
@@ -467,6 +503,8 @@ pub struct Batch {
     /// What the parser keeps of the lines before that cursor.
     pub state: ParserState,
     pub records: Vec<Record>,
+    /// What the agent reports of its sessions.
+    pub reports: Vec<Report>,
     /// Whose limits and responses these are.
     pub account: Arc<AccountId>,
     /// In the order of the lines.

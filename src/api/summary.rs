@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::quota::{self, Terms};
 use super::wire;
+use crate::coverage;
 use crate::fold::Totals;
-use crate::record::{DAY_MS, Labels, LineCounts, Millis};
+use crate::record::{DAY_MS, Labels, LineCounts, Millis, Reported};
 use crate::store::{QuotaView, RunSums, RunView, Snapshot, Store, StoreError};
 
 /// The summary document of a store.
@@ -28,7 +29,6 @@ pub fn summary(snapshot: &Snapshot, view: &QuotaView, terms: &Terms<'_>) -> wire
         schema: wire::SCHEMA,
         now: time(terms.now),
         messages: count(all.totals.messages),
-        without_figures: count(all.totals.without_figures),
         advisor_calls: count(all.totals.advisor_calls),
         totals: totals(&all.totals),
         by_run: snapshot
@@ -41,7 +41,49 @@ pub fn summary(snapshot: &Snapshot, view: &QuotaView, terms: &Terms<'_>) -> wire
         lines: line_counts(&all.lines),
         files: all.files,
         bytes: all.bytes,
+        coverage: coverage_of(snapshot, &all),
         quota: quota::quota(view, terms),
+    }
+}
+
+fn coverage_of(snapshot: &Snapshot, all: &RunSums) -> wire::Coverage {
+    let coverage = &snapshot.coverage;
+    let (reported, unlogged) = (reported(coverage.reported), reported(coverage.unlogged));
+    let by_run = snapshot.runs.iter().filter_map(|(id, run)| {
+        let missing = wire::RunCoverage {
+            unlogged_tokens: coverage.by_run.get(&run.number).copied().unwrap_or(0),
+            unfinished: count(run.totals.unfinished),
+            without_figures: count(run.totals.without_figures),
+        };
+        (missing != wire::RunCoverage::default()).then(|| (id.clone(), missing))
+    });
+    wire::Coverage {
+        counted: wire::Tokens {
+            input_tokens: reported.input_tokens.saturating_sub(unlogged.input_tokens),
+            output_tokens: reported.output_tokens.saturating_sub(unlogged.output_tokens),
+            cache_creation_input_tokens: (reported.cache_creation_input_tokens)
+                .saturating_sub(unlogged.cache_creation_input_tokens),
+            cache_read_input_tokens: (reported.cache_read_input_tokens)
+                .saturating_sub(unlogged.cache_read_input_tokens),
+            total_tokens: reported.total_tokens.saturating_sub(unlogged.total_tokens),
+        },
+        reported,
+        unlogged,
+        sessions: coverage.sessions,
+        sessions_reported: coverage.sessions_reported,
+        unfinished: count(all.totals.unfinished),
+        without_figures: count(all.totals.without_figures),
+        by_run: by_run.collect(),
+    }
+}
+
+fn reported(sums: Reported) -> wire::Tokens {
+    wire::Tokens {
+        input_tokens: sums.input,
+        output_tokens: sums.output,
+        cache_creation_input_tokens: sums.cache_creation,
+        cache_read_input_tokens: sums.cache_read,
+        total_tokens: coverage::total(sums),
     }
 }
 

@@ -19,9 +19,6 @@ pub struct Summary {
     pub now: String,
     /// Responses counted; calls inside responses and responses without figures are left out.
     pub messages: u64,
-    /// Responses of which no figures are known: nothing of them is in any sum.
-    #[serde(default)]
-    pub without_figures: u64,
     /// Calls inside responses that their own figures leave out: an advisor's, compactions, attempts that were declined.
     pub advisor_calls: u64,
     pub totals: Totals,
@@ -33,7 +30,48 @@ pub struct Summary {
     pub files: u64,
     /// Bytes read, those of skipped lines included.
     pub bytes: u64,
+    #[serde(default)]
+    pub coverage: Coverage,
     pub quota: Quota,
+}
+
+/// What was counted beside what agents report of themselves, and what is known to be missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Coverage {
+    /// Sums that agents report of their sessions (`cost-state`, `result.modelUsage`). They are never added to `totals`.
+    pub reported: Tokens,
+    /// The part of `reported` that was counted.
+    pub counted: Tokens,
+    /// The part of `reported` that stands in no line: titles, recaps, compactions, ends that were never written.
+    pub unlogged: Tokens,
+    /// Sessions seen.
+    pub sessions: u64,
+    /// Of those, the ones whose agent reported anything.
+    pub sessions_reported: u64,
+    /// Messages of which no line says that they were over: their output may be that of their beginning.
+    pub unfinished: u64,
+    /// Responses of which no figures are known: neither messages nor calls until a better copy comes.
+    pub without_figures: u64,
+    /// Runs with something missing.
+    pub by_run: BTreeMap<String, RunCoverage>,
+}
+
+/// What is known to be missing of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunCoverage {
+    pub unlogged_tokens: u64,
+    pub unfinished: u64,
+    pub without_figures: u64,
+}
+
+/// Tokens by kind; `total_tokens` is their sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Tokens {
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub cache_creation_input_tokens: u64,
+    pub cache_read_input_tokens: u64,
+    pub total_tokens: u64,
 }
 
 /// Token sums; `total_tokens` is input + output + cache creation + cache read.

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use super::numbers::{bytes, compact, counted, grouped, local_time};
 use super::table::{self, Entry, Section};
 use super::{quota_table, text};
-use crate::api::wire::{Account, Health, Lines, Summary};
+use crate::api::wire::{Account, Coverage, Health, Lines, Summary};
 
 /// Most rows of one table that `status` shows.
 pub const STATUS_ROWS_MAX: usize = 20;
@@ -55,7 +55,32 @@ pub fn summary(out: &mut dyn Write, summary: &Summary, view: &View) -> io::Resul
     }
     writeln!(out)?;
     lines(out, &summary.lines)?;
+    coverage(out, &summary.coverage)?;
     limits(out, summary, view)
+}
+
+/// Prints what is known to be missing, if anything is.
+fn coverage(out: &mut dyn Write, coverage: &Coverage) -> io::Result<()> {
+    let mut missing = Vec::new();
+    if coverage.unlogged.total_tokens > 0 {
+        missing.push(format!(
+            "{} of {} tokens that agents report stand in no log, and are not counted",
+            compact(coverage.unlogged.total_tokens),
+            compact(coverage.reported.total_tokens)
+        ));
+    }
+    if coverage.unfinished > 0 {
+        let responses = counted(coverage.unfinished, "message");
+        missing.push(format!("{responses} without a final line"));
+    }
+    if coverage.without_figures > 0 {
+        let responses = counted(coverage.without_figures, "response");
+        missing.push(format!("{responses} without figures"));
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "coverage: {WARNING}{}{WARNING:#}", missing.join("; "))
 }
 
 /// Prints the limits, if there is anything to say about them.

@@ -18,6 +18,9 @@ fn response(rank: Rank, output: u64, input: u64, time: Millis, run: RunNumber) -
         run,
         time,
         dating: Dating::Line,
+        is_final: true,
+        session: 0,
+        is_shared: false,
     }
 }
 
@@ -78,9 +81,11 @@ fn any_response() -> impl Strategy<Value = Response> {
         0i64..4,
         0usize..5,
         prop_oneof![Just("a"), Just("b")],
+        any::<bool>(),
     )
-        .prop_map(|(rank, output, input, time, dating, model)| Response {
+        .prop_map(|(rank, output, input, time, dating, model, is_final)| Response {
             model: model.into(),
+            is_final,
             dating: [
                 Dating::Line,
                 Dating::Audit,

@@ -6,14 +6,17 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
 use super::identity::{self, Identity};
 use super::json::{self, Members, RawBytes};
 use super::limits::{self, LimitFields, Retries};
+use super::report;
 use super::scan::{NotJson, Scanner};
 use super::stream::{self, Streams};
 use super::usage::{CallModel, Figures, UsageFields, UsageMemory};
 use super::{Class, Parsed, Place};
-use crate::record::{Dating, Kind, Millis, Observation, Rank, Record, ResponseKey};
+use crate::record::{Dating, Kind, Millis, Observation, Rank, Record, Report, ResponseKey};
 
 /// Longest model name kept, in bytes; the rest is cut off.
 pub const MODEL_BYTES_MAX: usize = 128;
@@ -51,7 +54,7 @@ pub fn line(
     } else {
         Class::Malformed
     };
-    Parsed { class, time: None }
+    Parsed::plain(class, None)
 }
 
 /// One pass over a text; `line` is the line as it stands in the file, for the key of last resort.
@@ -71,10 +74,7 @@ fn strict(
     } = memory;
     let mut envelope = Envelope::new(usage);
     if !json::object(text, &mut envelope)? {
-        return Ok(Parsed {
-            class: Class::Malformed,
-            time: None,
-        });
+        return Ok(Parsed::plain(Class::Malformed, None));
     }
     let (time, dating) = envelope.time();
     let kind = envelope.kind.text();
@@ -102,10 +102,11 @@ fn strict(
         };
         envelope.limits.observe(&line, retries, observations);
     }
+    let report = envelope.report(kind.as_deref(), place);
     if let Claim::New(place, figures) = envelope.message.usage {
         usage.remember(&text[place], figures);
     }
-    Ok(Parsed { class, time })
+    Ok(Parsed { class, time, report })
 }
 
 #[derive(Debug, Default)]
@@ -119,6 +120,7 @@ struct Envelope<'de> {
     forked_from: ForkedFrom<'de>,
     captured: Captured<'de>,
     event: RawBytes<'de>,
+    model_usage: RawBytes<'de>,
     is_sidechain: RawBytes<'de>,
     message: Message<'de>,
     data: ProgressData<'de>,
@@ -151,6 +153,7 @@ impl<'de> Members<'de> for Envelope<'de> {
             b"request_id" => self.captured.request_id.0 = Some(value.raw_bytes()?),
             b"parent_tool_use_id" => self.captured.parent.0 = Some(value.raw_bytes()?),
             b"_audit_timestamp" => self.captured.timestamp.0 = Some(value.raw_bytes()?),
+            b"modelUsage" => self.model_usage.0 = Some(value.raw_bytes()?),
             b"event" => self.event.0 = Some(value.raw_bytes()?),
             b"isSidechain" => self.is_sidechain.0 = Some(value.raw_bytes()?),
             b"message" => {
@@ -168,6 +171,22 @@ impl<'de> Members<'de> for Envelope<'de> {
 }
 
 impl Envelope<'_> {
+    /// A hash of the session the line is of.
+    fn session(&self, place: Place) -> Option<u64> {
+        let session = self.session_id.or(self.captured.session_id).text()?;
+        Some(xxh3_64_with_seed(&session, place.scope))
+    }
+
+    fn report(&self, kind: Option<&[u8]>, place: Place) -> Option<Report> {
+        if self.model_usage.0.is_none() || !matches!(kind, Some(b"cost-state" | b"result")) {
+            return None;
+        }
+        Some(Report {
+            session: self.session(place)?,
+            reported: report::reported(self.model_usage)?,
+        })
+    }
+
     /// The line's own time.
     fn time(&self) -> (Option<Millis>, Dating) {
         let time = |raw: RawBytes<'_>| raw.0.and_then(json::time_of);
@@ -204,10 +223,15 @@ impl Envelope<'_> {
                 return Class::Ignored;
             };
             let rank = if last.is_main { Rank::Main } else { Rank::Sidechain };
-            let identity = (last.key, rank);
+            let origin = Origin {
+                key: last.key,
+                rank,
+                session: self.session(place),
+                is_final: true,
+            };
             push(
                 records,
-                identity,
+                origin,
                 (Some(&last.model), model),
                 &last.figures,
                 when,
@@ -242,7 +266,14 @@ impl Envelope<'_> {
             streams.see(thread, &id, key, model_text.as_deref());
         }
         let model = (model_text.as_deref(), model);
-        push(records, (key, rank), model, figures, when, place);
+        let origin = Origin {
+            key,
+            rank,
+            session: self.session(place),
+            // Where nothing is said of an end, nothing is known to be missing.
+            is_final: message.stop_reason.0 != Some(b"null"),
+        };
+        push(records, origin, model, figures, when, place);
         Class::Usage
     }
 
@@ -278,15 +309,30 @@ impl Envelope<'_> {
     }
 }
 
+/// What the records of a line have in common.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    key: ResponseKey,
+    rank: Rank,
+    session: Option<u64>,
+    is_final: bool,
+}
+
 /// Adds the records of a response: its own, and those of the calls that its figures leave out.
 fn push(
     records: &mut Vec<Record>,
-    (key, rank): (ResponseKey, Rank),
+    origin: Origin,
     (model, memory): (Option<&[u8]>, &mut ModelMemory),
     figures: &Figures,
     (time, dating): (Option<Millis>, Dating),
     place: Place,
 ) {
+    let Origin {
+        key,
+        rank,
+        session,
+        is_final,
+    } = origin;
     let first = records.len();
     records.push(Record {
         key,
@@ -297,6 +343,8 @@ fn push(
         tier: figures.tier,
         time,
         dating,
+        session,
+        is_final,
         copies: 1,
     });
     for (index, call) in &figures.calls {
@@ -315,6 +363,8 @@ fn push(
             tier: call.tier,
             time,
             dating,
+            session,
+            is_final,
             copies: 1,
         });
     }
@@ -455,6 +505,7 @@ struct Message<'de> {
     id: RawBytes<'de>,
     model: RawBytes<'de>,
     role: RawBytes<'de>,
+    stop_reason: RawBytes<'de>,
     usage: Claim<'de>,
 }
 
@@ -476,6 +527,7 @@ impl<'de> Members<'de> for Message<'de> {
         match key {
             b"id" => self.id.0 = Some(value.raw_bytes()?),
             b"model" => self.model.0 = Some(value.raw_bytes()?),
+            b"stop_reason" => self.stop_reason.0 = Some(value.raw_bytes()?),
             b"role" => self.role.0 = Some(value.raw_bytes()?),
             b"usage" => {
                 if let Some(figures) = self.memory.and_then(|memory| memory.recall(value)) {

@@ -11,6 +11,7 @@ pub mod foreign;
 mod identity;
 mod json;
 pub mod limits;
+mod report;
 mod scan;
 mod state;
 mod stream;
@@ -19,7 +20,7 @@ mod usage;
 use memchr::memmem;
 use std::sync::LazyLock;
 
-use crate::record::{Dating, Millis, Observation, ParserState, Record};
+use crate::record::{Dating, Millis, Observation, ParserState, Record, Report};
 use state::State;
 
 /// Longest line that is parsed whole though it mentions no usage, in bytes.
@@ -39,6 +40,9 @@ static USER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder
 /// The types of lines that can count.
 static COUNTING: LazyLock<[memmem::Finder<'static>; 2]> =
     LazyLock::new(|| ["\"assistant\"", "\"progress\""].map(memmem::Finder::new::<str>));
+/// What a report of a session's use says early.
+static COST_STATE: LazyLock<memmem::Finder<'static>> =
+    LazyLock::new(|| memmem::Finder::new(b"\"cost-state\""));
 /// What a long line with limits has near an end, each after a stem that is looked for first: two searches, not four.
 static LIMIT_SIGNS: LazyLock<[(memmem::Finder<'static>, [memmem::Finder<'static>; 2]); 2]> =
     LazyLock::new(|| {
@@ -77,6 +81,19 @@ pub struct Parsed {
     pub class: Class,
     /// The line's own time.
     pub time: Option<Millis>,
+    /// What the agent reports of a session, if the line does that.
+    pub report: Option<Report>,
+}
+
+impl Parsed {
+    /// A line with nothing in it but its class and perhaps a time.
+    fn plain(class: Class, time: Option<Millis>) -> Self {
+        Self {
+            class,
+            time,
+            report: None,
+        }
+    }
 }
 
 /// Parses one line (without its `\n`) by itself.
@@ -166,22 +183,21 @@ impl Parser {
     ) -> Parsed {
         let trimmed = bytes.trim_ascii();
         if trimmed.is_empty() {
-            return Parsed {
-                class: Class::Ignored,
-                time: None,
-            };
+            return Parsed::plain(Class::Ignored, None);
         }
         if trimmed.len() > SHORT_LINE_BYTES_MAX
             && trimmed.first() == Some(&b'{')
             && trimmed.last() == Some(&b'}')
             && !may_mention_usage(trimmed)
         {
-            if speaks_of_limits(trimmed) {
-                claude::line(trimmed, place, &mut self.memory, &mut Vec::new(), observations);
+            let mut report = None;
+            if speaks_of_limits(trimmed) || reports_use(trimmed) {
+                let parsed = claude::line(trimmed, place, &mut self.memory, &mut Vec::new(), observations);
+                report = parsed.report;
             }
             return Parsed {
-                class: Class::Ignored,
-                time: time_near_the_ends(trimmed),
+                report,
+                ..Parsed::plain(Class::Ignored, time_near_the_ends(trimmed))
             };
         }
         claude::line(trimmed, place, &mut self.memory, records, observations)
@@ -226,6 +242,11 @@ fn speaks_of_limits(line: &[u8]) -> bool {
                 stem.find(end).is_some() && words.iter().any(|word| word.find(end).is_some())
             })
         })
+}
+
+/// Whether a long line may be an agent's report of what a session used.
+fn reports_use(line: &[u8]) -> bool {
+    COST_STATE.find(&line[..END_BYTES]).is_some()
 }
 
 /// The time of a long line that is not parsed: the last `"timestamp"` near its end, else the last near its start.

@@ -26,7 +26,7 @@ pub struct Changed {
 
 impl Changed {
     /// Whether it is no longer as it is stored.
-    fn is_change(&self) -> bool {
+    pub(super) fn is_change(&self) -> bool {
         self.before.as_deref() != Some(&self.after)
     }
 }
@@ -107,6 +107,9 @@ impl Known {
             usage,
             run,
             time,
+            is_final,
+            session,
+            is_shared,
             ..
         } = self.response;
         let parts = ResponseParts {
@@ -115,6 +118,9 @@ impl Known {
             tier,
             dating,
             usage,
+            is_final,
+            session,
+            is_shared,
         };
         ResponseRow::new(&parts, self.model, run, time)
     }

@@ -17,6 +17,7 @@ use super::limits::{LimitChanges, Limits, Place};
 use super::registry::Registry;
 use super::rows::{add, add_all};
 use super::runs::RunEvent;
+use super::sessions::Sessions;
 use super::tables::{
     ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MINUTES, MODEL_RUNS, MODELS,
     PATHS, RESPONSES, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow,
@@ -365,6 +366,7 @@ struct Work<'s, 't> {
     store: &'s Store,
     registry: Registry<'s, 't>,
     limits: Limits<'s, 't>,
+    sessions: Sessions<'s, 't>,
     minutes_table: Table<'t, (u32, u32), &'static [u8]>,
     paths: Table<'t, (u32, &'static [u8]), u32>,
     files: Table<'t, u32, &'static [u8]>,
@@ -411,6 +413,7 @@ impl<'s, 't> Work<'s, 't> {
             store,
             registry: Registry::new(store, write)?,
             limits: Limits::new(store, write)?,
+            sessions: Sessions::new(store, write)?,
             minutes_table: open!(MINUTES),
             paths: open!(PATHS),
             files: open!(FILES),
@@ -469,6 +472,9 @@ impl<'s, 't> Work<'s, 't> {
         change.files += u64::from(!is_known);
         for record in &batch.records {
             self.take_record(record, batch, place, &mut change)?;
+        }
+        for report in &batch.reports {
+            self.sessions.report(report, run)?;
         }
         self.take_observations(batch, run, file)?;
         self.read_at = self.read_at.max(batch.read_at);
@@ -537,6 +543,7 @@ impl<'s, 't> Work<'s, 't> {
             change.lines.clock_suspect += u64::from(record.copies);
         }
         let (name, model) = self.model(&record.model, run.number)?;
+        let session = self.sessions.number(record.session, run.number)?;
         let copy = Known {
             response: Response {
                 kind: record.kind,
@@ -547,6 +554,9 @@ impl<'s, 't> Work<'s, 't> {
                 run: run.number,
                 time,
                 dating,
+                is_final: record.is_final,
+                session,
+                is_shared: false,
             },
             model,
         };
@@ -568,6 +578,11 @@ impl<'s, 't> Work<'s, 't> {
         change.lines.duplicate += u64::from(duplicates);
         let known = &mut self.changed[place].after;
         let in_run_order = run.backlog && self.kept.backlog.contains(&known.response.run);
+        let first = known.response.session;
+        if first != 0 && session != 0 && first != session {
+            self.sessions.copied(record.key, first, session)?;
+            known.response.is_shared = true;
+        }
         fold(&mut known.response, copy.response, in_run_order);
         // The fold kept the name of one of the two; names are shared, so the place in memory tells which.
         if Arc::ptr_eq(&known.response.model, &name) {
@@ -710,6 +725,7 @@ impl<'s, 't> Work<'s, 't> {
         committed.undated = undated(&changed).collect();
         self.write_changed(&changed)?;
         self.write_served(&changed)?;
+        self.sessions.finish(&changed, &self.places)?;
         drop(changed);
         let (sums, by_model) = self.write_run_totals()?;
         self.write_sums(&by_model)?;
@@ -737,6 +753,9 @@ impl<'s, 't> Work<'s, 't> {
             tier,
             dating,
             usage,
+            is_final,
+            session,
+            is_shared,
         } = row.parts().map_err(damage)?;
         let model = self
             .kept
@@ -752,6 +771,9 @@ impl<'s, 't> Work<'s, 't> {
             run: row.run,
             time: row.time,
             dating,
+            is_final,
+            session,
+            is_shared,
         };
         Ok(Some(Known {
             response,

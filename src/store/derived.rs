@@ -11,13 +11,14 @@ use super::commit::put;
 use super::runs::FORGOTTEN_RUNS;
 use super::tables::{
     ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, MINUTES, MODELS, PATHS, RESPONSES, RUN_ACCOUNTS,
-    RUN_DAYS, RUNS, ResponseParts, ResponseRow, RunRow, RunTotalsRow, SUMS, TOTALS, decode,
+    RUN_DAYS, RUNS, ResponseParts, ResponseRow, RunRow, RunTotalsRow, SESSION_COPIES, SESSION_SUMS, SUMS,
+    TOTALS, decode,
 };
 use super::{Store, StoreError};
 use crate::fold::{Response, Totals};
 use crate::record::{
     DAY_MS, Dating, HOUR_MS, LineCounts, MINUTE_MS, Millis, ModelNumber, Position, RelativePath, ResponseKey,
-    RunId, RunNumber,
+    RunId, RunNumber, SessionNumber,
 };
 
 const DAY_HOURS: u32 = 24;
@@ -62,6 +63,7 @@ struct Derived {
     run_days: BTreeMap<(RunNumber, u32, ModelNumber), Totals>,
     sums: BTreeMap<(u32, ModelNumber), Totals>,
     minutes: BTreeMap<(u32, u32), Totals>,
+    session_sums: BTreeMap<SessionNumber, Totals>,
 }
 
 /// What numbers mean, for sentences.
@@ -118,9 +120,15 @@ impl Derived {
     fn of(
         store: &Store,
         responses: &impl ReadableTable<u128, &'static [u8]>,
-        run_accounts: &impl ReadableTable<u32, u32>,
+        (run_accounts, copies): (
+            &impl ReadableTable<u32, u32>,
+            &impl ReadableTable<(u128, u32), ()>,
+        ),
         names: &Names,
     ) -> Result<Self, StoreError> {
+        let copies = copies.iter().map_err(|e| store.error(e))?;
+        let copies = copies.map(|entry| Ok(entry.map_err(|e| store.error(e))?.0.value()));
+        let mut copies = copies.peekable();
         let mut accounts = BTreeMap::new();
         for entry in run_accounts.iter().map_err(|e| store.error(e))? {
             let (run, account) = entry.map_err(|e| store.error(e))?;
@@ -131,11 +139,24 @@ impl Derived {
             derived.totals.insert(*run, Totals::default());
         }
         for entry in responses.iter().map_err(|e| store.error(e))? {
-            let (_, row) = entry.map_err(|e| store.error(e))?;
+            let (key, row) = entry.map_err(|e| store.error(e))?;
+            let key = key.value();
             let damage = |error| store.row_error("responses", &error);
             let row: ResponseRow = decode(row.value()).map_err(damage)?;
             let parts = row.parts().map_err(damage)?;
-            let one = Totals::of_usage(parts.kind, &parts.usage);
+            let one = Totals::of_usage(parts.kind, &parts.usage, parts.is_final);
+            if parts.session != 0 {
+                *derived.session_sums.entry(parts.session).or_default() += one;
+            }
+            // Both tables are in the order of the keys.
+            while let Some(copy) = copies.next_if(|copy: &Result<(u128, u32), StoreError>| {
+                copy.as_ref().map_or(true, |(of, _)| *of <= key)
+            }) {
+                let (of, session) = copy?;
+                if of == key {
+                    *derived.session_sums.entry(session).or_default() += one;
+                }
+            }
             let (hour, model) = (hour_of(&row), row.model);
             let day = hour / DAY_HOURS;
             let account = accounts.get(&row.run).copied().unwrap_or_default();
@@ -223,6 +244,7 @@ fn sentence(what: &str, kept: Option<Totals>, sum: Option<Totals>) -> String {
         [
             ("messages", i128::from(of.messages)),
             ("without figures", of.without_figures.into()),
+            ("unfinished", of.unfinished.into()),
             ("advisor calls", of.advisor_calls.into()),
             ("input", of.input),
             ("output", of.output),
@@ -278,7 +300,12 @@ impl Store {
         }
         let names = Names::of(self, &open!(RUNS), &open!(MODELS), &open!(ACCOUNTS))?;
         let responses = open!(RESPONSES);
-        let derived = Derived::of(self, &responses, &open!(RUN_ACCOUNTS), &names)?;
+        let derived = Derived::of(
+            self,
+            &responses,
+            (&open!(RUN_ACCOUNTS), &open!(SESSION_COPIES)),
+            &names,
+        )?;
         let (run, model, account) = (
             |number| names.run(number),
             |number| names.model(number),
@@ -332,6 +359,9 @@ impl Store {
                 kept,
                 sum,
             ));
+        }
+        for (session, kept, sum) in differing(self, &open!(SESSION_SUMS), &derived.session_sums)? {
+            each(sentence(&format!("total of session {session}"), kept, sum));
         }
         for file in pathless(self, &open!(PATHS), &open!(FILES))? {
             each(format!("file {file} has a read position and no path"));
@@ -405,7 +435,14 @@ impl Store {
                 numbers.insert(name.to_owned(), number);
                 number
             };
+            // Of which session it is, the logs say in another order.
+            let stored = responses.get(key.0).map_err(|e| self.error(e))?;
+            let stored = stored.map(|row| decode::<ResponseRow>(row.value())?.parts());
+            let stored = stored.transpose().map_err(|e| self.row_error("responses", &e))?;
             let parts = ResponseParts {
+                session: stored.as_ref().map_or(0, |stored| stored.session),
+                is_shared: stored.is_some_and(|stored| stored.is_shared),
+                is_final: response.is_final,
                 kind: response.kind,
                 rank: response.rank,
                 tier: response.tier,
@@ -476,7 +513,12 @@ impl Store {
         }
         let names = Names::of(self, &open!(RUNS), &open!(MODELS), &open!(ACCOUNTS))?;
         let responses = open!(RESPONSES);
-        let derived = Derived::of(self, &responses, &open!(RUN_ACCOUNTS), &names)?;
+        let derived = Derived::of(
+            self,
+            &responses,
+            (&open!(RUN_ACCOUNTS), &open!(SESSION_COPIES)),
+            &names,
+        )?;
         let mut totals = open!(TOTALS);
         for (run, _, sum) in self.totals_differing(&totals, &derived.totals)? {
             let mut row = match totals.get(run).map_err(|e| self.error(e))? {
@@ -491,7 +533,8 @@ impl Store {
             + self.rewrite(&mut open!(DAYS), &derived.days)?
             + self.rewrite(&mut open!(RUN_DAYS), &derived.run_days)?
             + self.rewrite(&mut open!(SUMS), &derived.sums)?
-            + self.rewrite(&mut open!(MINUTES), &derived.minutes)?;
+            + self.rewrite(&mut open!(MINUTES), &derived.minutes)?
+            + self.rewrite(&mut open!(SESSION_SUMS), &derived.session_sums)?;
         let mut files = open!(FILES);
         for file in pathless(self, &open!(PATHS), &files)? {
             files.remove(file).map_err(|e| self.error(e))?;

@@ -15,6 +15,7 @@ mod read;
 mod registry;
 mod rows;
 mod runs;
+mod sessions;
 mod sums;
 pub mod tables;
 mod told;

@@ -15,6 +15,7 @@ use super::tables::{
     RESPONSES, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow, RunTotalsRow, TOTALS, decode,
 };
 use super::{Known, QuotaView, Store, StoreError};
+use crate::coverage::Coverage;
 use crate::fold::{Response, Totals};
 use crate::record::{LineCounts, Millis, ModelNumber, Position, RelativePath, ResponseKey, RunId, RunNumber};
 
@@ -69,6 +70,7 @@ pub struct Snapshot {
     pub by_model: BTreeMap<Arc<str>, Totals>,
     /// Keyed by the UTC day since 1970.
     pub by_day: BTreeMap<u32, Totals>,
+    pub coverage: Coverage,
 }
 
 /// One run in detail.
@@ -104,6 +106,9 @@ impl Responses<'_> {
             tier,
             dating,
             usage,
+            is_final,
+            session,
+            is_shared,
         } = row.parts().map_err(damage)?;
         let model = self.store.model_name(&self.models, row.model)?;
         let response = Response {
@@ -115,6 +120,9 @@ impl Responses<'_> {
             run: row.run,
             time: row.time,
             dating,
+            is_final,
+            session,
+            is_shared,
         };
         Ok((ResponseKey(key.value()), response))
     }
@@ -177,6 +185,7 @@ impl Store {
                 .entry(self.model_name(&models, model)?)
                 .or_default() += totals;
         }
+        snapshot.coverage = self.coverage_in(read)?;
         Ok(snapshot)
     }
 

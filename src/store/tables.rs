@@ -15,7 +15,7 @@ use crate::quota::throttle::Throttles;
 use crate::quota::window::Track;
 use crate::record::{
     AccountId, Cursor, Dating, Inode, Kind, Labels, LimitSource, LimitStatus, LineCounts, Millis,
-    ModelNumber, Observation, ParserState, Position, Rank, RunNumber, StopReason, Tier, Usage,
+    ModelNumber, Observation, ParserState, Position, Rank, RunNumber, SessionNumber, StopReason, Tier, Usage,
 };
 
 /// The version of the whole schema, in `meta`. A database with another one is refused.
@@ -59,6 +59,14 @@ pub const RUN_ACCOUNTS: TableDefinition<'static, u32, u32> = TableDefinition::ne
 pub const RUN_INFO: TableDefinition<'static, u32, Bytes> = TableDefinition::new("run_info");
 /// Run id to [`ForgottenRow`]: runs that were forgotten while their directories were still there.
 pub const FORGOTTEN: TableDefinition<'static, &'static str, Bytes> = TableDefinition::new("forgotten");
+/// A hash of a session's id and account to its number.
+pub const SESSION_NUMBERS: TableDefinition<'static, u64, u32> = TableDefinition::new("session_numbers");
+/// Session to [`SessionRow`].
+pub const SESSIONS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("sessions");
+/// Session to [`Totals`]: of every response with a line in it.
+pub const SESSION_SUMS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("session_sums");
+/// (response key, session): copies in other sessions than that of the response's row.
+pub const SESSION_COPIES: TableDefinition<'static, (u128, u32), ()> = TableDefinition::new("session_copies");
 /// (account, model) to [`Totals`]: everything ever counted, forgotten runs included.
 pub const SUMS: TableDefinition<'static, (u32, u32), Bytes> = TableDefinition::new("sums");
 /// (account, minute since 1970) to [`Totals`]: calls and budgets.
@@ -216,12 +224,14 @@ impl FileRow {
     }
 }
 
-/// A counted response. `flags`: bit 0 advisor, bits 1-2 rank, bits 3-5 dating, bits 6-8 tier.
+/// A counted response. `flags`: bit 0 advisor, bits 1-2 rank, bits 3-5 dating, bits 6-8 tier,
+/// bit 9 unfinished, bit 10 copies in other sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResponseRow {
     flags: u16,
     pub model: ModelNumber,
     pub run: RunNumber,
+    pub session: SessionNumber,
     pub time: Millis,
     usage: [u64; 8],
 }
@@ -233,6 +243,9 @@ pub struct ResponseParts {
     pub tier: Tier,
     pub dating: Dating,
     pub usage: Usage,
+    pub is_final: bool,
+    pub session: SessionNumber,
+    pub is_shared: bool,
 }
 
 impl ResponseRow {
@@ -243,9 +256,12 @@ impl ResponseRow {
             flags: parts.kind as u16
                 | ((parts.rank as u16) << 1)
                 | ((parts.dating as u16) << 3)
-                | ((parts.tier as u16) << 6),
+                | ((parts.tier as u16) << 6)
+                | (u16::from(!parts.is_final) << 9)
+                | (u16::from(parts.is_shared) << 10),
             model,
             run,
+            session: parts.session,
             time,
             usage: [
                 usage.input,
@@ -295,7 +311,7 @@ impl ResponseRow {
                 4 => Dating::Unknown,
                 _ => return Err(RowError::Range("dating")),
             },
-            tier: match self.flags >> 6 {
+            tier: match (self.flags >> 6) & 7 {
                 0 => Tier::Unknown,
                 1 => Tier::Standard,
                 2 => Tier::Priority,
@@ -313,6 +329,9 @@ impl ResponseRow {
                 web_search,
                 thinking,
             },
+            is_final: (self.flags >> 9) & 1 == 0,
+            session: self.session,
+            is_shared: (self.flags >> 10) & 1 == 1,
         })
     }
 }
@@ -341,6 +360,17 @@ pub struct RunInfoRow {
     pub earliest: Option<Millis>,
     /// When it was stopped and why; `None` while it goes on.
     pub stopped: Option<(Millis, StopReason)>,
+}
+
+/// A session of an agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRow {
+    /// The run that named it first.
+    pub run: RunNumber,
+    /// Another session whose responses it has copies of; 0 for none.
+    pub linked: SessionNumber,
+    /// Input, output, cache reads and cache writes that the agent reported, in tokens.
+    pub reported: Option<[u64; 4]>,
 }
 
 /// A run that was forgotten: its directory is not taken for a new one as long as it is there.
@@ -497,10 +527,13 @@ mod tests {
                 thinking: 9,
                 ..Usage::default()
             },
+            is_final: false,
+            session: 70_000,
+            is_shared: true,
         };
         let row = ResponseRow::new(&parts, 3, 70_000, 1_791_190_800_000);
         let bytes = encode(&row).unwrap();
-        assert!(bytes.len() <= 32, "a response row of {} bytes", bytes.len());
+        assert!(bytes.len() <= 35, "a response row of {} bytes", bytes.len());
         let back: ResponseRow = decode(&bytes).unwrap();
         assert_eq!(back, row);
         let got = back.parts().unwrap();

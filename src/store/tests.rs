@@ -64,6 +64,8 @@ fn record(key: u128, output: u64, time: Option<Millis>) -> Record {
         tier: Tier::Standard,
         time,
         dating: Dating::Line,
+        session: None,
+        is_final: true,
         copies: 1,
     }
 }
@@ -98,6 +100,7 @@ fn batch(run: &str, path: &str, from: Option<u64>, to: u64, records: Vec<Record>
         account: Arc::default(),
         records,
         observations: Vec::new(),
+        reports: Vec::new(),
         lines: LineCounts {
             read,
             usage: read,

@@ -18,7 +18,7 @@ use crate::parse::{self, Class, Parser, Place};
 use crate::quota::account;
 use crate::record::{
     AccountId, Batch, Cursor, DAY_MS, Inode, LineCounts, Millis, Observation, ParserState, Position, Record,
-    RelativePath, RunId,
+    RelativePath, Report, RunId,
 };
 use crate::tailer::unread;
 
@@ -52,6 +52,8 @@ pub struct Turn {
     pub state: ParserState,
     pub records: Vec<Record>,
     pub observations: Vec<Observation>,
+    /// What the agent reports of its sessions, each once for as long as the lines are of it.
+    pub reports: Vec<Report>,
     pub lines: LineCounts,
     pub bytes: u64,
     /// The earliest line time that can be believed.
@@ -111,6 +113,7 @@ impl Turn {
             account: Arc::clone(&reading.account),
             records: self.records,
             observations: self.observations,
+            reports: self.reports,
             lines: self.lines,
             bytes: self.bytes,
             earliest: self.earliest,
@@ -373,6 +376,14 @@ impl Reader<'_> {
             return;
         }
         turn.lines.read += 1;
+        if let Some(report) = parsed.report {
+            match turn.reports.last_mut() {
+                Some(last) if last.session == report.session => {
+                    last.reported = last.reported.max(report.reported);
+                }
+                _ => turn.reports.push(report),
+            }
+        }
         match parsed.class {
             Class::Usage => turn.lines.usage += 1,
             Class::Ignored => turn.lines.ignored += 1,

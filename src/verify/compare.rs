@@ -96,6 +96,7 @@ fn same(stored: &Response, counted: &Response) -> bool {
     stored.usage == counted.usage
         && stored.model == counted.model
         && stored.kind == counted.kind
+        && stored.is_final == counted.is_final
         && (!stored.dating.is_own() || (stored.dating, stored.time) == (counted.dating, counted.time))
 }
 

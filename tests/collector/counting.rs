@@ -124,12 +124,12 @@ fn a_response_without_figures_is_no_message_until_a_better_copy_comes() {
         let summary = collector.wait_until("the first", |summary| summary["lines"]["usage"] == 1);
         let is_full = u64::from(first == &full);
         assert_eq!(summary["messages"], is_full);
-        assert_eq!(summary["without_figures"], 1 - is_full);
+        assert_eq!(summary["coverage"]["without_figures"], 1 - is_full);
         assert_eq!(summary["by_model"].as_object().unwrap().len() as u64, is_full);
         append(&place.log("one", "b.jsonl"), second);
         let summary = collector.wait_until("the second", |summary| summary["lines"]["usage"] == 2);
         assert_eq!(
-            (&summary["messages"], &summary["without_figures"]),
+            (&summary["messages"], &summary["coverage"]["without_figures"]),
             (&1.into(), &0.into())
         );
         assert_eq!(summary["totals"]["output_tokens"], 7);

@@ -7,6 +7,7 @@ mod basics;
 mod contract;
 mod copies;
 mod counting;
+mod coverage;
 mod damage;
 mod disk;
 mod doors;

@@ -9,9 +9,10 @@ use crate::api::quota::{self, Question, Terms};
 use crate::api::routes::{Sources, health, terms};
 use crate::api::runs;
 use crate::api::server::DoorKind;
+use crate::coverage::{self, Coverage};
 use crate::fold::Totals;
 use crate::quota::window;
-use crate::record::Millis;
+use crate::record::{AccountId, Millis};
 use crate::store::{Intake, QuotaView, StoreError};
 
 /// Models with series of their own: those seen first, so that no series ever changes its meaning. Names come from
@@ -184,6 +185,7 @@ fn stored(sources: &Sources) -> Result<Vec<Family>, StoreError> {
         runs.add(&[("state", state)], count);
     }
     families.push(runs);
+    families.extend(missing(&sources.store.coverage()?, &sums));
     families.extend(windows(&view, terms.now));
     families.extend(accounts(&view, &terms));
     Ok(families)
@@ -207,6 +209,36 @@ fn add_sums(tokens: &mut Family, responses: &mut Family, labels: &[(&'static str
             u64::try_from(count).unwrap_or(0),
         );
     }
+}
+
+/// What is known to be missing.
+fn missing(coverage: &Coverage, sums: &BTreeMap<(AccountId, Arc<str>), Totals>) -> [Family; 4] {
+    let count = |of: fn(&Totals) -> i64| {
+        let sum = sums.values().map(of).fold(0, i64::saturating_add);
+        u64::try_from(sum).unwrap_or(0)
+    };
+    [
+        Family::gauge(
+            "tokentail_reported_tokens",
+            "Tokens that agents report of their sessions.",
+        )
+        .of(coverage::total(coverage.reported)),
+        Family::gauge(
+            "tokentail_unlogged_tokens",
+            "Tokens that agents report of their sessions and that stand in no log.",
+        )
+        .of(coverage::total(coverage.unlogged)),
+        Family::gauge(
+            "tokentail_unfinished_messages",
+            "Messages counted of which no line says that they were over.",
+        )
+        .of(count(|totals| totals.unfinished)),
+        Family::gauge(
+            "tokentail_responses_without_figures",
+            "Responses of which no figures are known.",
+        )
+        .of(count(|totals| totals.without_figures)),
+    ]
 }
 
 fn read(intake: &Intake) -> [Family; 6] {

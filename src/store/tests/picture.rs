@@ -86,7 +86,7 @@ impl Picture {
                 output: *output,
                 ..Usage::default()
             };
-            let totals = Totals::of_usage(Kind::Message, &usage);
+            let totals = Totals::of_usage(Kind::Message, &usage, true);
             let hour = u32::try_from(time / HOUR_MS).unwrap();
             let day = hour / 24;
             *self.runs.entry(run.clone()).or_default() += totals;

@@ -1,0 +1,193 @@
+//! Coverage: how much of what agents report of themselves was counted.
+//!
+//! Pure. An agent's own sums cover calls that leave no line: titles, recaps, compactions, and the ends of responses that
+//! were never written. They are compared with what was counted of the session, and never added.
+
+use std::collections::BTreeMap;
+
+use crate::fold::Totals;
+use crate::record::{Reported, RunNumber, SessionNumber};
+
+/// A session: what its agent reported, and what was counted of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Session {
+    pub number: SessionNumber,
+    /// The run that named it first.
+    pub run: RunNumber,
+    /// Another session that it shares responses with, such as that it was forked from; 0 for none. Links make no circle.
+    pub linked: SessionNumber,
+    /// `None` if the agent reported nothing.
+    pub reported: Option<Reported>,
+    pub counted: Totals,
+}
+
+/// What all sessions come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    pub sessions: u64,
+    /// Those of which the agent reported something.
+    pub sessions_reported: u64,
+    /// The sums reported; of sessions that share responses, that of the one with most unlogged.
+    pub reported: Reported,
+    /// The part of `reported` that was not counted.
+    pub unlogged: Reported,
+    /// Tokens unlogged, by run; only runs that have some.
+    pub by_run: BTreeMap<RunNumber, u64>,
+}
+
+/// The coverage of sessions in the order of their numbers.
+///
+/// The report of a fork covers what it copied, so the differences of sessions that share responses are not added: the
+/// largest stands for all of them. It can be too small, never too large.
+#[must_use]
+pub fn of(sessions: &[Session]) -> Coverage {
+    let find = |number: SessionNumber| {
+        let place = sessions.binary_search_by_key(&number, |session| session.number);
+        place.ok().map(|place| &sessions[place])
+    };
+    let mut coverage = Coverage {
+        sessions: sessions.len() as u64,
+        ..Coverage::default()
+    };
+    let mut families: BTreeMap<SessionNumber, (Reported, Reported, RunNumber)> = BTreeMap::new();
+    for session in sessions {
+        let Some(reported) = session.reported else {
+            continue;
+        };
+        coverage.sessions_reported += 1;
+        let unlogged = unlogged(reported, &session.counted);
+        let mut root = session;
+        while let Some(next) = find(root.linked) {
+            root = next;
+        }
+        let found = (unlogged, reported, session.run);
+        let rank =
+            |(unlogged, reported, _): &(Reported, Reported, RunNumber)| (total(*unlogged), total(*reported));
+        let family = families.entry(root.number).or_insert(found);
+        if rank(&found) > rank(family) {
+            *family = found;
+        }
+    }
+    for (unlogged, reported, run) in families.into_values() {
+        coverage.reported = sum(coverage.reported, reported);
+        coverage.unlogged = sum(coverage.unlogged, unlogged);
+        if total(unlogged) > 0 {
+            let of_run = coverage.by_run.entry(run).or_default();
+            *of_run = of_run.saturating_add(total(unlogged));
+        }
+    }
+    coverage
+}
+
+/// What of a report was not counted. After a kill an agent reports less than there is: then nothing.
+fn unlogged(reported: Reported, counted: &Totals) -> Reported {
+    let left = |reported: u64, counted: i128| {
+        let left = i128::from(reported).saturating_sub(counted.max(0));
+        u64::try_from(left.max(0)).unwrap_or(u64::MAX)
+    };
+    Reported {
+        input: left(reported.input, counted.input),
+        output: left(reported.output, counted.output),
+        cache_read: left(reported.cache_read, counted.cache_read),
+        cache_creation: left(reported.cache_creation, counted.cache_creation),
+    }
+}
+
+fn sum(one: Reported, other: Reported) -> Reported {
+    Reported {
+        input: one.input.saturating_add(other.input),
+        output: one.output.saturating_add(other.output),
+        cache_read: one.cache_read.saturating_add(other.cache_read),
+        cache_creation: one.cache_creation.saturating_add(other.cache_creation),
+    }
+}
+
+/// The four figures together.
+#[must_use]
+pub fn total(reported: Reported) -> u64 {
+    let Reported {
+        input,
+        output,
+        cache_read,
+        cache_creation,
+    } = reported;
+    input
+        .saturating_add(output)
+        .saturating_add(cache_read)
+        .saturating_add(cache_creation)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn session(
+        number: SessionNumber,
+        linked: SessionNumber,
+        reported: Option<u64>,
+        counted: i128,
+    ) -> Session {
+        Session {
+            number,
+            run: number * 10,
+            linked,
+            reported: reported.map(|output| Reported {
+                output,
+                ..Reported::default()
+            }),
+            counted: Totals {
+                output: counted,
+                ..Totals::default()
+            },
+        }
+    }
+
+    #[test]
+    fn the_difference_is_unlogged_by_run() {
+        let coverage = of(&[
+            session(1, 0, Some(100), 80),
+            session(2, 0, None, 7),
+            session(3, 0, Some(10), 10),
+        ]);
+        assert_eq!((coverage.sessions, coverage.sessions_reported), (3, 2));
+        assert_eq!((coverage.reported.output, coverage.unlogged.output), (110, 20));
+        assert_eq!(coverage.by_run, [(10, 20)].into());
+    }
+
+    #[test]
+    fn a_report_after_a_kill_hides_nothing_that_was_counted() {
+        let coverage = of(&[session(1, 0, Some(30), 80)]);
+        assert_eq!((coverage.reported.output, coverage.unlogged.output), (30, 0));
+        assert_eq!(coverage.by_run, BTreeMap::new());
+    }
+
+    #[test]
+    fn what_forks_share_is_missing_once() {
+        // 20 of the first are in no line; both forks report them again.
+        let coverage = of(&[
+            session(1, 0, Some(100), 80),
+            session(2, 1, Some(130), 110),
+            session(3, 2, Some(105), 85),
+        ]);
+        assert_eq!((coverage.reported.output, coverage.unlogged.output), (130, 20));
+        assert_eq!(coverage.by_run, [(20, 20)].into());
+    }
+
+    proptest! {
+        #[test]
+        fn no_more_is_unlogged_than_was_reported(
+            parts in proptest::collection::vec((any::<Option<u64>>(), any::<i64>(), any::<bool>()), 0..20),
+        ) {
+            let sessions: Vec<Session> = (1..)
+                .zip(&parts)
+                .map(|(number, (reported, counted, is_fork))| {
+                    session(number, if *is_fork { number - 1 } else { 0 }, *reported, (*counted).into())
+                })
+                .collect();
+            let coverage = of(&sessions);
+            prop_assert!(total(coverage.unlogged) <= total(coverage.reported));
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Sessions: what was counted of each, beside what its agent reports.
+//!
+//! A response belongs to the session of its first copy. A fork copies lines of another session, and its agent's report
+//! covers them: such a response counts in the sums of both. The two are then linked, as their reports overlap.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use redb::{ReadTransaction, ReadableTable, Table, WriteTransaction};
+
+use super::changed::Changed;
+use super::commit::put;
+use super::rows::add_all;
+use super::tables::{SESSION_COPIES, SESSION_NUMBERS, SESSION_SUMS, SESSIONS, SessionRow, decode};
+use super::{Store, StoreError};
+use crate::coverage::{self, Coverage};
+use crate::fold::Totals;
+use crate::record::{Report, Reported, ResponseKey, RunNumber, SessionNumber};
+
+/// The sessions' part of a transaction.
+pub(super) struct Sessions<'s, 't> {
+    store: &'s Store,
+    numbers: Table<'t, u64, u32>,
+    rows: Table<'t, u32, &'static [u8]>,
+    sums: Table<'t, u32, &'static [u8]>,
+    copies: Table<'t, (u128, u32), ()>,
+    /// Those that this transaction asked for, by their hashes.
+    known: HashMap<u64, SessionNumber>,
+    /// The one asked for last: lines in a row are mostly of one session.
+    last: Option<(u64, SessionNumber)>,
+    /// Copies in other sessions that are new.
+    copied: BTreeSet<(ResponseKey, SessionNumber)>,
+}
+
+impl<'s, 't> Sessions<'s, 't> {
+    pub fn new(store: &'s Store, write: &'t WriteTransaction) -> Result<Self, StoreError> {
+        Ok(Self {
+            store,
+            numbers: write.open_table(SESSION_NUMBERS).map_err(|e| store.error(e))?,
+            rows: write.open_table(SESSIONS).map_err(|e| store.error(e))?,
+            sums: write.open_table(SESSION_SUMS).map_err(|e| store.error(e))?,
+            copies: write.open_table(SESSION_COPIES).map_err(|e| store.error(e))?,
+            known: HashMap::new(),
+            last: None,
+            copied: BTreeSet::new(),
+        })
+    }
+
+    /// The number of a session, which gets one if it has none; 0 for no session.
+    pub fn number(&mut self, hash: Option<u64>, run: RunNumber) -> Result<SessionNumber, StoreError> {
+        let Some(hash) = hash else { return Ok(0) };
+        if let Some((last, number)) = self.last
+            && last == hash
+        {
+            return Ok(number);
+        }
+        let number = match self.known.get(&hash) {
+            Some(number) => *number,
+            None => self.stored_number(hash, run)?,
+        };
+        self.known.insert(hash, number);
+        self.last = Some((hash, number));
+        Ok(number)
+    }
+
+    fn stored_number(&mut self, hash: u64, run: RunNumber) -> Result<SessionNumber, StoreError> {
+        let store = self.store;
+        if let Some(number) = self.numbers.get(hash).map_err(|e| store.error(e))? {
+            return Ok(number.value());
+        }
+        let last = self.rows.last().map_err(|e| store.error(e))?;
+        let number = last.map_or(0, |(last, _)| last.value()).saturating_add(1);
+        self.numbers.insert(hash, number).map_err(|e| store.error(e))?;
+        let row = SessionRow {
+            run,
+            ..SessionRow::default()
+        };
+        put(store, &mut self.rows, number, &row)?;
+        Ok(number)
+    }
+
+    fn row(&self, number: SessionNumber) -> Result<SessionRow, StoreError> {
+        let row = self.rows.get(number).map_err(|e| self.store.error(e))?;
+        let row = row.map(|row| decode(row.value())).transpose();
+        Ok(row
+            .map_err(|e| self.store.row_error("sessions", &e))?
+            .unwrap_or_default())
+    }
+
+    /// Takes what an agent reports.
+    pub fn report(&mut self, report: &Report, run: RunNumber) -> Result<(), StoreError> {
+        let number = self.number(Some(report.session), run)?;
+        let mut row = self.row(number)?;
+        let reported = row.reported.map_or(Reported::default(), from_row);
+        let reported = Some(to_row(reported.max(report.reported)));
+        if row.reported != reported {
+            row.reported = reported;
+            put(self.store, &mut self.rows, number, &row)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a copy of a response of session `first` in another one.
+    pub fn copied(
+        &mut self,
+        key: ResponseKey,
+        first: SessionNumber,
+        session: SessionNumber,
+    ) -> Result<(), StoreError> {
+        if self.copied.contains(&(key, session)) {
+            return Ok(());
+        }
+        let stored = self
+            .copies
+            .get((key.0, session))
+            .map_err(|e| self.store.error(e))?;
+        if stored.is_none() {
+            drop(stored);
+            self.copied.insert((key, session));
+            self.link(session, first)?;
+        }
+        Ok(())
+    }
+
+    /// Links a session to another one, unless it is linked or the other one leads to it.
+    fn link(&mut self, session: SessionNumber, to: SessionNumber) -> Result<(), StoreError> {
+        let mut row = self.row(session)?;
+        if row.linked != 0 {
+            return Ok(());
+        }
+        let mut end = to;
+        while end != 0 {
+            if end == session {
+                return Ok(());
+            }
+            end = self.row(end)?.linked;
+        }
+        row.linked = to;
+        put(self.store, &mut self.rows, session, &row)
+    }
+
+    /// Adds what changed to the sums; `places` says where a response is in `changed`.
+    pub fn finish(
+        &mut self,
+        changed: &[Changed],
+        places: &HashMap<ResponseKey, usize>,
+    ) -> Result<(), StoreError> {
+        let store = self.store;
+        let mut deltas: BTreeMap<SessionNumber, Totals> = BTreeMap::new();
+        for it in changed.iter().filter(|it| it.is_change()) {
+            let after = Totals::of(&it.after.response);
+            let mut delta = after;
+            let session = it.after.response.session;
+            if let Some(before) = &it.before {
+                let before_totals = Totals::of(&before.response);
+                delta -= before_totals;
+                if it.after.response.is_shared {
+                    let others = (it.key.0, 0)..=(it.key.0, u32::MAX);
+                    for entry in self.copies.range(others).map_err(|e| store.error(e))? {
+                        let (key, _) = entry.map_err(|e| store.error(e))?;
+                        *deltas.entry(key.value().1).or_default() += delta;
+                    }
+                }
+                if before.response.session != session {
+                    // It had none before.
+                    delta = after;
+                }
+            }
+            if session != 0 {
+                *deltas.entry(session).or_default() += delta;
+            }
+        }
+        for (key, session) in std::mem::take(&mut self.copied) {
+            self.copies
+                .insert((key.0, session), ())
+                .map_err(|e| store.error(e))?;
+            if let Some(place) = places.get(&key) {
+                *deltas.entry(session).or_default() += Totals::of(&changed[*place].after.response);
+            }
+        }
+        add_all(store, &mut self.sums, "session_sums", deltas.into_iter())
+    }
+}
+
+fn to_row(reported: Reported) -> [u64; 4] {
+    [
+        reported.input,
+        reported.output,
+        reported.cache_read,
+        reported.cache_creation,
+    ]
+}
+
+fn from_row([input, output, cache_read, cache_creation]: [u64; 4]) -> Reported {
+    Reported {
+        input,
+        output,
+        cache_read,
+        cache_creation,
+    }
+}
+
+impl Store {
+    /// What agents reported beside what was counted.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn coverage(&self) -> Result<Coverage, StoreError> {
+        let (_open, read) = self.read()?;
+        self.coverage_in(&read)
+    }
+
+    /// As [`Store::coverage`], of one snapshot.
+    pub(super) fn coverage_in(&self, read: &ReadTransaction) -> Result<Coverage, StoreError> {
+        let rows = read.open_table(SESSIONS).map_err(|e| self.error(e))?;
+        let sums = read.open_table(SESSION_SUMS).map_err(|e| self.error(e))?;
+        let mut sessions = Vec::new();
+        let mut sums = sums.iter().map_err(|e| self.error(e))?.peekable();
+        for entry in rows.iter().map_err(|e| self.error(e))? {
+            let (number, row) = entry.map_err(|e| self.error(e))?;
+            let number = number.value();
+            let row: SessionRow = decode(row.value()).map_err(|e| self.row_error("sessions", &e))?;
+            let mut counted = Totals::default();
+            // Both tables are in the order of the numbers.
+            while let Some(entry) = sums.next_if(|sum| sum.as_ref().is_ok_and(|(of, _)| of.value() <= number))
+            {
+                let (of, sum) = entry.map_err(|e| self.error(e))?;
+                if of.value() == number {
+                    counted = decode(sum.value()).map_err(|e| self.row_error("session_sums", &e))?;
+                }
+            }
+            sessions.push(coverage::Session {
+                number,
+                run: row.run,
+                linked: row.linked,
+                reported: row.reported.map(from_row),
+                counted,
+            });
+        }
+        Ok(coverage::of(&sessions))
+    }
+}
