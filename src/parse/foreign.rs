@@ -1,6 +1,6 @@
 //! Other agents' files, recognised by their first lines: what cannot be counted can at least be named.
 //!
-//! Only names of members and types are looked at. [`AGENTS`] has one line per agent; a dialect that is read leaves it.
+//! Only names of members and types are looked at. `AGENTS` has one line per agent; a dialect that is read leaves it.
 
 use super::json::{Members, RawBytes, object};
 use super::scan::{NotJson, Scanner};
