@@ -46,6 +46,7 @@ mod stream;
 mod surroundings;
 mod told;
 mod tools;
+mod unknown_accounts;
 mod unread;
 mod usage;
 mod web;
