@@ -47,6 +47,7 @@ mod stream;
 mod surroundings;
 mod told;
 mod tools;
+mod unknown_accounts;
 mod unread;
 mod usage;
 mod web;

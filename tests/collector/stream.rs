@@ -238,3 +238,30 @@ fn there_are_as_many_places_as_are_set() {
     assert_eq!(collector.get("/v1/events").0, 503);
     collector.stop_cleanly();
 }
+
+#[test]
+fn a_proxy_is_asked_to_pass_events_on_at_once() {
+    let place = Place::new();
+    let collector = place.serve();
+    let stream = UnixStream::connect(collector.socket_path()).unwrap();
+    stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    let mut client = Client {
+        stream: BufReader::new(stream),
+        last_id: String::new(),
+    };
+    write!(
+        client.stream.get_mut(),
+        "GET /v1/events HTTP/1.0\r\nHost: localhost\r\n\r\n"
+    )
+    .unwrap();
+    let mut head = Vec::new();
+    loop {
+        let line = client.line().to_ascii_lowercase();
+        if line.is_empty() {
+            break;
+        }
+        head.push(line);
+    }
+    assert!(head.contains(&"x-accel-buffering: no".to_owned()), "{head:?}");
+    collector.stop_cleanly();
+}
