@@ -248,6 +248,9 @@ pub struct ResponseParts {
     pub is_shared: bool,
 }
 
+/// Bits of `flags` that mean something.
+const FLAGS_BITS: u32 = 11;
+
 impl ResponseRow {
     #[must_use]
     pub fn new(parts: &ResponseParts, model: ModelNumber, run: RunNumber, time: Millis) -> Self {
@@ -281,6 +284,9 @@ impl ResponseRow {
     /// # Errors
     /// When the flags hold values that no version wrote.
     pub fn parts(&self) -> Result<ResponseParts, RowError> {
+        if self.flags >> FLAGS_BITS != 0 {
+            return Err(RowError::Range("flags"));
+        }
         let [
             input,
             output,
