@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::fold::Totals;
 use crate::record::{Reported, RunNumber, SessionNumber};
 
 /// A session: what its agent reported, and what was counted of it.
@@ -18,7 +17,7 @@ pub struct Session {
     pub linked: SessionNumber,
     /// `None` if the agent reported nothing.
     pub reported: Option<Reported>,
-    pub counted: Totals,
+    pub counted: Reported,
 }
 
 /// What all sessions come to.
@@ -55,7 +54,7 @@ pub fn of(sessions: &[Session]) -> Coverage {
             continue;
         };
         coverage.sessions_reported += 1;
-        let unlogged = unlogged(reported, &session.counted);
+        let unlogged = unlogged(reported, session.counted);
         let mut root = session;
         while let Some(next) = find(root.linked) {
             root = next;
@@ -80,16 +79,12 @@ pub fn of(sessions: &[Session]) -> Coverage {
 }
 
 /// What of a report was not counted. After a kill an agent reports less than there is: then nothing.
-fn unlogged(reported: Reported, counted: &Totals) -> Reported {
-    let left = |reported: u64, counted: i128| {
-        let left = i128::from(reported).saturating_sub(counted.max(0));
-        u64::try_from(left.max(0)).unwrap_or(u64::MAX)
-    };
+fn unlogged(reported: Reported, counted: Reported) -> Reported {
     Reported {
-        input: left(reported.input, counted.input),
-        output: left(reported.output, counted.output),
-        cache_read: left(reported.cache_read, counted.cache_read),
-        cache_creation: left(reported.cache_creation, counted.cache_creation),
+        input: reported.input.saturating_sub(counted.input),
+        output: reported.output.saturating_sub(counted.output),
+        cache_read: reported.cache_read.saturating_sub(counted.cache_read),
+        cache_creation: reported.cache_creation.saturating_sub(counted.cache_creation),
     }
 }
 
@@ -123,12 +118,7 @@ mod tests {
 
     use super::*;
 
-    fn session(
-        number: SessionNumber,
-        linked: SessionNumber,
-        reported: Option<u64>,
-        counted: i128,
-    ) -> Session {
+    fn session(number: SessionNumber, linked: SessionNumber, reported: Option<u64>, counted: u64) -> Session {
         Session {
             number,
             run: number * 10,
@@ -137,9 +127,9 @@ mod tests {
                 output,
                 ..Reported::default()
             }),
-            counted: Totals {
+            counted: Reported {
                 output: counted,
-                ..Totals::default()
+                ..Reported::default()
             },
         }
     }
@@ -178,12 +168,12 @@ mod tests {
     proptest! {
         #[test]
         fn no_more_is_unlogged_than_was_reported(
-            parts in proptest::collection::vec((any::<Option<u64>>(), any::<i64>(), any::<bool>()), 0..20),
+            parts in proptest::collection::vec((any::<Option<u64>>(), any::<u64>(), any::<bool>()), 0..20),
         ) {
             let sessions: Vec<Session> = (1..)
                 .zip(&parts)
                 .map(|(number, (reported, counted, is_fork))| {
-                    session(number, if *is_fork { number - 1 } else { 0 }, *reported, (*counted).into())
+                    session(number, if *is_fork { number - 1 } else { 0 }, *reported, *counted)
                 })
                 .collect();
             let coverage = of(&sessions);

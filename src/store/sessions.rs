@@ -233,9 +233,20 @@ impl Store {
                 run: row.run,
                 linked: row.linked,
                 reported: row.reported.map(from_row),
-                counted,
+                counted: figures_of(&counted),
             });
         }
         Ok(coverage::of(&sessions))
+    }
+}
+
+/// The figures of a sum that agents report too. A sum of which more was taken back than added counts as nothing.
+fn figures_of(sum: &Totals) -> Reported {
+    let clamp = |tokens: i128| u64::try_from(tokens.max(0)).unwrap_or(u64::MAX);
+    Reported {
+        input: clamp(sum.input),
+        output: clamp(sum.output),
+        cache_read: clamp(sum.cache_read),
+        cache_creation: clamp(sum.cache_creation),
     }
 }
