@@ -139,7 +139,7 @@ fn batch(rng: &mut Rng, rows: usize) -> Batch {
             tier: Tier::Standard,
             time: Some(1_791_190_800_000 + rng.i64(..7 * 86_400_000)),
             dating: Dating::Line,
-            session: Some(7),
+            session: std::num::NonZeroU64::new(7),
             is_final: true,
             copies: 1,
         }

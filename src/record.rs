@@ -194,7 +194,7 @@ pub struct Record {
     /// Where `time` comes from.
     pub dating: Dating,
     /// A hash of the session the line is of, if it names one.
-    pub session: Option<u64>,
+    pub session: Option<NonZeroU64>,
     /// Whether the response was over when the line was written, as far as it says.
     pub is_final: bool,
     /// How many lines it stands for: copies that differ in nothing but their time are [one](crate::fold::join).
@@ -227,7 +227,7 @@ impl Reported {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
     /// As in [`Record::session`].
-    pub session: u64,
+    pub session: NonZeroU64,
     pub reported: Reported,
 }
 

@@ -3,6 +3,7 @@
 //! What counts: `type:"assistant"` with an object `message.usage`, or no `type` and `message.role:"assistant"` with one;
 //! a `progress` line whose `data.message.message.usage` is an object. Model `<synthetic>` never counts.
 
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -20,6 +21,8 @@ use crate::record::{Dating, Kind, Millis, Observation, Rank, Record, Report, Res
 
 /// Longest model name kept, in bytes; the rest is cut off.
 pub const MODEL_BYTES_MAX: usize = 128;
+/// Longest text of another member that is remembered, in bytes.
+const REMEMBERED_BYTES_MAX: usize = 128;
 /// The model of a response that names none.
 pub const MODEL_UNKNOWN: &str = "unknown";
 /// What is put after the model of a response that was made fast.
@@ -69,9 +72,12 @@ fn strict(
     let Memory {
         usage,
         model,
+        session,
+        key,
         retries,
         streams,
     } = memory;
+    let mut last = Last { model, session, key };
     let mut envelope = Envelope::new(usage);
     if !json::object(text, &mut envelope)? {
         return Ok(Parsed::plain(Class::Malformed, None));
@@ -83,7 +89,7 @@ fn strict(
         (time, dating),
         line,
         place,
-        (model, streams),
+        (&mut last, streams),
         records,
     );
     // What counts is of no model the CLI made up, so most lines are not asked for theirs again.
@@ -102,7 +108,7 @@ fn strict(
         };
         envelope.limits.observe(&line, retries, observations);
     }
-    let report = envelope.report(kind.as_deref(), place);
+    let report = envelope.report(kind.as_deref(), last.session, place);
     if let Claim::New(place, figures) = envelope.message.usage {
         usage.remember(&text[place], figures);
     }
@@ -172,17 +178,24 @@ impl<'de> Members<'de> for Envelope<'de> {
 
 impl Envelope<'_> {
     /// A hash of the session the line is of.
-    fn session(&self, place: Place) -> Option<u64> {
-        let session = self.session_id.or(self.captured.session_id).text()?;
-        Some(xxh3_64_with_seed(&session, place.scope))
+    fn session(&self, last: &mut Remembered<Option<NonZeroU64>>, place: Place) -> Option<NonZeroU64> {
+        let session = self.session_id.or(self.captured.session_id);
+        last.get(session.0?, place.scope, || {
+            NonZeroU64::new(xxh3_64_with_seed(&session.text()?, place.scope))
+        })
     }
 
-    fn report(&self, kind: Option<&[u8]>, place: Place) -> Option<Report> {
+    fn report(
+        &self,
+        kind: Option<&[u8]>,
+        last: &mut Remembered<Option<NonZeroU64>>,
+        place: Place,
+    ) -> Option<Report> {
         if self.model_usage.0.is_none() || !matches!(kind, Some(b"cost-state" | b"result")) {
             return None;
         }
         Some(Report {
-            session: self.session(place)?,
+            session: self.session(last, place)?,
             reported: report::reported(self.model_usage)?,
         })
     }
@@ -214,26 +227,30 @@ impl Envelope<'_> {
         when: (Option<Millis>, Dating),
         line: &[u8],
         place: Place,
-        (model, streams): (&mut ModelMemory, &mut Streams),
+        (last, streams): (&mut Last<'_>, &mut Streams),
         records: &mut Vec<Record>,
     ) -> Class {
         if kind == Some(b"stream_event") {
-            let Some(last) = streams.take(self.event, stream::thread(self.captured.parent), place.scope)
+            let Some(ended) = streams.take(self.event, stream::thread(self.captured.parent), place.scope)
             else {
                 return Class::Ignored;
             };
-            let rank = if last.is_main { Rank::Main } else { Rank::Sidechain };
+            let rank = if ended.is_main {
+                Rank::Main
+            } else {
+                Rank::Sidechain
+            };
             let origin = Origin {
-                key: last.key,
+                key: ended.key,
                 rank,
-                session: self.session(place),
+                session: self.session(last.session, place),
                 is_final: true,
             };
             push(
                 records,
                 origin,
-                (Some(&last.model), model),
-                &last.figures,
+                (Some(&ended.model), last.model),
+                &ended.figures,
                 when,
                 place,
             );
@@ -258,18 +275,18 @@ impl Envelope<'_> {
         if model_text.as_deref() == Some(MODEL_SYNTHETIC) {
             return Class::Ignored;
         }
-        let key = self.key(message, is_quoted, line, place);
+        let key = self.key(message, is_quoted, line, place, last.key);
         if !streams.is_empty()
             && let Some(id) = message.id.text()
         {
             let thread = stream::thread(self.captured.parent);
             streams.see(thread, &id, key, model_text.as_deref());
         }
-        let model = (model_text.as_deref(), model);
+        let model = (model_text.as_deref(), &mut *last.model);
         let origin = Origin {
             key,
             rank,
-            session: self.session(place),
+            session: self.session(last.session, place),
             // Where nothing is said of an end, nothing is known to be missing.
             is_final: message.stop_reason.0 != Some(b"null"),
         };
@@ -278,7 +295,14 @@ impl Envelope<'_> {
     }
 
     /// The identity of the response, from the best the line has.
-    fn key(&self, message: &Message<'_>, is_quoted: bool, line: &[u8], place: Place) -> ResponseKey {
+    fn key(
+        &self,
+        message: &Message<'_>,
+        is_quoted: bool,
+        line: &[u8],
+        place: Place,
+        last: &mut Remembered<Option<ResponseKey>>,
+    ) -> ResponseKey {
         let quoted = &self.data.message;
         let (request_id, request_ref) = if is_quoted {
             (quoted.request_id, quoted.request_ref)
@@ -286,8 +310,14 @@ impl Envelope<'_> {
             (self.request_id.or(self.captured.request_id), self.request_ref)
         };
         let id = message.id.text();
-        if let Some(id) = id.as_deref().filter(|id| identity::is_alone(id)) {
-            return identity::key_of_id(place.scope, id);
+        let key_of_id = |raw| {
+            last.get(raw, place.scope, || {
+                let id = id.as_deref().filter(|id| identity::is_alone(id))?;
+                Some(identity::key_of_id(place.scope, id))
+            })
+        };
+        if let Some(key) = message.id.0.and_then(key_of_id) {
+            return key;
         }
         let request_id = request_id.text();
         let request_ref = request_ref.text();
@@ -314,7 +344,7 @@ impl Envelope<'_> {
 struct Origin {
     key: ResponseKey,
     rank: Rank,
-    session: Option<u64>,
+    session: Option<NonZeroU64>,
     is_final: bool,
 }
 
@@ -407,6 +437,8 @@ impl<'de> Members<'de> for ForkedFrom<'de> {
 pub struct Memory {
     usage: UsageMemory,
     model: ModelMemory,
+    session: Remembered<Option<NonZeroU64>>,
+    key: Remembered<Option<ResponseKey>>,
     retries: Retries,
     streams: Streams,
 }
@@ -423,6 +455,40 @@ impl Memory {
     /// What is kept between two readings of a file.
     pub(super) fn kept(&self) -> (Retries, Streams) {
         (self.retries, self.streams.clone())
+    }
+}
+
+/// The parts of [`Memory`] that a record is made with.
+struct Last<'m> {
+    model: &'m mut ModelMemory,
+    session: &'m mut Remembered<Option<NonZeroU64>>,
+    key: &'m mut Remembered<Option<ResponseKey>>,
+}
+
+/// The text of a member that was read last, and what was made of it.
+#[derive(Clone, Debug, Default)]
+struct Remembered<T> {
+    text: Vec<u8>,
+    scope: u64,
+    value: Option<T>,
+}
+
+impl<T: Copy> Remembered<T> {
+    fn get(&mut self, text: &[u8], scope: u64, make: impl FnOnce() -> T) -> T {
+        if let Some(value) = self.value
+            && self.text == text
+            && self.scope == scope
+        {
+            return value;
+        }
+        let value = make();
+        // A long one need not be kept.
+        if text.len() <= REMEMBERED_BYTES_MAX {
+            self.text.clear();
+            self.text.extend_from_slice(text);
+            (self.scope, self.value) = (scope, Some(value));
+        }
+        value
     }
 }
 

@@ -11,15 +11,17 @@ use crate::record::ResponseKey;
 /// What the API's own message ids begin with.
 const API_ID_PREFIX: &[u8] = b"msg_";
 /// Shortest part of an id that can be random, in bytes: the shortest group of a UUID.
-const RANDOM_PART_BYTES_MIN: usize = 4;
+const RANDOM_PART_BYTES_MIN: u32 = 4;
 /// Random letters and digits from which on an id is unique, in bytes.
-const RANDOM_BYTES_MIN: usize = 12;
+const RANDOM_BYTES_MIN: u32 = 12;
 /// As before, of digits alone: a time in milliseconds has so many.
-const RANDOM_DIGITS_MIN: usize = 13;
+const RANDOM_DIGITS_MIN: u32 = 13;
 /// Capitals from which on letters alone are random and no name of a few words.
-const RANDOM_CAPITALS_MIN: usize = 4;
+const RANDOM_CAPITALS_MIN: u32 = 4;
 /// Different characters that a random part of an id has at least.
 const RANDOM_CHARACTERS_MIN: u32 = 4;
+/// Start of an id that is judged, in bytes.
+const JUDGED_BYTES_MAX: usize = 1000;
 
 /// What a line says of the response it is of.
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,28 +93,78 @@ pub fn key_of_call(scope: u64, response: ResponseKey, index: u64) -> ResponseKey
 /// dates and counters are none.
 #[must_use]
 pub fn is_unique(id: &[u8]) -> bool {
-    let (mut bytes, mut has_letters, mut characters) = (0, false, 0u128);
-    for part in id.split(|byte| !byte.is_ascii_alphanumeric()) {
-        if part.len() < RANDOM_PART_BYTES_MIN || !looks_random(part) {
-            continue;
+    let mut random = Part::default();
+    let mut part = Part::default();
+    for &byte in id.iter().take(JUDGED_BYTES_MAX) {
+        let one = ONE[usize::from(byte)];
+        if one == 0 {
+            random.add_if_random(part);
+            part = Part::default();
+        } else {
+            part.counts += one;
+            part.characters |= 1 << (byte & 63);
         }
-        bytes += part.len();
-        has_letters |= part.iter().any(u8::is_ascii_alphabetic);
-        characters |= part.iter().fold(0, |all, byte| all | 1 << (byte & 127));
     }
-    let least = if has_letters {
+    random.add_if_random(part);
+    let least = if random.small() + random.capitals() > 0 {
         RANDOM_BYTES_MIN
     } else {
         RANDOM_DIGITS_MIN
     };
-    bytes >= least && characters.count_ones() >= RANDOM_CHARACTERS_MIN
+    random.bytes() >= least && random.characters.count_ones() >= RANDOM_CHARACTERS_MIN
 }
 
-/// Whether a part of an id has digits, or small letters and capitals mixed as no name has them.
-fn looks_random(part: &[u8]) -> bool {
-    let has_small = part.iter().any(u8::is_ascii_lowercase);
-    let capitals = part.iter().filter(|byte| byte.is_ascii_uppercase()).count();
-    part.iter().any(u8::is_ascii_digit) || (has_small && capitals >= RANDOM_CAPITALS_MIN)
+/// A part of an id between other characters than letters and digits; or several together.
+#[derive(Clone, Copy, Default)]
+struct Part {
+    /// Its digits, small letters and capitals, ten bits each.
+    counts: u32,
+    /// The characters that occur, as bits. A digit and one of the last letters may share a bit: there are never fewer
+    /// characters than bits.
+    characters: u64,
+}
+
+/// What a byte adds to [`Part::counts`]: a branch for each byte would be guessed wrong, because the bytes are random.
+const ONE: [u32; 256] = {
+    let mut ones = [0; 256];
+    let mut byte = 0;
+    while byte < ones.len() {
+        ones[byte] = match byte {
+            0x30..=0x39 => 1,
+            0x61..=0x7a => 1 << 10,
+            0x41..=0x5a => 1 << 20,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    ones
+};
+
+impl Part {
+    fn digits(self) -> u32 {
+        self.counts & 0x3ff
+    }
+
+    fn small(self) -> u32 {
+        self.counts >> 10 & 0x3ff
+    }
+
+    fn capitals(self) -> u32 {
+        self.counts >> 20
+    }
+
+    fn bytes(self) -> u32 {
+        self.digits() + self.small() + self.capitals()
+    }
+
+    /// Adds a part that has digits, or small letters and capitals mixed as no name has them.
+    fn add_if_random(&mut self, part: Self) {
+        let is_mixed = part.small() > 0 && part.capitals() >= RANDOM_CAPITALS_MIN;
+        if part.bytes() >= RANDOM_PART_BYTES_MIN && (part.digits() > 0 || is_mixed) {
+            self.counts += part.counts;
+            self.characters |= part.characters;
+        }
+    }
 }
 
 /// Hashes the parts of an identity.

@@ -858,12 +858,18 @@ impl<'s, 't> Work<'s, 't> {
     /// Notes when the provider served last, by account and model. Only a line's own time says so, and none that is still
     /// to come: a captured answer that is read late shows nothing of now.
     fn write_served(&mut self, changed: &[Changed]) -> Result<(), StoreError> {
-        let mut latest: HashMap<(RunNumber, ModelNumber), Millis> = HashMap::new();
-        for Known { response, model } in changed.iter().map(|it| &it.after) {
+        let mut latest: BTreeMap<(RunNumber, ModelNumber), Millis> = BTreeMap::new();
+        let shows_service = |response: &Response| {
             let is_served = response.kind == Kind::Message && !response.usage.is_empty();
-            if is_served && response.dating.is_own() && response.time <= self.read_at {
-                let at = latest.entry((response.run, *model)).or_insert(response.time);
-                *at = response.time.max(*at);
+            is_served && response.dating.is_own() && response.time <= self.read_at
+        };
+        let of = |it: &Changed| (it.after.response.run, it.after.model);
+        // Responses of one reading mostly follow each other.
+        for group in changed.chunk_by(|one, other| of(one) == of(other)) {
+            let responses = group.iter().map(|it| &it.after.response);
+            if let Some(time) = responses.filter(|it| shows_service(it)).map(|it| it.time).max() {
+                let at = latest.entry(of(&group[0])).or_insert(time);
+                *at = time.max(*at);
             }
         }
         for ((run, model), at) in latest {

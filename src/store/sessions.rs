@@ -4,6 +4,7 @@
 //! covers them: such a response counts in the sums of both. The two are then linked, as their reports overlap.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::num::NonZeroU64;
 
 use redb::{ReadTransaction, ReadableTable, Table, WriteTransaction};
 
@@ -46,8 +47,10 @@ impl<'s, 't> Sessions<'s, 't> {
     }
 
     /// The number of a session, which gets one if it has none; 0 for no session.
-    pub fn number(&mut self, hash: Option<u64>, run: RunNumber) -> Result<SessionNumber, StoreError> {
-        let Some(hash) = hash else { return Ok(0) };
+    pub fn number(&mut self, hash: Option<NonZeroU64>, run: RunNumber) -> Result<SessionNumber, StoreError> {
+        let Some(hash) = hash.map(NonZeroU64::get) else {
+            return Ok(0);
+        };
         if let Some((last, number)) = self.last
             && last == hash
         {
