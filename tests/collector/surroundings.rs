@@ -91,6 +91,35 @@ fn assert_degraded(collector: &Collector, degraded: bool) {
 }
 
 #[test]
+fn a_replay_that_may_not_read_something_names_it_and_prints_no_totals() {
+    let place = Place::new();
+    append(&place.log("one", "open.jsonl"), response("1", 5, 0));
+    append(&place.log("one", "closed/a.jsonl"), response("2", 7, 0));
+    append(&place.log("two", "closed.jsonl"), response("3", 9, 0));
+    let (directory, file) = (
+        place.mount("one").join("closed"),
+        place.log("two", "closed.jsonl"),
+    );
+    for (closed, open_again) in [(&directory, 0o755), (&file, 0o644)] {
+        mode(closed, 0);
+        let replay = place.command(&["replay", place.runs().to_str().unwrap()]);
+        let ended = like_others(&replay).map(|mut command| ended(&command.output().unwrap()));
+        mode(closed, open_again);
+        let Some((code, out, err)) = ended else {
+            return;
+        };
+        assert_eq!((code, out.as_str()), (Some(77), ""), "{err}");
+        for words in [
+            closed.to_str().unwrap(),
+            "r on files, rx on directories",
+            "there are none",
+        ] {
+            assert!(err.contains(words), "{words}: {err}");
+        }
+    }
+}
+
+#[test]
 fn logs_that_cannot_be_read_are_named_and_read_when_they_can_be() {
     let place = Place::new();
     let (closed, open) = (place.log("one", "closed.jsonl"), place.log("one", "open.jsonl"));
@@ -118,6 +147,7 @@ fn logs_that_cannot_be_read_are_named_and_read_when_they_can_be() {
             reason.contains(run)
                 && reason.contains(path.to_str().unwrap())
                 && reason.contains("Permission denied")
+                && reason.contains("r on files, rx on directories")
         };
         assert!(reasons.iter().any(told), "{run}: {reasons:?}");
     }
