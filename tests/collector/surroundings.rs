@@ -127,22 +127,26 @@ fn logs_that_cannot_be_read_are_named_and_read_when_they_can_be() {
     append(&open, response("2", 7, 0));
     let directory = place.mount("two").join("closed");
     append(&place.log("two", "closed/a.jsonl"), response("3", 9, 0));
+    append(&place.log("three", "a.jsonl"), response("4", 11, 0));
+    let whole_run = place.runs().join("three");
     mode(&closed, 0);
     mode(&directory, 0);
+    mode(&whole_run, 0);
     place.configure(SCANS_OFTEN);
     let Some(command) = like_others(&place.command_with_config(&["serve"])) else {
         mode(&directory, 0o755);
+        mode(&whole_run, 0o755);
         return;
     };
     let mut collector = Collector::start(command, place.socket());
     let summary = collector.wait_for_messages(1);
     assert_eq!(summary["totals"]["output_tokens"], 7);
-    while collector.reasons().len() < 2 {
+    while collector.reasons().len() < 3 {
         append(&open, "{\"type\":\"bell\"}\n");
         collector.wait_for_next("\"committed\"");
     }
     let reasons = collector.reasons();
-    for (run, path) in [("one", &closed), ("two", &directory)] {
+    for (run, path) in [("one", &closed), ("two", &directory), ("three", &whole_run)] {
         let told = |reason: &String| {
             reason.contains(run)
                 && reason.contains(path.to_str().unwrap())
@@ -153,15 +157,23 @@ fn logs_that_cannot_be_read_are_named_and_read_when_they_can_be() {
     }
     assert_degraded(&collector, true);
     assert_says(&place, &collector, "Permission denied");
+    // Tried again and again, and logged once.
+    collector.wait_for_log("failed as before");
+    for path in [&closed, &directory, &whole_run] {
+        let told = format!("cannot read {}: Permission denied", path.display());
+        let logged = collector.seen.iter().filter(|line| line.contains(&told));
+        assert_eq!(logged.count(), 1, "{told}");
+    }
 
     // No event tells of a mode.
     mode(&closed, 0o644);
     mode(&directory, 0o755);
-    let summary = collector.wait_for_messages(3);
-    assert_eq!(summary["totals"]["output_tokens"], 21);
+    mode(&whole_run, 0o755);
+    let summary = collector.wait_for_messages(4);
+    assert_eq!(summary["totals"]["output_tokens"], 32);
     collector.wait_until("all is well", |summary| {
         append(&open, "{\"type\":\"bell\"}\n");
-        summary["messages"] == 3
+        summary["messages"] == 4
     });
     while !collector.reasons().is_empty() {
         append(&open, "{\"type\":\"bell\"}\n");
