@@ -62,6 +62,8 @@ impl GlobError {
 /// The compiled lists.
 #[derive(Debug, Clone)]
 pub struct Globs {
+    /// The patterns of `include`, as they were given.
+    pub patterns: Vec<String>,
     include: GlobSet,
     exclude: GlobSet,
     /// One per include: what a directory above a match looks like.
@@ -94,6 +96,7 @@ impl Globs {
             }
         }
         Ok(Self {
+            patterns: include.to_vec(),
             include: compile("include", include)?,
             exclude: compile("exclude", exclude)?,
             ways: include.iter().map(|pattern| Way::of(pattern)).collect(),

@@ -35,8 +35,21 @@ pub enum LogFileError {
     /// A link, a FIFO, a socket, a device, or a way out of the run's directory.
     #[error("{0} is no regular file inside the run's directory; it is left alone")]
     Refused(PathBuf),
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {source}{}", remedy(.source))]
     Io { path: PathBuf, source: io::Error },
+}
+
+/// What to do about a path that cannot be read, after a semicolon, where that is known.
+#[must_use]
+pub fn remedy(error: &io::Error) -> String {
+    match Errno::from_io_error(error) {
+        Some(Errno::NOENT) => "; check the path".to_owned(),
+        Some(Errno::ACCESS) => format!(
+            "; let user id {} read it (r on files, rx on directories, x on those above), or run as a user who may",
+            rustix::process::geteuid().as_raw()
+        ),
+        _ => String::new(),
+    }
 }
 
 /// What the filesystem says of a path, without opening it.

@@ -15,7 +15,7 @@ use crate::api::{summary, wire};
 use crate::config::{Accounts, Limits};
 use crate::globs::layout::Layout;
 use crate::globs::{GlobError, Globs, INCLUDE_ANYWHERE};
-use crate::logfile::{EntryKind, LogFileError, Root};
+use crate::logfile::{EntryKind, LogFileError, Root, remedy};
 use crate::record::{AccountId, Batch, Millis, Position, RUN_ID_BYTES_MAX, RelativePath, RunId};
 use crate::store::{Conclusion, Outcome, Store, StoreError, StoreOptions};
 use crate::tailer::shape::Shape;
@@ -41,7 +41,7 @@ const AGENT: &str = "claude";
 /// Why a replay came to no result.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {source}{}", remedy(.source))]
     Path { path: PathBuf, source: std::io::Error },
     #[error(
         "{0} holds more than limits.files_per_run_max files or is deeper than limits.depth_max; raise the limit"
@@ -49,9 +49,13 @@ pub enum ReplayError {
     Bounds(PathBuf),
     #[error("two paths make one run {0}; replay them one after the other with --db")]
     TwiceTheSameRun(RunId),
-    #[error("no transcript (*.jsonl) below {path}{}", also(.unread))]
-    Nothing { path: PathBuf, unread: Vec<String> },
-    #[error("{0}")]
+    #[error("no transcript below {path}: no file there matches {}; {}", .patterns.join(" or "), advice(.unread))]
+    Nothing {
+        path: PathBuf,
+        patterns: Vec<String>,
+        unread: Vec<String>,
+    },
+    #[error("{0}; without it the totals would not be whole, so there are none")]
     LogFile(#[from] LogFileError),
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -61,13 +65,14 @@ pub enum ReplayError {
     Stale { path: PathBuf },
 }
 
-fn also(unread: &[String]) -> String {
-    let mut also = String::new();
-    for sentence in unread {
-        also.push_str("; ");
-        also.push_str(sentence);
+/// What to do where no transcript is: of what is there and not read, each has its own advice.
+fn advice(unread: &[String]) -> String {
+    if unread.is_empty() {
+        return "name a directory of runs (each with its logs in mount), a directory of projects (as ~/.claude/projects), \
+                a run's mount, or a transcript itself"
+            .to_owned();
     }
-    also
+    unread.join("; ")
 }
 
 /// What to replay and how.
@@ -198,14 +203,23 @@ fn sources(options: &ReplayOptions, warnings: &mut Vec<String>) -> Result<Vec<So
     let mut sources: BTreeMap<RunId, Source> = BTreeMap::new();
     for path in &options.paths {
         let before = warnings.len();
-        let found = sources_of(path, options, warnings)?;
-        // Runs that wrote nothing yet are an answer; where something lies and nothing is read, that is a mistake.
+        let Below {
+            sources: found,
+            patterns,
+            is_tree,
+        } = below(path, options, warnings)?;
+        // Runs that wrote nothing yet are an answer; where something lies and nothing is read, that is a mistake, and so is
+        // a tree with neither.
         if found.iter().all(|source| source.files.is_empty()) {
             let mut unread = warnings.split_off(before);
             unread.extend(found.iter().flat_map(Source::notices));
-            if !unread.is_empty() {
+            if !unread.is_empty() || is_tree || found.is_empty() {
                 let path = path.clone();
-                return Err(ReplayError::Nothing { path, unread });
+                return Err(ReplayError::Nothing {
+                    path,
+                    patterns,
+                    unread,
+                });
             }
         }
         for source in found {
@@ -218,19 +232,24 @@ fn sources(options: &ReplayOptions, warnings: &mut Vec<String>) -> Result<Vec<So
     Ok(sources.into_values().collect())
 }
 
+/// What lies below one path.
+struct Below {
+    sources: Vec<Source>,
+    /// Of which logs are read.
+    patterns: Vec<String>,
+    /// Whether it is one run, and no directory of several.
+    is_tree: bool,
+}
+
 /// The runs of one path: a runs directory if it holds `*/mount`, else one run named after it.
-fn sources_of(
-    path: &Path,
-    options: &ReplayOptions,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<Source>, ReplayError> {
+fn below(path: &Path, options: &ReplayOptions, warnings: &mut Vec<String>) -> Result<Below, ReplayError> {
     let metadata = std::fs::metadata(path).map_err(|source| ReplayError::Path {
         path: path.to_owned(),
         source,
     })?;
+    let full = full_path(path)?;
     if metadata.is_file() {
         // A link that is named here is the operator's; only what lies below directories is not trusted.
-        let full = full_path(path)?;
         let directory = full.parent().unwrap_or(Path::new("/")).to_owned();
         let files = (full.file_name().map(PathBuf::from).into_iter())
             .map(|path| Found {
@@ -238,40 +257,44 @@ fn sources_of(
                 size: metadata.len(),
             })
             .collect();
-        let run = name_of(path.file_stem(), path, warnings);
-        return Ok(vec![Source {
-            run,
+        let source = Source {
+            run: name_of(path.file_stem(), path, warnings),
             directory,
             files,
             unread: Mutex::default(),
-        }]);
-    }
-    let full = full_path(path)?;
-    if let Some((directory, layout)) = layout_of(path, &full, options)? {
-        let runs = runs_in(&directory, layout, warnings)?;
-        if layout == options.layout || layout == Layout::Runs {
-            return runs_below(&runs, &options.globs, options);
-        }
-        // The globs of the settings are for runs with a mount.
-        let include: Vec<String> = layout
-            .include_default()
-            .iter()
-            .map(|one| (*one).to_owned())
-            .collect();
-        return runs_below(&runs, &Globs::new(&include, &[])?, options);
-    }
-    let run = name_of(full.file_name(), path, warnings);
-    // Any other tree: every `*.jsonl` in it.
-    let globs = Globs::new(&INCLUDE_ANYWHERE.map(str::to_owned), &[])?;
-    let source = source(run, path, Path::new(""), &globs, options)?;
-    // A run that wrote nothing yet is an answer; a tree without transcripts is a mistake.
-    if source.files.is_empty() {
-        return Err(ReplayError::Nothing {
-            path: path.to_owned(),
-            unread: source.notices(),
+        };
+        return Ok(Below {
+            sources: vec![source],
+            patterns: Vec::new(),
+            is_tree: true,
         });
     }
-    Ok(vec![source])
+    let defaults = |patterns: &[&str]| {
+        let patterns: Vec<String> = patterns.iter().map(|&one| one.to_owned()).collect();
+        Globs::new(&patterns, &[])
+    };
+    if let Some((directory, layout)) = layout_of(path, &full, options)? {
+        let globs = if layout == options.layout || layout == Layout::Runs {
+            options.globs.clone()
+        } else {
+            // The globs of the settings are for runs with a mount.
+            defaults(layout.include_default())?
+        };
+        let runs = runs_in(&directory, layout, warnings)?;
+        return Ok(Below {
+            sources: runs_below(&runs, &globs, options)?,
+            patterns: globs.patterns,
+            is_tree: false,
+        });
+    }
+    // Any other tree: every `*.jsonl` in it.
+    let globs = defaults(&INCLUDE_ANYWHERE)?;
+    let run = name_of(full.file_name(), path, warnings);
+    Ok(Below {
+        sources: vec![source(run, path, Path::new(""), &globs, options)?],
+        patterns: globs.patterns,
+        is_tree: true,
+    })
 }
 
 /// Where the directories of several runs are, and what they are; `None` if the path is one run.
@@ -362,15 +385,21 @@ fn source(
     options: &ReplayOptions,
 ) -> Result<Source, ReplayError> {
     let root = Root::open_given(directory)?;
+    let wants_directory = |path: &Path| globs.may_contain(&name.join(path));
     let found = walk(
         &root,
-        |path| globs.may_contain(&name.join(path)),
+        wants_directory,
         |path| globs.reads(&name.join(path)),
         walk_limits(options),
     )?;
     // The totals would not be whole.
     if found.cut {
         return Err(ReplayError::Bounds(directory.to_owned()));
+    }
+    let mut unread = found.unread;
+    if found.files.is_empty() {
+        let misses = |path: &Path| globs.misses(&name.join(path));
+        unread.merge(&unread::not_included(&root, wants_directory, misses));
     }
     let size = |path: &PathBuf| root.stat(path).map_or(0, |stat| stat.size);
     let files = found.files.into_iter();
@@ -382,7 +411,7 @@ fn source(
         run,
         directory: directory.to_owned(),
         files: files.collect(),
-        unread: Mutex::new(found.unread),
+        unread: Mutex::new(unread),
     })
 }
 

@@ -517,17 +517,28 @@ impl Supervisor {
 
     /// A tailer failed, or could not be started: it is started again, later each time.
     fn note_failure(&mut self, run: RunId, error: &impl std::fmt::Display) {
-        let times = self.failed.get(&run).map_or(0, |failure| failure.times) + 1;
+        let before = self.failed.get(&run);
+        let times = before.map_or(0, |failure| failure.times) + 1;
         let pause = (RESTART_AFTER * 2u32.saturating_pow(times.min(10) - 1)).min(RESTART_AFTER_MAX);
-        tracing::error!(%run, "its tailer failed: {error}; starting it again in {} s", pause.as_secs());
+        let why = error.to_string();
+        if before.is_some_and(|failure| failure.why == why) {
+            tracing::debug!(%run, "its tailer failed as before; starting it again in {} s", pause.as_secs());
+        } else {
+            tracing::error!(
+                %run,
+                "its tailer failed: {why}; starting it again in {} s, then ever later, at least once in {} s",
+                pause.as_secs(),
+                RESTART_AFTER_MAX.as_secs()
+            );
+        }
         self.shared
             .board
-            .failed(&run, format!("its tailer failed: {error}"));
+            .failed(&run, format!("its tailer failed: {why}"));
         self.failed.insert(
             run,
             Failure {
                 times,
-                why: error.to_string(),
+                why,
                 retry_at: Instant::now() + pause,
             },
         );

@@ -2,7 +2,7 @@
 //!
 //! Nothing here is wrong with the collector. It is said because an unread mount must not look like an idle one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,8 @@ use crate::parse::foreign::{self, Agent, Look};
 
 /// Links whose targets are looked at in one scan; those beyond are taken for links to files, if they have the name of one.
 pub const LINKS_LOOKED_AT_MAX: usize = 1024;
+/// Directories of one run that are looked into for logs which the settings leave out.
+const LOOKED_INTO_MAX: usize = 64;
 /// Endings of compressed files.
 const COMPRESSED: [&[u8]; 9] = [
     b"gz", b"zst", b"xz", b"bz2", b"lz4", b"br", b"lzma", b"zip", b"7z",
@@ -167,6 +169,37 @@ impl<'s> Sorter<'s> {
         }
         None
     }
+}
+
+/// The logs of a run that no include matches, in the directories that the settings do not read; looked for in
+/// [`LOOKED_INTO_MAX`] of them, those above before those below.
+pub fn not_included(
+    root: &Root,
+    wants_directory: impl Fn(&Path) -> bool,
+    misses: impl Fn(&Path) -> bool,
+) -> Unread {
+    let mut unread = Unread::default();
+    let mut pending = VecDeque::from([PathBuf::new()]);
+    for _ in 0..LOOKED_INTO_MAX {
+        let Some(directory) = pending.pop_front() else {
+            break;
+        };
+        // One that cannot be listed is none of those that should be read.
+        let mut entries = root.list(&directory).unwrap_or_default();
+        entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        for Entry { path, kind } in entries {
+            match kind {
+                EntryKind::Directory if !wants_directory(&path) && !path.ends_with(DEPENDENCIES) => {
+                    pending.push_back(path);
+                }
+                EntryKind::File if is_log_name(&path) && misses(&path) => {
+                    unread.add(Kind::NotIncluded, &path, None);
+                }
+                _ => {}
+            }
+        }
+    }
+    unread
 }
 
 /// A name without one of these endings and the dot before it.
@@ -353,8 +386,8 @@ impl Found {
                     "*.jsonl file is not read: watch.include does not match it",
                     "*.jsonl files are not read: watch.include does not match them",
                 ),
-                "if it is a transcript, add its place to watch.include, or set runs.layout = \"projects\" \
-                 where each directory is a project",
+                "if it is a transcript, have it written below the run's mount, or add its place to watch.include, \
+                 or set runs.layout = \"projects\" where each directory is a project",
             ),
             Kind::Foreign(agent) => {
                 let file = agent.file();

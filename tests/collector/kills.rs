@@ -128,13 +128,7 @@ type Slice = (usize, Range<usize>);
 
 /// An invented tree, and what it truly holds.
 fn corpus(out: &Path, seed: u64) -> (Vec<Growing>, Value) {
-    let generator = Path::new(PROGRAM).with_file_name("examples").join("corpus");
-    assert!(
-        generator.exists(),
-        "{} is missing: cargo build --example corpus",
-        generator.display()
-    );
-    let output = Command::new(generator)
+    let output = Command::new(generator())
         .args([
             "--bytes",
             &format!("{CORPUS_MIB}M"),
@@ -152,6 +146,25 @@ fn corpus(out: &Path, seed: u64) -> (Vec<Growing>, Value) {
     gather(&out.join("runs"), Path::new(""), &mut files);
     files.sort_by(|a, b| a.path.cmp(&b.path));
     (files, books)
+}
+
+/// The example `corpus`, as its source is now: with `--test` cargo builds the program and no example.
+fn generator() -> PathBuf {
+    let directory = Path::new(PROGRAM).parent().unwrap();
+    let profile = match directory.file_name().unwrap().to_str().unwrap() {
+        "debug" => "dev",
+        profile => profile,
+    };
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--offline", "--example", "corpus"])
+        .args(["--profile", profile, "--manifest-path"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+        .arg("--target-dir")
+        .arg(directory.parent().unwrap())
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", text(&built.stderr));
+    directory.join("examples/corpus")
 }
 
 fn gather(root: &Path, below: &Path, files: &mut Vec<Growing>) {

@@ -4,6 +4,7 @@
 mod actions;
 mod backup;
 mod basics;
+mod cases;
 mod contract;
 mod copies;
 mod counting;

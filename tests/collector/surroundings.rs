@@ -91,6 +91,35 @@ fn assert_degraded(collector: &Collector, degraded: bool) {
 }
 
 #[test]
+fn a_replay_that_may_not_read_something_names_it_and_prints_no_totals() {
+    let place = Place::new();
+    append(&place.log("one", "open.jsonl"), response("1", 5, 0));
+    append(&place.log("one", "closed/a.jsonl"), response("2", 7, 0));
+    append(&place.log("two", "closed.jsonl"), response("3", 9, 0));
+    let (directory, file) = (
+        place.mount("one").join("closed"),
+        place.log("two", "closed.jsonl"),
+    );
+    for (closed, open_again) in [(&directory, 0o755), (&file, 0o644)] {
+        mode(closed, 0);
+        let replay = place.command(&["replay", place.runs().to_str().unwrap()]);
+        let ended = like_others(&replay).map(|mut command| ended(&command.output().unwrap()));
+        mode(closed, open_again);
+        let Some((code, out, err)) = ended else {
+            return;
+        };
+        assert_eq!((code, out.as_str()), (Some(77), ""), "{err}");
+        for words in [
+            closed.to_str().unwrap(),
+            "r on files, rx on directories",
+            "there are none",
+        ] {
+            assert!(err.contains(words), "{words}: {err}");
+        }
+    }
+}
+
+#[test]
 fn logs_that_cannot_be_read_are_named_and_read_when_they_can_be() {
     let place = Place::new();
     let (closed, open) = (place.log("one", "closed.jsonl"), place.log("one", "open.jsonl"));
@@ -98,40 +127,53 @@ fn logs_that_cannot_be_read_are_named_and_read_when_they_can_be() {
     append(&open, response("2", 7, 0));
     let directory = place.mount("two").join("closed");
     append(&place.log("two", "closed/a.jsonl"), response("3", 9, 0));
+    append(&place.log("three", "a.jsonl"), response("4", 11, 0));
+    let whole_run = place.runs().join("three");
     mode(&closed, 0);
     mode(&directory, 0);
+    mode(&whole_run, 0);
     place.configure(SCANS_OFTEN);
     let Some(command) = like_others(&place.command_with_config(&["serve"])) else {
         mode(&directory, 0o755);
+        mode(&whole_run, 0o755);
         return;
     };
     let mut collector = Collector::start(command, place.socket());
     let summary = collector.wait_for_messages(1);
     assert_eq!(summary["totals"]["output_tokens"], 7);
-    while collector.reasons().len() < 2 {
+    while collector.reasons().len() < 3 {
         append(&open, "{\"type\":\"bell\"}\n");
         collector.wait_for_next("\"committed\"");
     }
     let reasons = collector.reasons();
-    for (run, path) in [("one", &closed), ("two", &directory)] {
+    for (run, path) in [("one", &closed), ("two", &directory), ("three", &whole_run)] {
         let told = |reason: &String| {
             reason.contains(run)
                 && reason.contains(path.to_str().unwrap())
                 && reason.contains("Permission denied")
+                && reason.contains("r on files, rx on directories")
         };
         assert!(reasons.iter().any(told), "{run}: {reasons:?}");
     }
     assert_degraded(&collector, true);
     assert_says(&place, &collector, "Permission denied");
+    // Tried again and again, and logged once.
+    collector.wait_for_log("failed as before");
+    for path in [&closed, &directory, &whole_run] {
+        let told = format!("cannot read {}: Permission denied", path.display());
+        let logged = collector.seen.iter().filter(|line| line.contains(&told));
+        assert_eq!(logged.count(), 1, "{told}");
+    }
 
     // No event tells of a mode.
     mode(&closed, 0o644);
     mode(&directory, 0o755);
-    let summary = collector.wait_for_messages(3);
-    assert_eq!(summary["totals"]["output_tokens"], 21);
+    mode(&whole_run, 0o755);
+    let summary = collector.wait_for_messages(4);
+    assert_eq!(summary["totals"]["output_tokens"], 32);
     collector.wait_until("all is well", |summary| {
         append(&open, "{\"type\":\"bell\"}\n");
-        summary["messages"] == 3
+        summary["messages"] == 4
     });
     while !collector.reasons().is_empty() {
         append(&open, "{\"type\":\"bell\"}\n");

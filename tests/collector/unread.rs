@@ -325,6 +325,76 @@ fn very_many_links_are_one_line_and_many_runs_are_a_few() {
     );
 }
 
+#[test]
+fn logs_of_a_run_that_lie_where_none_is_read_are_named_beside_other_runs() {
+    const NAMED: &str = "*.jsonl file is not read: watch.include does not match it";
+    let place = Place::new();
+    append(&place.log("one", "a.jsonl"), response("1", 1, 0));
+    let elsewhere = [("two", "logs"), ("three", "a/.claude/projects/-w"), ("four", "")];
+    for (run, directory) in elsewhere {
+        let directory = place.runs().join(run).join(directory);
+        fs::create_dir_all(&directory).unwrap();
+        append(&directory.join("a.jsonl"), response(run, 100, 0));
+    }
+    // Whose place for logs is there may still begin.
+    append(&place.log("five", "none"), "");
+    append(&place.runs().join("five/events.jsonl"), "{}\n");
+
+    let mut collector = place.serve_with(EVENTS_ONLY);
+    collector.wait_for_messages(1);
+    for (run, directory) in elsewhere {
+        let path = place.runs().join(run).join(directory).join("a.jsonl");
+        collector.wait_for_log(&format!("1 {NAMED} (\\\"{}\\\")", path.display()));
+    }
+    assert_eq!(notices(&collector).len(), 3, "{:?}", notices(&collector));
+    assert_eq!(collector.health()["status"], "ok");
+    let status = text(&place.run(&["status"]).stdout);
+    assert!(
+        status.contains(&format!("not read: run two: 1 {NAMED}")),
+        "{status}"
+    );
+    // Once it has logs, the others are the orchestrator's.
+    append(&place.log("two", "a.jsonl"), response("2", 2, 0));
+    collector.wait_for_messages(2);
+    collector.settle(&place, "two");
+    let mut named = notices(&collector);
+    named.retain(|notice| notice.contains(NAMED));
+    assert_eq!(named.len(), 2, "{named:?}");
+    collector.stop_cleanly();
+
+    let (summary, warned) = warnings(&place, &place.runs());
+    assert_eq!(figures(&summary).0, 2);
+    for (run, number) in [("one", 0), ("two", 0), ("three", 1), ("four", 1), ("five", 1)] {
+        let named = warned.matches(&format!("run {run}: 1 {NAMED}")).count();
+        assert_eq!(named, number, "{run}: {warned}");
+    }
+}
+
+#[test]
+fn a_replay_of_nothing_says_what_was_looked_for_and_what_to_name() {
+    let place = Place::new();
+    let nothing = place.runs();
+    for (arguments, pattern) in [
+        (vec![], "**/*.jsonl"),
+        (vec!["--layout", "runs"], "*/mount/**/*.jsonl"),
+        (vec!["--layout", "projects"], "*/**/*.jsonl"),
+    ] {
+        let words = [vec!["replay", nothing.to_str().unwrap()], arguments].concat();
+        let (code, out, err) = ended(&place.run(&words));
+        assert_eq!((code, out.as_str()), (Some(66), ""), "{words:?}: {err}");
+        let looked_for = format!("below {}: no file there matches {pattern} or ", nothing.display());
+        assert!(
+            err.contains(&looked_for) && err.contains("name a directory of runs"),
+            "{err}"
+        );
+    }
+    fs::create_dir_all(place.mount("not-begun")).unwrap();
+    assert_eq!(
+        ended(&place.run(&["replay", nothing.to_str().unwrap()])).0,
+        Some(0)
+    );
+}
+
 /// A directory as an agent keeps it: `.claude/projects` with two projects.
 fn agents_directory(place: &Place) -> std::path::PathBuf {
     let agent = place.path(".claude");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Depth, Directory, GONE_FILES_MAX, Tracked, Tree, WATCHED_DIRECTORIES_MAX, World};
 use crate::logfile::{EntryKind, LogFileError, Root, Stat};
 use crate::record::RelativePath;
-use crate::tailer::unread::{Kind, LINKS_LOOKED_AT_MAX, Sorter, Unread, is_log_name};
+use crate::tailer::unread::{self, LINKS_LOOKED_AT_MAX, Sorter};
 use crate::watch::WatchError;
 
 /// What one scan saw.
@@ -233,7 +233,7 @@ impl Tree {
         let wants_file = |path: &Path| world.globs.reads(&place.join(path));
         let mut links_left = found.links_left;
         let mut sorter = Sorter::new(root, &wants_directory, &wants_file, &mut links_left);
-        let mut not_included = Unread::default();
+        let mut has_logs = false;
         for entry in entries {
             let in_runs = self.home.in_runs.join(&entry.path);
             match entry.kind {
@@ -250,24 +250,18 @@ impl Tree {
                 }
                 EntryKind::Directory => there.push(entry.path.as_path().into()),
                 EntryKind::File if world.globs.reads(&in_runs) => {
+                    has_logs = true;
                     self.meet(root, entry.path.as_path().into(), world, found);
                 }
-                _ => {
-                    if entry.kind == EntryKind::File
-                        && is_log_name(&entry.path)
-                        && world.globs.misses(&in_runs)
-                    {
-                        not_included.add(Kind::NotIncluded, &entry.path, None);
-                    }
-                    sorter.add(&entry);
-                }
+                _ => sorter.add(&entry),
             }
         }
         let mut unread = sorter.unread;
         found.links_left = links_left;
         // Beside the mount lies what the orchestrator keeps of a run; without one it is what somebody takes for the mount.
-        if there.is_empty() && directory.as_os_str().is_empty() {
-            unread.merge(&not_included);
+        if there.is_empty() && !has_logs && directory.as_os_str().is_empty() {
+            let misses = |path: &Path| world.globs.misses(&place.join(path));
+            unread.merge(&unread::not_included(root, wants_directory, misses));
         }
         below.extend(there.iter().cloned());
         let known = Directory {
