@@ -293,6 +293,82 @@ fn a_page_reads_what_its_origin_lets_it_read() {
 }
 
 #[test]
+fn an_application_with_a_scheme_of_its_own_is_an_origin() {
+    let place = Place::new();
+    place.configure(
+        "[http]\nlisten = \"127.0.0.1:0\"\norigins = [\"tauri://localhost\", \"app://board.example:8100\"]\n",
+    );
+    let mut command = place.command_with_config(&["serve"]);
+    command.env_remove(LISTEN);
+    let mut collector = Collector::start(command, place.socket());
+    let address = collector.tcp();
+    let here = format!("Host: {address}");
+    let upgrade = [
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ];
+    for (page, listed) in [
+        ("tauri://localhost", true),
+        ("app://board.example:8100", true),
+        ("http://localhost", false),
+        ("https://localhost", false),
+        ("tauri://localhost:80", false),
+        ("tauri://evil.example", false),
+        ("app://board.example", false),
+        ("ionic://localhost", false),
+    ] {
+        let origin = format!("Origin: {page}");
+        let answer = ask(address, "GET /api/usage", &[&here, &origin]);
+        assert_eq!(status_of(&answer), 200, "{page}: {answer}");
+        let allowed = format!("access-control-allow-origin: {page}\r\n");
+        assert_eq!(answer.contains(&allowed), listed, "{page}: {answer}");
+        assert_eq!(answer.contains("access-control"), listed, "{page}: {answer}");
+        let asked = "Access-Control-Request-Method: GET";
+        let answer = ask(address, "OPTIONS /api/usage", &[&here, &origin, asked]);
+        let expected = if listed { 204 } else { 403 };
+        assert_eq!(status_of(&answer), expected, "{page}: {answer}");
+        assert_eq!(answer.contains(&allowed), listed, "{page}: {answer}");
+        let mut stream = connect(address);
+        let headers = [&here, &origin].map(String::as_str);
+        let head = [&["GET /api/ws/usage HTTP/1.1"], &headers[..], &upgrade, &["", ""]];
+        stream.write_all(head.concat().join("\r\n").as_bytes()).unwrap();
+        let mut start = [0; b"HTTP/1.1 101".len()];
+        stream.read_exact(&mut start).unwrap();
+        let expected = if listed { "HTTP/1.1 101" } else { "HTTP/1.1 403" };
+        assert_eq!(text(&start), expected, "{page}");
+    }
+    collector.stop_cleanly();
+    // Those without a host, and schemes whose pages have no origin.
+    for origin in [
+        "tauri://",
+        "tauri:localhost",
+        "tauri://localhost/index.html",
+        "tauri://*",
+        "tauri",
+        "://localhost",
+        "about:blank",
+        "data:text/html,a",
+        "file:///a",
+        "file://localhost",
+        "blob:https://board.example/1",
+        "null",
+    ] {
+        place.configure(&format!(
+            "[http]\norigins = [\"https://board.example\", \"{origin}\"]\n"
+        ));
+        for words in [&["check-config"][..], &["serve"]] {
+            let (code, _, stderr) = ended(&place.command_with_config(words).output().unwrap());
+            assert_eq!(code, Some(78), "{origin}: {stderr}");
+            let said =
+                format!(":2:1: `http.origins`: \"{origin}\" is no origin: a scheme, a host and maybe a port");
+            assert!(stderr.contains(&said), "{origin}: {stderr}");
+        }
+    }
+}
+
+#[test]
 fn with_a_token_file_every_request_over_tcp_needs_the_token() {
     let place = Place::new();
     let file = token_file(&place, &format!("  {TOKEN}\n"), 0o600);

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use crate::harness::{Collector, Place, append, response, text};
 use crate::machine::skipped;
 use crate::quota_live::{BACKLOG_READ, HOUR, now, refused, second, told};
+use crate::scenario::Copy;
 
 const OPENMETRICS: &str = "Accept: application/openmetrics-text; version=1.0.0, text/plain; q=0.5\r\n";
 /// Models that have series of their own.
@@ -135,6 +136,74 @@ fn a_restart_counts_nothing_twice() {
         assert!(last[name] >= *value, "{name} went down");
     }
     collector.stop_cleanly();
+}
+
+/// A copy of the response `1`.
+fn copy(output: u64, model: &str, sidechain: bool) -> String {
+    let copy = Copy {
+        id: "1",
+        output,
+        time: "2026-10-05T09:00:00.000Z",
+        model,
+        sidechain,
+    };
+    copy.line()
+}
+
+#[test]
+fn a_counter_stays_where_it_was_until_what_a_better_copy_took_away_is_made_up() {
+    let place = Place::new();
+    let log = place.log("one", "a.jsonl");
+    let mut collector = resume(&place);
+    let mut before = Samples::new();
+    let (opus, haiku) = ("claude-opus-5", "claude-haiku-5");
+    // What is written, what is counted of the two models then, and what their series show.
+    for (number, (line, counted_now, shown)) in [
+        // Each line of the main transcript outranks a quotation, whatever its figures are.
+        (copy(500, opus, true), [500, 0], [500, 0]),
+        (copy(300, opus, false), [300, 0], [500, 0]),
+        (response("2", 150, 1), [450, 0], [500, 0]),
+        (response("3", 49, 2), [499, 0], [500, 0]),
+        (response("4", 2, 3), [501, 0], [501, 0]),
+        // Another model's: all of it leaves one series, which does not vanish.
+        (copy(310, haiku, false), [201, 310], [501, 310]),
+        (response("5", 299, 4), [500, 310], [501, 310]),
+        (response("6", 10, 5), [510, 310], [510, 310]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        append(&log, line);
+        let summary = collector.wait_until("the line", |summary| {
+            summary["lines"]["read"] == number as u64 + 1
+        });
+        let by_model = [opus, haiku].map(|model| {
+            let output = &summary["by_model"][model]["output_tokens"];
+            output.as_i64().unwrap_or(0)
+        });
+        assert_eq!(by_model, counted_now, "line {number}: {summary}");
+        let now = samples(&scrape(&collector));
+        for (model, shown) in [opus, haiku].into_iter().zip(shown) {
+            let series: f64 = sum_of(
+                &now,
+                "tokentail_tokens_total",
+                &format!("model=\"{model}\",kind=\"output\""),
+            );
+            assert!(
+                (series - self::number(shown)).abs() < 1e-9,
+                "line {number}, {model}: {now:?}"
+            );
+        }
+        for (name, value) in &counted(&before) {
+            assert!(now.get(name) >= Some(value), "line {number}: {name} went down");
+        }
+        // In the other format it is the same.
+        let (_, _, open) = collector.ask_with("GET", "/metrics", OPENMETRICS);
+        assert_eq!(counted(&samples(&open)), counted(&now), "line {number}");
+        before = now;
+    }
+    collector.stop_cleanly();
+    place.assert_verified();
 }
 
 #[test]

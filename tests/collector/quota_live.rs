@@ -15,7 +15,7 @@ use crate::scenario::ended;
 
 pub type Millis = i64;
 
-const MINUTE: Millis = 60_000;
+pub const MINUTE: Millis = 60_000;
 pub const HOUR: Millis = 60 * MINUTE;
 
 pub const BACKLOG_READ: &str = "the backlog is read";
@@ -27,7 +27,7 @@ pub fn now() -> Millis {
 }
 
 /// RFC 3339 in UTC with milliseconds, as the documents have it.
-fn time(millis: Millis) -> String {
+pub fn time(millis: Millis) -> String {
     format!("{:.3}", jiff::Timestamp::from_millisecond(millis).unwrap())
 }
 

@@ -1,5 +1,10 @@
 //! The contract of an existing web client: documents as it has them, and its WebSockets over both doors.
 
+mod blocked;
+mod clock;
+mod queries;
+mod thresholds;
+
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
@@ -50,6 +55,25 @@ impl Client {
         Self::over(Box::new(stream), path, &[]).await
     }
 
+    /// The next state of the windows for which this holds; states before it are passed over, and nothing else may come.
+    async fn state(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        let find = async {
+            loop {
+                let mut frame = self.next().await;
+                assert_eq!(frame["type"], "snapshot", "{frame}");
+                last = frame["state"].take();
+                if wanted(&last) {
+                    return;
+                }
+            }
+        };
+        // Pings come all the time, so a message alone is no sign that anything goes on.
+        let found = tokio::time::timeout(WAIT_MAX, find).await;
+        assert!(found.is_ok(), "the last state is {last}");
+        last
+    }
+
     /// The next text, as a document.
     async fn next(&mut self) -> Value {
         loop {
@@ -86,6 +110,13 @@ fn status(result: Result<Client, Error>) -> u16 {
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("it is let in"),
     }
+}
+
+/// The utilization of a window; `None` if the document does not have it.
+fn share(state: &Value, bucket: &str) -> Option<f64> {
+    let mut buckets = state["buckets"].as_array()?.iter();
+    let bucket = buckets.find(|one| one["id"] == bucket)?;
+    Some(bucket["utilization"].as_f64().unwrap())
 }
 
 fn keys(object: &Value) -> Vec<&str> {

@@ -12,14 +12,20 @@ use crate::tailer::board::RunStatus;
 
 /// How full the windows of an account are.
 pub fn usage(store: &Store, account: &AccountId, now: Millis) -> Result<wire::WebUsage, StoreError> {
-    let mut view = store.quota(Millis::MAX)?;
-    let AccountSums { windows, mark, .. } = view.accounts.remove(account).unwrap_or_default();
-    let is_marked = mark.is_some_and(|cause| now < cause.until);
+    let view = store.quota(Millis::MAX)?;
+    let sums = view.accounts.get(account);
+    Ok(sums.map_or_else(wire::WebUsage::default, |sums| of_account(sums, now)))
+}
+
+/// The same of what is known of an account.
+pub fn of_account(sums: &AccountSums, now: Millis) -> wire::WebUsage {
+    let AccountSums { windows, mark, .. } = sums;
+    let is_marked = mark.as_ref().is_some_and(|cause| now < cause.until);
     let mut document = wire::WebUsage {
         observed_at: windows.values().map(|state| state.observed_at).max(),
         ..wire::WebUsage::default()
     };
-    for (name, state) in &windows {
+    for (name, state) in windows {
         let seen = window::view(state, now);
         if seen.freshness == Freshness::Expired {
             continue;
@@ -47,7 +53,7 @@ pub fn usage(store: &Store, account: &AccountId, now: Millis) -> Result<wire::We
         });
     }
     document.buckets.sort_by(|a, b| a.id.cmp(&b.id));
-    Ok(document)
+    document
 }
 
 /// A window's name as the web client has it.

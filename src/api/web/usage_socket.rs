@@ -1,11 +1,13 @@
 //! The socket of the windows: their state at first and when it changes, and thresholds as they are reached.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::response::Response;
+use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -19,6 +21,10 @@ use crate::api::wire;
 use crate::live::Event;
 use crate::record::{AccountId, Fired};
 
+/// A pace that moved within its zone is sent again after this. A socket looks every 15 s, so that a client has one that is
+/// at most a minute old.
+const PACE_AFTER_MIN: Duration = Duration::from_secs(45);
+
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<Arc<Sources>> {
     OpenApiRouter::default().routes(routes!(get_socket))
@@ -27,7 +33,7 @@ pub fn routes() -> OpenApiRouter<Arc<Sources>> {
 /// How full the windows are, as a WebSocket
 ///
 /// Text frames: `{"type":"snapshot","state":...}` with the document of `GET /api/usage` at first and whenever it changes, by
-/// the clock too: when a window ends, a block ends, or a pace comes into another zone. And
+/// the clock too: when a window ends, a block ends, or a pace comes into another zone; and once a minute while a pace moves. And
 /// `{"type":"threshold_crossed","bucket_id":...,"threshold":75,"reset_at":...}` at 75 and 90 percent; of a reading that
 /// reaches both, the higher one alone.
 #[utoipa::path(
@@ -54,6 +60,7 @@ async fn get_socket(
         sources,
         account,
         told: wire::WebUsage::default(),
+        told_at: Instant::now(),
     })
 }
 
@@ -62,28 +69,36 @@ struct Windows {
     account: AccountId,
     /// As last told.
     told: wire::WebUsage,
+    told_at: Instant,
 }
 
 impl Windows {
-    /// The state, if it is another now; a pace that stays in its zone is no change.
+    /// The state, if it is one to send.
     async fn state(&mut self, is_first: bool) -> Result<Vec<String>, Problem> {
         let (sources, account) = (Arc::clone(&self.sources), self.account.clone());
         let state = blocking(move || Ok(documents::usage(&sources.store, &account, now())?)).await?;
-        let zones = |state: &wire::WebUsage| -> Vec<String> {
-            (state.pacing.values()).map(|pace| pace.zone.clone()).collect()
-        };
-        let is_same = state.buckets == self.told.buckets
-            && state.observed_at == self.told.observed_at
-            && zones(&state) == zones(&self.told);
-        if is_same && !is_first {
+        if !is_first && !is_news(&self.told, &state, self.told_at.elapsed()) {
             return Ok(Vec::new());
         }
+        self.told_at = Instant::now();
         self.told = state.clone();
         Ok(vec![text(&wire::WebSnapshot {
             kind: "snapshot".to_owned(),
             state,
         })])
     }
+}
+
+/// Whether a state is to be sent to one who was sent another so long ago. A pace moves all the time: within its zone it is
+/// news only after a while.
+fn is_news(told: &wire::WebUsage, now: &wire::WebUsage, age: Duration) -> bool {
+    let zones = |state: &wire::WebUsage| -> Vec<String> {
+        (state.pacing.values()).map(|pace| pace.zone.clone()).collect()
+    };
+    now.buckets != told.buckets
+        || now.observed_at != told.observed_at
+        || zones(now) != zones(told)
+        || (age >= PACE_AFTER_MIN && now.pacing != told.pacing)
 }
 
 impl Tells for Windows {
@@ -133,6 +148,60 @@ fn thresholds<'f>(fired: &'f [Fired], account: &'f AccountId) -> impl Iterator<I
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quota::pace;
+    use crate::quota::window::merge;
+    use crate::record::{HOUR_MS, LimitSource, LimitStatus, MINUTE_MS, Millis, Observation, bucket};
+    use crate::store::AccountSums;
+
+    /// 2026-10-05T12:00:00Z
+    const NOON: Millis = 1_791_201_600_000;
+
+    #[test]
+    fn a_pace_is_sent_when_its_zone_changes_and_each_minute_while_it_moves() {
+        let observation = Observation {
+            bucket: bucket::FIVE_HOUR.into(),
+            utilization: Some(0.5),
+            remaining: None,
+            limit: None,
+            reset_at: Some(NOON + 5 * HOUR_MS),
+            observed_at: None,
+            status: LimitStatus::Allowed,
+            source: LimitSource::Headers,
+            session: None,
+            request: None,
+        };
+        let state = merge(None, &observation, NOON, &[]).track.state;
+        let mut sums = AccountSums::default();
+        sums.windows.insert(bucket::FIVE_HOUR.into(), state.clone());
+        let document = |at: Millis| documents::of_account(&sums, at);
+        let zone = |at: Millis| pace::pace(&state, at).zone.as_str();
+        let look = 15_000;
+        let (mut sent_at, mut zones, mut frames) = (NOON, vec![zone(NOON)], 0);
+        let mut at = NOON;
+        while at + look < NOON + 5 * HOUR_MS {
+            at += look;
+            let age = Duration::from_millis(u64::try_from(at - sent_at).unwrap());
+            let is_other_zone = zone(at) != *zones.last().unwrap();
+            let is_sent = is_news(&document(sent_at), &document(at), age);
+            assert!(is_sent || !is_other_zone, "a zone is sent at once");
+            if !is_sent {
+                // Before it says anything a pace does not move.
+                assert!(
+                    zone(at) == "none" || at - sent_at < MINUTE_MS,
+                    "a pace stands still"
+                );
+                continue;
+            }
+            assert!(is_other_zone || at - sent_at >= 45_000, "each look is a frame");
+            if is_other_zone {
+                zones.push(zone(at));
+            }
+            (sent_at, frames) = (at, frames + 1);
+        }
+        assert_eq!(zones, ["none", "hot", "on_track", "chill"]);
+        // 285 minutes with a pace.
+        assert!((285..=385).contains(&frames), "{frames}");
+    }
 
     #[test]
     fn of_one_reading_the_highest_threshold_of_the_contract_is_told() {
