@@ -1,9 +1,11 @@
 //! One run's files: opened safely, told apart, read at an offset.
 //!
 //! Everything below a run's directory is written by code nobody trusts. Every open goes beneath that directory
-//! (`openat2`: no symbolic links, no magic links, no way up), never blocks, and only a regular file comes back.
+//! ([`Opening`]: no symbolic links, no magic links, no way up), never blocks, and only a regular file comes back.
 
 pub mod home;
+mod links;
+mod opening;
 
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
@@ -12,11 +14,16 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, StatxFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, StatxFlags};
 use rustix::io::Errno;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+pub use links::LinkTarget;
+use links::MountPoints;
+pub use opening::Opening;
 
 use crate::record::{Cursor, Inode, Millis, TAIL_BYTES_MAX};
 
@@ -79,17 +86,6 @@ pub enum EntryKind {
     Unknown,
 }
 
-/// Where a symbolic link below a run's directory leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LinkTarget {
-    /// As the link has it.
-    pub text: PathBuf,
-    /// The path below the run's directory, if it leads to something there.
-    pub inside: Option<PathBuf>,
-    /// `Link` if it leads nowhere; `Unknown` if finding out could wait for another filesystem.
-    pub kind: EntryKind,
-}
-
 /// One entry of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -102,6 +98,9 @@ pub struct Entry {
 pub struct Root {
     directory: OwnedFd,
     path: PathBuf,
+    opening: Opening,
+    /// Read when a link asks for them.
+    mount_points: OnceLock<MountPoints>,
 }
 
 impl Root {
@@ -115,6 +114,8 @@ impl Root {
         Ok(Self {
             directory,
             path: path.to_owned(),
+            opening: Opening::available(),
+            mount_points: OnceLock::new(),
         })
     }
 
@@ -124,12 +125,12 @@ impl Root {
     /// As [`Root::open`].
     pub fn open_resolved(path: &Path) -> Result<Self, LogFileError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let directory = rustix::fs::openat2(rustix::fs::CWD, path, flags, Mode::empty(), resolve)
-            .map_err(|error| failure(path, error))?;
+        let directory = (Opening::available().resolved(path, flags)).map_err(|error| failure(path, error))?;
         Ok(Self {
             directory,
             path: path.to_owned(),
+            opening: Opening::available(),
+            mount_points: OnceLock::new(),
         })
     }
 
@@ -143,6 +144,8 @@ impl Root {
         Ok(Self {
             directory,
             path: path.to_owned(),
+            opening: Opening::available(),
+            mount_points: OnceLock::new(),
         })
     }
 
@@ -225,50 +228,6 @@ impl Root {
         Ok(mark.digest())
     }
 
-    /// Where a symbolic link leads, without opening anything and without waiting for another filesystem: a link may
-    /// lead into a mount that does not answer.
-    #[must_use]
-    pub fn link_target(&self, relative: &Path) -> LinkTarget {
-        let text = rustix::fs::readlinkat(&self.directory, relative, Vec::new());
-        let text = text.map_or_else(
-            |_| PathBuf::new(),
-            |text| OsStr::from_bytes(text.to_bytes()).into(),
-        );
-        let inside = inside(&self.path, relative, &text);
-        if let Some(path) = &inside
-            && let Ok(stat) = self.stat(path)
-            && stat.kind != EntryKind::Link
-        {
-            return LinkTarget {
-                kind: stat.kind,
-                inside,
-                text,
-            };
-        }
-        LinkTarget {
-            kind: self.followed(relative),
-            inside: None,
-            text,
-        }
-    }
-
-    /// The kind of what a link leads to: on this filesystem, or on another as far as the kernel has it at hand.
-    fn followed(&self, relative: &Path) -> EntryKind {
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let attempts = [ResolveFlags::NO_XDEV, ResolveFlags::CACHED];
-        for resolve in attempts.map(|resolve| resolve | ResolveFlags::NO_MAGICLINKS) {
-            match rustix::fs::openat2(&self.directory, relative, flags, Mode::empty(), resolve) {
-                Ok(target) => {
-                    return stat(&target, Path::new(""), AtFlags::EMPTY_PATH)
-                        .map_or(EntryKind::Unknown, |stat| stat.kind);
-                }
-                Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => return EntryKind::Link,
-                Err(_) => {}
-            }
-        }
-        EntryKind::Unknown
-    }
-
     /// Opens a regular file below.
     ///
     /// # Errors
@@ -295,8 +254,7 @@ impl Root {
     }
 
     fn beneath(&self, relative: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        rustix::fs::openat2(&self.directory, relative, flags, Mode::empty(), resolve)
+        self.opening.beneath(&self.directory, relative, flags)
     }
 }
 
@@ -457,29 +415,6 @@ fn entry_kind(kind: FileType) -> EntryKind {
         FileType::CharacterDevice | FileType::BlockDevice => EntryKind::Device,
         FileType::Unknown => EntryKind::Unknown,
     }
-}
-
-/// The path below `root` that a link at `link` leads to by its text; `None` if that is outside.
-fn inside(root: &Path, link: &Path, text: &Path) -> Option<PathBuf> {
-    let mut path = PathBuf::new();
-    let below = if text.is_absolute() {
-        text.strip_prefix(root).ok()?
-    } else {
-        path.extend(link.parent());
-        text
-    };
-    for part in below.components() {
-        match part {
-            Component::Normal(name) => path.push(name),
-            Component::ParentDir => {
-                if !path.pop() {
-                    return None;
-                }
-            }
-            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
-        }
-    }
-    Some(path)
 }
 
 fn failure(path: &Path, error: Errno) -> LogFileError {

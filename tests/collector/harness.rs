@@ -25,6 +25,17 @@ const LOG_LEVEL_DEFAULT: &str = "debug,tokentail::access=off";
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_tokentail");
 
+/// From here on the kernel answers `openat2` as if there were none, to this thread and what it starts: so do
+/// `RestrictSUIDSGID=` of systemd and container runtimes.
+pub fn refuse_openat2() {
+    let refused = [(libc::SYS_openat2, Vec::new())].into_iter().collect();
+    let error = seccompiler::SeccompAction::Errno(u32::try_from(libc::ENOSYS).unwrap());
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let filter = seccompiler::SeccompFilter::new(refused, seccompiler::SeccompAction::Allow, error, arch);
+    let program: seccompiler::BpfProgram = filter.unwrap().try_into().unwrap();
+    seccompiler::apply_filter(&program).unwrap();
+}
+
 /// A place for one test: a runs directory, a state directory, a socket.
 pub struct Place {
     pub directory: tempfile::TempDir,

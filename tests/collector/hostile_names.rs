@@ -25,8 +25,32 @@ fn zero_device(path: &Path) -> bool {
     rustix::fs::mknodat(CWD, path, FileType::CharacterDevice, Mode::RUSR, device).is_ok()
 }
 
+macro_rules! both_ways {
+    ($($test:ident)*) => {
+        mod by_openat2 {
+            $(#[test] fn $test() { super::$test() })*
+        }
+        /// As under a sandbox that knows no `openat2`.
+        mod by_name {
+            $(#[test] fn $test() {
+                crate::harness::refuse_openat2();
+                super::$test();
+            })*
+        }
+    };
+}
+both_ways! {
+    what_is_no_regular_file_is_never_counted_and_blocks_nobody
+    a_log_that_turns_into_a_link_or_a_fifo_is_left_alone_from_then_on
+    a_mount_or_a_run_that_is_a_link_is_not_followed
+    names_of_any_bytes_are_counted
+    directories_that_are_too_deep_are_not_read_and_said_to_be_so_until_they_are_gone
+    a_path_longer_than_the_system_takes_is_said_and_harms_no_other
+    more_files_than_allowed_are_said_and_read_when_others_go
+    directories_whose_names_are_no_run_ids_are_ignored_without_harm
+}
+
 /// Everything a log's name can stand for that is none, before the collector's eyes and at its start.
-#[test]
 fn what_is_no_regular_file_is_never_counted_and_blocks_nobody() {
     for live in [true, false] {
         let place = Place::new();
@@ -68,7 +92,6 @@ fn what_is_no_regular_file_is_never_counted_and_blocks_nobody() {
     }
 }
 
-#[test]
 fn a_log_that_turns_into_a_link_or_a_fifo_is_left_alone_from_then_on() {
     let place = Place::new();
     let outside = place.path("outside.jsonl");
@@ -93,7 +116,6 @@ fn a_log_that_turns_into_a_link_or_a_fifo_is_left_alone_from_then_on() {
     place.assert_verified();
 }
 
-#[test]
 fn a_mount_or_a_run_that_is_a_link_is_not_followed() {
     let place = Place::new();
     append(&place.log("good", "a.jsonl"), response("1", 1, 0));
@@ -112,7 +134,6 @@ fn a_mount_or_a_run_that_is_a_link_is_not_followed() {
     assert_eq!(output_by_run(&summary).get("linked"), None);
 }
 
-#[test]
 fn names_of_any_bytes_are_counted() {
     let long = "n".repeat(NAME_BYTES_MAX - ".jsonl".len()) + ".jsonl";
     let names: [&[u8]; 9] = [
@@ -158,7 +179,6 @@ fn names_of_any_bytes_are_counted() {
     }
 }
 
-#[test]
 fn directories_that_are_too_deep_are_not_read_and_said_to_be_so_until_they_are_gone() {
     let place = Place::new();
     append(&place.log("one", "a/b/in.jsonl"), response("1", 1, 0));
@@ -190,7 +210,6 @@ fn directories_that_are_too_deep_are_not_read_and_said_to_be_so_until_they_are_g
     assert_eq!(figures(&summary), (3, 7, 3));
 }
 
-#[test]
 fn a_path_longer_than_the_system_takes_is_said_and_harms_no_other() {
     let place = Place::new();
     let log = place.log("one", "a.jsonl");
@@ -222,7 +241,6 @@ fn a_path_longer_than_the_system_takes_is_said_and_harms_no_other() {
     assert!(reasons[0].contains("cannot read"), "{reasons:?}");
 }
 
-#[test]
 fn more_files_than_allowed_are_said_and_read_when_others_go() {
     let place = Place::new();
     let (first, second) = (place.log("one", "1.jsonl"), place.log("one", "d/2.jsonl"));
@@ -241,7 +259,6 @@ fn more_files_than_allowed_are_said_and_read_when_others_go() {
     assert_eq!(figures(&summary), (5, 31, 5));
 }
 
-#[test]
 fn directories_whose_names_are_no_run_ids_are_ignored_without_harm() {
     let place = Place::new();
     let longest = "r".repeat(128);

@@ -1,0 +1,117 @@
+//! Opening below a directory without following a link: by `openat2`, or name by name where the kernel does not let it.
+//!
+//! Sandboxes answer `openat2` as if it did not exist: `RestrictSUIDSGID=` of systemd and seccomp profiles of container
+//! runtimes cannot look at its arguments. Name by name gives the same: no link is followed, nothing leads up or out, and
+//! a directory that another took the place of meanwhile is not believed.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path};
+use std::sync::OnceLock;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::io::{Errno, Result};
+
+/// How paths below a directory are opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// One call, and the kernel follows no link.
+    Openat2,
+    /// A call for each name.
+    ByName,
+}
+
+impl Opening {
+    /// What this process can use; asked once.
+    #[must_use]
+    pub fn available() -> Self {
+        static AVAILABLE: OnceLock<Opening> = OnceLock::new();
+        *AVAILABLE.get_or_init(|| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            match rustix::fs::openat2(CWD, "/", flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+                // Filters answer with one or the other.
+                Err(Errno::NOSYS | Errno::PERM) => Self::ByName,
+                _ => Self::Openat2,
+            }
+        })
+    }
+
+    /// The system call.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Openat2 => "openat2",
+            Self::ByName => "openat",
+        }
+    }
+
+    /// Opens what is below `directory`. Links fail with `LOOP` or `NOTDIR`, a way out with `XDEV`.
+    pub(super) fn beneath(self, directory: &OwnedFd, relative: &Path, flags: OFlags) -> Result<OwnedFd> {
+        match self {
+            Self::Openat2 => {
+                let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+                rustix::fs::openat2(directory, relative, flags, Mode::empty(), resolve)
+            }
+            Self::ByName => by_name(directory.as_fd(), relative, flags),
+        }
+    }
+
+    /// Opens a directory by an absolute path that has no links.
+    pub(super) fn resolved(self, path: &Path, flags: OFlags) -> Result<OwnedFd> {
+        match self {
+            Self::Openat2 => {
+                let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+                rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve)
+            }
+            Self::ByName => {
+                let top = rustix::fs::open(
+                    "/",
+                    OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                    Mode::empty(),
+                )?;
+                let below = path.strip_prefix("/").map_err(|_| Errno::XDEV)?;
+                by_name(top.as_fd(), below, flags)
+            }
+        }
+    }
+}
+
+/// Opens name by name, then looks whether each directory on the way is still the one that was gone through.
+fn by_name(top: BorrowedFd<'_>, relative: &Path, flags: OFlags) -> Result<OwnedFd> {
+    let mut names = Vec::new();
+    for part in relative.components() {
+        match part {
+            Component::Normal(name) => names.push(name),
+            Component::CurDir => {}
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return Err(Errno::XDEV),
+        }
+    }
+    let Some((last, above)) = names.split_last() else {
+        return rustix::fs::openat(top, ".", flags | OFlags::NOFOLLOW, Mode::empty());
+    };
+    let mut passed: Vec<OwnedFd> = Vec::with_capacity(above.len());
+    for name in above {
+        let at = passed.last().map_or(top, AsFd::as_fd);
+        let way = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        passed.push(rustix::fs::openat(at, *name, way, Mode::empty())?);
+    }
+    let at = passed.last().map_or(top, AsFd::as_fd);
+    let opened = rustix::fs::openat(at, *last, flags | OFlags::NOFOLLOW, Mode::empty())?;
+    let mut at = top;
+    for (name, directory) in above.iter().zip(&passed) {
+        if identity(at, name, AtFlags::SYMLINK_NOFOLLOW)?
+            != identity(directory.as_fd(), "", AtFlags::EMPTY_PATH)?
+        {
+            return Err(Errno::NOENT);
+        }
+        at = directory.as_fd();
+    }
+    Ok(opened)
+}
+
+/// The device and the inode number of a directory.
+fn identity(at: BorrowedFd<'_>, name: impl AsRef<OsStr>, flags: AtFlags) -> Result<(u32, u32, u64)> {
+    let flags = flags | AtFlags::NO_AUTOMOUNT;
+    let found = rustix::fs::statx(at, Path::new(&name), flags, StatxFlags::INO)?;
+    Ok((found.stx_dev_major, found.stx_dev_minor, found.stx_ino))
+}
