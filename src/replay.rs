@@ -190,6 +190,7 @@ pub fn replay(
         let terms = Terms {
             accounts: &options.accounts,
             zone: &options.quota_zone,
+            unseen: None,
             now,
         };
         summary::collect(&store, &terms)?

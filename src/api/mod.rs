@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod daily;
+mod health;
 pub mod marks;
 pub mod metrics;
 pub mod observations;

@@ -8,7 +8,7 @@ use super::wire;
 use crate::config::Accounts;
 use crate::fold::Totals;
 use crate::quota::account::{Account, TokenKinds};
-use crate::quota::admission::{self, Admission, Advice, Candidate, Ground};
+use crate::quota::admission::{self, Admission, Advice, Candidate, Ground, Unseen};
 use crate::quota::budget::{self, CALLS_WINDOW_MS, DailyBudget, Day};
 use crate::quota::exhaustion::{self, Cause, Causes, UNTIL_TAKEN_BACK};
 use crate::quota::pace;
@@ -37,6 +37,8 @@ pub struct Question {
 pub struct Terms<'a> {
     pub accounts: &'a Accounts,
     pub zone: &'a TimeZone,
+    /// Why the collector may not know all there is.
+    pub unseen: Option<&'a Unseen>,
     pub now: Millis,
 }
 
@@ -115,7 +117,7 @@ pub fn may_start(view: &QuotaView, terms: &Terms<'_>, question: &Question) -> wi
             candidate(rules, sums, question.model.as_deref(), terms)
         })
         .collect();
-    let mut admission = admission::admit(&candidates, terms.now);
+    let mut admission = admission::admit(&candidates, terms.unseen, terms.now);
     if candidates.is_empty() {
         let (provider, name) = (question.provider.as_deref(), question.account.as_deref());
         admission.sentence = terms.accounts.unknown(provider, name).to_string();
@@ -439,6 +441,7 @@ mod tests {
         let terms = Terms {
             accounts,
             zone: &TimeZone::UTC,
+            unseen: None,
             now: NOON + ms,
         };
         next_change(view, &terms).map(|at| at - NOON)

@@ -1,6 +1,6 @@
 //! The routes and what they answer. Every answer is a document or a [`Problem`].
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
@@ -11,10 +11,11 @@ use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::health::{health, terms, unseen};
 use super::openapi::{self, BadRequest, COLLECTOR, NotFound, QUOTA, USAGE, Unavailable, method_not_allowed};
 use super::problem::{Problem, blocking};
 use super::query::{Asked, Nothing};
-use super::quota::{self, Question, Terms};
+use super::quota::{self, Question};
 use super::server::{Subscribers, Traffic};
 use super::stream::Hub;
 use super::{backup, daily, marks, metrics, observations, runs, stream, summary, usage, version, web, wire};
@@ -26,7 +27,7 @@ use crate::quota::bucket;
 use crate::record::{AccountId, Millis};
 use crate::store::Store;
 use crate::tailer::board::Board;
-use crate::watch::{Mode, Watch};
+use crate::watch::Watch;
 
 /// What the routes read from.
 #[derive(Debug)]
@@ -107,7 +108,9 @@ async fn get_summary(
 ) -> Result<Json<wire::Summary>, Problem> {
     blocking(move || {
         let settings = Arc::clone(&sources.settings.borrow());
-        Ok(Json(summary::collect(&sources.store, &terms(&settings))?))
+        let unseen = unseen(&sources);
+        let terms = terms(&settings, unseen.as_ref());
+        Ok(Json(summary::collect(&sources.store, &terms)?))
     })
     .await
 }
@@ -131,7 +134,8 @@ pub(super) async fn get_quota(
 ) -> Result<Json<wire::Quota>, Problem> {
     blocking(move || {
         let settings = Arc::clone(&sources.settings.borrow());
-        let terms = terms(&settings);
+        let unseen = unseen(&sources);
+        let terms = terms(&settings, unseen.as_ref());
         Ok(Json(quota::quota(&sources.store.quota(terms.since())?, &terms)))
     })
     .await
@@ -226,7 +230,8 @@ async fn get_may_start(
     };
     blocking(move || {
         let settings = Arc::clone(&sources.settings.borrow());
-        let terms = terms(&settings);
+        let unseen = unseen(&sources);
+        let terms = terms(&settings, unseen.as_ref());
         let view = sources.store.quota(terms.since())?;
         let answer = quota::may_start(&view, &terms, &question);
         // A name that is none is a mistake, and must not look like a no.
@@ -243,14 +248,6 @@ async fn get_may_start(
     .await
 }
 
-pub(super) fn terms(settings: &Settings) -> Terms<'_> {
-    Terms {
-        accounts: &settings.accounts,
-        zone: &settings.quota_zone,
-        now: now(),
-    }
-}
-
 /// How the collector is
 ///
 /// 200 as long as it lives; the document says how it is.
@@ -261,14 +258,14 @@ async fn get_health(State(sources): Shared) -> Result<Json<wire::Health>, Proble
 
 /// Whether the collector is ready
 ///
-/// 200 when it watches everything there is and advances, else 503; the document says why.
+/// 200 when it watches and counts everything there is, else 503; the document says why.
 #[utoipa::path(
     get,
     path = "/readyz",
     tag = COLLECTOR,
     responses(
         (status = 200, body = wire::Health),
-        (status = 503, description = "Not ready, or not advancing.", body = wire::Health)
+        (status = 503, description = "Not ready, or not counting everything.", body = wire::Health)
     )
 )]
 async fn get_ready(State(sources): Shared) -> Result<Response, Problem> {
@@ -279,67 +276,6 @@ async fn get_ready(State(sources): Shared) -> Result<Response, Problem> {
         StatusCode::SERVICE_UNAVAILABLE
     };
     Ok((status, Json(health)).into_response())
-}
-
-pub(super) fn health(sources: &Sources) -> wire::Health {
-    let committer = sources
-        .committer
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
-    let watch = sources.watch.health();
-    let mut reasons = Vec::new();
-    let mut unhealthy = false;
-    if let Some(stuck) = committer.stuck {
-        unhealthy = true;
-        reasons.push(stuck);
-    }
-    let watching = match watch.mode {
-        Mode::Events => "events",
-        Mode::Polling { reason } => {
-            reasons.push(reason);
-            "polling"
-        }
-    };
-    reasons.extend(sources.board.runs_directory_problem());
-    match sources.store.rebuilt() {
-        Ok(rebuilt) => reasons.extend(rebuilt),
-        Err(error) => {
-            unhealthy = true;
-            let error = error.to_string();
-            if !reasons.contains(&error) {
-                reasons.push(error);
-            }
-        }
-    }
-    for (run, status) in sources.board.runs() {
-        if let Some(problem) = status.problem {
-            reasons.push(format!("run {run}: {problem}"));
-        }
-    }
-    let status = match (unhealthy, reasons.is_empty()) {
-        (true, _) => "unhealthy",
-        (false, true) => "ok",
-        (false, false) => "degraded",
-    };
-    wire::Health {
-        status: status.to_owned(),
-        ready: sources.ready.is_cancelled(),
-        reasons,
-        notices: sources.board.notices(),
-        watching: watching.to_owned(),
-        watches: watch.watches as u64,
-        unwatched: watch.unwatched as u64,
-        overflows: watch.overflows,
-        fallbacks: watch.fallbacks,
-        replaced: watch.replaced,
-        problems: sources.board.problems(),
-        backlog_done: sources.backlog_done.is_cancelled(),
-        lag_bytes: sources.board.lag(),
-        commits: committer.commits,
-        reopened: committer.reopened,
-        since: summary::time(sources.since),
-    }
 }
 
 pub(super) fn now() -> Millis {

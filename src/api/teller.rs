@@ -13,9 +13,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::health::{health, terms, unseen};
 use super::problem::blocking;
 use super::quota::{self, Standing};
-use super::routes::{Sources, health, terms};
+use super::routes::Sources;
 use super::{summary, wire};
 use crate::live::{AccountChange, Event, Listener, Update};
 use crate::quota::exhaustion::Cause;
@@ -94,7 +95,8 @@ impl Teller {
         let since = self.told.as_ref().map(|told| told.at);
         let judged = blocking(move || {
             let settings = Arc::clone(&sources.settings.borrow());
-            let terms = terms(&settings);
+            let unseen = unseen(&sources);
+            let terms = terms(&settings, unseen.as_ref());
             let view = sources.store.quota(terms.since())?;
             let standings = quota::standings(&view, &terms);
             let by_clock = since.map_or_else(Update::default, |since| by_clock(&view, since, terms.now));

@@ -734,7 +734,8 @@ pub struct RunEvent {
 /// `GET /healthz`, `GET /readyz`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
-    /// `ok`, `degraded` (complete, but slower or with something to look at) or `unhealthy` (not advancing).
+    /// `ok`, `degraded` (everything is counted, but slower, or something is to be looked at) or `unhealthy` (something
+    /// that should be counted is not).
     pub status: String,
     pub ready: bool,
     /// One sentence for each thing that is not as it should be.
@@ -745,6 +746,9 @@ pub struct Health {
     pub notices: Vec<String>,
     /// How changes are noticed: `events` or `polling`.
     pub watching: String,
+    /// The system call by which files are opened: `openat2`, or `openat` where a sandbox does not let it.
+    #[serde(default)]
+    pub reading: String,
     /// Directories watched, and those that should be and are not.
     pub watches: u64,
     pub unwatched: u64,

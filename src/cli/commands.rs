@@ -18,6 +18,7 @@ use crate::api::wire::{Health, Summary};
 use crate::config::{self, ConfigError, Environment, Origin, Partial, Settings};
 use crate::globs::layout::Layout;
 use crate::logfile::LogFileError;
+use crate::quota::admission::{Reason, Unseen};
 use crate::record::AccountId;
 use crate::replay::{self, ReplayError, ReplayOptions};
 use crate::store::{Store, StoreError, StoreOptions};
@@ -134,12 +135,17 @@ pub fn status(global: &Global) -> Result<Exit, Failure> {
         Err(error @ ClientError::NotRunning(_)) => (stored_summary(&settings, &error.into())?, None),
         Err(error) => return Err(error.into()),
     };
+    let exit = match &health {
+        Some(health) if health.status == "ok" => Exit::Ok,
+        Some(_) => Exit::No,
+        None => Exit::Unavailable,
+    };
     if global.json {
         output::json(&Status {
             summary: &summary,
             collector: health.as_ref(),
         })?;
-        return Ok(Exit::Ok);
+        return Ok(exit);
     }
     let view = render::View {
         zone: TimeZone::system(),
@@ -156,7 +162,7 @@ pub fn status(global: &Global) -> Result<Exit, Failure> {
         }
         render::summary(out, &summary, &view)
     })?;
-    Ok(Exit::Ok)
+    Ok(exit)
 }
 
 /// The summary from the database itself.
@@ -187,14 +193,22 @@ pub fn stored_summary(settings: &Settings, no_answer: &Failure) -> Result<Summar
         ),
         error => error.into(),
     })?;
-    Ok(summary::collect(&store, &terms(settings, Timestamp::now()))?)
+    let unseen = Unseen {
+        reason: Reason::CollectorBlind,
+        why: "no collector is running".to_owned(),
+    };
+    Ok(summary::collect(
+        &store,
+        &terms(settings, Some(&unseen), Timestamp::now()),
+    )?)
 }
 
 /// What an answer from the database itself goes by.
-pub fn terms(settings: &Settings, now: Timestamp) -> Terms<'_> {
+pub fn terms<'a>(settings: &'a Settings, unseen: Option<&'a Unseen>, now: Timestamp) -> Terms<'a> {
     Terms {
         accounts: &settings.accounts,
         zone: &settings.quota_zone,
+        unseen,
         now: now.as_millisecond(),
     }
 }

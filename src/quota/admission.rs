@@ -129,6 +129,10 @@ pub enum Reason {
     NoneRecovers,
     /// There is no candidate.
     NoCandidates,
+    /// The collector has not read everything that was there at its start.
+    CollectorStarting,
+    /// The collector cannot read what it should.
+    CollectorBlind,
 }
 
 impl Reason {
@@ -157,8 +161,19 @@ impl Reason {
             Self::AllExhausted => "all_exhausted",
             Self::NoneRecovers => "none_recovers",
             Self::NoCandidates => "no_candidates",
+            Self::CollectorStarting => "collector_starting",
+            Self::CollectorBlind => "collector_blind",
         }
     }
+}
+
+/// Why what is known is not all there is: a refusal may stand in what was not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unseen {
+    /// [`Reason::CollectorStarting`] or [`Reason::CollectorBlind`].
+    pub reason: Reason,
+    /// As a sentence without its end.
+    pub why: String,
 }
 
 /// The answer.
@@ -183,13 +198,22 @@ pub struct Admission {
 ///
 /// The first available one is taken. Without one, the first of which nothing is known but which is to be used then;
 /// then, with a warning, the first that is near a limit. What is unknown is never allowed unless its account says so.
+/// With something `unseen` nothing is allowed; a refusal that is known stands.
 #[must_use]
-pub fn admit(candidates: &[Candidate], now: Millis) -> Admission {
+pub fn admit(candidates: &[Candidate], unseen: Option<&Unseen>, now: Millis) -> Admission {
     let advices: Vec<Advice> = candidates
         .iter()
         .map(|candidate| advise(candidate, now))
         .collect();
-    let choice = choose(&advices);
+    let mut choice = choose(&advices);
+    let unseen = unseen.filter(|_| choice.decision == Verdict::Allow);
+    if let Some(unseen) = unseen {
+        choice = Choice {
+            decision: Verdict::Unknown,
+            chosen: None,
+            reason: unseen.reason,
+        };
+    }
     let retry = match choice.decision {
         Verdict::Allow | Verdict::Deny => None,
         Verdict::Wait | Verdict::Unknown => advices
@@ -198,7 +222,7 @@ pub fn admit(candidates: &[Candidate], now: Millis) -> Admission {
             .filter_map(|(index, advice)| Some((advice.until?, index)))
             .min(),
     };
-    let sentence = advice::summary(&advices, &choice, retry, now);
+    let sentence = advice::summary(&advices, &choice, retry, unseen, now);
     Admission {
         decision: choice.decision,
         retry_at: retry.map(|(at, _)| at),

@@ -168,6 +168,19 @@ impl Board {
             .clone()
     }
 
+    /// Why nothing is seen: the runs directory cannot be read, or none of the runs can.
+    #[must_use]
+    pub fn blindness(&self) -> Option<String> {
+        let of_directory = self.runs_directory_problem();
+        of_directory.or_else(|| {
+            let runs = self.lock();
+            let mut there = runs.by_id.iter().filter(|(_, status)| !status.gone).peekable();
+            let (run, first) = *there.peek()?;
+            let why = format!("run {run}: {}", first.problem.as_ref()?);
+            there.all(|(_, status)| status.problem.is_some()).then_some(why)
+        })
+    }
+
     /// What lies in the runs directory itself and is not read.
     pub fn beside_runs(&self, notices: Vec<String>) {
         *self.beside_runs.lock().unwrap_or_else(PoisonError::into_inner) = notices;

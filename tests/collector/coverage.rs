@@ -107,7 +107,7 @@ fn a_fork_is_compared_with_what_it_copied_too() {
     let mut collector = place.serve();
     collector.wait_until("the lines", |summary| summary["lines"]["read"] == 6);
     collector.stop_cleanly();
-    for summary in [place.json(&["status"]), place.replayed()] {
+    for summary in [place.status(), place.replayed()] {
         assert_eq!(summary["totals"]["total_tokens"], 210);
         assert_eq!(figures(&summary).0, 5, "{}", summary["coverage"]);
     }

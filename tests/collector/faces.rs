@@ -132,7 +132,7 @@ fn status_asks_the_collector_then_the_database_then_gives_up() {
 
     let mut collector = place.serve();
     collector.wait_for_messages(3);
-    assert_eq!(figures(&place.json(&["status"])), (3, 7, 3));
+    assert_eq!(figures(&place.status()), (3, 7, 3));
     let (code, human, stderr) = ended(&place.run(&["status"]));
     assert_eq!(code, Some(0), "{stderr}");
     for word in ["one", "two", "claude-opus-5", "2026-10-05"] {
@@ -141,9 +141,9 @@ fn status_asks_the_collector_then_the_database_then_gives_up() {
     assert!(!human.contains("no collector is running"), "{human}");
     collector.stop_cleanly();
 
-    assert_eq!(figures(&place.json(&["status"])), (3, 7, 3));
+    assert_eq!(figures(&place.status()), (3, 7, 3));
     let (code, human, stderr) = ended(&place.run(&["status"]));
-    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(code, Some(69), "{stderr}");
     assert!(human.contains("no collector is running"), "{human}");
     assert!(human.contains("claude-opus-5"), "{human}");
 
@@ -153,7 +153,7 @@ fn status_asks_the_collector_then_the_database_then_gives_up() {
     collector.wait_for_messages(4);
     collector.kill();
     assert!(place.socket().exists());
-    assert_eq!(figures(&place.json(&["status"])), (4, 15, 4));
+    assert_eq!(figures(&place.status()), (4, 15, 4));
 }
 
 #[test]

@@ -347,7 +347,7 @@ fn every_limit_at_nothing_and_at_one_is_refused_by_name_or_works() {
             append(&place.log("one", "a.jsonl"), "{\"type\":\"bell\"}\n");
             collector.wait_for_next("\"committed\"");
             collector.stop_cleanly();
-            assert_eq!(place.json(&["status"])["messages"], 3, "{key} = {edge}");
+            assert_eq!(place.status()["messages"], 3, "{key} = {edge}");
             works += 1;
         }
     }

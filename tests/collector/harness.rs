@@ -107,15 +107,36 @@ impl Place {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// What `status --json` prints, whether all is well (0), something is not (1) or no collector runs (69).
+    pub fn status(&self) -> Value {
+        let output = self.run(&["status", "--json"]);
+        let code = output.status.code();
+        assert!(
+            matches!(code, Some(0 | 1 | 69)),
+            "{code:?}: {}",
+            text(&output.stderr)
+        );
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
     pub fn serve(&self) -> Collector {
-        Collector::start(self.command(&["serve"]), self.socket())
+        self.start(self.command(&["serve"]))
+    }
+
+    /// A collector that is ready and has read everything that was there, if there is a runs directory.
+    pub fn start(&self, command: Command) -> Collector {
+        let mut collector = Collector::start(command, self.socket());
+        if self.runs().is_dir() {
+            collector.wait_for_log("the backlog is read; live from here on");
+        }
+        collector
     }
 
     /// `serve` that takes accounts which no configuration names.
     pub fn serve_open(&self) -> Collector {
         let mut command = self.command(&["serve"]);
         command.env("TOKENTAIL__ACCOUNTS__OPEN", "true");
-        Collector::start(command, self.socket())
+        self.start(command)
     }
 
     /// `serve` on another database or socket than this place's.
@@ -197,6 +218,19 @@ impl Collector {
 
     pub fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id()
+    }
+
+    /// Waits until the control socket takes connections.
+    pub fn wait_for_socket(&mut self) {
+        let deadline = Instant::now() + WAIT_MAX;
+        while UnixStream::connect(&self.socket).is_err() {
+            assert!(
+                Instant::now() < deadline,
+                "nobody listens at {}",
+                self.socket.display()
+            );
+            std::thread::yield_now();
+        }
     }
 
     /// Waits for a log line that contains `words`.

@@ -199,7 +199,7 @@ fn directories_that_are_too_deep_are_not_read_and_said_to_be_so_until_they_are_g
         );
     };
     reason(&collector.reasons());
-    assert_eq!(collector.get("/healthz").1["status"], "degraded");
+    assert_eq!(collector.get("/healthz").1["status"], "unhealthy");
     // News elsewhere say nothing about this directory.
     append(&place.log("one", "x/b.jsonl"), response("3", 4, 0));
     collector.settle(&place, "one");

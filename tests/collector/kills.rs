@@ -113,7 +113,7 @@ fn kills_under_load_lose_nothing_and_count_nothing_twice() {
     let read = &books["lines"]["read"];
     collector.wait_until("every line is read", |summary| summary["lines"]["read"] == *read);
     collector.stop_cleanly();
-    assert_agrees_with_books(&place.json(&["status"]), &books);
+    assert_agrees_with_books(&place.status(), &books);
     place.assert_verified();
 }
 

@@ -90,7 +90,7 @@ impl Place {
 
     /// Starts on the configuration that is there and waits until what lay there is merged.
     fn resume(&self) -> Collector {
-        let mut collector = Collector::start(self.command_with_config(&["serve"]), self.socket());
+        let mut collector = self.start(self.command_with_config(&["serve"]));
         collector.wait_for_log(BACKLOG_READ);
         collector
     }

@@ -138,7 +138,7 @@ fn the_runs_directory_is_removed_and_made_again() {
     collector.wait_for_messages(1);
     fs::remove_dir_all(place.runs()).unwrap();
     collector.wait_for_log("runs are picked up when the runs directory can be read");
-    assert_eq!(collector.get("/readyz").0, 200);
+    assert_eq!(collector.get("/readyz").0, 503);
     append(&place.log("one", "a.jsonl"), response("2", 2, 1));
     append(&place.log("two", "a.jsonl"), response("3", 4, 1));
     collector.wait_for_messages(3);
@@ -159,7 +159,7 @@ fn the_runs_directory_appears_after_the_start() {
     fs::remove_dir(place.runs()).unwrap();
     let mut collector = place.serve_with(SCANS_OFTEN);
     collector.wait_for_log("runs are picked up when the runs directory can be read");
-    assert_eq!(collector.get("/readyz").0, 200);
+    assert_eq!(collector.get("/readyz").0, 503);
     assert_eq!(collector.summary()["messages"], 0);
     append(&place.log("one", "a.jsonl"), response("1", 1, 0));
     collector.wait_for_messages(1);

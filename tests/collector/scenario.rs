@@ -71,7 +71,7 @@ impl Place {
     /// Starts the collector with these settings.
     pub fn serve_with(&self, settings: &str) -> Collector {
         self.configure(settings);
-        Collector::start(self.command_with_config(&["serve"]), self.socket())
+        self.start(self.command_with_config(&["serve"]))
     }
 
     pub fn mount(&self, run: &str) -> PathBuf {

@@ -26,7 +26,9 @@ fn serve_with_grace(place: &Place, grace: &str) -> Collector {
     command.env("TOKENTAIL__SHUTDOWN__GRACE", grace);
     // Small shares, so that a backlog takes many.
     command.env("TOKENTAIL__LIMITS__TURN_BYTES_MAX", "64KiB");
-    Collector::spawn(command, place.socket())
+    let mut collector = Collector::spawn(command, place.socket());
+    collector.wait_for_socket();
+    collector
 }
 
 /// A restart counts everything, once.
@@ -70,7 +72,7 @@ fn a_backlog_cut_short_by_a_tiny_grace_is_finished_by_the_next_start() {
     // A machine that reads the rest in the grace time ends cleanly.
     let is_clean = said.contains(CLEAN);
     assert!(is_clean != said.contains(CUT_SHORT), "{said}");
-    let counted = place.json(&["status"])["messages"].as_u64().unwrap();
+    let counted = place.status()["messages"].as_u64().unwrap();
     assert!(counted > 0 && counted <= messages, "{counted}");
     place.assert_verified();
     assert_complete_after_restart(&place, messages);

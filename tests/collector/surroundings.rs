@@ -51,9 +51,9 @@ pub fn metric(collector: &Collector, name: &str) -> f64 {
 #[track_caller]
 pub fn assert_says(place: &Place, collector: &Collector, words: &str) {
     let (code, human, stderr) = ended(&place.run(&["status"]));
-    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(code, Some(1), "{stderr}");
     assert!(human.contains(words), "{human}");
-    let health = &place.json(&["status"])["collector"];
+    let health = &place.status()["collector"];
     assert_ne!(health["status"], "ok", "{health}");
     assert!(health["reasons"].to_string().contains(words), "{health}");
     let trouble = metric(collector, "tokentail_degraded") + 1.0 - metric(collector, "tokentail_healthy");
@@ -67,7 +67,7 @@ pub fn assert_went_through(place: &Place, collector: &Collector, field: &str, fa
     assert_eq!(code, Some(0), "{stderr}");
     let since = human.lines().find(|line| line.contains("since then: "));
     assert!(since.is_some_and(|line| line.contains(words)), "{human}");
-    let health = &place.json(&["status"])["collector"];
+    let health = &place.status()["collector"];
     assert!(health[field].as_u64() > Some(0), "{health}");
     assert_eq!(health["status"], "ok", "{health}");
     assert!(metric(collector, family) > 0.5, "{family}");
@@ -82,12 +82,16 @@ pub fn assert_was_mounted_over(place: &Place, collector: &Collector) {
 }
 
 #[track_caller]
-fn assert_degraded(collector: &Collector, degraded: bool) {
-    let health = collector.health();
-    let status = if degraded { "degraded" } else { "ok" };
-    assert_eq!(health["status"], status, "{health}");
-    let told = metric(collector, "tokentail_degraded");
-    assert_eq!(told > 0.5, degraded, "tokentail_degraded is {told}");
+fn assert_unhealthy(collector: &Collector, unhealthy: bool) {
+    let (code, health) = collector.get("/readyz");
+    let expected = if unhealthy {
+        (503, "unhealthy")
+    } else {
+        (200, "ok")
+    };
+    assert_eq!((code, health["status"].as_str().unwrap()), expected, "{health}");
+    let healthy = metric(collector, "tokentail_healthy");
+    assert_eq!(healthy < 0.5, unhealthy, "tokentail_healthy is {healthy}");
 }
 
 #[test]
@@ -155,7 +159,7 @@ fn logs_that_cannot_be_read_are_named_and_read_when_they_can_be() {
         };
         assert!(reasons.iter().any(told), "{run}: {reasons:?}");
     }
-    assert_degraded(&collector, true);
+    assert_unhealthy(&collector, true);
     assert_says(&place, &collector, "Permission denied");
     // Tried again and again, and logged once.
     collector.wait_for_log("failed as before");
@@ -179,7 +183,7 @@ fn logs_that_cannot_be_read_are_named_and_read_when_they_can_be() {
         append(&open, "{\"type\":\"bell\"}\n");
         collector.wait_for_next("\"committed\"");
     }
-    assert_degraded(&collector, false);
+    assert_unhealthy(&collector, false);
     let family = "tokentail_run_problems_total";
     assert_went_through(
         &place,
@@ -239,7 +243,7 @@ fn logs_on_an_overlay_are_counted_once_when_they_are_copied_up() {
     append(&log, response("5", 3, 5));
     let summary = collector.wait_for_messages(6);
     assert_eq!(summary["totals"]["output_tokens"], 27);
-    assert_degraded(&collector, false);
+    assert_unhealthy(&collector, false);
     assert_was_mounted_over(&place, &collector);
     collector.stop_cleanly();
     place.assert_verified();

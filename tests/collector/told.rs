@@ -93,7 +93,7 @@ fn the_collectors_health_is_told_at_first_and_when_it_changes() {
     client.find(is_ok);
     fs::remove_dir(place.runs()).unwrap();
     let event = client.find(|kind, event| kind == "health" && event["status"] != "ok");
-    assert_eq!(event["status"], "degraded", "{event}");
+    assert_eq!(event["status"], "unhealthy", "{event}");
     assert!(
         event["reasons"][0].as_str().unwrap().contains("runs directory"),
         "{event}"
@@ -101,7 +101,7 @@ fn the_collectors_health_is_told_at_first_and_when_it_changes() {
     // One who comes now hears how it is now; one who does not wish for it does not.
     let (_, mut late) = Client::connect(&collector, "?kinds=health", "");
     let event = late.find(|kind, _| kind == "health");
-    assert_eq!(event["status"], "degraded");
+    assert_eq!(event["status"], "unhealthy");
     fs::create_dir(place.runs()).unwrap();
     client.find(is_ok);
     late.find(is_ok);

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::encode::Family;
 use super::process;
+use crate::api::health::{health, terms, unseen};
 use crate::api::quota::{self, Question, Terms};
-use crate::api::routes::{Sources, health, terms};
+use crate::api::routes::Sources;
 use crate::api::runs;
 use crate::api::server::DoorKind;
 use crate::coverage::{self, Coverage};
@@ -71,12 +72,12 @@ fn collector(sources: &Sources) -> Vec<Family> {
         .of(health.ready),
         Family::gauge(
             "tokentail_healthy",
-            "Whether the collector advances: 0 while the database takes no commits.",
+            "Whether everything that should be counted is: 0 while something cannot be read or committed.",
         )
         .of(health.status != "unhealthy"),
         Family::gauge(
             "tokentail_degraded",
-            "Whether it advances with something to look at: health says what.",
+            "Whether everything is counted, but something is to be looked at: health says what.",
         )
         .of(health.status == "degraded"),
         Family::gauge(
@@ -151,7 +152,8 @@ fn machine(sources: &Sources) -> Vec<Family> {
 /// What the store holds.
 fn stored(sources: &Sources) -> Result<Vec<Family>, StoreError> {
     let settings = Arc::clone(&sources.settings.borrow());
-    let terms = terms(&settings);
+    let unseen = unseen(sources);
+    let terms = terms(&settings, unseen.as_ref());
     // Read before the names of models: each model of a sum has its place among them.
     let sums = sources.store.sums()?;
     let intake = sources.store.intake()?;

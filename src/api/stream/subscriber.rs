@@ -13,8 +13,9 @@ use tokio::time::Instant;
 
 use super::frame::{Filter, Position};
 use super::hub::{Message, Missed};
+use crate::api::health::{terms, unseen};
 use crate::api::problem::blocking;
-use crate::api::routes::{Sources, terms};
+use crate::api::routes::Sources;
 use crate::api::server::Permit;
 use crate::api::{summary, wire};
 
@@ -152,7 +153,8 @@ impl Subscriber {
         let sources = Arc::clone(&self.sources);
         let read = blocking(move || {
             let settings = Arc::clone(&sources.settings.borrow());
-            let terms = terms(&settings);
+            let unseen = unseen(&sources);
+            let terms = terms(&settings, unseen.as_ref());
             let (snapshot, view) = sources.store.overview(terms.since())?;
             Ok((snapshot.sequence, summary::summary(&snapshot, &view, &terms)))
         });

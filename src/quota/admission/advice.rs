@@ -1,6 +1,6 @@
 //! What is to be said of one candidate, and in words.
 
-use super::{Candidate, Choice, Reason, Standing, Verdict};
+use super::{Candidate, Choice, Reason, Standing, Unseen, Verdict};
 use crate::quota::account::{Account, OnUnknown};
 use crate::quota::budget::near_limit;
 use crate::quota::exhaustion::{self, Cause, CauseKind, UNTIL_TAKEN_BACK};
@@ -370,6 +370,7 @@ pub(super) fn summary(
     advices: &[Advice],
     choice: &Choice,
     retry: Option<(Millis, usize)>,
+    unseen: Option<&Unseen>,
     now: Millis,
 ) -> String {
     let chosen = choice.chosen.and_then(|index| advices.get(index));
@@ -380,7 +381,10 @@ pub(super) fn summary(
         (Verdict::Allow, Some(advice), _) => format!("start with {}", advice.account),
         (Verdict::Deny, ..) if advices.is_empty() => "there is no account to start with".to_owned(),
         (Verdict::Deny, ..) => "do not start until somebody changes something".to_owned(),
-        (Verdict::Unknown, ..) => "whether a run may start is unknown".to_owned(),
+        (Verdict::Unknown, ..) => match unseen {
+            Some(unseen) => format!("whether a run may start is unknown: {}", unseen.why),
+            None => "whether a run may start is unknown".to_owned(),
+        },
         (_, _, Some((at, index))) => {
             let wait = span(at.saturating_sub(now));
             format!("wait {wait} for {}", advices[index].account)

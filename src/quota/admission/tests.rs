@@ -162,7 +162,7 @@ fn spent(tokens: u128, hour: Millis) -> DailyBudget {
 
 fn ask(places: &[Place]) -> Admission {
     let candidates: Vec<_> = places.iter().map(Place::candidate).collect();
-    admit(&candidates, NOON)
+    admit(&candidates, None, NOON)
 }
 
 /// Decision, chosen, reason, milliseconds to the retry.
@@ -821,6 +821,6 @@ proptest! {
     #[test]
     fn any_time_is_taken(places in proptest::collection::vec(any_place(), 0..3), now in any::<i64>()) {
         let candidates: Vec<_> = places.iter().map(Place::candidate).collect();
-        prop_assert!(admit(&candidates, now).retry_at.is_none_or(|at| at > now));
+        prop_assert!(admit(&candidates, None, now).retry_at.is_none_or(|at| at > now));
     }
 }

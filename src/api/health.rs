@@ -1,0 +1,108 @@
+//! How the collector is, as a document; and what that means for what it answers.
+
+use std::sync::PoisonError;
+
+use super::quota::Terms;
+use super::routes::{Sources, now};
+use super::{summary, wire};
+use crate::committer::CommitterHealth;
+use crate::config::Settings;
+use crate::logfile::Opening;
+use crate::quota::admission::{Reason, Unseen};
+use crate::watch::Mode;
+
+/// The operator's side of an answer that is given now.
+pub(super) fn terms<'a>(settings: &'a Settings, unseen: Option<&'a Unseen>) -> Terms<'a> {
+    Terms {
+        accounts: &settings.accounts,
+        zone: &settings.quota_zone,
+        unseen,
+        now: now(),
+    }
+}
+
+/// Why the collector may not know all there is: it is starting, or what it should read it cannot. A run that cannot be
+/// read beside others that can makes it unhealthy, not blind: what is in a mount is not to stop every account.
+pub(super) fn unseen(sources: &Sources) -> Option<Unseen> {
+    let blind = |why: String| Unseen {
+        reason: Reason::CollectorBlind,
+        why: format!("the collector cannot see what happens ({why})"),
+    };
+    let stuck = committer(sources).stuck;
+    let store = || sources.store.rebuilt().err().map(|error| error.to_string());
+    if let Some(why) = stuck.or_else(store).or_else(|| sources.board.blindness()) {
+        return Some(blind(why));
+    }
+    (!sources.backlog_done.is_cancelled()).then(|| Unseen {
+        reason: Reason::CollectorStarting,
+        why: "the collector is starting and has not read everything that is there".to_owned(),
+    })
+}
+
+fn committer(sources: &Sources) -> CommitterHealth {
+    let committer = sources.committer.lock().unwrap_or_else(PoisonError::into_inner);
+    committer.clone()
+}
+
+/// `unhealthy` as soon as something that should be counted is not, `degraded` while everything is.
+pub(super) fn health(sources: &Sources) -> wire::Health {
+    let committer = committer(sources);
+    let watch = sources.watch.health();
+    let mut reasons = Vec::new();
+    let mut unhealthy = false;
+    if let Some(stuck) = committer.stuck {
+        unhealthy = true;
+        reasons.push(stuck);
+    }
+    let watching = match watch.mode {
+        Mode::Events => "events",
+        Mode::Polling { reason } => {
+            reasons.push(reason);
+            "polling"
+        }
+    };
+    if let Some(problem) = sources.board.runs_directory_problem() {
+        unhealthy = true;
+        reasons.push(problem);
+    }
+    match sources.store.rebuilt() {
+        Ok(rebuilt) => reasons.extend(rebuilt),
+        Err(error) => {
+            unhealthy = true;
+            let error = error.to_string();
+            if !reasons.contains(&error) {
+                reasons.push(error);
+            }
+        }
+    }
+    for (run, status) in sources.board.runs() {
+        if let Some(problem) = status.problem {
+            unhealthy = true;
+            reasons.push(format!("run {run}: {problem}"));
+        }
+    }
+    let status = match (unhealthy, reasons.is_empty()) {
+        (true, _) => "unhealthy",
+        (false, true) => "ok",
+        (false, false) => "degraded",
+    };
+    wire::Health {
+        status: status.to_owned(),
+        ready: sources.ready.is_cancelled(),
+        reasons,
+        notices: sources.board.notices(),
+        watching: watching.to_owned(),
+        reading: Opening::available().as_str().to_owned(),
+        watches: watch.watches as u64,
+        unwatched: watch.unwatched as u64,
+        overflows: watch.overflows,
+        fallbacks: watch.fallbacks,
+        replaced: watch.replaced,
+        problems: sources.board.problems(),
+        backlog_done: sources.backlog_done.is_cancelled(),
+        lag_bytes: sources.board.lag(),
+        commits: committer.commits,
+        reopened: committer.reopened,
+        since: summary::time(sources.since),
+    }
+}
