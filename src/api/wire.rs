@@ -306,7 +306,7 @@ pub struct Candidate {
     pub sentence: String,
 }
 
-/// `POST /v1/accounts/{provider}/{account}/mark`: an operator's word on an account.
+/// `POST /v1/accounts/{provider}/{account}/mark`: marks an account.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mark {
