@@ -522,18 +522,18 @@ impl Supervisor {
         let pause = (RESTART_AFTER * 2u32.saturating_pow(times.min(10) - 1)).min(RESTART_AFTER_MAX);
         let why = error.to_string();
         if before.is_some_and(|failure| failure.why == why) {
-            tracing::debug!(%run, "its tailer failed as before; starting it again in {} s", pause.as_secs());
+            tracing::debug!(%run, "reading this run failed as before; starting it again in {} s", pause.as_secs());
         } else {
             tracing::error!(
                 %run,
-                "its tailer failed: {why}; starting it again in {} s, then ever later, at least once in {} s",
+                "reading this run failed: {why}; starting it again in {} s, then ever later, at least once in {} s",
                 pause.as_secs(),
                 RESTART_AFTER_MAX.as_secs()
             );
         }
         self.shared
             .board
-            .failed(&run, format!("its tailer failed: {why}"));
+            .failed(&run, format!("reading this run failed: {why}"));
         self.failed.insert(
             run,
             Failure {

@@ -1,6 +1,6 @@
 //! A collector for one run, in this process: for where none is up.
 //!
-//! It has a database of its own, opens no door, and ends with the run. The next one on the same database reads on from
+//! It has a database of its own, opens no listener, and ends with the run. The next one on the same database reads on from
 //! where it ended.
 
 use std::path::PathBuf;
