@@ -44,6 +44,7 @@ mod runs;
 mod scenario;
 mod settings;
 mod signals;
+mod stops;
 mod stream;
 mod surroundings;
 mod told;
