@@ -416,7 +416,10 @@ impl From<ReplayError> for Failure {
             ReplayError::Store(error) => return error.into(),
             ReplayError::Path { ref source, .. }
             | ReplayError::LogFile(LogFileError::Io { ref source, .. }) => Exit::of_io(source.kind()),
-            ReplayError::LogFile(_) | ReplayError::Nothing { .. } => Exit::NoInput,
+            ReplayError::LogFile(_)
+            | ReplayError::Nothing { .. }
+            | ReplayError::NoTranscript { .. }
+            | ReplayError::Compressed(_) => Exit::NoInput,
             ReplayError::TwiceTheSameRun(_) | ReplayError::Globs(_) => Exit::Usage,
             ReplayError::Stale { .. } => Exit::TryLater,
             ReplayError::Bounds(_) => Exit::BadData,

@@ -221,6 +221,13 @@ fn unrotated(name: &[u8]) -> Option<&[u8]> {
         .flatten()
 }
 
+/// Whether something has the name of a compressed file, or of an archive.
+#[must_use]
+pub fn is_compressed(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    ending(name, &COMPRESSED).is_some() || ending(name, &BUNDLES).is_some()
+}
+
 /// Whether something has the name of a transcript.
 #[must_use]
 pub fn is_log_name(path: &Path) -> bool {
@@ -290,6 +297,27 @@ impl Unread {
                 self.0.insert(kind, more.clone());
             }
         }
+    }
+
+    /// How many files were read and are no transcripts.
+    #[must_use]
+    pub fn no_transcripts(&self) -> u64 {
+        let is_none = |kind: &Kind| matches!(kind, Kind::Foreign(_) | Kind::Strange);
+        let found = self.0.iter().filter(|(kind, _)| is_none(kind));
+        found.map(|(_, found)| found.count).sum()
+    }
+
+    /// Of a file by itself: why it is no transcript.
+    #[must_use]
+    pub fn judgement(&self) -> Option<String> {
+        self.0.keys().find_map(|kind| match kind {
+            Kind::Foreign(agent) => {
+                let file = agent.file();
+                Some(format!("it looks like a {file}, and this agent is not supported"))
+            }
+            Kind::Strange => Some("it has nothing in it that a transcript has".to_owned()),
+            _ => None,
+        })
     }
 
     #[must_use]

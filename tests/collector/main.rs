@@ -39,6 +39,7 @@ mod quota_rules;
 mod quota_story;
 mod renames;
 mod repair;
+mod replays;
 mod run_command;
 mod runs;
 mod scenario;
