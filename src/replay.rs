@@ -20,7 +20,7 @@ use crate::record::{AccountId, Batch, Millis, Position, RUN_ID_BYTES_MAX, Relati
 use crate::store::{Conclusion, Outcome, Store, StoreError, StoreOptions};
 use crate::tailer::shape::Shape;
 use crate::tailer::turn::{self, Reading, Scanned};
-use crate::tailer::unread::{self, Kind, LINKS_LOOKED_AT_MAX, Sorter, Unread, is_log_name};
+use crate::tailer::unread::{self, Kind, LINKS_LOOKED_AT_MAX, PROJECTS, Sorter, Unread, is_log_name};
 use crate::tailer::walk::{WalkLimits, walk};
 
 /// How many parcels of batches wait for the committer before the readers wait.
@@ -375,7 +375,7 @@ fn layout_of(
     Ok(match Shape::of(path)? {
         Shape::Runs => here(Layout::Runs),
         Shape::Projects(_) if !is_mount => here(Layout::Projects),
-        Shape::Agent(projects) if is_agent => Some((path.join(projects), Layout::Projects)),
+        Shape::Agent(_) if is_agent => Some((path.join(PROJECTS), Layout::Projects)),
         _ => None,
     })
 }

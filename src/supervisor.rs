@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use crate::committer::{Start, Started};
 use crate::config::name_an_account;
 use crate::control::{ForgetAnswer, Request, StartAnswer, StartRequest, StopAnswer, StopRequest};
-use crate::globs::layout::Layout;
 use crate::logfile::home::resolve_mount;
 use crate::logfile::{Entry, EntryKind, LogFileError, Root, Stat};
 use crate::record::{RunId, StopReason};
@@ -325,6 +324,7 @@ impl Supervisor {
         let watch = Arc::clone(&self.shared.watch);
         let was = self.root;
         let its = directory.clone();
+        let places = self.places.clone();
         let listed = tokio::task::spawn_blocking(move || {
             let root = Root::open_given(&its)?;
             let stat = root.stat(Path::new(""))?;
@@ -334,7 +334,9 @@ impl Supervisor {
             }
             let (entries, mark) = root.list_marked(Path::new(""))?;
             let mut links_left = LINKS_LOOKED_AT_MAX;
+            let reads_elsewhere = |target: &Path| places.reads_own(target);
             let mut sorter = Sorter::new(&root, &|_| true, &|_| false, &mut links_left);
+            sorter.reads_elsewhere = Some(&reads_elsewhere);
             let links = entries.iter().filter(|entry| entry.kind == EntryKind::Link);
             links.for_each(|entry| sorter.add(entry));
             Ok::<_, LogFileError>((identity(&stat), (entries, mark), sorter.unread))
@@ -369,10 +371,11 @@ impl Supervisor {
             return;
         }
         let shared = Arc::clone(&self.shared);
-        let reads_projects = self.places.layout == Layout::Projects;
         self.looking = Some(tokio::task::spawn_blocking(move || {
             if let Ok(shape) = Shape::of(&directory) {
-                shared.board.advise(shape.advice(&directory, reads_projects));
+                let settings = Arc::clone(&shared.settings.borrow());
+                let advice = shape.advice(&directory, |log| settings.watch.globs.reads(log));
+                shared.board.advise(advice);
             }
         }));
     }

@@ -279,10 +279,9 @@ pub fn verify(global: &Global, command: args::Verify) -> Result<Exit, Failure> {
 /// The configuration is wrong.
 pub fn check_config(global: &Global) -> Result<Exit, Failure> {
     let settings = settings(global)?;
-    let reads_projects = settings.runs.layout == Layout::Projects;
     // A directory that is not there yet may come.
     let advice = (Shape::of(&settings.runs_dir).ok())
-        .and_then(|shape| shape.advice(&settings.runs_dir, reads_projects));
+        .and_then(|shape| shape.advice(&settings.runs_dir, |log| settings.watch.globs.reads(log)));
     if global.json {
         print_described(&settings)?;
         print_warnings(global, advice.as_slice());
