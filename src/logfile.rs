@@ -9,7 +9,7 @@ use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
@@ -86,6 +86,8 @@ pub struct LinkTarget {
     pub text: PathBuf,
     /// The path below the run's directory, if it leads to something there.
     pub inside: Option<PathBuf>,
+    /// What it leads to outside, by its path without links, if that is at hand.
+    pub outside: Option<PathBuf>,
     /// `Link` if it leads nowhere; `Unknown` if finding out could wait for another filesystem.
     pub kind: EntryKind,
 }
@@ -242,31 +244,38 @@ impl Root {
             return LinkTarget {
                 kind: stat.kind,
                 inside,
+                outside: None,
                 text,
             };
         }
+        let (kind, outside) = self.followed(relative);
         LinkTarget {
-            kind: self.followed(relative),
+            kind,
             inside: None,
+            outside: outside.or_else(|| text.is_absolute().then(|| text.clone())),
             text,
         }
     }
 
-    /// The kind of what a link leads to: on this filesystem, or on another as far as the kernel has it at hand.
-    fn followed(&self, relative: &Path) -> EntryKind {
+    /// The kind of what a link leads to, and its path: on this filesystem, or on another as far as the kernel has it at
+    /// hand.
+    fn followed(&self, relative: &Path) -> (EntryKind, Option<PathBuf>) {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let attempts = [ResolveFlags::NO_XDEV, ResolveFlags::CACHED];
         for resolve in attempts.map(|resolve| resolve | ResolveFlags::NO_MAGICLINKS) {
             match rustix::fs::openat2(&self.directory, relative, flags, Mode::empty(), resolve) {
                 Ok(target) => {
-                    return stat(&target, Path::new(""), AtFlags::EMPTY_PATH)
-                        .map_or(EntryKind::Unknown, |stat| stat.kind);
+                    let stat = stat(&target, Path::new(""), AtFlags::EMPTY_PATH);
+                    let its_name = format!("/proc/self/fd/{}", target.as_raw_fd());
+                    let path = rustix::fs::readlink(its_name, Vec::new()).ok();
+                    let path = path.map(|path| OsStr::from_bytes(path.to_bytes()).into());
+                    return (stat.map_or(EntryKind::Unknown, |stat| stat.kind), path);
                 }
-                Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => return EntryKind::Link,
+                Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => return (EntryKind::Link, None),
                 Err(_) => {}
             }
         }
-        EntryKind::Unknown
+        (EntryKind::Unknown, None)
     }
 
     /// Opens a regular file below.

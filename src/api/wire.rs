@@ -375,6 +375,10 @@ pub struct Run {
     /// What is wrong, in a sentence; absent if nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// `false` while something of it cannot be read, as `problem` says: what was counted is less than what was used; else
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete: Option<bool>,
     /// What lies in its directory and is not read, a sentence for each kind; absent if nothing does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<String>,
