@@ -278,7 +278,7 @@ const KEYS: &[Key] = &[
     fixed(
         "http.connections_max",
         "512",
-        "Most connections at once over each door, 8 to 65536.",
+        "Most connections at once on each listener, 8 to 65536.",
     ),
     fixed("http.subscribers_max", "256", "Most streams at once, 1 to 65536."),
     key(

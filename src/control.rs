@@ -47,13 +47,21 @@ pub enum StartAnswer {
     MountTaken(RunId),
 }
 
+/// A run to be stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopRequest {
+    pub run: RunId,
+    /// Stop it even if not everything can be read.
+    pub incomplete: bool,
+}
+
 /// What became of a stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StopAnswer {
-    /// Everything that was there is read, counted and committed.
+    /// Everything that was there is read, counted and committed; or all that can be read, if that was accepted.
     Stopped,
-    /// It could not be read to the end, for this reason, and is not stopped.
-    Failed(String),
+    /// Not everything could be read, for this reason, and the run is not stopped.
+    Unread(String),
     Unknown,
 }
 
@@ -74,7 +82,7 @@ pub enum Request {
         done: oneshot::Sender<StartAnswer>,
     },
     Stop {
-        run: RunId,
+        stop: StopRequest,
         done: oneshot::Sender<StopAnswer>,
     },
     Forget {
@@ -89,7 +97,8 @@ impl Request {
     pub fn run(&self) -> &RunId {
         match self {
             Self::Start { start, .. } => &start.run,
-            Self::Stop { run, .. } | Self::Forget { run, .. } => run,
+            Self::Stop { stop, .. } => &stop.run,
+            Self::Forget { run, .. } => run,
         }
     }
 }
@@ -122,10 +131,10 @@ impl Control {
     /// As [`Control::start`].
     pub async fn begin_stop(
         &self,
-        run: RunId,
+        stop: StopRequest,
     ) -> Result<impl Future<Output = Result<StopAnswer, ShuttingDown>> + Send + 'static, ShuttingDown> {
         let (done, answer) = oneshot::channel();
-        let sent = self.requests.send(Request::Stop { run, done }).await;
+        let sent = self.requests.send(Request::Stop { stop, done }).await;
         sent.map_err(|_| ShuttingDown)?;
         Ok(async move { answer.await.map_err(|_| ShuttingDown) })
     }

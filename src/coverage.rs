@@ -40,29 +40,22 @@ pub struct Coverage {
 /// largest stands for all of them. It can be too small, never too large.
 #[must_use]
 pub fn of(sessions: &[Session]) -> Coverage {
-    let find = |number: SessionNumber| {
-        let place = sessions.binary_search_by_key(&number, |session| session.number);
-        place.ok().map(|place| &sessions[place])
-    };
+    let roots = roots(sessions);
     let mut coverage = Coverage {
         sessions: sessions.len() as u64,
         ..Coverage::default()
     };
     let mut families: BTreeMap<SessionNumber, (Reported, Reported, RunNumber)> = BTreeMap::new();
-    for session in sessions {
+    for (session, root) in sessions.iter().zip(roots) {
         let Some(reported) = session.reported else {
             continue;
         };
         coverage.sessions_reported += 1;
         let unlogged = unlogged(reported, session.counted);
-        let mut root = session;
-        while let Some(next) = find(root.linked) {
-            root = next;
-        }
         let found = (unlogged, reported, session.run);
         let rank =
             |(unlogged, reported, _): &(Reported, Reported, RunNumber)| (total(*unlogged), total(*reported));
-        let family = families.entry(root.number).or_insert(found);
+        let family = families.entry(sessions[root].number).or_insert(found);
         if rank(&found) > rank(family) {
             *family = found;
         }
@@ -76,6 +69,25 @@ pub fn of(sessions: &[Session]) -> Coverage {
         }
     }
     coverage
+}
+
+/// The place of the session at the end of each one's links, found in one pass over the links however long they are.
+fn roots(sessions: &[Session]) -> Vec<usize> {
+    let place = |number| sessions.binary_search_by_key(&number, |session: &Session| session.number);
+    let places = sessions.iter().enumerate();
+    let mut next: Vec<usize> = places
+        .map(|(own, session)| place(session.linked).unwrap_or(own))
+        .collect();
+    for start in 0..next.len() {
+        let mut at = start;
+        while next[at] != at {
+            // Each step halves what is left for those that come by later.
+            next[at] = next[next[at]];
+            at = next[at];
+        }
+        next[start] = at;
+    }
+    next
 }
 
 /// What of a report was not counted. After a kill an agent reports less than there is: then nothing.
@@ -163,6 +175,18 @@ mod tests {
         ]);
         assert_eq!((coverage.reported.output, coverage.unlogged.output), (130, 20));
         assert_eq!(coverage.by_run, [(20, 20)].into());
+    }
+
+    #[test]
+    fn a_long_chain_of_forks_is_one_family() {
+        let sessions: Vec<Session> = (1..=200_000)
+            .map(|number| session(number, number - 1, Some(7), 5))
+            .collect();
+        let coverage = of(&sessions);
+        assert_eq!(
+            (coverage.sessions_reported, coverage.unlogged.output),
+            (200_000, 2)
+        );
     }
 
     proptest! {

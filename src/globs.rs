@@ -64,6 +64,8 @@ impl GlobError {
 pub struct Globs {
     /// The patterns of `include`, as they were given.
     pub patterns: Vec<String>,
+    /// Those of `exclude`.
+    excluded: Vec<String>,
     include: GlobSet,
     exclude: GlobSet,
     /// One per include: what a directory above a match looks like.
@@ -97,11 +99,20 @@ impl Globs {
         }
         Ok(Self {
             patterns: include.to_vec(),
+            excluded: exclude.to_vec(),
             include: compile("include", include)?,
             exclude: compile("exclude", exclude)?,
             ways: include.iter().map(|pattern| Way::of(pattern)).collect(),
             covered: build("exclude", &covered)?,
         })
+    }
+
+    /// The same excludes with other includes.
+    ///
+    /// # Errors
+    /// As [`Globs::new`].
+    pub fn with_include(&self, include: &[String]) -> Result<Self, GlobError> {
+        Self::new(include, &self.excluded)
     }
 
     /// Whether the file at this path is to be read.

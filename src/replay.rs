@@ -2,7 +2,7 @@
 //!
 //! The result does not depend on which reader is faster: the totals never do, and ties between runs go by run order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::record::{AccountId, Batch, Millis, Position, RUN_ID_BYTES_MAX, Relati
 use crate::store::{Conclusion, Outcome, Store, StoreError, StoreOptions};
 use crate::tailer::shape::Shape;
 use crate::tailer::turn::{self, Reading, Scanned};
-use crate::tailer::unread::{self, Kind, LINKS_LOOKED_AT_MAX, Sorter, Unread, is_log_name};
+use crate::tailer::unread::{self, Kind, LINKS_LOOKED_AT_MAX, PROJECTS, Sorter, Unread, is_log_name};
 use crate::tailer::walk::{WalkLimits, walk};
 
 /// How many parcels of batches wait for the committer before the readers wait.
@@ -55,6 +55,10 @@ pub enum ReplayError {
         patterns: Vec<String>,
         unread: Vec<String>,
     },
+    #[error("no transcript in {path}: {}", .unread.join("; "))]
+    NoTranscript { path: PathBuf, unread: Vec<String> },
+    #[error("{0} is compressed; unpack it first")]
+    Compressed(PathBuf),
     #[error("{0}; without it the totals would not be whole, so there are none")]
     LogFile(#[from] LogFileError),
     #[error("{0}")]
@@ -113,9 +117,23 @@ struct Source {
     files: Vec<Found>,
     /// What lies beside them and is not read, and which of them are no transcripts.
     unread: Mutex<Unread>,
+    /// It is one file that was named itself.
+    is_named_file: bool,
 }
 
 impl Source {
+    /// Whether each of its files was read and is no transcript.
+    fn has_no_transcript(&self) -> bool {
+        let unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        unread.no_transcripts() == self.files.len() as u64
+    }
+
+    /// Why a file that was named itself is no transcript.
+    fn judgement(&self) -> Option<String> {
+        let unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        unread.judgement()
+    }
+
     /// What is not read there, in a sentence for each kind.
     fn notices(&self) -> Vec<String> {
         let unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
@@ -161,7 +179,7 @@ pub fn replay(
     mut progress: impl FnMut(ReplayProgress),
 ) -> Result<Replayed, ReplayError> {
     let mut warnings = Vec::new();
-    let sources = sources(options, &mut warnings)?;
+    let (sources, named) = sources(options, &mut warnings)?;
     // A file that is there is never set aside by a replay: it may have been named by mistake.
     let is_there = options.store.path.as_ref().is_some_and(|path| path.exists());
     let store = if is_there {
@@ -196,12 +214,35 @@ pub fn replay(
         summary::collect(&store, &terms)?
     };
     store.close();
+    for Named { path, runs } in named {
+        let its = || (sources.iter()).filter(|source| runs.contains(&source.run));
+        let is_counted =
+            |source: &Source| (summary.by_run.get(source.run.as_str())).is_some_and(|run| run.messages > 0);
+        let has_files = its().any(|source| !source.files.is_empty());
+        if has_files && its().all(|source| source.has_no_transcript() && !is_counted(source)) {
+            let unread = match its().find(|source| source.is_named_file) {
+                Some(source) => source.judgement().into_iter().collect(),
+                None => its().flat_map(Source::notices).collect(),
+            };
+            return Err(ReplayError::NoTranscript { path, unread });
+        }
+    }
     Ok(Replayed { summary, warnings })
 }
 
-/// All runs the paths stand for, sorted by id.
-fn sources(options: &ReplayOptions, warnings: &mut Vec<String>) -> Result<Vec<Source>, ReplayError> {
+/// A path that was named, and the runs it stands for.
+struct Named {
+    path: PathBuf,
+    runs: BTreeSet<RunId>,
+}
+
+/// All runs the paths stand for, sorted by id, and which path stands for which.
+fn sources(
+    options: &ReplayOptions,
+    warnings: &mut Vec<String>,
+) -> Result<(Vec<Source>, Vec<Named>), ReplayError> {
     let mut sources: BTreeMap<RunId, Source> = BTreeMap::new();
+    let mut named = Vec::new();
     for path in &options.paths {
         let before = warnings.len();
         let Below {
@@ -223,6 +264,10 @@ fn sources(options: &ReplayOptions, warnings: &mut Vec<String>) -> Result<Vec<So
                 });
             }
         }
+        named.push(Named {
+            path: path.clone(),
+            runs: found.iter().map(|source| source.run.clone()).collect(),
+        });
         for source in found {
             let run = source.run.clone();
             if sources.insert(run.clone(), source).is_some() {
@@ -230,7 +275,7 @@ fn sources(options: &ReplayOptions, warnings: &mut Vec<String>) -> Result<Vec<So
             }
         }
     }
-    Ok(sources.into_values().collect())
+    Ok((sources.into_values().collect(), named))
 }
 
 /// What lies below one path.
@@ -250,6 +295,9 @@ fn below(path: &Path, options: &ReplayOptions, warnings: &mut Vec<String>) -> Re
     })?;
     let full = full_path(path)?;
     if metadata.is_file() {
+        if unread::is_compressed(path) {
+            return Err(ReplayError::Compressed(path.to_owned()));
+        }
         // A link that is named here is the operator's; only what lies below directories is not trusted.
         let directory = full.parent().unwrap_or(Path::new("/")).to_owned();
         let files = (full.file_name().map(PathBuf::from).into_iter())
@@ -263,6 +311,7 @@ fn below(path: &Path, options: &ReplayOptions, warnings: &mut Vec<String>) -> Re
             directory,
             files,
             unread: Mutex::default(),
+            is_named_file: true,
         };
         return Ok(Below {
             sources: vec![source],
@@ -270,9 +319,10 @@ fn below(path: &Path, options: &ReplayOptions, warnings: &mut Vec<String>) -> Re
             is_tree: true,
         });
     }
+    // What is excluded stays so.
     let defaults = |patterns: &[&str]| {
         let patterns: Vec<String> = patterns.iter().map(|&one| one.to_owned()).collect();
-        Globs::new(&patterns, &[])
+        options.globs.with_include(&patterns)
     };
     if let Some((directory, layout)) = layout_of(path, &full, options)? {
         let globs = if layout == options.layout || layout == Layout::Runs {
@@ -292,10 +342,21 @@ fn below(path: &Path, options: &ReplayOptions, warnings: &mut Vec<String>) -> Re
     let globs = defaults(&INCLUDE_ANYWHERE)?;
     let run = name_of(full.file_name(), path, warnings);
     Ok(Below {
-        sources: vec![source(run, path, Path::new(""), &globs, options)?],
+        sources: vec![source(run, path, &in_runs(&full), &globs, options)?],
         patterns: globs.patterns,
         is_tree: true,
     })
+}
+
+/// What a directory that is one run is to the globs: `<run>/mount` and below if a `mount` is on the way to it, else the
+/// run's directory.
+fn in_runs(full: &Path) -> PathBuf {
+    let parts: Vec<&OsStr> = full.iter().skip(1).collect();
+    let mount = parts
+        .iter()
+        .rposition(|part| *part == MOUNT)
+        .unwrap_or(parts.len());
+    parts[mount.saturating_sub(1)..].iter().collect()
 }
 
 /// Where the directories of several runs are, and what they are; `None` if the path is one run.
@@ -315,7 +376,7 @@ fn layout_of(
     Ok(match Shape::of(path)? {
         Shape::Runs => here(Layout::Runs),
         Shape::Projects(_) if !is_mount => here(Layout::Projects),
-        Shape::Agent(projects) if is_agent => Some((path.join(projects), Layout::Projects)),
+        Shape::Agent(_) if is_agent => Some((path.join(PROJECTS), Layout::Projects)),
         _ => None,
     })
 }
@@ -413,6 +474,7 @@ fn source(
         directory: directory.to_owned(),
         files: files.collect(),
         unread: Mutex::new(unread),
+        is_named_file: false,
     })
 }
 

@@ -16,8 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::committer::{Start, Started};
 use crate::config::name_an_account;
-use crate::control::{ForgetAnswer, Request, StartAnswer, StartRequest, StopAnswer};
-use crate::globs::layout::Layout;
+use crate::control::{ForgetAnswer, Request, StartAnswer, StartRequest, StopAnswer, StopRequest};
 use crate::logfile::home::resolve_mount;
 use crate::logfile::{Entry, EntryKind, LogFileError, Root, Stat};
 use crate::record::{RunId, StopReason};
@@ -51,7 +50,7 @@ enum Event {
     /// Someone asks for something.
     Request(Request),
     /// A run's last sweep is done, or its tailer has ended; someone waits for that.
-    Swept(RunId, Swept, oneshot::Sender<StopAnswer>),
+    Swept(StopRequest, Swept, oneshot::Sender<StopAnswer>),
     Stop,
 }
 
@@ -70,7 +69,7 @@ pub struct Supervisor {
     looking: Option<tokio::task::JoinHandle<()>>,
     requests: mpsc::Receiver<Request>,
     /// Runs that are being stopped.
-    sweeps: JoinSet<(RunId, Swept, oneshot::Sender<StopAnswer>)>,
+    sweeps: JoinSet<(StopRequest, Swept, oneshot::Sender<StopAnswer>)>,
     /// Runs that were forgotten and whose directories are still there.
     forgotten: BTreeSet<RunId>,
     /// The runs directory as it was watched; `None` while it is not there.
@@ -94,7 +93,10 @@ struct Running {
 
 /// How a last sweep ended.
 enum Swept {
+    /// Or as far as it can be read, if that is accepted.
     ToTheEnd,
+    /// Not everything could be read, for this reason, and the run goes on.
+    Unread(String),
     /// There is no tailer: its directory is gone, or it failed.
     TailerGone,
 }
@@ -167,7 +169,7 @@ impl Supervisor {
                     self.rescan().await;
                 }
                 Event::Request(request) => self.request(request).await,
-                Event::Swept(run, swept, done) => self.swept(run, swept, done).await,
+                Event::Swept(stop, swept, done) => self.swept(stop, swept, done).await,
                 Event::Stop => break,
             }
         }
@@ -190,7 +192,7 @@ impl Supervisor {
                 // The task itself catches what panics in its work; this is the runtime going down.
                 Err(_) => Event::Tick,
             },
-            Some(Ok((run, swept, done))) = self.sweeps.join_next() => Event::Swept(run, swept, done),
+            Some(Ok((stop, swept, done))) = self.sweeps.join_next() => Event::Swept(stop, swept, done),
             Some(request) = self.requests.recv() => Event::Request(request),
             Ok(()) = settings.changed() => Event::Settings,
             hints = self.shared.watch.next() => Event::Hints(hints),
@@ -322,6 +324,7 @@ impl Supervisor {
         let watch = Arc::clone(&self.shared.watch);
         let was = self.root;
         let its = directory.clone();
+        let places = self.places.clone();
         let listed = tokio::task::spawn_blocking(move || {
             let root = Root::open_given(&its)?;
             let stat = root.stat(Path::new(""))?;
@@ -331,7 +334,9 @@ impl Supervisor {
             }
             let (entries, mark) = root.list_marked(Path::new(""))?;
             let mut links_left = LINKS_LOOKED_AT_MAX;
+            let reads_elsewhere = |target: &Path| places.reads_own(target);
             let mut sorter = Sorter::new(&root, &|_| true, &|_| false, &mut links_left);
+            sorter.reads_elsewhere = Some(&reads_elsewhere);
             let links = entries.iter().filter(|entry| entry.kind == EntryKind::Link);
             links.for_each(|entry| sorter.add(entry));
             Ok::<_, LogFileError>((identity(&stat), (entries, mark), sorter.unread))
@@ -366,10 +371,11 @@ impl Supervisor {
             return;
         }
         let shared = Arc::clone(&self.shared);
-        let reads_projects = self.places.layout == Layout::Projects;
         self.looking = Some(tokio::task::spawn_blocking(move || {
             if let Ok(shape) = Shape::of(&directory) {
-                shared.board.advise(shape.advice(&directory, reads_projects));
+                let settings = Arc::clone(&shared.settings.borrow());
+                let advice = shape.advice(&directory, |log| settings.watch.globs.reads(log));
+                shared.board.advise(advice);
             }
         }));
     }
@@ -411,7 +417,10 @@ impl Supervisor {
             return Vec::new();
         }
         let looked = tokio::task::spawn_blocking(move || {
-            homes.retain(|(_, home)| home.open().is_ok());
+            // One that cannot be read has a tailer too, which fails and says why.
+            homes.retain(|(_, home)| {
+                !matches!(home.open(), Err(LogFileError::Gone(_) | LogFileError::Refused(_)))
+            });
             homes.into_iter().map(|(run, _)| run).collect()
         });
         looked.await.unwrap_or_default()
@@ -522,18 +531,18 @@ impl Supervisor {
         let pause = (RESTART_AFTER * 2u32.saturating_pow(times.min(10) - 1)).min(RESTART_AFTER_MAX);
         let why = error.to_string();
         if before.is_some_and(|failure| failure.why == why) {
-            tracing::debug!(%run, "its tailer failed as before; starting it again in {} s", pause.as_secs());
+            tracing::debug!(%run, "reading this run failed as before; starting it again in {} s", pause.as_secs());
         } else {
             tracing::error!(
                 %run,
-                "its tailer failed: {why}; starting it again in {} s, then ever later, at least once in {} s",
+                "reading this run failed: {why}; starting it again in {} s, then ever later, at least once in {} s",
                 pause.as_secs(),
                 RESTART_AFTER_MAX.as_secs()
             );
         }
         self.shared
             .board
-            .failed(&run, format!("its tailer failed: {why}"));
+            .failed(&run, format!("reading this run failed: {why}"));
         self.failed.insert(
             run,
             Failure {
@@ -581,11 +590,11 @@ impl Supervisor {
         };
         match request {
             Request::Start { start, done } => self.start_asked(start, info, done).await,
-            Request::Stop { run, done } => match info {
+            Request::Stop { stop, done } => match info {
                 None => {
                     let _ = done.send(StopAnswer::Unknown);
                 }
-                Some(_) => self.stop_asked(run, done).await,
+                Some(_) => self.stop_asked(stop, done).await,
             },
             Request::Forget { run, done } => match info {
                 None => {
@@ -606,25 +615,27 @@ impl Supervisor {
     }
 
     /// Lets the run's tailer read everything there is, and waits for that elsewhere.
-    async fn stop_asked(&mut self, run: RunId, done: oneshot::Sender<StopAnswer>) {
-        if !self.runs.contains_key(&run) {
+    async fn stop_asked(&mut self, stop: StopRequest, done: oneshot::Sender<StopAnswer>) {
+        let run = &stop.run;
+        if !self.runs.contains_key(run) {
             // It may have come just now; and one that failed tries once more.
             self.discover().await;
-            if self.failed.contains_key(&run) {
+            if self.failed.contains_key(run) {
                 self.start(vec![run.clone()], true).await;
             }
         }
-        let Some(running) = self.runs.get(&run) else {
-            return self.swept(run, Swept::TailerGone, done).await;
+        let Some(running) = self.runs.get(run) else {
+            return self.swept(stop, Swept::TailerGone, done).await;
         };
         let (swept, sweep) = oneshot::channel();
-        running.waker.stop_run(swept);
+        running.waker.stop_run(stop.incomplete, swept);
         self.sweeps.spawn(async move {
             let swept = match sweep.await {
-                Ok(()) => Swept::ToTheEnd,
+                Ok(None) => Swept::ToTheEnd,
+                Ok(Some(why)) => Swept::Unread(why),
                 Err(_) => Swept::TailerGone,
             };
-            (run, swept, done)
+            (stop, swept, done)
         });
     }
 
@@ -718,17 +729,43 @@ impl Supervisor {
     }
 
     /// A run's last sweep is done: it is stopped, if its tailer did not come to say so.
-    async fn swept(&mut self, run: RunId, swept: Swept, done: oneshot::Sender<StopAnswer>) {
-        if let (Swept::TailerGone, Some(failure)) = (&swept, self.failed.get(&run)) {
-            let _ = done.send(StopAnswer::Failed(failure.why.clone()));
+    async fn swept(&mut self, stop: StopRequest, swept: Swept, done: oneshot::Sender<StopAnswer>) {
+        let unread = match swept {
+            Swept::ToTheEnd => None,
+            Swept::Unread(why) => Some(why),
+            Swept::TailerGone => match self.failed.get(&stop.run) {
+                Some(failure) => Some(failure.why.clone()),
+                // It began again meanwhile.
+                None if self.runs.contains_key(&stop.run) => {
+                    return Box::pin(self.stop_asked(stop, done)).await;
+                }
+                None => self.why_out_of_reach(&stop.run).await,
+            },
+        };
+        if let Some(why) = unread.filter(|_| !stop.incomplete) {
+            tracing::warn!(run = %stop.run, "it was to be stopped and is not, as it cannot be read to its end: {why}");
+            let _ = done.send(StopAnswer::Unread(why));
             return;
         }
-        if matches!(swept, Swept::TailerGone) && self.runs.contains_key(&run) {
-            // It began again meanwhile.
-            return Box::pin(self.stop_asked(run, done)).await;
-        }
-        if self.shared.committer.stop(run, StopReason::Asked).await.is_ok() {
+        if self
+            .shared
+            .committer
+            .stop(stop.run, StopReason::Asked)
+            .await
+            .is_ok()
+        {
             let _ = done.send(StopAnswer::Stopped);
+        }
+    }
+
+    /// Why nobody can say whether a run without a tailer has anything to read: the runs directory cannot be read. A
+    /// directory that is gone is no reason.
+    async fn why_out_of_reach(&self, run: &RunId) -> Option<String> {
+        let directory = self.places.directory.clone().filter(|_| !self.places.has(run))?;
+        let listed = tokio::task::spawn_blocking(move || Root::open_given(&directory)?.list(Path::new("")));
+        match listed.await {
+            Ok(Err(error @ LogFileError::Io { .. })) => Some(error.to_string()),
+            _ => None,
         }
     }
 

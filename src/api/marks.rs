@@ -1,4 +1,4 @@
-//! An operator's word on an account, and which account is meant by a name.
+//! Marking an account, and which account is meant by a name.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub fn routes() -> OpenApiRouter<Arc<Sources>> {
         .routes(routes!(post_mark_by_name))
 }
 
-/// An operator's word on an account
+/// Mark an account
 ///
 /// Marks it as exhausted, or takes that back; answers with what is known then. A mark survives restarts.
 #[utoipa::path(
@@ -59,7 +59,7 @@ async fn post_mark(
     set(sources, account, &mark).await
 }
 
-/// An operator's word on an account, by its name
+/// Mark an account, by its name
 ///
 /// As the other, for a name that only one provider has, or as PROVIDER:NAME.
 #[utoipa::path(

@@ -75,6 +75,7 @@ struct Given {
         (status = 404, response = NotFound),
         (status = 409, response = Conflict),
         (status = 413, response = BadRequest),
+        (status = 415, response = BadRequest),
         (status = 422, response = BadRequest),
         (status = 503, response = Unavailable)
     )

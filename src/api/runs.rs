@@ -19,7 +19,7 @@ use super::query::{Asked, Nothing};
 use super::routes::Sources;
 use super::{summary, wire};
 use crate::config::{ACCOUNT_LABEL, PROVIDER_LABEL};
-use crate::control::{ForgetAnswer, StartAnswer, StartRequest, StopAnswer};
+use crate::control::{ForgetAnswer, StartAnswer, StartRequest, StopAnswer, StopRequest};
 use crate::record::{LABELS_MAX, Labels, RunId, check_label};
 use crate::store::{RunInfo, Store, StoreError};
 use crate::tailer::board::{Board, RunStatus};
@@ -28,6 +28,8 @@ use crate::tailer::board::{Board, RunStatus};
 const STOP_WAIT_MAX: Duration = Duration::from_mins(1);
 /// When to ask again for the stop of a run that cannot be read at the moment, in seconds.
 const RETRY_AFTER_S: u64 = 5;
+/// The parameter of a stop that accepts totals of less than everything; the field of the refusal of one that did not.
+pub const INCOMPLETE: &str = "incomplete";
 /// Labels that name the account of a run: what they say is the name of a provider or an account.
 const ACCOUNT_LABELS: [&str; 2] = [PROVIDER_LABEL, ACCOUNT_LABEL];
 /// Longest name of a provider or an account, in bytes.
@@ -244,12 +246,16 @@ struct StopQuery {
     /// Answer when everything that is there now is counted, with the exact totals.
     #[serde(default)]
     wait: bool,
+    /// Stop it even if not everything can be read: `complete` is then `false`, and `problem` says what is missing.
+    #[serde(default)]
+    incomplete: bool,
 }
 
 /// Stop a run
 ///
 /// Everything that is there is read once more, an unfinished last line too, and the run is neither watched nor held
-/// open any more. Lines that come later are found and make it go on. Also for a run whose directory is gone, and for
+/// open any more. If not everything can be read, it is not stopped, unless `incomplete` accepts that: 503 says what and
+/// why. Lines that come later are found and make it go on. Also for a run whose directory is gone, and for
 /// one that is stopped already.
 #[utoipa::path(
     post,
@@ -271,12 +277,16 @@ struct StopQuery {
 async fn post_stop(
     State(sources): Shared,
     id: Id,
-    Asked(StopQuery { wait }): Asked<StopQuery>,
+    Asked(StopQuery { wait, incomplete }): Asked<StopQuery>,
 ) -> Result<(StatusCode, Json<wire::RunDetail>), Problem> {
     let run = run_id(id)?;
     // Known first, so that whoever does not wait hears of a name that is none.
     let before = detail(Arc::clone(&sources), run.clone()).await?;
-    let stopping = sources.control.begin_stop(run.clone()).await?;
+    let stop = StopRequest {
+        run: run.clone(),
+        incomplete,
+    };
+    let stopping = sources.control.begin_stop(stop).await?;
     if !wait {
         return Ok((StatusCode::ACCEPTED, Json(before)));
     }
@@ -289,11 +299,15 @@ async fn post_stop(
         .retry_after(STOP_WAIT_MAX.as_secs())),
         Ok(Ok(StopAnswer::Stopped)) => Ok((StatusCode::OK, Json(detail(sources, run).await?))),
         Ok(Ok(StopAnswer::Unknown)) => Err(unknown(&run)),
-        Ok(Ok(StopAnswer::Failed(why))) => Err(Problem::new(
+        Ok(Ok(StopAnswer::Unread(why))) => Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "not read to its end",
-            format!("run {run} is not stopped, its logs cannot be read: {why}; ask again"),
+            format!(
+                "run {run} is not stopped, as it cannot be read to its end: {why}; put that right and stop it again, or \
+                 stop it with what could be read: incomplete=true, or tokentail stop --incomplete {run}"
+            ),
         )
+        .field(INCOMPLETE)
         .retry_after(RETRY_AFTER_S)),
         Ok(Err(refused)) => Err(refused.into()),
     }
@@ -374,6 +388,7 @@ fn described(mut run: wire::Run, info: &RunInfo, status: Option<&RunStatus>) -> 
         run.lag_bytes = status.lag;
         run.restarts = status.restarts;
         run.problem.clone_from(&status.problem);
+        run.complete = status.incomplete.then_some(false);
         run.notices = status.notices.to_vec();
     }
     run

@@ -306,7 +306,7 @@ pub struct Candidate {
     pub sentence: String,
 }
 
-/// `POST /v1/accounts/{provider}/{account}/mark`: an operator's word on an account.
+/// `POST /v1/accounts/{provider}/{account}/mark`: marks an account.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mark {
@@ -338,7 +338,7 @@ pub struct HistoryPoint {
 pub struct Run {
     pub id: String,
     /// `waiting` (started, and its directory is not there yet), `live`, `idle`, `stopped`, `gone` (its directory is no
-    /// longer there) or `failing` (its tailer keeps failing).
+    /// longer there) or `failing` (reading it keeps failing).
     pub state: String,
     /// By which account it is counted.
     pub provider: String,
@@ -375,6 +375,10 @@ pub struct Run {
     /// What is wrong, in a sentence; absent if nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// `false` while something of it cannot be read, as `problem` says: what was counted is less than what was used; else
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete: Option<bool>,
     /// What lies in its directory and is not read, a sentence for each kind; absent if nothing does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<String>,

@@ -192,7 +192,7 @@ pub struct Backup {
 /// `replay`: what to read and what to compare it with. `--db` names the database to commit to.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Replay {
-    /// A runs directory (holds */mount), else one run: any tree of *.jsonl, or one file
+    /// A runs directory (holds */mount), a directory of projects or ~/.claude, else one run: any tree of *.jsonl, or one file
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 
@@ -225,7 +225,7 @@ pub enum QuotaCommand {
     Mark(Mark),
 }
 
-/// `quota mark`: an operator's word on an account.
+/// `quota mark`: marks an account.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Mark {
     /// The account: provider/name, or one of the two if that is enough to tell it

@@ -17,6 +17,7 @@ use tokio::net::UnixStream;
 
 use super::exit::{Exit, Failure};
 use super::numbers;
+use crate::api::runs::INCOMPLETE;
 use crate::api::wire::Problem;
 
 /// Longest answer, in bytes.
@@ -57,10 +58,11 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether the collector answers, but not yet with what was asked.
+    /// Whether the collector answers, but not yet with what was asked. What cannot be read is not waited for.
     #[must_use]
     pub fn is_not_yet(&self) -> bool {
-        matches!(self, Self::Status(StatusCode::SERVICE_UNAVAILABLE, _))
+        matches!(self, Self::Status(StatusCode::SERVICE_UNAVAILABLE, problem)
+            if problem.field.as_deref() != Some(INCOMPLETE))
     }
 }
 

@@ -293,10 +293,9 @@ pub fn verify(global: &Global, command: args::Verify) -> Result<Exit, Failure> {
 /// The configuration is wrong.
 pub fn check_config(global: &Global) -> Result<Exit, Failure> {
     let settings = settings(global)?;
-    let reads_projects = settings.runs.layout == Layout::Projects;
     // A directory that is not there yet may come.
     let advice = (Shape::of(&settings.runs_dir).ok())
-        .and_then(|shape| shape.advice(&settings.runs_dir, reads_projects));
+        .and_then(|shape| shape.advice(&settings.runs_dir, |log| settings.watch.globs.reads(log)));
     if global.json {
         print_described(&settings)?;
         print_warnings(global, advice.as_slice());
@@ -430,7 +429,10 @@ impl From<ReplayError> for Failure {
             ReplayError::Store(error) => return error.into(),
             ReplayError::Path { ref source, .. }
             | ReplayError::LogFile(LogFileError::Io { ref source, .. }) => Exit::of_io(source.kind()),
-            ReplayError::LogFile(_) | ReplayError::Nothing { .. } => Exit::NoInput,
+            ReplayError::LogFile(_)
+            | ReplayError::Nothing { .. }
+            | ReplayError::NoTranscript { .. }
+            | ReplayError::Compressed(_) => Exit::NoInput,
             ReplayError::TwiceTheSameRun(_) | ReplayError::Globs(_) => Exit::Usage,
             ReplayError::Stale { .. } => Exit::TryLater,
             ReplayError::Bounds(_) => Exit::BadData,

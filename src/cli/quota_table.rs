@@ -74,7 +74,13 @@ pub fn write_answer(out: &mut dyn Write, answer: &MayStart, zone: &TimeZone) -> 
         None => {}
     }
     if let Some(at) = &answer.retry_at {
-        write!(out, " until {}", text::name(&local_time(at, zone)))?;
+        // What is not known need not be known then.
+        let until = if answer.decision == "unknown" {
+            "; ask again at"
+        } else {
+            " until"
+        };
+        write!(out, "{until} {}", text::name(&local_time(at, zone)))?;
     }
     writeln!(out)?;
     for candidate in &answer.candidates {
@@ -294,6 +300,32 @@ mod tests {
             (259_200, "3d 0h"),
         ] {
             assert_eq!(length(seconds), expect);
+        }
+    }
+
+    #[test]
+    fn an_answer_is_until_a_time_and_what_is_unknown_is_asked_again() {
+        for (decision, expect) in [
+            ("wait", "may start: wait until 2026-10-05 12:00:00\n"),
+            ("deny", "may start: deny until 2026-10-05 12:00:00\n"),
+            (
+                "unknown",
+                "may start: unknown; ask again at 2026-10-05 12:00:00\n  - why\n",
+            ),
+        ] {
+            let answer = MayStart {
+                decision: decision.to_owned(),
+                retry_at: Some("2026-10-05T12:00:00.000Z".to_owned()),
+                candidates: vec![crate::api::wire::Candidate {
+                    sentence: "why".to_owned(),
+                    ..Default::default()
+                }],
+                ..MayStart::default()
+            };
+            let mut out = anstream::StripStream::new(Vec::new());
+            write_answer(&mut out, &answer, &TimeZone::UTC).unwrap();
+            let written = String::from_utf8(out.into_inner()).unwrap();
+            assert!(written.starts_with(expect), "{written}");
         }
     }
 

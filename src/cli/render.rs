@@ -268,7 +268,7 @@ fn lines(out: &mut dyn Write, lines: &Lines) -> io::Result<()> {
         (
             lines.malformed,
             "malformed",
-            "not counted: no JSON object, or a usage that is none",
+            "not counted: no JSON object, or a `usage` that is not an object",
         ),
         (
             lines.oversized,
@@ -370,7 +370,7 @@ day (UTC)   input  output  cache write  cache read      total
 all            11     302        2,000   1,234,567  1,236,880
 
 lines: 1,010 read, 5 with usage, 2 duplicate, 1,002 ignored, 3 malformed (not counted: \
-no JSON object, or a usage that is none), 0 oversized, 0 clock suspect
+no JSON object, or a `usage` that is not an object), 0 oversized, 0 clock suspect
 ";
         assert_eq!(plain(|out| summary(out, &small(), &view(None))), expected);
     }

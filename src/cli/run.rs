@@ -1,7 +1,7 @@
 //! `run`: a command as a run, from its start to the totals after its last byte.
 //!
 //! The run is known before the command starts and is stopped after it has ended, however it ended. Its exit code is
-//! ours: what becomes of the counting never changes it.
+//! ours. Only a 0 is not, if not everything could be counted: it would say that all is well.
 
 mod child;
 mod counter;
@@ -62,15 +62,22 @@ pub fn run(global: &Global, command: &args::Run) -> Result<ExitCode, Failure> {
         };
         relay.ending();
         service::stopping();
-        match counter.end().await.and_then(|document| print(global, &document)) {
+        let ended = counter.end().await;
+        let is_short = matches!(&ended, Err(failure) if is_short(failure));
+        match ended.and_then(|document| print(global, &document)) {
             Ok(()) => Ok(code.into()),
-            Err(failure) if command.command.is_empty() => Err(failure),
+            Err(failure) if command.command.is_empty() || code == 0 && is_short => Err(failure),
             Err(failure) => {
                 report(&failure, global.json);
                 Ok(code.into())
             }
         }
     })
+}
+
+/// Whether a failure at the end means that something is not counted. A collector that is not up counts it when it is.
+fn is_short(failure: &Failure) -> bool {
+    matches!(failure.code, Exit::Io | Exit::TryLater)
 }
 
 /// Waits for a signal that asks to stop; that is what it is for, so it is no failure.

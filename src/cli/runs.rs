@@ -46,9 +46,10 @@ pub async fn start(socket: &Path, start: &Start) -> Result<Document, ClientError
 /// Stops a run in the collector; its document once everything is counted.
 ///
 /// # Errors
-/// Nobody answers, or the run is unknown.
-pub async fn stop(socket: &Path, run: &RunId) -> Result<Document, ClientError> {
-    let path = format!("{}/stop?wait=true", path(run));
+/// Nobody answers, the run is unknown, or not everything can be read and `incomplete` does not accept that.
+pub async fn stop(socket: &Path, run: &RunId, incomplete: bool) -> Result<Document, ClientError> {
+    let incomplete = if incomplete { "&incomplete=true" } else { "" };
+    let path = format!("{}/stop?wait=true{incomplete}", path(run));
     let mut asks = 1;
     loop {
         match client::post(socket, &path, STOP_ANSWER_WITHIN).await {
@@ -72,7 +73,11 @@ fn path(run: &RunId) -> String {
 /// As [`stop`].
 pub fn stop_command(global: &Global, command: &args::Stop) -> Result<Exit, Failure> {
     let settings = commands::settings(global)?;
-    let document = client::runtime(&settings.socket)?.block_on(stop(&settings.socket, &command.id))?;
+    let document = client::runtime(&settings.socket)?.block_on(stop(
+        &settings.socket,
+        &command.id,
+        command.incomplete,
+    ))?;
     if global.json {
         output::json(&document.whole)?;
     } else {

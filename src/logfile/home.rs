@@ -12,7 +12,7 @@ const PATH_BYTES_MAX: usize = 4095;
 /// Longest name in a directory, in bytes (`NAME_MAX`).
 const NAME_BYTES_MAX: usize = 255;
 /// What globs take a directory to be that a run has elsewhere: `<run>/mount`.
-const MOUNT: &str = "mount";
+pub const MOUNT: &str = "mount";
 
 /// Where a run's logs are.
 #[derive(Clone, Debug, PartialEq, Eq)]

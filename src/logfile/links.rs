@@ -3,6 +3,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -21,6 +22,8 @@ pub struct LinkTarget {
     pub text: PathBuf,
     /// The path below the run's directory, if it leads to something there.
     pub inside: Option<PathBuf>,
+    /// What it leads to outside, by its path without links, if that is at hand.
+    pub outside: Option<PathBuf>,
     /// `Link` if it leads nowhere; `Unknown` if finding out could wait for another filesystem.
     pub kind: EntryKind,
 }
@@ -43,18 +46,22 @@ impl Root {
             return LinkTarget {
                 kind: stat.kind,
                 inside,
+                outside: None,
                 text,
             };
         }
+        let (kind, outside) = self.followed(relative);
         LinkTarget {
-            kind: self.followed(relative),
+            kind,
             inside: None,
+            outside: outside.or_else(|| text.is_absolute().then(|| text.clone())),
             text,
         }
     }
 
-    /// The kind of what a link leads to: on this filesystem, or on another as far as that can be said without waiting.
-    fn followed(&self, relative: &Path) -> EntryKind {
+    /// The kind of what a link leads to, and its path: on this filesystem, or on another as far as that can be said
+    /// without waiting.
+    fn followed(&self, relative: &Path) -> (EntryKind, Option<PathBuf>) {
         match self.opening {
             Opening::Openat2 => self.followed_by_the_kernel(relative),
             Opening::ByName => {
@@ -66,20 +73,23 @@ impl Root {
         }
     }
 
-    fn followed_by_the_kernel(&self, relative: &Path) -> EntryKind {
+    fn followed_by_the_kernel(&self, relative: &Path) -> (EntryKind, Option<PathBuf>) {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let attempts = [ResolveFlags::NO_XDEV, ResolveFlags::CACHED];
         for resolve in attempts.map(|resolve| resolve | ResolveFlags::NO_MAGICLINKS) {
             match rustix::fs::openat2(&self.directory, relative, flags, Mode::empty(), resolve) {
                 Ok(target) => {
-                    return stat(&target, Path::new(""), AtFlags::EMPTY_PATH)
-                        .map_or(EntryKind::Unknown, |stat| stat.kind);
+                    let stat = stat(&target, Path::new(""), AtFlags::EMPTY_PATH);
+                    let its_name = format!("/proc/self/fd/{}", target.as_raw_fd());
+                    let path = rustix::fs::readlink(its_name, Vec::new()).ok();
+                    let path = path.map(|path| OsStr::from_bytes(path.to_bytes()).into());
+                    return (stat.map_or(EntryKind::Unknown, |stat| stat.kind), path);
                 }
-                Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => return EntryKind::Link,
+                Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => return (EntryKind::Link, None),
                 Err(_) => {}
             }
         }
-        EntryKind::Unknown
+        (EntryKind::Unknown, None)
     }
 }
 
@@ -101,9 +111,9 @@ impl MountPoints {
     }
 
     /// Goes through a path name by name, and no further than to the next mount point. `place` has no links.
-    fn followed(&self, mut place: PathBuf, name: &OsStr) -> EntryKind {
+    fn followed(&self, mut place: PathBuf, name: &OsStr) -> (EntryKind, Option<PathBuf>) {
         let Some(mount_points) = &self.0 else {
-            return EntryKind::Unknown;
+            return (EntryKind::Unknown, None);
         };
         let mut names = VecDeque::from([name.to_owned()]);
         let mut hops = 0;
@@ -116,12 +126,12 @@ impl MountPoints {
             }
             let next = place.join(&name);
             if mount_points.contains(&next) {
-                return EntryKind::Unknown;
+                return (EntryKind::Unknown, None);
             }
             kind = match stat(CWD, &next, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT) {
                 Ok(found) => found.kind,
-                Err(Errno::NOENT | Errno::NOTDIR) => return EntryKind::Link,
-                Err(_) => return EntryKind::Unknown,
+                Err(Errno::NOENT | Errno::NOTDIR) => return (EntryKind::Link, None),
+                Err(_) => return (EntryKind::Unknown, None),
             };
             if kind != EntryKind::Link {
                 place = next;
@@ -129,10 +139,10 @@ impl MountPoints {
             }
             hops += 1;
             let Ok(text) = rustix::fs::readlinkat(CWD, &next, Vec::new()) else {
-                return EntryKind::Unknown;
+                return (EntryKind::Unknown, None);
             };
             if hops > HOPS_MAX {
-                return EntryKind::Link;
+                return (EntryKind::Link, None);
             }
             let text = PathBuf::from(OsString::from_vec(text.into_bytes()));
             if text.is_absolute() {
@@ -147,7 +157,7 @@ impl MountPoints {
             }
             kind = EntryKind::Directory;
         }
-        kind
+        (kind, Some(place))
     }
 }
 

@@ -60,7 +60,7 @@ pub enum Class {
     Usage,
     /// Nothing in it counts: other types, blank lines, lines of no API response.
     Ignored,
-    /// It is not a JSON object, or claims usage that is none.
+    /// It is not a JSON object, or has a `usage` that is not an object.
     Malformed,
 }
 

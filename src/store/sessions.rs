@@ -130,15 +130,34 @@ impl<'s, 't> Sessions<'s, 't> {
         if row.linked != 0 {
             return Ok(());
         }
-        let mut end = to;
-        while end != 0 {
-            if end == session {
-                return Ok(());
-            }
-            end = self.row(end)?.linked;
+        let root = self.root(to)?;
+        if root == session {
+            return Ok(());
         }
-        row.linked = to;
+        row.linked = root;
         put(self.store, &mut self.rows, session, &row)
+    }
+
+    /// The session at the end of the links. Those gone through are linked to it at once: a chain of sessions that each
+    /// copied the one before is gone through once.
+    fn root(&mut self, session: SessionNumber) -> Result<SessionNumber, StoreError> {
+        let mut passed = Vec::new();
+        let mut root = session;
+        loop {
+            let row = self.row(root)?;
+            if row.linked == 0 {
+                break;
+            }
+            passed.push((root, row));
+            root = row.linked;
+        }
+        // The last one leads there already.
+        passed.pop();
+        for (number, mut row) in passed {
+            row.linked = root;
+            put(self.store, &mut self.rows, number, &row)?;
+        }
+        Ok(root)
     }
 
     /// Adds what changed to the sums; `places` says where a response is in `changed`.

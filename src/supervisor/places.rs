@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::globs::layout::Layout;
-use crate::logfile::home::Home;
+use crate::logfile::home::{Home, MOUNT};
 use crate::record::{RunId, RunIdError};
 
 /// Where runs are.
@@ -76,6 +76,14 @@ impl Places {
     #[must_use]
     pub fn has(&self, run: &RunId) -> bool {
         self.own.contains_key(run)
+    }
+
+    /// Whether a directory elsewhere is read as one of a run's own: it is one, is in one, or holds it as its mount.
+    #[must_use]
+    pub fn reads_own(&self, directory: &Path) -> bool {
+        let mut ancestors = directory.ancestors();
+        ancestors.any(|above| self.by_path.contains_key(above))
+            || self.by_path.contains_key(&directory.join(MOUNT))
     }
 
     /// The run's logs are here from now on.

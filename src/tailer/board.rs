@@ -34,6 +34,8 @@ pub struct RunStatus {
     pub failing: bool,
     pub restarts: u32,
     pub problem: Option<String>,
+    /// The problem is that something cannot be read.
+    pub incomplete: bool,
     /// What lies there and is not read.
     pub notices: Arc<[String]>,
 }
@@ -256,9 +258,10 @@ impl Board {
     }
 
     /// A piece of work is done.
-    pub fn caught_up(&self, run: &RunId, problem: Option<String>, live: bool) {
+    pub fn caught_up(&self, run: &RunId, problem: Option<String>, complete: bool, live: bool) {
         let mut first = false;
         self.lock().change(run, |status| {
+            status.incomplete = !complete;
             first = !std::mem::replace(&mut status.caught_up, true);
             if self.note(&mut status.problem, problem)
                 && let Some(problem) = &status.problem
@@ -289,6 +292,7 @@ impl Board {
     pub fn failed(&self, run: &RunId, problem: String) {
         self.change(run, |status| {
             status.failing = true;
+            status.incomplete = true;
             self.note(&mut status.problem, Some(problem));
         });
     }
@@ -311,12 +315,12 @@ mod tests {
     fn what_was_counted_stays_when_a_run_is_well_again_and_when_it_is_forgotten() {
         let (board, run) = (Board::default(), RunId::new("one").unwrap());
         board.started(&run, false);
-        board.caught_up(&run, None, true);
+        board.caught_up(&run, None, true, true);
         assert_eq!((board.restarts(), board.problems()), (0, 0));
-        board.caught_up(&run, Some("a.jsonl cannot be read".into()), false);
-        board.caught_up(&run, Some("b.jsonl cannot be read".into()), false);
+        board.caught_up(&run, Some("a.jsonl cannot be read".into()), false, false);
+        board.caught_up(&run, Some("b.jsonl cannot be read".into()), false, false);
         assert_eq!(board.problems(), 1, "it is as wrong as before");
-        board.caught_up(&run, None, true);
+        board.caught_up(&run, None, true, true);
         board.failed(&run, "a panic".into());
         board.started(&run, true);
         board.forget(&run);
@@ -335,7 +339,7 @@ mod tests {
             match random.u8(..7) {
                 0 => board.started(run, random.bool()),
                 1 => board.watched(run),
-                2 => board.caught_up(run, None, random.bool()),
+                2 => board.caught_up(run, None, random.bool(), random.bool()),
                 3 => board.forget(run),
                 4 => board.gone(run),
                 5 => board.failed(run, "why".to_owned()),

@@ -176,9 +176,26 @@ struct Pending {
     tick: Option<Depth>,
     rescan: bool,
     /// Who waits for the run to be stopped.
-    stops: Vec<oneshot::Sender<()>>,
+    stops: Vec<Stop>,
     /// The run was started again.
     revive: bool,
+}
+
+/// Someone waits for the run to be stopped.
+#[derive(Debug)]
+struct Stop {
+    /// What cannot be read is accepted.
+    incomplete: bool,
+    /// Told why not everything could be read, if that is not accepted.
+    done: oneshot::Sender<Option<String>>,
+}
+
+/// How a last sweep ended.
+enum Sweep {
+    /// The tailer has to end first.
+    CutShort,
+    /// All that can be read is read; why that is not everything, if it is not.
+    Done { unread: Option<String> },
 }
 
 /// The other end of a tailer: wakes it.
@@ -224,10 +241,11 @@ impl Waker {
         self.notify.notify_one();
     }
 
-    /// Stops the run: a last sweep, and it is not watched any more. Told when that is committed.
-    pub fn stop_run(&self, done: oneshot::Sender<()>) {
+    /// Stops the run: a last sweep, and it is not watched any more. `done` gets `None` when that is committed, or why
+    /// not everything could be read; then the run is not stopped, unless `incomplete` accepts that.
+    pub fn stop_run(&self, incomplete: bool, done: oneshot::Sender<Option<String>>) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.stops.push(done);
+        pending.stops.push(Stop { incomplete, done });
         drop(pending);
         self.notify.notify_one();
     }
@@ -317,18 +335,23 @@ impl Tailer {
                 // Everything that was held open is read; the supervisor notes that the run vanished.
                 return Ok(ended);
             }
-            if !stops.is_empty() && !Box::pin(self.stop_run(StopReason::Asked)).await? {
-                // Dropped, they say that it was not read to its end.
-                continue;
-            }
-            for done in stops {
-                // Whoever asked may have left.
-                let _ = done.send(());
+            if !stops.is_empty() {
+                let incomplete = stops.iter().any(|stop| stop.incomplete);
+                let Sweep::Done { unread } = Box::pin(self.stop_run(StopReason::Asked, incomplete)).await?
+                else {
+                    // Dropped, they say that it was not read to its end.
+                    continue;
+                };
+                for stop in stops {
+                    // Whoever asked may have left.
+                    let _ = (stop.done).send(unread.clone().filter(|_| !stop.incomplete));
+                }
             }
             let idle_stop = self.shared.settings.borrow().runs.idle_stop;
             if !self.rhythm.retired && self.rhythm.last_news.elapsed() > idle_stop {
                 tracing::info!(run = %self.run, "no news for long; it is stopped until there are some");
-                Box::pin(self.stop_run(StopReason::Idle)).await?;
+                // Nobody asks for its totals: what cannot be read is looked for in a stopped run too.
+                Box::pin(self.stop_run(StopReason::Idle, true)).await?;
             }
         }
     }
@@ -350,9 +373,9 @@ impl Tailer {
         goes_on
     }
 
-    /// Reads everything there is, unfinished last lines too, notes that the run is stopped, and lets go of it; `false`
-    /// if the tailer has to end before that is done.
-    async fn stop_run(&mut self, reason: StopReason) -> Result<bool, TailerError> {
+    /// Reads everything there is, unfinished last lines too, notes that the run is stopped, and lets go of it. If not
+    /// everything can be read and `incomplete` does not accept that, the run goes on.
+    async fn stop_run(&mut self, reason: StopReason, incomplete: bool) -> Result<Sweep, TailerError> {
         let deadline = Instant::now() + SWEEP_FOR_MAX;
         let everything = Pending {
             scan: Some(Depth::Everything),
@@ -373,7 +396,12 @@ impl Tailer {
         }
         self.report_lag();
         if self.stop.is_cancelled() && self.tree.as_ref().is_some_and(Tree::has_news) {
-            return Ok(false);
+            return Ok(Sweep::CutShort);
+        }
+        self.report(false);
+        let unread = self.tree.as_ref().and_then(Tree::unread);
+        if unread.is_some() && !incomplete {
+            return Ok(Sweep::Done { unread });
         }
         self.shared.committer.stop(self.run.clone(), reason).await?;
         self.rhythm.retired = true;
@@ -391,7 +419,7 @@ impl Tailer {
             })
             .await?;
         self.tree = Some(tree);
-        Ok(true)
+        Ok(Sweep::Done { unread })
     }
 
     async fn work(&mut self, pending: Pending) -> Result<Option<Ended>, TailerError> {
@@ -434,15 +462,22 @@ impl Tailer {
             // Watched again from the next look on.
             self.waker.rescan();
         }
-        let problem = self.tree.as_ref().and_then(Tree::problem);
+        self.report(had_news);
+        Ok(gone.then_some(Ended::Gone))
+    }
+
+    /// Puts on the board what is wrong in the run and what is not read, once all that can be read is read.
+    fn report(&mut self, had_news: bool) {
         if let Some((notices, new)) = self.tree.as_mut().and_then(Tree::notices) {
             self.shared.board.notice(&self.run, notices);
             for notice in new {
                 tracing::warn!(run = %self.run, "{notice}");
             }
         }
-        self.shared.board.caught_up(&self.run, problem, had_news);
-        Ok(gone.then_some(Ended::Gone))
+        if let Some(tree) = &self.tree {
+            let complete = tree.unread().is_none();
+            (self.shared.board).caught_up(&self.run, tree.problem(), complete, had_news);
+        }
     }
 
     /// At the start everything is watched first and read second. What hangs is not waited for: it is enough that no

@@ -15,7 +15,7 @@ pub enum Shape {
     Runs,
     /// Its directories hold transcripts themselves; one of them.
     Projects(PathBuf),
-    /// It holds a directory of projects beside other things, as an agent's own directory does.
+    /// It holds a directory of projects beside other things, as an agent's own directory does; one transcript of them.
     Agent(PathBuf),
     /// It holds transcripts itself; one of them.
     Project(PathBuf),
@@ -54,8 +54,8 @@ impl Shape {
         {
             let mut below = below.iter().filter(|entry| entry.kind == EntryKind::Directory);
             let mut looked_into = below.by_ref().take(LOOKED_INTO_MAX);
-            if looked_into.any(|entry| log_in(root, &entry.path).is_some()) {
-                return Self::Agent(projects.to_owned());
+            if let Some(log) = looked_into.find_map(|entry| log_in(root, &entry.path)) {
+                return Self::Agent(log);
             }
         }
         let is_named_so = path.file_name().is_some_and(|name| name == PROJECTS);
@@ -72,18 +72,26 @@ impl Shape {
         Self::Other
     }
 
-    /// What to set so that what `runs_dir` holds is read, if it is not what the layout expects.
+    /// What to set so that what `runs_dir` holds is read, and by project, if it is not what the layout expects; `reads`
+    /// says whether the settings read a transcript.
     #[must_use]
-    pub fn advice(&self, runs_dir: &Path, reads_projects: bool) -> Option<String> {
+    pub fn advice(&self, runs_dir: &Path, reads: impl Fn(&Path) -> bool) -> Option<String> {
         const PROJECTS_LAYOUT: &str = "runs.layout = \"projects\" (or --layout projects)";
         match self {
-            Self::Projects(log) if !reads_projects => Some(format!(
+            Self::Projects(log) if !reads(log) => Some(format!(
                 "{runs_dir:?} looks like a directory of projects ({log:?}), and none of them is read: set {PROJECTS_LAYOUT}"
             )),
-            Self::Agent(projects) => Some(format!(
-                "{runs_dir:?} looks like an agent's own directory, and its projects are not read: set runs_dir = {:?} and {PROJECTS_LAYOUT}",
-                runs_dir.join(projects)
-            )),
+            Self::Agent(log) => {
+                let what_of_them = if reads(log) {
+                    "are counted together as one run"
+                } else {
+                    "are not read"
+                };
+                Some(format!(
+                    "{runs_dir:?} looks like an agent's own directory, and its projects {what_of_them}: set runs_dir = {:?} and {PROJECTS_LAYOUT}",
+                    runs_dir.join(PROJECTS)
+                ))
+            }
             Self::Project(log) => Some(format!(
                 "{runs_dir:?} holds transcripts itself ({log:?}), and they are not read: set runs_dir to the directory above and {PROJECTS_LAYOUT}",
             )),
@@ -149,12 +157,12 @@ mod tests {
             (
                 ".claude",
                 vec!["projects/-a/x.jsonl", "settings.json"],
-                Shape::Agent("projects".into()),
+                Shape::Agent("projects/-a/x.jsonl".into()),
             ),
             (
                 ".claude",
                 vec!["projects/-a/x.jsonl", "history.jsonl"],
-                Shape::Agent("projects".into()),
+                Shape::Agent("projects/-a/x.jsonl".into()),
             ),
             ("-a", vec!["x.jsonl"], Shape::Project("x.jsonl".into())),
             ("any", vec!["note.txt"], Shape::Other),

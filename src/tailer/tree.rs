@@ -168,6 +168,7 @@ pub struct Tree {
     open: VecDeque<RelativePath>,
     /// Whether there were more directories than are watched.
     pub partly_watched: bool,
+    /// What cannot be read.
     /// **Invariant**: what is wrong at a path stays until the directory it lies in is listed again, or is gone.
     problems: BTreeMap<PathBuf, String>,
     /// Kinds of what is not read that there were so far.
@@ -231,6 +232,15 @@ impl Tree {
     /// What is wrong in this run, in a sentence.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
+        let unwatched = self.partly_watched.then(|| {
+            format!("more than {WATCHED_DIRECTORIES_MAX} directories; those beyond are scanned, not watched")
+        });
+        self.unread().or(unwatched)
+    }
+
+    /// What of this run cannot be read, in a sentence: what is counted of it is less than what was used.
+    #[must_use]
+    pub fn unread(&self) -> Option<String> {
         let (_, first) = self.problems.first_key_value()?;
         Some(match self.problems.len() {
             1 => first.clone(),

@@ -73,6 +73,8 @@ pub struct Sorter<'s> {
     wants_file: &'s dyn Fn(&Path) -> bool,
     /// How many more links may be looked at.
     links_left: &'s mut usize,
+    /// Says of a path outside of `root` whether it is read at its own place.
+    pub reads_elsewhere: Option<&'s dyn Fn(&Path) -> bool>,
     pub unread: Unread,
 }
 
@@ -89,6 +91,7 @@ impl<'s> Sorter<'s> {
             wants_directory,
             wants_file,
             links_left,
+            reads_elsewhere: None,
             unread: Unread::default(),
         }
     }
@@ -134,7 +137,9 @@ impl<'s> Sorter<'s> {
         let is_read_there = match (&target.inside, target.kind) {
             (Some(inside), EntryKind::File) => (self.wants_file)(inside),
             (Some(inside), EntryKind::Directory) => (self.wants_directory)(inside),
-            _ => false,
+            _ => {
+                (self.reads_elsewhere.zip(target.outside.as_deref())).is_some_and(|(reads, path)| reads(path))
+            }
         };
         let kind = match target.kind {
             EntryKind::Directory => Kind::LinkToDirectory,
@@ -221,6 +226,13 @@ fn unrotated(name: &[u8]) -> Option<&[u8]> {
         .flatten()
 }
 
+/// Whether something has the name of a compressed file, or of an archive.
+#[must_use]
+pub fn is_compressed(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    ending(name, &COMPRESSED).is_some() || ending(name, &BUNDLES).is_some()
+}
+
 /// Whether something has the name of a transcript.
 #[must_use]
 pub fn is_log_name(path: &Path) -> bool {
@@ -292,6 +304,27 @@ impl Unread {
         }
     }
 
+    /// How many files were read and are no transcripts.
+    #[must_use]
+    pub fn no_transcripts(&self) -> u64 {
+        let is_none = |kind: &Kind| matches!(kind, Kind::Foreign(_) | Kind::Strange);
+        let found = self.0.iter().filter(|(kind, _)| is_none(kind));
+        found.map(|(_, found)| found.count).sum()
+    }
+
+    /// Of a file by itself: why it is no transcript.
+    #[must_use]
+    pub fn judgement(&self) -> Option<String> {
+        self.0.keys().find_map(|kind| match kind {
+            Kind::Foreign(agent) => {
+                let file = agent.file();
+                Some(format!("it looks like a {file}, and this agent is not supported"))
+            }
+            Kind::Strange => Some("it has nothing in it that a transcript has".to_owned()),
+            _ => None,
+        })
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -317,77 +350,103 @@ impl Found {
             1 => format!("1 {one}"),
             count => format!("{count} {more}"),
         };
+        let each = |one, more| if self.count == 1 { one } else { more };
         let (what, todo) = match kind {
             Kind::LinkToDirectory => (
                 many(
                     "symbolic link to a directory is not followed",
                     "symbolic links to directories are not followed",
                 ),
-                "mount the directory itself there (mount --bind), or name it as the run's mount",
+                each(
+                    "mount the directory itself there (mount --bind), or name it with \"mount\" in PUT /v1/runs/ID, below a \
+                     directory of runs.mount_roots",
+                    "mount the directories themselves there (mount --bind), or name each with \"mount\" in PUT \
+                     /v1/runs/ID, below a directory of runs.mount_roots",
+                ),
             ),
             Kind::LinkToFile => (
                 many(
                     "symbolic link to a file is not followed",
                     "symbolic links to files are not followed",
                 ),
-                "put the transcript itself there, or mount its directory",
+                each(
+                    "put the transcript itself there, or mount its directory",
+                    "put the transcripts themselves there, or mount their directories",
+                ),
             ),
             Kind::LinkElsewhere => (
                 many(
                     "symbolic link is not followed, and leads to nothing that can be seen from here",
                     "symbolic links are not followed, and lead to nothing that can be seen from here",
                 ),
-                "mount what it leads to itself, where the link is",
+                each(
+                    "mount what it leads to itself, where the link is",
+                    "mount what they lead to itself, where the links are",
+                ),
             ),
             Kind::Fifo => (
                 many(
                     "FIFO with the name of a transcript is not read",
                     "FIFOs with names of transcripts are not read",
                 ),
-                "have the agent write a regular file",
+                "have the agent write regular files",
             ),
             Kind::Socket => (
                 many(
                     "socket with the name of a transcript is not read",
                     "sockets with names of transcripts are not read",
                 ),
-                "have the agent write a regular file",
+                "have the agent write regular files",
             ),
             Kind::Device => (
                 many(
                     "device with the name of a transcript is not read",
                     "devices with names of transcripts are not read",
                 ),
-                "have the agent write a regular file",
+                "have the agent write regular files",
             ),
             Kind::Compressed => (
                 many(
                     "compressed transcript is not read",
                     "compressed transcripts are not read",
                 ),
-                "unpack it beside the others; what was counted before counts once",
+                each(
+                    "unpack it beside the others; what was counted before counts once",
+                    "unpack them beside the others; what was counted before counts once",
+                ),
             ),
             Kind::Rotated => (
                 many(
                     "file has the name of a rotated or copied transcript and is not read",
                     "files have names of rotated or copied transcripts and are not read",
                 ),
-                "if it was not read under its first name, add its name to watch.include; what repeats counts once",
+                each(
+                    "if it was not read under its first name, add its name to watch.include; what repeats counts once",
+                    "if they were not read under their first names, add their names to watch.include; what repeats \
+                     counts once",
+                ),
             ),
             Kind::Bundle => (
                 many(
                     "archive is not read, and no transcript lies beside it",
                     "archives are not read, and no transcript lies beside them",
                 ),
-                "if it holds transcripts, unpack them",
+                each(
+                    "if it holds transcripts, unpack it",
+                    "if they hold transcripts, unpack them",
+                ),
             ),
             Kind::NotIncluded => (
                 many(
                     "*.jsonl file is not read: watch.include does not match it",
                     "*.jsonl files are not read: watch.include does not match them",
                 ),
-                "if it is a transcript, have it written below the run's mount, or add its place to watch.include, \
-                 or set runs.layout = \"projects\" where each directory is a project",
+                each(
+                    "if it is a transcript, have it written below the run's mount, or add its place to watch.include, \
+                     or set runs.layout = \"projects\" where each directory is a project",
+                    "if they are transcripts, have them written below the run's mount, or add their place to \
+                     watch.include, or set runs.layout = \"projects\" where each directory is a project",
+                ),
             ),
             Kind::Foreign(agent) => {
                 let file = agent.file();
@@ -396,7 +455,10 @@ impl Found {
                         &format!("file looks like a {file} and is not counted"),
                         &format!("files look like a {file} and are not counted"),
                     ),
-                    "this agent is not supported; exclude the file with watch.exclude if that is as it should be",
+                    each(
+                        "this agent is not supported; exclude the file with watch.exclude if that is as it should be",
+                        "this agent is not supported; exclude the files with watch.exclude if that is as it should be",
+                    ),
                 )
             }
             Kind::Strange => (
@@ -404,14 +466,20 @@ impl Found {
                     "file was read and has nothing in it that a transcript has",
                     "files were read and have nothing in them that a transcript has",
                 ),
-                "exclude it with watch.exclude if it is none",
+                each(
+                    "exclude it with watch.exclude if it is none",
+                    "exclude them with watch.exclude if they are none",
+                ),
             ),
             Kind::NoRun => (
                 many(
                     "directory is no run, because its name is no run id",
                     "directories are no runs, because their names are no run ids",
                 ),
-                "rename it: 1 to 128 of A-Z a-z 0-9 . _ -",
+                each(
+                    "rename it: 1 to 128 of A-Z a-z 0-9 . _ -",
+                    "rename them: 1 to 128 of A-Z a-z 0-9 . _ -",
+                ),
             ),
         };
         let first = base.join(&self.first);
@@ -478,6 +546,30 @@ mod tests {
         let (mut one, other) = (add(&["b", "c"]), add(&["a", "d"]));
         one.merge(&other);
         assert_eq!(one, add(&["d", "a", "c", "b"]));
+    }
+
+    #[test]
+    fn what_to_do_is_of_one_or_of_several() {
+        for kind in [
+            Kind::LinkToDirectory,
+            Kind::LinkToFile,
+            Kind::LinkElsewhere,
+            Kind::Compressed,
+            Kind::Rotated,
+            Kind::Bundle,
+            Kind::NotIncluded,
+            Kind::Foreign(Agent::Codex),
+            Kind::Strange,
+            Kind::NoRun,
+        ] {
+            let todo = |count| {
+                let mut unread = Unread::default();
+                (0..count).for_each(|_| unread.add(kind, Path::new("x"), None));
+                let (_, sentence) = unread.sentences(Path::new("/"), false).remove(0);
+                sentence.split_once("); ").unwrap().1.to_owned()
+            };
+            assert_ne!(todo(1), todo(2), "{kind:?}");
+        }
     }
 
     proptest! {

@@ -129,7 +129,7 @@ fn both_doors_give_the_same_answers_and_tcp_only_reads() {
         assert_eq!(status_of(&answer), 403, "{method}: {answer}");
         let detail = problem(&answer)["detail"].to_string();
         assert!(
-            detail.contains("this door is for reading; use the unix socket"),
+            detail.contains("TCP is read-only; use the unix socket"),
             "{detail}"
         );
     }
@@ -707,7 +707,7 @@ fn every_request_is_a_line_in_the_log_and_no_secret_is() {
     let line = log(&mut collector, "/healthz");
     assert_eq!(line["level"], "DEBUG", "{line}");
     assert_eq!(
-        (&line["door"], &line["method"], &line["status"]),
+        (&line["listener"], &line["method"], &line["status"]),
         (&"tcp".into(), &"GET".into(), &200.into())
     );
     assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
@@ -721,7 +721,10 @@ fn every_request_is_a_line_in_the_log_and_no_secret_is() {
         .unwrap();
     rest(stream);
     let line = log(&mut collector, "/healthz");
-    assert_eq!((&line["level"], &line["door"]), (&"INFO".into(), &"unix".into()));
+    assert_eq!(
+        (&line["level"], &line["listener"]),
+        (&"INFO".into(), &"unix".into())
+    );
     let secrets = ["hidden-value", TOKEN];
     assert!(
         !collector

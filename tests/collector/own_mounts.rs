@@ -147,6 +147,36 @@ fn a_link_put_in_its_place_is_not_followed_and_what_was_read_stays() {
 }
 
 #[test]
+fn a_link_to_a_directory_that_is_a_runs_own_is_not_called_unread() {
+    let (place, work) = allowed();
+    for (run, directory) in [("a", "a/logs"), ("b", "b/mount"), ("c", "c/logs")] {
+        fs::create_dir_all(work.join(directory)).unwrap();
+        append(&work.join(directory).join("x.jsonl"), response(run, 1, 0));
+    }
+    symlink(work.join("a/logs"), place.runs().join("a")).unwrap();
+    symlink("../work/b", place.runs().join("link-b")).unwrap();
+    symlink(work.join("c"), place.runs().join("c")).unwrap();
+    let mut collector = serve(&place);
+    let notices = |collector: &Collector| collector.health()["notices"].to_string();
+    let named = notices(&collector);
+    assert!(named.contains("symbolic link"), "{named}");
+    for (run, directory) in [("a", "a/logs"), ("other", "b/mount"), ("c", "c")] {
+        assert_ne!(notices(&collector), "[]");
+        let directory = work.join(directory);
+        assert_eq!(put(&collector, run, directory.to_str().unwrap()).0, 201);
+    }
+    assert_eq!(notices(&collector), "[]");
+    collector.wait_for_messages(3);
+    // No run's any more, it is named again.
+    stop(&collector, "c");
+    assert_eq!(collector.request("DELETE", "/v1/runs/c", "").0, 204);
+    assert_eq!(put(&collector, "new", work.join("d").to_str().unwrap()).0, 201);
+    let named = notices(&collector);
+    assert!(named.contains("runs/c"), "{named}");
+    collector.stop_cleanly();
+}
+
+#[test]
 fn a_directory_that_went_while_the_collector_was_down_is_noted() {
     let place = Place::new();
     append(&place.log("r", "a.jsonl"), response("1", 5, 1));

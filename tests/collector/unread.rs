@@ -432,6 +432,41 @@ fn a_replay_of_projects_has_a_run_for_each_without_being_told() {
 }
 
 #[test]
+fn what_is_read_as_another_layout_is_not_called_unread() {
+    let place = Place::new();
+    let agent = agents_directory(&place);
+    fs::remove_dir(place.runs()).unwrap();
+    symlink(&agent, place.runs()).unwrap();
+    for (settings, messages) in [
+        (
+            "[runs]\nlayout = \"projects\"\n[watch]\nscan_interval = \"1h\"\n",
+            4,
+        ),
+        ("[watch]\nscan_interval = \"1h\"\ninclude = [\"**/*.jsonl\"]\n", 4),
+        (EVENTS_ONLY, 0),
+    ] {
+        let _ = fs::remove_dir_all(place.path("state"));
+        let mut collector = place.serve_with(settings);
+        collector.wait_for_log("looks like an agent's own directory");
+        let summary = collector.wait_for_messages(messages);
+        let notices = notices(&collector).concat();
+        assert_eq!(
+            notices.contains("its projects are counted together as one run"),
+            messages > 0,
+            "{notices}"
+        );
+        assert_eq!(
+            notices.contains("its projects are not read"),
+            messages == 0,
+            "{notices}"
+        );
+        let runs = output_by_run(&summary);
+        assert_eq!(runs["projects"], if messages > 0 { 33 } else { 0 });
+        collector.stop_cleanly();
+    }
+}
+
+#[test]
 fn a_collector_reads_projects_if_it_is_set_to_and_else_says_what_to_set() {
     let place = Place::new();
     let projects = agents_directory(&place).join("projects");

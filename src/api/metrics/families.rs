@@ -38,7 +38,7 @@ pub fn collect(sources: &Sources) -> Vec<Family> {
     families
 }
 
-/// The collector itself: of this life, since its start.
+/// The collector itself: counted since it started.
 fn collector(sources: &Sources) -> Vec<Family> {
     let health = health(sources);
     let mut watch_mode = Family::gauge(
@@ -48,9 +48,12 @@ fn collector(sources: &Sources) -> Vec<Family> {
     watch_mode.add_one_of(&[], "mode", &WATCH_MODES, &health.watching);
     let mut build = Family::info("tokentail_build", "The program that answers.");
     build.add(&[("version", env!("CARGO_PKG_VERSION"))], 1);
-    let mut connections = Family::gauge("tokentail_connections", "Open connections, by door.");
+    let mut connections = Family::gauge("tokentail_connections", "Open connections, by listener.");
     for door in [DoorKind::Unix, DoorKind::Tcp] {
-        connections.add(&[("door", door.word())], sources.traffic.of(door).connections());
+        connections.add(
+            &[("listener", door.word())],
+            sources.traffic.of(door).connections(),
+        );
     }
     vec![
         build,

@@ -145,7 +145,7 @@ pub async fn serve(listener: impl Accept, door: Door) {
                 if told.is_none_or(|told| told.elapsed() >= REFUSALS_TOLD_EVERY) {
                     told = Some(Instant::now());
                     tracing::warn!(
-                        door = door.kind.word(),
+                        listener = door.kind.word(),
                         "all connections are taken, more are refused; see http.connections_max"
                     );
                 }
@@ -156,7 +156,7 @@ pub async fn serve(listener: impl Accept, door: Door) {
             }
             Err(error) if of_one_client(&error) => {}
             Err(error) => {
-                tracing::warn!(door = door.kind.word(), %error, "cannot accept a connection; tries again");
+                tracing::warn!(listener = door.kind.word(), %error, "cannot accept a connection; tries again");
                 let pause = tokio::time::sleep(ACCEPT_AGAIN_AFTER);
                 door.stop.run_until_cancelled(pause).await;
             }
@@ -226,7 +226,7 @@ async fn refuse<S: AsyncRead + AsyncWrite>(stream: S, _permit: OwnedSemaphorePer
     let body = serde_json::json!(wire::Problem {
         status: 503,
         title: "too many connections".to_owned(),
-        detail: "all connections of this door are taken; try again later".to_owned(),
+        detail: "all connections of this listener are taken; try again later".to_owned(),
         field: None,
     })
     .to_string();

@@ -33,7 +33,7 @@ pub fn connections(wanted: usize) -> usize {
     let fit = within(wanted, there);
     if fit < wanted {
         tracing::warn!(
-            "a process may open {there} files here, so each door takes {fit} connections, not {wanted}; raise the limit (ulimit -n, LimitNOFILE=) or lower http.connections_max"
+            "a process may open {there} files here, so each listener takes {fit} connections, not {wanted}; raise the limit (ulimit -n, LimitNOFILE=) or lower http.connections_max"
         );
     }
     fit

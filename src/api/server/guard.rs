@@ -150,11 +150,8 @@ impl Guard {
         if !READING.contains(&parts.method) {
             return Err(Problem::new(
                 StatusCode::FORBIDDEN,
-                "this door is for reading",
-                format!(
-                    "this door is for reading; use the unix socket for {}",
-                    parts.method
-                ),
+                "TCP is read-only",
+                format!("TCP is read-only; use the unix socket for {}", parts.method),
             ));
         }
         // A browser lets every page open a WebSocket anywhere, and read it.

@@ -35,6 +35,10 @@ pub struct Stop {
     /// The run
     #[arg(value_parser = run_id)]
     pub id: RunId,
+
+    /// Stop it even if some of its logs cannot be read
+    #[arg(long)]
+    pub incomplete: bool,
 }
 
 /// `forget`: which run.
@@ -88,7 +92,8 @@ Signals are passed on to the command. When it has ended, what it wrote is read t
 totals are printed on stderr; with --json the run's document goes to stdout, after the command's output.
 
 Exits with the command's code, 128+n if signal n ended it, 127 if it was not found, 126 if it cannot be
-executed. The command is not run if the run is refused: 64 for what was asked, 69 and up for the collector.
+executed. If the command ended with 0 and not everything it wrote could be counted: 74 or 75, and stderr says
+what is missing. The command is not run if the run is refused: 64 for what was asked, 69 and up for the collector.
 Without a collector the run is counted here, into run-ID.redb beside the configured database, or --db.";
 
 pub(super) const RUNS_EXAMPLES: &str = "\

@@ -66,10 +66,10 @@ impl Counter {
     /// It could not be had; the message says where to look.
     pub async fn end(self) -> Result<Document, Failure> {
         match self {
-            Self::Collector { socket, run } => runs::stop(&socket, &run).await.map_err(|error| {
+            Self::Collector { socket, run } => runs::stop(&socket, &run, false).await.map_err(|error| {
                 let failure = Failure::from(error);
                 let message = format!(
-                    "the totals of run {run} could not be had: {}; the collector reads on when it is up, ask it then: \
+                    "the totals of run {run} could not be had: {}; the collector reads on when it can, ask it then: \
                      tokentail stop {run}",
                     failure.message
                 );

@@ -1,6 +1,6 @@
 //! A collector for one run, in this process: for where none is up.
 //!
-//! It has a database of its own, opens no door, and ends with the run. The next one on the same database reads on from
+//! It has a database of its own, opens no listener, and ends with the run. The next one on the same database reads on from
 //! where it ended.
 
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use super::super::runs::Start;
 use crate::api::wire::RunDetail;
 use crate::app::{App, Drained, Running, Scope};
 use crate::config::Settings;
-use crate::control::{StartAnswer, StartRequest, StopAnswer};
+use crate::control::{StartAnswer, StartRequest, StopAnswer, StopRequest};
 use crate::record::{Labels, RunId};
 
 /// The running collector of a run.
@@ -100,26 +100,31 @@ impl Embedded {
             grace,
             run,
         } = self;
-        let failed = |why: String| {
+        let failed_with = |code, why: String| {
             let message = format!(
                 "the totals of run {run} could not be had: {why}; what was counted is in {}, and `tokentail run {run}` \
                  reads on from there",
                 db.display()
             );
-            Failure::new(Exit::Io, message)
+            Failure::new(code, message)
         };
-        let swept = match running.control().begin_stop(run.clone()).await {
+        let failed = |why| failed_with(Exit::Io, why);
+        let stop = StopRequest {
+            run: run.clone(),
+            incomplete: false,
+        };
+        let swept = match running.control().begin_stop(stop).await {
             Ok(stopping) => stopping.await,
             Err(refused) => Err(refused),
         };
         let document = match swept {
-            Ok(StopAnswer::Stopped) => running.run(&run).map_err(|error| error.to_string()),
-            Ok(StopAnswer::Failed(why)) => Err(why),
+            Ok(StopAnswer::Stopped) => running.run(&run).map_err(|error| failed(error.to_string())),
+            Ok(StopAnswer::Unread(why)) => Err(failed_with(Exit::TryLater, why)),
             Ok(StopAnswer::Unknown) => Ok(None),
-            Err(refused) => Err(refused.to_string()),
+            Err(refused) => Err(failed(refused.to_string())),
         };
         let drained = running.shutdown(grace).await;
-        let document = document.map_err(&failed)?;
+        let document = document?;
         match drained {
             Drained::Clean => {}
             Drained::GraceOver => return Err(failed("the stop took longer than shutdown.grace".to_owned())),

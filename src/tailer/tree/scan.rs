@@ -80,14 +80,6 @@ impl Tree {
             world.watch.forget_dir(&self.home.path.join(directory));
         }
         self.forget_directories(&found, world);
-        if self.partly_watched {
-            self.problem_at(
-                Path::new(""),
-                format!(
-                    "more than {WATCHED_DIRECTORIES_MAX} directories; those beyond are scanned, not watched"
-                ),
-            );
-        }
         let vanished = self.vanished(&found);
         self.settle_strangers(&mut found, &vanished);
         // Events would have told, if this filesystem had any.
