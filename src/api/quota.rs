@@ -334,6 +334,7 @@ fn answer(admission: &Admission, now: Millis) -> wire::MayStart {
             model: chosen.model.as_deref().map(str::to_owned),
         }),
         reason: admission.reason.as_str().to_owned(),
+        unseen: admission.unseen.clone(),
         sentence: admission.sentence.clone(),
         candidates: admission.candidates.iter().map(candidate_document).collect(),
     }

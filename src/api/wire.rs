@@ -269,6 +269,9 @@ pub struct MayStart {
     pub chosen: Option<Choice>,
     /// A stable code.
     pub reason: String,
+    /// Why the collector does not allow what it otherwise would: it is starting, or cannot read what it should.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<String>,
     /// For people.
     pub sentence: String,
     /// All that were considered, in their order.

@@ -73,6 +73,9 @@ pub fn write_answer(out: &mut dyn Write, answer: &MayStart, zone: &TimeZone) -> 
         None if answer.candidates.is_empty() => write!(out, ", {}", text::message(&answer.sentence))?,
         None => {}
     }
+    if let Some(unseen) = &answer.unseen {
+        write!(out, ": {}", text::message(unseen))?;
+    }
     if let Some(at) = &answer.retry_at {
         // What is not known need not be known then.
         let until = if answer.decision == "unknown" {
@@ -310,11 +313,12 @@ mod tests {
             ("deny", "may start: deny until 2026-10-05 12:00:00\n"),
             (
                 "unknown",
-                "may start: unknown; ask again at 2026-10-05 12:00:00\n  - why\n",
+                "may start: unknown: it starts; ask again at 2026-10-05 12:00:00\n  - why\n",
             ),
         ] {
             let answer = MayStart {
                 decision: decision.to_owned(),
+                unseen: (decision == "unknown").then(|| "it starts".to_owned()),
                 retry_at: Some("2026-10-05T12:00:00.000Z".to_owned()),
                 candidates: vec![crate::api::wire::Candidate {
                     sentence: "why".to_owned(),

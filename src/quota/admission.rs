@@ -188,6 +188,8 @@ pub struct Admission {
     /// Which candidate recovers at `retry_at`.
     pub recovers: Option<usize>,
     pub reason: Reason,
+    /// Why the decision is not to allow though a candidate would do.
+    pub unseen: Option<String>,
     /// The answer for a person, every candidate with its reason.
     pub sentence: String,
     /// One for each candidate, in their order.
@@ -229,6 +231,7 @@ pub fn admit(candidates: &[Candidate], unseen: Option<&Unseen>, now: Millis) -> 
         chosen: choice.chosen,
         recovers: retry.map(|(_, index)| index),
         reason: choice.reason,
+        unseen: unseen.map(|unseen| unseen.why.clone()),
         sentence,
         candidates: advices,
     }

@@ -276,3 +276,41 @@ fn without_room_for_the_database_metrics_say_so_until_there_is_some() {
     );
     collector.stop_cleanly();
 }
+
+/// A refusal may stand in what cannot be read. One run that can be read is enough to judge by: what is in a mount is not
+/// to stop every account.
+#[test]
+fn a_collector_that_cannot_read_any_run_does_not_allow() {
+    let place = Place::new();
+    let closed = place.log("one", "a.jsonl");
+    append(&closed, response("1", 5, 0));
+    mode(&closed, 0);
+    place.configure("[[account]]\nname = \"main\"\non_unknown = \"allow\"\n");
+    let Some(command) = like_others(&place.command_with_config(&["serve"])) else {
+        return;
+    };
+    let mut collector = place.start(command);
+    let answer = collector.get("/v1/may-start").1;
+    let decided = (&answer["decision"], &answer["reason"], &answer["chosen"]);
+    assert_eq!(
+        decided,
+        (
+            &"unknown".into(),
+            &"collector_blind".into(),
+            &serde_json::Value::Null
+        ),
+        "{answer}"
+    );
+    let named = closed.to_str().unwrap();
+    assert!(answer["unseen"].as_str().unwrap().contains(named), "{answer}");
+    let (code, human, stderr) = ended(&place.run(&["may-start"]));
+    assert_eq!(code, Some(69), "{stderr}");
+    assert!(
+        human.starts_with("may start: unknown: the collector cannot see") && human.contains(named),
+        "{human}"
+    );
+    append(&place.log("two", "a.jsonl"), response("2", 7, 0));
+    collector.wait_for_messages(1);
+    assert_eq!(collector.get("/v1/may-start").1["decision"], "allow");
+    assert_eq!(collector.get("/readyz").0, 503, "one run is still not counted");
+}
