@@ -126,10 +126,10 @@ impl Usage {
 /// Which kind of line a copy came from; a higher rank wins over a lower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Rank {
-    /// The legacy `progress` line that quotes a sub-agent's message.
+    /// The legacy `progress` line that quotes a sub-agent's message, or a line of a captured stream: both are written
+    /// when a response begins, so one never beats a line of a transcript that has more output.
     Progress = 0,
-    /// A line of a side chain, or of a captured stream: its lines are written when a response begins, so one never
-    /// beats a line of a transcript that has more output.
+    /// A line of a side chain, or the final figures of a captured stream, which main lines have too.
     Sidechain = 1,
     /// A line of the main thread.
     Main = 2,

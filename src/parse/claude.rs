@@ -212,8 +212,13 @@ impl Envelope<'_> {
     /// The rank of a line that is not quoted by another.
     fn rank(&self) -> Rank {
         let has_parent = self.captured.parent.0.is_some_and(|parent| parent != b"null");
-        let is_main = self.is_sidechain.0 != Some(b"true") && !has_parent && !self.is_captured();
-        if is_main { Rank::Main } else { Rank::Sidechain }
+        if self.is_captured() {
+            Rank::Progress
+        } else if self.is_sidechain.0 == Some(b"true") || has_parent {
+            Rank::Sidechain
+        } else {
+            Rank::Main
+        }
     }
 
     /// Whether the line is of a captured stream and not of a transcript.
@@ -235,14 +240,9 @@ impl Envelope<'_> {
             else {
                 return Class::Ignored;
             };
-            let rank = if ended.is_main {
-                Rank::Main
-            } else {
-                Rank::Sidechain
-            };
             let origin = Origin {
                 key: ended.key,
-                rank,
+                rank: Rank::Sidechain,
                 session: self.session(last.session, place),
                 is_final: true,
             };

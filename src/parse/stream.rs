@@ -39,8 +39,6 @@ struct Message {
 #[derive(Debug)]
 pub struct Final {
     pub key: ResponseKey,
-    /// Whether it is of the main thread.
-    pub is_main: bool,
     pub model: Vec<u8>,
     pub figures: Figures,
 }
@@ -87,7 +85,6 @@ impl Streams {
                 let figures = fields.usage?.figures_after(&message.usage);
                 Some(Final {
                     key: message.key?,
-                    is_main: thread == 0,
                     model: message.model.clone(),
                     figures,
                 })
@@ -291,7 +288,7 @@ mod tests {
                 (5, 7),
                 "as at the start"
             );
-            assert_eq!((&*last.model, last.rank), ("m", Rank::Main));
+            assert_eq!((&*last.model, last.rank), ("m", Rank::Sidechain));
         }
     }
 
@@ -333,7 +330,7 @@ mod tests {
             (one.usage.input, one.usage.output, &*one.model, one.rank)
         };
         assert_eq!(of(1), (6, 20, "m", Rank::Sidechain));
-        assert_eq!(of(2), (5, 10, "fallback", Rank::Main));
+        assert_eq!(of(2), (5, 10, "fallback", Rank::Sidechain));
     }
 
     #[test]
