@@ -6,6 +6,7 @@
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::Place;
+use super::usage::CallIndex;
 use crate::record::ResponseKey;
 
 /// What the API's own message ids begin with.
@@ -127,10 +128,11 @@ pub fn key_of_id(scope: u64, id: &[u8]) -> ResponseKey {
     hash(scope, b'm', &[id])
 }
 
-/// The key of a call inside a response, by its index among them.
+/// The key of a call inside a response.
 #[must_use]
-pub fn key_of_call(scope: u64, response: ResponseKey, index: u64) -> ResponseKey {
-    hash(scope, b'+', &[&response.0.to_le_bytes(), &index.to_le_bytes()])
+pub fn key_of_call(scope: u64, response: ResponseKey, index: CallIndex) -> ResponseKey {
+    let (kind, among) = (index.kind.to_le_bytes(), index.among.to_le_bytes());
+    hash(scope, b'+', &[&response.0.to_le_bytes(), &kind, &among])
 }
 
 /// Whether nobody gives an id of this shape twice: it has a long token of random letters and digits. Words, versions,
