@@ -291,6 +291,8 @@ impl Envelope<'_> {
                 ..Named::default()
             },
         );
+        // Where nothing is said of an end, nothing is known to be missing.
+        let is_final = message.stop_reason.0 != Some(b"null");
         let mut key = named.key;
         if named.is_block || !streams.is_empty() {
             let seen = stream::Seen {
@@ -298,6 +300,7 @@ impl Envelope<'_> {
                 id: id.as_deref().unwrap_or_default(),
                 key,
                 is_block: named.is_block,
+                is_final,
                 model: model_text.as_deref(),
                 usage: &figures.usage,
             };
@@ -308,8 +311,7 @@ impl Envelope<'_> {
             key,
             rank,
             session: self.session(last.session, place),
-            // Where nothing is said of an end, nothing is known to be missing.
-            is_final: message.stop_reason.0 != Some(b"null"),
+            is_final,
         };
         let first = records.len();
         push(records, origin, model, figures, when, place);

@@ -47,6 +47,8 @@ pub struct Seen<'a> {
     pub key: ResponseKey,
     /// Whether the key is of the line alone, because nothing in it names the response.
     pub is_block: bool,
+    /// Whether the response was over by then: a block with figures of the end is all of its response.
+    pub is_final: bool,
     pub model: Option<&'a [u8]>,
     pub usage: &'a Usage,
 }
@@ -79,8 +81,9 @@ impl Streams {
         let id = xxh3_64(line.id);
         let model = line.model.filter(|model| model.len() <= MODEL_BYTES_MAX);
         let has_prompt = line.usage.total() > u128::from(line.usage.output);
+        let is_of_begun = line.is_block && !line.is_final && has_prompt;
         let open = self.0.iter_mut().find(|open| {
-            let is_of_it = open.is_started || line.is_block && has_prompt && open.usage == *line.usage;
+            let is_of_it = open.is_started || is_of_begun && open.usage == *line.usage;
             (open.thread, open.id) == (line.thread, id) && is_of_it
         });
         if let Some(message) = open {
@@ -94,6 +97,8 @@ impl Streams {
         if line.is_block {
             self.0
                 .retain(|open| open.is_started || open.thread != line.thread);
+        }
+        if is_of_begun {
             self.push(Message {
                 thread: line.thread,
                 id,
@@ -383,7 +388,7 @@ mod tests {
 
     fn block(uuid: &str, parent: &str, id: &str, input: u64) -> String {
         format!(
-            r#"{{"type":"assistant","session_id":"s","uuid":"{uuid}","parent_tool_use_id":{parent},"message":{{"id":{id},"model":"m","usage":{{"input_tokens":{input},"output_tokens":1}}}}}}"#
+            r#"{{"type":"assistant","session_id":"s","uuid":"{uuid}","parent_tool_use_id":{parent},"message":{{"id":{id},"model":"m","stop_reason":null,"usage":{{"input_tokens":{input},"output_tokens":1}}}}}}"#
         )
     }
 
@@ -399,12 +404,15 @@ mod tests {
                 block("6", "null", id, 10),
                 block("7", "null", id, 0),
                 block("8", "null", id, 0),
+                block("9", "null", id, 30),
+                block("10", "null", id, 30).replace(r#""stop_reason":null"#, r#""stop_reason":"end_turn""#),
+                block("11", "null", id, 30),
             ];
             let records = records(&lines, |_| false);
             let keys: Vec<_> = records.iter().map(|record| record.key).collect();
             let first_of = |index: usize| keys.iter().position(|key| *key == keys[index]);
             let firsts: Vec<_> = (0..keys.len()).filter_map(first_of).collect();
-            assert_eq!(firsts, [0, 1, 0, 3, 1, 5, 6, 7], "{id}");
+            assert_eq!(firsts, [0, 1, 0, 3, 1, 5, 6, 7, 8, 9, 10], "{id}");
         }
     }
 
