@@ -38,6 +38,7 @@ impl Response {
     /// A better copy compares greater. All figures take part, so that equals are truly equal.
     fn merit(&self) -> impl Ord + '_ {
         (
+            self.kind == Kind::Duplicate,
             !self.usage.is_empty(),
             self.rank,
             self.usage.output,

@@ -85,7 +85,7 @@ pub const HOUR_MS: Millis = 3_600_000;
 pub const DAY_MS: Millis = 86_400_000;
 
 /// The identity of one API response over all its copies: a 128-bit hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ResponseKey(pub u128);
 
 /// What one response used. Every field is at most `i64::MAX` when it comes from a line.
@@ -126,10 +126,10 @@ impl Usage {
 /// Which kind of line a copy came from; a higher rank wins over a lower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Rank {
-    /// The legacy `progress` line that quotes a sub-agent's message.
+    /// The legacy `progress` line that quotes a sub-agent's message, or a line of a captured stream: both are written
+    /// when a response begins, so one never beats a line of a transcript that has more output.
     Progress = 0,
-    /// A line of a side chain, or of a captured stream: its lines are written when a response begins, so one never
-    /// beats a line of a transcript that has more output.
+    /// A line of a side chain, or the final figures of a captured stream, which main lines have too.
     Sidechain = 1,
     /// A line of the main thread.
     Main = 2,
@@ -143,6 +143,9 @@ pub enum Kind {
     /// A call inside a response that its own figures leave out: by another model (`advisor_message`), for a
     /// compaction, or an attempt that was declined and made again by another model.
     Advisor = 1,
+    /// A line whose response is counted under another key: nothing of it counts, whatever copies come. The line of a
+    /// transcript says so of a captured stream's line, which names the response by less.
+    Duplicate = 2,
 }
 
 /// Where a response's time comes from; a better one compares less.
@@ -426,7 +429,7 @@ pub struct Cursor {
 }
 
 /// Most bytes that a parser keeps of one file between two readings.
-pub const PARSER_STATE_BYTES_MAX: usize = 1024;
+pub const PARSER_STATE_BYTES_MAX: usize = 8192;
 
 /// What a parser needs of the lines before a position, in a form that only the parser reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

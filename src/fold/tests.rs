@@ -72,6 +72,19 @@ fn a_time_of_reading_gives_way_to_a_line_time() {
     }
 }
 
+#[test]
+fn what_is_counted_under_another_key_never_counts_again() {
+    let duplicate = Response {
+        kind: Kind::Duplicate,
+        usage: Usage::default(),
+        ..response(Rank::Progress, 0, 0, 1, 1)
+    };
+    let captured = response(Rank::Main, 5, 5, 2, 1);
+    for copies in [[duplicate.clone(), captured.clone()], [captured, duplicate]] {
+        assert_eq!(Totals::of(&folded(&copies, false)), Totals::default());
+    }
+}
+
 fn any_response() -> impl Strategy<Value = Response> {
     let rank = prop_oneof![Just(Rank::Progress), Just(Rank::Sidechain), Just(Rank::Main)];
     (
@@ -82,26 +95,30 @@ fn any_response() -> impl Strategy<Value = Response> {
         0usize..5,
         prop_oneof![Just("a"), Just("b")],
         any::<bool>(),
+        prop_oneof![3 => Just(Kind::Message), 1 => Just(Kind::Duplicate)],
     )
-        .prop_map(|(rank, output, input, time, dating, model, is_final)| Response {
-            model: model.into(),
-            is_final,
-            dating: [
-                Dating::Line,
-                Dating::Audit,
-                Dating::Nearby,
-                Dating::Written,
-                Dating::Unknown,
-            ][dating],
-            // One run per time: which run wins a tie is the one thing that order may decide.
-            ..response(
-                rank,
-                output,
-                input,
-                time,
-                u32::try_from(time).unwrap_or(0) + u32::try_from(dating).unwrap_or(0) * 10,
-            )
-        })
+        .prop_map(
+            |(rank, output, input, time, dating, model, is_final, kind)| Response {
+                kind,
+                model: model.into(),
+                is_final,
+                dating: [
+                    Dating::Line,
+                    Dating::Audit,
+                    Dating::Nearby,
+                    Dating::Written,
+                    Dating::Unknown,
+                ][dating],
+                // One run per time: which run wins a tie is the one thing that order may decide.
+                ..response(
+                    rank,
+                    output,
+                    input,
+                    time,
+                    u32::try_from(time).unwrap_or(0) + u32::try_from(dating).unwrap_or(0) * 10,
+                )
+            },
+        )
 }
 
 proptest! {

@@ -17,7 +17,7 @@ use super::scan::{NotJson, Scanner};
 use super::stream::{self, Streams};
 use super::usage::{CallModel, Figures, UsageFields, UsageMemory};
 use super::{Class, Parsed, Place};
-use crate::record::{Dating, Kind, Millis, Observation, Rank, Record, Report, ResponseKey};
+use crate::record::{Dating, Kind, Millis, Observation, Rank, Record, Report, ResponseKey, Usage};
 
 /// Longest model name kept, in bytes; the rest is cut off.
 pub const MODEL_BYTES_MAX: usize = 128;
@@ -158,6 +158,7 @@ impl<'de> Members<'de> for Envelope<'de> {
             b"session_id" => self.captured.session_id.0 = Some(value.raw_bytes()?),
             b"request_id" => self.captured.request_id.0 = Some(value.raw_bytes()?),
             b"parent_tool_use_id" => self.captured.parent.0 = Some(value.raw_bytes()?),
+            b"api_message_id" => self.captured.message_id.0 = Some(value.raw_bytes()?),
             b"_audit_timestamp" => self.captured.timestamp.0 = Some(value.raw_bytes()?),
             b"modelUsage" => self.model_usage.0 = Some(value.raw_bytes()?),
             b"event" => self.event.0 = Some(value.raw_bytes()?),
@@ -212,8 +213,13 @@ impl Envelope<'_> {
     /// The rank of a line that is not quoted by another.
     fn rank(&self) -> Rank {
         let has_parent = self.captured.parent.0.is_some_and(|parent| parent != b"null");
-        let is_main = self.is_sidechain.0 != Some(b"true") && !has_parent && !self.is_captured();
-        if is_main { Rank::Main } else { Rank::Sidechain }
+        if self.is_captured() {
+            Rank::Progress
+        } else if self.is_sidechain.0 == Some(b"true") || has_parent {
+            Rank::Sidechain
+        } else {
+            Rank::Main
+        }
     }
 
     /// Whether the line is of a captured stream and not of a transcript.
@@ -231,18 +237,14 @@ impl Envelope<'_> {
         records: &mut Vec<Record>,
     ) -> Class {
         if kind == Some(b"stream_event") {
-            let Some(ended) = streams.take(self.event, stream::thread(self.captured.parent), place.scope)
-            else {
+            let thread = stream::thread(self.captured.parent);
+            let id = self.captured.message_id.text();
+            let Some(ended) = streams.take(self.event, thread, id.as_deref(), place.scope) else {
                 return Class::Ignored;
-            };
-            let rank = if ended.is_main {
-                Rank::Main
-            } else {
-                Rank::Sidechain
             };
             let origin = Origin {
                 key: ended.key,
-                rank,
+                rank: Rank::Sidechain,
                 session: self.session(last.session, place),
                 is_final: true,
             };
@@ -275,34 +277,58 @@ impl Envelope<'_> {
         if model_text.as_deref() == Some(MODEL_SYNTHETIC) {
             return Class::Ignored;
         }
-        let key = self.key(message, is_quoted, line, place, last.key);
-        if !streams.is_empty()
-            && let Some(id) = message.id.text()
-        {
-            let thread = stream::thread(self.captured.parent);
-            streams.see(thread, &id, key, model_text.as_deref());
+        let id = message.id.text();
+        let alone = message.id.0.and_then(|raw| {
+            last.key.get(raw, place.scope, || {
+                let id = id.as_deref().filter(|id| identity::is_alone(id))?;
+                Some(identity::key_of_id(place.scope, id))
+            })
+        });
+        let named = alone.map_or_else(
+            || self.named(message, is_quoted, line, place),
+            |key| Named {
+                key,
+                ..Named::default()
+            },
+        );
+        // Where nothing is said of an end, nothing is known to be missing.
+        let is_final = message.stop_reason.0 != Some(b"null");
+        let mut key = named.key;
+        if named.is_block || !streams.is_empty() {
+            let seen = stream::Seen {
+                thread: stream::thread(self.captured.parent),
+                id: id.as_deref().unwrap_or_default(),
+                key,
+                is_block: named.is_block,
+                is_final,
+                model: model_text.as_deref(),
+                usage: &figures.usage,
+            };
+            key = streams.see(&seen);
         }
         let model = (model_text.as_deref(), &mut *last.model);
         let origin = Origin {
             key,
             rank,
             session: self.session(last.session, place),
-            // Where nothing is said of an end, nothing is known to be missing.
-            is_final: message.stop_reason.0 != Some(b"null"),
+            is_final,
         };
+        let first = records.len();
         push(records, origin, model, figures, when, place);
+        for key in named.captured.into_iter().flatten() {
+            let duplicate = Record {
+                key,
+                kind: Kind::Duplicate,
+                usage: Usage::default(),
+                ..records[first].clone()
+            };
+            records.push(duplicate);
+        }
         Class::Usage
     }
 
-    /// The identity of the response, from the best the line has.
-    fn key(
-        &self,
-        message: &Message<'_>,
-        is_quoted: bool,
-        line: &[u8],
-        place: Place,
-        last: &mut Remembered<Option<ResponseKey>>,
-    ) -> ResponseKey {
+    /// Names the response of a line whose id alone does not.
+    fn named(&self, message: &Message<'_>, is_quoted: bool, line: &[u8], place: Place) -> Named {
         let quoted = &self.data.message;
         let (request_id, request_ref) = if is_quoted {
             (quoted.request_id, quoted.request_ref)
@@ -310,33 +336,50 @@ impl Envelope<'_> {
             (self.request_id.or(self.captured.request_id), self.request_ref)
         };
         let id = message.id.text();
-        let key_of_id = |raw| {
-            last.get(raw, place.scope, || {
-                let id = id.as_deref().filter(|id| identity::is_alone(id))?;
-                Some(identity::key_of_id(place.scope, id))
-            })
-        };
-        if let Some(key) = message.id.0.and_then(key_of_id) {
-            return key;
-        }
         let request_id = request_id.text();
         let request_ref = request_ref.text();
         let uuid = self.uuid.text();
         let session = (self.forked_from.session_id)
             .or(self.session_id)
             .or(self.captured.session_id);
-        let timestamp = self.timestamp.text();
+        let timestamp = self.timestamp.or(self.captured.timestamp);
+        let timestamp_text = timestamp.text();
         let identity = Identity {
             id: id.as_deref(),
             request_id: request_id.as_deref(),
             request_ref: request_ref.as_deref(),
             session: &session.text().unwrap_or_default(),
-            timestamp: timestamp.as_deref().or(self.timestamp.0).unwrap_or_default(),
+            timestamp: timestamp_text.as_deref().or(timestamp.0),
             uuid: uuid.as_deref(),
             line,
+            is_captured: self.is_captured(),
         };
-        identity.key(place)
+        let key = identity.key(place);
+        let mut named = Named {
+            key,
+            is_block: identity.is_of_block(),
+            captured: [None; 2],
+        };
+        if !is_quoted {
+            let keys = identity.keys_of_captured(place, key);
+            named
+                .captured
+                .iter_mut()
+                .zip(keys)
+                .for_each(|(at, key)| *at = Some(key));
+        }
+        named
     }
+}
+
+/// How a line names its response.
+#[derive(Clone, Copy, Debug, Default)]
+struct Named {
+    key: ResponseKey,
+    /// Whether it is a captured line that names only itself.
+    is_block: bool,
+    /// The keys of captured copies that say less.
+    captured: [Option<ResponseKey>; 2],
 }
 
 /// What the records of a line have in common.
@@ -407,6 +450,8 @@ struct Captured<'de> {
     request_id: RawBytes<'de>,
     parent: RawBytes<'de>,
     timestamp: RawBytes<'de>,
+    /// The message that an event is of.
+    message_id: RawBytes<'de>,
 }
 
 impl Captured<'_> {

@@ -13,8 +13,8 @@ use crate::quota::pace::{pace, projected_exhaustion_at};
 use crate::quota::window::{Track, Window, merge, view};
 use crate::record::{Kind, Millis, Observation, Record, Usage};
 
-/// A response and the calls of other models in it.
-const RECORDS_MAX: usize = 1 + 256;
+/// A response, the calls of other models in it, and the keys of its captured copies.
+const RECORDS_MAX: usize = 1 + 256 + 2;
 /// Beyond what any clock shows: the year 9999.
 const LATEST: Millis = 253_402_300_800_000;
 /// 2026-10-05T09:00:00Z.
@@ -47,6 +47,8 @@ static PARSE: Target = Target {
         b"\"role\":\"assistant\"",
         b"\"total_tokens\":",
         b"\"requestRef\":\"r\",",
+        b"\"requestId\":\"q\",",
+        b"\"uuid\":\"u\",",
         b"\"timestamp\":1791190800,",
         b"\"_audit_timestamp\":\"2026-10-05T09:00:00.000Z\",",
         b"\"parent_tool_use_id\":\"t\",",

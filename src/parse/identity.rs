@@ -6,6 +6,7 @@
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::Place;
+use super::usage::CallIndex;
 use crate::record::ResponseKey;
 
 /// What the API's own message ids begin with.
@@ -34,11 +35,13 @@ pub struct Identity<'a> {
     pub request_ref: Option<&'a [u8]>,
     /// The session that the line was first written in.
     pub session: &'a [u8],
-    /// As it is written.
-    pub timestamp: &'a [u8],
+    /// As it is written: the line's own time, else that of a captured stream's writer.
+    pub timestamp: Option<&'a [u8]>,
     pub uuid: Option<&'a [u8]>,
     /// The whole line.
     pub line: &'a [u8],
+    /// Whether the line is of a captured stream.
+    pub is_captured: bool,
 }
 
 impl Identity<'_> {
@@ -46,35 +49,77 @@ impl Identity<'_> {
     #[must_use]
     pub fn key(&self, place: Place) -> ResponseKey {
         let hash = |tag, parts: &[&[u8]]| hash(place.scope, tag, parts);
-        let is_of_api = |id: &[u8]| id.starts_with(API_ID_PREFIX);
-        match (self.id, self.request_ref) {
-            (Some(id), _) if is_unique(id) => match self.request_id {
-                Some(request) if !is_of_api(id) => hash(b'r', &[id, request]),
-                _ => hash(b'm', &[id]),
-            },
-            (_, Some(reference)) => hash(b'f', &[reference]),
-            (Some(id), None) if is_of_api(id) => hash(b'm', &[id]),
-            (Some(id), None) => match self.request_id {
-                Some(request) => hash(b'r', &[id, request]),
-                None => hash(b's', &[self.session, id, self.timestamp]),
-            },
-            (None, None) => match (self.request_id, self.uuid) {
-                (Some(request), _) => hash(b'q', &[request]),
-                (None, Some(uuid)) => hash(b'u', &[uuid]),
-                // The content is in it too: another line at the same place of a rewritten file is another response.
-                (None, None) => {
-                    let (origin, offset) = (place.origin.to_le_bytes(), place.offset.to_le_bytes());
-                    hash(b'o', &[&origin, &offset, self.line])
-                }
-            },
+        if let Some(key) = self.key_of_unique_id(place) {
+            return key;
+        }
+        if let Some(reference) = self.request_ref {
+            return hash(b'f', &[reference]);
+        }
+        let by_time = (self.id.zip(self.timestamp)).map(|(id, time)| hash(b's', &[self.session, id, time]));
+        let by_uuid = self.uuid.map(|uuid| hash(b'u', &[uuid]));
+        // The line of a captured stream has the uuid of the transcript's, and often no time.
+        let by_line = if self.is_captured {
+            by_uuid.or(by_time)
+        } else {
+            by_time.or(by_uuid)
+        };
+        self.key_of_request(place).or(by_line).unwrap_or_else(|| {
+            // The content is in it too: another line at the same place of a rewritten file is another response.
+            let (origin, offset) = (place.origin.to_le_bytes(), place.offset.to_le_bytes());
+            hash(b'o', &[&origin, &offset, self.line])
+        })
+    }
+
+    /// Other keys that a captured stream's line of the same response may have, because it says less.
+    pub fn keys_of_captured(&self, place: Place, own: ResponseKey) -> impl Iterator<Item = ResponseKey> {
+        let of_id = |id| key_of_id(place.scope, id);
+        let keys = match self.id {
+            _ if self.is_captured => [None, None],
+            Some(id) if is_unique(id) || is_of_api(id) => [Some(of_id(id)), None],
+            _ => [
+                self.key_of_request(place),
+                self.uuid.map(|uuid| hash(place.scope, b'u', &[uuid])),
+            ],
+        };
+        keys.into_iter().flatten().filter(move |key| *key != own)
+    }
+
+    /// Whether a line of a captured stream has only a uuid, which each block of a response has for itself.
+    #[must_use]
+    pub fn is_of_block(&self) -> bool {
+        self.is_captured
+            && self.request_id.is_none()
+            && self.request_ref.is_none()
+            && !self.id.is_some_and(|id| is_unique(id) || is_of_api(id))
+    }
+
+    fn key_of_unique_id(&self, place: Place) -> Option<ResponseKey> {
+        let id = self.id.filter(|id| is_unique(id))?;
+        Some(match self.request_id {
+            Some(request) if !is_of_api(id) => hash(place.scope, b'r', &[id, request]),
+            _ => key_of_id(place.scope, id),
+        })
+    }
+
+    /// The key by what the API gave: a short id of its own, or the request.
+    fn key_of_request(&self, place: Place) -> Option<ResponseKey> {
+        match (self.id, self.request_id) {
+            (Some(id), _) if is_of_api(id) => Some(key_of_id(place.scope, id)),
+            (Some(id), Some(request)) => Some(hash(place.scope, b'r', &[id, request])),
+            (None, Some(request)) => Some(hash(place.scope, b'q', &[request])),
+            (_, None) => None,
         }
     }
+}
+
+fn is_of_api(id: &[u8]) -> bool {
+    id.starts_with(API_ID_PREFIX)
 }
 
 /// Whether an id alone is the key, whatever else the line says: the API's own ids.
 #[must_use]
 pub fn is_alone(id: &[u8]) -> bool {
-    id.starts_with(API_ID_PREFIX) && is_unique(id)
+    is_of_api(id) && is_unique(id)
 }
 
 /// The key of a response whose id is [enough](is_alone).
@@ -83,10 +128,11 @@ pub fn key_of_id(scope: u64, id: &[u8]) -> ResponseKey {
     hash(scope, b'm', &[id])
 }
 
-/// The key of a call inside a response, by its index among them.
+/// The key of a call inside a response.
 #[must_use]
-pub fn key_of_call(scope: u64, response: ResponseKey, index: u64) -> ResponseKey {
-    hash(scope, b'+', &[&response.0.to_le_bytes(), &index.to_le_bytes()])
+pub fn key_of_call(scope: u64, response: ResponseKey, index: CallIndex) -> ResponseKey {
+    let (kind, among) = (index.kind.to_le_bytes(), index.among.to_le_bytes());
+    hash(scope, b'+', &[&response.0.to_le_bytes(), &kind, &among])
 }
 
 /// Whether nobody gives an id of this shape twice: it has a long token of random letters and digits. Words, versions,
@@ -236,12 +282,12 @@ mod tests {
     fn what_is_believed_first_decides_alone() {
         let bare = Identity {
             session: b"s",
-            timestamp: b"t",
+            timestamp: Some(b"t"),
             ..Identity::default()
         };
         let other = Identity {
             session: b"other",
-            timestamp: b"later",
+            timestamp: Some(b"later"),
             uuid: Some(b"u2"),
             line: b"{}",
             ..bare
@@ -256,6 +302,10 @@ mod tests {
         };
         let requested = |identity: Identity<'static>, request: &'static [u8]| Identity {
             request_id: Some(request),
+            ..identity
+        };
+        let captured = |identity: Identity<'static>| Identity {
+            is_captured: true,
             ..identity
         };
         // Of two lines: whether they are of one response.
@@ -314,7 +364,7 @@ mod tests {
                 with(bare, b"ocgo"),
                 with(
                     Identity {
-                        timestamp: b"later",
+                        timestamp: Some(b"later"),
                         ..bare
                     },
                     b"ocgo",
@@ -342,10 +392,69 @@ mod tests {
                 other,
                 true,
             ),
+            (
+                "an id that names nothing, without a time",
+                Identity {
+                    timestamp: None,
+                    uuid: Some(b"u1"),
+                    ..with(bare, b"ocgo")
+                },
+                Identity {
+                    timestamp: None,
+                    ..with(other, b"ocgo")
+                },
+                false,
+            ),
+            (
+                "a captured line by its uuid, whenever it was written",
+                captured(with(other, b"ocgo")),
+                captured(Identity {
+                    timestamp: Some(b"audited"),
+                    ..with(other, b"ocgo")
+                }),
+                true,
+            ),
             ("nothing", bare, Identity { line: b"{}", ..bare }, false),
         ];
         for (what, one, two, same) in cases {
             assert_eq!(key(one) == key(two), same, "{what}");
         }
     }
+
+    /// Whatever a captured line leaves out: its key is the transcript's, or one that the transcript's line gives too.
+    #[test]
+    fn a_transcripts_line_gives_the_key_of_its_captured_copy() {
+        let ids: [Option<&[u8]>; 5] = [None, Some(b"ocgo"), Some(b"msg_1"), Some(UNIQUE), Some(API)];
+        let texts: [Option<&[u8]>; 2] = [None, Some(b"given")];
+        for id in ids {
+            for (request_id, request_ref) in texts.iter().flat_map(|one| texts.map(|two| (*one, two))) {
+                let line = Identity {
+                    id,
+                    request_id,
+                    request_ref,
+                    session: b"s",
+                    timestamp: Some(b"t"),
+                    uuid: Some(b"u"),
+                    line: b"{}",
+                    is_captured: false,
+                };
+                let own = key(line);
+                let others: Vec<_> = line.keys_of_captured(Place::default(), own).collect();
+                for request_id in [None, request_id] {
+                    let captured = Identity {
+                        request_id,
+                        request_ref: None,
+                        is_captured: true,
+                        ..line
+                    };
+                    let copy = key(captured);
+                    assert!(copy == own || others.contains(&copy), "{line:?} {captured:?}");
+                    assert_eq!(captured.keys_of_captured(Place::default(), copy).count(), 0);
+                }
+                assert!(!others.contains(&own), "{line:?}");
+            }
+        }
+    }
+
+    const API: &[u8] = b"msg_01XFDUDYJgAACzvnptvVoYEL";
 }

@@ -12,11 +12,12 @@ use super::scan::{NotJson, Scanner};
 use super::usage::{Figures, UsageFields};
 use crate::record::{ResponseKey, Usage};
 
-/// Messages open at once that are remembered; beyond it the one opened first is forgotten.
-pub const STREAM_MESSAGES_MAX: usize = 4;
+/// Messages open at once that are remembered; beyond it the one opened first is forgotten. All of them fit in what is kept
+/// of a file, some 7 kB, and most files have none.
+pub const STREAM_MESSAGES_MAX: usize = 32;
 /// Longest model name that is remembered, in bytes; a message with a longer one is counted by its other lines.
 const MODEL_BYTES_MAX: usize = 128;
-/// An encoded message without its model: two hashes, whether there is a key, the key, eight figures.
+/// An encoded message without its model: two hashes, what is known (two bits), the key, eight figures.
 const ENCODED_BYTES: usize = 8 + 8 + 1 + 16 + 8 * 8;
 
 /// The messages that are open in a file.
@@ -26,21 +27,36 @@ pub struct Streams(Vec<Message>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Message {
     thread: u64,
-    /// A hash of its id.
+    /// A hash of its id, or of nothing.
     id: u64,
     /// `None` until a line of it says more than an id that names nothing.
     key: Option<ResponseKey>,
+    /// Whether an event opened it, and one will close it. Else lines are of it as long as their figures stay.
+    is_started: bool,
     model: Vec<u8>,
     /// The figures of its start.
     usage: Usage,
+}
+
+/// What an assistant line says of its message.
+#[derive(Debug)]
+pub struct Seen<'a> {
+    pub thread: u64,
+    /// Empty if there is none.
+    pub id: &'a [u8],
+    pub key: ResponseKey,
+    /// Whether the key is of the line alone, because nothing in it names the response.
+    pub is_block: bool,
+    /// Whether the response was over by then: a block with figures of the end is all of its response.
+    pub is_final: bool,
+    pub model: Option<&'a [u8]>,
+    pub usage: &'a Usage,
 }
 
 /// What a response came to.
 #[derive(Debug)]
 pub struct Final {
     pub key: ResponseKey,
-    /// Whether it is of the main thread.
-    pub is_main: bool,
     pub model: Vec<u8>,
     pub figures: Figures,
 }
@@ -57,43 +73,70 @@ impl Streams {
         self.0.is_empty()
     }
 
-    /// Takes an assistant line between the events of its message: it names the model that serves, and the key.
-    pub fn see(&mut self, thread: u64, id: &[u8], key: ResponseKey, model: Option<&[u8]>) {
-        let id = xxh3_64(id);
-        if let Some(message) = self
-            .0
-            .iter_mut()
-            .find(|open| (open.thread, open.id) == (thread, id))
-        {
+    /// Takes an assistant line; the key of its message, which for a line that names only itself is that of the first one.
+    ///
+    /// Where no events show what a message is, lines are of one as long as their thread, id and figures are the same:
+    /// all of them have the figures of its start. A prompt grows, so the next one has others.
+    pub fn see(&mut self, line: &Seen<'_>) -> ResponseKey {
+        let id = xxh3_64(line.id);
+        let model = line.model.filter(|model| model.len() <= MODEL_BYTES_MAX);
+        let has_prompt = line.usage.total() > u128::from(line.usage.output);
+        let is_of_begun = line.is_block && !line.is_final && has_prompt;
+        let open = self.0.iter_mut().find(|open| {
+            let is_of_it = open.is_started || is_of_begun && open.usage == *line.usage;
+            (open.thread, open.id) == (line.thread, id) && is_of_it
+        });
+        if let Some(message) = open {
+            let key = message.key.filter(|_| line.is_block).unwrap_or(line.key);
             message.key = Some(key);
-            if let Some(model) = model.filter(|model| model.len() <= MODEL_BYTES_MAX) {
+            if let Some(model) = model {
                 message.model = model.to_vec();
             }
+            return key;
         }
+        if line.is_block {
+            self.0
+                .retain(|open| open.is_started || open.thread != line.thread);
+        }
+        if is_of_begun {
+            self.push(Message {
+                thread: line.thread,
+                id,
+                key: Some(line.key),
+                is_started: false,
+                model: model.unwrap_or_default().to_vec(),
+                usage: *line.usage,
+            });
+        }
+        line.key
     }
 
-    /// Takes an event; what a response came to, if it says so.
-    pub fn take(&mut self, event: RawBytes<'_>, thread: u64, scope: u64) -> Option<Final> {
+    /// Takes an event, of the message with this id if it names one; what a response came to, if it says so.
+    pub fn take(&mut self, event: RawBytes<'_>, thread: u64, id: Option<&[u8]>, scope: u64) -> Option<Final> {
         let mut fields = Event::default();
         json::object(event.0?, &mut fields).ok()?;
+        let id = id.map(xxh3_64);
+        let is_of_it =
+            |open: &Message| open.thread == thread && open.is_started && id.is_none_or(|id| id == open.id);
         match &*fields.kind.text()? {
             b"message_start" => {
-                self.0.retain(|open| open.thread != thread);
+                self.0.retain(|open| {
+                    open.thread != thread || open.is_started && id.is_some_and(|id| id != open.id)
+                });
                 self.open(&fields.message, thread, scope);
                 None
             }
             b"message_delta" => {
-                let message = self.0.iter().find(|open| open.thread == thread)?;
+                let message = self.0.iter().find(|open| is_of_it(open))?;
                 let figures = fields.usage?.figures_after(&message.usage);
                 Some(Final {
                     key: message.key?,
-                    is_main: thread == 0,
                     model: message.model.clone(),
                     figures,
                 })
             }
             b"message_stop" => {
-                self.0.retain(|open| open.thread != thread);
+                self.0.retain(|open| !is_of_it(open));
                 None
             }
             _ => None,
@@ -101,22 +144,28 @@ impl Streams {
     }
 
     fn open(&mut self, start: &Start<'_>, thread: u64, scope: u64) {
-        let (Some(id), Some(model)) = (start.id.text(), start.model.text()) else {
+        let Some(model) = start.model.text() else {
             return;
         };
         if model.len() > MODEL_BYTES_MAX {
             return;
         }
-        if self.0.len() == STREAM_MESSAGES_MAX {
-            self.0.remove(0);
-        }
-        self.0.push(Message {
+        let id = start.id.text().unwrap_or_default();
+        self.push(Message {
             thread,
             id: xxh3_64(&id),
-            key: identity::is_alone(&id).then(|| identity::key_of_id(scope, &id)),
+            key: identity::is_unique(&id).then(|| identity::key_of_id(scope, &id)),
+            is_started: true,
             model: model.into_owned(),
             usage: start.usage.figures().usage,
         });
+    }
+
+    fn push(&mut self, message: Message) {
+        if self.0.len() == STREAM_MESSAGES_MAX {
+            self.0.remove(0);
+        }
+        self.0.push(message);
     }
 
     /// Writes each message down.
@@ -125,7 +174,7 @@ impl Streams {
             let mut bytes = Vec::with_capacity(ENCODED_BYTES + message.model.len());
             bytes.extend(message.thread.to_le_bytes());
             bytes.extend(message.id.to_le_bytes());
-            bytes.push(u8::from(message.key.is_some()));
+            bytes.push(u8::from(message.key.is_some()) | u8::from(message.is_started) << 1);
             bytes.extend(message.key.map_or(0, |key| key.0).to_le_bytes());
             for figure in figures(&message.usage) {
                 bytes.extend(figure.to_le_bytes());
@@ -147,7 +196,8 @@ impl Streams {
         self.0.push(Message {
             thread: number(0)?,
             id: number(8)?,
-            key: (fixed[16] == 1).then_some(ResponseKey(key)),
+            key: (fixed[16] & 1 == 1).then_some(ResponseKey(key)),
+            is_started: fixed[16] & 2 == 2,
             model: model.to_vec(),
             usage: Usage {
                 input: figure(0)?,
@@ -291,7 +341,7 @@ mod tests {
                 (5, 7),
                 "as at the start"
             );
-            assert_eq!((&*last.model, last.rank), ("m", Rank::Main));
+            assert_eq!((&*last.model, last.rank), ("m", Rank::Sidechain));
         }
     }
 
@@ -333,7 +383,98 @@ mod tests {
             (one.usage.input, one.usage.output, &*one.model, one.rank)
         };
         assert_eq!(of(1), (6, 20, "m", Rank::Sidechain));
-        assert_eq!(of(2), (5, 10, "fallback", Rank::Main));
+        assert_eq!(of(2), (5, 10, "fallback", Rank::Sidechain));
+    }
+
+    fn block(uuid: &str, parent: &str, id: &str, input: u64) -> String {
+        format!(
+            r#"{{"type":"assistant","session_id":"s","uuid":"{uuid}","parent_tool_use_id":{parent},"message":{{"id":{id},"model":"m","stop_reason":null,"usage":{{"input_tokens":{input},"output_tokens":1}}}}}}"#
+        )
+    }
+
+    #[test]
+    fn blocks_of_a_response_that_nothing_names_are_one_while_their_figures_stay() {
+        for id in ["null", r#""ocgo""#] {
+            let lines = [
+                block("1", "null", id, 10),
+                block("2", r#""toolu_1""#, id, 10),
+                block("3", "null", id, 10),
+                block("4", "null", id, 20),
+                block("5", r#""toolu_1""#, id, 10),
+                block("6", "null", id, 10),
+                block("7", "null", id, 0),
+                block("8", "null", id, 0),
+                block("9", "null", id, 30),
+                block("10", "null", id, 30).replace(r#""stop_reason":null"#, r#""stop_reason":"end_turn""#),
+                block("11", "null", id, 30),
+            ];
+            let records = records(&lines, |_| false);
+            let keys: Vec<_> = records.iter().map(|record| record.key).collect();
+            let first_of = |index: usize| keys.iter().position(|key| *key == keys[index]);
+            let firsts: Vec<_> = (0..keys.len()).filter_map(first_of).collect();
+            assert_eq!(firsts, [0, 1, 0, 3, 1, 5, 6, 7, 8, 9, 10], "{id}");
+        }
+    }
+
+    #[test]
+    fn events_show_which_lines_are_of_one_message_whatever_its_id() {
+        for id in ["null", r#""ocgo""#] {
+            let lines = [
+                event("null", &start("x", 5).replace(r#""x""#, id)),
+                block("1", "null", id, 5),
+                block("2", "null", id, 6),
+                event("null", &delta(r#""output_tokens":90"#)),
+                event("null", r#"{"type":"message_stop"}"#),
+                block("3", "null", id, 6),
+            ];
+            let records = records(&lines, |_| false);
+            let [one, two, last, next] = &records[..] else {
+                panic!("{records:?}")
+            };
+            assert_eq!((one.key, two.key), (last.key, last.key), "{id}");
+            assert_ne!(next.key, last.key, "{id}");
+            assert_eq!(last.usage.output, 90);
+        }
+    }
+
+    #[test]
+    fn an_event_that_names_its_message_is_of_it() {
+        let named = |line: String, id: &str| line.replacen('{', &format!(r#"{{"api_message_id":"{id}","#), 1);
+        let lines = [
+            named(event("null", &start(API, 5)), API),
+            named(event("null", &start(UUID, 6)), UUID),
+            named(event("null", &delta(r#""output_tokens":10"#)), API),
+            named(event("null", &delta(r#""output_tokens":20"#)), UUID),
+            named(event("null", &delta(r#""output_tokens":30"#)), "another"),
+        ];
+        let figures: Vec<_> = records(&lines, |_| false)
+            .iter()
+            .map(|one| (one.usage.input, one.usage.output))
+            .collect();
+        assert_eq!(figures, [(5, 10), (6, 20)]);
+    }
+
+    /// All that may be open fits in what is kept of a file.
+    #[test]
+    fn every_open_message_is_kept() {
+        let model = "m".repeat(super::MODEL_BYTES_MAX);
+        let mut lines = Vec::new();
+        for (kind, output) in [(true, 1), (false, 9)] {
+            for index in 0..super::STREAM_MESSAGES_MAX {
+                let (parent, id) = (
+                    format!(r#""toolu_{index}""#),
+                    format!("msg_01StreamMessage{index:04}"),
+                );
+                let what = if kind {
+                    start(&id, 5).replace(r#""model":"m""#, &format!(r#""model":"{model}""#))
+                } else {
+                    delta(&format!(r#""output_tokens":{output}"#))
+                };
+                lines.push(event(&parent, &what));
+            }
+        }
+        let records = records(&lines, |index| index == super::STREAM_MESSAGES_MAX);
+        assert_eq!(records.len(), super::STREAM_MESSAGES_MAX);
     }
 
     #[test]
@@ -363,6 +504,7 @@ mod tests {
                     let (parent, id) = (parents[*thread], ids[(thread + index) % 2]);
                     match kind {
                         0 | 1 => event(parent, &start(id, index as u64)),
+                        2 if index % 3 == 0 => block("1", parent, "null", 7),
                         2 => assistant(parent, id, "m"),
                         3 => event(parent, &delta(&format!(r#""output_tokens":{index}"#))),
                         _ => event(parent, r#"{"type":"message_stop"}"#),

@@ -16,6 +16,8 @@ const CALLS_MAX: usize = 256;
 /// What a list of iterations has in it if there are calls that the response's own counts leave out.
 static LEFT_OUT: LazyLock<[memmem::Finder<'static>; 3]> =
     LazyLock::new(|| ["advisor_message", "compaction", FALLBACK].map(memmem::Finder::new::<str>));
+/// The types of iterations that can be calls of their own.
+const CALL_TYPES: [&[u8]; 3] = [b"advisor_message", b"compaction", b"message"];
 /// The type of the iteration that served, after another model declined.
 const FALLBACK: &str = "fallback_message";
 /// Longest `usage` object that is remembered, in bytes; a usual one has some 300.
@@ -73,7 +75,15 @@ pub struct Figures {
     pub tier: Tier,
     pub is_fast: bool,
     /// The calls inside this response that the figures above leave out, with their index.
-    pub calls: Vec<(u64, Call)>,
+    pub calls: Vec<(CallIndex, Call)>,
+}
+
+/// Which call of a response it is: by its type and its place among those of that type. A later copy may list more of
+/// another type before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallIndex {
+    pub kind: u64,
+    pub among: u64,
 }
 
 /// A call inside a response that its own figures leave out.
@@ -161,20 +171,27 @@ impl UsageFields<'_> {
         }
     }
 
-    fn calls(&self) -> Vec<(u64, Call)> {
+    fn calls(&self) -> Vec<(CallIndex, Call)> {
         let mut calls = Vec::new();
         let is_left_out = |list: &&[u8]| LEFT_OUT.iter().any(|kind| kind.find(list).is_some());
         let Some(list) = self.iterations.0.filter(is_left_out) else {
             return calls;
         };
-        let (mut index, mut is_fallback) = (0, false);
+        let (mut seen, mut is_fallback) = ([0; CALL_TYPES.len()], false);
         json::each(list, |item| {
             let mut iteration = Iteration::default();
             if json::object(item, &mut iteration).is_ok() {
-                is_fallback |= iteration.kind.text().as_deref() == Some(FALLBACK.as_bytes());
-                calls.extend(iteration.call().map(|call| (index, call)));
+                let kind = iteration.kind.text();
+                is_fallback |= kind.as_deref() == Some(FALLBACK.as_bytes());
+                if let Some(kind) = CALL_TYPES.iter().position(|name| Some(*name) == kind.as_deref()) {
+                    let index = CallIndex {
+                        kind: kind as u64,
+                        among: seen[kind],
+                    };
+                    seen[kind] += 1;
+                    calls.extend(iteration.call().map(|call| (index, call)));
+                }
             }
-            index += 1;
             calls.len() == CALLS_MAX
         });
         calls.retain(|(_, call)| is_fallback || !matches!(call.model, CallModel::Declined(_)));

@@ -571,7 +571,7 @@ impl<'s, 't> Work<'s, 't> {
             self.remember(record.key, Some(Box::new(before.clone())), before)
         } else {
             self.remember(record.key, None, copy);
-            change.responses += 1;
+            change.responses += u64::from(record.kind != Kind::Duplicate);
             change.lines.duplicate += u64::from(duplicates.saturating_sub(1));
             return Ok(());
         };
@@ -582,6 +582,10 @@ impl<'s, 't> Work<'s, 't> {
         if first != 0 && session != 0 && first != session {
             self.sessions.copied(record.key, first, session)?;
             known.response.is_shared = true;
+        }
+        if record.kind == Kind::Duplicate && known.response.kind == Kind::Message {
+            // Of its lines all but one are counted as duplicates by now.
+            change.lines.duplicate += 1;
         }
         fold(&mut known.response, copy.response, in_run_order);
         // The fold kept the name of one of the two; names are shared, so the place in memory tells which.

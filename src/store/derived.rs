@@ -145,6 +145,10 @@ impl Derived {
             let row: ResponseRow = decode(row.value()).map_err(damage)?;
             let parts = row.parts().map_err(damage)?;
             let one = Totals::of_usage(parts.kind, &parts.usage, parts.is_final);
+            if one.is_zero() {
+                // Counted under another key. No sum has a row for it.
+                continue;
+            }
             if parts.session != 0 {
                 *derived.session_sums.entry(parts.session).or_default() += one;
             }

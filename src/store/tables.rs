@@ -225,7 +225,7 @@ impl FileRow {
 }
 
 /// A counted response. `flags`: bit 0 advisor, bits 1-2 rank, bits 3-5 dating, bits 6-8 tier,
-/// bit 9 unfinished, bit 10 copies in other sessions.
+/// bit 9 unfinished, bit 10 copies in other sessions, bit 11 duplicate of what is counted under another key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResponseRow {
     flags: u16,
@@ -237,6 +237,7 @@ pub struct ResponseRow {
 }
 
 /// What a row says, apart from the model's name.
+#[derive(Clone, Copy)]
 pub struct ResponseParts {
     pub kind: Kind,
     pub rank: Rank,
@@ -249,19 +250,20 @@ pub struct ResponseParts {
 }
 
 /// Bits of `flags` that mean something.
-const FLAGS_BITS: u32 = 11;
+const FLAGS_BITS: u32 = 12;
 
 impl ResponseRow {
     #[must_use]
     pub fn new(parts: &ResponseParts, model: ModelNumber, run: RunNumber, time: Millis) -> Self {
         let usage = &parts.usage;
         Self {
-            flags: parts.kind as u16
+            flags: u16::from(parts.kind == Kind::Advisor)
                 | ((parts.rank as u16) << 1)
                 | ((parts.dating as u16) << 3)
                 | ((parts.tier as u16) << 6)
                 | (u16::from(!parts.is_final) << 9)
-                | (u16::from(parts.is_shared) << 10),
+                | (u16::from(parts.is_shared) << 10)
+                | (u16::from(parts.kind == Kind::Duplicate) << 11),
             model,
             run,
             session: parts.session,
@@ -298,10 +300,11 @@ impl ResponseRow {
             thinking,
         ] = self.usage;
         Ok(ResponseParts {
-            kind: if self.flags & 1 == 1 {
-                Kind::Advisor
-            } else {
-                Kind::Message
+            kind: match (self.flags & 1, self.flags >> 11) {
+                (0, 0) => Kind::Message,
+                (1, 0) => Kind::Advisor,
+                (0, 1) => Kind::Duplicate,
+                _ => return Err(RowError::Range("flags")),
             },
             rank: match (self.flags >> 1) & 3 {
                 0 => Rank::Progress,
@@ -548,6 +551,10 @@ mod tests {
             (Kind::Advisor, Rank::Main, Tier::Other, Dating::Unknown)
         );
         assert_eq!(got.usage, parts.usage);
+        for kind in [Kind::Message, Kind::Advisor, Kind::Duplicate] {
+            let row = ResponseRow::new(&ResponseParts { kind, ..parts }, 3, 7, 0);
+            assert_eq!(row.parts().unwrap().kind, kind);
+        }
     }
 
     #[test]

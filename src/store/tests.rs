@@ -158,6 +158,29 @@ fn batches_of_one_file_follow_each_other_within_a_group() {
 }
 
 #[test]
+fn a_line_that_is_counted_under_another_key_is_a_duplicate_whichever_comes_first() {
+    let captured = record(1, 5, Some(NOW));
+    let duplicate = Record {
+        kind: Kind::Duplicate,
+        usage: Usage::default(),
+        ..captured.clone()
+    };
+    for records in [[captured.clone(), duplicate.clone()], [duplicate, captured]] {
+        let store = memory();
+        let [one, two] = records;
+        store.commit(&[batch("r", "a", None, 10, vec![one])]).unwrap();
+        store.commit(&[batch("r", "a", Some(10), 20, vec![two])]).unwrap();
+        let run = store.snapshot().unwrap().runs["r"];
+        assert_eq!((run.totals, run.lines.duplicate), (Totals::default(), 1));
+        let mut differences = Vec::new();
+        store
+            .compare_sums(|difference| differences.push(difference))
+            .unwrap();
+        assert_eq!(differences, Vec::<String>::new());
+    }
+}
+
+#[test]
 fn a_renamed_file_keeps_its_row_and_frees_its_name() {
     let store = memory();
     store.commit(&[batch("r", "a", None, 10, vec![])]).unwrap();
