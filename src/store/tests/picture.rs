@@ -44,7 +44,10 @@ impl Picture {
         let name = |number| names.get(&number).cloned().unwrap_or_else(|| "(none)".to_owned());
         let mut picture = Self::default();
         store.side_by_side(nothing(), |key, response, _| {
-            let Some(it) = response else { return };
+            // A duplicate is no response.
+            let Some(it) = response.filter(|it| it.kind != Kind::Duplicate) else {
+                return;
+            };
             let row = (it.usage.output, it.model.to_string(), name(it.run), it.time);
             picture.responses.insert(key.0, row);
         })?;
