@@ -124,18 +124,17 @@ impl<'s, 't> Sessions<'s, 't> {
         Ok(())
     }
 
-    /// Links a session to another one, unless it is linked or the other one leads to it.
+    /// Makes two sessions one family, whichever way the families of each have come about: the answer is the same in any
+    /// order of reading.
     fn link(&mut self, session: SessionNumber, to: SessionNumber) -> Result<(), StoreError> {
-        let mut row = self.row(session)?;
-        if row.linked != 0 {
+        let (one, other) = (self.root(session)?, self.root(to)?);
+        if one == other {
             return Ok(());
         }
-        let root = self.root(to)?;
-        if root == session {
-            return Ok(());
-        }
+        let (root, below) = (one.min(other), one.max(other));
+        let mut row = self.row(below)?;
         row.linked = root;
-        put(self.store, &mut self.rows, session, &row)
+        put(self.store, &mut self.rows, below, &row)
     }
 
     /// The session at the end of the links. Those gone through are linked to it at once: a chain of sessions that each
