@@ -5,12 +5,17 @@
 //! matter.
 
 use super::exhaustion::Cause;
-use crate::record::{HOUR_MS, LimitSource, Millis, Observation};
+use super::window::SERVED_AFTER_MS;
+use crate::record::{DAY_MS, HOUR_MS, LimitSource, MINUTE_MS, Millis, Observation};
 
 /// How long a cool-down lasts where the provider does not say: the first, the second in a row and so on, in seconds.
 pub const STEPS_S: [Millis; 5] = [60, 120, 240, 480, 900];
 /// After so long without a refusal the next one is the first again, in milliseconds.
 pub const FORGOTTEN_AFTER_MS: Millis = HOUR_MS;
+/// The longest pause that is believed, in milliseconds: no window is longer than a week.
+pub const RETRY_AFTER_MAX_MS: Millis = 7 * DAY_MS;
+/// A pause of which the provider gave the end lasts so long at least, whatever is served meanwhile, in milliseconds.
+pub const SAID_HOLDS_MS: Millis = 10 * MINUTE_MS;
 /// Refusals remembered of one account: more than there are steps, with retries among them.
 pub const THROTTLES_MAX: usize = 16;
 
@@ -34,7 +39,7 @@ impl Throttles {
     pub fn take(&mut self, observation: &Observation, at: Millis) -> bool {
         let new = Throttle {
             at,
-            until: observation.reset_at,
+            until: (observation.reset_at).filter(|until| *until <= at.saturating_add(RETRY_AFTER_MAX_MS)),
             request: observation.request,
             source: observation.source,
         };
@@ -59,16 +64,22 @@ impl Throttles {
         *self != before
     }
 
-    /// The cool-down that holds at `now`. A response served since a refusal takes it back.
+    /// The cool-down that holds at `now`. It is taken back by a response that cannot have begun before the refusal.
     #[must_use]
     pub fn cause(&self, served_at: Option<Millis>, now: Millis) -> Option<Cause> {
         let served_at = served_at.filter(|served| *served <= now);
         let mut current: Option<(usize, Cause)> = None;
-        for one in self
-            .0
-            .iter()
-            .filter(|one| one.at <= now && Some(one.at) > served_at)
-        {
+        // Once a pause is over, what is served was not asked for before it.
+        let is_served = |last: &Throttle, cause: &Cause| {
+            served_at.is_some_and(|served| {
+                served >= cause.until || served > last.at.saturating_add(SERVED_AFTER_MS)
+            })
+        };
+        let mut last: Option<&Throttle> = None;
+        for one in self.0.iter().filter(|one| one.at <= now) {
+            let is_between = served_at.is_some_and(|served| served < one.at);
+            current =
+                current.filter(|(_, cause)| !(is_between && last.is_some_and(|last| is_served(last, cause))));
             let step = match &current {
                 // While one lasts, others are told the same.
                 Some((step, cause)) if one.at < cause.until => *step,
@@ -88,8 +99,18 @@ impl Throttles {
                 since,
             };
             current = Some((step, cause));
+            last = Some(one);
         }
-        current.map(|(_, cause)| cause).filter(|cause| now < cause.until)
+        // What the provider said holds for a while all the same.
+        let holds_until = |last: &Throttle| {
+            let said = last.until.unwrap_or(Millis::MIN);
+            said.min(last.at.saturating_add(SAID_HOLDS_MS))
+        };
+        let is_over =
+            |cause: &Cause| last.is_some_and(|last| is_served(last, cause) && now >= holds_until(last));
+        current
+            .map(|(_, cause)| cause)
+            .filter(|cause| now < cause.until && !is_over(cause))
     }
 }
 
@@ -149,7 +170,7 @@ mod tests {
             assert_eq!(until(&throttles(&told), None, at), Some(at - T + seconds * 1000));
             at += seconds * 1000 + 1;
         }
-        let served = told[3].0;
+        let served = told[3].0 + SERVED_AFTER_MS + 1;
         assert_eq!(
             until(&throttles(&told[..5]), Some(served), told[4].0),
             Some(told[4].0 - T + 60_000),
@@ -159,6 +180,35 @@ mod tests {
         let later = told[5].0 + 900_000 + FORGOTTEN_AFTER_MS;
         told.push((later, None, None));
         assert_eq!(until(&throttles(&told), None, later), Some(later - T + 60_000));
+    }
+
+    #[test]
+    fn what_was_asked_before_it_does_not_end_it() {
+        let said = throttles(&[(T, Some(T + 300_000), None)]);
+        let silent = throttles(&[(T - 70_000, None, None), (T, None, None)]);
+        for served in [T, T + 2_000, T + SERVED_AFTER_MS] {
+            assert_eq!(until(&said, Some(served), T + 200_000), Some(300_000));
+        }
+        assert_eq!(until(&silent, Some(T + 100_000), T + 100_000), Some(120_000));
+        // What the provider gave holds, but not for hours if it serves.
+        let long = throttles(&[(T, Some(T + HOUR_MS), None)]);
+        let served = Some(T + SERVED_AFTER_MS + 1);
+        assert_eq!(until(&long, served, T + SAID_HOLDS_MS - 1), Some(HOUR_MS));
+        assert_eq!(until(&long, served, T + SAID_HOLDS_MS), None);
+        let steps = throttles(&[
+            (T, None, None),
+            (T + 61_000, None, None),
+            (T + 182_000, None, None),
+        ]);
+        let served = T + 182_000 + SERVED_AFTER_MS + 1;
+        assert_eq!(until(&steps, None, served), Some(422_000));
+        assert_eq!(until(&steps, Some(served), served), None);
+    }
+
+    #[test]
+    fn an_end_that_cannot_be_is_none() {
+        let far = throttles(&[(T, Some(T + 999_999_999_000), None)]);
+        assert_eq!(until(&far, None, T), Some(60_000));
     }
 
     #[test]
