@@ -69,17 +69,19 @@ impl Throttles {
     pub fn cause(&self, served_at: Option<Millis>, now: Millis) -> Option<Cause> {
         let served_at = served_at.filter(|served| *served <= now);
         let mut current: Option<(usize, Cause)> = None;
-        // Once a pause is over, what is served was not asked for before it.
-        let is_served = |last: &Throttle, cause: &Cause| {
-            served_at.is_some_and(|served| {
-                served >= cause.until || served > last.at.saturating_add(SERVED_AFTER_MS)
-            })
+        // How long a pause lasts is a guess if the provider did not say, and anything served afterwards disproves it. Else
+        // only what was not asked for before it does.
+        let is_served = |last: &Throttle, said: Option<&Throttle>, cause: &Cause| {
+            let margin = if said.is_some() { SERVED_AFTER_MS } else { 0 };
+            served_at.is_some_and(|served| served >= cause.until || served > last.at.saturating_add(margin))
         };
         let mut last: Option<&Throttle> = None;
+        // Of the current pause, the refusal with the latest end that the provider gave.
+        let mut said: Option<&Throttle> = None;
         for one in self.0.iter().filter(|one| one.at <= now) {
             let is_between = served_at.is_some_and(|served| served < one.at);
-            current =
-                current.filter(|(_, cause)| !(is_between && last.is_some_and(|last| is_served(last, cause))));
+            current = current
+                .filter(|(_, cause)| !(is_between && last.is_some_and(|last| is_served(last, said, cause))));
             let step = match &current {
                 // While one lasts, others are told the same.
                 Some((step, cause)) if one.at < cause.until => *step,
@@ -90,8 +92,14 @@ impl Throttles {
             let until = one.until.unwrap_or_else(|| one.at.saturating_add(seconds * 1000));
             let (since, before) = match &current {
                 Some((last, cause)) if *last == step => (cause.since, Some(cause.until)),
-                _ => (one.at, None),
+                _ => {
+                    said = None;
+                    (one.at, None)
+                }
             };
+            if one.until > said.and_then(|said| said.until) {
+                said = Some(one);
+            }
             let cause = Cause {
                 until: before.map_or(until, |before| before.max(until)),
                 reason: "the provider is throttling (429 without a window)".into(),
@@ -102,12 +110,11 @@ impl Throttles {
             last = Some(one);
         }
         // What the provider said holds for a while all the same.
-        let holds_until = |last: &Throttle| {
-            let said = last.until.unwrap_or(Millis::MIN);
-            said.min(last.at.saturating_add(SAID_HOLDS_MS))
-        };
-        let is_over =
-            |cause: &Cause| last.is_some_and(|last| is_served(last, cause) && now >= holds_until(last));
+        let is_held = said.is_some_and(|said| {
+            let until = said.at.saturating_add(SAID_HOLDS_MS);
+            now < said.until.map_or(until, |said| said.min(until))
+        });
+        let is_over = |cause: &Cause| !is_held && last.is_some_and(|last| is_served(last, said, cause));
         current
             .map(|(_, cause)| cause)
             .filter(|cause| now < cause.until && !is_over(cause))
@@ -185,11 +192,14 @@ mod tests {
     #[test]
     fn what_was_asked_before_it_does_not_end_it() {
         let said = throttles(&[(T, Some(T + 300_000), None)]);
-        let silent = throttles(&[(T - 70_000, None, None), (T, None, None)]);
+        let both = throttles(&[(T, Some(T + 300_000), None), (T + 1_000, None, None)]);
+        let silent = throttles(&[(T, None, None)]);
         for served in [T, T + 2_000, T + SERVED_AFTER_MS] {
             assert_eq!(until(&said, Some(served), T + 200_000), Some(300_000));
+            assert_eq!(until(&both, Some(served), T + 200_000), Some(300_000));
         }
-        assert_eq!(until(&silent, Some(T + 100_000), T + 100_000), Some(120_000));
+        // Where nobody said how long, a retry that is served ends it.
+        assert_eq!(until(&silent, Some(T + 2_000), T + 3_000), None);
         // What the provider gave holds, but not for hours if it serves.
         let long = throttles(&[(T, Some(T + HOUR_MS), None)]);
         let served = Some(T + SERVED_AFTER_MS + 1);

@@ -10,7 +10,7 @@ pub(super) use merge::reaches;
 pub use merge::{Merged, RESET_JITTER_MS, merge};
 
 use super::bucket;
-use crate::record::{DAY_MS, LimitSource, LimitStatus, MINUTE_MS, Millis, Observation};
+use crate::record::{DAY_MS, LimitSource, LimitStatus, Millis, Observation};
 
 /// From this age on a state is stale, in milliseconds.
 pub const STALE_AFTER_MS: Millis = 300_000;
@@ -21,8 +21,8 @@ pub const IN_FLIGHT_MS: Millis = 60_000;
 /// A line of a response is dated when the response ended, two minutes after it began at times: within this time after a
 /// refusal it may be of a request from before it, in milliseconds.
 pub const SERVED_AFTER_MS: Millis = IN_FLIGHT_MS + 120_000;
-/// How much further ahead than its length a window's end may be said to be, in milliseconds: clocks differ.
-pub const RESET_AHEAD_SLACK_MS: Millis = 10 * MINUTE_MS;
+/// How much further ahead than its length a window's end may be said to be, in milliseconds: clocks and zones differ.
+pub const RESET_AHEAD_SLACK_MS: Millis = DAY_MS;
 /// How far ahead the end of a window of unknown length may be: a month, in milliseconds.
 pub const RESET_AHEAD_MAX_MS: Millis = 32 * DAY_MS;
 /// Shares are compared with this tolerance, so that 0.29 reaches 29 %.
@@ -94,15 +94,16 @@ pub struct Reading {
 
 impl Reading {
     /// A share that is no number says nothing, and neither does the end of a refusal that has passed already, nor one
-    /// that is further ahead than the window is long.
+    /// that is further ahead than the window is long; words are bounded where they are read.
     fn of(observation: &Observation, at: Millis) -> Self {
         let is_refused = observation.status == LimitStatus::Rejected;
         let length = bucket::length(&observation.bucket);
         let ahead_max = length.map_or(RESET_AHEAD_MAX_MS, |length| {
             length.saturating_add(RESET_AHEAD_SLACK_MS)
         });
-        let is_possible =
-            |reset: &Millis| *reset <= at.saturating_add(ahead_max) && !(is_refused && *reset <= at);
+        let is_near =
+            |reset: Millis| observation.source == LimitSource::Prose || reset <= at.saturating_add(ahead_max);
+        let is_possible = |reset: &Millis| is_near(*reset) && !(is_refused && *reset <= at);
         Self {
             at,
             utilization: observation.utilization.filter(|share| share.is_finite()),

@@ -124,10 +124,10 @@ fn a_window_of_a_family_binds_its_models() {
 #[test]
 fn a_429_without_a_window_pauses_the_account_until_it_serves_again() {
     let (place, mut collector) = serve("");
-    let at = from_now(-10).to_string();
+    let at = from_now(-1000).to_string();
     observe(
         &collector,
-        &json!({"observed_at": at, "status": 429, "headers": {"retry-after": "60"}}),
+        &json!({"observed_at": at, "status": 429, "headers": {"retry-after": "3600"}}),
     );
     assert_eq!(ask(&collector, ""), is("wait", "throttled"));
     let quota = collector.get("/v1/quota").1;
@@ -146,7 +146,7 @@ fn a_429_without_a_window_pauses_the_account_until_it_serves_again() {
 }
 
 #[test]
-fn a_refusal_ends_when_its_family_is_served_again_a_minute_later() {
+fn a_refusal_ends_when_its_family_is_served_again_minutes_later() {
     let reset = from_now(7200).as_second();
     let week = from_now(345_600).as_second();
     let refused = |kind: &str, resets: i64| {
@@ -156,8 +156,8 @@ fn a_refusal_ends_when_its_family_is_served_again_a_minute_later() {
         )
     };
     for (kind, resets, served, ago, decision) in [
-        ("five_hour", reset, "claude-haiku-5", 570, "wait"),
-        ("five_hour", reset, "claude-haiku-5", 530, "allow"),
+        ("five_hour", reset, "claude-haiku-5", 430, "wait"),
+        ("five_hour", reset, "claude-haiku-5", 410, "allow"),
         ("seven_day_opus", week, "claude-haiku-5", 60, "wait"),
         ("seven_day_opus", week, "claude-opus-5", 60, "allow"),
     ] {
@@ -252,20 +252,15 @@ fn another_window_is_no_word_on_whether_requests_are_paid() {
     let paid =
         json!({"status": "allowed", "rateLimitType": "five_hour", "resetsAt": reset, "isUsingOverage": true});
     let side = json!({"status": "allowed", "rateLimitType": "seven_day", "resetsAt": week.as_second(), "utilization": 0.3});
-    for (account, is_refused) in [("refused", true), ("silent", false)] {
-        if is_refused {
-            said(&collector, account, 900, &refused);
-        }
-        said(&collector, account, 700, &paid);
-        said(&collector, account, 600, &side);
-        shown(&collector, account, "seven_day", 31, week);
-        let query = format!("?account={account}");
-        assert_eq!(ask(&collector, &query), is("wait", "overage_only"));
-        let free =
-            json!({"status": "allowed", "rateLimitType": "five_hour", "resetsAt": reset, "utilization": 0.1});
-        said(&collector, account, 300, &free);
-        assert_eq!(ask(&collector, &query), is("allow", "available"));
-    }
+    said(&collector, "a", 900, &refused);
+    said(&collector, "a", 700, &paid);
+    said(&collector, "a", 600, &side);
+    shown(&collector, "a", "seven_day", 31, week);
+    assert_eq!(ask(&collector, "?account=a"), is("wait", "overage_only"));
+    let free =
+        json!({"status": "allowed", "rateLimitType": "five_hour", "resetsAt": reset, "utilization": 0.1});
+    said(&collector, "a", 300, &free);
+    assert_eq!(ask(&collector, "?account=a"), is("allow", "available"));
 }
 
 #[test]
