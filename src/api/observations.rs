@@ -20,7 +20,7 @@ use super::problem::{Problem, blocking};
 use super::routes::{Sources, now};
 use super::{quota, wire};
 use crate::parse::limits::{Told as Source, told};
-use crate::record::{AccountId, Millis, Observation, RunId};
+use crate::record::{AccountId, Millis, Observation, RunId, bucket};
 use crate::store::Told;
 
 /// Most sources in one request.
@@ -224,8 +224,11 @@ impl Given {
                     format!("{bucket}: {share:e} times the window cannot be used; at most {SHARE_MAX} times");
                 return Err(Problem::bad(field, detail));
             }
+            // A pause that is too long is one of the length of those without an end.
+            let is_pause = &**bucket == bucket::COOL_DOWN;
             if seen
                 .reset_at
+                .filter(|_| !is_pause)
                 .is_some_and(|reset| reset > at.saturating_add(RESET_AHEAD_MAX_MS))
             {
                 let detail = format!("{bucket}: its reset is more than a year ahead of the observation");

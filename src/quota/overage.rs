@@ -79,12 +79,21 @@ pub fn paid_until(
                 .filter_map(over)
                 .max();
         }
-        // Nobody says which window is used up; once one is read anew, none is.
-        let is_read = limits().any(|window| window.state.utilization_at > Some(said_at));
-        let first = limits().filter(was_there).filter_map(over).min();
-        first
-            .or(Some(said_at.saturating_add(window::RESET_UNKNOWN_MS)))
-            .filter(|_| !is_read)
+        // Nobody says which window is used up: one of those that were not read live since.
+        let is_read = |window: &&Window| window.state.live_at > Some(said_at);
+        let mut unread = limits().filter(|window| !is_read(window));
+        if limits().any(|window| is_read(&window)) {
+            return unread.filter(was_there).filter_map(over).min();
+        }
+        let soon = said_at.saturating_add(window::RESET_UNKNOWN_MS);
+        Some(
+            unread
+                .by_ref()
+                .filter(was_there)
+                .filter_map(over)
+                .min()
+                .unwrap_or(soon),
+        )
     });
     bought.max(in_use).filter(|until| *until > now)
 }

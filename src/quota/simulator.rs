@@ -21,7 +21,9 @@ use super::budget::Calls;
 use super::exhaustion::Causes;
 use super::overage::Overage;
 use super::throttle::Throttles;
-use super::window::{IN_FLIGHT_MS, RESET_JITTER_MS, Track, Window, WindowState, merge, view};
+use super::window::{
+    self, IN_FLIGHT_MS, RESET_JITTER_MS, SERVED_AFTER_MS, Track, Window, WindowState, merge, view,
+};
 use crate::record::{
     AccountId, DAY_MS, HOUR_MS, LimitSource, LimitStatus, MINUTE_MS, Millis, Observation, bucket::*,
 };
@@ -59,6 +61,8 @@ struct Limit {
     highest: f64,
     /// How often the engine was told it since then by the usage API.
     polls: u32,
+    /// What each terminal showed last.
+    terminals: [f64; SESSIONS],
     /// The highest share of this window that a live reading ever told the engine.
     told: f64,
 }
@@ -77,6 +81,7 @@ impl Limit {
             grows_since: 0,
             highest: 0.0,
             polls: 0,
+            terminals: [0.0; SESSIONS],
             told: 0.0,
         }
     }
@@ -171,11 +176,13 @@ impl Engine {
     }
 
     fn states(&self) -> Vec<(&str, WindowState)> {
+        let allowed_at = window::allowed_at(self.tracks.values().map(|track| &track.state));
         let with_served = |name: &str, track: &Track| {
             let mut state = track.state.clone();
             let serving = MODELS.iter().zip(self.served);
             let serving = serving.filter(|(model, _)| serves(name, model));
             state.served_at = serving.filter_map(|(_, at)| at).max();
+            state.allowed_at = allowed_at.filter(|_| name == UNKNOWN);
             state
         };
         self.tracks
@@ -229,9 +236,11 @@ struct World {
     /// The latest live word that something is refused or used up.
     blocked_at: Millis,
     /// The latest `retry-after` that arrived.
-    cool_until: Option<(Millis, Millis)>,
+    cool_until: Option<Millis>,
     /// Whether the account ever bought more: then a full window alone does not say that it is refused.
     has_bought: bool,
+    /// The latest live line of each window that arrived.
+    latest: BTreeMap<Box<str>, Millis>,
     /// When it was said that requests are paid for, and has not been taken back.
     paid_said: Option<Millis>,
     log: Vec<String>,
@@ -263,6 +272,7 @@ impl World {
             blocked_at: 0,
             cool_until: None,
             has_bought: false,
+            latest: BTreeMap::new(),
             paid_said: None,
             log: Vec::new(),
             random,
@@ -421,9 +431,11 @@ impl World {
         // Whoever pays cannot tell by an answer alone that it is not paid for.
         let is_free = !self.has_bought || self.account.use_overage;
         let mut serves = NOTHING;
-        serves[model] = is_free.then_some(IN_FLIGHT_MS);
+        serves[model] = is_free.then_some(SERVED_AFTER_MS);
         if self.random.u8(..5) > 0 {
-            self.send(at, [(News::Served(model), serves)]);
+            // A line is written when its response has ended.
+            let ends = at + self.random.i64(0..SERVED_AFTER_MS - IN_FLIGHT_MS);
+            self.send(ends, [(News::Served(model), serves)]);
         }
         let style = self.random.u8(..4);
         let source = if style == 0 {
@@ -448,13 +460,19 @@ impl World {
         let has_room = windows.iter().all(|saw| saw.utilization < Some(0.74));
         let shown = self.is_ok(model) && windows.iter().all(|saw| saw.utilization < Some(1.0));
         let mut line = Vec::new();
+        // Not every line names every window.
+        let named = self.random.usize(..2 * windows.len().max(1));
+        let count = windows.len();
         for (place, mut saw) in windows.into_iter().enumerate() {
             // An event gives the status of the window it claims, headers that of each.
             if style > 0 && Some(&saw.bucket) != claim.as_ref() {
                 saw.status = LimitStatus::Unknown;
             }
-            if is_paid && saw.status == LimitStatus::Rejected && style > 0 {
+            if is_paid && style > 0 {
                 saw.status = LimitStatus::Unknown;
+            }
+            if style > 0 && named < count && named != place {
+                continue;
             }
             let mut shows = NOTHING;
             // With room it cannot have been asked for before.
@@ -495,11 +513,13 @@ impl World {
             }
             // A sentence, with the minute of its end or without; at times no window either.
             _ => {
-                let name = if style == 4 { "unknown" } else { limit.bucket };
+                let name = if style == 4 { UNKNOWN } else { limit.bucket };
                 let mut saw = Self::saw(name, LimitSource::Prose, session);
                 saw.status = LimitStatus::Rejected;
-                let minute = |at: Millis| at - at.rem_euclid(MINUTE_MS);
-                saw.reset_at = limit.ends.map(minute).filter(|end| style == 2 && *end > at);
+                // To the minute or, in older words, to half an hour.
+                let unit = MINUTE_MS * if self.random.bool() { 1 } else { 30 };
+                let rounded = |at: Millis| at - at.rem_euclid(unit);
+                saw.reset_at = limit.ends.map(rounded).filter(|end| style == 2 && *end > at);
                 saw.request = request;
                 // The tries of one request.
                 for n in 0..self.random.i64(1..4) {
@@ -507,6 +527,19 @@ impl World {
                 }
             }
         }
+    }
+
+    /// What the usage API says.
+    fn poll(&mut self, after: Millis) {
+        let mut windows = self.windows(LimitSource::UsageApi, None);
+        for saw in &mut windows {
+            saw.status = LimitStatus::Unknown;
+            if saw.reset_at.is_none() {
+                saw.utilization = Some(0.0);
+                self.read.push((saw.bucket.clone(), 0.0, None));
+            }
+        }
+        self.send_all(self.now + after, windows);
     }
 
     fn step(&mut self) {
@@ -525,15 +558,27 @@ impl World {
                 self.send_all(self.now, self.terminals[number].clone());
             }
             76..84 => {
-                let mut windows = self.windows(LimitSource::UsageApi, None);
-                for saw in &mut windows {
-                    saw.status = LimitStatus::Unknown;
-                    if saw.reset_at.is_none() {
-                        saw.utilization = Some(0.0);
-                        self.read.push((saw.bucket.clone(), 0.0, None));
-                    }
+                // Whoever is told something surprising asks again.
+                let first = self.letters.len();
+                let is_twice = self.random.bool();
+                for n in 0..=i64::from(is_twice) {
+                    self.poll(n * 1_000);
                 }
-                self.send_all(self.now, windows);
+                let arrives = self.letters[first..].iter().map(|letter| letter.arrives).max();
+                let has_room = self.limits.iter().all(|limit| limit.share() < 0.79);
+                let is_free = !self.has_bought || self.account.use_overage;
+                let mut shows = NOTHING;
+                for (model, wait) in shows.iter_mut().enumerate() {
+                    *wait = (is_twice && has_room && is_free && self.is_ok(model)).then_some(1_000);
+                }
+                for letter in &mut self.letters[first..] {
+                    letter.arrives = arrives.unwrap_or(letter.arrives);
+                }
+                let last = self.letters.last_mut();
+                let last = last.filter(|letter| letter.arrives - letter.at < 25_000);
+                if let Some(letter) = last {
+                    letter.shows = shows;
+                }
             }
             84..88 => {
                 // A window that began just now would end within the jitter of the next one.
@@ -589,7 +634,7 @@ impl World {
                 letter.at - START,
                 letter.news
             ));
-            let is_late = letter.arrives - letter.at > 25_000;
+            let is_late = self.is_late(&letter);
             if let News::Saw(saw) = &letter.news {
                 let is_refusal = saw.status == LimitStatus::Rejected;
                 let is_live = !saw.source.is_snapshot();
@@ -608,7 +653,15 @@ impl World {
                     let is_this = limit
                         .ends
                         .zip(saw.reset_at)
-                        .is_some_and(|(one, other)| is_near(one, other));
+                        .is_some_and(|(one, other)| is_near(one, other) && other > letter.at);
+                    let terminal = saw.session.filter(|_| !is_live);
+                    if let (Some(number), Some(share)) = (terminal, saw.utilization) {
+                        let shown = &mut limit.terminals[usize::try_from(number).expect("few sessions")];
+                        if share > std::mem::replace(shown, share) {
+                            // One that moves on may show what was used before an upgrade.
+                            limit.polls = 0;
+                        }
+                    }
                     if is_this && is_live && !is_late {
                         limit.told = limit.told.max(saw.utilization.unwrap_or(0.0));
                     }
@@ -619,7 +672,7 @@ impl World {
                     limit.is_known |= is_this && saw.utilization.is_some() && is_live && !is_late;
                 }
                 if &*saw.bucket == COOL_DOWN && !is_late {
-                    self.cool_until = self.cool_until.max(saw.reset_at.map(|until| (until, letter.at)));
+                    self.cool_until = self.cool_until.max(saw.reset_at);
                 }
                 if &*saw.bucket == OVERAGE_IN_USE && !is_late {
                     let is_paid = saw.utilization >= Some(1.0);
@@ -632,6 +685,19 @@ impl World {
                     self.shown[model].push((letter.at, wait, letter.arrives));
                 }
             }
+        }
+    }
+
+    /// Whether a live line comes after later ones of its window: what terminals repeat makes none late.
+    fn is_late(&mut self, letter: &Letter) -> bool {
+        match &letter.news {
+            News::Saw(saw) if !saw.source.is_snapshot() => {
+                let latest = self.latest.entry(saw.bucket.clone()).or_insert(letter.at);
+                let is_late = letter.at < *latest - 25_000;
+                *latest = letter.at.max(*latest);
+                is_late
+            }
+            _ => letter.arrives - letter.at > 25_000,
         }
     }
 
@@ -652,10 +718,7 @@ impl World {
                 if matches!(answer, Answer::Refused(_)) && said.is_some() {
                     return wrong("allowed, and it is refused and that was said");
                 }
-                let served = self.engine.served.iter().copied().flatten().max();
-                let cool = self
-                    .cool_until
-                    .filter(|(until, at)| *until > now && served < Some(*at));
+                let cool = self.cool_until.filter(|until| *until > now);
                 if answer == Answer::Throttled && cool.is_some() {
                     return wrong("allowed, and it is throttled and that was said");
                 }

@@ -5,12 +5,17 @@
 //! matter.
 
 use super::exhaustion::Cause;
-use crate::record::{HOUR_MS, LimitSource, Millis, Observation};
+use super::window::SERVED_AFTER_MS;
+use crate::record::{DAY_MS, HOUR_MS, LimitSource, MINUTE_MS, Millis, Observation};
 
 /// How long a cool-down lasts where the provider does not say: the first, the second in a row and so on, in seconds.
 pub const STEPS_S: [Millis; 5] = [60, 120, 240, 480, 900];
 /// After so long without a refusal the next one is the first again, in milliseconds.
 pub const FORGOTTEN_AFTER_MS: Millis = HOUR_MS;
+/// The longest pause that is believed, in milliseconds: no window is longer than a week.
+pub const RETRY_AFTER_MAX_MS: Millis = 7 * DAY_MS;
+/// A pause of which the provider gave the end lasts so long at least, whatever is served meanwhile, in milliseconds.
+pub const SAID_HOLDS_MS: Millis = 10 * MINUTE_MS;
 /// Refusals remembered of one account: more than there are steps, with retries among them.
 pub const THROTTLES_MAX: usize = 16;
 
@@ -34,7 +39,7 @@ impl Throttles {
     pub fn take(&mut self, observation: &Observation, at: Millis) -> bool {
         let new = Throttle {
             at,
-            until: observation.reset_at,
+            until: (observation.reset_at).filter(|until| *until <= at.saturating_add(RETRY_AFTER_MAX_MS)),
             request: observation.request,
             source: observation.source,
         };
@@ -59,16 +64,24 @@ impl Throttles {
         *self != before
     }
 
-    /// The cool-down that holds at `now`. A response served since a refusal takes it back.
+    /// The cool-down that holds at `now`. It is taken back by a response that cannot have begun before the refusal.
     #[must_use]
     pub fn cause(&self, served_at: Option<Millis>, now: Millis) -> Option<Cause> {
         let served_at = served_at.filter(|served| *served <= now);
         let mut current: Option<(usize, Cause)> = None;
-        for one in self
-            .0
-            .iter()
-            .filter(|one| one.at <= now && Some(one.at) > served_at)
-        {
+        // How long a pause lasts is a guess if the provider did not say, and anything served afterwards disproves it. Else
+        // only what was not asked for before it does.
+        let is_served = |last: &Throttle, said: Option<&Throttle>, cause: &Cause| {
+            let margin = if said.is_some() { SERVED_AFTER_MS } else { 0 };
+            served_at.is_some_and(|served| served >= cause.until || served > last.at.saturating_add(margin))
+        };
+        let mut last: Option<&Throttle> = None;
+        // Of the current pause, the refusal with the latest end that the provider gave.
+        let mut said: Option<&Throttle> = None;
+        for one in self.0.iter().filter(|one| one.at <= now) {
+            let is_between = served_at.is_some_and(|served| served < one.at);
+            current = current
+                .filter(|(_, cause)| !(is_between && last.is_some_and(|last| is_served(last, said, cause))));
             let step = match &current {
                 // While one lasts, others are told the same.
                 Some((step, cause)) if one.at < cause.until => *step,
@@ -79,8 +92,14 @@ impl Throttles {
             let until = one.until.unwrap_or_else(|| one.at.saturating_add(seconds * 1000));
             let (since, before) = match &current {
                 Some((last, cause)) if *last == step => (cause.since, Some(cause.until)),
-                _ => (one.at, None),
+                _ => {
+                    said = None;
+                    (one.at, None)
+                }
             };
+            if one.until > said.and_then(|said| said.until) {
+                said = Some(one);
+            }
             let cause = Cause {
                 until: before.map_or(until, |before| before.max(until)),
                 reason: "the provider is throttling (429 without a window)".into(),
@@ -88,8 +107,17 @@ impl Throttles {
                 since,
             };
             current = Some((step, cause));
+            last = Some(one);
         }
-        current.map(|(_, cause)| cause).filter(|cause| now < cause.until)
+        // What the provider said holds for a while all the same.
+        let is_held = said.is_some_and(|said| {
+            let until = said.at.saturating_add(SAID_HOLDS_MS);
+            now < said.until.map_or(until, |said| said.min(until))
+        });
+        let is_over = |cause: &Cause| !is_held && last.is_some_and(|last| is_served(last, said, cause));
+        current
+            .map(|(_, cause)| cause)
+            .filter(|cause| now < cause.until && !is_over(cause))
     }
 }
 
@@ -149,7 +177,7 @@ mod tests {
             assert_eq!(until(&throttles(&told), None, at), Some(at - T + seconds * 1000));
             at += seconds * 1000 + 1;
         }
-        let served = told[3].0;
+        let served = told[3].0 + SERVED_AFTER_MS + 1;
         assert_eq!(
             until(&throttles(&told[..5]), Some(served), told[4].0),
             Some(told[4].0 - T + 60_000),
@@ -159,6 +187,38 @@ mod tests {
         let later = told[5].0 + 900_000 + FORGOTTEN_AFTER_MS;
         told.push((later, None, None));
         assert_eq!(until(&throttles(&told), None, later), Some(later - T + 60_000));
+    }
+
+    #[test]
+    fn what_was_asked_before_it_does_not_end_it() {
+        let said = throttles(&[(T, Some(T + 300_000), None)]);
+        let both = throttles(&[(T, Some(T + 300_000), None), (T + 1_000, None, None)]);
+        let silent = throttles(&[(T, None, None)]);
+        for served in [T, T + 2_000, T + SERVED_AFTER_MS] {
+            assert_eq!(until(&said, Some(served), T + 200_000), Some(300_000));
+            assert_eq!(until(&both, Some(served), T + 200_000), Some(300_000));
+        }
+        // Where nobody said how long, a retry that is served ends it.
+        assert_eq!(until(&silent, Some(T + 2_000), T + 3_000), None);
+        // What the provider gave holds, but not for hours if it serves.
+        let long = throttles(&[(T, Some(T + HOUR_MS), None)]);
+        let served = Some(T + SERVED_AFTER_MS + 1);
+        assert_eq!(until(&long, served, T + SAID_HOLDS_MS - 1), Some(HOUR_MS));
+        assert_eq!(until(&long, served, T + SAID_HOLDS_MS), None);
+        let steps = throttles(&[
+            (T, None, None),
+            (T + 61_000, None, None),
+            (T + 182_000, None, None),
+        ]);
+        let served = T + 182_000 + SERVED_AFTER_MS + 1;
+        assert_eq!(until(&steps, None, served), Some(422_000));
+        assert_eq!(until(&steps, Some(served), served), None);
+    }
+
+    #[test]
+    fn an_end_that_cannot_be_is_none() {
+        let far = throttles(&[(T, Some(T + 999_999_999_000), None)]);
+        assert_eq!(until(&far, None, T), Some(60_000));
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub(super) use merge::reaches;
 pub use merge::{Merged, RESET_JITTER_MS, merge};
 
 use super::bucket;
-use crate::record::{LimitSource, LimitStatus, Millis, Observation};
+use crate::record::{DAY_MS, LimitSource, LimitStatus, Millis, Observation};
 
 /// From this age on a state is stale, in milliseconds.
 pub const STALE_AFTER_MS: Millis = 300_000;
@@ -18,6 +18,13 @@ pub const STALE_AFTER_MS: Millis = 300_000;
 pub const RESET_UNKNOWN_MS: Millis = 300_000;
 /// What was answered within this time after a refusal may have been asked before it, in milliseconds.
 pub const IN_FLIGHT_MS: Millis = 60_000;
+/// A line of a response is dated when the response ended, two minutes after it began at times: within this time after a
+/// refusal it may be of a request from before it, in milliseconds.
+pub const SERVED_AFTER_MS: Millis = IN_FLIGHT_MS + 120_000;
+/// How much further ahead than its length a window's end may be said to be, in milliseconds: clocks and zones differ.
+pub const RESET_AHEAD_SLACK_MS: Millis = DAY_MS;
+/// How far ahead the end of a window of unknown length may be: a month, in milliseconds.
+pub const RESET_AHEAD_MAX_MS: Millis = 32 * DAY_MS;
 /// Shares are compared with this tolerance, so that 0.29 reaches 29 %.
 pub(super) const SHARE_EPSILON: f64 = 1e-9;
 
@@ -27,7 +34,7 @@ pub struct WindowState {
     /// The share used, as it was given: more than 1 occurs. The highest seen in this window, short of a drop that
     /// was confirmed.
     pub utilization: Option<f64>,
-    /// The highest share ever kept of this window: more than `utilization` after a drop.
+    /// The highest share ever kept of this window: more than `utilization` after a drop. A refusal counts as a full one.
     pub highest: Option<f64>,
     /// When a share was last told, the one kept or another; a line may tell a status alone. A snapshot counts only if
     /// it raised the share: else it may be old.
@@ -50,11 +57,14 @@ pub struct WindowState {
     pub number: u32,
     /// The latest time at which a line spoke of this window.
     pub observed_at: Millis,
+    /// The latest time at which a live one did: a snapshot is told now and may be of any age.
+    pub live_at: Option<Millis>,
     /// Of the latest reading that was not held.
     pub source: LimitSource,
     /// Set by a rejection: nothing is to be had before this time, whatever `utilization` says.
     pub exhausted_until: Option<Millis>,
-    /// When the provider was last heard to refuse, or a live reading said that all is used.
+    /// When the provider was last heard to refuse, or a live reading said that all is used; of a snapshot, when the
+    /// first one said so.
     pub blocked_at: Option<Millis>,
     pub held: Held,
     /// Thresholds this window has reached, in percent, sorted: each is reported once.
@@ -63,6 +73,10 @@ pub struct WindowState {
     /// fills it in.
     #[serde(skip)]
     pub served_at: Option<Millis>,
+    /// The latest live `allowed` of another window of the account, where that ends a refusal by this one. Filled in as
+    /// `served_at`.
+    #[serde(skip)]
+    pub allowed_at: Option<Millis>,
 }
 
 /// What one observation says of its window.
@@ -79,15 +93,23 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// A share that is no number says nothing, and neither does the end of a refusal that has passed already.
+    /// A share that is no number says nothing, and neither does the end of a refusal that has passed already, nor one
+    /// that is further ahead than the window is long; words are bounded where they are read.
     fn of(observation: &Observation, at: Millis) -> Self {
         let is_refused = observation.status == LimitStatus::Rejected;
+        let length = bucket::length(&observation.bucket);
+        let ahead_max = length.map_or(RESET_AHEAD_MAX_MS, |length| {
+            length.saturating_add(RESET_AHEAD_SLACK_MS)
+        });
+        let is_near =
+            |reset: Millis| observation.source == LimitSource::Prose || reset <= at.saturating_add(ahead_max);
+        let is_possible = |reset: &Millis| is_near(*reset) && !(is_refused && *reset <= at);
         Self {
             at,
             utilization: observation.utilization.filter(|share| share.is_finite()),
             remaining: observation.remaining,
             limit: observation.limit,
-            reset_at: observation.reset_at.filter(|reset| !is_refused || *reset > at),
+            reset_at: observation.reset_at.filter(is_possible),
             status: observation.status,
             source: observation.source,
             session: observation.session,
@@ -106,6 +128,8 @@ pub struct Held {
     pub drop: Option<Reading>,
     /// A reset before the one kept.
     pub reset: Option<Reading>,
+    /// A share with much room after a refusal.
+    pub relief: Option<Reading>,
     /// A snapshot of a share that is higher, but was exceeded before the last drop.
     pub rise: Option<Reading>,
 }
@@ -204,9 +228,12 @@ impl WindowState {
     /// Whether the provider has served since it refused, or since all was used: then the refusal has ended, and the full
     /// share with it.
     fn is_lifted(&self, now: Millis) -> bool {
-        self.blocked_at
-            .zip(self.served_at.filter(|served| *served <= now))
-            .is_some_and(|(blocked, served)| served > blocked.saturating_add(IN_FLIGHT_MS))
+        let is_since = |at: Option<Millis>, margin: Millis| {
+            self.blocked_at
+                .zip(at.filter(|at| *at <= now))
+                .is_some_and(|(blocked, at)| at > blocked.saturating_add(margin))
+        };
+        is_since(self.served_at, SERVED_AFTER_MS) || is_since(self.allowed_at, IN_FLIGHT_MS)
     }
 
     /// Whether the last word was a refusal that nothing has ended yet.
@@ -264,6 +291,18 @@ pub fn view(state: &WindowState, now: Millis) -> View {
     }
 }
 
+/// The latest live word of the provider's that a window of these may be used. Nobody can name the window behind a refusal
+/// by [`bucket::UNKNOWN`]: such a word ends it.
+#[must_use]
+pub fn allowed_at<'a>(states: impl Iterator<Item = &'a WindowState>) -> Option<Millis> {
+    let is_allowed =
+        |status: LimitStatus| matches!(status, LimitStatus::Allowed | LimitStatus::AllowedWarning);
+    states
+        .filter(|state| is_allowed(state.status))
+        .filter_map(|state| state.status_at)
+        .max()
+}
+
 /// The times at which what [`view`] says is another without any news.
 pub fn changes(state: &WindowState) -> impl Iterator<Item = Millis> {
     let stale = state.seen_at().saturating_add(STALE_AFTER_MS);
@@ -273,6 +312,7 @@ pub fn changes(state: &WindowState) -> impl Iterator<Item = Millis> {
         Some(ends_at(state)),
         Some(stale),
         state.served_at,
+        state.allowed_at,
     ]
     .into_iter()
     .flatten()

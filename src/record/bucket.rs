@@ -7,6 +7,8 @@ pub const SEVEN_DAY: &str = "seven_day";
 pub const SEVEN_DAY_OPUS: &str = "seven_day_opus";
 pub const SEVEN_DAY_SONNET: &str = "seven_day_sonnet";
 pub const SEVEN_DAY_OVERAGE_INCLUDED: &str = "seven_day_overage_included";
+/// The window of a refusal that names none.
+pub const UNKNOWN: &str = "unknown";
 /// What is paid beyond the windows: money, not a window that resets.
 pub const OVERAGE: &str = "overage";
 /// A pause of the whole account after a 429 that names no window: `reset_at` is its end (`retry-after`), if one was given.
@@ -16,6 +18,30 @@ pub const OVERAGE_IN_USE: &str = "overage_in_use";
 
 /// A window of the account's own limit at Codex that is as long as the number of minutes behind it.
 const CODEX_MINUTES: &str = "codex_";
+
+/// The names that the provider's own lines have, each in its one spelling.
+const FIXED: [&str; 14] = [
+    FIVE_HOUR,
+    SEVEN_DAY,
+    SEVEN_DAY_OPUS,
+    SEVEN_DAY_SONNET,
+    SEVEN_DAY_OVERAGE_INCLUDED,
+    UNKNOWN,
+    OVERAGE,
+    COOL_DOWN,
+    OVERAGE_IN_USE,
+    "monthly_spend",
+    "requests",
+    "tokens",
+    "input_tokens",
+    "output_tokens",
+];
+
+/// Whether a name is one of the few that a log cannot invent more of. Families and limits of Codex have any name.
+#[must_use]
+pub fn is_fixed(name: &str) -> bool {
+    FIXED.contains(&canonical(name))
+}
 
 /// The one spelling of a window's name; a name that is not known stays as it is.
 #[must_use]

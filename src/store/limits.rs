@@ -29,8 +29,8 @@ use crate::record::{
     WindowUpdate,
 };
 
-/// Windows told apart for one account, beside those whose length is known; a provider has a handful, a hostile log
-/// could name any number.
+/// Windows told apart for one account, beside those whose names are fixed; a provider has a handful, a hostile log could
+/// name any number.
 pub const WINDOWS_PER_ACCOUNT_MAX: u32 = 64;
 /// Points kept of one window's history, one for each minute in which something was observed.
 pub const HISTORY_ROWS_MAX: u32 = 4096;
@@ -117,6 +117,8 @@ pub(super) struct Limits<'s, 't> {
     /// Accounts whose row in `accounts` is another now.
     accounts_changed: BTreeSet<(u32, &'static str)>,
     newly_fired: Vec<(u64, FiredRow)>,
+    /// Observations of windows beyond [`WINDOWS_PER_ACCOUNT_MAX`].
+    left_out: u64,
 }
 
 impl<'s, 't> Limits<'s, 't> {
@@ -140,6 +142,7 @@ impl<'s, 't> Limits<'s, 't> {
             accounts: open!(ACCOUNT_LIMITS),
             accounts_changed: BTreeSet::new(),
             newly_fired: Vec::new(),
+            left_out: 0,
         })
     }
 
@@ -263,16 +266,14 @@ impl<'s, 't> Limits<'s, 't> {
                     rolled_over: false,
                 }),
         };
+        // The windows everybody knows always have their place, whatever names a log invents.
+        let invented = known.is_none() && !bucket::is_fixed(name);
+        if invented && self.windows_of(account)? >= WINDOWS_PER_ACCOUNT_MAX {
+            self.left_out += 1;
+            return Ok(());
+        }
         if observation.status == LimitStatus::Rejected {
             self.reject(account, name, observation, at)?;
-        }
-        // The windows everybody knows always have their place, whatever names a log invents.
-        let invented = known.is_none() && bucket::length(name).is_none();
-        if invented && self.windows_of(account)? >= WINDOWS_PER_ACCOUNT_MAX {
-            tracing::debug!(
-                "more than {WINDOWS_PER_ACCOUNT_MAX} windows of one account, a new one is left out"
-            );
-            return Ok(());
         }
         let thresholds = accounts
             .get(account as usize)
@@ -347,6 +348,7 @@ impl<'s, 't> Limits<'s, 't> {
         Ok(())
     }
 
+    /// How many windows of an account are there whose names are not fixed.
     fn windows_of(&self, account: u32) -> Result<u32, StoreError> {
         let (store, mut count) = (self.store, 0);
         let last = account.checked_add(1).map_or_else(
@@ -354,13 +356,13 @@ impl<'s, 't> Limits<'s, 't> {
             |after| self.windows.range((account, "")..(after, "")),
         );
         for entry in last.map_err(|e| store.error(e))? {
-            entry.map_err(|e| store.error(e))?;
-            count += 1;
+            let (key, _) = entry.map_err(|e| store.error(e))?;
+            count += u32::from(!bucket::is_fixed(key.value().1));
         }
-        let new = self
-            .open
-            .keys()
-            .filter(|(of, name)| *of == account && !matches!(self.windows.get((*of, &**name)), Ok(Some(_))));
+        let new = self.open.keys().filter(|(of, name)| {
+            let is_stored = || matches!(self.windows.get((*of, &**name)), Ok(Some(_)));
+            *of == account && !bucket::is_fixed(name) && !is_stored()
+        });
         Ok(count + u32::try_from(new.count()).unwrap_or(u32::MAX))
     }
 
@@ -499,6 +501,9 @@ impl<'s, 't> Limits<'s, 't> {
         let store = self.store;
         let id = |account: u32| accounts.get(account as usize).cloned().unwrap_or_default();
         let mut changes = LimitChanges::default();
+        if self.left_out > 0 {
+            store.leave_out_windows(self.left_out);
+        }
         for ((account, name), open) in std::mem::take(&mut self.open) {
             if !open.changed {
                 continue;

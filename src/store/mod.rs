@@ -102,6 +102,8 @@ pub struct Store {
     replaced: AtomicU64,
     /// Observations wait for the end of the backlog.
     parks: AtomicBool,
+    /// Observations left out since the start, of windows beyond the bound.
+    windows_left_out: AtomicU64,
     /// The thresholds in percent of the accounts that have their own.
     thresholds: RwLock<BTreeMap<AccountId, Vec<u8>>>,
     /// Takes the place of the file.
@@ -145,6 +147,7 @@ impl Store {
             database: RwLock::new(None),
             kept: Mutex::new(None),
             replaced: AtomicU64::new(0),
+            windows_left_out: AtomicU64::new(0),
             parks: AtomicBool::new(true),
             thresholds: RwLock::default(),
             #[cfg(test)]
@@ -187,6 +190,22 @@ impl Store {
     #[must_use]
     pub fn replaced(&self) -> u64 {
         self.replaced.load(Ordering::Acquire)
+    }
+
+    /// Counts observations of windows beyond the bound, and says so the first time.
+    fn leave_out_windows(&self, count: u64) {
+        if self.windows_left_out.fetch_add(count, Ordering::Relaxed) == 0 {
+            tracing::warn!(
+                "an account has more than {} windows of uncommon names; what logs say of further \
+                 ones is left out (said once)",
+                limits::WINDOWS_PER_ACCOUNT_MAX
+            );
+        }
+    }
+
+    /// How many observations of windows beyond [`WINDOWS_PER_ACCOUNT_MAX`](limits::WINDOWS_PER_ACCOUNT_MAX) were left out since the start.
+    pub fn windows_left_out(&self) -> u64 {
+        self.windows_left_out.load(Ordering::Relaxed)
     }
 
     /// Sets the damaged file aside and starts a new one, which remembers why.

@@ -16,7 +16,7 @@ use crate::quota::bucket;
 use crate::quota::exhaustion::Cause;
 use crate::quota::overage::Overage;
 use crate::quota::throttle::Throttles;
-use crate::quota::window::WindowState;
+use crate::quota::window::{self, WindowState};
 use crate::record::{AccountId, Fired, LimitSource, MINUTE_MS, Millis, RunId};
 
 /// Everything that is known of accounts, as of one commit.
@@ -99,6 +99,12 @@ impl Store {
                 if bucket::serves(bucket, name.value()) {
                     state.served_at = state.served_at.max(at);
                 }
+            }
+        }
+        for sums in view.accounts.values_mut() {
+            let allowed_at = window::allowed_at(sums.windows.values());
+            if let Some(state) = sums.windows.get_mut(bucket::UNKNOWN) {
+                state.allowed_at = allowed_at;
             }
         }
         let account_limits = read.open_table(ACCOUNT_LIMITS).map_err(|e| self.error(e))?;

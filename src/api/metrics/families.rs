@@ -112,6 +112,11 @@ fn collector(sources: &Sources) -> Vec<Family> {
         )
         .of(health.replaced),
         Family::counter(
+            "tokentail_windows_left_out",
+            "Observations left out, of windows beyond the bound of an account, since the start.",
+        )
+        .of(sources.store.windows_left_out()),
+        Family::counter(
             "tokentail_run_problems",
             "Times that something was wrong with a run, or the runs directory, that was well before, since the start.",
         )

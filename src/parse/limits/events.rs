@@ -31,16 +31,19 @@ pub fn windows(value: Raw<'_>, answer: Answer) -> Windows {
     }
     let named = values::text(info.kind).map_or_else(|| BUCKET_UNKNOWN.into(), |name| bucket_name(&name));
     let window = windows.at(named);
-    window.take_verdict(values::status(info.status));
+    let in_use = values::flag(info.is_using_overage);
     let share = values::share(info.utilization).or(values::share(info.surpassed));
     window.utilization = window.utilization.or(share);
+    window.take_verdict(super::verdict(
+        values::status(info.status),
+        in_use,
+        window.utilization,
+    ));
     window.reset_at = window.reset_at.or(time::reset(info.resets_at));
     for window in &mut windows.0 {
         answer.doubt(window);
     }
-    if let Some(in_use) = values::flag(info.is_using_overage) {
-        windows.0.push(super::overage(in_use));
-    }
+    windows.0.extend(in_use.map(super::overage));
     windows
 }
 

@@ -195,7 +195,11 @@ impl Headers {
         let claim = self.claim.or_else(|| is_rejected.then(|| BUCKET_UNKNOWN.into()));
         if let Some(claim) = claim.filter(|_| self.status != LimitStatus::Unknown) {
             let window = self.windows.at(claim);
-            window.take_verdict(self.status);
+            window.take_verdict(super::verdict(
+                self.status,
+                self.is_using_overage,
+                window.utilization,
+            ));
             window.reset_at = window.reset_at.or(self.reset);
         }
         self.windows.0.extend(self.codex.windows(answer));

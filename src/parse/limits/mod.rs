@@ -36,7 +36,7 @@ use crate::record::{LimitSource, LimitStatus, Millis, Observation};
 /// Longest name of a window kept, in bytes; the rest is cut off.
 pub const BUCKET_BYTES_MAX: usize = 64;
 /// The window of a rejection that names none.
-pub const BUCKET_UNKNOWN: &str = "unknown";
+pub const BUCKET_UNKNOWN: &str = bucket::UNKNOWN;
 /// Observations taken from one line; a real one has a few.
 pub const OBSERVATIONS_MAX: usize = 32;
 
@@ -215,6 +215,17 @@ fn overage(in_use: bool) -> Window {
     Window {
         utilization: Some(if in_use { 1.0 } else { 0.0 }),
         ..Window::new(OVERAGE_IN_USE.into())
+    }
+}
+
+/// What the verdict on a request says of the window it names: a request that was paid beyond the windows was allowed,
+/// whatever became of the window, unless that shows room itself.
+fn verdict(status: LimitStatus, in_use: Option<bool>, share: Option<f64>) -> LimitStatus {
+    let has_room = share.is_some_and(|share| share < 1.0);
+    if in_use == Some(true) && status != LimitStatus::Rejected && !has_room {
+        LimitStatus::Unknown
+    } else {
+        status
     }
 }
 

@@ -2,16 +2,20 @@
 //!
 //! Rules, each with its place below:
 //! 1. Older than the state by more than [`LATE_MAX_MS`]: history only. So is a line of a window already over. What is
-//!    less late is merged as if it had come in time.
-//! 2. A reset within [`RESET_JITTER_MS`] of the stored one: the same window; the later of the two stays.
+//!    less late is merged as if it had come in time. A snapshot makes no live reading late.
+//! 2. A reset within [`RESET_JITTER_MS`] of the stored one: the same window; the later of the two stays. Words round an
+//!    end down by less than [`WORDS_STEP_MS`].
 //! 3. A lower share in the same window: the higher stays. Two exceptions: (a) a live reading lower by [`DROP_LARGE`]
 //!    that a second one confirms, with another share or from another session; (b) a live reading of the provider's own
-//!    `allowed` with that much room: taken at once, a refusal ends. A snapshot never lowers a share and never ends a
-//!    refusal, and a share that was seen in this window before is no news.
+//!    `allowed` with that much room: taken at once, a refusal ends. Neither counts on a line of a response that may have
+//!    begun before the block ([`SERVED_AFTER_MS`]). A refusal counts as a full share. A snapshot never lowers a share and
+//!    never ends a refusal, and a share that was seen in this window before is no news.
 //! 4. A reset far ahead, any later one once the stored one has passed, or a later one together with a large fall: the
 //!    next window, nothing is carried over. A later one without either moves the window: its own reading is shown.
-//! 5. A reset further back: held as a whole until a later observation says the same; two snapshots only if they are of
-//!    one session and the share grew, since idle terminals repeat what they have.
+//!    While a live block holds, a later reset of a snapshot moves its end at most.
+//! 5. A reset further back: held as a whole until a later observation says the same, a live one after a live one; two
+//!    snapshots only if they are of one session and the share grew, since idle terminals repeat what they have. A live
+//!    refusal blocks at once, until its own end.
 //! 6. A rejection: exhausted until the reset; the share stays what it was. The provider's own "allowed" ends it once
 //!    no earlier request can be in flight any more ([`IN_FLIGHT_MS`]).
 //! 7. Over at its reset: `view`.
@@ -22,11 +26,13 @@ use std::cmp::Ordering;
 
 use super::{
     Held, IN_FLIGHT_MS, LATE_MAX_MS, MOMENT_READINGS_MAX, RECENT_READINGS_MAX, RESET_UNKNOWN_MS, Reading,
-    SHARE_EPSILON, Track, WindowState,
+    SERVED_AFTER_MS, SHARE_EPSILON, Track, WindowState,
 };
 use crate::quota::bucket;
-use crate::record::{HOUR_MS, LimitStatus, Millis, Observation};
+use crate::record::{HOUR_MS, LimitSource, LimitStatus, Millis, Observation};
 
+/// By less than this the words of a refusal may round the end of its window, in milliseconds.
+const WORDS_STEP_MS: u64 = HOUR_MS.unsigned_abs();
 /// Resets that differ by no more than this mean the same window, in milliseconds.
 pub const RESET_JITTER_MS: u64 = 120_000;
 /// A share lower by this much is a large drop.
@@ -64,14 +70,21 @@ pub fn merge(
     let history = reading.speaks();
     let (mut before, mut readings) = (None, Vec::new());
     if let Some(track) = known {
-        let is_reachable = |state: &WindowState| state.observed_at < observed_at;
+        let newest = |state: &WindowState| {
+            if reading.is_snapshot() {
+                Some(state.observed_at)
+            } else {
+                state.live_at
+            }
+        };
+        let is_reachable = |state: &WindowState| newest(state) < Some(observed_at);
         (before, readings) = (track.before.clone(), track.readings.clone());
         // What says nothing has the place of a window only until something is said.
         let is_empty = before.is_none() && readings.iter().all(Reading::is_void);
         let is_void =
             reading.is_void() && !(is_empty && readings.iter().all(|there| there.is_less(&reading)));
         // Rule 1.
-        let is_late = observed_at < track.state.observed_at.saturating_sub(LATE_MAX_MS)
+        let is_late = newest(&track.state).is_some_and(|at| observed_at < at.saturating_sub(LATE_MAX_MS))
             || !before.as_ref().is_none_or(is_reachable);
         if is_empty {
             readings.clear();
@@ -88,9 +101,11 @@ pub fn merge(
         add(&mut readings, reading);
     }
     let newest = readings.last().map_or(observed_at, |last| last.at);
+    let live = readings.iter().rfind(|reading| !reading.is_snapshot());
+    let horizon = live.map_or(newest, |live| live.at).saturating_sub(LATE_MAX_MS);
     while let Some(first) = readings.first().copied()
         && first.at < newest
-        && (readings.len() > RECENT_READINGS_MAX || first.at < newest.saturating_sub(LATE_MAX_MS))
+        && (readings.len() > RECENT_READINGS_MAX || first.at < horizon)
     {
         // Whole times, so that no later one is merged before an earlier one of the same time.
         let count = readings.partition_point(|reading| reading.at == first.at);
@@ -131,7 +146,7 @@ fn is_same(one: &WindowState, other: &WindowState) -> bool {
     one.number == other.number || resets.is_some_and(|(one, other)| one.abs_diff(other) <= RESET_JITTER_MS)
 }
 
-/// Merges one reading, which is not older than the state.
+/// Merges one reading, which is not older than the state; a live one may be older than snapshots.
 fn take(state: &mut Option<WindowState>, reading: &Reading, length: Option<Millis>, thresholds: &[u8]) {
     let Some(state) = state else {
         let mut opened = open(reading, length);
@@ -143,7 +158,10 @@ fn take(state: &mut Option<WindowState>, reading: &Reading, length: Option<Milli
         return;
     }
     apply(state, reading, length);
-    state.observed_at = reading.at;
+    state.observed_at = state.observed_at.max(reading.at);
+    if !reading.is_snapshot() {
+        state.live_at = state.live_at.max(Some(reading.at));
+    }
     latch(state, thresholds);
 }
 
@@ -242,12 +260,14 @@ fn open(reading: &Reading, length: Option<Millis>) -> WindowState {
         opened_at: reading.at,
         number: 0,
         observed_at: reading.at,
+        live_at: Some(reading.at).filter(|_| !reading.is_snapshot()),
         source: reading.source,
         exhausted_until: None,
         blocked_at: None,
         held: Held::default(),
         thresholds_crossed: Vec::new(),
         served_at: None,
+        allowed_at: None,
     };
     keep_figures(&mut state, reading, reading.at);
     take_status(&mut state, reading);
@@ -257,8 +277,11 @@ fn open(reading: &Reading, length: Option<Millis>) -> WindowState {
 /// Another window in the place of this one (rule 4): nothing is carried over.
 fn reopen(state: &mut WindowState, reading: &Reading, length: Option<Millis>) {
     let number = state.number.saturating_add(1);
+    let (observed_at, live_at) = (state.observed_at, state.live_at);
     *state = WindowState {
         number,
+        observed_at,
+        live_at,
         ..open(reading, length)
     };
 }
@@ -273,6 +296,8 @@ enum Which {
     Next,
     /// The stored one, which ends later now.
     Moved,
+    /// A later one, which only a snapshot speaks of while the stored one is blocked.
+    Doubtful,
     /// One that ends earlier; `far` if it cannot be the same one with its end moved.
     Earlier {
         far: bool,
@@ -287,7 +312,18 @@ fn which(state: &WindowState, reading: &Reading, length: Option<Millis>) -> Whic
     let is_over = state.over_at().is_some_and(|over| over <= reading.at);
     match (state.reset_at, reading.reset_at) {
         (Some(old), Some(new)) if old.abs_diff(new) <= RESET_JITTER_MS => Which::Same,
+        (Some(old), Some(new)) if is_rounded(reading) && new < old && old.abs_diff(new) < WORDS_STEP_MS => {
+            Which::Same
+        }
         (Some(old), Some(new)) if new < old => Which::Earlier { far: far(old, new) },
+        (Some(old), Some(new)) if !is_over && reading.is_snapshot() && is_blocked_live(state, reading.at) => {
+            // The words of a refusal are rounded, and a terminal knows the very second.
+            if far(old, new) {
+                Which::Doubtful
+            } else {
+                Which::Same
+            }
+        }
         (Some(old), Some(new)) if is_over || far(old, new) || has_room(state, reading) => Which::Next,
         (Some(_), Some(_)) => Which::Moved,
         _ if is_over => Which::Next,
@@ -295,14 +331,38 @@ fn which(state: &WindowState, reading: &Reading, length: Option<Millis>) -> Whic
     }
 }
 
+/// Words give the hour in which a window ends, or the minute.
+fn is_rounded(reading: &Reading) -> bool {
+    reading.source == LimitSource::Prose
+}
+
+/// Whether the provider refused, or said live that all is used, and that still holds.
+fn is_blocked_live(state: &WindowState, at: Millis) -> bool {
+    let is_full = state.utilization.is_some_and(|share| share >= 1.0);
+    is_refused(state, at) || is_full && state.blocked_at.is_some() && state.live_at >= state.blocked_at
+}
+
+fn is_refused(state: &WindowState, at: Millis) -> bool {
+    state.status == LimitStatus::Rejected && state.exhausted_until.is_some_and(|until| until > at)
+}
+
 /// Whether a reading's share is lower by [`DROP_LARGE`] than what the window shows; one that is refused shows as full.
 fn has_room(state: &WindowState, reading: &Reading) -> bool {
-    let is_refused = state.status == LimitStatus::Rejected
-        && state.exhausted_until.is_some_and(|until| until > reading.at);
-    let shown = if is_refused { Some(1.0) } else { state.utilization };
+    let shown = if is_refused(state, reading.at) {
+        Some(1.0)
+    } else {
+        state.utilization
+    };
     shown
         .zip(reading.utilization)
         .is_some_and(|(shown, new)| is_large_drop(shown, new))
+}
+
+/// Whether a reading is of a line of a response, written at its end, that may have begun before the block.
+fn may_precede(state: &WindowState, reading: &Reading) -> bool {
+    let is_of_response = matches!(reading.source, LimitSource::RateLimits | LimitSource::Codex);
+    let margin = if is_of_response { SERVED_AFTER_MS } else { 0 };
+    (state.blocked_at).is_some_and(|blocked| reading.at <= blocked.saturating_add(margin))
 }
 
 fn is_large_drop(from: f64, to: f64) -> bool {
@@ -322,20 +382,22 @@ fn apply(state: &mut WindowState, reading: &Reading, length: Option<Millis>) {
                 if !reading.is_snapshot() {
                     state.held.reset = None;
                 }
-                let kept = state.reset_at.filter(|old| old.abs_diff(new) <= RESET_JITTER_MS);
-                move_reset(state, kept.map_or(new, |old| old.max(new)), length);
+                let later = state.reset_at.map_or(new, |old| old.max(new));
+                move_reset(state, later, length);
             }
             if is_idle_again(state, reading) {
                 return reopen(state, reading, length);
             }
             let is_freed = frees(state, reading);
+            let is_relieved = relieves(state, reading);
             take_utilization(state, reading, is_freed);
-            if is_freed {
+            if is_freed || is_relieved {
                 end_refusal(state);
             }
             take_status(state, reading);
             state.source = reading.source;
         }
+        Which::Doubtful => {}
         Which::Earlier { far } => match confirmed(state.held.reset, reading) {
             Some(agreed) if far => reopen(state, &agreed, length),
             Some(agreed) => {
@@ -343,7 +405,14 @@ fn apply(state: &mut WindowState, reading: &Reading, length: Option<Millis>) {
                 take_moved(state, &agreed, length);
             }
             None => {
-                state.held.reset = Some(*reading);
+                let is_live = |reading: &Reading| !reading.is_snapshot();
+                if is_live(reading) || !state.held.reset.as_ref().is_some_and(is_live) {
+                    state.held.reset = Some(*reading);
+                }
+                if is_live(reading) && reading.status == LimitStatus::Rejected {
+                    let until = reading.reset_at.max(state.exhausted_until);
+                    refuse(state, reading.at, until);
+                }
                 if state.utilization.is_some() && reading.utilization.is_some() && !reading.is_snapshot() {
                     state.utilization_at = Some(reading.at);
                 }
@@ -353,6 +422,7 @@ fn apply(state: &mut WindowState, reading: &Reading, length: Option<Millis>) {
 }
 
 fn end_refusal(state: &mut WindowState) {
+    state.held.relief = None;
     state.exhausted_until = None;
     state.blocked_at = None;
     state.status = LimitStatus::Unknown;
@@ -362,14 +432,11 @@ fn end_refusal(state: &mut WindowState) {
 /// Whether a second live reading says that nothing is used and nothing runs out: the stored window is no more.
 fn is_idle_again(state: &WindowState, reading: &Reading) -> bool {
     let is_idle = |reading: &Reading| reading.reset_at.is_none() && reading.utilization == Some(0.0);
-    let first = state
-        .held
-        .drop
-        .filter(|first| first.at < reading.at && is_idle(first));
-    state.reset_at.is_some()
-        && is_idle(reading)
-        && !reading.is_snapshot()
-        && first.is_some_and(|first| first.is_another_witness(reading))
+    let firsts = [state.held.drop, state.held.relief];
+    let mut firsts = firsts.iter().flatten();
+    let is_first =
+        |first: &Reading| first.at < reading.at && is_idle(first) && first.is_another_witness(reading);
+    state.reset_at.is_some() && is_idle(reading) && !reading.is_snapshot() && firsts.any(is_first)
 }
 
 /// Takes a reading of the window with its end moved. A share that was read with another end never stood beside this one.
@@ -390,12 +457,26 @@ fn frees(state: &WindowState, reading: &Reading) -> bool {
     if !is_allowed || reading.is_snapshot() {
         return false;
     }
-    let Some(blocked_at) = state.blocked_at.filter(|at| *at < reading.at) else {
+    let Some(blocked_at) = state.blocked_at.filter(|_| !may_precede(state, reading)) else {
         return false;
     };
     let has_room = reading.status == LimitStatus::Allowed && has_room(state, reading);
     let is_later = reading.at > blocked_at.saturating_add(IN_FLIGHT_MS);
     has_room || (is_later && reading.utilization.is_none_or(|share| share < 1.0))
+}
+
+/// Whether a second live reading with much room has come since a refusal, which counts as a full share (rule 3a).
+fn relieves(state: &mut WindowState, reading: &Reading) -> bool {
+    let has_room = reading.utilization.is_some_and(|share| is_large_drop(1.0, share));
+    let is_silent = reading.is_snapshot() || reading.status == LimitStatus::Rejected;
+    if state.status != LimitStatus::Rejected || is_silent || !has_room || may_precede(state, reading) {
+        return false;
+    }
+    if let Some(first) = state.held.relief {
+        return first.at < reading.at && first.is_another_witness(reading);
+    }
+    state.held.relief = Some(*reading);
+    false
 }
 
 /// What a held reading and a strictly later one agree on, if they name the same reset (rule 5).
@@ -406,8 +487,8 @@ fn confirmed(held: Option<Reading>, reading: &Reading) -> Option<Reading> {
     let moves_on = first.session.is_some()
         && first.session == reading.session
         && first.utilization < reading.utilization;
-    let are_snapshots = first.is_snapshot() && reading.is_snapshot();
-    if one.abs_diff(two) > RESET_JITTER_MS || are_snapshots && !moves_on {
+    let is_snapshot = first.is_snapshot() || reading.is_snapshot();
+    if one.abs_diff(two) > RESET_JITTER_MS || is_snapshot && !moves_on {
         return None;
     }
     let status = match reading.status {
@@ -446,20 +527,23 @@ fn take_utilization(state: &mut WindowState, reading: &Reading, is_freed: bool) 
             }
             return;
         }
+        (kept, Some(_)) if reading.is_snapshot() => {
+            if reading.utilization > kept && is_news(state, reading) {
+                state.held.drop = None;
+                keep_figures(state, reading, at);
+            }
+            return;
+        }
         (None, Some(_)) => return keep_figures(state, reading, at),
         (Some(kept), Some(new)) => (kept, new),
     };
-    if reading.is_snapshot() {
-        if new > kept && is_news(state, reading) {
-            state.held.drop = None;
-            keep_figures(state, reading, at);
-        }
-        return;
-    }
-    state.utilization_at = Some(at);
+    // Snapshots may have come before a live reading that is older, and a block before the end of a response.
+    let is_older = state.utilization_at > Some(at) || may_precede(state, reading);
+    state.utilization_at = state.utilization_at.max(Some(at));
     if new >= 1.0 {
         // Full is news, whatever was read before: what was served since may have been served for an upgrade.
         state.blocked_at = state.blocked_at.max(Some(at));
+        state.held.relief = None;
     }
     let is_same_time = state.status_at == Some(at) && state.status == LimitStatus::Rejected;
     if new >= kept || is_freed && kept >= 1.0 {
@@ -468,6 +552,8 @@ fn take_utilization(state: &mut WindowState, reading: &Reading, is_freed: bool) 
     } else if !is_large_drop(kept, new) {
         // Sessions side by side know different amounts; the highest is nearest to the truth.
         state.held.drop = None;
+    } else if is_older && !is_same_time {
+        // What is used since then, it does not say.
     } else if reading.status == LimitStatus::Allowed && !is_same_time {
         state.held.drop = None;
         keep_figures(state, reading, at);
@@ -475,10 +561,6 @@ fn take_utilization(state: &mut WindowState, reading: &Reading, is_freed: bool) 
         if first.at < at && first.is_another_witness(reading) {
             state.held.drop = None;
             keep_figures(state, &first.higher(*reading, LimitStatus::Unknown), at);
-            if state.status == LimitStatus::Rejected && state.status_at < Some(first.at) {
-                // The provider gave something back since it refused.
-                end_refusal(state);
-            }
         } else if first.at == at {
             state.held.drop = Some(first.higher(*reading, LimitStatus::Unknown));
         }
@@ -509,6 +591,7 @@ fn is_news(state: &mut WindowState, reading: &Reading) -> bool {
 }
 
 fn keep_figures(state: &mut WindowState, reading: &Reading, at: Millis) {
+    let is_first_full = state.highest < Some(1.0);
     state.utilization = reading.utilization;
     if reading.utilization > state.highest {
         state.highest = reading.utilization;
@@ -517,6 +600,8 @@ fn keep_figures(state: &mut WindowState, reading: &Reading, at: Millis) {
     state.remaining = reading.remaining;
     state.limit = reading.limit;
     match reading.utilization {
+        // An idle terminal repeats the full share of before, whatever was served since.
+        Some(share) if share >= 1.0 && reading.is_snapshot() && !is_first_full => {}
         Some(share) if share >= 1.0 => state.blocked_at = state.blocked_at.max(Some(at)),
         Some(_) if state.status != LimitStatus::Rejected => state.blocked_at = None,
         _ => {}
@@ -535,21 +620,26 @@ fn take_status(state: &mut WindowState, reading: &Reading) {
         return;
     }
     // Of one time, the gravest word stands.
-    state.status = if state.status_at == Some(at) {
+    let status = if state.status_at == Some(at) {
         state.status.max(status)
     } else {
         status
     };
-    state.status_at = Some(at);
-    let is_rejected = state.status == LimitStatus::Rejected;
-    if is_rejected {
-        state.blocked_at = Some(at);
+    if status == LimitStatus::Rejected {
+        let until = (state.reset_at).unwrap_or_else(|| at.saturating_add(RESET_UNKNOWN_MS));
+        refuse(state, at, Some(until));
+    } else {
+        (state.status, state.status_at, state.exhausted_until) = (status, Some(at), None);
     }
-    state.exhausted_until = is_rejected.then(|| {
-        state
-            .reset_at
-            .unwrap_or_else(|| at.saturating_add(RESET_UNKNOWN_MS))
-    });
+}
+
+fn refuse(state: &mut WindowState, at: Millis, until: Option<Millis>) {
+    state.held.relief = None;
+    state.status = LimitStatus::Rejected;
+    state.status_at = Some(at);
+    state.blocked_at = state.blocked_at.max(Some(at));
+    state.exhausted_until = until;
+    state.highest = Some(state.highest.map_or(1.0, |highest| highest.max(1.0)));
 }
 
 /// Remembers the thresholds that the share has reached. A window that is over reaches none.

@@ -115,7 +115,7 @@ fn the_first_observation_opens_a_window_that_started_a_length_before_its_reset()
 #[test]
 fn a_threshold_fires_once_in_a_window_and_again_in_the_next() {
     let mut story = Story::default();
-    let next = RESET + 5 * HOUR_MS;
+    let next = RESET + 4 * HOUR_MS;
     let fired: Vec<Vec<u8>> = [
         (0.745, RESET),
         (0.70, RESET),
@@ -129,7 +129,7 @@ fn a_threshold_fires_once_in_a_window_and_again_in_the_next() {
     .zip(1..)
     .map(|((utilization, reset), minute)| {
         story
-            .tell(T0 + minute * MINUTE, &share(*utilization, *reset))
+            .tell(RESET - HOUR_MS + minute * MINUTE, &share(*utilization, *reset))
             .crossed
     })
     .collect();
@@ -314,7 +314,7 @@ fn jitter_takes_the_later_reset_and_more_moves_it() {
     assert_eq!(story.state().reset_at, Some(RESET + jitter));
     assert_eq!(story.state().held, Held::default());
     // Further than jitter, less than half a window, no large fall: its end was moved, and shown is what was read of it.
-    let moved = story.tell(T0 + 3, &share(0.4, RESET + 2 * HOUR_MS));
+    let moved = story.tell(T0 + 3, &share(0.4, RESET + HOUR_MS));
     assert_eq!(
         (
             moved.rolled_over,
@@ -322,22 +322,18 @@ fn jitter_takes_the_later_reset_and_more_moves_it() {
             moved.track.state.reset_at,
             moved.track.state.window_started_at
         ),
-        (
-            false,
-            Some(0.4),
-            Some(RESET + 2 * HOUR_MS),
-            Some(RESET - 3 * HOUR_MS)
-        )
+        (false, Some(0.4), Some(RESET + HOUR_MS), Some(RESET - 4 * HOUR_MS))
     );
 }
 
 #[test]
 fn half_a_window_forward_is_the_next_one() {
     let half = 5 * HOUR_MS / 2;
-    let mut short = story(&[(T0, share(0.9, RESET))]);
-    assert!(!short.tell(T0 + 1, &share(0.8, RESET + half - 1)).rolled_over);
-    let mut long = story(&[(T0, share(0.9, RESET))]);
-    let merged = long.tell(T0 + 1, &share(0.1, RESET + half));
+    let at = RESET - HOUR_MS;
+    let mut short = story(&[(at, share(0.9, RESET))]);
+    assert!(!short.tell(at + 1, &share(0.8, RESET + half - 1)).rolled_over);
+    let mut long = story(&[(at, share(0.9, RESET))]);
+    let merged = long.tell(at + 1, &share(0.1, RESET + half));
     assert!(merged.rolled_over);
     assert_eq!(merged.track.state.utilization, Some(0.1));
     assert_eq!(merged.track.state.thresholds_crossed, [0u8; 0]);
@@ -545,20 +541,21 @@ fn a_rejection_without_a_reset_blocks_until_the_stored_one_or_for_five_minutes()
 
 #[test]
 fn a_rollover_ends_a_rejection_unless_it_is_one_itself() {
-    let next = RESET + 5 * HOUR_MS;
+    let at = RESET - HOUR_MS;
+    let next = RESET + 4 * HOUR_MS;
     let start = [
-        (T0, share(0.6, RESET)),
-        (T0 + 1, status(LimitStatus::Rejected, Some(RESET))),
+        (at, share(0.6, RESET)),
+        (at + 1, status(LimitStatus::Rejected, Some(RESET))),
     ];
     let mut healthy = story(&start);
     healthy.tell(
-        T0 + 2,
+        at + 2,
         &saw(FIVE_HOUR, Some(0.1), Some(next), LimitStatus::Unknown),
     );
-    assert_eq!(view(healthy.state(), T0 + 3).blocked_until, None);
+    assert_eq!(view(healthy.state(), at + 3).blocked_until, None);
     let mut again = story(&start);
-    again.tell(T0 + 2, &status(LimitStatus::Rejected, Some(next)));
-    assert_eq!(view(again.state(), T0 + 3).blocked_until, Some(next));
+    again.tell(at + 2, &status(LimitStatus::Rejected, Some(next)));
+    assert_eq!(view(again.state(), at + 3).blocked_until, Some(next));
 }
 
 #[test]
@@ -763,7 +760,10 @@ proptest! {
         past in a_past(), late in any_observation(), age in LATE_MAX_MS + 1..20 * HOUR_MS,
     ) {
         let story = story(&past);
-        let merged = merge(story.track.as_ref(), &late, story.state().observed_at - age, &THRESHOLDS);
+        let state = story.state();
+        let newest = if late.source.is_snapshot() { Some(state.observed_at) } else { state.live_at };
+        prop_assume!(newest.is_some());
+        let merged = merge(story.track.as_ref(), &late, newest.unwrap() - age, &THRESHOLDS);
         prop_assert_eq!(&merged.track.state, story.state());
         prop_assert!(merged.crossed.is_empty() && !merged.rolled_over);
     }
@@ -785,11 +785,13 @@ proptest! {
         let mut story = story(&past);
         let bucket = past[0].1.bucket.clone();
         let at = story.state().observed_at + MINUTE;
-        let next = RESET + 30 * DAY_MS;
+        let length = bucket::length(&bucket).unwrap_or(5 * HOUR_MS);
+        let next = at + length;
+        prop_assume!(story.state().reset_at.is_none_or(|reset| reset <= next - length / 2));
         let is_empty = story.track.as_ref().unwrap().readings.iter().all(Reading::is_void);
         if story.state().reset_at.is_none() || is_empty {
             // There has to be a reset to roll over from.
-            story.tell(at - 1, &saw(&bucket, Some(0.95), Some(RESET + 20 * DAY_MS), LimitStatus::Allowed));
+            story.tell(at - 1, &saw(&bucket, Some(0.95), Some(at + length / 4), LimitStatus::Allowed));
         }
         let merged = story.tell(at, &saw(&bucket, Some(utilization), Some(next), LimitStatus::Allowed));
         let reached: Vec<u8> =
@@ -920,17 +922,171 @@ fn a_snapshot_never_lowers_a_share_and_never_ends_a_refusal() {
     };
     story.tell(T0 + 20 * MINUTE, &cached);
     assert!(view(story.state(), T0 + 20 * MINUTE).refused);
-    // A later end no old snapshot can have: the next window.
-    story.tell(T0 + 21 * MINUTE, &snapshot(0.02, RESET + HOUR_MS));
+    // Nor with a later end: the words of the refusal may have been rounded.
+    story.tell(T0 + 21 * MINUTE, &snapshot(0.02, RESET + 10 * MINUTE));
+    let seen = view(story.state(), T0 + 21 * MINUTE);
+    assert_eq!(
+        (story.utilization(), seen.blocked_until),
+        (Some(0.86), Some(RESET + 10 * MINUTE))
+    );
+    // A live reading may say that a window has begun early, and an idle terminal repeats the one that is no more.
+    story.tell(T0 + 22 * MINUTE, &bare(0.02, RESET + HOUR_MS));
+    for minute in 23..26 {
+        story.tell(T0 + minute * MINUTE, &snapshot(0.86, RESET));
+    }
+    assert_eq!(story.state().reset_at, Some(RESET + HOUR_MS));
     assert_eq!(
         (story.utilization(), story.state().status),
         (Some(0.02), LimitStatus::Unknown)
     );
-    // An idle terminal repeats the window that is no more.
-    for minute in 22..25 {
-        story.tell(T0 + minute * MINUTE, &snapshot(0.86, RESET));
+}
+
+#[test]
+fn a_snapshot_with_a_later_end_leaves_what_is_used_up_live() {
+    let (refused, full) = (status(LimitStatus::Rejected, Some(RESET)), bare(1.0, RESET));
+    for (blocked, later, until) in [
+        (&refused, RESET + 3 * MINUTE, RESET + 3 * MINUTE),
+        (&full, RESET + 3 * MINUTE, RESET + 3 * MINUTE),
+        // Another window, which only a terminal has seen.
+        (&refused, RESET + 3 * HOUR_MS, RESET),
+        (&full, RESET + 3 * HOUR_MS, RESET),
+    ] {
+        let mut story = story(&[(RESET - HOUR_MS, blocked.clone())]);
+        story.tell(RESET - HOUR_MS + MINUTE, &snapshot(0.4, later));
+        let seen = view(story.state(), RESET - MINUTE);
+        assert_eq!(seen.blocked_until, Some(until), "{blocked:?} {later}");
+        story.tell(until + 1, &snapshot(0.03, until + 5 * HOUR_MS));
+        assert_eq!(
+            (story.utilization(), view(story.state(), until + 1).blocked_until),
+            (Some(0.03), None),
+            "after its end it begins anew"
+        );
     }
-    assert_eq!(story.state().reset_at, Some(RESET + HOUR_MS));
+    let mut terminals = story(&[(T0, snapshot(1.0, RESET))]);
+    terminals.tell(T0 + MINUTE, &snapshot(0.1, RESET + HOUR_MS));
+    assert_eq!(
+        terminals.utilization(),
+        Some(0.1),
+        "without anything live, terminals are all there is"
+    );
+}
+
+#[test]
+fn a_refusal_with_an_earlier_end_blocks_until_then() {
+    let mut story = story(&[(T0, snapshot(0.4, RESET))]);
+    story.tell(
+        T0 + MINUTE,
+        &status(LimitStatus::Rejected, Some(RESET - 10 * MINUTE)),
+    );
+    let seen = view(story.state(), T0 + MINUTE);
+    assert_eq!(
+        (seen.refused, seen.blocked_until),
+        (true, Some(RESET - 10 * MINUTE))
+    );
+}
+
+#[test]
+fn a_late_refusal_counts_whatever_snapshots_came_meanwhile() {
+    for count in [1, 100] {
+        let mut story = Story::default();
+        for n in 0..count {
+            story.tell(T0 + n * 3_000, &snapshot(0.4, RESET));
+        }
+        let at = T0 + (count - 1) * 3_000;
+        story.tell(at - 45_000, &status(LimitStatus::Rejected, Some(RESET)));
+        assert!(view(story.state(), at).refused, "{count}");
+        story.tell(at - 50_000, &share(0.1, RESET));
+        assert!(view(story.state(), at).refused, "what is older ends nothing");
+        story.tell(at - 90_000, &share(0.9, RESET));
+        assert_ne!(story.utilization(), Some(0.9), "older than what was read live");
+    }
+}
+
+#[test]
+fn live_readings_with_room_end_a_refusal_without_a_share() {
+    let refused = [(T0, status(LimitStatus::Rejected, Some(RESET)))];
+    let poll = |share| Observation {
+        source: LimitSource::UsageApi,
+        ..bare(share, RESET)
+    };
+    let mut polled = story(&refused);
+    polled.tell(T0 + MINUTE, &poll(0.1));
+    assert!(view(polled.state(), T0 + MINUTE).refused, "one may be old");
+    polled.tell(T0 + 2 * MINUTE, &poll(0.11));
+    let seen = view(polled.state(), T0 + 2 * MINUTE);
+    assert_eq!((seen.refused, seen.utilization), (false, Some(0.11)));
+    let idle = Observation {
+        reset_at: None,
+        ..poll(0.0)
+    };
+    let mut idle_again = story(&refused);
+    idle_again.tell(T0 + MINUTE, &idle);
+    idle_again.tell(T0 + 2 * MINUTE, &idle);
+    assert_eq!(view(idle_again.state(), T0 + 2 * MINUTE).blocked_until, None);
+    let mut again = story(&refused);
+    again.tell(T0 + MINUTE, &poll(0.1));
+    again.tell(T0 + 2 * MINUTE, &refused[0].1);
+    again.tell(T0 + 3 * MINUTE, &poll(0.11));
+    assert!(view(again.state(), T0 + 3 * MINUTE).refused, "refused in between");
+}
+
+#[test]
+fn an_old_full_share_of_a_terminal_does_not_block_what_is_served() {
+    let refused = [(T0, status(LimitStatus::Rejected, Some(RESET)))];
+    let mut served = story(&refused);
+    served.tell(T0 + 10 * MINUTE, &snapshot(1.0, RESET));
+    let mut state = served.state().clone();
+    state.served_at = Some(T0 + 4 * MINUTE);
+    assert_eq!(view(&state, T0 + 11 * MINUTE).blocked_until, None);
+    let mut allowed = story(&refused);
+    allowed.tell(T0 + 2 * MINUTE, &status(LimitStatus::Allowed, Some(RESET)));
+    allowed.tell(T0 + 10 * MINUTE, &snapshot(1.0, RESET));
+    assert_eq!(view(allowed.state(), T0 + 11 * MINUTE).blocked_until, None);
+}
+
+#[test]
+fn what_a_response_says_at_its_end_may_be_from_before_the_refusal() {
+    let refused = saw(FIVE_HOUR, Some(1.0), Some(RESET), LimitStatus::Rejected);
+    let on_a_line = |share_: f64| Observation {
+        source: LimitSource::RateLimits,
+        ..share(share_, RESET)
+    };
+    let mut story = story(&[(T0, refused), (T0 + 40_000, on_a_line(0.78))]);
+    story.tell(T0 + 50_000, &of_session(2, on_a_line(0.7)));
+    let seen = view(story.state(), T0 + MINUTE);
+    assert_eq!((seen.refused, seen.utilization), (true, Some(1.0)));
+    story.tell(T0 + SERVED_AFTER_MS + 1, &on_a_line(0.3));
+    assert_eq!(view(story.state(), T0 + 5 * MINUTE).blocked_until, None);
+}
+
+#[test]
+fn an_end_further_ahead_than_the_window_is_long_is_none() {
+    let bogus = T0 + 30 * DAY_MS;
+    let mut story = story(&[(T0, snapshot(1.0, bogus))]);
+    assert_eq!(story.state().reset_at, None);
+    story.tell(T0 + MINUTE, &snapshot(0.1, RESET));
+    assert_eq!(story.state().reset_at, Some(RESET));
+    let far = T0 + 5 * HOUR_MS + RESET_AHEAD_SLACK_MS;
+    for (reset, kept) in [(far, Some(far)), (far + 1, None)] {
+        let merged = merge(None, &status(LimitStatus::Rejected, Some(reset)), T0, &THRESHOLDS);
+        assert_eq!(merged.track.state.reset_at, kept);
+    }
+}
+
+#[test]
+fn a_window_that_restarted_does_not_come_back_by_what_terminals_repeat() {
+    let mut story = story(&[
+        (T0, status(LimitStatus::Rejected, Some(RESET))),
+        (T0 + MINUTE, share(0.02, RESET + HOUR_MS)),
+    ]);
+    for session in [1, 2, 1, 3] {
+        story.tell(T0 + 2 * MINUTE, &of_session(session, snapshot(1.0, RESET)));
+    }
+    story.tell(T0 + 3 * MINUTE, &of_session(4, bare(0.97, RESET)));
+    assert_eq!(
+        (story.utilization(), story.state().reset_at),
+        (Some(0.02), Some(RESET + HOUR_MS))
+    );
 }
 
 #[test]
@@ -1033,7 +1189,7 @@ fn a_refusal_whose_end_has_passed_blocks_for_minutes() {
 }
 
 #[test]
-fn a_response_a_minute_after_a_refusal_ends_it_and_the_full_share() {
+fn a_response_minutes_after_a_refusal_ends_it_and_the_full_share() {
     let story = story(&[(T0, saw(FIVE_HOUR, Some(1.0), Some(RESET), LimitStatus::Rejected))]);
     let served = |served_at, now| {
         let mut state = story.state().clone();
@@ -1044,13 +1200,16 @@ fn a_response_a_minute_after_a_refusal_ends_it_and_the_full_share() {
     let refused = (true, Some(RESET), Some(1.0));
     assert_eq!(served(T0 - 1, T0 + 5 * MINUTE), refused);
     assert_eq!(
-        served(T0 + MINUTE, T0 + 5 * MINUTE),
+        served(T0 + SERVED_AFTER_MS, T0 + 5 * MINUTE),
         refused,
         "it may have been asked before"
     );
-    assert_eq!(served(T0 + MINUTE + 1, T0 + 5 * MINUTE), (false, None, None));
     assert_eq!(
-        served(T0 + MINUTE + 1, T0 + MINUTE),
+        served(T0 + SERVED_AFTER_MS + 1, T0 + 5 * MINUTE),
+        (false, None, None)
+    );
+    assert_eq!(
+        served(T0 + SERVED_AFTER_MS + 1, T0 + MINUTE),
         refused,
         "not before it was served"
     );

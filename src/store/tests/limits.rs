@@ -399,6 +399,20 @@ fn windows_beyond_the_bound_are_left_out_and_harm_no_other() {
             .all(|window| window.utilization == Some(0.2))
     );
     assert!(facts.windows.keys().all(|name| **name < *format!("w{most:03}")));
+    assert_eq!(desk.store.windows_left_out(), 9);
+    // A family, a limit of Codex or a model scope may have any name too, and refusals are bounded with them.
+    let refusals = |desk: &Desk| desk.store.quota(0).unwrap().limit_events.len();
+    let before = refusals(&desk);
+    for name in ["seven_day_x1", "codex_77", "weekly_scoped:x", "codex:x:90m"] {
+        let refused = Observation {
+            status: LimitStatus::Rejected,
+            ..saw(name, Some(NOW), Some(1.0), Some(NOW + HOUR_MS))
+        };
+        desk.commit(1, vec![refused]);
+    }
+    assert_eq!(desk.facts().windows.len(), most);
+    assert_eq!(refusals(&desk), before);
+    assert_eq!(desk.store.windows_left_out(), 13);
     // Those that are known go on; so do those of another account.
     let later = Observation {
         observed_at: Some(NOW + MINUTE),
