@@ -19,7 +19,7 @@ const MODE: u32 = 0o600;
 /// # Errors
 /// Nobody answers, the file is there already or cannot be written.
 pub fn backup(global: &Global, command: &args::Backup) -> Result<Exit, Failure> {
-    let settings = commands::settings(global)?;
+    let settings = commands::asking(global)?;
     let file = &command.file;
     if file.symlink_metadata().is_ok() {
         let message = format!(

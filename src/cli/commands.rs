@@ -1,7 +1,7 @@
 //! The bodies of the commands.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -17,13 +17,16 @@ use crate::api::summary;
 use crate::api::wire::{Health, Summary};
 use crate::config::{self, ConfigError, Environment, Origin, Partial, Settings};
 use crate::globs::layout::Layout;
-use crate::logfile::LogFileError;
+use crate::logfile::{LogFileError, glance};
 use crate::quota::admission::{Reason, Unseen};
 use crate::record::AccountId;
 use crate::replay::{self, ReplayError, ReplayOptions};
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::tailer::shape::Shape;
 use crate::verify::VerifyError;
+
+/// The control socket of the systemd service.
+const SERVICE_SOCKET: &str = "/run/tokentail/tokentail.sock";
 
 /// Reads transcripts once and prints the summary.
 ///
@@ -125,7 +128,7 @@ struct Status<'a> {
 /// # Errors
 /// Neither can be asked.
 pub fn status(global: &Global) -> Result<Exit, Failure> {
-    let settings = settings(global)?;
+    let settings = asking(global)?;
     let asked = client::get_json_blocking::<Summary>(&settings.socket, "/v1/summary", client::TIMEOUT);
     let (summary, health) = match asked {
         Ok(summary) => {
@@ -371,6 +374,21 @@ pub fn openapi() -> Result<Exit, Failure> {
 /// What is wrong, and where.
 pub fn settings(global: &Global) -> Result<Settings, Failure> {
     Ok(load(global)?)
+}
+
+/// [`settings`] of a command that asks a collector: where no socket is named and none is at the usual place, the
+/// service's is asked, which is there for root and for members of its group.
+///
+/// # Errors
+/// As [`settings`].
+pub fn asking(global: &Global) -> Result<Settings, Failure> {
+    let mut settings = settings(global)?;
+    let service = Path::new(SERVICE_SOCKET);
+    let is_default = matches!(settings.origin("socket"), Origin::Default(_));
+    if is_default && glance(&settings.socket).is_err() && glance(service).is_ok() {
+        service.clone_into(&mut settings.socket);
+    }
+    Ok(settings)
 }
 
 /// [`settings`] with the error as it came.

@@ -23,7 +23,7 @@ const ASK_AGAIN_MIN: Duration = Duration::from_millis(100);
 /// # Errors
 /// Nobody can be asked.
 pub fn quota(global: &Global, command: &args::Quota) -> Result<Exit, Failure> {
-    let settings = commands::settings(global)?;
+    let settings = commands::asking(global)?;
     match &command.command {
         None => show(global, &settings),
         Some(QuotaCommand::Mark(mark)) => self::mark(global, &settings, mark),
@@ -121,7 +121,7 @@ fn meant(accounts: &[wire::Account], word: &str) -> Option<(String, String)> {
 /// # Errors
 /// No collector answers.
 pub fn may_start(global: &Global, command: &args::MayStart) -> Result<Exit, Failure> {
-    let settings = commands::settings(global)?;
+    let settings = commands::asking(global)?;
     let runtime = client::runtime(&settings.socket)?;
     let asking = Asking {
         settings: &settings,

@@ -28,7 +28,7 @@ use counter::Counter;
 pub fn run(global: &Global, command: &args::Run) -> Result<ExitCode, Failure> {
     // First, so that a signal during the start is not the default's: the end.
     let mut relay = Relay::install().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
-    let settings = commands::settings(global)?;
+    let settings = commands::asking(global)?;
     let mount = command.mount.as_deref().map(absolute).transpose()?;
     let start = Start {
         run: command.id.clone(),

@@ -72,7 +72,7 @@ fn path(run: &RunId) -> String {
 /// # Errors
 /// As [`stop`].
 pub fn stop_command(global: &Global, command: &args::Stop) -> Result<Exit, Failure> {
-    let settings = commands::settings(global)?;
+    let settings = commands::asking(global)?;
     let document = client::runtime(&settings.socket)?.block_on(stop(
         &settings.socket,
         &command.id,
@@ -91,7 +91,7 @@ pub fn stop_command(global: &Global, command: &args::Stop) -> Result<Exit, Failu
 /// # Errors
 /// Nobody answers.
 pub fn runs_command(global: &Global, command: &args::Runs) -> Result<Exit, Failure> {
-    let settings = commands::settings(global)?;
+    let settings = commands::asking(global)?;
     let label = (command.label.as_ref()).map(|label| format!("{}:{}", label.name, label.value));
     let wishes = [("state", command.state.as_deref()), ("label", label.as_deref())];
     let path = format!("/v1/runs{}", client::query(&wishes));
@@ -110,7 +110,7 @@ pub fn runs_command(global: &Global, command: &args::Runs) -> Result<Exit, Failu
 /// # Errors
 /// Nobody answers, or the run is unknown or not stopped.
 pub fn forget_command(global: &Global, command: &args::Forget) -> Result<Exit, Failure> {
-    let settings = commands::settings(global)?;
+    let settings = commands::asking(global)?;
     let run = &command.id;
     client::runtime(&settings.socket)?.block_on(client::delete(
         &settings.socket,

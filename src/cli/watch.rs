@@ -24,7 +24,7 @@ const AGAIN_AFTER_MAX: Duration = Duration::from_secs(10);
 /// # Errors
 /// Nobody answers at first, or the question is refused.
 pub fn watch(global: &Global, command: &args::Watch) -> Result<Exit, Failure> {
-    let settings = commands::settings(global)?;
+    let settings = commands::asking(global)?;
     let list = |names: Vec<&str>| (!names.is_empty()).then(|| names.join(","));
     let runs = list(command.runs.iter().map(crate::record::RunId::as_str).collect());
     let accounts = list(command.accounts.iter().map(String::as_str).collect());
