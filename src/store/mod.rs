@@ -203,7 +203,7 @@ impl Store {
         }
     }
 
-    /// How many observations of windows beyond [`WINDOWS_PER_ACCOUNT_MAX`](limits::WINDOWS_PER_ACCOUNT_MAX) were left out since the start.
+    /// How many observations of windows beyond the bound of an account were left out since the start.
     pub fn windows_left_out(&self) -> u64 {
         self.windows_left_out.load(Ordering::Relaxed)
     }

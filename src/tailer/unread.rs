@@ -177,7 +177,7 @@ impl<'s> Sorter<'s> {
 }
 
 /// The logs of a run that no include matches, in the directories that the settings do not read; looked for in
-/// [`LOOKED_INTO_MAX`] of them, those above before those below.
+/// `LOOKED_INTO_MAX` of them, those above before those below.
 pub fn not_included(
     root: &Root,
     wants_directory: impl Fn(&Path) -> bool,
