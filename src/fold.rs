@@ -126,12 +126,14 @@ pub struct Totals {
 impl Totals {
     /// What one response adds to every sum it belongs to.
     #[must_use]
+    #[inline]
     pub fn of(response: &Response) -> Self {
         Self::of_usage(response.kind, &response.usage, response.is_final)
     }
 
     /// As [`Totals::of`], of the three things it needs.
     #[must_use]
+    #[inline]
     pub fn of_usage(kind: Kind, usage: &Usage, is_final: bool) -> Self {
         let is_message = kind == Kind::Message && !usage.is_empty();
         Self {
@@ -171,33 +173,40 @@ impl Totals {
             }
     }
 
-    fn zip(self, other: Self, sum: impl Fn(i128, i128) -> i128, count: impl Fn(i64, i64) -> i64) -> Self {
-        Self {
-            messages: count(self.messages, other.messages),
-            without_figures: count(self.without_figures, other.without_figures),
-            unfinished: count(self.unfinished, other.unfinished),
-            advisor_calls: count(self.advisor_calls, other.advisor_calls),
-            input: sum(self.input, other.input),
-            output: sum(self.output, other.output),
-            cache_read: sum(self.cache_read, other.cache_read),
-            cache_creation: sum(self.cache_creation, other.cache_creation),
-            cache_creation_5m: sum(self.cache_creation_5m, other.cache_creation_5m),
-            cache_creation_1h: sum(self.cache_creation_1h, other.cache_creation_1h),
-            web_search: sum(self.web_search, other.web_search),
-            thinking: sum(self.thinking, other.thinking),
-        }
+    /// In place: there is a sum for each row of many tables.
+    fn change(&mut self, other: &Self, sum: impl Fn(&mut i128, i128), count: impl Fn(&mut i64, i64)) {
+        count(&mut self.messages, other.messages);
+        count(&mut self.without_figures, other.without_figures);
+        count(&mut self.unfinished, other.unfinished);
+        count(&mut self.advisor_calls, other.advisor_calls);
+        sum(&mut self.input, other.input);
+        sum(&mut self.output, other.output);
+        sum(&mut self.cache_read, other.cache_read);
+        sum(&mut self.cache_creation, other.cache_creation);
+        sum(&mut self.cache_creation_5m, other.cache_creation_5m);
+        sum(&mut self.cache_creation_1h, other.cache_creation_1h);
+        sum(&mut self.web_search, other.web_search);
+        sum(&mut self.thinking, other.thinking);
     }
 }
 
 impl std::ops::AddAssign for Totals {
     fn add_assign(&mut self, other: Self) {
-        *self = self.zip(other, i128::saturating_add, i64::saturating_add);
+        self.change(
+            &other,
+            |sum, more| *sum = sum.saturating_add(more),
+            |count, more| *count = count.saturating_add(more),
+        );
     }
 }
 
 impl std::ops::SubAssign for Totals {
     fn sub_assign(&mut self, other: Self) {
-        *self = self.zip(other, i128::saturating_sub, i64::saturating_sub);
+        self.change(
+            &other,
+            |sum, less| *sum = sum.saturating_sub(less),
+            |count, less| *count = count.saturating_sub(less),
+        );
     }
 }
 

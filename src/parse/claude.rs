@@ -129,7 +129,8 @@ struct Envelope<'de> {
     model_usage: RawBytes<'de>,
     is_sidechain: RawBytes<'de>,
     message: Message<'de>,
-    data: ProgressData<'de>,
+    /// Few lines have it, and it is large.
+    data: Option<Box<ProgressData<'de>>>,
     limits: LimitFields<'de>,
 }
 
@@ -168,8 +169,7 @@ impl<'de> Members<'de> for Envelope<'de> {
                 value.object(&mut self.message)?;
             }
             b"data" => {
-                self.data = ProgressData::default();
-                value.object(&mut self.data)?;
+                value.object(&mut **self.data.insert(Box::default()))?;
             }
             _ => self.limits.member(key, value)?,
         }
@@ -263,7 +263,10 @@ impl Envelope<'_> {
             Some(b"assistant") => (&self.message, self.rank()),
             // Exports leave the type out.
             None if self.kind.0.is_none() && self.message.is_of_assistant() => (&self.message, self.rank()),
-            _ if is_quoted => (&self.data.message.message, Rank::Progress),
+            _ if is_quoted => match &self.data {
+                Some(data) => (&data.message.message, Rank::Progress),
+                None => return Class::Ignored,
+            },
             _ => return Class::Ignored,
         };
         let figures = match &message.usage {
@@ -277,11 +280,10 @@ impl Envelope<'_> {
         if model_text.as_deref() == Some(MODEL_SYNTHETIC) {
             return Class::Ignored;
         }
-        let id = message.id.text();
         let alone = message.id.0.and_then(|raw| {
             last.key.get(raw, place.scope, || {
-                let id = id.as_deref().filter(|id| identity::is_alone(id))?;
-                Some(identity::key_of_id(place.scope, id))
+                let id = message.id.text().filter(|id| identity::is_alone(id))?;
+                Some(identity::key_of_id(place.scope, &id))
             })
         });
         let named = alone.map_or_else(
@@ -297,7 +299,7 @@ impl Envelope<'_> {
         if named.is_block || !streams.is_empty() {
             let seen = stream::Seen {
                 thread: stream::thread(self.captured.parent),
-                id: id.as_deref().unwrap_or_default(),
+                id: &message.id.text().unwrap_or_default(),
                 key,
                 is_block: named.is_block,
                 is_final,
@@ -329,11 +331,10 @@ impl Envelope<'_> {
 
     /// Names the response of a line whose id alone does not.
     fn named(&self, message: &Message<'_>, is_quoted: bool, line: &[u8], place: Place) -> Named {
-        let quoted = &self.data.message;
-        let (request_id, request_ref) = if is_quoted {
-            (quoted.request_id, quoted.request_ref)
-        } else {
-            (self.request_id.or(self.captured.request_id), self.request_ref)
+        let quoted = self.data.as_deref().filter(|_| is_quoted);
+        let (request_id, request_ref) = match quoted {
+            Some(data) => (data.message.request_id, data.message.request_ref),
+            None => (self.request_id.or(self.captured.request_id), self.request_ref),
         };
         let id = message.id.text();
         let request_id = request_id.text();

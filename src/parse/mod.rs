@@ -191,7 +191,7 @@ impl Parser {
             && !may_mention_usage(trimmed)
         {
             let mut report = None;
-            if speaks_of_limits(trimmed) || reports_use(trimmed) {
+            if !is_of_user(trimmed) && (speaks_of_limits(trimmed) || reports_use(trimmed)) {
                 let parsed = claude::line(trimmed, place, &mut self.memory, &mut Vec::new(), observations);
                 report = parsed.report;
             }
@@ -232,9 +232,6 @@ fn is_of_user(line: &[u8]) -> bool {
 
 /// Whether a long line may be a limit line, by its ends.
 fn speaks_of_limits(line: &[u8]) -> bool {
-    if is_of_user(line) {
-        return false;
-    }
     [&line[..END_BYTES], &line[line.len() - END_BYTES..]]
         .into_iter()
         .any(|end| {

@@ -25,6 +25,17 @@ pub struct Changed {
 }
 
 impl Changed {
+    pub(super) fn new(key: ResponseKey, after: Known) -> Self {
+        let before = None;
+        Self { key, before, after }
+    }
+
+    /// One that is as it is stored, so far.
+    pub(super) fn stored(key: ResponseKey, after: Known) -> Self {
+        let before = Some(Box::new(after.clone()));
+        Self { key, before, after }
+    }
+
     /// Whether it is no longer as it is stored.
     pub(super) fn is_change(&self) -> bool {
         self.before.as_deref() != Some(&self.after)

@@ -565,16 +565,17 @@ impl<'s, 't> Work<'s, 't> {
         } else {
             0
         };
-        let place = if let Some(place) = self.places.get(&record.key) {
-            *place
-        } else if let Some(before) = self.stored_response(record.key)? {
-            self.remember(record.key, Some(Box::new(before.clone())), before)
-        } else {
-            self.remember(record.key, None, copy);
-            change.responses += u64::from(record.kind != Kind::Duplicate);
-            change.lines.duplicate += u64::from(duplicates.saturating_sub(1));
-            return Ok(());
-        };
+        let next = self.changed.len();
+        let place = *self.places.entry(record.key).or_insert(next);
+        if place == next {
+            let Some(before) = self.stored_response(record.key)? else {
+                self.changed.push(Changed::new(record.key, copy));
+                change.responses += u64::from(record.kind != Kind::Duplicate);
+                change.lines.duplicate += u64::from(duplicates.saturating_sub(1));
+                return Ok(());
+            };
+            self.changed.push(Changed::stored(record.key, before));
+        }
         change.lines.duplicate += u64::from(duplicates);
         let known = &mut self.changed[place].after;
         let in_run_order = run.backlog && self.kept.backlog.contains(&known.response.run);
@@ -606,7 +607,8 @@ impl<'s, 't> Work<'s, 't> {
             if !self.places.contains_key(key)
                 && let Some(before) = self.stored_response(*key)?
             {
-                self.remember(*key, Some(Box::new(before.clone())), before);
+                self.places.insert(*key, self.changed.len());
+                self.changed.push(Changed::stored(*key, before));
             }
         }
         let earlier: HashSet<ResponseKey> = conclusion.undated.iter().copied().collect();
@@ -629,13 +631,6 @@ impl<'s, 't> Work<'s, 't> {
             latest = latest.max(row.latest);
         }
         Ok(latest)
-    }
-
-    fn remember(&mut self, key: ResponseKey, before: Option<Box<Known>>, after: Known) -> usize {
-        let place = self.changed.len();
-        self.changed.push(Changed { key, before, after });
-        self.places.insert(key, place);
-        place
     }
 
     /// Where the run of a batch is in `run_works`.
@@ -729,7 +724,6 @@ impl<'s, 't> Work<'s, 't> {
         committed.undated = undated(&changed).collect();
         self.write_changed(&changed)?;
         self.write_served(&changed)?;
-        self.sessions.finish(&changed, &self.places)?;
         drop(changed);
         let (sums, by_model) = self.write_run_totals()?;
         self.write_sums(&by_model)?;
@@ -825,7 +819,7 @@ impl<'s, 't> Work<'s, 't> {
     fn write_changed(&mut self, changed: &[Changed]) -> Result<(), StoreError> {
         let (store, responses, run_accounts) = (self.store, &mut self.responses, &self.kept.run_accounts);
         let (hours, run_days, days) = (&mut self.hours, &mut self.run_days, &mut self.days);
-        let minutes = &mut self.minutes_table;
+        let (minutes, sessions, places) = (&mut self.minutes_table, &mut self.sessions, &self.places);
         let account_of = |run: RunNumber| run_accounts.get(&run).copied().unwrap_or_default();
         let mut write_responses = move || rows_of(store, changed)?.write(store, responses);
         let mut write_others = move || {
@@ -843,6 +837,7 @@ impl<'s, 't> Work<'s, 't> {
             add_all(store, run_days, "run_days", run_sums.into_iter())?;
             add_all(store, days, "days", day_sums.into_iter())?;
             add_all(store, minutes, "minutes", by_minute.sums())?;
+            sessions.finish(changed, places)?;
             Ok(cells)
         };
         if !self.is_fresh || changed.len() < ROWS_APART_MIN {

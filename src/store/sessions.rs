@@ -4,11 +4,11 @@
 //! covers them: such a response counts in the sums of both. The two are then linked, as their reports overlap.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use redb::{ReadTransaction, ReadableTable, Table, WriteTransaction};
 
-use super::changed::Changed;
+use super::changed::{Changed, Known, Parts};
 use super::commit::put;
 use super::rows::add_all;
 use super::tables::{SESSION_COPIES, SESSION_NUMBERS, SESSION_SUMS, SESSIONS, SessionRow, decode};
@@ -166,28 +166,20 @@ impl<'s, 't> Sessions<'s, 't> {
         places: &HashMap<ResponseKey, usize>,
     ) -> Result<(), StoreError> {
         let store = self.store;
-        let mut deltas: BTreeMap<SessionNumber, Totals> = BTreeMap::new();
-        for it in changed.iter().filter(|it| it.is_change()) {
-            let after = Totals::of(&it.after.response);
-            let mut delta = after;
-            let session = it.after.response.session;
-            if let Some(before) = &it.before {
-                let before_totals = Totals::of(&before.response);
-                delta -= before_totals;
-                if it.after.response.is_shared {
-                    let others = (it.key.0, 0)..=(it.key.0, u32::MAX);
-                    for entry in self.copies.range(others).map_err(|e| store.error(e))? {
-                        let (key, _) = entry.map_err(|e| store.error(e))?;
-                        *deltas.entry(key.value().1).or_default() += delta;
-                    }
-                }
-                if before.response.session != session {
-                    // It had none before.
-                    delta = after;
-                }
-            }
-            if session != 0 {
-                *deltas.entry(session).or_default() += delta;
+        let of_session = |known: &Known| NonZeroU32::new(known.response.session);
+        let mut deltas: BTreeMap<SessionNumber, Totals> = (Parts::of(changed, of_session).sums())
+            .map(|(session, delta)| (session.get(), delta))
+            .collect();
+        let is_shared = |it: &&Changed| it.after.response.is_shared && it.is_change();
+        for it in changed.iter().filter(is_shared) {
+            // The copies of this transaction are not among those stored.
+            let Some(before) = &it.before else { continue };
+            let mut delta = Totals::of(&it.after.response);
+            delta -= Totals::of(&before.response);
+            let others = (it.key.0, 0)..=(it.key.0, u32::MAX);
+            for entry in self.copies.range(others).map_err(|e| store.error(e))? {
+                let (key, _) = entry.map_err(|e| store.error(e))?;
+                *deltas.entry(key.value().1).or_default() += delta;
             }
         }
         for (key, session) in std::mem::take(&mut self.copied) {
