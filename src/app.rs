@@ -17,7 +17,7 @@ use crate::api::teller::Teller;
 use crate::api::wire::RunDetail;
 use crate::committer::{self, CommitterError, CommitterThread};
 use crate::config::web::TokenError;
-use crate::config::{LogSettings, RunsSettings, Settings};
+use crate::config::{ConfigError, LogSettings, RunsSettings, Settings};
 use crate::control::{self, Control};
 use crate::live::Live;
 use crate::logfile::home::resolve;
@@ -81,6 +81,8 @@ pub struct Running {
     backlog_done: CancellationToken,
     address: Option<SocketAddr>,
     token: Arc<TokenSlot>,
+    /// What the last reload did not take over.
+    refused: watch::Sender<Option<String>>,
     supervisor: JoinHandle<()>,
     telling: Vec<JoinHandle<()>>,
     control: Control,
@@ -153,6 +155,7 @@ impl App {
         let hub = Arc::new(Hub::new(began, stop.clone()));
         let telling = Arc::clone(&hub).run(live.subscribe(), Arc::clone(&shared.store));
         let traffic = Arc::new(Traffic::default());
+        let (refused, not_taken_over) = watch::channel(None);
         let sources = Arc::new(Sources {
             live: Arc::clone(&live),
             hub,
@@ -163,6 +166,7 @@ impl App {
             board: Arc::clone(&shared.board),
             watch: Arc::clone(&shared.watch),
             committer: thread.health(),
+            refused: not_taken_over,
             ready: ready.clone(),
             backlog_done: backlog_done.clone(),
             since: jiff::Timestamp::now().as_millisecond(),
@@ -190,6 +194,7 @@ impl App {
             backlog_done,
             address,
             token,
+            refused,
             committer: thread,
         })
     }
@@ -199,6 +204,12 @@ impl Running {
     /// Waits until everything there was at the start is watched.
     pub async fn ready(&self) {
         self.ready.cancelled().await;
+    }
+
+    /// Whether that time has come.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.ready.is_cancelled()
     }
 
     /// Cancelled once everything there was at the start is read.
@@ -277,12 +288,21 @@ impl Running {
             },
             ..new
         };
-        if let Err(error) = self.token.reread() {
+        let token = self.token.reread().err().map(|error| {
             tracing::error!("the token is not read again, the old one stays: {error}");
-        }
+            format!("the token was not read again, the old one is in effect: {error}")
+        });
+        self.refused.send_replace(token);
         self.shared.store.set_thresholds(taken.accounts.rules());
         self.settings.send_replace(Arc::new(taken));
         fixed
+    }
+
+    /// Notes that a configuration was not taken over: the collector's health says so until one is.
+    pub fn refuse(&self, error: &ConfigError) {
+        let refused =
+            format!("the changed configuration was not taken over, the old one is in effect: {error}");
+        self.refused.send_replace(Some(refused));
     }
 
     /// Stops in the direction of flow: watching, reading, committing; then closes the database.

@@ -75,6 +75,7 @@ pub(super) fn health(sources: &Sources) -> wire::Health {
             }
         }
     }
+    reasons.extend(sources.refused.borrow().clone());
     for (run, status) in sources.board.runs() {
         if let Some(problem) = status.problem {
             unhealthy = true;

@@ -13,6 +13,7 @@ pub mod quota;
 pub mod routes;
 pub mod runs;
 pub mod server;
+mod service_line;
 pub mod stream;
 pub mod summary;
 pub mod teller;

@@ -45,6 +45,8 @@ pub struct Sources {
     pub board: Arc<Board>,
     pub watch: Arc<Watch>,
     pub committer: Arc<Mutex<CommitterHealth>>,
+    /// What the last reload did not take over.
+    pub refused: watch::Receiver<Option<String>>,
     pub ready: CancellationToken,
     pub backlog_done: CancellationToken,
     pub since: Millis,

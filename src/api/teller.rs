@@ -7,7 +7,7 @@
 //! be that nothing can be committed, so it has none.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,12 +17,13 @@ use super::health::{health, terms, unseen};
 use super::problem::blocking;
 use super::quota::{self, Standing};
 use super::routes::Sources;
-use super::{summary, wire};
+use super::{service_line, summary, wire};
 use crate::live::{AccountChange, Event, Listener, Update};
 use crate::quota::exhaustion::Cause;
 use crate::quota::pace::{self, Zone};
 use crate::quota::window::{self, Freshness, WindowState};
 use crate::record::{AccountId, Millis, WindowUpdate};
+use crate::service;
 use crate::store::QuotaView;
 
 /// Between two judgements of accounts at least, however much is committed.
@@ -41,6 +42,8 @@ pub struct Teller {
     stop: CancellationToken,
     /// As last told; `None` until judged for the first time.
     told: Option<Judged>,
+    /// What the service manager is told of accounts.
+    verdict: Arc<Mutex<String>>,
 }
 
 /// What is known at a time.
@@ -57,6 +60,7 @@ impl Teller {
             listener,
             stop,
             told: None,
+            verdict: Arc::default(),
         }
     }
 
@@ -64,7 +68,7 @@ impl Teller {
     pub async fn run(mut self) {
         let stop = self.stop.clone();
         // Apart: what is told of accounts waits while nothing can be committed, and health has to say so.
-        let health = look_after_health(Arc::clone(&self.sources));
+        let health = look_after_health(Arc::clone(&self.sources), Arc::clone(&self.verdict));
         let both = async { tokio::join!(self.tell(), health) };
         let _ = stop.run_until_cancelled(both).await;
     }
@@ -92,6 +96,7 @@ impl Teller {
     /// Judges accounts and windows; says after which time one may be another by itself.
     async fn judge(&mut self) -> Duration {
         let sources = Arc::clone(&self.sources);
+        let verdict = Arc::clone(&self.verdict);
         let since = self.told.as_ref().map(|told| told.at);
         let judged = blocking(move || {
             let settings = Arc::clone(&sources.settings.borrow());
@@ -101,6 +106,7 @@ impl Teller {
             let standings = quota::standings(&view, &terms);
             let by_clock = since.map_or_else(Update::default, |since| by_clock(&view, since, terms.now));
             let next = quota::next_change(&view, &terms);
+            *verdict.lock().unwrap_or_else(PoisonError::into_inner) = service_line::verdict(&view, &terms);
             Ok((standings, by_clock, next, terms.now))
         });
         let Ok((standings, mut update, next, now)) = judged.await else {
@@ -123,16 +129,23 @@ impl Teller {
 }
 
 /// Looks at the collector's health without end, and tells what changes.
-async fn look_after_health(sources: Arc<Sources>) {
+async fn look_after_health(sources: Arc<Sources>, verdict: Arc<Mutex<String>>) {
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut told = wire::HealthEvent::default();
+    let mut line = String::new();
     loop {
         look.tick().await;
         let asked = Arc::clone(&sources);
         let Ok(now) = blocking(move || Ok(health(&asked))).await else {
             continue;
         };
+        let verdict = verdict.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let line_now = service_line::line(&now, &sources.board, &verdict);
+        if line != line_now {
+            service::status(&line_now);
+            line = line_now;
+        }
         if now.status == told.status && now.ready == told.ready && now.reasons == told.reasons {
             continue;
         }

@@ -19,7 +19,7 @@ const MODE: u32 = 0o600;
 /// # Errors
 /// Nobody answers, the file is there already or cannot be written.
 pub fn backup(global: &Global, command: &args::Backup) -> Result<Exit, Failure> {
-    let settings = commands::asking(global)?;
+    let socket = commands::asking(global)?.socket;
     let file = &command.file;
     if file.symlink_metadata().is_ok() {
         let message = format!(
@@ -29,7 +29,7 @@ pub fn backup(global: &Global, command: &args::Backup) -> Result<Exit, Failure> 
         return Err(Failure::new(Exit::Usage, message));
     }
     let part = part_of(file);
-    let written = write(&settings.socket, &part).and_then(|count| {
+    let written = write(&socket, &part).and_then(|count| {
         std::fs::rename(&part, file).on_path("name", file)?;
         let directory = match file.parent() {
             Some(directory) if !directory.as_os_str().is_empty() => directory,

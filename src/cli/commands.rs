@@ -1,6 +1,5 @@
 //! The bodies of the commands.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -105,12 +104,7 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
 /// Prints warnings to standard error. Nobody may be reading; the result is the same.
 fn print_warnings(global: &Global, warnings: &[String]) {
     for warning in warnings {
-        let mut err = std::io::stderr().lock();
-        let _ = if global.json {
-            writeln!(err, "{}", serde_json::json!({ "warning": warning }))
-        } else {
-            writeln!(err, "tokentail: {}", super::text::message(warning))
-        };
+        output::warn(global.json, warning);
     }
 }
 
@@ -128,14 +122,19 @@ struct Status<'a> {
 /// # Errors
 /// Neither can be asked.
 pub fn status(global: &Global) -> Result<Exit, Failure> {
-    let settings = asking(global)?;
-    let asked = client::get_json_blocking::<Summary>(&settings.socket, "/v1/summary", client::TIMEOUT);
+    let CollectorAddress { socket, settings } = asking(global)?;
+    let asked = client::get_json_blocking::<Summary>(&socket, "/v1/summary", client::TIMEOUT);
+    let mut db = PathBuf::new();
     let (summary, health) = match asked {
         Ok(summary) => {
-            let health = client::get_json_blocking::<Health>(&settings.socket, "/healthz", client::TIMEOUT);
+            let health = client::get_json_blocking::<Health>(&socket, "/healthz", client::TIMEOUT);
             (summary, health.ok())
         }
-        Err(error @ ClientError::NotRunning(_)) => (stored_summary(&settings, &error.into())?, None),
+        Err(error @ ClientError::NotRunning(_)) => {
+            let settings = settings?;
+            db.clone_from(&settings.db);
+            (stored_summary(&settings, &error.into())?, None)
+        }
         Err(error) => return Err(error.into()),
     };
     let exit = match &health {
@@ -160,7 +159,7 @@ pub fn status(global: &Global) -> Result<Exit, Failure> {
             None => writeln!(
                 out,
                 "no collector is running; this is what {} holds\n",
-                settings.db.display()
+                db.display()
             )?,
         }
         render::summary(out, &summary, &view)
@@ -376,19 +375,68 @@ pub fn settings(global: &Global) -> Result<Settings, Failure> {
     Ok(load(global)?)
 }
 
-/// [`settings`] of a command that asks a collector: where no socket is named and none is at the usual place, the
-/// service's is asked, which is there for root and for members of its group.
+/// Where a collector is asked, and the settings for what is done without one.
+pub struct CollectorAddress {
+    pub socket: PathBuf,
+    pub settings: Result<Settings, Failure>,
+}
+
+/// Chooses the collector that is asked. Where no socket is named and none is at the usual place, that is the service's,
+/// which is there for root and for members of its group. A configuration that is wrong, or that the one who asks may
+/// not read, is no reason not to ask.
 ///
 /// # Errors
-/// As [`settings`].
-pub fn asking(global: &Global) -> Result<Settings, Failure> {
-    let mut settings = settings(global)?;
+/// As [`settings`], if the configuration is wrong and no socket is to be found without it.
+pub fn asking(global: &Global) -> Result<CollectorAddress, Failure> {
     let service = Path::new(SERVICE_SOCKET);
-    let is_default = matches!(settings.origin("socket"), Origin::Default(_));
-    if is_default && glance(&settings.socket).is_err() && glance(service).is_ok() {
-        service.clone_into(&mut settings.socket);
+    let error = match load(global) {
+        Ok(mut settings) => {
+            let is_default = matches!(settings.origin("socket"), Origin::Default(_));
+            if is_default && !is_there(&settings.socket) && is_there(service) {
+                service.clone_into(&mut settings.socket);
+            }
+            return Ok(CollectorAddress {
+                socket: settings.socket.clone(),
+                settings: Ok(settings),
+            });
+        }
+        Err(error) => error,
+    };
+    let is_of_store = matches!(error, ConfigError::Default { .. });
+    let failure = Failure::from(error);
+    let environment = Environment::from_process();
+    let socket = global.socket.clone().or_else(|| {
+        let mut places = environment.sockets(global.config.as_deref());
+        places.push(service.to_owned());
+        let there = places.iter().position(|place| is_there(place));
+        // Without a place for a store of its own a command can still ask.
+        let at = there.or(is_of_store.then_some(0))?;
+        Some(places.swap_remove(at))
+    });
+    let Some(socket) = socket else {
+        return Err(failure);
+    };
+    if !is_of_store && failure.code != Exit::Permission {
+        let note = format!(
+            "the configuration is not used ({}); asking the collector on {}",
+            failure.message,
+            socket.display()
+        );
+        output::warn(global.json, &note);
     }
-    Ok(settings)
+    Ok(CollectorAddress {
+        socket,
+        settings: Err(failure),
+    })
+}
+
+/// Whether there is a socket at a place, or a directory before it that is closed to whoever asks.
+fn is_there(socket: &Path) -> bool {
+    match glance(socket) {
+        Ok(_) => true,
+        Err(LogFileError::Io { source, .. }) => source.kind() == std::io::ErrorKind::PermissionDenied,
+        Err(_) => false,
+    }
 }
 
 /// [`settings`] with the error as it came.

@@ -2,12 +2,23 @@
 
 use std::io::IsTerminal;
 
+use tracing::{Event, Level as Severity, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::{LogFormat, LogSettings};
+use crate::service;
+
+/// The priorities of syslog, which the journal takes over.
+const PRIORITY_ERROR: u8 = 3;
+const PRIORITY_WARNING: u8 = 4;
+const PRIORITY_INFO: u8 = 6;
+const PRIORITY_DEBUG: u8 = 7;
 
 /// Changes the level while running.
 #[derive(Clone)]
@@ -26,10 +37,24 @@ impl Level {
 #[must_use]
 pub fn start(settings: &LogSettings) -> Level {
     let (filter, handle) = reload::Layer::new(filter(&settings.level));
+    let is_journal = service::is_stderr_the_journal();
     let layer: Box<dyn Layer<_> + Send + Sync> = match settings.format {
+        LogFormat::Json if is_journal => fmt::layer()
+            .json()
+            .event_format(Prioritised(fmt::format().json().flatten_event(true)))
+            .with_writer(std::io::stderr)
+            .boxed(),
         LogFormat::Json => fmt::layer()
             .json()
             .flatten_event(true)
+            .with_writer(std::io::stderr)
+            .boxed(),
+        // The journal has the time and the level.
+        LogFormat::Text if is_journal => fmt::layer()
+            .with_ansi(false)
+            .event_format(Prioritised(
+                fmt::format().without_time().with_level(false).with_target(false),
+            ))
             .with_writer(std::io::stderr)
             .boxed(),
         LogFormat::Text => {
@@ -48,6 +73,50 @@ pub fn start(settings: &LogSettings) -> Level {
     Level(handle)
 }
 
+/// A line of a failure that ends the program, as it is to stand on standard error.
+#[must_use]
+pub fn failure(message: &str) -> String {
+    if service::is_stderr_the_journal() {
+        prioritised(PRIORITY_ERROR, message)
+    } else {
+        message.to_owned()
+    }
+}
+
+/// Puts the priority before each line of an event.
+struct Prioritised<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for Prioritised<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        let mut text = String::new();
+        self.0.format_event(context, Writer::new(&mut text), event)?;
+        let priority = match *event.metadata().level() {
+            Severity::ERROR => PRIORITY_ERROR,
+            Severity::WARN => PRIORITY_WARNING,
+            Severity::INFO => PRIORITY_INFO,
+            Severity::DEBUG | Severity::TRACE => PRIORITY_DEBUG,
+        };
+        writer.write_str(&prioritised(priority, text.trim_end()))?;
+        writer.write_char('\n')
+    }
+}
+
+/// The journal makes an entry of each line.
+fn prioritised(priority: u8, text: &str) -> String {
+    let lines: Vec<String> = (text.lines()).map(|line| format!("<{priority}>{line}")).collect();
+    lines.join("\n")
+}
+
 fn filter(directives: &str) -> EnvFilter {
     EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
@@ -63,4 +132,15 @@ fn no_colour() -> bool {
         reason = "a convention of terminals, not a setting of ours"
     )]
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_has_its_priority() {
+        assert_eq!(prioritised(PRIORITY_WARNING, "one"), "<4>one");
+        assert_eq!(prioritised(PRIORITY_ERROR, "one\n  two"), "<3>one\n<3>  two");
+    }
 }

@@ -93,6 +93,7 @@ fn report(failure: &Failure, json: bool) {
     let _ = if json {
         writeln!(err, "{}", failure.to_json())
     } else {
-        writeln!(err, "tokentail: {}", text::message(&failure.message))
+        let line = format!("tokentail: {}", text::message(&failure.message));
+        writeln!(err, "{}", log::failure(&line))
     };
 }

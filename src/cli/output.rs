@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, ErrorKind, Write};
 use serde::Serialize;
 
 use super::exit::{Exit, Failure};
+use super::text;
 
 /// Prints for a person. Colours pass only to a terminal, and not if `NO_COLOR` is set.
 ///
@@ -21,6 +22,17 @@ pub fn human(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(),
 pub fn aside(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
     let mut err = BufWriter::new(anstream::AutoStream::auto(io::stderr().lock()));
     let _ = write(&mut err).and_then(|()| err.flush());
+}
+
+/// Says something beside what a command prints: a line, or a document if documents are asked for.
+pub fn warn(json: bool, warning: &str) {
+    aside(|err| {
+        if json {
+            writeln!(err, "{}", serde_json::json!({ "warning": warning }))
+        } else {
+            writeln!(err, "tokentail: {}", text::message(warning))
+        }
+    });
 }
 
 /// Prints one of many lines at once; `false` if nobody reads any more.

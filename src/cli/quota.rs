@@ -1,5 +1,6 @@
 //! `quota` and `may-start`: asking how full the limits are, and whether a run may start.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -7,10 +8,10 @@ use jiff::tz::TimeZone;
 
 use super::args::{self, Global, MarkState, QuotaCommand, Until};
 use super::client::{self, ClientError};
+use super::commands::{self, CollectorAddress};
 use super::exit::{Exit, Failure};
-use super::{commands, output, quota_table, text};
+use super::{output, quota_table, text};
 use crate::api::wire;
-use crate::config::Settings;
 
 /// While waiting, ask again after this long even if the answer named a later time: an operator or another run may
 /// have changed it.
@@ -23,20 +24,23 @@ const ASK_AGAIN_MIN: Duration = Duration::from_millis(100);
 /// # Errors
 /// Nobody can be asked.
 pub fn quota(global: &Global, command: &args::Quota) -> Result<Exit, Failure> {
-    let settings = commands::asking(global)?;
+    let asked = commands::asking(global)?;
     match &command.command {
-        None => show(global, &settings),
-        Some(QuotaCommand::Mark(mark)) => self::mark(global, &settings, mark),
+        None => show(global, asked),
+        Some(QuotaCommand::Mark(mark)) => self::mark(global, &asked.socket, mark),
     }
 }
 
-fn show(global: &Global, settings: &Settings) -> Result<Exit, Failure> {
-    let asked = client::get_json_blocking::<wire::Quota>(&settings.socket, "/v1/quota", client::TIMEOUT);
-    let (quota, now, is_live) = match asked {
-        Ok(quota) => (quota, Timestamp::now(), true),
+fn show(global: &Global, CollectorAddress { socket, settings }: CollectorAddress) -> Result<Exit, Failure> {
+    let asked = client::get_json_blocking::<wire::Quota>(&socket, "/v1/quota", client::TIMEOUT);
+    let mut stored_in = None;
+    let (quota, now) = match asked {
+        Ok(quota) => (quota, Timestamp::now()),
         Err(error @ ClientError::NotRunning(_)) => {
-            let summary = commands::stored_summary(settings, &error.into())?;
-            (summary.quota, Timestamp::now(), false)
+            let settings = settings?;
+            let summary = commands::stored_summary(&settings, &error.into())?;
+            stored_in = Some(settings.db);
+            (summary.quota, Timestamp::now())
         }
         Err(error) => return Err(error.into()),
     };
@@ -45,11 +49,11 @@ fn show(global: &Global, settings: &Settings) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     }
     output::human(|out| {
-        if !is_live {
+        if let Some(db) = &stored_in {
             writeln!(
                 out,
                 "no collector is running; this is what {} holds\n",
-                settings.db.display()
+                db.display()
             )?;
         }
         quota_table::write(out, &quota, now, &TimeZone::system())
@@ -57,7 +61,7 @@ fn show(global: &Global, settings: &Settings) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn mark(global: &Global, settings: &Settings, mark: &args::Mark) -> Result<Exit, Failure> {
+fn mark(global: &Global, socket: &Path, mark: &args::Mark) -> Result<Exit, Failure> {
     let until = match mark.until {
         None => None,
         Some(Until::At(time)) => Some(time),
@@ -74,9 +78,9 @@ fn mark(global: &Global, settings: &Settings, mark: &args::Mark) -> Result<Exit,
         until: until.map(|time| time.to_string()),
         reason: mark.reason.clone(),
     };
-    let runtime = client::runtime(&settings.socket)?;
+    let runtime = client::runtime(socket)?;
     let quota = runtime.block_on(async {
-        let known: wire::Quota = client::get_json(&settings.socket, "/v1/quota", client::TIMEOUT).await?;
+        let known: wire::Quota = client::get_json(socket, "/v1/quota", client::TIMEOUT).await?;
         let meant = meant(&known.accounts, &mark.account);
         let path = match &meant {
             Some((provider, account)) => {
@@ -85,7 +89,7 @@ fn mark(global: &Global, settings: &Settings, mark: &args::Mark) -> Result<Exit,
             }
             None => format!("/v1/quota/{}/mark", client::escaped(&mark.account)),
         };
-        let quota = client::post_json::<wire::Quota>(&settings.socket, &path, &document, client::TIMEOUT);
+        let quota = client::post_json::<wire::Quota>(socket, &path, &document, client::TIMEOUT);
         Ok::<_, Failure>((quota.await?, meant))
     });
     let (quota, meant) = quota?;
@@ -121,10 +125,10 @@ fn meant(accounts: &[wire::Account], word: &str) -> Option<(String, String)> {
 /// # Errors
 /// No collector answers.
 pub fn may_start(global: &Global, command: &args::MayStart) -> Result<Exit, Failure> {
-    let settings = commands::asking(global)?;
-    let runtime = client::runtime(&settings.socket)?;
+    let socket = commands::asking(global)?.socket;
+    let runtime = client::runtime(&socket)?;
     let asking = Asking {
-        settings: &settings,
+        socket: &socket,
         path: path(command),
         began: Instant::now(),
         wait: command.wait,
@@ -139,7 +143,7 @@ pub fn may_start(global: &Global, command: &args::MayStart) -> Result<Exit, Fail
 }
 
 struct Asking<'a> {
-    settings: &'a Settings,
+    socket: &'a Path,
     path: String,
     began: Instant,
     #[expect(
@@ -177,7 +181,7 @@ impl Asking<'_> {
     }
 
     async fn ask(&self) -> Result<wire::MayStart, ClientError> {
-        client::get_json(&self.settings.socket, &self.path, client::TIMEOUT).await
+        client::get_json(self.socket, &self.path, client::TIMEOUT).await
     }
 
     /// Whether more may be known in a moment, by waiting only.
@@ -185,7 +189,7 @@ impl Asking<'_> {
         if self.wait.is_none() {
             return false;
         }
-        let health = client::get_json::<wire::Health>(&self.settings.socket, "/healthz", client::TIMEOUT);
+        let health = client::get_json::<wire::Health>(self.socket, "/healthz", client::TIMEOUT);
         health.await.is_ok_and(|health| !health.backlog_done)
     }
 

@@ -28,7 +28,7 @@ use counter::Counter;
 pub fn run(global: &Global, command: &args::Run) -> Result<ExitCode, Failure> {
     // First, so that a signal during the start is not the default's: the end.
     let mut relay = Relay::install().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
-    let settings = commands::asking(global)?;
+    let asked = commands::asking(global)?;
     let mount = command.mount.as_deref().map(absolute).transpose()?;
     let start = Start {
         run: command.id.clone(),
@@ -36,7 +36,7 @@ pub fn run(global: &Global, command: &args::Run) -> Result<ExitCode, Failure> {
         mount,
     };
     serve::runtime()?.block_on(async {
-        let mut begin = pin!(Counter::begin(global, settings, &start, !command.no_embedded));
+        let mut begin = pin!(Counter::begin(global, asked, &start, !command.no_embedded));
         let mut stopped_by = None;
         let counter = loop {
             tokio::select! {

@@ -72,12 +72,8 @@ fn path(run: &RunId) -> String {
 /// # Errors
 /// As [`stop`].
 pub fn stop_command(global: &Global, command: &args::Stop) -> Result<Exit, Failure> {
-    let settings = commands::asking(global)?;
-    let document = client::runtime(&settings.socket)?.block_on(stop(
-        &settings.socket,
-        &command.id,
-        command.incomplete,
-    ))?;
+    let socket = commands::asking(global)?.socket;
+    let document = client::runtime(&socket)?.block_on(stop(&socket, &command.id, command.incomplete))?;
     if global.json {
         output::json(&document.whole)?;
     } else {
@@ -91,16 +87,16 @@ pub fn stop_command(global: &Global, command: &args::Stop) -> Result<Exit, Failu
 /// # Errors
 /// Nobody answers.
 pub fn runs_command(global: &Global, command: &args::Runs) -> Result<Exit, Failure> {
-    let settings = commands::asking(global)?;
+    let socket = commands::asking(global)?.socket;
     let label = (command.label.as_ref()).map(|label| format!("{}:{}", label.name, label.value));
     let wishes = [("state", command.state.as_deref()), ("label", label.as_deref())];
     let path = format!("/v1/runs{}", client::query(&wishes));
     if global.json {
-        let runs: Value = client::get_json_blocking(&settings.socket, &path, client::TIMEOUT)?;
+        let runs: Value = client::get_json_blocking(&socket, &path, client::TIMEOUT)?;
         output::json(&runs)?;
         return Ok(Exit::Ok);
     }
-    let runs: Vec<document::Run> = client::get_json_blocking(&settings.socket, &path, client::TIMEOUT)?;
+    let runs: Vec<document::Run> = client::get_json_blocking(&socket, &path, client::TIMEOUT)?;
     output::human(|out| document::list(out, &runs, &TimeZone::system()))?;
     Ok(Exit::Ok)
 }
@@ -110,13 +106,9 @@ pub fn runs_command(global: &Global, command: &args::Runs) -> Result<Exit, Failu
 /// # Errors
 /// Nobody answers, or the run is unknown or not stopped.
 pub fn forget_command(global: &Global, command: &args::Forget) -> Result<Exit, Failure> {
-    let settings = commands::asking(global)?;
+    let socket = commands::asking(global)?.socket;
     let run = &command.id;
-    client::runtime(&settings.socket)?.block_on(client::delete(
-        &settings.socket,
-        &path(run),
-        client::TIMEOUT,
-    ))?;
+    client::runtime(&socket)?.block_on(client::delete(&socket, &path(run), client::TIMEOUT))?;
     if global.json {
         output::json(&serde_json::json!({ "forgotten": run.as_str() }))?;
     } else {

@@ -127,13 +127,20 @@ async fn follow_backlog(running: &Running, format: LogFormat) {
     }
     drop(progress);
     tracing::info!("the backlog is read; live from here on");
-    service::status("live");
 }
 
 /// Takes over a changed configuration; a bad one is refused and the old one stays.
 fn reload(running: &Running, global: &Global, level: &log::Level) {
+    // Before it is ready, there is nothing to take back.
+    let is_ready = running.is_ready();
+    if is_ready {
+        service::reloading();
+    }
     match load(global) {
-        Err(error) => tracing::error!("the configuration is not taken over, the old one stays: {error}"),
+        Err(error) => {
+            running.refuse(&error);
+            tracing::error!("the configuration is not taken over, the old one stays: {error}");
+        }
         Ok(settings) => {
             level.set(&settings.log.level);
             let fixed = running.reload(settings);
@@ -142,6 +149,9 @@ fn reload(running: &Running, global: &Global, level: &log::Level) {
             }
             tracing::info!("the configuration is taken over; scanning everything");
         }
+    }
+    if is_ready {
+        service::ready();
     }
 }
 

@@ -24,7 +24,7 @@ const AGAIN_AFTER_MAX: Duration = Duration::from_secs(10);
 /// # Errors
 /// Nobody answers at first, or the question is refused.
 pub fn watch(global: &Global, command: &args::Watch) -> Result<Exit, Failure> {
-    let settings = commands::asking(global)?;
+    let socket = commands::asking(global)?.socket;
     let list = |names: Vec<&str>| (!names.is_empty()).then(|| names.join(","));
     let runs = list(command.runs.iter().map(crate::record::RunId::as_str).collect());
     let accounts = list(command.accounts.iter().map(String::as_str).collect());
@@ -39,11 +39,11 @@ pub fn watch(global: &Global, command: &args::Watch) -> Result<Exit, Failure> {
     let mut printed = Ok(true);
     let mut pause = AGAIN_AFTER;
     let mut was_connected = false;
-    client::runtime(&settings.socket)?.block_on(async {
+    client::runtime(&socket)?.block_on(async {
         loop {
             let mut is_connected = false;
             let last_id = parser.last_id().to_owned();
-            let followed = client::follow(&settings.socket, &path, &last_id, |bytes| {
+            let followed = client::follow(&socket, &path, &last_id, |bytes| {
                 is_connected = true;
                 parser.take(bytes, |received| {
                     printed = print(global, &received, &zone);
@@ -94,13 +94,7 @@ fn print(global: &Global, received: &Received<'_>, zone: &TimeZone) -> Result<bo
 
 /// Says something beside the events.
 fn tell(global: &Global, text: &str) {
-    output::aside(|err| {
-        if global.json {
-            writeln!(err, "{}", serde_json::json!({ "warning": text }))
-        } else {
-            writeln!(err, "tokentail: {}", super::text::message(text))
-        }
-    });
+    output::warn(global.json, text);
 }
 
 impl ClientError {

@@ -14,7 +14,7 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 use super::accounts::Accounts;
-use super::layers::{ConfigError, Environment, FileLayer, LogFormat, Origin, Partial};
+use super::layers::{ConfigError, Environment, FileLayer, LogFormat, Origin, Partial, SOCKET_NAME};
 use super::units::{Bytes, Count, Flag, List, Period, within};
 use super::{HttpSettings, Limits, LogSettings, RunsSettings, Settings, StoreSettings, WatchSettings};
 use crate::globs::Globs;
@@ -343,14 +343,9 @@ impl<'a> Gather<'a> {
     }
 
     fn socket_default(&self, db: &Path) -> (PathBuf, &'static str) {
-        const NAME: &str = "tokentail.sock";
-        let directory = |name| self.environment.directory(name);
-        if let Some(runtime) = directory("RUNTIME_DIRECTORY") {
-            (runtime.join(NAME), "$RUNTIME_DIRECTORY")
-        } else if let Some(runtime) = directory("XDG_RUNTIME_DIR") {
-            (runtime.join("tokentail").join(NAME), "$XDG_RUNTIME_DIR")
-        } else {
-            (db.with_file_name(NAME), "`db`")
+        match self.environment.runtime_directory() {
+            Some((directory, place)) => (directory.join(SOCKET_NAME), place),
+            None => (db.with_file_name(SOCKET_NAME), "`db`"),
         }
     }
 }

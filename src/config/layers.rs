@@ -21,6 +21,9 @@ pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// Variables that begin with this are settings, and nothing else.
 pub const VARIABLE_PREFIX: &str = "TOKENTAIL__";
 
+/// The socket's name where only its directory is chosen.
+pub(super) const SOCKET_NAME: &str = "tokentail.sock";
+
 /// The last word of the keys that are lists: their variables may hold an array.
 const LISTS: [&str; 5] = ["include", "exclude", "mount_roots", "hosts", "origins"];
 
@@ -215,6 +218,40 @@ impl Environment {
         first.is_absolute().then_some(first)
     }
 
+    /// Where a collector may listen, by what can be said without settings: the variable, the file if that much of it
+    /// can be read, the runtime directory. Whoever asks a collector need not have its configuration.
+    #[must_use]
+    pub fn sockets(&self, named_file: Option<&Path>) -> Vec<PathBuf> {
+        let variable = self
+            .vars
+            .get(&format!("{VARIABLE_PREFIX}SOCKET"))
+            .map(PathBuf::from);
+        let in_file = || {
+            let places = match named_file {
+                Some(path) => vec![self.cwd.join(path)],
+                None => self.file_places(),
+            };
+            let bytes = places.iter().find_map(|path| FileLayer::bytes(path).ok())?;
+            let table: toml::Table = toml::from_slice(&bytes).ok()?;
+            Some(PathBuf::from(table.get("socket")?.as_str()?))
+        };
+        let told = variable.or_else(in_file).map(|path| self.cwd.join(path));
+        let runtime = self.runtime_directory();
+        told.into_iter()
+            .chain(runtime.map(|(directory, _)| directory.join(SOCKET_NAME)))
+            .collect()
+    }
+
+    /// The directory for sockets, and the variable that says so.
+    pub(super) fn runtime_directory(&self) -> Option<(PathBuf, &'static str)> {
+        let own = || Some((self.directory("RUNTIME_DIRECTORY")?, "$RUNTIME_DIRECTORY"));
+        let users = || {
+            let directory = self.directory("XDG_RUNTIME_DIR")?;
+            Some((directory.join("tokentail"), "$XDG_RUNTIME_DIR"))
+        };
+        own().or_else(users)
+    }
+
     /// The settings in variables, each a layer of its own so that its origin is known.
     pub(super) fn layers(&self) -> Result<Vec<(Origin, Partial)>, ConfigError> {
         let named = self
@@ -237,17 +274,22 @@ impl Environment {
         if let Some(path) = named {
             return FileLayer::read(&self.cwd.join(path)).map(Some);
         }
-        let user = self
-            .directory("XDG_CONFIG_HOME")
-            .or_else(|| self.directory("HOME").map(|home| home.join(".config")))
-            .map(|config| config.join("tokentail/tokentail.toml"));
-        for path in user.iter().chain([&self.system_file]) {
-            match FileLayer::read(path) {
+        for path in self.file_places() {
+            match FileLayer::read(&path) {
                 Err(ConfigError::Read { source, .. }) if is_absent(&source) => {}
                 found => return found.map(Some),
             }
         }
         Ok(None)
+    }
+
+    /// Where a file is looked for that nobody names: the user's, the system's.
+    fn file_places(&self) -> Vec<PathBuf> {
+        let user = self
+            .directory("XDG_CONFIG_HOME")
+            .or_else(|| self.directory("HOME").map(|home| home.join(".config")))
+            .map(|config| config.join("tokentail/tokentail.toml"));
+        user.into_iter().chain([self.system_file.clone()]).collect()
     }
 }
 
@@ -299,6 +341,10 @@ pub(super) struct FileLayer {
 
 impl FileLayer {
     fn read(path: &Path) -> Result<Self, ConfigError> {
+        Self::from_bytes(path, Self::bytes(path)?)
+    }
+
+    fn bytes(path: &Path) -> Result<Vec<u8>, ConfigError> {
         let failed = |source| ConfigError::Read {
             path: path.to_owned(),
             source,
@@ -315,7 +361,7 @@ impl FileLayer {
         file.take(CONFIG_BYTES_MAX + 1)
             .read_to_end(&mut bytes)
             .map_err(failed)?;
-        Self::from_bytes(path, bytes)
+        Ok(bytes)
     }
 
     /// What a file with these bytes says.

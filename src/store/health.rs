@@ -1,12 +1,14 @@
 //! Opening, telling damage from trouble, and setting a damaged file aside.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, Permissions, TryLockError};
 use std::io::ErrorKind;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use redb::{
-    Builder, Database, ReadableDatabase, ReadableTableMetadata, WriteTransaction, backends::InMemoryBackend,
+    Builder, Database, ReadableDatabase, ReadableTableMetadata, WriteTransaction,
+    backends::{FileBackend, InMemoryBackend},
 };
 
 use super::tables::{
@@ -26,6 +28,11 @@ const PACKED_BYTES_MAX: u64 = 256 << 20;
 const SPARE_RESPONSE_BYTES: u64 = 104;
 /// What any file may have beside that, in bytes: redb begins with half of it.
 const SPARE_BYTES: u64 = 2 << 20;
+
+/// The mode of a new database, whatever the umask: who may read it knows whom and what people work on.
+const FILE_MODE: u32 = 0o600;
+/// The rights of those who are neither the owner nor in the group.
+const OTHERS_BITS: u32 = 0o007;
 
 /// Hands every table but `meta`, which tells the schema, to a macro.
 macro_rules! every_table {
@@ -93,7 +100,27 @@ pub fn open(store: &Store, examine: bool) -> Result<Database, StoreError> {
         return Err(damaged(path, "the file is empty"));
     }
     builder.set_check_integrity_on_open(examine || bytes.is_some_and(|bytes| bytes <= CHECKED_BYTES_MAX));
-    open_with(store, || builder.create(path))
+    let file = (File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false))
+    .mode(FILE_MODE)
+    .open(path)
+    .map_err(|source| trouble(path, source))?;
+    close_to_others(&file);
+    open_with(store, || builder.create_with_backend(FileBackend::new(file)?))
+}
+
+/// Takes a file that an earlier program or a restore left open to everybody from those who are not its group.
+fn close_to_others(file: &File) {
+    let mode = file.metadata().map(|file| file.permissions().mode());
+    if let Ok(mode) = mode
+        && mode & OTHERS_BITS != 0
+    {
+        // Not ours to change if the file is another user's.
+        let _ = file.set_permissions(Permissions::from_mode(mode & !OTHERS_BITS));
+    }
 }
 
 /// Closes a database. What commits left unused between its pages, half of a small file, is given back first; what stops
@@ -224,6 +251,7 @@ pub fn note_rebuilt(store: &Store, database: &Database, note: &str, aside: &Path
 pub fn set_aside(store: &Store) -> Result<PathBuf, StoreError> {
     let path = store.path();
     let file = File::open(path).map_err(|source| trouble(path, source))?;
+    close_to_others(&file);
     // Given back when `file` is closed, after the rename. Where there are no locks, redb has none either.
     if let Err(TryLockError::WouldBlock) = file.try_lock() {
         return Err(StoreError::InUse(path.to_owned()));
@@ -267,6 +295,22 @@ pub fn translate(path: &Path, error: redb::Error) -> StoreError {
             what: other.to_string(),
         },
     }
+}
+
+/// What to do about a file that is another user's, as after a restore, after a semicolon.
+pub fn remedy(path: &Path, error: &std::io::Error) -> String {
+    if error.kind() != ErrorKind::PermissionDenied {
+        return String::new();
+    }
+    let place = match path.parent() {
+        Some(directory) if !path.exists() => directory,
+        _ => path,
+    };
+    let user = rustix::process::geteuid().as_raw();
+    format!(
+        "; it has to be user id {user}'s: chown {user} {}",
+        place.display()
+    )
 }
 
 fn trouble(path: &Path, source: std::io::Error) -> StoreError {

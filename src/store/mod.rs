@@ -64,7 +64,7 @@ pub enum StoreError {
     Damaged { path: PathBuf, what: String },
     #[error("no room for the database {path}: {source}; free some space, counting goes on by itself")]
     Full { path: PathBuf, source: std::io::Error },
-    #[error("cannot use the database {path}: {source}")]
+    #[error("cannot use the database {path}: {source}{}", health::remedy(.path, .source))]
     Io { path: PathBuf, source: std::io::Error },
     #[error("the database {path} is closed after an error and not open again yet")]
     Closed { path: PathBuf },

@@ -66,6 +66,34 @@ fn it_is_ready_once_the_database_is_open_and_the_runs_are_watched() {
 }
 
 #[test]
+fn its_line_says_what_there_is_and_a_reload_begins_and_ends() {
+    let place = Place::new();
+    append(&place.log("one", "a.jsonl"), response("1", 1, 0));
+    let (socket, command) = managed(&place);
+    let collector = Collector::spawn(command, place.socket());
+    let line = "STATUS=1 run, 1 live; may start: unknown";
+    wait_for(&socket, line);
+    collector.signal("HUP");
+    wait_for(&socket, "RELOADING=1");
+    wait_for(&socket, "READY=1");
+    // What cannot be read comes first.
+    std::fs::rename(place.runs(), place.path("elsewhere")).unwrap();
+    loop {
+        let message = receive(&socket);
+        if let Some(line) = message
+            .lines()
+            .find(|line| line.starts_with("STATUS=unhealthy: "))
+        {
+            assert!(line.contains("may start: "), "{line}");
+            break;
+        }
+    }
+    std::fs::rename(place.path("elsewhere"), place.runs()).unwrap();
+    wait_for(&socket, line);
+    collector.stop_cleanly();
+}
+
+#[test]
 fn a_start_that_fails_is_never_said_to_be_ready() {
     let place = Place::new();
     let first = place.serve();

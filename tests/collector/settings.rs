@@ -1,6 +1,7 @@
 //! The configuration: which logs it names, how it is refused, and how it is taken over while running.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::harness::{Place, append, output_by_run, response, text};
 use crate::scenario::{ended, figures};
@@ -293,7 +294,39 @@ fn a_hangup_with_a_broken_file_keeps_the_old_configuration_and_says_so() {
         .collect();
     assert!(refusals[0].contains("t.toml:2:1: "), "{refusals:?}");
     assert_eq!(collector.get("/readyz").0, 200);
+    // Until a file is taken over, health says that none was; and who asks need not read the file.
+    place.configure("[watch");
+    collector.signal("HUP");
+    collector.wait_for_logs(REFUSED, refusals.len() + 1);
+    let (_, health) = collector.get("/healthz");
+    assert_eq!(health["status"], "degraded", "{health}");
+    let reasons = health["reasons"].to_string();
+    assert!(
+        reasons.contains("was not taken over") && reasons.contains("t.toml:1:7"),
+        "{health}"
+    );
+    let output = place.command_with_config(&["status"]).output().unwrap();
+    let (code, said, beside) = ended(&output);
+    assert_eq!(code, Some(1), "{beside}");
+    assert!(said.contains("was not taken over"), "{said}");
+    assert!(beside.contains("the configuration is not used"), "{beside}");
+    let output = place.command_with_config(&["may-start"]).output().unwrap();
+    assert!(
+        text(&output.stdout).starts_with("may start: unknown"),
+        "{}",
+        text(&output.stderr)
+    );
+    place.configure(settings);
+    collector.signal("HUP");
+    collector.wait_for_logs(TAKEN_OVER, 1);
+    assert_eq!(collector.get("/healthz").1["status"], "ok");
     collector.stop_cleanly();
+    let mode = fs::metadata(place.db()).unwrap().permissions().mode();
+    assert_eq!(
+        mode & 0o777,
+        0o600,
+        "the database is its owner's, whatever the umask"
+    );
 }
 
 #[test]

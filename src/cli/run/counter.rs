@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use super::super::args::Global;
 use super::super::client::ClientError;
+use super::super::commands::CollectorAddress;
 use super::super::exit::{Exit, Failure};
 use super::super::runs::document::Document;
 use super::super::runs::{self, Start};
-use super::super::{log, output, text};
+use super::super::{log, output};
 use super::embedded::Embedded;
 use crate::config::{LogSettings, Origin, Settings};
 use crate::record::RunId;
@@ -25,37 +26,33 @@ impl Counter {
     /// The run is refused, or cannot be counted here.
     pub async fn begin(
         global: &Global,
-        mut settings: Settings,
+        asked: CollectorAddress,
         start: &Start,
         embedded: bool,
     ) -> Result<Self, Failure> {
-        match runs::start(&settings.socket, start).await {
+        let socket = asked.socket;
+        match runs::start(&socket, start).await {
             Ok(_) => {
                 return Ok(Self::Collector {
-                    socket: settings.socket,
+                    socket,
                     run: start.run.clone(),
                 });
             }
             Err(ClientError::NotRunning(_)) if embedded => {}
             Err(error) => return Err(error.into()),
         }
+        let mut settings = asked.settings?;
         if global.db.is_none() {
             settings.db = settings.db.with_file_name(format!("run-{}.redb", start.run));
         }
         start_log(&settings);
         let note = format!(
             "no collector answers on {}; run {} is counted here, in {}",
-            settings.socket.display(),
+            socket.display(),
             start.run,
             settings.db.display()
         );
-        output::aside(|err| {
-            if global.json {
-                writeln!(err, "{}", serde_json::json!({ "warning": note }))
-            } else {
-                writeln!(err, "tokentail: {}", text::message(&note))
-            }
-        });
+        output::warn(global.json, &note);
         let embedded = Embedded::begin(settings, start).await?;
         Ok(Self::Embedded(Box::new(embedded)))
     }

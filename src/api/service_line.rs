@@ -1,0 +1,88 @@
+//! The one line that the service manager shows of the collector: `systemctl status` prints it.
+
+use super::quota::{self, Question, Terms};
+use super::wire;
+use crate::quota::window;
+use crate::store::QuotaView;
+use crate::tailer::board::Board;
+
+/// Longest line, in bytes: a reason may name a path of any length.
+const LINE_BYTES_MAX: usize = 400;
+
+/// The fullest window, and whether a run may start.
+#[must_use]
+pub fn verdict(view: &QuotaView, terms: &Terms<'_>) -> String {
+    let windows = view.accounts.iter().flat_map(|(id, sums)| {
+        let states = sums.windows.iter();
+        states.filter_map(move |(name, state)| {
+            let used = window::view(state, terms.now).utilization?;
+            Some((used, id, name))
+        })
+    });
+    let fullest = windows.max_by(|(one, ..), (other, ..)| one.total_cmp(other));
+    let mut text = fullest.map_or_else(String::new, |(used, id, name)| {
+        format!("{}/{} {name} {:.0} %; ", id.provider, id.name, used * 100.0)
+    });
+    let answer = quota::may_start(view, terms, &Question::default());
+    text += "may start: ";
+    text += &answer.decision;
+    if let Some(at) = answer.retry_at {
+        text += " until ";
+        text += &at;
+    }
+    text
+}
+
+/// The whole line: what is wrong comes first.
+#[must_use]
+pub fn line(health: &wire::Health, board: &Board, verdict: &str) -> String {
+    let mut parts = Vec::new();
+    if let Some(reason) = health.reasons.first() {
+        let others = health.reasons.len() - 1;
+        let more = if others == 0 {
+            String::new()
+        } else {
+            format!(" (and {others} more)")
+        };
+        parts.push(format!("{}: {reason}{more}", health.status));
+    }
+    let runs = board.runs();
+    let live = runs.values().filter(|status| status.word() == "live").count();
+    let s = if runs.len() == 1 { "" } else { "s" };
+    parts.push(format!("{} run{s}, {live} live", runs.len()));
+    if !health.backlog_done {
+        let mib = health.lag_bytes >> 20;
+        parts.push(format!("reading what is there, {mib} MiB left"));
+    }
+    parts.extend((!verdict.is_empty()).then(|| verdict.to_owned()));
+    let mut line = parts.join("; ").replace(char::is_control, " ");
+    line.truncate(line.floor_char_boundary(LINE_BYTES_MAX));
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_comes_first() {
+        let mut health = wire::Health {
+            status: "ok".to_owned(),
+            backlog_done: true,
+            ..wire::Health::default()
+        };
+        let board = Board::default();
+        assert_eq!(
+            line(&health, &board, "may start: allow"),
+            "0 runs, 0 live; may start: allow"
+        );
+        health.status = "unhealthy".to_owned();
+        health.reasons = vec!["run a: no\nway in".to_owned(), "the disk is full".to_owned()];
+        health.backlog_done = false;
+        health.lag_bytes = 3 << 20;
+        assert_eq!(
+            line(&health, &board, ""),
+            "unhealthy: run a: no way in (and 1 more); 0 runs, 0 live; reading what is there, 3 MiB left"
+        );
+    }
+}
