@@ -22,6 +22,8 @@ const COMPRESSED: [&[u8]; 9] = [
 const BUNDLES: [&[u8]; 7] = [b"tar", b"tgz", b"tzst", b"txz", b"tbz2", b"zip", b"7z"];
 /// Endings of copies that were put aside.
 const COPIES: [&[u8]; 4] = [b"bak", b"old", b"orig", b"backup"];
+/// Other endings of files of JSON lines, in small letters.
+const OTHER_ENDINGS: [&[u8]; 3] = [b"jsonl", b"jsonlines", b"ndjson"];
 /// Directories of code that others wrote: what is in there is nobody's transcript.
 const DEPENDENCIES: &str = "node_modules";
 /// The directory that holds an agent's projects.
@@ -43,6 +45,8 @@ pub enum Kind {
     Compressed,
     /// A transcript under the name of a rotated log, or of a copy.
     Rotated,
+    /// A file of JSON lines whose ending is another one.
+    OtherEnding,
     /// An archive that may hold transcripts: of interest where there are none beside it.
     Bundle,
     /// A `*.jsonl` that the settings leave out.
@@ -166,6 +170,13 @@ impl<'s> Sorter<'s> {
         }
         if unrotated(name).is_some_and(wanted) {
             return Some(Kind::Rotated);
+        }
+        let has_other_ending = || {
+            let stem = ending(&name.to_ascii_lowercase(), &OTHER_ENDINGS)?.len();
+            Some([&name[..stem], b".jsonl"].concat()).filter(|usual| usual != name)
+        };
+        if has_other_ending().is_some_and(|usual| wanted(&usual)) {
+            return Some(Kind::OtherEnding);
         }
         let inner = without(name, &COMPRESSED);
         let is_bundle = |name: &[u8]| ending(name, &BUNDLES).is_some();
@@ -426,6 +437,16 @@ impl Found {
                      counts once",
                 ),
             ),
+            Kind::OtherEnding => (
+                many(
+                    "file of JSON lines is not read, as its name does not end with .jsonl",
+                    "files of JSON lines are not read, as their names do not end with .jsonl",
+                ),
+                each(
+                    "if it is a transcript, add its ending to watch.include",
+                    "if they are transcripts, add their ending to watch.include",
+                ),
+            ),
             Kind::Bundle => (
                 many(
                     "archive is not read, and no transcript lies beside it",
@@ -522,6 +543,8 @@ mod tests {
             ("x.jsonl-20261005", Some(Kind::Rotated)),
             ("x.jsonl.bak", Some(Kind::Rotated)),
             ("x.jsonl~", Some(Kind::Rotated)),
+            ("x.JSONL", Some(Kind::OtherEnding)),
+            ("x.ndjson", Some(Kind::OtherEnding)),
             ("all.tgz", Some(Kind::Bundle)),
             ("all.tar.gz", Some(Kind::Bundle)),
             ("x.json.gz", None),
@@ -556,6 +579,7 @@ mod tests {
             Kind::LinkElsewhere,
             Kind::Compressed,
             Kind::Rotated,
+            Kind::OtherEnding,
             Kind::Bundle,
             Kind::NotIncluded,
             Kind::Foreign(Agent::Codex),
