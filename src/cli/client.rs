@@ -37,7 +37,7 @@ pub enum ClientError {
     /// The socket is there and cannot be connected to.
     #[error("cannot connect to {}: {error}{}", .socket.display(), connect_hint(.error))]
     Connect { socket: PathBuf, error: io::Error },
-    #[error("the collector on {} did not answer {path} within {after:?}; try again", .socket.display())]
+    #[error("the collector on {} did not answer {path} within {}; try again", .socket.display(), numbers::length(.after.as_secs()))]
     Timeout {
         socket: PathBuf,
         path: String,

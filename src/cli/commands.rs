@@ -4,7 +4,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
 use super::args::{self, Global};
 use super::client::ClientError;
@@ -83,11 +82,8 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
         if global.json {
             output::json(&replayed.summary)?;
         } else {
-            let view = render::View {
-                zone: TimeZone::system(),
-                rows_max: None,
-            };
-            output::human(|out| render::summary(out, &replayed.summary, &view))?;
+            let width = output::Screen::stdout().columns;
+            output::human(|out| render::summary(out, &replayed.summary, width))?;
         }
         return Ok(Exit::Ok);
     };
@@ -150,21 +146,12 @@ pub fn status(global: &Global) -> Result<Exit, Failure> {
         })?;
         return Ok(exit);
     }
-    let view = render::View {
-        zone: TimeZone::system(),
-        rows_max: Some(render::STATUS_ROWS_MAX),
-    };
-    output::human(|out| {
-        match &health {
-            Some(health) => render::health(out, health, &view)?,
-            None => writeln!(
-                out,
-                "no collector is running; this is what {} holds\n",
-                settings.db.display()
-            )?,
-        }
-        render::summary(out, &summary, &view)
-    })?;
+    let stored = format!(
+        "no collector is running; this is what {} holds",
+        settings.db.display()
+    );
+    let standing = (health.as_ref()).map_or(render::Standing::Stored(&stored), render::Standing::Collector);
+    output::human(|out| render::status(out, &summary, standing, output::Screen::stdout()))?;
     Ok(exit)
 }
 

@@ -15,13 +15,15 @@ pub enum Exit {
     Ok = 0,
     /// No, or a difference was found; not an error.
     No = 1,
+    /// Neither yes nor no: the answer is not known.
+    Unknown = 2,
     /// The command line is wrong.
     Usage = 64,
     /// What was read is not what it should be.
     BadData = 65,
     /// What should be read is not there.
     NoInput = 66,
-    /// The collector does not answer, or the answer is not known.
+    /// The collector does not answer.
     Unavailable = 69,
     /// A bug in this program.
     Bug = 70,

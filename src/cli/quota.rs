@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
 use super::args::{self, Global, MarkState, QuotaCommand, Until};
 use super::client::{self, ClientError};
@@ -52,7 +51,7 @@ fn show(global: &Global, settings: &Settings) -> Result<Exit, Failure> {
                 settings.db.display()
             )?;
         }
-        quota_table::write(out, &quota, now, &TimeZone::system())
+        quota_table::write(out, &quota, now, output::Screen::stdout().columns)
     })?;
     Ok(Exit::Ok)
 }
@@ -133,7 +132,8 @@ pub fn may_start(global: &Global, command: &args::MayStart) -> Result<Exit, Fail
     if global.json {
         output::json(&answer)?;
     } else {
-        output::human(|out| quota_table::write_answer(out, &answer, &TimeZone::system()))?;
+        let width = output::Screen::stdout().columns;
+        output::human(|out| quota_table::write_answer(out, &answer, width, usize::MAX))?;
     }
     Ok(exit)
 }
@@ -155,8 +155,8 @@ impl Asking<'_> {
         loop {
             let exit = match last.decision.as_str() {
                 "allow" => return Ok((last, Exit::Ok)),
-                "unknown" if !self.is_still_reading().await => return Ok((last, Exit::Unavailable)),
-                "unknown" => Exit::Unavailable,
+                "unknown" if !self.is_still_reading().await => return Ok((last, Exit::Unknown)),
+                "unknown" => Exit::Unknown,
                 "wait" => Exit::No,
                 _ => return Ok((last, Exit::No)),
             };
