@@ -82,11 +82,16 @@ pub enum Row {
     Note(String),
 }
 
-/// Prints a header and the rows.
+/// Prints a header and the rows; the indices of the columns there was room for.
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write(out: &mut dyn Write, columns: &[Column], rows: &[Row], width: Option<usize>) -> io::Result<()> {
+pub fn write(
+    out: &mut dyn Write,
+    columns: &[Column],
+    rows: &[Row],
+    width: Option<usize>,
+) -> io::Result<Vec<usize>> {
     let shown = layout(columns, rows, width);
     let titles: Vec<Cell> = columns.iter().map(|column| column.title.into()).collect();
     writeln!(out, "{HEADER}{}{HEADER:#}", line(&titles, columns, &shown))?;
@@ -96,7 +101,7 @@ pub fn write(out: &mut dyn Write, columns: &[Column], rows: &[Row], width: Optio
             Row::Note(note) => writeln!(out, "{DIM}{}{DIM:#}", text::wrapped(note, width))?,
         }
     }
-    Ok(())
+    Ok(shown.into_iter().map(|(index, _)| index).collect())
 }
 
 /// The columns to show and how wide each is, in their order.

@@ -43,6 +43,11 @@ const COLUMNS: [Column; 11] = [
     Column::words("seen", 4),
 ];
 
+/// The column of the pace.
+const PACE: usize = 4;
+/// The state of a window whose reset has passed, of which nothing newer is known.
+const EXPIRED: &str = "expired";
+
 /// Prints windows, accounts and the answer.
 ///
 /// # Errors
@@ -68,9 +73,9 @@ pub fn write_limits(
         writeln!(out, "{}", text::wrapped(none, width))?;
     } else {
         let rows: Vec<Row> = quota.windows.iter().map(|window| row(window, now)).collect();
-        grid::write(out, &COLUMNS, &rows, width)?;
-        if quota.windows.iter().any(|window| window.pace.delta.is_some()) {
-            writeln!(out, "{}", text::wrapped(&legend(), width))?;
+        let shown = grid::write(out, &COLUMNS, &rows, width)?;
+        for line in legend(&quota.windows, shown.contains(&PACE)) {
+            writeln!(out, "{DIM}{}{DIM:#}", text::wrapped(&line, width))?;
         }
     }
     writeln!(out)?;
@@ -80,14 +85,24 @@ pub fn write_limits(
     Ok(())
 }
 
-/// What the words of the pace mean.
-fn legend() -> String {
-    format!(
-        "{DIM}pace: the share used minus the share of the window's time that is over; hot: {:.0} % ahead or more, \
-         chill: {:.0} % behind or more{DIM:#}",
-        pace::HOT * 100.0,
-        -pace::CHILL * 100.0
-    )
+/// What the words in the table mean.
+fn legend(windows: &[Window], shows_pace: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    if shows_pace && windows.iter().any(|window| window.pace.delta.is_some()) {
+        lines.push(format!(
+            "pace: share used minus share of the window's time that is over; hot: {:.0} % ahead or more; chill: {:.0} % \
+             behind or more",
+            pace::HOT * 100.0,
+            -pace::CHILL * 100.0
+        ));
+    }
+    if windows
+        .iter()
+        .any(|window| window.state == EXPIRED && !window.refused)
+    {
+        lines.push("expired: its reset has passed, and nothing newer is known".to_owned());
+    }
+    lines
 }
 
 /// Prints the answer to the admission question, and what is said of the first so many candidates.
@@ -154,7 +169,7 @@ fn row(window: &Window, now: Timestamp) -> Row {
     let (bar, used, style) = match (window.state.as_str(), window.utilization) {
         // Its last share is not what it can still do.
         _ if window.refused => word("REFUSED", BAD),
-        ("expired", _) => word("awaiting refresh", DIM),
+        (EXPIRED, _) => word(EXPIRED, DIM),
         (_, Some(share)) => {
             let style = if is_used_up || share >= BAD_FROM {
                 BAD
@@ -175,7 +190,9 @@ fn row(window: &Window, now: Timestamp) -> Row {
         _ => "-".to_owned(),
     };
     let (resets_in, resets_at) = moment(window.reset_at.as_deref(), now);
-    let (out_in, out_at) = moment(window.projected_exhaustion_at.as_deref(), now);
+    // What is used up does not run out.
+    let runs_out = window.projected_exhaustion_at.as_deref().filter(|_| !is_used_up);
+    let (out_in, out_at) = moment(runs_out, now);
     let (seen, _) = moment(
         window
             .utilization
@@ -329,7 +346,7 @@ mod tests {
         );
         assert_eq!(shown(&window(None, "fresh", false)), "|unknown");
         assert_eq!(shown(&window(None, "fresh", true)), "|EXHAUSTED");
-        assert_eq!(shown(&window(None, "expired", false)), "|awaiting refresh");
+        assert_eq!(shown(&window(None, "expired", false)), "|expired");
         assert!(shown(&window(Some(1.0), "stale", true)).ends_with("|100.0 %, EXHAUSTED"));
         let refused = Window {
             refused: true,

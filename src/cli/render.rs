@@ -248,13 +248,7 @@ fn collector(out: &mut dyn Write, health: &Health, width: Option<usize>) -> io::
         text::name(&health.watching)
     };
     let line = format!(
-        "collector: {}, watching by {watching}, {}, {} since {}",
-        if health.ready { "ready" } else { "not ready" },
-        if health.backlog_done {
-            "backlog read"
-        } else {
-            "still reading the backlog"
-        },
+        "collector: watching by {watching}, {} since {}",
         counted(health.commits, "commit"),
         time(&health.since),
     );
@@ -616,8 +610,7 @@ all            11     302        2,000   1,234,567  1,236,880
             text.starts_with(
                 "degraded, still reading the backlog: out of watches: polling\n\
                  may start: , \n\
-                 collector: ready, watching by polling, still reading the backlog, \
-                 1,200 commits since 2026-10-05 09:00:04 UTC\n  \
+                 collector: watching by polling, 1,200 commits since 2026-10-05 09:00:04 UTC\n  \
                  since then: without watches (1 time), something wrong with a run (2 times)\n\n\
                  0 messages"
             ),

@@ -73,7 +73,8 @@ pub fn write(out: &mut dyn Write, section: &Section<'_>, width: Option<usize>) -
         )));
     }
     rows.push(Row::Cells(row(&section.sum, searches, STRONG)));
-    grid::write(out, &columns, &rows, width)
+    grid::write(out, &columns, &rows, width)?;
+    Ok(())
 }
 
 fn row(entry: &Entry<'_>, searches: bool, style: Style) -> Vec<Cell> {

@@ -207,7 +207,8 @@ pub fn list(out: &mut dyn Write, runs: &[Run], left_out: usize, width: Option<us
         let (shown, all) = (runs.len() as u64, (runs.len() + left_out) as u64);
         rows.push(Row::Note(format!("{} of {} shown", grouped(shown), grouped(all))));
     }
-    grid::write(out, &COLUMNS, &rows, width)
+    grid::write(out, &COLUMNS, &rows, width)?;
+    Ok(())
 }
 
 fn labels(run: &Run) -> String {

@@ -75,14 +75,18 @@ fn usage(event: wire::UsageEvent) -> (String, String) {
         .cache_creation_input_tokens
         .saturating_add(delta.cache_read_input_tokens);
     let models: Vec<String> = event.models.keys().map(|model| text::name(model)).collect();
-    let mut said = format!(
-        "{STRONG}{}{STRONG:#}  {} tokens ({} input, {} output, {} cache)",
-        text::name(&event.run),
-        signed(delta.total_tokens),
-        signed(delta.input_tokens),
-        signed(delta.output_tokens),
-        signed(cache),
-    );
+    let mut said = format!("{STRONG}{}{STRONG:#}  ", text::name(&event.run));
+    said += &if *delta == wire::Delta::default() {
+        format!("{} read, no tokens in them", counted(event.lines_read, "line"))
+    } else {
+        format!(
+            "{} tokens ({} input, {} output, {} cache)",
+            signed(delta.total_tokens),
+            signed(delta.input_tokens),
+            signed(delta.output_tokens),
+            signed(cache),
+        )
+    };
     if !models.is_empty() {
         said += &format!("  {}", models.join(", "));
     }
@@ -282,6 +286,14 @@ mod tests {
             "09:00:01 UTC  usage      r\u{fffd}1  -5 tokens (+1,000 input, +2 output, +7 cache)  small  \
              1 malformed line  total 5,000\n"
         );
+        let nothing = wire::UsageEvent {
+            delta: wire::Delta::default(),
+            models: [].into(),
+            malformed_lines_read: 0,
+            lines_read: 30,
+            ..usage
+        };
+        assert!(line("usage", &nothing).ends_with("  30 lines read, no tokens in them  total 5,000\n"));
     }
 
     #[test]
