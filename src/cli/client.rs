@@ -402,8 +402,11 @@ fn problem(status: StatusCode, body: &[u8]) -> Problem {
 /// What was refused and why, in the collector's words; for other answers with the status.
 fn sentence(status: StatusCode, problem: &Problem) -> String {
     let Problem { title, detail, .. } = problem;
-    // What is wrong with the document was said on the command line.
-    let detail = detail.strip_prefix("body: ").unwrap_or(detail);
+    // Names of parts of the request: what was asked was said on the command line.
+    let detail = ["body: ", "id: ", "account: "]
+        .into_iter()
+        .find_map(|part| detail.strip_prefix(part))
+        .unwrap_or(detail);
     match (status.is_client_error(), detail) {
         (_, "") => format!("the collector answered {status}: {title}"),
         (true, detail) => format!("the collector refuses it: {detail}"),

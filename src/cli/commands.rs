@@ -421,7 +421,7 @@ impl From<StoreError> for Failure {
             StoreError::InUse(_) | StoreError::Closed { .. } => Exit::Unavailable,
             StoreError::Newer { .. } | StoreError::Older { .. } | StoreError::Damaged { .. } => Exit::BadData,
             StoreError::Full { .. } | StoreError::TooManyDamaged(_) | StoreError::Copy { .. } => Exit::Io,
-            StoreError::Io { source, .. } => Exit::of_io(source.kind()),
+            StoreError::Io { source, .. } => return Self::of_io(source.kind(), error.to_string()),
             StoreError::Other { .. } => Exit::Bug,
         };
         Self::new(code, error.to_string())

@@ -272,7 +272,10 @@ fn been_through(health: &Health) -> Vec<String> {
         (health.fallbacks, "without watches"),
         (health.overflows, "events lost"),
         (health.replaced, "a watched directory mounted over or replaced"),
-        (health.problems, "something wrong with a run"),
+        (
+            health.problems,
+            "something wrong with a run or with the runs directory",
+        ),
     ]
     .into_iter()
     .filter(|(times, _)| *times > 0)
@@ -611,7 +614,7 @@ all            11     302        2,000   1,234,567  1,236,880
                 "degraded, still reading the backlog: out of watches: polling\n\
                  may start: , \n\
                  collector: watching by polling, 1,200 commits since 2026-10-05 09:00:04 UTC\n  \
-                 since then: without watches (1 time), something wrong with a run (2 times)\n\n\
+                 since then: without watches (1 time), something wrong with a run or with the runs directory (2 times)\n\n\
                  0 messages"
             ),
             "{text}"

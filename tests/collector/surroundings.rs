@@ -190,7 +190,7 @@ fn logs_that_cannot_be_read_are_named_and_read_when_they_can_be() {
         &collector,
         "problems",
         family,
-        "something wrong with a run (",
+        "something wrong with a run or with the runs directory (",
     );
     collector.stop_cleanly();
     place.assert_verified();
