@@ -36,8 +36,8 @@ const ENTRIES_BYTES: usize = 16 * 1024;
 /// Why a path below a run's directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LogFileError {
-    /// It is not there (any more).
-    #[error("{0} is gone")]
+    /// It is not there, or not any more.
+    #[error("{0} is not there")]
     Gone(PathBuf),
     /// A link, a FIFO, a socket, a device, or a way out of the run's directory.
     #[error("{0} is no regular file inside the run's directory; it is left alone")]

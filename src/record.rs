@@ -3,6 +3,7 @@
 //! Nothing here does IO, reads a clock or allocates beyond its own fields.
 
 pub mod bucket;
+pub mod format;
 
 use std::borrow::Borrow;
 use std::ffi::OsStr;

@@ -19,6 +19,7 @@ use crate::config::name_an_account;
 use crate::control::{ForgetAnswer, Request, StartAnswer, StartRequest, StopAnswer, StopRequest};
 use crate::logfile::home::resolve_mount;
 use crate::logfile::{Entry, EntryKind, LogFileError, Root, Stat};
+use crate::record::format::length;
 use crate::record::{RunId, StopReason};
 use crate::store::{Known, RunInfo, Store, StoreError};
 use crate::tailer::patrol::Patrol;
@@ -349,12 +350,15 @@ impl Supervisor {
             }
             Ok(Err(error)) => {
                 let was_there = self.root.take().is_some();
+                let hint = match error {
+                    LogFileError::Gone(_) => "; make it, or set runs_dir to the directory with the runs",
+                    _ => "",
+                };
+                let problem = format!("the runs directory: {error}{hint}");
                 if self.strange.insert(directory) || was_there {
-                    tracing::warn!("{error}; runs are picked up when the runs directory can be read");
+                    tracing::warn!("{problem}; runs are picked up when the runs directory can be read");
                 }
-                self.shared
-                    .board
-                    .runs_directory(Some(format!("the runs directory: {error}")));
+                self.shared.board.runs_directory(Some(problem));
                 None
             }
             Err(_) => None,
@@ -531,13 +535,13 @@ impl Supervisor {
         let pause = (RESTART_AFTER * 2u32.saturating_pow(times.min(10) - 1)).min(RESTART_AFTER_MAX);
         let why = error.to_string();
         if before.is_some_and(|failure| failure.why == why) {
-            tracing::debug!(%run, "reading this run failed as before; starting it again in {} s", pause.as_secs());
+            tracing::debug!(%run, "reading this run failed as before; starting it again in {}", length(pause.as_secs()));
         } else {
             tracing::error!(
                 %run,
-                "reading this run failed: {why}; starting it again in {} s, then ever later, at least once in {} s",
-                pause.as_secs(),
-                RESTART_AFTER_MAX.as_secs()
+                "reading this run failed: {why}; starting it again in {}, then ever later, at least once in {}",
+                length(pause.as_secs()),
+                length(RESTART_AFTER_MAX.as_secs())
             );
         }
         self.shared

@@ -46,7 +46,7 @@ const EMFILE: i32 = 24;
 pub enum WatchError {
     #[error("{} is not watched, it is scanned instead: {reason}", path.display())]
     Polling { path: PathBuf, reason: String },
-    #[error("{} is no longer there, or is no directory", path.display())]
+    #[error("{} is not there, or is no directory", path.display())]
     Gone { path: PathBuf },
     #[error("{} cannot be watched: {source}; make it readable for this user", path.display())]
     Refused { path: PathBuf, source: io::Error },

@@ -29,7 +29,6 @@ const DOORS: [Door; 22] = [
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
-    ("comfy_table", &["cli"]),
     ("csv", &["api"]),
     ("globset", &["globs"]),
     ("futures_util", &["api"]),
@@ -45,6 +44,7 @@ const DOORS: [Door; 22] = [
     ("toml", &["config"]),
     ("utoipa", &["api"]),
     ("utoipa_axum", &["api"]),
+    ("unicode_width", &["cli"]),
 ];
 
 #[test]

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 
 use crate::config::Period;
 
-pub use runs::{Forget, Label, Run, Runs, Stop};
+pub use runs::{Forget, Label, Run, RunOrder, Runs, Stop};
 pub use tools::{Completions, Config, ConfigCommand, Man};
 pub use watch::Watch;
 
@@ -284,7 +284,11 @@ Examples:
   tokentail quota mark claude/max-1 exhausted --until 2h --reason 'shared with the demo'
   tokentail quota mark max-1 available
 
-Without a collector, the database itself is shown.";
+Without a collector, the database itself is shown.
+
+The pace of a window is the share used minus the share of its time that is over: +37 % is 37 points ahead. It is hot from
+25 points ahead on: at this pace it is used up long before it resets. It is chill from 20 points behind on: there is room
+to spare. In between it is on track. Early in a window there is none.";
 
 const MAY_START_EXAMPLES: &str = "\
 Examples:
@@ -292,7 +296,7 @@ Examples:
   tokentail may-start --model claude-opus-5 --json
   tokentail may-start --wait=30m && start-the-run
 
-Exits 0 for allow, 1 for wait and deny, 69 for unknown, 75 if --wait ran out.";
+Exits 0 for allow, 1 for wait and deny, 2 for unknown, 69 if no collector answers, 75 if --wait ran out.";
 
 const SERVE_EXAMPLES: &str = "\
 Examples:

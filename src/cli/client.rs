@@ -37,19 +37,19 @@ pub enum ClientError {
     /// The socket is there and cannot be connected to.
     #[error("cannot connect to {}: {error}{}", .socket.display(), connect_hint(.error))]
     Connect { socket: PathBuf, error: io::Error },
-    #[error("the collector on {} did not answer {path} within {after:?}; try again", .socket.display())]
+    #[error("the collector on {} did not answer {path} within {}; try again", .socket.display(), numbers::length(.after.as_secs()))]
     Timeout {
         socket: PathBuf,
         path: String,
         after: Duration,
     },
     /// The collector answered, and not with success.
-    #[error("the collector answered {0}: {sentence}", sentence = sentence(.1))]
+    #[error("{}", sentence(*.0, .1))]
     Status(StatusCode, Problem),
     #[error("the connection to the collector on {} was lost: {why}", .socket.display())]
     Lost { socket: PathBuf, why: String },
     /// What came is no answer of a collector.
-    #[error("the answer on {} to {path} makes no sense: {why}; is it a tokentail of the same version?", .socket.display())]
+    #[error("the answer of {} to {path} cannot be read: {why}; is it a tokentail of the same version?", .socket.display())]
     Protocol {
         socket: PathBuf,
         path: String,
@@ -399,11 +399,18 @@ fn problem(status: StatusCode, body: &[u8]) -> Problem {
     })
 }
 
-fn sentence(problem: &Problem) -> String {
-    if problem.detail.is_empty() {
-        problem.title.clone()
-    } else {
-        format!("{}: {}", problem.title, problem.detail)
+/// What was refused and why, in the collector's words; for other answers with the status.
+fn sentence(status: StatusCode, problem: &Problem) -> String {
+    let Problem { title, detail, .. } = problem;
+    // Names of parts of the request: what was asked was said on the command line.
+    let detail = ["body: ", "id: ", "account: "]
+        .into_iter()
+        .find_map(|part| detail.strip_prefix(part))
+        .unwrap_or(detail);
+    match (status.is_client_error(), detail) {
+        (_, "") => format!("the collector answered {status}: {title}"),
+        (true, detail) => format!("the collector refuses it: {detail}"),
+        (false, detail) => format!("the collector cannot do it now ({title}): {detail}"),
     }
 }
 
@@ -430,7 +437,7 @@ mod tests {
         let problem = Problem {
             status: 404,
             title: "no such run".into(),
-            detail: "run-9".into(),
+            detail: "run-9 was never seen".into(),
             field: None,
         };
         let routes = axum::Router::new()
@@ -479,7 +486,7 @@ mod tests {
         let (error, code) = fails(&socket, "/problem", WAIT).await;
         assert_eq!(
             error.to_string(),
-            "the collector answered 404 Not Found: no such run: run-9"
+            "the collector refuses it: run-9 was never seen"
         );
         assert_eq!(code, Exit::NoInput);
         let (error, code) = fails(&socket, "/busy", WAIT).await;

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
 use super::args::{self, Global};
 use super::client::ClientError;
@@ -82,11 +81,8 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
         if global.json {
             output::json(&replayed.summary)?;
         } else {
-            let view = render::View {
-                zone: TimeZone::system(),
-                rows_max: None,
-            };
-            output::human(|out| render::summary(out, &replayed.summary, &view))?;
+            let width = output::Screen::stdout().columns;
+            output::human(|out| render::summary(out, &replayed.summary, width))?;
         }
         return Ok(Exit::Ok);
     };
@@ -149,21 +145,9 @@ pub fn status(global: &Global) -> Result<Exit, Failure> {
         })?;
         return Ok(exit);
     }
-    let view = render::View {
-        zone: TimeZone::system(),
-        rows_max: Some(render::STATUS_ROWS_MAX),
-    };
-    output::human(|out| {
-        match &health {
-            Some(health) => render::health(out, health, &view)?,
-            None => writeln!(
-                out,
-                "no collector is running; this is what {} holds\n",
-                db.display()
-            )?,
-        }
-        render::summary(out, &summary, &view)
-    })?;
+    let stored = format!("no collector is running; this is what {} holds", db.display());
+    let standing = (health.as_ref()).map_or(render::Standing::Stored(&stored), render::Standing::Collector);
+    output::human(|out| render::status(out, &summary, standing, output::Screen::stdout()))?;
     Ok(exit)
 }
 
@@ -482,7 +466,7 @@ impl From<StoreError> for Failure {
             StoreError::InUse(_) | StoreError::Closed { .. } => Exit::Unavailable,
             StoreError::Newer { .. } | StoreError::Older { .. } | StoreError::Damaged { .. } => Exit::BadData,
             StoreError::Full { .. } | StoreError::TooManyDamaged(_) | StoreError::Copy { .. } => Exit::Io,
-            StoreError::Io { source, .. } => Exit::of_io(source.kind()),
+            StoreError::Io { source, .. } => return Self::of_io(source.kind(), error.to_string()),
             StoreError::Other { .. } => Exit::Bug,
         };
         Self::new(code, error.to_string())

@@ -15,13 +15,15 @@ pub enum Exit {
     Ok = 0,
     /// No, or a difference was found; not an error.
     No = 1,
+    /// Neither yes nor no: the answer is not known.
+    Unknown = 2,
     /// The command line is wrong.
     Usage = 64,
     /// What was read is not what it should be.
     BadData = 65,
     /// What should be read is not there.
     NoInput = 66,
-    /// The collector does not answer, or the answer is not known.
+    /// The collector does not answer.
     Unavailable = 69,
     /// A bug in this program.
     Bug = 70,
@@ -83,16 +85,20 @@ impl Failure {
     /// A failed system call on a path: "cannot {verb} {path}: why".
     #[must_use]
     pub fn on_path(verb: &str, path: &Path, error: &io::Error) -> Self {
-        let hint = match error.kind() {
+        let message = format!("cannot {verb} {}: {error}", path.display());
+        Self::of_io(error.kind(), message)
+    }
+
+    /// A failed system call, with what to do about it.
+    #[must_use]
+    pub fn of_io(kind: io::ErrorKind, message: String) -> Self {
+        let hint = match kind {
             io::ErrorKind::NotFound => "; check the path",
             io::ErrorKind::PermissionDenied => "; check its owner and mode, or run as another user",
             io::ErrorKind::StorageFull => "; free some space",
             _ => "",
         };
-        Self::new(
-            Exit::of_io(error.kind()),
-            format!("cannot {verb} {}: {error}{hint}", path.display()),
-        )
+        Self::new(Exit::of_io(kind), message + hint)
     }
 
     /// Puts what was being done before the message: "{what}: {message}".

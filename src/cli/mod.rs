@@ -10,6 +10,7 @@ pub mod client;
 pub mod commands;
 pub mod exit;
 pub mod expect;
+pub mod grid;
 pub mod log;
 pub mod numbers;
 pub mod output;

@@ -1,11 +1,54 @@
-//! Standard output: where commands print, and what happens when nobody listens any more.
+//! Standard output: where commands print, how much room there is, and what happens when nobody listens any more.
 
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
+use std::os::fd::AsFd;
 
 use serde::Serialize;
 
 use super::exit::{Exit, Failure};
 use super::text;
+
+/// What is taken for the size of a terminal that does not say it.
+const TERMINAL: (usize, usize) = (80, 24);
+
+/// How much room there is: that of the terminal; none of it is known in a pipe or a file, where nothing is cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Screen {
+    pub columns: Option<usize>,
+    pub lines: Option<usize>,
+}
+
+impl Screen {
+    /// That of standard output.
+    #[must_use]
+    pub fn stdout() -> Self {
+        Self::of(&io::stdout())
+    }
+
+    /// That of standard error.
+    #[must_use]
+    pub fn stderr() -> Self {
+        Self::of(&io::stderr())
+    }
+
+    /// `COLUMNS` and `LINES` of the environment, else what the terminal says.
+    fn of(stream: &(impl IsTerminal + AsFd)) -> Self {
+        if !stream.is_terminal() {
+            return Self::default();
+        }
+        let wanted = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+        let size = rustix::termios::tcgetwinsize(stream).ok();
+        let (columns, lines) = size.map_or((0, 0), |size| (size.ws_col.into(), size.ws_row.into()));
+        let known = |given: Option<usize>, told: usize, else_: usize| {
+            let mut sizes = given.into_iter().chain([told]);
+            Some(sizes.find(|size| *size > 0).unwrap_or(else_))
+        };
+        Self {
+            columns: known(wanted("COLUMNS"), columns, TERMINAL.0),
+            lines: known(wanted("LINES"), lines, TERMINAL.1),
+        }
+    }
+}
 
 /// Prints for a person. Colours pass only to a terminal, and not if `NO_COLOR` is set.
 ///

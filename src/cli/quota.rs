@@ -4,12 +4,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
 use super::args::{self, Global, MarkState, QuotaCommand, Until};
 use super::client::{self, ClientError};
 use super::commands::{self, CollectorAddress};
 use super::exit::{Exit, Failure};
+use super::numbers::time;
 use super::{output, quota_table, text};
 use crate::api::wire;
 
@@ -56,7 +56,7 @@ fn show(global: &Global, CollectorAddress { socket, settings }: CollectorAddress
                 db.display()
             )?;
         }
-        quota_table::write(out, &quota, now, &TimeZone::system())
+        quota_table::write(out, &quota, now, output::Screen::stdout().columns)
     })?;
     Ok(Exit::Ok)
 }
@@ -81,7 +81,7 @@ fn mark(global: &Global, socket: &Path, mark: &args::Mark) -> Result<Exit, Failu
     let runtime = client::runtime(socket)?;
     let quota = runtime.block_on(async {
         let known: wire::Quota = client::get_json(socket, "/v1/quota", client::TIMEOUT).await?;
-        let meant = meant(&known.accounts, &mark.account);
+        let meant = meant(&known.accounts, &mark.account)?;
         let path = match &meant {
             Some((provider, account)) => {
                 let (provider, account) = (client::escaped(provider), client::escaped(account));
@@ -101,22 +101,75 @@ fn mark(global: &Global, socket: &Path, mark: &args::Mark) -> Result<Exit, Failu
         Some((provider, account)) => row.provider == *provider && row.account == *account,
         None => row.account == mark.account,
     };
-    let sentence = quota.accounts.iter().find(of_it).map(|row| row.sentence.clone());
-    output::human(|out| writeln!(out, "{}", text::message(&sentence.unwrap_or_default())))?;
+    let account = quota.accounts.iter().find(of_it);
+    let said = marked(account, &mark.account, &document);
+    let width = output::Screen::stdout().columns;
+    output::human(|out| {
+        said.iter()
+            .try_for_each(|line| writeln!(out, "{}", text::wrapped(line, width)))
+    })?;
     Ok(Exit::Ok)
 }
 
-/// Provider and account that a word on the command line means; `None` leaves it to the collector, which knows what is
-/// configured.
-fn meant(accounts: &[wire::Account], word: &str) -> Option<(String, String)> {
-    if let Some((provider, account)) = word.split_once(['/', ':']) {
-        return Some((provider.to_owned(), account.to_owned()));
-    }
+/// What was done, and how the account stands then: something else may block it for longer.
+fn marked(account: Option<&wire::Account>, word: &str, mark: &wire::Mark) -> Vec<String> {
+    let name = account.map_or_else(
+        || word.to_owned(),
+        |account| format!("{}/{}", account.provider, account.account),
+    );
+    let name = text::name(&name);
+    let done = if mark.state == "available" {
+        format!("{name}: an earlier mark is taken back")
+    } else {
+        let until = (mark.until.as_deref()).map_or_else(
+            || "until it is taken back".to_owned(),
+            |until| format!("until {}", time(until)),
+        );
+        let reason = (mark.reason.as_deref())
+            .map_or_else(String::new, |reason| format!(": {}", text::one_line(reason)));
+        format!("{name}: marked as exhausted {until}{reason}")
+    };
+    let stands = account.map(|account| format!("now: {}", text::one_line(&account.sentence)));
+    std::iter::once(done).chain(stands).collect()
+}
+
+/// Provider and account that a word on the command line means; `None` leaves it to the collector, which has the
+/// configuration.
+///
+/// # Errors
+/// It means several, or a window of one.
+fn meant(accounts: &[wire::Account], word: &str) -> Result<Option<(String, String)>, Failure> {
+    let name = |row: &wire::Account| format!("{}/{}", row.provider, row.account);
     let is_it = |row: &&wire::Account| row.provider == word || row.account == word;
-    let mut fitting = accounts.iter().filter(is_it);
-    match (fitting.next(), fitting.next()) {
-        (Some(one), None) => Some((one.provider.clone(), one.account.clone())),
-        _ => None,
+    let fitting: Vec<&wire::Account> = accounts.iter().filter(is_it).collect();
+    match fitting.as_slice() {
+        [] => {}
+        [one] => return Ok(Some((one.provider.clone(), one.account.clone()))),
+        several => {
+            let names: Vec<String> = several.iter().map(|row| name(row)).collect();
+            let message = format!("{word} may be any of {}; name one of them", names.join(", "));
+            return Err(Failure::new(Exit::Usage, message));
+        }
+    }
+    let Some((provider, account)) = word.split_once(['/', ':']) else {
+        return Ok(None);
+    };
+    let exact = |row: &wire::Account| row.provider == provider && row.account == account;
+    let of_window = |row: &&wire::Account| {
+        let rest = word
+            .strip_prefix(&name(row))
+            .or_else(|| word.strip_prefix(&row.account));
+        rest.is_some_and(|rest| rest.starts_with(['/', ':']))
+    };
+    match accounts.iter().find(of_window) {
+        Some(row) if !accounts.iter().any(exact) => Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "a mark is for a whole account, not for one of its windows; write {}",
+                name(row)
+            ),
+        )),
+        _ => Ok(Some((provider.to_owned(), account.to_owned()))),
     }
 }
 
@@ -137,7 +190,8 @@ pub fn may_start(global: &Global, command: &args::MayStart) -> Result<Exit, Fail
     if global.json {
         output::json(&answer)?;
     } else {
-        output::human(|out| quota_table::write_answer(out, &answer, &TimeZone::system()))?;
+        let width = output::Screen::stdout().columns;
+        output::human(|out| quota_table::write_answer(out, &answer, width, usize::MAX))?;
     }
     Ok(exit)
 }
@@ -159,8 +213,8 @@ impl Asking<'_> {
         loop {
             let exit = match last.decision.as_str() {
                 "allow" => return Ok((last, Exit::Ok)),
-                "unknown" if !self.is_still_reading().await => return Ok((last, Exit::Unavailable)),
-                "unknown" => Exit::Unavailable,
+                "unknown" if !self.is_still_reading().await => return Ok((last, Exit::Unknown)),
+                "unknown" => Exit::Unknown,
                 "wait" => Exit::No,
                 _ => return Ok((last, Exit::No)),
             };
@@ -221,4 +275,80 @@ fn path(command: &args::MayStart) -> String {
         ("model", command.model.as_deref()),
     ];
     format!("/v1/may-start{}", client::query(&wishes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(provider: &str, account: &str) -> wire::Account {
+        wire::Account {
+            provider: provider.to_owned(),
+            account: account.to_owned(),
+            sentence: format!("{provider}/{account} is blocked: five_hour was refused"),
+            ..wire::Account::default()
+        }
+    }
+
+    #[test]
+    fn a_word_means_one_account_or_is_refused() {
+        let accounts = [
+            account("claude", "max-1"),
+            account("claude", "team"),
+            account("codex", "plus"),
+        ];
+        let one = |word: &str| meant(&accounts, word).unwrap();
+        let is = |provider: &str, account: &str| Some((provider.to_owned(), account.to_owned()));
+        assert_eq!(one("max-1"), is("claude", "max-1"));
+        assert_eq!(one("codex"), is("codex", "plus"));
+        assert_eq!(one("claude/max-1"), is("claude", "max-1"));
+        assert_eq!(one("claude:max-1"), is("claude", "max-1"));
+        assert_eq!(one("claude/other"), is("claude", "other"));
+        assert_eq!(one("other"), None);
+        for (word, why) in [
+            (
+                "claude",
+                "claude may be any of claude/max-1, claude/team; name one of them",
+            ),
+            (
+                "claude/max-1/five_hour",
+                "not for one of its windows; write claude/max-1",
+            ),
+            (
+                "max-1:five_hour",
+                "not for one of its windows; write claude/max-1",
+            ),
+        ] {
+            let failure = meant(&accounts, word).unwrap_err();
+            assert_eq!(failure.code, Exit::Usage);
+            assert!(failure.message.contains(why), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_mark_is_confirmed_beside_what_else_blocks() {
+        let mark = |state: &str, until: Option<&str>, reason: Option<&str>| wire::Mark {
+            state: state.to_owned(),
+            until: until.map(str::to_owned),
+            reason: reason.map(str::to_owned),
+        };
+        let account = account("claude", "max-1");
+        let now = "now: claude/max-1 is blocked: five_hour was refused";
+        for (mark, expected) in [
+            (
+                mark("exhausted", Some("2026-10-05T12:00:00Z"), Some("the demo")),
+                "claude/max-1: marked as exhausted until 2026-10-05 12:00:00 UTC: the demo",
+            ),
+            (
+                mark("exhausted", None, None),
+                "claude/max-1: marked as exhausted until it is taken back",
+            ),
+            (
+                mark("available", None, None),
+                "claude/max-1: an earlier mark is taken back",
+            ),
+        ] {
+            assert_eq!(marked(Some(&account), "max-1", &mark), [expected, now]);
+        }
+    }
 }

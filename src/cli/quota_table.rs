@@ -5,15 +5,14 @@
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::{Cell, CellAlignment, Table, presets};
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
-use super::numbers::{compact, counted, grouped, local_time};
+use super::grid::{self, Cell, Column, Row};
+use super::numbers::{counted, grouped, length, time};
 use super::text;
 use crate::api::wire::{Account, MayStart, Quota, Window};
+use crate::quota::pace;
 
-const HEADER: Style = Style::new().underline();
 const STRONG: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 const GOOD: Style = AnsiColor::Green.on_default();
@@ -27,54 +26,130 @@ const WARNING_FROM: f64 = 0.75;
 /// From this share on a bar is bad news.
 const BAD_FROM: f64 = 0.90;
 const DAY_S: i64 = 86_400;
-const HOUR_S: i64 = 3_600;
-const MINUTE_S: i64 = 60;
+/// From here on the name of a weekday could be taken for the one before.
+const WEEKDAYS_S: i64 = 6 * DAY_S;
+
+const COLUMNS: [Column; 11] = [
+    Column::names("account", 0),
+    Column::words("window", 0),
+    Column::words("", 6),
+    Column::numbers("used", 0),
+    Column::words("pace", 2),
+    Column::words("resets", 0),
+    Column::words("at (UTC)", 3),
+    Column::words("runs out", 1),
+    Column::words("at (UTC)", 5),
+    Column::words("source", 7),
+    Column::words("seen", 4),
+];
+
+/// The column of the pace.
+const PACE: usize = 4;
+/// The state of a window whose reset has passed, of which nothing newer is known.
+const EXPIRED: &str = "expired";
 
 /// Prints windows, accounts and the answer.
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write(out: &mut dyn Write, quota: &Quota, now: Timestamp, zone: &TimeZone) -> io::Result<()> {
-    if quota.windows.is_empty() {
-        writeln!(
-            out,
-            "no limit was observed yet: how full the windows are is unknown"
-        )?;
-    } else {
-        windows(out, &quota.windows, now, zone)?;
-    }
+pub fn write(out: &mut dyn Write, quota: &Quota, now: Timestamp, width: Option<usize>) -> io::Result<()> {
+    write_limits(out, quota, now, width)?;
     writeln!(out)?;
-    for account in &quota.accounts {
-        write_account(out, account)?;
-    }
-    writeln!(out)?;
-    write_answer(out, &quota.may_start, zone)
+    write_answer(out, &quota.may_start, width, usize::MAX)
 }
 
-/// Prints the answer to the admission question.
+/// Prints windows and accounts.
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write_answer(out: &mut dyn Write, answer: &MayStart, zone: &TimeZone) -> io::Result<()> {
+pub fn write_limits(
+    out: &mut dyn Write,
+    quota: &Quota,
+    now: Timestamp,
+    width: Option<usize>,
+) -> io::Result<()> {
+    if quota.windows.is_empty() {
+        let none = "no limit was observed yet: how full the windows are is unknown";
+        writeln!(out, "{}", text::wrapped(none, width))?;
+    } else {
+        let rows: Vec<Row> = quota.windows.iter().map(|window| row(window, now)).collect();
+        let shown = grid::write(out, &COLUMNS, &rows, width)?;
+        for line in legend(&quota.windows, shown.contains(&PACE)) {
+            writeln!(out, "{DIM}{}{DIM:#}", text::wrapped(&line, width))?;
+        }
+    }
+    writeln!(out)?;
+    for account in &quota.accounts {
+        write_account(out, account, width)?;
+    }
+    Ok(())
+}
+
+/// What the words in the table mean.
+fn legend(windows: &[Window], shows_pace: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    if shows_pace && windows.iter().any(|window| window.pace.delta.is_some()) {
+        lines.push(format!(
+            "pace: share used minus share of the window's time that is over; hot: {:.0} % ahead or more; chill: {:.0} % \
+             behind or more",
+            pace::HOT * 100.0,
+            -pace::CHILL * 100.0
+        ));
+    }
+    if windows
+        .iter()
+        .any(|window| window.state == EXPIRED && !window.refused)
+    {
+        lines.push("expired: its reset has passed, and nothing newer is known".to_owned());
+    }
+    lines
+}
+
+/// Prints the answer to the admission question, and what is said of the first so many candidates.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_answer(
+    out: &mut dyn Write,
+    answer: &MayStart,
+    width: Option<usize>,
+    candidates_max: usize,
+) -> io::Result<()> {
+    writeln!(out, "{}", text::wrapped(&answer_line(answer), width))?;
+    for candidate in answer.candidates.iter().take(candidates_max) {
+        let line = format!("  {DIM}-{DIM:#} {}", text::one_line(&candidate.sentence));
+        writeln!(out, "{}", text::wrapped(&line, width))?;
+    }
+    let more = answer.candidates.len().saturating_sub(candidates_max);
+    if more > 0 {
+        let accounts = counted(more as u64, "more account");
+        writeln!(out, "  {DIM}- {accounts}: tokentail may-start{DIM:#}")?;
+    }
+    Ok(())
+}
+
+/// The answer in a line, without the candidates.
+#[must_use]
+pub fn answer_line(answer: &MayStart) -> String {
     let style = match answer.decision.as_str() {
         "allow" => GOOD,
         "unknown" => WARNING,
         _ => BAD,
     };
-    write!(out, "may start: {style}{}{style:#}", text::name(&answer.decision))?;
+    let mut line = format!("may start: {style}{}{style:#}", text::name(&answer.decision));
     match &answer.chosen {
         Some(chosen) => {
             let account = format!("{}/{}", chosen.provider, chosen.account);
-            write!(out, ", with {}", text::name(&account))?;
+            line += &format!(", with {}", text::name(&account));
             if let Some(model) = &chosen.model {
-                write!(out, " and {}", text::name(model))?;
+                line += &format!(" and {}", text::name(model));
             }
         }
-        None if answer.candidates.is_empty() => write!(out, ", {}", text::message(&answer.sentence))?,
+        None if answer.candidates.is_empty() => line += &format!(", {}", text::one_line(&answer.sentence)),
         None => {}
     }
     if let Some(unseen) = &answer.unseen {
-        write!(out, ": {}", text::message(unseen))?;
+        line += &format!(": {}", text::one_line(unseen));
     }
     if let Some(at) = &answer.retry_at {
         // What is not known need not be known then.
@@ -83,107 +158,61 @@ pub fn write_answer(out: &mut dyn Write, answer: &MayStart, zone: &TimeZone) -> 
         } else {
             " until"
         };
-        write!(out, "{until} {}", text::name(&local_time(at, zone)))?;
+        line += &format!("{until} {}", time(at));
     }
-    writeln!(out)?;
-    for candidate in &answer.candidates {
-        writeln!(out, "  {DIM}-{DIM:#} {}", text::message(&candidate.sentence))?;
-    }
-    Ok(())
+    line
 }
 
-/// One line of a table, and the style of its bar.
-struct Line {
-    cells: Vec<String>,
-    style: Style,
-}
-
-fn windows(out: &mut dyn Write, windows: &[Window], now: Timestamp, zone: &TimeZone) -> io::Result<()> {
-    let lines: Vec<Line> = windows.iter().map(|window| line(window, now, zone)).collect();
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    let header = [
-        "account", "window", "", "used", "pace", "resets", "runs out", "source", "age",
-    ];
-    table.set_header(header.map(Cell::new).to_vec());
-    for line in &lines {
-        table.add_row(line.cells.iter().map(Cell::new).collect::<Vec<_>>());
-    }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if matches!(header[index], "used" | "age") {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    // A header line and one line for each window: names hold no line break.
-    for (index, text) in table.lines().enumerate() {
-        let text = text.trim_end();
-        match index.checked_sub(1).and_then(|index| lines.get(index)) {
-            None => writeln!(out, "{HEADER}{text}{HEADER:#}")?,
-            Some(line) => {
-                // The table counts characters, so the colour comes after it is laid out.
-                let (bar, style) = (&line.cells[2], line.style);
-                match text.split_once(bar.as_str()).filter(|_| !bar.is_empty()) {
-                    Some((before, after)) => writeln!(out, "{before}{style}{bar}{style:#}{after}")?,
-                    None => writeln!(out, "{text}")?,
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn line(window: &Window, now: Timestamp, zone: &TimeZone) -> Line {
+fn row(window: &Window, now: Timestamp) -> Row {
     let is_used_up = window.exhausted_until.is_some();
+    let word = |word: &str, style| (String::new(), word.to_owned(), style);
     let (bar, used, style) = match (window.state.as_str(), window.utilization) {
         // Its last share is not what it can still do.
-        _ if window.refused => ("REFUSED".to_owned(), "-".to_owned(), BAD),
-        ("expired", _) => ("(awaiting refresh)".to_owned(), "?".to_owned(), DIM),
-        (_, Some(share)) => (
-            bar(share),
-            format!("{:.1} %", share * 100.0),
-            if is_used_up || share >= BAD_FROM {
+        _ if window.refused => word("REFUSED", BAD),
+        (EXPIRED, _) => word(EXPIRED, DIM),
+        (_, Some(share)) => {
+            let style = if is_used_up || share >= BAD_FROM {
                 BAD
             } else if share >= WARNING_FROM {
                 WARNING
             } else {
                 GOOD
-            },
-        ),
-        (_, None) if is_used_up => ("EXHAUSTED".to_owned(), "?".to_owned(), BAD),
-        (_, None) => ("(unknown)".to_owned(), "?".to_owned(), DIM),
-    };
-    let used = if is_used_up && !window.refused && window.utilization.is_some() {
-        format!("{used}, EXHAUSTED")
-    } else {
-        used
+            };
+            let word = if is_used_up { ", EXHAUSTED" } else { "" };
+            (bar(share), format!("{:.1} %{word}", share * 100.0), style)
+        }
+        (_, None) if is_used_up => word("EXHAUSTED", BAD),
+        (_, None) => word("unknown", DIM),
     };
     let pace = match (window.pace.zone.as_str(), window.pace.delta) {
-        ("hot", Some(delta)) => format!("hot, {:+.0} %", delta * 100.0),
-        ("chill", Some(delta)) => format!("chill, {:+.0} %", delta * 100.0),
+        (zone @ ("hot" | "chill"), Some(delta)) => format!("{zone} {:+.0} %", delta * 100.0),
         ("on_track", _) => "on track".to_owned(),
         _ => "-".to_owned(),
     };
-    Line {
-        cells: vec![
-            text::name(&format!("{}/{}", window.provider, window.account)),
-            text::name(&window.bucket),
-            bar,
-            used,
-            pace,
-            moment(window.reset_at.as_deref(), now, zone),
-            moment(window.projected_exhaustion_at.as_deref(), now, zone),
-            text::name(&window.source),
-            age(
-                window
-                    .utilization
-                    .and(window.utilization_at.as_deref())
-                    .unwrap_or(&window.observed_at),
-                now,
-            ),
-        ],
-        style,
-    }
+    let (resets_in, resets_at) = moment(window.reset_at.as_deref(), now);
+    // What is used up does not run out.
+    let runs_out = window.projected_exhaustion_at.as_deref().filter(|_| !is_used_up);
+    let (out_in, out_at) = moment(runs_out, now);
+    let (seen, _) = moment(
+        window
+            .utilization
+            .and(window.utilization_at.as_deref())
+            .or(Some(&window.observed_at)),
+        now,
+    );
+    Row::Cells(vec![
+        text::name(&format!("{}/{}", window.provider, window.account)).into(),
+        text::name(&window.bucket).into(),
+        Cell { text: bar, style },
+        Cell { text: used, style },
+        pace.into(),
+        resets_in.into(),
+        resets_at.into(),
+        out_in.into(),
+        out_at.into(),
+        text::name(&window.source).into(),
+        seen.into(),
+    ])
 }
 
 /// A share as a bar; one that is used at all has a mark, and only a full one is full.
@@ -199,83 +228,60 @@ fn bar(share: f64) -> String {
     format!("{}{}", "█".repeat(filled), "░".repeat(BAR_CHARS - filled))
 }
 
-/// A time to come: how far away, and when.
-fn moment(time: Option<&str>, now: Timestamp, zone: &TimeZone) -> String {
+/// How far away a time is, and when it is.
+fn moment(time: Option<&str>, now: Timestamp) -> (String, String) {
     let Some(text) = time else {
-        return "-".to_owned();
+        return ("-".to_owned(), "-".to_owned());
     };
     let Ok(time) = text.parse::<Timestamp>() else {
-        return text::name(text);
+        return (text::name(text), "?".to_owned());
     };
     let seconds = time.as_second() - now.as_second();
-    let clock = time.to_zoned(zone.clone());
-    if seconds <= 0 {
-        return format!("{} ago", length(-seconds));
-    }
-    let clock = if seconds < DAY_S {
-        clock.strftime("%H:%M")
+    let away = length(seconds.unsigned_abs());
+    let away = if seconds > 0 {
+        format!("in {away}")
     } else {
-        clock.strftime("%a %H:%M")
+        format!("{away} ago")
     };
-    format!("in {}, {clock}", length(seconds))
+    let format = match seconds.abs() {
+        ..DAY_S => "%H:%M",
+        DAY_S..WEEKDAYS_S => "%a %H:%M",
+        _ => "%Y-%m-%d %H:%M",
+    };
+    (away, time.strftime(format).to_string())
 }
 
-fn age(observed_at: &str, now: Timestamp) -> String {
-    observed_at.parse::<Timestamp>().map_or_else(
-        |_| "?".to_owned(),
-        |time| length((now.as_second() - time.as_second()).max(0)),
-    )
-}
-
-/// A length of time in its two largest units.
-fn length(seconds: i64) -> String {
-    let (days, hours) = (seconds / DAY_S, seconds % DAY_S / HOUR_S);
-    let (minutes, rest) = (seconds % HOUR_S / MINUTE_S, seconds % MINUTE_S);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{rest}s"),
-        (0, 0, _) => format!("{minutes}m"),
-        (0, _, _) => format!("{hours}h {minutes:02}m"),
-        _ => format!("{days}d {hours}h"),
-    }
-}
-
-fn write_account(out: &mut dyn Write, account: &Account) -> io::Result<()> {
+fn write_account(out: &mut dyn Write, account: &Account, width: Option<usize>) -> io::Result<()> {
     let style = match account.state.as_str() {
         "available" => GOOD,
         "exhausted" => BAD,
         _ => WARNING,
     };
-    write!(
-        out,
-        "{STRONG}{}{STRONG:#} {style}{}{style:#}, {} ",
+    let calls = match account.calls_quota {
+        Some(quota) => format!("{} of {}", grouped(account.calls_5h), counted(quota, "call")),
+        None => counted(account.calls_5h, "call"),
+    };
+    let tokens = match account.budget {
+        Some(budget) => format!("{} of {}", grouped(account.budget_used), counted(budget, "token")),
+        None => counted(account.budget_used, "token"),
+    };
+    let line = format!(
+        "{STRONG}{}{STRONG:#} {style}{}{style:#}, {calls} in 5 h, {tokens} today",
         text::name(&format!("{}/{}", account.provider, account.account)),
         text::name(&account.state.replace('_', " ")),
-        match account.calls_quota {
-            Some(quota) => format!("{} of {}", grouped(account.calls_5h), counted(quota, "call")),
-            None => counted(account.calls_5h, "call"),
-        },
-    )?;
-    write!(out, "in 5 h")?;
-    match account.budget {
-        Some(budget) => writeln!(
-            out,
-            ", {} of {} tokens today",
-            compact(account.budget_used),
-            compact(budget)
-        )?,
-        None => writeln!(out, ", {} tokens today", compact(account.budget_used))?,
-    }
+    );
+    writeln!(out, "{}", text::wrapped(&line, width))?;
     for cause in &account.causes {
-        writeln!(
-            out,
-            "  {} ({}), {}",
-            text::message(&cause.reason),
-            text::name(&cause.kind),
-            cause
-                .until
-                .as_deref()
-                .map_or_else(|| "until taken back".to_owned(), |until| format!("until {until}"))
-        )?;
+        let until = (cause.until.as_deref()).map_or_else(
+            || "until taken back".to_owned(),
+            |until| format!("until {}", time(until)),
+        );
+        let line = format!(
+            "  {} ({}), {until}",
+            text::one_line(&cause.reason),
+            text::name(&cause.kind)
+        );
+        writeln!(out, "{}", text::wrapped(&line, width))?;
     }
     Ok(())
 }
@@ -293,27 +299,13 @@ mod tests {
     }
 
     #[test]
-    fn lengths_have_two_units() {
-        for (seconds, expect) in [
-            (0, "0s"),
-            (59, "59s"),
-            (60, "1m"),
-            (3_600, "1h 00m"),
-            (7_860, "2h 11m"),
-            (259_200, "3d 0h"),
-        ] {
-            assert_eq!(length(seconds), expect);
-        }
-    }
-
-    #[test]
     fn an_answer_is_until_a_time_and_what_is_unknown_is_asked_again() {
         for (decision, expect) in [
-            ("wait", "may start: wait until 2026-10-05 12:00:00\n"),
-            ("deny", "may start: deny until 2026-10-05 12:00:00\n"),
+            ("wait", "may start: wait until 2026-10-05 12:00:00 UTC\n"),
+            ("deny", "may start: deny until 2026-10-05 12:00:00 UTC\n"),
             (
                 "unknown",
-                "may start: unknown: it starts; ask again at 2026-10-05 12:00:00\n  - why\n",
+                "may start: unknown: it starts; ask again at 2026-10-05 12:00:00 UTC\n  - why\n",
             ),
         ] {
             let answer = MayStart {
@@ -327,7 +319,7 @@ mod tests {
                 ..MayStart::default()
             };
             let mut out = anstream::StripStream::new(Vec::new());
-            write_answer(&mut out, &answer, &TimeZone::UTC).unwrap();
+            write_answer(&mut out, &answer, None, usize::MAX).unwrap();
             let written = String::from_utf8(out.into_inner()).unwrap();
             assert!(written.starts_with(expect), "{written}");
         }
@@ -342,20 +334,84 @@ mod tests {
             exhausted_until: refused.then(|| "2026-10-05T12:00:00.000Z".to_owned()),
             ..Window::default()
         };
-        let shown =
-            |window: &Window| line(window, Timestamp::UNIX_EPOCH, &TimeZone::UTC).cells[2..4].join("|");
+        let shown = |window: &Window| {
+            let Row::Cells(cells) = row(window, Timestamp::UNIX_EPOCH) else {
+                panic!("a row of cells")
+            };
+            format!("{}|{}", cells[2].text, cells[3].text)
+        };
         assert_eq!(
             shown(&window(Some(0.0), "fresh", false)),
             format!("{}|0.0 %", "░".repeat(20))
         );
-        assert_eq!(shown(&window(None, "fresh", false)), "(unknown)|?");
-        assert_eq!(shown(&window(None, "fresh", true)), "EXHAUSTED|?");
-        assert_eq!(shown(&window(None, "expired", false)), "(awaiting refresh)|?");
+        assert_eq!(shown(&window(None, "fresh", false)), "|unknown");
+        assert_eq!(shown(&window(None, "fresh", true)), "|EXHAUSTED");
+        assert_eq!(shown(&window(None, "expired", false)), "|expired");
         assert!(shown(&window(Some(1.0), "stale", true)).ends_with("|100.0 %, EXHAUSTED"));
         let refused = Window {
             refused: true,
             ..window(Some(0.5), "stale", true)
         };
-        assert_eq!(shown(&refused), "REFUSED|-");
+        assert_eq!(shown(&refused), "|REFUSED");
+    }
+
+    #[test]
+    fn moments_are_a_distance_and_a_time() {
+        let now: Timestamp = "2026-10-05T11:00:00Z".parse().unwrap();
+        for (time, expected) in [
+            (None, ("-", "-")),
+            (Some("2026-10-05T12:56:00Z"), ("in 1 h 56 min", "12:56")),
+            (Some("2026-10-08T15:00:00Z"), ("in 3 d 4 h", "Thu 15:00")),
+            (Some("2026-11-05T15:00:00Z"), ("in 31 d 4 h", "2026-11-05 15:00")),
+            (Some("2026-10-05T10:59:02Z"), ("58 s ago", "10:59")),
+            (Some("soon"), ("soon", "?")),
+        ] {
+            let (away, at) = moment(time, now);
+            assert_eq!((away.as_str(), at.as_str()), expected, "{time:?}");
+        }
+    }
+
+    #[test]
+    fn windows_fit_eighty_columns_and_are_whole_in_a_pipe() {
+        let window = Window {
+            provider: "claude".to_owned(),
+            account: "max-1".to_owned(),
+            bucket: "seven_day".to_owned(),
+            utilization: Some(0.771),
+            state: "fresh".to_owned(),
+            reset_at: Some("2026-10-08T15:00:00Z".to_owned()),
+            observed_at: "2026-10-05T10:59:02Z".to_owned(),
+            source: "rate_limit_event".to_owned(),
+            pace: crate::api::wire::Pace {
+                delta: Some(0.37),
+                zone: "hot".to_owned(),
+            },
+            projected_exhaustion_at: Some("2026-10-05T11:35:00Z".to_owned()),
+            ..Window::default()
+        };
+        let quota = Quota {
+            windows: vec![window],
+            ..Quota::default()
+        };
+        let shown = |width| {
+            let mut out = anstream::StripStream::new(Vec::new());
+            let now = "2026-10-05T11:00:00Z".parse().unwrap();
+            write_limits(&mut out, &quota, now, width).unwrap();
+            String::from_utf8(out.into_inner()).unwrap()
+        };
+        let narrow = shown(Some(80));
+        assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
+        assert!(
+            narrow.starts_with(
+                "account       window       used  pace       resets      at (UTC)   runs out\n\
+                 claude/max-1  seven_day  77.1 %  hot +37 %  in 3 d 4 h  Thu 15:00  in 35 min\n\
+                 pace: "
+            ),
+            "{narrow}"
+        );
+        let whole = shown(None);
+        for words in ["█", "11:35", "rate_limit_event", "58 s ago", "behind or more\n"] {
+            assert!(whole.contains(words), "{words}: {whole}");
+        }
     }
 }

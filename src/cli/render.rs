@@ -1,4 +1,4 @@
-//! The summary and the health of the collector as people read them.
+//! The summary and the health of the collector as people read them: the verdict first, then what it is about.
 //!
 //! Styles are written as ANSI sequences; the writer decides whether they pass.
 
@@ -6,17 +6,21 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
-use super::numbers::{bytes, compact, counted, grouped, local_time};
+use super::numbers::{bytes, counted, grouped, time};
+use super::output::Screen;
 use super::table::{self, Entry, Section};
 use super::{quota_table, text};
 use crate::api::wire::{Account, Coverage, Health, Lines, Summary};
 
 /// Most rows of one table that `status` shows.
 pub const STATUS_ROWS_MAX: usize = 20;
-/// Below this many tokens the short form of a number tells nothing new.
-const COMPACT_FROM: u64 = 10_000;
+/// Rows of a table for which there must be room, else it is left out.
+const STATUS_ROWS_MIN: usize = 3;
+/// Candidates of whom the head of `status` says why nothing may start there.
+const CANDIDATES_MAX: usize = 3;
+/// What the tables by run, model and day are called.
+const TABLES: [&str; 3] = ["run", "model", "day"];
 
 const STRONG: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -24,49 +28,167 @@ const GOOD: Style = AnsiColor::Green.on_default();
 const WARNING: Style = AnsiColor::Yellow.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 
-/// How to show a document.
-#[derive(Clone, Debug)]
-pub struct View {
-    /// The zone of the times; days stay those of UTC, as they were counted.
-    pub zone: TimeZone,
-    /// Most rows of one table; `None` shows all.
-    pub rows_max: Option<usize>,
-}
+/// Most rows of the tables by run, model and day; `None` shows all.
+type RowsMax = [Option<usize>; 3];
 
-/// Prints a summary: heading, tables by run, model and day, line counts.
+/// Prints a summary: heading, line counts, tables by run, model and day, limits.
 ///
 /// # Errors
 /// Those of the writer.
-pub fn summary(out: &mut dyn Write, summary: &Summary, view: &View) -> io::Result<()> {
-    heading(out, summary, view)?;
-    if summary.by_run.is_empty() {
-        writeln!(out, "\nno runs yet")?;
-    } else {
-        for section in [
-            by_run(summary, view),
-            by_model(summary, view),
-            by_day(summary, view),
-        ] {
-            if !section.entries.is_empty() {
-                writeln!(out)?;
-                table::write(out, &section)?;
-            }
-        }
+pub fn summary(out: &mut dyn Write, summary: &Summary, width: Option<usize>) -> io::Result<()> {
+    counts(out, summary, width)?;
+    tables(out, summary, [None; 3], width)?;
+    if has_limits(summary) {
+        writeln!(out)?;
+        // A document of another program may have a time nobody can read; the ages are left out then.
+        let now = summary.now.parse().unwrap_or(Timestamp::UNIX_EPOCH);
+        quota_table::write(out, &summary.quota, now, width)?;
     }
-    writeln!(out)?;
-    lines(out, &summary.lines)?;
-    coverage(out, &summary.coverage)?;
-    limits(out, summary, view)
+    Ok(())
 }
 
-/// Prints what is known to be missing, if anything is.
-fn coverage(out: &mut dyn Write, coverage: &Coverage) -> io::Result<()> {
+/// Who is asked: a collector that says how it is, or the database itself, in a sentence that says so.
+#[derive(Clone, Copy, Debug)]
+pub enum Standing<'a> {
+    Collector(&'a Health),
+    Stored(&'a str),
+}
+
+/// Prints how the collector is and whether a run may start, then the summary. On a terminal the tables leave room for
+/// what comes first.
+///
+/// # Errors
+/// Those of the writer.
+pub fn status(
+    out: &mut dyn Write,
+    summary: &Summary,
+    standing: Standing<'_>,
+    screen: Screen,
+) -> io::Result<()> {
+    let width = screen.columns;
+    let mut head = Vec::new();
+    match standing {
+        Standing::Collector(health) => verdict(&mut head, health, width)?,
+        Standing::Stored(sentence) => {
+            let line = format!("{WARNING}{}{WARNING:#}", text::one_line(sentence));
+            writeln!(head, "{}", text::wrapped(&line, width))?;
+        }
+    }
+    let answer = &summary.quota.may_start;
+    if answer.decision == "allow" {
+        let line = quota_table::answer_line(answer);
+        writeln!(head, "{}", text::wrapped(&line, width))?;
+    } else {
+        quota_table::write_answer(&mut head, answer, width, CANDIDATES_MAX)?;
+    }
+    if let Standing::Collector(health) = standing {
+        collector(&mut head, health, width)?;
+    }
+    writeln!(head)?;
+    counts(&mut head, summary, width)?;
+    let mut limits = Vec::new();
+    if has_limits(summary) {
+        writeln!(limits)?;
+        let now = summary.now.parse().unwrap_or(Timestamp::UNIX_EPOCH);
+        quota_table::write_limits(&mut limits, &summary.quota, now, width)?;
+    }
+    let lines = |text: &[u8]| memchr::memchr_iter(b'\n', text).count();
+    let entries = [summary.by_run.len(), summary.by_model.len(), summary.by_day.len()];
+    let rows_max = match screen.lines {
+        // The last line is the shell's.
+        Some(all) => fitting(entries, all.saturating_sub(lines(&head) + lines(&limits) + 1)),
+        None => [Some(STATUS_ROWS_MAX); 3],
+    };
+    out.write_all(&head)?;
+    tables(out, summary, rows_max, width)?;
+    out.write_all(&limits)?;
+    let left_out: Vec<&str> = (TABLES.iter().zip(rows_max))
+        .filter(|(_, rows)| *rows == Some(0))
+        .map(|(name, _)| *name)
+        .collect();
+    if left_out.is_empty() {
+        return Ok(());
+    }
+    let note = format!(
+        "{DIM}no room for the table by {} (tokentail status | less){DIM:#}",
+        left_out.join(" and ")
+    );
+    writeln!(out, "\n{}", text::wrapped(&note, width))
+}
+
+/// How many rows of each table fit so many lines; 0 for one that is left out. That by run is always there.
+fn fitting(entries: [usize; 3], lines: usize) -> RowsMax {
+    let wanted = entries.map(|entries| entries.min(STATUS_ROWS_MAX));
+    let mut rows = entries.map(|entries| entries.min(STATUS_ROWS_MIN));
+    let height = |rows: &[usize; 3]| -> usize {
+        let of = |(rows, entries): (&usize, usize)| match *rows {
+            0 => 0,
+            // A blank line, the header, what is left out, and the sum.
+            rows => rows + 3 + usize::from(rows < entries),
+        };
+        let note = rows
+            .iter()
+            .zip(entries)
+            .any(|(rows, entries)| *rows == 0 && entries > 0);
+        rows.iter().zip(entries).map(of).sum::<usize>() + if note { 2 } else { 0 }
+    };
+    for last in [2, 1] {
+        if height(&rows) > lines {
+            rows[last] = 0;
+        }
+    }
+    loop {
+        let grows = |index: &usize| rows[*index] > 0 && rows[*index] < wanted[*index];
+        let Some(least) = (0..rows.len()).filter(grows).min_by_key(|index| rows[*index]) else {
+            break;
+        };
+        let mut more = rows;
+        more[least] += 1;
+        if height(&more) > lines {
+            break;
+        }
+        rows = more;
+    }
+    rows.map(Some)
+}
+
+/// The heading, and what is to be said of the lines read and of what is missing.
+fn counts(out: &mut dyn Write, summary: &Summary, width: Option<usize>) -> io::Result<()> {
+    for line in [heading(summary), lines(&summary.lines)]
+        .into_iter()
+        .chain(coverage(&summary.coverage))
+    {
+        writeln!(out, "{}", text::wrapped(&line, width))?;
+    }
+    Ok(())
+}
+
+fn tables(out: &mut dyn Write, summary: &Summary, rows_max: RowsMax, width: Option<usize>) -> io::Result<()> {
+    if summary.by_run.is_empty() {
+        return writeln!(out, "\nno runs yet");
+    }
+    let [runs, models, days] = rows_max;
+    for (section, rows_max) in [
+        (by_run(summary, runs), runs),
+        (by_model(summary, models), models),
+        (by_day(summary, days), days),
+    ] {
+        if !section.entries.is_empty() && rows_max != Some(0) {
+            writeln!(out)?;
+            table::write(out, &section, width)?;
+        }
+    }
+    Ok(())
+}
+
+/// What is known to be missing, if anything is.
+fn coverage(coverage: &Coverage) -> Option<String> {
     let mut missing = Vec::new();
     if coverage.unlogged.total_tokens > 0 {
         missing.push(format!(
             "{} of {} tokens that agents report stand in no log, and are not counted",
-            compact(coverage.unlogged.total_tokens),
-            compact(coverage.reported.total_tokens)
+            grouped(coverage.unlogged.total_tokens),
+            grouped(coverage.reported.total_tokens)
         ));
     }
     if coverage.unfinished > 0 {
@@ -77,73 +199,68 @@ fn coverage(out: &mut dyn Write, coverage: &Coverage) -> io::Result<()> {
         let responses = counted(coverage.without_figures, "response");
         missing.push(format!("{responses} without figures"));
     }
-    if missing.is_empty() {
-        return Ok(());
-    }
-    writeln!(out, "coverage: {WARNING}{}{WARNING:#}", missing.join("; "))
+    let missing = missing.join("; ");
+    (!missing.is_empty()).then(|| format!("coverage: {WARNING}{missing}{WARNING:#}"))
 }
 
-/// Prints the limits, if there is anything to say about them.
-fn limits(out: &mut dyn Write, summary: &Summary, view: &View) -> io::Result<()> {
+/// Whether there is anything to say about limits.
+fn has_limits(summary: &Summary) -> bool {
     let quota = &summary.quota;
     let is_wanted = |account: &Account| account.calls_quota.is_some() || account.budget.is_some();
-    if quota.windows.is_empty() && !quota.accounts.iter().any(is_wanted) {
-        return Ok(());
-    }
-    // A document of another program may have a time nobody can read; the ages are left out then.
-    let now = summary.now.parse().unwrap_or(Timestamp::UNIX_EPOCH);
-    writeln!(out)?;
-    quota_table::write(out, quota, now, &view.zone)
+    !quota.windows.is_empty() || quota.accounts.iter().any(is_wanted)
 }
 
-/// Prints how the collector is, and each thing that is not as it should be.
-///
-/// # Errors
-/// Those of the writer.
-pub fn health(out: &mut dyn Write, health: &Health, view: &View) -> io::Result<()> {
-    let style = match health.status.as_str() {
-        "ok" => GOOD,
-        "degraded" => WARNING,
-        _ => BAD,
+/// How the collector is, in a word, and why.
+fn verdict(out: &mut dyn Write, health: &Health, width: Option<usize>) -> io::Result<()> {
+    let (word, style) = match health.status.as_str() {
+        "ok" => ("healthy".to_owned(), GOOD),
+        "degraded" => ("degraded".to_owned(), WARNING),
+        "" => ("unknown".to_owned(), BAD),
+        word => (text::name(word), BAD),
     };
-    let known = |word: &str| {
-        if word.is_empty() {
-            "unknown".to_owned()
-        } else {
-            text::name(word)
-        }
-    };
-    writeln!(
-        out,
-        "collector: {style}{}{style:#}, {}, watching by {}, {}, {} since {}",
-        known(&health.status),
-        if health.ready { "ready" } else { "not ready" },
-        known(&health.watching),
-        if health.backlog_done {
-            "backlog read"
-        } else {
-            "still reading the backlog"
-        },
-        counted(health.commits, "commit"),
-        text::name(&local_time(&health.since, &view.zone)),
-    )?;
-    for reason in &health.reasons {
-        writeln!(
-            out,
-            "  {style}-{style:#} {}",
-            text::message(reason).replace('\n', " ")
-        )?;
+    let mut line = format!("{style}{word}{style:#}");
+    if !health.ready {
+        line += ", not ready";
     }
+    if !health.backlog_done {
+        line += ", still reading the backlog";
+    }
+    match health.reasons.as_slice() {
+        [] => {}
+        [reason] => line += &format!(": {}", text::one_line(reason)),
+        reasons => line += &format!(", {}:", counted(reasons.len() as u64, "reason")),
+    }
+    writeln!(out, "{}", text::wrapped(&line, width))?;
+    if health.reasons.len() > 1 {
+        for reason in &health.reasons {
+            let line = format!("  {style}-{style:#} {}", text::one_line(reason));
+            writeln!(out, "{}", text::wrapped(&line, width))?;
+        }
+    }
+    Ok(())
+}
+
+/// How the collector works, what it leaves alone, and what it went through.
+fn collector(out: &mut dyn Write, health: &Health, width: Option<usize>) -> io::Result<()> {
+    let watching = if health.watching.is_empty() {
+        "unknown".to_owned()
+    } else {
+        text::name(&health.watching)
+    };
+    let line = format!(
+        "collector: watching by {watching}, {} since {}",
+        counted(health.commits, "commit"),
+        time(&health.since),
+    );
+    writeln!(out, "{}", text::wrapped(&line, width))?;
     for notice in &health.notices {
-        writeln!(
-            out,
-            "  {WARNING}not read{WARNING:#}: {}",
-            text::message(notice).replace('\n', " ")
-        )?;
+        let line = format!("  {WARNING}not read{WARNING:#}: {}", text::one_line(notice));
+        writeln!(out, "{}", text::wrapped(&line, width))?;
     }
     let past = been_through(health);
     if !past.is_empty() {
-        writeln!(out, "  since then: {}", past.join(", "))?;
+        let line = format!("  since then: {}", past.join(", "));
+        writeln!(out, "{}", text::wrapped(&line, width))?;
     }
     Ok(())
 }
@@ -155,7 +272,10 @@ fn been_through(health: &Health) -> Vec<String> {
         (health.fallbacks, "without watches"),
         (health.overflows, "events lost"),
         (health.replaced, "a watched directory mounted over or replaced"),
-        (health.problems, "something wrong with a run"),
+        (
+            health.problems,
+            "something wrong with a run or with the runs directory",
+        ),
     ]
     .into_iter()
     .filter(|(times, _)| *times > 0)
@@ -163,35 +283,28 @@ fn been_through(health: &Health) -> Vec<String> {
     .collect()
 }
 
-fn heading(out: &mut dyn Write, summary: &Summary, view: &View) -> io::Result<()> {
-    let total = summary.totals.total_tokens;
-    let short = if total < COMPACT_FROM {
-        String::new()
-    } else {
-        format!(" ({})", compact(total))
-    };
+fn heading(summary: &Summary) -> String {
     let calls = match summary.advisor_calls {
         0 => String::new(),
         calls => format!("{}, ", counted(calls, "advisor call")),
     };
-    writeln!(
-        out,
-        "{STRONG}{}, {calls}{}{short}{STRONG:#} in {}, {}, as of {}",
+    format!(
+        "{STRONG}{}, {calls}{}{STRONG:#} in {}, {}, as of {}",
         counted(summary.messages, "message"),
-        counted(total, "token"),
+        counted(summary.totals.total_tokens, "token"),
         counted(summary.files, "file"),
         bytes(summary.bytes),
-        text::name(&local_time(&summary.now, &view.zone)),
+        time(&summary.now),
     )
 }
 
-fn by_run<'a>(summary: &'a Summary, view: &View) -> Section<'a> {
+fn by_run<'a>(summary: &'a Summary, rows_max: Option<usize>) -> Section<'a> {
     let entries = summary.by_run.iter().map(|(name, run)| Entry {
         name,
         messages: Some(run.messages),
         totals: &run.totals,
     });
-    let (entries, left_out) = table::most_first(entries.collect(), view.rows_max);
+    let (entries, left_out) = table::most_first(entries.collect(), rows_max);
     let sum = Entry {
         name: "all",
         messages: Some(summary.messages),
@@ -206,13 +319,13 @@ fn by_run<'a>(summary: &'a Summary, view: &View) -> Section<'a> {
     }
 }
 
-fn by_model<'a>(summary: &'a Summary, view: &View) -> Section<'a> {
+fn by_model<'a>(summary: &'a Summary, rows_max: Option<usize>) -> Section<'a> {
     let entries = summary.by_model.iter().map(|(name, totals)| Entry {
         name,
         messages: None,
         totals,
     });
-    let (entries, left_out) = table::most_first(entries.collect(), view.rows_max);
+    let (entries, left_out) = table::most_first(entries.collect(), rows_max);
     let sum = Entry {
         name: "all",
         messages: None,
@@ -228,11 +341,11 @@ fn by_model<'a>(summary: &'a Summary, view: &View) -> Section<'a> {
 }
 
 /// The latest days, in their order.
-fn by_day<'a>(summary: &'a Summary, view: &View) -> Section<'a> {
+fn by_day<'a>(summary: &'a Summary, rows_max: Option<usize>) -> Section<'a> {
     let left_out = summary
         .by_day
         .len()
-        .saturating_sub(view.rows_max.unwrap_or(usize::MAX));
+        .saturating_sub(rows_max.unwrap_or(usize::MAX));
     let entries = summary.by_day.iter().skip(left_out);
     let entries = entries
         .map(|(name, totals)| Entry {
@@ -255,15 +368,14 @@ fn by_day<'a>(summary: &'a Summary, view: &View) -> Section<'a> {
     }
 }
 
-fn lines(out: &mut dyn Write, lines: &Lines) -> io::Result<()> {
-    write!(
-        out,
+fn lines(lines: &Lines) -> String {
+    let mut line = format!(
         "lines: {} read, {} with usage, {} duplicate, {} ignored",
         grouped(lines.read),
         grouped(lines.usage),
         grouped(lines.duplicate),
         grouped(lines.ignored),
-    )?;
+    );
     let problems = [
         (
             lines.malformed,
@@ -282,13 +394,13 @@ fn lines(out: &mut dyn Write, lines: &Lines) -> io::Result<()> {
         ),
     ];
     for (count, name, meaning) in problems {
-        if count == 0 {
-            write!(out, ", {DIM}0 {name}{DIM:#}")?;
+        line += &if count == 0 {
+            format!(", {DIM}0 {name}{DIM:#}")
         } else {
-            write!(out, ", {WARNING}{} {name}{WARNING:#} ({meaning})", grouped(count))?;
-        }
+            format!(", {WARNING}{} {name}{WARNING:#} ({meaning})", grouped(count))
+        };
     }
-    writeln!(out)
+    line
 }
 
 #[cfg(test)]
@@ -337,23 +449,16 @@ mod tests {
         }
     }
 
-    fn view(rows_max: Option<usize>) -> View {
-        View {
-            zone: TimeZone::fixed(jiff::tz::offset(2)),
-            rows_max,
-        }
-    }
-
     fn plain(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> String {
         let mut out = anstream::StripStream::new(Vec::new());
         write(&mut out).unwrap();
         String::from_utf8(out.into_inner()).unwrap()
     }
 
-    #[test]
-    fn a_small_summary() {
-        let expected = "\
-3 messages, 1 advisor call, 1,236,880 tokens (1.2M) in 2 files, 1.5 KiB, as of 2026-10-05 11:00:04
+    const SMALL: &str = "\
+3 messages, 1 advisor call, 1,236,880 tokens in 2 files, 1.5 KiB, as of 2026-10-05 09:00:04 UTC
+lines: 1,010 read, 5 with usage, 2 duplicate, 1,002 ignored, 3 malformed (not counted: \
+no JSON object, or a `usage` that is not an object), 0 oversized, 0 clock suspect
 
 run    messages  input  output  cache write  cache read      total
 run-7         2     10     300        2,000   1,234,567  1,236,877
@@ -368,46 +473,111 @@ day (UTC)   input  output  cache write  cache read      total
 2026-10-04      1       2            0           0          3
 2026-10-05     10     300        2,000   1,234,567  1,236,877
 all            11     302        2,000   1,234,567  1,236,880
-
-lines: 1,010 read, 5 with usage, 2 duplicate, 1,002 ignored, 3 malformed (not counted: \
-no JSON object, or a `usage` that is not an object), 0 oversized, 0 clock suspect
 ";
-        assert_eq!(plain(|out| summary(out, &small(), &view(None))), expected);
+
+    #[test]
+    fn a_small_summary() {
+        assert_eq!(plain(|out| summary(out, &small(), None)), SMALL);
     }
 
     #[test]
-    fn many_rows_are_cut_and_said() {
+    fn a_summary_fits_its_width() {
+        let mut long = small();
+        let name = format!("nightly-{}-042", "x".repeat(100));
+        let run = long.by_run["run-7"];
+        long.by_run.insert(name.clone(), run);
+        assert!(plain(|out| summary(out, &long, None)).contains(&name));
+        for width in [40, 60, 80, 100] {
+            let text = plain(|out| summary(out, &long, Some(width)));
+            assert!(
+                text.lines().all(|line| line.chars().count() <= width),
+                "{width}: {text}"
+            );
+            assert!(
+                text.contains("nightly-") && text.contains("…") && text.contains("-042"),
+                "{text}"
+            );
+            assert!(text.contains("1,236,880"), "{text}");
+        }
+    }
+
+    #[test]
+    fn many_rows_are_left_out_and_said() {
         let mut many = small();
         for index in 0..498_u64 {
             many.by_run.insert(format!("quiet-{index}"), RunTotals::default());
         }
-        let text = plain(|out| summary(out, &many, &view(Some(1))));
-        let rows: Vec<&str> = text
-            .lines()
-            .map(|line| line.split("  ").next().unwrap_or(""))
-            .collect();
-        assert_eq!(
-            rows[2..6],
-            ["run", "run-7", "… and 499 more (--json lists all)", "all"]
-        );
+        let health = Health::default();
+        let text = plain(|out| status(out, &many, Standing::Collector(&health), Screen::default()));
+        assert!(text.contains("… and 480 more (--json lists all)\nall"), "{text}");
+        let text = plain(|out| tables(out, &many, [Some(1); 3], None));
         assert!(text.contains("… and 1 earlier (--json lists all)\nall"), "{text}");
         assert!(!text.contains("2026-10-04"), "{text}");
     }
 
     #[test]
+    fn the_verdict_stays_on_the_terminal() {
+        let mut many = small();
+        for index in 0..498_u64 {
+            many.by_run.insert(format!("quiet-{index}"), RunTotals::default());
+            many.by_model.insert(format!("model-{index}"), Totals::default());
+        }
+        let health = Health {
+            status: "ok".into(),
+            ready: true,
+            backlog_done: true,
+            ..Health::default()
+        };
+        for lines in [24, 30, 50, 80, 200] {
+            let screen = Screen {
+                columns: Some(80),
+                lines: Some(lines),
+            };
+            let text = plain(|out| status(out, &many, Standing::Collector(&health), screen));
+            assert!(text.starts_with("healthy\nmay start: "), "{text}");
+            assert!(text.lines().count() < lines, "{lines}: {text}");
+            assert!(text.contains("\nrun-7 "), "{text}");
+            assert_eq!(
+                text.contains("no room for the table by"),
+                lines < 30,
+                "{lines}: {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn tables_share_the_room() {
+        for (entries, lines, expected) in [
+            ([500, 8, 30], 100, [20, 8, 20]),
+            ([500, 8, 30], 40, [11, 8, 10]),
+            ([2, 1, 1], 24, [2, 1, 1]),
+            ([500, 8, 30], 14, [8, 0, 0]),
+            ([500, 8, 30], 0, [3, 0, 0]),
+            ([0, 0, 0], 24, [0, 0, 0]),
+        ] {
+            assert_eq!(
+                fitting(entries, lines),
+                expected.map(Some),
+                "{entries:?} in {lines}"
+            );
+        }
+    }
+
+    #[test]
     fn web_searches_show_if_there_are_any() {
         let mut searched = small();
-        assert!(!plain(|out| summary(out, &searched, &view(None))).contains("web searches"));
+        assert!(!plain(|out| summary(out, &searched, None)).contains("web searches"));
         searched.totals.web_search_requests = 4;
-        assert!(plain(|out| summary(out, &searched, &view(None))).contains("cache read  web searches"));
+        assert!(plain(|out| summary(out, &searched, None)).contains("cache read  web searches"));
     }
 
     #[test]
     fn nothing_is_said_to_be_nothing() {
         assert_eq!(
-            plain(|out| summary(out, &Summary::default(), &view(None))),
-            "0 messages, 0 tokens in 0 files, 0 B, as of unknown\n\nno runs yet\n\n\
-             lines: 0 read, 0 with usage, 0 duplicate, 0 ignored, 0 malformed, 0 oversized, 0 clock suspect\n"
+            plain(|out| summary(out, &Summary::default(), None)),
+            "0 messages, 0 tokens in 0 files, 0 B, as of unknown\n\
+             lines: 0 read, 0 with usage, 0 duplicate, 0 ignored, 0 malformed, 0 oversized, 0 clock suspect\n\n\
+             no runs yet\n"
         );
     }
 
@@ -416,16 +586,16 @@ no JSON object, or a `usage` that is not an object), 0 oversized, 0 clock suspec
         let mut bad = small();
         bad.by_model.insert("\u{1b}[2J\nall".into(), Totals::default());
         let mut out = Vec::new();
-        summary(&mut out, &bad, &view(None)).unwrap();
+        summary(&mut out, &bad, None).unwrap();
         assert!(!String::from_utf8(out).unwrap().contains("\u{1b}[2J"));
     }
 
     #[test]
-    fn health_in_a_line_and_its_reasons() {
-        let sick = Health {
+    fn the_verdict_and_its_reasons_come_first() {
+        let mut sick = Health {
             status: "degraded".into(),
             ready: true,
-            reasons: vec!["out of watches: polling".into()],
+            reasons: vec!["out of watches:\npolling".into()],
             watching: "polling".into(),
             backlog_done: false,
             commits: 1_200,
@@ -434,12 +604,34 @@ no JSON object, or a `usage` that is not an object), 0 oversized, 0 clock suspec
             since: "2026-10-05T09:00:04.000Z".into(),
             ..Health::default()
         };
-        assert_eq!(
-            plain(|out| health(out, &sick, &view(None))),
-            "collector: degraded, ready, watching by polling, still reading the backlog, \
-             1,200 commits since 2026-10-05 11:00:04\n  - out of watches: polling\n  \
-             since then: without watches (1 time), something wrong with a run (2 times)\n"
+        let said = |health: &Health| {
+            let standing = Standing::Collector(health);
+            plain(|out| status(out, &Summary::default(), standing, Screen::default()))
+        };
+        let text = said(&sick);
+        assert!(
+            text.starts_with(
+                "degraded, still reading the backlog: out of watches: polling\n\
+                 may start: , \n\
+                 collector: watching by polling, 1,200 commits since 2026-10-05 09:00:04 UTC\n  \
+                 since then: without watches (1 time), something wrong with a run or with the runs directory (2 times)\n\n\
+                 0 messages"
+            ),
+            "{text}"
         );
-        assert!(plain(|out| health(out, &Health::default(), &view(None))).contains("since unknown"));
+        sick.status = "unhealthy".into();
+        sick.reasons.push("run a: cannot read".into());
+        let text = said(&sick);
+        assert!(
+            text.starts_with(
+                "unhealthy, still reading the backlog, 2 reasons:\n  - out of watches: polling\n  \
+                 - run a: cannot read\nmay start: "
+            ),
+            "{text}"
+        );
+        assert!(said(&Health::default()).contains("since unknown"));
+        let stored = Standing::Stored("no collector is running");
+        let text = plain(|out| status(out, &Summary::default(), stored, Screen::default()));
+        assert!(text.starts_with("no collector is running\nmay start: "), "{text}");
     }
 }

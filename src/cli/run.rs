@@ -91,7 +91,8 @@ fn print(global: &Global, document: &Document) -> Result<(), Failure> {
     if global.json {
         return output::json(&document.whole);
     }
-    output::aside(|err| document::totals(err, &document.run));
+    let width = output::Screen::stderr().columns;
+    output::aside(|err| document::totals(err, &document.run, width));
     Ok(())
 }
 

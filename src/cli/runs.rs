@@ -6,9 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::args::{self, Global};
 use super::client::{self, ClientError};
@@ -77,7 +75,8 @@ pub fn stop_command(global: &Global, command: &args::Stop) -> Result<Exit, Failu
     if global.json {
         output::json(&document.whole)?;
     } else {
-        output::human(|out| document::totals(out, &document.run))?;
+        let width = output::Screen::stdout().columns;
+        output::human(|out| document::totals(out, &document.run, width))?;
     }
     Ok(Exit::Ok)
 }
@@ -91,13 +90,20 @@ pub fn runs_command(global: &Global, command: &args::Runs) -> Result<Exit, Failu
     let label = (command.label.as_ref()).map(|label| format!("{}:{}", label.name, label.value));
     let wishes = [("state", command.state.as_deref()), ("label", label.as_deref())];
     let path = format!("/v1/runs{}", client::query(&wishes));
+    let mut runs: Vec<Document> = client::get_json_blocking(&socket, &path, client::TIMEOUT)?;
+    if let Some(sort) = command.sort {
+        document::sort(&mut runs, sort);
+    }
+    let shown = (command.limit).map_or(runs.len(), |limit| limit.get().min(runs.len()));
+    let left_out = runs.len() - shown;
+    runs.truncate(shown);
     if global.json {
-        let runs: Value = client::get_json_blocking(&socket, &path, client::TIMEOUT)?;
-        output::json(&runs)?;
+        let whole: Vec<_> = runs.iter().map(|run| &run.whole).collect();
+        output::json(&whole)?;
         return Ok(Exit::Ok);
     }
-    let runs: Vec<document::Run> = client::get_json_blocking(&socket, &path, client::TIMEOUT)?;
-    output::human(|out| document::list(out, &runs, &TimeZone::system()))?;
+    let runs: Vec<_> = runs.into_iter().map(|document| document.run).collect();
+    output::human(|out| document::list(out, &runs, left_out, output::Screen::stdout().columns))?;
     Ok(Exit::Ok)
 }
 

@@ -1,18 +1,16 @@
-//! Tables of tokens by name: aligned, without borders, the sum in the last row.
+//! Tables of tokens by name, the sum in the last row.
 
 use std::cmp::Reverse;
 use std::io::{self, Write};
 
 use anstyle::Style;
-use comfy_table::{Cell, CellAlignment, Row, Table, presets};
 
+use super::grid::{self, Cell, Column, Row};
 use super::numbers::grouped;
 use super::text;
 use crate::api::wire::Totals;
 
-const HEADER: Style = Style::new().underline();
 const STRONG: Style = Style::new().bold();
-const DIM: Style = Style::new().dimmed();
 
 /// One row of a table: name, messages where they are known, tokens.
 pub struct Entry<'a> {
@@ -24,7 +22,7 @@ pub struct Entry<'a> {
 /// A table before it is laid out.
 pub struct Section<'a> {
     /// Heads the first column.
-    pub title: &'a str,
+    pub title: &'static str,
     /// What to call entries that are left out: `more`, `earlier`.
     pub rest: &'a str,
     pub entries: Vec<Entry<'a>>,
@@ -47,61 +45,39 @@ pub fn most_first(mut entries: Vec<Entry<'_>>, rows_max: Option<usize>) -> (Vec<
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write(out: &mut dyn Write, section: &Section<'_>) -> io::Result<()> {
+pub fn write(out: &mut dyn Write, section: &Section<'_>, width: Option<usize>) -> io::Result<()> {
     let searches = section.sum.totals.web_search_requests > 0
         || section
             .entries
             .iter()
             .any(|entry| entry.totals.web_search_requests > 0);
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(header(section, searches));
-    for entry in section.entries.iter().chain([&section.sum]) {
-        table.add_row(row(entry, searches));
+    let mut columns = vec![Column::names(section.title, 0)];
+    columns.extend(section.sum.messages.map(|_| Column::numbers("messages", 5)));
+    columns.extend([
+        Column::numbers("input", 2),
+        Column::numbers("output", 1),
+        Column::numbers("cache write", 4),
+        Column::numbers("cache read", 3),
+    ]);
+    columns.extend(searches.then_some(Column::numbers("web searches", 6)));
+    columns.push(Column::numbers("total", 0));
+    let entries = section.entries.iter();
+    let mut rows: Vec<Row> = entries
+        .map(|entry| Row::Cells(row(entry, searches, Style::new())))
+        .collect();
+    if section.left_out > 0 {
+        let count = grouped(section.left_out as u64);
+        rows.push(Row::Note(format!(
+            "… and {count} {} (--json lists all)",
+            section.rest
+        )));
     }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if index > 0 {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    let laid_out: Vec<String> = table.lines().collect();
-    // A header line, one line per entry, and the sum: names hold no line break.
-    let sum_at = laid_out.len().saturating_sub(1);
-    for (index, line) in laid_out.iter().enumerate() {
-        if index == sum_at && section.left_out > 0 {
-            let count = grouped(section.left_out as u64);
-            writeln!(
-                out,
-                "{DIM}… and {count} {} (--json lists all){DIM:#}",
-                section.rest
-            )?;
-        }
-        let line = line.trim_end();
-        match index {
-            0 => writeln!(out, "{HEADER}{line}{HEADER:#}")?,
-            _ if index == sum_at => writeln!(out, "{STRONG}{line}{STRONG:#}")?,
-            _ => writeln!(out, "{line}")?,
-        }
-    }
+    rows.push(Row::Cells(row(&section.sum, searches, STRONG)));
+    grid::write(out, &columns, &rows, width)?;
     Ok(())
 }
 
-fn header(section: &Section<'_>, searches: bool) -> Row {
-    let messages = section.sum.messages.map(|_| "messages");
-    let searches = searches.then_some("web searches");
-    [section.title]
-        .into_iter()
-        .chain(messages)
-        .chain(["input", "output", "cache write", "cache read"])
-        .chain(searches)
-        .chain(["total"])
-        .map(Cell::new)
-        .collect::<Vec<_>>()
-        .into()
-}
-
-fn row(entry: &Entry<'_>, searches: bool) -> Row {
+fn row(entry: &Entry<'_>, searches: bool, style: Style) -> Vec<Cell> {
     let totals = entry.totals;
     let numbers = entry
         .messages
@@ -117,7 +93,6 @@ fn row(entry: &Entry<'_>, searches: bool) -> Row {
     [text::name(entry.name)]
         .into_iter()
         .chain(numbers.map(grouped))
-        .map(Cell::new)
-        .collect::<Vec<_>>()
-        .into()
+        .map(|text| Cell { text, style })
+        .collect()
 }

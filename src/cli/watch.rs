@@ -6,8 +6,6 @@ mod parser;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
-
 use super::args::{self, Global};
 use super::client::{self, ClientError};
 use super::exit::{Exit, Failure};
@@ -34,7 +32,7 @@ pub fn watch(global: &Global, command: &args::Watch) -> Result<Exit, Failure> {
         ("kinds", command.kinds.as_deref()),
     ];
     let path = format!("/v1/events{}", client::query(&wishes));
-    let zone = TimeZone::system();
+    let width = output::Screen::stdout().columns;
     let mut parser = Parser::default();
     let mut printed = Ok(true);
     let mut pause = AGAIN_AFTER;
@@ -46,7 +44,7 @@ pub fn watch(global: &Global, command: &args::Watch) -> Result<Exit, Failure> {
             let followed = client::follow(&socket, &path, &last_id, |bytes| {
                 is_connected = true;
                 parser.take(bytes, |received| {
-                    printed = print(global, &received, &zone);
+                    printed = print(global, &received, width);
                     matches!(printed, Ok(true))
                 });
                 match (&printed, parser.is_too_long()) {
@@ -77,7 +75,7 @@ pub fn watch(global: &Global, command: &args::Watch) -> Result<Exit, Failure> {
 }
 
 /// Prints an event; `false` if nobody reads any more.
-fn print(global: &Global, received: &Received<'_>, zone: &TimeZone) -> Result<bool, Failure> {
+fn print(global: &Global, received: &Received<'_>, width: Option<usize>) -> Result<bool, Failure> {
     output::line(|out| {
         if global.json {
             let Received { kind, id, data } = received;
@@ -87,7 +85,7 @@ fn print(global: &Global, received: &Received<'_>, zone: &TimeZone) -> Result<bo
                 serde_json::json!({ "event": kind, "id": id, "data": data })
             )
         } else {
-            line::write(out, received, zone)
+            line::write(out, received, width)
         }
     })
 }

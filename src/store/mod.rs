@@ -53,10 +53,12 @@ const QUARANTINED_FILES_MAX: u32 = 100;
 pub enum StoreError {
     #[error("the database {0} is in use by another tokentail; stop that one or give this one another --db")]
     InUse(PathBuf),
-    #[error("the database {path} has schema {found}, this tokentail knows {known}; use the newer program")]
+    #[error(
+        "the database {path} was written by a newer tokentail (schema {found}, this one has {known}); use the newer program"
+    )]
     Newer { path: PathBuf, found: u64, known: u64 },
     #[error(
-        "the database {path} has schema {found} of an earlier tokentail, this one needs schema {known}; \
+        "the database {path} was written by an earlier tokentail (schema {found}, this one has {known}); \
          set it aside (mv {path} {path}.schema{found}) and start again: a new one is rebuilt from the logs"
     )]
     Older { path: PathBuf, found: u64, known: u64 },

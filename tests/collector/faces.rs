@@ -138,13 +138,15 @@ fn status_asks_the_collector_then_the_database_then_gives_up() {
     for word in ["one", "two", "claude-opus-5", "2026-10-05"] {
         assert!(human.contains(word), "{word}: {human}");
     }
+    assert!(human.starts_with("healthy\nmay start: "), "{human}");
     assert!(!human.contains("no collector is running"), "{human}");
     collector.stop_cleanly();
 
     assert_eq!(figures(&place.status()), (3, 7, 3));
     let (code, human, stderr) = ended(&place.run(&["status"]));
     assert_eq!(code, Some(69), "{stderr}");
-    assert!(human.contains("no collector is running"), "{human}");
+    assert!(human.starts_with("no collector is running"), "{human}");
+    assert!(human.contains("\nmay start: unknown"), "{human}");
     assert!(human.contains("claude-opus-5"), "{human}");
 
     // After a kill the socket is still there, and nobody behind it.

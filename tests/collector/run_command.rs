@@ -228,6 +228,34 @@ fn runs_are_listed_stopped_and_forgotten_from_the_command_line() {
         "{}",
         text(&listed.stdout)
     );
+    let long = "l".repeat(128);
+    append(&place.log(&long, "a.jsonl"), response("2", 5, 1));
+    append(&place.log("r", "a.jsonl"), response("3", 5, 1));
+    collector.wait_for_messages(3);
+    let sorted = place.run(&["runs", "--sort", "tokens"]);
+    let sorted = text(&sorted.stdout);
+    // Whole, as nothing is cut in a pipe: it can be copied into `stop`.
+    let ids: Vec<&str> = (sorted.lines().skip(1))
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert_eq!(ids, ["r", &long], "{sorted}");
+    let first = place.run(&["runs", "--sort", "id", "--limit", "1"]);
+    let first = text(&first.stdout);
+    assert!(
+        first.contains(&long) && first.ends_with("1 of 2 shown\n"),
+        "{first}"
+    );
+    assert_eq!(
+        place
+            .json(&["runs", "--sort", "active", "--limit", "1"])
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    let wrong = place.run(&["runs", "--sort", "size"]);
+    assert_eq!(wrong.status.code(), Some(64));
+    assert!(text(&wrong.stderr).contains("tokens"), "{}", text(&wrong.stderr));
     let failed = place.run(&["forget", "r"]);
     assert_eq!(failed.status.code(), Some(64), "{}", text(&failed.stderr));
     assert!(
@@ -238,7 +266,7 @@ fn runs_are_listed_stopped_and_forgotten_from_the_command_line() {
     let stopped = place.run(&["stop", "r"]);
     assert!(stopped.status.success());
     assert!(
-        text(&stopped.stdout).contains("run r: 1 message, 15 tokens"),
+        text(&stopped.stdout).contains("run r: 2 messages, 30 tokens"),
         "{}",
         text(&stopped.stdout)
     );

@@ -190,7 +190,7 @@ fn logs_that_cannot_be_read_are_named_and_read_when_they_can_be() {
         &collector,
         "problems",
         family,
-        "something wrong with a run (",
+        "something wrong with a run or with the runs directory (",
     );
     collector.stop_cleanly();
     place.assert_verified();
@@ -304,7 +304,7 @@ fn a_collector_that_cannot_read_any_run_does_not_allow() {
     let named = closed.to_str().unwrap();
     assert!(answer["unseen"].as_str().unwrap().contains(named), "{answer}");
     let (code, human, stderr) = ended(&place.run(&["may-start"]));
-    assert_eq!(code, Some(69), "{stderr}");
+    assert_eq!(code, Some(2), "{stderr}");
     assert!(
         human.starts_with("may start: unknown: the collector cannot see") && human.contains(named),
         "{human}"

@@ -181,7 +181,9 @@ fn watch_prints_what_is_told_and_goes_on_after_a_restart() {
     people.find(|line| line.contains("snapshot") && line.contains("1 run, 15 tokens"));
     programs.find(|line| line.contains(r#""event":"snapshot""#));
     append(&log, response("2", 6, 2));
-    people.find(|line| line.contains("r  +16 tokens (+10 input, +6 output, +0 cache)  total 31"));
+    people.find(|line| {
+        line.contains("r  +16 tokens (+10 input, +6 output, +0 cache)  claude-opus-5  total 31")
+    });
     let line = programs.find(|_| true);
     let event: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(
@@ -201,5 +203,28 @@ fn watch_prints_what_is_told_and_goes_on_after_a_restart() {
     );
     append(&log, response("4", 8, 4));
     people.find(|line| line.contains("+8 output") && line.contains("total 66"));
+    // Windows, thresholds, accounts and runs as the collector sends them.
+    let reset = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(7_200);
+    let limits = json!({"five_hour": {"used_percentage": 78, "resets_at": reset.as_second()}});
+    let body = json!({"statusline": {"rate_limits": limits}});
+    assert_eq!(
+        collector.request("POST", "/v1/observations", &body.to_string()).0,
+        200
+    );
+    let resets = reset.strftime("resets %Y-%m-%d %H:%M:%S UTC").to_string();
+    let window = people.find(|line| line.contains(" window "));
+    assert!(
+        window.contains("claude/default  five_hour  78.0 % used, ") && window.contains(&resets),
+        "{window}"
+    );
+    let threshold = people.find(|line| line.contains(" threshold "));
+    assert!(
+        threshold.contains("five_hour  75 % reached: 78.0 % used, resets "),
+        "{threshold}"
+    );
+    people.find(|line| line.contains(" account ") && line.contains("(was unknown): claude/default is free"));
+    assert!(place.run(&["stop", "r"]).status.success());
+    people
+        .find(|line| line.contains(" run ") && line.contains("r  stopped (asked)  claude/default  total 66"));
     collector.stop_cleanly();
 }

@@ -16,6 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use super::access::{Entry, StreamBody};
 use super::connection::Connection;
 use crate::api::problem::Problem;
+use crate::record::format::length;
 
 /// What a request may bring.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -56,7 +57,10 @@ impl Routes {
             Err(_) => Err(Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "no answer in time",
-                format!("there was no answer within {} s; try again", within.as_secs()),
+                format!(
+                    "there was no answer within {}; try again",
+                    length(within.as_secs())
+                ),
             )
             .retry_after(1)),
         }
@@ -134,7 +138,7 @@ async fn with_body(request: Request<Body>) -> Result<Request<Body>, Problem> {
         Err(_) => Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,
             "the body came too slowly",
-            format!("body: it was not there within {} s", BODY_WITHIN.as_secs()),
+            format!("body: it was not there within {}", length(BODY_WITHIN.as_secs())),
         )
         .field("body")),
     }

@@ -1,7 +1,10 @@
 //! The command line of runs: start, stop, list, forget.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
+
+use clap::ValueEnum;
 
 use crate::record::{RunId, RunIdError};
 
@@ -59,6 +62,33 @@ pub struct Runs {
     /// Only runs with this label
     #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
     pub label: Option<Label>,
+
+    /// The order of the runs [default: by id]
+    #[arg(long, value_name = "BY")]
+    pub sort: Option<RunOrder>,
+
+    /// Only the first so many in that order; the last line says how many there are
+    #[arg(long, value_name = "N", value_parser = limit)]
+    pub limit: Option<NonZeroUsize>,
+}
+
+/// The order of a list of runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RunOrder {
+    /// By name; numbers in it count as numbers
+    Id,
+    /// By state, then by id
+    State,
+    /// By account, then by id
+    Account,
+    /// The one started or first seen last comes first
+    Started,
+    /// The one with the newest line comes first
+    Active,
+    /// The one with the most tokens comes first
+    Tokens,
+    /// The one with the most bytes waiting to be read comes first
+    Lag,
 }
 
 /// A name and a value.
@@ -82,6 +112,11 @@ fn label(text: &str) -> Result<Label, String> {
     }
 }
 
+fn limit(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse()
+        .map_err(|_| "a limit is a number of runs from 1 on, as in 20".to_owned())
+}
+
 pub(super) const RUN_EXAMPLES: &str = "\
 Examples:
   tokentail run fix-42 --label project=alpha -- claude -p 'mend the build'
@@ -99,7 +134,11 @@ Without a collector the run is counted here, into run-ID.redb beside the configu
 pub(super) const RUNS_EXAMPLES: &str = "\
 Examples:
   tokentail runs
-  tokentail runs --state live --label project=alpha --json";
+  tokentail runs --sort tokens --limit 20
+  tokentail runs --state live --label project=alpha --json
+
+On a terminal the least important columns are left out where there is no room for all, and long ids lose their middle.
+In a pipe everything is there and nothing is cut.";
 
 #[cfg(test)]
 mod tests {
@@ -154,6 +193,12 @@ mod tests {
             (&["stop"], "<ID>"),
             (&["forget", "r", "s"], "'s'"),
             (&["runs", "--label", "x"], "KEY=VALUE"),
+            (
+                &["runs", "--sort", "size"],
+                "id, state, account, started, active, tokens, lag",
+            ),
+            (&["runs", "--limit", "0"], "a number of runs from 1 on"),
+            (&["runs", "--limit", "many"], "a number of runs from 1 on"),
         ] {
             let error = read(words).unwrap_err();
             assert!(error.use_stderr(), "{words:?}");

@@ -1,25 +1,32 @@
 //! A run as the collector describes it, and as people read it.
 
+use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::{Cell, CellAlignment, Table, presets};
-use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::super::numbers::{bytes, compact, counted, local_time};
+use super::super::args::RunOrder;
+use super::super::grid::{self, Cell, Column, Row};
+use super::super::numbers::{bytes, counted, grouped, time_without_zone};
 use super::super::table::{self, Entry, Section};
 use super::super::text;
 use crate::api::wire;
 
-const HEADER: Style = Style::new().underline();
 const STRONG: Style = Style::new().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default();
 
-/// Most labels that a row shows, in characters.
-const LABELS_CHARS_MAX: usize = 40;
+const COLUMNS: [Column; 7] = [
+    Column::names("run", 0),
+    Column::words("state", 0),
+    Column::names("account", 3),
+    Column::names("labels", 5),
+    Column::numbers("tokens", 0),
+    Column::numbers("lag", 4),
+    Column::words("last activity (UTC)", 2),
+];
 
 /// A run's document, whole as it came, and what is read of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +56,10 @@ pub struct Run {
     #[serde(default)]
     pub lag_bytes: u64,
     #[serde(default)]
+    pub first_seen: Option<String>,
+    #[serde(default)]
+    pub registered_at: Option<String>,
+    #[serde(default)]
     pub last_activity: Option<String>,
     #[serde(default)]
     pub by_model: BTreeMap<String, wire::Totals>,
@@ -64,21 +75,72 @@ impl<'de> Deserialize<'de> for Document {
     }
 }
 
+/// Puts runs in an order; those that are equal in it are by id.
+pub fn sort(runs: &mut [Document], order: RunOrder) {
+    runs.sort_by(|a, b| by_id(&a.run.id, &b.run.id));
+    let started = |run: &Run| run.registered_at.clone().or_else(|| run.first_seen.clone());
+    match order {
+        RunOrder::Id => {}
+        RunOrder::State => runs.sort_by(|a, b| a.run.state.cmp(&b.run.state)),
+        RunOrder::Account => {
+            runs.sort_by_cached_key(|one| (one.run.provider.clone(), one.run.account.clone()))
+        }
+        // RFC 3339 times of one form and zone sort as text.
+        RunOrder::Started => runs.sort_by_cached_key(|one| Reverse(started(&one.run))),
+        RunOrder::Active => runs.sort_by_cached_key(|one| Reverse(one.run.last_activity.clone())),
+        RunOrder::Tokens => runs.sort_by_key(|one| Reverse(one.run.totals.totals.total_tokens)),
+        RunOrder::Lag => runs.sort_by_key(|one| Reverse(one.run.lag_bytes)),
+    }
+}
+
+/// By name, where `run-9` comes before `run-10`.
+fn by_id(a: &str, b: &str) -> Ordering {
+    let (mut left, mut right) = (a, b);
+    loop {
+        let (a_digits, b_digits) = (digits(left), digits(right));
+        if a_digits > 0 && b_digits > 0 {
+            let a_number = left[..a_digits].trim_start_matches('0');
+            let b_number = right[..b_digits].trim_start_matches('0');
+            let by_number = a_number
+                .len()
+                .cmp(&b_number.len())
+                .then_with(|| a_number.cmp(b_number));
+            if by_number.is_ne() {
+                return by_number;
+            }
+            (left, right) = (&left[a_digits..], &right[b_digits..]);
+            continue;
+        }
+        let (mut a_rest, mut b_rest) = (left.chars(), right.chars());
+        match (a_rest.next(), b_rest.next()) {
+            (Some(one), Some(other)) if one == other => (left, right) = (a_rest.as_str(), b_rest.as_str()),
+            // `007` and `7`.
+            (None, None) => return a.cmp(b),
+            (one, other) => return one.cmp(&other),
+        }
+    }
+}
+
+/// How many digits a text begins with.
+fn digits(text: &str) -> usize {
+    text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len()
+}
+
 /// Prints what a run used, by model.
 ///
 /// # Errors
 /// Those of the writer.
-pub fn totals(out: &mut dyn Write, run: &Run) -> io::Result<()> {
+pub fn totals(out: &mut dyn Write, run: &Run, width: Option<usize>) -> io::Result<()> {
     let sums = &run.totals.totals;
-    writeln!(
-        out,
+    let heading = format!(
         "{STRONG}run {}: {}, {}{STRONG:#} in {}, {}",
         text::name(&run.id),
         counted(run.totals.messages, "message"),
         counted(sums.total_tokens, "token"),
         counted(run.files, "file"),
         bytes(run.bytes),
-    )?;
+    );
+    writeln!(out, "{}", text::wrapped(&heading, width))?;
     if !run.by_model.is_empty() {
         let of_model = |(name, totals)| Entry {
             name,
@@ -98,39 +160,28 @@ pub fn totals(out: &mut dyn Write, run: &Run) -> io::Result<()> {
             left_out,
             sum,
         };
-        table::write(out, &section)?;
+        table::write(out, &section, width)?;
     }
     if run.totals.malformed_lines > 0 {
         let lines = counted(run.totals.malformed_lines, "malformed line");
         writeln!(out, "{WARNING}{lines}{WARNING:#}, not counted")?;
     }
     if let Some(problem) = &run.problem {
-        writeln!(out, "{WARNING}{}{WARNING:#}", text::message(problem))?;
+        let problem = format!("{WARNING}{}{WARNING:#}", text::one_line(problem));
+        writeln!(out, "{}", text::wrapped(&problem, width))?;
     }
     Ok(())
 }
 
-/// Prints runs, one to a line.
+/// Prints runs, one to a line, and how many there are beside them.
 ///
 /// # Errors
 /// Those of the writer.
-pub fn list(out: &mut dyn Write, runs: &[Run], zone: &TimeZone) -> io::Result<()> {
+pub fn list(out: &mut dyn Write, runs: &[Run], left_out: usize, width: Option<usize>) -> io::Result<()> {
     if runs.is_empty() {
         return writeln!(out, "no runs");
     }
-    let header = [
-        "run",
-        "state",
-        "account",
-        "labels",
-        "tokens",
-        "lag",
-        "last activity",
-    ];
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(header.map(Cell::new).to_vec());
-    for run in runs {
+    let row = |run: &Run| {
         let account = match (run.provider.as_str(), run.account.as_str()) {
             ("", "") => String::new(),
             (provider, account) => format!("{provider}/{account}"),
@@ -139,31 +190,24 @@ pub fn list(out: &mut dyn Write, runs: &[Run], zone: &TimeZone) -> io::Result<()
             0 => String::new(),
             lag => bytes(lag),
         };
-        let last = (run.last_activity.as_deref()).map(|time| local_time(time, zone));
+        let last = run.last_activity.as_deref().map(time_without_zone);
         let row = [
             text::name(&run.id),
             text::name(&run.state),
             text::name(&account),
-            text::shortened(&text::name(&labels(run)), LABELS_CHARS_MAX),
-            compact(run.totals.totals.total_tokens),
+            text::name(&labels(run)),
+            grouped(run.totals.totals.total_tokens),
             lag,
-            text::name(&last.unwrap_or_default()),
+            last.unwrap_or_default(),
         ];
-        table.add_row(row.map(Cell::new).to_vec());
+        Row::Cells(row.map(Cell::from).into())
+    };
+    let mut rows: Vec<Row> = runs.iter().map(row).collect();
+    if left_out > 0 {
+        let (shown, all) = (runs.len() as u64, (runs.len() + left_out) as u64);
+        rows.push(Row::Note(format!("{} of {} shown", grouped(shown), grouped(all))));
     }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if matches!(header[index], "tokens" | "lag") {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    for (index, line) in table.lines().enumerate() {
-        let line = line.trim_end();
-        match index {
-            0 => writeln!(out, "{HEADER}{line}{HEADER:#}")?,
-            _ => writeln!(out, "{line}")?,
-        }
-    }
+    grid::write(out, &COLUMNS, &rows, width)?;
     Ok(())
 }
 
@@ -218,7 +262,7 @@ mod tests {
         );
         let run: Run = serde_json::from_value(run).unwrap();
         assert_eq!(
-            plain(|out| totals(out, &run)),
+            plain(|out| totals(out, &run, None)),
             "run fix-42: 3 messages, 1,200 tokens in 1 file, 2.0 KiB\n\
              model  input  output  cache write  cache read  total\n\
              big    1,000       0            0           0  1,000\n\
@@ -228,7 +272,8 @@ mod tests {
              odd\u{fffd}\n"
         );
         assert!(
-            plain(|out| totals(out, &Run::default())).ends_with("0 messages, 0 tokens in 0 files, 0 B\n")
+            plain(|out| totals(out, &Run::default(), None))
+                .ends_with("0 messages, 0 tokens in 0 files, 0 B\n")
         );
     }
 
@@ -242,11 +287,78 @@ mod tests {
         let other = document(json!({"id": "other", "state": "stopped", "messages": 1, "malformed_lines": 0}));
         let runs: Vec<Run> = serde_json::from_value(json!([run, other])).unwrap();
         assert_eq!(
-            plain(|out| list(out, &runs, &TimeZone::UTC)),
-            "run    state    account       labels         tokens      lag  last activity\n\
-             a      live     claude/max-1  k=v project=x    1.2k  1.0 KiB  2026-10-05 09:00:00\n\
-             other  stopped                                 1.2k\n"
+            plain(|out| list(out, &runs, 0, None)),
+            "run    state    account       labels         tokens      lag  last activity (UTC)\n\
+             a      live     claude/max-1  k=v project=x   1,200  1.0 KiB  2026-10-05 09:00:00\n\
+             other  stopped                                1,200\n"
         );
-        assert_eq!(plain(|out| list(out, &[], &TimeZone::UTC)), "no runs\n");
+        assert_eq!(
+            plain(|out| list(out, &runs, 1_338, Some(60))),
+            "run    state    account       tokens  last activity (UTC)\n\
+             a      live     claude/max-1   1,200  2026-10-05 09:00:00\n\
+             other  stopped                 1,200\n\
+             2 of 1,340 shown\n"
+        );
+        assert_eq!(plain(|out| list(out, &[], 0, None)), "no runs\n");
+    }
+
+    #[test]
+    fn runs_are_sorted() {
+        let run = |id: &str, state: &str, tokens: u64, started: &str, active: Option<&str>| {
+            let mut run = sums(tokens);
+            let more = json!({"id": id, "state": state, "messages": 1, "malformed_lines": 0,
+                "first_seen": started, "last_activity": active, "lag_bytes": tokens / 2});
+            run.as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            serde_json::from_value::<Document>(run).unwrap()
+        };
+        let mut runs = [
+            run("run-10", "live", 5, "2026-10-05T09:00:00Z", None),
+            run(
+                "run-9",
+                "stopped",
+                7,
+                "2026-10-06T09:00:00Z",
+                Some("2026-10-06T09:00:00Z"),
+            ),
+            run(
+                "run-9b",
+                "live",
+                5,
+                "2026-10-04T09:00:00Z",
+                Some("2026-10-07T09:00:00Z"),
+            ),
+            run("alpha", "idle", 0, "2026-10-05T09:00:00Z", None),
+        ];
+        for (order, expected) in [
+            (RunOrder::Id, ["alpha", "run-9", "run-9b", "run-10"]),
+            (RunOrder::State, ["alpha", "run-9b", "run-10", "run-9"]),
+            (RunOrder::Account, ["alpha", "run-9", "run-9b", "run-10"]),
+            (RunOrder::Started, ["run-9", "alpha", "run-10", "run-9b"]),
+            (RunOrder::Active, ["run-9b", "run-9", "alpha", "run-10"]),
+            (RunOrder::Tokens, ["run-9", "run-9b", "run-10", "alpha"]),
+            (RunOrder::Lag, ["run-9", "run-9b", "run-10", "alpha"]),
+        ] {
+            sort(&mut runs, order);
+            let ids: Vec<&str> = runs.iter().map(|one| one.run.id.as_str()).collect();
+            assert_eq!(ids, expected, "{order:?}");
+        }
+        assert_eq!(by_id("7", "007"), Ordering::Greater);
+        assert_eq!(by_id("a7", "a7"), Ordering::Equal);
+    }
+
+    #[test]
+    fn a_run_id_is_whole_in_a_pipe() {
+        let id = format!("nightly-{}-042", "x".repeat(116));
+        let run = document(json!({"id": id, "state": "live", "messages": 1, "malformed_lines": 0}));
+        let runs: Vec<Run> = serde_json::from_value(json!([run])).unwrap();
+        assert!(plain(|out| list(out, &runs, 0, None)).contains(&id));
+        let narrow = plain(|out| list(out, &runs, 0, Some(80)));
+        assert!(
+            narrow.contains("nightly-x") && narrow.contains("…") && narrow.contains("x-042"),
+            "{narrow}"
+        );
+        assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
     }
 }

@@ -3,104 +3,203 @@
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
-use jiff::tz::TimeZone;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 
-use super::super::numbers::{compact, counted, grouped, local_time};
+use super::super::numbers::{counted, grouped, time, time_of_day};
 use super::super::text;
 use super::parser::Received;
+use crate::api::wire;
 
 const DIM: Style = Style::new().dimmed();
 const STRONG: Style = Style::new().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default();
 
-/// Writes it. A collector of another version may tell other things: what is not known is shown as it is.
-pub fn write(out: &mut dyn Write, received: &Received<'_>, zone: &TimeZone) -> io::Result<()> {
+/// Writes it. A collector of another version may send other events: what cannot be read is shown as it is.
+pub fn write(out: &mut dyn Write, received: &Received<'_>, width: Option<usize>) -> io::Result<()> {
     let Received { kind, data, .. } = received;
-    let at = data["at"].as_str().or(data["snapshot"]["now"].as_str());
-    let at = at.map(|at| local_time(at, zone)).unwrap_or_default();
-    let time = at.rsplit(' ').next().unwrap_or("");
-    write!(out, "{DIM}{time:8}{DIM:#}  {:9}  ", text::name(kind))?;
-    match *kind {
-        "snapshot" | "gap" => {
-            let summary = &data["snapshot"];
-            let runs = summary["by_run"].as_object().map_or(0, serde_json::Map::len);
-            if let Some(reason) = data["reason"].as_str() {
-                write!(out, "{WARNING}{}{WARNING:#}; ", text::name(reason))?;
-            }
-            let tokens = summary["totals"]["total_tokens"].as_u64().unwrap_or(0);
-            writeln!(out, "{}, {} tokens", counted(runs as u64, "run"), compact(tokens))
-        }
-        "usage" => {
-            let delta = &data["delta"];
-            let added = |field: &str| signed(delta[field].as_i64().unwrap_or(0));
-            writeln!(
-                out,
-                "{STRONG}{}{STRONG:#}  {} tokens ({} input, {} output, {} cache)  total {}",
-                name(data, "run"),
-                added("total_tokens"),
-                added("input_tokens"),
-                added("output_tokens"),
-                signed(
-                    ["cache_creation_input_tokens", "cache_read_input_tokens"]
-                        .iter()
-                        .filter_map(|field| delta[*field].as_i64())
-                        .fold(0, i64::saturating_add)
-                ),
-                compact(data["totals"]["total_tokens"].as_u64().unwrap_or(0)),
-            )
-        }
-        "window" | "threshold" => {
-            let used = data["utilization"]
-                .as_f64()
-                .map_or("unknown".to_owned(), |share| {
-                    format!("{:.1} % used", share * 100.0)
-                });
-            let reset = data["reset_at"].as_str().map(|at| local_time(at, zone));
-            let reset = reset.map(|at| format!(", resets {at}")).unwrap_or_default();
-            write!(out, "{}  {}  {used}{reset}", account(data), name(data, "bucket"))?;
-            match data["threshold"].as_u64() {
-                Some(percent) => writeln!(out, "  {WARNING}{percent} % reached{WARNING:#}"),
-                None => writeln!(out),
-            }
-        }
-        "run" => {
-            let reason = data["reason"]
-                .as_str()
-                .map(|reason| format!(" ({})", text::name(reason)));
-            writeln!(
-                out,
-                "{STRONG}{}{STRONG:#}  {}{}  total {}",
-                name(data, "run"),
-                name(data, "phase"),
-                reason.unwrap_or_default(),
-                compact(data["totals"]["total_tokens"].as_u64().unwrap_or(0)),
-            )
-        }
-        "account" => writeln!(
-            out,
-            "{}  {STRONG}{}{STRONG:#}  {}",
-            account(data),
-            name(data, "state"),
-            text::message(data["sentence"].as_str().unwrap_or("")),
-        ),
-        "health" => {
-            write!(out, "{}", name(data, "status"))?;
-            for reason in data["reasons"].as_array().into_iter().flatten() {
-                write!(out, "; {}", text::message(reason.as_str().unwrap_or("")))?;
-            }
-            writeln!(out)
-        }
-        _ => writeln!(out, "{}", text::message(&data.to_string())),
+    let said = match *kind {
+        "snapshot" => read(data, snapshot),
+        "gap" => read(data, gap),
+        "usage" => read(data, usage),
+        "window" => read(data, window),
+        "threshold" => read(data, threshold),
+        "run" => read(data, run),
+        "account" => read(data, account),
+        "health" => read(data, health),
+        _ => None,
+    };
+    let (at, said) = said.unwrap_or_else(|| (String::new(), text::one_line(&data.to_string())));
+    let at = if at.is_empty() { at } else { time_of_day(&at) };
+    let line = format!("{DIM}{at:12}{DIM:#}  {:9}  {said}", text::name(kind));
+    writeln!(out, "{}", text::wrapped(&line, width))
+}
+
+/// The time of an event, and what it says; `None` if it is no such event.
+fn read<T: DeserializeOwned>(
+    data: &serde_json::Value,
+    say: fn(T) -> (String, String),
+) -> Option<(String, String)> {
+    T::deserialize(data).ok().map(say)
+}
+
+fn snapshot(event: wire::SnapshotEvent) -> (String, String) {
+    let said = sums(&event.snapshot);
+    (event.snapshot.now, said)
+}
+
+fn gap(event: wire::GapEvent) -> (String, String) {
+    let why = match event.reason.as_str() {
+        "too_old" => "what was missed is not kept any more",
+        "too_slow" => "events came faster than they were read",
+        "restarted" => "the collector was restarted",
+        "unknown" => "the collector has no such event",
+        other => other,
+    };
+    let said = format!(
+        "{WARNING}events after {} are missing: {}{WARNING:#}; now {}",
+        event.missed_from,
+        text::name(why),
+        sums(&event.snapshot)
+    );
+    (event.snapshot.now, said)
+}
+
+fn sums(summary: &wire::Summary) -> String {
+    let (runs, tokens) = (summary.by_run.len() as u64, summary.totals.total_tokens);
+    format!("{}, {}", counted(runs, "run"), counted(tokens, "token"))
+}
+
+fn usage(event: wire::UsageEvent) -> (String, String) {
+    let delta = &event.delta;
+    let cache = delta
+        .cache_creation_input_tokens
+        .saturating_add(delta.cache_read_input_tokens);
+    let models: Vec<String> = event.models.keys().map(|model| text::name(model)).collect();
+    let mut said = format!("{STRONG}{}{STRONG:#}  ", text::name(&event.run));
+    said += &if *delta == wire::Delta::default() {
+        format!("{} read, no tokens in them", counted(event.lines_read, "line"))
+    } else {
+        format!(
+            "{} tokens ({} input, {} output, {} cache)",
+            signed(delta.total_tokens),
+            signed(delta.input_tokens),
+            signed(delta.output_tokens),
+            signed(cache),
+        )
+    };
+    if !models.is_empty() {
+        said += &format!("  {}", models.join(", "));
     }
+    if event.malformed_lines_read > 0 {
+        let lines = counted(event.malformed_lines_read, "malformed line");
+        said += &format!("  {WARNING}{lines}{WARNING:#}");
+    }
+    said += &format!("  total {}", grouped(event.totals.totals.total_tokens));
+    (event.at, said)
 }
 
-fn name(data: &Value, field: &str) -> String {
-    text::name(data[field].as_str().unwrap_or("?"))
+fn window(event: wire::WindowEvent) -> (String, String) {
+    let wire::WindowEvent {
+        at,
+        rolled_over,
+        window,
+        ..
+    } = event;
+    let mut said = bucket(&window.provider, &window.account, &window.bucket);
+    said += "  ";
+    said += &match window.utilization {
+        _ if window.refused => format!("{WARNING}refused by the provider{WARNING:#}"),
+        _ if window.state == "expired" => "its reset has passed, nothing newer is known".to_owned(),
+        Some(share) => used(share),
+        None => "how much is used is unknown".to_owned(),
+    };
+    if let (Some(until), false) = (&window.exhausted_until, window.refused) {
+        said += &format!(", {WARNING}exhausted until {}{WARNING:#}", time(until));
+    }
+    if let Some(reset) = &window.reset_at {
+        let resets = if window.state == "expired" {
+            "reset"
+        } else {
+            "resets"
+        };
+        said += &format!(", {resets} {}", time(reset));
+    }
+    if rolled_over {
+        said += ", a new window";
+    }
+    (at, said)
 }
 
-fn account(data: &Value) -> String {
-    format!("{}/{}", name(data, "provider"), name(data, "account"))
+fn threshold(event: wire::ThresholdEvent) -> (String, String) {
+    let fired = event.threshold;
+    let mut said = bucket(&fired.provider, &fired.account, &fired.bucket);
+    said += &format!(
+        "  {WARNING}{} % reached{WARNING:#}: {}",
+        fired.threshold,
+        used(fired.utilization)
+    );
+    if let Some(reset) = &fired.reset_at {
+        said += &format!(", resets {}", time(reset));
+    }
+    (fired.at, said)
+}
+
+fn run(event: wire::RunEvent) -> (String, String) {
+    let mut said = format!(
+        "{STRONG}{}{STRONG:#}  {}",
+        text::name(&event.run),
+        text::name(&event.phase)
+    );
+    if let Some(reason) = &event.reason {
+        said += &format!(" ({})", text::name(reason));
+    }
+    said += &format!("  {}", account_name(&event.provider, &event.account));
+    for (label, value) in &event.labels {
+        said += &format!("  {}", text::name(&format!("{label}={value}")));
+    }
+    said += &format!("  total {}", grouped(event.totals.totals.total_tokens));
+    (event.at, said)
+}
+
+fn account(event: wire::AccountEvent) -> (String, String) {
+    let words = |state: &str| text::name(&state.replace('_', " "));
+    let was = (event.from.as_deref()).map_or_else(String::new, |from| format!(" (was {})", words(from)));
+    let mut said = format!(
+        "{}  {STRONG}{}{STRONG:#}{was}: {}",
+        account_name(&event.provider, &event.account),
+        words(&event.state),
+        text::one_line(&event.sentence)
+    );
+    if let Some(until) = &event.until {
+        said += &format!(", until {}", time(until));
+    }
+    (event.at, said)
+}
+
+fn health(event: wire::HealthEvent) -> (String, String) {
+    let mut said = match event.status.as_str() {
+        "ok" => "healthy".to_owned(),
+        other => format!("{WARNING}{}{WARNING:#}", text::name(other)),
+    };
+    if !event.ready {
+        said += ", not ready";
+    }
+    if !event.reasons.is_empty() {
+        said += &format!(": {}", text::one_line(&event.reasons.join("; ")));
+    }
+    (event.at, said)
+}
+
+fn account_name(provider: &str, account: &str) -> String {
+    text::name(&format!("{provider}/{account}"))
+}
+
+fn bucket(provider: &str, account: &str, bucket: &str) -> String {
+    format!("{}  {}", account_name(provider, account), text::name(bucket))
+}
+
+fn used(share: f64) -> String {
+    format!("{:.1} % used", share * 100.0)
 }
 
 fn signed(number: i64) -> String {
@@ -110,68 +209,213 @@ fn signed(number: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde::Serialize;
+    use serde_json::{Value, json};
 
     use super::*;
 
-    fn line(kind: &str, data: Value) -> String {
+    const AT: &str = "2026-10-05T09:00:01.000Z";
+    const LATER: &str = "2026-10-05T12:00:00.000Z";
+
+    fn line(kind: &str, data: &impl Serialize) -> String {
         let mut out = anstream::StripStream::new(Vec::new());
-        let received = Received { kind, id: "", data };
-        write(&mut out, &received, &TimeZone::UTC).unwrap();
+        let data = serde_json::to_value(data).unwrap();
+        write(&mut out, &Received { kind, id: "", data }, None).unwrap();
         String::from_utf8(out.into_inner()).unwrap()
     }
 
+    fn summary(tokens: u64) -> wire::Summary {
+        let mut summary = wire::Summary {
+            now: AT.into(),
+            ..Default::default()
+        };
+        summary.by_run.insert("a".into(), Default::default());
+        summary.totals.total_tokens = tokens;
+        summary
+    }
+
+    fn totals(tokens: u64) -> wire::RunTotals {
+        let mut totals = wire::RunTotals::default();
+        totals.totals.total_tokens = tokens;
+        totals
+    }
+
     #[test]
-    fn each_kind_has_its_words() {
-        let at = "2026-10-05T09:00:01.000Z";
-        for (kind, data, expect) in [
-            (
-                "snapshot",
-                json!({"sequence": 1, "snapshot": {"now": at, "by_run": {"a": {}}, "totals": {"total_tokens": 1200}}}),
-                "09:00:01  snapshot   1 run, 1.2k tokens\n",
-            ),
-            (
-                "gap",
-                json!({"reason": "too_old", "snapshot": {"now": at, "by_run": {}, "totals": {"total_tokens": 0}}}),
-                "09:00:01  gap        too_old; 0 runs, 0 tokens\n",
-            ),
-            (
-                "usage",
-                json!({"at": at, "run": "r\u{1b}1", "delta": {"total_tokens": -5, "input_tokens": 1000,
-                    "output_tokens": 2, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 4},
-                    "totals": {"total_tokens": 50}}),
-                "09:00:01  usage      r\u{fffd}1  -5 tokens (+1,000 input, +2 output, +7 cache)  total 50\n",
-            ),
-            (
-                "window",
-                json!({"at": at, "provider": "claude", "account": "a", "bucket": "five_hour", "utilization": 0.425,
-                    "reset_at": "2026-10-05T12:00:00.000Z"}),
-                "09:00:01  window     claude/a  five_hour  42.5 % used, resets 2026-10-05 12:00:00\n",
-            ),
-            (
-                "threshold",
-                json!({"at": at, "provider": "claude", "account": "a", "bucket": "seven_day", "utilization": 0.8,
-                    "threshold": 75, "reset_at": null}),
-                "09:00:01  threshold  claude/a  seven_day  80.0 % used  75 % reached\n",
-            ),
-            (
-                "run",
-                json!({"at": at, "run": "r", "phase": "stopped", "reason": "asked", "totals": {"total_tokens": 7}}),
-                "09:00:01  run        r  stopped (asked)  total 7\n",
-            ),
-            (
-                "account",
-                json!({"at": at, "provider": "claude", "account": "a", "state": "exhausted", "sentence": "full"}),
-                "09:00:01  account    claude/a  exhausted  full\n",
-            ),
-            (
-                "health",
-                json!({"at": at, "status": "degraded", "reasons": ["polling"]}),
-                "09:00:01  health     degraded; polling\n",
-            ),
-            ("tomorrow", json!({"x": 1}), "          tomorrow   {\"x\":1}\n"),
-        ] {
-            assert_eq!(line(kind, data), expect);
+    fn snapshots_and_gaps_say_what_there_is() {
+        let snapshot = wire::SnapshotEvent {
+            sequence: 1,
+            snapshot: summary(1_200),
+        };
+        assert_eq!(
+            line("snapshot", &snapshot),
+            "09:00:01 UTC  snapshot   1 run, 1,200 tokens\n"
+        );
+        let gap = wire::GapEvent {
+            reason: "too_old".into(),
+            missed_from: 7,
+            snapshot: summary(1),
+            ..Default::default()
+        };
+        assert_eq!(
+            line("gap", &gap),
+            "09:00:01 UTC  gap        events after 7 are missing: what was missed is not kept any more; \
+             now 1 run, 1 token\n"
+        );
+    }
+
+    #[test]
+    fn usage_is_what_was_added() {
+        let usage = wire::UsageEvent {
+            at: AT.into(),
+            run: "r\u{1b}1".into(),
+            models: [("small".into(), wire::Delta::default())].into(),
+            delta: wire::Delta {
+                total_tokens: -5,
+                input_tokens: 1_000,
+                output_tokens: 2,
+                cache_read_input_tokens: 3,
+                cache_creation_input_tokens: 4,
+                ..Default::default()
+            },
+            malformed_lines_read: 1,
+            totals: totals(5_000),
+            ..Default::default()
+        };
+        assert_eq!(
+            line("usage", &usage),
+            "09:00:01 UTC  usage      r\u{fffd}1  -5 tokens (+1,000 input, +2 output, +7 cache)  small  \
+             1 malformed line  total 5,000\n"
+        );
+        let nothing = wire::UsageEvent {
+            delta: wire::Delta::default(),
+            models: [].into(),
+            malformed_lines_read: 0,
+            lines_read: 30,
+            ..usage
+        };
+        assert!(line("usage", &nothing).ends_with("  30 lines read, no tokens in them  total 5,000\n"));
+    }
+
+    #[test]
+    fn windows_say_how_full_they_are() {
+        let window = wire::Window {
+            provider: "claude".into(),
+            account: "a".into(),
+            bucket: "five_hour".into(),
+            utilization: Some(0.425),
+            state: "fresh".into(),
+            reset_at: Some(LATER.into()),
+            ..Default::default()
+        };
+        let event = |rolled_over, window| wire::WindowEvent {
+            sequence: 1,
+            at: AT.into(),
+            rolled_over,
+            window,
+        };
+        let said = |rolled_over, window| line("window", &event(rolled_over, window));
+        assert_eq!(
+            said(true, window.clone()),
+            "09:00:01 UTC  window     claude/a  five_hour  42.5 % used, resets 2026-10-05 12:00:00 UTC, \
+             a new window\n"
+        );
+        let refused = wire::Window {
+            refused: true,
+            exhausted_until: Some(LATER.into()),
+            ..window.clone()
+        };
+        assert!(
+            said(false, refused)
+                .contains("five_hour  refused by the provider, resets 2026-10-05 12:00:00 UTC\n")
+        );
+        let full = wire::Window {
+            utilization: Some(1.0),
+            exhausted_until: Some(LATER.into()),
+            reset_at: None,
+            ..window.clone()
+        };
+        assert!(said(false, full).ends_with("100.0 % used, exhausted until 2026-10-05 12:00:00 UTC\n"));
+        let expired = wire::Window {
+            state: "expired".into(),
+            ..window.clone()
+        };
+        assert!(said(false, expired).contains("its reset has passed, nothing newer is known, reset 2026"));
+        let unknown = wire::Window {
+            utilization: None,
+            reset_at: None,
+            ..window
+        };
+        assert!(said(false, unknown).ends_with("five_hour  how much is used is unknown\n"));
+        let threshold = wire::ThresholdEvent {
+            sequence: 1,
+            threshold: wire::ThresholdFired {
+                at: AT.into(),
+                provider: "claude".into(),
+                account: "a".into(),
+                bucket: "seven_day".into(),
+                threshold: 75,
+                utilization: 0.8,
+                ..Default::default()
+            },
+        };
+        assert_eq!(
+            line("threshold", &threshold),
+            "09:00:01 UTC  threshold  claude/a  seven_day  75 % reached: 80.0 % used\n"
+        );
+    }
+
+    #[test]
+    fn runs_accounts_and_health_say_what_changed() {
+        let run = wire::RunEvent {
+            at: AT.into(),
+            run: "r".into(),
+            provider: "claude".into(),
+            account: "a".into(),
+            labels: [("project".into(), "x".into())].into(),
+            phase: "stopped".into(),
+            reason: Some("asked".into()),
+            totals: totals(7),
+            ..Default::default()
+        };
+        assert_eq!(
+            line("run", &run),
+            "09:00:01 UTC  run        r  stopped (asked)  claude/a  project=x  total 7\n"
+        );
+        let account = wire::AccountEvent {
+            at: AT.into(),
+            provider: "claude".into(),
+            account: "a".into(),
+            from: Some("near_limit".into()),
+            state: "exhausted".into(),
+            until: Some(LATER.into()),
+            sentence: "claude/a is blocked".into(),
+            ..Default::default()
+        };
+        assert_eq!(
+            line("account", &account),
+            "09:00:01 UTC  account    claude/a  exhausted (was near limit): claude/a is blocked, \
+             until 2026-10-05 12:00:00 UTC\n"
+        );
+        let health = wire::HealthEvent {
+            at: AT.into(),
+            status: "degraded".into(),
+            ready: true,
+            reasons: vec!["polling".into(), "full".into()],
+        };
+        assert_eq!(
+            line("health", &health),
+            "09:00:01 UTC  health     degraded: polling; full\n"
+        );
+    }
+
+    #[test]
+    fn what_is_not_understood_is_shown_as_it_is() {
+        for (kind, data) in [("tomorrow", json!({"x": 1})), ("window", json!({"bucket": "x"}))] {
+            assert_eq!(line(kind, &data), format!("{:12}  {kind:9}  {data}\n", ""));
         }
+        assert_eq!(
+            line("usage", &Value::Null),
+            format!("{:12}  usage      null\n", "")
+        );
     }
 }

@@ -6,6 +6,7 @@ use crate::quota::budget::near_limit;
 use crate::quota::exhaustion::{self, Cause, CauseKind, UNTIL_TAKEN_BACK};
 use crate::quota::overage;
 use crate::quota::window::{Freshness, SHARE_EPSILON, View, Window, reaches, view};
+use crate::record::format::{grouped, length};
 use crate::record::{AccountId, LimitSource, Millis};
 
 /// Advice on one candidate.
@@ -303,8 +304,8 @@ fn standing(
         if let Some(budget) = budget {
             own.push(format!(
                 "{} of {} tokens today",
-                budget.used(now),
-                budget.tokens()
+                grouped(budget.used(now)),
+                grouped(budget.tokens())
             ));
         }
         let why = format!(
@@ -412,14 +413,7 @@ fn percent(share: f64) -> String {
     format!("{:.0} %", (share * 100.0 + SHARE_EPSILON).floor())
 }
 
-/// A span in words, rounded up to what a person wants to know.
+/// A span in words.
 fn span(ms: Millis) -> String {
-    let seconds = ms.max(0).unsigned_abs().div_ceil(1000);
-    let minutes = seconds.div_ceil(60);
-    match (seconds, minutes) {
-        (..120, _) => format!("{seconds} s"),
-        (_, ..120) => format!("{minutes} min"),
-        (_, ..2880) => format!("{} h {} min", minutes / 60, minutes % 60),
-        _ => format!("{} d {} h", minutes / 1440, minutes % 1440 / 60),
-    }
+    length(ms.max(0).unsigned_abs().div_ceil(1000))
 }

@@ -415,7 +415,7 @@ fn the_tightest_window_that_binds_gives_the_headroom() {
     );
     assert_eq!(
         opus.sentence,
-        "a/default is free: seven_day_opus has 25 % left, seen 60 min ago"
+        "a/default is free: seven_day_opus has 25 % left, seen 1 h ago"
     );
     let sonnet = place("claude-sonnet-5").advice();
     assert_eq!(
@@ -630,7 +630,7 @@ fn too_little_left_blocks_until_after_the_reset_of_that_window() {
     );
     assert_eq!(
         advice.sentence,
-        "a/default is blocked: seven_day has 4 % left, 10 % are wanted, free again in 3 d 0 h"
+        "a/default is blocked: seven_day has 4 % left, 10 % are wanted, free again in 3 d"
     );
 }
 

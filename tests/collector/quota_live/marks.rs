@@ -91,7 +91,10 @@ fn a_mark_is_told_to_everyone_and_survives_stops_and_kills_until_it_is_taken_bac
     }
     let (exit, human, _) = place.ask(&["quota", "mark", "claude/max-1", "available"]);
     assert_eq!(exit, Some(0));
-    assert!(human.contains("claude/max-1"), "{human}");
+    assert!(
+        human.starts_with("claude/max-1: an earlier mark is taken back\nnow: claude/max-1 is "),
+        "{human}"
+    );
     collector.kill();
     let collector = place.resume();
     let quota = collector.get("/v1/quota").1;
@@ -146,9 +149,14 @@ fn a_mark_that_makes_no_sense_is_refused_and_changes_nothing() {
             "codex/max-1 is no configured account",
         ),
         (
-            66,
+            64,
             &["claude", "exhausted"],
-            "there are claude/max-1, claude/max-2",
+            "claude may be any of claude/max-1, claude/max-2; name one of them",
+        ),
+        (
+            64,
+            &["claude/max-1/five_hour", "exhausted"],
+            "a mark is for a whole account, not for one of its windows; write claude/max-1",
         ),
         (64, &["max-1", "tired"], "tired"),
         (
@@ -211,17 +219,17 @@ fn may_start_exits_with_its_answer() {
     let with = |rule: &str| format!("{EVENTS_ONLY}{ONE_ACCOUNT}{rule}\n");
     let mut collector = place.live_with(&with(""));
     // Nothing is known: said, allowed or waited for, as the operator wants it.
-    let answer = place.document(69, &["may-start"]);
+    let answer = place.document(2, &["may-start"]);
     assert_eq!(
         (&answer["decision"], &answer["chosen"]),
         (&"unknown".into(), &().into())
     );
-    let answer = place.document(69, &["may-start", "--wait=200ms"]);
+    let answer = place.document(2, &["may-start", "--wait=200ms"]);
     assert_eq!(answer["reason"], "no_observation");
     for (times, (rule, wanted, waited, reason)) in [
         ("allow", 0, 0, "unknown_as_allow"),
         ("wait", 1, 75, "unknown_as_wait"),
-        ("say", 69, 69, "no_observation"),
+        ("say", 2, 2, "no_observation"),
     ]
     .into_iter()
     .enumerate()
