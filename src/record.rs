@@ -561,6 +561,12 @@ pub const LABEL_NAME_BYTES_MAX: usize = 64;
 /// Longest value of a label, in bytes.
 pub const LABEL_VALUE_BYTES_MAX: usize = 256;
 
+/// A label as queries and command lines have it, `project=alpha` or `project:alpha`: no name has either sign in it.
+#[must_use]
+pub fn split_label(text: &str) -> Option<(&str, &str)> {
+    text.split_once(['=', ':']).filter(|(name, _)| !name.is_empty())
+}
+
 /// Whether this can be a label of a run.
 ///
 /// # Errors

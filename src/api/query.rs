@@ -10,8 +10,8 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::Uri;
 use axum::http::request::Parts;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::problem::Problem;
@@ -72,6 +72,18 @@ pub fn number(text: &str) -> Option<i64> {
         .ok()
 }
 
+/// A wish of an [`Asked`] query, as programs write it: `true` or `1`, `false` or `0`.
+///
+/// # Errors
+/// Names what is allowed.
+pub fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        text => Err(D::Error::custom(format!("{text:?} is none of true, false, 1, 0"))),
+    }
+}
+
 fn refused(rejection: &QueryRejection) -> Problem {
     let text = rejection.body_text();
     let text = text
@@ -98,7 +110,7 @@ mod tests {
     #[serde(deny_unknown_fields)]
     struct Wish {
         limit: usize,
-        #[serde(default)]
+        #[serde(default, deserialize_with = "flag")]
         wait: bool,
     }
 
@@ -153,9 +165,12 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         assert_eq!(field("limit=1&wait=true"), None);
+        assert_eq!(field("limit=1&wait=1"), None);
         for (query, named) in [
             ("limit=abc", "limit"),
             ("limit=1&wait=maybe", "wait"),
+            ("limit=1&wait=", "wait"),
+            ("limit=1&wait=10", "wait"),
             ("limit=1&colour=red", "colour"),
             ("limit=1&limit=2", "limit"),
             ("wait=true", "limit"),

@@ -15,12 +15,12 @@ use utoipa_axum::routes;
 
 use super::openapi::{BadRequest, Conflict, NotFound, RUNS, Unavailable};
 use super::problem::{Problem, blocking};
-use super::query::{Asked, Nothing};
+use super::query::{Asked, Nothing, flag};
 use super::routes::Sources;
 use super::{summary, wire};
 use crate::config::{ACCOUNT_LABEL, PROVIDER_LABEL};
 use crate::control::{ForgetAnswer, StartAnswer, StartRequest, StopAnswer, StopRequest};
-use crate::record::{LABELS_MAX, Labels, RunId, check_label};
+use crate::record::{LABELS_MAX, Labels, RunId, check_label, split_label};
 use crate::store::{RunInfo, Store, StoreError};
 use crate::tailer::board::{Board, RunStatus};
 
@@ -64,7 +64,7 @@ pub fn state(info: &RunInfo, status: Option<&RunStatus>) -> &'static str {
 struct RunsQuery {
     /// Only runs in this state: waiting, live, idle, stopped, gone or failing.
     state: Option<String>,
-    /// Only runs with this label, as KEY:VALUE.
+    /// Only runs with this label, as KEY=VALUE or KEY:VALUE.
     label: Option<String>,
     /// At most so many.
     #[param(minimum = 0)]
@@ -103,10 +103,10 @@ async fn get_runs(
     }
     let label = match &query.label {
         None => None,
-        Some(label) => Some(label.split_once(':').ok_or_else(|| {
+        Some(label) => Some(split_label(label).ok_or_else(|| {
             Problem::bad(
                 "label",
-                format!("{label:?} is not KEY:VALUE, as in project:alpha"),
+                format!("{label:?} is not KEY=VALUE, as in project=alpha"),
             )
         })?),
     };
@@ -175,7 +175,7 @@ async fn get_run(
         ("id" = String, Path, description = "The run: 1 to 128 of A-Z a-z 0-9 . _ -, neither . nor ..",
             min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._-]+$")
     ),
-    request_body(content = wire::StartRun, description = "May be left out."),
+    request_body(content = Option<wire::StartRun>, description = "May be left out."),
     responses(
         (status = 200, body = wire::RunDetail, description = "It was known."),
         (status = 201, body = wire::RunDetail, description = "It is new."),
@@ -195,8 +195,8 @@ async fn put_run(
         wire::StartRun::default()
     } else {
         // A struct would be read from an array too.
-        serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&body)
-            .and_then(|object| serde_json::from_value(object.into()))
+        serde_json::from_slice::<Option<serde_json::Map<String, serde_json::Value>>>(&body)
+            .and_then(|object| serde_json::from_value(object.unwrap_or_default().into()))
             .map_err(|error| Problem::bad("body", error))?
     };
     let labels = labels(wanted.labels)?;
@@ -244,10 +244,10 @@ async fn put_run(
 #[into_params(parameter_in = Query)]
 struct StopQuery {
     /// Answer when everything that is there now is counted, with the exact totals.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "flag")]
     wait: bool,
     /// Stop it even if not everything can be read: `complete` is then `false`, and `problem` says what is missing.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "flag")]
     incomplete: bool,
 }
 

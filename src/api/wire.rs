@@ -641,7 +641,7 @@ pub struct SnapshotEvent {
     pub snapshot: Summary,
 }
 
-/// Event `gap`: something was missed; the snapshot has it.
+/// Event `gap`: something was missed. The sums of the snapshot have it; states of runs are in `/v1/runs` alone.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GapEvent {
     pub sequence: u64,
@@ -652,7 +652,7 @@ pub struct GapEvent {
     pub snapshot: Summary,
 }
 
-/// Event `usage`: what a commit counted for a run.
+/// Event `usage`: what a commit read of a run. If it read lines without usage only, `models` is empty and `delta` is zero.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UsageEvent {
     pub sequence: u64,

@@ -38,7 +38,7 @@ pub fn after(script: &str, command: &Command) -> Command {
 pub fn skipped(reason: &str) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
-    writeln!(std::io::stderr(), "not tested here: {test}: {reason}").expect("standard error takes a line");
+    writeln!(std::io::stderr(), "skipped: {test}: {reason}").expect("standard error takes a line");
 }
 
 /// Mounts and limits of its own, for as long as this lives.

@@ -55,7 +55,8 @@ struct EventsQuery {
 ///
 /// Server-sent events. The first is a `snapshot` of everything, or, with Last-Event-ID, what came after that event;
 /// if that is not kept any more, a `gap` with a snapshot. The id is the number of the commit; of several events of one
-/// commit those before the last have `.1`, `.2` and so on behind it.
+/// commit those before the last have `.1`, `.2` and so on behind it. After 15 s without an event comes a comment with an
+/// `id:` and no `data:`, which is the id to come back with.
 #[utoipa::path(
     get,
     path = "/v1/events",

@@ -54,7 +54,7 @@ struct UsageQuery {
     model: Option<String>,
     /// Only this account, as PROVIDER/NAME.
     account: Option<String>,
-    /// Only runs with this label, as KEY:VALUE.
+    /// Only runs with this label, as KEY=VALUE or KEY:VALUE.
     label: Option<String>,
 }
 

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use super::super::problem::Problem;
 use super::super::summary;
 use super::{Part, UsageQuery};
-use crate::record::{DAY_MS, Millis, RunId, RunNumber, check_label};
+use crate::record::{DAY_MS, Millis, RunId, RunNumber, check_label, split_label};
 use crate::store::RunNames;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -57,12 +57,6 @@ impl Question {
         {
             return Err(Problem::bad("to", "it is not after from"));
         }
-        let pair = |field: &str, text: &str, between: char, shape: &str| {
-            text.split_once(between)
-                .filter(|(left, _)| !left.is_empty())
-                .map(|(left, right)| (left.into(), right.into()))
-                .ok_or_else(|| Problem::bad(field, format!("{text:?} is not {shape}")))
-        };
         Ok(Self {
             from,
             to,
@@ -76,17 +70,8 @@ impl Question {
                         .map_err(|error| Problem::bad("run", error))
                 })
                 .transpose()?,
-            account: (query.account.as_deref())
-                .map(|text| pair("account", text, '/', "PROVIDER/NAME, as in claude/default"))
-                .transpose()?,
-            label: (query.label.as_deref())
-                .map(|text| -> Result<(Box<str>, Box<str>), Problem> {
-                    let (key, value): (Box<str>, Box<str>) =
-                        pair("label", text, ':', "KEY:VALUE, as in project:alpha")?;
-                    check_label(&key, &value).map_err(|problem| Problem::bad("label", problem))?;
-                    Ok((key, value))
-                })
-                .transpose()?,
+            account: query.account.as_deref().map(account).transpose()?,
+            label: query.label.as_deref().map(label).transpose()?,
         })
     }
 
@@ -113,6 +98,24 @@ impl Question {
                 .as_ref()
                 .is_none_or(|(key, value)| known.is_some_and(|(_, info)| info.labels.get(key) == Some(value)))
     }
+}
+
+fn account(text: &str) -> Result<(Box<str>, Box<str>), Problem> {
+    (text.split_once('/').filter(|(provider, _)| !provider.is_empty()))
+        .map(|(provider, name)| (provider.into(), name.into()))
+        .ok_or_else(|| {
+            Problem::bad(
+                "account",
+                format!("{text:?} is not PROVIDER/NAME, as in claude/default"),
+            )
+        })
+}
+
+fn label(text: &str) -> Result<(Box<str>, Box<str>), Problem> {
+    let (name, value) = split_label(text)
+        .ok_or_else(|| Problem::bad("label", format!("{text:?} is not KEY=VALUE, as in project=alpha")))?;
+    check_label(name, value).map_err(|problem| Problem::bad("label", problem))?;
+    Ok((name.into(), value.into()))
 }
 
 impl Group {
@@ -270,6 +273,7 @@ mod tests {
             ("run=../r1", Some("run")),
             ("run=", Some("run")),
             ("label=project:alpha", None),
+            ("label=project=alpha", None),
             ("label=project:", None),
             ("label=:alpha", Some("label")),
             ("label=a b:alpha", Some("label")),

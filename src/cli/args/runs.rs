@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use crate::record::{RunId, RunIdError};
+use crate::record::{RunId, RunIdError, split_label};
 
 /// `run`: which run, and what to run as it.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -103,13 +103,11 @@ pub(super) fn run_id(text: &str) -> Result<RunId, RunIdError> {
 }
 
 fn label(text: &str) -> Result<Label, String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok(Label {
-            name: name.to_owned(),
-            value: value.to_owned(),
-        }),
-        _ => Err("a label is written KEY=VALUE, as in project=alpha".to_owned()),
-    }
+    let (name, value) = split_label(text).ok_or("a label is written KEY=VALUE, as in project=alpha")?;
+    Ok(Label {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    })
 }
 
 fn limit(text: &str) -> Result<NonZeroUsize, String> {
@@ -179,6 +177,11 @@ mod tests {
         assert_eq!(run.command, Vec::<OsString>::new());
         assert_eq!(run.mount, Some(PathBuf::from("logs")));
         assert_eq!(run.labels[0].value, "");
+        let as_in_a_query = self::run(&["run", "r", "--label", "project:alpha=1"]).labels;
+        assert_eq!(
+            (as_in_a_query[0].name.as_str(), as_in_a_query[0].value.as_str()),
+            ("project", "alpha=1")
+        );
     }
 
     #[test]
