@@ -385,6 +385,7 @@ mod tests {
             vars: [].into(),
             cwd: directory.to_owned(),
             system_file: directory.join("none.toml"),
+            has_files: true,
         };
         Settings::load(flags, None, &environment).unwrap()
     }

@@ -159,7 +159,12 @@ pub enum Command {
     Verify(Verify),
     /// Write the running collector's database into a file
     Backup(Backup),
-    /// Check the configuration and print the settings in effect
+    /// Walk through configuration, socket, permissions, runs, accounts and database, and say what to do; exits 1 if
+    /// something fails
+    #[command(after_help = tools::DOCTOR_EXAMPLES)]
+    Doctor,
+    /// Check the configuration: every mistake with its place, else the settings in effect and what they find
+    #[command(after_help = tools::CHECK_CONFIG_EXAMPLES)]
     CheckConfig,
     /// Print the OpenAPI document of the routes that a collector answers
     Openapi,

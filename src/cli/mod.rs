@@ -4,13 +4,18 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
+pub mod access;
 pub mod args;
 pub mod backup;
+pub mod check_config;
 pub mod client;
 pub mod commands;
+pub mod doctor;
 pub mod exit;
 pub mod expect;
+pub mod ground;
 pub mod log;
+pub mod mistakes;
 pub mod numbers;
 pub mod output;
 pub mod progress;
@@ -61,7 +66,8 @@ fn dispatch(Args { global, command }: Args) -> Result<ExitCode, Failure> {
         Command::MayStart(command) => quota::may_start(&global, &command),
         Command::Backup(command) => backup::backup(&global, &command),
         Command::Verify(command) => commands::verify(&global, command),
-        Command::CheckConfig => commands::check_config(&global),
+        Command::Doctor => doctor::doctor(&global),
+        Command::CheckConfig => check_config::check_config(&global),
         Command::Openapi => commands::openapi(),
         Command::Config(command) => tools::config(&global, &command),
         Command::Completions(command) => tools::completions(&command),
@@ -93,6 +99,7 @@ fn report(failure: &Failure, json: bool) {
     let _ = if json {
         writeln!(err, "{}", failure.to_json())
     } else {
-        writeln!(err, "tokentail: {}", text::message(&failure.message))
+        let shown = failure.drawn.as_ref().unwrap_or(&failure.message);
+        writeln!(err, "tokentail: {}", text::message(shown))
     };
 }

@@ -24,7 +24,7 @@ pub fn config(global: &Global, command: &args::Config) -> Result<Exit, Failure> 
         ConfigCommand::Show { origin } => {
             let settings = commands::settings(global)?;
             match (global.json, origin) {
-                (true, true) => commands::print_described(&settings)?,
+                (true, true) => output::json(&commands::described(&settings))?,
                 (true, false) => output::json(&settings.document())?,
                 (false, origin) => output::raw(settings.shown(origin).as_bytes())?,
             }

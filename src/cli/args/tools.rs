@@ -41,6 +41,21 @@ pub struct Man {
     pub dir: Option<PathBuf>,
 }
 
+pub(super) const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  sudo tokentail doctor
+  tokentail doctor --socket ./t.sock --json
+
+It asks and looks, and changes nothing. As root it sees every path; else only what this user may see.";
+
+pub(super) const CHECK_CONFIG_EXAMPLES: &str = "\
+Examples:
+  tokentail check-config
+  tokentail check-config --config new.toml && sudo install -m 644 new.toml /etc/tokentail/tokentail.toml
+  tokentail check-config --json
+
+Exits 78 if serve would refuse the configuration. Warnings leave the exit code at 0.";
+
 pub(super) const CONFIG_EXAMPLES: &str = "\
 Examples:
   tokentail config show --origin
