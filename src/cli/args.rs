@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use crate::config::Period;
 
 pub use runs::{Forget, Label, Run, Runs, Stop};
-pub use tools::{Completions, Config, ConfigCommand, Man};
+pub use tools::{Completions, Config, ConfigCommand, Man, Words};
 pub use watch::Watch;
 
 /// Tails the transcripts of coding agents and counts their tokens exactly once.
@@ -174,6 +174,9 @@ pub enum Command {
     /// Print the completions of a shell
     #[command(after_help = tools::COMPLETIONS_EXAMPLES)]
     Completions(Completions),
+    /// Print the words that completions offer
+    #[command(subcommand, hide = true)]
+    Words(Words),
     /// Print the manual page, or write those of all commands
     #[command(after_help = tools::MAN_EXAMPLES)]
     Man(Man),

@@ -319,6 +319,11 @@ fn runs_directory(report: &mut Report, settings: &Settings, who: &Who, is_servic
         );
         report.add(NAME, Mark::Warn, finding);
     }
+    for (run, stop) in ground::closed_runs(settings, who) {
+        let Finding { what, todo } = ground::way(&stop, who);
+        let what = format!("run {run}: {what}");
+        report.add(NAME, Mark::Fail, Finding { what, todo });
+    }
     match Runs::look(settings) {
         Ok(runs) => {
             let layout = settings.runs.layout;
@@ -342,7 +347,7 @@ fn watches(report: &mut Report, answered: Option<&Answered>) {
     let limit = std::fs::read_to_string(WATCHES_MAX).ok();
     let limit: Option<u64> = limit.and_then(|text| text.trim().parse().ok());
     let of = limit.map_or_else(String::new, |limit| {
-        format!(" of {} that a user may have", grouped(limit))
+        format!(", of {} that a user may have", grouped(limit))
     });
     let Some(health) = answered.and_then(|answered| answered.health.as_ref().ok()) else {
         if let Some(limit) = limit {

@@ -8,11 +8,13 @@ use crate::config::Settings;
 use crate::config::web::{Token, TokenError};
 use crate::globs::Globs;
 use crate::globs::layout::Layout;
-use crate::logfile::{EntryKind, LogFileError, Root};
+use crate::logfile::{Entry, EntryKind, LogFileError, Root};
 use crate::tailer::shape::Shape;
 
 /// Most entries of directories that are looked at.
 const ENTRIES_MAX: usize = 100_000;
+/// Most runs whose rights are looked at.
+const RUNS_MAX: usize = 1000;
 /// Most directories that are named because they cannot be read.
 const UNREADABLE_MAX: usize = 3;
 
@@ -75,27 +77,26 @@ impl Runs {
         let mut excludes = waiting(&settings.watch.exclude, |one| Globs::new(&every, one));
         let mut pending: Vec<PathBuf> = Vec::new();
         let mut left = ENTRIES_MAX;
-        let mut look_at =
-            |entries: Vec<crate::logfile::Entry>, pending: &mut Vec<PathBuf>, found: &mut Self| {
-                for entry in entries {
-                    match entry.kind {
-                        EntryKind::Directory => {
-                            excludes.retain(|(_, globs)| globs.may_contain(&entry.path));
-                            if globs.may_contain(&entry.path) {
-                                pending.push(entry.path);
-                            }
+        let mut look_at = |entries: Vec<Entry>, pending: &mut Vec<PathBuf>, found: &mut Self| {
+            for entry in entries {
+                match entry.kind {
+                    EntryKind::Directory => {
+                        excludes.retain(|(_, globs)| globs.may_contain(&entry.path));
+                        if globs.may_contain(&entry.path) {
+                            pending.push(entry.path);
                         }
-                        EntryKind::File => {
-                            found.files += u64::from(globs.reads(&entry.path));
-                            includes.retain(|(_, globs)| !globs.reads(&entry.path));
-                            excludes.retain(|(_, globs)| globs.reads(&entry.path));
-                        }
-                        // What is behind a link is read where it may be; that is not looked at here.
-                        EntryKind::Link | EntryKind::Unknown => found.is_partial = true,
-                        _ => {}
                     }
+                    EntryKind::File => {
+                        found.files += u64::from(globs.reads(&entry.path));
+                        includes.retain(|(_, globs)| !globs.reads(&entry.path));
+                        excludes.retain(|(_, globs)| globs.reads(&entry.path));
+                    }
+                    // What is behind a link is read where it may be; that is not looked at here.
+                    EntryKind::Link | EntryKind::Unknown => found.is_partial = true,
+                    _ => {}
                 }
-            };
+            }
+        };
         found.runs = entries
             .iter()
             .filter(|entry| entry.kind == EntryKind::Directory)
@@ -213,7 +214,7 @@ pub fn way(stop: &Stop, who: &Who) -> Finding {
                 .collect();
             Finding::new(
                 format!("user {name} has no {word} on {}", path.display()),
-                format!("setfacl -m u:{name}:{word} {}", access::quoted(path)),
+                right(path, name, *rights, &word),
             )
         }
         Stop::NoDirectory(path) => Finding::bare(format!("{} is no directory", path.display())),
@@ -222,6 +223,38 @@ pub fn way(stop: &Stop, who: &Who) -> Finding {
             "ask again as root",
         ),
     }
+}
+
+/// How to give somebody rights: those to read go to what is below too, and to what will be.
+fn right(path: &Path, name: &str, rights: u32, word: &str) -> String {
+    let path = access::quoted(path);
+    if rights == READ | PASS {
+        return format!(
+            "setfacl -R -m u:{name}:rX {path}; find {path} -type d -exec setfacl -d -m u:{name}:rX {{}} +"
+        );
+    }
+    format!("setfacl -m u:{name}:{word} {path}")
+}
+
+/// The first runs that somebody cannot read, and where it stops.
+#[must_use]
+pub fn closed_runs(settings: &Settings, who: &Who) -> Vec<(String, Stop)> {
+    let Ok(root) = Root::open_given(&settings.runs_dir) else {
+        return Vec::new();
+    };
+    let mut entries = root.list(Path::new("")).unwrap_or_default();
+    entries.retain(|entry| entry.kind == EntryKind::Directory);
+    entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    let stop = |entry: Entry| {
+        let run = settings.runs_dir.join(&entry.path);
+        let mount = run.join("mount");
+        let is_there = settings.runs.layout == Layout::Runs && mount.is_dir();
+        let deepest = if is_there { &mount } else { &run };
+        let stop = access::stop_on_the_way(deepest, who, READ | PASS)?;
+        matches!(stop, Stop::Denied(..)).then(|| (entry.path.display().to_string(), stop))
+    };
+    let looked_at = entries.into_iter().take(RUNS_MAX);
+    looked_at.filter_map(stop).take(UNREADABLE_MAX).collect()
 }
 
 /// The nearest directory above a file that is there, and whether somebody can make the file in it.

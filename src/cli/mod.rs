@@ -10,11 +10,13 @@ pub mod backup;
 pub mod check_config;
 pub mod client;
 pub mod commands;
+pub mod completions;
 pub mod doctor;
 pub mod exit;
 pub mod expect;
 pub mod ground;
 pub mod log;
+pub mod manual;
 pub mod mistakes;
 pub mod numbers;
 pub mod output;
@@ -71,6 +73,7 @@ fn dispatch(Args { global, command }: Args) -> Result<ExitCode, Failure> {
         Command::Openapi => commands::openapi(),
         Command::Config(command) => tools::config(&global, &command),
         Command::Completions(command) => tools::completions(&command),
+        Command::Words(command) => completions::words(&global, &command),
         Command::Man(command) => tools::man(&command),
     };
     exit.map(ExitCode::from)

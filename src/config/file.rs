@@ -202,13 +202,19 @@ impl Sieve {
 pub(super) fn say(message: &str) -> Problem {
     let what = message
         .replace("unknown field", "unknown key")
+        .replace("unknown variant", "unknown value")
         .replace("expected a sequence", "expected an array")
         .replace("expected a map", "expected a table")
         .replace("invalid type: sequence", "invalid type: array")
         .replace("invalid type: map", "invalid type: table");
+    // What reads amounts says itself what was meant.
+    let (what, hint) = match what.rsplit_once("; did you mean ") {
+        Some((what, word)) => (what, Some(format!("did you mean {}", word.trim_end()))),
+        None => (what.trim_end(), meant(message)),
+    };
     Problem {
-        hint: meant(message),
-        what: what.trim_end().to_owned(),
+        what: what.to_owned(),
+        hint,
     }
 }
 

@@ -33,6 +33,17 @@ pub struct Completions {
     pub shell: Shell,
 }
 
+/// `words`: what the completions ask the collector for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Words {
+    /// Ids of runs
+    Runs,
+    /// Accounts, as PROVIDER/NAME
+    Accounts,
+    /// Names of accounts
+    Names,
+}
+
 /// `man`: where to.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Man {
