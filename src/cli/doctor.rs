@@ -114,7 +114,11 @@ pub fn doctor(global: &Global) -> Result<Exit, Failure> {
         version(&mut report, answered);
     }
     if is_whole {
-        runs_directory(&mut report, &settings, &who, is_service);
+        let health = answered
+            .as_ref()
+            .and_then(|answered| answered.health.as_ref().ok());
+        let is_well = health.is_some_and(|health| health.status == "ok");
+        runs_directory(&mut report, &settings, &who, is_service && !is_well);
     }
     watches(&mut report, answered.as_ref());
     if is_whole {
@@ -192,7 +196,7 @@ fn socket(report: &mut Report, settings: &Settings) -> Option<Answered> {
         Err(error) => {
             let closed = closed_directory(settings, &error);
             let finding = match (closed, &error) {
-                (Some(directory), _) => not_in_the_group(&directory),
+                (Some(directory), _) => not_let_in(&directory),
                 (None, ClientError::NotRunning(_)) => {
                     let is_left = if socket.exists() {
                         ", though its file is there"
@@ -231,13 +235,27 @@ fn closed_directory(settings: &Settings, error: &ClientError) -> Option<PathBuf>
     }
 }
 
-fn not_in_the_group(path: &Path) -> Finding {
+fn not_let_in(path: &Path) -> Finding {
     let this = Who::this();
-    let group = std::fs::metadata(path).map_or(0, |found| found.gid());
+    let found = std::fs::metadata(path).map(|found| (found.uid(), found.gid(), found.mode()));
+    let (owner, group, mode) = found.unwrap_or_default();
+    // A directory lets pass, a socket lets write; nobody joins root's group for that.
+    let of_group = if path.is_dir() { PASS } else { WRITE };
+    if group == 0 || (mode >> 3) & of_group == 0 {
+        let owner = Who::of_uid(owner).name;
+        return Finding::new(
+            format!(
+                "{} is open to user {owner} alone, and this is user {}",
+                path.display(),
+                this.name
+            ),
+            format!("ask as root or as {owner}"),
+        );
+    }
     let name = access::group_name(group);
     Finding::new(
         format!(
-            "{} is open to group {name} alone, and user {} is not in it",
+            "{} is open to group {name}, and user {} is not in it",
             path.display(),
             this.name
         ),
@@ -296,7 +314,7 @@ fn version(report: &mut Report, answered: &Answered) {
     }
 }
 
-fn runs_directory(report: &mut Report, settings: &Settings, who: &Who, is_service: bool) {
+fn runs_directory(report: &mut Report, settings: &Settings, who: &Who, may_be_hidden: bool) {
     const NAME: &str = "runs";
     let directory = settings.runs_dir.display();
     match access::stop_on_the_way(&settings.runs_dir, who, READ | PASS) {
@@ -305,24 +323,21 @@ fn runs_directory(report: &mut Report, settings: &Settings, who: &Who, is_servic
                 Stop::Denied(..) | Stop::NoDirectory(_) => Mark::Fail,
                 Stop::Missing(_) | Stop::Unseen(..) => Mark::Warn,
             };
-            report.add(NAME, mark, ground::way(&stop, who));
-            if mark == Mark::Fail || matches!(stop, Stop::Missing(_)) {
-                return;
-            }
+            return report.add(NAME, mark, ground::way(&stop, who));
         }
         None => report.ok(NAME, format!("user {} can reach and list {directory}", who.name)),
     }
-    if is_service && HIDDEN.iter().any(|hidden| settings.runs_dir.starts_with(hidden)) {
+    if may_be_hidden && HIDDEN.iter().any(|hidden| settings.runs_dir.starts_with(hidden)) {
         let finding = Finding::new(
             format!("the unit hides {} from the service", HIDDEN.join(", ")),
-            "if health says that the runs are not there: systemd/drop-ins/runs-in-home.conf brings one directory back",
+            "systemd/drop-ins/runs-in-home.conf brings one directory back",
         );
         report.add(NAME, Mark::Warn, finding);
     }
     for (run, stop) in ground::closed_runs(settings, who) {
-        let Finding { what, todo } = ground::way(&stop, who);
-        let what = format!("run {run}: {what}");
-        report.add(NAME, Mark::Fail, Finding { what, todo });
+        let what = format!("run {run}: {}", ground::way(&stop, who).what);
+        let todo = ground::right(&settings.runs_dir, &who.name, READ | PASS);
+        report.add(NAME, Mark::Fail, Finding::new(what, todo));
     }
     match Runs::look(settings) {
         Ok(runs) => {

@@ -206,17 +206,10 @@ pub fn way(stop: &Stop, who: &Who) -> Finding {
             format!("{} is not there", path.display()),
             "it is picked up when it comes; else correct the path",
         ),
-        Stop::Denied(path, rights) => {
-            let word: String = [(READ, 'r'), (WRITE, 'w'), (PASS, 'x')]
-                .into_iter()
-                .filter(|(bit, _)| rights & bit != 0)
-                .map(|(_, letter)| letter)
-                .collect();
-            Finding::new(
-                format!("user {name} has no {word} on {}", path.display()),
-                right(path, name, *rights, &word),
-            )
-        }
+        Stop::Denied(path, rights) => Finding::new(
+            format!("user {name} has no {} on {}", word(*rights), path.display()),
+            right(path, name, *rights),
+        ),
         Stop::NoDirectory(path) => Finding::bare(format!("{} is no directory", path.display())),
         Stop::Unseen(path, error) => Finding::new(
             format!("{} cannot be looked at: {error}", path.display()),
@@ -225,15 +218,23 @@ pub fn way(stop: &Stop, who: &Who) -> Finding {
     }
 }
 
+/// Rights as `ls` shows them.
+fn word(rights: u32) -> String {
+    let letters = [(READ, 'r'), (WRITE, 'w'), (PASS, 'x')];
+    let has = letters.into_iter().filter(|(bit, _)| rights & bit != 0);
+    has.map(|(_, letter)| letter).collect()
+}
+
 /// How to give somebody rights: those to read go to what is below too, and to what will be.
-fn right(path: &Path, name: &str, rights: u32, word: &str) -> String {
+#[must_use]
+pub fn right(path: &Path, name: &str, rights: u32) -> String {
     let path = access::quoted(path);
     if rights == READ | PASS {
         return format!(
             "setfacl -R -m u:{name}:rX {path}; find {path} -type d -exec setfacl -d -m u:{name}:rX {{}} +"
         );
     }
-    format!("setfacl -m u:{name}:{word} {path}")
+    format!("setfacl -m u:{name}:{} {path}", word(rights))
 }
 
 /// The first runs that somebody cannot read, and where it stops.

@@ -11,7 +11,7 @@ use clap_mangen::Man;
 type Term = (&'static str, &'static str);
 
 /// What is read or made. A file that is not named is looked for in this order.
-const FILES: [Term; 9] = [
+const FILES: [Term; 10] = [
     (
         "$XDG_CONFIG_HOME/tokentail/tokentail.toml, ~/.config/tokentail/tokentail.toml",
         "The user's configuration. Named by --config instead, it must be there.",
@@ -45,13 +45,17 @@ const FILES: [Term; 9] = [
         "What a relative http.token_file begins at, if it is set.",
     ),
     (
+        "/etc/passwd, /etc/group, /proc",
+        "Looked at by doctor: who the collector's user is, and what it may.",
+    ),
+    (
         "~/.claude/projects",
         "Transcripts of Claude Code on this machine: --layout projects reads them.",
     ),
 ];
 
 /// Every variable that is read, by this program or by what it is made of.
-const ENVIRONMENT: [Term; 14] = [
+const ENVIRONMENT: [Term; 13] = [
     (
         "TOKENTAIL__*",
         "A setting: its key in capitals, with two underscores for each dot, as in TOKENTAIL__LIMITS__DEPTH_MAX=8. A flag wins over it; it wins over the file. Accounts have none.",
@@ -83,10 +87,6 @@ const ENVIRONMENT: [Term; 14] = [
         "Whether there are colours: CLICOLOR_FORCE asks for them beyond a terminal; CLICOLOR=0 and TERM=dumb are against them.",
     ),
     (
-        "COLUMNS, LINES",
-        "How wide the terminal is, if it does not say itself.",
-    ),
-    (
         "TZ",
         "The zone in which times are shown to people. Documents are in UTC.",
     ),
@@ -95,13 +95,10 @@ const ENVIRONMENT: [Term; 14] = [
         "Where the system's time zones are. quota.zone is looked up in those that come with the program.",
     ),
     ("PATH", "Where the command of run is looked for."),
-    (
-        "SHELL and all others",
-        "Are handed on to the command of run as they are.",
-    ),
+    ("any other", "Are handed on to the command of run as they are."),
 ];
 
-const EXIT_STATUS: [Term; 14] = [
+const EXIT_STATUS: [Term; 15] = [
     (
         "0",
         "Done; of may-start: allow; of status and doctor: all is well.",
@@ -137,6 +134,7 @@ const EXIT_STATUS: [Term; 14] = [
     ("126", "The command of run cannot be executed."),
     ("127", "The command of run was not found."),
     ("128+n", "Signal n ended the command of run."),
+    ("130, 143", "A second SIGINT or SIGTERM ended serve at once."),
 ];
 
 const EXAMPLES: [Term; 6] = [

@@ -1,5 +1,6 @@
 //! File: the text of the configuration file, what it says, and every mistake in it.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
@@ -12,6 +13,9 @@ use toml::de::{DeArray, DeTable, DeValue, ValueDeserializer};
 use super::layers::Partial;
 use super::mistakes::{CONFIG_BYTES_MAX, ConfigError, Mistakes, Place, Problem, did_you_mean, near};
 use super::{KEYS, accounts};
+
+/// Most mistakes of syntax that are looked at; beyond, it is no TOML at all.
+const SYNTAX_MAX: usize = 1000;
 
 /// The configuration file, kept as text to point into it.
 #[derive(Debug)]
@@ -79,35 +83,35 @@ impl FileLayer {
         let (document, broken) = DeTable::parse_recoverable(&text);
         let spots = spots(document.get_ref());
         let mut mistakes = Mistakes::default();
-        let mut add = |error: &toml::de::Error, span: Range<usize>| {
-            let key = spots.iter().find(|spot| spot.span.contains(&span.start));
-            let key = key.map_or("", |spot| spot.key.as_str());
+        let spot_at = |at: usize| spots.iter().position(|spot| spot.span.contains(&at));
+        let mistake = |error: &toml::de::Error, span: Range<usize>| {
+            let key = spot_at(span.start).map_or("", |spot| spots[spot].key.as_str());
             let mut problem = say(error.message());
             if !key.is_empty() {
                 problem.what = format!("`{key}`: {}", problem.what);
             }
             let place = Place::of(path, &text, key, span);
-            mistakes.push(ConfigError::File { place, problem });
+            ConfigError::File { place, problem }
         };
-        let mut lines = Vec::new();
-        let mut keys = Vec::new();
-        for error in &broken {
+        // What follows on the same line or in the same value mostly follows from the first.
+        let mut lines = BTreeSet::new();
+        let mut values = BTreeSet::new();
+        let breaks: Vec<usize> = memchr::memchr_iter(b'\n', text.as_bytes()).collect();
+        let line_of = |at: usize| breaks.partition_point(|newline| *newline < at);
+        for error in broken.iter().take(SYNTAX_MAX) {
             let span = error.span().unwrap_or_default();
-            let line = line_of(&text, span.start);
-            let key = spots.iter().position(|spot| spot.span.contains(&span.start));
-            // What follows on the same line or in the same value mostly follows from the first.
-            if !lines.contains(&line) && !key.is_some_and(|key| keys.contains(&key)) {
-                add(error, span);
+            let is_new_line = lines.insert(line_of(span.start));
+            let is_new_value = spot_at(span.start).is_none_or(|spot| values.insert(spot));
+            if is_new_line && is_new_value {
+                mistakes.push_with(|| mistake(error, span));
             }
-            lines.push(line);
-            keys.extend(key);
         }
         let root = Spanned::new(document.span(), DeValue::Table(document.into_inner()));
         let mut sieve = Sieve::default();
         let left = sieve.sift(&root, &|value| value);
         for (error, span) in &sieve.found {
-            if !lines.contains(&line_of(&text, span.start)) {
-                add(error, span.clone());
+            if !lines.contains(&line_of(span.start)) {
+                mistakes.push_with(|| mistake(error, span.clone()));
             }
         }
         let partial = left.and_then(|left| Partial::deserialize(ValueDeserializer::from(left)).ok());
@@ -128,13 +132,6 @@ impl FileLayer {
         let place = Place::of(&self.path, &self.text, key, span);
         ConfigError::File { place, problem }
     }
-}
-
-fn line_of(text: &str, at: usize) -> usize {
-    text.as_bytes()[..at.min(text.len())]
-        .iter()
-        .filter(|byte| **byte == b'\n')
-        .count()
 }
 
 /// Keeps what is right of a document, and finds what is wrong.

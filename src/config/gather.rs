@@ -16,7 +16,7 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use super::accounts::{self, Accounts};
 use super::file::FileLayer;
 use super::layers::{Environment, LogFormat, Origin, Partial};
-use super::mistakes::{ConfigError, Mistakes, Problem, did_you_mean, near};
+use super::mistakes::{ConfigError, MISTAKES_MAX, Mistakes, Problem, did_you_mean, near};
 use super::units::{Bytes, Count, Flag, List, Period, within};
 use super::{HttpSettings, Limits, LogSettings, RunsSettings, Settings, StoreSettings, WatchSettings};
 use crate::globs::layout::Layout;
@@ -263,6 +263,7 @@ impl<'a> Gather<'a> {
         let doubts = accounts::doubts(&given);
         let doubts = doubts
             .iter()
+            .take(MISTAKES_MAX)
             .map(|doubt| file.error(&doubt.place(), doubt.problem()));
         self.doubts.extend(doubts);
         accounts

@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// The largest configuration file, in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// Most mistakes that are kept; further ones are counted.
-const MISTAKES_MAX: usize = 100;
+pub(super) const MISTAKES_MAX: usize = 100;
 /// What an excerpt shows of a long line before and after where the mistake begins, in bytes.
 const EXCERPT_BYTES_MAX: usize = 200;
 /// Most letters that a word may differ by from the one that was meant.
@@ -122,8 +122,13 @@ pub struct Mistakes {
 
 impl Mistakes {
     pub(super) fn push(&mut self, mistake: ConfigError) {
+        self.push_with(|| mistake);
+    }
+
+    /// Finds the place only of a mistake that is kept: a file may have very many.
+    pub(super) fn push_with(&mut self, mistake: impl FnOnce() -> ConfigError) {
         if self.list.len() < MISTAKES_MAX {
-            self.list.push(mistake);
+            self.list.push(mistake());
         } else {
             self.left_out += 1;
         }
