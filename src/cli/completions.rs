@@ -127,14 +127,15 @@ pub fn script(shell: Shell, command: &mut Command) -> io::Result<String> {
 fn zsh(text: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     for line in text.lines() {
-        let function = match line.trim_start() {
-            start if start.starts_with("':id -- ") || start.starts_with("'::id -- ") => "_tokentail_runs",
-            start if start.starts_with("'*--run=") => "_tokentail_runs",
-            start if start.starts_with("':account -- ") || start.starts_with("'*--account=") => {
-                "_tokentail_accounts"
-            }
-            start if start.starts_with("'--account=") => "_tokentail_names",
-            _ => "_default",
+        let starts = |words: &[&str]| words.iter().any(|word| line.trim_start().starts_with(word));
+        let function = if starts(&["':id -- ", "'::id -- ", "'*--run="]) {
+            "_tokentail_runs"
+        } else if starts(&["':account -- ", "'*--account="]) {
+            "_tokentail_accounts"
+        } else if starts(&["'--account="]) {
+            "_tokentail_names"
+        } else {
+            "_default"
         };
         lines.push(line.replace(":_default'", &format!(":{function}'")));
         if line.starts_with("autoload ") {

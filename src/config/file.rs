@@ -72,7 +72,7 @@ impl FileLayer {
             let text = String::from_utf8_lossy(error.as_bytes());
             let bad = text[at..].chars().next().map_or(0, char::len_utf8);
             ConfigError::File {
-                place: Place::of(path, &text, "", at..at + bad),
+                place: Place::of(path, &text, "", at..at + bad).into(),
                 problem: "this byte is no part of a text in UTF-8".to_owned().into(),
             }
         })?;
@@ -90,7 +90,7 @@ impl FileLayer {
             if !key.is_empty() {
                 problem.what = format!("`{key}`: {}", problem.what);
             }
-            let place = Place::of(path, &text, key, span);
+            let place = Place::of(path, &text, key, span).into();
             ConfigError::File { place, problem }
         };
         // What follows on the same line or in the same value mostly follows from the first.
@@ -129,7 +129,7 @@ impl FileLayer {
         let find = |place: &str| self.spots.iter().find(|spot| spot.place == place);
         let spot = find(place).or_else(|| find(place.rsplit_once('.')?.0));
         let (key, span) = spot.map_or(("", 0..0), |spot| (spot.key.as_str(), spot.span.clone()));
-        let place = Place::of(&self.path, &self.text, key, span);
+        let place = Place::of(&self.path, &self.text, key, span).into();
         ConfigError::File { place, problem }
     }
 }

@@ -23,7 +23,7 @@ pub enum ConfigError {
     #[error("{}: longer than {CONFIG_BYTES_MAX} bytes, so it is no configuration of tokentail", path.display())]
     Long { path: PathBuf },
     #[error("{}:{}:{}: {problem}", place.path.display(), place.line, place.column)]
-    File { place: Place, problem: Problem },
+    File { place: Box<Place>, problem: Problem },
     #[error("variable {name}: {problem}")]
     Variable { name: String, problem: Problem },
     #[error("flag for {problem}")]
