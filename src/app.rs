@@ -17,7 +17,7 @@ use crate::api::teller::Teller;
 use crate::api::wire::RunDetail;
 use crate::committer::{self, CommitterError, CommitterThread};
 use crate::config::web::TokenError;
-use crate::config::{ConfigError, LogSettings, RunsSettings, Settings};
+use crate::config::{LogSettings, RunsSettings, Settings};
 use crate::control::{self, Control};
 use crate::live::Live;
 use crate::logfile::home::resolve;
@@ -299,9 +299,9 @@ impl Running {
     }
 
     /// Notes that a configuration was not taken over: the collector's health says so until one is.
-    pub fn refuse(&self, error: &ConfigError) {
+    pub fn refuse(&self, why: &dyn std::fmt::Display) {
         let refused =
-            format!("the changed configuration was not taken over, the old one is in effect: {error}");
+            format!("the changed configuration was not taken over, the old one is in effect: {why}");
         self.refused.send_replace(Some(refused));
     }
 
@@ -405,6 +405,7 @@ mod tests {
             vars: [].into(),
             cwd: directory.to_owned(),
             system_file: directory.join("none.toml"),
+            has_files: true,
         };
         Settings::load(flags, None, &environment).unwrap()
     }

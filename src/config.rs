@@ -5,8 +5,10 @@
 //! variable or a configuration file.
 
 mod accounts;
+mod file;
 mod gather;
 mod layers;
+mod mistakes;
 mod schema;
 mod shown;
 mod units;
@@ -32,9 +34,10 @@ pub use accounts::{
 };
 use gather::Gather;
 pub use layers::{
-    CONFIG_BYTES_MAX, ConfigError, Environment, LogFormat, Origin, Partial, PartialAccounts, PartialLimits,
-    PartialLog, PartialQuota, PartialRuns, PartialShutdown, PartialStore, PartialWatch, VARIABLE_PREFIX,
+    Environment, LogFormat, Origin, Partial, PartialAccounts, PartialLimits, PartialLog, PartialQuota,
+    PartialRuns, PartialShutdown, PartialStore, PartialWatch, VARIABLE_PREFIX,
 };
+pub use mistakes::{CONFIG_BYTES_MAX, ConfigError, Mistakes, Place, Problem};
 pub use schema::schema;
 pub use units::{Bytes, Count, Flag, List, Period, UnitError};
 
@@ -60,6 +63,8 @@ pub struct Settings {
     pub config_file: Option<PathBuf>,
     /// Where each value came from, by key.
     pub origins: BTreeMap<&'static str, Origin>,
+    /// What is allowed and was probably not meant so.
+    pub doubts: Vec<ConfigError>,
 }
 
 #[derive(Clone, Debug)]
@@ -302,19 +307,23 @@ impl Settings {
     /// Gathers and checks all layers.
     ///
     /// # Errors
-    /// Says which file, line and column, which variable or which flag, and what is allowed there.
+    /// Says of each mistake which file, line and column, which variable or which flag, and what is allowed there.
     pub fn load(
         flags: Partial,
         config_flag: Option<&Path>,
         environment: &Environment,
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Self, Mistakes> {
         let mut layers = vec![(Origin::Flag, flags)];
-        layers.extend(environment.layers()?);
-        let file = environment.file(config_flag)?;
-        if let Some(file) = &file {
-            layers.push((Origin::File(file.path.clone()), file.partial.clone()));
+        let (variables, mut mistakes) = environment.layers();
+        layers.extend(variables);
+        match environment.file(config_flag) {
+            Ok(file) => Gather::new(layers, file, environment, mistakes).settings(),
+            // Without the file nothing can be said of what it may set.
+            Err(error) => {
+                mistakes.push(error);
+                Err(mistakes)
+            }
         }
-        Gather::new(layers, file, environment).settings()
     }
 
     /// Every key with its value and where that came from, in the order of the example.

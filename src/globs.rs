@@ -59,8 +59,8 @@ impl GlobError {
     }
 }
 
-/// The compiled lists.
-#[derive(Debug, Clone)]
+/// The compiled lists; by default, nothing is read.
+#[derive(Debug, Clone, Default)]
 pub struct Globs {
     /// The patterns of `include`, as they were given.
     pub patterns: Vec<String>,
@@ -147,7 +147,7 @@ impl Globs {
 }
 
 /// Patterns of run ids.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Names {
     patterns: Vec<String>,
     set: GlobSet,

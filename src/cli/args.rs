@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use crate::config::Period;
 
 pub use runs::{Forget, Label, Run, RunOrder, Runs, Stop};
-pub use tools::{Completions, Config, ConfigCommand, Man};
+pub use tools::{Completions, Config, ConfigCommand, Man, Words};
 pub use watch::Watch;
 
 /// Tails the transcripts of coding agents and counts their tokens exactly once.
@@ -159,7 +159,12 @@ pub enum Command {
     Verify(Verify),
     /// Write the running collector's database into a file
     Backup(Backup),
-    /// Check the configuration and print the settings in effect
+    /// Walk through configuration, socket, permissions, runs, accounts and database, and say what to do; exits 1 if
+    /// something fails
+    #[command(after_help = tools::DOCTOR_EXAMPLES)]
+    Doctor,
+    /// Check the configuration: every mistake with its place, else the settings in effect and what they find
+    #[command(after_help = tools::CHECK_CONFIG_EXAMPLES)]
     CheckConfig,
     /// Print the OpenAPI document of the routes that a collector answers
     Openapi,
@@ -169,6 +174,9 @@ pub enum Command {
     /// Print the completions of a shell
     #[command(after_help = tools::COMPLETIONS_EXAMPLES)]
     Completions(Completions),
+    /// Print the words that completions offer
+    #[command(subcommand, hide = true)]
+    Words(Words),
     /// Print the manual page, or write those of all commands
     #[command(after_help = tools::MAN_EXAMPLES)]
     Man(Man),

@@ -376,6 +376,13 @@ async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
         })
 }
 
+/// The process that listens behind a socket, where the system says so, and its user.
+pub async fn peer(socket: &Path) -> Option<(Option<u32>, u32)> {
+    let credentials = connect(socket).await.ok()?.peer_cred().ok()?;
+    let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
+    Some((pid, credentials.uid()))
+}
+
 async fn body(response: Response<Incoming>) -> Result<Bytes, String> {
     match Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),

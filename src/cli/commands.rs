@@ -13,18 +13,17 @@ use super::{client, expect, output, render};
 use crate::api::quota::Terms;
 use crate::api::summary;
 use crate::api::wire::{Health, Summary};
-use crate::config::{self, ConfigError, Environment, Origin, Partial, Settings};
+use crate::config::{self, ConfigError, Environment, Mistakes, Origin, Partial, Settings};
 use crate::globs::layout::Layout;
 use crate::logfile::{LogFileError, glance};
 use crate::quota::admission::{Reason, Unseen};
-use crate::record::AccountId;
 use crate::replay::{self, ReplayError, ReplayOptions};
 use crate::store::{Store, StoreError, StoreOptions};
-use crate::tailer::shape::Shape;
 use crate::verify::VerifyError;
 
-/// The control socket of the systemd service.
-const SERVICE_SOCKET: &str = "/run/tokentail/tokentail.sock";
+/// The control socket of the systemd service, and its directory for what lasts.
+pub const SERVICE_SOCKET: &str = "/run/tokentail/tokentail.sock";
+pub const SERVICE_STATE: &str = "/var/lib/tokentail";
 
 /// Reads transcripts once and prints the summary.
 ///
@@ -273,65 +272,9 @@ pub fn verify(global: &Global, command: args::Verify) -> Result<Exit, Failure> {
     })
 }
 
-/// Prints the settings in effect, and where each comes from.
-///
-/// # Errors
-/// The configuration is wrong.
-pub fn check_config(global: &Global) -> Result<Exit, Failure> {
-    let settings = settings(global)?;
-    // A directory that is not there yet may come.
-    let advice = (Shape::of(&settings.runs_dir).ok())
-        .and_then(|shape| shape.advice(&settings.runs_dir, |log| settings.watch.globs.reads(log)));
-    if global.json {
-        print_described(&settings)?;
-        print_warnings(global, advice.as_slice());
-    } else {
-        let described = settings.describe();
-        let accounts = settings.accounts.describe();
-        let accounts_origin = settings.origin("account");
-        let width = described.iter().map(|one| one.key.len()).max().unwrap_or(0);
-        let value_width = described.iter().map(|one| one.value.len()).max().unwrap_or(0);
-        output::human(|out| {
-            match &settings.config_file {
-                Some(path) => writeln!(out, "{} is in order", path.display())?,
-                None => writeln!(out, "no configuration file; the defaults are in order")?,
-            }
-            for one in &described {
-                writeln!(
-                    out,
-                    "{:width$}  {:value_width$}  {}",
-                    one.key, one.value, one.origin
-                )?;
-            }
-            for account in &accounts {
-                writeln!(
-                    out,
-                    "\naccount {}/{}  {accounts_origin}",
-                    account.provider, account.name
-                )?;
-                let rows = account.rows();
-                let width = rows.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
-                for (key, value) in rows {
-                    writeln!(out, "  {key:width$}  {value}")?;
-                }
-            }
-            if settings.accounts.configured {
-                writeln!(out, "\nruns of no account above: {}", AccountId::default())?;
-            }
-            if let Some(advice) = &advice {
-                writeln!(out, "\nwarning: {}", super::text::message(advice))?;
-            }
-            Ok(())
-        })?;
-    }
-    Ok(Exit::Ok)
-}
-
-/// Prints every setting with its origin, as a document.
-///
-/// # Errors
-/// Standard output takes nothing.
-pub fn print_described(settings: &Settings) -> Result<(), Failure> {
+/// Every setting with its value and its origin, as a document.
+#[must_use]
+pub fn described(settings: &Settings) -> serde_json::Value {
     let entry = |value: serde_json::Value, origin: Origin| serde_json::json!({ "value": value, "origin": origin.to_string() });
     let described = settings.describe().into_iter();
     let mut values: serde_json::Map<String, serde_json::Value> = described
@@ -339,7 +282,7 @@ pub fn print_described(settings: &Settings) -> Result<(), Failure> {
         .collect();
     let accounts = serde_json::json!(settings.accounts.describe());
     values.insert("account".to_owned(), entry(accounts, settings.origin("account")));
-    output::json(&values)
+    values.into()
 }
 
 /// Prints the OpenAPI document: JSON, whatever was asked for.
@@ -375,10 +318,7 @@ pub fn asking(global: &Global) -> Result<CollectorAddress, Failure> {
     let service = Path::new(SERVICE_SOCKET);
     let error = match load(global) {
         Ok(mut settings) => {
-            let is_default = matches!(settings.origin("socket"), Origin::Default(_));
-            if is_default && !is_there(&settings.socket) && is_there(service) {
-                service.clone_into(&mut settings.socket);
-            }
+            choose_socket(&mut settings);
             return Ok(CollectorAddress {
                 socket: settings.socket.clone(),
                 settings: Ok(settings),
@@ -386,7 +326,9 @@ pub fn asking(global: &Global) -> Result<CollectorAddress, Failure> {
         }
         Err(error) => error,
     };
-    let is_of_store = matches!(error, ConfigError::Default { .. });
+    let is_default = |mistake: &ConfigError| matches!(mistake, ConfigError::Default { .. });
+    let is_of_store = error.list.iter().all(is_default);
+    let why = error.to_string();
     let failure = Failure::from(error);
     let environment = Environment::from_process();
     let socket = global.socket.clone().or_else(|| {
@@ -403,7 +345,7 @@ pub fn asking(global: &Global) -> Result<CollectorAddress, Failure> {
     if !is_of_store && failure.code != Exit::Permission {
         let note = format!(
             "the configuration is not used ({}); asking the collector on {}",
-            failure.message,
+            why,
             socket.display()
         );
         output::warn(global.json, &note);
@@ -412,6 +354,15 @@ pub fn asking(global: &Global) -> Result<CollectorAddress, Failure> {
         socket,
         settings: Err(failure),
     })
+}
+
+/// The service's socket where none is named and none is at the usual place.
+pub fn choose_socket(settings: &mut Settings) {
+    let service = Path::new(SERVICE_SOCKET);
+    let is_default = matches!(settings.origin("socket"), Origin::Default(_));
+    if is_default && !is_there(&settings.socket) && is_there(service) {
+        service.clone_into(&mut settings.socket);
+    }
 }
 
 /// Whether there is a socket at a place, or a directory before it that is closed to whoever asks.
@@ -423,11 +374,25 @@ fn is_there(socket: &Path) -> bool {
     }
 }
 
-/// [`settings`] with the error as it came.
+/// [`settings`] with the mistakes as they came.
 ///
 /// # Errors
 /// What is wrong, and where.
-pub fn load(global: &Global) -> Result<Settings, ConfigError> {
+pub fn load(global: &Global) -> Result<Settings, Mistakes> {
+    let environment = Environment::from_process();
+    Settings::load(flags(global), global.config.as_deref(), &environment)
+}
+
+/// The settings of the flags alone, whatever the variables and the file say.
+///
+/// # Errors
+/// A flag is wrong.
+pub fn defaults(global: &Global) -> Result<Settings, Failure> {
+    let environment = Environment::from_process().without_settings();
+    Ok(Settings::load(flags(global), None, &environment)?)
+}
+
+fn flags(global: &Global) -> Partial {
     let mut flags = Partial {
         runs_dir: global.runs_dir.clone(),
         db: global.db.clone(),
@@ -443,21 +408,7 @@ pub fn load(global: &Global) -> Result<Settings, ConfigError> {
         args::LogFormat::Text => config::LogFormat::Text,
         args::LogFormat::Json => config::LogFormat::Json,
     });
-    let environment = Environment::from_process();
-    Settings::load(flags, global.config.as_deref(), &environment)
-}
-
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
-        let code = match &error {
-            ConfigError::Read { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
-                Exit::Permission
-            }
-            ConfigError::Flag { .. } => Exit::Usage,
-            _ => Exit::Config,
-        };
-        Self::new(code, error.to_string())
-    }
+    flags
 }
 
 impl From<StoreError> for Failure {

@@ -71,6 +71,8 @@ pub struct Failure {
     pub code: Exit,
     /// What, where, and what to do; no newline at the end.
     pub message: String,
+    /// What a person sees in its place, of several lines.
+    pub drawn: Option<String>,
 }
 
 impl Failure {
@@ -79,6 +81,7 @@ impl Failure {
         Self {
             code,
             message: message.into(),
+            drawn: None,
         }
     }
 

@@ -4,14 +4,21 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
+pub mod access;
 pub mod args;
 pub mod backup;
+pub mod check_config;
 pub mod client;
 pub mod commands;
+pub mod completions;
+pub mod doctor;
 pub mod exit;
 pub mod expect;
 pub mod grid;
+pub mod ground;
 pub mod log;
+pub mod manual;
+pub mod mistakes;
 pub mod numbers;
 pub mod output;
 pub mod progress;
@@ -62,10 +69,12 @@ fn dispatch(Args { global, command }: Args) -> Result<ExitCode, Failure> {
         Command::MayStart(command) => quota::may_start(&global, &command),
         Command::Backup(command) => backup::backup(&global, &command),
         Command::Verify(command) => commands::verify(&global, command),
-        Command::CheckConfig => commands::check_config(&global),
+        Command::Doctor => doctor::doctor(&global),
+        Command::CheckConfig => check_config::check_config(&global),
         Command::Openapi => commands::openapi(),
         Command::Config(command) => tools::config(&global, &command),
         Command::Completions(command) => tools::completions(&command),
+        Command::Words(command) => completions::words(&global, &command),
         Command::Man(command) => tools::man(&command),
     };
     exit.map(ExitCode::from)
@@ -94,7 +103,8 @@ fn report(failure: &Failure, json: bool) {
     let _ = if json {
         writeln!(err, "{}", failure.to_json())
     } else {
-        let line = format!("tokentail: {}", text::message(&failure.message));
-        writeln!(err, "{}", log::failure(&line))
+        let shown = failure.drawn.as_ref().unwrap_or(&failure.message);
+        let lines = format!("tokentail: {}", text::message(shown));
+        writeln!(err, "{}", log::failure(&lines))
     };
 }

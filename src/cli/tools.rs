@@ -1,17 +1,12 @@
 //! `config`, `completions` and `man`: what explains the program.
 
-use std::path::Path;
-
 use clap::CommandFactory;
 
 use super::args::{self, Args, ConfigCommand, Global};
 use super::commands;
 use super::exit::{Exit, Failure, OnPath};
-use super::output;
+use super::{completions, manual, output};
 use crate::config::{self, Settings};
-
-/// What the program is called in completions and pages.
-const NAME: &str = "tokentail";
 
 /// Shows the configuration.
 ///
@@ -24,7 +19,7 @@ pub fn config(global: &Global, command: &args::Config) -> Result<Exit, Failure> 
         ConfigCommand::Show { origin } => {
             let settings = commands::settings(global)?;
             match (global.json, origin) {
-                (true, true) => commands::print_described(&settings)?,
+                (true, true) => output::json(&commands::described(&settings))?,
                 (true, false) => output::json(&settings.document())?,
                 (false, origin) => output::raw(settings.shown(origin).as_bytes())?,
             }
@@ -38,10 +33,8 @@ pub fn config(global: &Global, command: &args::Config) -> Result<Exit, Failure> 
 /// # Errors
 /// Standard output cannot be written to.
 pub fn completions(command: &args::Completions) -> Result<Exit, Failure> {
-    // Into memory first: the generators panic if they cannot write.
-    let mut text = Vec::new();
-    clap_complete::generate(command.shell, &mut Args::command(), NAME, &mut text);
-    output::raw(&text)?;
+    let script = completions::script(command.shell, &mut Args::command())?;
+    output::raw(script.as_bytes())?;
     Ok(Exit::Ok)
 }
 
@@ -52,16 +45,11 @@ pub fn completions(command: &args::Completions) -> Result<Exit, Failure> {
 pub fn man(command: &args::Man) -> Result<Exit, Failure> {
     if let Some(directory) = &command.dir {
         std::fs::create_dir_all(directory).on_path("make", directory)?;
-        write_pages(directory)?;
+        manual::write_pages(Args::command(), directory).on_path("write the pages to", directory)?;
     } else {
-        let mut page = Vec::new();
-        let rendered = clap_mangen::Man::new(Args::command()).render(&mut page);
-        rendered.map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
+        let page = manual::page(Args::command());
+        let page = page.map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
         output::raw(&page)?;
     }
     Ok(Exit::Ok)
-}
-
-fn write_pages(directory: &Path) -> Result<(), Failure> {
-    clap_mangen::generate_to(Args::command(), directory).on_path("write the pages to", directory)
 }

@@ -8,9 +8,10 @@ use std::collections::btree_map::Entry;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use super::mistakes::{Problem, did_you_mean, near};
 use super::units::{Count, List, within};
 use super::{Key, key};
 use crate::globs::Names;
@@ -153,6 +154,12 @@ pub(super) fn tables<'de, D: Deserializer<'de>>(
             }
             Ok(accounts)
         }
+
+        fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<Self::Value, A::Error> {
+            Err(A::Error::custom(
+                "write [[account]] with two brackets: there may be several",
+            ))
+        }
     }
     deserializer.deserialize_any(Tables).map(Some)
 }
@@ -164,7 +171,7 @@ pub(super) struct Mistake {
     number: usize,
     /// The key in it.
     key: String,
-    problem: String,
+    problem: Problem,
 }
 
 impl Mistake {
@@ -172,12 +179,44 @@ impl Mistake {
     pub(super) fn place(&self) -> String {
         format!("account[{}].{}", self.number, self.key)
     }
+
+    pub(super) fn problem(&self) -> Problem {
+        Problem {
+            what: format!("`account.{}`: {}", self.key, self.problem.what),
+            hint: self.problem.hint.clone(),
+        }
+    }
 }
 
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`account.{}`: {}", self.key, self.problem)
+/// Names that are allowed and were probably not meant so: almost that of a provider or of a window there is.
+pub(super) fn doubts(tables: &[PartialAccount]) -> Vec<Mistake> {
+    const PROVIDERS: [&str; 2] = [PROVIDER_DEFAULT, "codex"];
+    let doubt = |number, key: String, what: String, word: &str| Mistake {
+        number,
+        key,
+        problem: Problem {
+            what,
+            hint: Some(did_you_mean(word)),
+        },
+    };
+    let mut found = Vec::new();
+    for (number, given) in tables.iter().enumerate() {
+        let name = given.provider.as_deref().unwrap_or(PROVIDER_DEFAULT);
+        if let Some(meant) = near(name, PROVIDERS).filter(|_| !PROVIDERS.contains(&name)) {
+            let what = format!("no transcript is of a provider {name:?}, letters count as they are");
+            found.push(doubt(number, "provider".to_owned(), what, meant));
+        }
+        for window in given.minimum_left.iter().flatten().map(|(window, _)| window) {
+            if bucket::is_fixed(window) {
+                continue;
+            }
+            if let Some(meant) = near(window, bucket::known()) {
+                let what = format!("no provider has named a window {window:?} so far");
+                found.push(doubt(number, format!("minimum_left.{window}"), what, meant));
+            }
+        }
     }
+    found
 }
 
 /// The accounts with their rules, and which run belongs to which.
@@ -269,9 +308,11 @@ impl Default for Accounts {
 }
 
 impl Accounts {
-    pub(super) fn new(tables: &[PartialAccount]) -> Result<Self, Mistake> {
+    /// What the tables say, and what is wrong with them. What is wrong between them is looked for only where each
+    /// `is_whole` as it was written.
+    pub(super) fn new(tables: &[PartialAccount], is_whole: bool) -> (Self, Vec<Mistake>) {
         if tables.is_empty() {
-            return Ok(Self::default());
+            return (Self::default(), Vec::new());
         }
         let mut accounts = Self {
             configured: true,
@@ -280,21 +321,31 @@ impl Accounts {
             rest: Account::new(AccountId::default()),
             open: false,
         };
+        let mut mistakes = Vec::new();
         for (number, given) in tables.iter().enumerate() {
-            let table = Table { number, given };
-            if number == ACCOUNTS_MAX {
-                return Err(table.mistake("name", format!("at most {ACCOUNTS_MAX} accounts are allowed")));
-            }
-            let rules = table.rules()?;
-            let runs = Members {
-                names: table.runs()?,
-                labels: table.labels()?,
+            let mut table = Table {
+                number,
+                given,
+                mistakes: Vec::new(),
             };
-            accounts.check_new(&table, &rules.id, &runs)?;
+            if number == ACCOUNTS_MAX {
+                table.refuse("name", format!("at most {ACCOUNTS_MAX} accounts are allowed"));
+                mistakes.append(&mut table.mistakes);
+                break;
+            }
+            let rules = table.rules();
+            let runs = Members {
+                names: table.runs(),
+                labels: table.labels(),
+            };
+            if is_whole && mistakes.is_empty() && table.mistakes.is_empty() {
+                accounts.check_new(&mut table, &rules.id, &runs);
+            }
+            mistakes.append(&mut table.mistakes);
             accounts.rules.push(rules);
             accounts.runs.push(runs);
         }
-        Ok(accounts)
+        (accounts, mistakes)
     }
 
     pub(super) fn opened(self, open: bool) -> Self {
@@ -433,11 +484,11 @@ impl Accounts {
     }
 
     /// An account needs a name of its own, and patterns that no earlier one has for all the runs it could get by them.
-    fn check_new(&self, table: &Table<'_>, id: &AccountId, runs: &Members) -> Result<(), Mistake> {
+    fn check_new(&self, table: &mut Table<'_>, id: &AccountId, runs: &Members) {
         if self.rules.iter().any(|earlier| earlier.id == *id) {
             let problem =
                 format!("{id} is there already: each account needs its own pair of provider and name");
-            return Err(table.mistake("name", problem));
+            return table.refuse("name", problem);
         }
         for (earlier, theirs) in self.rules.iter().zip(&self.runs) {
             // Whatever has these labels has those of the earlier one too.
@@ -454,10 +505,9 @@ impl Accounts {
                      runs: name the runs of each account, or [] for none",
                     earlier.id
                 );
-                return Err(table.mistake("runs", problem));
+                return table.refuse("runs", problem);
             }
         }
-        Ok(())
     }
 }
 
@@ -468,95 +518,113 @@ const RUNS_DEFAULT: &str = "*";
 struct Table<'a> {
     number: usize,
     given: &'a PartialAccount,
+    mistakes: Vec<Mistake>,
 }
 
 impl Table<'_> {
-    fn rules(&self) -> Result<Account, Mistake> {
+    fn rules(&mut self) -> Account {
         let given = self.given;
         let id = AccountId {
-            provider: self.name("provider", given.provider.as_deref(), PROVIDER_DEFAULT)?,
-            name: self.name("name", given.name.as_deref(), ACCOUNT_DEFAULT)?,
+            provider: self.name("provider", given.provider.as_deref(), PROVIDER_DEFAULT),
+            name: self.name("name", given.name.as_deref(), ACCOUNT_DEFAULT),
         };
         let default = Account::new(id);
-        Ok(Account {
-            calls_quota: self
-                .within("calls_quota", given.calls_quota, &CALLS_RANGE)?
-                .unwrap_or(0),
+        Account {
+            calls_quota: self.within("calls_quota", given.calls_quota.unwrap_or(Count(0)), &CALLS_RANGE),
             warn_at_percent: match given.warn_at_percent {
-                Some(percent) => self.percent("warn_at_percent", percent, &WARN_AT_RANGE)?,
+                Some(percent) => self.percent("warn_at_percent", percent, &WARN_AT_RANGE),
                 None => default.warn_at_percent,
             },
-            daily_tokens: self
-                .within("daily_tokens", given.daily_tokens, &TOKENS_RANGE)?
-                .unwrap_or(0),
+            daily_tokens: self.within(
+                "daily_tokens",
+                given.daily_tokens.unwrap_or(Count(0)),
+                &TOKENS_RANGE,
+            ),
             counted: match &given.counted {
-                Some(kinds) => self.counted(kinds)?,
+                Some(kinds) => self.counted(kinds),
                 None => default.counted,
             },
             thresholds: match &given.thresholds {
-                Some(percents) => self.thresholds(percents)?,
+                Some(percents) => self.thresholds(percents),
                 None => default.thresholds,
             },
-            minimum_left: self.minimum_left()?,
+            minimum_left: self.minimum_left(),
             on_unknown: given.on_unknown.unwrap_or_default(),
             use_overage: given.use_overage.unwrap_or_default(),
-            models: self.models()?,
+            models: self.models(),
             id: default.id,
+        }
+    }
+
+    fn runs(&mut self) -> Names {
+        let every = List(vec![RUNS_DEFAULT.to_owned()]);
+        let List(patterns) = self.given.runs.as_ref().unwrap_or(&every);
+        let right = |pattern: &&String| match Names::new(std::slice::from_ref(*pattern)) {
+            Ok(_) => true,
+            Err(error) => {
+                self.refuse("runs", error.to_string());
+                false
+            }
+        };
+        let right: Vec<String> = patterns.iter().filter(right).cloned().collect();
+        Names::new(&right).unwrap_or_else(|error| {
+            self.refuse("runs", error.to_string());
+            Names::default()
         })
     }
 
-    fn runs(&self) -> Result<Names, Mistake> {
-        let every = List(vec![RUNS_DEFAULT.to_owned()]);
-        let List(patterns) = self.given.runs.as_ref().unwrap_or(&every);
-        Names::new(patterns).map_err(|error| self.mistake("runs", error.to_string()))
+    fn labels(&mut self) -> Labels {
+        let mut labels = Labels::new();
+        for (name, value) in self.given.labels.iter().flatten() {
+            match check_label(name, value) {
+                Ok(()) => drop(labels.insert(name.as_str().into(), value.as_str().into())),
+                Err(problem) => self.refuse(&format!("labels.{name}"), problem),
+            }
+        }
+        labels
     }
 
-    fn labels(&self) -> Result<Labels, Mistake> {
-        let given = self.given.labels.iter().flatten();
-        given
-            .map(|(name, value)| match check_label(name, value) {
-                Ok(()) => Ok((name.as_str().into(), value.as_str().into())),
-                Err(problem) => Err(self.mistake(&format!("labels.{name}"), problem)),
-            })
-            .collect()
-    }
-
-    fn name(&self, key: &str, given: Option<&str>, default: &str) -> Result<Box<str>, Mistake> {
+    fn name(&mut self, key: &str, given: Option<&str>, default: &str) -> Box<str> {
         let name = given.unwrap_or(default);
-        check_name(name).map_err(|problem| self.mistake(key, problem))?;
-        Ok(name.into())
+        if let Err(problem) = check_name(name) {
+            self.refuse(key, problem);
+        }
+        name.into()
     }
 
-    fn counted(&self, kinds: &[TokenKind]) -> Result<TokenKinds, Mistake> {
+    fn counted(&mut self, kinds: &[TokenKind]) -> TokenKinds {
         if kinds.is_empty() {
             let problem = "counts nothing: give at least one of input, output, cache_creation, cache_read";
-            return Err(self.mistake("counted", problem.to_owned()));
+            self.refuse("counted", problem.to_owned());
         }
         let has = |kind| kinds.contains(&kind);
-        Ok(TokenKinds {
+        TokenKinds {
             input: has(TokenKind::Input),
             output: has(TokenKind::Output),
             cache_creation: has(TokenKind::CacheCreation),
             cache_read: has(TokenKind::CacheRead),
-        })
+        }
     }
 
-    fn thresholds(&self, percents: &[Count]) -> Result<Vec<u8>, Mistake> {
-        let mut thresholds = percents
+    fn thresholds(&mut self, percents: &[Count]) -> Vec<u8> {
+        let mut thresholds: Vec<u8> = percents
             .iter()
             .map(|percent| self.percent("thresholds", *percent, &THRESHOLD_RANGE))
-            .collect::<Result<Vec<u8>, Mistake>>()?;
+            .collect();
         thresholds.sort_unstable();
         thresholds.dedup();
-        Ok(thresholds)
+        thresholds
     }
 
-    fn minimum_left(&self) -> Result<Vec<Minimum>, Mistake> {
+    fn minimum_left(&mut self) -> Vec<Minimum> {
         let mut minimums = BTreeMap::new();
         for (window, percent) in self.given.minimum_left.iter().flatten() {
             let key = format!("minimum_left.{window}");
-            check_name(window).map_err(|problem| self.mistake(&key, problem))?;
-            let percent = self.percent(&key, *percent, &LEFT_RANGE)?;
+            if let Err(problem) = check_name(window) {
+                self.refuse(&key, problem);
+                continue;
+            }
+            let percent = self.percent(&key, *percent, &LEFT_RANGE);
             match minimums.entry(bucket::canonical(window)) {
                 Entry::Vacant(vacant) => drop(vacant.insert(percent)),
                 Entry::Occupied(twice) => {
@@ -564,20 +632,20 @@ impl Table<'_> {
                         "the window {} has a minimum already, by another name",
                         twice.key()
                     );
-                    return Err(self.mistake(&key, problem));
+                    self.refuse(&key, problem);
                 }
             }
         }
-        Ok(minimums
+        minimums
             .into_iter()
             .map(|(bucket, percent)| Minimum {
                 bucket: bucket.into(),
                 percent,
             })
-            .collect())
+            .collect()
     }
 
-    fn models(&self) -> Result<BTreeMap<Box<str>, Box<str>>, Mistake> {
+    fn models(&mut self) -> BTreeMap<Box<str>, Box<str>> {
         let is_model =
             |name: &str| (1..=MODEL_BYTES_MAX).contains(&name.len()) && !name.contains(char::is_control);
         let mut models = BTreeMap::new();
@@ -586,38 +654,30 @@ impl Table<'_> {
                 let problem = format!(
                     "{bad:?} is no model: 1 to {MODEL_BYTES_MAX} bytes without control characters are allowed"
                 );
-                return Err(self.mistake(&format!("models.{asked}"), problem));
+                self.refuse(&format!("models.{asked}"), problem);
             }
             models.insert(asked.as_str().into(), serves.as_str().into());
         }
-        Ok(models)
+        models
     }
 
-    fn percent(&self, key: &str, percent: Count, range: &RangeInclusive<Count>) -> Result<u8, Mistake> {
-        let percent = self.within(key, Some(percent), range)?;
-        Ok(percent
-            .and_then(|percent| u8::try_from(percent).ok())
-            .unwrap_or(u8::MAX))
+    fn percent(&mut self, key: &str, percent: Count, range: &RangeInclusive<Count>) -> u8 {
+        u8::try_from(self.within(key, percent, range)).unwrap_or(u8::MAX)
     }
 
-    fn within(
-        &self,
-        key: &str,
-        value: Option<Count>,
-        range: &RangeInclusive<Count>,
-    ) -> Result<Option<u64>, Mistake> {
-        value
-            .map(|value| within(value, range).map(|Count(number)| number))
-            .transpose()
-            .map_err(|problem| self.mistake(key, problem))
+    fn within(&mut self, key: &str, value: Count, range: &RangeInclusive<Count>) -> u64 {
+        if let Err(problem) = within(&value, range) {
+            self.refuse(key, problem);
+        }
+        value.0
     }
 
-    fn mistake(&self, key: &str, problem: String) -> Mistake {
-        Mistake {
+    fn refuse(&mut self, key: &str, problem: String) {
+        self.mistakes.push(Mistake {
             number: self.number,
             key: key.to_owned(),
-            problem,
-        }
+            problem: problem.into(),
+        });
     }
 }
 

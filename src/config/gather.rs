@@ -13,12 +13,14 @@ use std::time::Duration;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
-use super::accounts::Accounts;
-use super::layers::{ConfigError, Environment, FileLayer, LogFormat, Origin, Partial, SOCKET_NAME};
+use super::accounts::{self, Accounts};
+use super::file::FileLayer;
+use super::layers::{Environment, LogFormat, Origin, Partial, SOCKET_NAME};
+use super::mistakes::{ConfigError, MISTAKES_MAX, Mistakes, Problem, did_you_mean, near};
 use super::units::{Bytes, Count, Flag, List, Period, within};
 use super::{HttpSettings, Limits, LogSettings, RunsSettings, Settings, StoreSettings, WatchSettings};
-use crate::globs::Globs;
 use crate::globs::layout::Layout;
+use crate::globs::{GlobError, Globs};
 
 const MIB: u64 = 1 << 20;
 
@@ -47,58 +49,70 @@ pub(super) struct Gather<'a> {
     file: Option<FileLayer>,
     environment: &'a Environment,
     origins: BTreeMap<&'static str, Origin>,
+    mistakes: Mistakes,
+    /// What is allowed and was probably not meant so.
+    doubts: Vec<ConfigError>,
 }
 
 impl<'a> Gather<'a> {
     pub(super) fn new(
-        layers: Vec<(Origin, Partial)>,
-        file: Option<FileLayer>,
+        mut layers: Vec<(Origin, Partial)>,
+        mut file: Option<FileLayer>,
         environment: &'a Environment,
+        mut mistakes: Mistakes,
     ) -> Self {
+        if let Some(file) = &mut file {
+            layers.push((Origin::File(file.path.clone()), std::mem::take(&mut file.partial)));
+            mistakes.extend(std::mem::take(&mut file.mistakes));
+        }
         Self {
             layers,
             file,
             environment,
             origins: BTreeMap::new(),
+            mistakes,
+            doubts: Vec::new(),
         }
     }
 
-    pub(super) fn settings(mut self) -> Result<Settings, ConfigError> {
+    /// Each value that is refused is noted, and its default or itself goes on in its place, so that the others are
+    /// looked at too.
+    pub(super) fn settings(mut self) -> Result<Settings, Mistakes> {
         let runs_dir = self.path(
             "runs_dir",
             |p| p.runs_dir.clone(),
-            |this| Ok(this.runs_dir_default()),
-        )?;
-        let db = self.path("db", |p| p.db.clone(), Self::db_default)?;
+            |this| Some(this.runs_dir_default()),
+        );
+        let db = self.path("db", |p| p.db.clone(), Self::db_default);
         let socket = self.path(
             "socket",
             |p| p.socket.clone(),
-            |this| Ok(this.socket_default(&db)),
-        )?;
-        self.check_socket(&socket)?;
+            |this| Some(this.socket_default(&db)),
+        );
+        self.check_socket(&socket);
         let layout = self.pick("runs.layout", |p| p.runs.layout, Layout::default);
-        let watch = self.watch(layout)?;
+        let watch = self.watch(layout);
         let limits = Limits {
             line_bytes_max: self.bytes(
                 "limits.line_bytes_max",
                 |p| p.limits.line_bytes_max,
                 16 * MIB,
                 LINE_BYTES_RANGE,
-            )?,
+            ),
             files_per_run_max: self.count(
                 "limits.files_per_run_max",
                 |p| p.limits.files_per_run_max,
                 100_000,
                 FILES_PER_RUN_RANGE,
-            )?,
-            depth_max: self.count("limits.depth_max", |p| p.limits.depth_max, 32, DEPTH_RANGE)?,
+            ),
+            depth_max: self.count("limits.depth_max", |p| p.limits.depth_max, 32, DEPTH_RANGE),
             turn_bytes_max: self.bytes(
                 "limits.turn_bytes_max",
                 |p| p.limits.turn_bytes_max,
                 4 * MIB,
                 TURN_BYTES_RANGE,
-            )?,
-            idle_close: self.period("limits.idle_close", |p| p.limits.idle_close, 2)?,
+            ),
+            idle_close: self.period("limits.idle_close", |p| p.limits.idle_close, 2),
         };
         let store = StoreSettings {
             cache_bytes: self.bytes(
@@ -106,23 +120,32 @@ impl<'a> Gather<'a> {
                 |p| p.store.cache_bytes,
                 32 * MIB,
                 CACHE_BYTES_RANGE,
-            )?,
+            ),
             commit_rows_max: self.count(
                 "store.commit_rows_max",
                 |p| p.store.commit_rows_max,
                 65_536,
                 COMMIT_ROWS_RANGE,
-            )?,
+            ),
         };
         let level = self.pick("log.level", |p| p.log.level.clone(), || "info".to_owned());
-        check_level(&level).map_err(|problem| self.error("log.level", &problem))?;
+        if let Err(problem) = check_level(&level) {
+            self.refuse("log.level", problem);
+        }
         let format = self.pick("log.format", |p| p.log.format, LogFormat::default);
-        let shutdown_grace = self.period("shutdown.grace", |p| p.shutdown.grace, 10)?;
+        let shutdown_grace = self.period("shutdown.grace", |p| p.shutdown.grace, 10);
         let zone = self.pick("quota.zone", |p| p.quota.zone.clone(), || ZONE_DEFAULT.to_owned());
-        let quota_zone = zone_named(&zone).map_err(|problem| self.error("quota.zone", &problem))?;
-        let accounts = self.accounts()?;
-        let runs = self.runs(layout)?;
-        let http = self.http()?;
+        let quota_zone = zone_named(&zone).unwrap_or_else(|problem| {
+            self.refuse("quota.zone", problem);
+            TimeZone::UTC
+        });
+        let accounts = self.accounts();
+        let runs = self.runs(layout);
+        let http = self.http();
+        if !self.mistakes.is_empty() {
+            self.mistakes.sort();
+            return Err(self.mistakes);
+        }
         Ok(Settings {
             runs,
             http,
@@ -138,10 +161,11 @@ impl<'a> Gather<'a> {
             accounts,
             config_file: self.file.map(|file| file.path),
             origins: self.origins,
+            doubts: self.doubts,
         })
     }
 
-    fn watch(&mut self, layout: Layout) -> Result<WatchSettings, ConfigError> {
+    fn watch(&mut self, layout: Layout) -> WatchSettings {
         let default = || {
             List(
                 (layout.include_default().iter())
@@ -151,60 +175,97 @@ impl<'a> Gather<'a> {
         };
         let List(include) = self.pick("watch.include", |p| p.watch.include.clone(), default);
         let List(exclude) = self.pick("watch.exclude", |p| p.watch.exclude.clone(), || List(Vec::new()));
-        let globs = Globs::new(&include, &exclude).map_err(|error| {
-            let key = if error.list() == "include" {
-                "watch.include"
-            } else {
-                "watch.exclude"
-            };
-            self.error(key, &error.to_string())
-        })?;
-        Ok(WatchSettings {
+        let globs = Globs::new(&include, &exclude).unwrap_or_else(|error| {
+            self.refuse_globs(&include, &exclude, &error);
+            Globs::default()
+        });
+        WatchSettings {
             include,
             exclude,
             globs,
-            scan_interval: self.period("watch.scan_interval", |p| p.watch.scan_interval, 2)?,
-        })
+            scan_interval: self.period("watch.scan_interval", |p| p.watch.scan_interval, 2),
+        }
     }
 
-    fn runs(&mut self, layout: Layout) -> Result<RunsSettings, ConfigError> {
+    /// Every pattern that is wrong by itself; if none is, what is wrong with all of them together.
+    fn refuse_globs(&mut self, include: &[String], exclude: &[String], whole: &GlobError) {
+        let mut refused = false;
+        for (key, patterns) in [("watch.include", include), ("watch.exclude", exclude)] {
+            let is_include = key == "watch.include";
+            for pattern in patterns.iter().filter(|pattern| !pattern.is_empty()) {
+                let one = std::slice::from_ref(pattern);
+                let judged = if is_include {
+                    Globs::new(one, &[])
+                } else {
+                    Globs::new(&["*/**".to_owned()], one)
+                };
+                if let Err(error) = judged {
+                    self.refuse(key, error.to_string());
+                    refused = true;
+                }
+            }
+        }
+        if !refused {
+            let is_include = whole.list() == "include";
+            self.refuse(
+                if is_include {
+                    "watch.include"
+                } else {
+                    "watch.exclude"
+                },
+                whole.to_string(),
+            );
+        }
+    }
+
+    fn runs(&mut self, layout: Layout) -> RunsSettings {
         let List(roots) = self.pick(
             "runs.mount_roots",
             |p| p.runs.mount_roots.clone(),
             || List(Vec::new()),
         );
         let mount_roots: Vec<PathBuf> = roots.into_iter().map(PathBuf::from).collect();
-        if let Some(root) = mount_roots.iter().find(|root| !root.is_absolute()) {
+        for root in mount_roots.iter().filter(|root| !root.is_absolute()) {
             let problem = format!("{:?} is no absolute path", root.display().to_string());
-            return Err(self.error("runs.mount_roots", &problem));
+            self.refuse("runs.mount_roots", problem);
         }
         let default = || Period(Duration::from_hours(24));
         let idle_stop = self.pick("runs.idle_stop", |p| p.runs.idle_stop, default);
-        let Period(idle_stop) = self.within("runs.idle_stop", idle_stop, &IDLE_STOP_RANGE)?;
-        Ok(RunsSettings {
+        let Period(idle_stop) = self.within("runs.idle_stop", idle_stop, &IDLE_STOP_RANGE);
+        RunsSettings {
             layout,
             mount_roots,
             idle_stop,
-        })
+        }
     }
 
-    fn accounts(&mut self) -> Result<Accounts, ConfigError> {
+    fn accounts(&mut self) -> Accounts {
         let Flag(open) = self.pick("accounts.open", |p| p.accounts.open, || Flag(false));
-        Ok(self.named_accounts()?.opened(open))
+        self.named_accounts().opened(open)
     }
 
     /// From the file alone: a list of tables has no form as a variable or a flag.
-    fn named_accounts(&mut self) -> Result<Accounts, ConfigError> {
-        let Some((file, given)) = self
-            .file
-            .as_ref()
-            .and_then(|file| Some((file, file.partial.account.as_ref()?)))
-        else {
+    fn named_accounts(&mut self) -> Accounts {
+        let layers = &mut self.layers;
+        let given = layers.iter_mut().find_map(|(_, layer)| layer.account.take());
+        let Some((file, given)) = self.file.as_ref().zip(given) else {
             self.origins.insert("account", Origin::Default(None));
-            return Ok(Accounts::default());
+            return Accounts::default();
         };
         self.origins.insert("account", Origin::File(file.path.clone()));
-        Accounts::new(given).map_err(|mistake| file.error(&mistake.place(), mistake.to_string()))
+        let is_whole = !self.mistakes.is_about("account");
+        let (accounts, mistakes) = Accounts::new(&given, is_whole);
+        for mistake in mistakes {
+            self.mistakes
+                .push(file.error(&mistake.place(), mistake.problem()));
+        }
+        let doubts = accounts::doubts(&given);
+        let doubts = doubts
+            .iter()
+            .take(MISTAKES_MAX)
+            .map(|doubt| file.error(&doubt.place(), doubt.problem()));
+        self.doubts.extend(doubts);
+        accounts
     }
 
     fn find<T>(&mut self, key: &'static str, get: impl Fn(&Partial) -> Option<T>) -> Option<T> {
@@ -228,23 +289,25 @@ impl<'a> Gather<'a> {
         })
     }
 
+    /// A default that cannot be made says so itself.
     fn path(
         &mut self,
         key: &'static str,
         get: impl Fn(&Partial) -> Option<PathBuf>,
-        default: impl FnOnce(&Self) -> Result<(PathBuf, &'static str), ConfigError>,
-    ) -> Result<PathBuf, ConfigError> {
-        match self.find(key, get) {
-            Some(path) if path.as_os_str().is_empty() => {
-                Err(self.error(key, "an empty path; leave the key out for the default"))
+        default: impl FnOnce(&mut Self) -> Option<(PathBuf, &'static str)>,
+    ) -> PathBuf {
+        if let Some(path) = self.find(key, get) {
+            if path.as_os_str().is_empty() {
+                let problem = "an empty path; leave the key out for the default";
+                self.refuse(key, problem.to_owned());
             }
-            Some(path) => Ok(self.environment.cwd.join(path)),
-            None => {
-                let (path, place) = default(self)?;
-                self.origins.insert(key, Origin::Default(Some(place)));
-                Ok(path)
-            }
+            return self.environment.cwd.join(path);
         }
+        let Some((path, place)) = default(self) else {
+            return PathBuf::new();
+        };
+        self.origins.insert(key, Origin::Default(Some(place)));
+        path
     }
 
     fn bytes(
@@ -253,10 +316,10 @@ impl<'a> Gather<'a> {
         get: impl Fn(&Partial) -> Option<Bytes>,
         default: u64,
         range: RangeInclusive<Bytes>,
-    ) -> Result<usize, ConfigError> {
+    ) -> usize {
         let value = self.pick(key, get, || Bytes(default));
-        let Bytes(value) = self.within(key, value, &range)?;
-        Ok(usize::try_from(value).unwrap_or(usize::MAX))
+        let Bytes(value) = self.within(key, value, &range);
+        usize::try_from(value).unwrap_or(usize::MAX)
     }
 
     fn count(
@@ -265,10 +328,10 @@ impl<'a> Gather<'a> {
         get: impl Fn(&Partial) -> Option<Count>,
         default: u64,
         range: RangeInclusive<Count>,
-    ) -> Result<usize, ConfigError> {
+    ) -> usize {
         let value = self.pick(key, get, || Count(default));
-        let Count(value) = self.within(key, value, &range)?;
-        Ok(usize::try_from(value).unwrap_or(usize::MAX))
+        let Count(value) = self.within(key, value, &range);
+        usize::try_from(value).unwrap_or(usize::MAX)
     }
 
     fn period(
@@ -276,24 +339,36 @@ impl<'a> Gather<'a> {
         key: &'static str,
         get: impl Fn(&Partial) -> Option<Period>,
         default_seconds: u64,
-    ) -> Result<Duration, ConfigError> {
+    ) -> Duration {
         let value = self.pick(key, get, || Period(Duration::from_secs(default_seconds)));
-        self.within(key, value, &PERIOD_RANGE)
-            .map(|Period(length)| length)
+        let Period(length) = self.within(key, value, &PERIOD_RANGE);
+        length
     }
 
     fn within<T: PartialOrd + fmt::Display>(
-        &self,
+        &mut self,
         key: &'static str,
         value: T,
         range: &RangeInclusive<T>,
-    ) -> Result<T, ConfigError> {
-        within(value, range).map_err(|problem| self.error(key, &problem))
+    ) -> T {
+        if let Err(problem) = within(&value, range) {
+            self.refuse(key, problem);
+        }
+        value
+    }
+
+    /// Notes that a value is wrong, where it came from.
+    fn refuse(&mut self, key: &'static str, problem: impl Into<Problem>) {
+        let error = self.error(key, problem.into());
+        self.mistakes.push(error);
     }
 
     /// Points at where the value of a key came from.
-    fn error(&self, key: &'static str, problem: &str) -> ConfigError {
-        let problem = format!("`{key}`: {problem}");
+    fn error(&self, key: &'static str, problem: Problem) -> ConfigError {
+        let problem = Problem {
+            what: format!("`{key}`: {}", problem.what),
+            ..problem
+        };
         match (self.origins.get(key), &self.file) {
             (Some(Origin::File(_)), Some(file)) => file.error(key, problem),
             (Some(Origin::Variable(name)), _) => ConfigError::Variable {
@@ -305,17 +380,17 @@ impl<'a> Gather<'a> {
         }
     }
 
-    fn check_socket(&self, socket: &Path) -> Result<(), ConfigError> {
+    fn check_socket(&mut self, socket: &Path) {
         let bytes = socket.as_os_str().len();
         // A default that is too long harms only those who listen on it; they will say so.
         if bytes <= SOCKET_PATH_BYTES_MAX || matches!(self.origins.get("socket"), Some(Origin::Default(_))) {
-            return Ok(());
+            return;
         }
         let problem = format!(
             "a socket's path has at most {SOCKET_PATH_BYTES_MAX} bytes, {} has {bytes}",
             socket.display()
         );
-        Err(self.error("socket", &problem))
+        self.refuse("socket", problem);
     }
 
     fn runs_dir_default(&self) -> (PathBuf, &'static str) {
@@ -325,20 +400,21 @@ impl<'a> Gather<'a> {
         }
     }
 
-    fn db_default(&self) -> Result<(PathBuf, &'static str), ConfigError> {
+    fn db_default(&mut self) -> Option<(PathBuf, &'static str)> {
         const NAME: &str = "tokentail.redb";
-        let directory = |name| self.environment.directory(name);
+        let environment = self.environment;
+        let directory = |name| environment.directory(name);
         if let Some(state) = directory("STATE_DIRECTORY") {
-            Ok((state.join(NAME), "$STATE_DIRECTORY"))
+            Some((state.join(NAME), "$STATE_DIRECTORY"))
         } else if let Some(state) = directory("XDG_STATE_HOME") {
-            Ok((state.join("tokentail").join(NAME), "$XDG_STATE_HOME"))
+            Some((state.join("tokentail").join(NAME), "$XDG_STATE_HOME"))
         } else if let Some(home) = directory("HOME") {
-            Ok((home.join(".local/state/tokentail").join(NAME), "$HOME"))
+            Some((home.join(".local/state/tokentail").join(NAME), "$HOME"))
         } else {
-            Err(self.error(
-                "db",
-                "no place for the store: set the key, or one of STATE_DIRECTORY, XDG_STATE_HOME, HOME",
-            ))
+            let problem =
+                "no place for the store: set the key, or one of STATE_DIRECTORY, XDG_STATE_HOME, HOME";
+            self.refuse("db", problem.to_owned());
+            None
         }
     }
 
@@ -351,18 +427,22 @@ impl<'a> Gather<'a> {
 }
 
 /// From the zones that come with the program, so that days are the same on every machine.
-fn zone_named(name: &str) -> Result<TimeZone, String> {
-    TimeZoneDatabase::bundled()
-        .get(name)
-        .ok()
-        .filter(|zone| zone.iana_name().is_some())
-        .ok_or_else(|| {
-            format!("{name:?} is no time zone: the name of one in the IANA database, as in \"UTC\" or \"Europe/Berlin\"")
-        })
+fn zone_named(name: &str) -> Result<TimeZone, Problem> {
+    let zones = TimeZoneDatabase::bundled();
+    let found = zones.get(name).ok().filter(|zone| zone.iana_name().is_some());
+    found.ok_or_else(|| {
+        let names: Vec<_> = zones.available().collect();
+        Problem {
+            what: format!(
+                "{name:?} is no time zone: the name of one in the IANA database, as in \"UTC\" or \"Europe/Berlin\""
+            ),
+            hint: near(name, names.iter().map(|name| name.as_str())).map(did_you_mean),
+        }
+    })
 }
 
 /// The filter takes any bare word for the name of a part, so a misspelt level would pass.
-pub(super) fn check_level(directives: &str) -> Result<(), String> {
+pub(super) fn check_level(directives: &str) -> Result<(), Problem> {
     const ALLOWED: &str =
         "off, error, warn, info, debug, trace, or parts of the program as in \"info,tokentail::watch=debug\"";
     // An empty word reads as `error`, which nobody means.
@@ -370,12 +450,16 @@ pub(super) fn check_level(directives: &str) -> Result<(), String> {
         part.is_empty() || !part.contains(['=', '[', ':']) && part.parse::<LevelFilter>().is_err()
     };
     if let Some(word) = directives.split(',').find(bare) {
-        return Err(format!("{word:?} is no level: {ALLOWED}"));
+        let levels = ["off", "error", "warn", "info", "debug", "trace"];
+        return Err(Problem {
+            what: format!("{word:?} is no level: {ALLOWED}"),
+            hint: near(word, levels).map(did_you_mean),
+        });
     }
     // A value is what it is and no pattern: some patterns of a few bytes take hours and gigabytes to be made ready.
     EnvFilter::builder()
         .with_regex(false)
         .parse(directives)
         .map(|_| ())
-        .map_err(|error| format!("{error}: {ALLOWED}"))
+        .map_err(|error| format!("{error}: {ALLOWED}").into())
 }

@@ -2,21 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
-use std::ops::Range;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use toml::de::{DeTable, DeValue};
 
 use super::accounts::{self, PartialAccount};
+use super::file::{FileLayer, say};
+use super::mistakes::{ConfigError, Mistakes, Problem};
 use crate::globs::layout::Layout;
 
 use super::units::{Bytes, Count, Flag, List, Period};
-
-/// The largest configuration file, in bytes.
-pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
 /// Variables that begin with this are settings, and nothing else.
 pub const VARIABLE_PREFIX: &str = "TOKENTAIL__";
@@ -160,29 +156,6 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Why there are no settings.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    #[error("{}: cannot read the configuration: {source}", path.display())]
-    Read { path: PathBuf, source: io::Error },
-    #[error("{}: longer than {CONFIG_BYTES_MAX} bytes, so it is no configuration of tokentail", path.display())]
-    Long { path: PathBuf },
-    /// Line and column count from 1, the column in characters.
-    #[error("{}:{line}:{column}: {problem}", path.display())]
-    File {
-        path: PathBuf,
-        line: usize,
-        column: usize,
-        problem: String,
-    },
-    #[error("variable {name}: {problem}")]
-    Variable { name: String, problem: String },
-    #[error("flag for {problem}")]
-    Flag { problem: String },
-    #[error("{problem}")]
-    Default { problem: String },
-}
-
 /// What the process was started with; an argument, so that tests choose it.
 #[derive(Clone, Debug)]
 pub struct Environment {
@@ -191,6 +164,8 @@ pub struct Environment {
     pub cwd: PathBuf,
     /// The configuration of the whole system.
     pub system_file: PathBuf,
+    /// Whether the user's and the system's file are looked for.
+    pub has_files: bool,
 }
 
 impl Environment {
@@ -207,7 +182,16 @@ impl Environment {
             vars: variables.map(|(name, value)| (text(name), text(value))).collect(),
             cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
             system_file: PathBuf::from("/etc/tokentail/tokentail.toml"),
+            has_files: true,
         }
+    }
+
+    /// The places without the settings: no variable of ours, no file.
+    #[must_use]
+    pub fn without_settings(mut self) -> Self {
+        self.vars.retain(|name, _| !name.starts_with(VARIABLE_PREFIX));
+        self.has_files = false;
+        self
     }
 
     /// A variable that names an absolute directory; of several, separated by colons, the first.
@@ -252,27 +236,31 @@ impl Environment {
         own().or_else(users)
     }
 
-    /// The settings in variables, each a layer of its own so that its origin is known.
-    pub(super) fn layers(&self) -> Result<Vec<(Origin, Partial)>, ConfigError> {
+    /// The settings in variables, each a layer of its own so that its origin is known; and the wrong ones.
+    pub(super) fn layers(&self) -> (Vec<(Origin, Partial)>, Mistakes) {
         let named = self
             .vars
             .iter()
             .filter_map(|(name, value)| Some((name, name.strip_prefix(VARIABLE_PREFIX)?, value)));
-        named
-            .map(|(name, key, value)| {
-                let partial = from_variable(key, value).map_err(|problem| ConfigError::Variable {
-                    name: name.clone(),
-                    problem,
-                })?;
-                Ok((Origin::Variable(name.clone()), partial))
-            })
-            .collect()
+        let mut layers = Vec::new();
+        let mut mistakes = Mistakes::default();
+        for (name, key, value) in named {
+            let name = name.clone();
+            match from_variable(key, value) {
+                Ok(partial) => layers.push((Origin::Variable(name), partial)),
+                Err(problem) => mistakes.push(ConfigError::Variable { name, problem }),
+            }
+        }
+        (layers, mistakes)
     }
 
     /// The file that applies: the one named, else the user's, else the system's, else none.
     pub(super) fn file(&self, named: Option<&Path>) -> Result<Option<FileLayer>, ConfigError> {
         if let Some(path) = named {
             return FileLayer::read(&self.cwd.join(path)).map(Some);
+        }
+        if !self.has_files {
+            return Ok(None);
         }
         for path in self.file_places() {
             match FileLayer::read(&path) {
@@ -300,10 +288,14 @@ fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-fn from_variable(key: &str, text: &str) -> Result<Partial, String> {
+fn from_variable(key: &str, text: &str) -> Result<Partial, Problem> {
     let path: Vec<String> = key.split("__").map(str::to_ascii_lowercase).collect();
     if path.first().is_some_and(|name| name == "account") {
-        return Err("accounts are set in the configuration file only, as [[account]] tables".to_owned());
+        return Err(
+            "accounts are set in the configuration file only, as [[account]] tables"
+                .to_owned()
+                .into(),
+        );
     }
     let is_list = path.last().is_some_and(|name| LISTS.contains(&name.as_str()));
     let array = || {
@@ -317,170 +309,4 @@ fn from_variable(key: &str, text: &str) -> Result<Partial, String> {
         value = toml::Value::Table(toml::Table::from_iter([(name, value)]));
     }
     Partial::deserialize(value).map_err(|error| say(error.message()))
-}
-
-/// serde speaks of fields, sequences and maps, people of keys, arrays and tables.
-fn say(message: &str) -> String {
-    message
-        .replace("unknown field", "unknown key")
-        .replace("expected a sequence", "expected an array")
-        .replace("expected a map", "expected a table")
-        .replace("invalid type: sequence", "invalid type: array")
-        .replace("invalid type: map", "invalid type: table")
-        .trim_end()
-        .to_owned()
-}
-
-/// The configuration file, kept as text to point into it.
-#[derive(Debug)]
-pub(super) struct FileLayer {
-    pub path: PathBuf,
-    pub partial: Partial,
-    text: String,
-}
-
-impl FileLayer {
-    fn read(path: &Path) -> Result<Self, ConfigError> {
-        Self::from_bytes(path, Self::bytes(path)?)
-    }
-
-    fn bytes(path: &Path) -> Result<Vec<u8>, ConfigError> {
-        let failed = |source| ConfigError::Read {
-            path: path.to_owned(),
-            source,
-        };
-        let mut bytes = Vec::new();
-        // A FIFO would wait for a writer, and whoever reloads with it.
-        if std::fs::metadata(path).is_ok_and(|file| !file.is_file()) {
-            return Err(failed(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "it is no regular file",
-            )));
-        }
-        let file = File::open(path).map_err(failed)?;
-        file.take(CONFIG_BYTES_MAX + 1)
-            .read_to_end(&mut bytes)
-            .map_err(failed)?;
-        Ok(bytes)
-    }
-
-    /// What a file with these bytes says.
-    pub(super) fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, ConfigError> {
-        if bytes.len() as u64 > CONFIG_BYTES_MAX {
-            return Err(ConfigError::Long {
-                path: path.to_owned(),
-            });
-        }
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let at = error.utf8_error().valid_up_to();
-            let bytes = error.into_bytes();
-            let before = String::from_utf8_lossy(&bytes[..at]);
-            error_at(
-                path,
-                &before,
-                at,
-                "this byte is no part of a text in UTF-8".to_owned(),
-            )
-        })?;
-        Self::parse(path, text)
-    }
-
-    fn parse(path: &Path, text: String) -> Result<Self, ConfigError> {
-        match toml::from_str(&text) {
-            Ok(partial) => Ok(Self {
-                path: path.to_owned(),
-                partial,
-                text,
-            }),
-            Err(error) => {
-                let at = error.span().map_or(0, |span| span.start);
-                let mut problem = say(error.message());
-                if let Some(key) = key_at(&text, at) {
-                    problem = format!("`{key}`: {problem}");
-                }
-                Err(error_at(path, &text, at, problem))
-            }
-        }
-    }
-
-    /// An error about the value at a place; if that was left out, about what it would stand in.
-    pub(super) fn error(&self, place: &str, problem: String) -> ConfigError {
-        let spots = spots(&self.text);
-        let start = |place: &str| Some(spots.iter().find(|spot| spot.place == place)?.span.start);
-        let at = start(place).or_else(|| start(place.rsplit_once('.')?.0));
-        error_at(&self.path, &self.text, at.unwrap_or(0), problem)
-    }
-}
-
-fn error_at(path: &Path, text: &str, at: usize, problem: String) -> ConfigError {
-    let before = text.get(..at).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    ConfigError::File {
-        path: path.to_owned(),
-        line: before.matches('\n').count() + 1,
-        column: before[line_start..].chars().count() + 1,
-        problem,
-    }
-}
-
-/// The key whose name or value stands at an offset.
-fn key_at(text: &str, at: usize) -> Option<String> {
-    spots(text)
-        .into_iter()
-        .find(|spot| spot.span.contains(&at))
-        .map(|spot| spot.key)
-}
-
-/// Something with a value.
-struct Spot {
-    /// As people call it: `account.runs`.
-    key: String,
-    /// Which of several tables it is in: `account[1].runs`.
-    place: String,
-    /// From the key's first byte to the value's last; of a table in an array, its header.
-    span: Range<usize>,
-}
-
-/// Every key with a value, and every table of an array after what is in it. Empty if this is no TOML.
-fn spots(text: &str) -> Vec<Spot> {
-    fn collect(table: &DeTable<'_>, above: (&str, &str), found: &mut Vec<Spot>) {
-        for (name, value) in table {
-            let key = format!("{}{}", above.0, name.get_ref());
-            let place = format!("{}{}", above.1, name.get_ref());
-            match value.get_ref() {
-                DeValue::Table(below) => {
-                    collect(below, (&format!("{key}."), &format!("{place}.")), found);
-                }
-                DeValue::Array(values) => {
-                    for (number, value) in values.iter().enumerate() {
-                        let DeValue::Table(below) = value.get_ref() else {
-                            continue;
-                        };
-                        let place = format!("{place}[{number}]");
-                        collect(below, (&format!("{key}."), &format!("{place}.")), found);
-                        found.push(Spot {
-                            key: key.clone(),
-                            place,
-                            span: value.span(),
-                        });
-                    }
-                    found.push(Spot {
-                        key,
-                        place,
-                        span: name.span().start..value.span().end,
-                    });
-                }
-                _ => found.push(Spot {
-                    key,
-                    place,
-                    span: name.span().start..value.span().end,
-                }),
-            }
-        }
-    }
-    let mut found = Vec::new();
-    if let Ok(table) = DeTable::parse(text) {
-        collect(table.get_ref(), ("", ""), &mut found);
-    }
-    found
 }

@@ -97,6 +97,7 @@ mod tests {
             vars: [("HOME".to_owned(), "/h".to_owned())].into(),
             cwd: "/".into(),
             system_file: directory.path().join("none"),
+            has_files: true,
         };
         Settings::load(Partial::default(), Some(&path), &environment).is_ok()
     }

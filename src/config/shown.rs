@@ -65,6 +65,7 @@ mod tests {
                 .into(),
             cwd: "/".into(),
             system_file: "/no/such/file".into(),
+            has_files: true,
         };
         Settings::load(flags, file, &environment).unwrap()
     }

@@ -17,6 +17,7 @@ fn home(config: &str) -> (TempDir, Environment) {
         vars: BTreeMap::from([("HOME".to_owned(), folder.path().to_str().unwrap().to_owned())]),
         cwd: PathBuf::from("/home/me"),
         system_file: folder.path().join("etc.toml"),
+        has_files: true,
     };
     if !config.is_empty() {
         let directory = folder.path().join(".config/tokentail");
@@ -34,7 +35,7 @@ fn with(mut environment: Environment, vars: &[(&str, &str)]) -> Environment {
     environment
 }
 
-fn load(environment: &Environment) -> Result<Settings, ConfigError> {
+fn load(environment: &Environment) -> Result<Settings, Mistakes> {
     Settings::load(Partial::default(), None, environment)
 }
 
@@ -269,7 +270,7 @@ fn an_error_in_the_file_has_its_place() {
         ("limits = 3\n", ":1:10: ", &["`limits`", "a table of settings"]),
         ("db = \"\"\n", ":1:1: ", &["`db`", "empty path"]),
         ("db = \"unclosed\n", ":1:", &["\""]),
-        ("a = 1\na = 2\n", ":2:1: ", &["duplicate key"]),
+        ("db = \"/a\"\ndb = \"/b\"\n", ":2:1: ", &["duplicate key"]),
         (
             "[quota]\n  zone = \"Mars/Base\"\n",
             ":2:3: ",
@@ -448,5 +449,147 @@ fn a_reload_tells_what_needs_a_restart() {
     assert_eq!(
         now.needs_restart(&new),
         ["db", "socket", "store.commit_rows_max", "log.format"]
+    );
+}
+
+/// What is said of a text, a line each, without the path.
+fn mistakes(text: &str) -> Vec<String> {
+    let (_folder, environment) = home(text);
+    let mistakes = load(&environment).unwrap_err();
+    let lines = mistakes.list.iter().map(|mistake| {
+        let line = mistake.to_string();
+        line.split_once("tokentail.toml:")
+            .map_or(line.clone(), |(_, rest)| rest.to_owned())
+    });
+    lines.collect()
+}
+
+#[test]
+fn every_mistake_is_told_at_once_with_what_was_meant() {
+    let text = "runs-dir = '/r'\ndepth_max = 3\n[limits]\ndepth-max = 3\nline_bytes_max = '16M'\nidle_close = 5\nturn_bytes_max = 1\n\
+                [watch]\ninclude = ['{a', 7, '*/ok', '/abs']\n[runs]\nlayout = 'project'\n\
+                [log]\nlevel = 'inof'\n[quota]\nzone = 'Europe/Berln'\n[lmits]\na = 1\nb = 2\n\
+                [[account]]\nnome = 'x'\ncounted = ['inptu', 'output', 'outputs']\nminimum_left = { 5h = 101, 7d = 102 }\n\
+                [[account]]\nname = 'a/b'\nthresholds = [0, 300]\n";
+    let said = mistakes(text);
+    let expected = [
+        ("1:1: ", "did you mean `runs_dir`?"),
+        ("2:1: ", "`depth_max` belongs below [limits]"),
+        ("4:1: ", "did you mean `depth_max`?"),
+        ("5:18: ", "did you mean \"16MiB\"?"),
+        ("6:14: ", "did you mean \"5s\"?"),
+        ("7:1: ", "64KiB to 256MiB"),
+        ("9:1: ", "`{a`"),
+        ("9:1: ", "can match nothing"),
+        ("9:18: ", "expected a string"),
+        ("11:10: ", "did you mean `projects`?"),
+        ("13:1: ", "did you mean `info`?"),
+        ("15:1: ", "did you mean `Europe/Berlin`?"),
+        ("16:2: ", "did you mean `limits`?"),
+        ("20:1: ", "did you mean `name`?"),
+        ("21:12: ", "did you mean `input`?"),
+        ("21:31: ", "did you mean `output`?"),
+        ("22:18: ", "101 is out of bounds"),
+        ("22:28: ", "102 is out of bounds"),
+        ("24:1: ", "\"a/b\" is no name"),
+        ("25:1: ", "0 is out of bounds"),
+        ("25:1: ", "300 is out of bounds"),
+    ];
+    assert_eq!(said.len(), expected.len(), "{said:#?}");
+    for (line, (place, part)) in said.iter().zip(expected) {
+        assert!(
+            line.starts_with(place) && line.contains(part),
+            "{line} is not {place}{part}"
+        );
+    }
+}
+
+#[test]
+fn what_follows_from_a_mistake_is_none_of_its_own() {
+    for (text, count) in [
+        // Without its name the second table would be the first's.
+        (
+            "[[account]]\nruns = ['a']\n[[account]]\nnam = 'x'\nruns = ['b']\n",
+            1,
+        ),
+        (
+            "[[account]]\nname = 'x'\nrun = ['a']\n[[account]]\nname = 'y'\n",
+            1,
+        ),
+        ("[http]\nlisten = '0.0.0.0:1'\ntoken_file = 7\n", 1),
+        ("[account]\nname = 'x'\nnome = 'y'\n", 1),
+        ("limits = [1, 2]\n", 1),
+        ("[watch\ninclude = []\n", 2),
+        ("db = 'open\n[limits]\ndepth_max = 0\n", 2),
+        ("watch.include = ['a'\n[limits]\ndepth_max = 3\n", 1),
+        ("db = = 3\nx y z\n", 2),
+    ] {
+        let said = mistakes(text);
+        assert_eq!(said.len(), count, "{text}: {said:#?}");
+    }
+}
+
+#[test]
+fn a_file_is_read_as_editors_write_it() {
+    for text in [
+        "\u{feff}[limits]\ndepth_max = 3\n",
+        "[limits]\r\ndepth_max = 3\r\n",
+    ] {
+        let (_folder, environment) = home(text);
+        assert_eq!(load(&environment).unwrap().limits.depth_max, 3, "{text:?}");
+    }
+    for (text, place) in [
+        ("\u{feff}depth = 3\n", "1:1: "),
+        ("[limits]\r\ndepth = 3\r\n", "2:1: "),
+        ("[limits]\n\t\u{4e2d} = 1\n", "2:"),
+        ("\0\u{1}\u{2}", "1:1: "),
+    ] {
+        let said = mistakes(text);
+        assert!(said[0].starts_with(place), "{text:?}: {said:?}");
+    }
+    let many: String = (0..500).map(|number| format!("key{number} = 1\n")).collect();
+    let (_folder, environment) = home(&many);
+    let mistakes = load(&environment).unwrap_err();
+    assert_eq!((mistakes.list.len(), mistakes.left_out), (100, 400));
+}
+
+#[test]
+fn a_file_that_cannot_be_one_says_what_it_is() {
+    let (folder, environment) = home("x");
+    let file = folder.path().join(".config/tokentail/tokentail.toml");
+    fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink("/no/such/file", &file).unwrap();
+    assert!(
+        load(&environment)
+            .unwrap_err()
+            .to_string()
+            .contains("a link to a file that is not there")
+    );
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    assert!(
+        load(&environment)
+            .unwrap_err()
+            .to_string()
+            .contains("it is a directory")
+    );
+}
+
+#[test]
+fn names_that_are_almost_known_are_doubted() {
+    let (_folder, environment) = home(
+        "[[account]]\nprovider = 'Codex'\nname = 'a'\nruns = []\nminimum_left = { five_hours = 5, 5h = 5, seven_day_new = 1, my_window = 3 }\n\
+         [[account]]\nprovider = 'codex'\nruns = []\n[[account]]\nprovider = 'gemini'\nruns = []\n",
+    );
+    let doubts = load(&environment).unwrap().doubts;
+    let said: Vec<String> = doubts.iter().map(ToString::to_string).collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(
+        said[0].contains(":2:1: `account.provider`: ") && said[0].ends_with("did you mean `codex`?"),
+        "{said:?}"
+    );
+    assert!(
+        said[1].contains(":5:18: ") && said[1].ends_with("did you mean `five_hour`?"),
+        "{said:?}"
     );
 }

@@ -33,16 +33,21 @@ pub struct List(pub Vec<String>);
 
 /// Text that is no such amount.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{given:?} is no {expected}")]
+#[error("{given:?} is no {expected}{}", meant.as_ref().map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default())]
 pub struct UnitError {
     given: String,
     expected: &'static str,
+    /// How it was probably meant.
+    meant: Option<String>,
 }
 
 /// The value, or what is allowed in its place.
-pub(super) fn within<T: PartialOrd + fmt::Display>(value: T, range: &RangeInclusive<T>) -> Result<T, String> {
-    if range.contains(&value) {
-        return Ok(value);
+pub(super) fn within<T: PartialOrd + fmt::Display>(
+    value: &T,
+    range: &RangeInclusive<T>,
+) -> Result<(), String> {
+    if range.contains(value) {
+        return Ok(());
     }
     Err(format!(
         "{value} is out of bounds: {} to {} is allowed",
@@ -72,6 +77,10 @@ trait Amount: FromStr<Err = UnitError> {
     const EXPECTED: &'static str;
     /// `None` where a bare number says too little.
     fn from_number(number: u64) -> Option<Self>;
+    /// What was probably meant by a text that is none.
+    fn meant(_given: &str) -> Option<String> {
+        None
+    }
 }
 
 impl Amount for Count {
@@ -88,6 +97,14 @@ impl Amount for Bytes {
     fn from_number(number: u64) -> Option<Self> {
         Some(Self(number))
     }
+
+    fn meant(given: &str) -> Option<String> {
+        let given = given.trim();
+        let unit = given.trim_start_matches(|c: char| c.is_ascii_digit() || c == '_');
+        let number = digits(given.strip_suffix(unit)?)?;
+        let letter = unit.trim_start().chars().next()?.to_ascii_uppercase();
+        "KMG".contains(letter).then(|| format!("{number}{letter}iB"))
+    }
 }
 
 impl Amount for Period {
@@ -96,12 +113,17 @@ impl Amount for Period {
     fn from_number(_: u64) -> Option<Self> {
         None
     }
+
+    fn meant(given: &str) -> Option<String> {
+        digits(given.trim()).map(|number| format!("{number}s"))
+    }
 }
 
 fn refused<T: Amount>(given: &str) -> UnitError {
     UnitError {
         given: given.to_owned(),
         expected: T::EXPECTED,
+        meant: T::meant(given),
     }
 }
 
@@ -354,8 +376,14 @@ mod tests {
         let text = "5".parse::<Period>().unwrap_err().to_string();
         assert_eq!(
             text,
-            "\"5\" is no length of time with its unit, as in \"2s\" or \"1m 30s\""
+            "\"5\" is no length of time with its unit, as in \"2s\" or \"1m 30s\"; did you mean \"5s\"?"
         );
+        for (given, meant) in [("16M", Some("16MiB")), ("3 g", Some("3GiB")), ("7 parsecs", None)] {
+            let text = given.parse::<Bytes>().unwrap_err().to_string();
+            let hint = meant.map(|meant| format!("; did you mean {meant:?}?"));
+            assert_eq!(text.contains("did you mean"), hint.is_some(), "{text}");
+            assert!(hint.is_none_or(|hint| text.ends_with(&hint)), "{text}");
+        }
         assert!(
             "x".parse::<Count>()
                 .unwrap_err()

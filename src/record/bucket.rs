@@ -43,6 +43,20 @@ pub fn is_fixed(name: &str) -> bool {
     FIXED.contains(&canonical(name))
 }
 
+/// Every name that a window of the provider's has, and the other spellings.
+pub fn known() -> impl Iterator<Item = &'static str> {
+    const SPELLINGS: [&str; 7] = [
+        "5h",
+        "7d",
+        "weekly",
+        "7d_opus",
+        "7d_sonnet",
+        "sonnet_weekly",
+        "7d_oi",
+    ];
+    FIXED.into_iter().filter(|name| *name != UNKNOWN).chain(SPELLINGS)
+}
+
 /// The one spelling of a window's name; a name that is not known stays as it is.
 #[must_use]
 pub fn canonical(name: &str) -> &str {

@@ -149,6 +149,7 @@ impl Model {
             vars: [].into(),
             cwd: root.path().to_owned(),
             system_file: root.path().join("none"),
+            has_files: true,
         };
         let disk = Disk::new(&[], false, fastrand::Rng::with_seed(seed));
         let store = Store::on(disk.clone());

@@ -39,6 +39,7 @@ impl Place {
             vars: [].into(),
             cwd: directory.path().to_owned(),
             system_file: directory.path().join("none"),
+            has_files: true,
         };
         let settings = Settings::load(flags, None, &environment).unwrap();
         let store = Store::open(StoreOptions {

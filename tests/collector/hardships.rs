@@ -318,7 +318,7 @@ fn every_limit_at_nothing_and_at_one_is_refused_by_name_or_works() {
             .map(|id| response(&id.to_string(), 1, 0))
             .collect::<String>(),
     );
-    let settings = place.json(&["check-config"]);
+    let settings = place.json(&["check-config"])["settings"].take();
     let (mut refused, mut works) = (0, 0);
     for (key, setting) in settings.as_object().unwrap() {
         let Some(edges) = setting["value"].as_str().and_then(edges) else {

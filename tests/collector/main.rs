@@ -11,6 +11,7 @@ mod counting;
 mod coverage;
 mod damage;
 mod disk;
+mod doctor;
 mod doors;
 mod faces;
 mod files;

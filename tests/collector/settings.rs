@@ -142,7 +142,8 @@ fn check_config_prints_every_value_with_its_origin() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
-    let settings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let settings = &document["settings"];
     let file = place.config().display().to_string();
     for (key, value, origin) in [
         ("limits.depth_max", "5", file.as_str()),
@@ -203,7 +204,8 @@ fn check_config_lists_accounts_and_points_at_their_mistakes() {
         .command_with_config(&["check-config", "--json"])
         .output()
         .unwrap();
-    let settings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let settings = &document["settings"];
     assert_eq!(settings["account"]["origin"], file);
     let accounts = settings["account"]["value"].as_array().unwrap();
     assert_eq!(accounts.len(), 1);

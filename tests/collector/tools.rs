@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::{Place, append, text};
+use crate::harness::{PROGRAM, Place, append, response, text};
 
 #[test]
 fn completions_are_those_of_the_commands_there_are() {
@@ -41,6 +41,70 @@ fn completions_are_those_of_the_commands_there_are() {
     );
 }
 
+/// What bash offers behind these words, asked as bash itself does it.
+fn offered(place: &Place, words: &[&str]) -> Vec<String> {
+    let socket = place.socket();
+    let line = [&[PROGRAM, "--socket", socket.to_str().unwrap()][..], words].concat();
+    let quoted: Vec<String> = line.iter().map(|word| format!("'{word}'")).collect();
+    let (at, words) = (line.len() - 1, quoted.join(" "));
+    let current = &quoted[at];
+    let previous = &quoted[at - 1];
+    let script = format!(
+        "source c.bash; COMP_WORDS=({words}); COMP_CWORD={at}; _tokentail_asking {PROGRAM} {current} {previous}; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    );
+    let mut bash = Command::new("bash");
+    let output = bash
+        .args(["--norc", "-c", &script])
+        .current_dir(place.directory.path())
+        .output()
+        .unwrap();
+    text(&output.stdout)
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn completions_offer_what_the_collector_has() {
+    let place = Place::new();
+    for run in ["alpha-1", "alpha-2", "beta"] {
+        append(&place.log(run, "a.jsonl"), response(run, 1, 0));
+    }
+    fs::write(place.path("c.bash"), place.run(&["completions", "bash"]).stdout).unwrap();
+    if Command::new("bash").arg("--version").output().is_err() {
+        return;
+    }
+    assert_eq!(offered(&place, &["stop", ""]), [""; 0], "nobody answers");
+    let mut collector = place.serve_with("[[account]]\nname = \"max-1\"\n");
+    collector.wait_for_messages(3);
+    for (words, expect) in [
+        (&["stop", ""][..], &["alpha-1", "alpha-2", "beta"][..]),
+        (&["stop", "al"], &["alpha-1", "alpha-2"]),
+        (&["forget", "--json", "b"], &["beta"]),
+        (&["watch", "--run", "beta", "--run", "alpha-2"], &["alpha-2"]),
+        (&["watch", "--account", ""], &["claude/max-1"]),
+        (&["may-start", "--account", ""], &["max-1"]),
+        (&["quota", "mark", ""], &["claude/max-1"]),
+        (&["run", "fix", "--mount", "none"], &[]),
+    ] {
+        assert_eq!(offered(&place, words), expect, "{words:?}");
+    }
+    assert!(offered(&place, &["stop", "--inc"]).contains(&"--incomplete".to_owned()));
+    for (shell, functions) in [
+        (
+            "zsh",
+            &["_tokentail_runs'", "_tokentail_accounts'", "_tokentail_names'"][..],
+        ),
+        ("fish", &["(__tokentail_words runs)"]),
+    ] {
+        let script = text(&place.run(&["completions", shell]).stdout);
+        for function in functions {
+            assert!(script.contains(function), "{shell}: {function}");
+        }
+    }
+    collector.stop_cleanly();
+}
+
 #[test]
 fn there_is_a_manual_page_for_each_command() {
     let place = Place::new();
@@ -50,7 +114,16 @@ fn there_is_a_manual_page_for_each_command() {
         "{}",
         text(&output.stdout)
     );
+    for section in ["EXIT STATUS", "FILES", "ENVIRONMENT", "EXAMPLES", "SEE ALSO"] {
+        let heading = format!("\n.SH \"{section}\"\n");
+        assert!(text(&output.stdout).contains(&heading), "{section}");
+    }
     assert!(place.run(&["man", "--dir", "pages/man1"]).status.success());
+    let page = fs::read_to_string(place.path("pages/man1/tokentail-config-show.1")).unwrap();
+    assert!(
+        page.ends_with("tokentail(1), which has the files and the variables\n"),
+        "{page}"
+    );
     for page in [
         "tokentail.1",
         "tokentail-run.1",

@@ -33,6 +33,17 @@ pub struct Completions {
     pub shell: Shell,
 }
 
+/// `words`: what the completions ask the collector for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Words {
+    /// Ids of runs
+    Runs,
+    /// Accounts, as PROVIDER/NAME
+    Accounts,
+    /// Names of accounts
+    Names,
+}
+
 /// `man`: where to.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Man {
@@ -40,6 +51,21 @@ pub struct Man {
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 }
+
+pub(super) const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  sudo tokentail doctor
+  tokentail doctor --socket ./t.sock --json
+
+It asks and looks, and changes nothing. As root it sees every path; else only what this user may see.";
+
+pub(super) const CHECK_CONFIG_EXAMPLES: &str = "\
+Examples:
+  tokentail check-config
+  tokentail check-config --config new.toml && sudo install -m 644 new.toml /etc/tokentail/tokentail.toml
+  tokentail check-config --json
+
+Exits 78 if serve would refuse the configuration. Warnings leave the exit code at 0.";
 
 pub(super) const CONFIG_EXAMPLES: &str = "\
 Examples:

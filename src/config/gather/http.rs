@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::super::web::{Host, WebOrigin};
-use super::{ConfigError, Count, Flag, Gather, HttpSettings, List, RangeInclusive};
+use super::{Count, Flag, Gather, HttpSettings, List, RangeInclusive};
 
 const CONNECTIONS_RANGE: RangeInclusive<Count> = Count(8)..=Count(65_536);
 const SUBSCRIBERS_RANGE: RangeInclusive<Count> = Count(1)..=Count(65_536);
@@ -12,7 +12,7 @@ const SUBSCRIBERS_RANGE: RangeInclusive<Count> = Count(1)..=Count(65_536);
 const LISTEN_DEFAULT: &str = "127.0.0.1:7717";
 
 impl Gather<'_> {
-    pub(super) fn http(&mut self) -> Result<HttpSettings, ConfigError> {
+    pub(super) fn http(&mut self) -> HttpSettings {
         let token_file = self.pick("http.token_file", |p| p.http.token_file.clone(), PathBuf::new);
         let base = self.environment.directory("CREDENTIALS_DIRECTORY");
         let base = base.unwrap_or_else(|| self.environment.cwd.clone());
@@ -22,16 +22,18 @@ impl Gather<'_> {
         let Flag(allow_plain_http) = self.pick("http.allow_plain_http", |p| p.http.allow_plain_http, no);
         let List(hosts) = self.pick("http.hosts", |p| p.http.hosts.clone(), list);
         for host in &hosts {
-            let checked = host.parse::<Host>();
-            checked.map_err(|problem| self.error("http.hosts", &problem))?;
+            if let Err(problem) = host.parse::<Host>() {
+                self.refuse("http.hosts", problem);
+            }
         }
         let List(origins) = self.pick("http.origins", |p| p.http.origins.clone(), list);
         for origin in &origins {
-            let checked = origin.parse::<WebOrigin>();
-            checked.map_err(|problem| self.error("http.origins", &problem))?;
+            if let Err(problem) = origin.parse::<WebOrigin>() {
+                self.refuse("http.origins", problem);
+            }
         }
         let settings = HttpSettings {
-            listen: self.listen()?,
+            listen: self.listen(),
             token_file: Some(token_file)
                 .filter(|path| !path.as_os_str().is_empty())
                 .map(|path| base.join(path)),
@@ -44,48 +46,52 @@ impl Gather<'_> {
                 |p| p.http.connections_max,
                 512,
                 CONNECTIONS_RANGE,
-            )?,
+            ),
             subscribers_max: self.count(
                 "http.subscribers_max",
                 |p| p.http.subscribers_max,
                 256,
                 SUBSCRIBERS_RANGE,
-            )?,
+            ),
         };
-        self.check_reach(&settings)?;
-        Ok(settings)
+        // With a wrong value in place of what was meant, nothing can be said.
+        if !self.mistakes.is_about("http.") {
+            self.check_reach(&settings);
+        }
+        settings
     }
 
-    fn listen(&mut self) -> Result<Option<SocketAddr>, ConfigError> {
+    fn listen(&mut self) -> Option<SocketAddr> {
         let listen = self.pick(
             "http.listen",
             |p| p.http.listen.clone(),
             || LISTEN_DEFAULT.to_owned(),
         );
         if listen == "off" {
-            return Ok(None);
+            return None;
         }
-        let address = listen.parse().map_err(|_| {
+        let address = listen.parse();
+        if address.is_err() {
             let problem = format!(
                 "{listen:?} is no address with a port, as in \"127.0.0.1:7717\" or \"[::1]:7717\", and not \"off\""
             );
-            self.error("http.listen", &problem)
-        })?;
-        Ok(Some(address))
+            self.refuse("http.listen", problem);
+        }
+        address.ok()
     }
 
     /// Who listens beyond this host has a token, and says how it is kept from those in between.
-    fn check_reach(&self, settings: &HttpSettings) -> Result<(), ConfigError> {
+    fn check_reach(&mut self, settings: &HttpSettings) {
         let Some(listen) = settings.listen else {
-            return Ok(());
+            return;
         };
         let kept = settings.tls_in_front || settings.allow_plain_http;
         if listen.ip().to_canonical().is_loopback() || settings.token_file.is_some() && kept {
-            return Ok(());
+            return;
         }
         let problem = format!(
             "{listen} is open beyond this host; that takes http.token_file, and http.tls_in_front = true if a proxy in front ends TLS, or http.allow_plain_http = true if the token may cross the network unencrypted; else listen on 127.0.0.1"
         );
-        Err(self.error("http.listen", &problem))
+        self.refuse("http.listen", problem);
     }
 }

@@ -151,7 +151,7 @@ fn a_mistake_in_an_account_has_its_place() {
         ),
         (
             "\n[account]\nname = \"x\"\n",
-            "2:1: invalid type: table, expected a table [[account]] for each account, in double brackets",
+            "2:1: write [[account]] with two brackets: there may be several",
         ),
         (
             "account = 3\n",
@@ -221,7 +221,7 @@ fn a_mistake_in_an_account_has_its_place() {
         ),
         (
             "[[account]]\ncounted = [\"inpt\"]\n",
-            "2:12: `account.counted`: unknown variant `inpt`, expected one of `input`, `output`, `cache_creation`, `cache_read`",
+            "2:12: `account.counted`: unknown value `inpt`, expected one of `input`, `output`, `cache_creation`, `cache_read`; did you mean `input`?",
         ),
         (
             "[[account]]\nthresholds = [75, 201]\n",
@@ -249,7 +249,7 @@ fn a_mistake_in_an_account_has_its_place() {
         ),
         (
             "[[account]]\non_unknown = \"maybe\"\n",
-            "2:14: `account.on_unknown`: unknown variant `maybe`, expected one of `say`, `allow`, `wait`",
+            "2:14: `account.on_unknown`: unknown value `maybe`, expected one of `say`, `allow`, `wait`",
         ),
         (
             "[[account]]\nmodels = { a = \"\" }\n",

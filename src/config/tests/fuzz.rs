@@ -2,8 +2,8 @@
 
 use clap::Parser;
 
+use super::super::file::FileLayer;
 use super::super::gather::Gather;
-use super::super::layers::FileLayer;
 use super::*;
 use crate::cli::args::Args;
 use crate::fuzz::{self, Target};
@@ -73,7 +73,12 @@ fn judge(input: &[u8]) {
     };
     match settings(layer, &environment) {
         Ok(settings) => judge_settings(&settings, &environment),
-        Err(error) => judge_error(&error, file),
+        Err(mistakes) => {
+            assert!(!mistakes.list.is_empty());
+            for mistake in &mistakes.list {
+                judge_error(mistake, file);
+            }
+        }
     }
 }
 
@@ -98,20 +103,22 @@ fn environment(text: &[u8]) -> Environment {
         vars,
         cwd: PathBuf::from("/home/me"),
         system_file: PathBuf::from("/nowhere"),
+        has_files: true,
     }
 }
 
 /// As [`Settings::load`] does, without a file on disk.
-fn settings(file: FileLayer, environment: &Environment) -> Result<Settings, ConfigError> {
-    let mut layers = environment.layers()?;
-    layers.push((Origin::File(file.path.clone()), file.partial.clone()));
-    Gather::new(layers, Some(file), environment).settings()
+fn settings(file: FileLayer, environment: &Environment) -> Result<Settings, Mistakes> {
+    let (layers, mistakes) = environment.layers();
+    Gather::new(layers, Some(file), environment, mistakes).settings()
 }
 
 fn judge_error(error: &ConfigError, file: &[u8]) {
     assert!(!error.to_string().is_empty());
+    assert!(!crate::cli::mistakes::one(error).is_empty());
     match error {
-        ConfigError::File { line, column, .. } => {
+        ConfigError::File { place, .. } => {
+            let Place { line, column, .. } = &**place;
             // The place after the last character counts too.
             let lines: Vec<&[u8]> = file.split(|byte| *byte == b'\n').collect();
             let is_there = (1..=lines.len()).contains(line);

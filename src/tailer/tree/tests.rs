@@ -33,6 +33,7 @@ fn settings() -> Settings {
         vars: [].into(),
         cwd: "/".into(),
         system_file: "/nothing".into(),
+        has_files: true,
     };
     Settings::load(flags, None, &environment).unwrap()
 }

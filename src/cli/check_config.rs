@@ -1,0 +1,182 @@
+//! `check-config`: every mistake at once; or the settings in effect, and what they find on this machine.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::access::{self, PASS, READ, Who};
+use super::args::Global;
+use super::exit::{Exit, Failure};
+use super::ground::{self, Finding, Runs};
+use super::mistakes::{self, Told};
+use super::{commands, output, text};
+use crate::config::{Mistakes, Settings};
+use crate::record::AccountId;
+
+/// What `check-config --json` prints.
+#[derive(Serialize)]
+struct Checked<'a> {
+    valid: bool,
+    file: Option<String>,
+    mistakes: Vec<Told<'a>>,
+    /// How many mistakes there are beyond those.
+    mistakes_left_out: usize,
+    warnings: Vec<Warning<'a>>,
+    /// Every key with its value and where that came from; `null` if there are mistakes.
+    settings: Option<Value>,
+}
+
+/// What is allowed, and probably not meant so.
+#[derive(Serialize)]
+struct Warning<'a> {
+    #[serde(flatten)]
+    place: Option<Told<'a>>,
+    #[serde(flatten)]
+    finding: Option<Found>,
+}
+
+#[derive(Serialize)]
+struct Found {
+    problem: String,
+    hint: Option<String>,
+}
+
+/// Prints the settings in effect and where each comes from, or every mistake.
+///
+/// # Errors
+/// The configuration is wrong.
+pub fn check_config(global: &Global) -> Result<Exit, Failure> {
+    let settings = match commands::load(global) {
+        Ok(settings) => settings,
+        Err(mistakes) if global.json => return refused(&mistakes),
+        Err(mistakes) => return Err(mistakes.into()),
+    };
+    let (errors, warnings) = findings(&settings);
+    if let Some(error) = errors.first().filter(|_| !global.json) {
+        return Err(Failure::new(Exit::Config, sentence(error)));
+    }
+    let exit = if errors.is_empty() { Exit::Ok } else { Exit::Config };
+    if global.json {
+        let found = |finding: &Finding| Found {
+            problem: finding.what.clone(),
+            hint: finding.todo.clone(),
+        };
+        let doubts = settings.doubts.iter().map(|doubt| (Some(Told::of(doubt)), None));
+        let findings = warnings.iter().map(|finding| (None, Some(found(finding))));
+        let told = |error: &Finding| Told {
+            problem: sentence(error),
+            ..Told::default()
+        };
+        output::json(&Checked {
+            valid: errors.is_empty(),
+            file: settings
+                .config_file
+                .as_ref()
+                .map(|path| path.display().to_string()),
+            mistakes: errors.iter().map(told).collect(),
+            mistakes_left_out: 0,
+            warnings: doubts
+                .chain(findings)
+                .map(|(place, finding)| Warning { place, finding })
+                .collect(),
+            settings: Some(commands::described(&settings)),
+        })?;
+        return Ok(exit);
+    }
+    print(&settings, &warnings)?;
+    Ok(exit)
+}
+
+fn refused(mistakes: &Mistakes) -> Result<Exit, Failure> {
+    let told: Vec<Told> = mistakes.list.iter().map(Told::of).collect();
+    output::json(&Checked {
+        valid: false,
+        file: told.iter().find_map(|told| told.file.clone()),
+        mistakes: told,
+        mistakes_left_out: mistakes.left_out,
+        warnings: Vec::new(),
+        settings: None,
+    })?;
+    Ok(mistakes::exit(mistakes))
+}
+
+/// What `serve` would stop at, and what it goes on with.
+fn findings(settings: &Settings) -> (Vec<Finding>, Vec<Finding>) {
+    let this = Who::this();
+    let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+    match access::stop_on_the_way(&settings.runs_dir, &this, READ | PASS) {
+        Some(stop) => {
+            let Finding { what, todo } = ground::way(&stop, &this);
+            warnings.push(Finding {
+                what: format!("runs_dir: {what}"),
+                todo,
+            });
+        }
+        None => match Runs::look(settings) {
+            Ok(runs) => warnings.extend(runs.findings(settings)),
+            Err(error) => warnings.push(Finding::bare(format!("runs_dir: {error}"))),
+        },
+    }
+    for (key, path) in [("db", &settings.db), ("socket", &settings.socket)] {
+        warnings.extend(ground::place_for(path, &this).map(|finding| Finding {
+            what: format!("{key}: {} cannot be made: {}", path.display(), finding.what),
+            ..finding
+        }));
+    }
+    match ground::token(settings) {
+        Some((finding, true)) => errors.push(finding),
+        Some((finding, false)) => warnings.push(finding),
+        None => {}
+    }
+    (errors, warnings)
+}
+
+fn sentence(finding: &Finding) -> String {
+    match &finding.todo {
+        Some(todo) => format!("{}; {todo}", finding.what),
+        None => finding.what.clone(),
+    }
+}
+
+fn print(settings: &Settings, warnings: &[Finding]) -> Result<(), Failure> {
+    let described = settings.describe();
+    let accounts = settings.accounts.describe();
+    let accounts_origin = settings.origin("account");
+    let width = described.iter().map(|one| one.key.len()).max().unwrap_or(0);
+    let value_width = described.iter().map(|one| one.value.len()).max().unwrap_or(0);
+    output::human(|out| {
+        match &settings.config_file {
+            Some(path) => writeln!(out, "{} is in order", path.display())?,
+            None => writeln!(out, "no configuration file; the defaults are in order")?,
+        }
+        for one in &described {
+            writeln!(
+                out,
+                "{:width$}  {:value_width$}  {}",
+                one.key, one.value, one.origin
+            )?;
+        }
+        for account in &accounts {
+            writeln!(
+                out,
+                "\naccount {}/{}  {accounts_origin}",
+                account.provider, account.name
+            )?;
+            let rows = account.rows();
+            let width = rows.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+            for (key, value) in rows {
+                writeln!(out, "  {key:width$}  {value}")?;
+            }
+        }
+        if settings.accounts.configured {
+            writeln!(out, "\nruns of no account above: {}", AccountId::default())?;
+        }
+        for doubt in &settings.doubts {
+            let drawn = mistakes::one(doubt);
+            write!(out, "\nwarning: {}", text::message(&drawn))?;
+        }
+        for warning in warnings {
+            writeln!(out, "\nwarning: {}", text::message(&sentence(warning)))?;
+        }
+        Ok(())
+    })
+}

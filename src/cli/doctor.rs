@@ -1,0 +1,571 @@
+//! `doctor`: walks through what an operator asks first, says what it found, and what to do. It changes nothing.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::access::{self, PASS, READ, Stop, WRITE, Who};
+use super::args::Global;
+use super::client::{self, ClientError};
+use super::commands::{self, SERVICE_SOCKET, SERVICE_STATE};
+use super::exit::{Exit, Failure};
+use super::ground::{self, Finding, Runs};
+use super::numbers::{bytes, counted, grouped};
+use super::{output, text};
+use crate::api::wire::{Health, Quota, Run, Version};
+use crate::config::{Mistakes, Origin, Settings};
+use crate::record::AccountId;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const WATCHES_MAX: &str = "/proc/sys/fs/inotify/max_user_watches";
+/// Less than this much free disk is worth a word, in bytes.
+const FREE_BYTES_MIN: u64 = 1 << 30;
+/// How far a line may be ahead of this machine's clock.
+const AHEAD_MAX: SignedDuration = SignedDuration::from_mins(5);
+/// What the unit hides of the file system.
+const HIDDEN: [&str; 4] = ["/home", "/root", "/run/user", "/tmp"];
+/// Most names in one sentence.
+const NAMES_MAX: usize = 5;
+/// Columns of the marks and the names of the checks.
+const MARK_COLUMNS: usize = 4;
+const NAME_COLUMNS: usize = 13;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Mark {
+    Ok,
+    Warn,
+    Fail,
+}
+
+impl Mark {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Fail => "FAIL",
+        }
+    }
+}
+
+/// One answer.
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    mark: Mark,
+    what: String,
+    todo: Option<String>,
+}
+
+/// All answers, in their order.
+#[derive(Debug, Default)]
+struct Report(Vec<Check>);
+
+impl Report {
+    fn add(&mut self, name: &'static str, mark: Mark, finding: Finding) {
+        let Finding { what, todo } = finding;
+        self.0.push(Check {
+            name,
+            mark,
+            what,
+            todo,
+        });
+    }
+
+    fn ok(&mut self, name: &'static str, what: impl Into<String>) {
+        self.add(name, Mark::Ok, Finding::bare(what));
+    }
+}
+
+/// What a running collector answered.
+#[derive(Debug)]
+struct Answered {
+    version: Version,
+    health: Result<Health, ClientError>,
+    runs: Result<Vec<Run>, ClientError>,
+    quota: Result<Quota, ClientError>,
+    /// As whom it runs.
+    who: Option<Who>,
+}
+
+/// Walks through everything and prints it.
+///
+/// # Errors
+/// Standard output takes nothing.
+pub fn doctor(global: &Global) -> Result<Exit, Failure> {
+    let mut report = Report::default();
+    let loaded = commands::load(global);
+    configuration(&mut report, &loaded);
+    let (mut settings, is_whole) = match loaded {
+        Ok(settings) => (settings, true),
+        // The collector may run with the configuration that was there before.
+        Err(_) => (commands::defaults(global)?, false),
+    };
+    commands::choose_socket(&mut settings);
+    let is_service = settings.socket == Path::new(SERVICE_SOCKET);
+    if is_service {
+        as_the_service(&mut settings);
+    }
+    let answered = socket(&mut report, &settings);
+    let who = whose(&settings, answered.as_ref());
+    if let Some(answered) = &answered {
+        version(&mut report, answered);
+    }
+    if is_whole {
+        let health = answered
+            .as_ref()
+            .and_then(|answered| answered.health.as_ref().ok());
+        let is_well = health.is_some_and(|health| health.status == "ok");
+        runs_directory(&mut report, &settings, &who, is_service && !is_well);
+    }
+    watches(&mut report, answered.as_ref());
+    if is_whole {
+        accounts(&mut report, &settings, answered.as_ref());
+    }
+    newest_line(&mut report, answered.as_ref());
+    if is_whole {
+        database(&mut report, &settings, &who);
+    }
+    health(&mut report, answered.as_ref());
+    print(global, &report)?;
+    let fails = report.0.iter().any(|check| check.mark == Mark::Fail);
+    Ok(if fails { Exit::No } else { Exit::Ok })
+}
+
+/// The service has its paths from variables that a shell lacks.
+fn as_the_service(settings: &mut Settings) {
+    let state = Path::new(SERVICE_STATE);
+    let is_default = |key| matches!(settings.origin(key), Origin::Default(_));
+    let (runs_dir, db) = (is_default("runs_dir"), is_default("db"));
+    if runs_dir {
+        settings.runs_dir = state.join("runs");
+    }
+    if db {
+        settings.db = state.join("tokentail.redb");
+    }
+}
+
+fn configuration(report: &mut Report, loaded: &Result<Settings, Mistakes>) {
+    const NAME: &str = "configuration";
+    match loaded {
+        Ok(settings) => {
+            let what = match &settings.config_file {
+                Some(path) => format!("{} is in order", path.display()),
+                None => "no file, so the defaults, flags and variables".to_owned(),
+            };
+            report.ok(NAME, what);
+            for doubt in &settings.doubts {
+                let hint = "`tokentail check-config` shows the place";
+                report.add(NAME, Mark::Warn, Finding::new(doubt.to_string(), hint));
+            }
+            if let Some((finding, is_certain)) = ground::token(settings) {
+                report.add(NAME, if is_certain { Mark::Fail } else { Mark::Warn }, finding);
+            }
+        }
+        Err(mistakes) => {
+            let todo = "`tokentail check-config` shows every mistake with its place";
+            let first = mistakes.list.first().map(ToString::to_string).unwrap_or_default();
+            let more = mistakes.list.len() + mistakes.left_out - 1;
+            let what = if more == 0 {
+                first
+            } else {
+                format!("{first} (and {more} more)")
+            };
+            report.add(NAME, Mark::Fail, Finding::new(what, todo));
+        }
+    }
+}
+
+fn socket(report: &mut Report, settings: &Settings) -> Option<Answered> {
+    const NAME: &str = "socket";
+    let socket = &settings.socket;
+    match ask(socket) {
+        Ok(answered) => {
+            let as_whom = answered
+                .who
+                .as_ref()
+                .map_or_else(String::new, |who| format!(", as user {}", who.name));
+            report.ok(
+                NAME,
+                format!("a collector answers on {}{as_whom}", socket.display()),
+            );
+            Some(answered)
+        }
+        Err(error) => {
+            let closed = closed_directory(settings, &error);
+            let finding = match (closed, &error) {
+                (Some(directory), _) => not_let_in(&directory),
+                (None, ClientError::NotRunning(_)) => {
+                    let is_left = if socket.exists() {
+                        ", though its file is there"
+                    } else {
+                        ""
+                    };
+                    Finding::new(
+                        format!("no collector answers on {}{is_left}", socket.display()),
+                        "start one: systemctl start tokentail, or tokentail serve; or name its socket with --socket",
+                    )
+                }
+                (None, error) => Finding::bare(error.to_string()),
+            };
+            report.add(NAME, Mark::Fail, finding);
+            None
+        }
+    }
+}
+
+/// The directory of the socket, or the socket, if this user is not let in.
+fn closed_directory(settings: &Settings, error: &ClientError) -> Option<PathBuf> {
+    let this = Who::this();
+    let is_default = matches!(settings.origin("socket"), Origin::Default(_));
+    let service = Path::new(SERVICE_SOCKET);
+    let tried = match error {
+        ClientError::Connect { error, .. } if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            &*settings.socket
+        }
+        ClientError::NotRunning(_) if is_default => service,
+        _ => return None,
+    };
+    match access::stop_on_the_way(tried.parent()?, &this, PASS) {
+        Some(Stop::Denied(directory, _)) => Some(directory),
+        None if !this.may(tried, READ | WRITE).unwrap_or(true) => Some(tried.to_owned()),
+        _ => None,
+    }
+}
+
+fn not_let_in(path: &Path) -> Finding {
+    let this = Who::this();
+    let found = std::fs::metadata(path).map(|found| (found.uid(), found.gid(), found.mode()));
+    let (owner, group, mode) = found.unwrap_or_default();
+    // A directory lets pass, a socket lets write; nobody joins root's group for that.
+    let of_group = if path.is_dir() { PASS } else { WRITE };
+    if group == 0 || (mode >> 3) & of_group == 0 {
+        let owner = Who::of_uid(owner).name;
+        return Finding::new(
+            format!(
+                "{} is open to user {owner} alone, and this is user {}",
+                path.display(),
+                this.name
+            ),
+            format!("ask as root or as {owner}"),
+        );
+    }
+    let name = access::group_name(group);
+    Finding::new(
+        format!(
+            "{} is open to group {name}, and user {} is not in it",
+            path.display(),
+            this.name
+        ),
+        format!(
+            "sudo usermod -aG {name} {}, then log in again; or ask as root",
+            this.name
+        ),
+    )
+}
+
+fn ask(socket: &Path) -> Result<Answered, ClientError> {
+    let timeout = client::TIMEOUT;
+    client::runtime(socket)?.block_on(async {
+        let version = client::get_json(socket, "/version", timeout).await?;
+        let process = client::peer(socket).await;
+        Ok(Answered {
+            version,
+            health: client::get_json(socket, "/healthz", timeout).await,
+            runs: client::get_json(socket, "/v1/runs", timeout).await,
+            quota: client::get_json(socket, "/v1/quota", timeout).await,
+            who: process.map(|(pid, uid)| pid.and_then(Who::of_process).unwrap_or_else(|| Who::of_uid(uid))),
+        })
+    })
+}
+
+/// As whom the collector reads: the running one; else the owner of the database; else this user.
+fn whose(settings: &Settings, answered: Option<&Answered>) -> Who {
+    if let Some(who) = answered.and_then(|answered| answered.who.clone()) {
+        return who;
+    }
+    let owned = [Some(&*settings.db), settings.db.parent()];
+    let mut owners = owned
+        .into_iter()
+        .flatten()
+        .filter_map(|path| std::fs::metadata(path).ok());
+    let this = Who::this();
+    match owners.next().map(|found| found.uid()) {
+        Some(uid) if uid != this.uid => Who::of_uid(uid),
+        _ => this,
+    }
+}
+
+fn version(report: &mut Report, answered: &Answered) {
+    let theirs = &answered.version.version;
+    if theirs == VERSION {
+        report.ok(
+            "version",
+            format!("{VERSION}, the collector's and this program's"),
+        );
+    } else {
+        let finding = Finding::new(
+            format!("the collector is {theirs}, this program is {VERSION}"),
+            "restart the collector after an upgrade: systemctl restart tokentail",
+        );
+        report.add("version", Mark::Warn, finding);
+    }
+}
+
+fn runs_directory(report: &mut Report, settings: &Settings, who: &Who, may_be_hidden: bool) {
+    const NAME: &str = "runs";
+    let directory = settings.runs_dir.display();
+    match access::stop_on_the_way(&settings.runs_dir, who, READ | PASS) {
+        Some(stop) => {
+            let mark = match stop {
+                Stop::Denied(..) | Stop::NoDirectory(_) => Mark::Fail,
+                Stop::Missing(_) | Stop::Unseen(..) => Mark::Warn,
+            };
+            return report.add(NAME, mark, ground::way(&stop, who));
+        }
+        None => report.ok(NAME, format!("user {} can reach and list {directory}", who.name)),
+    }
+    if may_be_hidden && HIDDEN.iter().any(|hidden| settings.runs_dir.starts_with(hidden)) {
+        let finding = Finding::new(
+            format!("the unit hides {} from the service", HIDDEN.join(", ")),
+            "systemd/drop-ins/runs-in-home.conf brings one directory back",
+        );
+        report.add(NAME, Mark::Warn, finding);
+    }
+    for (run, stop) in ground::closed_runs(settings, who) {
+        let what = format!("run {run}: {}", ground::way(&stop, who).what);
+        let todo = ground::right(&settings.runs_dir, &who.name, READ | PASS);
+        report.add(NAME, Mark::Fail, Finding::new(what, todo));
+    }
+    match Runs::look(settings) {
+        Ok(runs) => {
+            let layout = settings.runs.layout;
+            let findings = runs.findings(settings);
+            let what = format!("{layout}: {} in {directory}", runs.sentence(layout));
+            report.ok("layout", what);
+            for finding in findings {
+                report.add("layout", Mark::Warn, finding);
+            }
+        }
+        Err(error) => report.add(
+            "layout",
+            Mark::Warn,
+            Finding::new(error.to_string(), "ask again as root"),
+        ),
+    }
+}
+
+fn watches(report: &mut Report, answered: Option<&Answered>) {
+    const NAME: &str = "watches";
+    let limit = std::fs::read_to_string(WATCHES_MAX).ok();
+    let limit: Option<u64> = limit.and_then(|text| text.trim().parse().ok());
+    let of = limit.map_or_else(String::new, |limit| {
+        format!(", of {} that a user may have", grouped(limit))
+    });
+    let Some(health) = answered.and_then(|answered| answered.health.as_ref().ok()) else {
+        if let Some(limit) = limit {
+            report.ok(NAME, format!("a user may have {}", grouped(limit)));
+        }
+        return;
+    };
+    let what = format!(
+        "{} in use{of}",
+        counted(health.watches, "directory watch").replace("watchs", "watches")
+    );
+    if health.watching == "events" && health.unwatched == 0 {
+        return report.ok(NAME, what);
+    }
+    let wanted = limit.unwrap_or(0).max(health.watches + health.unwatched) * 2;
+    let what = format!(
+        "{what}, {} without; changes there are found by scanning",
+        grouped(health.unwatched)
+    );
+    let todo = format!("sudo sysctl fs.inotify.max_user_watches={wanted}, and write it to /etc/sysctl.d");
+    report.add(NAME, Mark::Warn, Finding::new(what, todo));
+}
+
+fn accounts(report: &mut Report, settings: &Settings, answered: Option<&Answered>) {
+    const NAME: &str = "accounts";
+    let configured: Vec<&AccountId> = settings.accounts.rules().iter().map(|rules| &rules.id).collect();
+    let names = |list: &[String]| {
+        let more = list.len().saturating_sub(NAMES_MAX);
+        let shown = list[..list.len() - more].join(", ");
+        if more == 0 {
+            shown
+        } else {
+            format!("{shown} and {more} more")
+        }
+    };
+    let configured_names: Vec<String> = configured.iter().map(ToString::to_string).collect();
+    if settings.accounts.configured {
+        let what = format!(
+            "{}: {}",
+            counted(configured.len() as u64, "account"),
+            names(&configured_names)
+        );
+        report.ok(NAME, what);
+    } else {
+        report.ok(NAME, "none is configured: all runs belong to claude/default");
+    }
+    let Some(answered) = answered else { return };
+    let id = |provider: &str, name: &str| format!("{provider}/{name}");
+    if let (Ok(runs), true, false) = (
+        &answered.runs,
+        settings.accounts.configured,
+        settings.accounts.is_open(),
+    ) {
+        let rest = AccountId::default().to_string();
+        let of_runs = runs.iter().map(|run| id(&run.provider, &run.account));
+        let mut unknown: Vec<String> = of_runs
+            .filter(|name| *name != rest && !configured_names.contains(name))
+            .collect();
+        unknown.sort_unstable();
+        unknown.dedup();
+        if !unknown.is_empty() {
+            let what = format!(
+                "runs are counted for accounts that are not configured: {}",
+                names(&unknown)
+            );
+            let todo = "add an [[account]] table for each, or correct the labels that runs are started with";
+            report.add(NAME, Mark::Warn, Finding::new(what, todo));
+        }
+    }
+    if let (Ok(quota), true) = (&answered.quota, settings.accounts.configured) {
+        let has_reading = |name: &String| {
+            quota
+                .windows
+                .iter()
+                .any(|window| id(&window.provider, &window.account) == *name)
+        };
+        let silent: Vec<String> = configured_names
+            .into_iter()
+            .filter(|name| !has_reading(name))
+            .collect();
+        if !silent.is_empty() {
+            let what = format!("nothing is known yet of the windows of {}", names(&silent));
+            let todo = "run one agent with it, or hand over its limits: POST /v1/observations";
+            report.add(NAME, Mark::Warn, Finding::new(what, todo));
+        }
+    }
+}
+
+fn newest_line(report: &mut Report, answered: Option<&Answered>) {
+    const NAME: &str = "newest line";
+    let now = Timestamp::now();
+    if let Some(runs) = answered.and_then(|answered| answered.runs.as_ref().ok()) {
+        let timed = runs.iter().filter_map(|run| {
+            let at: Timestamp = run.last_activity.as_ref()?.parse().ok()?;
+            Some((at, &run.id))
+        });
+        match timed.max() {
+            None => report.add(
+                NAME,
+                Mark::Warn,
+                Finding::new(
+                    "no line has been read yet",
+                    "start a run; its logs are to appear where the layout expects them",
+                ),
+            ),
+            Some((at, run)) if at.duration_since(now) > AHEAD_MAX => {
+                let ahead = at.duration_since(now);
+                let what = format!(
+                    "run {run} has a line that is {} ahead of this machine's clock",
+                    round(ahead)
+                );
+                report.add(
+                    NAME,
+                    Mark::Warn,
+                    Finding::new(what, "compare the clocks: timedatectl"),
+                );
+            }
+            Some((at, run)) => {
+                report.ok(
+                    NAME,
+                    format!("{} ago, in run {run}", round(now.duration_since(at))),
+                );
+            }
+        }
+    }
+    report.ok("clock", format!("{now:.0}"));
+}
+
+/// In its two largest units.
+fn round(length: SignedDuration) -> String {
+    let seconds = length.as_secs().max(0);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h {}m", seconds / 3_600, seconds % 3_600 / 60),
+        _ => format!("{}d {}h", seconds / 86_400, seconds % 86_400 / 3_600),
+    }
+}
+
+fn database(report: &mut Report, settings: &Settings, who: &Who) {
+    const NAME: &str = "database";
+    let path = settings.db.display();
+    let what = match std::fs::metadata(&settings.db) {
+        Ok(found) => format!("{path}, {}", bytes(found.len())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => format!("{path}, not there yet"),
+        Err(error) => {
+            let finding = Finding::new(format!("{path}: {error}"), "ask again as root");
+            return report.add(NAME, Mark::Warn, finding);
+        }
+    };
+    let directory = settings.db.ancestors().skip(1).find(|path| path.exists());
+    if let Some(finding) = ground::place_for(&settings.db, who) {
+        return report.add(NAME, Mark::Fail, finding);
+    }
+    let free = directory.and_then(|directory| rustix::fs::statvfs(directory).ok());
+    let Some(free) = free.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)) else {
+        return report.ok(NAME, what);
+    };
+    let what = format!("{what}, {} of disk free", bytes(free));
+    if free < FREE_BYTES_MIN {
+        return report.add(NAME, Mark::Warn, Finding::new(what, "free some space"));
+    }
+    report.ok(NAME, what);
+}
+
+fn health(report: &mut Report, answered: Option<&Answered>) {
+    const NAME: &str = "health";
+    match answered.map(|answered| &answered.health) {
+        None => {}
+        Some(Err(error)) => report.add(NAME, Mark::Fail, Finding::bare(error.to_string())),
+        Some(Ok(health)) => {
+            let mark = match health.status.as_str() {
+                "ok" => Mark::Ok,
+                "degraded" => Mark::Warn,
+                _ => Mark::Fail,
+            };
+            let starts = if health.ready { "" } else { ", still starting" };
+            report.add(NAME, mark, Finding::bare(format!("{}{starts}", health.status)));
+            for reason in &health.reasons {
+                report.add(NAME, mark, Finding::bare(reason));
+            }
+            for notice in &health.notices {
+                report.add(NAME, Mark::Warn, Finding::bare(notice));
+            }
+        }
+    }
+}
+
+fn print(global: &Global, report: &Report) -> Result<(), Failure> {
+    if global.json {
+        let worst = report.0.iter().map(|check| check.mark).max();
+        return output::json(&serde_json::json!({ "worst": worst, "checks": report.0 }));
+    }
+    output::human(|out| {
+        for check in &report.0 {
+            let (mark, name) = (check.mark.word(), check.name);
+            let what = text::message(&check.what);
+            writeln!(out, "{mark:MARK_COLUMNS$}  {name:NAME_COLUMNS$}  {what}")?;
+            if let Some(todo) = &check.todo {
+                let indent = MARK_COLUMNS + NAME_COLUMNS + 4;
+                writeln!(out, "{:indent$}-> {}", "", text::message(todo))?;
+            }
+        }
+        Ok(())
+    })
+}

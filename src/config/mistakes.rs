@@ -1,0 +1,267 @@
+//! Mistakes: all that is wrong with a configuration, each with its place and what was probably meant.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The largest configuration file, in bytes.
+pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
+/// Most mistakes that are kept; further ones are counted.
+pub(super) const MISTAKES_MAX: usize = 100;
+/// What an excerpt shows of a long line before and after where the mistake begins, in bytes.
+const EXCERPT_BYTES_MAX: usize = 200;
+/// Most letters that a word may differ by from the one that was meant.
+const NEAR_LETTERS_MAX: usize = 2;
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{}: cannot read the configuration: {source}", path.display())]
+    Read { path: PathBuf, source: Arc<io::Error> },
+    #[error("{}: longer than {CONFIG_BYTES_MAX} bytes, so it is no configuration of tokentail", path.display())]
+    Long { path: PathBuf },
+    #[error("{}:{}:{}: {problem}", place.path.display(), place.line, place.column)]
+    File { place: Box<Place>, problem: Problem },
+    #[error("variable {name}: {problem}")]
+    Variable { name: String, problem: Problem },
+    #[error("flag for {problem}")]
+    Flag { problem: Problem },
+    #[error("{problem}")]
+    Default { problem: Problem },
+}
+
+impl ConfigError {
+    /// What is wrong, where that is said without the place.
+    #[must_use]
+    pub const fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Read { .. } | Self::Long { .. } => None,
+            Self::File { problem, .. }
+            | Self::Variable { problem, .. }
+            | Self::Flag { problem }
+            | Self::Default { problem } => Some(problem),
+        }
+    }
+}
+
+/// What is wrong, and what was probably meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub what: String,
+    /// A sentence of its own: "did you mean `depth_max`?".
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "; {hint}"))
+    }
+}
+
+impl From<String> for Problem {
+    fn from(what: String) -> Self {
+        Self { what, hint: None }
+    }
+}
+
+/// A place in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub path: PathBuf,
+    /// Line and column count from 1, the column in characters.
+    pub line: usize,
+    pub column: usize,
+    /// The key, as people call it: `account.runs`. Empty where there is none.
+    pub key: String,
+    /// The line, or as much of a long one as is around the place.
+    pub excerpt: String,
+    /// What is meant, as bytes of the excerpt; may be empty.
+    pub marked: Range<usize>,
+}
+
+impl Place {
+    /// The place of some bytes of a text; of several lines, the first.
+    pub(super) fn of(path: &Path, text: &str, key: &str, span: Range<usize>) -> Self {
+        let start = text.floor_char_boundary(span.start);
+        let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+        let line_end = text[start..]
+            .find('\n')
+            .map_or(text.len(), |length| start + length);
+        let from = text.ceil_char_boundary(line_start.max(start.saturating_sub(EXCERPT_BYTES_MAX)));
+        let to = text.floor_char_boundary(line_end.min(start + EXCERPT_BYTES_MAX));
+        let excerpt = text[from..to].trim_end_matches('\r');
+        let at = (start - from).min(excerpt.len());
+        let end = text.ceil_char_boundary(span.end.clamp(start, to)) - from;
+        Self {
+            path: path.to_owned(),
+            line: text[..start].matches('\n').count() + 1,
+            // Editors do not show the mark of byte order as a character.
+            column: text[line_start..start]
+                .trim_start_matches('\u{feff}')
+                .chars()
+                .count()
+                + 1,
+            key: key.to_owned(),
+            marked: at..end.clamp(at, excerpt.len()),
+            excerpt: excerpt.to_owned(),
+        }
+    }
+}
+
+/// Everything that is wrong with a configuration; never nothing.
+#[derive(Debug, Default)]
+pub struct Mistakes {
+    /// In the order in which they were found.
+    pub list: Vec<ConfigError>,
+    /// How many there are beyond those.
+    pub left_out: usize,
+}
+
+impl Mistakes {
+    pub(super) fn push(&mut self, mistake: ConfigError) {
+        self.push_with(|| mistake);
+    }
+
+    /// Finds the place only of a mistake that is kept: a file may have very many.
+    pub(super) fn push_with(&mut self, mistake: impl FnOnce() -> ConfigError) {
+        if self.list.len() < MISTAKES_MAX {
+            self.list.push(mistake());
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    pub(super) fn extend(&mut self, mistakes: Self) {
+        self.left_out += mistakes.left_out;
+        mistakes.list.into_iter().for_each(|mistake| self.push(mistake));
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Whether one is about a key that begins so: what depends on its value cannot be judged.
+    pub(super) fn is_about(&self, prefix: &str) -> bool {
+        let is_about = |mistake: &ConfigError| match mistake {
+            ConfigError::File { place, .. } => place.key.starts_with(prefix),
+            other => other
+                .problem()
+                .is_some_and(|problem| problem.what.starts_with(&format!("`{prefix}"))),
+        };
+        self.list.iter().any(is_about)
+    }
+
+    /// First those of the file, from its first line to its last.
+    pub(super) fn sort(&mut self) {
+        self.list.sort_by_key(|mistake| match mistake {
+            ConfigError::File { place, .. } => (place.line, place.column),
+            _ => (usize::MAX, 0),
+        });
+    }
+}
+
+impl From<ConfigError> for Mistakes {
+    fn from(mistake: ConfigError) -> Self {
+        Self {
+            list: vec![mistake],
+            left_out: 0,
+        }
+    }
+}
+
+/// The first, and how many more, on one line.
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(first) = self.list.first() {
+            first.fmt(f)?;
+        }
+        match (self.list.len() + self.left_out).saturating_sub(1) {
+            0 => Ok(()),
+            1 => f.write_str(" (and one more mistake; `tokentail check-config` shows all)"),
+            more => write!(
+                f,
+                " (and {more} more mistakes; `tokentail check-config` shows all)"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+/// The word that was probably meant: the same but for case and dashes, else one that differs by a letter or two.
+pub(super) fn near<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = |word: &str| word.to_lowercase().replace('-', "_");
+    let wanted = plain(given);
+    // A short word is near to everything.
+    let letters_max = NEAR_LETTERS_MAX.min(wanted.chars().count() / 3);
+    known
+        .into_iter()
+        .filter(|word| *word != given)
+        .map(|word| (strsim::osa_distance(&wanted, &plain(word)), word))
+        .filter(|(distance, _)| *distance <= letters_max)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, word)| word)
+}
+
+/// `did you mean ...?` of a word in backquotes.
+pub(super) fn did_you_mean(word: &str) -> String {
+    format!("did you mean `{word}`?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_that_was_meant_is_near() {
+        let known = ["depth_max", "idle_close", "5h", "codex"];
+        for (given, expect) in [
+            ("depth-max", Some("depth_max")),
+            ("DepthMax", Some("depth_max")),
+            ("dept_max", Some("depth_max")),
+            ("idel_close", Some("idle_close")),
+            ("Codex", Some("codex")),
+            ("5hr", Some("5h")),
+            ("x", None),
+            ("colour", None),
+            ("codex", None),
+        ] {
+            assert_eq!(near(given, known), expect, "{given}");
+        }
+    }
+
+    #[test]
+    fn a_place_has_its_line_and_what_is_meant_in_it() {
+        let text = "a = 1\r\n\t\u{4e2d}\u{6587} = \"x\"\r\nlast";
+        let place = |span| Place::of(Path::new("t"), text, "", span);
+        let wide = text.find('"').unwrap();
+        let it = place(wide..wide + 3);
+        assert_eq!((it.line, it.column), (2, 7));
+        assert_eq!(&it.excerpt[it.marked.clone()], "\"x\"");
+        // Of several lines the first; behind the end, its end.
+        let it = place(wide..text.len());
+        assert_eq!(&it.excerpt[it.marked.clone()], "\"x\"");
+        let it = place(text.len()..text.len() + 5);
+        assert_eq!((it.line, it.column, it.marked), (3, 5, 4..4));
+        // Inside a character, and of a line that is long.
+        let it = place(wide - 7..wide);
+        assert!(it.excerpt.is_char_boundary(it.marked.start));
+        let long = format!("x = \"{}\"", "\u{e9}".repeat(10_000));
+        let it = Place::of(Path::new("t"), &long, "", 9_001..9_002);
+        assert!(it.excerpt.len() <= 2 * EXCERPT_BYTES_MAX && it.marked.end <= it.excerpt.len());
+    }
+
+    #[test]
+    fn further_mistakes_are_counted() {
+        let mut mistakes = Mistakes::default();
+        for number in 0..=MISTAKES_MAX {
+            let problem = Problem::from(number.to_string());
+            mistakes.push(ConfigError::Default { problem });
+        }
+        assert_eq!((mistakes.list.len(), mistakes.left_out), (MISTAKES_MAX, 1));
+        assert!(mistakes.to_string().starts_with("0 (and 100 more mistakes; "));
+    }
+}

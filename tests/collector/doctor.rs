@@ -1,0 +1,236 @@
+//! What an operator asks first: `doctor`, and `check-config` about what the settings find.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::Value;
+
+use crate::harness::{Place, append, response, text};
+use crate::scenario::ended;
+
+/// The marks of the checks of a name.
+fn marks<'a>(report: &'a Value, name: &str) -> Vec<&'a str> {
+    let checks = report["checks"].as_array().unwrap();
+    let named = checks.iter().filter(|check| check["name"] == name);
+    named.map(|check| check["mark"].as_str().unwrap()).collect()
+}
+
+fn report(place: &Place, words: &[&str]) -> (Option<i32>, Value) {
+    let words = [&["doctor", "--json"], words].concat();
+    let output = place.command_with_config(&words).output().unwrap();
+    let (code, stdout, stderr) = ended(&output);
+    let document = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}{stderr}"));
+    (code, document)
+}
+
+#[test]
+fn without_a_collector_it_says_what_is_missing_and_makes_nothing() {
+    let place = Place::new();
+    place.configure("");
+    let (code, document) = report(&place, &[]);
+    assert_eq!(code, Some(1), "{document}");
+    for (name, expect) in [
+        ("configuration", &["ok"][..]),
+        ("socket", &["fail"]),
+        ("version", &[]),
+        ("runs", &["ok"]),
+        ("layout", &["ok", "warn"]),
+        ("accounts", &["ok"]),
+        ("newest line", &[]),
+        ("database", &["ok"]),
+        ("health", &[]),
+    ] {
+        assert_eq!(marks(&document, name), expect, "{name}: {document}");
+    }
+    assert!(!place.db().exists() && !place.path("state").exists());
+    let output = place.command_with_config(&["doctor"]).output().unwrap();
+    let (code, stdout, _) = ended(&output);
+    assert_eq!(code, Some(1));
+    assert!(
+        stdout.contains("FAIL  socket") && stdout.contains("-> start one: "),
+        "{stdout}"
+    );
+    let (code, ..) = ended(&place.run(&["doctor", "extra"]));
+    assert_eq!(code, Some(64));
+    fs::remove_dir(place.runs()).unwrap();
+    let (_, document) = report(&place, &[]);
+    assert_eq!(marks(&document, "runs"), ["warn"], "{document}");
+}
+
+#[test]
+fn with_a_collector_it_walks_from_the_configuration_to_the_newest_line() {
+    const ACCOUNTS: &str = "[[account]]\nname = \"max-1\"\nruns = [\"one\"]\n";
+    let place = Place::new();
+    append(&place.log("one", "a.jsonl"), response("1", 1, 0));
+    let mut collector = place.serve_with(ACCOUNTS);
+    collector.wait_for_messages(1);
+    let (code, document) = report(&place, &[]);
+    assert_eq!(code, Some(0), "{document}");
+    let checks = document["checks"].as_array().unwrap();
+    let mut names: Vec<&str> = checks
+        .iter()
+        .map(|check| check["name"].as_str().unwrap())
+        .collect();
+    names.dedup();
+    assert_eq!(
+        names,
+        [
+            "configuration",
+            "socket",
+            "version",
+            "runs",
+            "layout",
+            "watches",
+            "accounts",
+            "newest line",
+            "clock",
+            "database",
+            "health"
+        ]
+    );
+    // Nothing was said of the account's windows yet.
+    assert_eq!(marks(&document, "accounts"), ["ok", "warn"], "{document}");
+    assert_eq!(marks(&document, "health"), ["ok"]);
+    let layout = checks.iter().find(|check| check["name"] == "layout").unwrap();
+    assert!(
+        layout["what"].as_str().unwrap().contains("1 run, 1 file to read"),
+        "{layout}"
+    );
+
+    // The old configuration goes on; the new one is wrong.
+    place.configure(&format!("{ACCOUNTS}nome = 1\n"));
+    let (code, document) = report(&place, &[]);
+    assert_eq!(code, Some(1), "{document}");
+    assert_eq!(marks(&document, "configuration"), ["fail"]);
+    assert_eq!(
+        (marks(&document, "socket"), marks(&document, "health")),
+        (vec!["ok"], vec!["ok"])
+    );
+    collector.stop_cleanly();
+}
+
+#[test]
+fn check_config_shows_every_mistake_with_its_line() {
+    let place = Place::new();
+    place.configure(
+        "[limits]\n\tdepth-max = 3\nline_bytes_max = \"16M\"\n[runs]\nlayout = \"project\"\n[account]\n",
+    );
+    let file = place.config().display().to_string();
+    for words in [&["check-config"][..], &["serve"], &["status"]] {
+        let (code, stdout, stderr) = ended(&place.command_with_config(words).output().unwrap());
+        assert_eq!((code, stdout.as_str()), (Some(78), ""), "{stderr}");
+        for expect in [
+            "the configuration has 4 mistakes",
+            &format!("{file}:2:2: `limits.depth-max`: unknown key"),
+            "2 |     depth-max = 3\n  |     ^^^^^^^^^ did you mean `depth_max`?",
+            "3 | line_bytes_max = \"16M\"\n  |                  ^^^^^ did you mean \"16MiB\"?",
+            "5 | layout = \"project\"\n  |          ^^^^^^^^^ did you mean `projects`?",
+            &format!("{file}:6:1: write [[account]] with two brackets: there may be several"),
+        ] {
+            assert!(stderr.contains(expect), "{words:?}: {expect} is not in {stderr}");
+        }
+    }
+    let output = place
+        .command_with_config(&["check-config", "--json"])
+        .output()
+        .unwrap();
+    let (code, stdout, stderr) = ended(&output);
+    assert_eq!((code, stderr.as_str()), (Some(78), ""));
+    let document: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(document["valid"], false);
+    assert_eq!(document["settings"], Value::Null);
+    let mistakes = document["mistakes"].as_array().unwrap();
+    assert_eq!(mistakes.len(), 4, "{document}");
+    assert_eq!(
+        (&mistakes[0]["line"], &mistakes[0]["column"]),
+        (&2.into(), &2.into())
+    );
+    assert_eq!(mistakes[0]["hint"], "did you mean `depth_max`?");
+}
+
+#[test]
+fn check_config_warns_of_what_the_settings_do_not_find() {
+    let place = Place::new();
+    let warnings = |settings: &str| {
+        place.configure(settings);
+        let output = place
+            .command_with_config(&["check-config", "--json"])
+            .output()
+            .unwrap();
+        let (code, stdout, stderr) = ended(&output);
+        let document: Value =
+            serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stderr}"));
+        let said = document["warnings"].as_array().unwrap().iter();
+        let said: Vec<String> = said
+            .map(|warning| warning["problem"].as_str().unwrap().to_owned())
+            .collect();
+        (code, said, document)
+    };
+    let (code, said, _) = warnings("");
+    assert!(
+        code == Some(0) && said.len() == 1 && said[0].contains("no run yet"),
+        "{said:?}"
+    );
+    fs::create_dir(place.runs().join("one")).unwrap();
+    append(&place.path("runs/one/a.jsonl"), response("1", 1, 0));
+    let (code, said, document) = warnings("");
+    assert!(
+        code == Some(0) && said.len() == 1 && said[0].contains("none has a file that matches"),
+        "{said:?}"
+    );
+    let hint = document["warnings"][0]["hint"].as_str().unwrap();
+    assert!(hint.contains("runs.layout = \"projects\""), "{hint}");
+    append(&place.log("one", "a.jsonl"), response("1", 1, 0));
+    let (code, said, _) = warnings("");
+    assert_eq!((code, said.len()), (Some(0), 0), "{said:?}");
+    let (code, said, _) = warnings(
+        "[watch]\ninclude = [\"*/mount/**/*.jsonl\", \"*/mount/*.jsnol\"]\nexclude = [\"*/mount/secret/**\"]\n\
+         [[account]]\nprovider = \"Codex\"\nminimum_left = { five_hours = 3 }\n",
+    );
+    assert_eq!((code, said.len()), (Some(0), 4), "{said:?}");
+    for (line, part) in said.iter().zip([
+        "\"Codex\"",
+        "\"five_hours\"",
+        "`*/mount/*.jsnol`",
+        "`*/mount/secret/**`",
+    ]) {
+        assert!(line.contains(part), "{said:?}");
+    }
+    fs::remove_dir_all(place.runs()).unwrap();
+    let (code, said, _) = warnings("");
+    assert!(
+        code == Some(0) && said.len() == 1 && said[0].ends_with("runs is not there"),
+        "{said:?}"
+    );
+    fs::write(place.runs(), "").unwrap();
+    let (code, said, _) = warnings("");
+    assert!(
+        code == Some(0) && said.len() == 1 && said[0].ends_with("is no directory"),
+        "{said:?}"
+    );
+
+    let token = place.path("token");
+    let settings = format!("[http]\nlisten = \"127.0.0.1:0\"\ntoken_file = {token:?}\n");
+    let of = |mode: Option<u32>| {
+        if let Some(mode) = mode {
+            fs::write(&token, "correct-horse-battery-staple").unwrap();
+            fs::set_permissions(&token, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        place.configure(&settings);
+        let mut command = place.command_with_config(&["check-config"]);
+        ended(&command.env_remove("TOKENTAIL__HTTP__LISTEN").output().unwrap())
+    };
+    let (code, stdout, _) = of(None);
+    assert!(
+        code == Some(0) && stdout.contains("warning: http.token_file: cannot read"),
+        "{stdout}"
+    );
+    let (code, _, stderr) = of(Some(0o644));
+    assert!(
+        code == Some(78) && stderr.contains("has the mode 0644"),
+        "{stderr}"
+    );
+    let (code, stdout, _) = of(Some(0o600));
+    assert!(code == Some(0) && !stdout.contains("token_file: "), "{stdout}");
+    assert!(text(&place.run(&["check-config"]).stdout).contains("the defaults are in order"));
+}
