@@ -181,7 +181,9 @@ fn watch_prints_what_is_told_and_goes_on_after_a_restart() {
     people.find(|line| line.contains("snapshot") && line.contains("1 run, 15 tokens"));
     programs.find(|line| line.contains(r#""event":"snapshot""#));
     append(&log, response("2", 6, 2));
-    people.find(|line| line.contains("r  +16 tokens (+10 input, +6 output, +0 cache)  claude-opus-5  total 31"));
+    people.find(|line| {
+        line.contains("r  +16 tokens (+10 input, +6 output, +0 cache)  claude-opus-5  total 31")
+    });
     let line = programs.find(|_| true);
     let event: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(
