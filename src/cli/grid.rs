@@ -240,7 +240,7 @@ mod tests {
                 assert!(line.width() <= width, "{width}: {text}");
             }
         }
-        assert!(plain(&rows, Some(35)).contains("nightly-buil…ee-042"));
+        assert!(plain(&rows, Some(35)).contains("nightly-buil…le-tree-042"));
         // Narrower than what must be there: it is there all the same.
         assert!(plain(&rows, Some(3)).contains("1,000,000"));
     }

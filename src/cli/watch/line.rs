@@ -229,7 +229,7 @@ mod tests {
             now: AT.into(),
             ..Default::default()
         };
-        summary.by_run.insert("a".into(), Default::default());
+        summary.by_run.insert("a".into(), wire::RunTotals::default());
         summary.totals.total_tokens = tokens;
         summary
     }
