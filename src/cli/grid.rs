@@ -3,6 +3,7 @@
 //! Where a width is given, the least important columns are left out until the rest fits, and long names lose their
 //! middle. Without one, as in a pipe, everything is there and nothing is cut.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use anstyle::Style;
@@ -172,7 +173,7 @@ fn line(cells: &[Cell], columns: &[Column], shown: &[(usize, usize)]) -> String 
         if style.is_plain() {
             line.push_str(&text);
         } else {
-            line.push_str(&format!("{style}{text}{style:#}"));
+            let _ = write!(line, "{style}{text}{style:#}");
         }
         if place < last {
             line.push_str(after);

@@ -36,6 +36,10 @@ impl Screen {
         if !stream.is_terminal() {
             return Self::default();
         }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a convention of terminals, not a setting of ours"
+        )]
         let wanted = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
         let size = rustix::termios::tcgetwinsize(stream).ok();
         let (columns, lines) = size.map_or((0, 0), |size| (size.ws_col.into(), size.ws_row.into()));

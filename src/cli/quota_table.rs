@@ -2,6 +2,7 @@
 //!
 //! What is unknown, over or refused is a word, never a number that could be taken for a share.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
@@ -140,16 +141,18 @@ pub fn answer_line(answer: &MayStart) -> String {
     match &answer.chosen {
         Some(chosen) => {
             let account = format!("{}/{}", chosen.provider, chosen.account);
-            line += &format!(", with {}", text::name(&account));
+            let _ = write!(line, ", with {}", text::name(&account));
             if let Some(model) = &chosen.model {
-                line += &format!(" and {}", text::name(model));
+                let _ = write!(line, " and {}", text::name(model));
             }
         }
-        None if answer.candidates.is_empty() => line += &format!(", {}", text::one_line(&answer.sentence)),
+        None if answer.candidates.is_empty() => {
+            let _ = write!(line, ", {}", text::one_line(&answer.sentence));
+        }
         None => {}
     }
     if let Some(unseen) = &answer.unseen {
-        line += &format!(": {}", text::one_line(unseen));
+        let _ = write!(line, ": {}", text::one_line(unseen));
     }
     if let Some(at) = &answer.retry_at {
         // What is not known need not be known then.
@@ -158,7 +161,7 @@ pub fn answer_line(answer: &MayStart) -> String {
         } else {
             " until"
         };
-        line += &format!("{until} {}", time(at));
+        let _ = write!(line, "{until} {}", time(at));
     }
     line
 }

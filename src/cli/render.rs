@@ -2,6 +2,7 @@
 //!
 //! Styles are written as ANSI sequences; the writer decides whether they pass.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
@@ -227,8 +228,12 @@ fn verdict(out: &mut dyn Write, health: &Health, width: Option<usize>) -> io::Re
     }
     match health.reasons.as_slice() {
         [] => {}
-        [reason] => line += &format!(": {}", text::one_line(reason)),
-        reasons => line += &format!(", {}:", counted(reasons.len() as u64, "reason")),
+        [reason] => {
+            let _ = write!(line, ": {}", text::one_line(reason));
+        }
+        reasons => {
+            let _ = write!(line, ", {}:", counted(reasons.len() as u64, "reason"));
+        }
     }
     writeln!(out, "{}", text::wrapped(&line, width))?;
     if health.reasons.len() > 1 {
@@ -298,7 +303,7 @@ fn heading(summary: &Summary) -> String {
     )
 }
 
-fn by_run<'a>(summary: &'a Summary, rows_max: Option<usize>) -> Section<'a> {
+fn by_run(summary: &Summary, rows_max: Option<usize>) -> Section<'_> {
     let entries = summary.by_run.iter().map(|(name, run)| Entry {
         name,
         messages: Some(run.messages),
@@ -319,7 +324,7 @@ fn by_run<'a>(summary: &'a Summary, rows_max: Option<usize>) -> Section<'a> {
     }
 }
 
-fn by_model<'a>(summary: &'a Summary, rows_max: Option<usize>) -> Section<'a> {
+fn by_model(summary: &Summary, rows_max: Option<usize>) -> Section<'_> {
     let entries = summary.by_model.iter().map(|(name, totals)| Entry {
         name,
         messages: None,
@@ -341,7 +346,7 @@ fn by_model<'a>(summary: &'a Summary, rows_max: Option<usize>) -> Section<'a> {
 }
 
 /// The latest days, in their order.
-fn by_day<'a>(summary: &'a Summary, rows_max: Option<usize>) -> Section<'a> {
+fn by_day(summary: &Summary, rows_max: Option<usize>) -> Section<'_> {
     let left_out = summary
         .by_day
         .len()
@@ -394,11 +399,12 @@ fn lines(lines: &Lines) -> String {
         ),
     ];
     for (count, name, meaning) in problems {
-        line += &if count == 0 {
+        let part = if count == 0 {
             format!(", {DIM}0 {name}{DIM:#}")
         } else {
             format!(", {WARNING}{} {name}{WARNING:#} ({meaning})", grouped(count))
         };
+        line.push_str(&part);
     }
     line
 }

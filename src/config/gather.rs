@@ -436,7 +436,7 @@ fn zone_named(name: &str) -> Result<TimeZone, Problem> {
             what: format!(
                 "{name:?} is no time zone: the name of one in the IANA database, as in \"UTC\" or \"Europe/Berlin\""
             ),
-            hint: near(name, names.iter().map(|name| name.as_str())).map(did_you_mean),
+            hint: near(name, names.iter().map(jiff::tz::TimeZoneName::as_str)).map(did_you_mean),
         }
     })
 }

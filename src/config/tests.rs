@@ -547,7 +547,8 @@ fn a_file_is_read_as_editors_write_it() {
         let said = mistakes(text);
         assert!(said[0].starts_with(place), "{text:?}: {said:?}");
     }
-    let many: String = (0..500).map(|number| format!("key{number} = 1\n")).collect();
+    let many: Vec<String> = (0..500).map(|number| format!("key{number} = 1\n")).collect();
+    let many = many.concat();
     let (_folder, environment) = home(&many);
     let mistakes = load(&environment).unwrap_err();
     assert_eq!((mistakes.list.len(), mistakes.left_out), (100, 400));

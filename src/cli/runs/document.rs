@@ -83,7 +83,7 @@ pub fn sort(runs: &mut [Document], order: RunOrder) {
         RunOrder::Id => {}
         RunOrder::State => runs.sort_by(|a, b| a.run.state.cmp(&b.run.state)),
         RunOrder::Account => {
-            runs.sort_by_cached_key(|one| (one.run.provider.clone(), one.run.account.clone()))
+            runs.sort_by_cached_key(|one| (one.run.provider.clone(), one.run.account.clone()));
         }
         // RFC 3339 times of one form and zone sort as text.
         RunOrder::Started => runs.sort_by_cached_key(|one| Reverse(started(&one.run))),

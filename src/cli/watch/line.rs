@@ -1,5 +1,6 @@
 //! An event as a line for a person.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
@@ -76,7 +77,7 @@ fn usage(event: wire::UsageEvent) -> (String, String) {
         .saturating_add(delta.cache_read_input_tokens);
     let models: Vec<String> = event.models.keys().map(|model| text::name(model)).collect();
     let mut said = format!("{STRONG}{}{STRONG:#}  ", text::name(&event.run));
-    said += &if *delta == wire::Delta::default() {
+    let part = if *delta == wire::Delta::default() {
         format!("{} read, no tokens in them", counted(event.lines_read, "line"))
     } else {
         format!(
@@ -87,14 +88,15 @@ fn usage(event: wire::UsageEvent) -> (String, String) {
             signed(cache),
         )
     };
+    said.push_str(&part);
     if !models.is_empty() {
-        said += &format!("  {}", models.join(", "));
+        let _ = write!(said, "  {}", models.join(", "));
     }
     if event.malformed_lines_read > 0 {
         let lines = counted(event.malformed_lines_read, "malformed line");
-        said += &format!("  {WARNING}{lines}{WARNING:#}");
+        let _ = write!(said, "  {WARNING}{lines}{WARNING:#}");
     }
-    said += &format!("  total {}", grouped(event.totals.totals.total_tokens));
+    let _ = write!(said, "  total {}", grouped(event.totals.totals.total_tokens));
     (event.at, said)
 }
 
@@ -114,7 +116,7 @@ fn window(event: wire::WindowEvent) -> (String, String) {
         None => "how much is used is unknown".to_owned(),
     };
     if let (Some(until), false) = (&window.exhausted_until, window.refused) {
-        said += &format!(", {WARNING}exhausted until {}{WARNING:#}", time(until));
+        let _ = write!(said, ", {WARNING}exhausted until {}{WARNING:#}", time(until));
     }
     if let Some(reset) = &window.reset_at {
         let resets = if window.state == "expired" {
@@ -122,7 +124,7 @@ fn window(event: wire::WindowEvent) -> (String, String) {
         } else {
             "resets"
         };
-        said += &format!(", {resets} {}", time(reset));
+        let _ = write!(said, ", {resets} {}", time(reset));
     }
     if rolled_over {
         said += ", a new window";
@@ -133,13 +135,14 @@ fn window(event: wire::WindowEvent) -> (String, String) {
 fn threshold(event: wire::ThresholdEvent) -> (String, String) {
     let fired = event.threshold;
     let mut said = bucket(&fired.provider, &fired.account, &fired.bucket);
-    said += &format!(
+    let _ = write!(
+        said,
         "  {WARNING}{} % reached{WARNING:#}: {}",
         fired.threshold,
         used(fired.utilization)
     );
     if let Some(reset) = &fired.reset_at {
-        said += &format!(", resets {}", time(reset));
+        let _ = write!(said, ", resets {}", time(reset));
     }
     (fired.at, said)
 }
@@ -151,13 +154,13 @@ fn run(event: wire::RunEvent) -> (String, String) {
         text::name(&event.phase)
     );
     if let Some(reason) = &event.reason {
-        said += &format!(" ({})", text::name(reason));
+        let _ = write!(said, " ({})", text::name(reason));
     }
-    said += &format!("  {}", account_name(&event.provider, &event.account));
+    let _ = write!(said, "  {}", account_name(&event.provider, &event.account));
     for (label, value) in &event.labels {
-        said += &format!("  {}", text::name(&format!("{label}={value}")));
+        let _ = write!(said, "  {}", text::name(&format!("{label}={value}")));
     }
-    said += &format!("  total {}", grouped(event.totals.totals.total_tokens));
+    let _ = write!(said, "  total {}", grouped(event.totals.totals.total_tokens));
     (event.at, said)
 }
 
@@ -171,7 +174,7 @@ fn account(event: wire::AccountEvent) -> (String, String) {
         text::one_line(&event.sentence)
     );
     if let Some(until) = &event.until {
-        said += &format!(", until {}", time(until));
+        let _ = write!(said, ", until {}", time(until));
     }
     (event.at, said)
 }
@@ -185,7 +188,7 @@ fn health(event: wire::HealthEvent) -> (String, String) {
         said += ", not ready";
     }
     if !event.reasons.is_empty() {
-        said += &format!(": {}", text::one_line(&event.reasons.join("; ")));
+        let _ = write!(said, ": {}", text::one_line(&event.reasons.join("; ")));
     }
     (event.at, said)
 }
