@@ -542,7 +542,7 @@ fn a_file_is_read_as_editors_write_it() {
         ("\u{feff}depth = 3\n", "1:1: "),
         ("[limits]\r\ndepth = 3\r\n", "2:1: "),
         ("[limits]\n\t\u{4e2d} = 1\n", "2:"),
-        ("\0\u{1}\u{2}", "1:1: "),
+        ("\0\u{1}\u{2}", "1:4: "),
     ] {
         let said = mistakes(text);
         assert!(said[0].starts_with(place), "{text:?}: {said:?}");

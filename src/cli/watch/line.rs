@@ -109,12 +109,13 @@ fn window(event: wire::WindowEvent) -> (String, String) {
     } = event;
     let mut said = bucket(&window.provider, &window.account, &window.bucket);
     said += "  ";
-    said += &match window.utilization {
+    let part = match window.utilization {
         _ if window.refused => format!("{WARNING}refused by the provider{WARNING:#}"),
         _ if window.state == "expired" => "its reset has passed, nothing newer is known".to_owned(),
         Some(share) => used(share),
         None => "how much is used is unknown".to_owned(),
     };
+    said.push_str(&part);
     if let (Some(until), false) = (&window.exhausted_until, window.refused) {
         let _ = write!(said, ", {WARNING}exhausted until {}{WARNING:#}", time(until));
     }
