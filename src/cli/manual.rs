@@ -98,7 +98,7 @@ const ENVIRONMENT: [Term; 13] = [
     ("any other", "Are handed on to the command of run as they are."),
 ];
 
-const EXIT_STATUS: [Term; 15] = [
+const EXIT_STATUS: [Term; 16] = [
     (
         "0",
         "Done; of may-start: allow; of status and doctor: all is well.",
@@ -107,6 +107,7 @@ const EXIT_STATUS: [Term; 15] = [
         "1",
         "No: may-start says wait or deny; status: the collector is degraded or unhealthy; doctor: something fails; verify and replay --expect: there is a difference.",
     ),
+    ("2", "Of may-start: the answer is unknown."),
     (
         "64",
         "The command line is wrong, or what was asked for cannot be.",
@@ -119,10 +120,7 @@ const EXIT_STATUS: [Term; 15] = [
         "66",
         "What should be read is not there: a path, a run, an account.",
     ),
-    (
-        "69",
-        "No collector answers; of may-start also: the answer is unknown.",
-    ),
+    ("69", "No collector answers."),
     ("70", "A bug in this program."),
     ("74", "Reading or writing failed."),
     (
