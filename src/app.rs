@@ -32,6 +32,8 @@ use crate::watch::Watch;
 /// Part of the watchdog's time after which a sign of life is asked for.
 const BEATS_PER_WATCHDOG: u32 = 3;
 
+/// Longest reason of a configuration that was not taken over, in bytes: it may quote a key of any length.
+const REFUSED_BYTES_MAX: usize = 1000;
 /// How long a stop waits for answers that are under way.
 const ANSWERS_WITHIN: Duration = Duration::from_millis(500);
 /// How long the committer may take to give up once it is told to.
@@ -292,7 +294,13 @@ impl Running {
             tracing::error!("the token is not read again, the old one stays: {error}");
             format!("the token was not read again, the old one is in effect: {error}")
         });
-        self.refused.send_replace(token);
+        let waiting = (!fixed.is_empty()).then(|| {
+            format!(
+                "{} changed in the configuration; that takes a restart",
+                fixed.join(", ")
+            )
+        });
+        self.refused.send_replace(token.or(waiting));
         self.shared.store.set_thresholds(taken.accounts.rules());
         self.settings.send_replace(Arc::new(taken));
         fixed
@@ -302,7 +310,8 @@ impl Running {
     pub fn refuse(&self, why: &dyn std::fmt::Display) {
         let refused =
             format!("the changed configuration was not taken over, the old one is in effect: {why}");
-        self.refused.send_replace(Some(refused));
+        let end = refused.floor_char_boundary(REFUSED_BYTES_MAX);
+        self.refused.send_replace(Some(refused[..end].to_owned()));
     }
 
     /// Stops in the direction of flow: watching, reading, committing; then closes the database.

@@ -130,6 +130,9 @@ fn findings(settings: &Settings) -> (Vec<Finding>, Vec<Finding>) {
     (errors, warnings)
 }
 
+/// How wide the column of values gets.
+const VALUE_COLUMNS_MAX: usize = 60;
+
 fn sentence(finding: &Finding) -> String {
     match &finding.todo {
         Some(todo) => format!("{}; {todo}", finding.what),
@@ -142,7 +145,9 @@ fn print(settings: &Settings, warnings: &[Finding]) -> Result<(), Failure> {
     let accounts = settings.accounts.describe();
     let accounts_origin = settings.origin("account");
     let width = described.iter().map(|one| one.key.len()).max().unwrap_or(0);
-    let value_width = described.iter().map(|one| one.value.len()).max().unwrap_or(0);
+    let longest = described.iter().map(|one| one.value.len()).max().unwrap_or(0);
+    // A longer value runs over: a list may have thousands of patterns.
+    let value_width = longest.min(VALUE_COLUMNS_MAX);
     output::human(|out| {
         match &settings.config_file {
             Some(path) => writeln!(out, "{} is in order", path.display())?,

@@ -203,7 +203,8 @@ pub fn terms<'a>(settings: &'a Settings, unseen: Option<&'a Unseen>, now: Timest
 /// # Errors
 /// The database or the transcripts cannot be read, or the database cannot be written.
 pub fn verify(global: &Global, command: args::Verify) -> Result<Exit, Failure> {
-    let settings = settings(global)?;
+    let mut settings = settings(global)?;
+    choose_socket(&mut settings);
     let options = StoreOptions {
         path: Some(settings.db.clone()),
         cache_bytes: settings.store.cache_bytes,
@@ -356,12 +357,23 @@ pub fn asking(global: &Global) -> Result<CollectorAddress, Failure> {
     })
 }
 
-/// The service's socket where none is named and none is at the usual place.
+/// The service's socket where none is named and none is at the usual place; also while the service is stopped, if there
+/// is its database and none of one's own. What else is not configured is then as the service has it.
 pub fn choose_socket(settings: &mut Settings) {
-    let service = Path::new(SERVICE_SOCKET);
-    let is_default = matches!(settings.origin("socket"), Origin::Default(_));
-    if is_default && !is_there(&settings.socket) && is_there(service) {
-        service.clone_into(&mut settings.socket);
+    let (service, state) = (Path::new(SERVICE_SOCKET), Path::new(SERVICE_STATE));
+    let is_default = |key| matches!(settings.origin(key), Origin::Default(_));
+    let [socket, runs_dir, db] = ["socket", "runs_dir", "db"].map(is_default);
+    let service_db = state.join("tokentail.redb");
+    let is_stopped = || db && !is_there(&settings.db) && is_there(&service_db);
+    if !socket || is_there(&settings.socket) || !(is_there(service) || is_stopped()) {
+        return;
+    }
+    service.clone_into(&mut settings.socket);
+    if runs_dir {
+        settings.runs_dir = state.join("runs");
+    }
+    if db {
+        settings.db = service_db;
     }
 }
 
@@ -417,6 +429,10 @@ impl From<StoreError> for Failure {
             StoreError::InUse(_) | StoreError::Closed { .. } => Exit::Unavailable,
             StoreError::Newer { .. } | StoreError::Older { .. } | StoreError::Damaged { .. } => Exit::BadData,
             StoreError::Full { .. } | StoreError::TooManyDamaged(_) | StoreError::Copy { .. } => Exit::Io,
+            // It says by itself whose the file has to be.
+            StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                Exit::Permission
+            }
             StoreError::Io { source, .. } => return Self::of_io(source.kind(), error.to_string()),
             StoreError::Other { .. } => Exit::Bug,
         };

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::access::{self, PASS, READ, Stop, WRITE, Who};
 use super::args::Global;
 use super::client::{self, ClientError};
-use super::commands::{self, SERVICE_SOCKET, SERVICE_STATE};
+use super::commands::{self, SERVICE_SOCKET};
 use super::exit::{Exit, Failure};
 use super::ground::{self, Finding, Runs};
 use super::numbers::{bytes, counted, grouped};
@@ -105,9 +105,6 @@ pub fn doctor(global: &Global) -> Result<Exit, Failure> {
     };
     commands::choose_socket(&mut settings);
     let is_service = settings.socket == Path::new(SERVICE_SOCKET);
-    if is_service {
-        as_the_service(&mut settings);
-    }
     let answered = socket(&mut report, &settings);
     let who = whose(&settings, answered.as_ref());
     if let Some(answered) = &answered {
@@ -132,19 +129,6 @@ pub fn doctor(global: &Global) -> Result<Exit, Failure> {
     print(global, &report)?;
     let fails = report.0.iter().any(|check| check.mark == Mark::Fail);
     Ok(if fails { Exit::No } else { Exit::Ok })
-}
-
-/// The service has its paths from variables that a shell lacks.
-fn as_the_service(settings: &mut Settings) {
-    let state = Path::new(SERVICE_STATE);
-    let is_default = |key| matches!(settings.origin(key), Origin::Default(_));
-    let (runs_dir, db) = (is_default("runs_dir"), is_default("db"));
-    if runs_dir {
-        settings.runs_dir = state.join("runs");
-    }
-    if db {
-        settings.db = state.join("tokentail.redb");
-    }
 }
 
 fn configuration(report: &mut Report, loaded: &Result<Settings, Mistakes>) {
@@ -506,6 +490,10 @@ fn database(report: &mut Report, settings: &Settings, who: &Who) {
     const NAME: &str = "database";
     let path = settings.db.display();
     let what = match std::fs::metadata(&settings.db) {
+        Ok(found) if !found.is_file() => {
+            let finding = Finding::new(format!("{path} is no regular file"), "name another with --db");
+            return report.add(NAME, Mark::Fail, finding);
+        }
         Ok(found) => format!("{path}, {}", bytes(found.len())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => format!("{path}, not there yet"),
         Err(error) => {

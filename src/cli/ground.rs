@@ -263,7 +263,21 @@ pub fn closed_runs(settings: &Settings, who: &Who) -> Vec<(String, Stop)> {
 pub fn place_for(file: &Path, who: &Who) -> Option<Finding> {
     let directory = file.ancestors().skip(1).find(|path| path.exists())?;
     let stop = access::stop_on_the_way(directory, who, READ | WRITE | PASS)?;
-    Some(way(&stop, who))
+    // Rights on a directory far above are nobody's cure.
+    match file.parent() {
+        Some(own) if own != directory => Some(Finding::new(
+            format!(
+                "{} is not there, and user {} cannot make it",
+                own.display(),
+                who.name
+            ),
+            format!(
+                "make it as root and give it to user {}, or name another place",
+                who.name
+            ),
+        )),
+        _ => Some(way(&stop, who)),
+    }
 }
 
 /// What is wrong with the token's file, and whether `serve` stops at it whoever starts it.
