@@ -340,7 +340,10 @@ fn a_hangup_says_what_only_a_restart_changes() {
     collector.wait_for_log("store.cache_bytes changed; that takes a restart");
     let (_, health) = collector.get("/healthz");
     assert_eq!(health["status"], "degraded", "{health}");
-    assert!(health["reasons"].to_string().contains("that takes a restart"), "{health}");
+    assert!(
+        health["reasons"].to_string().contains("that takes a restart"),
+        "{health}"
+    );
     append(&place.log("one", "a.jsonl"), response("1", 1, 0));
     collector.wait_for_messages(1);
     collector.stop_cleanly();
