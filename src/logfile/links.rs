@@ -62,15 +62,17 @@ impl Root {
     /// The kind of what a link leads to, and its path: on this filesystem, or on another as far as that can be said
     /// without waiting.
     fn followed(&self, relative: &Path) -> (EntryKind, Option<PathBuf>) {
-        match self.opening {
-            Opening::Openat2 => self.followed_by_the_kernel(relative),
-            Opening::ByName => {
-                let mount_points = (self.mount_points).get_or_init(|| MountPoints::beside(&self.path));
-                let mut place = home::resolve(&self.path);
-                place.extend(relative.parent());
-                mount_points.followed(place, relative.file_name().unwrap_or_default())
+        if self.opening == Opening::Openat2 {
+            let found = self.followed_by_the_kernel(relative);
+            // The kernel gives up where something is renamed meanwhile, or is not in its cache.
+            if found.0 != EntryKind::Unknown {
+                return found;
             }
         }
+        let mount_points = (self.mount_points).get_or_init(|| MountPoints::beside(&self.path));
+        let mut place = home::resolve(&self.path);
+        place.extend(relative.parent());
+        mount_points.followed(place, relative.file_name().unwrap_or_default())
     }
 
     fn followed_by_the_kernel(&self, relative: &Path) -> (EntryKind, Option<PathBuf>) {
