@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use rustix::fs::Access;
 
 use super::args::{self, Global};
 use super::client::ClientError;
@@ -357,27 +358,31 @@ pub fn asking(global: &Global) -> Result<CollectorAddress, Failure> {
     })
 }
 
-/// The service's socket where none is named and none is at the usual place; also while the service is stopped, if there
-/// is its database and none of one's own. What else is not configured is then as the service has it.
+/// The service's socket where none is named and none is at the usual place, unless it is closed to a user who has a
+/// database of their own. Who may use the service's database and has none of their own gets its paths too, also while it
+/// is stopped.
 pub fn choose_socket(settings: &mut Settings) {
     let (service, state) = (Path::new(SERVICE_SOCKET), Path::new(SERVICE_STATE));
     let is_default = |key| matches!(settings.origin(key), Origin::Default(_));
     let [socket, runs_dir, db] = ["socket", "runs_dir", "db"].map(is_default);
-    let service_db = state.join("tokentail.redb");
-    let is_stopped = || db && !is_there(&settings.db) && is_there(&service_db);
-    if !socket || is_there(&settings.socket) || !(is_there(service) || is_stopped()) {
+    if !socket || is_there(&settings.socket) {
         return;
     }
-    service.clone_into(&mut settings.socket);
-    if runs_dir {
-        settings.runs_dir = state.join("runs");
+    let service_db = state.join("tokentail.redb");
+    let has_none = db && !is_there(&settings.db);
+    let uses_its_db = has_none && rustix::fs::access(&service_db, Access::READ_OK | Access::WRITE_OK).is_ok();
+    if uses_its_db || glance(service).is_ok() || has_none && is_there(service) {
+        service.clone_into(&mut settings.socket);
     }
-    if db {
+    if uses_its_db {
         settings.db = service_db;
+        if runs_dir {
+            settings.runs_dir = state.join("runs");
+        }
     }
 }
 
-/// Whether there is a socket at a place, or a directory before it that is closed to whoever asks.
+/// Whether there is a socket at a place, or a directory before it that is closed to this user.
 fn is_there(socket: &Path) -> bool {
     match glance(socket) {
         Ok(_) => true,

@@ -1,5 +1,6 @@
 //! Who counts the run: the collector, or one of the command's own.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use super::super::args::Global;
@@ -39,6 +40,10 @@ impl Counter {
                 });
             }
             Err(ClientError::NotRunning(_)) if embedded => {}
+            // Nobody named a socket, and the service's is closed to this user.
+            Err(ClientError::Connect { error, .. })
+                if embedded && error.kind() == ErrorKind::PermissionDenied && is_unnamed(&asked.settings) => {
+            }
             Err(error) => return Err(error.into()),
         }
         let mut settings = asked.settings?;
@@ -80,6 +85,11 @@ impl Counter {
             }
         }
     }
+}
+
+fn is_unnamed(settings: &Result<Settings, Failure>) -> bool {
+    let origin = settings.as_ref().map(|settings| settings.origin("socket"));
+    matches!(origin, Ok(Origin::Default(_)))
 }
 
 /// The log is beside what the command prints: only what is wrong, unless a level was asked for.
