@@ -104,6 +104,10 @@ impl App {
     /// When another collector is running on the same database, socket or address, or they cannot be used.
     pub fn start(settings: Settings, scope: Scope) -> Result<Running, StartError> {
         let token = Arc::new(TokenSlot::read(settings.http.token_file.as_deref())?);
+        if scope == Scope::Everything {
+            // Before a database is made that nobody then uses.
+            Doors::check_place(&settings.socket)?;
+        }
         let options = StoreOptions {
             path: Some(settings.db.clone()),
             cache_bytes: settings.store.cache_bytes,

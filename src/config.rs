@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use serde_json::Value;
 
 use crate::globs::Globs;
 use crate::globs::layout::Layout;
@@ -324,6 +325,21 @@ impl Settings {
                 Err(mistakes)
             }
         }
+    }
+
+    /// The settings that [`Self::document`] was made of, in another process: from `file`, if there was one.
+    ///
+    /// # Errors
+    /// The document is that of another version.
+    pub fn of_document(document: &Value, file: Option<&str>) -> Result<Self, Mistakes> {
+        let path = Path::new(file.unwrap_or("/"));
+        let text = toml::to_string(document).unwrap_or_default();
+        let layer = file::FileLayer::from_bytes(path, text.into_bytes())?;
+        let environment = Environment::empty();
+        let mut settings =
+            Gather::new(Vec::new(), Some(layer), &environment, Mistakes::default()).settings()?;
+        settings.config_file = file.map(PathBuf::from);
+        Ok(settings)
     }
 
     /// Every key with its value and where that came from, in the order of the example.

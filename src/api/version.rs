@@ -1,12 +1,14 @@
-//! Which program answers.
+//! Which program answers, and with which settings.
 
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::State;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::openapi::COLLECTOR;
+use super::openapi::{BadRequest, COLLECTOR};
+use super::query::{Asked, Nothing};
 use super::routes::Sources;
 use super::wire;
 use crate::store::tables::SCHEMA_VERSION;
@@ -14,7 +16,9 @@ use crate::store::tables::SCHEMA_VERSION;
 /// The routes of this file.
 #[must_use]
 pub fn routes() -> OpenApiRouter<Arc<Sources>> {
-    OpenApiRouter::default().routes(routes!(get_version))
+    OpenApiRouter::default()
+        .routes(routes!(get_version))
+        .routes(routes!(get_settings))
 }
 
 /// Which program answers
@@ -30,5 +34,27 @@ async fn get_version() -> Json<wire::Version> {
         store_schema: SCHEMA_VERSION,
         // Set by whoever builds it, if at all.
         commit: option_env!("TOKENTAIL_COMMIT").map(str::to_owned),
+    })
+}
+
+/// The settings in effect
+///
+/// Those the collector runs with: where it reads, keeps and listens, its limits and accounts. What a later change of
+/// the configuration needs a restart for is not among them yet.
+#[utoipa::path(
+    get,
+    path = "/v1/settings",
+    tag = COLLECTOR,
+    responses((status = 200, body = wire::SettingsInEffect), (status = 400, response = BadRequest))
+)]
+async fn get_settings(
+    State(sources): State<Arc<Sources>>,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Json<wire::SettingsInEffect> {
+    let settings = Arc::clone(&sources.settings.borrow());
+    let config_file = settings.config_file.as_ref();
+    Json(wire::SettingsInEffect {
+        config_file: config_file.map(|path| path.display().to_string()),
+        settings: settings.document(),
     })
 }

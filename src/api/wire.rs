@@ -807,3 +807,13 @@ pub struct Version {
     /// What it was built from; `null` if the build did not say.
     pub commit: Option<String>,
 }
+
+/// `GET /v1/settings`: the settings the collector runs with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SettingsInEffect {
+    /// The configuration file that was read; `null` if there was none.
+    pub config_file: Option<String>,
+    /// Every key, as `config show --json` prints it and docs/tokentail.schema.json describes it.
+    #[schema(value_type = Object)]
+    pub settings: serde_json::Value,
+}

@@ -112,7 +112,7 @@ fn findings(settings: &Settings) -> (Vec<Finding>, Vec<Finding>) {
             });
         }
         None => match Runs::look(settings) {
-            Ok(runs) => warnings.extend(runs.findings(settings)),
+            Ok(runs) => warnings.extend(runs.findings(settings, &this)),
             Err(error) => warnings.push(Finding::bare(format!("runs_dir: {error}"))),
         },
     }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::ops::ControlFlow;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub enum ClientError {
         .0.display()
     )]
     NotRunning(PathBuf),
+    #[error("{} is there and is no socket; name the collector's with --socket, or move it away", .0.display())]
+    NotASocket(PathBuf),
     /// The socket is there and cannot be connected to.
     #[error("cannot connect to {}: {error}{}", .socket.display(), connect_hint(.error))]
     Connect { socket: PathBuf, error: io::Error },
@@ -78,6 +81,7 @@ impl From<ClientError> for Failure {
                 Exit::TryLater
             }
             ClientError::NotRunning(_)
+            | ClientError::NotASocket(_)
             | ClientError::Lost { .. }
             | ClientError::Protocol { .. }
             | ClientError::Status(..) => Exit::Unavailable,
@@ -366,6 +370,9 @@ async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
     UnixStream::connect(socket)
         .await
         .map_err(|error| match error.kind() {
+            io::ErrorKind::ConnectionRefused if !is_socket(socket) => {
+                ClientError::NotASocket(socket.to_owned())
+            }
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                 ClientError::NotRunning(socket.to_owned())
             }
@@ -374,6 +381,11 @@ async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
                 error,
             },
         })
+}
+
+/// Whether a socket is there, or nothing that can be looked at.
+fn is_socket(path: &Path) -> bool {
+    std::fs::metadata(path).map_or(true, |file| file.file_type().is_socket())
 }
 
 /// The process that listens behind a socket, where the system says so, and its user.

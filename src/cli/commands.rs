@@ -317,19 +317,31 @@ pub struct CollectorAddress {
 /// # Errors
 /// As [`settings`], if the configuration is wrong and no socket is to be found without it.
 pub fn asking(global: &Global) -> Result<CollectorAddress, Failure> {
+    let (address, note) = find_collector(global)?;
+    if let Some(note) = note {
+        output::warn(global.json, &note);
+    }
+    Ok(address)
+}
+
+/// As [`asking`]; why the settings are not used is returned and not printed.
+///
+/// # Errors
+/// As [`asking`].
+pub fn find_collector(global: &Global) -> Result<(CollectorAddress, Option<String>), Failure> {
     let service = Path::new(SERVICE_SOCKET);
     let error = match load(global) {
         Ok(mut settings) => {
             choose_socket(&mut settings);
-            return Ok(CollectorAddress {
+            let address = CollectorAddress {
                 socket: settings.socket.clone(),
                 settings: Ok(settings),
-            });
+            };
+            return Ok((address, None));
         }
         Err(error) => error,
     };
-    let is_default = |mistake: &ConfigError| matches!(mistake, ConfigError::Default { .. });
-    let is_of_store = error.list.iter().all(is_default);
+    let is_of_store = is_only_without_a_place(&error);
     let why = error.to_string();
     let failure = Failure::from(error);
     let environment = Environment::from_process();
@@ -344,18 +356,22 @@ pub fn asking(global: &Global) -> Result<CollectorAddress, Failure> {
     let Some(socket) = socket else {
         return Err(failure);
     };
-    if !is_of_store && failure.code != Exit::Permission {
-        let note = format!(
-            "the configuration is not used ({}); asking the collector on {}",
-            why,
-            socket.display()
-        );
-        output::warn(global.json, &note);
-    }
-    Ok(CollectorAddress {
+    let note = (!is_of_store && failure.code != Exit::Permission).then(|| {
+        let at = socket.display();
+        format!("the configuration is not used ({why}); asking the collector on {at}")
+    });
+    let address = CollectorAddress {
         socket,
         settings: Err(failure),
-    })
+    };
+    Ok((address, note))
+}
+
+/// Whether nothing is wrong but that this user has no place of their own for a database.
+#[must_use]
+pub fn is_only_without_a_place(mistakes: &Mistakes) -> bool {
+    let is_default = |mistake: &ConfigError| matches!(mistake, ConfigError::Default { .. });
+    mistakes.left_out == 0 && mistakes.list.iter().all(is_default)
 }
 
 /// The service's socket where none is named and none is at the usual place, unless it is closed to a user who has a
@@ -398,15 +414,6 @@ fn is_there(socket: &Path) -> bool {
 pub fn load(global: &Global) -> Result<Settings, Mistakes> {
     let environment = Environment::from_process();
     Settings::load(flags(global), global.config.as_deref(), &environment)
-}
-
-/// The settings of the flags alone, whatever the variables and the file say.
-///
-/// # Errors
-/// A flag is wrong.
-pub fn defaults(global: &Global) -> Result<Settings, Failure> {
-    let environment = Environment::from_process().without_settings();
-    Ok(Settings::load(flags(global), None, &environment)?)
 }
 
 fn flags(global: &Global) -> Partial {

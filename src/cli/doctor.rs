@@ -14,7 +14,7 @@ use super::exit::{Exit, Failure};
 use super::ground::{self, Finding, Runs};
 use super::numbers::{bytes, counted, grouped};
 use super::{output, text};
-use crate::api::wire::{Health, Quota, Run, Version};
+use crate::api::wire::{Health, Quota, Run, SettingsInEffect, Version};
 use crate::config::{Mistakes, Origin, Settings};
 use crate::record::AccountId;
 
@@ -83,6 +83,7 @@ impl Report {
 #[derive(Debug)]
 struct Answered {
     version: Version,
+    settings: Result<SettingsInEffect, ClientError>,
     health: Result<Health, ClientError>,
     runs: Result<Vec<Run>, ClientError>,
     quota: Result<Quota, ClientError>,
@@ -98,37 +99,67 @@ pub fn doctor(global: &Global) -> Result<Exit, Failure> {
     let mut report = Report::default();
     let loaded = commands::load(global);
     configuration(&mut report, &loaded);
-    let (mut settings, is_whole) = match loaded {
-        Ok(settings) => (settings, true),
-        // The collector may run with the configuration that was there before.
-        Err(_) => (commands::defaults(global)?, false),
+    let address = commands::find_collector(global).ok().map(|(address, _)| address);
+    let socket_path = address.as_ref().map(|address| address.socket.clone());
+    let is_service = socket_path.as_deref() == Some(Path::new(SERVICE_SOCKET));
+    let is_default = match &loaded {
+        Ok(settings) => matches!(settings.origin("socket"), Origin::Default(_)),
+        Err(_) => global.socket.is_none(),
     };
-    commands::choose_socket(&mut settings);
-    let is_service = settings.socket == Path::new(SERVICE_SOCKET);
-    let answered = socket(&mut report, &settings);
-    let who = whose(&settings, answered.as_ref());
+    let answered = socket_path.and_then(|path| socket(&mut report, &path, is_default));
     if let Some(answered) = &answered {
         version(&mut report, answered);
     }
-    if is_whole {
+    let own = address.and_then(|address| address.settings.ok());
+    if let Some(settings) = effective(&mut report, own, answered.as_ref()) {
+        let who = whose(&settings, answered.as_ref());
         let health = answered
             .as_ref()
             .and_then(|answered| answered.health.as_ref().ok());
         let is_well = health.is_some_and(|health| health.status == "ok");
+        token(&mut report, &settings, answered.is_some());
         runs_directory(&mut report, &settings, &who, is_service && !is_well);
-    }
-    watches(&mut report, answered.as_ref());
-    if is_whole {
+        watches(&mut report, answered.as_ref());
         accounts(&mut report, &settings, answered.as_ref());
-    }
-    newest_line(&mut report, answered.as_ref());
-    if is_whole {
+        newest_line(&mut report, answered.as_ref());
         database(&mut report, &settings, &who);
+    } else {
+        watches(&mut report, answered.as_ref());
+        newest_line(&mut report, answered.as_ref());
     }
     health(&mut report, answered.as_ref());
     print(global, &report)?;
     let fails = report.0.iter().any(|check| check.mark == Mark::Fail);
     Ok(if fails { Exit::No } else { Exit::Ok })
+}
+
+/// The settings that what follows is compared with: the collector's, or this user's where none answers.
+fn effective(report: &mut Report, own: Option<Settings>, answered: Option<&Answered>) -> Option<Settings> {
+    const NAME: &str = "settings";
+    const OF_USER: &str = "what follows is compared with this user's";
+    match answered.map(|answered| &answered.settings) {
+        Some(Ok(theirs)) => {
+            let file = theirs.config_file.as_deref();
+            match Settings::of_document(&theirs.settings, file) {
+                Ok(settings) => {
+                    let from = file.unwrap_or("its flags and variables, without a file");
+                    report.ok(NAME, format!("the collector's, from {from}"));
+                    return Some(settings);
+                }
+                Err(mistakes) => {
+                    let what = format!("the collector's cannot be read ({mistakes}); {OF_USER}");
+                    report.add(NAME, Mark::Warn, Finding::bare(what));
+                }
+            }
+        }
+        Some(Err(error)) => {
+            let what = format!("the collector does not say its own ({error}); {OF_USER}");
+            report.add(NAME, Mark::Warn, Finding::bare(what));
+        }
+        None if own.is_some() => report.ok(NAME, format!("no collector says its own; {OF_USER}")),
+        None => {}
+    }
+    own
 }
 
 fn configuration(report: &mut Report, loaded: &Result<Settings, Mistakes>) {
@@ -144,9 +175,10 @@ fn configuration(report: &mut Report, loaded: &Result<Settings, Mistakes>) {
                 let hint = "`tokentail check-config` shows the place";
                 report.add(NAME, Mark::Warn, Finding::new(doubt.to_string(), hint));
             }
-            if let Some((finding, is_certain)) = ground::token(settings) {
-                report.add(NAME, if is_certain { Mark::Fail } else { Mark::Warn }, finding);
-            }
+        }
+        Err(mistakes) if commands::is_only_without_a_place(mistakes) => {
+            let what = format!("no file, so the defaults; {mistakes}");
+            report.add(NAME, Mark::Warn, Finding::bare(what));
         }
         Err(mistakes) => {
             let todo = "`tokentail check-config` shows every mistake with its place";
@@ -162,9 +194,17 @@ fn configuration(report: &mut Report, loaded: &Result<Settings, Mistakes>) {
     }
 }
 
-fn socket(report: &mut Report, settings: &Settings) -> Option<Answered> {
+fn token(report: &mut Report, settings: &Settings, is_running: bool) {
+    match ground::token(settings) {
+        Some((finding, true)) => report.add("token", Mark::Fail, finding),
+        // The collector has read it, though this user may not.
+        Some((finding, false)) if !is_running => report.add("token", Mark::Warn, finding),
+        _ => {}
+    }
+}
+
+fn socket(report: &mut Report, socket: &Path, is_default: bool) -> Option<Answered> {
     const NAME: &str = "socket";
-    let socket = &settings.socket;
     match ask(socket) {
         Ok(answered) => {
             let as_whom = answered
@@ -178,7 +218,7 @@ fn socket(report: &mut Report, settings: &Settings) -> Option<Answered> {
             Some(answered)
         }
         Err(error) => {
-            let closed = closed_directory(settings, &error);
+            let closed = closed_directory(socket, is_default, &error);
             let finding = match (closed, &error) {
                 (Some(directory), _) => not_let_in(&directory),
                 (None, ClientError::NotRunning(_)) => {
@@ -201,14 +241,11 @@ fn socket(report: &mut Report, settings: &Settings) -> Option<Answered> {
 }
 
 /// The directory of the socket, or the socket, if this user is not let in.
-fn closed_directory(settings: &Settings, error: &ClientError) -> Option<PathBuf> {
+fn closed_directory(socket: &Path, is_default: bool, error: &ClientError) -> Option<PathBuf> {
     let this = Who::this();
-    let is_default = matches!(settings.origin("socket"), Origin::Default(_));
     let service = Path::new(SERVICE_SOCKET);
     let tried = match error {
-        ClientError::Connect { error, .. } if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            &*settings.socket
-        }
+        ClientError::Connect { error, .. } if error.kind() == std::io::ErrorKind::PermissionDenied => socket,
         ClientError::NotRunning(_) if is_default => service,
         _ => return None,
     };
@@ -226,15 +263,18 @@ fn not_let_in(path: &Path) -> Finding {
     // A directory lets pass, a socket lets write; nobody joins root's group for that.
     let of_group = if path.is_dir() { PASS } else { WRITE };
     if group == 0 || (mode >> 3) & of_group == 0 {
-        let owner = Who::of_uid(owner).name;
-        return Finding::new(
-            format!(
-                "{} is open to user {owner} alone, and this is user {}",
-                path.display(),
-                this.name
-            ),
-            format!("ask as root or as {owner}"),
+        let who = Who::of_uid(owner).name;
+        let what = format!(
+            "{} is open to user {who} alone, and this is user {}",
+            path.display(),
+            this.name
         );
+        let todo = if owner == 0 {
+            "ask as root".to_owned()
+        } else {
+            format!("ask as root or as {who}")
+        };
+        return Finding::new(what, todo);
     }
     let name = access::group_name(group);
     Finding::new(
@@ -257,6 +297,7 @@ fn ask(socket: &Path) -> Result<Answered, ClientError> {
         let process = client::peer(socket).await;
         Ok(Answered {
             version,
+            settings: client::get_json(socket, "/v1/settings", timeout).await,
             health: client::get_json(socket, "/healthz", timeout).await,
             runs: client::get_json(socket, "/v1/runs", timeout).await,
             quota: client::get_json(socket, "/v1/quota", timeout).await,
@@ -326,18 +367,17 @@ fn runs_directory(report: &mut Report, settings: &Settings, who: &Who, may_be_hi
     match Runs::look(settings) {
         Ok(runs) => {
             let layout = settings.runs.layout;
-            let findings = runs.findings(settings);
+            let findings = runs.findings(settings, who);
             let what = format!("{layout}: {} in {directory}", runs.sentence(layout));
             report.ok("layout", what);
             for finding in findings {
                 report.add("layout", Mark::Warn, finding);
             }
         }
-        Err(error) => report.add(
-            "layout",
-            Mark::Warn,
-            Finding::new(error.to_string(), "ask again as root"),
-        ),
+        Err(error) => {
+            let what = format!("not looked at as user {}: {error}", Who::this().name);
+            report.add("layout", Mark::Warn, Finding::new(what, "ask again as root"));
+        }
     }
 }
 
@@ -494,7 +534,12 @@ fn database(report: &mut Report, settings: &Settings, who: &Who) {
             let finding = Finding::new(format!("{path} is no regular file"), "name another with --db");
             return report.add(NAME, Mark::Fail, finding);
         }
-        Ok(found) => format!("{path}, {}", bytes(found.len())),
+        Ok(found) => {
+            if let Some(finding) = no_database(&settings.db) {
+                return report.add(NAME, Mark::Fail, finding);
+            }
+            format!("{path}, {}", bytes(found.len()))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => format!("{path}, not there yet"),
         Err(error) => {
             let finding = Finding::new(format!("{path}: {error}"), "ask again as root");
@@ -514,6 +559,17 @@ fn database(report: &mut Report, settings: &Settings, who: &Who) {
         return report.add(NAME, Mark::Warn, Finding::new(what, "free some space"));
     }
     report.ok(NAME, what);
+}
+
+/// What is in the file's place, if it is no database. What this user may not read is not judged.
+fn no_database(path: &Path) -> Option<Finding> {
+    let is_one = crate::store::is_database(path).ok()?;
+    (!is_one).then(|| {
+        Finding::new(
+            format!("{} is no database of tokentail, or a damaged one", path.display()),
+            "the next start sets it aside and counts the logs again; if it is something else, name another with --db",
+        )
+    })
 }
 
 fn health(report: &mut Report, answered: Option<&Answered>) {

@@ -138,14 +138,16 @@ impl Runs {
 
     /// What is not as it was probably meant.
     #[must_use]
-    pub fn findings(&self, settings: &Settings) -> Vec<Finding> {
+    pub fn findings(&self, settings: &Settings, who: &Who) -> Vec<Finding> {
         let directory = settings.runs_dir.display();
         let mut findings: Vec<Finding> = self.advice.iter().map(Finding::bare).collect();
-        findings.extend(
-            self.unreadable
-                .iter()
-                .map(|error| Finding::bare(error.to_string())),
-        );
+        findings.extend(self.unreadable.iter().map(|error| match error {
+            LogFileError::Io { path, source } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                let what = format!("cannot read {}: {source}", path.display());
+                Finding::new(what, right(path, &who.name, READ | PASS))
+            }
+            error => Finding::bare(error.to_string()),
+        }));
         if self.advice.is_some() || self.is_partial || !self.unreadable.is_empty() {
             return findings;
         }

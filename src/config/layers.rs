@@ -186,12 +186,15 @@ impl Environment {
         }
     }
 
-    /// The places without the settings: no variable of ours, no file.
+    /// No variable and no file.
     #[must_use]
-    pub fn without_settings(mut self) -> Self {
-        self.vars.retain(|name, _| !name.starts_with(VARIABLE_PREFIX));
-        self.has_files = false;
-        self
+    pub(super) fn empty() -> Self {
+        Self {
+            vars: BTreeMap::new(),
+            cwd: PathBuf::from("/"),
+            system_file: PathBuf::new(),
+            has_files: false,
+        }
     }
 
     /// A variable that names an absolute directory; of several, separated by colons, the first.

@@ -99,5 +99,9 @@ mod tests {
         assert_eq!(again.shown(false), settings.shown(false));
         assert_eq!(settings.document()["limits"]["depth_max"], 8);
         assert_eq!(settings.document()["account"][0]["labels"]["k"], "v");
+        let elsewhere = Settings::of_document(&settings.document(), Some("/etc/t.toml")).unwrap();
+        assert_eq!(elsewhere.shown(false), settings.shown(false));
+        assert_eq!(elsewhere.config_file.as_deref(), Some(Path::new("/etc/t.toml")));
+        assert!(Settings::of_document(&serde_json::json!({ "nome": 1 }), None).is_err());
     }
 }

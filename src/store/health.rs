@@ -1,7 +1,7 @@
 //! Opening, telling damage from trouble, and setting a damaged file aside.
 
 use std::fs::{File, Permissions, TryLockError};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -19,6 +19,8 @@ use super::tables::{
 };
 use super::{QUARANTINE_SUFFIX, QUARANTINED_FILES_MAX, Store, StoreError};
 
+/// The first bytes of a database of redb.
+const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
 /// A file of up to this size is checked page by page each time it is opened, in bytes: some 50 ms.
 const CHECKED_BYTES_MAX: u64 = 64 << 20;
 /// A file of up to this size is packed when it is closed, in bytes: some 0.4 s. A larger one has less to spare.
@@ -110,6 +112,18 @@ pub fn open(store: &Store, examine: bool) -> Result<Database, StoreError> {
     .map_err(|source| trouble(path, source))?;
     close_to_others(&file);
     open_with(store, || builder.create_with_backend(FileBackend::new(file)?))
+}
+
+/// Whether a file begins as every database of redb does; what is behind that is not looked at.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn is_database(path: &Path) -> std::io::Result<bool> {
+    let mut head = Vec::with_capacity(MAGIC.len());
+    File::open(path)?
+        .take(MAGIC.len() as u64)
+        .read_to_end(&mut head)?;
+    Ok(head == MAGIC)
 }
 
 /// Takes a file that an earlier program or a restore left open to everybody from those who are not its group.

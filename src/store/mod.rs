@@ -30,6 +30,7 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 use redb::{Database, ReadableDatabase};
 
 pub use commit::{Committed, Conclusion, Outcome, RunChange};
+pub use health::is_database;
 pub use intake::Intake;
 pub use limits::LimitChanges;
 pub use quota::{AccountSums, LimitEvent, QuotaView};

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Place, append, response, text};
+use crate::harness::{PROGRAM, Place, append, response, text};
 use crate::scenario::ended;
 
 /// The marks of the checks of a name.
@@ -23,6 +24,14 @@ fn report(place: &Place, words: &[&str]) -> (Option<i32>, Value) {
     (code, document)
 }
 
+/// `doctor` with a socket and nothing else, not even a home.
+fn bare(place: &Place) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.env_clear().current_dir("/");
+    command.arg("doctor").arg("--socket").arg(place.socket());
+    command
+}
+
 #[test]
 fn without_a_collector_it_says_what_is_missing_and_makes_nothing() {
     let place = Place::new();
@@ -33,6 +42,7 @@ fn without_a_collector_it_says_what_is_missing_and_makes_nothing() {
         ("configuration", &["ok"][..]),
         ("socket", &["fail"]),
         ("version", &[]),
+        ("settings", &["ok"]),
         ("runs", &["ok"]),
         ("layout", &["ok", "warn"]),
         ("accounts", &["ok"]),
@@ -78,6 +88,7 @@ fn with_a_collector_it_walks_from_the_configuration_to_the_newest_line() {
             "configuration",
             "socket",
             "version",
+            "settings",
             "runs",
             "layout",
             "watches",
@@ -107,6 +118,75 @@ fn with_a_collector_it_walks_from_the_configuration_to_the_newest_line() {
         (vec!["ok"], vec!["ok"])
     );
     collector.stop_cleanly();
+}
+
+/// Whoever asks may have another configuration than the collector, or none.
+#[test]
+fn it_judges_the_paths_of_the_collector_and_not_those_of_who_asks() {
+    let place = Place::new();
+    append(&place.log("one", "a.jsonl"), response("1", 1, 0));
+    let mut collector = place.serve_with("[[account]]\nname = \"max-1\"\n");
+    collector.wait_for_messages(1);
+    let output = bare(&place).arg("--json").output().unwrap();
+    let (code, stdout, stderr) = ended(&output);
+    let document: Value = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stderr}"));
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{document}");
+    let checks = document["checks"].as_array().unwrap();
+    let said = |name: &str| {
+        let check = checks.iter().find(|check| check["name"] == name).unwrap();
+        check["what"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(
+        said("settings"),
+        format!("the collector's, from {}", place.config().display())
+    );
+    assert!(
+        said("runs").contains(place.runs().to_str().unwrap()),
+        "{document}"
+    );
+    assert!(
+        said("database").contains(place.db().to_str().unwrap()),
+        "{document}"
+    );
+    assert!(said("accounts").contains("claude/max-1"), "{document}");
+    assert!(said("configuration").contains("HOME"), "{document}");
+    collector.stop_cleanly();
+}
+
+/// Without a place for a database of one's own there are still answers, not one refusal.
+#[test]
+fn without_an_environment_it_still_walks_through() {
+    let place = Place::new();
+    let (code, stdout, stderr) = ended(&bare(&place).output().unwrap());
+    assert_eq!((code, stderr.as_str()), (Some(1), ""), "{stdout}");
+    assert!(
+        stdout.starts_with("warn  configuration ") && stdout.contains("\nFAIL  socket "),
+        "{stdout}"
+    );
+}
+
+#[test]
+fn what_is_in_the_place_of_the_database_or_the_socket_is_named() {
+    let place = Place::new();
+    place.configure("");
+    fs::create_dir_all(place.db().parent().unwrap()).unwrap();
+    for content in ["", "something else entirely"] {
+        fs::write(place.db(), content).unwrap();
+        let (_, document) = report(&place, &[]);
+        assert_eq!(marks(&document, "database"), ["fail"], "{document}");
+    }
+    fs::remove_file(place.db()).unwrap();
+    fs::create_dir_all(place.socket().parent().unwrap()).unwrap();
+    fs::write(place.socket(), "").unwrap();
+    for words in [&["doctor"][..], &["status"], &["serve"]] {
+        let (code, stdout, stderr) = ended(&place.command_with_config(words).output().unwrap());
+        assert!(code != Some(0), "{words:?}");
+        assert!(
+            format!("{stdout}{stderr}").contains(" is there and is no socket; "),
+            "{words:?}: {stdout}{stderr}"
+        );
+    }
+    assert!(!place.db().exists(), "nobody uses it");
 }
 
 #[test]

@@ -17,7 +17,7 @@ mod tests;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
@@ -57,6 +57,14 @@ pub struct Doors {
 }
 
 impl Doors {
+    /// Whether something else than a socket is in the socket's place.
+    ///
+    /// # Errors
+    /// It is.
+    pub fn check_place(socket: &Path) -> Result<(), ServerError> {
+        ControlSocket::check_place(socket)
+    }
+
     /// Listens on the socket, and over TCP if the settings say so.
     ///
     /// # Errors

@@ -44,10 +44,8 @@ impl ControlSocket {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(failed)?;
         }
+        Self::check_place(path)?;
         match std::fs::symlink_metadata(path) {
-            Ok(file) if !file.file_type().is_socket() => {
-                return Err(ServerError::NotASocket(path.to_owned()));
-            }
             Ok(_) if UnixStream::connect(path).is_ok() => return Err(ServerError::InUse(path.to_owned())),
             Ok(_) => std::fs::remove_file(path).map_err(failed)?,
             Err(_) => {}
@@ -59,6 +57,17 @@ impl ControlSocket {
             listener,
             path: bound,
         })
+    }
+
+    /// Whether something else than a socket is in its place.
+    ///
+    /// # Errors
+    /// It is.
+    pub fn check_place(path: &Path) -> Result<(), ServerError> {
+        match std::fs::symlink_metadata(path) {
+            Ok(file) if !file.file_type().is_socket() => Err(ServerError::NotASocket(path.to_owned())),
+            _ => Ok(()),
+        }
     }
 
     /// Answers until the door is closed; then the file is removed.
