@@ -14,7 +14,7 @@ use super::{client, expect, output, render};
 use crate::api::quota::Terms;
 use crate::api::summary;
 use crate::api::wire::{Health, Summary};
-use crate::config::{self, ConfigError, Environment, Mistakes, Origin, Partial, Settings};
+use crate::config::{self, ConfigError, Environment, Mistakes, Origin, Partial, Settings, VARIABLE_PREFIX};
 use crate::globs::layout::Layout;
 use crate::logfile::{LogFileError, glance};
 use crate::quota::admission::{Reason, Unseen};
@@ -328,6 +328,10 @@ pub fn asking(global: &Global) -> Result<CollectorAddress, Failure> {
         }
         Err(error) => error,
     };
+    // Who names a socket does not mean another.
+    if global.socket.is_none() && error.is_about_variable(&format!("{VARIABLE_PREFIX}SOCKET")) {
+        return Err(error.into());
+    }
     let is_default = |mistake: &ConfigError| matches!(mistake, ConfigError::Default { .. });
     let is_of_store = error.list.iter().all(is_default);
     let why = error.to_string();
