@@ -130,6 +130,14 @@ fn a_wrong_variable_or_flag_is_refused_by_its_name() {
         assert_eq!((code, stdout.as_str()), (Some(64), ""), "{words:?}: {stderr}");
         assert!(stderr.contains(words[words.len() - 1]), "{words:?}: {stderr}");
     }
+    let mut command = place.command(&["may-start", "--provider"]);
+    command.arg(OsStr::from_bytes(b"in\xfffo"));
+    let (code, _, stderr) = ended(&command.output().unwrap());
+    assert_eq!(code, Some(64), "{stderr}");
+    assert!(
+        stderr.contains("\"--provider in\u{fffd}fo\" is no text in UTF-8"),
+        "{stderr}"
+    );
     let (code, _, stderr) = ended(&place.run(&["serve", "--colour", "--json"]));
     let document: serde_json::Value = serde_json::from_str(&stderr).unwrap();
     assert_eq!((code, &document["code"]), (Some(64), &64.into()));
