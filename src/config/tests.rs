@@ -495,7 +495,10 @@ fn a_long_table_name_costs_no_more_than_the_file() {
     let config = format!(
         "[{}]\n{}",
         "k".repeat(400_000),
-        (0..50_000).map(|key| format!("{key} = 1\n")).collect::<String>()
+        (0..50_000)
+            .map(|key| format!("{key} = 1"))
+            .collect::<Vec<_>>()
+            .join("\n")
     );
     assert_eq!(mistakes_in(&config).list.len(), 1);
 }
@@ -532,7 +535,8 @@ fn patterns_are_bounded_in_number_and_length() {
                         list(PATTERNS_MAX, "a")
                     )
                 })
-                .collect(),
+                .collect::<Vec<_>>()
+                .join("\n"),
             false,
         ),
     ] {
@@ -579,7 +583,7 @@ fn a_variable_that_says_nothing_is_named_once() {
                 "{said}"
             );
             assert_eq!(said.contains("no text in UTF-8"), !is_text, "{said}");
-            assert_eq!(environment.sockets(None), [Path::new(""); 0], "{name}");
+            assert!(environment.sockets(None).is_empty(), "{name}");
         }
     }
 }
