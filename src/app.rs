@@ -32,7 +32,7 @@ use crate::watch::Watch;
 /// Part of the watchdog's time after which a sign of life is asked for.
 const BEATS_PER_WATCHDOG: u32 = 3;
 
-/// Longest reason of a configuration that was not taken over, in bytes: it may quote a key of any length.
+/// Longest reason of a configuration that was not taken over, in bytes.
 const REFUSED_BYTES_MAX: usize = 1000;
 /// How long a stop waits for answers that are under way.
 const ANSWERS_WITHIN: Duration = Duration::from_millis(500);
@@ -262,10 +262,21 @@ impl Running {
         &self.live
     }
 
-    /// Whether the committer is still there; without it nothing goes on.
+    /// A part that has ended by itself; without it nothing goes on as it should.
     #[must_use]
-    pub fn is_committing(&self) -> bool {
-        !self.committer.is_finished()
+    pub fn ended_part(&self) -> Option<&'static str> {
+        let is_over = |task: &JoinHandle<()>| task.is_finished();
+        if self.committer.is_finished() {
+            Some("the committer")
+        } else if is_over(&self.supervisor) {
+            Some("the supervisor of the runs")
+        } else if self.server.as_ref().is_some_and(is_over) {
+            Some("the server")
+        } else if self.telling.iter().any(is_over) {
+            Some("what passes on the news")
+        } else {
+            None
+        }
     }
 
     /// Takes over new settings and scans everything; returns the keys that only a restart changes.
@@ -474,6 +485,18 @@ mod tests {
         }
         assert_eq!(told, [(1, 75), (2, 90)]);
         assert!(matches!(running.shutdown(WAIT_MAX).await, Drained::Clean));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_part_that_ends_by_itself_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut running = App::start(settings(directory.path()), Scope::Everything).unwrap();
+        running.ready().await;
+        assert_eq!(running.ended_part(), None);
+        running.supervisor.abort();
+        let ended = tokio::time::timeout(WAIT_MAX, &mut running.supervisor).await;
+        assert!(ended.expect("it ends").is_err());
+        assert_eq!(running.ended_part(), Some("the supervisor of the runs"));
     }
 
     #[tokio::test(flavor = "multi_thread")]

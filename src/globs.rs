@@ -18,6 +18,10 @@ pub const INCLUDE_DEFAULT: &[&str] = &["*/mount/**/*.jsonl", "*/mount/**/*.jsonl
 /// What is read of a tree that is no runs directory.
 pub const INCLUDE_ANYWHERE: [&str; 2] = ["**/*.jsonl", "**/*.jsonl.superseded-*"];
 
+/// Most patterns of one list, and most bytes of all of them together: each is made ready at every start.
+pub const PATTERNS_MAX: usize = 1000;
+pub const PATTERNS_BYTES_MAX: usize = 64 << 10;
+
 /// A workflow's journal repeats the lines of the sub-agents beside it.
 const JOURNAL_NAME: &str = "journal.jsonl";
 const JOURNAL_PARENT: &str = "subagents";
@@ -36,6 +40,15 @@ pub enum GlobError {
          write it relative to the runs directory, as in `{}`", INCLUDE_DEFAULT[0]
     )]
     Absolute { list: &'static str, pattern: String },
+    #[error(
+        "{list} has {count} patterns of {bytes} bytes; at most {PATTERNS_MAX} of {PATTERNS_BYTES_MAX} bytes together are \
+         allowed: one with `*` stands for many names, one with {{a,b}} for several"
+    )]
+    TooMany {
+        list: &'static str,
+        count: usize,
+        bytes: usize,
+    },
     #[error("{list} is empty, so nothing would be read: give at least one pattern, as in `{}`", INCLUDE_DEFAULT[0])]
     Empty { list: &'static str },
     #[error("{list} has the pattern `{pattern}`, which matches no run: {reason}")]
@@ -53,6 +66,7 @@ impl GlobError {
         match self {
             Self::Syntax { list, .. }
             | Self::Absolute { list, .. }
+            | Self::TooMany { list, .. }
             | Self::Empty { list }
             | Self::NoRun { list, .. } => list,
         }
@@ -91,6 +105,8 @@ impl Globs {
         if include.iter().all(String::is_empty) {
             return Err(GlobError::Empty { list: "include" });
         }
+        check_amount("include", include)?;
+        check_amount("exclude", exclude)?;
         let mut covered = GlobSetBuilder::new();
         for directory in exclude.iter().filter_map(|pattern| covered_directory(pattern)) {
             for pattern in [directory.to_owned(), format!("{directory}/**")] {
@@ -160,6 +176,7 @@ impl Names {
     /// Names the pattern that is no glob, or that no run id can match.
     pub fn new(patterns: &[String]) -> Result<Self, GlobError> {
         const LIST: &str = "runs";
+        check_amount(LIST, patterns)?;
         for pattern in patterns {
             if let Some(reason) = never_a_run(pattern) {
                 return Err(GlobError::NoRun {
@@ -225,6 +242,18 @@ impl Way {
                 .zip(directory)
                 .all(|(glob, name)| glob.is_match(name))
     }
+}
+
+/// Whether a list has no more patterns than are allowed.
+///
+/// # Errors
+/// It has.
+pub fn check_amount(list: &'static str, patterns: &[String]) -> Result<(), GlobError> {
+    let (count, bytes) = (patterns.len(), patterns.iter().map(String::len).sum());
+    if count <= PATTERNS_MAX && bytes <= PATTERNS_BYTES_MAX {
+        return Ok(());
+    }
+    Err(GlobError::TooMany { list, count, bytes })
 }
 
 /// The components of a pattern. `None` stands for one that can span several path components, or

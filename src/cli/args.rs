@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use crate::config::Period;
 
 pub use runs::{Forget, Label, Run, RunOrder, Runs, Stop};
-pub use tools::{Completions, Config, ConfigCommand, Man, Words};
+pub use tools::{CheckConfig, Completions, Config, ConfigCommand, Man, Words};
 pub use watch::Watch;
 
 /// Tails the transcripts of coding agents and counts their tokens exactly once.
@@ -165,7 +165,7 @@ pub enum Command {
     Doctor,
     /// Check the configuration: every mistake with its place, else the settings in effect and what they find
     #[command(after_help = tools::CHECK_CONFIG_EXAMPLES)]
-    CheckConfig,
+    CheckConfig(CheckConfig),
     /// Print the OpenAPI document of the routes that a collector answers
     Openapi,
     /// Show the configuration: what is in effect, what may stand in the file
@@ -339,6 +339,20 @@ pub fn wants_json(words: &[OsString]) -> bool {
         .skip(1)
         .take_while(|word| *word != "--")
         .any(|word| word == "--json")
+}
+
+/// The first word that is no text in UTF-8, with the flag before it.
+#[must_use]
+pub fn no_text(words: &[OsString]) -> Option<String> {
+    let at = words.iter().position(|word| word.to_str().is_none())?;
+    let flag = at.checked_sub(1).and_then(|before| words[before].to_str());
+    let word = words[at].to_string_lossy();
+    Some(
+        match flag.filter(|flag| flag.starts_with("--") && !word.starts_with("--")) {
+            Some(flag) => format!("{flag} {word}"),
+            None => word.into_owned(),
+        },
+    )
 }
 
 fn parse_until(text: &str) -> Result<Until, String> {

@@ -4,12 +4,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::access::{self, PASS, READ, Who};
-use super::args::Global;
+use super::args::{CheckConfig, Global};
 use super::exit::{Exit, Failure};
 use super::ground::{self, Finding, Runs};
 use super::mistakes::{self, Told};
 use super::{commands, output, text};
-use crate::config::{Mistakes, Settings};
+use crate::config::{Mistakes, Origin, Settings};
 use crate::record::AccountId;
 
 /// What `check-config --json` prints.
@@ -44,18 +44,22 @@ struct Found {
 ///
 /// # Errors
 /// The configuration is wrong.
-pub fn check_config(global: &Global) -> Result<Exit, Failure> {
+pub fn check_config(global: &Global, command: CheckConfig) -> Result<Exit, Failure> {
+    let prints_json = global.json && !command.quiet;
     let settings = match commands::load(global) {
         Ok(settings) => settings,
-        Err(mistakes) if global.json => return refused(&mistakes),
+        Err(mistakes) if prints_json => return refused(&mistakes),
         Err(mistakes) => return Err(mistakes.into()),
     };
     let (errors, warnings) = findings(&settings);
-    if let Some(error) = errors.first().filter(|_| !global.json) {
+    if let Some(error) = errors.first().filter(|_| !prints_json) {
         return Err(Failure::new(Exit::Config, sentence(error)));
     }
+    if command.quiet {
+        return Ok(Exit::Ok);
+    }
     let exit = if errors.is_empty() { Exit::Ok } else { Exit::Config };
-    if global.json {
+    if prints_json {
         let found = |finding: &Finding| Found {
             problem: finding.what.clone(),
             hint: finding.todo.clone(),
@@ -99,11 +103,22 @@ fn refused(mistakes: &Mistakes) -> Result<Exit, Failure> {
     Ok(mistakes::exit(mistakes))
 }
 
+/// The paths that nothing sets. Each process has its own defaults, and this one's say nothing of a service's.
+fn default_paths(settings: &Settings) -> Vec<&'static str> {
+    let is_default = |key: &&str| matches!(settings.origin(key), Origin::Default(_));
+    ["runs_dir", "db", "socket"]
+        .into_iter()
+        .filter(is_default)
+        .collect()
+}
+
 /// What `serve` would stop at, and what it goes on with.
 fn findings(settings: &Settings) -> (Vec<Finding>, Vec<Finding>) {
     let this = Who::this();
+    let defaults = default_paths(settings);
     let (mut errors, mut warnings) = (Vec::new(), Vec::new());
     match access::stop_on_the_way(&settings.runs_dir, &this, READ | PASS) {
+        _ if defaults.contains(&"runs_dir") => {}
         Some(stop) => {
             let Finding { what, todo } = ground::way(&stop, &this);
             warnings.push(Finding {
@@ -116,7 +131,8 @@ fn findings(settings: &Settings) -> (Vec<Finding>, Vec<Finding>) {
             Err(error) => warnings.push(Finding::bare(format!("runs_dir: {error}"))),
         },
     }
-    for (key, path) in [("db", &settings.db), ("socket", &settings.socket)] {
+    let places = [("db", &settings.db), ("socket", &settings.socket)];
+    for (key, path) in places.into_iter().filter(|(key, _)| !defaults.contains(key)) {
         warnings.extend(ground::place_for(path, &this).map(|finding| Finding {
             what: format!("{key}: {} cannot be made: {}", path.display(), finding.what),
             ..finding
@@ -181,6 +197,15 @@ fn print(settings: &Settings, warnings: &[Finding]) -> Result<(), Failure> {
         }
         for warning in warnings {
             writeln!(out, "\nwarning: {}", text::message(&sentence(warning)))?;
+        }
+        let defaults = default_paths(settings);
+        if !defaults.is_empty() {
+            writeln!(
+                out,
+                "\nnot looked at, as nothing sets them: {}. These are the defaults of this shell; a service has those \
+                 of its unit. `tokentail doctor` looks at what is in use.",
+                defaults.join(", ")
+            )?;
         }
         Ok(())
     })

@@ -14,7 +14,7 @@ use super::{client, expect, output, render};
 use crate::api::quota::Terms;
 use crate::api::summary;
 use crate::api::wire::{Health, Summary};
-use crate::config::{self, ConfigError, Environment, Mistakes, Origin, Partial, Settings};
+use crate::config::{self, ConfigError, Environment, Mistakes, Origin, Partial, Settings, VARIABLE_PREFIX};
 use crate::globs::layout::Layout;
 use crate::logfile::{LogFileError, glance};
 use crate::quota::admission::{Reason, Unseen};
@@ -341,6 +341,10 @@ pub fn find_collector(global: &Global) -> Result<(CollectorAddress, Option<Strin
         }
         Err(error) => error,
     };
+    // Who names a socket does not mean another.
+    if global.socket.is_none() && error.is_about_variable(&format!("{VARIABLE_PREFIX}SOCKET")) {
+        return Err(error.into());
+    }
     let is_of_store = is_only_without_a_place(&error);
     let why = error.to_string();
     let failure = Failure::from(error);

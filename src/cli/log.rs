@@ -73,11 +73,21 @@ pub fn start(settings: &LogSettings) -> Level {
     Level(handle)
 }
 
-/// A line of a failure that ends the program, as it is to stand on standard error.
+/// What is said of a failure, as it is to stand on standard error.
 #[must_use]
 pub fn failure(message: &str) -> String {
+    aside(PRIORITY_ERROR, message)
+}
+
+/// The same of what is only noted.
+#[must_use]
+pub fn warning(message: &str) -> String {
+    aside(PRIORITY_WARNING, message)
+}
+
+fn aside(priority: u8, message: &str) -> String {
     if service::is_stderr_the_journal() {
-        prioritised(PRIORITY_ERROR, message)
+        prioritised(priority, message)
     } else {
         message.to_owned()
     }
@@ -111,9 +121,10 @@ where
     }
 }
 
-/// The journal makes an entry of each line.
+/// The journal makes an entry of each line that has something on it.
 fn prioritised(priority: u8, text: &str) -> String {
-    let lines: Vec<String> = (text.lines()).map(|line| format!("<{priority}>{line}")).collect();
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let lines: Vec<String> = lines.map(|line| format!("<{priority}>{line}")).collect();
     lines.join("\n")
 }
 
@@ -141,6 +152,9 @@ mod tests {
     #[test]
     fn each_line_has_its_priority() {
         assert_eq!(prioritised(PRIORITY_WARNING, "one"), "<4>one");
-        assert_eq!(prioritised(PRIORITY_ERROR, "one\n  two"), "<3>one\n<3>  two");
+        assert_eq!(
+            prioritised(PRIORITY_ERROR, "one\n\n  two\n \n"),
+            "<3>one\n<3>  two"
+        );
     }
 }

@@ -21,6 +21,7 @@ pub mod manual;
 pub mod mistakes;
 pub mod numbers;
 pub mod output;
+pub mod panics;
 pub mod progress;
 pub mod quota;
 pub mod quota_table;
@@ -33,6 +34,9 @@ pub mod text;
 pub mod tools;
 pub mod watch;
 
+use clap::error::ErrorKind;
+
+use crate::service;
 use args::{Args, Command};
 use exit::{Exit, Failure};
 
@@ -40,9 +44,13 @@ use exit::{Exit, Failure};
 #[must_use]
 pub fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
-    let args = match args::parse(&words) {
+    panics::guarded(args::wants_json(&words), || run_words(&words))
+}
+
+fn run_words(words: &[OsString]) -> ExitCode {
+    let args = match args::parse(words) {
         Ok(args) => args,
-        Err(error) => return not_a_command(&error, args::wants_json(&words)).into(),
+        Err(error) => return not_a_command(&error, words).into(),
     };
     let json = args.global.json;
     match dispatch(args) {
@@ -70,7 +78,7 @@ fn dispatch(Args { global, command }: Args) -> Result<ExitCode, Failure> {
         Command::Backup(command) => backup::backup(&global, &command),
         Command::Verify(command) => commands::verify(&global, command),
         Command::Doctor => doctor::doctor(&global),
-        Command::CheckConfig => check_config::check_config(&global),
+        Command::CheckConfig(command) => check_config::check_config(&global, command),
         Command::Openapi => commands::openapi(),
         Command::Config(command) => tools::config(&global, &command),
         Command::Completions(command) => tools::completions(&command),
@@ -81,17 +89,24 @@ fn dispatch(Args { global, command }: Args) -> Result<ExitCode, Failure> {
 }
 
 /// Prints a usage error, or the text of `--help` and `--version`.
-fn not_a_command(error: &clap::Error, json: bool) -> Exit {
+fn not_a_command(error: &clap::Error, words: &[OsString]) -> Exit {
     if !error.use_stderr() {
         // Nobody may be reading; that is no failure.
         let _ = error.print();
         return Exit::Ok;
     }
-    if json {
-        let text = error.to_string();
+    let json = args::wants_json(words);
+    let text = match args::no_text(words).filter(|_| error.kind() == ErrorKind::InvalidUtf8) {
+        Some(word) => format!("{word:?} is no text in UTF-8"),
+        None => error.to_string(),
+    };
+    if json || error.kind() == ErrorKind::InvalidUtf8 {
         let message = text.trim().trim_start_matches("error: ");
         report(&Failure::new(Exit::Usage, message), json);
+    } else if service::is_stderr_the_journal() {
+        let _ = writeln!(std::io::stderr(), "{}", log::failure(&text));
     } else {
+        // In colours where there may be some.
         let _ = error.print();
     }
     Exit::Usage
@@ -101,7 +116,7 @@ fn not_a_command(error: &clap::Error, json: bool) -> Exit {
 fn report(failure: &Failure, json: bool) {
     let mut err = std::io::stderr().lock();
     let _ = if json {
-        writeln!(err, "{}", failure.to_json())
+        writeln!(err, "{}", log::failure(&failure.to_json()))
     } else {
         let shown = failure.drawn.as_ref().unwrap_or(&failure.message);
         let lines = format!("tokentail: {}", text::message(shown));

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use serde::Serialize;
 
 use super::exit::{Exit, Failure};
-use super::text;
+use super::{log, text};
 
 /// What is taken for the size of a terminal that does not say it.
 const TERMINAL: (usize, usize) = (80, 24);
@@ -74,11 +74,12 @@ pub fn aside(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
 /// Says something beside what a command prints: a line, or a document if documents are asked for.
 pub fn warn(json: bool, warning: &str) {
     aside(|err| {
-        if json {
-            writeln!(err, "{}", serde_json::json!({ "warning": warning }))
+        let said = if json {
+            serde_json::json!({ "warning": warning }).to_string()
         } else {
-            writeln!(err, "tokentail: {}", text::message(warning))
-        }
+            format!("tokentail: {}", text::message(warning))
+        };
+        writeln!(err, "{}", log::warning(&said))
     });
 }
 

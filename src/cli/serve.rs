@@ -89,8 +89,8 @@ async fn attend(
             () = signals.reloaded() => reload(running, global, level),
             () = &mut backlog, if !backlog_followed => backlog_followed = true,
             _ = look.tick() => {
-                if !running.is_committing() {
-                    return Err(Failure::new(Exit::Bug, "the committer has ended; see the log"));
+                if let Some(part) = running.ended_part() {
+                    return Err(Failure::new(Exit::Bug, format!("{part} has ended; see the log")));
                 }
             }
         }

@@ -14,13 +14,16 @@ use serde::{Deserialize, Serialize};
 use super::mistakes::{Problem, did_you_mean, near};
 use super::units::{Count, List, within};
 use super::{Key, key};
-use crate::globs::Names;
+use crate::globs::{Names, check_amount};
 use crate::quota::account::{Account, Minimum, OnUnknown, TokenKinds};
 use crate::record::bucket;
 use crate::record::{ACCOUNT_DEFAULT, AccountId, Labels, PROVIDER_DEFAULT, RunId, check_label};
 
 /// Most accounts: each run is compared with one after the other.
 const ACCOUNTS_MAX: usize = 1000;
+/// Most patterns of runs that all accounts have together, and most bytes of them: each is made ready at every start.
+const PATTERNS_MAX: usize = 10_000;
+const PATTERNS_BYTES_MAX: usize = 256 << 10;
 /// Longest name of a provider or an account, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 /// Longest name of a model, in bytes.
@@ -181,10 +184,8 @@ impl Mistake {
     }
 
     pub(super) fn problem(&self) -> Problem {
-        Problem {
-            what: format!("`account.{}`: {}", self.key, self.problem.what),
-            hint: self.problem.hint.clone(),
-        }
+        let key = format!("account.{}", self.key);
+        self.problem.clone().of_key(&key)
     }
 }
 
@@ -322,7 +323,12 @@ impl Accounts {
             open: false,
         };
         let mut mistakes = Vec::new();
+        let (mut patterns, mut bytes) = (0, 0);
         for (number, given) in tables.iter().enumerate() {
+            let runs = given.runs.iter().flat_map(|List(runs)| runs);
+            (patterns, bytes) = runs.fold((patterns, bytes), |(patterns, bytes), run| {
+                (patterns + 1, bytes + run.len())
+            });
             let mut table = Table {
                 number,
                 given,
@@ -330,6 +336,15 @@ impl Accounts {
             };
             if number == ACCOUNTS_MAX {
                 table.refuse("name", format!("at most {ACCOUNTS_MAX} accounts are allowed"));
+                mistakes.append(&mut table.mistakes);
+                break;
+            }
+            if patterns > PATTERNS_MAX || bytes > PATTERNS_BYTES_MAX {
+                let problem = format!(
+                    "with these, the accounts have {patterns} patterns of {bytes} bytes; at most {PATTERNS_MAX} of \
+                     {PATTERNS_BYTES_MAX} bytes together are allowed: labels choose runs too"
+                );
+                table.refuse("runs", problem);
                 mistakes.append(&mut table.mistakes);
                 break;
             }
@@ -559,6 +574,10 @@ impl Table<'_> {
     fn runs(&mut self) -> Names {
         let every = List(vec![RUNS_DEFAULT.to_owned()]);
         let List(patterns) = self.given.runs.as_ref().unwrap_or(&every);
+        if let Err(error) = check_amount("runs", patterns) {
+            self.refuse("runs", error.to_string());
+            return Names::default();
+        }
         let right = |pattern: &&String| match Names::new(std::slice::from_ref(*pattern)) {
             Ok(_) => true,
             Err(error) => {

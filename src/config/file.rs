@@ -1,6 +1,6 @@
 //! File: the text of the configuration file, what it says, and every mistake in it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
@@ -11,11 +11,10 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, ValueDeserializer};
 
 use super::layers::Partial;
-use super::mistakes::{CONFIG_BYTES_MAX, ConfigError, Mistakes, Place, Problem, did_you_mean, near};
+use super::mistakes::{
+    CONFIG_BYTES_MAX, ConfigError, Mistakes, Place, Problem, QUOTED_BYTES_MAX, did_you_mean, near, shortened,
+};
 use super::{KEYS, accounts};
-
-/// Most mistakes of syntax that are looked at; beyond, it is no TOML at all.
-const SYNTAX_MAX: usize = 1000;
 
 /// The configuration file, kept as text to point into it.
 #[derive(Debug)]
@@ -26,7 +25,7 @@ pub(super) struct FileLayer {
     /// What is wrong with it by itself.
     pub mistakes: Mistakes,
     text: String,
-    spots: Vec<Spot>,
+    spots: Spots,
 }
 
 impl FileLayer {
@@ -85,38 +84,46 @@ impl FileLayer {
 
     fn parse(path: &Path, text: String) -> Self {
         let (document, broken) = DeTable::parse_recoverable(&text);
-        let spots = spots(document.get_ref());
-        let mut mistakes = Mistakes::default();
-        let spot_at = |at: usize| spots.iter().position(|spot| spot.span.contains(&at));
-        let mistake = |error: &toml::de::Error, span: Range<usize>| {
-            let key = spot_at(span.start).map_or("", |spot| spots[spot].key.as_str());
-            let mut problem = say(error.message());
-            if !key.is_empty() {
-                problem.what = format!("`{key}`: {}", problem.what);
-            }
-            let place = Place::of(path, &text, key, span).into();
-            ConfigError::File { place, problem }
-        };
+        let spots = Spots::of(document.get_ref());
+        let mut found = Vec::new();
         // What follows on the same line or in the same value mostly follows from the first.
         let mut lines = BTreeSet::new();
         let mut values = BTreeSet::new();
         let breaks: Vec<usize> = memchr::memchr_iter(b'\n', text.as_bytes()).collect();
         let line_of = |at: usize| breaks.partition_point(|newline| *newline < at);
-        for error in broken.iter().take(SYNTAX_MAX) {
+        for error in broken {
             let span = error.span().unwrap_or_default();
+            let value = spots.at(span.start);
             let is_new_line = lines.insert(line_of(span.start));
-            let is_new_value = spot_at(span.start).is_none_or(|spot| values.insert(spot));
+            let is_new_value = value.is_none_or(|spot| values.insert(spot.span.start));
             if is_new_line && is_new_value {
-                mistakes.push_with(|| mistake(error, span));
+                // Of a key that stands twice, the second has no value.
+                let key = match value {
+                    Some(spot) => spot.key.clone(),
+                    None if error.message() == "duplicate key" => {
+                        shortened(text.get(span.clone()).unwrap_or_default(), QUOTED_BYTES_MAX)
+                    }
+                    None => String::new(),
+                };
+                found.push((span, key, error));
             }
         }
         let root = Spanned::new(document.span(), DeValue::Table(document.into_inner()));
         let mut sieve = Sieve::default();
-        let left = sieve.sift(&root, &|value| value);
-        for (error, span) in &sieve.found {
-            if !lines.contains(&line_of(span.start)) {
-                mistakes.push_with(|| mistake(error, span.clone()));
-            }
+        let left = sieve.sift(&root, "", &|value| value);
+        let values = sieve.found.into_iter();
+        found.extend(values.filter(|(span, ..)| !lines.contains(&line_of(span.start))));
+        found.sort_by_key(|(span, ..)| span.start);
+        let mut mistakes = Mistakes::default();
+        for (span, key, error) in found {
+            mistakes.push_at(span.start, || {
+                let problem = match key.as_str() {
+                    "" => say(error.message()),
+                    key => say(error.message()).of_key(key),
+                };
+                let place = Place::of(path, &text, &key, span.clone()).into();
+                ConfigError::File { place, problem }
+            });
         }
         let partial = left.and_then(|left| Partial::deserialize(ValueDeserializer::from(left)).ok());
         Self {
@@ -130,18 +137,22 @@ impl FileLayer {
 
     /// An error about the value at a place; if that was left out, about what it would stand in.
     pub(super) fn error(&self, place: &str, problem: Problem) -> ConfigError {
-        let find = |place: &str| self.spots.iter().find(|spot| spot.place == place);
-        let spot = find(place).or_else(|| find(place.rsplit_once('.')?.0));
-        let (key, span) = spot.map_or(("", 0..0), |spot| (spot.key.as_str(), spot.span.clone()));
-        let place = Place::of(&self.path, &self.text, key, span).into();
+        let key = self.spots.find(place).map_or("", |spot| &spot.key);
+        let place = Place::of(&self.path, &self.text, key, self.span(place)).into();
         ConfigError::File { place, problem }
+    }
+
+    /// The bytes that such an error is about.
+    pub(super) fn span(&self, place: &str) -> Range<usize> {
+        self.spots.find(place).map_or(0..0, |spot| spot.span.clone())
     }
 }
 
 /// Keeps what is right of a document, and finds what is wrong.
 #[derive(Default)]
 struct Sieve {
-    found: Vec<(toml::de::Error, Range<usize>)>,
+    /// Where each is, and of which key.
+    found: Vec<(Range<usize>, String, toml::de::Error)>,
 }
 
 impl Sieve {
@@ -150,6 +161,7 @@ impl Sieve {
     fn sift<'i>(
         &mut self,
         value: &Spanned<DeValue<'i>>,
+        key: &str,
         within: &dyn Fn(Spanned<DeValue<'i>>) -> Spanned<DeValue<'i>>,
     ) -> Option<Spanned<DeValue<'i>>> {
         let judge = |value: Spanned<DeValue<'i>>| {
@@ -167,7 +179,8 @@ impl Sieve {
                 for (name, part) in table {
                     let alone =
                         |part| within(with(DeValue::Table([(name.clone(), part)].into_iter().collect())));
-                    if let Some(part) = self.sift(part, &alone) {
+                    let key = below(key, name.get_ref());
+                    if let Some(part) = self.sift(part, &key, &alone) {
                         left.insert(name.clone(), part);
                     }
                 }
@@ -181,7 +194,7 @@ impl Sieve {
                         array.push(part);
                         within(with(DeValue::Array(array)))
                     };
-                    if let Some(part) = self.sift(part, &alone) {
+                    if let Some(part) = self.sift(part, key, &alone) {
                         left.push(part);
                     }
                 }
@@ -192,7 +205,7 @@ impl Sieve {
         };
         if self.found.len() == before {
             let at = error.span().unwrap_or(span);
-            self.found.push((error, at));
+            self.found.push((at, key.to_owned(), error));
             return None;
         }
         left
@@ -213,10 +226,7 @@ pub(super) fn say(message: &str) -> Problem {
         Some((what, word)) => (what, Some(format!("did you mean {}", word.trim_end()))),
         None => (what.trim_end(), meant(message)),
     };
-    Problem {
-        what: what.to_owned(),
-        hint,
-    }
+    Problem::new(what, hint)
 }
 
 /// What was meant by a name or a word that is not known.
@@ -251,50 +261,73 @@ fn meant(message: &str) -> Option<String> {
 struct Spot {
     /// As people call it: `account.runs`.
     key: String,
-    /// Which of several tables it is in: `account[1].runs`.
-    place: String,
     /// From the key's first byte to the value's last; of a table in an array, its header.
     span: Range<usize>,
 }
 
-/// Every key with a value, and every table of an array after what is in it.
-fn spots(document: &DeTable<'_>) -> Vec<Spot> {
-    fn collect(table: &DeTable<'_>, above: (&str, &str), found: &mut Vec<Spot>) {
+/// Every key with a value, and every table of an array.
+#[derive(Debug, Default)]
+struct Spots {
+    /// By which of several tables each is in: `account[1].runs`.
+    by_place: BTreeMap<String, Spot>,
+    /// The values that have no others in them, by where they begin.
+    by_start: BTreeMap<usize, String>,
+}
+
+impl Spots {
+    fn of(document: &DeTable<'_>) -> Self {
+        let mut spots = Self::default();
+        spots.collect(document, ("", ""));
+        spots
+    }
+
+    fn collect(&mut self, table: &DeTable<'_>, above: (&str, &str)) {
         for (name, value) in table {
-            let key = format!("{}{}", above.0, name.get_ref());
-            let place = format!("{}{}", above.1, name.get_ref());
+            let key = below(above.0, name.get_ref());
+            let place = below(above.1, name.get_ref());
+            let mut has_tables = false;
             match value.get_ref() {
-                DeValue::Table(below) => {
-                    collect(below, (&format!("{key}."), &format!("{place}.")), found);
+                DeValue::Table(table) => {
+                    self.collect(table, (&key, &place));
+                    continue;
                 }
                 DeValue::Array(values) => {
                     for (number, value) in values.iter().enumerate() {
-                        let DeValue::Table(below) = value.get_ref() else {
+                        let DeValue::Table(table) = value.get_ref() else {
                             continue;
                         };
+                        has_tables = true;
                         let place = format!("{place}[{number}]");
-                        collect(below, (&format!("{key}."), &format!("{place}.")), found);
-                        found.push(Spot {
-                            key: key.clone(),
-                            place,
-                            span: value.span(),
-                        });
+                        self.collect(table, (&key, &place));
+                        let (key, span) = (key.clone(), value.span());
+                        self.by_place.insert(place, Spot { key, span });
                     }
-                    found.push(Spot {
-                        key,
-                        place,
-                        span: name.span().start..value.span().end,
-                    });
                 }
-                _ => found.push(Spot {
-                    key,
-                    place,
-                    span: name.span().start..value.span().end,
-                }),
+                _ => {}
             }
+            let span = name.span().start..value.span().end;
+            if !has_tables {
+                self.by_start.insert(span.start, place.clone());
+            }
+            self.by_place.insert(place, Spot { key, span });
         }
     }
-    let mut found = Vec::new();
-    collect(document, ("", ""), &mut found);
-    found
+
+    /// The value that has this byte of the file.
+    fn at(&self, at: usize) -> Option<&Spot> {
+        let (_, place) = self.by_start.range(..=at).next_back()?;
+        self.by_place.get(place).filter(|spot| spot.span.contains(&at))
+    }
+
+    /// The value at a place; if that was left out, what it would stand in.
+    fn find(&self, place: &str) -> Option<&Spot> {
+        let above = || self.by_place.get(place.rsplit_once('.')?.0);
+        self.by_place.get(place).or_else(above)
+    }
+}
+
+/// The name of a key in a table; one that is longer than any there is, is cut.
+fn below(table: &str, name: &str) -> String {
+    let dot = if table.is_empty() { "" } else { "." };
+    shortened(&format!("{table}{dot}{name}"), QUOTED_BYTES_MAX)
 }

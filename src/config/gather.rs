@@ -20,7 +20,7 @@ use super::mistakes::{ConfigError, MISTAKES_MAX, Mistakes, Problem, did_you_mean
 use super::units::{Bytes, Count, Flag, List, Period, within};
 use super::{HttpSettings, Limits, LogSettings, RunsSettings, Settings, StoreSettings, WatchSettings};
 use crate::globs::layout::Layout;
-use crate::globs::{GlobError, Globs};
+use crate::globs::{GlobError, Globs, check_amount};
 
 const MIB: u64 = 1 << 20;
 
@@ -143,7 +143,6 @@ impl<'a> Gather<'a> {
         let runs = self.runs(layout);
         let http = self.http();
         if !self.mistakes.is_empty() {
-            self.mistakes.sort();
             return Err(self.mistakes);
         }
         Ok(Settings {
@@ -189,8 +188,19 @@ impl<'a> Gather<'a> {
 
     /// Every pattern that is wrong by itself; if none is, what is wrong with all of them together.
     fn refuse_globs(&mut self, include: &[String], exclude: &[String], whole: &GlobError) {
+        // Very many are not looked at one by one.
         let mut refused = false;
-        for (key, patterns) in [("watch.include", include), ("watch.exclude", exclude)] {
+        let lists = [("watch.include", include), ("watch.exclude", exclude)];
+        for (key, patterns) in lists {
+            if let Err(error) = check_amount(key, patterns) {
+                self.refuse(key, error.to_string());
+                refused = true;
+            }
+        }
+        if refused {
+            return;
+        }
+        for (key, patterns) in lists {
             let is_include = key == "watch.include";
             for pattern in patterns.iter().filter(|pattern| !pattern.is_empty()) {
                 let one = std::slice::from_ref(pattern);
@@ -255,9 +265,14 @@ impl<'a> Gather<'a> {
         self.origins.insert("account", Origin::File(file.path.clone()));
         let is_whole = !self.mistakes.is_about("account");
         let (accounts, mistakes) = Accounts::new(&given, is_whole);
-        for mistake in mistakes {
-            self.mistakes
-                .push(file.error(&mistake.place(), mistake.problem()));
+        let mut mistakes: Vec<_> = mistakes
+            .iter()
+            .map(|mistake| (file.span(&mistake.place()).start, mistake))
+            .collect();
+        mistakes.sort_by_key(|(at, _)| *at);
+        for (at, mistake) in mistakes {
+            let error = || file.error(&mistake.place(), mistake.problem());
+            self.mistakes.push_at(at, error);
         }
         let doubts = accounts::doubts(&given);
         let doubts = doubts
@@ -365,16 +380,10 @@ impl<'a> Gather<'a> {
 
     /// Points at where the value of a key came from.
     fn error(&self, key: &'static str, problem: Problem) -> ConfigError {
-        let problem = Problem {
-            what: format!("`{key}`: {}", problem.what),
-            ..problem
-        };
+        let problem = problem.of_key(key);
         match (self.origins.get(key), &self.file) {
             (Some(Origin::File(_)), Some(file)) => file.error(key, problem),
-            (Some(Origin::Variable(name)), _) => ConfigError::Variable {
-                name: name.clone(),
-                problem,
-            },
+            (Some(Origin::Variable(name)), _) => ConfigError::variable(name, problem),
             (Some(Origin::Flag), _) => ConfigError::Flag { problem },
             _ => ConfigError::Default { problem },
         }

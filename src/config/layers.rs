@@ -1,8 +1,10 @@
 //! Layers: what a flag, a variable or the file says, each for itself and nothing filled in.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -159,7 +161,8 @@ impl fmt::Display for Origin {
 /// What the process was started with; an argument, so that tests choose it.
 #[derive(Clone, Debug)]
 pub struct Environment {
-    pub vars: BTreeMap<String, String>,
+    /// A value may be a path that is no text.
+    pub vars: BTreeMap<String, OsString>,
     /// What relative paths start from.
     pub cwd: PathBuf,
     /// The configuration of the whole system.
@@ -169,17 +172,16 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// That of this process. A variable that is no UTF-8 has its bad bytes replaced.
+    /// That of this process. A variable's name that is no UTF-8 has its bad bytes replaced.
     #[must_use]
     pub fn from_process() -> Self {
-        let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
         #[expect(
             clippy::disallowed_methods,
             reason = "the one place that reads the environment"
         )]
         let variables = std::env::vars_os();
         Self {
-            vars: variables.map(|(name, value)| (text(name), text(value))).collect(),
+            vars: (variables.map(|(name, value)| (name.to_string_lossy().into_owned(), value))).collect(),
             cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
             system_file: PathBuf::from("/etc/tokentail/tokentail.toml"),
             has_files: true,
@@ -201,8 +203,9 @@ impl Environment {
     /// Others count as unset, as the XDG specification asks.
     #[must_use]
     pub fn directory(&self, name: &str) -> Option<PathBuf> {
-        let first = PathBuf::from(self.vars.get(name)?.split(':').next()?);
-        first.is_absolute().then_some(first)
+        let value = self.vars.get(name)?.as_bytes();
+        let first = Path::new(OsStr::from_bytes(value.split(|byte| *byte == b':').next()?));
+        first.is_absolute().then(|| first.to_owned())
     }
 
     /// Where a collector may listen, by what can be said without settings: the variable, the file if that much of it
@@ -212,6 +215,7 @@ impl Environment {
         let variable = self
             .vars
             .get(&format!("{VARIABLE_PREFIX}SOCKET"))
+            .and_then(|value| value.to_str())
             .map(PathBuf::from);
         let in_file = || {
             let places = match named_file {
@@ -222,7 +226,9 @@ impl Environment {
             let table: toml::Table = toml::from_slice(&bytes).ok()?;
             Some(PathBuf::from(table.get("socket")?.as_str()?))
         };
-        let told = variable.or_else(in_file).map(|path| self.cwd.join(path));
+        let named = |path: &PathBuf| !path.as_os_str().is_empty();
+        let told = variable.or_else(in_file).filter(named);
+        let told = told.map(|path| self.cwd.join(path));
         let runtime = self.runtime_directory();
         told.into_iter()
             .chain(runtime.map(|(directory, _)| directory.join(SOCKET_NAME)))
@@ -248,10 +254,13 @@ impl Environment {
         let mut layers = Vec::new();
         let mut mistakes = Mistakes::default();
         for (name, key, value) in named {
-            let name = name.clone();
-            match from_variable(key, value) {
-                Ok(partial) => layers.push((Origin::Variable(name), partial)),
-                Err(problem) => mistakes.push(ConfigError::Variable { name, problem }),
+            let read = match value.to_str() {
+                Some(text) => from_variable(key, text),
+                None => Err("its value is no text in UTF-8".to_owned().into()),
+            };
+            match read {
+                Ok(partial) => layers.push((Origin::Variable(name.clone()), partial)),
+                Err(problem) => mistakes.push(ConfigError::variable(name, problem.of_key(&key_of(key)))),
             }
         }
         (layers, mistakes)
@@ -289,6 +298,11 @@ fn is_absent(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     )
+}
+
+/// What the file calls the key that a variable sets, whose name is given without its prefix.
+fn key_of(name: &str) -> String {
+    name.to_ascii_lowercase().replace("__", ".")
 }
 
 fn from_variable(key: &str, text: &str) -> Result<Partial, Problem> {

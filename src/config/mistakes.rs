@@ -12,6 +12,9 @@ pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 pub(super) const MISTAKES_MAX: usize = 100;
 /// What an excerpt shows of a long line before and after where the mistake begins, in bytes.
 const EXCERPT_BYTES_MAX: usize = 200;
+/// Most of a message, and of what it quotes, in bytes; more is cut in the middle.
+const MESSAGE_BYTES_MAX: usize = 1000;
+pub(super) const QUOTED_BYTES_MAX: usize = 200;
 /// Most letters that a word may differ by from the one that was meant.
 const NEAR_LETTERS_MAX: usize = 2;
 
@@ -33,6 +36,21 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    pub(super) fn variable(name: &str, problem: Problem) -> Self {
+        Self::Variable {
+            name: shortened(name, QUOTED_BYTES_MAX),
+            problem,
+        }
+    }
+
+    /// The byte of the file where it stands; behind all of them if it is none of the file's.
+    fn at(&self) -> usize {
+        match self {
+            Self::File { place, .. } => place.at,
+            _ => usize::MAX,
+        }
+    }
+
     /// What is wrong, where that is said without the place.
     #[must_use]
     pub const fn problem(&self) -> Option<&Problem> {
@@ -61,16 +79,48 @@ impl fmt::Display for Problem {
     }
 }
 
+impl Problem {
+    /// What is wrong, cut if it quotes something long.
+    pub(super) fn new(what: &str, hint: Option<String>) -> Self {
+        let parts = what.split_inclusive(['`', '"']);
+        let short: String = parts.map(|part| shortened(part, QUOTED_BYTES_MAX)).collect();
+        Self {
+            what: shortened(&short, MESSAGE_BYTES_MAX),
+            hint,
+        }
+    }
+
+    /// The same, with the name of the key before it.
+    pub(super) fn of_key(self, key: &str) -> Self {
+        Self::new(&format!("`{key}`: {}", self.what), self.hint)
+    }
+}
+
 impl From<String> for Problem {
     fn from(what: String) -> Self {
-        Self { what, hint: None }
+        Self::new(&what, None)
     }
+}
+
+/// A text without its middle if it is longer than so many bytes.
+pub(super) fn shortened(text: &str, bytes_max: usize) -> String {
+    if text.len() <= bytes_max {
+        return text.to_owned();
+    }
+    let half = bytes_max / 2;
+    let (head, tail) = (
+        text.floor_char_boundary(half),
+        text.ceil_char_boundary(text.len() - half),
+    );
+    format!("{}\u{2026}{}", &text[..head], &text[tail..])
 }
 
 /// A place in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     pub path: PathBuf,
+    /// The byte of the file.
+    pub at: usize,
     /// Line and column count from 1, the column in characters.
     pub line: usize,
     pub column: usize,
@@ -97,6 +147,7 @@ impl Place {
         let end = text.ceil_char_boundary(span.end.clamp(start, to)) - from;
         Self {
             path: path.to_owned(),
+            at: start,
             line: text[..start].matches('\n').count() + 1,
             // Editors do not show the mark of byte order as a character.
             column: text[line_start..start]
@@ -114,7 +165,7 @@ impl Place {
 /// Everything that is wrong with a configuration; never nothing.
 #[derive(Debug, Default)]
 pub struct Mistakes {
-    /// In the order in which they were found.
+    /// Those of the file from its first line on, then the others.
     pub list: Vec<ConfigError>,
     /// How many there are beyond those.
     pub left_out: usize,
@@ -122,16 +173,21 @@ pub struct Mistakes {
 
 impl Mistakes {
     pub(super) fn push(&mut self, mistake: ConfigError) {
-        self.push_with(|| mistake);
+        self.push_at(mistake.at(), || mistake);
     }
 
-    /// Finds the place only of a mistake that is kept: a file may have very many.
-    pub(super) fn push_with(&mut self, mistake: impl FnOnce() -> ConfigError) {
-        if self.list.len() < MISTAKES_MAX {
-            self.list.push(mistake());
-        } else {
+    /// Keeps the first of the file, in whatever order they are found. The mistake at a byte of the file is made only if
+    /// it is kept: a file may have very many.
+    pub(super) fn push_at(&mut self, at: usize, mistake: impl FnOnce() -> ConfigError) {
+        let place = self.list.partition_point(|kept| kept.at() <= at);
+        if self.list.len() == MISTAKES_MAX {
             self.left_out += 1;
+            if place == MISTAKES_MAX {
+                return;
+            }
+            self.list.pop();
         }
+        self.list.insert(place, mistake());
     }
 
     pub(super) fn extend(&mut self, mistakes: Self) {
@@ -143,6 +199,13 @@ impl Mistakes {
         self.list.is_empty()
     }
 
+    /// Whether one is about this variable.
+    #[must_use]
+    pub fn is_about_variable(&self, name: &str) -> bool {
+        let is_about = |mistake: &ConfigError| matches!(mistake, ConfigError::Variable { name: of, .. } if of.eq_ignore_ascii_case(name));
+        self.list.iter().any(is_about)
+    }
+
     /// Whether one is about a key that begins so: what depends on its value cannot be judged.
     pub(super) fn is_about(&self, prefix: &str) -> bool {
         let is_about = |mistake: &ConfigError| match mistake {
@@ -152,14 +215,6 @@ impl Mistakes {
                 .is_some_and(|problem| problem.what.starts_with(&format!("`{prefix}"))),
         };
         self.list.iter().any(is_about)
-    }
-
-    /// First those of the file, from its first line to its last.
-    pub(super) fn sort(&mut self) {
-        self.list.sort_by_key(|mistake| match mistake {
-            ConfigError::File { place, .. } => (place.line, place.column),
-            _ => (usize::MAX, 0),
-        });
     }
 }
 
@@ -196,10 +251,11 @@ pub(super) fn near<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) ->
     let plain = |word: &str| word.to_lowercase().replace('-', "_");
     let wanted = plain(given);
     // A short word is near to everything.
-    let letters_max = NEAR_LETTERS_MAX.min(wanted.chars().count() / 3);
+    let letters = wanted.chars().count();
+    let letters_max = NEAR_LETTERS_MAX.min(letters / 3);
     known
         .into_iter()
-        .filter(|word| *word != given)
+        .filter(|word| *word != given && word.chars().count().abs_diff(letters) <= letters_max)
         .map(|word| (strsim::osa_distance(&wanted, &plain(word)), word))
         .filter(|(distance, _)| *distance <= letters_max)
         .min_by_key(|(distance, _)| *distance)
@@ -263,5 +319,45 @@ mod tests {
         }
         assert_eq!((mistakes.list.len(), mistakes.left_out), (MISTAKES_MAX, 1));
         assert!(mistakes.to_string().starts_with("0 (and 100 more mistakes; "));
+    }
+
+    #[test]
+    fn the_first_of_the_file_are_kept_in_its_order() {
+        let text = "x\n".repeat(4 * MISTAKES_MAX);
+        let mut mistakes = Mistakes::default();
+        mistakes.push(ConfigError::Default {
+            problem: "none of the file's".to_owned().into(),
+        });
+        for at in (0..text.len()).step_by(2).rev() {
+            mistakes.push(ConfigError::File {
+                place: Place::of(Path::new("t"), &text, "", at..at + 1).into(),
+                problem: "x".to_owned().into(),
+            });
+        }
+        let lines: Vec<usize> = (mistakes.list.iter())
+            .map(|mistake| mistake.at() / 2 + 1)
+            .collect();
+        assert_eq!(lines, (1..=MISTAKES_MAX).collect::<Vec<_>>());
+        assert_eq!(mistakes.left_out, 3 * MISTAKES_MAX + 1);
+    }
+
+    #[test]
+    fn what_is_long_is_cut_in_the_middle() {
+        let long = "k".repeat(100_000);
+        let problem = Problem::from(format!("unknown key `{long}`, expected `a`")).of_key(&long);
+        assert!(problem.what.starts_with("`kkk") && problem.what.ends_with("kkk`, expected `a`"));
+        assert!(
+            problem.what.len() < 3 * QUOTED_BYTES_MAX,
+            "{}",
+            problem.what.len()
+        );
+        let quotes = Problem::from("\"\u{e9}".repeat(100_000));
+        assert!(quotes.what.len() <= MESSAGE_BYTES_MAX + "\u{2026}".len());
+        let ConfigError::Variable { name, .. } = ConfigError::variable(&long, quotes) else {
+            panic!("it is a variable's");
+        };
+        assert!(name.len() <= QUOTED_BYTES_MAX + "\u{2026}".len());
+        let short = "\"a\" is no level: off";
+        assert_eq!(Problem::from(short.to_owned()).what, short);
     }
 }

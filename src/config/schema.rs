@@ -94,7 +94,7 @@ mod tests {
         let path = directory.path().join("t.toml");
         std::fs::write(&path, text).unwrap();
         let environment = Environment {
-            vars: [("HOME".to_owned(), "/h".to_owned())].into(),
+            vars: [("HOME".to_owned(), "/h".into())].into(),
             cwd: "/".into(),
             system_file: directory.path().join("none"),
             has_files: true,

@@ -61,7 +61,7 @@ mod tests {
         let variables = [("TOKENTAIL__LIMITS__DEPTH_MAX", "8"), ("HOME", "/h")];
         let environment = Environment {
             vars: variables
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .map(|(name, value)| (name.to_owned(), value.into()))
                 .into(),
             cwd: "/".into(),
             system_file: "/no/such/file".into(),

@@ -14,7 +14,7 @@ use super::*;
 fn home(config: &str) -> (TempDir, Environment) {
     let folder = tempfile::tempdir().unwrap();
     let environment = Environment {
-        vars: BTreeMap::from([("HOME".to_owned(), folder.path().to_str().unwrap().to_owned())]),
+        vars: BTreeMap::from([("HOME".to_owned(), folder.path().into())]),
         cwd: PathBuf::from("/home/me"),
         system_file: folder.path().join("etc.toml"),
         has_files: true,
@@ -30,7 +30,7 @@ fn home(config: &str) -> (TempDir, Environment) {
 fn with(mut environment: Environment, vars: &[(&str, &str)]) -> Environment {
     environment.vars.extend(
         vars.iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+            .map(|(name, value)| ((*name).to_owned(), value.into())),
     );
     environment
 }
@@ -409,6 +409,192 @@ fn levels_may_be_by_part() {
 fn a_value_in_a_log_level_is_no_pattern() {
     let pattern = format!("(a|b)*a{}", "(a|b)".repeat(60));
     assert_eq!(check_level(&format!("[{{message={pattern}}}]=info")), Ok(()));
+}
+
+/// The whole said of a file, one mistake a line.
+fn mistakes_in(config: &str) -> Mistakes {
+    let (_folder, environment) = home(config);
+    load(&environment).unwrap_err()
+}
+
+#[test]
+fn every_mistake_is_counted_and_the_first_of_the_file_are_shown() {
+    for wrong in [
+        "k{} = 1\n",
+        "k{} ==\n",
+        "[[account]]\nlabels.k{} = 1\n",
+        "[[account]]\nname = 'k {}'\n",
+    ] {
+        let count = if wrong.contains("account") { 1000 } else { 1500 };
+        let config: String = (0..count)
+            .map(|number| wrong.replace("{}", &number.to_string()))
+            .collect();
+        let mistakes = mistakes_in(&config);
+        assert_eq!(mistakes.list.len() + mistakes.left_out, count, "{wrong}");
+        for (number, mistake) in mistakes.list.iter().enumerate() {
+            let ConfigError::File { place, .. } = mistake else {
+                panic!("{mistake}");
+            };
+            assert_eq!(
+                place.line,
+                (number + 1) * wrong.matches('\n').count(),
+                "{mistake}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_mistake_names_its_key() {
+    for (config, key) in [
+        ("db = 'a'\ndb = 'b'\n", "`db`: duplicate key"),
+        (
+            "[limits]\ndepth_max = 1\ndepth_max = 2\n",
+            "`depth_max`: duplicate key",
+        ),
+        ("[limits]\n[limits]\n", "`limits`: duplicate key"),
+        ("[db]\na = 1\n", "`db`: invalid type: table"),
+        ("[watch.include]\na = 1\n", "`watch.include`: invalid type: table"),
+        ("limits = 5\n", "`limits`: invalid type: integer"),
+        (
+            "[[account]]\n[account.name]\na = 1\n",
+            "`account.name`: invalid type: table",
+        ),
+        ("[[account]]\nthresholds = ['a']\n", "`account.thresholds`: "),
+    ] {
+        let mistakes = mistakes_in(config);
+        assert_eq!(mistakes.list.len(), 1, "{config}: {mistakes}");
+        let problem = mistakes.list[0].problem().unwrap();
+        assert!(problem.what.starts_with(key), "{config}: {problem}");
+    }
+}
+
+#[test]
+fn what_is_long_in_a_file_is_said_in_short() {
+    let long = "k".repeat(100_000);
+    for config in [
+        format!("{long} = 1\n"),
+        format!("{long} = 1\n{long} = 1\n"),
+        format!("[{long}]\na = 1\n"),
+        format!("[log]\nlevel = '{long}'\n"),
+        format!("[limits]\nidle_close = '{long}'\n"),
+        format!("[watch]\ninclude = '/{long}'\n"),
+        format!("[[account]]\nlabels = {{ {long} = 'a' }}\n"),
+        format!("[[account]]\nname = '{long}'\n"),
+    ] {
+        for mistake in mistakes_in(&config).list {
+            assert!(mistake.to_string().len() < 1_200, "{mistake}");
+            let drawn = crate::cli::mistakes::one(&mistake);
+            assert!(drawn.len() < 2_000, "{drawn}");
+        }
+    }
+}
+
+#[test]
+fn a_long_table_name_costs_no_more_than_the_file() {
+    let config = format!(
+        "[{}]\n{}",
+        "k".repeat(400_000),
+        (0..50_000)
+            .map(|key| format!("{key} = 1"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    );
+    assert_eq!(mistakes_in(&config).list.len(), 1);
+}
+
+#[test]
+fn patterns_are_bounded_in_number_and_length() {
+    use crate::globs::{PATTERNS_BYTES_MAX, PATTERNS_MAX};
+    let list = |count: usize, one: &str| format!("[{}]", vec![format!("'{one}'"); count].join(", "));
+    let at_the_bound = "a".repeat(PATTERNS_BYTES_MAX - 2);
+    for (config, fits) in [
+        (
+            format!("[watch]\ninclude = {}\n", list(PATTERNS_MAX, "*/a")),
+            true,
+        ),
+        (
+            format!("[watch]\ninclude = {}\n", list(PATTERNS_MAX + 1, "*/a")),
+            false,
+        ),
+        (
+            format!("[watch]\nexclude = {}\n", list(PATTERNS_MAX + 1, "*/a")),
+            false,
+        ),
+        (format!("[watch]\ninclude = '*/{at_the_bound}'\n"), true),
+        (format!("[watch]\ninclude = '*/{at_the_bound}a'\n"), false),
+        (
+            format!("[[account]]\nruns = {}\n", list(PATTERNS_MAX + 1, "a")),
+            false,
+        ),
+        (
+            (0..11)
+                .map(|number| {
+                    format!(
+                        "[[account]]\nname = '{number}'\nlabels.a = '{number}'\nruns = {}\n",
+                        list(PATTERNS_MAX, "a")
+                    )
+                })
+                .collect::<Vec<_>>()
+                .join("\n"),
+            false,
+        ),
+    ] {
+        let (_folder, environment) = home(&config);
+        match load(&environment) {
+            Ok(_) => assert!(fits, "{}", &config[..60]),
+            Err(mistakes) => {
+                let said = mistakes.to_string();
+                assert!(
+                    !fits && said.contains(" patterns of ") && said.contains("at most"),
+                    "{said}"
+                );
+                assert_eq!((mistakes.list.len(), mistakes.left_out), (1, 0), "{said}");
+            }
+        }
+    }
+}
+
+/// Each key's variable, empty and no text: taken, or one mistake that names it.
+#[test]
+fn a_variable_that_says_nothing_is_named_once() {
+    use std::os::unix::ffi::OsStringExt;
+    for key in KEYS {
+        let name = format!("{VARIABLE_PREFIX}{}", key.name.to_uppercase().replace('.', "__"));
+        for (value, is_text) in [("", true), ("\u{ff}", false)] {
+            let (_folder, mut environment) = home("[http]\nlisten = 'off'\n");
+            let value = if is_text {
+                value.into()
+            } else {
+                std::ffi::OsString::from_vec(vec![0xff])
+            };
+            environment.vars.insert(name.clone(), value);
+            let Err(mistakes) = load(&environment) else {
+                assert!(
+                    is_text && ["watch.exclude", "http.token_file"].contains(&key.name),
+                    "{name}"
+                );
+                continue;
+            };
+            assert_eq!((mistakes.list.len(), mistakes.left_out), (1, 0), "{mistakes}");
+            let said = mistakes.to_string();
+            assert!(
+                said.starts_with(&format!("variable {name}: `{}`: ", key.name)),
+                "{said}"
+            );
+            assert_eq!(said.contains("no text in UTF-8"), !is_text, "{said}");
+            assert!(environment.sockets(None).is_empty(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_home_that_is_no_text_is_a_home() {
+    use std::os::unix::ffi::OsStringExt;
+    let (_folder, mut environment) = home("");
+    let home = std::ffi::OsString::from_vec(b"/h\xff".to_vec());
+    environment.vars.insert("HOME".to_owned(), home.clone());
+    assert!(load(&environment).unwrap().db.starts_with(home));
 }
 
 #[test]

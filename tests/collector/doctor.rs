@@ -205,7 +205,7 @@ fn check_config_shows_every_mistake_with_its_line() {
             "2 |     depth-max = 3\n  |     ^^^^^^^^^ did you mean `depth_max`?",
             "3 | line_bytes_max = \"16M\"\n  |                  ^^^^^ did you mean \"16MiB\"?",
             "5 | layout = \"project\"\n  |          ^^^^^^^^^ did you mean `projects`?",
-            &format!("{file}:6:1: write [[account]] with two brackets: there may be several"),
+            &format!("{file}:6:1: `account`: write [[account]] with two brackets: there may be several"),
         ] {
             assert!(stderr.contains(expect), "{words:?}: {expect} is not in {stderr}");
         }
@@ -226,6 +226,57 @@ fn check_config_shows_every_mistake_with_its_line() {
         (&2.into(), &2.into())
     );
     assert_eq!(mistakes[0]["hint"], "did you mean `depth_max`?");
+}
+
+#[test]
+fn check_config_does_not_look_at_paths_that_nothing_sets() {
+    let place = Place::new();
+    let check = |words: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command.arg("check-config").args(words);
+        command
+            .current_dir(place.runs())
+            .env_clear()
+            .env("HOME", "/proc/1/nowhere");
+        ended(&command.output().unwrap())
+    };
+    let (code, stdout, stderr) = check(&[]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
+    assert!(!stdout.contains("warning: "), "{stdout}");
+    assert!(
+        stdout.contains("nothing sets them: runs_dir, db, socket. "),
+        "{stdout}"
+    );
+    let (_, stdout, _) = check(&["--runs-dir", "gone", "--db", "/proc/1/nowhere/db"]);
+    for said in [
+        "warning: runs_dir: ",
+        "warning: db: ",
+        "nothing sets them: socket. ",
+    ] {
+        assert!(stdout.contains(said), "{said}: {stdout}");
+    }
+}
+
+#[test]
+fn check_config_is_quiet_if_asked_to() {
+    let place = Place::new();
+    place.configure("");
+    for words in [
+        &["check-config", "--quiet"][..],
+        &["check-config", "--quiet", "--json"],
+    ] {
+        place.configure("");
+        let (code, stdout, stderr) = ended(&place.command_with_config(words).output().unwrap());
+        assert_eq!(
+            (code, stdout.as_str(), stderr.as_str()),
+            (Some(0), "", ""),
+            "{words:?}"
+        );
+        place.configure("a = 1\nb = 2\n");
+        let (code, stdout, stderr) = ended(&place.command_with_config(words).output().unwrap());
+        assert_eq!((code, stdout.as_str()), (Some(78), ""), "{words:?}: {stderr}");
+        assert!(stderr.contains("unknown key `b`"), "{words:?}: {stderr}");
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The service manager hears when the collector is ready, that it lives, and that it stops.
 
+use std::fs::{self, File};
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
@@ -34,6 +36,45 @@ fn wait_for(socket: &UnixDatagram, wanted: &str) -> Vec<String> {
         }
         assert!(heard.len() < 10_000, "{wanted} does not come: {heard:?}");
     }
+}
+
+/// What a command says where standard error is the journal.
+fn said_to_the_journal(place: &Place, words: &[&str]) -> String {
+    let path = place.path("journal");
+    let journal = File::create(&path).unwrap();
+    let its = journal.metadata().unwrap();
+    let mut command = place.command(words);
+    command.env("JOURNAL_STREAM", format!("{}:{}", its.dev(), its.ino()));
+    assert!(!command.stderr(journal).output().unwrap().status.success());
+    fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn every_line_of_a_failure_has_its_priority_in_the_journal() {
+    let place = Place::new();
+    let config = place.path("wrong.toml");
+    fs::write(&config, "a = 1\nb = 1\n").unwrap();
+    let config = config.to_str().unwrap();
+    for words in [
+        &["serve", "--colour"][..],
+        &["serve", "--colour", "--json"],
+        &["dance"],
+        &["serve", "--config", config],
+        &["serve", "--config", config, "--json"],
+        &["check-config", "--quiet", "--config", config],
+    ] {
+        let said = said_to_the_journal(&place, words);
+        assert!(!said.is_empty(), "{words:?}");
+        for line in said.lines() {
+            let text = line.strip_prefix("<3>").unwrap_or_default();
+            assert!(!text.trim().is_empty(), "{words:?}: {said}");
+        }
+    }
+    let said = said_to_the_journal(&place, &["status", "--config", config]);
+    assert!(
+        said.starts_with("<4>tokentail: the configuration is not used"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -77,7 +118,7 @@ fn its_line_says_what_there_is_and_a_reload_begins_and_ends() {
     wait_for(&socket, "RELOADING=1");
     wait_for(&socket, "READY=1");
     // What cannot be read comes first.
-    std::fs::rename(place.runs(), place.path("elsewhere")).unwrap();
+    fs::rename(place.runs(), place.path("elsewhere")).unwrap();
     loop {
         let message = receive(&socket);
         if let Some(line) = message
@@ -88,7 +129,7 @@ fn its_line_says_what_there_is_and_a_reload_begins_and_ends() {
             break;
         }
     }
-    std::fs::rename(place.path("elsewhere"), place.runs()).unwrap();
+    fs::rename(place.path("elsewhere"), place.runs()).unwrap();
     wait_for(&socket, line);
     collector.stop_cleanly();
 }

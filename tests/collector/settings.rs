@@ -1,9 +1,12 @@
 //! The configuration: which logs it names, how it is refused, and how it is taken over while running.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
-use crate::harness::{Place, append, output_by_run, response, text};
+use crate::harness::{PROGRAM, Place, append, output_by_run, response, text};
 use crate::scenario::{ended, figures};
 
 const TAKEN_OVER: &str = "the configuration is taken over";
@@ -127,9 +130,36 @@ fn a_wrong_variable_or_flag_is_refused_by_its_name() {
         assert_eq!((code, stdout.as_str()), (Some(64), ""), "{words:?}: {stderr}");
         assert!(stderr.contains(words[words.len() - 1]), "{words:?}: {stderr}");
     }
+    let mut command = place.command(&["may-start", "--provider"]);
+    command.arg(OsStr::from_bytes(b"in\xfffo"));
+    let (code, _, stderr) = ended(&command.output().unwrap());
+    assert_eq!(code, Some(64), "{stderr}");
+    assert!(
+        stderr.contains("\"--provider in\u{fffd}fo\" is no text in UTF-8"),
+        "{stderr}"
+    );
     let (code, _, stderr) = ended(&place.run(&["serve", "--colour", "--json"]));
     let document: serde_json::Value = serde_json::from_str(&stderr).unwrap();
     assert_eq!((code, &document["code"]), (Some(64), &64.into()));
+}
+
+#[test]
+fn a_socket_variable_that_names_none_is_said_once_and_nobody_is_asked() {
+    let place = Place::new();
+    for value in [&b""[..], b"\xff"] {
+        for words in [&["status"][..], &["check-config"], &["stop", "r"]] {
+            let mut command = Command::new(PROGRAM);
+            command.args(words).env("HOME", place.runs());
+            command.env("TOKENTAIL__SOCKET", OsStr::from_bytes(value));
+            let (code, stdout, stderr) = ended(&command.output().unwrap());
+            assert_eq!((code, stdout.as_str()), (Some(78), ""), "{words:?}: {stderr}");
+            let begins = "tokentail: variable TOKENTAIL__SOCKET: `socket`: ";
+            assert!(
+                stderr.starts_with(begins) && stderr.lines().count() == 1,
+                "{stderr}"
+            );
+        }
+    }
 }
 
 #[test]

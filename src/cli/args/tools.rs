@@ -27,6 +27,14 @@ pub enum ConfigCommand {
     Schema,
 }
 
+/// `check-config`: how much to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
+pub struct CheckConfig {
+    /// Print nothing on stdout; mistakes still go to stderr
+    #[arg(long)]
+    pub quiet: bool,
+}
+
 /// `completions`: for which shell.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Completions {
@@ -64,6 +72,7 @@ Examples:
   tokentail check-config
   tokentail check-config --config new.toml && sudo install -m 644 new.toml /etc/tokentail/tokentail.toml
   tokentail check-config --json
+  tokentail check-config --quiet && systemctl reload tokentail
 
 Exits 78 if serve would refuse the configuration. Warnings leave the exit code at 0.";
 

@@ -151,7 +151,7 @@ fn a_mistake_in_an_account_has_its_place() {
         ),
         (
             "\n[account]\nname = \"x\"\n",
-            "2:1: write [[account]] with two brackets: there may be several",
+            "2:1: `account`: write [[account]] with two brackets: there may be several",
         ),
         (
             "account = 3\n",

@@ -1,5 +1,7 @@
 //! Any bytes as a configuration file, as variables and as flags: settings, or what is wrong and where.
 
+use std::ffi::OsString;
+
 use clap::Parser;
 
 use super::super::file::FileLayer;
@@ -92,13 +94,13 @@ fn split(input: &[u8]) -> (&[u8], &[u8]) {
 /// A variable a line, without its prefix.
 fn environment(text: &[u8]) -> Environment {
     let lines = text.split(|byte| *byte == b'\n').map(String::from_utf8_lossy);
-    let mut vars: BTreeMap<String, String> = lines
+    let mut vars: BTreeMap<String, OsString> = lines
         .filter_map(|line| {
             let (name, value) = line.split_once('=')?;
-            Some((format!("{VARIABLE_PREFIX}{name}"), value.to_owned()))
+            Some((format!("{VARIABLE_PREFIX}{name}"), value.into()))
         })
         .collect();
-    vars.insert("HOME".to_owned(), "/home/me".to_owned());
+    vars.insert("HOME".to_owned(), "/home/me".into());
     Environment {
         vars,
         cwd: PathBuf::from("/home/me"),
@@ -149,7 +151,7 @@ fn judge_settings(settings: &Settings, environment: &Environment) {
     );
     let layer = FileLayer::from_bytes(Path::new(PATH), text.clone().into_bytes());
     let layer = layer.unwrap_or_else(|error| panic!("{error}\n{text}"));
-    let vars = [("HOME".to_owned(), "/home/me".to_owned())].into();
+    let vars = [("HOME".to_owned(), "/home/me".into())].into();
     let again = self::settings(
         layer,
         &Environment {
