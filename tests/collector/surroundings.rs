@@ -277,6 +277,36 @@ fn without_room_for_the_database_metrics_say_so_until_there_is_some() {
     collector.stop_cleanly();
 }
 
+#[test]
+fn a_collector_without_its_runs_directory_says_that_it_sees_nothing() {
+    let place = Place::new();
+    for (before, config) in [
+        ("no account was ever seen", "[[account]]\nname = \"main\"\n"),
+        (
+            "one waits then",
+            "[[account]]\nname = \"main\"\non_unknown = \"wait\"\n",
+        ),
+    ] {
+        place.configure(config);
+        let _ = fs::remove_dir(place.runs());
+        let collector = place.start(place.command_with_config(&["serve"]));
+        let answer = collector.get("/v1/may-start").1;
+        let decided = (&answer["decision"], &answer["reason"]);
+        assert_eq!(
+            decided,
+            (&"unknown".into(), &"collector_blind".into()),
+            "{before}: {answer}"
+        );
+        let (code, human, stderr) = ended(&place.run(&["may-start"]));
+        assert_eq!(code, Some(2), "{stderr}");
+        assert!(
+            human.contains("cannot see") && human.contains("is not there"),
+            "{human}"
+        );
+        collector.stop_cleanly();
+    }
+}
+
 /// A refusal may stand in what cannot be read. One run that can be read is enough to judge by: what is in a mount is not
 /// to stop every account.
 #[test]

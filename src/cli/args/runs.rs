@@ -127,7 +127,8 @@ totals are printed on stderr; with --json the run's document goes to stdout, aft
 Exits with the command's code, 128+n if signal n ended it, 127 if it was not found, 126 if it cannot be
 executed. If the command ended with 0 and not everything it wrote could be counted: 74 or 75, and stderr says
 what is missing. The command is not run if the run is refused: 64 for what was asked, 69 and up for the collector.
-Without a collector the run is counted here, into run-ID.redb beside the configured database, or --db.";
+Without a collector the run is counted here, into run-ID.redb beside the configured database, or in the user's
+state directory if that one belongs to another user; or into --db.";
 
 pub(super) const RUNS_EXAMPLES: &str = "\
 Examples:
