@@ -210,6 +210,7 @@ pub fn verify(global: &Global, command: args::Verify) -> Result<Exit, Failure> {
         path: Some(settings.db.clone()),
         cache_bytes: settings.store.cache_bytes,
     };
+    let service_db = Path::new(SERVICE_STATE).join("tokentail.redb");
     let store = Store::open_existing(options).map_err(|error| match error {
         StoreError::InUse(_) => Failure::new(
             Exit::Unavailable,
@@ -217,6 +218,15 @@ pub fn verify(global: &Global, command: args::Verify) -> Result<Exit, Failure> {
                 "{error}; a recount needs the database for itself: stop the collector first, it will catch up"
             ),
         ),
+        error if !is_there(&settings.db) && is_there(&service_db) => {
+            let mut failure = Failure::from(error);
+            let of_service = format!(
+                "; for that of the service, {}, run this as root",
+                service_db.display()
+            );
+            failure.message.push_str(&of_service);
+            failure
+        }
         error => error.into(),
     })?;
     let report = if command.repair {
@@ -359,8 +369,8 @@ pub fn asking(global: &Global) -> Result<CollectorAddress, Failure> {
 }
 
 /// The service's socket where none is named and none is at the usual place, unless it is closed to a user who has a
-/// database of their own. Who may use the service's database and has none of their own gets its paths too, also while it
-/// is stopped.
+/// database of their own. Who has none is led to it also while it is stopped, and who may use its database gets its
+/// paths too.
 pub fn choose_socket(settings: &mut Settings) {
     let (service, state) = (Path::new(SERVICE_SOCKET), Path::new(SERVICE_STATE));
     let is_default = |key| matches!(settings.origin(key), Origin::Default(_));
@@ -371,7 +381,7 @@ pub fn choose_socket(settings: &mut Settings) {
     let service_db = state.join("tokentail.redb");
     let has_none = db && !is_there(&settings.db);
     let uses_its_db = has_none && rustix::fs::access(&service_db, Access::READ_OK | Access::WRITE_OK).is_ok();
-    if uses_its_db || glance(service).is_ok() || has_none && is_there(service) {
+    if uses_its_db || glance(service).is_ok() || has_none && (is_there(service) || is_there(&service_db)) {
         service.clone_into(&mut settings.socket);
     }
     if uses_its_db {
@@ -470,7 +480,10 @@ impl From<VerifyError> for Failure {
             VerifyError::LogFile(LogFileError::Io { ref source, .. }) => {
                 Self::new(Exit::of_io(source.kind()), error.to_string())
             }
-            VerifyError::LogFile(_) => Self::new(Exit::NoInput, error.to_string()),
+            VerifyError::LogFile(_) => Self::new(
+                Exit::NoInput,
+                format!("{error}; name the directory with the runs with --runs-dir, or as runs_dir"),
+            ),
         }
     }
 }

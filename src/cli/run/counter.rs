@@ -64,7 +64,12 @@ impl Counter {
             settings.db.display()
         );
         output::warn(global.json, &note);
-        let embedded = Embedded::begin(settings, start).await?;
+        let embedded = Embedded::begin(settings, start).await.map_err(|mut failure| {
+            if failure.code == Exit::Permission {
+                failure.message.push_str("; or name a file for it with --db");
+            }
+            failure
+        })?;
         Ok(Self::Embedded(Box::new(embedded)))
     }
 
