@@ -215,20 +215,19 @@ impl Supervisor {
         let (mut look_around, mut retry) = (false, false);
         for path in hints.paths {
             match self.places.run_at(&path) {
-                At::Run(run, below) => match self.runs.get(&run) {
-                    Some(running) => running.waker.hint(below.to_owned()),
-                    None => {
-                        look_around = true;
-                        // Its directory itself is another: made anew, or with other rights. News below it, of which there
-                        // may be many, do not hurry what failed.
-                        if let (true, Some(failure)) =
-                            (below.as_os_str().is_empty(), self.failed.get_mut(&run))
-                        {
-                            failure.retry_at = Instant::now();
-                            retry = true;
-                        }
+                At::Run(run, below) => {
+                    if let Some(running) = self.runs.get(&run) {
+                        running.waker.hint(below.to_owned());
+                        continue;
                     }
-                },
+                    look_around = true;
+                    // Its directory itself is another: made anew, or with other rights. News below it, of which there
+                    // may be many, do not hurry what failed.
+                    if let (true, Some(failure)) = (below.as_os_str().is_empty(), self.failed.get_mut(&run)) {
+                        failure.retry_at = Instant::now();
+                        retry = true;
+                    }
+                }
                 At::NoRun => {}
                 At::Elsewhere => look_around = true,
             }

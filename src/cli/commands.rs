@@ -35,7 +35,9 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
         let path = path.display();
         return Err(Failure::new(
             Exit::Usage,
-            format!("--until leaves lines out and --db {path} would never read them again; give one of them"),
+            format!(
+                "lines that --until leaves out would never be read into --db {path}; give one of the two"
+            ),
         ));
     }
     // A replay in memory must not need a home for a database it does not use.
@@ -86,8 +88,12 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
         }
         return Ok(Exit::Ok);
     };
-    let actual = serde_json::to_value(&replayed.summary)
-        .map_err(|error| Failure::new(Exit::Bug, format!("the summary is no JSON: {error}")))?;
+    let actual = serde_json::to_value(&replayed.summary).map_err(|error| {
+        Failure::new(
+            Exit::Bug,
+            format!("the summary cannot be written as JSON: {error}"),
+        )
+    })?;
     let differences = expect::compare(&golden, &actual);
     if global.json {
         output::json(&expect::Outcome::new(&differences))?;
@@ -212,16 +218,18 @@ pub fn verify(global: &Global, command: args::Verify) -> Result<Exit, Failure> {
     };
     let service_db = Path::new(SERVICE_STATE).join("tokentail.redb");
     let store = Store::open_existing(options).map_err(|error| match error {
-        StoreError::InUse(_) => Failure::new(
+        StoreError::InUse(path) => Failure::new(
             Exit::Unavailable,
             format!(
-                "{error}; a recount needs the database for itself: stop the collector first, it will catch up"
+                "the database {} is in use by a collector, and a recount needs it for itself: stop the collector first; \
+                 after its next start it reads what came meanwhile",
+                path.display()
             ),
         ),
         error if !is_there(&settings.db) && is_there(&service_db) => {
             let mut failure = Failure::from(error);
             let of_service = format!(
-                "; for that of the service, {}, run this as root",
+                "; the service has {}: run this as root for that one",
                 service_db.display()
             );
             failure.message.push_str(&of_service);

@@ -118,7 +118,7 @@ pub async fn closed() {
         });
     // Without it, the next event that cannot be printed ends the command.
     if waiting.is_err() || closed.await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
@@ -147,10 +147,14 @@ fn write_json<T: Serialize>(out: &mut impl Write, document: &T) -> io::Result<()
 
 fn settle(result: io::Result<()>) -> Result<(), Failure> {
     match result {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::new(
-            Exit::Io,
-            format!("cannot write to standard output: {error}"),
-        )),
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            let hint = match error.kind() {
+                ErrorKind::StorageFull => "; free some space",
+                _ => "; check where it is redirected to",
+            };
+            let message = format!("cannot write to standard output: {error}{hint}");
+            Err(Failure::new(Exit::Io, message))
+        }
         _ => Ok(()),
     }
 }

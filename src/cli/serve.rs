@@ -57,7 +57,7 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_name("tokentail")
         .build()
-        .map_err(|error| Failure::new(Exit::Io, format!("cannot start the runtime: {error}")))
+        .map_err(|error| Failure::new(Exit::Io, format!("cannot start the worker threads: {error}; check the limit on processes (ulimit -u, TasksMax=)")))
 }
 
 fn announce(settings: &Settings) {
@@ -90,7 +90,7 @@ async fn attend(
             () = &mut backlog, if !backlog_followed => backlog_followed = true,
             _ = look.tick() => {
                 if !running.is_committing() {
-                    return Err(Failure::new(Exit::Bug, "the committer has ended; see the log"));
+                    return Err(Failure::new(Exit::Bug, "nothing is written to the database any more; see the log"));
                 }
             }
         }
@@ -163,7 +163,7 @@ fn report(drained: Drained) -> Result<(), Failure> {
         }
         Drained::GraceOver => {
             tracing::warn!(
-                "stopped by the grace time; what was not committed is read again at the next start"
+                "stopped at the end of shutdown.grace; what was not committed is read again at the next start"
             );
             Ok(())
         }

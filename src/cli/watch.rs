@@ -47,9 +47,9 @@ pub fn watch(global: &Global, command: &args::Watch) -> Result<Exit, Failure> {
                 is_connected = true;
                 parser.take(bytes, |received| {
                     if received.kind == "snapshot" && !std::mem::replace(&mut looked, true) {
-                        absent(command, &received)
-                            .iter()
-                            .for_each(|one| tell(global, one));
+                        for one in absent(command, &received) {
+                            tell(global, &one);
+                        }
                     }
                     printed = print(global, &received, width);
                     matches!(printed, Ok(true))

@@ -125,7 +125,7 @@ impl Filter {
     }
 
     /// Those of the wanted accounts that are none of these.
-    pub fn accounts_beside<'a>(&self, known: impl Iterator<Item = &'a AccountId> + Clone) -> Vec<&str> {
+    pub fn accounts_beside<'a>(&self, known: &(impl Iterator<Item = &'a AccountId> + Clone)) -> Vec<&str> {
         let names = self.accounts.iter().flatten().map(String::as_str);
         let is_known = |name: &str| known.clone().any(|account| is_called(account, name));
         names.filter(|name| !is_known(name)).collect()

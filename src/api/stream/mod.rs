@@ -124,12 +124,12 @@ async fn get_events(
 async fn check_accounts(sources: &Arc<Sources>, filter: &Filter) -> Result<(), Problem> {
     let accounts = sources.settings.borrow().accounts.clone();
     let configured = accounts.rules().iter().map(|rules| &rules.id);
-    if accounts.is_open() || filter.accounts_beside(configured.clone()).is_empty() {
+    if accounts.is_open() || filter.accounts_beside(&configured).is_empty() {
         return Ok(());
     }
     let store = Arc::clone(&sources.store);
     let seen = blocking(move || Ok(store.quota(Millis::MAX)?)).await?;
-    let unknown = filter.accounts_beside(configured.chain(seen.accounts.keys()));
+    let unknown = filter.accounts_beside(&configured.chain(seen.accounts.keys()));
     let Some(name) = unknown.first() else {
         return Ok(());
     };

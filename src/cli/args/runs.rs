@@ -15,7 +15,7 @@ pub struct Run {
     #[arg(value_parser = run_id)]
     pub id: RunId,
 
-    /// Something to know the run by, as in project=alpha; may be given more than once
+    /// A label of the run, as in project=alpha; may be given more than once
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub labels: Vec<Label>,
 
@@ -67,7 +67,7 @@ pub struct Runs {
     #[arg(long, value_name = "BY")]
     pub sort: Option<RunOrder>,
 
-    /// Only the first so many in that order; the last line says how many there are
+    /// At most N runs, the first in that order; the last line says how many there are
     #[arg(long, value_name = "N", value_parser = limit)]
     pub limit: Option<NonZeroUsize>,
 }

@@ -76,13 +76,13 @@ impl Counter {
     /// Stops the run: its document after the last byte.
     ///
     /// # Errors
-    /// It could not be had; the message says where to look.
+    /// It is not complete; the message says what to do.
     pub async fn end(self) -> Result<Document, Failure> {
         match self {
             Self::Collector { socket, run } => runs::stop(&socket, &run, false).await.map_err(|error| {
                 let failure = Failure::from(error);
                 let message = format!(
-                    "the totals of run {run} could not be had: {}; the collector reads on when it can, ask it then: \
+                    "the totals of run {run} are not complete: {}; ask for them again later: \
                      tokentail stop {run}",
                     failure.message
                 );
@@ -92,7 +92,9 @@ impl Counter {
                 let whole = embedded.end().await?;
                 serde_json::to_value(&whole)
                     .and_then(serde_json::from_value)
-                    .map_err(|error| Failure::new(Exit::Bug, format!("the run's document is none: {error}")))
+                    .map_err(|error| {
+                        Failure::new(Exit::Bug, format!("the run's document cannot be read: {error}"))
+                    })
             }
         }
     }
