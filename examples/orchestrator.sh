@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # An orchestrator in a few lines: asks whether a run may start, starts it, runs a command that writes its transcript,
-# stops the run and prints its exact totals. Needs curl and a collector.
+# stops the run and prints its exact totals. Needs tokentail, curl and a collector. It starts nothing unless the answer is
+# `allow`, and ends with the code of may-start then: 1 wait or deny, 2 unknown, 69 no collector.
 # usage: examples/orchestrator.sh SOCKET RUN COMMAND [ARG]...
 set -euo pipefail
 socket=$1 run=$2
@@ -15,11 +16,7 @@ ask() { # METHOD PATH [BODY]: the answer, or the problem on stderr and a failure
     fi
     printf '%s\n' "${answer%$'\n'*}"
 }
-decision=$(ask GET /v1/may-start | grep -o '"decision":"[a-z]*"' | head -n 1)
-case $decision in
-    *allow* | *unknown*) ;; # unknown: nothing was observed yet; a careful orchestrator would wait
-    *) printf 'not now: %s\n' "$decision" >&2; exit 75 ;;
-esac
+tokentail may-start --socket "$socket" >&2 || exit $?
 ask PUT "/v1/runs/$run" '{"labels":{"project":"example"}}' >/dev/null
 code=0
 "$@" || code=$?

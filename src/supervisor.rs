@@ -168,6 +168,11 @@ impl Supervisor {
                     tick = tokio::time::interval(settings.borrow().watch.scan_interval);
                     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
                     self.rescan().await;
+                    // Somebody mended something: the first tick, which comes at once, starts what failed.
+                    let now = Instant::now();
+                    self.failed
+                        .values_mut()
+                        .for_each(|failure| failure.retry_at = now);
                 }
                 Event::Request(request) => self.request(request).await,
                 Event::Swept(stop, swept, done) => self.swept(stop, swept, done).await,
@@ -207,19 +212,31 @@ impl Supervisor {
         if hints.rescan {
             return self.rescan().await;
         }
-        let mut look_around = false;
+        let (mut look_around, mut retry) = (false, false);
         for path in hints.paths {
             match self.places.run_at(&path) {
-                At::Run(run, below) => match self.runs.get(&run) {
-                    Some(running) => running.waker.hint(below.to_owned()),
-                    None => look_around = true,
-                },
+                At::Run(run, below) => {
+                    if let Some(running) = self.runs.get(&run) {
+                        running.waker.hint(below.to_owned());
+                        continue;
+                    }
+                    look_around = true;
+                    // Its directory itself is another: made anew, or with other rights. News below it, of which there
+                    // may be many, do not hurry what failed.
+                    if let (true, Some(failure)) = (below.as_os_str().is_empty(), self.failed.get_mut(&run)) {
+                        failure.retry_at = Instant::now();
+                        retry = true;
+                    }
+                }
                 At::NoRun => {}
                 At::Elsewhere => look_around = true,
             }
         }
         if look_around {
             self.discover().await;
+        }
+        if retry {
+            self.restart_failed().await;
         }
     }
 

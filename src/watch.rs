@@ -31,11 +31,12 @@ pub const HINTS_PENDING_MAX: usize = 65_536;
 /// Answers to one who asks for watches: there is one.
 const ANSWERS_WAITING_MAX: usize = 1;
 
-/// What wakes us. Opening, reading and closing is left out, else our own reads would; so are
-/// attributes, which say nothing about content.
+/// What wakes us. Opening, reading and closing is left out, else our own reads would. Attributes say nothing about content,
+/// but with other rights what could not be read perhaps can.
 const KINDS: EventKindMask = EventKindMask::CREATE
     .union(EventKindMask::REMOVE)
     .union(EventKindMask::MODIFY_DATA)
+    .union(EventKindMask::MODIFY_META)
     .union(EventKindMask::MODIFY_NAME);
 
 /// `inotify_init1` out of instances, or out of descriptors.

@@ -18,6 +18,7 @@ use super::marks;
 use super::openapi::{BadRequest, Conflict, NotFound, QUOTA, Unavailable};
 use super::problem::{Problem, blocking};
 use super::routes::{Sources, now};
+use super::runs::no_such_run;
 use super::{quota, wire};
 use crate::parse::limits::{Told as Source, told};
 use crate::record::{AccountId, Millis, Observation, RunId, bucket};
@@ -251,7 +252,10 @@ impl Given {
         let sources = Arc::clone(sources);
         blocking(move || {
             let account = sources.store.account_of(&run)?;
-            account.ok_or_else(|| Problem::unknown("run", format!("no run {run} was ever seen")))
+            match account {
+                Some(account) => Ok(account),
+                None => Err(Problem::unknown("run", no_such_run(&sources.store, &run)?)),
+            }
         })
         .await
     }

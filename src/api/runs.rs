@@ -298,7 +298,7 @@ async fn post_stop(
         )
         .retry_after(STOP_WAIT_MAX.as_secs())),
         Ok(Ok(StopAnswer::Stopped)) => Ok((StatusCode::OK, Json(detail(sources, run).await?))),
-        Ok(Ok(StopAnswer::Unknown)) => Err(unknown(&run)),
+        Ok(Ok(StopAnswer::Unknown)) => Err(unknown(sources, run).await),
         Ok(Ok(StopAnswer::Unread(why))) => Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "not read to its end",
@@ -337,9 +337,9 @@ async fn delete_run(State(sources): Shared, id: Id) -> Result<StatusCode, Proble
     let run = run_id(id)?;
     match sources.control.forget(run.clone()).await? {
         ForgetAnswer::Forgotten => Ok(StatusCode::NO_CONTENT),
-        ForgetAnswer::Unknown => Err(unknown(&run)),
+        ForgetAnswer::Unknown => Err(unknown(sources, run).await),
         ForgetAnswer::Running => Err(Problem::conflict(format!(
-            "id: run {run} is not stopped; POST /v1/runs/{run}/stop?wait=true first"
+            "id: run {run} is not stopped; stop it first: POST /v1/runs/{run}/stop?wait=true, or tokentail stop {run}"
         ))
         .field("id")),
     }
@@ -350,12 +350,29 @@ fn run_id(id: Id) -> Result<RunId, Problem> {
     RunId::new(&id).map_err(|error| Problem::bad("id", error))
 }
 
-fn unknown(run: &RunId) -> Problem {
-    Problem::unknown("id", format!("no run {run} was ever seen"))
+async fn unknown(sources: Arc<Sources>, run: RunId) -> Problem {
+    let answer = blocking(move || Ok(no_such_run(&sources.store, &run)?)).await;
+    answer.map_or_else(|problem| problem, |why| Problem::unknown("id", why))
+}
+
+/// What to say of a run that is not known. The name of a forgotten one is kept as long as its directory is there.
+///
+/// # Errors
+/// When the store does not answer.
+pub fn no_such_run(store: &Store, run: &RunId) -> Result<String, StoreError> {
+    Ok(if store.is_forgotten(run)? {
+        format!("run {run} was forgotten; a start makes it known again")
+    } else {
+        format!("no run {run} is known; `tokentail runs`, or GET /v1/runs, lists those there are")
+    })
 }
 
 async fn detail(sources: Arc<Sources>, run: RunId) -> Result<wire::RunDetail, Problem> {
-    blocking(move || document(&sources.store, &sources.board, &run)?.ok_or_else(|| unknown(&run))).await
+    blocking(move || match document(&sources.store, &sources.board, &run)? {
+        Some(document) => Ok(document),
+        None => Err(Problem::unknown("id", no_such_run(&sources.store, &run)?)),
+    })
+    .await
 }
 
 /// What there is to say of a run; `None` if it is unknown.

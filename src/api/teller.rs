@@ -155,7 +155,7 @@ async fn look_after_health(sources: Arc<Sources>, verdict: Arc<Mutex<String>>) {
             ready: now.ready,
             reasons: now.reasons,
         };
-        sources.hub.tell_health(&told);
+        sources.hub.tell_health(told.clone());
     }
 }
 

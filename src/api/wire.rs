@@ -709,8 +709,8 @@ pub struct AccountEvent {
     pub sentence: String,
 }
 
-/// Event `health`: how the collector is, told at first and at each change. It has no id and is not told again to
-/// those who resume, who are told how it is then.
+/// Event `health`: how the collector is, told at first, as of then, and at each change. It has no id and is not told again
+/// to those who resume, who are told how it is then.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HealthEvent {
     #[schema(format = DateTime)]

@@ -136,10 +136,10 @@ pub enum Command {
     Run(Run),
     /// Stop a run: read what there is to the last byte, and print the totals
     Stop(Stop),
-    /// List the runs that the collector knows
+    /// List the runs of the collector
     #[command(after_help = runs::RUNS_EXAMPLES)]
     Runs(Runs),
-    /// Print what the collector tells, as it tells it
+    /// Print the collector's events as they come
     #[command(after_help = watch::EXAMPLES)]
     Watch(Watch),
     /// Forget a stopped run; what was counted stays in the sums
@@ -229,14 +229,14 @@ pub struct Quota {
 /// What can be done about quota.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum QuotaCommand {
-    /// Tell the collector what it cannot know: that an account is exhausted, or available again
+    /// Mark an account as exhausted, or as available again, where no transcript says so
     Mark(Mark),
 }
 
 /// `quota mark`: marks an account.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Mark {
-    /// The account: provider/name, or one of the two if that is enough to tell it
+    /// The account: provider/name, or one of the two if only one account has it
     pub account: String,
 
     /// `available` takes an earlier `exhausted` back

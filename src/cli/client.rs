@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
+use super::commands::SERVICE_SOCKET;
 use super::exit::{Exit, Failure};
 use super::numbers;
 use crate::api::runs::INCOMPLETE;
@@ -31,8 +32,9 @@ pub const TIMEOUT: Duration = Duration::from_secs(5);
 pub enum ClientError {
     /// No socket file, or nobody behind it.
     #[error(
-        "no collector answers on {}; start one with `tokentail serve`, or name its socket with --socket",
-        .0.display()
+        "no collector answers on {}; {}, or name the socket of another with --socket",
+        .0.display(),
+        start_hint(.0)
     )]
     NotRunning(PathBuf),
     #[error("{} is there and is no socket; name the collector's with --socket, or move it away", .0.display())]
@@ -433,9 +435,17 @@ fn sentence(status: StatusCode, problem: &Problem) -> String {
     }
 }
 
+fn start_hint(socket: &Path) -> &'static str {
+    if socket == Path::new(SERVICE_SOCKET) {
+        "start the service with `systemctl start tokentail`"
+    } else {
+        "start one with `tokentail serve`"
+    }
+}
+
 fn connect_hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::PermissionDenied => "; ask as the collector's user or a member of its group",
+        io::ErrorKind::PermissionDenied => "; run this as root or as a member of the collector's group",
         io::ErrorKind::WouldBlock => "; too many are waiting already, try again",
         _ => "; check --socket",
     }

@@ -35,7 +35,9 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
         let path = path.display();
         return Err(Failure::new(
             Exit::Usage,
-            format!("--until leaves lines out and --db {path} would never read them again; give one of them"),
+            format!(
+                "lines that --until leaves out would never be read into --db {path}; give one of the two"
+            ),
         ));
     }
     // A replay in memory must not need a home for a database it does not use.
@@ -86,8 +88,12 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
         }
         return Ok(Exit::Ok);
     };
-    let actual = serde_json::to_value(&replayed.summary)
-        .map_err(|error| Failure::new(Exit::Bug, format!("the summary is no JSON: {error}")))?;
+    let actual = serde_json::to_value(&replayed.summary).map_err(|error| {
+        Failure::new(
+            Exit::Bug,
+            format!("the summary cannot be written as JSON: {error}"),
+        )
+    })?;
     let differences = expect::compare(&golden, &actual);
     if global.json {
         output::json(&expect::Outcome::new(&differences))?;
@@ -210,13 +216,25 @@ pub fn verify(global: &Global, command: args::Verify) -> Result<Exit, Failure> {
         path: Some(settings.db.clone()),
         cache_bytes: settings.store.cache_bytes,
     };
+    let service_db = Path::new(SERVICE_STATE).join("tokentail.redb");
     let store = Store::open_existing(options).map_err(|error| match error {
-        StoreError::InUse(_) => Failure::new(
+        StoreError::InUse(path) => Failure::new(
             Exit::Unavailable,
             format!(
-                "{error}; a recount needs the database for itself: stop the collector first, it will catch up"
+                "the database {} is in use by a collector, and a recount needs it for itself: stop the collector first; \
+                 after its next start it reads what came meanwhile",
+                path.display()
             ),
         ),
+        error if !is_there(&settings.db) && is_there(&service_db) => {
+            let mut failure = Failure::from(error);
+            let of_service = format!(
+                "; the service has {}: run this as root for that one",
+                service_db.display()
+            );
+            failure.message.push_str(&of_service);
+            failure
+        }
         error => error.into(),
     })?;
     let report = if command.repair {
@@ -379,8 +397,8 @@ pub fn is_only_without_a_place(mistakes: &Mistakes) -> bool {
 }
 
 /// The service's socket where none is named and none is at the usual place, unless it is closed to a user who has a
-/// database of their own. Who may use the service's database and has none of their own gets its paths too, also while it
-/// is stopped.
+/// database of their own. Who has none is led to it also while it is stopped, and who may use its database gets its
+/// paths too.
 pub fn choose_socket(settings: &mut Settings) {
     let (service, state) = (Path::new(SERVICE_SOCKET), Path::new(SERVICE_STATE));
     let is_default = |key| matches!(settings.origin(key), Origin::Default(_));
@@ -391,7 +409,7 @@ pub fn choose_socket(settings: &mut Settings) {
     let service_db = state.join("tokentail.redb");
     let has_none = db && !is_there(&settings.db);
     let uses_its_db = has_none && rustix::fs::access(&service_db, Access::READ_OK | Access::WRITE_OK).is_ok();
-    if uses_its_db || glance(service).is_ok() || has_none && is_there(service) {
+    if uses_its_db || glance(service).is_ok() || has_none && (is_there(service) || is_there(&service_db)) {
         service.clone_into(&mut settings.socket);
     }
     if uses_its_db {
@@ -481,7 +499,10 @@ impl From<VerifyError> for Failure {
             VerifyError::LogFile(LogFileError::Io { ref source, .. }) => {
                 Self::new(Exit::of_io(source.kind()), error.to_string())
             }
-            VerifyError::LogFile(_) => Self::new(Exit::NoInput, error.to_string()),
+            VerifyError::LogFile(_) => Self::new(
+                Exit::NoInput,
+                format!("{error}; name the directory with the runs with --runs-dir, or as runs_dir"),
+            ),
         }
     }
 }

@@ -83,16 +83,16 @@ pub fn read_golden(path: &Path) -> Result<Value, Failure> {
     }
     let golden: Value = serde_json::from_slice(&bytes).map_err(|error| {
         bad(format!(
-            "no JSON: {error}; make it with `tokentail replay PATH --json`"
+            "not JSON: {error}; make it with `tokentail replay PATH --json`"
         ))
     })?;
     match golden.as_object() {
         Some(object) if !object.is_empty() => Ok(golden),
         Some(_) => Err(bad(
-            "an empty object compares nothing; name at least one key".to_owned()
+            "an empty object, with which nothing would be compared; name at least one key".to_owned(),
         )),
         None => Err(bad(
-            "a summary document is a JSON object, this is something else".to_owned()
+            "not a JSON object; make it with `tokentail replay PATH --json`".to_owned(),
         )),
     }
 }
@@ -379,7 +379,7 @@ mod tests {
         for (content, wanted) in [
             ("{\n  \"a\": x\n}", "line 2 column 8"),
             ("[1]", "JSON object"),
-            ("{}", "compares nothing"),
+            ("{}", "nothing would be compared"),
             ("", "line 1"),
         ] {
             std::fs::write(&path, content).unwrap();

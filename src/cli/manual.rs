@@ -26,7 +26,7 @@ const FILES: [Term; 10] = [
     ),
     (
         "$STATE_DIRECTORY/tokentail.redb, $XDG_STATE_HOME/tokentail/tokentail.redb, ~/.local/state/tokentail/tokentail.redb",
-        "The database (db). A damaged one is renamed beside it. Without a collector, the command run counts into run-ID.redb beside it.",
+        "The database (db). A damaged one is renamed beside it. Without a collector, the command run counts into run-ID.redb beside it, or in the user's own state directory if that of the database is another user's.",
     ),
     (
         "$RUNTIME_DIRECTORY/tokentail.sock, $XDG_RUNTIME_DIR/tokentail/tokentail.sock, else beside the database",
@@ -46,7 +46,7 @@ const FILES: [Term; 10] = [
     ),
     (
         "/etc/passwd, /etc/group, /proc",
-        "Looked at by doctor: who the collector's user is, and what it may.",
+        "Looked at by doctor: the collector's user and groups.",
     ),
     (
         "~/.claude/projects",
@@ -79,7 +79,7 @@ const ENVIRONMENT: [Term; 13] = [
     ),
     (
         "NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID",
-        "Set by systemd: where serve and run say that they are ready, what they do, and that they are alive.",
+        "Set by systemd: where serve and run report that they are ready, their status, and that they still respond.",
     ),
     ("NO_COLOR", "Set and not empty: no colours."),
     (
@@ -92,7 +92,7 @@ const ENVIRONMENT: [Term; 13] = [
     ),
     (
         "CLICOLOR, CLICOLOR_FORCE, TERM, CI",
-        "Whether there are colours: CLICOLOR_FORCE asks for them beyond a terminal; CLICOLOR=0 and TERM=dumb are against them.",
+        "Whether there are colours: CLICOLOR_FORCE asks for them beyond a terminal; CLICOLOR=0 and TERM=dumb turn them off.",
     ),
     ("PATH", "Where the command of run is looked for."),
     ("any other", "Are handed on to the command of run as they are."),
@@ -110,7 +110,7 @@ const EXIT_STATUS: [Term; 16] = [
     ("2", "Of may-start: the answer is unknown."),
     (
         "64",
-        "The command line is wrong, or what was asked for cannot be.",
+        "The command line is wrong, or the collector refuses the request as it is.",
     ),
     (
         "65",

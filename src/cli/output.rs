@@ -3,6 +3,7 @@
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use serde::Serialize;
 
 use super::exit::{Exit, Failure};
@@ -95,6 +96,33 @@ pub fn line(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<bool
     }
 }
 
+/// Waits until nobody reads standard output any more: the other end of the pipe is closed. A file has no other end.
+pub async fn closed() {
+    let (told, closed) = tokio::sync::oneshot::channel();
+    // A thread of its own, as it may wait for ever: one of a runtime would be waited for at the end.
+    let waiting = std::thread::Builder::new()
+        .name("stdout".to_owned())
+        .spawn(move || {
+            let stdout = io::stdout();
+            loop {
+                // Nothing is asked for: an error and a hang-up are reported all the same.
+                let mut ends = [PollFd::new(&stdout, PollFlags::empty())];
+                match poll(&mut ends, None) {
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(_) => return,
+                    Ok(_) => {
+                        let _ = told.send(());
+                        return;
+                    }
+                }
+            }
+        });
+    // Without it, the next event that cannot be printed ends the command.
+    if waiting.is_err() || closed.await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Prints bytes as they are.
 ///
 /// # Errors
@@ -120,10 +148,14 @@ fn write_json<T: Serialize>(out: &mut impl Write, document: &T) -> io::Result<()
 
 fn settle(result: io::Result<()>) -> Result<(), Failure> {
     match result {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::new(
-            Exit::Io,
-            format!("cannot write to standard output: {error}"),
-        )),
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            let hint = match error.kind() {
+                ErrorKind::StorageFull => "; free some space",
+                _ => "; check where it is redirected to",
+            };
+            let message = format!("cannot write to standard output: {error}{hint}");
+            Err(Failure::new(Exit::Io, message))
+        }
         _ => Ok(()),
     }
 }

@@ -57,7 +57,7 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_name("tokentail")
         .build()
-        .map_err(|error| Failure::new(Exit::Io, format!("cannot start the runtime: {error}")))
+        .map_err(|error| Failure::new(Exit::Io, format!("cannot start the worker threads: {error}; check the limit on processes (ulimit -u, TasksMax=)")))
 }
 
 fn announce(settings: &Settings) {
@@ -163,7 +163,7 @@ fn report(drained: Drained) -> Result<(), Failure> {
         }
         Drained::GraceOver => {
             tracing::warn!(
-                "stopped by the grace time; what was not committed is read again at the next start"
+                "stopped at the end of shutdown.grace; what was not committed is read again at the next start"
             );
             Ok(())
         }

@@ -1,4 +1,4 @@
-//! `watch`: what the collector tells, as it tells it, until nobody reads any more.
+//! `watch`: the events of the collector as they come, until nobody reads any more.
 
 mod line;
 mod parser;
@@ -10,6 +10,7 @@ use super::args::{self, Global};
 use super::client::{self, ClientError};
 use super::exit::{Exit, Failure};
 use super::{commands, output};
+use crate::api::wire;
 use parser::{Parser, Received};
 
 /// First pause before asking again after a connection was lost, doubled each time.
@@ -17,7 +18,7 @@ const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Longest pause before asking again.
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(10);
 
-/// Prints events.
+/// Prints events. Of names that were asked for and that there are not yet, it says so once.
 ///
 /// # Errors
 /// Nobody answers at first, or the question is refused.
@@ -37,13 +38,19 @@ pub fn watch(global: &Global, command: &args::Watch) -> Result<Exit, Failure> {
     let mut printed = Ok(true);
     let mut pause = AGAIN_AFTER;
     let mut was_connected = false;
-    client::runtime(&socket)?.block_on(async {
+    let mut looked = false;
+    let following = async {
         loop {
             let mut is_connected = false;
             let last_id = parser.last_id().to_owned();
             let followed = client::follow(&socket, &path, &last_id, |bytes| {
                 is_connected = true;
                 parser.take(bytes, |received| {
+                    if received.kind == "snapshot" && !std::mem::replace(&mut looked, true) {
+                        for one in absent(command, &received) {
+                            tell(global, &one);
+                        }
+                    }
                     printed = print(global, &received, width);
                     matches!(printed, Ok(true))
                 });
@@ -71,7 +78,39 @@ pub fn watch(global: &Global, command: &args::Watch) -> Result<Exit, Failure> {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(AGAIN_AFTER_MAX);
         }
+    };
+    client::runtime(&socket)?.block_on(async {
+        tokio::select! {
+            biased;
+            ended = following => ended,
+            // The next event may be far away.
+            () = output::closed() => Ok(Exit::Ok),
+        }
     })
+}
+
+/// What to say of runs and accounts that were asked for and are not among those of the first snapshot. They may come.
+fn absent(command: &args::Watch, snapshot: &Received<'_>) -> Vec<String> {
+    let Ok(wire::SnapshotEvent { snapshot, .. }) = serde::Deserialize::deserialize(&snapshot.data) else {
+        return Vec::new();
+    };
+    let wire::Summary { by_run, quota, .. } = snapshot;
+    let runs = command
+        .runs
+        .iter()
+        .filter(|run| !by_run.contains_key(run.as_str()));
+    let is_there = |name: &String| {
+        let called = |one: &wire::Account| {
+            *name == one.account || *name == format!("{}/{}", one.provider, one.account)
+        };
+        quota.accounts.iter().any(called)
+    };
+    let accounts = command.accounts.iter().filter(|name| !is_there(name));
+    runs.map(|run| format!("no run {run} yet; waiting for it. `tokentail runs` lists those there are"))
+        .chain(accounts.map(|name| {
+            format!("no account {name} yet; waiting for it. `tokentail quota` lists those there are")
+        }))
+        .collect()
 }
 
 /// Prints an event; `false` if nobody reads any more.

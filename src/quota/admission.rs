@@ -188,7 +188,7 @@ pub struct Admission {
     /// Which candidate recovers at `retry_at`.
     pub recovers: Option<usize>,
     pub reason: Reason,
-    /// Why the decision is not to allow though a candidate would do.
+    /// Why the decision is `unknown`, if what was not seen is why.
     pub unseen: Option<String>,
     /// The answer for a person, every candidate with its reason.
     pub sentence: String,
@@ -200,7 +200,7 @@ pub struct Admission {
 ///
 /// The first available one is taken. Without one, the first of which nothing is known but which is to be used then;
 /// then, with a warning, the first that is near a limit. What is unknown is never allowed unless its account says so.
-/// With something `unseen` nothing is allowed; a refusal that is known stands.
+/// With something `unseen` nothing is allowed, and what is unknown has that reason; a refusal that is known stands.
 #[must_use]
 pub fn admit(candidates: &[Candidate], unseen: Option<&Unseen>, now: Millis) -> Admission {
     let advices: Vec<Advice> = candidates
@@ -208,7 +208,13 @@ pub fn admit(candidates: &[Candidate], unseen: Option<&Unseen>, now: Millis) -> 
         .map(|candidate| advise(candidate, now))
         .collect();
     let mut choice = choose(&advices);
-    let unseen = unseen.filter(|_| choice.decision == Verdict::Allow);
+    // A wait only because nothing is known would be one without end.
+    let is_open = match choice.decision {
+        Verdict::Allow | Verdict::Unknown => true,
+        Verdict::Wait => choice.reason == Reason::UnknownAsWait,
+        Verdict::Deny => false,
+    };
+    let unseen = unseen.filter(|_| is_open);
     if let Some(unseen) = unseen {
         choice = Choice {
             decision: Verdict::Unknown,

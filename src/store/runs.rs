@@ -379,6 +379,17 @@ impl Store {
         Ok(runs)
     }
 
+    /// Whether a run of this name was forgotten while its directory was there, and the directory is there still.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn is_forgotten(&self, run: &RunId) -> Result<bool, StoreError> {
+        let (_open, read) = self.read()?;
+        let table = read.open_table(FORGOTTEN).map_err(|e| self.error(e))?;
+        let row = table.get(run.as_str()).map_err(|e| self.error(e))?;
+        Ok(row.is_some())
+    }
+
     /// The tables that say more of runs, as of one snapshot.
     pub(super) fn run_tables(&self, read: &ReadTransaction) -> Result<RunTables, StoreError> {
         Ok(RunTables {

@@ -95,6 +95,39 @@ fn without_a_collector_the_run_is_counted_in_a_database_of_its_own_and_read_on()
     place.assert_verified();
 }
 
+/// A file of another's beside a service's database could not be opened by the service.
+#[test]
+fn beside_the_database_of_another_user_the_run_is_counted_in_ones_own_directory() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can make a directory another's");
+        return;
+    }
+    let place = Place::new();
+    source(&place, "one", &response("1", 5, 1));
+    let state = place.path("service");
+    fs::create_dir(&state).unwrap();
+    std::os::unix::fs::chown(&state, Some(12_345), None).unwrap();
+    let db = state.join("t.redb");
+    let script = format!("{WRITE} exit 3");
+    let mut command = Command::new(crate::harness::PROGRAM);
+    command
+        .args(["run", "r", "--json", "--", "sh", "-c", &script])
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", place.path("home"))
+        .env("TOKENTAIL__RUNS_DIR", place.runs())
+        .env("TOKENTAIL__SOCKET", place.socket())
+        .env("TOKENTAIL__DB", &db)
+        .current_dir(place.directory.path());
+    let output = command.output().unwrap();
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{told}");
+    assert_eq!(document(&output)["output_tokens"], 5);
+    assert_eq!(fs::read_dir(&state).unwrap().count(), 0, "{told}");
+    let own = place.path("home/.local/state/tokentail/run-r.redb");
+    assert!(own.exists() && told.contains(own.to_str().unwrap()), "{told}");
+}
+
 #[test]
 fn a_mount_of_its_own_is_read_where_it_is() {
     let place = Place::new();
@@ -272,8 +305,22 @@ fn runs_are_listed_stopped_and_forgotten_from_the_command_line() {
     );
     assert_eq!(place.json(&["runs", "--state", "stopped"])[0]["id"], "r");
     assert!(place.run(&["forget", "r"]).status.success());
-    let unknown = place.run(&["stop", "r"]);
-    assert!(!unknown.status.success());
+    // The name is kept as long as its directory is there, and only then.
+    let unknown = |run: &str, why: &str| {
+        for words in [["forget", run], ["stop", run]] {
+            let output = place.run(&words);
+            let told = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(66), "{words:?}: {told}");
+            assert!(told.contains(why), "{words:?}: {told}");
+        }
+        for (method, path) in [("GET", ""), ("DELETE", ""), ("POST", "/stop?wait=true")] {
+            let (status, problem) = collector.request(method, &format!("/v1/runs/{run}{path}"), "");
+            let told = problem["detail"].as_str().unwrap();
+            assert!(status == 404 && told.contains(why), "{method}: {problem}");
+        }
+    };
+    unknown("r", "run r was forgotten; a start makes it known again");
+    unknown("never", "no run never is known; `tokentail runs`");
     collector.stop_cleanly();
     assert_eq!(place.run(&["runs"]).status.code(), Some(69));
 }

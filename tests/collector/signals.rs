@@ -5,7 +5,7 @@ use crate::harness::{Collector, Place, append, response};
 
 const STOPPING: &str = "stopping: finishing what was read";
 const CLEAN: &str = "stopped: everything that was read is committed, the database is closed";
-const CUT_SHORT: &str = "stopped by the grace time";
+const CUT_SHORT: &str = "stopped at the end of shutdown.grace";
 const RUNS: u64 = 4;
 const LINES: u64 = 4000;
 

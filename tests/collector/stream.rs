@@ -188,6 +188,21 @@ fn a_filter_lets_through_what_is_asked_for_and_ids_still_resume() {
         ("run", &json!("stopped"), &json!("asked"))
     );
     assert_eq!(event["totals"]["output_tokens"], 7);
+    let (status, problem) = collector.get("/v1/events?account=default,nobody");
+    assert_eq!((status, &problem["field"]), (404, &json!("account")), "{problem}");
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .contains("there is claude/default"),
+        "{problem}"
+    );
+    for known in ["default", "claude/default"] {
+        assert_eq!(
+            Client::connect(&collector, &format!("?account={known}"), "").0,
+            200
+        );
+    }
     for (query, field) in [
         ("?kinds=noise", "kinds"),
         ("?run=a%20b", "run"),
@@ -203,6 +218,27 @@ fn a_filter_lets_through_what_is_asked_for_and_ids_still_resume() {
     }
     let (status, problem) = collector.get("/v1/events?last_event_id=x");
     assert_eq!((status, &problem["field"]), (400, &json!("last_event_id")));
+    collector.stop_cleanly();
+}
+
+#[test]
+fn health_is_told_at_first_as_of_then() {
+    let place = Place::new();
+    let collector = place.serve();
+    // So that it has been as it is for some time.
+    let (_, mut client) = Client::connect(&collector, "", "");
+    client.find(|kind, event| kind == "health" && event["ready"] == true);
+    let (_, mut later) = Client::connect(&collector, "", "");
+    let (kind, first) = later.next_of_all();
+    assert_eq!(kind, "snapshot");
+    let (kind, health) = later.next_of_all();
+    assert_eq!(kind, "health");
+    // Times of one form sort as text.
+    let (before, at) = (
+        first["snapshot"]["now"].as_str().unwrap(),
+        health["at"].as_str().unwrap(),
+    );
+    assert!(before <= at, "{before} is later than {at}");
     collector.stop_cleanly();
 }
 

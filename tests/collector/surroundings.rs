@@ -277,6 +277,108 @@ fn without_room_for_the_database_metrics_say_so_until_there_is_some() {
     collector.stop_cleanly();
 }
 
+/// No scan comes: the event of the other rights is what makes it look again.
+#[test]
+fn what_is_made_readable_is_read_at_once() {
+    let place = Place::new();
+    place.configure(crate::scenario::EVENTS_ONLY);
+    let closed = [
+        place.log("file", "a.jsonl"),
+        place.log("directory", "below/a.jsonl"),
+        place.log("run", "a.jsonl"),
+    ];
+    for (number, log) in closed.iter().enumerate() {
+        append(log, response(&number.to_string(), 5, 0));
+    }
+    let of = |log: &Path, above: usize| log.ancestors().nth(above).unwrap().to_owned();
+    let closed = [closed[0].clone(), of(&closed[1], 1), of(&closed[2], 2)];
+    for path in &closed {
+        mode(path, 0);
+    }
+    let Some(command) = like_others(&place.command_with_config(&["serve"])) else {
+        return;
+    };
+    let mut collector = Collector::start(command, place.socket());
+    for (number, path) in (0u64..).zip(&closed) {
+        let named = path.to_str().unwrap();
+        collector.wait_until(named, |summary| {
+            summary["messages"] == number && collector_says(&place, named)
+        });
+        mode(path, 0o755);
+        collector.wait_for_messages(number + 1);
+    }
+    collector.stop_cleanly();
+}
+
+/// Rights above a run's own mount are no event here; a reload looks all the same, at once.
+#[test]
+fn a_reload_looks_again_at_a_run_that_failed() {
+    let place = Place::new();
+    let above = place.path("elsewhere");
+    fs::create_dir_all(above.join("mine")).unwrap();
+    append(&above.join("mine/a.jsonl"), response("1", 5, 0));
+    place.configure(&format!(
+        "[runs]\nmount_roots = [{above:?}]\n{}",
+        crate::scenario::EVENTS_ONLY
+    ));
+    let Some(command) = like_others(&place.command_with_config(&["serve"])) else {
+        return;
+    };
+    let mut collector = Collector::start(command, place.socket());
+    let mine = above.join("mine");
+    let body = serde_json::json!({ "mount": mine }).to_string();
+    assert_eq!(collector.request("PUT", "/v1/runs/r", &body).0, 201);
+    collector.wait_for_messages(1);
+    collector.stop_cleanly();
+    append(&mine.join("a.jsonl"), response("2", 5, 0));
+    mode(&above, 0);
+    let Some(command) = like_others(&place.command_with_config(&["serve"])) else {
+        return;
+    };
+    let mut collector = Collector::start(command, place.socket());
+    collector.wait_until("it cannot be read", |_| collector_says(&place, "run r: "));
+    mode(&above, 0o755);
+    collector.signal("HUP");
+    collector.wait_for_messages(2);
+    collector.stop_cleanly();
+}
+
+/// Whether health has this among its reasons.
+fn collector_says(place: &Place, words: &str) -> bool {
+    let status = place.status();
+    status["collector"]["reasons"].to_string().contains(words)
+}
+
+#[test]
+fn a_collector_without_its_runs_directory_says_that_it_sees_nothing() {
+    let place = Place::new();
+    for (before, config) in [
+        ("no account was ever seen", "[[account]]\nname = \"main\"\n"),
+        (
+            "one waits then",
+            "[[account]]\nname = \"main\"\non_unknown = \"wait\"\n",
+        ),
+    ] {
+        place.configure(config);
+        let _ = fs::remove_dir(place.runs());
+        let collector = place.start(place.command_with_config(&["serve"]));
+        let answer = collector.get("/v1/may-start").1;
+        let decided = (&answer["decision"], &answer["reason"]);
+        assert_eq!(
+            decided,
+            (&"unknown".into(), &"collector_blind".into()),
+            "{before}: {answer}"
+        );
+        let (code, human, stderr) = ended(&place.run(&["may-start"]));
+        assert_eq!(code, Some(2), "{stderr}");
+        assert!(
+            human.contains("cannot see") && human.contains("is not there"),
+            "{human}"
+        );
+        collector.stop_cleanly();
+    }
+}
+
 /// A refusal may stand in what cannot be read. One run that can be read is enough to judge by: what is in a mount is not
 /// to stop every account.
 #[test]

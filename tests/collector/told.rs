@@ -228,3 +228,65 @@ fn watch_prints_what_is_told_and_goes_on_after_a_restart() {
         .find(|line| line.contains(" run ") && line.contains("r  stopped (asked)  claude/default  total 66"));
     collector.stop_cleanly();
 }
+
+#[test]
+fn watch_says_what_is_not_there_and_ends_when_nobody_reads() {
+    let place = Place::new();
+    append(&place.log("r", "a.jsonl"), response("1", 5, 1));
+    let mut collector = place.serve();
+    collector.wait_for_messages(1);
+    let unknown = place.run(&["watch", "--account", "nobody"]);
+    let told = text(&unknown.stderr);
+    assert_eq!(unknown.status.code(), Some(66), "{told}");
+    assert!(
+        told.contains("nobody is no configured account; there is claude/default"),
+        "{told}"
+    );
+    // One line is read; nothing happens after it.
+    for words in [
+        &["watch", "--run", "r", "--run", "later"][..],
+        &["watch", "--json"],
+    ] {
+        let mut watching = place
+            .command(words)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = watching.stdout.take().unwrap();
+        let mut byte = [0];
+        while byte != *b"\n" {
+            std::io::Read::read_exact(&mut out, &mut byte).unwrap();
+        }
+        drop(out);
+        let ended = watching.wait_with_output().unwrap();
+        let told = text(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(0), "{told}");
+        assert_eq!(
+            told.contains("no run later yet; waiting for it"),
+            words.len() > 2,
+            "{told}"
+        );
+        assert!(!told.contains("no run r yet"), "{told}");
+    }
+    collector.stop_cleanly();
+    let mut collector = place.serve_open();
+    collector.wait_for_messages(1);
+    let mut may_come = place.command(&["watch", "--account", "later", "--account", "default"]);
+    let mut may_come = may_come
+        .stderr(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut told = String::new();
+    let mut err = may_come.stderr.take().unwrap();
+    while !told.ends_with('\n') {
+        let mut byte = [0];
+        std::io::Read::read_exact(&mut err, &mut byte).unwrap();
+        told.push(char::from(byte[0]));
+    }
+    assert!(told.contains("no account later yet; waiting for it"), "{told}");
+    may_come.kill().unwrap();
+    may_come.wait().unwrap();
+    collector.stop_cleanly();
+}

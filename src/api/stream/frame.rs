@@ -124,16 +124,27 @@ impl Filter {
         self.kinds.as_ref().is_none_or(|kinds| kinds.contains("health"))
     }
 
+    /// Those of the wanted accounts that are none of these.
+    pub fn accounts_beside<'a>(&self, known: &(impl Iterator<Item = &'a AccountId> + Clone)) -> Vec<&str> {
+        let names = self.accounts.iter().flatten().map(String::as_str);
+        let is_known = |name: &str| known.clone().any(|account| is_called(account, name));
+        names.filter(|name| !is_known(name)).collect()
+    }
+
     fn passes(&self, frame: &Frame) -> bool {
         let run = |run: &RunId| self.runs.as_ref().is_none_or(|runs| runs.contains(run.as_str()));
         let account = |account: &AccountId| {
-            (self.accounts.as_ref())
-                .is_none_or(|names| names.contains(&*account.name) || names.contains(&account.to_string()))
+            (self.accounts.as_ref()).is_none_or(|names| names.iter().any(|name| is_called(account, name)))
         };
         (self.kinds.as_ref()).is_none_or(|kinds| kinds.contains(frame.kind))
             && frame.run.as_ref().is_none_or(run)
             && frame.account.as_ref().is_none_or(account)
     }
+}
+
+/// Whether an account is meant by `name` or `provider/name`.
+fn is_called(account: &AccountId, name: &str) -> bool {
+    *account.name == *name || name.split_once('/') == Some((&account.provider, &account.name))
 }
 
 impl Told {

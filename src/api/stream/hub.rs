@@ -32,8 +32,8 @@ pub enum Message {
 pub struct Hub {
     history: Mutex<History>,
     messages: broadcast::Sender<Message>,
-    /// The event that says how the collector is, as text; empty until that is known.
-    health: watch::Sender<Arc<str>>,
+    /// How the collector is; `None` until that is known.
+    health: watch::Sender<Option<Arc<wire::HealthEvent>>>,
     stop: CancellationToken,
 }
 
@@ -67,7 +67,7 @@ impl Hub {
                 began,
             }),
             messages: broadcast::Sender::new(WAITING_COMMITS_MAX),
-            health: watch::Sender::new("".into()),
+            health: watch::Sender::new(None),
             stop,
         }
     }
@@ -125,16 +125,13 @@ impl Hub {
     }
 
     /// Says how the collector is from now on.
-    pub fn tell_health(&self, health: &wire::HealthEvent) {
-        // Strings only: there is nothing to fail.
-        let json = serde_json::to_string(health).unwrap_or_default();
-        let text = format!("event: health\ndata: {json}\n\n");
-        self.health.send_replace(text.into());
+    pub fn tell_health(&self, health: wire::HealthEvent) {
+        self.health.send_replace(Some(Arc::new(health)));
     }
 
-    /// The event that says how the collector is; changed with that.
+    /// How the collector is; changed with that.
     #[must_use]
-    pub fn health(&self) -> watch::Receiver<Arc<str>> {
+    pub fn health(&self) -> watch::Receiver<Option<Arc<wire::HealthEvent>>> {
         self.health.subscribe()
     }
 

@@ -17,10 +17,11 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::openapi::{BadRequest, EVENTS, Unavailable};
+use super::openapi::{BadRequest, EVENTS, NotFound, Unavailable};
 use super::problem::{Problem, blocking};
 use super::query::Asked;
 use super::routes::Sources;
+use crate::record::Millis;
 use frame::{Filter, Position};
 
 pub use hub::Hub;
@@ -56,7 +57,8 @@ struct EventsQuery {
 /// Server-sent events. The first is a `snapshot` of everything, or, with Last-Event-ID, what came after that event;
 /// if that is not kept any more, a `gap` with a snapshot. The id is the number of the commit; of several events of one
 /// commit those before the last have `.1`, `.2` and so on behind it. After 15 s without an event comes a comment with an
-/// `id:` and no `data:`, which is the id to come back with.
+/// `id:` and no `data:`, which is the id to come back with. An account that is neither configured nor known is 404, unless
+/// `accounts.open` is set; a run may come later.
 #[utoipa::path(
     get,
     path = "/v1/events",
@@ -68,6 +70,7 @@ struct EventsQuery {
     responses(
         (status = 200, description = "The stream.", body = String, content_type = "text/event-stream"),
         (status = 400, response = BadRequest),
+        (status = 404, response = NotFound),
         (status = 503, response = Unavailable)
     )
 )]
@@ -81,6 +84,7 @@ async fn get_events(
         query.account.as_deref(),
         query.kinds.as_deref(),
     )?;
+    check_accounts(&sources, &filter).await?;
     let header = headers.get("last-event-id").map(HeaderValue::to_str);
     let header = header
         .transpose()
@@ -114,4 +118,26 @@ async fn get_events(
         (UNBUFFERED, HeaderValue::from_static("no")),
     ];
     Ok((headers, Body::from_stream(stream)).into_response())
+}
+
+/// Whether the wanted accounts can have events: they are configured or were seen, or all are taken.
+async fn check_accounts(sources: &Arc<Sources>, filter: &Filter) -> Result<(), Problem> {
+    let accounts = sources.settings.borrow().accounts.clone();
+    let configured = accounts.rules().iter().map(|rules| &rules.id);
+    if accounts.is_open() || filter.accounts_beside(&configured).is_empty() {
+        return Ok(());
+    }
+    let store = Arc::clone(&sources.store);
+    let seen = blocking(move || Ok(store.quota(Millis::MAX)?)).await?;
+    let unknown = filter.accounts_beside(&configured.chain(seen.accounts.keys()));
+    let Some(name) = unknown.first() else {
+        return Ok(());
+    };
+    let (provider, name) = name
+        .split_once('/')
+        .map_or((None, *name), |(provider, name)| (Some(provider), name));
+    Err(Problem::unknown(
+        "account",
+        accounts.unknown(provider, Some(name)),
+    ))
 }

@@ -15,7 +15,7 @@ use super::frame::{Filter, Position};
 use super::hub::{Message, Missed};
 use crate::api::health::{terms, unseen};
 use crate::api::problem::blocking;
-use crate::api::routes::Sources;
+use crate::api::routes::{Sources, now};
 use crate::api::server::Permit;
 use crate::api::{summary, wire};
 
@@ -36,7 +36,7 @@ struct Subscriber {
     first: Option<First>,
     next_at: Instant,
     /// `None` if it is no wish of it.
-    health: Option<watch::Receiver<Arc<str>>>,
+    health: Option<watch::Receiver<Option<Arc<wire::HealthEvent>>>>,
     _permit: Permit,
 }
 
@@ -87,10 +87,17 @@ pub fn stream(
 }
 
 /// The next change of what is said of the collector's health.
-async fn changed(health: &mut Option<watch::Receiver<Arc<str>>>) -> Option<String> {
+async fn changed(health: &mut Option<watch::Receiver<Option<Arc<wire::HealthEvent>>>>) -> Option<String> {
     let health = health.as_mut()?;
     health.changed().await.ok()?;
-    Some(health.borrow_and_update().to_string())
+    let health = health.borrow_and_update();
+    Some(text_of(health.as_ref()?))
+}
+
+fn text_of(health: &wire::HealthEvent) -> String {
+    // Strings only: there is nothing to fail.
+    let json = serde_json::to_string(health).unwrap_or_default();
+    format!("event: health\ndata: {json}\n\n")
 }
 
 impl Subscriber {
@@ -103,7 +110,14 @@ impl Subscriber {
                 First::Gap { reason, after } => self.snapshot(Some((reason, after))).await?,
             };
             if let Some(health) = &mut self.health {
-                text.push_str(&health.borrow_and_update());
+                // It is so now, however long it has been: the events of a stream are in the order of their times.
+                if let Some(health) = &*health.borrow_and_update() {
+                    let at = summary::time(now());
+                    text.push_str(&text_of(&wire::HealthEvent {
+                        at,
+                        ..wire::HealthEvent::clone(health)
+                    }));
+                }
             }
             return Some(text);
         }

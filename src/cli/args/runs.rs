@@ -15,7 +15,7 @@ pub struct Run {
     #[arg(value_parser = run_id)]
     pub id: RunId,
 
-    /// Something to know the run by, as in project=alpha; may be given more than once
+    /// A label of the run, as in project=alpha; may be given more than once
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub labels: Vec<Label>,
 
@@ -67,7 +67,7 @@ pub struct Runs {
     #[arg(long, value_name = "BY")]
     pub sort: Option<RunOrder>,
 
-    /// Only the first so many in that order; the last line says how many there are
+    /// At most N runs, the first in that order; the last line says how many there are
     #[arg(long, value_name = "N", value_parser = limit)]
     pub limit: Option<NonZeroUsize>,
 }
@@ -127,7 +127,8 @@ totals are printed on stderr; with --json the run's document goes to stdout, aft
 Exits with the command's code, 128+n if signal n ended it, 127 if it was not found, 126 if it cannot be
 executed. If the command ended with 0 and not everything it wrote could be counted: 74 or 75, and stderr says
 what is missing. The command is not run if the run is refused: 64 for what was asked, 69 and up for the collector.
-Without a collector the run is counted here, into run-ID.redb beside the configured database, or --db.";
+Without a collector the run is counted here, into run-ID.redb beside the configured database, or in the user's
+state directory if that one belongs to another user; or into --db.";
 
 pub(super) const RUNS_EXAMPLES: &str = "\
 Examples:

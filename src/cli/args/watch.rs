@@ -22,4 +22,5 @@ Examples:
   tokentail watch --run fix-42 --kinds usage,run --json
 
 With --json one line for each event: {\"event\":KIND,\"id\":ID,\"data\":DOCUMENT}. When the connection is lost it goes on
-after the last event as soon as the collector answers again.";
+after the last event as soon as the collector answers again. A run that is not there yet is waited for, which is said on
+stderr; an account that is not configured is refused (66), unless accounts.open is set.";

@@ -54,7 +54,7 @@ fn pass_on(signal: Received, child: &Child) {
     if let Some((pid, signal)) = pid.zip(Signal::from_named_raw(signal.number())) {
         // Refused if it has another user now; then it is for that user to stop.
         if let Err(error) = rustix::process::kill_process(pid, signal) {
-            tracing::warn!(%error, ?signal, "the command was not told of the signal");
+            tracing::warn!(%error, ?signal, "the signal could not be passed on to the command");
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Who counts the run: the collector, or one of the command's own.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use super::super::args::Global;
 use super::super::client::ClientError;
-use super::super::commands::CollectorAddress;
+use super::super::commands::{self, CollectorAddress};
 use super::super::exit::{Exit, Failure};
 use super::super::runs::document::Document;
 use super::super::runs::{self, Start};
@@ -32,46 +33,56 @@ impl Counter {
         embedded: bool,
     ) -> Result<Self, Failure> {
         let socket = asked.socket;
-        match runs::start(&socket, start).await {
+        let why = match runs::start(&socket, start).await {
             Ok(_) => {
                 return Ok(Self::Collector {
                     socket,
                     run: start.run.clone(),
                 });
             }
-            Err(ClientError::NotRunning(_)) if embedded => {}
+            Err(ClientError::NotRunning(_)) if embedded => "no collector answers on",
             // Nobody named a socket, and the service's is closed to this user.
             Err(ClientError::Connect { error, .. })
-                if embedded && error.kind() == ErrorKind::PermissionDenied && is_unnamed(&asked.settings) => {
+                if embedded && error.kind() == ErrorKind::PermissionDenied && is_unnamed(&asked.settings) =>
+            {
+                "this user may not use the collector on"
             }
             Err(error) => return Err(error.into()),
-        }
+        };
         let mut settings = asked.settings?;
         if global.db.is_none() {
+            if !is_own(&settings.db) {
+                settings.db = commands::defaults(global)?.db;
+            }
             settings.db = settings.db.with_file_name(format!("run-{}.redb", start.run));
         }
         start_log(&settings);
         let note = format!(
-            "no collector answers on {}; run {} is counted here, in {}",
+            "{why} {}; run {} is counted here, in {}",
             socket.display(),
             start.run,
             settings.db.display()
         );
         output::warn(global.json, &note);
-        let embedded = Embedded::begin(settings, start).await?;
+        let embedded = Embedded::begin(settings, start).await.map_err(|mut failure| {
+            if failure.code == Exit::Permission {
+                failure.message.push_str("; or name a file for it with --db");
+            }
+            failure
+        })?;
         Ok(Self::Embedded(Box::new(embedded)))
     }
 
     /// Stops the run: its document after the last byte.
     ///
     /// # Errors
-    /// It could not be had; the message says where to look.
+    /// It is not complete; the message says what to do.
     pub async fn end(self) -> Result<Document, Failure> {
         match self {
             Self::Collector { socket, run } => runs::stop(&socket, &run, false).await.map_err(|error| {
                 let failure = Failure::from(error);
                 let message = format!(
-                    "the totals of run {run} could not be had: {}; the collector reads on when it can, ask it then: \
+                    "the totals of run {run} are not complete: {}; ask for them again later: \
                      tokentail stop {run}",
                     failure.message
                 );
@@ -81,10 +92,26 @@ impl Counter {
                 let whole = embedded.end().await?;
                 serde_json::to_value(&whole)
                     .and_then(serde_json::from_value)
-                    .map_err(|error| Failure::new(Exit::Bug, format!("the run's document is none: {error}")))
+                    .map_err(|error| {
+                        Failure::new(Exit::Bug, format!("the run's document cannot be read: {error}"))
+                    })
             }
         }
     }
+}
+
+/// Whether a new file beside the database is in a directory of this user: a service could not open another's, and does
+/// not expect it.
+fn is_own(db: &Path) -> bool {
+    let user = rustix::process::geteuid().as_raw();
+    let mut above = db.ancestors().skip(1);
+    // What is missing is made in the directory above.
+    let owner = above.find_map(|directory| match directory.metadata() {
+        Ok(there) => Some(Some(there.uid())),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(_) => Some(None),
+    });
+    owner.flatten() == Some(user)
 }
 
 fn is_unnamed(settings: &Result<Settings, Failure>) -> bool {

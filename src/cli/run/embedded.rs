@@ -102,7 +102,7 @@ impl Embedded {
         } = self;
         let failed_with = |code, why: String| {
             let message = format!(
-                "the totals of run {run} could not be had: {why}; what was counted is in {}, and `tokentail run {run}` \
+                "the totals of run {run} are not complete: {why}; what was counted is in {}, and `tokentail run {run}` \
                  reads on from there",
                 db.display()
             );

@@ -184,6 +184,33 @@ fn stands(place: &Place) -> (Standing, Verdict, Reason) {
 }
 
 #[test]
+fn what_is_not_seen_is_the_reason_unless_a_refusal_is_known() {
+    let unseen = Unseen {
+        reason: Reason::CollectorBlind,
+        why: "the collector sees nothing".to_owned(),
+    };
+    let blind = |place: Place| {
+        let admission = admit(&[place.candidate()], Some(&unseen), NOON);
+        let said = admission.sentence.contains(&unseen.why);
+        assert_eq!(said, admission.unseen.is_some(), "{}", admission.sentence);
+        (admission.decision, admission.reason, said)
+    };
+    let unknown = (Verdict::Unknown, Reason::CollectorBlind, true);
+    assert_eq!(blind(place("claude").window(FIVE_HOUR, healthy(0.5))), unknown);
+    for on_unknown in [OnUnknown::Say, OnUnknown::Allow, OnUnknown::Wait] {
+        assert_eq!(
+            blind(place("claude").on_unknown(on_unknown)),
+            unknown,
+            "{on_unknown:?}"
+        );
+    }
+    let known = blind(place("claude").window(FIVE_HOUR, refused(HOUR_MS)));
+    assert_eq!(known, (Verdict::Wait, Reason::WindowExhausted, false));
+    let manual = blind(place("claude").manual(NOON + HOUR_MS));
+    assert_eq!(manual, (Verdict::Wait, Reason::Manual, false));
+}
+
+#[test]
 fn calls_overflow_to_the_next_and_come_back_with_a_warning() {
     let both = |claude, codex| {
         [
