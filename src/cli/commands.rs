@@ -438,6 +438,15 @@ pub fn load(global: &Global) -> Result<Settings, Mistakes> {
     Settings::load(flags(global), global.config.as_deref(), &environment)
 }
 
+/// The settings of the flags alone, whatever the variables and the file say.
+///
+/// # Errors
+/// A flag is wrong.
+pub fn defaults(global: &Global) -> Result<Settings, Failure> {
+    let environment = Environment::from_process().without_settings();
+    Ok(Settings::load(flags(global), None, &environment)?)
+}
+
 fn flags(global: &Global) -> Partial {
     let mut flags = Partial {
         runs_dir: global.runs_dir.clone(),

@@ -199,6 +199,14 @@ impl Environment {
         }
     }
 
+    /// The places without the settings: no variable of ours, no file.
+    #[must_use]
+    pub fn without_settings(mut self) -> Self {
+        self.vars.retain(|name, _| !name.starts_with(VARIABLE_PREFIX));
+        self.has_files = false;
+        self
+    }
+
     /// A variable that names an absolute directory; of several, separated by colons, the first.
     /// Others count as unset, as the XDG specification asks.
     #[must_use]
