@@ -218,6 +218,12 @@ impl Running {
         self.ready.is_cancelled()
     }
 
+    /// Why nothing is seen, if that is so.
+    #[must_use]
+    pub fn blindness(&self) -> Option<String> {
+        self.shared.board.blindness()
+    }
+
     /// Cancelled once everything there was at the start is read.
     #[must_use]
     pub fn backlog_done(&self) -> CancellationToken {

@@ -50,7 +50,7 @@ pub fn line(health: &wire::Health, board: &Board, verdict: &str) -> String {
     let live = runs.values().filter(|status| status.word() == "live").count();
     let s = if runs.len() == 1 { "" } else { "s" };
     parts.push(format!("{} run{s}, {live} live", runs.len()));
-    if !health.backlog_done {
+    if !health.backlog_done && health.lag_bytes > 0 {
         let mib = health.lag_bytes >> 20;
         parts.push(format!("reading what is there, {mib} MiB left"));
     }

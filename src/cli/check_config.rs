@@ -126,8 +126,8 @@ fn findings(settings: &Settings) -> (Vec<Finding>, Vec<Finding>) {
                 todo,
             });
         }
-        None => match Runs::look(settings) {
-            Ok(runs) => warnings.extend(runs.findings(settings, &this)),
+        None => match Runs::look(settings, &this) {
+            Ok(runs) => warnings.extend(runs.closed(&this).into_iter().chain(runs.findings(settings))),
             Err(error) => warnings.push(Finding::bare(format!("runs_dir: {error}"))),
         },
     }

@@ -12,7 +12,7 @@ use super::client::{self, ClientError};
 use super::commands::{self, SERVICE_SOCKET};
 use super::exit::{Exit, Failure};
 use super::ground::{self, Finding, Runs};
-use super::numbers::{bytes, counted, grouped};
+use super::numbers::{self, bytes, counted, grouped};
 use super::{output, text};
 use crate::api::wire::{Health, Quota, Run, SettingsInEffect, Version};
 use crate::config::{Mistakes, Origin, Settings};
@@ -100,25 +100,42 @@ pub fn doctor(global: &Global) -> Result<Exit, Failure> {
     let loaded = commands::load(global);
     configuration(&mut report, &loaded);
     let address = commands::find_collector(global).ok().map(|(address, _)| address);
-    let socket_path = address.as_ref().map(|address| address.socket.clone());
-    let is_service = socket_path.as_deref() == Some(Path::new(SERVICE_SOCKET));
+    // A wrong configuration is no reason not to look for the service.
+    let socket_path = address
+        .as_ref()
+        .map_or(SERVICE_SOCKET.into(), |address| address.socket.clone());
+    let is_service = socket_path == Path::new(SERVICE_SOCKET);
     let is_default = match &loaded {
         Ok(settings) => matches!(settings.origin("socket"), Origin::Default(_)),
         Err(_) => global.socket.is_none(),
     };
-    let answered = socket_path.and_then(|path| socket(&mut report, &path, is_default));
+    let (answered, is_closed) = match socket(&mut report, &socket_path, is_default) {
+        Ok(answered) => (Some(answered), false),
+        Err(is_closed) => (None, is_closed),
+    };
     if let Some(answered) = &answered {
         version(&mut report, answered);
     }
     let own = address.and_then(|address| address.settings.ok());
-    if let Some(settings) = effective(&mut report, own, answered.as_ref()) {
+    if is_closed {
+        // What this user's settings say is not about the collector that is there.
+        let what =
+            "nothing else is looked at: it would be compared with this user's settings, not the collector's";
+        report.add("settings", Mark::Warn, Finding::bare(what));
+    } else if let Some(settings) = effective(&mut report, own, answered.as_ref()) {
         let who = whose(&settings, answered.as_ref());
         let health = answered
             .as_ref()
             .and_then(|answered| answered.health.as_ref().ok());
         let is_well = health.is_some_and(|health| health.status == "ok");
         token(&mut report, &settings, answered.is_some());
-        runs_directory(&mut report, &settings, &who, is_service && !is_well);
+        runs_directory(
+            &mut report,
+            &settings,
+            &who,
+            is_service && !is_well,
+            answered.is_some(),
+        );
         watches(&mut report, answered.as_ref());
         accounts(&mut report, &settings, answered.as_ref());
         newest_line(&mut report, answered.as_ref());
@@ -152,12 +169,15 @@ fn effective(report: &mut Report, own: Option<Settings>, answered: Option<&Answe
                 }
             }
         }
+        None if own.is_none() => {
+            let what = "neither a collector's nor this user's can be had: runs, accounts and database are not looked at";
+            report.add(NAME, Mark::Warn, Finding::bare(what));
+        }
         Some(Err(error)) => {
             let what = format!("the collector does not say its own ({error}); {OF_USER}");
             report.add(NAME, Mark::Warn, Finding::bare(what));
         }
-        None if own.is_some() => report.ok(NAME, format!("no collector says its own; {OF_USER}")),
-        None => {}
+        None => report.ok(NAME, format!("no collector says its own; {OF_USER}")),
     }
     own
 }
@@ -203,7 +223,8 @@ fn token(report: &mut Report, settings: &Settings, is_running: bool) {
     }
 }
 
-fn socket(report: &mut Report, socket: &Path, is_default: bool) -> Option<Answered> {
+/// Asks the collector; the error says whether there is one that is closed to this user.
+fn socket(report: &mut Report, socket: &Path, is_default: bool) -> Result<Answered, bool> {
     const NAME: &str = "socket";
     match ask(socket) {
         Ok(answered) => {
@@ -215,10 +236,11 @@ fn socket(report: &mut Report, socket: &Path, is_default: bool) -> Option<Answer
                 NAME,
                 format!("a collector answers on {}{as_whom}", socket.display()),
             );
-            Some(answered)
+            Ok(answered)
         }
         Err(error) => {
             let closed = closed_directory(socket, is_default, &error);
+            let is_closed = closed.is_some();
             let finding = match (closed, &error) {
                 (Some(directory), _) => not_let_in(&directory),
                 (None, ClientError::NotRunning(_)) => {
@@ -235,7 +257,7 @@ fn socket(report: &mut Report, socket: &Path, is_default: bool) -> Option<Answer
                 (None, error) => Finding::bare(error.to_string()),
             };
             report.add(NAME, Mark::Fail, finding);
-            None
+            Err(is_closed)
         }
     }
 }
@@ -339,13 +361,21 @@ fn version(report: &mut Report, answered: &Answered) {
     }
 }
 
-fn runs_directory(report: &mut Report, settings: &Settings, who: &Who, may_be_hidden: bool) {
+fn runs_directory(
+    report: &mut Report,
+    settings: &Settings,
+    who: &Who,
+    may_be_hidden: bool,
+    is_running: bool,
+) {
     const NAME: &str = "runs";
     let directory = settings.runs_dir.display();
     match access::stop_on_the_way(&settings.runs_dir, who, READ | PASS) {
         Some(stop) => {
             let mark = match stop {
                 Stop::Denied(..) | Stop::NoDirectory(_) => Mark::Fail,
+                // A collector that runs sees nothing.
+                Stop::Missing(_) if is_running => Mark::Fail,
                 Stop::Missing(_) | Stop::Unseen(..) => Mark::Warn,
             };
             return report.add(NAME, mark, ground::way(&stop, who));
@@ -359,17 +389,15 @@ fn runs_directory(report: &mut Report, settings: &Settings, who: &Who, may_be_hi
         );
         report.add(NAME, Mark::Warn, finding);
     }
-    for (run, stop) in ground::closed_runs(settings, who) {
-        let what = format!("run {run}: {}", ground::way(&stop, who).what);
-        let todo = ground::right(&settings.runs_dir, &who.name, READ | PASS);
-        report.add(NAME, Mark::Fail, Finding::new(what, todo));
-    }
-    match Runs::look(settings) {
+    match Runs::look(settings, who) {
         Ok(runs) => {
             let layout = settings.runs.layout;
-            let findings = runs.findings(settings, who);
+            let (closed, findings) = (runs.closed(who), runs.findings(settings));
             let what = format!("{layout}: {} in {directory}", runs.sentence(layout));
             report.ok("layout", what);
+            for finding in closed {
+                report.add("layout", Mark::Fail, finding);
+            }
             for finding in findings {
                 report.add("layout", Mark::Warn, finding);
             }
@@ -512,18 +540,12 @@ fn newest_line(report: &mut Report, answered: Option<&Answered>) {
             }
         }
     }
-    report.ok("clock", format!("{now:.0}"));
+    report.ok("clock", numbers::time(&now.to_string()));
 }
 
 /// In its two largest units.
 fn round(length: SignedDuration) -> String {
-    let seconds = length.as_secs().max(0);
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3_600 => format!("{}m {}s", seconds / 60, seconds % 60),
-        3_600..86_400 => format!("{}h {}m", seconds / 3_600, seconds % 3_600 / 60),
-        _ => format!("{}d {}h", seconds / 86_400, seconds % 86_400 / 3_600),
-    }
+    numbers::length(length.as_secs().max(0).unsigned_abs())
 }
 
 fn database(report: &mut Report, settings: &Settings, who: &Who) {

@@ -13,8 +13,6 @@ use crate::tailer::shape::Shape;
 
 /// Most entries of directories that are looked at.
 const ENTRIES_MAX: usize = 100_000;
-/// Most runs whose rights are looked at.
-const RUNS_MAX: usize = 1000;
 /// Most directories that are named because they cannot be read.
 const UNREADABLE_MAX: usize = 3;
 
@@ -59,11 +57,11 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// Looks through the runs directory.
+    /// Looks through the runs directory, for someone who reads it.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn look(settings: &Settings) -> Result<Self, LogFileError> {
+    pub fn look(settings: &Settings, who: &Who) -> Result<Self, LogFileError> {
         let root = Root::open_given(&settings.runs_dir)?;
         let globs = &settings.watch.globs;
         let entries = root.list(Path::new(""))?;
@@ -77,8 +75,27 @@ impl Runs {
         let mut excludes = waiting(&settings.watch.exclude, |one| Globs::new(&every, one));
         let mut pending: Vec<PathBuf> = Vec::new();
         let mut left = ENTRIES_MAX;
+        // Whoever asks may see more than the one who reads.
+        let closed = |path: &Path, rights: u32| {
+            let path = settings.runs_dir.join(path);
+            let is_closed = matches!(who.may(&path, rights), Ok(false));
+            is_closed.then(|| LogFileError::Io {
+                path,
+                source: std::io::ErrorKind::PermissionDenied.into(),
+            })
+        };
         let mut look_at = |entries: Vec<Entry>, pending: &mut Vec<PathBuf>, found: &mut Self| {
             for entry in entries {
+                let rights = match entry.kind {
+                    EntryKind::Directory if globs.may_contain(&entry.path) => Some(READ | PASS),
+                    EntryKind::File if globs.reads(&entry.path) => Some(READ),
+                    _ => None,
+                };
+                if found.unreadable.len() < UNREADABLE_MAX
+                    && let Some(error) = rights.and_then(|rights| closed(&entry.path, rights))
+                {
+                    found.unreadable.push(error);
+                }
                 match entry.kind {
                     EntryKind::Directory => {
                         excludes.retain(|(_, globs)| globs.may_contain(&entry.path));
@@ -113,6 +130,9 @@ impl Runs {
                     break;
                 }
                 Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => found.is_partial = true,
+                // It was found closed when its parent was looked at.
+                Err(LogFileError::Io { source, .. })
+                    if source.kind() == std::io::ErrorKind::PermissionDenied => {}
                 Err(error) if found.unreadable.len() < UNREADABLE_MAX => found.unreadable.push(error),
                 Err(_) => found.is_partial = true,
             }
@@ -136,18 +156,24 @@ impl Runs {
         format!("{runs}, {}{more} to read", counted(self.files, "file"))
     }
 
-    /// What is not as it was probably meant.
+    /// What the one who reads cannot read, and how to let them.
     #[must_use]
-    pub fn findings(&self, settings: &Settings, who: &Who) -> Vec<Finding> {
-        let directory = settings.runs_dir.display();
-        let mut findings: Vec<Finding> = self.advice.iter().map(Finding::bare).collect();
-        findings.extend(self.unreadable.iter().map(|error| match error {
+    pub fn closed(&self, who: &Who) -> Vec<Finding> {
+        let finding = |error: &LogFileError| match error {
             LogFileError::Io { path, source } if source.kind() == std::io::ErrorKind::PermissionDenied => {
-                let what = format!("cannot read {}: {source}", path.display());
+                let what = format!("user {} cannot read {}", who.name, path.display());
                 Finding::new(what, right(path, &who.name, READ | PASS))
             }
             error => Finding::bare(error.to_string()),
-        }));
+        };
+        self.unreadable.iter().map(finding).collect()
+    }
+
+    /// What is not as it was probably meant.
+    #[must_use]
+    pub fn findings(&self, settings: &Settings) -> Vec<Finding> {
+        let directory = settings.runs_dir.display();
+        let mut findings: Vec<Finding> = self.advice.iter().map(Finding::bare).collect();
         if self.advice.is_some() || self.is_partial || !self.unreadable.is_empty() {
             return findings;
         }
@@ -206,7 +232,7 @@ pub fn way(stop: &Stop, who: &Who) -> Finding {
     match stop {
         Stop::Missing(path) => Finding::new(
             format!("{} is not there", path.display()),
-            "it is picked up when it comes; else correct the path",
+            "make it, or set runs_dir to the directory with the runs; it is picked up when it comes",
         ),
         Stop::Denied(path, rights) => Finding::new(
             format!("user {name} has no {} on {}", word(*rights), path.display()),
@@ -237,27 +263,6 @@ pub fn right(path: &Path, name: &str, rights: u32) -> String {
         );
     }
     format!("setfacl -m u:{name}:{} {path}", word(rights))
-}
-
-/// The first runs that somebody cannot read, and where it stops.
-#[must_use]
-pub fn closed_runs(settings: &Settings, who: &Who) -> Vec<(String, Stop)> {
-    let Ok(root) = Root::open_given(&settings.runs_dir) else {
-        return Vec::new();
-    };
-    let mut entries = root.list(Path::new("")).unwrap_or_default();
-    entries.retain(|entry| entry.kind == EntryKind::Directory);
-    entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    let stop = |entry: Entry| {
-        let run = settings.runs_dir.join(&entry.path);
-        let mount = run.join("mount");
-        let is_there = settings.runs.layout == Layout::Runs && mount.is_dir();
-        let deepest = if is_there { &mount } else { &run };
-        let stop = access::stop_on_the_way(deepest, who, READ | PASS)?;
-        matches!(stop, Stop::Denied(..)).then(|| (entry.path.display().to_string(), stop))
-    };
-    let looked_at = entries.into_iter().take(RUNS_MAX);
-    looked_at.filter_map(stop).take(UNREADABLE_MAX).collect()
 }
 
 /// The nearest directory above a file that is there, and whether somebody can make the file in it.

@@ -168,7 +168,7 @@ pub fn page(command: Command) -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
     Man::new(command).render(&mut page)?;
     page.extend(whole(&names).into_bytes());
-    Ok(page)
+    Ok(titled(&page))
 }
 
 /// Writes the page of each command into a directory.
@@ -194,9 +194,15 @@ pub fn write_pages(command: Command, directory: &Path) -> io::Result<()> {
             text
         };
         page.extend(below.into_bytes());
-        std::fs::write(path, page)?;
+        std::fs::write(path, titled(&page))?;
     }
     Ok(())
+}
+
+/// What follows a command's help has the title that other manuals give it.
+fn titled(page: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(page);
+    text.replace(".SH EXTRA\n", ".SH NOTES\n").into_bytes()
 }
 
 /// The pages of the commands below: `tokentail-config-show`.

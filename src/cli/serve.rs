@@ -102,7 +102,10 @@ async fn follow_backlog(running: &Running, format: LogFormat) {
     let mut listener = running.live().subscribe();
     running.ready().await;
     service::ready();
-    tracing::info!("ready: everything there is is watched");
+    match running.blindness() {
+        None => tracing::info!("ready: everything there is is watched"),
+        Some(why) => tracing::warn!("ready, and blind: {why}"),
+    }
     let done = running.backlog_done();
     let progress = match running.lag() {
         0 => Progress::silent(),

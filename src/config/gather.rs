@@ -39,6 +39,8 @@ const IDLE_STOP_RANGE: RangeInclusive<Period> =
 
 const ZONE_DEFAULT: &str = "UTC";
 
+/// Longest path the system takes, in bytes.
+const PATH_BYTES_MAX: usize = 4095;
 /// Longest path the system takes for a socket, in bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -315,6 +317,13 @@ impl<'a> Gather<'a> {
             if path.as_os_str().is_empty() {
                 let problem = "an empty path; leave the key out for the default";
                 self.refuse(key, problem.to_owned());
+            } else if path.as_os_str().len() > PATH_BYTES_MAX {
+                let bytes = path.as_os_str().len();
+                self.refuse(
+                    key,
+                    format!("a path has at most {PATH_BYTES_MAX} bytes, this one has {bytes}"),
+                );
+                return PathBuf::new();
             }
             return self.environment.cwd.join(path);
         }

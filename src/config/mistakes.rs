@@ -80,10 +80,21 @@ impl fmt::Display for Problem {
 }
 
 impl Problem {
-    /// What is wrong, cut if it quotes something long.
+    /// What is wrong, on one line, cut where it quotes something long.
     pub(super) fn new(what: &str, hint: Option<String>) -> Self {
-        let parts = what.split_inclusive(['`', '"']);
-        let short: String = parts.map(|part| shortened(part, QUOTED_BYTES_MAX)).collect();
+        // A key may hold a line break, which would look like a line of the log.
+        let what: String = what
+            .chars()
+            .map(|letter| if letter.is_control() { '\u{fffd}' } else { letter })
+            .collect();
+        let parts = what.split_inclusive(['`', '"']).enumerate();
+        // Every second part is between quotation marks.
+        let short: String = parts
+            .map(|(number, part)| match number % 2 {
+                1 => shortened(part, QUOTED_BYTES_MAX),
+                _ => part.to_owned(),
+            })
+            .collect();
         Self {
             what: shortened(&short, MESSAGE_BYTES_MAX),
             hint,

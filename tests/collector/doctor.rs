@@ -189,6 +189,40 @@ fn what_is_in_the_place_of_the_database_or_the_socket_is_named() {
     assert!(!place.db().exists(), "nobody uses it");
 }
 
+/// A key with a line break is no line of the log; what is said is cut where it quotes something, and nowhere else.
+#[test]
+fn what_a_mistake_says_is_one_line_and_whole_but_for_what_it_quotes() {
+    let place = Place::new();
+    let long = "x".repeat(5000);
+    place.configure(&format!("\"a\\nb\" = 1\n{long} = 2\nruns_dir = \"/{long}\"\n"));
+    let (code, _, stderr) = ended(&place.command_with_config(&["check-config"]).output().unwrap());
+    assert_eq!(code, Some(78));
+    assert!(stderr.contains(":1:1: `a\u{fffd}b`: unknown key"), "{stderr}");
+    assert!(stderr.lines().all(|line| line.len() < 1500), "{stderr}");
+    let (_, _, stderr) = ended(
+        &(place.command(&["check-config"]))
+            .env("TOKENTAIL__HTTP__LISTEN", "0.0.0.0:7717")
+            .output()
+            .unwrap(),
+    );
+    assert!(
+        stderr.contains("http.allow_plain_http = true if the token"),
+        "{stderr}"
+    );
+    let path = place.path(&long);
+    let mut command = Command::new(PROGRAM);
+    command
+        .env_clear()
+        .env("HOME", place.directory.path())
+        .arg("--runs-dir")
+        .arg(path);
+    let (code, _, stderr) = ended(&command.arg("check-config").output().unwrap());
+    assert!(
+        code == Some(78) && stderr.contains("a path has at most 4095 bytes"),
+        "{stderr}"
+    );
+}
+
 #[test]
 fn check_config_shows_every_mistake_with_its_line() {
     let place = Place::new();
