@@ -218,7 +218,7 @@ fn what_a_mistake_says_is_one_line_and_whole_but_for_what_it_quotes() {
         .arg(path);
     let (code, _, stderr) = ended(&command.arg("check-config").output().unwrap());
     assert!(
-        code == Some(78) && stderr.contains("a path has at most 4095 bytes"),
+        code == Some(64) && stderr.contains("a path has at most 4095 bytes"),
         "{stderr}"
     );
 }
