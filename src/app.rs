@@ -20,13 +20,13 @@ use crate::config::web::TokenError;
 use crate::config::{LogSettings, RunsSettings, Settings};
 use crate::control::{self, Control};
 use crate::live::Live;
-use crate::logfile::home::resolve;
+use crate::logfile::pool::Pool;
 use crate::record::RunId;
 use crate::service;
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::supervisor::{Places, Supervisor};
 use crate::tailer::board::Board;
-use crate::tailer::{Heard, Readers, Shared};
+use crate::tailer::{Readers, Shared};
 use crate::watch::Watch;
 
 /// Part of the watchdog's time after which a sign of life is asked for.
@@ -130,7 +130,7 @@ impl App {
         .map_err(StartError::Thread)?;
 
         let places = Places::new(
-            (scope == Scope::Everything).then(|| resolve(&settings.runs_dir)),
+            (scope == Scope::Everything).then(|| settings.runs_dir.clone()),
             settings.runs.layout,
         );
         let (settings, receiver) = watch::channel(Arc::new(settings));
@@ -146,7 +146,9 @@ impl App {
             committer,
             board: Arc::new(Board::default()),
             readers: Readers::new(),
-            heard: Heard::default(),
+            heard: Arc::default(),
+            pool: Pool::new().map_err(StartError::Thread)?,
+            suspects: Arc::default(),
             ready: ready.clone(),
         });
         let (control, requests) = control::channel();

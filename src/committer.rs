@@ -331,6 +331,13 @@ struct Actor {
     began: Instant,
 }
 
+/// Runs that are stopped in one transaction, and who waits for each.
+#[derive(Default)]
+struct Stops {
+    runs: Vec<(RunId, StopReason)>,
+    done: Vec<oneshot::Sender<bool>>,
+}
+
 /// What goes into one transaction, and who waits for it.
 #[derive(Default)]
 struct Group {
@@ -392,9 +399,25 @@ impl Actor {
     }
 
     fn handle(&mut self, group: Group) -> Result<(), CommitterError> {
+        let mut stops = Stops::default();
         for command in group.runs {
-            self.about_runs(command)?;
+            match command {
+                // Thousands may come at once.
+                Command::Run {
+                    run,
+                    end: End::Stop(reason),
+                    done,
+                } => {
+                    stops.runs.push((run, reason));
+                    stops.done.push(done);
+                }
+                command => {
+                    self.stop_runs(std::mem::take(&mut stops))?;
+                    self.about_runs(command)?;
+                }
+            }
         }
+        self.stop_runs(stops)?;
         if !group.batches.is_empty() {
             let committed = self.persist(&group.batches, |store| store.commit(&group.batches))?;
             self.publish(&group.batches, &committed);
@@ -422,6 +445,22 @@ impl Actor {
         Ok(())
     }
 
+    /// Stops runs in one transaction.
+    fn stop_runs(&self, stops: Stops) -> Result<(), CommitterError> {
+        if stops.runs.is_empty() {
+            return Ok(());
+        }
+        let now = jiff::Timestamp::now().as_millisecond();
+        let (stopped, committed) = self.persist(&[], |store| store.stop(&stops.runs, now))?;
+        if let Some(committed) = &committed {
+            self.publish(&[], committed);
+        }
+        for (done, is_changed) in stops.done.into_iter().zip(stopped) {
+            let _ = done.send(is_changed);
+        }
+        Ok(())
+    }
+
     fn about_runs(&self, command: Command) -> Result<(), CommitterError> {
         let now = jiff::Timestamp::now().as_millisecond();
         match command {
@@ -430,11 +469,12 @@ impl Actor {
                 self.publish(&[], &committed);
                 let _ = done.send(started);
             }
-            Command::Run { run, end, done } => {
-                let committed = self.persist(&[], |store| match end {
-                    End::Stop(reason) => store.stop(&run, reason, now),
-                    End::Forget { directory_is_there } => store.forget(&run, directory_is_there, now),
-                })?;
+            Command::Run {
+                run,
+                end: End::Forget { directory_is_there },
+                done,
+            } => {
+                let committed = self.persist(&[], |store| store.forget(&run, directory_is_there, now))?;
                 if let Some(committed) = &committed {
                     self.publish(&[], committed);
                 }

@@ -45,6 +45,8 @@ pub enum StartAnswer {
     Mount(MountError),
     /// They would be among those of this run.
     MountTaken(RunId),
+    /// The filesystem of this directory does not answer.
+    MountStalled(PathBuf),
 }
 
 /// A run to be stopped.

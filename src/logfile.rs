@@ -5,7 +5,9 @@
 
 pub mod home;
 mod links;
+pub mod mounts;
 mod opening;
+pub mod pool;
 
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
@@ -215,6 +217,7 @@ impl Root {
         let mut entries = RawDir::new(&directory, &mut room);
         let mut mark = Xxh3::new();
         while let Some(entry) = entries.next() {
+            pool::call_returned();
             let entry = entry.map_err(|error| failure(&full(), error))?;
             let name = entry.file_name();
             if name == c"." || name == c".." {
@@ -280,7 +283,9 @@ impl LogFile {
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
-            match self.file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            let read = self.file.read_at(&mut buffer[filled..], offset + filled as u64);
+            pool::call_returned();
+            match read {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -376,7 +381,9 @@ fn stat<Fd: std::os::fd::AsFd>(directory: Fd, path: &Path, flags: AtFlags) -> ru
         | StatxFlags::CTIME
         | StatxFlags::MTIME
         | StatxFlags::BTIME;
-    let found = rustix::fs::statx(directory, path, flags, wanted)?;
+    let found = rustix::fs::statx(directory, path, flags, wanted);
+    pool::call_returned();
+    let found = found?;
     let has_birth = StatxFlags::from_bits_truncate(found.stx_mask).contains(StatxFlags::BTIME);
     let nanoseconds = |time: rustix::fs::StatxTimestamp| {
         time.tv_sec

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -17,13 +18,16 @@ use tokio_util::sync::CancellationToken;
 use crate::committer::{Start, Started};
 use crate::config::name_an_account;
 use crate::control::{ForgetAnswer, Request, StartAnswer, StartRequest, StopAnswer, StopRequest};
-use crate::logfile::home::resolve_mount;
+use crate::logfile::home::{resolve, resolve_mount};
+use crate::logfile::mounts::devices_at;
+use crate::logfile::pool::{Job, Progress};
 use crate::logfile::{Entry, EntryKind, LogFileError, Root, Stat};
 use crate::record::format::length;
 use crate::record::{RunId, StopReason};
 use crate::store::{Known, RunInfo, Store, StoreError};
-use crate::tailer::patrol::Patrol;
+use crate::tailer::patrol::{Patrol, Stalls};
 use crate::tailer::shape::Shape;
+use crate::tailer::stall::does_not_answer;
 use crate::tailer::tree::Depth;
 use crate::tailer::unread::{Kind, LINKS_LOOKED_AT_MAX, Sorter, Unread};
 use crate::tailer::{Ended, Shared, Tailer, TailerError, Waker};
@@ -36,6 +40,8 @@ pub use places::Places;
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 /// Longest pause before a failed tailer is started again.
 const RESTART_AFTER_MAX: Duration = Duration::from_mins(1);
+/// How often someone who waits for a stop finds out that the run does not answer.
+const STALL_LOOKED_FOR_EVERY: Duration = Duration::from_secs(1);
 /// Names told once that they are no run ids.
 const STRANGE_NAMES_MAX: usize = 1024;
 
@@ -50,11 +56,71 @@ enum Event {
     Settings,
     /// Someone asks for something.
     Request(Request),
+    /// What there is in the runs directory, or that it does not answer.
+    Listed(Progress<Listed>),
+    /// It is committed that a run's directory is gone.
+    Vanished(RunId),
+    /// Whether a run's own directory is there.
+    HomeSeen(RunId, bool),
+    /// The directory that someone names for a run is found, or it cannot be that.
+    Resolved(Resolved),
+    /// How the runs directory is laid out, and links in it.
+    Surveyed(Option<Unread>),
     /// A run's last sweep is done, or its tailer has ended; someone waits for that.
     Swept(StopRequest, Swept, oneshot::Sender<StopAnswer>),
     Stop,
 }
 
+/// Where a start says that the run's logs are.
+#[derive(Clone, Debug)]
+enum Wanted {
+    /// It says nothing.
+    Anywhere,
+    InRunsDirectory,
+    At(PathBuf),
+}
+
+/// A start whose directory was looked at.
+type Resolved = (
+    StartRequest,
+    oneshot::Sender<StartAnswer>,
+    Result<Wanted, StartAnswer>,
+);
+
+/// A look at the runs directory.
+#[derive(Debug)]
+enum Listed {
+    /// It holds what it did when every run in it was known.
+    Unchanged,
+    Changed(Listing),
+    Failed(LogFileError),
+}
+
+/// What the runs directory holds.
+#[derive(Debug)]
+struct Listing {
+    /// Its path without links.
+    directory: PathBuf,
+    identity: Identity,
+    entries: Vec<Entry>,
+    mark: u64,
+}
+
+/// What is done once the runs directory was listed, so that a run that came just now is known.
+enum AfterListing {
+    Stop(StopRequest, oneshot::Sender<StopAnswer>),
+    Forget(RunId, oneshot::Sender<ForgetAnswer>),
+    /// The run's tailer has begun, or there is nothing yet.
+    Started(oneshot::Sender<StartAnswer>, StartAnswer),
+}
+
+/// Which directory it is.
+type Identity = (u64, crate::record::Inode);
+
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and any mix of them occurs"
+)]
 /// What others do with a supervisor: watch whether the first backlog is done.
 pub struct Supervisor {
     shared: Arc<Shared>,
@@ -66,19 +132,52 @@ pub struct Supervisor {
     strange: HashSet<PathBuf>,
     /// Kinds of what lies in the runs directory and is not read that the log has.
     logged: BTreeSet<Kind>,
+    /// A look at the runs directory. **Invariant**: there is never more than one, as it may hang.
+    listing: Option<Job<Listed>>,
+    /// The look at the runs directory does not end.
+    is_listing_stalled: bool,
+    /// There was no runs directory when it was last looked for.
+    is_directory_gone: bool,
+    /// Another look is to follow, as something may have come behind the one under way.
+    lists_again: bool,
+    /// Waits for the look under way, and for the one that is to follow.
+    after_listing: Vec<AfterListing>,
+    after_next_listing: Vec<AfterListing>,
     /// Looks at how the runs directory is laid out.
-    looking: Option<tokio::task::JoinHandle<()>>,
+    survey: Option<Job<Option<Unread>>>,
+    /// Tries to do without polling again.
+    retrying: Option<Job<bool>>,
+    /// Links in the runs directory, as of its last listing.
+    links: Vec<Entry>,
+    /// Another survey is to follow the one under way.
+    surveys_again: bool,
+    /// Names in the runs directory that are no run's, and links there.
+    beside: (Unread, Unread),
+    /// Looks whether runs' own directories are there.
+    homes: JoinSet<(RunId, bool)>,
+    homes_asked: HashSet<RunId>,
+    /// Waits for such a look.
+    after_home: Vec<(RunId, AfterListing)>,
+    /// Starts whose directory is being looked for.
+    resolving: JoinSet<Resolved>,
+    /// Runs as the store had them at the start, until the runs directory was listed.
+    known_at_start: BTreeMap<RunId, RunInfo>,
     requests: mpsc::Receiver<Request>,
+    /// Runs whose directories went, until that is committed: none of them is started before.
+    vanishing: HashSet<RunId>,
+    vanishings: JoinSet<RunId>,
     /// Runs that are being stopped.
     sweeps: JoinSet<(StopRequest, Swept, oneshot::Sender<StopAnswer>)>,
     /// Runs that were forgotten and whose directories are still there.
     forgotten: BTreeSet<RunId>,
     /// The runs directory as it was watched; `None` while it is not there.
-    root: Option<(u64, crate::record::Inode)>,
+    root: Option<Identity>,
     /// What the runs directory held when every run in it was known, see [`Root::mark`].
     settled: Option<u64>,
     patrol: Patrol,
     replaced: u64,
+    /// The runs directory was listed once, or cannot be: the board has every run there was at the start.
+    has_looked: bool,
     ready: CancellationToken,
     backlog_done: CancellationToken,
 }
@@ -130,8 +229,26 @@ impl Supervisor {
             failed: HashMap::new(),
             strange: HashSet::new(),
             logged: BTreeSet::new(),
-            looking: None,
+            listing: None,
+            is_listing_stalled: false,
+            is_directory_gone: false,
+            lists_again: false,
+            after_listing: Vec::new(),
+            after_next_listing: Vec::new(),
+            survey: None,
+            retrying: None,
+            links: Vec::new(),
+            surveys_again: false,
+            beside: Default::default(),
+            homes: JoinSet::new(),
+            homes_asked: HashSet::new(),
+            after_home: Vec::new(),
+            resolving: JoinSet::new(),
+            known_at_start: BTreeMap::new(),
+            has_looked: false,
             requests,
+            vanishing: HashSet::new(),
+            vanishings: JoinSet::new(),
             sweeps: JoinSet::new(),
             forgotten: BTreeSet::new(),
             root: None,
@@ -155,8 +272,8 @@ impl Supervisor {
                 self.places.take(run, mount.clone());
             }
         }
-        self.discover().await;
-        self.note_vanished(known).await;
+        self.known_at_start = known;
+        self.discover();
         self.check_progress().await;
         loop {
             match self.next_event(&mut tick, &mut settings).await {
@@ -167,7 +284,7 @@ impl Supervisor {
                 Event::Settings => {
                     tick = tokio::time::interval(settings.borrow().watch.scan_interval);
                     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-                    self.rescan().await;
+                    self.rescan();
                     // Somebody mended something: the first tick, which comes at once, starts what failed.
                     let now = Instant::now();
                     self.failed
@@ -175,6 +292,16 @@ impl Supervisor {
                         .for_each(|failure| failure.retry_at = now);
                 }
                 Event::Request(request) => self.request(request).await,
+                Event::Listed(listed) => self.listed(listed).await,
+                Event::Vanished(run) => {
+                    tracing::info!(%run, "its directory is gone; what was counted stays");
+                    self.vanishing.remove(&run);
+                    // It may have been made again meanwhile, and who told of that was told that it is known.
+                    self.discover();
+                }
+                Event::HomeSeen(run, is_there) => self.home_seen(run, is_there).await,
+                Event::Resolved((start, done, own)) => self.start_at(start, own, done).await,
+                Event::Surveyed(links) => self.surveyed(links),
                 Event::Swept(stop, swept, done) => self.swept(stop, swept, done).await,
                 Event::Stop => break,
             }
@@ -200,6 +327,11 @@ impl Supervisor {
             },
             Some(Ok((stop, swept, done))) = self.sweeps.join_next() => Event::Swept(stop, swept, done),
             Some(request) = self.requests.recv() => Event::Request(request),
+            listed = progress(&mut self.listing, self.is_listing_stalled) => Event::Listed(listed),
+            Some(Ok(run)) = self.vanishings.join_next() => Event::Vanished(run),
+            Some(Ok((run, is_there))) = self.homes.join_next() => Event::HomeSeen(run, is_there),
+            Some(Ok(resolved)) = self.resolving.join_next() => Event::Resolved(resolved),
+            links = done(&mut self.survey) => Event::Surveyed(links),
             Ok(()) = settings.changed() => Event::Settings,
             hints = self.shared.watch.next() => Event::Hints(hints),
             () = self.shared.board.changed() => Event::Board,
@@ -210,7 +342,7 @@ impl Supervisor {
     /// Hands hints to the runs they are about.
     async fn hints(&mut self, hints: Hints) {
         if hints.rescan {
-            return self.rescan().await;
+            return self.rescan();
         }
         let (mut look_around, mut retry) = (false, false);
         for path in hints.paths {
@@ -233,16 +365,16 @@ impl Supervisor {
             }
         }
         if look_around {
-            self.discover().await;
+            self.discover();
         }
         if retry {
             self.restart_failed().await;
         }
     }
 
-    async fn rescan(&mut self) {
+    fn rescan(&mut self) {
         self.root = None;
-        self.discover().await;
+        self.discover();
         for run in self.runs.values() {
             run.waker.rescan();
         }
@@ -252,21 +384,24 @@ impl Supervisor {
         if self.shared.store.replaced() != self.replaced {
             self.begin_again();
         }
-        if self.shared.watch.health().mode != Mode::Events {
-            self.shared.watch.retry();
+        let is_polling = self.shared.watch.health().mode != Mode::Events;
+        if is_polling && self.retrying.as_ref().is_none_or(Job::is_done) {
+            let watch = Arc::clone(&self.shared.watch);
+            self.retrying = Some(self.shared.pool.start(move || watch.retry()));
         }
         if self.shared.store.parks() {
             // The committer looks at how long observations have waited when it is asked for anything.
             let _ = self.shared.committer.beat().await;
         }
-        self.discover_if_changed().await;
+        self.discover_if_changed();
         let depth = if self.shared.watch.health().mode == Mode::Events {
             Depth::Changed
         } else {
             Depth::Everything
         };
         let runs = self.runs.values().map(|run| run.waker.clone()).collect();
-        self.patrol.go(runs, depth, &self.shared);
+        let stalls = self.patrol.go(runs, depth, &self.shared);
+        self.note_stalls(&stalls);
         self.restart_failed().await;
         self.check_progress().await;
     }
@@ -280,130 +415,282 @@ impl Supervisor {
         }
     }
 
-    /// As [`Self::discover`], if the runs directory does not hold what it did when every run in it was known.
-    async fn discover_if_changed(&mut self) {
-        let settled = self.settled;
-        if let (Some(directory), Some(_), Some(root)) = (self.places.directory.clone(), settled, self.root)
-            && self.places.own().is_empty()
-        {
-            let looked = tokio::task::spawn_blocking(move || {
-                let there = Root::open_given(&directory)?;
-                let is_same = identity(&there.stat(Path::new(""))?) == root;
-                Ok::<_, LogFileError>(is_same && Some(there.mark(Path::new(""))?) == settled)
-            });
-            if matches!(looked.await, Ok(Ok(true))) {
-                return;
-            }
+    /// Says of runs that they are out of reach, or not any more.
+    fn note_stalls(&self, stalls: &Stalls) {
+        let find = |waker: &Waker| self.runs.iter().find(|(_, running)| running.waker.is(waker));
+        for (run, _) in stalls.new.iter().filter_map(find) {
+            let home = self.places.home(run).path;
+            let (devices, place) = devices_at(&home);
+            self.shared.suspects.add(&devices);
+            self.shared
+                .board
+                .stalled(run, does_not_answer(&home, place.as_deref()));
         }
-        self.discover().await;
+        for (run, running) in stalls.over.iter().filter_map(find) {
+            let (devices, _) = devices_at(&self.places.home(run).path);
+            self.shared.suspects.remove(&devices);
+            self.shared.board.answers(run);
+            running.waker.rescan();
+        }
     }
 
     /// Finds out which runs there are, and starts tailers for the new ones.
-    async fn discover(&mut self) {
+    fn discover(&mut self) {
         self.settled = None;
-        let known: HashSet<RunId> = self.runs.keys().chain(self.failed.keys()).cloned().collect();
-        let mut new = self.homes_there(&known).await;
-        let mut mark = None;
-        if let Some(directory) = self.places.directory.clone()
-            && let Some((entries, its_mark, unread)) = self.list(directory.clone()).await
-        {
-            mark = Some(its_mark);
-            self.release_forgotten(&entries).await;
-            self.look_at_shape(directory.clone());
-            new.extend(
-                self.found_in(&directory, entries, unread)
-                    .into_iter()
-                    .filter(|run| !known.contains(run)),
-            );
-        }
-        new.sort_unstable();
-        if !new.is_empty() {
-            let backlog = !self.backlog_done.is_cancelled();
-            let accounts = self.shared.settings.borrow().accounts.clone();
-            let with_accounts: Vec<_> = (new.iter())
-                .map(|run| Start {
-                    run: run.clone(),
-                    account: accounts.of_run(run).clone(),
-                    labels: None,
-                    mount: None,
-                })
-                .collect();
-            if self.shared.committer.start(with_accounts, backlog).await.is_err() {
-                return;
-            }
-            self.start(new, false).await;
-        }
-        self.settled = mark;
+        self.look_at_runs_directory();
     }
 
-    /// The entries of the runs directory, which is watched, their mark, and links among them; `None` while it cannot be
-    /// read.
-    async fn list(&mut self, directory: PathBuf) -> Option<(Vec<Entry>, u64, Unread)> {
-        let watch = Arc::clone(&self.shared.watch);
-        let was = self.root;
-        let its = directory.clone();
-        let places = self.places.clone();
-        let listed = tokio::task::spawn_blocking(move || {
-            let root = Root::open_given(&its)?;
-            let stat = root.stat(Path::new(""))?;
-            if was != Some(identity(&stat)) {
+    /// As [`Self::discover`], if the runs directory does not hold what it did when every run in it was known.
+    fn discover_if_changed(&mut self) {
+        // What waits for an answer is asked again when that came.
+        if self.listing.is_none() {
+            self.look_at_runs_directory();
+        }
+    }
+
+    fn look_at_runs_directory(&mut self) {
+        self.look_at_homes();
+        let Some(given) = self.places.given.clone() else {
+            return;
+        };
+        if self.listing.is_some() {
+            self.lists_again = true;
+            return;
+        }
+        let (watch, was, settled) = (Arc::clone(&self.shared.watch), self.root, self.settled);
+        let was_at = self.places.directory.clone();
+        let look = move || {
+            let directory = resolve(&given);
+            let root = Root::open_given(&directory)?;
+            let identity = identity(&root.stat(Path::new(""))?);
+            if was != Some(identity) || was_at.as_ref() != Some(&directory) {
                 // Watched before it is listed; if it cannot be, the scans find what is new.
-                let _ = watch.watch_dir(&its);
+                let _ = watch.watch_dir(&directory);
+            } else if settled.is_some() && settled == Some(root.mark(Path::new(""))?) {
+                return Ok(Listed::Unchanged);
             }
             let (entries, mark) = root.list_marked(Path::new(""))?;
-            let mut links_left = LINKS_LOOKED_AT_MAX;
-            let reads_elsewhere = |target: &Path| places.reads_own(target);
-            let mut sorter = Sorter::new(&root, &|_| true, &|_| false, &mut links_left);
-            sorter.reads_elsewhere = Some(&reads_elsewhere);
-            let links = entries.iter().filter(|entry| entry.kind == EntryKind::Link);
-            links.for_each(|entry| sorter.add(entry));
-            Ok::<_, LogFileError>((identity(&stat), (entries, mark), sorter.unread))
-        });
-        match listed.await {
-            Ok(Ok((identity, (entries, mark), unread))) => {
-                self.root = Some(identity);
-                self.shared.board.runs_directory(None);
-                Some((entries, mark, unread))
+            Ok(Listed::Changed(Listing {
+                directory,
+                identity,
+                entries,
+                mark,
+            }))
+        };
+        self.listing = Some((self.shared.pool).start(move || look().unwrap_or_else(Listed::Failed)));
+    }
+
+    /// Takes over what the runs directory holds. That it does not answer is said, and waited for by nobody.
+    async fn listed(&mut self, progress: Progress<Listed>) {
+        let listed = match progress {
+            Progress::Stalled => {
+                self.is_listing_stalled = true;
+                self.has_looked = true;
+                if let Some(directory) = self.places.directory.as_deref() {
+                    let (devices, place) = devices_at(directory);
+                    self.shared.suspects.add(&devices);
+                    let problem = format!(
+                        "the runs directory: {}",
+                        does_not_answer(directory, place.as_deref())
+                    );
+                    tracing::warn!("{problem}");
+                    self.shared.board.runs_directory(Some(problem));
+                }
+                let waiting = std::mem::take(&mut self.after_listing);
+                self.go_on(waiting, None).await;
+                return self.check_progress().await;
             }
-            Ok(Err(error)) => {
+            Progress::Done(listed) => listed,
+        };
+        self.listing = None;
+        if std::mem::take(&mut self.is_listing_stalled)
+            && let Some(directory) = self.places.directory.as_deref()
+        {
+            self.shared.suspects.remove(&devices_at(directory).0);
+        }
+        let mut there = None;
+        self.has_looked = true;
+        match listed {
+            Ok(Listed::Unchanged) => self.shared.board.runs_directory(None),
+            Ok(Listed::Changed(listing)) => {
+                self.root = Some(listing.identity);
+                self.is_directory_gone = false;
+                self.move_to(&listing.directory);
+                self.shared.board.runs_directory(None);
+                there = Some(self.take_over(listing).await);
+                let known = std::mem::take(&mut self.known_at_start);
+                self.note_vanished(known).await;
+            }
+            Ok(Listed::Failed(error)) => {
                 let was_there = self.root.take().is_some();
+                self.is_directory_gone = matches!(error, LogFileError::Gone(_));
                 let hint = match error {
                     LogFileError::Gone(_) => "; make it, or set runs_dir to the directory with the runs",
                     _ => "",
                 };
                 let problem = format!("the runs directory: {error}{hint}");
+                let directory = self.places.directory.clone().unwrap_or_default();
                 if self.strange.insert(directory) || was_there {
                     tracing::warn!("{problem}; runs are picked up when the runs directory can be read");
                 }
                 self.shared.board.runs_directory(Some(problem));
-                None
             }
-            Err(_) => None,
+            Err(error) => tracing::error!("looking at the runs directory failed: {error}"),
+        }
+        let waiting = std::mem::take(&mut self.after_listing);
+        self.go_on(waiting, there.as_ref()).await;
+        self.after_listing = std::mem::take(&mut self.after_next_listing);
+        if std::mem::take(&mut self.lists_again) || !self.after_listing.is_empty() {
+            self.discover();
+        }
+        self.check_progress().await;
+    }
+
+    /// The runs directory is here from now on: a link on the way to it was turned, or it is found for the first time.
+    fn move_to(&mut self, directory: &Path) {
+        let before = self.places.directory.replace(directory.to_owned());
+        if self.runs.is_empty() || before.as_deref() == Some(directory) {
+            return;
+        }
+        tracing::info!(directory = %directory.display(), "the runs directory leads elsewhere now; runs are read there");
+        for (run, running) in &mut self.runs {
+            if !self.places.has(run) {
+                running.again = true;
+                running.stop.cancel();
+            }
         }
     }
 
-    /// Finds out whether the runs directory looks like another layout. Nobody waits for that: a directory in it may hang.
-    fn look_at_shape(&mut self, directory: PathBuf) {
-        if self
-            .looking
-            .as_ref()
-            .is_some_and(|looking| !looking.is_finished())
-        {
+    /// Starts tailers for the runs in the runs directory that have none; returns those that are there.
+    async fn take_over(&mut self, listing: Listing) -> HashSet<RunId> {
+        let Listing { entries, mark, .. } = listing;
+        self.release_forgotten(&entries).await;
+        let directory = self.places.directory.clone().unwrap_or_default();
+        let is_link = |entry: &&Entry| entry.kind == EntryKind::Link;
+        self.links = entries.iter().filter(is_link).cloned().collect();
+        self.survey(directory);
+        let found = self.found_in(entries);
+        let mut new: Vec<RunId> = (found.iter())
+            .filter(|run| !self.runs.contains_key(*run) && !self.failed.contains_key(*run))
+            .filter(|run| !self.forgotten.contains(*run) && !self.vanishing.contains(*run))
+            .cloned()
+            .collect();
+        new.sort_unstable();
+        if self.start_new(new).await {
+            self.settled = Some(mark);
+        }
+        found.into_iter().collect()
+    }
+
+    /// Starts tailers for runs that have none; `false` if the committer is gone.
+    async fn start_new(&mut self, new: Vec<RunId>) -> bool {
+        if new.is_empty() {
+            return true;
+        }
+        let backlog = !self.backlog_done.is_cancelled();
+        let accounts = self.shared.settings.borrow().accounts.clone();
+        let with_accounts: Vec<_> = (new.iter())
+            .map(|run| Start {
+                run: run.clone(),
+                account: accounts.of_run(run).clone(),
+                labels: None,
+                mount: None,
+            })
+            .collect();
+        if self.shared.committer.start(with_accounts, backlog).await.is_err() {
+            return false;
+        }
+        self.start(new, false).await;
+        true
+    }
+
+    /// Looks for a run that has no tailer where its logs are to be, before it goes on with this.
+    async fn after_look(&mut self, run: &RunId, what: AfterListing) {
+        if !self.places.has(run) {
+            self.after_listing(what).await;
+        } else if self.failed.contains_key(run) {
+            Box::pin(self.go_on(vec![what], None)).await;
+        } else {
+            self.after_home.push((run.clone(), what));
+            self.discover();
+        }
+    }
+
+    /// Waits for the runs directory to be listed, from now on, before it goes on with this.
+    async fn after_listing(&mut self, what: AfterListing) {
+        if self.is_listing_stalled || self.places.directory.is_none() {
+            // Nobody can say what has come meanwhile, or there is nowhere to look.
+            Box::pin(self.go_on(vec![what], None)).await;
+        } else if self.listing.is_some() {
+            self.after_next_listing.push(what);
+            self.lists_again = true;
+        } else {
+            self.after_listing.push(what);
+            self.discover();
+        }
+    }
+
+    /// Goes on with what waited for a listing; `there` are the runs that it found, if it found anything out.
+    async fn go_on(&mut self, waiting: Vec<AfterListing>, there: Option<&HashSet<RunId>>) {
+        for what in waiting {
+            match what {
+                AfterListing::Stop(stop, done) => self.stop_known(stop, done).await,
+                AfterListing::Forget(run, done) => {
+                    let is_there =
+                        there.map_or(self.places.directory.is_some(), |there| there.contains(&run));
+                    self.forget(run, is_there, done).await;
+                }
+                AfterListing::Started(done, answer) => {
+                    let _ = done.send(answer);
+                }
+            }
+        }
+    }
+
+    /// Finds out whether the runs directory looks like another layout, and what links in it lead to. Nobody waits for
+    /// that: a directory in it may hang.
+    fn survey(&mut self, directory: PathBuf) {
+        if self.survey.is_some() {
+            self.surveys_again = true;
             return;
         }
-        let shared = Arc::clone(&self.shared);
-        self.looking = Some(tokio::task::spawn_blocking(move || {
+        let links = self.links.clone();
+        let (board, places) = (Arc::clone(&self.shared.board), self.places.clone());
+        let settings = Arc::clone(&self.shared.settings.borrow());
+        self.survey = Some(self.shared.pool.start(move || {
             if let Ok(shape) = Shape::of(&directory) {
-                let settings = Arc::clone(&shared.settings.borrow());
                 let advice = shape.advice(&directory, |log| settings.watch.globs.reads(log));
-                shared.board.advise(advice);
+                board.advise(advice);
             }
+            let root = Root::open_given(&directory).ok()?;
+            let mut links_left = LINKS_LOOKED_AT_MAX;
+            let reads_elsewhere = |target: &Path| places.reads_own(target);
+            let mut sorter = Sorter::new(&root, &|_| true, &|_| false, &mut links_left);
+            sorter.reads_elsewhere = Some(&reads_elsewhere);
+            for entry in &links {
+                sorter.add(entry);
+            }
+            Some(sorter.unread)
         }));
     }
 
-    /// The runs among the entries of the runs directory; `unread` is the links among them.
-    fn found_in(&mut self, directory: &Path, entries: Vec<Entry>, mut unread: Unread) -> Vec<RunId> {
+    fn surveyed(&mut self, links: Option<Unread>) {
+        self.survey = None;
+        if let Some(links) = links {
+            self.beside.1 = links;
+            self.say_beside();
+        }
+        if std::mem::take(&mut self.surveys_again)
+            && let Some(directory) = self.places.directory.clone()
+        {
+            self.survey(directory);
+        }
+    }
+
+    /// The runs among the entries of the runs directory.
+    fn found_in(&mut self, entries: Vec<Entry>) -> Vec<RunId> {
         let mut found = Vec::new();
+        let mut names = Unread::default();
         for entry in entries {
             if entry.kind != EntryKind::Directory {
                 continue;
@@ -411,15 +698,24 @@ impl Supervisor {
             match self.places.named(&entry.path) {
                 // Its logs are elsewhere, so this directory is nobody's.
                 Ok(run) if self.places.has(&run) => {}
-                Ok(run) if !self.forgotten.contains(&run) => found.push(run),
-                Ok(_) => {}
+                Ok(run) => found.push(run),
                 Err(error) => {
                     self.strange_name(&entry.path, &error.to_string());
-                    unread.add(Kind::NoRun, &entry.path, None);
+                    names.add(Kind::NoRun, &entry.path, None);
                 }
             }
         }
-        let sentences = unread.sentences(directory, true);
+        self.beside.0 = names;
+        self.say_beside();
+        found
+    }
+
+    /// Says what lies in the runs directory and is not read.
+    fn say_beside(&mut self) {
+        let mut unread = self.beside.0.clone();
+        unread.merge(&self.beside.1);
+        let directory = self.places.directory.clone().unwrap_or_default();
+        let sentences = unread.sentences(&directory, true);
         let notices = sentences.iter().map(|(_, sentence)| sentence.clone());
         self.shared.board.beside_runs(notices.collect());
         for (kind, sentence) in sentences {
@@ -427,42 +723,64 @@ impl Supervisor {
                 tracing::warn!("{sentence}");
             }
         }
-        found
     }
 
-    /// Runs with directories of their own that are there and not known yet.
-    async fn homes_there(&self, known: &HashSet<RunId>) -> Vec<RunId> {
-        let mut homes = self.places.own();
-        homes.retain(|(run, _)| !known.contains(run));
-        if homes.is_empty() {
-            return Vec::new();
-        }
-        let looked = tokio::task::spawn_blocking(move || {
-            // One that cannot be read has a tailer too, which fails and says why.
-            homes.retain(|(_, home)| {
-                !matches!(home.open(), Err(LogFileError::Gone(_) | LogFileError::Refused(_)))
+    /// Looks for the own directories of runs that have no tailer. Each by itself: any may hang.
+    fn look_at_homes(&mut self) {
+        for (run, home) in self.places.own() {
+            if self.runs.contains_key(&run)
+                || self.failed.contains_key(&run)
+                || self.vanishing.contains(&run)
+                || !self.homes_asked.insert(run.clone())
+            {
+                continue;
+            }
+            let mut job = self
+                .shared
+                .pool
+                .start(move || !matches!(home.open(), Err(LogFileError::Gone(_) | LogFileError::Refused(_))));
+            self.homes.spawn(async move {
+                // One that cannot be read, or does not answer, has a tailer too, which says so.
+                let is_there = match job.progress().await {
+                    Progress::Done(is_there) => is_there.unwrap_or(false),
+                    Progress::Stalled => true,
+                };
+                (run, is_there)
             });
-            homes.into_iter().map(|(run, _)| run).collect()
-        });
-        looked.await.unwrap_or_default()
+        }
+    }
+
+    async fn home_seen(&mut self, run: RunId, is_there: bool) {
+        self.homes_asked.remove(&run);
+        let is_known = self.runs.contains_key(&run) || self.failed.contains_key(&run);
+        if is_there && !is_known && self.places.has(&run) {
+            self.start_new(vec![run.clone()]).await;
+        }
+        let (waiting, others) = std::mem::take(&mut self.after_home)
+            .into_iter()
+            .partition(|(whose, _): &(RunId, AfterListing)| *whose == run);
+        self.after_home = others;
+        let waiting: Vec<(RunId, AfterListing)> = waiting;
+        self.go_on(waiting.into_iter().map(|(_, what)| what).collect(), None)
+            .await;
+        self.check_progress().await;
     }
 
     /// Runs of which something was read and whose directories went while nobody looked.
-    async fn note_vanished(&mut self, known: BTreeMap<RunId, RunInfo>) {
+    async fn note_vanished(&self, known: BTreeMap<RunId, RunInfo>) {
         if self.root.is_none() {
             return;
         }
-        for (run, info) in known {
-            if info.stopped.is_none()
-                && info.earliest.is_some()
-                && !self.runs.contains_key(&run)
-                && (self.shared.committer.stop(run.clone(), StopReason::Vanished))
-                    .await
-                    .is_ok()
-            {
+        let went = known.into_iter().filter(|(run, info)| {
+            info.stopped.is_none() && info.earliest.is_some() && !self.runs.contains_key(run)
+        });
+        let stops = went.map(|(run, _)| async move {
+            let stopped = self.shared.committer.stop(run.clone(), StopReason::Vanished).await;
+            if stopped.is_ok() {
                 tracing::info!(%run, "its directory went while the collector was down; what was counted stays");
             }
-        }
+        });
+        join_all(stops.collect::<Vec<_>>()).await;
     }
 
     fn strange_name(&mut self, name: &Path, error: &str) {
@@ -525,19 +843,21 @@ impl Supervisor {
             for request in running.then {
                 self.request(request).await;
             }
-            self.discover().await;
-            return;
+            return self.discover();
         }
         match result {
             Ok(Ended::Stopped) if running.again => self.start(vec![run], false).await,
             Ok(Ended::Gone) => {
                 self.failed.remove(&run);
                 self.shared.board.gone(&run);
-                // Refused only while everything stops; then it vanishes at the next start.
-                let _ = (self.shared.committer.stop(run.clone(), StopReason::Vanished)).await;
-                tracing::info!(%run, "its directory is gone; what was counted stays");
-                // It may have been made again meanwhile, and who told of that was told that it is known.
-                self.discover().await;
+                // Thousands may go at once, and nobody waits for one after the other.
+                self.vanishing.insert(run.clone());
+                let committer = self.shared.committer.clone();
+                self.vanishings.spawn(async move {
+                    // Refused only while everything stops; then it vanishes at the next start.
+                    let _ = committer.stop(run.clone(), StopReason::Vanished).await;
+                    run
+                });
             }
             Ok(Ended::Stopped) | Err(TailerError::Refused(_)) => {}
             Err(error) => self.note_failure(run, &error),
@@ -610,7 +930,8 @@ impl Supervisor {
             return;
         };
         match request {
-            Request::Start { start, done } => self.start_asked(start, info, done).await,
+            Request::Start { start, done } if start.mount.is_some() => self.resolve(start, done),
+            Request::Start { start, done } => self.start_asked(start, Wanted::Anywhere, info, done).await,
             Request::Stop { stop, done } => match info {
                 None => {
                     let _ = done.send(StopAnswer::Unknown);
@@ -629,7 +950,9 @@ impl Supervisor {
                         running.then.push(Request::Forget { run, done });
                         running.stop.cancel();
                     }
-                    None => self.forget(run, done).await,
+                    // Nobody finds a directory that is not in the runs directory by itself.
+                    None if self.places.has(&run) => self.forget(run, false, done).await,
+                    None => self.after_listing(AfterListing::Forget(run, done)).await,
                 },
             },
         }
@@ -637,43 +960,101 @@ impl Supervisor {
 
     /// Lets the run's tailer read everything there is, and waits for that elsewhere.
     async fn stop_asked(&mut self, stop: StopRequest, done: oneshot::Sender<StopAnswer>) {
+        if self.runs.contains_key(&stop.run) {
+            return self.stop_known(stop, done).await;
+        }
+        // It may have come just now.
+        let run = stop.run.clone();
+        self.after_look(&run, AfterListing::Stop(stop, done)).await;
+    }
+
+    async fn stop_known(&mut self, stop: StopRequest, done: oneshot::Sender<StopAnswer>) {
         let run = &stop.run;
-        if !self.runs.contains_key(run) {
-            // It may have come just now; and one that failed tries once more.
-            self.discover().await;
-            if self.failed.contains_key(run) {
-                self.start(vec![run.clone()], true).await;
-            }
+        if !self.runs.contains_key(run) && self.failed.contains_key(run) {
+            // It tries once more.
+            self.start(vec![run.clone()], true).await;
         }
         let Some(running) = self.runs.get(run) else {
             return self.swept(stop, Swept::TailerGone, done).await;
         };
-        let (swept, sweep) = oneshot::channel();
+        let (swept, mut sweep) = oneshot::channel();
         running.waker.stop_run(stop.incomplete, swept);
+        let board = Arc::clone(&self.shared.board);
         self.sweeps.spawn(async move {
-            let swept = match sweep.await {
-                Ok(None) => Swept::ToTheEnd,
-                Ok(Some(why)) => Swept::Unread(why),
-                Err(_) => Swept::TailerGone,
+            let mut look = tokio::time::interval(STALL_LOOKED_FOR_EVERY);
+            let swept = loop {
+                tokio::select! {
+                    swept = &mut sweep => break match swept {
+                        Ok(None) => Swept::ToTheEnd,
+                        Ok(Some(why)) => Swept::Unread(why),
+                        Err(_) => Swept::TailerGone,
+                    },
+                    _ = look.tick() => if let Some(why) = board.stall(&stop.run) {
+                        break Swept::Unread(why);
+                    },
+                }
             };
             (stop, swept, done)
         });
     }
 
-    async fn start_asked(
+    /// Looks for the directory that a start names, which may hang.
+    fn resolve(&mut self, start: StartRequest, done: oneshot::Sender<StartAnswer>) {
+        let settings = Arc::clone(&self.shared.settings.borrow());
+        let (run, runs_dir) = (start.run.clone(), self.places.directory.clone());
+        let mount = start.mount.clone().unwrap_or_default();
+        let its_mount = mount.clone();
+        let mut job = (self.shared.pool)
+            .start(move || resolve_mount(&its_mount, &run, runs_dir.as_deref(), &settings.runs.mount_roots));
+        self.resolving.spawn(async move {
+            let own = match job.progress().await {
+                Progress::Done(Ok(Ok(Some(mount)))) => Ok(Wanted::At(mount)),
+                Progress::Done(Ok(Ok(None))) => Ok(Wanted::InRunsDirectory),
+                Progress::Done(Ok(Err(error))) => Err(StartAnswer::Mount(error)),
+                Progress::Done(Err(_)) => Ok(Wanted::Anywhere),
+                Progress::Stalled => Err(StartAnswer::MountStalled(mount)),
+            };
+            (start, done, own)
+        });
+    }
+
+    /// Starts a run whose directory was looked at.
+    async fn start_at(
         &mut self,
         start: StartRequest,
-        info: Option<RunInfo>,
+        own: Result<Wanted, StartAnswer>,
         done: oneshot::Sender<StartAnswer>,
     ) {
-        let run = start.run.clone();
-        let own = match self.own_mount(&start).await {
+        let taken = |own: &Wanted| match own {
+            Wanted::At(mount) => self.places.overlaps(&start.run, mount),
+            Wanted::Anywhere | Wanted::InRunsDirectory => None,
+        };
+        let own = own.and_then(|own| match taken(&own) {
+            Some(other) => Err(StartAnswer::MountTaken(other)),
+            None => Ok(own),
+        });
+        let own = match own {
             Ok(own) => own,
             Err(answer) => {
                 let _ = done.send(answer);
                 return;
             }
         };
+        let run = start.run.clone();
+        if let Some(info) = self.look_up(move |store| store.run_info(&run)).await {
+            self.start_asked(start, own, info, done).await;
+        }
+    }
+
+    /// Starts a run with its logs where that is wanted.
+    async fn start_asked(
+        &mut self,
+        start: StartRequest,
+        own: Wanted,
+        info: Option<RunInfo>,
+        done: oneshot::Sender<StartAnswer>,
+    ) {
+        let run = start.run.clone();
         let accounts = self.shared.settings.borrow().accounts.clone();
         let wanted = match &info {
             // What was read of it is counted by the account it has; labels that name none do not mean another.
@@ -689,8 +1070,14 @@ impl Supervisor {
             let _ = done.send(StartAnswer::NoSuchAccount(unknown));
             return;
         }
-        let moves = info
-            .is_some_and(|info| info.account != wanted || own.as_ref().is_some_and(|own| info.mount != *own));
+        let mount = match own {
+            Wanted::Anywhere => None,
+            Wanted::InRunsDirectory => Some(None),
+            Wanted::At(mount) => Some(Some(mount)),
+        };
+        let moves = info.is_some_and(|info| {
+            info.account != wanted || mount.as_ref().is_some_and(|mount| info.mount != *mount)
+        });
         if moves && let Some(running) = self.runs.get_mut(&run) {
             // What it reads meanwhile would be counted by the account, or in the place, that it has now.
             running.then.push(Request::Start { start, done });
@@ -701,7 +1088,7 @@ impl Supervisor {
             run: run.clone(),
             account: wanted,
             labels: Some(start.labels),
-            mount: own.clone(),
+            mount: mount.clone(),
         };
         let Ok(started) = self.shared.committer.start(vec![asked], false).await else {
             return;
@@ -714,39 +1101,18 @@ impl Supervisor {
         };
         if matches!(answer, StartAnswer::New | StartAnswer::Known) {
             self.forgotten.remove(&run);
-            match own {
+            match mount {
                 Some(Some(mount)) => self.places.take(&run, mount),
                 Some(None) => self.places.give_up(&run),
                 None => {}
             }
         }
-        match self.runs.get(&run) {
-            Some(running) => running.waker.revive(),
-            None => self.discover().await,
+        if let Some(running) = self.runs.get(&run) {
+            running.waker.revive();
+            let _ = done.send(answer);
+        } else {
+            self.after_look(&run, AfterListing::Started(done, answer)).await;
         }
-        let _ = done.send(answer);
-    }
-
-    /// Where a run's logs are to be, as far as that is said: `Some(None)` is the runs directory.
-    async fn own_mount(&self, start: &StartRequest) -> Result<Option<Option<PathBuf>>, StartAnswer> {
-        let Some(mount) = start.mount.clone() else {
-            return Ok(None);
-        };
-        let (run, settings) = (start.run.clone(), Arc::clone(&self.shared.settings.borrow()));
-        let runs_dir = self.places.directory.clone();
-        let resolving = tokio::task::spawn_blocking(move || {
-            resolve_mount(&mount, &run, runs_dir.as_deref(), &settings.runs.mount_roots)
-        });
-        let resolved = match resolving.await {
-            Ok(resolved) => resolved.map_err(StartAnswer::Mount)?,
-            Err(_) => return Ok(None),
-        };
-        if let Some(mount) = &resolved
-            && let Some(other) = self.places.overlaps(&start.run, mount)
-        {
-            return Err(StartAnswer::MountTaken(other));
-        }
-        Ok(Some(resolved))
     }
 
     /// A run's last sweep is done: it is stopped, if its tailer did not come to say so.
@@ -760,7 +1126,7 @@ impl Supervisor {
                 None if self.runs.contains_key(&stop.run) => {
                     return Box::pin(self.stop_asked(stop, done)).await;
                 }
-                None => self.why_out_of_reach(&stop.run).await,
+                None => self.why_out_of_reach(&stop.run),
             },
         };
         if let Some(why) = unread.filter(|_| !stop.incomplete) {
@@ -781,19 +1147,18 @@ impl Supervisor {
 
     /// Why nobody can say whether a run without a tailer has anything to read: the runs directory cannot be read. A
     /// directory that is gone is no reason.
-    async fn why_out_of_reach(&self, run: &RunId) -> Option<String> {
-        let directory = self.places.directory.clone().filter(|_| !self.places.has(run))?;
-        let listed = tokio::task::spawn_blocking(move || Root::open_given(&directory)?.list(Path::new("")));
-        match listed.await {
-            Ok(Err(error @ LogFileError::Io { .. })) => Some(error.to_string()),
-            _ => None,
+    fn why_out_of_reach(&self, run: &RunId) -> Option<String> {
+        if self.places.has(run) {
+            return None;
         }
+        self.shared
+            .board
+            .runs_directory_problem()
+            .filter(|_| !self.is_directory_gone)
     }
 
-    async fn forget(&mut self, run: RunId, done: oneshot::Sender<ForgetAnswer>) {
-        // Nobody finds a directory that is not in the runs directory by itself.
-        let home = self.places.home(&run);
-        let is_there = !home.is_own && home.path.symlink_metadata().is_ok();
+    /// Forgets a run; `is_there` says that its directory would be found again.
+    async fn forget(&mut self, run: RunId, is_there: bool, done: oneshot::Sender<ForgetAnswer>) {
         let Ok(forgotten) = self.shared.committer.forget(run.clone(), is_there).await else {
             return;
         };
@@ -857,6 +1222,9 @@ impl Supervisor {
         if self.ready.is_cancelled() && self.backlog_done.is_cancelled() {
             return;
         }
+        if !self.has_looked && self.places.directory.is_some() || !self.homes_asked.is_empty() {
+            return;
+        }
         let (watched, caught_up) = self.shared.board.progress();
         if watched && !self.ready.is_cancelled() {
             self.ready.cancel();
@@ -874,4 +1242,21 @@ impl Supervisor {
 
 fn identity(stat: &Stat) -> (u64, crate::record::Inode) {
     (stat.device, stat.inode)
+}
+
+/// How far a job has come, if there is one: once it is known to be stalled, only that it is done.
+async fn progress<T>(job: &mut Option<Job<T>>, is_stalled: bool) -> Progress<T> {
+    match job {
+        Some(job) if is_stalled => Progress::Done(job.done().await),
+        Some(job) => job.progress().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What a job came to, if there is one; the default if it panicked.
+async fn done<T: Default>(job: &mut Option<Job<T>>) -> T {
+    match job {
+        Some(job) => job.done().await.unwrap_or_default(),
+        None => std::future::pending().await,
+    }
 }

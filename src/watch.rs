@@ -16,7 +16,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use notify::{
@@ -28,6 +28,10 @@ use tokio::sync::Notify;
 /// Paths kept for one turn; more are answered by a rescan.
 pub const HINTS_PENDING_MAX: usize = 65_536;
 
+/// Most watches of one watcher, as long as there are more watchers to be had.
+const SHARD_WATCHES_MAX: usize = 4096;
+/// Most watchers: a user has 128 inotify instances by default.
+const SHARDS_MAX: usize = 32;
 /// Answers to one who asks for watches: there is one.
 const ANSWERS_WAITING_MAX: usize = 1;
 
@@ -89,16 +93,29 @@ pub struct WatchHealth {
     pub replaced: u64,
 }
 
-/// The one watcher for all runs.
+/// The watchers for all runs.
+///
+/// There are several: to add a watch looks a path up, which may hang with its device, and to give one back walks over all
+/// watches of the watcher that has it. So each device has its own, and another for every so many watches.
 #[derive(Debug)]
 pub struct Watch {
-    /// Held while the watcher works. **Invariant**: the handler never takes it, since the watcher
-    /// answers on the handler's thread.
+    shards: Mutex<Vec<Arc<Shard>>>,
+    shared: Arc<Shared>,
+}
+
+/// One watcher and what it watches, all on one device if there are watchers for that.
+#[derive(Debug)]
+struct Shard {
+    /// Set by the first directory.
+    device: OnceLock<u64>,
+    /// Held while the watcher works, so whoever waits for it may wait for a device. **Invariant**: the handler never takes
+    /// it, since the watcher answers on the handler's thread.
     door: Mutex<Door>,
     /// What is asked while the door is held: whoever has it next asks for all of it at once. At the start, when every
     /// run has directories to watch, that is a fraction of the turns.
     asked: Mutex<Vec<Asked>>,
-    shared: Arc<Shared>,
+    /// **Invariant**: never held while the watcher works or a path is looked up.
+    known: Mutex<Known>,
 }
 
 /// Directories that someone wants watched, and where that one waits.
@@ -115,11 +132,18 @@ type Found = (PathBuf, Result<Identity, WatchError>);
 struct Door {
     /// `Err` says why there is none.
     watcher: Result<RecommendedWatcher, String>,
+}
+
+/// What there is to say of a shard without waiting for its watcher.
+#[derive(Debug, Default)]
+struct Known {
     /// Every path the watcher may have an entry for. **Invariant**: never fewer than it has, because
     /// adding a path it still knows does nothing, even if that was another directory.
-    known: HashMap<PathBuf, Identity>,
+    paths: HashMap<PathBuf, Identity>,
     /// Directories refused for want of watches.
     unwatched: HashSet<PathBuf>,
+    /// Why there is no watcher.
+    broken: Option<String>,
     /// Whether it scanned when this was last looked at.
     is_polling: bool,
     fallbacks: u64,
@@ -216,24 +240,15 @@ impl Watch {
     #[must_use]
     pub fn start() -> Self {
         let shared = Arc::new(Shared::default());
-        let mut door = Door {
-            watcher: build(&shared),
-            known: HashMap::new(),
-            unwatched: HashSet::new(),
-            is_polling: false,
-            fallbacks: 0,
-            replaced: 0,
-        };
-        door.note_mode();
+        let first = Arc::new(Shard::new(build(&shared)));
         Self {
-            door: Mutex::new(door),
-            asked: Mutex::default(),
+            shards: Mutex::new(vec![first]),
             shared,
         }
     }
 
     /// Watches one directory, not what lies below it. Again for a known one takes a fresh hold of
-    /// whatever directory now has that path. Waits for the watcher's thread, some microseconds.
+    /// whatever directory now has that path. Waits for the watcher's thread, some microseconds, or for the device.
     ///
     /// # Errors
     /// The directory is left to the scanner.
@@ -244,32 +259,25 @@ impl Watch {
     /// Watches many directories as [`Watch::watch_dir`] does one, in one turn of the watcher's thread. What it answers
     /// are those that are left to the scanner.
     pub fn watch_dirs(&self, paths: Vec<PathBuf>) -> Vec<WatchError> {
-        if paths.is_empty() {
-            return Vec::new();
+        let mut refused = Vec::new();
+        for (shard, found) in self.sorted(found(paths)) {
+            refused.extend(shard.watch_dirs(found, &self.shared));
         }
-        let (refused, answer) = sync_channel(ANSWERS_WAITING_MAX);
-        let found = found(paths);
-        lock(&self.asked).push(Asked { found, refused });
-        let mut door = lock(&self.door);
-        if let Ok(refused) = answer.try_recv() {
-            return refused;
-        }
-        let asked = std::mem::take(&mut *lock(&self.asked));
-        door.watch_asked(asked);
-        door.note_mode();
-        drop(door);
-        answer.try_recv().unwrap_or_else(|_| {
-            // Whoever took it over panicked: nobody knows what is watched.
-            self.shared.mark(|pending| pending.rescan = true);
-            Vec::new()
-        })
+        refused
     }
 
     /// Stops watching a directory; nothing happens if it is not watched.
     pub fn forget_dir(&self, path: &Path) {
-        let mut door = lock(&self.door);
-        door.unwatched.remove(path);
-        door.unwatch(path);
+        for shard in self.shards() {
+            let is_known = {
+                let mut known = lock(&shard.known);
+                known.unwatched.remove(path);
+                known.paths.contains_key(path)
+            };
+            if is_known {
+                shard.unwatch(&mut lock(&shard.door), path);
+            }
+        }
     }
 
     /// Waits until something is pending and takes all of it. Cancel safe: hints are taken only when
@@ -283,198 +291,126 @@ impl Watch {
         }
     }
 
-    /// Tries to do without polling again: a new watcher, or the directories refused before.
+    /// Tries to do without polling again: a new watcher, or the directories refused before. It may wait for a device.
     /// True if it came back, and then a rescan is pending, because all watches have to be set anew.
     pub fn retry(&self) -> bool {
-        let came_back = {
-            let mut door = lock(&self.door);
-            let came_back = door.retry(&self.shared);
-            door.note_mode();
-            came_back
-        };
+        let mut came_back = false;
+        for shard in self.shards() {
+            // Who works there waits for a device, perhaps for ever.
+            let Ok(mut door) = shard.door.try_lock() else {
+                continue;
+            };
+            came_back |= shard.retry(&mut door, &self.shared);
+            lock(&shard.known).note_mode();
+        }
         if came_back {
             self.shared.mark(|pending| pending.rescan = true);
         }
         came_back
     }
 
-    /// How it goes.
+    /// How it goes. Waits for no device.
     #[must_use]
     pub fn health(&self) -> WatchHealth {
-        let door = lock(&self.door);
-        let pending = lock(&self.shared.pending);
-        WatchHealth {
-            mode: door.mode(),
-            watches: door.known.len(),
-            unwatched: door.unwatched.len(),
-            overflows: pending.overflows,
-            errors: pending.errors,
-            fallbacks: door.fallbacks,
-            replaced: door.replaced,
+        let mut health = WatchHealth {
+            mode: Mode::Events,
+            watches: 0,
+            unwatched: 0,
+            overflows: 0,
+            errors: 0,
+            fallbacks: 0,
+            replaced: 0,
+        };
+        for shard in self.shards() {
+            let known = lock(&shard.known);
+            if health.mode == Mode::Events {
+                health.mode = known.mode();
+            }
+            health.watches += known.paths.len();
+            health.unwatched += known.unwatched.len();
+            health.fallbacks += known.fallbacks;
+            health.replaced += known.replaced;
         }
+        let pending = lock(&self.shared.pending);
+        health.overflows = pending.overflows;
+        health.errors = pending.errors;
+        health
+    }
+
+    fn shards(&self) -> Vec<Arc<Shard>> {
+        lock(&self.shards).clone()
+    }
+
+    /// Directories by the shard that is to watch them: the one that knows the path if that is on the same device, else one
+    /// of its device.
+    fn sorted(&self, found: Vec<Found>) -> Vec<(Arc<Shard>, Vec<Found>)> {
+        let mut sorted: Vec<(Arc<Shard>, Vec<Found>)> = Vec::new();
+        for (path, identity) in found {
+            let device = identity.as_ref().ok().map(|identity| identity.device);
+            let shards = self.shards();
+            let knows = |shard: &&Arc<Shard>| {
+                let known = lock(&shard.known);
+                known.paths.contains_key(&path) || known.unwatched.contains(&path)
+            };
+            let shard = match (shards.iter().find(knows), device) {
+                (Some(shard), _) if device.is_none() || shard.device.get().copied() == device => {
+                    Arc::clone(shard)
+                }
+                (Some(elsewhere), Some(device)) => {
+                    // Another device is there now. The old one may be what hangs, so its watcher is not waited for.
+                    if let Ok(mut door) = elsewhere.door.try_lock() {
+                        elsewhere.unwatch(&mut door, &path);
+                    }
+                    let mut known = lock(&elsewhere.known);
+                    known.unwatched.remove(&path);
+                    known.paths.remove(&path);
+                    known.replaced += 1;
+                    drop(known);
+                    self.shard_of(device, &sorted)
+                }
+                (None, Some(device)) => self.shard_of(device, &sorted),
+                (_, None) => Arc::clone(&shards[0]),
+            };
+            match sorted.iter_mut().find(|(one, _)| Arc::ptr_eq(one, &shard)) {
+                Some((_, found)) => found.push((path, identity)),
+                None => sorted.push((shard, vec![(path, identity)])),
+            }
+        }
+        sorted
+    }
+
+    /// A shard of this device with room, counting what is `sorted` already; a new one if there is none.
+    fn shard_of(&self, device: u64, sorted: &[(Arc<Shard>, Vec<Found>)]) -> Arc<Shard> {
+        let mut shards = lock(&self.shards);
+        let is_of_device = |shard: &&Arc<Shard>| *shard.device.get_or_init(|| device) == device;
+        let has_room = |shard: &&Arc<Shard>| {
+            let waiting = sorted.iter().find(|(one, _)| Arc::ptr_eq(one, shard));
+            let waiting = waiting.map_or(0, |(_, found)| found.len());
+            lock(&shard.known).paths.len() + waiting < SHARD_WATCHES_MAX
+        };
+        if let Some(shard) = shards.iter().filter(is_of_device).find(has_room) {
+            return Arc::clone(shard);
+        }
+        if shards.len() < SHARDS_MAX
+            && let Ok(watcher) = build(&self.shared)
+        {
+            let shard = Arc::new(Shard::new(Ok(watcher)));
+            shard.device.get_or_init(|| device);
+            shards.push(Arc::clone(&shard));
+            return shard;
+        }
+        // None of its own to be had: with those of its device, or with whoever there is.
+        let last = shards.iter().rfind(is_of_device).or(shards.last());
+        last.map_or_else(|| Arc::new(Shard::new(Err(THREAD_ENDED.to_owned()))), Arc::clone)
     }
 }
 
-impl Door {
-    /// Watches what several ask for, and answers each.
-    fn watch_asked(&mut self, mut asked: Vec<Asked>) {
-        let found = asked.iter_mut().map(|asked| std::mem::take(&mut asked.found));
-        let found: Vec<Vec<Found>> = found.collect();
-        let mut whose: HashMap<PathBuf, Vec<usize>> = HashMap::new();
-        if asked.len() > 1 {
-            for (place, found) in found.iter().enumerate() {
-                for (path, _) in found {
-                    whose.entry(path.clone()).or_default().push(place);
-                }
-            }
-        }
-        let mut answers: Vec<Vec<WatchError>> = asked.iter().map(|_| Vec::new()).collect();
-        for error in self.watch_dirs(found.into_iter().flatten().collect()) {
-            // One path that several ask for is refused to each.
-            let place = whose.get_mut(error.path()).and_then(Vec::pop).unwrap_or(0);
-            answers[place].push(error);
-        }
-        for (asked, answer) in asked.into_iter().zip(answers) {
-            // Whoever asked waits for the door, and then finds this.
-            let _ = asked.refused.send(answer);
-        }
-    }
-
-    fn watch_dirs(&mut self, found: Vec<Found>) -> Vec<WatchError> {
-        let mut refused = Vec::new();
-        let mut waiting = Vec::with_capacity(found.len());
-        for (path, identity) in found {
-            match self.identified(&path, identity) {
-                Ok(identity) => waiting.push((path, identity)),
-                Err(error) => refused.push(error),
-            }
-        }
-        refused.extend(self.watch_all(waiting));
-        refused
-    }
-
-    fn watch_all(&mut self, mut waiting: Vec<(PathBuf, Identity)>) -> Vec<WatchError> {
-        let mut refused = Vec::new();
-        while !waiting.is_empty() {
-            let Ok(watcher) = &mut self.watcher else {
-                refused.extend(waiting.drain(..).map(|(path, _)| polling(path, THREAD_ENDED)));
-                break;
-            };
-            let how = WatchPathConfig::new(RecursiveMode::NonRecursive).with_dereference_symlinks(false);
-            let wanted = waiting.iter().map(|(path, _)| path.clone());
-            let batch = wanted.map(|path| PathOp::Watch(path, how.clone())).collect();
-            let Err(error) = watcher.update_paths(batch) else {
-                self.known.extend(waiting.drain(..));
-                break;
-            };
-            self.refuse(error, &mut waiting, &mut refused);
-        }
-        refused
-    }
-
-    /// A batch was watched up to a path that was not; what is to be watched after it stays in `waiting`.
-    fn refuse(
-        &mut self,
-        error: UpdatePathsError,
-        waiting: &mut Vec<(PathBuf, Identity)>,
-        refused: &mut Vec<WatchError>,
-    ) {
-        let UpdatePathsError {
-            source,
-            origin,
-            remaining,
-        } = error;
-        let place = waiting.len().checked_sub(remaining.len() + 1);
-        let (Some(_), Some(place)) = (origin, place) else {
-            self.drop_watcher(THREAD_ENDED);
-            return;
-        };
-        self.known.extend(waiting.drain(..place));
-        let (path, _) = waiting.remove(0);
-        self.known.remove(&path);
-        match source.kind {
-            ErrorKind::MaxFilesWatch => {
-                // Those that are watched already are offered again; the others would be answered the same.
-                let is_watched = |(path, _): &(PathBuf, Identity)| self.known.contains_key(path);
-                let (watched, others): (Vec<_>, Vec<_>) = waiting.drain(..).partition(is_watched);
-                *waiting = watched;
-                for path in std::iter::once(path).chain(others.into_iter().map(|(path, _)| path)) {
-                    self.unwatched.insert(path.clone());
-                    refused.push(polling(path, OUT_OF_WATCHES));
-                }
-            }
-            ErrorKind::Io(source) => refused.push(WatchError::of(&path, source)),
-            ErrorKind::PathNotFound => refused.push(WatchError::Gone { path }),
-            // On Linux only a watcher whose thread has ended says anything else.
-            _ => {
-                refused.push(polling(path, THREAD_ENDED));
-                self.drop_watcher(THREAD_ENDED);
-            }
-        }
-    }
-
-    /// What a path leads to, ready to be watched.
-    fn identified(
-        &mut self,
-        path: &Path,
-        identity: Result<Identity, WatchError>,
-    ) -> Result<Identity, WatchError> {
-        if let Err(reason) = &self.watcher {
-            return Err(polling(path.to_owned(), reason));
-        }
-        self.unwatched.remove(path);
-        // Taking hold anew makes the watcher walk over all its watches, so only where it is needed.
-        let is_known = |now: &Result<Identity, WatchError>| matches!((now, self.known.get(path)), (Ok(now), Some(then)) if now.is_surely(then));
-        // It was looked at before the door was had, and may be another by now.
-        let identity = if is_known(&identity) {
-            identify(path)
-        } else {
-            identity
-        };
-        let same = is_known(&identity);
-        if let (Ok(now), Some(then)) = (&identity, self.known.get(path)) {
-            self.replaced += u64::from(now.is_surely_not(then));
-        }
-        if !same {
-            self.unwatch(path);
-        }
-        identity
-    }
-
-    fn unwatch(&mut self, path: &Path) {
-        if self.known.remove(path).is_none() {
-            return;
-        }
-        let Ok(watcher) = &mut self.watcher else { return };
-        match watcher.unwatch(path).map_err(|error| error.kind) {
-            // Not found: it went with its directory.
-            Ok(()) | Err(ErrorKind::WatchNotFound | ErrorKind::Io(_)) => {}
-            Err(_) => self.drop_watcher(THREAD_ENDED),
-        }
-    }
-
-    fn retry(&mut self, shared: &Arc<Shared>) -> bool {
-        if self.watcher.is_err() {
-            self.watcher = build(shared);
-            return self.watcher.is_ok();
-        }
-        if self.unwatched.is_empty() {
-            return false;
-        }
-        let refused: Vec<PathBuf> = self.unwatched.iter().cloned().collect();
-        for path in refused {
-            if let [WatchError::Polling { .. }] = self.watch_dirs(found(vec![path]))[..] {
-                return false;
-            }
-        }
-        true
-    }
-
+impl Known {
     fn mode(&self) -> Mode {
-        let reason = match &self.watcher {
-            Err(reason) => reason,
-            Ok(_) if !self.unwatched.is_empty() => OUT_OF_WATCHES,
-            Ok(_) => return Mode::Events,
+        let reason = match &self.broken {
+            Some(reason) => reason,
+            None if !self.unwatched.is_empty() => OUT_OF_WATCHES,
+            None => return Mode::Events,
         };
         Mode::Polling {
             reason: reason.to_owned(),
@@ -487,10 +423,222 @@ impl Door {
         self.fallbacks += u64::from(is_polling && !self.is_polling);
         self.is_polling = is_polling;
     }
+}
 
+impl Shard {
+    fn new(watcher: Result<RecommendedWatcher, String>) -> Self {
+        let mut known = Known {
+            broken: watcher.as_ref().err().cloned(),
+            ..Known::default()
+        };
+        known.note_mode();
+        Self {
+            device: OnceLock::new(),
+            door: Mutex::new(Door { watcher }),
+            asked: Mutex::default(),
+            known: Mutex::new(known),
+        }
+    }
+
+    fn watch_dirs(&self, found: Vec<Found>, shared: &Shared) -> Vec<WatchError> {
+        let (refused, answer) = sync_channel(ANSWERS_WAITING_MAX);
+        lock(&self.asked).push(Asked { found, refused });
+        let mut door = lock(&self.door);
+        if let Ok(refused) = answer.try_recv() {
+            return refused;
+        }
+        let asked = std::mem::take(&mut *lock(&self.asked));
+        self.watch_asked(&mut door, asked);
+        lock(&self.known).note_mode();
+        drop(door);
+        answer.try_recv().unwrap_or_else(|_| {
+            // Whoever took it over panicked: nobody knows what is watched.
+            shared.mark(|pending| pending.rescan = true);
+            Vec::new()
+        })
+    }
+
+    /// Watches what several ask for, and answers each.
+    fn watch_asked(&self, door: &mut Door, mut asked: Vec<Asked>) {
+        let found = asked.iter_mut().map(|asked| std::mem::take(&mut asked.found));
+        let found: Vec<Vec<Found>> = found.collect();
+        let mut whose: HashMap<PathBuf, Vec<usize>> = HashMap::new();
+        if asked.len() > 1 {
+            for (place, found) in found.iter().enumerate() {
+                for (path, _) in found {
+                    whose.entry(path.clone()).or_default().push(place);
+                }
+            }
+        }
+        let mut answers: Vec<Vec<WatchError>> = asked.iter().map(|_| Vec::new()).collect();
+        for error in self.watch_found(door, found.into_iter().flatten().collect()) {
+            // One path that several ask for is refused to each.
+            let place = whose.get_mut(error.path()).and_then(Vec::pop).unwrap_or(0);
+            answers[place].push(error);
+        }
+        for (asked, answer) in asked.into_iter().zip(answers) {
+            // Whoever asked waits for the door, and then finds this.
+            let _ = asked.refused.send(answer);
+        }
+    }
+
+    fn watch_found(&self, door: &mut Door, found: Vec<Found>) -> Vec<WatchError> {
+        let mut refused = Vec::new();
+        let mut waiting = Vec::with_capacity(found.len());
+        for (path, identity) in found {
+            match self.identified(door, &path, identity) {
+                Ok(identity) => waiting.push((path, identity)),
+                Err(error) => refused.push(error),
+            }
+        }
+        refused.extend(self.watch_all(door, waiting));
+        refused
+    }
+
+    fn watch_all(&self, door: &mut Door, mut waiting: Vec<(PathBuf, Identity)>) -> Vec<WatchError> {
+        let mut refused = Vec::new();
+        while !waiting.is_empty() {
+            let Ok(watcher) = &mut door.watcher else {
+                refused.extend(waiting.drain(..).map(|(path, _)| polling(path, THREAD_ENDED)));
+                break;
+            };
+            let how = WatchPathConfig::new(RecursiveMode::NonRecursive).with_dereference_symlinks(false);
+            let wanted = waiting.iter().map(|(path, _)| path.clone());
+            let batch = wanted.map(|path| PathOp::Watch(path, how.clone())).collect();
+            let Err(error) = watcher.update_paths(batch) else {
+                lock(&self.known).paths.extend(waiting.drain(..));
+                break;
+            };
+            self.refuse(door, error, &mut waiting, &mut refused);
+        }
+        refused
+    }
+
+    /// A batch was watched up to a path that was not; what is to be watched after it stays in `waiting`.
+    fn refuse(
+        &self,
+        door: &mut Door,
+        error: UpdatePathsError,
+        waiting: &mut Vec<(PathBuf, Identity)>,
+        refused: &mut Vec<WatchError>,
+    ) {
+        let UpdatePathsError {
+            source,
+            origin,
+            remaining,
+        } = error;
+        let place = waiting.len().checked_sub(remaining.len() + 1);
+        let (Some(_), Some(place)) = (origin, place) else {
+            self.drop_watcher(door, THREAD_ENDED);
+            return;
+        };
+        let mut known = lock(&self.known);
+        known.paths.extend(waiting.drain(..place));
+        let (path, _) = waiting.remove(0);
+        known.paths.remove(&path);
+        match source.kind {
+            ErrorKind::MaxFilesWatch => {
+                // Those that are watched already are offered again; the others would be answered the same.
+                let is_watched = |(path, _): &(PathBuf, Identity)| known.paths.contains_key(path);
+                let (watched, others): (Vec<_>, Vec<_>) = waiting.drain(..).partition(is_watched);
+                *waiting = watched;
+                for path in std::iter::once(path).chain(others.into_iter().map(|(path, _)| path)) {
+                    known.unwatched.insert(path.clone());
+                    refused.push(polling(path, OUT_OF_WATCHES));
+                }
+            }
+            ErrorKind::Io(source) => refused.push(WatchError::of(&path, source)),
+            ErrorKind::PathNotFound => refused.push(WatchError::Gone { path }),
+            // On Linux only a watcher whose thread has ended says anything else.
+            _ => {
+                drop(known);
+                refused.push(polling(path, THREAD_ENDED));
+                self.drop_watcher(door, THREAD_ENDED);
+            }
+        }
+    }
+
+    /// What a path leads to, ready to be watched.
+    fn identified(
+        &self,
+        door: &mut Door,
+        path: &Path,
+        identity: Result<Identity, WatchError>,
+    ) -> Result<Identity, WatchError> {
+        if let Err(reason) = &door.watcher {
+            return Err(polling(path.to_owned(), reason));
+        }
+        // Taking hold anew makes the watcher walk over all its watches, so only where it is needed.
+        let is_known = |now: &Result<Identity, WatchError>| {
+            let known = lock(&self.known);
+            matches!((now, known.paths.get(path)), (Ok(now), Some(then)) if now.is_surely(then))
+        };
+        lock(&self.known).unwatched.remove(path);
+        // It was looked at before the door was had, and may be another by now.
+        let identity = if is_known(&identity) {
+            identify(path)
+        } else {
+            identity
+        };
+        let same = is_known(&identity);
+        {
+            let mut known = lock(&self.known);
+            if let (Ok(now), Some(then)) = (&identity, known.paths.get(path)) {
+                let is_another = now.is_surely_not(then);
+                known.replaced += u64::from(is_another);
+            }
+        }
+        if !same {
+            self.unwatch(door, path);
+        }
+        identity
+    }
+
+    fn unwatch(&self, door: &mut Door, path: &Path) {
+        let is_known = lock(&self.known).paths.contains_key(path);
+        if !is_known {
+            return;
+        }
+        let Ok(watcher) = &mut door.watcher else { return };
+        match watcher.unwatch(path).map_err(|error| error.kind) {
+            // Not found: it went with its directory.
+            Ok(()) | Err(ErrorKind::WatchNotFound | ErrorKind::Io(_)) => {
+                lock(&self.known).paths.remove(path);
+            }
+            Err(_) => self.drop_watcher(door, THREAD_ENDED),
+        }
+    }
+
+    fn retry(&self, door: &mut Door, shared: &Arc<Shared>) -> bool {
+        if door.watcher.is_err() {
+            door.watcher = build(shared);
+            lock(&self.known).broken = door.watcher.as_ref().err().cloned();
+            return door.watcher.is_ok();
+        }
+        let refused: Vec<PathBuf> = lock(&self.known).unwatched.iter().cloned().collect();
+        if refused.is_empty() {
+            return false;
+        }
+        for path in refused {
+            if let [WatchError::Polling { .. }] = self.watch_found(door, found(vec![path]))[..] {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn drop_watcher(&self, door: &mut Door, reason: &str) {
+        let mut known = lock(&self.known);
+        known.paths.clear();
+        known.unwatched.clear();
+        known.broken = Some(reason.to_owned());
+        drop(known);
+        door.drop_watcher(reason);
+    }
+}
+
+impl Door {
     fn drop_watcher(&mut self, reason: &str) {
-        self.known.clear();
-        self.unwatched.clear();
         if let Ok(mut watcher) = std::mem::replace(&mut self.watcher, Err(reason.to_owned())) {
             // The destructor of a watcher whose thread has ended panics: better lose one descriptor.
             if watcher.configure(Config::default()).is_err() {

@@ -1,6 +1,6 @@
 //! Measures the collector against the bars it is to keep, each beside something else in the same run.
 //!
-//! usage: bars live|idle|append|restart|size|growth|history|runs|responses [--program PROGRAM] [--tree TREE] [--long]
+//! usage: bars live|idle|rest|append|restart|size|growth|history|runs|responses [--program PROGRAM] [--tree TREE] [--long]
 //!
 //! `growth` is history, runs and responses. TREE is one that `corpus` made; `append`, `restart` and `size` work on a copy of it. Prints what was measured, the
 //! bar and the ratio; a bar that is not reached is no error. The scripts in `benches` run it.
@@ -47,6 +47,7 @@ fn main() -> anyhow::Result<()> {
     match what.as_deref() {
         Some("live") => live::live(&options),
         Some("idle") => still::idle(&options),
+        Some("rest") => still::rest(&options),
         Some("append") => tree::append(&options),
         Some("restart") => tree::restart(&options),
         Some("size") => tree::size(&options),
@@ -54,7 +55,7 @@ fn main() -> anyhow::Result<()> {
         Some("history") => growth::history(&options),
         Some("runs") => growth::runs(&options),
         Some("responses") => growth::responses(&options),
-        _ => bail!("live, idle, append, restart, size, growth, history, runs or responses"),
+        _ => bail!("live, idle, rest, append, restart, size, growth, history, runs or responses"),
     }
 }
 

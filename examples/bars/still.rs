@@ -1,9 +1,12 @@
 //! What it costs when nothing happens.
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
 
 use super::collector::{Collector, Place, append, tail};
-use super::{Options, line, milliseconds};
+use super::{Options, line, milliseconds, quantile};
 
 const RUNS: usize = 500;
 const FILES: usize = 10;
@@ -48,5 +51,93 @@ pub fn idle(options: &Options) -> anyhow::Result<()> {
         );
     }
     println!("bars: 0.5 %, 40 MiB, 64 descriptors");
+    collector.stop()
+}
+
+/// Resting runs and the directories of each, so that there are some 50,000 watches.
+const RESTING_RUNS: usize = 10_000;
+const RESTING_DIRECTORIES: usize = 3;
+/// How long it rests before that is measured, and for how long.
+const REST: Duration = Duration::from_mins(2);
+const REST_WATCHED: Duration = Duration::from_mins(1);
+const WAIT_MAX: Duration = Duration::from_mins(10);
+/// After how many of its lines the others are counted: that list is long.
+const COUNTED_EVERY: usize = 10;
+/// Pause between two lines of the run that goes on while the others are stopped.
+const LINE_EVERY: Duration = Duration::from_millis(100);
+
+/// 10,000 runs that rest, and the moment in which all of them end. With a program BEFORE in the environment, that one too.
+pub fn rest(options: &Options) -> anyhow::Result<()> {
+    let before = std::env::var_os("BEFORE").map(std::path::PathBuf::from);
+    let programs = std::iter::once(options.program.clone()).chain(before);
+    println!("{RESTING_RUNS} runs of {} directories", RESTING_DIRECTORIES + 2);
+    for program in programs {
+        println!("{}:", program.display());
+        rest_of(&program)?;
+    }
+    println!("bars: 0.5 %, 96 MiB; all ended in 15 s, and 50 ms for the others meanwhile");
+    Ok(())
+}
+
+fn rest_of(program: &Path) -> anyhow::Result<()> {
+    let place = Place::new()?;
+    for run in 0..RESTING_RUNS {
+        for directory in 0..RESTING_DIRECTORIES {
+            let log = place.log(&format!("r{run}"), &format!("d{directory}/a.jsonl"))?;
+            append(&log, &line(&format!("{run}-{directory}")))?;
+        }
+    }
+    let on = place.log("on", "a.jsonl")?;
+    append(&on, &line("on"))?;
+    let (collector, ready) = Collector::start(program, &place)?;
+    collector.catch_up()?;
+    std::thread::sleep(REST);
+    let cpu = collector.process.cpu()?;
+    std::thread::sleep(REST_WATCHED);
+    let share =
+        milliseconds(collector.process.cpu()?.saturating_sub(cpu)) / milliseconds(REST_WATCHED) * 100.0;
+    let (now, most) = collector.process.memory()?;
+    println!(
+        "  ready after {:.0} ms; at rest {share:.2} % of a processor, {now} MiB resident, {most} MiB at most",
+        milliseconds(ready)
+    );
+    let events = collector.events()?;
+    let began = Instant::now();
+    std::fs::rename(place.runs(), place.runs().with_extension("gone"))?;
+    std::fs::create_dir_all(place.runs())?;
+    // One that goes on, in the place that all the others left.
+    let mut latencies = Vec::new();
+    let on = place.log("on", "a.jsonl")?;
+    append(&on, &line("on"))?;
+    let mut number = 0;
+    let ended = loop {
+        number += 1;
+        let at = Instant::now();
+        append(&on, &line(&format!("on-{number}")))?;
+        loop {
+            let (heard, run) = events.recv_timeout(WAIT_MAX).context("the line is not told of")?;
+            if run == "on" && heard > at {
+                latencies.push(heard - at);
+                break;
+            }
+        }
+        std::thread::sleep(LINE_EVERY);
+        if number % COUNTED_EVERY != 0 {
+            continue;
+        }
+        let runs = collector.json("/v1/runs?state=stopped")?;
+        if runs.as_array().is_some_and(|runs| runs.len() >= RESTING_RUNS) {
+            break began.elapsed();
+        }
+        anyhow::ensure!(began.elapsed() < WAIT_MAX, "not all runs end");
+    };
+    latencies.sort_unstable();
+    println!(
+        "  all of them gone: ended in {:.1} s; lines of another run meanwhile: p50 {:.0} ms, p99 {:.0} ms, most {:.0} ms",
+        ended.as_secs_f64(),
+        quantile(&latencies, 500),
+        quantile(&latencies, 990),
+        quantile(&latencies, 1000)
+    );
     collector.stop()
 }

@@ -233,6 +233,14 @@ async fn put_run(
             ))
             .field("mount"));
         }
+        StartAnswer::MountStalled(mount) => {
+            let detail = format!(
+                "the filesystem of {} does not answer, so nothing can be said of it; try again",
+                mount.display()
+            );
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail);
+            return Err(problem.field("mount").retry_after(RETRY_AFTER_S));
+        }
         StartAnswer::Mount(error) => return Err(Problem::bad("mount", error)),
     };
     Ok((status, Json(detail(sources, run).await?)))

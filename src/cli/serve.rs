@@ -29,7 +29,8 @@ pub fn serve(global: &Global) -> Result<Exit, Failure> {
         .map_err(|error| Failure::new(Exit::Bug, format!("cannot listen to signals: {error}")))?;
     let settings = settings(global)?;
     let level = log::start(&settings.log);
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
         let format = settings.log.format;
         announce(&settings);
         let running = App::start(settings, Scope::Everything)?;
@@ -44,7 +45,10 @@ pub fn serve(global: &Global) -> Result<Exit, Failure> {
         report(running.shutdown(grace).await)
             .and(ended)
             .map(|()| Exit::Ok)
-    })
+    });
+    // What still hangs, in a mount or at the disk, is left to the end of the process.
+    runtime.shutdown_background();
+    ended
 }
 
 /// What a collector runs on.

@@ -81,7 +81,9 @@ impl Root {
         for resolve in attempts.map(|resolve| resolve | ResolveFlags::NO_MAGICLINKS) {
             match rustix::fs::openat2(&self.directory, relative, flags, Mode::empty(), resolve) {
                 Ok(target) => {
-                    let stat = stat(&target, Path::new(""), AtFlags::EMPTY_PATH);
+                    // What is in the kernel's cache is not asked of a server again.
+                    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+                    let stat = stat(&target, Path::new(""), flags);
                     let its_name = format!("/proc/self/fd/{}", target.as_raw_fd());
                     let path = rustix::fs::readlink(its_name, Vec::new()).ok();
                     let path = path.map(|path| OsStr::from_bytes(path.to_bytes()).into());

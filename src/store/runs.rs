@@ -214,30 +214,40 @@ impl Store {
         })
     }
 
-    /// Stops a run; `None` if it is unknown or stopped already.
+    /// Stops runs in one transaction; says of each whether that changed anything: one that is unknown, or stopped
+    /// already, stays as it is. `None` if nothing changed.
     ///
     /// # Errors
     /// As [`Store::commit`].
     pub fn stop(
         &self,
-        run: &RunId,
-        reason: StopReason,
+        runs: &[(RunId, StopReason)],
         now: Millis,
-    ) -> Result<Option<Committed>, StoreError> {
+    ) -> Result<(Vec<bool>, Option<Committed>), StoreError> {
         self.forget_kept();
         self.transact(|write| {
-            let mut registry = Registry::new(self, write)?;
-            let Some((row, _)) = registry.known(run)? else {
-                return Ok(None);
-            };
-            let mut info = registry.info(row.number)?;
-            if info.stopped.is_some() {
-                return Ok(None);
+            let (mut stopped, mut events) = (Vec::with_capacity(runs.len()), Vec::new());
+            {
+                let mut registry = Registry::new(self, write)?;
+                for (run, reason) in runs {
+                    let info = match registry.known(run)? {
+                        Some((row, _)) => Some((row.number, registry.info(row.number)?)),
+                        None => None,
+                    };
+                    let Some((number, mut info)) = info.filter(|(_, info)| info.stopped.is_none()) else {
+                        stopped.push(false);
+                        continue;
+                    };
+                    info.stopped = Some((now, *reason));
+                    put(self, &mut registry.infos, number, &info)?;
+                    events.extend(event(&registry, run, Phase::Stopped(*reason))?);
+                    stopped.push(true);
+                }
             }
-            info.stopped = Some((now, reason));
-            put(self, &mut registry.infos, row.number, &info)?;
-            let event = event(&registry, run, Phase::Stopped(reason))?;
-            self.numbered(write, event.into_iter().collect()).map(Some)
+            if !stopped.contains(&true) {
+                return Ok((stopped, None));
+            }
+            Ok((stopped, Some(self.numbered(write, events)?)))
         })
     }
 

@@ -10,7 +10,9 @@ use crate::record::{RunId, RunIdError};
 /// Where runs are.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
-    /// Where every directory is a run, as events will name it; `None` to have only runs that are asked for.
+    /// Where every directory is a run, as the settings name it; `None` to have only runs that are asked for.
+    pub given: Option<PathBuf>,
+    /// The same without links, as events will name it, once that is known.
     pub directory: Option<PathBuf>,
     /// What its directories are.
     pub layout: Layout,
@@ -36,6 +38,7 @@ impl Places {
     #[must_use]
     pub fn new(directory: Option<PathBuf>, layout: Layout) -> Self {
         Self {
+            given: directory.clone(),
             directory,
             layout,
             ..Self::default()

@@ -36,6 +36,8 @@ pub struct RunStatus {
     pub problem: Option<String>,
     /// The problem is that something cannot be read.
     pub incomplete: bool,
+    /// A call into its filesystem does not return, as the problem says: nobody waits for it.
+    pub stalled: bool,
     /// What lies there and is not read.
     pub notices: Arc<[String]>,
 }
@@ -45,7 +47,7 @@ impl RunStatus {
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
-            status if status.failing => "failing",
+            status if status.failing || status.stalled => "failing",
             status if status.gone => "gone",
             status if status.last_news.is_some_and(|news| news.elapsed() < LIVE_FOR) => "live",
             _ => "idle",
@@ -66,7 +68,7 @@ struct Runs {
 impl RunStatus {
     /// Nothing is to be waited for.
     fn is_settled(&self) -> bool {
-        self.gone || self.failing
+        self.gone || self.failing || self.stalled
     }
 
     fn is_unwatched(&self) -> bool {
@@ -295,6 +297,35 @@ impl Board {
             status.incomplete = true;
             self.note(&mut status.problem, Some(problem));
         });
+    }
+
+    /// A call into the run's filesystem does not return, or the run waits for its turn to try it.
+    pub fn stalled(&self, run: &RunId, problem: String) {
+        tracing::warn!(%run, "{problem}");
+        self.change(run, |status| {
+            status.stalled = true;
+            status.incomplete = true;
+            self.note(&mut status.problem, Some(problem));
+        });
+    }
+
+    /// It returned. What else is wrong is said when the run is caught up.
+    pub fn answers(&self, run: &RunId) {
+        self.change(run, |status| {
+            if std::mem::take(&mut status.stalled) {
+                tracing::info!(%run, "its filesystem answers again");
+                status.incomplete = false;
+                status.problem = None;
+            }
+        });
+    }
+
+    /// Why a run is not waited for: its filesystem does not answer.
+    #[must_use]
+    pub fn stall(&self, run: &RunId) -> Option<String> {
+        let runs = self.lock();
+        let status = runs.by_id.get(run).filter(|status| status.stalled)?;
+        status.problem.clone()
     }
 
     fn change(&self, run: &RunId, change: impl FnOnce(&mut RunStatus)) {

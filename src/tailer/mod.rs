@@ -10,6 +10,8 @@ pub mod patrol;
 mod rest;
 mod rhythm;
 pub mod shape;
+pub mod stall;
+mod suspects;
 pub mod tree;
 pub mod turn;
 pub mod unread;
@@ -27,6 +29,7 @@ use crate::committer::{Committer, Refused};
 use crate::config::Settings;
 use crate::logfile::LogFileError;
 use crate::logfile::home::Home;
+use crate::logfile::pool::{Pool, STALLED_AFTER};
 use crate::record::{AccountId, Batch, Labels, Millis, RunId, StopReason};
 use crate::store::{Known, Outcome, Store};
 use crate::watch::Watch;
@@ -34,6 +37,7 @@ use crate::watch::Watch;
 use board::Board;
 use rest::{Bed, Resting};
 use rhythm::Rhythm;
+pub use suspects::Suspects;
 use tree::{Depth, SHARE_RECORDS_MAX, Tree, World};
 use turn::Reading;
 
@@ -62,12 +66,16 @@ pub struct Shared {
     pub committer: Committer,
     pub board: Arc<Board>,
     pub readers: Readers,
-    pub heard: Heard,
+    pub heard: Arc<Heard>,
+    /// Whatever touches a run's filesystem runs here. **Invariant**: no work holds a handle of the committer, which ends
+    /// with the last one: what hangs must not keep it.
+    pub pool: Pool,
+    pub suspects: Arc<Suspects>,
     /// Cancelled once everything there was at the start is watched.
     pub ready: CancellationToken,
 }
 
-/// The devices from which events came that told of news.
+/// The devices from which events arrive: some came, or nobody but this kernel changes anything there.
 #[derive(Debug, Default)]
 pub struct Heard(Mutex<BTreeSet<u64>>);
 
@@ -165,6 +173,8 @@ pub enum TailerError {
     Refused(#[from] Refused),
     #[error("reading stopped with a panic: {0}")]
     Panic(String),
+    #[error("it is stopped while its filesystem does not answer")]
+    Stopped,
 }
 
 /// What waits for a tailer.
@@ -207,6 +217,12 @@ pub struct Waker {
 }
 
 impl Waker {
+    /// Whether both wake the same tailer.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.pending, &other.pending)
+    }
+
     /// Something happened at this path below the run's directory.
     pub fn hint(&self, path: PathBuf) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
@@ -273,6 +289,12 @@ pub struct Tailer {
     shared: Arc<Shared>,
     waker: Waker,
     stop: CancellationToken,
+    /// Where its logs are.
+    home: PathBuf,
+    /// The devices its logs were on when it last looked.
+    devices: Vec<u64>,
+    /// The board has it that they do not answer.
+    is_stalled: bool,
     /// `None` only while a thread works on it, or while the tailer rests.
     tree: Option<Tree>,
     rhythm: Rhythm,
@@ -303,6 +325,9 @@ impl Tailer {
         // Runs take their full scans in turns.
         let run_turn = run.as_str().bytes().fold(0u8, u8::wrapping_add);
         Self {
+            home: home.path.clone(),
+            devices: Vec::new(),
+            is_stalled: false,
             tree: Some(Tree::new(run.clone(), home, positions)),
             run,
             wanted: account.clone(),
@@ -320,16 +345,30 @@ impl Tailer {
     /// # Errors
     /// When the run cannot go on; a new tailer may.
     pub async fn run(mut self) -> Result<Ended, TailerError> {
+        let ended = match self.follow().await {
+            Err(TailerError::Stopped) => Ok(Ended::Stopped),
+            ended => ended,
+        };
+        // To close files may hang too.
+        if let Some(tree) = self.tree.take() {
+            self.shared.pool.start(move || drop(tree));
+        }
+        ended
+    }
+
+    async fn follow(&mut self) -> Result<Ended, TailerError> {
         self.waker.rescan();
         loop {
-            if !self.rest().await {
+            if !self.rest().await? {
                 // What was hinted at before the stop is still read.
                 let pending = self.waker.take();
                 Box::pin(self.work(pending)).await?;
                 return Ok(Ended::Stopped);
             }
             let mut pending = self.waker.take();
-            let stops = std::mem::take(&mut pending.stops);
+            let mut stops = std::mem::take(&mut pending.stops);
+            // Who did not wait was told that the run is not stopped.
+            stops.retain(|stop| !stop.done.is_closed());
             // What work needs is given back while the tailer rests: there may be thousands.
             if let Some(ended) = Box::pin(self.work(pending)).await? {
                 // Everything that was held open is read; the supervisor notes that the run vanished.
@@ -357,7 +396,7 @@ impl Tailer {
     }
 
     /// Leaves the tree to whoever looks after all runs until there is something to do; `false` if that is to stop.
-    async fn rest(&mut self) -> bool {
+    async fn rest(&mut self) -> Result<bool, TailerError> {
         if let Some(tree) = self.tree.take() {
             let rhythm = self.rhythm;
             self.waker.bed.leave(Box::new(Resting { tree, rhythm }));
@@ -367,10 +406,21 @@ impl Tailer {
             () = self.waker.notify.notified() => true,
             () = self.stop.cancelled() => false,
         };
-        let Resting { tree, rhythm } = *self.waker.bed.take().await;
+        // Whoever has it may hang with it.
+        let taking = self.waker.bed.take();
+        tokio::pin!(taking);
+        let resting = tokio::select! {
+            biased;
+            resting = &mut taking => resting,
+            () = self.stop.cancelled() => {
+                let taken = tokio::time::timeout(STALLED_AFTER, taking).await;
+                taken.map_err(|_| TailerError::Stopped)?
+            }
+        };
+        let Resting { tree, rhythm } = *resting;
         self.tree = Some(tree);
         self.rhythm = rhythm;
-        goes_on
+        Ok(goes_on)
     }
 
     /// Reads everything there is, unfinished last lines too, notes that the run is stopped, and lets go of it. If not
@@ -404,15 +454,16 @@ impl Tailer {
             return Ok(Sweep::Done { unread });
         }
         self.shared.committer.stop(self.run.clone(), reason).await?;
-        self.rhythm.retired = true;
-        let shared = Arc::clone(&self.shared);
+        self.rhythm.retire();
+        let watch = Arc::clone(&self.shared.watch);
         let settings = Arc::clone(&self.shared.settings.borrow());
+        let turn = self.turn().await?;
         let ((), tree) = self
-            .blocking(move |mut tree| {
+            .blocking(turn, &mut None::<()>, move |mut tree| {
                 tree.retire(World {
                     globs: &settings.watch.globs,
                     limits: &settings.limits,
-                    watch: &shared.watch,
+                    watch: &watch,
                     unwatched: true,
                 });
                 ((), tree)
@@ -456,6 +507,7 @@ impl Tailer {
         }
         if had_news {
             self.rhythm.last_news = Instant::now();
+            self.rhythm.stir();
         }
         if had_lines && std::mem::take(&mut self.rhythm.retired) {
             tracing::info!(run = %self.run, "it was stopped and has new lines; it goes on");
@@ -505,24 +557,26 @@ impl Tailer {
 
     /// Looks where it was told to; says whether the run's directory is gone.
     async fn look(&mut self, pending: Pending) -> Result<bool, TailerError> {
+        let turn = self.turn().await?;
         let readers = Arc::clone(&self.shared);
-        let _permit = readers.readers.looks.acquire().await;
+        let mut permit = Some(readers.readers.looks.acquire().await);
         let settings = Arc::clone(&self.shared.settings.borrow());
         if pending.rescan {
             // The first look, and the one after new settings.
             self.compare_account(&settings);
         }
         let depth = pending.scan;
-        let shared = Arc::clone(&self.shared);
+        let watch = Arc::clone(&self.shared.watch);
         let idle = settings.limits.idle_close;
         let unwatched = self.rhythm.retired;
+        let is_first = pending.rescan;
         let ((gone, devices), tree) = self
-            .blocking(move |mut tree| {
+            .blocking(turn, &mut permit, move |mut tree| {
                 let hinted_before = tree.has_news();
                 let world = World {
                     globs: &settings.watch.globs,
                     limits: &settings.limits,
-                    watch: &shared.watch,
+                    watch: &watch,
                     unwatched,
                 };
                 let mut devices = Vec::new();
@@ -535,6 +589,9 @@ impl Tailer {
                     }
                     depth.map_or(hinted, |depth| tree.scan(depth, world))
                 };
+                if pending.rescan {
+                    devices.extend(tree.local_devices());
+                }
                 if depth.is_some() {
                     tree.close_idle(idle, Instant::now());
                 }
@@ -551,6 +608,9 @@ impl Tailer {
             .await?;
         for device in devices {
             self.shared.heard.add(device);
+        }
+        if is_first {
+            self.devices = tree.all_devices();
         }
         self.rhythm.hinted = self.rhythm.hinted || self.shared.heard.has_all(tree.devices());
         // A full scan after the first that finds what no event told: do not trust events here for a while.
@@ -578,16 +638,17 @@ impl Tailer {
     }
 
     async fn read_share(&mut self, settle: bool) -> Result<Share, TailerError> {
+        let turn = self.turn().await?;
         let shared = Arc::clone(&self.shared);
         // Fair: runs get both in the order in which they ask.
         let room = Arc::clone(&shared.readers.room);
-        let mut room = room.acquire_many_owned(SHARE_RECORDS_MAX).await.ok();
-        let _permit = shared.readers.permits.acquire().await;
+        let room = room.acquire_many_owned(SHARE_RECORDS_MAX).await.ok();
+        let mut held = Some((shared.readers.permits.acquire().await, room));
         let mut buffer = shared.readers.take_buffer();
         let settings = Arc::clone(&shared.settings.borrow());
         let account = Arc::clone(&self.account);
         let ((batches, buffer), tree) = self
-            .blocking(move |mut tree| {
+            .blocking(turn, &mut held, move |mut tree| {
                 let now = now();
                 let reading = Reading {
                     line_bytes_max: settings.limits.line_bytes_max,
@@ -604,6 +665,8 @@ impl Tailer {
             .await?;
         shared.readers.give_back(buffer);
         self.tree = Some(tree);
+        // A read that stalled has none any more.
+        let mut room = held.and_then(|(_permit, room)| room);
         let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
         if let Some(room) = &mut room {
             // The rest is for others.
@@ -628,20 +691,6 @@ impl Tailer {
             }
         }
         Ok(())
-    }
-
-    /// Runs a piece of work that blocks, on a thread made for that.
-    async fn blocking<T: Send + 'static>(
-        &mut self,
-        work: impl FnOnce(Tree) -> (T, Tree) + Send + 'static,
-    ) -> Result<(T, Tree), TailerError> {
-        let Some(tree) = self.tree.take() else {
-            return Err(TailerError::Panic(
-                "the work before it never came back".to_owned(),
-            ));
-        };
-        let done = tokio::task::spawn_blocking(move || work(tree));
-        done.await.map_err(|error| TailerError::Panic(error.to_string()))
     }
 }
 

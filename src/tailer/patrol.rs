@@ -1,79 +1,121 @@
 //! One look over all runs that rest, on one thread: only tailers with something to see wake.
 //!
-//! A mount may hang. The round that hangs in it keeps its thread and its permit, its run is out of reach until the mount
-//! answers, and the next round goes on with the others.
+//! A mount may hang. The round that hangs in it keeps its thread, its run is out of reach until the mount answers, and the
+//! next round goes on with the others.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use tokio::task::JoinSet;
-
-use super::rest::Bed;
 use super::tree::Depth;
-use super::{LOOKS_MAX, Shared, Waker};
+use super::{Heard, LOOKS_MAX, Shared, Suspects, Waker};
+use crate::config::Settings;
+use crate::logfile::pool::STALLED_AFTER;
 
 /// Looks over the runs, round by round.
 #[derive(Debug, Default)]
 pub struct Patrol {
-    rounds: JoinSet<()>,
     last: Option<Round>,
+    /// Rounds that hang.
+    hanging: Vec<Round>,
 }
 
 /// How far a round came.
 #[derive(Debug)]
 struct Round {
+    runs: Arc<[Waker]>,
     visited: Arc<AtomicUsize>,
-    /// As of the last tick.
+    /// As of the last tick, and since when it is so many.
     visited_before: usize,
-    all: usize,
+    moved: Instant,
     /// Another goes on in its place, or the whole thing stops.
     ends: Arc<AtomicBool>,
+    /// It was said that the run it visits does not answer.
+    is_said: bool,
+}
+
+impl Round {
+    fn is_done(&self) -> bool {
+        self.visited.load(Ordering::Relaxed) >= self.runs.len()
+    }
+
+    /// Whether it visited any since it was last asked.
+    fn moves(&mut self) -> bool {
+        let visited = self.visited.load(Ordering::Relaxed);
+        let moves = visited != self.visited_before;
+        if moves {
+            (self.visited_before, self.moved) = (visited, Instant::now());
+        }
+        moves
+    }
+}
+
+/// What is said of runs that are out of reach.
+#[derive(Debug, Default)]
+pub struct Stalls {
+    /// A visit to them does not end.
+    pub new: Vec<Waker>,
+    /// It ended.
+    pub over: Vec<Waker>,
 }
 
 impl Patrol {
     /// Has all runs looked at, unless the last round is still under way.
-    pub fn go(&mut self, runs: Vec<Waker>, asked: Depth, shared: &Arc<Shared>) {
-        while self.rounds.try_join_next().is_some() {}
-        if let Some(last) = &mut self.last {
-            let visited = last.visited.load(Ordering::Relaxed);
-            if visited < last.all && visited != last.visited_before {
-                last.visited_before = visited;
-                return;
+    pub fn go(&mut self, runs: Vec<Waker>, asked: Depth, shared: &Arc<Shared>) -> Stalls {
+        let mut stalls = Stalls::default();
+        self.hanging.retain_mut(|round| {
+            let at = round.runs.get(round.visited_before).cloned();
+            if round.moves() || round.is_done() {
+                stalls.over.extend(at.filter(|_| round.is_said));
+                return false;
             }
-            // It is done, or hangs.
+            if !round.is_said && round.moved.elapsed() >= STALLED_AFTER {
+                round.is_said = true;
+                stalls.new.extend(at);
+            }
+            true
+        });
+        if let Some(mut last) = self.last.take()
+            && !last.is_done()
+        {
+            if last.moves() {
+                self.last = Some(last);
+                return stalls;
+            }
             last.ends.store(true, Ordering::Relaxed);
+            self.hanging.push(last);
         }
-        if self.rounds.len() >= LOOKS_MAX {
+        if self.hanging.len() >= LOOKS_MAX {
             // Nothing answers; each tailer waits for its own turn to find out.
-            return runs.iter().for_each(|waker| waker.tick(asked));
+            for waker in &runs {
+                waker.tick(asked);
+            }
+            return stalls;
         }
         let round = Round {
+            runs: runs.into(),
             visited: Arc::default(),
             visited_before: 0,
-            all: runs.len(),
+            moved: Instant::now(),
             ends: Arc::default(),
+            is_said: false,
         };
-        let (visited, ends) = (Arc::clone(&round.visited), Arc::clone(&round.ends));
-        let shared = Arc::clone(shared);
-        self.rounds.spawn_blocking(move || {
-            let mut permit = None;
-            for waker in runs {
-                if ends.load(Ordering::Relaxed) {
-                    return;
-                }
-                // Where so many hang that there is no permit, each tailer asks for one by itself.
-                permit = permit.or_else(|| shared.readers.looks.try_acquire().ok());
-                // One that panics must not keep the others from being looked at.
-                let look = || permit.is_some() && is_passed(&waker.bed, asked, &waker, &shared);
-                if !catch_unwind(AssertUnwindSafe(look)).unwrap_or(false) {
-                    waker.tick(asked);
-                }
-                visited.fetch_add(1, Ordering::Relaxed);
-            }
-        });
+        let (runs, visited, ends) = (
+            Arc::clone(&round.runs),
+            Arc::clone(&round.visited),
+            Arc::clone(&round.ends),
+        );
+        let visit = Visit {
+            asked,
+            settings: Arc::clone(&shared.settings.borrow()),
+            heard: Arc::clone(&shared.heard),
+            suspects: Arc::clone(&shared.suspects),
+        };
+        // Nobody waits for it: how far it came says everything.
+        shared.pool.start(move || visit.all(&runs, &visited, &ends));
         self.last = Some(round);
+        stalls
     }
 }
 
@@ -85,25 +127,54 @@ impl Drop for Patrol {
     }
 }
 
-/// Looks at a run if its tailer rests; `false` if it does not, and has to look by itself.
-fn is_passed(bed: &Bed, asked: Depth, waker: &Waker, shared: &Shared) -> bool {
-    let Some(mut visit) = bed.visit() else {
-        return false;
-    };
-    let Some(resting) = visit.resting() else {
-        return false;
-    };
-    let settings = Arc::clone(&shared.settings.borrow());
-    let rhythm = &mut resting.rhythm;
-    rhythm.hinted = rhythm.hinted || shared.heard.has_all(resting.tree.devices());
-    if let Some(depth) = rhythm.next(asked, resting.tree.partly_watched) {
-        resting
-            .tree
-            .close_idle(settings.limits.idle_close, Instant::now());
-        let is_over = !rhythm.retired && rhythm.last_news.elapsed() > settings.runs.idle_stop;
-        if is_over || !resting.tree.stands(depth) {
-            waker.scan(depth);
+/// What a round needs.
+struct Visit {
+    asked: Depth,
+    settings: Arc<Settings>,
+    heard: Arc<Heard>,
+    suspects: Arc<Suspects>,
+}
+
+impl Visit {
+    fn all(&self, runs: &[Waker], visited: &AtomicUsize, ends: &AtomicBool) {
+        for waker in runs {
+            if ends.load(Ordering::Relaxed) {
+                return;
+            }
+            // One that panics must not keep the others from being looked at.
+            let look = || self.is_passed(waker);
+            if !catch_unwind(AssertUnwindSafe(look)).unwrap_or(false) {
+                waker.tick(self.asked);
+            }
+            visited.fetch_add(1, Ordering::Relaxed);
         }
     }
-    true
+
+    /// Looks at a run if its tailer rests; `false` if it does not, and has to look by itself.
+    fn is_passed(&self, waker: &Waker) -> bool {
+        let Some(mut visit) = waker.bed.visit() else {
+            return false;
+        };
+        let Some(resting) = visit.resting() else {
+            return false;
+        };
+        // Its tailer waits for its turn to try a device that does not answer.
+        if !self.suspects.is_empty() && !self.suspects.among(&resting.tree.all_devices()).is_empty() {
+            return false;
+        }
+        let rhythm = &mut resting.rhythm;
+        rhythm.hinted = rhythm.hinted || self.heard.has_all(resting.tree.devices());
+        if !rhythm.retired && rhythm.last_news.elapsed() > self.settings.runs.idle_stop {
+            waker.scan(Depth::Changed);
+        } else if let Some(depth) = rhythm.next(self.asked, resting.tree.partly_watched) {
+            resting
+                .tree
+                .close_idle(self.settings.limits.idle_close, Instant::now());
+            if !resting.tree.stands(depth) {
+                rhythm.stir();
+                waker.scan(depth);
+            }
+        }
+        true
+    }
 }

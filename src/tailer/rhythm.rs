@@ -6,10 +6,15 @@ use super::tree::Depth;
 
 /// A run without news for this long is looked at file by file less often.
 const QUIET_AFTER: Duration = Duration::from_mins(1);
-/// Every how many scans a run that is quiet, or whose events arrive, is looked at file by file.
-const QUIET_SCANS: u32 = 5;
-/// Every how many scans a stopped run is looked at.
-const RETIRED_SCANS: u32 = 15;
+/// Every how many looks a run that is quiet, or whose events arrive, is looked at file by file.
+const QUIET_LOOKS: u32 = 5;
+/// Scans between two looks at a run whose events arrive: doubled with each look that finds nothing.
+const REST_SCANS_MAX: u32 = 64;
+/// A run that is looked at this rarely is looked at file by file each time.
+const RARE_SCANS_MIN: u32 = 16;
+/// Scans between two looks at a stopped run, doubled likewise.
+const RETIRED_SCANS_MIN: u32 = 15;
+const RETIRED_SCANS_MAX: u32 = 120;
 /// How long a run whose changes no event told is scanned at full rate.
 const SILENT_FOR: Duration = Duration::from_mins(10);
 
@@ -18,9 +23,14 @@ const SILENT_FOR: Duration = Duration::from_mins(10);
 pub struct Rhythm {
     pub last_news: Instant,
     silent_until: Option<Instant>,
-    /// Whether events told of news here since the tailer started, or elsewhere on its device: they arrive.
+    /// Whether events arrive from its devices: they told of news there, or the kernel makes all changes there itself.
     pub hinted: bool,
+    /// Scans of all runs so far, and those that looked at this one.
     scans: u32,
+    looks: u32,
+    /// How many scans after the last look the next one is due, and which that is.
+    interval: u32,
+    due: u32,
     /// Everything was looked at once.
     pub watched: bool,
     /// It is stopped: neither watched nor held open, and looked at now and then.
@@ -28,14 +38,21 @@ pub struct Rhythm {
 }
 
 impl Rhythm {
-    /// Of a run that starts now. Runs with different turns have their full scans at different times.
+    /// Of a run that starts now. Runs with different turns are looked at at different times.
     #[must_use]
     pub fn new(turn: u8, retired: bool) -> Self {
         Self {
             last_news: Instant::now(),
             silent_until: None,
             hinted: false,
-            scans: u32::from(turn),
+            scans: 0,
+            looks: u32::from(turn),
+            interval: if retired { RETIRED_SCANS_MIN } else { 1 },
+            due: if retired {
+                u32::from(turn) % RETIRED_SCANS_MIN + 1
+            } else {
+                1
+            },
             watched: false,
             retired,
         }
@@ -43,19 +60,45 @@ impl Rhythm {
 
     /// What a scan of all runs means for this one; `None` if it is not its turn.
     pub fn next(&mut self, asked: Depth, partly_watched: bool) -> Option<Depth> {
-        self.scans = self.scans.wrapping_add(1);
-        if self.retired {
-            return self
-                .scans
-                .is_multiple_of(RETIRED_SCANS)
-                .then_some(Depth::Everything);
-        }
+        self.scans = self.scans.saturating_add(1);
         let now = Instant::now();
-        let is_quiet = now.duration_since(self.last_news) > QUIET_AFTER;
         let is_silent = self.silent_until.is_some_and(|until| now < until);
-        let is_trusted = (self.hinted || is_quiet) && !is_silent && !partly_watched;
-        let trusts = asked == Depth::Changed && is_trusted && !self.scans.is_multiple_of(QUIET_SCANS);
-        Some(if trusts { Depth::Changed } else { Depth::Everything })
+        let are_events_enough = asked == Depth::Changed && self.hinted && !is_silent && !partly_watched;
+        if !self.retired && !are_events_enough {
+            // Nothing else finds what is new.
+            (self.interval, self.due) = (1, self.scans);
+        }
+        if self.scans < self.due {
+            return None;
+        }
+        self.looks = self.looks.wrapping_add(1);
+        let depth = if self.retired || self.interval >= RARE_SCANS_MIN {
+            Depth::Everything
+        } else {
+            let is_quiet = now.duration_since(self.last_news) > QUIET_AFTER;
+            let is_trusted = (self.hinted || is_quiet) && !is_silent && !partly_watched;
+            let trusts = asked == Depth::Changed && is_trusted && !self.looks.is_multiple_of(QUIET_LOOKS);
+            if trusts { Depth::Changed } else { Depth::Everything }
+        };
+        self.due = self.scans.saturating_add(self.interval);
+        if self.retired {
+            self.interval = (self.interval * 2).min(RETIRED_SCANS_MAX);
+        } else if are_events_enough {
+            self.interval = (self.interval * 2).min(REST_SCANS_MAX);
+        }
+        Some(depth)
+    }
+
+    /// There is news, or something that cannot be read: it is looked at often again.
+    pub fn stir(&mut self) {
+        (self.interval, self.due) = (1, self.scans.saturating_add(1));
+    }
+
+    /// It is stopped.
+    pub fn retire(&mut self) {
+        self.retired = true;
+        self.interval = RETIRED_SCANS_MIN;
+        self.due = self.scans.saturating_add(self.interval);
     }
 
     /// A full scan found what no event told: events are not trusted here for a while.
@@ -69,43 +112,66 @@ mod tests {
     use super::*;
 
     fn depths(rhythm: &mut Rhythm, asked: Depth, partly_watched: bool) -> Vec<Option<Depth>> {
-        (0..2 * RETIRED_SCANS)
-            .map(|_| rhythm.next(asked, partly_watched))
-            .collect()
+        (0..30).map(|_| rhythm.next(asked, partly_watched)).collect()
+    }
+
+    fn full(depths: &[Option<Depth>]) -> usize {
+        let is_full = |depth: &&Option<Depth>| **depth == Some(Depth::Everything);
+        depths.iter().filter(is_full).count()
     }
 
     #[test]
-    fn files_are_looked_at_one_by_one_until_events_are_known_to_arrive_and_then_in_turns() {
-        let (mut new, mut heard, mut doubted) = (
+    fn files_are_looked_at_one_by_one_as_long_as_no_event_is_known_to_arrive() {
+        let (mut new, mut doubted, mut heard) = (
             Rhythm::new(0, false),
             Rhythm::new(0, false),
             Rhythm::new(0, false),
         );
-        heard.hinted = true;
         doubted.hinted = true;
         doubted.doubt();
-        let full = |depths: &[Option<Depth>]| {
-            depths
-                .iter()
-                .filter(|depth| **depth == Some(Depth::Everything))
-                .count()
-        };
+        heard.hinted = true;
         assert_eq!(full(&depths(&mut new, Depth::Changed, false)), 30);
         assert_eq!(full(&depths(&mut doubted, Depth::Changed, false)), 30);
         assert_eq!(full(&depths(&mut heard, Depth::Changed, true)), 30);
         assert_eq!(full(&depths(&mut heard, Depth::Everything, false)), 30);
-        let trusted = depths(&mut heard, Depth::Changed, false);
-        assert_eq!(full(&trusted), 6);
-        assert!(
-            !trusted.contains(&None),
-            "its directories are looked at each time"
-        );
+    }
+
+    #[test]
+    fn a_run_that_rests_behind_events_is_looked_at_ever_more_rarely_until_it_stirs() {
+        let mut rests = Rhythm::new(0, false);
+        rests.hinted = true;
+        let at = |rests: &mut Rhythm, scans: u32| -> Vec<u32> {
+            (1..=scans)
+                .filter(|_| rests.next(Depth::Changed, false).is_some())
+                .collect()
+        };
+        assert_eq!(at(&mut rests, 70), [1, 2, 4, 8, 16, 32, 64]);
+        assert_eq!(at(&mut rests, 128).len(), 2);
+        rests.stir();
+        assert_eq!(at(&mut rests, 8), [1, 2, 4, 8]);
     }
 
     #[test]
     fn a_stopped_run_is_looked_at_now_and_then() {
         let mut stopped = Rhythm::new(7, true);
-        let looks = depths(&mut stopped, Depth::Everything, false);
-        assert_eq!(looks.iter().flatten().count(), 2);
+        assert_eq!(
+            depths(&mut stopped, Depth::Everything, false)
+                .iter()
+                .flatten()
+                .count(),
+            2
+        );
+        for _ in 0..20 {
+            depths(&mut stopped, Depth::Everything, false);
+        }
+        let looks: usize = (0..8)
+            .map(|_| {
+                depths(&mut stopped, Depth::Everything, false)
+                    .iter()
+                    .flatten()
+                    .count()
+            })
+            .sum();
+        assert_eq!(looks, 2, "240 scans");
     }
 }

@@ -43,6 +43,10 @@ async fn settled(watch: &Watch, watched: &Path) -> HashSet<PathBuf> {
     seen
 }
 
+fn first(watch: &Watch) -> Arc<Shard> {
+    Arc::clone(&lock(&watch.shards)[0])
+}
+
 /// What is pending now, without waiting.
 async fn at_once(watch: &Watch) -> Option<Hints> {
     tokio::select! {
@@ -219,7 +223,9 @@ async fn without_a_watcher_it_says_so_until_it_is_back() {
     let folder = tempfile::tempdir().unwrap();
     let watch = Watch::start();
     assert!(!watch.retry(), "nothing is to be repaired");
-    lock(&watch.door).drop_watcher(OUT_OF_INSTANCES);
+    let shard = first(&watch);
+    shard.drop_watcher(&mut lock(&shard.door), OUT_OF_INSTANCES);
+    lock(&shard.known).note_mode();
     let error = watch.watch_dir(folder.path()).unwrap_err();
     assert!(matches!(error, WatchError::Polling { .. }), "{error}");
     assert!(
@@ -243,7 +249,9 @@ async fn refused_directories_are_counted_until_they_are_watched() {
     let (folder, watch) = started();
     let (sub, gone) = (folder.path().join("sub"), folder.path().join("gone"));
     fs::create_dir(&sub).unwrap();
-    lock(&watch.door).unwatched.extend([sub.clone(), gone.clone()]);
+    lock(&first(&watch).known)
+        .unwatched
+        .extend([sub.clone(), gone.clone()]);
     assert_eq!(watch.health().unwatched, 2);
     let Mode::Polling { reason } = watch.health().mode else {
         panic!("some are unwatched")
@@ -252,7 +260,7 @@ async fn refused_directories_are_counted_until_they_are_watched() {
     assert!(watch.retry());
     assert_eq!(watch.health().mode, Mode::Events);
     assert_eq!(watch.health().watches, 2);
-    lock(&watch.door).unwatched.insert(gone.clone());
+    lock(&first(&watch).known).unwatched.insert(gone.clone());
     watch.forget_dir(&gone);
     assert_eq!(watch.health().mode, Mode::Events);
 }
@@ -272,13 +280,14 @@ async fn of_many_directories_those_that_are_there_are_watched() {
     assert!(refused.len() == 2 && refused.iter().all(is_gone), "{refused:?}");
     assert_eq!(watch.health().watches, before + 3);
     // The watcher itself finds one gone that was there when it was looked at.
-    lock(&watch.door).known.clear();
+    let shard = first(&watch);
+    lock(&shard.known).paths.clear();
     let mut waiting = vec![];
     for path in [&paths[0], &paths[1], &paths[2], &paths[4]] {
         let there = identify(&folder.path().join("a")).unwrap();
         waiting.push((path.clone(), there));
     }
-    let refused = lock(&watch.door).watch_all(waiting);
+    let refused = shard.watch_all(&mut lock(&shard.door), waiting);
     assert!(refused.len() == 1 && is_gone(&refused[0]), "{refused:?}");
     assert_eq!(watch.health().watches, 3);
     fs::write(folder.path().join("c/new"), "").unwrap();
@@ -295,7 +304,8 @@ fn what_several_ask_for_at_once_is_answered_to_each() {
         fs::create_dir(place(format!("there-{number}"))).unwrap();
     }
     std::thread::scope(|scope| {
-        let door = lock(&watch.door);
+        let shard = first(&watch);
+        let door = lock(&shard.door);
         let (watch, place) = (&watch, &place);
         let asking: Vec<_> = (0..ASKING)
             .map(|number| {
@@ -305,7 +315,7 @@ fn what_several_ask_for_at_once_is_answered_to_each() {
                 })
             })
             .collect();
-        while lock(&watch.asked).len() < ASKING {
+        while lock(&shard.asked).len() < ASKING {
             std::thread::yield_now();
         }
         drop(door);
@@ -319,5 +329,47 @@ fn what_several_ask_for_at_once_is_answered_to_each() {
         }
     });
     assert_eq!(watch.health().watches, ASKING);
-    assert!(lock(&watch.asked).is_empty());
+    assert!(lock(&first(&watch).asked).is_empty());
+}
+
+#[tokio::test]
+async fn further_watchers_are_made_for_other_devices_and_for_many_watches() {
+    let (folder, watch) = started();
+    let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();
+    let is_other = identify(folder.path()).unwrap().device != identify(elsewhere.path()).unwrap().device;
+    watch.watch_dir(elsewhere.path()).unwrap();
+    assert_eq!(lock(&watch.shards).len(), 1 + usize::from(is_other));
+    let many: Vec<PathBuf> = (0..SHARD_WATCHES_MAX)
+        .map(|number| folder.path().join(number.to_string()))
+        .collect();
+    for path in &many {
+        fs::create_dir(path).unwrap();
+    }
+    assert!(watch.watch_dirs(many.clone()).is_empty());
+    assert_eq!(lock(&watch.shards).len(), 2 + usize::from(is_other));
+    assert_eq!(watch.health().watches, SHARD_WATCHES_MAX + 2);
+    let last = many.last().unwrap();
+    fs::write(last.join("new"), "").unwrap();
+    assert!(settled(&watch, last).await.contains(&last.join("new")));
+    for path in &many {
+        watch.forget_dir(path);
+    }
+    assert_eq!(watch.health().watches, 2);
+}
+
+#[test]
+fn a_device_that_hangs_holds_up_nobody_on_another() {
+    let (folder, watch) = started();
+    let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();
+    if identify(folder.path()).unwrap().device == identify(elsewhere.path()).unwrap().device {
+        return;
+    }
+    let shard = first(&watch);
+    // Whoever works there does not come back.
+    let _hangs = lock(&shard.door);
+    watch.watch_dir(elsewhere.path()).unwrap();
+    assert_eq!(watch.health().watches, 2);
+    assert!(!watch.retry());
+    watch.forget_dir(elsewhere.path());
+    assert_eq!(watch.health().watches, 1);
 }

@@ -10,6 +10,7 @@ mod copies;
 mod counting;
 mod coverage;
 mod damage;
+mod dead_mount;
 mod disk;
 mod doctor;
 mod doors;

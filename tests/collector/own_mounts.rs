@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Collector, Place, append, response};
+use crate::harness::{Collector, Place, WAIT_MAX, append, response};
 
 /// A place whose collector allows `work` and reads `t.toml`.
 fn allowed() -> (Place, PathBuf) {
@@ -158,21 +159,26 @@ fn a_link_to_a_directory_that_is_a_runs_own_is_not_called_unread() {
     symlink(work.join("c"), place.runs().join("c")).unwrap();
     let mut collector = serve(&place);
     let notices = |collector: &Collector| collector.health()["notices"].to_string();
-    let named = notices(&collector);
-    assert!(named.contains("symbolic link"), "{named}");
+    let wait_for = |collector: &Collector, reached: &dyn Fn(&str) -> bool| {
+        let deadline = Instant::now() + WAIT_MAX;
+        while !reached(&notices(collector)) {
+            assert!(Instant::now() < deadline, "{}", notices(collector));
+            std::thread::yield_now();
+        }
+    };
+    wait_for(&collector, &|named| named.contains("symbolic link"));
     for (run, directory) in [("a", "a/logs"), ("other", "b/mount"), ("c", "c")] {
         assert_ne!(notices(&collector), "[]");
         let directory = work.join(directory);
         assert_eq!(put(&collector, run, directory.to_str().unwrap()).0, 201);
     }
-    assert_eq!(notices(&collector), "[]");
+    wait_for(&collector, &|named| named == "[]");
     collector.wait_for_messages(3);
     // No run's any more, it is named again.
     stop(&collector, "c");
     assert_eq!(collector.request("DELETE", "/v1/runs/c", "").0, 204);
     assert_eq!(put(&collector, "new", work.join("d").to_str().unwrap()).0, 201);
-    let named = notices(&collector);
-    assert!(named.contains("runs/c"), "{named}");
+    wait_for(&collector, &|named| named.contains("runs/c"));
     collector.stop_cleanly();
 }
 
@@ -196,5 +202,26 @@ fn a_directory_that_went_while_the_collector_was_down_is_noted() {
     assert_eq!(states("r")["output_tokens"], 5);
     assert_eq!(states("s")["stopped_at"], Value::Null);
     assert_eq!(states("later")["state"], "waiting");
+    collector.stop_cleanly();
+}
+
+#[test]
+fn a_runs_directory_that_is_a_link_is_followed_when_it_is_turned() {
+    let place = Place::new();
+    for (directory, run) in [("blue", "a"), ("green", "b")] {
+        let mount = place.path(directory).join(run).join("mount");
+        fs::create_dir_all(&mount).unwrap();
+        append(&mount.join("a.jsonl"), response(run, 1, 0));
+    }
+    fs::remove_dir(place.runs()).unwrap();
+    symlink(place.path("blue"), place.runs()).unwrap();
+    let mut collector = place.serve();
+    collector.wait_for_messages(1);
+    symlink(place.path("green"), place.path("next")).unwrap();
+    fs::rename(place.path("next"), place.runs()).unwrap();
+    collector.wait_for_messages(2);
+    append(&place.path("green/b/mount/a.jsonl"), response("c", 1, 1));
+    collector.wait_for_messages(3);
+    assert_eq!(collector.get("/v1/runs/a").1["stop_reason"], "vanished");
     collector.stop_cleanly();
 }

@@ -74,6 +74,9 @@ impl Embedded {
                 "it was counted by a collector there; give another --db".to_owned()
             }
             Ok(StartAnswer::Mount(error)) => error.to_string(),
+            Ok(StartAnswer::MountStalled(mount)) => {
+                format!("the filesystem of {} does not answer", mount.display())
+            }
             Ok(StartAnswer::MountTaken(other)) => format!("run {other} has its logs there"),
             Err(error) => error.to_string(),
         };

@@ -239,7 +239,7 @@ fn small() -> Vec<u8> {
     };
     store.mark(&AccountId::default(), Some(&cause)).unwrap();
     let gone = RunId::new("gone").unwrap();
-    store.stop(&gone, StopReason::Asked, NOW).unwrap();
+    store.stop(&[(gone.clone(), StopReason::Asked)], NOW).unwrap();
     store.forget(&gone, true, NOW).unwrap();
     store.close();
     disk.image()
@@ -283,7 +283,7 @@ fn ask(store: &Store) -> Result<(), StoreError> {
     more.observations = vec![saw(0.99, Some(NOW + 9_000_000), LimitStatus::Allowed)];
     store.commit(&[more])?;
     let one = RunId::new("one").unwrap();
-    store.stop(&one, StopReason::Idle, NOW)?;
+    store.stop(&[(one.clone(), StopReason::Idle)], NOW)?;
     store.forget(&one, false, NOW)?;
     store.end_backlog()?;
     store.snapshot()?;

@@ -74,14 +74,19 @@ fn a_stopped_run_goes_on_when_lines_come_and_not_before() {
     first.earliest = Some(NOW - 5);
     let committed = store.commit([first]).unwrap();
     assert_eq!(committed.events[0].phase, Phase::Started);
-    let stopped = store.stop(&id("r"), StopReason::Idle, NOW + 1).unwrap().unwrap();
+    let stopped = store
+        .stop(&[(id("r"), StopReason::Idle)], NOW + 1)
+        .unwrap()
+        .1
+        .unwrap();
     assert_eq!(stopped.events[0].phase, Phase::Stopped(StopReason::Idle));
     assert_eq!(stopped.events[0].totals.output, 5);
     assert!(stopped.sequence > committed.sequence);
     assert!(
         store
-            .stop(&id("r"), StopReason::Asked, NOW + 2)
+            .stop(&[(id("r"), StopReason::Asked)], NOW + 2)
             .unwrap()
+            .1
             .is_none()
     );
     let info = store.run_info(&id("r")).unwrap().unwrap();
@@ -96,13 +101,14 @@ fn a_stopped_run_goes_on_when_lines_come_and_not_before() {
     assert_eq!(late.events[0].phase, Phase::Resumed);
     assert_eq!(late.events[0].totals.output, 12);
     assert_eq!(store.run_info(&id("r")).unwrap().unwrap().stopped, None);
-    store.stop(&id("r"), StopReason::Asked, NOW + 3).unwrap();
+    store.stop(&[(id("r"), StopReason::Asked)], NOW + 3).unwrap();
     let resumed = started(&store, start("r", "default", Some("x")));
     assert_eq!(resumed, (Started::Resumed, vec![Phase::Resumed]));
     assert!(
         store
-            .stop(&id("nobody"), StopReason::Asked, NOW)
+            .stop(&[(id("nobody"), StopReason::Asked)], NOW)
             .unwrap()
+            .1
             .is_none()
     );
 }

@@ -1,8 +1,10 @@
 //! Whether a tree still is what it was when it was last gone through: the question that is asked most often.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{Depth, Directory, Seen, Tree};
+use crate::logfile::mounts::is_local;
 use crate::logfile::{EntryKind, Root, Stat, glance};
 
 impl Directory {
@@ -41,6 +43,30 @@ impl Tree {
     /// The devices its files are on: a mount in a run is a device of its own.
     pub fn devices(&self) -> impl Iterator<Item = u64> {
         self.files.keys().filter_map(|path| self.device_of(path))
+    }
+
+    /// Those of its directories, each once.
+    #[must_use]
+    pub fn all_devices(&self) -> Vec<u64> {
+        let devices: BTreeSet<u64> = self
+            .directories
+            .values()
+            .map(|directory| directory.device)
+            .collect();
+        devices.into_iter().collect()
+    }
+
+    /// Those of its devices that only this kernel changes, so that events tell of every change there. It looks at the
+    /// filesystem.
+    #[must_use]
+    pub fn local_devices(&self) -> Vec<u64> {
+        let mut devices = self.all_devices();
+        devices.retain(|device| {
+            let mut directories = self.directories.iter();
+            let found = directories.find(|(_, directory)| directory.device == *device);
+            found.is_some_and(|(path, _)| is_local(&self.home.path.join(path)))
+        });
+        devices
     }
 
     /// The device that something at this path is on, as far as it was seen.

@@ -1,0 +1,190 @@
+//! Mounts that answer nothing: they cost the runs in them and no others, health names them, and nothing waits for them.
+
+mod server;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Collector, Place, append, response};
+use server::Mount;
+
+/// Health names what hangs within this time.
+const NAMED_WITHIN: Duration = Duration::from_secs(10);
+/// The longest that a stop may take, beyond its grace time.
+const STOP_SLACK: Duration = Duration::from_secs(1);
+
+/// A place whose run has its logs in a mount.
+struct Scene {
+    /// Before the place, which is removed.
+    mounts: Vec<Mount>,
+    sources: Vec<PathBuf>,
+    place: Place,
+}
+
+impl Scene {
+    /// A mount for each of these runs; `None` where none can be made.
+    fn or_skip(runs: &[&str]) -> Option<Self> {
+        let place = Place::new();
+        let (mut mounts, mut sources) = (Vec::new(), Vec::new());
+        for run in runs {
+            let (source, at) = (
+                place.path(&format!("source-{run}")),
+                place.path(&format!("runs/{run}")),
+            );
+            fs::create_dir_all(source.join("mount")).unwrap();
+            fs::create_dir_all(&at).unwrap();
+            mounts.push(Mount::or_skip(&source, &at)?);
+            sources.push(source);
+        }
+        Some(Self {
+            mounts,
+            sources,
+            place,
+        })
+    }
+
+    fn log(&self, number: usize, name: &str) -> PathBuf {
+        self.sources[number].join("mount").join(name)
+    }
+
+    fn hang(&self) {
+        self.mounts.iter().for_each(Mount::hang);
+    }
+
+    fn answer(&self) {
+        self.mounts.iter().for_each(Mount::answer);
+    }
+
+    fn serve(&self, settings: &str) -> Collector {
+        self.place.configure(settings);
+        Collector::spawn(self.place.command_with_config(&["serve"]), self.place.socket())
+    }
+}
+
+fn reasons(collector: &Collector) -> String {
+    collector.health()["reasons"].to_string()
+}
+
+/// Waits until health says this of a run, or does not say it any more.
+fn wait_for_reason(collector: &Collector, words: &str, is_there: bool) {
+    let deadline = Instant::now() + NAMED_WITHIN;
+    while reasons(collector).contains(words) != is_there {
+        assert!(
+            Instant::now() < deadline,
+            "{words:?} should be there: {is_there}; {}",
+            collector.health()
+        );
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_mount_that_hangs_costs_its_runs_alone_and_is_exact_when_it_answers() {
+    let names: Vec<String> = (0..10).map(|number| format!("dead-{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let Some(scene) = Scene::or_skip(&names) else {
+        return;
+    };
+    for number in 0..names.len() {
+        append(
+            &scene.log(number, "a.jsonl"),
+            response(&format!("d{number}"), 1, 0),
+        );
+    }
+    append(&scene.place.log("well", "a.jsonl"), response("w0", 1, 0));
+    let mut collector = scene.serve("[watch]\nscan_interval = \"100ms\"\n");
+    collector.wait_for_messages(11);
+    scene.hang();
+    for number in 0..names.len() {
+        append(
+            &scene.log(number, "a.jsonl"),
+            response(&format!("e{number}"), 1, 0),
+        );
+    }
+    for name in &names {
+        wait_for_reason(&collector, &format!("run {name}: "), true);
+    }
+    assert_eq!(collector.health()["status"], "unhealthy");
+    // Others are read as ever, those that are new too.
+    append(&scene.place.log("well", "a.jsonl"), response("w1", 1, 0));
+    append(&scene.place.log("new", "a.jsonl"), response("n0", 1, 0));
+    collector.wait_for_messages(13);
+    let (code, answer) = collector.request("POST", "/v1/runs/dead-0/stop?wait=true", "");
+    assert_eq!(code, 503, "{answer}");
+    scene.answer();
+    collector.wait_for_messages(23);
+    wait_for_reason(&collector, "run dead-", false);
+    collector.stop_cleanly();
+    scene.place.assert_verified();
+}
+
+#[test]
+fn it_starts_beside_a_mount_that_hangs_and_ends_in_time() {
+    let Some(scene) = Scene::or_skip(&["dead"]) else {
+        return;
+    };
+    append(&scene.log(0, "a.jsonl"), response("d0", 1, 0));
+    append(&scene.place.log("well", "a.jsonl"), response("w0", 1, 0));
+    scene.hang();
+    let mut collector = scene.serve("[shutdown]\ngrace = \"1s\"\n");
+    collector.wait_for_log("ready: everything there is is watched");
+    collector.wait_for_messages(1);
+    wait_for_reason(&collector, "run dead: ", true);
+    let began = Instant::now();
+    let status = collector.stop();
+    assert!(status.success(), "{status:?}");
+    assert!(
+        began.elapsed() < Duration::from_secs(1) + STOP_SLACK,
+        "{:?}",
+        began.elapsed()
+    );
+    scene.answer();
+    let mut collector = scene.serve("");
+    collector.wait_for_messages(2);
+    collector.stop_cleanly();
+}
+
+#[test]
+fn a_link_into_a_mount_that_hangs_holds_nothing_up() {
+    let Some(scene) = Scene::or_skip(&[]) else { return };
+    let (source, at) = (scene.place.path("source"), scene.place.path("elsewhere"));
+    fs::create_dir_all(source.join("logs")).unwrap();
+    fs::create_dir_all(&at).unwrap();
+    let Some(mount) = Mount::or_skip(&source, &at) else {
+        return;
+    };
+    fs::create_dir_all(scene.place.runs()).unwrap();
+    symlink(at.join("logs"), scene.place.runs().join("link")).unwrap();
+    mount.hang();
+    let mut collector = scene.serve("[watch]\nscan_interval = \"100ms\"\n");
+    collector.wait_for_log("ready: everything there is is watched");
+    append(&scene.place.log("well", "a.jsonl"), response("w0", 1, 0));
+    collector.wait_for_messages(1);
+    append(&scene.place.log("new", "a.jsonl"), response("n0", 1, 0));
+    collector.wait_for_messages(2);
+    mount.answer();
+    collector.stop_cleanly();
+}
+
+#[test]
+fn a_runs_directory_that_hangs_is_named_and_read_when_it_answers() {
+    let Some(scene) = Scene::or_skip(&[]) else { return };
+    let (source, at) = (scene.place.path("source"), scene.place.runs());
+    fs::create_dir_all(source.join("one/mount")).unwrap();
+    fs::create_dir_all(&at).unwrap();
+    append(&source.join("one/mount/a.jsonl"), response("1", 1, 0));
+    let Some(mount) = Mount::or_skip(&source, &at) else {
+        return;
+    };
+    mount.hang();
+    let mut collector = scene.serve("[watch]\nscan_interval = \"100ms\"\n");
+    wait_for_reason(&collector, "the runs directory: ", true);
+    let (code, answer) = collector.get("/v1/may-start");
+    assert_eq!((code, &answer["decision"]), (200, &"unknown".into()), "{answer}");
+    mount.answer();
+    collector.wait_for_messages(1);
+    wait_for_reason(&collector, "the runs directory: ", false);
+    collector.stop_cleanly();
+}
