@@ -32,12 +32,14 @@ use crate::watch::Watch;
 /// Part of the watchdog's time after which a sign of life is asked for.
 const BEATS_PER_WATCHDOG: u32 = 3;
 
+/// Less than a thread without work lives, in the pool and in the runtime.
+pub const THREADS_KEPT_EVERY: Duration = Duration::from_secs(5);
 /// Longest reason of a configuration that was not taken over, in bytes.
 const REFUSED_BYTES_MAX: usize = 1000;
 /// How long a stop waits for answers that are under way.
 const ANSWERS_WITHIN: Duration = Duration::from_millis(500);
-/// How long the committer may take to give up once it is told to.
-const ABANDON_WITHIN: Duration = Duration::from_secs(1);
+/// How long the committer may take to give up, and to close the database, once it is told to.
+const ABANDON_WITHIN: Duration = Duration::from_millis(500);
 
 /// Why the collector did not start.
 #[derive(Debug, thiserror::Error)]
@@ -270,6 +272,13 @@ impl Running {
         &self.live
     }
 
+    /// Keeps a thread for files and one for answers, see [`Pool::keep_one`]; to be called every
+    /// [`THREADS_KEPT_EVERY`].
+    pub fn keep_threads(&self) {
+        self.shared.pool.keep_one();
+        drop(tokio::task::spawn_blocking(|| ()));
+    }
+
     /// A part that has ended by itself; without it nothing goes on as it should.
     #[must_use]
     pub fn ended_part(&self) -> Option<&'static str> {
@@ -493,6 +502,20 @@ mod tests {
         }
         assert_eq!(told, [(1, 75), (2, 90)]);
         assert!(matches!(running.shutdown(WAIT_MAX).await, Drained::Clean));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_database_is_closed_at_the_end_of_the_grace_time_whoever_still_hangs() {
+        let directory = tempfile::tempdir().unwrap();
+        let running = App::start(settings(directory.path()), Scope::Everything).unwrap();
+        running.ready().await;
+        // As a thread has it that hangs in a mount.
+        let hangs = Arc::clone(&running.shared);
+        let drained = running.shutdown(Duration::from_millis(100)).await;
+        assert!(matches!(drained, Drained::GraceOver), "{drained:?}");
+        let again = App::start(settings(directory.path()), Scope::Asked).expect("the database is free");
+        assert!(matches!(again.shutdown(WAIT_MAX).await, Drained::Clean));
+        drop(hangs);
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -386,10 +386,18 @@ impl Actor {
         Ok(())
     }
 
-    /// Waits for something to do and takes what else is queued; `None` when everyone has left.
+    /// Waits for something to do and takes what else is queued; `None` when everyone has left, or at the end of the grace
+    /// time: a thread that hangs in a mount never leaves, and the database is to be closed all the same.
     fn next_group(&mut self) -> Option<Group> {
         let mut group = Group::default();
-        group.add(self.queue.blocking_recv()?);
+        let (queue, abandon) = (&mut self.queue, &self.abandon);
+        group.add(self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                command = queue.recv() => command,
+                () = abandon.cancelled() => None,
+            }
+        })?);
         while group.rows() < self.setup.rows_max
             && let Ok(command) = self.queue.try_recv()
         {

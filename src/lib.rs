@@ -7,7 +7,7 @@
 //! |---|---|
 //! | 0 words | record |
 //! | 1 pure | coverage lines parse fold globs quota |
-//! | 2 doors | config watch logfile store live signals service |
+//! | 2 doors | config watch logfile store live signals service stderr |
 //! | 3 writer | committer control |
 //! | 4 readers | tailer |
 //! | 5 ends | supervisor api |
@@ -30,6 +30,7 @@ pub mod live;
 pub mod logfile;
 pub mod service;
 pub mod signals;
+pub mod stderr;
 pub mod store;
 pub mod watch;
 

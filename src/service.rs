@@ -1,30 +1,44 @@
 //! The service manager: told when the collector is ready, what it does, and that it is alive; and its journal.
 //!
-//! Without one (no `NOTIFY_SOCKET`) nothing happens.
+//! Without one (no `NOTIFY_SOCKET`) nothing happens. Nobody waits for the manager: what its socket does not take is sent
+//! again later ([`send_again`]).
 
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io;
 use std::os::fd::AsFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+/// Messages kept while the manager takes none: of a reload and of the end, and one line.
+const UNSENT_MAX: usize = 16;
+
+/// What the manager has not taken yet, in order.
+static UNSENT: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
+
 /// The database is open and the directories are watched.
 pub fn ready() {
-    tell(&[NotifyState::Ready]);
+    tell(&NotifyState::Ready);
 }
 
 /// One line on what the collector is doing.
 pub fn status(text: &str) {
-    tell(&[NotifyState::Status(text)]);
+    tell(&NotifyState::Status(text));
 }
 
 /// The stop has begun.
 pub fn stopping() {
-    tell(&[NotifyState::Stopping]);
+    tell(&NotifyState::Stopping);
 }
 
 /// The configuration is being read again; [`ready`] ends it.
 pub fn reloading() {
-    tell(&[NotifyState::Reloading]);
+    tell(&NotifyState::Reloading);
 }
 
 /// Whether standard error goes to the journal: then `<4>` at the start of a line is its priority, and the journal has
@@ -36,7 +50,7 @@ pub fn is_stderr_the_journal() -> bool {
         reason = "a word of the service manager, not a setting of ours"
     )]
     let named = std::env::var("JOURNAL_STREAM");
-    let (Ok(named), Ok(stderr)) = (named, rustix::fs::fstat(std::io::stderr().as_fd())) else {
+    let (Ok(named), Ok(stderr)) = (named, rustix::fs::fstat(io::stderr().as_fd())) else {
         return false;
     };
     named == format!("{}:{}", stderr.st_dev, stderr.st_ino)
@@ -44,7 +58,7 @@ pub fn is_stderr_the_journal() -> bool {
 
 /// A sign of life.
 pub fn alive() {
-    tell(&[NotifyState::Watchdog]);
+    tell(&NotifyState::Watchdog);
 }
 
 /// How often the manager wants a sign of life, if it does.
@@ -53,9 +67,125 @@ pub fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }
 
-fn tell(states: &[NotifyState<'_>]) {
-    // The manager may be restarting; the next message reaches it.
-    if let Err(error) = sd_notify::notify(states) {
+/// Sends what the manager did not take before: its queue was full, or it was restarting.
+pub fn send_again() {
+    let mut unsent = UNSENT.lock().unwrap_or_else(PoisonError::into_inner);
+    if !unsent.is_empty()
+        && let Some(socket) = socket()
+    {
+        // It is kept, and sent the next time.
+        let _ = send(&mut unsent, &socket);
+    }
+}
+
+fn tell(state: &NotifyState<'_>) {
+    let Some(socket) = socket() else { return };
+    let mut unsent = UNSENT.lock().unwrap_or_else(PoisonError::into_inner);
+    keep(&mut unsent, state);
+    let sent = send(&mut unsent, &socket);
+    // A sign of life that comes late would be a lie.
+    unsent.retain(|message| !is_like(message, &NotifyState::Watchdog));
+    drop(unsent);
+    if let Err(error) = sent {
         tracing::debug!(%error, "the service manager was not reached");
+    }
+}
+
+/// Adds a message to those to be sent. Of lines and of signs of life only the last one is true.
+fn keep(unsent: &mut VecDeque<String>, state: &NotifyState<'_>) {
+    if matches!(state, NotifyState::Status(_) | NotifyState::Watchdog) {
+        unsent.retain(|message| !is_like(message, state));
+    }
+    if unsent.len() == UNSENT_MAX {
+        unsent.pop_front();
+    }
+    unsent.push_back(format!("{state}\n"));
+}
+
+fn is_like(message: &str, state: &NotifyState<'_>) -> bool {
+    let name = |text: &str| text.split('=').next().map(str::to_owned);
+    name(message) == name(&state.to_string())
+}
+
+/// Where the manager listens: a path, or an abstract name after `@`.
+fn socket() -> Option<OsString> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a word of the service manager, not a setting of ours"
+    )]
+    std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty())
+}
+
+/// Sends all there is, in order, as far as it is taken at once.
+fn send(unsent: &mut VecDeque<String>, name: &OsString) -> io::Result<()> {
+    let address = match name.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        _ => SocketAddr::from_pathname(name)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    while let Some(message) = unsent.front() {
+        socket.send_to_addr(message.as_bytes(), &address)?;
+        unsent.pop_front();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_taken_is_kept_in_order_and_of_lines_the_last() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify").into_os_string();
+        let manager = UnixDatagram::bind(&path).unwrap();
+        manager.set_nonblocking(true).unwrap();
+        let mut unsent = VecDeque::new();
+        // Fill it.
+        let full = loop {
+            keep(&mut unsent, &NotifyState::Custom("X=1"));
+            if let Err(error) = send(&mut unsent, &path) {
+                break error;
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        unsent.clear();
+        for state in [
+            NotifyState::Status("one"),
+            NotifyState::Reloading,
+            NotifyState::Status("two"),
+            NotifyState::Ready,
+        ] {
+            keep(&mut unsent, &state);
+        }
+        assert!(send(&mut unsent, &path).is_err());
+        let mut heard = Vec::new();
+        let mut message = [0; 64];
+        while let Ok(length) = manager.recv(&mut message) {
+            heard.push(String::from_utf8_lossy(&message[..length]).into_owned());
+        }
+        assert!(heard.iter().all(|message| message == "X=1\n"), "{heard:?}");
+        send(&mut unsent, &path).unwrap();
+        for expected in ["RELOADING=1\n", "STATUS=two\n", "READY=1\n"] {
+            let length = manager.recv(&mut message).unwrap();
+            assert_eq!(String::from_utf8_lossy(&message[..length]), expected);
+        }
+        for _ in 0..100 {
+            keep(&mut unsent, &NotifyState::Reloading);
+        }
+        assert_eq!(unsent.len(), UNSENT_MAX);
+    }
+
+    #[test]
+    fn an_abstract_name_is_reached() {
+        let name = format!("tokentail-test-{}", std::process::id());
+        let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        manager.set_nonblocking(true).unwrap();
+        let mut unsent = VecDeque::from(["READY=1\n".to_owned()]);
+        send(&mut unsent, &format!("@{name}").into()).unwrap();
+        assert!(unsent.is_empty());
+        let mut message = [0; 64];
+        assert_eq!(manager.recv(&mut message).unwrap(), 8);
     }
 }

@@ -6,13 +6,15 @@
 
 mod relay;
 
-use std::io::{self, Write};
+use std::io;
 use std::os::raw::c_int;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::{Handle, Signals as Stream};
-use signal_hook::low_level;
+use signal_hook::{flag, low_level};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -47,11 +49,11 @@ enum Reaction {
 }
 
 impl Signals {
-    /// Takes over TERM, INT and HUP for this process.
+    /// Takes over TERM, INT and HUP for this process. `say` writes a line to standard error and waits for no reader.
     ///
     /// # Errors
     /// Out of descriptors or threads.
-    pub fn install() -> Result<Self, SignalError> {
+    pub fn install(say: fn(&str)) -> Result<Self, SignalError> {
         let mut stream = Stream::new([SIGTERM, SIGINT, SIGHUP])?;
         let handle = stream.handle();
         let stop = CancellationToken::new();
@@ -66,7 +68,7 @@ impl Signals {
                         token.cancel();
                     }
                     Reaction::Reload => sender.send_modify(|count| *count += 1),
-                    Reaction::Exit(code) => exit_now(signal, code),
+                    Reaction::Exit(code) => exit_now(signal, code, say),
                     Reaction::Nothing => {}
                 }
             }
@@ -104,6 +106,13 @@ impl Drop for Signals {
     }
 }
 
+/// From now on a write beyond the limit of a file's size fails with an error, as other writes do; the signal that comes with
+/// it would end the process without a word. A program started by this one has the default again.
+pub fn outlive_file_limit() {
+    // Without it the signal ends the process, as it does other programs.
+    let _ = flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
+}
+
 fn reaction(signal: c_int, asked: bool) -> Reaction {
     match signal {
         SIGTERM | SIGINT if asked => Reaction::Exit(EXIT_SIGNAL_BASE + signal),
@@ -114,9 +123,9 @@ fn reaction(signal: c_int, asked: bool) -> Reaction {
 }
 
 /// Ends the process without destructors: whatever hangs in the orderly way must not hang here.
-fn exit_now(signal: c_int, code: c_int) -> ! {
+fn exit_now(signal: c_int, code: c_int, say: fn(&str)) -> ! {
     let name = low_level::signal_name(signal).unwrap_or("a signal");
-    let _ = writeln!(io::stderr(), "tokentail: {name} while stopping, exiting at once");
+    say(&format!("tokentail: {name} while stopping, exiting at once"));
     low_level::exit(code)
 }
 
@@ -147,7 +156,7 @@ mod tests {
     /// One test for all real signals: they reach the whole process.
     #[tokio::test]
     async fn signals_arrive_and_the_door_closes() {
-        let mut signals = Signals::install().unwrap();
+        let mut signals = Signals::install(|_| {}).unwrap();
         let stop = signals.stop();
         for _ in 0..2 {
             low_level::raise(SIGHUP).unwrap();
@@ -192,7 +201,7 @@ mod tests {
         if std::env::var_os(CHILD).is_none() {
             return;
         }
-        let signals = Signals::install().unwrap();
+        let signals = Signals::install(|line| eprintln!("{line}")).unwrap();
         low_level::raise(SIGTERM).unwrap();
         while !signals.stop().is_cancelled() {
             thread::yield_now();

@@ -9,6 +9,7 @@ use crate::committer::CommitterHealth;
 use crate::config::Settings;
 use crate::logfile::Opening;
 use crate::quota::admission::{Reason, Unseen};
+use crate::stderr;
 use crate::watch::Mode;
 
 /// The operator's side of an answer that is given now.
@@ -91,7 +92,12 @@ pub(super) fn health(sources: &Sources) -> wire::Health {
         status: status.to_owned(),
         ready: sources.ready.is_cancelled(),
         reasons,
-        notices: sources.board.notices(),
+        notices: sources
+            .board
+            .notices()
+            .into_iter()
+            .chain(stderr::trouble())
+            .collect(),
         watching: watching.to_owned(),
         reading: Opening::available().as_str().to_owned(),
         watches: watch.watches as u64,

@@ -748,7 +748,8 @@ pub struct Health {
     /// One sentence for each thing that is not as it should be.
     pub reasons: Vec<String>,
     /// One sentence for each kind of what lies where transcripts are expected and is not read: links, archives, other
-    /// agents' files. That is the operator's to judge and leaves the status as it is. The first 20, and how many more.
+    /// agents' files. The first 20, and how many more. And that the log is not written, while it is not. That is the
+    /// operator's to judge and leaves the status as it is.
     #[serde(default)]
     pub notices: Vec<String>,
     /// How changes are noticed: `events` or `polling`.

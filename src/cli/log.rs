@@ -1,9 +1,12 @@
 //! The program's own log, on stderr; the only file that names tracing-subscriber's setup.
 
+mod kinds;
+
 use std::io::IsTerminal;
+use std::time::Instant;
 
 use tracing::{Event, Level as Severity, Subscriber};
-use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::filter::{EnvFilter, FilterExt, LevelFilter};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
@@ -12,7 +15,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::{LogFormat, LogSettings};
-use crate::service;
+use crate::{service, stderr};
+use kinds::KINDS;
 
 /// The priorities of syslog, which the journal takes over.
 const PRIORITY_ERROR: u8 = 3;
@@ -42,12 +46,12 @@ pub fn start(settings: &LogSettings) -> Level {
         LogFormat::Json if is_journal => fmt::layer()
             .json()
             .event_format(Prioritised(fmt::format().json().flatten_event(true)))
-            .with_writer(std::io::stderr)
+            .with_writer(|| stderr::LogWriter)
             .boxed(),
         LogFormat::Json => fmt::layer()
             .json()
             .flatten_event(true)
-            .with_writer(std::io::stderr)
+            .with_writer(|| stderr::LogWriter)
             .boxed(),
         // The journal has the time and the level.
         LogFormat::Text if is_journal => fmt::layer()
@@ -55,22 +59,42 @@ pub fn start(settings: &LogSettings) -> Level {
             .event_format(Prioritised(
                 fmt::format().without_time().with_level(false).with_target(false),
             ))
-            .with_writer(std::io::stderr)
+            .with_writer(|| stderr::LogWriter)
             .boxed(),
         LogFormat::Text => {
             let colours = std::io::stderr().is_terminal() && anstream::stderr().is_terminal() && !no_colour();
             fmt::layer()
                 .with_ansi(colours)
                 .with_target(false)
-                .with_writer(std::io::stderr)
+                .with_writer(|| stderr::LogWriter)
                 .boxed()
         }
     };
     // A second start in one process (tests) keeps the first.
     let _ = tracing_subscriber::registry()
-        .with(layer.with_filter(filter))
+        .with(layer.with_filter(filter.and(&*KINDS)))
         .try_init();
     Level(handle)
+}
+
+/// Reports what the log left out: lines of one kind beyond their number, and lines that were not written. At the end of
+/// the process also what would be reported later.
+pub fn report_losses(is_end: bool) {
+    for kind in KINDS.left_out(Instant::now(), is_end) {
+        tracing::warn!(
+            lines = kind.lines,
+            last = kind.last,
+            "lines of one kind were left out, too many came within {} s",
+            kinds::WHILE.as_secs()
+        );
+    }
+    let lines = stderr::take_untold();
+    if lines > 0 {
+        tracing::warn!(
+            lines,
+            "lines of the log were not written: standard error took none, or too slowly"
+        );
+    }
 }
 
 /// What is said of a failure, as it is to stand on standard error.

@@ -1,7 +1,6 @@
 //! The face on the command line: arguments in, documents or tables out, an exit code at the end.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::process::ExitCode;
 
 pub mod access;
@@ -16,6 +15,7 @@ pub mod exit;
 pub mod expect;
 pub mod grid;
 pub mod ground;
+pub mod limits;
 pub mod log;
 pub mod manual;
 pub mod mistakes;
@@ -36,7 +36,7 @@ pub mod watch;
 
 use clap::error::ErrorKind;
 
-use crate::service;
+use crate::{service, signals, stderr};
 use args::{Args, Command};
 use exit::{Exit, Failure};
 
@@ -44,10 +44,17 @@ use exit::{Exit, Failure};
 #[must_use]
 pub fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
-    panics::guarded(args::wants_json(&words), || run_words(&words))
+    signals::outlive_file_limit();
+    let code = panics::guarded(args::wants_json(&words), || run_words(&words));
+    stderr::finish();
+    code
 }
 
 fn run_words(words: &[OsString]) -> ExitCode {
+    if let Err(failure) = limits::check_stack() {
+        report(&failure, args::wants_json(words));
+        return failure.code.into();
+    }
     let args = match args::parse(words) {
         Ok(args) => args,
         Err(error) => return not_a_command(&error, words).into(),
@@ -104,7 +111,7 @@ fn not_a_command(error: &clap::Error, words: &[OsString]) -> Exit {
         let message = text.trim().trim_start_matches("error: ");
         report(&Failure::new(Exit::Usage, message), json);
     } else if service::is_stderr_the_journal() {
-        let _ = writeln!(std::io::stderr(), "{}", log::failure(&text));
+        stderr::print((log::failure(&text) + "\n").as_bytes());
     } else {
         // In colours where there may be some.
         let _ = error.print();
@@ -114,12 +121,11 @@ fn not_a_command(error: &clap::Error, words: &[OsString]) -> Exit {
 
 /// Prints a failure on stderr. If that is closed too, the exit code says it alone.
 fn report(failure: &Failure, json: bool) {
-    let mut err = std::io::stderr().lock();
-    let _ = if json {
-        writeln!(err, "{}", log::failure(&failure.to_json()))
+    let said = if json {
+        failure.to_json()
     } else {
         let shown = failure.drawn.as_ref().unwrap_or(&failure.message);
-        let lines = format!("tokentail: {}", text::message(shown));
-        writeln!(err, "{}", log::failure(&lines))
+        format!("tokentail: {}", text::message(shown))
     };
+    stderr::print((log::failure(&said) + "\n").as_bytes());
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::exit::{Exit, Failure};
 use super::{log, text};
+use crate::stderr;
 
 /// What is taken for the size of a terminal that does not say it.
 const TERMINAL: (usize, usize) = (80, 24);
@@ -68,8 +69,10 @@ pub fn human(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(),
 
 /// Prints for a person on standard error, beside what a command prints. Nobody may be reading; that is no failure.
 pub fn aside(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
-    let mut err = BufWriter::new(anstream::AutoStream::auto(io::stderr().lock()));
-    let _ = write(&mut err).and_then(|()| err.flush());
+    let mut err = anstream::AutoStream::new(Vec::new(), anstream::AutoStream::choice(&io::stderr()));
+    // A vector takes everything.
+    let _ = write(&mut err);
+    stderr::print(&err.into_inner());
 }
 
 /// Says something beside what a command prints: a line, or a document if documents are asked for.

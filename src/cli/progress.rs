@@ -1,11 +1,18 @@
 //! How far a backlog has been read, on a terminal; silent everywhere else.
 
-use std::io::{IsTerminal, Write};
+use std::fmt::Write;
+use std::io::{self, IsTerminal};
+use std::sync::{Mutex, PoisonError};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
+use super::output::Screen;
 use super::{numbers, text};
 use crate::config::LogFormat;
+use crate::stderr;
+
+/// What is taken for the width of a terminal that does not say it.
+const COLUMNS: u16 = 80;
 
 /// A bar on stderr. Dropped before its end it vanishes, so that an error stands alone.
 #[derive(Debug)]
@@ -18,10 +25,15 @@ impl Progress {
     /// A bar over `total_bytes`, if stderr is a terminal and the logs are for people.
     #[must_use]
     pub fn new(label: &str, total_bytes: u64, log_format: LogFormat) -> Self {
-        if log_format == LogFormat::Json || !std::io::stderr().is_terminal() {
+        if log_format == LogFormat::Json || !io::stderr().is_terminal() {
             return Self::silent();
         }
-        Self::on(label, total_bytes, ProgressDrawTarget::stderr())
+        let target = if stderr::is_queued() {
+            ProgressDrawTarget::term_like(Box::new(Queued::default()))
+        } else {
+            ProgressDrawTarget::stderr()
+        };
+        Self::on(label, total_bytes, target)
     }
 
     /// No bar.
@@ -65,9 +77,69 @@ impl Progress {
     pub fn finish(self, message: &str) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
-            // A terminal that is gone has nobody to tell.
-            let _ = writeln!(std::io::stderr(), "{}", text::message(message));
+            stderr::print((text::message(message) + "\n").as_bytes());
         }
+    }
+}
+
+/// The terminal behind the queue of standard error. One that is stopped gets no bar.
+#[derive(Debug, Default)]
+struct Queued(Mutex<String>);
+
+impl Queued {
+    fn add(&self, text: std::fmt::Arguments<'_>) -> io::Result<()> {
+        let mut frame = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        frame.write_fmt(text).map_err(io::Error::other)
+    }
+
+    fn moved(&self, steps: usize, direction: char) -> io::Result<()> {
+        if steps == 0 {
+            return Ok(());
+        }
+        self.add(format_args!("\x1b[{steps}{direction}"))
+    }
+}
+
+impl TermLike for Queued {
+    fn width(&self) -> u16 {
+        let columns = Screen::stderr().columns;
+        columns
+            .and_then(|columns| u16::try_from(columns).ok())
+            .unwrap_or(COLUMNS)
+    }
+
+    fn move_cursor_up(&self, steps: usize) -> io::Result<()> {
+        self.moved(steps, 'A')
+    }
+
+    fn move_cursor_down(&self, steps: usize) -> io::Result<()> {
+        self.moved(steps, 'B')
+    }
+
+    fn move_cursor_right(&self, steps: usize) -> io::Result<()> {
+        self.moved(steps, 'C')
+    }
+
+    fn move_cursor_left(&self, steps: usize) -> io::Result<()> {
+        self.moved(steps, 'D')
+    }
+
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        self.add(format_args!("{text}\n"))
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.add(format_args!("{text}"))
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.add(format_args!("\r\x1b[2K"))
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        let frame = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        stderr::draw(frame.as_bytes());
+        Ok(())
     }
 }
 

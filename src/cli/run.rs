@@ -16,9 +16,9 @@ use super::args::{self, Global, Label};
 use super::exit::{Exit, Failure};
 use super::runs::Start;
 use super::runs::document::{self, Document};
-use super::{commands, output, report, serve};
-use crate::service;
+use super::{commands, limits, log, output, report, serve};
 use crate::signals::{EXIT_SIGNAL_BASE, Received, Relay};
+use crate::{service, stderr};
 use counter::Counter;
 
 /// Runs the command.
@@ -26,8 +26,23 @@ use counter::Counter;
 /// # Errors
 /// The run is refused, and the command was not run; or there was no command, and the totals could not be had.
 pub fn run(global: &Global, command: &args::Run) -> Result<ExitCode, Failure> {
-    // First, so that a signal during the start is not the default's: the end.
-    let mut relay = Relay::install().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
+    limits::check()?;
+    serve::queue_stderr()?;
+    // Early, so that a signal during the start is not the default's: the end.
+    let mut relay =
+        Relay::install(stderr::last_words).map_err(|error| Failure::new(Exit::Io, error.to_string()))?;
+    let ended = with_relay(global, command, &mut relay).unwrap_or_else(|failure| {
+        report(&failure, global.json);
+        failure.code.into()
+    });
+    log::report_losses(true);
+    // The totals stand there. A reader that pauses is waited for, and a second signal still ends it.
+    relay.ending();
+    stderr::flush();
+    Ok(ended)
+}
+
+fn with_relay(global: &Global, command: &args::Run, relay: &mut Relay) -> Result<ExitCode, Failure> {
     let asked = commands::asking(global)?;
     let mount = command.mount.as_deref().map(absolute).transpose()?;
     let start = Start {
@@ -52,8 +67,8 @@ pub fn run(global: &Global, command: &args::Run) -> Result<ExitCode, Failure> {
         service::ready();
         let code = match stopped_by {
             Some(signal) => code_of(signal),
-            None if command.command.is_empty() => until_stopped(&mut relay).await,
-            None => child::run(&command.command, &mut relay)
+            None if command.command.is_empty() => until_stopped(relay).await,
+            None => child::run(&command.command, relay)
                 .await
                 .unwrap_or_else(|failure| {
                     report(&failure, global.json);

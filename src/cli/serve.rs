@@ -5,14 +5,14 @@ use std::time::Duration;
 use super::args::Global;
 use super::commands::{load, settings};
 use super::exit::{Exit, Failure};
-use super::log;
 use super::progress::Progress;
-use crate::app::{App, Drained, Running, Scope, StartError};
+use super::{limits, log};
+use crate::app::{App, Drained, Running, Scope, StartError, THREADS_KEPT_EVERY};
 use crate::committer::CommitterError;
 use crate::config::{LogFormat, Settings};
 use crate::live::Event;
-use crate::service;
 use crate::signals::Signals;
+use crate::{service, stderr};
 
 /// Threads for reading files and answering; hundreds of runs take their turns on them.
 const BLOCKING_THREADS_MAX: usize = 16;
@@ -24,9 +24,11 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// # Errors
 /// The configuration is wrong, or the collector cannot start or go on.
 pub fn serve(global: &Global) -> Result<Exit, Failure> {
-    // First, so that a signal during the start is not the default's: the end.
-    let mut signals = Signals::install()
-        .map_err(|error| Failure::new(Exit::Bug, format!("cannot listen to signals: {error}")))?;
+    limits::check()?;
+    queue_stderr()?;
+    // Early, so that a signal during the start is not the default's: the end.
+    let mut signals = Signals::install(stderr::last_words)
+        .map_err(|error| Failure::new(Exit::Io, format!("cannot listen to signals: {error}")))?;
     let settings = settings(global)?;
     let level = log::start(&settings.log);
     let runtime = runtime()?;
@@ -42,13 +44,27 @@ pub fn serve(global: &Global) -> Result<Exit, Failure> {
         tracing::info!("stopping: finishing what was read");
         let grace = running.settings().shutdown_grace;
         // How the committer ended says more than that it did.
-        report(running.shutdown(grace).await)
-            .and(ended)
-            .map(|()| Exit::Ok)
+        let drained = running.shutdown(grace).await;
+        log::report_losses(true);
+        report(drained).and(ended).map(|()| Exit::Ok)
     });
     // What still hangs, in a mount or at the disk, is left to the end of the process.
     runtime.shutdown_background();
     ended
+}
+
+/// From here on nobody waits for the reader of standard error.
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn queue_stderr() -> Result<(), Failure> {
+    stderr::start().map_err(|error| {
+        let message = format!(
+            "cannot start a thread for the log: {error}; {}",
+            limits::THREADS_HINT
+        );
+        Failure::new(Exit::Io, message)
+    })
 }
 
 /// What a collector runs on.
@@ -61,7 +77,15 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_name("tokentail")
         .build()
-        .map_err(|error| Failure::new(Exit::Io, format!("cannot start the worker threads: {error}; check the limit on processes (ulimit -u, TasksMax=)")))
+        .map_err(|error| {
+            Failure::new(
+                Exit::Io,
+                format!(
+                    "cannot start the worker threads: {error}; {}",
+                    limits::THREADS_HINT
+                ),
+            )
+        })
 }
 
 fn announce(settings: &Settings) {
@@ -87,12 +111,16 @@ async fn attend(
     tokio::pin!(backlog);
     let mut backlog_followed = false;
     let mut look = tokio::time::interval(Duration::from_secs(1));
+    let mut keep = tokio::time::interval(THREADS_KEPT_EVERY);
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = signals.reloaded() => reload(running, global, level),
             () = &mut backlog, if !backlog_followed => backlog_followed = true,
+            _ = keep.tick() => running.keep_threads(),
             _ = look.tick() => {
+                log::report_losses(false);
+                service::send_again();
                 if let Some(part) = running.ended_part() {
                     return Err(Failure::new(Exit::Bug, format!("{part} has ended; see the log")));
                 }

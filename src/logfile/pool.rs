@@ -16,7 +16,7 @@ use tokio::time::Instant;
 pub const STALLED_AFTER: Duration = Duration::from_secs(5);
 /// Most threads: those that work, one for each mount that hangs, and those that were in it when it began to.
 const THREADS_MAX: usize = 256;
-/// A thread without work ends after this.
+/// A thread without work ends after this; [`Pool::keep_one`] is called more often.
 const IDLE_THREAD_FOR: Duration = Duration::from_secs(10);
 
 thread_local! {
@@ -60,7 +60,7 @@ pub enum Progress<T> {
 }
 
 impl Pool {
-    /// A pool without threads yet.
+    /// A pool with one thread.
     ///
     /// # Errors
     /// When the system does not give what a runtime needs.
@@ -70,9 +70,17 @@ impl Pool {
             .thread_keep_alive(IDLE_THREAD_FOR)
             .thread_name("tokentail-fs")
             .build()?;
-        Ok(Self {
+        let pool = Self {
             runtime: Some(runtime),
-        })
+        };
+        pool.keep_one();
+        Ok(pool)
+    }
+
+    /// Keeps one thread from ending for want of work. A first thread that the system does not give is a panic of the
+    /// runtime, a further one is only waited for.
+    pub fn keep_one(&self) {
+        drop(self.start(|| ()));
     }
 
     /// Starts work on a thread of its own.

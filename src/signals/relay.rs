@@ -3,7 +3,6 @@
 //! While the command runs, every signal is handed out to be passed on. Afterwards what it wrote is read to the end:
 //! the first signal that asks to stop lets that be done, the second one does not.
 
-use std::io::{self, Write};
 use std::os::raw::c_int;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,11 +59,12 @@ enum Reaction {
 }
 
 impl Relay {
-    /// Takes over TERM, INT, HUP, QUIT, USR1 and USR2 for this process.
+    /// Takes over TERM, INT, HUP, QUIT, USR1 and USR2 for this process. `say` writes a line to standard error and waits for
+    /// no reader.
     ///
     /// # Errors
     /// Out of descriptors or threads.
-    pub fn install() -> Result<Self, SignalError> {
+    pub fn install(say: fn(&str)) -> Result<Self, SignalError> {
         let mut stream = Stream::new([SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2])?;
         let handle = stream.handle();
         let (sender, received) = mpsc::channel(SIGNALS_WAITING_MAX);
@@ -79,13 +79,9 @@ impl Relay {
                     Reaction::HandOut => drop(sender.try_send(signal)),
                     Reaction::Finish => {
                         asked = true;
-                        // Nobody may be reading.
-                        let _ = writeln!(
-                            io::stderr(),
-                            "tokentail: reading what was written to the end; a second signal ends at once"
-                        );
+                        say("tokentail: reading what was written to the end; a second signal ends at once");
                     }
-                    Reaction::Exit(code) => exit_now(signal.0, code),
+                    Reaction::Exit(code) => exit_now(signal.0, code, say),
                     Reaction::Nothing => {}
                 }
             }
@@ -165,7 +161,7 @@ mod tests {
     /// Signals reach the whole process: those of other tests are heard here too.
     #[tokio::test]
     async fn signals_are_handed_out() {
-        let mut relay = Relay::install().unwrap();
+        let mut relay = Relay::install(|_| {}).unwrap();
         for signal in [SIGUSR1, SIGUSR2] {
             low_level::raise(signal).unwrap();
             let arrives = async { while relay.next().await != Received(signal) {} };

@@ -418,6 +418,42 @@ impl Collector {
         }
     }
 
+    /// Waits for a log line that contains `words`; `false` if it ends first.
+    pub fn logs_or_ends(&mut self, words: &str) -> bool {
+        let deadline = Instant::now() + WAIT_MAX;
+        loop {
+            match self
+                .log
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
+                Ok(line) => {
+                    self.seen.push(line);
+                    if self.seen.last().is_some_and(|line| line.contains(words)) {
+                        return true;
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return false,
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("neither {words} nor an end; its log:\n{}", self.seen.join("\n"))
+                }
+            }
+        }
+    }
+
+    /// Waits for an end of its own accord, so long and no longer; its code.
+    pub fn exit_within(mut self, limit: Duration) -> Option<i32> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let child = self.child.as_mut().unwrap();
+            if let Some(status) = child.try_wait().unwrap() {
+                self.child = None;
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "it does not end within {limit:?}");
+            std::thread::yield_now();
+        }
+    }
+
     /// Waits for an end of its own accord; its code and everything it logged.
     pub fn wait(mut self) -> (Option<i32>, String) {
         let status = self.child.take().unwrap().wait().unwrap();

@@ -4,6 +4,7 @@
 mod actions;
 mod backup;
 mod basics;
+mod blocked;
 mod cases;
 mod contract;
 mod copies;
@@ -47,6 +48,7 @@ mod runs;
 mod scenario;
 mod settings;
 mod signals;
+mod small_limits;
 mod stops;
 mod stream;
 mod surroundings;

@@ -2,8 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::Command;
 
 use crate::harness::{Collector, Place, WAIT_MAX, append, response, text};
@@ -132,6 +133,21 @@ fn its_line_says_what_there_is_and_a_reload_begins_and_ends() {
     fs::rename(place.path("elsewhere"), place.runs()).unwrap();
     wait_for(&socket, line);
     collector.stop_cleanly();
+}
+
+#[test]
+fn a_manager_with_an_abstract_name_is_reached() {
+    let place = Place::new();
+    let name = format!("tokentail-{}-{}", std::process::id(), place.runs().display());
+    let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    manager.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    let mut command = place.command(&["serve"]);
+    command.env("NOTIFY_SOCKET", format!("@{name}"));
+    let collector = Collector::start(command, place.socket());
+    wait_for(&manager, "READY=1");
+    collector.signal("TERM");
+    wait_for(&manager, "STOPPING=1");
+    assert_eq!(collector.wait_for_end().0, Some(0));
 }
 
 #[test]

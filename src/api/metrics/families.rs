@@ -14,6 +14,7 @@ use crate::coverage::{self, Coverage};
 use crate::fold::Totals;
 use crate::quota::window;
 use crate::record::{AccountId, Millis};
+use crate::stderr;
 use crate::store::{Intake, QuotaView, StoreError};
 
 /// Models with series of their own: those seen first, so that no series ever changes its meaning. Names come from
@@ -132,6 +133,11 @@ fn collector(sources: &Sources) -> Vec<Family> {
             "Openings of the database after an error, since the start.",
         )
         .of(health.reopened),
+        Family::counter(
+            "tokentail_log_lines_dropped",
+            "Lines of the log that standard error did not take, since the start.",
+        )
+        .of(stderr::dropped()),
     ]
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -34,13 +35,18 @@ const BUFFER_BYTES_MAX: usize = 64 << 10;
 /// A client that takes nothing for so long is cut off.
 const WRITE_STALLS_FOR: Duration = Duration::from_secs(30);
 
-/// Clients that are being told that there is no room; more are cut off.
+/// Clients that are being told that there is no room, at most as many as have room; more are cut off.
 const REFUSALS_MAX: usize = 64;
 const REFUSAL_WITHIN: Duration = Duration::from_secs(1);
 /// How often the log says that there is no room.
 const REFUSALS_TOLD_EVERY: Duration = Duration::from_mins(1);
-/// After an error that is the system's, such as no free descriptor.
-const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// After an error that is the system's, such as no free descriptor: doubled with each further one, up to the longest.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
+const ACCEPT_AGAIN_AFTER_MAX: Duration = Duration::from_secs(1);
+/// How often the log says so.
+const ACCEPT_ERRORS_TOLD_EVERY: Duration = Duration::from_secs(30);
+/// How long a client is waited for that is refused for want of a descriptor: others wait behind it.
+const SPARE_WITHIN: Duration = Duration::from_millis(100);
 
 /// One door: what all its connections share.
 #[derive(Debug)]
@@ -71,7 +77,7 @@ impl Door {
             stop,
             traffic,
             places: Arc::new(Semaphore::new(connections_max)),
-            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+            refusals: Arc::new(Semaphore::new(REFUSALS_MAX.min(connections_max))),
         }
     }
 
@@ -126,6 +132,7 @@ pub async fn serve(listener: impl Accept, door: Door) {
     let door = Arc::new(door);
     let mut tasks = JoinSet::new();
     let mut told: Option<Instant> = None;
+    let mut troubles = Troubles::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -137,6 +144,7 @@ pub async fn serve(listener: impl Accept, door: Door) {
         };
         match accepted {
             Ok((stream, peer)) => {
+                troubles.over();
                 if let Some(connection) = Connection::enter(&door, peer) {
                     tasks.spawn(talk(stream, connection));
                     continue;
@@ -156,8 +164,17 @@ pub async fn serve(listener: impl Accept, door: Door) {
             }
             Err(error) if of_one_client(&error) => {}
             Err(error) => {
-                tracing::warn!(listener = door.kind.word(), %error, "cannot accept a connection; tries again");
-                let pause = tokio::time::sleep(ACCEPT_AGAIN_AFTER);
+                if let Some(errors) = troubles.note(Instant::now()) {
+                    let listener = door.kind.word();
+                    tracing::warn!(listener, %error, errors, "cannot accept connections; tries again");
+                }
+                if is_out_of_descriptors(&error) {
+                    let refused = troubles.refuse_one(&listener, &door);
+                    if door.stop.run_until_cancelled(refused).await.unwrap_or(true) {
+                        continue;
+                    }
+                }
+                let pause = tokio::time::sleep(troubles.pause());
                 door.stop.run_until_cancelled(pause).await;
             }
         }
@@ -167,6 +184,84 @@ pub async fn serve(listener: impl Accept, door: Door) {
     while let Some(ended) = tasks.join_next().await {
         report(ended);
     }
+}
+
+/// Errors of accepting in a row, and a descriptor to be given up for a client that would otherwise wait in vain.
+struct Troubles {
+    pause: Duration,
+    told: Option<Instant>,
+    /// Since the log told of them.
+    errors: u64,
+    spare: Option<OwnedFd>,
+}
+
+impl Troubles {
+    fn new() -> Self {
+        Self {
+            pause: ACCEPT_AGAIN_AFTER,
+            told: None,
+            errors: 0,
+            spare: spare(),
+        }
+    }
+
+    /// A connection was accepted.
+    fn over(&mut self) {
+        self.pause = ACCEPT_AGAIN_AFTER;
+        if self.spare.is_none() {
+            self.spare = spare();
+        }
+    }
+
+    /// Notes an error: how many there were if it is time to tell.
+    fn note(&mut self, now: Instant) -> Option<u64> {
+        self.errors += 1;
+        let is_time = self
+            .told
+            .is_none_or(|told| now.saturating_duration_since(told) >= ACCEPT_ERRORS_TOLD_EVERY);
+        is_time.then(|| {
+            self.told = Some(now);
+            std::mem::take(&mut self.errors)
+        })
+    }
+
+    /// How long to wait after this error.
+    fn pause(&mut self) -> Duration {
+        let pause = self.pause;
+        self.pause = (2 * pause).min(ACCEPT_AGAIN_AFTER_MAX);
+        pause
+    }
+
+    /// Takes one client in the place of the spare descriptor and tells it that there is no room; whether there was one.
+    async fn refuse_one(&mut self, listener: &impl Accept, door: &Door) -> bool {
+        drop(self.spare.take());
+        let accepted = tokio::time::timeout(SPARE_WITHIN, listener.accept()).await;
+        let refused = if let (Ok(Ok((stream, _))), Ok(permit)) =
+            (accepted, Arc::clone(&door.refusals).try_acquire_owned())
+        {
+            door.stats().refuse();
+            // Whoever does not take the answer is cut off.
+            let _ = tokio::time::timeout(SPARE_WITHIN, refuse(stream, permit)).await;
+            true
+        } else {
+            false
+        };
+        self.spare = spare();
+        refused
+    }
+}
+
+/// `None` if there is none; accepting goes on without it.
+fn spare() -> Option<OwnedFd> {
+    io::stderr().as_fd().try_clone_to_owned().ok()
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let number = error.raw_os_error();
+    [Errno::MFILE, Errno::NFILE]
+        .iter()
+        .any(|errno| number == Some(errno.raw_os_error()))
 }
 
 fn of_one_client(error: &io::Error) -> bool {
