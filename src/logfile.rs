@@ -19,7 +19,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, StatxFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, StatxFlags};
 use rustix::io::Errno;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -57,6 +57,11 @@ pub fn remedy(error: &io::Error) -> String {
             "; let user id {} read it (r on files, rx on directories, x on those above), or run as a user who may",
             rustix::process::geteuid().as_raw()
         ),
+        Some(Errno::PERM | Errno::NOSYS) => {
+            "; probably a filter of system calls (seccomp) refuses it: allow \
+             newfstatat, openat, getdents64 and pread64"
+                .to_owned()
+        }
         _ => String::new(),
     }
 }
@@ -295,15 +300,37 @@ impl LogFile {
         Ok(filled)
     }
 
+    /// Where data begins that the filesystem keeps, at `offset` or after it; the end of the file if there are none. Where
+    /// it cannot say, at `offset`.
+    #[must_use]
+    pub fn next_data(&self, offset: u64) -> u64 {
+        // Reading names its offset each time: where the file stands means nothing.
+        let seek = |to| rustix::fs::seek(&self.file, to);
+        let found = match seek(SeekFrom::Data(offset)) {
+            Err(Errno::NXIO) => seek(SeekFrom::End(0)),
+            found => found,
+        };
+        pool::call_returned();
+        found.map_or(offset, |found| found.max(offset))
+    }
+
     /// Whether this is still the content the cursor was made in: same file, not shorter, same bytes before the
     /// end of what was taken from it. If so, the bytes before the place where reading goes on.
+    ///
+    /// Where the filesystem keeps no birth times, the number of a file may be another each time it is asked for; there
+    /// the bytes say alone which file it is.
     ///
     /// # Errors
     /// Those of `pread`.
     pub fn continues(&self, stat: &Stat, cursor: &Cursor) -> io::Result<Option<Tail>> {
         let settled_to = cursor.offset.max(cursor.settled_to);
         let read_to = cursor.skip_to.map_or(settled_to, std::num::NonZeroU64::get);
-        if stat.inode != cursor.inode || stat.size < read_to {
+        let is_other = if stat.inode.born_ns == 0 && cursor.inode.born_ns == 0 {
+            stat.inode != cursor.inode && cursor.tail_len == 0
+        } else {
+            !stat.inode.may_be(cursor.inode)
+        };
+        if is_other || stat.size < read_to {
             return Ok(None);
         }
         let length = usize::from(cursor.tail_len);
@@ -381,6 +408,11 @@ fn stat<Fd: std::os::fd::AsFd>(directory: Fd, path: &Path, flags: AtFlags) -> ru
         | StatxFlags::CTIME
         | StatxFlags::MTIME
         | StatxFlags::BTIME;
+    if !has_statx() {
+        let found = rustix::fs::statat(directory, path, flags);
+        pool::call_returned();
+        return Ok(without_birth(&found?));
+    }
     let found = rustix::fs::statx(directory, path, flags, wanted);
     pool::call_returned();
     let found = found?;
@@ -405,6 +437,32 @@ fn stat<Fd: std::os::fd::AsFd>(directory: Fd, path: &Path, flags: AtFlags) -> ru
         changed_ns: nanoseconds(found.stx_ctime),
         modified_ms: nanoseconds(found.stx_mtime) / MILLISECOND_NS,
     })
+}
+
+/// Whether this process can use `statx`; asked once. Filters of system calls refuse it, with one error or another.
+fn has_statx() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| rustix::fs::statx(rustix::fs::CWD, "/", AtFlags::empty(), StatxFlags::INO).is_ok())
+}
+
+/// What the older call says: all but when the file was made.
+fn without_birth(found: &rustix::fs::Stat) -> Stat {
+    let nanoseconds = |seconds: i64, nanoseconds: u64| {
+        seconds
+            .saturating_mul(SECOND_NS)
+            .saturating_add_unsigned(nanoseconds)
+    };
+    Stat {
+        kind: entry_kind(FileType::from_raw_mode(found.st_mode)),
+        device: found.st_dev,
+        inode: Inode {
+            number: found.st_ino,
+            born_ns: 0,
+        },
+        size: u64::try_from(found.st_size).unwrap_or(0),
+        changed_ns: nanoseconds(found.st_ctime, found.st_ctime_nsec),
+        modified_ms: nanoseconds(found.st_mtime, found.st_mtime_nsec) / MILLISECOND_NS,
+    }
 }
 
 fn kind_of(directory: &OwnedFd, name: &CStr) -> EntryKind {

@@ -84,6 +84,31 @@ pub const MINUTE_MS: Millis = 60_000;
 pub const HOUR_MS: Millis = 3_600_000;
 /// Milliseconds in a day.
 pub const DAY_MS: Millis = 86_400_000;
+/// 2025-01-01. A clock that shows less is wrong: this program is younger, and so are the agents it reads.
+pub const CLOCK_MS_MIN: Millis = 1_735_689_600_000;
+
+/// Whether a clock shows a time that is long past, as one does that was not set since its machine started.
+#[must_use]
+pub const fn is_clock_wrong(now: Millis) -> bool {
+    now < CLOCK_MS_MIN
+}
+
+/// The latest time a line may have that is read when the clock shows `now`: a day more, for clocks differ. A clock that
+/// is wrong says nothing against any line.
+#[must_use]
+pub const fn believed_until(now: Millis) -> Millis {
+    if is_clock_wrong(now) {
+        Millis::MAX
+    } else {
+        now.saturating_add(DAY_MS)
+    }
+}
+
+/// A time that is not later than the clock shows, if that is not wrong itself.
+#[must_use]
+pub fn not_after(now: Millis, time: Millis) -> Millis {
+    if is_clock_wrong(now) { time } else { time.min(now) }
+}
 
 /// The identity of one API response over all its copies: a 128-bit hash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -402,6 +427,15 @@ pub struct Inode {
     pub number: u64,
     /// Birth time in nanoseconds since 1970; 0 where the filesystem keeps none.
     pub born_ns: i64,
+}
+
+impl Inode {
+    /// Whether both may be one file: a birth time that is not known says nothing.
+    #[must_use]
+    pub const fn may_be(self, other: Self) -> bool {
+        self.number == other.number
+            && (self.born_ns == other.born_ns || self.born_ns == 0 || other.born_ns == 0)
+    }
 }
 
 /// Longest stretch before the offset that is hashed, in bytes.

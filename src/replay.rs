@@ -657,17 +657,21 @@ fn read_file(
         settle: true,
         until: u64::MAX,
         lines_until: options.until,
+        waits_for_holes: false,
         account: Arc::clone(&task.account),
         now: options.clock,
     };
     let mut stored = task.stored.clone();
-    let mut has_any = false;
+    let (mut has_any, mut has_holes) = (false, false);
+    let mut scanned = Scanned::default();
     loop {
         let (position, tail) =
             turn::start(&file, &stat, stored.as_ref(), &task.source.run, &task.path).map_err(failed)?;
         let expect = stored.as_ref().map(|stored| stored.cursor);
-        let turn = turn::read(&file, position, tail, Scanned::default(), &reading, buffer).map_err(failed)?;
+        let turn = turn::read(&file, position, tail, scanned, &reading, buffer).map_err(failed)?;
         let more = turn.more;
+        scanned = turn.scanned.nuls();
+        has_holes |= !turn.passed.is_empty();
         has_any |= !turn.records.is_empty() || !turn.observations.is_empty();
         if expect != Some(turn.cursor) || turn.lines.read > 0 {
             let batch = turn.into_batch(task.source.run.clone(), task.path.clone(), expect, &reading);
@@ -684,7 +688,9 @@ fn read_file(
             break;
         }
     }
-    if !has_any && let Some(kind) = Kind::of(unread::look(&file)) {
+    let strange = (!has_any).then(|| Kind::of(unread::look(&file))).flatten();
+    let hole = has_holes.then_some(Kind::Hole);
+    for kind in strange.into_iter().chain(hole) {
         let mut unread = task.source.unread.lock().unwrap_or_else(PoisonError::into_inner);
         unread.add(kind, &task.path, None);
     }

@@ -142,6 +142,8 @@ struct Known {
     paths: HashMap<PathBuf, Identity>,
     /// Directories refused for want of watches.
     unwatched: HashSet<PathBuf>,
+    /// Why there was none for the last of them.
+    no_watches: String,
     /// Why there is no watcher.
     broken: Option<String>,
     /// Whether it scanned when this was last looked at.
@@ -409,7 +411,7 @@ impl Known {
     fn mode(&self) -> Mode {
         let reason = match &self.broken {
             Some(reason) => reason,
-            None if !self.unwatched.is_empty() => OUT_OF_WATCHES,
+            None if !self.unwatched.is_empty() => &self.no_watches,
             None => return Mode::Events,
         };
         Mode::Polling {
@@ -532,23 +534,32 @@ impl Shard {
             self.drop_watcher(door, THREAD_ENDED);
             return;
         };
+        // Before the lock is taken: it looks the path up.
+        let none = match &source.kind {
+            ErrorKind::MaxFilesWatch => Some(OUT_OF_WATCHES.to_owned()),
+            ErrorKind::Io(error) if is_filtered(&waiting[place].0, error) => Some(format!(
+                "inotify_add_watch is refused ({error}), probably by a filter of system calls (seccomp): allow it"
+            )),
+            _ => None,
+        };
         let mut known = lock(&self.known);
         known.paths.extend(waiting.drain(..place));
         let (path, _) = waiting.remove(0);
         known.paths.remove(&path);
-        match source.kind {
-            ErrorKind::MaxFilesWatch => {
+        match (none, source.kind) {
+            (Some(reason), _) => {
                 // Those that are watched already are offered again; the others would be answered the same.
                 let is_watched = |(path, _): &(PathBuf, Identity)| known.paths.contains_key(path);
                 let (watched, others): (Vec<_>, Vec<_>) = waiting.drain(..).partition(is_watched);
                 *waiting = watched;
                 for path in std::iter::once(path).chain(others.into_iter().map(|(path, _)| path)) {
                     known.unwatched.insert(path.clone());
-                    refused.push(polling(path, OUT_OF_WATCHES));
+                    refused.push(polling(path, &reason));
                 }
+                known.no_watches = reason;
             }
-            ErrorKind::Io(source) => refused.push(WatchError::of(&path, source)),
-            ErrorKind::PathNotFound => refused.push(WatchError::Gone { path }),
+            (None, ErrorKind::Io(source)) => refused.push(WatchError::of(&path, source)),
+            (None, ErrorKind::PathNotFound) => refused.push(WatchError::Gone { path }),
             // On Linux only a watcher whose thread has ended says anything else.
             _ => {
                 drop(known);
@@ -725,6 +736,15 @@ fn build(shared: &Arc<Shared>) -> Result<RecommendedWatcher, String> {
             _ => format!("inotify cannot be used: {error}"),
         }
     })
+}
+
+/// Whether a watch was refused by something else than the directory: one that may be read may be watched.
+fn is_filtered(path: &Path, error: &io::Error) -> bool {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => false,
+        io::ErrorKind::PermissionDenied => std::fs::read_dir(path).is_ok(),
+        _ => true,
+    }
 }
 
 /// What these locks guard is changed in single steps, so a panic elsewhere leaves it usable.

@@ -10,6 +10,7 @@ use crate::config::Settings;
 use crate::logfile::Opening;
 use crate::quota::admission::{Reason, Unseen};
 use crate::stderr;
+use crate::record::is_clock_wrong;
 use crate::watch::Mode;
 
 /// The operator's side of an answer that is given now.
@@ -77,6 +78,14 @@ pub(super) fn health(sources: &Sources) -> wire::Health {
         }
     }
     reasons.extend(sources.refused.borrow().clone());
+    let clock = now();
+    if is_clock_wrong(clock) {
+        reasons.push(format!(
+            "the clock of this machine shows {}, which is long past: lines are dated as they say, however late, and what \
+             has no time of its own may get a wrong one; set the clock",
+            summary::time(clock)
+        ));
+    }
     for (run, status) in sources.board.runs() {
         if let Some(problem) = status.problem {
             unhealthy = true;

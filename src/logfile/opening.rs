@@ -9,8 +9,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path};
 use std::sync::OnceLock;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, Result};
+
+use super::stat;
 
 /// How paths below a directory are opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,10 +30,10 @@ impl Opening {
         static AVAILABLE: OnceLock<Opening> = OnceLock::new();
         *AVAILABLE.get_or_init(|| {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            // Everybody may open this one: whatever the error, a filter gave it, or there is no such call.
             match rustix::fs::openat2(CWD, "/", flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
-                // Filters answer with one or the other.
-                Err(Errno::NOSYS | Errno::PERM) => Self::ByName,
-                _ => Self::Openat2,
+                Err(_) => Self::ByName,
+                Ok(_) => Self::Openat2,
             }
         })
     }
@@ -110,8 +112,7 @@ fn by_name(top: BorrowedFd<'_>, relative: &Path, flags: OFlags) -> Result<OwnedF
 }
 
 /// The device and the inode number of a directory.
-fn identity(at: BorrowedFd<'_>, name: impl AsRef<OsStr>, flags: AtFlags) -> Result<(u32, u32, u64)> {
-    let flags = flags | AtFlags::NO_AUTOMOUNT;
-    let found = rustix::fs::statx(at, Path::new(&name), flags, StatxFlags::INO)?;
-    Ok((found.stx_dev_major, found.stx_dev_minor, found.stx_ino))
+fn identity(at: BorrowedFd<'_>, name: impl AsRef<OsStr>, flags: AtFlags) -> Result<(u64, u64)> {
+    let found = stat(at, Path::new(&name), flags | AtFlags::NO_AUTOMOUNT)?;
+    Ok((found.device, found.inode.number))
 }

@@ -114,7 +114,10 @@ pub enum Look {
 pub fn look(head: &[u8]) -> Look {
     let mut has_line = false;
     for line in head.split_inclusive(|byte| *byte == b'\n').take(LINES_MAX) {
-        let text = line.trim_ascii_start();
+        // NUL bytes stand where nothing was written.
+        let is_blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0;
+        let start = line.iter().position(|byte| !is_blank(byte)).unwrap_or(line.len());
+        let text = &line[start..];
         let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
         if text.trim_ascii().is_empty() {
             continue;
@@ -229,7 +232,7 @@ mod tests {
 
     #[test]
     fn files_of_other_agents_are_recognised_by_a_line() {
-        let cases: [(&str, Look); 24] = [
+        let cases: [(&str, Look); 25] = [
             (
                 r#"{"timestamp":"t","type":"session_meta","payload":{"id":"1"}}"#,
                 Look::Foreign(Agent::Codex),
@@ -304,6 +307,7 @@ mod tests {
             ("not JSON at all", Look::Strange),
             ("[1,2]", Look::Strange),
             ("", Look::TooShort),
+            ("\0\0\0", Look::TooShort),
             (" \r", Look::TooShort),
         ];
         for (line, expect) in cases {

@@ -26,7 +26,7 @@ use super::tables::{
 use super::{Store, StoreError};
 use crate::fold::{Response, Totals, fold};
 use crate::record::{
-    AccountId, Batch, DAY_MS, Dating, FileNumber, Kind, LineCounts, Millis, ModelNumber, Phase, Position,
+    self, AccountId, Batch, Dating, FileNumber, Kind, LineCounts, Millis, ModelNumber, Phase, Position,
     Record, ResponseKey, RunId, RunNumber,
 };
 
@@ -260,8 +260,8 @@ impl Store {
 /// When a response was made, as far as a record of it and its file say. What is not dated by its own line is not
 /// younger than the file, so that it cannot make an account look busy that is not.
 fn when(record: &Record, batch: &Batch) -> (Millis, Dating) {
-    let believed = |time: &Millis| *time <= batch.read_at.saturating_add(DAY_MS);
-    let written_at = batch.written_at.map(|at| at.min(batch.read_at).max(0));
+    let believed = |time: &Millis| *time <= record::believed_until(batch.read_at);
+    let written_at = (batch.written_at).map(|at| record::not_after(batch.read_at, at).max(0));
     match (record.time.filter(believed), written_at) {
         (Some(time), _) if record.dating.is_own() => (time, record.dating),
         (Some(time), written_at) => (written_at.map_or(time, |at| time.min(at)), Dating::Nearby),

@@ -10,6 +10,7 @@ use redb::{
     Builder, Database, ReadableDatabase, ReadableTableMetadata, WriteTransaction,
     backends::{FileBackend, InMemoryBackend},
 };
+use rustix::io::Errno;
 
 use super::tables::{
     ACCOUNT_LIMITS, ACCOUNTS, DAYS, FILES, FIRED, FORGOTTEN, HOURS, LIMIT_EVENTS, MARKS, META, META_CREATED,
@@ -111,6 +112,7 @@ pub fn open(store: &Store, examine: bool) -> Result<Database, StoreError> {
     .open(path)
     .map_err(|source| trouble(path, source))?;
     close_to_others(&file);
+    say_if_without_locks(path);
     open_with(store, || builder.create_with_backend(FileBackend::new(file)?))
 }
 
@@ -124,6 +126,22 @@ pub fn is_database(path: &Path) -> std::io::Result<bool> {
         .take(MAGIC.len() as u64)
         .read_to_end(&mut head)?;
     Ok(head == MAGIC)
+}
+
+/// The library does without locks where there are none, and says nothing.
+fn say_if_without_locks(path: &Path) {
+    // The directory, since its lock is nobody else's.
+    let directory = path.parent().filter(|above| !above.as_os_str().is_empty());
+    let Ok(directory) = File::open(directory.unwrap_or(Path::new("."))) else {
+        return;
+    };
+    if let Err(TryLockError::Error(error)) = directory.try_lock_shared() {
+        tracing::warn!(
+            "flock is refused ({error}), so that a second collector on {} may not be noticed; allow it in the filter of \
+             system calls (seccomp), or keep the database on a filesystem that has locks",
+            path.display()
+        );
+    }
 }
 
 /// Takes a file that an earlier program or a restore left open to everybody from those who are not its group.
@@ -313,8 +331,14 @@ pub fn translate(path: &Path, error: redb::Error) -> StoreError {
 
 /// What to do about a file that is another user's, as after a restore, after a semicolon.
 pub fn remedy(path: &Path, error: &std::io::Error) -> String {
-    if error.kind() != ErrorKind::PermissionDenied {
-        return String::new();
+    match Errno::from_io_error(error) {
+        Some(Errno::PERM | Errno::NOSYS) => {
+            return "; probably a filter of system calls (seccomp) refuses it: allow flock, fsync, fdatasync, ftruncate, \
+                    fallocate, pread64 and pwrite64; or the file is immutable (chattr -i)"
+                .to_owned();
+        }
+        Some(Errno::ACCESS) => {}
+        _ => return String::new(),
     }
     let place = match path.parent() {
         Some(directory) if !path.exists() => directory,

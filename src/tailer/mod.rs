@@ -397,14 +397,23 @@ impl Tailer {
 
     /// Leaves the tree to whoever looks after all runs until there is something to do; `false` if that is to stop.
     async fn rest(&mut self) -> Result<bool, TailerError> {
+        let hole_due = self.tree.as_ref().and_then(Tree::hole_due);
         if let Some(tree) = self.tree.take() {
             let rhythm = self.rhythm;
             self.waker.bed.leave(Box::new(Resting { tree, rhythm }));
         }
-        let goes_on = tokio::select! {
-            biased;
-            () = self.waker.notify.notified() => true,
-            () = self.stop.cancelled() => false,
+        let woken = async {
+            tokio::select! {
+                biased;
+                () = self.waker.notify.notified() => true,
+                () = self.stop.cancelled() => false,
+            }
+        };
+        let goes_on = match hole_due {
+            None => woken.await,
+            Some(due) => Box::pin(tokio::time::timeout_at(due.into(), woken))
+                .await
+                .unwrap_or(true),
         };
         // Whoever has it may hang with it.
         let taking = self.waker.bed.take();
@@ -592,6 +601,7 @@ impl Tailer {
                 if pending.rescan {
                     devices.extend(tree.local_devices());
                 }
+                tree.enqueue_due_holes(Instant::now());
                 if depth.is_some() {
                     tree.close_idle(idle, Instant::now());
                 }
@@ -658,6 +668,7 @@ impl Tailer {
                     lines_until: None,
                     account,
                     now,
+                    waits_for_holes: true,
                 };
                 let share = tree.read_share(&reading, &mut buffer);
                 ((share, buffer), tree)

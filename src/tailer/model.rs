@@ -579,6 +579,7 @@ impl Model {
             settle,
             until: u64::MAX,
             lines_until: None,
+            waits_for_holes: true,
             account: Arc::clone(&self.account),
             now,
         }

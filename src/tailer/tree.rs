@@ -3,6 +3,7 @@
 //! **Invariant**: what the filesystem says now and the stored cursor decide; a hint only says where to look.
 //! Directories are watched first and listed after, so that nothing falls between the two.
 
+mod holes;
 mod kept;
 mod scan;
 mod share;
@@ -25,6 +26,7 @@ use crate::watch::Watch;
 
 use super::turn::Scanned;
 use super::unread::{Kind, Unread};
+use holes::Holes;
 use kept::Kept;
 use scan::Found;
 
@@ -98,6 +100,8 @@ struct Tracked {
     look: Look,
     /// The last scan that met it, by its number in [`Tree::scans`].
     met_in: u64,
+    /// NUL bytes in it that are waited for, or were read over.
+    holes: Option<Box<Holes>>,
 }
 
 impl Tracked {
@@ -177,6 +181,8 @@ pub struct Tree {
     is_noticed: bool,
     /// Whether the last full scan found changes: nothing had hinted at them.
     pub news_without_hint: bool,
+    /// When the first of the holes that are waited for has been waited for long enough.
+    hole_due: Option<Instant>,
 }
 
 impl Tree {
@@ -207,6 +213,7 @@ impl Tree {
             noticed: BTreeSet::new(),
             is_noticed: false,
             news_without_hint: false,
+            hole_due: None,
         }
     }
 
@@ -264,6 +271,9 @@ impl Tree {
             has_logs = true;
             if let Some(kind) = Kind::of(file.look) {
                 all.add(kind, path, None);
+            }
+            if file.has_passed_holes() {
+                all.add(Kind::Hole, path, None);
             }
         }
         let sentences = all.sentences(&self.home.path, has_logs);
@@ -388,10 +398,9 @@ impl Tree {
     /// Whether a file is the one its cursor was made in.
     fn fits(&self, path: &Path, stat: &Stat) -> bool {
         stat.kind == EntryKind::File
-            && self
-                .files
-                .get(path.as_os_str())
-                .is_some_and(|file| !file.gone && file.cursor.is_none_or(|cursor| cursor.inode == stat.inode))
+            && self.files.get(path.as_os_str()).is_some_and(|file| {
+                !file.gone && file.cursor.is_none_or(|cursor| cursor.inode.may_be(stat.inode))
+            })
     }
 
     /// Queues a known file if it changed since it was read; says whether that is news.
@@ -425,6 +434,7 @@ impl Tree {
         file.seen = None;
         file.look = Look::default();
         file.scanned = Scanned::default();
+        file.holes = None;
         file.renamed_from = None;
         self.enqueue(path.clone());
     }

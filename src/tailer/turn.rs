@@ -17,13 +17,15 @@ use crate::parse::foreign::Look;
 use crate::parse::{self, Class, Parser, Place};
 use crate::quota::account;
 use crate::record::{
-    AccountId, Batch, Cursor, DAY_MS, Inode, LineCounts, Millis, Observation, ParserState, Position, Record,
+    self, AccountId, Batch, Cursor, Inode, LineCounts, Millis, Observation, ParserState, Position, Record,
     RelativePath, Report, RunId,
 };
 use crate::tailer::unread;
 
 /// How many bytes are read at once.
 pub const BLOCK_BYTES: usize = 256 * 1024;
+/// Runs of NUL bytes that one turn tells of.
+pub const PASSED_HOLES_MAX: usize = 16;
 
 /// How a file is read.
 #[derive(Clone, Debug)]
@@ -42,6 +44,9 @@ pub struct Reading {
     pub account: Arc<AccountId>,
     /// The time of reading. Line times more than a day later are not believed.
     pub now: Millis,
+    /// Stop before the first NUL byte: what is written there may only not be seen yet. Else NUL bytes are part of their
+    /// line, if anything follows them.
+    pub waits_for_holes: bool,
 }
 
 /// What a turn came to.
@@ -66,6 +71,10 @@ pub struct Turn {
     pub read_bytes: u64,
     /// How far what follows the cursor was looked at.
     pub scanned: Scanned,
+    /// The NUL byte that reading stopped before: nothing follows it, or it is waited for.
+    pub hole: Option<u64>,
+    /// NUL bytes that were read over because something follows them: the first of each run, of so many at most.
+    pub passed: Vec<u64>,
 }
 
 /// How far an unfinished line was looked at: no `\n` lies between the cursor's offset and here, as long as the bytes
@@ -75,6 +84,8 @@ pub struct Scanned {
     to: u64,
     tail_len: u16,
     tail_hash: u64,
+    /// NUL bytes that begin before here go on up to here at least.
+    nuls_to: u64,
 }
 
 impl Scanned {
@@ -84,6 +95,22 @@ impl Scanned {
             to,
             tail_len: line.length(),
             tail_hash: line.hash(),
+            nuls_to: 0,
+        }
+    }
+
+    /// Without what may not be true any more where the file changed.
+    #[must_use]
+    pub fn without_nuls(self) -> Self {
+        Self { nuls_to: 0, ..self }
+    }
+
+    /// What stays true while the cursor moves on.
+    #[must_use]
+    pub fn nuls(self) -> Self {
+        Self {
+            nuls_to: self.nuls_to,
+            ..Self::default()
         }
     }
 }
@@ -99,7 +126,7 @@ impl Turn {
         reading: &Reading,
     ) -> Batch {
         // One that is still without a time stands before the first line that has one, and was read together with it.
-        let nearest = self.earliest.map(|time| time.min(reading.now));
+        let nearest = self.earliest.map(|time| record::not_after(reading.now, time));
         for observation in &mut self.observations {
             observation.observed_at = observation.observed_at.or(nearest);
         }
@@ -136,7 +163,27 @@ pub fn start(
     run: &RunId,
     path: &Path,
 ) -> io::Result<(Position, Tail)> {
-    let from_its_start = |generation, origin| Position {
+    let Some(stored) = stored else {
+        let first = from_its_start(stat, 0, origin(run, path, stat.inode));
+        return Ok((first, Tail::default()));
+    };
+    if let Some(tail) = file.continues(stat, &stored.cursor)? {
+        let mut position = stored.clone();
+        position.cursor.inode = stat.inode;
+        return Ok((position, tail));
+    }
+    Ok((anew(stat, stored), Tail::default()))
+}
+
+/// The start of a new generation of a file: what it holds is read again, which counts nothing twice.
+#[must_use]
+pub fn anew(stat: &Stat, stored: &Position) -> Position {
+    let generation = stored.cursor.generation.wrapping_add(1);
+    from_its_start(stat, generation, stored.cursor.origin)
+}
+
+fn from_its_start(stat: &Stat, generation: u32, origin: u64) -> Position {
+    Position {
         cursor: Cursor {
             inode: stat.inode,
             generation,
@@ -144,15 +191,7 @@ pub fn start(
             ..Cursor::default()
         },
         state: ParserState::default(),
-    };
-    let Some(stored) = stored else {
-        return Ok((from_its_start(0, origin(run, path, stat.inode)), Tail::default()));
-    };
-    if let Some(tail) = file.continues(stat, &stored.cursor)? {
-        return Ok((stored.clone(), tail));
     }
-    let generation = stored.cursor.generation.wrapping_add(1);
-    Ok((from_its_start(generation, stored.cursor.origin), Tail::default()))
 }
 
 /// What names a file in the keys of responses without an identity of their own: the file itself, wherever it is moved
@@ -195,6 +234,7 @@ pub fn read(
         turn,
         tail,
         budget: reading.turn_bytes_max,
+        nuls_to: scanned.nuls_to,
         parser: Parser::new(&state, latest_believed(reading)),
         scope: account::scope(&reading.account),
     };
@@ -204,6 +244,7 @@ pub fn read(
     if !reader.still_unfinished(scanned, buffer)? {
         reader.read(buffer)?;
     }
+    reader.turn.scanned.nuls_to = reader.nuls_to;
     // One long line must not keep its memory for ever.
     if buffer.len() > 4 * BLOCK_BYTES {
         buffer.truncate(BLOCK_BYTES);
@@ -222,7 +263,7 @@ pub fn read(
 fn latest_believed(reading: &Reading) -> Millis {
     match reading.lines_until {
         Some(_) => Millis::MAX,
-        None => reading.now.saturating_add(DAY_MS),
+        None => record::believed_until(reading.now),
     }
 }
 
@@ -234,6 +275,8 @@ struct Reader<'a> {
     tail: Tail,
     /// Bytes this turn may still read.
     budget: u64,
+    /// As in [`Scanned`].
+    nuls_to: u64,
     parser: Parser,
     /// Keeps the responses of different provider accounts apart.
     scope: u64,
@@ -254,19 +297,22 @@ impl Reader<'_> {
     /// grows byte by byte costs what it grows by, not its length each time.
     fn still_unfinished(&mut self, scanned: Scanned, buffer: &mut [u8]) -> io::Result<bool> {
         let start = self.turn.cursor.offset;
-        if self.turn.cursor.skip_to.is_some() || scanned.to <= start || self.reading.settle {
+        let may_be = scanned.to > start && !self.reading.settle && self.reading.waits_for_holes;
+        if !may_be || self.turn.cursor.skip_to.is_some() {
             return Ok(false);
         }
         let mut line = Tail::default();
         let known = u64::from(scanned.tail_len).min(scanned.to - start);
         let got = self.read_at(&mut buffer[..usize::from(scanned.tail_len)], scanned.to - known)?;
         line.push(&buffer[..got]);
-        if Scanned::new(scanned.to, &line) != scanned {
+        if (line.length(), line.hash()) != (scanned.tail_len, scanned.tail_hash) {
             return Ok(false);
         }
         let mut to = scanned.to;
         loop {
             let got = self.read_at(buffer, to)?;
+            let hole = self.hole_in(&buffer[..got], to)?;
+            let got = hole.unwrap_or(got);
             if skipped(&buffer[..got]).is_some() {
                 return Ok(false);
             }
@@ -277,13 +323,14 @@ impl Reader<'_> {
                 self.begin_skip(to, line);
                 return Ok(false);
             }
-            if got < buffer.len() {
+            if hole.is_some() || got < buffer.len() {
                 return Ok(true);
             }
         }
     }
 
     fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<()> {
+        self.turn.hole = None;
         // Bytes in the buffer that follow the cursor's offset and are no complete line yet.
         let mut held = 0;
         loop {
@@ -301,6 +348,8 @@ impl Reader<'_> {
                 );
             }
             let got = self.read_at(&mut buffer[held..], self.turn.cursor.offset + held as u64)?;
+            let hole = self.hole_in(&buffer[held..held + got], self.turn.cursor.offset + held as u64)?;
+            let got = hole.unwrap_or(got);
             let full = held + got == buffer.len();
             held += got;
             let taken = self.take_lines(&buffer[..held]);
@@ -312,8 +361,8 @@ impl Reader<'_> {
             self.turn.scanned = Scanned::new(end, &line);
             if held > self.reading.line_bytes_max {
                 self.begin_skip(end, line);
-            } else if !full {
-                if self.reading.settle {
+            } else if hole.is_some() || !full {
+                if self.reading.settle && !self.turn.more {
                     self.settle(&buffer[..held]);
                 }
                 return Ok(());
@@ -323,6 +372,71 @@ impl Reader<'_> {
                 self.turn.more = true;
                 return Ok(());
             }
+        }
+    }
+
+    /// Where in a block, which stands at `offset`, reading has to stop: before NUL bytes that are waited for, or that
+    /// nothing follows. A filesystem may show what was written later first, and files may be longer than what was
+    /// written to them.
+    fn hole_in(&mut self, block: &[u8], offset: u64) -> io::Result<Option<usize>> {
+        let mut from = 0;
+        while let Some(at) = memchr::memchr(0, &block[from..]) {
+            let at = from + at;
+            let hole = offset + at as u64;
+            if !self.reading.waits_for_holes {
+                let known = usize::try_from(self.nuls_to.saturating_sub(hole)).unwrap_or(usize::MAX);
+                let rest = &block[at.saturating_add(known).min(block.len())..];
+                let nuls = rest.iter().position(|byte| *byte != 0);
+                let is_followed = match nuls {
+                    Some(nuls) => {
+                        from = block.len() - rest.len() + nuls;
+                        true
+                    }
+                    None => {
+                        from = block.len();
+                        self.is_followed(offset + from as u64)?
+                    }
+                };
+                if is_followed {
+                    let is_told = known > 0 && !self.turn.passed.is_empty();
+                    if !is_told && self.turn.passed.len() < PASSED_HOLES_MAX {
+                        self.turn.passed.push(hole);
+                    }
+                    continue;
+                }
+            }
+            self.turn.hole = Some(hole);
+            return Ok(Some(at));
+        }
+        Ok(None)
+    }
+
+    /// Whether anything but NUL bytes stands in the file from here on. Where that takes more than the turn may read,
+    /// the next turn goes on looking.
+    fn is_followed(&mut self, from: u64) -> io::Result<bool> {
+        self.nuls_to = self.nuls_to.max(from);
+        // Where it was looked before, one byte is enough.
+        let mut block = vec![0];
+        loop {
+            let got = self.file.read_at(&mut block, self.nuls_to)?;
+            self.budget = self.budget.saturating_sub(got as u64);
+            self.turn.read_bytes += got as u64;
+            if let Some(nuls) = block[..got].iter().position(|byte| *byte != 0) {
+                self.nuls_to += nuls as u64;
+                return Ok(true);
+            }
+            self.nuls_to += got as u64;
+            if got < block.len() {
+                return Ok(false);
+            }
+            // One byte is no progress.
+            if self.budget == 0 && got > 1 {
+                self.turn.more = true;
+                return Ok(false);
+            }
+            // What the filesystem does not even keep need not be read.
+            self.nuls_to = self.file.next_data(self.nuls_to);
+            block.resize(BLOCK_BYTES, 0);
         }
     }
 
@@ -389,7 +503,7 @@ impl Reader<'_> {
             Class::Ignored => turn.lines.ignored += 1,
             Class::Malformed => turn.lines.malformed += 1,
         }
-        let believed = |time: &Millis| *time <= self.reading.now.saturating_add(DAY_MS);
+        let believed = |time: &Millis| *time <= record::believed_until(self.reading.now);
         // One that is not believed is counted as such by itself.
         if let ([.., last], [copy]) = turn.records.split_at_mut(records_before)
             && [&*last, copy]
@@ -404,7 +518,7 @@ impl Reader<'_> {
         for observation in &mut turn.observations[before..] {
             observation.observed_at = (observation.observed_at.filter(believed))
                 .or(before_line)
-                .map(|time| time.min(self.reading.now));
+                .map(|time| record::not_after(self.reading.now, time));
         }
         // `None` is less than any time.
         turn.latest = turn.latest.max(parsed.time);
@@ -454,6 +568,8 @@ impl Reader<'_> {
             return Ok(true);
         };
         let got = self.read_at(buffer, from.get())?;
+        let hole = self.hole_in(&buffer[..got], from.get())?;
+        let got = hole.unwrap_or(got);
         if let Some(end) = skipped(&buffer[..got]) {
             let offset = from.get() + end as u64;
             self.tail.push(&buffer[..end]);
@@ -462,7 +578,7 @@ impl Reader<'_> {
         } else {
             self.tail.push(&buffer[..got]);
             self.skip_on(from.get() + got as u64);
-            if got < buffer.len() {
+            if hole.is_some() || got < buffer.len() {
                 return Ok(false);
             }
         }

@@ -54,6 +54,8 @@ pub enum Kind {
     Foreign(Agent),
     /// It was read and has nothing that any transcript has.
     Strange,
+    /// It was read over NUL bytes.
+    Hole,
     /// A directory whose name is no run id.
     NoRun,
 }
@@ -492,6 +494,16 @@ impl Found {
                     "exclude them with watch.exclude if they are none",
                 ),
             ),
+            Kind::Hole => (
+                many(
+                    "file has NUL bytes before what follows them, and was read over them",
+                    "files have NUL bytes before what follows them, and were read over them",
+                ),
+                each(
+                    "a crash of its machine leaves such; if its writer fills them later, it is read again",
+                    "a crash of their machine leaves such; if their writer fills them later, they are read again",
+                ),
+            ),
             Kind::NoRun => (
                 many(
                     "directory is no run, because its name is no run id",
@@ -584,6 +596,7 @@ mod tests {
             Kind::NotIncluded,
             Kind::Foreign(Agent::Codex),
             Kind::Strange,
+            Kind::Hole,
             Kind::NoRun,
         ] {
             let todo = |count| {

@@ -2,7 +2,7 @@
 
 use super::{Findings, names};
 use crate::fold::Response;
-use crate::record::{RunId, RunNumber};
+use crate::record::{RunId, RunNumber, is_clock_wrong};
 use crate::store::derived::RunFix;
 use crate::store::{Store, StoreError};
 
@@ -93,11 +93,14 @@ pub(super) fn responses(store: &Store, recount: &Store, findings: &mut Findings)
 
 /// Equal in all that is counted. Times of reading cannot be repeated; ties between runs depend on who was first.
 fn same(stored: &Response, counted: &Response) -> bool {
+    // What was dated by a clock that was wrong has to be dated by its line.
+    let is_misdated = is_clock_wrong(stored.time) && counted.dating.is_own();
+    let is_dated = stored.dating.is_own() || is_misdated;
     stored.usage == counted.usage
         && stored.model == counted.model
         && stored.kind == counted.kind
         && stored.is_final == counted.is_final
-        && (!stored.dating.is_own() || (stored.dating, stored.time) == (counted.dating, counted.time))
+        && (!is_dated || (stored.dating, stored.time) == (counted.dating, counted.time))
 }
 
 fn sentence(response: &Response) -> String {

@@ -218,6 +218,7 @@ impl Run<'_> {
                 .max(stored.settled_to)
                 .max(stored.skip_to.map_or(0, std::num::NonZeroU64::get)),
             lines_until: None,
+            waits_for_holes: false,
             account: Arc::clone(&self.account),
             now: jiff::Timestamp::now().as_millisecond(),
         };
@@ -232,10 +233,11 @@ impl Run<'_> {
         let mut tail = Tail::default();
         let mut expect = None;
         let mut buffer = Vec::new();
+        let mut scanned = Scanned::default();
         loop {
-            let turn = turn::read(file, position, tail, Scanned::default(), &reading, &mut buffer)
-                .map_err(failed)?;
+            let turn = turn::read(file, position, tail, scanned, &reading, &mut buffer).map_err(failed)?;
             let more = turn.more;
+            scanned = turn.scanned.nuls();
             let batch = turn.into_batch(self.id.clone(), path.clone(), expect, &reading);
             let cursor = batch.cursor;
             expect = Some(cursor);

@@ -89,6 +89,7 @@ impl Place {
             settle: false,
             until: u64::MAX,
             lines_until: None,
+            waits_for_holes: false,
             account: Arc::default(),
             now: 1_791_190_800_000,
         };
@@ -194,6 +195,23 @@ fn a_response_that_differs_is_missing_or_was_invented_is_told_and_mended() {
             }
         }
     }
+}
+
+#[test]
+fn what_a_wrong_clock_dated_is_told_and_dated_by_its_line() {
+    let place = Place::new();
+    let (before, cursors) = (place.responses(), [place.cursor("one"), place.cursor("two")]);
+    let (key, response) = before[1].clone();
+    let misdated = Response {
+        time: 600_000,
+        dating: crate::record::Dating::Written,
+        ..response
+    };
+    place.put_in(&Fixes {
+        responses: vec![(key, Some(misdated))],
+        ..Fixes::default()
+    });
+    place.assert_told_and_mended("1970-01-01", &before, cursors);
 }
 
 #[test]

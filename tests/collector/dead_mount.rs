@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Collector, Place, append, response};
-use server::Mount;
+use server::{Mount, NUMBERING};
 
 /// Health names what hangs within this time.
 const NAMED_WITHIN: Duration = Duration::from_secs(10);
@@ -187,4 +187,30 @@ fn a_runs_directory_that_hangs_is_named_and_read_when_it_answers() {
     collector.wait_for_messages(1);
     wait_for_reason(&collector, "the runs directory: ", false);
     collector.stop_cleanly();
+}
+
+#[test]
+fn files_that_are_numbered_anew_are_not_read_again() {
+    let Some(scene) = Scene::or_skip(&["one"]) else {
+        return;
+    };
+    let logs = [scene.log(0, "a.jsonl"), scene.log(0, "b.jsonl")];
+    for (number, log) in logs.iter().enumerate() {
+        for line in 0..20 {
+            append(log, response(&format!("{number}-{line}"), 1, line));
+        }
+    }
+    let mut collector = scene.serve("[watch]\nscan_interval = \"100ms\"\n");
+    collector.wait_for_messages(40);
+    for round in 1..4u32 {
+        append(&scene.sources[0].join(NUMBERING), "x");
+        for (number, log) in logs.iter().enumerate() {
+            append(log, response(&format!("{number}-{round}-more"), 1, 20 + round));
+        }
+        let summary = collector.wait_for_messages(40 + 2 * u64::from(round));
+        let (read, duplicate) = (&summary["lines"]["read"], &summary["lines"]["duplicate"]);
+        assert_eq!((read, duplicate), (&(40 + 2 * round).into(), &0.into()));
+    }
+    collector.stop_cleanly();
+    scene.place.assert_verified();
 }

@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::path::Path;
 
 use crate::harness::{Collector, Place, append, response};
+use crate::holes::age;
 use crate::machine::{after, proc_number};
 
 /// MiB of the line when nobody says how many.
@@ -51,6 +52,7 @@ fn a_giant_line_is_skipped_in_little_memory() {
     append(&log, response("1", 5, 0));
     hole(&log, giant_bytes());
     append(&log, "\n".to_owned() + &response("2", 7, 1));
+    age(&log);
     let mut collector = start(&place);
     let summary = collector.wait_for_messages(2);
     assert_eq!(summary["lines"]["oversized"], 1);
@@ -90,6 +92,7 @@ fn a_kill_in_the_middle_of_a_skip_does_not_make_it_begin_again() {
     append(&log, response("1", 5, 0));
     hole(&log, giant_bytes());
     append(&log, "\n".to_owned() + &response("2", 7, 1));
+    age(&log);
     let mut collector = Collector::spawn(place.command(&["serve"]), place.socket());
     // The first commit has the first line; half of the others have half of the hole.
     let commits = giant_bytes() / SHARE_BYTES / 2;

@@ -28,8 +28,13 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_tokentail");
 /// From here on the kernel answers `openat2` as if there were none, to this thread and what it starts: so do
 /// `RestrictSUIDSGID=` of systemd and container runtimes.
 pub fn refuse_openat2() {
-    let refused = [(libc::SYS_openat2, Vec::new())].into_iter().collect();
-    let error = seccompiler::SeccompAction::Errno(u32::try_from(libc::ENOSYS).unwrap());
+    refuse(&[libc::SYS_openat2], libc::ENOSYS);
+}
+
+/// From here on the kernel answers these calls with an error, to this thread and what it starts.
+pub fn refuse(calls: &[i64], errno: i32) {
+    let refused = calls.iter().map(|call| (*call, Vec::new())).collect();
+    let error = seccompiler::SeccompAction::Errno(u32::try_from(errno).unwrap());
     let arch = std::env::consts::ARCH.try_into().unwrap();
     let filter = seccompiler::SeccompFilter::new(refused, seccompiler::SeccompAction::Allow, error, arch);
     let program: seccompiler::BpfProgram = filter.unwrap().try_into().unwrap();

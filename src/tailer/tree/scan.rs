@@ -5,8 +5,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::{Depth, Directory, GONE_FILES_MAX, Tracked, Tree, WATCHED_DIRECTORIES_MAX, World};
-use crate::logfile::{EntryKind, LogFileError, Root, Stat};
-use crate::record::RelativePath;
+use crate::logfile::{EntryKind, LogFile, LogFileError, Root, Stat};
+use crate::record::{Cursor, RelativePath};
 use crate::tailer::unread::{self, LINKS_LOOKED_AT_MAX, Sorter};
 use crate::watch::WatchError;
 
@@ -274,6 +274,10 @@ impl Tree {
             Err(error @ LogFileError::Io { .. }) => return self.problem_at(&path, error.to_string()),
             Err(_) => return,
         };
+        let cursor = self.files.get(&path).and_then(|file| file.cursor);
+        let is_same = cursor.is_none_or(|cursor| {
+            cursor.inode.may_be(stat.inode) || is_renumbered(root, &path, &stat, &cursor)
+        });
         let known = self.files.get_mut(&path);
         if known.as_ref().is_none_or(|file| file.gone) {
             let limit = world.limits.files_per_run_max;
@@ -286,7 +290,7 @@ impl Tree {
             found.present += 1;
         }
         match known {
-            Some(file) if file.cursor.is_none_or(|cursor| cursor.inode == stat.inode) => {
+            Some(file) if is_same => {
                 file.met_in = self.scans;
                 if file.is_news(&stat) {
                     found.news += 1;
@@ -404,6 +408,19 @@ impl Tree {
             self.files.retain(|_, file| !idle(file));
         }
     }
+}
+
+/// Whether a file has another number and is the same by what it holds: some filesystems number their files anew each
+/// time they forget them. Such keep no birth times.
+fn is_renumbered(root: &Root, path: &Path, stat: &Stat, cursor: &Cursor) -> bool {
+    if stat.inode.born_ns != 0 || cursor.inode.born_ns != 0 {
+        return false;
+    }
+    let fits = |log: LogFile| {
+        let now = log.stat()?;
+        Ok::<_, std::io::Error>(now.inode == stat.inode && log.continues(&now, cursor)?.is_some())
+    };
+    (root.open_file(path)).is_ok_and(|log| fits(log).unwrap_or(false))
 }
 
 /// Renames in an order in which each name is free when it is taken. Those that only changed places among themselves

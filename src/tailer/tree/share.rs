@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::kept::Kept;
 use super::{OPEN_FILES_MAX, SHARE_RECORDS_MAX, Seen, Tracked, Tree};
-use crate::logfile::{EntryKind, LogFile, LogFileError, Root};
+use crate::logfile::{EntryKind, LogFile, LogFileError, Root, Tail};
 use crate::parse::foreign::Look;
 use crate::record::{Batch, RelativePath};
 use crate::tailer::turn::{self, Reading, Scanned};
@@ -81,16 +81,37 @@ impl Tree {
         };
         let stat = log.stat().map_err(failed)?;
         let stored = file.position();
-        let (position, tail) = turn::start(&log, &stat, stored.as_ref(), &self.run, path).map_err(failed)?;
+        let is_last = last_of_old || file.gone;
+        let reads_on = reading.settle || is_last || file.reads_on(&stat, reading.now);
+        let read_on;
+        let reading = if reads_on {
+            read_on = Reading {
+                waits_for_holes: false,
+                ..reading.clone()
+            };
+            &read_on
+        } else {
+            reading
+        };
+        let (position, tail) = match &stored {
+            Some(stored) if file.is_filled(&log).map_err(failed)? => {
+                (turn::anew(&stat, stored), Tail::default())
+            }
+            stored => turn::start(&log, &stat, stored.as_ref(), &self.run, path).map_err(failed)?,
+        };
         let same_place = file
             .cursor
             .is_some_and(|stored| stored.generation == position.cursor.generation);
-        let scanned = if same_place {
-            file.scanned
-        } else {
-            Scanned::default()
+        let scanned = match same_place {
+            true if file.is_reading_on() => file.scanned,
+            true => file.scanned.without_nuls(),
+            false => Scanned::default(),
         };
         let turn = turn::read(&log, position, tail, scanned, reading, buffer).map_err(failed)?;
+        let had_passed = file.has_passed_holes();
+        let due = file.take_holes(&turn, !reads_on, same_place, Instant::now());
+        self.is_noticed &= file.has_passed_holes() == had_passed;
+        self.hole_due = [self.hole_due, due].into_iter().flatten().min();
         let (more, read_bytes) = (turn.more, turn.read_bytes);
         let known = if same_place { file.look } else { Look::default() };
         let look = match known {
@@ -188,7 +209,7 @@ fn open_for_turn(
         }
         let unread = file
             .cursor
-            .is_some_and(|cursor| cursor.inode == stat.inode && cursor.offset < stat.size);
+            .is_some_and(|cursor| cursor.inode.may_be(stat.inode) && cursor.offset < stat.size);
         if unread || file.gone {
             return Ok(Some((open, stands.is_some())));
         }

@@ -78,17 +78,22 @@ fn that_not_all_directories_are_watched_is_said_after_every_scan() {
 /// Something that happens below a run's mount.
 type Change = fn(&Path);
 
-/// Reads everything that has news; nothing is committed.
-fn read(tree: &mut Tree) {
-    let reading = Reading {
+fn any_reading() -> Reading {
+    Reading {
         line_bytes_max: 1 << 20,
         turn_bytes_max: 1 << 20,
         settle: false,
         until: u64::MAX,
         lines_until: None,
+        waits_for_holes: true,
         account: Arc::default(),
         now: 0,
-    };
+    }
+}
+
+/// Reads everything that has news; nothing is committed.
+fn read(tree: &mut Tree) {
+    let reading = any_reading();
     while tree.has_news() {
         let _ = tree.read_share(&reading, &mut Vec::new());
     }
@@ -225,4 +230,66 @@ fn what_is_watched_ahead_is_what_is_there_when_it_is_visited() {
     assert_eq!(watch.health().watches, visited.len());
     tree.vanish_all(world);
     assert_eq!(watch.health().watches, 0);
+}
+
+#[test]
+fn a_hole_is_waited_for_read_over_and_read_again_when_it_is_filled() {
+    let settings = settings();
+    let watch = Watch::start();
+    let world = world(&settings, &watch);
+    let (directory, mut tree) = tree();
+    let log = directory.path().join("one/mount/deep/a.jsonl");
+    let lines = |tree: &mut Tree, settle| {
+        let reading = Reading {
+            settle,
+            now: 0,
+            ..any_reading()
+        };
+        let mut lines = 0;
+        while tree.has_news() {
+            let batches = tree.read_share(&reading, &mut Vec::new());
+            lines += batches.iter().map(|batch| batch.lines.read).sum::<u64>();
+        }
+        lines
+    };
+    fs::write(&log, "{\"type\":\"user\"}\n\0\0\n{}\n").unwrap();
+    tree.scan(Depth::Everything, world).unwrap();
+    assert_eq!(lines(&mut tree, false), 1, "it waits");
+    let due = tree.hole_due().unwrap();
+    tree.enqueue_due_holes(Instant::now());
+    assert!(
+        !tree.has_news() && tree.hole_due() == Some(due),
+        "not long enough"
+    );
+    for file in tree.files.values_mut() {
+        file.end_hole_wait();
+    }
+    tree.enqueue_due_holes(due);
+    assert_eq!(lines(&mut tree, false), 2, "long enough");
+    assert_eq!(tree.hole_due(), None);
+    let (notices, new) = tree.notices().unwrap();
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    assert!(new[0].contains("NUL bytes before what follows them"), "{new:?}");
+    fs::write(&log, "{\"type\":\"user\"}\n{}\n{}\n").unwrap();
+    tree.scan(Depth::Everything, world).unwrap();
+    assert_eq!(lines(&mut tree, false), 3, "from its start");
+    assert_eq!(tree.notices().unwrap().0.len(), 0);
+
+    // What nothing follows is not read over, however long it is there.
+    fs::write(&log, "{\"type\":\"user\"}\n{}\n{}\n{}\n\0\0\0").unwrap();
+    tree.scan(Depth::Everything, world).unwrap();
+    assert_eq!(lines(&mut tree, false), 1);
+    for file in tree.files.values_mut() {
+        file.end_hole_wait();
+    }
+    tree.enqueue_due_holes(tree.hole_due().unwrap());
+    assert!(tree.has_news());
+    assert_eq!((lines(&mut tree, false), tree.hole_due()), (0, None));
+
+    // A run that is stopped does not wait.
+    fs::write(&log, "{\"type\":\"user\"}\n{}\n{}\n{}\n\0\0\n{}\n").unwrap();
+    tree.scan(Depth::Everything, world).unwrap();
+    assert_eq!(lines(&mut tree, false), 0);
+    tree.enqueue_unfinished();
+    assert_eq!(lines(&mut tree, true), 2);
 }

@@ -18,6 +18,7 @@ fn reading(line_bytes_max: usize, turn_bytes_max: u64) -> Reading {
         settle: false,
         until: u64::MAX,
         lines_until: None,
+        waits_for_holes: true,
         account: Arc::default(),
         now: NOW,
     }
@@ -366,6 +367,202 @@ fn limits_are_told_once_in_the_order_of_lines_and_not_dated_in_the_future() {
     assert_eq!((got.lines.usage, got.lines.ignored), (1, 3));
 }
 
+#[test]
+fn a_clock_that_was_never_set_says_nothing_against_a_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.jsonl");
+    fs::write(&path, limit(0) + "\n" + &assistant(1, 5) + "\n").unwrap();
+    let mut got = Read::new();
+    let in_1970 = Reading {
+        now: 600_000,
+        ..reading(1000, 1000)
+    };
+    got.on(directory.path(), &in_1970);
+    assert_eq!(got.observations[0].observed_at, Some(NOW));
+    let file = (Root::open(directory.path()).unwrap())
+        .open_file(Path::new("a.jsonl"))
+        .unwrap();
+    let position = Read::new().position();
+    let turn = read(
+        &file,
+        position,
+        Tail::default(),
+        Scanned::default(),
+        &in_1970,
+        &mut Vec::new(),
+    );
+    let mut batch = turn.unwrap().into_batch(
+        RunId::new("r").unwrap(),
+        Path::new("a.jsonl").into(),
+        None,
+        &in_1970,
+    );
+    // The file was last changed when nobody knew the time.
+    batch.written_at = Some(600_000);
+    let store = crate::store::Store::open(crate::store::StoreOptions {
+        path: None,
+        cache_bytes: 1 << 20,
+    });
+    let store = store.unwrap();
+    store.commit(&[batch]).unwrap();
+    let run = store.snapshot().unwrap().runs["r"];
+    assert_eq!((run.totals.messages, run.lines.clock_suspect), (1, 0));
+}
+
+/// A file of `length` NUL bytes.
+fn preallocate(path: &Path, length: usize) {
+    let file = fs::File::create(path).unwrap();
+    file.set_len(length as u64).unwrap();
+}
+
+fn write_at(path: &Path, bytes: &[u8], offset: usize) {
+    use std::os::unix::fs::FileExt;
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.write_all_at(bytes, offset as u64).unwrap();
+}
+
+/// Does not wait for what is not there yet.
+fn reading_on(line_bytes_max: usize, turn_bytes_max: u64) -> Reading {
+    Reading {
+        waits_for_holes: false,
+        ..reading(line_bytes_max, turn_bytes_max)
+    }
+}
+
+#[test]
+fn lines_before_and_in_a_hole_are_read_once_it_is_filled() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.jsonl");
+    let lines: Vec<String> = (1..6).map(|id| assistant(id, 5) + "\n").collect();
+    let text = lines.concat();
+    // The whole first line, the beginning of the first, a piece in the middle, several lines.
+    for hole in [0..lines[0].len(), 0..60, 200..300, 10..text.len() - 10] {
+        let mut content = text.clone().into_bytes();
+        content[hole.clone()].fill(0);
+        fs::write(&path, &content).unwrap();
+        let mut got = Read::new();
+        got.on(directory.path(), &reading(1000, 1));
+        let before = text[..hole.start].matches('\n').count() as u64;
+        assert_eq!(got.lines.usage, before, "{hole:?}");
+        fs::write(&path, &text).unwrap();
+        got.on(directory.path(), &reading(1000, 1));
+        assert_eq!((got.lines.read, got.lines.usage), (5, 5), "{hole:?}");
+        assert_eq!((got.bytes, got.records.len()), (text.len() as u64, 5), "{hole:?}");
+    }
+}
+
+#[test]
+fn a_file_longer_than_what_was_written_to_it_is_read_as_it_fills() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.jsonl");
+    // Longer than a line may be: nothing follows, so that it is no line.
+    for reading in [reading(1000, 1000), reading_on(1000, 1000)] {
+        preallocate(&path, 3 * BLOCK_BYTES);
+        let mut got = Read::new();
+        let mut to = 0;
+        for id in 1..6 {
+            got.on(directory.path(), &reading);
+            let line = assistant(id, 5) + "\n";
+            write_at(&path, &line.as_bytes()[..40], to);
+            got.on(directory.path(), &reading);
+            write_at(&path, line.as_bytes(), to);
+            to += line.len();
+            got.on(directory.path(), &reading);
+            assert_eq!((got.lines.read, got.lines.usage), (id.into(), id.into()));
+        }
+        assert_eq!((got.cursor.offset, got.cursor.skip_to), (to as u64, None));
+        // The last line may never get its end.
+        write_at(&path, assistant(6, 5).as_bytes(), to);
+        let settle = Reading {
+            settle: true,
+            ..reading_on(1000, 1000)
+        };
+        got.on(directory.path(), &settle);
+        got.on(directory.path(), &settle);
+        assert_eq!(got.lines.usage, 6);
+        write_at(&path, b"\n", to + assistant(6, 5).len());
+        got.on(directory.path(), &reading);
+        assert_eq!((got.lines.read, got.lines.usage), (6, 6));
+    }
+}
+
+#[test]
+fn a_hole_that_nobody_fills_is_a_part_of_its_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.jsonl");
+    for nuls in [1, 700, 3 * BLOCK_BYTES] {
+        let first = assistant(1, 5) + "\n";
+        let text = [
+            first.as_bytes(),
+            &vec![0; nuls],
+            (assistant(2, 5) + "\n" + &assistant(3, 5) + "\n").as_bytes(),
+        ]
+        .concat();
+        fs::write(&path, &text).unwrap();
+        let mut got = Read::new();
+        got.on(directory.path(), &reading(1000, 1));
+        assert_eq!((got.lines.read, got.cursor.offset), (1, first.len() as u64));
+        got.on(directory.path(), &reading_on(1000, 1));
+        let is_too_long = nuls + assistant(2, 5).len() > 1000;
+        assert_eq!(
+            (got.lines.read, got.lines.usage, got.lines.oversized),
+            (3, 3 - u64::from(is_too_long), is_too_long.into()),
+            "{nuls}"
+        );
+        assert_eq!(got.bytes, text.len() as u64);
+    }
+}
+
+#[test]
+fn no_turn_looks_through_more_nuls_than_its_share() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.jsonl");
+    // Written, so that the filesystem keeps them.
+    let text = [
+        vec![0; 9 * BLOCK_BYTES],
+        b"\n".to_vec(),
+        (assistant(1, 5) + "\n").into(),
+    ]
+    .concat();
+    fs::write(&path, &text).unwrap();
+    let root = Root::open(directory.path()).unwrap();
+    let file = root.open_file(Path::new("a.jsonl")).unwrap();
+    let (mut position, mut scanned) = (Read::new().position(), Scanned::default());
+    let (mut usage, mut turns) = (0, 0);
+    loop {
+        let tail = file.continues(
+            &Stat {
+                inode: position.cursor.inode,
+                ..file.stat().unwrap()
+            },
+            &position.cursor,
+        );
+        let tail = tail.unwrap().unwrap();
+        let turn = read(
+            &file,
+            position,
+            tail,
+            scanned,
+            &reading_on(1000, 1),
+            &mut Vec::new(),
+        )
+        .unwrap();
+        assert!(turn.read_bytes <= 3 * BLOCK_BYTES as u64, "{}", turn.read_bytes);
+        usage += turn.lines.usage;
+        turns += 1;
+        position = Position {
+            cursor: turn.cursor,
+            state: turn.state,
+        };
+        scanned = turn.scanned.nuls();
+        if !turn.more {
+            break;
+        }
+    }
+    assert_eq!(usage, 1);
+    assert!(turns > 9, "{turns}");
+}
+
 fn any_line() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         3 => (0u32..4, 0u64..9).prop_map(|(id, output)| assistant(id, output).into_bytes()),
@@ -388,7 +585,9 @@ proptest! {
         lines in proptest::collection::vec(any_line(), 0..12),
         cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..6),
         turn_bytes_max in 1u64..2000,
+        waits_for_holes: bool,
     ) {
+        let reading = |line_bytes_max, turn_bytes_max| Reading { waits_for_holes, ..reading(line_bytes_max, turn_bytes_max) };
         let text = lines.iter().fold(Vec::new(), |mut text, line| { text.extend(line); text.push(b'\n'); text });
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.jsonl");
@@ -410,5 +609,41 @@ proptest! {
         prop_assert_eq!(grown.bytes, whole.bytes);
         prop_assert_eq!(grown.cursor.offset, whole.cursor.offset);
         prop_assert_eq!(grown.state, whole.state);
+    }
+
+    /// Any pieces of the file shown in any order, in a file that is long from the beginning or grows.
+    #[test]
+    fn any_order_in_which_a_file_is_filled_gives_the_same(
+        lines in proptest::collection::vec(any_line(), 0..12),
+        cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..6),
+        order in proptest::collection::vec(any::<u8>(), 7),
+        turn_bytes_max in 1u64..2000,
+        length in 0usize..5000,
+    ) {
+        let mut text = lines.iter().fold(Vec::new(), |mut text, line| { text.extend(line); text.push(b'\n'); text });
+        text.iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = 1);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.jsonl");
+        fs::write(&path, &text).unwrap();
+        let mut whole = Read::new();
+        whole.on(directory.path(), &reading(600, 1 << 30));
+
+        let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).chain([0, text.len()]).collect();
+        ends.sort_unstable();
+        let mut pieces: Vec<_> = ends.windows(2).map(|ends| ends[0]..ends[1]).zip(order).collect();
+        pieces.sort_by_key(|(_, order)| *order);
+        preallocate(&path, length);
+        let mut filled = Read::new();
+        for (piece, _) in pieces {
+            write_at(&path, &text[piece.clone()], piece.start);
+            filled.on(directory.path(), &reading(600, turn_bytes_max));
+        }
+        filled.on(directory.path(), &reading(600, turn_bytes_max));
+        prop_assert_eq!(filled.records, whole.records);
+        prop_assert_eq!(filled.observations, whole.observations);
+        prop_assert_eq!(filled.lines, whole.lines);
+        prop_assert_eq!(filled.bytes, whole.bytes);
+        prop_assert_eq!(filled.cursor.offset, whole.cursor.offset);
+        prop_assert_eq!(filled.state, whole.state);
     }
 }

@@ -24,6 +24,10 @@ const KEPT_FOR: Duration = Duration::ZERO;
 const SHOWS: &str = "TOKENTAIL_TEST_MOUNT_SHOWS";
 /// And where.
 const SHOWS_AT: &str = "TOKENTAIL_TEST_MOUNT_AT";
+/// A file whose length changes the numbers of all others: so do filesystems that number a file each time they meet it.
+pub const NUMBERING: &str = ".numbering";
+/// What each byte of it adds to them.
+const NUMBERING_STEP: u64 = 1 << 40;
 /// A file that is always there.
 const PROBE: &str = ".probe";
 
@@ -123,7 +127,7 @@ fn shows_a_directory_if_told_to() {
 }
 
 struct Server {
-    /// By inode number, which are those of the source.
+    /// By inode number, which are those of the source, or made of them.
     paths: Mutex<HashMap<u64, PathBuf>>,
 }
 
@@ -134,8 +138,12 @@ impl Server {
 
     fn attributes(&self, path: &Path) -> Option<FileAttr> {
         let found = fs::symlink_metadata(path).ok()?;
-        let number = if self.path(INodeNo::ROOT).as_deref() == Some(path) {
+        let root = self.path(INodeNo::ROOT)?;
+        let number = if root == path {
             INodeNo::ROOT.0
+        } else if found.is_file() {
+            let numbering = fs::metadata(root.join(NUMBERING)).map_or(0, |file| file.len());
+            found.ino() + numbering * NUMBERING_STEP
         } else {
             found.ino()
         };
