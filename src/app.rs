@@ -1,5 +1,7 @@
 //! The collector as a whole: started from settings, shut down in the direction of flow.
 
+mod owned;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +30,7 @@ use crate::supervisor::{Places, Supervisor};
 use crate::tailer::board::Board;
 use crate::tailer::{Readers, Shared};
 use crate::watch::Watch;
+use owned::Owned;
 
 /// Part of the watchdog's time after which a sign of life is asked for.
 const BEATS_PER_WATCHDOG: u32 = 3;
@@ -40,6 +43,9 @@ const REFUSED_BYTES_MAX: usize = 1000;
 const ANSWERS_WITHIN: Duration = Duration::from_millis(500);
 /// How long the committer may take to give up, and to close the database, once it is told to.
 const ABANDON_WITHIN: Duration = Duration::from_millis(500);
+
+/// How long a database is waited for that something still uses at the end.
+const CLOSED_WITHIN: Duration = Duration::from_millis(500);
 
 /// Why the collector did not start.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +95,7 @@ pub struct Running {
     refused: watch::Sender<Option<String>>,
     supervisor: JoinHandle<()>,
     telling: Vec<JoinHandle<()>>,
+    owned: JoinHandle<()>,
     control: Control,
     server: Option<JoinHandle<()>>,
     beat: Option<JoinHandle<()>>,
@@ -122,6 +129,7 @@ impl App {
             Scope::Asked => None,
         };
         let address = doors.as_ref().and_then(Doors::address);
+        let socket = doors.as_ref().map(Doors::keeper);
         let live = Arc::new(Live::new());
         let (committer, thread) = committer::start(committer::Setup {
             store: Arc::clone(&store),
@@ -166,6 +174,7 @@ impl App {
         let telling = Arc::clone(&hub).run(live.subscribe(), Arc::clone(&shared.store));
         let traffic = Arc::new(Traffic::default());
         let (refused, not_taken_over) = watch::channel(None);
+        let (missing, are_missing) = watch::channel(Vec::new());
         let sources = Arc::new(Sources {
             live: Arc::clone(&live),
             hub,
@@ -177,6 +186,7 @@ impl App {
             watch: Arc::clone(&shared.watch),
             committer: thread.health(),
             refused: not_taken_over,
+            missing: are_missing,
             ready: ready.clone(),
             backlog_done: backlog_done.clone(),
             since: jiff::Timestamp::now().as_millisecond(),
@@ -185,6 +195,13 @@ impl App {
             subscribers: Subscribers::new(shared.settings.borrow().http.subscribers_max),
         });
         let teller = Teller::new(Arc::clone(&sources), live.subscribe(), stop.clone());
+        let owned = Owned {
+            shared: Arc::clone(&shared),
+            writes: shared.committer.downgrade(),
+            socket,
+            missing,
+            stop: stop.clone(),
+        };
         let serving = Arc::clone(&shared.settings.borrow());
         let server = doors.map(|doors| doors.serve(routes::router(sources), serving, traffic, stop.clone()));
         Ok(Running {
@@ -193,6 +210,7 @@ impl App {
                 Scope::Everything => vec![task(telling), task(teller.run())],
                 Scope::Asked => vec![task(telling)],
             },
+            owned: task(owned.run()),
             server: server.map(task),
             control,
             beat: service::watchdog().map(|limit| task(beat(Arc::clone(&shared), limit, stop.clone()))),
@@ -291,6 +309,8 @@ impl Running {
             Some("the server")
         } else if self.telling.iter().any(is_over) {
             Some("what passes on the news")
+        } else if is_over(&self.owned) {
+            Some("the look after the collector's files")
         } else {
             None
         }
@@ -353,6 +373,7 @@ impl Running {
             stop,
             supervisor,
             telling,
+            owned,
             server,
             beat,
             committer,
@@ -360,14 +381,21 @@ impl Running {
             ..
         } = self;
         stop.cancel();
+        // It holds what the committer waits for.
+        owned.abort();
+        let store = Arc::clone(&shared.store);
         let deadline = tokio::time::Instant::now() + grace;
         let mut supervisor = supervisor;
         let mut in_time = tokio::time::timeout_at(deadline, &mut supervisor).await.is_ok();
         supervisor.abort();
         // Whoever still has a question is answered, but not for ever.
         if let Some(mut server) = server {
-            let _ = tokio::time::timeout(ANSWERS_WITHIN.min(grace), &mut server).await;
-            server.abort();
+            let ended = tokio::time::timeout(ANSWERS_WITHIN.min(grace), &mut server).await;
+            if ended.is_err() {
+                server.abort();
+                // With its end the socket is removed.
+                let _ = tokio::time::timeout(ANSWERS_WITHIN, server).await;
+            }
         }
         for telling in telling {
             telling.abort();
@@ -380,19 +408,19 @@ impl Running {
         let abandon = committer.abandon_token();
         let mut joining = tokio::task::spawn_blocking(move || committer.join());
         let joined = if let Ok(joined) = tokio::time::timeout_at(deadline, &mut joining).await {
-            joined
+            Some(joined)
         } else {
             in_time = false;
             abandon.cancel();
-            match tokio::time::timeout(ABANDON_WITHIN, joining).await {
-                Ok(joined) => joined,
-                Err(_) => return Drained::GraceOver,
-            }
+            tokio::time::timeout(ABANDON_WITHIN, joining).await.ok()
         };
+        // What hangs may hold the store for ever; the database is for the next collector.
+        let ending = tokio::task::spawn_blocking(move || store.end());
+        let _ = tokio::time::timeout(CLOSED_WITHIN, ending).await;
         match joined {
-            Ok(Ok(())) if in_time => Drained::Clean,
-            Ok(Ok(())) | Err(_) => Drained::GraceOver,
-            Ok(Err(error)) => Drained::Failed(error),
+            Some(Ok(Ok(()))) if in_time => Drained::Clean,
+            None | Some(Ok(Ok(())) | Err(_)) => Drained::GraceOver,
+            Some(Ok(Err(error))) => Drained::Failed(error),
         }
     }
 }
@@ -502,6 +530,26 @@ mod tests {
         }
         assert_eq!(told, [(1, 75), (2, 90)]);
         assert!(matches!(running.shutdown(WAIT_MAX).await, Drained::Clean));
+    }
+
+    /// What hangs in a mount may hold what it works with for as long as the process lives, and that may be for ever.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_still_holds_the_store_does_not_keep_the_database() {
+        let directory = tempfile::tempdir().unwrap();
+        let running = App::start(settings(directory.path()), Scope::Everything).unwrap();
+        running.ready().await;
+        let held = Arc::clone(&running.shared);
+        let ended = running.shutdown(Duration::from_millis(100)).await;
+        assert!(matches!(ended, Drained::GraceOver), "{ended:?}");
+        assert!(!directory.path().join("t.sock").exists());
+        let options = StoreOptions {
+            path: Some(directory.path().join("t.redb")),
+            cache_bytes: 1 << 20,
+        };
+        let next = Store::open(options).unwrap();
+        // Nor does it take it again.
+        assert!(held.store.reopen().is_err());
+        next.begin().unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -26,7 +26,8 @@ const SUBMISSIONS_WAITING_MAX: usize = 256;
 const REOPEN_AFTER: Duration = Duration::from_millis(100);
 /// Longest pause before the database is opened again.
 const REOPEN_AFTER_MAX: Duration = Duration::from_secs(5);
-
+/// Longest pause before the path of the database is looked at again.
+const LOOK_AGAIN_AFTER_MAX: Duration = Duration::from_secs(1);
 /// How long observations wait for the end of the backlog; a mount that hangs must not keep the others' limits unknown.
 const PARKED_FOR_MAX: Duration = Duration::from_mins(1);
 
@@ -77,6 +78,8 @@ enum Command {
     },
     /// Answered by a sign of life to whoever watches over the process.
     Beat,
+    /// Looks whether the database is still where it was.
+    Look,
 }
 
 /// An end of a run.
@@ -275,6 +278,13 @@ impl WeakCommitter {
         self.ask(|done| Command::Note { update, done }).await
     }
 
+    /// Has it looked whether the database is still where it was, unless it has much to do, which looks too.
+    pub fn look(&self) {
+        if let Some(commands) = self.commands.upgrade() {
+            let _ = commands.try_send(Command::Look);
+        }
+    }
+
     /// Copies the database between two commits.
     ///
     /// # Errors
@@ -348,6 +358,7 @@ struct Group {
     /// What does not come from logs, in its order.
     others: Vec<Command>,
     end_backlog: Vec<oneshot::Sender<()>>,
+    looks: bool,
 }
 
 impl Group {
@@ -367,6 +378,7 @@ impl Group {
                 self.others.push(command);
             }
             Command::EndBacklog { done } => self.end_backlog.push(done),
+            Command::Look => self.looks = true,
             Command::Beat => {}
         }
     }
@@ -408,6 +420,9 @@ impl Actor {
 
     fn handle(&mut self, group: Group) -> Result<(), CommitterError> {
         let mut stops = Stops::default();
+        if group.looks && self.setup.store.in_place().is_err() {
+            self.persist(&[], Store::in_place)?;
+        }
         for command in group.runs {
             match command {
                 // Thousands may come at once.
@@ -550,7 +565,10 @@ impl Actor {
                 Ok(Err(error)) => error,
                 Err(panic) => self.after_panic(&panic_text(&*panic))?,
             };
-            self.recover(&error);
+            let is_displaced = matches!(error, StoreError::Displaced { .. });
+            if self.recover(&error) && is_displaced {
+                pause = REOPEN_AFTER;
+            }
             if self.rest(pause) {
                 let lines = batches.iter().map(|batch| batch.lines.read).sum();
                 return Err(CommitterError::Abandoned {
@@ -559,7 +577,11 @@ impl Actor {
                 });
             }
             (self.setup.alive)();
-            pause = (pause * 2).min(REOPEN_AFTER_MAX);
+            pause = (pause * 2).min(if is_displaced {
+                LOOK_AGAIN_AFTER_MAX
+            } else {
+                REOPEN_AFTER_MAX
+            });
         }
     }
 
@@ -571,13 +593,16 @@ impl Actor {
         }
     }
 
-    /// Brings the database back after an error, if that is possible now.
-    fn recover(&self, error: &StoreError) {
+    /// Brings the database back after an error; `false` if that is not possible now.
+    fn recover(&self, error: &StoreError) -> bool {
         let store = &self.setup.store;
         {
             let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
             if health.stuck.is_none() {
-                tracing::error!("{error}; nothing is lost, trying again");
+                match error {
+                    StoreError::Displaced { .. } => tracing::error!("{error}; commits wait"),
+                    error => tracing::error!("{error}; nothing is lost, trying again"),
+                }
             }
             health.stuck = Some(error.to_string());
             health.reopened += 1;
@@ -591,9 +616,10 @@ impl Actor {
             Err(error) if error.is_damage() => store.replace(&error.to_string()),
             other => other,
         };
-        if let Err(error) = brought_back {
+        if let Err(error) = &brought_back {
             self.health.lock().unwrap_or_else(PoisonError::into_inner).stuck = Some(error.to_string());
         }
+        brought_back.is_ok()
     }
 
     /// Waits; says whether to give up.

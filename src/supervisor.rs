@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -496,7 +495,8 @@ impl Supervisor {
                     tracing::warn!("{problem}");
                     self.shared.board.runs_directory(Some(problem));
                 }
-                let waiting = std::mem::take(&mut self.after_listing);
+                let mut waiting = std::mem::take(&mut self.after_listing);
+                waiting.append(&mut self.after_next_listing);
                 self.go_on(waiting, None).await;
                 return self.check_progress().await;
             }
@@ -774,13 +774,16 @@ impl Supervisor {
         let went = known.into_iter().filter(|(run, info)| {
             info.stopped.is_none() && info.earliest.is_some() && !self.runs.contains_key(run)
         });
-        let stops = went.map(|(run, _)| async move {
-            let stopped = self.shared.committer.stop(run.clone(), StopReason::Vanished).await;
-            if stopped.is_ok() {
-                tracing::info!(%run, "its directory went while the collector was down; what was counted stays");
-            }
-        });
-        join_all(stops.collect::<Vec<_>>()).await;
+        let mut stops = JoinSet::new();
+        for (run, _) in went {
+            let committer = self.shared.committer.clone();
+            stops.spawn(async move {
+                if committer.stop(run.clone(), StopReason::Vanished).await.is_ok() {
+                    tracing::info!(%run, "its directory went while the collector was down; what was counted stays");
+                }
+            });
+        }
+        while stops.join_next().await.is_some() {}
     }
 
     fn strange_name(&mut self, name: &Path, error: &str) {

@@ -9,8 +9,8 @@ use crate::committer::CommitterHealth;
 use crate::config::Settings;
 use crate::logfile::Opening;
 use crate::quota::admission::{Reason, Unseen};
-use crate::stderr;
 use crate::record::is_clock_wrong;
+use crate::stderr;
 use crate::watch::Mode;
 
 /// The operator's side of an answer that is given now.
@@ -86,6 +86,7 @@ pub(super) fn health(sources: &Sources) -> wire::Health {
             summary::time(clock)
         ));
     }
+    reasons.extend(sources.missing.borrow().iter().cloned());
     for (run, status) in sources.board.runs() {
         if let Some(problem) = status.problem {
             unhealthy = true;

@@ -47,6 +47,8 @@ pub struct Sources {
     pub committer: Arc<Mutex<CommitterHealth>>,
     /// What the last reload did not take over.
     pub refused: watch::Receiver<Option<String>>,
+    /// What of the collector's own files is not where it was.
+    pub missing: watch::Receiver<Vec<String>>,
     pub ready: CancellationToken,
     pub backlog_done: CancellationToken,
     pub since: Millis,

@@ -1,10 +1,15 @@
 //! `backup`: the collector's database into a file, while it runs.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+use serde::de::IgnoredAny;
 
 use super::args::{self, Global};
 use super::exit::{Exit, Failure, OnPath};
@@ -12,7 +17,9 @@ use super::numbers::bytes;
 use super::{client, commands, output};
 
 /// Who may read the file: the store is nobody else's.
-const MODE: u32 = 0o600;
+const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+/// How long the collector may take to copy its database before it sends it.
+const COPIED_WITHIN: Duration = Duration::from_mins(10);
 
 /// Writes the backup.
 ///
@@ -22,32 +29,17 @@ pub fn backup(global: &Global, command: &args::Backup) -> Result<Exit, Failure> 
     let socket = commands::asking(global)?.socket;
     let file = &command.file;
     if file.symlink_metadata().is_ok() {
-        let message = format!(
-            "{} is there already; name another file, or move it away",
-            file.display()
-        );
-        return Err(Failure::new(Exit::Usage, message));
+        return Err(is_there(file));
     }
-    let part = part_of(file);
-    let written = write(&socket, &part).and_then(|count| {
-        std::fs::rename(&part, file).on_path("name", file)?;
-        let directory = match file.parent() {
-            Some(directory) if !directory.as_os_str().is_empty() => directory,
-            _ => Path::new("."),
-        };
-        File::open(directory)
-            .and_then(|directory| directory.sync_all())
-            .on_path("save", directory)?;
-        Ok(count)
-    });
-    let count = match written {
-        Ok(count) => count,
-        Err(failure) => {
-            // What is there of it is no backup.
-            let _ = std::fs::remove_file(&part);
-            return Err(failure);
-        }
-    };
+    // A collector that is stopped or hangs is not waited for as long as a copy may take.
+    client::get_json_blocking::<IgnoredAny>(&socket, "/version", client::TIMEOUT)?;
+    let unfinished = Unfinished::beside(file)?;
+    let count = write(&socket, &unfinished, file)?;
+    unfinished.name(file)?;
+    let directory = directory_of(file);
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .on_path("save", directory)?;
     if global.json {
         output::json(&serde_json::json!({ "file": file, "bytes": count }))?;
     } else {
@@ -56,31 +48,93 @@ pub fn backup(global: &Global, command: &args::Backup) -> Result<Exit, Failure> 
     Ok(Exit::Ok)
 }
 
-fn write(socket: &Path, part: &Path) -> Result<u64, Failure> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(MODE);
-    let mut to = options.open(part).on_path("write", part)?;
+fn write(socket: &Path, unfinished: &Unfinished, file: &Path) -> Result<u64, Failure> {
+    let mut to = &unfinished.file;
     let (mut count, mut failed) = (0u64, None);
-    let received = client::receive(socket, "/v1/backup", |bytes| match to.write_all(bytes) {
-        Ok(()) => {
-            count += bytes.len() as u64;
-            ControlFlow::Continue(())
-        }
-        Err(error) => {
-            failed = Some(error);
-            ControlFlow::Break(())
+    let received = client::receive(socket, "/v1/backup", COPIED_WITHIN, |bytes| {
+        match to.write_all(bytes) {
+            Ok(()) => {
+                count += bytes.len() as u64;
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
         }
     });
     client::runtime(socket)?.block_on(received)?;
     match failed {
-        Some(error) => Err(Failure::on_path("write", part, &error)),
-        None => to.sync_all().on_path("save", part).map(|()| count),
+        Some(error) => Err(Failure::on_path("write", file, &error)),
+        None => to.sync_all().on_path("save", file).map(|()| count),
     }
 }
 
-/// What the file is called until it is whole.
-fn part_of(file: &Path) -> PathBuf {
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    file.with_file_name(name)
+/// A backup that is not whole yet. It has no name, so that nothing is left of it when this process ends early; where
+/// the filesystem has no such files, it has one that is nobody else's, and loses it when this is dropped.
+struct Unfinished {
+    file: File,
+    named: Option<PathBuf>,
+}
+
+impl Unfinished {
+    fn beside(file: &Path) -> Result<Self, Failure> {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        match rustix::fs::open(directory_of(file), flags | OFlags::TMPFILE, MODE) {
+            Ok(made) => Ok(Self {
+                file: made.into(),
+                named: None,
+            }),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+                let mut name = file.file_name().unwrap_or_default().to_owned();
+                name.push(format!(".{}.part", std::process::id()));
+                let part = file.with_file_name(name);
+                let made = rustix::fs::open(&part, flags | OFlags::CREATE | OFlags::EXCL, MODE);
+                Ok(Self {
+                    file: made.map_err(std::io::Error::from).on_path("write", &part)?.into(),
+                    named: Some(part),
+                })
+            }
+            Err(error) => Err(Failure::on_path("write", file, &error.into())),
+        }
+    }
+
+    /// Gives it its name, which nothing has.
+    fn name(self, file: &Path) -> Result<(), Failure> {
+        let named = match &self.named {
+            None => {
+                let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+                rustix::fs::linkat(CWD, own, CWD, file, AtFlags::SYMLINK_FOLLOW)
+            }
+            Some(part) => rustix::fs::renameat_with(CWD, part, CWD, file, RenameFlags::NOREPLACE),
+        };
+        match named {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST) => Err(is_there(file)),
+            Err(error) => Err(Failure::on_path("name", file, &error.into())),
+        }
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(part) = &self.named {
+            let _ = std::fs::remove_file(part);
+        }
+    }
+}
+
+fn is_there(file: &Path) -> Failure {
+    let message = format!(
+        "{} is there already; name another file, or move it away",
+        file.display()
+    );
+    Failure::new(Exit::Usage, message)
+}
+
+fn directory_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        _ => Path::new("."),
+    }
 }

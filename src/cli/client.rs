@@ -27,6 +27,18 @@ pub const BODY_BYTES_MAX: usize = 64 << 20;
 /// Longest wait for a whole answer, if the caller has no other wish.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a stream is waited for.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// Until it begins.
+    begins: Duration,
+    /// From one part to the next; the collector sends something at least every 15 s.
+    goes_on: Duration,
+}
+
+/// Longest wait for the next part of a stream.
+const GOES_ON_WITHIN: Duration = Duration::from_secs(30);
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -53,6 +65,8 @@ pub enum ClientError {
     Status(StatusCode, Problem),
     #[error("the connection to the collector on {} was lost: {why}", .socket.display())]
     Lost { socket: PathBuf, why: String },
+    #[error("the collector on {} sent nothing for {}; see whether it is stopped or hangs", .socket.display(), numbers::length(.after.as_secs()))]
+    Silent { socket: PathBuf, after: Duration },
     /// What came is no answer of a collector.
     #[error("the answer of {} to {path} cannot be read: {why}; is it a tokentail of the same version?", .socket.display())]
     Protocol {
@@ -74,7 +88,7 @@ impl ClientError {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let code = match &error {
-            ClientError::Timeout { .. } => Exit::TryLater,
+            ClientError::Timeout { .. } | ClientError::Silent { .. } => Exit::TryLater,
             ClientError::Connect { error, .. } if error.kind() == io::ErrorKind::WouldBlock => Exit::TryLater,
             ClientError::Connect { error, .. } => Exit::of_io(error.kind()),
             ClientError::Status(StatusCode::BAD_REQUEST | StatusCode::CONFLICT, _) => Exit::Usage,
@@ -286,7 +300,7 @@ async fn exchange<T: DeserializeOwned>(
 /// until it ends or `each` has enough.
 ///
 /// # Errors
-/// Nobody answers, or with a refusal; or the connection was lost.
+/// Nobody answers, not within [`TIMEOUT`], or with a refusal; or the connection was lost, or carries nothing any more.
 pub async fn follow(
     socket: &Path,
     path: &str,
@@ -299,32 +313,47 @@ pub async fn follow(
     if !last_id.is_empty() {
         request = request.header("last-event-id", last_id);
     }
-    stream(socket, path, request, each).await
+    let patience = Patience {
+        begins: TIMEOUT,
+        goes_on: GOES_ON_WITHIN,
+    };
+    stream(socket, path, request, patience, each).await
 }
 
-/// Asks for a body that may be long, and hands over its bytes until it ends or `each` has enough.
+/// Asks for a body that may be long and takes up to `begins_within` to begin, and hands over its bytes until it ends or
+/// `each` has enough.
 ///
 /// # Errors
 /// As [`follow`].
 pub async fn receive(
     socket: &Path,
     path: &str,
+    begins_within: Duration,
     each: impl FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<(), ClientError> {
     let request = Request::builder().method(Method::POST).uri(path);
-    stream(socket, path, request, each).await
+    let patience = Patience {
+        begins: begins_within,
+        goes_on: GOES_ON_WITHIN,
+    };
+    stream(socket, path, request, patience, each).await
 }
 
 async fn stream(
     socket: &Path,
     path: &str,
     request: hyper::http::request::Builder,
+    patience: Patience,
     mut each: impl FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<(), ClientError> {
     let protocol = |why: String| ClientError::Protocol {
         socket: socket.to_owned(),
         path: path.to_owned(),
         why,
+    };
+    let silent = |_| ClientError::Silent {
+        socket: socket.to_owned(),
+        after: patience.goes_on,
     };
     let stream = connect(socket).await?;
     let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
@@ -339,17 +368,28 @@ async fn stream(
         std::future::pending::<Infallible>().await
     };
     let answer = async {
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|error| protocol(error.to_string()))?;
+        let begun = tokio::time::timeout(patience.begins, sender.send_request(request)).await;
+        let response = match begun {
+            Ok(response) => response.map_err(|error| protocol(error.to_string()))?,
+            Err(_) => {
+                return Err(ClientError::Timeout {
+                    socket: socket.to_owned(),
+                    path: path.to_owned(),
+                    after: patience.begins,
+                });
+            }
+        };
         let status = response.status();
         if !status.is_success() {
-            let body = body(response).await.map_err(&protocol)?;
+            let body = tokio::time::timeout(patience.goes_on, body(response)).await;
+            let body = body.map_err(silent)?.map_err(protocol)?;
             return Err(ClientError::Status(status, problem(status, &body)));
         }
         let mut body = response.into_body();
-        while let Some(frame) = body.frame().await {
+        while let Some(frame) = tokio::time::timeout(patience.goes_on, body.frame())
+            .await
+            .map_err(silent)?
+        {
             let frame = frame.map_err(|error| ClientError::Lost {
                 socket: socket.to_owned(),
                 why: error.to_string(),
@@ -488,6 +528,14 @@ mod tests {
                 get(|| async { (StatusCode::SERVICE_UNAVAILABLE, "later") }),
             )
             .route("/long", get(|| async { vec![b' '; BODY_BYTES_MAX + 1] }))
+            .route(
+                "/stalls",
+                get(|| async {
+                    let parts = futures_util::stream::iter([Ok::<_, Infallible>("part")]);
+                    let parts = futures_util::StreamExt::chain(parts, futures_util::stream::pending());
+                    axum::body::Body::from_stream(parts)
+                }),
+            )
             .route("/never", get(|| async { std::future::pending::<&str>().await }));
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("socket");
@@ -534,6 +582,34 @@ mod tests {
         let (error, code) = fails(&socket, "/never", Duration::from_millis(20)).await;
         assert!(matches!(error, ClientError::Timeout { .. }), "{error}");
         assert_eq!(code, Exit::TryLater);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_does_not_begin_or_go_on_ends() {
+        let (_folder, socket) = collector();
+        let begins_late = Patience {
+            begins: Duration::from_millis(20),
+            goes_on: WAIT,
+        };
+        let stalls = Patience {
+            begins: WAIT,
+            goes_on: Duration::from_millis(20),
+        };
+        let mut received = Vec::new();
+        for (path, patience) in [("/never", begins_late), ("/stalls", stalls)] {
+            let ended = stream(&socket, path, Request::builder().uri(path), patience, |bytes| {
+                received.extend_from_slice(bytes);
+                ControlFlow::Continue(())
+            });
+            let error = ended.await.unwrap_err();
+            let is_right = match path {
+                "/never" => matches!(error, ClientError::Timeout { .. }),
+                _ => matches!(error, ClientError::Silent { .. }),
+            };
+            assert!(is_right, "{error}");
+            assert_eq!(Failure::from(error).code, Exit::TryLater);
+        }
+        assert_eq!(received, b"part");
     }
 
     #[tokio::test]

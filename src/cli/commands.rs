@@ -174,7 +174,7 @@ pub fn stored_summary(settings: &Settings, no_answer: &Failure) -> Result<Summar
         path: Some(settings.db.clone()),
         cache_bytes: settings.store.cache_bytes,
     };
-    let store = Store::open_existing(options).map_err(|error| match error {
+    let store = Store::look(options).map_err(|error| match error {
         StoreError::InUse(path) => Failure::new(
             Exit::Unavailable,
             format!(
@@ -217,7 +217,12 @@ pub fn verify(global: &Global, command: args::Verify) -> Result<Exit, Failure> {
         cache_bytes: settings.store.cache_bytes,
     };
     let service_db = Path::new(SERVICE_STATE).join("tokentail.redb");
-    let store = Store::open_existing(options).map_err(|error| match error {
+    let opened = if command.repair {
+        Store::open_existing(options)
+    } else {
+        Store::look(options)
+    };
+    let store = opened.map_err(|error| match error {
         StoreError::InUse(path) => Failure::new(
             Exit::Unavailable,
             format!(
@@ -471,7 +476,10 @@ impl From<StoreError> for Failure {
         let code = match &error {
             StoreError::InUse(_) | StoreError::Closed { .. } => Exit::Unavailable,
             StoreError::Newer { .. } | StoreError::Older { .. } | StoreError::Damaged { .. } => Exit::BadData,
-            StoreError::Full { .. } | StoreError::TooManyDamaged(_) | StoreError::Copy { .. } => Exit::Io,
+            StoreError::Full { .. }
+            | StoreError::TooManyDamaged(_)
+            | StoreError::Copy { .. }
+            | StoreError::Displaced { .. } => Exit::Io,
             // It says by itself whose the file has to be.
             StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 Exit::Permission

@@ -194,7 +194,7 @@ mod tests {
         let pause = STALLED_AFTER.checked_sub(Duration::from_secs(1)).unwrap();
         let stepping = async {
             for _ in 0..STEPS {
-                tokio::time::sleep(pause).await;
+                tokio::time::advance(pause).await;
                 step.send(()).unwrap();
                 done.recv().unwrap();
             }

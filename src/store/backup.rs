@@ -16,6 +16,7 @@ impl Store {
     /// # Errors
     /// When there is no room for a copy, or the database cannot be read.
     pub fn copied(&self) -> Result<File, StoreError> {
+        self.in_place()?;
         let copy = || -> io::Result<File> {
             let mut from = File::open(self.path())?;
             let directory = self.path().parent().unwrap_or(Path::new("/"));

@@ -249,6 +249,7 @@ impl Store {
         body: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let open = self.database()?;
+        self.in_place()?;
         let mut write = open.begin_write().map_err(|e| self.error(e))?;
         write.set_quick_repair(true);
         let value = body(&write)?;
@@ -456,14 +457,20 @@ impl<'s, 't> Work<'s, 't> {
             Some((file, _)) => file,
             None => self.new_file(place)?,
         };
-        if !is_known || batch.renamed_from.is_some() {
-            self.link(run, file, &batch.path, batch.renamed_from.as_deref())?;
+        let mut cursor = batch.cursor;
+        if (!is_known || batch.renamed_from.is_some())
+            && self.link(run, file, &batch.path, batch.renamed_from.as_deref())?
+            && cursor.generation == 0
+        {
+            // Positions do not add up to what was read any more: what was read of the other file is in the counts, and if
+            // that lives under another name, it is read again. The next batch is refused for it once, and made anew.
+            cursor.generation = 1;
         }
         put(
             self.store,
             &mut self.files,
             file,
-            &FileRow::new(run, &batch.cursor, &batch.state),
+            &FileRow::new(run, &cursor, &batch.state),
         )?;
 
         let mut change = self.run_works[place].change.take().unwrap_or_default();
@@ -691,14 +698,14 @@ impl<'s, 't> Work<'s, 't> {
         Ok(last.map_or(0, |last| last + 1))
     }
 
-    /// Makes `path` lead to `file`, and the path it was renamed from to nothing.
+    /// Makes `path` lead to `file`, and the path it was renamed from to nothing. Whether another file's row went for it.
     fn link(
         &mut self,
         run: RunNumber,
         file: FileNumber,
         path: &Path,
         renamed_from: Option<&Path>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         if let Some(old) = renamed_from {
             self.paths
                 .remove((run, old.as_os_str().as_bytes()))
@@ -714,7 +721,7 @@ impl<'s, 't> Work<'s, 't> {
         if let Some(replaced) = replaced {
             self.files.remove(replaced).map_err(|e| self.store.error(e))?;
         }
-        Ok(())
+        Ok(replaced.is_some())
     }
 
     /// Writes everything that changed.

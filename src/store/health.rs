@@ -5,6 +5,8 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use redb::{
     Builder, Database, ReadableDatabase, ReadableTableMetadata, WriteTransaction,
@@ -12,6 +14,8 @@ use redb::{
 };
 use rustix::io::Errno;
 
+use super::looking::Looking;
+use super::place::Place;
 use super::tables::{
     ACCOUNT_LIMITS, ACCOUNTS, DAYS, FILES, FIRED, FORGOTTEN, HOURS, LIMIT_EVENTS, MARKS, META, META_CREATED,
     META_SCHEMA, META_SEQUENCE, MINUTES, MODEL_RUNS, MODELS, NOTE_ASIDE, NOTE_REBUILT, NOTES, OBSERVATIONS,
@@ -77,6 +81,11 @@ macro_rules! every_table {
 
 /// Opens the file (or memory), makes the tables if they are not there, and checks the schema.
 pub fn open(store: &Store, examine: bool) -> Result<Database, StoreError> {
+    if store.has_ended.load(Ordering::Acquire) {
+        return Err(StoreError::Closed {
+            path: store.path().to_owned(),
+        });
+    }
     let mut builder = Builder::new();
     builder.set_cache_size(store.options.cache_bytes);
     #[cfg(test)]
@@ -91,6 +100,9 @@ pub fn open(store: &Store, examine: bool) -> Result<Database, StoreError> {
         prepare(store, &database)?;
         return Ok(database);
     };
+    if store.only_looks {
+        return look(store);
+    }
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(|source| trouble(parent, source))?;
     }
@@ -113,7 +125,26 @@ pub fn open(store: &Store, examine: bool) -> Result<Database, StoreError> {
     .map_err(|source| trouble(path, source))?;
     close_to_others(&file);
     say_if_without_locks(path);
+    let place = Place::of(&file, path).map_err(|source| trouble(path, source))?;
+    *store.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
     open_with(store, || builder.create_with_backend(FileBackend::new(file)?))
+}
+
+/// Opens the file to read it, also where it may not be written: nothing is made or changed.
+pub fn look(store: &Store) -> Result<Database, StoreError> {
+    let path = store.path();
+    let file = File::open(path).map_err(|source| trouble(path, source))?;
+    let bytes = file.metadata().map_err(|source| trouble(path, source))?.len();
+    if bytes == 0 {
+        return Err(damaged(path, "the file is empty"));
+    }
+    let looking = Looking::new(file)
+        .map_err(|source| trouble(path, source))?
+        .ok_or_else(|| StoreError::InUse(path.to_owned()))?;
+    let mut builder = Builder::new();
+    builder.set_cache_size(store.options.cache_bytes);
+    builder.set_check_integrity_on_open(bytes <= CHECKED_BYTES_MAX);
+    open_with(store, || builder.create_with_backend(looking))
 }
 
 /// Whether a file begins as every database of redb does; what is behind that is not looked at.
@@ -351,7 +382,7 @@ pub fn remedy(path: &Path, error: &std::io::Error) -> String {
     )
 }
 
-fn trouble(path: &Path, source: std::io::Error) -> StoreError {
+pub fn trouble(path: &Path, source: std::io::Error) -> StoreError {
     let path = path.to_owned();
     match source.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full { path, source },

@@ -10,6 +10,8 @@ pub mod derived;
 mod health;
 mod intake;
 mod limits;
+mod looking;
+mod place;
 mod quota;
 mod read;
 mod registry;
@@ -33,6 +35,7 @@ pub use commit::{Committed, Conclusion, Outcome, RunChange};
 pub use health::is_database;
 pub use intake::Intake;
 pub use limits::LimitChanges;
+pub use place::Displacement;
 pub use quota::{AccountSums, LimitEvent, QuotaView};
 pub use read::{Cell, RunSums, RunView, Snapshot};
 pub use runs::{Known, RunEvent, RunInfo, Start, Started};
@@ -42,6 +45,7 @@ pub use usage::{Grain, RunNames, UsageCell};
 use crate::quota::account::{Account, THRESHOLDS_DEFAULT};
 use crate::record::AccountId;
 
+use place::{Lost, Place};
 use tables::RowError;
 
 /// Suffix of a damaged database that was set aside; a number follows if the name is taken.
@@ -65,6 +69,8 @@ pub enum StoreError {
     Older { path: PathBuf, found: u64, known: u64 },
     #[error("the database {path} is damaged: {what}")]
     Damaged { path: PathBuf, what: String },
+    #[error("the database {path} is not where it was: {what}")]
+    Displaced { path: PathBuf, what: Displacement },
     #[error("no room for the database {path}: {source}; free some space, counting goes on by itself")]
     Full { path: PathBuf, source: std::io::Error },
     #[error("cannot use the database {path}: {source}{}", health::remedy(.path, .source))]
@@ -102,6 +108,16 @@ pub struct Store {
     /// `None` while it is closed after an error.
     database: RwLock<Option<Database>>,
     kept: Mutex<Option<commit::Kept>>,
+    /// Where the file lies that was opened last.
+    place: Mutex<Option<Place>>,
+    /// Set while the path does not lead to the database.
+    lost: Mutex<Option<Lost>>,
+    /// Why a new database was made since the start, if that left nothing behind to look into.
+    anew: Mutex<Option<String>>,
+    /// The file is only read.
+    only_looks: bool,
+    /// It is not opened again.
+    has_ended: AtomicBool,
     replaced: AtomicU64,
     /// Observations wait for the end of the backlog.
     parks: AtomicBool,
@@ -128,7 +144,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Opens a database that is there, to look into it: nothing is made, replaced or set aside.
+    /// Opens a database that is there, to write into it: nothing is made, replaced or set aside.
     ///
     /// # Errors
     /// As [`Store::open`]; for a damaged or missing file too.
@@ -144,11 +160,27 @@ impl Store {
         Ok(store)
     }
 
+    /// Opens a database that is there, to look into it: its file is only read, so that whoever may read it may look.
+    ///
+    /// # Errors
+    /// As [`Store::open_existing`].
+    pub fn look(options: StoreOptions) -> Result<Self, StoreError> {
+        let mut store = Self::closed(options);
+        store.only_looks = true;
+        store.reopen()?;
+        Ok(store)
+    }
+
     fn closed(options: StoreOptions) -> Self {
         Self {
             options,
             database: RwLock::new(None),
             kept: Mutex::new(None),
+            place: Mutex::new(None),
+            lost: Mutex::new(None),
+            anew: Mutex::new(None),
+            only_looks: false,
+            has_ended: AtomicBool::new(false),
             replaced: AtomicU64::new(0),
             windows_left_out: AtomicU64::new(0),
             parks: AtomicBool::new(true),
@@ -164,17 +196,13 @@ impl Store {
         self.options.path.as_deref().unwrap_or(Path::new("(memory)"))
     }
 
-    /// Closes the database if it is open and opens it again.
+    /// Closes the database if it is open and opens it again. If its path does not lead to it any more, it is found again
+    /// or made anew.
     ///
     /// # Errors
     /// As [`Store::open`], and for a damaged file too. The database is closed then.
     pub fn reopen(&self) -> Result<(), StoreError> {
-        let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        let_go(slot.take());
-        // What was kept may describe a commit that never came to be.
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        *slot = Some(health::open(self, false)?);
-        Ok(())
+        self.reopened(false)
     }
 
     /// Opens the database again and checks every page of it.
@@ -182,10 +210,31 @@ impl Store {
     /// # Errors
     /// As [`Store::reopen`]; [`StoreError::Damaged`] if a page is not what was written.
     pub fn examine(&self) -> Result<(), StoreError> {
+        self.reopened(true)
+    }
+
+    fn reopened(&self, examine: bool) -> Result<(), StoreError> {
         let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        if lost.is_none() {
+            *lost = self.displaced(slot.as_ref());
+        }
         let_go(slot.take());
+        // What was kept may describe a commit that never came to be.
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        *slot = Some(health::open(self, true)?);
+        let Some(away) = &*lost else {
+            *slot = Some(health::open(self, examine)?);
+            return Ok(());
+        };
+        let (database, is_new) = self.find_again(away, examine)?;
+        *slot = Some(database);
+        *lost = None;
+        if is_new {
+            let note = place::note_anew(self.path());
+            tracing::error!("{note}");
+            *self.anew.lock().unwrap_or_else(PoisonError::into_inner) = Some(note);
+            self.replaced.fetch_add(1, Ordering::Release);
+        }
         Ok(())
     }
 
@@ -219,6 +268,8 @@ impl Store {
         let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
         let_go(slot.take());
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        // What is at the path now may be another's.
+        self.in_place()?;
         let aside = health::set_aside(self)?;
         tracing::error!(
             database = %self.path().display(), aside = %aside.display(),
@@ -265,6 +316,17 @@ impl Store {
         if let Some(database) = database {
             unharmed(|| health::close(self, database));
         }
+    }
+
+    /// Closes the database as it is and for good, so that another process may open it though some part of this one still
+    /// holds the store. Waits for a transaction that is under way.
+    pub fn end(&self) {
+        self.has_ended.store(true, Ordering::Release);
+        let_go(
+            (self.database.write())
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
     }
 
     fn database(&self) -> Result<Open<'_>, StoreError> {

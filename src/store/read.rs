@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use redb::{ReadTransaction, ReadableTable};
 
@@ -189,11 +189,14 @@ impl Store {
         Ok(snapshot)
     }
 
-    /// How this database came to replace a damaged one, as long as that one is still kept beside it.
+    /// How this database came to replace another since the start, or a damaged one that is still kept beside it.
     ///
     /// # Errors
     /// As [`Store::snapshot`].
     pub fn rebuilt(&self) -> Result<Option<String>, StoreError> {
+        if let Some(anew) = &*self.anew.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(Some(anew.clone()));
+        }
         let (_open, read) = self.read()?;
         let notes = read.open_table(NOTES).map_err(|e| self.error(e))?;
         let aside = notes.get(NOTE_ASIDE).map_err(|e| self.error(e))?;

@@ -387,15 +387,12 @@ impl Reader<'_> {
                 let known = usize::try_from(self.nuls_to.saturating_sub(hole)).unwrap_or(usize::MAX);
                 let rest = &block[at.saturating_add(known).min(block.len())..];
                 let nuls = rest.iter().position(|byte| *byte != 0);
-                let is_followed = match nuls {
-                    Some(nuls) => {
-                        from = block.len() - rest.len() + nuls;
-                        true
-                    }
-                    None => {
-                        from = block.len();
-                        self.is_followed(offset + from as u64)?
-                    }
+                let is_followed = if let Some(nuls) = nuls {
+                    from = block.len() - rest.len() + nuls;
+                    true
+                } else {
+                    from = block.len();
+                    self.is_followed(offset + from as u64)?
                 };
                 if is_followed {
                     let is_told = known > 0 && !self.turn.passed.is_empty();

@@ -71,17 +71,24 @@ impl Place {
         fs::write(self.log(run), text).unwrap();
     }
 
-    /// What a tailer does, in one turn.
     fn read(&self, run: &str) {
+        self.read_file(run, "mount/a.jsonl", None);
+    }
+
+    /// What a tailer does, in one turn; with a file that it knows under another name too.
+    fn read_file(&self, run: &str, path: &str, renamed_from: Option<&str>) {
         let id = RunId::new(run).unwrap();
         self.store
             .register(&[(id.clone(), AccountId::default())], false, 0)
             .unwrap();
         let root = Root::open(&self.directory.path().join("runs").join(run)).unwrap();
-        let path: crate::record::RelativePath = Path::new("mount/a.jsonl").into();
+        let path: crate::record::RelativePath = Path::new(path).into();
+        let renamed_from: Option<crate::record::RelativePath> =
+            renamed_from.map(|path| Path::new(path).into());
         let file = root.open_file(&path).unwrap();
         let stat = file.stat().unwrap();
-        let stored = self.store.positions(&id).unwrap().remove(&path);
+        let mut positions = self.store.positions(&id).unwrap();
+        let stored = positions.remove(renamed_from.as_ref().unwrap_or(&path));
         let (position, tail) = turn::start(&file, &stat, stored.as_ref(), &id, &path).unwrap();
         let reading = Reading {
             line_bytes_max: 1 << 20,
@@ -102,9 +109,9 @@ impl Place {
             &mut Vec::new(),
         )
         .unwrap();
-        self.store
-            .commit(&[turn.into_batch(id, path, stored.map(|stored| stored.cursor), &reading)])
-            .unwrap();
+        let mut batch = turn.into_batch(id, path, stored.map(|stored| stored.cursor), &reading);
+        batch.renamed_from = renamed_from;
+        self.store.commit(&[batch]).unwrap();
     }
 
     fn put_in(&self, fixes: &Fixes) {
@@ -159,6 +166,27 @@ impl Place {
         assert_eq!([self.cursor("one"), self.cursor("two")], cursors, "{words}");
         assert_eq!(verify(&self.store, &self.settings).unwrap().differences_total, 0);
     }
+}
+
+/// Under renames one after another a tailer may see one name change hands without the other: the file that had it is
+/// taken for gone, and read again when it is seen.
+#[test]
+fn a_file_whose_name_was_taken_is_no_difference() {
+    let place = Place::new();
+    let mount = place.log("one").parent().unwrap().to_owned();
+    fs::write(mount.join("b.jsonl"), line(5, 1) + &line(6, 1)).unwrap();
+    place.read_file("one", "mount/b.jsonl", None);
+    fs::rename(mount.join("a.jsonl"), mount.join("c.jsonl")).unwrap();
+    fs::rename(mount.join("b.jsonl"), mount.join("a.jsonl")).unwrap();
+    place.read_file("one", "mount/a.jsonl", Some("mount/b.jsonl"));
+    place.read_file("one", "mount/c.jsonl", None);
+    let report = verify(&place.store, &place.settings).unwrap();
+    assert_eq!(report.differences, [""; 0]);
+    // It is read on.
+    fs::write(mount.join("a.jsonl"), line(5, 1) + &line(6, 1) + &line(7, 1)).unwrap();
+    place.read_file("one", "mount/a.jsonl", None);
+    let report = verify(&place.store, &place.settings).unwrap();
+    assert_eq!((report.differences.len(), report.responses), (0, 7));
 }
 
 #[test]

@@ -249,9 +249,12 @@ async fn refused_directories_are_counted_until_they_are_watched() {
     let (folder, watch) = started();
     let (sub, gone) = (folder.path().join("sub"), folder.path().join("gone"));
     fs::create_dir(&sub).unwrap();
-    lock(&first(&watch).known)
-        .unwatched
-        .extend([sub.clone(), gone.clone()]);
+    {
+        let shard = first(&watch);
+        let mut known = lock(&shard.known);
+        known.unwatched.extend([sub.clone(), gone.clone()]);
+        known.no_watches = OUT_OF_WATCHES.to_owned();
+    }
     assert_eq!(watch.health().unwatched, 2);
     let Mode::Polling { reason } = watch.health().mode else {
         panic!("some are unwatched")

@@ -1,6 +1,8 @@
 //! A backup while the collector runs.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 
 use crate::harness::{Collector, Place, append, response, text};
 
@@ -81,4 +83,85 @@ fn backups_under_load_are_each_whole() {
         assert_eq!(again["totals"], summary["totals"], "{round}");
         of_copy.stop_cleanly();
     }
+}
+
+/// What is in the directory of a backup.
+fn names(place: &Place) -> Vec<String> {
+    let names = fs::read_dir(place.path("copies")).unwrap();
+    names
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
+}
+
+/// Answers one request with this, then holds the connection.
+fn answers(listener: &UnixListener, answer: &str) -> UnixStream {
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    stream.write_all(answer.as_bytes()).unwrap();
+    stream
+}
+
+#[test]
+fn a_backup_that_is_interrupted_leaves_nothing_and_hinders_no_other() {
+    let place = Place::new();
+    fs::create_dir(place.path("copies")).unwrap();
+    // Another one's, under the name that was once used.
+    fs::write(place.path("copies/copy.redb.part"), "another's").unwrap();
+    let listener = UnixListener::bind(place.socket()).unwrap();
+    let mut backup = place.command(&["backup", "copies/copy.redb"]).spawn().unwrap();
+    let version = answers(&listener, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+    let part = "x".repeat(100_000);
+    let body = answers(
+        &listener,
+        &format!("HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n{part}"),
+    );
+    let pid = rustix::process::Pid::from_child(&backup);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    backup.wait().unwrap();
+    assert_eq!(names(&place), ["copy.redb.part"]);
+    drop((version, body, listener));
+    fs::remove_file(place.socket()).unwrap();
+
+    append(&place.log("r", "a.jsonl"), response("1", 5, 1));
+    let mut collector = place.serve();
+    collector.wait_for_messages(1);
+    let output = place.run(&["backup", "copies/copy.redb"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(
+        fs::read(place.path("copies/copy.redb.part")).unwrap(),
+        b"another's"
+    );
+    collector.stop_cleanly();
+}
+
+#[test]
+fn a_collector_that_does_not_answer_is_not_waited_for_for_ever() {
+    let place = Place::new();
+    fs::create_dir(place.path("copies")).unwrap();
+    append(&place.log("r", "a.jsonl"), response("1", 5, 1));
+    let mut collector = place.serve();
+    collector.wait_for_messages(1);
+    collector.signal("STOP");
+    for words in [&["backup", "copies/copy.redb"][..], &["watch"]] {
+        let output = place.run(words);
+        assert_eq!(
+            output.status.code(),
+            Some(75),
+            "{words:?}: {}",
+            text(&output.stderr)
+        );
+        let said = text(&output.stderr);
+        assert!(
+            said.contains("did not answer") && said.contains("within 5 s"),
+            "{said}"
+        );
+    }
+    assert_eq!(names(&place), [""; 0]);
+    collector.signal("CONT");
+    collector.stop_cleanly();
 }

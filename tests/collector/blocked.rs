@@ -42,13 +42,9 @@ impl FullPipe {
             .open(&path)
             .unwrap();
         loop {
-            // Whole pages, then what is left of the last one.
-            match ends.write(&[b'\n'; 4096]).or_else(|_| ends.write(b"\n")) {
-                Ok(_) => {}
-                Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
-                    return Self { path, ends };
-                }
+            if let Err(error) = ends.write_all(b"\n") {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                return Self { path, ends };
             }
         }
     }

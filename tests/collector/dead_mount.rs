@@ -59,7 +59,9 @@ impl Scene {
 
     fn serve(&self, settings: &str) -> Collector {
         self.place.configure(settings);
-        Collector::spawn(self.place.command_with_config(&["serve"]), self.place.socket())
+        let mut collector = Collector::spawn(self.place.command_with_config(&["serve"]), self.place.socket());
+        collector.wait_for_socket();
+        collector
     }
 }
 

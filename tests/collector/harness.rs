@@ -186,7 +186,8 @@ impl Collector {
     /// Starts `command` (a `serve`) and waits until it is ready.
     pub fn start(command: Command, socket: PathBuf) -> Self {
         let mut collector = Self::spawn(command, socket);
-        collector.wait_for_log("ready: everything there is is watched");
+        // It says so too if it is blind.
+        collector.wait_for_log("\"ready");
         collector
     }
 

@@ -36,6 +36,9 @@ fn assert_exact(place: &Place, mut collector: Collector, messages: u64) {
     place.assert_verified();
 }
 
+/// Where a hole is, given the length of the first line.
+type Hole = fn(usize) -> Range<usize>;
+
 #[test]
 fn what_is_shown_late_is_waited_for_and_counted_once() {
     let place = Place::new();
@@ -47,7 +50,7 @@ fn what_is_shown_late_is_waited_for_and_counted_once() {
             .map(|id| response(&format!("{run}-{id}"), 7, id))
             .collect::<Vec<_>>()
     };
-    let holes: [(&str, fn(usize) -> Range<usize>); 3] = [
+    let holes: [(&str, Hole); 3] = [
         ("whole", |first: usize| first..first * 2),
         ("middle", |first: usize| first + 20..first + 80),
         ("end", |first: usize| first * 2 - 10..first * 4),

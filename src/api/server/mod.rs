@@ -31,6 +31,7 @@ use unix::ControlSocket;
 
 pub use guard::TokenSlot;
 pub use traffic::{CLASSES, DoorKind, DoorStats, Permit, Subscribers, Traffic};
+pub use unix::SocketKeeper;
 
 /// Why a door cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +85,12 @@ impl Doors {
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.tcp.as_ref().map(TcpDoor::address)
+    }
+
+    /// Sees that the socket stays at its path.
+    #[must_use]
+    pub fn keeper(&self) -> SocketKeeper {
+        self.unix.keeper()
     }
 
     /// Answers until it is stopped; then what is being answered is answered, and streams end.

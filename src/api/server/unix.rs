@@ -2,11 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener as Listener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::UnixListener;
+use tokio::sync::watch;
 
 use super::ServerError;
 use super::connection::{self, Accept, Door};
@@ -17,17 +20,108 @@ const SOCKET_MODE: u32 = 0o660;
 /// The socket, listening. Its file is removed when this is dropped.
 #[derive(Debug)]
 pub struct ControlSocket {
-    listener: UnixListener,
-    path: SocketPath,
+    listener: watch::Sender<Arc<UnixListener>>,
+    bound: Bound,
 }
 
+/// Removes the file when it is dropped.
 #[derive(Debug)]
-struct SocketPath(PathBuf);
+struct Bound(Arc<SocketPath>);
 
-impl Drop for SocketPath {
+impl Drop for Bound {
     fn drop(&mut self) {
-        // Someone may have removed it already.
-        let _ = std::fs::remove_file(&self.0);
+        self.0.is_closed.store(true, Ordering::SeqCst);
+        self.0.remove();
+    }
+}
+
+/// The file of the socket.
+#[derive(Debug)]
+struct SocketPath {
+    path: PathBuf,
+    /// Device and inode of the file that was made, to be told from another's.
+    ours: Mutex<Option<(u64, u64)>>,
+    /// Nobody listens any more.
+    is_closed: AtomicBool,
+}
+
+impl SocketPath {
+    /// Removes the file, if it is not another's.
+    fn remove(&self) {
+        if self.is_ours() {
+            // Someone may have removed it already.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+
+    /// Whether what is at the path is what was made there.
+    fn is_ours(&self) -> bool {
+        let ours = *self.ours.lock().unwrap_or_else(PoisonError::into_inner);
+        ours.is_some() && ours == identity(&self.path)
+    }
+
+    /// Listens. A socket that nobody answers on is left over from a crash and replaced.
+    fn bind(&self) -> Result<Listener, ServerError> {
+        let path = &self.path;
+        let failed = |source| ServerError::Io {
+            place: path.display().to_string(),
+            source,
+        };
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(failed)?;
+        }
+        ControlSocket::check_place(path)?;
+        match std::fs::symlink_metadata(path) {
+            Ok(_) if UnixStream::connect(path).is_ok() => return Err(ServerError::InUse(path.to_owned())),
+            Ok(_) => std::fs::remove_file(path).map_err(failed)?,
+            Err(_) => {}
+        }
+        let listener = Listener::bind(path).map_err(failed)?;
+        *self.ours.lock().unwrap_or_else(PoisonError::into_inner) = identity(path);
+        listener.set_nonblocking(true).map_err(failed)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
+        Ok(listener)
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let file = std::fs::symlink_metadata(path).ok()?;
+    Some((file.dev(), file.ino()))
+}
+
+/// Sees that the socket stays at its path.
+#[derive(Clone, Debug)]
+pub struct SocketKeeper {
+    listener: watch::Sender<Arc<UnixListener>>,
+    path: Arc<SocketPath>,
+}
+
+impl SocketKeeper {
+    /// Listens anew if the path does not lead to the socket any more; returns what listens then. Waits for the
+    /// filesystem.
+    ///
+    /// # Errors
+    /// Another one listens there, something else is there, or the path cannot be used.
+    pub fn look(&self) -> Result<Option<Listener>, ServerError> {
+        if self.path.is_ours() {
+            return Ok(None);
+        }
+        let listener = self.path.bind()?;
+        if self.path.is_closed.load(Ordering::SeqCst) {
+            self.path.remove();
+            return Ok(None);
+        }
+        Ok(Some(listener))
+    }
+
+    /// Takes connections from this listener instead of the one before.
+    ///
+    /// # Errors
+    /// The system does not let it be waited for.
+    pub fn replace(&self, listener: Listener) -> io::Result<()> {
+        self.listener
+            .send_replace(Arc::new(UnixListener::from_std(listener)?));
+        Ok(())
     }
 }
 
@@ -37,25 +131,18 @@ impl ControlSocket {
     /// # Errors
     /// When another collector answers there, or the path cannot be used.
     pub fn bind(path: &Path) -> Result<Self, ServerError> {
-        let failed = |source| ServerError::Io {
+        let bound = Bound(Arc::new(SocketPath {
+            path: path.to_owned(),
+            ours: Mutex::new(None),
+            is_closed: AtomicBool::new(false),
+        }));
+        let listener = UnixListener::from_std(bound.0.bind()?).map_err(|source| ServerError::Io {
             place: path.display().to_string(),
             source,
-        };
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(failed)?;
-        }
-        Self::check_place(path)?;
-        match std::fs::symlink_metadata(path) {
-            Ok(_) if UnixStream::connect(path).is_ok() => return Err(ServerError::InUse(path.to_owned())),
-            Ok(_) => std::fs::remove_file(path).map_err(failed)?,
-            Err(_) => {}
-        }
-        let listener = UnixListener::bind(path).map_err(failed)?;
-        let bound = SocketPath(path.to_owned());
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
+        })?;
         Ok(Self {
-            listener,
-            path: bound,
+            listener: watch::Sender::new(Arc::new(listener)),
+            bound,
         })
     }
 
@@ -70,19 +157,39 @@ impl ControlSocket {
         }
     }
 
+    /// Sees that it stays at its path.
+    pub fn keeper(&self) -> SocketKeeper {
+        SocketKeeper {
+            listener: self.listener.clone(),
+            path: Arc::clone(&self.bound.0),
+        }
+    }
+
     /// Answers until the door is closed; then the file is removed.
     pub async fn serve(self, door: Door) {
-        let Self { listener, path } = self;
-        connection::serve(listener, door).await;
-        drop(path);
+        let Self { listener, bound } = self;
+        let latest = Latest(listener.subscribe());
+        // Once the door is closed, nobody listens.
+        drop(listener);
+        connection::serve(latest, door).await;
+        drop(bound);
     }
 }
 
-impl Accept for UnixListener {
+/// The listener that is at the path now.
+struct Latest(watch::Receiver<Arc<UnixListener>>);
+
+impl Accept for Latest {
     type Stream = tokio::net::UnixStream;
 
     async fn accept(&self) -> io::Result<(Self::Stream, Option<SocketAddr>)> {
-        let (stream, _) = Self::accept(self).await?;
-        Ok((stream, None))
+        let mut latest = self.0.clone();
+        loop {
+            let listener = Arc::clone(&latest.borrow_and_update());
+            tokio::select! {
+                accepted = listener.accept() => return Ok((accepted?.0, None)),
+                Ok(()) = latest.changed() => {}
+            }
+        }
     }
 }

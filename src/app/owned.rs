@@ -1,0 +1,139 @@
+//! Owned: whether the files of the collector are still where they were.
+//!
+//! The socket is made again, a database that is gone is the committer's, and what only an operator can put back is said
+//! in health and in the log.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::server::{ServerError, SocketKeeper};
+use crate::committer::WeakCommitter;
+use crate::config::Settings;
+use crate::logfile::pool::Progress;
+use crate::tailer::Shared;
+
+/// How often the files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// What is said while a look takes too long.
+const STALLED: &str = "the directory of the socket, of the token or of the configuration does not answer; see whether a \
+                       mount hangs";
+
+/// Looks after the files.
+pub struct Owned {
+    pub shared: Arc<Shared>,
+    pub writes: WeakCommitter,
+    pub socket: Option<SocketKeeper>,
+    /// What is not where it was, for health.
+    pub missing: watch::Sender<Vec<String>>,
+    pub stop: CancellationToken,
+}
+
+/// What a look found.
+struct Found {
+    listener: Option<std::os::unix::net::UnixListener>,
+    problems: Vec<String>,
+    /// Files that are there now: only such a one can be missing later.
+    there: BTreeSet<PathBuf>,
+}
+
+impl Owned {
+    /// Looks again and again until it is stopped.
+    pub async fn run(self) {
+        let mut interval = tokio::time::interval(LOOK_EVERY);
+        let mut there = BTreeSet::new();
+        while self.stop.run_until_cancelled(interval.tick()).await.is_some() {
+            self.writes.look();
+            let settings = Arc::clone(&self.shared.settings.borrow());
+            let (socket, known) = (self.socket.clone(), there.clone());
+            let mut job = self
+                .shared
+                .pool
+                .start(move || look(socket.as_ref(), &settings, known));
+            let looked = async {
+                match job.progress().await {
+                    Progress::Done(found) => found,
+                    Progress::Stalled => {
+                        self.say(vec![STALLED.to_owned()]);
+                        job.done().await
+                    }
+                }
+            };
+            let Some(looked) = self.stop.run_until_cancelled(looked).await else {
+                return;
+            };
+            let Ok(mut found) = looked else { continue };
+            if let (Some(listener), Some(socket)) = (found.listener.take(), &self.socket) {
+                match socket.replace(listener) {
+                    Ok(()) => tracing::warn!("the socket was not at its path any more and was made again"),
+                    Err(error) => found
+                        .problems
+                        .push(format!("cannot listen on the socket again: {error}")),
+                }
+            }
+            there = found.there;
+            self.say(found.problems);
+        }
+    }
+
+    fn say(&self, problems: Vec<String>) {
+        self.missing.send_if_modified(|missing| {
+            for problem in problems.iter().filter(|problem| !missing.contains(problem)) {
+                tracing::error!("{problem}");
+            }
+            for problem in missing.iter().filter(|problem| !problems.contains(problem)) {
+                tracing::info!("no longer: {problem}");
+            }
+            let is_other = *missing != problems;
+            *missing = problems;
+            is_other
+        });
+    }
+}
+
+/// Waits for the filesystem.
+fn look(socket: Option<&SocketKeeper>, settings: &Settings, mut there: BTreeSet<PathBuf>) -> Found {
+    let mut problems = Vec::new();
+    let listener = socket.and_then(|socket| {
+        socket.look().unwrap_or_else(|error| {
+            problems.push(unreachable(&error));
+            None
+        })
+    });
+    let files = [
+        (
+            settings.http.token_file.as_ref(),
+            "the token that was read stays in effect until a restart",
+        ),
+        (
+            settings.config_file.as_ref(),
+            "what was read stays in effect until a restart",
+        ),
+    ];
+    for (path, then) in files {
+        let Some(path) = path else { continue };
+        match path.metadata() {
+            Ok(file) if file.is_file() => {
+                there.insert(path.clone());
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && there.contains(path) => {
+                problems.push(format!("{} is gone: {then}; put it back", path.display()));
+            }
+            _ => {}
+        }
+    }
+    Found {
+        listener,
+        problems,
+        there,
+    }
+}
+
+fn unreachable(error: &ServerError) -> String {
+    format!("nobody reaches this collector by its socket: {error}")
+}
