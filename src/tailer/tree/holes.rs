@@ -13,10 +13,10 @@ use crate::logfile::{LogFile, Stat};
 use crate::record::Millis;
 use crate::tailer::turn::{PASSED_HOLES_MAX, Turn};
 
-/// How long NUL bytes with something behind them are waited for: twice what writes to a network filesystem are held
-/// back by default.
-const HOLE_WAIT: Duration = Duration::from_mins(1);
-const HOLE_WAIT_MS: Millis = 60_000;
+/// How long NUL bytes with something behind them are waited for. Short, as a line with NUL bytes may be all there is, and
+/// what is filled later is read again anyway.
+const HOLE_WAIT: Duration = Duration::from_secs(5);
+const HOLE_WAIT_MS: Millis = 5_000;
 
 /// The holes of one file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
