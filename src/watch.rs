@@ -108,7 +108,7 @@ pub struct Watch {
 struct Shard {
     /// Set by the first directory.
     device: OnceLock<u64>,
-    /// Held while the watcher works, so whoever waits for it may wait for a device. **Invariant**: the handler never takes
+    /// Held while the watcher works, so a thread that waits for it may wait for a device. **Invariant**: the handler never takes
     /// it, since the watcher answers on the handler's thread.
     door: Mutex<Door>,
     /// What is asked while the door is held: whoever has it next asks for all of it at once. At the start, when every
@@ -401,7 +401,7 @@ impl Watch {
             shards.push(Arc::clone(&shard));
             return shard;
         }
-        // None of its own to be had: with those of its device, or with whoever there is.
+        // No watcher of its own can be made: one of its device is shared, else any.
         let last = shards.iter().rfind(is_of_device).or(shards.last());
         last.map_or_else(|| Arc::new(Shard::new(Err(THREAD_ENDED.to_owned()))), Arc::clone)
     }
@@ -454,7 +454,7 @@ impl Shard {
         lock(&self.known).note_mode();
         drop(door);
         answer.try_recv().unwrap_or_else(|_| {
-            // Whoever took it over panicked: nobody knows what is watched.
+            // The thread that took it over panicked, so what is watched is unknown.
             shared.mark(|pending| pending.rescan = true);
             Vec::new()
         })

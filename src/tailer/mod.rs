@@ -415,7 +415,7 @@ impl Tailer {
                 .await
                 .unwrap_or(true),
         };
-        // Whoever has it may hang with it.
+        // The visitor that has it may hang with it.
         let taking = self.waker.bed.take();
         tokio::pin!(taking);
         let resting = tokio::select! {

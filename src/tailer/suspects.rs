@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Devices by their numbers.
 #[derive(Debug, Default)]
 pub struct Suspects {
-    /// Whoever holds a device's permit tries it.
+    /// The run that holds a device's permit tries it.
     devices: Mutex<BTreeMap<u64, Arc<Semaphore>>>,
     /// **Invariant**: how many there are, to be looked at without the lock.
     count: AtomicUsize,
@@ -32,7 +32,7 @@ impl Suspects {
         self.count.store(all.len(), Ordering::Relaxed);
     }
 
-    /// A call into these returned: whoever waits to try them goes on.
+    /// A call into these returned: the runs that wait to try them go on.
     pub fn remove(&self, devices: &[u64]) {
         if self.is_empty() {
             return;
