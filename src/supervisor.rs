@@ -18,13 +18,13 @@ use crate::committer::{Start, Started};
 use crate::config::name_an_account;
 use crate::control::{ForgetAnswer, Request, StartAnswer, StartRequest, StopAnswer, StopRequest};
 use crate::logfile::home::{resolve, resolve_mount};
-use crate::logfile::mounts::devices_at;
-use crate::logfile::pool::{Job, Progress};
+use crate::logfile::mounts::mounted_at;
+use crate::logfile::pool::{Job, Progress, STALLED_AFTER};
 use crate::logfile::{Entry, EntryKind, LogFileError, Root, Stat};
 use crate::record::format::length;
 use crate::record::{RunId, StopReason};
 use crate::store::{Known, RunInfo, Store, StoreError};
-use crate::tailer::patrol::{Patrol, Stalls};
+use crate::tailer::patrol::Patrol;
 use crate::tailer::shape::Shape;
 use crate::tailer::stall::does_not_answer;
 use crate::tailer::tree::Depth;
@@ -48,6 +48,8 @@ const STRANGE_NAMES_MAX: usize = 1024;
 enum Event {
     Hints(Hints),
     Tick,
+    /// It is time to see how far the patrol is.
+    Patrol,
     Ended(RunId, Result<Ended, TailerError>),
     /// A tailer's state changed.
     Board,
@@ -278,6 +280,7 @@ impl Supervisor {
             match self.next_event(&mut tick, &mut settings).await {
                 Event::Hints(hints) => self.hints(hints).await,
                 Event::Tick => self.tick().await,
+                Event::Patrol => self.look_at_patrol(),
                 Event::Ended(run, result) => self.ended(run, result).await,
                 Event::Board => self.check_progress().await,
                 Event::Settings => {
@@ -334,6 +337,7 @@ impl Supervisor {
             Ok(()) = settings.changed() => Event::Settings,
             hints = self.shared.watch.next() => Event::Hints(hints),
             () = self.shared.board.changed() => Event::Board,
+            () = at(self.patrol.due()) => Event::Patrol,
             _ = tick.tick() => Event::Tick,
         }
     }
@@ -399,8 +403,9 @@ impl Supervisor {
             Depth::Everything
         };
         let runs = self.runs.values().map(|run| run.waker.clone()).collect();
-        let stalls = self.patrol.go(runs, depth, &self.shared);
-        self.note_stalls(&stalls);
+        // What is known to hang is not visited.
+        self.look_at_patrol();
+        self.patrol.go(runs, depth, &self.shared);
         self.restart_failed().await;
         self.check_progress().await;
     }
@@ -415,19 +420,20 @@ impl Supervisor {
     }
 
     /// Says of runs that they are out of reach, or not any more.
-    fn note_stalls(&self, stalls: &Stalls) {
+    fn look_at_patrol(&mut self) {
+        let stalls = self.patrol.look(&self.shared);
         let find = |waker: &Waker| self.runs.iter().find(|(_, running)| running.waker.is(waker));
         for (run, _) in stalls.new.iter().filter_map(find) {
             let home = self.places.home(run).path;
-            let (devices, place) = devices_at(&home);
-            self.shared.suspects.add(&devices);
+            let mounted = mounted_at(&home);
+            self.shared.suspects.add(&mounted.devices, STALLED_AFTER);
             self.shared
                 .board
-                .stalled(run, does_not_answer(&home, place.as_deref()));
+                .stalled(run, does_not_answer(&home, mounted.place.as_deref()));
         }
         for (run, running) in stalls.over.iter().filter_map(find) {
-            let (devices, _) = devices_at(&self.places.home(run).path);
-            self.shared.suspects.remove(&devices);
+            let mounted = mounted_at(&self.places.home(run).path);
+            self.shared.suspects.remove(&mounted.devices);
             self.shared.board.answers(run);
             running.waker.rescan();
         }
@@ -486,11 +492,11 @@ impl Supervisor {
                 self.is_listing_stalled = true;
                 self.has_looked = true;
                 if let Some(directory) = self.places.directory.as_deref() {
-                    let (devices, place) = devices_at(directory);
-                    self.shared.suspects.add(&devices);
+                    let mounted = mounted_at(directory);
+                    self.shared.suspects.add(&mounted.devices, STALLED_AFTER);
                     let problem = format!(
                         "the runs directory: {}",
-                        does_not_answer(directory, place.as_deref())
+                        does_not_answer(directory, mounted.place.as_deref())
                     );
                     tracing::warn!("{problem}");
                     self.shared.board.runs_directory(Some(problem));
@@ -506,7 +512,7 @@ impl Supervisor {
         if std::mem::take(&mut self.is_listing_stalled)
             && let Some(directory) = self.places.directory.as_deref()
         {
-            self.shared.suspects.remove(&devices_at(directory).0);
+            self.shared.suspects.remove(&mounted_at(directory).devices);
         }
         let mut there = None;
         self.has_looked = true;
@@ -1252,6 +1258,14 @@ async fn progress<T>(job: &mut Option<Job<T>>, is_stalled: bool) -> Progress<T> 
     match job {
         Some(job) if is_stalled => Progress::Done(job.done().await),
         Some(job) => job.progress().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until then.
+async fn at(due: Option<tokio::time::Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
     }
 }

@@ -10,41 +10,55 @@ use super::pool;
 /// The kernel's table.
 const TABLE: &str = "/proc/self/mountinfo";
 
-/// The devices that a call below `path` may have to wait for, by what `path` says: those that are mounted there or below, or
-/// else the one it lies in; and where the first of them is mounted. Nothing if the kernel's table cannot be read.
-#[must_use]
-pub fn devices_at(path: &Path) -> (Vec<u64>, Option<PathBuf>) {
-    std::fs::read(TABLE).map_or_else(|_| Default::default(), |table| find(&table, path))
+/// What the table says of a path.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Mounted {
+    /// The devices that a call below the path may have to wait for: those that are mounted there or below, or else the one
+    /// it lies in.
+    pub devices: Vec<u64>,
+    /// Those of them that more than this kernel has a say in.
+    pub foreign: Vec<u64>,
+    /// Where the first of them is mounted.
+    pub place: Option<PathBuf>,
 }
 
-fn find(table: &[u8], path: &Path) -> (Vec<u64>, Option<PathBuf>) {
-    let mut below = Vec::new();
-    let mut place = None;
-    let mut around: Option<(PathBuf, u64)> = None;
+/// What is mounted at `path`, by what `path` says. Nothing if the kernel's table cannot be read.
+#[must_use]
+pub fn mounted_at(path: &Path) -> Mounted {
+    std::fs::read(TABLE).map_or_else(|_| Mounted::default(), |table| find(&table, path))
+}
+
+fn find(table: &[u8], path: &Path) -> Mounted {
+    let mut found = Mounted::default();
+    let mut around: Option<(PathBuf, u64, bool)> = None;
     for line in table.split(|byte| *byte == b'\n') {
         let mut fields = line.split(|byte| *byte == b' ');
-        // The third member is the device, the fifth where it is mounted.
+        // The third member is the device, the fifth where it is mounted; after a dash comes the filesystem's name.
         let (Some(device), Some(point)) = (fields.nth(2).and_then(device), fields.nth(1)) else {
             continue;
         };
+        let mut name = fields.skip_while(|field| *field != b"-").skip(1);
+        let is_foreign = name.next().is_none_or(|name| !LOCAL_NAMES.contains(&name));
         let point = PathBuf::from(OsString::from_vec(unescaped(point)));
         if point.starts_with(path) {
-            below.push(device);
-            place.get_or_insert(point);
+            found.devices.push(device);
+            found.foreign.extend(is_foreign.then_some(device));
+            found.place.get_or_insert(point);
         } else if path.starts_with(&point)
             // Of two on one place, the later one covers the other.
-            && around.as_ref().is_none_or(|(longest, _)| point.starts_with(longest))
+            && around.as_ref().is_none_or(|(longest, ..)| point.starts_with(longest))
         {
-            around = Some((point, device));
+            around = Some((point, device, is_foreign));
         }
     }
-    if below.is_empty()
-        && let Some((point, device)) = around
+    if found.devices.is_empty()
+        && let Some((point, device, is_foreign)) = around
     {
-        below.push(device);
-        place = Some(point);
+        found.devices.push(device);
+        found.foreign.extend(is_foreign.then_some(device));
+        found.place = Some(point);
     }
-    (below, place)
+    found
 }
 
 /// Filesystems that only this kernel changes, so that it tells of every change: ext2 to ext4, XFS, Btrfs, tmpfs, F2FS, ZFS,
@@ -57,6 +71,19 @@ const LOCAL: [u32; 7] = [
     0xF2F5_2010,
     0x2FC1_2FC1,
     0xCA45_1A4E,
+];
+
+/// Their names in the table.
+const LOCAL_NAMES: [&[u8]; 9] = [
+    b"ext2",
+    b"ext3",
+    b"ext4",
+    b"xfs",
+    b"btrfs",
+    b"tmpfs",
+    b"f2fs",
+    b"zfs",
+    b"bcachefs",
 ];
 
 /// Whether the filesystem at a path is changed by this kernel alone. It may hang.
@@ -89,17 +116,19 @@ mod tests {
             30 22 0:40 / /runs rw - tmpfs tmpfs rw\n\
             31 30 0:50 / /runs/a/mount rw - fuse a rw\n\
             32 30 0:51 / /runs/a\\040b rw - fuse b rw\n\
-            33 22 0:60 / /runs rw - tmpfs over rw\nnonsense\n";
-        let at = |path: &str| find(table, Path::new(path));
-        let device = |minor| rustix::fs::makedev(0, minor);
-        assert_eq!(at("/runs/a"), (vec![device(50)], Some("/runs/a/mount".into())));
-        assert_eq!(
-            at("/runs/a/mount/x"),
-            (vec![device(50)], Some("/runs/a/mount".into()))
-        );
-        assert_eq!(at("/runs/a b"), (vec![device(51)], Some("/runs/a b".into())));
-        assert_eq!(at("/runs/b"), (vec![device(60)], Some("/runs".into())));
-        assert_eq!(at("/home"), (vec![rustix::fs::makedev(254, 0)], Some("/".into())));
-        assert_eq!(find(b"", Path::new("/x")), (vec![], None));
+            33 22 0:60 / /runs rw shared:5 master:1 - tmpfs over rw\nnonsense\n";
+        let at = |path: &str| {
+            let found = find(table, Path::new(path));
+            let minors: Vec<u32> = (found.devices.iter().copied()).map(rustix::fs::minor).collect();
+            let is_foreign = found.foreign == found.devices;
+            assert!(is_foreign || found.foreign.is_empty(), "{found:?}");
+            (minors, found.place.unwrap(), is_foreign)
+        };
+        assert_eq!(at("/runs/a"), (vec![50], "/runs/a/mount".into(), true));
+        assert_eq!(at("/runs/a/mount/x"), (vec![50], "/runs/a/mount".into(), true));
+        assert_eq!(at("/runs/a b"), (vec![51], "/runs/a b".into(), true));
+        assert_eq!(at("/runs/b"), (vec![60], "/runs".into(), false));
+        assert_eq!(at("/home"), (vec![0], "/".into(), false));
+        assert_eq!(find(b"", Path::new("/x")), Mounted::default());
     }
 }

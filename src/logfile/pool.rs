@@ -14,6 +14,8 @@ use tokio::time::Instant;
 
 /// A job is stalled when one call has not returned for so long.
 pub const STALLED_AFTER: Duration = Duration::from_secs(5);
+/// A call that has not returned for so long is slow: what it holds may have to be given to others.
+pub const SLOW_AFTER: Duration = Duration::from_millis(100);
 /// Most threads: those that work, one for each mount that hangs, and those that were in it when it began to.
 const THREADS_MAX: usize = 256;
 /// A thread without work ends after this; [`Pool::keep_one`] is called more often.
@@ -57,6 +59,17 @@ pub enum Progress<T> {
     Done(Result<T, JoinError>),
     /// One of its calls has not returned for [`STALLED_AFTER`].
     Stalled,
+}
+
+/// What a job did in a short time.
+#[derive(Debug)]
+pub enum Pace<T> {
+    /// It is done, or it panicked.
+    Done(Result<T, JoinError>),
+    /// Calls of it returned.
+    Moves,
+    /// None has returned for so long.
+    Stands(Duration),
 }
 
 impl Pool {
@@ -118,16 +131,25 @@ impl<T> Job<T> {
     /// Waits until the job is done or stalls; a stalled one may be waited for with [`Job::done`]. Cancel safe.
     pub async fn progress(&mut self) -> Progress<T> {
         loop {
-            let deadline = self.since + STALLED_AFTER;
-            if let Ok(done) = tokio::time::timeout_at(deadline, &mut self.handle).await {
-                return Progress::Done(done);
+            match self.pace().await {
+                Pace::Done(done) => return Progress::Done(done),
+                Pace::Stands(time) if time >= STALLED_AFTER => return Progress::Stalled,
+                Pace::Moves | Pace::Stands(_) => {}
             }
-            let returned = self.calls.load(Ordering::Relaxed);
-            if returned == self.returned {
-                return Progress::Stalled;
-            }
-            (self.returned, self.since) = (returned, Instant::now());
         }
+    }
+
+    /// Waits until the job is done, but not longer than [`SLOW_AFTER`], and says whether it came on. Cancel safe.
+    pub async fn pace(&mut self) -> Pace<T> {
+        if let Ok(done) = tokio::time::timeout(SLOW_AFTER, &mut self.handle).await {
+            return Pace::Done(done);
+        }
+        let returned = self.calls.load(Ordering::Relaxed);
+        if returned == self.returned {
+            return Pace::Stands(self.since.elapsed());
+        }
+        (self.returned, self.since) = (returned, Instant::now());
+        Pace::Moves
     }
 
     /// Whether it is done.

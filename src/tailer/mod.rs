@@ -293,6 +293,8 @@ pub struct Tailer {
     home: PathBuf,
     /// The devices its logs were on when it last looked.
     devices: Vec<u64>,
+    /// Those of them that more than this kernel has a say in; `None` before its first look.
+    foreign: Option<Vec<u64>>,
     /// The board has it that they do not answer.
     is_stalled: bool,
     /// `None` only while a thread works on it, or while the tailer rests.
@@ -327,6 +329,7 @@ impl Tailer {
         Self {
             home: home.path.clone(),
             devices: Vec::new(),
+            foreign: None,
             is_stalled: false,
             tree: Some(Tree::new(run.clone(), home, positions)),
             run,
@@ -566,9 +569,14 @@ impl Tailer {
 
     /// Looks where it was told to; says whether the run's directory is gone.
     async fn look(&mut self, pending: Pending) -> Result<bool, TailerError> {
-        let turn = self.turn().await?;
-        let readers = Arc::clone(&self.shared);
-        let mut permit = Some(readers.readers.looks.acquire().await);
+        let shared = Arc::clone(&self.shared);
+        let (turn, mut permit) = loop {
+            let turn = self.turn().await?;
+            let permit = shared.readers.looks.acquire().await;
+            if !self.is_outdated(&turn) {
+                break (turn, Some(permit));
+            }
+        };
         let settings = Arc::clone(&self.shared.settings.borrow());
         if pending.rescan {
             // The first look, and the one after new settings.
@@ -616,11 +624,13 @@ impl Tailer {
                 ((gone, devices), tree)
             })
             .await?;
-        for device in devices {
-            self.shared.heard.add(device);
-        }
         if is_first {
             self.devices = tree.all_devices();
+            let foreign = self.devices.iter().filter(|device| !devices.contains(device));
+            self.foreign = Some(foreign.copied().collect());
+        }
+        for device in devices {
+            self.shared.heard.add(device);
         }
         self.rhythm.hinted = self.rhythm.hinted || self.shared.heard.has_all(tree.devices());
         // A full scan after the first that finds what no event told: do not trust events here for a while.
@@ -648,12 +658,18 @@ impl Tailer {
     }
 
     async fn read_share(&mut self, settle: bool) -> Result<Share, TailerError> {
-        let turn = self.turn().await?;
         let shared = Arc::clone(&self.shared);
+        let readers = &shared.readers;
         // Fair: runs get both in the order in which they ask.
-        let room = Arc::clone(&shared.readers.room);
-        let room = room.acquire_many_owned(SHARE_RECORDS_MAX).await.ok();
-        let mut held = Some((shared.readers.permits.acquire().await, room));
+        let (turn, mut held) = loop {
+            let turn = self.turn().await?;
+            let room = Arc::clone(&readers.room);
+            let room = room.acquire_many_owned(SHARE_RECORDS_MAX).await.ok();
+            let permit = readers.permits.acquire().await;
+            if !self.is_outdated(&turn) {
+                break (turn, Some((permit, room)));
+            }
+        };
         let mut buffer = shared.readers.take_buffer();
         let settings = Arc::clone(&shared.settings.borrow());
         let account = Arc::clone(&self.account);

@@ -1,54 +1,79 @@
-//! One look over all runs that rest, on one thread: only tailers with something to see wake.
+//! One look over all runs that rest: only tailers with something to see wake.
 //!
-//! A mount may hang. The round that hangs in it keeps its thread, its run is out of reach until the mount answers, and the
-//! next round goes on with the others.
+//! A mount may hang. The visitor that hangs in it keeps its thread, its run is out of reach until the mount answers, and
+//! another visitor goes on with the round.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::suspects::Suspect;
 use super::tree::Depth;
 use super::{Heard, LOOKS_MAX, Shared, Suspects, Waker};
 use crate::config::Settings;
 use crate::logfile::pool::STALLED_AFTER;
 
+/// A visitor that does not move for so long is passed by another one.
+const PASSED_AFTER: Duration = Duration::from_millis(100);
+/// Where a visitor is that has nothing more to visit.
+const DONE: usize = usize::MAX;
+
 /// Looks over the runs, round by round.
 #[derive(Debug, Default)]
 pub struct Patrol {
-    last: Option<Round>,
-    /// Rounds that hang.
-    hanging: Vec<Round>,
+    round: Option<Arc<Round>>,
+    /// Of this round, and those of earlier ones that hang.
+    visitors: Vec<Visitor>,
 }
 
-/// How far a round came.
+/// Runs that are visited one after the other.
 #[derive(Debug)]
 struct Round {
-    runs: Arc<[Waker]>,
-    visited: Arc<AtomicUsize>,
-    /// As of the last tick, and since when it is so many.
-    visited_before: usize,
-    moved: Instant,
-    /// Another goes on in its place, or the whole thing stops.
-    ends: Arc<AtomicBool>,
-    /// It was said that the run it visits does not answer.
-    is_said: bool,
+    runs: Vec<Waker>,
+    /// The next to be visited; beyond the last, there is nothing more to do.
+    next: AtomicUsize,
+    visit: Visit,
 }
 
 impl Round {
-    fn is_done(&self) -> bool {
-        self.visited.load(Ordering::Relaxed) >= self.runs.len()
+    fn is_taken(&self) -> bool {
+        self.next.load(Ordering::Relaxed) >= self.runs.len()
     }
 
-    /// Whether it visited any since it was last asked.
-    fn moves(&mut self) -> bool {
-        let visited = self.visited.load(Ordering::Relaxed);
-        let moves = visited != self.visited_before;
-        if moves {
-            (self.visited_before, self.moved) = (visited, Instant::now());
-        }
-        moves
+    fn end(&self) {
+        self.next.store(self.runs.len(), Ordering::Relaxed);
     }
+
+    /// Visits runs until there are no more, and notes where it is.
+    fn visit(&self, at: &AtomicUsize) {
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(waker) = self.runs.get(number) else {
+                return at.store(DONE, Ordering::Relaxed);
+            };
+            at.store(number, Ordering::Relaxed);
+            // One that panics must not keep the others from being looked at.
+            let look = || self.visit.is_passed(waker);
+            if !catch_unwind(AssertUnwindSafe(look)).unwrap_or(false) {
+                waker.tick(self.visit.asked);
+            }
+        }
+    }
+}
+
+/// A thread that visits, and where it was seen last.
+#[derive(Debug)]
+struct Visitor {
+    round: Arc<Round>,
+    at: Arc<AtomicUsize>,
+    /// As of the last look at it, and since when.
+    at_before: usize,
+    since: Instant,
+    /// It was said that the run it visits does not answer.
+    is_said: bool,
 }
 
 /// What is said of runs that are out of reach.
@@ -62,72 +87,118 @@ pub struct Stalls {
 
 impl Patrol {
     /// Has all runs looked at, unless the last round is still under way.
-    pub fn go(&mut self, runs: Vec<Waker>, asked: Depth, shared: &Arc<Shared>) -> Stalls {
-        let mut stalls = Stalls::default();
-        self.hanging.retain_mut(|round| {
-            let at = round.runs.get(round.visited_before).cloned();
-            if round.moves() || round.is_done() {
-                stalls.over.extend(at.filter(|_| round.is_said));
-                return false;
+    pub fn go(&mut self, runs: Vec<Waker>, asked: Depth, shared: &Arc<Shared>) {
+        if let Some(round) = &self.round {
+            let moves = |visitor: &Visitor| {
+                Arc::ptr_eq(&visitor.round, round) && visitor.since.elapsed() < PASSED_AFTER
+            };
+            if !round.is_taken() && self.visitors.iter().any(moves) {
+                return;
             }
-            if !round.is_said && round.moved.elapsed() >= STALLED_AFTER {
-                round.is_said = true;
-                stalls.new.extend(at);
-            }
-            true
-        });
-        if let Some(mut last) = self.last.take()
-            && !last.is_done()
-        {
-            if last.moves() {
-                self.last = Some(last);
-                return stalls;
-            }
-            last.ends.store(true, Ordering::Relaxed);
-            self.hanging.push(last);
+            round.end();
         }
-        if self.hanging.len() >= LOOKS_MAX {
+        if self.visitors.len() >= LOOKS_MAX {
             // Nothing answers; each tailer waits for its own turn to find out.
             for waker in &runs {
                 waker.tick(asked);
             }
-            return stalls;
+            return;
         }
-        let round = Round {
-            runs: runs.into(),
-            visited: Arc::default(),
-            visited_before: 0,
-            moved: Instant::now(),
-            ends: Arc::default(),
-            is_said: false,
-        };
-        let (runs, visited, ends) = (
-            Arc::clone(&round.runs),
-            Arc::clone(&round.visited),
-            Arc::clone(&round.ends),
-        );
         let visit = Visit {
             asked,
             settings: Arc::clone(&shared.settings.borrow()),
             heard: Arc::clone(&shared.heard),
             suspects: Arc::clone(&shared.suspects),
         };
-        // Nobody waits for it: how far it came says everything.
-        shared.pool.start(move || visit.all(&runs, &visited, &ends));
-        self.last = Some(round);
+        let round = Arc::new(Round {
+            runs,
+            next: AtomicUsize::new(0),
+            visit,
+        });
+        self.send(&round, shared);
+        self.round = Some(round);
+    }
+
+    /// Sends a visitor to what nobody has visited yet. Nobody waits for it: where it is says everything.
+    fn send(&mut self, round: &Arc<Round>, shared: &Shared) {
+        let (its, at) = (Arc::clone(round), Arc::new(AtomicUsize::new(0)));
+        let seen = Arc::clone(&at);
+        shared.pool.start(move || its.visit(&at));
+        self.visitors.push(Visitor {
+            round: Arc::clone(round),
+            at_before: seen.load(Ordering::Relaxed),
+            at: seen,
+            since: Instant::now(),
+            is_said: false,
+        });
+    }
+
+    /// Sees how far the visitors are, and sends another one if none of them moves.
+    pub fn look(&mut self, shared: &Shared) -> Stalls {
+        let mut stalls = Stalls::default();
+        let now = Instant::now();
+        self.visitors.retain_mut(|visitor| {
+            let at = visitor.at.load(Ordering::Relaxed);
+            let run = || visitor.round.runs.get(visitor.at_before).cloned();
+            if at != visitor.at_before {
+                if visitor.is_said {
+                    stalls.over.extend(run());
+                }
+                (visitor.at_before, visitor.since, visitor.is_said) = (at, now, false);
+            } else if !visitor.is_said && now - visitor.since >= STALLED_AFTER {
+                stalls.new.extend(run());
+                visitor.is_said = true;
+            }
+            at != DONE
+        });
+        if let Some(round) = self.round.take_if(|round| !round.is_taken()) {
+            let moves =
+                |visitor: &Visitor| Arc::ptr_eq(&visitor.round, &round) && now - visitor.since < PASSED_AFTER;
+            if !self.visitors.iter().any(moves) {
+                if self.visitors.len() < LOOKS_MAX {
+                    self.send(&round, shared);
+                } else {
+                    // Nothing answers; each tailer waits for its own turn to find out.
+                    let left = round.next.swap(round.runs.len(), Ordering::Relaxed);
+                    for waker in round.runs.iter().skip(left) {
+                        waker.tick(round.visit.asked);
+                    }
+                }
+            }
+            self.round = Some(round);
+        }
         stalls
+    }
+
+    /// When to look at the visitors again; `None` if there are none, or if what hangs is known to.
+    pub fn due(&self) -> Option<Instant> {
+        let stalled = self
+            .visitors
+            .iter()
+            .filter(|visitor| !visitor.is_said)
+            .map(|visitor| visitor.since + STALLED_AFTER);
+        let round = self.round.as_ref().filter(|round| !round.is_taken());
+        let its = |visitor: &&Visitor| round.is_some_and(|round| Arc::ptr_eq(&visitor.round, round));
+        let moved = self
+            .visitors
+            .iter()
+            .filter(its)
+            .map(|visitor| visitor.since)
+            .max();
+        stalled.chain(moved.map(|moved| moved + PASSED_AFTER)).min()
     }
 }
 
 impl Drop for Patrol {
     fn drop(&mut self) {
-        if let Some(last) = &self.last {
-            last.ends.store(true, Ordering::Relaxed);
+        if let Some(round) = &self.round {
+            round.end();
         }
     }
 }
 
 /// What a round needs.
+#[derive(Debug)]
 struct Visit {
     asked: Depth,
     settings: Arc<Settings>,
@@ -136,20 +207,6 @@ struct Visit {
 }
 
 impl Visit {
-    fn all(&self, runs: &[Waker], visited: &AtomicUsize, ends: &AtomicBool) {
-        for waker in runs {
-            if ends.load(Ordering::Relaxed) {
-                return;
-            }
-            // One that panics must not keep the others from being looked at.
-            let look = || self.is_passed(waker);
-            if !catch_unwind(AssertUnwindSafe(look)).unwrap_or(false) {
-                waker.tick(self.asked);
-            }
-            visited.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
     /// Looks at a run if its tailer rests; `false` if it does not, and has to look by itself.
     fn is_passed(&self, waker: &Waker) -> bool {
         let Some(mut visit) = waker.bed.visit() else {
@@ -158,9 +215,12 @@ impl Visit {
         let Some(resting) = visit.resting() else {
             return false;
         };
-        // Its tailer waits for its turn to try a device that does not answer.
-        if !self.suspects.is_empty() && !self.suspects.among(&resting.tree.all_devices()).is_empty() {
-            return false;
+        if !self.suspects.is_empty() {
+            let suspects = self.suspects.among(&resting.tree.all_devices());
+            if !suspects.is_empty() {
+                // Its tailer waits for its turn to try a device that does not answer; a slow one is for the next round.
+                return !suspects.iter().any(Suspect::is_stalled);
+            }
         }
         let rhythm = &mut resting.rhythm;
         rhythm.hinted = rhythm.hinted || self.heard.has_all(resting.tree.devices());
@@ -169,7 +229,7 @@ impl Visit {
         } else if let Some(depth) = rhythm.next(self.asked, resting.tree.partly_watched) {
             resting
                 .tree
-                .close_idle(self.settings.limits.idle_close, Instant::now());
+                .close_idle(self.settings.limits.idle_close, std::time::Instant::now());
             if !resting.tree.stands(depth) {
                 rhythm.stir();
                 waker.scan(depth);

@@ -4,45 +4,69 @@
 //! and the tailer waits, for ever if need be, but not beyond its own stop.
 
 use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::tree::Tree;
 use super::{Tailer, TailerError};
-use crate::logfile::mounts::devices_at;
-use crate::logfile::pool::{Progress, STALLED_AFTER};
+use crate::logfile::mounts::mounted_at;
+use crate::logfile::pool::{Pace, STALLED_AFTER};
 use crate::record::format::length;
+
+/// What is said of a run that waits for others, or is the one that tries.
+const UNANSWERED: &str = "is on a device that does not answer; its runs are tried one at a time, and read on as soon as one \
+                          gets an answer";
 
 /// The right to touch a run's devices, where others wait for the same.
 #[derive(Debug, Default)]
 pub(super) struct Turn(Vec<OwnedSemaphorePermit>);
 
 impl Tailer {
-    /// Waits for this run's turn if one of its devices does not answer.
+    /// Waits for this run's turn if a call on one of its devices does not return.
     pub(super) async fn turn(&mut self) -> Result<Turn, TailerError> {
         let mut turn = Turn::default();
         if self.shared.suspects.is_empty() {
             return Ok(turn);
         }
         if self.devices.is_empty() {
-            self.devices = sorted(devices_at(&self.home).0);
+            self.devices = sorted(mounted_at(&self.home).devices);
         }
         for suspect in self.shared.suspects.among(&self.devices) {
-            if suspect.is_tried() {
-                self.stalled(format!(
-                    "{} is on a device that does not answer; it is tried again when another run there gets an answer",
-                    self.home.display()
-                ));
-            }
-            tokio::select! {
-                permit = suspect.turn() => turn.0.extend(permit),
+            let mut its = pin!(suspect.clone().turn());
+            // It may only be slow.
+            let permit = tokio::select! {
+                biased;
+                permit = &mut its => permit,
                 () = self.stop.cancelled() => return Err(TailerError::Stopped),
+                () = suspect.stalls() => {
+                    self.stalled(format!("{} {UNANSWERED}", self.home.display()));
+                    tokio::select! {
+                        permit = its => permit,
+                        () = self.stop.cancelled() => return Err(TailerError::Stopped),
+                    }
+                }
+            };
+            // Also said by the run that tries the device: that takes as long to fail as the first call did.
+            if permit.is_some() && !self.is_stalled {
+                self.stalled(format!("{} {UNANSWERED}", self.home.display()));
             }
+            turn.0.extend(permit);
         }
         Ok(turn)
     }
 
-    /// Runs a piece of work that blocks, on a thread made for that. `held` is given back if it stalls.
+    /// Whether a call on a device of this run turned out not to return since it got this turn.
+    pub(super) fn is_outdated(&self, turn: &Turn) -> bool {
+        let suspects = &self.shared.suspects;
+        let is_suspect = || self.devices.is_empty() || !suspects.among(&self.devices).is_empty();
+        turn.0.is_empty() && !suspects.is_empty() && is_suspect()
+    }
+
+    /// Runs a piece of work that blocks, on a thread made for that. `held` is given back if it stalls; where more than this
+    /// kernel has a say in how long a call takes, others get it as soon as one is slow.
     pub(super) async fn blocking<T: Send + 'static, H>(
         &mut self,
         turn: Turn,
@@ -55,26 +79,58 @@ impl Tailer {
             ));
         };
         let mut job = self.shared.pool.start(move || work(tree));
-        let done = match job.progress().await {
-            Progress::Done(done) => done,
-            Progress::Stalled => {
-                *held = None;
-                let (devices, place) = devices_at(&self.home);
-                self.devices = sorted(self.devices.iter().copied().chain(devices).collect());
-                self.shared.suspects.add(&self.devices);
-                self.stalled(does_not_answer(&self.home, place.as_deref()));
-                tokio::select! {
-                    done = job.done() => done,
-                    () = self.stop.cancelled() => return Err(TailerError::Stopped),
+        let mut is_slow = false;
+        let done = loop {
+            match job.pace().await {
+                Pace::Done(done) => break done,
+                Pace::Moves if std::mem::take(&mut is_slow) => {
+                    let suspects = Arc::clone(&self.shared.suspects);
+                    suspects.remove(self.foreign());
+                }
+                Pace::Moves => {}
+                Pace::Stands(time) if time >= STALLED_AFTER => {
+                    *held = None;
+                    self.stalls(time);
+                    tokio::select! {
+                        done = job.done() => break done,
+                        () = self.stop.cancelled() => return Err(TailerError::Stopped),
+                    }
+                }
+                Pace::Stands(_) if is_slow => {}
+                Pace::Stands(time) => {
+                    is_slow = true;
+                    if !self.foreign().is_empty() {
+                        *held = None;
+                        let suspects = Arc::clone(&self.shared.suspects);
+                        suspects.add(self.foreign(), time);
+                    }
                 }
             }
         };
         self.shared.suspects.remove(&self.devices);
+        if is_slow {
+            let suspects = Arc::clone(&self.shared.suspects);
+            suspects.remove(self.foreign());
+        }
         drop(turn);
         if std::mem::take(&mut self.is_stalled) {
             self.shared.board.answers(&self.run);
         }
         done.map_err(|error| TailerError::Panic(error.to_string()))
+    }
+
+    /// A call has not returned for so long.
+    fn stalls(&mut self, time: Duration) {
+        let mounted = mounted_at(&self.home);
+        let devices = self.devices.iter().copied();
+        self.devices = sorted(devices.chain(mounted.devices).collect());
+        self.shared.suspects.add(&self.devices, time);
+        self.stalled(does_not_answer(&self.home, mounted.place.as_deref()));
+    }
+
+    /// Those of its devices that more than this kernel has a say in.
+    fn foreign(&mut self) -> &[u64] {
+        self.foreign.get_or_insert_with(|| mounted_at(&self.home).foreign)
     }
 
     fn stalled(&mut self, problem: String) {

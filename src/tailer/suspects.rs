@@ -1,18 +1,22 @@
-//! Suspects: devices that do not answer. Runs on one are tried one at a time until one gets an answer.
+//! Suspects: devices on which a call does not return. Until it has been so for long, runs there wait; from then on they are
+//! tried one at a time until one gets an answer.
 //!
-//! Without this every run on a dead mount would come to hang in it, each with a thread.
+//! Without this every run on a dead mount would come to hang in it, each with a thread, and with what others need to read.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::logfile::pool::STALLED_AFTER;
 
 /// Devices by their numbers.
 #[derive(Debug, Default)]
 pub struct Suspects {
-    /// The run that holds a device's permit tries it.
-    devices: Mutex<BTreeMap<u64, Arc<Semaphore>>>,
+    devices: Mutex<BTreeMap<u64, Suspect>>,
     /// **Invariant**: how many there are, to be looked at without the lock.
     count: AtomicUsize,
 }
@@ -23,11 +27,12 @@ impl Suspects {
         self.count.load(Ordering::Relaxed) == 0
     }
 
-    /// A call into one of these does not return.
-    pub fn add(&self, devices: &[u64]) {
+    /// A call into these has not returned for so long.
+    pub fn add(&self, devices: &[u64], waited: Duration) {
+        let stalled_at = Instant::now() + STALLED_AFTER.saturating_sub(waited);
         let mut all = self.lock();
         for device in devices {
-            all.entry(*device).or_insert_with(|| Arc::new(Semaphore::new(1)));
+            all.entry(*device).or_insert_with(|| Suspect::new(stalled_at));
         }
         self.count.store(all.len(), Ordering::Relaxed);
     }
@@ -38,12 +43,12 @@ impl Suspects {
             return;
         }
         let mut all = self.lock();
-        for permit in devices
+        for suspect in devices
             .iter()
             .filter_map(|device| all.remove(device))
             .collect::<Vec<_>>()
         {
-            permit.close();
+            suspect.turns.close();
         }
         self.count.store(all.len(), Ordering::Relaxed);
     }
@@ -52,48 +57,87 @@ impl Suspects {
     pub fn among(&self, devices: &[u64]) -> Vec<Suspect> {
         let all = self.lock();
         let found = devices.iter().filter_map(|device| all.get(device));
-        found.map(|permit| Suspect(Arc::clone(permit))).collect()
+        found.cloned().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Semaphore>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Suspect>> {
         self.devices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// One of them.
-#[derive(Debug)]
-pub struct Suspect(Arc<Semaphore>);
+#[derive(Clone, Debug)]
+pub struct Suspect {
+    /// The run that holds the permit tries the device. There is none yet while its first call may still return.
+    turns: Arc<Semaphore>,
+    is_tried: Arc<AtomicBool>,
+    stalled_at: Instant,
+}
 
 impl Suspect {
-    /// Whether somebody tries the device at the moment.
-    pub fn is_tried(&self) -> bool {
-        self.0.available_permits() == 0 && !self.0.is_closed()
+    fn new(stalled_at: Instant) -> Self {
+        Self {
+            turns: Arc::new(Semaphore::new(0)),
+            is_tried: Arc::default(),
+            stalled_at,
+        }
+    }
+
+    /// Waits until the first call has not returned for [`STALLED_AFTER`]: from then on runs try the device. Cancel safe.
+    pub async fn stalls(&self) {
+        tokio::time::sleep_until(self.stalled_at).await;
+        if !self.is_tried.swap(true, Ordering::Relaxed) {
+            self.turns.add_permits(1);
+        }
+    }
+
+    /// Whether the first call has not returned for that long.
+    pub fn is_stalled(&self) -> bool {
+        Instant::now() >= self.stalled_at
     }
 
     /// The permit to try the device, once nobody else does; `None` once it answers. Cancel safe.
     pub async fn turn(self) -> Option<OwnedSemaphorePermit> {
-        self.0.acquire_owned().await.ok()
+        self.turns.acquire_owned().await.ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
-    #[tokio::test]
+    async fn is_pending<T>(future: impl Future<Output = T>) -> bool {
+        tokio::time::timeout(Duration::from_millis(1), future)
+            .await
+            .is_err()
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn one_at_a_time_tries_a_suspect_and_an_answer_lets_all_go_on() {
         let suspects = Suspects::default();
         assert!(suspects.is_empty() && suspects.among(&[1]).is_empty());
-        suspects.add(&[1, 2]);
-        let first = suspects.among(&[1]).pop().unwrap().turn().await;
-        assert!(first.is_some());
-        let second = suspects.among(&[1]).pop().unwrap();
-        assert!(second.is_tried(), "the first has it");
+        suspects.add(&[1, 2], Duration::ZERO);
+        let suspect = |device| suspects.among(&[device]).pop().unwrap();
+        let began = Instant::now();
+        let mut first = pin!(suspect(1).turn());
+        assert!(is_pending(&mut first).await, "its first call may return");
+        assert!(!suspect(1).is_stalled());
+        suspect(1).stalls().await;
+        assert_eq!(began.elapsed(), STALLED_AFTER);
+        let permit = first.await;
+        assert!(permit.is_some() && suspect(1).is_stalled());
+        suspect(1).stalls().await;
+        let mut second = pin!(suspect(1).turn());
+        assert!(is_pending(&mut second).await, "the first has it");
         assert!(suspects.among(&[3]).is_empty());
         suspects.remove(&[1]);
-        assert!(second.turn().await.is_none(), "it answers: no permit is needed");
+        assert!(second.await.is_none(), "it answers: no permit is needed");
         assert!(suspects.among(&[1]).is_empty() && !suspects.is_empty());
         suspects.remove(&[2]);
         assert!(suspects.is_empty());
+        suspects.add(&[2], STALLED_AFTER);
+        assert!(suspect(2).is_stalled(), "it was waited for before");
     }
 }

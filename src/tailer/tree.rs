@@ -292,13 +292,16 @@ impl Tree {
     /// [`LogFileError::Gone`] when the run's directory is no longer there.
     pub fn look(&mut self, hints: &HashSet<PathBuf>, world: World<'_>) -> Result<(), LogFileError> {
         let root = self.home.open()?;
-        let mut again = HashSet::new();
+        let (mut again, mut moved) = (HashSet::new(), HashSet::new());
         for hint in hints {
             let path: RelativePath = hint.as_path().into();
             match root.stat(&path) {
                 Ok(stat) if stat.kind == EntryKind::Directory => {
-                    again.insert(path.clone());
                     again.insert(parent(&path));
+                    if self.directories.contains_key(&path) {
+                        moved.insert(path.clone());
+                    }
+                    again.insert(path);
                 }
                 Ok(stat) if self.fits(&path, &stat) => {
                     self.consider(&path, &stat);
@@ -310,6 +313,12 @@ impl Tree {
         }
         if again.is_empty() {
             return Ok(());
+        }
+        if !moved.is_empty() {
+            // It may have been away and be back: then the watches of what lies below it went with it.
+            let is_below =
+                |path: &&RelativePath| path.ancestors().any(|path| moved.contains(path.as_os_str()));
+            again.extend(self.directories.keys().filter(is_below).cloned());
         }
         again.retain(|directory| self.directories.remove(directory).is_some());
         self.scan_anew(again, Depth::Changed, world)

@@ -188,3 +188,36 @@ fn the_runs_directory_gives_way_to_another_of_its_name() {
     collector.stop_cleanly();
     place.assert_verified();
 }
+
+#[test]
+fn what_is_away_for_a_moment_is_read_on_at_once() {
+    let place = Place::new();
+    let log = place.log("one", "deep/a.jsonl");
+    append(&log, response("0", 1, 0));
+    let mut collector = place.serve_with(EVENTS_ONLY);
+    collector.wait_for_messages(1);
+    let mut messages = 1;
+    for path in ["runs/one/mount/deep", "runs/one/mount", "runs/one", "runs"] {
+        let (path, away) = (place.path(path), place.path("away"));
+        for _ in 0..3 {
+            fs::rename(&path, &away).unwrap();
+            fs::rename(&away, &path).unwrap();
+            messages += 1;
+            append(&log, response(&messages.to_string(), 1, 0));
+            collector.wait_for_messages(messages);
+        }
+        // Not seen while it was away at all.
+        collector.signal("STOP");
+        fs::rename(&path, &away).unwrap();
+        fs::rename(&away, &path).unwrap();
+        collector.signal("CONT");
+        messages += 1;
+        append(&log, response(&messages.to_string(), 1, 0));
+        collector.wait_for_messages(messages);
+        messages += 1;
+        append(&log, response(&messages.to_string(), 1, 0));
+        collector.wait_for_messages(messages);
+    }
+    collector.stop_cleanly();
+    place.assert_verified();
+}

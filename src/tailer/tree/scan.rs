@@ -110,9 +110,11 @@ impl Tree {
         };
         found.visited.insert(directory.clone());
         let same = self.directories.get(directory).filter(|known| known.is(&stat));
+        // What could not be listed is listed again, though it be as it was.
         if let Some(known) = same
             && depth == Depth::Changed
             && known.changed_ns == stat.changed_ns
+            && !self.problems.contains_key(&**directory)
         {
             below.extend(known.below.iter().cloned());
             return None;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{Environment, Partial, Settings};
 use crate::tailer::turn::Reading;
@@ -292,4 +293,49 @@ fn a_hole_is_waited_for_read_over_and_read_again_when_it_is_filled() {
     assert_eq!(lines(&mut tree, false), 0);
     tree.enqueue_unfinished();
     assert_eq!(lines(&mut tree, true), 2);
+}
+
+#[tokio::test]
+async fn a_directory_that_was_away_between_two_looks_is_watched_again() {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let settings = settings();
+    for moved in ["one", "one/mount", "one/mount/deep"] {
+        let (directory, mut tree) = tree();
+        let home = directory.path().join("one");
+        let watch = Watch::start();
+        watch.watch_dir(directory.path()).unwrap();
+        tree.rescan(world(&settings, &watch)).unwrap();
+        let (path, away) = (directory.path().join(moved), directory.path().join("away"));
+        fs::rename(&path, &away).unwrap();
+        fs::rename(&away, &path).unwrap();
+        let last = directory.path().join("last");
+        fs::write(&last, "").unwrap();
+        let mut hints = HashSet::new();
+        while !hints.contains(&last) {
+            let told = tokio::time::timeout(PATIENCE, watch.next()).await.unwrap();
+            hints.extend(told.paths);
+        }
+        let of_run = hints.iter().filter_map(|path| path.strip_prefix(&home).ok());
+        let of_run = of_run.map(Path::to_owned).collect();
+        tree.look(&of_run, world(&settings, &watch)).unwrap();
+        let log = home.join("mount/deep/a.jsonl");
+        fs::write(&log, "{}\n{}\n").unwrap();
+        while !hints.contains(&log) {
+            let told = tokio::time::timeout(PATIENCE, watch.next()).await;
+            let told = told.unwrap_or_else(|_| panic!("{moved} is not watched any more"));
+            hints.extend(told.paths);
+        }
+    }
+}
+
+#[test]
+fn a_directory_that_could_not_be_listed_is_listed_by_the_next_scan() {
+    let settings = settings();
+    let (_directory, mut tree) = tree();
+    let watch = Watch::start();
+    tree.rescan(world(&settings, &watch)).unwrap();
+    tree.problem_at(Path::new("mount"), "no descriptor was left".to_owned());
+    assert!(!tree.stands(Depth::Changed));
+    tree.scan(Depth::Changed, world(&settings, &watch)).unwrap();
+    assert_eq!(tree.problem(), None);
 }

@@ -42,12 +42,11 @@ impl Mount {
     /// Shows `source` at `at`; `None`, and a line that says why, on a machine that does not allow it.
     pub fn or_skip(source: &Path, at: &Path) -> Option<Self> {
         fs::write(source.join(PROBE), "").unwrap();
+        // This file is a module of more than one test program.
+        let (_, module) = module_path!().split_once("::").unwrap();
+        let server = format!("{module}::shows_a_directory_if_told_to");
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args([
-            "--exact",
-            "dead_mount::server::shows_a_directory_if_told_to",
-            "--nocapture",
-        ]);
+        command.args(["--exact", &server, "--nocapture"]);
         command.env(SHOWS, source).env(SHOWS_AT, at);
         let server = command
             .stdout(Stdio::null())

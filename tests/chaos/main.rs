@@ -1,0 +1,103 @@
+//! Chaos: 200 runs write on several filesystems while mounts hang, disks fill, paths vanish, the clock steps, limits fall
+//! and the collector is stopped and killed. After each quiet spell it agrees with the writers' books, its health is true at
+//! every step, and no line of a run that nothing happens to waits.
+//!
+//! A test program of its own: its lines are timed, so nothing else may run beside it.
+//! `TOKENTAIL_CHAOS=3600 cargo test --release --test chaos -- --nocapture` goes on for an hour.
+//! `TOKENTAIL_CHAOS_SEED=7` repeats a schedule.
+#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
+
+mod books;
+#[path = "../collector/harness.rs"]
+#[allow(dead_code, reason = "shared with the other tests, which use the rest")]
+mod harness;
+mod judge;
+#[path = "../collector/machine.rs"]
+#[allow(dead_code, reason = "shared with the other tests, which use the rest")]
+mod machine;
+mod process;
+mod scene;
+#[path = "../collector/dead_mount/server.rs"]
+#[allow(dead_code, reason = "shared with the other tests, which use the rest")]
+mod server;
+mod trouble;
+
+use std::time::{Duration, Instant};
+
+use scene::Scene;
+use trouble::{Trouble, deck};
+
+/// Troubles at a time, at most.
+const TROUBLES_AT_ONCE: usize = 6;
+/// A trouble begins within this time of its round.
+const BEGINS_WITHIN_MS: u64 = 1_500;
+/// The longest that a trouble lasts: longer than health may take to name it.
+const LASTS_MS_MAX: u64 = 13_000;
+
+fn from_environment(name: &str) -> Option<u64> {
+    #[expect(clippy::disallowed_methods, reason = "how long a test is to take")]
+    let value = std::env::var(name).ok()?;
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}={value} is no number")),
+    )
+}
+
+#[test]
+fn whatever_happens_around_it_the_others_are_counted_and_health_is_true() {
+    let seed = from_environment("TOKENTAIL_CHAOS_SEED").unwrap_or_else(|| fastrand::u32(..).into());
+    let goes_on = from_environment("TOKENTAIL_CHAOS").map(Duration::from_secs);
+    let began = Instant::now();
+    let Some(mut scene) = Scene::or_skip(seed) else {
+        return;
+    };
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut troubles = Vec::new();
+    let mut rounds = 0;
+    // The short form has each trouble once, the long one goes through the deck again and again.
+    while rounds == 0 || !troubles.is_empty() || goes_on.is_some_and(|limit| began.elapsed() < limit) {
+        if troubles.is_empty() {
+            troubles = deck(&scene);
+            random.shuffle(&mut troubles);
+        }
+        let at_once = match goes_on {
+            Some(_) => random.usize(1..=TROUBLES_AT_ONCE),
+            None => TROUBLES_AT_ONCE,
+        };
+        round(&mut scene, &mut troubles, at_once, &mut random);
+        rounds += 1;
+    }
+    scene.finish(rounds, began.elapsed());
+}
+
+/// Some troubles that go together, one quiet spell, and the comparison with the books.
+fn round(scene: &mut Scene, troubles: &mut Vec<Trouble>, at_once: usize, random: &mut fastrand::Rng) {
+    let mut chosen: Vec<Trouble> = Vec::new();
+    while chosen.len() < at_once {
+        let fits = |trouble: &Trouble| chosen.iter().all(|other| trouble.goes_with(other));
+        let Some(next) = troubles.iter().rposition(fits) else {
+            break;
+        };
+        chosen.push(troubles.remove(next));
+    }
+    let now = Instant::now();
+    let mut due: Vec<(Instant, bool, Trouble)> = Vec::new();
+    for trouble in chosen {
+        let begin = now + Duration::from_millis(random.u64(0..BEGINS_WITHIN_MS));
+        let (least, most) = trouble.lasts_ms().unwrap_or((0, 0));
+        let lasts = random.u64(least..=most.min(LASTS_MS_MAX));
+        due.push((begin + Duration::from_millis(lasts), false, trouble.clone()));
+        due.push((begin, true, trouble));
+    }
+    due.sort_by_key(|(at, begins, _)| (*at, !begins));
+    for (at, begins, trouble) in due {
+        scene.go_on_until(at);
+        if begins {
+            scene.begin(&trouble, random);
+        } else {
+            scene.end(&trouble);
+        }
+    }
+    scene.be_quiet();
+}
