@@ -157,6 +157,15 @@ impl Directory {
     }
 }
 
+/// What could not be read for a reason that may be over soon.
+#[derive(Debug, Default)]
+struct Failed {
+    /// To be listed again, though they be as they were.
+    directories: BTreeSet<RelativePath>,
+    /// To be queued again.
+    files: BTreeSet<RelativePath>,
+}
+
 /// A run's directory.
 #[derive(Debug)]
 pub struct Tree {
@@ -173,8 +182,11 @@ pub struct Tree {
     /// Whether there were more directories than are watched.
     pub partly_watched: bool,
     /// What cannot be read.
-    /// **Invariant**: what is wrong at a path stays until the directory it lies in is listed again, or is gone.
+    /// **Invariant**: what is wrong at a path stays until the directory it lies in is listed again, or is gone, or what is at the path is
+    /// tried again.
     problems: BTreeMap<PathBuf, String>,
+    /// What the next scan tries again; `None` where there is nothing.
+    failed: Option<Box<Failed>>,
     /// Kinds of what is not read that there were so far.
     noticed: BTreeSet<Kind>,
     /// Whether something may be read, or not read, that was not when the notices were last made.
@@ -210,6 +222,7 @@ impl Tree {
             open: VecDeque::new(),
             partly_watched: false,
             problems: BTreeMap::new(),
+            failed: None,
             noticed: BTreeSet::new(),
             is_noticed: false,
             news_without_hint: false,
@@ -428,6 +441,10 @@ impl Tree {
             file.queued = true;
             self.queue.push_back(path);
         }
+    }
+
+    fn failed(&mut self) -> &mut Failed {
+        self.failed.get_or_insert_default()
     }
 
     fn problem_at(&mut self, path: &Path, problem: String) {

@@ -229,10 +229,10 @@ impl Run {
         if self.half.is_empty() {
             return true;
         }
-        let at = Instant::now();
         if !self.append() {
             return false;
         }
+        let at = Instant::now();
         self.messages += 1;
         self.output += self.half_output;
         if self

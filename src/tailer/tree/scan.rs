@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::{Depth, Directory, GONE_FILES_MAX, Tracked, Tree, WATCHED_DIRECTORIES_MAX, World};
+use super::{Depth, Directory, GONE_FILES_MAX, Tracked, Tree, WATCHED_DIRECTORIES_MAX, World, parent};
 use crate::logfile::{EntryKind, LogFile, LogFileError, Root, Stat};
 use crate::record::{Cursor, RelativePath};
 use crate::tailer::unread::{self, LINKS_LOOKED_AT_MAX, Sorter};
@@ -24,6 +24,8 @@ pub(super) struct Found {
     ahead: HashMap<RelativePath, Option<Stat>>,
     /// How many more links may be looked at.
     links_left: usize,
+    /// Directories that could not be listed whole, and are listed again though they be as they were.
+    failed: BTreeSet<RelativePath>,
 }
 
 impl Tree {
@@ -38,7 +40,15 @@ impl Tree {
             self.watch_all_again(world);
         }
         self.scans += 1;
+        let failed = self.failed.take().map(|failed| *failed).unwrap_or_default();
+        for path in failed.files {
+            // It says so again if it still cannot be read, and so does the run's directory.
+            self.problems.remove(&*path);
+            self.problems.remove(Path::new(""));
+            self.enqueue(path);
+        }
         let mut found = Found {
+            failed: failed.directories,
             present: self.files.values().filter(|file| !file.gone).count(),
             links_left: LINKS_LOOKED_AT_MAX,
             ..Found::default()
@@ -110,11 +120,10 @@ impl Tree {
         };
         found.visited.insert(directory.clone());
         let same = self.directories.get(directory).filter(|known| known.is(&stat));
-        // What could not be listed is listed again, though it be as it was.
         if let Some(known) = same
             && depth == Depth::Changed
             && known.changed_ns == stat.changed_ns
-            && !self.problems.contains_key(&**directory)
+            && !found.failed.contains(directory)
         {
             below.extend(known.below.iter().cloned());
             return None;
@@ -214,6 +223,7 @@ impl Tree {
                     // Only what is in there is given back later.
                     world.watch.forget_dir(&self.home.path.join(directory));
                 }
+                self.failed().directories.insert(directory.clone());
                 return self.problem_at(directory, error.to_string());
             }
         };
@@ -273,7 +283,10 @@ impl Tree {
     fn meet(&mut self, root: &Root, path: RelativePath, world: World<'_>, found: &mut Found) {
         let stat = match root.stat(&path) {
             Ok(stat) => stat,
-            Err(error @ LogFileError::Io { .. }) => return self.problem_at(&path, error.to_string()),
+            Err(error @ LogFileError::Io { .. }) => {
+                self.failed().directories.insert(parent(&path));
+                return self.problem_at(&path, error.to_string());
+            }
             Err(_) => return,
         };
         let cursor = self.files.get(&path).and_then(|file| file.cursor);

@@ -19,13 +19,14 @@ impl Tree {
         let root = match self.home.open() {
             Ok(root) => Some(root),
             Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => None,
-            // The files are as they were: the next scan finds them unseen and tries again.
+            // The files are as they were: the next scan tries again.
             Err(error) => {
                 for path in std::mem::take(&mut self.queue) {
                     if let Some(file) = self.files.get_mut(&path) {
                         file.queued = false;
                         file.seen = None;
                     }
+                    self.failed().files.insert(path);
                 }
                 self.problem_at(Path::new(""), error.to_string());
                 return batches;
@@ -51,8 +52,11 @@ impl Tree {
                 Err(LogFileError::Gone(_)) => self.vanish(&path),
                 // What took its place is found where its directory is listed.
                 Err(LogFileError::Refused(_)) => {}
-                // The next scan finds it unseen and tries again.
-                Err(error) => self.problem_at(&path, error.to_string()),
+                // The next scan tries again.
+                Err(error) => {
+                    self.problem_at(&path, error.to_string());
+                    self.failed().files.insert(path);
+                }
             }
         }
         batches

@@ -329,13 +329,27 @@ async fn a_directory_that_was_away_between_two_looks_is_watched_again() {
 }
 
 #[test]
-fn a_directory_that_could_not_be_listed_is_listed_by_the_next_scan() {
+fn what_could_not_be_read_is_tried_again_by_the_next_scan_of_any_depth() {
     let settings = settings();
     let (_directory, mut tree) = tree();
     let watch = Watch::start();
     tree.rescan(world(&settings, &watch)).unwrap();
-    tree.problem_at(Path::new("mount"), "no descriptor was left".to_owned());
+    let log: RelativePath = Path::new("mount/deep/a.jsonl").into();
+    tree.queue.clear();
+    tree.files.values_mut().for_each(|file| file.queued = false);
+    let error = || "no descriptor was left".to_owned();
+    tree.problem_at(&log, error());
+    tree.failed().files.insert(log.clone());
     assert!(!tree.stands(Depth::Changed));
     tree.scan(Depth::Changed, world(&settings, &watch)).unwrap();
-    assert_eq!(tree.problem(), None);
+    assert_eq!(
+        (tree.problem(), tree.queue.pop_front()),
+        (None, Some(log.clone()))
+    );
+    // A file that could not be looked at as its directory was listed.
+    tree.files.clear();
+    tree.problem_at(&log, error());
+    tree.failed().directories.insert(parent(&log));
+    tree.scan(Depth::Changed, world(&settings, &watch)).unwrap();
+    assert_eq!((tree.problem(), tree.queue.pop_front()), (None, Some(log)));
 }
