@@ -25,6 +25,7 @@ use crate::record::format::length;
 use crate::record::{RunId, StopReason};
 use crate::store::{Known, RunInfo, Store, StoreError};
 use crate::tailer::patrol::Patrol;
+use crate::tailer::roster::{Dues, Roster};
 use crate::tailer::shape::Shape;
 use crate::tailer::stall::does_not_answer;
 use crate::tailer::tree::Depth;
@@ -176,6 +177,11 @@ pub struct Supervisor {
     /// What the runs directory held when every run in it was known, see [`Root::mark`].
     settled: Option<u64>,
     patrol: Patrol,
+    /// Of all `runs`; `None` when these have changed.
+    roster: Option<Arc<Roster>>,
+    dues: Dues,
+    /// Tailers started so far.
+    started: usize,
     replaced: u64,
     /// The runs directory was listed once, or cannot be: the board has every run there was at the start.
     has_looked: bool,
@@ -255,6 +261,9 @@ impl Supervisor {
             root: None,
             settled: None,
             patrol: Patrol::default(),
+            roster: None,
+            dues: Dues::default(),
+            started: 0,
             replaced,
             ready,
             backlog_done,
@@ -402,10 +411,13 @@ impl Supervisor {
         } else {
             Depth::Everything
         };
-        let runs = self.runs.values().map(|run| run.waker.clone()).collect();
         // What is known to hang is not visited.
         self.look_at_patrol();
-        self.patrol.go(runs, depth, &self.shared);
+        let roster = self.roster.get_or_insert_with(|| {
+            let wakers = self.runs.values().map(|run| run.waker.clone());
+            Arc::new(Roster::new(self.dues.clone(), wakers))
+        });
+        self.patrol.go(Arc::clone(roster), depth, &self.shared);
         self.restart_failed().await;
         self.check_progress().await;
     }
@@ -519,7 +531,10 @@ impl Supervisor {
         match listed {
             Ok(Listed::Unchanged) => self.shared.board.runs_directory(None),
             Ok(Listed::Changed(listing)) => {
-                self.root = Some(listing.identity);
+                let before = self.root.replace(listing.identity);
+                if before.is_some_and(|before| before != listing.identity) {
+                    self.doubt_runs();
+                }
                 self.is_directory_gone = false;
                 self.move_to(&listing.directory);
                 self.shared.board.runs_directory(None);
@@ -530,6 +545,9 @@ impl Supervisor {
             Ok(Listed::Failed(error)) => {
                 let was_there = self.root.take().is_some();
                 self.is_directory_gone = matches!(error, LogFileError::Gone(_));
+                if was_there && self.is_directory_gone {
+                    self.doubt_runs();
+                }
                 let hint = match error {
                     LogFileError::Gone(_) => "; make it, or set runs_dir to the directory with the runs",
                     _ => "",
@@ -550,6 +568,16 @@ impl Supervisor {
             self.discover();
         }
         self.check_progress().await;
+    }
+
+    /// Another runs directory stands in the place of the one there was, or none does. No event tells the runs in it, and
+    /// those that rest would find out one after the other.
+    fn doubt_runs(&self) {
+        for (run, running) in &self.runs {
+            if !self.places.has(run) {
+                running.waker.hint(PathBuf::new());
+            }
+        }
     }
 
     /// The runs directory is here from now on: a link on the way to it was turned, or it is found for the first time.
@@ -824,14 +852,16 @@ impl Supervisor {
     }
 
     fn start_tailer(&mut self, run: RunId, known: Known, again: bool) {
-        let waker = Waker::default();
+        self.started = self.started.wrapping_add(1);
+        let waker = Waker::new(self.dues.entry(self.started));
         let stop = CancellationToken::new();
         let home = self.places.home(&run);
         let (shared, its_waker, its_stop, id) =
             (Arc::clone(&self.shared), waker.clone(), stop.clone(), run.clone());
         self.shared.board.started(&run, again);
-        let tailer = Tailer::new(id.clone(), home, known, shared, its_waker, its_stop);
+        let tailer = Box::new(Tailer::new(id.clone(), home, known, shared, its_waker, its_stop));
         self.tasks.spawn(async move { (id, tailer.run().await) });
+        self.roster = None;
         self.runs.insert(
             run,
             Running {
@@ -847,6 +877,7 @@ impl Supervisor {
         let Some(running) = self.runs.remove(&run) else {
             return;
         };
+        self.roster = None;
         self.settled = None;
         if !running.then.is_empty() {
             for request in running.then {
@@ -1207,11 +1238,11 @@ impl Supervisor {
             return;
         }
         let now = Instant::now();
-        let statuses = self.shared.board.runs();
+        let board = Arc::clone(&self.shared.board);
         // One that works again and has caught up starts its next failure from the first pause.
         self.failed.retain(|run, failure| {
             failure.retry_at > now
-                || !statuses
+                || !board
                     .get(run)
                     .is_some_and(|status| !status.failing && status.caught_up)
         });

@@ -29,9 +29,9 @@ use tokio::sync::Notify;
 pub const HINTS_PENDING_MAX: usize = 65_536;
 
 /// Most watches of one watcher, as long as there are more watchers to be had.
-const SHARD_WATCHES_MAX: usize = 4096;
+const SHARD_WATCHES_MAX: usize = 1024;
 /// Most watchers: a user has 128 inotify instances by default.
-const SHARDS_MAX: usize = 32;
+const SHARDS_MAX: usize = 64;
 /// Answers to one who asks for watches: there is one.
 const ANSWERS_WAITING_MAX: usize = 1;
 

@@ -87,11 +87,10 @@ pub(super) fn health(sources: &Sources) -> wire::Health {
         ));
     }
     reasons.extend(sources.missing.borrow().iter().cloned());
-    for (run, status) in sources.board.runs() {
-        if let Some(problem) = status.problem {
-            unhealthy = true;
-            reasons.push(format!("run {run}: {problem}"));
-        }
+    let runs = sources.board.digest();
+    for (run, problem) in &runs.troubled {
+        unhealthy = true;
+        reasons.push(format!("run {run}: {problem}"));
     }
     let status = match (unhealthy, reasons.is_empty()) {
         (true, _) => "unhealthy",
@@ -117,7 +116,7 @@ pub(super) fn health(sources: &Sources) -> wire::Health {
         replaced: watch.replaced,
         problems: sources.board.problems(),
         backlog_done: sources.backlog_done.is_cancelled(),
-        lag_bytes: sources.board.lag(),
+        lag_bytes: runs.lag,
         commits: committer.commits,
         reopened: committer.reopened,
         since: summary::time(sources.since),

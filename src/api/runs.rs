@@ -393,7 +393,7 @@ pub fn document(store: &Store, board: &Board, run: &RunId) -> Result<Option<wire
         return Ok(None);
     };
     let mut detail = summary::run_detail(run.as_str(), &view);
-    detail.run = described(detail.run, &info, board.runs().get(run));
+    detail.run = described(detail.run, &info, board.get(run).as_ref());
     Ok(Some(detail))
 }
 

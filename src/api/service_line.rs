@@ -46,10 +46,9 @@ pub fn line(health: &wire::Health, board: &Board, verdict: &str) -> String {
         };
         parts.push(format!("{}: {reason}{more}", health.status));
     }
-    let runs = board.runs();
-    let live = runs.values().filter(|status| status.word() == "live").count();
-    let s = if runs.len() == 1 { "" } else { "s" };
-    parts.push(format!("{} run{s}, {live} live", runs.len()));
+    let runs = board.digest();
+    let s = if runs.runs == 1 { "" } else { "s" };
+    parts.push(format!("{} run{s}, {} live", runs.runs, runs.live));
     if !health.backlog_done && health.lag_bytes > 0 {
         let mib = health.lag_bytes >> 20;
         parts.push(format!("reading what is there, {mib} MiB left"));

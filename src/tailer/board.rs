@@ -11,6 +11,7 @@ use crate::record::RunId;
 
 /// A run is called live for so long after its last news.
 const LIVE_FOR: Duration = Duration::from_mins(1);
+const LIVE: &str = "live";
 /// Notices in one document; those beyond are counted.
 const NOTICES_MAX: usize = 20;
 
@@ -49,7 +50,7 @@ impl RunStatus {
         match self {
             status if status.failing || status.stalled => "failing",
             status if status.gone => "gone",
-            status if status.last_news.is_some_and(|news| news.elapsed() < LIVE_FOR) => "live",
+            status if status.last_news.is_some_and(|news| news.elapsed() < LIVE_FOR) => LIVE,
             _ => "idle",
         }
     }
@@ -63,6 +64,27 @@ struct Runs {
     unwatched: usize,
     /// **Invariant**: of `by_id`, those that are neither caught up nor settled.
     behind: usize,
+    /// Counts the changes.
+    version: u64,
+    /// As of a version, and until when it holds if nothing changes.
+    digest: Option<(u64, Option<Instant>, Arc<Digest>)>,
+}
+
+/// What there is to say of all runs together.
+#[derive(Debug, Default)]
+pub struct Digest {
+    pub runs: usize,
+    /// Those that had news lately.
+    pub live: usize,
+    /// Runs with which something is wrong, and what.
+    pub troubled: Vec<(RunId, String)>,
+    /// Something is wrong with each run there is.
+    pub is_blind: bool,
+    /// Bytes that wait to be read.
+    pub lag: u64,
+    /// What is not read: so many sentences, and how many there are more.
+    notices: Vec<String>,
+    more_notices: usize,
 }
 
 impl RunStatus {
@@ -91,8 +113,51 @@ impl Runs {
             self.by_id.entry(run.clone()).or_default()
         };
         change(status);
+        self.version += 1;
         self.unwatched += usize::from(status.is_unwatched());
         self.behind += usize::from(status.is_behind());
+    }
+
+    /// Looked at once for all who ask until something changes: there may be thousands of runs.
+    fn digest(&mut self) -> Arc<Digest> {
+        let now = Instant::now();
+        if let Some((version, until, digest)) = &self.digest
+            && *version == self.version
+            && until.is_none_or(|until| now < until)
+        {
+            return Arc::clone(digest);
+        }
+        let mut until: Option<Instant> = None;
+        let mut digest = Digest {
+            runs: self.by_id.len(),
+            is_blind: true,
+            ..Digest::default()
+        };
+        for (run, status) in &self.by_id {
+            if let (LIVE, Some(news)) = (status.word(), status.last_news) {
+                digest.live += 1;
+                let ends = news + LIVE_FOR;
+                until = Some(until.map_or(ends, |until| until.min(ends)));
+            }
+            digest.lag += status.lag;
+            if let Some(problem) = &status.problem {
+                digest.troubled.push((run.clone(), problem.clone()));
+            }
+            if status.gone {
+                continue;
+            }
+            digest.is_blind &= status.problem.is_some();
+            for notice in status.notices.iter() {
+                if digest.notices.len() < NOTICES_MAX {
+                    digest.notices.push(format!("run {run}: {notice}"));
+                } else {
+                    digest.more_notices += 1;
+                }
+            }
+        }
+        let digest = Arc::new(digest);
+        self.digest = Some((self.version, until, Arc::clone(&digest)));
+        digest
     }
 }
 
@@ -113,10 +178,22 @@ pub struct Board {
 }
 
 impl Board {
-    /// The state of all runs.
+    /// The state of all runs, copied: for one who asks, not for what is done again and again.
     #[must_use]
     pub fn runs(&self) -> BTreeMap<RunId, RunStatus> {
         self.lock().by_id.clone()
+    }
+
+    /// The state of a run that has, or had, a tailer.
+    #[must_use]
+    pub fn get(&self, run: &RunId) -> Option<RunStatus> {
+        self.lock().by_id.get(run).cloned()
+    }
+
+    /// What there is to say of all runs together.
+    #[must_use]
+    pub fn digest(&self) -> Arc<Digest> {
+        self.lock().digest()
     }
 
     /// Waits until something a supervisor waits for has changed.
@@ -177,11 +254,13 @@ impl Board {
     pub fn blindness(&self) -> Option<String> {
         let of_directory = self.runs_directory_problem();
         of_directory.or_else(|| {
-            let runs = self.lock();
-            let mut there = runs.by_id.iter().filter(|(_, status)| !status.gone).peekable();
-            let (run, first) = *there.peek()?;
-            let why = format!("run {run}: {}", first.problem.as_ref()?);
-            there.all(|(_, status)| status.problem.is_some()).then_some(why)
+            let runs = self.lock().digest();
+            if !runs.is_blind {
+                return None;
+            }
+            // One that is gone may have had a problem too.
+            let first = (runs.troubled.iter()).find(|(run, _)| self.get(run).is_some_and(|run| !run.gone));
+            first.map(|(run, problem)| format!("run {run}: {problem}"))
         })
     }
 
@@ -209,14 +288,13 @@ impl Board {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let advice = self.advice.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let runs = self.lock();
-        let of_runs = (runs.by_id.iter().filter(|(_, status)| !status.gone)).flat_map(|(run, status)| {
-            let notices = status.notices.iter();
-            notices.map(move |notice| format!("run {run}: {notice}"))
-        });
-        let mut all = advice.into_iter().chain(beside).chain(of_runs);
+        let runs = self.digest();
+        let mut all = advice
+            .into_iter()
+            .chain(beside)
+            .chain(runs.notices.iter().cloned());
         let mut shown: Vec<String> = all.by_ref().take(NOTICES_MAX).collect();
-        match all.count() {
+        match all.count() + runs.more_notices {
             0 => {}
             more => shown.push(format!(
                 "and {more} more like these; `tokentail runs --json` has those of each run"
@@ -227,8 +305,10 @@ impl Board {
 
     /// What lies in a run and is not read.
     pub fn notice(&self, run: &RunId, notices: Arc<[String]>) {
-        if let Some(status) = self.lock().by_id.get_mut(run) {
+        let mut runs = self.lock();
+        if let Some(status) = runs.by_id.get_mut(run) {
             status.notices = notices;
+            runs.version += 1;
         }
     }
 
@@ -244,15 +324,19 @@ impl Board {
 
     /// How many bytes of a run are waiting to be read.
     pub fn lags(&self, run: &RunId, bytes: u64) {
-        if let Some(status) = self.lock().by_id.get_mut(run) {
+        let mut runs = self.lock();
+        if let Some(status) = runs.by_id.get_mut(run)
+            && status.lag != bytes
+        {
             status.lag = bytes;
+            runs.version += 1;
         }
     }
 
     /// How many bytes of all runs are waiting to be read.
     #[must_use]
     pub fn lag(&self) -> u64 {
-        self.lock().by_id.values().map(|run| run.lag).sum()
+        self.digest().lag
     }
 
     pub fn watched(&self, run: &RunId) {
@@ -285,6 +369,7 @@ impl Board {
         // Nobody waits for it any more.
         runs.change(run, |status| status.gone = true);
         runs.by_id.remove(run);
+        runs.version += 1;
     }
 
     pub fn gone(&self, run: &RunId) {

@@ -9,6 +9,7 @@ mod model;
 pub mod patrol;
 mod rest;
 mod rhythm;
+pub mod roster;
 pub mod shape;
 pub mod stall;
 mod suspects;
@@ -19,7 +20,7 @@ pub mod walk;
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
@@ -37,6 +38,7 @@ use crate::watch::Watch;
 use board::Board;
 use rest::{Bed, Resting};
 use rhythm::Rhythm;
+use roster::Due;
 pub use suspects::Suspects;
 use tree::{Depth, SHARE_RECORDS_MAX, Tree, World};
 use turn::Reading;
@@ -94,7 +96,7 @@ impl Heard {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<u64>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<u64>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -182,8 +184,8 @@ pub enum TailerError {
 struct Pending {
     paths: HashSet<PathBuf>,
     scan: Option<Depth>,
-    /// A scan of all runs; what it means for this one is not decided yet.
-    tick: Option<Depth>,
+    /// A scan of all runs, by its number; what it means for this one is not decided yet.
+    tick: Option<(u32, Depth)>,
     rescan: bool,
     /// Who waits for the run to be stopped.
     stops: Vec<Stop>,
@@ -211,69 +213,95 @@ enum Sweep {
 /// The other end of a tailer: wakes it.
 #[derive(Clone, Debug, Default)]
 pub struct Waker {
-    pending: Arc<Mutex<Pending>>,
-    notify: Arc<Notify>,
+    mailbox: Arc<Mailbox>,
     bed: Bed,
 }
 
+#[derive(Debug, Default)]
+struct Mailbox {
+    pending: Mutex<Pending>,
+    notify: Notify,
+    due: Option<Due>,
+}
+
 impl Waker {
+    /// Of a run that the patrol looks after, with its entry in a table of what is due.
+    #[must_use]
+    pub fn new(due: Due) -> Self {
+        Self {
+            mailbox: Arc::new(Mailbox {
+                due: Some(due),
+                ..Mailbox::default()
+            }),
+            bed: Bed::default(),
+        }
+    }
+
     /// Whether both wake the same tailer.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.pending, &other.pending)
+        Arc::ptr_eq(&self.mailbox, &other.mailbox)
     }
 
     /// Something happened at this path below the run's directory.
     pub fn hint(&self, path: PathBuf) {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.pending();
         if pending.paths.len() < HINTS_MAX {
             pending.paths.insert(path);
         } else {
             pending.scan = Some(Depth::Everything);
         }
         drop(pending);
-        self.notify.notify_one();
+        self.mailbox.notify.notify_one();
     }
 
     /// A scan of all runs, while this one was at work.
-    fn tick(&self, asked: Depth) {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.tick = pending.tick.max(Some(asked));
+    fn tick(&self, scan: u32, asked: Depth) {
+        let mut pending = self.pending();
+        let depth = pending.tick.map_or(asked, |(_, before)| before.max(asked));
+        pending.tick = Some((scan, depth));
         drop(pending);
-        self.notify.notify_one();
+        self.mailbox.notify.notify_one();
     }
 
     /// Time to look without a hint, and how thoroughly.
     fn scan(&self, depth: Depth) {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.pending();
         pending.scan = pending.scan.max(Some(depth));
         drop(pending);
-        self.notify.notify_one();
+        self.mailbox.notify.notify_one();
     }
 
     /// Events were lost.
     pub fn rescan(&self) {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner).rescan = true;
-        self.notify.notify_one();
+        self.pending().rescan = true;
+        self.mailbox.notify.notify_one();
     }
 
     /// Stops the run: a last sweep, and it is not watched any more. `done` gets `None` when that is committed, or why
     /// not everything could be read; then the run is not stopped, unless `incomplete` accepts that.
     pub fn stop_run(&self, incomplete: bool, done: oneshot::Sender<Option<String>>) {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.pending();
         pending.stops.push(Stop { incomplete, done });
         drop(pending);
-        self.notify.notify_one();
+        self.mailbox.notify.notify_one();
     }
 
     /// A stopped run goes on.
     pub fn revive(&self) {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner).revive = true;
-        self.notify.notify_one();
+        self.pending().revive = true;
+        self.mailbox.notify.notify_one();
     }
 
     fn take(&self) -> Pending {
-        std::mem::take(&mut self.pending.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.pending())
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.mailbox
+            .pending
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -298,7 +326,7 @@ pub struct Tailer {
     /// The board has it that they do not answer.
     is_stalled: bool,
     /// `None` only while a thread works on it, or while the tailer rests.
-    tree: Option<Tree>,
+    tree: Option<Box<Tree>>,
     rhythm: Rhythm,
 }
 
@@ -331,7 +359,7 @@ impl Tailer {
             devices: Vec::new(),
             foreign: None,
             is_stalled: false,
-            tree: Some(Tree::new(run.clone(), home, positions)),
+            tree: Some(Box::new(Tree::new(run.clone(), home, positions))),
             run,
             wanted: account.clone(),
             account: Arc::new(account),
@@ -347,7 +375,8 @@ impl Tailer {
     ///
     /// # Errors
     /// When the run cannot go on; a new tailer may.
-    pub async fn run(mut self) -> Result<Ended, TailerError> {
+    // In a box: a future has room for what is moved into it at each place it passes through, and there may be thousands.
+    pub async fn run(mut self: Box<Self>) -> Result<Ended, TailerError> {
         let ended = match self.follow().await {
             Err(TailerError::Stopped) => Ok(Ended::Stopped),
             ended => ended,
@@ -400,15 +429,15 @@ impl Tailer {
 
     /// Leaves the tree to whoever looks after all runs until there is something to do; `false` if that is to stop.
     async fn rest(&mut self) -> Result<bool, TailerError> {
-        let hole_due = self.tree.as_ref().and_then(Tree::hole_due);
+        let hole_due = self.tree.as_deref().and_then(Tree::hole_due);
         if let Some(tree) = self.tree.take() {
             let rhythm = self.rhythm;
-            self.waker.bed.leave(Box::new(Resting { tree, rhythm }));
+            self.waker.bed.leave(Resting { tree, rhythm });
         }
         let woken = async {
             tokio::select! {
                 biased;
-                () = self.waker.notify.notified() => true,
+                () = self.waker.mailbox.notify.notified() => true,
                 () = self.stop.cancelled() => false,
             }
         };
@@ -429,7 +458,10 @@ impl Tailer {
                 taken.map_err(|_| TailerError::Stopped)?
             }
         };
-        let Resting { tree, rhythm } = *resting;
+        if let Some(due) = &self.waker.mailbox.due {
+            due.at_once();
+        }
+        let Resting { tree, rhythm } = resting;
         self.tree = Some(tree);
         self.rhythm = rhythm;
         Ok(goes_on)
@@ -449,19 +481,19 @@ impl Tailer {
             tree.enqueue_unfinished();
         }
         // What is there now is read, however long that takes; what comes meanwhile only for a while.
-        let goals = self.tree.as_ref().map(Tree::goals).unwrap_or_default();
+        let goals = self.tree.as_deref().map(Tree::goals).unwrap_or_default();
         let is_due =
             |tree: &Tree| tree.has_news() && (Instant::now() < deadline || !tree.has_reached(&goals));
-        while self.tree.as_ref().is_some_and(is_due) && !self.stop.is_cancelled() {
+        while self.tree.as_deref().is_some_and(is_due) && !self.stop.is_cancelled() {
             let share = self.read_share(true).await?;
             self.commit(share).await?;
         }
         self.report_lag();
-        if self.stop.is_cancelled() && self.tree.as_ref().is_some_and(Tree::has_news) {
+        if self.stop.is_cancelled() && self.tree.as_deref().is_some_and(Tree::has_news) {
             return Ok(Sweep::CutShort);
         }
         self.report(false);
-        let unread = self.tree.as_ref().and_then(Tree::unread);
+        let unread = self.tree.as_deref().and_then(Tree::unread);
         if unread.is_some() && !incomplete {
             return Ok(Sweep::Done { unread });
         }
@@ -491,9 +523,9 @@ impl Tailer {
             pending.rescan = true;
             self.rhythm.last_news = Instant::now();
         }
-        if let Some(asked) = pending.tick {
+        if let Some((scan, asked)) = pending.tick {
             let partly_watched = self.tree.as_ref().is_some_and(|tree| tree.partly_watched);
-            pending.scan = pending.scan.max(self.rhythm.next(asked, partly_watched));
+            pending.scan = pending.scan.max(self.rhythm.next(scan, asked, partly_watched));
         }
         if self.rhythm.retired {
             if pending.scan.is_none() && !pending.rescan && pending.paths.is_empty() {
@@ -510,7 +542,7 @@ impl Tailer {
         }
         let (mut had_news, mut had_lines) = (false, false);
         // A stop does not wait for a backlog: what is not read now is read at the next start.
-        while self.tree.as_ref().is_some_and(Tree::has_news) && !(had_news && self.stop.is_cancelled()) {
+        while self.tree.as_deref().is_some_and(Tree::has_news) && !(had_news && self.stop.is_cancelled()) {
             let share = self.read_share(false).await?;
             had_news |= !share.batches.is_empty();
             had_lines |= share.batches.iter().any(|batch| batch.lines.read > 0);
@@ -519,6 +551,8 @@ impl Tailer {
         }
         if had_news {
             self.rhythm.last_news = Instant::now();
+        }
+        if had_news || self.tree.as_deref().is_some_and(Tree::has_failed) {
             self.rhythm.stir();
         }
         if had_lines && std::mem::take(&mut self.rhythm.retired) {
@@ -532,7 +566,7 @@ impl Tailer {
 
     /// Puts on the board what is wrong in the run and what is not read, once all that can be read is read.
     fn report(&mut self, had_news: bool) {
-        if let Some((notices, new)) = self.tree.as_mut().and_then(Tree::notices) {
+        if let Some((notices, new)) = self.tree.as_deref_mut().and_then(Tree::notices) {
             self.shared.board.notice(&self.run, notices);
             for notice in new {
                 tracing::warn!(run = %self.run, "{notice}");
@@ -627,7 +661,9 @@ impl Tailer {
         if is_first {
             self.devices = tree.all_devices();
             let foreign = self.devices.iter().filter(|device| !devices.contains(device));
-            self.foreign = Some(foreign.copied().collect());
+            let foreign: Vec<u64> = foreign.copied().collect();
+            self.rhythm.note_local(foreign.is_empty());
+            self.foreign = Some(foreign);
         }
         for device in devices {
             self.shared.heard.add(device);

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::roster::Roster;
 use super::suspects::Suspect;
 use super::tree::Depth;
 use super::{Heard, LOOKS_MAX, Shared, Suspects, Waker};
@@ -24,6 +25,8 @@ const DONE: usize = usize::MAX;
 /// Looks over the runs, round by round.
 #[derive(Debug, Default)]
 pub struct Patrol {
+    /// Rounds so far.
+    scans: u32,
     round: Option<Arc<Round>>,
     /// Of this round, and those of earlier ones that hang.
     visitors: Vec<Visitor>,
@@ -32,33 +35,54 @@ pub struct Patrol {
 /// Runs that are visited one after the other.
 #[derive(Debug)]
 struct Round {
-    runs: Vec<Waker>,
-    /// The next to be visited; beyond the last, there is nothing more to do.
+    roster: Arc<Roster>,
+    /// The next group to be visited; beyond the last, there is nothing more to do.
     next: AtomicUsize,
     visit: Visit,
 }
 
 impl Round {
     fn is_taken(&self) -> bool {
-        self.next.load(Ordering::Relaxed) >= self.runs.len()
+        self.next.load(Ordering::Relaxed) >= self.roster.groups()
     }
 
     fn end(&self) {
-        self.next.store(self.runs.len(), Ordering::Relaxed);
+        self.next.store(self.roster.groups(), Ordering::Relaxed);
+    }
+
+    /// Nothing answers: each tailer of what nobody has visited waits for its own turn to find out.
+    fn leave_to_tailers(&self) {
+        let left = self.next.swap(self.roster.groups(), Ordering::Relaxed);
+        for waker in self.roster.from(left) {
+            waker.tick(self.visit.scan, self.visit.asked);
+        }
     }
 
     /// Visits runs until there are no more, and notes where it is.
     fn visit(&self, at: &AtomicUsize) {
+        let scan = self.visit.scan;
         loop {
-            let number = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(waker) = self.runs.get(number) else {
+            let group = self.next.fetch_add(1, Ordering::Relaxed);
+            if group >= self.roster.groups() {
                 return at.store(DONE, Ordering::Relaxed);
-            };
-            at.store(number, Ordering::Relaxed);
-            // One that panics must not keep the others from being looked at.
-            let look = || self.visit.is_passed(waker);
-            if !catch_unwind(AssertUnwindSafe(look)).unwrap_or(false) {
-                waker.tick(self.visit.asked);
+            }
+            let is_wanted = self.visit.asked != Depth::Changed;
+            let mut until = u32::MAX;
+            for number in self.roster.take_due(group, scan, is_wanted) {
+                let Some(waker) = self.roster.run(number) else {
+                    continue;
+                };
+                at.store(number, Ordering::Relaxed);
+                // One that panics must not keep the others from being looked at.
+                let look = || self.visit.pass(waker);
+                let due = catch_unwind(AssertUnwindSafe(look)).ok().flatten();
+                if due.is_none() {
+                    waker.tick(scan, self.visit.asked);
+                }
+                until = until.min(due.unwrap_or(0));
+            }
+            if until != u32::MAX {
+                self.roster.put_off(group, scan, until);
             }
         }
     }
@@ -87,7 +111,7 @@ pub struct Stalls {
 
 impl Patrol {
     /// Has all runs looked at, unless the last round is still under way.
-    pub fn go(&mut self, runs: Vec<Waker>, asked: Depth, shared: &Arc<Shared>) {
+    pub fn go(&mut self, roster: Arc<Roster>, asked: Depth, shared: &Arc<Shared>) {
         if let Some(round) = &self.round {
             let moves = |visitor: &Visitor| {
                 Arc::ptr_eq(&visitor.round, round) && visitor.since.elapsed() < PASSED_AFTER
@@ -97,25 +121,24 @@ impl Patrol {
             }
             round.end();
         }
-        if self.visitors.len() >= LOOKS_MAX {
-            // Nothing answers; each tailer waits for its own turn to find out.
-            for waker in &runs {
-                waker.tick(asked);
-            }
-            return;
-        }
+        self.scans = self.scans.saturating_add(1);
         let visit = Visit {
+            scan: self.scans,
             asked,
             settings: Arc::clone(&shared.settings.borrow()),
             heard: Arc::clone(&shared.heard),
             suspects: Arc::clone(&shared.suspects),
         };
         let round = Arc::new(Round {
-            runs,
+            roster,
             next: AtomicUsize::new(0),
             visit,
         });
-        self.send(&round, shared);
+        if self.visitors.len() < LOOKS_MAX {
+            self.send(&round, shared);
+        } else {
+            round.leave_to_tailers();
+        }
         self.round = Some(round);
     }
 
@@ -139,7 +162,7 @@ impl Patrol {
         let now = Instant::now();
         self.visitors.retain_mut(|visitor| {
             let at = visitor.at.load(Ordering::Relaxed);
-            let run = || visitor.round.runs.get(visitor.at_before).cloned();
+            let run = || visitor.round.roster.run(visitor.at_before).cloned();
             if at != visitor.at_before {
                 if visitor.is_said {
                     stalls.over.extend(run());
@@ -158,11 +181,7 @@ impl Patrol {
                 if self.visitors.len() < LOOKS_MAX {
                     self.send(&round, shared);
                 } else {
-                    // Nothing answers; each tailer waits for its own turn to find out.
-                    let left = round.next.swap(round.runs.len(), Ordering::Relaxed);
-                    for waker in round.runs.iter().skip(left) {
-                        waker.tick(round.visit.asked);
-                    }
+                    round.leave_to_tailers();
                 }
             }
             self.round = Some(round);
@@ -200,6 +219,7 @@ impl Drop for Patrol {
 /// What a round needs.
 #[derive(Debug)]
 struct Visit {
+    scan: u32,
     asked: Depth,
     settings: Arc<Settings>,
     heard: Arc<Heard>,
@@ -207,26 +227,23 @@ struct Visit {
 }
 
 impl Visit {
-    /// Looks at a run if its tailer rests; `false` if it does not, and has to look by itself.
-    fn is_passed(&self, waker: &Waker) -> bool {
-        let Some(mut visit) = waker.bed.visit() else {
-            return false;
-        };
-        let Some(resting) = visit.resting() else {
-            return false;
-        };
+    /// Looks at a run if its tailer rests, and says by which scan it is due again; `None` if its tailer has to look by
+    /// itself.
+    fn pass(&self, waker: &Waker) -> Option<u32> {
+        let mut visit = waker.bed.visit()?;
+        let resting = visit.resting()?;
         if !self.suspects.is_empty() {
             let suspects = self.suspects.among(&resting.tree.all_devices());
             if !suspects.is_empty() {
                 // Its tailer waits for its turn to try a device that does not answer; a slow one is for the next round.
-                return !suspects.iter().any(Suspect::is_stalled);
+                return (!suspects.iter().any(Suspect::is_stalled)).then_some(0);
             }
         }
         let rhythm = &mut resting.rhythm;
         rhythm.hinted = rhythm.hinted || self.heard.has_all(resting.tree.devices());
         if !rhythm.retired && rhythm.last_news.elapsed() > self.settings.runs.idle_stop {
             waker.scan(Depth::Changed);
-        } else if let Some(depth) = rhythm.next(self.asked, resting.tree.partly_watched) {
+        } else if let Some(depth) = rhythm.next(self.scan, self.asked, resting.tree.partly_watched) {
             resting
                 .tree
                 .close_idle(self.settings.limits.idle_close, std::time::Instant::now());
@@ -235,6 +252,19 @@ impl Visit {
                 waker.scan(depth);
             }
         }
-        true
+        if resting.tree.partly_watched {
+            return Some(0);
+        }
+        // A run that has been idle for long is stopped at its time.
+        let idle_in = self
+            .settings
+            .runs
+            .idle_stop
+            .saturating_sub(rhythm.last_news.elapsed());
+        let every = self.settings.watch.scan_interval.as_millis().max(1);
+        let scans = u32::try_from(idle_in.as_millis() / every).unwrap_or(u32::MAX);
+        let idle = self.scan.saturating_add(scans).saturating_add(1);
+        let due = rhythm.asks_next();
+        Some(if rhythm.retired { due } else { due.min(idle) })
     }
 }

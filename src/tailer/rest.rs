@@ -12,26 +12,26 @@ use super::tree::Tree;
 /// A tailer's tree, and how it is scanned.
 #[derive(Debug)]
 pub struct Resting {
-    pub tree: Tree,
+    pub tree: Box<Tree>,
     pub rhythm: Rhythm,
 }
 
 /// Where one tailer leaves its tree.
 #[derive(Clone, Debug, Default)]
 pub struct Bed {
-    resting: Arc<Mutex<Option<Box<Resting>>>>,
+    resting: Arc<Mutex<Option<Resting>>>,
     given_back: Arc<Notify>,
 }
 
 impl Bed {
     /// Leaves a tree.
-    pub fn leave(&self, resting: Box<Resting>) {
+    pub fn leave(&self, resting: Resting) {
         *self.lock() = Some(resting);
         self.given_back.notify_one();
     }
 
     /// Takes the tree that was left, as soon as no visitor has it. For the tailer.
-    pub async fn take(&self) -> Box<Resting> {
+    pub async fn take(&self) -> Resting {
         loop {
             if let Some(resting) = self.lock().take() {
                 return resting;
@@ -50,7 +50,7 @@ impl Bed {
         })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Box<Resting>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Resting>> {
         self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -59,12 +59,12 @@ impl Bed {
 #[derive(Debug)]
 pub struct Visit<'b> {
     bed: &'b Bed,
-    resting: Option<Box<Resting>>,
+    resting: Option<Resting>,
 }
 
 impl Visit<'_> {
     pub fn resting(&mut self) -> Option<&mut Resting> {
-        self.resting.as_deref_mut()
+        self.resting.as_mut()
     }
 }
 

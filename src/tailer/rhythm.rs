@@ -10,6 +10,8 @@ const QUIET_AFTER: Duration = Duration::from_mins(1);
 const QUIET_LOOKS: u32 = 5;
 /// Scans between two looks at a run whose events arrive: doubled with each look that finds nothing.
 const REST_SCANS_MAX: u32 = 64;
+/// The same where only this kernel changes anything, so that no change goes without an event.
+const LOCAL_REST_SCANS_MAX: u32 = 512;
 /// A run that is looked at this rarely is looked at file by file each time.
 const RARE_SCANS_MIN: u32 = 16;
 /// Scans between two looks at a stopped run, doubled likewise.
@@ -25,10 +27,12 @@ pub struct Rhythm {
     silent_until: Option<Instant>,
     /// Whether events arrive from its devices: they told of news there, or the kernel makes all changes there itself.
     pub hinted: bool,
-    /// Scans of all runs so far, and those that looked at this one.
+    /// Scans between two looks while it rests, at most.
+    rest_scans_max: u32,
+    /// The number of the last scan that asked, and how many looked at this run.
     scans: u32,
     looks: u32,
-    /// How many scans after the last look the next one is due, and which that is.
+    /// How many scans after the last look the next one is due, and the number of that.
     interval: u32,
     due: u32,
     /// Everything was looked at once.
@@ -45,6 +49,7 @@ impl Rhythm {
             last_news: Instant::now(),
             silent_until: None,
             hinted: false,
+            rest_scans_max: REST_SCANS_MAX,
             scans: 0,
             looks: u32::from(turn),
             interval: if retired { RETIRED_SCANS_MIN } else { 1 },
@@ -58,9 +63,9 @@ impl Rhythm {
         }
     }
 
-    /// What a scan of all runs means for this one; `None` if it is not its turn.
-    pub fn next(&mut self, asked: Depth, partly_watched: bool) -> Option<Depth> {
-        self.scans = self.scans.saturating_add(1);
+    /// What a scan of all runs, the one of this number, means for this one; `None` if it is not its turn.
+    pub fn next(&mut self, scan: u32, asked: Depth, partly_watched: bool) -> Option<Depth> {
+        self.scans = scan;
         let now = Instant::now();
         let is_silent = self.silent_until.is_some_and(|until| now < until);
         let are_events_enough = asked == Depth::Changed && self.hinted && !is_silent && !partly_watched;
@@ -84,9 +89,29 @@ impl Rhythm {
         if self.retired {
             self.interval = (self.interval * 2).min(RETIRED_SCANS_MAX);
         } else if are_events_enough {
-            self.interval = (self.interval * 2).min(REST_SCANS_MAX);
+            self.interval = (self.interval * 2).min(self.rest_scans_max);
         }
         Some(depth)
+    }
+
+    /// Whether only this kernel changes what the run holds.
+    pub fn note_local(&mut self, is_local: bool) {
+        self.rest_scans_max = if is_local {
+            LOCAL_REST_SCANS_MAX
+        } else {
+            REST_SCANS_MAX
+        };
+    }
+
+    /// The number of the first scan after this one that has to ask, if none is told more and nothing happens to the run.
+    #[must_use]
+    pub fn asks_next(&self) -> u32 {
+        let is_silent = self.silent_until.is_some_and(|until| Instant::now() < until);
+        if self.retired || (self.hinted && !is_silent) {
+            self.due
+        } else {
+            self.scans
+        }
     }
 
     /// There is news, or something that cannot be read: it is looked at often again.
@@ -112,7 +137,10 @@ mod tests {
     use super::*;
 
     fn depths(rhythm: &mut Rhythm, asked: Depth, partly_watched: bool) -> Vec<Option<Depth>> {
-        (0..30).map(|_| rhythm.next(asked, partly_watched)).collect()
+        let next = rhythm.scans + 1;
+        (next..next + 30)
+            .map(|scan| rhythm.next(scan, asked, partly_watched))
+            .collect()
     }
 
     fn full(depths: &[Option<Depth>]) -> usize {
@@ -140,13 +168,17 @@ mod tests {
     fn a_run_that_rests_behind_events_is_looked_at_ever_more_rarely_until_it_stirs() {
         let mut rests = Rhythm::new(0, false);
         rests.hinted = true;
+        let mut foreign = rests;
+        rests.note_local(true);
         let at = |rests: &mut Rhythm, scans: u32| -> Vec<u32> {
+            let before = rests.scans;
             (1..=scans)
-                .filter(|_| rests.next(Depth::Changed, false).is_some())
+                .filter(|scan| rests.next(before + scan, Depth::Changed, false).is_some())
                 .collect()
         };
-        assert_eq!(at(&mut rests, 70), [1, 2, 4, 8, 16, 32, 64]);
-        assert_eq!(at(&mut rests, 128).len(), 2);
+        assert_eq!(at(&mut rests, 600), [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]);
+        assert_eq!(at(&mut rests, 1024).len(), 2);
+        assert_eq!(at(&mut foreign, 200), [1, 2, 4, 8, 16, 32, 64, 128, 192]);
         rests.stir();
         assert_eq!(at(&mut rests, 8), [1, 2, 4, 8]);
     }

@@ -71,8 +71,8 @@ impl Tailer {
         &mut self,
         turn: Turn,
         held: &mut Option<H>,
-        work: impl FnOnce(Tree) -> (T, Tree) + Send + 'static,
-    ) -> Result<(T, Tree), TailerError> {
+        work: impl FnOnce(Box<Tree>) -> (T, Box<Tree>) + Send + 'static,
+    ) -> Result<(T, Box<Tree>), TailerError> {
         let Some(tree) = self.tree.take() else {
             return Err(TailerError::Panic(
                 "the work before it never came back".to_owned(),

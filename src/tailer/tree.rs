@@ -168,12 +168,16 @@ struct Failed {
 
 /// A run's directory.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and any mix of them occurs"
+)]
 pub struct Tree {
     run: RunId,
     home: Home,
     /// In boxes, because most runs have few files and a node of the map has room for eleven.
     files: BTreeMap<RelativePath, Box<Tracked>>,
-    directories: BTreeMap<RelativePath, Directory>,
+    directories: BTreeMap<RelativePath, Box<Directory>>,
     queue: VecDeque<RelativePath>,
     /// How many scans there were.
     scans: u64,
@@ -181,6 +185,8 @@ pub struct Tree {
     open: VecDeque<RelativePath>,
     /// Whether there were more directories than are watched.
     pub partly_watched: bool,
+    /// Whether only this kernel changes what it holds, as of the first look.
+    is_local: bool,
     /// What cannot be read.
     /// **Invariant**: what is wrong at a path stays until the directory it lies in is listed again, or is gone, or what is at the path is
     /// tried again.
@@ -221,6 +227,7 @@ impl Tree {
             scans: 0,
             open: VecDeque::new(),
             partly_watched: false,
+            is_local: false,
             problems: BTreeMap::new(),
             failed: None,
             noticed: BTreeSet::new(),
@@ -441,6 +448,12 @@ impl Tree {
             file.queued = true;
             self.queue.push_back(path);
         }
+    }
+
+    /// Whether there is something that the next scan tries again.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failed.is_some()
     }
 
     fn failed(&mut self) -> &mut Failed {

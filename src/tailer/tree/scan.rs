@@ -276,7 +276,7 @@ impl Tree {
             below: there,
             unread: (!unread.is_empty()).then(|| Box::new(unread)),
         };
-        self.directories.insert(directory.clone(), known);
+        self.directories.insert(directory.clone(), Box::new(known));
     }
 
     /// A wanted file that a listing shows.

@@ -56,16 +56,18 @@ impl Tree {
         devices.into_iter().collect()
     }
 
-    /// Those of its devices that only this kernel changes, so that events tell of every change there. It looks at the
-    /// filesystem.
+    /// Finds out which of its devices only this kernel changes, so that events tell of every change there, and a
+    /// directory's times are true. It looks at the filesystem.
     #[must_use]
-    pub fn local_devices(&self) -> Vec<u64> {
+    pub fn local_devices(&mut self) -> Vec<u64> {
         let mut devices = self.all_devices();
+        let all = devices.len();
         devices.retain(|device| {
             let mut directories = self.directories.iter();
             let found = directories.find(|(_, directory)| directory.device == *device);
             found.is_some_and(|(path, _)| is_local(&self.home.path.join(path)))
         });
+        self.is_local = devices.len() == all;
         devices
     }
 
@@ -82,7 +84,8 @@ impl Tree {
         self.directories.iter().all(|(path, known)| {
             let is_same = root.stat(path).is_ok_and(|stat| known.stands(&stat));
             // Some filesystems change a directory and not its times.
-            is_same && (depth == Depth::Changed || root.mark(path).is_ok_and(|mark| mark == known.mark))
+            let are_times_true = depth == Depth::Changed || self.is_local;
+            is_same && (are_times_true || root.mark(path).is_ok_and(|mark| mark == known.mark))
         })
     }
 
