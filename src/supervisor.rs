@@ -24,7 +24,7 @@ use crate::logfile::{Entry, EntryKind, LogFileError, Root, Stat};
 use crate::record::format::length;
 use crate::record::{RunId, StopReason};
 use crate::store::{Known, RunInfo, Store, StoreError};
-use crate::tailer::patrol::Patrol;
+use crate::tailer::patrol::{PASSED_AFTER, Patrol};
 use crate::tailer::roster::{Dues, Roster};
 use crate::tailer::shape::Shape;
 use crate::tailer::stall::does_not_answer;
@@ -435,6 +435,15 @@ impl Supervisor {
     fn look_at_patrol(&mut self) {
         let stalls = self.patrol.look(&self.shared);
         let find = |waker: &Waker| self.runs.iter().find(|(_, running)| running.waker.is(waker));
+        // Others there wait until it is known whether it is only slow.
+        for (run, _) in stalls.slow.iter().filter_map(find) {
+            let mounted = mounted_at(&self.places.home(run).path);
+            self.shared.suspects.add(&mounted.foreign, PASSED_AFTER);
+        }
+        for (run, _) in stalls.moved.iter().filter_map(find) {
+            let mounted = mounted_at(&self.places.home(run).path);
+            self.shared.suspects.remove(&mounted.foreign);
+        }
         for (run, _) in stalls.new.iter().filter_map(find) {
             let home = self.places.home(run).path;
             let mounted = mounted_at(&home);
@@ -532,7 +541,7 @@ impl Supervisor {
             Ok(Listed::Unchanged) => self.shared.board.runs_directory(None),
             Ok(Listed::Changed(listing)) => {
                 let before = self.root.replace(listing.identity);
-                if before.is_some_and(|before| before != listing.identity) {
+                if before != Some(listing.identity) {
                     self.doubt_runs();
                 }
                 self.is_directory_gone = false;

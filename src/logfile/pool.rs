@@ -50,6 +50,8 @@ pub struct Job<T> {
     /// How many calls had returned when that was last looked at, and since when.
     returned: u64,
     since: Instant,
+    /// When that was: those who wait for a job may be called away at any time.
+    looked: Instant,
 }
 
 /// How far a job has come.
@@ -115,6 +117,7 @@ impl Pool {
             calls,
             returned: 0,
             since: Instant::now(),
+            looked: Instant::now(),
         }
     }
 }
@@ -141,9 +144,11 @@ impl<T> Job<T> {
 
     /// Waits until the job is done, but not longer than [`SLOW_AFTER`], and says whether it came on. Cancel safe.
     pub async fn pace(&mut self) -> Pace<T> {
-        if let Ok(done) = tokio::time::timeout(SLOW_AFTER, &mut self.handle).await {
+        let until = self.looked + SLOW_AFTER;
+        if let Ok(done) = tokio::time::timeout_at(until, &mut self.handle).await {
             return Pace::Done(done);
         }
+        self.looked = Instant::now();
         let returned = self.calls.load(Ordering::Relaxed);
         if returned == self.returned {
             return Pace::Stands(self.since.elapsed());

@@ -317,6 +317,7 @@ impl Board {
         self.lock().change(run, |status| {
             status.gone = false;
             status.failing = false;
+            status.stalled = false;
             status.restarts += u32::from(again);
         });
         self.restarts.fetch_add(u64::from(again), Ordering::Relaxed);

@@ -503,7 +503,7 @@ impl Tailer {
         let settings = Arc::clone(&self.shared.settings.borrow());
         let turn = self.turn().await?;
         let ((), tree) = self
-            .blocking(turn, &mut None::<()>, move |mut tree| {
+            .blocking(turn, &mut None::<()>, &mut None::<()>, move |mut tree| {
                 tree.retire(World {
                     globs: &settings.watch.globs,
                     limits: &settings.limits,
@@ -552,7 +552,7 @@ impl Tailer {
         if had_news {
             self.rhythm.last_news = Instant::now();
         }
-        if had_news || self.tree.as_deref().is_some_and(Tree::has_failed) {
+        if had_news || self.tree.as_deref().is_some_and(Tree::needs_looks) {
             self.rhythm.stir();
         }
         if had_lines && std::mem::take(&mut self.rhythm.retired) {
@@ -620,9 +620,9 @@ impl Tailer {
         let watch = Arc::clone(&self.shared.watch);
         let idle = settings.limits.idle_close;
         let unwatched = self.rhythm.retired;
-        let is_first = pending.rescan;
-        let ((gone, devices), tree) = self
-            .blocking(turn, &mut permit, move |mut tree| {
+        let known = self.devices.clone();
+        let ((gone, devices, are_new), tree) = self
+            .blocking(turn, &mut permit, &mut None::<()>, move |mut tree| {
                 let hinted_before = tree.has_news();
                 let world = World {
                     globs: &settings.watch.globs,
@@ -640,8 +640,10 @@ impl Tailer {
                     }
                     depth.map_or(hinted, |depth| tree.scan(depth, world))
                 };
-                if pending.rescan {
-                    devices.extend(tree.local_devices());
+                // A mount may have come or gone.
+                let are_new = pending.rescan || (depth.is_some() && tree.all_devices() != known);
+                if are_new {
+                    devices = tree.local_devices();
                 }
                 tree.enqueue_due_holes(Instant::now());
                 if depth.is_some() {
@@ -655,14 +657,16 @@ impl Tailer {
                     Err(error) => Err(error),
                     Ok(()) => Ok(false),
                 };
-                ((gone, devices), tree)
+                ((gone, devices, are_new), tree)
             })
             .await?;
-        if is_first {
+        if are_new {
             self.devices = tree.all_devices();
+            self.rhythm.hinted = false;
             let foreign = self.devices.iter().filter(|device| !devices.contains(device));
             let foreign: Vec<u64> = foreign.copied().collect();
-            self.rhythm.note_local(foreign.is_empty());
+            self.rhythm
+                .note_local(foreign.is_empty() && !self.devices.is_empty());
             self.foreign = Some(foreign);
         }
         for device in devices {
@@ -703,14 +707,14 @@ impl Tailer {
             let room = room.acquire_many_owned(SHARE_RECORDS_MAX).await.ok();
             let permit = readers.permits.acquire().await;
             if !self.is_outdated(&turn) {
-                break (turn, Some((permit, room)));
+                break (turn, (Some(permit), Some(room)));
             }
         };
         let mut buffer = shared.readers.take_buffer();
         let settings = Arc::clone(&shared.settings.borrow());
         let account = Arc::clone(&self.account);
         let ((batches, buffer), tree) = self
-            .blocking(turn, &mut held, move |mut tree| {
+            .blocking(turn, &mut held.0, &mut held.1, move |mut tree| {
                 let now = now();
                 let reading = Reading {
                     line_bytes_max: settings.limits.line_bytes_max,
@@ -729,7 +733,9 @@ impl Tailer {
         shared.readers.give_back(buffer);
         self.tree = Some(tree);
         // A read that stalled has none any more.
-        let mut room = held.and_then(|(_permit, room)| room);
+        let (permit, room) = held;
+        drop(permit);
+        let mut room = room.flatten();
         let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
         if let Some(room) = &mut room {
             // The rest is for others.

@@ -18,9 +18,11 @@ use crate::config::Settings;
 use crate::logfile::pool::STALLED_AFTER;
 
 /// A visitor that does not move for so long is passed by another one.
-const PASSED_AFTER: Duration = Duration::from_millis(100);
+pub const PASSED_AFTER: Duration = Duration::from_millis(100);
 /// Where a visitor is that has nothing more to visit.
 const DONE: usize = usize::MAX;
+/// Where a visitor is that has not begun.
+const NOWHERE: usize = usize::MAX - 1;
 
 /// Looks over the runs, round by round.
 #[derive(Debug, Default)]
@@ -96,6 +98,8 @@ struct Visitor {
     /// As of the last look at it, and since when.
     at_before: usize,
     since: Instant,
+    /// It was passed by another.
+    is_slow: bool,
     /// It was said that the run it visits does not answer.
     is_said: bool,
 }
@@ -103,6 +107,9 @@ struct Visitor {
 /// What is said of runs that are out of reach.
 #[derive(Debug, Default)]
 pub struct Stalls {
+    /// A visit to them takes long, or took long and is over.
+    pub slow: Vec<Waker>,
+    pub moved: Vec<Waker>,
     /// A visit to them does not end.
     pub new: Vec<Waker>,
     /// It ended.
@@ -144,7 +151,7 @@ impl Patrol {
 
     /// Sends a visitor to what nobody has visited yet. Nobody waits for it: where it is says everything.
     fn send(&mut self, round: &Arc<Round>, shared: &Shared) {
-        let (its, at) = (Arc::clone(round), Arc::new(AtomicUsize::new(0)));
+        let (its, at) = (Arc::clone(round), Arc::new(AtomicUsize::new(NOWHERE)));
         let seen = Arc::clone(&at);
         shared.pool.start(move || its.visit(&at));
         self.visitors.push(Visitor {
@@ -152,6 +159,7 @@ impl Patrol {
             at_before: seen.load(Ordering::Relaxed),
             at: seen,
             since: Instant::now(),
+            is_slow: false,
             is_said: false,
         });
     }
@@ -166,8 +174,14 @@ impl Patrol {
             if at != visitor.at_before {
                 if visitor.is_said {
                     stalls.over.extend(run());
+                } else if visitor.is_slow {
+                    stalls.moved.extend(run());
                 }
-                (visitor.at_before, visitor.since, visitor.is_said) = (at, now, false);
+                (visitor.at_before, visitor.since) = (at, now);
+                (visitor.is_slow, visitor.is_said) = (false, false);
+            } else if !visitor.is_slow && now - visitor.since >= PASSED_AFTER {
+                stalls.slow.extend(run());
+                visitor.is_slow = true;
             } else if !visitor.is_said && now - visitor.since >= STALLED_AFTER {
                 stalls.new.extend(run());
                 visitor.is_said = true;

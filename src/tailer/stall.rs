@@ -59,17 +59,22 @@ impl Tailer {
     }
 
     /// Whether a call on a device of this run turned out not to return since it got this turn.
-    pub(super) fn is_outdated(&self, turn: &Turn) -> bool {
-        let suspects = &self.shared.suspects;
-        let is_suspect = || self.devices.is_empty() || !suspects.among(&self.devices).is_empty();
-        turn.0.is_empty() && !suspects.is_empty() && is_suspect()
+    pub(super) fn is_outdated(&mut self, turn: &Turn) -> bool {
+        if !turn.0.is_empty() || self.shared.suspects.is_empty() {
+            return false;
+        }
+        if self.devices.is_empty() {
+            self.devices = sorted(mounted_at(&self.home).devices);
+        }
+        !self.shared.suspects.among(&self.devices).is_empty()
     }
 
-    /// Runs a piece of work that blocks, on a thread made for that. `held` is given back if it stalls; where more than this
-    /// kernel has a say in how long a call takes, others get it as soon as one is slow.
-    pub(super) async fn blocking<T: Send + 'static, H>(
+    /// Runs a piece of work that blocks, on a thread made for that. `permit` and `held` are given back if it stalls; where more
+    /// than this kernel has a say in how long a call takes, others get the permit as soon as one is slow.
+    pub(super) async fn blocking<T: Send + 'static, P, H>(
         &mut self,
         turn: Turn,
+        permit: &mut Option<P>,
         held: &mut Option<H>,
         work: impl FnOnce(Box<Tree>) -> (T, Box<Tree>) + Send + 'static,
     ) -> Result<(T, Box<Tree>), TailerError> {
@@ -89,7 +94,7 @@ impl Tailer {
                 }
                 Pace::Moves => {}
                 Pace::Stands(time) if time >= STALLED_AFTER => {
-                    *held = None;
+                    (*permit, *held) = (None, None);
                     self.stalls(time);
                     tokio::select! {
                         done = job.done() => break done,
@@ -100,7 +105,7 @@ impl Tailer {
                 Pace::Stands(time) => {
                     is_slow = true;
                     if !self.foreign().is_empty() {
-                        *held = None;
+                        *permit = None;
                         let suspects = Arc::clone(&self.shared.suspects);
                         suspects.add(self.foreign(), time);
                     }

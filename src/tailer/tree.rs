@@ -450,10 +450,11 @@ impl Tree {
         }
     }
 
-    /// Whether there is something that the next scan tries again.
+    /// Whether there is something to be done soon that no event tells of: to try again what could not be read, or to close
+    /// files.
     #[must_use]
-    pub fn has_failed(&self) -> bool {
-        self.failed.is_some()
+    pub fn needs_looks(&self) -> bool {
+        self.failed.is_some() || !self.open.is_empty()
     }
 
     fn failed(&mut self) -> &mut Failed {

@@ -113,6 +113,7 @@ impl Tree {
         let stat = match root.stat(directory) {
             Ok(stat) if stat.kind == EntryKind::Directory => stat,
             Err(error @ LogFileError::Io { .. }) => {
+                self.failed().directories.insert(directory.clone());
                 self.problem_at(directory, error.to_string());
                 return None;
             }

@@ -67,7 +67,7 @@ impl Tree {
             let found = directories.find(|(_, directory)| directory.device == *device);
             found.is_some_and(|(path, _)| is_local(&self.home.path.join(path)))
         });
-        self.is_local = devices.len() == all;
+        self.is_local = all > 0 && devices.len() == all;
         devices
     }
 
