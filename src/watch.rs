@@ -28,8 +28,9 @@ use tokio::sync::Notify;
 /// Paths kept for one turn; more are answered by a rescan.
 pub const HINTS_PENDING_MAX: usize = 65_536;
 
-/// Most watches of one watcher, as long as there are more watchers to be had.
-const SHARD_WATCHES_MAX: usize = 1024;
+/// Most watches of one watcher, as long as there are more watchers to be had: as many as fill a table of 2048 places, of
+/// which an eighth stays free. With one more all its tables would double.
+const SHARD_WATCHES_MAX: usize = 1792;
 /// Most watchers: a user has 128 inotify instances by default.
 const SHARDS_MAX: usize = 64;
 /// Answers to one who asks for watches: there is one.

@@ -635,8 +635,8 @@ impl Tailer {
                     tree.rescan(world)
                 } else {
                     let hinted = tree.look(&pending.paths, world);
-                    if !hinted_before && tree.has_news() {
-                        devices.extend(pending.paths.iter().filter_map(|path| tree.device_of(path)));
+                    if !hinted_before {
+                        devices.extend(pending.paths.iter().filter_map(|path| tree.device_of_news(path)));
                     }
                     depth.map_or(hinted, |depth| tree.scan(depth, world))
                 };

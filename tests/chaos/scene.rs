@@ -225,7 +225,10 @@ impl Scene {
     fn start(&mut self) {
         let mut command = self.place.command(&["serve"]);
         command.arg("--config").arg(self.place.path("t.toml"));
-        command.env("TOKENTAIL__LOG__LEVEL", "debug,tokentail::access=off");
+        command.env(
+            "TOKENTAIL__LOG__LEVEL",
+            "debug,tokentail::access=off,tokentail::committer=info",
+        );
         if let Some(library) = &self.clock {
             command.envs([
                 ("LD_PRELOAD", library.as_str()),

@@ -25,15 +25,15 @@ pub struct Frame {
     kind: &'static str,
     run: Option<RunId>,
     account: Option<AccountId>,
-    json: String,
+    json: Box<str>,
 }
 
 /// The events of one commit.
 #[derive(Debug)]
 pub struct Told {
     pub sequence: u64,
-    frames: Vec<Frame>,
-    /// Length of all texts.
+    frames: Box<[Frame]>,
+    /// Memory that all of it takes.
     pub bytes: usize,
 }
 
@@ -150,11 +150,7 @@ fn is_called(account: &AccountId, name: &str) -> bool {
 impl Told {
     /// What an update says; `view` is read after its commit.
     pub fn new(update: &Update, view: &QuotaView, now: Millis) -> Self {
-        let mut told = Self {
-            sequence: update.sequence,
-            frames: Vec::new(),
-            bytes: 0,
-        };
+        let mut frames = Vec::new();
         let (sequence, at) = (update.sequence, time(now));
         for event in &update.lifecycle {
             let document = wire::RunEvent {
@@ -171,7 +167,13 @@ impl Told {
                 },
                 totals: summary::totals_of_run(&event.totals),
             };
-            told.push("run", Some(&event.run), Some(&event.account), &document);
+            push(
+                &mut frames,
+                "run",
+                Some(&event.run),
+                Some(&event.account),
+                &document,
+            );
         }
         for run in &update.runs {
             if run.models.is_empty() && run.lines.read == 0 {
@@ -199,7 +201,13 @@ impl Told {
                     ..summary::totals_of_run(&run.totals)
                 },
             };
-            told.push("usage", Some(&run.run), Some(&run.account), &document);
+            push(
+                &mut frames,
+                "usage",
+                Some(&run.run),
+                Some(&run.account),
+                &document,
+            );
         }
         for changed in &update.windows {
             let state: Option<&WindowState> = (view.accounts.get(&changed.account))
@@ -213,14 +221,14 @@ impl Told {
                 rolled_over: changed.rolled_over,
                 window: quota::window(&changed.account, &changed.bucket, state, now),
             };
-            told.push("window", None, Some(&changed.account), &document);
+            push(&mut frames, "window", None, Some(&changed.account), &document);
         }
         for fired in &update.fired {
             let document = wire::ThresholdEvent {
                 sequence,
                 threshold: quota::fired(fired),
             };
-            told.push("threshold", None, Some(&fired.account), &document);
+            push(&mut frames, "threshold", None, Some(&fired.account), &document);
         }
         for changed in &update.accounts {
             let document = wire::AccountEvent {
@@ -234,27 +242,15 @@ impl Told {
                 reason: changed.reason.to_string(),
                 sentence: changed.sentence.to_string(),
             };
-            told.push("account", None, Some(&changed.account), &document);
+            push(&mut frames, "account", None, Some(&changed.account), &document);
         }
-        told
-    }
-
-    fn push(
-        &mut self,
-        kind: &'static str,
-        run: Option<&RunId>,
-        account: Option<&AccountId>,
-        document: &impl Serialize,
-    ) {
-        // Strings, numbers and maps with names for keys: there is nothing to fail.
-        let json = serde_json::to_string(document).unwrap_or_default();
-        self.bytes += json.len();
-        self.frames.push(Frame {
-            kind,
-            run: run.cloned(),
-            account: account.cloned(),
-            json,
-        });
+        let texts: usize = frames.iter().map(|frame| frame.json.len()).sum();
+        Self {
+            sequence,
+            bytes: texts + size_of_val(&*frames) + size_of::<Self>(),
+            // Without the room for more, as thousands are kept.
+            frames: frames.into(),
+        }
     }
 
     /// Writes the events after `after` that pass; says whether there were any.
@@ -282,6 +278,24 @@ impl Told {
             let _ = write!(text, "event: {}\ndata: {}\n\n", frame.kind, frame.json);
         }
     }
+}
+
+/// Adds an event.
+fn push(
+    frames: &mut Vec<Frame>,
+    kind: &'static str,
+    run: Option<&RunId>,
+    account: Option<&AccountId>,
+    document: &impl Serialize,
+) {
+    // Strings, numbers and maps with names for keys: there is nothing to fail.
+    let json = serde_json::to_string(document).unwrap_or_default().into();
+    frames.push(Frame {
+        kind,
+        run: run.cloned(),
+        account: account.cloned(),
+        json,
+    });
 }
 
 fn phase(phase: Phase) -> &'static str {

@@ -14,7 +14,7 @@ use crate::store::{QuotaView, Store};
 
 /// Commits kept for those who come back.
 const HISTORY_COMMITS_MAX: usize = 4096;
-/// Their texts, in bytes.
+/// The memory they take, in bytes.
 const HISTORY_BYTES_MAX: usize = 8 << 20;
 /// Commits that wait for the slowest subscriber.
 const WAITING_COMMITS_MAX: usize = 512;

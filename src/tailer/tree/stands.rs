@@ -80,6 +80,14 @@ impl Tree {
         directory.map(|directory| directory.device)
     }
 
+    /// The device of a file that has news, if that is what is at this path. A hint at a directory proves no events there: it
+    /// may come from the directory above, which is perhaps on another device, or from no event at all.
+    #[must_use]
+    pub fn device_of_news(&self, path: &Path) -> Option<u64> {
+        let file = self.files.get(path.as_os_str())?;
+        file.queued.then(|| self.device_of(path)).flatten()
+    }
+
     fn directories_stand(&self, root: &Root, depth: Depth) -> bool {
         self.directories.iter().all(|(path, known)| {
             let is_same = root.stat(path).is_ok_and(|stat| known.stands(&stat));

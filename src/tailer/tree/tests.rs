@@ -353,3 +353,27 @@ fn what_could_not_be_read_is_tried_again_by_the_next_scan_of_any_depth() {
     tree.scan(Depth::Changed, world(&settings, &watch)).unwrap();
     assert_eq!((tree.problem(), tree.queue.pop_front()), (None, Some(log)));
 }
+
+#[test]
+fn only_a_hint_at_the_file_itself_proves_that_events_arrive_from_its_device() {
+    let settings = settings();
+    let (directory, mut tree) = tree();
+    let watch = Watch::start();
+    let world = world(&settings, &watch);
+    tree.scan(Depth::Everything, world).unwrap();
+    let device = tree.all_devices()[0];
+    assert!(tree.has_news());
+    let log = Path::new("mount/deep/a.jsonl");
+    // The supervisor hints at the run itself when the runs directory is another, and no event did.
+    for hint in ["", "mount", "mount/deep", "mount/deep/none.jsonl"] {
+        assert_eq!(tree.device_of_news(Path::new(hint)), None, "{hint:?}");
+    }
+    assert_eq!(tree.device_of_news(log), Some(device));
+    read(&mut tree);
+    assert_eq!(tree.device_of_news(log), None);
+    fs::write(directory.path().join("one").join(log), "{}\n{}\n").unwrap();
+    tree.look(&HashSet::from([PathBuf::new()]), world).unwrap();
+    assert_eq!(tree.device_of_news(Path::new("")), None);
+    tree.look(&HashSet::from([log.to_owned()]), world).unwrap();
+    assert_eq!(tree.device_of_news(log), Some(device));
+}
