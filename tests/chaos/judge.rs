@@ -24,6 +24,8 @@ pub struct Seen {
     pub is_silent: bool,
     /// It reaches every run, so that none recovers from another trouble while it lasts.
     pub reaches_all: bool,
+    /// Its runs are not where they were, so nothing else can be said of them.
+    pub takes_away: bool,
     /// What health must name.
     pub demanded: Vec<String>,
     /// Words of what health may say of it, and runs of which it may say something.
@@ -39,9 +41,13 @@ impl Seen {
 
     /// Whether it is why health says this.
     fn explains(&self, reason: &str) -> bool {
+        self.is_about(reason) || self.words.iter().any(|words| reason.contains(words))
+    }
+
+    /// Whether this is said of one of its runs.
+    fn is_about(&self, reason: &str) -> bool {
         let run = reason.strip_prefix("run ").and_then(|rest| rest.split_once(": "));
-        let is_of_run = run.is_some_and(|(run, _)| self.runs.iter().any(|its| its == run));
-        is_of_run || self.words.iter().any(|words| reason.contains(words))
+        run.is_some_and(|(run, _)| self.runs.iter().any(|its| its == run))
     }
 }
 
@@ -122,11 +128,15 @@ impl Judge {
             |trouble: &&Seen| trouble.ended.is_none() && asked > trouble.began.max(up_since) + NAMED_WITHIN;
         // A run whose lines wait for the database is not read either, and that is said of the database.
         let ago = asked.checked_sub(NAMED_WITHIN).unwrap_or(asked);
-        let lately = |trouble: &Seen| trouble.reaches_all && trouble.ended.is_none_or(|ended| ended > ago);
-        let reads = !troubles.iter().any(lately);
+        let hides = |trouble: &&Seen, reason: &str| {
+            trouble.ended.is_none_or(|ended| ended > ago)
+                && (trouble.reaches_all && reason.starts_with("run ")
+                    || trouble.takes_away && trouble.is_about(reason))
+        };
         for trouble in troubles.iter().filter(is_due) {
+            let others = || troubles.iter().filter(|other| other.what != trouble.what);
             let demanded = trouble.demanded.iter();
-            for demanded in demanded.filter(|reason| reads || !reason.starts_with("run ")) {
+            for demanded in demanded.filter(|reason| !others().any(|other| hides(&other, reason))) {
                 if !reasons.iter().any(|reason| reason.contains(demanded)) {
                     return Some(format!(
                         "{} lasts {:?}, and health does not say {demanded:?} but {reasons:?}",

@@ -368,6 +368,7 @@ impl Scene {
             ended: None,
             is_silent: trouble.is_silent(),
             reaches_all: matches!(trouble.reach(self), Reach::All),
+            takes_away: matches!(trouble, Trouble::MovedRunsDirectory | Trouble::MovedRun(_)),
             demanded: trouble.demanded(),
             words: trouble.words(),
             runs,
