@@ -41,7 +41,10 @@ pub struct Run {
     half_output: u64,
     waiting: VecDeque<Waiting>,
     troubles: usize,
+    /// When the last of its troubles ended.
     recovering: Option<Instant>,
+    /// When any of them ended: of what is left of them, health knows from then on at the earliest.
+    changed: Option<Instant>,
 }
 
 /// A line that waited too long.
@@ -76,6 +79,7 @@ impl Books {
             waiting: VecDeque::new(),
             troubles: 0,
             recovering: None,
+            changed: None,
         };
         self.runs.insert(name.to_owned(), run);
         self.names.push(name.to_owned());
@@ -147,8 +151,10 @@ impl Books {
     pub fn recover(&mut self, name: &str) {
         let run = self.runs.get_mut(name).unwrap();
         run.troubles -= 1;
+        let now = Instant::now();
+        run.changed = Some(now);
         if run.troubles == 0 {
-            run.recovering = Some(Instant::now());
+            run.recovering = Some(now);
         }
     }
 
@@ -162,7 +168,7 @@ impl Books {
         let now = Instant::now();
         let owed = |(name, run): (&'_ String, &'_ Run)| {
             let since = run.waiting.front()?.at.max(up_since);
-            let since = run.recovering.map_or(since, |recovering| since.max(recovering));
+            let since = run.changed.map_or(since, |changed| since.max(changed));
             (!run.is_away && now - since > longer_than).then(|| (name.clone(), run.troubles > 0))
         };
         self.runs.iter().filter_map(owed).collect()
