@@ -5,8 +5,8 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fastrand::Rng;
-use tokentail::lines::Lines;
 use tokentail::parse::{self, Place};
+use tokentail::reader::lines::Lines;
 
 /// How large each block is.
 const BLOCK_BYTES: usize = 4 << 20;

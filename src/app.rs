@@ -24,9 +24,9 @@ use crate::control::{self, Control};
 use crate::live::Live;
 use crate::logfile::pool::Pool;
 use crate::record::RunId;
-use crate::service;
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::supervisor::{Places, Supervisor};
+use crate::systemd;
 use crate::tailer::board::Board;
 use crate::tailer::{Readers, Shared};
 use crate::watch::Watch;
@@ -135,7 +135,7 @@ impl App {
             store: Arc::clone(&store),
             live: Arc::clone(&live),
             rows_max: settings.store.commit_rows_max,
-            alive: Box::new(service::alive),
+            alive: Box::new(systemd::alive),
         })
         .map_err(StartError::Thread)?;
 
@@ -213,7 +213,7 @@ impl App {
             owned: task(owned.run()),
             server: server.map(task),
             control,
-            beat: service::watchdog().map(|limit| task(beat(Arc::clone(&shared), limit, stop.clone()))),
+            beat: systemd::watchdog().map(|limit| task(beat(Arc::clone(&shared), limit, stop.clone()))),
             settings,
             shared,
             live,

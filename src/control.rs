@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::UnknownAccount;
-use crate::logfile::home::MountError;
+use crate::logfile::run_dir::MountError;
 use crate::record::{AccountId, Labels, RunId};
 
 /// Requests that wait for the supervisor before those who ask wait.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
-use crate::fold::Totals;
+use crate::dedup::Totals;
 use crate::record::{AccountId, Fired, Labels, LineCounts, Millis, Phase, RunId, WindowUpdate};
 
 /// Updates kept for the slowest listener.

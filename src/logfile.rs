@@ -3,11 +3,14 @@
 //! Everything below a run's directory is written by code nobody trusts. Every open goes beneath that directory
 //! ([`Opening`]: no symbolic links, no magic links, no way up), never blocks, and only a regular file comes back.
 
-pub mod home;
 mod links;
 pub mod mounts;
 mod opening;
 pub mod pool;
+pub mod run_dir;
+pub mod shape;
+pub mod unread;
+pub mod walk;
 
 use std::ffi::{CStr, OsStr};
 use std::fs::File;

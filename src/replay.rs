@@ -15,13 +15,13 @@ use crate::api::{summary, wire};
 use crate::config::{Accounts, Limits};
 use crate::globs::layout::Layout;
 use crate::globs::{GlobError, Globs, INCLUDE_ANYWHERE};
+use crate::logfile::shape::Shape;
+use crate::logfile::unread::{self, Kind, LINKS_LOOKED_AT_MAX, PROJECTS, Sorter, Unread, is_log_name};
+use crate::logfile::walk::{WalkLimits, walk};
 use crate::logfile::{EntryKind, LogFileError, Root, remedy};
+use crate::reader::{self, Reading, Scanned};
 use crate::record::{AccountId, Batch, Millis, Position, RUN_ID_BYTES_MAX, RelativePath, RunId};
 use crate::store::{Conclusion, Outcome, Store, StoreError, StoreOptions};
-use crate::tailer::shape::Shape;
-use crate::tailer::turn::{self, Reading, Scanned};
-use crate::tailer::unread::{self, Kind, LINKS_LOOKED_AT_MAX, PROJECTS, Sorter, Unread, is_log_name};
-use crate::tailer::walk::{WalkLimits, walk};
 
 /// How many parcels of batches wait for the committer before the readers wait.
 const PARCELS_WAITING_MAX: usize = 32;
@@ -666,9 +666,9 @@ fn read_file(
     let mut scanned = Scanned::default();
     loop {
         let (position, tail) =
-            turn::start(&file, &stat, stored.as_ref(), &task.source.run, &task.path).map_err(failed)?;
+            reader::start(&file, &stat, stored.as_ref(), &task.source.run, &task.path).map_err(failed)?;
         let expect = stored.as_ref().map(|stored| stored.cursor);
-        let turn = turn::read(&file, position, tail, scanned, &reading, buffer).map_err(failed)?;
+        let turn = reader::read(&file, position, tail, scanned, &reading, buffer).map_err(failed)?;
         let more = turn.more;
         scanned = turn.scanned.nuls();
         has_holes |= !turn.passed.is_empty();

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::config::Settings;
-use crate::logfile::home::{Home, name_of};
+use crate::logfile::run_dir::{Home, name_of};
 use crate::logfile::{LogFileError, Root};
 use crate::record::{RunId, RunNumber};
 use crate::store::derived::{Fixes, Repaired};

@@ -1,6 +1,6 @@
 //! Judges the house: who may name whom, one door for each outside crate, and words that are nowhere.
 //!
-//! The floors are the table at the head of `src/lib.rs`; the doors are the table below.
+//! The layers are the table at the head of `src/lib.rs`; the doors are the table below.
 //! `tidy/rules.rs` has the rules, one function each.
 
 #[path = "tidy/cases.rs"]
@@ -21,7 +21,7 @@ use house::House;
 use rules::Door;
 
 /// Outside crates and the only modules that may name them. A crate that is not here is one of the
-/// building materials (serde, tracing, memchr) and may be named anywhere its floor allows.
+/// building materials (serde, tracing, memchr) and may be named anywhere its layer allows.
 const DOORS: [Door; 23] = [
     ("annotate_snippets", &["cli/mistakes"]),
     ("anstream", &["cli"]),
@@ -55,7 +55,7 @@ const HINTS: &str = "TOKENTAIL_TIDY_HINTS";
 fn the_house_is_tidy() {
     let texts = house::read(Path::new(env!("CARGO_MANIFEST_DIR")));
     let house = House::new(&texts);
-    assert!(!house.places.is_empty(), "src/lib.rs has no floor table");
+    assert!(!house.places.is_empty(), "src/lib.rs has no layer table");
     #[expect(clippy::disallowed_methods, reason = "a switch of this test alone")]
     if std::env::var_os(HINTS).is_some() {
         for hint in rules::hints(&house) {

@@ -14,7 +14,7 @@ use super::problem::{Problem, blocking};
 use super::query::{self, Lenient};
 use super::routes::Sources;
 use super::{summary, wire};
-use crate::fold::Totals;
+use crate::dedup::Totals;
 use crate::record::{DAY_MS, Millis};
 use crate::store::{Grain, Store, StoreError};
 

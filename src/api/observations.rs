@@ -20,7 +20,7 @@ use super::problem::{Problem, blocking};
 use super::routes::{Sources, now};
 use super::runs::no_such_run;
 use super::{quota, wire};
-use crate::parse::limits::{Told as Source, told};
+use crate::parse::claude::limits::{Told as Source, told};
 use crate::record::{AccountId, Millis, Observation, RunId, bucket};
 use crate::store::Told;
 

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use super::summary::time;
 use super::wire;
 use crate::config::Accounts;
-use crate::fold::Totals;
+use crate::dedup::Totals;
 use crate::quota::account::{Account, TokenKinds};
 use crate::quota::admission::{self, Admission, Advice, Candidate, Ground, Unseen};
 use crate::quota::budget::{self, CALLS_WINDOW_MS, DailyBudget, Day};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::quota::{self, Terms};
 use super::wire;
 use crate::coverage;
-use crate::fold::Totals;
+use crate::dedup::Totals;
 use crate::record::{DAY_MS, Labels, LineCounts, Millis, Reported};
 use crate::store::{QuotaView, RunSums, RunView, Snapshot, Store, StoreError};
 

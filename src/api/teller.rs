@@ -23,8 +23,8 @@ use crate::quota::exhaustion::Cause;
 use crate::quota::pace::{self, Zone};
 use crate::quota::window::{self, Freshness, WindowState};
 use crate::record::{AccountId, Millis, WindowUpdate};
-use crate::service;
 use crate::store::QuotaView;
+use crate::systemd;
 
 /// Between two judgements of accounts at least, however much is committed.
 const JUDGE_AFTER_MIN: Duration = Duration::from_millis(500);
@@ -143,7 +143,7 @@ async fn look_after_health(sources: Arc<Sources>, verdict: Arc<Mutex<String>>) {
         let verdict = verdict.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let line_now = service_line::line(&now, &sources.board, &verdict);
         if line != line_now {
-            service::status(&line_now);
+            systemd::status(&line_now);
             line = line_now;
         }
         if now.status == told.status && now.ready == told.ready && now.reasons == told.reasons {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 
-use crate::logfile::home::resolve;
+use crate::logfile::run_dir::resolve;
 
 /// Rights, as the bits of a mode.
 pub const READ: u32 = 4;

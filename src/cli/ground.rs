@@ -8,8 +8,8 @@ use crate::config::Settings;
 use crate::config::web::{Token, TokenError};
 use crate::globs::Globs;
 use crate::globs::layout::Layout;
+use crate::logfile::shape::Shape;
 use crate::logfile::{Entry, EntryKind, LogFileError, Root};
-use crate::tailer::shape::Shape;
 
 /// Most entries of directories that are looked at.
 const ENTRIES_MAX: usize = 100_000;

@@ -15,7 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::{LogFormat, LogSettings};
-use crate::{service, stderr};
+use crate::{stderr, systemd};
 use kinds::KINDS;
 
 /// The priorities of syslog, which the journal takes over.
@@ -41,7 +41,7 @@ impl Level {
 #[must_use]
 pub fn start(settings: &LogSettings) -> Level {
     let (filter, handle) = reload::Layer::new(filter(&settings.level));
-    let is_journal = service::is_stderr_the_journal();
+    let is_journal = systemd::is_stderr_the_journal();
     let layer: Box<dyn Layer<_> + Send + Sync> = match settings.format {
         LogFormat::Json if is_journal => fmt::layer()
             .json()
@@ -110,7 +110,7 @@ pub fn warning(message: &str) -> String {
 }
 
 fn aside(priority: u8, message: &str) -> String {
-    if service::is_stderr_the_journal() {
+    if systemd::is_stderr_the_journal() {
         prioritised(priority, message)
     } else {
         message.to_owned()

@@ -36,7 +36,7 @@ pub mod watch;
 
 use clap::error::ErrorKind;
 
-use crate::{service, signals, stderr};
+use crate::{signals, stderr, systemd};
 use args::{Args, Command};
 use exit::{Exit, Failure};
 
@@ -110,7 +110,7 @@ fn not_a_command(error: &clap::Error, words: &[OsString]) -> Exit {
     if json || error.kind() == ErrorKind::InvalidUtf8 {
         let message = text.trim().trim_start_matches("error: ");
         report(&Failure::new(Exit::Usage, message), json);
-    } else if service::is_stderr_the_journal() {
+    } else if systemd::is_stderr_the_journal() {
         stderr::print((log::failure(&text) + "\n").as_bytes());
     } else {
         // In colours where there may be some.

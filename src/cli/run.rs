@@ -18,7 +18,7 @@ use super::runs::Start;
 use super::runs::document::{self, Document};
 use super::{commands, limits, log, output, report, serve};
 use crate::signals::{EXIT_SIGNAL_BASE, Received, Relay};
-use crate::{service, stderr};
+use crate::{stderr, systemd};
 use counter::Counter;
 
 /// Runs the command.
@@ -64,7 +64,7 @@ fn with_relay(global: &Global, command: &args::Run, relay: &mut Relay) -> Result
         };
         let counter =
             counter.map_err(|failure| failure.while_doing(&format!("run {} is not started", start.run)))?;
-        service::ready();
+        systemd::ready();
         let code = match stopped_by {
             Some(signal) => code_of(signal),
             None if command.command.is_empty() => until_stopped(relay).await,
@@ -76,7 +76,7 @@ fn with_relay(global: &Global, command: &args::Run, relay: &mut Relay) -> Result
                 }),
         };
         relay.ending();
-        service::stopping();
+        systemd::stopping();
         let ended = counter.end().await;
         let is_short = matches!(&ended, Err(failure) if is_short(failure));
         match ended.and_then(|document| print(global, &document)) {

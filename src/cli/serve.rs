@@ -12,7 +12,7 @@ use crate::committer::CommitterError;
 use crate::config::{LogFormat, Settings};
 use crate::live::Event;
 use crate::signals::Signals;
-use crate::{service, stderr};
+use crate::{stderr, systemd};
 
 /// Threads for reading files and answering; hundreds of runs take their turns on them.
 const BLOCKING_THREADS_MAX: usize = 16;
@@ -40,7 +40,7 @@ pub fn serve(global: &Global) -> Result<Exit, Failure> {
             tracing::info!("listening on http://{address}");
         }
         let ended = attend(&running, &mut signals, global, &level, format).await;
-        service::stopping();
+        systemd::stopping();
         tracing::info!("stopping: finishing what was read");
         let grace = running.settings().shutdown_grace;
         // How the committer ended says more than that it did.
@@ -120,7 +120,7 @@ async fn attend(
             _ = keep.tick() => running.keep_threads(),
             _ = look.tick() => {
                 log::report_losses(false);
-                service::send_again();
+                systemd::send_again();
                 if let Some(part) = running.ended_part() {
                     return Err(Failure::new(Exit::Bug, format!("{part} has ended; see the log")));
                 }
@@ -133,7 +133,7 @@ async fn attend(
 async fn follow_backlog(running: &Running, format: LogFormat) {
     let mut listener = running.live().subscribe();
     running.ready().await;
-    service::ready();
+    systemd::ready();
     match running.blindness() {
         None => tracing::info!("ready: everything there is is watched"),
         Some(why) => tracing::warn!("ready, and blind: {why}"),
@@ -169,7 +169,7 @@ fn reload(running: &Running, global: &Global, level: &log::Level) {
     // Before it is ready, there is nothing to take back.
     let is_ready = running.is_ready();
     if is_ready {
-        service::reloading();
+        systemd::reloading();
     }
     match load(global) {
         Err(error) => {
@@ -186,7 +186,7 @@ fn reload(running: &Running, global: &Global, level: &log::Level) {
         }
     }
     if is_ready {
-        service::ready();
+        systemd::ready();
     }
 }
 

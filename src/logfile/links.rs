@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::{EntryKind, Opening, Root, home, stat};
+use super::{EntryKind, Opening, Root, run_dir, stat};
 
 /// Links that are followed one after the other, as many as the kernel does.
 const HOPS_MAX: usize = 40;
@@ -70,7 +70,7 @@ impl Root {
             }
         }
         let mount_points = (self.mount_points).get_or_init(|| MountPoints::beside(&self.path));
-        let mut place = home::resolve(&self.path);
+        let mut place = run_dir::resolve(&self.path);
         place.extend(relative.parent());
         mount_points.followed(place, relative.file_name().unwrap_or_default())
     }
@@ -104,7 +104,7 @@ pub(super) struct MountPoints(Option<HashSet<PathBuf>>);
 impl MountPoints {
     fn beside(directory: &Path) -> Self {
         let list = std::fs::read("/proc/self/mountinfo").ok();
-        let within = home::resolve(directory);
+        let within = run_dir::resolve(directory);
         Self(list.map(|list| {
             let lines = list.split(|byte| *byte == b'\n');
             // The fifth member of a line.

@@ -186,7 +186,7 @@ fn a_directory_that_turns_into_a_link_while_it_is_gone_through_leads_nowhere() {
 fn a_resolved_path_has_no_link() {
     for opening in openings() {
         let directory = tempfile::tempdir().unwrap();
-        let base = home::resolve(directory.path());
+        let base = run_dir::resolve(directory.path());
         fs::create_dir_all(base.join("a/logs")).unwrap();
         symlink("a", base.join("b")).unwrap();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

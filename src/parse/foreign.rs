@@ -2,8 +2,8 @@
 //!
 //! Only names of members and types are looked at. `AGENTS` has one line per agent; a dialect that is read leaves it.
 
-use super::json::{Members, RawBytes, object};
-use super::scan::{NotJson, Scanner};
+use crate::json::scanner::{NotJson, Scanner};
+use crate::json::{Members, RawBytes, object};
 
 /// How much of a file is looked at, in bytes.
 pub const HEAD_BYTES: usize = 8192;

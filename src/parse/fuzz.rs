@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::limits::{self, BUCKET_BYTES_MAX, OBSERVATIONS_MAX, Told, told};
+use super::claude::limits::{self, BUCKET_BYTES_MAX, OBSERVATIONS_MAX, Told, told};
+use super::claude::prefilter;
 use super::{Class, Parsed, Place, SHORT_LINE_BYTES_MAX, claude, line};
 use crate::fuzz::{self, Target, dice};
 use crate::quota::exhaustion::observed;
@@ -157,7 +158,7 @@ fn judge_parse(input: &[u8]) {
             assert!(i64::try_from(count).is_ok(), "{count}");
         }
         assert!(cache_creation < u64::MAX, "the sum of two counts");
-        assert!(!record.model.is_empty() && record.model.len() <= claude::MODEL_BYTES_MAX);
+        assert!(!record.model.is_empty() && record.model.len() <= claude::model_name::MODEL_BYTES_MAX);
         assert!(!record.model.contains(char::is_control));
         assert_eq!(record.time, said.time);
         assert!(record.dating.is_own() == said.time.is_some());
@@ -252,8 +253,8 @@ fn strictly(line: &[u8]) -> Option<Strict> {
     }
     let trimmed = line.trim_ascii();
     if trimmed.len() > SHORT_LINE_BYTES_MAX
-        && super::is_result(trimmed)
-        && super::USAGE.find(trimmed).is_none()
+        && prefilter::is_result(trimmed)
+        && prefilter::USAGE.find(trimmed).is_none()
     {
         return None;
     }

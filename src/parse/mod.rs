@@ -8,93 +8,13 @@
 
 pub mod claude;
 pub mod foreign;
-mod identity;
-mod json;
-pub mod limits;
-mod report;
-mod scan;
-mod state;
-mod stream;
-mod usage;
+pub mod line;
 
-use memchr::memmem;
-use std::sync::LazyLock;
+use crate::record::{Dating, Millis, Observation, ParserState, Record};
+use claude::prefilter::{is_of_user, may_mention_usage, reports_use, speaks_of_limits, time_near_the_ends};
+use claude::state::State;
 
-use crate::record::{Dating, Millis, Observation, ParserState, Record, Report};
-use state::State;
-
-/// Longest line that is parsed whole though it mentions no usage, in bytes.
-pub const SHORT_LINE_BYTES_MAX: usize = 4096;
-/// How far from both ends of a long line its timestamp and signs of limits are looked for, in bytes.
-const END_BYTES: usize = 512;
-
-static USAGE: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\"usage\""));
-/// How a letter of ASCII begins that is written as an escape, which no usual writer does.
-static ESCAPE: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\\u00"));
-/// How it goes on for the letters of `usage`.
-const USAGE_IN_HEX: [&[u8]; 5] = [b"75", b"73", b"61", b"67", b"65"];
-static TIMESTAMP: LazyLock<memmem::FinderRev<'static>> =
-    LazyLock::new(|| memmem::FinderRev::new(b"\"timestamp\":"));
-/// What most long lines say early: tools' results, which have no limits to look for.
-static USER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\"type\":\"user\""));
-/// The types of lines that can count.
-static COUNTING: LazyLock<[memmem::Finder<'static>; 2]> =
-    LazyLock::new(|| ["\"assistant\"", "\"progress\""].map(memmem::Finder::new::<str>));
-/// What a report of a session's use says early.
-static COST_STATE: LazyLock<memmem::Finder<'static>> =
-    LazyLock::new(|| memmem::Finder::new(b"\"cost-state\""));
-/// What a long line with limits has near an end, each after a stem that is looked for first: two searches, not four.
-static LIMIT_SIGNS: LazyLock<[(memmem::Finder<'static>, [memmem::Finder<'static>; 2]); 2]> =
-    LazyLock::new(|| {
-        let find = memmem::Finder::new::<str>;
-        [
-            (find("imit"), [find("imits\""), find("rate_limit_event")]),
-            (find("rror"), [find("api_error"), find("isApiErrorMessage")]),
-        ]
-    });
-
-/// What a line is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// It carries usage that can count.
-    Usage,
-    /// Nothing in it counts: other types, blank lines, lines of no API response.
-    Ignored,
-    /// It is not a JSON object, or has a `usage` that is not an object.
-    Malformed,
-}
-
-/// What the parser knows of a line's surroundings.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Place {
-    /// Keeps the responses of different provider accounts apart.
-    pub scope: u64,
-    /// The file's [`origin`](crate::record::Cursor::origin).
-    pub origin: u64,
-    /// The line's offset in its file.
-    pub offset: u64,
-}
-
-/// What was found in a line; its records and observations are appended to the lists that were given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parsed {
-    pub class: Class,
-    /// The line's own time.
-    pub time: Option<Millis>,
-    /// What the agent reports of a session, if the line does that.
-    pub report: Option<Report>,
-}
-
-impl Parsed {
-    /// A line with nothing in it but its class and perhaps a time.
-    fn plain(class: Class, time: Option<Millis>) -> Self {
-        Self {
-            class,
-            time,
-            report: None,
-        }
-    }
-}
+pub use line::{Class, Parsed, Place, SHORT_LINE_BYTES_MAX};
 
 /// Parses one line (without its `\n`) by itself.
 pub fn line(
@@ -204,63 +124,6 @@ impl Parser {
     }
 }
 
-/// Whether a long line has the word `usage` in quotes, or letters of it as escapes: they mean the same. Tools' results
-/// are not searched for the latter, of which they are full.
-fn may_mention_usage(line: &[u8]) -> bool {
-    let is_of_usage = |at: usize| {
-        let digits = line
-            .get(at + ESCAPE.needle().len()..)
-            .and_then(|rest| rest.get(..2));
-        digits.is_some_and(|digits| USAGE_IN_HEX.contains(&digits))
-    };
-    USAGE.find(line).is_some() || !is_result(line) && ESCAPE.find_iter(line).any(is_of_usage)
-}
-
-/// Whether a long line says early that it is the user's, and at neither end the type of one that can count.
-fn is_result(line: &[u8]) -> bool {
-    let ends = [&line[..END_BYTES], &line[line.len() - END_BYTES..]];
-    is_of_user(line)
-        && !ends
-            .iter()
-            .any(|end| COUNTING.iter().any(|kind| kind.find(end).is_some()))
-}
-
-/// Whether a long line says early that it is the user's.
-fn is_of_user(line: &[u8]) -> bool {
-    USER.find(&line[..END_BYTES]).is_some()
-}
-
-/// Whether a long line may be a limit line, by its ends.
-fn speaks_of_limits(line: &[u8]) -> bool {
-    [&line[..END_BYTES], &line[line.len() - END_BYTES..]]
-        .into_iter()
-        .any(|end| {
-            LIMIT_SIGNS.iter().any(|(stem, words)| {
-                stem.find(end).is_some() && words.iter().any(|word| word.find(end).is_some())
-            })
-        })
-}
-
-/// Whether a long line may be an agent's report of what a session used.
-fn reports_use(line: &[u8]) -> bool {
-    COST_STATE.find(&line[..END_BYTES]).is_some()
-}
-
-/// The time of a long line that is not parsed: the last `"timestamp"` near its end, else the last near its start.
-fn time_near_the_ends(line: &[u8]) -> Option<Millis> {
-    let tail = &line[line.len() - END_BYTES..];
-    time_in(tail).or_else(|| time_in(&line[..END_BYTES]))
-}
-
-fn time_in(window: &[u8]) -> Option<Millis> {
-    let text = &window[TIMESTAMP.rfind(window)? + TIMESTAMP.needle().len()..];
-    let end = match text.first()? {
-        b'"' => 2 + memchr::memchr(b'"', &text[1..])?,
-        _ => text.iter().position(|byte| matches!(byte, b',' | b'}'))?,
-    };
-    json::time_of(&text[..end])
-}
-
 #[cfg(test)]
 mod fuzz;
 
@@ -268,6 +131,7 @@ mod fuzz;
 mod tests {
     use proptest::prelude::*;
 
+    use super::claude::prefilter::END_BYTES;
     use super::*;
 
     #[test]
@@ -494,7 +358,7 @@ mod tests {
             let mut again = (Vec::new(), Vec::new());
             let parsed = line(&text, Place::default(), &mut found.0, &mut found.1);
             prop_assert_eq!(parsed.class == Class::Usage, !found.0.is_empty());
-            prop_assert!(found.1.len() <= limits::OBSERVATIONS_MAX);
+            prop_assert!(found.1.len() <= claude::limits::OBSERVATIONS_MAX);
             prop_assert_eq!(line(&text, Place::default(), &mut again.0, &mut again.1), parsed);
             prop_assert_eq!(again, found);
         }

@@ -3,7 +3,7 @@
 use super::rows::Rows;
 use super::tables::{ResponseParts, ResponseRow};
 use super::{Store, StoreError};
-use crate::fold::{Response, Totals};
+use crate::dedup::{Response, Totals};
 use crate::record::{Dating, MINUTE_MS, ModelNumber, ResponseKey, RunNumber};
 
 /// Hours in a day.

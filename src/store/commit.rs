@@ -24,7 +24,7 @@ use super::tables::{
     RunTotalsRow, SERVED, SUMS, decode, encode,
 };
 use super::{Store, StoreError};
-use crate::fold::{Response, Totals, fold};
+use crate::dedup::{Response, Totals, fold};
 use crate::record::{
     self, AccountId, Batch, Dating, FileNumber, Kind, LineCounts, Millis, ModelNumber, Phase, Position,
     Record, ResponseKey, RunId, RunNumber,

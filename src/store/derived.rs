@@ -15,7 +15,7 @@ use super::tables::{
     TOTALS, decode,
 };
 use super::{Store, StoreError};
-use crate::fold::{Response, Totals};
+use crate::dedup::{Response, Totals};
 use crate::record::{
     DAY_MS, Dating, HOUR_MS, LineCounts, MINUTE_MS, Millis, ModelNumber, Position, RelativePath, ResponseKey,
     RunId, RunNumber, SessionNumber,

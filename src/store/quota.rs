@@ -11,7 +11,7 @@ use super::tables::{
     WindowRow, decode,
 };
 use super::{Store, StoreError};
-use crate::fold::Totals;
+use crate::dedup::Totals;
 use crate::quota::bucket;
 use crate::quota::exhaustion::Cause;
 use crate::quota::overage::Overage;

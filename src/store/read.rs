@@ -16,7 +16,7 @@ use super::tables::{
 };
 use super::{Known, QuotaView, Store, StoreError};
 use crate::coverage::Coverage;
-use crate::fold::{Response, Totals};
+use crate::dedup::{Response, Totals};
 use crate::record::{LineCounts, Millis, ModelNumber, Position, RelativePath, ResponseKey, RunId, RunNumber};
 
 /// What is summed for one run.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::commit::put;
 use super::tables::{decode, encode_after};
 use super::{Store, StoreError};
-use crate::fold::Totals;
+use crate::dedup::Totals;
 
 /// What a row mostly takes, in bytes: room that is asked for at once.
 const ROW_BYTES_USUAL: usize = 40;

@@ -17,7 +17,7 @@ use super::tables::{
     decode,
 };
 use super::{Store, StoreError};
-use crate::fold::Totals;
+use crate::dedup::Totals;
 use crate::record::{AccountId, Labels, Millis, Phase, Position, RelativePath, RunId, RunNumber, StopReason};
 
 /// The row of `totals` that has the sums of all forgotten runs. No run gets this number: as many cannot be.

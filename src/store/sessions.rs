@@ -14,7 +14,7 @@ use super::rows::add_all;
 use super::tables::{SESSION_COPIES, SESSION_NUMBERS, SESSION_SUMS, SESSIONS, SessionRow, decode};
 use super::{Store, StoreError};
 use crate::coverage::{self, Coverage};
-use crate::fold::Totals;
+use crate::dedup::Totals;
 use crate::record::{Report, Reported, ResponseKey, RunNumber, SessionNumber};
 
 /// The sessions' part of a transaction.

@@ -7,7 +7,7 @@ use redb::ReadableTable;
 
 use super::tables::{RowError, SUMS, decode};
 use super::{Store, StoreError};
-use crate::fold::Totals;
+use crate::dedup::Totals;
 use crate::record::AccountId;
 
 impl Store {

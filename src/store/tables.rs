@@ -8,7 +8,7 @@ use std::num::NonZeroU64;
 use redb::TableDefinition;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::fold::Totals;
+use crate::dedup::Totals;
 use crate::quota::exhaustion::Cause;
 use crate::quota::overage::Overage;
 use crate::quota::throttle::Throttles;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::fold::{Response, Totals};
+use crate::dedup::{Response, Totals};
 use crate::record::{
     AccountId, Batch, Cursor, Dating, Inode, Kind, LineCounts, Millis, ParserState, Position, Rank, Record,
     ResponseKey, RunId, Tier, Usage,

@@ -8,7 +8,7 @@ use redb::ReadableTable;
 
 use super::tables::{DAYS, HOURS, RUN_DAYS, decode};
 use super::{RunInfo, Store, StoreError};
-use crate::fold::Totals;
+use crate::dedup::Totals;
 use crate::record::{AccountId, RunId, RunNumber};
 
 /// Hours in a day.

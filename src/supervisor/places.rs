@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::globs::layout::Layout;
-use crate::logfile::home::{Home, MOUNT};
+use crate::logfile::run_dir::{Home, MOUNT};
 use crate::record::{RunId, RunIdError};
 
 /// Where runs are.

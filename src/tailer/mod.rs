@@ -10,13 +10,9 @@ pub mod patrol;
 mod rest;
 mod rhythm;
 pub mod roster;
-pub mod shape;
 pub mod stall;
 mod suspects;
 pub mod tree;
-pub mod turn;
-pub mod unread;
-pub mod walk;
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -29,19 +25,19 @@ use tokio_util::sync::CancellationToken;
 use crate::committer::{Committer, Refused};
 use crate::config::Settings;
 use crate::logfile::LogFileError;
-use crate::logfile::home::Home;
 use crate::logfile::pool::{Pool, STALLED_AFTER};
+use crate::logfile::run_dir::Home;
 use crate::record::{AccountId, Batch, Labels, Millis, RunId, StopReason};
 use crate::store::{Known, Outcome, Store};
 use crate::watch::Watch;
 
+use crate::reader::Reading;
 use board::Board;
 use rest::{Bed, Resting};
 use rhythm::Rhythm;
 use roster::Due;
 pub use suspects::Suspects;
 use tree::{Depth, SHARE_RECORDS_MAX, Tree, World};
-use turn::Reading;
 
 /// Runs whose directories are looked at at the same time.
 const LOOKS_MAX: usize = 8;

@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::tree::{Depth, Tree, World};
-use super::turn::Reading;
 use crate::config::{Environment, Partial, Settings};
-use crate::logfile::home::Home;
+use crate::logfile::run_dir::Home;
 use crate::parse::{self, Place};
 use crate::quota::account;
+use crate::reader::Reading;
 use crate::record::{AccountId, DAY_MS, Millis, Observation, RunId};
 use crate::store::tests::disk::Disk;
 use crate::store::tests::picture::{BUCKETS, Limits, Picture, check_fired, share};

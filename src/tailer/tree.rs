@@ -18,14 +18,14 @@ use std::time::Instant;
 
 use crate::config::Limits;
 use crate::globs::Globs;
-use crate::logfile::home::Home;
+use crate::logfile::run_dir::Home;
 use crate::logfile::{EntryKind, LogFileError, Stat};
 use crate::parse::foreign::Look;
 use crate::record::{Cursor, Inode, ParserState, Position, RelativePath, RunId};
 use crate::watch::Watch;
 
-use super::turn::Scanned;
-use super::unread::{Kind, Unread};
+use crate::logfile::unread::{Kind, Unread};
+use crate::reader::Scanned;
 use holes::Holes;
 use kept::Kept;
 use scan::Found;

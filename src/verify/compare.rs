@@ -1,7 +1,7 @@
 //! Laying what is stored beside what was recounted.
 
 use super::{Findings, names};
-use crate::fold::Response;
+use crate::dedup::Response;
 use crate::record::{RunId, RunNumber, is_clock_wrong};
 use crate::store::derived::RunFix;
 use crate::store::{Store, StoreError};

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use super::{Findings, VerifyError};
 use crate::config::Settings;
-use crate::logfile::home::Home;
+use crate::logfile::run_dir::Home;
+use crate::logfile::walk::{WalkLimits, walk};
 use crate::logfile::{LogFile, LogFileError, Root, Tail};
+use crate::reader::{self, BLOCK_BYTES, Reading, Scanned};
 use crate::record::{AccountId, Cursor, ParserState, Position, RelativePath, RunId};
 use crate::store::Store;
-use crate::tailer::turn::{self, BLOCK_BYTES, Reading, Scanned};
-use crate::tailer::walk::{WalkLimits, walk};
 
 /// A run while it is read again.
 struct Run<'a> {
@@ -235,7 +235,7 @@ impl Run<'_> {
         let mut buffer = Vec::new();
         let mut scanned = Scanned::default();
         loop {
-            let turn = turn::read(file, position, tail, scanned, &reading, &mut buffer).map_err(failed)?;
+            let turn = reader::read(file, position, tail, scanned, &reading, &mut buffer).map_err(failed)?;
             let more = turn.more;
             scanned = turn.scanned.nuls();
             let batch = turn.into_batch(self.id.clone(), path.clone(), expect, &reading);

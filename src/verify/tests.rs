@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use super::*;
 use crate::config::{Environment, Partial};
-use crate::fold::Response;
+use crate::dedup::Response;
+use crate::reader::{self, Reading, Scanned};
 use crate::record::{AccountId, Cursor, Position, ResponseKey};
 use crate::store::derived::RunFix;
-use crate::tailer::turn::{self, Reading, Scanned};
 
 fn line(id: u32, output: u64) -> String {
     format!(
@@ -89,7 +89,7 @@ impl Place {
         let stat = file.stat().unwrap();
         let mut positions = self.store.positions(&id).unwrap();
         let stored = positions.remove(renamed_from.as_ref().unwrap_or(&path));
-        let (position, tail) = turn::start(&file, &stat, stored.as_ref(), &id, &path).unwrap();
+        let (position, tail) = reader::start(&file, &stat, stored.as_ref(), &id, &path).unwrap();
         let reading = Reading {
             line_bytes_max: 1 << 20,
             turn_bytes_max: 1 << 20,
@@ -100,7 +100,7 @@ impl Place {
             account: Arc::default(),
             now: 1_791_190_800_000,
         };
-        let turn = turn::read(
+        let turn = reader::read(
             &file,
             position,
             tail,

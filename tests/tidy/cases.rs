@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::house::House;
 use super::rules::{self, Door};
 
-const LIB: &str = "//! A house.\n//!\n//! | floor | files |\n//! |---|---|\n//! | 0 words | record |\n\
-    //! | 1 pure | lines |\n//! | 2 doors | store watch |\n//! | 3 ends | api |\n//! | 4 face | main |\n\
+const LIB: &str = "//! A house.\n//!\n//! | layer | files |\n//! |---|---|\n//! | 0 words | record |\n\
+    //! | 2 pure | lines |\n//! | 3 doors | store watch |\n//! | 4 ends | api |\n//! | 5 face | main |\n\
     pub mod record;\n";
 
 const DOORS: [Door; 2] = [("redb", &["store"]), ("hyper", &["api/client"])];
@@ -63,15 +63,15 @@ fn a_message_says_where_what_and_what_to_do() {
     let found = rules::judge(&House::new(&texts), &DOORS);
     assert_eq!(
         found[0].to_string(),
-        "src/record.rs:2: floors: `crate::api::Problem` is on floor 3, `record` is on floor 0; \
-         move what is shared to a lower floor, or pass it in from above"
+        "src/record.rs:2: layers: `crate::api::Problem` is on layer 4, `record` is on layer 0; \
+         move what is shared to a lower layer, or pass it in from above"
     );
 }
 
 #[test]
 fn nobody_looks_up_or_across() {
     let watch = "src/watch.rs";
-    let first = ["src/watch.rs:2 floors"].as_slice();
+    let first = ["src/watch.rs:2 layers"].as_slice();
     for source in [
         "use crate::api::X;",
         "use crate::store::Store;",
@@ -90,12 +90,12 @@ fn nobody_looks_up_or_across() {
     check_file(
         watch,
         "//! W.\nuse crate::{\n    record,\n    api,\n};",
-        &["src/watch.rs:4 floors"],
+        &["src/watch.rs:4 layers"],
     );
     check_file(
         "src/store/commit.rs",
         "//! C.\nuse super::super::watch::W;",
-        &["src/store/commit.rs:2 floors"],
+        &["src/store/commit.rs:2 layers"],
     );
     for source in [
         "use crate::record;",
@@ -113,7 +113,7 @@ fn nobody_looks_up_or_across() {
 }
 
 #[test]
-fn nobody_goes_around_the_floors() {
+fn nobody_goes_around_the_layers() {
     for source in [
         "use crate::*;",
         "use super::*;",
@@ -127,7 +127,7 @@ fn nobody_goes_around_the_floors() {
         check_file(
             "src/watch.rs",
             &format!("//! W.\n{source}"),
-            &["src/watch.rs:2 floors"],
+            &["src/watch.rs:2 layers"],
         );
     }
     check_file("src/store/commit.rs", "//! C.\nuse super::*;", &[]);
@@ -139,7 +139,7 @@ fn tests_in_files_of_their_own_are_tests() {
     check(&[("src/watch.rs", "//! W.\n#[cfg(test)]\nmod tests;"), test], &[]);
     check(
         &[("src/watch.rs", "//! W.\nmod tests;"), test],
-        &["src/watch/tests.rs:2 floors", "src/watch/tests.rs:3 door"],
+        &["src/watch/tests.rs:2 layers", "src/watch/tests.rs:3 door"],
     );
 }
 
@@ -286,7 +286,7 @@ fn tests_do_not_sleep() {
 }
 
 #[test]
-fn the_pure_floors_are_pure() {
+fn the_pure_layers_are_pure() {
     for source in [
         "use std::fs;",
         "use std::net::TcpStream;",

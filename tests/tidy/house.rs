@@ -1,4 +1,4 @@
-//! The project's files in memory, and the floor table of `src/lib.rs`.
+//! The project's files in memory, and the layer table of `src/lib.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path as FilePath;
@@ -47,11 +47,11 @@ impl File<'_> {
     }
 }
 
-/// One name in the floor table.
+/// One name in the layer table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Place<'a> {
     pub name: &'a str,
-    pub floor: usize,
+    pub layer: usize,
     pub line: usize,
 }
 
@@ -73,16 +73,16 @@ impl<'a> House<'a> {
         mark_test_files(&mut files);
         let places = texts
             .get("src/lib.rs")
-            .map(|text| floor_table(text))
+            .map(|text| layer_table(text))
             .unwrap_or_default();
         Self { texts, files, places }
     }
 
-    pub fn floor(&self, name: &str) -> Option<usize> {
+    pub fn layer(&self, name: &str) -> Option<usize> {
         self.places
             .iter()
             .find(|place| place.name == name)
-            .map(|place| place.floor)
+            .map(|place| place.layer)
     }
 
     /// The files the crate is made of.
@@ -159,17 +159,17 @@ fn mark_test_files(files: &mut [File]) {
 }
 
 /// The rows `//! | 2 doors | config watch |`.
-fn floor_table(text: &str) -> Vec<Place<'_>> {
+fn layer_table(text: &str) -> Vec<Place<'_>> {
     let mut places = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let Some(row) = line.strip_prefix("//! |") else {
             continue;
         };
         let mut cells = row.split('|');
-        let (Some(floor), Some(names)) = (cells.next(), cells.next()) else {
+        let (Some(layer), Some(names)) = (cells.next(), cells.next()) else {
             continue;
         };
-        let Some(floor) = floor
+        let Some(layer) = layer
             .split_whitespace()
             .next()
             .and_then(|number| number.parse().ok())
@@ -178,7 +178,7 @@ fn floor_table(text: &str) -> Vec<Place<'_>> {
         };
         places.extend(names.split_whitespace().map(|name| Place {
             name,
-            floor,
+            layer,
             line: index + 1,
         }));
     }
@@ -247,12 +247,12 @@ mod tests {
     }
 
     #[test]
-    fn the_floor_table_is_read_row_by_row() {
+    fn the_layer_table_is_read_row_by_row() {
         let text =
-            "//! x\n//! | floor | files |\n//! |---|---|\n//! | 0 words | a b |\n//! | 12 doors | c |\n";
-        let places: Vec<_> = floor_table(text)
+            "//! x\n//! | layer | files |\n//! |---|---|\n//! | 0 words | a b |\n//! | 12 doors | c |\n";
+        let places: Vec<_> = layer_table(text)
             .iter()
-            .map(|p| (p.name, p.floor, p.line))
+            .map(|p| (p.name, p.layer, p.line))
             .collect();
         assert_eq!(places, [("a", 0, 4), ("b", 0, 4), ("c", 12, 5)]);
     }

@@ -10,10 +10,10 @@ use super::source;
 const FILE_LINES: usize = 400;
 /// A function longer than this, in lines, may do two things.
 const FUNCTION_LINES: usize = 70;
-/// Floors up to this one are pure.
-const PURE_FLOOR_MAX: usize = 1;
+/// Layers up to this one are pure.
+const PURE_LAYER_MAX: usize = 2;
 
-/// What the pure floors do without: the outside world comes in as an argument.
+/// What the pure layers do without: the outside world comes in as an argument.
 const IMPURE: [&[&str]; 12] = [
     &["std", "env"],
     &["std", "fs"],
@@ -78,8 +78,8 @@ fn finding(path: &str, line: usize, rule: &'static str, what: String, todo: impl
 /// All that is wrong, sorted by place.
 pub fn judge(house: &House, doors: &[Door]) -> Vec<Finding> {
     let mut found = Vec::new();
-    floor_table(house, &mut found);
-    floors(house, &mut found);
+    layer_table(house, &mut found);
+    layers(house, &mut found);
     back_doors(house, &mut found);
     heads(house, &mut found);
     outside_crates(house, doors, &mut found);
@@ -114,15 +114,15 @@ pub fn hints(house: &House) -> Vec<String> {
     found
 }
 
-/// Every module below the root stands on one floor, and every name in the table is a module.
-fn floor_table(house: &House, found: &mut Vec<Finding>) {
+/// Every module below the root stands on one layer, and every name in the table is a module.
+fn layer_table(house: &House, found: &mut Vec<Finding>) {
     const TABLE: &str = "src/lib.rs";
     let tops = house.tops();
     for (index, place) in house.places.iter().enumerate() {
         if !tops.contains(place.name) {
             let what = format!(
-                "floor {} has `{}`, which is no file in src",
-                place.floor, place.name
+                "layer {} has `{}`, which is no file in src",
+                place.layer, place.name
             );
             found.push(finding(
                 TABLE,
@@ -133,7 +133,7 @@ fn floor_table(house: &House, found: &mut Vec<Finding>) {
             ));
         }
         if house.places[..index].iter().any(|other| other.name == place.name) {
-            let what = format!("`{}` stands on two floors", place.name);
+            let what = format!("`{}` stands on two layers", place.name);
             found.push(finding(
                 TABLE,
                 place.line,
@@ -144,8 +144,8 @@ fn floor_table(house: &House, found: &mut Vec<Finding>) {
         }
     }
     for file in house.sources() {
-        if file.top().is_some_and(|top| house.floor(top).is_none()) {
-            let what = "its module is on no floor".to_owned();
+        if file.top().is_some_and(|top| house.layer(top).is_none()) {
+            let what = "its module is on no layer".to_owned();
             found.push(finding(
                 file.path,
                 1,
@@ -157,11 +157,11 @@ fn floor_table(house: &House, found: &mut Vec<Finding>) {
     }
 }
 
-/// A file names modules of its own top-level module and of lower floors only.
-fn floors(house: &House, found: &mut Vec<Finding>) {
+/// A file names modules of its own top-level module and of lower layers only.
+fn layers(house: &House, found: &mut Vec<Finding>) {
     for file in house.sources() {
         let Some(own) = file.top() else { continue };
-        let Some(floor) = house.floor(own) else { continue };
+        let Some(layer) = house.layer(own) else { continue };
         for path in file.paths.iter().filter(|path| path.inside && !path.test) {
             let problem = match path.segments.first() {
                 // `self` in the binary's root, or an alias for the whole crate.
@@ -171,21 +171,21 @@ fn floors(house: &House, found: &mut Vec<Finding>) {
                     "import from the module by its name",
                 )),
                 Some(&top) if top == own => None,
-                Some(&top) => match house.floor(top) {
+                Some(&top) => match house.layer(top) {
                     None => Some((
-                        "begins at no module of the floor table".to_owned(),
+                        "begins at no module of the layer table".to_owned(),
                         "name things through the module they live in",
                     )),
-                    Some(theirs) if theirs >= floor => Some((
-                        format!("is on floor {theirs}, `{own}` is on floor {floor}"),
-                        "move what is shared to a lower floor, or pass it in from above",
+                    Some(theirs) if theirs >= layer => Some((
+                        format!("is on layer {theirs}, `{own}` is on layer {layer}"),
+                        "move what is shared to a lower layer, or pass it in from above",
                     )),
                     Some(_) => None,
                 },
             };
             if let Some((why, todo)) = problem {
                 let what = format!("`{}` {why}", path.display());
-                found.push(finding(file.path, path.line, "floors", what, todo));
+                found.push(finding(file.path, path.line, "layers", what, todo));
             }
         }
     }
@@ -201,17 +201,17 @@ fn back_doors(house: &House, found: &mut Vec<Finding>) {
                 found.push(finding(
                     file.path,
                     three[0].line,
-                    "floors",
+                    "layers",
                     what,
                     "let the file lie where its module is",
                 ));
             }
             if (first, second) == ("include", "!") {
-                let what = "`include!` brings in code from outside the floors".to_owned();
+                let what = "`include!` brings in code from outside the layers".to_owned();
                 found.push(finding(
                     file.path,
                     three[0].line,
-                    "floors",
+                    "layers",
                     what,
                     "make it a module",
                 ));
@@ -343,11 +343,11 @@ fn attribute_has(file: &File, at: usize, word: &str) -> bool {
         .any(|token| token.text == word)
 }
 
-/// The pure floors name nothing that does IO, waits, or knows the time.
+/// The pure layers name nothing that does IO, waits, or knows the time.
 fn purity(house: &House, found: &mut Vec<Finding>) {
     for file in house.sources() {
-        let floor = file.top().and_then(|top| house.floor(top));
-        if floor.is_none_or(|floor| floor > PURE_FLOOR_MAX) {
+        let layer = file.top().and_then(|top| house.layer(top));
+        if layer.is_none_or(|layer| layer > PURE_LAYER_MAX) {
             continue;
         }
         for path in file.paths.iter().filter(|path| !path.inside && !path.test) {
@@ -359,7 +359,7 @@ fn purity(house: &House, found: &mut Vec<Finding>) {
                     .iter()
                     .any(|impure| path.segments.starts_with(impure) || hides(impure))
             {
-                let what = format!("`{}` on a pure floor", path.display());
+                let what = format!("`{}` on a pure layer", path.display());
                 found.push(finding(
                     file.path,
                     path.line,

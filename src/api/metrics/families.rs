@@ -11,7 +11,7 @@ use crate::api::routes::Sources;
 use crate::api::runs;
 use crate::api::server::DoorKind;
 use crate::coverage::{self, Coverage};
-use crate::fold::Totals;
+use crate::dedup::Totals;
 use crate::quota::window;
 use crate::record::{AccountId, Millis};
 use crate::stderr;

@@ -179,7 +179,7 @@ impl Told {
             if run.models.is_empty() && run.lines.read == 0 {
                 continue;
             }
-            let mut all = crate::fold::Totals::default();
+            let mut all = crate::dedup::Totals::default();
             for (_, delta) in &run.models {
                 all += *delta;
             }

@@ -22,7 +22,7 @@ use super::problem::{Problem, blocking};
 use super::query::Asked;
 use super::routes::Sources;
 use super::{summary, wire};
-use crate::fold::Totals;
+use crate::dedup::Totals;
 use crate::record::RunNumber;
 use crate::store::{Grain, RunNames, Store};
 use accept::Shape;

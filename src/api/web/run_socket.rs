@@ -17,7 +17,7 @@ use crate::api::openapi::{BadRequest, Refused, Unavailable, WEB};
 use crate::api::problem::{Problem, blocking};
 use crate::api::routes::Sources;
 use crate::api::{summary, wire};
-use crate::fold::Totals;
+use crate::dedup::Totals;
 use crate::live::Event;
 use crate::record::RunId;
 

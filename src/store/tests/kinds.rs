@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::fold::Totals;
+use crate::dedup::Totals;
 use crate::parse::{Parser, Place};
 use crate::record::{DAY_MS, FileNumber};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use super::memory;
-use crate::fold::Totals;
+use crate::dedup::Totals;
 use crate::quota::bucket::{FIVE_HOUR, SEVEN_DAY};
 use crate::record::{
     AccountId, DAY_MS, Fired, HOUR_MS, Kind, LimitSource, LimitStatus, MINUTE_MS, Millis, Observation, RunId,

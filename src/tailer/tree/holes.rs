@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::{Tracked, Tree};
 use crate::logfile::{LogFile, Stat};
+use crate::reader::{PASSED_HOLES_MAX, Turn};
 use crate::record::Millis;
-use crate::tailer::turn::{PASSED_HOLES_MAX, Turn};
 
 /// How long NUL bytes with something behind them are waited for. Short, as a line with NUL bytes may be all there is, and
 /// what is filled later is read again anyway.

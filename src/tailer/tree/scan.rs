@@ -5,9 +5,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::{Depth, Directory, GONE_FILES_MAX, Tracked, Tree, WATCHED_DIRECTORIES_MAX, World, parent};
+use crate::logfile::unread::{self, LINKS_LOOKED_AT_MAX, Sorter};
 use crate::logfile::{EntryKind, LogFile, LogFileError, Root, Stat};
 use crate::record::{Cursor, RelativePath};
-use crate::tailer::unread::{self, LINKS_LOOKED_AT_MAX, Sorter};
 use crate::watch::WatchError;
 
 /// What one scan saw.

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use super::kept::Kept;
 use super::{OPEN_FILES_MAX, SHARE_RECORDS_MAX, Seen, Tracked, Tree};
+use crate::logfile::unread::{self, Kind};
 use crate::logfile::{EntryKind, LogFile, LogFileError, Root, Tail};
 use crate::parse::foreign::Look;
+use crate::reader::{self, Reading, Scanned};
 use crate::record::{Batch, RelativePath};
-use crate::tailer::turn::{self, Reading, Scanned};
-use crate::tailer::unread::{self, Kind};
 
 impl Tree {
     /// Reads files with news, one turn each, until the share is used up.
@@ -99,9 +99,9 @@ impl Tree {
         };
         let (position, tail) = match &stored {
             Some(stored) if file.is_filled(&log).map_err(failed)? => {
-                (turn::anew(&stat, stored), Tail::default())
+                (reader::anew(&stat, stored), Tail::default())
             }
-            stored => turn::start(&log, &stat, stored.as_ref(), &self.run, path).map_err(failed)?,
+            stored => reader::start(&log, &stat, stored.as_ref(), &self.run, path).map_err(failed)?,
         };
         let same_place = file
             .cursor
@@ -111,7 +111,7 @@ impl Tree {
             true => file.scanned.without_nuls(),
             false => Scanned::default(),
         };
-        let turn = turn::read(&log, position, tail, scanned, reading, buffer).map_err(failed)?;
+        let turn = reader::read(&log, position, tail, scanned, reading, buffer).map_err(failed)?;
         let had_passed = file.has_passed_holes();
         let due = file.take_holes(&turn, !reads_on, same_place, Instant::now());
         self.is_noticed &= file.has_passed_holes() == had_passed;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Environment, Partial, Settings};
-use crate::tailer::turn::Reading;
+use crate::reader::Reading;
 
 use super::*;
 

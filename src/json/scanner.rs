@@ -7,7 +7,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::json::{self, Members};
+use super::Members;
+use crate::json;
 
 /// The text is not JSON, or a value that is wanted is not UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,9 +7,9 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::identity;
-use super::json::{self, Members, RawBytes};
-use super::scan::{NotJson, Scanner};
 use super::usage::{Figures, UsageFields};
+use crate::json::scanner::{NotJson, Scanner};
+use crate::json::{self, Members, RawBytes};
 use crate::record::{ResponseKey, Usage};
 
 /// Messages open at once that are remembered; beyond it the one opened first is forgotten. All of them fit in what is kept
@@ -280,7 +280,7 @@ impl<'de> Members<'de> for Start<'de> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Class, Parser, Place};
+    use crate::parse::{Class, Parser, Place};
     use crate::record::{Millis, Rank, Record};
 
     fn event(parent: &str, event: &str) -> String {

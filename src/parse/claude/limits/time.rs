@@ -7,7 +7,7 @@ use jiff::tz::{AmbiguousOffset, Offset, TimeZone, TimeZoneDatabase};
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 
 use super::values::number_text;
-use crate::parse::json::{self, Raw};
+use crate::json::{self, Raw};
 use crate::record::Millis;
 
 /// A number below this is seconds, else milliseconds: as seconds it is the year 5138, as milliseconds 1973.

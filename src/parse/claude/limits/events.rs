@@ -7,8 +7,8 @@
 
 use super::values::{self, Entries};
 use super::{Answer, BUCKET_UNKNOWN, Windows, bucket_name, time};
-use crate::parse::json::{self, Members, Raw};
-use crate::parse::scan::{NotJson, Scanner};
+use crate::json::scanner::{NotJson, Scanner};
+use crate::json::{self, Members, Raw};
 
 /// The windows such an object speaks of; none if it is no object or an empty one.
 pub fn windows(value: Raw<'_>, answer: Answer) -> Windows {

@@ -5,7 +5,7 @@
 
 use super::values::{self, Entries};
 use super::{Answer, BUCKET_UNKNOWN, FIVE_HOUR, SEVEN_DAY, Window, Windows, bucket_name, time};
-use crate::parse::json::{self, Raw};
+use crate::json::{self, Raw};
 use crate::record::{LimitStatus, Millis};
 
 /// The id of the account's own limit.

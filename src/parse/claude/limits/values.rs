@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::parse::json::{self, Members, Raw};
-use crate::parse::scan::{NotJson, Scanner};
+use crate::json::scanner::{NotJson, Scanner};
+use crate::json::{self, Members, Raw};
 use crate::record::LimitStatus;
 
 /// Members of a map of windows or headers that are looked at; a real one has some forty.

@@ -4,6 +4,8 @@
 //! taken as raw text and judged here. What is left (bad UTF-8 in a value
 //! that matters, NUL bytes, raw control characters, a BOM) is mended in a copy by [`mended`], for a second try.
 
+pub mod scanner;
+
 use std::borrow::Cow;
 
 use jiff::Timestamp;
@@ -12,7 +14,7 @@ use jiff::tz::Offset;
 use serde::Deserializer as _;
 use serde::de::{IgnoredAny, Visitor};
 
-use super::scan::{NotJson, Scanner};
+use self::scanner::{NotJson, Scanner};
 use crate::record::Millis;
 
 /// A place that takes the members of an object as they come. Of members with one name the last stands.

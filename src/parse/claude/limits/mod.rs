@@ -13,20 +13,20 @@ mod codex;
 mod events;
 mod headers;
 mod prose;
+mod reported;
 mod retries;
 mod time;
-mod told;
 mod usage_api;
 mod values;
 
 pub use retries::Retries;
 
-pub use told::{Told, told};
+pub use reported::{Told, told};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::json::{self, Members, Raw, RawBytes};
-use super::scan::{NotJson, Scanner};
+use crate::json::scanner::{NotJson, Scanner};
+use crate::json::{self, Members, Raw, RawBytes};
 use crate::record::bucket::{
     self, COOL_DOWN, FIVE_HOUR, OVERAGE, OVERAGE_IN_USE, SEVEN_DAY, SEVEN_DAY_OPUS,
     SEVEN_DAY_OVERAGE_INCLUDED, SEVEN_DAY_SONNET,

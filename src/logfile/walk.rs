@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::logfile::{EntryKind, LogFileError, Root};
 
-use super::unread::{LINKS_LOOKED_AT_MAX, Sorter, Unread};
+use crate::logfile::unread::{LINKS_LOOKED_AT_MAX, Sorter, Unread};
 
 /// Bounds of a walk; what lies beyond is left alone and reported.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@
 
 use super::values::{self, Entries};
 use super::{FIVE_HOUR, SEVEN_DAY, SEVEN_DAY_FAMILY, Windows, bucket_name, time};
-use crate::parse::json::{self, Raw};
+use crate::json::{self, Raw};
 use crate::record::Millis;
 
 /// Most members of `limits` that are looked at; a real body has a handful.

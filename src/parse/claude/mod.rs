@@ -3,32 +3,33 @@
 //! What counts: `type:"assistant"` with an object `message.usage`, or no `type` and `message.role:"assistant"` with one;
 //! a `progress` line whose `data.message.message.usage` is an object. Model `<synthetic>` never counts.
 
+mod identity;
+pub mod limits;
+pub mod model_name;
+pub mod prefilter;
+mod report;
+pub mod state;
+mod stream;
+mod usage;
+
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::identity::{self, Identity};
-use super::json::{self, Members, RawBytes};
-use super::limits::{self, LimitFields, Retries};
-use super::report;
-use super::scan::{NotJson, Scanner};
-use super::stream::{self, Streams};
-use super::usage::{CallModel, Figures, UsageFields, UsageMemory};
-use super::{Class, Parsed, Place};
+use self::identity::Identity;
+use self::limits::{LimitFields, Retries};
+use self::model_name::{MODEL_SYNTHETIC, ModelMemory, model_name};
+use self::stream::Streams;
+use self::usage::{CallModel, Figures, UsageFields, UsageMemory};
+use crate::json::scanner::{NotJson, Scanner};
+use crate::json::{self, Members, RawBytes};
+use crate::parse::line::{Class, Parsed, Place};
 use crate::record::{Dating, Kind, Millis, Observation, Rank, Record, Report, ResponseKey, Usage};
 
-/// Longest model name kept, in bytes; the rest is cut off.
-pub const MODEL_BYTES_MAX: usize = 128;
 /// Longest text of another member that is remembered, in bytes.
 const REMEMBERED_BYTES_MAX: usize = 128;
-/// The model of a response that names none.
-pub const MODEL_UNKNOWN: &str = "unknown";
-/// What is put after the model of a response that was made fast.
-const MODEL_FAST: &str = "-fast";
-/// The model of lines the CLI writes by itself.
-pub(super) const MODEL_SYNTHETIC: &[u8] = b"<synthetic>";
 
 /// Parses a line that has no surrounding whitespace and is not empty.
 pub fn line(
@@ -536,67 +537,6 @@ impl<T: Copy> Remembered<T> {
         }
         value
     }
-}
-
-/// The model that was named last: the records of a turn share its name.
-#[derive(Clone, Debug, Default)]
-struct ModelMemory {
-    text: Option<Vec<u8>>,
-    is_fast: bool,
-    name: Option<Arc<str>>,
-}
-
-impl ModelMemory {
-    /// What a response of this model is counted as.
-    fn name(&mut self, text: Option<&[u8]>, is_fast: bool) -> Arc<str> {
-        if let Some(name) = &self.name
-            && self.text.as_deref() == text
-            && self.is_fast == is_fast
-        {
-            return Arc::clone(name);
-        }
-        let mut name = model_name(text);
-        if is_fast {
-            name.truncate(name.floor_char_boundary(MODEL_BYTES_MAX - MODEL_FAST.len()));
-            name.push_str(MODEL_FAST);
-        }
-        let name: Arc<str> = name.into();
-        // A longer one is cut, and need not be kept whole.
-        if text.is_none_or(|text| text.len() <= MODEL_BYTES_MAX) {
-            (self.text, self.is_fast) = (text.map(<[u8]>::to_vec), is_fast);
-            self.name = Some(Arc::clone(&name));
-        }
-        name
-    }
-}
-
-/// A name fit to be stored and shown: valid text without control characters, at most [`MODEL_BYTES_MAX`] long.
-fn model_name(text: Option<&[u8]>) -> String {
-    let is_plain =
-        |name: &&[u8]| (1..=MODEL_BYTES_MAX).contains(&name.len()) && name.iter().all(u8::is_ascii_graphic);
-    if let Some(plain) = text
-        .filter(is_plain)
-        .and_then(|name| std::str::from_utf8(name).ok())
-    {
-        return plain.to_owned();
-    }
-    let lossy = String::from_utf8_lossy(text.unwrap_or_default());
-    let mut name = String::new();
-    for c in lossy
-        .trim()
-        .chars()
-        .map(|c| if c.is_control() { '\u{FFFD}' } else { c })
-    {
-        // One mark for a run of bad bytes: a lone surrogate is three of them.
-        if c != '\u{FFFD}' || !name.ends_with(c) {
-            name.push(c);
-        }
-    }
-    if name.is_empty() {
-        return MODEL_UNKNOWN.to_owned();
-    }
-    name.truncate(name.floor_char_boundary(MODEL_BYTES_MAX));
-    name
 }
 
 /// What stands where usage is expected.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::unread::{PROJECTS, is_log_name};
+use crate::logfile::unread::{PROJECTS, is_log_name};
 use crate::logfile::{Entry, EntryKind, LogFileError, Root};
 
 /// Directories of one that are looked into.

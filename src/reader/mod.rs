@@ -3,6 +3,8 @@
 //! A turn ends at the end of the file or when it has had its share of bytes, so that one large file does not keep
 //! the others waiting. What is not yet a line stays where it is, to be read again when it has grown.
 
+pub mod lines;
+
 use std::io;
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -10,17 +12,17 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::fold;
-use crate::lines::{Line, Lines, skipped};
+use crate::dedup;
+use crate::logfile::unread;
 use crate::logfile::{LogFile, Stat, Tail};
 use crate::parse::foreign::Look;
 use crate::parse::{self, Class, Parser, Place};
 use crate::quota::account;
+use crate::reader::lines::{Line, Lines, skipped};
 use crate::record::{
     self, AccountId, Batch, Cursor, Inode, LineCounts, Millis, Observation, ParserState, Position, Record,
     RelativePath, Report, RunId,
 };
-use crate::tailer::unread;
 
 /// How many bytes are read at once.
 pub const BLOCK_BYTES: usize = 256 * 1024;
@@ -506,7 +508,7 @@ impl Reader<'_> {
             && [&*last, copy]
                 .into_iter()
                 .all(|record| record.time.as_ref().is_some_and(believed))
-            && fold::join(last, copy)
+            && dedup::join(last, copy)
         {
             turn.records.pop();
         }

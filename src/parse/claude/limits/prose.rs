@@ -8,8 +8,8 @@ use super::{
     BUCKET_UNKNOWN, COOL_DOWN, FIVE_HOUR, MONTHLY_SPEND, OVERAGE, SEVEN_DAY, SEVEN_DAY_FAMILY,
     SEVEN_DAY_OVERAGE_INCLUDED, Window, time,
 };
-use crate::parse::json::{self, Members, Raw};
-use crate::parse::scan::{NotJson, Scanner};
+use crate::json::scanner::{NotJson, Scanner};
+use crate::json::{self, Members, Raw};
 use crate::record::bucket;
 use crate::record::{LimitStatus, Millis};
 

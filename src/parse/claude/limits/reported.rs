@@ -3,7 +3,7 @@
 
 use super::values::{self, Entries};
 use super::{Answer, List, Windows, bucket_name, codex, events, headers, id_hash, time, usage_api};
-use crate::parse::json::{Raw, RawBytes};
+use crate::json::{Raw, RawBytes};
 use crate::record::{LimitSource, LimitStatus, Millis, Observation};
 
 /// What is told, each raw JSON.

@@ -2,8 +2,8 @@
 //!
 //! Pure. A session's `cost-state` line, and `result` of a captured stream, have `modelUsage`: both grow over the session.
 
-use super::json::{self, Members, RawBytes};
-use super::scan::{NotJson, Scanner};
+use crate::json::scanner::{NotJson, Scanner};
+use crate::json::{self, Members, RawBytes};
 use crate::record::Reported;
 
 /// The sums of a `modelUsage` over its models; `None` if it is no object.
@@ -56,8 +56,8 @@ impl<'de> Members<'de> for Model<'de> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Class, Place, line};
     use super::*;
+    use crate::parse::{Class, Place, line};
     use crate::record::Report;
 
     fn report(text: &str) -> Option<Report> {

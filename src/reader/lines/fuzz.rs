@@ -5,7 +5,7 @@ use crate::fuzz::{self, Target, dice};
 
 static TARGET: Target = Target {
     name: "lines",
-    test: "lines::fuzz",
+    test: "reader::lines::fuzz",
     inputs: 20_000,
     tokens: &[b"\n", b"\n\n", b"\r\n", b"a\n"],
     lines_of: &["cases/growing-lines", "cases/nul-tail"],

@@ -7,7 +7,7 @@
 
 use super::values::{self, Entries};
 use super::{Answer, BUCKET_UNKNOWN, OVERAGE, Windows, bucket_name, codex, time};
-use crate::parse::json::Raw;
+use crate::json::Raw;
 use crate::record::{LimitStatus, Millis};
 
 const PREFIX: &str = "anthropic-ratelimit-";

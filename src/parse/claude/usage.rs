@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 
 use memchr::memmem;
 
-use super::claude::MODEL_SYNTHETIC;
-use super::json::{self, Members, RawBytes};
-use super::scan::{NotJson, Scanner};
+use super::model_name::MODEL_SYNTHETIC;
+use crate::json::scanner::{NotJson, Scanner};
+use crate::json::{self, Members, RawBytes};
 
 use crate::record::{Tier, Usage};
 
