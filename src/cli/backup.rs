@@ -13,8 +13,9 @@ use serde::de::IgnoredAny;
 
 use super::args::{self, Global};
 use super::exit::{Exit, Failure, OnPath};
-use super::numbers::bytes;
-use super::{client, commands, output};
+use super::print::numbers::bytes;
+use super::print::output;
+use super::{client, settings};
 
 /// Who may read the file: the store is nobody else's.
 const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -26,7 +27,7 @@ const COPIED_WITHIN: Duration = Duration::from_mins(10);
 /// # Errors
 /// Nobody answers, the file is there already or cannot be written.
 pub fn backup(global: &Global, command: &args::Backup) -> Result<Exit, Failure> {
-    let socket = commands::asking(global)?.socket;
+    let socket = settings::asking(global)?.socket;
     let file = &command.file;
     if file.symlink_metadata().is_ok() {
         return Err(is_there(file));

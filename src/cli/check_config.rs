@@ -8,7 +8,8 @@ use super::args::{CheckConfig, Global};
 use super::exit::{Exit, Failure};
 use super::ground::{self, Finding, Runs};
 use super::mistakes::{self, Told};
-use super::{commands, output, text};
+use super::print::{output, text};
+use super::settings;
 use crate::config::{Mistakes, Origin, Settings};
 use crate::record::AccountId;
 
@@ -46,7 +47,7 @@ struct Found {
 /// The configuration is wrong.
 pub fn check_config(global: &Global, command: CheckConfig) -> Result<Exit, Failure> {
     let prints_json = global.json && !command.quiet;
-    let settings = match commands::load(global) {
+    let settings = match settings::load(global) {
         Ok(settings) => settings,
         Err(mistakes) if prints_json => return refused(&mistakes),
         Err(mistakes) => return Err(mistakes.into()),
@@ -82,7 +83,7 @@ pub fn check_config(global: &Global, command: CheckConfig) -> Result<Exit, Failu
                 .chain(findings)
                 .map(|(place, finding)| Warning { place, finding })
                 .collect(),
-            settings: Some(commands::described(&settings)),
+            settings: Some(settings::described(&settings)),
         })?;
         return Ok(exit);
     }

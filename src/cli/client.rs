@@ -16,9 +16,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::commands::SERVICE_SOCKET;
 use super::exit::{Exit, Failure};
-use super::numbers;
+use super::print::numbers;
+use super::settings::SERVICE_SOCKET;
 use crate::api::runs::INCOMPLETE;
 use crate::api::wire::Problem;
 

@@ -7,7 +7,8 @@ use clap_complete::Shell;
 
 use super::args::{Global, Words};
 use super::exit::{Exit, Failure};
-use super::{client, commands, output};
+use super::print::output;
+use super::{client, settings};
 use crate::api::wire::{Quota, Run};
 
 /// What the program is called in completions.
@@ -150,7 +151,7 @@ fn zsh(text: &str) -> String {
 /// # Errors
 /// Nobody answers.
 pub fn words(global: &Global, command: &Words) -> Result<Exit, Failure> {
-    let socket = commands::asking(global)?.socket;
+    let socket = settings::asking(global)?.socket;
     let mut found: Vec<String> = match command {
         Words::Runs => {
             let runs: Vec<Run> = client::get_json_blocking(&socket, "/v1/runs", TIMEOUT)?;

@@ -9,11 +9,11 @@ use serde::Serialize;
 use super::access::{self, PASS, READ, Stop, WRITE, Who};
 use super::args::Global;
 use super::client::{self, ClientError};
-use super::commands::{self, SERVICE_SOCKET};
 use super::exit::{Exit, Failure};
 use super::ground::{self, Finding, Runs};
-use super::numbers::{self, bytes, counted, grouped};
-use super::{output, text};
+use super::print::numbers::{self, bytes, counted, grouped};
+use super::print::{output, text};
+use super::settings::{self, SERVICE_SOCKET};
 use crate::api::wire::{Health, Quota, Run, SettingsInEffect, Version};
 use crate::config::{Mistakes, Origin, Settings};
 use crate::record::AccountId;
@@ -97,9 +97,9 @@ struct Answered {
 /// Standard output takes nothing.
 pub fn doctor(global: &Global) -> Result<Exit, Failure> {
     let mut report = Report::default();
-    let loaded = commands::load(global);
+    let loaded = settings::load(global);
     configuration(&mut report, &loaded);
-    let address = commands::find_collector(global).ok().map(|(address, _)| address);
+    let address = settings::find_collector(global).ok().map(|(address, _)| address);
     // A wrong configuration is no reason not to look for the service.
     let socket_path = address
         .as_ref()
@@ -196,7 +196,7 @@ fn configuration(report: &mut Report, loaded: &Result<Settings, Mistakes>) {
                 report.add(NAME, Mark::Warn, Finding::new(doubt.to_string(), hint));
             }
         }
-        Err(mistakes) if commands::is_only_without_a_place(mistakes) => {
+        Err(mistakes) if settings::is_only_without_a_place(mistakes) => {
             let what = format!("no file, so the defaults; {mistakes}");
             report.add(NAME, Mark::Warn, Finding::bare(what));
         }

@@ -1,5 +1,6 @@
 //! How a command ends: the exit codes scripts rely on, and the failure that carries one.
 
+use crate::store::StoreError;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -154,6 +155,26 @@ pub trait OnPath<T> {
 impl<T> OnPath<T> for io::Result<T> {
     fn on_path(self, verb: &str, path: &Path) -> Result<T, Failure> {
         self.map_err(|error| Failure::on_path(verb, path, &error))
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let code = match &error {
+            StoreError::InUse(_) | StoreError::Closed { .. } => Exit::Unavailable,
+            StoreError::Newer { .. } | StoreError::Older { .. } | StoreError::Damaged { .. } => Exit::BadData,
+            StoreError::Full { .. }
+            | StoreError::TooManyDamaged(_)
+            | StoreError::Copy { .. }
+            | StoreError::Displaced { .. } => Exit::Io,
+            // It says by itself whose the file has to be.
+            StoreError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Exit::Permission
+            }
+            StoreError::Io { source, .. } => return Self::of_io(source.kind(), error.to_string()),
+            StoreError::Other { .. } => Exit::Bug,
+        };
+        Self::new(code, error.to_string())
     }
 }
 

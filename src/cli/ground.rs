@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::access::{self, PASS, READ, Stop, WRITE, Who};
-use super::numbers::counted;
+use super::print::numbers::counted;
 use crate::config::Settings;
 use crate::config::web::{Token, TokenError};
 use crate::globs::Globs;

@@ -8,30 +8,25 @@ pub mod args;
 pub mod backup;
 pub mod check_config;
 pub mod client;
-pub mod commands;
 pub mod completions;
 pub mod doctor;
 pub mod exit;
-pub mod expect;
-pub mod grid;
 pub mod ground;
 pub mod limits;
 pub mod log;
 pub mod manual;
 pub mod mistakes;
-pub mod numbers;
-pub mod output;
 pub mod panics;
-pub mod progress;
+pub mod print;
 pub mod quota;
-pub mod quota_table;
-pub mod render;
+pub mod replay;
 pub mod run;
 pub mod runs;
 pub mod serve;
-pub mod table;
-pub mod text;
+pub mod settings;
+pub mod status;
 pub mod tools;
+pub mod verify;
 pub mod watch;
 
 use clap::error::ErrorKind;
@@ -78,15 +73,15 @@ fn dispatch(Args { global, command }: Args) -> Result<ExitCode, Failure> {
         Command::Watch(command) => watch::watch(&global, &command),
         Command::Forget(command) => runs::forget_command(&global, &command),
         Command::Serve => serve::serve(&global),
-        Command::Replay(replay) => commands::replay(&global, &replay),
-        Command::Status => commands::status(&global),
+        Command::Replay(command) => replay::replay(&global, &command),
+        Command::Status => status::status(&global),
         Command::Quota(command) => quota::quota(&global, &command),
         Command::MayStart(command) => quota::may_start(&global, &command),
         Command::Backup(command) => backup::backup(&global, &command),
-        Command::Verify(command) => commands::verify(&global, command),
+        Command::Verify(command) => verify::verify(&global, command),
         Command::Doctor => doctor::doctor(&global),
         Command::CheckConfig(command) => check_config::check_config(&global, command),
-        Command::Openapi => commands::openapi(),
+        Command::Openapi => tools::openapi(),
         Command::Config(command) => tools::config(&global, &command),
         Command::Completions(command) => tools::completions(&command),
         Command::Words(command) => completions::words(&global, &command),
@@ -125,7 +120,7 @@ fn report(failure: &Failure, json: bool) {
         failure.to_json()
     } else {
         let shown = failure.drawn.as_ref().unwrap_or(&failure.message);
-        format!("tokentail: {}", text::message(shown))
+        format!("tokentail: {}", print::text::message(shown))
     };
     stderr::print((log::failure(&said) + "\n").as_bytes());
 }

@@ -14,9 +14,10 @@ use std::process::ExitCode;
 
 use super::args::{self, Global, Label};
 use super::exit::{Exit, Failure};
+use super::print::output;
 use super::runs::Start;
 use super::runs::document::{self, Document};
-use super::{commands, limits, log, output, report, serve};
+use super::{limits, log, report, serve, settings};
 use crate::signals::{EXIT_SIGNAL_BASE, Received, Relay};
 use crate::{stderr, systemd};
 use counter::Counter;
@@ -43,7 +44,7 @@ pub fn run(global: &Global, command: &args::Run) -> Result<ExitCode, Failure> {
 }
 
 fn with_relay(global: &Global, command: &args::Run, relay: &mut Relay) -> Result<ExitCode, Failure> {
-    let asked = commands::asking(global)?;
+    let asked = settings::asking(global)?;
     let mount = command.mount.as_deref().map(absolute).transpose()?;
     let start = Start {
         run: command.id.clone(),

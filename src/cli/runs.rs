@@ -11,7 +11,8 @@ use serde::Serialize;
 use super::args::{self, Global};
 use super::client::{self, ClientError};
 use super::exit::{Exit, Failure};
-use super::{commands, output};
+use super::print::output;
+use super::settings;
 use crate::record::RunId;
 use document::Document;
 
@@ -70,7 +71,7 @@ fn path(run: &RunId) -> String {
 /// # Errors
 /// As [`stop`].
 pub fn stop_command(global: &Global, command: &args::Stop) -> Result<Exit, Failure> {
-    let socket = commands::asking(global)?.socket;
+    let socket = settings::asking(global)?.socket;
     let document = client::runtime(&socket)?.block_on(stop(&socket, &command.id, command.incomplete))?;
     if global.json {
         output::json(&document.whole)?;
@@ -86,7 +87,7 @@ pub fn stop_command(global: &Global, command: &args::Stop) -> Result<Exit, Failu
 /// # Errors
 /// Nobody answers.
 pub fn runs_command(global: &Global, command: &args::Runs) -> Result<Exit, Failure> {
-    let socket = commands::asking(global)?.socket;
+    let socket = settings::asking(global)?.socket;
     let label = (command.label.as_ref()).map(|label| format!("{}:{}", label.name, label.value));
     let wishes = [("state", command.state.as_deref()), ("label", label.as_deref())];
     let path = format!("/v1/runs{}", client::query(&wishes));
@@ -112,7 +113,7 @@ pub fn runs_command(global: &Global, command: &args::Runs) -> Result<Exit, Failu
 /// # Errors
 /// Nobody answers, or the run is unknown or not stopped.
 pub fn forget_command(global: &Global, command: &args::Forget) -> Result<Exit, Failure> {
-    let socket = commands::asking(global)?.socket;
+    let socket = settings::asking(global)?.socket;
     let run = &command.id;
     client::runtime(&socket)?.block_on(client::delete(&socket, &path(run), client::TIMEOUT))?;
     if global.json {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::args::Global;
-use super::commands::{load, settings};
 use super::exit::{Exit, Failure};
-use super::progress::Progress;
+use super::print::progress::Progress;
+use super::settings::{load, settings};
 use super::{limits, log};
 use crate::app::{App, Drained, Running, Scope, StartError, THREADS_KEPT_EVERY};
 use crate::committer::CommitterError;

@@ -3,9 +3,10 @@
 use clap::CommandFactory;
 
 use super::args::{self, Args, ConfigCommand, Global};
-use super::commands;
 use super::exit::{Exit, Failure, OnPath};
-use super::{completions, manual, output};
+use super::print::output;
+use super::settings;
+use super::{completions, manual};
 use crate::config::{self, Settings};
 
 /// Shows the configuration.
@@ -17,9 +18,9 @@ pub fn config(global: &Global, command: &args::Config) -> Result<Exit, Failure> 
         ConfigCommand::Schema => output::json(&config::schema())?,
         ConfigCommand::Example => output::raw(Settings::example_toml().as_bytes())?,
         ConfigCommand::Show { origin } => {
-            let settings = commands::settings(global)?;
+            let settings = settings::settings(global)?;
             match (global.json, origin) {
-                (true, true) => output::json(&commands::described(&settings))?,
+                (true, true) => output::json(&settings::described(&settings))?,
                 (true, false) => output::json(&settings.document())?,
                 (false, origin) => output::raw(settings.shown(origin).as_bytes())?,
             }
@@ -51,5 +52,14 @@ pub fn man(command: &args::Man) -> Result<Exit, Failure> {
         let page = page.map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
         output::raw(&page)?;
     }
+    Ok(Exit::Ok)
+}
+
+/// Prints the OpenAPI document: JSON, whatever was asked for.
+///
+/// # Errors
+/// Standard output takes nothing.
+pub fn openapi() -> Result<Exit, Failure> {
+    output::human(|out| out.write_all(crate::api::openapi::json().as_bytes()))?;
     Ok(Exit::Ok)
 }

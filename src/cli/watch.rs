@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::args::{self, Global};
 use super::client::{self, ClientError};
 use super::exit::{Exit, Failure};
-use super::{commands, output};
+use super::print::output;
+use super::settings;
 use crate::api::wire;
 use parser::{Parser, Received};
 
@@ -23,7 +24,7 @@ const AGAIN_AFTER_MAX: Duration = Duration::from_secs(10);
 /// # Errors
 /// Nobody answers at first, or the question is refused.
 pub fn watch(global: &Global, command: &args::Watch) -> Result<Exit, Failure> {
-    let socket = commands::asking(global)?.socket;
+    let socket = settings::asking(global)?.socket;
     let list = |names: Vec<&str>| (!names.is_empty()).then(|| names.join(","));
     let runs = list(command.runs.iter().map(crate::record::RunId::as_str).collect());
     let accounts = list(command.accounts.iter().map(String::as_str).collect());

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use super::super::args::Global;
 use super::super::client::ClientError;
-use super::super::commands::{self, CollectorAddress};
 use super::super::exit::{Exit, Failure};
+use super::super::log;
+use super::super::print::output;
 use super::super::runs::document::Document;
 use super::super::runs::{self, Start};
-use super::super::{log, output};
+use super::super::settings::{self, CollectorAddress};
 use super::embedded::Embedded;
 use crate::config::{LogSettings, Origin, Settings};
 use crate::record::RunId;
@@ -52,7 +53,7 @@ impl Counter {
         let mut settings = asked.settings?;
         if global.db.is_none() {
             if !is_own(&settings.db) {
-                settings.db = commands::defaults(global)?.db;
+                settings.db = settings::defaults(global)?.db;
             }
             settings.db = settings.db.with_file_name(format!("run-{}.redb", start.run));
         }

@@ -9,10 +9,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::super::args::RunOrder;
-use super::super::grid::{self, Cell, Column, Row};
-use super::super::numbers::{bytes, counted, grouped, time_without_zone};
-use super::super::table::{self, Entry, Section};
-use super::super::text;
+use super::super::print::grid::{self, Cell, Column, Row};
+use super::super::print::numbers::{bytes, counted, grouped, time_without_zone};
+use super::super::print::table::{self, Entry, Section};
+use super::super::print::text;
 use crate::api::wire;
 
 const STRONG: Style = Style::new().bold();

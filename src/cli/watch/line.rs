@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use serde::de::DeserializeOwned;
 
-use super::super::numbers::{counted, grouped, time, time_of_day};
-use super::super::text;
+use super::super::print::numbers::{counted, grouped, time, time_of_day};
+use super::super::print::text;
 use super::parser::Received;
 use crate::api::wire;
 

@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use super::numbers::{bytes, counted, grouped, time};
 use super::output::Screen;
 use super::table::{self, Entry, Section};
-use super::{quota_table, text};
+use super::text;
 use crate::api::wire::{Account, Coverage, Health, Lines, Summary};
+use crate::cli::quota::table as quota_table;
 
 /// Most rows of one table that `status` shows.
 pub const STATUS_ROWS_MAX: usize = 20;

@@ -12,8 +12,8 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
-use super::exit::{Exit, Failure, OnPath};
-use super::{numbers, text};
+use crate::cli::exit::{Exit, Failure, OnPath};
+use crate::cli::print::{numbers, text};
 
 /// Largest expected document, in bytes.
 pub const GOLDEN_BYTES_MAX: u64 = 64 << 20;

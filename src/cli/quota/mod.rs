@@ -1,17 +1,20 @@
 //! `quota` and `may-start`: asking how full the limits are, and whether a run may start.
 
+pub mod table;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::args::{self, Global, MarkState, QuotaCommand, Until};
-use super::client::{self, ClientError};
-use super::commands::{self, CollectorAddress};
-use super::exit::{Exit, Failure};
-use super::numbers::time;
-use super::{output, quota_table, text};
 use crate::api::wire;
+use crate::cli::args::{self, Global, MarkState, QuotaCommand, Until};
+use crate::cli::client::{self, ClientError};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::print::numbers::time;
+use crate::cli::print::{output, text};
+use crate::cli::settings::{self, CollectorAddress};
+use crate::cli::status;
 
 /// While waiting, ask again after this long even if the answer named a later time: an operator or another run may
 /// have changed it.
@@ -24,7 +27,7 @@ const ASK_AGAIN_MIN: Duration = Duration::from_millis(100);
 /// # Errors
 /// Nobody can be asked.
 pub fn quota(global: &Global, command: &args::Quota) -> Result<Exit, Failure> {
-    let asked = commands::asking(global)?;
+    let asked = settings::asking(global)?;
     match &command.command {
         None => show(global, asked),
         Some(QuotaCommand::Mark(mark)) => self::mark(global, &asked.socket, mark),
@@ -38,7 +41,7 @@ fn show(global: &Global, CollectorAddress { socket, settings }: CollectorAddress
         Ok(quota) => (quota, Timestamp::now()),
         Err(error @ ClientError::NotRunning(_)) => {
             let settings = settings?;
-            let summary = commands::stored_summary(&settings, &error.into())?;
+            let summary = status::stored_summary(&settings, &error.into())?;
             stored_in = Some(settings.db);
             (summary.quota, Timestamp::now())
         }
@@ -56,7 +59,7 @@ fn show(global: &Global, CollectorAddress { socket, settings }: CollectorAddress
                 db.display()
             )?;
         }
-        quota_table::write(out, &quota, now, output::Screen::stdout().columns)
+        table::write(out, &quota, now, output::Screen::stdout().columns)
     })?;
     Ok(Exit::Ok)
 }
@@ -178,7 +181,7 @@ fn meant(accounts: &[wire::Account], word: &str) -> Result<Option<(String, Strin
 /// # Errors
 /// No collector answers.
 pub fn may_start(global: &Global, command: &args::MayStart) -> Result<Exit, Failure> {
-    let socket = commands::asking(global)?.socket;
+    let socket = settings::asking(global)?.socket;
     let runtime = client::runtime(&socket)?;
     let asking = Asking {
         socket: &socket,
@@ -191,7 +194,7 @@ pub fn may_start(global: &Global, command: &args::MayStart) -> Result<Exit, Fail
         output::json(&answer)?;
     } else {
         let width = output::Screen::stdout().columns;
-        output::human(|out| quota_table::write_answer(out, &answer, width, usize::MAX))?;
+        output::human(|out| table::write_answer(out, &answer, width, usize::MAX))?;
     }
     Ok(exit)
 }

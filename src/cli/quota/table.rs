@@ -8,10 +8,10 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
-use super::grid::{self, Cell, Column, Row};
-use super::numbers::{counted, grouped, length, time};
-use super::text;
 use crate::api::wire::{Account, MayStart, Quota, Window};
+use crate::cli::print::grid::{self, Cell, Column, Row};
+use crate::cli::print::numbers::{counted, grouped, length, time};
+use crate::cli::print::text;
 use crate::quota::pace;
 
 const STRONG: Style = Style::new().bold();

@@ -6,8 +6,9 @@ use std::os::fd::AsFd;
 use rustix::event::{PollFd, PollFlags, poll};
 use serde::Serialize;
 
-use super::exit::{Exit, Failure};
-use super::{log, text};
+use super::text;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::log;
 use crate::stderr;
 
 /// What is taken for the size of a terminal that does not say it.

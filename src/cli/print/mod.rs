@@ -1,0 +1,9 @@
+//! How documents become tables and sentences.
+
+pub mod grid;
+pub mod numbers;
+pub mod output;
+pub mod progress;
+pub mod summary;
+pub mod table;
+pub mod text;

@@ -1,0 +1,119 @@
+//! `replay`: reads transcripts once and prints the summary, or compares it with a document.
+
+pub mod expect;
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use crate::cli::args::{self, Global};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::print::progress::Progress;
+use crate::cli::print::{output, summary as render};
+use crate::cli::settings::settings;
+use crate::config::Origin;
+use crate::logfile::LogFileError;
+use crate::replay::{self, ReplayError, ReplayOptions};
+use crate::store::StoreOptions;
+
+/// Reads transcripts once and prints the summary.
+///
+/// # Errors
+/// A path or the expected document cannot be read.
+pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> {
+    if let (Some(_), Some(path)) = (command.until, &global.db) {
+        let path = path.display();
+        return Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "lines that --until leaves out would never be read into --db {path}; give one of the two"
+            ),
+        ));
+    }
+    // A replay in memory must not need a home for a database it does not use.
+    let in_memory = Global {
+        db: Some(PathBuf::from("unused")),
+        ..global.clone()
+    };
+    let settings = settings(if global.db.is_some() { global } else { &in_memory })?;
+    let golden = command.expect.as_deref().map(expect::read_golden).transpose()?;
+    let clock_given = command.now.or(command.until);
+    let clock = clock_given.unwrap_or_else(Timestamp::now).as_millisecond();
+    let options = ReplayOptions {
+        paths: command.paths.clone(),
+        globs: settings.watch.globs.clone(),
+        layout: settings.runs.layout,
+        layout_given: settings.origin("runs.layout") == Origin::Flag,
+        limits: settings.limits,
+        store: StoreOptions {
+            path: global.db.clone(),
+            cache_bytes: settings.store.cache_bytes,
+        },
+        commit_rows_max: settings.store.commit_rows_max,
+        accounts: settings.accounts.clone(),
+        quota_zone: settings.quota_zone.clone(),
+        clock,
+        until: command.until.map(Timestamp::as_millisecond),
+        clock_given: clock_given.is_some(),
+    };
+    let progress = std::cell::OnceCell::new();
+    let format = settings.log.format;
+    let replayed = replay::replay(
+        &options,
+        |bytes| drop(progress.set(Progress::new("replay", bytes, format))),
+        |so_far| {
+            if let Some(progress) = progress.get() {
+                progress.advance_to(so_far.bytes, so_far.files, so_far.responses);
+            }
+        },
+    )?;
+    drop(progress);
+    print_warnings(global, &replayed.warnings);
+    let Some((golden, path)) = golden.zip(command.expect.as_deref()) else {
+        if global.json {
+            output::json(&replayed.summary)?;
+        } else {
+            let width = output::Screen::stdout().columns;
+            output::human(|out| render::summary(out, &replayed.summary, width))?;
+        }
+        return Ok(Exit::Ok);
+    };
+    let actual = serde_json::to_value(&replayed.summary).map_err(|error| {
+        Failure::new(
+            Exit::Bug,
+            format!("the summary cannot be written as JSON: {error}"),
+        )
+    })?;
+    let differences = expect::compare(&golden, &actual);
+    if global.json {
+        output::json(&expect::Outcome::new(&differences))?;
+    } else {
+        output::human(|out| expect::write_human(out, path, &differences))?;
+    }
+    Ok(expect::Outcome::new(&differences).exit())
+}
+
+/// Prints warnings to standard error. Nobody may be reading; the result is the same.
+fn print_warnings(global: &Global, warnings: &[String]) {
+    for warning in warnings {
+        output::warn(global.json, warning);
+    }
+}
+
+impl From<ReplayError> for Failure {
+    fn from(error: ReplayError) -> Self {
+        let code = match error {
+            ReplayError::Store(error) => return error.into(),
+            ReplayError::Path { ref source, .. }
+            | ReplayError::LogFile(LogFileError::Io { ref source, .. }) => Exit::of_io(source.kind()),
+            ReplayError::LogFile(_)
+            | ReplayError::Nothing { .. }
+            | ReplayError::NoTranscript { .. }
+            | ReplayError::Compressed(_) => Exit::NoInput,
+            ReplayError::TwiceTheSameRun(_) | ReplayError::Globs(_) => Exit::Usage,
+            ReplayError::Stale { .. } => Exit::TryLater,
+            ReplayError::Bounds(_) => Exit::BadData,
+        };
+        Self::new(code, error.to_string())
+    }
+}

@@ -1,0 +1,181 @@
+//! The settings of a command, and which collector it asks.
+
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Access;
+
+use super::args::{self, Global};
+use super::exit::{Exit, Failure};
+use super::print::output;
+use crate::config::{self, ConfigError, Environment, Mistakes, Origin, Partial, Settings, VARIABLE_PREFIX};
+use crate::globs::layout::Layout;
+use crate::logfile::{LogFileError, glance};
+
+/// The control socket of the systemd service, and its directory for what lasts.
+pub const SERVICE_SOCKET: &str = "/run/tokentail/tokentail.sock";
+pub const SERVICE_STATE: &str = "/var/lib/tokentail";
+
+/// Every setting with its value and its origin, as a document.
+#[must_use]
+pub fn described(settings: &Settings) -> serde_json::Value {
+    let entry = |value: serde_json::Value, origin: Origin| serde_json::json!({ "value": value, "origin": origin.to_string() });
+    let described = settings.describe().into_iter();
+    let mut values: serde_json::Map<String, serde_json::Value> = described
+        .map(|one| (one.key.to_owned(), entry(one.value.into(), one.origin)))
+        .collect();
+    let accounts = serde_json::json!(settings.accounts.describe());
+    values.insert("account".to_owned(), entry(accounts, settings.origin("account")));
+    values.into()
+}
+
+/// The settings of all layers, the flags on top.
+///
+/// # Errors
+/// What is wrong, and where.
+pub fn settings(global: &Global) -> Result<Settings, Failure> {
+    Ok(load(global)?)
+}
+
+/// Where a collector is asked, and the settings for what is done without one.
+pub struct CollectorAddress {
+    pub socket: PathBuf,
+    pub settings: Result<Settings, Failure>,
+}
+
+/// Chooses the collector that is asked. Where no socket is named and none is at the usual place, that is the service's,
+/// which is there for root and for members of its group. A configuration that is wrong, or that the one who asks may
+/// not read, is no reason not to ask.
+///
+/// # Errors
+/// As [`settings`], if the configuration is wrong and no socket is to be found without it.
+pub fn asking(global: &Global) -> Result<CollectorAddress, Failure> {
+    let (address, note) = find_collector(global)?;
+    if let Some(note) = note {
+        output::warn(global.json, &note);
+    }
+    Ok(address)
+}
+
+/// As [`asking`]; why the settings are not used is returned and not printed.
+///
+/// # Errors
+/// As [`asking`].
+pub fn find_collector(global: &Global) -> Result<(CollectorAddress, Option<String>), Failure> {
+    let service = Path::new(SERVICE_SOCKET);
+    let error = match load(global) {
+        Ok(mut settings) => {
+            choose_socket(&mut settings);
+            let address = CollectorAddress {
+                socket: settings.socket.clone(),
+                settings: Ok(settings),
+            };
+            return Ok((address, None));
+        }
+        Err(error) => error,
+    };
+    // Who names a socket does not mean another.
+    if global.socket.is_none() && error.is_about_variable(&format!("{VARIABLE_PREFIX}SOCKET")) {
+        return Err(error.into());
+    }
+    let is_of_store = is_only_without_a_place(&error);
+    let why = error.to_string();
+    let failure = Failure::from(error);
+    let environment = Environment::from_process();
+    let socket = global.socket.clone().or_else(|| {
+        let mut places = environment.sockets(global.config.as_deref());
+        places.push(service.to_owned());
+        let there = places.iter().position(|place| is_there(place));
+        // Without a place for a store of its own a command can still ask.
+        let at = there.or(is_of_store.then_some(0))?;
+        Some(places.swap_remove(at))
+    });
+    let Some(socket) = socket else {
+        return Err(failure);
+    };
+    let note = (!is_of_store && failure.code != Exit::Permission).then(|| {
+        let at = socket.display();
+        format!("the configuration is not used ({why}); asking the collector on {at}")
+    });
+    let address = CollectorAddress {
+        socket,
+        settings: Err(failure),
+    };
+    Ok((address, note))
+}
+
+/// Whether nothing is wrong but that this user has no place of their own for a database.
+#[must_use]
+pub fn is_only_without_a_place(mistakes: &Mistakes) -> bool {
+    let is_default = |mistake: &ConfigError| matches!(mistake, ConfigError::Default { .. });
+    mistakes.left_out == 0 && mistakes.list.iter().all(is_default)
+}
+
+/// The service's socket where none is named and none is at the usual place, unless it is closed to a user who has a
+/// database of their own. Who has none is led to it also while it is stopped, and who may use its database gets its
+/// paths too.
+pub fn choose_socket(settings: &mut Settings) {
+    let (service, state) = (Path::new(SERVICE_SOCKET), Path::new(SERVICE_STATE));
+    let is_default = |key| matches!(settings.origin(key), Origin::Default(_));
+    let [socket, runs_dir, db] = ["socket", "runs_dir", "db"].map(is_default);
+    if !socket || is_there(&settings.socket) {
+        return;
+    }
+    let service_db = state.join("tokentail.redb");
+    let has_none = db && !is_there(&settings.db);
+    let uses_its_db = has_none && rustix::fs::access(&service_db, Access::READ_OK | Access::WRITE_OK).is_ok();
+    if uses_its_db || glance(service).is_ok() || has_none && (is_there(service) || is_there(&service_db)) {
+        service.clone_into(&mut settings.socket);
+    }
+    if uses_its_db {
+        settings.db = service_db;
+        if runs_dir {
+            settings.runs_dir = state.join("runs");
+        }
+    }
+}
+
+/// Whether there is a socket at a place, or a directory before it that is closed to this user.
+pub fn is_there(socket: &Path) -> bool {
+    match glance(socket) {
+        Ok(_) => true,
+        Err(LogFileError::Io { source, .. }) => source.kind() == std::io::ErrorKind::PermissionDenied,
+        Err(_) => false,
+    }
+}
+
+/// [`settings`] with the mistakes as they came.
+///
+/// # Errors
+/// What is wrong, and where.
+pub fn load(global: &Global) -> Result<Settings, Mistakes> {
+    let environment = Environment::from_process();
+    Settings::load(flags(global), global.config.as_deref(), &environment)
+}
+
+/// The settings of the flags alone, whatever the variables and the file say.
+///
+/// # Errors
+/// A flag is wrong.
+pub fn defaults(global: &Global) -> Result<Settings, Failure> {
+    let environment = Environment::from_process().without_settings();
+    Ok(Settings::load(flags(global), None, &environment)?)
+}
+
+fn flags(global: &Global) -> Partial {
+    let mut flags = Partial {
+        runs_dir: global.runs_dir.clone(),
+        db: global.db.clone(),
+        socket: global.socket.clone(),
+        ..Partial::default()
+    };
+    flags.runs.layout = global.layout.map(|layout| match layout {
+        args::Layout::Runs => Layout::Runs,
+        args::Layout::Projects => Layout::Projects,
+    });
+    flags.log.level = global.log_level.map(|level| level.as_str().to_owned());
+    flags.log.format = global.log_format.map(|format| match format {
+        args::LogFormat::Text => config::LogFormat::Text,
+        args::LogFormat::Json => config::LogFormat::Json,
+    });
+    flags
+}

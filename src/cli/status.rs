@@ -1,0 +1,112 @@
+//! `status`: the health of the collector and the summary, or the summary of the database if none answers.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use super::args::Global;
+use super::client::{self, ClientError};
+use super::exit::{Exit, Failure};
+use super::print::{output, summary as render};
+use super::settings::{CollectorAddress, asking};
+use crate::api::quota::Terms;
+use crate::api::summary;
+use crate::api::wire::{Health, Summary};
+use crate::config::Settings;
+use crate::quota::admission::{Reason, Unseen};
+use crate::store::{Store, StoreError, StoreOptions};
+
+/// What `status --json` prints: the summary, and how the collector is if one answers.
+#[derive(serde::Serialize)]
+struct Status<'a> {
+    #[serde(flatten)]
+    summary: &'a Summary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    collector: Option<&'a Health>,
+}
+
+/// Prints the summary: the running collector's, or the database's own when none is up.
+///
+/// # Errors
+/// Neither can be asked.
+pub fn status(global: &Global) -> Result<Exit, Failure> {
+    let CollectorAddress { socket, settings } = asking(global)?;
+    let asked = client::get_json_blocking::<Summary>(&socket, "/v1/summary", client::TIMEOUT);
+    let mut db = PathBuf::new();
+    let (summary, health) = match asked {
+        Ok(summary) => {
+            let health = client::get_json_blocking::<Health>(&socket, "/healthz", client::TIMEOUT);
+            (summary, health.ok())
+        }
+        Err(error @ ClientError::NotRunning(_)) => {
+            let settings = settings?;
+            db.clone_from(&settings.db);
+            (stored_summary(&settings, &error.into())?, None)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let exit = match &health {
+        Some(health) if health.status == "ok" => Exit::Ok,
+        Some(_) => Exit::No,
+        None => Exit::Unavailable,
+    };
+    if global.json {
+        output::json(&Status {
+            summary: &summary,
+            collector: health.as_ref(),
+        })?;
+        return Ok(exit);
+    }
+    let stored = format!("no collector is running; this is what {} holds", db.display());
+    let standing = (health.as_ref()).map_or(render::Standing::Stored(&stored), render::Standing::Collector);
+    output::human(|out| render::status(out, &summary, standing, output::Screen::stdout()))?;
+    Ok(exit)
+}
+
+/// The summary from the database itself.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub fn stored_summary(settings: &Settings, no_answer: &Failure) -> Result<Summary, Failure> {
+    if !settings.db.exists() {
+        let message = format!(
+            "{}; and there is no database {}",
+            no_answer.message,
+            settings.db.display()
+        );
+        return Err(Failure::new(Exit::Unavailable, message));
+    }
+    let options = StoreOptions {
+        path: Some(settings.db.clone()),
+        cache_bytes: settings.store.cache_bytes,
+    };
+    let store = Store::look(options).map_err(|error| match error {
+        StoreError::InUse(path) => Failure::new(
+            Exit::Unavailable,
+            format!(
+                "{}, but a collector has the database {}; name its socket with --socket",
+                no_answer.message,
+                path.display()
+            ),
+        ),
+        error => error.into(),
+    })?;
+    let unseen = Unseen {
+        reason: Reason::CollectorBlind,
+        why: "no collector is running".to_owned(),
+    };
+    Ok(summary::collect(
+        &store,
+        &terms(settings, Some(&unseen), Timestamp::now()),
+    )?)
+}
+
+/// What an answer from the database itself goes by.
+pub fn terms<'a>(settings: &'a Settings, unseen: Option<&'a Unseen>, now: Timestamp) -> Terms<'a> {
+    Terms {
+        accounts: &settings.accounts,
+        zone: &settings.quota_zone,
+        unseen,
+        now: now.as_millisecond(),
+    }
+}
