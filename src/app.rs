@@ -10,12 +10,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::metrics;
-use crate::api::routes::{self, Sources};
+use crate::api::events::monitor::Teller;
+use crate::api::feed::hub::Hub;
+use crate::api::metrics::counters::Counters;
+use crate::api::router;
 use crate::api::runs;
 use crate::api::server::{Doors, ServerError, Subscribers, TokenSlot, Traffic};
-use crate::api::stream::Hub;
-use crate::api::teller::Teller;
+use crate::api::state::Sources;
 use crate::api::wire::RunDetail;
 use crate::committer::{self, CommitterError, CommitterThread};
 use crate::config::web::TokenError;
@@ -191,7 +192,7 @@ impl App {
             backlog_done: backlog_done.clone(),
             since: jiff::Timestamp::now().as_millisecond(),
             traffic: Arc::clone(&traffic),
-            counters: metrics::Counters::default(),
+            counters: Counters::default(),
             subscribers: Subscribers::new(shared.settings.borrow().http.subscribers_max),
         });
         let teller = Teller::new(Arc::clone(&sources), live.subscribe(), stop.clone());
@@ -203,7 +204,7 @@ impl App {
             stop: stop.clone(),
         };
         let serving = Arc::clone(&shared.settings.borrow());
-        let server = doors.map(|doors| doors.serve(routes::router(sources), serving, traffic, stop.clone()));
+        let server = doors.map(|doors| doors.serve(router::router(sources), serving, traffic, stop.clone()));
         Ok(Running {
             supervisor: task(supervisor.run()),
             telling: match scope {

@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::api::quota::Terms;
-use crate::api::{summary, wire};
+use crate::api::document::quota::Terms;
+use crate::api::document::summary;
+use crate::api::wire;
 use crate::config::{Accounts, Limits};
 use crate::globs::layout::Layout;
 use crate::globs::{GlobError, Globs, INCLUDE_ANYWHERE};

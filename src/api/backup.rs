@@ -12,9 +12,9 @@ use futures_util::stream::unfold;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::openapi::{COLLECTOR, Unavailable};
-use super::problem::Problem;
-use super::routes::Sources;
+use crate::api::http::problem::Problem;
+use crate::api::openapi::{COLLECTOR, Unavailable};
+use crate::api::state::Sources;
 
 /// What is read at once.
 const CHUNK_BYTES: usize = 256 << 10;

@@ -1,10 +1,21 @@
 //! How the collector is, as a document; and what that means for what it answers.
 
-use std::sync::PoisonError;
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::quota::Terms;
-use super::routes::{Sources, now};
-use super::{summary, wire};
+use crate::api::http::problem::{Problem, blocking};
+use crate::api::openapi::COLLECTOR;
+use crate::api::state::Shared;
+use std::sync::{Arc, PoisonError};
+
+use crate::api::document::quota::Terms;
+use crate::api::document::summary;
+use crate::api::state::{Sources, now};
+use crate::api::wire;
 use crate::committer::CommitterHealth;
 use crate::config::Settings;
 use crate::logfile::Opening;
@@ -12,6 +23,44 @@ use crate::quota::admission::{Reason, Unseen};
 use crate::record::is_clock_wrong;
 use crate::stderr;
 use crate::watch::Mode;
+
+/// The routes of this file.
+#[must_use]
+pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+    OpenApiRouter::default()
+        .routes(routes!(get_health))
+        .routes(routes!(get_ready))
+}
+
+/// How the collector is
+///
+/// 200 as long as it lives; the document says how it is.
+#[utoipa::path(get, path = "/healthz", tag = COLLECTOR, responses((status = 200, body = wire::Health)))]
+async fn get_health(State(sources): Shared) -> Result<Json<wire::Health>, Problem> {
+    blocking(move || Ok(Json(health(&sources)))).await
+}
+
+/// Whether the collector is ready
+///
+/// 200 when it watches and counts everything there is, else 503; the document says why.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = COLLECTOR,
+    responses(
+        (status = 200, body = wire::Health),
+        (status = 503, description = "Not ready, or not counting everything.", body = wire::Health)
+    )
+)]
+async fn get_ready(State(sources): Shared) -> Result<Response, Problem> {
+    let health = blocking(move || Ok(health(&sources))).await?;
+    let status = if health.ready && health.status != "unhealthy" {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    Ok((status, Json(health)).into_response())
+}
 
 /// The operator's side of an answer that is given now.
 pub(super) fn terms<'a>(settings: &'a Settings, unseen: Option<&'a Unseen>) -> Terms<'a> {

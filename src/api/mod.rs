@@ -1,22 +1,20 @@
 //! What others read: the documents, and HTTP, which only this folder knows.
 
 pub mod backup;
-pub mod daily;
+pub mod document;
+pub mod events;
+pub mod feed;
 mod health;
-pub mod marks;
+pub mod http;
 pub mod metrics;
-pub mod observations;
 pub mod openapi;
-pub mod problem;
-pub mod query;
 pub mod quota;
-pub mod routes;
+pub mod router;
 pub mod runs;
 pub mod server;
 mod service_line;
-pub mod stream;
-pub mod summary;
-pub mod teller;
+pub mod state;
+mod summary;
 pub mod usage;
 pub mod version;
 pub mod web;

@@ -13,11 +13,12 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::openapi::{BadRequest, Conflict, NotFound, RUNS, Unavailable};
-use super::problem::{Problem, blocking};
-use super::query::{Asked, Nothing, flag};
-use super::routes::Sources;
-use super::{summary, wire};
+use crate::api::document::summary;
+use crate::api::http::problem::{Problem, blocking};
+use crate::api::http::query::{Asked, Nothing, flag};
+use crate::api::openapi::{BadRequest, Conflict, NotFound, RUNS, Unavailable};
+use crate::api::state::Sources;
+use crate::api::wire;
 use crate::config::{ACCOUNT_LABEL, PROVIDER_LABEL};
 use crate::control::{ForgetAnswer, StartAnswer, StartRequest, StopAnswer, StopRequest};
 use crate::record::{LABELS_MAX, Labels, RunId, check_label, split_label};

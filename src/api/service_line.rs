@@ -1,7 +1,7 @@
 //! The one line that the service manager shows of the collector: `systemctl status` prints it.
 
-use super::quota::{self, Question, Terms};
-use super::wire;
+use crate::api::document::quota::{self, Question, Terms};
+use crate::api::wire;
 use crate::quota::window;
 use crate::store::QuotaView;
 use crate::tailer::board::Board;

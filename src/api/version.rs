@@ -7,10 +7,10 @@ use axum::extract::State;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::openapi::{BadRequest, COLLECTOR};
-use super::query::{Asked, Nothing};
-use super::routes::Sources;
-use super::wire;
+use crate::api::http::query::{Asked, Nothing};
+use crate::api::openapi::{BadRequest, COLLECTOR};
+use crate::api::state::Sources;
+use crate::api::wire;
 use crate::store::tables::SCHEMA_VERSION;
 
 /// The routes of this file.

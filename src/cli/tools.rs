@@ -60,6 +60,6 @@ pub fn man(command: &args::Man) -> Result<Exit, Failure> {
 /// # Errors
 /// Standard output takes nothing.
 pub fn openapi() -> Result<Exit, Failure> {
-    output::human(|out| out.write_all(crate::api::openapi::json().as_bytes()))?;
+    output::human(|out| out.write_all(crate::api::router::json().as_bytes()))?;
     Ok(Exit::Ok)
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::encode::Family;
 use super::process;
+use crate::api::document::quota::{self, Question, Terms};
 use crate::api::health::{health, terms, unseen};
-use crate::api::quota::{self, Question, Terms};
-use crate::api::routes::Sources;
 use crate::api::runs;
 use crate::api::server::DoorKind;
+use crate::api::state::Sources;
 use crate::coverage::{self, Coverage};
 use crate::dedup::Totals;
 use crate::quota::window;

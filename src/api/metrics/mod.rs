@@ -1,10 +1,11 @@
 //! Metrics for those who scrape: `GET /metrics`, in the format they ask for.
 
+pub mod counters;
 mod encode;
 mod families;
 mod process;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -12,14 +13,10 @@ use axum::response::{IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::openapi::COLLECTOR;
-use super::problem::{Problem, blocking};
-use super::routes::Sources;
-use encode::{Format, Peaks, encode};
-
-/// What the counters of earlier scrapes came to, in this life of the collector.
-#[derive(Debug, Default)]
-pub struct Counters(Mutex<Peaks>);
+use crate::api::http::problem::{Problem, blocking};
+use crate::api::openapi::COLLECTOR;
+use crate::api::state::Sources;
+use encode::{Format, encode};
 
 /// The routes of this file.
 #[must_use]

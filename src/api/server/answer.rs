@@ -15,7 +15,7 @@ use hyper_util::service::TowerToHyperService;
 
 use super::access::{Entry, StreamBody};
 use super::connection::Connection;
-use crate::api::problem::Problem;
+use crate::api::http::problem::Problem;
 use crate::record::format::length;
 
 /// What a request may bring.

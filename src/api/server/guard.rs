@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 
-use crate::api::problem::Problem;
+use crate::api::http::problem::Problem;
 use crate::config::HttpSettings;
 use crate::config::web::{Host, Token, TokenError, WebOrigin};
 

@@ -3,7 +3,6 @@
 //! Answered from sums that are kept by the hour, so a question that does not begin and end with one is refused, never
 //! answered approximately.
 
-mod accept;
 mod question;
 
 use std::collections::BTreeMap;
@@ -17,15 +16,16 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::openapi::{BadRequest, Refused, USAGE, Unavailable};
-use super::problem::{Problem, blocking};
-use super::query::Asked;
-use super::routes::Sources;
-use super::{summary, wire};
+use crate::api::document::summary;
+use crate::api::http::accept::Shape;
+use crate::api::http::problem::{Problem, blocking};
+use crate::api::http::query::Asked;
+use crate::api::openapi::{BadRequest, Refused, USAGE, Unavailable};
+use crate::api::state::Sources;
+use crate::api::wire;
 use crate::dedup::Totals;
 use crate::record::RunNumber;
 use crate::store::{Grain, RunNames, Store};
-use accept::Shape;
 use question::{Group, Question};
 
 /// Most rows of an answer.

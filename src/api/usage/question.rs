@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::super::problem::Problem;
-use super::super::summary;
 use super::{Part, UsageQuery};
+use crate::api::document::summary;
+use crate::api::http::problem::Problem;
 use crate::record::{DAY_MS, Millis, RunId, RunNumber, check_label, split_label};
 use crate::store::RunNames;
 

@@ -3,7 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use crate::api::{runs, summary, wire};
+use crate::api::document::summary;
+use crate::api::runs;
+use crate::api::wire;
 use crate::quota::window::Freshness;
 use crate::quota::{pace, window};
 use crate::record::{AccountId, Millis, RunId, bucket};

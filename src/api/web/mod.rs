@@ -3,6 +3,7 @@
 //! Times are milliseconds since 1970, shares 0 to 1, and the names of windows and fields are its own; everything is
 //! answered from the same state as the routes below `/v1`.
 
+pub mod daily;
 mod documents;
 mod run_socket;
 mod socket;
@@ -17,11 +18,12 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::openapi::{BadRequest, NotFound, Unavailable, WEB};
-use super::problem::{Problem, blocking};
-use super::query::{self, Lenient};
-use super::routes::{Sources, now};
-use super::{marks, wire};
+use crate::api::http::problem::{Problem, blocking};
+use crate::api::http::query::{self, Lenient};
+use crate::api::openapi::{BadRequest, NotFound, Unavailable, WEB};
+use crate::api::quota::account;
+use crate::api::state::{Sources, now};
+use crate::api::wire;
 use crate::record::{AccountId, RunId};
 
 /// Rows of a page whose `limit` is no number.
@@ -69,7 +71,7 @@ impl AccountQuery {
             return Ok(first);
         }
         let name = self.account.unwrap_or_else(|| first.name.to_string());
-        marks::known(Arc::clone(sources), self.provider, name).await
+        account::known(Arc::clone(sources), self.provider, name).await
     }
 }
 

@@ -13,10 +13,11 @@ use utoipa_axum::routes;
 
 use super::run_id;
 use super::socket::{self, Tells, text};
+use crate::api::document::summary;
+use crate::api::http::problem::{Problem, blocking};
 use crate::api::openapi::{BadRequest, Refused, Unavailable, WEB};
-use crate::api::problem::{Problem, blocking};
-use crate::api::routes::Sources;
-use crate::api::{summary, wire};
+use crate::api::state::Sources;
+use crate::api::wire;
 use crate::dedup::Totals;
 use crate::live::Event;
 use crate::record::RunId;

@@ -10,9 +10,9 @@ use axum::response::Response;
 use serde::Serialize;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::api::problem::Problem;
-use crate::api::routes::Sources;
+use crate::api::http::problem::Problem;
 use crate::api::server::Permit;
+use crate::api::state::Sources;
 use crate::live::{Event, Listener};
 
 /// What a client may say, in bytes; nothing of it is read.

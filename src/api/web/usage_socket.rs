@@ -13,10 +13,10 @@ use utoipa_axum::routes;
 
 use super::socket::{self, Tells, text};
 use super::{AccountQuery, THRESHOLDS, documents};
+use crate::api::http::problem::{Problem, blocking};
+use crate::api::http::query::Lenient;
 use crate::api::openapi::{BadRequest, NotFound, Refused, Unavailable, WEB};
-use crate::api::problem::{Problem, blocking};
-use crate::api::query::Lenient;
-use crate::api::routes::{Sources, now};
+use crate::api::state::{Sources, now};
 use crate::api::wire;
 use crate::live::Event;
 use crate::record::{AccountId, Fired};

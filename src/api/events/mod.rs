@@ -3,8 +3,7 @@
 //! One task turns updates into text; every subscriber is handed the same text. Whoever is too slow, or asks for more
 //! than is kept, is told that there is a gap and gets a snapshot that closes it.
 
-mod frame;
-mod hub;
+pub mod monitor;
 mod subscriber;
 
 use std::sync::Arc;
@@ -17,14 +16,12 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::openapi::{BadRequest, EVENTS, NotFound, Unavailable};
-use super::problem::{Problem, blocking};
-use super::query::Asked;
-use super::routes::Sources;
+use crate::api::feed::encode::{Filter, Position};
+use crate::api::http::problem::{Problem, blocking};
+use crate::api::http::query::Asked;
+use crate::api::openapi::{BadRequest, EVENTS, NotFound, Unavailable};
+use crate::api::state::Sources;
 use crate::record::Millis;
-use frame::{Filter, Position};
-
-pub use hub::Hub;
 
 /// Asks a proxy in front not to gather events before it passes them on, as nginx does.
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::frame::{Position, Told};
+use super::encode::{Position, Told};
 use crate::api::wire;
 use crate::live::{Event, Listener};
 use crate::record::Millis;

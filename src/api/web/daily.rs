@@ -9,11 +9,12 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::openapi::{USAGE, Unavailable};
-use super::problem::{Problem, blocking};
-use super::query::{self, Lenient};
-use super::routes::Sources;
-use super::{summary, wire};
+use crate::api::document::summary;
+use crate::api::http::problem::{Problem, blocking};
+use crate::api::http::query::{self, Lenient};
+use crate::api::openapi::{USAGE, Unavailable};
+use crate::api::state::Sources;
+use crate::api::wire;
 use crate::dedup::Totals;
 use crate::record::{DAY_MS, Millis};
 use crate::store::{Grain, Store, StoreError};

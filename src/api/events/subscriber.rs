@@ -11,13 +11,14 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
-use super::frame::{Filter, Position};
-use super::hub::{Message, Missed};
+use crate::api::document::summary;
+use crate::api::feed::encode::{Filter, Position};
+use crate::api::feed::hub::{Message, Missed};
 use crate::api::health::{terms, unseen};
-use crate::api::problem::blocking;
-use crate::api::routes::{Sources, now};
+use crate::api::http::problem::blocking;
 use crate::api::server::Permit;
-use crate::api::{summary, wire};
+use crate::api::state::{Sources, now};
+use crate::api::wire;
 
 /// Between two chunks for one subscriber: what comes meanwhile goes together.
 const FRAMES_EVERY: Duration = Duration::from_millis(5);

@@ -5,7 +5,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::wire;
+use crate::api::wire;
 use crate::committer::Refused;
 use crate::control::ShuttingDown;
 use crate::store::StoreError;

@@ -14,12 +14,13 @@ use serde_json::value::RawValue;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::marks;
-use super::openapi::{BadRequest, Conflict, NotFound, QUOTA, Unavailable};
-use super::problem::{Problem, blocking};
-use super::routes::{Sources, now};
-use super::runs::no_such_run;
-use super::{quota, wire};
+use crate::api::document::quota;
+use crate::api::http::problem::{Problem, blocking};
+use crate::api::openapi::{BadRequest, Conflict, NotFound, QUOTA, Unavailable};
+use crate::api::quota::account;
+use crate::api::runs::no_such_run;
+use crate::api::state::{Sources, now};
+use crate::api::wire;
 use crate::parse::claude::limits::{Told as Source, told};
 use crate::record::{AccountId, Millis, Observation, RunId, bucket};
 use crate::store::Told;
@@ -243,7 +244,7 @@ impl Given {
     async fn whose(&self, sources: &Arc<Sources>) -> Result<AccountId, Problem> {
         let Some(run) = &self.run else {
             let (provider, account) = (self.provider.clone(), self.account.clone());
-            return marks::usable(Arc::clone(sources), provider, account).await;
+            return account::usable(Arc::clone(sources), provider, account).await;
         };
         if self.provider.is_some() || self.account.is_some() {
             return Err(Problem::bad("run", "give either a run or an account"));

@@ -13,11 +13,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::health::{health, terms, unseen};
-use super::problem::blocking;
-use super::quota::{self, Standing};
-use super::routes::Sources;
-use super::{service_line, summary, wire};
+use crate::api::document::quota::{self, Standing};
+use crate::api::document::summary;
+use crate::api::health::{health, terms, unseen};
+use crate::api::http::problem::blocking;
+use crate::api::service_line;
+use crate::api::state::Sources;
+use crate::api::wire;
 use crate::live::{AccountChange, Event, Listener, Update};
 use crate::quota::exhaustion::Cause;
 use crate::quota::pace::{self, Zone};

@@ -8,13 +8,15 @@ use axum::extract::{Path, State};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::openapi::{BadRequest, Conflict, NotFound, QUOTA, Unavailable};
-use super::problem::{Problem, blocking};
-use super::query::{Asked, Nothing};
-use super::routes::{Sources, get_quota, now};
-use super::{quota, wire};
-use crate::config::{WhichAccount, check_account_name};
-use crate::record::{ACCOUNT_DEFAULT, AccountId, Millis, PROVIDER_DEFAULT};
+use super::account::usable;
+use crate::api::document::quota;
+use crate::api::http::problem::Problem;
+use crate::api::http::query::{Asked, Nothing};
+use crate::api::openapi::{BadRequest, Conflict, NotFound, QUOTA, Unavailable};
+use crate::api::quota::get_quota;
+use crate::api::state::{Sources, now};
+use crate::api::wire;
+use crate::record::AccountId;
 
 type Shared = State<Arc<Sources>>;
 
@@ -102,80 +104,4 @@ async fn set(
     let cause = quota::cause_of(mark, now()).map_err(|why| Problem::bad("body", why))?;
     sources.writes.mark(account, cause).await?;
     get_quota(State(sources), Asked(Nothing {})).await
-}
-
-/// The account of this name that something is to be said of: a configured one, or any where all are taken.
-///
-/// # Errors
-/// There is none, or without a provider there are several.
-pub async fn usable(
-    sources: Arc<Sources>,
-    provider: Option<String>,
-    name: Option<String>,
-) -> Result<AccountId, Problem> {
-    let settings = Arc::clone(&sources.settings.borrow());
-    let accounts = &settings.accounts;
-    match accounts.named(provider.as_deref(), name.as_deref()) {
-        Ok(account) => return Ok(account.clone()),
-        // Where all are taken, one that nobody names is the default account, configured or not.
-        Err(_) if accounts.is_open() && name.is_none() => {}
-        Err(WhichAccount::Several(several)) => return Err(ambiguous(&several)),
-        Err(WhichAccount::Unknown(_)) if accounts.is_open() => {}
-        Err(WhichAccount::Unknown(unknown)) => return Err(Problem::unknown("account", unknown)),
-    }
-    let name = name.unwrap_or_else(|| ACCOUNT_DEFAULT.to_owned());
-    match seen(sources, provider.as_deref(), &name).await?.as_slice() {
-        [account] => Ok(account.clone()),
-        [] => {
-            let provider = provider.unwrap_or_else(|| PROVIDER_DEFAULT.to_owned());
-            for name in [&provider, &name] {
-                check_account_name(name).map_err(|why| Problem::bad("account", why))?;
-            }
-            Ok(AccountId {
-                provider: provider.into(),
-                name: name.into(),
-            })
-        }
-        several => Err(ambiguous(several)),
-    }
-}
-
-/// The account of this name that something is known of: configured or seen.
-///
-/// # Errors
-/// There is none, or without a provider there are several.
-pub async fn known(
-    sources: Arc<Sources>,
-    provider: Option<String>,
-    name: String,
-) -> Result<AccountId, Problem> {
-    let settings = Arc::clone(&sources.settings.borrow());
-    let unknown = match settings.accounts.named(provider.as_deref(), Some(&name)) {
-        Ok(account) => return Ok(account.clone()),
-        Err(WhichAccount::Several(several)) => return Err(ambiguous(&several)),
-        Err(WhichAccount::Unknown(unknown)) => unknown,
-    };
-    match seen(sources, provider.as_deref(), &name).await?.as_slice() {
-        [account] => Ok(account.clone()),
-        [] => Err(Problem::unknown("account", unknown)),
-        several => Err(ambiguous(several)),
-    }
-}
-
-/// Accounts of this name that the store has.
-async fn seen(sources: Arc<Sources>, provider: Option<&str>, name: &str) -> Result<Vec<AccountId>, Problem> {
-    let mut seen = blocking(move || Ok(sources.store.quota(Millis::MAX)?))
-        .await?
-        .accounts;
-    seen.retain(|id, _| *id.name == *name && provider.is_none_or(|provider| *id.provider == *provider));
-    Ok(seen.into_keys().collect())
-}
-
-fn ambiguous(several: &[AccountId]) -> Problem {
-    let several = several.iter().map(ToString::to_string).collect::<Vec<_>>();
-    Problem::conflict(format!(
-        "account: it may be any of {}; give provider and account",
-        several.join(", ")
-    ))
-    .field("account")
 }

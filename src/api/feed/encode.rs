@@ -6,9 +6,11 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::api::problem::Problem;
-use crate::api::summary::{signed, time};
-use crate::api::{quota, summary, wire};
+use crate::api::document::quota;
+use crate::api::document::summary;
+use crate::api::document::summary::{signed, time};
+use crate::api::http::problem::Problem;
+use crate::api::wire;
 use crate::live::Update;
 use crate::quota::window::WindowState;
 use crate::record::{AccountId, Millis, Phase, RunId};

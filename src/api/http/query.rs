@@ -14,7 +14,7 @@ use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::problem::Problem;
+use crate::api::http::problem::Problem;
 
 /// A route's query.
 #[derive(Debug)]

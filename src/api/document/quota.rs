@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::summary::time;
-use super::wire;
+use crate::api::document::summary::time;
+use crate::api::wire;
 use crate::config::Accounts;
 use crate::dedup::Totals;
 use crate::quota::account::{Account, TokenKinds};

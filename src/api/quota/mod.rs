@@ -1,0 +1,166 @@
+//! The routes of windows, accounts and admission.
+
+pub mod account;
+pub mod mark;
+pub mod report;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::document::quota::{self, Question};
+use crate::api::health::{terms, unseen};
+use crate::api::http::problem::{Problem, blocking};
+use crate::api::http::query::{Asked, Nothing};
+use crate::api::openapi::{BadRequest, NotFound, QUOTA, Unavailable};
+use crate::api::state::{Shared, Sources};
+use crate::api::wire;
+use crate::quota::bucket;
+use crate::record::AccountId;
+
+/// The routes of this folder.
+#[must_use]
+pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+    OpenApiRouter::default()
+        .routes(routes!(get_quota))
+        .routes(routes!(get_history))
+        .routes(routes!(get_may_start))
+        .merge(mark::routes())
+        .merge(report::routes())
+}
+
+/// Windows, accounts and verdicts
+///
+/// How full each rate-limit window is, the verdict on each account, and whether another run may start.
+#[utoipa::path(
+    get,
+    path = "/v1/quota",
+    tag = QUOTA,
+    responses(
+        (status = 200, body = wire::Quota),
+        (status = 400, response = BadRequest),
+        (status = 503, response = Unavailable)
+    )
+)]
+pub async fn get_quota(
+    State(sources): Shared,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Result<Json<wire::Quota>, Problem> {
+    blocking(move || {
+        let settings = Arc::clone(&sources.settings.borrow());
+        let unseen = unseen(&sources);
+        let terms = terms(&settings, unseen.as_ref());
+        Ok(Json(quota::quota(&sources.store.quota(terms.since())?, &terms)))
+    })
+    .await
+}
+
+/// Which window's history is asked for.
+#[derive(Debug, serde::Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct HistoryQuery {
+    /// The provider; without it, the one of runs whose account nobody named.
+    provider: Option<String>,
+    /// The account's name; without it, the one of runs whose account nobody named.
+    account: Option<String>,
+    /// The window: `five_hour`, `seven_day` and so on, or an alias of it.
+    bucket: String,
+}
+
+/// A window's past
+///
+/// One point for each minute in which something was observed, oldest first. Empty for a window nobody knows.
+#[utoipa::path(
+    get,
+    path = "/v1/quota/history",
+    tag = QUOTA,
+    params(HistoryQuery),
+    responses(
+        (status = 200, body = Vec<wire::HistoryPoint>),
+        (status = 400, response = BadRequest),
+        (status = 503, response = Unavailable)
+    )
+)]
+async fn get_history(
+    State(sources): Shared,
+    Asked(query): Asked<HistoryQuery>,
+) -> Result<Json<Vec<wire::HistoryPoint>>, Problem> {
+    if query.bucket.is_empty() {
+        return Err(Problem::bad("bucket", "it is empty"));
+    }
+    let mut account = AccountId::default();
+    if let Some(provider) = query.provider {
+        account.provider = provider.into();
+    }
+    if let Some(name) = query.account {
+        account.name = name.into();
+    }
+    blocking(move || {
+        let points = sources
+            .store
+            .history(&account, bucket::canonical(&query.bucket))?;
+        Ok(Json(points.iter().map(quota::history_point).collect()))
+    })
+    .await
+}
+
+/// For whom, and for what: what is left out is no wish.
+#[derive(Debug, serde::Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct MayStartQuery {
+    /// Only accounts of this provider.
+    provider: Option<String>,
+    /// Only the account of this name.
+    account: Option<String>,
+    /// The model the run will use; each account may serve another in its place.
+    model: Option<String>,
+}
+
+/// Whether another run may start
+///
+/// Where, and if not, when to ask again. 200 whatever the decision is: it is in the document.
+#[utoipa::path(
+    get,
+    path = "/v1/may-start",
+    tag = QUOTA,
+    params(MayStartQuery),
+    responses(
+        (status = 200, body = wire::MayStart),
+        (status = 400, response = BadRequest),
+        (status = 404, response = NotFound),
+        (status = 503, response = Unavailable)
+    )
+)]
+async fn get_may_start(
+    State(sources): Shared,
+    Asked(query): Asked<MayStartQuery>,
+) -> Result<Json<wire::MayStart>, Problem> {
+    let question = Question {
+        provider: query.provider,
+        account: query.account,
+        model: query.model,
+    };
+    blocking(move || {
+        let settings = Arc::clone(&sources.settings.borrow());
+        let unseen = unseen(&sources);
+        let terms = terms(&settings, unseen.as_ref());
+        let view = sources.store.quota(terms.since())?;
+        let answer = quota::may_start(&view, &terms, &question);
+        // A name that is none is a mistake, and must not look like a no.
+        if answer.candidates.is_empty() {
+            let field = if question.account.is_none() && question.provider.is_some() {
+                "provider"
+            } else {
+                "account"
+            };
+            return Err(Problem::unknown(field, answer.sentence));
+        }
+        Ok(Json(answer))
+    })
+    .await
+}

@@ -1,0 +1,163 @@
+//! All routes, and the contract as OpenAPI 3.1 made from the same declarations: what is served is what is written down.
+//!
+//! A route is added like this:
+//! 1. The document it answers with derives [`utoipa::ToSchema`]; a time says `#[schema(format = DateTime)]`. The struct of
+//!    its query derives [`utoipa::IntoParams`].
+//! 2. The handler says `#[utoipa::path(get, path = "/v1/...", tag = RUNS, responses((status = 200, body = ...)))]`. The
+//!    first line of its comment is the summary, the rest the description. Refusals it knows of are named as those below:
+//!    `(status = 404, response = NotFound)`; a `default` for the others is added to every operation.
+//! 3. Its file offers `pub fn routes() -> OpenApiRouter<Arc<Sources>>` with `.routes(routes!(get_it, put_it))`, all methods
+//!    of one path together, and [`declared`] merges that. A 405 with its `Allow` follows from it by itself.
+//! 4. `cargo run -- openapi > docs/openapi.json`, and the route is asked in `tests/collector/contract.rs`.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::Router;
+use axum::extract::MatchedPath;
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use utoipa::OpenApi;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::http::problem::Problem;
+use super::openapi::{
+    BadRequest, COLLECTOR, Conflict, EVENTS, NotFound, QUOTA, RUNS, Refused, USAGE, Unavailable, WEB,
+};
+use super::state::Sources;
+use super::web::daily;
+use super::{backup, events, health, metrics, quota, runs, summary, usage, version, web, wire};
+
+/// All routes.
+pub fn router(sources: Arc<Sources>) -> Router {
+    Router::from(declared())
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(sources)
+}
+
+/// All routes and, from the same declarations, what is written down of them.
+#[must_use]
+pub fn declared() -> OpenApiRouter<Arc<Sources>> {
+    head()
+        .merge(summary::routes())
+        .merge(quota::routes())
+        .merge(health::routes())
+        .merge(runs::routes())
+        .merge(backup::routes())
+        .merge(web::routes())
+        .merge(usage::routes())
+        .merge(daily::routes())
+        .merge(events::routes())
+        .merge(metrics::routes())
+        .merge(routes())
+        .merge(version::routes())
+}
+
+async fn not_found(uri: Uri) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "no such route",
+        format!("nothing answers at {}", uri.path()),
+    )
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "tokentail",
+        description = "What a collector counted, how full the provider's limits are, and whether another run may start.\n\nTimes are RFC 3339 in UTC. `null` is unknown, never zero. Documents only grow: ignore fields you do not know.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    tags(
+        (name = USAGE, description = "Sums of what was counted."),
+        (name = RUNS, description = "Runs and what each used."),
+        (name = QUOTA, description = "Rate-limit windows, accounts, and whether a run may start."),
+        (name = EVENTS, description = "What happens, as it happens."),
+        (name = WEB, description = "The contract of an existing web client: times in milliseconds, names of its own."),
+        (name = COLLECTOR, description = "The collector itself: health, version, metrics."),
+    ),
+    components(schemas(wire::Problem, wire::SnapshotEvent, wire::GapEvent, wire::UsageEvent, wire::WindowEvent, wire::ThresholdEvent, wire::RunEvent, wire::AccountEvent, wire::HealthEvent, wire::WebSnapshot, wire::WebThreshold, wire::WebRunUsage), responses(BadRequest, NotFound, Conflict, Unavailable, Refused))
+)]
+struct Head;
+
+static DOCUMENT: LazyLock<utoipa::openapi::OpenApi> = LazyLock::new(|| {
+    let mut document = declared().into_openapi();
+    for item in document.paths.paths.values_mut() {
+        for operation in operations(item) {
+            let responses = &mut operation.responses.responses;
+            for response in responses.values_mut() {
+                if let RefOr::T(response) = response
+                    && response.description.is_empty()
+                {
+                    response.description = operation.summary.clone().unwrap_or_default();
+                }
+            }
+            let refused = Ref::from_response_name("Refused");
+            responses.insert("default".to_owned(), refused.into());
+        }
+    }
+    document
+});
+
+/// A router that knows the head of the document and has no routes yet.
+#[must_use]
+fn head() -> OpenApiRouter<Arc<Sources>> {
+    OpenApiRouter::with_openapi(Head::openapi())
+}
+
+/// The document as JSON, with its line end.
+///
+/// # Panics
+/// Never: the document is made of strings, numbers and maps.
+#[must_use]
+pub fn json() -> String {
+    let json = DOCUMENT.to_pretty_json();
+    json.expect("strings, numbers and maps are JSON") + "\n"
+}
+
+/// The routes of this file.
+#[must_use]
+pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+    OpenApiRouter::default().routes(routes!(get_openapi))
+}
+
+/// This document
+///
+/// OpenAPI 3.1, made from the program that answers.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = COLLECTOR,
+    responses((status = 200, description = "The document.", body = Object, content_type = "application/json"))
+)]
+async fn get_openapi() -> Response {
+    static JSON: LazyLock<String> = LazyLock::new(json);
+    let kind = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, kind)], JSON.as_str()).into_response()
+}
+
+/// 405, with the methods that the document has for this path.
+pub async fn method_not_allowed(path: MatchedPath) -> Problem {
+    let methods = DOCUMENT.paths.paths.get(path.as_str()).map(|item| {
+        // Whatever is read by GET answers HEAD too; a WebSocket is opened by GET alone.
+        let head = (item.get.as_ref()).filter(|get| !get.responses.responses.contains_key("101"));
+        let methods = [
+            ("GET", item.get.as_ref()),
+            ("HEAD", head),
+            ("PUT", item.put.as_ref()),
+            ("POST", item.post.as_ref()),
+            ("DELETE", item.delete.as_ref()),
+        ];
+        let methods = methods.into_iter().filter(|(_, operation)| operation.is_some());
+        methods.map(|(method, _)| method).collect::<Vec<_>>().join(", ")
+    });
+    Problem::only(methods.as_deref().unwrap_or("GET, HEAD"))
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    let methods = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
+    methods.into_iter().flatten()
+}

@@ -1,0 +1,59 @@
+//! What all routes share.
+
+use std::sync::{Arc, Mutex};
+
+use axum::extract::State;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::feed::hub::Hub;
+use crate::api::metrics::counters::Counters;
+use crate::api::server::{Subscribers, Traffic};
+use crate::committer::{CommitterHealth, WeakCommitter};
+use crate::config::Settings;
+use crate::control::Control;
+use crate::live::Live;
+use crate::record::Millis;
+use crate::store::Store;
+use crate::tailer::board::Board;
+use crate::watch::Watch;
+
+/// What the routes read from.
+#[derive(Debug)]
+pub struct Sources {
+    pub store: Arc<Store>,
+    pub settings: watch::Receiver<Arc<Settings>>,
+    /// Goes away when the collector shuts down, so that the committer can end.
+    pub writes: WeakCommitter,
+    /// What is committed, as it is.
+    pub live: Arc<Live>,
+    /// Tells subscribers.
+    pub hub: Arc<Hub>,
+    /// Asks the supervisor.
+    pub control: Control,
+    pub board: Arc<Board>,
+    pub watch: Arc<Watch>,
+    pub committer: Arc<Mutex<CommitterHealth>>,
+    /// What the last reload did not take over.
+    pub refused: watch::Receiver<Option<String>>,
+    /// What of the collector's own files is not where it was.
+    pub missing: watch::Receiver<Vec<String>>,
+    pub ready: CancellationToken,
+    pub backlog_done: CancellationToken,
+    pub since: Millis,
+    /// What went through the doors.
+    pub traffic: Arc<Traffic>,
+    /// What scrapes were told.
+    pub counters: Counters,
+    /// Places of those who listen to streams.
+    pub subscribers: Subscribers,
+}
+
+/// The state as a handler takes it.
+pub type Shared = State<Arc<Sources>>;
+
+/// The host's clock.
+#[must_use]
+pub fn now() -> Millis {
+    jiff::Timestamp::now().as_millisecond()
+}
