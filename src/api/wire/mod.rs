@@ -1,0 +1,28 @@
+//! The documents others read: their field names and shapes are a contract that only grows.
+//!
+//! Times are RFC 3339 in UTC with milliseconds. Token sums beyond `u64` are shown as `u64::MAX`.
+
+mod collector;
+mod events;
+mod quota;
+mod runs;
+mod summary;
+mod usage;
+mod web;
+
+pub use collector::{Health, Problem, SettingsInEffect, Version};
+pub use events::{
+    AccountEvent, Delta, GapEvent, HealthEvent, RunEvent, SnapshotEvent, ThresholdEvent, UsageEvent,
+    WindowEvent,
+};
+pub use quota::{
+    Account, Candidate, Cause, Choice, HistoryPoint, LimitEvent, Mark, MayStart, Observed, Pace, Quota,
+    TellObservations, ThresholdFired, Window,
+};
+pub use runs::{Run, RunDetail, StartRun};
+pub use summary::{Coverage, Lines, RunCoverage, RunTotals, SCHEMA, Summary, Tokens, Totals};
+pub use usage::{DailyUsage, Usage, UsageRow, UsageSums};
+pub use web::{
+    WebBucket, WebDelta, WebModel, WebPace, WebRun, WebRunUsage, WebRuns, WebRunsAnswer, WebSnapshot,
+    WebThreshold, WebUsage,
+};

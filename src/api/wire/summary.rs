@@ -1,0 +1,112 @@
+//! The summary, and the figures that other documents share with it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::quota::Quota;
+
+/// The version of the summary document.
+pub const SCHEMA: u32 = 1;
+
+/// `replay --json`, `status --json`, `GET /v1/summary`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Summary {
+    pub schema: u32,
+    /// The time every age and state in the document refers to.
+    #[schema(format = DateTime)]
+    pub now: String,
+    /// Responses counted; calls inside responses and responses without figures are left out.
+    pub messages: u64,
+    /// Calls inside responses that their own figures leave out: an advisor's, compactions, attempts that were declined.
+    pub advisor_calls: u64,
+    pub totals: Totals,
+    pub by_run: BTreeMap<String, RunTotals>,
+    pub by_model: BTreeMap<String, Totals>,
+    /// Keyed by the UTC day of the usage, `YYYY-MM-DD`.
+    pub by_day: BTreeMap<String, Totals>,
+    pub lines: Lines,
+    pub files: u64,
+    /// Bytes read, those of skipped lines included.
+    pub bytes: u64,
+    #[serde(default)]
+    pub coverage: Coverage,
+    pub quota: Quota,
+}
+
+/// What was counted beside what agents report of themselves, and what is known to be missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Coverage {
+    /// Sums that agents report of their sessions (`cost-state`, `result.modelUsage`). They are never added to `totals`.
+    pub reported: Tokens,
+    /// The part of `reported` that was counted.
+    pub counted: Tokens,
+    /// The part of `reported` that stands in no line: titles, recaps, compactions, ends that were never written.
+    pub unlogged: Tokens,
+    /// Sessions seen.
+    pub sessions: u64,
+    /// Of those, the ones whose agent reported anything.
+    pub sessions_reported: u64,
+    /// Messages of which no line says that they were over: their output may be that of their beginning.
+    pub unfinished: u64,
+    /// Responses of which no figures are known: neither messages nor calls until a better copy comes.
+    pub without_figures: u64,
+    /// Runs with something missing.
+    pub by_run: BTreeMap<String, RunCoverage>,
+}
+
+/// What is known to be missing of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunCoverage {
+    pub unlogged_tokens: u64,
+    pub unfinished: u64,
+    pub without_figures: u64,
+}
+
+/// Tokens by kind; `total_tokens` is their sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Tokens {
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub cache_creation_input_tokens: u64,
+    pub cache_read_input_tokens: u64,
+    pub total_tokens: u64,
+}
+
+/// Token sums; `total_tokens` is input + output + cache creation + cache read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Totals {
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub cache_creation_input_tokens: u64,
+    pub cache_read_input_tokens: u64,
+    pub cache_creation_5m: u64,
+    pub cache_creation_1h: u64,
+    pub web_search_requests: u64,
+    pub total_tokens: u64,
+}
+
+/// One run's part of the summary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunTotals {
+    pub messages: u64,
+    #[serde(flatten)]
+    pub totals: Totals,
+    pub malformed_lines: u64,
+}
+
+/// Line counts; `read = usage + ignored + malformed + oversized`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Lines {
+    pub read: u64,
+    /// Lines with usage that can count, copies included.
+    pub usage: u64,
+    /// Of those, the copies of a response that was known.
+    pub duplicate: u64,
+    pub ignored: u64,
+    pub malformed: u64,
+    pub oversized: u64,
+    /// Of the usage lines, those without a usable time.
+    pub clock_suspect: u64,
+}
