@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::committer::{Start, Started};
 use crate::config::name_an_account;
 use crate::control::{ForgetAnswer, Request, StartAnswer, StartRequest, StopAnswer, StopRequest};
-use crate::logfile::mounts::mounted_at;
+use crate::logfile::mounts::{is_local, mounted_at};
 use crate::logfile::pool::{Job, Progress, STALLED_AFTER};
 use crate::logfile::run_dir::{resolve, resolve_mount};
 use crate::logfile::shape::Shape;
@@ -42,6 +42,8 @@ const RESTART_AFTER: Duration = Duration::from_secs(1);
 const RESTART_AFTER_MAX: Duration = Duration::from_mins(1);
 /// How often someone who waits for a stop finds out that the run does not answer.
 const STALL_LOOKED_FOR_EVERY: Duration = Duration::from_secs(1);
+/// A directory that changed less than this ago may change again without another time of change.
+const CHANGE_TIME_GRAIN: Duration = Duration::from_secs(1);
 /// Names told once that they are no run ids.
 const STRANGE_NAMES_MAX: usize = 1024;
 
@@ -93,7 +95,7 @@ type Resolved = (
 #[derive(Debug)]
 enum Listed {
     /// It holds what it did when every run in it was known.
-    Unchanged,
+    Unchanged(Settled),
     Changed(Listing),
     Failed(LogFileError),
 }
@@ -105,7 +107,17 @@ struct Listing {
     directory: PathBuf,
     identity: Identity,
     entries: Vec<Entry>,
+    settled: Settled,
+}
+
+/// What the runs directory is like when every run in it is known.
+#[derive(Clone, Copy, Debug)]
+struct Settled {
+    /// What it holds, see [`Root::mark`].
     mark: u64,
+    /// When it last changed, in nanoseconds since 1970, where every change shows by that. To list thousands of runs at
+    /// each scan is most of what a collector at rest takes.
+    changed_ns: Option<i64>,
 }
 
 /// What is done once the runs directory was listed, so that a run that came just now is known.
@@ -174,8 +186,8 @@ pub struct Supervisor {
     forgotten: BTreeSet<RunId>,
     /// The runs directory as it was watched; `None` while it is not there.
     root: Option<Identity>,
-    /// What the runs directory held when every run in it was known, see [`Root::mark`].
-    settled: Option<u64>,
+    /// The runs directory as it was when every run in it was known.
+    settled: Option<Settled>,
     patrol: Patrol,
     /// Of all `runs`; `None` when these have changed.
     roster: Option<Arc<Roster>>,
@@ -488,19 +500,26 @@ impl Supervisor {
         let look = move || {
             let directory = resolve(&given);
             let root = Root::open_given(&directory)?;
-            let identity = identity(&root.stat(Path::new(""))?);
+            let stat = root.stat(Path::new(""))?;
+            let identity = identity(&stat);
+            let changed_ns = last_change(&directory, &stat);
             if was != Some(identity) || was_at.as_ref() != Some(&directory) {
                 // Watched before it is listed; if it cannot be, the scans find what is new.
                 let _ = watch.watch_dir(&directory);
-            } else if settled.is_some() && settled == Some(root.mark(Path::new(""))?) {
-                return Ok(Listed::Unchanged);
+            } else if let Some(Settled {
+                mark,
+                changed_ns: was,
+            }) = settled
+                && (was.is_some() && was == changed_ns || mark == root.mark(Path::new(""))?)
+            {
+                return Ok(Listed::Unchanged(Settled { mark, changed_ns }));
             }
             let (entries, mark) = root.list_marked(Path::new(""))?;
             Ok(Listed::Changed(Listing {
                 directory,
                 identity,
                 entries,
-                mark,
+                settled: Settled { mark, changed_ns },
             }))
         };
         self.listing = Some((self.shared.pool).start(move || look().unwrap_or_else(Listed::Failed)));
@@ -538,7 +557,11 @@ impl Supervisor {
         let mut there = None;
         self.has_looked = true;
         match listed {
-            Ok(Listed::Unchanged) => self.shared.board.runs_directory(None),
+            Ok(Listed::Unchanged(settled)) => {
+                // Unless something was asked for meanwhile.
+                self.settled = self.settled.map(|_| settled);
+                self.shared.board.runs_directory(None);
+            }
             Ok(Listed::Changed(listing)) => {
                 let before = self.root.replace(listing.identity);
                 if before != Some(listing.identity) {
@@ -606,7 +629,7 @@ impl Supervisor {
 
     /// Starts tailers for the runs in the runs directory that have none; returns those that are there.
     async fn take_over(&mut self, listing: Listing) -> HashSet<RunId> {
-        let Listing { entries, mark, .. } = listing;
+        let Listing { entries, settled, .. } = listing;
         self.release_forgotten(&entries).await;
         let directory = self.places.directory.clone().unwrap_or_default();
         let is_link = |entry: &&Entry| entry.kind == EntryKind::Link;
@@ -620,7 +643,7 @@ impl Supervisor {
             .collect();
         new.sort_unstable();
         if self.start_new(new).await {
-            self.settled = Some(mark);
+            self.settled = Some(settled);
         }
         found.into_iter().collect()
     }
@@ -1287,6 +1310,14 @@ impl Supervisor {
             self.backlog_done.cancel();
         }
     }
+}
+
+/// When a directory last changed, if another change would show by that: only this kernel changes it, and the last change is
+/// older than the grain of its times. It looks at the filesystem.
+fn last_change(directory: &Path, stat: &Stat) -> Option<i64> {
+    let age_ns = jiff::Timestamp::now().as_nanosecond() - i128::from(stat.changed_ns);
+    let is_past = u128::try_from(age_ns).is_ok_and(|age| age > CHANGE_TIME_GRAIN.as_nanos());
+    (is_past && is_local(directory)).then_some(stat.changed_ns)
 }
 
 fn identity(stat: &Stat) -> (u64, crate::record::Inode) {
