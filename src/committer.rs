@@ -36,7 +36,7 @@ const PARKED_FOR_MAX: Duration = Duration::from_mins(1);
 #[error("the committer has stopped")]
 pub struct Refused;
 
-enum Command {
+enum CommitterCommand {
     Commit {
         batches: Vec<Batch>,
         done: oneshot::Sender<Vec<Outcome>>,
@@ -92,7 +92,7 @@ enum End {
 /// The handle of the committer. When all are dropped, it finishes and ends.
 #[derive(Clone, Debug)]
 pub struct Committer {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<CommitterCommand>,
 }
 
 /// How the committer is.
@@ -170,7 +170,7 @@ impl Committer {
     pub async fn commit(&self, batches: Vec<Batch>) -> Result<Vec<Outcome>, Refused> {
         let (done, outcomes) = oneshot::channel();
         self.commands
-            .send(Command::Commit { batches, done })
+            .send(CommitterCommand::Commit { batches, done })
             .await
             .map_err(|_| Refused)?;
         outcomes.await.map_err(|_| Refused)
@@ -181,7 +181,8 @@ impl Committer {
     /// # Errors
     /// When the committer has stopped.
     pub async fn start(&self, runs: Vec<Start>, backlog: bool) -> Result<Vec<Started>, Refused> {
-        self.ask(|done| Command::Start { runs, backlog, done }).await
+        self.ask(|done| CommitterCommand::Start { runs, backlog, done })
+            .await
     }
 
     /// Stops a run; `false` if it is unknown or stopped already.
@@ -190,7 +191,7 @@ impl Committer {
     /// When the committer has stopped.
     pub async fn stop(&self, run: RunId, reason: StopReason) -> Result<bool, Refused> {
         let end = End::Stop(reason);
-        self.ask(|done| Command::Run { run, end, done }).await
+        self.ask(|done| CommitterCommand::Run { run, end, done }).await
     }
 
     /// Forgets a run whose tailer has ended; `false` if it is unknown. As long as its directory is there, it is not
@@ -200,7 +201,7 @@ impl Committer {
     /// When the committer has stopped.
     pub async fn forget(&self, run: RunId, directory_is_there: bool) -> Result<bool, Refused> {
         let end = End::Forget { directory_is_there };
-        self.ask(|done| Command::Run { run, end, done }).await
+        self.ask(|done| CommitterCommand::Run { run, end, done }).await
     }
 
     /// The directories of forgotten runs are gone.
@@ -208,10 +209,13 @@ impl Committer {
     /// # Errors
     /// When the committer has stopped.
     pub async fn release(&self, runs: Vec<RunId>) -> Result<(), Refused> {
-        self.ask(|done| Command::Release { runs, done }).await
+        self.ask(|done| CommitterCommand::Release { runs, done }).await
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Refused> {
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> CommitterCommand,
+    ) -> Result<T, Refused> {
         let (done, answer) = oneshot::channel();
         self.commands.send(command(done)).await.map_err(|_| Refused)?;
         answer.await.map_err(|_| Refused)
@@ -232,7 +236,7 @@ impl Committer {
     pub async fn end_backlog(&self) -> Result<(), Refused> {
         let (done, ended) = oneshot::channel();
         self.commands
-            .send(Command::EndBacklog { done })
+            .send(CommitterCommand::EndBacklog { done })
             .await
             .map_err(|_| Refused)?;
         ended.await.map_err(|_| Refused)
@@ -243,14 +247,17 @@ impl Committer {
     /// # Errors
     /// When the committer has stopped.
     pub async fn beat(&self) -> Result<(), Refused> {
-        self.commands.send(Command::Beat).await.map_err(|_| Refused)
+        self.commands
+            .send(CommitterCommand::Beat)
+            .await
+            .map_err(|_| Refused)
     }
 }
 
 /// The handle for what does not come from logs: marks, observations, notes. It does not keep the committer from ending.
 #[derive(Clone, Debug)]
 pub struct WeakCommitter {
-    commands: mpsc::WeakSender<Command>,
+    commands: mpsc::WeakSender<CommitterCommand>,
 }
 
 impl WeakCommitter {
@@ -259,7 +266,8 @@ impl WeakCommitter {
     /// # Errors
     /// When the committer has stopped.
     pub async fn mark(&self, account: AccountId, cause: Option<Cause>) -> Result<(), Refused> {
-        self.ask(|done| Command::Mark { account, cause, done }).await
+        self.ask(|done| CommitterCommand::Mark { account, cause, done })
+            .await
     }
 
     /// Merges observations of limits; returns once that is durable.
@@ -267,7 +275,7 @@ impl WeakCommitter {
     /// # Errors
     /// When the committer has stopped.
     pub async fn observe(&self, told: Vec<Told>) -> Result<(), Refused> {
-        self.ask(|done| Command::Observe { told, done }).await
+        self.ask(|done| CommitterCommand::Observe { told, done }).await
     }
 
     /// Numbers what is another now without a commit of its own, and tells it to those who listen.
@@ -275,13 +283,13 @@ impl WeakCommitter {
     /// # Errors
     /// When the committer has stopped.
     pub async fn note(&self, update: Update) -> Result<(), Refused> {
-        self.ask(|done| Command::Note { update, done }).await
+        self.ask(|done| CommitterCommand::Note { update, done }).await
     }
 
     /// Has it looked whether the database is still where it was, unless it has much to do, which looks too.
     pub fn look(&self) {
         if let Some(commands) = self.commands.upgrade() {
-            let _ = commands.try_send(Command::Look);
+            let _ = commands.try_send(CommitterCommand::Look);
         }
     }
 
@@ -290,10 +298,13 @@ impl WeakCommitter {
     /// # Errors
     /// When the committer has stopped; within, when the copy could not be made.
     pub async fn copy(&self) -> Result<Result<File, StoreError>, Refused> {
-        self.ask(|done| Command::Copy { done }).await
+        self.ask(|done| CommitterCommand::Copy { done }).await
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Refused> {
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> CommitterCommand,
+    ) -> Result<T, Refused> {
         let (done, answer) = oneshot::channel();
         let commands = self.commands.upgrade().ok_or(Refused)?;
         commands.send(command(done)).await.map_err(|_| Refused)?;
@@ -334,7 +345,7 @@ impl CommitterThread {
 
 struct Actor {
     setup: Setup,
-    queue: mpsc::Receiver<Command>,
+    queue: mpsc::Receiver<CommitterCommand>,
     abandon: CancellationToken,
     runtime: tokio::runtime::Handle,
     health: Arc<Mutex<CommitterHealth>>,
@@ -350,36 +361,38 @@ struct Stops {
 
 /// What goes into one transaction, and who waits for it.
 #[derive(Default)]
-struct Group {
+struct CommitGroup {
     batches: Vec<Batch>,
     waiting: Vec<(usize, oneshot::Sender<Vec<Outcome>>)>,
     /// What is done about runs, in its order.
-    runs: Vec<Command>,
+    runs: Vec<CommitterCommand>,
     /// What does not come from logs, in its order.
-    others: Vec<Command>,
+    others: Vec<CommitterCommand>,
     end_backlog: Vec<oneshot::Sender<()>>,
     looks: bool,
 }
 
-impl Group {
-    fn add(&mut self, command: Command) {
+impl CommitGroup {
+    fn add(&mut self, command: CommitterCommand) {
         match command {
-            Command::Commit { batches, done } => {
+            CommitterCommand::Commit { batches, done } => {
                 self.waiting.push((batches.len(), done));
                 self.batches.extend(batches);
             }
-            command @ (Command::Start { .. } | Command::Run { .. } | Command::Release { .. }) => {
+            command @ (CommitterCommand::Start { .. }
+            | CommitterCommand::Run { .. }
+            | CommitterCommand::Release { .. }) => {
                 self.runs.push(command);
             }
-            command @ (Command::Mark { .. }
-            | Command::Observe { .. }
-            | Command::Note { .. }
-            | Command::Copy { .. }) => {
+            command @ (CommitterCommand::Mark { .. }
+            | CommitterCommand::Observe { .. }
+            | CommitterCommand::Note { .. }
+            | CommitterCommand::Copy { .. }) => {
                 self.others.push(command);
             }
-            Command::EndBacklog { done } => self.end_backlog.push(done),
-            Command::Look => self.looks = true,
-            Command::Beat => {}
+            CommitterCommand::EndBacklog { done } => self.end_backlog.push(done),
+            CommitterCommand::Look => self.looks = true,
+            CommitterCommand::Beat => {}
         }
     }
 
@@ -400,8 +413,8 @@ impl Actor {
 
     /// Waits for something to do and takes what else is queued; `None` when everyone has left, or at the end of the grace
     /// time: a thread that hangs in a mount never leaves, and the database is to be closed all the same.
-    fn next_group(&mut self) -> Option<Group> {
-        let mut group = Group::default();
+    fn next_group(&mut self) -> Option<CommitGroup> {
+        let mut group = CommitGroup::default();
         let (queue, abandon) = (&mut self.queue, &self.abandon);
         group.add(self.runtime.block_on(async {
             tokio::select! {
@@ -418,7 +431,7 @@ impl Actor {
         Some(group)
     }
 
-    fn handle(&mut self, group: Group) -> Result<(), CommitterError> {
+    fn handle(&mut self, group: CommitGroup) -> Result<(), CommitterError> {
         let mut stops = Stops::default();
         if group.looks && self.setup.store.in_place().is_err() {
             self.persist(&[], Store::in_place)?;
@@ -426,7 +439,7 @@ impl Actor {
         for command in group.runs {
             match command {
                 // Thousands may come at once.
-                Command::Run {
+                CommitterCommand::Run {
                     run,
                     end: End::Stop(reason),
                     done,
@@ -484,15 +497,15 @@ impl Actor {
         Ok(())
     }
 
-    fn about_runs(&self, command: Command) -> Result<(), CommitterError> {
+    fn about_runs(&self, command: CommitterCommand) -> Result<(), CommitterError> {
         let now = jiff::Timestamp::now().as_millisecond();
         match command {
-            Command::Start { runs, backlog, done } => {
+            CommitterCommand::Start { runs, backlog, done } => {
                 let (started, committed) = self.persist(&[], |store| store.start(&runs, backlog, now))?;
                 self.publish(&[], &committed);
                 let _ = done.send(started);
             }
-            Command::Run {
+            CommitterCommand::Run {
                 run,
                 end: End::Forget { directory_is_there },
                 done,
@@ -503,7 +516,7 @@ impl Actor {
                 }
                 let _ = done.send(committed.is_some());
             }
-            Command::Release { runs, done } => {
+            CommitterCommand::Release { runs, done } => {
                 self.persist(&[], |store| store.release(&runs))?;
                 let _ = done.send(());
             }
@@ -512,9 +525,9 @@ impl Actor {
         Ok(())
     }
 
-    fn about_others(&self, command: Command) -> Result<(), CommitterError> {
+    fn about_others(&self, command: CommitterCommand) -> Result<(), CommitterError> {
         let done = match command {
-            Command::Mark { account, cause, done } => {
+            CommitterCommand::Mark { account, cause, done } => {
                 let committed = self.persist(&[], |store| store.mark(&account, cause.as_ref()))?;
                 // Whoever judges accounts looks again.
                 self.setup.live.publish(Update {
@@ -524,18 +537,18 @@ impl Actor {
                 });
                 done
             }
-            Command::Observe { told, done } => {
+            CommitterCommand::Observe { told, done } => {
                 let now = jiff::Timestamp::now().as_millisecond();
                 let committed = self.persist(&[], |store| store.observe(&told, now))?;
                 self.publish(&[], &committed);
                 done
             }
-            Command::Note { update, done } => {
+            CommitterCommand::Note { update, done } => {
                 let sequence = self.persist(&[], Store::begin)?;
                 self.setup.live.publish(Update { sequence, ..update });
                 done
             }
-            Command::Copy { done } => {
+            CommitterCommand::Copy { done } => {
                 let _ = done.send(self.setup.store.copied());
                 return Ok(());
             }

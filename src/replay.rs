@@ -115,7 +115,7 @@ pub struct ReplayProgress {
 struct Source {
     run: RunId,
     directory: PathBuf,
-    files: Vec<Found>,
+    files: Vec<FoundFile>,
     /// What lies beside them and is not read, and which of them are no transcripts.
     unread: Mutex<Unread>,
     /// It is one file that was named itself.
@@ -148,7 +148,7 @@ impl Source {
 
 /// A file and its size when it was found, in bytes.
 #[derive(Debug)]
-struct Found {
+struct FoundFile {
     path: PathBuf,
     size: u64,
 }
@@ -302,7 +302,7 @@ fn below(path: &Path, options: &ReplayOptions, warnings: &mut Vec<String>) -> Re
         // A link that is named here is the operator's; only what lies below directories is not trusted.
         let directory = full.parent().unwrap_or(Path::new("/")).to_owned();
         let files = (full.file_name().map(PathBuf::from).into_iter())
-            .map(|path| Found {
+            .map(|path| FoundFile {
                 path,
                 size: metadata.len(),
             })
@@ -466,7 +466,7 @@ fn source(
     }
     let size = |path: &PathBuf| root.stat(path).map_or(0, |stat| stat.size);
     let files = found.files.into_iter();
-    let files = files.map(|path| Found {
+    let files = files.map(|path| FoundFile {
         size: size(&path),
         path,
     });
@@ -713,7 +713,7 @@ fn commit_all(
     let mut so_far = ReplayProgress::default();
     let mut batches = parcels.into_iter().flatten().peekable();
     loop {
-        let mut group = Group {
+        let mut group = ReplayGroup {
             batches: &mut batches,
             rows_left: options.commit_rows_max.saturating_mul(COMMIT_GROUPS_MAX),
             paths: Vec::new(),
@@ -749,7 +749,7 @@ fn commit_all(
 }
 
 /// The batches of one transaction, as they come.
-struct Group<'g, B: Iterator<Item = Batch>, P> {
+struct ReplayGroup<'g, B: Iterator<Item = Batch>, P> {
     batches: &'g mut Peekable<B>,
     rows_left: usize,
     /// Where the batches are from, for the one that is refused.
@@ -758,7 +758,7 @@ struct Group<'g, B: Iterator<Item = Batch>, P> {
     progress: &'g mut P,
 }
 
-impl<B: Iterator<Item = Batch>, P: FnMut(ReplayProgress)> Iterator for Group<'_, B, P> {
+impl<B: Iterator<Item = Batch>, P: FnMut(ReplayProgress)> Iterator for ReplayGroup<'_, B, P> {
     type Item = Batch;
 
     fn next(&mut self) -> Option<Batch> {

@@ -126,12 +126,12 @@ impl Write for LogWriter {
 /// What waits to be written.
 #[derive(Debug, Default)]
 struct Queue {
-    state: Mutex<State>,
+    state: Mutex<WriterState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct WriterState {
     lines: VecDeque<Box<[u8]>>,
     bytes: usize,
     /// Since when the thread has been in the write that it is in.
@@ -142,7 +142,7 @@ struct State {
     error: Option<String>,
 }
 
-impl State {
+impl WriterState {
     fn drop_line(&mut self) {
         self.dropped += 1;
         self.untold += 1;
@@ -159,7 +159,7 @@ impl State {
 }
 
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, WriterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

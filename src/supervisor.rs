@@ -48,7 +48,7 @@ const CHANGE_TIME_GRAIN: Duration = Duration::from_secs(1);
 const STRANGE_NAMES_MAX: usize = 1024;
 
 /// What the supervisor hears.
-enum Event {
+enum SupervisorEvent {
     Hints(Hints),
     Tick,
     /// It is time to see how far the patrol is.
@@ -77,7 +77,7 @@ enum Event {
 
 /// Where a start says that the run's logs are.
 #[derive(Clone, Debug)]
-enum Wanted {
+enum WantedPlace {
     /// It says nothing.
     Anywhere,
     InRunsDirectory,
@@ -88,7 +88,7 @@ enum Wanted {
 type Resolved = (
     StartRequest,
     oneshot::Sender<StartAnswer>,
-    Result<Wanted, StartAnswer>,
+    Result<WantedPlace, StartAnswer>,
 );
 
 /// A look at the runs directory.
@@ -105,7 +105,7 @@ enum Listed {
 struct Listing {
     /// Its path without links.
     directory: PathBuf,
-    identity: Identity,
+    identity: DirectoryId,
     entries: Vec<Entry>,
     settled: Settled,
 }
@@ -129,7 +129,7 @@ enum AfterListing {
 }
 
 /// Which directory it is.
-type Identity = (u64, crate::record::Inode);
+type DirectoryId = (u64, crate::record::Inode);
 
 #[expect(
     clippy::struct_excessive_bools,
@@ -140,9 +140,9 @@ pub struct Supervisor {
     shared: Arc<Shared>,
     places: Places,
     stop: CancellationToken,
-    runs: HashMap<RunId, Running>,
+    runs: HashMap<RunId, RunningTailer>,
     tasks: JoinSet<(RunId, Result<Ended, TailerError>)>,
-    failed: HashMap<RunId, Failure>,
+    failed: HashMap<RunId, TailerFailure>,
     strange: HashSet<PathBuf>,
     /// Kinds of what lies in the runs directory and is not read that the log has.
     logged: BTreeSet<Kind>,
@@ -185,7 +185,7 @@ pub struct Supervisor {
     /// Runs that were forgotten and whose directories are still there.
     forgotten: BTreeSet<RunId>,
     /// The runs directory as it was watched; `None` while it is not there.
-    root: Option<Identity>,
+    root: Option<DirectoryId>,
     /// The runs directory as it was when every run in it was known.
     settled: Option<Settled>,
     patrol: Patrol,
@@ -201,7 +201,7 @@ pub struct Supervisor {
     backlog_done: CancellationToken,
 }
 
-struct Running {
+struct RunningTailer {
     waker: Waker,
     stop: CancellationToken,
     /// Start it again when it has stopped.
@@ -220,7 +220,7 @@ enum Swept {
     TailerGone,
 }
 
-struct Failure {
+struct TailerFailure {
     times: u32,
     why: String,
     retry_at: Instant,
@@ -299,12 +299,12 @@ impl Supervisor {
         self.check_progress().await;
         loop {
             match self.next_event(&mut tick, &mut settings).await {
-                Event::Hints(hints) => self.hints(hints).await,
-                Event::Tick => self.tick().await,
-                Event::Patrol => self.look_at_patrol(),
-                Event::Ended(run, result) => self.ended(run, result).await,
-                Event::Board => self.check_progress().await,
-                Event::Settings => {
+                SupervisorEvent::Hints(hints) => self.hints(hints).await,
+                SupervisorEvent::Tick => self.tick().await,
+                SupervisorEvent::Patrol => self.look_at_patrol(),
+                SupervisorEvent::Ended(run, result) => self.ended(run, result).await,
+                SupervisorEvent::Board => self.check_progress().await,
+                SupervisorEvent::Settings => {
                     tick = tokio::time::interval(settings.borrow().watch.scan_interval);
                     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
                     self.rescan();
@@ -314,19 +314,19 @@ impl Supervisor {
                         .values_mut()
                         .for_each(|failure| failure.retry_at = now);
                 }
-                Event::Request(request) => self.request(request).await,
-                Event::Listed(listed) => self.listed(listed).await,
-                Event::Vanished(run) => {
+                SupervisorEvent::Request(request) => self.request(request).await,
+                SupervisorEvent::Listed(listed) => self.listed(listed).await,
+                SupervisorEvent::Vanished(run) => {
                     tracing::info!(%run, "its directory is gone; what was counted stays");
                     self.vanishing.remove(&run);
                     // It may have been made again meanwhile, and who told of that was told that it is known.
                     self.discover();
                 }
-                Event::HomeSeen(run, is_there) => self.home_seen(run, is_there).await,
-                Event::Resolved((start, done, own)) => self.start_at(start, own, done).await,
-                Event::Surveyed(links) => self.surveyed(links),
-                Event::Swept(stop, swept, done) => self.swept(stop, swept, done).await,
-                Event::Stop => break,
+                SupervisorEvent::HomeSeen(run, is_there) => self.home_seen(run, is_there).await,
+                SupervisorEvent::Resolved((start, done, own)) => self.start_at(start, own, done).await,
+                SupervisorEvent::Surveyed(links) => self.surveyed(links),
+                SupervisorEvent::Swept(stop, swept, done) => self.swept(stop, swept, done).await,
+                SupervisorEvent::Stop => break,
             }
         }
         for run in self.runs.values() {
@@ -339,27 +339,27 @@ impl Supervisor {
         &mut self,
         tick: &mut tokio::time::Interval,
         settings: &mut tokio::sync::watch::Receiver<Arc<crate::config::Settings>>,
-    ) -> Event {
+    ) -> SupervisorEvent {
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => Event::Stop,
+            () = self.stop.cancelled() => SupervisorEvent::Stop,
             Some(ended) = self.tasks.join_next() => match ended {
-                Ok((run, result)) => Event::Ended(run, result),
+                Ok((run, result)) => SupervisorEvent::Ended(run, result),
                 // The task itself catches what panics in its work; this is the runtime going down.
-                Err(_) => Event::Tick,
+                Err(_) => SupervisorEvent::Tick,
             },
-            Some(Ok((stop, swept, done))) = self.sweeps.join_next() => Event::Swept(stop, swept, done),
-            Some(request) = self.requests.recv() => Event::Request(request),
-            listed = progress(&mut self.listing, self.is_listing_stalled) => Event::Listed(listed),
-            Some(Ok(run)) = self.vanishings.join_next() => Event::Vanished(run),
-            Some(Ok((run, is_there))) = self.homes.join_next() => Event::HomeSeen(run, is_there),
-            Some(Ok(resolved)) = self.resolving.join_next() => Event::Resolved(resolved),
-            links = done(&mut self.survey) => Event::Surveyed(links),
-            Ok(()) = settings.changed() => Event::Settings,
-            hints = self.shared.watch.next() => Event::Hints(hints),
-            () = self.shared.board.changed() => Event::Board,
-            () = at(self.patrol.due()) => Event::Patrol,
-            _ = tick.tick() => Event::Tick,
+            Some(Ok((stop, swept, done))) = self.sweeps.join_next() => SupervisorEvent::Swept(stop, swept, done),
+            Some(request) = self.requests.recv() => SupervisorEvent::Request(request),
+            listed = progress(&mut self.listing, self.is_listing_stalled) => SupervisorEvent::Listed(listed),
+            Some(Ok(run)) = self.vanishings.join_next() => SupervisorEvent::Vanished(run),
+            Some(Ok((run, is_there))) = self.homes.join_next() => SupervisorEvent::HomeSeen(run, is_there),
+            Some(Ok(resolved)) = self.resolving.join_next() => SupervisorEvent::Resolved(resolved),
+            links = done(&mut self.survey) => SupervisorEvent::Surveyed(links),
+            Ok(()) = settings.changed() => SupervisorEvent::Settings,
+            hints = self.shared.watch.next() => SupervisorEvent::Hints(hints),
+            () = self.shared.board.changed() => SupervisorEvent::Board,
+            () = at(self.patrol.due()) => SupervisorEvent::Patrol,
+            _ = tick.tick() => SupervisorEvent::Tick,
         }
     }
 
@@ -896,7 +896,7 @@ impl Supervisor {
         self.roster = None;
         self.runs.insert(
             run,
-            Running {
+            RunningTailer {
                 waker,
                 stop,
                 again: false,
@@ -958,7 +958,7 @@ impl Supervisor {
             .failed(&run, format!("reading this run failed: {why}"));
         self.failed.insert(
             run,
-            Failure {
+            TailerFailure {
                 times,
                 why,
                 retry_at: Instant::now() + pause,
@@ -1003,7 +1003,9 @@ impl Supervisor {
         };
         match request {
             Request::Start { start, done } if start.mount.is_some() => self.resolve(start, done),
-            Request::Start { start, done } => self.start_asked(start, Wanted::Anywhere, info, done).await,
+            Request::Start { start, done } => {
+                self.start_asked(start, WantedPlace::Anywhere, info, done).await
+            }
             Request::Stop { stop, done } => match info {
                 None => {
                     let _ = done.send(StopAnswer::Unknown);
@@ -1080,10 +1082,10 @@ impl Supervisor {
             .start(move || resolve_mount(&its_mount, &run, runs_dir.as_deref(), &settings.runs.mount_roots));
         self.resolving.spawn(async move {
             let own = match job.progress().await {
-                Progress::Done(Ok(Ok(Some(mount)))) => Ok(Wanted::At(mount)),
-                Progress::Done(Ok(Ok(None))) => Ok(Wanted::InRunsDirectory),
+                Progress::Done(Ok(Ok(Some(mount)))) => Ok(WantedPlace::At(mount)),
+                Progress::Done(Ok(Ok(None))) => Ok(WantedPlace::InRunsDirectory),
                 Progress::Done(Ok(Err(error))) => Err(StartAnswer::Mount(error)),
-                Progress::Done(Err(_)) => Ok(Wanted::Anywhere),
+                Progress::Done(Err(_)) => Ok(WantedPlace::Anywhere),
                 Progress::Stalled => Err(StartAnswer::MountStalled(mount)),
             };
             (start, done, own)
@@ -1094,12 +1096,12 @@ impl Supervisor {
     async fn start_at(
         &mut self,
         start: StartRequest,
-        own: Result<Wanted, StartAnswer>,
+        own: Result<WantedPlace, StartAnswer>,
         done: oneshot::Sender<StartAnswer>,
     ) {
-        let taken = |own: &Wanted| match own {
-            Wanted::At(mount) => self.places.overlaps(&start.run, mount),
-            Wanted::Anywhere | Wanted::InRunsDirectory => None,
+        let taken = |own: &WantedPlace| match own {
+            WantedPlace::At(mount) => self.places.overlaps(&start.run, mount),
+            WantedPlace::Anywhere | WantedPlace::InRunsDirectory => None,
         };
         let own = own.and_then(|own| match taken(&own) {
             Some(other) => Err(StartAnswer::MountTaken(other)),
@@ -1122,7 +1124,7 @@ impl Supervisor {
     async fn start_asked(
         &mut self,
         start: StartRequest,
-        own: Wanted,
+        own: WantedPlace,
         info: Option<RunInfo>,
         done: oneshot::Sender<StartAnswer>,
     ) {
@@ -1143,9 +1145,9 @@ impl Supervisor {
             return;
         }
         let mount = match own {
-            Wanted::Anywhere => None,
-            Wanted::InRunsDirectory => Some(None),
-            Wanted::At(mount) => Some(Some(mount)),
+            WantedPlace::Anywhere => None,
+            WantedPlace::InRunsDirectory => Some(None),
+            WantedPlace::At(mount) => Some(Some(mount)),
         };
         let moves = info.is_some_and(|info| {
             info.account != wanted || mount.as_ref().is_some_and(|mount| info.mount != *mount)

@@ -101,7 +101,7 @@ pub struct WatchHealth {
 #[derive(Debug)]
 pub struct Watch {
     shards: Mutex<Vec<Arc<Shard>>>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedHints>,
 }
 
 /// One watcher and what it watches, all on one device if there are watchers for that.
@@ -111,36 +111,36 @@ struct Shard {
     device: OnceLock<u64>,
     /// Held while the watcher works, so a thread that waits for it may wait for a device. **Invariant**: the handler never takes
     /// it, since the watcher answers on the handler's thread.
-    door: Mutex<Door>,
+    door: Mutex<WatcherState>,
     /// What is asked while the door is held: whoever has it next asks for all of it at once. At the start, when every
     /// run has directories to watch, that is a fraction of the turns.
-    asked: Mutex<Vec<Asked>>,
+    asked: Mutex<Vec<WatchRequest>>,
     /// **Invariant**: never held while the watcher works or a path is looked up.
-    known: Mutex<Known>,
+    known: Mutex<ShardState>,
 }
 
 /// Directories that someone wants watched, and where that one waits.
 #[derive(Debug)]
-struct Asked {
-    found: Vec<Found>,
+struct WatchRequest {
+    found: Vec<FoundDirectory>,
     refused: SyncSender<Vec<WatchError>>,
 }
 
 /// A directory to be watched, and what its path leads to.
-type Found = (PathBuf, Result<Identity, WatchError>);
+type FoundDirectory = (PathBuf, Result<DirectoryIdentity, WatchError>);
 
 #[derive(Debug)]
-struct Door {
+struct WatcherState {
     /// `Err` says why there is none.
     watcher: Result<RecommendedWatcher, String>,
 }
 
 /// What there is to say of a shard without waiting for its watcher.
 #[derive(Debug, Default)]
-struct Known {
+struct ShardState {
     /// Every path the watcher may have an entry for. **Invariant**: never fewer than it has, because
     /// adding a path it still knows does nothing, even if that was another directory.
-    paths: HashMap<PathBuf, Identity>,
+    paths: HashMap<PathBuf, DirectoryIdentity>,
     /// Directories refused for want of watches.
     unwatched: HashSet<PathBuf>,
     /// Why there was none for the last of them.
@@ -155,7 +155,7 @@ struct Known {
 
 /// Which directory a path led to when it was watched. Numbers alone are reused at once.
 #[derive(Debug, PartialEq, Eq)]
-struct Identity {
+struct DirectoryIdentity {
     device: u64,
     inode: u64,
     /// `None` where the filesystem keeps none, and then nothing can be told.
@@ -163,13 +163,13 @@ struct Identity {
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    pending: Mutex<Pending>,
+struct SharedHints {
+    pending: Mutex<PendingHints>,
     wake: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Pending {
+struct PendingHints {
     paths: HashSet<PathBuf>,
     rescan: bool,
     overflows: u64,
@@ -194,7 +194,7 @@ impl WatchError {
     }
 }
 
-impl Identity {
+impl DirectoryIdentity {
     fn is_surely(&self, other: &Self) -> bool {
         self.born.is_some() && self == other
     }
@@ -214,7 +214,7 @@ fn polling(path: PathBuf, reason: &str) -> WatchError {
 }
 
 /// The watcher would take a file or a link as it is; but the tree is written by strangers.
-fn identify(path: &Path) -> Result<Identity, WatchError> {
+fn identify(path: &Path) -> Result<DirectoryIdentity, WatchError> {
     let found = path
         .symlink_metadata()
         .map_err(|error| WatchError::of(path, error))?;
@@ -223,14 +223,14 @@ fn identify(path: &Path) -> Result<Identity, WatchError> {
             path: path.to_owned(),
         });
     }
-    Ok(Identity {
+    Ok(DirectoryIdentity {
         device: found.dev(),
         inode: found.ino(),
         born: found.created().ok(),
     })
 }
 
-fn found(paths: Vec<PathBuf>) -> Vec<Found> {
+fn found(paths: Vec<PathBuf>) -> Vec<FoundDirectory> {
     let identified = |path: PathBuf| {
         let identity = identify(&path);
         (path, identity)
@@ -242,7 +242,7 @@ impl Watch {
     /// Starts watching nothing yet. Never fails: without inotify it says so in [`Watch::health`].
     #[must_use]
     pub fn start() -> Self {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(SharedHints::default());
         let first = Arc::new(Shard::new(build(&shared)));
         Self {
             shards: Mutex::new(vec![first]),
@@ -346,8 +346,8 @@ impl Watch {
 
     /// Directories by the shard that is to watch them: the one that knows the path if that is on the same device, else one
     /// of its device.
-    fn sorted(&self, found: Vec<Found>) -> Vec<(Arc<Shard>, Vec<Found>)> {
-        let mut sorted: Vec<(Arc<Shard>, Vec<Found>)> = Vec::new();
+    fn sorted(&self, found: Vec<FoundDirectory>) -> Vec<(Arc<Shard>, Vec<FoundDirectory>)> {
+        let mut sorted: Vec<(Arc<Shard>, Vec<FoundDirectory>)> = Vec::new();
         for (path, identity) in found {
             let device = identity.as_ref().ok().map(|identity| identity.device);
             let shards = self.shards();
@@ -383,7 +383,7 @@ impl Watch {
     }
 
     /// A shard of this device with room, counting what is `sorted` already; a new one if there is none.
-    fn shard_of(&self, device: u64, sorted: &[(Arc<Shard>, Vec<Found>)]) -> Arc<Shard> {
+    fn shard_of(&self, device: u64, sorted: &[(Arc<Shard>, Vec<FoundDirectory>)]) -> Arc<Shard> {
         let mut shards = lock(&self.shards);
         let is_of_device = |shard: &&Arc<Shard>| *shard.device.get_or_init(|| device) == device;
         let has_room = |shard: &&Arc<Shard>| {
@@ -408,7 +408,7 @@ impl Watch {
     }
 }
 
-impl Known {
+impl ShardState {
     fn mode(&self) -> Mode {
         let reason = match &self.broken {
             Some(reason) => reason,
@@ -430,22 +430,22 @@ impl Known {
 
 impl Shard {
     fn new(watcher: Result<RecommendedWatcher, String>) -> Self {
-        let mut known = Known {
+        let mut known = ShardState {
             broken: watcher.as_ref().err().cloned(),
-            ..Known::default()
+            ..ShardState::default()
         };
         known.note_mode();
         Self {
             device: OnceLock::new(),
-            door: Mutex::new(Door { watcher }),
+            door: Mutex::new(WatcherState { watcher }),
             asked: Mutex::default(),
             known: Mutex::new(known),
         }
     }
 
-    fn watch_dirs(&self, found: Vec<Found>, shared: &Shared) -> Vec<WatchError> {
+    fn watch_dirs(&self, found: Vec<FoundDirectory>, shared: &SharedHints) -> Vec<WatchError> {
         let (refused, answer) = sync_channel(ANSWERS_WAITING_MAX);
-        lock(&self.asked).push(Asked { found, refused });
+        lock(&self.asked).push(WatchRequest { found, refused });
         let mut door = lock(&self.door);
         if let Ok(refused) = answer.try_recv() {
             return refused;
@@ -462,9 +462,9 @@ impl Shard {
     }
 
     /// Watches what several ask for, and answers each.
-    fn watch_asked(&self, door: &mut Door, mut asked: Vec<Asked>) {
+    fn watch_asked(&self, door: &mut WatcherState, mut asked: Vec<WatchRequest>) {
         let found = asked.iter_mut().map(|asked| std::mem::take(&mut asked.found));
-        let found: Vec<Vec<Found>> = found.collect();
+        let found: Vec<Vec<FoundDirectory>> = found.collect();
         let mut whose: HashMap<PathBuf, Vec<usize>> = HashMap::new();
         if asked.len() > 1 {
             for (place, found) in found.iter().enumerate() {
@@ -485,7 +485,7 @@ impl Shard {
         }
     }
 
-    fn watch_found(&self, door: &mut Door, found: Vec<Found>) -> Vec<WatchError> {
+    fn watch_found(&self, door: &mut WatcherState, found: Vec<FoundDirectory>) -> Vec<WatchError> {
         let mut refused = Vec::new();
         let mut waiting = Vec::with_capacity(found.len());
         for (path, identity) in found {
@@ -498,7 +498,11 @@ impl Shard {
         refused
     }
 
-    fn watch_all(&self, door: &mut Door, mut waiting: Vec<(PathBuf, Identity)>) -> Vec<WatchError> {
+    fn watch_all(
+        &self,
+        door: &mut WatcherState,
+        mut waiting: Vec<(PathBuf, DirectoryIdentity)>,
+    ) -> Vec<WatchError> {
         let mut refused = Vec::new();
         while !waiting.is_empty() {
             let Ok(watcher) = &mut door.watcher else {
@@ -520,9 +524,9 @@ impl Shard {
     /// A batch was watched up to a path that was not; what is to be watched after it stays in `waiting`.
     fn refuse(
         &self,
-        door: &mut Door,
+        door: &mut WatcherState,
         error: UpdatePathsError,
-        waiting: &mut Vec<(PathBuf, Identity)>,
+        waiting: &mut Vec<(PathBuf, DirectoryIdentity)>,
         refused: &mut Vec<WatchError>,
     ) {
         let UpdatePathsError {
@@ -550,7 +554,7 @@ impl Shard {
         match (none, source.kind) {
             (Some(reason), _) => {
                 // Those that are watched already are offered again; the others would be answered the same.
-                let is_watched = |(path, _): &(PathBuf, Identity)| known.paths.contains_key(path);
+                let is_watched = |(path, _): &(PathBuf, DirectoryIdentity)| known.paths.contains_key(path);
                 let (watched, others): (Vec<_>, Vec<_>) = waiting.drain(..).partition(is_watched);
                 *waiting = watched;
                 for path in std::iter::once(path).chain(others.into_iter().map(|(path, _)| path)) {
@@ -573,15 +577,15 @@ impl Shard {
     /// What a path leads to, ready to be watched.
     fn identified(
         &self,
-        door: &mut Door,
+        door: &mut WatcherState,
         path: &Path,
-        identity: Result<Identity, WatchError>,
-    ) -> Result<Identity, WatchError> {
+        identity: Result<DirectoryIdentity, WatchError>,
+    ) -> Result<DirectoryIdentity, WatchError> {
         if let Err(reason) = &door.watcher {
             return Err(polling(path.to_owned(), reason));
         }
         // Taking hold anew makes the watcher walk over all its watches, so only where it is needed.
-        let is_known = |now: &Result<Identity, WatchError>| {
+        let is_known = |now: &Result<DirectoryIdentity, WatchError>| {
             let known = lock(&self.known);
             matches!((now, known.paths.get(path)), (Ok(now), Some(then)) if now.is_surely(then))
         };
@@ -606,7 +610,7 @@ impl Shard {
         identity
     }
 
-    fn unwatch(&self, door: &mut Door, path: &Path) {
+    fn unwatch(&self, door: &mut WatcherState, path: &Path) {
         let is_known = lock(&self.known).paths.contains_key(path);
         if !is_known {
             return;
@@ -621,7 +625,7 @@ impl Shard {
         }
     }
 
-    fn retry(&self, door: &mut Door, shared: &Arc<Shared>) -> bool {
+    fn retry(&self, door: &mut WatcherState, shared: &Arc<SharedHints>) -> bool {
         if door.watcher.is_err() {
             door.watcher = build(shared);
             lock(&self.known).broken = door.watcher.as_ref().err().cloned();
@@ -639,7 +643,7 @@ impl Shard {
         true
     }
 
-    fn drop_watcher(&self, door: &mut Door, reason: &str) {
+    fn drop_watcher(&self, door: &mut WatcherState, reason: &str) {
         let mut known = lock(&self.known);
         known.paths.clear();
         known.unwatched.clear();
@@ -649,7 +653,7 @@ impl Shard {
     }
 }
 
-impl Door {
+impl WatcherState {
     fn drop_watcher(&mut self, reason: &str) {
         if let Ok(mut watcher) = std::mem::replace(&mut self.watcher, Err(reason.to_owned())) {
             // The destructor of a watcher whose thread has ended panics: better lose one descriptor.
@@ -661,13 +665,13 @@ impl Door {
     }
 }
 
-impl Drop for Door {
+impl Drop for WatcherState {
     fn drop(&mut self) {
         self.drop_watcher("stopped");
     }
 }
 
-impl Shared {
+impl SharedHints {
     fn handle(&self, event: notify::Result<Event>) {
         match event {
             Err(_) => self.mark(|pending| {
@@ -684,7 +688,7 @@ impl Shared {
         }
     }
 
-    fn mark(&self, change: impl FnOnce(&mut Pending)) {
+    fn mark(&self, change: impl FnOnce(&mut PendingHints)) {
         let mut pending = lock(&self.pending);
         change(&mut pending);
         if !pending.is_empty() {
@@ -704,7 +708,7 @@ impl Shared {
     }
 }
 
-impl Pending {
+impl PendingHints {
     fn is_empty(&self) -> bool {
         self.paths.is_empty() && !self.rescan
     }
@@ -725,7 +729,7 @@ const OUT_OF_INSTANCES: &str = "no inotify instance is left for this user: raise
      fs.inotify.max_user_instances, or this process's limit of open files";
 const THREAD_ENDED: &str = "the watcher's thread has ended: it is started again in a while";
 
-fn build(shared: &Arc<Shared>) -> Result<RecommendedWatcher, String> {
+fn build(shared: &Arc<SharedHints>) -> Result<RecommendedWatcher, String> {
     let handler = {
         let shared = Arc::clone(shared);
         move |event| shared.handle(event)

@@ -17,7 +17,7 @@ use crate::api::document::summary;
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::{Asked, Nothing, flag};
 use crate::api::openapi::{BadRequest, Conflict, NotFound, RUNS, Unavailable};
-use crate::api::state::Sources;
+use crate::api::state::{Shared, Sources};
 use crate::api::wire;
 use crate::config::{ACCOUNT_LABEL, PROVIDER_LABEL};
 use crate::control::{ForgetAnswer, StartAnswer, StartRequest, StopAnswer, StopRequest};
@@ -36,7 +36,6 @@ const ACCOUNT_LABELS: [&str; 2] = [PROVIDER_LABEL, ACCOUNT_LABEL];
 /// Longest name of a provider or an account, in bytes.
 const ACCOUNT_NAME_BYTES_MAX: usize = 64;
 
-type Shared = State<Arc<Sources>>;
 type Id = Result<Path<String>, PathRejection>;
 
 /// The routes of this file.

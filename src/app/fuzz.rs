@@ -101,7 +101,7 @@ static WIRE: Target = Target {
 #[test]
 fn any_request_is_answered() {
     fuzz::run(&HTTP, || {
-        let mut asked = Asked::new();
+        let mut asked = TestCollector::new();
         move |input: &[u8]| asked.judge_request(input)
     });
 }
@@ -109,13 +109,13 @@ fn any_request_is_answered() {
 #[test]
 fn any_bytes_leave_the_door_open() {
     fuzz::run(&WIRE, || {
-        let mut asked = Asked::new();
+        let mut asked = TestCollector::new();
         move |input: &[u8]| asked.judge_bytes(input)
     });
 }
 
 /// A collector in this process.
-struct Asked {
+struct TestCollector {
     runtime: Runtime,
     running: Option<Running>,
     directory: tempfile::TempDir,
@@ -127,13 +127,13 @@ struct Asked {
 
 /// What came back.
 #[derive(Debug)]
-struct Said {
+struct CommandOutput {
     status: u16,
     head: String,
     body: Vec<u8>,
 }
 
-impl Asked {
+impl TestCollector {
     fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -234,7 +234,7 @@ impl Asked {
     }
 }
 
-impl Drop for Asked {
+impl Drop for TestCollector {
     fn drop(&mut self) {
         eprintln!("answers by the hundreds of their status: {:?}", self.answers);
         self.stop();
@@ -309,7 +309,7 @@ fn cut(text: &[u8], at: u8) -> (&[u8], &[u8]) {
 }
 
 /// The answer, and whether its connection can be used again.
-fn read_answer(stream: &mut UnixStream, is_head: bool) -> (Said, bool) {
+fn read_answer(stream: &mut UnixStream, is_head: bool) -> (CommandOutput, bool) {
     let mut bytes = Vec::new();
     let mut block = [0; 4096];
     let mut more = |bytes: &mut Vec<u8>| {
@@ -355,12 +355,12 @@ fn read_answer(stream: &mut UnixStream, is_head: bool) -> (Said, bool) {
             }
         }
     }
-    let said = Said { status, head, body };
+    let said = CommandOutput { status, head, body };
     (said, stays)
 }
 
-fn judge_answer(said: &Said, is_head: bool, asked: &str) {
-    let Said { status, head, body } = said;
+fn judge_answer(said: &CommandOutput, is_head: bool, asked: &str) {
+    let CommandOutput { status, head, body } = said;
     assert!((200..600).contains(status) && *status != 500, "{asked}\n{head}");
     // Nothing is wrong with this collector.
     assert!(*status != 503, "{asked}\n{head}{}", body.escape_ascii());

@@ -35,7 +35,7 @@ pub struct Owned {
 }
 
 /// What a look found.
-struct Found {
+struct OwnedState {
     listener: Option<std::os::unix::net::UnixListener>,
     problems: Vec<String>,
     /// Files that are there now: only such a one can be missing later.
@@ -97,7 +97,7 @@ impl Owned {
 }
 
 /// Waits for the filesystem.
-fn look(socket: Option<&SocketKeeper>, settings: &Settings, mut there: BTreeSet<PathBuf>) -> Found {
+fn look(socket: Option<&SocketKeeper>, settings: &Settings, mut there: BTreeSet<PathBuf>) -> OwnedState {
     let mut problems = Vec::new();
     let listener = socket.and_then(|socket| {
         socket.look().unwrap_or_else(|error| {
@@ -127,7 +127,7 @@ fn look(socket: Option<&SocketKeeper>, settings: &Settings, mut there: BTreeSet<
             _ => {}
         }
     }
-    Found {
+    OwnedState {
         listener,
         problems,
         there,

@@ -32,11 +32,11 @@ struct Warning<'a> {
     #[serde(flatten)]
     place: Option<Told<'a>>,
     #[serde(flatten)]
-    finding: Option<Found>,
+    finding: Option<ConfigDocument>,
 }
 
 #[derive(Serialize)]
-struct Found {
+struct ConfigDocument {
     problem: String,
     hint: Option<String>,
 }
@@ -61,7 +61,7 @@ pub fn check_config(global: &Global, command: CheckConfig) -> Result<Exit, Failu
     }
     let exit = if errors.is_empty() { Exit::Ok } else { Exit::Config };
     if prints_json {
-        let found = |finding: &Finding| Found {
+        let found = |finding: &Finding| ConfigDocument {
             problem: finding.what.clone(),
             hint: finding.todo.clone(),
         };

@@ -34,13 +34,13 @@ const NAME_COLUMNS: usize = 13;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Mark {
+enum CheckMark {
     Ok,
     Warn,
     Fail,
 }
 
-impl Mark {
+impl CheckMark {
     const fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -54,17 +54,17 @@ impl Mark {
 #[derive(Debug, Serialize)]
 struct Check {
     name: &'static str,
-    mark: Mark,
+    mark: CheckMark,
     what: String,
     todo: Option<String>,
 }
 
 /// All answers, in their order.
 #[derive(Debug, Default)]
-struct Report(Vec<Check>);
+struct DoctorReport(Vec<Check>);
 
-impl Report {
-    fn add(&mut self, name: &'static str, mark: Mark, finding: Finding) {
+impl DoctorReport {
+    fn add(&mut self, name: &'static str, mark: CheckMark, finding: Finding) {
         let Finding { what, todo } = finding;
         self.0.push(Check {
             name,
@@ -75,7 +75,7 @@ impl Report {
     }
 
     fn ok(&mut self, name: &'static str, what: impl Into<String>) {
-        self.add(name, Mark::Ok, Finding::bare(what));
+        self.add(name, CheckMark::Ok, Finding::bare(what));
     }
 }
 
@@ -96,7 +96,7 @@ struct Answered {
 /// # Errors
 /// Standard output takes nothing.
 pub fn doctor(global: &Global) -> Result<Exit, Failure> {
-    let mut report = Report::default();
+    let mut report = DoctorReport::default();
     let loaded = settings::load(global);
     configuration(&mut report, &loaded);
     let address = settings::find_collector(global).ok().map(|(address, _)| address);
@@ -121,7 +121,7 @@ pub fn doctor(global: &Global) -> Result<Exit, Failure> {
         // What this user's settings say is not about the collector that is there.
         let what =
             "nothing else is looked at: it would be compared with this user's settings, not the collector's";
-        report.add("settings", Mark::Warn, Finding::bare(what));
+        report.add("settings", CheckMark::Warn, Finding::bare(what));
     } else if let Some(settings) = effective(&mut report, own, answered.as_ref()) {
         let who = whose(&settings, answered.as_ref());
         let health = answered
@@ -146,12 +146,16 @@ pub fn doctor(global: &Global) -> Result<Exit, Failure> {
     }
     health(&mut report, answered.as_ref());
     print(global, &report)?;
-    let fails = report.0.iter().any(|check| check.mark == Mark::Fail);
+    let fails = report.0.iter().any(|check| check.mark == CheckMark::Fail);
     Ok(if fails { Exit::No } else { Exit::Ok })
 }
 
 /// The settings that what follows is compared with: the collector's, or this user's where none answers.
-fn effective(report: &mut Report, own: Option<Settings>, answered: Option<&Answered>) -> Option<Settings> {
+fn effective(
+    report: &mut DoctorReport,
+    own: Option<Settings>,
+    answered: Option<&Answered>,
+) -> Option<Settings> {
     const NAME: &str = "settings";
     const OF_USER: &str = "what follows is compared with this user's";
     match answered.map(|answered| &answered.settings) {
@@ -165,24 +169,24 @@ fn effective(report: &mut Report, own: Option<Settings>, answered: Option<&Answe
                 }
                 Err(mistakes) => {
                     let what = format!("the collector's cannot be read ({mistakes}); {OF_USER}");
-                    report.add(NAME, Mark::Warn, Finding::bare(what));
+                    report.add(NAME, CheckMark::Warn, Finding::bare(what));
                 }
             }
         }
         None if own.is_none() => {
             let what = "neither a collector's nor this user's can be had: runs, accounts and database are not looked at";
-            report.add(NAME, Mark::Warn, Finding::bare(what));
+            report.add(NAME, CheckMark::Warn, Finding::bare(what));
         }
         Some(Err(error)) => {
             let what = format!("the collector does not say its own ({error}); {OF_USER}");
-            report.add(NAME, Mark::Warn, Finding::bare(what));
+            report.add(NAME, CheckMark::Warn, Finding::bare(what));
         }
         None => report.ok(NAME, format!("no collector says its own; {OF_USER}")),
     }
     own
 }
 
-fn configuration(report: &mut Report, loaded: &Result<Settings, Mistakes>) {
+fn configuration(report: &mut DoctorReport, loaded: &Result<Settings, Mistakes>) {
     const NAME: &str = "configuration";
     match loaded {
         Ok(settings) => {
@@ -193,12 +197,12 @@ fn configuration(report: &mut Report, loaded: &Result<Settings, Mistakes>) {
             report.ok(NAME, what);
             for doubt in &settings.doubts {
                 let hint = "`tokentail check-config` shows the place";
-                report.add(NAME, Mark::Warn, Finding::new(doubt.to_string(), hint));
+                report.add(NAME, CheckMark::Warn, Finding::new(doubt.to_string(), hint));
             }
         }
         Err(mistakes) if settings::is_only_without_a_place(mistakes) => {
             let what = format!("no file, so the defaults; {mistakes}");
-            report.add(NAME, Mark::Warn, Finding::bare(what));
+            report.add(NAME, CheckMark::Warn, Finding::bare(what));
         }
         Err(mistakes) => {
             let todo = "`tokentail check-config` shows every mistake with its place";
@@ -209,22 +213,22 @@ fn configuration(report: &mut Report, loaded: &Result<Settings, Mistakes>) {
             } else {
                 format!("{first} (and {more} more)")
             };
-            report.add(NAME, Mark::Fail, Finding::new(what, todo));
+            report.add(NAME, CheckMark::Fail, Finding::new(what, todo));
         }
     }
 }
 
-fn token(report: &mut Report, settings: &Settings, is_running: bool) {
+fn token(report: &mut DoctorReport, settings: &Settings, is_running: bool) {
     match ground::token(settings) {
-        Some((finding, true)) => report.add("token", Mark::Fail, finding),
+        Some((finding, true)) => report.add("token", CheckMark::Fail, finding),
         // The collector has read it, though this user may not.
-        Some((finding, false)) if !is_running => report.add("token", Mark::Warn, finding),
+        Some((finding, false)) if !is_running => report.add("token", CheckMark::Warn, finding),
         _ => {}
     }
 }
 
 /// Asks the collector; the error says whether there is one that is closed to this user.
-fn socket(report: &mut Report, socket: &Path, is_default: bool) -> Result<Answered, bool> {
+fn socket(report: &mut DoctorReport, socket: &Path, is_default: bool) -> Result<Answered, bool> {
     const NAME: &str = "socket";
     match ask(socket) {
         Ok(answered) => {
@@ -256,7 +260,7 @@ fn socket(report: &mut Report, socket: &Path, is_default: bool) -> Result<Answer
                 }
                 (None, error) => Finding::bare(error.to_string()),
             };
-            report.add(NAME, Mark::Fail, finding);
+            report.add(NAME, CheckMark::Fail, finding);
             Err(is_closed)
         }
     }
@@ -345,7 +349,7 @@ fn whose(settings: &Settings, answered: Option<&Answered>) -> Who {
     }
 }
 
-fn version(report: &mut Report, answered: &Answered) {
+fn version(report: &mut DoctorReport, answered: &Answered) {
     let theirs = &answered.version.version;
     if theirs == VERSION {
         report.ok(
@@ -357,12 +361,12 @@ fn version(report: &mut Report, answered: &Answered) {
             format!("the collector is {theirs}, this program is {VERSION}"),
             "restart the collector after an upgrade: systemctl restart tokentail",
         );
-        report.add("version", Mark::Warn, finding);
+        report.add("version", CheckMark::Warn, finding);
     }
 }
 
 fn runs_directory(
-    report: &mut Report,
+    report: &mut DoctorReport,
     settings: &Settings,
     who: &Who,
     may_be_hidden: bool,
@@ -373,10 +377,10 @@ fn runs_directory(
     match access::stop_on_the_way(&settings.runs_dir, who, READ | PASS) {
         Some(stop) => {
             let mark = match stop {
-                Stop::Denied(..) | Stop::NoDirectory(_) => Mark::Fail,
+                Stop::Denied(..) | Stop::NoDirectory(_) => CheckMark::Fail,
                 // A collector that runs sees nothing.
-                Stop::Missing(_) if is_running => Mark::Fail,
-                Stop::Missing(_) | Stop::Unseen(..) => Mark::Warn,
+                Stop::Missing(_) if is_running => CheckMark::Fail,
+                Stop::Missing(_) | Stop::Unseen(..) => CheckMark::Warn,
             };
             return report.add(NAME, mark, ground::way(&stop, who));
         }
@@ -387,7 +391,7 @@ fn runs_directory(
             format!("the unit hides {} from the service", HIDDEN.join(", ")),
             "systemd/drop-ins/runs-in-home.conf brings one directory back",
         );
-        report.add(NAME, Mark::Warn, finding);
+        report.add(NAME, CheckMark::Warn, finding);
     }
     match Runs::look(settings, who) {
         Ok(runs) => {
@@ -396,20 +400,20 @@ fn runs_directory(
             let what = format!("{layout}: {} in {directory}", runs.sentence(layout));
             report.ok("layout", what);
             for finding in closed {
-                report.add("layout", Mark::Fail, finding);
+                report.add("layout", CheckMark::Fail, finding);
             }
             for finding in findings {
-                report.add("layout", Mark::Warn, finding);
+                report.add("layout", CheckMark::Warn, finding);
             }
         }
         Err(error) => {
             let what = format!("not looked at as user {}: {error}", Who::this().name);
-            report.add("layout", Mark::Warn, Finding::new(what, "ask again as root"));
+            report.add("layout", CheckMark::Warn, Finding::new(what, "ask again as root"));
         }
     }
 }
 
-fn watches(report: &mut Report, answered: Option<&Answered>) {
+fn watches(report: &mut DoctorReport, answered: Option<&Answered>) {
     const NAME: &str = "watches";
     let limit = std::fs::read_to_string(WATCHES_MAX).ok();
     let limit: Option<u64> = limit.and_then(|text| text.trim().parse().ok());
@@ -435,10 +439,10 @@ fn watches(report: &mut Report, answered: Option<&Answered>) {
         grouped(health.unwatched)
     );
     let todo = format!("sudo sysctl fs.inotify.max_user_watches={wanted}, and write it to /etc/sysctl.d");
-    report.add(NAME, Mark::Warn, Finding::new(what, todo));
+    report.add(NAME, CheckMark::Warn, Finding::new(what, todo));
 }
 
-fn accounts(report: &mut Report, settings: &Settings, answered: Option<&Answered>) {
+fn accounts(report: &mut DoctorReport, settings: &Settings, answered: Option<&Answered>) {
     const NAME: &str = "accounts";
     let configured: Vec<&AccountId> = settings.accounts.rules().iter().map(|rules| &rules.id).collect();
     let names = |list: &[String]| {
@@ -481,7 +485,7 @@ fn accounts(report: &mut Report, settings: &Settings, answered: Option<&Answered
                 names(&unknown)
             );
             let todo = "add an [[account]] table for each, or correct the labels that runs are started with";
-            report.add(NAME, Mark::Warn, Finding::new(what, todo));
+            report.add(NAME, CheckMark::Warn, Finding::new(what, todo));
         }
     }
     if let (Ok(quota), true) = (&answered.quota, settings.accounts.configured) {
@@ -498,12 +502,12 @@ fn accounts(report: &mut Report, settings: &Settings, answered: Option<&Answered
         if !silent.is_empty() {
             let what = format!("nothing is known yet of the windows of {}", names(&silent));
             let todo = "run one agent with it, or hand over its limits: POST /v1/observations";
-            report.add(NAME, Mark::Warn, Finding::new(what, todo));
+            report.add(NAME, CheckMark::Warn, Finding::new(what, todo));
         }
     }
 }
 
-fn newest_line(report: &mut Report, answered: Option<&Answered>) {
+fn newest_line(report: &mut DoctorReport, answered: Option<&Answered>) {
     const NAME: &str = "newest line";
     let now = Timestamp::now();
     if let Some(runs) = answered.and_then(|answered| answered.runs.as_ref().ok()) {
@@ -514,7 +518,7 @@ fn newest_line(report: &mut Report, answered: Option<&Answered>) {
         match timed.max() {
             None => report.add(
                 NAME,
-                Mark::Warn,
+                CheckMark::Warn,
                 Finding::new(
                     "no line has been read yet",
                     "start a run; its logs are to appear where the layout expects them",
@@ -528,7 +532,7 @@ fn newest_line(report: &mut Report, answered: Option<&Answered>) {
                 );
                 report.add(
                     NAME,
-                    Mark::Warn,
+                    CheckMark::Warn,
                     Finding::new(what, "compare the clocks: timedatectl"),
                 );
             }
@@ -548,29 +552,29 @@ fn round(length: SignedDuration) -> String {
     numbers::length(length.as_secs().max(0).unsigned_abs())
 }
 
-fn database(report: &mut Report, settings: &Settings, who: &Who) {
+fn database(report: &mut DoctorReport, settings: &Settings, who: &Who) {
     const NAME: &str = "database";
     let path = settings.db.display();
     let what = match std::fs::metadata(&settings.db) {
         Ok(found) if !found.is_file() => {
             let finding = Finding::new(format!("{path} is no regular file"), "name another with --db");
-            return report.add(NAME, Mark::Fail, finding);
+            return report.add(NAME, CheckMark::Fail, finding);
         }
         Ok(found) => {
             if let Some(finding) = no_database(&settings.db) {
-                return report.add(NAME, Mark::Fail, finding);
+                return report.add(NAME, CheckMark::Fail, finding);
             }
             format!("{path}, {}", bytes(found.len()))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => format!("{path}, not there yet"),
         Err(error) => {
             let finding = Finding::new(format!("{path}: {error}"), "ask again as root");
-            return report.add(NAME, Mark::Warn, finding);
+            return report.add(NAME, CheckMark::Warn, finding);
         }
     };
     let directory = settings.db.ancestors().skip(1).find(|path| path.exists());
     if let Some(finding) = ground::place_for(&settings.db, who) {
-        return report.add(NAME, Mark::Fail, finding);
+        return report.add(NAME, CheckMark::Fail, finding);
     }
     let free = directory.and_then(|directory| rustix::fs::statvfs(directory).ok());
     let Some(free) = free.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)) else {
@@ -578,7 +582,7 @@ fn database(report: &mut Report, settings: &Settings, who: &Who) {
     };
     let what = format!("{what}, {} of disk free", bytes(free));
     if free < FREE_BYTES_MIN {
-        return report.add(NAME, Mark::Warn, Finding::new(what, "free some space"));
+        return report.add(NAME, CheckMark::Warn, Finding::new(what, "free some space"));
     }
     report.ok(NAME, what);
 }
@@ -594,16 +598,16 @@ fn no_database(path: &Path) -> Option<Finding> {
     })
 }
 
-fn health(report: &mut Report, answered: Option<&Answered>) {
+fn health(report: &mut DoctorReport, answered: Option<&Answered>) {
     const NAME: &str = "health";
     match answered.map(|answered| &answered.health) {
         None => {}
-        Some(Err(error)) => report.add(NAME, Mark::Fail, Finding::bare(error.to_string())),
+        Some(Err(error)) => report.add(NAME, CheckMark::Fail, Finding::bare(error.to_string())),
         Some(Ok(health)) => {
             let mark = match health.status.as_str() {
-                "ok" => Mark::Ok,
-                "degraded" => Mark::Warn,
-                _ => Mark::Fail,
+                "ok" => CheckMark::Ok,
+                "degraded" => CheckMark::Warn,
+                _ => CheckMark::Fail,
             };
             let starts = if health.ready { "" } else { ", still starting" };
             report.add(NAME, mark, Finding::bare(format!("{}{starts}", health.status)));
@@ -611,13 +615,13 @@ fn health(report: &mut Report, answered: Option<&Answered>) {
                 report.add(NAME, mark, Finding::bare(reason));
             }
             for notice in &health.notices {
-                report.add(NAME, Mark::Warn, Finding::bare(notice));
+                report.add(NAME, CheckMark::Warn, Finding::bare(notice));
             }
         }
     }
 }
 
-fn print(global: &Global, report: &Report) -> Result<(), Failure> {
+fn print(global: &Global, report: &DoctorReport) -> Result<(), Failure> {
     if global.json {
         let worst = report.0.iter().map(|check| check.mark).max();
         return output::json(&serde_json::json!({ "worst": worst, "checks": report.0 }));

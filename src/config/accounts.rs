@@ -227,7 +227,7 @@ pub struct Accounts {
     pub configured: bool,
     rules: Vec<Account>,
     /// One for each of `rules`: the runs that belong to it.
-    runs: Vec<Members>,
+    runs: Vec<AccountRuns>,
     /// Has the runs that match no account.
     rest: Account,
     /// Whether accounts are taken that the file does not name.
@@ -277,13 +277,13 @@ const NEAR_LETTERS_MAX: usize = 2;
 
 /// Which runs belong to an account.
 #[derive(Clone, Debug)]
-struct Members {
+struct AccountRuns {
     names: Names,
     /// A run must have all of these.
     labels: Labels,
 }
 
-impl Members {
+impl AccountRuns {
     fn have(&self, run: &RunId, labels: &Labels) -> bool {
         self.names.matches(run)
             && (self.labels.iter()).all(|(name, value)| labels.get(name).is_some_and(|given| given == value))
@@ -349,7 +349,7 @@ impl Accounts {
                 break;
             }
             let rules = table.rules();
-            let runs = Members {
+            let runs = AccountRuns {
                 names: table.runs(),
                 labels: table.labels(),
             };
@@ -499,7 +499,7 @@ impl Accounts {
     }
 
     /// An account needs a name of its own, and patterns that no earlier one has for all the runs it could get by them.
-    fn check_new(&self, table: &mut Table<'_>, id: &AccountId, runs: &Members) {
+    fn check_new(&self, table: &mut Table<'_>, id: &AccountId, runs: &AccountRuns) {
         if self.rules.iter().any(|earlier| earlier.id == *id) {
             let problem =
                 format!("{id} is there already: each account needs its own pair of provider and name");

@@ -30,9 +30,9 @@ pub trait Members<'de> {
 const USUAL_DIGITS_MAX: usize = 18;
 
 /// A string, as bytes: lone surrogates and bad UTF-8 pass.
-struct Bytes;
+struct ByteString;
 
-impl<'de> Visitor<'de> for Bytes {
+impl<'de> Visitor<'de> for ByteString {
     type Value = Cow<'de, [u8]>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -129,7 +129,7 @@ pub fn string(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
         return Some(Cow::Borrowed(inner));
     }
     serde_json::Deserializer::from_slice(raw)
-        .deserialize_bytes(Bytes)
+        .deserialize_bytes(ByteString)
         .ok()
 }
 

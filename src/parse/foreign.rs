@@ -13,7 +13,7 @@ const LINES_MAX: usize = 32;
 const NAMES_MAX: usize = 64;
 
 /// Which agent writes such files, and what one of them is called.
-type Entry = (Agent, &'static str, fn(&Shape) -> bool);
+type AgentFile = (Agent, &'static str, fn(&LineShape) -> bool);
 
 /// An agent whose files are not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,8 +31,8 @@ pub enum Agent {
 }
 
 /// The first that fits decides.
-const AGENTS: [Entry; 10] = [
-    (Agent::Codex, "Codex rollout", Shape::is_codex),
+const AGENTS: [AgentFile; 10] = [
+    (Agent::Codex, "Codex rollout", LineShape::is_codex),
     (Agent::CodexStream, "Codex event stream", |line| {
         line.begins(&[b"thread.", b"turn.", b"item."])
     }),
@@ -42,7 +42,7 @@ const AGENTS: [Entry; 10] = [
     (Agent::Qwen, "Qwen Code chat", |line| {
         line.has("uuid") && line.has_any(&["message.parts", "usageMetadata", "systemPayload"])
     }),
-    (Agent::Pi, "pi or OpenClaw session", Shape::is_pi),
+    (Agent::Pi, "pi or OpenClaw session", LineShape::is_pi),
     (Agent::Copilot, "Copilot CLI event log", |line| {
         line.has("data") && line.begins(&[b"session.", b"assistant.", b"user.", b"tool."])
     }),
@@ -123,7 +123,7 @@ pub fn look(head: &[u8]) -> Look {
             continue;
         }
         has_line |= line.ends_with(b"\n") || head.len() >= HEAD_BYTES;
-        let mut shape = Shape::default();
+        let mut shape = LineShape::default();
         // One that is cut off has told its first members.
         let _ = object(text, &mut shape);
         if let Some((agent, ..)) = AGENTS.iter().find(|(_, _, fits)| fits(&shape)) {
@@ -138,12 +138,12 @@ pub fn look(head: &[u8]) -> Look {
 
 /// What a line is made of: its type, and the names of its members, those of some members with a dot between.
 #[derive(Debug, Default)]
-struct Shape {
+struct LineShape {
     kind: Vec<u8>,
     names: Vec<String>,
 }
 
-impl Shape {
+impl LineShape {
     fn has(&self, name: &str) -> bool {
         self.names.iter().any(|one| one == name)
     }
@@ -191,7 +191,7 @@ impl Shape {
     }
 }
 
-impl<'de> Members<'de> for Shape {
+impl<'de> Members<'de> for LineShape {
     fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         self.add("", key);
         let above = match key {
@@ -207,17 +207,17 @@ impl<'de> Members<'de> for Shape {
             b"params" => "params",
             _ => return value.skip(),
         };
-        value.object(&mut Below { above, shape: self }).map(|_| ())
+        value.object(&mut InnerMembers { above, shape: self }).map(|_| ())
     }
 }
 
 /// The members of a member.
-struct Below<'s> {
+struct InnerMembers<'s> {
     above: &'static str,
-    shape: &'s mut Shape,
+    shape: &'s mut LineShape,
 }
 
-impl<'de> Members<'de> for Below<'_> {
+impl<'de> Members<'de> for InnerMembers<'_> {
     fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         self.shape.add(self.above, key);
         value.skip()

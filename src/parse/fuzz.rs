@@ -110,9 +110,9 @@ fn any_limits_are_within_bounds() {
     fuzz::run(&LIMITS, || judge_limits);
 }
 
-type Answer = (Parsed, Vec<Record>, Vec<Observation>);
+type ParsedLine = (Parsed, Vec<Record>, Vec<Observation>);
 
-fn parsed(bytes: &[u8], place: Place) -> Answer {
+fn parsed(bytes: &[u8], place: Place) -> ParsedLine {
     let (mut records, mut observations) = (Vec::new(), Vec::new());
     let parsed = line(bytes, place, &mut records, &mut observations);
     (parsed, records, observations)

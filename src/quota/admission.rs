@@ -216,7 +216,7 @@ pub fn admit(candidates: &[Candidate], unseen: Option<&Unseen>, now: Millis) -> 
     };
     let unseen = unseen.filter(|_| is_open);
     if let Some(unseen) = unseen {
-        choice = Choice {
+        choice = AccountChoice {
             decision: Verdict::Unknown,
             chosen: None,
             reason: unseen.reason,
@@ -243,14 +243,14 @@ pub fn admit(candidates: &[Candidate], unseen: Option<&Unseen>, now: Millis) -> 
     }
 }
 
-struct Choice {
+struct AccountChoice {
     decision: Verdict,
     chosen: Option<usize>,
     reason: Reason,
 }
 
-fn choose(advices: &[Advice]) -> Choice {
-    let without = |decision, reason| Choice {
+fn choose(advices: &[Advice]) -> AccountChoice {
+    let without = |decision, reason| AccountChoice {
         decision,
         chosen: None,
         reason,
@@ -269,14 +269,14 @@ fn choose(advices: &[Advice]) -> Choice {
         } else {
             Reason::Overflow
         };
-        return Choice {
+        return AccountChoice {
             decision: Verdict::Allow,
             chosen: Some(index),
             reason,
         };
     }
     if let Some(index) = first(&|advice| advice.standing == Standing::NearLimit) {
-        return Choice {
+        return AccountChoice {
             decision: Verdict::Allow,
             chosen: Some(index),
             reason: only.unwrap_or(Reason::AllNearLimit),

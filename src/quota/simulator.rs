@@ -116,7 +116,7 @@ impl Limit {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
+enum SimulatedAnswer {
     Served,
     Paid,
     /// By the window of this place.
@@ -214,7 +214,7 @@ impl Engine {
 }
 
 /// One history.
-struct World {
+struct SimulatedWorld {
     random: fastrand::Rng,
     now: Millis,
     limits: Vec<Limit>,
@@ -246,7 +246,7 @@ struct World {
     log: Vec<String>,
 }
 
-impl World {
+impl SimulatedWorld {
     fn new(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let five = 10.0 + random.f64() * 10.0;
@@ -284,23 +284,23 @@ impl World {
     }
 
     /// What the provider would say to a request now.
-    fn answer(&self, model: usize) -> Answer {
+    fn answer(&self, model: usize) -> SimulatedAnswer {
         if self.now < self.throttled_until {
-            return Answer::Throttled;
+            return SimulatedAnswer::Throttled;
         }
         let full = |place: &usize| self.binds(*place, model) && self.limits[*place].share() >= 1.0;
         match (0..self.limits.len()).find(full) {
-            None => Answer::Served,
-            Some(_) if self.buys => Answer::Paid,
-            Some(place) => Answer::Refused(place),
+            None => SimulatedAnswer::Served,
+            Some(_) if self.buys => SimulatedAnswer::Paid,
+            Some(place) => SimulatedAnswer::Refused(place),
         }
     }
 
     fn is_ok(&self, model: usize) -> bool {
         match self.answer(model) {
-            Answer::Served => true,
-            Answer::Paid => self.account.use_overage,
-            Answer::Refused(_) | Answer::Throttled => false,
+            SimulatedAnswer::Served => true,
+            SimulatedAnswer::Paid => self.account.use_overage,
+            SimulatedAnswer::Refused(_) | SimulatedAnswer::Throttled => false,
         }
     }
 
@@ -393,15 +393,15 @@ impl World {
         self.log
             .push(format!("{} {} {answer:?}", self.now - START, MODELS[model]));
         match answer {
-            Answer::Throttled => {
+            SimulatedAnswer::Throttled => {
                 let mut saw = Self::saw(COOL_DOWN, LimitSource::ApiError, session);
                 saw.status = LimitStatus::Rejected;
                 saw.request = Some(self.random.u64(..));
                 saw.reset_at = self.random.bool().then_some(self.throttled_until);
                 self.send_all(self.now, vec![saw]);
             }
-            Answer::Refused(place) => self.refuse(place, session),
-            Answer::Served | Answer::Paid => {
+            SimulatedAnswer::Refused(place) => self.refuse(place, session),
+            SimulatedAnswer::Served | SimulatedAnswer::Paid => {
                 let mut amount = self.random.f64() * self.random.f64() * 5.0;
                 // A slow answer tells of the time at which it was asked for. Meanwhile others use little: nobody can
                 // tell a share that is far lower from an upgrade.
@@ -420,7 +420,7 @@ impl World {
                         self.limits[place].spend(amount, now);
                     }
                 }
-                self.tell(model, number, answer == Answer::Paid, at);
+                self.tell(model, number, answer == SimulatedAnswer::Paid, at);
             }
         }
     }
@@ -715,14 +715,14 @@ impl World {
                     self.binds(*place, model) && limit.is_said && !limit.ends.is_none_or(is_ending)
                 };
                 let said = (0..self.limits.len()).find(is_said);
-                if matches!(answer, Answer::Refused(_)) && said.is_some() {
+                if matches!(answer, SimulatedAnswer::Refused(_)) && said.is_some() {
                     return wrong("allowed, and it is refused and that was said");
                 }
                 let cool = self.cool_until.filter(|until| *until > now);
-                if answer == Answer::Throttled && cool.is_some() {
+                if answer == SimulatedAnswer::Throttled && cool.is_some() {
                     return wrong("allowed, and it is throttled and that was said");
                 }
-                let is_paid = answer == Answer::Paid && !self.account.use_overage && said.is_some();
+                let is_paid = answer == SimulatedAnswer::Paid && !self.account.use_overage && said.is_some();
                 let full = self.limits.iter().filter_map(|limit| limit.full_since).min();
                 if is_paid && self.paid_said > full && self.paid_said.is_some() {
                     return wrong("allowed, and it is paid for and that was said");
@@ -790,7 +790,7 @@ fn is_near(one: Millis, other: Millis) -> bool {
 
 /// One history; what went wrong, if anything did.
 fn history(seed: u64) -> Result<(), String> {
-    let mut world = World::new(seed);
+    let mut world = SimulatedWorld::new(seed);
     for _ in 0..STEPS {
         world.step();
         if let Err(what) = world.check() {

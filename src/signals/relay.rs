@@ -50,7 +50,7 @@ pub struct Relay {
 
 /// What one signal means.
 #[derive(Debug, PartialEq, Eq)]
-enum Reaction {
+enum RelayReaction {
     HandOut,
     /// Say that the end is near.
     Finish,
@@ -76,13 +76,13 @@ impl Relay {
                 let signal = Received(signal);
                 match reaction(signal, is_ending.load(Ordering::SeqCst), asked) {
                     // With so many waiting, one of its kind is among them.
-                    Reaction::HandOut => drop(sender.try_send(signal)),
-                    Reaction::Finish => {
+                    RelayReaction::HandOut => drop(sender.try_send(signal)),
+                    RelayReaction::Finish => {
                         asked = true;
                         say("tokentail: reading what was written to the end; a second signal ends at once");
                     }
-                    Reaction::Exit(code) => exit_now(signal.0, code, say),
-                    Reaction::Nothing => {}
+                    RelayReaction::Exit(code) => exit_now(signal.0, code, say),
+                    RelayReaction::Nothing => {}
                 }
             }
         })?;
@@ -119,12 +119,12 @@ impl Drop for Relay {
     }
 }
 
-fn reaction(signal: Received, ending: bool, asked: bool) -> Reaction {
+fn reaction(signal: Received, ending: bool, asked: bool) -> RelayReaction {
     match (ending, signal.asks_to_stop()) {
-        (false, _) => Reaction::HandOut,
-        (true, true) if asked => Reaction::Exit(EXIT_SIGNAL_BASE + signal.0),
-        (true, true) => Reaction::Finish,
-        (true, false) => Reaction::Nothing,
+        (false, _) => RelayReaction::HandOut,
+        (true, true) if asked => RelayReaction::Exit(EXIT_SIGNAL_BASE + signal.0),
+        (true, true) => RelayReaction::Finish,
+        (true, false) => RelayReaction::Nothing,
     }
 }
 
@@ -142,13 +142,13 @@ mod tests {
     #[test]
     fn signals_are_the_commands_while_it_runs_and_ours_afterwards() {
         for (signal, ending, asked, expect) in [
-            (SIGTERM, false, false, Reaction::HandOut),
-            (SIGUSR1, false, true, Reaction::HandOut),
-            (SIGTERM, true, false, Reaction::Finish),
-            (SIGHUP, true, false, Reaction::Finish),
-            (SIGINT, true, true, Reaction::Exit(130)),
-            (SIGQUIT, true, true, Reaction::Exit(131)),
-            (SIGUSR2, true, true, Reaction::Nothing),
+            (SIGTERM, false, false, RelayReaction::HandOut),
+            (SIGUSR1, false, true, RelayReaction::HandOut),
+            (SIGTERM, true, false, RelayReaction::Finish),
+            (SIGHUP, true, false, RelayReaction::Finish),
+            (SIGINT, true, true, RelayReaction::Exit(130)),
+            (SIGQUIT, true, true, RelayReaction::Exit(131)),
+            (SIGUSR2, true, true, RelayReaction::Nothing),
         ] {
             assert_eq!(
                 reaction(Received(signal), ending, asked),

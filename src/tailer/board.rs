@@ -58,7 +58,7 @@ impl RunStatus {
 
 /// What is known of all runs, and how many of them are not yet what the start waits for.
 #[derive(Debug, Default)]
-struct Runs {
+struct BoardRuns {
     by_id: BTreeMap<RunId, RunStatus>,
     /// **Invariant**: of `by_id`, those that are neither watched nor settled.
     unwatched: usize,
@@ -102,7 +102,7 @@ impl RunStatus {
     }
 }
 
-impl Runs {
+impl BoardRuns {
     /// Changes a run's state, which is made if there is none.
     fn change(&mut self, run: &RunId, change: impl FnOnce(&mut RunStatus)) {
         let status = if let Some(status) = self.by_id.get_mut(run) {
@@ -164,7 +164,7 @@ impl Runs {
 /// The state of all runs that have, or had, a tailer.
 #[derive(Debug, Default)]
 pub struct Board {
-    runs: Mutex<Runs>,
+    runs: Mutex<BoardRuns>,
     /// What is wrong with the runs directory.
     runs_directory: Mutex<Option<String>>,
     /// What lies in the runs directory and is not read.
@@ -419,7 +419,7 @@ impl Board {
         self.changed.notify_one();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Runs> {
+    fn lock(&self) -> MutexGuard<'_, BoardRuns> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -148,7 +148,7 @@ impl Default for Readers {
 }
 
 /// What was read at once, and the room it has until it is committed.
-struct Share {
+struct CommitShare {
     batches: Vec<Batch>,
     _room: Option<OwnedSemaphorePermit>,
 }
@@ -184,14 +184,14 @@ struct Pending {
     tick: Option<(u32, Depth)>,
     rescan: bool,
     /// Who waits for the run to be stopped.
-    stops: Vec<Stop>,
+    stops: Vec<StopWaiter>,
     /// The run was started again.
     revive: bool,
 }
 
 /// Someone waits for the run to be stopped.
 #[derive(Debug)]
-struct Stop {
+struct StopWaiter {
     /// What cannot be read is accepted.
     incomplete: bool,
     /// Told why not everything could be read, if that is not accepted.
@@ -278,7 +278,7 @@ impl Waker {
     /// not everything could be read; then the run is not stopped, unless `incomplete` accepts that.
     pub fn stop_run(&self, incomplete: bool, done: oneshot::Sender<Option<String>>) {
         let mut pending = self.pending();
-        pending.stops.push(Stop { incomplete, done });
+        pending.stops.push(StopWaiter { incomplete, done });
         drop(pending);
         self.mailbox.notify.notify_one();
     }
@@ -693,7 +693,7 @@ impl Tailer {
         }
     }
 
-    async fn read_share(&mut self, settle: bool) -> Result<Share, TailerError> {
+    async fn read_share(&mut self, settle: bool) -> Result<CommitShare, TailerError> {
         let shared = Arc::clone(&self.shared);
         let readers = &shared.readers;
         // Fair: runs get both in the order in which they ask.
@@ -737,11 +737,11 @@ impl Tailer {
             // The rest is for others.
             drop(room.split(room.num_permits().saturating_sub(records)));
         }
-        Ok(Share { batches, _room: room })
+        Ok(CommitShare { batches, _room: room })
     }
 
-    async fn commit(&mut self, share: Share) -> Result<(), TailerError> {
-        let Share { batches, _room } = share;
+    async fn commit(&mut self, share: CommitShare) -> Result<(), TailerError> {
+        let CommitShare { batches, _room } = share;
         if batches.is_empty() {
             return Ok(());
         }

@@ -52,7 +52,7 @@ const TICK_MS_MAX: Millis = 10;
 
 /// A line of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Line {
+struct ModelLine {
     says: Says,
     text: String,
 }
@@ -74,14 +74,14 @@ enum Says {
 /// What a log holds: whole lines, and the beginning of another.
 #[derive(Clone, Debug, Default)]
 struct Log {
-    lines: Vec<Line>,
-    half: Option<(Line, usize)>,
+    lines: Vec<ModelLine>,
+    half: Option<(ModelLine, usize)>,
     /// The half line was whole but for its line end when its run was stopped, and counts.
     settled: bool,
 }
 
 /// A run and a name below its mount.
-type At = (&'static str, &'static str);
+type LogPlace = (&'static str, &'static str);
 
 /// What was counted of a response: its best copy's output and model, its first time and the run that has it.
 type Counted = (u64, String, String, Millis);
@@ -96,7 +96,7 @@ enum Kill {
 
 /// How someone looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
+enum ModelLook {
     Hints,
     Everything,
     Rescan,
@@ -111,7 +111,7 @@ struct Model {
     store: Store,
     watch: Watch,
     trees: BTreeMap<&'static str, Tree>,
-    logs: BTreeMap<At, Log>,
+    logs: BTreeMap<LogPlace, Log>,
     counted: BTreeMap<u128, Counted>,
     /// Responses whose lines have no time: they have that of a reading, and belong to a run that held a line of theirs.
     undated: BTreeMap<u128, BTreeSet<&'static str>>,
@@ -180,7 +180,7 @@ impl Model {
     }
 
     /// A line that no log holds: a new response, another copy of one that some log may hold, or a word about limits.
-    fn line(&mut self) -> Line {
+    fn line(&mut self) -> ModelLine {
         self.lines += 1;
         // Each number once, in no order.
         let number = u64::from(self.lines) * 7919 % 100_003;
@@ -220,11 +220,11 @@ impl Model {
             time: (!is_undated).then_some(time),
             llm,
         };
-        Line { says, text }
+        ModelLine { says, text }
     }
 
     /// A line about a window, at a time of its own in the last days.
-    fn limit(&mut self, number: u64, note: &str) -> Line {
+    fn limit(&mut self, number: u64, note: &str) -> ModelLine {
         let at = EPOCH - i64::try_from(number).unwrap() * LIMIT_EVERY_MS - 1;
         let bucket = pick(&mut self.random, &BUCKETS);
         let status = pick(&mut self.random, &["allowed", "allowed", "rejected"]);
@@ -235,22 +235,22 @@ impl Model {
         let text = format!(
             "{{\"type\":\"rate_limit_event\",\"note\":\"{note}\",\"timestamp\":\"{stamp:.3}\",\"rate_limit_info\":{{\"status\":\"{status}\",\"resetsAt\":{reset},\"rateLimitType\":\"{bucket}\",\"unifiedWindows\":{{\"{bucket}\":{{\"utilization\":{used},\"resetsAt\":{reset}}}}}}}}}"
         );
-        Line {
+        ModelLine {
             says: Says::Limit,
             text,
         }
     }
 
-    fn new_lines(&mut self) -> Vec<Line> {
+    fn new_lines(&mut self) -> Vec<ModelLine> {
         (0..self.random.u32(1..4)).map(|_| self.line()).collect()
     }
 
-    fn any(&mut self) -> At {
+    fn any(&mut self) -> LogPlace {
         (pick(&mut self.random, &RUNS), pick(&mut self.random, &NAMES))
     }
 
-    fn any_log(&mut self) -> Option<At> {
-        let there: Vec<At> = self.logs.keys().copied().collect();
+    fn any_log(&mut self) -> Option<LogPlace> {
+        let there: Vec<LogPlace> = self.logs.keys().copied().collect();
         (!there.is_empty()).then(|| pick(&mut self.random, &there))
     }
 
@@ -259,7 +259,7 @@ impl Model {
     }
 
     /// Where a log is; its directories are made, and whoever looks next is told of it.
-    fn path(&mut self, (run, name): At) -> PathBuf {
+    fn path(&mut self, (run, name): LogPlace) -> PathBuf {
         self.touch(run, name);
         let path = self.mount(run).join(name);
         self.make(run, Path::new(name).parent().unwrap());
@@ -286,7 +286,7 @@ impl Model {
         self.touched.insert((run, PathBuf::new()));
     }
 
-    fn write(&mut self, at: At, bytes: &str) {
+    fn write(&mut self, at: LogPlace, bytes: &str) {
         let path = self.path(at);
         let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
         file.write_all(bytes.as_bytes()).unwrap();
@@ -318,14 +318,14 @@ impl Model {
         }
     }
 
-    fn grow(&mut self, at: At) -> String {
+    fn grow(&mut self, at: LogPlace) -> String {
         let lines = self.new_lines();
         self.append(at, &lines);
         format!("append {} lines to {at:?}", lines.len())
     }
 
     /// Appends whole lines, after the rest of one that was begun.
-    fn append(&mut self, at: At, lines: &[Line]) {
+    fn append(&mut self, at: LogPlace, lines: &[ModelLine]) {
         let log = self.logs.entry(at).or_default();
         let mut text = String::new();
         if let Some((line, written)) = log.half.take() {
@@ -343,7 +343,7 @@ impl Model {
     }
 
     /// A part of a line, or all of it but its end.
-    fn half(&mut self, at: At) -> String {
+    fn half(&mut self, at: LogPlace) -> String {
         let (line, from) = match self.logs.get(&at).and_then(|log| log.half.clone()) {
             Some(half) => half,
             None => (self.line(), 0),
@@ -360,7 +360,7 @@ impl Model {
     }
 
     /// Lines that another log holds as well.
-    fn repeat(&mut self, from: At, to: At) -> String {
+    fn repeat(&mut self, from: LogPlace, to: LogPlace) -> String {
         let lines = self.logs[&from].lines.clone();
         self.append(to, &lines);
         format!("append the lines of {from:?} to {to:?}")
@@ -406,7 +406,7 @@ impl Model {
         Some(format!("rename {from:?} to {to:?}"))
     }
 
-    fn text(lines: &[Line]) -> String {
+    fn text(lines: &[ModelLine]) -> String {
         lines.iter().map(|line| line.text.clone() + "\n").collect()
     }
 
@@ -480,8 +480,8 @@ impl Model {
         Some(format!("copy {from:?} to {to:?} and truncate it"))
     }
 
-    fn below(&self, run: &str, directory: &str) -> Vec<At> {
-        let is_below = |at: &&At| at.0 == run && Path::new(at.1).starts_with(directory);
+    fn below(&self, run: &str, directory: &str) -> Vec<LogPlace> {
+        let is_below = |at: &&LogPlace| at.0 == run && Path::new(at.1).starts_with(directory);
         self.logs.keys().filter(is_below).copied().collect()
     }
 
@@ -586,7 +586,7 @@ impl Model {
     }
 
     /// One look at one run, as its tailer takes it; `false` if the process ended.
-    fn look_at(&mut self, run: &'static str, look: Look, stop: bool, kill: &mut Option<Kill>) -> bool {
+    fn look_at(&mut self, run: &'static str, look: ModelLook, stop: bool, kill: &mut Option<Kill>) -> bool {
         let id = RunId::new(run).unwrap();
         let is_new = !self.trees.contains_key(run);
         if is_new {
@@ -614,11 +614,11 @@ impl Model {
             .collect();
         let looked = match look {
             _ if is_new => tree.rescan(world),
-            Look::Hints => tree.look(&hints, world),
+            ModelLook::Hints => tree.look(&hints, world),
             // As the patrol does: what stands as it did is not scanned.
-            Look::Everything if tree.stands(Depth::Everything) => Ok(()),
-            Look::Everything => tree.scan(Depth::Everything, world),
-            Look::Rescan => tree.rescan(world),
+            ModelLook::Everything if tree.stands(Depth::Everything) => Ok(()),
+            ModelLook::Everything => tree.scan(Depth::Everything, world),
+            ModelLook::Rescan => tree.rescan(world),
         };
         let is_gone = looked.is_err();
         if is_gone {
@@ -655,7 +655,7 @@ impl Model {
         true
     }
 
-    fn look(&mut self, look: Look, stop: bool, mut kill: Option<Kill>) {
+    fn look(&mut self, look: ModelLook, stop: bool, mut kill: Option<Kill>) {
         loop {
             let alive = RUNS
                 .into_iter()
@@ -678,7 +678,7 @@ impl Model {
     fn count(&mut self, stop: bool) {
         let scope = account::scope(&self.account);
         for ((run, _), log) in &mut self.logs {
-            let whole = |half: &&(Line, usize)| stop && half.1 == half.0.text.len();
+            let whole = |half: &&(ModelLine, usize)| stop && half.1 == half.0.text.len();
             let settled = log.half.as_ref().filter(whole).map(|(line, _)| line);
             log.settled |= settled.is_some();
             for line in log.lines.iter().chain(settled) {
@@ -796,7 +796,12 @@ impl Model {
         let (mut kill, mut changes) = (None, false);
         let mut look = pick(
             &mut self.random,
-            &[Look::Hints, Look::Hints, Look::Everything, Look::Rescan],
+            &[
+                ModelLook::Hints,
+                ModelLook::Hints,
+                ModelLook::Everything,
+                ModelLook::Rescan,
+            ],
         );
         match self.random.u32(..8) {
             0 => {
@@ -810,7 +815,7 @@ impl Model {
                     };
                     self.done.push(what);
                 }
-                look = Look::Rescan;
+                look = ModelLook::Rescan;
             }
             1 | 2 => {
                 for _ in 0..self.random.usize(1..=UNSEEN_MAX) {
@@ -843,7 +848,7 @@ impl Model {
         }
         self.logs.clear();
         self.changed = true;
-        self.look(Look::Everything, false, None);
+        self.look(ModelLook::Everything, false, None);
         self.check()?;
         match self.watch.health().watches {
             0 => Ok(()),

@@ -40,7 +40,7 @@ struct Round {
     roster: Arc<Roster>,
     /// The next group to be visited; beyond the last, there is nothing more to do.
     next: AtomicUsize,
-    visit: Visit,
+    visit: RoundContext,
 }
 
 impl Round {
@@ -129,7 +129,7 @@ impl Patrol {
             round.end();
         }
         self.scans = self.scans.saturating_add(1);
-        let visit = Visit {
+        let visit = RoundContext {
             scan: self.scans,
             asked,
             settings: Arc::clone(&shared.settings.borrow()),
@@ -232,7 +232,7 @@ impl Drop for Patrol {
 
 /// What a round needs.
 #[derive(Debug)]
-struct Visit {
+struct RoundContext {
     scan: u32,
     asked: Depth,
     settings: Arc<Settings>,
@@ -240,7 +240,7 @@ struct Visit {
     suspects: Arc<Suspects>,
 }
 
-impl Visit {
+impl RoundContext {
     /// Looks at a run if its tailer rests, and says by which scan it is due again; `None` if its tailer has to look by
     /// itself.
     fn pass(&self, waker: &Waker) -> Option<u32> {

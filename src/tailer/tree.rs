@@ -28,7 +28,7 @@ use crate::logfile::unread::{Kind, Unread};
 use crate::reader::Scanned;
 use holes::Holes;
 use kept::Kept;
-use scan::Found;
+use scan::ScanFindings;
 
 /// Records of one share of reading; more wait for the next share.
 pub const SHARE_RECORDS_MAX: u32 = 16_384;
@@ -63,13 +63,13 @@ pub struct World<'w> {
 
 /// What a file looked like when it was read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Seen {
+struct FileStamp {
     inode: Inode,
     size: u64,
     changed_ns: i64,
 }
 
-impl From<&Stat> for Seen {
+impl From<&Stat> for FileStamp {
     fn from(stat: &Stat) -> Self {
         Self {
             inode: stat.inode,
@@ -85,7 +85,7 @@ struct Tracked {
     cursor: Option<Cursor>,
     /// What the parser keeps of the lines before that cursor.
     state: ParserState,
-    seen: Option<Seen>,
+    seen: Option<FileStamp>,
     scanned: Scanned,
     open: Option<Kept>,
     active: Option<Instant>,
@@ -125,7 +125,7 @@ impl Tracked {
         self.gone = false;
         self.size = stat.size;
         // What is queued was told of already.
-        let is_news = self.seen != Some(Seen::from(stat)) && !self.queued;
+        let is_news = self.seen != Some(FileStamp::from(stat)) && !self.queued;
         self.queued |= is_news;
         is_news
     }
@@ -373,7 +373,7 @@ impl Tree {
     /// Everything of this run is gone: what is still open is read to its end.
     pub fn vanish_all(&mut self, world: World<'_>) {
         self.is_noticed = false;
-        self.forget_directories(&Found::default(), world);
+        self.forget_directories(&ScanFindings::default(), world);
         let paths: Vec<_> = self.files.keys().cloned().collect();
         for path in paths {
             self.vanish(&path);

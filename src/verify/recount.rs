@@ -15,7 +15,7 @@ use crate::record::{AccountId, Cursor, ParserState, Position, RelativePath, RunI
 use crate::store::Store;
 
 /// A run while it is read again.
-struct Run<'a> {
+struct RecountedRun<'a> {
     id: &'a RunId,
     home: &'a Home,
     root: Root,
@@ -53,7 +53,7 @@ pub(super) fn run(
     // What replaced another file, or was read again, was counted more than once.
     let is_whole = positions.values().all(|stored| stored.cursor.generation == 0);
     let read = |stored: &Position| stored.cursor.offset.max(stored.cursor.settled_to);
-    let reading = Run {
+    let reading = RecountedRun {
         id: run,
         home,
         root,
@@ -86,7 +86,7 @@ pub(super) fn run(
     Ok(())
 }
 
-impl Run<'_> {
+impl RecountedRun<'_> {
     /// Notes what is there and was not read yet: files the store does not know, and bytes after its positions.
     fn note_unread(
         &self,

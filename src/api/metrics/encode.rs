@@ -35,13 +35,13 @@ impl Format {
 
 /// What the samples of a family are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum MetricKind {
     Counter,
     Gauge,
     Info,
 }
 
-impl Kind {
+impl MetricKind {
     /// What the name of a sample has after the name of its family.
     const fn suffix(self) -> &'static str {
         match self {
@@ -98,37 +98,37 @@ impl fmt::Display for Value {
     }
 }
 
-type Labels = Vec<(&'static str, String)>;
+type MetricLabels = Vec<(&'static str, String)>;
 
 /// A metric: its name, what it is, and its samples.
 #[derive(Clone, Debug)]
 pub struct Family {
     name: &'static str,
-    kind: Kind,
+    kind: MetricKind,
     help: &'static str,
-    samples: BTreeMap<Labels, Value>,
+    samples: BTreeMap<MetricLabels, Value>,
 }
 
 impl Family {
     /// What only grows. The name goes without `_total`.
     #[must_use]
     pub fn counter(name: &'static str, help: &'static str) -> Self {
-        Self::new(name, Kind::Counter, help)
+        Self::new(name, MetricKind::Counter, help)
     }
 
     /// What goes up and down.
     #[must_use]
     pub fn gauge(name: &'static str, help: &'static str) -> Self {
-        Self::new(name, Kind::Gauge, help)
+        Self::new(name, MetricKind::Gauge, help)
     }
 
     /// Texts that do not change. The name goes without `_info`.
     #[must_use]
     pub fn info(name: &'static str, help: &'static str) -> Self {
-        Self::new(name, Kind::Info, help)
+        Self::new(name, MetricKind::Info, help)
     }
 
-    fn new(name: &'static str, kind: Kind, help: &'static str) -> Self {
+    fn new(name: &'static str, kind: MetricKind, help: &'static str) -> Self {
         Self {
             name,
             kind,
@@ -184,13 +184,16 @@ impl Family {
 /// falls reads as a restart, and everything it ever counted as new. So the difference is held back until it is made up.
 #[derive(Debug, Default)]
 pub struct Peaks {
-    series: BTreeMap<(&'static str, Labels), u64>,
+    series: BTreeMap<(&'static str, MetricLabels), u64>,
 }
 
 impl Peaks {
     /// Lifts each counter to where it was.
     pub fn hold(&mut self, families: &mut [Family]) {
-        for family in families.iter_mut().filter(|family| family.kind == Kind::Counter) {
+        for family in families
+            .iter_mut()
+            .filter(|family| family.kind == MetricKind::Counter)
+        {
             for (labels, value) in &mut family.samples {
                 if let Value::Whole(value) = value {
                     let peak = self.series.entry((family.name, labels.clone())).or_default();
@@ -199,7 +202,7 @@ impl Peaks {
                 }
             }
             // One that vanishes and comes back would have fallen to nothing meanwhile.
-            let known = self.series.range((family.name, Labels::new())..);
+            let known = self.series.range((family.name, MetricLabels::new())..);
             let known = known.take_while(|((name, _), _)| *name == family.name);
             for ((_, labels), peak) in known {
                 let sample = family.samples.entry(labels.clone());

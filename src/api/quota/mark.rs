@@ -14,11 +14,9 @@ use crate::api::http::problem::Problem;
 use crate::api::http::query::{Asked, Nothing};
 use crate::api::openapi::{BadRequest, Conflict, NotFound, QUOTA, Unavailable};
 use crate::api::quota::get_quota;
-use crate::api::state::{Sources, now};
+use crate::api::state::{Shared, Sources, now};
 use crate::api::wire;
 use crate::record::AccountId;
-
-type Shared = State<Arc<Sources>>;
 
 /// The routes of this file.
 #[must_use]

@@ -287,7 +287,7 @@ where
 {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_STALLS_FOR));
-    let held = Held {
+    let held = HeldStream {
         stream: Box::pin(stream),
         _connection: Arc::clone(&connection),
     };
@@ -342,12 +342,12 @@ async fn refuse<S: AsyncRead + AsyncWrite>(stream: S, _permit: OwnedSemaphorePer
 }
 
 /// A stream that keeps the place of its connection, also when it has become a WebSocket.
-struct Held<S> {
+struct HeldStream<S> {
     stream: Pin<Box<TimeoutStream<S>>>,
     _connection: Arc<Connection>,
 }
 
-impl<S: AsyncRead + AsyncWrite> AsyncRead for Held<S> {
+impl<S: AsyncRead + AsyncWrite> AsyncRead for HeldStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -357,7 +357,7 @@ impl<S: AsyncRead + AsyncWrite> AsyncRead for Held<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite> AsyncWrite for Held<S> {
+impl<S: AsyncRead + AsyncWrite> AsyncWrite for HeldStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.stream.as_mut().poll_write(cx, bytes)
     }

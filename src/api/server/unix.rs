@@ -21,14 +21,14 @@ const SOCKET_MODE: u32 = 0o660;
 #[derive(Debug)]
 pub struct ControlSocket {
     listener: watch::Sender<Arc<UnixListener>>,
-    bound: Bound,
+    bound: BoundSocket,
 }
 
 /// Removes the file when it is dropped.
 #[derive(Debug)]
-struct Bound(Arc<SocketPath>);
+struct BoundSocket(Arc<SocketPath>);
 
-impl Drop for Bound {
+impl Drop for BoundSocket {
     fn drop(&mut self) {
         self.0.is_closed.store(true, Ordering::SeqCst);
         self.0.remove();
@@ -131,7 +131,7 @@ impl ControlSocket {
     /// # Errors
     /// When another collector answers there, or the path cannot be used.
     pub fn bind(path: &Path) -> Result<Self, ServerError> {
-        let bound = Bound(Arc::new(SocketPath {
+        let bound = BoundSocket(Arc::new(SocketPath {
             path: path.to_owned(),
             ours: Mutex::new(None),
             is_closed: AtomicBool::new(false),

@@ -96,7 +96,7 @@ async fn get_usage(
 
 /// What decides in which row a sum is, as far as the question needs it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Part {
+struct GroupPart {
     hour: Option<u32>,
     run: Option<RunNumber>,
     model: Option<Arc<str>>,
@@ -107,7 +107,7 @@ fn answer(store: &Store, question: &Question) -> Result<wire::Usage, Problem> {
         hours: question.group == Group::Hour,
         runs: question.needs_runs(),
     };
-    let mut parts: BTreeMap<Part, Totals> = BTreeMap::new();
+    let mut parts: BTreeMap<GroupPart, Totals> = BTreeMap::new();
     store.for_each_usage(question.hours.clone(), grain, |cell, totals| {
         if question
             .model
@@ -116,7 +116,7 @@ fn answer(store: &Store, question: &Question) -> Result<wire::Usage, Problem> {
         {
             return;
         }
-        let part = Part {
+        let part = GroupPart {
             hour: question.group.time_of(cell.hour),
             run: cell.run.filter(|_| grain.runs),
             model: (question.group == Group::Model).then_some(cell.model),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::{Part, UsageQuery};
+use super::{GroupPart, UsageQuery};
 use crate::api::document::summary;
 use crate::api::http::problem::Problem;
 use crate::record::{DAY_MS, Millis, RunId, RunNumber, check_label, split_label};
@@ -147,7 +147,7 @@ impl Group {
     }
 
     /// The key of the row.
-    pub fn key(&self, part: &Part, names: &RunNames) -> Option<String> {
+    pub fn key(&self, part: &GroupPart, names: &RunNames) -> Option<String> {
         let known = part.run.and_then(|run| names.infos.get(&run));
         let start = |hour: u32| i64::from(hour) * HOUR_MS;
         match self {

@@ -22,7 +22,7 @@ use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::{self, Lenient};
 use crate::api::openapi::{BadRequest, NotFound, Unavailable, WEB};
 use crate::api::quota::account;
-use crate::api::state::{Sources, now};
+use crate::api::state::{Shared, Sources, now};
 use crate::api::wire;
 use crate::record::{AccountId, RunId};
 
@@ -32,8 +32,6 @@ const LIMIT_DEFAULT: usize = 50;
 const THRESHOLDS: [u8; 2] = [75, 90];
 /// Most rows of a page.
 const LIMIT_MAX: usize = 1000;
-
-type Shared = State<Arc<Sources>>;
 
 /// The routes of this folder.
 #[must_use]

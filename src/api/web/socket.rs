@@ -37,7 +37,7 @@ pub trait Tells: Send + 'static {
 }
 
 /// Why a socket ends.
-enum End {
+enum SocketEnd {
     /// The client went, or does not take what it is sent.
     Gone,
     /// The client says that this is the end.
@@ -82,13 +82,13 @@ pub fn open<T: Tells>(
         let end = stop
             .run_until_cancelled(talk.run())
             .await
-            .unwrap_or(End::Close(close_code::AWAY, "the collector stops"));
+            .unwrap_or(SocketEnd::Close(close_code::AWAY, "the collector stops"));
         let goodbye = async {
             match end {
-                End::Gone => {}
+                SocketEnd::Gone => {}
                 // The answer goes out with the next reading, which then finds the end.
-                End::Closed => while let Some(Ok(_)) = talk.socket.recv().await {},
-                End::Close(code, reason) => {
+                SocketEnd::Closed => while let Some(Ok(_)) = talk.socket.recv().await {},
+                SocketEnd::Close(code, reason) => {
                     let reason = reason.into();
                     let close = Message::Close(Some(CloseFrame { code, reason }));
                     let _ = talk.socket.send(close).await;
@@ -108,7 +108,7 @@ struct Talk<T> {
 }
 
 impl<T: Tells> Talk<T> {
-    async fn run(&mut self) -> End {
+    async fn run(&mut self) -> SocketEnd {
         let first = self.tells.first().await;
         if let Some(end) = self.say(first).await {
             return end;
@@ -119,14 +119,14 @@ impl<T: Tells> Talk<T> {
         loop {
             let said = tokio::select! {
                 event = self.listener.next() => match event {
-                    Event::Closed => return End::Close(close_code::AWAY, "the collector stops"),
+                    Event::Closed => return SocketEnd::Close(close_code::AWAY, "the collector stops"),
                     event => self.tells.after(Some(&event)).await,
                 },
                 heard = self.socket.recv() => match heard {
-                    None => return End::Gone,
-                    Some(Ok(Message::Close(_))) => return End::Closed,
+                    None => return SocketEnd::Gone,
+                    Some(Ok(Message::Close(_))) => return SocketEnd::Closed,
                     // Of a connection that is gone nobody hears this.
-                    Some(Err(_)) => return End::Close(close_code::PROTOCOL, "no message this end can take"),
+                    Some(Err(_)) => return SocketEnd::Close(close_code::PROTOCOL, "no message this end can take"),
                     Some(Ok(_)) => {
                         heard_at = Instant::now();
                         continue;
@@ -134,10 +134,10 @@ impl<T: Tells> Talk<T> {
                 },
                 _ = ping.tick() => {
                     if heard_at.elapsed() > SILENT_FOR_MAX {
-                        return End::Gone;
+                        return SocketEnd::Gone;
                     }
                     if !self.send(Message::Ping(axum::body::Bytes::new())).await {
-                        return End::Gone;
+                        return SocketEnd::Gone;
                     }
                     self.tells.after(None).await
                 }
@@ -149,13 +149,13 @@ impl<T: Tells> Talk<T> {
     }
 
     /// Sends what is to be said; `Some` if that is the end.
-    async fn say(&mut self, texts: Result<Vec<String>, Problem>) -> Option<End> {
+    async fn say(&mut self, texts: Result<Vec<String>, Problem>) -> Option<SocketEnd> {
         let Ok(texts) = texts else {
-            return Some(End::Close(close_code::AGAIN, "the store does not answer"));
+            return Some(SocketEnd::Close(close_code::AGAIN, "the store does not answer"));
         };
         for text in texts {
             if !self.send(Message::Text(text.into())).await {
-                return Some(End::Gone);
+                return Some(SocketEnd::Gone);
             }
         }
         None

@@ -24,10 +24,10 @@ pub static KINDS: LazyLock<Kinds> = LazyLock::new(Kinds::default);
 
 /// What was written of each kind.
 #[derive(Debug, Default)]
-pub struct Kinds(Mutex<HashMap<Identifier, Kind>>);
+pub struct Kinds(Mutex<HashMap<Identifier, MessageKind>>);
 
 #[derive(Debug)]
-struct Kind {
+struct MessageKind {
     since: Instant,
     lines: u32,
     left_out: LeftOut,
@@ -45,7 +45,7 @@ impl Kinds {
     /// Whether one more line of this kind is written; `message` is asked for if it is not.
     fn takes(&self, kind: Identifier, now: Instant, message: impl FnOnce() -> String) -> bool {
         let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let kind = kinds.entry(kind).or_insert_with(|| Kind {
+        let kind = kinds.entry(kind).or_insert_with(|| MessageKind {
             since: now,
             lines: 0,
             left_out: LeftOut::default(),

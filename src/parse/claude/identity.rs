@@ -139,13 +139,13 @@ pub fn key_of_call(scope: u64, response: ResponseKey, index: CallIndex) -> Respo
 /// dates and counters are none.
 #[must_use]
 pub fn is_unique(id: &[u8]) -> bool {
-    let mut random = Part::default();
-    let mut part = Part::default();
+    let mut random = IdPart::default();
+    let mut part = IdPart::default();
     for &byte in id.iter().take(JUDGED_BYTES_MAX) {
         let one = ONE[usize::from(byte)];
         if one == 0 {
             random.add_if_random(part);
-            part = Part::default();
+            part = IdPart::default();
         } else {
             part.counts += one;
             part.characters |= 1 << (byte & 63);
@@ -162,7 +162,7 @@ pub fn is_unique(id: &[u8]) -> bool {
 
 /// A part of an id between other characters than letters and digits; or several together.
 #[derive(Clone, Copy, Default)]
-struct Part {
+struct IdPart {
     /// Its digits, small letters and capitals, ten bits each.
     counts: u32,
     /// The characters that occur, as bits. A digit and one of the last letters may share a bit: there are never fewer
@@ -170,7 +170,7 @@ struct Part {
     characters: u64,
 }
 
-/// What a byte adds to [`Part::counts`]: a branch for each byte would be guessed wrong, because the bytes are random.
+/// What a byte adds to [`IdPart::counts`]: a branch for each byte would be guessed wrong, because the bytes are random.
 const ONE: [u32; 256] = {
     let mut ones = [0; 256];
     let mut byte = 0;
@@ -186,7 +186,7 @@ const ONE: [u32; 256] = {
     ones
 };
 
-impl Part {
+impl IdPart {
     fn digits(self) -> u32 {
         self.counts & 0x3ff
     }

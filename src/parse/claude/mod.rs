@@ -129,7 +129,7 @@ struct Envelope<'de> {
     event: RawBytes<'de>,
     model_usage: RawBytes<'de>,
     is_sidechain: RawBytes<'de>,
-    message: Message<'de>,
+    message: MessageMembers<'de>,
     /// Few lines have it, and it is large.
     data: Option<Box<ProgressData<'de>>>,
     limits: LimitFields<'de>,
@@ -138,7 +138,7 @@ struct Envelope<'de> {
 impl<'de> Envelope<'de> {
     fn new(memory: &'de UsageMemory) -> Self {
         Self {
-            message: Message::new(Some(memory)),
+            message: MessageMembers::new(Some(memory)),
             ..Self::default()
         }
     }
@@ -166,7 +166,7 @@ impl<'de> Members<'de> for Envelope<'de> {
             b"event" => self.event.0 = Some(value.raw_bytes()?),
             b"isSidechain" => self.is_sidechain.0 = Some(value.raw_bytes()?),
             b"message" => {
-                self.message = Message::new(self.message.memory);
+                self.message = MessageMembers::new(self.message.memory);
                 value.object(&mut self.message)?;
             }
             b"data" => {
@@ -243,7 +243,7 @@ impl Envelope<'_> {
             let Some(ended) = streams.take(self.event, thread, id.as_deref(), place.scope) else {
                 return Class::Ignored;
             };
-            let origin = Origin {
+            let origin = RecordOrigin {
                 key: ended.key,
                 rank: Rank::Sidechain,
                 session: self.session(last.session, place),
@@ -289,9 +289,9 @@ impl Envelope<'_> {
         });
         let named = alone.map_or_else(
             || self.named(message, is_quoted, line, place),
-            |key| Named {
+            |key| ResponseName {
                 key,
-                ..Named::default()
+                ..ResponseName::default()
             },
         );
         // Where nothing is said of an end, nothing is known to be missing.
@@ -310,7 +310,7 @@ impl Envelope<'_> {
             key = streams.see(&seen);
         }
         let model = (model_text.as_deref(), &mut *last.model);
-        let origin = Origin {
+        let origin = RecordOrigin {
             key,
             rank,
             session: self.session(last.session, place),
@@ -331,7 +331,13 @@ impl Envelope<'_> {
     }
 
     /// Names the response of a line whose id alone does not.
-    fn named(&self, message: &Message<'_>, is_quoted: bool, line: &[u8], place: Place) -> Named {
+    fn named(
+        &self,
+        message: &MessageMembers<'_>,
+        is_quoted: bool,
+        line: &[u8],
+        place: Place,
+    ) -> ResponseName {
         let quoted = self.data.as_deref().filter(|_| is_quoted);
         let (request_id, request_ref) = match quoted {
             Some(data) => (data.message.request_id, data.message.request_ref),
@@ -357,7 +363,7 @@ impl Envelope<'_> {
             is_captured: self.is_captured(),
         };
         let key = identity.key(place);
-        let mut named = Named {
+        let mut named = ResponseName {
             key,
             is_block: identity.is_of_block(),
             captured: [None; 2],
@@ -376,7 +382,7 @@ impl Envelope<'_> {
 
 /// How a line names its response.
 #[derive(Clone, Copy, Debug, Default)]
-struct Named {
+struct ResponseName {
     key: ResponseKey,
     /// Whether it is a captured line that names only itself.
     is_block: bool,
@@ -386,7 +392,7 @@ struct Named {
 
 /// What the records of a line have in common.
 #[derive(Clone, Copy, Debug)]
-struct Origin {
+struct RecordOrigin {
     key: ResponseKey,
     rank: Rank,
     session: Option<NonZeroU64>,
@@ -396,13 +402,13 @@ struct Origin {
 /// Adds the records of a response: its own, and those of the calls that its figures leave out.
 fn push(
     records: &mut Vec<Record>,
-    origin: Origin,
+    origin: RecordOrigin,
     (model, memory): (Option<&[u8]>, &mut ModelMemory),
     figures: &Figures,
     (time, dating): (Option<Millis>, Dating),
     place: Place,
 ) {
-    let Origin {
+    let RecordOrigin {
         key,
         rank,
         session,
@@ -552,7 +558,7 @@ enum Claim<'de> {
 }
 
 #[derive(Debug, Default)]
-struct Message<'de> {
+struct MessageMembers<'de> {
     memory: Option<&'de UsageMemory>,
     id: RawBytes<'de>,
     model: RawBytes<'de>,
@@ -561,7 +567,7 @@ struct Message<'de> {
     usage: Claim<'de>,
 }
 
-impl<'de> Message<'de> {
+impl<'de> MessageMembers<'de> {
     fn new(memory: Option<&'de UsageMemory>) -> Self {
         Self {
             memory,
@@ -574,7 +580,7 @@ impl<'de> Message<'de> {
     }
 }
 
-impl<'de> Members<'de> for Message<'de> {
+impl<'de> Members<'de> for MessageMembers<'de> {
     fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
             b"id" => self.id.0 = Some(value.raw_bytes()?),
@@ -619,7 +625,7 @@ impl<'de> Members<'de> for ProgressData<'de> {
 struct QuotedLine<'de> {
     request_id: RawBytes<'de>,
     request_ref: RawBytes<'de>,
-    message: Message<'de>,
+    message: MessageMembers<'de>,
 }
 
 impl<'de> Members<'de> for QuotedLine<'de> {
@@ -628,7 +634,7 @@ impl<'de> Members<'de> for QuotedLine<'de> {
             b"requestId" => self.request_id.0 = Some(value.raw_bytes()?),
             b"requestRef" => self.request_ref.0 = Some(value.raw_bytes()?),
             b"message" => {
-                self.message = Message::default();
+                self.message = MessageMembers::default();
                 value.object(&mut self.message)?;
             }
             _ => value.skip()?,

@@ -20,7 +20,7 @@ struct Models(Reported);
 
 impl<'de> Members<'de> for Models {
     fn member(&mut self, _: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
-        let mut model = Model::default();
+        let mut model = ReportedModel::default();
         if value.object(&mut model)? {
             let count = |raw: RawBytes<'_>| raw.count().unwrap_or(0);
             let sum = &mut self.0;
@@ -34,14 +34,14 @@ impl<'de> Members<'de> for Models {
 }
 
 #[derive(Debug, Default)]
-struct Model<'de> {
+struct ReportedModel<'de> {
     input: RawBytes<'de>,
     output: RawBytes<'de>,
     cache_read: RawBytes<'de>,
     cache_creation: RawBytes<'de>,
 }
 
-impl<'de> Members<'de> for Model<'de> {
+impl<'de> Members<'de> for ReportedModel<'de> {
     fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
             b"inputTokens" => self.input.0 = Some(value.raw_bytes()?),

@@ -22,10 +22,10 @@ const ENCODED_BYTES: usize = 8 + 8 + 1 + 16 + 8 * 8;
 
 /// The messages that are open in a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Streams(Vec<Message>);
+pub struct Streams(Vec<StreamedMessage>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Message {
+struct StreamedMessage {
     thread: u64,
     /// A hash of its id, or of nothing.
     id: u64,
@@ -99,7 +99,7 @@ impl Streams {
                 .retain(|open| open.is_started || open.thread != line.thread);
         }
         if is_of_begun {
-            self.push(Message {
+            self.push(StreamedMessage {
                 thread: line.thread,
                 id,
                 key: Some(line.key),
@@ -113,11 +113,12 @@ impl Streams {
 
     /// Takes an event, of the message with this id if it names one; what a response came to, if it says so.
     pub fn take(&mut self, event: RawBytes<'_>, thread: u64, id: Option<&[u8]>, scope: u64) -> Option<Final> {
-        let mut fields = Event::default();
+        let mut fields = StreamEvent::default();
         json::object(event.0?, &mut fields).ok()?;
         let id = id.map(xxh3_64);
-        let is_of_it =
-            |open: &Message| open.thread == thread && open.is_started && id.is_none_or(|id| id == open.id);
+        let is_of_it = |open: &StreamedMessage| {
+            open.thread == thread && open.is_started && id.is_none_or(|id| id == open.id)
+        };
         match &*fields.kind.text()? {
             b"message_start" => {
                 self.0.retain(|open| {
@@ -143,7 +144,7 @@ impl Streams {
         }
     }
 
-    fn open(&mut self, start: &Start<'_>, thread: u64, scope: u64) {
+    fn open(&mut self, start: &MessageStart<'_>, thread: u64, scope: u64) {
         let Some(model) = start.model.text() else {
             return;
         };
@@ -151,7 +152,7 @@ impl Streams {
             return;
         }
         let id = start.id.text().unwrap_or_default();
-        self.push(Message {
+        self.push(StreamedMessage {
             thread,
             id: xxh3_64(&id),
             key: identity::is_unique(&id).then(|| identity::key_of_id(scope, &id)),
@@ -161,7 +162,7 @@ impl Streams {
         });
     }
 
-    fn push(&mut self, message: Message) {
+    fn push(&mut self, message: StreamedMessage) {
         if self.0.len() == STREAM_MESSAGES_MAX {
             self.0.remove(0);
         }
@@ -193,7 +194,7 @@ impl Streams {
         if model.len() > MODEL_BYTES_MAX || self.0.len() == STREAM_MESSAGES_MAX {
             return None;
         }
-        self.0.push(Message {
+        self.0.push(StreamedMessage {
             thread: number(0)?,
             id: number(8)?,
             key: (fixed[16] & 1 == 1).then_some(ResponseKey(key)),
@@ -229,18 +230,18 @@ fn figures(usage: &Usage) -> [u64; 8] {
 
 /// `event` of a line of type `stream_event`.
 #[derive(Debug, Default)]
-struct Event<'de> {
+struct StreamEvent<'de> {
     kind: RawBytes<'de>,
-    message: Start<'de>,
+    message: MessageStart<'de>,
     usage: Option<UsageFields<'de>>,
 }
 
-impl<'de> Members<'de> for Event<'de> {
+impl<'de> Members<'de> for StreamEvent<'de> {
     fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
             b"type" => self.kind.0 = Some(value.raw_bytes()?),
             b"message" => {
-                self.message = Start::default();
+                self.message = MessageStart::default();
                 value.object(&mut self.message)?;
             }
             b"usage" => {
@@ -255,13 +256,13 @@ impl<'de> Members<'de> for Event<'de> {
 
 /// `message` of a `message_start`.
 #[derive(Debug, Default)]
-struct Start<'de> {
+struct MessageStart<'de> {
     id: RawBytes<'de>,
     model: RawBytes<'de>,
     usage: UsageFields<'de>,
 }
 
-impl<'de> Members<'de> for Start<'de> {
+impl<'de> Members<'de> for MessageStart<'de> {
     fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
             b"id" => self.id.0 = Some(value.raw_bytes()?),

@@ -299,7 +299,7 @@ struct Single<'de, W> {
     wanted: std::marker::PhantomData<W>,
 }
 
-trait Wanted {
+trait WantedMembers {
     const KEY: &'static [u8];
 }
 
@@ -308,15 +308,15 @@ struct WebSearch;
 #[derive(Debug, Default)]
 struct Thinking;
 
-impl Wanted for WebSearch {
+impl WantedMembers for WebSearch {
     const KEY: &'static [u8] = b"web_search_requests";
 }
 
-impl Wanted for Thinking {
+impl WantedMembers for Thinking {
     const KEY: &'static [u8] = b"thinking_tokens";
 }
 
-impl<'de, W: Wanted> Members<'de> for Single<'de, W> {
+impl<'de, W: WantedMembers> Members<'de> for Single<'de, W> {
     fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         if key != W::KEY {
             return value.skip();

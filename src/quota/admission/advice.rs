@@ -1,6 +1,6 @@
 //! What is to be said of one candidate, and in words.
 
-use super::{Candidate, Choice, Reason, Standing, Unseen, Verdict};
+use super::{AccountChoice, Candidate, Reason, Standing, Unseen, Verdict};
 use crate::quota::account::{Account, OnUnknown};
 use crate::quota::budget::near_limit;
 use crate::quota::exhaustion::{self, Cause, CauseKind, UNTIL_TAKEN_BACK};
@@ -369,7 +369,7 @@ fn told(bound: &Bound, now: Millis) -> String {
 /// The whole answer in words.
 pub(super) fn summary(
     advices: &[Advice],
-    choice: &Choice,
+    choice: &AccountChoice,
     retry: Option<(Millis, usize)>,
     unseen: Option<&Unseen>,
     now: Millis,

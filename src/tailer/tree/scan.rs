@@ -12,7 +12,7 @@ use crate::watch::WatchError;
 
 /// What one scan saw.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct ScanFindings {
     visited: HashSet<RelativePath>,
     listed: HashSet<RelativePath>,
     /// How many files there were, and new ones.
@@ -47,11 +47,11 @@ impl Tree {
             self.problems.remove(Path::new(""));
             self.enqueue(path);
         }
-        let mut found = Found {
+        let mut found = ScanFindings {
             failed: failed.directories,
             present: self.files.values().filter(|file| !file.gone).count(),
             links_left: LINKS_LOOKED_AT_MAX,
-            ..Found::default()
+            ..ScanFindings::default()
         };
         if self.directories.is_empty() && !world.unwatched {
             found.ahead = self.watch_ahead(&root, world);
@@ -107,7 +107,7 @@ impl Tree {
         root: &Root,
         directory: &RelativePath,
         depth: Depth,
-        found: &mut Found,
+        found: &mut ScanFindings,
         below: &mut Vec<RelativePath>,
     ) -> Option<(Stat, bool)> {
         let stat = match root.stat(directory) {
@@ -210,7 +210,7 @@ impl Tree {
         directory: &RelativePath,
         stat: &Stat,
         world: World<'_>,
-        found: &mut Found,
+        found: &mut ScanFindings,
         below: &mut Vec<RelativePath>,
     ) {
         let (entries, mark) = match root.list_marked(directory) {
@@ -281,7 +281,7 @@ impl Tree {
     }
 
     /// A wanted file that a listing shows.
-    fn meet(&mut self, root: &Root, path: RelativePath, world: World<'_>, found: &mut Found) {
+    fn meet(&mut self, root: &Root, path: RelativePath, world: World<'_>, found: &mut ScanFindings) {
         let stat = match root.stat(&path) {
             Ok(stat) => stat,
             Err(error @ LogFileError::Io { .. }) => {
@@ -323,7 +323,7 @@ impl Tree {
     }
 
     /// Directories that were not met any more.
-    pub(super) fn forget_directories(&mut self, found: &Found, world: World<'_>) {
+    pub(super) fn forget_directories(&mut self, found: &ScanFindings, world: World<'_>) {
         let path = &self.home.path;
         self.directories.retain(|directory, _| {
             let met = found.visited.contains(directory);
@@ -340,7 +340,7 @@ impl Tree {
     }
 
     /// Files that are not where they were.
-    fn vanished(&self, found: &Found) -> BTreeSet<RelativePath> {
+    fn vanished(&self, found: &ScanFindings) -> BTreeSet<RelativePath> {
         let is_vanished = |path: &Path| {
             let parent = path.parent().unwrap_or(Path::new(""));
             found.listed.contains(parent.as_os_str()) || !self.directories.contains_key(parent.as_os_str())
@@ -351,7 +351,7 @@ impl Tree {
     }
 
     /// Finds out which strangers are old files under a new name, and which are new.
-    fn settle_strangers(&mut self, found: &mut Found, vanished: &BTreeSet<RelativePath>) {
+    fn settle_strangers(&mut self, found: &mut ScanFindings, vanished: &BTreeSet<RelativePath>) {
         let strangers = std::mem::take(&mut found.strangers);
         if strangers.is_empty() {
             return;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::kept::Kept;
-use super::{OPEN_FILES_MAX, SHARE_RECORDS_MAX, Seen, Tracked, Tree};
+use super::{FileStamp, OPEN_FILES_MAX, SHARE_RECORDS_MAX, Tracked, Tree};
 use crate::logfile::unread::{self, Kind};
 use crate::logfile::{EntryKind, LogFile, LogFileError, Root, Tail};
 use crate::parse::foreign::Look;
@@ -150,7 +150,7 @@ impl Tree {
         } else if file.gone {
             file.open = None;
         } else {
-            file.seen = Some(Seen::from(&stat));
+            file.seen = Some(FileStamp::from(&stat));
             file.open = Kept::if_room(log);
             if file.open.is_some() {
                 self.opened(path);

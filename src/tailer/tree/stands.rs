@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{Depth, Directory, Seen, Tree};
+use super::{Depth, Directory, FileStamp, Tree};
 use crate::logfile::mounts::is_local;
 use crate::logfile::{EntryKind, Root, Stat, glance};
 
@@ -101,7 +101,7 @@ impl Tree {
         let mut there = self.files.iter().filter(|(_, file)| !file.gone);
         there.all(|(path, file)| {
             root.stat(path)
-                .is_ok_and(|stat| stat.kind == EntryKind::File && file.seen == Some(Seen::from(&stat)))
+                .is_ok_and(|stat| stat.kind == EntryKind::File && file.seen == Some(FileStamp::from(&stat)))
         })
     }
 }

@@ -4,7 +4,7 @@
 //! than the account's has windows of its own. Shares are percentages everywhere.
 
 use super::values::{self, Entries};
-use super::{Answer, BUCKET_UNKNOWN, FIVE_HOUR, SEVEN_DAY, Window, Windows, bucket_name, time};
+use super::{Answer, BUCKET_UNKNOWN, FIVE_HOUR, SEVEN_DAY, SourceWindows, WindowFields, bucket_name, time};
 use crate::json::{self, Raw};
 use crate::record::{LimitStatus, Millis};
 
@@ -22,9 +22,9 @@ const LIMIT_ERRORS: [&str; 2] = ["usage_limit_exceeded", "usageLimitExceeded"];
 const LIMITS_MAX: usize = 32;
 
 /// The windows of a `rate_limits` object, an answer of the app server, or a body of the usage endpoint.
-pub fn windows(value: Raw<'_>, answer: Answer) -> Windows {
+pub fn windows(value: Raw<'_>, answer: Answer) -> SourceWindows {
     let body = Entries::of(value);
-    let mut windows = Windows::default();
+    let mut windows = SourceWindows::default();
     let is_reached = has_limit_error(&body) || has_limit_error(&Entries::of(body.get(&["error"])));
     let by_id = Entries::of(body.get(&["rateLimitsByLimitId", "rate_limits_by_limit_id"]));
     let one = body.get(&["rateLimits", "rate_limits", "rate_limit"]);
@@ -74,7 +74,7 @@ fn has_limit_error(of: &Entries<'_>) -> bool {
 }
 
 /// The two windows of one limit.
-fn limit(id: Option<&str>, value: Raw<'_>, is_reached: bool, answer: Answer, windows: &mut Windows) {
+fn limit(id: Option<&str>, value: Raw<'_>, is_reached: bool, answer: Answer, windows: &mut SourceWindows) {
     let limit = Entries::of(value);
     if limit.0.is_empty() && !is_reached {
         return;
@@ -103,7 +103,7 @@ fn limit(id: Option<&str>, value: Raw<'_>, is_reached: bool, answer: Answer, win
 }
 
 /// Adds the windows of a limit. A refusal is one of the windows that are used up.
-fn add(id: &str, slots: [(&str, Slot); 2], verdict: LimitStatus, windows: &mut Windows) {
+fn add(id: &str, slots: [(&str, Slot); 2], verdict: LimitStatus, windows: &mut SourceWindows) {
     let mut is_refused = false;
     for (name, slot) in slots {
         let Some(bucket) = slot.bucket(id, name) else {
@@ -129,7 +129,7 @@ fn add(id: &str, slots: [(&str, Slot); 2], verdict: LimitStatus, windows: &mut W
 }
 
 /// What may be spent, and how much is left of it.
-fn spend(value: Raw<'_>, answer: Answer, windows: &mut Windows) {
+fn spend(value: Raw<'_>, answer: Answer, windows: &mut SourceWindows) {
     let entries = Entries::of(value);
     let left = values::share(entries.get(&["remaining_percent", "remainingPercent"]));
     let used = values::share(entries.get(&["used"]));
@@ -258,8 +258,8 @@ impl Headers {
     }
 
     /// The windows. An answer that refuses the request does so for those that are used up.
-    pub fn windows(self, answer: Answer) -> Vec<Window> {
-        let mut windows = Windows::default();
+    pub fn windows(self, answer: Answer) -> Vec<WindowFields> {
+        let mut windows = SourceWindows::default();
         for (id, [primary, secondary]) in &self.limits {
             let is_used_up = [primary, secondary]
                 .iter()

@@ -6,13 +6,13 @@
 //! is the least that is used, for a window that gives no share.
 
 use super::values::{self, Entries};
-use super::{Answer, BUCKET_UNKNOWN, Windows, bucket_name, time};
+use super::{Answer, BUCKET_UNKNOWN, SourceWindows, bucket_name, time};
 use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{self, Members, Raw};
 
 /// The windows such an object speaks of; none if it is no object or an empty one.
-pub fn windows(value: Raw<'_>, answer: Answer) -> Windows {
-    let mut windows = Windows::default();
+pub fn windows(value: Raw<'_>, answer: Answer) -> SourceWindows {
+    let mut windows = SourceWindows::default();
     let mut info = Info::default();
     let is_object = value
         .0
@@ -21,7 +21,7 @@ pub fn windows(value: Raw<'_>, answer: Answer) -> Windows {
         return windows;
     }
     for (name, value) in Entries::of(info.windows).0 {
-        let mut share = Share::default();
+        let mut share = WindowShare::default();
         if json::object(value.0.unwrap_or_default().as_bytes(), &mut share).unwrap_or(false) {
             let window = windows.at(bucket_name(&name));
             window.utilization = values::share(share.utilization).or(values::share(share.surpassed));
@@ -76,14 +76,14 @@ impl<'de> Members<'de> for Info<'de> {
 
 /// One of `unifiedWindows`.
 #[derive(Debug, Default)]
-struct Share<'de> {
+struct WindowShare<'de> {
     utilization: Raw<'de>,
     surpassed: Raw<'de>,
     resets_at: Raw<'de>,
     status: Raw<'de>,
 }
 
-impl<'de> Members<'de> for Share<'de> {
+impl<'de> Members<'de> for WindowShare<'de> {
     fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         match key {
             b"utilization" => self.utilization.0 = Some(value.raw()?),

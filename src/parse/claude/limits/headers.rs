@@ -6,7 +6,7 @@
 //! A 429 with no refused window in it is a pause of the account, until `retry-after` if there is one.
 
 use super::values::{self, Entries};
-use super::{Answer, BUCKET_UNKNOWN, OVERAGE, Windows, bucket_name, codex, time};
+use super::{Answer, BUCKET_UNKNOWN, OVERAGE, SourceWindows, bucket_name, codex, time};
 use crate::json::Raw;
 use crate::record::{LimitStatus, Millis};
 
@@ -60,7 +60,7 @@ const CLASSIC_WINDOWS: [(&str, &str); 4] = [
 /// What a map of headers says.
 #[derive(Debug, Default)]
 pub struct Said {
-    pub windows: Windows,
+    pub windows: SourceWindows,
     /// When to ask again.
     pub retry_at: Option<Millis>,
     /// Whether any header in it is one of limits.
@@ -69,7 +69,7 @@ pub struct Said {
 
 /// What a map of headers speaks of; nothing if it is no map or has no such headers.
 pub fn read(value: Raw<'_>, answer: Answer) -> Said {
-    let mut headers = Headers::default();
+    let mut headers = RateLimitHeaders::default();
     for (name, value) in Entries::of(value).0 {
         headers.take(&name.to_ascii_lowercase(), values::single(value), answer.time);
     }
@@ -100,8 +100,8 @@ impl Pair {
 }
 
 #[derive(Debug, Default)]
-struct Headers {
-    windows: Windows,
+struct RateLimitHeaders {
+    windows: SourceWindows,
     /// Tokens and requests of each window.
     pairs: Vec<[Pair; 2]>,
     status: LimitStatus,
@@ -115,7 +115,7 @@ struct Headers {
     any: bool,
 }
 
-impl Headers {
+impl RateLimitHeaders {
     fn take(&mut self, name: &str, value: Raw<'_>, time: Option<Millis>) {
         let Some(name) = name.strip_prefix(PREFIX) else {
             let retry_at = match name {

@@ -188,33 +188,33 @@ impl Answer {
     }
 
     /// A refusal that is none by the account's limits says nothing of them, not even with its reset.
-    fn doubt(self, window: &mut Window) {
+    fn doubt(self, window: &mut WindowFields) {
         if window.status == LimitStatus::Rejected && !self.may_reject() {
-            *window = Window {
+            *window = WindowFields {
                 utilization: window.utilization,
                 reset_at: window.reset_at.filter(|_| window.utilization.is_some()),
-                ..Window::new(std::mem::take(&mut window.bucket))
+                ..WindowFields::new(std::mem::take(&mut window.bucket))
             };
         }
     }
 
     /// The pause after a refusal that names no window. A server that is merely busy pauses the account only until a
     /// time that it names.
-    fn cool_down(self, retry_at: Option<Millis>) -> Windows {
+    fn cool_down(self, retry_at: Option<Millis>) -> SourceWindows {
         let is_pause = self.is_refusal() && (!self.is_transient || retry_at.is_some());
-        Windows(Vec::from_iter(is_pause.then(|| Window {
+        SourceWindows(Vec::from_iter(is_pause.then(|| WindowFields {
             status: LimitStatus::Rejected,
             reset_at: retry_at,
-            ..Window::new(COOL_DOWN.into())
+            ..WindowFields::new(COOL_DOWN.into())
         })))
     }
 }
 
 /// Whether the request was paid beyond the windows.
-fn overage(in_use: bool) -> Window {
-    Window {
+fn overage(in_use: bool) -> WindowFields {
+    WindowFields {
         utilization: Some(if in_use { 1.0 } else { 0.0 }),
-        ..Window::new(OVERAGE_IN_USE.into())
+        ..WindowFields::new(OVERAGE_IN_USE.into())
     }
 }
 
@@ -243,7 +243,7 @@ impl LimitFields<'_> {
     /// Appends what the line says, at most [`OBSERVATIONS_MAX`].
     pub fn observe(&self, line: &Line<'_>, retries: &mut Retries, observations: &mut Vec<Observation>) {
         let first = observations.len();
-        let mut list = List::new(observations, line.time);
+        let mut list = ObservationList::new(observations, line.time);
         list.session = id_hash(line.session_id);
         list.request = id_hash(line.request_id).or(id_hash(line.uuid));
         let subtype = self.subtype.text();
@@ -296,7 +296,7 @@ impl LimitFields<'_> {
             || self.api_error.text().as_deref() == Some(b"usage_limit_reached")
     }
 
-    fn assistant(&self, line: &Line<'_>, list: &mut List<'_>) {
+    fn assistant(&self, line: &Line<'_>, list: &mut ObservationList<'_>) {
         // The CLI's own words, and nobody else's.
         let is_own = line.is_synthetic || self.is_api_error.is("true");
         let opening = is_own.then(|| prose::opening(line.text)).flatten();
@@ -336,10 +336,10 @@ impl LimitFields<'_> {
         } else {
             prose::known(words, line.time).filter(|_| list.room == before)
         };
-        list.add(Windows(said.into_iter().collect()), LimitSource::Prose);
+        list.add(SourceWindows(said.into_iter().collect()), LimitSource::Prose);
     }
 
-    fn api_error(&self, line: &Line<'_>, list: &mut List<'_>) {
+    fn api_error(&self, line: &Line<'_>, list: &mut ObservationList<'_>) {
         let mut error = ApiError::default();
         let Some(raw) = self.error.0 else { return };
         if !json::object(raw.as_bytes(), &mut error).unwrap_or(false) {
@@ -403,7 +403,7 @@ impl<'de> Members<'de> for ApiError<'de> {
 
 /// What one line says about one window.
 #[derive(Clone, Debug, Default)]
-struct Window {
+struct WindowFields {
     bucket: Box<str>,
     utilization: Option<f64>,
     remaining: Option<u64>,
@@ -412,7 +412,7 @@ struct Window {
     status: LimitStatus,
 }
 
-impl Window {
+impl WindowFields {
     fn new(bucket: Box<str>) -> Self {
         Self {
             bucket,
@@ -443,26 +443,26 @@ impl Window {
 
 /// The windows of one source, each once.
 #[derive(Debug, Default)]
-struct Windows(Vec<Window>);
+struct SourceWindows(Vec<WindowFields>);
 
-impl Windows {
+impl SourceWindows {
     /// The place of a window, a new one at the end if it was not named before.
     fn place(&mut self, bucket: Box<str>) -> usize {
         let known = self.0.iter().position(|window| window.bucket == bucket);
         known.unwrap_or_else(|| {
-            self.0.push(Window::new(bucket));
+            self.0.push(WindowFields::new(bucket));
             self.0.len() - 1
         })
     }
 
-    fn at(&mut self, bucket: Box<str>) -> &mut Window {
+    fn at(&mut self, bucket: Box<str>) -> &mut WindowFields {
         let place = self.place(bucket);
         &mut self.0[place]
     }
 }
 
 /// Where a line's observations go.
-struct List<'o> {
+struct ObservationList<'o> {
     observations: &'o mut Vec<Observation>,
     time: Option<Millis>,
     session: Option<u64>,
@@ -471,7 +471,7 @@ struct List<'o> {
     room: usize,
 }
 
-impl<'o> List<'o> {
+impl<'o> ObservationList<'o> {
     fn new(observations: &'o mut Vec<Observation>, time: Option<Millis>) -> Self {
         Self {
             observations,
@@ -483,16 +483,16 @@ impl<'o> List<'o> {
     }
 
     /// Adds windows in an order that does not depend on the one they were written in. True if one of them is refused.
-    fn add(&mut self, windows: Windows, source: LimitSource) -> bool {
+    fn add(&mut self, windows: SourceWindows, source: LimitSource) -> bool {
         let mut windows = windows.0;
-        windows.retain(Window::says_something);
+        windows.retain(WindowFields::says_something);
         let rank = |bucket: &str| ORDER.iter().position(|known| *known == bucket);
         windows.sort_by_cached_key(|window| {
             (rank(&window.bucket).unwrap_or(ORDER.len()), window.bucket.clone())
         });
         windows.truncate(self.room);
         self.room -= windows.len();
-        let is_refused = |window: &Window| window.status == LimitStatus::Rejected;
+        let is_refused = |window: &WindowFields| window.status == LimitStatus::Rejected;
         let any_refused = windows.iter().any(is_refused);
         let (session, request, time) = (self.session, self.request, self.time);
         self.observations.extend(windows.into_iter().map(|window| {

@@ -6,7 +6,7 @@
 
 use super::{
     BUCKET_UNKNOWN, COOL_DOWN, FIVE_HOUR, MONTHLY_SPEND, OVERAGE, SEVEN_DAY, SEVEN_DAY_FAMILY,
-    SEVEN_DAY_OVERAGE_INCLUDED, Window, time,
+    SEVEN_DAY_OVERAGE_INCLUDED, WindowFields, time,
 };
 use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{self, Members, Raw};
@@ -79,7 +79,7 @@ pub fn opening(line: &[u8]) -> Option<String> {
 }
 
 /// The window that is used up, if a text begins with a known sentence.
-pub fn known(text: &str, time: Option<Millis>) -> Option<Window> {
+pub fn known(text: &str, time: Option<Millis>) -> Option<WindowFields> {
     let after = |starts: &[&str]| starts.iter().find_map(|start| text.strip_prefix(start));
     let (bucket, rest) = if let Some(rest) = after(&REACHED) {
         (FIVE_HOUR.into(), rest)
@@ -105,7 +105,7 @@ pub fn known(text: &str, time: Option<Millis>) -> Option<Window> {
 
 /// The window of a refusal, whatever its words are. Words of a server name no window of the provider of the CLI: the
 /// account is to pause.
-pub fn refused(text: &str, time: Option<Millis>) -> Window {
+pub fn refused(text: &str, time: Option<Millis>) -> WindowFields {
     if let Some(window) = known(text, time) {
         return window;
     }
@@ -119,7 +119,7 @@ pub fn refused(text: &str, time: Option<Millis>) -> Window {
     )
 }
 
-fn window(bucket: Box<str>, reset_at: Option<Millis>, time: Option<Millis>) -> Window {
+fn window(bucket: Box<str>, reset_at: Option<Millis>, time: Option<Millis>) -> WindowFields {
     // A session cannot end later than its length after a request in it: such an hour is one that has passed.
     let length = bucket::length(&bucket).filter(|_| &*bucket == FIVE_HOUR);
     let is_too_far = |at: &Millis| {
@@ -127,10 +127,10 @@ fn window(bucket: Box<str>, reset_at: Option<Millis>, time: Option<Millis>) -> W
             .zip(time)
             .is_some_and(|(length, time)| *at > time.saturating_add(length))
     };
-    Window {
+    WindowFields {
         reset_at: reset_at.filter(|at| !is_too_far(at)),
         status: LimitStatus::Rejected,
-        ..Window::new(bucket)
+        ..WindowFields::new(bucket)
     }
 }
 

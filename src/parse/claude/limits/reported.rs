@@ -2,7 +2,9 @@
 //! of a usage API, limits of Codex.
 
 use super::values::{self, Entries};
-use super::{Answer, List, Windows, bucket_name, codex, events, headers, id_hash, time, usage_api};
+use super::{
+    Answer, ObservationList, SourceWindows, bucket_name, codex, events, headers, id_hash, time, usage_api,
+};
 use crate::json::{Raw, RawBytes};
 use crate::record::{LimitSource, LimitStatus, Millis, Observation};
 
@@ -27,7 +29,7 @@ pub enum Told<'a> {
 #[must_use]
 pub fn told(told: Told<'_>, at: Millis) -> Vec<Observation> {
     let mut observations = Vec::new();
-    let mut list = List::new(&mut observations, Some(at));
+    let mut list = ObservationList::new(&mut observations, Some(at));
     let answer = Answer::new(Some(at), None, false);
     match told {
         Told::Statusline(raw) => {
@@ -81,8 +83,8 @@ fn session(raw: &str) -> Option<u64> {
     id_hash(RawBytes(id.0.map(str::as_bytes)))
 }
 
-fn statusline(raw: &str) -> Windows {
-    let mut windows = Windows::default();
+fn statusline(raw: &str) -> SourceWindows {
+    let mut windows = SourceWindows::default();
     for (name, value) in Entries::of(Entries::of(Raw(Some(raw))).get(&["rate_limits"])).0 {
         let window = Entries::of(value);
         let place = windows.at(bucket_name(&name));

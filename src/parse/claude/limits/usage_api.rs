@@ -4,7 +4,7 @@
 //! Shares are percentages, so 0.5 is half a percent.
 
 use super::values::{self, Entries};
-use super::{FIVE_HOUR, SEVEN_DAY, SEVEN_DAY_FAMILY, Windows, bucket_name, time};
+use super::{FIVE_HOUR, SEVEN_DAY, SEVEN_DAY_FAMILY, SourceWindows, bucket_name, time};
 use crate::json::{self, Raw};
 use crate::record::Millis;
 
@@ -24,9 +24,9 @@ pub fn kept(value: Raw<'_>) -> Option<(Millis, Raw<'_>)> {
 }
 
 /// The windows of a body.
-pub fn windows(value: Raw<'_>) -> Windows {
+pub fn windows(value: Raw<'_>) -> SourceWindows {
     let body = Entries::of(value);
-    let mut windows = Windows::default();
+    let mut windows = SourceWindows::default();
     for (name, value) in &body.0 {
         match name.as_str() {
             EXTRA_USAGE => extra_usage(*value, &mut windows),
@@ -54,7 +54,7 @@ pub fn windows(value: Raw<'_>) -> Windows {
     windows
 }
 
-fn set(windows: &mut Windows, bucket: Box<str>, share: Option<f64>, resets_at: Raw<'_>) {
+fn set(windows: &mut SourceWindows, bucket: Box<str>, share: Option<f64>, resets_at: Raw<'_>) {
     if share.is_some() {
         let window = windows.at(bucket);
         window.utilization = share;
@@ -101,7 +101,7 @@ fn is_among(bucket: &str, flat: &[Box<str>]) -> bool {
     })
 }
 
-fn extra_usage(value: Raw<'_>, windows: &mut Windows) {
+fn extra_usage(value: Raw<'_>, windows: &mut SourceWindows) {
     let extra = Entries::of(value);
     let share = values::percent(extra.get(&["utilization"]));
     set(windows, EXTRA_USAGE.into(), share, extra.get(&["resets_at"]));
@@ -112,7 +112,7 @@ fn extra_usage(value: Raw<'_>, windows: &mut Windows) {
     money(windows, EXTRA_USAGE, limit, used);
 }
 
-fn spend(value: Raw<'_>, windows: &mut Windows) {
+fn spend(value: Raw<'_>, windows: &mut SourceWindows) {
     let spend = Entries::of(value);
     let share = values::percent(spend.get(&["percent"]));
     set(windows, SPEND.into(), share, spend.get(&["resets_at"]));
@@ -121,7 +121,7 @@ fn spend(value: Raw<'_>, windows: &mut Windows) {
 }
 
 /// What is left of a sum of money, in its smallest unit.
-fn money(windows: &mut Windows, bucket: &str, limit: Option<u64>, used: Option<u64>) {
+fn money(windows: &mut SourceWindows, bucket: &str, limit: Option<u64>, used: Option<u64>) {
     if let Some(window) = windows.0.iter_mut().find(|window| &*window.bucket == bucket) {
         window.limit = limit;
         window.remaining = limit.zip(used).map(|(limit, used)| limit.saturating_sub(used));
