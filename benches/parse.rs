@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fastrand::Rng;
-use tokentail::parse::{self, Place};
+use tokentail::parse::{self, LineContext};
 use tokentail::reader::lines::Lines;
 
 /// How large each block is.
@@ -33,7 +33,7 @@ fn blocks(c: &mut Criterion) {
                 for line in Lines::new(black_box(block)) {
                     black_box(parse::line(
                         line.bytes,
-                        Place::default(),
+                        LineContext::default(),
                         &mut records,
                         &mut observations,
                     ));

@@ -10,13 +10,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::events::monitor::Teller;
+use crate::api::events::monitor::Monitor;
 use crate::api::feed::hub::Hub;
 use crate::api::metrics::counters::Counters;
 use crate::api::router;
 use crate::api::runs;
 use crate::api::server::{Doors, ServerError, Subscribers, TokenSlot, Traffic};
-use crate::api::state::Sources;
+use crate::api::state::ApiState;
 use crate::api::wire::RunDetail;
 use crate::committer::{self, CommitterError, CommitterThread};
 use crate::config::web::TokenError;
@@ -26,10 +26,10 @@ use crate::live::Live;
 use crate::logfile::pool::Pool;
 use crate::record::RunId;
 use crate::store::{Store, StoreError, StoreOptions};
-use crate::supervisor::{Places, Supervisor};
+use crate::supervisor::{RunLocations, Supervisor};
 use crate::systemd;
-use crate::tailer::board::Board;
-use crate::tailer::{Readers, Shared};
+use crate::tailer::status::RunStatuses;
+use crate::tailer::{ReadPermits, Shared};
 use crate::watch::Watch;
 use owned::Owned;
 
@@ -140,7 +140,7 @@ impl App {
         })
         .map_err(StartError::Thread)?;
 
-        let places = Places::new(
+        let places = RunLocations::new(
             (scope == Scope::Everything).then(|| settings.runs_dir.clone()),
             settings.runs.layout,
         );
@@ -155,8 +155,8 @@ impl App {
             store,
             watch: Arc::new(Watch::start()),
             committer,
-            board: Arc::new(Board::default()),
-            readers: Readers::new(),
+            board: Arc::new(RunStatuses::default()),
+            readers: ReadPermits::new(),
             heard: Arc::default(),
             pool: Pool::new().map_err(StartError::Thread)?,
             suspects: Arc::default(),
@@ -176,7 +176,7 @@ impl App {
         let traffic = Arc::new(Traffic::default());
         let (refused, not_taken_over) = watch::channel(None);
         let (missing, are_missing) = watch::channel(Vec::new());
-        let sources = Arc::new(Sources {
+        let sources = Arc::new(ApiState {
             live: Arc::clone(&live),
             hub,
             store: Arc::clone(&shared.store),
@@ -195,7 +195,7 @@ impl App {
             counters: Counters::default(),
             subscribers: Subscribers::new(shared.settings.borrow().http.subscribers_max),
         });
-        let teller = Teller::new(Arc::clone(&sources), live.subscribe(), stop.clone());
+        let teller = Monitor::new(Arc::clone(&sources), live.subscribe(), stop.clone());
         let owned = Owned {
             shared: Arc::clone(&shared),
             writes: shared.committer.downgrade(),

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::api::document::quota::Terms;
+use crate::api::document::quota::EvalContext;
 use crate::api::document::summary;
 use crate::api::wire;
 use crate::config::{Accounts, Limits};
@@ -20,7 +20,7 @@ use crate::logfile::shape::Shape;
 use crate::logfile::unread::{self, Kind, LINKS_LOOKED_AT_MAX, PROJECTS, Sorter, Unread, is_log_name};
 use crate::logfile::walk::{WalkLimits, walk};
 use crate::logfile::{EntryKind, LogFileError, Root, remedy};
-use crate::reader::{self, Reading, Scanned};
+use crate::reader::{self, PartialLine, ReadOptions};
 use crate::record::{AccountId, Batch, Millis, Position, RUN_ID_BYTES_MAX, RelativePath, RunId};
 use crate::store::{Conclusion, Outcome, Store, StoreError, StoreOptions};
 
@@ -206,7 +206,7 @@ pub fn replay(
         store.latest()?.unwrap_or(options.clock)
     };
     let summary = {
-        let terms = Terms {
+        let terms = EvalContext {
             accounts: &options.accounts,
             zone: &options.quota_zone,
             unseen: None,
@@ -652,7 +652,7 @@ fn read_file(
     };
     let file = root.open_file(&task.path)?;
     let stat = file.stat().map_err(failed)?;
-    let reading = Reading {
+    let reading = ReadOptions {
         line_bytes_max: options.limits.line_bytes_max,
         turn_bytes_max: options.limits.turn_bytes_max as u64,
         settle: true,
@@ -664,7 +664,7 @@ fn read_file(
     };
     let mut stored = task.stored.clone();
     let (mut has_any, mut has_holes) = (false, false);
-    let mut scanned = Scanned::default();
+    let mut scanned = PartialLine::default();
     loop {
         let (position, tail) =
             reader::start(&file, &stat, stored.as_ref(), &task.source.run, &task.path).map_err(failed)?;

@@ -3,7 +3,7 @@
 //! A directory below the runs directory whose name is a run id is a run. The 2 s scan is the truth about which there
 //! are; events only make it sooner. A tailer that fails is started again, later each time, and disturbs no other.
 
-mod places;
+mod run_locations;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -26,15 +26,15 @@ use crate::logfile::{Entry, EntryKind, LogFileError, Root, Stat};
 use crate::record::format::length;
 use crate::record::{RunId, StopReason};
 use crate::store::{Known, RunInfo, Store, StoreError};
-use crate::tailer::patrol::{PASSED_AFTER, Patrol};
+use crate::tailer::poller::{PASSED_AFTER, Poller};
 use crate::tailer::roster::{Dues, Roster};
 use crate::tailer::stall::does_not_answer;
 use crate::tailer::tree::Depth;
-use crate::tailer::{Ended, Shared, Tailer, TailerError, Waker};
+use crate::tailer::{Ended, Shared, Tailer, TailerError, TailerHandle};
 use crate::watch::{Hints, Mode};
 
-use places::At;
-pub use places::Places;
+use run_locations::PathOwner;
+pub use run_locations::RunLocations;
 
 /// First pause before a failed tailer is started again, doubled each time.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
@@ -51,11 +51,11 @@ const STRANGE_NAMES_MAX: usize = 1024;
 enum SupervisorEvent {
     Hints(Hints),
     Tick,
-    /// It is time to see how far the patrol is.
-    Patrol,
+    /// It is time to see how far the poller is.
+    Poller,
     Ended(RunId, Result<Ended, TailerError>),
     /// A tailer's state changed.
-    Board,
+    RunStatuses,
     /// The settings were read again.
     Settings,
     /// Someone asks for something.
@@ -81,7 +81,7 @@ enum WantedPlace {
     /// It says nothing.
     Anywhere,
     InRunsDirectory,
-    At(PathBuf),
+    PathOwner(PathBuf),
 }
 
 /// A start whose directory was looked at.
@@ -138,7 +138,7 @@ type DirectoryId = (u64, crate::record::Inode);
 /// What others do with a supervisor: watch whether the first backlog is done.
 pub struct Supervisor {
     shared: Arc<Shared>,
-    places: Places,
+    places: RunLocations,
     stop: CancellationToken,
     runs: HashMap<RunId, RunningTailer>,
     tasks: JoinSet<(RunId, Result<Ended, TailerError>)>,
@@ -188,7 +188,7 @@ pub struct Supervisor {
     root: Option<DirectoryId>,
     /// The runs directory as it was when every run in it was known.
     settled: Option<Settled>,
-    patrol: Patrol,
+    poller: Poller,
     /// Of all `runs`; `None` when these have changed.
     roster: Option<Arc<Roster>>,
     dues: Dues,
@@ -202,7 +202,7 @@ pub struct Supervisor {
 }
 
 struct RunningTailer {
-    waker: Waker,
+    waker: TailerHandle,
     stop: CancellationToken,
     /// Start it again when it has stopped.
     again: bool,
@@ -232,7 +232,7 @@ impl Supervisor {
     #[must_use]
     pub fn new(
         shared: Arc<Shared>,
-        places: Places,
+        places: RunLocations,
         requests: mpsc::Receiver<Request>,
         stop: CancellationToken,
         ready: CancellationToken,
@@ -272,7 +272,7 @@ impl Supervisor {
             forgotten: BTreeSet::new(),
             root: None,
             settled: None,
-            patrol: Patrol::default(),
+            poller: Poller::default(),
             roster: None,
             dues: Dues::default(),
             started: 0,
@@ -301,9 +301,9 @@ impl Supervisor {
             match self.next_event(&mut tick, &mut settings).await {
                 SupervisorEvent::Hints(hints) => self.hints(hints).await,
                 SupervisorEvent::Tick => self.tick().await,
-                SupervisorEvent::Patrol => self.look_at_patrol(),
+                SupervisorEvent::Poller => self.look_at_poller(),
                 SupervisorEvent::Ended(run, result) => self.ended(run, result).await,
-                SupervisorEvent::Board => self.check_progress().await,
+                SupervisorEvent::RunStatuses => self.check_progress().await,
                 SupervisorEvent::Settings => {
                     tick = tokio::time::interval(settings.borrow().watch.scan_interval);
                     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -357,8 +357,8 @@ impl Supervisor {
             links = done(&mut self.survey) => SupervisorEvent::Surveyed(links),
             Ok(()) = settings.changed() => SupervisorEvent::Settings,
             hints = self.shared.watch.next() => SupervisorEvent::Hints(hints),
-            () = self.shared.board.changed() => SupervisorEvent::Board,
-            () = at(self.patrol.due()) => SupervisorEvent::Patrol,
+            () = self.shared.board.changed() => SupervisorEvent::RunStatuses,
+            () = at(self.poller.due()) => SupervisorEvent::Poller,
             _ = tick.tick() => SupervisorEvent::Tick,
         }
     }
@@ -371,7 +371,7 @@ impl Supervisor {
         let (mut look_around, mut retry) = (false, false);
         for path in hints.paths {
             match self.places.run_at(&path) {
-                At::Run(run, below) => {
+                PathOwner::Run(run, below) => {
                     if let Some(running) = self.runs.get(&run) {
                         running.waker.hint(below.to_owned());
                         continue;
@@ -384,8 +384,8 @@ impl Supervisor {
                         retry = true;
                     }
                 }
-                At::NoRun => {}
-                At::Elsewhere => look_around = true,
+                PathOwner::NoRun => {}
+                PathOwner::Elsewhere => look_around = true,
             }
         }
         if look_around {
@@ -424,12 +424,12 @@ impl Supervisor {
             Depth::Everything
         };
         // What is known to hang is not visited.
-        self.look_at_patrol();
+        self.look_at_poller();
         let roster = self.roster.get_or_insert_with(|| {
             let wakers = self.runs.values().map(|run| run.waker.clone());
             Arc::new(Roster::new(self.dues.clone(), wakers))
         });
-        self.patrol.go(Arc::clone(roster), depth, &self.shared);
+        self.poller.go(Arc::clone(roster), depth, &self.shared);
         self.restart_failed().await;
         self.check_progress().await;
     }
@@ -444,9 +444,9 @@ impl Supervisor {
     }
 
     /// Says of runs that they are out of reach, or not any more.
-    fn look_at_patrol(&mut self) {
-        let stalls = self.patrol.look(&self.shared);
-        let find = |waker: &Waker| self.runs.iter().find(|(_, running)| running.waker.is(waker));
+    fn look_at_poller(&mut self) {
+        let stalls = self.poller.look(&self.shared);
+        let find = |waker: &TailerHandle| self.runs.iter().find(|(_, running)| running.waker.is(waker));
         // Others there wait until it is known whether it is only slow.
         for (run, _) in stalls.slow.iter().filter_map(find) {
             let mounted = mounted_at(&self.places.home(run).path);
@@ -885,7 +885,7 @@ impl Supervisor {
 
     fn start_tailer(&mut self, run: RunId, known: Known, again: bool) {
         self.started = self.started.wrapping_add(1);
-        let waker = Waker::new(self.dues.entry(self.started));
+        let waker = TailerHandle::new(self.dues.entry(self.started));
         let stop = CancellationToken::new();
         let home = self.places.home(&run);
         let (shared, its_waker, its_stop, id) =
@@ -1082,7 +1082,7 @@ impl Supervisor {
             .start(move || resolve_mount(&its_mount, &run, runs_dir.as_deref(), &settings.runs.mount_roots));
         self.resolving.spawn(async move {
             let own = match job.progress().await {
-                Progress::Done(Ok(Ok(Some(mount)))) => Ok(WantedPlace::At(mount)),
+                Progress::Done(Ok(Ok(Some(mount)))) => Ok(WantedPlace::PathOwner(mount)),
                 Progress::Done(Ok(Ok(None))) => Ok(WantedPlace::InRunsDirectory),
                 Progress::Done(Ok(Err(error))) => Err(StartAnswer::Mount(error)),
                 Progress::Done(Err(_)) => Ok(WantedPlace::Anywhere),
@@ -1100,7 +1100,7 @@ impl Supervisor {
         done: oneshot::Sender<StartAnswer>,
     ) {
         let taken = |own: &WantedPlace| match own {
-            WantedPlace::At(mount) => self.places.overlaps(&start.run, mount),
+            WantedPlace::PathOwner(mount) => self.places.overlaps(&start.run, mount),
             WantedPlace::Anywhere | WantedPlace::InRunsDirectory => None,
         };
         let own = own.and_then(|own| match taken(&own) {
@@ -1147,7 +1147,7 @@ impl Supervisor {
         let mount = match own {
             WantedPlace::Anywhere => None,
             WantedPlace::InRunsDirectory => Some(None),
-            WantedPlace::At(mount) => Some(Some(mount)),
+            WantedPlace::PathOwner(mount) => Some(Some(mount)),
         };
         let moves = info.is_some_and(|info| {
             info.account != wanted || mount.as_ref().is_some_and(|mount| info.mount != *mount)

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::config::Settings;
-use crate::logfile::run_dir::{Home, name_of};
+use crate::logfile::run_dir::{RunDir, name_of};
 use crate::logfile::{LogFileError, Root};
 use crate::record::{RunId, RunNumber};
 use crate::store::derived::{Fixes, Repaired};
@@ -133,7 +133,7 @@ fn find(store: &Store, settings: &Settings) -> Result<Findings, VerifyError> {
         };
         let own = infos.get(&run).and_then(|info| info.mount.as_deref());
         let name = name_of(&settings.runs_dir, settings.runs.layout, &run);
-        let home = Home::of(&settings.runs_dir, &name, own);
+        let home = RunDir::of(&settings.runs_dir, &name, own);
         let bytes = kept.runs.get(&id).map_or(0, |sums| sums.bytes);
         recount::run(store, &recount, settings, (&run, &home), bytes, &mut findings)?;
     }

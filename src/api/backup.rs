@@ -14,14 +14,14 @@ use utoipa_axum::routes;
 
 use crate::api::http::problem::Problem;
 use crate::api::openapi::{COLLECTOR, Unavailable};
-use crate::api::state::Sources;
+use crate::api::state::ApiState;
 
 /// What is read at once.
 const CHUNK_BYTES: usize = 256 << 10;
 
 /// The routes of this file.
 #[must_use]
-pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default().routes(routes!(post_backup))
 }
 
@@ -38,7 +38,7 @@ pub fn routes() -> OpenApiRouter<Arc<Sources>> {
         (status = 503, response = Unavailable)
     )
 )]
-async fn post_backup(State(sources): State<Arc<Sources>>) -> Result<Response, Problem> {
+async fn post_backup(State(sources): State<Arc<ApiState>>) -> Result<Response, Problem> {
     let file = Arc::new(sources.writes.copy().await??);
     let length = file.metadata().map_err(|error| {
         let detail = format!("the copy cannot be read: {error}");

@@ -12,9 +12,9 @@ use crate::api::openapi::COLLECTOR;
 use crate::api::state::Shared;
 use std::sync::{Arc, PoisonError};
 
-use crate::api::document::quota::Terms;
+use crate::api::document::quota::EvalContext;
 use crate::api::document::summary;
-use crate::api::state::{Sources, now};
+use crate::api::state::{ApiState, now};
 use crate::api::wire;
 use crate::committer::CommitterHealth;
 use crate::config::Settings;
@@ -26,7 +26,7 @@ use crate::watch::Mode;
 
 /// The routes of this file.
 #[must_use]
-pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default()
         .routes(routes!(get_health))
         .routes(routes!(get_ready))
@@ -63,8 +63,8 @@ async fn get_ready(State(sources): Shared) -> Result<Response, Problem> {
 }
 
 /// The operator's side of an answer that is given now.
-pub(super) fn terms<'a>(settings: &'a Settings, unseen: Option<&'a Unseen>) -> Terms<'a> {
-    Terms {
+pub(super) fn terms<'a>(settings: &'a Settings, unseen: Option<&'a Unseen>) -> EvalContext<'a> {
+    EvalContext {
         accounts: &settings.accounts,
         zone: &settings.quota_zone,
         unseen,
@@ -74,7 +74,7 @@ pub(super) fn terms<'a>(settings: &'a Settings, unseen: Option<&'a Unseen>) -> T
 
 /// Why the collector may not know all there is: it is starting, or what it should read it cannot. A run that cannot be
 /// read beside others that can makes it unhealthy, not blind: what is in a mount is not to stop every account.
-pub(super) fn unseen(sources: &Sources) -> Option<Unseen> {
+pub(super) fn unseen(sources: &ApiState) -> Option<Unseen> {
     let blind = |why: String| Unseen {
         reason: Reason::CollectorBlind,
         why: format!("the collector cannot see what happens ({why})"),
@@ -90,13 +90,13 @@ pub(super) fn unseen(sources: &Sources) -> Option<Unseen> {
     })
 }
 
-fn committer(sources: &Sources) -> CommitterHealth {
+fn committer(sources: &ApiState) -> CommitterHealth {
     let committer = sources.committer.lock().unwrap_or_else(PoisonError::into_inner);
     committer.clone()
 }
 
 /// `unhealthy` as soon as something that should be counted is not, `degraded` while everything is.
-pub(super) fn health(sources: &Sources) -> wire::Health {
+pub(super) fn health(sources: &ApiState) -> wire::Health {
     let committer = committer(sources);
     let watch = sources.watch.health();
     let mut reasons = Vec::new();

@@ -26,12 +26,12 @@ use super::http::problem::Problem;
 use super::openapi::{
     BadRequest, COLLECTOR, Conflict, EVENTS, NotFound, QUOTA, RUNS, Refused, USAGE, Unavailable, WEB,
 };
-use super::state::Sources;
+use super::state::ApiState;
 use super::web::daily;
 use super::{backup, events, health, metrics, quota, runs, summary, usage, version, web, wire};
 
 /// All routes.
-pub fn router(sources: Arc<Sources>) -> Router {
+pub fn router(sources: Arc<ApiState>) -> Router {
     Router::from(declared())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -40,7 +40,7 @@ pub fn router(sources: Arc<Sources>) -> Router {
 
 /// All routes and, from the same declarations, what is written down of them.
 #[must_use]
-pub fn declared() -> OpenApiRouter<Arc<Sources>> {
+pub fn declared() -> OpenApiRouter<Arc<ApiState>> {
     head()
         .merge(summary::routes())
         .merge(quota::routes())
@@ -104,7 +104,7 @@ static DOCUMENT: LazyLock<utoipa::openapi::OpenApi> = LazyLock::new(|| {
 
 /// A router that knows the head of the document and has no routes yet.
 #[must_use]
-fn head() -> OpenApiRouter<Arc<Sources>> {
+fn head() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::with_openapi(Head::openapi())
 }
 
@@ -120,7 +120,7 @@ pub fn json() -> String {
 
 /// The routes of this file.
 #[must_use]
-pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default().routes(routes!(get_openapi))
 }
 

@@ -15,15 +15,15 @@ use utoipa_axum::routes;
 
 use crate::api::document::summary;
 use crate::api::http::problem::{Problem, blocking};
-use crate::api::http::query::{Asked, Nothing, flag};
+use crate::api::http::query::{NoQuery, StrictQuery, flag};
 use crate::api::openapi::{BadRequest, Conflict, NotFound, RUNS, Unavailable};
-use crate::api::state::{Shared, Sources};
+use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 use crate::config::{ACCOUNT_LABEL, PROVIDER_LABEL};
 use crate::control::{ForgetAnswer, StartAnswer, StartRequest, StopAnswer, StopRequest};
 use crate::record::{LABELS_MAX, Labels, RunId, check_label, split_label};
 use crate::store::{RunInfo, Store, StoreError};
-use crate::tailer::board::{Board, RunStatus};
+use crate::tailer::status::{RunStatus, RunStatuses};
 
 /// Longest wait for a last sweep; it goes on afterwards.
 const STOP_WAIT_MAX: Duration = Duration::from_mins(1);
@@ -40,7 +40,7 @@ type Id = Result<Path<String>, PathRejection>;
 
 /// The routes of this file.
 #[must_use]
-pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default()
         .routes(routes!(get_runs))
         .routes(routes!(get_run, put_run, delete_run))
@@ -90,7 +90,7 @@ struct RunsQuery {
 )]
 async fn get_runs(
     State(sources): Shared,
-    Asked(query): Asked<RunsQuery>,
+    StrictQuery(query): StrictQuery<RunsQuery>,
 ) -> Result<Json<Vec<wire::Run>>, Problem> {
     const STATES: [&str; 6] = ["waiting", "live", "idle", "stopped", "gone", "failing"];
     if let Some(state) = query
@@ -155,7 +155,7 @@ async fn get_runs(
 async fn get_run(
     State(sources): Shared,
     id: Id,
-    Asked(Nothing {}): Asked<Nothing>,
+    StrictQuery(NoQuery {}): StrictQuery<NoQuery>,
 ) -> Result<Json<wire::RunDetail>, Problem> {
     let run = run_id(id)?;
     detail(sources, run).await.map(Json)
@@ -285,7 +285,7 @@ struct StopQuery {
 async fn post_stop(
     State(sources): Shared,
     id: Id,
-    Asked(StopQuery { wait, incomplete }): Asked<StopQuery>,
+    StrictQuery(StopQuery { wait, incomplete }): StrictQuery<StopQuery>,
 ) -> Result<(StatusCode, Json<wire::RunDetail>), Problem> {
     let run = run_id(id)?;
     // Known first, so that whoever does not wait hears of a name that is none.
@@ -358,7 +358,7 @@ fn run_id(id: Id) -> Result<RunId, Problem> {
     RunId::new(&id).map_err(|error| Problem::bad("id", error))
 }
 
-async fn unknown(sources: Arc<Sources>, run: RunId) -> Problem {
+async fn unknown(sources: Arc<ApiState>, run: RunId) -> Problem {
     let answer = blocking(move || Ok(no_such_run(&sources.store, &run)?)).await;
     answer.map_or_else(|problem| problem, |why| Problem::unknown("id", why))
 }
@@ -375,7 +375,7 @@ pub fn no_such_run(store: &Store, run: &RunId) -> Result<String, StoreError> {
     })
 }
 
-async fn detail(sources: Arc<Sources>, run: RunId) -> Result<wire::RunDetail, Problem> {
+async fn detail(sources: Arc<ApiState>, run: RunId) -> Result<wire::RunDetail, Problem> {
     blocking(move || match document(&sources.store, &sources.board, &run)? {
         Some(document) => Ok(document),
         None => Err(Problem::unknown("id", no_such_run(&sources.store, &run)?)),
@@ -387,7 +387,11 @@ async fn detail(sources: Arc<Sources>, run: RunId) -> Result<wire::RunDetail, Pr
 ///
 /// # Errors
 /// When the store does not answer.
-pub fn document(store: &Store, board: &Board, run: &RunId) -> Result<Option<wire::RunDetail>, StoreError> {
+pub fn document(
+    store: &Store,
+    board: &RunStatuses,
+    run: &RunId,
+) -> Result<Option<wire::RunDetail>, StoreError> {
     let (view, info) = (store.run(run)?, store.run_info(run)?);
     let (Some(view), Some(info)) = (view, info) else {
         return Ok(None);

@@ -1,17 +1,17 @@
 //! The one line that the service manager shows of the collector: `systemctl status` prints it.
 
-use crate::api::document::quota::{self, Question, Terms};
+use crate::api::document::quota::{self, EvalContext, Question};
 use crate::api::wire;
 use crate::quota::window;
 use crate::store::QuotaView;
-use crate::tailer::board::Board;
+use crate::tailer::status::RunStatuses;
 
 /// Longest line, in bytes: a reason may name a path of any length.
 const LINE_BYTES_MAX: usize = 400;
 
 /// The fullest window, and whether a run may start.
 #[must_use]
-pub fn verdict(view: &QuotaView, terms: &Terms<'_>) -> String {
+pub fn verdict(view: &QuotaView, terms: &EvalContext<'_>) -> String {
     let windows = view.accounts.iter().flat_map(|(id, sums)| {
         let states = sums.windows.iter();
         states.filter_map(move |(name, state)| {
@@ -35,7 +35,7 @@ pub fn verdict(view: &QuotaView, terms: &Terms<'_>) -> String {
 
 /// The whole line: what is wrong comes first.
 #[must_use]
-pub fn line(health: &wire::Health, board: &Board, verdict: &str) -> String {
+pub fn line(health: &wire::Health, board: &RunStatuses, verdict: &str) -> String {
     let mut parts = Vec::new();
     if let Some(reason) = health.reasons.first() {
         let others = health.reasons.len() - 1;
@@ -70,7 +70,7 @@ mod tests {
             backlog_done: true,
             ..wire::Health::default()
         };
-        let board = Board::default();
+        let board = RunStatuses::default();
         assert_eq!(
             line(&health, &board, "may start: allow"),
             "0 runs, 0 live; may start: allow"

@@ -15,12 +15,12 @@ use crate::control::Control;
 use crate::live::Live;
 use crate::record::Millis;
 use crate::store::Store;
-use crate::tailer::board::Board;
+use crate::tailer::status::RunStatuses;
 use crate::watch::Watch;
 
 /// What the routes read from.
 #[derive(Debug)]
-pub struct Sources {
+pub struct ApiState {
     pub store: Arc<Store>,
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Goes away when the collector shuts down, so that the committer can end.
@@ -31,7 +31,7 @@ pub struct Sources {
     pub hub: Arc<Hub>,
     /// Asks the supervisor.
     pub control: Control,
-    pub board: Arc<Board>,
+    pub board: Arc<RunStatuses>,
     pub watch: Arc<Watch>,
     pub committer: Arc<Mutex<CommitterHealth>>,
     /// What the last reload did not take over.
@@ -50,7 +50,7 @@ pub struct Sources {
 }
 
 /// The state as a handler takes it.
-pub type Shared = State<Arc<Sources>>;
+pub type Shared = State<Arc<ApiState>>;
 
 /// The host's clock.
 #[must_use]

@@ -10,14 +10,14 @@ use utoipa_axum::routes;
 use crate::api::document::summary;
 use crate::api::health::{terms, unseen};
 use crate::api::http::problem::{Problem, blocking};
-use crate::api::http::query::{Asked, Nothing};
+use crate::api::http::query::{NoQuery, StrictQuery};
 use crate::api::openapi::{BadRequest, USAGE, Unavailable};
-use crate::api::state::{Shared, Sources};
+use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 
 /// The routes of this file.
 #[must_use]
-pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default().routes(routes!(get_summary))
 }
 
@@ -36,7 +36,7 @@ pub fn routes() -> OpenApiRouter<Arc<Sources>> {
 )]
 async fn get_summary(
     State(sources): Shared,
-    Asked(Nothing {}): Asked<Nothing>,
+    StrictQuery(NoQuery {}): StrictQuery<NoQuery>,
 ) -> Result<Json<wire::Summary>, Problem> {
     blocking(move || {
         let settings = Arc::clone(&sources.settings.borrow());

@@ -7,15 +7,15 @@ use axum::extract::State;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::http::query::{Asked, Nothing};
+use crate::api::http::query::{NoQuery, StrictQuery};
 use crate::api::openapi::{BadRequest, COLLECTOR};
-use crate::api::state::Sources;
+use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::store::tables::SCHEMA_VERSION;
 
 /// The routes of this file.
 #[must_use]
-pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default()
         .routes(routes!(get_version))
         .routes(routes!(get_settings))
@@ -48,8 +48,8 @@ async fn get_version() -> Json<wire::Version> {
     responses((status = 200, body = wire::SettingsInEffect), (status = 400, response = BadRequest))
 )]
 async fn get_settings(
-    State(sources): State<Arc<Sources>>,
-    Asked(Nothing {}): Asked<Nothing>,
+    State(sources): State<Arc<ApiState>>,
+    StrictQuery(NoQuery {}): StrictQuery<NoQuery>,
 ) -> Json<wire::SettingsInEffect> {
     let settings = Arc::clone(&sources.settings.borrow());
     let config_file = settings.config_file.as_ref();

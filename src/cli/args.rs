@@ -16,9 +16,9 @@ use jiff::Timestamp;
 
 use crate::config::Period;
 
-pub use runs::{Forget, Label, Run, RunOrder, Runs, Stop};
+pub use runs::{Forget, Label, RunArgs, RunOrder, RunsArgs, StopArgs};
 pub use tools::{CheckConfig, Completions, Config, ConfigCommand, Man, Words};
-pub use watch::Watch;
+pub use watch::WatchArgs;
 
 /// Tails the transcripts of coding agents and counts their tokens exactly once.
 #[derive(Clone, Debug, PartialEq, Eq, Parser)]
@@ -49,7 +49,7 @@ pub struct Global {
 
     /// What the directories in it are: runs with a mount each, or projects as in ~/.claude/projects [default: runs]
     #[arg(long, global = true, value_name = "LAYOUT")]
-    pub layout: Option<Layout>,
+    pub layout: Option<LayoutArg>,
 
     /// Database file [default: in the state directory; for replay: none, all in memory]
     #[arg(long, global = true, value_name = "FILE")]
@@ -65,7 +65,7 @@ pub struct Global {
 
     /// How log lines look on stderr [default: text]
     #[arg(long, global = true, value_name = "FORMAT")]
-    pub log_format: Option<LogFormat>,
+    pub log_format: Option<LogFormatArg>,
 
     /// The least severe log lines to write [default: info]
     #[arg(long, global = true, value_name = "LEVEL")]
@@ -74,14 +74,14 @@ pub struct Global {
 
 /// What the directories in the runs directory are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Layout {
+pub enum LayoutArg {
     Runs,
     Projects,
 }
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+pub enum LogFormatArg {
     #[default]
     Text,
     Json,
@@ -99,7 +99,7 @@ pub enum LogLevel {
     Trace,
 }
 
-impl LogFormat {
+impl LogFormatArg {
     /// The word on the command line and in the configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -133,15 +133,15 @@ pub enum Command {
     Serve,
     /// Run a command as a run: start it, count what it writes to the last byte, print the totals
     #[command(after_help = runs::RUN_EXAMPLES)]
-    Run(Run),
+    Run(RunArgs),
     /// Stop a run: read what there is to the last byte, and print the totals
-    Stop(Stop),
+    Stop(StopArgs),
     /// List the runs of the collector
     #[command(after_help = runs::RUNS_EXAMPLES)]
-    Runs(Runs),
+    Runs(RunsArgs),
     /// Print the collector's events as they come
     #[command(after_help = watch::EXAMPLES)]
-    Watch(Watch),
+    Watch(WatchArgs),
     /// Forget a stopped run; what was counted stays in the sums
     Forget(Forget),
     /// Read transcripts once, to the end, and print the summary
@@ -151,10 +151,10 @@ pub enum Command {
     Status,
     /// Show how full each limit window is, and the verdict on each account
     #[command(after_help = QUOTA_EXAMPLES, args_conflicts_with_subcommands = true)]
-    Quota(Quota),
+    Quota(QuotaArgs),
     /// Ask whether another run may start, where, and if not, when
     #[command(after_help = MAY_START_EXAMPLES)]
-    MayStart(MayStart),
+    MayStart(MayStartArgs),
     /// Count the transcripts anew and compare with the database; exits 1 on a difference
     Verify(Verify),
     /// Write the running collector's database into a file
@@ -221,7 +221,7 @@ pub struct Replay {
 
 /// `quota`: the table, or something to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-pub struct Quota {
+pub struct QuotaArgs {
     #[command(subcommand)]
     pub command: Option<QuotaCommand>,
 }
@@ -230,12 +230,12 @@ pub struct Quota {
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum QuotaCommand {
     /// Mark an account as exhausted, or as available again, where no transcript says so
-    Mark(Mark),
+    Mark(MarkArgs),
 }
 
 /// `quota mark`: marks an account.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-pub struct Mark {
+pub struct MarkArgs {
     /// The account: provider/name, or one of the two if only one account has it
     pub account: String,
 
@@ -267,7 +267,7 @@ pub enum Until {
 
 /// `may-start`: for whom and how long to wait.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
-pub struct MayStart {
+pub struct MayStartArgs {
     /// Only accounts of this provider
     #[arg(long, value_name = "NAME")]
     pub provider: Option<String>,

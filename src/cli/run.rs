@@ -26,7 +26,7 @@ use counter::Counter;
 ///
 /// # Errors
 /// The run is refused, and the command was not run; or there was no command, and the totals could not be had.
-pub fn run(global: &Global, command: &args::Run) -> Result<ExitCode, Failure> {
+pub fn run(global: &Global, command: &args::RunArgs) -> Result<ExitCode, Failure> {
     limits::check()?;
     serve::queue_stderr()?;
     // Early, so that a signal during the start is not the default's: the end.
@@ -43,7 +43,7 @@ pub fn run(global: &Global, command: &args::Run) -> Result<ExitCode, Failure> {
     Ok(ended)
 }
 
-fn with_relay(global: &Global, command: &args::Run, relay: &mut Relay) -> Result<ExitCode, Failure> {
+fn with_relay(global: &Global, command: &args::RunArgs, relay: &mut Relay) -> Result<ExitCode, Failure> {
     let asked = settings::asking(global)?;
     let mount = command.mount.as_deref().map(absolute).transpose()?;
     let start = Start {

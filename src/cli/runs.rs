@@ -70,7 +70,7 @@ fn path(run: &RunId) -> String {
 ///
 /// # Errors
 /// As [`stop`].
-pub fn stop_command(global: &Global, command: &args::Stop) -> Result<Exit, Failure> {
+pub fn stop_command(global: &Global, command: &args::StopArgs) -> Result<Exit, Failure> {
     let socket = settings::asking(global)?.socket;
     let document = client::runtime(&socket)?.block_on(stop(&socket, &command.id, command.incomplete))?;
     if global.json {
@@ -86,7 +86,7 @@ pub fn stop_command(global: &Global, command: &args::Stop) -> Result<Exit, Failu
 ///
 /// # Errors
 /// Nobody answers.
-pub fn runs_command(global: &Global, command: &args::Runs) -> Result<Exit, Failure> {
+pub fn runs_command(global: &Global, command: &args::RunsArgs) -> Result<Exit, Failure> {
     let socket = settings::asking(global)?.socket;
     let label = (command.label.as_ref()).map(|label| format!("{}:{}", label.name, label.value));
     let wishes = [("state", command.state.as_deref()), ("label", label.as_deref())];

@@ -169,13 +169,13 @@ fn flags(global: &Global) -> Partial {
         ..Partial::default()
     };
     flags.runs.layout = global.layout.map(|layout| match layout {
-        args::Layout::Runs => Layout::Runs,
-        args::Layout::Projects => Layout::Projects,
+        args::LayoutArg::Runs => Layout::Runs,
+        args::LayoutArg::Projects => Layout::Projects,
     });
     flags.log.level = global.log_level.map(|level| level.as_str().to_owned());
     flags.log.format = global.log_format.map(|format| match format {
-        args::LogFormat::Text => config::LogFormat::Text,
-        args::LogFormat::Json => config::LogFormat::Json,
+        args::LogFormatArg::Text => config::LogFormat::Text,
+        args::LogFormatArg::Json => config::LogFormat::Json,
     });
     flags
 }

@@ -9,7 +9,7 @@ use super::client::{self, ClientError};
 use super::exit::{Exit, Failure};
 use super::print::{output, summary as render};
 use super::settings::{CollectorAddress, asking};
-use crate::api::document::quota::Terms;
+use crate::api::document::quota::EvalContext;
 use crate::api::document::summary;
 use crate::api::wire::{Health, Summary};
 use crate::config::Settings;
@@ -102,8 +102,8 @@ pub fn stored_summary(settings: &Settings, no_answer: &Failure) -> Result<Summar
 }
 
 /// What an answer from the database itself goes by.
-pub fn terms<'a>(settings: &'a Settings, unseen: Option<&'a Unseen>, now: Timestamp) -> Terms<'a> {
-    Terms {
+pub fn terms<'a>(settings: &'a Settings, unseen: Option<&'a Unseen>, now: Timestamp) -> EvalContext<'a> {
+    EvalContext {
         accounts: &settings.accounts,
         zone: &settings.quota_zone,
         unseen,

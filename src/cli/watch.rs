@@ -23,7 +23,7 @@ const AGAIN_AFTER_MAX: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// Nobody answers at first, or the question is refused.
-pub fn watch(global: &Global, command: &args::Watch) -> Result<Exit, Failure> {
+pub fn watch(global: &Global, command: &args::WatchArgs) -> Result<Exit, Failure> {
     let socket = settings::asking(global)?.socket;
     let list = |names: Vec<&str>| (!names.is_empty()).then(|| names.join(","));
     let runs = list(command.runs.iter().map(crate::record::RunId::as_str).collect());
@@ -91,7 +91,7 @@ pub fn watch(global: &Global, command: &args::Watch) -> Result<Exit, Failure> {
 }
 
 /// What to say of runs and accounts that were asked for and are not among those of the first snapshot. They may come.
-fn absent(command: &args::Watch, snapshot: &Received<'_>) -> Vec<String> {
+fn absent(command: &args::WatchArgs, snapshot: &Received<'_>) -> Vec<String> {
     let Ok(wire::SnapshotEvent { snapshot, .. }) = serde::Deserialize::deserialize(&snapshot.data) else {
         return Vec::new();
     };

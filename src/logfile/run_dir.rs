@@ -16,7 +16,7 @@ pub const MOUNT: &str = "mount";
 
 /// Where a run's logs are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Home {
+pub struct RunDir {
     /// The directory that is opened; the stored paths are relative to it.
     pub path: PathBuf,
     /// What globs take it to be: a path below the runs directory.
@@ -48,7 +48,7 @@ fn list(roots: &[PathBuf]) -> String {
     roots.collect::<Vec<_>>().join(", ")
 }
 
-impl Home {
+impl RunDir {
     /// Where a run's logs are: in its own directory if it has one, else in the one of this name in the runs directory.
     #[must_use]
     pub fn of(runs_dir: &Path, name: &Path, own: Option<&Path>) -> Self {
@@ -227,7 +227,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let base = resolve(directory.path());
         fs::create_dir_all(base.join("a/logs")).unwrap();
-        let home = Home::of(Path::new("/runs"), Path::new("r"), Some(&base.join("a/logs")));
+        let home = RunDir::of(Path::new("/runs"), Path::new("r"), Some(&base.join("a/logs")));
         assert_eq!(home.in_runs, Path::new("r/mount"));
         assert!(home.open().is_ok());
         fs::rename(base.join("a"), base.join("b")).unwrap();

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::claude::limits::{self, BUCKET_BYTES_MAX, OBSERVATIONS_MAX, Told, told};
 use super::claude::prefilter;
-use super::{Class, Parsed, Place, SHORT_LINE_BYTES_MAX, claude, line};
+use super::{LineContext, LineKind, Parsed, SHORT_LINE_BYTES_MAX, claude, line};
 use crate::fuzz::{self, Target, dice};
 use crate::quota::exhaustion::observed;
 use crate::quota::pace::{pace, projected_exhaustion_at};
@@ -112,7 +112,7 @@ fn any_limits_are_within_bounds() {
 
 type ParsedLine = (Parsed, Vec<Record>, Vec<Observation>);
 
-fn parsed(bytes: &[u8], place: Place) -> ParsedLine {
+fn parsed(bytes: &[u8], place: LineContext) -> ParsedLine {
     let (mut records, mut observations) = (Vec::new(), Vec::new());
     let parsed = line(bytes, place, &mut records, &mut observations);
     (parsed, records, observations)
@@ -128,10 +128,10 @@ fn counted(records: &[Record]) -> Vec<(Kind, &str, Usage)> {
 
 fn judge_parse(input: &[u8]) {
     let input: Vec<u8> = input.iter().copied().filter(|byte| *byte != b'\n').collect();
-    let answer = parsed(&input, Place::default());
+    let answer = parsed(&input, LineContext::default());
     let (said, records, observations) = &answer;
-    assert_eq!(parsed(&input, Place::default()), answer, "another answer");
-    assert_eq!(said.class == Class::Usage, !records.is_empty());
+    assert_eq!(parsed(&input, LineContext::default()), answer, "another answer");
+    assert_eq!(said.class == LineKind::Usage, !records.is_empty());
     assert!(records.len() <= RECORDS_MAX, "{} records", records.len());
     assert!(observations.len() <= OBSERVATIONS_MAX);
     assert!(said.time.is_none_or(|time| (0..LATEST).contains(&time)));
@@ -164,7 +164,7 @@ fn judge_parse(input: &[u8]) {
         assert!(record.dating.is_own() == said.time.is_some());
     }
     // What stands in the lists already stays, and the place of a line changes only keys.
-    let elsewhere = Place {
+    let elsewhere = LineContext {
         scope: 7,
         origin: 8,
         offset: 9,
@@ -184,8 +184,8 @@ fn judge_parse(input: &[u8]) {
     if let Some(usage) = expected.usage {
         assert_eq!(records[0].usage, usage);
         for (what, other) in other_paths(&input, &mut dice(&input)) {
-            let (other_said, other_records, _) = parsed(&other, Place::default());
-            assert_eq!(other_said.class, Class::Usage, "{what}");
+            let (other_said, other_records, _) = parsed(&other, LineContext::default());
+            assert_eq!(other_said.class, LineKind::Usage, "{what}");
             assert_eq!(counted(&other_records), counted(records), "{what}");
         }
     }
@@ -228,7 +228,7 @@ fn replaced(text: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
 }
 
 struct Strict {
-    class: Class,
+    class: LineKind,
     usage: Option<Usage>,
 }
 
@@ -249,7 +249,7 @@ fn strictly(line: &[u8]) -> Option<Strict> {
     let is = |class| Some(Strict { class, usage: None });
     if !whole.is_object() {
         // A long one is judged by its frame, but that of an object is no other value's.
-        return is(Class::Malformed);
+        return is(LineKind::Malformed);
     }
     let trimmed = line.trim_ascii();
     if trimmed.len() > SHORT_LINE_BYTES_MAX
@@ -264,26 +264,26 @@ fn strictly(line: &[u8]) -> Option<Strict> {
         Some("assistant") => {}
         Some("progress") => return None,
         None if !line.contains_key("type") => {}
-        _ => return is(Class::Ignored),
+        _ => return is(LineKind::Ignored),
     }
     let message = line.get("message").and_then(|message| object(message));
     let Some(message) = message else {
-        return is(Class::Ignored);
+        return is(LineKind::Ignored);
     };
     let Some(raw) = message.get("usage") else {
-        return is(Class::Ignored);
+        return is(LineKind::Ignored);
     };
     if kind.is_none() && text(message.get("role")).as_deref() != Some("assistant") {
-        return is(Class::Ignored);
+        return is(LineKind::Ignored);
     }
     let Some(usage) = object(raw) else {
         return is(match kind {
-            Some(_) => Class::Malformed,
-            None => Class::Ignored,
+            Some(_) => LineKind::Malformed,
+            None => LineKind::Ignored,
         });
     };
     if text(message.get("model")).as_deref() == Some("<synthetic>") {
-        return is(Class::Ignored);
+        return is(LineKind::Ignored);
     }
     let count = |key: &str| usage.get(key).and_then(|raw| count(raw));
     let below = |key: &str, inner: &str| {
@@ -309,7 +309,7 @@ fn strictly(line: &[u8]) -> Option<Strict> {
         usage.input -= cached;
     }
     Some(Strict {
-        class: Class::Usage,
+        class: LineKind::Usage,
         usage: Some(usage),
     })
 }
@@ -340,7 +340,7 @@ fn count(raw: &RawValue) -> Option<u64> {
 }
 
 fn judge_limits(input: &[u8]) {
-    let (_, _, observations) = parsed(input, Place::default());
+    let (_, _, observations) = parsed(input, LineContext::default());
     judge_observations(&observations, true);
     let mut seen = observations;
     if let Ok(text) = std::str::from_utf8(input) {

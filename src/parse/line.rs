@@ -7,7 +7,7 @@ pub const SHORT_LINE_BYTES_MAX: usize = 4096;
 
 /// What a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
+pub enum LineKind {
     /// It carries usage that can count.
     Usage,
     /// Nothing in it counts: other types, blank lines, lines of no API response.
@@ -18,7 +18,7 @@ pub enum Class {
 
 /// What the parser knows of a line's surroundings.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Place {
+pub struct LineContext {
     /// Keeps the responses of different provider accounts apart.
     pub scope: u64,
     /// The file's [`origin`](crate::record::Cursor::origin).
@@ -30,7 +30,7 @@ pub struct Place {
 /// What was found in a line; its records and observations are appended to the lists that were given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parsed {
-    pub class: Class,
+    pub class: LineKind,
     /// The line's own time.
     pub time: Option<Millis>,
     /// What the agent reports of a session, if the line does that.
@@ -40,7 +40,7 @@ pub struct Parsed {
 impl Parsed {
     /// A line with nothing in it but its class and perhaps a time.
     #[must_use]
-    pub fn plain(class: Class, time: Option<Millis>) -> Self {
+    pub fn plain(class: LineKind, time: Option<Millis>) -> Self {
         Self {
             class,
             time,

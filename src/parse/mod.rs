@@ -1,6 +1,6 @@
 //! One line of a transcript to records and observations: total, never panics, never an error.
 //!
-//! A bad line is a value ([`Class::Malformed`]), an unknown one is [`Class::Ignored`]. Lines of up to
+//! A bad line is a value ([`LineKind::Malformed`]), an unknown one is [`LineKind::Ignored`]. Lines of up to
 //! [`SHORT_LINE_BYTES_MAX`] and all lines that mention usage are parsed whole, as strictly as JSON goes and
 //! as tolerantly as real files need (but for a tool's result that spells usage in escapes). A longer line that mentions no usage is most of what a transcript weighs
 //! and can count nothing: for it the frame `{...}` is proof enough of an object, its inside is not looked at, unless
@@ -14,12 +14,12 @@ use crate::record::{Dating, Millis, Observation, ParserState, Record};
 use claude::prefilter::{is_of_user, may_mention_usage, reports_use, speaks_of_limits, time_near_the_ends};
 use claude::state::State;
 
-pub use line::{Class, Parsed, Place, SHORT_LINE_BYTES_MAX};
+pub use line::{LineContext, LineKind, Parsed, SHORT_LINE_BYTES_MAX};
 
 /// Parses one line (without its `\n`) by itself.
 pub fn line(
     bytes: &[u8],
-    place: Place,
+    place: LineContext,
     records: &mut Vec<Record>,
     observations: &mut Vec<Observation>,
 ) -> Parsed {
@@ -75,7 +75,7 @@ impl Parser {
     pub fn line(
         &mut self,
         bytes: &[u8],
-        place: Place,
+        place: LineContext,
         records: &mut Vec<Record>,
         observations: &mut Vec<Observation>,
     ) -> Parsed {
@@ -97,13 +97,13 @@ impl Parser {
     fn class(
         &mut self,
         bytes: &[u8],
-        place: Place,
+        place: LineContext,
         records: &mut Vec<Record>,
         observations: &mut Vec<Observation>,
     ) -> Parsed {
         let trimmed = bytes.trim_ascii();
         if trimmed.is_empty() {
-            return Parsed::plain(Class::Ignored, None);
+            return Parsed::plain(LineKind::Ignored, None);
         }
         if trimmed.len() > SHORT_LINE_BYTES_MAX
             && trimmed.first() == Some(&b'{')
@@ -117,7 +117,7 @@ impl Parser {
             }
             return Parsed {
                 report,
-                ..Parsed::plain(Class::Ignored, time_near_the_ends(trimmed))
+                ..Parsed::plain(LineKind::Ignored, time_near_the_ends(trimmed))
             };
         }
         claude::line(trimmed, place, &mut self.memory, records, observations)
@@ -140,33 +140,38 @@ mod tests {
         let cases = [
             (
                 format!(r#"{{"type":"user","content":"{body}","timestamp":"2026-10-05T09:00:00.000Z"}}"#),
-                Class::Ignored,
+                LineKind::Ignored,
                 Some(1_791_190_800_000),
             ),
             (
                 format!(r#"{{"type":"user","timestamp":"2026-10-05T09:00:00.000Z","content":"{body}"}}"#),
-                Class::Ignored,
+                LineKind::Ignored,
                 Some(1_791_190_800_000),
             ),
             (
                 format!(r#"{{"type":"user","content":"{body}"}}"#),
-                Class::Ignored,
+                LineKind::Ignored,
                 None,
             ),
             (
                 format!(r#"{{"type":"user","content":"{body}"#),
-                Class::Malformed,
+                LineKind::Malformed,
                 None,
             ),
             (
                 format!(r#"{{"type":"assistant","content":"{body}","message":{{"usage":7}}}}"#),
-                Class::Malformed,
+                LineKind::Malformed,
                 None,
             ),
         ];
         for (text, class, time) in cases {
             let mut records = Vec::new();
-            let got = line(text.as_bytes(), Place::default(), &mut records, &mut Vec::new());
+            let got = line(
+                text.as_bytes(),
+                LineContext::default(),
+                &mut records,
+                &mut Vec::new(),
+            );
             assert_eq!(
                 (got.class, got.time, records.len()),
                 (class, time, 0),
@@ -190,7 +195,12 @@ mod tests {
                     r#"{{"type":"assistant","pad":"\u001b[0m{pad}","message":{{"id":"msg_1","{key}":{{"output_tokens":7}}}}}}"#
                 );
                 let mut records = Vec::new();
-                line(text.as_bytes(), Place::default(), &mut records, &mut Vec::new());
+                line(
+                    text.as_bytes(),
+                    LineContext::default(),
+                    &mut records,
+                    &mut Vec::new(),
+                );
                 assert_eq!(records.len(), 1, "{key}, {} bytes", text.len());
             }
         }
@@ -201,17 +211,17 @@ mod tests {
         let body = r"\u001b[0m".repeat(SHORT_LINE_BYTES_MAX);
         let late = " ".repeat(END_BYTES);
         for (key, after, class) in [
-            ("usage", "", Class::Usage),
-            ("usage", &late, Class::Usage),
-            (r"us\u0061ge", "", Class::Usage),
-            (r"us\u0061ge", &late, Class::Ignored),
+            ("usage", "", LineKind::Usage),
+            ("usage", &late, LineKind::Usage),
+            (r"us\u0061ge", "", LineKind::Usage),
+            (r"us\u0061ge", &late, LineKind::Ignored),
         ] {
             let text = format!(
                 r#"{{"toolUseResult":{{"type":"user"}},"pad":"{body}","type":"assistant","message":{{"id":"msg_1","{key}":{{"output_tokens":7}}}}{after}}}"#
             );
             let got = line(
                 text.as_bytes(),
-                Place::default(),
+                LineContext::default(),
                 &mut Vec::new(),
                 &mut Vec::new(),
             );
@@ -239,8 +249,8 @@ mod tests {
             (b"\0", marked),
         ] {
             let line_of = text(before, id);
-            let got = line(&line_of, Place::default(), &mut records, &mut Vec::new());
-            assert_eq!(got.class, Class::Usage);
+            let got = line(&line_of, LineContext::default(), &mut records, &mut Vec::new());
+            assert_eq!(got.class, LineKind::Usage);
         }
         assert!(records.iter().all(|record| record.key == records[0].key));
     }
@@ -256,8 +266,13 @@ mod tests {
                     r#"{{"type":"assistant","{name}":"{value}","message":{{"id":"msg_1","usage":{{"output_tokens":7}}}}}}"#
                 );
                 let mut records = Vec::new();
-                let got = line(text.as_bytes(), Place::default(), &mut records, &mut Vec::new());
-                assert_eq!((got.class, records.len()), (Class::Usage, 1), "{text:?}");
+                let got = line(
+                    text.as_bytes(),
+                    LineContext::default(),
+                    &mut records,
+                    &mut Vec::new(),
+                );
+                assert_eq!((got.class, records.len()), (LineKind::Usage, 1), "{text:?}");
             }
         }
     }
@@ -284,8 +299,13 @@ mod tests {
         ];
         for text in lines {
             let mut records = Vec::new();
-            let got = line(text.as_bytes(), Place::default(), &mut records, &mut Vec::new());
-            assert_eq!(got.class, Class::Usage, "{text}");
+            let got = line(
+                text.as_bytes(),
+                LineContext::default(),
+                &mut records,
+                &mut Vec::new(),
+            );
+            assert_eq!(got.class, LineKind::Usage, "{text}");
             assert_eq!(
                 records
                     .iter()
@@ -300,12 +320,12 @@ mod tests {
             assert_eq!(
                 line(
                     text.as_bytes(),
-                    Place::default(),
+                    LineContext::default(),
                     &mut Vec::new(),
                     &mut Vec::new()
                 )
                 .class,
-                Class::Malformed,
+                LineKind::Malformed,
                 "{text}"
             );
         }
@@ -356,10 +376,10 @@ mod tests {
             let text: Vec<u8> = pieces.concat().into_iter().filter(|byte| *byte != b'\n').collect();
             let mut found = (Vec::new(), Vec::new());
             let mut again = (Vec::new(), Vec::new());
-            let parsed = line(&text, Place::default(), &mut found.0, &mut found.1);
-            prop_assert_eq!(parsed.class == Class::Usage, !found.0.is_empty());
+            let parsed = line(&text, LineContext::default(), &mut found.0, &mut found.1);
+            prop_assert_eq!(parsed.class == LineKind::Usage, !found.0.is_empty());
             prop_assert!(found.1.len() <= claude::limits::OBSERVATIONS_MAX);
-            prop_assert_eq!(line(&text, Place::default(), &mut again.0, &mut again.1), parsed);
+            prop_assert_eq!(line(&text, LineContext::default(), &mut again.0, &mut again.1), parsed);
             prop_assert_eq!(again, found);
         }
 
@@ -378,8 +398,8 @@ mod tests {
                 let model = ["m", "n", "<synthetic>"][model];
                 let text = format!(r#"{{"type":"assistant","message":{{"id":"msg_1","model":"{model}","usage":{usage}}}}}"#);
                 let (mut found, mut alone) = (Vec::new(), Vec::new());
-                let parsed = parser.line(text.as_bytes(), Place::default(), &mut found, &mut Vec::new());
-                prop_assert_eq!(parsed, line(text.as_bytes(), Place::default(), &mut alone, &mut Vec::new()));
+                let parsed = parser.line(text.as_bytes(), LineContext::default(), &mut found, &mut Vec::new());
+                prop_assert_eq!(parsed, line(text.as_bytes(), LineContext::default(), &mut alone, &mut Vec::new()));
                 prop_assert_eq!(found, alone);
             }
         }
@@ -389,8 +409,8 @@ mod tests {
         fn a_torn_line_never_counts(cut in 1usize..140) {
             let whole = br#"{"type":"assistant","timestamp":"2026-10-05T09:00:00.000Z","message":{"id":"msg_1","model":"m","usage":{"input_tokens":12,"output_tokens":7}}}"#;
             let mut records = Vec::new();
-            let parsed = line(&whole[..cut], Place::default(), &mut records, &mut Vec::new());
-            prop_assert_eq!((parsed.class, records.len()), (Class::Malformed, 0));
+            let parsed = line(&whole[..cut], LineContext::default(), &mut records, &mut Vec::new());
+            prop_assert_eq!((parsed.class, records.len()), (LineKind::Malformed, 0));
         }
     }
 }

@@ -62,14 +62,14 @@ impl Verdict {
 /// How an account stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Standing {
+pub enum AccountVerdict {
     Available,
     NearLimit,
     Exhausted,
     Unknown,
 }
 
-impl Standing {
+impl AccountVerdict {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -261,7 +261,7 @@ fn choose(advices: &[Advice]) -> AccountChoice {
         _ => None,
     };
     let first = |fits: &dyn Fn(&Advice) -> bool| advices.iter().position(fits);
-    let available = first(&|advice| advice.standing == Standing::Available);
+    let available = first(&|advice| advice.standing == AccountVerdict::Available);
     let as_allow = || first(&|advice| advice.reason == Reason::UnknownAsAllow);
     if let Some(index) = available.or_else(as_allow) {
         let reason = if index == 0 || advices[index].reason == Reason::UnknownAsAllow {
@@ -275,7 +275,7 @@ fn choose(advices: &[Advice]) -> AccountChoice {
             reason,
         };
     }
-    if let Some(index) = first(&|advice| advice.standing == Standing::NearLimit) {
+    if let Some(index) = first(&|advice| advice.standing == AccountVerdict::NearLimit) {
         return AccountChoice {
             decision: Verdict::Allow,
             chosen: Some(index),

@@ -16,7 +16,7 @@ use crate::dedup;
 use crate::logfile::unread;
 use crate::logfile::{LogFile, Stat, Tail};
 use crate::parse::foreign::Look;
-use crate::parse::{self, Class, Parser, Place};
+use crate::parse::{self, LineContext, LineKind, Parser};
 use crate::quota::account;
 use crate::reader::lines::{Line, Lines, skipped};
 use crate::record::{
@@ -31,7 +31,7 @@ pub const PASSED_HOLES_MAX: usize = 16;
 
 /// How a file is read.
 #[derive(Clone, Debug)]
-pub struct Reading {
+pub struct ReadOptions {
     /// Longest line that is looked at, in bytes; a longer one is skipped and counted.
     pub line_bytes_max: usize,
     /// After how many bytes another file has its turn.
@@ -53,7 +53,7 @@ pub struct Reading {
 
 /// What a turn came to.
 #[derive(Debug, Default)]
-pub struct Turn {
+pub struct ReadChunk {
     pub cursor: Cursor,
     /// What the parser keeps of the lines before the cursor.
     pub state: ParserState,
@@ -72,7 +72,7 @@ pub struct Turn {
     /// How many bytes were taken from the file, those of skipped and unfinished lines included.
     pub read_bytes: u64,
     /// How far what follows the cursor was looked at.
-    pub scanned: Scanned,
+    pub scanned: PartialLine,
     /// The NUL byte that reading stopped before: nothing follows it, or it is waited for.
     pub hole: Option<u64>,
     /// NUL bytes that were read over because something follows them: the first of each run, of so many at most.
@@ -82,7 +82,7 @@ pub struct Turn {
 /// How far an unfinished line was looked at: no `\n` lies between the cursor's offset and here, as long as the bytes
 /// before are the same. What is unfinished can be cut off and written anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Scanned {
+pub struct PartialLine {
     to: u64,
     tail_len: u16,
     tail_hash: u64,
@@ -90,7 +90,7 @@ pub struct Scanned {
     nuls_to: u64,
 }
 
-impl Scanned {
+impl PartialLine {
     /// Looked at up to `to`; `line` ends there and begins at the cursor, or later.
     fn new(to: u64, line: &Tail) -> Self {
         Self {
@@ -117,7 +117,7 @@ impl Scanned {
     }
 }
 
-impl Turn {
+impl ReadChunk {
     /// The turn as the committer takes it; `expect` is the cursor that is stored.
     #[must_use]
     pub fn into_batch(
@@ -125,7 +125,7 @@ impl Turn {
         run: RunId,
         path: RelativePath,
         expect: Option<Cursor>,
-        reading: &Reading,
+        reading: &ReadOptions,
     ) -> Batch {
         // One that is still without a time stands before the first line that has one, and was read together with it.
         let nearest = self.earliest.map(|time| record::not_after(reading.now, time));
@@ -221,14 +221,14 @@ pub fn read(
     file: &LogFile,
     position: Position,
     tail: Tail,
-    scanned: Scanned,
-    reading: &Reading,
+    scanned: PartialLine,
+    reading: &ReadOptions,
     buffer: &mut Vec<u8>,
-) -> io::Result<Turn> {
+) -> io::Result<ReadChunk> {
     let Position { cursor, state } = position;
-    let turn = Turn {
+    let turn = ReadChunk {
         cursor,
-        ..Turn::default()
+        ..ReadChunk::default()
     };
     let mut reader = Reader {
         file,
@@ -262,7 +262,7 @@ pub fn read(
 }
 
 /// A later line time is not believed. Where later lines are left out, each is asked for its own time.
-fn latest_believed(reading: &Reading) -> Millis {
+fn latest_believed(reading: &ReadOptions) -> Millis {
     match reading.lines_until {
         Some(_) => Millis::MAX,
         None => record::believed_until(reading.now),
@@ -271,13 +271,13 @@ fn latest_believed(reading: &Reading) -> Millis {
 
 struct Reader<'a> {
     file: &'a LogFile,
-    reading: &'a Reading,
-    turn: Turn,
+    reading: &'a ReadOptions,
+    turn: ReadChunk,
     /// The bytes before the cursor's offset.
     tail: Tail,
     /// Bytes this turn may still read.
     budget: u64,
-    /// As in [`Scanned`].
+    /// As in [`PartialLine`].
     nuls_to: u64,
     parser: Parser,
     /// Keeps the responses of different provider accounts apart.
@@ -297,7 +297,7 @@ impl Reader<'_> {
 
     /// Looks whether a line that was unfinished last time still is, without reading its beginning again: a line that
     /// grows byte by byte costs what it grows by, not its length each time.
-    fn still_unfinished(&mut self, scanned: Scanned, buffer: &mut [u8]) -> io::Result<bool> {
+    fn still_unfinished(&mut self, scanned: PartialLine, buffer: &mut [u8]) -> io::Result<bool> {
         let start = self.turn.cursor.offset;
         let may_be = scanned.to > start && !self.reading.settle && self.reading.waits_for_holes;
         if !may_be || self.turn.cursor.skip_to.is_some() {
@@ -320,7 +320,7 @@ impl Reader<'_> {
             }
             to += got as u64;
             line.push(&buffer[..got]);
-            self.turn.scanned = Scanned::new(to, &line);
+            self.turn.scanned = PartialLine::new(to, &line);
             if to - start > self.reading.line_bytes_max as u64 {
                 self.begin_skip(to, line);
                 return Ok(false);
@@ -360,7 +360,7 @@ impl Reader<'_> {
             let end = self.turn.cursor.offset + held as u64;
             let mut line = Tail::default();
             line.push(&buffer[..held]);
-            self.turn.scanned = Scanned::new(end, &line);
+            self.turn.scanned = PartialLine::new(end, &line);
             if held > self.reading.line_bytes_max {
                 self.begin_skip(end, line);
             } else if hole.is_some() || !full {
@@ -465,7 +465,7 @@ impl Reader<'_> {
     }
 
     fn take_line(&mut self, offset: u64, bytes: &[u8]) {
-        let place = Place {
+        let place = LineContext {
             scope: self.scope,
             origin: self.turn.cursor.origin,
             offset,
@@ -498,9 +498,9 @@ impl Reader<'_> {
             }
         }
         match parsed.class {
-            Class::Usage => turn.lines.usage += 1,
-            Class::Ignored => turn.lines.ignored += 1,
-            Class::Malformed => turn.lines.malformed += 1,
+            LineKind::Usage => turn.lines.usage += 1,
+            LineKind::Ignored => turn.lines.ignored += 1,
+            LineKind::Malformed => turn.lines.malformed += 1,
         }
         let believed = |time: &Millis| *time <= record::believed_until(self.reading.now);
         // One that is not believed is counted as such by itself.
@@ -593,13 +593,13 @@ impl Reader<'_> {
         if rest.trim_ascii().is_empty() || self.turn.cursor.settled_to == end {
             return;
         }
-        let place = Place {
+        let place = LineContext {
             scope: self.scope,
             origin: self.turn.cursor.origin,
             offset: self.turn.cursor.offset,
         };
         // Only its class is wanted: what it says is taken below, once.
-        if parse::line(rest, place, &mut Vec::new(), &mut Vec::new()).class == Class::Malformed {
+        if parse::line(rest, place, &mut Vec::new(), &mut Vec::new()).class == LineKind::Malformed {
             return;
         }
         self.take_line(self.turn.cursor.offset, rest);

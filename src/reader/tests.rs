@@ -11,8 +11,8 @@ use crate::record::HOUR_MS;
 
 const NOW: Millis = 1_791_190_800_000;
 
-fn reading(line_bytes_max: usize, turn_bytes_max: u64) -> Reading {
-    Reading {
+fn reading(line_bytes_max: usize, turn_bytes_max: u64) -> ReadOptions {
+    ReadOptions {
         line_bytes_max,
         turn_bytes_max,
         settle: false,
@@ -47,7 +47,7 @@ fn undated(line: &str) -> String {
 struct Read {
     cursor: Cursor,
     state: ParserState,
-    scanned: Scanned,
+    scanned: PartialLine,
     records: Vec<Record>,
     observations: Vec<Observation>,
     lines: LineCounts,
@@ -60,7 +60,7 @@ impl Read {
         Self {
             cursor: Cursor::default(),
             state: ParserState::default(),
-            scanned: Scanned::default(),
+            scanned: PartialLine::default(),
             records: vec![],
             observations: vec![],
             lines: LineCounts::default(),
@@ -76,7 +76,7 @@ impl Read {
         }
     }
 
-    fn on(&mut self, directory: &Path, reading: &Reading) {
+    fn on(&mut self, directory: &Path, reading: &ReadOptions) {
         let file = Root::open(directory)
             .unwrap()
             .open_file(Path::new("a.jsonl"))
@@ -195,7 +195,7 @@ fn an_unfinished_line_waits_until_it_is_settled() {
     let mut got = Read::new();
     got.on(directory.path(), &reading(1000, 1000));
     assert_eq!((got.lines.read, got.cursor.offset), (0, 0));
-    let settle = Reading {
+    let settle = ReadOptions {
         settle: true,
         ..reading(1000, 1000)
     };
@@ -276,7 +276,7 @@ fn a_settled_line_is_not_counted_again_whichever_line_end_comes() {
         let mut got = Read::new();
         got.on(
             directory.path(),
-            &Reading {
+            &ReadOptions {
                 settle: true,
                 ..reading(1000, 1000)
             },
@@ -295,7 +295,7 @@ fn a_line_in_the_place_of_a_settled_one_is_counted_even_if_it_is_as_long() {
         let path = directory.path().join("a.jsonl");
         fs::write(&path, before.to_owned() + &assistant(1, 5)).unwrap();
         let mut got = Read::new();
-        let settle = Reading {
+        let settle = ReadOptions {
             settle: true,
             ..reading(1000, 1000)
         };
@@ -324,7 +324,7 @@ fn a_line_in_the_place_of_a_settled_one_is_counted_even_if_it_is_as_long() {
             &file,
             position,
             tail,
-            Scanned::default(),
+            PartialLine::default(),
             &reading(1000, 1000),
             &mut Vec::new(),
         );
@@ -340,7 +340,7 @@ fn limits_are_told_once_in_the_order_of_lines_and_not_dated_in_the_future() {
     fs::write(&path, &text).unwrap();
     let mut got = Read::new();
     got.on(directory.path(), &reading(1000, 1));
-    let settle = Reading {
+    let settle = ReadOptions {
         settle: true,
         ..reading(1000, 1000)
     };
@@ -373,7 +373,7 @@ fn a_clock_that_was_never_set_says_nothing_against_a_line() {
     let path = directory.path().join("a.jsonl");
     fs::write(&path, limit(0) + "\n" + &assistant(1, 5) + "\n").unwrap();
     let mut got = Read::new();
-    let in_1970 = Reading {
+    let in_1970 = ReadOptions {
         now: 600_000,
         ..reading(1000, 1000)
     };
@@ -387,7 +387,7 @@ fn a_clock_that_was_never_set_says_nothing_against_a_line() {
         &file,
         position,
         Tail::default(),
-        Scanned::default(),
+        PartialLine::default(),
         &in_1970,
         &mut Vec::new(),
     );
@@ -422,8 +422,8 @@ fn write_at(path: &Path, bytes: &[u8], offset: usize) {
 }
 
 /// Does not wait for what is not there yet.
-fn reading_on(line_bytes_max: usize, turn_bytes_max: u64) -> Reading {
-    Reading {
+fn reading_on(line_bytes_max: usize, turn_bytes_max: u64) -> ReadOptions {
+    ReadOptions {
         waits_for_holes: false,
         ..reading(line_bytes_max, turn_bytes_max)
     }
@@ -473,7 +473,7 @@ fn a_file_longer_than_what_was_written_to_it_is_read_as_it_fills() {
         assert_eq!((got.cursor.offset, got.cursor.skip_to), (to as u64, None));
         // The last line may never get its end.
         write_at(&path, assistant(6, 5).as_bytes(), to);
-        let settle = Reading {
+        let settle = ReadOptions {
             settle: true,
             ..reading_on(1000, 1000)
         };
@@ -527,7 +527,7 @@ fn no_turn_looks_through_more_nuls_than_its_share() {
     fs::write(&path, &text).unwrap();
     let root = Root::open(directory.path()).unwrap();
     let file = root.open_file(Path::new("a.jsonl")).unwrap();
-    let (mut position, mut scanned) = (Read::new().position(), Scanned::default());
+    let (mut position, mut scanned) = (Read::new().position(), PartialLine::default());
     let (mut usage, mut turns) = (0, 0);
     loop {
         let tail = file.continues(
@@ -587,7 +587,7 @@ proptest! {
         turn_bytes_max in 1u64..2000,
         waits_for_holes: bool,
     ) {
-        let reading = |line_bytes_max, turn_bytes_max| Reading { waits_for_holes, ..reading(line_bytes_max, turn_bytes_max) };
+        let reading = |line_bytes_max, turn_bytes_max| ReadOptions { waits_for_holes, ..reading(line_bytes_max, turn_bytes_max) };
         let text = lines.iter().fold(Vec::new(), |mut text, line| { text.extend(line); text.push(b'\n'); text });
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.jsonl");

@@ -3,14 +3,14 @@
 //! It keeps no truth of its own. When the committer refuses a batch, the stored cursor that comes back replaces what
 //! the actor believed; when the actor dies, its successor begins with the cursors from the store.
 
-pub mod board;
+mod idle;
 #[cfg(test)]
 mod model;
-pub mod patrol;
-mod rest;
-mod rhythm;
+pub mod poller;
 pub mod roster;
+mod scan_schedule;
 pub mod stall;
+pub mod status;
 mod suspects;
 pub mod tree;
 
@@ -26,18 +26,18 @@ use crate::committer::{Committer, Refused};
 use crate::config::Settings;
 use crate::logfile::LogFileError;
 use crate::logfile::pool::{Pool, STALLED_AFTER};
-use crate::logfile::run_dir::Home;
+use crate::logfile::run_dir::RunDir;
 use crate::record::{AccountId, Batch, Labels, Millis, RunId, StopReason};
 use crate::store::{Known, Outcome, Store};
 use crate::watch::Watch;
 
-use crate::reader::Reading;
-use board::Board;
-use rest::{Bed, Resting};
-use rhythm::Rhythm;
+use crate::reader::ReadOptions;
+use idle::{IdleSlot, IdleState};
 use roster::Due;
+use scan_schedule::ScanSchedule;
+use status::RunStatuses;
 pub use suspects::Suspects;
-use tree::{Depth, SHARE_RECORDS_MAX, Tree, World};
+use tree::{Depth, SHARE_RECORDS_MAX, ScanContext, Tree};
 
 /// Runs whose directories are looked at at the same time.
 const LOOKS_MAX: usize = 8;
@@ -62,9 +62,9 @@ pub struct Shared {
     pub store: Arc<Store>,
     pub watch: Arc<Watch>,
     pub committer: Committer,
-    pub board: Arc<Board>,
-    pub readers: Readers,
-    pub heard: Arc<Heard>,
+    pub board: Arc<RunStatuses>,
+    pub readers: ReadPermits,
+    pub heard: Arc<DevicesWithEvents>,
     /// Whatever touches a run's filesystem runs here. **Invariant**: no work holds a handle of the committer, which ends
     /// with the last one: what hangs must not keep it.
     pub pool: Pool,
@@ -75,9 +75,9 @@ pub struct Shared {
 
 /// The devices from which events arrive: some came, or nobody but this kernel changes anything there.
 #[derive(Debug, Default)]
-pub struct Heard(Mutex<BTreeSet<u64>>);
+pub struct DevicesWithEvents(Mutex<BTreeSet<u64>>);
 
-impl Heard {
+impl DevicesWithEvents {
     /// Whether events came from all of these; there is one at least.
     fn has_all(&self, mut devices: impl Iterator<Item = u64>) -> bool {
         let heard = self.lock();
@@ -99,7 +99,7 @@ impl Heard {
 
 /// Who may read: so many at once, each with a buffer that goes from one to the next.
 #[derive(Debug)]
-pub struct Readers {
+pub struct ReadPermits {
     permits: Semaphore,
     /// Fewer look at directories at once than there are threads: a mount that hangs leaves threads for answers.
     looks: Semaphore,
@@ -108,7 +108,7 @@ pub struct Readers {
     buffers: Mutex<Vec<Vec<u8>>>,
 }
 
-impl Readers {
+impl ReadPermits {
     /// As many as there are processors, but not more than a mount that hangs may keep.
     #[must_use]
     pub fn new() -> Self {
@@ -141,7 +141,7 @@ impl Readers {
     }
 }
 
-impl Default for Readers {
+impl Default for ReadPermits {
     fn default() -> Self {
         Self::new()
     }
@@ -208,9 +208,9 @@ enum Sweep {
 
 /// The other end of a tailer: wakes it.
 #[derive(Clone, Debug, Default)]
-pub struct Waker {
+pub struct TailerHandle {
     mailbox: Arc<Mailbox>,
-    bed: Bed,
+    idle: IdleSlot,
 }
 
 #[derive(Debug, Default)]
@@ -220,8 +220,8 @@ struct Mailbox {
     due: Option<Due>,
 }
 
-impl Waker {
-    /// Of a run that the patrol looks after, with its entry in a table of what is due.
+impl TailerHandle {
+    /// Of a run that the poller looks after, with its entry in a table of what is due.
     #[must_use]
     pub fn new(due: Due) -> Self {
         Self {
@@ -229,7 +229,7 @@ impl Waker {
                 due: Some(due),
                 ..Mailbox::default()
             }),
-            bed: Bed::default(),
+            idle: IdleSlot::default(),
         }
     }
 
@@ -311,7 +311,7 @@ pub struct Tailer {
     /// The account that the settings, as last looked at, give a new run of this name.
     wanted: AccountId,
     shared: Arc<Shared>,
-    waker: Waker,
+    waker: TailerHandle,
     stop: CancellationToken,
     /// Where its logs are.
     home: PathBuf,
@@ -323,7 +323,7 @@ pub struct Tailer {
     is_stalled: bool,
     /// `None` only while a thread works on it, or while the tailer rests.
     tree: Option<Box<Tree>>,
-    rhythm: Rhythm,
+    schedule: ScanSchedule,
 }
 
 impl Tailer {
@@ -331,10 +331,10 @@ impl Tailer {
     #[must_use]
     pub fn new(
         run: RunId,
-        home: Home,
+        home: RunDir,
         known: Known,
         shared: Arc<Shared>,
-        waker: Waker,
+        waker: TailerHandle,
         stop: CancellationToken,
     ) -> Self {
         let Known { info, positions } = known;
@@ -363,7 +363,7 @@ impl Tailer {
             shared,
             waker,
             stop,
-            rhythm: Rhythm::new(run_turn, retired),
+            schedule: ScanSchedule::new(run_turn, retired),
         }
     }
 
@@ -415,7 +415,7 @@ impl Tailer {
                 }
             }
             let idle_stop = self.shared.settings.borrow().runs.idle_stop;
-            if !self.rhythm.retired && self.rhythm.last_news.elapsed() > idle_stop {
+            if !self.schedule.retired && self.schedule.last_news.elapsed() > idle_stop {
                 tracing::info!(run = %self.run, "no news for long; it is stopped until there are some");
                 // Nobody asks for its totals: what cannot be read is looked for in a stopped run too.
                 Box::pin(self.stop_run(StopReason::Idle, true)).await?;
@@ -427,8 +427,8 @@ impl Tailer {
     async fn rest(&mut self) -> Result<bool, TailerError> {
         let hole_due = self.tree.as_deref().and_then(Tree::hole_due);
         if let Some(tree) = self.tree.take() {
-            let rhythm = self.rhythm;
-            self.waker.bed.leave(Resting { tree, rhythm });
+            let schedule = self.schedule;
+            self.waker.idle.leave(IdleState { tree, schedule });
         }
         let woken = async {
             tokio::select! {
@@ -444,7 +444,7 @@ impl Tailer {
                 .unwrap_or(true),
         };
         // The visitor that has it may hang with it.
-        let taking = self.waker.bed.take();
+        let taking = self.waker.idle.take();
         tokio::pin!(taking);
         let resting = tokio::select! {
             biased;
@@ -457,9 +457,9 @@ impl Tailer {
         if let Some(due) = &self.waker.mailbox.due {
             due.at_once();
         }
-        let Resting { tree, rhythm } = resting;
+        let IdleState { tree, schedule } = resting;
         self.tree = Some(tree);
-        self.rhythm = rhythm;
+        self.schedule = schedule;
         Ok(goes_on)
     }
 
@@ -494,13 +494,13 @@ impl Tailer {
             return Ok(Sweep::Done { unread });
         }
         self.shared.committer.stop(self.run.clone(), reason).await?;
-        self.rhythm.retire();
+        self.schedule.retire();
         let watch = Arc::clone(&self.shared.watch);
         let settings = Arc::clone(&self.shared.settings.borrow());
         let turn = self.turn().await?;
         let ((), tree) = self
             .blocking(turn, &mut None::<()>, &mut None::<()>, move |mut tree| {
-                tree.retire(World {
+                tree.retire(ScanContext {
                     globs: &settings.watch.globs,
                     limits: &settings.limits,
                     watch: &watch,
@@ -515,15 +515,15 @@ impl Tailer {
 
     async fn work(&mut self, pending: Pending) -> Result<Option<Ended>, TailerError> {
         let mut pending = pending;
-        if pending.revive && std::mem::take(&mut self.rhythm.retired) {
+        if pending.revive && std::mem::take(&mut self.schedule.retired) {
             pending.rescan = true;
-            self.rhythm.last_news = Instant::now();
+            self.schedule.last_news = Instant::now();
         }
         if let Some((scan, asked)) = pending.tick {
             let partly_watched = self.tree.as_ref().is_some_and(|tree| tree.partly_watched);
-            pending.scan = pending.scan.max(self.rhythm.next(scan, asked, partly_watched));
+            pending.scan = pending.scan.max(self.schedule.next(scan, asked, partly_watched));
         }
-        if self.rhythm.retired {
+        if self.schedule.retired {
             if pending.scan.is_none() && !pending.rescan && pending.paths.is_empty() {
                 return Ok(None);
             }
@@ -531,8 +531,8 @@ impl Tailer {
         }
         let gone = self.look(pending).await?;
         self.report_lag();
-        if !self.rhythm.watched {
-            self.rhythm.watched = true;
+        if !self.schedule.watched {
+            self.schedule.watched = true;
             self.shared.board.watched(&self.run);
             self.let_others_look().await;
         }
@@ -546,12 +546,12 @@ impl Tailer {
             self.report_lag();
         }
         if had_news {
-            self.rhythm.last_news = Instant::now();
+            self.schedule.last_news = Instant::now();
         }
         if had_news || self.tree.as_deref().is_some_and(Tree::needs_looks) {
-            self.rhythm.stir();
+            self.schedule.stir();
         }
-        if had_lines && std::mem::take(&mut self.rhythm.retired) {
+        if had_lines && std::mem::take(&mut self.schedule.retired) {
             tracing::info!(run = %self.run, "it was stopped and has new lines; it goes on");
             // Watched again from the next look on.
             self.waker.rescan();
@@ -615,12 +615,12 @@ impl Tailer {
         let depth = pending.scan;
         let watch = Arc::clone(&self.shared.watch);
         let idle = settings.limits.idle_close;
-        let unwatched = self.rhythm.retired;
+        let unwatched = self.schedule.retired;
         let known = self.devices.clone();
         let ((gone, devices, are_new), tree) = self
             .blocking(turn, &mut permit, &mut None::<()>, move |mut tree| {
                 let hinted_before = tree.has_news();
-                let world = World {
+                let world = ScanContext {
                     globs: &settings.watch.globs,
                     limits: &settings.limits,
                     watch: &watch,
@@ -658,20 +658,20 @@ impl Tailer {
             .await?;
         if are_new {
             self.devices = tree.all_devices();
-            self.rhythm.hinted = false;
+            self.schedule.hinted = false;
             let foreign = self.devices.iter().filter(|device| !devices.contains(device));
             let foreign: Vec<u64> = foreign.copied().collect();
-            self.rhythm
+            self.schedule
                 .note_local(foreign.is_empty() && !self.devices.is_empty());
             self.foreign = Some(foreign);
         }
         for device in devices {
             self.shared.heard.add(device);
         }
-        self.rhythm.hinted = self.rhythm.hinted || self.shared.heard.has_all(tree.devices());
+        self.schedule.hinted = self.schedule.hinted || self.shared.heard.has_all(tree.devices());
         // A full scan after the first that finds what no event told: do not trust events here for a while.
-        if tree.news_without_hint && self.rhythm.watched && depth == Some(Depth::Everything) {
-            self.rhythm.doubt();
+        if tree.news_without_hint && self.schedule.watched && depth == Some(Depth::Everything) {
+            self.schedule.doubt();
         }
         self.tree = Some(tree);
         Ok(gone?)
@@ -712,7 +712,7 @@ impl Tailer {
         let ((batches, buffer), tree) = self
             .blocking(turn, &mut held.0, &mut held.1, move |mut tree| {
                 let now = now();
-                let reading = Reading {
+                let reading = ReadOptions {
                     line_bytes_max: settings.limits.line_bytes_max,
                     turn_bytes_max: settings.limits.turn_bytes_max as u64,
                     settle,

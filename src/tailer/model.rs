@@ -12,12 +12,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::tree::{Depth, Tree, World};
+use super::tree::{Depth, ScanContext, Tree};
 use crate::config::{Environment, Partial, Settings};
-use crate::logfile::run_dir::Home;
-use crate::parse::{self, Place};
+use crate::logfile::run_dir::RunDir;
+use crate::parse::{self, LineContext};
 use crate::quota::account;
-use crate::reader::Reading;
+use crate::reader::ReadOptions;
 use crate::record::{AccountId, DAY_MS, Millis, Observation, RunId};
 use crate::store::tests::disk::Disk;
 use crate::store::tests::picture::{BUCKETS, Limits, Picture, check_fired, share};
@@ -569,11 +569,11 @@ impl Model {
         self.store.reopen().unwrap();
     }
 
-    fn reading(&mut self, settle: bool) -> Reading {
+    fn reading(&mut self, settle: bool) -> ReadOptions {
         // The clock jumps, as far as it may without being behind the lines.
         let now = EPOCH + self.random.i64(0..400 * DAY_MS);
         self.readings.insert(now);
-        Reading {
+        ReadOptions {
             line_bytes_max: self.settings.limits.line_bytes_max,
             turn_bytes_max: pick(&mut self.random, &[1, 700, 4 << 20]),
             settle,
@@ -597,12 +597,12 @@ impl Model {
             self.store
                 .register(&[(id.clone(), account)], false, EPOCH)
                 .unwrap();
-            let home = Home::of(self.root.path(), Path::new(id.as_str()), None);
+            let home = RunDir::of(self.root.path(), Path::new(id.as_str()), None);
             let positions = self.store.positions(&id).unwrap();
             self.trees.insert(run, Tree::new(id, home, positions));
         }
         let mut tree = self.trees.remove(run).unwrap();
-        let world = World {
+        let world = ScanContext {
             globs: &self.settings.watch.globs,
             limits: &self.settings.limits,
             watch: &self.watch,
@@ -615,7 +615,7 @@ impl Model {
         let looked = match look {
             _ if is_new => tree.rescan(world),
             ModelLook::Hints => tree.look(&hints, world),
-            // As the patrol does: what stands as it did is not scanned.
+            // As the poller does: what stands as it did is not scanned.
             ModelLook::Everything if tree.stands(Depth::Everything) => Ok(()),
             ModelLook::Everything => tree.scan(Depth::Everything, world),
             ModelLook::Rescan => tree.rescan(world),
@@ -682,7 +682,7 @@ impl Model {
             let settled = log.half.as_ref().filter(whole).map(|(line, _)| line);
             log.settled |= settled.is_some();
             for line in log.lines.iter().chain(settled) {
-                let place = Place {
+                let place = LineContext {
                     scope,
                     origin: 0,
                     offset: 0,

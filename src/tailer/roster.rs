@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::Waker;
+use super::TailerHandle;
 
 /// Groups: as long as there are fewer runs, each run is one of its own.
 const GROUPS: usize = 8192;
@@ -53,16 +53,16 @@ impl Dues {
 #[derive(Debug)]
 pub struct Roster {
     dues: Dues,
-    runs: Vec<Waker>,
+    runs: Vec<TailerHandle>,
     /// Where the runs of each group begin.
     groups: Vec<(usize, usize)>,
 }
 
 impl Roster {
     #[must_use]
-    pub fn new(dues: Dues, wakers: impl Iterator<Item = Waker>) -> Self {
-        let group = |waker: &Waker| waker.mailbox.due.as_ref().map_or(0, |due| due.group);
-        let mut runs: Vec<Waker> = wakers.collect();
+    pub fn new(dues: Dues, wakers: impl Iterator<Item = TailerHandle>) -> Self {
+        let group = |waker: &TailerHandle| waker.mailbox.due.as_ref().map_or(0, |due| due.group);
+        let mut runs: Vec<TailerHandle> = wakers.collect();
         runs.sort_by_key(group);
         let mut groups: Vec<(usize, usize)> = Vec::new();
         for (at, waker) in runs.iter().enumerate() {
@@ -77,12 +77,12 @@ impl Roster {
         self.groups.len()
     }
 
-    pub(super) fn run(&self, at: usize) -> Option<&Waker> {
+    pub(super) fn run(&self, at: usize) -> Option<&TailerHandle> {
         self.runs.get(at)
     }
 
     /// The runs from a group on.
-    pub(super) fn from(&self, number: usize) -> &[Waker] {
+    pub(super) fn from(&self, number: usize) -> &[TailerHandle] {
         let begin = self
             .groups
             .get(number)
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_group_that_was_put_off_is_passed_by_until_then_or_until_something_happens() {
         let dues = Dues::default();
-        let waker = |number| Waker::new(dues.entry(number));
+        let waker = |number| TailerHandle::new(dues.entry(number));
         let wakers = [waker(7), waker(3), waker(7 + GROUPS)];
         let roster = Roster::new(dues.clone(), wakers.iter().cloned());
         assert_eq!(roster.groups(), 2);

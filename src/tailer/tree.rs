@@ -4,12 +4,12 @@
 //! Directories are watched first and listed after, so that nothing falls between the two.
 
 mod holes;
-mod kept;
+mod open_files;
+mod read;
 mod scan;
-mod share;
-mod stands;
+mod unchanged;
 #[cfg(test)]
-pub use share::fault;
+pub use read::fault;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -18,16 +18,16 @@ use std::time::Instant;
 
 use crate::config::Limits;
 use crate::globs::Globs;
-use crate::logfile::run_dir::Home;
+use crate::logfile::run_dir::RunDir;
 use crate::logfile::{EntryKind, LogFileError, Stat};
 use crate::parse::foreign::Look;
 use crate::record::{Cursor, Inode, ParserState, Position, RelativePath, RunId};
 use crate::watch::Watch;
 
 use crate::logfile::unread::{Kind, Unread};
-use crate::reader::Scanned;
+use crate::reader::PartialLine;
 use holes::Holes;
-use kept::Kept;
+use open_files::OpenFile;
 use scan::ScanFindings;
 
 /// Records of one share of reading; more wait for the next share.
@@ -53,7 +53,7 @@ pub enum Depth {
 
 /// What a tree needs from its surroundings.
 #[derive(Clone, Copy, Debug)]
-pub struct World<'w> {
+pub struct ScanContext<'w> {
     pub globs: &'w Globs,
     pub limits: &'w Limits,
     pub watch: &'w Watch,
@@ -80,14 +80,14 @@ impl From<&Stat> for FileStamp {
 }
 
 #[derive(Debug, Default)]
-struct Tracked {
+struct FileState {
     /// The stored cursor, as far as we know; what was sent is taken for stored until the committer says otherwise.
     cursor: Option<Cursor>,
     /// What the parser keeps of the lines before that cursor.
     state: ParserState,
     seen: Option<FileStamp>,
-    scanned: Scanned,
-    open: Option<Kept>,
+    scanned: PartialLine,
+    open: Option<OpenFile>,
     active: Option<Instant>,
     renamed_from: Option<RelativePath>,
     /// It was renamed over another file, whose content is gone.
@@ -104,7 +104,7 @@ struct Tracked {
     holes: Option<Box<Holes>>,
 }
 
-impl Tracked {
+impl FileState {
     /// How far it was read, as it is stored.
     fn position(&self) -> Option<Position> {
         self.cursor.map(|cursor| Position {
@@ -133,7 +133,7 @@ impl Tracked {
     /// Whether the open file has more than was read: it is read to its end before another takes its place.
     fn has_unread_end(&self) -> bool {
         let read_to = self.cursor.map_or(0, |cursor| cursor.offset);
-        let size = self.open.as_ref().map(Kept::stat);
+        let size = self.open.as_ref().map(OpenFile::stat);
         matches!(size, Some(Ok(stat)) if stat.size > read_to)
     }
 }
@@ -174,9 +174,9 @@ struct Failed {
 )]
 pub struct Tree {
     run: RunId,
-    home: Home,
+    home: RunDir,
     /// In boxes, because most runs have few files and a node of the map has room for eleven.
-    files: BTreeMap<RelativePath, Box<Tracked>>,
+    files: BTreeMap<RelativePath, Box<FileState>>,
     directories: BTreeMap<RelativePath, Box<Directory>>,
     queue: VecDeque<RelativePath>,
     /// How many scans there were.
@@ -206,13 +206,13 @@ pub struct Tree {
 impl Tree {
     /// A run's directory with the positions stored for it.
     #[must_use]
-    pub fn new(run: RunId, home: Home, positions: BTreeMap<RelativePath, Position>) -> Self {
+    pub fn new(run: RunId, home: RunDir, positions: BTreeMap<RelativePath, Position>) -> Self {
         let tracked = |Position { cursor, state }| {
-            Box::new(Tracked {
+            Box::new(FileState {
                 cursor: Some(cursor),
                 state,
                 gone: true,
-                ..Tracked::default()
+                ..FileState::default()
             })
         };
         Self {
@@ -310,7 +310,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`LogFileError::Gone`] when the run's directory is no longer there.
-    pub fn look(&mut self, hints: &HashSet<PathBuf>, world: World<'_>) -> Result<(), LogFileError> {
+    pub fn look(&mut self, hints: &HashSet<PathBuf>, world: ScanContext<'_>) -> Result<(), LogFileError> {
         let root = self.home.open()?;
         let (mut again, mut moved) = (HashSet::new(), HashSet::new());
         for hint in hints {
@@ -348,7 +348,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`LogFileError::Gone`] when the run's directory is no longer there.
-    pub fn rescan(&mut self, world: World<'_>) -> Result<(), LogFileError> {
+    pub fn rescan(&mut self, world: ScanContext<'_>) -> Result<(), LogFileError> {
         let forgotten = std::mem::take(&mut self.directories).into_keys();
         self.scan_anew(forgotten, Depth::Everything, world)
     }
@@ -359,7 +359,7 @@ impl Tree {
         &mut self,
         forgotten: impl IntoIterator<Item = RelativePath>,
         depth: Depth,
-        world: World<'_>,
+        world: ScanContext<'_>,
     ) -> Result<(), LogFileError> {
         let scanned = self.scan(depth, world);
         for directory in forgotten {
@@ -371,7 +371,7 @@ impl Tree {
     }
 
     /// Everything of this run is gone: what is still open is read to its end.
-    pub fn vanish_all(&mut self, world: World<'_>) {
+    pub fn vanish_all(&mut self, world: ScanContext<'_>) {
         self.is_noticed = false;
         self.forget_directories(&ScanFindings::default(), world);
         let paths: Vec<_> = self.files.keys().cloned().collect();
@@ -381,7 +381,7 @@ impl Tree {
     }
 
     /// Gives back what holds the run's directories and files: watches and descriptors.
-    pub fn retire(&mut self, world: World<'_>) {
+    pub fn retire(&mut self, world: ScanContext<'_>) {
         for directory in self.directories.keys() {
             world.watch.forget_dir(&self.home.path.join(directory));
         }
@@ -390,7 +390,7 @@ impl Tree {
 
     /// Queues files that end without a line end, so that what is there is read once more.
     pub fn enqueue_unfinished(&mut self) {
-        let unfinished = |file: &Tracked| {
+        let unfinished = |file: &FileState| {
             !file.gone
                 && file
                     .cursor
@@ -473,7 +473,7 @@ impl Tree {
         file.set_position(stored);
         file.seen = None;
         file.look = Look::default();
-        file.scanned = Scanned::default();
+        file.scanned = PartialLine::default();
         file.holes = None;
         file.renamed_from = None;
         self.enqueue(path.clone());

@@ -7,17 +7,17 @@ use std::sync::Arc;
 
 use super::{Findings, VerifyError};
 use crate::config::Settings;
-use crate::logfile::run_dir::Home;
+use crate::logfile::run_dir::RunDir;
 use crate::logfile::walk::{WalkLimits, walk};
 use crate::logfile::{LogFile, LogFileError, Root, Tail};
-use crate::reader::{self, BLOCK_BYTES, Reading, Scanned};
+use crate::reader::{self, BLOCK_BYTES, PartialLine, ReadOptions};
 use crate::record::{AccountId, Cursor, ParserState, Position, RelativePath, RunId};
 use crate::store::Store;
 
 /// A run while it is read again.
 struct RecountedRun<'a> {
     id: &'a RunId,
-    home: &'a Home,
+    home: &'a RunDir,
     root: Root,
     account: Arc<AccountId>,
     recount: &'a Store,
@@ -31,7 +31,7 @@ pub(super) fn run(
     store: &Store,
     recount: &Store,
     settings: &Settings,
-    (run, home): (&RunId, &Home),
+    (run, home): (&RunId, &RunDir),
     bytes: u64,
     findings: &mut Findings,
 ) -> Result<(), VerifyError> {
@@ -208,7 +208,7 @@ impl RecountedRun<'_> {
         failed: impl Fn(io::Error) -> LogFileError + Copy,
     ) -> Result<Option<ParserState>, VerifyError> {
         let stat = file.stat().map_err(failed)?;
-        let reading = Reading {
+        let reading = ReadOptions {
             line_bytes_max: self.settings.limits.line_bytes_max,
             turn_bytes_max: self.settings.limits.turn_bytes_max as u64,
             settle: stored.settled_to > stored.offset,
@@ -233,7 +233,7 @@ impl RecountedRun<'_> {
         let mut tail = Tail::default();
         let mut expect = None;
         let mut buffer = Vec::new();
-        let mut scanned = Scanned::default();
+        let mut scanned = PartialLine::default();
         loop {
             let turn = reader::read(file, position, tail, scanned, &reading, &mut buffer).map_err(failed)?;
             let more = turn.more;

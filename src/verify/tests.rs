@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::*;
 use crate::config::{Environment, Partial};
 use crate::dedup::Response;
-use crate::reader::{self, Reading, Scanned};
+use crate::reader::{self, PartialLine, ReadOptions};
 use crate::record::{AccountId, Cursor, Position, ResponseKey};
 use crate::store::derived::RunFix;
 
@@ -90,7 +90,7 @@ impl Place {
         let mut positions = self.store.positions(&id).unwrap();
         let stored = positions.remove(renamed_from.as_ref().unwrap_or(&path));
         let (position, tail) = reader::start(&file, &stat, stored.as_ref(), &id, &path).unwrap();
-        let reading = Reading {
+        let reading = ReadOptions {
             line_bytes_max: 1 << 20,
             turn_bytes_max: 1 << 20,
             settle: false,
@@ -104,7 +104,7 @@ impl Place {
             &file,
             position,
             tail,
-            Scanned::default(),
+            PartialLine::default(),
             &reading,
             &mut Vec::new(),
         )

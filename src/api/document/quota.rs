@@ -34,7 +34,7 @@ pub struct Question {
 
 /// The operator's side of an answer, and its time.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms<'a> {
+pub struct EvalContext<'a> {
     pub accounts: &'a Accounts,
     pub zone: &'a TimeZone,
     /// Why the collector may not know all there is.
@@ -42,7 +42,7 @@ pub struct Terms<'a> {
     pub now: Millis,
 }
 
-impl Terms<'_> {
+impl EvalContext<'_> {
     /// The first minute that an answer needs to know of.
     #[must_use]
     pub fn since(&self) -> Millis {
@@ -69,7 +69,7 @@ impl Terms<'_> {
 
 /// All of it.
 #[must_use]
-pub fn quota(view: &QuotaView, terms: &Terms<'_>) -> wire::Quota {
+pub fn quota(view: &QuotaView, terms: &EvalContext<'_>) -> wire::Quota {
     let mut windows = Vec::new();
     for (id, sums) in &view.accounts {
         for (bucket, state) in &sums.windows {
@@ -87,7 +87,7 @@ pub fn quota(view: &QuotaView, terms: &Terms<'_>) -> wire::Quota {
 
 /// Whether a run may start, where, and if not, when.
 #[must_use]
-pub fn may_start(view: &QuotaView, terms: &Terms<'_>, question: &Question) -> wire::MayStart {
+pub fn may_start(view: &QuotaView, terms: &EvalContext<'_>, question: &Question) -> wire::MayStart {
     let nothing = AccountSums::default();
     let is_wanted = |wish: &Option<String>, is: &str| wish.as_ref().is_none_or(|wish| **wish == *is);
     let is_asked = |id: &AccountId| {
@@ -174,7 +174,7 @@ fn candidate<'a>(
     rules: &'a Account,
     sums: &'a AccountSums,
     model: Option<&str>,
-    terms: &Terms<'_>,
+    terms: &EvalContext<'_>,
 ) -> Candidate<'a> {
     let now = terms.now;
     let calls = (sums.minutes.iter()).map(|(minute, totals)| (*minute, calls_of(totals)));
@@ -227,7 +227,7 @@ fn tokens_of(totals: &Totals, kinds: TokenKinds) -> u128 {
 
 /// The accounts and the verdict on each.
 #[must_use]
-pub fn accounts(view: &QuotaView, terms: &Terms<'_>) -> Vec<wire::Account> {
+pub fn accounts(view: &QuotaView, terms: &EvalContext<'_>) -> Vec<wire::Account> {
     of_each(view, terms, |rules, sums| account(rules, sums, terms))
 }
 
@@ -245,7 +245,7 @@ pub struct Standing {
 
 /// The verdicts on the accounts.
 #[must_use]
-pub fn standings(view: &QuotaView, terms: &Terms<'_>) -> Vec<Standing> {
+pub fn standings(view: &QuotaView, terms: &EvalContext<'_>) -> Vec<Standing> {
     of_each(view, terms, |rules, sums| {
         let advice = admission::advise(&candidate(rules, sums, None, terms), terms.now);
         Standing {
@@ -259,7 +259,11 @@ pub fn standings(view: &QuotaView, terms: &Terms<'_>) -> Vec<Standing> {
 }
 
 /// Accounts that are configured, in that order, and the others that were seen.
-fn of_each<T>(view: &QuotaView, terms: &Terms<'_>, make: impl Fn(&Account, &AccountSums) -> T) -> Vec<T> {
+fn of_each<T>(
+    view: &QuotaView,
+    terms: &EvalContext<'_>,
+    make: impl Fn(&Account, &AccountSums) -> T,
+) -> Vec<T> {
     let nothing = AccountSums::default();
     let configured = terms.accounts.rules();
     let others: Vec<Account> = (view.accounts.keys())
@@ -274,7 +278,7 @@ fn of_each<T>(view: &QuotaView, terms: &Terms<'_>, make: impl Fn(&Account, &Acco
 /// The next time at which a document of windows or accounts is another by the clock alone; always after the time of
 /// the terms. `None` if only news can change them.
 #[must_use]
-pub fn next_change(view: &QuotaView, terms: &Terms<'_>) -> Option<Millis> {
+pub fn next_change(view: &QuotaView, terms: &EvalContext<'_>) -> Option<Millis> {
     let now = terms.now;
     let mut times = vec![terms.day().end];
     for (id, sums) in &view.accounts {
@@ -294,7 +298,7 @@ pub fn next_change(view: &QuotaView, terms: &Terms<'_>) -> Option<Millis> {
     times.into_iter().filter(|at| *at > now).min()
 }
 
-fn account(rules: &Account, sums: &AccountSums, terms: &Terms<'_>) -> wire::Account {
+fn account(rules: &Account, sums: &AccountSums, terms: &EvalContext<'_>) -> wire::Account {
     let now = terms.now;
     let candidate = candidate(rules, sums, None, terms);
     let advice = admission::advise(&candidate, now);
@@ -439,7 +443,7 @@ mod tests {
     const NOON: Millis = 1_791_201_600_000;
 
     fn changes_in(view: &QuotaView, accounts: &Accounts, ms: Millis) -> Option<Millis> {
-        let terms = Terms {
+        let terms = EvalContext {
             accounts,
             zone: &TimeZone::UTC,
             unseen: None,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::document::quota::{self, Terms};
+use crate::api::document::quota::{self, EvalContext};
 use crate::api::wire;
 use crate::coverage;
 use crate::dedup::Totals;
@@ -13,14 +13,14 @@ use crate::store::{QuotaView, RunSums, RunView, Snapshot, Store, StoreError};
 ///
 /// # Errors
 /// Those of the store.
-pub fn collect(store: &Store, terms: &Terms<'_>) -> Result<wire::Summary, StoreError> {
+pub fn collect(store: &Store, terms: &EvalContext<'_>) -> Result<wire::Summary, StoreError> {
     let (snapshot, view) = store.overview(terms.since())?;
     Ok(summary(&snapshot, &view, terms))
 }
 
 /// The summary document.
 #[must_use]
-pub fn summary(snapshot: &Snapshot, view: &QuotaView, terms: &Terms<'_>) -> wire::Summary {
+pub fn summary(snapshot: &Snapshot, view: &QuotaView, terms: &EvalContext<'_>) -> wire::Summary {
     let mut all = snapshot.forgotten;
     for run in snapshot.runs.values() {
         all.add(run);

@@ -18,9 +18,9 @@ use utoipa_axum::routes;
 
 use crate::api::feed::encode::{Filter, Position};
 use crate::api::http::problem::{Problem, blocking};
-use crate::api::http::query::Asked;
+use crate::api::http::query::StrictQuery;
 use crate::api::openapi::{BadRequest, EVENTS, NotFound, Unavailable};
-use crate::api::state::Sources;
+use crate::api::state::ApiState;
 use crate::record::Millis;
 
 /// Asks a proxy in front not to gather events before it passes them on, as nginx does.
@@ -30,7 +30,7 @@ const RETRY_AFTER_S: u64 = 5;
 
 /// The routes of this folder.
 #[must_use]
-pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default().routes(routes!(get_events))
 }
 
@@ -72,9 +72,9 @@ struct EventsQuery {
     )
 )]
 async fn get_events(
-    State(sources): State<Arc<Sources>>,
+    State(sources): State<Arc<ApiState>>,
     headers: HeaderMap,
-    Asked(query): Asked<EventsQuery>,
+    StrictQuery(query): StrictQuery<EventsQuery>,
 ) -> Result<Response, Problem> {
     let filter = Filter::new(
         query.run.as_deref(),
@@ -118,7 +118,7 @@ async fn get_events(
 }
 
 /// Whether the wanted accounts can have events: they are configured or were seen, or all are taken.
-async fn check_accounts(sources: &Arc<Sources>, filter: &Filter) -> Result<(), Problem> {
+async fn check_accounts(sources: &Arc<ApiState>, filter: &Filter) -> Result<(), Problem> {
     let accounts = sources.settings.borrow().accounts.clone();
     let configured = accounts.rules().iter().map(|rules| &rules.id);
     if accounts.is_open() || filter.accounts_beside(&configured).is_empty() {

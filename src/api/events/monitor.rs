@@ -18,7 +18,7 @@ use crate::api::document::summary;
 use crate::api::health::{health, terms, unseen};
 use crate::api::http::problem::blocking;
 use crate::api::service_line;
-use crate::api::state::Sources;
+use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::live::{AccountChange, Event, Listener, Update};
 use crate::quota::exhaustion::Cause;
@@ -38,8 +38,8 @@ const JUDGE_AFTER_MAX: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The one who looks.
-pub struct Teller {
-    sources: Arc<Sources>,
+pub struct Monitor {
+    sources: Arc<ApiState>,
     listener: Listener,
     stop: CancellationToken,
     /// As last told; `None` until judged for the first time.
@@ -54,9 +54,9 @@ struct Judged {
     standings: BTreeMap<AccountId, Standing>,
 }
 
-impl Teller {
+impl Monitor {
     #[must_use]
-    pub fn new(sources: Arc<Sources>, listener: Listener, stop: CancellationToken) -> Self {
+    pub fn new(sources: Arc<ApiState>, listener: Listener, stop: CancellationToken) -> Self {
         Self {
             sources,
             listener,
@@ -131,7 +131,7 @@ impl Teller {
 }
 
 /// Looks at the collector's health without end, and tells what changes.
-async fn look_after_health(sources: Arc<Sources>, verdict: Arc<Mutex<String>>) {
+async fn look_after_health(sources: Arc<ApiState>, verdict: Arc<Mutex<String>>) {
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut told = wire::HealthEvent::default();

@@ -17,7 +17,7 @@ use crate::api::feed::hub::{Message, Missed};
 use crate::api::health::{terms, unseen};
 use crate::api::http::problem::blocking;
 use crate::api::server::Permit;
-use crate::api::state::{Sources, now};
+use crate::api::state::{ApiState, now};
 use crate::api::wire;
 
 /// Between two chunks for one subscriber: what comes meanwhile goes together.
@@ -28,7 +28,7 @@ const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
 const CHUNK_BYTES_MAX: usize = 256 << 10;
 
 struct Subscriber {
-    sources: Arc<Sources>,
+    sources: Arc<ApiState>,
     filter: Filter,
     messages: broadcast::Receiver<Message>,
     /// Everything up to here was told to this one, or is no wish of it.
@@ -49,7 +49,7 @@ enum First {
 
 /// The stream of one subscriber.
 pub fn stream(
-    sources: Arc<Sources>,
+    sources: Arc<ApiState>,
     filter: Filter,
     after: Option<(Position, u64)>,
     permit: Permit,

@@ -18,14 +18,14 @@ use crate::api::http::problem::Problem;
 
 /// A route's query.
 #[derive(Debug)]
-pub struct Asked<T>(pub T);
+pub struct StrictQuery<T>(pub T);
 
 /// The query of a route that has none.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Nothing {}
+pub struct NoQuery {}
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for StrictQuery<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
@@ -72,7 +72,7 @@ pub fn number(text: &str) -> Option<i64> {
         .ok()
 }
 
-/// A wish of an [`Asked`] query, as programs write it: `true` or `1`, `false` or `0`.
+/// A wish of an [`StrictQuery`] query, as programs write it: `true` or `1`, `false` or `0`.
 ///
 /// # Errors
 /// Names what is allowed.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::encode::Family;
 use super::process;
-use crate::api::document::quota::{self, Question, Terms};
+use crate::api::document::quota::{self, EvalContext, Question};
 use crate::api::health::{health, terms, unseen};
 use crate::api::runs;
 use crate::api::server::DoorKind;
-use crate::api::state::Sources;
+use crate::api::state::ApiState;
 use crate::coverage::{self, Coverage};
 use crate::dedup::Totals;
 use crate::quota::window;
@@ -29,7 +29,7 @@ const DECISIONS: [&str; 4] = ["allow", "wait", "deny", "unknown"];
 const WATCH_MODES: [&str; 2] = ["events", "polling"];
 
 /// Everything. Without a store that answers, what is known without it.
-pub fn collect(sources: &Sources) -> Vec<Family> {
+pub fn collect(sources: &ApiState) -> Vec<Family> {
     let mut families = collector(sources);
     families.extend(machine(sources));
     match stored(sources) {
@@ -40,7 +40,7 @@ pub fn collect(sources: &Sources) -> Vec<Family> {
 }
 
 /// The collector itself: counted since it started.
-fn collector(sources: &Sources) -> Vec<Family> {
+fn collector(sources: &ApiState) -> Vec<Family> {
     let health = health(sources);
     let mut watch_mode = Family::gauge(
         "tokentail_watch_mode",
@@ -142,7 +142,7 @@ fn collector(sources: &Sources) -> Vec<Family> {
 }
 
 /// What the kernel says of the process and of the database file.
-fn machine(sources: &Sources) -> Vec<Family> {
+fn machine(sources: &ApiState) -> Vec<Family> {
     let mut families = Vec::new();
     if let Ok(file) = std::fs::metadata(sources.store.path()) {
         families.push(Family::gauge("tokentail_store_bytes", "Size of the database file.").of(file.len()));
@@ -164,7 +164,7 @@ fn machine(sources: &Sources) -> Vec<Family> {
 }
 
 /// What the store holds.
-fn stored(sources: &Sources) -> Result<Vec<Family>, StoreError> {
+fn stored(sources: &ApiState) -> Result<Vec<Family>, StoreError> {
     let settings = Arc::clone(&sources.settings.borrow());
     let unseen = unseen(sources);
     let terms = terms(&settings, unseen.as_ref());
@@ -329,7 +329,7 @@ fn windows(view: &QuotaView, now: Millis) -> [Family; 4] {
     [utilization, reset, observed, exhausted]
 }
 
-fn accounts(view: &QuotaView, terms: &Terms<'_>) -> [Family; 6] {
+fn accounts(view: &QuotaView, terms: &EvalContext<'_>) -> [Family; 6] {
     let mut state = Family::gauge(
         "tokentail_account_state",
         "The verdict on an account: 1 for the one that holds.",

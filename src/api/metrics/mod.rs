@@ -15,12 +15,12 @@ use utoipa_axum::routes;
 
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::openapi::COLLECTOR;
-use crate::api::state::Sources;
+use crate::api::state::ApiState;
 use encode::{Format, encode};
 
 /// The routes of this file.
 #[must_use]
-pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default().routes(routes!(get_metrics))
 }
 
@@ -41,7 +41,7 @@ pub fn routes() -> OpenApiRouter<Arc<Sources>> {
         )
     ))
 )]
-async fn get_metrics(State(sources): State<Arc<Sources>>, headers: HeaderMap) -> Result<Response, Problem> {
+async fn get_metrics(State(sources): State<Arc<ApiState>>, headers: HeaderMap) -> Result<Response, Problem> {
     let format = wanted(&headers);
     let scrape = move || {
         // Held from before the store is read: of two scrapes at once the later one tells the later state.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::api::http::problem::{Problem, blocking};
-use crate::api::state::Sources;
+use crate::api::state::ApiState;
 use crate::config::{WhichAccount, check_account_name};
 use crate::record::{ACCOUNT_DEFAULT, AccountId, Millis, PROVIDER_DEFAULT};
 
@@ -12,7 +12,7 @@ use crate::record::{ACCOUNT_DEFAULT, AccountId, Millis, PROVIDER_DEFAULT};
 /// # Errors
 /// There is none, or without a provider there are several.
 pub async fn usable(
-    sources: Arc<Sources>,
+    sources: Arc<ApiState>,
     provider: Option<String>,
     name: Option<String>,
 ) -> Result<AccountId, Problem> {
@@ -48,7 +48,7 @@ pub async fn usable(
 /// # Errors
 /// There is none, or without a provider there are several.
 pub async fn known(
-    sources: Arc<Sources>,
+    sources: Arc<ApiState>,
     provider: Option<String>,
     name: String,
 ) -> Result<AccountId, Problem> {
@@ -66,7 +66,7 @@ pub async fn known(
 }
 
 /// Accounts of this name that the store has.
-async fn seen(sources: Arc<Sources>, provider: Option<&str>, name: &str) -> Result<Vec<AccountId>, Problem> {
+async fn seen(sources: Arc<ApiState>, provider: Option<&str>, name: &str) -> Result<Vec<AccountId>, Problem> {
     let mut seen = blocking(move || Ok(sources.store.quota(Millis::MAX)?))
         .await?
         .accounts;

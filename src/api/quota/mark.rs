@@ -11,16 +11,16 @@ use utoipa_axum::routes;
 use super::account::usable;
 use crate::api::document::quota;
 use crate::api::http::problem::Problem;
-use crate::api::http::query::{Asked, Nothing};
+use crate::api::http::query::{NoQuery, StrictQuery};
 use crate::api::openapi::{BadRequest, Conflict, NotFound, QUOTA, Unavailable};
 use crate::api::quota::get_quota;
-use crate::api::state::{Shared, Sources, now};
+use crate::api::state::{ApiState, Shared, now};
 use crate::api::wire;
 use crate::record::AccountId;
 
 /// The routes of this file.
 #[must_use]
-pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default()
         .routes(routes!(post_mark))
         .routes(routes!(post_mark_by_name))
@@ -95,11 +95,11 @@ async fn post_mark_by_name(
 }
 
 async fn set(
-    sources: Arc<Sources>,
+    sources: Arc<ApiState>,
     account: AccountId,
     mark: &wire::Mark,
 ) -> Result<Json<wire::Quota>, Problem> {
     let cause = quota::cause_of(mark, now()).map_err(|why| Problem::bad("body", why))?;
     sources.writes.mark(account, cause).await?;
-    get_quota(State(sources), Asked(Nothing {})).await
+    get_quota(State(sources), StrictQuery(NoQuery {})).await
 }

@@ -14,16 +14,16 @@ use utoipa_axum::routes;
 use crate::api::document::quota::{self, Question};
 use crate::api::health::{terms, unseen};
 use crate::api::http::problem::{Problem, blocking};
-use crate::api::http::query::{Asked, Nothing};
+use crate::api::http::query::{NoQuery, StrictQuery};
 use crate::api::openapi::{BadRequest, NotFound, QUOTA, Unavailable};
-use crate::api::state::{Shared, Sources};
+use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 use crate::quota::bucket;
 use crate::record::AccountId;
 
 /// The routes of this folder.
 #[must_use]
-pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default()
         .routes(routes!(get_quota))
         .routes(routes!(get_history))
@@ -47,7 +47,7 @@ pub fn routes() -> OpenApiRouter<Arc<Sources>> {
 )]
 pub async fn get_quota(
     State(sources): Shared,
-    Asked(Nothing {}): Asked<Nothing>,
+    StrictQuery(NoQuery {}): StrictQuery<NoQuery>,
 ) -> Result<Json<wire::Quota>, Problem> {
     blocking(move || {
         let settings = Arc::clone(&sources.settings.borrow());
@@ -87,7 +87,7 @@ struct HistoryQuery {
 )]
 async fn get_history(
     State(sources): Shared,
-    Asked(query): Asked<HistoryQuery>,
+    StrictQuery(query): StrictQuery<HistoryQuery>,
 ) -> Result<Json<Vec<wire::HistoryPoint>>, Problem> {
     if query.bucket.is_empty() {
         return Err(Problem::bad("bucket", "it is empty"));
@@ -138,7 +138,7 @@ struct MayStartQuery {
 )]
 async fn get_may_start(
     State(sources): Shared,
-    Asked(query): Asked<MayStartQuery>,
+    StrictQuery(query): StrictQuery<MayStartQuery>,
 ) -> Result<Json<wire::MayStart>, Problem> {
     let question = Question {
         provider: query.provider,

@@ -19,7 +19,7 @@ use crate::api::http::problem::{Problem, blocking};
 use crate::api::openapi::{BadRequest, Conflict, NotFound, QUOTA, Unavailable};
 use crate::api::quota::account;
 use crate::api::runs::no_such_run;
-use crate::api::state::{Sources, now};
+use crate::api::state::{ApiState, now};
 use crate::api::wire;
 use crate::parse::claude::limits::{Told as Source, told};
 use crate::record::{AccountId, Millis, Observation, RunId, bucket};
@@ -38,7 +38,7 @@ const RESET_AHEAD_MAX_MS: Millis = 366 * 24 * 60 * 60 * 1000;
 
 /// The routes of this file.
 #[must_use]
-pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default().routes(routes!(post_observations))
 }
 
@@ -83,7 +83,7 @@ struct Given {
     )
 )]
 async fn post_observations(
-    State(sources): State<Arc<Sources>>,
+    State(sources): State<Arc<ApiState>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<wire::Observed>, Problem> {
     let body = body.map_err(|rejection| {
@@ -241,7 +241,7 @@ impl Given {
     }
 
     /// The account they are of.
-    async fn whose(&self, sources: &Arc<Sources>) -> Result<AccountId, Problem> {
+    async fn whose(&self, sources: &Arc<ApiState>) -> Result<AccountId, Problem> {
         let Some(run) = &self.run else {
             let (provider, account) = (self.provider.clone(), self.account.clone());
             return account::usable(Arc::clone(sources), provider, account).await;

@@ -76,7 +76,7 @@ pub struct Guard {
 
 /// What of a request its answer must show.
 #[derive(Debug, Default)]
-pub struct Visit {
+pub struct CorsDecision {
     /// The page that may read the answer.
     origin: Option<HeaderValue>,
     /// Whether the answer depends on the page.
@@ -111,10 +111,10 @@ impl Guard {
     }
 
     /// What the answer must show, and the answer itself if the request goes no further.
-    pub fn visit(&self, request: &mut Request<Body>) -> (Visit, Option<Response>) {
-        let mut visit = Visit {
+    pub fn visit(&self, request: &mut Request<Body>) -> (CorsDecision, Option<Response>) {
+        let mut visit = CorsDecision {
             varies: !self.origins.is_empty(),
-            ..Visit::default()
+            ..CorsDecision::default()
         };
         let (mut parts, body) = std::mem::take(request).into_parts();
         let answer = match self.check(&mut parts, &mut visit) {
@@ -126,7 +126,7 @@ impl Guard {
         (visit, answer)
     }
 
-    fn check(&self, parts: &mut Parts, visit: &mut Visit) -> Result<Pass, Problem> {
+    fn check(&self, parts: &mut Parts, visit: &mut CorsDecision) -> Result<Pass, Problem> {
         let (host, port) = self.host(parts)?;
         let origin = parts.headers.get(header::ORIGIN).cloned();
         let page = origin.as_ref().and_then(parse::<WebOrigin>);
@@ -181,7 +181,7 @@ impl Guard {
     }
 }
 
-impl Visit {
+impl CorsDecision {
     /// Puts what the page's browser needs to see into the answer.
     pub fn dress(self, response: &mut Response) {
         let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -244,7 +244,7 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 /// Takes the token out of the protocols that a WebSocket is offered.
 ///
 /// A browser wants one of the protocols it offered in the answer: another one that was offered, else the token's own.
-fn protocol_token(headers: &mut HeaderMap, visit: &mut Visit) -> Option<Vec<u8>> {
+fn protocol_token(headers: &mut HeaderMap, visit: &mut CorsDecision) -> Option<Vec<u8>> {
     let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
     let offered = offered.filter_map(|value| value.to_str().ok());
     let offered: Vec<String> = offered

@@ -19,9 +19,9 @@ use utoipa_axum::routes;
 use crate::api::document::summary;
 use crate::api::http::accept::Shape;
 use crate::api::http::problem::{Problem, blocking};
-use crate::api::http::query::Asked;
+use crate::api::http::query::StrictQuery;
 use crate::api::openapi::{BadRequest, Refused, USAGE, Unavailable};
-use crate::api::state::Sources;
+use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::dedup::Totals;
 use crate::record::RunNumber;
@@ -33,7 +33,7 @@ const ROWS_MAX: usize = 100_000;
 
 /// The routes of this file.
 #[must_use]
-pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default().routes(routes!(get_usage))
 }
 
@@ -75,9 +75,9 @@ struct UsageQuery {
     )
 )]
 async fn get_usage(
-    State(sources): State<Arc<Sources>>,
+    State(sources): State<Arc<ApiState>>,
     headers: HeaderMap,
-    Asked(query): Asked<UsageQuery>,
+    StrictQuery(query): StrictQuery<UsageQuery>,
 ) -> Result<Response, Problem> {
     let shape = Shape::of(&headers)?;
     let question = Question::of(query)?;

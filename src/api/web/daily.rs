@@ -13,7 +13,7 @@ use crate::api::document::summary;
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::{self, Lenient};
 use crate::api::openapi::{USAGE, Unavailable};
-use crate::api::state::Sources;
+use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::dedup::Totals;
 use crate::record::{DAY_MS, Millis};
@@ -28,7 +28,7 @@ const DAY_HOURS: u32 = 24;
 
 /// The routes of this file.
 #[must_use]
-pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default().routes(routes!(get_daily))
 }
 
@@ -56,7 +56,7 @@ struct DailyQuery {
     )
 )]
 async fn get_daily(
-    State(sources): State<Arc<Sources>>,
+    State(sources): State<Arc<ApiState>>,
     Lenient(query): Lenient<DailyQuery>,
 ) -> Result<Json<Vec<wire::DailyUsage>>, Problem> {
     let days = query.days.as_deref().and_then(query::number);

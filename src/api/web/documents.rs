@@ -10,7 +10,7 @@ use crate::quota::window::Freshness;
 use crate::quota::{pace, window};
 use crate::record::{AccountId, Millis, RunId, bucket};
 use crate::store::{AccountSums, RunInfo, RunView, Store, StoreError};
-use crate::tailer::board::RunStatus;
+use crate::tailer::status::RunStatus;
 
 /// How full the windows of an account are.
 pub fn usage(store: &Store, account: &AccountId, now: Millis) -> Result<wire::WebUsage, StoreError> {

@@ -22,7 +22,7 @@ use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::{self, Lenient};
 use crate::api::openapi::{BadRequest, NotFound, Unavailable, WEB};
 use crate::api::quota::account;
-use crate::api::state::{Shared, Sources, now};
+use crate::api::state::{ApiState, Shared, now};
 use crate::api::wire;
 use crate::record::{AccountId, RunId};
 
@@ -35,7 +35,7 @@ const LIMIT_MAX: usize = 1000;
 
 /// The routes of this folder.
 #[must_use]
-pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default()
         .routes(routes!(get_usage))
         .routes(routes!(get_usage_of_run))
@@ -56,7 +56,7 @@ struct AccountQuery {
 }
 
 impl AccountQuery {
-    async fn account(self, sources: &Arc<Sources>) -> Result<AccountId, Problem> {
+    async fn account(self, sources: &Arc<ApiState>) -> Result<AccountId, Problem> {
         let first = sources
             .settings
             .borrow()

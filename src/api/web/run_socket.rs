@@ -16,14 +16,14 @@ use super::socket::{self, Tells, text};
 use crate::api::document::summary;
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::openapi::{BadRequest, Refused, Unavailable, WEB};
-use crate::api::state::Sources;
+use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::dedup::Totals;
 use crate::live::Event;
 use crate::record::RunId;
 
 /// The routes of this file.
-pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default()
         .routes(routes!(get_socket))
         .routes(routes!(get_shell))
@@ -48,7 +48,7 @@ pub fn routes() -> OpenApiRouter<Arc<Sources>> {
     )
 )]
 async fn get_socket(
-    State(sources): State<Arc<Sources>>,
+    State(sources): State<Arc<ApiState>>,
     id: Result<Path<String>, PathRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
@@ -78,7 +78,7 @@ async fn get_socket(
     )
 )]
 async fn get_shell(
-    sources: State<Arc<Sources>>,
+    sources: State<Arc<ApiState>>,
     id: Result<Path<String>, PathRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
@@ -86,7 +86,7 @@ async fn get_shell(
 }
 
 struct OfRun {
-    sources: Arc<Sources>,
+    sources: Arc<ApiState>,
     run: RunId,
     /// The number of the commit whose sums are told.
     told_until: u64,

@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::api::http::problem::Problem;
 use crate::api::server::Permit;
-use crate::api::state::Sources;
+use crate::api::state::ApiState;
 use crate::live::{Event, Listener};
 
 /// What a client may say, in bytes; nothing of it is read.
@@ -50,9 +50,9 @@ enum SocketEnd {
 /// # Errors
 /// The request is none for a WebSocket, or all places are taken.
 pub fn open<T: Tells>(
-    sources: &Arc<Sources>,
+    sources: &Arc<ApiState>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-    make: impl FnOnce(Arc<Sources>) -> T,
+    make: impl FnOnce(Arc<ApiState>) -> T,
 ) -> Result<Response, Problem> {
     let upgrade = upgrade.map_err(|rejection| {
         let detail = format!("this route is a WebSocket: {}", rejection.body_text());

@@ -16,7 +16,7 @@ use super::{AccountQuery, THRESHOLDS, documents};
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::Lenient;
 use crate::api::openapi::{BadRequest, NotFound, Refused, Unavailable, WEB};
-use crate::api::state::{Sources, now};
+use crate::api::state::{ApiState, now};
 use crate::api::wire;
 use crate::live::Event;
 use crate::record::{AccountId, Fired};
@@ -26,7 +26,7 @@ use crate::record::{AccountId, Fired};
 const PACE_AFTER_MIN: Duration = Duration::from_secs(45);
 
 /// The routes of this file.
-pub fn routes() -> OpenApiRouter<Arc<Sources>> {
+pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default().routes(routes!(get_socket))
 }
 
@@ -51,7 +51,7 @@ pub fn routes() -> OpenApiRouter<Arc<Sources>> {
     )
 )]
 async fn get_socket(
-    State(sources): State<Arc<Sources>>,
+    State(sources): State<Arc<ApiState>>,
     Lenient(query): Lenient<AccountQuery>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
@@ -65,7 +65,7 @@ async fn get_socket(
 }
 
 struct Windows {
-    sources: Arc<Sources>,
+    sources: Arc<ApiState>,
     account: AccountId,
     /// As last told.
     told: wire::WebUsage,

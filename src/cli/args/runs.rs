@@ -10,7 +10,7 @@ use crate::record::{RunId, RunIdError, split_label};
 
 /// `run`: which run, and what to run as it.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-pub struct Run {
+pub struct RunArgs {
     /// The run: 1 to 128 of A-Z a-z 0-9 . _ -
     #[arg(value_parser = run_id)]
     pub id: RunId,
@@ -34,7 +34,7 @@ pub struct Run {
 
 /// `stop`: which run.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-pub struct Stop {
+pub struct StopArgs {
     /// The run
     #[arg(value_parser = run_id)]
     pub id: RunId,
@@ -54,7 +54,7 @@ pub struct Forget {
 
 /// `runs`: which of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
-pub struct Runs {
+pub struct RunsArgs {
     /// Only runs in this state, as in live or stopped
     #[arg(long, value_name = "STATE")]
     pub state: Option<String>,
@@ -149,7 +149,7 @@ mod tests {
         parse(&words)
     }
 
-    fn run(words: &[&str]) -> Run {
+    fn run(words: &[&str]) -> RunArgs {
         match read(words).unwrap().command {
             Command::Run(run) => run,
             other => panic!("{other:?}"),

@@ -2,7 +2,7 @@
 
 /// `watch`: of which runs, accounts and kinds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
-pub struct Watch {
+pub struct WatchArgs {
     /// Only events of this run; may be given more than once
     #[arg(long = "run", value_name = "ID", value_parser = super::runs::run_id)]
     pub runs: Vec<crate::record::RunId>,

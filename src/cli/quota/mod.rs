@@ -26,7 +26,7 @@ const ASK_AGAIN_MIN: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// Nobody can be asked.
-pub fn quota(global: &Global, command: &args::Quota) -> Result<Exit, Failure> {
+pub fn quota(global: &Global, command: &args::QuotaArgs) -> Result<Exit, Failure> {
     let asked = settings::asking(global)?;
     match &command.command {
         None => show(global, asked),
@@ -64,7 +64,7 @@ fn show(global: &Global, CollectorAddress { socket, settings }: CollectorAddress
     Ok(Exit::Ok)
 }
 
-fn mark(global: &Global, socket: &Path, mark: &args::Mark) -> Result<Exit, Failure> {
+fn mark(global: &Global, socket: &Path, mark: &args::MarkArgs) -> Result<Exit, Failure> {
     let until = match mark.until {
         None => None,
         Some(Until::At(time)) => Some(time),
@@ -180,7 +180,7 @@ fn meant(accounts: &[wire::Account], word: &str) -> Result<Option<(String, Strin
 ///
 /// # Errors
 /// No collector answers.
-pub fn may_start(global: &Global, command: &args::MayStart) -> Result<Exit, Failure> {
+pub fn may_start(global: &Global, command: &args::MayStartArgs) -> Result<Exit, Failure> {
     let socket = settings::asking(global)?.socket;
     let runtime = client::runtime(&socket)?;
     let asking = Asking {
@@ -271,7 +271,7 @@ impl Asking<'_> {
 }
 
 /// The route with its query.
-fn path(command: &args::MayStart) -> String {
+fn path(command: &args::MayStartArgs) -> String {
     let wishes = [
         ("provider", command.provider.as_deref()),
         ("account", command.account.as_deref()),

@@ -5,7 +5,7 @@
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use super::Place;
+use super::LineContext;
 use super::usage::CallIndex;
 use crate::record::ResponseKey;
 
@@ -47,7 +47,7 @@ pub struct Identity<'a> {
 impl Identity<'_> {
     /// The key. The tags keep identities of different kinds apart.
     #[must_use]
-    pub fn key(&self, place: Place) -> ResponseKey {
+    pub fn key(&self, place: LineContext) -> ResponseKey {
         let hash = |tag, parts: &[&[u8]]| hash(place.scope, tag, parts);
         if let Some(key) = self.key_of_unique_id(place) {
             return key;
@@ -71,7 +71,11 @@ impl Identity<'_> {
     }
 
     /// Other keys that a captured stream's line of the same response may have, because it says less.
-    pub fn keys_of_captured(&self, place: Place, own: ResponseKey) -> impl Iterator<Item = ResponseKey> {
+    pub fn keys_of_captured(
+        &self,
+        place: LineContext,
+        own: ResponseKey,
+    ) -> impl Iterator<Item = ResponseKey> {
         let of_id = |id| key_of_id(place.scope, id);
         let keys = match self.id {
             _ if self.is_captured => [None, None],
@@ -93,7 +97,7 @@ impl Identity<'_> {
             && !self.id.is_some_and(|id| is_unique(id) || is_of_api(id))
     }
 
-    fn key_of_unique_id(&self, place: Place) -> Option<ResponseKey> {
+    fn key_of_unique_id(&self, place: LineContext) -> Option<ResponseKey> {
         let id = self.id.filter(|id| is_unique(id))?;
         Some(match self.request_id {
             Some(request) if !is_of_api(id) => hash(place.scope, b'r', &[id, request]),
@@ -102,7 +106,7 @@ impl Identity<'_> {
     }
 
     /// The key by what the API gave: a short id of its own, or the request.
-    fn key_of_request(&self, place: Place) -> Option<ResponseKey> {
+    fn key_of_request(&self, place: LineContext) -> Option<ResponseKey> {
         match (self.id, self.request_id) {
             (Some(id), _) if is_of_api(id) => Some(key_of_id(place.scope, id)),
             (Some(id), Some(request)) => Some(hash(place.scope, b'r', &[id, request])),
@@ -275,7 +279,7 @@ mod tests {
     const UNIQUE: &[u8] = b"chatcmpl-9f86d081884c7d65";
 
     fn key(identity: Identity<'_>) -> ResponseKey {
-        identity.key(Place::default())
+        identity.key(LineContext::default())
     }
 
     #[test]
@@ -439,7 +443,7 @@ mod tests {
                     is_captured: false,
                 };
                 let own = key(line);
-                let others: Vec<_> = line.keys_of_captured(Place::default(), own).collect();
+                let others: Vec<_> = line.keys_of_captured(LineContext::default(), own).collect();
                 for request_id in [None, request_id] {
                     let captured = Identity {
                         request_id,
@@ -449,7 +453,7 @@ mod tests {
                     };
                     let copy = key(captured);
                     assert!(copy == own || others.contains(&copy), "{line:?} {captured:?}");
-                    assert_eq!(captured.keys_of_captured(Place::default(), copy).count(), 0);
+                    assert_eq!(captured.keys_of_captured(LineContext::default(), copy).count(), 0);
                 }
                 assert!(!others.contains(&own), "{line:?}");
             }

@@ -25,7 +25,7 @@ use self::stream::Streams;
 use self::usage::{CallModel, Figures, UsageFields, UsageMemory};
 use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{self, Members, RawBytes};
-use crate::parse::line::{Class, Parsed, Place};
+use crate::parse::line::{LineContext, LineKind, Parsed};
 use crate::record::{Dating, Kind, Millis, Observation, Rank, Record, Report, ResponseKey, Usage};
 
 /// Longest text of another member that is remembered, in bytes.
@@ -34,7 +34,7 @@ const REMEMBERED_BYTES_MAX: usize = 128;
 /// Parses a line that has no surrounding whitespace and is not empty.
 pub fn line(
     bytes: &[u8],
-    place: Place,
+    place: LineContext,
     memory: &mut Memory,
     records: &mut Vec<Record>,
     observations: &mut Vec<Observation>,
@@ -54,9 +54,9 @@ pub fn line(
     }
     // The typed pass may refuse what is JSON all the same (a number of 400 digits in an odd place).
     let class = if json::is_object(text) {
-        Class::Ignored
+        LineKind::Ignored
     } else {
-        Class::Malformed
+        LineKind::Malformed
     };
     Parsed::plain(class, None)
 }
@@ -65,7 +65,7 @@ pub fn line(
 fn strict(
     text: &[u8],
     line: &[u8],
-    place: Place,
+    place: LineContext,
     memory: &mut Memory,
     records: &mut Vec<Record>,
     observations: &mut Vec<Observation>,
@@ -81,7 +81,7 @@ fn strict(
     let mut last = Last { model, session, key };
     let mut envelope = Envelope::new(usage);
     if !json::object(text, &mut envelope)? {
-        return Ok(Parsed::plain(Class::Malformed, None));
+        return Ok(Parsed::plain(LineKind::Malformed, None));
     }
     let (time, dating) = envelope.time();
     let kind = envelope.kind.text();
@@ -94,7 +94,7 @@ fn strict(
         records,
     );
     // What counts is of no model the CLI made up, so most lines are not asked for theirs again.
-    let is_synthetic = class != Class::Usage
+    let is_synthetic = class != LineKind::Usage
         && kind.as_deref() == Some(b"assistant")
         && envelope.message.model.text().as_deref() == Some(MODEL_SYNTHETIC);
     if envelope.limits.any(is_synthetic) {
@@ -180,7 +180,7 @@ impl<'de> Members<'de> for Envelope<'de> {
 
 impl Envelope<'_> {
     /// A hash of the session the line is of.
-    fn session(&self, last: &mut Remembered<Option<NonZeroU64>>, place: Place) -> Option<NonZeroU64> {
+    fn session(&self, last: &mut Remembered<Option<NonZeroU64>>, place: LineContext) -> Option<NonZeroU64> {
         let session = self.session_id.or(self.captured.session_id);
         last.get(session.0?, place.scope, || {
             NonZeroU64::new(xxh3_64_with_seed(&session.text()?, place.scope))
@@ -191,7 +191,7 @@ impl Envelope<'_> {
         &self,
         kind: Option<&[u8]>,
         last: &mut Remembered<Option<NonZeroU64>>,
-        place: Place,
+        place: LineContext,
     ) -> Option<Report> {
         if self.model_usage.0.is_none() || !matches!(kind, Some(b"cost-state" | b"result")) {
             return None;
@@ -233,15 +233,15 @@ impl Envelope<'_> {
         kind: Option<&[u8]>,
         when: (Option<Millis>, Dating),
         line: &[u8],
-        place: Place,
+        place: LineContext,
         (last, streams): (&mut Last<'_>, &mut Streams),
         records: &mut Vec<Record>,
-    ) -> Class {
+    ) -> LineKind {
         if kind == Some(b"stream_event") {
             let thread = stream::thread(self.captured.parent);
             let id = self.captured.message_id.text();
             let Some(ended) = streams.take(self.event, thread, id.as_deref(), place.scope) else {
-                return Class::Ignored;
+                return LineKind::Ignored;
             };
             let origin = RecordOrigin {
                 key: ended.key,
@@ -257,7 +257,7 @@ impl Envelope<'_> {
                 when,
                 place,
             );
-            return Class::Usage;
+            return LineKind::Usage;
         }
         let is_quoted = kind == Some(b"progress");
         let (message, rank) = match kind {
@@ -266,20 +266,20 @@ impl Envelope<'_> {
             None if self.kind.0.is_none() && self.message.is_of_assistant() => (&self.message, self.rank()),
             _ if is_quoted => match &self.data {
                 Some(data) => (&data.message.message, Rank::Progress),
-                None => return Class::Ignored,
+                None => return LineKind::Ignored,
             },
-            _ => return Class::Ignored,
+            _ => return LineKind::Ignored,
         };
         let figures = match &message.usage {
             // Only a line that claims to be of the assistant can be malformed in its usage.
-            Claim::NoObject if kind == Some(b"assistant") => return Class::Malformed,
-            Claim::Absent | Claim::NoObject => return Class::Ignored,
+            Claim::NoObject if kind == Some(b"assistant") => return LineKind::Malformed,
+            Claim::Absent | Claim::NoObject => return LineKind::Ignored,
             Claim::New(_, figures) => figures,
             Claim::Known(figures) => figures,
         };
         let model_text = message.model.text();
         if model_text.as_deref() == Some(MODEL_SYNTHETIC) {
-            return Class::Ignored;
+            return LineKind::Ignored;
         }
         let alone = message.id.0.and_then(|raw| {
             last.key.get(raw, place.scope, || {
@@ -327,7 +327,7 @@ impl Envelope<'_> {
             };
             records.push(duplicate);
         }
-        Class::Usage
+        LineKind::Usage
     }
 
     /// Names the response of a line whose id alone does not.
@@ -336,7 +336,7 @@ impl Envelope<'_> {
         message: &MessageMembers<'_>,
         is_quoted: bool,
         line: &[u8],
-        place: Place,
+        place: LineContext,
     ) -> ResponseName {
         let quoted = self.data.as_deref().filter(|_| is_quoted);
         let (request_id, request_ref) = match quoted {
@@ -406,7 +406,7 @@ fn push(
     (model, memory): (Option<&[u8]>, &mut ModelMemory),
     figures: &Figures,
     (time, dating): (Option<Millis>, Dating),
-    place: Place,
+    place: LineContext,
 ) {
     let RecordOrigin {
         key,

@@ -57,13 +57,18 @@ impl<'de> Members<'de> for ReportedModel<'de> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parse::{Class, Place, line};
+    use crate::parse::{LineContext, LineKind, line};
     use crate::record::Report;
 
     fn report(text: &str) -> Option<Report> {
         let (mut records, mut observations) = (Vec::new(), Vec::new());
-        let parsed = line(text.as_bytes(), Place::default(), &mut records, &mut observations);
-        assert_eq!((parsed.class, records.len()), (Class::Ignored, 0), "{text}");
+        let parsed = line(
+            text.as_bytes(),
+            LineContext::default(),
+            &mut records,
+            &mut observations,
+        );
+        assert_eq!((parsed.class, records.len()), (LineKind::Ignored, 0), "{text}");
         parsed.report
     }
 

@@ -281,7 +281,7 @@ impl<'de> Members<'de> for MessageStart<'de> {
 mod tests {
     use proptest::prelude::*;
 
-    use crate::parse::{Class, Parser, Place};
+    use crate::parse::{LineContext, LineKind, Parser};
     use crate::record::{Millis, Rank, Record};
 
     fn event(parent: &str, event: &str) -> String {
@@ -312,8 +312,13 @@ mod tests {
                 parser = Parser::new(&parser.state(), Millis::MAX);
             }
             let before = records.len();
-            let parsed = parser.line(line.as_bytes(), Place::default(), &mut records, &mut Vec::new());
-            assert_eq!(parsed.class == Class::Usage, records.len() > before, "{line}");
+            let parsed = parser.line(
+                line.as_bytes(),
+                LineContext::default(),
+                &mut records,
+                &mut Vec::new(),
+            );
+            assert_eq!(parsed.class == LineKind::Usage, records.len() > before, "{line}");
         }
         records
     }

@@ -1,6 +1,6 @@
 //! What is to be said of one candidate, and in words.
 
-use super::{AccountChoice, Candidate, Reason, Standing, Unseen, Verdict};
+use super::{AccountChoice, AccountVerdict, Candidate, Reason, Unseen, Verdict};
 use crate::quota::account::{Account, OnUnknown};
 use crate::quota::budget::near_limit;
 use crate::quota::exhaustion::{self, Cause, CauseKind, UNTIL_TAKEN_BACK};
@@ -15,7 +15,7 @@ pub struct Advice {
     pub account: AccountId,
     /// The model that would serve.
     pub model: Option<Box<str>>,
-    pub standing: Standing,
+    pub standing: AccountVerdict,
     /// What to do if this were the only candidate.
     pub verdict: Verdict,
     /// The smallest share left over all windows that bind, 0 to 1; `None` if no share is known.
@@ -100,7 +100,7 @@ pub fn advise(candidate: &Candidate, now: Millis) -> Advice {
     let gravest = causes.iter().rev().max_by_key(|ground| ground.end());
     let (standing, reason, why) = match gravest {
         Some(ground) => (
-            Standing::Exhausted,
+            AccountVerdict::Exhausted,
             ground.code,
             format!("is blocked: {}", ground.reason),
         ),
@@ -108,10 +108,12 @@ pub fn advise(candidate: &Candidate, now: Millis) -> Advice {
     };
     let until = gravest.and_then(|ground| ground.until);
     let verdict = match (standing, reason) {
-        (Standing::Available | Standing::NearLimit, _) | (_, Reason::UnknownAsAllow) => Verdict::Allow,
-        (Standing::Exhausted, _) if until.is_none() => Verdict::Deny,
-        (Standing::Exhausted, _) | (_, Reason::UnknownAsWait) => Verdict::Wait,
-        (Standing::Unknown, _) => Verdict::Unknown,
+        (AccountVerdict::Available | AccountVerdict::NearLimit, _) | (_, Reason::UnknownAsAllow) => {
+            Verdict::Allow
+        }
+        (AccountVerdict::Exhausted, _) if until.is_none() => Verdict::Deny,
+        (AccountVerdict::Exhausted, _) | (_, Reason::UnknownAsWait) => Verdict::Wait,
+        (AccountVerdict::Unknown, _) => Verdict::Unknown,
     };
     let about = gravest
         .and_then(|ground| ground.bucket.as_deref())
@@ -244,16 +246,16 @@ fn standing(
     bound: &[Bound],
     paid_until: Option<Millis>,
     now: Millis,
-) -> (Standing, Reason, String) {
+) -> (AccountVerdict, Reason, String) {
     let account = candidate.account;
     let (calls, quota) = (candidate.calls.count, account.calls_quota);
     if near_limit(calls, quota, account.warn_at_percent) {
         let why = format!("is near its limit: {calls} of {quota} calls in five hours");
-        return (Standing::NearLimit, Reason::NearCallsQuota, why);
+        return (AccountVerdict::NearLimit, Reason::NearCallsQuota, why);
     }
     if paid_until.is_some() {
         let why = "is served beyond its windows, which is paid for (use_overage)";
-        return (Standing::Available, Reason::UsingOverage, why.to_owned());
+        return (AccountVerdict::Available, Reason::UsingOverage, why.to_owned());
     }
     // The last word was no, and nobody said until when: that is no room.
     let is_open_ended = |bound: &&Bound| {
@@ -277,7 +279,7 @@ fn standing(
         && reaches(share, highest)
     {
         let why = format!("is near its limit: {}", told(bound, now));
-        return (Standing::NearLimit, Reason::NearWindow, why);
+        return (AccountVerdict::NearLimit, Reason::NearWindow, why);
     }
     let known: Vec<&Bound> = bound
         .iter()
@@ -289,10 +291,10 @@ fn standing(
             .all(|bound| bound.view.freshness == Freshness::Expired)
         {
             let why = "is free: its windows have been reset since they were last seen".to_owned();
-            (Standing::Available, Reason::AwaitingRefresh, why)
+            (AccountVerdict::Available, Reason::AwaitingRefresh, why)
         } else {
             let why = format!("is free: {}", told(bound, now));
-            (Standing::Available, Reason::Available, why)
+            (AccountVerdict::Available, Reason::Available, why)
         };
     }
     let budget = candidate.budget.as_ref().filter(|budget| budget.tokens() > 0);
@@ -312,13 +314,13 @@ fn standing(
             "is free by its own limits ({}), the provider's were never seen",
             own.join(", ")
         );
-        return (Standing::Available, Reason::WithinOwnLimits, why);
+        return (AccountVerdict::Available, Reason::WithinOwnLimits, why);
     }
     unknown(account, Reason::NoObservation, "has never been seen with a limit")
 }
 
 /// What the settings make of an account of which too little is known.
-fn unknown(account: &Account, reason: Reason, what: &str) -> (Standing, Reason, String) {
+fn unknown(account: &Account, reason: Reason, what: &str) -> (AccountVerdict, Reason, String) {
     let (reason, then) = match account.on_unknown {
         OnUnknown::Say => (reason, "whether it is free is unknown"),
         OnUnknown::Allow => (
@@ -330,7 +332,7 @@ fn unknown(account: &Account, reason: Reason, what: &str) -> (Standing, Reason, 
             "the settings say to wait then (on_unknown)",
         ),
     };
-    (Standing::Unknown, reason, format!("{what}: {then}"))
+    (AccountVerdict::Unknown, reason, format!("{what}: {then}"))
 }
 
 /// The window to speak of: the one with the least left, else the one heard of last.
@@ -376,7 +378,7 @@ pub(super) fn summary(
 ) -> String {
     let chosen = choice.chosen.and_then(|index| advices.get(index));
     let lead = match (choice.decision, chosen, retry) {
-        (Verdict::Allow, Some(advice), _) if advice.standing == Standing::NearLimit => {
+        (Verdict::Allow, Some(advice), _) if advice.standing == AccountVerdict::NearLimit => {
             format!("start with {}, with a warning", advice.account)
         }
         (Verdict::Allow, Some(advice), _) => format!("start with {}", advice.account),

@@ -178,7 +178,7 @@ fn answer(places: &[Place]) -> Answer {
     )
 }
 
-fn stands(place: &Place) -> (Standing, Verdict, Reason) {
+fn stands(place: &Place) -> (AccountVerdict, Verdict, Reason) {
     let advice = place.advice();
     (advice.standing, advice.verdict, advice.reason)
 }
@@ -290,7 +290,7 @@ fn unknown_is_never_allowed_in_silence() {
     let never = |on_unknown| place("a").on_unknown(on_unknown);
     assert_eq!(
         stands(&never(OnUnknown::Say)),
-        (Standing::Unknown, Verdict::Unknown, Reason::NoObservation)
+        (AccountVerdict::Unknown, Verdict::Unknown, Reason::NoObservation)
     );
     assert_eq!(
         answer(&[never(OnUnknown::Say)]),
@@ -358,7 +358,7 @@ fn all_near_is_the_first_that_is_not_exhausted() {
     let near = |name| place(name).window(FIVE_HOUR, healthy(0.92));
     assert_eq!(
         stands(&near("a")),
-        (Standing::NearLimit, Verdict::Allow, Reason::NearWindow)
+        (AccountVerdict::NearLimit, Verdict::Allow, Reason::NearWindow)
     );
     assert_eq!(
         answer(&[near("a")]),
@@ -374,11 +374,11 @@ fn all_near_is_the_first_that_is_not_exhausted() {
     );
     assert_eq!(
         stands(&place("a").window(FIVE_HOUR, healthy(0.90))).0,
-        Standing::NearLimit
+        AccountVerdict::NearLimit
     );
     assert_eq!(
         stands(&place("a").window(FIVE_HOUR, healthy(0.89))).0,
-        Standing::Available,
+        AccountVerdict::Available,
         "the highest threshold counts, not the lowest"
     );
 }
@@ -395,7 +395,7 @@ fn an_account_whose_windows_are_all_over_is_free() {
     let advice = place("a").window(FIVE_HOUR, over.clone()).advice();
     assert_eq!(
         (advice.standing, advice.verdict, advice.reason),
-        (Standing::Available, Verdict::Allow, Reason::AwaitingRefresh)
+        (AccountVerdict::Available, Verdict::Allow, Reason::AwaitingRefresh)
     );
     assert_eq!(
         (advice.freshness, advice.headroom, advice.window.as_deref()),
@@ -449,7 +449,7 @@ fn the_tightest_window_that_binds_gives_the_headroom() {
         (sonnet.headroom, sonnet.window.as_deref()),
         (Some(0.6), Some(FIVE_HOUR))
     );
-    assert_eq!(sonnet.standing, Standing::Available, "overage binds nobody");
+    assert_eq!(sonnet.standing, AccountVerdict::Available, "overage binds nobody");
 
     let mut mapped = place("claude-sonnet-5");
     mapped
@@ -469,11 +469,11 @@ fn a_window_that_is_no_limit_binds_only_while_it_refuses() {
     let side = |status| place("a").window(OVERAGE, seen(OVERAGE, Some(1.0), Some(HOUR_MS), status, MINUTE));
     assert_eq!(
         stands(&side(LimitStatus::Allowed)),
-        (Standing::Unknown, Verdict::Unknown, Reason::NoObservation)
+        (AccountVerdict::Unknown, Verdict::Unknown, Reason::NoObservation)
     );
     assert_eq!(
         stands(&side(LimitStatus::Rejected)),
-        (Standing::Exhausted, Verdict::Wait, Reason::WindowExhausted)
+        (AccountVerdict::Exhausted, Verdict::Wait, Reason::WindowExhausted)
     );
 }
 
@@ -513,7 +513,7 @@ fn what_is_paid_beyond_the_windows_is_used_only_if_that_is_wanted() {
         (full.overage, full.account.use_overage) = (overage, use_overage);
         stands(&full)
     };
-    let waits = |reason| (Standing::Exhausted, Verdict::Wait, reason);
+    let waits = |reason| (AccountVerdict::Exhausted, Verdict::Wait, reason);
     for (overage, use_overage, expect) in [
         (None, true, waits(Reason::WindowExhausted)),
         (Some(said(0, false)), true, waits(Reason::WindowExhausted)),
@@ -521,7 +521,7 @@ fn what_is_paid_beyond_the_windows_is_used_only_if_that_is_wanted() {
         (
             Some(said(0, true)),
             true,
-            (Standing::Available, Verdict::Allow, Reason::UsingOverage),
+            (AccountVerdict::Available, Verdict::Allow, Reason::UsingOverage),
         ),
         // It was said of the window before.
         (Some(said(HOUR_MS, true)), true, waits(Reason::WindowExhausted)),
@@ -580,7 +580,7 @@ fn a_budget_blocks_whatever_the_windows_say() {
     );
     assert_eq!(
         stands(&place("a").budget(spent(100_000, 11))),
-        (Standing::Available, Verdict::Allow, Reason::WithinOwnLimits)
+        (AccountVerdict::Available, Verdict::Allow, Reason::WithinOwnLimits)
     );
 }
 
@@ -609,7 +609,11 @@ fn the_cause_that_ends_last_is_the_reason_and_all_are_listed() {
         ]
     );
     let past = place("a").window(FIVE_HOUR, healthy(0.1)).manual(NOON);
-    assert_eq!(stands(&past).0, Standing::Available, "a cause ends by itself");
+    assert_eq!(
+        stands(&past).0,
+        AccountVerdict::Available,
+        "a cause ends by itself"
+    );
 }
 
 #[test]
@@ -624,11 +628,15 @@ fn stored_causes_count_where_nothing_else_says_so() {
     };
     assert_eq!(
         stands(&stored(place("a"))),
-        (Standing::Exhausted, Verdict::Wait, Reason::BudgetPredicted)
+        (AccountVerdict::Exhausted, Verdict::Wait, Reason::BudgetPredicted)
     );
     assert_eq!(stored(place("a")).advice().causes.len(), 2);
     let news = stored(place("a").window(FIVE_HOUR, healthy(0.1)).budget(spent(1, 11)));
-    assert_eq!(stands(&news).0, Standing::Available, "the windows know better");
+    assert_eq!(
+        stands(&news).0,
+        AccountVerdict::Available,
+        "the windows know better"
+    );
 }
 
 #[test]
@@ -649,7 +657,7 @@ fn too_little_left_blocks_until_after_the_reset_of_that_window() {
     let advice = guarded.advice();
     assert_eq!(
         (advice.standing, advice.reason, advice.window.as_deref()),
-        (Standing::Exhausted, Reason::BelowMinimum, Some(SEVEN_DAY))
+        (AccountVerdict::Exhausted, Reason::BelowMinimum, Some(SEVEN_DAY))
     );
     assert_eq!(
         answer(&[guarded]),
@@ -671,7 +679,7 @@ fn a_refusal_without_an_end_is_never_room_again_by_itself() {
         };
         assert_eq!(
             stands(&refused(OnUnknown::Say)),
-            (Standing::Unknown, Verdict::Unknown, Reason::ResetUnknown)
+            (AccountVerdict::Unknown, Verdict::Unknown, Reason::ResetUnknown)
         );
         assert_eq!(
             answer(&[refused(OnUnknown::Say)]),
@@ -738,10 +746,10 @@ fn codes_are_those_of_their_json() {
         assert_eq!(serde_json::json!(verdict), verdict.as_str());
     }
     for standing in [
-        Standing::Available,
-        Standing::NearLimit,
-        Standing::Exhausted,
-        Standing::Unknown,
+        AccountVerdict::Available,
+        AccountVerdict::NearLimit,
+        AccountVerdict::Exhausted,
+        AccountVerdict::Unknown,
     ] {
         assert_eq!(serde_json::json!(standing), standing.as_str());
     }
@@ -816,7 +824,7 @@ proptest! {
             prop_assert_eq!(told.candidates[index].until, Some(at));
             let then = advise(&places[index].candidate(), at);
             prop_assert_eq!(then.causes, []);
-            prop_assert!(then.standing != Standing::Exhausted);
+            prop_assert!(then.standing != AccountVerdict::Exhausted);
             prop_assert!(told.candidates.iter().all(|advice| advice.until.is_none_or(|until| until >= at)));
         }
     }
@@ -839,7 +847,7 @@ proptest! {
             if advice.verdict == Verdict::Deny {
                 prop_assert!(place.causes.manual.is_some(), "only a person closes for good");
             }
-            if advice.standing == Standing::Unknown && advice.verdict == Verdict::Allow {
+            if advice.standing == AccountVerdict::Unknown && advice.verdict == Verdict::Allow {
                 prop_assert_eq!(advice.reason, Reason::UnknownAsAllow);
             }
         }

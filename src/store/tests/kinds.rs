@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dedup::Totals;
-use crate::parse::{Parser, Place};
+use crate::parse::{LineContext, Parser};
 use crate::record::{DAY_MS, FileNumber};
 
 /// Files of a case.
@@ -134,9 +134,9 @@ impl Reading {
         let mut records = Vec::new();
         let taken = &rest[..count.min(rest.len())];
         for line in taken {
-            let place = Place {
+            let place = LineContext {
                 origin: FileNumber::from(file).into(),
-                ..Place::default()
+                ..LineContext::default()
             };
             parser.line(line.text().as_bytes(), place, &mut records, &mut Vec::new());
         }

@@ -8,9 +8,9 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::{Tracked, Tree};
+use super::{FileState, Tree};
 use crate::logfile::{LogFile, Stat};
-use crate::reader::{PASSED_HOLES_MAX, Turn};
+use crate::reader::{PASSED_HOLES_MAX, ReadChunk};
 use crate::record::Millis;
 
 /// How long NUL bytes with something behind them are waited for. Short, as a line with NUL bytes may be all there is, and
@@ -40,7 +40,7 @@ enum Stage {
     Tail,
 }
 
-impl Tracked {
+impl FileState {
     /// Whether NUL bytes have been waited for long enough, or have been there for so long already.
     pub(super) fn reads_on(&self, stat: &Stat, now: Millis) -> bool {
         match self.holes.as_ref().map(|holes| holes.stage) {
@@ -63,7 +63,7 @@ impl Tracked {
     /// Takes what a turn said of NUL bytes. When to look again, if it is to wait for some.
     pub(super) fn take_holes(
         &mut self,
-        turn: &Turn,
+        turn: &ReadChunk,
         waited: bool,
         same_place: bool,
         now: Instant,
@@ -117,7 +117,7 @@ impl Tracked {
 }
 
 #[cfg(test)]
-impl Tracked {
+impl FileState {
     /// As if all had been waited for long enough.
     pub(super) fn end_hole_wait(&mut self) {
         if let Some(Stage::Waits { since, .. }) = self.holes.as_mut().map(|holes| &mut holes.stage) {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::{Depth, Directory, GONE_FILES_MAX, Tracked, Tree, WATCHED_DIRECTORIES_MAX, World, parent};
+use super::{
+    Depth, Directory, FileState, GONE_FILES_MAX, ScanContext, Tree, WATCHED_DIRECTORIES_MAX, parent,
+};
 use crate::logfile::unread::{self, LINKS_LOOKED_AT_MAX, Sorter};
 use crate::logfile::{EntryKind, LogFile, LogFileError, Root, Stat};
 use crate::record::{Cursor, RelativePath};
@@ -33,7 +35,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`LogFileError::Gone`] when the run's directory is no longer there.
-    pub fn scan(&mut self, depth: Depth, world: World<'_>) -> Result<(), LogFileError> {
+    pub fn scan(&mut self, depth: Depth, world: ScanContext<'_>) -> Result<(), LogFileError> {
         let root = self.home.open()?;
         if depth == Depth::Everything {
             self.problems.clear();
@@ -133,7 +135,7 @@ impl Tree {
     }
 
     /// Watches all directories, if there were too many and are no longer; those that are watched stay so.
-    fn watch_all_again(&mut self, world: World<'_>) {
+    fn watch_all_again(&mut self, world: ScanContext<'_>) {
         if !self.partly_watched || world.unwatched || self.directories.len() > WATCHED_DIRECTORIES_MAX {
             return;
         }
@@ -147,7 +149,11 @@ impl Tree {
 
     /// Watches the directories of all known files at once, those above before those below: what becomes of one after
     /// that is told by the one above it. A first scan then has little to ask for.
-    pub(super) fn watch_ahead(&self, root: &Root, world: World<'_>) -> HashMap<RelativePath, Option<Stat>> {
+    pub(super) fn watch_ahead(
+        &self,
+        root: &Root,
+        world: ScanContext<'_>,
+    ) -> HashMap<RelativePath, Option<Stat>> {
         let mut directories: BTreeSet<&OsStr> = BTreeSet::new();
         for file in self.files.keys() {
             for above in file.ancestors().skip(1) {
@@ -193,7 +199,7 @@ impl Tree {
         directory: &RelativePath,
         others: usize,
         unwatched: &mut Vec<PathBuf>,
-        world: World<'_>,
+        world: ScanContext<'_>,
     ) {
         if self.directories.len() + others + unwatched.len() < WATCHED_DIRECTORIES_MAX {
             return unwatched.push(self.home.path.join(directory));
@@ -209,7 +215,7 @@ impl Tree {
         root: &Root,
         directory: &RelativePath,
         stat: &Stat,
-        world: World<'_>,
+        world: ScanContext<'_>,
         found: &mut ScanFindings,
         below: &mut Vec<RelativePath>,
     ) {
@@ -281,7 +287,7 @@ impl Tree {
     }
 
     /// A wanted file that a listing shows.
-    fn meet(&mut self, root: &Root, path: RelativePath, world: World<'_>, found: &mut ScanFindings) {
+    fn meet(&mut self, root: &Root, path: RelativePath, world: ScanContext<'_>, found: &mut ScanFindings) {
         let stat = match root.stat(&path) {
             Ok(stat) => stat,
             Err(error @ LogFileError::Io { .. }) => {
@@ -323,7 +329,7 @@ impl Tree {
     }
 
     /// Directories that were not met any more.
-    pub(super) fn forget_directories(&mut self, found: &ScanFindings, world: World<'_>) {
+    pub(super) fn forget_directories(&mut self, found: &ScanFindings, world: ScanContext<'_>) {
         let path = &self.home.path;
         self.directories.retain(|directory, _| {
             let met = found.visited.contains(directory);
@@ -419,7 +425,7 @@ impl Tree {
     }
 
     fn forget_gone(&mut self) {
-        let idle = |file: &Tracked| file.gone && !file.queued && file.open.is_none();
+        let idle = |file: &FileState| file.gone && !file.queued && file.open.is_none();
         if self.files.values().filter(|file| idle(file)).count() > GONE_FILES_MAX {
             self.files.retain(|_, file| !idle(file));
         }

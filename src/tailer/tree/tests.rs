@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Environment, Partial, Settings};
-use crate::reader::Reading;
+use crate::reader::ReadOptions;
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn tree() -> (tempfile::TempDir, Tree) {
     fs::create_dir_all(&deep).unwrap();
     fs::write(deep.join("a.jsonl"), "{}\n").unwrap();
     let run = RunId::new("one").unwrap();
-    let home = Home::of(directory.path(), Path::new(run.as_str()), None);
+    let home = RunDir::of(directory.path(), Path::new(run.as_str()), None);
     (directory, Tree::new(run, home, BTreeMap::new()))
 }
 
@@ -39,8 +39,8 @@ fn settings() -> Settings {
     Settings::load(flags, None, &environment).unwrap()
 }
 
-fn world<'w>(settings: &'w Settings, watch: &'w Watch) -> World<'w> {
-    World {
+fn world<'w>(settings: &'w Settings, watch: &'w Watch) -> ScanContext<'w> {
+    ScanContext {
         globs: &settings.watch.globs,
         limits: &settings.limits,
         watch,
@@ -79,8 +79,8 @@ fn that_not_all_directories_are_watched_is_said_after_every_scan() {
 /// Something that happens below a run's mount.
 type Change = fn(&Path);
 
-fn any_reading() -> Reading {
-    Reading {
+fn any_reading() -> ReadOptions {
+    ReadOptions {
         line_bytes_max: 1 << 20,
         turn_bytes_max: 1 << 20,
         settle: false,
@@ -106,7 +106,7 @@ fn a_directory_that_goes_while_it_is_looked_at_is_not_taken_for_watched() {
     for hinted in [true, false] {
         let (directory, mut tree) = tree();
         let watch = Watch::start();
-        let world = World {
+        let world = ScanContext {
             globs: &settings.watch.globs,
             limits: &settings.limits,
             watch: &watch,
@@ -213,7 +213,7 @@ fn what_is_watched_ahead_is_what_is_there_when_it_is_visited() {
         "mount/deep/a.jsonl/e.jsonl",
     ] {
         tree.files
-            .insert(Path::new(path).into(), Box::new(Tracked::default()));
+            .insert(Path::new(path).into(), Box::new(FileState::default()));
     }
     let root = tree.home.open().unwrap();
     let ahead = tree.watch_ahead(&root, world);
@@ -241,7 +241,7 @@ fn a_hole_is_waited_for_read_over_and_read_again_when_it_is_filled() {
     let (directory, mut tree) = tree();
     let log = directory.path().join("one/mount/deep/a.jsonl");
     let lines = |tree: &mut Tree, settle| {
-        let reading = Reading {
+        let reading = ReadOptions {
             settle,
             now: 0,
             ..any_reading()

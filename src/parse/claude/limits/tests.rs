@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::LimitStatus::{Allowed, AllowedWarning, Rejected, Unknown};
 use super::*;
-use crate::parse::{Class, Parsed, Place, SHORT_LINE_BYTES_MAX};
+use crate::parse::{LineContext, LineKind, Parsed, SHORT_LINE_BYTES_MAX};
 use crate::record::Record;
 
 /// 2026-10-05T12:00:00Z, the time of all lines here.
@@ -16,7 +16,7 @@ const RESET_MS: Millis = 1_791_213_600_000;
 
 fn parsed(line: &[u8]) -> (Parsed, Vec<Record>, Vec<Observation>) {
     let (mut records, mut observations) = (Vec::new(), Vec::new());
-    let parsed = crate::parse::line(line, Place::default(), &mut records, &mut observations);
+    let parsed = crate::parse::line(line, LineContext::default(), &mut records, &mut observations);
     (parsed, records, observations)
 }
 
@@ -149,7 +149,7 @@ fn remaining_and_limit_on_an_assistant_line() {
             [window("five_hour", utilization, reset, Unknown)],
             "{line}"
         );
-        assert_eq!(parsed(line.as_bytes()).0.class, Class::Usage);
+        assert_eq!(parsed(line.as_bytes()).0.class, LineKind::Usage);
     }
 }
 
@@ -377,7 +377,7 @@ fn events_with_and_without_windows() {
     ] {
         let line = event(&info);
         assert_eq!(told(&line), want, "{info}");
-        assert_eq!(parsed(line.as_bytes()).0.class, Class::Ignored);
+        assert_eq!(parsed(line.as_bytes()).0.class, LineKind::Ignored);
     }
 }
 
@@ -781,7 +781,12 @@ fn retries_and_copies_name_one_request() {
     let mut found = Vec::new();
     let limits = format!(r#"{{"status":"rejected","resetsAt":{RESET},"rateLimitType":"five_hour"}}"#);
     let mut read = |line: &str| {
-        parser.line(line.as_bytes(), Place::default(), &mut Vec::new(), &mut found);
+        parser.line(
+            line.as_bytes(),
+            LineContext::default(),
+            &mut Vec::new(),
+            &mut found,
+        );
         // As after a restart.
         parser = crate::parse::Parser::new(&parser.state(), Millis::MAX);
         found.pop().and_then(|one| one.request.zip(one.session))
@@ -896,12 +901,12 @@ fn a_long_line_is_looked_at_if_its_ends_speak_of_limits() {
         assert_eq!(told(&line), want);
         assert_eq!(
             (judged.class, judged.time, records.len()),
-            (Class::Ignored, Some(NOW), 0)
+            (LineKind::Ignored, Some(NOW), 0)
         );
         // What breaks its inside is no news: the frame decides, as without limits.
         let broken = line.replacen("xxx", "x\"x", 1);
         let (judged, _, found) = parsed(broken.as_bytes());
-        assert_eq!((judged.class, found.len()), (Class::Ignored, 0));
+        assert_eq!((judged.class, found.len()), (LineKind::Ignored, 0));
     }
     let between = format!(r#"{{"type":"assistant","a":"{body}",{limits},"b":"{body}"}}"#);
     assert_eq!(told(&between), []);

@@ -163,7 +163,7 @@ impl BoardRuns {
 
 /// The state of all runs that have, or had, a tailer.
 #[derive(Debug, Default)]
-pub struct Board {
+pub struct RunStatuses {
     runs: Mutex<BoardRuns>,
     /// What is wrong with the runs directory.
     runs_directory: Mutex<Option<String>>,
@@ -177,7 +177,7 @@ pub struct Board {
     problems: AtomicU64,
 }
 
-impl Board {
+impl RunStatuses {
     /// The state of all runs, copied: for one who asks, not for what is done again and again.
     #[must_use]
     pub fn runs(&self) -> BTreeMap<RunId, RunStatus> {
@@ -430,7 +430,7 @@ mod tests {
 
     #[test]
     fn what_was_counted_stays_when_a_run_is_well_again_and_when_it_is_forgotten() {
-        let (board, run) = (Board::default(), RunId::new("one").unwrap());
+        let (board, run) = (RunStatuses::default(), RunId::new("one").unwrap());
         board.started(&run, false);
         board.caught_up(&run, None, true, true);
         assert_eq!((board.restarts(), board.problems()), (0, 0));
@@ -449,7 +449,7 @@ mod tests {
     #[test]
     fn progress_is_what_every_run_says() {
         let mut random = fastrand::Rng::with_seed(7);
-        let board = Board::default();
+        let board = RunStatuses::default();
         let ids = ["a", "b", "c", "d"].map(|id| RunId::new(id).unwrap());
         for _ in 0..2000 {
             let run = &ids[random.usize(..ids.len())];

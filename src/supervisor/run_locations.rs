@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::globs::layout::Layout;
-use crate::logfile::run_dir::{Home, MOUNT};
+use crate::logfile::run_dir::{MOUNT, RunDir};
 use crate::record::{RunId, RunIdError};
 
 /// Where runs are.
 #[derive(Clone, Debug, Default)]
-pub struct Places {
+pub struct RunLocations {
     /// Where every directory is a run, as the settings name it; `None` to have only runs that are asked for.
     pub given: Option<PathBuf>,
     /// The same without links, as events will name it, once that is known.
@@ -26,7 +26,7 @@ pub struct Places {
 
 /// What is at a path.
 #[derive(Debug, PartialEq, Eq)]
-pub enum At<'a> {
+pub enum PathOwner<'a> {
     /// Something of this run, at this path in its directory.
     Run(RunId, &'a Path),
     /// Something in the runs directory that is no run.
@@ -34,7 +34,7 @@ pub enum At<'a> {
     Elsewhere,
 }
 
-impl Places {
+impl RunLocations {
     #[must_use]
     pub fn new(directory: Option<PathBuf>, layout: Layout) -> Self {
         Self {
@@ -47,13 +47,13 @@ impl Places {
 
     /// Where a run's logs are.
     #[must_use]
-    pub fn home(&self, run: &RunId) -> Home {
+    pub fn home(&self, run: &RunId) -> RunDir {
         let runs_dir = self.directory.as_deref().unwrap_or(Path::new(""));
         let name = self
             .names
             .get(run)
             .map_or(Path::new(run.as_str()), PathBuf::as_path);
-        Home::of(runs_dir, name, self.own.get(run).map(PathBuf::as_path))
+        RunDir::of(runs_dir, name, self.own.get(run).map(PathBuf::as_path))
     }
 
     /// The run that a directory in the runs directory is; from then on its home is there.
@@ -70,7 +70,7 @@ impl Places {
 
     /// Those that are not in the runs directory.
     #[must_use]
-    pub fn own(&self) -> Vec<(RunId, Home)> {
+    pub fn own(&self) -> Vec<(RunId, RunDir)> {
         let runs = self.own.keys();
         runs.map(|run| (run.clone(), self.home(run))).collect()
     }
@@ -117,7 +117,7 @@ impl Places {
 
     /// What is at a path that an event names.
     #[must_use]
-    pub fn run_at<'a>(&self, path: &'a Path) -> At<'a> {
+    pub fn run_at<'a>(&self, path: &'a Path) -> PathOwner<'a> {
         let below = self
             .directory
             .as_ref()
@@ -125,17 +125,17 @@ impl Places {
         if let Some(Ok(below)) = below {
             let mut parts = below.components();
             return match parts.next().map(|name| self.layout.run_of(name.as_os_str())) {
-                Some(Ok(run)) => At::Run(run, parts.as_path()),
-                Some(Err(_)) => At::NoRun,
-                None => At::Elsewhere,
+                Some(Ok(run)) => PathOwner::Run(run, parts.as_path()),
+                Some(Err(_)) => PathOwner::NoRun,
+                None => PathOwner::Elsewhere,
             };
         }
         for above in path.ancestors() {
             if let (Some(run), Ok(below)) = (self.by_path.get(above), path.strip_prefix(above)) {
-                return At::Run(run.clone(), below);
+                return PathOwner::Run(run.clone(), below);
             }
         }
-        At::Elsewhere
+        PathOwner::Elsewhere
     }
 }
 
@@ -147,8 +147,8 @@ mod tests {
         RunId::new(run).unwrap()
     }
 
-    fn places() -> Places {
-        let mut places = Places::new(Some("/runs".into()), Layout::Runs);
+    fn places() -> RunLocations {
+        let mut places = RunLocations::new(Some("/runs".into()), Layout::Runs);
         places.take(&id("a"), "/agents/a/logs".into());
         places.take(&id("b"), "/agents/b".into());
         places
@@ -160,18 +160,18 @@ mod tests {
         for (path, expect) in [
             (
                 "/runs/r/mount/x.jsonl",
-                At::Run(id("r"), Path::new("mount/x.jsonl")),
+                PathOwner::Run(id("r"), Path::new("mount/x.jsonl")),
             ),
-            ("/runs/r", At::Run(id("r"), Path::new(""))),
-            ("/runs", At::Elsewhere),
-            ("/runs/not a run", At::NoRun),
+            ("/runs/r", PathOwner::Run(id("r"), Path::new(""))),
+            ("/runs", PathOwner::Elsewhere),
+            ("/runs/not a run", PathOwner::NoRun),
             (
                 "/agents/a/logs/d/x.jsonl",
-                At::Run(id("a"), Path::new("d/x.jsonl")),
+                PathOwner::Run(id("a"), Path::new("d/x.jsonl")),
             ),
-            ("/agents/a/logs", At::Run(id("a"), Path::new(""))),
-            ("/agents/a", At::Elsewhere),
-            ("/agents/bb", At::Elsewhere),
+            ("/agents/a/logs", PathOwner::Run(id("a"), Path::new(""))),
+            ("/agents/a", PathOwner::Elsewhere),
+            ("/agents/bb", PathOwner::Elsewhere),
         ] {
             assert_eq!(places.run_at(Path::new(path)), expect, "{path}");
         }
@@ -203,7 +203,7 @@ mod tests {
     fn a_run_has_one_directory() {
         let mut places = places();
         places.take(&id("a"), "/agents/c".into());
-        assert_eq!(places.run_at(Path::new("/agents/a/logs/x")), At::Elsewhere);
+        assert_eq!(places.run_at(Path::new("/agents/a/logs/x")), PathOwner::Elsewhere);
         assert_eq!(places.home(&id("a")).path, Path::new("/agents/c"));
         places.give_up(&id("a"));
         assert!(!places.has(&id("a")));

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::roster::Roster;
 use super::suspects::Suspect;
 use super::tree::Depth;
-use super::{Heard, LOOKS_MAX, Shared, Suspects, Waker};
+use super::{DevicesWithEvents, LOOKS_MAX, Shared, Suspects, TailerHandle};
 use crate::config::Settings;
 use crate::logfile::pool::STALLED_AFTER;
 
@@ -26,7 +26,7 @@ const NOWHERE: usize = usize::MAX - 1;
 
 /// Looks over the runs, round by round.
 #[derive(Debug, Default)]
-pub struct Patrol {
+pub struct Poller {
     /// Rounds so far.
     scans: u32,
     round: Option<Arc<Round>>,
@@ -108,15 +108,15 @@ struct Visitor {
 #[derive(Debug, Default)]
 pub struct Stalls {
     /// A visit to them takes long, or took long and is over.
-    pub slow: Vec<Waker>,
-    pub moved: Vec<Waker>,
+    pub slow: Vec<TailerHandle>,
+    pub moved: Vec<TailerHandle>,
     /// A visit to them does not end.
-    pub new: Vec<Waker>,
+    pub new: Vec<TailerHandle>,
     /// It ended.
-    pub over: Vec<Waker>,
+    pub over: Vec<TailerHandle>,
 }
 
-impl Patrol {
+impl Poller {
     /// Has all runs looked at, unless the last round is still under way.
     pub fn go(&mut self, roster: Arc<Roster>, asked: Depth, shared: &Arc<Shared>) {
         if let Some(round) = &self.round {
@@ -222,7 +222,7 @@ impl Patrol {
     }
 }
 
-impl Drop for Patrol {
+impl Drop for Poller {
     fn drop(&mut self) {
         if let Some(round) = &self.round {
             round.end();
@@ -236,15 +236,15 @@ struct RoundContext {
     scan: u32,
     asked: Depth,
     settings: Arc<Settings>,
-    heard: Arc<Heard>,
+    heard: Arc<DevicesWithEvents>,
     suspects: Arc<Suspects>,
 }
 
 impl RoundContext {
     /// Looks at a run if its tailer rests, and says by which scan it is due again; `None` if its tailer has to look by
     /// itself.
-    fn pass(&self, waker: &Waker) -> Option<u32> {
-        let mut visit = waker.bed.visit()?;
+    fn pass(&self, waker: &TailerHandle) -> Option<u32> {
+        let mut visit = waker.idle.visit()?;
         let resting = visit.resting()?;
         if !self.suspects.is_empty() {
             let suspects = self.suspects.among(&resting.tree.all_devices());
@@ -253,16 +253,16 @@ impl RoundContext {
                 return (!suspects.iter().any(Suspect::is_stalled)).then_some(0);
             }
         }
-        let rhythm = &mut resting.rhythm;
-        rhythm.hinted = rhythm.hinted || self.heard.has_all(resting.tree.devices());
-        if !rhythm.retired && rhythm.last_news.elapsed() > self.settings.runs.idle_stop {
+        let schedule = &mut resting.schedule;
+        schedule.hinted = schedule.hinted || self.heard.has_all(resting.tree.devices());
+        if !schedule.retired && schedule.last_news.elapsed() > self.settings.runs.idle_stop {
             waker.scan(Depth::Changed);
-        } else if let Some(depth) = rhythm.next(self.scan, self.asked, resting.tree.partly_watched) {
+        } else if let Some(depth) = schedule.next(self.scan, self.asked, resting.tree.partly_watched) {
             resting
                 .tree
                 .close_idle(self.settings.limits.idle_close, std::time::Instant::now());
             if !resting.tree.stands(depth) {
-                rhythm.stir();
+                schedule.stir();
                 waker.scan(depth);
             }
         }
@@ -274,11 +274,11 @@ impl RoundContext {
             .settings
             .runs
             .idle_stop
-            .saturating_sub(rhythm.last_news.elapsed());
+            .saturating_sub(schedule.last_news.elapsed());
         let every = self.settings.watch.scan_interval.as_millis().max(1);
         let scans = u32::try_from(idle_in.as_millis() / every).unwrap_or(u32::MAX);
         let idle = self.scan.saturating_add(scans).saturating_add(1);
-        let due = rhythm.asks_next();
-        Some(if rhythm.retired { due } else { due.min(idle) })
+        let due = schedule.asks_next();
+        Some(if schedule.retired { due } else { due.min(idle) })
     }
 }

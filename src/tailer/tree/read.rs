@@ -3,18 +3,18 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::kept::Kept;
-use super::{FileStamp, OPEN_FILES_MAX, SHARE_RECORDS_MAX, Tracked, Tree};
+use super::open_files::OpenFile;
+use super::{FileStamp, FileState, OPEN_FILES_MAX, SHARE_RECORDS_MAX, Tree};
 use crate::logfile::unread::{self, Kind};
 use crate::logfile::{EntryKind, LogFile, LogFileError, Root, Tail};
 use crate::parse::foreign::Look;
-use crate::reader::{self, Reading, Scanned};
+use crate::reader::{self, PartialLine, ReadOptions};
 use crate::record::{Batch, RelativePath};
 
 impl Tree {
     /// Reads files with news, one turn each, until the share is used up.
     #[must_use]
-    pub fn read_share(&mut self, reading: &Reading, buffer: &mut Vec<u8>) -> Vec<Batch> {
+    pub fn read_share(&mut self, reading: &ReadOptions, buffer: &mut Vec<u8>) -> Vec<Batch> {
         let mut batches = Vec::new();
         let root = match self.home.open() {
             Ok(root) => Some(root),
@@ -67,7 +67,7 @@ impl Tree {
         &mut self,
         root: Option<&Root>,
         path: &RelativePath,
-        reading: &Reading,
+        reading: &ReadOptions,
         buffer: &mut Vec<u8>,
     ) -> Result<(Option<Batch>, u64), LogFileError> {
         let full = self.home.path.join(path);
@@ -89,7 +89,7 @@ impl Tree {
         let reads_on = reading.settle || is_last || file.reads_on(&stat, reading.now);
         let read_on;
         let reading = if reads_on {
-            read_on = Reading {
+            read_on = ReadOptions {
                 waits_for_holes: false,
                 ..reading.clone()
             };
@@ -109,7 +109,7 @@ impl Tree {
         let scanned = match same_place {
             true if file.is_reading_on() => file.scanned,
             true => file.scanned.without_nuls(),
-            false => Scanned::default(),
+            false => PartialLine::default(),
         };
         let turn = reader::read(&log, position, tail, scanned, reading, buffer).map_err(failed)?;
         let had_passed = file.has_passed_holes();
@@ -143,15 +143,15 @@ impl Tree {
             // What replaced the old content, or the rest of this one, comes next.
             file.open = match (more, last_of_old || file.gone) {
                 (false, _) => None,
-                (true, false) => Kept::if_room(log),
-                (true, true) => Some(Kept::always(log)),
+                (true, false) => OpenFile::if_room(log),
+                (true, true) => Some(OpenFile::always(log)),
             };
             self.enqueue(path.clone());
         } else if file.gone {
             file.open = None;
         } else {
             file.seen = Some(FileStamp::from(&stat));
-            file.open = Kept::if_room(log);
+            file.open = OpenFile::if_room(log);
             if file.open.is_some() {
                 self.opened(path);
             }
@@ -194,7 +194,7 @@ impl Tree {
 fn open_for_turn(
     root: Option<&Root>,
     path: &Path,
-    file: &mut Tracked,
+    file: &mut FileState,
     full: &Path,
 ) -> Result<Option<(LogFile, bool)>, LogFileError> {
     let failed = |source| LogFileError::Io {
@@ -205,7 +205,7 @@ fn open_for_turn(
         Some(Ok(stat)) if stat.kind == EntryKind::File => Some(stat),
         _ => None,
     };
-    if let Some(open) = file.open.take().and_then(Kept::take) {
+    if let Some(open) = file.open.take().and_then(OpenFile::take) {
         let stat = open.stat().map_err(failed)?;
         let is_same = stands.is_some_and(|stands| stands.inode == stat.inode && stands.device == stat.device);
         if is_same {

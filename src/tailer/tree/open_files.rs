@@ -12,9 +12,9 @@ static KEPT: AtomicUsize = AtomicUsize::new(0);
 
 /// An open file, counted as long as it is kept.
 #[derive(Debug)]
-pub struct Kept(Option<LogFile>);
+pub struct OpenFile(Option<LogFile>);
 
-impl Kept {
+impl OpenFile {
     /// Keeps a file open, if there is room for one more.
     pub fn if_room(file: LogFile) -> Option<Self> {
         let one_more = |kept| (kept < KEPT_FILES_MAX).then_some(kept + 1);
@@ -46,7 +46,7 @@ impl Kept {
     }
 }
 
-impl Drop for Kept {
+impl Drop for OpenFile {
     fn drop(&mut self) {
         KEPT.fetch_sub(1, Ordering::Relaxed);
     }

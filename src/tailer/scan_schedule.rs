@@ -22,7 +22,7 @@ const SILENT_FOR: Duration = Duration::from_mins(10);
 
 /// What is known of a run for deciding how to scan it.
 #[derive(Clone, Copy, Debug)]
-pub struct Rhythm {
+pub struct ScanSchedule {
     pub last_news: Instant,
     silent_until: Option<Instant>,
     /// Whether events arrive from its devices: they told of news there, or the kernel makes all changes there itself.
@@ -41,7 +41,7 @@ pub struct Rhythm {
     pub retired: bool,
 }
 
-impl Rhythm {
+impl ScanSchedule {
     /// Of a run that starts now. Runs with different turns are looked at at different times.
     #[must_use]
     pub fn new(turn: u8, retired: bool) -> Self {
@@ -136,10 +136,10 @@ impl Rhythm {
 mod tests {
     use super::*;
 
-    fn depths(rhythm: &mut Rhythm, asked: Depth, partly_watched: bool) -> Vec<Option<Depth>> {
-        let next = rhythm.scans + 1;
+    fn depths(schedule: &mut ScanSchedule, asked: Depth, partly_watched: bool) -> Vec<Option<Depth>> {
+        let next = schedule.scans + 1;
         (next..next + 30)
-            .map(|scan| rhythm.next(scan, asked, partly_watched))
+            .map(|scan| schedule.next(scan, asked, partly_watched))
             .collect()
     }
 
@@ -151,9 +151,9 @@ mod tests {
     #[test]
     fn files_are_looked_at_one_by_one_as_long_as_no_event_is_known_to_arrive() {
         let (mut new, mut doubted, mut heard) = (
-            Rhythm::new(0, false),
-            Rhythm::new(0, false),
-            Rhythm::new(0, false),
+            ScanSchedule::new(0, false),
+            ScanSchedule::new(0, false),
+            ScanSchedule::new(0, false),
         );
         doubted.hinted = true;
         doubted.doubt();
@@ -166,11 +166,11 @@ mod tests {
 
     #[test]
     fn a_run_that_rests_behind_events_is_looked_at_ever_more_rarely_until_it_stirs() {
-        let mut rests = Rhythm::new(0, false);
+        let mut rests = ScanSchedule::new(0, false);
         rests.hinted = true;
         let mut foreign = rests;
         rests.note_local(true);
-        let at = |rests: &mut Rhythm, scans: u32| -> Vec<u32> {
+        let at = |rests: &mut ScanSchedule, scans: u32| -> Vec<u32> {
             let before = rests.scans;
             (1..=scans)
                 .filter(|scan| rests.next(before + scan, Depth::Changed, false).is_some())
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_stopped_run_is_looked_at_now_and_then() {
-        let mut stopped = Rhythm::new(7, true);
+        let mut stopped = ScanSchedule::new(7, true);
         assert_eq!(
             depths(&mut stopped, Depth::Everything, false)
                 .iter()
