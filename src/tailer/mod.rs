@@ -103,6 +103,8 @@ pub struct ReadPermits {
     permits: Semaphore,
     /// Fewer look at directories at once than there are threads: a mount that hangs leaves threads for answers.
     looks: Semaphore,
+    /// The same for those that go through all of a run, so that a hint does not wait for hundreds of runs that came at once.
+    scans: Semaphore,
     /// Room for records that are read and not committed yet: with many backlogs at once, that is what takes memory.
     room: Arc<Semaphore>,
     buffers: Mutex<Vec<Vec<u8>>>,
@@ -117,6 +119,7 @@ impl ReadPermits {
         Self {
             permits: Semaphore::new(count),
             looks: Semaphore::new(LOOKS_MAX),
+            scans: Semaphore::new(LOOKS_MAX),
             // Reads that hang in a mount hold theirs, and there are no more of them than permits.
             room: Arc::new(Semaphore::new(
                 UNCOMMITTED_RECORDS_MAX.max((count + 2) * SHARE_RECORDS_MAX as usize),
@@ -600,9 +603,14 @@ impl Tailer {
     /// Looks where it was told to; says whether the run's directory is gone.
     async fn look(&mut self, pending: Pending) -> Result<bool, TailerError> {
         let shared = Arc::clone(&self.shared);
+        let permits = if pending.rescan || pending.scan.is_some() {
+            &shared.readers.scans
+        } else {
+            &shared.readers.looks
+        };
         let (turn, mut permit) = loop {
             let turn = self.turn().await?;
-            let permit = shared.readers.looks.acquire().await;
+            let permit = permits.acquire().await;
             if !self.is_outdated(&turn) {
                 break (turn, Some(permit));
             }
