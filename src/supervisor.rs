@@ -1004,7 +1004,7 @@ impl Supervisor {
         match request {
             Request::Start { start, done } if start.mount.is_some() => self.resolve(start, done),
             Request::Start { start, done } => {
-                self.start_asked(start, WantedPlace::Anywhere, info, done).await
+                self.start_asked(start, WantedPlace::Anywhere, info, done).await;
             }
             Request::Stop { stop, done } => match info {
                 None => {

@@ -10,16 +10,24 @@ use super::source::{self, Token};
 pub const PACKAGE: &str = "tokentail";
 
 /// Where the project's text lies; of `fixtures` only the names are its own.
-const TEXT: [&str; 13] = [
+const TEXT: [&str; 21] = [
     ".ci",
+    ".editorconfig",
     ".gitattributes",
+    ".github",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "Cargo.toml",
     "README.md",
+    "RELEASE.md",
+    "SECURITY.md",
     "benches",
     "clippy.toml",
+    "deny.toml",
     "docs",
     "examples",
+    "justfile",
+    "rust-toolchain.toml",
     "rustfmt.toml",
     "src",
     "systemd",

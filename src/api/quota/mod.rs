@@ -45,7 +45,7 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
         (status = 503, response = Unavailable)
     )
 )]
-pub async fn get_quota(
+async fn get_quota(
     State(sources): Shared,
     StrictQuery(NoQuery {}): StrictQuery<NoQuery>,
 ) -> Result<Json<wire::Quota>, Problem> {
