@@ -29,7 +29,7 @@ use crate::store::{Store, StoreError, StoreOptions};
 use crate::supervisor::{RunLocations, Supervisor};
 use crate::systemd;
 use crate::tailer::status::RunStatuses;
-use crate::tailer::{ReadPermits, Shared};
+use crate::tailer::{ReadPermits, TailerContext};
 use crate::watch::Watch;
 use owned::Owned;
 
@@ -85,7 +85,7 @@ pub enum Scope {
 #[derive(Debug)]
 pub struct Running {
     settings: watch::Sender<Arc<Settings>>,
-    shared: Arc<Shared>,
+    shared: Arc<TailerContext>,
     live: Arc<Live>,
     stop: CancellationToken,
     ready: CancellationToken,
@@ -150,7 +150,7 @@ impl App {
             CancellationToken::new(),
             CancellationToken::new(),
         );
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(TailerContext {
             settings: receiver,
             store,
             watch: Arc::new(Watch::start()),
@@ -427,7 +427,7 @@ impl Running {
 }
 
 /// Asks the committer for signs of life, so that the manager restarts us if it hangs.
-async fn beat(shared: Arc<Shared>, limit: Duration, stop: CancellationToken) {
+async fn beat(shared: Arc<TailerContext>, limit: Duration, stop: CancellationToken) {
     let mut interval = tokio::time::interval(limit / BEATS_PER_WATCHDOG);
     while stop.run_until_cancelled(interval.tick()).await.is_some() {
         if shared.committer.beat().await.is_err() {

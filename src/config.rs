@@ -38,7 +38,7 @@ pub use layers::{
     Environment, LogFormat, Origin, Partial, PartialAccounts, PartialLimits, PartialLog, PartialQuota,
     PartialRuns, PartialShutdown, PartialStore, PartialWatch, VARIABLE_PREFIX,
 };
-pub use mistakes::{CONFIG_BYTES_MAX, ConfigError, Mistakes, Place, Problem};
+pub use mistakes::{CONFIG_BYTES_MAX, ConfigError, FilePlace, MistakeText, Mistakes};
 pub use schema::schema;
 pub use units::{Bytes, Count, Flag, List, Period, UnitError};
 

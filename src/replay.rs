@@ -17,7 +17,7 @@ use crate::config::{Accounts, Limits};
 use crate::globs::layout::Layout;
 use crate::globs::{GlobError, Globs, INCLUDE_ANYWHERE};
 use crate::logfile::shape::Shape;
-use crate::logfile::unread::{self, Kind, LINKS_LOOKED_AT_MAX, PROJECTS, Sorter, Unread, is_log_name};
+use crate::logfile::unread::{self, LINKS_LOOKED_AT_MAX, PROJECTS, Sorter, Unread, UnreadKind, is_log_name};
 use crate::logfile::walk::{WalkLimits, walk};
 use crate::logfile::{EntryKind, LogFileError, Root, remedy};
 use crate::reader::{self, PartialLine, ReadOptions};
@@ -400,11 +400,11 @@ fn runs_in(
         match entry.kind {
             EntryKind::Directory => match layout.run_of(entry.path.as_os_str()) {
                 Ok(run) => runs.push((run, directory)),
-                Err(_) => sorter.unread.add(Kind::NoRun, &entry.path, None),
+                Err(_) => sorter.unread.add(UnreadKind::NoRun, &entry.path, None),
             },
             EntryKind::Link => sorter.add(&entry),
             EntryKind::File if layout == Layout::Projects && is_log_name(&entry.path) => {
-                sorter.unread.add(Kind::NotIncluded, &entry.path, None);
+                sorter.unread.add(UnreadKind::NotIncluded, &entry.path, None);
             }
             _ => {}
         }
@@ -689,8 +689,8 @@ fn read_file(
             break;
         }
     }
-    let strange = (!has_any).then(|| Kind::of(unread::look(&file))).flatten();
-    let hole = has_holes.then_some(Kind::Hole);
+    let strange = (!has_any).then(|| UnreadKind::of(unread::look(&file))).flatten();
+    let hole = has_holes.then_some(UnreadKind::Hole);
     for kind in strange.into_iter().chain(hole) {
         let mut unread = task.source.unread.lock().unwrap_or_else(PoisonError::into_inner);
         unread.add(kind, &task.path, None);

@@ -21,7 +21,7 @@ use crate::logfile::mounts::{is_local, mounted_at};
 use crate::logfile::pool::{Job, Progress, STALLED_AFTER};
 use crate::logfile::run_dir::{resolve, resolve_mount};
 use crate::logfile::shape::Shape;
-use crate::logfile::unread::{Kind, LINKS_LOOKED_AT_MAX, Sorter, Unread};
+use crate::logfile::unread::{LINKS_LOOKED_AT_MAX, Sorter, Unread, UnreadKind};
 use crate::logfile::{Entry, EntryKind, LogFileError, Root, Stat};
 use crate::record::format::length;
 use crate::record::{RunId, StopReason};
@@ -30,7 +30,7 @@ use crate::tailer::poller::{PASSED_AFTER, Poller};
 use crate::tailer::roster::{Dues, Roster};
 use crate::tailer::stall::does_not_answer;
 use crate::tailer::tree::Depth;
-use crate::tailer::{Ended, Shared, Tailer, TailerError, TailerHandle};
+use crate::tailer::{Ended, Tailer, TailerContext, TailerError, TailerHandle};
 use crate::watch::{Hints, Mode};
 
 use run_locations::PathOwner;
@@ -137,7 +137,7 @@ type DirectoryId = (u64, crate::record::Inode);
 )]
 /// What others do with a supervisor: watch whether the first backlog is done.
 pub struct Supervisor {
-    shared: Arc<Shared>,
+    shared: Arc<TailerContext>,
     places: RunLocations,
     stop: CancellationToken,
     runs: HashMap<RunId, RunningTailer>,
@@ -145,7 +145,7 @@ pub struct Supervisor {
     failed: HashMap<RunId, TailerFailure>,
     strange: HashSet<PathBuf>,
     /// Kinds of what lies in the runs directory and is not read that the log has.
-    logged: BTreeSet<Kind>,
+    logged: BTreeSet<UnreadKind>,
     /// A look at the runs directory. **Invariant**: there is never more than one, as it may hang.
     listing: Option<Job<Listed>>,
     /// The look at the runs directory does not end.
@@ -231,7 +231,7 @@ impl Supervisor {
     /// `backlog_done` once it is read.
     #[must_use]
     pub fn new(
-        shared: Arc<Shared>,
+        shared: Arc<TailerContext>,
         places: RunLocations,
         requests: mpsc::Receiver<Request>,
         stop: CancellationToken,
@@ -767,7 +767,7 @@ impl Supervisor {
                 Ok(run) => found.push(run),
                 Err(error) => {
                     self.strange_name(&entry.path, &error.to_string());
-                    names.add(Kind::NoRun, &entry.path, None);
+                    names.add(UnreadKind::NoRun, &entry.path, None);
                 }
             }
         }

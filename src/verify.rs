@@ -32,7 +32,7 @@ pub enum VerifyError {
 
 /// What a recount came to.
 #[derive(Debug, Default, Serialize)]
-pub struct Report {
+pub struct VerifyReport {
     /// Responses recounted.
     pub responses: u64,
     pub differences_total: u64,
@@ -56,7 +56,7 @@ pub struct Repair {
     pub left: u64,
 }
 
-impl Report {
+impl VerifyReport {
     fn differs(&mut self, sentence: String) {
         self.differences_total += 1;
         if self.differences.len() < DIFFERENCES_TOLD_MAX {
@@ -68,7 +68,7 @@ impl Report {
 /// A recount under way: what it found, and what would mend it.
 #[derive(Default)]
 struct Findings {
-    report: Report,
+    report: VerifyReport,
     fixes: Fixes,
     /// Files whose content is gone.
     gone: u64,
@@ -82,7 +82,7 @@ struct Findings {
 ///
 /// # Errors
 /// When the store cannot be read, or the runs directory is not there.
-pub fn verify(store: &Store, settings: &Settings) -> Result<Report, VerifyError> {
+pub fn verify(store: &Store, settings: &Settings) -> Result<VerifyReport, VerifyError> {
     find(store, settings).map(|findings| findings.report)
 }
 
@@ -91,7 +91,7 @@ pub fn verify(store: &Store, settings: &Settings) -> Result<Report, VerifyError>
 ///
 /// # Errors
 /// As [`verify`], and when the copy or the transaction cannot be written: then the database is as it was.
-pub fn repair(store: &Store, settings: &Settings) -> Result<Report, VerifyError> {
+pub fn repair(store: &Store, settings: &Settings) -> Result<VerifyReport, VerifyError> {
     let findings = find(store, settings)?;
     let mut report = findings.report;
     if report.differences_total == 0 {

@@ -1,6 +1,6 @@
 //! The one line that the service manager shows of the collector: `systemctl status` prints it.
 
-use crate::api::document::quota::{self, EvalContext, Question};
+use crate::api::document::quota::{self, AdmissionQuestion, EvalContext};
 use crate::api::wire;
 use crate::quota::window;
 use crate::store::QuotaView;
@@ -23,7 +23,7 @@ pub fn verdict(view: &QuotaView, terms: &EvalContext<'_>) -> String {
     let mut text = fullest.map_or_else(String::new, |(used, id, name)| {
         format!("{}/{} {name} {:.0} %; ", id.provider, id.name, used * 100.0)
     });
-    let answer = quota::may_start(view, terms, &Question::default());
+    let answer = quota::may_start(view, terms, &AdmissionQuestion::default());
     text += "may start: ";
     text += &answer.decision;
     if let Some(at) = answer.retry_at {

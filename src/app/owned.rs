@@ -15,7 +15,7 @@ use crate::api::server::{ServerError, SocketKeeper};
 use crate::committer::WeakCommitter;
 use crate::config::Settings;
 use crate::logfile::pool::Progress;
-use crate::tailer::Shared;
+use crate::tailer::TailerContext;
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -26,7 +26,7 @@ const STALLED: &str = "the directory of the socket, of the token or of the confi
 
 /// Looks after the files.
 pub struct Owned {
-    pub shared: Arc<Shared>,
+    pub shared: Arc<TailerContext>,
     pub writes: WeakCommitter,
     pub socket: Option<SocketKeeper>,
     /// What is not where it was, for health.

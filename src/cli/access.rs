@@ -138,10 +138,10 @@ impl Who {
     }
 
     /// As acl(5) has it.
-    fn is_granted(&self, entries: &[Entry], (owner, group): (u32, u32), rights: u32) -> bool {
+    fn is_granted(&self, entries: &[PathEntry], (owner, group): (u32, u32), rights: u32) -> bool {
         let of = |tag: Tag| entries.iter().filter(move |entry| entry.tag == tag);
         let mask = of(Tag::Mask).map(|entry| entry.rights).next().unwrap_or(7);
-        let grants = |entry: &Entry, mask: u32| entry.rights & mask & rights == rights;
+        let grants = |entry: &PathEntry, mask: u32| entry.rights & mask & rights == rights;
         if self.uid == owner {
             return of(Tag::Owner).any(|entry| grants(entry, 7));
         }
@@ -187,14 +187,14 @@ enum Tag {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct PathEntry {
     tag: Tag,
     rights: u32,
     id: u32,
 }
 
 /// The entries of an access list as the kernel keeps it: a version, then a tag, rights and a number each.
-fn entries(list: &[u8]) -> Option<Vec<Entry>> {
+fn entries(list: &[u8]) -> Option<Vec<PathEntry>> {
     let (version, rest) = list.split_first_chunk::<4>()?;
     if u32::from_le_bytes(*version) != 2 {
         return None;
@@ -210,7 +210,7 @@ fn entries(list: &[u8]) -> Option<Vec<Entry>> {
             0x20 => Tag::Other,
             _ => return None,
         };
-        Some(Entry {
+        Some(PathEntry {
             tag,
             rights: u16::from_le_bytes([r0, r1]).into(),
             id: u32::from_le_bytes(id),

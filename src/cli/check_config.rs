@@ -7,7 +7,7 @@ use super::access::{self, PASS, READ, Who};
 use super::args::{CheckConfig, Global};
 use super::exit::{Exit, Failure};
 use super::ground::{self, Finding, Runs};
-use super::mistakes::{self, Told};
+use super::mistakes::{self, MistakeDocument};
 use super::print::{output, text};
 use super::settings;
 use crate::config::{Mistakes, Origin, Settings};
@@ -18,7 +18,7 @@ use crate::record::AccountId;
 struct Checked<'a> {
     valid: bool,
     file: Option<String>,
-    mistakes: Vec<Told<'a>>,
+    mistakes: Vec<MistakeDocument<'a>>,
     /// How many mistakes there are beyond those.
     mistakes_left_out: usize,
     warnings: Vec<Warning<'a>>,
@@ -30,7 +30,7 @@ struct Checked<'a> {
 #[derive(Serialize)]
 struct Warning<'a> {
     #[serde(flatten)]
-    place: Option<Told<'a>>,
+    place: Option<MistakeDocument<'a>>,
     #[serde(flatten)]
     finding: Option<ConfigDocument>,
 }
@@ -65,11 +65,14 @@ pub fn check_config(global: &Global, command: CheckConfig) -> Result<Exit, Failu
             problem: finding.what.clone(),
             hint: finding.todo.clone(),
         };
-        let doubts = settings.doubts.iter().map(|doubt| (Some(Told::of(doubt)), None));
+        let doubts = settings
+            .doubts
+            .iter()
+            .map(|doubt| (Some(MistakeDocument::of(doubt)), None));
         let findings = warnings.iter().map(|finding| (None, Some(found(finding))));
-        let told = |error: &Finding| Told {
+        let told = |error: &Finding| MistakeDocument {
             problem: sentence(error),
-            ..Told::default()
+            ..MistakeDocument::default()
         };
         output::json(&Checked {
             valid: errors.is_empty(),
@@ -92,7 +95,7 @@ pub fn check_config(global: &Global, command: CheckConfig) -> Result<Exit, Failu
 }
 
 fn refused(mistakes: &Mistakes) -> Result<Exit, Failure> {
-    let told: Vec<Told> = mistakes.list.iter().map(Told::of).collect();
+    let told: Vec<MistakeDocument> = mistakes.list.iter().map(MistakeDocument::of).collect();
     output::json(&Checked {
         valid: false,
         file: told.iter().find_map(|told| told.file.clone()),

@@ -7,7 +7,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::Serialize;
 
 use super::exit::{Exit, Failure};
-use crate::config::{ConfigError, Mistakes, Place};
+use crate::config::{ConfigError, FilePlace, Mistakes};
 
 /// Columns of what is drawn; a longer line is shown in part.
 const COLUMNS_MAX: usize = 100;
@@ -41,7 +41,7 @@ pub fn one(mistake: &ConfigError) -> String {
     head + &picture(place, problem.hint.as_deref())
 }
 
-fn picture(place: &Place, hint: Option<&str>) -> String {
+fn picture(place: &FilePlace, hint: Option<&str>) -> String {
     let mark = AnnotationKind::Primary.span(place.marked.clone());
     let mark = match hint {
         Some(hint) => mark.label(hint),
@@ -57,7 +57,7 @@ fn picture(place: &Place, hint: Option<&str>) -> String {
 
 /// One of them as a document.
 #[derive(Debug, Default, Serialize)]
-pub struct Told<'a> {
+pub struct MistakeDocument<'a> {
     pub file: Option<String>,
     pub line: Option<usize>,
     pub column: Option<usize>,
@@ -67,7 +67,7 @@ pub struct Told<'a> {
     pub hint: Option<&'a str>,
 }
 
-impl<'a> Told<'a> {
+impl<'a> MistakeDocument<'a> {
     #[must_use]
     pub fn of(mistake: &'a ConfigError) -> Self {
         let problem = mistake.problem();

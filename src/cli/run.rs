@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use super::args::{self, Global, Label};
 use super::exit::{Exit, Failure};
 use super::print::output;
-use super::runs::Start;
+use super::runs::StartBody;
 use super::runs::document::{self, Document};
 use super::{limits, log, report, serve, settings};
 use crate::signals::{EXIT_SIGNAL_BASE, Received, Relay};
@@ -46,7 +46,7 @@ pub fn run(global: &Global, command: &args::RunArgs) -> Result<ExitCode, Failure
 fn with_relay(global: &Global, command: &args::RunArgs, relay: &mut Relay) -> Result<ExitCode, Failure> {
     let asked = settings::asking(global)?;
     let mount = command.mount.as_deref().map(absolute).transpose()?;
-    let start = Start {
+    let start = StartBody {
         run: command.id.clone(),
         labels: labels(&command.labels)?,
         mount,

@@ -25,7 +25,7 @@ const STOP_ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What is said of a run that starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Start {
+pub struct StartBody {
     #[serde(skip)]
     pub run: RunId,
     pub labels: BTreeMap<String, String>,
@@ -38,7 +38,7 @@ pub struct Start {
 ///
 /// # Errors
 /// Nobody answers, or the run is refused.
-pub async fn start(socket: &Path, start: &Start) -> Result<Document, ClientError> {
+pub async fn start(socket: &Path, start: &StartBody) -> Result<Document, ClientError> {
     client::put_json(socket, &path(&start.run), start, client::TIMEOUT).await
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::args::Global;
 use super::exit::{Exit, Failure};
-use super::print::progress::Progress;
+use super::print::progress::ProgressLine;
 use super::settings::{load, settings};
 use super::{limits, log};
 use crate::app::{App, Drained, Running, Scope, StartError, THREADS_KEPT_EVERY};
@@ -140,8 +140,8 @@ async fn follow_backlog(running: &Running, format: LogFormat) {
     }
     let done = running.backlog_done();
     let progress = match running.lag() {
-        0 => Progress::silent(),
-        bytes => Progress::new("backlog", bytes, format),
+        0 => ProgressLine::silent(),
+        bytes => ProgressLine::new("backlog", bytes, format),
     };
     let (mut bytes, mut files, mut responses) = (0, 0, 0);
     let mut draw = tokio::time::interval(PROGRESS_EVERY);

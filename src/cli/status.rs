@@ -58,7 +58,10 @@ pub fn status(global: &Global) -> Result<Exit, Failure> {
         return Ok(exit);
     }
     let stored = format!("no collector is running; this is what {} holds", db.display());
-    let standing = (health.as_ref()).map_or(render::Standing::Stored(&stored), render::Standing::Collector);
+    let standing = (health.as_ref()).map_or(
+        render::StatusSource::Stored(&stored),
+        render::StatusSource::Collector,
+    );
     output::human(|out| render::status(out, &summary, standing, output::Screen::stdout()))?;
     Ok(exit)
 }

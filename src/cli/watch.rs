@@ -12,7 +12,7 @@ use super::exit::{Exit, Failure};
 use super::print::output;
 use super::settings;
 use crate::api::wire;
-use parser::{Parser, Received};
+use parser::{FrameParser, ReceivedEvent};
 
 /// First pause before asking again after a connection was lost, doubled each time.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
@@ -35,7 +35,7 @@ pub fn watch(global: &Global, command: &args::WatchArgs) -> Result<Exit, Failure
     ];
     let path = format!("/v1/events{}", client::query(&wishes));
     let width = output::Screen::stdout().columns;
-    let mut parser = Parser::default();
+    let mut parser = FrameParser::default();
     let mut printed = Ok(true);
     let mut pause = AGAIN_AFTER;
     let mut was_connected = false;
@@ -91,7 +91,7 @@ pub fn watch(global: &Global, command: &args::WatchArgs) -> Result<Exit, Failure
 }
 
 /// What to say of runs and accounts that were asked for and are not among those of the first snapshot. They may come.
-fn absent(command: &args::WatchArgs, snapshot: &Received<'_>) -> Vec<String> {
+fn absent(command: &args::WatchArgs, snapshot: &ReceivedEvent<'_>) -> Vec<String> {
     let Ok(wire::SnapshotEvent { snapshot, .. }) = serde::Deserialize::deserialize(&snapshot.data) else {
         return Vec::new();
     };
@@ -115,10 +115,10 @@ fn absent(command: &args::WatchArgs, snapshot: &Received<'_>) -> Vec<String> {
 }
 
 /// Prints an event; `false` if nobody reads any more.
-fn print(global: &Global, received: &Received<'_>, width: Option<usize>) -> Result<bool, Failure> {
+fn print(global: &Global, received: &ReceivedEvent<'_>, width: Option<usize>) -> Result<bool, Failure> {
     output::line(|out| {
         if global.json {
-            let Received { kind, id, data } = received;
+            let ReceivedEvent { kind, id, data } = received;
             writeln!(
                 out,
                 "{}",

@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::mistakes::{Problem, did_you_mean, near};
+use super::mistakes::{MistakeText, did_you_mean, near};
 use super::units::{Count, List, within};
 use super::{Key, key};
 use crate::globs::{Names, check_amount};
@@ -174,7 +174,7 @@ pub(super) struct Mistake {
     number: usize,
     /// The key in it.
     key: String,
-    problem: Problem,
+    problem: MistakeText,
 }
 
 impl Mistake {
@@ -183,7 +183,7 @@ impl Mistake {
         format!("account[{}].{}", self.number, self.key)
     }
 
-    pub(super) fn problem(&self) -> Problem {
+    pub(super) fn problem(&self) -> MistakeText {
         let key = format!("account.{}", self.key);
         self.problem.clone().of_key(&key)
     }
@@ -195,7 +195,7 @@ pub(super) fn doubts(tables: &[PartialAccount]) -> Vec<Mistake> {
     let doubt = |number, key: String, what: String, word: &str| Mistake {
         number,
         key,
-        problem: Problem {
+        problem: MistakeText {
             what,
             hint: Some(did_you_mean(word)),
         },

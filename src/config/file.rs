@@ -12,7 +12,8 @@ use toml::de::{DeArray, DeTable, DeValue, ValueDeserializer};
 
 use super::layers::Partial;
 use super::mistakes::{
-    CONFIG_BYTES_MAX, ConfigError, Mistakes, Place, Problem, QUOTED_BYTES_MAX, did_you_mean, near, shortened,
+    CONFIG_BYTES_MAX, ConfigError, FilePlace, MistakeText, Mistakes, QUOTED_BYTES_MAX, did_you_mean, near,
+    shortened,
 };
 use super::{KEYS, accounts};
 
@@ -75,7 +76,7 @@ impl FileLayer {
             let text = String::from_utf8_lossy(error.as_bytes());
             let bad = text[at..].chars().next().map_or(0, char::len_utf8);
             ConfigError::File {
-                place: Place::of(path, &text, "", at..at + bad).into(),
+                place: FilePlace::of(path, &text, "", at..at + bad).into(),
                 problem: "this byte is no part of a text in UTF-8".to_owned().into(),
             }
         })?;
@@ -121,7 +122,7 @@ impl FileLayer {
                     "" => say(error.message()),
                     key => say(error.message()).of_key(key),
                 };
-                let place = Place::of(path, &text, &key, span.clone()).into();
+                let place = FilePlace::of(path, &text, &key, span.clone()).into();
                 ConfigError::File { place, problem }
             });
         }
@@ -136,9 +137,9 @@ impl FileLayer {
     }
 
     /// An error about the value at a place; if that was left out, about what it would stand in.
-    pub(super) fn error(&self, place: &str, problem: Problem) -> ConfigError {
+    pub(super) fn error(&self, place: &str, problem: MistakeText) -> ConfigError {
         let key = self.spots.find(place).map_or("", |spot| &spot.key);
-        let place = Place::of(&self.path, &self.text, key, self.span(place)).into();
+        let place = FilePlace::of(&self.path, &self.text, key, self.span(place)).into();
         ConfigError::File { place, problem }
     }
 
@@ -213,7 +214,7 @@ impl Sieve {
 }
 
 /// serde speaks of fields, variants, sequences and maps, people of keys, words, arrays and tables.
-pub(super) fn say(message: &str) -> Problem {
+pub(super) fn say(message: &str) -> MistakeText {
     let what = message
         .replace("unknown field", "unknown key")
         .replace("unknown variant", "unknown value")
@@ -226,7 +227,7 @@ pub(super) fn say(message: &str) -> Problem {
         Some((what, word)) => (what, Some(format!("did you mean {}", word.trim_end()))),
         None => (what.trim_end(), meant(message)),
     };
-    Problem::new(what, hint)
+    MistakeText::new(what, hint)
 }
 
 /// What was meant by a name or a word that is not known.

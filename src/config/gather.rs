@@ -16,7 +16,7 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use super::accounts::{self, Accounts};
 use super::file::FileLayer;
 use super::layers::{Environment, LogFormat, Origin, Partial, SOCKET_NAME};
-use super::mistakes::{ConfigError, MISTAKES_MAX, Mistakes, Problem, did_you_mean, near};
+use super::mistakes::{ConfigError, MISTAKES_MAX, MistakeText, Mistakes, did_you_mean, near};
 use super::units::{Bytes, Count, Flag, List, Period, within};
 use super::{HttpSettings, Limits, LogSettings, RunsSettings, Settings, StoreSettings, WatchSettings};
 use crate::globs::layout::Layout;
@@ -382,13 +382,13 @@ impl<'a> Gather<'a> {
     }
 
     /// Notes that a value is wrong, where it came from.
-    fn refuse(&mut self, key: &'static str, problem: impl Into<Problem>) {
+    fn refuse(&mut self, key: &'static str, problem: impl Into<MistakeText>) {
         let error = self.error(key, problem.into());
         self.mistakes.push(error);
     }
 
     /// Points at where the value of a key came from.
-    fn error(&self, key: &'static str, problem: Problem) -> ConfigError {
+    fn error(&self, key: &'static str, problem: MistakeText) -> ConfigError {
         let problem = problem.of_key(key);
         match (self.origins.get(key), &self.file) {
             (Some(Origin::File(_)), Some(file)) => file.error(key, problem),
@@ -445,12 +445,12 @@ impl<'a> Gather<'a> {
 }
 
 /// From the zones that come with the program, so that days are the same on every machine.
-fn zone_named(name: &str) -> Result<TimeZone, Problem> {
+fn zone_named(name: &str) -> Result<TimeZone, MistakeText> {
     let zones = TimeZoneDatabase::bundled();
     let found = zones.get(name).ok().filter(|zone| zone.iana_name().is_some());
     found.ok_or_else(|| {
         let names: Vec<_> = zones.available().collect();
-        Problem {
+        MistakeText {
             what: format!(
                 "{name:?} is no time zone: the name of one in the IANA database, as in \"UTC\" or \"Europe/Berlin\""
             ),
@@ -460,7 +460,7 @@ fn zone_named(name: &str) -> Result<TimeZone, Problem> {
 }
 
 /// The filter takes any bare word for the name of a part, so a misspelt level would pass.
-pub(super) fn check_level(directives: &str) -> Result<(), Problem> {
+pub(super) fn check_level(directives: &str) -> Result<(), MistakeText> {
     const ALLOWED: &str =
         "off, error, warn, info, debug, trace, or parts of the program as in \"info,tokentail::watch=debug\"";
     // An empty word reads as `error`, which nobody means.
@@ -469,7 +469,7 @@ pub(super) fn check_level(directives: &str) -> Result<(), Problem> {
     };
     if let Some(word) = directives.split(',').find(bare) {
         let levels = ["off", "error", "warn", "info", "debug", "trace"];
-        return Err(Problem {
+        return Err(MistakeText {
             what: format!("{word:?} is no level: {ALLOWED}"),
             hint: near(word, levels).map(did_you_mean),
         });

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::accounts::{self, PartialAccount};
 use super::file::{FileLayer, say};
-use super::mistakes::{ConfigError, Mistakes, Problem};
+use super::mistakes::{ConfigError, MistakeText, Mistakes};
 use crate::globs::layout::Layout;
 
 use super::units::{Bytes, Count, Flag, List, Period};
@@ -313,7 +313,7 @@ fn key_of(name: &str) -> String {
     name.to_ascii_lowercase().replace("__", ".")
 }
 
-fn from_variable(key: &str, text: &str) -> Result<Partial, Problem> {
+fn from_variable(key: &str, text: &str) -> Result<Partial, MistakeText> {
     let path: Vec<String> = key.split("__").map(str::to_ascii_lowercase).collect();
     if path.first().is_some_and(|name| name == "account") {
         return Err(

@@ -26,17 +26,20 @@ pub enum ConfigError {
     #[error("{}: longer than {CONFIG_BYTES_MAX} bytes, so it is no configuration of tokentail", path.display())]
     Long { path: PathBuf },
     #[error("{}:{}:{}: {problem}", place.path.display(), place.line, place.column)]
-    File { place: Box<Place>, problem: Problem },
+    File {
+        place: Box<FilePlace>,
+        problem: MistakeText,
+    },
     #[error("variable {name}: {problem}")]
-    Variable { name: String, problem: Problem },
+    Variable { name: String, problem: MistakeText },
     #[error("flag for {problem}")]
-    Flag { problem: Problem },
+    Flag { problem: MistakeText },
     #[error("{problem}")]
-    Default { problem: Problem },
+    Default { problem: MistakeText },
 }
 
 impl ConfigError {
-    pub(super) fn variable(name: &str, problem: Problem) -> Self {
+    pub(super) fn variable(name: &str, problem: MistakeText) -> Self {
         Self::Variable {
             name: shortened(name, QUOTED_BYTES_MAX),
             problem,
@@ -53,7 +56,7 @@ impl ConfigError {
 
     /// What is wrong, where that is said without the place.
     #[must_use]
-    pub const fn problem(&self) -> Option<&Problem> {
+    pub const fn problem(&self) -> Option<&MistakeText> {
         match self {
             Self::Read { .. } | Self::Long { .. } => None,
             Self::File { problem, .. }
@@ -66,20 +69,20 @@ impl ConfigError {
 
 /// What is wrong, and what was probably meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct MistakeText {
     pub what: String,
     /// A sentence of its own: "did you mean `depth_max`?".
     pub hint: Option<String>,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for MistakeText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)?;
         self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "; {hint}"))
     }
 }
 
-impl Problem {
+impl MistakeText {
     /// What is wrong, on one line, cut where it quotes something long.
     pub(super) fn new(what: &str, hint: Option<String>) -> Self {
         // A key may hold a line break, which would look like a line of the log.
@@ -107,7 +110,7 @@ impl Problem {
     }
 }
 
-impl From<String> for Problem {
+impl From<String> for MistakeText {
     fn from(what: String) -> Self {
         Self::new(&what, None)
     }
@@ -128,7 +131,7 @@ pub(super) fn shortened(text: &str, bytes_max: usize) -> String {
 
 /// A place in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct FilePlace {
     pub path: PathBuf,
     /// The byte of the file.
     pub at: usize,
@@ -143,7 +146,7 @@ pub struct Place {
     pub marked: Range<usize>,
 }
 
-impl Place {
+impl FilePlace {
     /// The place of some bytes of a text; of several lines, the first.
     pub(super) fn of(path: &Path, text: &str, key: &str, span: Range<usize>) -> Self {
         let start = text.floor_char_boundary(span.start);
@@ -303,7 +306,7 @@ mod tests {
     #[test]
     fn a_place_has_its_line_and_what_is_meant_in_it() {
         let text = "a = 1\r\n\t\u{4e2d}\u{6587} = \"x\"\r\nlast";
-        let place = |span| Place::of(Path::new("t"), text, "", span);
+        let place = |span| FilePlace::of(Path::new("t"), text, "", span);
         let wide = text.find('"').unwrap();
         let it = place(wide..wide + 3);
         assert_eq!((it.line, it.column), (2, 7));
@@ -317,7 +320,7 @@ mod tests {
         let it = place(wide - 7..wide);
         assert!(it.excerpt.is_char_boundary(it.marked.start));
         let long = format!("x = \"{}\"", "\u{e9}".repeat(10_000));
-        let it = Place::of(Path::new("t"), &long, "", 9_001..9_002);
+        let it = FilePlace::of(Path::new("t"), &long, "", 9_001..9_002);
         assert!(it.excerpt.len() <= 2 * EXCERPT_BYTES_MAX && it.marked.end <= it.excerpt.len());
     }
 
@@ -325,7 +328,7 @@ mod tests {
     fn further_mistakes_are_counted() {
         let mut mistakes = Mistakes::default();
         for number in 0..=MISTAKES_MAX {
-            let problem = Problem::from(number.to_string());
+            let problem = MistakeText::from(number.to_string());
             mistakes.push(ConfigError::Default { problem });
         }
         assert_eq!((mistakes.list.len(), mistakes.left_out), (MISTAKES_MAX, 1));
@@ -341,7 +344,7 @@ mod tests {
         });
         for at in (0..text.len()).step_by(2).rev() {
             mistakes.push(ConfigError::File {
-                place: Place::of(Path::new("t"), &text, "", at..at + 1).into(),
+                place: FilePlace::of(Path::new("t"), &text, "", at..at + 1).into(),
                 problem: "x".to_owned().into(),
             });
         }
@@ -355,20 +358,20 @@ mod tests {
     #[test]
     fn what_is_long_is_cut_in_the_middle() {
         let long = "k".repeat(100_000);
-        let problem = Problem::from(format!("unknown key `{long}`, expected `a`")).of_key(&long);
+        let problem = MistakeText::from(format!("unknown key `{long}`, expected `a`")).of_key(&long);
         assert!(problem.what.starts_with("`kkk") && problem.what.ends_with("kkk`, expected `a`"));
         assert!(
             problem.what.len() < 3 * QUOTED_BYTES_MAX,
             "{}",
             problem.what.len()
         );
-        let quotes = Problem::from("\"\u{e9}".repeat(100_000));
+        let quotes = MistakeText::from("\"\u{e9}".repeat(100_000));
         assert!(quotes.what.len() <= MESSAGE_BYTES_MAX + "\u{2026}".len());
         let ConfigError::Variable { name, .. } = ConfigError::variable(&long, quotes) else {
             panic!("it is a variable's");
         };
         assert!(name.len() <= QUOTED_BYTES_MAX + "\u{2026}".len());
         let short = "\"a\" is no level: off";
-        assert_eq!(Problem::from(short.to_owned()).what, short);
+        assert_eq!(MistakeText::from(short.to_owned()).what, short);
     }
 }

@@ -65,7 +65,7 @@ pub enum Progress<T> {
 
 /// What a job did in a short time.
 #[derive(Debug)]
-pub enum Pace<T> {
+pub enum JobPace<T> {
     /// It is done, or it panicked.
     Done(Result<T, JoinError>),
     /// Calls of it returned.
@@ -135,26 +135,26 @@ impl<T> Job<T> {
     pub async fn progress(&mut self) -> Progress<T> {
         loop {
             match self.pace().await {
-                Pace::Done(done) => return Progress::Done(done),
-                Pace::Stands(time) if time >= STALLED_AFTER => return Progress::Stalled,
-                Pace::Moves | Pace::Stands(_) => {}
+                JobPace::Done(done) => return Progress::Done(done),
+                JobPace::Stands(time) if time >= STALLED_AFTER => return Progress::Stalled,
+                JobPace::Moves | JobPace::Stands(_) => {}
             }
         }
     }
 
     /// Waits until the job is done, but not longer than [`SLOW_AFTER`], and says whether it came on. Cancel safe.
-    pub async fn pace(&mut self) -> Pace<T> {
+    pub async fn pace(&mut self) -> JobPace<T> {
         let until = self.looked + SLOW_AFTER;
         if let Ok(done) = tokio::time::timeout_at(until, &mut self.handle).await {
-            return Pace::Done(done);
+            return JobPace::Done(done);
         }
         self.looked = Instant::now();
         let returned = self.calls.load(Ordering::Relaxed);
         if returned == self.returned {
-            return Pace::Stands(self.since.elapsed());
+            return JobPace::Stands(self.since.elapsed());
         }
         (self.returned, self.since) = (returned, Instant::now());
-        Pace::Moves
+        JobPace::Moves
     }
 
     /// Whether it is done.

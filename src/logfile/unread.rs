@@ -33,7 +33,7 @@ const MOUNT: &str = "mount";
 
 /// What something is that is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum UnreadKind {
     LinkToDirectory,
     LinkToFile,
     /// It leads nowhere, or nobody can say where.
@@ -70,7 +70,7 @@ struct Found {
 
 /// What is not read, by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unread(BTreeMap<Kind, Found>);
+pub struct Unread(BTreeMap<UnreadKind, Found>);
 
 /// Decides what entries of a directory are, as far as they are not read.
 pub struct Sorter<'s> {
@@ -117,9 +117,9 @@ impl<'s> Sorter<'s> {
             }
             EntryKind::Fifo | EntryKind::Socket | EntryKind::Device if (self.wants_file)(path) => {
                 let kind = match entry.kind {
-                    EntryKind::Fifo => Kind::Fifo,
-                    EntryKind::Socket => Kind::Socket,
-                    _ => Kind::Device,
+                    EntryKind::Fifo => UnreadKind::Fifo,
+                    EntryKind::Socket => UnreadKind::Socket,
+                    _ => UnreadKind::Device,
                 };
                 self.unread.add(kind, path, None);
             }
@@ -134,7 +134,7 @@ impl<'s> Sorter<'s> {
         }
         let Some(left) = self.links_left.checked_sub(1) else {
             if is_log {
-                self.unread.add(Kind::LinkToFile, path, None);
+                self.unread.add(UnreadKind::LinkToFile, path, None);
             }
             return;
         };
@@ -148,10 +148,12 @@ impl<'s> Sorter<'s> {
             }
         };
         let kind = match target.kind {
-            EntryKind::Directory => Kind::LinkToDirectory,
-            EntryKind::File if is_log => Kind::LinkToFile,
-            EntryKind::Link | EntryKind::Unknown if is_log || is_at_projects(path) => Kind::LinkElsewhere,
-            _ if is_log => Kind::LinkElsewhere,
+            EntryKind::Directory => UnreadKind::LinkToDirectory,
+            EntryKind::File if is_log => UnreadKind::LinkToFile,
+            EntryKind::Link | EntryKind::Unknown if is_log || is_at_projects(path) => {
+                UnreadKind::LinkElsewhere
+            }
+            _ if is_log => UnreadKind::LinkElsewhere,
             _ => return,
         };
         if !is_read_there {
@@ -160,30 +162,30 @@ impl<'s> Sorter<'s> {
     }
 
     /// What a file is by its name, if it may hold what should be counted.
-    fn file(&self, path: &Path) -> Option<Kind> {
+    fn file(&self, path: &Path) -> Option<UnreadKind> {
         let name = path.file_name()?.as_bytes();
         let wanted = |name: &[u8]| (self.wants_file)(&path.with_file_name(OsStr::from_bytes(name)));
         let without = |name: &[u8], endings: &[&[u8]]| ending(name, endings).map(<[u8]>::to_vec);
         if let Some(inner) = without(name, &COMPRESSED) {
             let inner = without(&inner, &[b"tar"]).unwrap_or(inner);
             if wanted(&inner) || unrotated(&inner).is_some_and(wanted) {
-                return Some(Kind::Compressed);
+                return Some(UnreadKind::Compressed);
             }
         }
         if unrotated(name).is_some_and(wanted) {
-            return Some(Kind::Rotated);
+            return Some(UnreadKind::Rotated);
         }
         let has_other_ending = || {
             let stem = ending(&name.to_ascii_lowercase(), &OTHER_ENDINGS)?.len();
             Some([&name[..stem], b".jsonl"].concat()).filter(|usual| usual != name)
         };
         if has_other_ending().is_some_and(|usual| wanted(&usual)) {
-            return Some(Kind::OtherEnding);
+            return Some(UnreadKind::OtherEnding);
         }
         let inner = without(name, &COMPRESSED);
         let is_bundle = |name: &[u8]| ending(name, &BUNDLES).is_some();
         if is_bundle(name) || inner.is_some_and(|inner| is_bundle(&inner)) {
-            return Some(Kind::Bundle);
+            return Some(UnreadKind::Bundle);
         }
         None
     }
@@ -211,7 +213,7 @@ pub fn not_included(
                     pending.push_back(path);
                 }
                 EntryKind::File if is_log_name(&path) && misses(&path) => {
-                    unread.add(Kind::NotIncluded, &path, None);
+                    unread.add(UnreadKind::NotIncluded, &path, None);
                 }
                 _ => {}
             }
@@ -270,7 +272,7 @@ pub fn look(file: &LogFile) -> Look {
     foreign::look(&head[..length])
 }
 
-impl Kind {
+impl UnreadKind {
     /// What a file is that looks so, if it is no transcript.
     #[must_use]
     pub fn of(look: Look) -> Option<Self> {
@@ -283,7 +285,7 @@ impl Kind {
 }
 
 impl Unread {
-    pub fn add(&mut self, kind: Kind, path: &Path, target: Option<PathBuf>) {
+    pub fn add(&mut self, kind: UnreadKind, path: &Path, target: Option<PathBuf>) {
         self.take(
             kind,
             &Found {
@@ -301,7 +303,7 @@ impl Unread {
         }
     }
 
-    fn take(&mut self, kind: Kind, more: &Found) {
+    fn take(&mut self, kind: UnreadKind, more: &Found) {
         match self.0.get_mut(&kind) {
             Some(there) => {
                 let count = there.count.saturating_add(more.count);
@@ -320,7 +322,7 @@ impl Unread {
     /// How many files were read and are no transcripts.
     #[must_use]
     pub fn no_transcripts(&self) -> u64 {
-        let is_none = |kind: &Kind| matches!(kind, Kind::Foreign(_) | Kind::Strange);
+        let is_none = |kind: &UnreadKind| matches!(kind, UnreadKind::Foreign(_) | UnreadKind::Strange);
         let found = self.0.iter().filter(|(kind, _)| is_none(kind));
         found.map(|(_, found)| found.count).sum()
     }
@@ -329,11 +331,11 @@ impl Unread {
     #[must_use]
     pub fn judgement(&self) -> Option<String> {
         self.0.keys().find_map(|kind| match kind {
-            Kind::Foreign(agent) => {
+            UnreadKind::Foreign(agent) => {
                 let file = agent.file();
                 Some(format!("it looks like a {file}, and this agent is not supported"))
             }
-            Kind::Strange => Some("it has nothing in it that a transcript has".to_owned()),
+            UnreadKind::Strange => Some("it has nothing in it that a transcript has".to_owned()),
             _ => None,
         })
     }
@@ -346,11 +348,11 @@ impl Unread {
     /// One sentence for each kind: what is not read, where, and what to do. Paths are below `base`; `has_logs` says
     /// whether anything is read beside it.
     #[must_use]
-    pub fn sentences(&self, base: &Path, has_logs: bool) -> Vec<(Kind, String)> {
+    pub fn sentences(&self, base: &Path, has_logs: bool) -> Vec<(UnreadKind, String)> {
         let shown = self
             .0
             .iter()
-            .filter(|(kind, _)| !has_logs || **kind != Kind::Bundle);
+            .filter(|(kind, _)| !has_logs || **kind != UnreadKind::Bundle);
         shown
             .map(|(kind, found)| (*kind, found.sentence(*kind, base)))
             .collect()
@@ -358,14 +360,14 @@ impl Unread {
 }
 
 impl Found {
-    fn sentence(&self, kind: Kind, base: &Path) -> String {
+    fn sentence(&self, kind: UnreadKind, base: &Path) -> String {
         let many = |one: &str, more: &str| match self.count {
             1 => format!("1 {one}"),
             count => format!("{count} {more}"),
         };
         let each = |one, more| if self.count == 1 { one } else { more };
         let (what, todo) = match kind {
-            Kind::LinkToDirectory => (
+            UnreadKind::LinkToDirectory => (
                 many(
                     "symbolic link to a directory is not followed",
                     "symbolic links to directories are not followed",
@@ -377,7 +379,7 @@ impl Found {
                      /v1/runs/ID, below a directory of runs.mount_roots",
                 ),
             ),
-            Kind::LinkToFile => (
+            UnreadKind::LinkToFile => (
                 many(
                     "symbolic link to a file is not followed",
                     "symbolic links to files are not followed",
@@ -387,7 +389,7 @@ impl Found {
                     "put the transcripts themselves there, or mount their directories",
                 ),
             ),
-            Kind::LinkElsewhere => (
+            UnreadKind::LinkElsewhere => (
                 many(
                     "symbolic link is not followed, and leads to nothing that can be seen from here",
                     "symbolic links are not followed, and lead to nothing that can be seen from here",
@@ -397,28 +399,28 @@ impl Found {
                     "mount what they lead to itself, where the links are",
                 ),
             ),
-            Kind::Fifo => (
+            UnreadKind::Fifo => (
                 many(
                     "FIFO with the name of a transcript is not read",
                     "FIFOs with names of transcripts are not read",
                 ),
                 "have the agent write regular files",
             ),
-            Kind::Socket => (
+            UnreadKind::Socket => (
                 many(
                     "socket with the name of a transcript is not read",
                     "sockets with names of transcripts are not read",
                 ),
                 "have the agent write regular files",
             ),
-            Kind::Device => (
+            UnreadKind::Device => (
                 many(
                     "device with the name of a transcript is not read",
                     "devices with names of transcripts are not read",
                 ),
                 "have the agent write regular files",
             ),
-            Kind::Compressed => (
+            UnreadKind::Compressed => (
                 many(
                     "compressed transcript is not read",
                     "compressed transcripts are not read",
@@ -428,7 +430,7 @@ impl Found {
                     "unpack them beside the others; what was counted before counts once",
                 ),
             ),
-            Kind::Rotated => (
+            UnreadKind::Rotated => (
                 many(
                     "file has the name of a rotated or copied transcript and is not read",
                     "files have names of rotated or copied transcripts and are not read",
@@ -439,7 +441,7 @@ impl Found {
                      counts once",
                 ),
             ),
-            Kind::OtherEnding => (
+            UnreadKind::OtherEnding => (
                 many(
                     "file of JSON lines is not read, as its name does not end with .jsonl",
                     "files of JSON lines are not read, as their names do not end with .jsonl",
@@ -449,7 +451,7 @@ impl Found {
                     "if they are transcripts, add their ending to watch.include",
                 ),
             ),
-            Kind::Bundle => (
+            UnreadKind::Bundle => (
                 many(
                     "archive is not read, and no transcript lies beside it",
                     "archives are not read, and no transcript lies beside them",
@@ -459,7 +461,7 @@ impl Found {
                     "if they hold transcripts, unpack them",
                 ),
             ),
-            Kind::NotIncluded => (
+            UnreadKind::NotIncluded => (
                 many(
                     "*.jsonl file is not read: watch.include does not match it",
                     "*.jsonl files are not read: watch.include does not match them",
@@ -471,7 +473,7 @@ impl Found {
                      watch.include, or set runs.layout = \"projects\" where each directory is a project",
                 ),
             ),
-            Kind::Foreign(agent) => {
+            UnreadKind::Foreign(agent) => {
                 let file = agent.file();
                 (
                     many(
@@ -484,7 +486,7 @@ impl Found {
                     ),
                 )
             }
-            Kind::Strange => (
+            UnreadKind::Strange => (
                 many(
                     "file was read and has nothing in it that a transcript has",
                     "files were read and have nothing in them that a transcript has",
@@ -494,7 +496,7 @@ impl Found {
                     "exclude them with watch.exclude if they are none",
                 ),
             ),
-            Kind::Hole => (
+            UnreadKind::Hole => (
                 many(
                     "file has NUL bytes before what follows them, and was read over them",
                     "files have NUL bytes before what follows them, and were read over them",
@@ -504,7 +506,7 @@ impl Found {
                     "a crash of their machine leaves such; if their writer fills them later, they are read again",
                 ),
             ),
-            Kind::NoRun => (
+            UnreadKind::NoRun => (
                 many(
                     "directory is no run, because its name is no run id",
                     "directories are no runs, because their names are no run ids",
@@ -531,7 +533,7 @@ mod tests {
 
     use super::*;
 
-    fn kind_of(name: &str) -> Option<Kind> {
+    fn kind_of(name: &str) -> Option<UnreadKind> {
         let directory = tempfile::tempdir().unwrap();
         let root = Root::open_given(directory.path()).unwrap();
         let mut links_left = 0;
@@ -546,19 +548,19 @@ mod tests {
     #[test]
     fn a_file_is_known_by_its_name() {
         for (name, kind) in [
-            ("x.jsonl.gz", Some(Kind::Compressed)),
-            ("x.jsonl.zip", Some(Kind::Compressed)),
-            ("x.jsonl.tar.zst", Some(Kind::Compressed)),
-            ("x.jsonl.3.gz", Some(Kind::Compressed)),
-            ("x.jsonl-20261005.xz", Some(Kind::Compressed)),
-            ("x.jsonl.1", Some(Kind::Rotated)),
-            ("x.jsonl-20261005", Some(Kind::Rotated)),
-            ("x.jsonl.bak", Some(Kind::Rotated)),
-            ("x.jsonl~", Some(Kind::Rotated)),
-            ("x.JSONL", Some(Kind::OtherEnding)),
-            ("x.ndjson", Some(Kind::OtherEnding)),
-            ("all.tgz", Some(Kind::Bundle)),
-            ("all.tar.gz", Some(Kind::Bundle)),
+            ("x.jsonl.gz", Some(UnreadKind::Compressed)),
+            ("x.jsonl.zip", Some(UnreadKind::Compressed)),
+            ("x.jsonl.tar.zst", Some(UnreadKind::Compressed)),
+            ("x.jsonl.3.gz", Some(UnreadKind::Compressed)),
+            ("x.jsonl-20261005.xz", Some(UnreadKind::Compressed)),
+            ("x.jsonl.1", Some(UnreadKind::Rotated)),
+            ("x.jsonl-20261005", Some(UnreadKind::Rotated)),
+            ("x.jsonl.bak", Some(UnreadKind::Rotated)),
+            ("x.jsonl~", Some(UnreadKind::Rotated)),
+            ("x.JSONL", Some(UnreadKind::OtherEnding)),
+            ("x.ndjson", Some(UnreadKind::OtherEnding)),
+            ("all.tgz", Some(UnreadKind::Bundle)),
+            ("all.tar.gz", Some(UnreadKind::Bundle)),
             ("x.json.gz", None),
             ("x.log.1", None),
             ("node_modules/x.jsonl.gz", None),
@@ -574,7 +576,7 @@ mod tests {
         let add = |names: &[&str]| {
             let mut unread = Unread::default();
             for name in names {
-                unread.add(Kind::Fifo, Path::new(name), None);
+                unread.add(UnreadKind::Fifo, Path::new(name), None);
             }
             unread
         };
@@ -586,18 +588,18 @@ mod tests {
     #[test]
     fn what_to_do_is_of_one_or_of_several() {
         for kind in [
-            Kind::LinkToDirectory,
-            Kind::LinkToFile,
-            Kind::LinkElsewhere,
-            Kind::Compressed,
-            Kind::Rotated,
-            Kind::OtherEnding,
-            Kind::Bundle,
-            Kind::NotIncluded,
-            Kind::Foreign(Agent::Codex),
-            Kind::Strange,
-            Kind::Hole,
-            Kind::NoRun,
+            UnreadKind::LinkToDirectory,
+            UnreadKind::LinkToFile,
+            UnreadKind::LinkElsewhere,
+            UnreadKind::Compressed,
+            UnreadKind::Rotated,
+            UnreadKind::OtherEnding,
+            UnreadKind::Bundle,
+            UnreadKind::NotIncluded,
+            UnreadKind::Foreign(Agent::Codex),
+            UnreadKind::Strange,
+            UnreadKind::Hole,
+            UnreadKind::NoRun,
         ] {
             let todo = |count| {
                 let mut unread = Unread::default();

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::claude::limits::{self, BUCKET_BYTES_MAX, OBSERVATIONS_MAX, Told, told};
+use super::claude::limits::{self, BUCKET_BYTES_MAX, OBSERVATIONS_MAX, ReportedObservations, told};
 use super::claude::prefilter;
 use super::{LineContext, LineKind, Parsed, SHORT_LINE_BYTES_MAX, claude, line};
 use crate::fuzz::{self, Target, dice};
 use crate::quota::exhaustion::observed;
 use crate::quota::pace::{pace, projected_exhaustion_at};
-use crate::quota::window::{Track, Window, merge, view};
+use crate::quota::window::{NamedWindow, Track, merge, view};
 use crate::record::{Kind, Millis, Observation, Record, Usage};
 
 /// A response, the calls of other models in it, and the keys of its captured copies.
@@ -346,9 +346,9 @@ fn judge_limits(input: &[u8]) {
     if let Ok(text) = std::str::from_utf8(input) {
         let status = [None, Some(200), Some(429), Some(529)][dice(input).usize(..4)];
         for source in [
-            Told::Statusline(text),
-            Told::Headers { map: text, status },
-            Told::Event(text),
+            ReportedObservations::Statusline(text),
+            ReportedObservations::Headers { map: text, status },
+            ReportedObservations::Event(text),
         ] {
             let observations = told(source, NOW);
             assert_eq!(observations, told(source, NOW));
@@ -366,9 +366,9 @@ fn judge_limits(input: &[u8]) {
         assert_eq!(again.track, merged.track, "told twice");
         states.insert(one.bucket.clone(), merged.track);
     }
-    let windows: Vec<Window> = states
+    let windows: Vec<NamedWindow> = states
         .iter()
-        .map(|(bucket, track)| Window {
+        .map(|(bucket, track)| NamedWindow {
             bucket,
             state: &track.state,
         })

@@ -7,13 +7,13 @@ mod advice;
 #[cfg(test)]
 mod tests;
 
-pub use advice::{Advice, Ground, advise};
+pub use advice::{Advice, BlockReason, advise};
 
 use super::account::Account;
 use super::budget::{Calls, DailyBudget};
 use super::exhaustion::Causes;
 use super::overage::Overage;
-use super::window::Window;
+use super::window::NamedWindow;
 use crate::record::Millis;
 
 /// A place where the run could start, and all that is known of it.
@@ -24,7 +24,7 @@ pub struct Candidate<'a> {
     /// The model as it is asked for; the account's map says what serves in its place.
     pub model: Option<Box<str>>,
     /// All windows of the account; those that do not bind the model are passed over.
-    pub windows: Vec<Window<'a>>,
+    pub windows: Vec<NamedWindow<'a>>,
     pub calls: Calls,
     /// Of the day of the question.
     pub budget: Option<DailyBudget>,

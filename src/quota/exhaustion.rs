@@ -3,7 +3,7 @@
 use super::account::Minimum;
 use super::bucket;
 use super::budget::DailyBudget;
-use super::window::{Freshness, SHARE_EPSILON, Window, ends_at, view};
+use super::window::{Freshness, NamedWindow, SHARE_EPSILON, ends_at, view};
 use crate::record::Millis;
 
 #[cfg(test)]
@@ -93,13 +93,13 @@ impl Causes {
 
 /// What the windows that bind `model` say: the one that is blocked longest.
 #[must_use]
-pub fn observed(windows: &[Window], model: Option<&str>, now: Millis) -> Option<Cause> {
+pub fn observed(windows: &[NamedWindow], model: Option<&str>, now: Millis) -> Option<Cause> {
     blocked(windows, model, now).map(|(_, cause)| cause)
 }
 
 /// As [`observed`], with the name of the window.
 pub(super) fn blocked<'a>(
-    windows: &[Window<'a>],
+    windows: &[NamedWindow<'a>],
     model: Option<&str>,
     now: Millis,
 ) -> Option<(&'a str, Cause)> {
@@ -161,7 +161,7 @@ pub struct Block {
 /// The window below its minimum that takes longest to recover. Windows that are over or whose share is not known
 /// block nothing.
 #[must_use]
-pub fn minimum_block(windows: &[Window], minimums: &[Minimum], now: Millis) -> Option<Block> {
+pub fn minimum_block(windows: &[NamedWindow], minimums: &[Minimum], now: Millis) -> Option<Block> {
     windows
         .iter()
         .filter_map(|window| {

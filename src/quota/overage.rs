@@ -1,6 +1,6 @@
 //! Overage: requests beyond the windows that the provider serves and bills.
 
-use super::window::{Window, view};
+use super::window::{NamedWindow, view};
 use super::{bucket, window};
 use crate::record::{LimitStatus, Millis};
 
@@ -26,11 +26,11 @@ impl Overage {
 #[must_use]
 pub fn paid_until(
     overage: Option<Overage>,
-    windows: &[Window],
+    windows: &[NamedWindow],
     model: Option<&str>,
     now: Millis,
 ) -> Option<Millis> {
-    let is_overage = |window: &&Window| bucket::canonical(window.bucket) == bucket::OVERAGE;
+    let is_overage = |window: &&NamedWindow| bucket::canonical(window.bucket) == bucket::OVERAGE;
     let own = windows.iter().find(is_overage);
     if own.is_some_and(|own| own.state.refuses(now)) {
         return None;
@@ -42,7 +42,7 @@ pub fn paid_until(
     };
     let blocked = limits().filter_map(|window| Some((window, view(window.state, now).blocked_until?)));
     // While a window is used up, an account that may buy more does so.
-    let may_buy = |window: &Window| {
+    let may_buy = |window: &NamedWindow| {
         own.is_some_and(|own| {
             let is_allowed = matches!(
                 own.state.status,
@@ -69,9 +69,9 @@ pub fn paid_until(
         .map(|said| said.said_at);
     let in_use = said_at.and_then(|said_at| {
         // A window that began later is not what it was said of.
-        let was_there = |window: &&Window| window.state.opened_at <= said_at;
-        let over = |window: &Window| window.state.over_at().filter(|over| *over > now);
-        let is_used_up = |window: &&Window| window.state.blocked_at.is_some() && over(window).is_some();
+        let was_there = |window: &&NamedWindow| window.state.opened_at <= said_at;
+        let over = |window: &NamedWindow| window.state.over_at().filter(|over| *over > now);
+        let is_used_up = |window: &&NamedWindow| window.state.blocked_at.is_some() && over(window).is_some();
         if windows.iter().filter(was_there).any(|window| is_used_up(&window)) {
             return limits()
                 .filter(was_there)
@@ -80,7 +80,7 @@ pub fn paid_until(
                 .max();
         }
         // Nobody says which window is used up: one of those that were not read live since.
-        let is_read = |window: &&Window| window.state.live_at > Some(said_at);
+        let is_read = |window: &&NamedWindow| window.state.live_at > Some(said_at);
         let mut unread = limits().filter(|window| !is_read(window));
         if limits().any(|window| is_read(&window)) {
             return unread.filter(was_there).filter_map(over).min();

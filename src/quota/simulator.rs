@@ -22,7 +22,7 @@ use super::exhaustion::Causes;
 use super::overage::Overage;
 use super::throttle::Throttles;
 use super::window::{
-    self, IN_FLIGHT_MS, RESET_JITTER_MS, SERVED_AFTER_MS, Track, Window, WindowState, merge, view,
+    self, IN_FLIGHT_MS, NamedWindow, RESET_JITTER_MS, SERVED_AFTER_MS, Track, WindowState, merge, view,
 };
 use crate::record::{
     AccountId, DAY_MS, HOUR_MS, LimitSource, LimitStatus, MINUTE_MS, Millis, Observation, bucket::*,
@@ -193,7 +193,7 @@ impl Engine {
 
     fn verdict(&self, account: &Account, model: &str, now: Millis) -> (Verdict, String) {
         let states = self.states();
-        let windows = states.iter().map(|(bucket, state)| Window { bucket, state });
+        let windows = states.iter().map(|(bucket, state)| NamedWindow { bucket, state });
         let candidate = Candidate {
             account,
             model: Some(model.into()),

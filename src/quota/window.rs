@@ -156,13 +156,13 @@ pub const MOMENT_READINGS_MAX: usize = 8;
 
 /// A window's state with its name.
 #[derive(Clone, Copy, Debug)]
-pub struct Window<'a> {
+pub struct NamedWindow<'a> {
     /// The window's canonical name.
     pub bucket: &'a str,
     pub state: &'a WindowState,
 }
 
-impl Window<'_> {
+impl NamedWindow<'_> {
     /// Whether it can hold back a run with this model.
     #[must_use]
     pub fn binds(&self, model: Option<&str>, now: Millis) -> bool {

@@ -57,7 +57,7 @@ const DEVICES_MAX: usize = 64;
 
 /// What all tailers share.
 #[derive(Debug)]
-pub struct Shared {
+pub struct TailerContext {
     pub settings: watch::Receiver<Arc<Settings>>,
     pub store: Arc<Store>,
     pub watch: Arc<Watch>,
@@ -313,7 +313,7 @@ pub struct Tailer {
     account: Arc<AccountId>,
     /// The account that the settings, as last looked at, give a new run of this name.
     wanted: AccountId,
-    shared: Arc<Shared>,
+    shared: Arc<TailerContext>,
     waker: TailerHandle,
     stop: CancellationToken,
     /// Where its logs are.
@@ -336,7 +336,7 @@ impl Tailer {
         run: RunId,
         home: RunDir,
         known: Known,
-        shared: Arc<Shared>,
+        shared: Arc<TailerContext>,
         waker: TailerHandle,
         stop: CancellationToken,
     ) -> Self {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::roster::Roster;
 use super::suspects::Suspect;
 use super::tree::Depth;
-use super::{DevicesWithEvents, LOOKS_MAX, Shared, Suspects, TailerHandle};
+use super::{DevicesWithEvents, LOOKS_MAX, Suspects, TailerContext, TailerHandle};
 use crate::config::Settings;
 use crate::logfile::pool::STALLED_AFTER;
 
@@ -118,7 +118,7 @@ pub struct Stalls {
 
 impl Poller {
     /// Has all runs looked at, unless the last round is still under way.
-    pub fn go(&mut self, roster: Arc<Roster>, asked: Depth, shared: &Arc<Shared>) {
+    pub fn go(&mut self, roster: Arc<Roster>, asked: Depth, shared: &Arc<TailerContext>) {
         if let Some(round) = &self.round {
             let moves = |visitor: &Visitor| {
                 Arc::ptr_eq(&visitor.round, round) && visitor.since.elapsed() < PASSED_AFTER
@@ -150,7 +150,7 @@ impl Poller {
     }
 
     /// Sends a visitor to what nobody has visited yet. Nobody waits for it: where it is says everything.
-    fn send(&mut self, round: &Arc<Round>, shared: &Shared) {
+    fn send(&mut self, round: &Arc<Round>, shared: &TailerContext) {
         let (its, at) = (Arc::clone(round), Arc::new(AtomicUsize::new(NOWHERE)));
         let seen = Arc::clone(&at);
         shared.pool.start(move || its.visit(&at));
@@ -165,7 +165,7 @@ impl Poller {
     }
 
     /// Sees how far the visitors are, and sends another one if none of them moves.
-    pub fn look(&mut self, shared: &Shared) -> Stalls {
+    pub fn look(&mut self, shared: &TailerContext) -> Stalls {
         let mut stalls = Stalls::default();
         let now = Instant::now();
         self.visitors.retain_mut(|visitor| {

@@ -13,7 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::tree::Tree;
 use super::{Tailer, TailerError};
 use crate::logfile::mounts::mounted_at;
-use crate::logfile::pool::{Pace, STALLED_AFTER};
+use crate::logfile::pool::{JobPace, STALLED_AFTER};
 use crate::record::format::length;
 
 /// What is said of a run that waits for others, or is the one that tries.
@@ -87,13 +87,13 @@ impl Tailer {
         let mut is_slow = false;
         let done = loop {
             match job.pace().await {
-                Pace::Done(done) => break done,
-                Pace::Moves if std::mem::take(&mut is_slow) => {
+                JobPace::Done(done) => break done,
+                JobPace::Moves if std::mem::take(&mut is_slow) => {
                     let suspects = Arc::clone(&self.shared.suspects);
                     suspects.remove(self.foreign());
                 }
-                Pace::Moves => {}
-                Pace::Stands(time) if time >= STALLED_AFTER => {
+                JobPace::Moves => {}
+                JobPace::Stands(time) if time >= STALLED_AFTER => {
                     (*permit, *held) = (None, None);
                     self.stalls(time);
                     tokio::select! {
@@ -101,8 +101,8 @@ impl Tailer {
                         () = self.stop.cancelled() => return Err(TailerError::Stopped),
                     }
                 }
-                Pace::Stands(_) if is_slow => {}
-                Pace::Stands(time) => {
+                JobPace::Stands(_) if is_slow => {}
+                JobPace::Stands(time) => {
                     is_slow = true;
                     if !self.foreign().is_empty() {
                         *permit = None;

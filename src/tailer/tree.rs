@@ -24,7 +24,7 @@ use crate::parse::foreign::Look;
 use crate::record::{Cursor, Inode, ParserState, Position, RelativePath, RunId};
 use crate::watch::Watch;
 
-use crate::logfile::unread::{Kind, Unread};
+use crate::logfile::unread::{Unread, UnreadKind};
 use crate::reader::PartialLine;
 use holes::Holes;
 use open_files::OpenFile;
@@ -194,7 +194,7 @@ pub struct Tree {
     /// What the next scan tries again; `None` where there is nothing.
     failed: Option<Box<Failed>>,
     /// Kinds of what is not read that there were so far.
-    noticed: BTreeSet<Kind>,
+    noticed: BTreeSet<UnreadKind>,
     /// Whether something may be read, or not read, that was not when the notices were last made.
     is_noticed: bool,
     /// Whether the last full scan found changes: nothing had hinted at them.
@@ -289,11 +289,11 @@ impl Tree {
         let mut has_logs = false;
         for (path, file) in self.files.iter().filter(|(_, file)| !file.gone) {
             has_logs = true;
-            if let Some(kind) = Kind::of(file.look) {
+            if let Some(kind) = UnreadKind::of(file.look) {
                 all.add(kind, path, None);
             }
             if file.has_passed_holes() {
-                all.add(Kind::Hole, path, None);
+                all.add(UnreadKind::Hole, path, None);
             }
         }
         let sentences = all.sentences(&self.home.path, has_logs);

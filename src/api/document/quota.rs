@@ -8,11 +8,11 @@ use crate::api::wire;
 use crate::config::Accounts;
 use crate::dedup::Totals;
 use crate::quota::account::{Account, TokenKinds};
-use crate::quota::admission::{self, Admission, Advice, Candidate, Ground, Unseen};
+use crate::quota::admission::{self, Admission, Advice, BlockReason, Candidate, Unseen};
 use crate::quota::budget::{self, CALLS_WINDOW_MS, DailyBudget, Day};
 use crate::quota::exhaustion::{self, Cause, Causes, UNTIL_TAKEN_BACK};
 use crate::quota::pace;
-use crate::quota::window::{self, Window, WindowState};
+use crate::quota::window::{self, NamedWindow, WindowState};
 use crate::record::{AccountId, DAY_MS, Fired, Millis};
 use crate::store::tables::HistoryRow;
 use crate::store::{AccountSums, LimitEvent, QuotaView};
@@ -26,7 +26,7 @@ const REASON_BYTES_MAX: usize = 256;
 
 /// What is asked: nothing is no wish.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Question {
+pub struct AdmissionQuestion {
     pub provider: Option<String>,
     pub account: Option<String>,
     pub model: Option<String>,
@@ -81,13 +81,13 @@ pub fn quota(view: &QuotaView, terms: &EvalContext<'_>) -> wire::Quota {
         accounts: accounts(view, terms),
         limit_events: view.limit_events.iter().map(limit_event).collect(),
         thresholds_fired: view.fired.iter().map(fired).collect(),
-        may_start: may_start(view, terms, &Question::default()),
+        may_start: may_start(view, terms, &AdmissionQuestion::default()),
     }
 }
 
 /// Whether a run may start, where, and if not, when.
 #[must_use]
-pub fn may_start(view: &QuotaView, terms: &EvalContext<'_>, question: &Question) -> wire::MayStart {
+pub fn may_start(view: &QuotaView, terms: &EvalContext<'_>, question: &AdmissionQuestion) -> wire::MayStart {
     let nothing = AccountSums::default();
     let is_wanted = |wish: &Option<String>, is: &str| wish.as_ref().is_none_or(|wish| **wish == *is);
     let is_asked = |id: &AccountId| {
@@ -198,9 +198,11 @@ fn candidate<'a>(
     }
 }
 
-fn windows(sums: &AccountSums) -> Vec<Window<'_>> {
+fn windows(sums: &AccountSums) -> Vec<NamedWindow<'_>> {
     let windows = sums.windows.iter();
-    windows.map(|(bucket, state)| Window { bucket, state }).collect()
+    windows
+        .map(|(bucket, state)| NamedWindow { bucket, state })
+        .collect()
 }
 
 fn daily_budget(rules: &Account, sums: &AccountSums, day: Day) -> DailyBudget {
@@ -233,7 +235,7 @@ pub fn accounts(view: &QuotaView, terms: &EvalContext<'_>) -> Vec<wire::Account>
 
 /// The verdict on an account, and nothing else of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct AccountStanding {
     pub account: AccountId,
     /// `available`, `near_limit`, `exhausted` or `unknown`.
     pub state: &'static str,
@@ -245,10 +247,10 @@ pub struct Standing {
 
 /// The verdicts on the accounts.
 #[must_use]
-pub fn standings(view: &QuotaView, terms: &EvalContext<'_>) -> Vec<Standing> {
+pub fn standings(view: &QuotaView, terms: &EvalContext<'_>) -> Vec<AccountStanding> {
     of_each(view, terms, |rules, sums| {
         let advice = admission::advise(&candidate(rules, sums, None, terms), terms.now);
-        Standing {
+        AccountStanding {
             account: rules.id.clone(),
             state: advice.standing.as_str(),
             until: advice.until,
@@ -362,7 +364,7 @@ fn candidate_document(advice: &Advice) -> wire::Candidate {
     }
 }
 
-fn causes(grounds: &[Ground]) -> Vec<wire::Cause> {
+fn causes(grounds: &[BlockReason]) -> Vec<wire::Cause> {
     let grounds = grounds.iter();
     grounds
         .map(|ground| wire::Cause {

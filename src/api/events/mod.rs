@@ -16,7 +16,7 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::feed::encode::{Filter, Position};
+use crate::api::feed::encode::{EventId, Filter};
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::StrictQuery;
 use crate::api::openapi::{BadRequest, EVENTS, NotFound, Unavailable};
@@ -92,7 +92,7 @@ async fn get_events(
     let after = match header.or(query_id) {
         None | Some((_, "")) => None,
         Some((field, id)) => {
-            let position: Position = id.parse().map_err(|why| Problem::bad(field, why))?;
+            let position: EventId = id.parse().map_err(|why| Problem::bad(field, why))?;
             let store = Arc::clone(&sources.store);
             Some((position, blocking(move || Ok(store.sequence()?)).await?))
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::document::quota::{self, Standing};
+use crate::api::document::quota::{self, AccountStanding};
 use crate::api::document::summary;
 use crate::api::health::{health, terms, unseen};
 use crate::api::http::problem::blocking;
@@ -51,7 +51,7 @@ pub struct Monitor {
 /// What is known at a time.
 struct Judged {
     at: Millis,
-    standings: BTreeMap<AccountId, Standing>,
+    standings: BTreeMap<AccountId, AccountStanding>,
 }
 
 impl Monitor {
@@ -192,10 +192,10 @@ fn look(state: &WindowState, at: Millis) -> (bool, bool, Zone) {
 
 /// The verdicts that are others. When an account is free again matters while it is not.
 fn changes(
-    before: &BTreeMap<AccountId, Standing>,
-    now: &BTreeMap<AccountId, Standing>,
+    before: &BTreeMap<AccountId, AccountStanding>,
+    now: &BTreeMap<AccountId, AccountStanding>,
 ) -> Vec<AccountChange> {
-    let matters = |standing: &Standing| {
+    let matters = |standing: &AccountStanding| {
         let until = standing.until.filter(|_| standing.state == "exhausted");
         (standing.state, until)
     };
@@ -220,12 +220,12 @@ fn changes(
 mod tests {
     use super::*;
 
-    fn standing(name: &str, state: &'static str, until: Option<Millis>) -> (AccountId, Standing) {
+    fn standing(name: &str, state: &'static str, until: Option<Millis>) -> (AccountId, AccountStanding) {
         let account = AccountId {
             name: name.into(),
             ..AccountId::default()
         };
-        let standing = Standing {
+        let standing = AccountStanding {
             account: account.clone(),
             state,
             until,

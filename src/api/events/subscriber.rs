@@ -12,7 +12,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use crate::api::document::summary;
-use crate::api::feed::encode::{Filter, Position};
+use crate::api::feed::encode::{EventId, Filter};
 use crate::api::feed::hub::{Message, Missed};
 use crate::api::health::{terms, unseen};
 use crate::api::http::problem::blocking;
@@ -32,7 +32,7 @@ struct Subscriber {
     filter: Filter,
     messages: broadcast::Receiver<Message>,
     /// Everything up to here was told to this one, or is no wish of it.
-    heard: Position,
+    heard: EventId,
     /// What is to be told before anything else.
     first: Option<First>,
     next_at: Instant,
@@ -43,7 +43,7 @@ struct Subscriber {
 
 enum First {
     Snapshot,
-    Gap { reason: &'static str, after: Position },
+    Gap { reason: &'static str, after: EventId },
     Missed(String),
 }
 
@@ -51,19 +51,19 @@ enum First {
 pub fn stream(
     sources: Arc<ApiState>,
     filter: Filter,
-    after: Option<(Position, u64)>,
+    after: Option<(EventId, u64)>,
     permit: Permit,
 ) -> impl Stream<Item = Result<String, Infallible>> + Send {
     let (messages, first, heard) = match after {
-        None => (sources.hub.subscribe(), First::Snapshot, Position::behind(0)),
+        None => (sources.hub.subscribe(), First::Snapshot, EventId::behind(0)),
         Some((after, newest)) => match sources.hub.resume(after, newest) {
             (messages, Missed::Gap(reason)) => (messages, First::Gap { reason, after }, after),
-            (messages, Missed::Told(told)) => {
+            (messages, Missed::CommitEvents(told)) => {
                 let mut text = ": resumed\n\n".to_owned();
                 let mut heard = after;
                 for told in &told {
                     told.write(&filter, heard, &mut text);
-                    heard = Position::behind(told.sequence);
+                    heard = EventId::behind(told.sequence);
                 }
                 (messages, First::Missed(text), heard)
             }
@@ -137,16 +137,16 @@ impl Subscriber {
                 Err(()) => return Some(format!(": still here\nid: {}\n\n", self.heard.sequence)),
                 Ok(Err(RecvError::Closed)) => return None,
                 Ok(Err(RecvError::Lagged(_)) | Ok(Message::Lost)) => return self.start_over().await,
-                Ok(Ok(Message::Told(told))) => {
+                Ok(Ok(Message::CommitEvents(told))) => {
                     told.write(&self.filter, self.heard, &mut text);
-                    self.heard = Position::behind(self.heard.sequence.max(told.sequence));
+                    self.heard = EventId::behind(self.heard.sequence.max(told.sequence));
                 }
             }
             while text.len() < CHUNK_BYTES_MAX {
                 match self.messages.try_recv() {
-                    Ok(Message::Told(told)) => {
+                    Ok(Message::CommitEvents(told)) => {
                         told.write(&self.filter, self.heard, &mut text);
-                        self.heard = Position::behind(self.heard.sequence.max(told.sequence));
+                        self.heard = EventId::behind(self.heard.sequence.max(told.sequence));
                     }
                     Ok(Message::Lost) | Err(TryRecvError::Lagged(_)) => return self.start_over().await,
                     Err(TryRecvError::Empty | TryRecvError::Closed) => break,
@@ -164,7 +164,7 @@ impl Subscriber {
         self.snapshot(Some(("too_slow", self.heard))).await
     }
 
-    async fn snapshot(&mut self, gap: Option<(&'static str, Position)>) -> Option<String> {
+    async fn snapshot(&mut self, gap: Option<(&'static str, EventId)>) -> Option<String> {
         let sources = Arc::clone(&self.sources);
         let read = blocking(move || {
             let settings = Arc::clone(&sources.settings.borrow());
@@ -175,7 +175,7 @@ impl Subscriber {
         });
         // Without an answer of the store the stream ends; whoever comes back resumes.
         let (sequence, snapshot) = read.await.ok()?;
-        self.heard = Position::behind(sequence);
+        self.heard = EventId::behind(sequence);
         let mut text = format!("id: {sequence}\n");
         let json = match gap {
             None => serde_json::to_string(&wire::SnapshotEvent { sequence, snapshot }),

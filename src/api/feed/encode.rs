@@ -32,7 +32,7 @@ pub struct Frame {
 
 /// The events of one commit.
 #[derive(Debug)]
-pub struct Told {
+pub struct CommitEvents {
     pub sequence: u64,
     frames: Box<[Frame]>,
     /// Memory that all of it takes.
@@ -41,13 +41,13 @@ pub struct Told {
 
 /// How far someone has heard: all of the commits before `sequence`, and the first `frames` events of that one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
+pub struct EventId {
     pub sequence: u64,
     /// `usize::MAX` for all.
     pub frames: usize,
 }
 
-impl Position {
+impl EventId {
     /// Behind everything of a commit.
     #[must_use]
     pub fn behind(sequence: u64) -> Self {
@@ -58,7 +58,7 @@ impl Position {
     }
 }
 
-impl FromStr for Position {
+impl FromStr for EventId {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -149,7 +149,7 @@ fn is_called(account: &AccountId, name: &str) -> bool {
     *account.name == *name || name.split_once('/') == Some((&account.provider, &account.name))
 }
 
-impl Told {
+impl CommitEvents {
     /// What an update says; `view` is read after its commit.
     pub fn new(update: &Update, view: &QuotaView, now: Millis) -> Self {
         let mut frames = Vec::new();
@@ -256,7 +256,7 @@ impl Told {
     }
 
     /// Writes the events after `after` that pass; says whether there were any.
-    pub fn write(&self, filter: &Filter, after: Position, text: &mut String) {
+    pub fn write(&self, filter: &Filter, after: EventId, text: &mut String) {
         if self.sequence < after.sequence {
             return;
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::encode::{Position, Told};
+use super::encode::{CommitEvents, EventId};
 use crate::api::wire;
 use crate::live::{Event, Listener};
 use crate::record::Millis;
@@ -22,7 +22,7 @@ const WAITING_COMMITS_MAX: usize = 512;
 /// What subscribers are handed.
 #[derive(Clone, Debug)]
 pub enum Message {
-    Told(Arc<Told>),
+    CommitEvents(Arc<CommitEvents>),
     /// The hub itself fell behind.
     Lost,
 }
@@ -39,7 +39,7 @@ pub struct Hub {
 
 #[derive(Debug)]
 struct History {
-    told: VecDeque<Arc<Told>>,
+    told: VecDeque<Arc<CommitEvents>>,
     bytes: usize,
     /// Every commit after this one is in `told`; `None` until the next one after a loss.
     since: Option<u64>,
@@ -50,7 +50,7 @@ struct History {
 /// What one who comes back has missed.
 pub enum Missed {
     /// These, in their order.
-    Told(Vec<Arc<Told>>),
+    CommitEvents(Vec<Arc<CommitEvents>>),
     /// More than is kept, for this reason.
     Gap(&'static str),
 }
@@ -91,7 +91,7 @@ impl Hub {
                         read.await.ok().and_then(Result::ok).unwrap_or_default()
                     };
                     let now = jiff::Timestamp::now().as_millisecond();
-                    self.tell(Told::new(&update, &view, now));
+                    self.tell(CommitEvents::new(&update, &view, now));
                 }
                 Event::StartOver { .. } => self.lose(),
                 Event::Closed => return,
@@ -99,7 +99,7 @@ impl Hub {
         }
     }
 
-    fn tell(&self, told: Told) {
+    fn tell(&self, told: CommitEvents) {
         let told = Arc::new(told);
         let mut history = self.history();
         // Forgotten with a loss, or by a new database in the place of a damaged one.
@@ -113,7 +113,7 @@ impl Hub {
             history.since = Some(oldest.sequence);
         }
         // Under the lock, so that whoever subscribes hears it either way and not twice; an error says nobody does.
-        let _ = self.messages.send(Message::Told(told));
+        let _ = self.messages.send(Message::CommitEvents(told));
     }
 
     fn lose(&self) {
@@ -149,7 +149,7 @@ impl Hub {
 
     /// Hears from now on, with what was told after `after`; `newest` is the number of the last commit.
     #[must_use]
-    pub fn resume(&self, after: Position, newest: u64) -> (broadcast::Receiver<Message>, Missed) {
+    pub fn resume(&self, after: EventId, newest: u64) -> (broadcast::Receiver<Message>, Missed) {
         let history = self.history();
         let receiver = self.messages.subscribe();
         let is_kept =
@@ -160,7 +160,7 @@ impl Hub {
             Missed::Gap("unknown")
         } else if history.since.is_some_and(is_kept) {
             let later = history.told.iter().filter(|told| told.sequence >= after.sequence);
-            Missed::Told(later.cloned().collect())
+            Missed::CommitEvents(later.cloned().collect())
         } else {
             Missed::Gap("too_old")
         };

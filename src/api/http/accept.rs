@@ -6,12 +6,12 @@ use crate::api::http::problem::Problem;
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub enum AnswerFormat {
     Json,
     Csv,
 }
 
-impl Shape {
+impl AnswerFormat {
     /// The one the request would rather have; JSON if it does not say.
     ///
     /// # Errors
@@ -78,17 +78,17 @@ mod tests {
     #[test]
     fn the_answer_is_what_is_wished_for_most() {
         for (accept, expect) in [
-            ("", Some(Shape::Json)),
-            ("*/*", Some(Shape::Json)),
-            ("application/json", Some(Shape::Json)),
-            ("text/csv", Some(Shape::Csv)),
-            ("TEXT/CSV; charset=utf-8", Some(Shape::Csv)),
-            ("text/*", Some(Shape::Csv)),
-            ("text/csv, application/json", Some(Shape::Json)),
-            ("text/csv;q=0.9, application/json;q=0.5", Some(Shape::Csv)),
-            ("text/html, text/csv, */*;q=0.1", Some(Shape::Csv)),
-            ("text/csv;q=0, */*", Some(Shape::Json)),
-            ("text/csv;q=x", Some(Shape::Csv)),
+            ("", Some(AnswerFormat::Json)),
+            ("*/*", Some(AnswerFormat::Json)),
+            ("application/json", Some(AnswerFormat::Json)),
+            ("text/csv", Some(AnswerFormat::Csv)),
+            ("TEXT/CSV; charset=utf-8", Some(AnswerFormat::Csv)),
+            ("text/*", Some(AnswerFormat::Csv)),
+            ("text/csv, application/json", Some(AnswerFormat::Json)),
+            ("text/csv;q=0.9, application/json;q=0.5", Some(AnswerFormat::Csv)),
+            ("text/html, text/csv, */*;q=0.1", Some(AnswerFormat::Csv)),
+            ("text/csv;q=0, */*", Some(AnswerFormat::Json)),
+            ("text/csv;q=x", Some(AnswerFormat::Csv)),
             ("text/html", None),
             ("application/json;q=0", None),
             ("nonsense", None),
@@ -97,7 +97,7 @@ mod tests {
             if !accept.is_empty() {
                 headers.insert(header::ACCEPT, accept.parse().unwrap());
             }
-            assert_eq!(Shape::of(&headers).ok(), expect, "{accept}");
+            assert_eq!(AnswerFormat::of(&headers).ok(), expect, "{accept}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::encode::Family;
 use super::process;
-use crate::api::document::quota::{self, EvalContext, Question};
+use crate::api::document::quota::{self, AdmissionQuestion, EvalContext};
 use crate::api::health::{health, terms, unseen};
 use crate::api::runs;
 use crate::api::server::DoorKind;
@@ -366,7 +366,7 @@ fn accounts(view: &QuotaView, terms: &EvalContext<'_>) -> [Family; 6] {
         "tokentail_may_start",
         "The answer to whether a run may start: 1 for the one that holds.",
     );
-    let answer = quota::may_start(view, terms, &Question::default());
+    let answer = quota::may_start(view, terms, &AdmissionQuestion::default());
     may_start.add_one_of(&[], "decision", &DECISIONS, &answer.decision);
     [state, calls, calls_quota, used, budget, may_start]
 }

@@ -11,7 +11,7 @@ use axum::extract::State;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::document::quota::{self, Question};
+use crate::api::document::quota::{self, AdmissionQuestion};
 use crate::api::health::{terms, unseen};
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::{NoQuery, StrictQuery};
@@ -140,7 +140,7 @@ async fn get_may_start(
     State(sources): Shared,
     StrictQuery(query): StrictQuery<MayStartQuery>,
 ) -> Result<Json<wire::MayStart>, Problem> {
-    let question = Question {
+    let question = AdmissionQuestion {
         provider: query.provider,
         account: query.account,
         model: query.model,

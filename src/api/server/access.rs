@@ -24,7 +24,7 @@ const SHOWN_CHARS_MAX: usize = 256;
 
 /// One request, as the log will name it.
 #[derive(Debug)]
-pub struct Entry {
+pub struct AccessEntry {
     door: DoorKind,
     peer: Option<SocketAddr>,
     method: String,
@@ -33,7 +33,7 @@ pub struct Entry {
     began: Instant,
 }
 
-impl Entry {
+impl AccessEntry {
     pub fn new(door: DoorKind, peer: Option<SocketAddr>, request: &Request<Body>) -> Self {
         Self {
             door,
@@ -112,13 +112,13 @@ fn shown(text: &str) -> String {
 /// The body of a stream: it ends when the door is closed, and the log says so.
 pub struct StreamBody {
     body: Body,
-    entry: Entry,
+    entry: AccessEntry,
     bytes: u64,
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl StreamBody {
-    pub fn new(body: Body, entry: Entry, stop: CancellationToken) -> Self {
+    pub fn new(body: Body, entry: AccessEntry, stop: CancellationToken) -> Self {
         Self {
             body,
             entry,

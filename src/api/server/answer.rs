@@ -13,7 +13,7 @@ use hyper::body::Body as _;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
-use super::access::{Entry, StreamBody};
+use super::access::{AccessEntry, StreamBody};
 use super::connection::Connection;
 use crate::api::http::problem::Problem;
 use crate::record::format::length;
@@ -70,7 +70,7 @@ impl Routes {
 /// Answers, and says so in the log.
 pub async fn answer(connection: Arc<Connection>, mut request: Request<Body>) -> Result<Response, Infallible> {
     let door = &connection.door;
-    let entry = Entry::new(door.kind, connection.peer, &request);
+    let entry = AccessEntry::new(door.kind, connection.peer, &request);
     let guarded = door.guard.as_ref().map(|guard| guard.visit(&mut request));
     let (visit, refused) = guarded.unwrap_or_default();
     let mut response = match refused {

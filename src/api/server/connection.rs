@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
-use super::access::{self, Entry};
+use super::access::{self, AccessEntry};
 use super::answer::{self, Routes};
 use super::guard::Guard;
 use super::traffic::{DoorKind, DoorStats, Traffic};
@@ -92,7 +92,7 @@ pub struct Connection {
     pub door: Arc<Door>,
     pub peer: Option<SocketAddr>,
     /// The request that made a WebSocket of it.
-    pub upgraded: OnceLock<Entry>,
+    pub upgraded: OnceLock<AccessEntry>,
     _place: OwnedSemaphorePermit,
 }
 

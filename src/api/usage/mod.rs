@@ -17,7 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::document::summary;
-use crate::api::http::accept::Shape;
+use crate::api::http::accept::AnswerFormat;
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::StrictQuery;
 use crate::api::openapi::{BadRequest, Refused, USAGE, Unavailable};
@@ -79,13 +79,13 @@ async fn get_usage(
     headers: HeaderMap,
     StrictQuery(query): StrictQuery<UsageQuery>,
 ) -> Result<Response, Problem> {
-    let shape = Shape::of(&headers)?;
+    let shape = AnswerFormat::of(&headers)?;
     let question = Question::of(query)?;
     blocking(move || {
         let usage = answer(&sources.store, &question)?;
         let mut response = match shape {
-            Shape::Json => Json(usage).into_response(),
-            Shape::Csv => csv(&usage)?,
+            AnswerFormat::Json => Json(usage).into_response(),
+            AnswerFormat::Csv => csv(&usage)?,
         };
         let vary = HeaderValue::from_static("accept");
         response.headers_mut().insert(header::VARY, vary);

@@ -61,12 +61,12 @@ impl Column {
 
 /// What stands in one column of a row. The text has no line break and no style.
 #[derive(Clone, Debug, Default)]
-pub struct Cell {
+pub struct GridCell {
     pub text: String,
     pub style: Style,
 }
 
-impl<T: Into<String>> From<T> for Cell {
+impl<T: Into<String>> From<T> for GridCell {
     fn from(text: T) -> Self {
         Self {
             text: text.into(),
@@ -77,8 +77,8 @@ impl<T: Into<String>> From<T> for Cell {
 
 /// A line of a table.
 #[derive(Clone, Debug)]
-pub enum Row {
-    Cells(Vec<Cell>),
+pub enum GridRow {
+    Cells(Vec<GridCell>),
     /// Something about the rows, in place of one.
     Note(String),
 }
@@ -90,27 +90,27 @@ pub enum Row {
 pub fn write(
     out: &mut dyn Write,
     columns: &[Column],
-    rows: &[Row],
+    rows: &[GridRow],
     width: Option<usize>,
 ) -> io::Result<Vec<usize>> {
     let shown = layout(columns, rows, width);
-    let titles: Vec<Cell> = columns.iter().map(|column| column.title.into()).collect();
+    let titles: Vec<GridCell> = columns.iter().map(|column| column.title.into()).collect();
     writeln!(out, "{HEADER}{}{HEADER:#}", line(&titles, columns, &shown))?;
     for row in rows {
         match row {
-            Row::Cells(cells) => writeln!(out, "{}", line(cells, columns, &shown))?,
-            Row::Note(note) => writeln!(out, "{DIM}{}{DIM:#}", text::wrapped(note, width))?,
+            GridRow::Cells(cells) => writeln!(out, "{}", line(cells, columns, &shown))?,
+            GridRow::Note(note) => writeln!(out, "{DIM}{}{DIM:#}", text::wrapped(note, width))?,
         }
     }
     Ok(shown.into_iter().map(|(index, _)| index).collect())
 }
 
 /// The columns to show and how wide each is, in their order.
-fn layout(columns: &[Column], rows: &[Row], width: Option<usize>) -> Vec<(usize, usize)> {
+fn layout(columns: &[Column], rows: &[GridRow], width: Option<usize>) -> Vec<(usize, usize)> {
     let natural = |index: usize| {
         let cells = rows.iter().filter_map(|row| match row {
-            Row::Cells(cells) => cells.get(index),
-            Row::Note(_) => None,
+            GridRow::Cells(cells) => cells.get(index),
+            GridRow::Note(_) => None,
         });
         cells
             .map(|cell| cell.text.width())
@@ -151,11 +151,11 @@ fn layout(columns: &[Column], rows: &[Row], width: Option<usize>) -> Vec<(usize,
     shown
 }
 
-fn line(cells: &[Cell], columns: &[Column], shown: &[(usize, usize)]) -> String {
+fn line(cells: &[GridCell], columns: &[Column], shown: &[(usize, usize)]) -> String {
     let mut line = String::new();
     let last = shown.len().saturating_sub(1);
     for (place, &(index, width)) in shown.iter().enumerate() {
-        let Some(Cell { text, style }) = cells.get(index) else {
+        let Some(GridCell { text, style }) = cells.get(index) else {
             continue;
         };
         let text = if columns[index].is_name {
@@ -196,10 +196,10 @@ mod tests {
     ];
 
     fn plain(rows: &[[&str; 4]], width: Option<usize>) -> String {
-        let rows: Vec<Row> = rows
+        let rows: Vec<GridRow> = rows
             .iter()
-            .map(|row| Row::Cells(row.iter().map(|text| Cell::from(*text)).collect()))
-            .chain([Row::Note("… and 3 more of them".to_owned())])
+            .map(|row| GridRow::Cells(row.iter().map(|text| GridCell::from(*text)).collect()))
+            .chain([GridRow::Note("… and 3 more of them".to_owned())])
             .collect();
         let mut out = anstream::StripStream::new(Vec::new());
         write(&mut out, &COLUMNS, &rows, width).unwrap();
@@ -257,12 +257,12 @@ mod tests {
 
     #[test]
     fn a_style_does_not_count() {
-        let cell = Cell {
+        let cell = GridCell {
             text: "ab".to_owned(),
             style: Style::new().bold(),
         };
         let columns = [Column::words("a", 0), Column::words("b", 0)];
-        let rows = [Row::Cells(vec![cell, "c".into()])];
+        let rows = [GridRow::Cells(vec![cell, "c".into()])];
         let mut out = Vec::new();
         write(&mut out, &columns, &rows, None).unwrap();
         assert!(

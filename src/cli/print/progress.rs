@@ -16,12 +16,12 @@ const COLUMNS: u16 = 80;
 
 /// A bar on stderr. Dropped before its end it vanishes, so that an error stands alone.
 #[derive(Debug)]
-pub struct Progress {
+pub struct ProgressLine {
     bar: Option<ProgressBar>,
     label: String,
 }
 
-impl Progress {
+impl ProgressLine {
     /// A bar over `total_bytes`, if stderr is a terminal and the logs are for people.
     #[must_use]
     pub fn new(label: &str, total_bytes: u64, log_format: LogFormat) -> Self {
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_end_moves_when_files_grow() {
-        let progress = Progress::on("reading", 10, ProgressDrawTarget::hidden());
+        let progress = ProgressLine::on("reading", 10, ProgressDrawTarget::hidden());
         progress.advance_to(2048, 1, 1_000);
         let bar = progress.bar.as_ref().unwrap();
         assert_eq!((bar.position(), bar.length()), (2048, Some(2048)));
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn json_logs_have_no_bar() {
-        let progress = Progress::new("reading", 10, LogFormat::Json);
+        let progress = ProgressLine::new("reading", 10, LogFormat::Json);
         assert!(progress.bar.is_none());
         progress.advance_to(5, 1, 1);
         progress.finish("read");

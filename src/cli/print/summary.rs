@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::numbers::{bytes, counted, grouped, time};
 use super::output::Screen;
-use super::table::{self, Entry, Section};
+use super::table::{self, Section, TableEntry};
 use super::text;
 use crate::api::wire::{Account, Coverage, Health, Lines, Summary};
 use crate::cli::quota::table as quota_table;
@@ -51,7 +51,7 @@ pub fn summary(out: &mut dyn Write, summary: &Summary, width: Option<usize>) -> 
 
 /// Who is asked: a collector that says how it is, or the database itself, in a sentence that says so.
 #[derive(Clone, Copy, Debug)]
-pub enum Standing<'a> {
+pub enum StatusSource<'a> {
     Collector(&'a Health),
     Stored(&'a str),
 }
@@ -64,14 +64,14 @@ pub enum Standing<'a> {
 pub fn status(
     out: &mut dyn Write,
     summary: &Summary,
-    standing: Standing<'_>,
+    standing: StatusSource<'_>,
     screen: Screen,
 ) -> io::Result<()> {
     let width = screen.columns;
     let mut head = Vec::new();
     match standing {
-        Standing::Collector(health) => verdict(&mut head, health, width)?,
-        Standing::Stored(sentence) => {
+        StatusSource::Collector(health) => verdict(&mut head, health, width)?,
+        StatusSource::Stored(sentence) => {
             let line = format!("{WARNING}{}{WARNING:#}", text::one_line(sentence));
             writeln!(head, "{}", text::wrapped(&line, width))?;
         }
@@ -83,7 +83,7 @@ pub fn status(
     } else {
         quota_table::write_answer(&mut head, answer, width, CANDIDATES_MAX)?;
     }
-    if let Standing::Collector(health) = standing {
+    if let StatusSource::Collector(health) = standing {
         collector(&mut head, health, width)?;
     }
     writeln!(head)?;
@@ -305,13 +305,13 @@ fn heading(summary: &Summary) -> String {
 }
 
 fn by_run(summary: &Summary, rows_max: Option<usize>) -> Section<'_> {
-    let entries = summary.by_run.iter().map(|(name, run)| Entry {
+    let entries = summary.by_run.iter().map(|(name, run)| TableEntry {
         name,
         messages: Some(run.messages),
         totals: &run.totals,
     });
     let (entries, left_out) = table::most_first(entries.collect(), rows_max);
-    let sum = Entry {
+    let sum = TableEntry {
         name: "all",
         messages: Some(summary.messages),
         totals: &summary.totals,
@@ -326,13 +326,13 @@ fn by_run(summary: &Summary, rows_max: Option<usize>) -> Section<'_> {
 }
 
 fn by_model(summary: &Summary, rows_max: Option<usize>) -> Section<'_> {
-    let entries = summary.by_model.iter().map(|(name, totals)| Entry {
+    let entries = summary.by_model.iter().map(|(name, totals)| TableEntry {
         name,
         messages: None,
         totals,
     });
     let (entries, left_out) = table::most_first(entries.collect(), rows_max);
-    let sum = Entry {
+    let sum = TableEntry {
         name: "all",
         messages: None,
         totals: &summary.totals,
@@ -354,13 +354,13 @@ fn by_day(summary: &Summary, rows_max: Option<usize>) -> Section<'_> {
         .saturating_sub(rows_max.unwrap_or(usize::MAX));
     let entries = summary.by_day.iter().skip(left_out);
     let entries = entries
-        .map(|(name, totals)| Entry {
+        .map(|(name, totals)| TableEntry {
             name,
             messages: None,
             totals,
         })
         .collect();
-    let sum = Entry {
+    let sum = TableEntry {
         name: "all",
         messages: None,
         totals: &summary.totals,
@@ -515,7 +515,7 @@ all            11     302        2,000   1,234,567  1,236,880
             many.by_run.insert(format!("quiet-{index}"), RunTotals::default());
         }
         let health = Health::default();
-        let text = plain(|out| status(out, &many, Standing::Collector(&health), Screen::default()));
+        let text = plain(|out| status(out, &many, StatusSource::Collector(&health), Screen::default()));
         assert!(text.contains("… and 480 more (--json lists all)\nall"), "{text}");
         let text = plain(|out| tables(out, &many, [Some(1); 3], None));
         assert!(text.contains("… and 1 earlier (--json lists all)\nall"), "{text}");
@@ -540,7 +540,7 @@ all            11     302        2,000   1,234,567  1,236,880
                 columns: Some(80),
                 lines: Some(lines),
             };
-            let text = plain(|out| status(out, &many, Standing::Collector(&health), screen));
+            let text = plain(|out| status(out, &many, StatusSource::Collector(&health), screen));
             assert!(text.starts_with("healthy\nmay start: "), "{text}");
             assert!(text.lines().count() < lines, "{lines}: {text}");
             assert!(text.contains("\nrun-7 "), "{text}");
@@ -612,7 +612,7 @@ all            11     302        2,000   1,234,567  1,236,880
             ..Health::default()
         };
         let said = |health: &Health| {
-            let standing = Standing::Collector(health);
+            let standing = StatusSource::Collector(health);
             plain(|out| status(out, &Summary::default(), standing, Screen::default()))
         };
         let text = said(&sick);
@@ -637,7 +637,7 @@ all            11     302        2,000   1,234,567  1,236,880
             "{text}"
         );
         assert!(said(&Health::default()).contains("since unknown"));
-        let stored = Standing::Stored("no collector is running");
+        let stored = StatusSource::Stored("no collector is running");
         let text = plain(|out| status(out, &Summary::default(), stored, Screen::default()));
         assert!(text.starts_with("no collector is running\nmay start: "), "{text}");
     }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use anstyle::Style;
 
-use super::grid::{self, Cell, Column, Row};
+use super::grid::{self, Column, GridCell, GridRow};
 use super::numbers::grouped;
 use super::text;
 use crate::api::wire::Totals;
@@ -13,7 +13,7 @@ use crate::api::wire::Totals;
 const STRONG: Style = Style::new().bold();
 
 /// One row of a table: name, messages where they are known, tokens.
-pub struct Entry<'a> {
+pub struct TableEntry<'a> {
     pub name: &'a str,
     pub messages: Option<u64>,
     pub totals: &'a Totals,
@@ -25,16 +25,16 @@ pub struct Section<'a> {
     pub title: &'static str,
     /// What to call entries that are left out: `more`, `earlier`.
     pub rest: &'a str,
-    pub entries: Vec<Entry<'a>>,
+    pub entries: Vec<TableEntry<'a>>,
     /// How many entries are left out.
     pub left_out: usize,
     /// The last row: everything, what is left out included.
-    pub sum: Entry<'a>,
+    pub sum: TableEntry<'a>,
 }
 
 /// The entries with the most tokens, and how many were left out.
 #[must_use]
-pub fn most_first(mut entries: Vec<Entry<'_>>, rows_max: Option<usize>) -> (Vec<Entry<'_>>, usize) {
+pub fn most_first(mut entries: Vec<TableEntry<'_>>, rows_max: Option<usize>) -> (Vec<TableEntry<'_>>, usize) {
     entries.sort_by_key(|entry| Reverse(entry.totals.total_tokens));
     let left_out = entries.len().saturating_sub(rows_max.unwrap_or(usize::MAX));
     entries.truncate(entries.len() - left_out);
@@ -62,22 +62,22 @@ pub fn write(out: &mut dyn Write, section: &Section<'_>, width: Option<usize>) -
     columns.extend(searches.then_some(Column::numbers("web searches", 6)));
     columns.push(Column::numbers("total", 0));
     let entries = section.entries.iter();
-    let mut rows: Vec<Row> = entries
-        .map(|entry| Row::Cells(row(entry, searches, Style::new())))
+    let mut rows: Vec<GridRow> = entries
+        .map(|entry| GridRow::Cells(row(entry, searches, Style::new())))
         .collect();
     if section.left_out > 0 {
         let count = grouped(section.left_out as u64);
-        rows.push(Row::Note(format!(
+        rows.push(GridRow::Note(format!(
             "… and {count} {} (--json lists all)",
             section.rest
         )));
     }
-    rows.push(Row::Cells(row(&section.sum, searches, STRONG)));
+    rows.push(GridRow::Cells(row(&section.sum, searches, STRONG)));
     grid::write(out, &columns, &rows, width)?;
     Ok(())
 }
 
-fn row(entry: &Entry<'_>, searches: bool, style: Style) -> Vec<Cell> {
+fn row(entry: &TableEntry<'_>, searches: bool, style: Style) -> Vec<GridCell> {
     let totals = entry.totals;
     let numbers = entry
         .messages
@@ -93,6 +93,6 @@ fn row(entry: &Entry<'_>, searches: bool, style: Style) -> Vec<Cell> {
     [text::name(entry.name)]
         .into_iter()
         .chain(numbers.map(grouped))
-        .map(|text| Cell { text, style })
+        .map(|text| GridCell { text, style })
         .collect()
 }

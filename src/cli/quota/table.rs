@@ -9,7 +9,7 @@ use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
 use crate::api::wire::{Account, MayStart, Quota, Window};
-use crate::cli::print::grid::{self, Cell, Column, Row};
+use crate::cli::print::grid::{self, Column, GridCell, GridRow};
 use crate::cli::print::numbers::{counted, grouped, length, time};
 use crate::cli::print::text;
 use crate::quota::pace;
@@ -73,7 +73,7 @@ pub fn write_limits(
         let none = "no limit was observed yet: how full the windows are is unknown";
         writeln!(out, "{}", text::wrapped(none, width))?;
     } else {
-        let rows: Vec<Row> = quota.windows.iter().map(|window| row(window, now)).collect();
+        let rows: Vec<GridRow> = quota.windows.iter().map(|window| row(window, now)).collect();
         let shown = grid::write(out, &COLUMNS, &rows, width)?;
         for line in legend(&quota.windows, shown.contains(&PACE)) {
             writeln!(out, "{DIM}{}{DIM:#}", text::wrapped(&line, width))?;
@@ -166,7 +166,7 @@ pub fn answer_line(answer: &MayStart) -> String {
     line
 }
 
-fn row(window: &Window, now: Timestamp) -> Row {
+fn row(window: &Window, now: Timestamp) -> GridRow {
     let is_used_up = window.exhausted_until.is_some();
     let word = |word: &str, style| (String::new(), word.to_owned(), style);
     let (bar, used, style) = match (window.state.as_str(), window.utilization) {
@@ -203,11 +203,11 @@ fn row(window: &Window, now: Timestamp) -> Row {
             .or(Some(&window.observed_at)),
         now,
     );
-    Row::Cells(vec![
+    GridRow::Cells(vec![
         text::name(&format!("{}/{}", window.provider, window.account)).into(),
         text::name(&window.bucket).into(),
-        Cell { text: bar, style },
-        Cell { text: used, style },
+        GridCell { text: bar, style },
+        GridCell { text: used, style },
         pace.into(),
         resets_in.into(),
         resets_at.into(),
@@ -338,7 +338,7 @@ mod tests {
             ..Window::default()
         };
         let shown = |window: &Window| {
-            let Row::Cells(cells) = row(window, Timestamp::UNIX_EPOCH) else {
+            let GridRow::Cells(cells) = row(window, Timestamp::UNIX_EPOCH) else {
                 panic!("a row of cells")
             };
             format!("{}|{}", cells[2].text, cells[3].text)

@@ -28,7 +28,7 @@ const KEYED: [&str; 3] = ["by_run", "by_model", "by_day"];
 
 /// One place where the documents differ.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Difference {
+pub struct ExpectedDifference {
     /// The keys from the top, joined by dots: `by_run.run-7.output_tokens`.
     pub path: String,
     #[serde(flatten)]
@@ -47,14 +47,14 @@ pub enum What {
 
 /// The outcome as a document.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Outcome<'a> {
+pub struct ExpectOutcome<'a> {
     pub equal: bool,
-    pub differences: &'a [Difference],
+    pub differences: &'a [ExpectedDifference],
 }
 
-impl<'a> Outcome<'a> {
+impl<'a> ExpectOutcome<'a> {
     #[must_use]
-    pub fn new(differences: &'a [Difference]) -> Self {
+    pub fn new(differences: &'a [ExpectedDifference]) -> Self {
         Self {
             equal: differences.is_empty(),
             differences,
@@ -99,7 +99,7 @@ pub fn read_golden(path: &Path) -> Result<Value, Failure> {
 
 /// Every difference, sorted by key.
 #[must_use]
-pub fn compare(golden: &Value, actual: &Value) -> Vec<Difference> {
+pub fn compare(golden: &Value, actual: &Value) -> Vec<ExpectedDifference> {
     let mut found = Vec::new();
     let (Value::Object(expected), Value::Object(given)) = (golden, actual) else {
         values("document", golden, actual, &mut found);
@@ -107,7 +107,7 @@ pub fn compare(golden: &Value, actual: &Value) -> Vec<Difference> {
     };
     for (key, value) in expected {
         match (value, given.get(key)) {
-            (_, None) => found.push(Difference {
+            (_, None) => found.push(ExpectedDifference {
                 path: key.clone(),
                 what: What::Missing,
             }),
@@ -125,7 +125,7 @@ pub fn compare(golden: &Value, actual: &Value) -> Vec<Difference> {
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write_human(out: &mut dyn Write, golden: &Path, differences: &[Difference]) -> io::Result<()> {
+pub fn write_human(out: &mut dyn Write, golden: &Path, differences: &[ExpectedDifference]) -> io::Result<()> {
     let file = text::name(&golden.display().to_string());
     if differences.is_empty() {
         return writeln!(out, "as expected by {file}");
@@ -148,7 +148,7 @@ pub fn write_human(out: &mut dyn Write, golden: &Path, differences: &[Difference
     )
 }
 
-fn values(path: &str, golden: &Value, actual: &Value, found: &mut Vec<Difference>) {
+fn values(path: &str, golden: &Value, actual: &Value, found: &mut Vec<ExpectedDifference>) {
     match (golden, actual) {
         (Value::Object(expected), Value::Object(given)) => objects(path, expected, given, found),
         (Value::Array(expected), Value::Array(given)) if expected.len() == given.len() => {
@@ -161,7 +161,7 @@ fn values(path: &str, golden: &Value, actual: &Value, found: &mut Vec<Difference
                 expected: expected.len(),
                 actual: given.len(),
             };
-            found.push(Difference {
+            found.push(ExpectedDifference {
                 path: path.to_owned(),
                 what,
             });
@@ -173,7 +173,7 @@ fn values(path: &str, golden: &Value, actual: &Value, found: &mut Vec<Difference
                 expected: golden.clone(),
                 actual: actual.clone(),
             };
-            found.push(Difference {
+            found.push(ExpectedDifference {
                 path: path.to_owned(),
                 what,
             });
@@ -185,13 +185,13 @@ fn objects(
     path: &str,
     expected: &Map<String, Value>,
     given: &Map<String, Value>,
-    found: &mut Vec<Difference>,
+    found: &mut Vec<ExpectedDifference>,
 ) {
     for (key, value) in expected {
         let path = format!("{path}.{key}");
         match given.get(key) {
             Some(other) => values(&path, value, other, found),
-            None => found.push(Difference {
+            None => found.push(ExpectedDifference {
                 path,
                 what: What::Missing,
             }),
@@ -203,10 +203,10 @@ fn unexpected(
     path: &str,
     expected: &Map<String, Value>,
     given: &Map<String, Value>,
-    found: &mut Vec<Difference>,
+    found: &mut Vec<ExpectedDifference>,
 ) {
     let surplus = given.keys().filter(|key| !expected.contains_key(*key));
-    found.extend(surplus.map(|key| Difference {
+    found.extend(surplus.map(|key| ExpectedDifference {
         path: format!("{path}.{key}"),
         what: What::Unexpected,
     }));
@@ -241,7 +241,7 @@ fn delta(expected: &Value, actual: &Value) -> String {
     }
 }
 
-impl fmt::Display for Difference {
+impl fmt::Display for ExpectedDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = text::message(&self.path).replace(['\n', '\t'], " ");
         let short = |value: &Value| text::shortened(&text::message(&value.to_string()), VALUE_CHARS_MAX);
@@ -356,13 +356,13 @@ mod tests {
             &json!({"files": 3, "by_run": {}}),
         );
         assert_eq!(
-            serde_json::to_value(Outcome::new(&found)).unwrap(),
+            serde_json::to_value(ExpectOutcome::new(&found)).unwrap(),
             json!({"equal": false, "differences": [
                 {"path": "by_run.a", "kind": "missing"},
                 {"path": "files", "kind": "changed", "expected": 1, "actual": 3},
             ]})
         );
-        assert_eq!(Outcome::new(&found).exit(), Exit::No);
+        assert_eq!(ExpectOutcome::new(&found).exit(), Exit::No);
         let mut out = Vec::new();
         write_human(&mut out, Path::new("golden.json"), &found).unwrap();
         assert_eq!(

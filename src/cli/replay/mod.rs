@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::cli::args::{self, Global};
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::print::progress::Progress;
+use crate::cli::print::progress::ProgressLine;
 use crate::cli::print::{output, summary as render};
 use crate::cli::settings::settings;
 use crate::config::Origin;
@@ -60,7 +60,7 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
     let format = settings.log.format;
     let replayed = replay::replay(
         &options,
-        |bytes| drop(progress.set(Progress::new("replay", bytes, format))),
+        |bytes| drop(progress.set(ProgressLine::new("replay", bytes, format))),
         |so_far| {
             if let Some(progress) = progress.get() {
                 progress.advance_to(so_far.bytes, so_far.files, so_far.responses);
@@ -86,11 +86,11 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
     })?;
     let differences = expect::compare(&golden, &actual);
     if global.json {
-        output::json(&expect::Outcome::new(&differences))?;
+        output::json(&expect::ExpectOutcome::new(&differences))?;
     } else {
         output::human(|out| expect::write_human(out, path, &differences))?;
     }
-    Ok(expect::Outcome::new(&differences).exit())
+    Ok(expect::ExpectOutcome::new(&differences).exit())
 }
 
 /// Prints warnings to standard error. Nobody may be reading; the result is the same.

@@ -10,7 +10,7 @@ use super::super::exit::{Exit, Failure};
 use super::super::log;
 use super::super::print::output;
 use super::super::runs::document::Document;
-use super::super::runs::{self, Start};
+use super::super::runs::{self, StartBody};
 use super::super::settings::{self, CollectorAddress};
 use super::embedded::Embedded;
 use crate::config::{LogSettings, Origin, Settings};
@@ -30,7 +30,7 @@ impl Counter {
     pub async fn begin(
         global: &Global,
         asked: CollectorAddress,
-        start: &Start,
+        start: &StartBody,
         embedded: bool,
     ) -> Result<Self, Failure> {
         let socket = asked.socket;

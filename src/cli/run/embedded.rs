@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use super::super::exit::{Exit, Failure};
-use super::super::runs::Start;
+use super::super::runs::StartBody;
 use crate::api::wire::RunDetail;
 use crate::app::{App, Drained, Running, Scope};
 use crate::config::Settings;
@@ -26,7 +26,7 @@ impl Embedded {
     ///
     /// # Errors
     /// The database is in use, or cannot be used; or the run has its logs elsewhere.
-    pub async fn begin(mut settings: Settings, start: &Start) -> Result<Self, Failure> {
+    pub async fn begin(mut settings: Settings, start: &StartBody) -> Result<Self, Failure> {
         let run = start.run.clone();
         let default = || settings.runs_dir.join(run.as_str()).join("mount");
         let mount = start.mount.clone().unwrap_or_else(default);

@@ -9,9 +9,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::super::args::RunOrder;
-use super::super::print::grid::{self, Cell, Column, Row};
+use super::super::print::grid::{self, Column, GridCell, GridRow};
 use super::super::print::numbers::{bytes, counted, grouped, time_without_zone};
-use super::super::print::table::{self, Entry, Section};
+use super::super::print::table::{self, Section, TableEntry};
 use super::super::print::text;
 use crate::api::wire;
 
@@ -32,12 +32,12 @@ const COLUMNS: [Column; 7] = [
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document {
     pub whole: Value,
-    pub run: Run,
+    pub run: RunDocument,
 }
 
 /// What is read of it. A collector of another version may leave things out.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-pub struct Run {
+pub struct RunDocument {
     pub id: String,
     #[serde(default)]
     pub state: String,
@@ -70,7 +70,7 @@ pub struct Run {
 impl<'de> Deserialize<'de> for Document {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let whole = Value::deserialize(deserializer)?;
-        let run = Run::deserialize(&whole).map_err(serde::de::Error::custom)?;
+        let run = RunDocument::deserialize(&whole).map_err(serde::de::Error::custom)?;
         Ok(Self { whole, run })
     }
 }
@@ -78,7 +78,7 @@ impl<'de> Deserialize<'de> for Document {
 /// Puts runs in an order; those that are equal in it are by id.
 pub fn sort(runs: &mut [Document], order: RunOrder) {
     runs.sort_by(|a, b| by_id(&a.run.id, &b.run.id));
-    let started = |run: &Run| run.registered_at.clone().or_else(|| run.first_seen.clone());
+    let started = |run: &RunDocument| run.registered_at.clone().or_else(|| run.first_seen.clone());
     match order {
         RunOrder::Id => {}
         RunOrder::State => runs.sort_by(|a, b| a.run.state.cmp(&b.run.state)),
@@ -130,7 +130,7 @@ fn digits(text: &str) -> usize {
 ///
 /// # Errors
 /// Those of the writer.
-pub fn totals(out: &mut dyn Write, run: &Run, width: Option<usize>) -> io::Result<()> {
+pub fn totals(out: &mut dyn Write, run: &RunDocument, width: Option<usize>) -> io::Result<()> {
     let sums = &run.totals.totals;
     let heading = format!(
         "{STRONG}run {}: {}, {}{STRONG:#} in {}, {}",
@@ -142,7 +142,7 @@ pub fn totals(out: &mut dyn Write, run: &Run, width: Option<usize>) -> io::Resul
     );
     writeln!(out, "{}", text::wrapped(&heading, width))?;
     if !run.by_model.is_empty() {
-        let of_model = |(name, totals)| Entry {
+        let of_model = |(name, totals)| TableEntry {
             name,
             messages: None,
             totals,
@@ -177,11 +177,16 @@ pub fn totals(out: &mut dyn Write, run: &Run, width: Option<usize>) -> io::Resul
 ///
 /// # Errors
 /// Those of the writer.
-pub fn list(out: &mut dyn Write, runs: &[Run], left_out: usize, width: Option<usize>) -> io::Result<()> {
+pub fn list(
+    out: &mut dyn Write,
+    runs: &[RunDocument],
+    left_out: usize,
+    width: Option<usize>,
+) -> io::Result<()> {
     if runs.is_empty() {
         return writeln!(out, "no runs");
     }
-    let row = |run: &Run| {
+    let row = |run: &RunDocument| {
         let account = match (run.provider.as_str(), run.account.as_str()) {
             ("", "") => String::new(),
             (provider, account) => format!("{provider}/{account}"),
@@ -200,18 +205,22 @@ pub fn list(out: &mut dyn Write, runs: &[Run], left_out: usize, width: Option<us
             lag,
             last.unwrap_or_default(),
         ];
-        Row::Cells(row.map(Cell::from).into())
+        GridRow::Cells(row.map(GridCell::from).into())
     };
-    let mut rows: Vec<Row> = runs.iter().map(row).collect();
+    let mut rows: Vec<GridRow> = runs.iter().map(row).collect();
     if left_out > 0 {
         let (shown, all) = (runs.len() as u64, (runs.len() + left_out) as u64);
-        rows.push(Row::Note(format!("{} of {} shown", grouped(shown), grouped(all))));
+        rows.push(GridRow::Note(format!(
+            "{} of {} shown",
+            grouped(shown),
+            grouped(all)
+        )));
     }
     grid::write(out, &COLUMNS, &rows, width)?;
     Ok(())
 }
 
-fn labels(run: &Run) -> String {
+fn labels(run: &RunDocument) -> String {
     let labels = run.labels.iter().map(|(name, value)| format!("{name}={value}"));
     labels.collect::<Vec<_>>().join(" ")
 }
@@ -260,7 +269,7 @@ mod tests {
             json!({"id": "fix-42", "messages": 3, "malformed_lines": 1, "files": 1, "bytes": 2048,
             "by_model": {"small": sums(200), "big": sums(1000)}, "problem": "odd\u{1b}"}),
         );
-        let run: Run = serde_json::from_value(run).unwrap();
+        let run: RunDocument = serde_json::from_value(run).unwrap();
         assert_eq!(
             plain(|out| totals(out, &run, None)),
             "run fix-42: 3 messages, 1,200 tokens in 1 file, 2.0 KiB\n\
@@ -272,7 +281,7 @@ mod tests {
              odd\u{fffd}\n"
         );
         assert!(
-            plain(|out| totals(out, &Run::default(), None))
+            plain(|out| totals(out, &RunDocument::default(), None))
                 .ends_with("0 messages, 0 tokens in 0 files, 0 B\n")
         );
     }
@@ -285,7 +294,7 @@ mod tests {
             "last_activity": "2026-10-05T09:00:00.000Z"}),
         );
         let other = document(json!({"id": "other", "state": "stopped", "messages": 1, "malformed_lines": 0}));
-        let runs: Vec<Run> = serde_json::from_value(json!([run, other])).unwrap();
+        let runs: Vec<RunDocument> = serde_json::from_value(json!([run, other])).unwrap();
         assert_eq!(
             plain(|out| list(out, &runs, 0, None)),
             "run    state    account       labels         tokens      lag  last activity (UTC)\n\
@@ -352,7 +361,7 @@ mod tests {
     fn a_run_id_is_whole_in_a_pipe() {
         let id = format!("nightly-{}-042", "x".repeat(116));
         let run = document(json!({"id": id, "state": "live", "messages": 1, "malformed_lines": 0}));
-        let runs: Vec<Run> = serde_json::from_value(json!([run])).unwrap();
+        let runs: Vec<RunDocument> = serde_json::from_value(json!([run])).unwrap();
         assert!(plain(|out| list(out, &runs, 0, None)).contains(&id));
         let narrow = plain(|out| list(out, &runs, 0, Some(80)));
         assert!(

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::super::print::numbers::{counted, grouped, time, time_of_day};
 use super::super::print::text;
-use super::parser::Received;
+use super::parser::ReceivedEvent;
 use crate::api::wire;
 
 const DIM: Style = Style::new().dimmed();
@@ -16,8 +16,8 @@ const STRONG: Style = Style::new().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default();
 
 /// Writes it. A collector of another version may send other events: what cannot be read is shown as it is.
-pub fn write(out: &mut dyn Write, received: &Received<'_>, width: Option<usize>) -> io::Result<()> {
-    let Received { kind, data, .. } = received;
+pub fn write(out: &mut dyn Write, received: &ReceivedEvent<'_>, width: Option<usize>) -> io::Result<()> {
+    let ReceivedEvent { kind, data, .. } = received;
     let said = match *kind {
         "snapshot" => read(data, snapshot),
         "gap" => read(data, gap),
@@ -224,7 +224,7 @@ mod tests {
     fn line(kind: &str, data: &impl Serialize) -> String {
         let mut out = anstream::StripStream::new(Vec::new());
         let data = serde_json::to_value(data).unwrap();
-        write(&mut out, &Received { kind, id: "", data }, None).unwrap();
+        write(&mut out, &ReceivedEvent { kind, id: "", data }, None).unwrap();
         String::from_utf8(out.into_inner()).unwrap()
     }
 

@@ -7,7 +7,7 @@ const EVENT_BYTES_MAX: usize = super::client::BODY_BYTES_MAX;
 
 /// An event.
 #[derive(Debug, PartialEq)]
-pub struct Received<'p> {
+pub struct ReceivedEvent<'p> {
     pub kind: &'p str,
     /// Empty for one that is not told again.
     pub id: &'p str,
@@ -16,7 +16,7 @@ pub struct Received<'p> {
 
 /// What was read of the stream.
 #[derive(Debug, Default)]
-pub struct Parser {
+pub struct FrameParser {
     /// What comes after the last line end.
     rest: Vec<u8>,
     kind: String,
@@ -25,7 +25,7 @@ pub struct Parser {
     last_id: String,
 }
 
-impl Parser {
+impl FrameParser {
     /// The id after which the stream can go on.
     pub fn last_id(&self) -> &str {
         &self.last_id
@@ -45,7 +45,7 @@ impl Parser {
     }
 
     /// Reads on; hands over each event until that answers `false`.
-    pub fn take(&mut self, bytes: &[u8], mut each: impl FnMut(Received<'_>) -> bool) {
+    pub fn take(&mut self, bytes: &[u8], mut each: impl FnMut(ReceivedEvent<'_>) -> bool) {
         self.rest.extend_from_slice(bytes);
         let mut rest = std::mem::take(&mut self.rest);
         let mut from = 0;
@@ -60,7 +60,7 @@ impl Parser {
         self.rest = rest;
     }
 
-    fn line(&mut self, line: &str, each: &mut impl FnMut(Received<'_>) -> bool) -> bool {
+    fn line(&mut self, line: &str, each: &mut impl FnMut(ReceivedEvent<'_>) -> bool) -> bool {
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
@@ -77,7 +77,7 @@ impl Parser {
         true
     }
 
-    fn end(&mut self, each: &mut impl FnMut(Received<'_>) -> bool) -> bool {
+    fn end(&mut self, each: &mut impl FnMut(ReceivedEvent<'_>) -> bool) -> bool {
         let (kind, data, id) = (
             std::mem::take(&mut self.kind),
             std::mem::take(&mut self.data),
@@ -88,7 +88,7 @@ impl Parser {
         }
         // What is no document is shown as the text it is.
         let data = serde_json::from_str(&data).unwrap_or(Value::String(data));
-        each(Received {
+        each(ReceivedEvent {
             kind: &kind,
             id: &id,
             data,
@@ -104,7 +104,7 @@ mod tests {
                           id: 9.1\nevent: usage\ndata: no document\n\nid: 9\nevent: half";
 
     fn events(chunk: usize) -> (Vec<String>, String) {
-        let (mut parser, mut events) = (Parser::default(), Vec::new());
+        let (mut parser, mut events) = (FrameParser::default(), Vec::new());
         for bytes in STREAM.as_bytes().chunks(chunk) {
             parser.take(bytes, |received| {
                 events.push(format!("{}|{}|{}", received.kind, received.id, received.data));
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn half_an_event_is_none_after_the_connection_was_lost() {
-        let mut parser = Parser::default();
+        let mut parser = FrameParser::default();
         parser.take(STREAM.as_bytes(), |_| true);
         assert_eq!(parser.last_id(), "9");
         parser.start_again();
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn whoever_has_enough_gets_no_more() {
-        let (mut parser, mut count) = (Parser::default(), 0);
+        let (mut parser, mut count) = (FrameParser::default(), 0);
         parser.take(STREAM.as_bytes(), |_| {
             count += 1;
             false

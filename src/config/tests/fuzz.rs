@@ -120,7 +120,7 @@ fn judge_error(error: &ConfigError, file: &[u8]) {
     assert!(!crate::cli::mistakes::one(error).is_empty());
     match error {
         ConfigError::File { place, .. } => {
-            let Place { line, column, .. } = &**place;
+            let FilePlace { line, column, .. } = &**place;
             // The place after the last character counts too.
             let lines: Vec<&[u8]> = file.split(|byte| *byte == b'\n').collect();
             let is_there = (1..=lines.len()).contains(line);

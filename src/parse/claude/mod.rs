@@ -98,7 +98,7 @@ fn strict(
         && kind.as_deref() == Some(b"assistant")
         && envelope.message.model.text().as_deref() == Some(MODEL_SYNTHETIC);
     if envelope.limits.any(is_synthetic) {
-        let line = limits::Line {
+        let line = limits::LimitLine {
             kind: kind.as_deref(),
             time,
             is_synthetic,

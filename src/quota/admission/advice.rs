@@ -5,7 +5,7 @@ use crate::quota::account::{Account, OnUnknown};
 use crate::quota::budget::near_limit;
 use crate::quota::exhaustion::{self, Cause, CauseKind, UNTIL_TAKEN_BACK};
 use crate::quota::overage;
-use crate::quota::window::{Freshness, SHARE_EPSILON, View, Window, reaches, view};
+use crate::quota::window::{Freshness, NamedWindow, SHARE_EPSILON, View, reaches, view};
 use crate::record::format::{grouped, length};
 use crate::record::{AccountId, LimitSource, Millis};
 
@@ -33,14 +33,14 @@ pub struct Advice {
     /// one has no end.
     pub until: Option<Millis>,
     /// Everything that stands in the way.
-    pub causes: Vec<Ground>,
+    pub causes: Vec<BlockReason>,
     /// The advice for a person.
     pub sentence: String,
 }
 
 /// One thing that stands in the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ground {
+pub struct BlockReason {
     pub kind: CauseKind,
     /// `None` if it has no end.
     pub until: Option<Millis>,
@@ -54,7 +54,7 @@ pub struct Ground {
     pub bucket: Option<Box<str>>,
 }
 
-impl Ground {
+impl BlockReason {
     fn new(kind: CauseKind, code: Reason, cause: Cause, bucket: Option<&str>) -> Self {
         Self {
             kind,
@@ -73,7 +73,7 @@ impl Ground {
 
 /// A window that binds, and what it says now.
 struct Bound<'a> {
-    window: Window<'a>,
+    window: NamedWindow<'a>,
     view: View,
 }
 
@@ -150,15 +150,20 @@ fn grounds(
     model: Option<&str>,
     paid_until: Option<Millis>,
     now: Millis,
-) -> Vec<Ground> {
-    let windows: Vec<Window> = bound.iter().map(|bound| bound.window).collect();
+) -> Vec<BlockReason> {
+    let windows: Vec<NamedWindow> = bound.iter().map(|bound| bound.window).collect();
     let stored = |cause: &Option<Cause>| cause.clone().filter(|cause| now < cause.until);
     let mut grounds = Vec::new();
     if let Some(cause) = stored(&candidate.causes.manual) {
-        grounds.push(Ground::new(CauseKind::Manual, Reason::Manual, cause, None));
+        grounds.push(BlockReason::new(CauseKind::Manual, Reason::Manual, cause, None));
     }
     if let Some(cause) = stored(&candidate.causes.throttled) {
-        grounds.push(Ground::new(CauseKind::Throttled, Reason::Throttled, cause, None));
+        grounds.push(BlockReason::new(
+            CauseKind::Throttled,
+            Reason::Throttled,
+            cause,
+            None,
+        ));
     }
     let use_overage = candidate.account.use_overage;
     let observed = exhaustion::blocked(&windows, model, now).map(|(name, cause)| (Some(name), cause));
@@ -180,9 +185,14 @@ fn grounds(
             .into(),
             ..cause
         };
-        grounds.push(Ground::new(CauseKind::Observed, Reason::OverageOnly, cause, name));
+        grounds.push(BlockReason::new(
+            CauseKind::Observed,
+            Reason::OverageOnly,
+            cause,
+            name,
+        ));
     } else if let Some((name, cause)) = observed {
-        grounds.push(Ground::new(
+        grounds.push(BlockReason::new(
             CauseKind::Observed,
             Reason::WindowExhausted,
             cause,
@@ -204,7 +214,7 @@ fn grounds(
         } else {
             Reason::BudgetPredicted
         };
-        grounds.push(Ground::new(CauseKind::Predicted, code, cause, None));
+        grounds.push(BlockReason::new(CauseKind::Predicted, code, cause, None));
     }
     let block = exhaustion::minimum_block(&windows, &candidate.account.minimum_left, now);
     if let Some(block) = block.filter(|_| !(use_overage && paid_until.is_some())) {
@@ -220,7 +230,7 @@ fn grounds(
             source: "minimum_left".into(),
             since: now,
         };
-        grounds.push(Ground::new(
+        grounds.push(BlockReason::new(
             CauseKind::Observed,
             Reason::BelowMinimum,
             cause,

@@ -126,7 +126,7 @@ impl Place {
             windows: self
                 .windows
                 .iter()
-                .map(|(bucket, state)| Window { bucket, state })
+                .map(|(bucket, state)| NamedWindow { bucket, state })
                 .collect(),
             calls: Calls {
                 count: self.calls,

@@ -76,7 +76,7 @@ fn a_healthy_header_ends_no_prediction() {
     assert_eq!(causes.until(NOON), Some(midnight), "the latest counts");
 
     let healthy = state(FIVE_HOUR, Some(0.2), Some(HOUR_MS), LimitStatus::Allowed);
-    let windows = [Window {
+    let windows = [NamedWindow {
         bucket: FIVE_HOUR,
         state: &healthy,
     }];
@@ -113,15 +113,15 @@ fn the_window_blocked_longest_counts_among_those_that_bind() {
     let opus = state(SEVEN_DAY_OPUS, None, Some(DAY_MS), LimitStatus::Rejected);
     let overage = state(OVERAGE, Some(1.0), Some(2 * DAY_MS), LimitStatus::Unknown);
     let windows = [
-        Window {
+        NamedWindow {
             bucket: FIVE_HOUR,
             state: &five,
         },
-        Window {
+        NamedWindow {
             bucket: SEVEN_DAY_OPUS,
             state: &opus,
         },
-        Window {
+        NamedWindow {
             bucket: OVERAGE,
             state: &overage,
         },
@@ -145,11 +145,11 @@ fn too_little_left_blocks_until_a_minute_after_the_reset_of_that_window() {
     let five = state(FIVE_HOUR, Some(0.5), Some(600_000), LimitStatus::Allowed);
     let seven = state(SEVEN_DAY, Some(0.96), Some(259_200_000), LimitStatus::Allowed);
     let windows = [
-        Window {
+        NamedWindow {
             bucket: FIVE_HOUR,
             state: &five,
         },
-        Window {
+        NamedWindow {
             bucket: SEVEN_DAY,
             state: &seven,
         },
@@ -175,11 +175,11 @@ fn what_is_left_is_compared_with_the_minimum_of_its_window() {
     let five = state(FIVE_HOUR, Some(0.85), Some(HOUR_MS), LimitStatus::Allowed);
     let seven = state(SEVEN_DAY, Some(0.75), Some(DAY_MS), LimitStatus::Allowed);
     let windows = [
-        Window {
+        NamedWindow {
             bucket: FIVE_HOUR,
             state: &five,
         },
-        Window {
+        NamedWindow {
             bucket: SEVEN_DAY,
             state: &seven,
         },
@@ -206,7 +206,7 @@ fn what_is_left_is_compared_with_the_minimum_of_its_window() {
 #[test]
 fn a_window_whose_share_is_not_known_is_not_below_a_minimum() {
     let refused = state(FIVE_HOUR, None, Some(HOUR_MS), LimitStatus::Rejected);
-    let windows = [Window {
+    let windows = [NamedWindow {
         bucket: FIVE_HOUR,
         state: &refused,
     }];
@@ -216,7 +216,7 @@ fn a_window_whose_share_is_not_known_is_not_below_a_minimum() {
 #[test]
 fn a_window_without_a_reset_blocks_for_a_while_only() {
     let full = state(FIVE_HOUR, Some(1.0), None, LimitStatus::Unknown);
-    let windows = [Window {
+    let windows = [NamedWindow {
         bucket: FIVE_HOUR,
         state: &full,
     }];

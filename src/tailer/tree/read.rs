@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::open_files::OpenFile;
 use super::{FileStamp, FileState, OPEN_FILES_MAX, SHARE_RECORDS_MAX, Tree};
-use crate::logfile::unread::{self, Kind};
+use crate::logfile::unread::{self, UnreadKind};
 use crate::logfile::{EntryKind, LogFile, LogFileError, Root, Tail};
 use crate::parse::foreign::Look;
 use crate::reader::{self, PartialLine, ReadOptions};
@@ -123,7 +123,7 @@ impl Tree {
             Look::TooShort | Look::Strange => unread::look(&log),
             clear => clear,
         };
-        self.is_noticed &= Kind::of(look) == Kind::of(file.look);
+        self.is_noticed &= UnreadKind::of(look) == UnreadKind::of(file.look);
         file.look = look;
         file.scanned = turn.scanned;
         file.active = Some(Instant::now());

@@ -21,7 +21,7 @@ mod values;
 
 pub use retries::Retries;
 
-pub use reported::{Told, told};
+pub use reported::{ReportedObservations, told};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -145,7 +145,7 @@ impl<'de> Members<'de> for LimitFields<'de> {
 
 /// What else is known of a line.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Line<'a> {
+pub(super) struct LimitLine<'a> {
     /// Its `type`.
     pub kind: Option<&'a [u8]>,
     pub time: Option<Millis>,
@@ -241,7 +241,7 @@ impl LimitFields<'_> {
     }
 
     /// Appends what the line says, at most [`OBSERVATIONS_MAX`].
-    pub fn observe(&self, line: &Line<'_>, retries: &mut Retries, observations: &mut Vec<Observation>) {
+    pub fn observe(&self, line: &LimitLine<'_>, retries: &mut Retries, observations: &mut Vec<Observation>) {
         let first = observations.len();
         let mut list = ObservationList::new(observations, line.time);
         list.session = id_hash(line.session_id);
@@ -296,7 +296,7 @@ impl LimitFields<'_> {
             || self.api_error.text().as_deref() == Some(b"usage_limit_reached")
     }
 
-    fn assistant(&self, line: &Line<'_>, list: &mut ObservationList<'_>) {
+    fn assistant(&self, line: &LimitLine<'_>, list: &mut ObservationList<'_>) {
         // The CLI's own words, and nobody else's.
         let is_own = line.is_synthetic || self.is_api_error.is("true");
         let opening = is_own.then(|| prose::opening(line.text)).flatten();
@@ -339,7 +339,7 @@ impl LimitFields<'_> {
         list.add(SourceWindows(said.into_iter().collect()), LimitSource::Prose);
     }
 
-    fn api_error(&self, line: &Line<'_>, list: &mut ObservationList<'_>) {
+    fn api_error(&self, line: &LimitLine<'_>, list: &mut ObservationList<'_>) {
         let mut error = ApiError::default();
         let Some(raw) = self.error.0 else { return };
         if !json::object(raw.as_bytes(), &mut error).unwrap_or(false) {

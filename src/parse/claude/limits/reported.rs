@@ -10,7 +10,7 @@ use crate::record::{LimitSource, LimitStatus, Millis, Observation};
 
 /// What is told, each raw JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told<'a> {
+pub enum ReportedObservations<'a> {
     /// What a status line is given: shares are 0 to 100 in it.
     Statusline(&'a str),
     /// A map of the headers of an answer with this HTTP status.
@@ -27,34 +27,34 @@ pub enum Told<'a> {
 
 /// The observations in it, made at `at`; none if it is not of the shape it is said to be.
 #[must_use]
-pub fn told(told: Told<'_>, at: Millis) -> Vec<Observation> {
+pub fn told(told: ReportedObservations<'_>, at: Millis) -> Vec<Observation> {
     let mut observations = Vec::new();
     let mut list = ObservationList::new(&mut observations, Some(at));
     let answer = Answer::new(Some(at), None, false);
     match told {
-        Told::Statusline(raw) => {
+        ReportedObservations::Statusline(raw) => {
             list.session = session(raw);
             list.add(statusline(raw), LimitSource::Statusline);
         }
-        Told::Headers { map, status } => {
+        ReportedObservations::Headers { map, status } => {
             let answer = Answer::new(Some(at), status, false);
             let mut said = headers::read(Raw(Some(map)), answer);
             // Whoever sends a 429 without any such header means just that.
             said.any |= map.starts_with('{');
             list.add_headers(said, answer, LimitSource::Headers);
         }
-        Told::Event(raw) => {
+        ReportedObservations::Event(raw) => {
             list.session = session(raw);
             let info = Entries::of(Raw(Some(raw))).get(&["rate_limit_info"]);
             let info = if info.0.is_some() { info } else { Raw(Some(raw)) };
             list.add(events::windows(info, answer), LimitSource::RateLimitEvent);
         }
-        Told::Usage(raw) | Told::Kept(raw) => {
+        ReportedObservations::Usage(raw) | ReportedObservations::Kept(raw) => {
             let value = Raw(Some(raw));
             if let Some((fetched_at, body)) = usage_api::kept(value) {
                 list.time = Some(fetched_at);
                 list.add(usage_api::windows(body), LimitSource::AgentCache);
-            } else if matches!(told, Told::Usage(_)) {
+            } else if matches!(told, ReportedObservations::Usage(_)) {
                 let is_codex = Entries::of(value).get(&["rate_limit"]).0.is_some();
                 if is_codex {
                     list.add(codex::windows(value, answer), LimitSource::Codex);
@@ -63,7 +63,7 @@ pub fn told(told: Told<'_>, at: Millis) -> Vec<Observation> {
                 }
             }
         }
-        Told::Codex(raw) => {
+        ReportedObservations::Codex(raw) => {
             list.add(codex::windows(Raw(Some(raw)), answer), LimitSource::Codex);
         }
     }
@@ -100,7 +100,7 @@ mod tests {
 
     const NOW: Millis = 1_791_190_000_000;
 
-    fn shares(of: Told<'_>) -> Vec<(String, Option<f64>, Option<Millis>)> {
+    fn shares(of: ReportedObservations<'_>) -> Vec<(String, Option<f64>, Option<Millis>)> {
         let seen = told(of, NOW).into_iter();
         seen.map(|one| {
             assert_eq!(one.observed_at, Some(NOW));
@@ -115,7 +115,7 @@ mod tests {
             "five_hour":{"used_percentage":"23.5","resets_at":1791213600},"odd":7,"none":{"used_percentage":-1}}}"#;
         let reset = Some(1_791_213_600_000);
         assert_eq!(
-            shares(Told::Statusline(input)),
+            shares(ReportedObservations::Statusline(input)),
             [
                 ("five_hour".into(), Some(0.235), reset),
                 ("seven_day".into(), Some(1.0), reset)
@@ -129,7 +129,7 @@ mod tests {
             r#"{"rate_limits":{"five_hour":{}}}"#,
             "{",
         ] {
-            assert_eq!(shares(Told::Statusline(nothing)), [], "{nothing}");
+            assert_eq!(shares(ReportedObservations::Statusline(nothing)), [], "{nothing}");
         }
     }
 
@@ -137,13 +137,13 @@ mod tests {
     fn headers_and_events_tell_fractions() {
         let map = r#"{"Anthropic-RateLimit-Unified-5h-Utilization":"0.5","anthropic-ratelimit-unified-5h-reset":"1791213600"}"#;
         let reset = Some(1_791_213_600_000);
-        let headers = |status| Told::Headers { map, status };
+        let headers = |status| ReportedObservations::Headers { map, status };
         assert_eq!(shares(headers(None)), [("five_hour".into(), Some(0.5), reset)]);
         let info =
             r#"{"status":"rejected","rateLimitType":"five_hour","resetsAt":1791213600,"utilization":1}"#;
         let line = format!(r#"{{"type":"rate_limit_event","rate_limit_info":{info}}}"#);
         for raw in [info, &line] {
-            let seen = told(Told::Event(raw), NOW);
+            let seen = told(ReportedObservations::Event(raw), NOW);
             assert_eq!((seen.len(), seen[0].status), (1, LimitStatus::Rejected), "{raw}");
             assert_eq!((seen[0].utilization, seen[0].reset_at), (Some(1.0), reset));
         }
@@ -151,7 +151,7 @@ mod tests {
         let rejected = r#"{"anthropic-ratelimit-unified-status":"rejected","anthropic-ratelimit-unified-representative-claim":"five_hour"}"#;
         for (status, count) in [(None, 1), (Some(429), 1), (Some(529), 0)] {
             let rejections = told(
-                Told::Headers {
+                ReportedObservations::Headers {
                     map: rejected,
                     status,
                 },

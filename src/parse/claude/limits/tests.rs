@@ -25,9 +25,9 @@ fn observations(line: &str) -> Vec<Observation> {
 }
 
 /// Window, share, reset and status: what most tests are about.
-type Told = (String, Option<f64>, Option<Millis>, LimitStatus);
+type ReportedObservations = (String, Option<f64>, Option<Millis>, LimitStatus);
 
-fn told(line: &str) -> Vec<Told> {
+fn told(line: &str) -> Vec<ReportedObservations> {
     observations(line)
         .into_iter()
         .map(|found| {
@@ -46,7 +46,7 @@ fn window(
     utilization: impl Into<Option<f64>>,
     reset: impl Into<Option<Millis>>,
     status: LimitStatus,
-) -> Told {
+) -> ReportedObservations {
     (bucket.to_owned(), utilization.into(), reset.into(), status)
 }
 
