@@ -105,7 +105,7 @@ pub fn join(known: &mut Record, copy: &Record) -> bool {
 /// Sums over responses; also the difference of two sums, so fields may be negative in between.
 ///
 /// 128 bits hold the sum of 2^64 responses of `i64::MAX` tokens: nothing wraps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     pub messages: i64,
     /// Responses of which no figures are known: neither messages nor calls.

@@ -309,10 +309,7 @@ pub struct Observation {
 }
 
 /// What the provider said to the request.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum LimitStatus {
     #[default]
     Unknown,
@@ -322,8 +319,7 @@ pub enum LimitStatus {
 }
 
 /// Which kind of line an observation came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum LimitSource {
     /// `rateLimits` with remaining and limit on an assistant line.
     RateLimits,
@@ -390,7 +386,7 @@ impl LimitSource {
 ///
 /// `read = usage + ignored + malformed + oversized`; `duplicate` and
 /// `clock_suspect` are parts of `usage`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LineCounts {
     pub read: u64,
     /// Lines with usage that can count, copies included.
@@ -621,8 +617,7 @@ pub fn check_label(name: &str, value: &str) -> Result<(), String> {
 }
 
 /// Why a run is stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopReason {
     /// Someone asked for it.
     Asked,

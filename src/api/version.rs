@@ -11,7 +11,7 @@ use crate::api::http::query::{NoQuery, StrictQuery};
 use crate::api::openapi::{BadRequest, COLLECTOR};
 use crate::api::state::ApiState;
 use crate::api::wire;
-use crate::store::tables::SCHEMA_VERSION;
+use crate::store::schema::SCHEMA_VERSION;
 
 /// The routes of this file.
 #[must_use]

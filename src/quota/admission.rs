@@ -35,8 +35,7 @@ pub struct Candidate<'a> {
 }
 
 /// What to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
     Allow,
     /// Not now.
@@ -60,8 +59,7 @@ impl Verdict {
 }
 
 /// How an account stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AccountVerdict {
     Available,
     NearLimit,
@@ -82,8 +80,7 @@ impl AccountVerdict {
 }
 
 /// Why, as a code that stays the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// A window is known and nothing stands in the way.
     Available,

@@ -15,7 +15,7 @@ pub const UNTIL_TAKEN_BACK: Millis = Millis::MAX;
 pub const RESET_SLACK_MS: Millis = 60_000;
 
 /// One cause: it ends by itself at `until`.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
     /// The first moment at which it holds no more; [`UNTIL_TAKEN_BACK`] if it has no end.
     pub until: Millis,
@@ -27,8 +27,7 @@ pub struct Cause {
 }
 
 /// Which of the causes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CauseKind {
     /// The provider's windows.
     Observed,
@@ -53,7 +52,7 @@ impl CauseKind {
 }
 
 /// At most one cause of each kind.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Causes {
     pub observed: Option<Cause>,
     pub predicted: Option<Cause>,

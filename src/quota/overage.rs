@@ -5,7 +5,7 @@ use super::{bucket, window};
 use crate::record::{LimitStatus, Millis};
 
 /// What was last said of whether requests are paid as overage.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Overage {
     pub said_at: Millis,
     pub in_use: bool,

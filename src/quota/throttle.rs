@@ -20,7 +20,7 @@ pub const SAID_HOLDS_MS: Millis = 10 * MINUTE_MS;
 pub const THROTTLES_MAX: usize = 16;
 
 /// One refusal without a window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Throttle {
     /// When it was said, last if it was said to several tries of one request.
     pub at: Millis,
@@ -31,8 +31,8 @@ pub struct Throttle {
 }
 
 /// The refusals without a window of one account.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Throttles(Vec<Throttle>);
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Throttles(pub(crate) Vec<Throttle>);
 
 impl Throttles {
     /// Takes in one more refusal; the tries of one request are one. True if that changes anything.

@@ -29,7 +29,7 @@ pub const RESET_AHEAD_MAX_MS: Millis = 32 * DAY_MS;
 pub(super) const SHARE_EPSILON: f64 = 1e-9;
 
 /// What is known of one window.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct WindowState {
     /// The share used, as it was given: more than 1 occurs. The highest seen in this window, short of a drop that
     /// was confirmed.
@@ -69,18 +69,16 @@ pub struct WindowState {
     pub held: Held,
     /// Thresholds this window has reached, in percent, sorted: each is reported once.
     pub thresholds_crossed: Vec<u8>,
-    /// The latest response that this window did not refuse. Not part of what is merged: whoever reads the state
-    /// fills it in.
-    #[serde(skip)]
+    /// The latest response that this window did not refuse. Neither merged nor stored: whoever reads the
+    /// state fills it in.
     pub served_at: Option<Millis>,
     /// The latest live `allowed` of another window of the account, where that ends a refusal by this one. Filled in as
     /// `served_at`.
-    #[serde(skip)]
     pub allowed_at: Option<Millis>,
 }
 
 /// What one observation says of its window.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reading {
     pub at: Millis,
     pub utilization: Option<f64>,
@@ -122,7 +120,7 @@ impl Reading {
 }
 
 /// What is too strange to be believed at once and waits for a second, later reading that says the same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Held {
     /// A utilization far below the one kept, in the same window.
     pub drop: Option<Reading>,
@@ -138,7 +136,7 @@ pub struct Held {
 ///
 /// Lines of sessions side by side come in any order. Whenever one comes, all readings of the last
 /// [`LATE_MAX_MS`] are merged again in the order of their times, so that the order they came in cannot matter.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Track {
     pub state: WindowState,
     /// The state before the first of `readings`; `None` if there was none.
@@ -171,8 +169,7 @@ impl NamedWindow<'_> {
 }
 
 /// How far a state can be trusted at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Freshness {
     /// Younger than [`STALE_AFTER_MS`].
     Fresh,

@@ -1,7 +1,7 @@
 //! What a transaction makes of responses, and what that comes to in rows and sums.
 
 use super::rows::Rows;
-use super::tables::{ResponseParts, ResponseRow};
+use super::schema::{ResponseParts, ResponseRow};
 use super::{Store, StoreError};
 use crate::dedup::{Response, Totals};
 use crate::record::{Dating, MINUTE_MS, ModelNumber, ResponseKey, RunNumber};

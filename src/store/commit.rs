@@ -17,12 +17,12 @@ use super::limits::{LimitChanges, Limits, Place};
 use super::registry::Registry;
 use super::rows::{add, add_all};
 use super::runs::RunEvent;
-use super::sessions::Sessions;
-use super::tables::{
+use super::schema::{
     ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MINUTES, MODEL_RUNS, MODELS,
     PATHS, RESPONSES, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow,
-    RunTotalsRow, SERVED, SUMS, decode, encode,
+    RunTotalsRow, SERVED, SUMS, Stored, decode, encode,
 };
+use super::sessions::Sessions;
 use super::{Store, StoreError};
 use crate::dedup::{Response, Totals, fold};
 use crate::record::{
@@ -290,7 +290,7 @@ fn set_backlog(
     Ok(())
 }
 
-pub(super) fn put<'k, K: redb::Key + 'static, R: serde::Serialize>(
+pub(super) fn put<'k, K: redb::Key + 'static, R: Stored>(
     store: &Store,
     table: &mut Table<'_, K, &'static [u8]>,
     key: impl Borrow<K::SelfType<'k>>,

@@ -9,7 +9,7 @@ use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::commit::put;
 use super::runs::FORGOTTEN_RUNS;
-use super::tables::{
+use super::schema::{
     ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, MINUTES, MODELS, PATHS, RESPONSES, RUN_ACCOUNTS,
     RUN_DAYS, RUNS, ResponseParts, ResponseRow, RunRow, RunTotalsRow, SESSION_COPIES, SESSION_SUMS, SUMS,
     TOTALS, decode,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use redb::ReadableTable;
 
-use super::tables::{META, META_SEQUENCE, RunTotalsRow, TOTALS, decode};
+use super::schema::{META, META_SEQUENCE, RunTotalsRow, TOTALS, decode};
 use super::{Store, StoreError};
 use crate::record::LineCounts;
 

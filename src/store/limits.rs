@@ -16,7 +16,7 @@ use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::commit::put;
-use super::tables::{
+use super::schema::{
     ACCOUNT_LIMITS, AccountLimitsRow, FIRED, FiredRow, HistoryRow, LIMIT_EVENTS, LimitEventRow, META_FIRED,
     META_PARKED, OBSERVATIONS, PARKED, PARKED_FILES, ParkedRow, WINDOWS, WindowRow, decode,
 };

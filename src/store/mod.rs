@@ -17,9 +17,9 @@ mod read;
 mod registry;
 mod rows;
 mod runs;
+pub mod schema;
 mod sessions;
 mod sums;
-pub mod tables;
 mod told;
 mod usage;
 
@@ -46,7 +46,7 @@ use crate::quota::account::{Account, THRESHOLDS_DEFAULT};
 use crate::record::AccountId;
 
 use place::{Lost, Place};
-use tables::RowError;
+use schema::RowError;
 
 /// Suffix of a damaged database that was set aside; a number follows if the name is taken.
 const QUARANTINE_SUFFIX: &str = "damaged";

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use redb::{Database, ReadableDatabase};
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 
-use super::tables::{META, META_CREATED, META_SEQUENCE};
+use super::schema::{META, META_CREATED, META_SEQUENCE};
 use super::{Store, StoreError, health};
 
 /// How long the file may be away, as one that is renamed and put back, before a new database is made.

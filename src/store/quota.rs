@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use redb::{ReadTransaction, ReadableTable};
 
 use super::limits;
-use super::tables::{
+use super::schema::{
     ACCOUNT_LIMITS, ACCOUNTS, AccountLimitsRow, AccountRow, FIRED, FiredRow, HistoryRow, LIMIT_EVENTS,
     LimitEventRow, MARKS, MINUTES, MODELS, MarkRow, OBSERVATIONS, RUN_ACCOUNTS, RowError, SERVED, WINDOWS,
     WindowRow, decode,

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 
 use redb::{ReadTransaction, ReadableTable};
 
-use super::tables::{
+use super::schema::{
     DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MODELS, NOTE_ASIDE, NOTE_REBUILT, NOTES, PATHS,
     RESPONSES, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow, RunTotalsRow, TOTALS, decode,
 };

@@ -3,7 +3,7 @@
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::commit::put;
-use super::tables::{
+use super::schema::{
     ACCOUNTS, AccountRow, FORGOTTEN, RUN_ACCOUNTS, RUN_INFO, RUNS, RowError, RunInfoRow, RunRow,
     RunTotalsRow, TOTALS, decode,
 };

@@ -4,10 +4,9 @@ use std::borrow::Borrow;
 use std::ops::{Bound, Range};
 
 use redb::{ReadableTable, ReadableTableMetadata, Table};
-use serde::Serialize;
 
 use super::commit::put;
-use super::tables::{decode, encode_after};
+use super::schema::{Stored, decode, encode_after};
 use super::{Store, StoreError};
 use crate::dedup::Totals;
 
@@ -34,7 +33,7 @@ where
         }
     }
 
-    pub fn push<R: Serialize>(&mut self, store: &Store, key: K, row: &R) -> Result<(), StoreError> {
+    pub fn push<R: Stored>(&mut self, store: &Store, key: K, row: &R) -> Result<(), StoreError> {
         let start = self.bytes.len();
         let bytes = encode_after(std::mem::take(&mut self.bytes), row);
         self.bytes = bytes.map_err(|e| store.row_error("being written", &e))?;

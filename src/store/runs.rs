@@ -12,7 +12,7 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, WriteTransaction};
 
 use super::commit::{Committed, put};
 use super::registry::Registry;
-use super::tables::{
+use super::schema::{
     FILES, FORGOTTEN, ForgottenRow, META, PATHS, RUN_ACCOUNTS, RUN_INFO, RUNS, RowError, RunInfoRow, RunRow,
     decode,
 };

@@ -11,7 +11,7 @@ use redb::{ReadTransaction, ReadableTable, Table, WriteTransaction};
 use super::changed::{Changed, Known, Parts};
 use super::commit::put;
 use super::rows::add_all;
-use super::tables::{SESSION_COPIES, SESSION_NUMBERS, SESSION_SUMS, SESSIONS, SessionRow, decode};
+use super::schema::{SESSION_COPIES, SESSION_NUMBERS, SESSION_SUMS, SESSIONS, SessionRow, decode};
 use super::{Store, StoreError};
 use crate::coverage::{self, Coverage};
 use crate::dedup::Totals;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use redb::ReadableTable;
 
-use super::tables::{RowError, SUMS, decode};
+use super::schema::{RowError, SUMS, decode};
 use super::{Store, StoreError};
 use crate::dedup::Totals;
 use crate::record::AccountId;

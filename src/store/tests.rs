@@ -11,6 +11,7 @@ use crate::record::{
     ResponseKey, RunId, Tier, Usage,
 };
 
+mod bytes;
 pub mod disk;
 mod fuzz;
 mod kinds;
@@ -334,7 +335,7 @@ fn a_damaged_file_is_set_aside_and_a_newer_one_is_not() {
     store.close();
 
     assert!(matches!(
-        open_with_schema(&path, tables::SCHEMA_VERSION + 1),
+        open_with_schema(&path, schema::SCHEMA_VERSION + 1),
         Err(StoreError::Newer { found, known, .. }) if found == known + 1
     ));
 }
@@ -344,9 +345,9 @@ fn open_with_schema(path: &Path, schema: u64) -> Result<Store, StoreError> {
     let database = Database::create(path).unwrap();
     let write = database.begin_write().unwrap();
     write
-        .open_table(tables::META)
+        .open_table(schema::META)
         .unwrap()
-        .insert(tables::META_SCHEMA, schema)
+        .insert(schema::META_SCHEMA, schema)
         .unwrap();
     write.commit().unwrap();
     drop(database);
@@ -358,7 +359,7 @@ fn open_with_schema(path: &Path, schema: u64) -> Result<Store, StoreError> {
 
 #[test]
 fn a_database_of_an_earlier_schema_is_refused_with_what_to_do_and_stays_where_it_is() {
-    for schema in 1..tables::SCHEMA_VERSION {
+    for schema in 1..schema::SCHEMA_VERSION {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("t.redb");
         at(&path).close();

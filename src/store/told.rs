@@ -3,7 +3,7 @@
 use super::commit::{Committed, load_kept, put};
 use super::limits::{Limits, Place};
 use super::registry::Registry;
-use super::tables::{MARKS, META, MarkRow};
+use super::schema::{MARKS, META, MarkRow};
 use super::{Store, StoreError};
 use crate::quota::exhaustion::Cause;
 use crate::record::{AccountId, Millis, Observation};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use redb::ReadableTable;
 
-use super::tables::{DAYS, HOURS, RUN_DAYS, decode};
+use super::schema::{DAYS, HOURS, RUN_DAYS, decode};
 use super::{RunInfo, Store, StoreError};
 use crate::dedup::Totals;
 use crate::record::{AccountId, RunId, RunNumber};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use fastrand::Rng;
 use serde_json::Value;
-use tokentail::store::tables::{META, META_SCHEMA, SCHEMA_VERSION};
+use tokentail::store::schema::{META, META_SCHEMA, SCHEMA_VERSION};
 
 use crate::harness::{Collector, Place, append, response, text};
 

@@ -14,7 +14,7 @@ use crate::quota::exhaustion::{self, Cause, Causes, UNTIL_TAKEN_BACK};
 use crate::quota::pace;
 use crate::quota::window::{self, NamedWindow, WindowState};
 use crate::record::{AccountId, DAY_MS, Fired, Millis};
-use crate::store::tables::HistoryRow;
+use crate::store::schema::HistoryRow;
 use crate::store::{AccountSums, LimitEvent, QuotaView};
 
 /// Shares are shown to a millionth: what floating point leaves behind that says nothing.

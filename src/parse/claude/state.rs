@@ -137,6 +137,19 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_stay_as_they_are() {
+        let state = State {
+            last_time: Some(0x0102),
+            latest_time: Some(-2),
+            ..State::default()
+        };
+        let pinned = b"\x01\x01\x08\x00\x02\x01\0\0\0\0\0\0\
+            \x02\x08\x00\xfe\xff\xff\xff\xff\xff\xff\xff";
+        assert_eq!(state.encode().bytes(), pinned);
+        assert_eq!(State::decode(&ParserState::new(pinned)), state);
+    }
+
+    #[test]
     fn another_version_and_unknown_fields_are_no_state() {
         let whole = State {
             last_time: Some(7),

@@ -281,8 +281,48 @@ impl<'de> Members<'de> for MessageStart<'de> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::{StreamedMessage, Streams};
     use crate::parse::{LineContext, LineKind, Parser};
-    use crate::record::{Millis, Rank, Record};
+    use crate::record::{Millis, Rank, Record, ResponseKey, Usage};
+
+    #[test]
+    fn the_bytes_of_a_message_stay_as_they_are() {
+        let message = StreamedMessage {
+            thread: 1,
+            id: 2,
+            key: Some(ResponseKey(3)),
+            is_started: false,
+            model: b"m".to_vec(),
+            usage: Usage {
+                input: 4,
+                output: 5,
+                cache_read: 6,
+                cache_creation: 7,
+                cache_creation_5m: 8,
+                cache_creation_1h: 9,
+                web_search: 10,
+                thinking: 11,
+            },
+        };
+        let mut pinned = vec![0; 33];
+        (pinned[0], pinned[8], pinned[16], pinned[17]) = (1, 2, 1, 3);
+        for figure in 4..=11 {
+            pinned.extend([figure, 0, 0, 0, 0, 0, 0, 0]);
+        }
+        pinned.push(b'm');
+        let streams = Streams(vec![message.clone()]);
+        assert_eq!(streams.encode().collect::<Vec<_>>(), [pinned.clone()]);
+        let mut read = Streams::default();
+        read.decode_into(&pinned).unwrap();
+        assert_eq!(read, streams);
+        let opened = StreamedMessage {
+            key: None,
+            is_started: true,
+            ..message
+        };
+        (pinned[16], pinned[17]) = (2, 0);
+        assert_eq!(Streams(vec![opened]).encode().collect::<Vec<_>>(), [pinned]);
+    }
 
     fn event(parent: &str, event: &str) -> String {
         format!(r#"{{"type":"stream_event","session_id":"s","parent_tool_use_id":{parent},"event":{event}}}"#)

@@ -3,17 +3,15 @@
 use std::fmt::Debug;
 
 use redb::{Database, ReadableTable};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::disk::Disk;
 use super::*;
 use crate::fuzz::{self, Target, dice};
 use crate::quota::exhaustion::Cause;
 use crate::record::{LimitSource, LimitStatus, Observation, StopReason};
-use crate::store::tables::{
+use crate::store::schema::{
     AccountLimitsRow, AccountRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow, MarkRow,
-    ParkedRow, ResponseRow, RunInfoRow, RunRow, RunTotalsRow, WindowRow, decode, encode,
+    ParkedRow, ResponseRow, RunInfoRow, RunRow, RunTotalsRow, Stored, WindowRow, decode, encode,
 };
 
 static ROWS: Target = Target {
@@ -123,7 +121,7 @@ fn rows() -> Vec<Vec<u8>> {
     let mut rows = Vec::new();
     macro_rules! take {
         ($($table:ident),*) => { $(
-            let table = read.open_table(tables::$table).unwrap();
+            let table = read.open_table(schema::$table).unwrap();
             rows.extend(table.iter().unwrap().map(|row| row.unwrap().1.value().to_vec()).take(3));
         )* };
     }
@@ -147,7 +145,7 @@ fn rows() -> Vec<Vec<u8>> {
 }
 
 fn judge_row(input: &[u8]) {
-    fn comes_back<R: Serialize + DeserializeOwned + Debug>(input: &[u8]) -> Option<R> {
+    fn comes_back<R: Stored + Debug>(input: &[u8]) -> Option<R> {
         let row: R = decode(input).ok()?;
         let bytes = encode(&row).unwrap();
         let again: R = decode(&bytes).unwrap();
@@ -331,7 +329,7 @@ fn judge_contents(image: &[u8], input: &[u8]) {
     macro_rules! put {
         ($($table:ident),*) => { $(
             if random.u32(..4) == 0 {
-                let mut table = write.open_table(tables::$table).unwrap();
+                let mut table = write.open_table(schema::$table).unwrap();
                 let keys: Vec<_> = table.iter().unwrap().map(|row| row.unwrap().0.value().to_owned()).collect();
                 for key in keys {
                     if random.bool() {
@@ -360,7 +358,7 @@ fn judge_contents(image: &[u8], input: &[u8]) {
     macro_rules! put_by_name {
         ($($table:ident: $key:expr;)*) => { $(
             if random.u32(..4) == 0 {
-                let mut table = write.open_table(tables::$table).unwrap();
+                let mut table = write.open_table(schema::$table).unwrap();
                 table.insert($key, input).unwrap();
             }
         )* };

@@ -4,10 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::quota::bucket::{FIVE_HOUR, SEVEN_DAY};
-use crate::quota::window::WindowState;
+use crate::quota::window::{Track, WindowState, merge};
 use crate::record::{HOUR_MS, LimitSource, LimitStatus, Observation};
 use crate::store::limits::{HISTORY_AGE_MAX_MS, HISTORY_ROWS_MAX, LIMIT_EVENTS_MAX, WINDOWS_PER_ACCOUNT_MAX};
-use crate::store::tables::HistoryRow;
+use crate::store::schema::{HistoryRow, WindowRow, decode, encode};
 
 const MINUTE: Millis = 60_000;
 
@@ -278,6 +278,24 @@ proptest! {
         }
         desk.store.commit(group).unwrap();
         prop_assert_eq!(desk.facts(), merged(&in_order(&story)));
+    }
+
+    /// What is stored of a window is all that merging needs.
+    #[test]
+    fn a_restart_between_any_two_observations_changes_nothing(
+        story in proptest::collection::vec(any_told(40, true), 1..10),
+    ) {
+        let (mut straight, mut stored) = (None::<Track>, None::<Vec<u8>>);
+        for told in story {
+            let observation = Observation { bucket: FIVE_HOUR.into(), ..told.observation };
+            let at = observation.observed_at.unwrap();
+            let known = stored.map(|bytes| decode::<WindowRow>(&bytes).unwrap().track);
+            let expected = merge(straight.as_ref(), &observation, at, &THRESHOLDS_DEFAULT);
+            let merged = merge(known.as_ref(), &observation, at, &THRESHOLDS_DEFAULT);
+            prop_assert_eq!(&merged, &expected);
+            straight = Some(expected.track);
+            stored = Some(encode(&WindowRow { track: merged.track, history_rows: 0 }).unwrap());
+        }
     }
 }
 

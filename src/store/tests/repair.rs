@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
 use super::super::derived::{Fixes, NumberKey};
-use super::super::tables::{
+use super::super::schema::{
     DAYS, FILES, HOURS, META, META_SEQUENCE, MINUTES, RUN_DAYS, RunTotalsRow, SUMS, TOTALS, decode, encode,
 };
 use super::*;
@@ -103,7 +103,7 @@ fn contents(store: &Store) -> BTreeMap<String, Vec<String>> {
             })* };
         }
         note!(HOURS, DAYS, RUN_DAYS, SUMS, MINUTES, TOTALS, FILES);
-        note!(tables::RESPONSES);
+        note!(schema::RESPONSES);
         let mut meta = write.open_table(META).unwrap();
         meta.insert(META_SEQUENCE, 0).unwrap();
     });
@@ -159,10 +159,10 @@ fn a_difference_in_any_table_of_sums_is_told_and_mended() {
         }),
         // One response more, or less: everything that is summed from it is out of step.
         ("sum up to", |write| {
-            write.open_table(tables::RESPONSES).unwrap().pop_first().unwrap();
+            write.open_table(schema::RESPONSES).unwrap().pop_first().unwrap();
         }),
         ("sum up to", |write| {
-            let mut table = write.open_table(tables::RESPONSES).unwrap();
+            let mut table = write.open_table(schema::RESPONSES).unwrap();
             let row = table.first().unwrap().unwrap().1.value().to_vec();
             table.insert(7777, row.as_slice()).unwrap();
         }),

@@ -117,6 +117,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_bytes_stay_as_they_are() {
+        let last = Attempt {
+            uuid: Some(1),
+            session: None,
+            request: 3,
+        };
+        let mut pinned = [0; 25];
+        (pinned[0], pinned[1], pinned[17]) = (1, 1, 3);
+        assert_eq!(Retries { last: Some(last) }.encode().unwrap(), pinned);
+        let session = Some(2);
+        (pinned[0], pinned[9]) = (3, 2);
+        let last = Some(Attempt { session, ..last });
+        assert_eq!(Retries { last }.encode().unwrap(), pinned);
+    }
+
     proptest! {
         #[test]
         fn what_is_kept_comes_back(uuid in any::<Option<u64>>(), session in any::<Option<u64>>(), request in any::<u64>()) {

@@ -1,162 +1,24 @@
-//! The tables on disk and their rows, byte by byte: docs/architecture.md tells them to people.
+//! The rows of the tables and the layout of each, field by field.
 //!
-//! Keys are integers, tuples of them or names; a value is one byte of version, then the fields in order as
-//! variable-length integers (the postcard wire format). A new version is a new number, never a changed meaning.
+//! A layout is what databases have: a change of one is a new version of rows. The types of the program have
+//! an order of their own, which may change. `store/tests/bytes.rs` has the bytes of a row of each table.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
-use redb::TableDefinition;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-
+use super::codec::{Coded, RowError, RowReader, RowWriter, Stored, codes, layout};
 use crate::dedup::Totals;
 use crate::quota::exhaustion::Cause;
 use crate::quota::overage::Overage;
-use crate::quota::throttle::Throttles;
-use crate::quota::window::Track;
+use crate::quota::throttle::{Throttle, Throttles};
+use crate::quota::window::{Held, Reading, Track, WindowState};
 use crate::record::{
     AccountId, Cursor, Dating, Inode, Kind, Labels, LimitSource, LimitStatus, LineCounts, Millis,
     ModelNumber, Observation, ParserState, Position, Rank, RunNumber, SessionNumber, StopReason, Tier, Usage,
 };
 
-/// The version of the whole schema, in `meta`. A database with another one is refused.
-pub const SCHEMA_VERSION: u64 = 5;
-/// The version byte of every row written now.
-const ROW_VERSION: u8 = 1;
-
-type Bytes = &'static [u8];
-
-/// `schema`, `sequence`, `created_ms` and the like.
-pub const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
-/// Texts about the database itself: what a rebuild could not bring back.
-pub const NOTES: TableDefinition<'static, &'static str, &'static str> = TableDefinition::new("notes");
-/// Run id to [`RunRow`].
-pub const RUNS: TableDefinition<'static, &'static str, Bytes> = TableDefinition::new("runs");
-/// (run, path below the run's directory) to file.
-pub const PATHS: TableDefinition<'static, (u32, &'static [u8]), u32> = TableDefinition::new("paths");
-/// File to [`FileRow`].
-pub const FILES: TableDefinition<'static, u32, Bytes> = TableDefinition::new("files");
-/// Model number to its name.
-pub const MODELS: TableDefinition<'static, u32, &'static str> = TableDefinition::new("models");
-/// Model number to the run that brought the name: one run has room for a part of them only.
-pub const MODEL_RUNS: TableDefinition<'static, u32, u32> = TableDefinition::new("model_runs");
-/// Response key to [`ResponseRow`].
-pub const RESPONSES: TableDefinition<'static, u128, Bytes> = TableDefinition::new("responses");
-/// Run to [`RunTotalsRow`].
-pub const TOTALS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("totals");
-/// (hour since 1970, run, model) to [`Totals`].
-pub const HOURS: TableDefinition<'static, (u32, u32, u32), Bytes> = TableDefinition::new("hours");
-/// (UTC day since 1970, model) to [`Totals`].
-pub const DAYS: TableDefinition<'static, (u32, u32), Bytes> = TableDefinition::new("days");
-
-/// (run, UTC day since 1970, model) to [`Totals`].
-pub const RUN_DAYS: TableDefinition<'static, (u32, u32, u32), Bytes> = TableDefinition::new("run_days");
-
-/// Account number to [`AccountRow`].
-pub const ACCOUNTS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("accounts");
-/// Run to account: given when the run is registered, and kept, because it is part of the keys of its responses.
-pub const RUN_ACCOUNTS: TableDefinition<'static, u32, u32> = TableDefinition::new("run_accounts");
-/// Run to [`RunInfoRow`].
-pub const RUN_INFO: TableDefinition<'static, u32, Bytes> = TableDefinition::new("run_info");
-/// Run id to [`ForgottenRow`]: runs that were forgotten while their directories were still there.
-pub const FORGOTTEN: TableDefinition<'static, &'static str, Bytes> = TableDefinition::new("forgotten");
-/// A hash of a session's id and account to its number.
-pub const SESSION_NUMBERS: TableDefinition<'static, u64, u32> = TableDefinition::new("session_numbers");
-/// Session to [`SessionRow`].
-pub const SESSIONS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("sessions");
-/// Session to [`Totals`]: of every response with a line in it.
-pub const SESSION_SUMS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("session_sums");
-/// (response key, session): copies in other sessions than that of the response's row.
-pub const SESSION_COPIES: TableDefinition<'static, (u128, u32), ()> = TableDefinition::new("session_copies");
-/// (account, model) to [`Totals`]: everything ever counted, forgotten runs included.
-pub const SUMS: TableDefinition<'static, (u32, u32), Bytes> = TableDefinition::new("sums");
-/// (account, minute since 1970) to [`Totals`]: calls and budgets.
-pub const MINUTES: TableDefinition<'static, (u32, u32), Bytes> = TableDefinition::new("minutes");
-/// (account, window) to [`WindowRow`].
-pub const WINDOWS: TableDefinition<'static, (u32, &'static str), Bytes> = TableDefinition::new("windows");
-/// (account, window, minute since 1970) to [`HistoryRow`]: the last observation of that minute.
-pub const OBSERVATIONS: TableDefinition<'static, (u32, &'static str, u32), Bytes> =
-    TableDefinition::new("observations");
-/// (when in milliseconds, account, window) to [`LimitEventRow`].
-pub const LIMIT_EVENTS: TableDefinition<'static, (u64, u32, &'static str), Bytes> =
-    TableDefinition::new("limit_events");
-/// Running number to [`FiredRow`].
-pub const FIRED: TableDefinition<'static, u64, Bytes> = TableDefinition::new("fired");
-/// Account to [`MarkRow`]: what an operator said about it.
-pub const MARKS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("marks");
-/// Account to [`AccountLimitsRow`]: what the provider says without naming a window.
-pub const ACCOUNT_LIMITS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("account_limits");
-/// (account, model) to the time of the latest response, in milliseconds: the provider served then.
-pub const SERVED: TableDefinition<'static, (u32, u32), i64> = TableDefinition::new("served");
-/// (when it came as far as its file tells, in milliseconds; a hash of that file's run and path; running number) to
-/// [`ParkedRow`].
-pub const PARKED: TableDefinition<'static, (u64, u64, u64), Bytes> = TableDefinition::new("parked");
-/// File to the latest time of an observation of it that is parked, in milliseconds.
-pub const PARKED_FILES: TableDefinition<'static, u32, i64> = TableDefinition::new("parked_files");
-
-/// Key of `meta`: the version of the schema.
-pub const META_SCHEMA: &str = "schema";
-/// Key of `meta`: the number of the last commit.
-pub const META_SEQUENCE: &str = "sequence";
-/// Key of `meta`: the number of the last parked observation.
-pub const META_PARKED: &str = "parked";
-/// Key of `meta`: the number of the last threshold that fired.
-pub const META_FIRED: &str = "fired";
-/// Key of `meta`: when this database was made, in milliseconds.
-pub const META_CREATED: &str = "created_ms";
-/// Key of `notes`: how this database came to replace a damaged one.
-pub const NOTE_REBUILT: &str = "rebuilt";
-/// Key of `notes`: the path of that damaged one. Once it is moved away, the note has been read.
-pub const NOTE_ASIDE: &str = "rebuilt_aside";
-
-/// Why a row cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum RowError {
-    #[error("an empty row")]
-    Empty,
-    #[error("a row of version {0}, this program knows {ROW_VERSION}")]
-    Version(u8),
-    #[error("a row whose bytes make no sense: {0}")]
-    Bytes(#[from] postcard::Error),
-    #[error("a row with {0} bytes after its end")]
-    Rest(usize),
-    #[error("a row with {0} out of range")]
-    Range(&'static str),
-}
-
-/// Writes a row.
-///
-/// # Errors
-/// Never for the rows of this file; the serializer's type says it could.
-pub fn encode<R: Serialize>(row: &R) -> Result<Vec<u8>, RowError> {
-    encode_after(Vec::with_capacity(64), row)
-}
-
-/// Writes a row behind what stands there already, which is lost with an error.
-///
-/// # Errors
-/// As [`encode`].
-pub fn encode_after<R: Serialize>(mut bytes: Vec<u8>, row: &R) -> Result<Vec<u8>, RowError> {
-    bytes.push(ROW_VERSION);
-    Ok(postcard::to_extend(row, bytes)?)
-}
-
-/// Reads a row.
-///
-/// # Errors
-/// When the bytes are of another version, or are no such row.
-pub fn decode<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, RowError> {
-    match bytes.split_first() {
-        None => Err(RowError::Empty),
-        Some((&ROW_VERSION, fields)) => match postcard::take_from_bytes(fields)? {
-            (row, []) => Ok(row),
-            (_, rest) => Err(RowError::Rest(rest.len())),
-        },
-        Some((&version, _)) => Err(RowError::Version(version)),
-    }
-}
-
 /// A run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunRow {
     pub number: RunNumber,
     /// Whether the run was part of a backlog that is not worked off yet: its ties go by run order.
@@ -164,8 +26,14 @@ pub struct RunRow {
     pub first_seen: Millis,
 }
 
+layout!(RunRow {
+    number: u32,
+    backlog: bool,
+    first_seen: i64
+});
+
 /// A log file: its run and its [`Position`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileRow {
     pub run: RunNumber,
     inode: u64,
@@ -179,6 +47,20 @@ pub struct FileRow {
     origin: u64,
     state: Box<[u8]>,
 }
+
+layout!(FileRow {
+    run: u32,
+    inode: u64,
+    born_ns: i64,
+    generation: u32,
+    offset: u64,
+    tail_len: u16,
+    tail_hash: u64,
+    skip_to: u64,
+    settled_to: u64,
+    origin: u64,
+    state: Box<[u8]>,
+});
 
 impl FileRow {
     #[must_use]
@@ -226,7 +108,7 @@ impl FileRow {
 
 /// A counted response. `flags`: bit 0 advisor, bits 1-2 rank, bits 3-5 dating, bits 6-8 tier,
 /// bit 9 unfinished, bit 10 copies in other sessions, bit 11 duplicate of what is counted under another key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResponseRow {
     flags: u16,
     pub model: ModelNumber,
@@ -235,6 +117,15 @@ pub struct ResponseRow {
     pub time: Millis,
     usage: [u64; 8],
 }
+
+layout!(ResponseRow {
+    flags: u16,
+    model: u32,
+    run: u32,
+    session: u32,
+    time: i64,
+    usage: [u64; 8],
+});
 
 /// What a row says, apart from the model's name.
 #[derive(Clone, Copy)]
@@ -258,9 +149,9 @@ impl ResponseRow {
         let usage = &parts.usage;
         Self {
             flags: u16::from(parts.kind == Kind::Advisor)
-                | ((parts.rank as u16) << 1)
-                | ((parts.dating as u16) << 3)
-                | ((parts.tier as u16) << 6)
+                | (u16::from(parts.rank.code()) << 1)
+                | (u16::from(parts.dating.code()) << 3)
+                | (u16::from(parts.tier.code()) << 6)
                 | (u16::from(!parts.is_final) << 9)
                 | (u16::from(parts.is_shared) << 10)
                 | (u16::from(parts.kind == Kind::Duplicate) << 11),
@@ -289,6 +180,7 @@ impl ResponseRow {
         if self.flags >> FLAGS_BITS != 0 {
             return Err(RowError::Range("flags"));
         }
+        let bits = |place: u32, mask: u8| (self.flags >> place).to_le_bytes()[0] & mask;
         let [
             input,
             output,
@@ -306,28 +198,9 @@ impl ResponseRow {
                 (0, 1) => Kind::Duplicate,
                 _ => return Err(RowError::Range("flags")),
             },
-            rank: match (self.flags >> 1) & 3 {
-                0 => Rank::Progress,
-                1 => Rank::Sidechain,
-                2 => Rank::Main,
-                _ => return Err(RowError::Range("rank")),
-            },
-            dating: match (self.flags >> 3) & 7 {
-                0 => Dating::Line,
-                1 => Dating::Audit,
-                2 => Dating::Nearby,
-                3 => Dating::Written,
-                4 => Dating::Unknown,
-                _ => return Err(RowError::Range("dating")),
-            },
-            tier: match (self.flags >> 6) & 7 {
-                0 => Tier::Unknown,
-                1 => Tier::Standard,
-                2 => Tier::Priority,
-                3 => Tier::Batch,
-                4 => Tier::Other,
-                _ => return Err(RowError::Range("tier")),
-            },
+            rank: Rank::of_code(bits(1, 3))?,
+            dating: Dating::of_code(bits(3, 7))?,
+            tier: Tier::of_code(bits(6, 7))?,
             usage: Usage {
                 input,
                 output,
@@ -346,7 +219,7 @@ impl ResponseRow {
 }
 
 /// Everything that is summed for one run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunTotalsRow {
     pub totals: Totals,
     pub lines: LineCounts,
@@ -357,8 +230,16 @@ pub struct RunTotalsRow {
     pub latest: Option<Millis>,
 }
 
+layout!(RunTotalsRow {
+    totals: Totals,
+    lines: LineCounts,
+    files: u64,
+    bytes: u64,
+    latest: Option<i64>,
+});
+
 /// What is known of a run beside its sums.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunInfoRow {
     pub labels: Labels,
     /// Where its logs are, if someone said so: bytes of an absolute path.
@@ -371,8 +252,16 @@ pub struct RunInfoRow {
     pub stopped: Option<(Millis, StopReason)>,
 }
 
+layout!(RunInfoRow {
+    labels: BTreeMap<Box<str>, Box<str>>,
+    mount: Option<Box<[u8]>>,
+    registered_at: Option<i64>,
+    earliest: Option<i64>,
+    stopped: Option<(i64, StopReason)>,
+});
+
 /// A session of an agent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionRow {
     /// The run that named it first.
     pub run: RunNumber,
@@ -382,19 +271,25 @@ pub struct SessionRow {
     pub reported: Option<[u64; 4]>,
 }
 
+layout!(SessionRow { run: u32, linked: u32, reported: Option<[u64; 4]> });
+
 /// A run that was forgotten: its directory is not taken for a new one as long as it is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForgottenRow {
     pub number: RunNumber,
     pub at: Millis,
 }
 
+layout!(ForgottenRow { number: u32, at: i64 });
+
 /// A provider account.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountRow {
     provider: Box<str>,
     name: Box<str>,
 }
+
+layout!(AccountRow { provider: Box<str>, name: Box<str> });
 
 impl AccountRow {
     #[must_use]
@@ -415,22 +310,29 @@ impl AccountRow {
 }
 
 /// A window as it stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct WindowRow {
     pub track: Track,
     /// How many rows of `observations` are its.
     pub history_rows: u32,
 }
 
+layout!(WindowRow {
+    track: Track,
+    history_rows: u32
+});
+
 /// What the provider says of an account without naming a window.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccountLimitsRow {
     pub throttles: Throttles,
     pub overage: Option<Overage>,
 }
 
+layout!(AccountLimitsRow { throttles: Throttles, overage: Option<Overage> });
+
 /// One point of a window's history.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HistoryRow {
     pub observed_at: Millis,
     pub utilization: Option<f64>,
@@ -439,8 +341,16 @@ pub struct HistoryRow {
     pub source: LimitSource,
 }
 
+layout!(HistoryRow {
+    observed_at: i64,
+    utilization: Option<f64>,
+    reset_at: Option<i64>,
+    status: LimitStatus,
+    source: LimitSource,
+});
+
 /// A rejection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitEventRow {
     pub resets_at: Option<Millis>,
     pub source: LimitSource,
@@ -450,8 +360,16 @@ pub struct LimitEventRow {
     pub last_at: Millis,
 }
 
+layout!(LimitEventRow {
+    resets_at: Option<i64>,
+    source: LimitSource,
+    session: Option<u64>,
+    request: Option<u64>,
+    last_at: i64,
+});
+
 /// A threshold that fired.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FiredRow {
     pub account: u32,
     pub bucket: Box<str>,
@@ -461,14 +379,25 @@ pub struct FiredRow {
     pub observed_at: Millis,
 }
 
+layout!(FiredRow {
+    account: u32,
+    bucket: Box<str>,
+    percent: u8,
+    utilization: f64,
+    reset_at: Option<i64>,
+    observed_at: i64,
+});
+
 /// What an operator said about an account.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MarkRow {
     pub cause: Cause,
 }
 
+layout!(MarkRow { cause: Cause });
+
 /// An observation that waits for the end of a backlog.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ParkedRow {
     pub account: u32,
     bucket: Box<str>,
@@ -482,6 +411,20 @@ pub struct ParkedRow {
     session: Option<u64>,
     request: Option<u64>,
 }
+
+layout!(ParkedRow {
+    account: u32,
+    bucket: Box<str>,
+    utilization: Option<f64>,
+    remaining: Option<u64>,
+    limit: Option<u64>,
+    reset_at: Option<i64>,
+    observed_at: Option<i64>,
+    status: LimitStatus,
+    source: LimitSource,
+    session: Option<u64>,
+    request: Option<u64>,
+});
 
 impl ParkedRow {
     #[must_use]
@@ -519,9 +462,152 @@ impl ParkedRow {
     }
 }
 
+// What rows are made of.
+
+layout!(Totals {
+    messages: i64,
+    without_figures: i64,
+    unfinished: i64,
+    advisor_calls: i64,
+    input: i128,
+    output: i128,
+    cache_read: i128,
+    cache_creation: i128,
+    cache_creation_5m: i128,
+    cache_creation_1h: i128,
+    web_search: i128,
+    thinking: i128,
+});
+
+layout!(LineCounts {
+    read: u64,
+    usage: u64,
+    duplicate: u64,
+    ignored: u64,
+    malformed: u64,
+    oversized: u64,
+    clock_suspect: u64,
+});
+
+layout!(Track {
+    state: WindowState,
+    before: Option<WindowState>,
+    readings: Vec<Reading>,
+});
+
+layout!(WindowState {
+    utilization: Option<f64>,
+    highest: Option<f64>,
+    utilization_at: Option<i64>,
+    remaining: Option<u64>,
+    limit: Option<u64>,
+    status: LimitStatus,
+    status_at: Option<i64>,
+    reset_at: Option<i64>,
+    window_started_at: Option<i64>,
+    length: Option<i64>,
+    opened_at: i64,
+    number: u32,
+    observed_at: i64,
+    live_at: Option<i64>,
+    source: LimitSource,
+    exhausted_until: Option<i64>,
+    blocked_at: Option<i64>,
+    held: Held,
+    thresholds_crossed: Vec<u8>,
+} without served_at, allowed_at);
+
+layout!(Held {
+    drop: Option<Reading>,
+    reset: Option<Reading>,
+    relief: Option<Reading>,
+    rise: Option<Reading>,
+});
+
+layout!(Reading {
+    at: i64,
+    utilization: Option<f64>,
+    remaining: Option<u64>,
+    limit: Option<u64>,
+    reset_at: Option<i64>,
+    status: LimitStatus,
+    source: LimitSource,
+    session: Option<u64>,
+});
+
+layout!(Throttles { 0: Vec<Throttle> });
+
+layout!(Throttle {
+    at: i64,
+    until: Option<i64>,
+    request: Option<u64>,
+    source: LimitSource,
+});
+
+layout!(Overage {
+    said_at: i64,
+    in_use: bool
+});
+
+layout!(Cause {
+    until: i64,
+    reason: Box<str>,
+    source: Box<str>,
+    since: i64,
+});
+
+codes!(LimitStatus, "status" {
+    Unknown = 0,
+    Allowed = 1,
+    AllowedWarning = 2,
+    Rejected = 3,
+});
+
+codes!(LimitSource, "source" {
+    RateLimits = 0,
+    QuotaLimits = 1,
+    ApiError = 2,
+    Headers = 3,
+    RateLimitEvent = 4,
+    Prose = 5,
+    Statusline = 6,
+    UsageApi = 7,
+    Codex = 8,
+    AgentCache = 9,
+});
+
+codes!(StopReason, "reason" {
+    Asked = 0,
+    Idle = 1,
+    Vanished = 2,
+});
+
+codes!(Rank, "rank" {
+    Progress = 0,
+    Sidechain = 1,
+    Main = 2,
+});
+
+codes!(Dating, "dating" {
+    Line = 0,
+    Audit = 1,
+    Nearby = 2,
+    Written = 3,
+    Unknown = 4,
+});
+
+codes!(Tier, "tier" {
+    Unknown = 0,
+    Standard = 1,
+    Priority = 2,
+    Batch = 3,
+    Other = 4,
+});
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::schema::codec::{decode, encode};
 
     #[test]
     fn rows_come_back_as_they_went() {
@@ -575,17 +661,5 @@ mod tests {
         let state = ParserState::new(b"kept");
         let row: FileRow = decode(&encode(&FileRow::new(2, &cursor, &state)).unwrap()).unwrap();
         assert_eq!((row.run, row.position()), (2, Position { cursor, state }));
-    }
-
-    #[test]
-    fn foreign_bytes_are_refused() {
-        assert!(matches!(decode::<RunRow>(b""), Err(RowError::Empty)));
-        assert!(matches!(decode::<RunRow>(b"\x09abc"), Err(RowError::Version(9))));
-        assert!(matches!(decode::<RunRow>(b"\x01"), Err(RowError::Bytes(_))));
-        assert!(decode::<RunRow>(b"\x01\x07\x00\x02").is_ok());
-        assert!(matches!(
-            decode::<RunRow>(b"\x01\x07\x00\x02\x00"),
-            Err(RowError::Rest(1))
-        ));
     }
 }

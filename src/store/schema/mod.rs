@@ -1,0 +1,102 @@
+//! The tables on disk; docs/architecture.md lists them byte by byte.
+//!
+//! Keys are integers, tuples of them or names; values are rows (`rows.rs`), turned into bytes by `codec.rs`.
+
+mod codec;
+mod rows;
+
+use redb::TableDefinition;
+
+pub use codec::{RowError, Stored, decode, encode, encode_after};
+pub use rows::{
+    AccountLimitsRow, AccountRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow, MarkRow,
+    ParkedRow, ResponseParts, ResponseRow, RunInfoRow, RunRow, RunTotalsRow, SessionRow, WindowRow,
+};
+
+/// The version of the whole schema, in `meta`. A database with another one is refused.
+pub const SCHEMA_VERSION: u64 = 5;
+
+type Bytes = &'static [u8];
+
+/// `schema`, `sequence`, `created_ms` and the like.
+pub const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
+/// Texts about the database itself: what a rebuild could not bring back.
+pub const NOTES: TableDefinition<'static, &'static str, &'static str> = TableDefinition::new("notes");
+/// Run id to [`RunRow`].
+pub const RUNS: TableDefinition<'static, &'static str, Bytes> = TableDefinition::new("runs");
+/// (run, path below the run's directory) to file.
+pub const PATHS: TableDefinition<'static, (u32, &'static [u8]), u32> = TableDefinition::new("paths");
+/// File to [`FileRow`].
+pub const FILES: TableDefinition<'static, u32, Bytes> = TableDefinition::new("files");
+/// Model number to its name.
+pub const MODELS: TableDefinition<'static, u32, &'static str> = TableDefinition::new("models");
+/// Model number to the run that brought the name: one run has room for a part of them only.
+pub const MODEL_RUNS: TableDefinition<'static, u32, u32> = TableDefinition::new("model_runs");
+/// Response key to [`ResponseRow`].
+pub const RESPONSES: TableDefinition<'static, u128, Bytes> = TableDefinition::new("responses");
+/// Run to [`RunTotalsRow`].
+pub const TOTALS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("totals");
+/// (hour since 1970, run, model) to [`Totals`](crate::dedup::Totals).
+pub const HOURS: TableDefinition<'static, (u32, u32, u32), Bytes> = TableDefinition::new("hours");
+/// (UTC day since 1970, model) to [`Totals`](crate::dedup::Totals).
+pub const DAYS: TableDefinition<'static, (u32, u32), Bytes> = TableDefinition::new("days");
+
+/// (run, UTC day since 1970, model) to [`Totals`](crate::dedup::Totals).
+pub const RUN_DAYS: TableDefinition<'static, (u32, u32, u32), Bytes> = TableDefinition::new("run_days");
+
+/// Account number to [`AccountRow`].
+pub const ACCOUNTS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("accounts");
+/// Run to account: given when the run is registered, and kept, as it is part of the keys of its responses.
+pub const RUN_ACCOUNTS: TableDefinition<'static, u32, u32> = TableDefinition::new("run_accounts");
+/// Run to [`RunInfoRow`].
+pub const RUN_INFO: TableDefinition<'static, u32, Bytes> = TableDefinition::new("run_info");
+/// Run id to [`ForgottenRow`]: runs that were forgotten while their directories were still there.
+pub const FORGOTTEN: TableDefinition<'static, &'static str, Bytes> = TableDefinition::new("forgotten");
+/// A hash of a session's id and account to its number.
+pub const SESSION_NUMBERS: TableDefinition<'static, u64, u32> = TableDefinition::new("session_numbers");
+/// Session to [`SessionRow`].
+pub const SESSIONS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("sessions");
+/// Session to [`Totals`](crate::dedup::Totals): of every response with a line in it.
+pub const SESSION_SUMS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("session_sums");
+/// (response key, session): copies in other sessions than that of the response's row.
+pub const SESSION_COPIES: TableDefinition<'static, (u128, u32), ()> = TableDefinition::new("session_copies");
+/// (account, model) to [`Totals`](crate::dedup::Totals): everything ever counted, forgotten runs included.
+pub const SUMS: TableDefinition<'static, (u32, u32), Bytes> = TableDefinition::new("sums");
+/// (account, minute since 1970) to [`Totals`](crate::dedup::Totals): calls and budgets.
+pub const MINUTES: TableDefinition<'static, (u32, u32), Bytes> = TableDefinition::new("minutes");
+/// (account, window) to [`WindowRow`].
+pub const WINDOWS: TableDefinition<'static, (u32, &'static str), Bytes> = TableDefinition::new("windows");
+/// (account, window, minute since 1970) to [`HistoryRow`]: the last observation of that minute.
+pub const OBSERVATIONS: TableDefinition<'static, (u32, &'static str, u32), Bytes> =
+    TableDefinition::new("observations");
+/// (when in milliseconds, account, window) to [`LimitEventRow`].
+pub const LIMIT_EVENTS: TableDefinition<'static, (u64, u32, &'static str), Bytes> =
+    TableDefinition::new("limit_events");
+/// Running number to [`FiredRow`].
+pub const FIRED: TableDefinition<'static, u64, Bytes> = TableDefinition::new("fired");
+/// Account to [`MarkRow`]: what an operator said about it.
+pub const MARKS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("marks");
+/// Account to [`AccountLimitsRow`]: what the provider says without naming a window.
+pub const ACCOUNT_LIMITS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("account_limits");
+/// (account, model) to the time of the latest response, in milliseconds: the provider served then.
+pub const SERVED: TableDefinition<'static, (u32, u32), i64> = TableDefinition::new("served");
+/// (latest time in its file so far, in milliseconds; a hash of that file's run and path; running number) to
+/// [`ParkedRow`].
+pub const PARKED: TableDefinition<'static, (u64, u64, u64), Bytes> = TableDefinition::new("parked");
+/// File to the latest time of an observation of it that is parked, in milliseconds.
+pub const PARKED_FILES: TableDefinition<'static, u32, i64> = TableDefinition::new("parked_files");
+
+/// Key of `meta`: the version of the schema.
+pub const META_SCHEMA: &str = "schema";
+/// Key of `meta`: the number of the last commit.
+pub const META_SEQUENCE: &str = "sequence";
+/// Key of `meta`: the number of the last parked observation.
+pub const META_PARKED: &str = "parked";
+/// Key of `meta`: the number of the last threshold that fired.
+pub const META_FIRED: &str = "fired";
+/// Key of `meta`: when this database was made, in milliseconds.
+pub const META_CREATED: &str = "created_ms";
+/// Key of `notes`: how this database came to replace a damaged one.
+pub const NOTE_REBUILT: &str = "rebuilt";
+/// Key of `notes`: the path of that damaged one. Once it is moved away, the note has been read.
+pub const NOTE_ASIDE: &str = "rebuilt_aside";

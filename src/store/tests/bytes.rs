@@ -1,0 +1,574 @@
+//! The exact bytes of a row of each table, and of each value of each enum in one: a database that exists must
+//! be read as it was written.
+
+use std::fmt::Write as _;
+use std::num::NonZeroU64;
+
+use redb::{TableDefinition, TableHandle};
+
+use super::*;
+use crate::quota::exhaustion::Cause;
+use crate::quota::overage::Overage;
+use crate::quota::throttle::Throttles;
+use crate::quota::window::{Held, Reading, Track, WindowState};
+use crate::record::{LimitSource, LimitStatus, Observation, StopReason};
+use crate::store::schema::{
+    AccountLimitsRow, AccountRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow, MarkRow,
+    ParkedRow, ResponseParts, ResponseRow, RunInfoRow, RunRow, RunTotalsRow, SessionRow, Stored, WindowRow,
+    decode, encode,
+};
+
+/// Table, type and bytes of the key, type and bytes of the value.
+const TABLES: [&str; 31] = [
+    "meta [&str] 736368656d61 [u64] 0500000000000000",
+    "notes [&str] 72656275696c74 [&str] 776879",
+    "runs [&str] 72756e [&[u8]] 01f0a2040103",
+    "paths [(u32,&[u8])] 01000000612e6a736f6e6c [u32] 02000000",
+    "files [u32] 01000000 [&[u8]] 01010207040506ffffffffffffffffff0108090a057374617465",
+    "models [u32] 01000000 [&str] 6d6f64656c",
+    "model_runs [u32] 01000000 [u32] 02000000",
+    "responses [u128] 00000000000000000000000010000000 [&[u8]] 01d50d0a0b09180102030405060708",
+    "totals [u32] 01000000 [&[u8]] 01020406080ad8040d808080808080808080021214161815161718191a1b1c1d01\
+     3c",
+    "hours [(u32,u32,u32)] 010000000200000003000000 [&[u8]] 01020406080ad8040d80808080808080808002121\
+     41618",
+    "days [(u32,u32)] 0100000002000000 [&[u8]] 01020406080ad8040d8080808080808080800212141618",
+    "run_days [(u32,u32,u32)] 010000000200000003000000 [&[u8]] 01020406080ad8040d80808080808080808002\
+     12141618",
+    "accounts [u32] 01000000 [&[u8]] 010170016e",
+    "run_accounts [u32] 01000000 [u32] 02000000",
+    "run_info [u32] 01000000 [&[u8]] 0102016101620163016401022f6d01020104010602",
+    "forgotten [&str] 72756e [&[u8]] 010104",
+    "session_numbers [u64] 0100000000000000 [u32] 02000000",
+    "sessions [u32] 01000000 [&[u8]] 0101020103040506",
+    "session_sums [u32] 01000000 [&[u8]] 01020406080ad8040d8080808080808080800212141618",
+    "session_copies [(u128,u32)] 0100000000000000000000000000000002000000 [()] ",
+    "sums [(u32,u32)] 0100000002000000 [&[u8]] 01020406080ad8040d8080808080808080800212141618",
+    "minutes [(u32,u32)] 0100000002000000 [&[u8]] 01020406080ad8040d8080808080808080800212141618",
+    "windows [(u32,&str)] 0100000077 [&[u8]] 0101000000000000e03f01000000000000e83f010201660167020108\
+     010a010c010e1009140116050118011a012001000000000000d03f01110112012603080114014001000000000000d03f\
+     01210122014603080124016001000000000000d03f013101320166030801340002505f01000000000000000000000202\
+     0600000000000000017001000000000000d03f0139013a01760308013c00020201000000000000d03f01020103010803\
+     0801050401000000000000d03f01030104010a0308010663",
+    "observations [(u32,&str,u32)] 01010000007702000000 [&[u8]] 010201000000000000e03f01040107",
+    "limit_events [(u64,u32,&str)] 01000000000000000200000077 [&[u8]] 01010201010c010d08",
+    "fired [u64] 0100000000000000 [&[u8]] 0101017750000000000000e03f010406",
+    "marks [u32] 01000000 [&[u8]] 01020172017304",
+    "account_limits [u32] 01000000 [&[u8]] 01020e010601100310000002011201",
+    "served [(u32,u32)] 0100000002000000 [i64] fdffffffffffffff",
+    "parked [(u64,u64,u64)] 010000000000000002000000000000000300000000000000 [&[u8]] 0107017701000000\
+     000000e03f01010102010601080103010f0110",
+    "parked_files [u32] 01000000 [i64] feffffffffffffff",
+];
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").unwrap();
+        hex
+    })
+}
+
+fn line<K: redb::Key, V: redb::Value>(
+    table: TableDefinition<'_, K, V>,
+    key: &K::SelfType<'_>,
+    value: &V::SelfType<'_>,
+) -> String {
+    format!(
+        "{} [{}] {} [{}] {}",
+        table.name(),
+        K::type_name().name(),
+        hex(K::as_bytes(key).as_ref()),
+        V::type_name().name(),
+        hex(V::as_bytes(value).as_ref())
+    )
+}
+
+fn totals() -> Totals {
+    Totals {
+        messages: 1,
+        without_figures: 2,
+        unfinished: 3,
+        advisor_calls: 4,
+        input: 5,
+        output: 300,
+        cache_read: -7,
+        cache_creation: i128::from(i64::MAX) + 1,
+        cache_creation_5m: 9,
+        cache_creation_1h: 10,
+        web_search: 11,
+        thinking: 12,
+    }
+}
+
+fn run_totals() -> RunTotalsRow {
+    RunTotalsRow {
+        totals: totals(),
+        lines: LineCounts {
+            read: 21,
+            usage: 22,
+            duplicate: 23,
+            ignored: 24,
+            malformed: 25,
+            oversized: 26,
+            clock_suspect: 27,
+        },
+        files: 28,
+        bytes: 29,
+        latest: Some(30),
+    }
+}
+
+fn file() -> FileRow {
+    let cursor = Cursor {
+        inode: Inode {
+            number: 2,
+            born_ns: -4,
+        },
+        generation: 4,
+        offset: 5,
+        tail_len: 6,
+        tail_hash: u64::MAX,
+        skip_to: NonZeroU64::new(8),
+        settled_to: 9,
+        origin: 10,
+    };
+    FileRow::new(1, &cursor, &ParserState::new(b"state"))
+}
+
+fn response(
+    kind: Kind,
+    rank: Rank,
+    dating: Dating,
+    tier: Tier,
+    is_final: bool,
+    is_shared: bool,
+) -> ResponseRow {
+    let usage = Usage {
+        input: 1,
+        output: 2,
+        cache_read: 3,
+        cache_creation: 4,
+        cache_creation_5m: 5,
+        cache_creation_1h: 6,
+        web_search: 7,
+        thinking: 8,
+    };
+    let parts = ResponseParts {
+        kind,
+        rank,
+        tier,
+        dating,
+        usage,
+        is_final,
+        session: 9,
+        is_shared,
+    };
+    ResponseRow::new(&parts, 10, 11, 12)
+}
+
+fn run_info(reason: StopReason) -> RunInfoRow {
+    RunInfoRow {
+        labels: [("a".into(), "b".into()), ("c".into(), "d".into())].into(),
+        mount: Some(b"/m".as_slice().into()),
+        registered_at: Some(1),
+        earliest: Some(2),
+        stopped: Some((3, reason)),
+    }
+}
+
+fn reading(first: u8) -> Reading {
+    let number = |offset: u8| u64::from(first + offset);
+    let time = |offset: u8| i64::from(first + offset);
+    Reading {
+        at: time(0),
+        utilization: Some(0.25),
+        remaining: Some(number(1)),
+        limit: Some(number(2)),
+        reset_at: Some(time(3)),
+        status: LimitStatus::Rejected,
+        source: LimitSource::Codex,
+        session: Some(number(4)),
+    }
+}
+
+fn window_state() -> WindowState {
+    WindowState {
+        utilization: Some(0.5),
+        highest: Some(0.75),
+        utilization_at: Some(1),
+        remaining: Some(102),
+        limit: Some(103),
+        status: LimitStatus::AllowedWarning,
+        status_at: Some(4),
+        reset_at: Some(5),
+        window_started_at: Some(6),
+        length: Some(7),
+        opened_at: 8,
+        number: 9,
+        observed_at: 10,
+        live_at: Some(11),
+        source: LimitSource::Prose,
+        exhausted_until: Some(12),
+        blocked_at: Some(13),
+        held: Held {
+            drop: Some(reading(0x10)),
+            reset: Some(reading(0x20)),
+            relief: Some(reading(0x30)),
+            rise: None,
+        },
+        thresholds_crossed: vec![80, 95],
+        served_at: None,
+        allowed_at: None,
+    }
+}
+
+/// A state of nothing, to pin an option of a state.
+fn no_state() -> WindowState {
+    WindowState {
+        utilization: None,
+        highest: None,
+        utilization_at: None,
+        remaining: None,
+        limit: None,
+        status: LimitStatus::Unknown,
+        status_at: None,
+        reset_at: None,
+        window_started_at: None,
+        length: None,
+        opened_at: 1,
+        number: 2,
+        observed_at: 3,
+        live_at: None,
+        source: LimitSource::RateLimits,
+        exhausted_until: None,
+        blocked_at: None,
+        held: Held {
+            rise: Some(reading(0x38)),
+            ..Held::default()
+        },
+        thresholds_crossed: Vec::new(),
+        served_at: None,
+        allowed_at: None,
+    }
+}
+
+fn window() -> WindowRow {
+    WindowRow {
+        track: Track {
+            state: window_state(),
+            before: Some(no_state()),
+            readings: vec![reading(1), reading(2)],
+        },
+        history_rows: 99,
+    }
+}
+
+fn observation() -> Observation {
+    Observation {
+        bucket: "w".into(),
+        utilization: Some(0.5),
+        remaining: Some(1),
+        limit: Some(2),
+        reset_at: Some(3),
+        observed_at: Some(4),
+        status: LimitStatus::Allowed,
+        source: LimitSource::Headers,
+        session: Some(15),
+        request: Some(16),
+    }
+}
+
+fn account_limits() -> AccountLimitsRow {
+    let mut throttles = Throttles::default();
+    throttles.take(&observation(), 7);
+    let later = Observation {
+        reset_at: None,
+        request: None,
+        source: LimitSource::ApiError,
+        ..observation()
+    };
+    throttles.take(&later, 8);
+    AccountLimitsRow {
+        throttles,
+        overage: Some(Overage {
+            said_at: 9,
+            in_use: true,
+        }),
+    }
+}
+
+fn history(status: LimitStatus, source: LimitSource) -> HistoryRow {
+    HistoryRow {
+        observed_at: 1,
+        utilization: Some(0.5),
+        reset_at: Some(2),
+        status,
+        source,
+    }
+}
+
+/// A row's bytes, after a look that they are read as what was written.
+fn bytes<R: Stored + PartialEq + std::fmt::Debug>(row: &R) -> Vec<u8> {
+    let bytes = encode(row).unwrap();
+    assert_eq!(&decode::<R>(&bytes).unwrap(), row);
+    bytes
+}
+
+/// A row of each table.
+fn tables() -> Vec<String> {
+    let sums = bytes(&totals());
+    macro_rules! row {
+        ($table:ident, $key:expr, $row:expr) => {
+            line(schema::$table, &$key, &bytes(&$row).as_slice())
+        };
+    }
+    let responses = response(
+        Kind::Advisor,
+        Rank::Main,
+        Dating::Nearby,
+        Tier::Batch,
+        false,
+        true,
+    );
+    vec![
+        line(schema::META, &schema::META_SCHEMA, &schema::SCHEMA_VERSION),
+        line(schema::NOTES, &schema::NOTE_REBUILT, &"why"),
+        row!(
+            RUNS,
+            "run",
+            RunRow {
+                number: 70_000,
+                backlog: true,
+                first_seen: -2
+            }
+        ),
+        line(schema::PATHS, &(1, b"a.jsonl".as_slice()), &2),
+        row!(FILES, 1, file()),
+        line(schema::MODELS, &1, &"model"),
+        line(schema::MODEL_RUNS, &1, &2),
+        row!(RESPONSES, 1 << 100, responses),
+        row!(TOTALS, 1, run_totals()),
+        line(schema::HOURS, &(1, 2, 3), &sums.as_slice()),
+        line(schema::DAYS, &(1, 2), &sums.as_slice()),
+        line(schema::RUN_DAYS, &(1, 2, 3), &sums.as_slice()),
+        row!(
+            ACCOUNTS,
+            1,
+            AccountRow::new(&AccountId {
+                provider: "p".into(),
+                name: "n".into()
+            })
+        ),
+        line(schema::RUN_ACCOUNTS, &1, &2),
+        row!(RUN_INFO, 1, run_info(StopReason::Vanished)),
+        row!(FORGOTTEN, "run", ForgottenRow { number: 1, at: 2 }),
+        line(schema::SESSION_NUMBERS, &1, &2),
+        row!(
+            SESSIONS,
+            1,
+            SessionRow {
+                run: 1,
+                linked: 2,
+                reported: Some([3, 4, 5, 6])
+            }
+        ),
+        line(schema::SESSION_SUMS, &1, &sums.as_slice()),
+        line(schema::SESSION_COPIES, &(1, 2), &()),
+        line(schema::SUMS, &(1, 2), &sums.as_slice()),
+        line(schema::MINUTES, &(1, 2), &sums.as_slice()),
+        row!(WINDOWS, (1, "w"), window()),
+        row!(
+            OBSERVATIONS,
+            (1, "w", 2),
+            history(LimitStatus::Allowed, LimitSource::UsageApi)
+        ),
+        row!(
+            LIMIT_EVENTS,
+            (1, 2, "w"),
+            LimitEventRow {
+                resets_at: Some(1),
+                source: LimitSource::QuotaLimits,
+                session: Some(12),
+                request: Some(13),
+                last_at: 4
+            }
+        ),
+        row!(
+            FIRED,
+            1,
+            FiredRow {
+                account: 1,
+                bucket: "w".into(),
+                percent: 80,
+                utilization: 0.5,
+                reset_at: Some(2),
+                observed_at: 3
+            }
+        ),
+        row!(
+            MARKS,
+            1,
+            MarkRow {
+                cause: Cause {
+                    until: 1,
+                    reason: "r".into(),
+                    source: "s".into(),
+                    since: 2
+                }
+            }
+        ),
+        row!(ACCOUNT_LIMITS, 1, account_limits()),
+        line(schema::SERVED, &(1, 2), &-3),
+        row!(PARKED, (1, 2, 3), ParkedRow::new(7, &observation())),
+        line(schema::PARKED_FILES, &1, &-2),
+    ]
+}
+
+#[test]
+fn the_bytes_of_each_table_stay_as_they_are() {
+    let written = tables();
+    for (written, pinned) in written.iter().zip(TABLES) {
+        assert_eq!(written, pinned);
+    }
+    assert_eq!(written.len(), TABLES.len());
+
+    let store = memory();
+    let (_open, read) = store.read().unwrap();
+    let mut made: Vec<String> = read
+        .list_tables()
+        .unwrap()
+        .map(|table| table.name().to_owned())
+        .collect();
+    let name = |line: &String| line.split(' ').next().unwrap().to_owned();
+    let mut pinned: Vec<String> = written.iter().map(name).collect();
+    made.sort();
+    pinned.sort();
+    assert_eq!(made, pinned, "a table without a row in this test");
+}
+
+#[test]
+fn what_is_filled_in_when_a_window_is_read_is_not_written() {
+    let mut filled_in = window();
+    for state in [Some(&mut filled_in.track.state), filled_in.track.before.as_mut()] {
+        let state = state.unwrap();
+        (state.served_at, state.allowed_at) = (Some(1), Some(2));
+    }
+    assert_eq!(encode(&filled_in).unwrap(), encode(&window()).unwrap());
+}
+
+#[test]
+fn the_byte_of_each_value_of_an_enum_stays_as_it_is() {
+    let code = |status, source, place: usize| encode(&history(status, source)).unwrap()[place];
+    let (status_at, source_at) = (13, 14);
+    for (status, byte) in [
+        (LimitStatus::Unknown, 0),
+        (LimitStatus::Allowed, 1),
+        (LimitStatus::AllowedWarning, 2),
+        (LimitStatus::Rejected, 3),
+    ] {
+        assert_eq!(code(status, LimitSource::Prose, status_at), byte, "{status:?}");
+    }
+    for (source, byte) in [
+        (LimitSource::RateLimits, 0),
+        (LimitSource::QuotaLimits, 1),
+        (LimitSource::ApiError, 2),
+        (LimitSource::Headers, 3),
+        (LimitSource::RateLimitEvent, 4),
+        (LimitSource::Prose, 5),
+        (LimitSource::Statusline, 6),
+        (LimitSource::UsageApi, 7),
+        (LimitSource::Codex, 8),
+        (LimitSource::AgentCache, 9),
+    ] {
+        assert_eq!(code(LimitStatus::Unknown, source, source_at), byte, "{source:?}");
+    }
+    for (reason, byte) in [
+        (StopReason::Asked, 0),
+        (StopReason::Idle, 1),
+        (StopReason::Vanished, 2),
+    ] {
+        assert_eq!(
+            encode(&run_info(reason)).unwrap().last(),
+            Some(&byte),
+            "{reason:?}"
+        );
+    }
+}
+
+#[test]
+fn the_flags_of_a_response_stay_as_they_are() {
+    use {Dating as D, Kind as K, Rank as R, Tier as T};
+    for (kind, rank, dating, tier, is_final, is_shared, flags) in [
+        (K::Message, R::Progress, D::Line, T::Unknown, true, false, 0),
+        (K::Advisor, R::Progress, D::Line, T::Unknown, true, false, 1),
+        (
+            K::Duplicate,
+            R::Progress,
+            D::Line,
+            T::Unknown,
+            true,
+            false,
+            1 << 11,
+        ),
+        (K::Message, R::Sidechain, D::Line, T::Unknown, true, false, 1 << 1),
+        (K::Message, R::Main, D::Line, T::Unknown, true, false, 2 << 1),
+        (K::Message, R::Progress, D::Audit, T::Unknown, true, false, 1 << 3),
+        (
+            K::Message,
+            R::Progress,
+            D::Nearby,
+            T::Unknown,
+            true,
+            false,
+            2 << 3,
+        ),
+        (
+            K::Message,
+            R::Progress,
+            D::Written,
+            T::Unknown,
+            true,
+            false,
+            3 << 3,
+        ),
+        (
+            K::Message,
+            R::Progress,
+            D::Unknown,
+            T::Unknown,
+            true,
+            false,
+            4 << 3,
+        ),
+        (K::Message, R::Progress, D::Line, T::Standard, true, false, 1 << 6),
+        (K::Message, R::Progress, D::Line, T::Priority, true, false, 2 << 6),
+        (K::Message, R::Progress, D::Line, T::Batch, true, false, 3 << 6),
+        (K::Message, R::Progress, D::Line, T::Other, true, false, 4 << 6),
+        (K::Message, R::Progress, D::Line, T::Unknown, false, false, 1 << 9),
+        (K::Message, R::Progress, D::Line, T::Unknown, true, true, 1 << 10),
+    ] {
+        let row = response(kind, rank, dating, tier, is_final, is_shared);
+        // The flags are the first field, a variable-length integer behind the version.
+        let bytes = encode(&row).unwrap();
+        let found = match bytes[1] {
+            low if low < 0x80 => u16::from(low),
+            low => u16::from(low & 0x7f) | u16::from(bytes[2]) << 7,
+        };
+        assert_eq!(
+            found, flags,
+            "{kind:?} {rank:?} {dating:?} {tier:?} {is_final} {is_shared}"
+        );
+        let parts = row.parts().unwrap();
+        assert_eq!(
+            (
+                parts.kind,
+                parts.rank,
+                parts.dating,
+                parts.tier,
+                parts.is_final,
+                parts.is_shared
+            ),
+            (kind, rank, dating, tier, is_final, is_shared)
+        );
+    }
+}
