@@ -6,7 +6,7 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fastrand::Rng;
 use tokentail::parse::{self, LineContext};
-use tokentail::reader::lines::Lines;
+use tokentail::reader::lines::LineIter;
 
 /// How large each block is.
 const BLOCK_BYTES: usize = 4 << 20;
@@ -30,7 +30,7 @@ fn blocks(c: &mut Criterion) {
             b.iter(|| {
                 records.clear();
                 observations.clear();
-                for line in Lines::new(black_box(block)) {
+                for line in LineIter::new(black_box(block)) {
                     black_box(parse::line(
                         line.bytes,
                         LineContext::default(),

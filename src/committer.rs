@@ -34,7 +34,7 @@ const PARKED_FOR_MAX: Duration = Duration::from_mins(1);
 /// The committer does not take this any more: it is shutting down, or has given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the committer has stopped")]
-pub struct Refused;
+pub struct CommitterGone;
 
 enum CommitterCommand {
     Commit {
@@ -167,20 +167,20 @@ impl Committer {
     ///
     /// # Errors
     /// When the committer has stopped.
-    pub async fn commit(&self, batches: Vec<Batch>) -> Result<Vec<Outcome>, Refused> {
+    pub async fn commit(&self, batches: Vec<Batch>) -> Result<Vec<Outcome>, CommitterGone> {
         let (done, outcomes) = oneshot::channel();
         self.commands
             .send(CommitterCommand::Commit { batches, done })
             .await
-            .map_err(|_| Refused)?;
-        outcomes.await.map_err(|_| Refused)
+            .map_err(|_| CommitterGone)?;
+        outcomes.await.map_err(|_| CommitterGone)
     }
 
     /// Makes runs known, in this order, and says what became of each, once that is durable.
     ///
     /// # Errors
     /// When the committer has stopped.
-    pub async fn start(&self, runs: Vec<Start>, backlog: bool) -> Result<Vec<Started>, Refused> {
+    pub async fn start(&self, runs: Vec<Start>, backlog: bool) -> Result<Vec<Started>, CommitterGone> {
         self.ask(|done| CommitterCommand::Start { runs, backlog, done })
             .await
     }
@@ -189,7 +189,7 @@ impl Committer {
     ///
     /// # Errors
     /// When the committer has stopped.
-    pub async fn stop(&self, run: RunId, reason: StopReason) -> Result<bool, Refused> {
+    pub async fn stop(&self, run: RunId, reason: StopReason) -> Result<bool, CommitterGone> {
         let end = End::Stop(reason);
         self.ask(|done| CommitterCommand::Run { run, end, done }).await
     }
@@ -199,7 +199,7 @@ impl Committer {
     ///
     /// # Errors
     /// When the committer has stopped.
-    pub async fn forget(&self, run: RunId, directory_is_there: bool) -> Result<bool, Refused> {
+    pub async fn forget(&self, run: RunId, directory_is_there: bool) -> Result<bool, CommitterGone> {
         let end = End::Forget { directory_is_there };
         self.ask(|done| CommitterCommand::Run { run, end, done }).await
     }
@@ -208,17 +208,20 @@ impl Committer {
     ///
     /// # Errors
     /// When the committer has stopped.
-    pub async fn release(&self, runs: Vec<RunId>) -> Result<(), Refused> {
+    pub async fn release(&self, runs: Vec<RunId>) -> Result<(), CommitterGone> {
         self.ask(|done| CommitterCommand::Release { runs, done }).await
     }
 
     async fn ask<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<T>) -> CommitterCommand,
-    ) -> Result<T, Refused> {
+    ) -> Result<T, CommitterGone> {
         let (done, answer) = oneshot::channel();
-        self.commands.send(command(done)).await.map_err(|_| Refused)?;
-        answer.await.map_err(|_| Refused)
+        self.commands
+            .send(command(done))
+            .await
+            .map_err(|_| CommitterGone)?;
+        answer.await.map_err(|_| CommitterGone)
     }
 
     /// A handle for what does not come from logs.
@@ -233,24 +236,24 @@ impl Committer {
     ///
     /// # Errors
     /// When the committer has stopped.
-    pub async fn end_backlog(&self) -> Result<(), Refused> {
+    pub async fn end_backlog(&self) -> Result<(), CommitterGone> {
         let (done, ended) = oneshot::channel();
         self.commands
             .send(CommitterCommand::EndBacklog { done })
             .await
-            .map_err(|_| Refused)?;
-        ended.await.map_err(|_| Refused)
+            .map_err(|_| CommitterGone)?;
+        ended.await.map_err(|_| CommitterGone)
     }
 
     /// Asks for a sign of life.
     ///
     /// # Errors
     /// When the committer has stopped.
-    pub async fn beat(&self) -> Result<(), Refused> {
+    pub async fn beat(&self) -> Result<(), CommitterGone> {
         self.commands
             .send(CommitterCommand::Beat)
             .await
-            .map_err(|_| Refused)
+            .map_err(|_| CommitterGone)
     }
 }
 
@@ -265,7 +268,7 @@ impl WeakCommitter {
     ///
     /// # Errors
     /// When the committer has stopped.
-    pub async fn mark(&self, account: AccountId, cause: Option<Cause>) -> Result<(), Refused> {
+    pub async fn mark(&self, account: AccountId, cause: Option<Cause>) -> Result<(), CommitterGone> {
         self.ask(|done| CommitterCommand::Mark { account, cause, done })
             .await
     }
@@ -274,7 +277,7 @@ impl WeakCommitter {
     ///
     /// # Errors
     /// When the committer has stopped.
-    pub async fn observe(&self, told: Vec<Told>) -> Result<(), Refused> {
+    pub async fn observe(&self, told: Vec<Told>) -> Result<(), CommitterGone> {
         self.ask(|done| CommitterCommand::Observe { told, done }).await
     }
 
@@ -282,7 +285,7 @@ impl WeakCommitter {
     ///
     /// # Errors
     /// When the committer has stopped.
-    pub async fn note(&self, update: Update) -> Result<(), Refused> {
+    pub async fn note(&self, update: Update) -> Result<(), CommitterGone> {
         self.ask(|done| CommitterCommand::Note { update, done }).await
     }
 
@@ -297,19 +300,19 @@ impl WeakCommitter {
     ///
     /// # Errors
     /// When the committer has stopped; within, when the copy could not be made.
-    pub async fn copy(&self) -> Result<Result<File, StoreError>, Refused> {
+    pub async fn copy(&self) -> Result<Result<File, StoreError>, CommitterGone> {
         self.ask(|done| CommitterCommand::Copy { done }).await
     }
 
     async fn ask<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<T>) -> CommitterCommand,
-    ) -> Result<T, Refused> {
+    ) -> Result<T, CommitterGone> {
         let (done, answer) = oneshot::channel();
-        let commands = self.commands.upgrade().ok_or(Refused)?;
-        commands.send(command(done)).await.map_err(|_| Refused)?;
+        let commands = self.commands.upgrade().ok_or(CommitterGone)?;
+        commands.send(command(done)).await.map_err(|_| CommitterGone)?;
         drop(commands);
-        answer.await.map_err(|_| Refused)
+        answer.await.map_err(|_| CommitterGone)
     }
 }
 

@@ -40,7 +40,7 @@ pub use layers::{
 };
 pub use mistakes::{CONFIG_BYTES_MAX, ConfigError, FilePlace, MistakeText, Mistakes};
 pub use schema::schema;
-pub use units::{Bytes, Count, Flag, List, Period, UnitError};
+pub use units::{ByteSize, Count, Flag, List, Period, UnitError};
 
 /// The checked settings.
 #[derive(Clone, Debug)]
@@ -414,7 +414,7 @@ impl Settings {
             paths.iter().map(|path| path.display().to_string()).collect()
         };
         let period = |length: Duration| quoted(&Period(length));
-        let bytes = |amount: usize| quoted(&Bytes(amount as u64));
+        let bytes = |amount: usize| quoted(&ByteSize(amount as u64));
         [
             path(&self.runs_dir),
             path(&self.db),

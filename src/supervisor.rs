@@ -25,7 +25,7 @@ use crate::logfile::unread::{LINKS_LOOKED_AT_MAX, Sorter, Unread, UnreadKind};
 use crate::logfile::{Entry, EntryKind, LogFileError, Root, Stat};
 use crate::record::format::length;
 use crate::record::{RunId, StopReason};
-use crate::store::{Known, RunInfo, Store, StoreError};
+use crate::store::{RunInfo, Store, StoreError, StoredRun};
 use crate::tailer::poller::{PASSED_AFTER, Poller};
 use crate::tailer::roster::{Dues, Roster};
 use crate::tailer::stall::does_not_answer;
@@ -883,7 +883,7 @@ impl Supervisor {
         }
     }
 
-    fn start_tailer(&mut self, run: RunId, known: Known, again: bool) {
+    fn start_tailer(&mut self, run: RunId, known: StoredRun, again: bool) {
         self.started = self.started.wrapping_add(1);
         let waker = TailerHandle::new(self.dues.entry(self.started));
         let stop = CancellationToken::new();

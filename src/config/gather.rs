@@ -17,7 +17,7 @@ use super::accounts::{self, Accounts};
 use super::file::FileLayer;
 use super::layers::{Environment, LogFormat, Origin, Partial, SOCKET_NAME};
 use super::mistakes::{ConfigError, MISTAKES_MAX, MistakeText, Mistakes, did_you_mean, near};
-use super::units::{Bytes, Count, Flag, List, Period, within};
+use super::units::{ByteSize, Count, Flag, List, Period, within};
 use super::{HttpSettings, Limits, LogSettings, RunsSettings, Settings, StoreSettings, WatchSettings};
 use crate::globs::layout::Layout;
 use crate::globs::{GlobError, Globs, check_amount};
@@ -27,9 +27,9 @@ const MIB: u64 = 1 << 20;
 /// The bounds of every period.
 const PERIOD_RANGE: RangeInclusive<Period> =
     Period(Duration::from_millis(100))..=Period(Duration::from_hours(1));
-const LINE_BYTES_RANGE: RangeInclusive<Bytes> = Bytes(4096)..=Bytes(256 * MIB);
-const TURN_BYTES_RANGE: RangeInclusive<Bytes> = Bytes(65_536)..=Bytes(256 * MIB);
-const CACHE_BYTES_RANGE: RangeInclusive<Bytes> = Bytes(MIB)..=Bytes(4096 * MIB);
+const LINE_BYTES_RANGE: RangeInclusive<ByteSize> = ByteSize(4096)..=ByteSize(256 * MIB);
+const TURN_BYTES_RANGE: RangeInclusive<ByteSize> = ByteSize(65_536)..=ByteSize(256 * MIB);
+const CACHE_BYTES_RANGE: RangeInclusive<ByteSize> = ByteSize(MIB)..=ByteSize(4096 * MIB);
 const FILES_PER_RUN_RANGE: RangeInclusive<Count> = Count(1)..=Count(10_000_000);
 const DEPTH_RANGE: RangeInclusive<Count> = Count(1)..=Count(1000);
 const COMMIT_ROWS_RANGE: RangeInclusive<Count> = Count(1)..=Count(10_000_000);
@@ -337,12 +337,12 @@ impl<'a> Gather<'a> {
     fn bytes(
         &mut self,
         key: &'static str,
-        get: impl Fn(&Partial) -> Option<Bytes>,
+        get: impl Fn(&Partial) -> Option<ByteSize>,
         default: u64,
-        range: RangeInclusive<Bytes>,
+        range: RangeInclusive<ByteSize>,
     ) -> usize {
-        let value = self.pick(key, get, || Bytes(default));
-        let Bytes(value) = self.within(key, value, &range);
+        let value = self.pick(key, get, || ByteSize(default));
+        let ByteSize(value) = self.within(key, value, &range);
         usize::try_from(value).unwrap_or(usize::MAX)
     }
 

@@ -14,7 +14,7 @@ use super::file::{FileLayer, say};
 use super::mistakes::{ConfigError, MistakeText, Mistakes};
 use crate::globs::layout::Layout;
 
-use super::units::{Bytes, Count, Flag, List, Period};
+use super::units::{ByteSize, Count, Flag, List, Period};
 
 /// Variables that begin with this are settings, and nothing else.
 pub const VARIABLE_PREFIX: &str = "TOKENTAIL__";
@@ -57,17 +57,17 @@ pub struct PartialWatch {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table of settings")]
 pub struct PartialLimits {
-    pub line_bytes_max: Option<Bytes>,
+    pub line_bytes_max: Option<ByteSize>,
     pub files_per_run_max: Option<Count>,
     pub depth_max: Option<Count>,
-    pub turn_bytes_max: Option<Bytes>,
+    pub turn_bytes_max: Option<ByteSize>,
     pub idle_close: Option<Period>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table of settings")]
 pub struct PartialStore {
-    pub cache_bytes: Option<Bytes>,
+    pub cache_bytes: Option<ByteSize>,
     pub commit_rows_max: Option<Count>,
 }
 

@@ -17,7 +17,7 @@ pub struct Count(pub u64);
 
 /// A number of bytes: `4096`, `"16MiB"`, `"1 GB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Bytes(pub u64);
+pub struct ByteSize(pub u64);
 
 /// A length of time: `"2s"`, `"1m 30s"`, `"PT2S"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,7 +91,7 @@ impl Amount for Count {
     }
 }
 
-impl Amount for Bytes {
+impl Amount for ByteSize {
     const EXPECTED: &'static str = "number of bytes, as in 4096 or \"16MiB\"";
 
     fn from_number(number: u64) -> Option<Self> {
@@ -142,7 +142,7 @@ impl FromStr for Count {
     }
 }
 
-impl FromStr for Bytes {
+impl FromStr for ByteSize {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
@@ -191,7 +191,7 @@ impl fmt::Display for Count {
     }
 }
 
-impl fmt::Display for Bytes {
+impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (unit, factor) in [("GiB", GIB), ("MiB", MIB), ("KiB", KIB)] {
             if self.0 > 0 && self.0.is_multiple_of(factor) {
@@ -242,7 +242,7 @@ impl<'de> Deserialize<'de> for Count {
     }
 }
 
-impl<'de> Deserialize<'de> for Bytes {
+impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(AmountVisitor(PhantomData))
     }
@@ -333,7 +333,7 @@ mod tests {
             ("99999999999GiB", None),
         ] {
             assert_eq!(
-                text.parse::<Bytes>().ok().map(|bytes| bytes.0),
+                text.parse::<ByteSize>().ok().map(|bytes| bytes.0),
                 expect,
                 "{text:?}"
             );
@@ -345,8 +345,8 @@ mod tests {
             (65_536, "64KiB"),
             (1000, "1000"),
         ] {
-            assert_eq!(Bytes(bytes).to_string(), expect);
-            assert_eq!(expect.parse(), Ok(Bytes(bytes)));
+            assert_eq!(ByteSize(bytes).to_string(), expect);
+            assert_eq!(expect.parse(), Ok(ByteSize(bytes)));
         }
     }
 
@@ -379,7 +379,7 @@ mod tests {
             "\"5\" is no length of time with its unit, as in \"2s\" or \"1m 30s\"; did you mean \"5s\"?"
         );
         for (given, meant) in [("16M", Some("16MiB")), ("3 g", Some("3GiB")), ("7 parsecs", None)] {
-            let text = given.parse::<Bytes>().unwrap_err().to_string();
+            let text = given.parse::<ByteSize>().unwrap_err().to_string();
             let hint = meant.map(|meant| format!("; did you mean {meant:?}?"));
             assert_eq!(text.contains("did you mean"), hint.is_some(), "{text}");
             assert!(hint.is_none_or(|hint| text.ends_with(&hint)), "{text}");

@@ -12,13 +12,13 @@ pub struct Line<'a> {
 
 /// The complete lines of a block that begins at the start of a line.
 #[derive(Clone, Debug)]
-pub struct Lines<'a> {
+pub struct LineIter<'a> {
     block: &'a [u8],
     ends: memchr::Memchr<'a>,
     start: usize,
 }
 
-impl<'a> Lines<'a> {
+impl<'a> LineIter<'a> {
     #[must_use]
     pub fn new(block: &'a [u8]) -> Self {
         Self {
@@ -37,7 +37,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-impl<'a> Iterator for Lines<'a> {
+impl<'a> Iterator for LineIter<'a> {
     type Item = Line<'a>;
 
     fn next(&mut self) -> Option<Line<'a>> {
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn lines_and_rest() {
-        let mut lines = Lines::new(b"a\n\nbc\nd");
+        let mut lines = LineIter::new(b"a\n\nbc\nd");
         let got: Vec<_> = lines
             .by_ref()
             .map(|line| (line.start, line.bytes.to_vec()))
@@ -81,12 +81,12 @@ mod tests {
         /// However a text is cut into blocks, carrying the rest over gives the same lines.
         #[test]
         fn any_cut_gives_the_same_lines(text in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'a'), any::<u8>()], 0..200), cut in 1usize..50) {
-            let whole: Vec<Vec<u8>> = Lines::new(&text).map(|line| line.bytes.to_vec()).collect();
+            let whole: Vec<Vec<u8>> = LineIter::new(&text).map(|line| line.bytes.to_vec()).collect();
             let mut pieces = Vec::new();
             let mut carry = Vec::new();
             for block in text.chunks(cut) {
                 carry.extend_from_slice(block);
-                let mut lines = Lines::new(&carry);
+                let mut lines = LineIter::new(&carry);
                 pieces.extend(lines.by_ref().map(|line| line.bytes.to_vec()));
                 let rest = lines.rest();
                 carry.drain(..rest);

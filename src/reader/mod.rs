@@ -18,7 +18,7 @@ use crate::logfile::{LogFile, Stat, Tail};
 use crate::parse::foreign::Look;
 use crate::parse::{self, LineContext, LineKind, Parser};
 use crate::quota::account;
-use crate::reader::lines::{Line, Lines, skipped};
+use crate::reader::lines::{Line, LineIter, skipped};
 use crate::record::{
     self, AccountId, Batch, Cursor, Inode, LineCounts, Millis, Observation, ParserState, Position, Record,
     RelativePath, Report, RunId,
@@ -441,7 +441,7 @@ impl Reader<'_> {
 
     /// Parses the complete lines of a block that starts at the cursor, and moves the cursor over them.
     fn take_lines(&mut self, block: &[u8]) -> usize {
-        let mut lines = Lines::new(block);
+        let mut lines = LineIter::new(block);
         let start = self.turn.cursor.offset;
         for Line { start: at, bytes } in lines.by_ref() {
             let offset = start + at as u64;

@@ -11,7 +11,7 @@ pub const DAY_HOURS: u32 = 24;
 
 /// A response with the number of its model.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Known {
+pub struct StoredResponse {
     pub response: Response,
     pub model: ModelNumber,
 }
@@ -20,18 +20,18 @@ pub struct Known {
 pub struct Changed {
     pub key: ResponseKey,
     /// As it is stored.
-    pub before: Option<Box<Known>>,
-    pub after: Known,
+    pub before: Option<Box<StoredResponse>>,
+    pub after: StoredResponse,
 }
 
 impl Changed {
-    pub(super) fn new(key: ResponseKey, after: Known) -> Self {
+    pub(super) fn new(key: ResponseKey, after: StoredResponse) -> Self {
         let before = None;
         Self { key, before, after }
     }
 
     /// One that is as it is stored, so far.
-    pub(super) fn stored(key: ResponseKey, after: Known) -> Self {
+    pub(super) fn stored(key: ResponseKey, after: StoredResponse) -> Self {
         let before = Some(Box::new(after.clone()));
         Self { key, before, after }
     }
@@ -69,7 +69,7 @@ enum Part<'c> {
 
 impl<'c, K: Ord + Copy> Parts<'c, K> {
     /// What changed; a response without a key is in no sum.
-    pub fn of(changed: &'c [Changed], key_of: impl Fn(&Known) -> Option<K>) -> Self {
+    pub fn of(changed: &'c [Changed], key_of: impl Fn(&StoredResponse) -> Option<K>) -> Self {
         let mut parts = Vec::with_capacity(changed.len());
         for it in changed.iter().filter(|it| it.is_change()) {
             if let Some(before) = &it.before {
@@ -97,7 +97,7 @@ impl<'c, K: Ord + Copy> Parts<'c, K> {
     }
 }
 
-impl Known {
+impl StoredResponse {
     /// The minute since 1970 in which it counts as a call; none if nothing says when it was made.
     pub fn minute(&self) -> Option<u32> {
         let minute = u32::try_from(self.response.time / MINUTE_MS).unwrap_or(u32::MAX);

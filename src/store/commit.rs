@@ -12,8 +12,8 @@ use std::sync::{Arc, PoisonError};
 
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
-use super::changed::{Changed, DAY_HOURS, Known, Parts, rows_of, undated};
-use super::limits::{LimitChanges, Limits, Place};
+use super::changed::{Changed, DAY_HOURS, Parts, StoredResponse, rows_of, undated};
+use super::limits::{LimitChanges, MergeOrder, WindowChanges};
 use super::registry::Registry;
 use super::rows::{add, add_all};
 use super::runs::RunEvent;
@@ -167,7 +167,7 @@ impl Store {
         self.forget_kept();
         let committed = self.transact(|write| {
             let kept = load_kept(self, write)?;
-            let mut limits = Limits::new(self, write)?;
+            let mut limits = WindowChanges::new(self, write)?;
             let mut meta = write.open_table(META).map_err(|e| self.error(e))?;
             limits.unpark(&mut meta, &kept.accounts, now)?;
             let sequence = self.next_sequence(&mut meta)?;
@@ -366,7 +366,7 @@ type RunSumsAndDeltas = (
 struct Work<'s, 't> {
     store: &'s Store,
     registry: Registry<'s, 't>,
-    limits: Limits<'s, 't>,
+    limits: WindowChanges<'s, 't>,
     sessions: Sessions<'s, 't>,
     minutes_table: Table<'t, (u32, u32), &'static [u8]>,
     paths: Table<'t, (u32, &'static [u8]), u32>,
@@ -413,7 +413,7 @@ impl<'s, 't> Work<'s, 't> {
         Ok(Self {
             store,
             registry: Registry::new(store, write)?,
-            limits: Limits::new(store, write)?,
+            limits: WindowChanges::new(store, write)?,
             sessions: Sessions::new(store, write)?,
             minutes_table: open!(MINUTES),
             paths: open!(PATHS),
@@ -512,7 +512,7 @@ impl<'s, 't> Work<'s, 't> {
             if !self.parks {
                 let at = observation.observed_at.unwrap_or(batch.read_at);
                 latest = latest.max(Some(at));
-                let place = Place::new(batch, latest);
+                let place = MergeOrder::new(batch, latest);
                 self.limits.wait(account, observation.clone(), at, place);
                 continue;
             }
@@ -521,7 +521,7 @@ impl<'s, 't> Work<'s, 't> {
                 latest = Some(time);
                 time
             });
-            let place = Place::new(batch, effective);
+            let place = MergeOrder::new(batch, effective);
             self.limits.park(&self.meta, account, observation, place)?;
         }
         if let Some(latest) = latest {
@@ -551,7 +551,7 @@ impl<'s, 't> Work<'s, 't> {
         }
         let (name, model) = self.model(&record.model, run.number)?;
         let session = self.sessions.number(record.session, run.number)?;
-        let copy = Known {
+        let copy = StoredResponse {
             response: Response {
                 kind: record.kind,
                 rank: record.rank,
@@ -743,7 +743,7 @@ impl<'s, 't> Work<'s, 't> {
         Ok((committed, self.kept))
     }
 
-    fn stored_response(&self, key: ResponseKey) -> Result<Option<Known>, StoreError> {
+    fn stored_response(&self, key: ResponseKey) -> Result<Option<StoredResponse>, StoreError> {
         if self.is_fresh {
             return Ok(None);
         }
@@ -780,7 +780,7 @@ impl<'s, 't> Work<'s, 't> {
             session,
             is_shared,
         };
-        Ok(Some(Known {
+        Ok(Some(StoredResponse {
             response,
             model: row.model,
         }))

@@ -67,13 +67,13 @@ struct Derived {
 }
 
 /// What numbers mean, for sentences.
-struct Names {
+struct SumNames {
     runs: BTreeMap<RunNumber, String>,
     models: Vec<Arc<str>>,
     accounts: BTreeMap<u32, String>,
 }
 
-impl Names {
+impl SumNames {
     fn of(
         store: &Store,
         runs: &impl ReadableTable<&'static str, &'static [u8]>,
@@ -124,7 +124,7 @@ impl Derived {
             &impl ReadableTable<u32, u32>,
             &impl ReadableTable<(u128, u32), ()>,
         ),
-        names: &Names,
+        names: &SumNames,
     ) -> Result<Self, StoreError> {
         let copies = copies.iter().map_err(|e| store.error(e))?;
         let copies = copies.map(|entry| Ok(entry.map_err(|e| store.error(e))?.0.value()));
@@ -302,7 +302,7 @@ impl Store {
                 read.open_table($table).map_err(|e| self.error(e))?
             };
         }
-        let names = Names::of(self, &open!(RUNS), &open!(MODELS), &open!(ACCOUNTS))?;
+        let names = SumNames::of(self, &open!(RUNS), &open!(MODELS), &open!(ACCOUNTS))?;
         let responses = open!(RESPONSES);
         let derived = Derived::of(
             self,
@@ -515,7 +515,7 @@ impl Store {
                 write.open_table($table).map_err(|e| self.error(e))?
             };
         }
-        let names = Names::of(self, &open!(RUNS), &open!(MODELS), &open!(ACCOUNTS))?;
+        let names = SumNames::of(self, &open!(RUNS), &open!(MODELS), &open!(ACCOUNTS))?;
         let responses = open!(RESPONSES);
         let derived = Derived::of(
             self,

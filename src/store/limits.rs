@@ -57,14 +57,14 @@ pub struct LimitChanges {
 
 /// When an observation came, and what it came before if others came at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct MergeOrder {
     /// The latest time on it or on an observation before it in its file.
     time: u64,
     /// A hash of the file's run and path.
     file: u64,
 }
 
-impl Place {
+impl MergeOrder {
     /// `time` is `None` where none is known: after everything else.
     pub fn new(batch: &Batch, time: Option<Millis>) -> Self {
         let mut name = batch.run.as_str().as_bytes().to_vec();
@@ -87,21 +87,21 @@ impl Place {
 
 /// An observation that is merged at the end of the transaction.
 struct Waiting {
-    place: Place,
+    place: MergeOrder,
     account: u32,
     observation: Observation,
     at: Millis,
 }
 
 /// A window under work.
-struct Open {
+struct OpenWindow {
     row: WindowRow,
     changed: bool,
     rolled_over: bool,
 }
 
 /// One transaction's work on limits.
-pub(super) struct Limits<'s, 't> {
+pub(super) struct WindowChanges<'s, 't> {
     store: &'s Store,
     windows: Table<'t, (u32, &'static str), &'static [u8]>,
     history: Table<'t, (u32, &'static str, u32), &'static [u8]>,
@@ -112,7 +112,7 @@ pub(super) struct Limits<'s, 't> {
     /// The number of the last one parked, once one was parked here.
     parked_number: Option<u64>,
     waiting: Vec<Waiting>,
-    open: BTreeMap<(u32, Box<str>), Open>,
+    open: BTreeMap<(u32, Box<str>), OpenWindow>,
     accounts: Table<'t, u32, &'static [u8]>,
     /// Accounts whose row in `accounts` is another now.
     accounts_changed: BTreeSet<(u32, &'static str)>,
@@ -121,7 +121,7 @@ pub(super) struct Limits<'s, 't> {
     left_out: u64,
 }
 
-impl<'s, 't> Limits<'s, 't> {
+impl<'s, 't> WindowChanges<'s, 't> {
     pub fn new(store: &'s Store, write: &'t WriteTransaction) -> Result<Self, StoreError> {
         macro_rules! open {
             ($table:expr) => {
@@ -146,13 +146,13 @@ impl<'s, 't> Limits<'s, 't> {
         })
     }
 
-    /// Keeps an observation for [`Limits::unpark`].
+    /// Keeps an observation for [`WindowChanges::unpark`].
     pub fn park(
         &mut self,
         meta: &Table<'_, &'static str, u64>,
         account: u32,
         observation: &Observation,
-        place: Place,
+        place: MergeOrder,
     ) -> Result<(), StoreError> {
         let before = match self.parked_number {
             Some(number) => number,
@@ -182,8 +182,8 @@ impl<'s, 't> Limits<'s, 't> {
         Ok(())
     }
 
-    /// Keeps an observation for [`Limits::settle`].
-    pub fn wait(&mut self, account: u32, observation: Observation, at: Millis, place: Place) {
+    /// Keeps an observation for [`WindowChanges::settle`].
+    pub fn wait(&mut self, account: u32, observation: Observation, at: Millis, place: MergeOrder) {
         self.waiting.push(Waiting {
             place,
             account,
@@ -260,7 +260,7 @@ impl<'s, 't> Limits<'s, 't> {
                 .map_err(|e| store.error(e))?
                 .map(|row| decode(row.value()).map_err(|e| store.row_error("windows", &e)))
                 .transpose()?
-                .map(|row| Open {
+                .map(|row| OpenWindow {
                     row,
                     changed: false,
                     rolled_over: false,
@@ -291,7 +291,7 @@ impl<'s, 't> Limits<'s, 't> {
                 open.row.track = merged.track;
                 open
             }
-            None => Open {
+            None => OpenWindow {
                 row: WindowRow {
                     track: merged.track,
                     history_rows: 0,
@@ -373,7 +373,7 @@ impl<'s, 't> Limits<'s, 't> {
         name: &str,
         observation: &Observation,
         at: Millis,
-        open: &mut Open,
+        open: &mut OpenWindow,
     ) -> Result<(), StoreError> {
         let store = self.store;
         let newest = open.row.track.state.observed_at.max(at);
@@ -413,7 +413,7 @@ impl<'s, 't> Limits<'s, 't> {
         account: u32,
         name: &str,
         newest: Millis,
-        open: &mut Open,
+        open: &mut OpenWindow,
     ) -> Result<(), StoreError> {
         let store = self.store;
         let horizon = newest.saturating_sub(HISTORY_AGE_MAX_MS).div_euclid(MINUTE_MS);

@@ -38,7 +38,7 @@ pub use limits::LimitChanges;
 pub use place::Displacement;
 pub use quota::{AccountSums, LimitEvent, QuotaView};
 pub use read::{Cell, RunSums, RunView, Snapshot};
-pub use runs::{Known, RunEvent, RunInfo, Start, Started};
+pub use runs::{RunEvent, RunInfo, Start, Started, StoredRun};
 pub use told::Told;
 pub use usage::{Grain, RunNames, UsageCell};
 
@@ -329,17 +329,17 @@ impl Store {
         );
     }
 
-    fn database(&self) -> Result<Open<'_>, StoreError> {
+    fn database(&self) -> Result<OpenDatabase<'_>, StoreError> {
         let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
         if guard.is_none() {
             return Err(StoreError::Closed {
                 path: self.path().to_owned(),
             });
         }
-        Ok(Open(guard))
+        Ok(OpenDatabase(guard))
     }
 
-    fn read(&self) -> Result<(Open<'_>, redb::ReadTransaction), StoreError> {
+    fn read(&self) -> Result<(OpenDatabase<'_>, redb::ReadTransaction), StoreError> {
         let open = self.database()?;
         let transaction = open.begin_read().map_err(|error| self.error(error))?;
         Ok((open, transaction))
@@ -378,9 +378,9 @@ fn unharmed(close: impl FnOnce()) {
 }
 
 /// The database, kept open while this lives.
-struct Open<'a>(RwLockReadGuard<'a, Option<Database>>);
+struct OpenDatabase<'a>(RwLockReadGuard<'a, Option<Database>>);
 
-impl std::ops::Deref for Open<'_> {
+impl std::ops::Deref for OpenDatabase<'_> {
     type Target = Database;
 
     fn deref(&self) -> &Database {

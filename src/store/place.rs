@@ -47,12 +47,12 @@ pub struct Lost {
     place: Place,
     since: Instant,
     /// When the database was made and its last commit; `None` if it could not be read any more.
-    identity: Option<Identity>,
+    identity: Option<DatabaseIdentity>,
 }
 
 /// What tells a database from others, and from older copies of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
+struct DatabaseIdentity {
     created: u64,
     sequence: u64,
 }
@@ -118,7 +118,7 @@ impl Place {
 impl Lost {
     /// Whether a database that was found is the one that was lost, or a copy of it as of its last commit. An older copy
     /// would number commits a second time.
-    fn is(&self, found: FileId, identity: Option<Identity>) -> bool {
+    fn is(&self, found: FileId, identity: Option<DatabaseIdentity>) -> bool {
         let is_same_file = || found == self.place.file;
         identity.is_some()
             && self
@@ -148,11 +148,11 @@ fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-fn identity(database: &Database) -> Option<Identity> {
+fn identity(database: &Database) -> Option<DatabaseIdentity> {
     let read = database.begin_read().ok()?;
     let meta = read.open_table(META).ok()?;
     let number = |name| Some(meta.get(name).ok()??.value());
-    Some(Identity {
+    Some(DatabaseIdentity {
         created: number(META_CREATED)?,
         sequence: number(META_SEQUENCE)?,
     })

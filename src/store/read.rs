@@ -14,7 +14,7 @@ use super::schema::{
     DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MODELS, NOTE_ASIDE, NOTE_REBUILT, NOTES, PATHS,
     RESPONSES, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow, RunTotalsRow, TOTALS, decode,
 };
-use super::{Known, QuotaView, Store, StoreError};
+use super::{QuotaView, Store, StoreError, StoredRun};
 use crate::coverage::Coverage;
 use crate::dedup::{Response, Totals};
 use crate::record::{LineCounts, Millis, ModelNumber, Position, RelativePath, ResponseKey, RunId, RunNumber};
@@ -283,7 +283,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::snapshot`].
-    pub fn known(&self, runs: &[RunId]) -> Result<Vec<Known>, StoreError> {
+    pub fn known(&self, runs: &[RunId]) -> Result<Vec<StoredRun>, StoreError> {
         let (_open, read) = self.read()?;
         let rows = read.open_table(RUNS).map_err(|e| self.error(e))?;
         let paths = read.open_table(PATHS).map_err(|e| self.error(e))?;
@@ -291,10 +291,10 @@ impl Store {
         let infos = self.run_tables(&read)?;
         let one = |run: &RunId| {
             let Some(row) = rows.get(run.as_str()).map_err(|e| self.error(e))? else {
-                return Ok(Known::default());
+                return Ok(StoredRun::default());
             };
             let row: RunRow = decode(row.value()).map_err(|e| self.row_error("runs", &e))?;
-            let mut known = Known {
+            let mut known = StoredRun {
                 info: Some(infos.info(self, &row)?),
                 positions: BTreeMap::new(),
             };

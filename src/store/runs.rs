@@ -75,7 +75,7 @@ pub struct RunInfo {
 
 /// What is known of a run, and how far its files were read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Known {
+pub struct StoredRun {
     /// `None` if it is unknown.
     pub info: Option<RunInfo>,
     pub positions: BTreeMap<RelativePath, Position>,

@@ -8,7 +8,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 
 use redb::{ReadTransaction, ReadableTable, Table, WriteTransaction};
 
-use super::changed::{Changed, Known, Parts};
+use super::changed::{Changed, Parts, StoredResponse};
 use super::commit::put;
 use super::rows::add_all;
 use super::schema::{SESSION_COPIES, SESSION_NUMBERS, SESSION_SUMS, SESSIONS, SessionRow, decode};
@@ -166,7 +166,7 @@ impl<'s, 't> Sessions<'s, 't> {
         places: &HashMap<ResponseKey, usize>,
     ) -> Result<(), StoreError> {
         let store = self.store;
-        let of_session = |known: &Known| NonZeroU32::new(known.response.session);
+        let of_session = |known: &StoredResponse| NonZeroU32::new(known.response.session);
         let mut deltas: BTreeMap<SessionNumber, Totals> = (Parts::of(changed, of_session).sums())
             .map(|(session, delta)| (session.get(), delta))
             .collect();

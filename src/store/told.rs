@@ -1,7 +1,7 @@
 //! What does not come from logs: an operator's marks, and observations that someone tells.
 
 use super::commit::{Committed, load_kept, put};
-use super::limits::{Limits, Place};
+use super::limits::{MergeOrder, WindowChanges};
 use super::registry::Registry;
 use super::schema::{MARKS, META, MarkRow};
 use super::{Store, StoreError};
@@ -50,11 +50,11 @@ impl Store {
             drop(registry);
             let kept = load_kept(self, write)?;
             let mut meta = write.open_table(META).map_err(|e| self.error(e))?;
-            let mut limits = Limits::new(self, write)?;
+            let mut limits = WindowChanges::new(self, write)?;
             for (one, number) in told.iter().zip(numbers) {
                 for observation in &one.observations {
                     let at = observation.observed_at.unwrap_or(now);
-                    let place = Place::told(at);
+                    let place = MergeOrder::told(at);
                     if self.parks() {
                         limits.park(&meta, number, observation, place)?;
                     } else {

@@ -22,13 +22,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::committer::{Committer, Refused};
+use crate::committer::{Committer, CommitterGone};
 use crate::config::Settings;
 use crate::logfile::LogFileError;
 use crate::logfile::pool::{Pool, STALLED_AFTER};
 use crate::logfile::run_dir::RunDir;
 use crate::record::{AccountId, Batch, Labels, Millis, RunId, StopReason};
-use crate::store::{Known, Outcome, Store};
+use crate::store::{Outcome, Store, StoredRun};
 use crate::watch::Watch;
 
 use crate::reader::ReadOptions;
@@ -171,7 +171,7 @@ pub enum TailerError {
     #[error("{0}")]
     LogFile(#[from] LogFileError),
     #[error("{0}")]
-    Refused(#[from] Refused),
+    Refused(#[from] CommitterGone),
     #[error("reading stopped with a panic: {0}")]
     Panic(String),
     #[error("it is stopped while its filesystem does not answer")]
@@ -335,12 +335,12 @@ impl Tailer {
     pub fn new(
         run: RunId,
         home: RunDir,
-        known: Known,
+        known: StoredRun,
         shared: Arc<TailerContext>,
         waker: TailerHandle,
         stop: CancellationToken,
     ) -> Self {
-        let Known { info, positions } = known;
+        let StoredRun { info, positions } = known;
         // One that had vanished is there again, so it is looked at like any other.
         let retired = (info.as_ref().and_then(|info| info.stopped))
             .is_some_and(|(_, reason)| reason != StopReason::Vanished);

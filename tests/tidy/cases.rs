@@ -286,6 +286,27 @@ fn tests_do_not_sleep() {
 }
 
 #[test]
+fn a_type_name_is_defined_once() {
+    let watch = "//! W.\nmod inner { struct Inner; }\nfn f() { struct Local; }\nenum Found {}\nimpl Found { type Local = u8; }";
+    let changes = [
+        (
+            "src/store/commit.rs",
+            "//! C.\nstruct Found;\nstruct Local;\nstruct Inner;",
+        ),
+        ("src/watch.rs", watch),
+    ];
+    check(&changes, &["src/watch.rs:4 names"]);
+    let document = [
+        ("src/api/wire/mod.rs", "//! W.\nstruct Found;"),
+        (
+            "src/api/mod.rs",
+            "//! A.\nstruct Found;\n#[cfg(test)]\nmod tests { struct Found; }",
+        ),
+    ];
+    check(&document, &[]);
+}
+
+#[test]
 fn the_pure_layers_are_pure() {
     for source in [
         "use std::fs;",

@@ -1,5 +1,6 @@
 //! The rules. Each looks at the whole house and says where it is broken and what to do.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::house::{File, House};
@@ -10,6 +11,8 @@ use super::source;
 const FILE_LINES: usize = 400;
 /// A function longer than this, in lines, may do two things.
 const FUNCTION_LINES: usize = 70;
+/// Documents have the names of what they show: those are names of the contract.
+const DOCUMENTS: &str = "src/api/wire/";
 /// Layers up to this one are pure.
 const PURE_LAYER_MAX: usize = 2;
 
@@ -82,6 +85,7 @@ pub fn judge(house: &House, doors: &[Door]) -> Vec<Finding> {
     layers(house, &mut found);
     back_doors(house, &mut found);
     heads(house, &mut found);
+    type_names(house, &mut found);
     outside_crates(house, doors, &mut found);
     words(house, &mut found);
     purity(house, &mut found);
@@ -112,6 +116,29 @@ pub fn hints(house: &House) -> Vec<String> {
         }
     }
     found
+}
+
+/// A type name is defined once in the crate, so that nobody has to look up which one is meant.
+fn type_names(house: &House, found: &mut Vec<Finding>) {
+    let mut known: BTreeMap<&str, &str> = BTreeMap::new();
+    let is_counted = |path: &str| !path.starts_with(DOCUMENTS) && !path.contains("/tests");
+    for file in house.sources().filter(|file| is_counted(file.path)) {
+        for (name, line) in source::types(&file.tokens) {
+            match known.get(name) {
+                Some(path) if *path != file.path => {
+                    let what = format!("`{name}` is a type of {path} too");
+                    found.push(finding(
+                        file.path,
+                        line,
+                        "names",
+                        what,
+                        "give one of them another name",
+                    ));
+                }
+                _ => drop(known.insert(name, file.path)),
+            }
+        }
+    }
 }
 
 /// Every module below the root stands on one layer, and every name in the table is a module.

@@ -296,6 +296,24 @@ pub fn functions<'a>(tokens: &[Token<'a>]) -> Vec<Function<'a>> {
     found
 }
 
+/// Names of the types that a file defines outside of functions, modules and tests, with their lines.
+pub fn types<'a>(tokens: &[Token<'a>]) -> Vec<(&'a str, usize)> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        let token = &tokens[at];
+        match (token.text, tokens.get(at + 1)) {
+            ("{" | "(" | "[", _) => at = closing(tokens, at),
+            ("struct" | "enum" | "union" | "trait" | "type", Some(name)) if name.is_word() && !token.test => {
+                found.push((name.text, name.line));
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::api::wire;
-use crate::committer::Refused;
+use crate::committer::CommitterGone;
 use crate::control::ShuttingDown;
 use crate::store::StoreError;
 
@@ -145,12 +145,12 @@ impl From<StoreError> for Problem {
 
 impl From<ShuttingDown> for Problem {
     fn from(_: ShuttingDown) -> Self {
-        Refused.into()
+        CommitterGone.into()
     }
 }
 
-impl From<Refused> for Problem {
-    fn from(_: Refused) -> Self {
+impl From<CommitterGone> for Problem {
+    fn from(_: CommitterGone) -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "shutting down",

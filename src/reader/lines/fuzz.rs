@@ -1,6 +1,6 @@
 //! Any bytes in any blocks: the lines are the same.
 
-use super::{Lines, skipped};
+use super::{LineIter, skipped};
 use crate::fuzz::{self, Target, dice};
 
 static TARGET: Target = Target {
@@ -18,7 +18,7 @@ fn any_bytes_have_the_same_lines_in_any_blocks() {
 }
 
 fn judge(input: &[u8]) {
-    let mut lines = Lines::new(input);
+    let mut lines = LineIter::new(input);
     let whole: Vec<(usize, &[u8])> = lines.by_ref().map(|line| (line.start, line.bytes)).collect();
     let rest = lines.rest();
 
@@ -50,7 +50,7 @@ fn judge(input: &[u8]) {
         if skipped(block).is_none() {
             continue;
         }
-        let mut lines = Lines::new(&carry);
+        let mut lines = LineIter::new(&carry);
         pieces.extend(
             lines
                 .by_ref()
