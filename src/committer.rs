@@ -28,6 +28,43 @@ const REOPEN_AFTER: Duration = Duration::from_millis(100);
 const REOPEN_AFTER_MAX: Duration = Duration::from_secs(5);
 /// Longest pause before the path of the database is looked at again.
 const LOOK_AGAIN_AFTER_MAX: Duration = Duration::from_secs(1);
+/// How long to wait before the next try, after one that failed.
+#[derive(Debug)]
+struct Pause {
+    next: Duration,
+    /// Whether the database could be opened after the last failure.
+    was_open: bool,
+}
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self {
+            next: REOPEN_AFTER,
+            was_open: true,
+        }
+    }
+}
+
+impl Pause {
+    /// The pause after a failure to write, and what came of opening the database again.
+    fn after(&mut self, error: &StoreError, reopened: &Result<(), StoreError>) -> Duration {
+        let is_displaced = |error: &StoreError| matches!(error, StoreError::Displaced { .. });
+        let was_open = std::mem::replace(&mut self.was_open, reopened.is_ok());
+        if reopened.is_ok() && (!was_open || is_displaced(error)) {
+            // It can be opened again: what stood against it is over.
+            self.next = REOPEN_AFTER;
+        }
+        let max = if is_displaced(reopened.as_ref().err().unwrap_or(error)) {
+            LOOK_AGAIN_AFTER_MAX
+        } else {
+            REOPEN_AFTER_MAX
+        };
+        let pause = self.next.min(max);
+        self.next = (pause * 2).min(max);
+        pause
+    }
+}
+
 /// How long observations wait for the end of the backlog; a mount that hangs must not keep the others' limits unknown.
 const PARKED_FOR_MAX: Duration = Duration::from_mins(1);
 
@@ -567,7 +604,7 @@ impl Actor {
         batches: &[Batch],
         write: impl Fn(&Store) -> Result<T, StoreError>,
     ) -> Result<T, CommitterError> {
-        let mut pause = REOPEN_AFTER;
+        let mut pause = Pause::default();
         loop {
             let error = match catch_unwind(AssertUnwindSafe(|| write(&self.setup.store))) {
                 Ok(Ok(value)) => {
@@ -581,11 +618,8 @@ impl Actor {
                 Ok(Err(error)) => error,
                 Err(panic) => self.after_panic(&panic_text(&*panic))?,
             };
-            let is_displaced = matches!(error, StoreError::Displaced { .. });
-            if self.recover(&error) && is_displaced {
-                pause = REOPEN_AFTER;
-            }
-            if self.rest(pause) {
+            let reopened = self.recover(&error);
+            if self.rest(pause.after(&error, &reopened)) {
                 let lines = batches.iter().map(|batch| batch.lines.read).sum();
                 return Err(CommitterError::Abandoned {
                     lines,
@@ -593,11 +627,6 @@ impl Actor {
                 });
             }
             (self.setup.alive)();
-            pause = (pause * 2).min(if is_displaced {
-                LOOK_AGAIN_AFTER_MAX
-            } else {
-                REOPEN_AFTER_MAX
-            });
         }
     }
 
@@ -609,8 +638,8 @@ impl Actor {
         }
     }
 
-    /// Brings the database back after an error; `false` if that is not possible now.
-    fn recover(&self, error: &StoreError) -> bool {
+    /// Brings the database back after an error.
+    fn recover(&self, error: &StoreError) -> Result<(), StoreError> {
         let store = &self.setup.store;
         {
             let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
@@ -635,7 +664,7 @@ impl Actor {
         if let Err(error) = &brought_back {
             self.health.lock().unwrap_or_else(PoisonError::into_inner).stuck = Some(error.to_string());
         }
-        brought_back.is_ok()
+        brought_back
     }
 
     /// Waits; says whether to give up.
@@ -705,4 +734,48 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no message".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pauses(failures: impl IntoIterator<Item = (StoreError, Result<(), StoreError>)>) -> Vec<u128> {
+        let mut pause = Pause::default();
+        let failures = failures.into_iter();
+        failures
+            .map(|(error, reopened)| pause.after(&error, &reopened).as_millis())
+            .collect()
+    }
+
+    fn closed() -> StoreError {
+        StoreError::Closed {
+            path: "t.redb".into(),
+        }
+    }
+
+    fn full() -> StoreError {
+        StoreError::Full {
+            path: "t.redb".into(),
+            source: std::io::ErrorKind::StorageFull.into(),
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_tried_ever_more_rarely() {
+        let failures = (0..8).map(|_| (full(), Ok(())));
+        assert_eq!(pauses(failures), [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
+    }
+
+    #[test]
+    fn a_database_that_can_be_opened_again_is_written_at_once() {
+        let io = || StoreError::Io {
+            path: "t.redb".into(),
+            source: std::io::ErrorKind::NotFound.into(),
+        };
+        let mut failures: Vec<(StoreError, Result<(), StoreError>)> = vec![(io(), Err(io()))];
+        failures.extend((0..6).map(|_| (closed(), Err(io()))));
+        failures.push((closed(), Ok(())));
+        assert_eq!(pauses(failures), [100, 200, 400, 800, 1_600, 3_200, 5_000, 100]);
+    }
 }

@@ -4,7 +4,8 @@
 //!
 //! A test program of its own: its lines are timed, so nothing else may run beside it.
 //! `TOKENTAIL_CHAOS=3600 cargo test --release --test chaos -- --nocapture` goes on for an hour.
-//! `TOKENTAIL_CHAOS_SEED=7` is another schedule, or the one of a failure.
+//! `TOKENTAIL_CHAOS_SEED=7` is another schedule, or the one of a failure; `TOKENTAIL_CHAOS_ONLY=CoveredState,Kill` has no other
+//! troubles than these.
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
 mod books;
@@ -24,7 +25,7 @@ mod trouble;
 
 use std::time::{Duration, Instant};
 
-use scene::Scene;
+use scene::{Scene, name_of};
 use trouble::{Trouble, deck};
 
 /// Troubles at a time, at most.
@@ -36,42 +37,54 @@ const SHORT_SEED: u64 = 1;
 /// The longest that a trouble lasts: longer than health may take to name it.
 const LASTS_MS_MAX: u64 = 13_000;
 
-fn from_environment(name: &str) -> Option<u64> {
-    #[expect(clippy::disallowed_methods, reason = "how long a test is to take")]
-    let value = std::env::var(name).ok()?;
-    Some(
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("{name}={value} is no number")),
-    )
+fn from_environment(name: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "what a test is to do, and for how long")]
+    std::env::var(name).ok()
+}
+
+fn number_from_environment(name: &str) -> Option<u64> {
+    let value = from_environment(name)?;
+    let number = value.parse();
+    Some(number.unwrap_or_else(|_| panic!("{name}={value} is no number")))
+}
+
+/// The troubles of which each comes once.
+fn troubles(scene: &Scene) -> Vec<Trouble> {
+    let mut troubles = deck(scene);
+    if let Some(only) = from_environment("TOKENTAIL_CHAOS_ONLY") {
+        let only: Vec<&str> = only.split(',').collect();
+        troubles.retain(|trouble| only.contains(&name_of(trouble).as_str()));
+    }
+    assert!(!troubles.is_empty(), "there is no such trouble");
+    troubles
 }
 
 #[test]
 fn whatever_happens_around_it_the_others_are_counted_and_health_is_true() {
-    let goes_on = from_environment("TOKENTAIL_CHAOS").map(Duration::from_secs);
+    let goes_on = number_from_environment("TOKENTAIL_CHAOS").map(Duration::from_secs);
     let other = || match goes_on {
         Some(_) => fastrand::u32(..).into(),
         None => SHORT_SEED,
     };
-    let seed = from_environment("TOKENTAIL_CHAOS_SEED").unwrap_or_else(other);
+    let seed = number_from_environment("TOKENTAIL_CHAOS_SEED").unwrap_or_else(other);
     let began = Instant::now();
     let Some(mut scene) = Scene::or_skip(seed) else {
         return;
     };
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut troubles = Vec::new();
+    let mut left = Vec::new();
     let mut rounds = 0;
     // The short form has each trouble once, the long one goes through the deck again and again.
-    while rounds == 0 || !troubles.is_empty() || goes_on.is_some_and(|limit| began.elapsed() < limit) {
-        if troubles.is_empty() {
-            troubles = deck(&scene);
-            random.shuffle(&mut troubles);
+    while rounds == 0 || !left.is_empty() || goes_on.is_some_and(|limit| began.elapsed() < limit) {
+        if left.is_empty() {
+            left = troubles(&scene);
+            random.shuffle(&mut left);
         }
         let at_once = match goes_on {
             Some(_) => random.usize(1..=TROUBLES_AT_ONCE),
             None => TROUBLES_AT_ONCE,
         };
-        round(&mut scene, &mut troubles, at_once, &mut random);
+        round(&mut scene, &mut left, at_once, &mut random);
         rounds += 1;
     }
     scene.finish(rounds, began.elapsed());

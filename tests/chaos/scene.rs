@@ -655,7 +655,7 @@ impl Scene {
     }
 }
 
-fn name_of(trouble: &Trouble) -> String {
+pub fn name_of(trouble: &Trouble) -> String {
     let name = format!("{trouble:?}");
     name.split('(').next().unwrap_or(&name).to_owned()
 }
