@@ -6,7 +6,7 @@ use std::sync::Arc;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use fastrand::Rng;
 use tempfile::TempDir;
-use tokentail::record::{
+use tokentail::model::{
     Batch, Cursor, Dating, Kind, LineCounts, ParserState, Rank, Record, ResponseKey, RunId, Tier, Usage,
 };
 use tokentail::store::{Outcome, Store, StoreOptions};

@@ -24,7 +24,7 @@ use crate::config::{LogSettings, RunsSettings, Settings};
 use crate::control::{self, Control};
 use crate::live::Live;
 use crate::logfile::pool::Pool;
-use crate::record::RunId;
+use crate::model::RunId;
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::supervisor::{RunLocations, Supervisor};
 use crate::systemd;

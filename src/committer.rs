@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::live::{Lifecycle, Live, RunUpdate, Update};
+use crate::model::{AccountId, Batch, Fired, RunId, StopReason};
 use crate::quota::exhaustion::Cause;
-use crate::record::{AccountId, Batch, Fired, RunId, StopReason};
 use crate::store::{Committed, Outcome, Store, StoreError};
 pub use crate::store::{Start, Started, Told};
 

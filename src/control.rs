@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::UnknownAccount;
 use crate::logfile::run_dir::MountError;
-use crate::record::{AccountId, Labels, RunId};
+use crate::model::{AccountId, Labels, RunId};
 
 /// Requests that wait for the supervisor before those who ask wait.
 const REQUESTS_WAITING_MAX: usize = 256;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::record::{Reported, RunNumber, SessionNumber};
+use crate::model::{Reported, RunNumber, SessionNumber};
 
 /// A session: what its agent reported, and what was counted of it.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::record::{Dating, HOUR_MS, Kind, Millis, Rank, Record, RunNumber, SessionNumber, Tier, Usage};
+use crate::model::{Dating, HOUR_MS, Kind, Millis, Rank, Record, RunNumber, SessionNumber, Tier, Usage};
 
 /// A response as it is counted: the best copy's figures, the earliest copy's time and run.
 #[derive(Clone, Debug, PartialEq, Eq)]

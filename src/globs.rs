@@ -11,7 +11,7 @@ use std::path::{Component, Path};
 
 use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 
-use crate::record::{RunId, RunIdError};
+use crate::model::{RunId, RunIdError};
 
 /// What is read unless the settings say otherwise.
 pub const INCLUDE_DEFAULT: &[&str] = &["*/mount/**/*.jsonl", "*/mount/**/*.jsonl.superseded-*"];

@@ -5,7 +5,7 @@
 //!
 //! | layer | files |
 //! |---|---|
-//! | 0 words | record |
+//! | 0 words | model |
 //! | 1 text | json |
 //! | 2 pure | coverage dedup globs parse quota |
 //! | 3 doors | config live logfile signals stderr store systemd watch |
@@ -17,7 +17,7 @@
 //! | 9 | main |
 //! | 10 tests | fuzz |
 
-pub mod record;
+pub mod model;
 
 pub mod json;
 

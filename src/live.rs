@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 
 use crate::dedup::Totals;
-use crate::record::{AccountId, Fired, Labels, LineCounts, Millis, Phase, RunId, WindowUpdate};
+use crate::model::{AccountId, Fired, Labels, LineCounts, Millis, Phase, RunId, WindowUpdate};
 
 /// Updates kept for the slowest listener.
 pub const LIVE_UPDATES_MAX: usize = 1024;

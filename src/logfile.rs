@@ -30,7 +30,7 @@ pub use links::LinkTarget;
 use links::MountPoints;
 pub use opening::Opening;
 
-use crate::record::{Cursor, Inode, Millis, TAIL_BYTES_MAX};
+use crate::model::{Cursor, Inode, Millis, TAIL_BYTES_MAX};
 
 /// Nanoseconds in a second.
 const SECOND_NS: i64 = 1_000_000_000;

@@ -20,8 +20,8 @@ use crate::logfile::shape::Shape;
 use crate::logfile::unread::{self, LINKS_LOOKED_AT_MAX, PROJECTS, Sorter, Unread, UnreadKind, is_log_name};
 use crate::logfile::walk::{WalkLimits, walk};
 use crate::logfile::{EntryKind, LogFileError, Root, remedy};
+use crate::model::{AccountId, Batch, Millis, Position, RUN_ID_BYTES_MAX, RelativePath, RunId};
 use crate::reader::{self, PartialLine, ReadOptions};
-use crate::record::{AccountId, Batch, Millis, Position, RUN_ID_BYTES_MAX, RelativePath, RunId};
 use crate::store::{Conclusion, Outcome, Store, StoreError, StoreOptions};
 
 /// How many parcels of batches wait for the committer before the readers wait.

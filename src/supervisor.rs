@@ -23,8 +23,8 @@ use crate::logfile::run_dir::{resolve, resolve_mount};
 use crate::logfile::shape::Shape;
 use crate::logfile::unread::{LINKS_LOOKED_AT_MAX, Sorter, Unread, UnreadKind};
 use crate::logfile::{Entry, EntryKind, LogFileError, Root, Stat};
-use crate::record::format::length;
-use crate::record::{RunId, StopReason};
+use crate::model::format::length;
+use crate::model::{RunId, StopReason};
 use crate::store::{RunInfo, Store, StoreError, StoredRun};
 use crate::tailer::poller::{PASSED_AFTER, Poller};
 use crate::tailer::roster::{Dues, Roster};
@@ -129,7 +129,7 @@ enum AfterListing {
 }
 
 /// Which directory it is.
-type DirectoryId = (u64, crate::record::Inode);
+type DirectoryId = (u64, crate::model::Inode);
 
 #[expect(
     clippy::struct_excessive_bools,
@@ -1322,7 +1322,7 @@ fn last_change(directory: &Path, stat: &Stat) -> Option<i64> {
     (is_past && is_local(directory)).then_some(stat.changed_ns)
 }
 
-fn identity(stat: &Stat) -> (u64, crate::record::Inode) {
+fn identity(stat: &Stat) -> (u64, crate::model::Inode) {
     (stat.device, stat.inode)
 }
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::config::Settings;
 use crate::logfile::run_dir::{RunDir, name_of};
 use crate::logfile::{LogFileError, Root};
-use crate::record::{RunId, RunNumber};
+use crate::model::{RunId, RunNumber};
 use crate::store::derived::{Fixes, Repaired};
 use crate::store::{Store, StoreError, StoreOptions};
 

@@ -19,8 +19,8 @@ use crate::api::wire;
 use crate::committer::CommitterHealth;
 use crate::config::Settings;
 use crate::logfile::Opening;
+use crate::model::is_clock_wrong;
 use crate::quota::admission::{Reason, Unseen};
-use crate::record::is_clock_wrong;
 use crate::stderr;
 use crate::watch::Mode;
 

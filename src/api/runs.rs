@@ -21,7 +21,7 @@ use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 use crate::config::{ACCOUNT_LABEL, PROVIDER_LABEL};
 use crate::control::{ForgetAnswer, StartAnswer, StartRequest, StopAnswer, StopRequest};
-use crate::record::{LABELS_MAX, Labels, RunId, check_label, split_label};
+use crate::model::{LABELS_MAX, Labels, RunId, check_label, split_label};
 use crate::store::{RunInfo, Store, StoreError};
 use crate::tailer::status::{RunStatus, RunStatuses};
 

@@ -13,7 +13,7 @@ use crate::committer::{CommitterHealth, WeakCommitter};
 use crate::config::Settings;
 use crate::control::Control;
 use crate::live::Live;
-use crate::record::Millis;
+use crate::model::Millis;
 use crate::store::Store;
 use crate::tailer::status::RunStatuses;
 use crate::watch::Watch;

@@ -11,7 +11,7 @@ use super::mistakes::{self, MistakeDocument};
 use super::print::{output, text};
 use super::settings;
 use crate::config::{Mistakes, Origin, Settings};
-use crate::record::AccountId;
+use crate::model::AccountId;
 
 /// What `check-config --json` prints.
 #[derive(Serialize)]

@@ -16,7 +16,7 @@ use super::print::{output, text};
 use super::settings::{self, SERVICE_SOCKET};
 use crate::api::wire::{Health, Quota, Run, SettingsInEffect, Version};
 use crate::config::{Mistakes, Origin, Settings};
-use crate::record::AccountId;
+use crate::model::AccountId;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const WATCHES_MAX: &str = "/proc/sys/fs/inotify/max_user_watches";

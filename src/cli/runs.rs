@@ -13,7 +13,7 @@ use super::client::{self, ClientError};
 use super::exit::{Exit, Failure};
 use super::print::output;
 use super::settings;
-use crate::record::RunId;
+use crate::model::RunId;
 use document::Document;
 
 /// Longest wait for one answer to a stop. The collector answers sooner, if only that it is still at it.

@@ -26,7 +26,7 @@ const AGAIN_AFTER_MAX: Duration = Duration::from_secs(10);
 pub fn watch(global: &Global, command: &args::WatchArgs) -> Result<Exit, Failure> {
     let socket = settings::asking(global)?.socket;
     let list = |names: Vec<&str>| (!names.is_empty()).then(|| names.join(","));
-    let runs = list(command.runs.iter().map(crate::record::RunId::as_str).collect());
+    let runs = list(command.runs.iter().map(crate::model::RunId::as_str).collect());
     let accounts = list(command.accounts.iter().map(String::as_str).collect());
     let wishes = [
         ("run", runs.as_deref()),

@@ -15,9 +15,9 @@ use super::mistakes::{MistakeText, did_you_mean, near};
 use super::units::{Count, List, within};
 use super::{Key, key};
 use crate::globs::{Names, check_amount};
+use crate::model::bucket;
+use crate::model::{ACCOUNT_DEFAULT, AccountId, Labels, PROVIDER_DEFAULT, RunId, check_label};
 use crate::quota::account::{Account, Minimum, OnUnknown, TokenKinds};
-use crate::record::bucket;
-use crate::record::{ACCOUNT_DEFAULT, AccountId, Labels, PROVIDER_DEFAULT, RunId, check_label};
 
 /// Most accounts: each run is compared with one after the other.
 const ACCOUNTS_MAX: usize = 1000;

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::record::{RunId, RunIdError};
+use crate::model::{RunId, RunIdError};
 
 /// Bytes of a name that a made id keeps.
 const KEPT_BYTES_MAX: usize = 90;

@@ -15,7 +15,7 @@ use serde::Deserializer as _;
 use serde::de::{IgnoredAny, Visitor};
 
 use self::scanner::{NotJson, Scanner};
-use crate::record::Millis;
+use crate::model::Millis;
 
 /// A place that takes the members of an object as they come. Of members with one name the last stands.
 pub trait Members<'de> {

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::{LogFileError, Root};
 use crate::globs::layout::Layout;
-use crate::record::RunId;
+use crate::model::RunId;
 
 /// Longest path that Linux takes, in bytes (`PATH_MAX` without the NUL behind it).
 const PATH_BYTES_MAX: usize = 4095;

@@ -9,10 +9,10 @@ use super::claude::limits::{self, BUCKET_BYTES_MAX, OBSERVATIONS_MAX, ReportedOb
 use super::claude::prefilter;
 use super::{LineContext, LineKind, Parsed, SHORT_LINE_BYTES_MAX, claude, line};
 use crate::fuzz::{self, Target, dice};
+use crate::model::{Kind, Millis, Observation, Record, Usage};
 use crate::quota::exhaustion::observed;
 use crate::quota::pace::{pace, projected_exhaustion_at};
 use crate::quota::window::{NamedWindow, Track, merge, view};
-use crate::record::{Kind, Millis, Observation, Record, Usage};
 
 /// A response, the calls of other models in it, and the keys of its captured copies.
 const RECORDS_MAX: usize = 1 + 256 + 2;

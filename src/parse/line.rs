@@ -1,6 +1,6 @@
 //! A line and what is found in it, whatever the agent.
 
-use crate::record::{Millis, Report};
+use crate::model::{Millis, Report};
 
 /// Longest line that is parsed whole though it mentions no usage, in bytes.
 pub const SHORT_LINE_BYTES_MAX: usize = 4096;
@@ -21,7 +21,7 @@ pub enum LineKind {
 pub struct LineContext {
     /// Keeps the responses of different provider accounts apart.
     pub scope: u64,
-    /// The file's [`origin`](crate::record::Cursor::origin).
+    /// The file's [`origin`](crate::model::Cursor::origin).
     pub origin: u64,
     /// The line's offset in its file.
     pub offset: u64,

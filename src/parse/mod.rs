@@ -10,7 +10,7 @@ pub mod claude;
 pub mod foreign;
 pub mod line;
 
-use crate::record::{Dating, Millis, Observation, ParserState, Record};
+use crate::model::{Dating, Millis, Observation, ParserState, Record};
 use claude::prefilter::{is_of_user, may_mention_usage, reports_use, speaks_of_limits, time_near_the_ends};
 use claude::state::State;
 

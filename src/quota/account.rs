@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::record::AccountId;
+use crate::model::AccountId;
 
 /// At which share of a window a threshold fires, in percent.
 pub const THRESHOLDS_DEFAULT: [u8; 2] = [75, 90];

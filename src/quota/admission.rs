@@ -14,7 +14,7 @@ use super::budget::{Calls, DailyBudget};
 use super::exhaustion::Causes;
 use super::overage::Overage;
 use super::window::NamedWindow;
-use crate::record::Millis;
+use crate::model::Millis;
 
 /// A place where the run could start, and all that is known of it.
 #[derive(Clone, Debug)]

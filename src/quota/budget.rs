@@ -1,6 +1,6 @@
 //! What the operator wants used at most: calls in any five hours, tokens in a day. Both are counted in minutes.
 
-use crate::record::{HOUR_MS, MINUTE_MS, Millis};
+use crate::model::{HOUR_MS, MINUTE_MS, Millis};
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use super::account::Minimum;
 use super::bucket;
 use super::budget::DailyBudget;
 use super::window::{Freshness, NamedWindow, SHARE_EPSILON, ends_at, view};
-use crate::record::Millis;
+use crate::model::Millis;
 
 #[cfg(test)]
 mod tests;

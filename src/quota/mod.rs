@@ -9,7 +9,7 @@ pub mod pace;
 pub mod throttle;
 pub mod window;
 
-pub use crate::record::bucket;
+pub use crate::model::bucket;
 
 #[cfg(test)]
 mod simulator;

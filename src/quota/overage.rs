@@ -2,7 +2,7 @@
 
 use super::window::{NamedWindow, view};
 use super::{bucket, window};
-use crate::record::{LimitStatus, Millis};
+use crate::model::{LimitStatus, Millis};
 
 /// What was last said of whether requests are paid as overage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

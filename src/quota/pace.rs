@@ -1,7 +1,7 @@
 //! Whether a window is used faster than it passes, and when it runs out at that pace.
 
 use super::window::{SHARE_EPSILON, WindowState};
-use crate::record::Millis;
+use crate::model::Millis;
 
 /// Used further than passed by this share: hot.
 pub const HOT: f64 = 0.25;
@@ -140,9 +140,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::{HOUR_MS, LimitSource, LimitStatus, Observation};
     use crate::quota::bucket;
     use crate::quota::window::merge;
-    use crate::record::{HOUR_MS, LimitSource, LimitStatus, Observation};
 
     const MINUTE: Millis = 60_000;
     /// 2026-04-22T13:00:00Z

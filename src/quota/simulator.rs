@@ -24,7 +24,7 @@ use super::throttle::Throttles;
 use super::window::{
     self, IN_FLIGHT_MS, NamedWindow, RESET_JITTER_MS, SERVED_AFTER_MS, Track, WindowState, merge, view,
 };
-use crate::record::{
+use crate::model::{
     AccountId, DAY_MS, HOUR_MS, LimitSource, LimitStatus, MINUTE_MS, Millis, Observation, bucket::*,
 };
 

@@ -6,7 +6,7 @@
 
 use super::exhaustion::Cause;
 use super::window::SERVED_AFTER_MS;
-use crate::record::{DAY_MS, HOUR_MS, LimitSource, MINUTE_MS, Millis, Observation};
+use crate::model::{DAY_MS, HOUR_MS, LimitSource, MINUTE_MS, Millis, Observation};
 
 /// How long a cool-down lasts where the provider does not say: the first, the second in a row and so on, in seconds.
 pub const STEPS_S: [Millis; 5] = [60, 120, 240, 480, 900];
@@ -126,7 +126,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::record::{LimitStatus, bucket};
+    use crate::model::{LimitStatus, bucket};
 
     /// 2026-11-20T14:41:00Z
     const T: Millis = 1_795_185_660_000;

@@ -10,7 +10,7 @@ pub(super) use merge::reaches;
 pub use merge::{Merged, RESET_JITTER_MS, merge};
 
 use super::bucket;
-use crate::record::{DAY_MS, LimitSource, LimitStatus, Millis, Observation};
+use crate::model::{DAY_MS, LimitSource, LimitStatus, Millis, Observation};
 
 /// From this age on a state is stale, in milliseconds.
 pub const STALE_AFTER_MS: Millis = 300_000;

@@ -15,14 +15,14 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::dedup;
 use crate::logfile::unread;
 use crate::logfile::{LogFile, Stat, Tail};
+use crate::model::{
+    self, AccountId, Batch, Cursor, Inode, LineCounts, Millis, Observation, ParserState, Position, Record,
+    RelativePath, Report, RunId,
+};
 use crate::parse::foreign::Look;
 use crate::parse::{self, LineContext, LineKind, Parser};
 use crate::quota::account;
 use crate::reader::lines::{Line, LineIter, skipped};
-use crate::record::{
-    self, AccountId, Batch, Cursor, Inode, LineCounts, Millis, Observation, ParserState, Position, Record,
-    RelativePath, Report, RunId,
-};
 
 /// How many bytes are read at once.
 pub const BLOCK_BYTES: usize = 256 * 1024;
@@ -128,7 +128,7 @@ impl ReadChunk {
         reading: &ReadOptions,
     ) -> Batch {
         // One that is still without a time stands before the first line that has one, and was read together with it.
-        let nearest = self.earliest.map(|time| record::not_after(reading.now, time));
+        let nearest = self.earliest.map(|time| model::not_after(reading.now, time));
         for observation in &mut self.observations {
             observation.observed_at = observation.observed_at.or(nearest);
         }
@@ -265,7 +265,7 @@ pub fn read(
 fn latest_believed(reading: &ReadOptions) -> Millis {
     match reading.lines_until {
         Some(_) => Millis::MAX,
-        None => record::believed_until(reading.now),
+        None => model::believed_until(reading.now),
     }
 }
 
@@ -502,7 +502,7 @@ impl Reader<'_> {
             LineKind::Ignored => turn.lines.ignored += 1,
             LineKind::Malformed => turn.lines.malformed += 1,
         }
-        let believed = |time: &Millis| *time <= record::believed_until(self.reading.now);
+        let believed = |time: &Millis| *time <= model::believed_until(self.reading.now);
         // One that is not believed is counted as such by itself.
         if let ([.., last], [copy]) = turn.records.split_at_mut(records_before)
             && [&*last, copy]
@@ -517,7 +517,7 @@ impl Reader<'_> {
         for observation in &mut turn.observations[before..] {
             observation.observed_at = (observation.observed_at.filter(believed))
                 .or(before_line)
-                .map(|time| record::not_after(self.reading.now, time));
+                .map(|time| model::not_after(self.reading.now, time));
         }
         // `None` is less than any time.
         turn.latest = turn.latest.max(parsed.time);

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::logfile::Root;
-use crate::record::HOUR_MS;
+use crate::model::HOUR_MS;
 
 const NOW: Millis = 1_791_190_800_000;
 

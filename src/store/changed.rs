@@ -4,10 +4,7 @@ use super::rows::Rows;
 use super::schema::{ResponseParts, ResponseRow};
 use super::{Store, StoreError};
 use crate::dedup::{Response, Totals};
-use crate::record::{Dating, MINUTE_MS, ModelNumber, ResponseKey, RunNumber};
-
-/// Hours in a day.
-pub const DAY_HOURS: u32 = 24;
+use crate::model::{Dating, MINUTE_MS, ModelNumber, ResponseKey, RunNumber};
 
 /// A response with the number of its model.
 #[derive(Clone, PartialEq, Eq)]

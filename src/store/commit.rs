@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError};
 
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
-use super::changed::{Changed, DAY_HOURS, Parts, StoredResponse, rows_of, undated};
+use super::changed::{Changed, Parts, StoredResponse, rows_of, undated};
 use super::limits::{LimitChanges, MergeOrder, WindowChanges};
 use super::registry::Registry;
 use super::rows::{add, add_all};
@@ -25,9 +25,9 @@ use super::schema::{
 use super::sessions::Sessions;
 use super::{Store, StoreError};
 use crate::dedup::{Response, Totals, fold};
-use crate::record::{
-    self, AccountId, Batch, Dating, FileNumber, Kind, LineCounts, Millis, ModelNumber, Phase, Position,
-    Record, ResponseKey, RunId, RunNumber,
+use crate::model::{
+    self, AccountId, Batch, DAY_HOURS, Dating, FileNumber, Kind, LineCounts, Millis, ModelNumber, Phase,
+    Position, Record, ResponseKey, RunId, RunNumber,
 };
 
 /// How many model names are told apart; the rest are counted under [`MODEL_OTHER`].
@@ -261,8 +261,8 @@ impl Store {
 /// When a response was made, as far as a record of it and its file say. What is not dated by its own line is not
 /// younger than the file, so that it cannot make an account look busy that is not.
 fn when(record: &Record, batch: &Batch) -> (Millis, Dating) {
-    let believed = |time: &Millis| *time <= record::believed_until(batch.read_at);
-    let written_at = (batch.written_at).map(|at| record::not_after(batch.read_at, at).max(0));
+    let believed = |time: &Millis| *time <= model::believed_until(batch.read_at);
+    let written_at = (batch.written_at).map(|at| model::not_after(batch.read_at, at).max(0));
     match (record.time.filter(believed), written_at) {
         (Some(time), _) if record.dating.is_own() => (time, record.dating),
         (Some(time), written_at) => (written_at.map_or(time, |at| time.min(at)), Dating::Nearby),

@@ -16,12 +16,10 @@ use super::schema::{
 };
 use super::{Store, StoreError};
 use crate::dedup::{Response, Totals};
-use crate::record::{
-    DAY_MS, Dating, HOUR_MS, LineCounts, MINUTE_MS, Millis, ModelNumber, Position, RelativePath, ResponseKey,
-    RunId, RunNumber, SessionNumber,
+use crate::model::{
+    DAY_HOURS, DAY_MS, Dating, HOUR_MS, LineCounts, MINUTE_MS, Millis, ModelNumber, Position, RelativePath,
+    ResponseKey, RunId, RunNumber, SessionNumber,
 };
-
-const DAY_HOURS: u32 = 24;
 
 /// What a recount says must be otherwise.
 #[derive(Clone, Debug, Default)]

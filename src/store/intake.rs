@@ -6,7 +6,7 @@ use redb::ReadableTable;
 
 use super::schema::{META, META_SEQUENCE, RunTotalsRow, TOTALS, decode};
 use super::{Store, StoreError};
-use crate::record::LineCounts;
+use crate::model::LineCounts;
 
 /// How much was ever read, of all runs, forgotten ones too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

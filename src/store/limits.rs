@@ -21,13 +21,13 @@ use super::schema::{
     META_PARKED, OBSERVATIONS, PARKED, PARKED_FILES, ParkedRow, WINDOWS, WindowRow, decode,
 };
 use super::{Store, StoreError};
-use crate::quota::bucket;
-use crate::quota::overage::Overage;
-use crate::quota::window::{RESET_JITTER_MS, merge};
-use crate::record::{
+use crate::model::{
     AccountId, Batch, DAY_MS, FileNumber, Fired, HOUR_MS, LimitStatus, MINUTE_MS, Millis, Observation,
     WindowUpdate,
 };
+use crate::quota::bucket;
+use crate::quota::overage::Overage;
+use crate::quota::window::{RESET_JITTER_MS, merge};
 
 /// Windows told apart for one account, beside those whose names are fixed; a provider has a handful, a hostile log could
 /// name any number.

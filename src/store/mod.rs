@@ -42,8 +42,8 @@ pub use runs::{RunEvent, RunInfo, Start, Started, StoredRun};
 pub use told::Told;
 pub use usage::{Grain, RunNames, UsageCell};
 
+use crate::model::AccountId;
 use crate::quota::account::{Account, THRESHOLDS_DEFAULT};
-use crate::record::AccountId;
 
 use place::{Lost, Place};
 use schema::RowError;

@@ -12,12 +12,12 @@ use super::schema::{
 };
 use super::{Store, StoreError};
 use crate::dedup::Totals;
+use crate::model::{AccountId, Fired, LimitSource, MINUTE_MS, Millis, RunId};
 use crate::quota::bucket;
 use crate::quota::exhaustion::Cause;
 use crate::quota::overage::Overage;
 use crate::quota::throttle::Throttles;
 use crate::quota::window::{self, WindowState};
-use crate::record::{AccountId, Fired, LimitSource, MINUTE_MS, Millis, RunId};
 
 /// Everything that is known of accounts, as of one commit.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -17,7 +17,7 @@ use super::schema::{
 use super::{QuotaView, Store, StoreError, StoredRun};
 use crate::coverage::Coverage;
 use crate::dedup::{Response, Totals};
-use crate::record::{LineCounts, Millis, ModelNumber, Position, RelativePath, ResponseKey, RunId, RunNumber};
+use crate::model::{LineCounts, Millis, ModelNumber, Position, RelativePath, ResponseKey, RunId, RunNumber};
 
 /// What is summed for one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use super::schema::{
     RunTotalsRow, TOTALS, decode,
 };
 use super::{Store, StoreError};
-use crate::record::{AccountId, Millis, RunId, RunNumber};
+use crate::model::{AccountId, Millis, RunId, RunNumber};
 
 /// The tables that say which runs and accounts there are.
 pub(super) struct Registry<'s, 't> {

@@ -18,7 +18,7 @@ use super::schema::{
 };
 use super::{Store, StoreError};
 use crate::dedup::Totals;
-use crate::record::{AccountId, Labels, Millis, Phase, Position, RelativePath, RunId, RunNumber, StopReason};
+use crate::model::{AccountId, Labels, Millis, Phase, Position, RelativePath, RunId, RunNumber, StopReason};
 
 /// The row of `totals` that has the sums of all forgotten runs. No run gets this number: as many cannot be.
 pub(super) const FORGOTTEN_RUNS: RunNumber = RunNumber::MAX;

@@ -15,7 +15,7 @@ use super::schema::{SESSION_COPIES, SESSION_NUMBERS, SESSION_SUMS, SESSIONS, Ses
 use super::{Store, StoreError};
 use crate::coverage::{self, Coverage};
 use crate::dedup::Totals;
-use crate::record::{Report, Reported, ResponseKey, RunNumber, SessionNumber};
+use crate::model::{Report, Reported, ResponseKey, RunNumber, SessionNumber};
 
 /// The sessions' part of a transaction.
 pub(super) struct Sessions<'s, 't> {

@@ -8,7 +8,7 @@ use redb::ReadableTable;
 use super::schema::{RowError, SUMS, decode};
 use super::{Store, StoreError};
 use crate::dedup::Totals;
-use crate::record::AccountId;
+use crate::model::AccountId;
 
 impl Store {
     /// Everything ever counted, by account and model; forgotten runs included.

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dedup::{Response, Totals};
-use crate::record::{
+use crate::model::{
     AccountId, Batch, Cursor, Dating, Inode, Kind, LineCounts, Millis, ParserState, Position, Rank, Record,
     ResponseKey, RunId, Tier, Usage,
 };

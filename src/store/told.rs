@@ -5,8 +5,8 @@ use super::limits::{MergeOrder, WindowChanges};
 use super::registry::Registry;
 use super::schema::{MARKS, META, MarkRow};
 use super::{Store, StoreError};
+use crate::model::{AccountId, Millis, Observation};
 use crate::quota::exhaustion::Cause;
-use crate::record::{AccountId, Millis, Observation};
 
 /// Observations of an account's limits.
 #[derive(Clone, Debug, PartialEq)]

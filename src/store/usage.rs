@@ -9,10 +9,7 @@ use redb::ReadableTable;
 use super::schema::{DAYS, HOURS, RUN_DAYS, decode};
 use super::{RunInfo, Store, StoreError};
 use crate::dedup::Totals;
-use crate::record::{AccountId, RunId, RunNumber};
-
-/// Hours in a day.
-const DAY_HOURS: u32 = 24;
+use crate::model::{AccountId, DAY_HOURS, RunId, RunNumber};
 
 /// What a sum is of.
 #[derive(Clone, Debug, PartialEq, Eq)]

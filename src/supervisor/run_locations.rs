@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::globs::layout::Layout;
 use crate::logfile::run_dir::{MOUNT, RunDir};
-use crate::record::{RunId, RunIdError};
+use crate::model::{RunId, RunIdError};
 
 /// Where runs are.
 #[derive(Clone, Debug, Default)]

@@ -27,7 +27,7 @@ use crate::config::Settings;
 use crate::logfile::LogFileError;
 use crate::logfile::pool::{Pool, STALLED_AFTER};
 use crate::logfile::run_dir::RunDir;
-use crate::record::{AccountId, Batch, Labels, Millis, RunId, StopReason};
+use crate::model::{AccountId, Batch, Labels, Millis, RunId, StopReason};
 use crate::store::{Outcome, Store, StoredRun};
 use crate::watch::Watch;
 

@@ -14,7 +14,7 @@ use super::tree::Tree;
 use super::{Tailer, TailerError};
 use crate::logfile::mounts::mounted_at;
 use crate::logfile::pool::{JobPace, STALLED_AFTER};
-use crate::record::format::length;
+use crate::model::format::length;
 
 /// What is said of a run that waits for others, or is the one that tries.
 const UNANSWERED: &str = "is on a device that does not answer; its runs are tried one at a time, and read on as soon as one \

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::record::RunId;
+use crate::model::RunId;
 
 /// A run is called live for so long after its last news.
 const LIVE_FOR: Duration = Duration::from_mins(1);

@@ -20,8 +20,8 @@ use crate::config::Limits;
 use crate::globs::Globs;
 use crate::logfile::run_dir::RunDir;
 use crate::logfile::{EntryKind, LogFileError, Stat};
+use crate::model::{Cursor, Inode, ParserState, Position, RelativePath, RunId};
 use crate::parse::foreign::Look;
-use crate::record::{Cursor, Inode, ParserState, Position, RelativePath, RunId};
 use crate::watch::Watch;
 
 use crate::logfile::unread::{Unread, UnreadKind};

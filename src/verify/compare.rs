@@ -2,7 +2,7 @@
 
 use super::{Findings, names};
 use crate::dedup::Response;
-use crate::record::{RunId, RunNumber, is_clock_wrong};
+use crate::model::{RunId, RunNumber, is_clock_wrong};
 use crate::store::derived::RunFix;
 use crate::store::{Store, StoreError};
 

@@ -10,8 +10,8 @@ use crate::config::Settings;
 use crate::logfile::run_dir::RunDir;
 use crate::logfile::walk::{WalkLimits, walk};
 use crate::logfile::{LogFile, LogFileError, Root, Tail};
+use crate::model::{AccountId, Cursor, ParserState, Position, RelativePath, RunId};
 use crate::reader::{self, BLOCK_BYTES, PartialLine, ReadOptions};
-use crate::record::{AccountId, Cursor, ParserState, Position, RelativePath, RunId};
 use crate::store::Store;
 
 /// A run while it is read again.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::*;
 use crate::config::{Environment, Partial};
 use crate::dedup::Response;
+use crate::model::{AccountId, Cursor, Position, ResponseKey};
 use crate::reader::{self, PartialLine, ReadOptions};
-use crate::record::{AccountId, Cursor, Position, ResponseKey};
 use crate::store::derived::RunFix;
 
 fn line(id: u32, output: u64) -> String {
@@ -82,8 +82,8 @@ impl Place {
             .register(&[(id.clone(), AccountId::default())], false, 0)
             .unwrap();
         let root = Root::open(&self.directory.path().join("runs").join(run)).unwrap();
-        let path: crate::record::RelativePath = Path::new(path).into();
-        let renamed_from: Option<crate::record::RelativePath> =
+        let path: crate::model::RelativePath = Path::new(path).into();
+        let renamed_from: Option<crate::model::RelativePath> =
             renamed_from.map(|path| Path::new(path).into());
         let file = root.open_file(&path).unwrap();
         let stat = file.stat().unwrap();
@@ -232,7 +232,7 @@ fn what_a_wrong_clock_dated_is_told_and_dated_by_its_line() {
     let (key, response) = before[1].clone();
     let misdated = Response {
         time: 600_000,
-        dating: crate::record::Dating::Written,
+        dating: crate::model::Dating::Written,
         ..response
     };
     place.put_in(&Fixes {
@@ -283,7 +283,7 @@ fn counts_of_lines_files_and_bytes_are_told_and_mended() {
         (
             "9 lines ignored",
             RunFix {
-                lines: Some(crate::record::LineCounts { ignored: 9, ..lines }),
+                lines: Some(crate::model::LineCounts { ignored: 9, ..lines }),
                 ..fix()
             },
         ),

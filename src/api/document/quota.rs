@@ -7,13 +7,13 @@ use crate::api::document::summary::time;
 use crate::api::wire;
 use crate::config::Accounts;
 use crate::dedup::Totals;
+use crate::model::{AccountId, DAY_MS, Fired, Millis};
 use crate::quota::account::{Account, TokenKinds};
 use crate::quota::admission::{self, Admission, Advice, BlockReason, Candidate, Unseen};
 use crate::quota::budget::{self, CALLS_WINDOW_MS, DailyBudget, Day};
 use crate::quota::exhaustion::{self, Cause, Causes, UNTIL_TAKEN_BACK};
 use crate::quota::pace;
 use crate::quota::window::{self, NamedWindow, WindowState};
-use crate::record::{AccountId, DAY_MS, Fired, Millis};
 use crate::store::schema::HistoryRow;
 use crate::store::{AccountSums, LimitEvent, QuotaView};
 
@@ -438,8 +438,8 @@ fn share(share: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{HOUR_MS, LimitSource, LimitStatus, MINUTE_MS, Observation, bucket};
     use crate::quota::window::merge;
-    use crate::record::{HOUR_MS, LimitSource, LimitStatus, MINUTE_MS, Observation, bucket};
 
     /// 2026-10-05T12:00:00Z
     const NOON: Millis = 1_791_201_600_000;

@@ -6,7 +6,7 @@ use crate::api::document::quota::{self, EvalContext};
 use crate::api::wire;
 use crate::coverage;
 use crate::dedup::Totals;
-use crate::record::{DAY_MS, Labels, LineCounts, Millis, Reported};
+use crate::model::{DAY_MS, Labels, LineCounts, Millis, Reported};
 use crate::store::{QuotaView, RunSums, RunView, Snapshot, Store, StoreError};
 
 /// The summary document of a store.

@@ -21,7 +21,7 @@ use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::StrictQuery;
 use crate::api::openapi::{BadRequest, EVENTS, NotFound, Unavailable};
 use crate::api::state::ApiState;
-use crate::record::Millis;
+use crate::model::Millis;
 
 /// Asks a proxy in front not to gather events before it passes them on, as nginx does.
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");

@@ -21,10 +21,10 @@ use crate::api::service_line;
 use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::live::{AccountChange, Event, Listener, Update};
+use crate::model::{AccountId, Millis, WindowUpdate};
 use crate::quota::exhaustion::Cause;
 use crate::quota::pace::{self, Zone};
 use crate::quota::window::{self, Freshness, WindowState};
-use crate::record::{AccountId, Millis, WindowUpdate};
 use crate::store::QuotaView;
 use crate::systemd;
 

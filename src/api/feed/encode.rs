@@ -12,8 +12,8 @@ use crate::api::document::summary::{signed, time};
 use crate::api::http::problem::Problem;
 use crate::api::wire;
 use crate::live::Update;
+use crate::model::{AccountId, Millis, Phase, RunId};
 use crate::quota::window::WindowState;
-use crate::record::{AccountId, Millis, Phase, RunId};
 use crate::store::QuotaView;
 
 /// The kinds of events that a filter may name.

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::encode::{CommitEvents, EventId};
 use crate::api::wire;
 use crate::live::{Event, Listener};
-use crate::record::Millis;
+use crate::model::Millis;
 use crate::store::{QuotaView, Store};
 
 /// Commits kept for those who come back.

@@ -12,8 +12,8 @@ use crate::api::server::DoorKind;
 use crate::api::state::ApiState;
 use crate::coverage::{self, Coverage};
 use crate::dedup::Totals;
+use crate::model::{AccountId, Millis};
 use crate::quota::window;
-use crate::record::{AccountId, Millis};
 use crate::stderr;
 use crate::store::{Intake, QuotaView, StoreError};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::state::ApiState;
 use crate::config::{WhichAccount, check_account_name};
-use crate::record::{ACCOUNT_DEFAULT, AccountId, Millis, PROVIDER_DEFAULT};
+use crate::model::{ACCOUNT_DEFAULT, AccountId, Millis, PROVIDER_DEFAULT};
 
 /// The account of this name that something is to be said of: a configured one, or any where all are taken.
 ///

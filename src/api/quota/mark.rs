@@ -16,7 +16,7 @@ use crate::api::openapi::{BadRequest, Conflict, NotFound, QUOTA, Unavailable};
 use crate::api::quota::get_quota;
 use crate::api::state::{ApiState, Shared, now};
 use crate::api::wire;
-use crate::record::AccountId;
+use crate::model::AccountId;
 
 /// The routes of this file.
 #[must_use]

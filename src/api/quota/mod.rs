@@ -18,8 +18,8 @@ use crate::api::http::query::{NoQuery, StrictQuery};
 use crate::api::openapi::{BadRequest, NotFound, QUOTA, Unavailable};
 use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
+use crate::model::AccountId;
 use crate::quota::bucket;
-use crate::record::AccountId;
 
 /// The routes of this folder.
 #[must_use]

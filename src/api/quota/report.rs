@@ -21,8 +21,8 @@ use crate::api::quota::account;
 use crate::api::runs::no_such_run;
 use crate::api::state::{ApiState, now};
 use crate::api::wire;
+use crate::model::{AccountId, Millis, Observation, RunId, bucket};
 use crate::parse::claude::limits::{ReportedObservations as Source, told};
-use crate::record::{AccountId, Millis, Observation, RunId, bucket};
 use crate::store::Told;
 
 /// Most sources in one request.

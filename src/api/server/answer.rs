@@ -16,7 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use super::access::{AccessEntry, StreamBody};
 use super::connection::Connection;
 use crate::api::http::problem::Problem;
-use crate::record::format::length;
+use crate::model::format::length;
 
 /// What a request may bring.
 const BODY_BYTES_MAX: usize = 64 << 10;

@@ -24,7 +24,7 @@ use crate::api::openapi::{BadRequest, Refused, USAGE, Unavailable};
 use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::dedup::Totals;
-use crate::record::RunNumber;
+use crate::model::RunNumber;
 use crate::store::{Grain, RunNames, Store};
 use question::{Group, Question};
 

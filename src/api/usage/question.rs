@@ -10,13 +10,10 @@ use jiff::tz::TimeZone;
 use super::{GroupPart, UsageQuery};
 use crate::api::document::summary;
 use crate::api::http::problem::Problem;
-use crate::record::{DAY_MS, Millis, RunId, RunNumber, check_label, split_label};
+use crate::model::{DAY_HOURS, DAY_MS, Millis, RunId, RunNumber, check_label, split_label};
 use crate::store::RunNames;
 
 const HOUR_MS: i64 = 3_600_000;
-/// Hours in a day.
-const DAY_HOURS: u32 = 24;
-
 /// One row for each of these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Group {

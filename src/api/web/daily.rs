@@ -16,16 +16,13 @@ use crate::api::openapi::{USAGE, Unavailable};
 use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::dedup::Totals;
-use crate::record::{DAY_MS, Millis};
+use crate::model::{DAY_HOURS, DAY_MS, Millis};
 use crate::store::{Grain, Store, StoreError};
 
 /// Days unless the query says how many.
 const DAYS_DEFAULT: i64 = 14;
 /// Most days of an answer.
 const DAYS_MAX: i64 = 90;
-/// Hours in a day.
-const DAY_HOURS: u32 = 24;
-
 /// The routes of this file.
 #[must_use]
 pub fn routes() -> OpenApiRouter<Arc<ApiState>> {

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use crate::api::document::summary;
 use crate::api::runs;
 use crate::api::wire;
+use crate::model::{AccountId, Millis, RunId, bucket};
 use crate::quota::window::Freshness;
 use crate::quota::{pace, window};
-use crate::record::{AccountId, Millis, RunId, bucket};
 use crate::store::{AccountSums, RunInfo, RunView, Store, StoreError};
 use crate::tailer::status::RunStatus;
 

@@ -24,7 +24,7 @@ use crate::api::openapi::{BadRequest, NotFound, Unavailable, WEB};
 use crate::api::quota::account;
 use crate::api::state::{ApiState, Shared, now};
 use crate::api::wire;
-use crate::record::{AccountId, RunId};
+use crate::model::{AccountId, RunId};
 
 /// Rows of a page whose `limit` is no number.
 const LIMIT_DEFAULT: usize = 50;

@@ -20,7 +20,7 @@ use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::dedup::Totals;
 use crate::live::Event;
-use crate::record::RunId;
+use crate::model::RunId;
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<Arc<ApiState>> {

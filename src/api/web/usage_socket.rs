@@ -19,7 +19,7 @@ use crate::api::openapi::{BadRequest, NotFound, Refused, Unavailable, WEB};
 use crate::api::state::{ApiState, now};
 use crate::api::wire;
 use crate::live::Event;
-use crate::record::{AccountId, Fired};
+use crate::model::{AccountId, Fired};
 
 /// A pace that moved within its zone is sent again after this. A socket looks every 15 s, so that a client has one that is
 /// at most a minute old.
@@ -148,9 +148,9 @@ fn thresholds<'f>(fired: &'f [Fired], account: &'f AccountId) -> impl Iterator<I
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{HOUR_MS, LimitSource, LimitStatus, MINUTE_MS, Millis, Observation, bucket};
     use crate::quota::pace;
     use crate::quota::window::merge;
-    use crate::record::{HOUR_MS, LimitSource, LimitStatus, MINUTE_MS, Millis, Observation, bucket};
     use crate::store::AccountSums;
 
     /// 2026-10-05T12:00:00Z

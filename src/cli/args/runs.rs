@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use crate::record::{RunId, RunIdError, split_label};
+use crate::model::{RunId, RunIdError, split_label};
 
 /// `run`: which run, and what to run as it.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]

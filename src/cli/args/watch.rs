@@ -5,7 +5,7 @@
 pub struct WatchArgs {
     /// Only events of this run; may be given more than once
     #[arg(long = "run", value_name = "ID", value_parser = super::runs::run_id)]
-    pub runs: Vec<crate::record::RunId>,
+    pub runs: Vec<crate::model::RunId>,
 
     /// Only events of this account, as NAME or PROVIDER/NAME; may be given more than once
     #[arg(long = "account", value_name = "NAME")]

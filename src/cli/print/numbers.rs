@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::text;
-pub use crate::record::format::{grouped, length};
+pub use crate::model::format::{grouped, length};
 
 /// What a scale is called and how much one of it is.
 type Scale = (&'static str, u64);

@@ -14,7 +14,7 @@ use super::super::runs::{self, StartBody};
 use super::super::settings::{self, CollectorAddress};
 use super::embedded::Embedded;
 use crate::config::{LogSettings, Origin, Settings};
-use crate::record::RunId;
+use crate::model::RunId;
 
 /// Who counts.
 pub enum Counter {

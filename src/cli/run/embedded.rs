@@ -11,7 +11,7 @@ use crate::api::wire::RunDetail;
 use crate::app::{App, Drained, Running, Scope};
 use crate::config::Settings;
 use crate::control::{StartAnswer, StartRequest, StopAnswer, StopRequest};
-use crate::record::{Labels, RunId};
+use crate::model::{Labels, RunId};
 
 /// The running collector of a run.
 pub struct Embedded {

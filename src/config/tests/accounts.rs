@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::tz::TimeZone;
 
 use super::{home, load};
+use crate::model::{AccountId, RunId};
 use crate::quota::account::{Account, Minimum, OnUnknown, TokenKinds};
-use crate::record::{AccountId, RunId};
 
 /// Two accounts, and everything that can be said of one.
 const ACCOUNTS: &str = r#"

@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::LineContext;
 use super::usage::CallIndex;
-use crate::record::ResponseKey;
+use crate::model::ResponseKey;
 
 /// What the API's own message ids begin with.
 const API_ID_PREFIX: &[u8] = b"msg_";

@@ -25,8 +25,8 @@ use self::stream::Streams;
 use self::usage::{CallModel, Figures, UsageFields, UsageMemory};
 use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{self, Members, RawBytes};
+use crate::model::{Dating, Kind, Millis, Observation, Rank, Record, Report, ResponseKey, Usage};
 use crate::parse::line::{LineContext, LineKind, Parsed};
-use crate::record::{Dating, Kind, Millis, Observation, Rank, Record, Report, ResponseKey, Usage};
 
 /// Longest text of another member that is remembered, in bytes.
 const REMEMBERED_BYTES_MAX: usize = 128;

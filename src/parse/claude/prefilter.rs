@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use memchr::memmem;
 
 use crate::json;
-use crate::record::Millis;
+use crate::model::Millis;
 
 /// How far from both ends of a long line its timestamp and signs of limits are looked for, in bytes.
 pub const END_BYTES: usize = 512;

@@ -4,7 +4,7 @@
 
 use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{self, Members, RawBytes};
-use crate::record::Reported;
+use crate::model::Reported;
 
 /// The sums of a `modelUsage` over its models; `None` if it is no object.
 #[must_use]
@@ -57,8 +57,8 @@ impl<'de> Members<'de> for ReportedModel<'de> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Report;
     use crate::parse::{LineContext, LineKind, line};
-    use crate::record::Report;
 
     fn report(text: &str) -> Option<Report> {
         let (mut records, mut observations) = (Vec::new(), Vec::new());

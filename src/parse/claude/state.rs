@@ -5,7 +5,7 @@
 
 use super::limits::Retries;
 use super::stream::Streams;
-use crate::record::{Millis, PARSER_STATE_BYTES_MAX, ParserState};
+use crate::model::{Millis, PARSER_STATE_BYTES_MAX, ParserState};
 
 /// The version of what is written now.
 const VERSION: u8 = 1;

@@ -10,7 +10,7 @@ use super::identity;
 use super::usage::{Figures, UsageFields};
 use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{self, Members, RawBytes};
-use crate::record::{ResponseKey, Usage};
+use crate::model::{ResponseKey, Usage};
 
 /// Messages open at once that are remembered; beyond it the one opened first is forgotten. All of them fit in what is kept
 /// of a file, some 7 kB, and most files have none.
@@ -282,8 +282,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{StreamedMessage, Streams};
+    use crate::model::{Millis, Rank, Record, ResponseKey, Usage};
     use crate::parse::{LineContext, LineKind, Parser};
-    use crate::record::{Millis, Rank, Record, ResponseKey, Usage};
 
     #[test]
     fn the_bytes_of_a_message_stay_as_they_are() {

@@ -9,7 +9,7 @@ use super::model_name::MODEL_SYNTHETIC;
 use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{self, Members, RawBytes};
 
-use crate::record::{Tier, Usage};
+use crate::model::{Tier, Usage};
 
 /// Calls counted beside one response; a real one has a few.
 const CALLS_MAX: usize = 256;

@@ -1,13 +1,13 @@
 //! What is to be said of one candidate, and in words.
 
 use super::{AccountChoice, AccountVerdict, Candidate, Reason, Unseen, Verdict};
+use crate::model::format::{grouped, length};
+use crate::model::{AccountId, LimitSource, Millis};
 use crate::quota::account::{Account, OnUnknown};
 use crate::quota::budget::near_limit;
 use crate::quota::exhaustion::{self, Cause, CauseKind, UNTIL_TAKEN_BACK};
 use crate::quota::overage;
 use crate::quota::window::{Freshness, NamedWindow, SHARE_EPSILON, View, reaches, view};
-use crate::record::format::{grouped, length};
-use crate::record::{AccountId, LimitSource, Millis};
 
 /// Advice on one candidate.
 #[derive(Clone, Debug, PartialEq)]

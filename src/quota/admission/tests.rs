@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::{AccountId, DAY_MS, HOUR_MS, LimitSource, LimitStatus, Observation};
 use crate::quota::account::{Minimum, OnUnknown};
 use crate::quota::bucket::{FIVE_HOUR, OVERAGE, SEVEN_DAY, SEVEN_DAY_OPUS};
 use crate::quota::budget::{Day, minute_of};
 use crate::quota::exhaustion::{Cause, CauseKind, UNTIL_TAKEN_BACK};
 use crate::quota::window::{Freshness, WindowState, merge};
-use crate::record::{AccountId, DAY_MS, HOUR_MS, LimitSource, LimitStatus, Observation};
 
 const MINUTE: Millis = 60_000;
 /// 2026-10-05T12:00:00Z

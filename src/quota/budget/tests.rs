@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::record::DAY_MS;
+use crate::model::DAY_MS;
 
 const HOUR: Minute = 60;
 /// The minute 2026-10-05T00:00:00Z begins.

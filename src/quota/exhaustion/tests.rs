@@ -1,13 +1,13 @@
 //! Causes that come and go, each on its own.
 
-use crate::record::LimitSource;
+use crate::model::LimitSource;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::{DAY_MS, HOUR_MS, LimitStatus, Observation};
 use crate::quota::bucket::{FIVE_HOUR, OVERAGE, SEVEN_DAY, SEVEN_DAY_OPUS};
 use crate::quota::budget::{Day, start_of};
 use crate::quota::window::{WindowState, merge};
-use crate::record::{DAY_MS, HOUR_MS, LimitStatus, Observation};
 
 /// 2026-10-05T12:00:00Z
 const NOON: Millis = 1_791_201_600_000;

@@ -28,8 +28,8 @@ use super::{
     Held, IN_FLIGHT_MS, LATE_MAX_MS, MOMENT_READINGS_MAX, RECENT_READINGS_MAX, RESET_UNKNOWN_MS, Reading,
     SERVED_AFTER_MS, SHARE_EPSILON, Track, WindowState,
 };
+use crate::model::{HOUR_MS, LimitSource, LimitStatus, Millis, Observation};
 use crate::quota::bucket;
-use crate::record::{HOUR_MS, LimitSource, LimitStatus, Millis, Observation};
 
 /// By less than this the words of a refusal may round the end of its window, in milliseconds.
 const WORDS_STEP_MS: u64 = HOUR_MS.unsigned_abs();

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::{DAY_MS, HOUR_MS};
 use crate::quota::bucket::{FIVE_HOUR, SEVEN_DAY};
-use crate::record::{DAY_MS, HOUR_MS};
 
 const MINUTE: Millis = 60_000;
 /// 2026-10-05T00:00:00Z

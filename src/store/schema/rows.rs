@@ -8,14 +8,14 @@ use std::num::NonZeroU64;
 
 use super::codec::{Coded, RowError, RowReader, RowWriter, Stored, codes, layout};
 use crate::dedup::Totals;
+use crate::model::{
+    AccountId, Cursor, Dating, Inode, Kind, Labels, LimitSource, LimitStatus, LineCounts, Millis,
+    ModelNumber, Observation, ParserState, Position, Rank, RunNumber, SessionNumber, StopReason, Tier, Usage,
+};
 use crate::quota::exhaustion::Cause;
 use crate::quota::overage::Overage;
 use crate::quota::throttle::{Throttle, Throttles};
 use crate::quota::window::{Held, Reading, Track, WindowState};
-use crate::record::{
-    AccountId, Cursor, Dating, Inode, Kind, Labels, LimitSource, LimitStatus, LineCounts, Millis,
-    ModelNumber, Observation, ParserState, Position, Rank, RunNumber, SessionNumber, StopReason, Tier, Usage,
-};
 
 /// A run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,11 +7,11 @@ use std::num::NonZeroU64;
 use redb::{TableDefinition, TableHandle};
 
 use super::*;
+use crate::model::{LimitSource, LimitStatus, Observation, StopReason};
 use crate::quota::exhaustion::Cause;
 use crate::quota::overage::Overage;
 use crate::quota::throttle::Throttles;
 use crate::quota::window::{Held, Reading, Track, WindowState};
-use crate::record::{LimitSource, LimitStatus, Observation, StopReason};
 use crate::store::schema::{
     AccountLimitsRow, AccountRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow, MarkRow,
     ParkedRow, ResponseParts, ResponseRow, RunInfoRow, RunRow, RunTotalsRow, SessionRow, Stored, WindowRow,

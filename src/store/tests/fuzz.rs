@@ -7,8 +7,8 @@ use redb::{Database, ReadableTable};
 use super::disk::Disk;
 use super::*;
 use crate::fuzz::{self, Target, dice};
+use crate::model::{LimitSource, LimitStatus, Observation, StopReason};
 use crate::quota::exhaustion::Cause;
-use crate::record::{LimitSource, LimitStatus, Observation, StopReason};
 use crate::store::schema::{
     AccountLimitsRow, AccountRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow, MarkRow,
     ParkedRow, ResponseRow, RunInfoRow, RunRow, RunTotalsRow, Stored, WindowRow, decode, encode,
@@ -223,7 +223,7 @@ fn small() -> Vec<u8> {
     let paused = Told {
         account: AccountId::default(),
         observations: vec![Observation {
-            bucket: crate::record::bucket::COOL_DOWN.into(),
+            bucket: crate::model::bucket::COOL_DOWN.into(),
             utilization: None,
             ..saw(1.0, None, LimitStatus::Rejected)
         }],

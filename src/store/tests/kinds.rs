@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dedup::Totals;
+use crate::model::{DAY_MS, FileNumber};
 use crate::parse::{LineContext, Parser};
-use crate::record::{DAY_MS, FileNumber};
 
 /// Files of a case.
 const FILES: u8 = 3;

@@ -5,11 +5,11 @@ use std::sync::OnceLock;
 
 use super::memory;
 use crate::dedup::Totals;
-use crate::quota::bucket::{FIVE_HOUR, SEVEN_DAY};
-use crate::record::{
+use crate::model::{
     AccountId, DAY_MS, Fired, HOUR_MS, Kind, LimitSource, LimitStatus, MINUTE_MS, Millis, Observation, RunId,
     Usage,
 };
+use crate::quota::bucket::{FIVE_HOUR, SEVEN_DAY};
 use crate::store::{Store, StoreError};
 
 /// The thresholds that hold if no settings say others, in percent.

@@ -9,7 +9,7 @@ use super::super::schema::{
     DAYS, FILES, HOURS, META, META_SEQUENCE, MINUTES, RUN_DAYS, RunTotalsRow, SUMS, TOTALS, decode, encode,
 };
 use super::*;
-use crate::record::{DAY_MS, RunNumber};
+use crate::model::{DAY_MS, RunNumber};
 
 type Sums<K> = TableDefinition<'static, K, &'static [u8]>;
 /// Puts a difference in.

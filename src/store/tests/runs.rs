@@ -1,7 +1,7 @@
 //! Runs that are started, stopped, forgotten, and started again.
 
 use super::*;
-use crate::record::{Labels, Phase, StopReason};
+use crate::model::{Labels, Phase, StopReason};
 
 fn id(run: &str) -> RunId {
     RunId::new(run).unwrap()

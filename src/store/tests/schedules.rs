@@ -15,8 +15,8 @@ use std::sync::OnceLock;
 use super::disk::{Disk, EIO, ENOSPC, Tally, Trouble};
 use super::picture::{BUCKETS, Limits, Picture, account, check_fired, told};
 use super::*;
+use crate::model::{Fired, Labels, LimitStatus, Observation, RelativePath};
 use crate::quota::exhaustion::Cause;
-use crate::record::{Fired, Labels, LimitStatus, Observation, RelativePath};
 use crate::store::runs::Start;
 
 /// Schedules that are run when nobody says how many.

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::{FileState, Tree};
 use crate::logfile::{LogFile, Stat};
+use crate::model::Millis;
 use crate::reader::{PASSED_HOLES_MAX, ReadChunk};
-use crate::record::Millis;
 
 /// How long NUL bytes with something behind them are waited for. Short, as a line with NUL bytes may be all there is, and
 /// what is filled later is read again anyway.

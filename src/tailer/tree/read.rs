@@ -7,9 +7,9 @@ use super::open_files::OpenFile;
 use super::{FileStamp, FileState, OPEN_FILES_MAX, SHARE_RECORDS_MAX, Tree};
 use crate::logfile::unread::{self, UnreadKind};
 use crate::logfile::{EntryKind, LogFile, LogFileError, Root, Tail};
+use crate::model::{Batch, RelativePath};
 use crate::parse::foreign::Look;
 use crate::reader::{self, PartialLine, ReadOptions};
-use crate::record::{Batch, RelativePath};
 
 impl Tree {
     /// Reads files with news, one turn each, until the share is used up.

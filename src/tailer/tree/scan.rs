@@ -9,7 +9,7 @@ use super::{
 };
 use crate::logfile::unread::{self, LINKS_LOOKED_AT_MAX, Sorter};
 use crate::logfile::{EntryKind, LogFile, LogFileError, Root, Stat};
-use crate::record::{Cursor, RelativePath};
+use crate::model::{Cursor, RelativePath};
 use crate::watch::WatchError;
 
 /// What one scan saw.

@@ -6,7 +6,7 @@
 use super::values::{self, Entries};
 use super::{Answer, BUCKET_UNKNOWN, FIVE_HOUR, SEVEN_DAY, SourceWindows, WindowFields, bucket_name, time};
 use crate::json::{self, Raw};
-use crate::record::{LimitStatus, Millis};
+use crate::model::{LimitStatus, Millis};
 
 /// The id of the account's own limit.
 const ACCOUNT_LIMIT: &str = "codex";

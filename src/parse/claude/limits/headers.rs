@@ -8,7 +8,7 @@
 use super::values::{self, Entries};
 use super::{Answer, BUCKET_UNKNOWN, OVERAGE, SourceWindows, bucket_name, codex, time};
 use crate::json::Raw;
-use crate::record::{LimitStatus, Millis};
+use crate::model::{LimitStatus, Millis};
 
 const PREFIX: &str = "anthropic-ratelimit-";
 

@@ -27,11 +27,11 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{self, Members, Raw, RawBytes};
-use crate::record::bucket::{
+use crate::model::bucket::{
     self, COOL_DOWN, FIVE_HOUR, OVERAGE, OVERAGE_IN_USE, SEVEN_DAY, SEVEN_DAY_OPUS,
     SEVEN_DAY_OVERAGE_INCLUDED, SEVEN_DAY_SONNET,
 };
-use crate::record::{LimitSource, LimitStatus, Millis, Observation};
+use crate::model::{LimitSource, LimitStatus, Millis, Observation};
 
 /// Longest name of a window kept, in bytes; the rest is cut off.
 pub const BUCKET_BYTES_MAX: usize = 64;

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{self, Members, Raw};
-use crate::record::bucket;
-use crate::record::{LimitStatus, Millis};
+use crate::model::bucket;
+use crate::model::{LimitStatus, Millis};
 
 /// How much of a text is looked at, in bytes: a sentence.
 const OPENING_BYTES_MAX: usize = 512;

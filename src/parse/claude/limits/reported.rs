@@ -6,7 +6,7 @@ use super::{
     Answer, ObservationList, SourceWindows, bucket_name, codex, events, headers, id_hash, time, usage_api,
 };
 use crate::json::{Raw, RawBytes};
-use crate::record::{LimitSource, LimitStatus, Millis, Observation};
+use crate::model::{LimitSource, LimitStatus, Millis, Observation};
 
 /// What is told, each raw JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::LimitStatus::{Allowed, AllowedWarning, Rejected, Unknown};
 use super::*;
+use crate::model::Record;
 use crate::parse::{LineContext, LineKind, Parsed, SHORT_LINE_BYTES_MAX};
-use crate::record::Record;
 
 /// 2026-10-05T12:00:00Z, the time of all lines here.
 const NOW: Millis = 1_791_201_600_000;
@@ -383,8 +383,8 @@ fn events_with_and_without_windows() {
 
 #[test]
 fn sentences_of_the_cli() {
-    let noon_of = |day: Millis| NOW + day * crate::record::DAY_MS;
-    let hour = crate::record::HOUR_MS;
+    let noon_of = |day: Millis| NOW + day * crate::model::DAY_MS;
+    let hour = crate::model::HOUR_MS;
     for (text, bucket, reset) in [
         (
             "Claude AI usage limit reached|1791213600",
@@ -537,7 +537,7 @@ fn sentences_of_the_cli() {
 /// What makes a refusal by structure, and what stands in the way of one.
 #[test]
 fn a_refusal_is_recognised_by_structure() {
-    let hour = crate::record::HOUR_MS;
+    let hour = crate::model::HOUR_MS;
     let rate = r#","error":"rate_limit""#;
     let words = "You've used all of your plan's allowance for now";
     for members in [

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp, ToSpan as _};
 
 use super::values::number_text;
 use crate::json::{self, Raw};
-use crate::record::Millis;
+use crate::model::Millis;
 
 /// A number below this is seconds, else milliseconds: as seconds it is the year 5138, as milliseconds 1973.
 const SECONDS_BELOW: f64 = 1e11;

@@ -6,7 +6,7 @@
 use super::values::{self, Entries};
 use super::{FIVE_HOUR, SEVEN_DAY, SEVEN_DAY_FAMILY, SourceWindows, bucket_name, time};
 use crate::json::{self, Raw};
-use crate::record::Millis;
+use crate::model::Millis;
 
 /// Most members of `limits` that are looked at; a real body has a handful.
 const LIMITS_MAX: usize = 64;

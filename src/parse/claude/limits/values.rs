@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{self, Members, Raw};
-use crate::record::LimitStatus;
+use crate::model::LimitStatus;
 
 /// Members of a map of windows or headers that are looked at; a real one has some forty.
 const ENTRIES_MAX: usize = 256;

@@ -1,0 +1,28 @@
+//! The words of the domain: plain data that every other module uses.
+//!
+//! Nothing here does I/O, reads a clock or allocates beyond its own fields.
+
+mod account;
+pub mod bucket;
+mod cursor;
+pub mod format;
+mod record;
+mod run;
+mod time;
+mod usage;
+mod window;
+
+pub use account::{ACCOUNT_DEFAULT, AccountId, PROVIDER_DEFAULT};
+pub use cursor::{
+    Cursor, FileNumber, Inode, PARSER_STATE_BYTES_MAX, ParserState, Position, RelativePath, TAIL_BYTES_MAX,
+};
+pub use record::{Batch, Dating, Kind, LineCounts, Rank, Record, ResponseKey};
+pub use run::{
+    LABEL_NAME_BYTES_MAX, LABEL_VALUE_BYTES_MAX, LABELS_MAX, Labels, Phase, RUN_ID_BYTES_MAX, RunId,
+    RunIdError, RunNumber, StopReason, check_label, split_label,
+};
+pub use time::{
+    CLOCK_MS_MIN, DAY_HOURS, DAY_MS, HOUR_MS, MINUTE_MS, Millis, believed_until, is_clock_wrong, not_after,
+};
+pub use usage::{ModelNumber, Report, Reported, SessionNumber, Tier, Usage};
+pub use window::{Fired, LimitSource, LimitStatus, Observation, WindowUpdate};

@@ -1,0 +1,131 @@
+//! A run: its id, its labels, and what can happen to it.
+
+use std::fmt;
+
+/// Longest run id in bytes.
+pub const RUN_ID_BYTES_MAX: usize = 128;
+
+/// A run's name: the first path component below the runs directory.
+///
+/// 1 to 128 bytes of `A-Z a-z 0-9 . _ -`, neither `.` nor `..`, so that it is
+/// safe in paths, URLs and tables.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RunId(Box<str>);
+
+/// Why a name is no run id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RunIdError {
+    #[error("a run id is 1 to {RUN_ID_BYTES_MAX} bytes long, this one has {0}")]
+    Length(usize),
+    #[error("a run id has only A-Z a-z 0-9 . _ - in it, this one has {0:?}")]
+    Character(char),
+    #[error("`.` and `..` are no run ids")]
+    Dots,
+}
+
+impl RunId {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// Says which rule the name breaks.
+    pub fn new(name: &str) -> Result<Self, RunIdError> {
+        if name.is_empty() || name.len() > RUN_ID_BYTES_MAX {
+            return Err(RunIdError::Length(name.len()));
+        }
+        if let Some(bad) = name
+            .chars()
+            .find(|c| !(c.is_ascii_alphanumeric() || "._-".contains(*c)))
+        {
+            return Err(RunIdError::Character(bad));
+        }
+        if name == "." || name == ".." {
+            return Err(RunIdError::Dots);
+        }
+        Ok(Self(name.into()))
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The number the store gives a run; numbers grow in the order of first sight.
+pub type RunNumber = u32;
+
+/// What an orchestrator says about a run, as names and values.
+pub type Labels = std::collections::BTreeMap<Box<str>, Box<str>>;
+
+/// Most labels of a run.
+pub const LABELS_MAX: usize = 32;
+
+/// Longest name of a label, in bytes.
+pub const LABEL_NAME_BYTES_MAX: usize = 64;
+
+/// Longest value of a label, in bytes.
+pub const LABEL_VALUE_BYTES_MAX: usize = 256;
+
+/// A label as queries and command lines have it, `project=alpha` or `project:alpha`: no name has either sign in it.
+#[must_use]
+pub fn split_label(text: &str) -> Option<(&str, &str)> {
+    text.split_once(['=', ':']).filter(|(name, _)| !name.is_empty())
+}
+
+/// Whether this can be a label of a run.
+///
+/// # Errors
+/// Says what is allowed.
+pub fn check_label(name: &str, value: &str) -> Result<(), String> {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    if name.is_empty() || name.len() > LABEL_NAME_BYTES_MAX || !name.chars().all(is_allowed) {
+        return Err(format!(
+            "{name:?} is no name: 1 to {LABEL_NAME_BYTES_MAX} of A-Z a-z 0-9 . _ - /"
+        ));
+    }
+    if value.len() > LABEL_VALUE_BYTES_MAX || value.chars().any(char::is_control) {
+        return Err(format!(
+            "the value of {name:?} is longer than {LABEL_VALUE_BYTES_MAX} bytes or has control characters"
+        ));
+    }
+    Ok(())
+}
+
+/// Why a run is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// Someone asked for it.
+    Asked,
+    /// There was no news for long.
+    Idle,
+    /// Its directory is gone.
+    Vanished,
+}
+
+impl StopReason {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Idle => "idle",
+            Self::Vanished => "vanished",
+        }
+    }
+}
+
+/// What happened to a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It was started by someone, or its directory was found.
+    Started,
+    /// It was stopped and goes on: it was started again, or lines came.
+    Resumed,
+    Stopped(StopReason),
+    /// Its name is free again; what was counted stays in the sums.
+    Forgotten,
+}

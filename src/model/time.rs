@@ -1,0 +1,42 @@
+//! Times in milliseconds, and the bound on the times of lines that are accepted.
+
+/// Milliseconds since 1970-01-01T00:00:00Z.
+pub type Millis = i64;
+
+/// Milliseconds in a minute.
+pub const MINUTE_MS: Millis = 60_000;
+
+/// Milliseconds in an hour.
+pub const HOUR_MS: Millis = 3_600_000;
+
+/// Hours in a day.
+pub const DAY_HOURS: u32 = 24;
+
+/// Milliseconds in a day.
+pub const DAY_MS: Millis = 86_400_000;
+
+/// 2025-01-01. A clock that shows less is wrong: this program is younger, and so are the agents it reads.
+pub const CLOCK_MS_MIN: Millis = 1_735_689_600_000;
+
+/// Whether a clock shows a time that is long past, as one does that was not set since its machine started.
+#[must_use]
+pub const fn is_clock_wrong(now: Millis) -> bool {
+    now < CLOCK_MS_MIN
+}
+
+/// The latest time a line may have that is read when the clock shows `now`: a day more, for clocks differ. A clock that
+/// is wrong says nothing against any line.
+#[must_use]
+pub const fn believed_until(now: Millis) -> Millis {
+    if is_clock_wrong(now) {
+        Millis::MAX
+    } else {
+        now.saturating_add(DAY_MS)
+    }
+}
+
+/// A time that is not later than the clock shows, if that is not wrong itself.
+#[must_use]
+pub fn not_after(now: Millis, time: Millis) -> Millis {
+    if is_clock_wrong(now) { time } else { time.min(now) }
+}

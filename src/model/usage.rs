@@ -1,0 +1,85 @@
+//! The token counts of one response, and the sums that an agent itself reports of a session.
+
+use std::num::NonZeroU64;
+
+/// The number the store gives a model name.
+pub type ModelNumber = u32;
+
+/// The number the store gives a session, from 1 on; 0 is none.
+pub type SessionNumber = u32;
+
+/// What one response used. Every field is at most `i64::MAX` when it comes from a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Usage {
+    /// Prompt tokens that were neither read from nor written to the cache.
+    pub input: u64,
+    /// Generated tokens, thinking included.
+    pub output: u64,
+    pub cache_read: u64,
+    /// All cache writes: the flat field or the sum of the two below, whichever is larger.
+    pub cache_creation: u64,
+    pub cache_creation_5m: u64,
+    pub cache_creation_1h: u64,
+    /// Web searches made by the server, in requests.
+    pub web_search: u64,
+    /// The part of `output` that was thinking, where the line says so.
+    pub thinking: u64,
+}
+
+impl Usage {
+    /// The four token fields together.
+    #[must_use]
+    pub fn total(&self) -> u128 {
+        u128::from(self.input)
+            + u128::from(self.output)
+            + u128::from(self.cache_read)
+            + u128::from(self.cache_creation)
+    }
+
+    /// Whether a line has no figures at all: nothing is known of what was used.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.total() == 0 && self.web_search == 0 && self.thinking == 0
+    }
+}
+
+/// The service tier of a response.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Tier {
+    #[default]
+    Unknown = 0,
+    Standard = 1,
+    Priority = 2,
+    Batch = 3,
+    Other = 4,
+}
+
+/// What an agent reports of a session so far: sums of its own, which are compared and never added, in tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Reported {
+    pub input: u64,
+    pub output: u64,
+    pub cache_read: u64,
+    pub cache_creation: u64,
+}
+
+impl Reported {
+    /// The larger of each figure: reports of a session only grow.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            input: self.input.max(other.input),
+            output: self.output.max(other.output),
+            cache_read: self.cache_read.max(other.cache_read),
+            cache_creation: self.cache_creation.max(other.cache_creation),
+        }
+    }
+}
+
+/// A line in which an agent reports what a session used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// As in [`Record::session`](super::Record::session).
+    pub session: NonZeroU64,
+    pub reported: Reported,
+}

@@ -1,0 +1,122 @@
+//! A window of a provider's limits: what a line says about it, and what changed.
+
+use super::account::AccountId;
+use super::time::Millis;
+
+/// What a limit line says about one window of the provider's limits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation {
+    /// The window's name in one spelling: `five_hour`, `seven_day` and so on; an unknown name is kept as it is.
+    pub bucket: Box<str>,
+    /// The share used: 0.42 is 42 %, more than 1 occurs.
+    pub utilization: Option<f64>,
+    /// What is left of `limit`, in the provider's unit.
+    pub remaining: Option<u64>,
+    pub limit: Option<u64>,
+    pub reset_at: Option<Millis>,
+    /// The line's own time; `None` if it has none that can be read.
+    pub observed_at: Option<Millis>,
+    pub status: LimitStatus,
+    pub source: LimitSource,
+    /// A hash of the session that reported it, where the source names one: two sessions are two witnesses.
+    pub session: Option<u64>,
+    /// A hash of the refused request, where the source names one: its retries are one refusal.
+    pub request: Option<u64>,
+}
+
+/// What the provider said to the request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LimitStatus {
+    #[default]
+    Unknown,
+    Allowed,
+    AllowedWarning,
+    Rejected,
+}
+
+/// Which kind of line an observation came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LimitSource {
+    /// `rateLimits` with remaining and limit on an assistant line.
+    RateLimits,
+    /// `quotaLimits` on a limit line.
+    QuotaLimits,
+    /// `error.rateLimits` of a `system` line of subtype `api_error`.
+    ApiError,
+    /// A map of response headers.
+    Headers,
+    /// A teed `rate_limit_event`.
+    RateLimitEvent,
+    /// A sentence of the CLI on a limit line.
+    Prose,
+    /// What a status line was given; told by someone, and in no log.
+    Statusline,
+    /// The body of the provider's usage API.
+    UsageApi,
+    /// Codex `rate_limits`, of a rollout or of its app server.
+    Codex,
+    /// The file in which an agent keeps the last answer of the usage API.
+    AgentCache,
+}
+
+impl LimitStatus {
+    /// The word in documents.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Allowed => "allowed",
+            Self::AllowedWarning => "allowed_warning",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+impl LimitSource {
+    /// The word in documents.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RateLimits => "rate_limits",
+            Self::QuotaLimits => "quota_limits",
+            Self::ApiError => "api_error",
+            Self::Headers => "headers",
+            Self::RateLimitEvent => "rate_limit_event",
+            Self::Prose => "prose",
+            Self::Statusline => "statusline",
+            Self::UsageApi => "usage_api",
+            Self::Codex => "codex",
+            Self::AgentCache => "agent_cache",
+        }
+    }
+
+    /// Whether it repeats an earlier answer that may be old by now. A snapshot can raise a share, but it neither lowers
+    /// one nor ends a refusal.
+    #[must_use]
+    pub const fn is_snapshot(self) -> bool {
+        matches!(self, Self::Statusline | Self::AgentCache)
+    }
+}
+
+/// A window whose state changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowUpdate {
+    pub account: AccountId,
+    pub bucket: Box<str>,
+    /// Whether a new window began.
+    pub rolled_over: bool,
+}
+
+/// A threshold of a window was reached: told once for each account, window and threshold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fired {
+    /// Grows by one with each; a listener that was away asks for those after the last it knows.
+    pub number: u64,
+    pub account: AccountId,
+    pub bucket: Box<str>,
+    /// The threshold, in percent.
+    pub percent: u8,
+    pub utilization: f64,
+    pub reset_at: Option<Millis>,
+    pub observed_at: Millis,
+}
