@@ -21,11 +21,11 @@ use crate::api::wire::RunDetail;
 use crate::committer::{self, CommitterError, CommitterThread};
 use crate::config::web::TokenError;
 use crate::config::{LogSettings, RunsSettings, Settings};
-use crate::control::{self, Control};
 use crate::live::Live;
 use crate::logfile::pool::Pool;
 use crate::model::RunId;
 use crate::store::{Store, StoreError, StoreOptions};
+use crate::supervisor::handle::{self, SupervisorHandle};
 use crate::supervisor::{RunLocations, Supervisor};
 use crate::systemd;
 use crate::tailer::status::RunStatuses;
@@ -77,7 +77,7 @@ pub enum Drained {
 pub enum Scope {
     /// Every run of the runs directory, and those that are asked for; it answers those who ask.
     Everything,
-    /// Only runs that are asked for by [`Running::control`]; no door is open.
+    /// Only runs that are asked for by [`Running::supervisor`]; no door is open.
     Asked,
 }
 
@@ -94,10 +94,10 @@ pub struct Running {
     token: Arc<TokenSlot>,
     /// What the last reload did not take over.
     refused: watch::Sender<Option<String>>,
-    supervisor: JoinHandle<()>,
+    supervisor_task: JoinHandle<()>,
     telling: Vec<JoinHandle<()>>,
     owned: JoinHandle<()>,
-    control: Control,
+    supervisor: SupervisorHandle,
     server: Option<JoinHandle<()>>,
     beat: Option<JoinHandle<()>>,
     committer: CommitterThread,
@@ -162,7 +162,7 @@ impl App {
             suspects: Arc::default(),
             ready: ready.clone(),
         });
-        let (control, requests) = control::channel();
+        let (handle, requests) = handle::channel();
         let supervisor = Supervisor::new(
             Arc::clone(&shared),
             places,
@@ -182,7 +182,7 @@ impl App {
             store: Arc::clone(&shared.store),
             settings: shared.settings.clone(),
             writes: shared.committer.downgrade(),
-            control: control.clone(),
+            supervisor: handle.clone(),
             board: Arc::clone(&shared.board),
             watch: Arc::clone(&shared.watch),
             committer: thread.health(),
@@ -206,14 +206,14 @@ impl App {
         let serving = Arc::clone(&shared.settings.borrow());
         let server = doors.map(|doors| doors.serve(router::router(sources), serving, traffic, stop.clone()));
         Ok(Running {
-            supervisor: task(supervisor.run()),
+            supervisor_task: task(supervisor.run()),
             telling: match scope {
                 Scope::Everything => vec![task(telling), task(teller.run())],
                 Scope::Asked => vec![task(telling)],
             },
             owned: task(owned.run()),
             server: server.map(task),
-            control,
+            supervisor: handle,
             beat: systemd::watchdog().map(|limit| task(beat(Arc::clone(&shared), limit, stop.clone()))),
             settings,
             shared,
@@ -259,10 +259,10 @@ impl Running {
         Arc::clone(&self.settings.borrow())
     }
 
-    /// Starts and stops runs.
+    /// The handle that starts and stops runs.
     #[must_use]
-    pub const fn control(&self) -> &Control {
-        &self.control
+    pub const fn supervisor(&self) -> &SupervisorHandle {
+        &self.supervisor
     }
 
     /// What there is to say of a run; `None` if it is unknown. Waits for the disk.
@@ -304,7 +304,7 @@ impl Running {
         let is_over = |task: &JoinHandle<()>| task.is_finished();
         if self.committer.is_finished() {
             Some("the committer")
-        } else if is_over(&self.supervisor) {
+        } else if is_over(&self.supervisor_task) {
             Some("the supervisor of the runs")
         } else if self.server.as_ref().is_some_and(is_over) {
             Some("the server")
@@ -372,7 +372,7 @@ impl Running {
         let Self {
             shared,
             stop,
-            supervisor,
+            supervisor_task,
             telling,
             owned,
             server,
@@ -386,7 +386,7 @@ impl Running {
         owned.abort();
         let store = Arc::clone(&shared.store);
         let deadline = tokio::time::Instant::now() + grace;
-        let mut supervisor = supervisor;
+        let mut supervisor = supervisor_task;
         let mut in_time = tokio::time::timeout_at(deadline, &mut supervisor).await.is_ok();
         supervisor.abort();
         // Whoever still has a question is answered, but not for ever.
@@ -573,8 +573,8 @@ mod tests {
         let mut running = App::start(settings(directory.path()), Scope::Everything).unwrap();
         running.ready().await;
         assert_eq!(running.ended_part(), None);
-        running.supervisor.abort();
-        let ended = tokio::time::timeout(WAIT_MAX, &mut running.supervisor).await;
+        running.supervisor_task.abort();
+        let ended = tokio::time::timeout(WAIT_MAX, &mut running.supervisor_task).await;
         assert!(ended.expect("it ends").is_err());
         assert_eq!(running.ended_part(), Some("the supervisor of the runs"));
     }

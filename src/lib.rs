@@ -9,13 +9,14 @@
 //! | 1 text | json |
 //! | 2 pure | coverage dedup globs parse quota |
 //! | 3 doors | config live logfile signals stderr store systemd watch |
-//! | 4 reader and writer | committer control reader |
+//! | 4 reader and writer | committer reader |
 //! | 5 tailer | tailer |
-//! | 6 ends | api supervisor |
-//! | 7 whole | app replay verify |
-//! | 8 face | cli |
-//! | 9 | main |
-//! | 10 tests | fuzz |
+//! | 6 supervisor | supervisor |
+//! | 7 api | api |
+//! | 8 whole | app replay verify |
+//! | 9 face | cli |
+//! | 10 | main |
+//! | 11 tests | fuzz |
 
 pub mod model;
 
@@ -37,13 +38,13 @@ pub mod systemd;
 pub mod watch;
 
 pub mod committer;
-pub mod control;
 pub mod reader;
 
 pub mod tailer;
 
-pub mod api;
 pub mod supervisor;
+
+pub mod api;
 
 pub mod app;
 pub mod replay;

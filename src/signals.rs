@@ -172,7 +172,7 @@ mod tests {
         drop(signals);
     }
 
-    /// WeakCommitter the process that is to be ended, see below.
+    /// Environment variable that makes the test process the one to be ended, see below.
     const CHILD: &str = "SIGNALS_TEST_CHILD";
 
     #[test]

@@ -20,9 +20,9 @@ use crate::api::openapi::{BadRequest, Conflict, NotFound, RUNS, Unavailable};
 use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 use crate::config::{ACCOUNT_LABEL, PROVIDER_LABEL};
-use crate::control::{ForgetAnswer, StartAnswer, StartRequest, StopAnswer, StopRequest};
 use crate::model::{LABELS_MAX, Labels, RunId, check_label, split_label};
 use crate::store::{RunInfo, Store, StoreError};
+use crate::supervisor::handle::{ForgetAnswer, StartAnswer, StartRequest, StopAnswer, StopRequest};
 use crate::tailer::status::{RunStatus, RunStatuses};
 
 /// Longest wait for a last sweep; it goes on afterwards.
@@ -205,7 +205,7 @@ async fn put_run(
         labels,
         mount: wanted.mount.map(Into::into),
     };
-    let status = match sources.control.start(start).await? {
+    let status = match sources.supervisor.start(start).await? {
         StartAnswer::New => StatusCode::CREATED,
         StartAnswer::Known => StatusCode::OK,
         StartAnswer::NoSuchAccount(unknown) => return Err(Problem::unknown("labels", unknown)),
@@ -294,7 +294,7 @@ async fn post_stop(
         run: run.clone(),
         incomplete,
     };
-    let stopping = sources.control.begin_stop(stop).await?;
+    let stopping = sources.supervisor.begin_stop(stop).await?;
     if !wait {
         return Ok((StatusCode::ACCEPTED, Json(before)));
     }
@@ -343,7 +343,7 @@ async fn post_stop(
 )]
 async fn delete_run(State(sources): Shared, id: Id) -> Result<StatusCode, Problem> {
     let run = run_id(id)?;
-    match sources.control.forget(run.clone()).await? {
+    match sources.supervisor.forget(run.clone()).await? {
         ForgetAnswer::Forgotten => Ok(StatusCode::NO_CONTENT),
         ForgetAnswer::Unknown => Err(unknown(sources, run).await),
         ForgetAnswer::Running => Err(Problem::conflict(format!(

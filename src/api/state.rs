@@ -9,12 +9,13 @@ use tokio_util::sync::CancellationToken;
 use crate::api::feed::hub::Hub;
 use crate::api::metrics::counters::Counters;
 use crate::api::server::{Subscribers, Traffic};
-use crate::committer::{CommitterHealth, WeakCommitter};
+use crate::committer::CommitterHealth;
+use crate::committer::handle::WeakCommitterHandle;
 use crate::config::Settings;
-use crate::control::Control;
 use crate::live::Live;
 use crate::model::Millis;
 use crate::store::Store;
+use crate::supervisor::handle::SupervisorHandle;
 use crate::tailer::status::RunStatuses;
 use crate::watch::Watch;
 
@@ -24,13 +25,13 @@ pub struct ApiState {
     pub store: Arc<Store>,
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Goes away when the collector shuts down, so that the committer can end.
-    pub writes: WeakCommitter,
+    pub writes: WeakCommitterHandle,
     /// What is committed, as it is.
     pub live: Arc<Live>,
     /// Tells subscribers.
     pub hub: Arc<Hub>,
-    /// Asks the supervisor.
-    pub control: Control,
+    /// Starts, stops and forgets runs.
+    pub supervisor: SupervisorHandle,
     pub board: Arc<RunStatuses>,
     pub watch: Arc<Watch>,
     pub committer: Arc<Mutex<CommitterHealth>>,

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::server::{ServerError, SocketKeeper};
-use crate::committer::WeakCommitter;
+use crate::committer::handle::WeakCommitterHandle;
 use crate::config::Settings;
 use crate::logfile::pool::Progress;
 use crate::tailer::TailerContext;
@@ -27,7 +27,7 @@ const STALLED: &str = "the directory of the socket, of the token or of the confi
 /// Looks after the files.
 pub struct Owned {
     pub shared: Arc<TailerContext>,
-    pub writes: WeakCommitter,
+    pub writes: WeakCommitterHandle,
     pub socket: Option<SocketKeeper>,
     /// What is not where it was, for health.
     pub missing: watch::Sender<Vec<String>>,

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::committer::{Committer, CommitterGone};
+use crate::committer::handle::{CommitterGone, CommitterHandle};
 use crate::config::Settings;
 use crate::logfile::LogFileError;
 use crate::logfile::pool::{Pool, STALLED_AFTER};
@@ -61,7 +61,7 @@ pub struct TailerContext {
     pub settings: watch::Receiver<Arc<Settings>>,
     pub store: Arc<Store>,
     pub watch: Arc<Watch>,
-    pub committer: Committer,
+    pub committer: CommitterHandle,
     pub board: Arc<RunStatuses>,
     pub readers: ReadPermits,
     pub heard: Arc<DevicesWithEvents>,

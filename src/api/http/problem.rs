@@ -6,9 +6,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::api::wire;
-use crate::committer::CommitterGone;
-use crate::control::ShuttingDown;
+use crate::committer::handle::CommitterGone;
 use crate::store::StoreError;
+use crate::supervisor::handle::ShuttingDown;
 
 /// An answer that is no success.
 #[derive(Debug)]

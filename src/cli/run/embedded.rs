@@ -10,8 +10,8 @@ use super::super::runs::StartBody;
 use crate::api::wire::RunDetail;
 use crate::app::{App, Drained, Running, Scope};
 use crate::config::Settings;
-use crate::control::{StartAnswer, StartRequest, StopAnswer, StopRequest};
 use crate::model::{Labels, RunId};
+use crate::supervisor::handle::{StartAnswer, StartRequest, StopAnswer, StopRequest};
 
 /// The running collector of a run.
 pub struct Embedded {
@@ -50,7 +50,7 @@ impl Embedded {
             run,
         };
         let mut code = Exit::Usage;
-        let refused = match embedded.running.control().start(request).await {
+        let refused = match embedded.running.supervisor().start(request).await {
             Ok(StartAnswer::New | StartAnswer::Known) => {
                 embedded.running.ready().await;
                 return Ok(embedded);
@@ -116,7 +116,7 @@ impl Embedded {
             run: run.clone(),
             incomplete: false,
         };
-        let swept = match running.control().begin_stop(stop).await {
+        let swept = match running.supervisor().begin_stop(stop).await {
             Ok(stopping) => stopping.await,
             Err(refused) => Err(refused),
         };

@@ -3,6 +3,7 @@
 //! A directory below the runs directory whose name is a run id is a run. The 2 s scan is the truth about which there
 //! are; events only make it sooner. A tailer that fails is started again, later each time, and disturbs no other.
 
+pub mod handle;
 mod run_locations;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -14,9 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::committer::{Start, Started};
 use crate::config::name_an_account;
-use crate::control::{ForgetAnswer, Request, StartAnswer, StartRequest, StopAnswer, StopRequest};
 use crate::logfile::mounts::{is_local, mounted_at};
 use crate::logfile::pool::{Job, Progress, STALLED_AFTER};
 use crate::logfile::run_dir::{resolve, resolve_mount};
@@ -25,7 +24,7 @@ use crate::logfile::unread::{LINKS_LOOKED_AT_MAX, Sorter, Unread, UnreadKind};
 use crate::logfile::{Entry, EntryKind, LogFileError, Root, Stat};
 use crate::model::format::length;
 use crate::model::{RunId, StopReason};
-use crate::store::{RunInfo, Store, StoreError, StoredRun};
+use crate::store::{RunInfo, Start, Started, Store, StoreError, StoredRun};
 use crate::tailer::poller::{PASSED_AFTER, Poller};
 use crate::tailer::roster::{Dues, Roster};
 use crate::tailer::stall::does_not_answer;
@@ -33,6 +32,7 @@ use crate::tailer::tree::Depth;
 use crate::tailer::{Ended, Tailer, TailerContext, TailerError, TailerHandle};
 use crate::watch::{Hints, Mode};
 
+use handle::{ForgetAnswer, Request, StartAnswer, StartRequest, StopAnswer, StopRequest};
 use run_locations::PathOwner;
 pub use run_locations::RunLocations;
 

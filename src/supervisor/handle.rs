@@ -1,7 +1,7 @@
-//! Control: the words by which others ask the supervisor to start, stop and forget runs.
+//! The handle of the supervisor: requests to start, stop and forget runs.
 //!
-//! Requests wait in a bounded queue; each is answered on a channel of its own. The handle does not keep the collector
-//! from stopping: when the supervisor has gone, every request is refused.
+//! Requests wait in a bounded queue, and each is answered on a channel of its own. The handle does not keep the
+//! collector from stopping: after the supervisor has ended, every request is refused.
 
 use std::path::PathBuf;
 
@@ -11,10 +11,10 @@ use crate::config::UnknownAccount;
 use crate::logfile::run_dir::MountError;
 use crate::model::{AccountId, Labels, RunId};
 
-/// Requests that wait for the supervisor before those who ask wait.
+/// Requests in the queue of the supervisor; at this bound the senders wait.
 const REQUESTS_WAITING_MAX: usize = 256;
 
-/// The supervisor does not take this any more: the collector is shutting down.
+/// A request was refused because the collector is shutting down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the collector is shutting down")]
 pub struct ShuttingDown;
@@ -23,29 +23,30 @@ pub struct ShuttingDown;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartRequest {
     pub run: RunId,
-    /// They replace those there are.
+    /// Labels that replace the present ones.
     pub labels: Labels,
-    /// The directory that holds its logs, if one is named.
+    /// The directory with its logs, if the request names one.
     pub mount: Option<PathBuf>,
 }
 
-/// What became of a start.
+/// The answer to a start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartAnswer {
     New,
-    /// It goes on, or goes on again.
+    /// The run continues, or continues again after a stop.
     Known,
-    /// It is counted by this account already and cannot move.
+    /// The run is counted by this account already and cannot move.
     Elsewhere(AccountId),
-    /// Its labels name an account that is not configured.
+    /// The labels name an account that is not configured.
     NoSuchAccount(UnknownAccount),
-    /// Something was read of it here already, so its logs cannot be elsewhere; `None` is the runs directory.
+    /// Lines of the run were already read from this directory, so its logs cannot be elsewhere; `None` is the runs
+    /// directory.
     MountedElsewhere(Option<PathBuf>),
-    /// Its logs may not be there.
+    /// The directory is not allowed.
     Mount(MountError),
-    /// They would be among those of this run.
+    /// The directory overlaps with that of this run.
     MountTaken(RunId),
-    /// The filesystem of this directory does not answer.
+    /// The filesystem of this directory does not respond.
     MountStalled(PathBuf),
 }
 
@@ -53,30 +54,30 @@ pub enum StartAnswer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StopRequest {
     pub run: RunId,
-    /// Stop it even if not everything can be read.
+    /// Stop the run even if some of its logs cannot be read.
     pub incomplete: bool,
 }
 
-/// What became of a stop.
+/// The answer to a stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StopAnswer {
-    /// Everything that was there is read, counted and committed; or all that can be read, if that was accepted.
+    /// All log lines that existed are read and committed; with `incomplete`, all that can be read.
     Stopped,
-    /// Not everything could be read, for this reason, and the run is not stopped.
+    /// Some logs could not be read, for this reason, and the run is not stopped.
     Unread(String),
     Unknown,
 }
 
-/// What became of the wish to forget a run.
+/// The answer to a request to forget a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForgetAnswer {
     Forgotten,
-    /// It is not stopped.
+    /// The run is not stopped yet.
     Running,
     Unknown,
 }
 
-/// What is asked.
+/// A request in the queue, with the channel for its answer.
 #[derive(Debug)]
 pub enum Request {
     Start {
@@ -94,7 +95,7 @@ pub enum Request {
 }
 
 impl Request {
-    /// The run it is about.
+    /// The run that the request names.
     #[must_use]
     pub fn run(&self) -> &RunId {
         match self {
@@ -105,32 +106,32 @@ impl Request {
     }
 }
 
-/// The end that asks.
+/// The sending end of the supervisor's queue.
 #[derive(Clone, Debug)]
-pub struct Control {
+pub struct SupervisorHandle {
     requests: mpsc::Sender<Request>,
 }
 
-/// The two ends.
+/// A new queue: the handle for senders, and the receiver for the supervisor.
 #[must_use]
-pub fn channel() -> (Control, mpsc::Receiver<Request>) {
+pub fn channel() -> (SupervisorHandle, mpsc::Receiver<Request>) {
     let (requests, queue) = mpsc::channel(REQUESTS_WAITING_MAX);
-    (Control { requests }, queue)
+    (SupervisorHandle { requests }, queue)
 }
 
-impl Control {
-    /// Starts a run, or changes what is said about it.
+impl SupervisorHandle {
+    /// Starts a run, or changes its labels, account or directory.
     ///
     /// # Errors
-    /// When the collector is shutting down, as for all of these.
+    /// When the collector is shutting down; the same holds for the other methods.
     pub async fn start(&self, start: StartRequest) -> Result<StartAnswer, ShuttingDown> {
-        self.ask(|done| Request::Start { start, done }).await
+        self.request(|done| Request::Start { start, done }).await
     }
 
-    /// Begins to stop a run; the future that comes is done when its last sweep is committed.
+    /// Begins to stop a run; the returned future is ready when the last lines of the run are committed.
     ///
     /// # Errors
-    /// As [`Control::start`].
+    /// As [`SupervisorHandle::start`].
     pub async fn begin_stop(
         &self,
         stop: StopRequest,
@@ -144,12 +145,15 @@ impl Control {
     /// Forgets a stopped run.
     ///
     /// # Errors
-    /// As [`Control::start`].
+    /// As [`SupervisorHandle::start`].
     pub async fn forget(&self, run: RunId) -> Result<ForgetAnswer, ShuttingDown> {
-        self.ask(|done| Request::Forget { run, done }).await
+        self.request(|done| Request::Forget { run, done }).await
     }
 
-    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, ShuttingDown> {
+    async fn request<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Result<T, ShuttingDown> {
         let (done, answer) = oneshot::channel();
         let sent = self.requests.send(request(done)).await;
         sent.map_err(|_| ShuttingDown)?;

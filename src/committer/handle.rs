@@ -1,0 +1,245 @@
+//! The handles of the committer: commands wait in a bounded queue, and each is answered on a channel of its own.
+
+use std::fs::File;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::live::Update;
+use crate::quota::exhaustion::Cause;
+use crate::model::{AccountId, Batch, RunId, StopReason};
+use crate::store::{Outcome, Start, Started, StoreError, Told};
+
+/// Commands in the queue of the committer; at this bound the senders wait.
+const SUBMISSIONS_WAITING_MAX: usize = 256;
+
+/// A command was refused because the committer is shutting down or has given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the committer has stopped")]
+pub struct CommitterGone;
+
+/// A command in the queue, with the channel for its answer.
+pub(super) enum CommitterCommand {
+    Commit {
+        batches: Vec<Batch>,
+        done: oneshot::Sender<Vec<Outcome>>,
+    },
+    Run(RunCommand),
+    Side(SideCommand),
+    EndBacklog {
+        done: oneshot::Sender<()>,
+    },
+    /// A sign of life for the service manager's watchdog.
+    Beat,
+    /// A check that the database file is still at its path.
+    Look,
+}
+
+/// A change of runs. They are executed in the order in which they were sent.
+pub(super) enum RunCommand {
+    Start {
+        runs: Vec<Start>,
+        backlog: bool,
+        done: oneshot::Sender<Vec<Started>>,
+    },
+    /// The answer is `false` if nothing changed.
+    Stop {
+        run: RunId,
+        reason: StopReason,
+        done: oneshot::Sender<bool>,
+    },
+    /// The answer is `false` if nothing changed.
+    Forget {
+        run: RunId,
+        directory_is_there: bool,
+        done: oneshot::Sender<bool>,
+    },
+    Release {
+        runs: Vec<RunId>,
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// A command that does not come from logs. They are executed in the order in which they were sent.
+pub(super) enum SideCommand {
+    Mark {
+        account: AccountId,
+        cause: Option<Cause>,
+        done: oneshot::Sender<()>,
+    },
+    Observe {
+        told: Vec<Told>,
+        done: oneshot::Sender<()>,
+    },
+    Copy {
+        done: oneshot::Sender<Result<File, StoreError>>,
+    },
+    /// A change that is in no table: it gets a sequence number and is published.
+    Note {
+        update: Update,
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// The sending end of the committer's queue. After the last one is dropped the committer finishes and ends.
+#[derive(Clone, Debug)]
+pub struct CommitterHandle {
+    commands: mpsc::Sender<CommitterCommand>,
+}
+
+/// A new queue: the handle for senders, and the receiver for the committer.
+pub(super) fn channel() -> (CommitterHandle, mpsc::Receiver<CommitterCommand>) {
+    let (commands, queue) = mpsc::channel(SUBMISSIONS_WAITING_MAX);
+    (CommitterHandle { commands }, queue)
+}
+
+impl CommitterHandle {
+    /// Commits batches; returns the outcome of each once it is durable.
+    ///
+    /// # Errors
+    /// When the committer has stopped.
+    pub async fn commit(&self, batches: Vec<Batch>) -> Result<Vec<Outcome>, CommitterGone> {
+        self.request(|done| CommitterCommand::Commit { batches, done })
+            .await
+    }
+
+    /// Registers runs in this order; returns the outcome of each once it is durable.
+    ///
+    /// # Errors
+    /// When the committer has stopped.
+    pub async fn start(&self, runs: Vec<Start>, backlog: bool) -> Result<Vec<Started>, CommitterGone> {
+        self.request(|done| CommitterCommand::Run(RunCommand::Start { runs, backlog, done }))
+            .await
+    }
+
+    /// Stops a run; `false` if it is unknown or stopped already.
+    ///
+    /// # Errors
+    /// When the committer has stopped.
+    pub async fn stop(&self, run: RunId, reason: StopReason) -> Result<bool, CommitterGone> {
+        self.request(|done| CommitterCommand::Run(RunCommand::Stop { run, reason, done }))
+            .await
+    }
+
+    /// Forgets a run whose tailer has ended; `false` if it is unknown. As long as its directory exists, the run is not
+    /// discovered again.
+    ///
+    /// # Errors
+    /// When the committer has stopped.
+    pub async fn forget(&self, run: RunId, directory_is_there: bool) -> Result<bool, CommitterGone> {
+        self.request(|done| {
+            CommitterCommand::Run(RunCommand::Forget {
+                run,
+                directory_is_there,
+                done,
+            })
+        })
+        .await
+    }
+
+    /// Frees the names of forgotten runs whose directories are gone.
+    ///
+    /// # Errors
+    /// When the committer has stopped.
+    pub async fn release(&self, runs: Vec<RunId>) -> Result<(), CommitterGone> {
+        self.request(|done| CommitterCommand::Run(RunCommand::Release { runs, done }))
+            .await
+    }
+
+    /// Ends the first backlog; returns once the observations that were deferred during it are merged.
+    ///
+    /// # Errors
+    /// When the committer has stopped.
+    pub async fn end_backlog(&self) -> Result<(), CommitterGone> {
+        self.request(|done| CommitterCommand::EndBacklog { done }).await
+    }
+
+    /// Requests a sign of life.
+    ///
+    /// # Errors
+    /// When the committer has stopped.
+    pub async fn beat(&self) -> Result<(), CommitterGone> {
+        let sent = self.commands.send(CommitterCommand::Beat).await;
+        sent.map_err(|_| CommitterGone)
+    }
+
+    /// A handle that does not keep the committer from ending.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakCommitterHandle {
+        WeakCommitterHandle {
+            commands: self.commands.downgrade(),
+        }
+    }
+
+    async fn request<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> CommitterCommand,
+    ) -> Result<T, CommitterGone> {
+        let (done, answer) = oneshot::channel();
+        let sent = self.commands.send(command(done)).await;
+        sent.map_err(|_| CommitterGone)?;
+        answer.await.map_err(|_| CommitterGone)
+    }
+}
+
+/// A handle for commands that do not come from logs: overrides, observations, notes. It does not keep the committer
+/// from ending.
+#[derive(Clone, Debug)]
+pub struct WeakCommitterHandle {
+    commands: mpsc::WeakSender<CommitterCommand>,
+}
+
+impl WeakCommitterHandle {
+    /// Sets an operator's override for an account, `None` removes it; returns once that is durable.
+    ///
+    /// # Errors
+    /// When the committer has stopped.
+    pub async fn mark(&self, account: AccountId, cause: Option<Cause>) -> Result<(), CommitterGone> {
+        self.request(|done| SideCommand::Mark { account, cause, done })
+            .await
+    }
+
+    /// Merges observations of limits; returns once that is durable.
+    ///
+    /// # Errors
+    /// When the committer has stopped.
+    pub async fn observe(&self, told: Vec<Told>) -> Result<(), CommitterGone> {
+        self.request(|done| SideCommand::Observe { told, done }).await
+    }
+
+    /// Gives a change without a commit of its own a sequence number, and publishes it to the listeners.
+    ///
+    /// # Errors
+    /// When the committer has stopped.
+    pub async fn note(&self, update: Update) -> Result<(), CommitterGone> {
+        self.request(|done| SideCommand::Note { update, done }).await
+    }
+
+    /// Requests a check that the database file is still at its path. Skipped if the queue is full: a commit makes the
+    /// same check.
+    pub fn look(&self) {
+        if let Some(commands) = self.commands.upgrade() {
+            let _ = commands.try_send(CommitterCommand::Look);
+        }
+    }
+
+    /// Copies the database between two commits.
+    ///
+    /// # Errors
+    /// When the committer has stopped; within, when the copy could not be made.
+    pub async fn copy(&self) -> Result<Result<File, StoreError>, CommitterGone> {
+        self.request(|done| SideCommand::Copy { done }).await
+    }
+
+    async fn request<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> SideCommand,
+    ) -> Result<T, CommitterGone> {
+        let (done, answer) = oneshot::channel();
+        let commands = self.commands.upgrade().ok_or(CommitterGone)?;
+        let sent = commands.send(CommitterCommand::Side(command(done))).await;
+        sent.map_err(|_| CommitterGone)?;
+        // A strong handle must not be held while waiting: the committer could not end.
+        drop(commands);
+        answer.await.map_err(|_| CommitterGone)
+    }
+}

@@ -1,0 +1,381 @@
+//! The single writer: takes the queued commands, commits their batches in one transaction, then publishes.
+//!
+//! An idle committer commits at once; batches that arrive during a commit share the next one. It has a thread of its
+//! own, because a commit waits for the disk. **Invariant**: nothing is published or acknowledged before it is
+//! committed. After any error the database is closed and opened again, and the same batches are committed again: if
+//! the failed commit is durable after all, their cursors no longer match and they are refused; if not, they are
+//! accepted. So nothing is lost and nothing is counted twice.
+
+mod group;
+pub mod handle;
+mod pause;
+mod publish;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::live::{Live, Update};
+use crate::model::Batch;
+use crate::store::{Committed, Store, StoreError};
+
+use group::{CommitGroup, Stops};
+use handle::{CommitterCommand, CommitterHandle, RunCommand, SideCommand};
+use pause::ReopenPause;
+
+/// Longest time observations are deferred during the first backlog: a mount that hangs must not keep the limits of
+/// other runs unknown.
+const PARKED_FOR_MAX: Duration = Duration::from_mins(1);
+
+/// The state of the committer, for health and metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommitterHealth {
+    pub commits: u64,
+    /// The reason why commits fail at present.
+    pub stuck: Option<String>,
+    /// Times the database was opened again.
+    pub reopened: u64,
+}
+
+/// The thread of the committer, to be joined at shutdown.
+#[derive(Debug)]
+pub struct CommitterThread {
+    thread: JoinHandle<Result<(), CommitterError>>,
+    abandon: CancellationToken,
+    health: Arc<Mutex<CommitterHealth>>,
+}
+
+/// The reason why the committer ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitterError {
+    #[error(
+        "{lines} lines were read but could not be committed in time ({why}); they will be read again at the next start"
+    )]
+    Abandoned { lines: u64, why: String },
+    #[error("the committer panicked on a sound database: {0}; please report this")]
+    Panic(String),
+}
+
+/// The parts that a committer needs.
+pub struct Setup {
+    pub store: Arc<Store>,
+    pub live: Arc<Live>,
+    pub rows_max: usize,
+    /// Called after each group of commands and while a write is retried; feeds the service manager's watchdog.
+    pub alive: Box<dyn Fn() + Send>,
+}
+
+/// Starts the committer's thread. Must be called inside a tokio runtime.
+///
+/// # Errors
+/// When the thread cannot be made.
+pub fn start(setup: Setup) -> std::io::Result<(CommitterHandle, CommitterThread)> {
+    let (handle, queue) = handle::channel();
+    let abandon = CancellationToken::new();
+    let health = Arc::new(Mutex::new(CommitterHealth::default()));
+    let committer = Committer {
+        setup,
+        queue,
+        abandon: abandon.clone(),
+        runtime: tokio::runtime::Handle::current(),
+        health: Arc::clone(&health),
+        began: Instant::now(),
+    };
+    let thread = std::thread::Builder::new()
+        .name("committer".to_owned())
+        .spawn(move || committer.run())?;
+    Ok((
+        handle,
+        CommitterThread {
+            thread,
+            abandon,
+            health,
+        },
+    ))
+}
+
+impl CommitterThread {
+    /// True once the thread has ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// The state of the committer, shared with the readers of health.
+    #[must_use]
+    pub fn health(&self) -> Arc<Mutex<CommitterHealth>> {
+        Arc::clone(&self.health)
+    }
+
+    /// The token that makes the committer give up.
+    #[must_use]
+    pub fn abandon_token(&self) -> CancellationToken {
+        self.abandon.clone()
+    }
+
+    /// Waits for the end of the thread; blocks.
+    ///
+    /// # Errors
+    /// When not everything could be committed.
+    pub fn join(self) -> Result<(), CommitterError> {
+        self.thread
+            .join()
+            .unwrap_or_else(|panic| Err(CommitterError::Panic(panic_text(&*panic))))
+    }
+}
+
+struct Committer {
+    setup: Setup,
+    queue: mpsc::Receiver<CommitterCommand>,
+    abandon: CancellationToken,
+    runtime: tokio::runtime::Handle,
+    health: Arc<Mutex<CommitterHealth>>,
+    began: Instant,
+}
+
+impl Committer {
+    fn run(mut self) -> Result<(), CommitterError> {
+        while let Some(group) = self.next_group() {
+            self.handle(group)?;
+            (self.setup.alive)();
+        }
+        self.setup.store.close();
+        Ok(())
+    }
+
+    /// Waits for a command and takes the others in the queue. `None` after the last handle was dropped, or at the end
+    /// of the grace time: a thread that hangs in a mount never drops its handle, and the database must be closed anyway.
+    fn next_group(&mut self) -> Option<CommitGroup> {
+        let mut group = CommitGroup::default();
+        let (queue, abandon) = (&mut self.queue, &self.abandon);
+        group.add(self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                command = queue.recv() => command,
+                () = abandon.cancelled() => None,
+            }
+        })?);
+        while group.rows() < self.setup.rows_max
+            && let Ok(command) = self.queue.try_recv()
+        {
+            group.add(command);
+        }
+        Some(group)
+    }
+
+    fn handle(&mut self, group: CommitGroup) -> Result<(), CommitterError> {
+        let mut stops = Stops::default();
+        if group.looks && self.setup.store.in_place().is_err() {
+            self.persist(&[], Store::in_place)?;
+        }
+        for command in group.runs {
+            match command {
+                // Thousands may stop at once, so neighbours share a transaction.
+                RunCommand::Stop { run, reason, done } => {
+                    stops.runs.push((run, reason));
+                    stops.done.push(done);
+                }
+                command => {
+                    self.stop_runs(std::mem::take(&mut stops))?;
+                    self.change_runs(command)?;
+                }
+            }
+        }
+        self.stop_runs(stops)?;
+        if !group.batches.is_empty() {
+            let committed = self.persist(&group.batches, |store| store.commit(&group.batches))?;
+            self.publish(&group.batches, &committed);
+            let mut outcomes = committed.outcomes.into_iter();
+            for (count, done) in group.waiting {
+                // A tailer that is gone needs no answer.
+                let _ = done.send(outcomes.by_ref().take(count).collect());
+            }
+        }
+        for command in group.side {
+            self.execute_side(command)?;
+        }
+        let ends_backlog = !group.end_backlog.is_empty();
+        if ends_backlog {
+            self.persist(&[], Store::end_backlog)?;
+        }
+        if self.setup.store.parks() && (ends_backlog || self.began.elapsed() > PARKED_FOR_MAX) {
+            let now = jiff::Timestamp::now().as_millisecond();
+            let committed = self.persist(&[], |store| store.unpark(now))?;
+            self.publish(&[], &committed);
+        }
+        for done in group.end_backlog {
+            let _ = done.send(());
+        }
+        Ok(())
+    }
+
+    /// Stops runs in one transaction.
+    fn stop_runs(&self, stops: Stops) -> Result<(), CommitterError> {
+        if stops.runs.is_empty() {
+            return Ok(());
+        }
+        let now = jiff::Timestamp::now().as_millisecond();
+        let (stopped, committed) = self.persist(&[], |store| store.stop(&stops.runs, now))?;
+        if let Some(committed) = &committed {
+            self.publish(&[], committed);
+        }
+        for (done, is_changed) in stops.done.into_iter().zip(stopped) {
+            let _ = done.send(is_changed);
+        }
+        Ok(())
+    }
+
+    fn change_runs(&self, command: RunCommand) -> Result<(), CommitterError> {
+        let now = jiff::Timestamp::now().as_millisecond();
+        match command {
+            RunCommand::Start { runs, backlog, done } => {
+                let (started, committed) = self.persist(&[], |store| store.start(&runs, backlog, now))?;
+                self.publish(&[], &committed);
+                let _ = done.send(started);
+            }
+            RunCommand::Stop { run, reason, done } => self.stop_runs(Stops {
+                runs: vec![(run, reason)],
+                done: vec![done],
+            })?,
+            RunCommand::Forget {
+                run,
+                directory_is_there,
+                done,
+            } => {
+                let committed = self.persist(&[], |store| store.forget(&run, directory_is_there, now))?;
+                if let Some(committed) = &committed {
+                    self.publish(&[], committed);
+                }
+                let _ = done.send(committed.is_some());
+            }
+            RunCommand::Release { runs, done } => {
+                self.persist(&[], |store| store.release(&runs))?;
+                let _ = done.send(());
+            }
+        }
+        Ok(())
+    }
+
+    fn execute_side(&self, command: SideCommand) -> Result<(), CommitterError> {
+        let done = match command {
+            SideCommand::Mark { account, cause, done } => {
+                let committed = self.persist(&[], |store| store.mark(&account, cause.as_ref()))?;
+                // The verdict on the account is judged again.
+                self.setup.live.publish(Update {
+                    sequence: committed.sequence,
+                    marks: vec![account],
+                    ..Update::default()
+                });
+                done
+            }
+            SideCommand::Observe { told, done } => {
+                let now = jiff::Timestamp::now().as_millisecond();
+                let committed = self.persist(&[], |store| store.observe(&told, now))?;
+                self.publish(&[], &committed);
+                done
+            }
+            SideCommand::Note { update, done } => {
+                let sequence = self.persist(&[], Store::begin)?;
+                self.setup.live.publish(Update { sequence, ..update });
+                done
+            }
+            SideCommand::Copy { done } => {
+                let _ = done.send(self.setup.store.copied());
+                return Ok(());
+            }
+        };
+        let _ = done.send(());
+        Ok(())
+    }
+
+    /// Repeats a write until it succeeds or the committer gives up; opens the database again after each failure.
+    fn persist<T>(
+        &self,
+        batches: &[Batch],
+        write: impl Fn(&Store) -> Result<T, StoreError>,
+    ) -> Result<T, CommitterError> {
+        let mut pause = ReopenPause::default();
+        loop {
+            let error = match catch_unwind(AssertUnwindSafe(|| write(&self.setup.store))) {
+                Ok(Ok(value)) => {
+                    let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+                    health.commits += 1;
+                    if health.stuck.take().is_some() {
+                        tracing::info!("the database takes commits again; counting goes on");
+                    }
+                    return Ok(value);
+                }
+                Ok(Err(error)) => error,
+                Err(panic) => self.after_panic(&panic_text(&*panic))?,
+            };
+            let reopened = self.recover(&error);
+            if self.is_abandoned_within(pause.after(&error, &reopened)) {
+                let lines = batches.iter().map(|batch| batch.lines.read).sum();
+                return Err(CommitterError::Abandoned {
+                    lines,
+                    why: error.to_string(),
+                });
+            }
+            (self.setup.alive)();
+        }
+    }
+
+    /// The cause of a panic inside a transaction: damage of the database, or a bug on a sound one.
+    fn after_panic(&self, text: &str) -> Result<StoreError, CommitterError> {
+        match self.setup.store.examine() {
+            Ok(()) => Err(CommitterError::Panic(text.to_owned())),
+            Err(error) => Ok(error),
+        }
+    }
+
+    /// Opens the database again after an error, or replaces a damaged one.
+    fn recover(&self, error: &StoreError) -> Result<(), StoreError> {
+        let store = &self.setup.store;
+        {
+            let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+            if health.stuck.is_none() {
+                match error {
+                    StoreError::Displaced { .. } => tracing::error!("{error}; commits wait"),
+                    error => tracing::error!("{error}; nothing is lost, trying again"),
+                }
+            }
+            health.stuck = Some(error.to_string());
+            health.reopened += 1;
+        }
+        let reopened = if error.is_damage() {
+            store.replace(&error.to_string())
+        } else {
+            store.reopen()
+        };
+        let reopened = match reopened {
+            Err(error) if error.is_damage() => store.replace(&error.to_string()),
+            other => other,
+        };
+        if let Err(error) = &reopened {
+            self.health.lock().unwrap_or_else(PoisonError::into_inner).stuck = Some(error.to_string());
+        }
+        reopened
+    }
+
+    /// Waits for the pause; true if the committer has to give up.
+    fn is_abandoned_within(&self, pause: Duration) -> bool {
+        let abandoned = self.abandon.cancelled();
+        self.runtime
+            .block_on(async { tokio::time::timeout(pause, abandoned).await.is_ok() })
+    }
+
+    fn publish(&self, batches: &[Batch], committed: &Committed) {
+        let now = jiff::Timestamp::now().as_millisecond();
+        publish::publish(&self.setup.live, batches.len(), committed, now);
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}
