@@ -5,8 +5,8 @@ use std::fs::File;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::live::Update;
-use crate::quota::exhaustion::Cause;
 use crate::model::{AccountId, Batch, RunId, StopReason};
+use crate::quota::exhaustion::Cause;
 use crate::store::{Outcome, Start, Started, StoreError, Told};
 
 /// Commands in the queue of the committer; at this bound the senders wait.
