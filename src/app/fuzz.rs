@@ -169,7 +169,7 @@ impl TestCollector {
         self.stream = None;
         if let Some(running) = self.running.take() {
             let drained = self.runtime.block_on(running.shutdown(WAIT_MAX));
-            assert!(matches!(drained, Drained::Clean), "{drained:?}");
+            assert!(matches!(drained, ShutdownOutcome::Clean), "{drained:?}");
         }
     }
 

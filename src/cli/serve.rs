@@ -7,7 +7,7 @@ use super::exit::{Exit, Failure};
 use super::print::progress::ProgressLine;
 use super::settings::{load, settings};
 use super::{limits, log};
-use crate::app::{App, Drained, Running, Scope, StartError, THREADS_KEPT_EVERY};
+use crate::app::{App, Running, Scope, ShutdownOutcome, StartError, THREADS_KEPT_EVERY};
 use crate::committer::CommitterError;
 use crate::config::{LogFormat, Settings};
 use crate::live::Event;
@@ -190,20 +190,22 @@ fn reload(running: &Running, global: &Global, level: &log::Level) {
     }
 }
 
-fn report(drained: Drained) -> Result<(), Failure> {
+fn report(drained: ShutdownOutcome) -> Result<(), Failure> {
     match drained {
-        Drained::Clean => {
+        ShutdownOutcome::Clean => {
             tracing::info!("stopped: everything that was read is committed, the database is closed");
             Ok(())
         }
-        Drained::GraceOver => {
+        ShutdownOutcome::GraceOver => {
             tracing::warn!(
                 "stopped at the end of shutdown.grace; what was not committed is read again at the next start"
             );
             Ok(())
         }
-        Drained::Failed(error @ CommitterError::Panic(_)) => Err(Failure::new(Exit::Bug, error.to_string())),
-        Drained::Failed(error) => Err(Failure::new(Exit::Io, error.to_string())),
+        ShutdownOutcome::Failed(error @ CommitterError::Panic(_)) => {
+            Err(Failure::new(Exit::Bug, error.to_string()))
+        }
+        ShutdownOutcome::Failed(error) => Err(Failure::new(Exit::Io, error.to_string())),
     }
 }
 

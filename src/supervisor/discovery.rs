@@ -59,7 +59,7 @@ impl Supervisor {
             Ok(Listed::Unchanged(settled)) => {
                 // Unless a request came meanwhile.
                 self.directory.settled = self.directory.settled.map(|_| settled);
-                self.shared.board.runs_directory(None);
+                self.shared.statuses.runs_directory(None);
             }
             Ok(Listed::Changed(listing)) => found = Some(self.directory_changed(listing).await),
             Ok(Listed::Failed(error)) => self.listing_failed(&error),
@@ -84,7 +84,7 @@ impl Supervisor {
             does_not_answer(directory, mounted.place.as_deref())
         );
         tracing::warn!("{problem}");
-        self.shared.board.runs_directory(Some(problem));
+        self.shared.statuses.runs_directory(Some(problem));
     }
 
     fn listing_failed(&mut self, error: &LogFileError) {
@@ -103,7 +103,7 @@ impl Supervisor {
         if self.directory.is_first_failure(directory) || existed {
             tracing::warn!("{problem}; runs are picked up when the runs directory can be read");
         }
-        self.shared.board.runs_directory(Some(problem));
+        self.shared.statuses.runs_directory(Some(problem));
     }
 
     /// Takes over the contents of the runs directory; returns the runs in it.
@@ -114,7 +114,7 @@ impl Supervisor {
         }
         self.directory.is_gone = false;
         self.move_to(&listing.directory);
-        self.shared.board.runs_directory(None);
+        self.shared.statuses.runs_directory(None);
         let found = self.take_over(listing).await;
         let known = std::mem::take(&mut self.known_at_start);
         self.note_vanished(known).await;

@@ -98,22 +98,20 @@ pub struct Supervisor {
     retrying: Option<Job<bool>>,
     /// Times the database had been replaced when the tailers were started.
     replaced: u64,
-    /// The first listing of the runs directory is done or failed, so the board has every run that existed at the start.
+    /// The first listing of the runs directory is done or failed: every run that existed at the start has a status.
     has_looked: bool,
-    ready: CancellationToken,
     backlog_done: CancellationToken,
 }
 
 impl Supervisor {
-    /// A supervisor for runs at these places. `ready` is cancelled once every run that exists at first is watched,
-    /// `backlog_done` once it is read.
+    /// A supervisor for runs at these places. The token `ready` of `shared` is cancelled once every run that exists at
+    /// first is watched, `backlog_done` once it is read.
     #[must_use]
     pub fn new(
         shared: Arc<TailerContext>,
         places: RunLocations,
         requests: mpsc::Receiver<Request>,
         stop: CancellationToken,
-        ready: CancellationToken,
         backlog_done: CancellationToken,
     ) -> Self {
         let replaced = shared.store.replaced();
@@ -138,7 +136,6 @@ impl Supervisor {
             retrying: None,
             replaced,
             has_looked: false,
-            ready,
             backlog_done,
         }
     }
@@ -205,7 +202,7 @@ impl Supervisor {
             links = self.unread.surveyed() => SupervisorEvent::Surveyed(links),
             Ok(()) = settings.changed() => SupervisorEvent::SettingsChanged,
             hints = self.shared.watch.next() => SupervisorEvent::Hints(hints),
-            () = self.shared.board.changed() => SupervisorEvent::StatusesChanged,
+            () = self.shared.statuses.changed() => SupervisorEvent::StatusesChanged,
             () = self.rounds.poller_due() => SupervisorEvent::PollerDue,
             _ = tick.tick() => SupervisorEvent::Tick,
         }
@@ -291,15 +288,15 @@ impl Supervisor {
 
     /// Cancels `ready` when everything is watched, and `backlog_done` when the first backlog is read.
     async fn check_progress(&mut self) {
-        if self.ready.is_cancelled() && self.backlog_done.is_cancelled() {
+        if self.shared.ready.is_cancelled() && self.backlog_done.is_cancelled() {
             return;
         }
         if !self.has_looked && self.places.directory.is_some() || self.own_directories.has_checks() {
             return;
         }
-        let (watched, caught_up) = self.shared.board.progress();
-        if watched && !self.ready.is_cancelled() {
-            self.ready.cancel();
+        let (watched, caught_up) = self.shared.statuses.progress();
+        if watched && !self.shared.ready.is_cancelled() {
+            self.shared.ready.cancel();
         }
         // While the runs directory does not exist, its backlog is unknown.
         if caught_up

@@ -82,9 +82,9 @@ impl Supervisor {
         };
         let (swept, sweep) = oneshot::channel();
         tailer.handle.stop_run(stop.incomplete, swept);
-        let board = Arc::clone(&self.shared.board);
+        let statuses = Arc::clone(&self.shared.statuses);
         self.sweeps.spawn(async move {
-            let swept = wait_for_sweep(sweep, &stop.run, &board).await;
+            let swept = wait_for_sweep(sweep, &stop.run, &statuses).await;
             (stop, swept, done)
         });
     }
@@ -120,7 +120,7 @@ impl Supervisor {
         if self.places.has(run) || self.directory.is_gone {
             return None;
         }
-        self.shared.board.runs_directory_problem()
+        self.shared.statuses.runs_directory_problem()
     }
 
     /// Forgets a stopped run, after its tailer has ended and after a look if its directory exists.
@@ -146,7 +146,7 @@ impl Supervisor {
         let Ok(was_known) = committer.forget(run.clone(), directory_is_there).await else {
             return;
         };
-        self.shared.board.forget(&run);
+        self.shared.statuses.forget(&run);
         self.places.give_up(&run);
         self.failures.remove(&run);
         if directory_is_there {
@@ -164,7 +164,7 @@ impl Supervisor {
 async fn wait_for_sweep(
     mut sweep: oneshot::Receiver<Option<String>>,
     run: &RunId,
-    board: &RunStatuses,
+    statuses: &RunStatuses,
 ) -> Swept {
     let mut check = tokio::time::interval(STALL_LOOKED_FOR_EVERY);
     loop {
@@ -174,7 +174,7 @@ async fn wait_for_sweep(
                 Ok(Some(reason)) => Swept::Unread(reason),
                 Err(_) => Swept::TailerGone,
             },
-            _ = check.tick() => if let Some(reason) = board.stall(run) {
+            _ = check.tick() => if let Some(reason) = statuses.stall(run) {
                 return Swept::Unread(reason);
             },
         }

@@ -13,8 +13,9 @@ use crate::logfile::pool::STALLED_AFTER;
 use crate::model::format::length;
 use crate::model::{RunId, StopReason};
 use crate::store::StoredRun;
+use crate::tailer::dues::Dues;
 use crate::tailer::poller::{PASSED_AFTER, Poller};
-use crate::tailer::roster::{Dues, Roster};
+use crate::tailer::roster::Roster;
 use crate::tailer::stall::does_not_answer;
 use crate::tailer::tree::Depth;
 use crate::tailer::{Ended, Tailer, TailerContext, TailerError, TailerHandle};
@@ -106,7 +107,7 @@ impl Supervisor {
             }
             Err(error) => {
                 for run in runs {
-                    self.shared.board.started(&run, again);
+                    self.shared.statuses.started(&run, again);
                     self.note_failure(run, &error);
                 }
             }
@@ -116,7 +117,7 @@ impl Supervisor {
     fn start_tailer(&mut self, run: RunId, known: StoredRun, again: bool) {
         let handle = self.rounds.new_handle();
         let stop = CancellationToken::new();
-        self.shared.board.started(&run, again);
+        self.shared.statuses.started(&run, again);
         let tailer = Box::new(Tailer::new(
             run.clone(),
             self.places.home(&run),
@@ -161,7 +162,7 @@ impl Supervisor {
     /// Notes that the directory of a run is gone. Thousands may go at once, so the commit is not waited for here.
     fn run_vanished(&mut self, run: RunId) {
         self.failures.remove(&run);
-        self.shared.board.gone(&run);
+        self.shared.statuses.gone(&run);
         self.vanishing.insert(run.clone());
         let committer = self.shared.committer.clone();
         self.vanishings.spawn(async move {
@@ -194,14 +195,14 @@ impl Supervisor {
             );
         }
         let problem = format!("reading this run failed: {reason}");
-        self.shared.board.failed(&run, problem);
+        self.shared.statuses.failed(&run, problem);
     }
 
     /// Starts failed tailers again whose pause is over.
     pub(super) async fn restart_failed(&mut self) {
-        let board = &self.shared.board;
+        let statuses = &self.shared.statuses;
         let has_recovered = |run: &RunId| {
-            let status = board.get(run);
+            let status = statuses.get(run);
             status.is_some_and(|status| !status.failing && status.caught_up)
         };
         for run in self.failures.due(Instant::now(), has_recovered) {
@@ -224,14 +225,14 @@ impl Supervisor {
         self.rounds.start(tailers, depth, &self.shared);
     }
 
-    /// Puts on the board which runs the poller cannot reach, and which it can reach again.
+    /// Reports which runs the poller cannot reach, and which it can reach again.
     pub(super) fn check_poller(&mut self) {
         let stalls = self.rounds.poller.look(&self.shared);
         let find = |handle: &TailerHandle| {
             let mut tailers = self.tailers.iter();
             tailers.find(|(_, tailer)| tailer.handle.is(handle))
         };
-        let (board, suspects) = (&self.shared.board, &self.shared.suspects);
+        let (statuses, suspects) = (&self.shared.statuses, &self.shared.suspects);
         // Other runs on these devices wait until the scan turns out to be slow or stalled.
         for (run, _) in stalls.slow.iter().filter_map(find) {
             suspects.add(&mounted_at(&self.places.home(run).path).foreign, PASSED_AFTER);
@@ -243,11 +244,11 @@ impl Supervisor {
             let home = self.places.home(run).path;
             let mounted = mounted_at(&home);
             suspects.add(&mounted.devices, STALLED_AFTER);
-            board.stalled(run, does_not_answer(&home, mounted.place.as_deref()));
+            statuses.stalled(run, does_not_answer(&home, mounted.place.as_deref()));
         }
         for (run, tailer) in stalls.over.iter().filter_map(find) {
             suspects.remove(&mounted_at(&self.places.home(run).path).devices);
-            board.answers(run);
+            statuses.answers(run);
             tailer.handle.rescan();
         }
     }

@@ -60,11 +60,14 @@ impl UnreadEntries {
         }
         let directory = places.directory.clone().unwrap_or_default();
         let (links, places) = (self.link_entries.clone(), places.clone());
-        let (board, settings) = (Arc::clone(&shared.board), Arc::clone(&shared.settings.borrow()));
+        let (statuses, settings) = (
+            Arc::clone(&shared.statuses),
+            Arc::clone(&shared.settings.borrow()),
+        );
         self.survey = Some(shared.pool.start(move || {
             if let Ok(shape) = Shape::of(&directory) {
                 let advice = shape.advice(&directory, |log| settings.watch.globs.reads(log));
-                board.advise(advice);
+                statuses.advise(advice);
             }
             sort_links(&directory, &links, &places)
         }));
@@ -95,14 +98,14 @@ impl UnreadEntries {
         }
     }
 
-    /// Puts the entries on the board, and logs each kind once.
+    /// Reports the entries, and logs each kind once.
     fn report(&mut self, places: &RunLocations, shared: &TailerContext) {
         let mut unread = self.names.clone();
         unread.merge(&self.links);
         let directory = places.directory.clone().unwrap_or_default();
         let sentences = unread.sentences(&directory, true);
         let notices = sentences.iter().map(|(_, sentence)| sentence.clone());
-        shared.board.beside_runs(notices.collect());
+        shared.statuses.beside_runs(notices.collect());
         for (kind, sentence) in sentences {
             if self.logged_kinds.insert(kind) {
                 tracing::warn!("{sentence}");

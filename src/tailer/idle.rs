@@ -1,6 +1,6 @@
-//! Where a tailer without work leaves its tree, so that one thread can look after all that rest.
+//! The slot in which an idle tailer leaves its tree, so that the poller can visit all idle runs with one thread.
 //!
-//! **Invariant**: a tree is in one place: with its tailer, here, or with a visitor, who gives it back.
+//! **Invariant**: a tree has one owner: its tailer, the slot, or a visitor, which puts it back at the end of its visit.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,69 +9,69 @@ use tokio::sync::Notify;
 use super::scan_schedule::ScanSchedule;
 use super::tree::Tree;
 
-/// A tailer's tree, and how it is scanned.
+/// The tree of an idle tailer, and its scan schedule.
 #[derive(Debug)]
 pub struct IdleState {
     pub tree: Box<Tree>,
     pub schedule: ScanSchedule,
 }
 
-/// Where one tailer leaves its tree.
+/// The slot of one tailer.
 #[derive(Clone, Debug, Default)]
 pub struct IdleSlot {
-    resting: Arc<Mutex<Option<IdleState>>>,
-    given_back: Arc<Notify>,
+    state: Arc<Mutex<Option<IdleState>>>,
+    put_back: Arc<Notify>,
 }
 
 impl IdleSlot {
-    /// Leaves a tree.
-    pub fn leave(&self, resting: IdleState) {
-        *self.lock() = Some(resting);
-        self.given_back.notify_one();
+    /// Puts a tree into the slot.
+    pub fn leave(&self, state: IdleState) {
+        *self.lock() = Some(state);
+        self.put_back.notify_one();
     }
 
-    /// Takes the tree that was left, as soon as no visitor has it. For the tailer.
+    /// Takes the tree as soon as no visitor has it. For the tailer.
     pub async fn take(&self) -> IdleState {
         loop {
-            if let Some(resting) = self.lock().take() {
-                return resting;
+            if let Some(state) = self.lock().take() {
+                return state;
             }
-            self.given_back.notified().await;
+            self.put_back.notified().await;
         }
     }
 
-    /// Takes the tree for a visit; `None` if its tailer is at work, or another visitor has it.
+    /// Takes the tree for a visit; `None` if its tailer works, or another visitor has it.
     #[must_use]
     pub fn visit(&self) -> Option<IdleGuard<'_>> {
-        let resting = self.lock().take()?;
+        let state = self.lock().take()?;
         Some(IdleGuard {
-            idle: self,
-            resting: Some(resting),
+            slot: self,
+            state: Some(state),
         })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<IdleState>> {
-        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A tree on a visit, given back at its end.
+/// A tree on a visit, put back into its slot on drop.
 #[derive(Debug)]
 pub struct IdleGuard<'b> {
-    idle: &'b IdleSlot,
-    resting: Option<IdleState>,
+    slot: &'b IdleSlot,
+    state: Option<IdleState>,
 }
 
 impl IdleGuard<'_> {
-    pub fn resting(&mut self) -> Option<&mut IdleState> {
-        self.resting.as_mut()
+    pub fn state(&mut self) -> Option<&mut IdleState> {
+        self.state.as_mut()
     }
 }
 
 impl Drop for IdleGuard<'_> {
     fn drop(&mut self) {
-        if let Some(resting) = self.resting.take() {
-            self.idle.leave(resting);
+        if let Some(state) = self.state.take() {
+            self.slot.leave(state);
         }
     }
 }

@@ -616,7 +616,7 @@ impl Model {
             _ if is_new => tree.rescan(world),
             ModelLook::Hints => tree.look(&hints, world),
             // As the poller does: what stands as it did is not scanned.
-            ModelLook::Everything if tree.stands(Depth::Everything) => Ok(()),
+            ModelLook::Everything if tree.is_unchanged(Depth::Everything) => Ok(()),
             ModelLook::Everything => tree.scan(Depth::Everything, world),
             ModelLook::Rescan => tree.rescan(world),
         };

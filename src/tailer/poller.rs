@@ -1,7 +1,7 @@
-//! One look over all runs that rest: only tailers with something to see wake.
+//! Poller: visits all idle runs in rounds, and wakes only the tailers of runs that changed.
 //!
-//! A mount may hang. The visitor that hangs in it keeps its thread, its run is out of reach until the mount answers, and
-//! another visitor goes on with the round.
+//! A mount may hang. The visitor that hangs in it keeps its thread, its run is out of reach until the mount responds, and
+//! another visitor continues the round.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,37 +10,38 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::handle::TailerHandle;
 use super::roster::Roster;
-use super::suspects::Suspect;
+use super::shared::{DevicesWithEvents, LOOKS_MAX, TailerContext};
+use super::suspects::{Suspect, Suspects};
 use super::tree::Depth;
-use super::{DevicesWithEvents, LOOKS_MAX, Suspects, TailerContext, TailerHandle};
 use crate::config::Settings;
 use crate::logfile::pool::STALLED_AFTER;
 
-/// A visitor that does not move for so long is passed by another one.
+/// Another visitor is started when one has not moved for this long.
 pub const PASSED_AFTER: Duration = Duration::from_millis(100);
-/// Where a visitor is that has nothing more to visit.
+/// The position of a visitor that has ended.
 const DONE: usize = usize::MAX;
-/// Where a visitor is that has not begun.
+/// The position of a visitor that has not begun.
 const NOWHERE: usize = usize::MAX - 1;
 
-/// Looks over the runs, round by round.
+/// The poller: the present round, and the visitors of all rounds that have not ended.
 #[derive(Debug, Default)]
 pub struct Poller {
     /// Rounds so far.
     scans: u32,
     round: Option<Arc<Round>>,
-    /// Of this round, and those of earlier ones that hang.
+    /// The visitors of this round, and those of earlier rounds that hang.
     visitors: Vec<Visitor>,
 }
 
-/// Runs that are visited one after the other.
+/// One pass over all runs that are due.
 #[derive(Debug)]
 struct Round {
     roster: Arc<Roster>,
-    /// The next group to be visited; beyond the last, there is nothing more to do.
+    /// The next group to be visited; beyond the last one the round is done.
     next: AtomicUsize,
-    visit: RoundContext,
+    context: RoundContext,
 }
 
 impl Round {
@@ -52,73 +53,74 @@ impl Round {
         self.next.store(self.roster.groups(), Ordering::Relaxed);
     }
 
-    /// Nothing answers: each tailer of what nobody has visited waits for its own turn to find out.
+    /// Ends a round in which too many visitors hang: each tailer that was not visited scans by itself.
     fn leave_to_tailers(&self) {
         let left = self.next.swap(self.roster.groups(), Ordering::Relaxed);
-        for waker in self.roster.from(left) {
-            waker.tick(self.visit.scan, self.visit.asked);
+        for handle in self.roster.from(left) {
+            handle.tick(self.context.scan, self.context.depth);
         }
     }
 
-    /// Visits runs until there are no more, and notes where it is.
+    /// Visits runs to the end of the round; `at` is the position of the visitor.
     fn visit(&self, at: &AtomicUsize) {
-        let scan = self.visit.scan;
+        let scan = self.context.scan;
         loop {
             let group = self.next.fetch_add(1, Ordering::Relaxed);
             if group >= self.roster.groups() {
                 return at.store(DONE, Ordering::Relaxed);
             }
-            let is_wanted = self.visit.asked != Depth::Changed;
+            let are_all_due = self.context.depth != Depth::Changed;
             let mut until = u32::MAX;
-            for number in self.roster.take_due(group, scan, is_wanted) {
-                let Some(waker) = self.roster.run(number) else {
+            for number in self.roster.take_due(group, scan, are_all_due) {
+                let Some(handle) = self.roster.run(number) else {
                     continue;
                 };
                 at.store(number, Ordering::Relaxed);
-                // One that panics must not keep the others from being looked at.
-                let look = || self.visit.pass(waker);
-                let due = catch_unwind(AssertUnwindSafe(look)).ok().flatten();
+                // A panic in one visit must not end the others.
+                let visit = || self.context.visit(handle);
+                let due = catch_unwind(AssertUnwindSafe(visit)).ok().flatten();
                 if due.is_none() {
-                    waker.tick(scan, self.visit.asked);
+                    handle.tick(scan, self.context.depth);
                 }
                 until = until.min(due.unwrap_or(0));
             }
             if until != u32::MAX {
-                self.roster.put_off(group, scan, until);
+                self.roster.delay(group, scan, until);
             }
         }
     }
 }
 
-/// A thread that visits, and where it was seen last.
+/// A job that visits runs, and its position as of the last check.
 #[derive(Debug)]
 struct Visitor {
     round: Arc<Round>,
     at: Arc<AtomicUsize>,
-    /// As of the last look at it, and since when.
+    /// The position at the last check, and the time since when it has been there.
     at_before: usize,
     since: Instant,
-    /// It was passed by another.
+    /// It has not moved for [`PASSED_AFTER`].
     is_slow: bool,
-    /// It was said that the run it visits does not answer.
-    is_said: bool,
+    /// Its run was reported as stalled.
+    is_reported: bool,
 }
 
-/// What is said of runs that are out of reach.
+/// The runs of visitors that hang, as far as that changed since the last check.
 #[derive(Debug, Default)]
 pub struct Stalls {
-    /// A visit to them takes long, or took long and is over.
+    /// Their visit has become slow.
     pub slow: Vec<TailerHandle>,
+    /// Their slow visit has ended.
     pub moved: Vec<TailerHandle>,
-    /// A visit to them does not end.
+    /// Their visit has stalled.
     pub new: Vec<TailerHandle>,
-    /// It ended.
+    /// Their stalled visit has ended.
     pub over: Vec<TailerHandle>,
 }
 
 impl Poller {
-    /// Has all runs looked at, unless the last round is still under way.
-    pub fn go(&mut self, roster: Arc<Roster>, asked: Depth, shared: &Arc<TailerContext>) {
+    /// Starts a round, unless the last one is still under way.
+    pub fn go(&mut self, roster: Arc<Roster>, depth: Depth, shared: &Arc<TailerContext>) {
         if let Some(round) = &self.round {
             let moves = |visitor: &Visitor| {
                 Arc::ptr_eq(&visitor.round, round) && visitor.since.elapsed() < PASSED_AFTER
@@ -129,17 +131,17 @@ impl Poller {
             round.end();
         }
         self.scans = self.scans.saturating_add(1);
-        let visit = RoundContext {
+        let context = RoundContext {
             scan: self.scans,
-            asked,
+            depth,
             settings: Arc::clone(&shared.settings.borrow()),
-            heard: Arc::clone(&shared.heard),
+            devices_with_events: Arc::clone(&shared.devices_with_events),
             suspects: Arc::clone(&shared.suspects),
         };
         let round = Arc::new(Round {
             roster,
             next: AtomicUsize::new(0),
-            visit,
+            context,
         });
         if self.visitors.len() < LOOKS_MAX {
             self.send(&round, shared);
@@ -149,7 +151,7 @@ impl Poller {
         self.round = Some(round);
     }
 
-    /// Sends a visitor to what nobody has visited yet. Nobody waits for it: where it is says everything.
+    /// Starts another visitor. Its job is not waited for: its position shows its progress.
     fn send(&mut self, round: &Arc<Round>, shared: &TailerContext) {
         let (its, at) = (Arc::clone(round), Arc::new(AtomicUsize::new(NOWHERE)));
         let seen = Arc::clone(&at);
@@ -160,11 +162,11 @@ impl Poller {
             at: seen,
             since: Instant::now(),
             is_slow: false,
-            is_said: false,
+            is_reported: false,
         });
     }
 
-    /// Sees how far the visitors are, and sends another one if none of them moves.
+    /// Checks the progress of the visitors, and starts another one if none of them moves.
     pub fn look(&mut self, shared: &TailerContext) -> Stalls {
         let mut stalls = Stalls::default();
         let now = Instant::now();
@@ -172,19 +174,19 @@ impl Poller {
             let at = visitor.at.load(Ordering::Relaxed);
             let run = || visitor.round.roster.run(visitor.at_before).cloned();
             if at != visitor.at_before {
-                if visitor.is_said {
+                if visitor.is_reported {
                     stalls.over.extend(run());
                 } else if visitor.is_slow {
                     stalls.moved.extend(run());
                 }
                 (visitor.at_before, visitor.since) = (at, now);
-                (visitor.is_slow, visitor.is_said) = (false, false);
+                (visitor.is_slow, visitor.is_reported) = (false, false);
             } else if !visitor.is_slow && now - visitor.since >= PASSED_AFTER {
                 stalls.slow.extend(run());
                 visitor.is_slow = true;
-            } else if !visitor.is_said && now - visitor.since >= STALLED_AFTER {
+            } else if !visitor.is_reported && now - visitor.since >= STALLED_AFTER {
                 stalls.new.extend(run());
-                visitor.is_said = true;
+                visitor.is_reported = true;
             }
             at != DONE
         });
@@ -203,12 +205,12 @@ impl Poller {
         stalls
     }
 
-    /// When to look at the visitors again; `None` if there are none, or if what hangs is known to.
+    /// The time of the next check; `None` if there are no visitors, or if all that hang are reported.
     pub fn due(&self) -> Option<Instant> {
         let stalled = self
             .visitors
             .iter()
-            .filter(|visitor| !visitor.is_said)
+            .filter(|visitor| !visitor.is_reported)
             .map(|visitor| visitor.since + STALLED_AFTER);
         let round = self.round.as_ref().filter(|round| !round.is_taken());
         let its = |visitor: &&Visitor| round.is_some_and(|round| Arc::ptr_eq(&visitor.round, round));
@@ -230,46 +232,45 @@ impl Drop for Poller {
     }
 }
 
-/// What a round needs.
+/// The parameters of a round.
 #[derive(Debug)]
 struct RoundContext {
     scan: u32,
-    asked: Depth,
+    depth: Depth,
     settings: Arc<Settings>,
-    heard: Arc<DevicesWithEvents>,
+    devices_with_events: Arc<DevicesWithEvents>,
     suspects: Arc<Suspects>,
 }
 
 impl RoundContext {
-    /// Looks at a run if its tailer rests, and says by which scan it is due again; `None` if its tailer has to look by
-    /// itself.
-    fn pass(&self, waker: &TailerHandle) -> Option<u32> {
-        let mut visit = waker.idle.visit()?;
-        let resting = visit.resting()?;
+    /// Visits a run if its tailer is idle; returns the number of the scan at which it is due again, `None` if its tailer
+    /// has to scan by itself.
+    fn visit(&self, handle: &TailerHandle) -> Option<u32> {
+        let mut visit = handle.visit()?;
+        let idle = visit.state()?;
         if !self.suspects.is_empty() {
-            let suspects = self.suspects.among(&resting.tree.all_devices());
+            let suspects = self.suspects.among(&idle.tree.all_devices());
             if !suspects.is_empty() {
-                // Its tailer waits for its turn to try a device that does not answer; a slow one is for the next round.
+                // On a stalled device the tailer waits for its turn; on a slow one the next round tries again.
                 return (!suspects.iter().any(Suspect::is_stalled)).then_some(0);
             }
         }
-        let schedule = &mut resting.schedule;
-        schedule.hinted = schedule.hinted || self.heard.has_all(resting.tree.devices());
+        let schedule = &mut idle.schedule;
+        schedule.hinted = schedule.hinted || self.devices_with_events.has_all(idle.tree.devices());
         if !schedule.retired && schedule.last_news.elapsed() > self.settings.runs.idle_stop {
-            waker.scan(Depth::Changed);
-        } else if let Some(depth) = schedule.next(self.scan, self.asked, resting.tree.partly_watched) {
-            resting
-                .tree
+            handle.scan(Depth::Changed);
+        } else if let Some(depth) = schedule.next(self.scan, self.depth, idle.tree.partly_watched) {
+            idle.tree
                 .close_idle(self.settings.limits.idle_close, std::time::Instant::now());
-            if !resting.tree.stands(depth) {
+            if !idle.tree.is_unchanged(depth) {
                 schedule.stir();
-                waker.scan(depth);
+                handle.scan(depth);
             }
         }
-        if resting.tree.partly_watched {
+        if idle.tree.partly_watched {
             return Some(0);
         }
-        // A run that has been idle for long is stopped at its time.
+        // The scan at which the run has been without news for `runs.idle_stop`.
         let idle_in = self
             .settings
             .runs
@@ -277,8 +278,8 @@ impl RoundContext {
             .saturating_sub(schedule.last_news.elapsed());
         let every = self.settings.watch.scan_interval.as_millis().max(1);
         let scans = u32::try_from(idle_in.as_millis() / every).unwrap_or(u32::MAX);
-        let idle = self.scan.saturating_add(scans).saturating_add(1);
-        let due = schedule.asks_next();
-        Some(if schedule.retired { due } else { due.min(idle) })
+        let idle_stop = self.scan.saturating_add(scans).saturating_add(1);
+        let due = schedule.next_due();
+        Some(if schedule.retired { due } else { due.min(idle_stop) })
     }
 }

@@ -1,73 +1,29 @@
-//! Roster: runs in groups, and when each group is due for a visit. To pass by what is not due touches this table alone, not
-//! the runs: they are spread over the memory, and there may be thousands.
+//! Roster: the handles of all runs, sorted by the groups in which the poller visits them.
 
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
-use super::TailerHandle;
+use super::dues::Dues;
+use super::handle::TailerHandle;
 
-/// Groups: as long as there are fewer runs, each run is one of its own.
-const GROUPS: usize = 8192;
-
-/// The scan before which a group needs no visit, for each group.
-#[derive(Clone, Debug)]
-pub struct Dues(Arc<[AtomicU32]>);
-
-impl Default for Dues {
-    fn default() -> Self {
-        Self((0..GROUPS).map(|_| AtomicU32::new(0)).collect())
-    }
-}
-
-/// The entry of one run.
-#[derive(Debug)]
-pub struct Due {
-    dues: Dues,
-    group: usize,
-}
-
-impl Due {
-    /// Something happened to the run: its group is visited by the next scan.
-    pub(super) fn at_once(&self) {
-        self.dues.of(self.group).store(0, Ordering::Relaxed);
-    }
-}
-
-impl Dues {
-    /// An entry for the run of this number.
-    #[must_use]
-    pub fn entry(&self, number: usize) -> Due {
-        Due {
-            dues: self.clone(),
-            group: number % GROUPS,
-        }
-    }
-
-    fn of(&self, group: usize) -> &AtomicU32 {
-        &self.0[group]
-    }
-}
-
-/// All runs there are.
+/// The handles of all runs.
 #[derive(Debug)]
 pub struct Roster {
     dues: Dues,
     runs: Vec<TailerHandle>,
-    /// Where the runs of each group begin.
+    /// The number of each group, and the index of its first run.
     groups: Vec<(usize, usize)>,
 }
 
 impl Roster {
     #[must_use]
-    pub fn new(dues: Dues, wakers: impl Iterator<Item = TailerHandle>) -> Self {
-        let group = |waker: &TailerHandle| waker.mailbox.due.as_ref().map_or(0, |due| due.group);
-        let mut runs: Vec<TailerHandle> = wakers.collect();
-        runs.sort_by_key(group);
+    pub fn new(dues: Dues, handles: impl Iterator<Item = TailerHandle>) -> Self {
+        let mut runs: Vec<TailerHandle> = handles.collect();
+        runs.sort_by_key(TailerHandle::group);
         let mut groups: Vec<(usize, usize)> = Vec::new();
-        for (at, waker) in runs.iter().enumerate() {
-            if groups.last().is_none_or(|(last, _)| *last != group(waker)) {
-                groups.push((group(waker), at));
+        for (at, handle) in runs.iter().enumerate() {
+            if groups.last().is_none_or(|(last, _)| *last != handle.group()) {
+                groups.push((handle.group(), at));
             }
         }
         Self { dues, runs, groups }
@@ -81,7 +37,7 @@ impl Roster {
         self.runs.get(at)
     }
 
-    /// The runs from a group on.
+    /// The runs of a group and of those after it.
     pub(super) fn from(&self, number: usize) -> &[TailerHandle] {
         let begin = self
             .groups
@@ -90,7 +46,8 @@ impl Roster {
         &self.runs[begin..]
     }
 
-    /// The runs of a group, if it is due by this scan, or if all are `wanted`; and then it is due by the next one.
+    /// The indexes of the runs of a group, if it is due at this scan or if all groups are `wanted`; the group is then
+    /// due at the next scan.
     pub(super) fn take_due(&self, number: usize, scan: u32, wanted: bool) -> Range<usize> {
         let Some(&(group, begin)) = self.groups.get(number) else {
             return 0..0;
@@ -107,11 +64,12 @@ impl Roster {
                 .map_or(self.runs.len(), |(_, next)| *next)
     }
 
-    /// A group whose runs were all visited by this scan is due by another one, unless something happened meanwhile.
-    pub(super) fn put_off(&self, number: usize, scan: u32, until: u32) {
+    /// Delays a group whose runs were all visited by this scan until another scan, unless one of them had an event
+    /// meanwhile.
+    pub(super) fn delay(&self, number: usize, scan: u32, until: u32) {
         if let Some(&(group, _)) = self.groups.get(number) {
             let next = scan.saturating_add(1);
-            // Refused if a run wants to be visited at once.
+            // Fails if a run was made due meanwhile.
             let _ = self.dues.of(group).compare_exchange(
                 next,
                 until.max(next),
@@ -124,31 +82,28 @@ impl Roster {
 
 #[cfg(test)]
 mod tests {
+    use super::super::dues::GROUPS;
     use super::*;
 
     #[test]
-    fn a_group_that_was_put_off_is_passed_by_until_then_or_until_something_happens() {
+    fn a_delayed_group_is_skipped_until_it_is_due_or_has_an_event() {
         let dues = Dues::default();
-        let waker = |number| TailerHandle::new(dues.entry(number));
-        let wakers = [waker(7), waker(3), waker(7 + GROUPS)];
-        let roster = Roster::new(dues.clone(), wakers.iter().cloned());
+        let handle = |number| TailerHandle::new(dues.entry(number));
+        let handles = [handle(7), handle(3), handle(7 + GROUPS)];
+        let roster = Roster::new(dues.clone(), handles.iter().cloned());
         assert_eq!(roster.groups(), 2);
         assert_eq!(
             (roster.take_due(0, 1, false), roster.take_due(1, 1, false)),
             (0..1, 1..3)
         );
-        roster.put_off(0, 1, 9);
-        wakers[2].mailbox.due.as_ref().unwrap().at_once();
-        roster.put_off(1, 1, 9);
+        roster.delay(0, 1, 9);
+        handles[2].set_due();
+        roster.delay(1, 1, 9);
         assert!(roster.take_due(0, 8, false).is_empty());
-        assert_eq!(roster.take_due(0, 8, true), 0..1, "all are wanted");
+        assert_eq!(roster.take_due(0, 8, true), 0..1, "all groups are wanted");
         assert_eq!(roster.take_due(0, 9, false), 0..1);
-        assert_eq!(
-            roster.take_due(1, 2, false),
-            1..3,
-            "something happened to one of it"
-        );
-        assert_eq!(roster.take_due(1, 3, false), 1..3, "nobody put it off");
+        assert_eq!(roster.take_due(1, 2, false), 1..3, "one of its runs had an event");
+        assert_eq!(roster.take_due(1, 3, false), 1..3, "it was not delayed");
         assert_eq!((roster.from(1).len(), roster.from(2).len()), (2, 0));
     }
 }

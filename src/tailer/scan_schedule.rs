@@ -1,48 +1,50 @@
-//! How thoroughly a run is looked at without a hint, and how often.
+//! Scan schedule: how often and how thoroughly a run is scanned without a hint.
 
 use std::time::{Duration, Instant};
 
 use super::tree::Depth;
 
-/// A run without news for this long is looked at file by file less often.
+/// A run without news for this long gets full scans less often.
 const QUIET_AFTER: Duration = Duration::from_mins(1);
-/// Every how many looks a run that is quiet, or whose events arrive, is looked at file by file.
+/// A quiet run, or one whose events arrive, gets a full scan every Nth scan.
 const QUIET_LOOKS: u32 = 5;
-/// Scans between two looks at a run whose events arrive: doubled with each look that finds nothing.
+/// Longest interval between scans of a run whose events arrive, in rounds: doubled with each scan that finds nothing.
 const REST_SCANS_MAX: u32 = 64;
-/// The same where only this kernel changes anything, so that no change goes without an event.
+/// The same where only this kernel changes anything, so that each change has an event.
 const LOCAL_REST_SCANS_MAX: u32 = 512;
-/// A run that is looked at this rarely is looked at file by file each time.
+/// From this interval on each scan is a full one.
 const RARE_SCANS_MIN: u32 = 16;
-/// Scans between two looks at a stopped run, doubled likewise.
+/// Interval between scans of a stopped run, in rounds, doubled likewise.
 const RETIRED_SCANS_MIN: u32 = 15;
 const RETIRED_SCANS_MAX: u32 = 120;
-/// How long a run whose changes no event told is scanned at full rate.
+/// A run with changes that had no event gets full scans for this long.
 const SILENT_FOR: Duration = Duration::from_mins(10);
 
-/// What is known of a run for deciding how to scan it.
+/// The scan schedule of one run.
 #[derive(Clone, Copy, Debug)]
 pub struct ScanSchedule {
     pub last_news: Instant,
     silent_until: Option<Instant>,
-    /// Whether events arrive from its devices: they told of news there, or the kernel makes all changes there itself.
+    /// Events arrive from its devices: some have arrived, or only this kernel changes the filesystem.
     pub hinted: bool,
-    /// Scans between two looks while it rests, at most.
+    /// Longest interval between scans while it is idle, in rounds.
     rest_scans_max: u32,
-    /// The number of the last scan that asked, and how many looked at this run.
+    /// The number of the last round.
     scans: u32,
+    /// The number of rounds in which this run was scanned.
     looks: u32,
-    /// How many scans after the last look the next one is due, and the number of that.
+    /// The interval from the last scan to the next one, in rounds.
     interval: u32,
+    /// The number of the round in which the next scan is due.
     due: u32,
-    /// Everything was looked at once.
+    /// The first full scan is done.
     pub watched: bool,
-    /// It is stopped: neither watched nor held open, and looked at now and then.
+    /// The run is stopped: it is not watched, has no open files, and is scanned rarely.
     pub retired: bool,
 }
 
 impl ScanSchedule {
-    /// Of a run that starts now. Runs with different turns are looked at at different times.
+    /// The schedule of a run that starts now. Runs with different turns are scanned in different rounds.
     #[must_use]
     pub fn new(turn: u8, retired: bool) -> Self {
         Self {
@@ -63,26 +65,26 @@ impl ScanSchedule {
         }
     }
 
-    /// What a scan of all runs, the one of this number, means for this one; `None` if it is not its turn.
-    pub fn next(&mut self, scan: u32, asked: Depth, partly_watched: bool) -> Option<Depth> {
+    /// The depth of the scan in the round of this number; `None` if no scan is due.
+    pub fn next(&mut self, scan: u32, depth: Depth, partly_watched: bool) -> Option<Depth> {
         self.scans = scan;
         let now = Instant::now();
         let is_silent = self.silent_until.is_some_and(|until| now < until);
-        let are_events_enough = asked == Depth::Changed && self.hinted && !is_silent && !partly_watched;
+        let are_events_enough = depth == Depth::Changed && self.hinted && !is_silent && !partly_watched;
         if !self.retired && !are_events_enough {
-            // Nothing else finds what is new.
+            // Only scans find changes.
             (self.interval, self.due) = (1, self.scans);
         }
         if self.scans < self.due {
             return None;
         }
         self.looks = self.looks.wrapping_add(1);
-        let depth = if self.retired || self.interval >= RARE_SCANS_MIN {
+        let scan_depth = if self.retired || self.interval >= RARE_SCANS_MIN {
             Depth::Everything
         } else {
             let is_quiet = now.duration_since(self.last_news) > QUIET_AFTER;
             let is_trusted = (self.hinted || is_quiet) && !is_silent && !partly_watched;
-            let trusts = asked == Depth::Changed && is_trusted && !self.looks.is_multiple_of(QUIET_LOOKS);
+            let trusts = depth == Depth::Changed && is_trusted && !self.looks.is_multiple_of(QUIET_LOOKS);
             if trusts { Depth::Changed } else { Depth::Everything }
         };
         self.due = self.scans.saturating_add(self.interval);
@@ -91,10 +93,10 @@ impl ScanSchedule {
         } else if are_events_enough {
             self.interval = (self.interval * 2).min(self.rest_scans_max);
         }
-        Some(depth)
+        Some(scan_depth)
     }
 
-    /// Whether only this kernel changes what the run holds.
+    /// Sets whether only this kernel changes the run's files.
     pub fn note_local(&mut self, is_local: bool) {
         self.rest_scans_max = if is_local {
             LOCAL_REST_SCANS_MAX
@@ -103,9 +105,9 @@ impl ScanSchedule {
         };
     }
 
-    /// The number of the first scan after this one that has to ask, if none is told more and nothing happens to the run.
+    /// The number of the round in which the run has to be visited next, if it has no event before.
     #[must_use]
-    pub fn asks_next(&self) -> u32 {
+    pub fn next_due(&self) -> u32 {
         let is_silent = self.silent_until.is_some_and(|until| Instant::now() < until);
         if self.retired || (self.hinted && !is_silent) {
             self.due
@@ -114,19 +116,19 @@ impl ScanSchedule {
         }
     }
 
-    /// There is news, or something that cannot be read: it is looked at often again.
+    /// Starts again at the shortest interval, after news or if something cannot be read.
     pub fn stir(&mut self) {
         (self.interval, self.due) = (1, self.scans.saturating_add(1));
     }
 
-    /// It is stopped.
+    /// Changes to the intervals of a stopped run.
     pub fn retire(&mut self) {
         self.retired = true;
         self.interval = RETIRED_SCANS_MIN;
         self.due = self.scans.saturating_add(self.interval);
     }
 
-    /// A full scan found what no event told: events are not trusted here for a while.
+    /// Stops trusting events for a while, because a full scan found changes that had no event.
     pub fn doubt(&mut self) {
         self.silent_until = Some(Instant::now() + SILENT_FOR);
     }

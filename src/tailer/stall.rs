@@ -1,7 +1,7 @@
-//! Stalls: what a tailer does while a call into its run's filesystem does not return.
+//! Stalls: calls into the filesystem of a run that do not return.
 //!
-//! The call keeps its thread. Everything else the tailer holds is given to others, health says that the run does not answer,
-//! and the tailer waits, for ever if need be, but not beyond its own stop.
+//! The call keeps its thread. The tailer gives its permits to others, health reports that the run does not respond, and
+//! the tailer waits without end, but not beyond its own stop.
 
 use std::path::Path;
 use std::pin::pin;
@@ -16,16 +16,16 @@ use crate::logfile::mounts::mounted_at;
 use crate::logfile::pool::{JobPace, STALLED_AFTER};
 use crate::model::format::length;
 
-/// What is said of a run that waits for others, or is the one that tries.
+/// The problem of a run that waits for its turn on a stalled device, or has it.
 const UNANSWERED: &str = "is on a device that does not answer; its runs are tried one at a time, and read on as soon as one \
                           gets an answer";
 
-/// The right to touch a run's devices, where others wait for the same.
+/// The permits to access the stalled devices of a run.
 #[derive(Debug, Default)]
 pub(super) struct Turn(Vec<OwnedSemaphorePermit>);
 
 impl Tailer {
-    /// Waits for this run's turn if a call on one of its devices does not return.
+    /// Waits for this run's turn if a call on one of its devices has not returned.
     pub(super) async fn turn(&mut self) -> Result<Turn, TailerError> {
         let mut turn = Turn::default();
         if self.shared.suspects.is_empty() {
@@ -36,7 +36,7 @@ impl Tailer {
         }
         for suspect in self.shared.suspects.among(&self.devices) {
             let mut its = pin!(suspect.clone().turn());
-            // It may only be slow.
+            // The device may only be slow.
             let permit = tokio::select! {
                 biased;
                 permit = &mut its => permit,
@@ -49,7 +49,7 @@ impl Tailer {
                     }
                 }
             };
-            // Also said by the run that tries the device: that takes as long to fail as the first call did.
+            // Also the run whose turn it is reports that: its attempt takes as long to fail as the first call did.
             if permit.is_some() && !self.is_stalled {
                 self.stalled(format!("{} {UNANSWERED}", self.home.display()));
             }
@@ -58,7 +58,7 @@ impl Tailer {
         Ok(turn)
     }
 
-    /// Whether a call on a device of this run turned out not to return since it got this turn.
+    /// True if a device of this run became a suspect after the run got this turn.
     pub(super) fn is_outdated(&mut self, turn: &Turn) -> bool {
         if !turn.0.is_empty() || self.shared.suspects.is_empty() {
             return false;
@@ -69,8 +69,8 @@ impl Tailer {
         !self.shared.suspects.among(&self.devices).is_empty()
     }
 
-    /// Runs a piece of work that blocks, on a thread made for that. `permit` and `held` are given back if it stalls; where more
-    /// than this kernel has a say in how long a call takes, others get the permit as soon as one is slow.
+    /// Runs blocking work on a thread of the pool. `permit` and `held` are given back if it stalls; where not only this
+    /// kernel decides how long a call takes, `permit` is given back as soon as a call is slow.
     pub(super) async fn blocking<T: Send + 'static, P, H>(
         &mut self,
         turn: Turn,
@@ -119,12 +119,12 @@ impl Tailer {
         }
         drop(turn);
         if std::mem::take(&mut self.is_stalled) {
-            self.shared.board.answers(&self.run);
+            self.shared.statuses.answers(&self.run);
         }
         done.map_err(|error| TailerError::Panic(error.to_string()))
     }
 
-    /// A call has not returned for so long.
+    /// Reports that a call has not returned for this time.
     fn stalls(&mut self, time: Duration) {
         let mounted = mounted_at(&self.home);
         let devices = self.devices.iter().copied();
@@ -133,18 +133,18 @@ impl Tailer {
         self.stalled(does_not_answer(&self.home, mounted.place.as_deref()));
     }
 
-    /// Those of its devices that more than this kernel has a say in.
+    /// The devices that not only this kernel changes.
     fn foreign(&mut self) -> &[u64] {
         self.foreign.get_or_insert_with(|| mounted_at(&self.home).foreign)
     }
 
     fn stalled(&mut self, problem: String) {
         self.is_stalled = true;
-        self.shared.board.stalled(&self.run, problem);
+        self.shared.statuses.stalled(&self.run, problem);
     }
 }
 
-/// For health: what does not answer, and where that is mounted.
+/// The problem of a directory that does not respond, with its mount point.
 #[must_use]
 pub fn does_not_answer(home: &Path, place: Option<&Path>) -> String {
     let at = place.map_or_else(String::new, |place| format!(" (mounted at {})", place.display()));

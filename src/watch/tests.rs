@@ -1,14 +1,17 @@
-//! Tests of the door on real directories, and of what it does with losses.
+//! Tests of the watchers on real directories, and after losses of events and watchers.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use notify::EventKind;
 use notify::event::{AccessKind, CreateKind, Flag};
+use notify::{Event, EventKind};
 use tempfile::TempDir;
 
+use super::directory::identify;
+use super::shard::{OUT_OF_INSTANCES, OUT_OF_WATCHES};
 use super::*;
 
 /// Bounds a failure, orders nothing.
@@ -224,8 +227,8 @@ async fn without_a_watcher_it_says_so_until_it_is_back() {
     let watch = Watch::start();
     assert!(!watch.retry(), "nothing is to be repaired");
     let shard = first(&watch);
-    shard.drop_watcher(&mut lock(&shard.door), OUT_OF_INSTANCES);
-    lock(&shard.known).note_mode();
+    shard.drop_watcher(&mut lock(&shard.watcher), OUT_OF_INSTANCES);
+    lock(&shard.state).note_mode();
     let error = watch.watch_dir(folder.path()).unwrap_err();
     assert!(matches!(error, WatchError::Polling { .. }), "{error}");
     assert!(
@@ -251,9 +254,9 @@ async fn refused_directories_are_counted_until_they_are_watched() {
     fs::create_dir(&sub).unwrap();
     {
         let shard = first(&watch);
-        let mut known = lock(&shard.known);
-        known.unwatched.extend([sub.clone(), gone.clone()]);
-        known.no_watches = OUT_OF_WATCHES.to_owned();
+        let mut state = lock(&shard.state);
+        state.unwatched.extend([sub.clone(), gone.clone()]);
+        state.no_watches = OUT_OF_WATCHES.to_owned();
     }
     assert_eq!(watch.health().unwatched, 2);
     let Mode::Polling { reason } = watch.health().mode else {
@@ -263,7 +266,7 @@ async fn refused_directories_are_counted_until_they_are_watched() {
     assert!(watch.retry());
     assert_eq!(watch.health().mode, Mode::Events);
     assert_eq!(watch.health().watches, 2);
-    lock(&first(&watch).known).unwatched.insert(gone.clone());
+    lock(&first(&watch).state).unwatched.insert(gone.clone());
     watch.forget_dir(&gone);
     assert_eq!(watch.health().mode, Mode::Events);
 }
@@ -284,13 +287,13 @@ async fn of_many_directories_those_that_are_there_are_watched() {
     assert_eq!(watch.health().watches, before + 3);
     // The watcher itself finds one gone that was there when it was looked at.
     let shard = first(&watch);
-    lock(&shard.known).paths.clear();
+    lock(&shard.state).paths.clear();
     let mut waiting = vec![];
     for path in [&paths[0], &paths[1], &paths[2], &paths[4]] {
         let there = identify(&folder.path().join("a")).unwrap();
         waiting.push((path.clone(), there));
     }
-    let refused = shard.watch_all(&mut lock(&shard.door), waiting);
+    let refused = shard.watch_all(&mut lock(&shard.watcher), waiting);
     assert!(refused.len() == 1 && is_gone(&refused[0]), "{refused:?}");
     assert_eq!(watch.health().watches, 3);
     fs::write(folder.path().join("c/new"), "").unwrap();
@@ -308,7 +311,7 @@ fn what_several_ask_for_at_once_is_answered_to_each() {
     }
     std::thread::scope(|scope| {
         let shard = first(&watch);
-        let door = lock(&shard.door);
+        let locked = lock(&shard.watcher);
         let (watch, place) = (&watch, &place);
         let asking: Vec<_> = (0..ASKING)
             .map(|number| {
@@ -318,10 +321,10 @@ fn what_several_ask_for_at_once_is_answered_to_each() {
                 })
             })
             .collect();
-        while lock(&shard.asked).len() < ASKING {
+        while lock(&shard.requests).len() < ASKING {
             std::thread::yield_now();
         }
-        drop(door);
+        drop(locked);
         for (number, asked) in asking.into_iter().enumerate() {
             let refused = asked.join().unwrap();
             let gone = place(format!("gone-{number}"));
@@ -332,7 +335,7 @@ fn what_several_ask_for_at_once_is_answered_to_each() {
         }
     });
     assert_eq!(watch.health().watches, ASKING);
-    assert!(lock(&first(&watch).asked).is_empty());
+    assert!(lock(&first(&watch).requests).is_empty());
 }
 
 #[tokio::test]
@@ -369,7 +372,7 @@ fn a_device_that_hangs_holds_up_nobody_on_another() {
     }
     let shard = first(&watch);
     // Whoever works there does not come back.
-    let _hangs = lock(&shard.door);
+    let _hangs = lock(&shard.watcher);
     watch.watch_dir(elsewhere.path()).unwrap();
     assert_eq!(watch.health().watches, 2);
     assert!(!watch.retry());

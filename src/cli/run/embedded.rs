@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::super::exit::{Exit, Failure};
 use super::super::runs::StartBody;
 use crate::api::wire::RunDetail;
-use crate::app::{App, Drained, Running, Scope};
+use crate::app::{App, Running, Scope, ShutdownOutcome};
 use crate::config::Settings;
 use crate::model::{Labels, RunId};
 use crate::supervisor::handle::{StartAnswer, StartRequest, StopAnswer, StopRequest};
@@ -42,7 +42,7 @@ impl Embedded {
                 .collect::<Labels>(),
             mount: Some(mount),
         };
-        let running = App::start(settings, Scope::Asked)?;
+        let running = App::start(settings, Scope::OnDemand)?;
         let embedded = Self {
             running,
             db,
@@ -129,9 +129,11 @@ impl Embedded {
         let drained = running.shutdown(grace).await;
         let document = document?;
         match drained {
-            Drained::Clean => {}
-            Drained::GraceOver => return Err(failed("the stop took longer than shutdown.grace".to_owned())),
-            Drained::Failed(error) => return Err(failed(error.to_string())),
+            ShutdownOutcome::Clean => {}
+            ShutdownOutcome::GraceOver => {
+                return Err(failed("the stop took longer than shutdown.grace".to_owned()));
+            }
+            ShutdownOutcome::Failed(error) => return Err(failed(error.to_string())),
         }
         document.ok_or_else(|| failed("it is not known there".to_owned()))
     }

@@ -177,17 +177,17 @@ fn a_tree_stands_until_something_in_it_changes() {
         ("its mode", mode, true),
     ] {
         let (root, mut tree) = tree();
-        assert!(!tree.stands(Depth::Changed), "it was never looked at");
+        assert!(!tree.is_unchanged(Depth::Changed), "it was never looked at");
         tree.rescan(world).unwrap();
-        assert!(!tree.stands(Depth::Changed), "it has news");
+        assert!(!tree.is_unchanged(Depth::Changed), "it has news");
         read(&mut tree);
         assert!(
-            tree.stands(Depth::Changed) && tree.stands(Depth::Everything),
+            tree.is_unchanged(Depth::Changed) && tree.is_unchanged(Depth::Everything),
             "{what}"
         );
         change(&root.path().join("one/mount"));
-        assert!(!tree.stands(Depth::Everything), "{what}");
-        assert_eq!(!tree.stands(Depth::Changed), is_seen_above, "{what}");
+        assert!(!tree.is_unchanged(Depth::Everything), "{what}");
+        assert_eq!(!tree.is_unchanged(Depth::Changed), is_seen_above, "{what}");
     }
 }
 
@@ -340,7 +340,7 @@ fn what_could_not_be_read_is_tried_again_by_the_next_scan_of_any_depth() {
     let error = || "no descriptor was left".to_owned();
     tree.problem_at(&log, error());
     tree.failed().files.insert(log.clone());
-    assert!(!tree.stands(Depth::Changed));
+    assert!(!tree.is_unchanged(Depth::Changed));
     tree.scan(Depth::Changed, world(&settings, &watch)).unwrap();
     assert_eq!(
         (tree.problem(), tree.queue.pop_front()),

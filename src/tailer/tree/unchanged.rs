@@ -9,7 +9,7 @@ use crate::logfile::{EntryKind, Root, Stat, glance};
 
 impl Directory {
     /// Whether it is there, with what it held.
-    fn stands(&self, stat: &Stat) -> bool {
+    fn is_unchanged(&self, stat: &Stat) -> bool {
         stat.kind == EntryKind::Directory && self.is(stat) && self.changed_ns == stat.changed_ns
     }
 }
@@ -18,7 +18,7 @@ impl Tree {
     /// Whether a scan of this depth would find everything as it was. It looks at what such a scan looks at, and keeps
     /// nothing; where it is in doubt, a scan has to say.
     #[must_use]
-    pub fn stands(&self, depth: Depth) -> bool {
+    pub fn is_unchanged(&self, depth: Depth) -> bool {
         // What is wrong may be right by now: only a scan finds out.
         let is_known = self.queue.is_empty() && self.problems.is_empty() && !self.directories.is_empty();
         if !is_known {
@@ -32,11 +32,12 @@ impl Tree {
                 // With a slash at its end, a link would be followed.
                 let is_top = path.as_os_str().is_empty();
                 let full = if is_top { home.clone() } else { home.join(path) };
-                glance(&full).is_ok_and(|stat| known.stands(&stat))
+                glance(&full).is_ok_and(|stat| known.is_unchanged(&stat))
             });
         }
         self.home.open().is_ok_and(|root| {
-            self.directories_stand(&root, depth) && (depth == Depth::Changed || self.files_stand(&root))
+            self.are_directories_unchanged(&root, depth)
+                && (depth == Depth::Changed || self.are_files_unchanged(&root))
         })
     }
 
@@ -88,16 +89,16 @@ impl Tree {
         file.queued.then(|| self.device_of(path)).flatten()
     }
 
-    fn directories_stand(&self, root: &Root, depth: Depth) -> bool {
+    fn are_directories_unchanged(&self, root: &Root, depth: Depth) -> bool {
         self.directories.iter().all(|(path, known)| {
-            let is_same = root.stat(path).is_ok_and(|stat| known.stands(&stat));
+            let is_same = root.stat(path).is_ok_and(|stat| known.is_unchanged(&stat));
             // Some filesystems change a directory and not its times.
             let are_times_true = depth == Depth::Changed || self.is_local;
             is_same && (are_times_true || root.mark(path).is_ok_and(|mark| mark == known.mark))
         })
     }
 
-    fn files_stand(&self, root: &Root) -> bool {
+    fn are_files_unchanged(&self, root: &Root) -> bool {
         let mut there = self.files.iter().filter(|(_, file)| !file.gone);
         there.all(|(path, file)| {
             root.stat(path)

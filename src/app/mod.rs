@@ -1,0 +1,239 @@
+//! The collector as a whole: its parts are started from the settings here, and shut down in the direction of flow.
+
+mod owned;
+mod running;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::events::monitor::Monitor;
+use crate::api::feed::hub::Hub;
+use crate::api::metrics::counters::Counters;
+use crate::api::router;
+use crate::api::server::{Doors, ServerError, Subscribers, TokenSlot, Traffic};
+use crate::api::state::ApiState;
+use crate::committer::{self, CommitterThread};
+use crate::config::Settings;
+use crate::config::web::TokenError;
+use crate::live::Live;
+use crate::logfile::pool::Pool;
+use crate::store::{Store, StoreError, StoreOptions};
+use crate::supervisor::handle::{self, SupervisorHandle};
+use crate::supervisor::{RunLocations, Supervisor};
+use crate::systemd;
+use crate::tailer::status::RunStatuses;
+use crate::tailer::{ReadPermits, TailerContext};
+use crate::watch::Watch;
+
+use owned::Owned;
+pub use running::{Running, ShutdownOutcome, THREADS_KEPT_EVERY};
+
+/// The reason why the collector did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Server(#[from] ServerError),
+    #[error("{0}")]
+    Token(#[from] TokenError),
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// The runs that a collector reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Every run of the runs directory, and those that are started by request; it listens for clients.
+    Everything,
+    /// Only runs that are started through [`Running::supervisor`]; it does not listen.
+    OnDemand,
+}
+
+/// The cancellation tokens that the parts share.
+#[derive(Clone, Debug, Default)]
+struct Tokens {
+    stop: CancellationToken,
+    /// Cancelled once everything that existed at the start is watched.
+    ready: CancellationToken,
+    /// Cancelled once everything that existed at the start is read.
+    backlog_done: CancellationToken,
+}
+
+/// The parts that all others use.
+#[derive(Debug)]
+struct Core {
+    settings: watch::Sender<Arc<Settings>>,
+    shared: Arc<TailerContext>,
+    live: Arc<Live>,
+    tokens: Tokens,
+    committer: CommitterThread,
+}
+
+/// The receivers of problems that health reports.
+struct Problems {
+    /// Settings that the last reload did not take over.
+    refused: watch::Receiver<Option<String>>,
+    /// Files of the collector that are gone.
+    missing: watch::Receiver<Vec<String>>,
+}
+
+/// The collector.
+pub struct App;
+
+impl App {
+    /// Opens the database, listens for clients if the scope is everything, and starts to watch. Must be called inside a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// When another collector is running on the same database, socket or address, or they cannot be used.
+    pub fn start(settings: Settings, scope: Scope) -> Result<Running, StartError> {
+        let token = Arc::new(TokenSlot::read(settings.http.token_file.as_deref())?);
+        if scope == Scope::Everything {
+            // Before a database is made that would not be used.
+            Doors::check_place(&settings.socket)?;
+        }
+        let store = open_store(&settings)?;
+        let began = store.begin()?;
+        let doors = match scope {
+            Scope::Everything => Some(Doors::open(&settings, Arc::clone(&token))?),
+            Scope::OnDemand => None,
+        };
+        let runs_dir = (scope == Scope::Everything).then(|| settings.runs_dir.clone());
+        let places = RunLocations::new(runs_dir, settings.runs.layout);
+        let core = Core::start(settings, store)?;
+        let stop = &core.tokens.stop;
+
+        let (supervisor, requests) = handle::channel();
+        let actor = Supervisor::new(
+            Arc::clone(&core.shared),
+            places,
+            requests,
+            stop.clone(),
+            core.tokens.backlog_done.clone(),
+        );
+        let hub = Arc::new(Hub::new(began, stop.clone()));
+        let (refused_sender, refused) = watch::channel(None);
+        let (missing_sender, missing) = watch::channel(Vec::new());
+        let problems = Problems { refused, missing };
+        let state = Arc::new(core.api_state(&hub, &supervisor, problems));
+        let owned = Owned {
+            shared: Arc::clone(&core.shared),
+            writes: core.shared.committer.downgrade(),
+            socket: doors.as_ref().map(Doors::keeper),
+            missing: missing_sender,
+            stop: stop.clone(),
+        };
+        let address = doors.as_ref().and_then(Doors::address);
+        let mut publishers = vec![task(
+            hub.run(core.live.subscribe(), Arc::clone(&core.shared.store)),
+        )];
+        if scope == Scope::Everything {
+            let monitor = Monitor::new(Arc::clone(&state), core.live.subscribe(), stop.clone());
+            publishers.push(task(monitor.run()));
+        }
+        let server = doors.map(|doors| {
+            let settings = Arc::clone(&core.shared.settings.borrow());
+            let traffic = Arc::clone(&state.traffic);
+            task(doors.serve(router::router(state), settings, traffic, stop.clone()))
+        });
+        let beat = systemd::watchdog()
+            .map(|limit| task(running::beat(Arc::clone(&core.shared), limit, stop.clone())));
+        Ok(Running {
+            supervisor_task: task(actor.run()),
+            publishers,
+            owned: task(owned.run()),
+            server,
+            supervisor,
+            beat,
+            core,
+            address,
+            token,
+            refused: refused_sender,
+        })
+    }
+}
+
+impl Core {
+    /// Starts the committer on an open database.
+    fn start(settings: Settings, store: Arc<Store>) -> Result<Self, StartError> {
+        let live = Arc::new(Live::new());
+        let (handle, committer) = committer::start(committer::Setup {
+            store: Arc::clone(&store),
+            live: Arc::clone(&live),
+            rows_max: settings.store.commit_rows_max,
+            alive: Box::new(systemd::alive),
+        })
+        .map_err(StartError::Thread)?;
+        let (settings, receiver) = watch::channel(Arc::new(settings));
+        let tokens = Tokens::default();
+        let shared = Arc::new(TailerContext {
+            settings: receiver,
+            store,
+            watch: Arc::new(Watch::start()),
+            committer: handle,
+            statuses: Arc::new(RunStatuses::default()),
+            permits: ReadPermits::new(),
+            devices_with_events: Arc::default(),
+            pool: Pool::new().map_err(StartError::Thread)?,
+            suspects: Arc::default(),
+            ready: tokens.ready.clone(),
+        });
+        Ok(Self {
+            settings,
+            shared,
+            live,
+            tokens,
+            committer,
+        })
+    }
+
+    /// The state that all routes share.
+    fn api_state(&self, hub: &Arc<Hub>, supervisor: &SupervisorHandle, problems: Problems) -> ApiState {
+        let shared = &self.shared;
+        ApiState {
+            live: Arc::clone(&self.live),
+            hub: Arc::clone(hub),
+            store: Arc::clone(&shared.store),
+            settings: shared.settings.clone(),
+            writes: shared.committer.downgrade(),
+            supervisor: supervisor.clone(),
+            board: Arc::clone(&shared.statuses),
+            watch: Arc::clone(&shared.watch),
+            committer: self.committer.health(),
+            refused: problems.refused,
+            missing: problems.missing,
+            ready: self.tokens.ready.clone(),
+            backlog_done: self.tokens.backlog_done.clone(),
+            since: jiff::Timestamp::now().as_millisecond(),
+            traffic: Arc::new(Traffic::default()),
+            counters: Counters::default(),
+            subscribers: Subscribers::new(shared.settings.borrow().http.subscribers_max),
+        }
+    }
+}
+
+fn open_store(settings: &Settings) -> Result<Arc<Store>, StoreError> {
+    let store = Store::open(StoreOptions {
+        path: Some(settings.db.clone()),
+        cache_bytes: settings.store.cache_bytes,
+    })?;
+    store.set_thresholds(settings.accounts.rules());
+    Ok(Arc::new(store))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place; the handle is kept and joined in `shutdown`"
+)]
+fn task<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    tokio::spawn(future)
+}
+
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+mod tests;

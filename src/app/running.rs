@@ -1,0 +1,290 @@
+//! The running collector: its state for callers, reloads, and the shutdown.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Core;
+use crate::api::runs;
+use crate::api::server::TokenSlot;
+use crate::api::wire::RunDetail;
+use crate::committer::{CommitterError, CommitterThread};
+use crate::config::{LogSettings, RunsSettings, Settings};
+use crate::live::Live;
+use crate::model::RunId;
+use crate::store::StoreError;
+use crate::supervisor::handle::SupervisorHandle;
+use crate::tailer::TailerContext;
+
+/// Signs of life that are requested per watchdog time of the service manager.
+const BEATS_PER_WATCHDOG: u32 = 3;
+/// Interval at which idle threads are kept: shorter than the time after which the pool and the runtime end them.
+pub const THREADS_KEPT_EVERY: Duration = Duration::from_secs(5);
+/// Longest reason of a configuration that was not taken over, in bytes.
+const REFUSED_BYTES_MAX: usize = 1000;
+/// Time that a shutdown allows for answers under way.
+const ANSWERS_WITHIN: Duration = Duration::from_millis(500);
+/// Time that the committer has to give up and to close the database after the grace time.
+const ABANDON_WITHIN: Duration = Duration::from_millis(500);
+/// Time that a database which is still in use has to close at the end.
+const CLOSED_WITHIN: Duration = Duration::from_millis(500);
+
+/// The outcome of a shutdown.
+#[derive(Debug)]
+pub enum ShutdownOutcome {
+    /// Everything that was read is committed and the database is closed.
+    Clean,
+    /// The grace time was over first; lines that were read and not committed will be read again.
+    GraceOver,
+    /// The committer ended with an error.
+    Failed(CommitterError),
+}
+
+/// The running collector.
+#[derive(Debug)]
+pub struct Running {
+    pub(super) core: Core,
+    pub(super) address: Option<SocketAddr>,
+    pub(super) token: Arc<TokenSlot>,
+    /// The problem of the last reload, for health.
+    pub(super) refused: watch::Sender<Option<String>>,
+    pub(super) supervisor: SupervisorHandle,
+    pub(super) supervisor_task: JoinHandle<()>,
+    /// The tasks that publish commits to streams and account events.
+    pub(super) publishers: Vec<JoinHandle<()>>,
+    pub(super) owned: JoinHandle<()>,
+    pub(super) server: Option<JoinHandle<()>>,
+    pub(super) beat: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Waits until everything that existed at the start is watched.
+    pub async fn ready(&self) {
+        self.core.tokens.ready.cancelled().await;
+    }
+
+    /// True once everything that existed at the start is watched.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.core.tokens.ready.is_cancelled()
+    }
+
+    /// The reason why no run can be read, if that is so.
+    #[must_use]
+    pub fn blindness(&self) -> Option<String> {
+        self.core.shared.statuses.blindness()
+    }
+
+    /// A token that is cancelled once everything that existed at the start is read.
+    #[must_use]
+    pub fn backlog_done(&self) -> CancellationToken {
+        self.core.tokens.backlog_done.clone()
+    }
+
+    /// The settings in effect.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.core.settings.borrow())
+    }
+
+    /// The handle that starts and stops runs.
+    #[must_use]
+    pub const fn supervisor(&self) -> &SupervisorHandle {
+        &self.supervisor
+    }
+
+    /// The document of a run; `None` if it is unknown. Waits for the disk.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn run(&self, run: &RunId) -> Result<Option<RunDetail>, StoreError> {
+        runs::document(&self.core.shared.store, &self.core.shared.statuses, run)
+    }
+
+    /// The TCP address on which it listens, if it does.
+    #[must_use]
+    pub const fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Bytes waiting to be read.
+    #[must_use]
+    pub fn lag(&self) -> u64 {
+        self.core.shared.statuses.lag()
+    }
+
+    /// The fan-out of what is committed.
+    #[must_use]
+    pub fn live(&self) -> &Live {
+        &self.core.live
+    }
+
+    /// Keeps one idle thread in the pool and one in the runtime, see
+    /// [`keep_one`](crate::logfile::pool::Pool::keep_one). Must be called every
+    /// [`THREADS_KEPT_EVERY`].
+    pub fn keep_threads(&self) {
+        self.core.shared.pool.keep_one();
+        drop(tokio::task::spawn_blocking(|| ()));
+    }
+
+    /// A part that has ended by itself; the collector does not work without it.
+    #[must_use]
+    pub fn ended_part(&self) -> Option<&'static str> {
+        let is_over = |task: &JoinHandle<()>| task.is_finished();
+        if self.core.committer.is_finished() {
+            Some("the committer")
+        } else if is_over(&self.supervisor_task) {
+            Some("the supervisor of the runs")
+        } else if self.server.as_ref().is_some_and(is_over) {
+            Some("the server")
+        } else if self.publishers.iter().any(is_over) {
+            Some("what passes on the news")
+        } else if is_over(&self.owned) {
+            Some("the look after the collector's files")
+        } else {
+            None
+        }
+    }
+
+    /// Takes over new settings and scans everything; returns the keys that only a restart changes.
+    pub fn reload(&self, new: Settings) -> Vec<&'static str> {
+        let old = Arc::clone(&self.core.settings.borrow());
+        let fixed = old.needs_restart(&new);
+        let taken = Settings {
+            runs_dir: old.runs_dir.clone(),
+            db: old.db.clone(),
+            socket: old.socket.clone(),
+            store: old.store,
+            http: old.http.clone(),
+            // The default globs depend on the layout.
+            watch: if new.runs.layout == old.runs.layout {
+                new.watch
+            } else {
+                old.watch.clone()
+            },
+            runs: RunsSettings {
+                layout: old.runs.layout,
+                ..new.runs
+            },
+            log: LogSettings {
+                format: old.log.format,
+                ..new.log
+            },
+            ..new
+        };
+        let token = self.token.reread().err().map(|error| {
+            tracing::error!("the token is not read again, the old one stays: {error}");
+            format!("the token was not read again, the old one is in effect: {error}")
+        });
+        let waiting = (!fixed.is_empty()).then(|| {
+            format!(
+                "{} changed in the configuration; that takes a restart",
+                fixed.join(", ")
+            )
+        });
+        self.refused.send_replace(token.or(waiting));
+        self.core.shared.store.set_thresholds(taken.accounts.rules());
+        self.core.settings.send_replace(Arc::new(taken));
+        fixed
+    }
+
+    /// Notes that a configuration was not taken over; health reports that until one is.
+    pub fn refuse(&self, why: &dyn std::fmt::Display) {
+        let refused =
+            format!("the changed configuration was not taken over, the old one is in effect: {why}");
+        let end = refused.floor_char_boundary(REFUSED_BYTES_MAX);
+        self.refused.send_replace(Some(refused[..end].to_owned()));
+    }
+
+    /// Stops in the direction of flow: watching, reading, committing; then closes the database.
+    pub async fn shutdown(self, grace: Duration) -> ShutdownOutcome {
+        let Self {
+            core,
+            mut supervisor_task,
+            publishers,
+            owned,
+            server,
+            beat,
+            ..
+        } = self;
+        core.tokens.stop.cancel();
+        // It has a handle of the committer.
+        owned.abort();
+        let deadline = Instant::now() + grace;
+        let supervised = tokio::time::timeout_at(deadline, &mut supervisor_task).await;
+        supervisor_task.abort();
+        if let Some(server) = server {
+            stop_server(server, grace).await;
+        }
+        for task in publishers.into_iter().chain(beat) {
+            task.abort();
+        }
+        let store = Arc::clone(&core.shared.store);
+        let Core {
+            settings,
+            shared,
+            committer,
+            ..
+        } = core;
+        // The queue of the committer ends with the last handle, and so does the committer.
+        drop((shared, settings));
+        let joined = join_committer(committer, deadline).await;
+        // A call that hangs in a mount may hold the store without end; the next collector needs the database.
+        let ending = tokio::task::spawn_blocking(move || store.end());
+        let _ = tokio::time::timeout(CLOSED_WITHIN, ending).await;
+        match joined {
+            Joined::InTime(Ok(())) if supervised.is_ok() => ShutdownOutcome::Clean,
+            Joined::InTime(Err(error)) | Joined::Abandoned(Err(error)) => ShutdownOutcome::Failed(error),
+            Joined::InTime(Ok(())) | Joined::Abandoned(Ok(())) | Joined::Never => ShutdownOutcome::GraceOver,
+        }
+    }
+}
+
+/// The end of the committer in a shutdown.
+enum Joined {
+    InTime(Result<(), CommitterError>),
+    /// After the grace time.
+    Abandoned(Result<(), CommitterError>),
+    /// Its thread did not end.
+    Never,
+}
+
+/// Waits for the committer until the deadline, then makes it give up.
+async fn join_committer(committer: CommitterThread, deadline: Instant) -> Joined {
+    let abandon = committer.abandon_token();
+    let mut joining = tokio::task::spawn_blocking(move || committer.join());
+    match tokio::time::timeout_at(deadline, &mut joining).await {
+        Ok(Ok(joined)) => return Joined::InTime(joined),
+        Ok(Err(_)) => return Joined::Never,
+        Err(_) => abandon.cancel(),
+    }
+    match tokio::time::timeout(ABANDON_WITHIN, joining).await {
+        Ok(Ok(joined)) => Joined::Abandoned(joined),
+        Ok(Err(_)) | Err(_) => Joined::Never,
+    }
+}
+
+/// Waits for the answers under way, for a limited time.
+async fn stop_server(mut server: JoinHandle<()>, grace: Duration) {
+    let ended = tokio::time::timeout(ANSWERS_WITHIN.min(grace), &mut server).await;
+    if ended.is_err() {
+        server.abort();
+        // With its end the socket is removed.
+        let _ = tokio::time::timeout(ANSWERS_WITHIN, server).await;
+    }
+}
+
+/// Requests signs of life from the committer, so that the service manager restarts a collector that hangs.
+pub(super) async fn beat(shared: Arc<TailerContext>, limit: Duration, stop: CancellationToken) {
+    let mut interval = tokio::time::interval(limit / BEATS_PER_WATCHDOG);
+    while stop.run_until_cancelled(interval.tick()).await.is_some() {
+        if shared.committer.beat().await.is_err() {
+            return;
+        }
+    }
+}

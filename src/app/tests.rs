@@ -1,0 +1,165 @@
+//! Tests of the whole collector: thresholds, shutdown, and parts that end or panic.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::*;
+use crate::config::{Environment, Partial};
+use crate::live::Event;
+use crate::model::RunId;
+use crate::tailer::tree::fault;
+
+const LINE: &str = r#"{"type":"assistant","timestamp":"2026-10-05T09:00:00.000Z","message":{"id":"msg_ID","model":"m","usage":{"output_tokens":7}}}"#;
+
+/// Bound of a wait that fails the test.
+pub const WAIT_MAX: Duration = Duration::from_mins(1);
+
+pub fn settings(directory: &Path) -> Settings {
+    let mut flags = Partial {
+        runs_dir: Some(directory.join("runs")),
+        db: Some(directory.join("t.redb")),
+        socket: Some(directory.join("t.sock")),
+        ..Partial::default()
+    };
+    flags.http.listen = Some("off".to_owned());
+    let environment = Environment {
+        vars: [].into(),
+        cwd: directory.to_owned(),
+        system_file: directory.join("none.toml"),
+        has_files: true,
+    };
+    Settings::load(flags, None, &environment).unwrap()
+}
+
+pub fn write_log(directory: &Path, run: &str, name: &str, id: &str) {
+    let path = directory.join("runs").join(run).join("mount").join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, LINE.replace("ID", id) + "\n").unwrap();
+}
+
+/// A limit event: a share of a window that ends after a number of hours.
+fn event(share: f64, hours: i64) -> String {
+    let now = jiff::Timestamp::now();
+    let reset = now.as_second() + hours * 3600;
+    format!(
+        r#"{{"type":"rate_limit_event","timestamp":"{now}","rate_limit_info":{{"status":"allowed","resetsAt":{reset},"rateLimitType":"five_hour","unifiedWindows":{{"five_hour":{{"utilization":{share},"resetsAt":{reset}}}}}}}}}"#
+    ) + "\n"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_threshold_is_told_after_its_commit_and_once() {
+    let directory = tempfile::tempdir().unwrap();
+    write_log(directory.path(), "r", "a.jsonl", "1");
+    let running = App::start(settings(directory.path()), Scope::Everything).unwrap();
+    let mut listener = running.live().subscribe();
+    running.backlog_done().cancelled().await;
+    let path = directory.path().join("runs/r/mount/a.jsonl");
+    let mut told = Vec::new();
+    for share in [0.5, 0.76, 0.8, 0.93] {
+        let mut log = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        std::io::Write::write_all(&mut log, event(share, 3).as_bytes()).unwrap();
+        let heard = async {
+            loop {
+                let Event::Update(update) = listener.next().await else {
+                    panic!("the listener was too slow")
+                };
+                told.extend(update.fired.iter().map(|fired| (fired.number, fired.percent)));
+                let view = running.core.shared.store.quota(0).unwrap();
+                let window = view
+                    .accounts
+                    .values()
+                    .find_map(|account| account.windows.get("five_hour"));
+                // What is told is committed: the store never knows less.
+                assert!(told.len() <= view.fired.len());
+                if window.is_some_and(|window| window.utilization == Some(share)) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(WAIT_MAX, heard)
+            .await
+            .expect("the line is merged");
+    }
+    assert_eq!(told, [(1, 75), (2, 90)]);
+    assert!(matches!(running.shutdown(WAIT_MAX).await, ShutdownOutcome::Clean));
+}
+
+/// What hangs in a mount may hold what it works with for as long as the process lives, and that may be for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_still_holds_the_store_does_not_keep_the_database() {
+    let directory = tempfile::tempdir().unwrap();
+    let running = App::start(settings(directory.path()), Scope::Everything).unwrap();
+    running.ready().await;
+    let held = Arc::clone(&running.core.shared);
+    let ended = running.shutdown(Duration::from_millis(100)).await;
+    assert!(matches!(ended, ShutdownOutcome::GraceOver), "{ended:?}");
+    assert!(!directory.path().join("t.sock").exists());
+    let options = StoreOptions {
+        path: Some(directory.path().join("t.redb")),
+        cache_bytes: 1 << 20,
+    };
+    let next = Store::open(options).unwrap();
+    // Nor does it take it again.
+    assert!(held.store.reopen().is_err());
+    next.begin().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_is_closed_at_the_end_of_the_grace_time_whoever_still_hangs() {
+    let directory = tempfile::tempdir().unwrap();
+    let running = App::start(settings(directory.path()), Scope::Everything).unwrap();
+    running.ready().await;
+    // As a thread has it that hangs in a mount.
+    let hangs = Arc::clone(&running.core.shared);
+    let drained = running.shutdown(Duration::from_millis(100)).await;
+    assert!(matches!(drained, ShutdownOutcome::GraceOver), "{drained:?}");
+    let again = App::start(settings(directory.path()), Scope::OnDemand).expect("the database is free");
+    assert!(matches!(again.shutdown(WAIT_MAX).await, ShutdownOutcome::Clean));
+    drop(hangs);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_ends_by_itself_is_seen() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut running = App::start(settings(directory.path()), Scope::Everything).unwrap();
+    running.ready().await;
+    assert_eq!(running.ended_part(), None);
+    running.supervisor_task.abort();
+    let ended = tokio::time::timeout(WAIT_MAX, &mut running.supervisor_task).await;
+    assert!(ended.expect("it ends").is_err());
+    assert_eq!(running.ended_part(), Some("the supervisor of the runs"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tailer_that_panics_is_started_again_and_disturbs_no_other_run() {
+    let directory = tempfile::tempdir().unwrap();
+    fault::PANICS_LEFT.store(2, Ordering::SeqCst);
+    write_log(directory.path(), "bad", "panics.jsonl", "1");
+    write_log(directory.path(), "good", "a.jsonl", "2");
+    let running = App::start(settings(directory.path()), Scope::Everything).unwrap();
+    let mut listener = running.live().subscribe();
+    let mut order = Vec::new();
+    let counted = async {
+        loop {
+            let snapshot = running.core.shared.store.snapshot().unwrap();
+            for (run, sums) in &snapshot.runs {
+                if sums.totals.messages > 0 && !order.contains(run) {
+                    order.push(run.clone());
+                }
+            }
+            if order.len() == 2 {
+                return;
+            }
+            assert!(!matches!(listener.next().await, Event::Closed));
+        }
+    };
+    tokio::time::timeout(WAIT_MAX, counted)
+        .await
+        .expect("both runs are counted");
+    assert_eq!(order, ["good", "bad"], "the sound run did not wait for the other");
+    let bad = &running.core.shared.statuses.runs()[&RunId::new("bad").unwrap()];
+    assert_eq!(bad.restarts, 2);
+    assert!(matches!(running.shutdown(WAIT_MAX).await, ShutdownOutcome::Clean));
+}

@@ -1,0 +1,159 @@
+//! The handle of a tailer: a mailbox in which messages are merged, and the slot for the tree of an idle tailer.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, oneshot};
+
+use super::dues::Due;
+use super::idle::{IdleGuard, IdleSlot, IdleState};
+use super::tree::Depth;
+
+/// Hints kept for one run; more are replaced by a scan of the run.
+const HINTS_MAX: usize = 1024;
+
+/// The messages in a mailbox, merged.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    pub(super) paths: HashSet<PathBuf>,
+    pub(super) scan: Option<Depth>,
+    /// A scan of all runs, by its number; the run's schedule decides if it takes part.
+    pub(super) tick: Option<(u32, Depth)>,
+    pub(super) rescan: bool,
+    pub(super) stops: Vec<StopWaiter>,
+    /// The run was started again.
+    pub(super) revive: bool,
+}
+
+/// A request to stop the run, and the channel for its answer.
+#[derive(Debug)]
+pub(super) struct StopWaiter {
+    /// The run is stopped even if some of its logs cannot be read.
+    pub(super) incomplete: bool,
+    /// The answer: the reason why the run is not stopped.
+    pub(super) done: oneshot::Sender<Option<String>>,
+}
+
+/// The sending end of a tailer's mailbox. Clones belong to the same tailer.
+#[derive(Clone, Debug, Default)]
+pub struct TailerHandle {
+    mailbox: Arc<Mailbox>,
+    idle: IdleSlot,
+}
+
+#[derive(Debug, Default)]
+struct Mailbox {
+    pending: Mutex<Pending>,
+    notify: Notify,
+    due: Option<Due>,
+}
+
+impl TailerHandle {
+    /// A handle for a run that the poller visits, with its entry in the table of what is due.
+    #[must_use]
+    pub fn new(due: Due) -> Self {
+        Self {
+            mailbox: Arc::new(Mailbox {
+                due: Some(due),
+                ..Mailbox::default()
+            }),
+            idle: IdleSlot::default(),
+        }
+    }
+
+    /// True if both are handles of the same tailer.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.mailbox, &other.mailbox)
+    }
+
+    /// Adds a hint: a path below the run's directory that an event named.
+    pub fn hint(&self, path: PathBuf) {
+        self.send(|pending| {
+            if pending.paths.len() < HINTS_MAX {
+                pending.paths.insert(path);
+            } else {
+                pending.scan = Some(Depth::Everything);
+            }
+        });
+    }
+
+    /// Adds a scan of all runs, if the poller could not visit this one.
+    pub(super) fn tick(&self, scan: u32, depth: Depth) {
+        self.send(|pending| {
+            let depth = pending.tick.map_or(depth, |(_, before)| before.max(depth));
+            pending.tick = Some((scan, depth));
+        });
+    }
+
+    /// Adds a scan of this run.
+    pub(super) fn scan(&self, depth: Depth) {
+        self.send(|pending| pending.scan = pending.scan.max(Some(depth)));
+    }
+
+    /// Adds a scan that watches and lists everything again, because events were lost.
+    pub fn rescan(&self) {
+        self.send(|pending| pending.rescan = true);
+    }
+
+    /// Stops the run after a last sweep. When that is committed `done` gets `None`, or the reason why some logs could not
+    /// be read; then the run is not stopped, unless `incomplete` is set.
+    pub fn stop_run(&self, incomplete: bool, done: oneshot::Sender<Option<String>>) {
+        self.send(|pending| pending.stops.push(StopWaiter { incomplete, done }));
+    }
+
+    /// Continues a stopped run.
+    pub fn revive(&self) {
+        self.send(|pending| pending.revive = true);
+    }
+
+    fn send(&self, change: impl FnOnce(&mut Pending)) {
+        change(&mut self.pending());
+        self.mailbox.notify.notify_one();
+    }
+
+    /// Takes all messages. For the tailer.
+    pub(super) fn take(&self) -> Pending {
+        std::mem::take(&mut self.pending())
+    }
+
+    /// Waits for a message. For the tailer.
+    pub(super) async fn woken(&self) {
+        self.mailbox.notify.notified().await;
+    }
+
+    /// Leaves the tree in the slot. For the tailer.
+    pub(super) fn leave_idle(&self, state: IdleState) {
+        self.idle.leave(state);
+    }
+
+    /// Takes the tree back as soon as no visitor has it. For the tailer.
+    pub(super) async fn take_idle(&self) -> IdleState {
+        self.idle.take().await
+    }
+
+    /// Takes the tree for a visit; `None` if the tailer works, or another visitor has it. For the poller.
+    pub(super) fn visit(&self) -> Option<IdleGuard<'_>> {
+        self.idle.visit()
+    }
+
+    /// Has the poller visit the run at its next scan.
+    pub(super) fn set_due(&self) {
+        if let Some(due) = &self.mailbox.due {
+            due.set_now();
+        }
+    }
+
+    /// The run's group in the table of what is due.
+    pub(super) fn group(&self) -> usize {
+        self.mailbox.due.as_ref().map_or(0, Due::group)
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.mailbox
+            .pending
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

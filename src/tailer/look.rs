@@ -1,0 +1,152 @@
+//! A look at a run's directory on a thread of the pool: hinted paths, changed directories, or everything.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::handle::Pending;
+use super::tree::{Depth, ScanContext, Tree};
+use super::{Tailer, TailerError};
+use crate::config::Settings;
+use crate::logfile::LogFileError;
+use crate::watch::Watch;
+
+/// The settings and messages of a look.
+struct LookOrder {
+    pending: Pending,
+    settings: Arc<Settings>,
+    watch: Arc<Watch>,
+    /// The run is stopped, so its directories are not watched.
+    unwatched: bool,
+    /// The devices at the look before.
+    devices_before: Vec<u64>,
+}
+
+/// The result of a look.
+struct LookResult {
+    is_gone: Result<bool, LogFileError>,
+    /// Devices from which events arrive: of hinted paths with news, or with `are_new` those that only this kernel changes.
+    devices: Vec<u64>,
+    /// The devices of the run may have changed.
+    are_new: bool,
+}
+
+impl Tailer {
+    /// Looks at what the messages name; true if the run's directory is gone.
+    pub(super) async fn look(&mut self, pending: Pending) -> Result<bool, TailerError> {
+        let shared = Arc::clone(&self.shared);
+        let permits = if pending.rescan || pending.scan.is_some() {
+            &shared.permits.scans
+        } else {
+            &shared.permits.looks
+        };
+        let (turn, mut permit) = loop {
+            let turn = self.turn().await?;
+            let permit = permits.acquire().await;
+            if !self.is_outdated(&turn) {
+                break (turn, Some(permit));
+            }
+        };
+        let settings = Arc::clone(&self.shared.settings.borrow());
+        if pending.rescan {
+            // At the first look, and after the settings changed.
+            self.compare_account(&settings);
+        }
+        let depth = pending.scan;
+        let order = LookOrder {
+            pending,
+            settings,
+            watch: Arc::clone(&self.shared.watch),
+            unwatched: self.schedule.retired,
+            devices_before: self.devices.clone(),
+        };
+        let (result, tree) = self
+            .blocking(turn, &mut permit, &mut None::<()>, move |mut tree| {
+                (look_at(&mut tree, &order), tree)
+            })
+            .await?;
+        self.note_devices(&tree, result.devices, result.are_new);
+        // A full scan after the first one found changes without events: events are not trusted here for a while.
+        if tree.news_without_hint && self.schedule.watched && depth == Some(Depth::Everything) {
+            self.schedule.doubt();
+        }
+        self.tree = Some(tree);
+        Ok(result.is_gone?)
+    }
+
+    /// Notes from which devices events arrive.
+    fn note_devices(&mut self, tree: &Tree, devices: Vec<u64>, are_new: bool) {
+        if are_new {
+            self.devices = tree.all_devices();
+            self.schedule.hinted = false;
+            let foreign = self.devices.iter().filter(|device| !devices.contains(device));
+            let foreign: Vec<u64> = foreign.copied().collect();
+            let is_local = foreign.is_empty() && !self.devices.is_empty();
+            self.schedule.note_local(is_local);
+            self.foreign = Some(foreign);
+        }
+        for device in devices {
+            self.shared.devices_with_events.add(device);
+        }
+        self.schedule.hinted |= self.shared.devices_with_events.has_all(tree.devices());
+    }
+
+    /// Logs, once for each change, that the settings name another account for the run than the one that counts it.
+    fn compare_account(&mut self, settings: &Settings) {
+        let wanted = settings.accounts.of_labelled(&self.run, &self.labels);
+        if wanted == self.wanted {
+            return;
+        }
+        self.wanted = wanted.clone();
+        if self.wanted != *self.account {
+            tracing::warn!(
+                run = %self.run,
+                "it stays with account {}, by which it is counted; new runs of its name go to {wanted}",
+                self.account
+            );
+        }
+    }
+}
+
+/// Looks at a tree; it accesses the filesystem.
+fn look_at(tree: &mut Tree, order: &LookOrder) -> LookResult {
+    let pending = &order.pending;
+    let had_news = tree.has_news();
+    let context = ScanContext {
+        globs: &order.settings.watch.globs,
+        limits: &order.settings.limits,
+        watch: &order.watch,
+        unwatched: order.unwatched,
+    };
+    let mut devices = Vec::new();
+    let looked = if pending.rescan {
+        tree.rescan(context)
+    } else {
+        let hinted = tree.look(&pending.paths, context);
+        if !had_news {
+            devices.extend(pending.paths.iter().filter_map(|path| tree.device_of_news(path)));
+        }
+        pending.scan.map_or(hinted, |depth| tree.scan(depth, context))
+    };
+    // A filesystem may have been mounted or unmounted.
+    let are_new = pending.rescan || (pending.scan.is_some() && tree.all_devices() != order.devices_before);
+    if are_new {
+        devices = tree.local_devices();
+    }
+    tree.enqueue_due_holes(Instant::now());
+    if pending.scan.is_some() {
+        tree.close_idle(order.settings.limits.idle_close, Instant::now());
+    }
+    let is_gone = match looked {
+        Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => {
+            tree.vanish_all(context);
+            Ok(true)
+        }
+        Err(error) => Err(error),
+        Ok(()) => Ok(false),
+    };
+    LookResult {
+        is_gone,
+        devices,
+        are_new,
+    }
+}

@@ -1,0 +1,118 @@
+//! Shared state of all tailers: the parts they use, and the permits that bound how many of them work at once.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::status::RunStatuses;
+use super::suspects::Suspects;
+use super::tree::SHARE_RECORDS_MAX;
+use crate::committer::handle::CommitterHandle;
+use crate::config::Settings;
+use crate::logfile::pool::Pool;
+use crate::store::Store;
+use crate::watch::Watch;
+
+/// Runs whose directories are scanned at the same time.
+pub(super) const LOOKS_MAX: usize = 8;
+/// Runs that are read at the same time: a read that hangs in a mount keeps a thread, and there are 16.
+const READERS_MAX: usize = 12;
+/// Records of all runs that are read and not committed: as many as two transactions take, so that one is read while the
+/// other is committed. Some 20 MB; more with more than six readers.
+const UNCOMMITTED_RECORDS_MAX: usize = 131_072;
+/// Devices remembered because events arrive from them.
+const DEVICES_MAX: usize = 64;
+
+/// The parts that all tailers share.
+#[derive(Debug)]
+pub struct TailerContext {
+    pub settings: watch::Receiver<Arc<Settings>>,
+    pub store: Arc<Store>,
+    pub watch: Arc<Watch>,
+    pub committer: CommitterHandle,
+    pub statuses: Arc<RunStatuses>,
+    pub permits: ReadPermits,
+    pub devices_with_events: Arc<DevicesWithEvents>,
+    /// All access to the filesystems of runs happens here. **Invariant**: no job holds a handle of the committer, which
+    /// ends with the last one: a job that hangs must not keep it.
+    pub pool: Pool,
+    pub suspects: Arc<Suspects>,
+    /// Cancelled once everything that existed at the start is watched.
+    pub ready: CancellationToken,
+}
+
+/// The devices from which events arrive: some have arrived, or only this kernel changes the filesystem.
+#[derive(Debug, Default)]
+pub struct DevicesWithEvents(Mutex<BTreeSet<u64>>);
+
+impl DevicesWithEvents {
+    /// True if there is at least one device, and events arrive from all of them.
+    pub(super) fn has_all(&self, mut devices: impl Iterator<Item = u64>) -> bool {
+        let known = self.lock();
+        let is_known = |device| known.contains(&device);
+        devices.next().is_some_and(is_known) && devices.all(is_known)
+    }
+
+    pub(super) fn add(&self, device: u64) {
+        let mut devices = self.lock();
+        if devices.len() < DEVICES_MAX {
+            devices.insert(device);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Permits to scan and to read, and the buffers of the readers.
+#[derive(Debug)]
+pub struct ReadPermits {
+    pub(super) reads: Semaphore,
+    /// For runs with hints. Fewer than there are threads: a mount that hangs must leave threads for answers.
+    pub(super) looks: Semaphore,
+    /// For scans of whole runs, so that a hint does not wait for hundreds of runs that were created at once.
+    pub(super) scans: Semaphore,
+    /// Room for records that are read and not committed yet, which are most of the memory during many backlogs.
+    pub(super) room: Arc<Semaphore>,
+    buffers: Mutex<Vec<Vec<u8>>>,
+}
+
+impl ReadPermits {
+    /// As many readers as processors, but not more than may hang in a mount.
+    #[must_use]
+    pub fn new() -> Self {
+        let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let count = count.min(READERS_MAX);
+        Self {
+            reads: Semaphore::new(count),
+            looks: Semaphore::new(LOOKS_MAX),
+            scans: Semaphore::new(LOOKS_MAX),
+            // Reads that hang in a mount keep their room, and there are no more of them than permits.
+            room: Arc::new(Semaphore::new(
+                UNCOMMITTED_RECORDS_MAX.max((count + 2) * SHARE_RECORDS_MAX as usize),
+            )),
+            buffers: Mutex::default(),
+        }
+    }
+
+    pub(super) fn take_buffer(&self) -> Vec<u8> {
+        self.lock().pop().unwrap_or_default()
+    }
+
+    pub(super) fn give_back(&self, buffer: Vec<u8>) {
+        self.lock().push(buffer);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for ReadPermits {
+    fn default() -> Self {
+        Self::new()
+    }
+}

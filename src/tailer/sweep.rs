@@ -1,0 +1,87 @@
+//! The last sweep of a run: everything is read, unfinished last lines too, then the run is stopped.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::handle::Pending;
+use super::tree::{Depth, ScanContext, Tree};
+use super::{Tailer, TailerError};
+use crate::model::StopReason;
+
+/// Longest time a last sweep follows files that still grow.
+const SWEEP_FOR_MAX: Duration = Duration::from_secs(10);
+
+/// The result of a last sweep.
+pub(super) enum Sweep {
+    /// The tailer has to end before the sweep is done.
+    CutShort,
+    /// All that can be read is read; `unread` is the reason if that is not everything.
+    Done { unread: Option<String> },
+}
+
+impl Tailer {
+    /// Reads everything, stops the run, and gives its watches and files back. If something cannot be read, the run is
+    /// stopped only if it is `incomplete`.
+    pub(super) async fn stop_run(
+        &mut self,
+        reason: StopReason,
+        incomplete: bool,
+    ) -> Result<Sweep, TailerError> {
+        self.read_to_end().await?;
+        if self.stop.is_cancelled() && self.tree.as_deref().is_some_and(Tree::has_news) {
+            return Ok(Sweep::CutShort);
+        }
+        self.report(false);
+        let unread = self.tree.as_deref().and_then(Tree::unread);
+        if unread.is_some() && !incomplete {
+            return Ok(Sweep::Done { unread });
+        }
+        self.shared.committer.stop(self.run.clone(), reason).await?;
+        self.schedule.retire();
+        self.retire_tree().await?;
+        Ok(Sweep::Done { unread })
+    }
+
+    /// Reads the lines that exist now, however long that takes, and lines that are added meanwhile for a limited time.
+    async fn read_to_end(&mut self) -> Result<(), TailerError> {
+        let deadline = Instant::now() + SWEEP_FOR_MAX;
+        let everything = Pending {
+            scan: Some(Depth::Everything),
+            ..Pending::default()
+        };
+        // If the directory is gone, files that are still open are read; the next look ends the tailer.
+        self.look(everything).await?;
+        if let Some(tree) = &mut self.tree {
+            tree.enqueue_unfinished();
+        }
+        let goals = self.tree.as_deref().map(Tree::goals).unwrap_or_default();
+        let is_due =
+            |tree: &Tree| tree.has_news() && (Instant::now() < deadline || !tree.has_reached(&goals));
+        while self.tree.as_deref().is_some_and(is_due) && !self.stop.is_cancelled() {
+            let share = self.read_share(true).await?;
+            self.commit(share).await?;
+        }
+        self.report_lag();
+        Ok(())
+    }
+
+    /// Gives the watches and the open files back.
+    async fn retire_tree(&mut self) -> Result<(), TailerError> {
+        let watch = Arc::clone(&self.shared.watch);
+        let settings = Arc::clone(&self.shared.settings.borrow());
+        let turn = self.turn().await?;
+        let ((), tree) = self
+            .blocking(turn, &mut None::<()>, &mut None::<()>, move |mut tree| {
+                tree.retire(ScanContext {
+                    globs: &settings.watch.globs,
+                    limits: &settings.limits,
+                    watch: &watch,
+                    unwatched: true,
+                });
+                ((), tree)
+            })
+            .await?;
+        self.tree = Some(tree);
+        Ok(())
+    }
+}
