@@ -1,17 +1,26 @@
-//! Families of samples as text: Prometheus 0.0.4 and OpenMetrics 1.0. Pure.
-//!
-//! The two differ in the names of their headers, in units, and in the last line. Samples are written alike.
+//! Families of samples as text: Prometheus 0.0.4 and OpenMetrics 1.0, both written by `prometheus-client`. Pure.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::{self, Write};
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    CounterValueEncoder, DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeMetric as _,
+    GaugeValueEncoder, prometheus_text, text,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::{Registry, Unit};
 
 /// Longest value of a label, in bytes; what is longer is cut and ends with [`CUT`].
 const LABEL_BYTES_MAX: usize = 128;
 /// Stands for what was cut from a label.
 const CUT: char = '…';
 /// The units a name may end with.
-const UNITS: [&str; 4] = ["bytes", "ratio", "seconds", "tokens"];
+const UNITS: [&str; 4] = ["_bytes", "_ratio", "_seconds", "_tokens"];
+/// Whole numbers below this are written without a fraction.
+const WHOLE_MAX: f64 = 1e15;
 
 /// How to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,36 +36,8 @@ impl Format {
     #[must_use]
     pub const fn content_type(self) -> &'static str {
         match self {
-            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::Text => prometheus_text::CONTENT_TYPE,
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        }
-    }
-}
-
-/// What the samples of a family are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum MetricKind {
-    Counter,
-    Gauge,
-    Info,
-}
-
-impl MetricKind {
-    /// What the name of a sample has after the name of its family.
-    const fn suffix(self) -> &'static str {
-        match self {
-            Self::Counter => "_total",
-            Self::Gauge => "",
-            Self::Info => "_info",
-        }
-    }
-
-    /// The word of a format. The older one has no info: it is a gauge that is always 1.
-    const fn word(self, format: Format) -> &'static str {
-        match (self, format) {
-            (Self::Counter, _) => "counter",
-            (Self::Info, Format::OpenMetrics) => "info",
-            (Self::Gauge | Self::Info, _) => "gauge",
         }
     }
 }
@@ -86,14 +67,24 @@ impl From<bool> for Value {
     }
 }
 
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Whole(value) => value.fmt(f),
-            Self::Real(value) if value.is_infinite() => {
-                f.write_str(if value > 0.0 { "+Inf" } else { "-Inf" })
+impl EncodeCounterValue for Value {
+    fn encode(&self, encoder: &mut CounterValueEncoder<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(value) => EncodeCounterValue::encode(value, encoder),
+            Self::Real(value) => EncodeCounterValue::encode(value, encoder),
+        }
+    }
+}
+
+impl EncodeGaugeValue for Value {
+    fn encode(&self, encoder: &mut GaugeValueEncoder<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(value) => EncodeGaugeValue::encode(value, encoder),
+            #[expect(clippy::cast_possible_truncation, reason = "it is whole and below WHOLE_MAX")]
+            Self::Real(value) if value.fract() == 0.0 && value.abs() < WHOLE_MAX => {
+                EncodeGaugeValue::encode(&(*value as i64), encoder)
             }
-            Self::Real(value) => value.fmt(f),
+            Self::Real(value) => EncodeGaugeValue::encode(value, encoder),
         }
     }
 }
@@ -104,7 +95,7 @@ type MetricLabels = Vec<(&'static str, String)>;
 #[derive(Clone, Debug)]
 pub struct Family {
     name: &'static str,
-    kind: MetricKind,
+    kind: MetricType,
     help: &'static str,
     samples: BTreeMap<MetricLabels, Value>,
 }
@@ -113,22 +104,26 @@ impl Family {
     /// What only grows. The name goes without `_total`.
     #[must_use]
     pub fn counter(name: &'static str, help: &'static str) -> Self {
-        Self::new(name, MetricKind::Counter, help)
+        Self::new(name, MetricType::Counter, help)
     }
 
     /// What goes up and down.
     #[must_use]
     pub fn gauge(name: &'static str, help: &'static str) -> Self {
-        Self::new(name, MetricKind::Gauge, help)
+        Self::new(name, MetricType::Gauge, help)
     }
 
     /// Texts that do not change. The name goes without `_info`.
     #[must_use]
     pub fn info(name: &'static str, help: &'static str) -> Self {
-        Self::new(name, MetricKind::Info, help)
+        Self::new(name, MetricType::Info, help)
     }
 
-    fn new(name: &'static str, kind: MetricKind, help: &'static str) -> Self {
+    fn new(name: &'static str, kind: MetricType, help: &'static str) -> Self {
+        debug_assert!(
+            !help.contains(['\\', '\n', '"']),
+            "OpenMetrics has it as it stands: {help}"
+        );
         Self {
             name,
             kind,
@@ -192,7 +187,7 @@ impl Peaks {
     pub fn hold(&mut self, families: &mut [Family]) {
         for family in families
             .iter_mut()
-            .filter(|family| family.kind == MetricKind::Counter)
+            .filter(|family| family.kind == MetricType::Counter)
         {
             for (labels, value) in &mut family.samples {
                 if let Value::Whole(value) = value {
@@ -214,46 +209,48 @@ impl Peaks {
 
 /// Writes the families that have samples.
 #[must_use]
-pub fn encode(families: &[Family], format: Format) -> String {
+pub fn encode(families: Vec<Family>, format: Format) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Scrape(families)));
     let mut out = String::new();
-    for family in families.iter().filter(|family| !family.samples.is_empty()) {
-        // A String takes everything.
-        let _ = write_family(&mut out, family, format);
-    }
-    if format == Format::OpenMetrics {
-        out.push_str("# EOF\n");
-    }
+    // A String takes everything.
+    let _ = match format {
+        Format::Text => prometheus_text::encode(&mut out, &registry),
+        Format::OpenMetrics => text::encode(&mut out, &registry),
+    };
     out
 }
 
-fn write_family(out: &mut String, family: &Family, format: Format) -> fmt::Result {
-    let Family { name, kind, help, .. } = *family;
-    let suffix = kind.suffix();
-    let headed = match format {
-        Format::Text => format!("{name}{suffix}"),
-        Format::OpenMetrics => name.to_owned(),
-    };
-    let help = match format {
-        Format::Text => escaped(help, &['\\', '\n']),
-        Format::OpenMetrics => escaped(help, &['\\', '\n', '"']),
-    };
-    writeln!(out, "# HELP {headed} {help}")?;
-    writeln!(out, "# TYPE {headed} {}", kind.word(format))?;
-    let unit = UNITS
-        .into_iter()
-        .find(|unit| name.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_')));
-    if let (Some(unit), Format::OpenMetrics) = (unit, format) {
-        writeln!(out, "# UNIT {headed} {unit}")?;
-    }
-    for (labels, value) in &family.samples {
-        write!(out, "{name}{suffix}")?;
-        for (place, (label, text)) in labels.iter().enumerate() {
-            let before = if place == 0 { '{' } else { ',' };
-            write!(out, "{before}{label}=\"{}\"", escaped(text, &['\\', '\n', '"']))?;
+/// The families of one scrape.
+#[derive(Debug)]
+struct Scrape(Vec<Family>);
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for family in self.0.iter().filter(|family| !family.samples.is_empty()) {
+            let (name, unit) = with_unit(family.name);
+            let mut metric = encoder.encode_descriptor(name, family.help, unit.as_ref(), family.kind)?;
+            for (labels, value) in &family.samples {
+                match family.kind {
+                    MetricType::Info => metric.encode_info(labels)?,
+                    MetricType::Counter => ConstCounter::new(*value).encode(metric.encode_family(labels)?)?,
+                    _ => ConstGauge::new(*value).encode(metric.encode_family(labels)?)?,
+                }
+            }
         }
-        writeln!(out, "{} {value}", if labels.is_empty() { "" } else { "}" })?;
+        Ok(())
     }
-    Ok(())
+}
+
+/// A name without its unit, and the unit.
+fn with_unit(name: &str) -> (&str, Option<Unit>) {
+    let parts = UNITS
+        .iter()
+        .find_map(|unit| Some((name.strip_suffix(unit)?, &unit[1..])));
+    match parts {
+        Some((name, unit)) => (name, Some(Unit::Other(unit.to_owned()))),
+        None => (name, None),
+    }
 }
 
 /// A label's value without what steers a terminal, and not longer than [`LABEL_BYTES_MAX`].
@@ -279,26 +276,12 @@ fn bounded(text: &str) -> String {
     bounded
 }
 
-fn escaped<'t>(text: &'t str, special: &[char]) -> Cow<'t, str> {
-    if !text.contains(special) {
-        return text.into();
-    }
-    let mut out = String::new();
-    for c in text.chars() {
-        if special.contains(&c) {
-            out.push('\\');
-        }
-        out.push(if c == '\n' { 'n' } else { c });
-    }
-    out.into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn families() -> Vec<Family> {
-        let mut tokens = Family::counter("t_tokens", "Tokens, as \"counted\".");
+        let mut tokens = Family::counter("t_tokens", "Tokens, as counted.");
         tokens.add(&[("model", "b"), ("kind", "input")], 7);
         tokens.add(&[("model", "a\"\\\n"), ("kind", "input")], u64::MAX);
         let mut share = Family::gauge("t_share_ratio", "How full.");
@@ -317,7 +300,7 @@ mod tests {
     #[test]
     fn the_text_format_names_samples_in_its_headers() {
         let wanted = "\
-# HELP t_tokens_total Tokens, as \"counted\".
+# HELP t_tokens_total Tokens, as counted.
 # TYPE t_tokens_total counter
 t_tokens_total{model=\"a\\\"\\\\\u{fffd}\",kind=\"input\"} 18446744073709551615
 t_tokens_total{model=\"b\",kind=\"input\"} 7
@@ -331,13 +314,13 @@ t_ready 1
 # TYPE t_build_info gauge
 t_build_info{version=\"1\"} 1
 ";
-        assert_eq!(encode(&families(), Format::Text), wanted);
+        assert_eq!(encode(families(), Format::Text), wanted);
     }
 
     #[test]
     fn openmetrics_names_families_and_units_and_ends() {
         let wanted = "\
-# HELP t_tokens Tokens, as \\\"counted\\\".
+# HELP t_tokens Tokens, as counted.
 # TYPE t_tokens counter
 # UNIT t_tokens tokens
 t_tokens_total{model=\"a\\\"\\\\\u{fffd}\",kind=\"input\"} 18446744073709551615
@@ -354,15 +337,9 @@ t_ready 1
 t_build_info{version=\"1\"} 1
 # EOF
 ";
-        assert_eq!(encode(&families(), Format::OpenMetrics), wanted);
-        assert_eq!(encode(&[], Format::OpenMetrics), "# EOF\n");
-        assert_eq!(encode(&[], Format::Text), "");
-    }
-
-    #[test]
-    fn special_characters_are_escaped() {
-        assert_eq!(escaped("a\\b\n\"c\"", &['\\', '\n', '"']), "a\\\\b\\n\\\"c\\\"");
-        assert_eq!(escaped("a\\b\n\"c\"", &['\\', '\n']), "a\\\\b\\n\"c\"");
+        assert_eq!(encode(families(), Format::OpenMetrics), wanted);
+        assert_eq!(encode(Vec::new(), Format::OpenMetrics), "# EOF\n");
+        assert_eq!(encode(Vec::new(), Format::Text), "");
     }
 
     #[test]
@@ -389,7 +366,7 @@ t_build_info{version=\"1\"} 1
         let mut tokens = Family::counter("t_tokens", "Tokens.");
         tokens.add(&[("model", "a\r")], 1);
         tokens.add(&[("model", "a\n")], 2);
-        let text = encode(&[tokens], Format::Text);
+        let text = encode(vec![tokens], Format::Text);
         assert!(
             text.ends_with("t_tokens_total{model=\"a\u{fffd}\"} 3\n"),
             "{text}"
@@ -410,7 +387,11 @@ t_build_info{version=\"1\"} 1
             let mut families = [tokens, other, Family::gauge("t_now", "Now.").of(a)];
             peaks.hold(&mut families);
             let value = |family: &Family| -> Vec<String> {
-                family.samples.values().map(ToString::to_string).collect()
+                let lines = encode(vec![family.clone()], Format::Text);
+                let samples = lines.lines().filter(|line| !line.starts_with('#'));
+                samples
+                    .filter_map(|line| Some(line.rsplit_once(' ')?.1.to_owned()))
+                    .collect()
             };
             (value(&families[0]), value(&families[1]), value(&families[2]))
         };
@@ -430,7 +411,7 @@ t_build_info{version=\"1\"} 1
     fn one_word_holds() {
         let mut state = Family::gauge("t_state", "The state.");
         state.add_one_of(&[("account", "a")], "state", &["up", "down"], "down");
-        let text = encode(&[state], Format::Text);
+        let text = encode(vec![state], Format::Text);
         let samples = "t_state{account=\"a\",state=\"down\"} 1\nt_state{account=\"a\",state=\"up\"} 0\n";
         assert!(text.ends_with(samples), "{text}");
     }
@@ -438,13 +419,16 @@ t_build_info{version=\"1\"} 1
     #[test]
     fn numbers_are_written_as_both_formats_read_them() {
         for (value, text) in [
-            (Value::Real(f64::INFINITY), "+Inf"),
-            (Value::Real(f64::NEG_INFINITY), "-Inf"),
-            (Value::Real(f64::NAN), "NaN"),
             (Value::Real(1_791_190_800.25), "1791190800.25"),
-            (Value::Whole(0), "0"),
+            (Value::Real(1_791_190_800.0), "1791190800"),
+            (Value::Real(1.0), "1"),
+            (Value::Real(0.0), "0"),
+            (Value::Whole(u64::MAX), "18446744073709551615"),
         ] {
-            assert_eq!(value.to_string(), text);
+            for format in [Format::Text, Format::OpenMetrics] {
+                let lines = encode(vec![Family::gauge("t_now", "Now.").of(value)], format);
+                assert!(lines.contains(&format!("\nt_now {text}\n")), "{lines}");
+            }
         }
     }
 }

@@ -49,7 +49,7 @@ async fn get_metrics(State(sources): State<Arc<ApiState>>, headers: HeaderMap) -
         let mut families = families::collect(&sources);
         peaks.hold(&mut families);
         drop(peaks);
-        Ok(encode(&families, format))
+        Ok(encode(families, format))
     };
     let text = blocking(scrape).await?;
     let kind = HeaderValue::from_static(format.content_type());
