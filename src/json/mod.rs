@@ -26,6 +26,60 @@ pub trait Members<'de> {
     fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson>;
 }
 
+/// A field that the value of a member is taken into.
+pub trait MemberValue<'de> {
+    /// Takes exactly one value.
+    ///
+    /// # Errors
+    /// When the value is not JSON.
+    fn take(&mut self, value: &mut Scanner<'de>) -> Result<(), NotJson>;
+}
+
+/// Implements [`Members`] for a struct with the lifetime of the text: which members go into which fields, and which
+/// field takes the others; without one they are passed over. An object in it is taken anew each time it comes.
+///
+/// ```ignore
+/// members!(Iteration {
+///     b"type" => kind,
+///     b"model" | b"modelName" => model,
+///     _ => usage,
+/// });
+/// ```
+macro_rules! members {
+    ($name:ident { $($($key:literal)|+ => $($field:ident).+,)+ $(_ => $others:ident,)? }) => {
+        impl<'de> $crate::json::Members<'de> for $name<'de> {
+            fn member(
+                &mut self,
+                key: &[u8],
+                value: &mut $crate::json::scanner::Scanner<'de>,
+            ) -> Result<(), $crate::json::scanner::NotJson> {
+                match key {
+                    $($($key)|+ => $crate::json::MemberValue::take(&mut self.$($field).+, value),)+
+                    _ => $crate::json::members!(@others self key value $($others)?),
+                }
+            }
+        }
+
+        impl<'de> $crate::json::MemberValue<'de> for $name<'de> {
+            #[inline]
+            fn take(
+                &mut self,
+                value: &mut $crate::json::scanner::Scanner<'de>,
+            ) -> Result<(), $crate::json::scanner::NotJson> {
+                *self = Self::default();
+                value.object(self).map(drop)
+            }
+        }
+    };
+    (@others $this:ident $key:ident $value:ident) => {
+        $value.skip()
+    };
+    (@others $this:ident $key:ident $value:ident $others:ident) => {
+        $crate::json::Members::member(&mut $this.$others, $key, $value)
+    };
+}
+pub(crate) use members;
+
 /// So many digits always fit.
 const USUAL_DIGITS_MAX: usize = 18;
 
@@ -52,6 +106,14 @@ impl<'de> Visitor<'de> for ByteString {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Raw<'de>(pub Option<&'de str>);
 
+impl<'de> MemberValue<'de> for Raw<'de> {
+    #[inline]
+    fn take(&mut self, value: &mut Scanner<'de>) -> Result<(), NotJson> {
+        self.0 = Some(value.raw()?);
+        Ok(())
+    }
+}
+
 impl<'de> Raw<'de> {
     pub fn text(self) -> Option<Cow<'de, [u8]>> {
         RawBytes(self.0.map(str::as_bytes)).text()
@@ -69,6 +131,14 @@ impl<'de> Raw<'de> {
 /// A raw JSON value whose bytes are enough for most: it is compared or hashed, and need not be UTF-8.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RawBytes<'de>(pub Option<&'de [u8]>);
+
+impl<'de> MemberValue<'de> for RawBytes<'de> {
+    #[inline]
+    fn take(&mut self, value: &mut Scanner<'de>) -> Result<(), NotJson> {
+        self.0 = Some(value.raw_bytes()?);
+        Ok(())
+    }
+}
 
 impl<'de> RawBytes<'de> {
     pub fn count(self) -> Option<u64> {

@@ -24,7 +24,7 @@ use self::model_name::{MODEL_SYNTHETIC, ModelMemory, model_name};
 use self::stream::Streams;
 use self::usage::{CallModel, Figures, UsageFields, UsageMemory};
 use crate::json::scanner::{NotJson, Scanner};
-use crate::json::{self, Members, RawBytes};
+use crate::json::{self, MemberValue, Members, RawBytes, members};
 use crate::model::{Dating, Kind, Millis, Observation, Rank, Record, Report, ResponseKey, Usage};
 use crate::parse::line::{LineContext, LineKind, Parsed};
 
@@ -144,39 +144,26 @@ impl<'de> Envelope<'de> {
     }
 }
 
-impl<'de> Members<'de> for Envelope<'de> {
-    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
-        match key {
-            b"type" => self.kind.0 = Some(value.raw_bytes()?),
-            b"timestamp" => self.timestamp.0 = Some(value.raw_bytes()?),
-            b"uuid" => self.uuid.0 = Some(value.raw_bytes()?),
-            b"requestId" => self.request_id.0 = Some(value.raw_bytes()?),
-            b"requestRef" => self.request_ref.0 = Some(value.raw_bytes()?),
-            b"sessionId" => self.session_id.0 = Some(value.raw_bytes()?),
-            b"forkedFrom" => {
-                self.forked_from = ForkedFrom::default();
-                value.object(&mut self.forked_from)?;
-            }
-            b"session_id" => self.captured.session_id.0 = Some(value.raw_bytes()?),
-            b"request_id" => self.captured.request_id.0 = Some(value.raw_bytes()?),
-            b"parent_tool_use_id" => self.captured.parent.0 = Some(value.raw_bytes()?),
-            b"api_message_id" => self.captured.message_id.0 = Some(value.raw_bytes()?),
-            b"_audit_timestamp" => self.captured.timestamp.0 = Some(value.raw_bytes()?),
-            b"modelUsage" => self.model_usage.0 = Some(value.raw_bytes()?),
-            b"event" => self.event.0 = Some(value.raw_bytes()?),
-            b"isSidechain" => self.is_sidechain.0 = Some(value.raw_bytes()?),
-            b"message" => {
-                self.message = MessageMembers::new(self.message.memory);
-                value.object(&mut self.message)?;
-            }
-            b"data" => {
-                value.object(&mut **self.data.insert(Box::default()))?;
-            }
-            _ => self.limits.member(key, value)?,
-        }
-        Ok(())
-    }
-}
+members!(Envelope {
+    b"type" => kind,
+    b"timestamp" => timestamp,
+    b"uuid" => uuid,
+    b"requestId" => request_id,
+    b"requestRef" => request_ref,
+    b"sessionId" => session_id,
+    b"forkedFrom" => forked_from,
+    b"session_id" => captured.session_id,
+    b"request_id" => captured.request_id,
+    b"parent_tool_use_id" => captured.parent,
+    b"api_message_id" => captured.message_id,
+    b"_audit_timestamp" => captured.timestamp,
+    b"modelUsage" => model_usage,
+    b"event" => event,
+    b"isSidechain" => is_sidechain,
+    b"message" => message,
+    b"data" => data,
+    _ => limits,
+});
 
 impl Envelope<'_> {
     /// A hash of the session the line is of.
@@ -475,15 +462,9 @@ struct ForkedFrom<'de> {
     session_id: RawBytes<'de>,
 }
 
-impl<'de> Members<'de> for ForkedFrom<'de> {
-    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
-        if key != b"sessionId" {
-            return value.skip();
-        }
-        self.session_id.0 = Some(value.raw_bytes()?);
-        Ok(())
-    }
-}
+members!(ForkedFrom {
+    b"sessionId" => session_id,
+});
 
 /// What was read last, because it mostly comes again.
 #[derive(Clone, Debug, Default)]
@@ -604,21 +585,28 @@ impl<'de> Members<'de> for MessageMembers<'de> {
     }
 }
 
+impl<'de> MemberValue<'de> for MessageMembers<'de> {
+    fn take(&mut self, value: &mut Scanner<'de>) -> Result<(), NotJson> {
+        *self = Self::new(self.memory);
+        value.object(self).map(drop)
+    }
+}
+
+impl<'de> MemberValue<'de> for Option<Box<ProgressData<'de>>> {
+    fn take(&mut self, value: &mut Scanner<'de>) -> Result<(), NotJson> {
+        value.object(&mut **self.insert(Box::default())).map(drop)
+    }
+}
+
 /// `data` of a progress line.
 #[derive(Debug, Default)]
 struct ProgressData<'de> {
     message: QuotedLine<'de>,
 }
 
-impl<'de> Members<'de> for ProgressData<'de> {
-    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
-        if key != b"message" {
-            return value.skip();
-        }
-        self.message = QuotedLine::default();
-        value.object(&mut self.message).map(drop)
-    }
-}
+members!(ProgressData {
+    b"message" => message,
+});
 
 /// The sub-agent's line that a progress line quotes.
 #[derive(Debug, Default)]
@@ -628,17 +616,8 @@ struct QuotedLine<'de> {
     message: MessageMembers<'de>,
 }
 
-impl<'de> Members<'de> for QuotedLine<'de> {
-    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
-        match key {
-            b"requestId" => self.request_id.0 = Some(value.raw_bytes()?),
-            b"requestRef" => self.request_ref.0 = Some(value.raw_bytes()?),
-            b"message" => {
-                self.message = MessageMembers::default();
-                value.object(&mut self.message)?;
-            }
-            _ => value.skip()?,
-        }
-        Ok(())
-    }
-}
+members!(QuotedLine {
+    b"requestId" => request_id,
+    b"requestRef" => request_ref,
+    b"message" => message,
+});

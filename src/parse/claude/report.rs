@@ -3,7 +3,7 @@
 //! Pure. A session's `cost-state` line, and `result` of a captured stream, have `modelUsage`: both grow over the session.
 
 use crate::json::scanner::{NotJson, Scanner};
-use crate::json::{self, Members, RawBytes};
+use crate::json::{self, Members, RawBytes, members};
 use crate::model::Reported;
 
 /// The sums of a `modelUsage` over its models; `None` if it is no object.
@@ -41,18 +41,12 @@ struct ReportedModel<'de> {
     cache_creation: RawBytes<'de>,
 }
 
-impl<'de> Members<'de> for ReportedModel<'de> {
-    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
-        match key {
-            b"inputTokens" => self.input.0 = Some(value.raw_bytes()?),
-            b"outputTokens" => self.output.0 = Some(value.raw_bytes()?),
-            b"cacheReadInputTokens" => self.cache_read.0 = Some(value.raw_bytes()?),
-            b"cacheCreationInputTokens" => self.cache_creation.0 = Some(value.raw_bytes()?),
-            _ => value.skip()?,
-        }
-        Ok(())
-    }
-}
+members!(ReportedModel {
+    b"inputTokens" => input,
+    b"outputTokens" => output,
+    b"cacheReadInputTokens" => cache_read,
+    b"cacheCreationInputTokens" => cache_creation,
+});
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::identity;
 use super::usage::{Figures, UsageFields};
 use crate::json::scanner::{NotJson, Scanner};
-use crate::json::{self, Members, RawBytes};
+use crate::json::{self, MemberValue, RawBytes, members};
 use crate::model::{ResponseKey, Usage};
 
 /// Messages open at once that are remembered; beyond it the one opened first is forgotten. All of them fit in what is kept
@@ -236,20 +236,16 @@ struct StreamEvent<'de> {
     usage: Option<UsageFields<'de>>,
 }
 
-impl<'de> Members<'de> for StreamEvent<'de> {
-    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
-        match key {
-            b"type" => self.kind.0 = Some(value.raw_bytes()?),
-            b"message" => {
-                self.message = MessageStart::default();
-                value.object(&mut self.message)?;
-            }
-            b"usage" => {
-                let mut fields = UsageFields::default();
-                self.usage = value.object(&mut fields)?.then_some(fields);
-            }
-            _ => value.skip()?,
-        }
+members!(StreamEvent {
+    b"type" => kind,
+    b"message" => message,
+    b"usage" => usage,
+});
+
+impl<'de> MemberValue<'de> for Option<UsageFields<'de>> {
+    fn take(&mut self, value: &mut Scanner<'de>) -> Result<(), NotJson> {
+        let mut fields = UsageFields::default();
+        *self = value.object(&mut fields)?.then_some(fields);
         Ok(())
     }
 }
@@ -262,20 +258,11 @@ struct MessageStart<'de> {
     usage: UsageFields<'de>,
 }
 
-impl<'de> Members<'de> for MessageStart<'de> {
-    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
-        match key {
-            b"id" => self.id.0 = Some(value.raw_bytes()?),
-            b"model" => self.model.0 = Some(value.raw_bytes()?),
-            b"usage" => {
-                self.usage = UsageFields::default();
-                value.object(&mut self.usage)?;
-            }
-            _ => value.skip()?,
-        }
-        Ok(())
-    }
-}
+members!(MessageStart {
+    b"id" => id,
+    b"model" => model,
+    b"usage" => usage,
+});
 
 #[cfg(test)]
 mod tests {

@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use memchr::memmem;
 
 use super::model_name::MODEL_SYNTHETIC;
-use crate::json::scanner::{NotJson, Scanner};
-use crate::json::{self, Members, RawBytes};
+use crate::json::scanner::Scanner;
+use crate::json::{self, RawBytes, members};
 
 use crate::model::{Tier, Usage};
 
@@ -32,41 +32,26 @@ pub struct UsageFields<'de> {
     cache_creation: RawBytes<'de>,
     cache_split: CacheSplit<'de>,
     total: RawBytes<'de>,
-    web_search: Single<'de, WebSearch>,
-    thinking: Single<'de, Thinking>,
+    tools: ServerTools<'de>,
+    details: OutputDetails<'de>,
     tier: RawBytes<'de>,
     speed: RawBytes<'de>,
     iterations: RawBytes<'de>,
 }
 
-impl<'de> Members<'de> for UsageFields<'de> {
-    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
-        match key {
-            b"input_tokens" => self.input.0 = Some(value.raw_bytes()?),
-            b"output_tokens" => self.output.0 = Some(value.raw_bytes()?),
-            b"cache_read_input_tokens" => self.cache_read.0 = Some(value.raw_bytes()?),
-            b"cache_creation_input_tokens" => self.cache_creation.0 = Some(value.raw_bytes()?),
-            b"total_tokens" => self.total.0 = Some(value.raw_bytes()?),
-            b"cache_creation" => {
-                self.cache_split = CacheSplit::default();
-                value.object(&mut self.cache_split)?;
-            }
-            b"server_tool_use" => {
-                self.web_search = Single::default();
-                value.object(&mut self.web_search)?;
-            }
-            b"output_tokens_details" => {
-                self.thinking = Single::default();
-                value.object(&mut self.thinking)?;
-            }
-            b"service_tier" => self.tier.0 = Some(value.raw_bytes()?),
-            b"speed" => self.speed.0 = Some(value.raw_bytes()?),
-            b"iterations" => self.iterations.0 = Some(value.raw_bytes()?),
-            _ => value.skip()?,
-        }
-        Ok(())
-    }
-}
+members!(UsageFields {
+    b"input_tokens" => input,
+    b"output_tokens" => output,
+    b"cache_read_input_tokens" => cache_read,
+    b"cache_creation_input_tokens" => cache_creation,
+    b"total_tokens" => total,
+    b"cache_creation" => cache_split,
+    b"server_tool_use" => tools,
+    b"output_tokens_details" => details,
+    b"service_tier" => tier,
+    b"speed" => speed,
+    b"iterations" => iterations,
+});
 
 /// What a `usage` object says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -123,7 +108,7 @@ impl UsageFields<'_> {
             (self.input, &mut usage.input, start.input),
             (self.output, &mut usage.output, start.output),
             (self.cache_read, &mut usage.cache_read, start.cache_read),
-            (self.web_search.value, &mut usage.web_search, start.web_search),
+            (self.tools.web_search, &mut usage.web_search, start.web_search),
         ] {
             if raw.count().is_none() {
                 *figure = before;
@@ -152,8 +137,8 @@ impl UsageFields<'_> {
             cache_creation: self.cache_creation.count().unwrap_or(0).max(split),
             cache_creation_5m: five_minutes,
             cache_creation_1h: one_hour,
-            web_search: self.web_search.value.count().unwrap_or(0),
-            thinking: self.thinking.value.count().unwrap_or(0),
+            web_search: self.tools.web_search.count().unwrap_or(0),
+            thinking: self.details.thinking.count().unwrap_or(0),
         };
         match self.total.count() {
             Some(total) => without_cached_input(usage, total),
@@ -264,16 +249,11 @@ struct Iteration<'de> {
     usage: UsageFields<'de>,
 }
 
-impl<'de> Members<'de> for Iteration<'de> {
-    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
-        match key {
-            b"type" => self.kind.0 = Some(value.raw_bytes()?),
-            b"model" => self.model.0 = Some(value.raw_bytes()?),
-            _ => self.usage.member(key, value)?,
-        }
-        Ok(())
-    }
-}
+members!(Iteration {
+    b"type" => kind,
+    b"model" => model,
+    _ => usage,
+});
 
 #[derive(Debug, Default)]
 struct CacheSplit<'de> {
@@ -281,47 +261,25 @@ struct CacheSplit<'de> {
     one_hour: RawBytes<'de>,
 }
 
-impl<'de> Members<'de> for CacheSplit<'de> {
-    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
-        match key {
-            b"ephemeral_5m_input_tokens" => self.five_minutes.0 = Some(value.raw_bytes()?),
-            b"ephemeral_1h_input_tokens" => self.one_hour.0 = Some(value.raw_bytes()?),
-            _ => value.skip()?,
-        }
-        Ok(())
-    }
-}
-
-/// An object of which one member is wanted.
-#[derive(Debug, Default)]
-struct Single<'de, W> {
-    value: RawBytes<'de>,
-    wanted: std::marker::PhantomData<W>,
-}
-
-trait WantedMembers {
-    const KEY: &'static [u8];
-}
+members!(CacheSplit {
+    b"ephemeral_5m_input_tokens" => five_minutes,
+    b"ephemeral_1h_input_tokens" => one_hour,
+});
 
 #[derive(Debug, Default)]
-struct WebSearch;
+struct ServerTools<'de> {
+    web_search: RawBytes<'de>,
+}
+
+members!(ServerTools {
+    b"web_search_requests" => web_search,
+});
+
 #[derive(Debug, Default)]
-struct Thinking;
-
-impl WantedMembers for WebSearch {
-    const KEY: &'static [u8] = b"web_search_requests";
+struct OutputDetails<'de> {
+    thinking: RawBytes<'de>,
 }
 
-impl WantedMembers for Thinking {
-    const KEY: &'static [u8] = b"thinking_tokens";
-}
-
-impl<'de, W: WantedMembers> Members<'de> for Single<'de, W> {
-    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
-        if key != W::KEY {
-            return value.skip();
-        }
-        self.value.0 = Some(value.raw_bytes()?);
-        Ok(())
-    }
-}
+members!(OutputDetails {
+    b"thinking_tokens" => thinking,
+});

@@ -7,8 +7,7 @@
 
 use super::values::{self, Entries};
 use super::{Answer, BUCKET_UNKNOWN, SourceWindows, bucket_name, time};
-use crate::json::scanner::{NotJson, Scanner};
-use crate::json::{self, Members, Raw};
+use crate::json::{self, Raw, members};
 
 /// The windows such an object speaks of; none if it is no object or an empty one.
 pub fn windows(value: Raw<'_>, answer: Answer) -> SourceWindows {
@@ -58,21 +57,15 @@ struct Info<'de> {
     is_using_overage: Raw<'de>,
 }
 
-impl<'de> Members<'de> for Info<'de> {
-    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
-        match key {
-            b"status" => self.status.0 = Some(value.raw()?),
-            b"rateLimitType" => self.kind.0 = Some(value.raw()?),
-            b"resetsAt" => self.resets_at.0 = Some(value.raw()?),
-            b"utilization" => self.utilization.0 = Some(value.raw()?),
-            b"surpassedThreshold" => self.surpassed.0 = Some(value.raw()?),
-            b"isUsingOverage" => self.is_using_overage.0 = Some(value.raw()?),
-            b"unifiedWindows" => self.windows.0 = Some(value.raw()?),
-            _ => value.skip()?,
-        }
-        Ok(())
-    }
-}
+members!(Info {
+    b"status" => status,
+    b"rateLimitType" => kind,
+    b"resetsAt" => resets_at,
+    b"utilization" => utilization,
+    b"surpassedThreshold" => surpassed,
+    b"isUsingOverage" => is_using_overage,
+    b"unifiedWindows" => windows,
+});
 
 /// One of `unifiedWindows`.
 #[derive(Debug, Default)]
@@ -83,15 +76,9 @@ struct WindowShare<'de> {
     status: Raw<'de>,
 }
 
-impl<'de> Members<'de> for WindowShare<'de> {
-    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
-        match key {
-            b"utilization" => self.utilization.0 = Some(value.raw()?),
-            b"surpassedThreshold" => self.surpassed.0 = Some(value.raw()?),
-            b"resetsAt" => self.resets_at.0 = Some(value.raw()?),
-            b"status" => self.status.0 = Some(value.raw()?),
-            _ => value.skip()?,
-        }
-        Ok(())
-    }
-}
+members!(WindowShare {
+    b"utilization" => utilization,
+    b"surpassedThreshold" => surpassed,
+    b"resetsAt" => resets_at,
+    b"status" => status,
+});

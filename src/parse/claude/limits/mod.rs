@@ -26,7 +26,7 @@ pub use reported::{ReportedObservations, told};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::json::scanner::{NotJson, Scanner};
-use crate::json::{self, Members, Raw, RawBytes};
+use crate::json::{self, Members, Raw, RawBytes, members};
 use crate::model::bucket::{
     self, COOL_DOWN, FIVE_HOUR, OVERAGE, OVERAGE_IN_USE, SEVEN_DAY, SEVEN_DAY_OPUS,
     SEVEN_DAY_OVERAGE_INCLUDED, SEVEN_DAY_SONNET,
@@ -367,15 +367,9 @@ struct Params<'de> {
     info: Raw<'de>,
 }
 
-impl<'de> Members<'de> for Params<'de> {
-    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
-        match key {
-            b"rate_limit_info" => self.info.0 = Some(value.raw()?),
-            _ => value.skip()?,
-        }
-        Ok(())
-    }
-}
+members!(Params {
+    b"rate_limit_info" => info,
+});
 
 /// `error` of a `system` line of subtype `api_error`.
 #[derive(Debug, Default)]
@@ -387,19 +381,13 @@ struct ApiError<'de> {
     request_id: Raw<'de>,
 }
 
-impl<'de> Members<'de> for ApiError<'de> {
-    fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
-        match key {
-            b"requestId" | b"requestID" | b"request_id" => self.request_id.0 = Some(value.raw()?),
-            b"status" => self.status.0 = Some(value.raw()?),
-            b"rateLimits" => self.rate_limits.0 = Some(value.raw()?),
-            b"headers" => self.headers.0 = Some(value.raw()?),
-            b"apiErrorIsTransient" => self.is_transient.0 = Some(value.raw()?),
-            _ => value.skip()?,
-        }
-        Ok(())
-    }
-}
+members!(ApiError {
+    b"requestId" | b"requestID" | b"request_id" => request_id,
+    b"status" => status,
+    b"rateLimits" => rate_limits,
+    b"headers" => headers,
+    b"apiErrorIsTransient" => is_transient,
+});
 
 /// What one line says about one window.
 #[derive(Clone, Debug, Default)]
