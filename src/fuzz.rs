@@ -11,6 +11,8 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::committer::panic_text;
+
 /// Larger files of the corpus are left out, in bytes.
 const ENTRY_BYTES_MAX: usize = 16 << 10;
 /// An input that is no giant.
@@ -219,11 +221,7 @@ fn try_all(
         let why = match judged {
             Ok(()) if took <= INPUT_WITHIN => return Ok(()),
             Ok(()) => format!("it took {took:?}"),
-            Err(panic) => {
-                let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-                text.or_else(|| panic.downcast_ref::<String>().cloned())
-                    .unwrap_or_else(|| "a panic without a word".to_owned())
-            }
+            Err(panic) => panic_text(&*panic),
         };
         Err(failed(target, what, &why, input))
     };

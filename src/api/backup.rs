@@ -1,14 +1,14 @@
 //! A backup of the database, while the collector runs.
 
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::io::Seek as _;
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream::unfold;
+use tokio::fs::File;
+use tokio_util::io::ReaderStream;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -39,27 +39,13 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     )
 )]
 async fn post_backup(State(sources): State<Arc<ApiState>>) -> Result<Response, Problem> {
-    let file = Arc::new(sources.writes.copy().await??);
-    let length = file.metadata().map_err(|error| {
+    let mut file = sources.writes.copy().await??;
+    let length = file.rewind().and_then(|()| file.metadata()).map_err(|error| {
         let detail = format!("the copy cannot be read: {error}");
         Problem::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "no backup", detail).retry_after(1)
     })?;
     let length = length.len();
-    let chunks = unfold(0u64, move |offset| {
-        let file = Arc::clone(&file);
-        async move {
-            let chunk = tokio::task::spawn_blocking(move || read(&file, offset)).await;
-            let chunk = chunk.unwrap_or_else(|_| Err(io::Error::other("reading stopped")));
-            match chunk {
-                Ok(chunk) if chunk.is_empty() => None,
-                Ok(chunk) => {
-                    let next = offset + chunk.len() as u64;
-                    Some((Ok(chunk), next))
-                }
-                Err(error) => Some((Err(error), offset)),
-            }
-        }
-    });
+    let chunks = ReaderStream::with_capacity(File::from_std(file), CHUNK_BYTES);
     let headers = [
         (
             header::CONTENT_TYPE,
@@ -69,18 +55,4 @@ async fn post_backup(State(sources): State<Arc<ApiState>>) -> Result<Response, P
         (header::CONTENT_LENGTH, HeaderValue::from(length)),
     ];
     Ok((headers, Body::from_stream(chunks)).into_response())
-}
-
-fn read(file: &std::fs::File, offset: u64) -> io::Result<Bytes> {
-    let mut chunk = vec![0; CHUNK_BYTES];
-    loop {
-        match file.read_at(&mut chunk, offset) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-            Ok(count) => {
-                chunk.truncate(count);
-                return Ok(chunk.into());
-            }
-        }
-    }
 }

@@ -1,8 +1,38 @@
-//! Accept: JSON or CSV, as the request would rather have it.
+//! `Accept`: its media ranges, and the choice between JSON and CSV.
 
 use axum::http::{HeaderMap, StatusCode, header};
 
 use crate::api::http::problem::Problem;
+
+/// One range of `Accept`, such as `text/csv;q=0.5`.
+pub struct MediaRange<'h> {
+    /// As it was written, `text/csv`, `text/*` or anything.
+    pub kind: &'h str,
+    /// The weight; `None` if it is no number.
+    pub quality: Option<f32>,
+    /// The parameter `version`, or nothing.
+    pub version: &'h str,
+}
+
+/// The ranges of all `Accept` headers in their order; what is no text is left out.
+pub fn media_ranges(headers: &HeaderMap) -> impl Iterator<Item = MediaRange<'_>> {
+    let values = headers.get_all(header::ACCEPT).iter();
+    let ranges = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    ranges.filter(|range| !range.trim().is_empty()).map(|range| {
+        let (kind, parameters) = range.split_once(';').unwrap_or((range, ""));
+        let parameter = |wanted: &str| {
+            let mut pairs = parameters.split(';').filter_map(|part| part.split_once('='));
+            pairs.find_map(|(name, value)| name.trim().eq_ignore_ascii_case(wanted).then_some(value.trim()))
+        };
+        MediaRange {
+            kind: kind.trim(),
+            quality: parameter("q").map_or(Some(1.0), |quality| quality.parse().ok()),
+            version: parameter("version").unwrap_or_default().trim_matches('"'),
+        }
+    })
+}
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,13 +47,7 @@ impl AnswerFormat {
     /// # Errors
     /// It takes neither.
     pub fn of(headers: &HeaderMap) -> Result<Self, Problem> {
-        let given: Vec<&str> = headers
-            .get_all(header::ACCEPT)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter(|range| !range.trim().is_empty())
-            .collect();
+        let given: Vec<MediaRange<'_>> = media_ranges(headers).collect();
         if given.is_empty() {
             return Ok(Self::Json);
         }
@@ -43,10 +67,9 @@ impl AnswerFormat {
 }
 
 /// How much a type is wished for, in thousandths; the range that fits it best decides.
-fn quality(ranges: &[&str], main: &str, sub: &str) -> u16 {
+fn quality(ranges: &[MediaRange<'_>], main: &str, sub: &str) -> u16 {
     let fits = ranges.iter().filter_map(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let (wanted_main, wanted_sub) = parts.next()?.split_once('/')?;
+        let (wanted_main, wanted_sub) = range.kind.split_once('/')?;
         let is = |wanted: &str, name: &str| wanted.eq_ignore_ascii_case(name);
         let precision = match (wanted_main, wanted_sub) {
             ("*", "*") => 0,
@@ -54,11 +77,8 @@ fn quality(ranges: &[&str], main: &str, sub: &str) -> u16 {
             (wanted, wanted_sub) if is(wanted, main) && is(wanted_sub, sub) => 2,
             _ => return None,
         };
-        let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-        // What is no number is no wish against it.
-        let weight = weight
-            .map_or(Some(1.0), |weight| weight.parse::<f32>().ok())
-            .unwrap_or(1.0);
+        // A weight that is no number does not exclude the range.
+        let weight = range.quality.unwrap_or(1.0);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,

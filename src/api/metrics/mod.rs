@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::http::accept::media_ranges;
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::openapi::COLLECTOR;
 use crate::api::state::ApiState;
@@ -56,25 +57,12 @@ async fn get_metrics(State(sources): State<Arc<ApiState>>, headers: HeaderMap) -
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }
 
-/// The format that is asked for: OpenMetrics only if it is named and preferred. What cannot be read is no wish.
+/// The format that is asked for: OpenMetrics only if it is named and preferred. A weight that is no number is 0.
 fn wanted(headers: &HeaderMap) -> Format {
     let (mut open, mut text) = (0.0_f32, 0.0_f32);
-    let accepted = headers.get_all(header::ACCEPT).iter();
-    for range in accepted
-        .filter_map(|accept| accept.to_str().ok())
-        .flat_map(|accept| accept.split(','))
-    {
-        let mut parts = range.split(';').map(str::trim);
-        let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let (mut quality, mut version) = (1.0, "");
-        for (name, value) in parts.filter_map(|part| part.split_once('=')) {
-            match name.trim().to_ascii_lowercase().as_str() {
-                "q" => quality = value.trim().parse().unwrap_or(0.0),
-                "version" => version = value.trim().trim_matches('"'),
-                _ => {}
-            }
-        }
-        match (kind.as_str(), version) {
+    for range in media_ranges(headers) {
+        let quality = range.quality.unwrap_or(0.0);
+        match (range.kind.to_ascii_lowercase().as_str(), range.version) {
             ("application/openmetrics-text", "" | "1.0.0") => open = open.max(quality),
             ("text/plain", "" | "0.0.4") | ("text/*" | "*/*", _) => text = text.max(quality),
             _ => {}
