@@ -157,7 +157,7 @@ pub(super) fn health(sources: &ApiState) -> wire::Health {
             .chain(stderr::trouble())
             .collect(),
         watching: watching.to_owned(),
-        reading: Opening::available().as_str().to_owned(),
+        reading: Opening::available().into_str().to_owned(),
         watches: watch.watches as u64,
         unwatched: watch.unwatched as u64,
         overflows: watch.overflows,

@@ -412,7 +412,7 @@ fn described(mut run: wire::Run, info: &RunInfo, status: Option<&RunStatus>) -> 
     run.registered_at = info.registered_at.map(summary::time);
     run.first_activity = info.earliest.map(summary::time);
     run.stopped_at = info.stopped.map(|(at, _)| summary::time(at));
-    run.stop_reason = info.stopped.map(|(_, reason)| reason.as_str().to_owned());
+    run.stop_reason = info.stopped.map(|(_, reason)| reason.into_str().to_owned());
     if let Some(status) = status {
         run.lag_bytes = status.lag;
         run.restarts = status.restarts;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use strum::IntoStaticStr;
 
 use super::access::{self, PASS, READ, Stop, WRITE, Who};
 use super::args::Global;
@@ -32,22 +33,14 @@ const NAMES_MAX: usize = 5;
 const MARK_COLUMNS: usize = 4;
 const NAME_COLUMNS: usize = 13;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 enum CheckMark {
     Ok,
     Warn,
+    #[strum(serialize = "FAIL")]
     Fail,
-}
-
-impl CheckMark {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warn => "warn",
-            Self::Fail => "FAIL",
-        }
-    }
 }
 
 /// One answer.
@@ -628,7 +621,7 @@ fn print(global: &Global, report: &DoctorReport) -> Result<(), Failure> {
     }
     output::human(|out| {
         for check in &report.0 {
-            let (mark, name) = (check.mark.word(), check.name);
+            let (mark, name) = (check.mark.into_str(), check.name);
             let what = text::message(&check.what);
             writeln!(out, "{mark:MARK_COLUMNS$}  {name:NAME_COLUMNS$}  {what}")?;
             if let Some(todo) = &check.todo {

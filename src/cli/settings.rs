@@ -172,7 +172,7 @@ fn flags(global: &Global) -> Partial {
         args::LayoutArg::Runs => Layout::Runs,
         args::LayoutArg::Projects => Layout::Projects,
     });
-    flags.log.level = global.log_level.map(|level| level.as_str().to_owned());
+    flags.log.level = global.log_level.map(|level| level.into_str().to_owned());
     flags.log.format = global.log_format.map(|format| match format {
         args::LogFormatArg::Text => config::LogFormat::Text,
         args::LogFormatArg::Json => config::LogFormat::Json,

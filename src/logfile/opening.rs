@@ -11,15 +11,18 @@ use std::sync::OnceLock;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, Result};
+use strum::IntoStaticStr;
 
 use super::stat;
 
 /// How paths below a directory are opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Opening {
     /// One call, and the kernel follows no link.
     Openat2,
     /// A call for each name.
+    #[strum(serialize = "openat")]
     ByName,
 }
 
@@ -36,15 +39,6 @@ impl Opening {
                 Ok(_) => Self::Openat2,
             }
         })
-    }
-
-    /// The system call.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Openat2 => "openat2",
-            Self::ByName => "openat",
-        }
     }
 
     /// Opens what is below `directory`. Links fail with `LOOP` or `NOTDIR`, a way out with `XDEV`.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use strum::IntoStaticStr;
+
 /// Longest run id in bytes.
 pub const RUN_ID_BYTES_MAX: usize = 128;
 
@@ -97,7 +99,8 @@ pub fn check_label(name: &str, value: &str) -> Result<(), String> {
 }
 
 /// Why a run is stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum StopReason {
     /// Someone asked for it.
     Asked,
@@ -105,17 +108,6 @@ pub enum StopReason {
     Idle,
     /// Its directory is gone.
     Vanished,
-}
-
-impl StopReason {
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Asked => "asked",
-            Self::Idle => "idle",
-            Self::Vanished => "vanished",
-        }
-    }
 }
 
 /// What happened to a run.

@@ -1,5 +1,7 @@
 //! A window of a provider's limits: what a line says about it, and what changed.
 
+use strum::IntoStaticStr;
+
 use super::account::AccountId;
 use super::time::Millis;
 
@@ -25,7 +27,8 @@ pub struct Observation {
 }
 
 /// What the provider said to the request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum LimitStatus {
     #[default]
     Unknown,
@@ -35,7 +38,8 @@ pub enum LimitStatus {
 }
 
 /// Which kind of line an observation came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum LimitSource {
     /// `rateLimits` with remaining and limit on an assistant line.
     RateLimits,
@@ -59,37 +63,7 @@ pub enum LimitSource {
     AgentCache,
 }
 
-impl LimitStatus {
-    /// The word in documents.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Allowed => "allowed",
-            Self::AllowedWarning => "allowed_warning",
-            Self::Rejected => "rejected",
-        }
-    }
-}
-
 impl LimitSource {
-    /// The word in documents.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::RateLimits => "rate_limits",
-            Self::QuotaLimits => "quota_limits",
-            Self::ApiError => "api_error",
-            Self::Headers => "headers",
-            Self::RateLimitEvent => "rate_limit_event",
-            Self::Prose => "prose",
-            Self::Statusline => "statusline",
-            Self::UsageApi => "usage_api",
-            Self::Codex => "codex",
-            Self::AgentCache => "agent_cache",
-        }
-    }
-
     /// Whether it repeats an earlier answer that may be old by now. A snapshot can raise a share, but it neither lowers
     /// one nor ends a refusal.
     #[must_use]

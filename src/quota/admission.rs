@@ -9,6 +9,8 @@ mod tests;
 
 pub use advice::{Advice, BlockReason, advise};
 
+use strum::{IntoStaticStr, VariantNames};
+
 use super::account::Account;
 use super::budget::{Calls, DailyBudget};
 use super::exhaustion::Causes;
@@ -35,7 +37,8 @@ pub struct Candidate<'a> {
 }
 
 /// What to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Verdict {
     Allow,
     /// Not now.
@@ -46,20 +49,9 @@ pub enum Verdict {
     Unknown,
 }
 
-impl Verdict {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Allow => "allow",
-            Self::Wait => "wait",
-            Self::Deny => "deny",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
 /// How an account stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum AccountVerdict {
     Available,
     NearLimit,
@@ -67,20 +59,9 @@ pub enum AccountVerdict {
     Unknown,
 }
 
-impl AccountVerdict {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Available => "available",
-            Self::NearLimit => "near_limit",
-            Self::Exhausted => "exhausted",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
 /// Why, as a code that stays the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Reason {
     /// A window is known and nothing stands in the way.
     Available,
@@ -130,38 +111,6 @@ pub enum Reason {
     CollectorStarting,
     /// The collector cannot read what it should.
     CollectorBlind,
-}
-
-impl Reason {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Available => "available",
-            Self::AwaitingRefresh => "awaiting_refresh",
-            Self::WithinOwnLimits => "within_own_limits",
-            Self::NearCallsQuota => "near_calls_quota",
-            Self::NearWindow => "near_window",
-            Self::WindowExhausted => "window_exhausted",
-            Self::Throttled => "throttled",
-            Self::UsingOverage => "using_overage",
-            Self::OverageOnly => "overage_only",
-            Self::BudgetExhausted => "budget_exhausted",
-            Self::BudgetPredicted => "budget_predicted",
-            Self::Manual => "manual",
-            Self::BelowMinimum => "below_minimum",
-            Self::NoObservation => "no_observation",
-            Self::ResetUnknown => "reset_unknown",
-            Self::UnknownAsAllow => "unknown_as_allow",
-            Self::UnknownAsWait => "unknown_as_wait",
-            Self::Overflow => "overflow",
-            Self::AllNearLimit => "all_near_limit",
-            Self::AllExhausted => "all_exhausted",
-            Self::NoneRecovers => "none_recovers",
-            Self::NoCandidates => "no_candidates",
-            Self::CollectorStarting => "collector_starting",
-            Self::CollectorBlind => "collector_blind",
-        }
-    }
 }
 
 /// Why what is known is not all there is: a refusal may stand in what was not read.

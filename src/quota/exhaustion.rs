@@ -1,5 +1,7 @@
 //! Why an account is not to be used, and until when. The causes are kept apart: the end of one does not end another.
 
+use strum::IntoStaticStr;
+
 use super::account::Minimum;
 use super::bucket;
 use super::budget::DailyBudget;
@@ -27,7 +29,8 @@ pub struct Cause {
 }
 
 /// Which of the causes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum CauseKind {
     /// The provider's windows.
     Observed,
@@ -37,18 +40,6 @@ pub enum CauseKind {
     Manual,
     /// The provider, without naming a window.
     Throttled,
-}
-
-impl CauseKind {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Observed => "observed",
-            Self::Predicted => "predicted",
-            Self::Manual => "manual",
-            Self::Throttled => "throttled",
-        }
-    }
 }
 
 /// At most one cause of each kind.
@@ -120,7 +111,7 @@ pub(super) fn blocked<'a>(
     let cause = Cause {
         until,
         reason: reason.into(),
-        source: state.source.as_str().into(),
+        source: state.source.into_str().into(),
         since: since.unwrap_or(state.observed_at),
     };
     Some((window.bucket, cause))

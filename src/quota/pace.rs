@@ -1,5 +1,7 @@
 //! Whether a window is used faster than it passes, and when it runs out at that pace.
 
+use strum::IntoStaticStr;
+
 use super::window::{SHARE_EPSILON, WindowState};
 use crate::model::Millis;
 
@@ -17,7 +19,8 @@ pub struct Pace {
     pub zone: Zone,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Zone {
     /// [`HOT`] or more.
     Hot,
@@ -26,18 +29,6 @@ pub enum Zone {
     Chill,
     /// Too early, or nothing to go by.
     None,
-}
-
-impl Zone {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Hot => "hot",
-            Self::OnTrack => "on_track",
-            Self::Chill => "chill",
-            Self::None => "none",
-        }
-    }
 }
 
 /// How the window's use compares with the time that has passed of it at `now`.
@@ -278,7 +269,10 @@ mod tests {
     #[test]
     fn the_words_of_documents_stay_as_they_are() {
         let zones = [Zone::Hot, Zone::OnTrack, Zone::Chill, Zone::None];
-        assert_eq!(zones.map(Zone::as_str), ["hot", "on_track", "chill", "none"]);
+        assert_eq!(
+            zones.each_ref().map(Zone::into_str),
+            ["hot", "on_track", "chill", "none"]
+        );
     }
 
     proptest! {

@@ -103,7 +103,7 @@ impl Throttles {
             let cause = Cause {
                 until: before.map_or(until, |before| before.max(until)),
                 reason: "the provider is throttling (429 without a window)".into(),
-                source: one.source.as_str().into(),
+                source: one.source.into_str().into(),
                 since,
             };
             current = Some((step, cause));

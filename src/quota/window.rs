@@ -9,6 +9,8 @@ mod tests;
 pub(super) use merge::reaches;
 pub use merge::{Merged, RESET_JITTER_MS, merge};
 
+use strum::IntoStaticStr;
+
 use super::bucket;
 use crate::model::{DAY_MS, LimitSource, LimitStatus, Millis, Observation};
 
@@ -169,7 +171,8 @@ impl NamedWindow<'_> {
 }
 
 /// How far a state can be trusted at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Freshness {
     /// Younger than [`STALE_AFTER_MS`].
     Fresh,
@@ -178,18 +181,6 @@ pub enum Freshness {
     Expired,
     /// Neither a share nor a status was ever given.
     Unknown,
-}
-
-impl Freshness {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Fresh => "fresh",
-            Self::Stale => "stale",
-            Self::Expired => "expired",
-            Self::Unknown => "unknown",
-        }
-    }
 }
 
 /// What a state says at a time.

@@ -165,8 +165,8 @@ pub fn history_point(row: &HistoryRow) -> wire::HistoryPoint {
         at: time(row.observed_at),
         utilization: row.utilization.map(share),
         reset_at: row.reset_at.map(time),
-        status: row.status.as_str().to_owned(),
-        source: row.source.as_str().to_owned(),
+        status: row.status.into_str().to_owned(),
+        source: row.source.into_str().to_owned(),
     }
 }
 
@@ -252,9 +252,9 @@ pub fn standings(view: &QuotaView, terms: &EvalContext<'_>) -> Vec<AccountStandi
         let advice = admission::advise(&candidate(rules, sums, None, terms), terms.now);
         AccountStanding {
             account: rules.id.clone(),
-            state: advice.standing.as_str(),
+            state: advice.standing.into_str(),
             until: advice.until,
-            reason: advice.reason.as_str(),
+            reason: advice.reason.into_str(),
             sentence: advice.sentence,
         }
     })
@@ -309,7 +309,7 @@ fn account(rules: &Account, sums: &AccountSums, terms: &EvalContext<'_>) -> wire
     wire::Account {
         provider: rules.id.provider.to_string(),
         account: rules.id.name.to_string(),
-        state: advice.standing.as_str().to_owned(),
+        state: advice.standing.into_str().to_owned(),
         until: advice.until.map(time),
         causes: causes(&advice.causes),
         calls_5h: candidate.calls.count,
@@ -320,7 +320,7 @@ fn account(rules: &Account, sums: &AccountSums, terms: &EvalContext<'_>) -> wire
         budget_projected_exhaustion_at: (candidate.budget.as_ref())
             .and_then(|budget| budget.projected_exhaustion_at(now))
             .map(time),
-        reason: advice.reason.as_str().to_owned(),
+        reason: advice.reason.into_str().to_owned(),
         sentence: advice.sentence,
     }
 }
@@ -328,7 +328,7 @@ fn account(rules: &Account, sums: &AccountSums, terms: &EvalContext<'_>) -> wire
 fn answer(admission: &Admission, now: Millis) -> wire::MayStart {
     let chosen = admission.chosen.and_then(|place| admission.candidates.get(place));
     wire::MayStart {
-        decision: admission.decision.as_str().to_owned(),
+        decision: admission.decision.into_str().to_owned(),
         retry_at: admission.retry_at.map(time),
         retry_in_s: admission.retry_at.map(|at| {
             let left = u64::try_from(at.saturating_sub(now)).unwrap_or(0);
@@ -339,7 +339,7 @@ fn answer(admission: &Admission, now: Millis) -> wire::MayStart {
             account: chosen.account.name.to_string(),
             model: chosen.model.as_deref().map(str::to_owned),
         }),
-        reason: admission.reason.as_str().to_owned(),
+        reason: admission.reason.into_str().to_owned(),
         unseen: admission.unseen.clone(),
         sentence: admission.sentence.clone(),
         candidates: admission.candidates.iter().map(candidate_document).collect(),
@@ -351,15 +351,15 @@ fn candidate_document(advice: &Advice) -> wire::Candidate {
         provider: advice.account.provider.to_string(),
         account: advice.account.name.to_string(),
         model: advice.model.as_deref().map(str::to_owned),
-        verdict: advice.verdict.as_str().to_owned(),
-        state: advice.standing.as_str().to_owned(),
+        verdict: advice.verdict.into_str().to_owned(),
+        state: advice.standing.into_str().to_owned(),
         headroom: advice.headroom.map(share),
         binding_window: advice.window.as_deref().map(str::to_owned),
-        freshness: advice.freshness.as_str().to_owned(),
-        source: advice.source.map(|source| source.as_str().to_owned()),
+        freshness: advice.freshness.into_str().to_owned(),
+        source: advice.source.map(|source| source.into_str().to_owned()),
         until: advice.until.map(time),
         causes: causes(&advice.causes),
-        reason: advice.reason.as_str().to_owned(),
+        reason: advice.reason.into_str().to_owned(),
         sentence: advice.sentence.clone(),
     }
 }
@@ -368,9 +368,9 @@ fn causes(grounds: &[BlockReason]) -> Vec<wire::Cause> {
     let grounds = grounds.iter();
     grounds
         .map(|ground| wire::Cause {
-            kind: ground.kind.as_str().to_owned(),
+            kind: ground.kind.into_str().to_owned(),
             until: ground.until.map(time),
-            code: ground.code.as_str().to_owned(),
+            code: ground.code.into_str().to_owned(),
             reason: ground.reason.to_string(),
             source: ground.source.to_string(),
             bucket: ground.bucket.as_deref().map(str::to_owned),
@@ -389,17 +389,17 @@ pub fn window(id: &AccountId, bucket: &str, state: &WindowState, now: Millis) ->
         utilization_at: state.utilization_at.map(time),
         remaining: state.remaining,
         limit: state.limit,
-        status: state.status.as_str().to_owned(),
-        state: view.freshness.as_str().to_owned(),
+        status: state.status.into_str().to_owned(),
+        state: view.freshness.into_str().to_owned(),
         reset_at: state.reset_at.map(time),
         window_started_at: state.window_started_at.map(time),
         observed_at: time(state.observed_at),
-        source: state.source.as_str().to_owned(),
+        source: state.source.into_str().to_owned(),
         exhausted_until: view.blocked_until.map(time),
         refused: view.refused,
         pace: wire::Pace {
             delta: pace.delta.map(share),
-            zone: pace.zone.as_str().to_owned(),
+            zone: pace.zone.into_str().to_owned(),
         },
         projected_exhaustion_at: pace::projected_exhaustion_at(state, now).map(time),
         thresholds_crossed: state.thresholds_crossed.clone(),
@@ -413,7 +413,7 @@ fn limit_event(event: &LimitEvent) -> wire::LimitEvent {
         account: event.account.name.to_string(),
         bucket: event.bucket.to_string(),
         resets_at: event.resets_at.map(time),
-        source: event.source.as_str().to_owned(),
+        source: event.source.into_str().to_owned(),
     }
 }
 

@@ -164,7 +164,7 @@ impl CommitEvents {
                 labels: summary::labels(&event.labels),
                 phase: phase(event.phase).to_owned(),
                 reason: match event.phase {
-                    Phase::Stopped(reason) => Some(reason.as_str().to_owned()),
+                    Phase::Stopped(reason) => Some(reason.into_str().to_owned()),
                     _ => None,
                 },
                 totals: summary::totals_of_run(&event.totals),

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use strum::VariantNames as _;
+
 use super::encode::Family;
 use super::process;
 use crate::api::document::quota::{self, AdmissionQuestion, EvalContext};
@@ -13,6 +15,7 @@ use crate::api::state::ApiState;
 use crate::coverage::{self, Coverage};
 use crate::dedup::Totals;
 use crate::model::{AccountId, Millis};
+use crate::quota::admission::{AccountVerdict, Verdict};
 use crate::quota::window;
 use crate::stderr;
 use crate::store::{Intake, QuotaView, StoreError};
@@ -24,8 +27,6 @@ const MODELS_MAX: usize = 256;
 const OTHER: &str = "(other)";
 
 const RUN_STATES: [&str; 6] = ["waiting", "live", "idle", "stopped", "gone", "failing"];
-const ACCOUNT_STATES: [&str; 4] = ["available", "near_limit", "exhausted", "unknown"];
-const DECISIONS: [&str; 4] = ["allow", "wait", "deny", "unknown"];
 const WATCH_MODES: [&str; 2] = ["events", "polling"];
 
 /// Everything. Without a store that answers, what is known without it.
@@ -52,7 +53,7 @@ fn collector(sources: &ApiState) -> Vec<Family> {
     let mut connections = Family::gauge("tokentail_connections", "Open connections, by listener.");
     for door in [DoorKind::Unix, DoorKind::Tcp] {
         connections.add(
-            &[("listener", door.word())],
+            &[("listener", door.into_str())],
             sources.traffic.of(door).connections(),
         );
     }
@@ -352,7 +353,7 @@ fn accounts(view: &QuotaView, terms: &EvalContext<'_>) -> [Family; 6] {
     );
     for account in quota::accounts(view, terms) {
         let labels = [("provider", &*account.provider), ("account", &*account.account)];
-        state.add_one_of(&labels, "state", &ACCOUNT_STATES, &account.state);
+        state.add_one_of(&labels, "state", AccountVerdict::VARIANTS, &account.state);
         calls.add(&labels, account.calls_5h);
         used.add(&labels, account.budget_used);
         if let Some(quota) = account.calls_quota {
@@ -367,7 +368,7 @@ fn accounts(view: &QuotaView, terms: &EvalContext<'_>) -> [Family; 6] {
         "The answer to whether a run may start: 1 for the one that holds.",
     );
     let answer = quota::may_start(view, terms, &AdmissionQuestion::default());
-    may_start.add_one_of(&[], "decision", &DECISIONS, &answer.decision);
+    may_start.add_one_of(&[], "decision", Verdict::VARIANTS, &answer.decision);
     [state, calls, calls_quota, used, budget, may_start]
 }
 

@@ -74,7 +74,7 @@ impl AccessEntry {
                 tracing::event!(
                     target: TARGET,
                     $level,
-                    listener = self.door.word(),
+                    listener = self.door.into_str(),
                     peer = self.peer.map(tracing::field::display),
                     method = self.method,
                     path = self.path,
@@ -97,9 +97,9 @@ impl AccessEntry {
 pub fn broke(door: DoorKind, peer: Option<SocketAddr>, error: &hyper::Error) {
     let peer = peer.map(tracing::field::display);
     if error.is_parse() {
-        tracing::info!(target: TARGET, listener = door.word(), peer, %error, "no request");
+        tracing::info!(target: TARGET, listener = door.into_str(), peer, %error, "no request");
     } else {
-        tracing::debug!(target: TARGET, listener = door.word(), peer, %error, "the connection broke");
+        tracing::debug!(target: TARGET, listener = door.into_str(), peer, %error, "the connection broke");
     }
 }
 

@@ -153,7 +153,7 @@ pub async fn serve(listener: impl Accept, door: Door) {
                 if told.is_none_or(|told| told.elapsed() >= REFUSALS_TOLD_EVERY) {
                     told = Some(Instant::now());
                     tracing::warn!(
-                        listener = door.kind.word(),
+                        listener = door.kind.into_str(),
                         "all connections are taken, more are refused; see http.connections_max"
                     );
                 }
@@ -165,7 +165,7 @@ pub async fn serve(listener: impl Accept, door: Door) {
             Err(error) if of_one_client(&error) => {}
             Err(error) => {
                 if let Some(errors) = troubles.note(Instant::now()) {
-                    let listener = door.kind.word();
+                    let listener = door.kind.into_str();
                     tracing::warn!(listener, %error, errors, "cannot accept connections; tries again");
                 }
                 if is_out_of_descriptors(&error) {

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use strum::IntoStaticStr;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Classes of a status: 1xx to 5xx.
 pub const CLASSES: usize = 5;
 
-/// Which door.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A listener, under the word that the access log and the metrics have for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum DoorKind {
     Unix,
     Tcp,
@@ -17,15 +19,6 @@ pub enum DoorKind {
 
 impl DoorKind {
     pub const ALL: [Self; 2] = [Self::Unix, Self::Tcp];
-
-    /// As the access log and the metrics call it.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Unix => "unix",
-            Self::Tcp => "tcp",
-        }
-    }
 }
 
 /// What went through one door since the start.

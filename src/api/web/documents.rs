@@ -44,7 +44,7 @@ pub fn of_account(sums: &AccountSums, now: Millis) -> wire::WebUsage {
             id.clone(),
             wire::WebPace {
                 delta: pace.delta.unwrap_or(0.0),
-                zone: pace.zone.as_str().to_owned(),
+                zone: pace.zone.into_str().to_owned(),
             },
         );
         document.buckets.push(wire::WebBucket {

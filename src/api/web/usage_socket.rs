@@ -174,7 +174,7 @@ mod tests {
         let mut sums = AccountSums::default();
         sums.windows.insert(bucket::FIVE_HOUR.into(), state.clone());
         let document = |at: Millis| documents::of_account(&sums, at);
-        let zone = |at: Millis| pace::pace(&state, at).zone.as_str();
+        let zone = |at: Millis| pace::pace(&state, at).zone.into_str();
         let look = 15_000;
         let (mut sent_at, mut zones, mut frames) = (NOON, vec![zone(NOON)], 0);
         let mut at = NOON;

@@ -733,7 +733,7 @@ fn the_words_of_documents_stay_as_they_are() {
     ];
     let mut stable = String::new();
     for code in codes {
-        write!(stable, "{} ", code.as_str()).unwrap();
+        write!(stable, "{} ", code.into_str()).unwrap();
     }
     assert_eq!(
         stable,
@@ -743,7 +743,7 @@ fn the_words_of_documents_stay_as_they_are() {
     );
     let verdicts = [Verdict::Allow, Verdict::Wait, Verdict::Deny, Verdict::Unknown];
     assert_eq!(
-        verdicts.map(Verdict::as_str),
+        verdicts.each_ref().map(Verdict::into_str),
         ["allow", "wait", "deny", "unknown"]
     );
     let standings = [
@@ -753,7 +753,7 @@ fn the_words_of_documents_stay_as_they_are() {
         AccountVerdict::Unknown,
     ];
     let words = ["available", "near_limit", "exhausted", "unknown"];
-    assert_eq!(standings.map(AccountVerdict::as_str), words);
+    assert_eq!(standings.each_ref().map(AccountVerdict::into_str), words);
 }
 
 fn any_window() -> impl Strategy<Value = (&'static str, WindowState)> {

@@ -227,7 +227,7 @@ fn the_words_of_documents_stay_as_they_are() {
         CauseKind::Throttled,
     ];
     let words = ["observed", "predicted", "manual", "throttled"];
-    assert_eq!(kinds.map(CauseKind::as_str), words);
+    assert_eq!(kinds.each_ref().map(CauseKind::into_str), words);
     let sources = [
         LimitSource::RateLimits,
         LimitSource::QuotaLimits,
@@ -252,7 +252,7 @@ fn the_words_of_documents_stay_as_they_are() {
         "codex",
         "agent_cache",
     ];
-    assert_eq!(sources.map(LimitSource::as_str), words);
+    assert_eq!(sources.each_ref().map(LimitSource::into_str), words);
 }
 
 proptest! {

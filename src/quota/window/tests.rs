@@ -653,7 +653,7 @@ fn the_words_of_documents_stay_as_they_are() {
         Freshness::Unknown,
     ];
     let words = ["fresh", "stale", "expired", "unknown"];
-    assert_eq!(freshness.map(Freshness::as_str), words);
+    assert_eq!(freshness.each_ref().map(Freshness::into_str), words);
 }
 
 fn any_status() -> impl Strategy<Value = LimitStatus> {
