@@ -13,6 +13,7 @@ mod schema;
 mod shown;
 mod units;
 pub mod web;
+mod wording;
 
 #[cfg(test)]
 mod tests;

@@ -12,8 +12,8 @@ use crate::api::openapi::COLLECTOR;
 use crate::api::state::Shared;
 use std::sync::{Arc, PoisonError};
 
+use crate::api::document;
 use crate::api::document::quota::EvalContext;
-use crate::api::document::summary;
 use crate::api::state::{ApiState, now};
 use crate::api::wire;
 use crate::committer::CommitterHealth;
@@ -132,7 +132,7 @@ pub(super) fn health(sources: &ApiState) -> wire::Health {
         reasons.push(format!(
             "the clock of this machine shows {}, which is long past: lines are dated as they say, however late, and what \
              has no time of its own may get a wrong one; set the clock",
-            summary::time(clock)
+            document::time(clock)
         ));
     }
     reasons.extend(sources.missing.borrow().iter().cloned());
@@ -168,6 +168,6 @@ pub(super) fn health(sources: &ApiState) -> wire::Health {
         lag_bytes: runs.lag,
         commits: committer.commits,
         reopened: committer.reopened,
-        since: summary::time(sources.since),
+        since: document::time(sources.since),
     }
 }

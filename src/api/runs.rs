@@ -13,7 +13,7 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::document::summary;
+use crate::api::document::{self, summary};
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::{NoQuery, StrictQuery, flag};
 use crate::api::openapi::{BadRequest, Conflict, NotFound, RUNS, Unavailable};
@@ -408,10 +408,10 @@ fn described(mut run: wire::Run, info: &RunInfo, status: Option<&RunStatus>) -> 
     run.account = info.account.name.to_string();
     run.labels = summary::labels(&info.labels);
     run.mount = info.mount.as_ref().map(|mount| mount.display().to_string());
-    run.first_seen = summary::time(info.first_seen);
-    run.registered_at = info.registered_at.map(summary::time);
-    run.first_activity = info.earliest.map(summary::time);
-    run.stopped_at = info.stopped.map(|(at, _)| summary::time(at));
+    run.first_seen = document::time(info.first_seen);
+    run.registered_at = info.registered_at.map(document::time);
+    run.first_activity = info.earliest.map(document::time);
+    run.stopped_at = info.stopped.map(|(at, _)| document::time(at));
     run.stop_reason = info.stopped.map(|(_, reason)| reason.into_str().to_owned());
     if let Some(status) = status {
         run.lag_bytes = status.lag;

@@ -10,12 +10,11 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, ValueDeserializer};
 
-use super::layers::Partial;
+use super::layers::{Environment, Partial, SOCKET_NAME, VARIABLE_PREFIX};
 use super::mistakes::{
-    CONFIG_BYTES_MAX, ConfigError, FilePlace, MistakeText, Mistakes, QUOTED_BYTES_MAX, did_you_mean, near,
-    shortened,
+    CONFIG_BYTES_MAX, ConfigError, FilePlace, MistakeText, Mistakes, QUOTED_BYTES_MAX, shortened,
 };
-use super::{KEYS, accounts};
+use super::wording::say;
 
 /// The configuration file, kept as text to point into it.
 #[derive(Debug)]
@@ -149,6 +148,68 @@ impl FileLayer {
     }
 }
 
+impl Environment {
+    /// Where a collector may listen, by what can be said without settings: the variable, the file if that much of it
+    /// can be read, the runtime directory. Whoever asks a collector need not have its configuration.
+    #[must_use]
+    pub fn sockets(&self, named_file: Option<&Path>) -> Vec<PathBuf> {
+        let variable = self
+            .vars
+            .get(&format!("{VARIABLE_PREFIX}SOCKET"))
+            .and_then(|value| value.to_str())
+            .map(PathBuf::from);
+        let in_file = || {
+            let places = match named_file {
+                Some(path) => vec![self.cwd.join(path)],
+                None => self.file_places(),
+            };
+            let bytes = places.iter().find_map(|path| FileLayer::bytes(path).ok())?;
+            let table: toml::Table = toml::from_slice(&bytes).ok()?;
+            Some(PathBuf::from(table.get("socket")?.as_str()?))
+        };
+        let named = |path: &PathBuf| !path.as_os_str().is_empty();
+        let told = variable.or_else(in_file).filter(named);
+        let told = told.map(|path| self.cwd.join(path));
+        let runtime = self.runtime_directory();
+        told.into_iter()
+            .chain(runtime.map(|(directory, _)| directory.join(SOCKET_NAME)))
+            .collect()
+    }
+
+    /// The file that applies: the one named, else the user's, else the system's, else none.
+    pub(super) fn file(&self, named: Option<&Path>) -> Result<Option<FileLayer>, ConfigError> {
+        if let Some(path) = named {
+            return FileLayer::read(&self.cwd.join(path)).map(Some);
+        }
+        if !self.has_files {
+            return Ok(None);
+        }
+        for path in self.file_places() {
+            match FileLayer::read(&path) {
+                Err(ConfigError::Read { source, .. }) if is_absent(&source) => {}
+                found => return found.map(Some),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where a file is looked for that nobody names: the user's, the system's.
+    fn file_places(&self) -> Vec<PathBuf> {
+        let user = self
+            .directory("XDG_CONFIG_HOME")
+            .or_else(|| self.directory("HOME").map(|home| home.join(".config")))
+            .map(|config| config.join("tokentail/tokentail.toml"));
+        user.into_iter().chain([self.system_file.clone()]).collect()
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
 /// Keeps what is right of a document, and finds what is wrong.
 #[derive(Default)]
 struct Sieve {
@@ -210,50 +271,6 @@ impl Sieve {
             return None;
         }
         left
-    }
-}
-
-/// serde speaks of fields, variants, sequences and maps, people of keys, words, arrays and tables.
-pub(super) fn say(message: &str) -> MistakeText {
-    let what = message
-        .replace("unknown field", "unknown key")
-        .replace("unknown variant", "unknown value")
-        .replace("expected a sequence", "expected an array")
-        .replace("expected a map", "expected a table")
-        .replace("invalid type: sequence", "invalid type: array")
-        .replace("invalid type: map", "invalid type: table");
-    // What reads amounts says itself what was meant.
-    let (what, hint) = match what.rsplit_once("; did you mean ") {
-        Some((what, word)) => (what, Some(format!("did you mean {}", word.trim_end()))),
-        None => (what.trim_end(), meant(message)),
-    };
-    MistakeText::new(what, hint)
-}
-
-/// What was meant by a name or a word that is not known.
-fn meant(message: &str) -> Option<String> {
-    let (kind, rest) = message.split_once(" `")?;
-    let (given, expected) = rest
-        .rsplit_once("`, expected ")
-        .or_else(|| Some((rest.strip_suffix('`')?, "")))?;
-    let is_key = kind == "unknown field";
-    if !is_key && kind != "unknown variant" {
-        return None;
-    }
-    if let Some(word) = near(given, expected.split('`').skip(1).step_by(2)) {
-        return Some(did_you_mean(word));
-    }
-    // It may stand in the wrong table.
-    let last = |name: &'static str| name.rsplit_once('.').map_or(name, |(_, last)| last);
-    let is_meant = |name: &str| name == given || near(given, [name]).is_some();
-    let elsewhere = KEYS.iter().find(|key| is_key && is_meant(last(key.name)));
-    match elsewhere.map(|key| (key.name.rsplit_once('.'), key.name)) {
-        Some((Some((table, name)), _)) => Some(format!("`{name}` belongs below [{table}]")),
-        Some((None, name)) => Some(format!("`{name}` belongs before the first [table]")),
-        None if is_key && accounts::KEYS.iter().any(|key| is_meant(key.name)) => {
-            Some("keys of an account belong below [[account]]".to_owned())
-        }
-        None => None,
     }
 }
 

@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::accounts::{self, PartialAccount};
-use super::file::{FileLayer, say};
 use super::mistakes::{ConfigError, MistakeText, Mistakes};
 use crate::globs::layout::Layout;
 
 use super::units::{ByteSize, Count, Flag, List, Period};
+use super::wording::say;
 
 /// Variables that begin with this are settings, and nothing else.
 pub const VARIABLE_PREFIX: &str = "TOKENTAIL__";
@@ -216,33 +215,6 @@ impl Environment {
         first.is_absolute().then(|| first.to_owned())
     }
 
-    /// Where a collector may listen, by what can be said without settings: the variable, the file if that much of it
-    /// can be read, the runtime directory. Whoever asks a collector need not have its configuration.
-    #[must_use]
-    pub fn sockets(&self, named_file: Option<&Path>) -> Vec<PathBuf> {
-        let variable = self
-            .vars
-            .get(&format!("{VARIABLE_PREFIX}SOCKET"))
-            .and_then(|value| value.to_str())
-            .map(PathBuf::from);
-        let in_file = || {
-            let places = match named_file {
-                Some(path) => vec![self.cwd.join(path)],
-                None => self.file_places(),
-            };
-            let bytes = places.iter().find_map(|path| FileLayer::bytes(path).ok())?;
-            let table: toml::Table = toml::from_slice(&bytes).ok()?;
-            Some(PathBuf::from(table.get("socket")?.as_str()?))
-        };
-        let named = |path: &PathBuf| !path.as_os_str().is_empty();
-        let told = variable.or_else(in_file).filter(named);
-        let told = told.map(|path| self.cwd.join(path));
-        let runtime = self.runtime_directory();
-        told.into_iter()
-            .chain(runtime.map(|(directory, _)| directory.join(SOCKET_NAME)))
-            .collect()
-    }
-
     /// The directory for sockets, and the variable that says so.
     pub(super) fn runtime_directory(&self) -> Option<(PathBuf, &'static str)> {
         let own = || Some((self.directory("RUNTIME_DIRECTORY")?, "$RUNTIME_DIRECTORY"));
@@ -273,39 +245,6 @@ impl Environment {
         }
         (layers, mistakes)
     }
-
-    /// The file that applies: the one named, else the user's, else the system's, else none.
-    pub(super) fn file(&self, named: Option<&Path>) -> Result<Option<FileLayer>, ConfigError> {
-        if let Some(path) = named {
-            return FileLayer::read(&self.cwd.join(path)).map(Some);
-        }
-        if !self.has_files {
-            return Ok(None);
-        }
-        for path in self.file_places() {
-            match FileLayer::read(&path) {
-                Err(ConfigError::Read { source, .. }) if is_absent(&source) => {}
-                found => return found.map(Some),
-            }
-        }
-        Ok(None)
-    }
-
-    /// Where a file is looked for that nobody names: the user's, the system's.
-    fn file_places(&self) -> Vec<PathBuf> {
-        let user = self
-            .directory("XDG_CONFIG_HOME")
-            .or_else(|| self.directory("HOME").map(|home| home.join(".config")))
-            .map(|config| config.join("tokentail/tokentail.toml"));
-        user.into_iter().chain([self.system_file.clone()]).collect()
-    }
-}
-
-fn is_absent(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
 }
 
 /// What the file calls the key that a variable sets, whose name is given without its prefix.

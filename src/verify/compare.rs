@@ -112,7 +112,7 @@ fn sentence(response: &Response) -> String {
         usage.cache_read,
         usage.cache_creation,
         response.model,
-        crate::api::document::summary::time(response.time)
+        crate::api::document::time(response.time)
     )
 }
 

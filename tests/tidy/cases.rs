@@ -40,7 +40,7 @@ fn house_with(changes: &[(&str, &str)]) -> BTreeMap<String, String> {
 /// Judges a sound house with changes; each finding is expected as `path:line rule`.
 fn check(changes: &[(&str, &str)], expect: &[&str]) {
     let texts = house_with(changes);
-    let found: Vec<String> = rules::judge(&House::new(&texts), &DOORS)
+    let found: Vec<String> = rules::judge(&House::new(&texts), &DOORS, &[])
         .iter()
         .map(|finding| format!("{}:{} {}", finding.path, finding.line, finding.rule))
         .collect();
@@ -60,7 +60,7 @@ fn a_sound_house_is_tidy() {
 #[test]
 fn a_message_says_where_what_and_what_to_do() {
     let texts = house_with(&[("src/record.rs", "//! R.\nuse crate::api::Problem;")]);
-    let found = rules::judge(&House::new(&texts), &DOORS);
+    let found = rules::judge(&House::new(&texts), &DOORS, &[]);
     assert_eq!(
         found[0].to_string(),
         "src/record.rs:2: layers: `crate::api::Problem` is on layer 4, `record` is on layer 0; \
@@ -110,6 +110,75 @@ fn nobody_looks_up_or_across() {
     ] {
         check_file(watch, &format!("//! W.\n{source}"), &[]);
     }
+}
+
+#[test]
+fn no_files_name_each_other_in_a_circle() {
+    let (one, other) = ("src/store/commit.rs", "src/store/read.rs");
+    let root = "src/store/mod.rs";
+    // Directly, over a third file, over what the folder's root passes on, and from inside a function.
+    check(
+        &[
+            (one, "//! C.\nuse super::read::R;"),
+            (other, "//! R.\nfn f() { super::commit::g() }"),
+        ],
+        &["src/store/commit.rs:2 cycles", "src/store/read.rs:2 cycles"],
+    );
+    check(
+        &[
+            (one, "//! C.\nuse crate::store::read::R;"),
+            (other, "//! R.\nuse super::{third::T};"),
+            ("src/store/third.rs", "//! T.\n\nuse super::commit;"),
+        ],
+        &[
+            "src/store/commit.rs:2 cycles",
+            "src/store/read.rs:2 cycles",
+            "src/store/third.rs:3 cycles",
+        ],
+    );
+    check(
+        &[
+            (
+                root,
+                "//! S.\nmod commit;\nmod read;\npub use commit::C;\npub use self::read::R;",
+            ),
+            (one, "//! C.\nuse super::R;"),
+            (other, "//! R.\nuse crate::store::C;"),
+        ],
+        &["src/store/commit.rs:2 cycles", "src/store/read.rs:2 cycles"],
+    );
+    // What a module around defines is no circle, nor what only tests name.
+    check(
+        &[
+            (root, "//! S.\nmod commit;\nuse commit::C;\nstruct S;"),
+            (one, "//! C.\nuse super::S;"),
+        ],
+        &[],
+    );
+    check(
+        &[
+            (one, "//! C.\nuse super::read::R;"),
+            (
+                other,
+                "//! R.\n#[cfg(test)]\nmod tests { use crate::store::commit::C; }",
+            ),
+        ],
+        &[],
+    );
+}
+
+#[test]
+fn a_folder_with_a_reason_may_have_a_circle_and_must() {
+    let changes = [
+        ("src/store/commit.rs", "//! C.\nuse super::read::R;"),
+        ("src/store/read.rs", "//! R.\nuse super::commit::C;"),
+    ];
+    let circles = [("src/store/", "they share one transaction")];
+    let texts = house_with(&changes);
+    assert_eq!(rules::judge(&House::new(&texts), &DOORS, &circles), []);
+    let texts = house_with(&[]);
+    let found = rules::judge(&House::new(&texts), &DOORS, &circles);
+    assert_eq!((found.len(), found[0].rule), (1, "cycles"));
 }
 
 #[test]
@@ -223,7 +292,7 @@ fn the_table_of_doors_tells_the_truth() {
     );
     let mut texts = house_with(&[("Cargo.toml", "redb = \"4\"\nhyper = \"1\"")]);
     texts.remove("src/api/client.rs");
-    let found = rules::judge(&House::new(&texts), &DOORS);
+    let found = rules::judge(&House::new(&texts), &DOORS, &[]);
     assert!(
         found[0]
             .what
@@ -383,5 +452,5 @@ fn long_files_and_functions_are_hinted_at() {
             "src/watch.rs:2: fn long has 401 lines",
         ]
     );
-    assert!(rules::judge(&house, &DOORS).is_empty());
+    assert!(rules::judge(&house, &DOORS, &[]).is_empty());
 }

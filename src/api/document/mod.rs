@@ -2,3 +2,12 @@
 
 pub mod quota;
 pub mod summary;
+
+use crate::model::Millis;
+
+/// A time as the documents show it: RFC 3339, UTC, milliseconds.
+#[must_use]
+pub fn time(millis: Millis) -> String {
+    let timestamp = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
+    format!("{timestamp:.3}")
+}

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::api::document::summary::time;
+use crate::api::document::time;
 use crate::api::wire;
 use crate::config::Accounts;
 use crate::dedup::Totals;

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::api::document::quota::{self, EvalContext};
+use crate::api::document::time;
 use crate::api::wire;
 use crate::coverage;
 use crate::dedup::Totals;
-use crate::model::{DAY_MS, Labels, LineCounts, Millis, Reported};
+use crate::model::{DAY_MS, Labels, LineCounts, Reported};
 use crate::store::{QuotaView, RunSums, RunView, Snapshot, Store, StoreError};
 
 /// The summary document of a store.
@@ -110,13 +111,6 @@ pub fn run_detail(id: &str, view: &RunView) -> wire::RunDetail {
         by_model: by_name(&view.by_model),
         by_day: by_day(&view.by_day),
     }
-}
-
-/// A time as the documents show it: RFC 3339, UTC, milliseconds.
-#[must_use]
-pub fn time(millis: Millis) -> String {
-    let timestamp = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
-    format!("{timestamp:.3}")
 }
 
 /// Those with figures: what is not known is not shown as nothing.

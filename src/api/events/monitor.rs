@@ -13,8 +13,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::document;
 use crate::api::document::quota::{self, AccountStanding};
-use crate::api::document::summary;
 use crate::api::health::{health, terms, unseen};
 use crate::api::http::problem::blocking;
 use crate::api::service_line;
@@ -152,7 +152,7 @@ async fn look_after_health(sources: Arc<ApiState>, verdict: Arc<Mutex<String>>) 
             continue;
         }
         told = wire::HealthEvent {
-            at: summary::time(jiff::Timestamp::now().as_millisecond()),
+            at: document::time(jiff::Timestamp::now().as_millisecond()),
             status: now.status,
             ready: now.ready,
             reasons: now.reasons,

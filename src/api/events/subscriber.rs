@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
-use crate::api::document::summary;
+use crate::api::document::{self, summary};
 use crate::api::feed::encode::{EventId, Filter};
 use crate::api::feed::hub::{Message, Missed};
 use crate::api::health::{terms, unseen};
@@ -113,7 +113,7 @@ impl Subscriber {
             if let Some(health) = &mut self.health {
                 // It is so now, however long it has been: the events of a stream are in the order of their times.
                 if let Some(health) = &*health.borrow_and_update() {
-                    let at = summary::time(now());
+                    let at = document::time(now());
                     text.push_str(&text_of(&wire::HealthEvent {
                         at,
                         ..wire::HealthEvent::clone(health)

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use crate::api::document::quota;
-use crate::api::document::summary;
-use crate::api::document::summary::{signed, time};
+use crate::api::document::summary::{self, signed};
+use crate::api::document::time;
 use crate::api::http::problem::Problem;
 use crate::api::wire;
 use crate::live::Update;

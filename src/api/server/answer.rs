@@ -1,20 +1,16 @@
-//! One request: its body and its answer in bounded time, with the headers every answer has.
+//! One request: its body and its answer in bounded time.
 
-use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderValue, Method, Request, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{Method, Request, StatusCode, header};
+use axum::response::Response;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
-use super::access::{AccessEntry, StreamBody};
-use super::connection::Connection;
 use crate::api::http::problem::Problem;
 use crate::model::format::length;
 
@@ -45,7 +41,7 @@ impl Routes {
         Self(TowerToHyperService::new(router))
     }
 
-    async fn answer(&self, request: Request<Body>) -> Result<Response, Problem> {
+    pub async fn answer(&self, request: Request<Body>) -> Result<Response, Problem> {
         let request = with_body(request).await?;
         let within = match *request.method() {
             Method::POST if request.uri().path().ends_with("/stop") => STOP_WITHIN,
@@ -65,39 +61,6 @@ impl Routes {
             .retry_after(1)),
         }
     }
-}
-
-/// Answers, and says so in the log.
-pub async fn answer(connection: Arc<Connection>, mut request: Request<Body>) -> Result<Response, Infallible> {
-    let door = &connection.door;
-    let entry = AccessEntry::new(door.kind, connection.peer, &request);
-    let guarded = door.guard.as_ref().map(|guard| guard.visit(&mut request));
-    let (visit, refused) = guarded.unwrap_or_default();
-    let mut response = match refused {
-        Some(refused) => refused,
-        None => door.routes.answer(request).await.into_response(),
-    };
-    visit.dress(&mut response);
-    let headers = response.headers_mut();
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let status = response.status();
-    door.stats().answered(status.as_u16());
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        entry.stream_begins(status);
-        // A connection changes its protocol once, so it is empty.
-        let _ = connection.upgraded.set(entry);
-        return Ok(response);
-    }
-    if let Some(bytes) = response.body().size_hint().exact() {
-        entry.answered(status, Some(bytes));
-        return Ok(response);
-    }
-    entry.stream_begins(status);
-    Ok(response.map(|body| Body::new(StreamBody::new(body, entry, door.stop.clone()))))
 }
 
 /// Takes the body as a whole, if there is one that matters.

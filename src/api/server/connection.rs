@@ -1,5 +1,6 @@
 //! Connections: how many a door takes, and what bounds each of them.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{HeaderValue, Request, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use hyper::body::Body as _;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -19,8 +22,8 @@ use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
-use super::access::{self, AccessEntry};
-use super::answer::{self, Routes};
+use super::access::{self, AccessEntry, StreamBody};
+use super::answer::Routes;
 use super::guard::Guard;
 use super::traffic::{DoorKind, DoorStats, Traffic};
 use crate::api::wire;
@@ -280,6 +283,39 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
+/// Answers, with the headers that every answer has, and says so in the log.
+async fn answer(connection: Arc<Connection>, mut request: Request<Body>) -> Result<Response, Infallible> {
+    let door = &connection.door;
+    let entry = AccessEntry::new(door.kind, connection.peer, &request);
+    let guarded = door.guard.as_ref().map(|guard| guard.visit(&mut request));
+    let (visit, refused) = guarded.unwrap_or_default();
+    let mut response = match refused {
+        Some(refused) => refused,
+        None => door.routes.answer(request).await.into_response(),
+    };
+    visit.dress(&mut response);
+    let headers = response.headers_mut();
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let status = response.status();
+    door.stats().answered(status.as_u16());
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        entry.stream_begins(status);
+        // A connection changes its protocol once, so it is empty.
+        let _ = connection.upgraded.set(entry);
+        return Ok(response);
+    }
+    if let Some(bytes) = response.body().size_hint().exact() {
+        entry.answered(status, Some(bytes));
+        return Ok(response);
+    }
+    entry.stream_begins(status);
+    Ok(response.map(|body| Body::new(StreamBody::new(body, entry, door.stop.clone()))))
+}
+
 /// Speaks HTTP until the client goes, breaks a bound, or the door is closed.
 async fn talk<S>(stream: S, connection: Arc<Connection>)
 where
@@ -293,7 +329,7 @@ where
     };
     let of_requests = Arc::clone(&connection);
     let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
-        answer::answer(Arc::clone(&of_requests), request.map(Body::new))
+        answer(Arc::clone(&of_requests), request.map(Body::new))
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

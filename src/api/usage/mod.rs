@@ -16,7 +16,7 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::document::summary;
+use crate::api::document::{self, summary};
 use crate::api::http::accept::AnswerFormat;
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::StrictQuery;
@@ -154,8 +154,8 @@ fn answer(store: &Store, question: &Question) -> Result<wire::Usage, Problem> {
         })
         .collect();
     Ok(wire::Usage {
-        from: question.from.map(summary::time),
-        to: question.to.map(summary::time),
+        from: question.from.map(document::time),
+        to: question.to.map(document::time),
         group_by: question.group.to_string(),
         rows,
         totals: sums(&all),

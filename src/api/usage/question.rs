@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::{GroupPart, UsageQuery};
-use crate::api::document::summary;
+use crate::api::document::{self, summary};
 use crate::api::http::problem::Problem;
 use crate::model::{DAY_HOURS, DAY_MS, Millis, RunId, RunNumber, check_label, split_label};
 use crate::store::RunNames;
@@ -151,7 +151,7 @@ impl Group {
             Self::Day => part
                 .hour
                 .map(|hour| summary::date((start(hour) / DAY_MS).try_into().unwrap_or(u32::MAX))),
-            Self::Hour => part.hour.map(|hour| summary::time(start(hour))),
+            Self::Hour => part.hour.map(|hour| document::time(start(hour))),
             Self::Run => known.map(|(id, _)| id.to_string()),
             Self::Model => part.model.as_deref().map(str::to_owned),
             Self::Account => {
