@@ -1,8 +1,8 @@
 //! What a transaction makes of responses, and what that comes to in rows and sums.
 
+use super::error::DbError;
 use super::rows::Rows;
 use super::schema::{ResponseParts, ResponseRow};
-use super::{Store, StoreError};
 use crate::dedup::{Response, Totals};
 use crate::model::{Dating, MINUTE_MS, ModelNumber, ResponseKey, RunNumber};
 
@@ -40,10 +40,10 @@ impl Changed {
 }
 
 /// The rows of all that changed.
-pub fn rows_of(store: &Store, changed: &[Changed]) -> Result<Rows<u128>, StoreError> {
+pub fn rows_of(changed: &[Changed]) -> Result<Rows<u128>, DbError> {
     let mut rows = Rows::with_capacity(changed.len());
     for it in changed.iter().filter(|it| it.is_change()) {
-        rows.push(store, it.key.0, &it.after.row())?;
+        rows.push(it.key.0, &it.after.row())?;
     }
     Ok(rows)
 }

@@ -13,6 +13,7 @@ use std::sync::{Arc, PoisonError};
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 use super::changed::{Changed, Parts, StoredResponse, rows_of, undated};
+use super::error::DbError;
 use super::limits::{LimitChanges, MergeOrder, WindowChanges};
 use super::registry::Registry;
 use super::rows::{add, add_all};
@@ -20,9 +21,10 @@ use super::runs::RunEvent;
 use super::schema::{
     ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MINUTES, MODEL_RUNS, MODELS,
     PATHS, RESPONSES, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow,
-    RunTotalsRow, SERVED, SUMS, Stored, decode, encode,
+    RunTotalsRow, SERVED, SUMS, decode,
 };
 use super::sessions::Sessions;
+use super::table::{decode_row, get, put};
 use super::{Store, StoreError};
 use crate::dedup::{Response, Totals, fold};
 use crate::model::{
@@ -136,7 +138,7 @@ impl Store {
         let (committed, kept, is_concluded) = self.transact(|write| {
             let kept = match kept {
                 Some(kept) => kept,
-                None => load_kept(self, write)?,
+                None => load_kept(write)?,
             };
             let mut work = Work::new(self, write, kept)?;
             for batch in batches.by_ref() {
@@ -166,11 +168,11 @@ impl Store {
     pub fn unpark(&self, now: Millis) -> Result<Committed, StoreError> {
         self.forget_kept();
         let committed = self.transact(|write| {
-            let kept = load_kept(self, write)?;
+            let kept = load_kept(write)?;
             let mut limits = WindowChanges::new(self, write)?;
-            let mut meta = write.open_table(META).map_err(|e| self.error(e))?;
+            let mut meta = write.open_table(META)?;
             limits.unpark(&mut meta, &kept.accounts, now)?;
-            let sequence = self.next_sequence(&mut meta)?;
+            let sequence = next_sequence(&mut meta)?;
             Ok(Committed {
                 sequence,
                 limits: limits.finish(&kept.accounts)?,
@@ -189,8 +191,8 @@ impl Store {
     pub fn begin_backlog(&self) -> Result<(), StoreError> {
         self.forget_kept();
         self.transact(|write| {
-            let mut runs = write.open_table(RUNS).map_err(|e| self.error(e))?;
-            set_backlog(self, &mut runs, true)
+            let mut runs = write.open_table(RUNS)?;
+            set_backlog(&mut runs, true)
         })
     }
 
@@ -201,8 +203,8 @@ impl Store {
     pub fn end_backlog(&self) -> Result<(), StoreError> {
         self.forget_kept();
         self.transact(|write| {
-            let mut runs = write.open_table(RUNS).map_err(|e| self.error(e))?;
-            set_backlog(self, &mut runs, false)
+            let mut runs = write.open_table(RUNS)?;
+            set_backlog(&mut runs, false)
         })
     }
 
@@ -210,11 +212,11 @@ impl Store {
     pub(super) fn register_account<T>(
         &self,
         account: &AccountId,
-        body: impl FnOnce(u32, &WriteTransaction) -> Result<T, StoreError>,
+        body: impl FnOnce(u32, &WriteTransaction) -> Result<T, DbError>,
     ) -> Result<T, StoreError> {
         self.forget_kept();
         self.transact(|write| {
-            let number = Registry::new(self, write)?.account(account)?;
+            let number = Registry::new(write)?.account(account)?;
             body(number, write)
         })
     }
@@ -225,17 +227,9 @@ impl Store {
     /// As [`Store::commit`].
     pub fn begin(&self) -> Result<u64, StoreError> {
         self.transact(|write| {
-            let mut meta = write.open_table(META).map_err(|e| self.error(e))?;
-            self.next_sequence(&mut meta)
+            let mut meta = write.open_table(META)?;
+            next_sequence(&mut meta)
         })
-    }
-
-    /// Numbers a commit.
-    pub(super) fn next_sequence(&self, meta: &mut Table<'_, &'static str, u64>) -> Result<u64, StoreError> {
-        let last = meta.get(META_SEQUENCE).map_err(|e| self.error(e))?;
-        let next = last.map_or(0, |value| value.value()) + 1;
-        meta.insert(META_SEQUENCE, next).map_err(|e| self.error(e))?;
-        Ok(next)
     }
 
     /// Takes what is kept in memory, so that the next commit reads it anew unless it is put back.
@@ -246,16 +240,27 @@ impl Store {
     /// Runs one write transaction: durable, and quick to open again after a crash.
     pub(super) fn transact<T>(
         &self,
-        body: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>,
+        body: impl FnOnce(&WriteTransaction) -> Result<T, DbError>,
     ) -> Result<T, StoreError> {
         let open = self.database()?;
         self.in_place()?;
-        let mut write = open.begin_write().map_err(|e| self.error(e))?;
-        write.set_quick_repair(true);
-        let value = body(&write)?;
-        write.commit().map_err(|e| self.error(e))?;
-        Ok(value)
+        let commit = || {
+            let mut write = open.begin_write()?;
+            write.set_quick_repair(true);
+            let value = body(&write)?;
+            write.commit()?;
+            Ok(value)
+        };
+        commit().map_err(|error: DbError| self.error(error))
     }
+}
+
+/// Numbers a commit.
+pub(super) fn next_sequence(meta: &mut Table<'_, &'static str, u64>) -> Result<u64, DbError> {
+    let last = meta.get(META_SEQUENCE)?;
+    let next = last.map_or(0, |value| value.value()) + 1;
+    meta.insert(META_SEQUENCE, next)?;
+    Ok(next)
 }
 
 /// When a response was made, as far as a record of it and its file say. What is not dated by its own line is not
@@ -271,73 +276,58 @@ fn when(record: &Record, batch: &Batch) -> (Millis, Dating) {
     }
 }
 
-fn set_backlog(
-    store: &Store,
-    runs: &mut Table<'_, &'static str, &'static [u8]>,
-    backlog: bool,
-) -> Result<(), StoreError> {
+fn set_backlog(runs: &mut Table<'_, &'static str, &'static [u8]>, backlog: bool) -> Result<(), DbError> {
     let mut others = Vec::new();
-    for entry in runs.iter().map_err(|e| store.error(e))? {
-        let (id, row) = entry.map_err(|e| store.error(e))?;
-        let row: RunRow = decode(row.value()).map_err(|e| store.row_error("runs", &e))?;
+    for entry in runs.iter()? {
+        let (id, row) = entry?;
+        let row: RunRow = decode_row("runs", row.value())?;
         if row.backlog != backlog {
             others.push((id.value().to_owned(), RunRow { backlog, ..row }));
         }
     }
     for (id, row) in others {
-        put(store, runs, id.as_str(), &row)?;
+        put(runs, id.as_str(), &row)?;
     }
     Ok(())
 }
 
-pub(super) fn put<'k, K: redb::Key + 'static, R: Stored>(
-    store: &Store,
-    table: &mut Table<'_, K, &'static [u8]>,
-    key: impl Borrow<K::SelfType<'k>>,
-    row: &R,
-) -> Result<(), StoreError> {
-    let bytes = encode(row).map_err(|e| store.row_error("being written", &e))?;
-    table.insert(key, bytes.as_slice()).map_err(|e| store.error(e))?;
-    Ok(())
-}
-
-pub(super) fn load_kept(store: &Store, write: &WriteTransaction) -> Result<Kept, StoreError> {
+pub(super) fn load_kept(write: &WriteTransaction) -> Result<Kept, DbError> {
     let mut kept = Kept::default();
-    let table = write.open_table(MODELS).map_err(|e| store.error(e))?;
-    for entry in table.iter().map_err(|e| store.error(e))? {
-        let (number, name) = entry.map_err(|e| store.error(e))?;
+    let table = write.open_table(MODELS)?;
+    for entry in table.iter()? {
+        let (number, name) = entry?;
         if number.value() as usize != kept.names.len() {
-            return Err(store.row_error("models", &RowError::Range("number")));
+            return Err(DbError::row("models", RowError::Range("number")));
         }
         let name: Arc<str> = name.value().into();
         kept.numbers.insert(Arc::clone(&name), number.value());
         kept.names.push(name);
     }
-    let model_runs = write.open_table(MODEL_RUNS).map_err(|e| store.error(e))?;
-    for entry in model_runs.iter().map_err(|e| store.error(e))? {
-        let (_, run) = entry.map_err(|e| store.error(e))?;
+    let model_runs = write.open_table(MODEL_RUNS)?;
+    for entry in model_runs.iter()? {
+        let (_, run) = entry?;
         *kept.brought.entry(run.value()).or_default() += 1;
     }
-    let runs = write.open_table(RUNS).map_err(|e| store.error(e))?;
-    for entry in runs.iter().map_err(|e| store.error(e))? {
-        let (_, row) = entry.map_err(|e| store.error(e))?;
-        let row: RunRow = decode(row.value()).map_err(|e| store.row_error("runs", &e))?;
+    let runs = write.open_table(RUNS)?;
+    for entry in runs.iter()? {
+        let (_, row) = entry?;
+        let row: RunRow = decode_row("runs", row.value())?;
         if row.backlog {
             kept.backlog.insert(row.number);
         }
     }
-    let accounts = write.open_table(ACCOUNTS).map_err(|e| store.error(e))?;
-    for entry in accounts.iter().map_err(|e| store.error(e))? {
-        let (number, row) = entry.map_err(|e| store.error(e))?;
+    let accounts = write.open_table(ACCOUNTS)?;
+    for entry in accounts.iter()? {
+        let (number, row) = entry?;
         if number.value() as usize != kept.accounts.len() {
-            return Err(store.row_error("accounts", &RowError::Range("number")));
+            return Err(DbError::row("accounts", RowError::Range("number")));
         }
-        let row: AccountRow = decode(row.value()).map_err(|e| store.row_error("accounts", &e))?;
+        let row: AccountRow = decode_row("accounts", row.value())?;
         kept.accounts.push(row.id());
     }
-    let run_accounts = write.open_table(RUN_ACCOUNTS).map_err(|e| store.error(e))?;
-    for entry in run_accounts.iter().map_err(|e| store.error(e))? {
-        let (run, account) = entry.map_err(|e| store.error(e))?;
+    let run_accounts = write.open_table(RUN_ACCOUNTS)?;
+    for entry in run_accounts.iter()? {
+        let (run, account) = entry?;
         kept.run_accounts.insert(run.value(), account.value());
     }
     Ok(kept)
@@ -364,10 +354,9 @@ type RunSumsAndDeltas = (
 
 /// One transaction's work: takes batches, folds their records, writes what changed.
 struct Work<'s, 't> {
-    store: &'s Store,
-    registry: Registry<'s, 't>,
+    registry: Registry<'t>,
     limits: WindowChanges<'s, 't>,
-    sessions: Sessions<'s, 't>,
+    sessions: Sessions<'t>,
     minutes_table: Table<'t, (u32, u32), &'static [u8]>,
     paths: Table<'t, (u32, &'static [u8]), u32>,
     files: Table<'t, u32, &'static [u8]>,
@@ -403,24 +392,23 @@ struct Work<'s, 't> {
 }
 
 impl<'s, 't> Work<'s, 't> {
-    fn new(store: &'s Store, write: &'t WriteTransaction, kept: Kept) -> Result<Self, StoreError> {
+    fn new(store: &'s Store, write: &'t WriteTransaction, kept: Kept) -> Result<Self, DbError> {
         macro_rules! open {
             ($table:expr) => {
-                write.open_table($table).map_err(|e| store.error(e))?
+                write.open_table($table)?
             };
         }
         let responses = open!(RESPONSES);
         Ok(Self {
-            store,
-            registry: Registry::new(store, write)?,
+            registry: Registry::new(write)?,
             limits: WindowChanges::new(store, write)?,
-            sessions: Sessions::new(store, write)?,
+            sessions: Sessions::new(write)?,
             minutes_table: open!(MINUTES),
             paths: open!(PATHS),
             files: open!(FILES),
             models_table: open!(MODELS),
             model_runs: open!(MODEL_RUNS),
-            is_fresh: responses.is_empty().map_err(|e| store.error(e))?,
+            is_fresh: responses.is_empty()?,
             responses,
             hours: open!(HOURS),
             days: open!(DAYS),
@@ -443,7 +431,7 @@ impl<'s, 't> Work<'s, 't> {
     }
 
     /// Checks a batch against the stored cursor and folds its records, or refuses it.
-    fn take(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    fn take(&mut self, batch: &Batch) -> Result<(), DbError> {
         let place = self.run(batch)?;
         let run = self.run_works[place].row.number;
         let stored = self.stored(run, &batch.path, batch.renamed_from.as_deref())?;
@@ -466,12 +454,7 @@ impl<'s, 't> Work<'s, 't> {
             // that lives under another name, it is read again. The next batch is refused for it once, and made anew.
             cursor.generation = 1;
         }
-        put(
-            self.store,
-            &mut self.files,
-            file,
-            &FileRow::new(run, &cursor, &batch.state),
-        )?;
+        put(&mut self.files, file, &FileRow::new(run, &cursor, &batch.state))?;
 
         let mut change = self.run_works[place].change.take().unwrap_or_default();
         change.lines.add(&batch.lines);
@@ -494,12 +477,7 @@ impl<'s, 't> Work<'s, 't> {
     }
 
     /// Lets a batch's observations wait for the end of the transaction, or parks them while a backlog is read.
-    fn take_observations(
-        &mut self,
-        batch: &Batch,
-        run: RunNumber,
-        file: FileNumber,
-    ) -> Result<(), StoreError> {
+    fn take_observations(&mut self, batch: &Batch, run: RunNumber, file: FileNumber) -> Result<(), DbError> {
         if batch.observations.is_empty() {
             return Ok(());
         }
@@ -543,7 +521,7 @@ impl<'s, 't> Work<'s, 't> {
         batch: &Batch,
         place: usize,
         change: &mut RunChange,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         let run = self.run_works[place].row;
         let (time, dating) = when(record, batch);
         if !dating.is_own() && record.kind == Kind::Message {
@@ -604,8 +582,7 @@ impl<'s, 't> Work<'s, 't> {
     }
 
     /// Ends a reading: see [`Store::commit_then`].
-    fn conclude(&mut self, conclusion: &Conclusion) -> Result<(), StoreError> {
-        let store = self.store;
+    fn conclude(&mut self, conclusion: &Conclusion) -> Result<(), DbError> {
         let now = match conclusion.now {
             Some(now) => now,
             None => self.latest()?.unwrap_or(conclusion.clock),
@@ -626,22 +603,22 @@ impl<'s, 't> Work<'s, 't> {
             }
         }
         self.limits.unpark(&mut self.meta, &self.kept.accounts, now)?;
-        set_backlog(store, &mut self.registry.runs, false)
+        set_backlog(&mut self.registry.runs, false)
     }
 
     /// The latest time of a line, those of this transaction included.
-    fn latest(&self) -> Result<Option<Millis>, StoreError> {
+    fn latest(&self) -> Result<Option<Millis>, DbError> {
         let mut latest = self.run_works.iter().filter_map(|work| work.latest).max();
-        for entry in self.registry.totals.iter().map_err(|e| self.store.error(e))? {
-            let (_, row) = entry.map_err(|e| self.store.error(e))?;
-            let row: RunTotalsRow = decode(row.value()).map_err(|e| self.store.row_error("totals", &e))?;
+        for entry in self.registry.totals.iter()? {
+            let (_, row) = entry?;
+            let row: RunTotalsRow = decode_row("totals", row.value())?;
             latest = latest.max(row.latest);
         }
         Ok(latest)
     }
 
     /// Where the run of a batch is in `run_works`.
-    fn run(&mut self, batch: &Batch) -> Result<usize, StoreError> {
+    fn run(&mut self, batch: &Batch) -> Result<usize, DbError> {
         if let Some(place) = self.run_places.get(&batch.run) {
             return Ok(*place);
         }
@@ -672,29 +649,19 @@ impl<'s, 't> Work<'s, 't> {
         run: RunNumber,
         path: &Path,
         renamed_from: Option<&Path>,
-    ) -> Result<Option<(FileNumber, Position)>, StoreError> {
+    ) -> Result<Option<(FileNumber, Position)>, DbError> {
         let path = renamed_from.unwrap_or(path).as_os_str().as_bytes();
-        let Some(file) = self
-            .paths
-            .get((run, path))
-            .map_err(|e| self.store.error(e))?
-            .map(|file| file.value())
-        else {
+        let Some(file) = self.paths.get((run, path))?.map(|file| file.value()) else {
             return Ok(None);
         };
-        let row = self.files.get(file).map_err(|e| self.store.error(e))?;
-        let row = row.ok_or_else(|| self.store.row_error("paths", &RowError::Range("file")))?;
-        let row: FileRow = decode(row.value()).map_err(|e| self.store.row_error("files", &e))?;
+        let row: Option<FileRow> = get(&self.files, file)?;
+        let row = row.ok_or_else(|| DbError::row("paths", RowError::Range("file")))?;
         Ok(Some((file, row.position())))
     }
 
-    fn new_file(&mut self, place: usize) -> Result<FileNumber, StoreError> {
+    fn new_file(&mut self, place: usize) -> Result<FileNumber, DbError> {
         self.run_works[place].files_added += 1;
-        let last = self
-            .files
-            .last()
-            .map_err(|e| self.store.error(e))?
-            .map(|(file, _)| file.value());
+        let last = self.files.last()?.map(|(file, _)| file.value());
         Ok(last.map_or(0, |last| last + 1))
     }
 
@@ -705,27 +672,22 @@ impl<'s, 't> Work<'s, 't> {
         file: FileNumber,
         path: &Path,
         renamed_from: Option<&Path>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, DbError> {
         if let Some(old) = renamed_from {
-            self.paths
-                .remove((run, old.as_os_str().as_bytes()))
-                .map_err(|e| self.store.error(e))?;
+            self.paths.remove((run, old.as_os_str().as_bytes()))?;
         }
-        let before = self
-            .paths
-            .insert((run, path.as_os_str().as_bytes()), file)
-            .map_err(|e| self.store.error(e))?;
+        let before = self.paths.insert((run, path.as_os_str().as_bytes()), file)?;
         let replaced = before
             .map(|before| before.value())
             .filter(|before| *before != file);
         if let Some(replaced) = replaced {
-            self.files.remove(replaced).map_err(|e| self.store.error(e))?;
+            self.files.remove(replaced)?;
         }
         Ok(replaced.is_some())
     }
 
     /// Writes everything that changed.
-    fn finish(mut self) -> Result<(Committed, Kept), StoreError> {
+    fn finish(mut self) -> Result<(Committed, Kept), DbError> {
         let mut committed = Committed::default();
         let changed = std::mem::take(&mut self.changed);
         committed.undated = undated(&changed).collect();
@@ -735,7 +697,7 @@ impl<'s, 't> Work<'s, 't> {
         let (sums, by_model) = self.write_run_totals()?;
         self.write_sums(&by_model)?;
         committed.events = self.write_run_infos()?;
-        committed.sequence = self.store.next_sequence(&mut self.meta)?;
+        committed.sequence = next_sequence(&mut self.meta)?;
         committed.changes = self.changes(&sums, &by_model)?;
         self.limits.settle(&mut self.meta, &self.kept.accounts)?;
         committed.limits = self.limits.finish(&self.kept.accounts)?;
@@ -743,14 +705,14 @@ impl<'s, 't> Work<'s, 't> {
         Ok((committed, self.kept))
     }
 
-    fn stored_response(&self, key: ResponseKey) -> Result<Option<StoredResponse>, StoreError> {
+    fn stored_response(&self, key: ResponseKey) -> Result<Option<StoredResponse>, DbError> {
         if self.is_fresh {
             return Ok(None);
         }
-        let Some(row) = self.responses.get(key.0).map_err(|e| self.store.error(e))? else {
+        let Some(row) = self.responses.get(key.0)? else {
             return Ok(None);
         };
-        let damage = |error| self.store.row_error("responses", &error);
+        let damage = |error| DbError::row("responses", error);
         let row: ResponseRow = decode(row.value()).map_err(damage)?;
         let ResponseParts {
             kind,
@@ -787,7 +749,7 @@ impl<'s, 't> Work<'s, 't> {
     }
 
     /// The shared name and the number of a model, which gets one if it has none and there is room for what `run` brings.
-    fn model(&mut self, name: &str, run: RunNumber) -> Result<(Arc<str>, ModelNumber), StoreError> {
+    fn model(&mut self, name: &str, run: RunNumber) -> Result<(Arc<str>, ModelNumber), DbError> {
         if let Some((last, number)) = &self.model
             && **last == *name
         {
@@ -805,16 +767,12 @@ impl<'s, 't> Work<'s, 't> {
         Ok((shared, number))
     }
 
-    fn new_model(&mut self, name: &str, run: RunNumber) -> Result<(Arc<str>, ModelNumber), StoreError> {
+    fn new_model(&mut self, name: &str, run: RunNumber) -> Result<(Arc<str>, ModelNumber), DbError> {
         let number = u32::try_from(self.kept.names.len()).unwrap_or(u32::MAX);
         let shared: Arc<str> = name.into();
-        self.models_table
-            .insert(number, name)
-            .map_err(|e| self.store.error(e))?;
+        self.models_table.insert(number, name)?;
         if name != MODEL_OTHER {
-            self.model_runs
-                .insert(number, run)
-                .map_err(|e| self.store.error(e))?;
+            self.model_runs.insert(number, run)?;
             *self.kept.brought.entry(run).or_default() += 1;
         }
         self.kept.numbers.insert(Arc::clone(&shared), number);
@@ -823,12 +781,12 @@ impl<'s, 't> Work<'s, 't> {
     }
 
     /// Writes responses, and beside them everything that is summed by other keys.
-    fn write_changed(&mut self, changed: &[Changed]) -> Result<(), StoreError> {
-        let (store, responses, run_accounts) = (self.store, &mut self.responses, &self.kept.run_accounts);
+    fn write_changed(&mut self, changed: &[Changed]) -> Result<(), DbError> {
+        let (responses, run_accounts) = (&mut self.responses, &self.kept.run_accounts);
         let (hours, run_days, days) = (&mut self.hours, &mut self.run_days, &mut self.days);
         let (minutes, sessions, places) = (&mut self.minutes_table, &mut self.sessions, &self.places);
         let account_of = |run: RunNumber| run_accounts.get(&run).copied().unwrap_or_default();
-        let mut write_responses = move || rows_of(store, changed)?.write(store, responses);
+        let mut write_responses = move || rows_of(changed)?.write(responses);
         let mut write_others = move || {
             let cells: Vec<_> = Parts::of(changed, |known| Some(known.cell())).sums().collect();
             let mut day_sums: BTreeMap<(u32, ModelNumber), Totals> = BTreeMap::new();
@@ -840,12 +798,12 @@ impl<'s, 't> Work<'s, 't> {
             let by_minute = Parts::of(changed, |known| {
                 Some((account_of(known.response.run), known.minute()?))
             });
-            add_all(store, hours, "hours", cells.iter().copied())?;
-            add_all(store, run_days, "run_days", run_sums.into_iter())?;
-            add_all(store, days, "days", day_sums.into_iter())?;
-            add_all(store, minutes, "minutes", by_minute.sums())?;
+            add_all(hours, cells.iter().copied())?;
+            add_all(run_days, run_sums.into_iter())?;
+            add_all(days, day_sums.into_iter())?;
+            add_all(minutes, by_minute.sums())?;
             sessions.finish(changed, places)?;
-            Ok(cells)
+            Ok::<_, DbError>(cells)
         };
         if !self.is_fresh || changed.len() < ROWS_APART_MIN {
             write_responses()?;
@@ -863,7 +821,7 @@ impl<'s, 't> Work<'s, 't> {
 
     /// Notes when the provider served last, by account and model. Only a line's own time says so, and none that is still
     /// to come: a captured answer that is read late shows nothing of now.
-    fn write_served(&mut self, changed: &[Changed]) -> Result<(), StoreError> {
+    fn write_served(&mut self, changed: &[Changed]) -> Result<(), DbError> {
         let mut latest: BTreeMap<(RunNumber, ModelNumber), Millis> = BTreeMap::new();
         let shows_service = |response: &Response| {
             let is_served = response.kind == Kind::Message && !response.usage.is_empty();
@@ -880,16 +838,16 @@ impl<'s, 't> Work<'s, 't> {
         }
         for ((run, model), at) in latest {
             let key = (self.account_of(run), model);
-            let before = self.served.get(key).map_err(|e| self.store.error(e))?;
+            let before = self.served.get(key)?;
             let before = before.map(|at| at.value());
             if before.is_none_or(|before| before < at) {
-                self.served.insert(key, at).map_err(|e| self.store.error(e))?;
+                self.served.insert(key, at)?;
             }
         }
         Ok(())
     }
 
-    fn write_run_totals(&mut self) -> Result<RunSumsAndDeltas, StoreError> {
+    fn write_run_totals(&mut self) -> Result<RunSumsAndDeltas, DbError> {
         let mut sums = BTreeMap::new();
         let mut deltas: BTreeMap<RunNumber, (Totals, Option<&RunWork>)> = BTreeMap::new();
         let mut by_model: BTreeMap<(RunNumber, ModelNumber), Totals> = BTreeMap::new();
@@ -901,11 +859,7 @@ impl<'s, 't> Work<'s, 't> {
             deltas.entry(work.row.number).or_default().1 = Some(work);
         }
         for (run, (delta, work)) in deltas {
-            let mut row: RunTotalsRow =
-                match self.registry.totals.get(run).map_err(|e| self.store.error(e))? {
-                    Some(row) => decode(row.value()).map_err(|e| self.store.row_error("totals", &e))?,
-                    None => RunTotalsRow::default(),
-                };
+            let mut row: RunTotalsRow = get(&self.registry.totals, run)?.unwrap_or_default();
             row.totals += delta;
             if let Some(work) = work {
                 row.files += work.files_added;
@@ -915,23 +869,20 @@ impl<'s, 't> Work<'s, 't> {
                 row.lines.add(&change.lines);
                 row.bytes = row.bytes.saturating_add(change.bytes);
             }
-            put(self.store, &mut self.registry.totals, run, &row)?;
+            put(&mut self.registry.totals, run, &row)?;
             sums.insert(run, row);
         }
         Ok((sums, by_model))
     }
 
     /// Adds the differences to `sums`.
-    fn write_sums(
-        &mut self,
-        by_model: &BTreeMap<(RunNumber, ModelNumber), Totals>,
-    ) -> Result<(), StoreError> {
+    fn write_sums(&mut self, by_model: &BTreeMap<(RunNumber, ModelNumber), Totals>) -> Result<(), DbError> {
         let mut sums: BTreeMap<(u32, ModelNumber), Totals> = BTreeMap::new();
         for ((run, model), delta) in by_model {
             *sums.entry((self.account_of(*run), *model)).or_default() += *delta;
         }
         for (key, delta) in sums {
-            add(self.store, &mut self.sums, "sums", key, delta)?;
+            add(&mut self.sums, key, delta)?;
         }
         Ok(())
     }
@@ -941,7 +892,7 @@ impl<'s, 't> Work<'s, 't> {
         &mut self,
         sums: &BTreeMap<RunNumber, RunTotalsRow>,
         by_model: &BTreeMap<(RunNumber, ModelNumber), Totals>,
-    ) -> Result<BTreeMap<RunId, RunChange>, StoreError> {
+    ) -> Result<BTreeMap<RunId, RunChange>, DbError> {
         let mut changes = BTreeMap::new();
         for work in &mut self.run_works {
             if let Some(change) = work.change.take() {
@@ -981,7 +932,7 @@ impl<'s, 't> Work<'s, 't> {
     }
 
     /// Notes when runs had their first activity, and lets those go on that were stopped and have new lines.
-    fn write_run_infos(&mut self) -> Result<Vec<RunEvent>, StoreError> {
+    fn write_run_infos(&mut self) -> Result<Vec<RunEvent>, DbError> {
         let mut events = Vec::new();
         for work in &self.run_works {
             let Some(change) = &work.change else {
@@ -1008,7 +959,7 @@ impl<'s, 't> Work<'s, 't> {
             if resumes || earliest != info.earliest {
                 info.stopped = info.stopped.filter(|_| !resumes);
                 info.earliest = earliest;
-                put(self.store, &mut self.registry.infos, number, &info)?;
+                put(&mut self.registry.infos, number, &info)?;
             }
         }
         Ok(events)

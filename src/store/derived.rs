@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
-use super::commit::put;
+use super::commit::next_sequence;
+use super::error::DbError;
 use super::runs::FORGOTTEN_RUNS;
 use super::schema::{
     ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, MINUTES, MODELS, PATHS, RESPONSES, RUN_ACCOUNTS,
     RUN_DAYS, RUNS, ResponseParts, ResponseRow, RunRow, RunTotalsRow, SESSION_COPIES, SESSION_SUMS, SUMS,
     TOTALS, decode,
 };
+use super::table::{decode_row, get, put};
 use super::{Store, StoreError};
 use crate::dedup::{Response, Totals};
 use crate::model::{
@@ -73,29 +75,26 @@ struct SumNames {
 
 impl SumNames {
     fn of(
-        store: &Store,
         runs: &impl ReadableTable<&'static str, &'static [u8]>,
         models: &impl ReadableTable<u32, &'static str>,
         accounts: &impl ReadableTable<u32, &'static [u8]>,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Self, DbError> {
         let mut names = Self {
             runs: BTreeMap::new(),
             models: Vec::new(),
             accounts: BTreeMap::new(),
         };
-        for entry in runs.iter().map_err(|e| store.error(e))? {
-            let (id, row) = entry.map_err(|e| store.error(e))?;
-            let row: RunRow = decode(row.value()).map_err(|e| store.row_error("runs", &e))?;
+        for entry in runs.iter()? {
+            let (id, row) = entry?;
+            let row: RunRow = decode_row("runs", row.value())?;
             names.runs.insert(row.number, id.value().to_owned());
         }
-        for entry in models.iter().map_err(|e| store.error(e))? {
-            names
-                .models
-                .push(entry.map_err(|e| store.error(e))?.1.value().into());
+        for entry in models.iter()? {
+            names.models.push(entry?.1.value().into());
         }
-        for entry in accounts.iter().map_err(|e| store.error(e))? {
-            let (number, row) = entry.map_err(|e| store.error(e))?;
-            let row: AccountRow = decode(row.value()).map_err(|e| store.row_error("accounts", &e))?;
+        for entry in accounts.iter()? {
+            let (number, row) = entry?;
+            let row: AccountRow = decode_row("accounts", row.value())?;
             names.accounts.insert(number.value(), row.id().to_string());
         }
         Ok(names)
@@ -116,32 +115,30 @@ impl SumNames {
 
 impl Derived {
     fn of(
-        store: &Store,
         responses: &impl ReadableTable<u128, &'static [u8]>,
         (run_accounts, copies): (
             &impl ReadableTable<u32, u32>,
             &impl ReadableTable<(u128, u32), ()>,
         ),
         names: &SumNames,
-    ) -> Result<Self, StoreError> {
-        let copies = copies.iter().map_err(|e| store.error(e))?;
-        let copies = copies.map(|entry| Ok(entry.map_err(|e| store.error(e))?.0.value()));
+    ) -> Result<Self, DbError> {
+        let copies = copies.iter()?;
+        let copies = copies.map(|entry| Ok(entry?.0.value()));
         let mut copies = copies.peekable();
         let mut accounts = BTreeMap::new();
-        for entry in run_accounts.iter().map_err(|e| store.error(e))? {
-            let (run, account) = entry.map_err(|e| store.error(e))?;
+        for entry in run_accounts.iter()? {
+            let (run, account) = entry?;
             accounts.insert(run.value(), account.value());
         }
         let mut derived = Self::default();
         for run in names.runs.keys() {
             derived.totals.insert(*run, Totals::default());
         }
-        for entry in responses.iter().map_err(|e| store.error(e))? {
-            let (key, row) = entry.map_err(|e| store.error(e))?;
+        for entry in responses.iter()? {
+            let (key, row) = entry?;
             let key = key.value();
-            let damage = |error| store.row_error("responses", &error);
-            let row: ResponseRow = decode(row.value()).map_err(damage)?;
-            let parts = row.parts().map_err(damage)?;
+            let row: ResponseRow = decode_row("responses", row.value())?;
+            let parts = row.parts().map_err(|error| DbError::row("responses", error))?;
             let one = Totals::of_usage(parts.kind, &parts.usage, parts.is_final);
             if one.is_zero() {
                 // Counted under another key. No sum has a row for it.
@@ -151,7 +148,7 @@ impl Derived {
                 *derived.session_sums.entry(parts.session).or_default() += one;
             }
             // Both tables are in the order of the keys.
-            while let Some(copy) = copies.next_if(|copy: &Result<(u128, u32), StoreError>| {
+            while let Some(copy) = copies.next_if(|copy: &Result<(u128, u32), DbError>| {
                 copy.as_ref().map_or(true, |(of, _)| *of <= key)
             }) {
                 let (of, session) = copy?;
@@ -197,14 +194,13 @@ impl<K: redb::Key + for<'a> redb::Value<SelfType<'a> = K> + Ord + Copy + Debug +
 
 /// Where a table of sums is not what it must be. A row that cannot be read counts as none.
 fn differing<K: NumberKey>(
-    store: &Store,
     table: &impl ReadableTable<K, &'static [u8]>,
     must_be: &BTreeMap<K, Totals>,
-) -> Result<Vec<Difference<K>>, StoreError> {
+) -> Result<Vec<Difference<K>>, DbError> {
     let mut found = Vec::new();
     let mut wanted = must_be.iter().peekable();
-    for entry in table.iter().map_err(|e| store.error(e))? {
-        let (key, row) = entry.map_err(|e| store.error(e))?;
+    for entry in table.iter()? {
+        let (key, row) = entry?;
         let key = key.value();
         while let Some((missing, sum)) = wanted.next_if(|(wanted, _)| **wanted < key) {
             found.push((*missing, None, Some(*sum)));
@@ -221,17 +217,16 @@ fn differing<K: NumberKey>(
 
 /// Files that no path leads to.
 fn pathless(
-    store: &Store,
     paths: &impl ReadableTable<(u32, &'static [u8]), u32>,
     files: &impl ReadableTable<u32, &'static [u8]>,
-) -> Result<Vec<u32>, StoreError> {
+) -> Result<Vec<u32>, DbError> {
     let mut known = BTreeSet::new();
-    for entry in paths.iter().map_err(|e| store.error(e))? {
-        known.insert(entry.map_err(|e| store.error(e))?.1.value());
+    for entry in paths.iter()? {
+        known.insert(entry?.1.value());
     }
     let mut pathless = Vec::new();
-    for entry in files.iter().map_err(|e| store.error(e))? {
-        let (file, _) = entry.map_err(|e| store.error(e))?;
+    for entry in files.iter()? {
+        let (file, _) = entry?;
         if !known.contains(&file.value()) {
             pathless.push(file.value());
         }
@@ -294,101 +289,77 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`].
     pub fn compare_sums(&self, mut each: impl FnMut(String)) -> Result<(), StoreError> {
-        let (_open, read) = self.read()?;
-        macro_rules! open {
-            ($table:expr) => {
-                read.open_table($table).map_err(|e| self.error(e))?
-            };
-        }
-        let names = SumNames::of(self, &open!(RUNS), &open!(MODELS), &open!(ACCOUNTS))?;
-        let responses = open!(RESPONSES);
-        let derived = Derived::of(
-            self,
-            &responses,
-            (&open!(RUN_ACCOUNTS), &open!(SESSION_COPIES)),
-            &names,
-        )?;
-        let (run, model, account) = (
-            |number| names.run(number),
-            |number| names.model(number),
-            |number| names.account(number),
-        );
-        for (number, kept, sum) in self.totals_differing(&open!(TOTALS), &derived.totals)? {
-            each(sentence(&format!("total of run {}", run(number)), kept, sum));
-        }
-        for ((hour, of, by), kept, sum) in differing(self, &open!(HOURS), &derived.hours)? {
-            each(sentence(
-                &format!(
-                    "hour {} of run {}, model {}",
-                    since(hour, HOUR_MS, 16),
-                    run(of),
-                    model(by)
-                ),
-                kept,
-                sum,
-            ));
-        }
-        for ((day, by), kept, sum) in differing(self, &open!(DAYS), &derived.days)? {
-            let day = since(day, DAY_MS, 10);
-            each(sentence(&format!("day {day} of model {}", model(by)), kept, sum));
-        }
-        for ((of, day, by), kept, sum) in differing(self, &open!(RUN_DAYS), &derived.run_days)? {
-            each(sentence(
-                &format!(
-                    "day {} of run {}, model {}",
-                    since(day, DAY_MS, 10),
-                    run(of),
-                    model(by)
-                ),
-                kept,
-                sum,
-            ));
-        }
-        for ((of, by), kept, sum) in differing(self, &open!(SUMS), &derived.sums)? {
-            each(sentence(
-                &format!("total of account {}, model {}", account(of), model(by)),
-                kept,
-                sum,
-            ));
-        }
-        for ((of, minute), kept, sum) in differing(self, &open!(MINUTES), &derived.minutes)? {
-            each(sentence(
-                &format!(
-                    "minute {} of account {}",
-                    since(minute, MINUTE_MS, 16),
-                    account(of)
-                ),
-                kept,
-                sum,
-            ));
-        }
-        for (session, kept, sum) in differing(self, &open!(SESSION_SUMS), &derived.session_sums)? {
-            each(sentence(&format!("total of session {session}"), kept, sum));
-        }
-        for file in pathless(self, &open!(PATHS), &open!(FILES))? {
-            each(format!("file {file} has a read position and no path"));
-        }
-        Ok(())
-    }
-
-    /// The totals of runs that are not what they must be. A row that cannot be read is damage: it holds more.
-    fn totals_differing(
-        &self,
-        table: &impl ReadableTable<u32, &'static [u8]>,
-        must_be: &BTreeMap<RunNumber, Totals>,
-    ) -> Result<Vec<Difference<RunNumber>>, StoreError> {
-        let mut wanted = must_be.clone();
-        let mut found = Vec::new();
-        for entry in table.iter().map_err(|e| self.error(e))? {
-            let (run, row) = entry.map_err(|e| self.error(e))?;
-            let row: RunTotalsRow = decode(row.value()).map_err(|e| self.row_error("totals", &e))?;
-            let sum = wanted.remove(&run.value()).unwrap_or_default();
-            if row.totals != sum {
-                found.push((run.value(), Some(row.totals), Some(sum)));
+        self.reading(|read| {
+            macro_rules! open {
+                ($table:expr) => {
+                    read.open_table($table)?
+                };
             }
-        }
-        found.extend(wanted.into_iter().map(|(run, sum)| (run, None, Some(sum))));
-        Ok(found)
+            let names = SumNames::of(&open!(RUNS), &open!(MODELS), &open!(ACCOUNTS))?;
+            let responses = open!(RESPONSES);
+            let derived = Derived::of(&responses, (&open!(RUN_ACCOUNTS), &open!(SESSION_COPIES)), &names)?;
+            let (run, model, account) = (
+                |number| names.run(number),
+                |number| names.model(number),
+                |number| names.account(number),
+            );
+            for (number, kept, sum) in totals_differing(&open!(TOTALS), &derived.totals)? {
+                each(sentence(&format!("total of run {}", run(number)), kept, sum));
+            }
+            for ((hour, of, by), kept, sum) in differing(&open!(HOURS), &derived.hours)? {
+                each(sentence(
+                    &format!(
+                        "hour {} of run {}, model {}",
+                        since(hour, HOUR_MS, 16),
+                        run(of),
+                        model(by)
+                    ),
+                    kept,
+                    sum,
+                ));
+            }
+            for ((day, by), kept, sum) in differing(&open!(DAYS), &derived.days)? {
+                let day = since(day, DAY_MS, 10);
+                each(sentence(&format!("day {day} of model {}", model(by)), kept, sum));
+            }
+            for ((of, day, by), kept, sum) in differing(&open!(RUN_DAYS), &derived.run_days)? {
+                each(sentence(
+                    &format!(
+                        "day {} of run {}, model {}",
+                        since(day, DAY_MS, 10),
+                        run(of),
+                        model(by)
+                    ),
+                    kept,
+                    sum,
+                ));
+            }
+            for ((of, by), kept, sum) in differing(&open!(SUMS), &derived.sums)? {
+                each(sentence(
+                    &format!("total of account {}, model {}", account(of), model(by)),
+                    kept,
+                    sum,
+                ));
+            }
+            for ((of, minute), kept, sum) in differing(&open!(MINUTES), &derived.minutes)? {
+                each(sentence(
+                    &format!(
+                        "minute {} of account {}",
+                        since(minute, MINUTE_MS, 16),
+                        account(of)
+                    ),
+                    kept,
+                    sum,
+                ));
+            }
+            for (session, kept, sum) in differing(&open!(SESSION_SUMS), &derived.session_sums)? {
+                each(sentence(&format!("total of session {session}"), kept, sum));
+            }
+            for file in pathless(&open!(PATHS), &open!(FILES))? {
+                each(format!("file {file} has a read position and no path"));
+            }
+            Ok(())
+        })
     }
 
     /// Brings the database to what a recount says, and every sum to what then follows from the responses: all of it in
@@ -400,166 +371,160 @@ impl Store {
         self.forget_kept();
         self.transact(|write| {
             let mut repaired = Repaired::default();
-            self.repair_responses(write, fixes, &mut repaired)?;
-            self.repair_runs(write, fixes, &mut repaired)?;
-            self.repair_sums(write, &mut repaired)?;
-            let mut meta = write.open_table(META).map_err(|e| self.error(e))?;
-            self.next_sequence(&mut meta)?;
+            repair_responses(write, fixes, &mut repaired)?;
+            repair_runs(write, fixes, &mut repaired)?;
+            repair_sums(write, &mut repaired)?;
+            let mut meta = write.open_table(META)?;
+            next_sequence(&mut meta)?;
             Ok(repaired)
         })
     }
+}
 
-    fn repair_responses(
-        &self,
-        write: &WriteTransaction,
-        fixes: &Fixes,
-        repaired: &mut Repaired,
-    ) -> Result<(), StoreError> {
-        let mut models = write.open_table(MODELS).map_err(|e| self.error(e))?;
-        let mut numbers: BTreeMap<String, ModelNumber> = BTreeMap::new();
-        for entry in models.iter().map_err(|e| self.error(e))? {
-            let (number, name) = entry.map_err(|e| self.error(e))?;
-            numbers.insert(name.value().to_owned(), number.value());
+/// The totals of runs that are not what they must be. A row that cannot be read is damage: it holds more.
+fn totals_differing(
+    table: &impl ReadableTable<u32, &'static [u8]>,
+    must_be: &BTreeMap<RunNumber, Totals>,
+) -> Result<Vec<Difference<RunNumber>>, DbError> {
+    let mut wanted = must_be.clone();
+    let mut found = Vec::new();
+    for entry in table.iter()? {
+        let (run, row) = entry?;
+        let row: RunTotalsRow = decode_row("totals", row.value())?;
+        let sum = wanted.remove(&run.value()).unwrap_or_default();
+        if row.totals != sum {
+            found.push((run.value(), Some(row.totals), Some(sum)));
         }
-        let mut responses = write.open_table(RESPONSES).map_err(|e| self.error(e))?;
-        for (key, response) in &fixes.responses {
-            repaired.responses += 1;
-            let Some(response) = response else {
-                responses.remove(key.0).map_err(|e| self.error(e))?;
-                continue;
-            };
-            let name = &*response.model;
-            let number = if let Some(number) = numbers.get(name) {
-                *number
-            } else {
-                let number = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
-                models.insert(number, name).map_err(|e| self.error(e))?;
-                numbers.insert(name.to_owned(), number);
-                number
-            };
-            // Of which session it is, the logs say in another order.
-            let stored = responses.get(key.0).map_err(|e| self.error(e))?;
-            let stored = stored.map(|row| decode::<ResponseRow>(row.value())?.parts());
-            let stored = stored.transpose().map_err(|e| self.row_error("responses", &e))?;
-            let parts = ResponseParts {
-                session: stored.as_ref().map_or(0, |stored| stored.session),
-                is_shared: stored.is_some_and(|stored| stored.is_shared),
-                is_final: response.is_final,
-                kind: response.kind,
-                rank: response.rank,
-                tier: response.tier,
-                dating: response.dating,
-                usage: response.usage,
-            };
-            let row = ResponseRow::new(&parts, number, response.run, response.time);
-            put(self, &mut responses, key.0, &row)?;
-        }
-        Ok(())
     }
+    found.extend(wanted.into_iter().map(|(run, sum)| (run, None, Some(sum))));
+    Ok(found)
+}
 
-    fn repair_runs(
-        &self,
-        write: &WriteTransaction,
-        fixes: &Fixes,
-        repaired: &mut Repaired,
-    ) -> Result<(), StoreError> {
-        let runs = write.open_table(RUNS).map_err(|e| self.error(e))?;
-        let paths = write.open_table(PATHS).map_err(|e| self.error(e))?;
-        let mut files = write.open_table(FILES).map_err(|e| self.error(e))?;
-        let mut totals = write.open_table(TOTALS).map_err(|e| self.error(e))?;
-        let number_of = |run: &RunId| -> Result<Option<RunNumber>, StoreError> {
-            let Some(row) = runs.get(run.as_str()).map_err(|e| self.error(e))? else {
-                return Ok(None);
-            };
-            let row: RunRow = decode(row.value()).map_err(|e| self.row_error("runs", &e))?;
-            Ok(Some(row.number))
+fn repair_responses(write: &WriteTransaction, fixes: &Fixes, repaired: &mut Repaired) -> Result<(), DbError> {
+    let mut models = write.open_table(MODELS)?;
+    let mut numbers: BTreeMap<String, ModelNumber> = BTreeMap::new();
+    for entry in models.iter()? {
+        let (number, name) = entry?;
+        numbers.insert(name.value().to_owned(), number.value());
+    }
+    let mut responses = write.open_table(RESPONSES)?;
+    for (key, response) in &fixes.responses {
+        repaired.responses += 1;
+        let Some(response) = response else {
+            responses.remove(key.0)?;
+            continue;
         };
-        for (run, path, position) in &fixes.positions {
-            let Some(number) = number_of(run)? else { continue };
-            let key = (number, path.as_os_str().as_bytes());
-            let Some(file) = paths.get(key).map_err(|e| self.error(e))? else {
-                continue;
-            };
-            let row = FileRow::new(number, &position.cursor, &position.state);
-            put(self, &mut files, file.value(), &row)?;
-            repaired.positions += 1;
-        }
-        for fix in &fixes.runs {
-            let Some(number) = number_of(&fix.run)? else {
-                continue;
-            };
-            let mut row = match totals.get(number).map_err(|e| self.error(e))? {
-                Some(row) => decode::<RunTotalsRow>(row.value()).map_err(|e| self.row_error("totals", &e))?,
-                None => RunTotalsRow::default(),
-            };
-            if let Some(lines) = fix.lines {
-                row.lines = LineCounts {
-                    duplicate: row.lines.duplicate,
-                    clock_suspect: row.lines.clock_suspect,
-                    ..lines
-                };
-            }
-            row.files = fix.files.unwrap_or(row.files);
-            row.bytes = fix.bytes.unwrap_or(row.bytes);
-            put(self, &mut totals, number, &row)?;
-            repaired.runs += 1;
-        }
-        Ok(())
+        let name = &*response.model;
+        let number = if let Some(number) = numbers.get(name) {
+            *number
+        } else {
+            let number = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+            models.insert(number, name)?;
+            numbers.insert(name.to_owned(), number);
+            number
+        };
+        // Of which session it is, the logs say in another order.
+        let stored: Option<ResponseRow> = get(&responses, key.0)?;
+        let stored = stored.map(|row| row.parts()).transpose();
+        let stored = stored.map_err(|error| DbError::row("responses", error))?;
+        let parts = ResponseParts {
+            session: stored.as_ref().map_or(0, |stored| stored.session),
+            is_shared: stored.is_some_and(|stored| stored.is_shared),
+            is_final: response.is_final,
+            kind: response.kind,
+            rank: response.rank,
+            tier: response.tier,
+            dating: response.dating,
+            usage: response.usage,
+        };
+        let row = ResponseRow::new(&parts, number, response.run, response.time);
+        put(&mut responses, key.0, &row)?;
     }
+    Ok(())
+}
 
-    fn repair_sums(&self, write: &WriteTransaction, repaired: &mut Repaired) -> Result<(), StoreError> {
-        macro_rules! open {
-            ($table:expr) => {
-                write.open_table($table).map_err(|e| self.error(e))?
-            };
-        }
-        let names = SumNames::of(self, &open!(RUNS), &open!(MODELS), &open!(ACCOUNTS))?;
-        let responses = open!(RESPONSES);
-        let derived = Derived::of(
-            self,
-            &responses,
-            (&open!(RUN_ACCOUNTS), &open!(SESSION_COPIES)),
-            &names,
-        )?;
-        let mut totals = open!(TOTALS);
-        for (run, _, sum) in self.totals_differing(&totals, &derived.totals)? {
-            let mut row = match totals.get(run).map_err(|e| self.error(e))? {
-                Some(row) => decode::<RunTotalsRow>(row.value()).map_err(|e| self.row_error("totals", &e))?,
-                None => RunTotalsRow::default(),
-            };
-            row.totals = sum.unwrap_or_default();
-            put(self, &mut totals, run, &row)?;
-            repaired.sums += 1;
-        }
-        repaired.sums += self.rewrite(&mut open!(HOURS), &derived.hours)?
-            + self.rewrite(&mut open!(DAYS), &derived.days)?
-            + self.rewrite(&mut open!(RUN_DAYS), &derived.run_days)?
-            + self.rewrite(&mut open!(SUMS), &derived.sums)?
-            + self.rewrite(&mut open!(MINUTES), &derived.minutes)?
-            + self.rewrite(&mut open!(SESSION_SUMS), &derived.session_sums)?;
-        let mut files = open!(FILES);
-        for file in pathless(self, &open!(PATHS), &files)? {
-            files.remove(file).map_err(|e| self.error(e))?;
-            repaired.sums += 1;
-        }
-        Ok(())
+fn repair_runs(write: &WriteTransaction, fixes: &Fixes, repaired: &mut Repaired) -> Result<(), DbError> {
+    let runs = write.open_table(RUNS)?;
+    let paths = write.open_table(PATHS)?;
+    let mut files = write.open_table(FILES)?;
+    let mut totals = write.open_table(TOTALS)?;
+    let number_of = |run: &RunId| -> Result<Option<RunNumber>, DbError> {
+        let row: Option<RunRow> = get(&runs, run.as_str())?;
+        Ok(row.map(|row| row.number))
+    };
+    for (run, path, position) in &fixes.positions {
+        let Some(number) = number_of(run)? else { continue };
+        let key = (number, path.as_os_str().as_bytes());
+        let Some(file) = paths.get(key)? else {
+            continue;
+        };
+        let row = FileRow::new(number, &position.cursor, &position.state);
+        put(&mut files, file.value(), &row)?;
+        repaired.positions += 1;
     }
+    for fix in &fixes.runs {
+        let Some(number) = number_of(&fix.run)? else {
+            continue;
+        };
+        let mut row: RunTotalsRow = get(&totals, number)?.unwrap_or_default();
+        if let Some(lines) = fix.lines {
+            row.lines = LineCounts {
+                duplicate: row.lines.duplicate,
+                clock_suspect: row.lines.clock_suspect,
+                ..lines
+            };
+        }
+        row.files = fix.files.unwrap_or(row.files);
+        row.bytes = fix.bytes.unwrap_or(row.bytes);
+        put(&mut totals, number, &row)?;
+        repaired.runs += 1;
+    }
+    Ok(())
+}
 
-    /// Brings a table of sums to what it must be; how many rows that changed.
-    fn rewrite<K: NumberKey>(
-        &self,
-        table: &mut Table<'_, K, &'static [u8]>,
-        must_be: &BTreeMap<K, Totals>,
-    ) -> Result<u64, StoreError> {
-        let found = differing(self, table, must_be)?;
-        for (key, _, sum) in &found {
-            match sum {
-                Some(sum) => put(self, table, *key, sum)?,
-                None => {
-                    table.remove(*key).map_err(|e| self.error(e))?;
-                }
+fn repair_sums(write: &WriteTransaction, repaired: &mut Repaired) -> Result<(), DbError> {
+    macro_rules! open {
+        ($table:expr) => {
+            write.open_table($table)?
+        };
+    }
+    let names = SumNames::of(&open!(RUNS), &open!(MODELS), &open!(ACCOUNTS))?;
+    let responses = open!(RESPONSES);
+    let derived = Derived::of(&responses, (&open!(RUN_ACCOUNTS), &open!(SESSION_COPIES)), &names)?;
+    let mut totals = open!(TOTALS);
+    for (run, _, sum) in totals_differing(&totals, &derived.totals)? {
+        let mut row: RunTotalsRow = get(&totals, run)?.unwrap_or_default();
+        row.totals = sum.unwrap_or_default();
+        put(&mut totals, run, &row)?;
+        repaired.sums += 1;
+    }
+    repaired.sums += rewrite(&mut open!(HOURS), &derived.hours)?
+        + rewrite(&mut open!(DAYS), &derived.days)?
+        + rewrite(&mut open!(RUN_DAYS), &derived.run_days)?
+        + rewrite(&mut open!(SUMS), &derived.sums)?
+        + rewrite(&mut open!(MINUTES), &derived.minutes)?
+        + rewrite(&mut open!(SESSION_SUMS), &derived.session_sums)?;
+    let mut files = open!(FILES);
+    for file in pathless(&open!(PATHS), &files)? {
+        files.remove(file)?;
+        repaired.sums += 1;
+    }
+    Ok(())
+}
+
+/// Brings a table of sums to what it must be; how many rows that changed.
+fn rewrite<K: NumberKey>(
+    table: &mut Table<'_, K, &'static [u8]>,
+    must_be: &BTreeMap<K, Totals>,
+) -> Result<u64, DbError> {
+    let found = differing(table, must_be)?;
+    for (key, _, sum) in &found {
+        match sum {
+            Some(sum) => put(table, *key, sum)?,
+            None => {
+                table.remove(*key)?;
             }
         }
-        Ok(found.len() as u64)
     }
+    Ok(found.len() as u64)
 }

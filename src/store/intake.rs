@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use redb::ReadableTable;
 
-use super::schema::{META, META_SEQUENCE, RunTotalsRow, TOTALS, decode};
+use super::read::models;
+use super::schema::{META, META_SEQUENCE, RunTotalsRow, TOTALS};
+use super::table::decode_row;
 use super::{Store, StoreError};
 use crate::model::LineCounts;
 
@@ -27,10 +29,11 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`].
     pub fn sequence(&self) -> Result<u64, StoreError> {
-        let (_open, read) = self.read()?;
-        let meta = read.open_table(META).map_err(|e| self.error(e))?;
-        let sequence = meta.get(META_SEQUENCE).map_err(|e| self.error(e))?;
-        Ok(sequence.map_or(0, |value| value.value()))
+        self.reading(|read| {
+            let meta = read.open_table(META)?;
+            let sequence = meta.get(META_SEQUENCE)?;
+            Ok(sequence.map_or(0, |value| value.value()))
+        })
     }
 
     /// How much was ever read.
@@ -38,22 +41,23 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`].
     pub fn intake(&self) -> Result<Intake, StoreError> {
-        let (_open, read) = self.read()?;
-        let meta = read.open_table(META).map_err(|e| self.error(e))?;
-        let sequence = meta.get(META_SEQUENCE).map_err(|e| self.error(e))?;
-        let mut intake = Intake {
-            sequence: sequence.map_or(0, |value| value.value()),
-            models: self.models(&read)?,
-            ..Intake::default()
-        };
-        let totals = read.open_table(TOTALS).map_err(|e| self.error(e))?;
-        for entry in totals.iter().map_err(|e| self.error(e))? {
-            let (_, row) = entry.map_err(|e| self.error(e))?;
-            let row: RunTotalsRow = decode(row.value()).map_err(|e| self.row_error("totals", &e))?;
-            intake.lines.add(&row.lines);
-            intake.files = intake.files.saturating_add(row.files);
-            intake.bytes = intake.bytes.saturating_add(row.bytes);
-        }
-        Ok(intake)
+        self.reading(|read| {
+            let meta = read.open_table(META)?;
+            let sequence = meta.get(META_SEQUENCE)?;
+            let mut intake = Intake {
+                sequence: sequence.map_or(0, |value| value.value()),
+                models: models(read)?,
+                ..Intake::default()
+            };
+            let totals = read.open_table(TOTALS)?;
+            for entry in totals.iter()? {
+                let (_, row) = entry?;
+                let row: RunTotalsRow = decode_row("totals", row.value())?;
+                intake.lines.add(&row.lines);
+                intake.files = intake.files.saturating_add(row.files);
+                intake.bytes = intake.bytes.saturating_add(row.bytes);
+            }
+            Ok(intake)
+        })
     }
 }

@@ -15,12 +15,13 @@ use std::os::unix::ffi::OsStrExt;
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::commit::put;
+use super::Store;
+use super::error::DbError;
 use super::schema::{
     ACCOUNT_LIMITS, AccountLimitsRow, FIRED, FiredRow, HistoryRow, LIMIT_EVENTS, LimitEventRow, META_FIRED,
-    META_PARKED, OBSERVATIONS, PARKED, PARKED_FILES, ParkedRow, WINDOWS, WindowRow, decode,
+    META_PARKED, OBSERVATIONS, PARKED, PARKED_FILES, ParkedRow, WINDOWS, WindowRow,
 };
-use super::{Store, StoreError};
+use super::table::{decode_row, get, put};
 use crate::model::{
     AccountId, Batch, DAY_MS, FileNumber, Fired, HOUR_MS, LimitStatus, MINUTE_MS, Millis, Observation,
     WindowUpdate,
@@ -122,10 +123,10 @@ pub(super) struct WindowChanges<'s, 't> {
 }
 
 impl<'s, 't> WindowChanges<'s, 't> {
-    pub fn new(store: &'s Store, write: &'t WriteTransaction) -> Result<Self, StoreError> {
+    pub fn new(store: &'s Store, write: &'t WriteTransaction) -> Result<Self, DbError> {
         macro_rules! open {
             ($table:expr) => {
-                write.open_table($table).map_err(|e| store.error(e))?
+                write.open_table($table)?
             };
         }
         Ok(Self {
@@ -153,15 +154,14 @@ impl<'s, 't> WindowChanges<'s, 't> {
         account: u32,
         observation: &Observation,
         place: MergeOrder,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         let before = match self.parked_number {
             Some(number) => number,
-            None => last(self.store, meta, META_PARKED)?,
+            None => last(meta, META_PARKED)?,
         };
         let number = before + 1;
         self.parked_number = Some(number);
         put(
-            self.store,
             &mut self.parked,
             (place.time, place.file, number),
             &ParkedRow::new(account, observation),
@@ -169,16 +169,14 @@ impl<'s, 't> WindowChanges<'s, 't> {
     }
 
     /// The latest time of a file's parked observations; `None` if none of them is parked.
-    pub fn parked_until(&self, file: FileNumber) -> Result<Option<Millis>, StoreError> {
-        let time = self.parked_files.get(file).map_err(|e| self.store.error(e))?;
+    pub fn parked_until(&self, file: FileNumber) -> Result<Option<Millis>, DbError> {
+        let time = self.parked_files.get(file)?;
         Ok(time.map(|time| time.value()))
     }
 
     /// Notes the latest time of a file's parked observations: a late line in it may come after a restart.
-    pub fn set_parked_until(&mut self, file: FileNumber, time: Millis) -> Result<(), StoreError> {
-        self.parked_files
-            .insert(file, time)
-            .map_err(|e| self.store.error(e))?;
+    pub fn set_parked_until(&mut self, file: FileNumber, time: Millis) -> Result<(), DbError> {
+        self.parked_files.insert(file, time)?;
         Ok(())
     }
 
@@ -197,10 +195,9 @@ impl<'s, 't> WindowChanges<'s, 't> {
         &mut self,
         meta: &mut Table<'_, &'static str, u64>,
         accounts: &[AccountId],
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         if let Some(number) = self.parked_number {
-            meta.insert(META_PARKED, number)
-                .map_err(|e| self.store.error(e))?;
+            meta.insert(META_PARKED, number)?;
         }
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.sort_by_key(|one| one.place);
@@ -216,17 +213,14 @@ impl<'s, 't> WindowChanges<'s, 't> {
         meta: &mut Table<'_, &'static str, u64>,
         accounts: &[AccountId],
         now: Millis,
-    ) -> Result<(), StoreError> {
-        let store = self.store;
-        self.parked_files
-            .retain(|_, _| false)
-            .map_err(|e| store.error(e))?;
+    ) -> Result<(), DbError> {
+        self.parked_files.retain(|_, _| false)?;
         loop {
             let row: ParkedRow = {
-                let Some((_, row)) = self.parked.pop_first().map_err(|e| store.error(e))? else {
+                let Some((_, row)) = self.parked.pop_first()? else {
                     return Ok(());
                 };
-                decode(row.value()).map_err(|e| store.row_error("parked", &e))?
+                decode_row("parked", row.value())?
             };
             let account = row.account;
             let observation = row.observation();
@@ -243,8 +237,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
         account: u32,
         observation: &Observation,
         at: Millis,
-    ) -> Result<(), StoreError> {
-        let store = self.store;
+    ) -> Result<(), DbError> {
         let name = bucket::canonical(&observation.bucket);
         for of_account in [bucket::COOL_DOWN, bucket::OVERAGE_IN_USE] {
             if name == of_account {
@@ -256,9 +249,8 @@ impl<'s, 't> WindowChanges<'s, 't> {
             Some(open) => Some(open),
             None => self
                 .windows
-                .get((account, name))
-                .map_err(|e| store.error(e))?
-                .map(|row| decode(row.value()).map_err(|e| store.row_error("windows", &e)))
+                .get((account, name))?
+                .map(|row| decode_row("windows", row.value()))
                 .transpose()?
                 .map(|row| OpenWindow {
                     row,
@@ -277,7 +269,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
         }
         let thresholds = accounts
             .get(account as usize)
-            .map_or_else(Vec::new, |id| store.thresholds(id));
+            .map_or_else(Vec::new, |id| self.store.thresholds(id));
         let merged = merge(
             known.as_ref().map(|open| &open.row.track),
             observation,
@@ -309,7 +301,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
                 reset_at: open.row.track.state.reset_at,
                 observed_at: at,
             };
-            self.newly_fired.push((next(store, meta, META_FIRED)?, fired));
+            self.newly_fired.push((next(meta, META_FIRED)?, fired));
         }
         if merged.history {
             self.remember(account, name, observation, at, &mut open)?;
@@ -325,12 +317,8 @@ impl<'s, 't> WindowChanges<'s, 't> {
         name: &'static str,
         observation: &Observation,
         at: Millis,
-    ) -> Result<(), StoreError> {
-        let store = self.store;
-        let mut row: AccountLimitsRow = match self.accounts.get(account).map_err(|e| store.error(e))? {
-            Some(row) => decode(row.value()).map_err(|e| store.row_error("account_limits", &e))?,
-            None => AccountLimitsRow::default(),
-        };
+    ) -> Result<(), DbError> {
+        let mut row: AccountLimitsRow = get(&self.accounts, account)?.unwrap_or_default();
         let is_changed = if name == bucket::COOL_DOWN {
             row.throttles.take(observation, at)
         } else {
@@ -342,21 +330,21 @@ impl<'s, 't> WindowChanges<'s, 't> {
             std::mem::replace(&mut row.overage, overage) != overage
         };
         if is_changed {
-            put(store, &mut self.accounts, account, &row)?;
+            put(&mut self.accounts, account, &row)?;
             self.accounts_changed.insert((account, name));
         }
         Ok(())
     }
 
     /// How many windows of an account are there whose names are not fixed.
-    fn windows_of(&self, account: u32) -> Result<u32, StoreError> {
-        let (store, mut count) = (self.store, 0);
+    fn windows_of(&self, account: u32) -> Result<u32, DbError> {
+        let mut count = 0;
         let last = account.checked_add(1).map_or_else(
             || self.windows.range((account, "")..),
             |after| self.windows.range((account, "")..(after, "")),
         );
-        for entry in last.map_err(|e| store.error(e))? {
-            let (key, _) = entry.map_err(|e| store.error(e))?;
+        for entry in last? {
+            let (key, _) = entry?;
             count += u32::from(!bucket::is_fixed(key.value().1));
         }
         let new = self.open.keys().filter(|(of, name)| {
@@ -374,8 +362,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
         observation: &Observation,
         at: Millis,
         open: &mut OpenWindow,
-    ) -> Result<(), StoreError> {
-        let store = self.store;
+    ) -> Result<(), DbError> {
         let newest = open.row.track.state.observed_at.max(at);
         if at < newest.saturating_sub(HISTORY_AGE_MAX_MS) {
             return Ok(());
@@ -391,17 +378,12 @@ impl<'s, 't> WindowChanges<'s, 't> {
             source: observation.source,
         };
         let key = (account, name, minute);
-        let there: Option<HistoryRow> = self
-            .history
-            .get(key)
-            .map_err(|e| store.error(e))?
-            .map(|row| decode(row.value()).map_err(|e| store.row_error("observations", &e)))
-            .transpose()?;
+        let there: Option<HistoryRow> = get(&self.history, key)?;
         let merit = |row: &HistoryRow| (row.observed_at, row.utilization.map_or(-1.0, |share| share));
         if there.is_some_and(|there| merit(&there) >= merit(&row)) {
             return Ok(());
         }
-        put(store, &mut self.history, key, &row)?;
+        put(&mut self.history, key, &row)?;
         open.row.history_rows += u32::from(there.is_none());
         open.changed = true;
         self.forget(account, name, newest, open)
@@ -414,24 +396,20 @@ impl<'s, 't> WindowChanges<'s, 't> {
         name: &str,
         newest: Millis,
         open: &mut OpenWindow,
-    ) -> Result<(), StoreError> {
-        let store = self.store;
+    ) -> Result<(), DbError> {
         let horizon = newest.saturating_sub(HISTORY_AGE_MAX_MS).div_euclid(MINUTE_MS);
         let horizon = u32::try_from(horizon).unwrap_or(0);
         loop {
             let oldest = {
                 let mut range = self
                     .history
-                    .range((account, name, 0)..=(account, name, u32::MAX))
-                    .map_err(|e| store.error(e))?;
-                let first = range.next().transpose().map_err(|e| store.error(e))?;
+                    .range((account, name, 0)..=(account, name, u32::MAX))?;
+                let first = range.next().transpose()?;
                 first.map(|(key, _)| key.value().2)
             };
             match oldest {
                 Some(minute) if open.row.history_rows > HISTORY_ROWS_MAX || minute < horizon => {
-                    self.history
-                        .remove((account, name, minute))
-                        .map_err(|e| store.error(e))?;
+                    self.history.remove((account, name, minute))?;
                     open.row.history_rows = open.row.history_rows.saturating_sub(1);
                 }
                 _ => return Ok(()),
@@ -446,8 +424,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
         name: &str,
         observation: &Observation,
         at: Millis,
-    ) -> Result<(), StoreError> {
-        let store = self.store;
+    ) -> Result<(), DbError> {
         let millis = |at: Millis| u64::try_from(at).unwrap_or(0);
         let mut row = LimitEventRow {
             resets_at: observation.reset_at,
@@ -461,16 +438,14 @@ impl<'s, 't> WindowChanges<'s, 't> {
         let mut same = Vec::new();
         for entry in self
             .events
-            .range((*range.start(), 0, "")..=(*range.end(), u32::MAX, ""))
-            .map_err(|e| store.error(e))?
+            .range((*range.start(), 0, "")..=(*range.end(), u32::MAX, ""))?
         {
-            let (key, there) = entry.map_err(|e| store.error(e))?;
+            let (key, there) = entry?;
             let (began, of, bucket) = key.value();
             if of != account || bucket != name {
                 continue;
             }
-            let there: LimitEventRow =
-                decode(there.value()).map_err(|e| store.row_error("limit_events", &e))?;
+            let there: LimitEventRow = decode_row("limit_events", there.value())?;
             if is_one(&there, Millis::try_from(began).unwrap_or(Millis::MAX), &row, at) {
                 same.push((began, there));
             }
@@ -489,26 +464,23 @@ impl<'s, 't> WindowChanges<'s, 't> {
             first = first.min(*began);
         }
         for (began, _) in same.iter().filter(|(began, _)| *began != first) {
-            self.events
-                .remove((*began, account, name))
-                .map_err(|e| store.error(e))?;
+            self.events.remove((*began, account, name))?;
         }
-        put(store, &mut self.events, (first, account, name), &row)
+        put(&mut self.events, (first, account, name), &row)
     }
 
     /// Writes what changed and says what it was.
-    pub fn finish(mut self, accounts: &[AccountId]) -> Result<LimitChanges, StoreError> {
-        let store = self.store;
+    pub fn finish(mut self, accounts: &[AccountId]) -> Result<LimitChanges, DbError> {
         let id = |account: u32| accounts.get(account as usize).cloned().unwrap_or_default();
         let mut changes = LimitChanges::default();
         if self.left_out > 0 {
-            store.leave_out_windows(self.left_out);
+            self.store.leave_out_windows(self.left_out);
         }
         for ((account, name), open) in std::mem::take(&mut self.open) {
             if !open.changed {
                 continue;
             }
-            put(store, &mut self.windows, (account, &*name), &open.row)?;
+            put(&mut self.windows, (account, &*name), &open.row)?;
             changes.windows.push(WindowUpdate {
                 account: id(account),
                 bucket: name,
@@ -524,14 +496,14 @@ impl<'s, 't> WindowChanges<'s, 't> {
             });
         }
         for (number, row) in std::mem::take(&mut self.newly_fired) {
-            put(store, &mut self.fired, number, &row)?;
+            put(&mut self.fired, number, &row)?;
             changes.fired.push(fired(number, id(row.account), row));
         }
-        while self.fired.len().map_err(|e| store.error(e))? > FIRED_MAX {
-            self.fired.pop_first().map_err(|e| store.error(e))?;
+        while self.fired.len()? > FIRED_MAX {
+            self.fired.pop_first()?;
         }
-        while self.events.len().map_err(|e| store.error(e))? > LIMIT_EVENTS_MAX {
-            self.events.pop_first().map_err(|e| store.error(e))?;
+        while self.events.len()? > LIMIT_EVENTS_MAX {
+            self.events.pop_first()?;
         }
         Ok(changes)
     }
@@ -567,18 +539,14 @@ pub(super) fn fired(number: u64, account: AccountId, row: FiredRow) -> Fired {
 }
 
 /// Counts on in `meta`.
-fn next(
-    store: &Store,
-    meta: &mut Table<'_, &'static str, u64>,
-    key: &'static str,
-) -> Result<u64, StoreError> {
-    let next = last(store, meta, key)? + 1;
-    meta.insert(key, next).map_err(|e| store.error(e))?;
+fn next(meta: &mut Table<'_, &'static str, u64>, key: &'static str) -> Result<u64, DbError> {
+    let next = last(meta, key)? + 1;
+    meta.insert(key, next)?;
     Ok(next)
 }
 
 /// The last number given.
-fn last(store: &Store, meta: &Table<'_, &'static str, u64>, key: &'static str) -> Result<u64, StoreError> {
-    let last = meta.get(key).map_err(|e| store.error(e))?;
+fn last(meta: &Table<'_, &'static str, u64>, key: &'static str) -> Result<u64, DbError> {
+    let last = meta.get(key)?;
     Ok(last.map_or(0, |value| value.value()))
 }

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use redb::{Database, ReadableDatabase};
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 
+use super::error::trouble;
 use super::schema::{META, META_CREATED, META_SEQUENCE};
-use super::{Store, StoreError, health};
+use super::{Store, StoreError, open};
 
 /// How long the file may be away, as one that is renamed and put back, before a new database is made.
 const ANEW_AFTER: Duration = Duration::from_secs(5);
@@ -91,7 +92,7 @@ impl Place {
     fn look(&self, path: &Path) -> Result<(), StoreError> {
         let what = match file_id(path) {
             Ok(found) if found == self.file => return Ok(()),
-            Err(error) if !is_absence(&error) => return Err(health::trouble(path, error)),
+            Err(error) if !is_absence(&error) => return Err(trouble(path, error)),
             _ if self.is_covered(path) => Displacement::Unmounted,
             Ok(_) => Displacement::Replaced,
             Err(_) => Displacement::Removed,
@@ -190,7 +191,7 @@ impl Store {
     /// [`StoreError::Displaced`] while neither can be.
     pub(super) fn find_again(&self, lost: &Lost, examine: bool) -> Result<(Database, bool), StoreError> {
         let Some(path) = &self.options.path else {
-            return Ok((health::open(self, examine)?, false));
+            return Ok((open::open(self, examine)?, false));
         };
         let displaced = |what| {
             Err(StoreError::Displaced {
@@ -200,19 +201,19 @@ impl Store {
         };
         let is_covered = || lost.place.is_covered(path);
         match file_id(path) {
-            Ok(found) => match health::look(self) {
+            Ok(found) => match open::look(self) {
                 Ok(database) if lost.is(found, identity(&database)) => {
                     drop(database);
-                    Ok((health::open(self, examine)?, false))
+                    Ok((open::open(self, examine)?, false))
                 }
                 Err(error @ StoreError::InUse(_)) => Err(error),
                 _ if is_covered() => displaced(Displacement::Unmounted),
                 _ => displaced(Displacement::Replaced),
             },
-            Err(error) if !is_absence(&error) => Err(health::trouble(path, error)),
+            Err(error) if !is_absence(&error) => Err(trouble(path, error)),
             Err(_) if is_covered() => displaced(Displacement::Unmounted),
             Err(_) if lost.since.elapsed() < ANEW_AFTER => displaced(Displacement::Removed),
-            Err(_) => Ok((health::open(self, examine)?, true)),
+            Err(_) => Ok((open::open(self, examine)?, true)),
         }
     }
 }

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use redb::{ReadTransaction, ReadableTable};
 
+use super::error::DbError;
 use super::limits;
+use super::read::run_row_of;
 use super::schema::{
     ACCOUNT_LIMITS, ACCOUNTS, AccountLimitsRow, AccountRow, FIRED, FiredRow, HistoryRow, LIMIT_EVENTS,
     LimitEventRow, MARKS, MINUTES, MODELS, MarkRow, OBSERVATIONS, RUN_ACCOUNTS, RowError, SERVED, WINDOWS,
-    WindowRow, decode,
+    WindowRow,
 };
+use super::table::decode_row;
 use super::{Store, StoreError};
 use crate::dedup::Totals;
 use crate::model::{AccountId, Fired, LimitSource, MINUTE_MS, Millis, RunId};
@@ -60,101 +63,7 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`].
     pub fn quota(&self, since: Millis) -> Result<QuotaView, StoreError> {
-        let (_open, read) = self.read()?;
-        self.quota_in(&read, since)
-    }
-
-    pub(super) fn quota_in(&self, read: &ReadTransaction, since: Millis) -> Result<QuotaView, StoreError> {
-        let ids = self.account_ids(read)?;
-        let id = |number: u32| {
-            ids.get(number as usize)
-                .cloned()
-                .ok_or_else(|| self.row_error("accounts", &RowError::Range("number")))
-        };
-        let mut view = QuotaView {
-            accounts: ids
-                .iter()
-                .map(|id| (id.clone(), AccountSums::default()))
-                .collect(),
-            ..QuotaView::default()
-        };
-        let windows = read.open_table(WINDOWS).map_err(|e| self.error(e))?;
-        for entry in windows.iter().map_err(|e| self.error(e))? {
-            let (key, row) = entry.map_err(|e| self.error(e))?;
-            let (account, bucket) = key.value();
-            let row: WindowRow = decode(row.value()).map_err(|e| self.row_error("windows", &e))?;
-            let sums = view.accounts.entry(id(account)?).or_default();
-            sums.windows.insert(bucket.into(), row.track.state);
-        }
-        let models = read.open_table(MODELS).map_err(|e| self.error(e))?;
-        let served = read.open_table(SERVED).map_err(|e| self.error(e))?;
-        for entry in served.iter().map_err(|e| self.error(e))? {
-            let (key, at) = entry.map_err(|e| self.error(e))?;
-            let ((account, model), at) = (key.value(), Some(at.value()));
-            let name = models.get(model).map_err(|e| self.error(e))?;
-            let name = name.ok_or_else(|| self.row_error("served", &RowError::Range("model")))?;
-            let sums = view.accounts.entry(id(account)?).or_default();
-            sums.served_at = sums.served_at.max(at);
-            for (bucket, state) in &mut sums.windows {
-                if bucket::serves(bucket, name.value()) {
-                    state.served_at = state.served_at.max(at);
-                }
-            }
-        }
-        for sums in view.accounts.values_mut() {
-            let allowed_at = window::allowed_at(sums.windows.values());
-            if let Some(state) = sums.windows.get_mut(bucket::UNKNOWN) {
-                state.allowed_at = allowed_at;
-            }
-        }
-        let account_limits = read.open_table(ACCOUNT_LIMITS).map_err(|e| self.error(e))?;
-        for entry in account_limits.iter().map_err(|e| self.error(e))? {
-            let (account, row) = entry.map_err(|e| self.error(e))?;
-            let row: AccountLimitsRow =
-                decode(row.value()).map_err(|e| self.row_error("account_limits", &e))?;
-            let sums = view.accounts.entry(id(account.value())?).or_default();
-            (sums.throttles, sums.overage) = (row.throttles, row.overage);
-        }
-        let since = u32::try_from(since.div_euclid(MINUTE_MS).max(0)).unwrap_or(u32::MAX);
-        let minutes = read.open_table(MINUTES).map_err(|e| self.error(e))?;
-        for (number, id) in (0u32..).zip(&ids) {
-            let sums = view.accounts.entry(id.clone()).or_default();
-            for entry in minutes
-                .range((number, since)..=(number, u32::MAX))
-                .map_err(|e| self.error(e))?
-            {
-                let (key, row) = entry.map_err(|e| self.error(e))?;
-                let totals: Totals = decode(row.value()).map_err(|e| self.row_error("minutes", &e))?;
-                sums.minutes.push((key.value().1, totals));
-            }
-        }
-        let marks = read.open_table(MARKS).map_err(|e| self.error(e))?;
-        for entry in marks.iter().map_err(|e| self.error(e))? {
-            let (account, row) = entry.map_err(|e| self.error(e))?;
-            let row: MarkRow = decode(row.value()).map_err(|e| self.row_error("marks", &e))?;
-            view.accounts.entry(id(account.value())?).or_default().mark = Some(row.cause);
-        }
-        let events = read.open_table(LIMIT_EVENTS).map_err(|e| self.error(e))?;
-        for entry in events.iter().map_err(|e| self.error(e))? {
-            let (key, row) = entry.map_err(|e| self.error(e))?;
-            let (at, account, bucket) = key.value();
-            let row: LimitEventRow = decode(row.value()).map_err(|e| self.row_error("limit_events", &e))?;
-            view.limit_events.push(LimitEvent {
-                at: Millis::try_from(at).unwrap_or(Millis::MAX),
-                account: id(account)?,
-                bucket: bucket.into(),
-                resets_at: row.resets_at,
-                source: row.source,
-            });
-        }
-        let fired = read.open_table(FIRED).map_err(|e| self.error(e))?;
-        for entry in fired.iter().map_err(|e| self.error(e))? {
-            let (number, row) = entry.map_err(|e| self.error(e))?;
-            let row: FiredRow = decode(row.value()).map_err(|e| self.row_error("fired", &e))?;
-            view.fired
-                .push(limits::fired(number.value(), id(row.account)?, row));
-        }
-        Ok(view)
+        self.reading(|read| quota_in(read, since))
     }
 
     /// The points kept of a window's history, oldest first.
@@ -162,21 +71,19 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`].
     pub fn history(&self, account: &AccountId, bucket: &str) -> Result<Vec<HistoryRow>, StoreError> {
-        let (_open, read) = self.read()?;
-        let ids = self.account_ids(&read)?;
-        let Some(number) = (0u32..).zip(&ids).find(|(_, id)| *id == account) else {
-            return Ok(Vec::new());
-        };
-        let table = read.open_table(OBSERVATIONS).map_err(|e| self.error(e))?;
-        let mut points = Vec::new();
-        for entry in table
-            .range((number.0, bucket, 0)..=(number.0, bucket, u32::MAX))
-            .map_err(|e| self.error(e))?
-        {
-            let (_, row) = entry.map_err(|e| self.error(e))?;
-            points.push(decode(row.value()).map_err(|e| self.row_error("observations", &e))?);
-        }
-        Ok(points)
+        self.reading(|read| {
+            let ids = account_ids(read)?;
+            let Some(number) = (0u32..).zip(&ids).find(|(_, id)| *id == account) else {
+                return Ok(Vec::new());
+            };
+            let table = read.open_table(OBSERVATIONS)?;
+            let mut points = Vec::new();
+            for entry in table.range((number.0, bucket, 0)..=(number.0, bucket, u32::MAX))? {
+                let (_, row) = entry?;
+                points.push(decode_row("observations", row.value())?);
+            }
+            Ok(points)
+        })
     }
 
     /// The account a run was registered with; `None` if the run was never seen.
@@ -184,27 +91,117 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`].
     pub fn account_of(&self, run: &RunId) -> Result<Option<AccountId>, StoreError> {
-        let (_open, read) = self.read()?;
-        let Some(row) = self.run_row_of(&read, run)? else {
-            return Ok(None);
-        };
-        let table = read.open_table(RUN_ACCOUNTS).map_err(|e| self.error(e))?;
-        let number = table.get(row.number).map_err(|e| self.error(e))?;
-        let ids = self.account_ids(&read)?;
-        number
-            .and_then(|number| ids.get(number.value() as usize).cloned())
-            .map(Some)
-            .ok_or_else(|| self.row_error("run_accounts", &RowError::Range("run")))
+        self.reading(|read| {
+            let Some(row) = run_row_of(read, run)? else {
+                return Ok(None);
+            };
+            let table = read.open_table(RUN_ACCOUNTS)?;
+            let number = table.get(row.number)?;
+            let ids = account_ids(read)?;
+            number
+                .and_then(|number| ids.get(number.value() as usize).cloned())
+                .map(Some)
+                .ok_or_else(|| DbError::row("run_accounts", RowError::Range("run")))
+        })
     }
+}
 
-    pub(super) fn account_ids(&self, read: &ReadTransaction) -> Result<Vec<AccountId>, StoreError> {
-        let table = read.open_table(ACCOUNTS).map_err(|e| self.error(e))?;
-        let mut ids = Vec::new();
-        for entry in table.iter().map_err(|e| self.error(e))? {
-            let (_, row) = entry.map_err(|e| self.error(e))?;
-            let row: AccountRow = decode(row.value()).map_err(|e| self.row_error("accounts", &e))?;
-            ids.push(row.id());
-        }
-        Ok(ids)
+pub(super) fn quota_in(read: &ReadTransaction, since: Millis) -> Result<QuotaView, DbError> {
+    let ids = account_ids(read)?;
+    let id = |number: u32| {
+        ids.get(number as usize)
+            .cloned()
+            .ok_or_else(|| DbError::row("accounts", RowError::Range("number")))
+    };
+    let mut view = QuotaView {
+        accounts: ids
+            .iter()
+            .map(|id| (id.clone(), AccountSums::default()))
+            .collect(),
+        ..QuotaView::default()
+    };
+    let windows = read.open_table(WINDOWS)?;
+    for entry in windows.iter()? {
+        let (key, row) = entry?;
+        let (account, bucket) = key.value();
+        let row: WindowRow = decode_row("windows", row.value())?;
+        let sums = view.accounts.entry(id(account)?).or_default();
+        sums.windows.insert(bucket.into(), row.track.state);
     }
+    let models = read.open_table(MODELS)?;
+    let served = read.open_table(SERVED)?;
+    for entry in served.iter()? {
+        let (key, at) = entry?;
+        let ((account, model), at) = (key.value(), Some(at.value()));
+        let name = models.get(model)?;
+        let name = name.ok_or_else(|| DbError::row("served", RowError::Range("model")))?;
+        let sums = view.accounts.entry(id(account)?).or_default();
+        sums.served_at = sums.served_at.max(at);
+        for (bucket, state) in &mut sums.windows {
+            if bucket::serves(bucket, name.value()) {
+                state.served_at = state.served_at.max(at);
+            }
+        }
+    }
+    for sums in view.accounts.values_mut() {
+        let allowed_at = window::allowed_at(sums.windows.values());
+        if let Some(state) = sums.windows.get_mut(bucket::UNKNOWN) {
+            state.allowed_at = allowed_at;
+        }
+    }
+    let account_limits = read.open_table(ACCOUNT_LIMITS)?;
+    for entry in account_limits.iter()? {
+        let (account, row) = entry?;
+        let row: AccountLimitsRow = decode_row("account_limits", row.value())?;
+        let sums = view.accounts.entry(id(account.value())?).or_default();
+        (sums.throttles, sums.overage) = (row.throttles, row.overage);
+    }
+    let since = u32::try_from(since.div_euclid(MINUTE_MS).max(0)).unwrap_or(u32::MAX);
+    let minutes = read.open_table(MINUTES)?;
+    for (number, id) in (0u32..).zip(&ids) {
+        let sums = view.accounts.entry(id.clone()).or_default();
+        for entry in minutes.range((number, since)..=(number, u32::MAX))? {
+            let (key, row) = entry?;
+            let totals: Totals = decode_row("minutes", row.value())?;
+            sums.minutes.push((key.value().1, totals));
+        }
+    }
+    let marks = read.open_table(MARKS)?;
+    for entry in marks.iter()? {
+        let (account, row) = entry?;
+        let row: MarkRow = decode_row("marks", row.value())?;
+        view.accounts.entry(id(account.value())?).or_default().mark = Some(row.cause);
+    }
+    let events = read.open_table(LIMIT_EVENTS)?;
+    for entry in events.iter()? {
+        let (key, row) = entry?;
+        let (at, account, bucket) = key.value();
+        let row: LimitEventRow = decode_row("limit_events", row.value())?;
+        view.limit_events.push(LimitEvent {
+            at: Millis::try_from(at).unwrap_or(Millis::MAX),
+            account: id(account)?,
+            bucket: bucket.into(),
+            resets_at: row.resets_at,
+            source: row.source,
+        });
+    }
+    let fired = read.open_table(FIRED)?;
+    for entry in fired.iter()? {
+        let (number, row) = entry?;
+        let row: FiredRow = decode_row("fired", row.value())?;
+        view.fired
+            .push(limits::fired(number.value(), id(row.account)?, row));
+    }
+    Ok(view)
+}
+
+pub(super) fn account_ids(read: &ReadTransaction) -> Result<Vec<AccountId>, DbError> {
+    let table = read.open_table(ACCOUNTS)?;
+    let mut ids = Vec::new();
+    for entry in table.iter()? {
+        let (_, row) = entry?;
+        let row: AccountRow = decode_row("accounts", row.value())?;
+        ids.push(row.id());
+    }
+    Ok(ids)
 }

@@ -8,12 +8,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
-use redb::{ReadTransaction, ReadableTable};
+use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable};
 
+use super::error::DbError;
+use super::quota::quota_in;
+use super::runs::run_tables;
 use super::schema::{
     DAYS, FILES, FileRow, HOURS, META, META_SEQUENCE, MODELS, NOTE_ASIDE, NOTE_REBUILT, NOTES, PATHS,
-    RESPONSES, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow, RunTotalsRow, TOTALS, decode,
+    RESPONSES, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow, RunTotalsRow, TOTALS,
 };
+use super::sessions::coverage_in;
+use super::table::{decode_row, get};
 use super::{QuotaView, Store, StoreError, StoredRun};
 use crate::coverage::Coverage;
 use crate::dedup::{Response, Totals};
@@ -86,45 +91,54 @@ pub struct RunView {
 /// A row of sums in `hours`: (hour, run, model).
 pub type Cell = (u32, RunNumber, Arc<str>);
 
-/// Turns rows of `responses` into values.
-struct Responses<'s> {
-    store: &'s Store,
+/// Turns a row of `responses` into a value.
+fn response(models: &[Arc<str>], row: &ResponseRow) -> Result<Response, DbError> {
+    let parts = row.parts().map_err(|error| DbError::row("responses", error))?;
+    let ResponseParts {
+        kind,
+        rank,
+        tier,
+        dating,
+        usage,
+        is_final,
+        session,
+        is_shared,
+    } = parts;
+    Ok(Response {
+        kind,
+        rank,
+        tier,
+        model: model_name(models, row.model)?,
+        usage,
+        run: row.run,
+        time: row.time,
+        dating,
+        is_final,
+        session,
+        is_shared,
+    })
+}
+
+/// The responses of a database, in the order of their keys.
+struct Responses {
+    table: ReadOnlyTable<u128, &'static [u8]>,
     models: Vec<Arc<str>>,
 }
 
-type Row<'r> =
-    Result<(redb::AccessGuard<'r, u128>, redb::AccessGuard<'r, &'static [u8]>), redb::StorageError>;
+impl Responses {
+    fn of(read: &ReadTransaction) -> Result<Self, DbError> {
+        Ok(Self {
+            table: read.open_table(RESPONSES)?,
+            models: models(read)?,
+        })
+    }
 
-impl Responses<'_> {
-    fn response(&self, row: Row<'_>) -> Result<(ResponseKey, Response), StoreError> {
-        let damage = |error| self.store.row_error("responses", &error);
-        let (key, row) = row.map_err(|e| self.store.error(e))?;
-        let row: ResponseRow = decode(row.value()).map_err(damage)?;
-        let ResponseParts {
-            kind,
-            rank,
-            tier,
-            dating,
-            usage,
-            is_final,
-            session,
-            is_shared,
-        } = row.parts().map_err(damage)?;
-        let model = self.store.model_name(&self.models, row.model)?;
-        let response = Response {
-            kind,
-            rank,
-            tier,
-            model,
-            usage,
-            run: row.run,
-            time: row.time,
-            dating,
-            is_final,
-            session,
-            is_shared,
+    fn iter(&self) -> Result<impl Iterator<Item = Result<(ResponseKey, Response), DbError>>, DbError> {
+        let one = |(key, row): (AccessGuard<'_, u128>, AccessGuard<'_, &'static [u8]>)| {
+            let row = decode_row("responses", row.value())?;
+            Ok((ResponseKey(key.value()), response(&self.models, &row)?))
         };
-        Ok((ResponseKey(key.value()), response))
+        Ok(self.table.iter()?.map(move |entry| one(entry?)))
     }
 }
 
@@ -134,8 +148,7 @@ impl Store {
     /// # Errors
     /// When the database is closed, damaged or unreadable.
     pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        let (_open, read) = self.read()?;
-        self.snapshot_in(&read)
+        self.reading(|read| snapshot_in(read))
     }
 
     /// The summary's figures and what is known of accounts, as of the same commit; minutes from the one that holds `since`.
@@ -143,50 +156,7 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`].
     pub fn overview(&self, since: Millis) -> Result<(Snapshot, QuotaView), StoreError> {
-        let (_open, read) = self.read()?;
-        Ok((self.snapshot_in(&read)?, self.quota_in(&read, since)?))
-    }
-
-    fn snapshot_in(&self, read: &ReadTransaction) -> Result<Snapshot, StoreError> {
-        let models = self.models(read)?;
-        let mut snapshot = Snapshot::default();
-        let meta = read.open_table(META).map_err(|e| self.error(e))?;
-        snapshot.sequence = meta
-            .get(META_SEQUENCE)
-            .map_err(|e| self.error(e))?
-            .map_or(0, |value| value.value());
-        let mut sums = BTreeMap::new();
-        let totals = read.open_table(TOTALS).map_err(|e| self.error(e))?;
-        for entry in totals.iter().map_err(|e| self.error(e))? {
-            let (number, row) = entry.map_err(|e| self.error(e))?;
-            let row: RunTotalsRow = decode(row.value()).map_err(|e| self.row_error("totals", &e))?;
-            sums.insert(number.value(), RunSums::new(number.value(), row));
-        }
-        let runs = read.open_table(RUNS).map_err(|e| self.error(e))?;
-        for entry in runs.iter().map_err(|e| self.error(e))? {
-            let (id, row) = entry.map_err(|e| self.error(e))?;
-            let row: RunRow = decode(row.value()).map_err(|e| self.row_error("runs", &e))?;
-            let of_run = sums.remove(&row.number);
-            let of_run = of_run.ok_or_else(|| self.row_error("runs", &RowError::Range("number")))?;
-            snapshot.runs.insert(id.value().to_owned(), of_run);
-        }
-        // What no name leads to is what forgotten runs left.
-        for rest in sums.into_values() {
-            snapshot.forgotten.add(&rest);
-        }
-        let days = read.open_table(DAYS).map_err(|e| self.error(e))?;
-        for entry in days.iter().map_err(|e| self.error(e))? {
-            let (key, row) = entry.map_err(|e| self.error(e))?;
-            let (day, model) = key.value();
-            let totals: Totals = decode(row.value()).map_err(|e| self.row_error("days", &e))?;
-            *snapshot.by_day.entry(day).or_default() += totals;
-            *snapshot
-                .by_model
-                .entry(self.model_name(&models, model)?)
-                .or_default() += totals;
-        }
-        snapshot.coverage = self.coverage_in(read)?;
-        Ok(snapshot)
+        self.reading(|read| Ok((snapshot_in(read)?, quota_in(read, since)?)))
     }
 
     /// How this database came to replace another since the start, or a damaged one that is still kept beside it.
@@ -197,16 +167,14 @@ impl Store {
         if let Some(anew) = &*self.anew.lock().unwrap_or_else(PoisonError::into_inner) {
             return Ok(Some(anew.clone()));
         }
-        let (_open, read) = self.read()?;
-        let notes = read.open_table(NOTES).map_err(|e| self.error(e))?;
-        let aside = notes.get(NOTE_ASIDE).map_err(|e| self.error(e))?;
-        if !aside.is_some_and(|aside| Path::new(aside.value()).exists()) {
-            return Ok(None);
-        }
-        Ok(notes
-            .get(NOTE_REBUILT)
-            .map_err(|e| self.error(e))?
-            .map(|note| note.value().to_owned()))
+        self.reading(|read| {
+            let notes = read.open_table(NOTES)?;
+            let aside = notes.get(NOTE_ASIDE)?;
+            if !aside.is_some_and(|aside| Path::new(aside.value()).exists()) {
+                return Ok(None);
+            }
+            Ok(notes.get(NOTE_REBUILT)?.map(|note| note.value().to_owned()))
+        })
     }
 
     /// One run in detail; `None` if it was never seen.
@@ -214,28 +182,29 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`].
     pub fn run(&self, run: &RunId) -> Result<Option<RunView>, StoreError> {
-        let (_open, read) = self.read()?;
-        let Some(row) = self.run_row_of(&read, run)? else {
-            return Ok(None);
-        };
-        let models = self.models(&read)?;
-        let meta = read.open_table(META).map_err(|e| self.error(e))?;
-        let sequence = meta.get(META_SEQUENCE).map_err(|e| self.error(e))?;
-        let mut view = RunView {
-            sequence: sequence.map_or(0, |value| value.value()),
-            sums: self.run_sums(&read, row.number)?,
-            ..RunView::default()
-        };
-        let days = read.open_table(RUN_DAYS).map_err(|e| self.error(e))?;
-        let of_run = (row.number, 0, 0)..=(row.number, u32::MAX, u32::MAX);
-        for entry in days.range(of_run).map_err(|e| self.error(e))? {
-            let (key, cell) = entry.map_err(|e| self.error(e))?;
-            let (_, day, model) = key.value();
-            let totals: Totals = decode(cell.value()).map_err(|e| self.row_error("run_days", &e))?;
-            *view.by_day.entry(day).or_default() += totals;
-            *view.by_model.entry(self.model_name(&models, model)?).or_default() += totals;
-        }
-        Ok(Some(view))
+        self.reading(|read| {
+            let Some(row) = run_row_of(read, run)? else {
+                return Ok(None);
+            };
+            let models = models(read)?;
+            let meta = read.open_table(META)?;
+            let sequence = meta.get(META_SEQUENCE)?;
+            let mut view = RunView {
+                sequence: sequence.map_or(0, |value| value.value()),
+                sums: run_sums(read, row.number)?,
+                ..RunView::default()
+            };
+            let days = read.open_table(RUN_DAYS)?;
+            let of_run = (row.number, 0, 0)..=(row.number, u32::MAX, u32::MAX);
+            for entry in days.range(of_run)? {
+                let (key, cell) = entry?;
+                let (_, day, model) = key.value();
+                let totals: Totals = decode_row("run_days", cell.value())?;
+                *view.by_day.entry(day).or_default() += totals;
+                *view.by_model.entry(model_name(&models, model)?).or_default() += totals;
+            }
+            Ok(Some(view))
+        })
     }
 
     /// The latest time on any line read, of all runs.
@@ -243,15 +212,16 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`].
     pub fn latest(&self) -> Result<Option<Millis>, StoreError> {
-        let (_open, read) = self.read()?;
-        let table = read.open_table(TOTALS).map_err(|e| self.error(e))?;
-        let mut latest = None;
-        for entry in table.iter().map_err(|e| self.error(e))? {
-            let (_, row) = entry.map_err(|e| self.error(e))?;
-            let row: RunTotalsRow = decode(row.value()).map_err(|e| self.row_error("totals", &e))?;
-            latest = latest.max(row.latest);
-        }
-        Ok(latest)
+        self.reading(|read| {
+            let table = read.open_table(TOTALS)?;
+            let mut latest = None;
+            for entry in table.iter()? {
+                let (_, row) = entry?;
+                let row: RunTotalsRow = decode_row("totals", row.value())?;
+                latest = latest.max(row.latest);
+            }
+            Ok(latest)
+        })
     }
 
     /// The run ids known, with their numbers.
@@ -259,15 +229,16 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`].
     pub fn run_numbers(&self) -> Result<BTreeMap<String, RunNumber>, StoreError> {
-        let (_open, read) = self.read()?;
-        let mut numbers = BTreeMap::new();
-        let runs = read.open_table(RUNS).map_err(|e| self.error(e))?;
-        for entry in runs.iter().map_err(|e| self.error(e))? {
-            let (id, row) = entry.map_err(|e| self.error(e))?;
-            let row: RunRow = decode(row.value()).map_err(|e| self.row_error("runs", &e))?;
-            numbers.insert(id.value().to_owned(), row.number);
-        }
-        Ok(numbers)
+        self.reading(|read| {
+            let mut numbers = BTreeMap::new();
+            let runs = read.open_table(RUNS)?;
+            for entry in runs.iter()? {
+                let (id, row) = entry?;
+                let row: RunRow = decode_row("runs", row.value())?;
+                numbers.insert(id.value().to_owned(), row.number);
+            }
+            Ok(numbers)
+        })
     }
 
     /// How far each file of a run was read, by its path below the run's directory.
@@ -284,36 +255,37 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`].
     pub fn known(&self, runs: &[RunId]) -> Result<Vec<StoredRun>, StoreError> {
-        let (_open, read) = self.read()?;
-        let rows = read.open_table(RUNS).map_err(|e| self.error(e))?;
-        let paths = read.open_table(PATHS).map_err(|e| self.error(e))?;
-        let files = read.open_table(FILES).map_err(|e| self.error(e))?;
-        let infos = self.run_tables(&read)?;
-        let one = |run: &RunId| {
-            let Some(row) = rows.get(run.as_str()).map_err(|e| self.error(e))? else {
-                return Ok(StoredRun::default());
-            };
-            let row: RunRow = decode(row.value()).map_err(|e| self.row_error("runs", &e))?;
-            let mut known = StoredRun {
-                info: Some(infos.info(self, &row)?),
-                positions: BTreeMap::new(),
-            };
-            let first: (u32, &[u8]) = (row.number, &[]);
-            for entry in paths.range(first..).map_err(|e| self.error(e))? {
-                let (key, file) = entry.map_err(|e| self.error(e))?;
-                let (run, path) = key.value();
-                if run != row.number {
-                    break;
+        self.reading(|read| {
+            let rows = read.open_table(RUNS)?;
+            let paths = read.open_table(PATHS)?;
+            let files = read.open_table(FILES)?;
+            let infos = run_tables(read)?;
+            let one = |run: &RunId| {
+                let Some(row) = rows.get(run.as_str())? else {
+                    return Ok(StoredRun::default());
+                };
+                let row: RunRow = decode_row("runs", row.value())?;
+                let mut known = StoredRun {
+                    info: Some(infos.info(&row)?),
+                    positions: BTreeMap::new(),
+                };
+                let first: (u32, &[u8]) = (row.number, &[]);
+                for entry in paths.range(first..)? {
+                    let (key, file) = entry?;
+                    let (run, path) = key.value();
+                    if run != row.number {
+                        break;
+                    }
+                    let file = files.get(file.value())?;
+                    let file = file.ok_or_else(|| DbError::row("paths", RowError::Range("file")))?;
+                    let file: FileRow = decode_row("files", file.value())?;
+                    let path = Path::new(std::ffi::OsStr::from_bytes(path)).into();
+                    known.positions.insert(path, file.position());
                 }
-                let file = files.get(file.value()).map_err(|e| self.error(e))?;
-                let file = file.ok_or_else(|| self.row_error("paths", &RowError::Range("file")))?;
-                let file: FileRow = decode(file.value()).map_err(|e| self.row_error("files", &e))?;
-                let path = Path::new(std::ffi::OsStr::from_bytes(path)).into();
-                known.positions.insert(path, file.position());
-            }
-            Ok(known)
-        };
-        runs.iter().map(one).collect()
+                Ok(known)
+            };
+            runs.iter().map(one).collect()
+        })
     }
 
     /// Walks over the responses of two stores side by side, in key order; hears of each what both say.
@@ -328,24 +300,12 @@ impl Store {
     ) -> Result<(), StoreError> {
         let (_open, read) = self.read()?;
         let (_other_open, other_read) = other.read()?;
-        let mine = Responses {
-            store: self,
-            models: self.models(&read)?,
-        };
-        let theirs = Responses {
-            store: other,
-            models: other.models(&other_read)?,
-        };
-        let my_table = read.open_table(RESPONSES).map_err(|e| self.error(e))?;
-        let their_table = other_read.open_table(RESPONSES).map_err(|e| other.error(e))?;
-        let mut my_rows = my_table
-            .iter()
-            .map_err(|e| self.error(e))?
-            .map(|row| mine.response(row));
-        let mut their_rows = their_table
-            .iter()
-            .map_err(|e| other.error(e))?
-            .map(|row| theirs.response(row));
+        let mine = Responses::of(&read).map_err(|error| self.error(error))?;
+        let theirs = Responses::of(&other_read).map_err(|error| other.error(error))?;
+        let my_rows = mine.iter().map_err(|error| self.error(error))?;
+        let their_rows = theirs.iter().map_err(|error| other.error(error))?;
+        let mut my_rows = my_rows.map(|row| row.map_err(|error| self.error(error)));
+        let mut their_rows = their_rows.map(|row| row.map_err(|error| other.error(error)));
         let (mut here, mut there) = (my_rows.next().transpose()?, their_rows.next().transpose()?);
         loop {
             let order = match (&here, &there) {
@@ -379,57 +339,78 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`].
     pub fn for_each_hour(&self, mut each: impl FnMut(Cell, Totals)) -> Result<(), StoreError> {
-        let (_open, read) = self.read()?;
-        let models = self.models(&read)?;
-        let table = read.open_table(HOURS).map_err(|e| self.error(e))?;
-        for entry in table.iter().map_err(|e| self.error(e))? {
-            let (key, row) = entry.map_err(|e| self.error(e))?;
-            let (hour, run, model) = key.value();
-            let totals: Totals = decode(row.value()).map_err(|e| self.row_error("hours", &e))?;
-            each((hour, run, self.model_name(&models, model)?), totals);
-        }
-        Ok(())
+        self.reading(|read| {
+            let models = models(read)?;
+            let table = read.open_table(HOURS)?;
+            for entry in table.iter()? {
+                let (key, row) = entry?;
+                let (hour, run, model) = key.value();
+                let totals: Totals = decode_row("hours", row.value())?;
+                each((hour, run, model_name(&models, model)?), totals);
+            }
+            Ok(())
+        })
     }
+}
 
-    pub(super) fn run_row_of(
-        &self,
-        read: &ReadTransaction,
-        run: &RunId,
-    ) -> Result<Option<RunRow>, StoreError> {
-        let runs = read.open_table(RUNS).map_err(|e| self.error(e))?;
-        let Some(row) = runs.get(run.as_str()).map_err(|e| self.error(e))? else {
-            return Ok(None);
-        };
-        decode(row.value())
-            .map(Some)
-            .map_err(|e| self.row_error("runs", &e))
+fn snapshot_in(read: &ReadTransaction) -> Result<Snapshot, DbError> {
+    let models = models(read)?;
+    let mut snapshot = Snapshot::default();
+    let meta = read.open_table(META)?;
+    snapshot.sequence = meta.get(META_SEQUENCE)?.map_or(0, |value| value.value());
+    let mut sums = BTreeMap::new();
+    let totals = read.open_table(TOTALS)?;
+    for entry in totals.iter()? {
+        let (number, row) = entry?;
+        let row: RunTotalsRow = decode_row("totals", row.value())?;
+        sums.insert(number.value(), RunSums::new(number.value(), row));
     }
+    let runs = read.open_table(RUNS)?;
+    for entry in runs.iter()? {
+        let (id, row) = entry?;
+        let row: RunRow = decode_row("runs", row.value())?;
+        let of_run = sums.remove(&row.number);
+        let of_run = of_run.ok_or_else(|| DbError::row("runs", RowError::Range("number")))?;
+        snapshot.runs.insert(id.value().to_owned(), of_run);
+    }
+    // What no name leads to is what forgotten runs left.
+    for rest in sums.into_values() {
+        snapshot.forgotten.add(&rest);
+    }
+    let days = read.open_table(DAYS)?;
+    for entry in days.iter()? {
+        let (key, row) = entry?;
+        let (day, model) = key.value();
+        let totals: Totals = decode_row("days", row.value())?;
+        *snapshot.by_day.entry(day).or_default() += totals;
+        *snapshot.by_model.entry(model_name(&models, model)?).or_default() += totals;
+    }
+    snapshot.coverage = coverage_in(read)?;
+    Ok(snapshot)
+}
 
-    fn run_sums(&self, read: &ReadTransaction, number: RunNumber) -> Result<RunSums, StoreError> {
-        let table = read.open_table(TOTALS).map_err(|e| self.error(e))?;
-        let row: RunTotalsRow = match table.get(number).map_err(|e| self.error(e))? {
-            Some(row) => decode(row.value()).map_err(|e| self.row_error("totals", &e))?,
-            None => return Err(self.row_error("runs", &RowError::Range("number"))),
-        };
-        Ok(RunSums::new(number, row))
-    }
+pub(super) fn run_row_of(read: &ReadTransaction, run: &RunId) -> Result<Option<RunRow>, DbError> {
+    let runs = read.open_table(RUNS)?;
+    get(&runs, run.as_str())
+}
 
-    pub(super) fn models(&self, read: &ReadTransaction) -> Result<Vec<Arc<str>>, StoreError> {
-        let table = read.open_table(MODELS).map_err(|e| self.error(e))?;
-        let mut names = Vec::new();
-        for entry in table.iter().map_err(|e| self.error(e))? {
-            names.push(entry.map_err(|e| self.error(e))?.1.value().into());
-        }
-        Ok(names)
-    }
+fn run_sums(read: &ReadTransaction, number: RunNumber) -> Result<RunSums, DbError> {
+    let table = read.open_table(TOTALS)?;
+    let row = get(&table, number)?.ok_or_else(|| DbError::row("runs", RowError::Range("number")))?;
+    Ok(RunSums::new(number, row))
+}
 
-    pub(super) fn model_name(
-        &self,
-        models: &[Arc<str>],
-        number: ModelNumber,
-    ) -> Result<Arc<str>, StoreError> {
-        let name = models.get(number as usize);
-        name.cloned()
-            .ok_or_else(|| self.row_error("models", &RowError::Range("number")))
+pub(super) fn models(read: &ReadTransaction) -> Result<Vec<Arc<str>>, DbError> {
+    let table = read.open_table(MODELS)?;
+    let mut names = Vec::new();
+    for entry in table.iter()? {
+        names.push(entry?.1.value().into());
     }
+    Ok(names)
+}
+
+pub(super) fn model_name(models: &[Arc<str>], number: ModelNumber) -> Result<Arc<str>, DbError> {
+    let name = models.get(number as usize);
+    name.cloned()
+        .ok_or_else(|| DbError::row("models", RowError::Range("number")))
 }

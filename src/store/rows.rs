@@ -3,11 +3,11 @@
 use std::borrow::Borrow;
 use std::ops::{Bound, Range};
 
-use redb::{ReadableTable, ReadableTableMetadata, Table};
+use redb::{ReadableTableMetadata, Table};
 
-use super::commit::put;
-use super::schema::{Stored, decode, encode_after};
-use super::{Store, StoreError};
+use super::error::DbError;
+use super::schema::{Stored, encode_after};
+use super::table::{get, put};
 use crate::dedup::Totals;
 
 /// What a row mostly takes, in bytes: room that is asked for at once.
@@ -33,23 +33,23 @@ where
         }
     }
 
-    pub fn push<R: Stored>(&mut self, store: &Store, key: K, row: &R) -> Result<(), StoreError> {
+    pub fn push<R: Stored>(&mut self, key: K, row: &R) -> Result<(), DbError> {
         let start = self.bytes.len();
         let bytes = encode_after(std::mem::take(&mut self.bytes), row);
-        self.bytes = bytes.map_err(|e| store.row_error("being written", &e))?;
+        self.bytes = bytes.map_err(|error| DbError::row("being written", error))?;
         self.keys.push((key, start..self.bytes.len()));
         Ok(())
     }
 
     /// Writes all of them.
-    pub fn write(mut self, store: &Store, table: &mut Table<'_, K, &'static [u8]>) -> Result<(), StoreError> {
+    pub fn write(mut self, table: &mut Table<'_, K, &'static [u8]>) -> Result<(), DbError> {
         self.keys.sort_unstable_by_key(|(key, _)| *key);
         let rows = (self.keys.into_iter()).map(|(key, place)| (key, &self.bytes[place]));
-        if table.is_empty().map_err(|e| store.error(e))? {
-            return fill(store, table, rows);
+        if table.is_empty()? {
+            return fill(table, rows);
         }
         for (key, row) in rows {
-            table.insert(key, row).map_err(|e| store.error(e))?;
+            table.insert(key, row)?;
         }
         Ok(())
     }
@@ -57,63 +57,55 @@ where
 
 /// Puts rows, sorted by key, into an empty table: into the gap at its end, without a way down the tree for each.
 fn fill<'k, 'v, K: redb::Key + 'static, V: redb::Value + 'static>(
-    store: &Store,
     table: &mut Table<'_, K, V>,
     rows: impl Iterator<Item = (K::SelfType<'k>, V::SelfType<'v>)>,
-) -> Result<(), StoreError> {
+) -> Result<(), DbError> {
     let mut rows = rows.peekable();
     while rows.peek().is_some() {
         let gap = table.upper_bound_mut(Bound::<K::SelfType<'k>>::Unbounded);
-        let mut gap = gap.map_err(|e| store.error(e))?;
+        let mut gap = gap?;
         for (key, value) in rows.by_ref().take(GAP_ROWS_MAX) {
-            gap.insert_before(key, value).map_err(|e| store.error(e))?;
+            gap.insert_before(key, value)?;
         }
-        gap.close().map_err(|e| store.error(e))?;
+        gap.close()?;
     }
     Ok(())
 }
 
 /// Adds differences, sorted by key, to rows of sums.
 pub fn add_all<K>(
-    store: &Store,
     table: &mut Table<'_, K, &'static [u8]>,
-    name: &str,
     mut deltas: impl Iterator<Item = (K, Totals)>,
-) -> Result<(), StoreError>
+) -> Result<(), DbError>
 where
     K: redb::Key + for<'k> redb::Value<SelfType<'k> = K> + Copy + Ord + 'static,
 {
-    if !table.is_empty().map_err(|e| store.error(e))? {
-        return deltas.try_for_each(|(key, delta)| add(store, table, name, key, delta));
+    if !table.is_empty()? {
+        return deltas.try_for_each(|(key, delta)| add(table, key, delta));
     }
     let mut rows = Rows::with_capacity(deltas.size_hint().0);
     for (key, delta) in deltas {
         if !delta.is_zero() {
-            rows.push(store, key, &delta)?;
+            rows.push(key, &delta)?;
         }
     }
-    rows.write(store, table)
+    rows.write(table)
 }
 
 /// Adds a difference to a row of sums; a row that comes to nothing is removed.
 pub fn add<'k, K: redb::Key + 'static>(
-    store: &Store,
     table: &mut Table<'_, K, &'static [u8]>,
-    name: &str,
     key: impl Borrow<K::SelfType<'k>>,
     delta: Totals,
-) -> Result<(), StoreError> {
+) -> Result<(), DbError> {
     if delta.is_zero() {
         return Ok(());
     }
-    let mut sum: Totals = match table.get(key.borrow()).map_err(|e| store.error(e))? {
-        Some(row) => decode(row.value()).map_err(|e| store.row_error(name, &e))?,
-        None => Totals::default(),
-    };
+    let mut sum: Totals = get(table, key.borrow())?.unwrap_or_default();
     sum += delta;
     if sum.is_zero() {
-        table.remove(key.borrow()).map_err(|e| store.error(e))?;
+        table.remove(key.borrow())?;
         return Ok(());
     }
-    put(store, table, key, &sum)
+    put(table, key, &sum)
 }

@@ -10,12 +10,15 @@ use std::path::PathBuf;
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, WriteTransaction};
 
-use super::commit::{Committed, put};
+use super::commit::{Committed, next_sequence};
+use super::error::DbError;
+use super::quota::account_ids;
+use super::read::run_row_of;
 use super::registry::Registry;
 use super::schema::{
     FILES, FORGOTTEN, ForgottenRow, META, PATHS, RUN_ACCOUNTS, RUN_INFO, RUNS, RowError, RunInfoRow, RunRow,
-    decode,
 };
+use super::table::{decode_row, get, put};
 use super::{Store, StoreError};
 use crate::dedup::Totals;
 use crate::model::{AccountId, Labels, Millis, Phase, Position, RelativePath, RunId, RunNumber, StopReason};
@@ -90,14 +93,11 @@ pub(super) struct RunTables {
 
 impl RunTables {
     /// What they say of a run.
-    pub fn info(&self, store: &Store, row: &RunRow) -> Result<RunInfo, StoreError> {
-        let info: RunInfoRow = match self.infos.get(row.number).map_err(|e| store.error(e))? {
-            Some(row) => decode(row.value()).map_err(|e| store.row_error("run_info", &e))?,
-            None => RunInfoRow::default(),
-        };
-        let account = self.run_accounts.get(row.number).map_err(|e| store.error(e))?;
+    pub fn info(&self, row: &RunRow) -> Result<RunInfo, DbError> {
+        let info: RunInfoRow = get(&self.infos, row.number)?.unwrap_or_default();
+        let account = self.run_accounts.get(row.number)?;
         let account = account.and_then(|account| self.accounts.get(account.value() as usize));
-        let account = account.ok_or_else(|| store.row_error("run_accounts", &RowError::Range("run")))?;
+        let account = account.ok_or_else(|| DbError::row("run_accounts", RowError::Range("run")))?;
         Ok(RunInfo {
             number: row.number,
             account: account.clone(),
@@ -126,7 +126,7 @@ impl Store {
     ) -> Result<(Vec<Started>, Committed), StoreError> {
         self.forget_kept();
         self.transact(|write| {
-            let mut registry = Registry::new(self, write)?;
+            let mut registry = Registry::new(write)?;
             let mut events = Vec::new();
             let mut started = Vec::with_capacity(runs.len());
             for start in runs {
@@ -136,7 +136,7 @@ impl Store {
                 }
                 started.push(outcome);
             }
-            Ok((started, self.numbered(write, events)?))
+            Ok((started, numbered(write, events)?))
         })
     }
 
@@ -162,11 +162,11 @@ impl Store {
 
     fn start_one(
         &self,
-        registry: &mut Registry<'_, '_>,
+        registry: &mut Registry<'_>,
         start: &Start,
         backlog: bool,
         now: Millis,
-    ) -> Result<(Started, Option<Phase>), StoreError> {
+    ) -> Result<(Started, Option<Phase>), DbError> {
         let (row, account, is_new) = registry.run(&start.run, &start.account, backlog, now)?;
         let Some(labels) = &start.labels else {
             return Ok(if is_new {
@@ -192,10 +192,7 @@ impl Store {
                 return Ok((Started::MountedElsewhere(mount), None));
             }
             let account = registry.account(&start.account)?;
-            registry
-                .run_accounts
-                .insert(row.number, account)
-                .map_err(|e| self.error(e))?;
+            registry.run_accounts.insert(row.number, account)?;
         }
         let after = RunInfoRow {
             labels: labels.clone(),
@@ -205,7 +202,7 @@ impl Store {
             stopped: None,
         };
         if after != before {
-            put(self, &mut registry.infos, row.number, &after)?;
+            put(&mut registry.infos, row.number, &after)?;
         }
         Ok(match (is_new, before.stopped) {
             (true, _) => (Started::New, Some(Phase::Started)),
@@ -228,7 +225,7 @@ impl Store {
         self.transact(|write| {
             let (mut stopped, mut events) = (Vec::with_capacity(runs.len()), Vec::new());
             {
-                let mut registry = Registry::new(self, write)?;
+                let mut registry = Registry::new(write)?;
                 for (run, reason) in runs {
                     let info = match registry.known(run)? {
                         Some((row, _)) => Some((row.number, registry.info(row.number)?)),
@@ -239,7 +236,7 @@ impl Store {
                         continue;
                     };
                     info.stopped = Some((now, *reason));
-                    put(self, &mut registry.infos, number, &info)?;
+                    put(&mut registry.infos, number, &info)?;
                     events.extend(event(&registry, run, Phase::Stopped(*reason))?);
                     stopped.push(true);
                 }
@@ -247,7 +244,7 @@ impl Store {
             if !stopped.contains(&true) {
                 return Ok((stopped, None));
             }
-            Ok((stopped, Some(self.numbered(write, events)?)))
+            Ok((stopped, Some(numbered(write, events)?)))
         })
     }
 
@@ -264,7 +261,7 @@ impl Store {
     ) -> Result<Option<Committed>, StoreError> {
         self.forget_kept();
         self.transact(|write| {
-            let mut registry = Registry::new(self, write)?;
+            let mut registry = Registry::new(write)?;
             let Some((row, _)) = registry.known(run)? else {
                 return Ok(None);
             };
@@ -276,37 +273,21 @@ impl Store {
             rest.files = rest.files.saturating_add(sums.files);
             rest.bytes = rest.bytes.saturating_add(sums.bytes);
             rest.latest = rest.latest.max(sums.latest);
-            put(self, &mut registry.totals, FORGOTTEN_RUNS, &rest)?;
-            registry.totals.remove(row.number).map_err(|e| self.error(e))?;
-            registry.infos.remove(row.number).map_err(|e| self.error(e))?;
-            registry.runs.remove(run.as_str()).map_err(|e| self.error(e))?;
+            put(&mut registry.totals, FORGOTTEN_RUNS, &rest)?;
+            registry.totals.remove(row.number)?;
+            registry.infos.remove(row.number)?;
+            registry.runs.remove(run.as_str())?;
             if directory_is_there {
                 let number = row.number;
                 put(
-                    self,
                     &mut registry.forgotten,
                     run.as_str(),
                     &ForgottenRow { number, at: now },
                 )?;
             }
-            self.forget_files(write, row.number)?;
-            self.numbered(write, event.into_iter().collect()).map(Some)
+            forget_files(write, row.number)?;
+            numbered(write, event.into_iter().collect()).map(Some)
         })
-    }
-
-    fn forget_files(&self, write: &WriteTransaction, run: RunNumber) -> Result<(), StoreError> {
-        let mut paths = write.open_table(PATHS).map_err(|e| self.error(e))?;
-        let mut files = write.open_table(FILES).map_err(|e| self.error(e))?;
-        let first: (u32, &[u8]) = (run, &[]);
-        let after: (u32, &[u8]) = (run + 1, &[]);
-        let gone = paths
-            .extract_from_if(first..after, |_, _| true)
-            .map_err(|e| self.error(e))?;
-        for entry in gone {
-            let (_, file) = entry.map_err(|e| self.error(e))?;
-            files.remove(file.value()).map_err(|e| self.error(e))?;
-        }
-        Ok(())
     }
 
     /// The directories of forgotten runs are gone: what comes under their names is new.
@@ -315,9 +296,9 @@ impl Store {
     /// As [`Store::commit`].
     pub fn release(&self, runs: &[RunId]) -> Result<(), StoreError> {
         self.transact(|write| {
-            let mut forgotten = write.open_table(FORGOTTEN).map_err(|e| self.error(e))?;
+            let mut forgotten = write.open_table(FORGOTTEN)?;
             for run in runs {
-                forgotten.remove(run.as_str()).map_err(|e| self.error(e))?;
+                forgotten.remove(run.as_str())?;
             }
             Ok(())
         })
@@ -328,19 +309,20 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`].
     pub fn run_infos(&self) -> Result<BTreeMap<RunId, RunInfo>, StoreError> {
-        let (_open, read) = self.read()?;
-        let runs = read.open_table(RUNS).map_err(|e| self.error(e))?;
-        let tables = self.run_tables(&read)?;
-        let mut infos = BTreeMap::new();
-        for entry in runs.iter().map_err(|e| self.error(e))? {
-            let (id, row) = entry.map_err(|e| self.error(e))?;
-            let row: RunRow = decode(row.value()).map_err(|e| self.row_error("runs", &e))?;
-            let Ok(id) = RunId::new(id.value()) else {
-                return Err(self.row_error("runs", &RowError::Range("id")));
-            };
-            infos.insert(id, tables.info(self, &row)?);
-        }
-        Ok(infos)
+        self.reading(|read| {
+            let runs = read.open_table(RUNS)?;
+            let tables = run_tables(read)?;
+            let mut infos = BTreeMap::new();
+            for entry in runs.iter()? {
+                let (id, row) = entry?;
+                let row: RunRow = decode_row("runs", row.value())?;
+                let Ok(id) = RunId::new(id.value()) else {
+                    return Err(DbError::row("runs", RowError::Range("id")));
+                };
+                infos.insert(id, tables.info(&row)?);
+            }
+            Ok(infos)
+        })
     }
 
     /// What is known of a run; `None` if it is unknown.
@@ -348,11 +330,12 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`].
     pub fn run_info(&self, run: &RunId) -> Result<Option<RunInfo>, StoreError> {
-        let (_open, read) = self.read()?;
-        let Some(row) = self.run_row_of(&read, run)? else {
-            return Ok(None);
-        };
-        self.run_tables(&read)?.info(self, &row).map(Some)
+        self.reading(|read| {
+            let Some(row) = run_row_of(read, run)? else {
+                return Ok(None);
+            };
+            run_tables(read)?.info(&row).map(Some)
+        })
     }
 
     /// The account of each number that was ever given to a run.
@@ -360,18 +343,19 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`].
     pub fn accounts_by_number(&self) -> Result<BTreeMap<RunNumber, AccountId>, StoreError> {
-        let (_open, read) = self.read()?;
-        let accounts = self.account_ids(&read)?;
-        let table = read.open_table(RUN_ACCOUNTS).map_err(|e| self.error(e))?;
-        let mut by_number = BTreeMap::new();
-        for entry in table.iter().map_err(|e| self.error(e))? {
-            let (number, account) = entry.map_err(|e| self.error(e))?;
-            let account = accounts.get(account.value() as usize).cloned();
-            let account =
-                account.ok_or_else(|| self.row_error("run_accounts", &RowError::Range("account")))?;
-            by_number.insert(number.value(), account);
-        }
-        Ok(by_number)
+        self.reading(|read| {
+            let accounts = account_ids(read)?;
+            let table = read.open_table(RUN_ACCOUNTS)?;
+            let mut by_number = BTreeMap::new();
+            for entry in table.iter()? {
+                let (number, account) = entry?;
+                let account = accounts.get(account.value() as usize).cloned();
+                let account =
+                    account.ok_or_else(|| DbError::row("run_accounts", RowError::Range("account")))?;
+                by_number.insert(number.value(), account);
+            }
+            Ok(by_number)
+        })
     }
 
     /// Runs that were forgotten while their directories were there.
@@ -379,14 +363,15 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`].
     pub fn forgotten(&self) -> Result<BTreeSet<RunId>, StoreError> {
-        let (_open, read) = self.read()?;
-        let table = read.open_table(FORGOTTEN).map_err(|e| self.error(e))?;
-        let mut runs = BTreeSet::new();
-        for entry in table.iter().map_err(|e| self.error(e))? {
-            let (id, _) = entry.map_err(|e| self.error(e))?;
-            runs.extend(RunId::new(id.value()));
-        }
-        Ok(runs)
+        self.reading(|read| {
+            let table = read.open_table(FORGOTTEN)?;
+            let mut runs = BTreeSet::new();
+            for entry in table.iter()? {
+                let (id, _) = entry?;
+                runs.extend(RunId::new(id.value()));
+            }
+            Ok(runs)
+        })
     }
 
     /// Whether a run of this name was forgotten while its directory was there, and the directory is there still.
@@ -394,34 +379,15 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`].
     pub fn is_forgotten(&self, run: &RunId) -> Result<bool, StoreError> {
-        let (_open, read) = self.read()?;
-        let table = read.open_table(FORGOTTEN).map_err(|e| self.error(e))?;
-        let row = table.get(run.as_str()).map_err(|e| self.error(e))?;
-        Ok(row.is_some())
-    }
-
-    /// The tables that say more of runs, as of one snapshot.
-    pub(super) fn run_tables(&self, read: &ReadTransaction) -> Result<RunTables, StoreError> {
-        Ok(RunTables {
-            infos: read.open_table(RUN_INFO).map_err(|e| self.error(e))?,
-            run_accounts: read.open_table(RUN_ACCOUNTS).map_err(|e| self.error(e))?,
-            accounts: self.account_ids(read)?,
+        self.reading(|read| {
+            let table = read.open_table(FORGOTTEN)?;
+            let row = table.get(run.as_str())?;
+            Ok(row.is_some())
         })
-    }
-
-    /// What a transaction came to that only has events; without any it takes no number.
-    fn numbered(&self, write: &WriteTransaction, events: Vec<RunEvent>) -> Result<Committed, StoreError> {
-        let mut committed = Committed::default();
-        if !events.is_empty() {
-            let mut meta = write.open_table(META).map_err(|e| self.error(e))?;
-            committed.sequence = self.next_sequence(&mut meta)?;
-        }
-        committed.events = events;
-        Ok(committed)
     }
 }
 
-fn event(registry: &Registry<'_, '_>, run: &RunId, phase: Phase) -> Result<Option<RunEvent>, StoreError> {
+fn event(registry: &Registry<'_>, run: &RunId, phase: Phase) -> Result<Option<RunEvent>, DbError> {
     let Some((row, account)) = registry.known(run)? else {
         return Ok(None);
     };
@@ -436,4 +402,37 @@ fn event(registry: &Registry<'_, '_>, run: &RunId, phase: Phase) -> Result<Optio
 
 fn path_of(bytes: &[u8]) -> PathBuf {
     OsStr::from_bytes(bytes).to_owned().into()
+}
+
+fn forget_files(write: &WriteTransaction, run: RunNumber) -> Result<(), DbError> {
+    let mut paths = write.open_table(PATHS)?;
+    let mut files = write.open_table(FILES)?;
+    let first: (u32, &[u8]) = (run, &[]);
+    let after: (u32, &[u8]) = (run + 1, &[]);
+    let gone = paths.extract_from_if(first..after, |_, _| true)?;
+    for entry in gone {
+        let (_, file) = entry?;
+        files.remove(file.value())?;
+    }
+    Ok(())
+}
+
+/// The tables that say more of runs, as of one snapshot.
+pub(super) fn run_tables(read: &ReadTransaction) -> Result<RunTables, DbError> {
+    Ok(RunTables {
+        infos: read.open_table(RUN_INFO)?,
+        run_accounts: read.open_table(RUN_ACCOUNTS)?,
+        accounts: account_ids(read)?,
+    })
+}
+
+/// What a transaction came to that only has events; without any it takes no number.
+fn numbered(write: &WriteTransaction, events: Vec<RunEvent>) -> Result<Committed, DbError> {
+    let mut committed = Committed::default();
+    if !events.is_empty() {
+        let mut meta = write.open_table(META)?;
+        committed.sequence = next_sequence(&mut meta)?;
+    }
+    committed.events = events;
+    Ok(committed)
 }

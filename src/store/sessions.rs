@@ -9,17 +9,17 @@ use std::num::{NonZeroU32, NonZeroU64};
 use redb::{ReadTransaction, ReadableTable, Table, WriteTransaction};
 
 use super::changed::{Changed, Parts, StoredResponse};
-use super::commit::put;
+use super::error::DbError;
 use super::rows::add_all;
-use super::schema::{SESSION_COPIES, SESSION_NUMBERS, SESSION_SUMS, SESSIONS, SessionRow, decode};
+use super::schema::{SESSION_COPIES, SESSION_NUMBERS, SESSION_SUMS, SESSIONS, SessionRow};
+use super::table::{decode_row, get, put};
 use super::{Store, StoreError};
 use crate::coverage::{self, Coverage};
 use crate::dedup::Totals;
 use crate::model::{Report, Reported, ResponseKey, RunNumber, SessionNumber};
 
 /// The sessions' part of a transaction.
-pub(super) struct Sessions<'s, 't> {
-    store: &'s Store,
+pub(super) struct Sessions<'t> {
     numbers: Table<'t, u64, u32>,
     rows: Table<'t, u32, &'static [u8]>,
     sums: Table<'t, u32, &'static [u8]>,
@@ -32,14 +32,13 @@ pub(super) struct Sessions<'s, 't> {
     copied: BTreeSet<(ResponseKey, SessionNumber)>,
 }
 
-impl<'s, 't> Sessions<'s, 't> {
-    pub fn new(store: &'s Store, write: &'t WriteTransaction) -> Result<Self, StoreError> {
+impl<'t> Sessions<'t> {
+    pub fn new(write: &'t WriteTransaction) -> Result<Self, DbError> {
         Ok(Self {
-            store,
-            numbers: write.open_table(SESSION_NUMBERS).map_err(|e| store.error(e))?,
-            rows: write.open_table(SESSIONS).map_err(|e| store.error(e))?,
-            sums: write.open_table(SESSION_SUMS).map_err(|e| store.error(e))?,
-            copies: write.open_table(SESSION_COPIES).map_err(|e| store.error(e))?,
+            numbers: write.open_table(SESSION_NUMBERS)?,
+            rows: write.open_table(SESSIONS)?,
+            sums: write.open_table(SESSION_SUMS)?,
+            copies: write.open_table(SESSION_COPIES)?,
             known: HashMap::new(),
             last: None,
             copied: BTreeSet::new(),
@@ -47,7 +46,7 @@ impl<'s, 't> Sessions<'s, 't> {
     }
 
     /// The number of a session, which gets one if it has none; 0 for no session.
-    pub fn number(&mut self, hash: Option<NonZeroU64>, run: RunNumber) -> Result<SessionNumber, StoreError> {
+    pub fn number(&mut self, hash: Option<NonZeroU64>, run: RunNumber) -> Result<SessionNumber, DbError> {
         let Some(hash) = hash.map(NonZeroU64::get) else {
             return Ok(0);
         };
@@ -65,39 +64,34 @@ impl<'s, 't> Sessions<'s, 't> {
         Ok(number)
     }
 
-    fn stored_number(&mut self, hash: u64, run: RunNumber) -> Result<SessionNumber, StoreError> {
-        let store = self.store;
-        if let Some(number) = self.numbers.get(hash).map_err(|e| store.error(e))? {
+    fn stored_number(&mut self, hash: u64, run: RunNumber) -> Result<SessionNumber, DbError> {
+        if let Some(number) = self.numbers.get(hash)? {
             return Ok(number.value());
         }
-        let last = self.rows.last().map_err(|e| store.error(e))?;
+        let last = self.rows.last()?;
         let number = last.map_or(0, |(last, _)| last.value()).saturating_add(1);
-        self.numbers.insert(hash, number).map_err(|e| store.error(e))?;
+        self.numbers.insert(hash, number)?;
         let row = SessionRow {
             run,
             ..SessionRow::default()
         };
-        put(store, &mut self.rows, number, &row)?;
+        put(&mut self.rows, number, &row)?;
         Ok(number)
     }
 
-    fn row(&self, number: SessionNumber) -> Result<SessionRow, StoreError> {
-        let row = self.rows.get(number).map_err(|e| self.store.error(e))?;
-        let row = row.map(|row| decode(row.value())).transpose();
-        Ok(row
-            .map_err(|e| self.store.row_error("sessions", &e))?
-            .unwrap_or_default())
+    fn row(&self, number: SessionNumber) -> Result<SessionRow, DbError> {
+        Ok(get(&self.rows, number)?.unwrap_or_default())
     }
 
     /// Takes what an agent reports.
-    pub fn report(&mut self, report: &Report, run: RunNumber) -> Result<(), StoreError> {
+    pub fn report(&mut self, report: &Report, run: RunNumber) -> Result<(), DbError> {
         let number = self.number(Some(report.session), run)?;
         let mut row = self.row(number)?;
         let reported = row.reported.map_or(Reported::default(), from_row);
         let reported = Some(to_row(reported.max(report.reported)));
         if row.reported != reported {
             row.reported = reported;
-            put(self.store, &mut self.rows, number, &row)?;
+            put(&mut self.rows, number, &row)?;
         }
         Ok(())
     }
@@ -108,14 +102,11 @@ impl<'s, 't> Sessions<'s, 't> {
         key: ResponseKey,
         first: SessionNumber,
         session: SessionNumber,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         if self.copied.contains(&(key, session)) {
             return Ok(());
         }
-        let stored = self
-            .copies
-            .get((key.0, session))
-            .map_err(|e| self.store.error(e))?;
+        let stored = self.copies.get((key.0, session))?;
         if stored.is_none() {
             drop(stored);
             self.copied.insert((key, session));
@@ -126,7 +117,7 @@ impl<'s, 't> Sessions<'s, 't> {
 
     /// Makes two sessions one family, whichever way the families of each have come about: the answer is the same in any
     /// order of reading.
-    fn link(&mut self, session: SessionNumber, to: SessionNumber) -> Result<(), StoreError> {
+    fn link(&mut self, session: SessionNumber, to: SessionNumber) -> Result<(), DbError> {
         let (one, other) = (self.root(session)?, self.root(to)?);
         if one == other {
             return Ok(());
@@ -134,12 +125,12 @@ impl<'s, 't> Sessions<'s, 't> {
         let (root, below) = (one.min(other), one.max(other));
         let mut row = self.row(below)?;
         row.linked = root;
-        put(self.store, &mut self.rows, below, &row)
+        put(&mut self.rows, below, &row)
     }
 
     /// The session at the end of the links. Those gone through are linked to it at once: a chain of sessions that each
     /// copied the one before is gone through once.
-    fn root(&mut self, session: SessionNumber) -> Result<SessionNumber, StoreError> {
+    fn root(&mut self, session: SessionNumber) -> Result<SessionNumber, DbError> {
         let mut passed = Vec::new();
         let mut root = session;
         loop {
@@ -154,7 +145,7 @@ impl<'s, 't> Sessions<'s, 't> {
         passed.pop();
         for (number, mut row) in passed {
             row.linked = root;
-            put(self.store, &mut self.rows, number, &row)?;
+            put(&mut self.rows, number, &row)?;
         }
         Ok(root)
     }
@@ -164,8 +155,7 @@ impl<'s, 't> Sessions<'s, 't> {
         &mut self,
         changed: &[Changed],
         places: &HashMap<ResponseKey, usize>,
-    ) -> Result<(), StoreError> {
-        let store = self.store;
+    ) -> Result<(), DbError> {
         let of_session = |known: &StoredResponse| NonZeroU32::new(known.response.session);
         let mut deltas: BTreeMap<SessionNumber, Totals> = (Parts::of(changed, of_session).sums())
             .map(|(session, delta)| (session.get(), delta))
@@ -177,20 +167,18 @@ impl<'s, 't> Sessions<'s, 't> {
             let mut delta = Totals::of(&it.after.response);
             delta -= Totals::of(&before.response);
             let others = (it.key.0, 0)..=(it.key.0, u32::MAX);
-            for entry in self.copies.range(others).map_err(|e| store.error(e))? {
-                let (key, _) = entry.map_err(|e| store.error(e))?;
+            for entry in self.copies.range(others)? {
+                let (key, _) = entry?;
                 *deltas.entry(key.value().1).or_default() += delta;
             }
         }
         for (key, session) in std::mem::take(&mut self.copied) {
-            self.copies
-                .insert((key.0, session), ())
-                .map_err(|e| store.error(e))?;
+            self.copies.insert((key.0, session), ())?;
             if let Some(place) = places.get(&key) {
                 *deltas.entry(session).or_default() += Totals::of(&changed[*place].after.response);
             }
         }
-        add_all(store, &mut self.sums, "session_sums", deltas.into_iter())
+        add_all(&mut self.sums, deltas.into_iter())
     }
 }
 
@@ -218,38 +206,7 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`].
     pub fn coverage(&self) -> Result<Coverage, StoreError> {
-        let (_open, read) = self.read()?;
-        self.coverage_in(&read)
-    }
-
-    /// As [`Store::coverage`], of one snapshot.
-    pub(super) fn coverage_in(&self, read: &ReadTransaction) -> Result<Coverage, StoreError> {
-        let rows = read.open_table(SESSIONS).map_err(|e| self.error(e))?;
-        let sums = read.open_table(SESSION_SUMS).map_err(|e| self.error(e))?;
-        let mut sessions = Vec::new();
-        let mut sums = sums.iter().map_err(|e| self.error(e))?.peekable();
-        for entry in rows.iter().map_err(|e| self.error(e))? {
-            let (number, row) = entry.map_err(|e| self.error(e))?;
-            let number = number.value();
-            let row: SessionRow = decode(row.value()).map_err(|e| self.row_error("sessions", &e))?;
-            let mut counted = Totals::default();
-            // Both tables are in the order of the numbers.
-            while let Some(entry) = sums.next_if(|sum| sum.as_ref().is_ok_and(|(of, _)| of.value() <= number))
-            {
-                let (of, sum) = entry.map_err(|e| self.error(e))?;
-                if of.value() == number {
-                    counted = decode(sum.value()).map_err(|e| self.row_error("session_sums", &e))?;
-                }
-            }
-            sessions.push(coverage::Session {
-                number,
-                run: row.run,
-                linked: row.linked,
-                reported: row.reported.map(from_row),
-                counted: figures_of(&counted),
-            });
-        }
-        Ok(coverage::of(&sessions))
+        self.reading(|read| coverage_in(read))
     }
 }
 
@@ -262,4 +219,33 @@ fn figures_of(sum: &Totals) -> Reported {
         cache_read: clamp(sum.cache_read),
         cache_creation: clamp(sum.cache_creation),
     }
+}
+
+/// As [`Store::coverage`], of one snapshot.
+pub(super) fn coverage_in(read: &ReadTransaction) -> Result<Coverage, DbError> {
+    let rows = read.open_table(SESSIONS)?;
+    let sums = read.open_table(SESSION_SUMS)?;
+    let mut sessions = Vec::new();
+    let mut sums = sums.iter()?.peekable();
+    for entry in rows.iter()? {
+        let (number, row) = entry?;
+        let number = number.value();
+        let row: SessionRow = decode_row("sessions", row.value())?;
+        let mut counted = Totals::default();
+        // Both tables are in the order of the numbers.
+        while let Some(entry) = sums.next_if(|sum| sum.as_ref().is_ok_and(|(of, _)| of.value() <= number)) {
+            let (of, sum) = entry?;
+            if of.value() == number {
+                counted = decode_row("session_sums", sum.value())?;
+            }
+        }
+        sessions.push(coverage::Session {
+            number,
+            run: row.run,
+            linked: row.linked,
+            reported: row.reported.map(from_row),
+            counted: figures_of(&counted),
+        });
+    }
+    Ok(coverage::of(&sessions))
 }

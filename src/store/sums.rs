@@ -5,7 +5,11 @@ use std::sync::Arc;
 
 use redb::ReadableTable;
 
-use super::schema::{RowError, SUMS, decode};
+use super::error::DbError;
+use super::quota::account_ids;
+use super::read::{model_name, models};
+use super::schema::{RowError, SUMS};
+use super::table::decode_row;
 use super::{Store, StoreError};
 use crate::dedup::Totals;
 use crate::model::AccountId;
@@ -16,18 +20,19 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`].
     pub fn sums(&self) -> Result<BTreeMap<(AccountId, Arc<str>), Totals>, StoreError> {
-        let (_open, read) = self.read()?;
-        let (accounts, models) = (self.account_ids(&read)?, self.models(&read)?);
-        let table = read.open_table(SUMS).map_err(|e| self.error(e))?;
-        let mut sums = BTreeMap::new();
-        for entry in table.iter().map_err(|e| self.error(e))? {
-            let (key, row) = entry.map_err(|e| self.error(e))?;
-            let (account, model) = key.value();
-            let account = accounts.get(account as usize).cloned();
-            let account = account.ok_or_else(|| self.row_error("sums", &RowError::Range("account")))?;
-            let totals: Totals = decode(row.value()).map_err(|e| self.row_error("sums", &e))?;
-            sums.insert((account, self.model_name(&models, model)?), totals);
-        }
-        Ok(sums)
+        self.reading(|read| {
+            let (accounts, models) = (account_ids(read)?, models(read)?);
+            let table = read.open_table(SUMS)?;
+            let mut sums = BTreeMap::new();
+            for entry in table.iter()? {
+                let (key, row) = entry?;
+                let (account, model) = key.value();
+                let account = accounts.get(account as usize).cloned();
+                let account = account.ok_or_else(|| DbError::row("sums", RowError::Range("account")))?;
+                let totals: Totals = decode_row("sums", row.value())?;
+                sums.insert((account, model_name(&models, model)?), totals);
+            }
+            Ok(sums)
+        })
     }
 }

@@ -1,8 +1,11 @@
 //! What a commit must keep: one position, one fold, whatever the grouping.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use redb::Database;
 
 use super::*;
 use crate::dedup::{Response, Totals};

@@ -1,9 +1,10 @@
 //! What does not come from logs: an operator's marks, and observations that someone tells.
 
-use super::commit::{Committed, load_kept, put};
+use super::commit::{Committed, load_kept, next_sequence};
 use super::limits::{MergeOrder, WindowChanges};
 use super::registry::Registry;
 use super::schema::{MARKS, META, MarkRow};
+use super::table::put;
 use super::{Store, StoreError};
 use crate::model::{AccountId, Millis, Observation};
 use crate::quota::exhaustion::Cause;
@@ -22,14 +23,14 @@ impl Store {
     /// As [`Store::commit`].
     pub fn mark(&self, account: &AccountId, cause: Option<&Cause>) -> Result<Committed, StoreError> {
         self.register_account(account, |number, write| {
-            let mut marks = write.open_table(MARKS).map_err(|e| self.error(e))?;
+            let mut marks = write.open_table(MARKS)?;
             match cause {
-                Some(cause) => put(self, &mut marks, number, &MarkRow { cause: cause.clone() })?,
-                None => marks.remove(number).map(|_| ()).map_err(|e| self.error(e))?,
+                Some(cause) => put(&mut marks, number, &MarkRow { cause: cause.clone() })?,
+                None => drop(marks.remove(number)?),
             }
-            let mut meta = write.open_table(META).map_err(|e| self.error(e))?;
+            let mut meta = write.open_table(META)?;
             Ok(Committed {
-                sequence: self.next_sequence(&mut meta)?,
+                sequence: next_sequence(&mut meta)?,
                 ..Committed::default()
             })
         })
@@ -42,14 +43,14 @@ impl Store {
     pub fn observe(&self, told: &[Told], now: Millis) -> Result<Committed, StoreError> {
         self.forget_kept();
         self.transact(|write| {
-            let mut registry = Registry::new(self, write)?;
+            let mut registry = Registry::new(write)?;
             let mut numbers = Vec::with_capacity(told.len());
             for one in told {
                 numbers.push(registry.account(&one.account)?);
             }
             drop(registry);
-            let kept = load_kept(self, write)?;
-            let mut meta = write.open_table(META).map_err(|e| self.error(e))?;
+            let kept = load_kept(write)?;
+            let mut meta = write.open_table(META)?;
             let mut limits = WindowChanges::new(self, write)?;
             for (one, number) in told.iter().zip(numbers) {
                 for observation in &one.observations {
@@ -64,7 +65,7 @@ impl Store {
             }
             limits.settle(&mut meta, &kept.accounts)?;
             Ok(Committed {
-                sequence: self.next_sequence(&mut meta)?,
+                sequence: next_sequence(&mut meta)?,
                 limits: limits.finish(&kept.accounts)?,
                 ..Committed::default()
             })

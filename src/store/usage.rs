@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use redb::ReadableTable;
 
-use super::schema::{DAYS, HOURS, RUN_DAYS, decode};
+use super::read::{model_name, models};
+use super::schema::{DAYS, HOURS, RUN_DAYS};
+use super::table::decode_row;
 use super::{RunInfo, Store, StoreError};
 use crate::dedup::Totals;
 use crate::model::{AccountId, DAY_HOURS, RunId, RunNumber};
@@ -48,55 +50,56 @@ impl Store {
         grain: Grain,
         mut each: impl FnMut(UsageCell, Totals),
     ) -> Result<(), StoreError> {
-        let (_open, read) = self.read()?;
-        let models = self.models(&read)?;
-        let days = hours.start / DAY_HOURS..hours.end.div_ceil(DAY_HOURS);
-        let whole_days = hours.start.is_multiple_of(DAY_HOURS)
-            && (hours.end.is_multiple_of(DAY_HOURS) || hours.end == u32::MAX);
-        if grain.hours || !whole_days || (grain.runs && hours.end != u32::MAX) {
-            let table = read.open_table(HOURS).map_err(|e| self.error(e))?;
-            let range = (hours.start, 0, 0)..(hours.end, 0, 0);
-            for entry in table.range(range).map_err(|e| self.error(e))? {
-                let (key, row) = entry.map_err(|e| self.error(e))?;
-                let (hour, run, model) = key.value();
-                let totals: Totals = decode(row.value()).map_err(|e| self.row_error("hours", &e))?;
-                let model = self.model_name(&models, model)?;
-                let run = Some(run);
-                each(UsageCell { hour, run, model }, totals);
-            }
-        } else if grain.runs {
-            let table = read.open_table(RUN_DAYS).map_err(|e| self.error(e))?;
-            for entry in table.iter().map_err(|e| self.error(e))? {
-                let (key, row) = entry.map_err(|e| self.error(e))?;
-                let (run, day, model) = key.value();
-                if !days.contains(&day) {
-                    continue;
+        self.reading(|read| {
+            let models = models(read)?;
+            let days = hours.start / DAY_HOURS..hours.end.div_ceil(DAY_HOURS);
+            let whole_days = hours.start.is_multiple_of(DAY_HOURS)
+                && (hours.end.is_multiple_of(DAY_HOURS) || hours.end == u32::MAX);
+            if grain.hours || !whole_days || (grain.runs && hours.end != u32::MAX) {
+                let table = read.open_table(HOURS)?;
+                let range = (hours.start, 0, 0)..(hours.end, 0, 0);
+                for entry in table.range(range)? {
+                    let (key, row) = entry?;
+                    let (hour, run, model) = key.value();
+                    let totals: Totals = decode_row("hours", row.value())?;
+                    let model = model_name(&models, model)?;
+                    let run = Some(run);
+                    each(UsageCell { hour, run, model }, totals);
                 }
-                let totals: Totals = decode(row.value()).map_err(|e| self.row_error("run_days", &e))?;
-                let model = self.model_name(&models, model)?;
-                let (hour, run) = (day.saturating_mul(DAY_HOURS), Some(run));
-                each(UsageCell { hour, run, model }, totals);
+            } else if grain.runs {
+                let table = read.open_table(RUN_DAYS)?;
+                for entry in table.iter()? {
+                    let (key, row) = entry?;
+                    let (run, day, model) = key.value();
+                    if !days.contains(&day) {
+                        continue;
+                    }
+                    let totals: Totals = decode_row("run_days", row.value())?;
+                    let model = model_name(&models, model)?;
+                    let (hour, run) = (day.saturating_mul(DAY_HOURS), Some(run));
+                    each(UsageCell { hour, run, model }, totals);
+                }
+            } else {
+                let table = read.open_table(DAYS)?;
+                let range = (days.start, 0)..(days.end, 0);
+                for entry in table.range(range)? {
+                    let (key, row) = entry?;
+                    let (day, model) = key.value();
+                    let totals: Totals = decode_row("days", row.value())?;
+                    let model = model_name(&models, model)?;
+                    let hour = day.saturating_mul(DAY_HOURS);
+                    each(
+                        UsageCell {
+                            hour,
+                            run: None,
+                            model,
+                        },
+                        totals,
+                    );
+                }
             }
-        } else {
-            let table = read.open_table(DAYS).map_err(|e| self.error(e))?;
-            let range = (days.start, 0)..(days.end, 0);
-            for entry in table.range(range).map_err(|e| self.error(e))? {
-                let (key, row) = entry.map_err(|e| self.error(e))?;
-                let (day, model) = key.value();
-                let totals: Totals = decode(row.value()).map_err(|e| self.row_error("days", &e))?;
-                let model = self.model_name(&models, model)?;
-                let hour = day.saturating_mul(DAY_HOURS);
-                each(
-                    UsageCell {
-                        hour,
-                        run: None,
-                        model,
-                    },
-                    totals,
-                );
-            }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Which runs the numbers of [`UsageCell`] mean.
@@ -135,15 +138,13 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`].
     pub fn days_recorded(&self) -> Result<Option<(u32, u32)>, StoreError> {
-        let (_open, read) = self.read()?;
-        let table = read.open_table(DAYS).map_err(|e| self.error(e))?;
-        let (first, last) = (table.first(), table.last());
-        let (first, last) = (
-            first.map_err(|e| self.error(e))?,
-            last.map_err(|e| self.error(e))?,
-        );
-        Ok(first
-            .zip(last)
-            .map(|((first, _), (last, _))| (first.value().0, last.value().0)))
+        self.reading(|read| {
+            let table = read.open_table(DAYS)?;
+            let (first, last) = (table.first(), table.last());
+            let (first, last) = (first?, last?);
+            Ok(first
+                .zip(last)
+                .map(|((first, _), (last, _))| (first.value().0, last.value().0)))
+        })
     }
 }

@@ -3,6 +3,7 @@
 //! Keys are integers, tuples of them or names; values are rows (`rows.rs`), turned into bytes by `codec.rs`.
 
 mod codec;
+pub(super) mod prepare;
 mod rows;
 
 use redb::TableDefinition;

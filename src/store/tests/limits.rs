@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{HOUR_MS, LimitSource, LimitStatus, Observation};
+use crate::quota::account::THRESHOLDS_DEFAULT;
 use crate::quota::bucket::{FIVE_HOUR, SEVEN_DAY};
 use crate::quota::window::{Track, WindowState, merge};
 use crate::store::limits::{HISTORY_AGE_MAX_MS, HISTORY_ROWS_MAX, LIMIT_EVENTS_MAX, WINDOWS_PER_ACCOUNT_MAX};

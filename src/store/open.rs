@@ -1,7 +1,7 @@
-//! Opening, telling damage from trouble, and setting a damaged file aside.
+//! Opening and closing the file, and setting a damaged one aside.
 
 use std::fs::{File, Permissions, TryLockError};
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -9,20 +9,19 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use redb::{
-    Builder, Database, ReadableDatabase, ReadableTableMetadata, WriteTransaction,
+    Builder, Database, ReadableDatabase, ReadableTableMetadata,
     backends::{FileBackend, InMemoryBackend},
 };
-use rustix::io::Errno;
 
+use super::database::Store;
+use super::error::{DbError, QUARANTINED_FILES_MAX, StoreError, damaged, trouble};
 use super::looking::Looking;
 use super::place::Place;
-use super::schema::{
-    ACCOUNT_LIMITS, ACCOUNTS, DAYS, FILES, FIRED, FORGOTTEN, HOURS, LIMIT_EVENTS, MARKS, META, META_CREATED,
-    META_SCHEMA, META_SEQUENCE, MINUTES, MODEL_RUNS, MODELS, NOTE_ASIDE, NOTE_REBUILT, NOTES, OBSERVATIONS,
-    PARKED, PARKED_FILES, PATHS, RESPONSES, RUN_ACCOUNTS, RUN_DAYS, RUN_INFO, RUNS, SCHEMA_VERSION, SERVED,
-    SESSION_COPIES, SESSION_NUMBERS, SESSION_SUMS, SESSIONS, SUMS, TOTALS, WINDOWS,
-};
-use super::{QUARANTINE_SUFFIX, QUARANTINED_FILES_MAX, Store, StoreError};
+use super::schema::prepare::prepare;
+use super::schema::{NOTE_ASIDE, NOTE_REBUILT, NOTES, RESPONSES};
+
+/// Suffix of a damaged database that was set aside; a number follows if the name is taken.
+const QUARANTINE_SUFFIX: &str = "damaged";
 
 /// The first bytes of a database of redb.
 const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
@@ -41,44 +40,6 @@ const FILE_MODE: u32 = 0o600;
 /// The rights of those who are neither the owner nor in the group.
 const OTHERS_BITS: u32 = 0o007;
 
-/// Hands every table but `meta`, which tells the schema, to a macro.
-macro_rules! every_table {
-    ($each:ident) => {
-        $each!(
-            NOTES,
-            RUNS,
-            PATHS,
-            FILES,
-            MODELS,
-            MODEL_RUNS,
-            RESPONSES,
-            TOTALS,
-            HOURS,
-            DAYS,
-            RUN_DAYS,
-            ACCOUNTS,
-            RUN_ACCOUNTS,
-            RUN_INFO,
-            FORGOTTEN,
-            SUMS,
-            MINUTES,
-            WINDOWS,
-            OBSERVATIONS,
-            LIMIT_EVENTS,
-            FIRED,
-            MARKS,
-            PARKED,
-            PARKED_FILES,
-            ACCOUNT_LIMITS,
-            SERVED,
-            SESSION_NUMBERS,
-            SESSIONS,
-            SESSION_SUMS,
-            SESSION_COPIES
-        )
-    };
-}
-
 /// Opens the file (or memory), makes the tables if they are not there, and checks the schema.
 pub fn open(store: &Store, examine: bool) -> Result<Database, StoreError> {
     if store.has_ended.load(Ordering::Acquire) {
@@ -94,10 +55,9 @@ pub fn open(store: &Store, examine: bool) -> Result<Database, StoreError> {
         return open_with(store, || builder.create_with_backend(disk.clone()));
     }
     let Some(path) = store.options.path.as_deref() else {
-        let database = builder
-            .create_with_backend(InMemoryBackend::new())
-            .map_err(|e| store.error(e))?;
-        prepare(store, &database)?;
+        let database =
+            (builder.create_with_backend(InMemoryBackend::new())).map_err(|error| store.error(error))?;
+        prepare(&database, store.path(), true)?;
         return Ok(database);
     };
     if store.only_looks {
@@ -223,90 +183,21 @@ fn open_with(
 ) -> Result<Database, StoreError> {
     let opened = catch_unwind(AssertUnwindSafe(|| {
         let database = open().map_err(|error| store.error(error))?;
-        prepare(store, &database)?;
+        prepare(&database, store.path(), store.options.path.is_none())?;
         Ok(database)
     }));
     opened.unwrap_or_else(|_| Err(damaged(store.path(), "it cannot be opened without a panic")))
 }
 
-/// Makes the tables of a new database; checks the schema and that every table opens.
-fn prepare(store: &Store, database: &Database) -> Result<(), StoreError> {
-    let found = {
-        let read = database.begin_read().map_err(|e| store.error(e))?;
-        match read.open_table(META) {
-            Ok(meta) => {
-                let schema = meta
-                    .get(META_SCHEMA)
-                    .map_err(|e| store.error(e))?
-                    .map(|value| value.value());
-                Some(schema.ok_or_else(|| damaged(store.path(), "it does not say its schema"))?)
-            }
-            Err(redb::TableError::TableDoesNotExist(_)) => None,
-            Err(error) => return Err(store.error(error)),
-        }
-    };
-    match found {
-        Some(SCHEMA_VERSION) => check_tables(store, database),
-        Some(found) if found > SCHEMA_VERSION => Err(StoreError::Newer {
-            path: store.path().to_owned(),
-            found,
-            known: SCHEMA_VERSION,
-        }),
-        Some(0) => Err(damaged(store.path(), "schema 0 was never written")),
-        Some(found) => Err(StoreError::Older {
-            path: store.path().to_owned(),
-            found,
-            known: SCHEMA_VERSION,
-        }),
-        None => create_tables(store, database),
-    }
-}
-
-fn check_tables(store: &Store, database: &Database) -> Result<(), StoreError> {
-    let read = database.begin_read().map_err(|e| store.error(e))?;
-    macro_rules! opens {
-        ($($table:expr),*) => { $( drop(read.open_table($table).map_err(|e| store.error(e))?); )* };
-    }
-    every_table!(opens);
-    Ok(())
-}
-
-fn create_tables(store: &Store, database: &Database) -> Result<(), StoreError> {
-    let write = database.begin_write().map_err(|e| store.error(e))?;
-    {
-        let mut meta = write.open_table(META).map_err(|e| store.error(e))?;
-        meta.insert(META_SCHEMA, SCHEMA_VERSION)
-            .map_err(|e| store.error(e))?;
-        let created = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
-        // A number never means two things, also where a new database took the place of another.
-        let first = if store.options.path.is_some() { created } else { 0 };
-        meta.insert(META_SEQUENCE, first).map_err(|e| store.error(e))?;
-        meta.insert(META_CREATED, created).map_err(|e| store.error(e))?;
-        make_tables(store, &write)?;
-    }
-    write.commit().map_err(|e| store.error(e))
-}
-
-/// Makes every table that is not there.
-fn make_tables(store: &Store, write: &WriteTransaction) -> Result<(), StoreError> {
-    macro_rules! make {
-        ($($table:expr),*) => { $( drop(write.open_table($table).map_err(|e| store.error(e))?); )* };
-    }
-    every_table!(make);
-    Ok(())
-}
-
 /// Writes down why this database had to replace another.
-pub fn note_rebuilt(store: &Store, database: &Database, note: &str, aside: &Path) -> Result<(), StoreError> {
-    let write = database.begin_write().map_err(|e| store.error(e))?;
+pub fn note_rebuilt(database: &Database, note: &str, aside: &Path) -> Result<(), DbError> {
+    let write = database.begin_write()?;
     {
-        let mut notes = write.open_table(NOTES).map_err(|e| store.error(e))?;
-        notes.insert(NOTE_REBUILT, note).map_err(|e| store.error(e))?;
-        notes
-            .insert(NOTE_ASIDE, aside.to_string_lossy().as_ref())
-            .map_err(|e| store.error(e))?;
+        let mut notes = write.open_table(NOTES)?;
+        notes.insert(NOTE_REBUILT, note)?;
+        notes.insert(NOTE_ASIDE, aside.to_string_lossy().as_ref())?;
     }
-    write.commit().map_err(|e| store.error(e))
+    Ok(write.commit()?)
 }
 
 /// Renames the file to `<name>.damaged[.n]`, beside itself. Never one that another process holds: that process may
@@ -333,71 +224,4 @@ pub fn set_aside(store: &Store) -> Result<PathBuf, StoreError> {
         return Ok(aside);
     }
     Err(StoreError::TooManyDamaged(path.to_owned()))
-}
-
-/// Tells damage from trouble that passes and from another process.
-pub fn translate(path: &Path, error: redb::Error) -> StoreError {
-    match error {
-        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {
-            StoreError::InUse(path.to_owned())
-        }
-        redb::Error::Io(source) => trouble(path, source),
-        redb::Error::PreviousIo | redb::Error::DatabaseClosed => StoreError::Closed {
-            path: path.to_owned(),
-        },
-        redb::Error::Corrupted(what) => damaged(path, &what),
-        error @ (redb::Error::TableTypeMismatch { .. }
-        | redb::Error::TableIsMultimap(_)
-        | redb::Error::TableIsNotMultimap(_)
-        | redb::Error::TypeDefinitionChanged { .. }
-        | redb::Error::TableDoesNotExist(_)
-        | redb::Error::UpgradeRequired(_)
-        | redb::Error::RepairAborted) => damaged(path, &error.to_string()),
-        other => StoreError::Other {
-            path: path.to_owned(),
-            what: other.to_string(),
-        },
-    }
-}
-
-/// What to do about a file that is another user's, as after a restore, after a semicolon.
-pub fn remedy(path: &Path, error: &std::io::Error) -> String {
-    match Errno::from_io_error(error) {
-        Some(Errno::PERM | Errno::NOSYS) => {
-            return "; probably a filter of system calls (seccomp) refuses it: allow flock, fsync, fdatasync, ftruncate, \
-                    fallocate, pread64 and pwrite64; or the file is immutable (chattr -i)"
-                .to_owned();
-        }
-        Some(Errno::ACCESS) => {}
-        _ => return String::new(),
-    }
-    let place = match path.parent() {
-        Some(directory) if !path.exists() => directory,
-        _ => path,
-    };
-    let user = rustix::process::geteuid().as_raw();
-    format!(
-        "; it has to be user id {user}'s: chown {user} {}",
-        place.display()
-    )
-}
-
-pub fn trouble(path: &Path, source: std::io::Error) -> StoreError {
-    let path = path.to_owned();
-    match source.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full { path, source },
-        // What a file that ends too early, or is no database, answers.
-        ErrorKind::UnexpectedEof | ErrorKind::InvalidData => StoreError::Damaged {
-            path,
-            what: source.to_string(),
-        },
-        _ => StoreError::Io { path, source },
-    }
-}
-
-fn damaged(path: &Path, what: &str) -> StoreError {
-    StoreError::Damaged {
-        path: path.to_owned(),
-        what: what.to_owned(),
-    }
 }

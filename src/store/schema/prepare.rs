@@ -1,0 +1,120 @@
+//! The tables of a new database are made, those of one that is there are checked.
+
+use std::path::Path;
+
+use redb::{Database, ReadableDatabase};
+
+use super::{
+    ACCOUNT_LIMITS, ACCOUNTS, DAYS, FILES, FIRED, FORGOTTEN, HOURS, LIMIT_EVENTS, MARKS, META, META_CREATED,
+    META_SCHEMA, META_SEQUENCE, MINUTES, MODEL_RUNS, MODELS, NOTES, OBSERVATIONS, PARKED, PARKED_FILES,
+    PATHS, RESPONSES, RUN_ACCOUNTS, RUN_DAYS, RUN_INFO, RUNS, SCHEMA_VERSION, SERVED, SESSION_COPIES,
+    SESSION_NUMBERS, SESSION_SUMS, SESSIONS, SUMS, TOTALS, WINDOWS,
+};
+use crate::store::error::{DbError, StoreError, damaged};
+
+/// Hands every table but `meta`, which tells the schema, to a macro.
+macro_rules! every_table {
+    ($each:ident) => {
+        $each!(
+            NOTES,
+            RUNS,
+            PATHS,
+            FILES,
+            MODELS,
+            MODEL_RUNS,
+            RESPONSES,
+            TOTALS,
+            HOURS,
+            DAYS,
+            RUN_DAYS,
+            ACCOUNTS,
+            RUN_ACCOUNTS,
+            RUN_INFO,
+            FORGOTTEN,
+            SUMS,
+            MINUTES,
+            WINDOWS,
+            OBSERVATIONS,
+            LIMIT_EVENTS,
+            FIRED,
+            MARKS,
+            PARKED,
+            PARKED_FILES,
+            ACCOUNT_LIMITS,
+            SERVED,
+            SESSION_NUMBERS,
+            SESSIONS,
+            SESSION_SUMS,
+            SESSION_COPIES
+        )
+    };
+}
+
+/// Makes the tables of a new database; checks the schema and that every table opens. A database `in_memory` begins
+/// with commit 1.
+pub fn prepare(database: &Database, path: &Path, in_memory: bool) -> Result<(), StoreError> {
+    let known = SCHEMA_VERSION;
+    let path_of = || path.to_owned();
+    match schema(database).map_err(|error| error.at(path))? {
+        StoredSchema::Nothing => create_tables(database, in_memory).map_err(|error| error.at(path)),
+        StoredSchema::Version(SCHEMA_VERSION) => check_tables(database).map_err(|error| error.at(path)),
+        StoredSchema::Version(found) if found > known => Err(StoreError::Newer {
+            path: path_of(),
+            found,
+            known,
+        }),
+        StoredSchema::Version(0) => Err(damaged(path, "schema 0 was never written")),
+        StoredSchema::Version(found) => Err(StoreError::Older {
+            path: path_of(),
+            found,
+            known,
+        }),
+        StoredSchema::Unknown => Err(damaged(path, "it does not say its schema")),
+    }
+}
+
+/// What is in a file.
+enum StoredSchema {
+    Nothing,
+    Version(u64),
+    /// Tables without the version of their schema.
+    Unknown,
+}
+
+fn schema(database: &Database) -> Result<StoredSchema, DbError> {
+    let meta = match database.begin_read()?.open_table(META) {
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(StoredSchema::Nothing),
+        meta => meta?,
+    };
+    let schema = meta.get(META_SCHEMA)?;
+    Ok(schema.map_or(StoredSchema::Unknown, |schema| {
+        StoredSchema::Version(schema.value())
+    }))
+}
+
+fn check_tables(database: &Database) -> Result<(), DbError> {
+    let read = database.begin_read()?;
+    macro_rules! opens {
+        ($($table:expr),*) => { $( drop(read.open_table($table)?); )* };
+    }
+    every_table!(opens);
+    Ok(())
+}
+
+fn create_tables(database: &Database, in_memory: bool) -> Result<(), DbError> {
+    let write = database.begin_write()?;
+    {
+        let mut meta = write.open_table(META)?;
+        meta.insert(META_SCHEMA, SCHEMA_VERSION)?;
+        let created = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
+        // A number never means two things, also where a new database took the place of another.
+        let first = if in_memory { 0 } else { created };
+        meta.insert(META_SEQUENCE, first)?;
+        meta.insert(META_CREATED, created)?;
+        macro_rules! make {
+            ($($table:expr),*) => { $( drop(write.open_table($table)?); )* };
+        }
+        every_table!(make);
+    }
+    Ok(write.commit()?)
+}
