@@ -22,7 +22,7 @@ use crate::logfile::walk::{WalkLimits, walk};
 use crate::logfile::{EntryKind, LogFileError, Root, remedy};
 use crate::model::{AccountId, Batch, Millis, Position, RUN_ID_BYTES_MAX, RelativePath, RunId};
 use crate::reader::{self, PartialLine, ReadOptions};
-use crate::store::{Conclusion, Outcome, Store, StoreError, StoreOptions};
+use crate::store::{Outcome, ReplayEnd, Store, StoreError, StoreOptions};
 
 /// How many parcels of batches wait for the committer before the readers wait.
 const PARCELS_WAITING_MAX: usize = 32;
@@ -521,7 +521,7 @@ fn tasks<'s>(store: &Store, sources: &'s [Source]) -> Result<Vec<Task<'s>>, Repl
     sources.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
     let runs: Vec<RunId> = sources.iter().map(|(_, source)| source.run.clone()).collect();
     let mut tasks = Vec::new();
-    for ((_, source), known) in sources.into_iter().zip(store.known(&runs)?) {
+    for ((_, source), known) in sources.into_iter().zip(store.stored_runs(&runs)?) {
         let mut positions = known.positions;
         let account = Arc::new(known.info.map(|info| info.account).unwrap_or_default());
         let first = tasks.len();
@@ -723,7 +723,7 @@ fn commit_all(
         let mut is_last = false;
         let committed = store.commit_then(&mut group, |group| {
             is_last = group.batches.peek().is_none();
-            (is_last && is_whole()).then(|| Conclusion {
+            (is_last && is_whole()).then(|| ReplayEnd {
                 undated: undated.clone(),
                 now: options.clock_given.then_some(options.clock),
                 clock: options.clock,

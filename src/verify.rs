@@ -15,7 +15,7 @@ use crate::config::Settings;
 use crate::logfile::run_dir::{RunDir, name_of};
 use crate::logfile::{LogFileError, Root};
 use crate::model::{RunId, RunNumber};
-use crate::store::derived::{Fixes, Repaired};
+use crate::store::audit::{Fixes, Repaired};
 use crate::store::{Store, StoreError, StoreOptions};
 
 /// Differences that are told one by one.

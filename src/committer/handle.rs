@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::live::Update;
 use crate::model::{AccountId, Batch, RunId, StopReason};
 use crate::quota::exhaustion::Cause;
-use crate::store::{Outcome, Start, Started, StoreError, Told};
+use crate::store::{AccountObservations, Outcome, Start, Started, StoreError};
 
 /// Commands in the queue of the committer; at this bound the senders wait.
 const SUBMISSIONS_WAITING_MAX: usize = 256;
@@ -67,7 +67,7 @@ pub(super) enum SideCommand {
         done: oneshot::Sender<()>,
     },
     Observe {
-        told: Vec<Told>,
+        told: Vec<AccountObservations>,
         done: oneshot::Sender<()>,
     },
     Copy {
@@ -202,7 +202,7 @@ impl WeakCommitterHandle {
     ///
     /// # Errors
     /// When the committer has stopped.
-    pub async fn observe(&self, told: Vec<Told>) -> Result<(), CommitterGone> {
+    pub async fn observe(&self, told: Vec<AccountObservations>) -> Result<(), CommitterGone> {
         self.request(|done| SideCommand::Observe { told, done }).await
     }
 

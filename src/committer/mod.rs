@@ -202,9 +202,9 @@ impl Committer {
         if ends_backlog {
             self.persist(&[], Store::end_backlog)?;
         }
-        if self.setup.store.parks() && (ends_backlog || self.began.elapsed() > PARKED_FOR_MAX) {
+        if self.setup.store.defers() && (ends_backlog || self.began.elapsed() > PARKED_FOR_MAX) {
             let now = jiff::Timestamp::now().as_millisecond();
-            let committed = self.persist(&[], |store| store.unpark(now))?;
+            let committed = self.persist(&[], |store| store.apply_deferred(now))?;
             self.publish(&[], &committed);
         }
         for done in group.end_backlog {

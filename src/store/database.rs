@@ -9,8 +9,9 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 use redb::{Database, ReadTransaction, ReadableDatabase};
 
 use super::error::{DbError, StoreError};
+use super::open;
 use super::place::{Lost, Place, note_anew};
-use super::{commit, limits, open};
+use super::write::{NameCache, WINDOWS_PER_ACCOUNT_MAX};
 use crate::model::AccountId;
 use crate::quota::account::{Account, THRESHOLDS_DEFAULT};
 
@@ -28,7 +29,7 @@ pub struct Store {
     pub(super) options: StoreOptions,
     /// `None` while it is closed after an error.
     database: RwLock<Option<Database>>,
-    pub(super) kept: Mutex<Option<commit::Kept>>,
+    pub(super) names: Mutex<Option<NameCache>>,
     /// Where the file lies that was opened last.
     pub(super) place: Mutex<Option<Place>>,
     /// Set while the path does not lead to the database.
@@ -41,7 +42,7 @@ pub struct Store {
     pub(super) has_ended: AtomicBool,
     replaced: AtomicU64,
     /// Observations wait for the end of the backlog.
-    pub(super) parks: AtomicBool,
+    pub(super) defers: AtomicBool,
     /// Observations left out since the start, of windows beyond the bound.
     windows_left_out: AtomicU64,
     /// The thresholds in percent of the accounts that have their own.
@@ -96,7 +97,7 @@ impl Store {
         Self {
             options,
             database: RwLock::new(None),
-            kept: Mutex::new(None),
+            names: Mutex::new(None),
             place: Mutex::new(None),
             lost: Mutex::new(None),
             anew: Mutex::new(None),
@@ -104,7 +105,7 @@ impl Store {
             has_ended: AtomicBool::new(false),
             replaced: AtomicU64::new(0),
             windows_left_out: AtomicU64::new(0),
-            parks: AtomicBool::new(true),
+            defers: AtomicBool::new(true),
             thresholds: RwLock::default(),
             #[cfg(test)]
             disk: None,
@@ -141,8 +142,8 @@ impl Store {
             *lost = self.displaced(slot.as_ref());
         }
         let_go(slot.take());
-        // What was kept may describe a commit that never came to be.
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        // The names may be of a commit that never came to be.
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let Some(away) = &*lost else {
             *slot = Some(open::open(self, examine)?);
             return Ok(());
@@ -171,7 +172,7 @@ impl Store {
             tracing::warn!(
                 "an account has more than {} windows of uncommon names; what logs say of further \
                  ones is left out (said once)",
-                limits::WINDOWS_PER_ACCOUNT_MAX
+                WINDOWS_PER_ACCOUNT_MAX
             );
         }
     }
@@ -188,7 +189,7 @@ impl Store {
     pub fn replace(&self, why: &str) -> Result<(), StoreError> {
         let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
         let_go(slot.take());
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = None;
         // What is at the path now may be another's.
         self.in_place()?;
         let aside = open::set_aside(self)?;
@@ -207,10 +208,10 @@ impl Store {
         Ok(())
     }
 
-    /// Whether observations wait for [`Store::unpark`].
+    /// Whether observations wait for [`Store::apply_deferred`].
     #[must_use]
-    pub fn parks(&self) -> bool {
-        self.parks.load(Ordering::Acquire)
+    pub fn defers(&self) -> bool {
+        self.defers.load(Ordering::Acquire)
     }
 
     /// Takes over the thresholds of accounts.

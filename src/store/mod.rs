@@ -3,41 +3,29 @@
 //! One process, one writer. The database is the truth about what was committed: after any error it is closed and
 //! opened again, and what it then says holds. A damaged file is set aside and a new one takes its place.
 
+pub mod audit;
 mod backup;
-mod changed;
-mod commit;
 mod database;
-pub mod derived;
 mod error;
-mod intake;
-mod limits;
 mod looking;
 mod open;
 mod place;
-mod quota;
 mod read;
-mod registry;
-mod rows;
-mod runs;
 pub mod schema;
-mod sessions;
-mod sums;
 mod table;
-mod told;
-mod usage;
+mod write;
 
-pub use commit::{Committed, Conclusion, Outcome, RunChange};
 pub use database::{Store, StoreOptions};
 pub use error::StoreError;
-pub use intake::Intake;
-pub use limits::LimitChanges;
 pub use open::is_database;
 pub use place::Displacement;
-pub use quota::{AccountSums, LimitEvent, QuotaView};
-pub use read::{Cell, RunSums, RunView, Snapshot};
-pub use runs::{RunEvent, RunInfo, Start, Started, StoredRun};
-pub use told::Told;
-pub use usage::{Grain, RunNames, UsageCell};
+pub use read::{
+    AccountSums, Granularity, HourKey, LimitEvent, QuotaView, ReadCounters, RunInfo, RunNames, RunSums,
+    RunView, Snapshot, StoredRun, UsageKey,
+};
+pub use write::{
+    AccountObservations, Committed, LimitChanges, Outcome, ReplayEnd, RunChange, RunEvent, Start, Started,
+};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use redb::Database;
 
+use super::write::models::{MODELS_MAX, MODELS_PER_RUN_MAX};
 use super::*;
 use crate::dedup::{Response, Totals};
 use crate::model::{
@@ -121,7 +122,7 @@ fn batch(run: &str, path: &str, from: Option<u64>, to: u64, records: Vec<Record>
 fn responses(store: &Store) -> Vec<(ResponseKey, Response)> {
     let mut all = Vec::new();
     store
-        .side_by_side(&memory(), |key, response, _| {
+        .merge_join(&memory(), |key, response, _| {
             all.extend(response.map(|response| (key, response)));
         })
         .unwrap();
@@ -259,7 +260,7 @@ fn undated_and_future_responses_are_dated_at_the_reading_and_counted_as_suspect(
         1,
         vec![record(4, 5, None), record(5, 5, Some(NOW))],
     )];
-    let conclusion = Conclusion {
+    let conclusion = ReplayEnd {
         undated: committed.undated,
         now: Some(NOW - 3 * day),
         clock: NOW,
@@ -285,25 +286,25 @@ fn models_beyond_the_bound_share_a_name() {
         records.collect::<Vec<_>>()
     };
     let models = || store.snapshot().unwrap().by_model;
-    let greedy = names(0, commit::MODELS_PER_RUN_MAX + 5);
+    let greedy = names(0, MODELS_PER_RUN_MAX + 5);
     let (first, second) = greedy.split_at(7);
     store.commit([batch("r", "a", None, 1, first.to_vec())]).unwrap();
     // What it brought stays counted when everything kept in memory is gone.
-    store.forget_kept();
+    store.take_names();
     store
         .commit([batch("r", "a", Some(1), 2, second.to_vec())])
         .unwrap();
-    assert_eq!(models().len(), commit::MODELS_PER_RUN_MAX + 1, "one run");
+    assert_eq!(models().len(), MODELS_PER_RUN_MAX + 1, "one run");
     assert_eq!(models()["(other)"].messages, 5);
-    let per_run = commit::MODELS_PER_RUN_MAX;
-    let runs = commit::MODELS_MAX / per_run + 1;
+    let per_run = MODELS_PER_RUN_MAX;
+    let runs = MODELS_MAX / per_run + 1;
     for run in 0..runs {
         let records = names((run + 2) * per_run, per_run);
         store
             .commit([batch(&format!("r{run}"), "a", None, 1, records)])
             .unwrap();
     }
-    assert_eq!(models().len(), commit::MODELS_MAX, "all runs");
+    assert_eq!(models().len(), MODELS_MAX, "all runs");
 }
 
 #[test]

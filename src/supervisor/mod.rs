@@ -271,7 +271,7 @@ impl Supervisor {
             let watch = Arc::clone(&self.shared.watch);
             self.retrying = Some(self.shared.pool.start(move || watch.retry()));
         }
-        if self.shared.store.parks() {
+        if self.shared.store.defers() {
             // With each command the committer checks for how long observations have been deferred.
             let _ = self.shared.committer.beat().await;
         }

@@ -668,9 +668,9 @@ impl Model {
         }
         self.touched.clear();
         self.count(stop);
-        if self.store.parks() {
+        if self.store.defers() {
             // A backlog ends.
-            self.store.unpark(EPOCH).unwrap();
+            self.store.apply_deferred(EPOCH).unwrap();
         }
     }
 

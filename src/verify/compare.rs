@@ -3,7 +3,7 @@
 use super::{Findings, names};
 use crate::dedup::Response;
 use crate::model::{RunId, RunNumber, is_clock_wrong};
-use crate::store::derived::RunFix;
+use crate::store::audit::RunFix;
 use crate::store::{Store, StoreError};
 
 /// Each response beside the one that the logs give.
@@ -25,7 +25,7 @@ pub(super) fn responses(store: &Store, recount: &Store, findings: &mut Findings)
     };
     let (mut not_recounted, mut of_another_run) = (0u64, 0u64);
     let (report, fixes) = (&mut findings.report, &mut findings.fixes);
-    store.side_by_side(recount, |key, stored, counted| {
+    store.merge_join(recount, |key, stored, counted| {
         report.responses += u64::from(counted.is_some());
         match (stored, counted) {
             (Some(stored), Some(counted)) if !same(&stored, &counted) => {

@@ -10,7 +10,7 @@ use crate::config::{Environment, Partial};
 use crate::dedup::Response;
 use crate::model::{AccountId, Cursor, Position, ResponseKey};
 use crate::reader::{self, PartialLine, ReadOptions};
-use crate::store::derived::RunFix;
+use crate::store::audit::RunFix;
 
 fn line(id: u32, output: u64) -> String {
     format!(
@@ -147,7 +147,7 @@ impl Place {
         });
         let mut all = Vec::new();
         let each = |key, response: Option<Response>, _| all.extend(response.map(|response| (key, response)));
-        self.store.side_by_side(&nothing.unwrap(), each).unwrap();
+        self.store.merge_join(&nothing.unwrap(), each).unwrap();
         all
     }
 

@@ -18,7 +18,7 @@ use crate::model::{AccountId, Millis};
 use crate::quota::admission::{AccountVerdict, Verdict};
 use crate::quota::window;
 use crate::stderr;
-use crate::store::{Intake, QuotaView, StoreError};
+use crate::store::{QuotaView, ReadCounters, StoreError};
 
 /// Models with series of their own: those seen first, so that no series ever changes its meaning. Names come from
 /// transcripts, and whoever writes one can invent any number of them.
@@ -171,7 +171,7 @@ fn stored(sources: &ApiState) -> Result<Vec<Family>, StoreError> {
     let terms = terms(&settings, unseen.as_ref());
     // Read before the names of models: each model of a sum has its place among them.
     let sums = sources.store.sums()?;
-    let intake = sources.store.intake()?;
+    let counters = sources.store.counters()?;
     let view = sources.store.quota(terms.since())?;
 
     let mut tokens = Family::counter("tokentail_tokens", "Tokens counted, by kind.");
@@ -179,7 +179,12 @@ fn stored(sources: &ApiState) -> Result<Vec<Family>, StoreError> {
         "tokentail_responses",
         "Responses counted, calls of an advisor apart.",
     );
-    let own: BTreeSet<&str> = intake.models.iter().take(MODELS_MAX).map(AsRef::as_ref).collect();
+    let own: BTreeSet<&str> = counters
+        .models
+        .iter()
+        .take(MODELS_MAX)
+        .map(AsRef::as_ref)
+        .collect();
     for ((account, model), sums) in &sums {
         let model = own.get(model.as_ref()).copied().unwrap_or(OTHER);
         let labels = [
@@ -190,7 +195,7 @@ fn stored(sources: &ApiState) -> Result<Vec<Family>, StoreError> {
         add_sums(&mut tokens, &mut responses, &labels, sums);
     }
     let mut families = vec![tokens, responses];
-    families.extend(read(&intake));
+    families.extend(read(&counters));
 
     let statuses = sources.board.runs();
     let mut states: BTreeMap<&str, u64> = RUN_STATES.into_iter().map(|state| (state, 0)).collect();
@@ -258,13 +263,13 @@ fn missing(coverage: &Coverage, sums: &BTreeMap<(AccountId, Arc<str>), Totals>) 
     ]
 }
 
-fn read(intake: &Intake) -> [Family; 6] {
+fn read(counters: &ReadCounters) -> [Family; 6] {
     let mut lines = Family::counter("tokentail_lines", "Lines read, by class.");
     for (class, count) in [
-        ("usage", intake.lines.usage),
-        ("ignored", intake.lines.ignored),
-        ("malformed", intake.lines.malformed),
-        ("oversized", intake.lines.oversized),
+        ("usage", counters.lines.usage),
+        ("ignored", counters.lines.ignored),
+        ("malformed", counters.lines.malformed),
+        ("oversized", counters.lines.oversized),
     ] {
         lines.add(&[("class", class)], count);
     }
@@ -274,23 +279,23 @@ fn read(intake: &Intake) -> [Family; 6] {
             "tokentail_duplicate_lines",
             "Lines with usage of a response that was known.",
         )
-        .of(intake.lines.duplicate),
+        .of(counters.lines.duplicate),
         Family::counter(
             "tokentail_clock_suspect_lines",
             "Lines with usage and without a usable time.",
         )
-        .of(intake.lines.clock_suspect),
+        .of(counters.lines.clock_suspect),
         Family::counter(
             "tokentail_read_bytes",
             "Bytes read, those of skipped lines included.",
         )
-        .of(intake.bytes),
-        Family::gauge("tokentail_files", "Files ever seen.").of(intake.files),
+        .of(counters.bytes),
+        Family::gauge("tokentail_files", "Files ever seen.").of(counters.files),
         Family::gauge(
             "tokentail_last_commit_sequence",
             "The number of the last commit, over all starts.",
         )
-        .of(intake.sequence),
+        .of(counters.sequence),
     ]
 }
 

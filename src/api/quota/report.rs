@@ -23,7 +23,7 @@ use crate::api::state::{ApiState, now};
 use crate::api::wire;
 use crate::model::{AccountId, Millis, Observation, RunId, bucket};
 use crate::parse::claude::limits::{ReportedObservations as Source, told};
-use crate::store::Told;
+use crate::store::AccountObservations;
 
 /// Most sources in one request.
 const SOURCES_MAX: usize = 100;
@@ -109,7 +109,7 @@ async fn post_observations(
         .sum();
     let accounts: Vec<AccountId> = by_account.keys().cloned().collect();
     let told = by_account.into_iter();
-    let told = told.map(|(account, observations)| Told {
+    let told = told.map(|(account, observations)| AccountObservations {
         account,
         observations,
     });

@@ -25,7 +25,7 @@ use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::dedup::Totals;
 use crate::model::RunNumber;
-use crate::store::{Grain, RunNames, Store};
+use crate::store::{Granularity, RunNames, Store};
 use question::{Group, Question};
 
 /// Most rows of an answer.
@@ -103,12 +103,12 @@ struct GroupPart {
 }
 
 fn answer(store: &Store, question: &Question) -> Result<wire::Usage, Problem> {
-    let grain = Grain {
+    let granularity = Granularity {
         hours: question.group == Group::Hour,
         runs: question.needs_runs(),
     };
     let mut parts: BTreeMap<GroupPart, Totals> = BTreeMap::new();
-    store.for_each_usage(question.hours.clone(), grain, |cell, totals| {
+    store.for_each_usage(question.hours.clone(), granularity, |cell, totals| {
         if question
             .model
             .as_ref()
@@ -118,13 +118,13 @@ fn answer(store: &Store, question: &Question) -> Result<wire::Usage, Problem> {
         }
         let part = GroupPart {
             hour: question.group.time_of(cell.hour),
-            run: cell.run.filter(|_| grain.runs),
+            run: cell.run.filter(|_| granularity.runs),
             model: (question.group == Group::Model).then_some(cell.model),
         };
         *parts.entry(part).or_default() += totals;
     })?;
     // Asked last, so that every run with sums is among them.
-    let names = if grain.runs {
+    let names = if granularity.runs {
         store.run_names()?
     } else {
         RunNames::default()

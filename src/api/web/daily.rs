@@ -17,7 +17,7 @@ use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::dedup::Totals;
 use crate::model::{DAY_HOURS, DAY_MS, Millis};
-use crate::store::{Grain, Store, StoreError};
+use crate::store::{Granularity, Store, StoreError};
 
 /// Days unless the query says how many.
 const DAYS_DEFAULT: i64 = 14;
@@ -71,12 +71,12 @@ fn daily(store: &Store, days: i64, now: Millis) -> Result<Vec<wire::DailyUsage>,
     let first = day(today.saturating_sub(days - 1)).max(first);
     let after = day(today.saturating_add(1));
     let mut sums: BTreeMap<u32, Totals> = BTreeMap::new();
-    let grain = Grain {
+    let granularity = Granularity {
         hours: false,
         runs: false,
     };
     let hours = first.saturating_mul(DAY_HOURS)..after.saturating_mul(DAY_HOURS);
-    store.for_each_usage(hours, grain, |cell, totals| {
+    store.for_each_usage(hours, granularity, |cell, totals| {
         *sums.entry(cell.hour / DAY_HOURS).or_default() += totals;
     })?;
     let runs = store.runs_by_day(first..after)?;

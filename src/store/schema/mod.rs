@@ -8,6 +8,8 @@ mod rows;
 
 use redb::TableDefinition;
 
+use crate::model::RunNumber;
+
 pub use codec::{RowError, Stored, decode, encode, encode_after};
 pub use rows::{
     AccountLimitsRow, AccountRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow, MarkRow,
@@ -101,3 +103,6 @@ pub const META_CREATED: &str = "created_ms";
 pub const NOTE_REBUILT: &str = "rebuilt";
 /// Key of `notes`: the path of that damaged one. Once it is moved away, the note has been read.
 pub const NOTE_ASIDE: &str = "rebuilt_aside";
+
+/// The row of `totals` that has the sums of all forgotten runs. No run gets this number: as many cannot be.
+pub const FORGOTTEN_RUNS: RunNumber = RunNumber::MAX;

@@ -4,13 +4,17 @@
 //! an order of their own, which may change. `store/tests/bytes.rs` has the bytes of a row of each table.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::num::NonZeroU64;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use super::codec::{Coded, RowError, RowReader, RowWriter, Stored, codes, layout};
 use crate::dedup::Totals;
 use crate::model::{
-    AccountId, Cursor, Dating, Inode, Kind, Labels, LimitSource, LimitStatus, LineCounts, Millis,
-    ModelNumber, Observation, ParserState, Position, Rank, RunNumber, SessionNumber, StopReason, Tier, Usage,
+    AccountId, Cursor, Dating, Fired, Inode, Kind, Labels, LimitSource, LimitStatus, LineCounts, Millis,
+    ModelNumber, Observation, ParserState, Position, Rank, Reported, RunNumber, SessionNumber, StopReason,
+    Tier, Usage,
 };
 use crate::quota::exhaustion::Cause;
 use crate::quota::overage::Overage;
@@ -260,6 +264,15 @@ layout!(RunInfoRow {
     stopped: Option<(i64, StopReason)>,
 });
 
+impl RunInfoRow {
+    /// [`RunInfoRow::mount`] as a path.
+    #[must_use]
+    pub fn mount_path(&self) -> Option<PathBuf> {
+        let path = |bytes| PathBuf::from(OsStr::from_bytes(bytes));
+        self.mount.as_deref().map(path)
+    }
+}
+
 /// A session of an agent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionRow {
@@ -272,6 +285,28 @@ pub struct SessionRow {
 }
 
 layout!(SessionRow { run: u32, linked: u32, reported: Option<[u64; 4]> });
+
+impl SessionRow {
+    #[must_use]
+    pub fn reported(&self) -> Option<Reported> {
+        let [input, output, cache_read, cache_creation] = self.reported?;
+        Some(Reported {
+            input,
+            output,
+            cache_read,
+            cache_creation,
+        })
+    }
+
+    pub fn set_reported(&mut self, reported: Reported) {
+        self.reported = Some([
+            reported.input,
+            reported.output,
+            reported.cache_read,
+            reported.cache_creation,
+        ]);
+    }
+}
 
 /// A run that was forgotten: its directory is not taken for a new one as long as it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -387,6 +422,22 @@ layout!(FiredRow {
     reset_at: Option<i64>,
     observed_at: i64,
 });
+
+impl FiredRow {
+    /// The threshold as it is published.
+    #[must_use]
+    pub fn fired(self, number: u64, account: AccountId) -> Fired {
+        Fired {
+            number,
+            account,
+            bucket: self.bucket,
+            percent: self.percent,
+            utilization: self.utilization,
+            reset_at: self.reset_at,
+            observed_at: self.observed_at,
+        }
+    }
+}
 
 /// What an operator said about an account.
 #[derive(Clone, Debug, PartialEq, Eq)]

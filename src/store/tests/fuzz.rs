@@ -210,17 +210,17 @@ fn small() -> Vec<u8> {
         one.observations = vec![saw(0.3, Some(NOW + 9_000_000), LimitStatus::Allowed)];
         store.commit(&[one]).unwrap();
         if number == 0 {
-            store.unpark(NOW).unwrap();
+            store.apply_deferred(NOW).unwrap();
         }
     }
     for (share, status) in [(0.8, LimitStatus::Allowed), (1.0, LimitStatus::Rejected)] {
-        let told = Told {
+        let told = AccountObservations {
             account: AccountId::default(),
             observations: vec![saw(share, Some(NOW + 9_000_000), status)],
         };
         store.observe(&[told], NOW).unwrap();
     }
-    let paused = Told {
+    let paused = AccountObservations {
         account: AccountId::default(),
         observations: vec![Observation {
             bucket: crate::model::bucket::COOL_DOWN.into(),
@@ -246,7 +246,7 @@ fn small() -> Vec<u8> {
 /// Asks everything there is to ask, and commits. An error is an answer.
 fn ask(store: &Store) -> Result<(), StoreError> {
     store.sequence()?;
-    store.intake()?;
+    store.counters()?;
     let (snapshot, quota) = store.overview(0)?;
     store.run_infos()?;
     store.run_numbers()?;
@@ -254,7 +254,7 @@ fn ask(store: &Store) -> Result<(), StoreError> {
     store.latest()?;
     store.sums()?;
     store.for_each_hour(|_, _| {})?;
-    store.side_by_side(&memory(), |_, _, _| {})?;
+    store.merge_join(&memory(), |_, _, _| {})?;
     for (id, sums) in &quota.accounts {
         for bucket in sums.windows.keys() {
             store.history(id, bucket)?;
@@ -268,7 +268,7 @@ fn ask(store: &Store) -> Result<(), StoreError> {
         }
     }
     store.begin()?;
-    store.unpark(NOW)?;
+    store.apply_deferred(NOW)?;
     let found = store.positions(&RunId::new("two").unwrap())?;
     let mut more = batch(
         "two",

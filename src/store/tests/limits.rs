@@ -7,8 +7,10 @@ use crate::model::{HOUR_MS, LimitSource, LimitStatus, Observation};
 use crate::quota::account::THRESHOLDS_DEFAULT;
 use crate::quota::bucket::{FIVE_HOUR, SEVEN_DAY};
 use crate::quota::window::{Track, WindowState, merge};
-use crate::store::limits::{HISTORY_AGE_MAX_MS, HISTORY_ROWS_MAX, LIMIT_EVENTS_MAX, WINDOWS_PER_ACCOUNT_MAX};
 use crate::store::schema::{HistoryRow, WindowRow, decode, encode};
+use crate::store::write::windows::{
+    HISTORY_AGE_MAX_MS, HISTORY_ROWS_MAX, LIMIT_EVENTS_MAX, WINDOWS_PER_ACCOUNT_MAX,
+};
 
 const MINUTE: Millis = 60_000;
 
@@ -214,11 +216,11 @@ fn parked(story: &[Told], batch_len: usize, group_len: usize, restart_every: Opt
     }
     desk.store.commit(group).unwrap();
     assert!(desk.facts().windows.is_empty(), "parked is not merged");
-    desk.store.unpark(NOW).unwrap();
+    desk.store.apply_deferred(NOW).unwrap();
     let facts = desk.facts();
     if restart_every.is_some() {
         desk.restart();
-        let nothing = desk.store.unpark(NOW).unwrap().limits;
+        let nothing = desk.store.apply_deferred(NOW).unwrap().limits;
         assert_eq!(nothing, LimitChanges::default(), "unparked twice");
         assert_eq!(desk.facts(), facts, "after a restart");
     }
@@ -228,7 +230,7 @@ fn parked(story: &[Told], batch_len: usize, group_len: usize, restart_every: Opt
 /// Merges a story as it comes, one line at a time.
 fn merged(story: &[Told]) -> Facts {
     let mut desk = Desk::in_memory();
-    desk.store.unpark(NOW).unwrap();
+    desk.store.apply_deferred(NOW).unwrap();
     for told in story {
         desk.commit(told.file, vec![told.observation.clone()]);
     }
@@ -269,7 +271,7 @@ proptest! {
         story in proptest::collection::vec(any_told(40, true), 1..20), batch_len in 1usize..6,
     ) {
         let mut desk = Desk::in_memory();
-        desk.store.unpark(NOW).unwrap();
+        desk.store.apply_deferred(NOW).unwrap();
         let mut group = Vec::new();
         for chunk in by_file(&story, true).chunk_by(|one, next| one.file == next.file) {
             for part in chunk.chunks(batch_len) {
@@ -312,7 +314,7 @@ fn a_late_line_stays_behind_its_predecessor_over_a_restart_and_a_mark_in_the_bac
             _ => drop(desk.store.mark(&AccountId::default(), None).unwrap()),
         }
         desk.commit(1, vec![saw(FIVE_HOUR, Some(NOW - MINUTE), Some(0.8), reset)]);
-        desk.store.unpark(NOW).unwrap();
+        desk.store.apply_deferred(NOW).unwrap();
         let window = desk.window(FIVE_HOUR);
         assert_eq!(
             (window.utilization, window.observed_at),
@@ -328,7 +330,7 @@ fn a_restart_that_has_nothing_new_merges_what_was_parked_before_it() {
     let mut desk = Desk::on_disk();
     desk.commit(1, vec![saw(FIVE_HOUR, Some(NOW), Some(0.9), Some(NOW + HOUR_MS))]);
     desk.restart();
-    let changes = desk.store.unpark(NOW).unwrap().limits;
+    let changes = desk.store.apply_deferred(NOW).unwrap().limits;
     assert_eq!(changes.windows.len(), 1);
     let fired: Vec<_> = changes
         .fired
@@ -337,7 +339,10 @@ fn a_restart_that_has_nothing_new_merges_what_was_parked_before_it() {
         .collect();
     assert_eq!(fired, [(1, 75), (2, 90)]);
     desk.restart();
-    assert_eq!(desk.store.unpark(NOW).unwrap().limits, LimitChanges::default());
+    assert_eq!(
+        desk.store.apply_deferred(NOW).unwrap().limits,
+        LimitChanges::default()
+    );
     assert_eq!(desk.facts().fired.len(), 2);
 }
 
@@ -347,7 +352,7 @@ fn an_observation_without_a_time_counts_as_made_when_the_backlog_ends() {
     let reset = Some(NOW + HOUR_MS);
     desk.commit(1, vec![saw(FIVE_HOUR, None, Some(0.5), reset)]);
     desk.commit(2, vec![saw(FIVE_HOUR, Some(NOW - MINUTE), Some(0.4), reset)]);
-    desk.store.unpark(NOW).unwrap();
+    desk.store.apply_deferred(NOW).unwrap();
     let window = desk.window(FIVE_HOUR);
     assert_eq!((window.utilization, window.observed_at), (Some(0.5), NOW));
     // Live it counts as made when it was read.
@@ -360,7 +365,7 @@ fn an_observation_without_a_time_counts_as_made_when_the_backlog_ends() {
 #[test]
 fn a_windows_history_has_bounds_in_rows_and_in_age() {
     let mut desk = Desk::on_disk();
-    desk.store.unpark(NOW).unwrap();
+    desk.store.apply_deferred(NOW).unwrap();
     let rows = i64::from(HISTORY_ROWS_MAX);
     let minute = |n: i64| saw("other", Some(NOW + n * MINUTE), Some(0.5), None);
     // Two in each minute are one point.
@@ -379,7 +384,7 @@ fn a_windows_history_has_bounds_in_rows_and_in_age() {
     desk.commit(2, vec![minute(0)]);
     assert_eq!(points(&desk), kept);
     desk.restart();
-    desk.store.unpark(NOW).unwrap();
+    desk.store.apply_deferred(NOW).unwrap();
     let newest = kept[kept.len() - 1].observed_at;
     let just_young_enough = kept[100].observed_at.div_euclid(MINUTE) * MINUTE;
     let jump = just_young_enough + HISTORY_AGE_MAX_MS;
@@ -404,7 +409,7 @@ fn a_windows_history_has_bounds_in_rows_and_in_age() {
 #[test]
 fn windows_beyond_the_bound_are_left_out_and_harm_no_other() {
     let mut desk = Desk::on_disk();
-    desk.store.unpark(NOW).unwrap();
+    desk.store.apply_deferred(NOW).unwrap();
     let most = usize::try_from(WINDOWS_PER_ACCOUNT_MAX).unwrap();
     let named = |n: usize, share: f64| saw(&format!("w{n:03}"), Some(NOW), Some(share), Some(NOW + HOUR_MS));
     desk.commit(1, (0..most / 2).map(|n| named(n, 0.1)).collect());
@@ -472,7 +477,7 @@ fn rejections_are_noted_once_and_the_latest_are_kept() {
     let told: Vec<_> = (0..most + 5).map(rejected).collect();
     desk.commit(1, told.clone());
     desk.commit(2, told);
-    desk.store.unpark(NOW).unwrap();
+    desk.store.apply_deferred(NOW).unwrap();
     let times: Vec<_> = desk.facts().events.iter().map(|event| event.at - NOW).collect();
     assert_eq!(times, (5..most + 5).collect::<Vec<_>>());
 }

@@ -43,7 +43,7 @@ impl Picture {
         let names: BTreeMap<_, _> = numbers.iter().map(|(id, number)| (*number, id.clone())).collect();
         let name = |number| names.get(&number).cloned().unwrap_or_else(|| "(none)".to_owned());
         let mut picture = Self::default();
-        store.side_by_side(nothing(), |key, response, _| {
+        store.merge_join(nothing(), |key, response, _| {
             // A duplicate is no response.
             let Some(it) = response.filter(|it| it.kind != Kind::Duplicate) else {
                 return;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
-use super::super::derived::{Fixes, NumberKey};
+use super::super::audit::{Fixes, NumberKey};
 use super::super::schema::{
     DAYS, FILES, HOURS, META, META_SEQUENCE, MINUTES, RUN_DAYS, RunTotalsRow, SUMS, TOTALS, decode, encode,
 };

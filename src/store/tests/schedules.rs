@@ -17,7 +17,7 @@ use super::picture::{BUCKETS, Limits, Picture, account, check_fired, told};
 use super::*;
 use crate::model::{Fired, Labels, LimitStatus, Observation, RelativePath};
 use crate::quota::exhaustion::Cause;
-use crate::store::runs::Start;
+use crate::store::Start;
 
 /// Schedules that are run when nobody says how many.
 const SCHEDULES: u64 = 10_000;
@@ -440,9 +440,9 @@ impl Schedule {
     }
 
     /// The backlog ends: what was parked is merged, and what comes from now on.
-    fn unpark(&mut self, store: &Store) -> Result<(), Stop> {
+    fn apply_deferred(&mut self, store: &Store) -> Result<(), Stop> {
         self.unparks = true;
-        store.unpark(NOW)?;
+        store.apply_deferred(NOW)?;
         self.is_live = true;
         Ok(())
     }
@@ -475,7 +475,7 @@ impl Schedule {
 
     fn step(&mut self, store: &Store) -> Result<(), Stop> {
         match self.random.u32(..8) {
-            0 => self.unpark(store),
+            0 => self.apply_deferred(store),
             1 => self.say(store),
             _ => self.commit(store, false),
         }
@@ -508,7 +508,7 @@ impl Schedule {
         drop(store);
         let store = self.open().map_err(told)?;
         self.commit(&store, true).map_err(told)?;
-        self.unpark(&store).map_err(told)?;
+        self.apply_deferred(&store).map_err(told)?;
         // Closing packs the file, and may be in trouble as well.
         self.plan(40);
         store.close();

@@ -7,15 +7,14 @@ use std::sync::Arc;
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
-use super::commit::next_sequence;
 use super::error::DbError;
-use super::runs::FORGOTTEN_RUNS;
 use super::schema::{
-    ACCOUNTS, AccountRow, DAYS, FILES, FileRow, HOURS, META, MINUTES, MODELS, PATHS, RESPONSES, RUN_ACCOUNTS,
-    RUN_DAYS, RUNS, ResponseParts, ResponseRow, RunRow, RunTotalsRow, SESSION_COPIES, SESSION_SUMS, SUMS,
-    TOTALS, decode,
+    ACCOUNTS, AccountRow, DAYS, FILES, FORGOTTEN_RUNS, FileRow, HOURS, META, MINUTES, MODELS, PATHS,
+    RESPONSES, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RunRow, RunTotalsRow,
+    SESSION_COPIES, SESSION_SUMS, SUMS, TOTALS, decode,
 };
 use super::table::{decode_row, get, put};
+use super::write::next_sequence;
 use super::{Store, StoreError};
 use crate::dedup::{Response, Totals};
 use crate::model::{
@@ -368,7 +367,7 @@ impl Store {
     /// # Errors
     /// As [`Store::commit`].
     pub fn repair(&self, fixes: &Fixes) -> Result<Repaired, StoreError> {
-        self.forget_kept();
+        self.take_names();
         self.transact(|write| {
             let mut repaired = Repaired::default();
             repair_responses(write, fixes, &mut repaired)?;

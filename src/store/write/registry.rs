@@ -2,16 +2,16 @@
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
-use super::error::DbError;
-use super::schema::{
+use crate::model::{AccountId, Millis, RunId, RunNumber};
+use crate::store::error::DbError;
+use crate::store::schema::{
     ACCOUNTS, AccountRow, FORGOTTEN, RUN_ACCOUNTS, RUN_INFO, RUNS, RowError, RunInfoRow, RunRow,
     RunTotalsRow, TOTALS,
 };
-use super::table::{decode_row, get, put};
-use crate::model::{AccountId, Millis, RunId, RunNumber};
+use crate::store::table::{decode_row, get, put};
 
 /// The tables that say which runs and accounts there are.
-pub(super) struct Registry<'t> {
+pub struct Registry<'t> {
     pub runs: Table<'t, &'static str, &'static [u8]>,
     pub totals: Table<'t, u32, &'static [u8]>,
     accounts: Table<'t, u32, &'static [u8]>,

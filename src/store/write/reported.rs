@@ -1,17 +1,20 @@
-//! What does not come from logs: an operator's marks, and observations that someone tells.
+//! What does not come from logs: an operator's marks, and observations that someone reports.
 
-use super::commit::{Committed, load_kept, next_sequence};
-use super::limits::{MergeOrder, WindowChanges};
+use super::deferred::MergeOrder;
+use super::name_cache::NameCache;
+use super::next_sequence;
+use super::outcome::Committed;
 use super::registry::Registry;
-use super::schema::{MARKS, META, MarkRow};
-use super::table::put;
-use super::{Store, StoreError};
+use super::windows::WindowChanges;
 use crate::model::{AccountId, Millis, Observation};
 use crate::quota::exhaustion::Cause;
+use crate::store::schema::{MARKS, META, MarkRow};
+use crate::store::table::put;
+use crate::store::{Store, StoreError};
 
 /// Observations of an account's limits.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Told {
+pub struct AccountObservations {
     pub account: AccountId,
     pub observations: Vec<Observation>,
 }
@@ -22,7 +25,9 @@ impl Store {
     /// # Errors
     /// As [`Store::commit`].
     pub fn mark(&self, account: &AccountId, cause: Option<&Cause>) -> Result<Committed, StoreError> {
-        self.register_account(account, |number, write| {
+        self.take_names();
+        self.transact(|write| {
+            let number = Registry::new(write)?.account(account)?;
             let mut marks = write.open_table(MARKS)?;
             match cause {
                 Some(cause) => put(&mut marks, number, &MarkRow { cause: cause.clone() })?,
@@ -40,33 +45,33 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::commit`].
-    pub fn observe(&self, told: &[Told], now: Millis) -> Result<Committed, StoreError> {
-        self.forget_kept();
+    pub fn observe(&self, reported: &[AccountObservations], now: Millis) -> Result<Committed, StoreError> {
+        self.take_names();
         self.transact(|write| {
             let mut registry = Registry::new(write)?;
-            let mut numbers = Vec::with_capacity(told.len());
-            for one in told {
+            let mut numbers = Vec::with_capacity(reported.len());
+            for one in reported {
                 numbers.push(registry.account(&one.account)?);
             }
             drop(registry);
-            let kept = load_kept(write)?;
+            let names = NameCache::load(write)?;
             let mut meta = write.open_table(META)?;
             let mut limits = WindowChanges::new(self, write)?;
-            for (one, number) in told.iter().zip(numbers) {
+            for (one, number) in reported.iter().zip(numbers) {
                 for observation in &one.observations {
                     let at = observation.observed_at.unwrap_or(now);
-                    let place = MergeOrder::told(at);
-                    if self.parks() {
-                        limits.park(&meta, number, observation, place)?;
+                    let order = MergeOrder::reported(at);
+                    if self.defers() {
+                        limits.deferred.add(&meta, number, observation, order)?;
                     } else {
-                        limits.wait(number, observation.clone(), at, place);
+                        limits.wait(number, observation.clone(), at, order);
                     }
                 }
             }
-            limits.settle(&mut meta, &kept.accounts)?;
+            limits.settle(&mut meta, &names.accounts)?;
             Ok(Committed {
                 sequence: next_sequence(&mut meta)?,
-                limits: limits.finish(&kept.accounts)?,
+                limits: limits.finish(&names.accounts)?,
                 ..Committed::default()
             })
         })

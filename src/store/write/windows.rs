@@ -1,34 +1,26 @@
 //! Limit observations into the tables: windows, their history, rejections, thresholds that fired.
 //!
 //! **Invariant**: everything here happens in the transaction that moves the read position over the lines the
-//! observations came from; a threshold that was told is latched in that same transaction.
-//!
-//! While a backlog is read, files come in any order, but windows are merged in the order of time. So observations
-//! are parked then, and merged when the backlog ends, each when it came as far as its own file tells: at the latest
-//! time that stands on it or on an observation before it. Files that tell of the same time follow each other by run and
-//! path, so that it does not matter which was read first. Afterwards observations are merged as they come, those of one
-//! commit in that same order.
+//! observations came from; a threshold that fired is latched in that same transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::ffi::OsStrExt;
 
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
-use xxhash_rust::xxh3::xxh3_64;
 
-use super::Store;
-use super::error::DbError;
-use super::schema::{
-    ACCOUNT_LIMITS, AccountLimitsRow, FIRED, FiredRow, HistoryRow, LIMIT_EVENTS, LimitEventRow, META_FIRED,
-    META_PARKED, OBSERVATIONS, PARKED, PARKED_FILES, ParkedRow, WINDOWS, WindowRow,
-};
-use super::table::{decode_row, get, put};
-use crate::model::{
-    AccountId, Batch, DAY_MS, FileNumber, Fired, HOUR_MS, LimitStatus, MINUTE_MS, Millis, Observation,
-    WindowUpdate,
-};
+use super::deferred::{DeferredTables, MergeOrder};
+use super::next_number;
+use super::outcome::LimitChanges;
+use crate::model::{AccountId, DAY_MS, HOUR_MS, LimitStatus, MINUTE_MS, Millis, Observation, WindowUpdate};
 use crate::quota::bucket;
 use crate::quota::overage::Overage;
 use crate::quota::window::{RESET_JITTER_MS, merge};
+use crate::store::Store;
+use crate::store::error::DbError;
+use crate::store::schema::{
+    ACCOUNT_LIMITS, AccountLimitsRow, FIRED, FiredRow, HistoryRow, LIMIT_EVENTS, LimitEventRow, META_FIRED,
+    OBSERVATIONS, WINDOWS, WindowRow,
+};
+use crate::store::table::{decode_row, get, put};
 
 /// Windows told apart for one account, beside those whose names are fixed; a provider has a handful, a hostile log could
 /// name any number.
@@ -46,49 +38,10 @@ pub const FIRED_MAX: u64 = 1000;
 const RETRY_SPAN_MS: Millis = 10 * MINUTE_MS;
 /// How long one request may be tried, in milliseconds.
 const TRIES_AGE_MAX_MS: Millis = HOUR_MS;
-/// Where observations without a time stand among the parked ones.
-const PARKED_LAST: u64 = u64::MAX;
-
-/// What the observations of a commit came to.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct LimitChanges {
-    pub windows: Vec<WindowUpdate>,
-    pub fired: Vec<Fired>,
-}
-
-/// When an observation came, and what it came before if others came at the same time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct MergeOrder {
-    /// The latest time on it or on an observation before it in its file.
-    time: u64,
-    /// A hash of the file's run and path.
-    file: u64,
-}
-
-impl MergeOrder {
-    /// `time` is `None` where none is known: after everything else.
-    pub fn new(batch: &Batch, time: Option<Millis>) -> Self {
-        let mut name = batch.run.as_str().as_bytes().to_vec();
-        name.push(0);
-        name.extend_from_slice(batch.path.as_os_str().as_bytes());
-        Self {
-            time: time.map_or(PARKED_LAST, |time| u64::try_from(time).unwrap_or(0)),
-            file: xxh3_64(&name),
-        }
-    }
-
-    /// Of what stands in no file.
-    pub fn told(time: Millis) -> Self {
-        Self {
-            time: u64::try_from(time).unwrap_or(0),
-            file: 0,
-        }
-    }
-}
 
 /// An observation that is merged at the end of the transaction.
 struct Waiting {
-    place: MergeOrder,
+    order: MergeOrder,
     account: u32,
     observation: Observation,
     at: Millis,
@@ -102,16 +55,13 @@ struct OpenWindow {
 }
 
 /// One transaction's work on limits.
-pub(super) struct WindowChanges<'s, 't> {
+pub struct WindowChanges<'s, 't> {
     store: &'s Store,
     windows: Table<'t, (u32, &'static str), &'static [u8]>,
     history: Table<'t, (u32, &'static str, u32), &'static [u8]>,
     events: Table<'t, (u64, u32, &'static str), &'static [u8]>,
     fired: Table<'t, u64, &'static [u8]>,
-    parked: Table<'t, (u64, u64, u64), &'static [u8]>,
-    parked_files: Table<'t, u32, i64>,
-    /// The number of the last one parked, once one was parked here.
-    parked_number: Option<u64>,
+    pub deferred: DeferredTables<'t>,
     waiting: Vec<Waiting>,
     open: BTreeMap<(u32, Box<str>), OpenWindow>,
     accounts: Table<'t, u32, &'static [u8]>,
@@ -135,9 +85,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
             history: open!(OBSERVATIONS),
             events: open!(LIMIT_EVENTS),
             fired: open!(FIRED),
-            parked: open!(PARKED),
-            parked_files: open!(PARKED_FILES),
-            parked_number: None,
+            deferred: DeferredTables::new(write)?,
             waiting: Vec::new(),
             open: BTreeMap::new(),
             accounts: open!(ACCOUNT_LIMITS),
@@ -147,86 +95,46 @@ impl<'s, 't> WindowChanges<'s, 't> {
         })
     }
 
-    /// Keeps an observation for [`WindowChanges::unpark`].
-    pub fn park(
-        &mut self,
-        meta: &Table<'_, &'static str, u64>,
-        account: u32,
-        observation: &Observation,
-        place: MergeOrder,
-    ) -> Result<(), DbError> {
-        let before = match self.parked_number {
-            Some(number) => number,
-            None => last(meta, META_PARKED)?,
-        };
-        let number = before + 1;
-        self.parked_number = Some(number);
-        put(
-            &mut self.parked,
-            (place.time, place.file, number),
-            &ParkedRow::new(account, observation),
-        )
-    }
-
-    /// The latest time of a file's parked observations; `None` if none of them is parked.
-    pub fn parked_until(&self, file: FileNumber) -> Result<Option<Millis>, DbError> {
-        let time = self.parked_files.get(file)?;
-        Ok(time.map(|time| time.value()))
-    }
-
-    /// Notes the latest time of a file's parked observations: a late line in it may come after a restart.
-    pub fn set_parked_until(&mut self, file: FileNumber, time: Millis) -> Result<(), DbError> {
-        self.parked_files.insert(file, time)?;
-        Ok(())
-    }
-
     /// Keeps an observation for [`WindowChanges::settle`].
-    pub fn wait(&mut self, account: u32, observation: Observation, at: Millis, place: MergeOrder) {
+    pub fn wait(&mut self, account: u32, observation: Observation, at: Millis, order: MergeOrder) {
         self.waiting.push(Waiting {
-            place,
+            order,
             account,
             observation,
             at,
         });
     }
 
-    /// Merges what waited, in its order, and writes down how far parking came.
+    /// Merges what waited, in its order, and writes down the last number deferred.
     pub fn settle(
         &mut self,
         meta: &mut Table<'_, &'static str, u64>,
         accounts: &[AccountId],
     ) -> Result<(), DbError> {
-        if let Some(number) = self.parked_number {
-            meta.insert(META_PARKED, number)?;
-        }
+        self.deferred.settle(meta)?;
         let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.sort_by_key(|one| one.place);
+        waiting.sort_by_key(|one| one.order);
         for one in waiting {
             self.take(meta, accounts, one.account, &one.observation, one.at)?;
         }
         Ok(())
     }
 
-    /// Merges what was parked. Observations without a time count as made `now`.
-    pub fn unpark(
+    /// Merges what was deferred. Observations without a time count as made `now`.
+    pub fn apply_deferred(
         &mut self,
         meta: &mut Table<'_, &'static str, u64>,
         accounts: &[AccountId],
         now: Millis,
     ) -> Result<(), DbError> {
-        self.parked_files.retain(|_, _| false)?;
-        loop {
-            let row: ParkedRow = {
-                let Some((_, row)) = self.parked.pop_first()? else {
-                    return Ok(());
-                };
-                decode_row("parked", row.value())?
-            };
+        self.deferred.end()?;
+        while let Some(row) = self.deferred.pop()? {
             let account = row.account;
             let observation = row.observation();
             let at = observation.observed_at.unwrap_or(now);
             self.take(meta, accounts, account, &observation, at)?;
         }
+        Ok(())
     }
 
     /// Merges one observation.
@@ -301,7 +209,9 @@ impl<'s, 't> WindowChanges<'s, 't> {
                 reset_at: open.row.track.state.reset_at,
                 observed_at: at,
             };
-            self.newly_fired.push((next(meta, META_FIRED)?, fired));
+            let number = next_number(meta, META_FIRED)?;
+            meta.insert(META_FIRED, number)?;
+            self.newly_fired.push((number, fired));
         }
         if merged.history {
             self.remember(account, name, observation, at, &mut open)?;
@@ -497,7 +407,8 @@ impl<'s, 't> WindowChanges<'s, 't> {
         }
         for (number, row) in std::mem::take(&mut self.newly_fired) {
             put(&mut self.fired, number, &row)?;
-            changes.fired.push(fired(number, id(row.account), row));
+            let account = id(row.account);
+            changes.fired.push(row.fired(number, account));
         }
         while self.fired.len()? > FIRED_MAX {
             self.fired.pop_first()?;
@@ -523,30 +434,4 @@ fn is_one(one: &LimitEventRow, began: Millis, other: &LimitEventRow, at: Millis)
         Some((one, other)) => one == other,
         None => is_copy || is_near && has_one_end && !differ(one.session, other.session),
     }
-}
-
-/// A row of `fired` as people hear of it.
-pub(super) fn fired(number: u64, account: AccountId, row: FiredRow) -> Fired {
-    Fired {
-        number,
-        account,
-        bucket: row.bucket,
-        percent: row.percent,
-        utilization: row.utilization,
-        reset_at: row.reset_at,
-        observed_at: row.observed_at,
-    }
-}
-
-/// Counts on in `meta`.
-fn next(meta: &mut Table<'_, &'static str, u64>, key: &'static str) -> Result<u64, DbError> {
-    let next = last(meta, key)? + 1;
-    meta.insert(key, next)?;
-    Ok(next)
-}
-
-/// The last number given.
-fn last(meta: &Table<'_, &'static str, u64>, key: &'static str) -> Result<u64, DbError> {
-    let last = meta.get(key)?;
-    Ok(last.map_or(0, |value| value.value()))
 }

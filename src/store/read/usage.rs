@@ -6,16 +6,19 @@ use std::sync::Arc;
 
 use redb::ReadableTable;
 
-use super::read::{model_name, models};
-use super::schema::{DAYS, HOURS, RUN_DAYS};
-use super::table::decode_row;
-use super::{RunInfo, Store, StoreError};
+use super::{RunInfo, model_name, models};
 use crate::dedup::Totals;
 use crate::model::{AccountId, DAY_HOURS, RunId, RunNumber};
+use crate::store::schema::{DAYS, HOURS, RUN_DAYS};
+use crate::store::table::decode_row;
+use crate::store::{Store, StoreError};
+
+/// A row of sums in `hours`: (hour, run, model).
+pub type HourKey = (u32, RunNumber, Arc<str>);
 
 /// What a sum is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UsageCell {
+pub struct UsageKey {
     /// Since 1970; the first hour of the day where only days are told apart.
     pub hour: u32,
     /// `None` where runs are not told apart.
@@ -23,9 +26,9 @@ pub struct UsageCell {
     pub model: Arc<str>,
 }
 
-/// How far sums are to be told apart.
+/// How finely sums are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grain {
+pub struct Granularity {
     pub hours: bool,
     pub runs: bool,
 }
@@ -40,22 +43,22 @@ pub struct RunNames {
 }
 
 impl Store {
-    /// Walks over the sums of these hours since 1970. Coarser grains are read from smaller tables.
+    /// Walks over the sums of these hours since 1970. Coarser ones are read from smaller tables.
     ///
     /// # Errors
     /// As [`Store::snapshot`].
     pub fn for_each_usage(
         &self,
         hours: Range<u32>,
-        grain: Grain,
-        mut each: impl FnMut(UsageCell, Totals),
+        granularity: Granularity,
+        mut each: impl FnMut(UsageKey, Totals),
     ) -> Result<(), StoreError> {
         self.reading(|read| {
             let models = models(read)?;
             let days = hours.start / DAY_HOURS..hours.end.div_ceil(DAY_HOURS);
             let whole_days = hours.start.is_multiple_of(DAY_HOURS)
                 && (hours.end.is_multiple_of(DAY_HOURS) || hours.end == u32::MAX);
-            if grain.hours || !whole_days || (grain.runs && hours.end != u32::MAX) {
+            if granularity.hours || !whole_days || (granularity.runs && hours.end != u32::MAX) {
                 let table = read.open_table(HOURS)?;
                 let range = (hours.start, 0, 0)..(hours.end, 0, 0);
                 for entry in table.range(range)? {
@@ -64,9 +67,9 @@ impl Store {
                     let totals: Totals = decode_row("hours", row.value())?;
                     let model = model_name(&models, model)?;
                     let run = Some(run);
-                    each(UsageCell { hour, run, model }, totals);
+                    each(UsageKey { hour, run, model }, totals);
                 }
-            } else if grain.runs {
+            } else if granularity.runs {
                 let table = read.open_table(RUN_DAYS)?;
                 for entry in table.iter()? {
                     let (key, row) = entry?;
@@ -77,7 +80,7 @@ impl Store {
                     let totals: Totals = decode_row("run_days", row.value())?;
                     let model = model_name(&models, model)?;
                     let (hour, run) = (day.saturating_mul(DAY_HOURS), Some(run));
-                    each(UsageCell { hour, run, model }, totals);
+                    each(UsageKey { hour, run, model }, totals);
                 }
             } else {
                 let table = read.open_table(DAYS)?;
@@ -89,7 +92,7 @@ impl Store {
                     let model = model_name(&models, model)?;
                     let hour = day.saturating_mul(DAY_HOURS);
                     each(
-                        UsageCell {
+                        UsageKey {
                             hour,
                             run: None,
                             model,
@@ -102,7 +105,7 @@ impl Store {
         })
     }
 
-    /// Which runs the numbers of [`UsageCell`] mean.
+    /// Which runs the numbers of [`UsageKey`] mean.
     ///
     /// # Errors
     /// As [`Store::snapshot`].
@@ -121,11 +124,11 @@ impl Store {
     pub fn runs_by_day(&self, days: Range<u32>) -> Result<BTreeMap<u32, usize>, StoreError> {
         let mut runs: BTreeMap<u32, BTreeSet<RunNumber>> = BTreeMap::new();
         let hours = days.start.saturating_mul(DAY_HOURS)..days.end.saturating_mul(DAY_HOURS);
-        let grain = Grain {
+        let granularity = Granularity {
             hours: false,
             runs: true,
         };
-        self.for_each_usage(hours, grain, |cell, totals| {
+        self.for_each_usage(hours, granularity, |cell, totals| {
             if totals != Totals::default() {
                 runs.entry(cell.hour / DAY_HOURS).or_default().extend(cell.run);
             }
@@ -145,6 +148,24 @@ impl Store {
             Ok(first
                 .zip(last)
                 .map(|((first, _), (last, _))| (first.value().0, last.value().0)))
+        })
+    }
+
+    /// Walks over all hourly sums. For recounts.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn for_each_hour(&self, mut each: impl FnMut(HourKey, Totals)) -> Result<(), StoreError> {
+        self.reading(|read| {
+            let models = models(read)?;
+            let table = read.open_table(HOURS)?;
+            for entry in table.iter()? {
+                let (key, row) = entry?;
+                let (hour, run, model) = key.value();
+                let totals: Totals = decode_row("hours", row.value())?;
+                each((hour, run, model_name(&models, model)?), totals);
+            }
+            Ok(())
         })
     }
 }

@@ -6,20 +6,18 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::{NonZeroU32, NonZeroU64};
 
-use redb::{ReadTransaction, ReadableTable, Table, WriteTransaction};
+use redb::{ReadableTable, Table, WriteTransaction};
 
-use super::changed::{Changed, Parts, StoredResponse};
-use super::error::DbError;
-use super::rows::add_all;
-use super::schema::{SESSION_COPIES, SESSION_NUMBERS, SESSION_SUMS, SESSIONS, SessionRow};
-use super::table::{decode_row, get, put};
-use super::{Store, StoreError};
-use crate::coverage::{self, Coverage};
+use super::responses::{Contributions, ResponseDelta, StoredResponse};
+use super::sorted_rows::add_all;
 use crate::dedup::Totals;
-use crate::model::{Report, Reported, ResponseKey, RunNumber, SessionNumber};
+use crate::model::{Report, ResponseKey, RunNumber, SessionNumber};
+use crate::store::error::DbError;
+use crate::store::schema::{SESSION_COPIES, SESSION_NUMBERS, SESSION_SUMS, SESSIONS, SessionRow};
+use crate::store::table::{get, put};
 
 /// The sessions' part of a transaction.
-pub(super) struct Sessions<'t> {
+pub struct Sessions<'t> {
     numbers: Table<'t, u64, u32>,
     rows: Table<'t, u32, &'static [u8]>,
     sums: Table<'t, u32, &'static [u8]>,
@@ -87,10 +85,10 @@ impl<'t> Sessions<'t> {
     pub fn report(&mut self, report: &Report, run: RunNumber) -> Result<(), DbError> {
         let number = self.number(Some(report.session), run)?;
         let mut row = self.row(number)?;
-        let reported = row.reported.map_or(Reported::default(), from_row);
-        let reported = Some(to_row(reported.max(report.reported)));
-        if row.reported != reported {
-            row.reported = reported;
+        let reported = row.reported().unwrap_or_default();
+        let reported = reported.max(report.reported);
+        if row.reported() != Some(reported) {
+            row.set_reported(reported);
             put(&mut self.rows, number, &row)?;
         }
         Ok(())
@@ -153,14 +151,14 @@ impl<'t> Sessions<'t> {
     /// Adds what changed to the sums; `places` says where a response is in `changed`.
     pub fn finish(
         &mut self,
-        changed: &[Changed],
+        changed: &[ResponseDelta],
         places: &HashMap<ResponseKey, usize>,
     ) -> Result<(), DbError> {
         let of_session = |known: &StoredResponse| NonZeroU32::new(known.response.session);
-        let mut deltas: BTreeMap<SessionNumber, Totals> = (Parts::of(changed, of_session).sums())
+        let mut deltas: BTreeMap<SessionNumber, Totals> = (Contributions::of(changed, of_session).sums())
             .map(|(session, delta)| (session.get(), delta))
             .collect();
-        let is_shared = |it: &&Changed| it.after.response.is_shared && it.is_change();
+        let is_shared = |it: &&ResponseDelta| it.after.response.is_shared && it.is_change();
         for it in changed.iter().filter(is_shared) {
             // The copies of this transaction are not among those stored.
             let Some(before) = &it.before else { continue };
@@ -180,72 +178,4 @@ impl<'t> Sessions<'t> {
         }
         add_all(&mut self.sums, deltas.into_iter())
     }
-}
-
-fn to_row(reported: Reported) -> [u64; 4] {
-    [
-        reported.input,
-        reported.output,
-        reported.cache_read,
-        reported.cache_creation,
-    ]
-}
-
-fn from_row([input, output, cache_read, cache_creation]: [u64; 4]) -> Reported {
-    Reported {
-        input,
-        output,
-        cache_read,
-        cache_creation,
-    }
-}
-
-impl Store {
-    /// What agents reported beside what was counted.
-    ///
-    /// # Errors
-    /// As [`Store::snapshot`].
-    pub fn coverage(&self) -> Result<Coverage, StoreError> {
-        self.reading(|read| coverage_in(read))
-    }
-}
-
-/// The figures of a sum that agents report too. A sum of which more was taken back than added counts as nothing.
-fn figures_of(sum: &Totals) -> Reported {
-    let clamp = |tokens: i128| u64::try_from(tokens.max(0)).unwrap_or(u64::MAX);
-    Reported {
-        input: clamp(sum.input),
-        output: clamp(sum.output),
-        cache_read: clamp(sum.cache_read),
-        cache_creation: clamp(sum.cache_creation),
-    }
-}
-
-/// As [`Store::coverage`], of one snapshot.
-pub(super) fn coverage_in(read: &ReadTransaction) -> Result<Coverage, DbError> {
-    let rows = read.open_table(SESSIONS)?;
-    let sums = read.open_table(SESSION_SUMS)?;
-    let mut sessions = Vec::new();
-    let mut sums = sums.iter()?.peekable();
-    for entry in rows.iter()? {
-        let (number, row) = entry?;
-        let number = number.value();
-        let row: SessionRow = decode_row("sessions", row.value())?;
-        let mut counted = Totals::default();
-        // Both tables are in the order of the numbers.
-        while let Some(entry) = sums.next_if(|sum| sum.as_ref().is_ok_and(|(of, _)| of.value() <= number)) {
-            let (of, sum) = entry?;
-            if of.value() == number {
-                counted = decode_row("session_sums", sum.value())?;
-            }
-        }
-        sessions.push(coverage::Session {
-            number,
-            run: row.run,
-            linked: row.linked,
-            reported: row.reported.map(from_row),
-            counted: figures_of(&counted),
-        });
-    }
-    Ok(coverage::of(&sessions))
 }

@@ -5,10 +5,10 @@ use std::ops::{Bound, Range};
 
 use redb::{ReadableTableMetadata, Table};
 
-use super::error::DbError;
-use super::schema::{Stored, encode_after};
-use super::table::{get, put};
 use crate::dedup::Totals;
+use crate::store::error::DbError;
+use crate::store::schema::{Stored, encode_after};
+use crate::store::table::{get, put};
 
 /// What a row mostly takes, in bytes: room that is asked for at once.
 const ROW_BYTES_USUAL: usize = 40;

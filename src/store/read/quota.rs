@@ -4,23 +4,20 @@ use std::collections::BTreeMap;
 
 use redb::{ReadTransaction, ReadableTable};
 
-use super::error::DbError;
-use super::limits;
-use super::read::run_row_of;
-use super::schema::{
-    ACCOUNT_LIMITS, ACCOUNTS, AccountLimitsRow, AccountRow, FIRED, FiredRow, HistoryRow, LIMIT_EVENTS,
-    LimitEventRow, MARKS, MINUTES, MODELS, MarkRow, OBSERVATIONS, RUN_ACCOUNTS, RowError, SERVED, WINDOWS,
-    WindowRow,
-};
-use super::table::decode_row;
-use super::{Store, StoreError};
 use crate::dedup::Totals;
-use crate::model::{AccountId, Fired, LimitSource, MINUTE_MS, Millis, RunId};
+use crate::model::{AccountId, Fired, LimitSource, MINUTE_MS, Millis};
 use crate::quota::bucket;
 use crate::quota::exhaustion::Cause;
 use crate::quota::overage::Overage;
 use crate::quota::throttle::Throttles;
 use crate::quota::window::{self, WindowState};
+use crate::store::error::DbError;
+use crate::store::schema::{
+    ACCOUNT_LIMITS, ACCOUNTS, AccountLimitsRow, AccountRow, FIRED, FiredRow, HistoryRow, LIMIT_EVENTS,
+    LimitEventRow, MARKS, MINUTES, MODELS, MarkRow, OBSERVATIONS, RowError, SERVED, WINDOWS, WindowRow,
+};
+use crate::store::table::decode_row;
+use crate::store::{Store, StoreError};
 
 /// Everything that is known of accounts, as of one commit.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -83,25 +80,6 @@ impl Store {
                 points.push(decode_row("observations", row.value())?);
             }
             Ok(points)
-        })
-    }
-
-    /// The account a run was registered with; `None` if the run was never seen.
-    ///
-    /// # Errors
-    /// As [`Store::snapshot`].
-    pub fn account_of(&self, run: &RunId) -> Result<Option<AccountId>, StoreError> {
-        self.reading(|read| {
-            let Some(row) = run_row_of(read, run)? else {
-                return Ok(None);
-            };
-            let table = read.open_table(RUN_ACCOUNTS)?;
-            let number = table.get(row.number)?;
-            let ids = account_ids(read)?;
-            number
-                .and_then(|number| ids.get(number.value() as usize).cloned())
-                .map(Some)
-                .ok_or_else(|| DbError::row("run_accounts", RowError::Range("run")))
         })
     }
 }
@@ -189,8 +167,8 @@ pub(super) fn quota_in(read: &ReadTransaction, since: Millis) -> Result<QuotaVie
     for entry in fired.iter()? {
         let (number, row) = entry?;
         let row: FiredRow = decode_row("fired", row.value())?;
-        view.fired
-            .push(limits::fired(number.value(), id(row.account)?, row));
+        let account = id(row.account)?;
+        view.fired.push(row.fired(number.value(), account));
     }
     Ok(view)
 }

@@ -1,0 +1,88 @@
+//! Reading how much was ever read and counted, and which models were ever seen: what metrics are made of.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use redb::ReadableTable;
+
+use super::quota::account_ids;
+use super::{model_name, models};
+use crate::dedup::Totals;
+use crate::model::{AccountId, LineCounts};
+use crate::store::error::DbError;
+use crate::store::schema::{META, META_SEQUENCE, RowError, RunTotalsRow, SUMS, TOTALS};
+use crate::store::table::decode_row;
+use crate::store::{Store, StoreError};
+
+/// How much was ever read, of all runs, forgotten ones too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadCounters {
+    /// The number of the last commit.
+    pub sequence: u64,
+    pub lines: LineCounts,
+    pub files: u64,
+    /// Bytes read, those of skipped lines included.
+    pub bytes: u64,
+    /// In the order of first sight, which never changes.
+    pub models: Vec<Arc<str>>,
+}
+
+impl Store {
+    /// The number of the last commit.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn sequence(&self) -> Result<u64, StoreError> {
+        self.reading(|read| {
+            let meta = read.open_table(META)?;
+            let sequence = meta.get(META_SEQUENCE)?;
+            Ok(sequence.map_or(0, |value| value.value()))
+        })
+    }
+
+    /// How much was ever read.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn counters(&self) -> Result<ReadCounters, StoreError> {
+        self.reading(|read| {
+            let meta = read.open_table(META)?;
+            let sequence = meta.get(META_SEQUENCE)?;
+            let mut counters = ReadCounters {
+                sequence: sequence.map_or(0, |value| value.value()),
+                models: models(read)?,
+                ..ReadCounters::default()
+            };
+            let totals = read.open_table(TOTALS)?;
+            for entry in totals.iter()? {
+                let (_, row) = entry?;
+                let row: RunTotalsRow = decode_row("totals", row.value())?;
+                counters.lines.add(&row.lines);
+                counters.files = counters.files.saturating_add(row.files);
+                counters.bytes = counters.bytes.saturating_add(row.bytes);
+            }
+            Ok(counters)
+        })
+    }
+
+    /// Everything ever counted, by account and model; forgotten runs included.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn sums(&self) -> Result<BTreeMap<(AccountId, Arc<str>), Totals>, StoreError> {
+        self.reading(|read| {
+            let (accounts, models) = (account_ids(read)?, models(read)?);
+            let table = read.open_table(SUMS)?;
+            let mut sums = BTreeMap::new();
+            for entry in table.iter()? {
+                let (key, row) = entry?;
+                let (account, model) = key.value();
+                let account = accounts.get(account as usize).cloned();
+                let account = account.ok_or_else(|| DbError::row("sums", RowError::Range("account")))?;
+                let totals: Totals = decode_row("sums", row.value())?;
+                sums.insert((account, model_name(&models, model)?), totals);
+            }
+            Ok(sums)
+        })
+    }
+}

@@ -1,0 +1,239 @@
+//! Reading: every question is answered from one snapshot, in time that grows with the answer only.
+//!
+//! The exceptions are the walks over all responses and sums, which only a recount uses; they say so.
+
+mod counters;
+mod coverage;
+mod quota;
+mod responses;
+mod runs;
+mod usage;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+
+use redb::{ReadTransaction, ReadableTable};
+
+pub use counters::ReadCounters;
+pub use quota::{AccountSums, LimitEvent, QuotaView};
+pub use runs::{RunInfo, StoredRun};
+pub use usage::{Granularity, HourKey, RunNames, UsageKey};
+
+use super::error::DbError;
+use super::schema::{
+    DAYS, META, META_SEQUENCE, MODELS, NOTE_ASIDE, NOTE_REBUILT, NOTES, RUN_DAYS, RUNS, RowError, RunRow,
+    RunTotalsRow, TOTALS,
+};
+use super::table::{decode_row, get};
+use super::{Store, StoreError};
+use crate::coverage::Coverage;
+use crate::dedup::Totals;
+use crate::model::{LineCounts, Millis, ModelNumber, RunId, RunNumber};
+use coverage::coverage_in;
+use quota::quota_in;
+use runs::run_row_of;
+
+/// What is summed for one run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunSums {
+    pub number: RunNumber,
+    pub totals: Totals,
+    pub lines: LineCounts,
+    pub files: u64,
+    pub bytes: u64,
+    /// The latest line time read.
+    pub latest: Option<Millis>,
+}
+
+impl RunSums {
+    fn new(number: RunNumber, row: RunTotalsRow) -> Self {
+        let RunTotalsRow {
+            totals,
+            lines,
+            files,
+            bytes,
+            latest,
+        } = row;
+        Self {
+            number,
+            totals,
+            lines,
+            files,
+            bytes,
+            latest,
+        }
+    }
+
+    /// Adds those of another run.
+    pub fn add(&mut self, other: &Self) {
+        self.totals += other.totals;
+        self.lines.add(&other.lines);
+        self.files = self.files.saturating_add(other.files);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.latest = self.latest.max(other.latest);
+    }
+}
+
+/// Everything a summary shows, as of one commit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    pub sequence: u64,
+    pub runs: BTreeMap<String, RunSums>,
+    /// What was counted for runs that were forgotten.
+    pub forgotten: RunSums,
+    pub by_model: BTreeMap<Arc<str>, Totals>,
+    /// Keyed by the UTC day since 1970.
+    pub by_day: BTreeMap<u32, Totals>,
+    pub coverage: Coverage,
+}
+
+/// One run in detail.
+#[derive(Clone, Debug, Default)]
+pub struct RunView {
+    /// The number of the commit.
+    pub sequence: u64,
+    pub sums: RunSums,
+    pub by_model: BTreeMap<Arc<str>, Totals>,
+    pub by_day: BTreeMap<u32, Totals>,
+}
+
+impl Store {
+    /// The summary's figures.
+    ///
+    /// # Errors
+    /// When the database is closed, damaged or unreadable.
+    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        self.reading(snapshot_in)
+    }
+
+    /// The summary's figures and what is known of accounts, as of the same commit; minutes from the one that holds `since`.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn overview(&self, since: Millis) -> Result<(Snapshot, QuotaView), StoreError> {
+        self.reading(|read| Ok((snapshot_in(read)?, quota_in(read, since)?)))
+    }
+
+    /// How this database came to replace another since the start, or a damaged one that is still kept beside it.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn rebuilt(&self) -> Result<Option<String>, StoreError> {
+        if let Some(anew) = &*self.anew.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(Some(anew.clone()));
+        }
+        self.reading(|read| {
+            let notes = read.open_table(NOTES)?;
+            let aside = notes.get(NOTE_ASIDE)?;
+            if !aside.is_some_and(|aside| Path::new(aside.value()).exists()) {
+                return Ok(None);
+            }
+            Ok(notes.get(NOTE_REBUILT)?.map(|note| note.value().to_owned()))
+        })
+    }
+
+    /// One run in detail; `None` if it was never seen.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn run(&self, run: &RunId) -> Result<Option<RunView>, StoreError> {
+        self.reading(|read| {
+            let Some(row) = run_row_of(read, run)? else {
+                return Ok(None);
+            };
+            let models = models(read)?;
+            let meta = read.open_table(META)?;
+            let sequence = meta.get(META_SEQUENCE)?;
+            let mut view = RunView {
+                sequence: sequence.map_or(0, |value| value.value()),
+                sums: run_sums(read, row.number)?,
+                ..RunView::default()
+            };
+            let days = read.open_table(RUN_DAYS)?;
+            let of_run = (row.number, 0, 0)..=(row.number, u32::MAX, u32::MAX);
+            for entry in days.range(of_run)? {
+                let (key, cell) = entry?;
+                let (_, day, model) = key.value();
+                let totals: Totals = decode_row("run_days", cell.value())?;
+                *view.by_day.entry(day).or_default() += totals;
+                *view.by_model.entry(model_name(&models, model)?).or_default() += totals;
+            }
+            Ok(Some(view))
+        })
+    }
+
+    /// The latest time on any line read, of all runs.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn latest(&self) -> Result<Option<Millis>, StoreError> {
+        self.reading(|read| {
+            let table = read.open_table(TOTALS)?;
+            let mut latest = None;
+            for entry in table.iter()? {
+                let (_, row) = entry?;
+                let row: RunTotalsRow = decode_row("totals", row.value())?;
+                latest = latest.max(row.latest);
+            }
+            Ok(latest)
+        })
+    }
+}
+
+fn snapshot_in(read: &ReadTransaction) -> Result<Snapshot, DbError> {
+    let models = models(read)?;
+    let mut snapshot = Snapshot::default();
+    let meta = read.open_table(META)?;
+    snapshot.sequence = meta.get(META_SEQUENCE)?.map_or(0, |value| value.value());
+    let mut sums = BTreeMap::new();
+    let totals = read.open_table(TOTALS)?;
+    for entry in totals.iter()? {
+        let (number, row) = entry?;
+        let row: RunTotalsRow = decode_row("totals", row.value())?;
+        sums.insert(number.value(), RunSums::new(number.value(), row));
+    }
+    let runs = read.open_table(RUNS)?;
+    for entry in runs.iter()? {
+        let (id, row) = entry?;
+        let row: RunRow = decode_row("runs", row.value())?;
+        let of_run = sums.remove(&row.number);
+        let of_run = of_run.ok_or_else(|| DbError::row("runs", RowError::Range("number")))?;
+        snapshot.runs.insert(id.value().to_owned(), of_run);
+    }
+    // What no name leads to is what forgotten runs left.
+    for rest in sums.into_values() {
+        snapshot.forgotten.add(&rest);
+    }
+    let days = read.open_table(DAYS)?;
+    for entry in days.iter()? {
+        let (key, row) = entry?;
+        let (day, model) = key.value();
+        let totals: Totals = decode_row("days", row.value())?;
+        *snapshot.by_day.entry(day).or_default() += totals;
+        *snapshot.by_model.entry(model_name(&models, model)?).or_default() += totals;
+    }
+    snapshot.coverage = coverage_in(read)?;
+    Ok(snapshot)
+}
+
+fn run_sums(read: &ReadTransaction, number: RunNumber) -> Result<RunSums, DbError> {
+    let table = read.open_table(TOTALS)?;
+    let row = get(&table, number)?.ok_or_else(|| DbError::row("runs", RowError::Range("number")))?;
+    Ok(RunSums::new(number, row))
+}
+
+fn models(read: &ReadTransaction) -> Result<Vec<Arc<str>>, DbError> {
+    let table = read.open_table(MODELS)?;
+    let mut names = Vec::new();
+    for entry in table.iter()? {
+        names.push(entry?.1.value().into());
+    }
+    Ok(names)
+}
+
+fn model_name(models: &[Arc<str>], number: ModelNumber) -> Result<Arc<str>, DbError> {
+    let name = models.get(number as usize);
+    name.cloned()
+        .ok_or_else(|| DbError::row("models", RowError::Range("number")))
+}

@@ -1,0 +1,114 @@
+//! Walking over all responses, which only a recount does.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable};
+
+use super::{model_name, models};
+use crate::dedup::Response;
+use crate::model::ResponseKey;
+use crate::store::error::DbError;
+use crate::store::schema::{RESPONSES, ResponseParts, ResponseRow};
+use crate::store::table::decode_row;
+use crate::store::{Store, StoreError};
+
+/// Turns a row of `responses` into a value.
+fn response(models: &[Arc<str>], row: &ResponseRow) -> Result<Response, DbError> {
+    let parts = row.parts().map_err(|error| DbError::row("responses", error))?;
+    let ResponseParts {
+        kind,
+        rank,
+        tier,
+        dating,
+        usage,
+        is_final,
+        session,
+        is_shared,
+    } = parts;
+    Ok(Response {
+        kind,
+        rank,
+        tier,
+        model: model_name(models, row.model)?,
+        usage,
+        run: row.run,
+        time: row.time,
+        dating,
+        is_final,
+        session,
+        is_shared,
+    })
+}
+
+/// The responses of a database, in the order of their keys.
+struct Responses {
+    table: ReadOnlyTable<u128, &'static [u8]>,
+    models: Vec<Arc<str>>,
+}
+
+impl Responses {
+    fn of(read: &ReadTransaction) -> Result<Self, DbError> {
+        Ok(Self {
+            table: read.open_table(RESPONSES)?,
+            models: models(read)?,
+        })
+    }
+
+    /// Begins at the first one.
+    fn walk(&self) -> Result<impl Iterator<Item = Result<(ResponseKey, Response), DbError>>, DbError> {
+        let one = |(key, row): (AccessGuard<'_, u128>, AccessGuard<'_, &'static [u8]>)| {
+            let row = decode_row("responses", row.value())?;
+            Ok((ResponseKey(key.value()), response(&self.models, &row)?))
+        };
+        Ok(self.table.iter()?.map(move |entry| one(entry?)))
+    }
+}
+
+impl Store {
+    /// Walks over the responses of two stores side by side, in key order; hears of each what both say.
+    /// For recounts: it takes as long as there are responses.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn merge_join(
+        &self,
+        other: &Self,
+        mut each: impl FnMut(ResponseKey, Option<Response>, Option<Response>),
+    ) -> Result<(), StoreError> {
+        let (_open, read) = self.read()?;
+        let (_other_open, other_read) = other.read()?;
+        let mine = Responses::of(&read).map_err(|error| self.error(error))?;
+        let theirs = Responses::of(&other_read).map_err(|error| other.error(error))?;
+        let my_rows = mine.walk().map_err(|error| self.error(error))?;
+        let their_rows = theirs.walk().map_err(|error| other.error(error))?;
+        let mut my_rows = my_rows.map(|row| row.map_err(|error| self.error(error)));
+        let mut their_rows = their_rows.map(|row| row.map_err(|error| other.error(error)));
+        let (mut here, mut there) = (my_rows.next().transpose()?, their_rows.next().transpose()?);
+        loop {
+            let order = match (&here, &there) {
+                (None, None) => return Ok(()),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some((mine, _)), Some((theirs, _))) => mine.cmp(theirs),
+            };
+            let left = if order == Ordering::Greater {
+                None
+            } else {
+                std::mem::replace(&mut here, my_rows.next().transpose()?)
+            };
+            let right = if order == Ordering::Less {
+                None
+            } else {
+                std::mem::replace(&mut there, their_rows.next().transpose()?)
+            };
+            if let Some(key) = left.as_ref().or(right.as_ref()).map(|(key, _)| *key) {
+                each(
+                    key,
+                    left.map(|(_, response)| response),
+                    right.map(|(_, response)| response),
+                );
+            }
+        }
+    }
+}

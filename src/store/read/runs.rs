@@ -1,0 +1,249 @@
+//! Reading which runs there are, and how far their files were read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
+
+use super::quota::account_ids;
+use crate::model::{AccountId, Labels, Millis, Position, RelativePath, RunId, RunNumber, StopReason};
+use crate::store::error::DbError;
+use crate::store::schema::{
+    FILES, FORGOTTEN, FileRow, PATHS, RUN_ACCOUNTS, RUN_INFO, RUNS, RowError, RunInfoRow, RunRow,
+};
+use crate::store::table::{decode_row, get};
+use crate::store::{Store, StoreError};
+
+/// What is known of a run beside its sums.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunInfo {
+    pub number: RunNumber,
+    pub account: AccountId,
+    pub labels: Labels,
+    pub mount: Option<PathBuf>,
+    pub first_seen: Millis,
+    /// When someone started it; `None` for one that was only found.
+    pub registered_at: Option<Millis>,
+    /// The earliest line time read.
+    pub earliest: Option<Millis>,
+    /// When it was stopped and why; `None` while it goes on.
+    pub stopped: Option<(Millis, StopReason)>,
+}
+
+/// What is known of a run, and how far its files were read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredRun {
+    /// `None` if it is unknown.
+    pub info: Option<RunInfo>,
+    pub positions: BTreeMap<RelativePath, Position>,
+}
+
+/// The tables that say more of runs than `runs`, open: they serve for one run or for all.
+struct RunTables {
+    infos: ReadOnlyTable<u32, &'static [u8]>,
+    run_accounts: ReadOnlyTable<u32, u32>,
+    accounts: Vec<AccountId>,
+}
+
+impl RunTables {
+    /// What they say of a run.
+    fn info(&self, row: &RunRow) -> Result<RunInfo, DbError> {
+        let info: RunInfoRow = get(&self.infos, row.number)?.unwrap_or_default();
+        let account = self.run_accounts.get(row.number)?;
+        let account = account.and_then(|account| self.accounts.get(account.value() as usize));
+        let account = account.ok_or_else(|| DbError::row("run_accounts", RowError::Range("run")))?;
+        Ok(RunInfo {
+            number: row.number,
+            account: account.clone(),
+            mount: info.mount_path(),
+            labels: info.labels,
+            first_seen: row.first_seen,
+            registered_at: info.registered_at,
+            earliest: info.earliest,
+            stopped: info.stopped,
+        })
+    }
+}
+
+impl Store {
+    /// Every run that is known.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn run_infos(&self) -> Result<BTreeMap<RunId, RunInfo>, StoreError> {
+        self.reading(|read| {
+            let runs = read.open_table(RUNS)?;
+            let tables = run_tables(read)?;
+            let mut infos = BTreeMap::new();
+            for entry in runs.iter()? {
+                let (id, row) = entry?;
+                let row: RunRow = decode_row("runs", row.value())?;
+                let Ok(id) = RunId::new(id.value()) else {
+                    return Err(DbError::row("runs", RowError::Range("id")));
+                };
+                infos.insert(id, tables.info(&row)?);
+            }
+            Ok(infos)
+        })
+    }
+
+    /// What is known of a run; `None` if it is unknown.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn run_info(&self, run: &RunId) -> Result<Option<RunInfo>, StoreError> {
+        self.reading(|read| {
+            let Some(row) = run_row_of(read, run)? else {
+                return Ok(None);
+            };
+            run_tables(read)?.info(&row).map(Some)
+        })
+    }
+
+    /// The account of each number that was ever given to a run.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn accounts_by_number(&self) -> Result<BTreeMap<RunNumber, AccountId>, StoreError> {
+        self.reading(|read| {
+            let accounts = account_ids(read)?;
+            let table = read.open_table(RUN_ACCOUNTS)?;
+            let mut by_number = BTreeMap::new();
+            for entry in table.iter()? {
+                let (number, account) = entry?;
+                let account = accounts.get(account.value() as usize).cloned();
+                let account =
+                    account.ok_or_else(|| DbError::row("run_accounts", RowError::Range("account")))?;
+                by_number.insert(number.value(), account);
+            }
+            Ok(by_number)
+        })
+    }
+
+    /// Runs that were forgotten while their directories were there.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn forgotten(&self) -> Result<BTreeSet<RunId>, StoreError> {
+        self.reading(|read| {
+            let table = read.open_table(FORGOTTEN)?;
+            let mut runs = BTreeSet::new();
+            for entry in table.iter()? {
+                let (id, _) = entry?;
+                runs.extend(RunId::new(id.value()));
+            }
+            Ok(runs)
+        })
+    }
+
+    /// Whether a run of this name was forgotten while its directory was there, and the directory is there still.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn is_forgotten(&self, run: &RunId) -> Result<bool, StoreError> {
+        self.reading(|read| {
+            let table = read.open_table(FORGOTTEN)?;
+            let row = table.get(run.as_str())?;
+            Ok(row.is_some())
+        })
+    }
+
+    /// The account a run was registered with; `None` if the run was never seen.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn account_of(&self, run: &RunId) -> Result<Option<AccountId>, StoreError> {
+        self.reading(|read| {
+            let Some(row) = run_row_of(read, run)? else {
+                return Ok(None);
+            };
+            let table = read.open_table(RUN_ACCOUNTS)?;
+            let number = table.get(row.number)?;
+            let ids = account_ids(read)?;
+            number
+                .and_then(|number| ids.get(number.value() as usize).cloned())
+                .map(Some)
+                .ok_or_else(|| DbError::row("run_accounts", RowError::Range("run")))
+        })
+    }
+
+    /// The run ids known, with their numbers.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn run_numbers(&self) -> Result<BTreeMap<String, RunNumber>, StoreError> {
+        self.reading(|read| {
+            let mut numbers = BTreeMap::new();
+            let runs = read.open_table(RUNS)?;
+            for entry in runs.iter()? {
+                let (id, row) = entry?;
+                let row: RunRow = decode_row("runs", row.value())?;
+                numbers.insert(id.value().to_owned(), row.number);
+            }
+            Ok(numbers)
+        })
+    }
+
+    /// How far each file of a run was read, by its path below the run's directory.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn positions(&self, run: &RunId) -> Result<BTreeMap<RelativePath, Position>, StoreError> {
+        let known = self.stored_runs(std::slice::from_ref(run))?.pop();
+        Ok(known.unwrap_or_default().positions)
+    }
+
+    /// What is known of each of these runs, and how far their files were read; from one snapshot.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn stored_runs(&self, runs: &[RunId]) -> Result<Vec<StoredRun>, StoreError> {
+        self.reading(|read| {
+            let rows = read.open_table(RUNS)?;
+            let paths = read.open_table(PATHS)?;
+            let files = read.open_table(FILES)?;
+            let infos = run_tables(read)?;
+            let one = |run: &RunId| {
+                let Some(row) = rows.get(run.as_str())? else {
+                    return Ok(StoredRun::default());
+                };
+                let row: RunRow = decode_row("runs", row.value())?;
+                let mut known = StoredRun {
+                    info: Some(infos.info(&row)?),
+                    positions: BTreeMap::new(),
+                };
+                let first: (u32, &[u8]) = (row.number, &[]);
+                for entry in paths.range(first..)? {
+                    let (key, file) = entry?;
+                    let (run, path) = key.value();
+                    if run != row.number {
+                        break;
+                    }
+                    let file = files.get(file.value())?;
+                    let file = file.ok_or_else(|| DbError::row("paths", RowError::Range("file")))?;
+                    let file: FileRow = decode_row("files", file.value())?;
+                    let path = Path::new(std::ffi::OsStr::from_bytes(path)).into();
+                    known.positions.insert(path, file.position());
+                }
+                Ok(known)
+            };
+            runs.iter().map(one).collect()
+        })
+    }
+}
+
+/// The tables that say more of runs, as of one snapshot.
+fn run_tables(read: &ReadTransaction) -> Result<RunTables, DbError> {
+    Ok(RunTables {
+        infos: read.open_table(RUN_INFO)?,
+        run_accounts: read.open_table(RUN_ACCOUNTS)?,
+        accounts: account_ids(read)?,
+    })
+}
+
+/// A run's row; `None` if it is unknown.
+pub(super) fn run_row_of(read: &ReadTransaction, run: &RunId) -> Result<Option<RunRow>, DbError> {
+    let runs = read.open_table(RUNS)?;
+    get(&runs, run.as_str())
+}

@@ -1,0 +1,394 @@
+//! Batches in, one transaction, what it came to out.
+//!
+//! **Invariant**: the cursor of a file moves in the same transaction as what was read up to it, and only from where
+//! the batch says it stood; a batch that continues anything else is refused, so nothing is counted twice.
+
+use std::borrow::Borrow;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use redb::{ReadableTable, Table, WriteTransaction};
+
+use super::backlog::set_backlog;
+use super::deferred::MergeOrder;
+use super::files::FileTables;
+use super::models::ModelTables;
+use super::name_cache::NameCache;
+use super::next_sequence;
+use super::outcome::{Committed, Outcome, RunChange};
+use super::registry::Registry;
+use super::responses::{ResponseDelta, ResponseTable, StoredResponse, undated};
+use super::sessions::Sessions;
+use super::sums::{HourDelta, SumTables};
+use super::tx_runs::TxRuns;
+use super::windows::WindowChanges;
+use crate::dedup::{Response, fold};
+use crate::model::{self, Batch, Dating, FileNumber, Kind, Millis, Record, ResponseKey, RunNumber};
+use crate::store::error::DbError;
+use crate::store::schema::{FileRow, META, RunTotalsRow};
+use crate::store::table::decode_row;
+use crate::store::{Store, StoreError};
+
+/// From so many responses on a first replay writes them by a thread of their own, beside the other tables: it waits for
+/// nothing else by then. A collector goes on, and the allocator would keep what each such thread took.
+const ROWS_APART_MIN: usize = 8192;
+
+/// The end of a replay, see [`Store::commit_then`].
+#[derive(Clone, Debug)]
+pub struct ReplayEnd {
+    /// The responses without a time of the commits before.
+    pub undated: Vec<ResponseKey>,
+    /// What is said of the time: else it is the latest time of a line, or, if there is none, that of the clock.
+    pub now: Option<Millis>,
+    pub clock: Millis,
+}
+
+impl Store {
+    /// Commits batches in one transaction. They may still be coming: each is folded when it is there, what came of
+    /// all is written after the last. Memory is needed for each response, not for its copies.
+    ///
+    /// # Errors
+    /// When the disk or the database refuses; then nothing is known of what was committed until [`Store::reopen`].
+    pub fn commit<B: Borrow<Batch>>(
+        &self,
+        batches: impl IntoIterator<Item = B>,
+    ) -> Result<Committed, StoreError> {
+        self.commit_then(batches.into_iter(), |_| None)
+    }
+
+    /// [`Store::commit`] for what reads once: in the transaction of the last batches, as `end` says when there
+    /// are no more, responses and observations without a time become as of its time, deferred observations are merged,
+    /// and the backlog is worked off. Not if any of the batches was refused.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn commit_then<I>(
+        &self,
+        mut batches: I,
+        end: impl FnOnce(&mut I) -> Option<ReplayEnd>,
+    ) -> Result<Committed, StoreError>
+    where
+        I: Iterator,
+        I::Item: Borrow<Batch>,
+    {
+        let names = self.take_names();
+        let (committed, names, is_end) = self.transact(|write| {
+            let names = match names {
+                Some(names) => names,
+                None => NameCache::load(write)?,
+            };
+            let mut tx = CommitTx::new(self, write, names)?;
+            for batch in batches.by_ref() {
+                tx.apply_batch(batch.borrow())?;
+            }
+            let is_whole = tx.outcomes.iter().all(|outcome| *outcome == Outcome::Committed);
+            let end = end(&mut batches).filter(|_| is_whole);
+            if let Some(end) = &end {
+                tx.finish_replay(end)?;
+            }
+            let (committed, names) = tx.finish()?;
+            Ok((committed, names, end.is_some()))
+        })?;
+        if is_end {
+            self.defers.store(false, Ordering::Release);
+        } else {
+            self.keep_names(names);
+        }
+        Ok(committed)
+    }
+}
+
+/// When a response was made, as far as a record of it and its file say. What is not dated by its own line is not
+/// younger than the file, so that it cannot make an account look busy that is not.
+fn when(record: &Record, batch: &Batch) -> (Millis, Dating) {
+    let believed = |time: &Millis| *time <= model::believed_until(batch.read_at);
+    let written_at = (batch.written_at).map(|at| model::not_after(batch.read_at, at).max(0));
+    match (record.time.filter(believed), written_at) {
+        (Some(time), _) if record.dating.is_own() => (time, record.dating),
+        (Some(time), written_at) => (written_at.map_or(time, |at| time.min(at)), Dating::Nearby),
+        (None, Some(written_at)) => (written_at, Dating::Written),
+        (None, None) => (batch.read_at.max(0), Dating::Unknown),
+    }
+}
+
+/// One transaction: applies batches, folds their records, writes what changed.
+struct CommitTx<'s, 't> {
+    registry: Registry<'t>,
+    limits: WindowChanges<'s, 't>,
+    sessions: Sessions<'t>,
+    files: FileTables<'t>,
+    models: ModelTables<'t>,
+    responses: ResponseTable<'t>,
+    sums: SumTables<'t>,
+    meta: Table<'t, &'static str, u64>,
+    names: NameCache,
+    /// Observations are deferred.
+    defers: bool,
+    runs: TxRuns,
+    deltas: Vec<ResponseDelta>,
+    /// Where a response is in `deltas`.
+    places: HashMap<ResponseKey, usize>,
+    outcomes: Vec<Outcome>,
+    /// The latest time an observation in a file had.
+    observed: HashMap<FileNumber, Millis>,
+    /// When the last of the batches was read.
+    read_at: Millis,
+}
+
+impl<'s, 't> CommitTx<'s, 't> {
+    fn new(store: &'s Store, write: &'t WriteTransaction, names: NameCache) -> Result<Self, DbError> {
+        Ok(Self {
+            registry: Registry::new(write)?,
+            limits: WindowChanges::new(store, write)?,
+            sessions: Sessions::new(write)?,
+            files: FileTables::new(write)?,
+            models: ModelTables::new(write)?,
+            responses: ResponseTable::new(write)?,
+            sums: SumTables::new(write)?,
+            meta: write.open_table(META)?,
+            names,
+            defers: store.defers(),
+            runs: TxRuns::default(),
+            deltas: Vec::new(),
+            places: HashMap::new(),
+            outcomes: Vec::new(),
+            observed: HashMap::new(),
+            read_at: 0,
+        })
+    }
+
+    /// Checks a batch against the stored cursor and folds its records, or refuses it.
+    fn apply_batch(&mut self, batch: &Batch) -> Result<(), DbError> {
+        let place = self.runs.place(&mut self.registry, &mut self.names, batch)?;
+        let run = self.runs.all[place].row.number;
+        let stored = self
+            .files
+            .stored(run, &batch.path, batch.renamed_from.as_deref())?;
+        if stored.as_ref().map(|(_, position)| position.cursor) != batch.expect {
+            self.outcomes
+                .push(Outcome::Stale(stored.map(|(_, position)| position)));
+            return Ok(());
+        }
+        let is_known = stored.is_some();
+        let file = if let Some((file, _)) = stored {
+            file
+        } else {
+            self.runs.all[place].files_added += 1;
+            self.files.next_number()?
+        };
+        let mut cursor = batch.cursor;
+        if (!is_known || batch.renamed_from.is_some())
+            && self
+                .files
+                .link(run, file, &batch.path, batch.renamed_from.as_deref())?
+            && cursor.generation == 0
+        {
+            // Positions do not add up to what was read any more: what was read of the other file is in the counts, and if
+            // that lives under another name, it is read again. The next batch is refused for it once, and made anew.
+            cursor.generation = 1;
+        }
+        self.files.put(file, &FileRow::new(run, &cursor, &batch.state))?;
+
+        let mut change = self.runs.all[place].change.take().unwrap_or_default();
+        change.lines.add(&batch.lines);
+        change.bytes = change.bytes.saturating_add(batch.bytes);
+        change.files += u64::from(!is_known);
+        for record in &batch.records {
+            self.apply_record(record, batch, place, &mut change)?;
+        }
+        for report in &batch.reports {
+            self.sessions.report(report, run)?;
+        }
+        self.apply_observations(batch, run, file)?;
+        self.read_at = self.read_at.max(batch.read_at);
+        let tx_run = &mut self.runs.all[place];
+        tx_run.change = Some(change);
+        tx_run.latest = tx_run.latest.max(batch.latest);
+        tx_run.earliest = [tx_run.earliest, batch.earliest].into_iter().flatten().min();
+        self.outcomes.push(Outcome::Committed);
+        Ok(())
+    }
+
+    /// Lets a batch's observations wait for the end of the transaction, or defers them while a backlog is read.
+    fn apply_observations(&mut self, batch: &Batch, run: RunNumber, file: FileNumber) -> Result<(), DbError> {
+        if batch.observations.is_empty() {
+            return Ok(());
+        }
+        let account = self.names.account_of(run);
+        let mut latest = match self.observed.get(&file) {
+            Some(latest) => Some(*latest),
+            None => self.limits.deferred.until(file)?,
+        };
+        for observation in &batch.observations {
+            if !self.defers {
+                let at = observation.observed_at.unwrap_or(batch.read_at);
+                latest = latest.max(Some(at));
+                let order = MergeOrder::new(batch, latest);
+                self.limits.wait(account, observation.clone(), at, order);
+                continue;
+            }
+            let effective = observation.observed_at.map(|time| {
+                let time = latest.map_or(time, |latest| time.max(latest));
+                latest = Some(time);
+                time
+            });
+            let order = MergeOrder::new(batch, effective);
+            self.limits
+                .deferred
+                .add(&self.meta, account, observation, order)?;
+        }
+        if let Some(latest) = latest {
+            self.observed.insert(file, latest);
+            if self.defers {
+                self.limits.deferred.set_until(file, latest)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_record(
+        &mut self,
+        record: &Record,
+        batch: &Batch,
+        place: usize,
+        change: &mut RunChange,
+    ) -> Result<(), DbError> {
+        let run = self.runs.all[place].row;
+        let (time, dating) = when(record, batch);
+        if !dating.is_own() && record.kind == Kind::Message {
+            change.lines.clock_suspect += u64::from(record.copies);
+        }
+        let (name, model) = self.models.number(&mut self.names, &record.model, run.number)?;
+        let session = self.sessions.number(record.session, run.number)?;
+        let copy = StoredResponse {
+            response: Response {
+                kind: record.kind,
+                rank: record.rank,
+                tier: record.tier,
+                model: Arc::clone(&name),
+                usage: record.usage,
+                run: run.number,
+                time,
+                dating,
+                is_final: record.is_final,
+                session,
+                is_shared: false,
+            },
+            model,
+        };
+        let duplicates = if record.kind == Kind::Message {
+            record.copies
+        } else {
+            0
+        };
+        let next = self.deltas.len();
+        let place = *self.places.entry(record.key).or_insert(next);
+        if place == next {
+            let Some(before) = self.responses.stored(&self.names, record.key)? else {
+                self.deltas.push(ResponseDelta::new(record.key, copy));
+                change.responses += u64::from(record.kind != Kind::Duplicate);
+                change.lines.duplicate += u64::from(duplicates.saturating_sub(1));
+                return Ok(());
+            };
+            self.deltas.push(ResponseDelta::stored(record.key, before));
+        }
+        change.lines.duplicate += u64::from(duplicates);
+        let known = &mut self.deltas[place].after;
+        let in_run_order = run.backlog && self.names.backlog.contains(&known.response.run);
+        let first = known.response.session;
+        if first != 0 && session != 0 && first != session {
+            self.sessions.copied(record.key, first, session)?;
+            known.response.is_shared = true;
+        }
+        if record.kind == Kind::Duplicate && known.response.kind == Kind::Message {
+            // Of its lines all but one are counted as duplicates by now.
+            change.lines.duplicate += 1;
+        }
+        fold(&mut known.response, copy.response, in_run_order);
+        // The fold kept the name of one of the two; names are shared, so the place in memory tells which.
+        if Arc::ptr_eq(&known.response.model, &name) {
+            known.model = model;
+        }
+        Ok(())
+    }
+
+    /// Ends a replay: see [`Store::commit_then`].
+    fn finish_replay(&mut self, end: &ReplayEnd) -> Result<(), DbError> {
+        let now = match end.now {
+            Some(now) => now,
+            None => self.latest()?.unwrap_or(end.clock),
+        };
+        for key in &end.undated {
+            if !self.places.contains_key(key)
+                && let Some(before) = self.responses.stored(&self.names, *key)?
+            {
+                self.places.insert(*key, self.deltas.len());
+                self.deltas.push(ResponseDelta::stored(*key, before));
+            }
+        }
+        let earlier: HashSet<ResponseKey> = end.undated.iter().copied().collect();
+        for delta in &mut self.deltas {
+            let is_of_this_replay = delta.before.is_none() || earlier.contains(&delta.key);
+            if is_of_this_replay && delta.after.response.dating == Dating::Unknown {
+                delta.after.response.time = now;
+            }
+        }
+        self.limits
+            .apply_deferred(&mut self.meta, &self.names.accounts, now)?;
+        set_backlog(&mut self.registry.runs, false)
+    }
+
+    /// The latest time of a line, those of this transaction included.
+    fn latest(&self) -> Result<Option<Millis>, DbError> {
+        let mut latest = self.runs.all.iter().filter_map(|run| run.latest).max();
+        for entry in self.registry.totals.iter()? {
+            let (_, row) = entry?;
+            let row: RunTotalsRow = decode_row("totals", row.value())?;
+            latest = latest.max(row.latest);
+        }
+        Ok(latest)
+    }
+
+    /// Writes everything that changed.
+    fn finish(mut self) -> Result<(Committed, NameCache), DbError> {
+        let mut committed = Committed::default();
+        let deltas = std::mem::take(&mut self.deltas);
+        committed.undated = undated(&deltas).collect();
+        let by_hour = self.write_deltas(&deltas)?;
+        self.sums.note_served(&self.names, &deltas, self.read_at)?;
+        drop(deltas);
+        let (sums, by_model) = self.runs.write_totals(&mut self.registry, &by_hour)?;
+        self.sums.add_by_account(&self.names, &by_model)?;
+        committed.events = self.runs.write_infos(&mut self.registry, &self.names)?;
+        committed.sequence = next_sequence(&mut self.meta)?;
+        committed.changes = self.runs.changes(&self.registry, &self.names, &sums, &by_model)?;
+        self.limits.settle(&mut self.meta, &self.names.accounts)?;
+        committed.limits = self.limits.finish(&self.names.accounts)?;
+        committed.outcomes = self.outcomes;
+        Ok((committed, self.names))
+    }
+
+    /// Writes responses, and beside them everything that is summed by other keys; what was added, by hour, run and model.
+    fn write_deltas(&mut self, deltas: &[ResponseDelta]) -> Result<Vec<HourDelta>, DbError> {
+        let (responses, names, places) = (&mut self.responses, &self.names, &self.places);
+        let (sums, sessions) = (&mut self.sums, &mut self.sessions);
+        let is_apart = responses.is_fresh && deltas.len() >= ROWS_APART_MIN;
+        let mut write_responses = move || responses.write(deltas);
+        let mut write_others = move || {
+            let by_hour = sums.add_by_time(names, deltas)?;
+            sessions.finish(deltas, places)?;
+            Ok::<_, DbError>(by_hour)
+        };
+        if !is_apart {
+            write_responses()?;
+            return write_others();
+        }
+        std::thread::scope(|scope| {
+            let responses = scope.spawn(write_responses);
+            let by_hour = write_others();
+            (responses.join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            by_hour
+        })
+    }
+}

@@ -1,0 +1,78 @@
+//! Names of models and their numbers.
+
+use std::sync::Arc;
+
+use redb::{Table, WriteTransaction};
+
+use super::name_cache::NameCache;
+use crate::model::{ModelNumber, RunNumber};
+use crate::store::error::DbError;
+use crate::store::schema::{MODEL_RUNS, MODELS};
+
+/// How many model names are told apart; the rest are counted under [`MODEL_OTHER`].
+pub const MODELS_MAX: usize = 4096;
+/// How many of them one run can bring: others have room for theirs, whatever its lines say.
+pub const MODELS_PER_RUN_MAX: usize = 128;
+/// The name of all models beyond [`MODELS_MAX`] and [`MODELS_PER_RUN_MAX`].
+const MODEL_OTHER: &str = "(other)";
+
+/// The tables of models, in a transaction.
+pub struct ModelTables<'t> {
+    models: Table<'t, u32, &'static str>,
+    /// The run that brought each.
+    runs: Table<'t, u32, u32>,
+    /// The model asked for last.
+    last: Option<(Arc<str>, ModelNumber)>,
+}
+
+impl<'t> ModelTables<'t> {
+    pub fn new(write: &'t WriteTransaction) -> Result<Self, DbError> {
+        Ok(Self {
+            models: write.open_table(MODELS)?,
+            runs: write.open_table(MODEL_RUNS)?,
+            last: None,
+        })
+    }
+
+    /// The shared name and the number of a model, which gets one if it has none and there is room for what `run` brings.
+    pub fn number(
+        &mut self,
+        names: &mut NameCache,
+        name: &str,
+        run: RunNumber,
+    ) -> Result<(Arc<str>, ModelNumber), DbError> {
+        if let Some((last, number)) = &self.last
+            && **last == *name
+        {
+            return Ok((Arc::clone(last), *number));
+        }
+        let brought = names.brought.get(&run).copied().unwrap_or_default();
+        let has_room = names.models.len() < MODELS_MAX && brought < MODELS_PER_RUN_MAX;
+        let is_known = names.model_numbers.contains_key(name);
+        let name = if is_known || has_room { name } else { MODEL_OTHER };
+        let (shared, number) = match names.model_numbers.get_key_value(name) {
+            Some((shared, number)) => (Arc::clone(shared), *number),
+            None => self.add(names, name, run)?,
+        };
+        self.last = Some((Arc::clone(&shared), number));
+        Ok((shared, number))
+    }
+
+    fn add(
+        &mut self,
+        names: &mut NameCache,
+        name: &str,
+        run: RunNumber,
+    ) -> Result<(Arc<str>, ModelNumber), DbError> {
+        let number = u32::try_from(names.models.len()).unwrap_or(u32::MAX);
+        let shared: Arc<str> = name.into();
+        self.models.insert(number, name)?;
+        if name != MODEL_OTHER {
+            self.runs.insert(number, run)?;
+            *names.brought.entry(run).or_default() += 1;
+        }
+        names.model_numbers.insert(Arc::clone(&shared), number);
+        names.models.push(Arc::clone(&shared));
+        Ok((shared, number))
+    }
+}

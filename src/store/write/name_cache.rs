@@ -1,0 +1,76 @@
+//! Small tables that every commit needs, kept in memory between commits.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use redb::{ReadableTable, WriteTransaction};
+
+use crate::model::{AccountId, ModelNumber, RunNumber};
+use crate::store::error::DbError;
+use crate::store::schema::{ACCOUNTS, AccountRow, MODEL_RUNS, MODELS, RUN_ACCOUNTS, RUNS, RowError, RunRow};
+use crate::store::table::decode_row;
+
+/// Names of models and accounts and their numbers, as committed; thrown away after a failed commit.
+#[derive(Debug, Default)]
+pub struct NameCache {
+    /// Models by their numbers.
+    pub models: Vec<Arc<str>>,
+    pub model_numbers: HashMap<Arc<str>, ModelNumber>,
+    /// How many models each run brought.
+    pub brought: HashMap<RunNumber, usize>,
+    /// Runs whose backlog is not worked off yet.
+    pub backlog: HashSet<RunNumber>,
+    /// Accounts by their numbers.
+    pub accounts: Vec<AccountId>,
+    pub run_accounts: HashMap<RunNumber, u32>,
+}
+
+impl NameCache {
+    /// Reads them all.
+    pub fn load(write: &WriteTransaction) -> Result<Self, DbError> {
+        let mut cache = Self::default();
+        let table = write.open_table(MODELS)?;
+        for entry in table.iter()? {
+            let (number, name) = entry?;
+            if number.value() as usize != cache.models.len() {
+                return Err(DbError::row("models", RowError::Range("number")));
+            }
+            let name: Arc<str> = name.value().into();
+            cache.model_numbers.insert(Arc::clone(&name), number.value());
+            cache.models.push(name);
+        }
+        let model_runs = write.open_table(MODEL_RUNS)?;
+        for entry in model_runs.iter()? {
+            let (_, run) = entry?;
+            *cache.brought.entry(run.value()).or_default() += 1;
+        }
+        let runs = write.open_table(RUNS)?;
+        for entry in runs.iter()? {
+            let (_, row) = entry?;
+            let row: RunRow = decode_row("runs", row.value())?;
+            if row.backlog {
+                cache.backlog.insert(row.number);
+            }
+        }
+        let accounts = write.open_table(ACCOUNTS)?;
+        for entry in accounts.iter()? {
+            let (number, row) = entry?;
+            if number.value() as usize != cache.accounts.len() {
+                return Err(DbError::row("accounts", RowError::Range("number")));
+            }
+            let row: AccountRow = decode_row("accounts", row.value())?;
+            cache.accounts.push(row.id());
+        }
+        let run_accounts = write.open_table(RUN_ACCOUNTS)?;
+        for entry in run_accounts.iter()? {
+            let (run, account) = entry?;
+            cache.run_accounts.insert(run.value(), account.value());
+        }
+        Ok(cache)
+    }
+
+    /// The number of a run's account.
+    pub fn account_of(&self, run: RunNumber) -> u32 {
+        self.run_accounts.get(&run).copied().unwrap_or_default()
+    }
+}

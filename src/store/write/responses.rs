@@ -1,0 +1,198 @@
+//! Responses under work: each as it is stored and as it will be, and what that comes to in rows and sums.
+
+use std::sync::Arc;
+
+use redb::{ReadableTableMetadata, Table, WriteTransaction};
+
+use super::name_cache::NameCache;
+use super::sorted_rows::Rows;
+use crate::dedup::{Response, Totals};
+use crate::model::{Dating, MINUTE_MS, ModelNumber, ResponseKey, RunNumber};
+use crate::store::error::DbError;
+use crate::store::schema::{RESPONSES, ResponseParts, ResponseRow, RowError};
+use crate::store::table::get;
+
+/// A response with the number of its model.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredResponse {
+    pub response: Response,
+    pub model: ModelNumber,
+}
+
+/// What this transaction makes of one response.
+pub struct ResponseDelta {
+    pub key: ResponseKey,
+    /// As it is stored.
+    pub before: Option<Box<StoredResponse>>,
+    pub after: StoredResponse,
+}
+
+impl ResponseDelta {
+    pub fn new(key: ResponseKey, after: StoredResponse) -> Self {
+        let before = None;
+        Self { key, before, after }
+    }
+
+    /// One that is as it is stored, so far.
+    pub fn stored(key: ResponseKey, after: StoredResponse) -> Self {
+        let before = Some(Box::new(after.clone()));
+        Self { key, before, after }
+    }
+
+    /// Whether it is no longer as it is stored.
+    pub fn is_change(&self) -> bool {
+        self.before.as_deref() != Some(&self.after)
+    }
+}
+
+/// The table of responses, in a transaction.
+pub struct ResponseTable<'t> {
+    table: Table<'t, u128, &'static [u8]>,
+    /// No response is stored yet: nothing needs to be looked up, and all rows go in at the end.
+    pub is_fresh: bool,
+}
+
+impl<'t> ResponseTable<'t> {
+    pub fn new(write: &'t WriteTransaction) -> Result<Self, DbError> {
+        let table = write.open_table(RESPONSES)?;
+        let is_fresh = table.is_empty()?;
+        Ok(Self { table, is_fresh })
+    }
+
+    /// A response as it is stored.
+    pub fn stored(&self, names: &NameCache, key: ResponseKey) -> Result<Option<StoredResponse>, DbError> {
+        if self.is_fresh {
+            return Ok(None);
+        }
+        let Some(row) = get::<_, ResponseRow>(&self.table, key.0)? else {
+            return Ok(None);
+        };
+        let damage = |error| DbError::row("responses", error);
+        let ResponseParts {
+            kind,
+            rank,
+            tier,
+            dating,
+            usage,
+            is_final,
+            session,
+            is_shared,
+        } = row.parts().map_err(damage)?;
+        let model = names
+            .models
+            .get(row.model as usize)
+            .ok_or_else(|| damage(RowError::Range("model")))?;
+        let response = Response {
+            kind,
+            rank,
+            tier,
+            model: Arc::clone(model),
+            usage,
+            run: row.run,
+            time: row.time,
+            dating,
+            is_final,
+            session,
+            is_shared,
+        };
+        Ok(Some(StoredResponse {
+            response,
+            model: row.model,
+        }))
+    }
+
+    /// Writes the rows of all that changed.
+    pub fn write(&mut self, deltas: &[ResponseDelta]) -> Result<(), DbError> {
+        let mut rows = Rows::with_capacity(deltas.len());
+        for it in deltas.iter().filter(|it| it.is_change()) {
+            rows.push(it.key.0, &it.after.row())?;
+        }
+        rows.write(&mut self.table)
+    }
+}
+
+/// New responses that have no time.
+pub fn undated(deltas: &[ResponseDelta]) -> impl Iterator<Item = ResponseKey> {
+    let is_new = |it: &&ResponseDelta| it.before.is_none() && it.after.response.dating == Dating::Unknown;
+    deltas.iter().filter(is_new).map(|it| it.key)
+}
+
+/// What changed, in the order of the keys of a table of sums. Sorted, not gathered in a map: with a row for each minute
+/// a map takes more memory than all responses.
+pub struct Contributions<'c, K>(Vec<(K, Contribution<'c>)>);
+
+/// What a response adds to a sum, or takes away.
+enum Contribution<'c> {
+    More(&'c Response),
+    Less(&'c Response),
+}
+
+impl<'c, K: Ord + Copy> Contributions<'c, K> {
+    /// What changed; a response without a key is in no sum.
+    pub fn of(deltas: &'c [ResponseDelta], key_of: impl Fn(&StoredResponse) -> Option<K>) -> Self {
+        let mut parts = Vec::with_capacity(deltas.len());
+        for it in deltas.iter().filter(|it| it.is_change()) {
+            if let Some(before) = &it.before {
+                parts.extend(key_of(before).map(|key| (key, Contribution::Less(&before.response))));
+            }
+            parts.extend(key_of(&it.after).map(|key| (key, Contribution::More(&it.after.response))));
+        }
+        parts.sort_unstable_by_key(|(key, _)| *key);
+        Self(parts)
+    }
+
+    /// What is added to each row.
+    pub fn sums(&self) -> impl Iterator<Item = (K, Totals)> {
+        let same = self.0.chunk_by(|(one, _), (other, _)| one == other);
+        same.map(|parts| {
+            let mut sum = Totals::default();
+            for (_, part) in parts {
+                match part {
+                    Contribution::More(response) => sum += Totals::of(response),
+                    Contribution::Less(response) => sum -= Totals::of(response),
+                }
+            }
+            (parts[0].0, sum)
+        })
+    }
+}
+
+impl StoredResponse {
+    /// The minute since 1970 in which it counts as a call; none if nothing says when it was made.
+    pub fn minute(&self) -> Option<u32> {
+        let minute = u32::try_from(self.response.time / MINUTE_MS).unwrap_or(u32::MAX);
+        (self.response.dating != Dating::Unknown).then_some(minute)
+    }
+
+    /// The row of sums it belongs to.
+    pub fn sum_key(&self) -> (u32, RunNumber, ModelNumber) {
+        (self.response.hour(), self.response.run, self.model)
+    }
+
+    fn row(&self) -> ResponseRow {
+        let Response {
+            kind,
+            rank,
+            tier,
+            dating,
+            usage,
+            run,
+            time,
+            is_final,
+            session,
+            is_shared,
+            ..
+        } = self.response;
+        let parts = ResponseParts {
+            kind,
+            rank,
+            tier,
+            dating,
+            usage,
+            is_final,
+            session,
+            is_shared,
+        };
+        ResponseRow::new(&parts, self.model, run, time)
+    }
+}

@@ -1,0 +1,273 @@
+//! Runs as things of their own: started, stopped, forgotten, each in a numbered transaction.
+//!
+//! **Invariant**: forgetting a run takes nothing out of any sum, and its responses stay known by their keys: what was
+//! counted once is not counted again, whatever becomes of the name.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use redb::WriteTransaction;
+
+use super::next_sequence;
+use super::outcome::{Committed, RunEvent};
+use super::registry::Registry;
+use crate::dedup::Totals;
+use crate::model::{AccountId, Labels, Millis, Phase, RunId, RunNumber, StopReason};
+use crate::store::error::DbError;
+use crate::store::schema::{FILES, FORGOTTEN, FORGOTTEN_RUNS, ForgottenRow, META, PATHS, RunInfoRow};
+use crate::store::table::put;
+use crate::store::{Store, StoreError};
+
+/// A run to be known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    pub run: RunId,
+    pub account: AccountId,
+    /// `None` for a run that was only found: what is known of it stays.
+    pub labels: Option<Labels>,
+    /// Where its logs are; `Some(None)` is the runs directory, `None` leaves that as it is.
+    pub mount: Option<Option<PathBuf>>,
+}
+
+/// What became of a [`Start`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Started {
+    New,
+    Known,
+    /// It was stopped, and goes on.
+    Resumed,
+    /// It is counted by this account and cannot move any more. Nothing was changed.
+    Elsewhere(AccountId),
+    /// Something was read of it here, and its logs cannot be elsewhere any more. Nothing was changed.
+    MountedElsewhere(Option<PathBuf>),
+}
+
+impl Store {
+    /// Makes runs known, in the order given, each with its provider account, and lets stopped ones go on if they have
+    /// labels, be they none. Those that are new and part of a backlog have their ties go by order. A run of which
+    /// something was read keeps the account it has: its responses are known by it.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn start(
+        &self,
+        runs: &[Start],
+        backlog: bool,
+        now: Millis,
+    ) -> Result<(Vec<Started>, Committed), StoreError> {
+        self.take_names();
+        self.transact(|write| {
+            let mut registry = Registry::new(write)?;
+            let mut events = Vec::new();
+            let mut started = Vec::with_capacity(runs.len());
+            for start in runs {
+                let (outcome, phase) = start_one(&mut registry, start, backlog, now)?;
+                if let Some(phase) = phase {
+                    events.extend(event(&registry, &start.run, phase)?);
+                }
+                started.push(outcome);
+            }
+            Ok((started, numbered(write, events)?))
+        })
+    }
+
+    /// As [`Store::start`], of runs that were found.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn register(
+        &self,
+        runs: &[(RunId, AccountId)],
+        backlog: bool,
+        now: Millis,
+    ) -> Result<(), StoreError> {
+        let start = |(run, account): &(RunId, AccountId)| Start {
+            run: run.clone(),
+            account: account.clone(),
+            labels: None,
+            mount: None,
+        };
+        let runs: Vec<Start> = runs.iter().map(start).collect();
+        self.start(&runs, backlog, now).map(|_| ())
+    }
+
+    /// Stops runs in one transaction; says of each whether that changed anything: one that is unknown, or stopped
+    /// already, stays as it is. `None` if nothing changed.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn stop(
+        &self,
+        runs: &[(RunId, StopReason)],
+        now: Millis,
+    ) -> Result<(Vec<bool>, Option<Committed>), StoreError> {
+        self.take_names();
+        self.transact(|write| {
+            let (mut stopped, mut events) = (Vec::with_capacity(runs.len()), Vec::new());
+            {
+                let mut registry = Registry::new(write)?;
+                for (run, reason) in runs {
+                    let info = match registry.known(run)? {
+                        Some((row, _)) => Some((row.number, registry.info(row.number)?)),
+                        None => None,
+                    };
+                    let Some((number, mut info)) = info.filter(|(_, info)| info.stopped.is_none()) else {
+                        stopped.push(false);
+                        continue;
+                    };
+                    info.stopped = Some((now, *reason));
+                    put(&mut registry.infos, number, &info)?;
+                    events.extend(event(&registry, run, Phase::Stopped(*reason))?);
+                    stopped.push(true);
+                }
+            }
+            if !stopped.contains(&true) {
+                return Ok((stopped, None));
+            }
+            Ok((stopped, Some(numbered(write, events)?)))
+        })
+    }
+
+    /// Forgets a run: its name, labels and read positions. With `directory_is_there` the name is kept from being
+    /// found again until [`Store::release`]. `None` if it is unknown.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn forget(
+        &self,
+        run: &RunId,
+        directory_is_there: bool,
+        now: Millis,
+    ) -> Result<Option<Committed>, StoreError> {
+        self.take_names();
+        self.transact(|write| {
+            let mut registry = Registry::new(write)?;
+            let Some((row, _)) = registry.known(run)? else {
+                return Ok(None);
+            };
+            let event = event(&registry, run, Phase::Forgotten)?;
+            let sums = registry.sums(row.number)?;
+            let mut rest = registry.sums(FORGOTTEN_RUNS)?;
+            rest.totals += sums.totals;
+            rest.lines.add(&sums.lines);
+            rest.files = rest.files.saturating_add(sums.files);
+            rest.bytes = rest.bytes.saturating_add(sums.bytes);
+            rest.latest = rest.latest.max(sums.latest);
+            put(&mut registry.totals, FORGOTTEN_RUNS, &rest)?;
+            registry.totals.remove(row.number)?;
+            registry.infos.remove(row.number)?;
+            registry.runs.remove(run.as_str())?;
+            if directory_is_there {
+                let number = row.number;
+                put(
+                    &mut registry.forgotten,
+                    run.as_str(),
+                    &ForgottenRow { number, at: now },
+                )?;
+            }
+            forget_files(write, row.number)?;
+            numbered(write, event.into_iter().collect()).map(Some)
+        })
+    }
+
+    /// The directories of forgotten runs are gone: what comes under their names is new.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn release(&self, runs: &[RunId]) -> Result<(), StoreError> {
+        self.transact(|write| {
+            let mut forgotten = write.open_table(FORGOTTEN)?;
+            for run in runs {
+                forgotten.remove(run.as_str())?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn start_one(
+    registry: &mut Registry<'_>,
+    start: &Start,
+    backlog: bool,
+    now: Millis,
+) -> Result<(Started, Option<Phase>), DbError> {
+    let (row, account, is_new) = registry.run(&start.run, &start.account, backlog, now)?;
+    let Some(labels) = &start.labels else {
+        return Ok(if is_new {
+            (Started::New, Some(Phase::Started))
+        } else {
+            (Started::Known, None)
+        });
+    };
+    let current = registry.account_id(account)?;
+    let before = registry.info(row.number)?;
+    let mount: Option<Box<[u8]>> = match &start.mount {
+        Some(mount) => (mount.as_ref()).map(|mount| mount.as_os_str().as_bytes().into()),
+        None => before.mount.clone(),
+    };
+    if current != start.account || mount != before.mount {
+        let sums = registry.sums(row.number)?;
+        let is_read = sums.bytes > 0 || sums.totals != Totals::default();
+        if is_read && current != start.account {
+            return Ok((Started::Elsewhere(current), None));
+        }
+        if is_read {
+            let mount = before.mount_path();
+            return Ok((Started::MountedElsewhere(mount), None));
+        }
+        let account = registry.account(&start.account)?;
+        registry.run_accounts.insert(row.number, account)?;
+    }
+    let after = RunInfoRow {
+        labels: labels.clone(),
+        mount,
+        registered_at: before.registered_at.or(Some(now)),
+        earliest: before.earliest,
+        stopped: None,
+    };
+    if after != before {
+        put(&mut registry.infos, row.number, &after)?;
+    }
+    Ok(match (is_new, before.stopped) {
+        (true, _) => (Started::New, Some(Phase::Started)),
+        (false, Some(_)) => (Started::Resumed, Some(Phase::Resumed)),
+        (false, None) => (Started::Known, None),
+    })
+}
+
+fn event(registry: &Registry<'_>, run: &RunId, phase: Phase) -> Result<Option<RunEvent>, DbError> {
+    let Some((row, account)) = registry.known(run)? else {
+        return Ok(None);
+    };
+    Ok(Some(RunEvent {
+        run: run.clone(),
+        account: registry.account_id(account)?,
+        labels: registry.info(row.number)?.labels,
+        phase,
+        totals: registry.sums(row.number)?.totals,
+    }))
+}
+
+fn forget_files(write: &WriteTransaction, run: RunNumber) -> Result<(), DbError> {
+    let mut paths = write.open_table(PATHS)?;
+    let mut files = write.open_table(FILES)?;
+    let first: (u32, &[u8]) = (run, &[]);
+    let after: (u32, &[u8]) = (run + 1, &[]);
+    let gone = paths.extract_from_if(first..after, |_, _| true)?;
+    for entry in gone {
+        let (_, file) = entry?;
+        files.remove(file.value())?;
+    }
+    Ok(())
+}
+
+/// What a transaction came to that only has events; without any it takes no number.
+fn numbered(write: &WriteTransaction, events: Vec<RunEvent>) -> Result<Committed, DbError> {
+    let mut committed = Committed::default();
+    if !events.is_empty() {
+        let mut meta = write.open_table(META)?;
+        committed.sequence = next_sequence(&mut meta)?;
+    }
+    committed.events = events;
+    Ok(committed)
+}

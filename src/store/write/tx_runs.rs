@@ -1,0 +1,189 @@
+//! The runs of a transaction: their part of it, and their rows after it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::name_cache::NameCache;
+use super::outcome::{RunChange, RunEvent};
+use super::registry::Registry;
+use super::sums::HourDelta;
+use crate::dedup::Totals;
+use crate::model::{Batch, Millis, ModelNumber, Phase, RunId, RunNumber};
+use crate::store::error::DbError;
+use crate::store::schema::{RunRow, RunTotalsRow};
+use crate::store::table::{get, put};
+
+/// One run's part of a transaction.
+pub struct TxRun {
+    id: RunId,
+    pub row: RunRow,
+    /// `None` if all of its batches were refused.
+    pub change: Option<RunChange>,
+    pub files_added: u64,
+    /// Whether this transaction made it known.
+    is_new: bool,
+    pub earliest: Option<Millis>,
+    pub latest: Option<Millis>,
+}
+
+/// The runs' rows as they are now, and what was added, by run and model.
+type RunSumsAndDeltas = (
+    BTreeMap<RunNumber, RunTotalsRow>,
+    BTreeMap<(RunNumber, ModelNumber), Totals>,
+);
+
+/// The runs with batches in a transaction.
+#[derive(Default)]
+pub struct TxRuns {
+    pub all: Vec<TxRun>,
+    /// Where a run is in `all`.
+    places: HashMap<RunId, usize>,
+}
+
+impl TxRuns {
+    /// Where the run of a batch is in `all`; it is made known if it is not.
+    pub fn place(
+        &mut self,
+        registry: &mut Registry<'_>,
+        names: &mut NameCache,
+        batch: &Batch,
+    ) -> Result<usize, DbError> {
+        if let Some(place) = self.places.get(&batch.run) {
+            return Ok(*place);
+        }
+        let (row, account, is_new) = registry.run(&batch.run, &batch.account, false, batch.read_at)?;
+        names.run_accounts.insert(row.number, account);
+        if account as usize == names.accounts.len() {
+            names.accounts.push((*batch.account).clone());
+        }
+        let place = self.all.len();
+        self.all.push(TxRun {
+            id: batch.run.clone(),
+            row,
+            is_new,
+            change: None,
+            files_added: 0,
+            earliest: None,
+            latest: None,
+        });
+        self.places.insert(batch.run.clone(), place);
+        Ok(place)
+    }
+
+    /// Adds what changed to the runs' totals.
+    pub fn write_totals(
+        &self,
+        registry: &mut Registry<'_>,
+        by_hour: &[HourDelta],
+    ) -> Result<RunSumsAndDeltas, DbError> {
+        let mut sums = BTreeMap::new();
+        let mut deltas: BTreeMap<RunNumber, (Totals, Option<&TxRun>)> = BTreeMap::new();
+        let mut by_model: BTreeMap<(RunNumber, ModelNumber), Totals> = BTreeMap::new();
+        for ((_, run, model), delta) in by_hour {
+            deltas.entry(*run).or_default().0 += *delta;
+            *by_model.entry((*run, *model)).or_default() += *delta;
+        }
+        for run in &self.all {
+            deltas.entry(run.row.number).or_default().1 = Some(run);
+        }
+        for (run, (delta, part)) in deltas {
+            let mut row: RunTotalsRow = get(&registry.totals, run)?.unwrap_or_default();
+            row.totals += delta;
+            if let Some(part) = part {
+                row.files += part.files_added;
+                row.latest = row.latest.max(part.latest);
+            }
+            if let Some(change) = part.and_then(|part| part.change.as_ref()) {
+                row.lines.add(&change.lines);
+                row.bytes = row.bytes.saturating_add(change.bytes);
+            }
+            put(&mut registry.totals, run, &row)?;
+            sums.insert(run, row);
+        }
+        Ok((sums, by_model))
+    }
+
+    /// What this transaction changed of each run: of those with batches, and of those that won or lost a response.
+    pub fn changes(
+        &mut self,
+        registry: &Registry<'_>,
+        names: &NameCache,
+        sums: &BTreeMap<RunNumber, RunTotalsRow>,
+        by_model: &BTreeMap<(RunNumber, ModelNumber), Totals>,
+    ) -> Result<BTreeMap<RunId, RunChange>, DbError> {
+        let mut changes = BTreeMap::new();
+        for run in &mut self.all {
+            if let Some(change) = run.change.take() {
+                changes.insert(run.row.number, (run.id.clone(), change));
+            }
+        }
+        for ((run, model), delta) in by_model {
+            // Nobody waits for what has no figures.
+            if !delta.has_figures() {
+                continue;
+            }
+            if !changes.contains_key(run) {
+                // Rare: only if a response of a run without batches has another owner or a better copy.
+                let Some(id) = registry.name_of(*run)? else {
+                    continue;
+                };
+                changes.insert(*run, (id, RunChange::default()));
+            }
+            if let Some((_, change)) = changes.get_mut(run) {
+                change
+                    .models
+                    .push((Arc::clone(&names.models[*model as usize]), *delta));
+            }
+        }
+        let mut named = BTreeMap::new();
+        for (run, (id, mut change)) in changes {
+            change.account = (names.accounts.get(names.account_of(run) as usize))
+                .cloned()
+                .unwrap_or_default();
+            if let Some(row) = sums.get(&run) {
+                change.totals = row.totals;
+                change.all_lines = row.lines;
+            }
+            named.insert(id, change);
+        }
+        Ok(named)
+    }
+
+    /// Notes when runs had their first activity, and lets those go on that were stopped and have new lines.
+    pub fn write_infos(
+        &self,
+        registry: &mut Registry<'_>,
+        names: &NameCache,
+    ) -> Result<Vec<RunEvent>, DbError> {
+        let mut events = Vec::new();
+        for run in &self.all {
+            let Some(change) = &run.change else {
+                continue;
+            };
+            let number = run.row.number;
+            let mut info = registry.info(number)?;
+            let resumes = info.stopped.is_some() && change.lines.read > 0;
+            let earliest = [info.earliest, run.earliest].into_iter().flatten().min();
+            if run.is_new || resumes {
+                let phase = if run.is_new {
+                    Phase::Started
+                } else {
+                    Phase::Resumed
+                };
+                events.push(RunEvent {
+                    run: run.id.clone(),
+                    account: registry.account_id(names.account_of(number))?,
+                    labels: info.labels.clone(),
+                    phase,
+                    totals: registry.sums(number)?.totals,
+                });
+            }
+            if resumes || earliest != info.earliest {
+                info.stopped = info.stopped.filter(|_| !resumes);
+                info.earliest = earliest;
+                put(&mut registry.infos, number, &info)?;
+            }
+        }
+        Ok(events)
+    }
+}
