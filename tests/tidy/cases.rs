@@ -241,6 +241,11 @@ fn every_rust_file_has_a_head() {
 }
 
 #[test]
+fn a_file_that_is_no_rust_is_named() {
+    check_file("src/watch.rs", "//! W.\nfn f() {", &["src/watch.rs:1 syntax"]);
+}
+
+#[test]
 fn an_outside_crate_has_one_door() {
     for source in [
         "use redb::Database;",

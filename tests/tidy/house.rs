@@ -42,7 +42,9 @@ const RUST: [&str; 4] = ["benches/", "examples/", "src/", "tests/"];
 pub struct File<'a> {
     pub path: &'a str,
     pub text: &'a str,
+    /// None of a file that is no Rust, as [`File::fault`] says.
     pub tokens: Vec<Token<'a>>,
+    pub fault: Option<String>,
     /// For a file in `src`: its module, `main` for the binary's, empty for `lib.rs`.
     pub module: Option<Vec<&'a str>>,
     pub paths: Vec<Path<'a>>,
@@ -107,7 +109,10 @@ impl<'a> House<'a> {
 impl<'a> File<'a> {
     fn new(path: &'a str, text: &'a str) -> Self {
         let module = module_of(path);
-        let mut tokens = source::tokens(text);
+        let (mut tokens, fault) = match source::tokens(text) {
+            Ok(tokens) => (tokens, None),
+            Err(error) => (Vec::new(), Some(error.to_string())),
+        };
         if path.starts_with("tests/") {
             for token in &mut tokens {
                 token.test = true;
@@ -118,6 +123,7 @@ impl<'a> File<'a> {
             path,
             text,
             tokens,
+            fault,
             module,
             paths,
         }

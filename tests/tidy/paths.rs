@@ -236,7 +236,7 @@ mod tests {
 
     /// Paths in the module `store::commit`, as `line path`.
     fn check(source: &str, expect: &[&str]) {
-        let found: Vec<String> = paths(&tokens(source), &["store", "commit"], "tokentail")
+        let found: Vec<String> = paths(&tokens(source).unwrap(), &["store", "commit"], "tokentail")
             .iter()
             .map(|path| format!("{} {}", path.line, path.display()))
             .collect();

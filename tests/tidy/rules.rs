@@ -90,6 +90,7 @@ pub fn judge(house: &House, doors: &[Door], circles: &[Circle]) -> Vec<Finding> 
     cycles(house, circles, &mut found);
     back_doors(house, &mut found);
     heads(house, &mut found);
+    faults(house, &mut found);
     type_names(house, &mut found);
     outside_crates(house, doors, &mut found);
     words(house, &mut found);
@@ -286,6 +287,16 @@ fn heads(house: &House, found: &mut Vec<Finding>) {
                 what,
                 "say in one sentence what the file is",
             ));
+        }
+    }
+}
+
+/// A file is Rust, or no other rule says anything about it.
+fn faults(house: &House, found: &mut Vec<Finding>) {
+    for file in &house.files {
+        if let Some(fault) = &file.fault {
+            let what = format!("the file is no Rust: {fault}");
+            found.push(finding(file.path, 1, "syntax", what, "mend it"));
         }
     }
 }

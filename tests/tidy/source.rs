@@ -1,6 +1,8 @@
 //! Rust text as tokens with their lines: comments and the insides of strings are gone, test-only items are marked.
 //!
-//! This is no parser. It knows as much of the language as the rules need, and it never panics on odd text.
+//! This is no parser: proc-macro2 gives the tokens, and what follows knows as much of the language as the rules need.
+
+use proc_macro2::{LexError, Spacing, Span, TokenStream, TokenTree};
 
 /// A word, a `::`, one character of punctuation, or `"` for a whole string literal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,152 +29,55 @@ pub struct Function<'a> {
 }
 
 /// Takes a source apart and marks what only tests see.
-pub fn tokens(text: &str) -> Vec<Token<'_>> {
-    let mut lexer = Lexer {
-        text,
-        at: 0,
-        line: 1,
-        tokens: Vec::new(),
-    };
-    while lexer.step() {}
-    let mut tokens = lexer.tokens;
+///
+/// # Errors
+/// It is no Rust: a string, a comment or a bracket is open at its end, or a character is none of the language's.
+pub fn tokens(text: &str) -> Result<Vec<Token<'_>>, LexError> {
+    let mut tokens = Vec::new();
+    flatten(text, text.parse()?, &mut tokens);
     mark_tests(&mut tokens);
-    tokens
+    Ok(tokens)
 }
 
-struct Lexer<'a> {
-    text: &'a str,
-    at: usize,
-    line: usize,
-    tokens: Vec<Token<'a>>,
-}
-
-impl<'a> Lexer<'a> {
-    fn rest(&self) -> &'a str {
-        &self.text[self.at..]
-    }
-
-    /// Moves on and counts the lines passed.
-    fn pass(&mut self, bytes: usize) {
-        let end = (self.at + bytes).min(self.text.len());
-        self.line += self.text[self.at..end].bytes().filter(|&b| b == b'\n').count();
-        self.at = end;
-    }
-
-    /// Moves on to directly after the next `end`, or to the end of the text.
-    fn pass_to(&mut self, end: &str) {
-        let bytes = self
-            .rest()
-            .find(end)
-            .map_or(self.rest().len(), |found| found + end.len());
-        self.pass(bytes);
-    }
-
-    fn emit(&mut self, text: &'a str) {
-        self.tokens.push(Token {
+fn flatten<'a>(text: &'a str, stream: TokenStream, tokens: &mut Vec<Token<'a>>) {
+    let emit = |tokens: &mut Vec<Token<'a>>, text, span: Span| {
+        let line = span.start().line;
+        tokens.push(Token {
             text,
-            line: self.line,
+            line,
             test: false,
         });
-    }
-
-    fn step(&mut self) -> bool {
-        let rest = self.rest();
-        let Some(first) = rest.chars().next() else {
-            return false;
-        };
-        if first.is_whitespace() {
-            self.pass(first.len_utf8());
-        } else if rest.starts_with("//") {
-            self.pass(rest.find('\n').unwrap_or(rest.len()));
-        } else if rest.starts_with("/*") {
-            self.pass_comment();
-        } else if let Some(prefix) = string_prefix(rest) {
-            self.emit("\"");
-            self.pass_string(prefix);
-        } else if first == '\'' || rest.starts_with("b'") {
-            self.pass_quote(first != '\'');
-        } else if first == '_' || first.is_alphanumeric() {
-            let raw = if rest.starts_with("r#") { 2 } else { 0 };
-            let end = rest[raw..].find(|c: char| c != '_' && !c.is_alphanumeric());
-            let bytes = end.map_or(rest.len(), |end| end + raw).max(1);
-            self.emit(&rest[raw..bytes]);
-            self.pass(bytes);
-        } else {
-            let bytes = if rest.starts_with("::") {
-                2
-            } else {
-                first.len_utf8()
-            };
-            self.emit(&rest[..bytes]);
-            self.pass(bytes);
-        }
-        true
-    }
-
-    /// Block comments nest.
-    fn pass_comment(&mut self) {
-        self.pass(2);
-        let mut depth = 1;
-        while depth > 0 && !self.rest().is_empty() {
-            if self.rest().starts_with("/*") {
-                depth += 1;
-                self.pass(2);
-            } else if self.rest().starts_with("*/") {
-                depth -= 1;
-                self.pass(2);
-            } else {
-                self.pass(self.rest().chars().next().map_or(1, char::len_utf8));
+    };
+    let mut trees = stream.into_iter().peekable();
+    while let Some(tree) = trees.next() {
+        let source = &text[tree.span().byte_range()];
+        match tree {
+            // A comment of documentation is an attribute to the lexer.
+            TokenTree::Punct(_) if source.starts_with("//") || source.starts_with("/*") => {
+                while trees
+                    .next_if(|tree| text[tree.span().byte_range()] == *source)
+                    .is_some()
+                {}
+            }
+            TokenTree::Punct(sign) if sign.as_char() == '\'' => drop(trees.next()),
+            TokenTree::Punct(sign) if sign.as_char() == ':' && sign.spacing() == Spacing::Joint => {
+                trees.next();
+                emit(tokens, "::", sign.span());
+            }
+            TokenTree::Punct(_) => emit(tokens, source, tree.span()),
+            TokenTree::Ident(_) => emit(tokens, source.trim_start_matches("r#"), tree.span()),
+            TokenTree::Literal(_) if source.starts_with('\'') || source.starts_with("b'") => {}
+            TokenTree::Literal(_) => {
+                let is_string = source.contains('"');
+                emit(tokens, if is_string { "\"" } else { source }, tree.span());
+            }
+            TokenTree::Group(group) => {
+                emit(tokens, &source[..1], group.span_open());
+                flatten(text, group.stream(), tokens);
+                emit(tokens, &source[source.len() - 1..], group.span_close());
             }
         }
     }
-
-    /// `prefix` is what stands before the quote: `r`, `b`, `c`, hashes.
-    fn pass_string(&mut self, prefix: &str) {
-        self.pass(prefix.len() + 1);
-        if prefix.contains('r') {
-            let hashes = prefix.matches('#').count();
-            self.pass_to(&format!("\"{}", "#".repeat(hashes)));
-        } else {
-            self.pass_escaped('"');
-        }
-    }
-
-    /// A character literal is left out; of a lifetime only the quote is.
-    fn pass_quote(&mut self, byte: bool) {
-        self.pass(1 + usize::from(byte));
-        let mut ahead = self.rest().chars();
-        let (first, second) = (ahead.next(), ahead.next());
-        if byte || first == Some('\\') || second == Some('\'') {
-            self.pass_escaped('\'');
-        } else {
-            let name = self.rest().find(|c: char| c != '_' && !c.is_alphanumeric());
-            self.pass(name.unwrap_or(self.rest().len()));
-        }
-    }
-
-    fn pass_escaped(&mut self, end: char) {
-        while let Some(c) = self.rest().chars().next() {
-            self.pass(c.len_utf8());
-            if c == '\\' {
-                self.pass(self.rest().chars().next().map_or(0, char::len_utf8));
-            } else if c == end {
-                return;
-            }
-        }
-    }
-}
-
-/// The letters and hashes before the quote of a string literal, if `rest` begins with one.
-fn string_prefix(rest: &str) -> Option<&str> {
-    if !rest.starts_with(['"', 'b', 'c', 'r']) {
-        return None;
-    }
-    let prefix = &rest[..rest.find('"')?];
-    let letters = prefix.trim_end_matches('#');
-    let known = matches!(letters, "" | "b" | "c" | "r" | "br" | "cr");
-    let hashes = prefix.len() > letters.len();
-    (known && (!hashes || letters.ends_with('r'))).then_some(prefix)
 }
 
 /// The index of the bracket that closes the one at `open`, or the last index.
@@ -319,7 +224,7 @@ mod tests {
     use super::*;
 
     fn words(text: &str) -> Vec<&str> {
-        tokens(text).iter().map(|token| token.text).collect()
+        tokens(text).unwrap().iter().map(|token| token.text).collect()
     }
 
     #[test]
@@ -339,21 +244,12 @@ mod tests {
     }
 
     #[test]
-    fn unfinished_text_ends_quietly() {
-        for text in [
-            "\"open",
-            "r#\"open",
-            "/* open",
-            "'",
-            "b'",
-            "fn",
-            "#[cfg(test)]",
-            "#",
-            "use a::{b",
-            "é'é\"é",
-        ] {
-            let found = tokens(text);
-            assert!(functions(&found).is_empty(), "{text}");
+    fn unfinished_text_is_no_rust() {
+        for text in ["\"open", "r#\"open", "/* open", "b'", "use a::{b", "fn a(", "a)"] {
+            assert!(tokens(text).is_err(), "{text}");
+        }
+        for text in ["", "fn", "#[cfg(test)]", "#"] {
+            assert_eq!(functions(&tokens(text).unwrap()), [], "{text}");
         }
     }
 
@@ -361,6 +257,7 @@ mod tests {
     fn lines_are_counted_through_everything() {
         let source = "a\n/*\n\n*/ b \"\n\" c\nr\"\n\n\" d";
         let lines: Vec<_> = tokens(source)
+            .unwrap()
             .iter()
             .filter(|t| t.is_word())
             .map(|t| (t.text, t.line))
@@ -387,7 +284,7 @@ mod tests {
             ),
             ("#![cfg(test)] a; b", ""),
         ] {
-            let found = tokens(source);
+            let found = tokens(source).unwrap();
             let words: Vec<_> = found.iter().filter(|t| !t.test).map(|t| t.text).collect();
             assert_eq!(words.join(" "), shipped, "{source}");
         }
@@ -397,7 +294,7 @@ mod tests {
     fn functions_are_measured_from_head_to_brace() {
         let source = "trait T { fn none(); }\nfn a(x: [u8; 2])\nwhere u8: Copy\n{\n  let f: fn(u8) = g;\n}";
         assert_eq!(
-            functions(&tokens(source)),
+            functions(&tokens(source).unwrap()),
             [Function {
                 name: "a",
                 line: 2,
