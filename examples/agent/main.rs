@@ -188,7 +188,7 @@ fn sums(document: &Value) -> anyhow::Result<Sums> {
 /// How many refusals of the five-hour window a summary lists.
 fn refusals(document: &Value) -> u64 {
     let events = document["quota"]["limit_events"].as_array();
-    let of_window = |event: &&Value| event["window"] == "five_hour" || event["bucket"] == "five_hour";
+    let of_window = |event: &&Value| event["window"] == "five_hour";
     events.map_or(0, |events| events.iter().filter(of_window).count() as u64)
 }
 

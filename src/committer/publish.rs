@@ -15,7 +15,7 @@ pub(super) fn publish(live: &Live, batches: usize, committed: &Committed, now: M
     let fired = current(&limits.fired, now);
     for fired in &fired {
         tracing::warn!(
-            account = %fired.account, window = ?fired.bucket,
+            account = %fired.account, window = ?fired.window,
             "{:.1} % used, which is {} % or more",
             fired.utilization * 100.0, fired.percent
         );

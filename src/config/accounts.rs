@@ -15,7 +15,7 @@ use super::mistakes::{MistakeText, did_you_mean, near};
 use super::units::{Count, List, within};
 use super::{Key, key};
 use crate::globs::{Names, check_amount};
-use crate::model::bucket;
+use crate::model::window_name;
 use crate::model::{ACCOUNT_DEFAULT, AccountId, Labels, PROVIDER_DEFAULT, RunId, check_label};
 use crate::quota::account::{Account, Minimum, OnUnknown, TokenKinds};
 
@@ -208,10 +208,10 @@ pub(super) fn doubts(tables: &[PartialAccount]) -> Vec<Mistake> {
             found.push(doubt(number, "provider".to_owned(), what, meant));
         }
         for window in given.minimum_left.iter().flatten().map(|(window, _)| window) {
-            if bucket::is_fixed(window) {
+            if window_name::is_fixed(window) {
                 continue;
             }
-            if let Some(meant) = near(window, bucket::known()) {
+            if let Some(meant) = near(window, window_name::known()) {
                 let what = format!("no provider has named a window {window:?} so far");
                 found.push(doubt(number, format!("minimum_left.{window}"), what, meant));
             }
@@ -644,7 +644,7 @@ impl Table<'_> {
                 continue;
             }
             let percent = self.percent(&key, *percent, &LEFT_RANGE);
-            match minimums.entry(bucket::canonical(window)) {
+            match minimums.entry(window_name::canonical(window)) {
                 Entry::Vacant(vacant) => drop(vacant.insert(percent)),
                 Entry::Occupied(twice) => {
                     let problem = format!(
@@ -657,8 +657,8 @@ impl Table<'_> {
         }
         minimums
             .into_iter()
-            .map(|(bucket, percent)| Minimum {
-                bucket: bucket.into(),
+            .map(|(name, percent)| Minimum {
+                window: name.into(),
                 percent,
             })
             .collect()
@@ -766,7 +766,7 @@ impl DescribedAccount {
             minimum_left: rules
                 .minimum_left
                 .iter()
-                .map(|minimum| (minimum.bucket.clone(), minimum.percent))
+                .map(|minimum| (minimum.window.clone(), minimum.percent))
                 .collect(),
             on_unknown: rules.on_unknown,
             use_overage: rules.use_overage,

@@ -3,7 +3,6 @@
 //! Nothing here does I/O, reads a clock or allocates beyond its own fields.
 
 mod account;
-pub mod bucket;
 mod cursor;
 pub mod format;
 mod record;
@@ -11,6 +10,7 @@ mod run;
 mod time;
 mod usage;
 mod window;
+pub mod window_name;
 
 pub use account::{ACCOUNT_DEFAULT, AccountId, PROVIDER_DEFAULT};
 pub use cursor::{

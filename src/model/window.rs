@@ -9,7 +9,7 @@ use super::time::Millis;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observation {
     /// The window's name in one spelling: `five_hour`, `seven_day` and so on; an unknown name is kept as it is.
-    pub bucket: Box<str>,
+    pub window: Box<str>,
     /// The share used: 0.42 is 42 %, more than 1 occurs.
     pub utilization: Option<f64>,
     /// What is left of `limit`, in the provider's unit.
@@ -76,7 +76,7 @@ impl LimitSource {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WindowUpdate {
     pub account: AccountId,
-    pub bucket: Box<str>,
+    pub window: Box<str>,
     /// Whether a new window began.
     pub rolled_over: bool,
 }
@@ -87,7 +87,7 @@ pub struct Fired {
     /// Grows by one with each; a listener that was away asks for those after the last it knows.
     pub number: u64,
     pub account: AccountId,
-    pub bucket: Box<str>,
+    pub window: Box<str>,
     /// The threshold, in percent.
     pub percent: u8,
     pub utilization: f64,

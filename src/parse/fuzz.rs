@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::claude::limits::{self, BUCKET_BYTES_MAX, OBSERVATIONS_MAX, ReportedObservations, told};
+use super::claude::limits::{self, OBSERVATIONS_MAX, ReportedObservations, WINDOW_NAME_BYTES_MAX, told};
 use super::claude::prefilter;
 use super::{LineContext, LineKind, Parsed, SHORT_LINE_BYTES_MAX, claude, line};
 use crate::fuzz::{self, Target, dice};
@@ -360,16 +360,16 @@ fn judge_limits(input: &[u8]) {
     let mut states: BTreeMap<Box<str>, Track> = BTreeMap::new();
     for one in &seen {
         let at = one.observed_at.unwrap_or(NOW);
-        let merged = merge(states.get(&one.bucket), one, at, &[75, 90]);
+        let merged = merge(states.get(&one.window), one, at, &[75, 90]);
         assert!(merged.track.state.utilization.is_none_or(f64::is_finite));
         let again = merge(Some(&merged.track), one, at, &[75, 90]);
         assert_eq!(again.track, merged.track, "told twice");
-        states.insert(one.bucket.clone(), merged.track);
+        states.insert(one.window.clone(), merged.track);
     }
     let windows: Vec<NamedWindow> = states
         .iter()
-        .map(|(bucket, track)| NamedWindow {
-            bucket,
+        .map(|(name, track)| NamedWindow {
+            name,
             state: &track.state,
         })
         .collect();
@@ -401,10 +401,10 @@ fn judge_observations(observations: &[Observation], of_a_line: bool) {
         for count in [one.remaining, one.limit].into_iter().flatten() {
             assert!(i64::try_from(count).is_ok());
         }
-        assert!((1..=BUCKET_BYTES_MAX).contains(&one.bucket.len()));
+        assert!((1..=WINDOW_NAME_BYTES_MAX).contains(&one.window.len()));
         assert_eq!(
-            limits::bucket_name(&one.bucket),
-            one.bucket,
+            limits::storable_name(&one.window),
+            one.window,
             "no name in its one spelling"
         );
     }
@@ -413,7 +413,7 @@ fn judge_observations(observations: &[Observation], of_a_line: bool) {
         assert!(
             !before
                 .iter()
-                .any(|other| other.bucket == one.bucket && other.source == one.source),
+                .any(|other| other.window == one.window && other.source == one.source),
             "a window twice from one source: {observations:?}"
         );
     }

@@ -90,7 +90,7 @@ impl Default for TokenKinds {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Minimum {
     /// The window's canonical name.
-    pub bucket: Box<str>,
+    pub window: Box<str>,
     pub percent: u8,
 }
 

@@ -3,9 +3,9 @@
 use strum::IntoStaticStr;
 
 use super::account::Minimum;
-use super::bucket;
 use super::budget::DailyBudget;
 use super::window::{Freshness, NamedWindow, SHARE_EPSILON, ends_at, view};
+use super::window_name;
 use crate::model::Millis;
 
 #[cfg(test)]
@@ -98,15 +98,15 @@ pub(super) fn blocked<'a>(
         .filter(|window| window.binds(model, now))
         .filter_map(|window| Some((window, view(window.state, now).blocked_until?)))
         // Of equals the first name, so that the order they come in does not matter.
-        .max_by(|(a, until_a), (b, until_b)| until_a.cmp(until_b).then_with(|| b.bucket.cmp(a.bucket)))?;
+        .max_by(|(a, until_a), (b, until_b)| until_a.cmp(until_b).then_with(|| b.name.cmp(a.name)))?;
     let state = window.state;
     let (reason, since) = if view(state, now).refused && state.exhausted_until >= Some(until) {
         (
-            format!("{} was refused by the provider", window.bucket),
+            format!("{} was refused by the provider", window.name),
             state.status_at,
         )
     } else {
-        (format!("{} is used up", window.bucket), state.utilization_at)
+        (format!("{} is used up", window.name), state.utilization_at)
     };
     let cause = Cause {
         until,
@@ -114,7 +114,7 @@ pub(super) fn blocked<'a>(
         source: state.source.into_str().into(),
         since: since.unwrap_or(state.observed_at),
     };
-    Some((window.bucket, cause))
+    Some((window.name, cause))
 }
 
 /// What the daily budget says.
@@ -139,7 +139,7 @@ pub fn predicted(budget: &DailyBudget, now: Millis) -> Option<Cause> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Block {
     /// The window's canonical name.
-    pub bucket: Box<str>,
+    pub window: Box<str>,
     /// [`RESET_SLACK_MS`] after the window's reset.
     pub until: Millis,
     /// The share left; below 0 if more than all was used.
@@ -155,10 +155,10 @@ pub fn minimum_block(windows: &[NamedWindow], minimums: &[Minimum], now: Millis)
     windows
         .iter()
         .filter_map(|window| {
-            let name = bucket::canonical(window.bucket);
+            let name = window_name::canonical(window.name);
             let percent = minimums
                 .iter()
-                .filter(|minimum| bucket::canonical(&minimum.bucket) == name)
+                .filter(|minimum| window_name::canonical(&minimum.window) == name)
                 .map(|minimum| minimum.percent)
                 .max()?;
             let seen = view(window.state, now);
@@ -168,13 +168,13 @@ pub fn minimum_block(windows: &[NamedWindow], minimums: &[Minimum], now: Millis)
                     .filter(|_| seen.freshness != Freshness::Expired)?;
             let until = ends_at(window.state).saturating_add(RESET_SLACK_MS);
             (below_minimum(left, percent) && until > now).then(|| Block {
-                bucket: name.into(),
+                window: name.into(),
                 until,
                 left,
                 percent,
             })
         })
-        .max_by(|a, b| a.until.cmp(&b.until).then_with(|| b.bucket.cmp(&a.bucket)))
+        .max_by(|a, b| a.until.cmp(&b.until).then_with(|| b.window.cmp(&a.window)))
 }
 
 /// True if less than `percent` of a window is left; exactly that much is enough.

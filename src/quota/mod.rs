@@ -9,7 +9,7 @@ pub mod pace;
 pub mod throttle;
 pub mod window;
 
-pub use crate::model::bucket;
+pub use crate::model::window_name;
 
 #[cfg(test)]
 mod simulator;

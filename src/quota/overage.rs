@@ -1,7 +1,7 @@
 //! Overage: requests beyond the windows that the provider serves and bills.
 
 use super::window::{NamedWindow, view};
-use super::{bucket, window};
+use super::{window, window_name};
 use crate::model::{LimitStatus, Millis};
 
 /// What was last said of whether requests are paid as overage.
@@ -30,7 +30,7 @@ pub fn paid_until(
     model: Option<&str>,
     now: Millis,
 ) -> Option<Millis> {
-    let is_overage = |window: &&NamedWindow| bucket::canonical(window.bucket) == bucket::OVERAGE;
+    let is_overage = |window: &&NamedWindow| window_name::canonical(window.name) == window_name::OVERAGE;
     let own = windows.iter().find(is_overage);
     if own.is_some_and(|own| own.state.refuses(now)) {
         return None;
@@ -38,7 +38,7 @@ pub fn paid_until(
     let limits = || {
         windows
             .iter()
-            .filter(|window| bucket::binds(window.bucket, model, false))
+            .filter(|window| window_name::binds(window.name, model, false))
     };
     let blocked = limits().filter_map(|window| Some((window, view(window.state, now).blocked_until?)));
     // While a window is used up, an account that may buy more does so.
@@ -60,7 +60,7 @@ pub fn paid_until(
     let refused_at = windows
         .iter()
         .filter(|window| {
-            bucket::binds(window.bucket, model, true) && window.state.status == LimitStatus::Rejected
+            window_name::binds(window.name, model, true) && window.state.status == LimitStatus::Rejected
         })
         .filter_map(|window| window.state.status_at)
         .max();

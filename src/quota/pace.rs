@@ -132,8 +132,8 @@ mod tests {
 
     use super::*;
     use crate::model::{HOUR_MS, LimitSource, LimitStatus, Observation};
-    use crate::quota::bucket;
     use crate::quota::window::merge;
+    use crate::quota::window_name;
 
     const MINUTE: Millis = 60_000;
     /// 2026-04-22T13:00:00Z
@@ -142,7 +142,7 @@ mod tests {
 
     fn window(name: &str, utilization: Option<f64>, reset_at: Option<Millis>) -> WindowState {
         let observation = Observation {
-            bucket: name.into(),
+            window: name.into(),
             utilization,
             remaining: None,
             limit: None,
@@ -157,7 +157,7 @@ mod tests {
     }
 
     fn used(utilization: f64) -> WindowState {
-        window(bucket::FIVE_HOUR, Some(utilization), Some(RESET))
+        window(window_name::FIVE_HOUR, Some(utilization), Some(RESET))
     }
 
     fn half() -> Millis {
@@ -213,8 +213,8 @@ mod tests {
         assert_eq!(pace(&used(0.9), RESET).zone, Zone::None);
         assert_eq!(pace(&used(0.9), RESET - 1).zone, Zone::OnTrack);
         for state in [
-            window(bucket::FIVE_HOUR, None, Some(RESET)),
-            window(bucket::FIVE_HOUR, Some(0.9), None),
+            window(window_name::FIVE_HOUR, None, Some(RESET)),
+            window(window_name::FIVE_HOUR, Some(0.9), None),
             window("other", Some(0.9), Some(RESET)),
         ] {
             assert_eq!(pace(&state, half()).zone, Zone::None);
@@ -258,8 +258,8 @@ mod tests {
         check(0.1, &[15 * MINUTE, HOUR_MS + 30 * MINUTE]);
         check(1.2, &[15 * MINUTE, 4 * HOUR_MS + 45 * MINUTE]);
         for state in [
-            window(bucket::FIVE_HOUR, None, Some(RESET)),
-            window(bucket::FIVE_HOUR, Some(0.9), None),
+            window(window_name::FIVE_HOUR, None, Some(RESET)),
+            window(window_name::FIVE_HOUR, Some(0.9), None),
             window("other", Some(0.9), Some(RESET)),
         ] {
             assert!(zone_changes(&state).is_empty());
@@ -291,7 +291,7 @@ mod tests {
             utilization in any::<f64>(), reset in any::<i64>(), now in any::<i64>(), near in any::<bool>(),
         ) {
             let now = if near { reset.saturating_sub(now.rem_euclid(6 * HOUR_MS)) } else { now };
-            let state = window(bucket::FIVE_HOUR, Some(utilization), Some(reset));
+            let state = window(window_name::FIVE_HOUR, Some(utilization), Some(reset));
             let _ = pace(&state, now);
             if let Some(at) = projected_exhaustion_at(&state, now) {
                 prop_assert!(at >= now && at < reset);

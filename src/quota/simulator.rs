@@ -25,7 +25,7 @@ use super::window::{
     self, IN_FLIGHT_MS, NamedWindow, RESET_JITTER_MS, SERVED_AFTER_MS, Track, WindowState, merge, view,
 };
 use crate::model::{
-    AccountId, DAY_MS, HOUR_MS, LimitSource, LimitStatus, MINUTE_MS, Millis, Observation, bucket::*,
+    AccountId, DAY_MS, HOUR_MS, LimitSource, LimitStatus, MINUTE_MS, Millis, Observation, window_name::*,
 };
 
 /// Histories in one run of the tests.
@@ -43,7 +43,7 @@ const SESSIONS: usize = 3;
 /// One window at the provider.
 #[derive(Clone, Debug)]
 struct Limit {
-    bucket: &'static str,
+    window: &'static str,
     length: Millis,
     capacity: f64,
     used: f64,
@@ -68,9 +68,9 @@ struct Limit {
 }
 
 impl Limit {
-    fn new(bucket: &'static str, length: Millis, capacity: f64) -> Self {
+    fn new(name: &'static str, length: Millis, capacity: f64) -> Self {
         Self {
-            bucket,
+            window: name,
             length,
             capacity,
             used: 0.0,
@@ -158,10 +158,10 @@ impl Engine {
     fn take(&mut self, letter: &Letter) {
         match &letter.news {
             News::Served(model) => self.served[*model] = self.served[*model].max(Some(letter.at)),
-            News::Saw(saw) if &*saw.bucket == COOL_DOWN => {
+            News::Saw(saw) if &*saw.window == COOL_DOWN => {
                 self.throttles.take(saw, letter.at);
             }
-            News::Saw(saw) if &*saw.bucket == OVERAGE_IN_USE => {
+            News::Saw(saw) if &*saw.window == OVERAGE_IN_USE => {
                 let said = Overage {
                     said_at: letter.at,
                     in_use: saw.utilization >= Some(1.0),
@@ -169,8 +169,8 @@ impl Engine {
                 self.overage = Some(self.overage.map_or(said, |before| before.later(said)));
             }
             News::Saw(saw) => {
-                let merged = merge(self.tracks.get(&saw.bucket), saw, letter.at, &[75, 90]);
-                self.tracks.insert(saw.bucket.clone(), merged.track);
+                let merged = merge(self.tracks.get(&saw.window), saw, letter.at, &[75, 90]);
+                self.tracks.insert(saw.window.clone(), merged.track);
             }
         }
     }
@@ -193,7 +193,7 @@ impl Engine {
 
     fn verdict(&self, account: &Account, model: &str, now: Millis) -> (Verdict, String) {
         let states = self.states();
-        let windows = states.iter().map(|(bucket, state)| NamedWindow { bucket, state });
+        let windows = states.iter().map(|(name, state)| NamedWindow { name, state });
         let candidate = Candidate {
             account,
             model: Some(model.into()),
@@ -280,7 +280,7 @@ impl SimulatedWorld {
     }
 
     fn binds(&self, place: usize, model: usize) -> bool {
-        binds(self.limits[place].bucket, Some(MODELS[model]), false)
+        binds(self.limits[place].window, Some(MODELS[model]), false)
     }
 
     /// What the provider would say to a request now.
@@ -320,9 +320,9 @@ impl SimulatedWorld {
         }
     }
 
-    fn saw(bucket: &str, source: LimitSource, session: Option<u64>) -> Observation {
+    fn saw(name: &str, source: LimitSource, session: Option<u64>) -> Observation {
         Observation {
-            bucket: bucket.into(),
+            window: name.into(),
             utilization: None,
             remaining: None,
             limit: None,
@@ -349,7 +349,7 @@ impl SimulatedWorld {
                 _ => limit.share(),
             };
             let jitter = self.random.i64(-1..=1) * if self.random.u8(..8) == 0 { 50_000 } else { 900 };
-            let mut saw = Self::saw(limit.bucket, source, session);
+            let mut saw = Self::saw(limit.window, source, session);
             saw.utilization = Some(share);
             saw.reset_at = limit.ends.map(|ends| ends + jitter);
             saw.status = match limit.share() {
@@ -357,7 +357,7 @@ impl SimulatedWorld {
                 ..1.0 => LimitStatus::AllowedWarning,
                 _ => LimitStatus::Rejected,
             };
-            self.read.push((limit.bucket.into(), share, saw.reset_at));
+            self.read.push((limit.window.into(), share, saw.reset_at));
             windows.push(saw);
         }
         windows
@@ -456,7 +456,7 @@ impl SimulatedWorld {
         if style == 3 {
             return;
         }
-        let claim = windows.first().map(|saw| saw.bucket.clone());
+        let claim = windows.first().map(|saw| saw.window.clone());
         let has_room = windows.iter().all(|saw| saw.utilization < Some(0.74));
         let shown = self.is_ok(model) && windows.iter().all(|saw| saw.utilization < Some(1.0));
         let mut line = Vec::new();
@@ -465,7 +465,7 @@ impl SimulatedWorld {
         let count = windows.len();
         for (place, mut saw) in windows.into_iter().enumerate() {
             // An event gives the status of the window it claims, headers that of each.
-            if style > 0 && Some(&saw.bucket) != claim.as_ref() {
+            if style > 0 && Some(&saw.window) != claim.as_ref() {
                 saw.status = LimitStatus::Unknown;
             }
             if is_paid && style > 0 {
@@ -504,7 +504,7 @@ impl SimulatedWorld {
             1 => {
                 let mut windows = windows;
                 for saw in &mut windows {
-                    if &*saw.bucket != limit.bucket {
+                    if &*saw.window != limit.window {
                         saw.status = LimitStatus::Unknown;
                     }
                     saw.source = LimitSource::RateLimitEvent;
@@ -513,7 +513,7 @@ impl SimulatedWorld {
             }
             // A sentence, with the minute of its end or without; at times no window either.
             _ => {
-                let name = if style == 4 { UNKNOWN } else { limit.bucket };
+                let name = if style == 4 { UNKNOWN } else { limit.window };
                 let mut saw = Self::saw(name, LimitSource::Prose, session);
                 saw.status = LimitStatus::Rejected;
                 // To the minute or, in older words, to half an hour.
@@ -536,7 +536,7 @@ impl SimulatedWorld {
             saw.status = LimitStatus::Unknown;
             if saw.reset_at.is_none() {
                 saw.utilization = Some(0.0);
-                self.read.push((saw.bucket.clone(), 0.0, None));
+                self.read.push((saw.window.clone(), 0.0, None));
             }
         }
         self.send_all(self.now + after, windows);
@@ -638,7 +638,7 @@ impl SimulatedWorld {
             if let News::Saw(saw) = &letter.news {
                 let is_refusal = saw.status == LimitStatus::Rejected;
                 let is_live = !saw.source.is_snapshot();
-                let is_full = saw.utilization >= Some(1.0) && &*saw.bucket != OVERAGE_IN_USE;
+                let is_full = saw.utilization >= Some(1.0) && &*saw.window != OVERAGE_IN_USE;
                 let says = is_refusal || is_full && !(self.has_bought && self.account.use_overage);
                 if is_refusal || is_full {
                     self.blocked_at = self.blocked_at.max(letter.at);
@@ -646,7 +646,7 @@ impl SimulatedWorld {
                 let limits = self
                     .limits
                     .iter_mut()
-                    .filter(|limit| *limit.bucket == *saw.bucket);
+                    .filter(|limit| *limit.window == *saw.window);
                 for limit in limits {
                     let is_said = limit.full_since.is_some_and(|since| letter.at >= since);
                     limit.is_said |= is_said && says && is_live && !is_late;
@@ -671,10 +671,10 @@ impl SimulatedWorld {
                     }
                     limit.is_known |= is_this && saw.utilization.is_some() && is_live && !is_late;
                 }
-                if &*saw.bucket == COOL_DOWN && !is_late {
+                if &*saw.window == COOL_DOWN && !is_late {
                     self.cool_until = self.cool_until.max(saw.reset_at);
                 }
-                if &*saw.bucket == OVERAGE_IN_USE && !is_late {
+                if &*saw.window == OVERAGE_IN_USE && !is_late {
                     let is_paid = saw.utilization >= Some(1.0);
                     self.paid_said = is_paid.then_some(letter.at);
                 }
@@ -692,7 +692,7 @@ impl SimulatedWorld {
     fn is_late(&mut self, letter: &Letter) -> bool {
         match &letter.news {
             News::Saw(saw) if !saw.source.is_snapshot() => {
-                let latest = self.latest.entry(saw.bucket.clone()).or_insert(letter.at);
+                let latest = self.latest.entry(saw.window.clone()).or_insert(letter.at);
                 let is_late = letter.at < *latest - 25_000;
                 *latest = letter.at.max(*latest);
                 is_late
@@ -735,15 +735,15 @@ impl SimulatedWorld {
                 return wrong("waits, and it has been served for ten minutes");
             }
         }
-        for (bucket, state) in self.engine.states() {
+        for (name, state) in self.engine.states() {
             let known = self
                 .limits
                 .iter()
-                .find(|limit| limit.bucket == bucket && limit.is_known);
+                .find(|limit| limit.window == name && limit.is_known);
             let ends = known.and_then(|limit| limit.ends);
             if ends.is_some_and(|ends| !state.reset_at.is_some_and(|reset| is_near(reset, ends))) {
                 return Err(format!(
-                    "{} {bucket} ends {:?}, and that was said: {state:?}",
+                    "{} {name} ends {:?}, and that was said: {state:?}",
                     now - START,
                     ends.map(|ends| ends - START)
                 ));
@@ -756,7 +756,7 @@ impl SimulatedWorld {
                 // A hundredth for what was rounded.
                 if share < limit.highest - 0.01 {
                     return Err(format!(
-                        "{} {bucket} shows {share} after {}",
+                        "{} {name} shows {share} after {}",
                         now - START,
                         limit.highest
                     ));
@@ -764,17 +764,17 @@ impl SimulatedWorld {
                 // What only a terminal showed before an upgrade cannot be told from what is used since.
                 let is_old = share <= limit.told + 0.01;
                 if is_old && limit.polls >= 2 && share > limit.share() + 0.21 {
-                    return Err(format!("{} {bucket} still shows {share}", now - START));
+                    return Err(format!("{} {name} still shows {share}", now - START));
                 }
             }
-            let is_it = |(name, read, reset): &(Box<str>, f64, Option<Millis>)| {
+            let is_it = |(window, read, reset): &(Box<str>, f64, Option<Millis>)| {
                 let resets = reset.zip(state.reset_at);
                 let is_one = resets.is_none_or(|(one, other)| is_near(one, other));
-                **name == *bucket && read.to_bits() == share.to_bits() && is_one
+                **window == *name && read.to_bits() == share.to_bits() && is_one
             };
             if !self.read.iter().any(is_it) {
                 return Err(format!(
-                    "{} {bucket} shows {share} until {:?}, which never was",
+                    "{} {name} shows {share} until {:?}, which never was",
                     now - START,
                     state.reset_at.map(|reset| reset - START)
                 ));

@@ -126,14 +126,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{LimitStatus, bucket};
+    use crate::model::{LimitStatus, window_name};
 
     /// 2026-11-20T14:41:00Z
     const T: Millis = 1_795_185_660_000;
 
     fn refusal(until: Option<Millis>, request: Option<u64>) -> Observation {
         Observation {
-            bucket: bucket::COOL_DOWN.into(),
+            window: window_name::COOL_DOWN.into(),
             utilization: None,
             remaining: None,
             limit: None,

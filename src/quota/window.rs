@@ -11,7 +11,7 @@ pub use merge::{Merged, RESET_JITTER_MS, merge};
 
 use strum::IntoStaticStr;
 
-use super::bucket;
+use super::window_name;
 use crate::model::{DAY_MS, LimitSource, LimitStatus, Millis, Observation};
 
 /// From this age on a state is stale, in milliseconds.
@@ -97,7 +97,7 @@ impl Reading {
     /// that is further ahead than the window is long; words are bounded where they are read.
     fn of(observation: &Observation, at: Millis) -> Self {
         let is_refused = observation.status == LimitStatus::Rejected;
-        let length = bucket::length(&observation.bucket);
+        let length = window_name::length(&observation.window);
         let ahead_max = length.map_or(RESET_AHEAD_MAX_MS, |length| {
             length.saturating_add(RESET_AHEAD_SLACK_MS)
         });
@@ -158,7 +158,7 @@ pub const MOMENT_READINGS_MAX: usize = 8;
 #[derive(Clone, Copy, Debug)]
 pub struct NamedWindow<'a> {
     /// The window's canonical name.
-    pub bucket: &'a str,
+    pub name: &'a str,
     pub state: &'a WindowState,
 }
 
@@ -166,7 +166,7 @@ impl NamedWindow<'_> {
     /// Whether it can hold back a run with this model.
     #[must_use]
     pub fn binds(&self, model: Option<&str>, now: Millis) -> bool {
-        bucket::binds(self.bucket, model, self.state.refuses(now))
+        window_name::binds(self.name, model, self.state.refuses(now))
     }
 }
 
@@ -280,7 +280,7 @@ pub fn view(state: &WindowState, now: Millis) -> View {
 }
 
 /// The latest live word of the provider's that a window of these may be used. Nobody can name the window behind a refusal
-/// by [`bucket::UNKNOWN`]: such a word ends it.
+/// by [`window_name::UNKNOWN`]: such a word ends it.
 #[must_use]
 pub fn allowed_at<'a>(states: impl Iterator<Item = &'a WindowState>) -> Option<Millis> {
     let is_allowed =

@@ -351,7 +351,7 @@ fn limits_are_told_once_in_the_order_of_lines_and_not_dated_in_the_future() {
     let told: Vec<_> = got
         .observations
         .iter()
-        .map(|found| (&*found.bucket, found.observed_at.map(|at| (at - NOW) / HOUR_MS)))
+        .map(|found| (&*found.window, found.observed_at.map(|at| (at - NOW) / HOUR_MS)))
         .collect();
     assert_eq!(
         told,

@@ -20,7 +20,7 @@ use crate::parse::{self, LineContext};
 use crate::quota::account;
 use crate::reader::ReadOptions;
 use crate::store::tests::disk::Disk;
-use crate::store::tests::picture::{BUCKETS, Limits, Picture, check_fired, share};
+use crate::store::tests::picture::{Limits, Picture, WINDOWS, check_fired, share};
 use crate::store::{Outcome, Store};
 use crate::watch::Watch;
 
@@ -226,14 +226,14 @@ impl Model {
     /// A line about a window, at a time of its own in the last days.
     fn limit(&mut self, number: u64, note: &str) -> ModelLine {
         let at = EPOCH - i64::try_from(number).unwrap() * LIMIT_EVERY_MS - 1;
-        let bucket = pick(&mut self.random, &BUCKETS);
+        let name = pick(&mut self.random, &WINDOWS);
         let status = pick(&mut self.random, &["allowed", "allowed", "rejected"]);
-        let (thousandths, reset) = share(bucket, at);
+        let (thousandths, reset) = share(name, at);
         let stamp = jiff::Timestamp::from_millisecond(at).unwrap();
         let reset = reset / 1000;
         let used = format!("{}.{:03}", thousandths / 1000, thousandths % 1000);
         let text = format!(
-            "{{\"type\":\"rate_limit_event\",\"note\":\"{note}\",\"timestamp\":\"{stamp:.3}\",\"rate_limit_info\":{{\"status\":\"{status}\",\"resetsAt\":{reset},\"rateLimitType\":\"{bucket}\",\"unifiedWindows\":{{\"{bucket}\":{{\"utilization\":{used},\"resetsAt\":{reset}}}}}}}}}"
+            "{{\"type\":\"rate_limit_event\",\"note\":\"{note}\",\"timestamp\":\"{stamp:.3}\",\"rate_limit_info\":{{\"status\":\"{status}\",\"resetsAt\":{reset},\"rateLimitType\":\"{name}\",\"unifiedWindows\":{{\"{name}\":{{\"utilization\":{used},\"resetsAt\":{reset}}}}}}}}}"
         );
         ModelLine {
             says: Says::Limit,
@@ -692,7 +692,7 @@ impl Model {
                 self.line_times.extend(parsed.time);
                 for observation in observations {
                     let at = observation.observed_at.unwrap();
-                    self.told.insert((at, observation.bucket.clone()), observation);
+                    self.told.insert((at, observation.window.clone()), observation);
                 }
                 let Says::Response { output, time, llm } = line.says else {
                     continue;

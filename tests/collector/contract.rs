@@ -124,11 +124,11 @@ const ASKED: [Asked; 46] = [
     get("/api/usage/daily", "/api/usage/daily?days=91", 200),
     get("/api/usage/daily", "/api/usage/daily?days=many", 200),
     get("/api/usage", "/api/usage?colour=1", 200),
-    get("/v1/quota/history", "/v1/quota/history?bucket=five_hour", 200),
+    get("/v1/quota/history", "/v1/quota/history?window=five_hour", 200),
     get("/v1/quota/history", "/v1/quota/history", 400),
     get(
         "/v1/quota/history",
-        "/v1/quota/history?bucket=five_hour&colour=1",
+        "/v1/quota/history?window=five_hour&colour=1",
         400,
     ),
     get("/v1/may-start", "/v1/may-start?account=default&model=m", 200),

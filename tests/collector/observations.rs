@@ -14,13 +14,13 @@ fn from_now(seconds: i64) -> (String, i64) {
     (at.to_string(), at.as_second())
 }
 
-fn window<'d>(windows: &'d Value, bucket: &str) -> &'d Value {
+fn window<'d>(windows: &'d Value, name: &str) -> &'d Value {
     let found = windows
         .as_array()
         .unwrap()
         .iter()
-        .find(|window| window["bucket"] == bucket);
-    found.unwrap_or_else(|| panic!("no {bucket} in {windows}"))
+        .find(|window| window["window"] == name);
+    found.unwrap_or_else(|| panic!("no {name} in {windows}"))
 }
 
 fn status_line(share: f64, reset: i64) -> Value {
@@ -51,7 +51,7 @@ fn what_is_told_is_a_window_like_any_other_and_told_again_changes_nothing() {
         window
     };
     assert_eq!(pace(&again), pace(&first));
-    let history = collector.get("/v1/quota/history?bucket=five_hour").1;
+    let history = collector.get("/v1/quota/history?window=five_hour").1;
     assert_eq!(history.as_array().unwrap().len(), 1, "{history}");
     // A rejection in headers closes the account.
     let headers = json!({"status": 429, "headers": {
@@ -104,7 +104,7 @@ fn they_go_to_the_account_of_a_run_or_to_one_that_is_known() {
         .map(|window| {
             format!(
                 "{} {} {}",
-                window["account"], window["bucket"], window["utilization"]
+                window["account"], window["window"], window["utilization"]
             )
         })
         .collect();
@@ -243,7 +243,7 @@ fn shares(answer: &Value) -> Vec<(&str, Option<f64>, &str)> {
     windows
         .map(|window| {
             let text = |name: &str| window[name].as_str().unwrap();
-            (text("bucket"), window["utilization"].as_f64(), text("source"))
+            (text("window"), window["utilization"].as_f64(), text("source"))
         })
         .collect()
 }

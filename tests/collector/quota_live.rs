@@ -37,18 +37,18 @@ pub fn second(millis: Millis) -> Millis {
 }
 
 /// A line that tells the share used of a window.
-pub fn told(at: Millis, bucket: &str, share: f64, reset: Millis) -> String {
+pub fn told(at: Millis, name: &str, share: f64, reset: Millis) -> String {
     event(
         at,
-        &json!({ "status": "allowed", "rateLimitType": bucket, "utilization": share, "resetsAt": reset / 1000 }),
+        &json!({ "status": "allowed", "rateLimitType": name, "utilization": share, "resetsAt": reset / 1000 }),
     )
 }
 
 /// A line that tells that a window is used up, and not how far.
-pub fn refused(at: Millis, bucket: &str, reset: Millis) -> String {
+pub fn refused(at: Millis, name: &str, reset: Millis) -> String {
     event(
         at,
-        &json!({ "status": "rejected", "rateLimitType": bucket, "resetsAt": reset / 1000 }),
+        &json!({ "status": "rejected", "rateLimitType": name, "resetsAt": reset / 1000 }),
     )
 }
 
@@ -142,7 +142,7 @@ fn fired(quota: &Value) -> Vec<(String, String, u64, String)> {
             let percent = one["threshold"].as_u64().unwrap();
             (
                 word(&one["account"]),
-                word(&one["bucket"]),
+                word(&one["window"]),
                 percent,
                 word(&one["reset_at"]),
             )

@@ -38,8 +38,8 @@ fn five_hour(time: &str, share: f64, reset: &str) -> String {
 }
 
 /// A refusal without a share.
-fn refusal(time: &str, bucket: &str, reset: &str) -> String {
-    let limits = json!({"status": "rejected", "rateLimitType": bucket, "resetsAt": at(reset)});
+fn refusal(time: &str, name: &str, reset: &str) -> String {
+    let limits = json!({"status": "rejected", "rateLimitType": name, "resetsAt": at(reset)});
     line(
         &json!({"type": "assistant", "timestamp": at(time), "error": "rate_limit",
         "isApiErrorMessage": true, "apiErrorStatus": 429, "quotaLimits": limits}),
@@ -127,7 +127,7 @@ fn what_remains_of_a_limit_is_a_share_with_a_start_and_an_end() {
             assert_eq!(
                 picked(
                     &quota["windows"],
-                    &["bucket", "utilization", "remaining", "limit", "source"]
+                    &["window", "utilization", "remaining", "limit", "source"]
                 ),
                 [json!(["five_hour", share, remaining, limit, "rate_limits"])],
                 "{reset}"
@@ -590,7 +590,7 @@ fn with_all_accounts_exhausted_the_first_to_recover_is_waited_for() {
             listed
         );
         for candidate in answer["candidates"].as_array().unwrap() {
-            assert_eq!(candidate["causes"][0]["bucket"], "five_hour");
+            assert_eq!(candidate["causes"][0]["window"], "five_hour");
             assert!(candidate["sentence"].as_str().unwrap().contains("was refused"));
         }
         // When the first has recovered, it is taken.
@@ -647,20 +647,20 @@ fn so_much_of_a_window_must_be_left() {
             "12:00:00",
             &[("a", event("12:00:00", "allowed", &windows))],
         );
-        let causes = block.map(|(bucket, until)| json!(["below_minimum", bucket, until]));
+        let causes = block.map(|(name, until)| json!(["below_minimum", name, until]));
         assert_eq!(
-            picked(&quota["accounts"][0]["causes"], &["code", "bucket", "until"]),
+            picked(&quota["accounts"][0]["causes"], &["code", "window", "until"]),
             causes.into_iter().collect::<Vec<_>>(),
             "{used:?} {minimum}"
         );
         let answer = &quota["may_start"];
         match block {
-            Some((bucket, until)) => {
+            Some((name, until)) => {
                 assert_eq!(
                     (&answer["decision"], &answer["retry_at"]),
                     (&json!("wait"), &json!(until))
                 );
-                assert_eq!(answer["candidates"][0]["binding_window"], bucket);
+                assert_eq!(answer["candidates"][0]["binding_window"], name);
             }
             None => assert_eq!(
                 (&answer["decision"], &answer["retry_at"]),

@@ -141,16 +141,16 @@ fn assert_known(quota: &Value, step: &Step, fired: &[u8]) {
     let crossed = [fired, &[]];
     for (index, (share, reset, start)) in step.known.into_iter().enumerate() {
         let window = &windows[index];
-        let bucket = ["five_hour", "seven_day"][index];
+        let name = ["five_hour", "seven_day"][index];
         for (key, wanted) in [
-            ("bucket", json!(bucket)),
+            ("window", json!(name)),
             ("utilization", json!(share)),
             ("reset_at", json!(reset)),
             ("window_started_at", json!(start)),
             ("thresholds_crossed", json!(crossed[index])),
             ("state", json!("fresh")),
         ] {
-            assert_eq!(window[key], wanted, "{bucket} {key}: {} {}", step.time, step.why);
+            assert_eq!(window[key], wanted, "{name} {key}: {} {}", step.time, step.why);
         }
     }
     let told: Vec<&Value> = (quota["thresholds_fired"].as_array().unwrap().iter())

@@ -72,8 +72,8 @@ impl EvalContext<'_> {
 pub fn quota(view: &QuotaView, terms: &EvalContext<'_>) -> wire::Quota {
     let mut windows = Vec::new();
     for (id, sums) in &view.accounts {
-        for (bucket, state) in &sums.windows {
-            windows.push(window(id, bucket, state, terms.now));
+        for (name, state) in &sums.windows {
+            windows.push(window(id, name, state, terms.now));
         }
     }
     wire::Quota {
@@ -200,9 +200,7 @@ fn candidate<'a>(
 
 fn windows(sums: &AccountSums) -> Vec<NamedWindow<'_>> {
     let windows = sums.windows.iter();
-    windows
-        .map(|(bucket, state)| NamedWindow { bucket, state })
-        .collect()
+    windows.map(|(name, state)| NamedWindow { name, state }).collect()
 }
 
 fn daily_budget(rules: &Account, sums: &AccountSums, day: Day) -> DailyBudget {
@@ -373,18 +371,18 @@ fn causes(grounds: &[BlockReason]) -> Vec<wire::Cause> {
             code: ground.code.into_str().to_owned(),
             reason: ground.reason.to_string(),
             source: ground.source.to_string(),
-            bucket: ground.bucket.as_deref().map(str::to_owned),
+            window: ground.window.as_deref().map(str::to_owned),
         })
         .collect()
 }
 
-pub fn window(id: &AccountId, bucket: &str, state: &WindowState, now: Millis) -> wire::Window {
+pub fn window(id: &AccountId, name: &str, state: &WindowState, now: Millis) -> wire::Window {
     let view = window::view(state, now);
     let pace = pace::pace(state, now);
     wire::Window {
         provider: id.provider.to_string(),
         account: id.name.to_string(),
-        bucket: bucket.to_owned(),
+        window: name.to_owned(),
         utilization: view.utilization.map(share),
         utilization_at: state.utilization_at.map(time),
         remaining: state.remaining,
@@ -411,7 +409,7 @@ fn limit_event(event: &LimitEvent) -> wire::LimitEvent {
         at: time(event.at),
         provider: event.account.provider.to_string(),
         account: event.account.name.to_string(),
-        bucket: event.bucket.to_string(),
+        window: event.window.to_string(),
         resets_at: event.resets_at.map(time),
         source: event.source.into_str().to_owned(),
     }
@@ -423,7 +421,7 @@ pub fn fired(fired: &Fired) -> wire::ThresholdFired {
         at: time(fired.observed_at),
         provider: fired.account.provider.to_string(),
         account: fired.account.name.to_string(),
-        bucket: fired.bucket.to_string(),
+        window: fired.window.to_string(),
         threshold: fired.percent,
         utilization: share(fired.utilization),
         reset_at: fired.reset_at.map(time),
@@ -438,7 +436,7 @@ fn share(share: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{HOUR_MS, LimitSource, LimitStatus, MINUTE_MS, Observation, bucket};
+    use crate::model::{HOUR_MS, LimitSource, LimitStatus, MINUTE_MS, Observation, window_name};
     use crate::quota::window::merge;
 
     /// 2026-10-05T12:00:00Z
@@ -457,7 +455,7 @@ mod tests {
     #[test]
     fn a_window_changes_by_the_clock_when_it_is_stale_gains_a_pace_and_ends() {
         let observation = Observation {
-            bucket: bucket::FIVE_HOUR.into(),
+            window: window_name::FIVE_HOUR.into(),
             utilization: Some(0.5),
             remaining: None,
             limit: None,
@@ -477,7 +475,7 @@ mod tests {
         );
         let state = merge(None, &observation, NOON, &[]).track.state;
         let sums = view.accounts.entry(AccountId::default()).or_default();
-        sums.windows.insert(bucket::FIVE_HOUR.into(), state);
+        sums.windows.insert(window_name::FIVE_HOUR.into(), state);
         let mut now = 0;
         let mut changes = Vec::new();
         while let Some(at) = changes_in(&view, &accounts, now) {

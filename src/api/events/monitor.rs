@@ -171,9 +171,9 @@ fn by_clock(view: &QuotaView, since: Millis, now: Millis) -> Update {
             update.marks.push(account.clone());
         }
         let changed = (sums.windows.iter()).filter(|(_, state)| look(state, since) != look(state, now));
-        update.windows.extend(changed.map(|(bucket, _)| WindowUpdate {
+        update.windows.extend(changed.map(|(name, _)| WindowUpdate {
             account: account.clone(),
-            bucket: bucket.clone(),
+            window: name.clone(),
             rolled_over: false,
         }));
     }

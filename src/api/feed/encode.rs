@@ -213,7 +213,7 @@ impl CommitEvents {
         }
         for changed in &update.windows {
             let state: Option<&WindowState> = (view.accounts.get(&changed.account))
-                .and_then(|account| account.windows.get(&*changed.bucket));
+                .and_then(|account| account.windows.get(&*changed.window));
             let Some(state) = state else {
                 continue;
             };
@@ -221,7 +221,7 @@ impl CommitEvents {
                 sequence,
                 at: at.clone(),
                 rolled_over: changed.rolled_over,
-                window: quota::window(&changed.account, &changed.bucket, state, now),
+                window: quota::window(&changed.account, &changed.window, state, now),
             };
             push(&mut frames, "window", None, Some(&changed.account), &document);
         }

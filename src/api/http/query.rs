@@ -92,7 +92,7 @@ fn refused(rejection: &QueryRejection) -> Problem {
     Problem::not_a_query(parameter(text).unwrap_or("query"), text)
 }
 
-/// The parameter that is meant: `limit: invalid digit`, ``missing field `bucket` ``.
+/// The parameter that is meant: `limit: invalid digit`, ``missing field `window` ``.
 fn parameter(text: &str) -> Option<&str> {
     let before = text.split_once(": ").map(|(name, _)| name);
     let quoted = || text.split('`').nth(1);

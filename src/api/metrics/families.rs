@@ -315,11 +315,11 @@ fn windows(view: &QuotaView, now: Millis) -> [Family; 4] {
     );
     let mut exhausted = Family::gauge("tokentail_window_exhausted", "Whether a window refuses requests.");
     for (account, sums) in &view.accounts {
-        for (bucket, state) in &sums.windows {
+        for (name, state) in &sums.windows {
             let labels = [
                 ("provider", &*account.provider),
                 ("account", &*account.name),
-                ("window", &**bucket),
+                ("window", &**name),
             ];
             let view = window::view(state, now);
             if let Some(share) = view.utilization {

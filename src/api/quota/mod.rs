@@ -19,7 +19,7 @@ use crate::api::openapi::{BadRequest, NotFound, QUOTA, Unavailable};
 use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 use crate::model::AccountId;
-use crate::quota::bucket;
+use crate::quota::window_name;
 
 /// The routes of this folder.
 #[must_use]
@@ -68,7 +68,7 @@ struct HistoryQuery {
     /// The account's name; without it, the one of runs whose account nobody named.
     account: Option<String>,
     /// The window: `five_hour`, `seven_day` and so on, or an alias of it.
-    bucket: String,
+    window: String,
 }
 
 /// A window's past
@@ -89,8 +89,8 @@ async fn get_history(
     State(sources): Shared,
     StrictQuery(query): StrictQuery<HistoryQuery>,
 ) -> Result<Json<Vec<wire::HistoryPoint>>, Problem> {
-    if query.bucket.is_empty() {
-        return Err(Problem::bad("bucket", "it is empty"));
+    if query.window.is_empty() {
+        return Err(Problem::bad("window", "it is empty"));
     }
     let mut account = AccountId::default();
     if let Some(provider) = query.provider {
@@ -102,7 +102,7 @@ async fn get_history(
     blocking(move || {
         let points = sources
             .store
-            .history(&account, bucket::canonical(&query.bucket))?;
+            .history(&account, window_name::canonical(&query.window))?;
         Ok(Json(points.iter().map(quota::history_point).collect()))
     })
     .await

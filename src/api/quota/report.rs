@@ -21,7 +21,7 @@ use crate::api::quota::account;
 use crate::api::runs::no_such_run;
 use crate::api::state::{ApiState, now};
 use crate::api::wire;
-use crate::model::{AccountId, Millis, Observation, RunId, bucket};
+use crate::model::{AccountId, Millis, Observation, RunId, window_name};
 use crate::parse::claude::limits::{ReportedObservations as Source, told};
 use crate::store::AccountObservations;
 
@@ -118,8 +118,8 @@ async fn post_observations(
         let view = sources.store.quota(Millis::MAX)?;
         let mut windows = Vec::new();
         for account in accounts {
-            for (bucket, state) in view.accounts.get(&account).iter().flat_map(|sums| &sums.windows) {
-                windows.push(quota::window(&account, bucket, state, now));
+            for (name, state) in view.accounts.get(&account).iter().flat_map(|sums| &sums.windows) {
+                windows.push(quota::window(&account, name, state, now));
             }
         }
         Ok(Json(wire::Observed {
@@ -218,22 +218,22 @@ impl Given {
             );
         }
         for seen in &observations {
-            let (bucket, at) = (&seen.bucket, seen.observed_at.unwrap_or(at));
+            let (name, at) = (&seen.window, seen.observed_at.unwrap_or(at));
             // A kept copy says itself when it was fetched.
             check_time("fetchedAtMs", at)?;
             if let Some(share) = seen.utilization.filter(|share| *share > SHARE_MAX) {
                 let detail =
-                    format!("{bucket}: {share:e} times the window cannot be used; at most {SHARE_MAX} times");
+                    format!("{name}: {share:e} times the window cannot be used; at most {SHARE_MAX} times");
                 return Err(Problem::bad(field, detail));
             }
             // A pause that is too long is one of the length of those without an end.
-            let is_pause = &**bucket == bucket::COOL_DOWN;
+            let is_pause = &**name == window_name::COOL_DOWN;
             if seen
                 .reset_at
                 .filter(|_| !is_pause)
                 .is_some_and(|reset| reset > at.saturating_add(RESET_AHEAD_MAX_MS))
             {
-                let detail = format!("{bucket}: its reset is more than a year ahead of the observation");
+                let detail = format!("{name}: its reset is more than a year ahead of the observation");
                 return Err(Problem::bad(field, detail));
             }
         }

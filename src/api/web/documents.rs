@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::api::document::summary;
 use crate::api::runs;
 use crate::api::wire;
-use crate::model::{AccountId, Millis, RunId, bucket};
+use crate::model::{AccountId, Millis, RunId, window_name};
 use crate::quota::window::Freshness;
 use crate::quota::{pace, window};
 use crate::store::{AccountSums, RunInfo, RunView, Store, StoreError};
@@ -61,8 +61,8 @@ pub fn of_account(sums: &AccountSums, now: Millis) -> wire::WebUsage {
 /// A window's name as the web client has it.
 pub fn bucket_id(name: &str) -> &str {
     match name {
-        bucket::SEVEN_DAY => "weekly",
-        bucket::SEVEN_DAY_SONNET => "sonnet_weekly",
+        window_name::SEVEN_DAY => "weekly",
+        window_name::SEVEN_DAY_SONNET => "sonnet_weekly",
         name => name,
     }
 }

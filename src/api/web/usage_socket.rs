@@ -119,7 +119,7 @@ impl Tells for Windows {
         texts.extend(thresholds(&update.fired, &self.account).map(|fired| {
             text(&wire::WebThreshold {
                 kind: "threshold_crossed".to_owned(),
-                bucket_id: documents::bucket_id(&fired.bucket).to_owned(),
+                bucket_id: documents::bucket_id(&fired.window).to_owned(),
                 threshold: fired.percent,
                 reset_at: fired.reset_at,
             })
@@ -137,7 +137,7 @@ fn thresholds<'f>(fired: &'f [Fired], account: &'f AccountId) -> impl Iterator<I
     of_it.filter(move |one| {
         let same = |other: &&Fired| {
             other.account == one.account
-                && other.bucket == one.bucket
+                && other.window == one.window
                 && other.observed_at == one.observed_at
                 && other.reset_at == one.reset_at
         };
@@ -148,7 +148,7 @@ fn thresholds<'f>(fired: &'f [Fired], account: &'f AccountId) -> impl Iterator<I
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{HOUR_MS, LimitSource, LimitStatus, MINUTE_MS, Millis, Observation, bucket};
+    use crate::model::{HOUR_MS, LimitSource, LimitStatus, MINUTE_MS, Millis, Observation, window_name};
     use crate::quota::pace;
     use crate::quota::window::merge;
     use crate::store::AccountSums;
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn a_pace_is_sent_when_its_zone_changes_and_each_minute_while_it_moves() {
         let observation = Observation {
-            bucket: bucket::FIVE_HOUR.into(),
+            window: window_name::FIVE_HOUR.into(),
             utilization: Some(0.5),
             remaining: None,
             limit: None,
@@ -172,7 +172,7 @@ mod tests {
         };
         let state = merge(None, &observation, NOON, &[]).track.state;
         let mut sums = AccountSums::default();
-        sums.windows.insert(bucket::FIVE_HOUR.into(), state.clone());
+        sums.windows.insert(window_name::FIVE_HOUR.into(), state.clone());
         let document = |at: Millis| documents::of_account(&sums, at);
         let zone = |at: Millis| pace::pace(&state, at).zone.into_str();
         let look = 15_000;
@@ -210,10 +210,10 @@ mod tests {
             name: "other".into(),
             ..AccountId::default()
         };
-        let fired = |account: &AccountId, bucket: &str, percent, observed_at| Fired {
+        let fired = |account: &AccountId, window: &str, percent, observed_at| Fired {
             number: 0,
             account: account.clone(),
-            bucket: bucket.into(),
+            window: window.into(),
             percent,
             utilization: 1.2,
             reset_at: Some(9),
@@ -231,7 +231,7 @@ mod tests {
             fired(&other, "five_hour", 75, 1),
         ];
         let told: Vec<_> = thresholds(&all, &account)
-            .map(|one| (&*one.bucket, one.percent))
+            .map(|one| (&*one.window, one.percent))
             .collect();
         assert_eq!(
             told,

@@ -24,7 +24,7 @@ pub struct Window {
     pub provider: String,
     pub account: String,
     /// `five_hour`, `seven_day` and so on; a name nobody knows is kept as it came.
-    pub bucket: String,
+    pub window: String,
     /// The share used, 0.42 for 42 %; more than 1 occurs.
     pub utilization: Option<f64>,
     /// When the share was last told: a line may tell a status and no share.
@@ -112,7 +112,7 @@ pub struct Cause {
     /// Where it is known from.
     pub source: String,
     /// The window, where it is one.
-    pub bucket: Option<String>,
+    pub window: Option<String>,
 }
 
 /// A rejection.
@@ -122,7 +122,7 @@ pub struct LimitEvent {
     pub at: String,
     pub provider: String,
     pub account: String,
-    pub bucket: String,
+    pub window: String,
     #[schema(format = DateTime)]
     pub resets_at: Option<String>,
     pub source: String,
@@ -138,7 +138,7 @@ pub struct ThresholdFired {
     pub at: String,
     pub provider: String,
     pub account: String,
-    pub bucket: String,
+    pub window: String,
     /// In percent.
     pub threshold: u8,
     pub utilization: f64,

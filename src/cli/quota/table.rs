@@ -205,7 +205,7 @@ fn row(window: &Window, now: Timestamp) -> GridRow {
     );
     GridRow::Cells(vec![
         text::name(&format!("{}/{}", window.provider, window.account)).into(),
-        text::name(&window.bucket).into(),
+        text::name(&window.window).into(),
         GridCell { text: bar, style },
         GridCell { text: used, style },
         pace.into(),
@@ -331,7 +331,7 @@ mod tests {
     #[test]
     fn unknown_exhausted_and_zero_are_told_apart() {
         let window = |utilization, state: &str, refused: bool| Window {
-            bucket: "five_hour".to_owned(),
+            window: "five_hour".to_owned(),
             utilization,
             state: state.to_owned(),
             exhausted_until: refused.then(|| "2026-10-05T12:00:00.000Z".to_owned()),
@@ -379,7 +379,7 @@ mod tests {
         let window = Window {
             provider: "claude".to_owned(),
             account: "max-1".to_owned(),
-            bucket: "seven_day".to_owned(),
+            window: "seven_day".to_owned(),
             utilization: Some(0.771),
             state: "fresh".to_owned(),
             reset_at: Some("2026-10-08T15:00:00Z".to_owned()),

@@ -107,7 +107,7 @@ fn window(event: wire::WindowEvent) -> (String, String) {
         window,
         ..
     } = event;
-    let mut said = bucket(&window.provider, &window.account, &window.bucket);
+    let mut said = window_name(&window.provider, &window.account, &window.window);
     said += "  ";
     let part = match window.utilization {
         _ if window.refused => format!("{WARNING}refused by the provider{WARNING:#}"),
@@ -135,7 +135,7 @@ fn window(event: wire::WindowEvent) -> (String, String) {
 
 fn threshold(event: wire::ThresholdEvent) -> (String, String) {
     let fired = event.threshold;
-    let mut said = bucket(&fired.provider, &fired.account, &fired.bucket);
+    let mut said = window_name(&fired.provider, &fired.account, &fired.window);
     let _ = write!(
         said,
         "  {WARNING}{} % reached{WARNING:#}: {}",
@@ -198,8 +198,8 @@ fn account_name(provider: &str, account: &str) -> String {
     text::name(&format!("{provider}/{account}"))
 }
 
-fn bucket(provider: &str, account: &str, bucket: &str) -> String {
-    format!("{}  {}", account_name(provider, account), text::name(bucket))
+fn window_name(provider: &str, account: &str, window: &str) -> String {
+    format!("{}  {}", account_name(provider, account), text::name(window))
 }
 
 fn used(share: f64) -> String {
@@ -305,7 +305,7 @@ mod tests {
         let window = wire::Window {
             provider: "claude".into(),
             account: "a".into(),
-            bucket: "five_hour".into(),
+            window: "five_hour".into(),
             utilization: Some(0.425),
             state: "fresh".into(),
             reset_at: Some(LATER.into()),
@@ -356,7 +356,7 @@ mod tests {
                 at: AT.into(),
                 provider: "claude".into(),
                 account: "a".into(),
-                bucket: "seven_day".into(),
+                window: "seven_day".into(),
                 threshold: 75,
                 utilization: 0.8,
                 ..Default::default()
@@ -414,7 +414,7 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_shown_as_it_is() {
-        for (kind, data) in [("tomorrow", json!({"x": 1})), ("window", json!({"bucket": "x"}))] {
+        for (kind, data) in [("tomorrow", json!({"x": 1})), ("window", json!({"window": "x"}))] {
             assert_eq!(line(kind, &data), format!("{:12}  {kind:9}  {data}\n", ""));
         }
         assert_eq!(

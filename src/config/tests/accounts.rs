@@ -48,8 +48,8 @@ fn accounts_have_the_rules_of_the_file() {
     let (_folder, environment) = home(ACCOUNTS);
     let settings = load(&environment).unwrap();
     assert_eq!(settings.quota_zone.iana_name(), Some("Europe/Berlin"));
-    let minimum = |bucket: &str, percent| Minimum {
-        bucket: bucket.into(),
+    let minimum = |name: &str, percent| Minimum {
+        window: name.into(),
         percent,
     };
     let max = Account {

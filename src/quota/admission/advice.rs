@@ -51,18 +51,18 @@ pub struct BlockReason {
     /// Who says so.
     pub source: Box<str>,
     /// The window, where it is one.
-    pub bucket: Option<Box<str>>,
+    pub window: Option<Box<str>>,
 }
 
 impl BlockReason {
-    fn new(kind: CauseKind, code: Reason, cause: Cause, bucket: Option<&str>) -> Self {
+    fn new(kind: CauseKind, code: Reason, cause: Cause, name: Option<&str>) -> Self {
         Self {
             kind,
             until: Some(cause.until).filter(|until| *until != UNTIL_TAKEN_BACK),
             code,
             reason: cause.reason,
             source: cause.source,
-            bucket: bucket.map(Box::from),
+            window: name.map(Box::from),
         }
     }
 
@@ -116,8 +116,8 @@ pub fn advise(candidate: &Candidate, now: Millis) -> Advice {
         (AccountVerdict::Unknown, _) => Verdict::Unknown,
     };
     let about = gravest
-        .and_then(|ground| ground.bucket.as_deref())
-        .and_then(|name| bound.iter().find(|bound| bound.window.bucket == name))
+        .and_then(|ground| ground.window.as_deref())
+        .and_then(|name| bound.iter().find(|bound| bound.window.name == name))
         .or_else(|| tightest(&bound));
     let recovery = until.map_or_else(String::new, |until| {
         format!(", free again in {}", span(until.saturating_sub(now)))
@@ -132,7 +132,7 @@ pub fn advise(candidate: &Candidate, now: Millis) -> Advice {
             .iter()
             .filter_map(|bound| bound.view.left)
             .min_by(f64::total_cmp),
-        window: about.map(|bound| bound.window.bucket.into()),
+        window: about.map(|bound| bound.window.name.into()),
         freshness: about.map_or(Freshness::Unknown, |bound| bound.view.freshness),
         source: about.map(|bound| bound.window.state.source),
         observed_at: about.map(|bound| bound.window.state.seen_at()),
@@ -222,7 +222,7 @@ fn grounds(
             until: block.until,
             reason: format!(
                 "{} has {} left, {} % are wanted",
-                block.bucket,
+                block.window,
                 percent(block.left.max(0.0)),
                 block.percent
             )
@@ -234,7 +234,7 @@ fn grounds(
             CauseKind::Observed,
             Reason::BelowMinimum,
             cause,
-            Some(&block.bucket),
+            Some(&block.window),
         ));
     }
     grounds
@@ -277,7 +277,7 @@ fn standing(
     if let Some(bound) = bound.iter().find(is_open_ended) {
         let what = format!(
             "was refused by {} {} ago, until when is not known",
-            bound.window.bucket,
+            bound.window.name,
             span(now.saturating_sub(bound.window.state.observed_at))
         );
         return unknown(account, Reason::ResetUnknown, &what);
@@ -359,21 +359,17 @@ fn tightest<'a, 'b>(bound: &'b [Bound<'a>]) -> Option<&'b Bound<'a>> {
             .total_cmp(&left(b))
             .then_with(|| worth(a).cmp(&worth(b)))
             .then_with(|| b.window.state.observed_at.cmp(&a.window.state.observed_at))
-            .then_with(|| a.window.bucket.cmp(b.window.bucket))
+            .then_with(|| a.window.name.cmp(b.window.name))
     })
 }
 
 fn told(bound: &Bound, now: Millis) -> String {
     let age = span(now.saturating_sub(bound.window.state.seen_at()));
     match bound.view.left {
-        Some(left) => format!(
-            "{} has {} left, seen {age} ago",
-            bound.window.bucket,
-            percent(left)
-        ),
+        Some(left) => format!("{} has {} left, seen {age} ago", bound.window.name, percent(left)),
         None => format!(
             "{} was heard of {age} ago, how much is left is not known",
-            bound.window.bucket
+            bound.window.name
         ),
     }
 }

@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::{AccountId, DAY_MS, HOUR_MS, LimitSource, LimitStatus, Observation};
 use crate::quota::account::{Minimum, OnUnknown};
-use crate::quota::bucket::{FIVE_HOUR, OVERAGE, SEVEN_DAY, SEVEN_DAY_OPUS};
 use crate::quota::budget::{Day, minute_of};
 use crate::quota::exhaustion::{Cause, CauseKind, UNTIL_TAKEN_BACK};
 use crate::quota::window::{Freshness, WindowState, merge};
+use crate::quota::window_name::{FIVE_HOUR, OVERAGE, SEVEN_DAY, SEVEN_DAY_OPUS};
 
 const MINUTE: Millis = 60_000;
 /// 2026-10-05T12:00:00Z
@@ -18,14 +18,14 @@ const NOON: Millis = 1_791_201_600_000;
 const MIDNIGHT: Millis = NOON + 12 * HOUR_MS;
 
 fn seen(
-    bucket: &str,
+    name: &str,
     utilization: Option<f64>,
     reset_in: Option<Millis>,
     status: LimitStatus,
     ago: Millis,
 ) -> WindowState {
     let observation = Observation {
-        bucket: bucket.into(),
+        window: name.into(),
         utilization,
         remaining: None,
         limit: None,
@@ -81,8 +81,8 @@ fn place(provider: &str) -> Place {
 }
 
 impl Place {
-    fn window(mut self, bucket: &'static str, state: WindowState) -> Self {
-        self.windows.push((bucket, state));
+    fn window(mut self, name: &'static str, state: WindowState) -> Self {
+        self.windows.push((name, state));
         self
     }
 
@@ -111,9 +111,9 @@ impl Place {
         self
     }
 
-    fn least(mut self, bucket: &str, percent: u8) -> Self {
+    fn least(mut self, name: &str, percent: u8) -> Self {
         self.account.minimum_left.push(Minimum {
-            bucket: bucket.into(),
+            window: name.into(),
             percent,
         });
         self
@@ -126,7 +126,7 @@ impl Place {
             windows: self
                 .windows
                 .iter()
-                .map(|(bucket, state)| NamedWindow { bucket, state })
+                .map(|(name, state)| NamedWindow { name, state })
                 .collect(),
             calls: Calls {
                 count: self.calls,
@@ -776,8 +776,8 @@ fn any_window() -> impl Strategy<Value = (&'static str, WindowState)> {
         ],
         0..10 * MINUTE,
     )
-        .prop_map(|(bucket, utilization, reset, status, ago)| {
-            (bucket, seen(bucket, utilization, reset, status, ago))
+        .prop_map(|(name, utilization, reset, status, ago)| {
+            (name, seen(name, utilization, reset, status, ago))
         })
 }
 

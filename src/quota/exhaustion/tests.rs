@@ -5,9 +5,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{DAY_MS, HOUR_MS, LimitStatus, Observation};
-use crate::quota::bucket::{FIVE_HOUR, OVERAGE, SEVEN_DAY, SEVEN_DAY_OPUS};
 use crate::quota::budget::{Day, start_of};
 use crate::quota::window::{WindowState, merge};
+use crate::quota::window_name::{FIVE_HOUR, OVERAGE, SEVEN_DAY, SEVEN_DAY_OPUS};
 
 /// 2026-10-05T12:00:00Z
 const NOON: Millis = 1_791_201_600_000;
@@ -21,14 +21,9 @@ fn cause(until: Millis) -> Cause {
     }
 }
 
-fn state(
-    bucket: &str,
-    utilization: Option<f64>,
-    reset_in: Option<Millis>,
-    status: LimitStatus,
-) -> WindowState {
+fn state(name: &str, utilization: Option<f64>, reset_in: Option<Millis>, status: LimitStatus) -> WindowState {
     let observation = Observation {
-        bucket: bucket.into(),
+        window: name.into(),
         utilization,
         remaining: None,
         limit: None,
@@ -42,9 +37,9 @@ fn state(
     merge(None, &observation, NOON, &[]).track.state
 }
 
-fn minimum(bucket: &str, percent: u8) -> Minimum {
+fn minimum(name: &str, percent: u8) -> Minimum {
     Minimum {
-        bucket: bucket.into(),
+        window: name.into(),
         percent,
     }
 }
@@ -77,7 +72,7 @@ fn a_healthy_header_ends_no_prediction() {
 
     let healthy = state(FIVE_HOUR, Some(0.2), Some(HOUR_MS), LimitStatus::Allowed);
     let windows = [NamedWindow {
-        bucket: FIVE_HOUR,
+        name: FIVE_HOUR,
         state: &healthy,
     }];
     causes.set(CauseKind::Observed, observed(&windows, None, NOON));
@@ -102,15 +97,15 @@ fn the_window_blocked_longest_counts_among_those_that_bind() {
     let overage = state(OVERAGE, Some(1.0), Some(2 * DAY_MS), LimitStatus::Unknown);
     let windows = [
         NamedWindow {
-            bucket: FIVE_HOUR,
+            name: FIVE_HOUR,
             state: &five,
         },
         NamedWindow {
-            bucket: SEVEN_DAY_OPUS,
+            name: SEVEN_DAY_OPUS,
             state: &opus,
         },
         NamedWindow {
-            bucket: OVERAGE,
+            name: OVERAGE,
             state: &overage,
         },
     ];
@@ -134,16 +129,16 @@ fn too_little_left_blocks_until_a_minute_after_the_reset_of_that_window() {
     let seven = state(SEVEN_DAY, Some(0.96), Some(259_200_000), LimitStatus::Allowed);
     let windows = [
         NamedWindow {
-            bucket: FIVE_HOUR,
+            name: FIVE_HOUR,
             state: &five,
         },
         NamedWindow {
-            bucket: SEVEN_DAY,
+            name: SEVEN_DAY,
             state: &seven,
         },
     ];
     let block = minimum_block(&windows, &[minimum("5h", 10), minimum("7d", 10)], NOON).expect("4 % are left");
-    assert_eq!((&*block.bucket, block.until - NOON), (SEVEN_DAY, 259_260_000));
+    assert_eq!((&*block.window, block.until - NOON), (SEVEN_DAY, 259_260_000));
     assert_eq!(minimum_block(&windows, &[], NOON), None);
     let both = [minimum(FIVE_HOUR, 60), minimum(SEVEN_DAY, 10)];
     assert_eq!(
@@ -164,11 +159,11 @@ fn what_is_left_is_compared_with_the_minimum_of_its_window() {
     let seven = state(SEVEN_DAY, Some(0.75), Some(DAY_MS), LimitStatus::Allowed);
     let windows = [
         NamedWindow {
-            bucket: FIVE_HOUR,
+            name: FIVE_HOUR,
             state: &five,
         },
         NamedWindow {
-            bucket: SEVEN_DAY,
+            name: SEVEN_DAY,
             state: &seven,
         },
     ];
@@ -178,7 +173,7 @@ fn what_is_left_is_compared_with_the_minimum_of_its_window() {
             &[minimum(FIVE_HOUR, five), minimum(SEVEN_DAY, seven)],
             NOON,
         )
-        .map(|block| block.bucket)
+        .map(|block| block.window)
     };
     assert_eq!(blocks(5, 10), None);
     assert_eq!(blocks(15, 25), None, "exactly the minimum is enough");
@@ -195,7 +190,7 @@ fn what_is_left_is_compared_with_the_minimum_of_its_window() {
 fn a_window_whose_share_is_not_known_is_not_below_a_minimum() {
     let refused = state(FIVE_HOUR, None, Some(HOUR_MS), LimitStatus::Rejected);
     let windows = [NamedWindow {
-        bucket: FIVE_HOUR,
+        name: FIVE_HOUR,
         state: &refused,
     }];
     assert_eq!(minimum_block(&windows, &[minimum(FIVE_HOUR, 10)], NOON), None);
@@ -205,7 +200,7 @@ fn a_window_whose_share_is_not_known_is_not_below_a_minimum() {
 fn a_window_without_a_reset_blocks_for_a_while_only() {
     let full = state(FIVE_HOUR, Some(1.0), None, LimitStatus::Unknown);
     let windows = [NamedWindow {
-        bucket: FIVE_HOUR,
+        name: FIVE_HOUR,
         state: &full,
     }];
     assert_eq!(

@@ -29,7 +29,7 @@ use super::{
     SERVED_AFTER_MS, SHARE_EPSILON, Track, WindowState,
 };
 use crate::model::{HOUR_MS, LimitSource, LimitStatus, Millis, Observation};
-use crate::quota::bucket;
+use crate::quota::window_name;
 
 /// By less than this the words of a refusal may round the end of its window, in milliseconds.
 const WORDS_STEP_MS: u64 = HOUR_MS.unsigned_abs();
@@ -66,7 +66,7 @@ pub fn merge(
     thresholds: &[u8],
 ) -> Merged {
     let reading = Reading::of(observation, observed_at);
-    let length = bucket::length(&observation.bucket);
+    let length = window_name::length(&observation.window);
     let history = reading.speaks();
     let (mut before, mut readings) = (None, Vec::new());
     if let Some(track) = known {

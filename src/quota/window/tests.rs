@@ -4,16 +4,16 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{DAY_MS, HOUR_MS};
-use crate::quota::bucket::{FIVE_HOUR, SEVEN_DAY};
+use crate::quota::window_name::{FIVE_HOUR, SEVEN_DAY};
 
 const MINUTE: Millis = 60_000;
 /// 2026-10-05T00:00:00Z
 const DAY: Millis = 1_791_158_400_000;
 const THRESHOLDS: [u8; 2] = [75, 90];
 
-fn saw(bucket: &str, utilization: Option<f64>, reset_at: Option<Millis>, status: LimitStatus) -> Observation {
+fn saw(name: &str, utilization: Option<f64>, reset_at: Option<Millis>, status: LimitStatus) -> Observation {
     Observation {
-        bucket: bucket.into(),
+        window: name.into(),
         utilization,
         remaining: None,
         limit: None,
@@ -703,8 +703,8 @@ fn any_observation() -> impl Strategy<Value = Observation> {
         proptest::option::of(0u64..2),
     )
         .prop_map(
-            |(bucket, utilization, reset_at, status, source, remaining, session)| Observation {
-                bucket,
+            |(name, utilization, reset_at, status, source, remaining, session)| Observation {
+                window: name,
                 utilization,
                 remaining,
                 limit: remaining.map(|_| 3),
@@ -722,16 +722,16 @@ fn told_at(steps: std::ops::Range<i64>) -> impl Strategy<Value = (Millis, Observ
     (steps, any_observation()).prop_map(|(step, observation)| (T0 + step * 30 * MINUTE, observation))
 }
 
-/// All of one bucket, so that they meet.
-fn of_one_bucket(told: Vec<(Millis, Observation)>) -> Vec<(Millis, Observation)> {
-    let bucket = told.first().map(|(_, first)| first.bucket.clone());
+/// All of one window, so that they meet.
+fn of_one_window(told: Vec<(Millis, Observation)>) -> Vec<(Millis, Observation)> {
+    let name = told.first().map(|(_, first)| first.window.clone());
     told.into_iter()
         .map(|(at, observation)| {
-            let bucket = bucket.clone().unwrap_or_default();
+            let name = name.clone().unwrap_or_default();
             (
                 at,
                 Observation {
-                    bucket,
+                    window: name,
                     ..observation
                 },
             )
@@ -740,7 +740,7 @@ fn of_one_bucket(told: Vec<(Millis, Observation)>) -> Vec<(Millis, Observation)>
 }
 
 fn a_past() -> impl Strategy<Value = Vec<(Millis, Observation)>> {
-    proptest::collection::vec(told_at(0..12), 1..10).prop_map(of_one_bucket)
+    proptest::collection::vec(told_at(0..12), 1..10).prop_map(of_one_window)
 }
 
 fn any_millis() -> impl Strategy<Value = Millis> {
@@ -783,17 +783,17 @@ proptest! {
     #[test]
     fn a_rollover_arms_every_threshold_again(past in a_past(), utilization in 0.0f64..1.1) {
         let mut story = story(&past);
-        let bucket = past[0].1.bucket.clone();
+        let name = past[0].1.window.clone();
         let at = story.state().observed_at + MINUTE;
-        let length = bucket::length(&bucket).unwrap_or(5 * HOUR_MS);
+        let length = window_name::length(&name).unwrap_or(5 * HOUR_MS);
         let next = at + length;
         prop_assume!(story.state().reset_at.is_none_or(|reset| reset <= next - length / 2));
         let is_empty = story.track.as_ref().unwrap().readings.iter().all(Reading::is_void);
         if story.state().reset_at.is_none() || is_empty {
             // There has to be a reset to roll over from.
-            story.tell(at - 1, &saw(&bucket, Some(0.95), Some(at + length / 4), LimitStatus::Allowed));
+            story.tell(at - 1, &saw(&name, Some(0.95), Some(at + length / 4), LimitStatus::Allowed));
         }
-        let merged = story.tell(at, &saw(&bucket, Some(utilization), Some(next), LimitStatus::Allowed));
+        let merged = story.tell(at, &saw(&name, Some(utilization), Some(next), LimitStatus::Allowed));
         let reached: Vec<u8> =
             THRESHOLDS.into_iter().filter(|threshold| reaches(utilization, *threshold)).collect();
         prop_assert!(merged.rolled_over);
@@ -810,7 +810,7 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let start = T0 + DAY_MS;
-        let told = of_one_bucket(
+        let told = of_one_window(
             past.into_iter().chain(moment.into_iter().map(|(step, it)| (start + step * 10_000, it))).collect(),
         );
         let (moment, past): (Vec<_>, Vec<_>) = told.into_iter().partition(|(at, _)| *at >= start);
@@ -853,12 +853,12 @@ proptest! {
             (any_millis(), any::<f64>(), proptest::option::of(any_millis()), any_status()),
             1..8,
         ),
-        bucket in prop_oneof![Just(FIVE_HOUR), Just("other")],
+        name in prop_oneof![Just(FIVE_HOUR), Just("other")],
         now in any_millis(),
     ) {
         let mut story = Story::default();
         for (at, utilization, reset, status) in told {
-            story.tell(at, &saw(bucket, Some(utilization), reset, status));
+            story.tell(at, &saw(name, Some(utilization), reset, status));
             let view = view(story.state(), now);
             prop_assert!(view.blocked_until.is_none_or(|until| until > now));
             prop_assert!(view.left.is_none_or(|left| (0.0..=1.0).contains(&left)));

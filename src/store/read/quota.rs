@@ -6,7 +6,7 @@ use redb::{ReadTransaction, ReadableTable};
 
 use crate::dedup::Totals;
 use crate::model::{AccountId, Fired, LimitSource, MINUTE_MS, Millis};
-use crate::quota::bucket;
+use crate::quota::window_name;
 use crate::quota::exhaustion::Cause;
 use crate::quota::overage::Overage;
 use crate::quota::throttle::Throttles;
@@ -49,7 +49,7 @@ pub struct AccountSums {
 pub struct LimitEvent {
     pub at: Millis,
     pub account: AccountId,
-    pub bucket: Box<str>,
+    pub window: Box<str>,
     pub resets_at: Option<Millis>,
     pub source: LimitSource,
 }
@@ -67,7 +67,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::snapshot`].
-    pub fn history(&self, account: &AccountId, bucket: &str) -> Result<Vec<HistoryRow>, StoreError> {
+    pub fn history(&self, account: &AccountId, window: &str) -> Result<Vec<HistoryRow>, StoreError> {
         self.reading(|read| {
             let ids = account_ids(read)?;
             let Some(number) = (0u32..).zip(&ids).find(|(_, id)| *id == account) else {
@@ -75,7 +75,7 @@ impl Store {
             };
             let table = read.open_table(OBSERVATIONS)?;
             let mut points = Vec::new();
-            for entry in table.range((number.0, bucket, 0)..=(number.0, bucket, u32::MAX))? {
+            for entry in table.range((number.0, window, 0)..=(number.0, window, u32::MAX))? {
                 let (_, row) = entry?;
                 points.push(decode_row("observations", row.value())?);
             }
@@ -101,10 +101,10 @@ pub(super) fn quota_in(read: &ReadTransaction, since: Millis) -> Result<QuotaVie
     let windows = read.open_table(WINDOWS)?;
     for entry in windows.iter()? {
         let (key, row) = entry?;
-        let (account, bucket) = key.value();
+        let (account, window) = key.value();
         let row: WindowRow = decode_row("windows", row.value())?;
         let sums = view.accounts.entry(id(account)?).or_default();
-        sums.windows.insert(bucket.into(), row.track.state);
+        sums.windows.insert(window.into(), row.track.state);
     }
     let models = read.open_table(MODELS)?;
     let served = read.open_table(SERVED)?;
@@ -115,15 +115,15 @@ pub(super) fn quota_in(read: &ReadTransaction, since: Millis) -> Result<QuotaVie
         let name = name.ok_or_else(|| DbError::row("served", RowError::Range("model")))?;
         let sums = view.accounts.entry(id(account)?).or_default();
         sums.served_at = sums.served_at.max(at);
-        for (bucket, state) in &mut sums.windows {
-            if bucket::serves(bucket, name.value()) {
+        for (window, state) in &mut sums.windows {
+            if window_name::serves(window, name.value()) {
                 state.served_at = state.served_at.max(at);
             }
         }
     }
     for sums in view.accounts.values_mut() {
         let allowed_at = window::allowed_at(sums.windows.values());
-        if let Some(state) = sums.windows.get_mut(bucket::UNKNOWN) {
+        if let Some(state) = sums.windows.get_mut(window_name::UNKNOWN) {
             state.allowed_at = allowed_at;
         }
     }
@@ -153,12 +153,12 @@ pub(super) fn quota_in(read: &ReadTransaction, since: Millis) -> Result<QuotaVie
     let events = read.open_table(LIMIT_EVENTS)?;
     for entry in events.iter()? {
         let (key, row) = entry?;
-        let (at, account, bucket) = key.value();
+        let (at, account, window) = key.value();
         let row: LimitEventRow = decode_row("limit_events", row.value())?;
         view.limit_events.push(LimitEvent {
             at: Millis::try_from(at).unwrap_or(Millis::MAX),
             account: id(account)?,
-            bucket: bucket.into(),
+            window: window.into(),
             resets_at: row.resets_at,
             source: row.source,
         });

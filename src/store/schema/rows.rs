@@ -407,7 +407,7 @@ layout!(LimitEventRow {
 #[derive(Clone, Debug, PartialEq)]
 pub struct FiredRow {
     pub account: u32,
-    pub bucket: Box<str>,
+    pub window: Box<str>,
     pub percent: u8,
     pub utilization: f64,
     pub reset_at: Option<Millis>,
@@ -416,7 +416,7 @@ pub struct FiredRow {
 
 layout!(FiredRow {
     account: u32,
-    bucket: Box<str>,
+    window: Box<str>,
     percent: u8,
     utilization: f64,
     reset_at: Option<i64>,
@@ -430,7 +430,7 @@ impl FiredRow {
         Fired {
             number,
             account,
-            bucket: self.bucket,
+            window: self.window,
             percent: self.percent,
             utilization: self.utilization,
             reset_at: self.reset_at,
@@ -451,7 +451,7 @@ layout!(MarkRow { cause: Cause });
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParkedRow {
     pub account: u32,
-    bucket: Box<str>,
+    window: Box<str>,
     utilization: Option<f64>,
     remaining: Option<u64>,
     limit: Option<u64>,
@@ -465,7 +465,7 @@ pub struct ParkedRow {
 
 layout!(ParkedRow {
     account: u32,
-    bucket: Box<str>,
+    window: Box<str>,
     utilization: Option<f64>,
     remaining: Option<u64>,
     limit: Option<u64>,
@@ -483,7 +483,7 @@ impl ParkedRow {
         let observation = observation.clone();
         Self {
             account,
-            bucket: observation.bucket,
+            window: observation.window,
             utilization: observation.utilization,
             remaining: observation.remaining,
             limit: observation.limit,
@@ -499,7 +499,7 @@ impl ParkedRow {
     #[must_use]
     pub fn observation(self) -> Observation {
         Observation {
-            bucket: self.bucket,
+            window: self.window,
             utilization: self.utilization,
             remaining: self.remaining,
             limit: self.limit,

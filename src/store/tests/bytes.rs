@@ -265,7 +265,7 @@ fn window() -> WindowRow {
 
 fn observation() -> Observation {
     Observation {
-        bucket: "w".into(),
+        window: "w".into(),
         utilization: Some(0.5),
         remaining: Some(1),
         limit: Some(2),
@@ -398,7 +398,7 @@ fn tables() -> Vec<String> {
             1,
             FiredRow {
                 account: 1,
-                bucket: "w".into(),
+                window: "w".into(),
                 percent: 80,
                 utilization: 0.5,
                 reset_at: Some(2),

@@ -100,7 +100,7 @@ fn a_sound_database_with_any_rows_is_refused_or_answers() {
 
 fn saw(share: f64, reset_at: Option<Millis>, status: LimitStatus) -> Observation {
     Observation {
-        bucket: "five_hour".into(),
+        window: "five_hour".into(),
         utilization: Some(share),
         remaining: Some(7),
         limit: Some(9),
@@ -223,7 +223,7 @@ fn small() -> Vec<u8> {
     let paused = AccountObservations {
         account: AccountId::default(),
         observations: vec![Observation {
-            bucket: crate::model::bucket::COOL_DOWN.into(),
+            window: crate::model::window_name::COOL_DOWN.into(),
             utilization: None,
             ..saw(1.0, None, LimitStatus::Rejected)
         }],
@@ -256,8 +256,8 @@ fn ask(store: &Store) -> Result<(), StoreError> {
     store.for_each_hour(|_, _| {})?;
     store.merge_join(&memory(), |_, _, _| {})?;
     for (id, sums) in &quota.accounts {
-        for bucket in sums.windows.keys() {
-            store.history(id, bucket)?;
+        for name in sums.windows.keys() {
+            store.history(id, name)?;
         }
     }
     for run in snapshot.runs.keys() {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::{HOUR_MS, LimitSource, LimitStatus, Observation};
 use crate::quota::account::THRESHOLDS_DEFAULT;
-use crate::quota::bucket::{FIVE_HOUR, SEVEN_DAY};
+use crate::quota::window_name::{FIVE_HOUR, SEVEN_DAY};
 use crate::quota::window::{Track, WindowState, merge};
 use crate::store::schema::{HistoryRow, WindowRow, decode, encode};
 use crate::store::write::windows::{
@@ -21,9 +21,9 @@ struct Told {
     observation: Observation,
 }
 
-fn saw(bucket: &str, at: Option<Millis>, utilization: Option<f64>, reset_at: Option<Millis>) -> Observation {
+fn saw(name: &str, at: Option<Millis>, utilization: Option<f64>, reset_at: Option<Millis>) -> Observation {
     Observation {
-        bucket: bucket.into(),
+        window: name.into(),
         utilization,
         remaining: None,
         limit: None,
@@ -94,9 +94,9 @@ impl Desk {
         assert_eq!(committed.outcomes, [Outcome::Committed]);
     }
 
-    fn window(&self, bucket: &str) -> WindowState {
+    fn window(&self, name: &str) -> WindowState {
         let view = self.store.quota(0).unwrap();
-        view.accounts[&AccountId::default()].windows[bucket].clone()
+        view.accounts[&AccountId::default()].windows[name].clone()
     }
 
     fn facts(&self) -> Facts {
@@ -108,16 +108,16 @@ impl Desk {
             .windows;
         let history = windows
             .keys()
-            .map(|bucket| {
-                let points = self.store.history(&AccountId::default(), bucket).unwrap();
-                (bucket.clone(), points)
+            .map(|name| {
+                let points = self.store.history(&AccountId::default(), name).unwrap();
+                (name.clone(), points)
             })
             .collect();
         for (fired, number) in view.fired.iter().zip(1..) {
             assert_eq!(fired.number, number, "numbers go up by one");
         }
         let fired = view.fired.iter();
-        let fired = fired.map(|one| (one.bucket.clone(), one.percent, one.reset_at, one.observed_at));
+        let fired = fired.map(|one| (one.window.clone(), one.percent, one.reset_at, one.observed_at));
         Facts {
             windows,
             history,
@@ -173,12 +173,12 @@ fn any_told(times: i64, apart: bool) -> impl Strategy<Value = Told> {
         prop_oneof![1 => Just(None), 6 => (0i64..4).prop_map(Some)],
         prop_oneof![3 => Just(LimitStatus::Allowed), 1 => Just(LimitStatus::Unknown), 1 => Just(LimitStatus::Rejected)],
     )
-        .prop_map(move |(file, time, bucket, utilization, reset, status)| Told {
+        .prop_map(move |(file, time, name, utilization, reset, status)| Told {
             file,
             observation: Observation {
                 status,
                 ..saw(
-                    bucket,
+                    name,
                     Some(NOW + time * 20 * MINUTE + if apart { i64::from(file) * MINUTE } else { 0 }),
                     utilization,
                     reset.map(|reset| NOW + reset * 5 * HOUR_MS + HOUR_MS),
@@ -290,7 +290,7 @@ proptest! {
     ) {
         let (mut straight, mut stored) = (None::<Track>, None::<Vec<u8>>);
         for told in story {
-            let observation = Observation { bucket: FIVE_HOUR.into(), ..told.observation };
+            let observation = Observation { window: FIVE_HOUR.into(), ..told.observation };
             let at = observation.observed_at.unwrap();
             let known = stored.map(|bytes| decode::<WindowRow>(&bytes).unwrap().track);
             let expected = merge(straight.as_ref(), &observation, at, &THRESHOLDS_DEFAULT);

@@ -9,14 +9,14 @@ use crate::model::{
     AccountId, DAY_MS, Fired, HOUR_MS, Kind, LimitSource, LimitStatus, MINUTE_MS, Millis, Observation, RunId,
     Usage,
 };
-use crate::quota::bucket::{FIVE_HOUR, SEVEN_DAY};
+use crate::quota::window_name::{FIVE_HOUR, SEVEN_DAY};
 use crate::store::{Store, StoreError};
 
 /// The thresholds that hold if no settings say others, in percent.
 const THRESHOLDS: [u8; 2] = [75, 90];
 /// Length of a window of which nobody knows one: more than what makes it another window when its end moves.
 const OTHER_MS: Millis = 10 * HOUR_MS;
-pub const BUCKETS: [&str; 3] = [FIVE_HOUR, SEVEN_DAY, "other"];
+pub const WINDOWS: [&str; 3] = [FIVE_HOUR, SEVEN_DAY, "other"];
 
 /// Everything the database says, by names.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -139,10 +139,10 @@ pub struct Limits {
 
 /// What a provider says at a time: the share used grows as the window passes, so the latest word is the highest of its
 /// window, and what holds of a window follows from the latest line alone.
-pub fn told(bucket: &str, at: Millis, status: LimitStatus) -> Observation {
-    let (thousandths, reset) = share(bucket, at);
+pub fn told(name: &str, at: Millis, status: LimitStatus) -> Observation {
+    let (thousandths, reset) = share(name, at);
     Observation {
-        bucket: bucket.into(),
+        window: name.into(),
         utilization: Some(f64::from(u32::try_from(thousandths).unwrap()) / 1000.0),
         remaining: None,
         limit: None,
@@ -157,8 +157,8 @@ pub fn told(bucket: &str, at: Millis, status: LimitStatus) -> Observation {
 }
 
 /// The thousandths used of a window at a time, and when it ends.
-pub fn share(bucket: &str, at: Millis) -> (u64, Millis) {
-    let length = match bucket {
+pub fn share(name: &str, at: Millis) -> (u64, Millis) {
+    let length = match name {
         FIVE_HOUR => 5 * HOUR_MS,
         SEVEN_DAY => 7 * DAY_MS,
         _ => OTHER_MS,
@@ -185,11 +185,11 @@ impl Limits {
         let view = store.quota(0)?;
         let mut limits = Self::default();
         for (account, sums) in view.accounts {
-            for (bucket, state) in sums.windows {
-                for point in store.history(&account, &bucket)? {
+            for (name, state) in sums.windows {
+                for point in store.history(&account, &name)? {
                     let minute = point.observed_at.div_euclid(MINUTE_MS);
                     let row = (point.observed_at, thousandths(point.utilization));
-                    limits.history.insert((bucket.to_string(), minute), row);
+                    limits.history.insert((name.to_string(), minute), row);
                 }
                 let window = (
                     thousandths(state.utilization),
@@ -199,11 +199,11 @@ impl Limits {
                     state.exhausted_until,
                     state.thresholds_crossed,
                 );
-                limits.windows.insert(bucket.to_string(), window);
+                limits.windows.insert(name.to_string(), window);
             }
         }
         for event in view.limit_events {
-            let key = (event.at, event.bucket.to_string());
+            let key = (event.at, event.window.to_string());
             limits.rejections.insert(key, event.resets_at.unwrap());
         }
         Ok(limits)
@@ -213,15 +213,15 @@ impl Limits {
     pub fn must_be<'a>(observations: impl IntoIterator<Item = &'a Observation>) -> Self {
         let mut limits = Self::default();
         for observation in observations {
-            let (at, bucket) = (observation.observed_at.unwrap(), observation.bucket.to_string());
-            let (share, reset) = share(&bucket, at);
+            let (at, name) = (observation.observed_at.unwrap(), observation.window.to_string());
+            let (share, reset) = share(&name, at);
             let rejected = observation.status == LimitStatus::Rejected;
             if rejected {
-                limits.rejections.insert((at, bucket.clone()), reset);
+                limits.rejections.insert((at, name.clone()), reset);
             }
             let point = limits
                 .history
-                .entry((bucket.clone(), at.div_euclid(MINUTE_MS)))
+                .entry((name.clone(), at.div_euclid(MINUTE_MS)))
                 .or_default();
             *point = (at, share).max(*point);
             let reached = THRESHOLDS
@@ -235,8 +235,8 @@ impl Limits {
                 rejected.then_some(reset),
                 reached.collect(),
             );
-            if limits.windows.get(&bucket).is_none_or(|there| there.2 < at) {
-                limits.windows.insert(bucket, window);
+            if limits.windows.get(&name).is_none_or(|there| there.2 < at) {
+                limits.windows.insert(name, window);
             }
         }
         limits
@@ -252,27 +252,27 @@ pub fn check_fired<'a>(
 ) -> Result<(), String> {
     let told: std::collections::BTreeSet<(Millis, &str)> = observations
         .into_iter()
-        .map(|observation| (observation.observed_at.unwrap(), &*observation.bucket))
+        .map(|observation| (observation.observed_at.unwrap(), &*observation.window))
         .collect();
     let mut once = std::collections::BTreeSet::new();
     for (one, number) in fired.iter().zip(1..) {
-        let (share, reset) = share(&one.bucket, one.observed_at);
+        let (share, reset) = share(&one.window, one.observed_at);
         let is_right = one.number == number
             && one.reset_at == Some(reset)
             && thousandths(Some(one.utilization)) == share
             && u64::from(one.percent) * 10 <= share
-            && told.contains(&(one.observed_at, &*one.bucket));
-        if !is_right || !once.insert((&*one.bucket, reset, one.percent)) {
+            && told.contains(&(one.observed_at, &*one.window));
+        if !is_right || !once.insert((&*one.window, reset, one.percent)) {
             return Err(format!("a threshold fired that must not: {one:?} of {fired:?}"));
         }
     }
-    for (bucket, (_, reset, .., reached)) in &limits.windows {
+    for (name, (_, reset, .., reached)) in &limits.windows {
         if let Some(percent) = reached
             .iter()
-            .find(|percent| !once.contains(&(&**bucket, *reset, **percent)))
+            .find(|percent| !once.contains(&(&**name, *reset, **percent)))
         {
             return Err(format!(
-                "{percent} % of {bucket} was reached and did not fire: {fired:?}"
+                "{percent} % of {name} was reached and did not fire: {fired:?}"
             ));
         }
     }

@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use super::disk::{Disk, EIO, ENOSPC, Tally, Trouble};
-use super::picture::{BUCKETS, Limits, Picture, account, check_fired, told};
+use super::picture::{Limits, Picture, WINDOWS, account, check_fired, told};
 use super::*;
 use crate::model::{Fired, Labels, LimitStatus, Observation, RelativePath};
 use crate::quota::exhaustion::Cause;
@@ -196,8 +196,8 @@ impl Schedule {
                     } else {
                         LimitStatus::Allowed
                     };
-                    let bucket = BUCKETS[random.usize(..BUCKETS.len())];
-                    observations.push(random.bool().then(|| told(bucket, time, status)));
+                    let name = WINDOWS[random.usize(..WINDOWS.len())];
+                    observations.push(random.bool().then(|| told(name, time, status)));
                 }
                 files.push(File {
                     run,

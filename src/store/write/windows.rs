@@ -11,7 +11,7 @@ use super::deferred::{DeferredTables, MergeOrder};
 use super::next_number;
 use super::outcome::LimitChanges;
 use crate::model::{AccountId, DAY_MS, HOUR_MS, LimitStatus, MINUTE_MS, Millis, Observation, WindowUpdate};
-use crate::quota::bucket;
+use crate::quota::window_name;
 use crate::quota::overage::Overage;
 use crate::quota::window::{RESET_JITTER_MS, merge};
 use crate::store::Store;
@@ -146,8 +146,8 @@ impl<'s, 't> WindowChanges<'s, 't> {
         observation: &Observation,
         at: Millis,
     ) -> Result<(), DbError> {
-        let name = bucket::canonical(&observation.bucket);
-        for of_account in [bucket::COOL_DOWN, bucket::OVERAGE_IN_USE] {
+        let name = window_name::canonical(&observation.window);
+        for of_account in [window_name::COOL_DOWN, window_name::OVERAGE_IN_USE] {
             if name == of_account {
                 return self.take_of_account(account, of_account, observation, at);
             }
@@ -167,7 +167,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
                 }),
         };
         // The windows everybody knows always have their place, whatever names a log invents.
-        let invented = known.is_none() && !bucket::is_fixed(name);
+        let invented = known.is_none() && !window_name::is_fixed(name);
         if invented && self.windows_of(account)? >= WINDOWS_PER_ACCOUNT_MAX {
             self.left_out += 1;
             return Ok(());
@@ -203,7 +203,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
         for percent in merged.crossed {
             let fired = FiredRow {
                 account,
-                bucket: name.into(),
+                window: name.into(),
                 percent,
                 utilization: open.row.track.state.utilization.unwrap_or(0.0),
                 reset_at: open.row.track.state.reset_at,
@@ -229,7 +229,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
         at: Millis,
     ) -> Result<(), DbError> {
         let mut row: AccountLimitsRow = get(&self.accounts, account)?.unwrap_or_default();
-        let is_changed = if name == bucket::COOL_DOWN {
+        let is_changed = if name == window_name::COOL_DOWN {
             row.throttles.take(observation, at)
         } else {
             let said = Overage {
@@ -255,11 +255,11 @@ impl<'s, 't> WindowChanges<'s, 't> {
         );
         for entry in last? {
             let (key, _) = entry?;
-            count += u32::from(!bucket::is_fixed(key.value().1));
+            count += u32::from(!window_name::is_fixed(key.value().1));
         }
         let new = self.open.keys().filter(|(of, name)| {
             let is_stored = || matches!(self.windows.get((*of, &**name)), Ok(Some(_)));
-            *of == account && !bucket::is_fixed(name) && !is_stored()
+            *of == account && !window_name::is_fixed(name) && !is_stored()
         });
         Ok(count + u32::try_from(new.count()).unwrap_or(u32::MAX))
     }
@@ -351,8 +351,8 @@ impl<'s, 't> WindowChanges<'s, 't> {
             .range((*range.start(), 0, "")..=(*range.end(), u32::MAX, ""))?
         {
             let (key, there) = entry?;
-            let (began, of, bucket) = key.value();
-            if of != account || bucket != name {
+            let (began, of, window) = key.value();
+            if of != account || window != name {
                 continue;
             }
             let there: LimitEventRow = decode_row("limit_events", there.value())?;
@@ -393,7 +393,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
             put(&mut self.windows, (account, &*name), &open.row)?;
             changes.windows.push(WindowUpdate {
                 account: id(account),
-                bucket: name,
+                window: name,
                 rolled_over: open.rolled_over,
             });
         }
@@ -401,7 +401,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
             // Shown as no window; whoever listens looks at the account again.
             changes.windows.push(WindowUpdate {
                 account: id(account),
-                bucket: name.into(),
+                window: name.into(),
                 rolled_over: false,
             });
         }

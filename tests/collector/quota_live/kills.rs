@@ -166,8 +166,8 @@ fn kills_leave_the_limits_of_a_replay() {
 fn assert_it_is_a_story(quota: &Value) {
     let windows = quota["windows"].as_array().unwrap();
     for account in ["max-1", "max-2"] {
-        for bucket in ["five_hour", "seven_day"] {
-            let is_it = |window: &&Value| window["account"] == account && window["bucket"] == bucket;
+        for name in ["five_hour", "seven_day"] {
+            let is_it = |window: &&Value| window["account"] == account && window["window"] == name;
             assert_eq!(windows.iter().filter(is_it).count(), 1, "{quota}");
         }
         let calls = &super::account(quota, account)["calls_5h"];

@@ -20,7 +20,7 @@ fn questions_with_unknown_or_broken_parts_are_refused() {
         "/v1/may-start?bad=1",
         "/v1/may-start?model=a&model=b",
         "/v1/quota/history",
-        "/v1/quota/history?bucket=five_hour&since=1",
+        "/v1/quota/history?window=five_hour&since=1",
     ] {
         let (status, problem) = collector.get(path);
         assert_eq!(
@@ -88,7 +88,7 @@ fn a_wrong_method_is_told_the_right_one() {
     for path in [
         "/v1/quota",
         "/v1/may-start",
-        "/v1/quota/history?bucket=five_hour",
+        "/v1/quota/history?window=five_hour",
         "/v1/summary",
     ] {
         for method in ["POST", "PUT", "DELETE", "PATCH"] {
@@ -189,12 +189,12 @@ fn the_history_has_one_point_for_each_minute() {
             .map(|point| point["utilization"].as_f64().unwrap())
             .collect()
     };
-    let whole = "/v1/quota/history?provider=claude&account=max-1&bucket=five_hour";
+    let whole = "/v1/quota/history?provider=claude&account=max-1&window=five_hour";
     assert_eq!(shares(whole), [0.2, 0.25]);
-    assert_eq!(shares("/v1/quota/history?account=max-1&bucket=5h"), [0.2, 0.25]);
-    assert_eq!(shares("/v1/quota/history?account=max-1&bucket=other"), [0f64; 0]);
+    assert_eq!(shares("/v1/quota/history?account=max-1&window=5h"), [0.2, 0.25]);
+    assert_eq!(shares("/v1/quota/history?account=max-1&window=other"), [0f64; 0]);
     assert_eq!(
-        shares("/v1/quota/history?account=nobody&bucket=five_hour"),
+        shares("/v1/quota/history?account=nobody&window=five_hour"),
         [0f64; 0]
     );
     collector.kill();

@@ -6,11 +6,11 @@ use super::{HOUR, MINUTE, ONE_ACCOUNT, line, now, refused, second, time, told};
 use crate::harness::Place;
 
 /// The line of the table about a window.
-fn row<'h>(human: &'h str, bucket: &str) -> &'h str {
+fn row<'h>(human: &'h str, name: &str) -> &'h str {
     let found = human
         .lines()
-        .find(|line| line.split_whitespace().nth(1) == Some(bucket));
-    found.unwrap_or_else(|| panic!("no {bucket} in {human}"))
+        .find(|line| line.split_whitespace().nth(1) == Some(name));
+    found.unwrap_or_else(|| panic!("no {name} in {human}"))
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn each_state_of_a_window_has_its_own_words() {
     assert_eq!(code, Some(0), "{stderr}");
     let empty = "░".repeat(20);
     let full = "█".repeat(20);
-    for (bucket, has, has_not) in [
+    for (name, has, has_not) in [
         (
             "fresh",
             &[empty.as_str(), " 0.0 %", "rate_limit_event"][..],
@@ -64,7 +64,7 @@ fn each_state_of_a_window_has_its_own_words() {
         ("both", &["REFUSED"], &["%", "░", "EXHAUSTED"]),
         ("unseen", &["unknown", "headers"], &["%", "░", "EXHAUSTED"]),
     ] {
-        let row = row(&human, bucket);
+        let row = row(&human, name);
         assert!(row.starts_with("claude/max-1"), "{row}");
         for words in has {
             assert!(row.contains(words), "{words} is not in {row}");

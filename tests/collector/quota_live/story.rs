@@ -48,7 +48,7 @@ struct Account {
 }
 
 struct Window {
-    bucket: &'static str,
+    name: &'static str,
     length: Millis,
     reset: Millis,
     share: f64,
@@ -77,8 +77,8 @@ impl Story {
         let mut rng = Rng::with_seed(seed);
         let clock = end - hours * HOUR;
         let mut account = |runs: &'static [&'static str]| {
-            let mut window = |bucket, length: Millis| Window {
-                bucket,
+            let mut window = |name, length: Millis| Window {
+                name,
                 length,
                 reset: second(clock + rng.i64(HOUR..length)),
                 share: rng.f64() * 0.6,
@@ -157,33 +157,33 @@ impl Story {
             window.pass(clock, rng);
         }
         let window = &windows[usize::from(rng.u8(..3) == 0)];
-        let (bucket, share, reset) = (window.bucket, window.share(), window.reset);
+        let (name, share, reset) = (window.name, window.share(), window.reset);
         match rng.u8(..16) {
-            0 => vec![refused(clock, bucket, reset)],
-            1 => vec![limit_line(clock, bucket, reset)],
+            0 => vec![refused(clock, name, reset)],
+            1 => vec![limit_line(clock, name, reset)],
             2 => vec![spoken(clock, windows[0].reset)],
-            3 => vec![api_error(clock, bucket, reset)],
+            3 => vec![api_error(clock, name, reset)],
             4 => vec![headers(clock, windows)],
             5 => vec![remaining(&format!("l{clock}"), clock, &windows[0])],
             // Jitter, and another session that knows less.
-            6 => vec![told(clock, bucket, (share - 0.05).max(0.0), reset + 60_000)],
-            7 => vec![told(clock, bucket, (share - 0.4).max(0.0), reset)],
+            6 => vec![told(clock, name, (share - 0.05).max(0.0), reset + 60_000)],
+            7 => vec![told(clock, name, (share - 0.4).max(0.0), reset)],
             // A reset that moves back.
-            8 => vec![told(clock, bucket, share, reset - 20 * MINUTE)],
+            8 => vec![told(clock, name, share, reset - 20 * MINUTE)],
             // Late lines directly after one that is not.
             9 | 10 => {
                 let late = clock - rng.i64(MINUTE..3 * HOUR);
                 let mut lines: Vec<String> = windows
                     .iter()
-                    .map(|window| told(clock, window.bucket, window.share(), window.reset))
+                    .map(|window| told(clock, window.name, window.share(), window.reset))
                     .collect();
-                lines.push(told(late, bucket, rng.f64(), reset));
+                lines.push(told(late, name, rng.f64(), reset));
                 if rng.bool() {
-                    lines.push(refused(late + 1, bucket, reset));
+                    lines.push(refused(late + 1, name, reset));
                 }
                 lines
             }
-            _ => vec![told(clock, bucket, share, reset)],
+            _ => vec![told(clock, name, share, reset)],
         }
     }
 }
@@ -199,10 +199,10 @@ fn synthetic(at: Millis, sentence: &str) -> Value {
     })
 }
 
-fn limit_line(at: Millis, bucket: &str, reset: Millis) -> String {
+fn limit_line(at: Millis, name: &str, reset: Millis) -> String {
     let mut document = synthetic(at, "You've hit your limit");
     document["quotaLimits"] =
-        json!({ "status": "rejected", "rateLimitType": bucket, "resetsAt": reset / 1000 });
+        json!({ "status": "rejected", "rateLimitType": name, "resetsAt": reset / 1000 });
     line(&document)
 }
 
@@ -213,12 +213,12 @@ fn spoken(at: Millis, reset: Millis) -> String {
     ))
 }
 
-fn api_error(at: Millis, bucket: &str, reset: Millis) -> String {
+fn api_error(at: Millis, name: &str, reset: Millis) -> String {
     line(&json!({
         "type": "system", "subtype": "api_error", "timestamp": time(at),
         "error": {
             "status": 429,
-            "rateLimits": { "status": "rejected", "rateLimitType": bucket, "resetsAt": reset / 1000 },
+            "rateLimits": { "status": "rejected", "rateLimitType": name, "resetsAt": reset / 1000 },
         },
     }))
 }

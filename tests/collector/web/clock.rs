@@ -48,9 +48,9 @@ fn the_end_of_a_window_is_sent_within_a_second() {
         assert_eq!(share(&state, "weekly"), Some(0.25), "{state}");
         assert_eq!(collector.get("/api/usage").1["buckets"], state["buckets"]);
     });
-    for (bucket, reset) in [("five_hour", first), ("seven_day_opus", then)] {
+    for (window, reset) in [("five_hour", first), ("seven_day_opus", then)] {
         let event = events.find(|kind, event| {
-            kind == "window" && event["window"]["bucket"] == bucket && event["window"]["state"] == "expired"
+            kind == "window" && event["window"]["window"] == window && event["window"]["state"] == "expired"
         });
         let at: jiff::Timestamp = event["at"].as_str().unwrap().parse().unwrap();
         let late = at.as_millisecond() - reset;

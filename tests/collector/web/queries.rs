@@ -71,7 +71,7 @@ fn below_v1_a_parameter_that_a_route_does_not_have_is_refused() {
         "/v1/runs/7",
         "/v1/usage",
         "/v1/quota",
-        "/v1/quota/history?bucket=five_hour",
+        "/v1/quota/history?window=five_hour",
         "/v1/may-start",
         "/v1/events",
     ] {

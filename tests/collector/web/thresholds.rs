@@ -49,7 +49,7 @@ fn of_one_reading_the_socket_has_the_highest_threshold_and_the_events_have_all()
     ] {
         let event = events.find(|kind, _| kind == "threshold");
         assert_eq!(
-            (&event["bucket"], &event["threshold"]),
+            (&event["window"], &event["threshold"]),
             (&json!(bucket), &json!(percent)),
             "{event}"
         );

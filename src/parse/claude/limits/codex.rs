@@ -4,7 +4,7 @@
 //! than the account's has windows of its own. Shares are percentages everywhere.
 
 use super::values::{self, Entries};
-use super::{Answer, BUCKET_UNKNOWN, FIVE_HOUR, SEVEN_DAY, SourceWindows, WindowFields, bucket_name, time};
+use super::{Answer, FIVE_HOUR, SEVEN_DAY, SourceWindows, WINDOW_UNKNOWN, WindowFields, storable_name, time};
 use crate::json::{self, Raw};
 use crate::model::{LimitStatus, Millis};
 
@@ -106,11 +106,11 @@ fn limit(id: Option<&str>, value: Raw<'_>, is_reached: bool, answer: Answer, win
 fn add(id: &str, slots: [(&str, Slot); 2], verdict: LimitStatus, windows: &mut SourceWindows) {
     let mut is_refused = false;
     for (name, slot) in slots {
-        let Some(bucket) = slot.bucket(id, name) else {
+        let Some(name) = slot.name(id, name) else {
             continue;
         };
         let is_used_up = slot.share.is_some_and(|share| share >= 1.0);
-        let window = windows.at(bucket);
+        let window = windows.at(name);
         window.utilization = slot.share;
         window.reset_at = slot.reset_at;
         if is_used_up == (verdict == LimitStatus::Rejected) {
@@ -119,12 +119,12 @@ fn add(id: &str, slots: [(&str, Slot); 2], verdict: LimitStatus, windows: &mut S
         is_refused |= is_used_up;
     }
     if verdict == LimitStatus::Rejected && !is_refused {
-        let bucket = if id == ACCOUNT_LIMIT {
-            BUCKET_UNKNOWN.into()
+        let name = if id == ACCOUNT_LIMIT {
+            WINDOW_UNKNOWN.into()
         } else {
-            bucket_name(&format!("codex:{id}"))
+            storable_name(&format!("codex:{id}"))
         };
-        windows.at(bucket).status = verdict;
+        windows.at(name).status = verdict;
     }
 }
 
@@ -169,7 +169,7 @@ impl Slot {
     }
 
     /// Its name; none if nothing was read. A window that says neither length nor use is a place without a window.
-    fn bucket(&self, id: &str, slot: &str) -> Option<Box<str>> {
+    fn name(&self, id: &str, slot: &str) -> Option<Box<str>> {
         let share = self.share?;
         let minutes = self.minutes.filter(|minutes| *minutes > 0);
         if minutes.is_none() && share == 0.0 {
@@ -187,7 +187,7 @@ impl Slot {
         Some(if is_of_account {
             name.into()
         } else {
-            bucket_name(&format!("codex:{id}:{name}"))
+            storable_name(&format!("codex:{id}:{name}"))
         })
     }
 }

@@ -6,7 +6,7 @@
 //! is the least that is used, for a window that gives no share.
 
 use super::values::{self, Entries};
-use super::{Answer, BUCKET_UNKNOWN, SourceWindows, bucket_name, time};
+use super::{Answer, SourceWindows, WINDOW_UNKNOWN, storable_name, time};
 use crate::json::{self, Raw, members};
 
 /// The windows such an object speaks of; none if it is no object or an empty one.
@@ -22,13 +22,13 @@ pub fn windows(value: Raw<'_>, answer: Answer) -> SourceWindows {
     for (name, value) in Entries::of(info.windows).0 {
         let mut share = WindowShare::default();
         if json::object(value.0.unwrap_or_default().as_bytes(), &mut share).unwrap_or(false) {
-            let window = windows.at(bucket_name(&name));
+            let window = windows.at(storable_name(&name));
             window.utilization = values::share(share.utilization).or(values::share(share.surpassed));
             window.reset_at = time::reset(share.resets_at);
             window.status = values::status(share.status);
         }
     }
-    let named = values::text(info.kind).map_or_else(|| BUCKET_UNKNOWN.into(), |name| bucket_name(&name));
+    let named = values::text(info.kind).map_or_else(|| WINDOW_UNKNOWN.into(), |name| storable_name(&name));
     let window = windows.at(named);
     let in_use = values::flag(info.is_using_overage);
     let share = values::share(info.utilization).or(values::share(info.surpassed));

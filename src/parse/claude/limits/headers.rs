@@ -6,7 +6,7 @@
 //! A 429 with no refused window in it is a pause of the account, until `retry-after` if there is one.
 
 use super::values::{self, Entries};
-use super::{Answer, BUCKET_UNKNOWN, OVERAGE, SourceWindows, bucket_name, codex, time};
+use super::{Answer, OVERAGE, SourceWindows, WINDOW_UNKNOWN, codex, storable_name, time};
 use crate::json::Raw;
 use crate::model::{LimitStatus, Millis};
 
@@ -137,35 +137,35 @@ impl RateLimitHeaders {
             Some("reset") => self.reset = time::reset(value),
             Some("overage-in-use") => self.is_using_overage = values::flag(value),
             Some("representative-claim") => {
-                self.claim = values::text(value).map(|name| bucket_name(&name));
+                self.claim = values::text(value).map(|name| storable_name(&name));
             }
             Some(name) => {
                 if let Some((window, field)) = split(name, &UNIFIED) {
-                    self.set(bucket_name(window), field, value);
+                    self.set(storable_name(window), field, value);
                 }
             }
             None => {
                 let found = split(name, &CLASSIC).and_then(|(window, field)| {
-                    let (_, bucket) = CLASSIC_WINDOWS.iter().find(|(word, _)| *word == window)?;
-                    Some((bucket_name(bucket), field))
+                    let (_, name) = CLASSIC_WINDOWS.iter().find(|(word, _)| *word == window)?;
+                    Some((storable_name(name), field))
                 });
-                if let Some((bucket, field)) = found {
-                    self.set(bucket, field, value);
+                if let Some((name, field)) = found {
+                    self.set(name, field, value);
                 }
             }
         }
     }
 
-    fn set(&mut self, bucket: Box<str>, field: Field, value: Raw<'_>) {
-        let place = self.windows.place(bucket);
+    fn set(&mut self, name: Box<str>, field: Field, value: Raw<'_>) {
+        let place = self.windows.place(name);
         self.pairs.resize(self.windows.0.len(), <[Pair; 2]>::default());
         let (window, pairs) = (&mut self.windows.0[place], &mut self.pairs[place]);
         match field {
             Field::Status => window.status = values::status(value),
             Field::Utilization => window.utilization = values::share(value),
             Field::Surpassed => {
-                let bucket = window.bucket.clone();
-                self.surpassed.push((bucket, values::share(value)));
+                let name = window.name.clone();
+                self.surpassed.push((name, values::share(value)));
             }
             Field::Reset => window.reset_at = time::reset(value),
             Field::Remaining(unit) => pairs[unit as usize].remaining = value.count(),
@@ -182,17 +182,17 @@ impl RateLimitHeaders {
             };
             window.remaining = pair.remaining;
             window.limit = pair.limit;
-            let surpassed = self.surpassed.iter().find(|(bucket, _)| *bucket == window.bucket);
+            let surpassed = self.surpassed.iter().find(|(name, _)| *name == window.name);
             window.utilization = (window.utilization)
                 .or(pair.share())
                 .or(surpassed.and_then(|(_, share)| *share));
             // An account that may not buy more is no window that is used up.
-            if &*window.bucket == OVERAGE && window.status == LimitStatus::Rejected {
+            if &*window.name == OVERAGE && window.status == LimitStatus::Rejected {
                 window.status = LimitStatus::Unknown;
             }
         }
         let is_rejected = self.status == LimitStatus::Rejected;
-        let claim = self.claim.or_else(|| is_rejected.then(|| BUCKET_UNKNOWN.into()));
+        let claim = self.claim.or_else(|| is_rejected.then(|| WINDOW_UNKNOWN.into()));
         if let Some(claim) = claim.filter(|_| self.status != LimitStatus::Unknown) {
             let window = self.windows.at(claim);
             window.take_verdict(super::verdict(

@@ -27,16 +27,16 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{self, Members, Raw, RawBytes, members};
-use crate::model::bucket::{
+use crate::model::window_name::{
     self, COOL_DOWN, FIVE_HOUR, OVERAGE, OVERAGE_IN_USE, SEVEN_DAY, SEVEN_DAY_OPUS,
     SEVEN_DAY_OVERAGE_INCLUDED, SEVEN_DAY_SONNET,
 };
 use crate::model::{LimitSource, LimitStatus, Millis, Observation};
 
 /// Longest name of a window kept, in bytes; the rest is cut off.
-pub const BUCKET_BYTES_MAX: usize = 64;
+pub const WINDOW_NAME_BYTES_MAX: usize = 64;
 /// The window of a rejection that names none.
-pub const BUCKET_UNKNOWN: &str = bucket::UNKNOWN;
+pub const WINDOW_UNKNOWN: &str = window_name::UNKNOWN;
 /// Observations taken from one line; a real one has a few.
 pub const OBSERVATIONS_MAX: usize = 32;
 
@@ -69,13 +69,13 @@ const SERVER_ERROR: u64 = 500;
 
 /// A window's name in its one spelling; an unknown name is kept, fit to be stored and shown.
 #[must_use]
-pub fn bucket_name(name: &str) -> Box<str> {
+pub fn storable_name(name: &str) -> Box<str> {
     let name = match name.trim() {
-        "" => BUCKET_UNKNOWN,
-        name => bucket::canonical(name),
+        "" => WINDOW_UNKNOWN,
+        name => window_name::canonical(name),
     };
     // Cut first: a name of megabytes is not worth a copy.
-    let cut = name[..name.floor_char_boundary(BUCKET_BYTES_MAX)].trim_end();
+    let cut = name[..name.floor_char_boundary(WINDOW_NAME_BYTES_MAX)].trim_end();
     let (start, cut) = match cut.strip_prefix(SEVEN_DAY_FAMILY_HEADER) {
         Some(family) if !family.is_empty() => (SEVEN_DAY_FAMILY, family),
         _ => ("", cut),
@@ -89,7 +89,7 @@ pub fn bucket_name(name: &str) -> Box<str> {
             }
         })
         .collect();
-    clean.truncate(clean.floor_char_boundary(BUCKET_BYTES_MAX));
+    clean.truncate(clean.floor_char_boundary(WINDOW_NAME_BYTES_MAX));
     clean.into()
 }
 
@@ -193,7 +193,7 @@ impl Answer {
             *window = WindowFields {
                 utilization: window.utilization,
                 reset_at: window.reset_at.filter(|_| window.utilization.is_some()),
-                ..WindowFields::new(std::mem::take(&mut window.bucket))
+                ..WindowFields::new(std::mem::take(&mut window.name))
             };
         }
     }
@@ -392,7 +392,7 @@ members!(ApiError {
 /// What one line says about one window.
 #[derive(Clone, Debug, Default)]
 struct WindowFields {
-    bucket: Box<str>,
+    name: Box<str>,
     utilization: Option<f64>,
     remaining: Option<u64>,
     limit: Option<u64>,
@@ -401,9 +401,9 @@ struct WindowFields {
 }
 
 impl WindowFields {
-    fn new(bucket: Box<str>) -> Self {
+    fn new(name: Box<str>) -> Self {
         Self {
-            bucket,
+            name,
             ..Self::default()
         }
     }
@@ -419,7 +419,7 @@ impl WindowFields {
     /// Whether there is news in it: of a window without a name, only that something is used up.
     fn says_something(&self) -> bool {
         let is_used = self.utilization.is_some() || self.status == LimitStatus::Rejected;
-        let is_named = &*self.bucket != BUCKET_UNKNOWN;
+        let is_named = &*self.name != WINDOW_UNKNOWN;
         is_used
             || is_named
                 && (self.status != LimitStatus::Unknown
@@ -435,16 +435,16 @@ struct SourceWindows(Vec<WindowFields>);
 
 impl SourceWindows {
     /// The place of a window, a new one at the end if it was not named before.
-    fn place(&mut self, bucket: Box<str>) -> usize {
-        let known = self.0.iter().position(|window| window.bucket == bucket);
+    fn place(&mut self, name: Box<str>) -> usize {
+        let known = self.0.iter().position(|window| window.name == name);
         known.unwrap_or_else(|| {
-            self.0.push(WindowFields::new(bucket));
+            self.0.push(WindowFields::new(name));
             self.0.len() - 1
         })
     }
 
-    fn at(&mut self, bucket: Box<str>) -> &mut WindowFields {
-        let place = self.place(bucket);
+    fn at(&mut self, name: Box<str>) -> &mut WindowFields {
+        let place = self.place(name);
         &mut self.0[place]
     }
 }
@@ -474,10 +474,8 @@ impl<'o> ObservationList<'o> {
     fn add(&mut self, windows: SourceWindows, source: LimitSource) -> bool {
         let mut windows = windows.0;
         windows.retain(WindowFields::says_something);
-        let rank = |bucket: &str| ORDER.iter().position(|known| *known == bucket);
-        windows.sort_by_cached_key(|window| {
-            (rank(&window.bucket).unwrap_or(ORDER.len()), window.bucket.clone())
-        });
+        let rank = |name: &str| ORDER.iter().position(|known| *known == name);
+        windows.sort_by_cached_key(|window| (rank(&window.name).unwrap_or(ORDER.len()), window.name.clone()));
         windows.truncate(self.room);
         self.room -= windows.len();
         let is_refused = |window: &WindowFields| window.status == LimitStatus::Rejected;
@@ -489,7 +487,7 @@ impl<'o> ObservationList<'o> {
             Observation {
                 reset_at: window.reset_at.filter(|reset| !is_over(reset)),
                 request: request.filter(|_| is_refused(&window)),
-                bucket: window.bucket,
+                window: window.name,
                 utilization: window.utilization,
                 remaining: window.remaining,
                 limit: window.limit,

@@ -5,12 +5,12 @@
 //! take the refusal back. Without that structure (older versions have none) only known sentences are a refusal.
 
 use super::{
-    BUCKET_UNKNOWN, COOL_DOWN, FIVE_HOUR, MONTHLY_SPEND, OVERAGE, SEVEN_DAY, SEVEN_DAY_FAMILY,
-    SEVEN_DAY_OVERAGE_INCLUDED, WindowFields, time,
+    COOL_DOWN, FIVE_HOUR, MONTHLY_SPEND, OVERAGE, SEVEN_DAY, SEVEN_DAY_FAMILY, SEVEN_DAY_OVERAGE_INCLUDED,
+    WINDOW_UNKNOWN, WindowFields, time,
 };
 use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{self, Members, Raw};
-use crate::model::bucket;
+use crate::model::window_name;
 use crate::model::{LimitStatus, Millis};
 
 /// How much of a text is looked at, in bytes: a sentence.
@@ -81,26 +81,26 @@ pub fn opening(line: &[u8]) -> Option<String> {
 /// The window that is used up, if a text begins with a known sentence.
 pub fn known(text: &str, time: Option<Millis>) -> Option<WindowFields> {
     let after = |starts: &[&str]| starts.iter().find_map(|start| text.strip_prefix(start));
-    let (bucket, rest) = if let Some(rest) = after(&REACHED) {
+    let (name, rest) = if let Some(rest) = after(&REACHED) {
         (FIVE_HOUR.into(), rest)
     } else if let Some(rest) = after(&OUT_OF) {
         (OVERAGE.into(), rest)
     } else if let Some(rest) = after(&YOUR) {
         let (name, rest) = rest.split_once("limit")?;
         (name.is_empty() || name.ends_with(' ')).then_some(())?;
-        (is_name(name).then(|| bucket(name.trim()))?, rest)
+        (is_name(name).then(|| window_of(name.trim()))?, rest)
     } else {
         // "5-hour limit reached", "Opus weekly limit reached"
         let (name, rest) = text.split_once(" limit reached")?;
         let known = is_name(name)
-            .then(|| bucket(name))
-            .filter(|bucket| &**bucket != BUCKET_UNKNOWN);
+            .then(|| window_of(name))
+            .filter(|name| &**name != WINDOW_UNKNOWN);
         (known?, rest)
     };
     if rest.starts_with(char::is_alphanumeric) {
         return None;
     }
-    Some(window(bucket, end(rest, time), time))
+    Some(window(name, end(rest, time), time))
 }
 
 /// The window of a refusal, whatever its words are. Words of a server name no window of the provider of the CLI: the
@@ -113,15 +113,15 @@ pub fn refused(text: &str, time: Option<Millis>) -> WindowFields {
         return window(COOL_DOWN.into(), None, time);
     }
     window(
-        named(text).unwrap_or_else(|| BUCKET_UNKNOWN.into()),
+        named(text).unwrap_or_else(|| WINDOW_UNKNOWN.into()),
         end(text, time),
         time,
     )
 }
 
-fn window(bucket: Box<str>, reset_at: Option<Millis>, time: Option<Millis>) -> WindowFields {
+fn window(name: Box<str>, reset_at: Option<Millis>, time: Option<Millis>) -> WindowFields {
     // A session cannot end later than its length after a request in it: such an hour is one that has passed.
-    let length = bucket::length(&bucket).filter(|_| &*bucket == FIVE_HOUR);
+    let length = window_name::length(&name).filter(|_| &*name == FIVE_HOUR);
     let is_too_far = |at: &Millis| {
         length
             .zip(time)
@@ -130,7 +130,7 @@ fn window(bucket: Box<str>, reset_at: Option<Millis>, time: Option<Millis>) -> W
     WindowFields {
         reset_at: reset_at.filter(|at| !is_too_far(at)),
         status: LimitStatus::Rejected,
-        ..WindowFields::new(bucket)
+        ..WindowFields::new(name)
     }
 }
 
@@ -147,12 +147,12 @@ fn named(text: &str) -> Option<Box<str>> {
     let words: Vec<&str> = part.split_whitespace().collect();
     let at = words.iter().position(|word| is_limit(word))?;
     let name = words[at.saturating_sub(NAME_WORDS_MAX)..at].join(" ");
-    Some(bucket(&name))
+    Some(window_of(&name))
 }
 
-/// The window of a name in a sentence; [`BUCKET_UNKNOWN`] for another name. What else stands there is a person's
+/// The window of a name in a sentence; [`WINDOW_UNKNOWN`] for another name. What else stands there is a person's
 /// word, not a window's name.
-fn bucket(name: &str) -> Box<str> {
+fn window_of(name: &str) -> Box<str> {
     let words: Vec<String> = name.split([' ', '-']).map(str::to_ascii_lowercase).collect();
     let has = |names: &[&str]| words.iter().any(|word| names.contains(&word.as_str()));
     if let Some(family) = family(name) {
@@ -167,7 +167,7 @@ fn bucket(name: &str) -> Box<str> {
     } else if has(&["extra", "credit", "credits"]) {
         OVERAGE
     } else {
-        BUCKET_UNKNOWN
+        WINDOW_UNKNOWN
     };
     known.into()
 }

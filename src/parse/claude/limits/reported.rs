@@ -3,7 +3,7 @@
 
 use super::values::{self, Entries};
 use super::{
-    Answer, ObservationList, SourceWindows, bucket_name, codex, events, headers, id_hash, time, usage_api,
+    Answer, ObservationList, SourceWindows, codex, events, headers, id_hash, storable_name, time, usage_api,
 };
 use crate::json::{Raw, RawBytes};
 use crate::model::{LimitSource, LimitStatus, Millis, Observation};
@@ -87,7 +87,7 @@ fn statusline(raw: &str) -> SourceWindows {
     let mut windows = SourceWindows::default();
     for (name, value) in Entries::of(Entries::of(Raw(Some(raw))).get(&["rate_limits"])).0 {
         let window = Entries::of(value);
-        let place = windows.at(bucket_name(&name));
+        let place = windows.at(storable_name(&name));
         place.utilization = values::percent(window.get(&["used_percentage"]));
         place.reset_at = time::reset(window.get(&["resets_at"]));
     }
@@ -104,7 +104,7 @@ mod tests {
         let seen = told(of, NOW).into_iter();
         seen.map(|one| {
             assert_eq!(one.observed_at, Some(NOW));
-            (one.bucket.into(), one.utilization, one.reset_at)
+            (one.window.into(), one.utilization, one.reset_at)
         })
         .collect()
     }

@@ -32,7 +32,7 @@ fn told(line: &str) -> Vec<ReportedObservations> {
         .into_iter()
         .map(|found| {
             (
-                found.bucket.into(),
+                found.window.into(),
                 found.utilization,
                 found.reset_at,
                 found.status,
@@ -42,12 +42,12 @@ fn told(line: &str) -> Vec<ReportedObservations> {
 }
 
 fn window(
-    bucket: &str,
+    name: &str,
     utilization: impl Into<Option<f64>>,
     reset: impl Into<Option<Millis>>,
     status: LimitStatus,
 ) -> ReportedObservations {
-    (bucket.to_owned(), utilization.into(), reset.into(), status)
+    (name.to_owned(), utilization.into(), reset.into(), status)
 }
 
 fn assistant(members: &str) -> String {
@@ -87,18 +87,18 @@ fn names() {
         (" a new one ", "a new one"),
         ("a\nb", "a_b"),
         ("sk<x@y.z>\u{202e}", "sk_x_y.z__"),
-        ("", BUCKET_UNKNOWN),
-        (" ", BUCKET_UNKNOWN),
+        ("", WINDOW_UNKNOWN),
+        (" ", WINDOW_UNKNOWN),
     ] {
-        assert_eq!(&*bucket_name(name), want, "{name}");
+        assert_eq!(&*storable_name(name), want, "{name}");
     }
     for long in [
         "ä".repeat(99),
         "\u{1}".repeat(99),
         format!("x{}", "日".repeat(99)),
     ] {
-        let name = bucket_name(&long);
-        assert!((1..=BUCKET_BYTES_MAX).contains(&name.len()), "{name}");
+        let name = storable_name(&long);
+        assert!((1..=WINDOW_NAME_BYTES_MAX).contains(&name.len()), "{name}");
     }
 }
 
@@ -108,8 +108,8 @@ fn remaining_and_limit_on_an_assistant_line() {
     let line = assistant(&format!(
         r#""rateLimits":{{"{five}-requests-remaining":"87","{five}-requests-limit":"200","{five}-tokens-remaining":850000,"{five}-tokens-limit":1000000,"{five}-reset":"2026-10-05T18:00:00Z","anthropic-ratelimit-unified-7d-requests-limit":"100","anthropic-ratelimit-unified-7d-requests-remaining":"25"}}"#
     ));
-    let wanted = |bucket: &str, utilization, remaining, limit, reset_at| Observation {
-        bucket: bucket.into(),
+    let wanted = |name: &str, utilization, remaining, limit, reset_at| Observation {
+        window: name.into(),
         utilization: Some(utilization),
         remaining: Some(remaining),
         limit: Some(limit),
@@ -163,7 +163,7 @@ fn a_limit_line_has_one_observation() {
     assert_eq!(
         observations(&line),
         [Observation {
-            bucket: "five_hour".into(),
+            window: "five_hour".into(),
             utilization: None,
             remaining: None,
             limit: None,
@@ -189,7 +189,7 @@ fn a_limit_line_has_one_observation() {
             r#"{"status":"rejected","rateLimitType":"7d","resetsAt":"x"}"#,
             "seven_day",
         ),
-        (r#"{"status":"rejected","rateLimitType":7}"#, BUCKET_UNKNOWN),
+        (r#"{"status":"rejected","rateLimitType":7}"#, WINDOW_UNKNOWN),
     ] {
         let line = assistant(&format!(r#""quotaLimits":{object}"#));
         assert_eq!(told(&line), [window(want, None, None, Rejected)], "{object}");
@@ -288,13 +288,13 @@ fn headers_in_the_log_of_a_proxy() {
     let unnamed = format!(r#""{unified}-status":"rejected""#);
     assert_eq!(
         told(&log(429, &unnamed)),
-        [window(BUCKET_UNKNOWN, None, None, Rejected)]
+        [window(WINDOW_UNKNOWN, None, None, Rejected)]
     );
     for none in ["0", "-1", "\"Mon\"", "1e300", "null"] {
         let headers = format!(r#"{unnamed},"retry-after":{none}"#);
         assert_eq!(
             told(&log(429, &headers)),
-            [window(BUCKET_UNKNOWN, None, None, Rejected)],
+            [window(WINDOW_UNKNOWN, None, None, Rejected)],
             "{none}"
         );
     }
@@ -364,7 +364,7 @@ fn events_with_and_without_windows() {
         ),
         (
             r#"{"status":"rejected"}"#.to_owned(),
-            vec![window(BUCKET_UNKNOWN, None, None, Rejected)],
+            vec![window(WINDOW_UNKNOWN, None, None, Rejected)],
         ),
         (
             r#"{"status":"paused","rateLimitType":"five_hour","utilization":-1}"#.to_owned(),
@@ -385,7 +385,7 @@ fn events_with_and_without_windows() {
 fn sentences_of_the_cli() {
     let noon_of = |day: Millis| NOW + day * crate::model::DAY_MS;
     let hour = crate::model::HOUR_MS;
-    for (text, bucket, reset) in [
+    for (text, name, reset) in [
         (
             "Claude AI usage limit reached|1791213600",
             "five_hour",
@@ -507,11 +507,11 @@ fn sentences_of_the_cli() {
         ),
         (
             "You've hit your limit · resets 3pm",
-            BUCKET_UNKNOWN,
+            WINDOW_UNKNOWN,
             Some(NOW + 3 * hour),
         ),
     ] {
-        let want = [window(bucket, None, reset, Rejected)];
+        let want = [window(name, None, reset, Rejected)];
         assert_eq!(told(&spoken(text, "")), want, "{text}");
         let flag_alone = spoken(text, "").replace("<synthetic>", "m");
         assert_eq!(told(&flag_alone), want, "{text}");
@@ -551,21 +551,21 @@ fn a_refusal_is_recognised_by_structure() {
     ] {
         assert_eq!(
             told(&spoken(words, members)),
-            [window(BUCKET_UNKNOWN, None, None, Rejected)],
+            [window(WINDOW_UNKNOWN, None, None, Rejected)],
             "{members}"
         );
     }
     // The words add a window and an end.
-    for (text, bucket, reset) in [
-        ("", BUCKET_UNKNOWN, None),
+    for (text, name, reset) in [
+        ("", WINDOW_UNKNOWN, None),
         (
             "You've used it all · back at 5pm (UTC)",
-            BUCKET_UNKNOWN,
+            WINDOW_UNKNOWN,
             Some(NOW + 5 * hour),
         ),
         (
             "Nothing left, try again in 2h 5m",
-            BUCKET_UNKNOWN,
+            WINDOW_UNKNOWN,
             Some(NOW + 125 * 60_000),
         ),
         (
@@ -587,14 +587,14 @@ fn a_refusal_is_recognised_by_structure() {
         ),
     ] {
         let line = spoken(text, rate);
-        assert_eq!(told(&line), [window(bucket, None, reset, Rejected)], "{text}");
+        assert_eq!(told(&line), [window(name, None, reset, Rejected)], "{text}");
         let line = line.replace(r#""isApiErrorMessage":true,"#, "");
-        assert_eq!(told(&line), [window(bucket, None, reset, Rejected)], "{text}");
+        assert_eq!(told(&line), [window(name, None, reset, Rejected)], "{text}");
     }
     // As a stream spells it.
     let line = spoken(words, r#","error":"rate_limit","api_error_status":429"#)
         .replace("isApiErrorMessage", "is_api_error_message");
-    assert_eq!(told(&line), [window(BUCKET_UNKNOWN, None, None, Rejected)]);
+    assert_eq!(told(&line), [window(WINDOW_UNKNOWN, None, None, Rejected)]);
     // A busy server, a failed one, somebody else's line.
     for line in [
         spoken(
@@ -1031,8 +1031,8 @@ proptest! {
         for observation in found {
             prop_assert!(observation.utilization.is_none_or(|share| share.is_finite() && share >= 0.0));
             prop_assert!(observation.reset_at.is_none_or(|at| at > 0 && jiff::Timestamp::from_millisecond(at).is_ok()));
-            prop_assert!(!observation.bucket.is_empty() && observation.bucket.len() <= BUCKET_BYTES_MAX);
-            prop_assert!(!observation.bucket.contains(char::is_control));
+            prop_assert!(!observation.window.is_empty() && observation.window.len() <= WINDOW_NAME_BYTES_MAX);
+            prop_assert!(!observation.window.contains(char::is_control));
             prop_assert!(observation.observed_at.is_none_or(|at| at == NOW));
         }
     }
@@ -1090,7 +1090,7 @@ proptest! {
     fn the_order_of_windows_is_fixed(order in Just(vec!["five_hour", "7d", "overage", "zeta", "alpha", "7d_oi"]).prop_shuffle()) {
         let windows: Vec<_> = order.iter().map(|name| format!(r#""{name}":{{"utilization":0.5}}"#)).collect();
         let line = event(&format!(r#"{{"status":"allowed","unifiedWindows":{{{}}}}}"#, windows.join(",")));
-        let names: Vec<String> = told(&line).into_iter().map(|(bucket, ..)| bucket).collect();
+        let names: Vec<String> = told(&line).into_iter().map(|(name, ..)| name).collect();
         prop_assert_eq!(names, ["five_hour", "seven_day", "seven_day_overage_included", "overage", "alpha", "zeta"]);
     }
 }

@@ -4,7 +4,7 @@
 //! Shares are percentages, so 0.5 is half a percent.
 
 use super::values::{self, Entries};
-use super::{FIVE_HOUR, SEVEN_DAY, SEVEN_DAY_FAMILY, SourceWindows, bucket_name, time};
+use super::{FIVE_HOUR, SEVEN_DAY, SEVEN_DAY_FAMILY, SourceWindows, storable_name, time};
 use crate::json::{self, Raw};
 use crate::model::Millis;
 
@@ -34,19 +34,24 @@ pub fn windows(value: Raw<'_>) -> SourceWindows {
             _ => {
                 let window = Entries::of(*value);
                 let share = values::percent(window.get(&["utilization"]));
-                set(&mut windows, bucket_name(name), share, window.get(&["resets_at"]));
+                set(
+                    &mut windows,
+                    storable_name(name),
+                    share,
+                    window.get(&["resets_at"]),
+                );
             }
         }
     }
-    let flat: Vec<Box<str>> = windows.0.iter().map(|window| window.bucket.clone()).collect();
+    let flat: Vec<Box<str>> = windows.0.iter().map(|window| window.name.clone()).collect();
     let mut count = 0;
     let limits = body.get(&["limits"]).0.unwrap_or_default();
     json::each(limits.as_bytes(), |item| {
         let item = Entries::of(Raw(std::str::from_utf8(item).ok()));
         // The same window stands outside the list too, and there it is written first.
-        if let Some(bucket) = scoped(&item).filter(|bucket| !is_among(bucket, &flat)) {
+        if let Some(name) = scoped(&item).filter(|name| !is_among(name, &flat)) {
             let share = values::percent(item.get(&["percent"]));
-            set(&mut windows, bucket, share, item.get(&["resets_at"]));
+            set(&mut windows, name, share, item.get(&["resets_at"]));
         }
         count += 1;
         count == LIMITS_MAX
@@ -54,9 +59,9 @@ pub fn windows(value: Raw<'_>) -> SourceWindows {
     windows
 }
 
-fn set(windows: &mut SourceWindows, bucket: Box<str>, share: Option<f64>, resets_at: Raw<'_>) {
+fn set(windows: &mut SourceWindows, name: Box<str>, share: Option<f64>, resets_at: Raw<'_>) {
     if share.is_some() {
-        let window = windows.at(bucket);
+        let window = windows.at(name);
         window.utilization = share;
         // Only text here: a number would be of a unit that nobody has said.
         window.reset_at = values::text(resets_at).and_then(|text| time::reset_text(&text));
@@ -71,11 +76,11 @@ fn scoped(limit: &Entries<'_>) -> Option<Box<str>> {
         "session" => FIVE_HOUR.into(),
         "weekly_all" => SEVEN_DAY.into(),
         "weekly_scoped" => match (name(scope.get(&["model"])), name(scope.get(&["surface"]))) {
-            (Some(model), _) => bucket_name(&format!("weekly_scoped:{model}")),
-            (None, Some(surface)) => bucket_name(&format!("weekly_surface:{surface}")),
+            (Some(model), _) => storable_name(&format!("weekly_scoped:{model}")),
+            (None, Some(surface)) => storable_name(&format!("weekly_surface:{surface}")),
             (None, None) => "weekly_scoped".into(),
         },
-        other => bucket_name(other),
+        other => storable_name(other),
     })
 }
 
@@ -89,11 +94,11 @@ fn name(value: Raw<'_>) -> Option<String> {
 }
 
 /// Whether a window of `limits` stands outside it too: under its name, or as the week of that model's family.
-fn is_among(bucket: &str, flat: &[Box<str>]) -> bool {
-    let model = bucket.strip_prefix("weekly_scoped:").map(str::to_ascii_lowercase);
+fn is_among(name: &str, flat: &[Box<str>]) -> bool {
+    let model = name.strip_prefix("weekly_scoped:").map(str::to_ascii_lowercase);
     flat.iter().any(|known| {
         let family = known.strip_prefix(SEVEN_DAY_FAMILY);
-        &**known == bucket
+        &**known == name
             || model
                 .as_deref()
                 .zip(family)
@@ -121,8 +126,8 @@ fn spend(value: Raw<'_>, windows: &mut SourceWindows) {
 }
 
 /// What is left of a sum of money, in its smallest unit.
-fn money(windows: &mut SourceWindows, bucket: &str, limit: Option<u64>, used: Option<u64>) {
-    if let Some(window) = windows.0.iter_mut().find(|window| &*window.bucket == bucket) {
+fn money(windows: &mut SourceWindows, name: &str, limit: Option<u64>, used: Option<u64>) {
+    if let Some(window) = windows.0.iter_mut().find(|window| &*window.name == name) {
         window.limit = limit;
         window.remaining = limit.zip(used).map(|(limit, used)| limit.saturating_sub(used));
     }

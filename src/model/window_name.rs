@@ -72,8 +72,8 @@ pub fn canonical(name: &str) -> &str {
 
 /// How long a window lasts, in milliseconds; `None` where nobody has said.
 #[must_use]
-pub fn length(bucket: &str) -> Option<Millis> {
-    let name = canonical(bucket);
+pub fn length(name: &str) -> Option<Millis> {
+    let name = canonical(name);
     let minutes = |text: &str| {
         text.parse::<u32>()
             .ok()
@@ -133,8 +133,8 @@ fn words(name: &str) -> impl Iterator<Item = &str> {
 /// A window for one family of models binds that family only, and nobody who names no model. A window that is neither
 /// the account's nor a family's binds only while it refuses.
 #[must_use]
-pub fn binds(bucket: &str, model: Option<&str>, refuses: bool) -> bool {
-    match reach(canonical(bucket)) {
+pub fn binds(name: &str, model: Option<&str>, refuses: bool) -> bool {
+    match reach(canonical(name)) {
         Reach::Account => true,
         Reach::Family(family) => model.is_some_and(|model| is_of_family(family, model)),
         Reach::Refused => refuses,
@@ -143,8 +143,8 @@ pub fn binds(bucket: &str, model: Option<&str>, refuses: bool) -> bool {
 
 /// True if a response of this model shows that the window does not refuse.
 #[must_use]
-pub fn serves(bucket: &str, model: &str) -> bool {
-    binds(bucket, Some(model), true)
+pub fn serves(name: &str, model: &str) -> bool {
+    binds(name, Some(model), true)
 }
 
 fn is_of_family(family: &str, model: &str) -> bool {
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn a_family_window_binds_its_family_only() {
         for refuses in [false, true] {
-            let binds = |bucket, model| binds(bucket, model, refuses);
+            let binds = |name, model| binds(name, model, refuses);
             assert!(binds(SEVEN_DAY_OPUS, Some("claude-Opus-5")));
             assert!(!binds(SEVEN_DAY_OPUS, Some("claude-sonnet-5")));
             assert!(binds("7d_sonnet", Some("claude-sonnet-5")));
