@@ -6,11 +6,11 @@
 
 mod accounts;
 mod file;
-mod gather;
 mod layers;
 mod mistakes;
+mod render;
+mod resolve;
 mod schema;
-mod shown;
 mod units;
 pub mod web;
 mod wording;
@@ -34,12 +34,12 @@ pub use accounts::{
     ACCOUNT_LABEL, Accounts, DescribedAccount, PROVIDER_LABEL, PartialAccount, TokenKind, UnknownAccount,
     WhichAccount, check_name as check_account_name, name_an_account,
 };
-use gather::Gather;
 pub use layers::{
     Environment, LogFormat, Origin, Partial, PartialAccounts, PartialLimits, PartialLog, PartialQuota,
     PartialRuns, PartialShutdown, PartialStore, PartialWatch, VARIABLE_PREFIX,
 };
 pub use mistakes::{CONFIG_BYTES_MAX, ConfigError, FilePlace, MistakeText, Mistakes};
+use resolve::Resolver;
 pub use schema::schema;
 pub use units::{ByteSize, Count, Flag, List, Period, UnitError};
 
@@ -319,7 +319,7 @@ impl Settings {
         let (variables, mut mistakes) = environment.layers();
         layers.extend(variables);
         match environment.file(config_flag) {
-            Ok(file) => Gather::new(layers, file, environment, mistakes).settings(),
+            Ok(file) => Resolver::new(layers, file, environment, mistakes).settings(),
             // Without the file nothing can be said of what it may set.
             Err(error) => {
                 mistakes.push(error);
@@ -338,7 +338,7 @@ impl Settings {
         let layer = file::FileLayer::from_bytes(path, text.into_bytes())?;
         let environment = Environment::empty();
         let mut settings =
-            Gather::new(Vec::new(), Some(layer), &environment, Mistakes::default()).settings()?;
+            Resolver::new(Vec::new(), Some(layer), &environment, Mistakes::default()).settings()?;
         settings.config_file = file.map(PathBuf::from);
         Ok(settings)
     }

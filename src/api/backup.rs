@@ -38,8 +38,8 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
         (status = 503, response = Unavailable)
     )
 )]
-async fn post_backup(State(sources): State<Arc<ApiState>>) -> Result<Response, Problem> {
-    let mut file = sources.writes.copy().await??;
+async fn post_backup(State(api): State<Arc<ApiState>>) -> Result<Response, Problem> {
+    let mut file = api.writes.copy().await??;
     let length = file.rewind().and_then(|()| file.metadata()).map_err(|error| {
         let detail = format!("the copy cannot be read: {error}");
         Problem::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "no backup", detail).retry_after(1)

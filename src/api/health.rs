@@ -36,8 +36,8 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
 ///
 /// 200 as long as it lives; the document says how it is.
 #[utoipa::path(get, path = "/healthz", tag = COLLECTOR, responses((status = 200, body = wire::Health)))]
-async fn get_health(State(sources): Shared) -> Result<Json<wire::Health>, Problem> {
-    blocking(move || Ok(Json(health(&sources)))).await
+async fn get_health(State(api): Shared) -> Result<Json<wire::Health>, Problem> {
+    blocking(move || Ok(Json(health(&api)))).await
 }
 
 /// Whether the collector is ready
@@ -52,8 +52,8 @@ async fn get_health(State(sources): Shared) -> Result<Json<wire::Health>, Proble
         (status = 503, description = "Not ready, or not counting everything.", body = wire::Health)
     )
 )]
-async fn get_ready(State(sources): Shared) -> Result<Response, Problem> {
-    let health = blocking(move || Ok(health(&sources))).await?;
+async fn get_ready(State(api): Shared) -> Result<Response, Problem> {
+    let health = blocking(move || Ok(health(&api))).await?;
     let status = if health.ready && health.status != "unhealthy" {
         StatusCode::OK
     } else {
@@ -63,7 +63,7 @@ async fn get_ready(State(sources): Shared) -> Result<Response, Problem> {
 }
 
 /// The operator's side of an answer that is given now.
-pub(super) fn terms<'a>(settings: &'a Settings, unseen: Option<&'a Unseen>) -> EvalContext<'a> {
+pub(super) fn eval_context<'a>(settings: &'a Settings, unseen: Option<&'a Unseen>) -> EvalContext<'a> {
     EvalContext {
         accounts: &settings.accounts,
         zone: &settings.quota_zone,
@@ -74,31 +74,31 @@ pub(super) fn terms<'a>(settings: &'a Settings, unseen: Option<&'a Unseen>) -> E
 
 /// Why the collector may not know all there is: it is starting, or what it should read it cannot. A run that cannot be
 /// read beside others that can makes it unhealthy, not blind: what is in a mount is not to stop every account.
-pub(super) fn unseen(sources: &ApiState) -> Option<Unseen> {
+pub(super) fn unseen(api: &ApiState) -> Option<Unseen> {
     let blind = |why: String| Unseen {
         reason: Reason::CollectorBlind,
         why: format!("the collector cannot see what happens ({why})"),
     };
-    let stuck = committer(sources).stuck;
-    let store = || sources.store.rebuilt().err().map(|error| error.to_string());
-    if let Some(why) = stuck.or_else(store).or_else(|| sources.board.blindness()) {
+    let stuck = committer(api).stuck;
+    let store = || api.store.rebuilt().err().map(|error| error.to_string());
+    if let Some(why) = stuck.or_else(store).or_else(|| api.statuses.blindness()) {
         return Some(blind(why));
     }
-    (!sources.backlog_done.is_cancelled()).then(|| Unseen {
+    (!api.backlog_done.is_cancelled()).then(|| Unseen {
         reason: Reason::CollectorStarting,
         why: "the collector is starting and has not read everything that is there".to_owned(),
     })
 }
 
-fn committer(sources: &ApiState) -> CommitterHealth {
-    let committer = sources.committer.lock().unwrap_or_else(PoisonError::into_inner);
+fn committer(api: &ApiState) -> CommitterHealth {
+    let committer = api.committer.lock().unwrap_or_else(PoisonError::into_inner);
     committer.clone()
 }
 
 /// `unhealthy` as soon as something that should be counted is not, `degraded` while everything is.
-pub(super) fn health(sources: &ApiState) -> wire::Health {
-    let committer = committer(sources);
-    let watch = sources.watch.health();
+pub(super) fn health(api: &ApiState) -> wire::Health {
+    let committer = committer(api);
+    let watch = api.watch.health();
     let mut reasons = Vec::new();
     let mut unhealthy = false;
     if let Some(stuck) = committer.stuck {
@@ -112,11 +112,11 @@ pub(super) fn health(sources: &ApiState) -> wire::Health {
             "polling"
         }
     };
-    if let Some(problem) = sources.board.runs_directory_problem() {
+    if let Some(problem) = api.statuses.runs_directory_problem() {
         unhealthy = true;
         reasons.push(problem);
     }
-    match sources.store.rebuilt() {
+    match api.store.rebuilt() {
         Ok(rebuilt) => reasons.extend(rebuilt),
         Err(error) => {
             unhealthy = true;
@@ -126,7 +126,7 @@ pub(super) fn health(sources: &ApiState) -> wire::Health {
             }
         }
     }
-    reasons.extend(sources.refused.borrow().clone());
+    reasons.extend(api.refused.borrow().clone());
     let clock = now();
     if is_clock_wrong(clock) {
         reasons.push(format!(
@@ -135,8 +135,8 @@ pub(super) fn health(sources: &ApiState) -> wire::Health {
             document::time(clock)
         ));
     }
-    reasons.extend(sources.missing.borrow().iter().cloned());
-    let runs = sources.board.digest();
+    reasons.extend(api.missing.borrow().iter().cloned());
+    let runs = api.statuses.digest();
     for (run, problem) in &runs.troubled {
         unhealthy = true;
         reasons.push(format!("run {run}: {problem}"));
@@ -148,10 +148,10 @@ pub(super) fn health(sources: &ApiState) -> wire::Health {
     };
     wire::Health {
         status: status.to_owned(),
-        ready: sources.ready.is_cancelled(),
+        ready: api.ready.is_cancelled(),
         reasons,
-        notices: sources
-            .board
+        notices: api
+            .statuses
             .notices()
             .into_iter()
             .chain(stderr::trouble())
@@ -163,11 +163,11 @@ pub(super) fn health(sources: &ApiState) -> wire::Health {
         overflows: watch.overflows,
         fallbacks: watch.fallbacks,
         replaced: watch.replaced,
-        problems: sources.board.problems(),
-        backlog_done: sources.backlog_done.is_cancelled(),
+        problems: api.statuses.problems(),
+        backlog_done: api.backlog_done.is_cancelled(),
         lag_bytes: runs.lag,
         commits: committer.commits,
         reopened: committer.reopened,
-        since: document::time(sources.since),
+        since: document::time(api.since),
     }
 }

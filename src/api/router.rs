@@ -31,11 +31,11 @@ use super::web::daily;
 use super::{backup, events, health, metrics, quota, runs, summary, usage, version, web, wire};
 
 /// All routes.
-pub fn router(sources: Arc<ApiState>) -> Router {
+pub fn router(api: Arc<ApiState>) -> Router {
     Router::from(declared())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(sources)
+        .with_state(api)
 }
 
 /// All routes and, from the same declarations, what is written down of them.

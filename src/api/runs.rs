@@ -89,7 +89,7 @@ struct RunsQuery {
     )
 )]
 async fn get_runs(
-    State(sources): Shared,
+    State(api): Shared,
     StrictQuery(query): StrictQuery<RunsQuery>,
 ) -> Result<Json<Vec<wire::Run>>, Problem> {
     const STATES: [&str; 6] = ["waiting", "live", "idle", "stopped", "gone", "failing"];
@@ -112,9 +112,9 @@ async fn get_runs(
     };
     let label = label.map(|(name, value)| (name.to_owned(), value.to_owned()));
     blocking(move || {
-        let snapshot = sources.store.snapshot()?;
-        let infos = sources.store.run_infos()?;
-        let statuses = sources.board.runs();
+        let snapshot = api.store.snapshot()?;
+        let infos = api.store.run_infos()?;
+        let statuses = api.statuses.runs();
         let has_label = |info: &RunInfo| {
             label.as_ref().is_none_or(|(name, value)| {
                 info.labels
@@ -153,12 +153,12 @@ async fn get_runs(
     )
 )]
 async fn get_run(
-    State(sources): Shared,
+    State(api): Shared,
     id: Id,
     StrictQuery(NoQuery {}): StrictQuery<NoQuery>,
 ) -> Result<Json<wire::RunDetail>, Problem> {
     let run = run_id(id)?;
-    detail(sources, run).await.map(Json)
+    detail(api, run).await.map(Json)
 }
 
 /// Start a run
@@ -186,7 +186,7 @@ async fn get_run(
     )
 )]
 async fn put_run(
-    State(sources): Shared,
+    State(api): Shared,
     id: Id,
     body: Bytes,
 ) -> Result<(StatusCode, Json<wire::RunDetail>), Problem> {
@@ -205,7 +205,7 @@ async fn put_run(
         labels,
         mount: wanted.mount.map(Into::into),
     };
-    let status = match sources.supervisor.start(start).await? {
+    let status = match api.supervisor.start(start).await? {
         StartAnswer::New => StatusCode::CREATED,
         StartAnswer::Known => StatusCode::OK,
         StartAnswer::NoSuchAccount(unknown) => return Err(Problem::unknown("labels", unknown)),
@@ -243,7 +243,7 @@ async fn put_run(
         }
         StartAnswer::Mount(error) => return Err(Problem::bad("mount", error)),
     };
-    Ok((status, Json(detail(sources, run).await?)))
+    Ok((status, Json(detail(api, run).await?)))
 }
 
 /// Whether to wait.
@@ -283,18 +283,18 @@ struct StopQuery {
     )
 )]
 async fn post_stop(
-    State(sources): Shared,
+    State(api): Shared,
     id: Id,
     StrictQuery(StopQuery { wait, incomplete }): StrictQuery<StopQuery>,
 ) -> Result<(StatusCode, Json<wire::RunDetail>), Problem> {
     let run = run_id(id)?;
     // Known first, so that whoever does not wait hears of a name that is none.
-    let before = detail(Arc::clone(&sources), run.clone()).await?;
+    let before = detail(Arc::clone(&api), run.clone()).await?;
     let stop = StopRequest {
         run: run.clone(),
         incomplete,
     };
-    let stopping = sources.supervisor.begin_stop(stop).await?;
+    let stopping = api.supervisor.begin_stop(stop).await?;
     if !wait {
         return Ok((StatusCode::ACCEPTED, Json(before)));
     }
@@ -305,8 +305,8 @@ async fn post_stop(
             format!("run {run} is not read to its end yet; ask again"),
         )
         .retry_after(STOP_WAIT_MAX.as_secs())),
-        Ok(Ok(StopAnswer::Stopped)) => Ok((StatusCode::OK, Json(detail(sources, run).await?))),
-        Ok(Ok(StopAnswer::Unknown)) => Err(unknown(sources, run).await),
+        Ok(Ok(StopAnswer::Stopped)) => Ok((StatusCode::OK, Json(detail(api, run).await?))),
+        Ok(Ok(StopAnswer::Unknown)) => Err(unknown(api, run).await),
         Ok(Ok(StopAnswer::Unread(why))) => Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "not read to its end",
@@ -341,11 +341,11 @@ async fn post_stop(
         (status = 503, response = Unavailable)
     )
 )]
-async fn delete_run(State(sources): Shared, id: Id) -> Result<StatusCode, Problem> {
+async fn delete_run(State(api): Shared, id: Id) -> Result<StatusCode, Problem> {
     let run = run_id(id)?;
-    match sources.supervisor.forget(run.clone()).await? {
+    match api.supervisor.forget(run.clone()).await? {
         ForgetAnswer::Forgotten => Ok(StatusCode::NO_CONTENT),
-        ForgetAnswer::Unknown => Err(unknown(sources, run).await),
+        ForgetAnswer::Unknown => Err(unknown(api, run).await),
         ForgetAnswer::Running => Err(Problem::conflict(format!(
             "id: run {run} is not stopped; stop it first: POST /v1/runs/{run}/stop?wait=true, or tokentail stop {run}"
         ))
@@ -358,8 +358,8 @@ fn run_id(id: Id) -> Result<RunId, Problem> {
     RunId::new(&id).map_err(|error| Problem::bad("id", error))
 }
 
-async fn unknown(sources: Arc<ApiState>, run: RunId) -> Problem {
-    let answer = blocking(move || Ok(no_such_run(&sources.store, &run)?)).await;
+async fn unknown(api: Arc<ApiState>, run: RunId) -> Problem {
+    let answer = blocking(move || Ok(no_such_run(&api.store, &run)?)).await;
     answer.map_or_else(|problem| problem, |why| Problem::unknown("id", why))
 }
 
@@ -375,10 +375,10 @@ pub fn no_such_run(store: &Store, run: &RunId) -> Result<String, StoreError> {
     })
 }
 
-async fn detail(sources: Arc<ApiState>, run: RunId) -> Result<wire::RunDetail, Problem> {
-    blocking(move || match document(&sources.store, &sources.board, &run)? {
+async fn detail(api: Arc<ApiState>, run: RunId) -> Result<wire::RunDetail, Problem> {
+    blocking(move || match document(&api.store, &api.statuses, &run)? {
         Some(document) => Ok(document),
-        None => Err(Problem::unknown("id", no_such_run(&sources.store, &run)?)),
+        None => Err(Problem::unknown("id", no_such_run(&api.store, &run)?)),
     })
     .await
 }
@@ -389,7 +389,7 @@ async fn detail(sources: Arc<ApiState>, run: RunId) -> Result<wire::RunDetail, P
 /// When the store does not answer.
 pub fn document(
     store: &Store,
-    board: &RunStatuses,
+    statuses: &RunStatuses,
     run: &RunId,
 ) -> Result<Option<wire::RunDetail>, StoreError> {
     let (view, info) = (store.run(run)?, store.run_info(run)?);
@@ -397,7 +397,7 @@ pub fn document(
         return Ok(None);
     };
     let mut detail = summary::run_detail(run.as_str(), &view);
-    detail.run = described(detail.run, &info, board.get(run).as_ref());
+    detail.run = described(detail.run, &info, statuses.get(run).as_ref());
     Ok(Some(detail))
 }
 

@@ -11,11 +11,11 @@ const LINE_BYTES_MAX: usize = 400;
 
 /// The fullest window, and whether a run may start.
 #[must_use]
-pub fn verdict(view: &QuotaView, terms: &EvalContext<'_>) -> String {
+pub fn verdict(view: &QuotaView, context: &EvalContext<'_>) -> String {
     let windows = view.accounts.iter().flat_map(|(id, sums)| {
         let states = sums.windows.iter();
         states.filter_map(move |(name, state)| {
-            let used = window::view(state, terms.now).utilization?;
+            let used = window::view(state, context.now).utilization?;
             Some((used, id, name))
         })
     });
@@ -23,7 +23,7 @@ pub fn verdict(view: &QuotaView, terms: &EvalContext<'_>) -> String {
     let mut text = fullest.map_or_else(String::new, |(used, id, name)| {
         format!("{}/{} {name} {:.0} %; ", id.provider, id.name, used * 100.0)
     });
-    let answer = quota::may_start(view, terms, &AdmissionQuestion::default());
+    let answer = quota::may_start(view, context, &AdmissionQuestion::default());
     text += "may start: ";
     text += &answer.decision;
     if let Some(at) = answer.retry_at {
@@ -35,7 +35,7 @@ pub fn verdict(view: &QuotaView, terms: &EvalContext<'_>) -> String {
 
 /// The whole line: what is wrong comes first.
 #[must_use]
-pub fn line(health: &wire::Health, board: &RunStatuses, verdict: &str) -> String {
+pub fn line(health: &wire::Health, statuses: &RunStatuses, verdict: &str) -> String {
     let mut parts = Vec::new();
     if let Some(reason) = health.reasons.first() {
         let others = health.reasons.len() - 1;
@@ -46,7 +46,7 @@ pub fn line(health: &wire::Health, board: &RunStatuses, verdict: &str) -> String
         };
         parts.push(format!("{}: {reason}{more}", health.status));
     }
-    let runs = board.digest();
+    let runs = statuses.digest();
     let s = if runs.runs == 1 { "" } else { "s" };
     parts.push(format!("{} run{s}, {} live", runs.runs, runs.live));
     if !health.backlog_done && health.lag_bytes > 0 {
@@ -70,9 +70,9 @@ mod tests {
             backlog_done: true,
             ..wire::Health::default()
         };
-        let board = RunStatuses::default();
+        let statuses = RunStatuses::default();
         assert_eq!(
-            line(&health, &board, "may start: allow"),
+            line(&health, &statuses, "may start: allow"),
             "0 runs, 0 live; may start: allow"
         );
         health.status = "unhealthy".to_owned();
@@ -80,7 +80,7 @@ mod tests {
         health.backlog_done = false;
         health.lag_bytes = 3 << 20;
         assert_eq!(
-            line(&health, &board, ""),
+            line(&health, &statuses, ""),
             "unhealthy: run a: no way in (and 1 more); 0 runs, 0 live; reading what is there, 3 MiB left"
         );
     }

@@ -32,7 +32,7 @@ pub struct ApiState {
     pub hub: Arc<Hub>,
     /// Starts, stops and forgets runs.
     pub supervisor: SupervisorHandle,
-    pub board: Arc<RunStatuses>,
+    pub statuses: Arc<RunStatuses>,
     pub watch: Arc<Watch>,
     pub committer: Arc<Mutex<CommitterHealth>>,
     /// What the last reload did not take over.
@@ -42,7 +42,7 @@ pub struct ApiState {
     pub ready: CancellationToken,
     pub backlog_done: CancellationToken,
     pub since: Millis,
-    /// What went through the doors.
+    /// What went through the endpoints.
     pub traffic: Arc<Traffic>,
     /// What scrapes were told.
     pub counters: Counters,

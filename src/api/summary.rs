@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::document::summary;
-use crate::api::health::{terms, unseen};
+use crate::api::health::{eval_context, unseen};
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::{NoQuery, StrictQuery};
 use crate::api::openapi::{BadRequest, USAGE, Unavailable};
@@ -35,14 +35,14 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     )
 )]
 async fn get_summary(
-    State(sources): Shared,
+    State(api): Shared,
     StrictQuery(NoQuery {}): StrictQuery<NoQuery>,
 ) -> Result<Json<wire::Summary>, Problem> {
     blocking(move || {
-        let settings = Arc::clone(&sources.settings.borrow());
-        let unseen = unseen(&sources);
-        let terms = terms(&settings, unseen.as_ref());
-        Ok(Json(summary::collect(&sources.store, &terms)?))
+        let settings = Arc::clone(&api.settings.borrow());
+        let unseen = unseen(&api);
+        let context = eval_context(&settings, unseen.as_ref());
+        Ok(Json(summary::collect(&api.store, &context)?))
     })
     .await
 }

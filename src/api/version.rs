@@ -48,10 +48,10 @@ async fn get_version() -> Json<wire::Version> {
     responses((status = 200, body = wire::SettingsInEffect), (status = 400, response = BadRequest))
 )]
 async fn get_settings(
-    State(sources): State<Arc<ApiState>>,
+    State(api): State<Arc<ApiState>>,
     StrictQuery(NoQuery {}): StrictQuery<NoQuery>,
 ) -> Json<wire::SettingsInEffect> {
-    let settings = Arc::clone(&sources.settings.borrow());
+    let settings = Arc::clone(&api.settings.borrow());
     let config_file = settings.config_file.as_ref();
     Json(wire::SettingsInEffect {
         config_file: config_file.map(|path| path.display().to_string()),

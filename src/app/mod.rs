@@ -13,7 +13,7 @@ use crate::api::events::monitor::Monitor;
 use crate::api::feed::hub::Hub;
 use crate::api::metrics::counters::Counters;
 use crate::api::router;
-use crate::api::server::{Doors, ServerError, Subscribers, TokenSlot, Traffic};
+use crate::api::server::{Endpoints, ServerError, Subscribers, TokenSlot, Traffic};
 use crate::api::state::ApiState;
 use crate::committer::{self, CommitterThread};
 use crate::config::Settings;
@@ -94,12 +94,12 @@ impl App {
         let token = Arc::new(TokenSlot::read(settings.http.token_file.as_deref())?);
         if scope == Scope::Everything {
             // Before a database is made that would not be used.
-            Doors::check_place(&settings.socket)?;
+            Endpoints::check_place(&settings.socket)?;
         }
         let store = open_store(&settings)?;
         let began = store.begin()?;
-        let doors = match scope {
-            Scope::Everything => Some(Doors::open(&settings, Arc::clone(&token))?),
+        let endpoints = match scope {
+            Scope::Everything => Some(Endpoints::open(&settings, Arc::clone(&token))?),
             Scope::OnDemand => None,
         };
         let runs_dir = (scope == Scope::Everything).then(|| settings.runs_dir.clone());
@@ -123,11 +123,11 @@ impl App {
         let owned = Owned {
             shared: Arc::clone(&core.shared),
             writes: core.shared.committer.downgrade(),
-            socket: doors.as_ref().map(Doors::keeper),
+            socket: endpoints.as_ref().map(Endpoints::keeper),
             missing: missing_sender,
             stop: stop.clone(),
         };
-        let address = doors.as_ref().and_then(Doors::address);
+        let address = endpoints.as_ref().and_then(Endpoints::address);
         let mut publishers = vec![task(
             hub.run(core.live.subscribe(), Arc::clone(&core.shared.store)),
         )];
@@ -135,10 +135,10 @@ impl App {
             let monitor = Monitor::new(Arc::clone(&state), core.live.subscribe(), stop.clone());
             publishers.push(task(monitor.run()));
         }
-        let server = doors.map(|doors| {
+        let server = endpoints.map(|endpoints| {
             let settings = Arc::clone(&core.shared.settings.borrow());
             let traffic = Arc::clone(&state.traffic);
-            task(doors.serve(router::router(state), settings, traffic, stop.clone()))
+            task(endpoints.serve(router::router(state), settings, traffic, stop.clone()))
         });
         let beat = systemd::watchdog()
             .map(|limit| task(running::beat(Arc::clone(&core.shared), limit, stop.clone())));
@@ -201,7 +201,7 @@ impl Core {
             settings: shared.settings.clone(),
             writes: shared.committer.downgrade(),
             supervisor: supervisor.clone(),
-            board: Arc::clone(&shared.statuses),
+            statuses: Arc::clone(&shared.statuses),
             watch: Arc::clone(&shared.watch),
             committer: self.committer.health(),
             refused: problems.refused,

@@ -100,7 +100,7 @@ impl Owned {
 fn look(socket: Option<&SocketKeeper>, settings: &Settings, mut there: BTreeSet<PathBuf>) -> OwnedState {
     let mut problems = Vec::new();
     let listener = socket.and_then(|socket| {
-        socket.look().unwrap_or_else(|error| {
+        socket.check().unwrap_or_else(|error| {
             problems.push(unreachable(&error));
             None
         })

@@ -70,7 +70,7 @@ pub fn check_config(global: &Global, command: CheckConfig) -> Result<Exit, Failu
             .iter()
             .map(|doubt| (Some(MistakeDocument::of(doubt)), None));
         let findings = warnings.iter().map(|finding| (None, Some(found(finding))));
-        let told = |error: &Finding| MistakeDocument {
+        let document = |error: &Finding| MistakeDocument {
             problem: sentence(error),
             ..MistakeDocument::default()
         };
@@ -80,7 +80,7 @@ pub fn check_config(global: &Global, command: CheckConfig) -> Result<Exit, Failu
                 .config_file
                 .as_ref()
                 .map(|path| path.display().to_string()),
-            mistakes: errors.iter().map(told).collect(),
+            mistakes: errors.iter().map(document).collect(),
             mistakes_left_out: 0,
             warnings: doubts
                 .chain(findings)
@@ -95,11 +95,11 @@ pub fn check_config(global: &Global, command: CheckConfig) -> Result<Exit, Failu
 }
 
 fn refused(mistakes: &Mistakes) -> Result<Exit, Failure> {
-    let told: Vec<MistakeDocument> = mistakes.list.iter().map(MistakeDocument::of).collect();
+    let documents: Vec<MistakeDocument> = mistakes.list.iter().map(MistakeDocument::of).collect();
     output::json(&Checked {
         valid: false,
-        file: told.iter().find_map(|told| told.file.clone()),
-        mistakes: told,
+        file: documents.iter().find_map(|one| one.file.clone()),
+        mistakes: documents,
         mistakes_left_out: mistakes.left_out,
         warnings: Vec::new(),
         settings: None,
@@ -130,7 +130,7 @@ fn findings(settings: &Settings) -> (Vec<Finding>, Vec<Finding>) {
                 todo,
             });
         }
-        None => match Runs::look(settings, &this) {
+        None => match Runs::scan(settings, &this) {
             Ok(runs) => warnings.extend(runs.closed(&this).into_iter().chain(runs.findings(settings))),
             Err(error) => warnings.push(Finding::bare(format!("runs_dir: {error}"))),
         },

@@ -168,9 +168,9 @@ pub async fn delete(socket: &Path, path: &str, timeout: Duration) -> Result<(), 
 
 /// A query, with its question mark; empty if nothing is wished for.
 #[must_use]
-pub fn query(wishes: &[(&str, Option<&str>)]) -> String {
+pub fn query(parameters: &[(&str, Option<&str>)]) -> String {
     let mut query = String::new();
-    for (name, value) in wishes {
+    for (name, value) in parameters {
         if let Some(value) = value {
             query.push(if query.is_empty() { '?' } else { '&' });
             query.push_str(name);
@@ -648,8 +648,8 @@ mod tests {
     #[test]
     fn a_query_is_escaped() {
         assert_eq!(query(&[("a", None)]), "");
-        let wishes = [("a", Some("x y&z")), ("b", None), ("c", Some("k:ä"))];
-        assert_eq!(query(&wishes), "?a=x%20y%26z&c=k%3A%C3%A4");
+        let parameters = [("a", Some("x y&z")), ("b", None), ("c", Some("k:ä"))];
+        assert_eq!(query(&parameters), "?a=x%20y%26z&c=k%3A%C3%A4");
     }
 
     #[test]

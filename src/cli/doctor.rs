@@ -116,7 +116,7 @@ pub fn doctor(global: &Global) -> Result<Exit, Failure> {
             "nothing else is looked at: it would be compared with this user's settings, not the collector's";
         report.add("settings", CheckMark::Warn, Finding::bare(what));
     } else if let Some(settings) = effective(&mut report, own, answered.as_ref()) {
-        let who = whose(&settings, answered.as_ref());
+        let who = who_collects(&settings, answered.as_ref());
         let health = answered
             .as_ref()
             .and_then(|answered| answered.health.as_ref().ok());
@@ -326,7 +326,7 @@ fn ask(socket: &Path) -> Result<Answered, ClientError> {
 }
 
 /// As whom the collector reads: the running one; else the owner of the database; else this user.
-fn whose(settings: &Settings, answered: Option<&Answered>) -> Who {
+fn who_collects(settings: &Settings, answered: Option<&Answered>) -> Who {
     if let Some(who) = answered.and_then(|answered| answered.who.clone()) {
         return who;
     }
@@ -386,7 +386,7 @@ fn runs_directory(
         );
         report.add(NAME, CheckMark::Warn, finding);
     }
-    match Runs::look(settings, who) {
+    match Runs::scan(settings, who) {
         Ok(runs) => {
             let layout = settings.runs.layout;
             let (closed, findings) = (runs.closed(who), runs.findings(settings));

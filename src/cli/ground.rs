@@ -61,7 +61,7 @@ impl Runs {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn look(settings: &Settings, who: &Who) -> Result<Self, LogFileError> {
+    pub fn scan(settings: &Settings, who: &Who) -> Result<Self, LogFileError> {
         let root = Root::open_given(&settings.runs_dir)?;
         let globs = &settings.watch.globs;
         let entries = root.list(Path::new(""))?;
@@ -84,7 +84,7 @@ impl Runs {
                 source: std::io::ErrorKind::PermissionDenied.into(),
             })
         };
-        let mut look_at = |entries: Vec<Entry>, pending: &mut Vec<PathBuf>, found: &mut Self| {
+        let mut add = |entries: Vec<Entry>, pending: &mut Vec<PathBuf>, found: &mut Self| {
             for entry in entries {
                 let rights = match entry.kind {
                     EntryKind::Directory if globs.may_contain(&entry.path) => Some(READ | PASS),
@@ -118,12 +118,12 @@ impl Runs {
             .iter()
             .filter(|entry| entry.kind == EntryKind::Directory)
             .count() as u64;
-        look_at(entries, &mut pending, &mut found);
+        add(entries, &mut pending, &mut found);
         while let Some(directory) = pending.pop() {
             match root.list(&directory) {
                 Ok(entries) if entries.len() <= left => {
                     left -= entries.len();
-                    look_at(entries, &mut pending, &mut found);
+                    add(entries, &mut pending, &mut found);
                 }
                 Ok(_) => {
                     found.is_partial = true;

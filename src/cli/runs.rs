@@ -89,8 +89,8 @@ pub fn stop_command(global: &Global, command: &args::StopArgs) -> Result<Exit, F
 pub fn runs_command(global: &Global, command: &args::RunsArgs) -> Result<Exit, Failure> {
     let socket = settings::asking(global)?.socket;
     let label = (command.label.as_ref()).map(|label| format!("{}:{}", label.name, label.value));
-    let wishes = [("state", command.state.as_deref()), ("label", label.as_deref())];
-    let path = format!("/v1/runs{}", client::query(&wishes));
+    let parameters = [("state", command.state.as_deref()), ("label", label.as_deref())];
+    let path = format!("/v1/runs{}", client::query(&parameters));
     let mut runs: Vec<Document> = client::get_json_blocking(&socket, &path, client::TIMEOUT)?;
     if let Some(sort) = command.sort {
         document::sort(&mut runs, sort);

@@ -22,7 +22,7 @@ pub fn config(global: &Global, command: &args::Config) -> Result<Exit, Failure> 
             match (global.json, origin) {
                 (true, true) => output::json(&settings::described(&settings))?,
                 (true, false) => output::json(&settings.document())?,
-                (false, origin) => output::raw(settings.shown(origin).as_bytes())?,
+                (false, origin) => output::raw(settings.render(origin).as_bytes())?,
             }
         }
     }

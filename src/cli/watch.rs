@@ -28,12 +28,12 @@ pub fn watch(global: &Global, command: &args::WatchArgs) -> Result<Exit, Failure
     let list = |names: Vec<&str>| (!names.is_empty()).then(|| names.join(","));
     let runs = list(command.runs.iter().map(crate::model::RunId::as_str).collect());
     let accounts = list(command.accounts.iter().map(String::as_str).collect());
-    let wishes = [
+    let parameters = [
         ("run", runs.as_deref()),
         ("account", accounts.as_deref()),
         ("kinds", command.kinds.as_deref()),
     ];
-    let path = format!("/v1/events{}", client::query(&wishes));
+    let path = format!("/v1/events{}", client::query(&parameters));
     let width = output::Screen::stdout().columns;
     let mut parser = FrameParser::default();
     let mut printed = Ok(true);

@@ -390,7 +390,7 @@ impl Accounts {
     /// # Errors
     /// There is none, or there are several.
     pub fn named(&self, provider: Option<&str>, name: Option<&str>) -> Result<&AccountId, WhichAccount> {
-        let is_wanted = |wish: Option<&str>, is: &str| wish.is_none_or(|wish| *wish == *is);
+        let is_wanted = |filter: Option<&str>, is: &str| filter.is_none_or(|name| *name == *is);
         let ids = self.rules.iter().map(|rules| &rules.id);
         let fitting: Vec<&AccountId> = ids
             .filter(|id| is_wanted(provider, &id.provider) && is_wanted(name, &id.name))

@@ -118,8 +118,8 @@ impl FileLayer {
         for (span, key, error) in found {
             mistakes.push_at(span.start, || {
                 let problem = match key.as_str() {
-                    "" => say(error.message()),
-                    key => say(error.message()).of_key(key),
+                    "" => to_toml_terms(error.message()),
+                    key => to_toml_terms(error.message()).of_key(key),
                 };
                 let place = FilePlace::of(path, &text, &key, span.clone()).into();
                 ConfigError::File { place, problem }

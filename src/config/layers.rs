@@ -272,5 +272,5 @@ fn from_variable(key: &str, text: &str) -> Result<Partial, MistakeText> {
     for name in path.into_iter().rev() {
         value = toml::Value::Table(toml::Table::from_iter([(name, value)]));
     }
-    Partial::deserialize(value).map_err(|error| say(error.message()))
+    Partial::deserialize(value).map_err(|error| to_toml_terms(error.message()))
 }

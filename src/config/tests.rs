@@ -7,7 +7,7 @@ use std::fs;
 
 use tempfile::TempDir;
 
-use super::gather::check_level;
+use super::resolve::check_level;
 use super::*;
 
 /// A home with a configuration file in it, if there is a text.

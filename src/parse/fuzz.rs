@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::claude::limits::{self, OBSERVATIONS_MAX, ReportedObservations, WINDOW_NAME_BYTES_MAX, told};
+use super::claude::limits::{self, OBSERVATIONS_MAX, ReportSource, WINDOW_NAME_BYTES_MAX, reported};
 use super::claude::prefilter;
 use super::{LineContext, LineKind, Parsed, SHORT_LINE_BYTES_MAX, claude, line};
 use crate::fuzz::{self, Target, dice};
@@ -346,12 +346,12 @@ fn judge_limits(input: &[u8]) {
     if let Ok(text) = std::str::from_utf8(input) {
         let status = [None, Some(200), Some(429), Some(529)][dice(input).usize(..4)];
         for source in [
-            ReportedObservations::Statusline(text),
-            ReportedObservations::Headers { map: text, status },
-            ReportedObservations::Event(text),
+            ReportSource::Statusline(text),
+            ReportSource::Headers { map: text, status },
+            ReportSource::Event(text),
         ] {
-            let observations = told(source, NOW);
-            assert_eq!(observations, told(source, NOW));
+            let observations = reported(source, NOW);
+            assert_eq!(observations, reported(source, NOW));
             judge_observations(&observations, false);
             seen.extend(observations);
         }

@@ -1,13 +1,12 @@
 //! The question orchestrators ask: may another run start, where, and if not, when?
 //!
-//! `advice` looks at one candidate, `admit` chooses among several in their order. Both are advice: nothing is
-//! reserved by asking.
+//! `assess` judges one candidate, `admit` chooses among several in their order. Neither reserves anything.
 
-mod advice;
+mod assessment;
 #[cfg(test)]
 mod tests;
 
-pub use advice::{Advice, BlockReason, advise};
+pub use assessment::{Assessment, BlockReason, assess};
 
 use strum::{IntoStaticStr, VariantNames};
 
@@ -139,7 +138,7 @@ pub struct Admission {
     /// The answer for a person, every candidate with its reason.
     pub sentence: String,
     /// One for each candidate, in their order.
-    pub candidates: Vec<Advice>,
+    pub candidates: Vec<Assessment>,
 }
 
 /// Chooses among candidates in their order of preference.
@@ -149,11 +148,11 @@ pub struct Admission {
 /// With something `unseen` nothing is allowed, and what is unknown has that reason; a refusal that is known stands.
 #[must_use]
 pub fn admit(candidates: &[Candidate], unseen: Option<&Unseen>, now: Millis) -> Admission {
-    let advices: Vec<Advice> = candidates
+    let assessments: Vec<Assessment> = candidates
         .iter()
-        .map(|candidate| advise(candidate, now))
+        .map(|candidate| assess(candidate, now))
         .collect();
-    let mut choice = choose(&advices);
+    let mut choice = choose(&assessments);
     // A wait only because nothing is known would be one without end.
     let is_open = match choice.decision {
         Verdict::Allow | Verdict::Unknown => true,
@@ -170,13 +169,13 @@ pub fn admit(candidates: &[Candidate], unseen: Option<&Unseen>, now: Millis) -> 
     }
     let retry = match choice.decision {
         Verdict::Allow | Verdict::Deny => None,
-        Verdict::Wait | Verdict::Unknown => advices
+        Verdict::Wait | Verdict::Unknown => assessments
             .iter()
             .enumerate()
-            .filter_map(|(index, advice)| Some((advice.until?, index)))
+            .filter_map(|(index, assessment)| Some((assessment.until?, index)))
             .min(),
     };
-    let sentence = advice::summary(&advices, &choice, retry, unseen, now);
+    let sentence = assessment::summary(&assessments, &choice, retry, unseen, now);
     Admission {
         decision: choice.decision,
         retry_at: retry.map(|(at, _)| at),
@@ -185,7 +184,7 @@ pub fn admit(candidates: &[Candidate], unseen: Option<&Unseen>, now: Millis) -> 
         reason: choice.reason,
         unseen: unseen.map(|unseen| unseen.why.clone()),
         sentence,
-        candidates: advices,
+        candidates: assessments,
     }
 }
 
@@ -195,23 +194,23 @@ struct AccountChoice {
     reason: Reason,
 }
 
-fn choose(advices: &[Advice]) -> AccountChoice {
+fn choose(assessments: &[Assessment]) -> AccountChoice {
     let without = |decision, reason| AccountChoice {
         decision,
         chosen: None,
         reason,
     };
-    let only = match advices {
+    let only = match assessments {
         [] => return without(Verdict::Deny, Reason::NoCandidates),
         [only] => Some(only.reason),
         _ => None,
     };
-    let first = |fits: &dyn Fn(&Advice) -> bool| advices.iter().position(fits);
-    let available = first(&|advice| advice.standing == AccountVerdict::Available);
-    let as_allow = || first(&|advice| advice.reason == Reason::UnknownAsAllow);
+    let first = |fits: &dyn Fn(&Assessment) -> bool| assessments.iter().position(fits);
+    let available = first(&|assessment| assessment.state == AccountVerdict::Available);
+    let as_allow = || first(&|assessment| assessment.reason == Reason::UnknownAsAllow);
     if let Some(index) = available.or_else(as_allow) {
-        let reason = if index == 0 || advices[index].reason == Reason::UnknownAsAllow {
-            advices[index].reason
+        let reason = if index == 0 || assessments[index].reason == Reason::UnknownAsAllow {
+            assessments[index].reason
         } else {
             Reason::Overflow
         };
@@ -221,22 +220,28 @@ fn choose(advices: &[Advice]) -> AccountChoice {
             reason,
         };
     }
-    if let Some(index) = first(&|advice| advice.standing == AccountVerdict::NearLimit) {
+    if let Some(index) = first(&|assessment| assessment.state == AccountVerdict::NearLimit) {
         return AccountChoice {
             decision: Verdict::Allow,
             chosen: Some(index),
             reason: only.unwrap_or(Reason::AllNearLimit),
         };
     }
-    if let Some(unknown) = advices.iter().find(|advice| advice.verdict == Verdict::Unknown) {
+    if let Some(unknown) = assessments
+        .iter()
+        .find(|assessment| assessment.verdict == Verdict::Unknown)
+    {
         return without(Verdict::Unknown, unknown.reason);
     }
-    if advices.iter().all(|advice| advice.verdict == Verdict::Deny) {
+    if assessments
+        .iter()
+        .all(|assessment| assessment.verdict == Verdict::Deny)
+    {
         return without(Verdict::Deny, only.unwrap_or(Reason::NoneRecovers));
     }
-    let unknown = advices
+    let unknown = assessments
         .iter()
-        .any(|advice| advice.reason == Reason::UnknownAsWait && advice.until.is_none());
+        .any(|assessment| assessment.reason == Reason::UnknownAsWait && assessment.until.is_none());
     let reason = if unknown {
         Reason::UnknownAsWait
     } else {

@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 
 use super::account::Account;
-use super::admission::{Candidate, Verdict, advise};
+use super::admission::{Candidate, Verdict, assess};
 use super::budget::Calls;
 use super::exhaustion::Causes;
 use super::overage::Overage;
@@ -208,8 +208,8 @@ impl Engine {
             },
             overage: self.overage,
         };
-        let advice = advise(&candidate, now);
-        (advice.verdict, advice.sentence)
+        let assessment = assess(&candidate, now);
+        (assessment.verdict, assessment.sentence)
     }
 }
 

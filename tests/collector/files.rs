@@ -98,7 +98,7 @@ pub fn check(logs: &[(&str, String)], change: impl Fn(&Path), expected: &Expecte
         );
         let lines_and_files = expected.lines_and_files.filter(|_| expected.in_one_step || !live);
         if let Some((lines, files)) = lines_and_files {
-            // The bell is a file as well.
+            // The file with the sentinel line is a file as well.
             assert_eq!(
                 (usage_lines, summary["files"].as_u64()),
                 (lines, Some(files + 1)),

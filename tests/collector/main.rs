@@ -1,11 +1,14 @@
 //! The real program on temporary directories: each test has its own runs directory, database and socket.
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
+mod account_events;
 mod actions;
+mod adverse;
 mod backup;
 mod basics;
 mod blocked;
 mod cases;
+mod cli_and_routes;
 mod contract;
 mod copies;
 mod counting;
@@ -14,16 +17,14 @@ mod damage;
 mod dead_mount;
 mod disk;
 mod doctor;
-mod doors;
-mod faces;
 mod files;
 mod giant;
 mod growth;
-mod hardships;
 mod harness;
 mod holes;
 mod hostile_names;
 mod hostile_writers;
+mod http_security;
 mod instances;
 mod kills;
 mod lifecycle;
@@ -56,7 +57,6 @@ mod small_limits;
 mod stops;
 mod stream;
 mod surroundings;
-mod told;
 mod tools;
 mod unknown_accounts;
 mod unread;

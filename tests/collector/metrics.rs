@@ -83,7 +83,10 @@ fn a_restart_counts_nothing_twice() {
     let log = place.log("one", "a.jsonl");
     append(
         &log,
-        response("1", 1, 0) + &response("1", 3, 0) + &response("2", 4, 1) + "no json\n{\"type\":\"bell\"}\n",
+        response("1", 1, 0)
+            + &response("1", 3, 0)
+            + &response("2", 4, 1)
+            + "no json\n{\"type\":\"sentinel\"}\n",
     );
     let collector = resume(&place);
     let first = samples(&scrape(&collector));

@@ -1,4 +1,4 @@
-//! What scenarios are made of: lines in detail, settings, bells, and questions in full.
+//! What scenarios are made of: lines in detail, settings, sentinel lines, and questions in full.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub const EVENTS_ONLY: &str = "[watch]\nscan_interval = \"1h\"\n";
 pub const SCANS_OFTEN: &str = "[watch]\nscan_interval = \"100ms\"\n";
 
 /// A line that is read and counts nothing.
-const BELL: &str = "{\"type\":\"bell\"}\n";
+const SENTINEL: &str = "{\"type\":\"sentinel\"}\n";
 
 /// One copy of a response.
 #[derive(Clone, Copy, Debug)]
@@ -88,8 +88,8 @@ impl Collector {
         let mut summary = self.summary();
         for _ in 0..2 {
             let rung = summary["lines"]["ignored"].as_u64().unwrap();
-            append(&place.log(run, "bell.jsonl"), BELL);
-            summary = self.wait_until("the bell", |summary| {
+            append(&place.log(run, "sentinel.jsonl"), SENTINEL);
+            summary = self.wait_until("the sentinel line", |summary| {
                 summary["lines"]["ignored"].as_u64() > Some(rung)
             });
         }

@@ -146,7 +146,7 @@ fn logs_that_cannot_be_read_are_named_and_read_when_they_can_be() {
     let summary = collector.wait_for_messages(1);
     assert_eq!(summary["totals"]["output_tokens"], 7);
     while collector.reasons().len() < 3 {
-        append(&open, "{\"type\":\"bell\"}\n");
+        append(&open, "{\"type\":\"sentinel\"}\n");
         collector.wait_for_next("\"committed\"");
     }
     let reasons = collector.reasons();
@@ -176,11 +176,11 @@ fn logs_that_cannot_be_read_are_named_and_read_when_they_can_be() {
     let summary = collector.wait_for_messages(4);
     assert_eq!(summary["totals"]["output_tokens"], 32);
     collector.wait_until("all is well", |summary| {
-        append(&open, "{\"type\":\"bell\"}\n");
+        append(&open, "{\"type\":\"sentinel\"}\n");
         summary["messages"] == 4
     });
     while !collector.reasons().is_empty() {
-        append(&open, "{\"type\":\"bell\"}\n");
+        append(&open, "{\"type\":\"sentinel\"}\n");
         collector.wait_for_next("\"committed\"");
     }
     assert_unhealthy(&collector, false);

@@ -167,8 +167,8 @@ fn links_that_lead_to_what_is_read_or_to_no_transcript_are_not_worth_a_word() {
     let mut collector = place.serve_with(EVENTS_ONLY);
     collector.wait_for_messages(1);
     collector.settle(&place, "one");
-    // The bell that the test rings is no transcript.
-    fs::remove_file(mount.join("bell.jsonl")).unwrap();
+    // The file with the sentinel line of the test is no transcript.
+    fs::remove_file(mount.join("sentinel.jsonl")).unwrap();
     append(&place.log("one", "-w/a.jsonl"), response("2", 1, 0));
     collector.wait_for_messages(2);
     append(&place.log("one", "-w/a.jsonl"), response("3", 1, 0));

@@ -9,7 +9,7 @@ use crate::config::Accounts;
 use crate::dedup::Totals;
 use crate::model::{AccountId, DAY_MS, Fired, Millis};
 use crate::quota::account::{Account, TokenKinds};
-use crate::quota::admission::{self, Admission, Advice, BlockReason, Candidate, Unseen};
+use crate::quota::admission::{self, Admission, Assessment, BlockReason, Candidate, Unseen};
 use crate::quota::budget::{self, CALLS_WINDOW_MS, DailyBudget, Day};
 use crate::quota::exhaustion::{self, Cause, Causes, UNTIL_TAKEN_BACK};
 use crate::quota::pace;
@@ -69,37 +69,41 @@ impl EvalContext<'_> {
 
 /// All of it.
 #[must_use]
-pub fn quota(view: &QuotaView, terms: &EvalContext<'_>) -> wire::Quota {
+pub fn quota(view: &QuotaView, context: &EvalContext<'_>) -> wire::Quota {
     let mut windows = Vec::new();
     for (id, sums) in &view.accounts {
         for (name, state) in &sums.windows {
-            windows.push(window(id, name, state, terms.now));
+            windows.push(window(id, name, state, context.now));
         }
     }
     wire::Quota {
         windows,
-        accounts: accounts(view, terms),
+        accounts: accounts(view, context),
         limit_events: view.limit_events.iter().map(limit_event).collect(),
         thresholds_fired: view.fired.iter().map(fired).collect(),
-        may_start: may_start(view, terms, &AdmissionQuestion::default()),
+        may_start: may_start(view, context, &AdmissionQuestion::default()),
     }
 }
 
 /// Whether a run may start, where, and if not, when.
 #[must_use]
-pub fn may_start(view: &QuotaView, terms: &EvalContext<'_>, question: &AdmissionQuestion) -> wire::MayStart {
+pub fn may_start(
+    view: &QuotaView,
+    context: &EvalContext<'_>,
+    question: &AdmissionQuestion,
+) -> wire::MayStart {
     let nothing = AccountSums::default();
-    let is_wanted = |wish: &Option<String>, is: &str| wish.as_ref().is_none_or(|wish| **wish == *is);
+    let is_wanted = |filter: &Option<String>, is: &str| filter.as_ref().is_none_or(|name| **name == *is);
     let is_asked = |id: &AccountId| {
         is_wanted(&question.provider, &id.provider) && is_wanted(&question.account, &id.name)
     };
-    let configured = terms.accounts.rules();
+    let configured = context.accounts.rules();
     let mut asked: Vec<Account> = configured
         .iter()
         .filter(|rules| is_asked(&rules.id))
         .cloned()
         .collect();
-    if asked.is_empty() && terms.accounts.is_open() {
+    if asked.is_empty() && context.accounts.is_open() {
         let seen = view.accounts.keys().filter(|id| is_asked(id)).cloned();
         asked.extend(seen.map(Account::new));
         if asked.is_empty() {
@@ -114,15 +118,15 @@ pub fn may_start(view: &QuotaView, terms: &EvalContext<'_>, question: &Admission
     let candidates: Vec<Candidate<'_>> = (asked.iter())
         .map(|rules| {
             let sums = view.accounts.get(&rules.id).unwrap_or(&nothing);
-            candidate(rules, sums, question.model.as_deref(), terms)
+            candidate(rules, sums, question.model.as_deref(), context)
         })
         .collect();
-    let mut admission = admission::admit(&candidates, terms.unseen, terms.now);
+    let mut admission = admission::admit(&candidates, context.unseen, context.now);
     if candidates.is_empty() {
         let (provider, name) = (question.provider.as_deref(), question.account.as_deref());
-        admission.sentence = terms.accounts.unknown(provider, name).to_string();
+        admission.sentence = context.accounts.unknown(provider, name).to_string();
     }
-    answer(&admission, terms.now)
+    answer(&admission, context.now)
 }
 
 /// What a mark means; `None` takes an earlier one back.
@@ -174,11 +178,11 @@ fn candidate<'a>(
     rules: &'a Account,
     sums: &'a AccountSums,
     model: Option<&str>,
-    terms: &EvalContext<'_>,
+    context: &EvalContext<'_>,
 ) -> Candidate<'a> {
-    let now = terms.now;
+    let now = context.now;
     let calls = (sums.minutes.iter()).map(|(minute, totals)| (*minute, calls_of(totals)));
-    let budget = (rules.daily_tokens > 0).then(|| daily_budget(rules, sums, terms.day()));
+    let budget = (rules.daily_tokens > 0).then(|| daily_budget(rules, sums, context.day()));
     let causes = Causes {
         predicted: budget
             .as_ref()
@@ -227,13 +231,13 @@ fn tokens_of(totals: &Totals, kinds: TokenKinds) -> u128 {
 
 /// The accounts and the verdict on each.
 #[must_use]
-pub fn accounts(view: &QuotaView, terms: &EvalContext<'_>) -> Vec<wire::Account> {
-    of_each(view, terms, |rules, sums| account(rules, sums, terms))
+pub fn accounts(view: &QuotaView, context: &EvalContext<'_>) -> Vec<wire::Account> {
+    of_each(view, context, |rules, sums| account(rules, sums, context))
 }
 
 /// The verdict on an account, and nothing else of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccountStanding {
+pub struct AccountState {
     pub account: AccountId,
     /// `available`, `near_limit`, `exhausted` or `unknown`.
     pub state: &'static str,
@@ -245,15 +249,15 @@ pub struct AccountStanding {
 
 /// The verdicts on the accounts.
 #[must_use]
-pub fn standings(view: &QuotaView, terms: &EvalContext<'_>) -> Vec<AccountStanding> {
-    of_each(view, terms, |rules, sums| {
-        let advice = admission::advise(&candidate(rules, sums, None, terms), terms.now);
-        AccountStanding {
+pub fn account_states(view: &QuotaView, context: &EvalContext<'_>) -> Vec<AccountState> {
+    of_each(view, context, |rules, sums| {
+        let assessment = admission::assess(&candidate(rules, sums, None, context), context.now);
+        AccountState {
             account: rules.id.clone(),
-            state: advice.standing.into_str(),
-            until: advice.until,
-            reason: advice.reason.into_str(),
-            sentence: advice.sentence,
+            state: assessment.state.into_str(),
+            until: assessment.until,
+            reason: assessment.reason.into_str(),
+            sentence: assessment.sentence,
         }
     })
 }
@@ -261,11 +265,11 @@ pub fn standings(view: &QuotaView, terms: &EvalContext<'_>) -> Vec<AccountStandi
 /// Accounts that are configured, in that order, and the others that were seen.
 fn of_each<T>(
     view: &QuotaView,
-    terms: &EvalContext<'_>,
+    context: &EvalContext<'_>,
     make: impl Fn(&Account, &AccountSums) -> T,
 ) -> Vec<T> {
     let nothing = AccountSums::default();
-    let configured = terms.accounts.rules();
+    let configured = context.accounts.rules();
     let others: Vec<Account> = (view.accounts.keys())
         .filter(|id| configured.iter().all(|rules| rules.id != **id))
         .map(|id| Account::new(id.clone()))
@@ -278,19 +282,19 @@ fn of_each<T>(
 /// The next time at which a document of windows or accounts is another by the clock alone; always after the time of
 /// the terms. `None` if only news can change them.
 #[must_use]
-pub fn next_change(view: &QuotaView, terms: &EvalContext<'_>) -> Option<Millis> {
-    let now = terms.now;
-    let mut times = vec![terms.day().end];
+pub fn next_change(view: &QuotaView, context: &EvalContext<'_>) -> Option<Millis> {
+    let now = context.now;
+    let mut times = vec![context.day().end];
     for (id, sums) in &view.accounts {
         for state in sums.windows.values() {
             times.extend(window::changes(state));
             times.extend(pace::zone_changes(state));
         }
-        let rules = terms.accounts.get(id);
+        let rules = context.accounts.get(id);
         let rules = rules.cloned().unwrap_or_else(|| Account::new(id.clone()));
-        let candidate = candidate(&rules, sums, None, terms);
-        let advice = admission::advise(&candidate, now);
-        times.extend(advice.causes.iter().filter_map(|cause| cause.until));
+        let candidate = candidate(&rules, sums, None, context);
+        let assessment = admission::assess(&candidate, now);
+        times.extend(assessment.causes.iter().filter_map(|cause| cause.until));
         // A call leaves its five hours, and perhaps the account is no longer near its limit.
         let leaves = Millis::try_from(candidate.calls.oldest_leaves_in_s).unwrap_or(Millis::MAX);
         times.extend((candidate.calls.count > 0).then(|| now.saturating_add(leaves.saturating_mul(1000))));
@@ -298,18 +302,18 @@ pub fn next_change(view: &QuotaView, terms: &EvalContext<'_>) -> Option<Millis> 
     times.into_iter().filter(|at| *at > now).min()
 }
 
-fn account(rules: &Account, sums: &AccountSums, terms: &EvalContext<'_>) -> wire::Account {
-    let now = terms.now;
-    let candidate = candidate(rules, sums, None, terms);
-    let advice = admission::advise(&candidate, now);
+fn account(rules: &Account, sums: &AccountSums, context: &EvalContext<'_>) -> wire::Account {
+    let now = context.now;
+    let candidate = candidate(rules, sums, None, context);
+    let assessment = admission::assess(&candidate, now);
     // What is used today is told without a budget too.
-    let today = daily_budget(rules, sums, terms.day());
+    let today = daily_budget(rules, sums, context.day());
     wire::Account {
         provider: rules.id.provider.to_string(),
         account: rules.id.name.to_string(),
-        state: advice.standing.into_str().to_owned(),
-        until: advice.until.map(time),
-        causes: causes(&advice.causes),
+        state: assessment.state.into_str().to_owned(),
+        until: assessment.until.map(time),
+        causes: causes(&assessment.causes),
         calls_5h: candidate.calls.count,
         calls_quota: (rules.calls_quota > 0).then_some(rules.calls_quota),
         oldest_call_leaves_in_s: candidate.calls.oldest_leaves_in_s,
@@ -318,8 +322,8 @@ fn account(rules: &Account, sums: &AccountSums, terms: &EvalContext<'_>) -> wire
         budget_projected_exhaustion_at: (candidate.budget.as_ref())
             .and_then(|budget| budget.projected_exhaustion_at(now))
             .map(time),
-        reason: advice.reason.into_str().to_owned(),
-        sentence: advice.sentence,
+        reason: assessment.reason.into_str().to_owned(),
+        sentence: assessment.sentence,
     }
 }
 
@@ -344,34 +348,34 @@ fn answer(admission: &Admission, now: Millis) -> wire::MayStart {
     }
 }
 
-fn candidate_document(advice: &Advice) -> wire::Candidate {
+fn candidate_document(assessment: &Assessment) -> wire::Candidate {
     wire::Candidate {
-        provider: advice.account.provider.to_string(),
-        account: advice.account.name.to_string(),
-        model: advice.model.as_deref().map(str::to_owned),
-        verdict: advice.verdict.into_str().to_owned(),
-        state: advice.standing.into_str().to_owned(),
-        headroom: advice.headroom.map(share),
-        binding_window: advice.window.as_deref().map(str::to_owned),
-        freshness: advice.freshness.into_str().to_owned(),
-        source: advice.source.map(|source| source.into_str().to_owned()),
-        until: advice.until.map(time),
-        causes: causes(&advice.causes),
-        reason: advice.reason.into_str().to_owned(),
-        sentence: advice.sentence.clone(),
+        provider: assessment.account.provider.to_string(),
+        account: assessment.account.name.to_string(),
+        model: assessment.model.as_deref().map(str::to_owned),
+        verdict: assessment.verdict.into_str().to_owned(),
+        state: assessment.state.into_str().to_owned(),
+        headroom: assessment.headroom.map(share),
+        binding_window: assessment.window.as_deref().map(str::to_owned),
+        freshness: assessment.freshness.into_str().to_owned(),
+        source: assessment.source.map(|source| source.into_str().to_owned()),
+        until: assessment.until.map(time),
+        causes: causes(&assessment.causes),
+        reason: assessment.reason.into_str().to_owned(),
+        sentence: assessment.sentence.clone(),
     }
 }
 
-fn causes(grounds: &[BlockReason]) -> Vec<wire::Cause> {
-    let grounds = grounds.iter();
-    grounds
-        .map(|ground| wire::Cause {
-            kind: ground.kind.into_str().to_owned(),
-            until: ground.until.map(time),
-            code: ground.code.into_str().to_owned(),
-            reason: ground.reason.to_string(),
-            source: ground.source.to_string(),
-            window: ground.window.as_deref().map(str::to_owned),
+fn causes(reasons: &[BlockReason]) -> Vec<wire::Cause> {
+    reasons
+        .iter()
+        .map(|block| wire::Cause {
+            kind: block.kind.into_str().to_owned(),
+            until: block.until.map(time),
+            code: block.code.into_str().to_owned(),
+            reason: block.reason.to_string(),
+            source: block.source.to_string(),
+            window: block.window.as_deref().map(str::to_owned),
         })
         .collect()
 }
@@ -443,13 +447,13 @@ mod tests {
     const NOON: Millis = 1_791_201_600_000;
 
     fn changes_in(view: &QuotaView, accounts: &Accounts, ms: Millis) -> Option<Millis> {
-        let terms = EvalContext {
+        let context = EvalContext {
             accounts,
             zone: &TimeZone::UTC,
             unseen: None,
             now: NOON + ms,
         };
-        next_change(view, &terms).map(|at| at - NOON)
+        next_change(view, &context).map(|at| at - NOON)
     }
 
     #[test]

@@ -14,21 +14,21 @@ use crate::store::{QuotaView, RunSums, RunView, Snapshot, Store, StoreError};
 ///
 /// # Errors
 /// Those of the store.
-pub fn collect(store: &Store, terms: &EvalContext<'_>) -> Result<wire::Summary, StoreError> {
-    let (snapshot, view) = store.overview(terms.since())?;
-    Ok(summary(&snapshot, &view, terms))
+pub fn collect(store: &Store, context: &EvalContext<'_>) -> Result<wire::Summary, StoreError> {
+    let (snapshot, view) = store.overview(context.since())?;
+    Ok(summary(&snapshot, &view, context))
 }
 
 /// The summary document.
 #[must_use]
-pub fn summary(snapshot: &Snapshot, view: &QuotaView, terms: &EvalContext<'_>) -> wire::Summary {
+pub fn summary(snapshot: &Snapshot, view: &QuotaView, context: &EvalContext<'_>) -> wire::Summary {
     let mut all = snapshot.forgotten;
     for run in snapshot.runs.values() {
         all.add(run);
     }
     wire::Summary {
         schema: wire::SCHEMA,
-        now: time(terms.now),
+        now: time(context.now),
         messages: count(all.totals.messages),
         advisor_calls: count(all.totals.advisor_calls),
         totals: totals(&all.totals),
@@ -43,7 +43,7 @@ pub fn summary(snapshot: &Snapshot, view: &QuotaView, terms: &EvalContext<'_>) -
         files: all.files,
         bytes: all.bytes,
         coverage: coverage_of(snapshot, &all),
-        quota: quota::quota(view, terms),
+        quota: quota::quota(view, context),
     }
 }
 

@@ -72,7 +72,7 @@ struct EventsQuery {
     )
 )]
 async fn get_events(
-    State(sources): State<Arc<ApiState>>,
+    State(api): State<Arc<ApiState>>,
     headers: HeaderMap,
     StrictQuery(query): StrictQuery<EventsQuery>,
 ) -> Result<Response, Problem> {
@@ -81,7 +81,7 @@ async fn get_events(
         query.account.as_deref(),
         query.kinds.as_deref(),
     )?;
-    check_accounts(&sources, &filter).await?;
+    check_accounts(&api, &filter).await?;
     let header = headers.get("last-event-id").map(HeaderValue::to_str);
     let header = header
         .transpose()
@@ -93,11 +93,11 @@ async fn get_events(
         None | Some((_, "")) => None,
         Some((field, id)) => {
             let position: EventId = id.parse().map_err(|why| Problem::bad(field, why))?;
-            let store = Arc::clone(&sources.store);
+            let store = Arc::clone(&api.store);
             Some((position, blocking(move || Ok(store.sequence()?)).await?))
         }
     };
-    let Some(permit) = sources.subscribers.try_enter() else {
+    let Some(permit) = api.subscribers.try_enter() else {
         return Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "too many subscribers",
@@ -105,7 +105,7 @@ async fn get_events(
         )
         .retry_after(RETRY_AFTER_S));
     };
-    let stream = subscriber::stream(sources, filter, after, permit);
+    let stream = subscriber::stream(api, filter, after, permit);
     let headers = [
         (
             header::CONTENT_TYPE,
@@ -118,13 +118,13 @@ async fn get_events(
 }
 
 /// Whether the wanted accounts can have events: they are configured or were seen, or all are taken.
-async fn check_accounts(sources: &Arc<ApiState>, filter: &Filter) -> Result<(), Problem> {
-    let accounts = sources.settings.borrow().accounts.clone();
+async fn check_accounts(api: &Arc<ApiState>, filter: &Filter) -> Result<(), Problem> {
+    let accounts = api.settings.borrow().accounts.clone();
     let configured = accounts.rules().iter().map(|rules| &rules.id);
     if accounts.is_open() || filter.accounts_beside(&configured).is_empty() {
         return Ok(());
     }
-    let store = Arc::clone(&sources.store);
+    let store = Arc::clone(&api.store);
     let seen = blocking(move || Ok(store.quota(Millis::MAX)?)).await?;
     let unknown = filter.accounts_beside(&configured.chain(seen.accounts.keys()));
     let Some(name) = unknown.first() else {

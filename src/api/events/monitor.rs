@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::document;
-use crate::api::document::quota::{self, AccountStanding};
-use crate::api::health::{health, terms, unseen};
+use crate::api::document::quota::{self, AccountState};
+use crate::api::health::{eval_context, health, unseen};
 use crate::api::http::problem::blocking;
 use crate::api::service_line;
 use crate::api::state::ApiState;
@@ -35,15 +35,15 @@ const CLOCK_AFTER_MIN: Duration = Duration::from_millis(20);
 /// And at most: calls leave their five hours without a commit.
 const JUDGE_AFTER_MAX: Duration = Duration::from_secs(30);
 /// How often the collector's health is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const HEALTH_EVERY: Duration = Duration::from_secs(1);
 
 /// The one who looks.
 pub struct Monitor {
-    sources: Arc<ApiState>,
+    api: Arc<ApiState>,
     listener: Listener,
     stop: CancellationToken,
     /// As last told; `None` until judged for the first time.
-    told: Option<Judged>,
+    published: Option<Judged>,
     /// What the service manager is told of accounts.
     verdict: Arc<Mutex<String>>,
 }
@@ -51,17 +51,17 @@ pub struct Monitor {
 /// What is known at a time.
 struct Judged {
     at: Millis,
-    standings: BTreeMap<AccountId, AccountStanding>,
+    account_states: BTreeMap<AccountId, AccountState>,
 }
 
 impl Monitor {
     #[must_use]
-    pub fn new(sources: Arc<ApiState>, listener: Listener, stop: CancellationToken) -> Self {
+    pub fn new(api: Arc<ApiState>, listener: Listener, stop: CancellationToken) -> Self {
         Self {
-            sources,
+            api,
             listener,
             stop,
-            told: None,
+            published: None,
             verdict: Arc::default(),
         }
     }
@@ -70,12 +70,12 @@ impl Monitor {
     pub async fn run(mut self) {
         let stop = self.stop.clone();
         // Apart: what is told of accounts waits while nothing can be committed, and health has to say so.
-        let health = look_after_health(Arc::clone(&self.sources), Arc::clone(&self.verdict));
-        let both = async { tokio::join!(self.tell(), health) };
+        let health = follow_health(Arc::clone(&self.api), Arc::clone(&self.verdict));
+        let both = async { tokio::join!(self.follow_accounts(), health) };
         let _ = stop.run_until_cancelled(both).await;
     }
 
-    async fn tell(&mut self) {
+    async fn follow_accounts(&mut self) {
         let mut judged_at = Instant::now();
         let mut judge_at = judged_at;
         loop {
@@ -97,33 +97,36 @@ impl Monitor {
 
     /// Judges accounts and windows; says after which time one may be another by itself.
     async fn judge(&mut self) -> Duration {
-        let sources = Arc::clone(&self.sources);
+        let api = Arc::clone(&self.api);
         let verdict = Arc::clone(&self.verdict);
-        let since = self.told.as_ref().map(|told| told.at);
+        let since = self.published.as_ref().map(|published| published.at);
         let judged = blocking(move || {
-            let settings = Arc::clone(&sources.settings.borrow());
-            let unseen = unseen(&sources);
-            let terms = terms(&settings, unseen.as_ref());
-            let view = sources.store.quota(terms.since())?;
-            let standings = quota::standings(&view, &terms);
-            let by_clock = since.map_or_else(Update::default, |since| by_clock(&view, since, terms.now));
-            let next = quota::next_change(&view, &terms);
-            *verdict.lock().unwrap_or_else(PoisonError::into_inner) = service_line::verdict(&view, &terms);
-            Ok((standings, by_clock, next, terms.now))
+            let settings = Arc::clone(&api.settings.borrow());
+            let unseen = unseen(&api);
+            let context = eval_context(&settings, unseen.as_ref());
+            let view = api.store.quota(context.since())?;
+            let account_states = quota::account_states(&view, &context);
+            let by_clock = since.map_or_else(Update::default, |since| by_clock(&view, since, context.now));
+            let next = quota::next_change(&view, &context);
+            *verdict.lock().unwrap_or_else(PoisonError::into_inner) = service_line::verdict(&view, &context);
+            Ok((account_states, by_clock, next, context.now))
         });
-        let Ok((standings, mut update, next, now)) = judged.await else {
+        let Ok((account_states, mut update, next, now)) = judged.await else {
             return JUDGE_AFTER_MAX;
         };
-        let standings = standings
+        let account_states = account_states
             .into_iter()
             .map(|one| (one.account.clone(), one))
             .collect();
-        if let Some(told) = &self.told {
-            update.accounts = changes(&told.standings, &standings);
+        if let Some(published) = &self.published {
+            update.accounts = changes(&published.account_states, &account_states);
         }
         // Not told, it is a change the next time too.
-        if update == Update::default() || self.sources.writes.note(update).await.is_ok() {
-            self.told = Some(Judged { at: now, standings });
+        if update == Update::default() || self.api.writes.note(update).await.is_ok() {
+            self.published = Some(Judged {
+                at: now,
+                account_states,
+            });
         }
         let left = |until: Millis| u64::try_from(until.saturating_sub(now)).unwrap_or(0);
         next.map_or(JUDGE_AFTER_MAX, |until| Duration::from_millis(left(until) + 1))
@@ -131,33 +134,34 @@ impl Monitor {
 }
 
 /// Looks at the collector's health without end, and tells what changes.
-async fn look_after_health(sources: Arc<ApiState>, verdict: Arc<Mutex<String>>) {
-    let mut look = tokio::time::interval(LOOK_EVERY);
-    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut told = wire::HealthEvent::default();
+async fn follow_health(api: Arc<ApiState>, verdict: Arc<Mutex<String>>) {
+    let mut ticks = tokio::time::interval(HEALTH_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut published = wire::HealthEvent::default();
     let mut line = String::new();
     loop {
-        look.tick().await;
-        let asked = Arc::clone(&sources);
+        ticks.tick().await;
+        let asked = Arc::clone(&api);
         let Ok(now) = blocking(move || Ok(health(&asked))).await else {
             continue;
         };
         let verdict = verdict.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let line_now = service_line::line(&now, &sources.board, &verdict);
+        let line_now = service_line::line(&now, &api.statuses, &verdict);
         if line != line_now {
             systemd::status(&line_now);
             line = line_now;
         }
-        if now.status == told.status && now.ready == told.ready && now.reasons == told.reasons {
+        if now.status == published.status && now.ready == published.ready && now.reasons == published.reasons
+        {
             continue;
         }
-        told = wire::HealthEvent {
+        published = wire::HealthEvent {
             at: document::time(jiff::Timestamp::now().as_millisecond()),
             status: now.status,
             ready: now.ready,
             reasons: now.reasons,
         };
-        sources.hub.tell_health(told.clone());
+        api.hub.publish_health(published.clone());
     }
 }
 
@@ -170,7 +174,8 @@ fn by_clock(view: &QuotaView, since: Millis, now: Millis) -> Update {
         if sums.mark.as_ref().is_some_and(is_over) {
             update.marks.push(account.clone());
         }
-        let changed = (sums.windows.iter()).filter(|(_, state)| look(state, since) != look(state, now));
+        let changed =
+            (sums.windows.iter()).filter(|(_, state)| visible_part(state, since) != visible_part(state, now));
         update.windows.extend(changed.map(|(name, _)| WindowUpdate {
             account: account.clone(),
             window: name.clone(),
@@ -181,7 +186,7 @@ fn by_clock(view: &QuotaView, since: Millis, now: Millis) -> Update {
 }
 
 /// What of a window the clock changes and listeners are told. That a state grows stale is left out: its age says so.
-fn look(state: &WindowState, at: Millis) -> (bool, bool, Zone) {
+fn visible_part(state: &WindowState, at: Millis) -> (bool, bool, Zone) {
     let view = window::view(state, at);
     (
         view.freshness == Freshness::Expired,
@@ -192,26 +197,26 @@ fn look(state: &WindowState, at: Millis) -> (bool, bool, Zone) {
 
 /// The verdicts that are others. When an account is free again matters while it is not.
 fn changes(
-    before: &BTreeMap<AccountId, AccountStanding>,
-    now: &BTreeMap<AccountId, AccountStanding>,
+    before: &BTreeMap<AccountId, AccountState>,
+    now: &BTreeMap<AccountId, AccountState>,
 ) -> Vec<AccountChange> {
-    let matters = |standing: &AccountStanding| {
-        let until = standing.until.filter(|_| standing.state == "exhausted");
-        (standing.state, until)
+    let matters = |verdict: &AccountState| {
+        let until = verdict.until.filter(|_| verdict.state == "exhausted");
+        (verdict.state, until)
     };
     now.iter()
-        .filter(|(account, standing)| {
+        .filter(|(account, now)| {
             before
                 .get(account)
-                .is_none_or(|before| matters(before) != matters(standing))
+                .is_none_or(|before| matters(before) != matters(now))
         })
-        .map(|(account, standing)| AccountChange {
+        .map(|(account, now)| AccountChange {
             account: account.clone(),
             from: before.get(account).map(|before| before.state.into()),
-            state: standing.state.into(),
-            until: standing.until,
-            reason: standing.reason.into(),
-            sentence: standing.sentence.as_str().into(),
+            state: now.state.into(),
+            until: now.until,
+            reason: now.reason.into(),
+            sentence: now.sentence.as_str().into(),
         })
         .collect()
 }
@@ -220,38 +225,38 @@ fn changes(
 mod tests {
     use super::*;
 
-    fn standing(name: &str, state: &'static str, until: Option<Millis>) -> (AccountId, AccountStanding) {
+    fn account_state(name: &str, state: &'static str, until: Option<Millis>) -> (AccountId, AccountState) {
         let account = AccountId {
             name: name.into(),
             ..AccountId::default()
         };
-        let standing = AccountStanding {
+        let verdict = AccountState {
             account: account.clone(),
             state,
             until,
             reason: "r",
             sentence: String::new(),
         };
-        (account, standing)
+        (account, verdict)
     }
 
     #[test]
     fn what_changes_is_the_state_and_the_end_of_what_is_over() {
         let before = [
-            standing("same", "exhausted", Some(1)),
-            standing("later", "exhausted", Some(1)),
-            standing("near", "near_limit", Some(1)),
-            standing("free", "exhausted", Some(1)),
+            account_state("same", "exhausted", Some(1)),
+            account_state("later", "exhausted", Some(1)),
+            account_state("near", "near_limit", Some(1)),
+            account_state("free", "exhausted", Some(1)),
         ];
         let now = [
-            standing("same", "exhausted", Some(1)),
-            standing("later", "exhausted", Some(2)),
-            standing("near", "near_limit", Some(2)),
-            standing("free", "available", None),
-            standing("new", "unknown", None),
+            account_state("same", "exhausted", Some(1)),
+            account_state("later", "exhausted", Some(2)),
+            account_state("near", "near_limit", Some(2)),
+            account_state("free", "available", None),
+            account_state("new", "unknown", None),
         ];
         let changes = changes(&before.into(), &now.into());
-        let told: Vec<_> = changes
+        let published: Vec<_> = changes
             .iter()
             .map(|change| {
                 (
@@ -263,7 +268,7 @@ mod tests {
             })
             .collect();
         assert_eq!(
-            told,
+            published,
             [
                 ("free", Some("exhausted"), "available", None),
                 ("later", Some("exhausted"), "exhausted", Some(2)),

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::api::document::{self, summary};
 use crate::api::feed::encode::{EventId, Filter};
 use crate::api::feed::hub::{Message, Missed};
-use crate::api::health::{terms, unseen};
+use crate::api::health::{eval_context, unseen};
 use crate::api::http::problem::blocking;
 use crate::api::server::Permit;
 use crate::api::state::{ApiState, now};
@@ -28,11 +28,11 @@ const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
 const CHUNK_BYTES_MAX: usize = 256 << 10;
 
 struct Subscriber {
-    sources: Arc<ApiState>,
+    api: Arc<ApiState>,
     filter: Filter,
     messages: broadcast::Receiver<Message>,
     /// Everything up to here was told to this one, or is no wish of it.
-    heard: EventId,
+    sent_to: EventId,
     /// What is to be told before anything else.
     first: Option<First>,
     next_at: Instant,
@@ -49,33 +49,33 @@ enum First {
 
 /// The stream of one subscriber.
 pub fn stream(
-    sources: Arc<ApiState>,
+    api: Arc<ApiState>,
     filter: Filter,
     after: Option<(EventId, u64)>,
     permit: Permit,
 ) -> impl Stream<Item = Result<String, Infallible>> + Send {
-    let (messages, first, heard) = match after {
-        None => (sources.hub.subscribe(), First::Snapshot, EventId::behind(0)),
-        Some((after, newest)) => match sources.hub.resume(after, newest) {
+    let (messages, first, sent_to) = match after {
+        None => (api.hub.subscribe(), First::Snapshot, EventId::behind(0)),
+        Some((after, newest)) => match api.hub.resume(after, newest) {
             (messages, Missed::Gap(reason)) => (messages, First::Gap { reason, after }, after),
-            (messages, Missed::CommitEvents(told)) => {
+            (messages, Missed::CommitEvents(commits)) => {
                 let mut text = ": resumed\n\n".to_owned();
-                let mut heard = after;
-                for told in &told {
-                    told.write(&filter, heard, &mut text);
-                    heard = EventId::behind(told.sequence);
+                let mut sent_to = after;
+                for commit in &commits {
+                    commit.write(&filter, sent_to, &mut text);
+                    sent_to = EventId::behind(commit.sequence);
                 }
-                (messages, First::Missed(text), heard)
+                (messages, First::Missed(text), sent_to)
             }
         },
     };
-    let health = filter.wants_health().then(|| sources.hub.health());
+    let health = filter.wants_health().then(|| api.hub.health());
     let subscriber = Subscriber {
-        sources,
+        api,
         health,
         filter,
         messages,
-        heard,
+        sent_to,
         first: Some(first),
         next_at: Instant::now(),
         _permit: permit,
@@ -122,31 +122,31 @@ impl Subscriber {
             }
             return Some(text);
         }
-        let stop = self.sources.hub.stopping();
+        let stop = self.api.hub.stopping();
         stop.run_until_cancelled(tokio::time::sleep_until(self.next_at))
             .await?;
         let mut text = String::new();
         loop {
-            let heard = tokio::select! {
-                heard = self.messages.recv() => Ok(heard),
+            let received = tokio::select! {
+                message = self.messages.recv() => Ok(message),
                 Some(health) = changed(&mut self.health) => return Some(health),
                 () = tokio::time::sleep(KEEP_ALIVE_EVERY) => Err(()),
                 () = stop.cancelled() => return None,
             };
-            match heard {
-                Err(()) => return Some(format!(": still here\nid: {}\n\n", self.heard.sequence)),
+            match received {
+                Err(()) => return Some(format!(": still here\nid: {}\n\n", self.sent_to.sequence)),
                 Ok(Err(RecvError::Closed)) => return None,
                 Ok(Err(RecvError::Lagged(_)) | Ok(Message::Lost)) => return self.start_over().await,
-                Ok(Ok(Message::CommitEvents(told))) => {
-                    told.write(&self.filter, self.heard, &mut text);
-                    self.heard = EventId::behind(self.heard.sequence.max(told.sequence));
+                Ok(Ok(Message::CommitEvents(commit))) => {
+                    commit.write(&self.filter, self.sent_to, &mut text);
+                    self.sent_to = EventId::behind(self.sent_to.sequence.max(commit.sequence));
                 }
             }
             while text.len() < CHUNK_BYTES_MAX {
                 match self.messages.try_recv() {
-                    Ok(Message::CommitEvents(told)) => {
-                        told.write(&self.filter, self.heard, &mut text);
-                        self.heard = EventId::behind(self.heard.sequence.max(told.sequence));
+                    Ok(Message::CommitEvents(commit)) => {
+                        commit.write(&self.filter, self.sent_to, &mut text);
+                        self.sent_to = EventId::behind(self.sent_to.sequence.max(commit.sequence));
                     }
                     Ok(Message::Lost) | Err(TryRecvError::Lagged(_)) => return self.start_over().await,
                     Err(TryRecvError::Empty | TryRecvError::Closed) => break,
@@ -160,22 +160,22 @@ impl Subscriber {
 
     /// Too slow: from a snapshot on again. What was not handed over yet is in it.
     async fn start_over(&mut self) -> Option<String> {
-        self.messages = self.sources.hub.subscribe();
-        self.snapshot(Some(("too_slow", self.heard))).await
+        self.messages = self.api.hub.subscribe();
+        self.snapshot(Some(("too_slow", self.sent_to))).await
     }
 
     async fn snapshot(&mut self, gap: Option<(&'static str, EventId)>) -> Option<String> {
-        let sources = Arc::clone(&self.sources);
+        let api = Arc::clone(&self.api);
         let read = blocking(move || {
-            let settings = Arc::clone(&sources.settings.borrow());
-            let unseen = unseen(&sources);
-            let terms = terms(&settings, unseen.as_ref());
-            let (snapshot, view) = sources.store.overview(terms.since())?;
-            Ok((snapshot.sequence, summary::summary(&snapshot, &view, &terms)))
+            let settings = Arc::clone(&api.settings.borrow());
+            let unseen = unseen(&api);
+            let context = eval_context(&settings, unseen.as_ref());
+            let (snapshot, view) = api.store.overview(context.since())?;
+            Ok((snapshot.sequence, summary::summary(&snapshot, &view, &context)))
         });
         // Without an answer of the store the stream ends; whoever comes back resumes.
         let (sequence, snapshot) = read.await.ok()?;
-        self.heard = EventId::behind(sequence);
+        self.sent_to = EventId::behind(sequence);
         let mut text = format!("id: {sequence}\n");
         let json = match gap {
             None => serde_json::to_string(&wire::SnapshotEvent { sequence, snapshot }),

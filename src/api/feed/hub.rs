@@ -39,7 +39,7 @@ pub struct Hub {
 
 #[derive(Debug)]
 struct History {
-    told: VecDeque<Arc<CommitEvents>>,
+    commits: VecDeque<Arc<CommitEvents>>,
     bytes: usize,
     /// Every commit after this one is in `told`; `None` until the next one after a loss.
     since: Option<u64>,
@@ -61,7 +61,7 @@ impl Hub {
     pub fn new(began: u64, stop: CancellationToken) -> Self {
         Self {
             history: Mutex::new(History {
-                told: VecDeque::new(),
+                commits: VecDeque::new(),
                 bytes: 0,
                 since: Some(began),
                 began,
@@ -91,7 +91,7 @@ impl Hub {
                         read.await.ok().and_then(Result::ok).unwrap_or_default()
                     };
                     let now = jiff::Timestamp::now().as_millisecond();
-                    self.tell(CommitEvents::new(&update, &view, now));
+                    self.publish(CommitEvents::new(&update, &view, now));
                 }
                 Event::StartOver { .. } => self.lose(),
                 Event::Closed => return,
@@ -99,33 +99,33 @@ impl Hub {
         }
     }
 
-    fn tell(&self, told: CommitEvents) {
-        let told = Arc::new(told);
+    fn publish(&self, commit: CommitEvents) {
+        let commit = Arc::new(commit);
         let mut history = self.history();
         // Forgotten with a loss, or by a new database in the place of a damaged one.
-        history.since.get_or_insert(told.sequence.saturating_sub(1));
-        history.bytes += told.bytes;
-        history.told.push_back(Arc::clone(&told));
-        while (history.told.len() > HISTORY_COMMITS_MAX || history.bytes > HISTORY_BYTES_MAX)
-            && let Some(oldest) = history.told.pop_front()
+        history.since.get_or_insert(commit.sequence.saturating_sub(1));
+        history.bytes += commit.bytes;
+        history.commits.push_back(Arc::clone(&commit));
+        while (history.commits.len() > HISTORY_COMMITS_MAX || history.bytes > HISTORY_BYTES_MAX)
+            && let Some(oldest) = history.commits.pop_front()
         {
             history.bytes -= oldest.bytes;
             history.since = Some(oldest.sequence);
         }
         // Under the lock, so that whoever subscribes hears it either way and not twice; an error says nobody does.
-        let _ = self.messages.send(Message::CommitEvents(told));
+        let _ = self.messages.send(Message::CommitEvents(commit));
     }
 
     fn lose(&self) {
         let mut history = self.history();
-        history.told.clear();
+        history.commits.clear();
         history.bytes = 0;
         history.since = None;
         let _ = self.messages.send(Message::Lost);
     }
 
     /// Says how the collector is from now on.
-    pub fn tell_health(&self, health: wire::HealthEvent) {
+    pub fn publish_health(&self, health: wire::HealthEvent) {
         self.health.send_replace(Some(Arc::new(health)));
     }
 
@@ -159,7 +159,10 @@ impl Hub {
         } else if after.sequence > newest {
             Missed::Gap("unknown")
         } else if history.since.is_some_and(is_kept) {
-            let later = history.told.iter().filter(|told| told.sequence >= after.sequence);
+            let later = history
+                .commits
+                .iter()
+                .filter(|commit| commit.sequence >= after.sequence);
             Missed::CommitEvents(later.cloned().collect())
         } else {
             Missed::Gap("too_old")

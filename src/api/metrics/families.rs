@@ -8,9 +8,9 @@ use strum::VariantNames as _;
 use super::encode::Family;
 use super::process;
 use crate::api::document::quota::{self, AdmissionQuestion, EvalContext};
-use crate::api::health::{health, terms, unseen};
+use crate::api::health::{eval_context, health, unseen};
 use crate::api::runs;
-use crate::api::server::DoorKind;
+use crate::api::server::EndpointKind;
 use crate::api::state::ApiState;
 use crate::coverage::{self, Coverage};
 use crate::dedup::Totals;
@@ -51,10 +51,10 @@ fn collector(sources: &ApiState) -> Vec<Family> {
     let mut build = Family::info("tokentail_build", "The program that answers.");
     build.add(&[("version", env!("CARGO_PKG_VERSION"))], 1);
     let mut connections = Family::gauge("tokentail_connections", "Open connections, by listener.");
-    for door in [DoorKind::Unix, DoorKind::Tcp] {
+    for endpoint in [EndpointKind::Unix, EndpointKind::Tcp] {
         connections.add(
-            &[("listener", door.into_str())],
-            sources.traffic.of(door).connections(),
+            &[("listener", endpoint.into_str())],
+            sources.traffic.of(endpoint).connections(),
         );
     }
     vec![
@@ -127,7 +127,7 @@ fn collector(sources: &ApiState) -> Vec<Family> {
             "tokentail_tailer_restarts",
             "Starts of tailers that had failed, since the start.",
         )
-        .of(sources.board.restarts()),
+        .of(sources.statuses.restarts()),
         Family::counter("tokentail_commits", "Write transactions since the start.").of(health.commits),
         Family::counter(
             "tokentail_store_reopened",
@@ -168,7 +168,7 @@ fn machine(sources: &ApiState) -> Vec<Family> {
 fn stored(sources: &ApiState) -> Result<Vec<Family>, StoreError> {
     let settings = Arc::clone(&sources.settings.borrow());
     let unseen = unseen(sources);
-    let terms = terms(&settings, unseen.as_ref());
+    let terms = eval_context(&settings, unseen.as_ref());
     // Read before the names of models: each model of a sum has its place among them.
     let sums = sources.store.sums()?;
     let counters = sources.store.counters()?;
@@ -197,7 +197,7 @@ fn stored(sources: &ApiState) -> Result<Vec<Family>, StoreError> {
     let mut families = vec![tokens, responses];
     families.extend(read(&counters));
 
-    let statuses = sources.board.runs();
+    let statuses = sources.statuses.runs();
     let mut states: BTreeMap<&str, u64> = RUN_STATES.into_iter().map(|state| (state, 0)).collect();
     for (run, info) in &sources.store.run_infos()? {
         *states.entry(runs::state(info, statuses.get(run))).or_default() += 1;

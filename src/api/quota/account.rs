@@ -12,11 +12,11 @@ use crate::model::{ACCOUNT_DEFAULT, AccountId, Millis, PROVIDER_DEFAULT};
 /// # Errors
 /// There is none, or without a provider there are several.
 pub async fn usable(
-    sources: Arc<ApiState>,
+    api: Arc<ApiState>,
     provider: Option<String>,
     name: Option<String>,
 ) -> Result<AccountId, Problem> {
-    let settings = Arc::clone(&sources.settings.borrow());
+    let settings = Arc::clone(&api.settings.borrow());
     let accounts = &settings.accounts;
     match accounts.named(provider.as_deref(), name.as_deref()) {
         Ok(account) => return Ok(account.clone()),
@@ -27,7 +27,7 @@ pub async fn usable(
         Err(WhichAccount::Unknown(unknown)) => return Err(Problem::unknown("account", unknown)),
     }
     let name = name.unwrap_or_else(|| ACCOUNT_DEFAULT.to_owned());
-    match seen(sources, provider.as_deref(), &name).await?.as_slice() {
+    match seen(api, provider.as_deref(), &name).await?.as_slice() {
         [account] => Ok(account.clone()),
         [] => {
             let provider = provider.unwrap_or_else(|| PROVIDER_DEFAULT.to_owned());
@@ -47,18 +47,18 @@ pub async fn usable(
 ///
 /// # Errors
 /// There is none, or without a provider there are several.
-pub async fn known(
-    sources: Arc<ApiState>,
+pub async fn find_account(
+    api: Arc<ApiState>,
     provider: Option<String>,
     name: String,
 ) -> Result<AccountId, Problem> {
-    let settings = Arc::clone(&sources.settings.borrow());
+    let settings = Arc::clone(&api.settings.borrow());
     let unknown = match settings.accounts.named(provider.as_deref(), Some(&name)) {
         Ok(account) => return Ok(account.clone()),
         Err(WhichAccount::Several(several)) => return Err(ambiguous(&several)),
         Err(WhichAccount::Unknown(unknown)) => unknown,
     };
-    match seen(sources, provider.as_deref(), &name).await?.as_slice() {
+    match seen(api, provider.as_deref(), &name).await?.as_slice() {
         [account] => Ok(account.clone()),
         [] => Err(Problem::unknown("account", unknown)),
         several => Err(ambiguous(several)),
@@ -66,8 +66,8 @@ pub async fn known(
 }
 
 /// Accounts of this name that the store has.
-async fn seen(sources: Arc<ApiState>, provider: Option<&str>, name: &str) -> Result<Vec<AccountId>, Problem> {
-    let mut seen = blocking(move || Ok(sources.store.quota(Millis::MAX)?))
+async fn seen(api: Arc<ApiState>, provider: Option<&str>, name: &str) -> Result<Vec<AccountId>, Problem> {
+    let mut seen = blocking(move || Ok(api.store.quota(Millis::MAX)?))
         .await?
         .accounts;
     seen.retain(|id, _| *id.name == *name && provider.is_none_or(|provider| *id.provider == *provider));

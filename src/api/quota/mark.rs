@@ -49,14 +49,14 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     )
 )]
 async fn post_mark(
-    State(sources): Shared,
+    State(api): Shared,
     path: Result<Path<(String, String)>, PathRejection>,
     mark: Result<Json<wire::Mark>, JsonRejection>,
 ) -> Result<Json<wire::Quota>, Problem> {
     let Path((provider, name)) = path.map_err(|rejection| Problem::bad("path", rejection.body_text()))?;
     let Json(mark) = mark.map_err(|rejection| Problem::body(&rejection))?;
-    let account = usable(Arc::clone(&sources), Some(provider), Some(name)).await?;
-    set(sources, account, &mark).await
+    let account = usable(Arc::clone(&api), Some(provider), Some(name)).await?;
+    set(api, account, &mark).await
 }
 
 /// Mark an account, by its name
@@ -80,7 +80,7 @@ async fn post_mark(
     )
 )]
 async fn post_mark_by_name(
-    State(sources): Shared,
+    State(api): Shared,
     path: Result<Path<String>, PathRejection>,
     mark: Result<Json<wire::Mark>, JsonRejection>,
 ) -> Result<Json<wire::Quota>, Problem> {
@@ -90,16 +90,16 @@ async fn post_mark_by_name(
         Some((provider, name)) => (Some(provider.to_owned()), name.to_owned()),
         None => (None, name),
     };
-    let account = usable(Arc::clone(&sources), provider, Some(name)).await?;
-    set(sources, account, &mark).await
+    let account = usable(Arc::clone(&api), provider, Some(name)).await?;
+    set(api, account, &mark).await
 }
 
 async fn set(
-    sources: Arc<ApiState>,
+    api: Arc<ApiState>,
     account: AccountId,
     mark: &wire::Mark,
 ) -> Result<Json<wire::Quota>, Problem> {
     let cause = quota::cause_of(mark, now()).map_err(|why| Problem::bad("body", why))?;
-    sources.writes.mark(account, cause).await?;
-    get_quota(State(sources), StrictQuery(NoQuery {})).await
+    api.writes.mark(account, cause).await?;
+    get_quota(State(api), StrictQuery(NoQuery {})).await
 }

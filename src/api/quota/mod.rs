@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::document::quota::{self, AdmissionQuestion};
-use crate::api::health::{terms, unseen};
+use crate::api::health::{eval_context, unseen};
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::{NoQuery, StrictQuery};
 use crate::api::openapi::{BadRequest, NotFound, QUOTA, Unavailable};
@@ -46,14 +46,14 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     )
 )]
 async fn get_quota(
-    State(sources): Shared,
+    State(api): Shared,
     StrictQuery(NoQuery {}): StrictQuery<NoQuery>,
 ) -> Result<Json<wire::Quota>, Problem> {
     blocking(move || {
-        let settings = Arc::clone(&sources.settings.borrow());
-        let unseen = unseen(&sources);
-        let terms = terms(&settings, unseen.as_ref());
-        Ok(Json(quota::quota(&sources.store.quota(terms.since())?, &terms)))
+        let settings = Arc::clone(&api.settings.borrow());
+        let unseen = unseen(&api);
+        let context = eval_context(&settings, unseen.as_ref());
+        Ok(Json(quota::quota(&api.store.quota(context.since())?, &context)))
     })
     .await
 }
@@ -86,7 +86,7 @@ struct HistoryQuery {
     )
 )]
 async fn get_history(
-    State(sources): Shared,
+    State(api): Shared,
     StrictQuery(query): StrictQuery<HistoryQuery>,
 ) -> Result<Json<Vec<wire::HistoryPoint>>, Problem> {
     if query.window.is_empty() {
@@ -100,7 +100,7 @@ async fn get_history(
         account.name = name.into();
     }
     blocking(move || {
-        let points = sources
+        let points = api
             .store
             .history(&account, window_name::canonical(&query.window))?;
         Ok(Json(points.iter().map(quota::history_point).collect()))
@@ -137,7 +137,7 @@ struct MayStartQuery {
     )
 )]
 async fn get_may_start(
-    State(sources): Shared,
+    State(api): Shared,
     StrictQuery(query): StrictQuery<MayStartQuery>,
 ) -> Result<Json<wire::MayStart>, Problem> {
     let question = AdmissionQuestion {
@@ -146,11 +146,11 @@ async fn get_may_start(
         model: query.model,
     };
     blocking(move || {
-        let settings = Arc::clone(&sources.settings.borrow());
-        let unseen = unseen(&sources);
-        let terms = terms(&settings, unseen.as_ref());
-        let view = sources.store.quota(terms.since())?;
-        let answer = quota::may_start(&view, &terms, &question);
+        let settings = Arc::clone(&api.settings.borrow());
+        let unseen = unseen(&api);
+        let context = eval_context(&settings, unseen.as_ref());
+        let view = api.store.quota(context.since())?;
+        let answer = quota::may_start(&view, &context, &question);
         // A name that is none is a mistake, and must not look like a no.
         if answer.candidates.is_empty() {
             let field = if question.account.is_none() && question.provider.is_some() {

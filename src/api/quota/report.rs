@@ -22,7 +22,7 @@ use crate::api::runs::no_such_run;
 use crate::api::state::{ApiState, now};
 use crate::api::wire;
 use crate::model::{AccountId, Millis, Observation, RunId, window_name};
-use crate::parse::claude::limits::{ReportedObservations as Source, told};
+use crate::parse::claude::limits::{ReportSource, reported};
 use crate::store::AccountObservations;
 
 /// Most sources in one request.
@@ -83,7 +83,7 @@ struct Given {
     )
 )]
 async fn post_observations(
-    State(sources): State<Arc<ApiState>>,
+    State(api): State<Arc<ApiState>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<wire::Observed>, Problem> {
     let body = body.map_err(|rejection| {
@@ -100,7 +100,7 @@ async fn post_observations(
     for (number, one) in given.into_iter().enumerate() {
         let of = |problem: Problem| if is_list { problem.in_part(number) } else { problem };
         let observations = one.observations(now).map_err(of)?;
-        let account = one.whose(&sources).await.map_err(of)?;
+        let account = one.target_account(&api).await.map_err(of)?;
         by_account.entry(account).or_default().extend(observations);
     }
     let observations = by_account
@@ -108,14 +108,14 @@ async fn post_observations(
         .map(|of_account| of_account.len() as u64)
         .sum();
     let accounts: Vec<AccountId> = by_account.keys().cloned().collect();
-    let told = by_account.into_iter();
-    let told = told.map(|(account, observations)| AccountObservations {
+    let by_account = by_account.into_iter();
+    let reports = by_account.map(|(account, observations)| AccountObservations {
         account,
         observations,
     });
-    sources.writes.observe(told.collect()).await?;
+    api.writes.observe(reports.collect()).await?;
     blocking(move || {
-        let view = sources.store.quota(Millis::MAX)?;
+        let view = api.store.quota(Millis::MAX)?;
         let mut windows = Vec::new();
         for account in accounts {
             for (name, state) in view.accounts.get(&account).iter().flat_map(|sums| &sums.windows) {
@@ -176,27 +176,33 @@ impl Given {
                 self.statusline
                     .as_deref()
                     .map(RawValue::get)
-                    .map(Source::Statusline),
+                    .map(ReportSource::Statusline),
             ),
-            ("headers", map.map(|map| Source::Headers { map, status })),
+            ("headers", map.map(|map| ReportSource::Headers { map, status })),
             (
                 "rate_limit_event",
                 self.rate_limit_event
                     .as_deref()
                     .map(RawValue::get)
-                    .map(Source::Event),
+                    .map(ReportSource::Event),
             ),
             (
                 "usage",
-                self.usage.as_deref().map(RawValue::get).map(Source::Usage),
+                self.usage.as_deref().map(RawValue::get).map(ReportSource::Usage),
             ),
             (
                 "cachedUsageUtilization",
-                self.kept_usage.as_deref().map(RawValue::get).map(Source::Kept),
+                self.kept_usage
+                    .as_deref()
+                    .map(RawValue::get)
+                    .map(ReportSource::Kept),
             ),
             (
                 "rate_limits",
-                self.rate_limits.as_deref().map(RawValue::get).map(Source::Codex),
+                self.rate_limits
+                    .as_deref()
+                    .map(RawValue::get)
+                    .map(ReportSource::Codex),
             ),
         ];
         let mut given = (sources.into_iter()).filter_map(|(field, source)| Some((field, source?)));
@@ -210,7 +216,7 @@ impl Given {
                 "it is the HTTP status of an answer with these headers",
             ));
         }
-        let observations = told(source, at);
+        let observations = reported(source, at);
         if observations.is_empty() {
             let detail = format!("{field}: there is no reading of a limit in it");
             return Err(
@@ -241,21 +247,21 @@ impl Given {
     }
 
     /// The account they are of.
-    async fn whose(&self, sources: &Arc<ApiState>) -> Result<AccountId, Problem> {
+    async fn target_account(&self, api: &Arc<ApiState>) -> Result<AccountId, Problem> {
         let Some(run) = &self.run else {
             let (provider, account) = (self.provider.clone(), self.account.clone());
-            return account::usable(Arc::clone(sources), provider, account).await;
+            return account::usable(Arc::clone(api), provider, account).await;
         };
         if self.provider.is_some() || self.account.is_some() {
             return Err(Problem::bad("run", "give either a run or an account"));
         }
         let run = RunId::new(run).map_err(|error| Problem::bad("run", error))?;
-        let sources = Arc::clone(sources);
+        let api = Arc::clone(api);
         blocking(move || {
-            let account = sources.store.account_of(&run)?;
+            let account = api.store.account_of(&run)?;
             match account {
                 Some(account) => Ok(account),
-                None => Err(Problem::unknown("run", no_such_run(&sources.store, &run)?)),
+                None => Err(Problem::unknown("run", no_such_run(&api.store, &run)?)),
             }
         })
         .await

@@ -15,7 +15,7 @@ use hyper::body::{Frame, SizeHint};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tracing::Level;
 
-use super::traffic::DoorKind;
+use super::traffic::EndpointKind;
 
 const TARGET: &str = "tokentail::access";
 
@@ -25,7 +25,7 @@ const SHOWN_CHARS_MAX: usize = 256;
 /// One request, as the log will name it.
 #[derive(Debug)]
 pub struct AccessEntry {
-    door: DoorKind,
+    endpoint: EndpointKind,
     peer: Option<SocketAddr>,
     method: String,
     path: String,
@@ -34,9 +34,9 @@ pub struct AccessEntry {
 }
 
 impl AccessEntry {
-    pub fn new(door: DoorKind, peer: Option<SocketAddr>, request: &Request<Body>) -> Self {
+    pub fn new(endpoint: EndpointKind, peer: Option<SocketAddr>, request: &Request<Body>) -> Self {
         Self {
-            door,
+            endpoint,
             peer,
             method: shown(request.method().as_str()),
             path: shown(request.uri().path()),
@@ -74,7 +74,7 @@ impl AccessEntry {
                 tracing::event!(
                     target: TARGET,
                     $level,
-                    listener = self.door.into_str(),
+                    listener = self.endpoint.into_str(),
                     peer = self.peer.map(tracing::field::display),
                     method = self.method,
                     path = self.path,
@@ -94,12 +94,12 @@ impl AccessEntry {
 }
 
 /// A connection that did not end well: what was sent was no HTTP, or came too slowly.
-pub fn broke(door: DoorKind, peer: Option<SocketAddr>, error: &hyper::Error) {
+pub fn broke(endpoint: EndpointKind, peer: Option<SocketAddr>, error: &hyper::Error) {
     let peer = peer.map(tracing::field::display);
     if error.is_parse() {
-        tracing::info!(target: TARGET, listener = door.into_str(), peer, %error, "no request");
+        tracing::info!(target: TARGET, listener = endpoint.into_str(), peer, %error, "no request");
     } else {
-        tracing::debug!(target: TARGET, listener = door.into_str(), peer, %error, "the connection broke");
+        tracing::debug!(target: TARGET, listener = endpoint.into_str(), peer, %error, "the connection broke");
     }
 }
 
@@ -109,7 +109,7 @@ fn shown(text: &str) -> String {
     escaped.take(SHOWN_CHARS_MAX).collect()
 }
 
-/// The body of a stream: it ends when the door is closed, and the log says so.
+/// The body of a stream: it ends when the endpoint is closed, and the log says so.
 pub struct StreamBody {
     body: Body,
     entry: AccessEntry,

@@ -1,4 +1,4 @@
-//! Connections: how many a door takes, and what bounds each of them.
+//! Connections: how many an endpoint takes, and what bounds each of them.
 
 use std::convert::Infallible;
 use std::io;
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::access::{self, AccessEntry, StreamBody};
 use super::answer::Routes;
 use super::guard::Guard;
-use super::traffic::{DoorKind, DoorStats, Traffic};
+use super::traffic::{EndpointKind, EndpointStats, Traffic};
 use crate::api::wire;
 
 /// The head of a request has arrived within this time after the answer before it, or the connection ends.
@@ -42,31 +42,31 @@ const WRITE_STALLS_FOR: Duration = Duration::from_secs(30);
 const REFUSALS_MAX: usize = 64;
 const REFUSAL_WITHIN: Duration = Duration::from_secs(1);
 /// How often the log says that there is no room.
-const REFUSALS_TOLD_EVERY: Duration = Duration::from_mins(1);
+const REFUSALS_LOGGED_EVERY: Duration = Duration::from_mins(1);
 /// After an error that is the system's, such as no free descriptor: doubled with each further one, up to the longest.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 const ACCEPT_AGAIN_AFTER_MAX: Duration = Duration::from_secs(1);
 /// How often the log says so.
-const ACCEPT_ERRORS_TOLD_EVERY: Duration = Duration::from_secs(30);
+const ACCEPT_ERRORS_LOGGED_EVERY: Duration = Duration::from_secs(30);
 /// How long a client is waited for that is refused for want of a descriptor: others wait behind it.
 const SPARE_WITHIN: Duration = Duration::from_millis(100);
 
-/// One door: what all its connections share.
+/// One endpoint: what all its connections share.
 #[derive(Debug)]
-pub struct Door {
-    pub kind: DoorKind,
+pub struct Endpoint {
+    pub kind: EndpointKind,
     /// `None` lets everybody do everything.
     pub guard: Option<Guard>,
     pub routes: Routes,
     pub stop: CancellationToken,
     traffic: Arc<Traffic>,
-    places: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
 }
 
-impl Door {
+impl Endpoint {
     pub fn new(
-        kind: DoorKind,
+        kind: EndpointKind,
         guard: Option<Guard>,
         router: Router,
         traffic: Arc<Traffic>,
@@ -79,12 +79,12 @@ impl Door {
             routes: Routes::new(router),
             stop,
             traffic,
-            places: Arc::new(Semaphore::new(connections_max)),
+            slots: Arc::new(Semaphore::new(connections_max)),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX.min(connections_max))),
         }
     }
 
-    pub fn stats(&self) -> &DoorStats {
+    pub fn stats(&self) -> &EndpointStats {
         self.traffic.of(self.kind)
     }
 }
@@ -92,30 +92,30 @@ impl Door {
 /// One connection. It lasts until nobody uses its stream any more, a WebSocket included.
 #[derive(Debug)]
 pub struct Connection {
-    pub door: Arc<Door>,
+    pub endpoint: Arc<Endpoint>,
     pub peer: Option<SocketAddr>,
     /// The request that made a WebSocket of it.
     pub upgraded: OnceLock<AccessEntry>,
-    _place: OwnedSemaphorePermit,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    /// `None` when the door is full.
-    fn enter(door: &Arc<Door>, peer: Option<SocketAddr>) -> Option<Arc<Self>> {
-        let place = Arc::clone(&door.places).try_acquire_owned().ok()?;
-        door.stats().came();
+    /// `None` when the endpoint is full.
+    fn enter(endpoint: &Arc<Endpoint>, peer: Option<SocketAddr>) -> Option<Arc<Self>> {
+        let slot = Arc::clone(&endpoint.slots).try_acquire_owned().ok()?;
+        endpoint.stats().came();
         Some(Arc::new(Self {
-            door: Arc::clone(door),
+            endpoint: Arc::clone(endpoint),
             peer,
             upgraded: OnceLock::new(),
-            _place: place,
+            _slot: slot,
         }))
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.door.stats().went();
+        self.endpoint.stats().went();
         if let Some(entry) = self.upgraded.get() {
             entry.stream_ends(None);
         }
@@ -130,12 +130,12 @@ pub trait Accept {
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Option<SocketAddr>)>> + Send;
 }
 
-/// Accepts and answers until the door is closed, then waits for what is being answered.
-pub async fn serve(listener: impl Accept, door: Door) {
-    let door = Arc::new(door);
+/// Accepts and answers until the endpoint is closed, then waits for what is being answered.
+pub async fn serve(listener: impl Accept, endpoint: Endpoint) {
+    let endpoint = Arc::new(endpoint);
     let mut tasks = JoinSet::new();
-    let mut told: Option<Instant> = None;
-    let mut troubles = Troubles::new();
+    let mut logged_at: Option<Instant> = None;
+    let mut accept_errors = AcceptErrors::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -143,42 +143,42 @@ pub async fn serve(listener: impl Accept, door: Door) {
                 report(ended);
                 continue;
             }
-            () = door.stop.cancelled() => break,
+            () = endpoint.stop.cancelled() => break,
         };
         match accepted {
             Ok((stream, peer)) => {
-                troubles.over();
-                if let Some(connection) = Connection::enter(&door, peer) {
-                    tasks.spawn(talk(stream, connection));
+                accept_errors.over();
+                if let Some(connection) = Connection::enter(&endpoint, peer) {
+                    tasks.spawn(serve_connection(stream, connection));
                     continue;
                 }
-                door.stats().refuse();
-                if told.is_none_or(|told| told.elapsed() >= REFUSALS_TOLD_EVERY) {
-                    told = Some(Instant::now());
+                endpoint.stats().refuse();
+                if logged_at.is_none_or(|logged_at| logged_at.elapsed() >= REFUSALS_LOGGED_EVERY) {
+                    logged_at = Some(Instant::now());
                     tracing::warn!(
-                        listener = door.kind.into_str(),
+                        listener = endpoint.kind.into_str(),
                         "all connections are taken, more are refused; see http.connections_max"
                     );
                 }
                 // Without a permit it is cut off without a word.
-                if let Ok(permit) = Arc::clone(&door.refusals).try_acquire_owned() {
+                if let Ok(permit) = Arc::clone(&endpoint.refusals).try_acquire_owned() {
                     tasks.spawn(refuse(stream, permit));
                 }
             }
             Err(error) if of_one_client(&error) => {}
             Err(error) => {
-                if let Some(errors) = troubles.note(Instant::now()) {
-                    let listener = door.kind.into_str();
+                if let Some(errors) = accept_errors.note(Instant::now()) {
+                    let listener = endpoint.kind.into_str();
                     tracing::warn!(listener, %error, errors, "cannot accept connections; tries again");
                 }
                 if is_out_of_descriptors(&error) {
-                    let refused = troubles.refuse_one(&listener, &door);
-                    if door.stop.run_until_cancelled(refused).await.unwrap_or(true) {
+                    let refused = accept_errors.refuse_one(&listener, &endpoint);
+                    if endpoint.stop.run_until_cancelled(refused).await.unwrap_or(true) {
                         continue;
                     }
                 }
-                let pause = tokio::time::sleep(troubles.pause());
-                door.stop.run_until_cancelled(pause).await;
+                let pause = tokio::time::sleep(accept_errors.pause());
+                endpoint.stop.run_until_cancelled(pause).await;
             }
         }
     }
@@ -190,19 +190,19 @@ pub async fn serve(listener: impl Accept, door: Door) {
 }
 
 /// Errors of accepting in a row, and a descriptor to be given up for a client that would otherwise wait in vain.
-struct Troubles {
+struct AcceptErrors {
     pause: Duration,
-    told: Option<Instant>,
+    logged_at: Option<Instant>,
     /// Since the log told of them.
     errors: u64,
     spare: Option<OwnedFd>,
 }
 
-impl Troubles {
+impl AcceptErrors {
     fn new() -> Self {
         Self {
             pause: ACCEPT_AGAIN_AFTER,
-            told: None,
+            logged_at: None,
             errors: 0,
             spare: spare(),
         }
@@ -220,10 +220,10 @@ impl Troubles {
     fn note(&mut self, now: Instant) -> Option<u64> {
         self.errors += 1;
         let is_time = self
-            .told
-            .is_none_or(|told| now.saturating_duration_since(told) >= ACCEPT_ERRORS_TOLD_EVERY);
+            .logged_at
+            .is_none_or(|logged_at| now.saturating_duration_since(logged_at) >= ACCEPT_ERRORS_LOGGED_EVERY);
         is_time.then(|| {
-            self.told = Some(now);
+            self.logged_at = Some(now);
             std::mem::take(&mut self.errors)
         })
     }
@@ -236,13 +236,13 @@ impl Troubles {
     }
 
     /// Takes one client in the place of the spare descriptor and tells it that there is no room; whether there was one.
-    async fn refuse_one(&mut self, listener: &impl Accept, door: &Door) -> bool {
+    async fn refuse_one(&mut self, listener: &impl Accept, endpoint: &Endpoint) -> bool {
         drop(self.spare.take());
         let accepted = tokio::time::timeout(SPARE_WITHIN, listener.accept()).await;
         let refused = if let (Ok(Ok((stream, _))), Ok(permit)) =
-            (accepted, Arc::clone(&door.refusals).try_acquire_owned())
+            (accepted, Arc::clone(&endpoint.refusals).try_acquire_owned())
         {
-            door.stats().refuse();
+            endpoint.stats().refuse();
             // Whoever does not take the answer is cut off.
             let _ = tokio::time::timeout(SPARE_WITHIN, refuse(stream, permit)).await;
             true
@@ -285,15 +285,15 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 
 /// Answers, with the headers that every answer has, and says so in the log.
 async fn answer(connection: Arc<Connection>, mut request: Request<Body>) -> Result<Response, Infallible> {
-    let door = &connection.door;
-    let entry = AccessEntry::new(door.kind, connection.peer, &request);
-    let guarded = door.guard.as_ref().map(|guard| guard.visit(&mut request));
-    let (visit, refused) = guarded.unwrap_or_default();
+    let endpoint = &connection.endpoint;
+    let entry = AccessEntry::new(endpoint.kind, connection.peer, &request);
+    let guarded = endpoint.guard.as_ref().map(|guard| guard.admit(&mut request));
+    let (cors, refused) = guarded.unwrap_or_default();
     let mut response = match refused {
         Some(refused) => refused,
-        None => door.routes.answer(request).await.into_response(),
+        None => endpoint.routes.answer(request).await.into_response(),
     };
-    visit.dress(&mut response);
+    cors.apply_headers(&mut response);
     let headers = response.headers_mut();
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
@@ -301,7 +301,7 @@ async fn answer(connection: Arc<Connection>, mut request: Request<Body>) -> Resu
     );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let status = response.status();
-    door.stats().answered(status.as_u16());
+    endpoint.stats().answered(status.as_u16());
     if status == StatusCode::SWITCHING_PROTOCOLS {
         entry.stream_begins(status);
         // A connection changes its protocol once, so it is empty.
@@ -313,11 +313,11 @@ async fn answer(connection: Arc<Connection>, mut request: Request<Body>) -> Resu
         return Ok(response);
     }
     entry.stream_begins(status);
-    Ok(response.map(|body| Body::new(StreamBody::new(body, entry, door.stop.clone()))))
+    Ok(response.map(|body| Body::new(StreamBody::new(body, entry, endpoint.stop.clone()))))
 }
 
-/// Speaks HTTP until the client goes, breaks a bound, or the door is closed.
-async fn talk<S>(stream: S, connection: Arc<Connection>)
+/// Speaks HTTP until the client goes, breaks a bound, or the endpoint is closed.
+async fn serve_connection<S>(stream: S, connection: Arc<Connection>)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
@@ -342,13 +342,13 @@ where
     tokio::pin!(served);
     let ended = tokio::select! {
         ended = &mut served => ended,
-        () = connection.door.stop.cancelled() => {
+        () = connection.endpoint.stop.cancelled() => {
             served.as_mut().graceful_shutdown();
             served.await
         }
     };
     if let Err(error) = ended {
-        access::broke(connection.door.kind, connection.peer, &error);
+        access::broke(connection.endpoint.kind, connection.peer, &error);
     }
 }
 
@@ -366,7 +366,7 @@ async fn refuse<S: AsyncRead + AsyncWrite>(stream: S, _permit: OwnedSemaphorePer
         body.len()
     );
     tokio::pin!(stream);
-    let tell = async {
+    let answer = async {
         stream.write_all(text.as_bytes()).await?;
         stream.shutdown().await?;
         let mut rest = [0; 1024];
@@ -374,7 +374,7 @@ async fn refuse<S: AsyncRead + AsyncWrite>(stream: S, _permit: OwnedSemaphorePer
         io::Result::Ok(())
     };
     // Whoever does not listen has been told enough.
-    let _ = tokio::time::timeout(REFUSAL_WITHIN, tell).await;
+    let _ = tokio::time::timeout(REFUSAL_WITHIN, answer).await;
 }
 
 /// A stream that keeps the place of its connection, also when it has become a WebSocket.

@@ -8,7 +8,7 @@ const DOORS: usize = 2;
 /// Fewer connections are of no use to anybody.
 const CONNECTIONS_MIN: usize = 8;
 
-/// How many connections each door may have: those wanted, unless the limit of open files has no room for them.
+/// How many connections each endpoint may have: those wanted, unless the limit of open files has no room for them.
 pub fn connections(wanted: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let needed = DESCRIPTORS_KEPT + DOORS * wanted;

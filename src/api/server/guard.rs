@@ -1,4 +1,4 @@
-//! The guard of the TCP door: by which name it is called, from which page, with which token, and only for reading.
+//! The guard of the TCP endpoint: by which name it is called, from which page, with which token, and only for reading.
 //!
 //! A page in a browser on this host can send requests here. What it must not do is read the answers: a page of a
 //! foreign name that resolves to this host is told by `Host`, a foreign page by `Origin`.
@@ -111,28 +111,28 @@ impl Guard {
     }
 
     /// What the answer must show, and the answer itself if the request goes no further.
-    pub fn visit(&self, request: &mut Request<Body>) -> (CorsDecision, Option<Response>) {
-        let mut visit = CorsDecision {
+    pub fn admit(&self, request: &mut Request<Body>) -> (CorsDecision, Option<Response>) {
+        let mut cors = CorsDecision {
             varies: !self.origins.is_empty(),
             ..CorsDecision::default()
         };
         let (mut parts, body) = std::mem::take(request).into_parts();
-        let answer = match self.check(&mut parts, &mut visit) {
+        let answer = match self.check(&mut parts, &mut cors) {
             Ok(Pass::On) => None,
             Ok(Pass::Preflight) => Some(preflight()),
             Err(problem) => Some(problem.into_response()),
         };
         *request = Request::from_parts(parts, body);
-        (visit, answer)
+        (cors, answer)
     }
 
-    fn check(&self, parts: &mut Parts, visit: &mut CorsDecision) -> Result<Pass, Problem> {
+    fn check(&self, parts: &mut Parts, cors: &mut CorsDecision) -> Result<Pass, Problem> {
         let (host, port) = self.host(parts)?;
         let origin = parts.headers.get(header::ORIGIN).cloned();
         let page = origin.as_ref().and_then(parse::<WebOrigin>);
         let listed = page.as_ref().is_some_and(|page| self.origins.contains(page));
         if listed {
-            visit.origin.clone_from(&origin);
+            cors.origin.clone_from(&origin);
         }
         let asks_first = parts.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
         if parts.method == Method::OPTIONS && origin.is_some() && asks_first {
@@ -142,7 +142,7 @@ impl Guard {
                 Err(foreign_page())
             };
         }
-        let by_protocol = protocol_token(&mut parts.headers, visit);
+        let by_protocol = protocol_token(&mut parts.headers, cors);
         let given = bearer(&parts.headers).or(by_protocol.as_deref());
         if !self.token.is(given) {
             return Err(no_token());
@@ -183,7 +183,7 @@ impl Guard {
 
 impl CorsDecision {
     /// Puts what the page's browser needs to see into the answer.
-    pub fn dress(self, response: &mut Response) {
+    pub fn apply_headers(self, response: &mut Response) {
         let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
         if self.varies {
@@ -244,7 +244,7 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 /// Takes the token out of the protocols that a WebSocket is offered.
 ///
 /// A browser wants one of the protocols it offered in the answer: another one that was offered, else the token's own.
-fn protocol_token(headers: &mut HeaderMap, visit: &mut CorsDecision) -> Option<Vec<u8>> {
+fn protocol_token(headers: &mut HeaderMap, cors: &mut CorsDecision) -> Option<Vec<u8>> {
     let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
     let offered = offered.filter_map(|value| value.to_str().ok());
     let offered: Vec<String> = offered
@@ -265,6 +265,6 @@ fn protocol_token(headers: &mut HeaderMap, visit: &mut CorsDecision) -> Option<V
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
     }
     let answer = others.first().copied().unwrap_or(with_token);
-    visit.protocol = HeaderValue::from_str(answer).ok();
+    cors.protocol = HeaderValue::from_str(answer).ok();
     Some(with_token.as_bytes()[PROTOCOL_PREFIX.len()..].to_vec())
 }

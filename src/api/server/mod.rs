@@ -1,4 +1,4 @@
-//! The doors: a unix socket for everything, and TCP for reading only.
+//! The endpoints: a unix socket for everything, and TCP for reading only.
 //!
 //! Both speak HTTP/1.1 with the same bounds (`connection`) and give the same answers (`answer`). Who may talk over
 //! TCP is looked at before any route (`guard`).
@@ -24,16 +24,16 @@ use axum::Router;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
-use connection::Door;
+use connection::Endpoint;
 use guard::Guard;
-use tcp::TcpDoor;
+use tcp::TcpEndpoint;
 use unix::ControlSocket;
 
 pub use guard::TokenSlot;
-pub use traffic::{CLASSES, DoorKind, DoorStats, Permit, Subscribers, Traffic};
+pub use traffic::{CLASSES, EndpointKind, EndpointStats, Permit, Subscribers, Traffic};
 pub use unix::SocketKeeper;
 
-/// Why a door cannot be opened.
+/// Why an endpoint cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     #[error("another collector answers on {0}; stop that one or give this one another --socket")]
@@ -48,16 +48,16 @@ pub enum ServerError {
     Io { place: String, source: io::Error },
 }
 
-/// The doors, listening.
+/// The endpoints, listening.
 #[derive(Debug)]
-pub struct Doors {
+pub struct Endpoints {
     unix: ControlSocket,
-    tcp: Option<TcpDoor>,
+    tcp: Option<TcpEndpoint>,
     token: Arc<TokenSlot>,
     connections_max: usize,
 }
 
-impl Doors {
+impl Endpoints {
     /// Whether something else than a socket is in the socket's place.
     ///
     /// # Errors
@@ -72,7 +72,7 @@ impl Doors {
     /// When another one listens there, or a place cannot be used.
     pub fn open(settings: &Settings, token: Arc<TokenSlot>) -> Result<Self, ServerError> {
         let unix = ControlSocket::bind(&settings.socket)?;
-        let tcp = settings.http.listen.map(TcpDoor::bind).transpose()?;
+        let tcp = settings.http.listen.map(TcpEndpoint::bind).transpose()?;
         Ok(Self {
             unix,
             tcp,
@@ -84,7 +84,7 @@ impl Doors {
     /// Where it listens over TCP, with the port that the system chose for port 0.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
-        self.tcp.as_ref().map(TcpDoor::address)
+        self.tcp.as_ref().map(TcpEndpoint::address)
     }
 
     /// Sees that the socket stays at its path.
@@ -101,8 +101,8 @@ impl Doors {
         traffic: Arc<Traffic>,
         stop: CancellationToken,
     ) {
-        let unix = Door::new(
-            DoorKind::Unix,
+        let unix = Endpoint::new(
+            EndpointKind::Unix,
             None,
             router.clone(),
             Arc::clone(&traffic),
@@ -113,14 +113,14 @@ impl Doors {
             return self.unix.serve(unix).await;
         };
         let guard = Guard::new(&settings.http, tcp.address(), self.token);
-        let door = Door::new(
-            DoorKind::Tcp,
+        let endpoint = Endpoint::new(
+            EndpointKind::Tcp,
             Some(guard),
             router,
             traffic,
             self.connections_max,
             stop,
         );
-        tokio::join!(self.unix.serve(unix), tcp.serve(door));
+        tokio::join!(self.unix.serve(unix), tcp.serve(endpoint));
     }
 }

@@ -1,4 +1,4 @@
-//! The TCP door: an address to listen on.
+//! The TCP endpoint: an address to listen on.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,19 +6,19 @@ use std::net::SocketAddr;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::ServerError;
-use super::connection::{self, Accept, Door};
+use super::connection::{self, Accept, Endpoint};
 
 /// Connections the system keeps until they are accepted.
 const BACKLOG_MAX: u32 = 1024;
 
 /// The address, listening.
 #[derive(Debug)]
-pub struct TcpDoor {
+pub struct TcpEndpoint {
     listener: TcpListener,
     address: SocketAddr,
 }
 
-impl TcpDoor {
+impl TcpEndpoint {
     /// # Errors
     /// When another program listens there, or the address is none of this host.
     pub fn bind(address: SocketAddr) -> Result<Self, ServerError> {
@@ -48,9 +48,9 @@ impl TcpDoor {
         self.address
     }
 
-    /// Answers until the door is closed.
-    pub async fn serve(self, door: Door) {
-        connection::serve(self.listener, door).await;
+    /// Answers until the endpoint is closed.
+    pub async fn serve(self, endpoint: Endpoint) {
+        connection::serve(self.listener, endpoint).await;
     }
 }
 

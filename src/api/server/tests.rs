@@ -1,4 +1,4 @@
-//! Tests of what only routes of a test's own can show: streams, WebSockets and panics behind a door.
+//! Tests of what only routes of a test's own can show: streams, WebSockets and panics behind an endpoint.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -15,16 +15,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{self, Door};
+use super::connection::{self, Endpoint};
 use super::guard::{Guard, TokenSlot};
-use super::{DoorKind, Subscribers, Traffic};
+use super::{EndpointKind, Subscribers, Traffic};
 use crate::config::HttpSettings;
 
 /// A failure bound, not a clock to go by.
 const WAIT_MAX: Duration = Duration::from_mins(1);
 const TOKEN: &str = "0123456789abcdef";
 
-/// A door in front of the routes of the test.
+/// An endpoint in front of the routes of the test.
 struct Open {
     address: SocketAddr,
     traffic: Arc<Traffic>,
@@ -62,8 +62,8 @@ async fn open(connections_max: usize) -> Open {
         .route("/socket", get(upgrade))
         .route("/panic", get(panic));
     let (traffic, stop) = (Arc::new(Traffic::default()), CancellationToken::new());
-    let door = Door::new(
-        DoorKind::Tcp,
+    let endpoint = Endpoint::new(
+        EndpointKind::Tcp,
         Some(guard),
         router,
         Arc::clone(&traffic),
@@ -71,7 +71,7 @@ async fn open(connections_max: usize) -> Open {
         stop.clone(),
     );
     let mut serving = JoinSet::new();
-    serving.spawn(connection::serve(listener, door));
+    serving.spawn(connection::serve(listener, endpoint));
     Open {
         address,
         traffic,
@@ -123,16 +123,16 @@ async fn a_stream_goes_on_until_the_door_is_closed() {
     let token = format!("Authorization: Bearer {TOKEN}\r\n");
     let (mut stream, answer) = ask(open.address, "/stream", &token, "first").await;
     assert!(answer.contains("first"), "{answer}");
-    assert_eq!(open.traffic.of(DoorKind::Tcp).connections(), 1);
+    assert_eq!(open.traffic.of(EndpointKind::Tcp).connections(), 1);
     open.stop.cancel();
     let mut rest = String::new();
     let read = tokio::time::timeout(WAIT_MAX, stream.read_to_string(&mut rest)).await;
     read.expect("the stream ends").unwrap();
     assert!(rest.ends_with("0\r\n\r\n"), "it ends in order: {rest:?}");
     let served = tokio::time::timeout(WAIT_MAX, open.serving.join_next()).await;
-    served.expect("the door closes").unwrap().unwrap();
-    assert_eq!(open.traffic.of(DoorKind::Tcp).connections(), 0);
-    assert_eq!(open.traffic.of(DoorKind::Tcp).answers(), [0, 1, 0, 0, 0]);
+    served.expect("the endpoint closes").unwrap().unwrap();
+    assert_eq!(open.traffic.of(EndpointKind::Tcp).connections(), 0);
+    assert_eq!(open.traffic.of(EndpointKind::Tcp).answers(), [0, 1, 0, 0, 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,14 +167,14 @@ async fn a_websocket_keeps_the_place_of_its_connection() {
             .expect("its place is free again");
         // Nor is the place of that last question.
         let free = async {
-            while open.traffic.of(DoorKind::Tcp).connections() > 0 {
+            while open.traffic.of(EndpointKind::Tcp).connections() > 0 {
                 tokio::task::yield_now().await;
             }
         };
         tokio::time::timeout(WAIT_MAX, free).await.expect("all have gone");
     }
-    assert!(open.traffic.of(DoorKind::Tcp).refused() >= 2);
-    assert_eq!(open.traffic.of(DoorKind::Tcp).answers()[0], 2);
+    assert!(open.traffic.of(EndpointKind::Tcp).refused() >= 2);
+    assert_eq!(open.traffic.of(EndpointKind::Tcp).answers()[0], 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

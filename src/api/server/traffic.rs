@@ -1,4 +1,4 @@
-//! Traffic: what goes through the doors, counted, and how many may listen to streams.
+//! Traffic: what goes through the endpoints, counted, and how many may listen to streams.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,24 +12,24 @@ pub const CLASSES: usize = 5;
 /// A listener, under the word that the access log and the metrics have for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
-pub enum DoorKind {
+pub enum EndpointKind {
     Unix,
     Tcp,
 }
 
-impl DoorKind {
+impl EndpointKind {
     pub const ALL: [Self; 2] = [Self::Unix, Self::Tcp];
 }
 
-/// What went through one door since the start.
+/// What went through one endpoint since the start.
 #[derive(Debug, Default)]
-pub struct DoorStats {
+pub struct EndpointStats {
     connections: AtomicU64,
     refused: AtomicU64,
     answers: [AtomicU64; CLASSES],
 }
 
-impl DoorStats {
+impl EndpointStats {
     /// Connections that are open now, those of streams and WebSockets included.
     #[must_use]
     pub fn connections(&self) -> u64 {
@@ -66,24 +66,24 @@ impl DoorStats {
     }
 }
 
-/// Both doors.
+/// Both endpoints.
 #[derive(Debug, Default)]
 pub struct Traffic {
-    unix: DoorStats,
-    tcp: DoorStats,
+    unix: EndpointStats,
+    tcp: EndpointStats,
 }
 
 impl Traffic {
     #[must_use]
-    pub const fn of(&self, door: DoorKind) -> &DoorStats {
-        match door {
-            DoorKind::Unix => &self.unix,
-            DoorKind::Tcp => &self.tcp,
+    pub const fn of(&self, endpoint: EndpointKind) -> &EndpointStats {
+        match endpoint {
+            EndpointKind::Unix => &self.unix,
+            EndpointKind::Tcp => &self.tcp,
         }
     }
 }
 
-/// How many may listen to streams at once, over both doors.
+/// How many may listen to streams at once, over both endpoints.
 #[derive(Clone, Debug)]
 pub struct Subscribers {
     free: Arc<Semaphore>,

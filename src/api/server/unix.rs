@@ -12,7 +12,7 @@ use tokio::net::UnixListener;
 use tokio::sync::watch;
 
 use super::ServerError;
-use super::connection::{self, Accept, Door};
+use super::connection::{self, Accept, Endpoint};
 
 /// Owner and group may talk to the collector.
 const SOCKET_MODE: u32 = 0o660;
@@ -102,7 +102,7 @@ impl SocketKeeper {
     ///
     /// # Errors
     /// Another one listens there, something else is there, or the path cannot be used.
-    pub fn look(&self) -> Result<Option<Listener>, ServerError> {
+    pub fn check(&self) -> Result<Option<Listener>, ServerError> {
         if self.path.is_ours() {
             return Ok(None);
         }
@@ -165,13 +165,13 @@ impl ControlSocket {
         }
     }
 
-    /// Answers until the door is closed; then the file is removed.
-    pub async fn serve(self, door: Door) {
+    /// Answers until the endpoint is closed; then the file is removed.
+    pub async fn serve(self, endpoint: Endpoint) {
         let Self { listener, bound } = self;
         let latest = Latest(listener.subscribe());
-        // Once the door is closed, nobody listens.
+        // Once the endpoint is closed, nobody listens.
         drop(listener);
-        connection::serve(latest, door).await;
+        connection::serve(latest, endpoint).await;
         drop(bound);
     }
 }

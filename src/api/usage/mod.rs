@@ -75,14 +75,14 @@ struct UsageQuery {
     )
 )]
 async fn get_usage(
-    State(sources): State<Arc<ApiState>>,
+    State(api): State<Arc<ApiState>>,
     headers: HeaderMap,
     StrictQuery(query): StrictQuery<UsageQuery>,
 ) -> Result<Response, Problem> {
     let shape = AnswerFormat::of(&headers)?;
     let question = Question::of(query)?;
     blocking(move || {
-        let usage = answer(&sources.store, &question)?;
+        let usage = answer(&api.store, &question)?;
         let mut response = match shape {
             AnswerFormat::Json => Json(usage).into_response(),
             AnswerFormat::Csv => csv(&usage)?,

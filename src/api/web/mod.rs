@@ -56,8 +56,8 @@ struct AccountQuery {
 }
 
 impl AccountQuery {
-    async fn account(self, sources: &Arc<ApiState>) -> Result<AccountId, Problem> {
-        let first = sources
+    async fn account(self, api: &Arc<ApiState>) -> Result<AccountId, Problem> {
+        let first = api
             .settings
             .borrow()
             .accounts
@@ -69,7 +69,7 @@ impl AccountQuery {
             return Ok(first);
         }
         let name = self.account.unwrap_or_else(|| first.name.to_string());
-        account::known(Arc::clone(sources), self.provider, name).await
+        account::find_account(Arc::clone(api), self.provider, name).await
     }
 }
 
@@ -90,11 +90,11 @@ impl AccountQuery {
     )
 )]
 async fn get_usage(
-    State(sources): Shared,
+    State(api): Shared,
     Lenient(query): Lenient<AccountQuery>,
 ) -> Result<Json<wire::WebUsage>, Problem> {
-    let account = query.account(&sources).await?;
-    blocking(move || Ok(Json(documents::usage(&sources.store, &account, now())?))).await
+    let account = query.account(&api).await?;
+    blocking(move || Ok(Json(documents::usage(&api.store, &account, now())?))).await
 }
 
 /// What a run used, by model
@@ -113,12 +113,12 @@ async fn get_usage(
     )
 )]
 async fn get_usage_of_run(
-    State(sources): Shared,
+    State(api): Shared,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Vec<wire::WebModel>>, Problem> {
     let run = run_id(id)?;
     blocking(move || {
-        let view = sources.store.run(&run)?.unwrap_or_default();
+        let view = api.store.run(&run)?.unwrap_or_default();
         Ok(Json(documents::models(&view)))
     })
     .await
@@ -172,13 +172,13 @@ impl PageQuery {
     )
 )]
 async fn get_runs(
-    State(sources): Shared,
+    State(api): Shared,
     Lenient(query): Lenient<PageQuery>,
 ) -> Result<Json<wire::WebRunsAnswer>, Problem> {
     let (limit, offset) = query.page()?;
     blocking(move || {
-        let statuses = sources.board.runs();
-        let page = documents::runs(&sources.store, &statuses, limit.unwrap_or(usize::MAX), offset)?;
+        let statuses = api.statuses.runs();
+        let page = documents::runs(&api.store, &statuses, limit.unwrap_or(usize::MAX), offset)?;
         Ok(Json(match limit {
             Some(_) => wire::WebRunsAnswer::Page(page),
             None => wire::WebRunsAnswer::All(page.items),

@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::run_id;
-use super::socket::{self, Tells, text};
+use super::socket::{self, SocketFeed, text};
 use crate::api::document::summary;
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::openapi::{BadRequest, Refused, Unavailable, WEB};
@@ -48,16 +48,16 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     )
 )]
 async fn get_socket(
-    State(sources): State<Arc<ApiState>>,
+    State(api): State<Arc<ApiState>>,
     id: Result<Path<String>, PathRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let run = run_id(id)?;
-    socket::open(&sources, upgrade, |sources| OfRun {
-        sources,
+    socket::open(&api, upgrade, |api| OfRun {
+        api,
         run,
         told_until: 0,
-        told: BTreeMap::new(),
+        sent: BTreeMap::new(),
     })
 }
 
@@ -78,34 +78,34 @@ async fn get_socket(
     )
 )]
 async fn get_shell(
-    sources: State<Arc<ApiState>>,
+    api: State<Arc<ApiState>>,
     id: Result<Path<String>, PathRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
-    get_socket(sources, id, upgrade).await
+    get_socket(api, id, upgrade).await
 }
 
 struct OfRun {
-    sources: Arc<ApiState>,
+    api: Arc<ApiState>,
     run: RunId,
     /// The number of the commit whose sums are told.
     told_until: u64,
     /// The sums by model as the client has them.
-    told: BTreeMap<Arc<str>, Totals>,
+    sent: BTreeMap<Arc<str>, Totals>,
 }
 
 impl OfRun {
     /// The sums now, and what they differ by from those that are told.
     async fn catch_up(&mut self) -> Result<Vec<(Arc<str>, Totals)>, Problem> {
-        let (sources, run) = (Arc::clone(&self.sources), self.run.clone());
-        let view = blocking(move || Ok(sources.store.run(&run)?)).await?;
+        let (api, run) = (Arc::clone(&self.api), self.run.clone());
+        let view = blocking(move || Ok(api.store.run(&run)?)).await?;
         let Some(view) = view else {
             // Nobody knows it yet: whatever comes is new.
             return Ok(Vec::new());
         };
         self.told_until = view.sequence;
-        let before = std::mem::replace(&mut self.told, view.by_model);
-        let models = self.told.iter();
+        let before = std::mem::replace(&mut self.sent, view.by_model);
+        let models = self.sent.iter();
         Ok(models
             .map(|(model, now)| {
                 let mut added = *now;
@@ -146,7 +146,7 @@ fn frames(models: &[(Arc<str>, Totals)]) -> Vec<String> {
         .collect()
 }
 
-impl Tells for OfRun {
+impl SocketFeed for OfRun {
     async fn first(&mut self) -> Result<Vec<String>, Problem> {
         // The client reads the totals itself.
         self.catch_up().await?;
@@ -160,7 +160,7 @@ impl Tells for OfRun {
                 let mut texts = Vec::new();
                 for of_run in update.runs.iter().filter(|one| one.run == self.run) {
                     for (model, added) in &of_run.models {
-                        *self.told.entry(Arc::clone(model)).or_default() += *added;
+                        *self.sent.entry(Arc::clone(model)).or_default() += *added;
                     }
                     texts.extend(frames(&of_run.models));
                 }

@@ -29,7 +29,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 const RETRY_AFTER_S: u64 = 5;
 
 /// What a socket tells.
-pub trait Tells: Send + 'static {
+pub trait SocketFeed: Send + 'static {
     /// What to say at first.
     fn first(&mut self) -> impl Future<Output = Result<Vec<String>, Problem>> + Send;
     /// What to say after something was committed, or, without an event, after some time.
@@ -49,8 +49,8 @@ enum SocketEnd {
 ///
 /// # Errors
 /// The request is none for a WebSocket, or all places are taken.
-pub fn open<T: Tells>(
-    sources: &Arc<ApiState>,
+pub fn open<T: SocketFeed>(
+    api: &Arc<ApiState>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     make: impl FnOnce(Arc<ApiState>) -> T,
 ) -> Result<Response, Problem> {
@@ -58,7 +58,7 @@ pub fn open<T: Tells>(
         let detail = format!("this route is a WebSocket: {}", rejection.body_text());
         Problem::new(rejection.status(), "no WebSocket", detail).field("upgrade")
     })?;
-    let Some(permit) = sources.subscribers.try_enter() else {
+    let Some(permit) = api.subscribers.try_enter() else {
         return Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "too many subscribers",
@@ -66,32 +66,32 @@ pub fn open<T: Tells>(
         )
         .retry_after(RETRY_AFTER_S));
     };
-    let listener = sources.live.subscribe();
-    let tells = make(Arc::clone(sources));
-    let stop = sources.hub.stopping();
+    let listener = api.live.subscribe();
+    let feed = make(Arc::clone(api));
+    let stop = api.hub.stopping();
     let upgrade = upgrade
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX);
     Ok(upgrade.on_upgrade(async move |socket| {
-        let mut talk = Talk {
+        let mut session = SocketSession {
             socket,
             listener,
-            tells,
+            feed,
             _permit: permit,
         };
         let end = stop
-            .run_until_cancelled(talk.run())
+            .run_until_cancelled(session.run())
             .await
             .unwrap_or(SocketEnd::Close(close_code::AWAY, "the collector stops"));
         let goodbye = async {
             match end {
                 SocketEnd::Gone => {}
                 // The answer goes out with the next reading, which then finds the end.
-                SocketEnd::Closed => while let Some(Ok(_)) = talk.socket.recv().await {},
+                SocketEnd::Closed => while let Some(Ok(_)) = session.socket.recv().await {},
                 SocketEnd::Close(code, reason) => {
                     let reason = reason.into();
                     let close = Message::Close(Some(CloseFrame { code, reason }));
-                    let _ = talk.socket.send(close).await;
+                    let _ = session.socket.send(close).await;
                 }
             }
         };
@@ -100,56 +100,56 @@ pub fn open<T: Tells>(
     }))
 }
 
-struct Talk<T> {
+struct SocketSession<T> {
     socket: WebSocket,
     listener: Listener,
-    tells: T,
+    feed: T,
     _permit: Permit,
 }
 
-impl<T: Tells> Talk<T> {
+impl<T: SocketFeed> SocketSession<T> {
     async fn run(&mut self) -> SocketEnd {
-        let first = self.tells.first().await;
-        if let Some(end) = self.say(first).await {
+        let first = self.feed.first().await;
+        if let Some(end) = self.send_all(first).await {
             return end;
         }
         let mut ping = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heard_at = Instant::now();
+        let mut received_at = Instant::now();
         loop {
-            let said = tokio::select! {
+            let texts = tokio::select! {
                 event = self.listener.next() => match event {
                     Event::Closed => return SocketEnd::Close(close_code::AWAY, "the collector stops"),
-                    event => self.tells.after(Some(&event)).await,
+                    event => self.feed.after(Some(&event)).await,
                 },
-                heard = self.socket.recv() => match heard {
+                message = self.socket.recv() => match message {
                     None => return SocketEnd::Gone,
                     Some(Ok(Message::Close(_))) => return SocketEnd::Closed,
                     // Of a connection that is gone nobody hears this.
                     Some(Err(_)) => return SocketEnd::Close(close_code::PROTOCOL, "no message this end can take"),
                     Some(Ok(_)) => {
-                        heard_at = Instant::now();
+                        received_at = Instant::now();
                         continue;
                     }
                 },
                 _ = ping.tick() => {
-                    if heard_at.elapsed() > SILENT_FOR_MAX {
+                    if received_at.elapsed() > SILENT_FOR_MAX {
                         return SocketEnd::Gone;
                     }
                     if !self.send(Message::Ping(axum::body::Bytes::new())).await {
                         return SocketEnd::Gone;
                     }
-                    self.tells.after(None).await
+                    self.feed.after(None).await
                 }
             };
-            if let Some(end) = self.say(said).await {
+            if let Some(end) = self.send_all(texts).await {
                 return end;
             }
         }
     }
 
     /// Sends what is to be said; `Some` if that is the end.
-    async fn say(&mut self, texts: Result<Vec<String>, Problem>) -> Option<SocketEnd> {
+    async fn send_all(&mut self, texts: Result<Vec<String>, Problem>) -> Option<SocketEnd> {
         let Ok(texts) = texts else {
             return Some(SocketEnd::Close(close_code::AGAIN, "the store does not answer"));
         };

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::socket::{self, Tells, text};
+use super::socket::{self, SocketFeed, text};
 use super::{AccountQuery, THRESHOLDS, documents};
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::Lenient;
@@ -51,37 +51,37 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     )
 )]
 async fn get_socket(
-    State(sources): State<Arc<ApiState>>,
+    State(api): State<Arc<ApiState>>,
     Lenient(query): Lenient<AccountQuery>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
-    let account = query.account(&sources).await?;
-    socket::open(&sources, upgrade, |sources| Windows {
-        sources,
+    let account = query.account(&api).await?;
+    socket::open(&api, upgrade, |api| Windows {
+        api,
         account,
-        told: wire::WebUsage::default(),
-        told_at: Instant::now(),
+        sent: wire::WebUsage::default(),
+        sent_at: Instant::now(),
     })
 }
 
 struct Windows {
-    sources: Arc<ApiState>,
+    api: Arc<ApiState>,
     account: AccountId,
     /// As last told.
-    told: wire::WebUsage,
-    told_at: Instant,
+    sent: wire::WebUsage,
+    sent_at: Instant,
 }
 
 impl Windows {
     /// The state, if it is one to send.
     async fn state(&mut self, is_first: bool) -> Result<Vec<String>, Problem> {
-        let (sources, account) = (Arc::clone(&self.sources), self.account.clone());
-        let state = blocking(move || Ok(documents::usage(&sources.store, &account, now())?)).await?;
-        if !is_first && !is_news(&self.told, &state, self.told_at.elapsed()) {
+        let (api, account) = (Arc::clone(&self.api), self.account.clone());
+        let state = blocking(move || Ok(documents::usage(&api.store, &account, now())?)).await?;
+        if !is_first && !is_news(&self.sent, &state, self.sent_at.elapsed()) {
             return Ok(Vec::new());
         }
-        self.told_at = Instant::now();
-        self.told = state.clone();
+        self.sent_at = Instant::now();
+        self.sent = state.clone();
         Ok(vec![text(&wire::WebSnapshot {
             kind: "snapshot".to_owned(),
             state,
@@ -91,17 +91,17 @@ impl Windows {
 
 /// Whether a state is to be sent to one who was sent another so long ago. A pace moves all the time: within its zone it is
 /// news only after a while.
-fn is_news(told: &wire::WebUsage, now: &wire::WebUsage, age: Duration) -> bool {
+fn is_news(sent: &wire::WebUsage, now: &wire::WebUsage, age: Duration) -> bool {
     let zones = |state: &wire::WebUsage| -> Vec<String> {
         (state.pacing.values()).map(|pace| pace.zone.clone()).collect()
     };
-    now.buckets != told.buckets
-        || now.observed_at != told.observed_at
-        || zones(now) != zones(told)
-        || (age >= PACE_AFTER_MIN && now.pacing != told.pacing)
+    now.buckets != sent.buckets
+        || now.observed_at != sent.observed_at
+        || zones(now) != zones(sent)
+        || (age >= PACE_AFTER_MIN && now.pacing != sent.pacing)
 }
 
-impl Tells for Windows {
+impl SocketFeed for Windows {
     async fn first(&mut self) -> Result<Vec<String>, Problem> {
         self.state(true).await
     }
@@ -230,11 +230,11 @@ mod tests {
             fired(&account, "own", 50, 1),
             fired(&other, "five_hour", 75, 1),
         ];
-        let told: Vec<_> = thresholds(&all, &account)
+        let sent: Vec<_> = thresholds(&all, &account)
             .map(|one| (&*one.window, one.percent))
             .collect();
         assert_eq!(
-            told,
+            sent,
             [("five_hour", 90), ("seven_day", 75), ("opus", 75), ("opus", 90)]
         );
     }

@@ -46,8 +46,8 @@ impl Screen {
         let wanted = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
         let size = rustix::termios::tcgetwinsize(stream).ok();
         let (columns, lines) = size.map_or((0, 0), |size| (size.ws_col.into(), size.ws_row.into()));
-        let known = |given: Option<usize>, told: usize, else_: usize| {
-            let mut sizes = given.into_iter().chain([told]);
+        let known = |given: Option<usize>, measured: usize, else_: usize| {
+            let mut sizes = given.into_iter().chain([measured]);
             Some(sizes.find(|size| *size > 0).unwrap_or(else_))
         };
         Self {
@@ -102,7 +102,7 @@ pub fn line(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<bool
 
 /// Waits until nobody reads standard output any more: the other end of the pipe is closed. A file has no other end.
 pub async fn closed() {
-    let (told, closed) = tokio::sync::oneshot::channel();
+    let (ended, closed) = tokio::sync::oneshot::channel();
     // A thread of its own, as it may wait for ever: one of a runtime would be waited for at the end.
     let waiting = std::thread::Builder::new()
         .name("stdout".to_owned())
@@ -115,7 +115,7 @@ pub async fn closed() {
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
                     Err(_) => return,
                     Ok(_) => {
-                        let _ = told.send(());
+                        let _ = ended.send(());
                         return;
                     }
                 }

@@ -272,12 +272,12 @@ impl Asking<'_> {
 
 /// The route with its query.
 fn path(command: &args::MayStartArgs) -> String {
-    let wishes = [
+    let parameters = [
         ("provider", command.provider.as_deref()),
         ("account", command.account.as_deref()),
         ("model", command.model.as_deref()),
     ];
-    format!("/v1/may-start{}", client::query(&wishes))
+    format!("/v1/may-start{}", client::query(&parameters))
 }
 
 #[cfg(test)]

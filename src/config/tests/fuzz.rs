@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::Parser;
 
 use super::super::file::FileLayer;
-use super::super::gather::Gather;
+use super::super::resolve::Resolver;
 use super::*;
 use crate::cli::args::Args;
 use crate::fuzz::{self, Target};
@@ -112,7 +112,7 @@ fn environment(text: &[u8]) -> Environment {
 /// As [`Settings::load`] does, without a file on disk.
 fn settings(file: FileLayer, environment: &Environment) -> Result<Settings, Mistakes> {
     let (layers, mistakes) = environment.layers();
-    Gather::new(layers, Some(file), environment, mistakes).settings()
+    Resolver::new(layers, Some(file), environment, mistakes).settings()
 }
 
 fn judge_error(error: &ConfigError, file: &[u8]) {

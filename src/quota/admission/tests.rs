@@ -138,8 +138,8 @@ impl Place {
         }
     }
 
-    fn advice(&self) -> Advice {
-        advise(&self.candidate(), NOON)
+    fn assessment(&self) -> Assessment {
+        assess(&self.candidate(), NOON)
     }
 }
 
@@ -169,18 +169,18 @@ fn ask(places: &[Place]) -> Admission {
 type Answer = (Verdict, Option<usize>, Reason, Option<Millis>);
 
 fn answer(places: &[Place]) -> Answer {
-    let told = ask(places);
+    let admission = ask(places);
     (
-        told.decision,
-        told.chosen,
-        told.reason,
-        told.retry_at.map(|at| at - NOON),
+        admission.decision,
+        admission.chosen,
+        admission.reason,
+        admission.retry_at.map(|at| at - NOON),
     )
 }
 
 fn stands(place: &Place) -> (AccountVerdict, Verdict, Reason) {
-    let advice = place.advice();
-    (advice.standing, advice.verdict, advice.reason)
+    let assessment = place.assessment();
+    (assessment.state, assessment.verdict, assessment.reason)
 }
 
 #[test]
@@ -237,16 +237,16 @@ fn when_all_are_exhausted_the_earliest_recovery_is_waited_for() {
         place("a").window(FIVE_HOUR, refused(30 * MINUTE)),
         place("b").window(FIVE_HOUR, refused(2 * MINUTE)),
     ];
-    let told = ask(&both);
+    let admission = ask(&both);
     assert_eq!(
         answer(&both),
         (Verdict::Wait, None, Reason::AllExhausted, Some(2 * MINUTE))
     );
-    assert_eq!(told.recovers, Some(1));
-    let reasons: Vec<_> = told
+    assert_eq!(admission.recovers, Some(1));
+    let reasons: Vec<_> = admission
         .candidates
         .iter()
-        .map(|advice| (advice.reason, advice.until))
+        .map(|assessment| (assessment.reason, assessment.until))
         .collect();
     assert_eq!(
         reasons,
@@ -256,7 +256,7 @@ fn when_all_are_exhausted_the_earliest_recovery_is_waited_for() {
         ]
     );
     assert_eq!(
-        told.sentence,
+        admission.sentence,
         "wait 2 min for b/default; \
          a/default is blocked: five_hour was refused by the provider, free again in 30 min; \
          b/default is blocked: five_hour was refused by the provider, free again in 2 min"
@@ -280,9 +280,9 @@ fn deny_only_if_nobody_ever_recovers() {
         answer(&[closed(), place("b")]),
         (Verdict::Unknown, None, Reason::NoObservation, None)
     );
-    let advice = closed().advice();
-    assert_eq!((advice.until, advice.causes.len()), (None, 1));
-    assert_eq!(advice.causes[0].until, None);
+    let assessment = closed().assessment();
+    assert_eq!((assessment.until, assessment.causes.len()), (None, 1));
+    assert_eq!(assessment.causes[0].until, None);
 }
 
 #[test]
@@ -345,11 +345,11 @@ fn an_unknown_candidate_is_passed_over_for_one_that_is_known() {
         answer(&[gone(), unknown(OnUnknown::Wait)]),
         (Verdict::Wait, None, Reason::UnknownAsWait, Some(MINUTE))
     );
-    let told = ask(&[unknown(OnUnknown::Say), free()]);
+    let admission = ask(&[unknown(OnUnknown::Say), free()]);
     assert!(
-        told.sentence.contains("a/default has never been seen"),
+        admission.sentence.contains("a/default has never been seen"),
         "and it is said: {}",
-        told.sentence
+        admission.sentence
     );
 }
 
@@ -392,13 +392,17 @@ fn an_account_whose_windows_are_all_over_is_free() {
         LimitStatus::Allowed,
         HOUR_MS,
     );
-    let advice = place("a").window(FIVE_HOUR, over.clone()).advice();
+    let assessment = place("a").window(FIVE_HOUR, over.clone()).assessment();
     assert_eq!(
-        (advice.standing, advice.verdict, advice.reason),
+        (assessment.state, assessment.verdict, assessment.reason),
         (AccountVerdict::Available, Verdict::Allow, Reason::AwaitingRefresh)
     );
     assert_eq!(
-        (advice.freshness, advice.headroom, advice.window.as_deref()),
+        (
+            assessment.freshness,
+            assessment.headroom,
+            assessment.window.as_deref()
+        ),
         (Freshness::Expired, None, Some(FIVE_HOUR))
     );
     let gone = seen(FIVE_HOUR, None, Some(-MINUTE), LimitStatus::Rejected, HOUR_MS);
@@ -410,7 +414,7 @@ fn an_account_whose_windows_are_all_over_is_free() {
     let both = place("a")
         .window(FIVE_HOUR, over)
         .window(SEVEN_DAY, week)
-        .advice();
+        .assessment();
     assert_eq!(
         (both.reason, both.window.as_deref(), both.freshness),
         (Reason::Available, Some(SEVEN_DAY), Freshness::Stale)
@@ -435,7 +439,7 @@ fn the_tightest_window_that_binds_gives_the_headroom() {
             .window(OVERAGE, seen(OVERAGE, Some(1.0), None, LimitStatus::Allowed, 0))
             .model(model)
     };
-    let opus = place("claude-opus-5").advice();
+    let opus = place("claude-opus-5").assessment();
     assert_eq!(
         (opus.headroom, opus.window.as_deref(), opus.freshness),
         (Some(0.25), Some(SEVEN_DAY_OPUS), Freshness::Stale)
@@ -444,21 +448,21 @@ fn the_tightest_window_that_binds_gives_the_headroom() {
         opus.sentence,
         "a/default is free: seven_day_opus has 25 % left, seen 1 h ago"
     );
-    let sonnet = place("claude-sonnet-5").advice();
+    let sonnet = place("claude-sonnet-5").assessment();
     assert_eq!(
         (sonnet.headroom, sonnet.window.as_deref()),
         (Some(0.6), Some(FIVE_HOUR))
     );
-    assert_eq!(sonnet.standing, AccountVerdict::Available, "overage binds nobody");
+    assert_eq!(sonnet.state, AccountVerdict::Available, "overage binds nobody");
 
     let mut mapped = place("claude-sonnet-5");
     mapped
         .account
         .models
         .insert("claude-sonnet-5".into(), "claude-opus-5".into());
-    let advice = mapped.advice();
+    let assessment = mapped.assessment();
     assert_eq!(
-        (advice.model.as_deref(), advice.headroom),
+        (assessment.model.as_deref(), assessment.headroom),
         (Some("claude-opus-5"), Some(0.25)),
         "the model that serves decides"
     );
@@ -483,13 +487,13 @@ fn a_pause_is_a_cause_of_its_own() {
     paused
         .causes
         .set(CauseKind::Throttled, Some(cause(NOON + MINUTE)));
-    let advice = paused.advice();
+    let assessment = paused.assessment();
     assert_eq!(
         (
-            advice.verdict,
-            advice.reason,
-            advice.until,
-            advice.window.as_deref()
+            assessment.verdict,
+            assessment.reason,
+            assessment.until,
+            assessment.window.as_deref()
         ),
         (
             Verdict::Wait,
@@ -554,8 +558,11 @@ fn windows_that_do_not_bind_say_nothing_of_the_account() {
         Reason::NoObservation
     );
     let spoken = seen(FIVE_HOUR, None, None, LimitStatus::Allowed, 0);
-    let advice = place("a").window(FIVE_HOUR, spoken).advice();
-    assert_eq!((advice.reason, advice.headroom), (Reason::Available, None));
+    let assessment = place("a").window(FIVE_HOUR, spoken).assessment();
+    assert_eq!(
+        (assessment.reason, assessment.headroom),
+        (Reason::Available, None)
+    );
 }
 
 #[test]
@@ -563,9 +570,9 @@ fn a_budget_blocks_whatever_the_windows_say() {
     let fast = place("a")
         .window(FIVE_HOUR, healthy(0.1))
         .budget(spent(600_000, 11));
-    let advice = fast.advice();
+    let assessment = fast.assessment();
     assert_eq!(
-        (advice.reason, advice.until, advice.headroom),
+        (assessment.reason, assessment.until, assessment.headroom),
         (
             Reason::BudgetPredicted,
             Some(MIDNIGHT - 24 * HOUR_MS * 2 / 5),
@@ -573,9 +580,9 @@ fn a_budget_blocks_whatever_the_windows_say() {
         ),
         "until six tenths of the day have passed"
     );
-    let advice = place("a").budget(spent(1_000_000, 11)).advice();
+    let assessment = place("a").budget(spent(1_000_000, 11)).assessment();
     assert_eq!(
-        (advice.reason, advice.until),
+        (assessment.reason, assessment.until),
         (Reason::BudgetExhausted, Some(MIDNIGHT))
     );
     assert_eq!(
@@ -590,15 +597,15 @@ fn the_cause_that_ends_last_is_the_reason_and_all_are_listed() {
         .window(FIVE_HOUR, refused(MINUTE))
         .budget(spent(600_000, 11))
         .manual(NOON + HOUR_MS);
-    let advice = many.advice();
+    let assessment = many.assessment();
     assert_eq!(
-        (advice.reason, advice.until),
+        (assessment.reason, assessment.until),
         (Reason::BudgetPredicted, Some(MIDNIGHT - 24 * HOUR_MS * 2 / 5))
     );
-    let listed: Vec<_> = advice
+    let listed: Vec<_> = assessment
         .causes
         .iter()
-        .map(|ground| (ground.kind, ground.code))
+        .map(|block| (block.kind, block.code))
         .collect();
     assert_eq!(
         listed,
@@ -630,7 +637,7 @@ fn stored_causes_count_where_nothing_else_says_so() {
         stands(&stored(place("a"))),
         (AccountVerdict::Exhausted, Verdict::Wait, Reason::BudgetPredicted)
     );
-    assert_eq!(stored(place("a")).advice().causes.len(), 2);
+    assert_eq!(stored(place("a")).assessment().causes.len(), 2);
     let news = stored(place("a").window(FIVE_HOUR, healthy(0.1)).budget(spent(1, 11)));
     assert_eq!(
         stands(&news).0,
@@ -654,9 +661,9 @@ fn too_little_left_blocks_until_after_the_reset_of_that_window() {
         .window(SEVEN_DAY, seven)
         .least(FIVE_HOUR, 10)
         .least(SEVEN_DAY, 10);
-    let advice = guarded.advice();
+    let assessment = guarded.assessment();
     assert_eq!(
-        (advice.standing, advice.reason, advice.window.as_deref()),
+        (assessment.state, assessment.reason, assessment.window.as_deref()),
         (AccountVerdict::Exhausted, Reason::BelowMinimum, Some(SEVEN_DAY))
     );
     assert_eq!(
@@ -664,7 +671,7 @@ fn too_little_left_blocks_until_after_the_reset_of_that_window() {
         (Verdict::Wait, None, Reason::BelowMinimum, Some(259_260_000))
     );
     assert_eq!(
-        advice.sentence,
+        assessment.sentence,
         "a/default is blocked: seven_day has 4 % left, 10 % are wanted, free again in 3 d"
     );
 }
@@ -702,9 +709,9 @@ fn a_block_names_its_own_window_not_the_tightest() {
             seen(SEVEN_DAY, Some(0.5), Some(DAY_MS), LimitStatus::Rejected, MINUTE),
         )
         .least(FIVE_HOUR, 10);
-    let advice = place.advice();
+    let assessment = place.assessment();
     assert_eq!(
-        (advice.reason, advice.window.as_deref()),
+        (assessment.reason, assessment.window.as_deref()),
         (Reason::WindowExhausted, Some(SEVEN_DAY))
     );
 }
@@ -746,14 +753,14 @@ fn the_words_of_documents_stay_as_they_are() {
         verdicts.each_ref().map(Verdict::into_str),
         ["allow", "wait", "deny", "unknown"]
     );
-    let standings = [
+    let verdicts = [
         AccountVerdict::Available,
         AccountVerdict::NearLimit,
         AccountVerdict::Exhausted,
         AccountVerdict::Unknown,
     ];
     let words = ["available", "near_limit", "exhausted", "unknown"];
-    assert_eq!(standings.each_ref().map(AccountVerdict::into_str), words);
+    assert_eq!(verdicts.each_ref().map(AccountVerdict::into_str), words);
 }
 
 fn any_window() -> impl Strategy<Value = (&'static str, WindowState)> {
@@ -818,38 +825,38 @@ fn any_place() -> impl Strategy<Value = Place> {
 proptest! {
     #[test]
     fn at_the_time_of_the_retry_nothing_of_what_blocked_is_left(places in proptest::collection::vec(any_place(), 0..4)) {
-        let told = ask(&places);
-        prop_assert_eq!(told.retry_at.is_some(), told.recovers.is_some());
-        if let (Some(at), Some(index)) = (told.retry_at, told.recovers) {
+        let admission = ask(&places);
+        prop_assert_eq!(admission.retry_at.is_some(), admission.recovers.is_some());
+        if let (Some(at), Some(index)) = (admission.retry_at, admission.recovers) {
             prop_assert!(at > NOON);
-            prop_assert_eq!(told.candidates[index].until, Some(at));
-            let then = advise(&places[index].candidate(), at);
+            prop_assert_eq!(admission.candidates[index].until, Some(at));
+            let then = assess(&places[index].candidate(), at);
             prop_assert_eq!(then.causes, []);
-            prop_assert!(then.standing != AccountVerdict::Exhausted);
-            prop_assert!(told.candidates.iter().all(|advice| advice.until.is_none_or(|until| until >= at)));
+            prop_assert!(then.state != AccountVerdict::Exhausted);
+            prop_assert!(admission.candidates.iter().all(|assessment| assessment.until.is_none_or(|until| until >= at)));
         }
     }
 
     #[test]
     fn a_run_starts_only_where_the_advice_allows_it(places in proptest::collection::vec(any_place(), 0..4)) {
-        let told = ask(&places);
-        prop_assert_eq!(told.candidates.len(), places.len());
-        prop_assert_eq!(told.decision == Verdict::Allow, told.chosen.is_some());
-        match told.chosen {
+        let admission = ask(&places);
+        prop_assert_eq!(admission.candidates.len(), places.len());
+        prop_assert_eq!(admission.decision == Verdict::Allow, admission.chosen.is_some());
+        match admission.chosen {
             Some(index) => {
-                prop_assert_eq!(told.candidates[index].verdict, Verdict::Allow);
-                prop_assert_eq!(told.retry_at, None);
-                prop_assert!(told.candidates[index].causes.is_empty());
+                prop_assert_eq!(admission.candidates[index].verdict, Verdict::Allow);
+                prop_assert_eq!(admission.retry_at, None);
+                prop_assert!(admission.candidates[index].causes.is_empty());
             }
-            None => prop_assert!(told.candidates.iter().all(|advice| advice.verdict != Verdict::Allow)),
+            None => prop_assert!(admission.candidates.iter().all(|assessment| assessment.verdict != Verdict::Allow)),
         }
-        for (advice, place) in told.candidates.iter().zip(&places) {
-            prop_assert!(told.sentence.contains(&advice.sentence));
-            if advice.verdict == Verdict::Deny {
+        for (assessment, place) in admission.candidates.iter().zip(&places) {
+            prop_assert!(admission.sentence.contains(&assessment.sentence));
+            if assessment.verdict == Verdict::Deny {
                 prop_assert!(place.causes.manual.is_some(), "only a person closes for good");
             }
-            if advice.standing == AccountVerdict::Unknown && advice.verdict == Verdict::Allow {
-                prop_assert_eq!(advice.reason, Reason::UnknownAsAllow);
+            if assessment.state == AccountVerdict::Unknown && assessment.verdict == Verdict::Allow {
+                prop_assert_eq!(assessment.reason, Reason::UnknownAsAllow);
             }
         }
     }

@@ -21,7 +21,7 @@ mod values;
 
 pub use retries::Retries;
 
-pub use reported::{ReportedObservations, told};
+pub use reported::{ReportSource, reported};
 
 use xxhash_rust::xxh3::xxh3_64;
 

@@ -10,7 +10,7 @@ use crate::model::{LimitSource, LimitStatus, Millis, Observation};
 
 /// What is told, each raw JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReportedObservations<'a> {
+pub enum ReportSource<'a> {
     /// What a status line is given: shares are 0 to 100 in it.
     Statusline(&'a str),
     /// A map of the headers of an answer with this HTTP status.
@@ -27,34 +27,34 @@ pub enum ReportedObservations<'a> {
 
 /// The observations in it, made at `at`; none if it is not of the shape it is said to be.
 #[must_use]
-pub fn told(told: ReportedObservations<'_>, at: Millis) -> Vec<Observation> {
+pub fn reported(source: ReportSource<'_>, at: Millis) -> Vec<Observation> {
     let mut observations = Vec::new();
     let mut list = ObservationList::new(&mut observations, Some(at));
     let answer = Answer::new(Some(at), None, false);
-    match told {
-        ReportedObservations::Statusline(raw) => {
+    match source {
+        ReportSource::Statusline(raw) => {
             list.session = session(raw);
             list.add(statusline(raw), LimitSource::Statusline);
         }
-        ReportedObservations::Headers { map, status } => {
+        ReportSource::Headers { map, status } => {
             let answer = Answer::new(Some(at), status, false);
             let mut said = headers::read(Raw(Some(map)), answer);
             // Whoever sends a 429 without any such header means just that.
             said.any |= map.starts_with('{');
             list.add_headers(said, answer, LimitSource::Headers);
         }
-        ReportedObservations::Event(raw) => {
+        ReportSource::Event(raw) => {
             list.session = session(raw);
             let info = Entries::of(Raw(Some(raw))).get(&["rate_limit_info"]);
             let info = if info.0.is_some() { info } else { Raw(Some(raw)) };
             list.add(events::windows(info, answer), LimitSource::RateLimitEvent);
         }
-        ReportedObservations::Usage(raw) | ReportedObservations::Kept(raw) => {
+        ReportSource::Usage(raw) | ReportSource::Kept(raw) => {
             let value = Raw(Some(raw));
             if let Some((fetched_at, body)) = usage_api::kept(value) {
                 list.time = Some(fetched_at);
                 list.add(usage_api::windows(body), LimitSource::AgentCache);
-            } else if matches!(told, ReportedObservations::Usage(_)) {
+            } else if matches!(source, ReportSource::Usage(_)) {
                 let is_codex = Entries::of(value).get(&["rate_limit"]).0.is_some();
                 if is_codex {
                     list.add(codex::windows(value, answer), LimitSource::Codex);
@@ -63,7 +63,7 @@ pub fn told(told: ReportedObservations<'_>, at: Millis) -> Vec<Observation> {
                 }
             }
         }
-        ReportedObservations::Codex(raw) => {
+        ReportSource::Codex(raw) => {
             list.add(codex::windows(Raw(Some(raw)), answer), LimitSource::Codex);
         }
     }
@@ -100,8 +100,8 @@ mod tests {
 
     const NOW: Millis = 1_791_190_000_000;
 
-    fn shares(of: ReportedObservations<'_>) -> Vec<(String, Option<f64>, Option<Millis>)> {
-        let seen = told(of, NOW).into_iter();
+    fn shares(of: ReportSource<'_>) -> Vec<(String, Option<f64>, Option<Millis>)> {
+        let seen = reported(of, NOW).into_iter();
         seen.map(|one| {
             assert_eq!(one.observed_at, Some(NOW));
             (one.window.into(), one.utilization, one.reset_at)
@@ -115,7 +115,7 @@ mod tests {
             "five_hour":{"used_percentage":"23.5","resets_at":1791213600},"odd":7,"none":{"used_percentage":-1}}}"#;
         let reset = Some(1_791_213_600_000);
         assert_eq!(
-            shares(ReportedObservations::Statusline(input)),
+            shares(ReportSource::Statusline(input)),
             [
                 ("five_hour".into(), Some(0.235), reset),
                 ("seven_day".into(), Some(1.0), reset)
@@ -129,7 +129,7 @@ mod tests {
             r#"{"rate_limits":{"five_hour":{}}}"#,
             "{",
         ] {
-            assert_eq!(shares(ReportedObservations::Statusline(nothing)), [], "{nothing}");
+            assert_eq!(shares(ReportSource::Statusline(nothing)), [], "{nothing}");
         }
     }
 
@@ -137,21 +137,21 @@ mod tests {
     fn headers_and_events_tell_fractions() {
         let map = r#"{"Anthropic-RateLimit-Unified-5h-Utilization":"0.5","anthropic-ratelimit-unified-5h-reset":"1791213600"}"#;
         let reset = Some(1_791_213_600_000);
-        let headers = |status| ReportedObservations::Headers { map, status };
+        let headers = |status| ReportSource::Headers { map, status };
         assert_eq!(shares(headers(None)), [("five_hour".into(), Some(0.5), reset)]);
         let info =
             r#"{"status":"rejected","rateLimitType":"five_hour","resetsAt":1791213600,"utilization":1}"#;
         let line = format!(r#"{{"type":"rate_limit_event","rate_limit_info":{info}}}"#);
         for raw in [info, &line] {
-            let seen = told(ReportedObservations::Event(raw), NOW);
+            let seen = reported(ReportSource::Event(raw), NOW);
             assert_eq!((seen.len(), seen[0].status), (1, LimitStatus::Rejected), "{raw}");
             assert_eq!((seen[0].utilization, seen[0].reset_at), (Some(1.0), reset));
         }
         // A server that fails rejects nobody.
         let rejected = r#"{"anthropic-ratelimit-unified-status":"rejected","anthropic-ratelimit-unified-representative-claim":"five_hour"}"#;
         for (status, count) in [(None, 1), (Some(429), 1), (Some(529), 0)] {
-            let rejections = told(
-                ReportedObservations::Headers {
+            let rejections = reported(
+                ReportSource::Headers {
                     map: rejected,
                     status,
                 },

@@ -45,7 +45,7 @@ const PATH_BYTES_MAX: usize = 4095;
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// Picks each key from the first layer that has it.
-pub(super) struct Gather<'a> {
+pub(super) struct Resolver<'a> {
     /// The strongest first.
     layers: Vec<(Origin, Partial)>,
     file: Option<FileLayer>,
@@ -56,7 +56,7 @@ pub(super) struct Gather<'a> {
     doubts: Vec<ConfigError>,
 }
 
-impl<'a> Gather<'a> {
+impl<'a> Resolver<'a> {
     pub(super) fn new(
         mut layers: Vec<(Origin, Partial)>,
         mut file: Option<FileLayer>,

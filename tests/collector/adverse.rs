@@ -344,7 +344,7 @@ fn every_limit_at_nothing_and_at_one_is_refused_by_name_or_works() {
             let mut collector = Collector::start(command, place.socket());
             // It can be asked only as the setting allows; what it committed is in the database.
             collector.wait_for_log("\"committed\"");
-            append(&place.log("one", "a.jsonl"), "{\"type\":\"bell\"}\n");
+            append(&place.log("one", "a.jsonl"), "{\"type\":\"sentinel\"}\n");
             collector.wait_for_next("\"committed\"");
             collector.stop_cleanly();
             assert_eq!(place.status()["messages"], 3, "{key} = {edge}");

@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::super::web::{Host, WebOrigin};
-use super::{Count, Flag, Gather, HttpSettings, List, RangeInclusive};
+use super::{Count, Flag, HttpSettings, List, RangeInclusive, Resolver};
 
 const CONNECTIONS_RANGE: RangeInclusive<Count> = Count(8)..=Count(65_536);
 const SUBSCRIBERS_RANGE: RangeInclusive<Count> = Count(1)..=Count(65_536);
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:7717";
 
-impl Gather<'_> {
+impl Resolver<'_> {
     pub(super) fn http(&mut self) -> HttpSettings {
         let token_file = self.pick("http.token_file", |p| p.http.token_file.clone(), PathBuf::new);
         let base = self.environment.directory("CREDENTIALS_DIRECTORY");

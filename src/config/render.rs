@@ -9,7 +9,7 @@ use super::{Origin, Settings};
 impl Settings {
     /// A configuration file with everything that is in effect; with `origins` each line says where it came from.
     #[must_use]
-    pub fn shown(&self, origins: bool) -> String {
+    pub fn render(&self, origins: bool) -> String {
         let mut text = String::new();
         let line = |text: &mut String, name: &str, value: &str, origin: &Origin| {
             let _ = write!(text, "{name} = {value}");
@@ -45,7 +45,7 @@ impl Settings {
     /// The same as a document.
     #[must_use]
     pub fn document(&self) -> Value {
-        let table: Option<Map<String, Value>> = toml::from_str(&self.shown(false)).ok();
+        let table: Option<Map<String, Value>> = toml::from_str(&self.render(false)).ok();
         table.map_or(Value::Null, Value::Object)
     }
 }
@@ -84,7 +84,7 @@ mod tests {
             ..Partial::default()
         };
         let settings = load(Some(&path), flags);
-        let shown = settings.shown(true);
+        let shown = settings.render(true);
         let of_file = format!("level = \"debug\"  # {}\n", path.display());
         for line in [
             "runs_dir = '/a \"b\"'  # flag\n",
@@ -96,11 +96,11 @@ mod tests {
         }
         std::fs::write(&path, &shown).unwrap();
         let again = load(Some(&path), Partial::default());
-        assert_eq!(again.shown(false), settings.shown(false));
+        assert_eq!(again.render(false), settings.render(false));
         assert_eq!(settings.document()["limits"]["depth_max"], 8);
         assert_eq!(settings.document()["account"][0]["labels"]["k"], "v");
         let elsewhere = Settings::of_document(&settings.document(), Some("/etc/t.toml")).unwrap();
-        assert_eq!(elsewhere.shown(false), settings.shown(false));
+        assert_eq!(elsewhere.render(false), settings.render(false));
         assert_eq!(elsewhere.config_file.as_deref(), Some(Path::new("/etc/t.toml")));
         assert!(Settings::of_document(&serde_json::json!({ "nome": 1 }), None).is_err());
     }

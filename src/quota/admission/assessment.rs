@@ -9,18 +9,18 @@ use crate::quota::exhaustion::{self, Cause, CauseKind, UNTIL_TAKEN_BACK};
 use crate::quota::overage;
 use crate::quota::window::{Freshness, NamedWindow, SHARE_EPSILON, View, reaches, view};
 
-/// Advice on one candidate.
+/// Assessment on one candidate.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Advice {
+pub struct Assessment {
     pub account: AccountId,
     /// The model that would serve.
     pub model: Option<Box<str>>,
-    pub standing: AccountVerdict,
+    pub state: AccountVerdict,
     /// What to do if this were the only candidate.
     pub verdict: Verdict,
     /// The smallest share left over all windows that bind, 0 to 1; `None` if no share is known.
     pub headroom: Option<f64>,
-    /// The window the advice is about: the one that blocks, else the one with the least left.
+    /// The window the assessment is about: the one that blocks, else the one with the least left.
     pub window: Option<Box<str>>,
     /// Of that window; unknown without one.
     pub freshness: Freshness,
@@ -34,7 +34,7 @@ pub struct Advice {
     pub until: Option<Millis>,
     /// Everything that stands in the way.
     pub causes: Vec<BlockReason>,
-    /// The advice for a person.
+    /// The assessment for a person.
     pub sentence: String,
 }
 
@@ -79,7 +79,7 @@ struct Bound<'a> {
 
 /// Looks at one candidate.
 #[must_use]
-pub fn advise(candidate: &Candidate, now: Millis) -> Advice {
+pub fn assess(candidate: &Candidate, now: Millis) -> Assessment {
     let account = candidate.account;
     let model = candidate
         .model
@@ -95,19 +95,19 @@ pub fn advise(candidate: &Candidate, now: Millis) -> Advice {
         })
         .collect();
     let paid_until = overage::paid_until(candidate.overage, &candidate.windows, model.as_deref(), now);
-    let causes = grounds(candidate, &bound, model.as_deref(), paid_until, now);
+    let causes = block_reasons(candidate, &bound, model.as_deref(), paid_until, now);
     // The one that ends last is the one to wait for; of equals the first.
-    let gravest = causes.iter().rev().max_by_key(|ground| ground.end());
-    let (standing, reason, why) = match gravest {
-        Some(ground) => (
+    let gravest = causes.iter().rev().max_by_key(|reason| reason.end());
+    let (state, reason, why) = match gravest {
+        Some(block) => (
             AccountVerdict::Exhausted,
-            ground.code,
-            format!("is blocked: {}", ground.reason),
+            block.code,
+            format!("is blocked: {}", block.reason),
         ),
-        None => standing(candidate, &bound, paid_until, now),
+        None => unblocked(candidate, &bound, paid_until, now),
     };
-    let until = gravest.and_then(|ground| ground.until);
-    let verdict = match (standing, reason) {
+    let until = gravest.and_then(|block| block.until);
+    let verdict = match (state, reason) {
         (AccountVerdict::Available | AccountVerdict::NearLimit, _) | (_, Reason::UnknownAsAllow) => {
             Verdict::Allow
         }
@@ -116,17 +116,17 @@ pub fn advise(candidate: &Candidate, now: Millis) -> Advice {
         (AccountVerdict::Unknown, _) => Verdict::Unknown,
     };
     let about = gravest
-        .and_then(|ground| ground.window.as_deref())
+        .and_then(|block| block.window.as_deref())
         .and_then(|name| bound.iter().find(|bound| bound.window.name == name))
         .or_else(|| tightest(&bound));
     let recovery = until.map_or_else(String::new, |until| {
         format!(", free again in {}", span(until.saturating_sub(now)))
     });
     let sentence = format!("{} {why}{recovery}", account.id);
-    Advice {
+    Assessment {
         account: account.id.clone(),
         model,
-        standing,
+        state,
         verdict,
         headroom: bound
             .iter()
@@ -143,8 +143,8 @@ pub fn advise(candidate: &Candidate, now: Millis) -> Advice {
     }
 }
 
-/// Everything that stands in the way of a candidate at `now`.
-fn grounds(
+/// Everything that blocks a candidate at `now`.
+fn block_reasons(
     candidate: &Candidate,
     bound: &[Bound],
     model: Option<&str>,
@@ -153,12 +153,12 @@ fn grounds(
 ) -> Vec<BlockReason> {
     let windows: Vec<NamedWindow> = bound.iter().map(|bound| bound.window).collect();
     let stored = |cause: &Option<Cause>| cause.clone().filter(|cause| now < cause.until);
-    let mut grounds = Vec::new();
+    let mut found = Vec::new();
     if let Some(cause) = stored(&candidate.causes.manual) {
-        grounds.push(BlockReason::new(CauseKind::Manual, Reason::Manual, cause, None));
+        found.push(BlockReason::new(CauseKind::Manual, Reason::Manual, cause, None));
     }
     if let Some(cause) = stored(&candidate.causes.throttled) {
-        grounds.push(BlockReason::new(
+        found.push(BlockReason::new(
             CauseKind::Throttled,
             Reason::Throttled,
             cause,
@@ -185,14 +185,14 @@ fn grounds(
             .into(),
             ..cause
         };
-        grounds.push(BlockReason::new(
+        found.push(BlockReason::new(
             CauseKind::Observed,
             Reason::OverageOnly,
             cause,
             name,
         ));
     } else if let Some((name, cause)) = observed {
-        grounds.push(BlockReason::new(
+        found.push(BlockReason::new(
             CauseKind::Observed,
             Reason::WindowExhausted,
             cause,
@@ -214,7 +214,7 @@ fn grounds(
         } else {
             Reason::BudgetPredicted
         };
-        grounds.push(BlockReason::new(CauseKind::Predicted, code, cause, None));
+        found.push(BlockReason::new(CauseKind::Predicted, code, cause, None));
     }
     let block = exhaustion::minimum_block(&windows, &candidate.account.minimum_left, now);
     if let Some(block) = block.filter(|_| !(use_overage && paid_until.is_some())) {
@@ -230,14 +230,14 @@ fn grounds(
             source: "minimum_left".into(),
             since: now,
         };
-        grounds.push(BlockReason::new(
+        found.push(BlockReason::new(
             CauseKind::Observed,
             Reason::BelowMinimum,
             cause,
             Some(&block.window),
         ));
     }
-    grounds
+    found
 }
 
 /// The cause where no window is known to be used up.
@@ -250,8 +250,8 @@ fn paid(until: Millis, now: Millis) -> Cause {
     }
 }
 
-/// How a candidate stands in whose way nothing is.
-fn standing(
+/// The verdict on a candidate that nothing blocks, its reason, and the words for it.
+fn unblocked(
     candidate: &Candidate,
     bound: &[Bound],
     paid_until: Option<Millis>,
@@ -288,7 +288,7 @@ fn standing(
         && let Some(share) = bound.view.utilization
         && reaches(share, highest)
     {
-        let why = format!("is near its limit: {}", told(bound, now));
+        let why = format!("is near its limit: {}", seen_in_words(bound, now));
         return (AccountVerdict::NearLimit, Reason::NearWindow, why);
     }
     let known: Vec<&Bound> = bound
@@ -303,7 +303,7 @@ fn standing(
             let why = "is free: its windows have been reset since they were last seen".to_owned();
             (AccountVerdict::Available, Reason::AwaitingRefresh, why)
         } else {
-            let why = format!("is free: {}", told(bound, now));
+            let why = format!("is free: {}", seen_in_words(bound, now));
             (AccountVerdict::Available, Reason::Available, why)
         };
     }
@@ -363,7 +363,7 @@ fn tightest<'a, 'b>(bound: &'b [Bound<'a>]) -> Option<&'b Bound<'a>> {
     })
 }
 
-fn told(bound: &Bound, now: Millis) -> String {
+fn seen_in_words(bound: &Bound, now: Millis) -> String {
     let age = span(now.saturating_sub(bound.window.state.seen_at()));
     match bound.view.left {
         Some(left) => format!("{} has {} left, seen {age} ago", bound.window.name, percent(left)),
@@ -376,19 +376,19 @@ fn told(bound: &Bound, now: Millis) -> String {
 
 /// The whole answer in words.
 pub(super) fn summary(
-    advices: &[Advice],
+    assessments: &[Assessment],
     choice: &AccountChoice,
     retry: Option<(Millis, usize)>,
     unseen: Option<&Unseen>,
     now: Millis,
 ) -> String {
-    let chosen = choice.chosen.and_then(|index| advices.get(index));
+    let chosen = choice.chosen.and_then(|index| assessments.get(index));
     let lead = match (choice.decision, chosen, retry) {
-        (Verdict::Allow, Some(advice), _) if advice.standing == AccountVerdict::NearLimit => {
-            format!("start with {}, with a warning", advice.account)
+        (Verdict::Allow, Some(assessment), _) if assessment.state == AccountVerdict::NearLimit => {
+            format!("start with {}, with a warning", assessment.account)
         }
-        (Verdict::Allow, Some(advice), _) => format!("start with {}", advice.account),
-        (Verdict::Deny, ..) if advices.is_empty() => "there is no account to start with".to_owned(),
+        (Verdict::Allow, Some(assessment), _) => format!("start with {}", assessment.account),
+        (Verdict::Deny, ..) if assessments.is_empty() => "there is no account to start with".to_owned(),
         (Verdict::Deny, ..) => "do not start until somebody changes something".to_owned(),
         (Verdict::Unknown, ..) => match unseen {
             Some(unseen) => format!("whether a run may start is unknown: {}", unseen.why),
@@ -396,12 +396,12 @@ pub(super) fn summary(
         },
         (_, _, Some((at, index))) => {
             let wait = span(at.saturating_sub(now));
-            format!("wait {wait} for {}", advices[index].account)
+            format!("wait {wait} for {}", assessments[index].account)
         }
         _ => "wait, nobody knows how long".to_owned(),
     };
     // First the one that was chosen, then the others in their order.
-    let others = advices
+    let others = assessments
         .iter()
         .enumerate()
         .filter(|(index, _)| choice.chosen != Some(*index));
@@ -409,8 +409,8 @@ pub(super) fn summary(
         .chain(
             chosen
                 .into_iter()
-                .chain(others.map(|(_, advice)| advice))
-                .map(|advice| advice.sentence.clone()),
+                .chain(others.map(|(_, assessment)| assessment))
+                .map(|assessment| assessment.sentence.clone()),
         )
         .collect::<Vec<_>>()
         .join("; ")
