@@ -1,8 +1,7 @@
-//! Config: the settings, gathered from all layers and checked once.
+//! Settings: resolved from all layers and checked once.
 //!
-//! A flag wins over a variable, a variable over the file, the file over the default. Afterwards every
-//! value is present and within its bounds, and it is known where it came from. Nobody else reads a
-//! variable or a configuration file.
+//! A flag overrides a variable, a variable the file, the file the default. A resolved value is present and
+//! within its bounds, and its origin is recorded. No other code reads variables or configuration files.
 
 mod accounts;
 mod file;
@@ -46,7 +45,7 @@ pub use units::{ByteSize, Count, Flag, List, Period, UnitError};
 /// The checked settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Absolute, like all paths here.
+    /// An absolute path, like all paths here.
     pub runs_dir: PathBuf,
     pub db: PathBuf,
     pub socket: PathBuf,
@@ -56,16 +55,16 @@ pub struct Settings {
     pub log: LogSettings,
     pub runs: RunsSettings,
     pub http: HttpSettings,
-    /// How long a stop may take before what is left is left to the next start.
+    /// Longest duration of a stop; what is not read by then is left to the next start.
     pub shutdown_grace: Duration,
-    /// Where the days of daily budgets begin.
+    /// Time zone of the days of daily budgets.
     pub quota_zone: TimeZone,
     pub accounts: Accounts,
-    /// The file that was read, if there was one.
+    /// The configuration file that was read, if any.
     pub config_file: Option<PathBuf>,
-    /// Where each value came from, by key.
+    /// The origin of each value, by key.
     pub origins: BTreeMap<&'static str, Origin>,
-    /// What is allowed and was probably not meant so.
+    /// Values that are allowed but probably not intended.
     pub doubts: Vec<ConfigError>,
 }
 
@@ -88,34 +87,34 @@ pub struct Limits {
     pub idle_close: Duration,
 }
 
-/// What runs may be.
+/// Settings of runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunsSettings {
     pub layout: Layout,
     /// Directories below which a run may have its logs, beside the runs directory.
     pub mount_roots: Vec<PathBuf>,
-    /// A run without news for so long is stopped.
+    /// Time without new data after which a run is stopped.
     pub idle_stop: Duration,
 }
 
-/// The door that is open to the network.
+/// Settings of the TCP endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpSettings {
-    /// `None` for no such door.
+    /// `None` if the endpoint is off.
     pub listen: Option<SocketAddr>,
-    /// Holds the token that every request must bring.
+    /// The file with the token that every request needs.
     pub token_file: Option<PathBuf>,
-    /// Someone in front ends TLS.
+    /// True if a proxy in front terminates TLS.
     pub tls_in_front: bool,
-    /// The token may cross the network as it is.
+    /// True if the token may cross the network unencrypted.
     pub allow_plain_http: bool,
-    /// Further names a request may call this host by.
+    /// Further host names that requests may use.
     pub hosts: Vec<String>,
     /// Origins of web pages that may read the answers.
     pub origins: Vec<String>,
-    /// For each door.
+    /// The bound of each endpoint.
     pub connections_max: usize,
-    /// Streams and WebSockets, over both doors.
+    /// The bound of streams and WebSockets over both endpoints.
     pub subscribers_max: usize,
 }
 
@@ -127,26 +126,26 @@ pub struct StoreSettings {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSettings {
-    /// Directives of the filter, checked.
+    /// Directives of the log filter, checked.
     pub level: String,
     pub format: LogFormat,
 }
 
-/// One setting as people see it.
+/// One setting as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
     pub key: &'static str,
-    /// As it would stand in the file.
+    /// In TOML.
     pub value: String,
     pub origin: Origin,
 }
 
-/// A key as the example shows it.
+/// A key of the example configuration.
 struct Key {
     name: &'static str,
     default: &'static str,
     help: &'static str,
-    /// Cannot change while the collector runs.
+    /// True if it cannot change while the collector runs.
     fixed: bool,
 }
 
@@ -173,28 +172,28 @@ const KEYS: &[Key] = &[
     fixed(
         "runs_dir",
         "\"/var/lib/tokentail/runs\"",
-        "Where the runs are, one directory each. Else: ./runs",
+        "Runs directory, with one directory per run. Else: ./runs",
     ),
     fixed(
         "db",
         "\"/var/lib/tokentail/tokentail.redb\"",
-        "The store. Else: tokentail/ in $XDG_STATE_HOME, ~/.local/state",
+        "Database file. Else: tokentail/ in $XDG_STATE_HOME, ~/.local/state",
     ),
     fixed(
         "socket",
         "\"/run/tokentail/tokentail.sock\"",
-        "The control socket. Else: tokentail/ in $XDG_RUNTIME_DIR, beside the store",
+        "Control socket. Else: tokentail/ in $XDG_RUNTIME_DIR, beside the store",
     ),
     key(
         "watch.include",
         "[\"*/mount/**/*.jsonl\", \"*/mount/**/*.jsonl.superseded-*\"]",
         "Logs to read, relative to runs_dir; `**` crosses directories.",
     ),
-    key("watch.exclude", "[]", "Of those, the ones not to read."),
+    key("watch.exclude", "[]", "Logs among these that are not read."),
     key(
         "watch.scan_interval",
         "\"2s\"",
-        "How often to look for what events did not tell, 100ms to 1h.",
+        "Interval of scans for changes without events, 100ms to 1h.",
     ),
     key(
         "limits.line_bytes_max",
@@ -204,27 +203,27 @@ const KEYS: &[Key] = &[
     key(
         "limits.files_per_run_max",
         "100000",
-        "Further files of a run are not read, and said to be so; 1 to 10000000.",
+        "Further files of a run are not read, and reported; 1 to 10000000.",
     ),
     key(
         "limits.depth_max",
         "32",
-        "Directories below the run's directory, 1 to 1000.",
+        "Deepest directory below the run's directory, 1 to 1000.",
     ),
     key(
         "limits.turn_bytes_max",
         "\"4MiB\"",
-        "What one file may read before the next has its turn, 64KiB to 256MiB.",
+        "Bytes read of one file before the next gets its turn, 64KiB to 256MiB.",
     ),
     key(
         "limits.idle_close",
         "\"2s\"",
-        "A file without news is closed after this, 100ms to 1h.",
+        "Time without new data after which a file is closed, 100ms to 1h.",
     ),
     fixed(
         "store.cache_bytes",
         "\"32MiB\"",
-        "Memory of the store's cache, 1MiB to 4GiB.",
+        "Memory of the database cache, 1MiB to 4GiB.",
     ),
     fixed(
         "store.commit_rows_max",
@@ -245,42 +244,42 @@ const KEYS: &[Key] = &[
     key(
         "runs.mount_roots",
         "[]",
-        "Directories below which a run that is started may have its logs, beside runs_dir.",
+        "Further directories below which a registered run may have its logs.",
     ),
     key(
         "runs.idle_stop",
         "\"24h\"",
-        "A run without news for this long is stopped; news start it again. 1m to 8760h.",
+        "Time without new data after which a run is stopped; new data resumes it. 1m to 8760h.",
     ),
     fixed(
         "http.listen",
         "\"127.0.0.1:7717\"",
-        "Where to answer over TCP, for reading only; \"off\" for nowhere.",
+        "Address for reading over TCP; \"off\" for none.",
     ),
     fixed(
         "http.token_file",
         "\"\"",
-        "File with the token that every request over TCP must bring, relative to $CREDENTIALS_DIRECTORY if that is set; \"\" for none.",
+        "File with the token that every request over TCP needs, relative to $CREDENTIALS_DIRECTORY if that is set; \"\" for none.",
     ),
     fixed(
         "http.tls_in_front",
         "false",
-        "Say that a proxy in front ends TLS; needed with a token to listen beyond this host.",
+        "True if a proxy in front terminates TLS; this or the next one, and a token, is needed to listen beyond this host.",
     ),
     fixed(
         "http.allow_plain_http",
         "false",
-        "Or say that the token may cross the network unencrypted.",
+        "True if the token may cross the network unencrypted.",
     ),
     fixed(
         "http.hosts",
         "[]",
-        "Further names by which requests may call this host, as in [\"tokentail.example\"].",
+        "Further host names that requests may use, as in [\"tokentail.example\"].",
     ),
     fixed(
         "http.origins",
         "[]",
-        "Web pages that may read the answers, as in [\"https://board.example\", \"tauri://localhost\"].",
+        "Origins of web pages that may read the answers, as in [\"https://board.example\", \"tauri://localhost\"].",
     ),
     fixed(
         "http.connections_max",
@@ -291,25 +290,25 @@ const KEYS: &[Key] = &[
     key(
         "shutdown.grace",
         "\"10s\"",
-        "How long a stop may take, 100ms to 1h.",
+        "Longest duration of a stop, 100ms to 1h.",
     ),
     key(
         "quota.zone",
         "\"UTC\"",
-        "Where the days of daily budgets begin at midnight: a name of the IANA database, as in \"Europe/Berlin\".",
+        "Time zone of the days of daily budgets: a name of the IANA database, as in \"Europe/Berlin\".",
     ),
     key(
         "accounts.open",
         "false",
-        "Take accounts that no table below names, as from a label, a mark or an observation.",
+        "Accept accounts without a table below, from labels, marks and observations.",
     ),
 ];
 
 impl Settings {
-    /// Gathers and checks all layers.
+    /// Resolves and checks all layers.
     ///
     /// # Errors
-    /// Says of each mistake which file, line and column, which variable or which flag, and what is allowed there.
+    /// All mistakes, each with its file, line and column, its variable or its flag, and the allowed values.
     pub fn load(
         flags: Partial,
         config_flag: Option<&Path>,
@@ -320,7 +319,7 @@ impl Settings {
         layers.extend(variables);
         match environment.file(config_flag) {
             Ok(file) => Resolver::new(layers, file, environment, mistakes).settings(),
-            // Without the file nothing can be said of what it may set.
+            // Without the file, its settings are unknown.
             Err(error) => {
                 mistakes.push(error);
                 Err(mistakes)
@@ -328,10 +327,10 @@ impl Settings {
         }
     }
 
-    /// The settings that [`Self::document`] was made of, in another process: from `file`, if there was one.
+    /// The settings of a [`Self::document`] from another process, with that process's configuration file.
     ///
     /// # Errors
-    /// The document is that of another version.
+    /// The document is from another version.
     pub fn of_document(document: &Value, file: Option<&str>) -> Result<Self, Mistakes> {
         let path = Path::new(file.unwrap_or("/"));
         let text = toml::to_string(document).unwrap_or_default();
@@ -343,7 +342,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Every key with its value and where that came from, in the order of the example.
+    /// Every key with its value and its origin, in the order of the example.
     #[must_use]
     pub fn describe(&self) -> Vec<Described> {
         let values = self.values();
@@ -357,13 +356,13 @@ impl Settings {
             .collect()
     }
 
-    /// Where the value of a key came from; `account` stands for all accounts.
+    /// The origin of a key's value; `account` stands for all accounts.
     #[must_use]
     pub fn origin(&self, key: &str) -> Origin {
         self.origins.get(key).cloned().unwrap_or(Origin::Default(None))
     }
 
-    /// The keys whose new value cannot be taken over while running.
+    /// The keys whose new value needs a restart.
     #[must_use]
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
         KEYS.iter()
@@ -378,7 +377,7 @@ impl Settings {
     pub fn example_toml() -> String {
         let mut text = String::from(
             "# tokentail: every key with its default, as it is for the service.\n\
-             # A flag wins over a variable (TOKENTAIL__LIMITS__DEPTH_MAX=8), a variable over this file.\n",
+             # A flag overrides a variable (TOKENTAIL__LIMITS__DEPTH_MAX=8), a variable overrides this file.\n",
         );
         let mut section_now = "";
         for Key {
@@ -406,7 +405,7 @@ impl Settings {
         text
     }
 
-    /// One per key of `KEYS`, in TOML.
+    /// The values of `KEYS` in their order, in TOML.
     fn values(&self) -> [String; KEYS.len()] {
         let quoted = |text: &dyn fmt::Display| toml::Value::String(text.to_string()).to_string();
         let path = |path: &Path| quoted(&path.display());

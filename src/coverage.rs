@@ -1,43 +1,45 @@
-//! Coverage: how much of what agents report of themselves was counted.
+//! Coverage: the counted part of the usage that agents report of themselves.
 //!
-//! Pure. An agent's own sums cover calls that leave no line: titles, recaps, compactions, and the ends of responses that
-//! were never written. They are compared with what was counted of the session, and never added.
+//! Pure. An agent's own sums include calls without a line: titles, recaps, compactions, and ends of responses
+//! that were never written. They are compared with the counted usage of the session, and never added to it.
 
 use std::collections::BTreeMap;
 
 use crate::model::{Reported, RunNumber, SessionNumber};
 
-/// A session: what its agent reported, and what was counted of it.
+/// A session: its agent's report, and its counted usage.
 #[derive(Clone, Copy, Debug)]
 pub struct Session {
     pub number: SessionNumber,
-    /// The run that named it first.
+    /// The first run with a line of this session.
     pub run: RunNumber,
-    /// Another session that it shares responses with, such as that it was forked from; 0 for none. Links make no circle.
+    /// Another session that it shares responses with, for example the one it was forked from; 0 for none.
+    /// Links form no cycles.
     pub linked: SessionNumber,
-    /// `None` if the agent reported nothing.
+    /// `None` without a report.
     pub reported: Option<Reported>,
     pub counted: Reported,
 }
 
-/// What all sessions come to.
+/// The coverage over all sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
     pub sessions: u64,
-    /// Those of which the agent reported something.
+    /// Sessions with a report.
     pub sessions_reported: u64,
-    /// The sums reported; of sessions that share responses, that of the one with most unlogged.
+    /// The reported sums; of sessions that share responses, those of the session with the most unlogged
+    /// tokens.
     pub reported: Reported,
     /// The part of `reported` that was not counted.
     pub unlogged: Reported,
-    /// Tokens unlogged, by run; only runs that have some.
+    /// Unlogged tokens by run; only runs that have some.
     pub by_run: BTreeMap<RunNumber, u64>,
 }
 
 /// The coverage of sessions in the order of their numbers.
 ///
-/// The report of a fork covers what it copied, so the differences of sessions that share responses are not added: the
-/// largest stands for all of them. It can be too small, never too large.
+/// The report of a fork includes what it copied, so the differences of sessions that share responses are not
+/// added: the largest stands for all. It may be too small, never too large.
 #[must_use]
 pub fn of(sessions: &[Session]) -> Coverage {
     let roots = roots(sessions);
@@ -71,7 +73,7 @@ pub fn of(sessions: &[Session]) -> Coverage {
     coverage
 }
 
-/// The place of the session at the end of each one's links, found in one pass over the links however long they are.
+/// The session at the end of each one's links, in one pass however long the chains are.
 fn roots(sessions: &[Session]) -> Vec<usize> {
     let place = |number| sessions.binary_search_by_key(&number, |session: &Session| session.number);
     let places = sessions.iter().enumerate();
@@ -81,7 +83,7 @@ fn roots(sessions: &[Session]) -> Vec<usize> {
     for start in 0..next.len() {
         let mut at = start;
         while next[at] != at {
-            // Each step halves what is left for those that come by later.
+            // Path halving shortens later walks.
             next[at] = next[next[at]];
             at = next[at];
         }
@@ -90,7 +92,7 @@ fn roots(sessions: &[Session]) -> Vec<usize> {
     next
 }
 
-/// What of a report was not counted. After a kill an agent reports less than there is: then nothing.
+/// The part of a report that was not counted. A killed agent may report less than was counted: then nothing.
 fn unlogged(reported: Reported, counted: Reported) -> Reported {
     Reported {
         input: reported.input.saturating_sub(counted.input),
@@ -109,7 +111,7 @@ fn sum(one: Reported, other: Reported) -> Reported {
     }
 }
 
-/// The four figures together.
+/// The sum of the four token fields.
 #[must_use]
 pub fn total(reported: Reported) -> u64 {
     let Reported {

@@ -1,13 +1,13 @@
-//! Which copy of a response wins, and what that changes in the totals.
+//! Selection of the best copy of a response, and its effect on the totals.
 //!
-//! Pure. **Invariant**: the fold of any set of copies does not depend on their order, except for the owner run
-//! of copies with equal times, where the run that was committed first stays the owner.
+//! Pure. **Invariant**: merging any set of copies does not depend on their order, except for the owner run of
+//! copies with equal times, where the run that was committed first stays the owner.
 
 use std::sync::Arc;
 
 use crate::model::{Dating, HOUR_MS, Kind, Millis, Rank, Record, RunNumber, SessionNumber, Tier, Usage};
 
-/// A response as it is counted: the best copy's figures, the earliest copy's time and run.
+/// A counted response: the best copy's figures, the earliest copy's time and run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     pub kind: Kind,
@@ -18,13 +18,13 @@ pub struct Response {
     /// The run whose line has the earliest time.
     pub run: RunNumber,
     pub time: Millis,
-    /// Where `time` comes from; one of a worse source gives way to any of a better one.
+    /// The source of `time`; a time from a better source replaces one from a worse source.
     pub dating: Dating,
-    /// Whether any copy says that the response was over.
+    /// True if any copy is from the end of the response.
     pub is_final: bool,
-    /// The session of the first copy read; 0 if none named one.
+    /// The session of the first copy read; 0 without one.
     pub session: SessionNumber,
-    /// Whether other sessions have copies too.
+    /// True if other sessions have copies too.
     pub is_shared: bool,
 }
 
@@ -35,8 +35,8 @@ impl Response {
         u32::try_from(self.time / HOUR_MS).unwrap_or(u32::MAX)
     }
 
-    /// A better copy compares greater. All figures take part, so that equals are truly equal.
-    fn merit(&self) -> impl Ord + '_ {
+    /// Sort key of quality: a better copy is greater. All figures take part, so equal keys mean equal copies.
+    fn rank_key(&self) -> impl Ord + '_ {
         (
             self.kind == Kind::Duplicate,
             !self.usage.is_empty(),
@@ -49,19 +49,19 @@ impl Response {
         )
     }
 
-    /// Earlier claims compare less.
-    fn claim(&self) -> (Dating, Millis) {
+    /// Sort key of ownership: an earlier claim is less.
+    fn owner_key(&self) -> (Dating, Millis) {
         (self.dating, self.time)
     }
 }
 
-/// Folds one more copy into what is known of a response.
+/// Merges one more copy into a response.
 ///
-/// `in_run_order` says that, on equal times, the run with the lower number owns the response instead of the run
-/// that is already there: for a backlog that several readers work off at once.
-pub fn fold(known: &mut Response, copy: Response, in_run_order: bool) {
-    let earlier = copy.claim() < known.claim()
-        || (in_run_order && copy.claim() == known.claim() && copy.run < known.run);
+/// With `in_run_order`, of copies with equal times the run with the lower number owns the response instead of
+/// the run already stored: for a backlog that several readers process at once.
+pub fn merge_copy(known: &mut Response, copy: Response, in_run_order: bool) {
+    let earlier = copy.owner_key() < known.owner_key()
+        || (in_run_order && copy.owner_key() == known.owner_key() && copy.run < known.run);
     let (run, time, dating) = if earlier {
         (copy.run, copy.time, copy.dating)
     } else {
@@ -74,17 +74,16 @@ pub fn fold(known: &mut Response, copy: Response, in_run_order: bool) {
         known.session
     };
     let is_shared = known.is_shared;
-    if copy.merit() > known.merit() {
+    if copy.rank_key() > known.rank_key() {
         *known = copy;
     }
     (known.run, known.time, known.dating) = (run, time, dating);
     (known.is_final, known.session, known.is_shared) = (is_final, session, is_shared);
 }
 
-/// Takes a copy into one that was read before it from the same file, if they differ in nothing but their times; says
-/// whether it did. Most do not: a response is
-/// written in parts, which have the same figures until the last.
-pub fn join(known: &mut Record, copy: &Record) -> bool {
+/// Merges a copy into the previous one of the same file if they differ only in their times; returns true if
+/// it did. A response is written in parts, which mostly have different figures only at the last.
+pub fn coalesce(known: &mut Record, copy: &Record) -> bool {
     let (Some(time), Some(other)) = (known.time, copy.time) else {
         return false;
     };
@@ -104,13 +103,13 @@ pub fn join(known: &mut Record, copy: &Record) -> bool {
 
 /// Sums over responses; also the difference of two sums, so fields may be negative in between.
 ///
-/// 128 bits hold the sum of 2^64 responses of `i64::MAX` tokens: nothing wraps.
+/// 128 bits hold the sum of 2^64 responses of `i64::MAX` tokens, so nothing overflows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     pub messages: i64,
-    /// Responses of which no figures are known: neither messages nor calls.
+    /// Responses without figures: neither messages nor calls.
     pub without_figures: i64,
-    /// Messages of which no line says that they were over: their output may be that of their beginning.
+    /// Messages without a final line: their output may be that of an early copy.
     pub unfinished: i64,
     pub advisor_calls: i64,
     pub input: i128,
@@ -124,14 +123,14 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// What one response adds to every sum it belongs to.
+    /// The contribution of one response to every sum it belongs to.
     #[must_use]
     #[inline]
     pub fn of(response: &Response) -> Self {
         Self::of_usage(response.kind, &response.usage, response.is_final)
     }
 
-    /// As [`Totals::of`], of the three things it needs.
+    /// As [`Totals::of`], from the three fields it uses.
     #[must_use]
     #[inline]
     pub fn of_usage(kind: Kind, usage: &Usage, is_final: bool) -> Self {
@@ -157,7 +156,7 @@ impl Totals {
         *self == Self::default()
     }
 
-    /// Whether there is anything beside responses without figures, or without an end.
+    /// True if there are counts beside responses without figures and unfinished ones.
     #[must_use]
     pub fn has_figures(&self) -> bool {
         let Self {
@@ -173,7 +172,7 @@ impl Totals {
             }
     }
 
-    /// In place: there is a sum for each row of many tables.
+    /// In place, since many tables have a sum in each row.
     fn change(&mut self, other: &Self, sum: impl Fn(&mut i128, i128), count: impl Fn(&mut i64, i64)) {
         count(&mut self.messages, other.messages);
         count(&mut self.without_figures, other.without_figures);

@@ -1,8 +1,8 @@
-//! Globs: which path below the runs directory is a log to read, whose run it belongs to, and which runs a
-//! list of names means.
+//! Path patterns: logs to read below the runs directory, the run of a path, and patterns of run ids.
 //!
-//! Paths are relative to the runs directory; their first component is the run's id. A path is read
-//! if an include matches it, no exclude does, and it is no journal, which repeats lines counted elsewhere. `*` and `?` stay within one component, `**` crosses them, and case matters.
+//! Paths are relative to the runs directory; their first component is the run's id. A path is read if an
+//! include matches it, no exclude does, and it is no journal, which repeats lines counted elsewhere. `*` and
+//! `?` stay within one component, `**` crosses components, and matching is case-sensitive.
 
 pub mod layout;
 
@@ -13,12 +13,12 @@ use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 
 use crate::model::{RunId, RunIdError};
 
-/// What is read unless the settings say otherwise.
+/// Default includes.
 pub const INCLUDE_DEFAULT: &[&str] = &["*/mount/**/*.jsonl", "*/mount/**/*.jsonl.superseded-*"];
-/// What is read of a tree that is no runs directory.
+/// Includes for a tree that is no runs directory.
 pub const INCLUDE_ANYWHERE: [&str; 2] = ["**/*.jsonl", "**/*.jsonl.superseded-*"];
 
-/// Most patterns of one list, and most bytes of all of them together: each is made ready at every start.
+/// Most patterns of one list, and most bytes of them together: all are compiled at every start.
 pub const PATTERNS_MAX: usize = 1000;
 pub const PATTERNS_BYTES_MAX: usize = 64 << 10;
 
@@ -26,10 +26,10 @@ pub const PATTERNS_BYTES_MAX: usize = 64 << 10;
 const JOURNAL_NAME: &str = "journal.jsonl";
 const JOURNAL_PARENT: &str = "subagents";
 
-/// Why a list of patterns is refused.
+/// Errors of a list of patterns.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GlobError {
-    #[error("{list} has the pattern `{pattern}`, which is no glob: {reason}")]
+    #[error("{list} has the pattern `{pattern}`, which is not a glob: {reason}")]
     Syntax {
         list: &'static str,
         pattern: String,
@@ -60,7 +60,7 @@ pub enum GlobError {
 }
 
 impl GlobError {
-    /// The list at fault: `include`, `exclude` or `runs`.
+    /// The invalid list: `include`, `exclude` or `runs`.
     #[must_use]
     pub fn list(&self) -> &'static str {
         match self {
@@ -73,26 +73,26 @@ impl GlobError {
     }
 }
 
-/// The compiled lists; by default, nothing is read.
+/// The compiled lists; the default reads nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Globs {
-    /// The patterns of `include`, as they were given.
+    /// The patterns of `include`, as given.
     pub patterns: Vec<String>,
-    /// Those of `exclude`.
+    /// The patterns of `exclude`, as given.
     excluded: Vec<String>,
     include: GlobSet,
     exclude: GlobSet,
-    /// One per include: what a directory above a match looks like.
+    /// The shape of directories above a match, one per include.
     ways: Vec<Way>,
-    /// Matches a directory below which every file is excluded.
+    /// Directories below which every file is excluded.
     covered: GlobSet,
 }
 
-/// The leading components of an include, as far as each stands for exactly one path component.
+/// The leading components of an include, as far as each matches exactly one path component.
 #[derive(Debug, Clone)]
 struct Way {
     components: Vec<GlobMatcher>,
-    /// Whether anything may follow; else a match has exactly these components.
+    /// True if anything may follow; else a match has exactly these components.
     open: bool,
 }
 
@@ -100,7 +100,7 @@ impl Globs {
     /// Compiles both lists.
     ///
     /// # Errors
-    /// Names the pattern and the list it stands in.
+    /// The invalid pattern and its list.
     pub fn new(include: &[String], exclude: &[String]) -> Result<Self, GlobError> {
         if include.iter().all(String::is_empty) {
             return Err(GlobError::Empty { list: "include" });
@@ -131,13 +131,13 @@ impl Globs {
         Self::new(include, &self.excluded)
     }
 
-    /// Whether the file at this path is to be read.
+    /// True if the file at this path is read.
     #[must_use]
     pub fn reads(&self, relative: &Path) -> bool {
         !is_skipped_name(relative) && self.include.is_match(relative) && !self.exclude.is_match(relative)
     }
 
-    /// Whether a file somewhere below this directory could be one to read.
+    /// True if a file below this directory could be read.
     ///
     /// **Invariant**: never false for a directory above a path that `reads` accepts.
     #[must_use]
@@ -146,13 +146,13 @@ impl Globs {
         !self.covered.is_match(directory) && self.ways.iter().any(|way| way.leads_below(&components))
     }
 
-    /// Whether a file is not read because no include matches it; what is excluded was meant to be.
+    /// True if a file is not read because no include matches it; an excluded file is not reported.
     #[must_use]
     pub fn misses(&self, relative: &Path) -> bool {
         !self.include.is_match(relative) && !self.exclude.is_match(relative) && !is_skipped_name(relative)
     }
 
-    /// Whose run a path belongs to; `None` for a path that names nothing below the runs directory.
+    /// The run of a path; `None` for a path that is not below a run.
     #[must_use]
     pub fn run_of(relative: &Path) -> Option<Result<RunId, RunIdError>> {
         match relative.components().next()? {
@@ -173,7 +173,7 @@ impl Names {
     /// Compiles the list; an empty one matches no run.
     ///
     /// # Errors
-    /// Names the pattern that is no glob, or that no run id can match.
+    /// The pattern that is not a glob, or that matches no run id.
     pub fn new(patterns: &[String]) -> Result<Self, GlobError> {
         const LIST: &str = "runs";
         check_amount(LIST, patterns)?;
@@ -197,15 +197,15 @@ impl Names {
         self.set.is_match(run.as_str())
     }
 
-    /// As they were given.
+    /// The patterns as given.
     #[must_use]
     pub fn patterns(&self) -> &[String] {
         &self.patterns
     }
 }
 
-/// The rule of run ids that everything a pattern matches would break. A pattern with a class or an escape is
-/// too clever to be sure.
+/// The rule of run ids that every match of a pattern would break. Patterns with classes or escapes are not
+/// analysed.
 fn never_a_run(pattern: &str) -> Option<RunIdError> {
     let literal: String = pattern.chars().filter(|c| !"*?{},".contains(*c)).collect();
     if literal.contains(['[', '\\']) {
@@ -244,10 +244,10 @@ impl Way {
     }
 }
 
-/// Whether a list has no more patterns than are allowed.
+/// Checks the number of patterns of a list.
 ///
 /// # Errors
-/// It has.
+/// There are too many.
 pub fn check_amount(list: &'static str, patterns: &[String]) -> Result<(), GlobError> {
     let (count, bytes) = (patterns.len(), patterns.iter().map(String::len).sum());
     if count <= PATTERNS_MAX && bytes <= PATTERNS_BYTES_MAX {
@@ -256,8 +256,8 @@ pub fn check_amount(list: &'static str, patterns: &[String]) -> Result<(), GlobE
     Err(GlobError::TooMany { list, count, bytes })
 }
 
-/// The components of a pattern. `None` stands for one that can span several path components, or
-/// that is too clever to be sure: classes, escapes, `**`, and braces around a separator.
+/// The components of a pattern. `None` stands for one that may span several path components, or is not
+/// analysed: classes, escapes, `**`, and braces around a separator.
 fn single_components(pattern: &str) -> impl Iterator<Item = Option<&str>> {
     let mut brace_depth = 0_usize;
     pattern
@@ -318,7 +318,7 @@ fn glob(list: &'static str, pattern: &str) -> Result<Glob, GlobError> {
         })
 }
 
-/// Fails only if the patterns together outgrow the matcher, which then names the one.
+/// Fails only if the patterns together exceed the matcher's limits; the error names one.
 fn build(list: &'static str, set: &GlobSetBuilder) -> Result<GlobSet, GlobError> {
     set.build().map_err(|error| GlobError::Syntax {
         list,
@@ -520,8 +520,8 @@ mod tests {
         check(&["[!a]"], "a", false);
         check(&["a.b"], "axb", false);
         for (pattern, said) in [
-            ("a{b", "which is no glob"),
-            ("[z-a]", "which is no glob"),
+            ("a{b", "which is not a glob"),
+            ("[z-a]", "which is not a glob"),
             ("", "a run id is 1 to 128 bytes long"),
             ("team a", "this one has ' '"),
             ("a/*", "this one has '/'"),

@@ -16,7 +16,7 @@ use crate::api::http::problem::Problem;
 use crate::api::openapi::{COLLECTOR, Unavailable};
 use crate::api::state::ApiState;
 
-/// What is read at once.
+/// Bytes read from the file at once.
 const CHUNK_BYTES: usize = 256 << 10;
 
 /// The routes of this file.
@@ -27,8 +27,8 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
 
 /// A copy of the database
 ///
-/// As of the last commit; commits wait while it is made, not while it is sent. It is a database like the one that a `kill`
-/// leaves: start a collector on it and it reads on from there.
+/// A copy of the database as of its last commit. Commits wait while the copy is made, not while it is sent.
+/// The copy opens like a database whose collector was killed: a collector started on it reads on from there.
 #[utoipa::path(
     post,
     path = "/v1/backup",
@@ -51,7 +51,7 @@ async fn post_backup(State(api): State<Arc<ApiState>>) -> Result<Response, Probl
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/octet-stream"),
         ),
-        // A transfer that breaks off does not look like a whole one.
+        // Without a length, an interrupted transfer would look complete.
         (header::CONTENT_LENGTH, HeaderValue::from(length)),
     ];
     Ok((headers, Body::from_stream(chunks)).into_response())

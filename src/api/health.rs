@@ -1,4 +1,4 @@
-//! How the collector is, as a document; and what that means for what it answers.
+//! The health document, and its effect on admission answers.
 
 use axum::Json;
 use axum::extract::State;
@@ -32,17 +32,17 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(get_ready))
 }
 
-/// How the collector is
+/// Health of the collector
 ///
-/// 200 as long as it lives; the document says how it is.
+/// Always 200 while the collector runs; the document holds the status.
 #[utoipa::path(get, path = "/healthz", tag = COLLECTOR, responses((status = 200, body = wire::Health)))]
 async fn get_health(State(api): Shared) -> Result<Json<wire::Health>, Problem> {
     blocking(move || Ok(Json(health(&api)))).await
 }
 
-/// Whether the collector is ready
+/// Readiness of the collector
 ///
-/// 200 when it watches and counts everything there is, else 503; the document says why.
+/// 200 when the collector watches and counts everything there is, else 503 with the reasons in the document.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -62,7 +62,7 @@ async fn get_ready(State(api): Shared) -> Result<Response, Problem> {
     Ok((status, Json(health)).into_response())
 }
 
-/// The operator's side of an answer that is given now.
+/// The settings and the time that an answer given now depends on.
 pub(super) fn eval_context<'a>(settings: &'a Settings, unseen: Option<&'a Unseen>) -> EvalContext<'a> {
     EvalContext {
         accounts: &settings.accounts,
@@ -72,12 +72,13 @@ pub(super) fn eval_context<'a>(settings: &'a Settings, unseen: Option<&'a Unseen
     }
 }
 
-/// Why the collector may not know all there is: it is starting, or what it should read it cannot. A run that cannot be
-/// read beside others that can makes it unhealthy, not blind: what is in a mount is not to stop every account.
+/// The reason why the collector may not have read everything: it is starting, or it cannot read what it
+/// should. One unreadable run among readable ones makes the collector unhealthy, not blind, so that a broken
+/// mount does not stop every account.
 pub(super) fn unseen(api: &ApiState) -> Option<Unseen> {
     let blind = |why: String| Unseen {
         reason: Reason::CollectorBlind,
-        why: format!("the collector cannot see what happens ({why})"),
+        why: format!("the collector cannot read what it should ({why})"),
     };
     let stuck = committer(api).stuck;
     let store = || api.store.rebuilt().err().map(|error| error.to_string());
@@ -95,7 +96,8 @@ fn committer(api: &ApiState) -> CommitterHealth {
     committer.clone()
 }
 
-/// `unhealthy` as soon as something that should be counted is not, `degraded` while everything is.
+/// The health document: `unhealthy` as soon as something that should be counted is not counted, `degraded`
+/// while everything is counted but something needs attention.
 pub(super) fn health(api: &ApiState) -> wire::Health {
     let committer = committer(api);
     let watch = api.watch.health();

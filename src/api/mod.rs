@@ -1,4 +1,4 @@
-//! What others read: the documents, and HTTP, which only this folder knows.
+//! Documents and the HTTP interface. No other folder uses HTTP server types.
 
 pub mod backup;
 pub mod document;

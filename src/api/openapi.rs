@@ -1,4 +1,4 @@
-//! Tags and refusals that operations of the contract name.
+//! Tags and error responses shared by the operations of the OpenAPI document.
 
 use utoipa::ToResponse;
 
@@ -8,36 +8,37 @@ use crate::api::wire;
 pub const USAGE: &str = "usage";
 /// Tag: runs.
 pub const RUNS: &str = "runs";
-/// Tag: windows, accounts and the question of admission.
+/// Tag: windows, accounts and admission.
 pub const QUOTA: &str = "quota";
-/// Tag: what happens, as it happens.
+/// Tag: live events.
 pub const EVENTS: &str = "events";
-/// Tag: what a web client that is there already asks.
+/// Tag: the contract of an existing web client.
 pub const WEB: &str = "web client";
 /// Tag: the collector itself.
 pub const COLLECTOR: &str = "collector";
 
-/// A part of the request cannot be meant so; `field` says which.
+/// Part of the request is not valid; `field` names it.
 #[derive(ToResponse)]
 #[response(content_type = "application/problem+json")]
 pub struct BadRequest(#[expect(dead_code, reason = "the shape of what is answered")] wire::Problem);
 
-/// Nothing is known under this name; `field` says which.
+/// No item has this name; `field` names the parameter.
 #[derive(ToResponse)]
 #[response(content_type = "application/problem+json")]
 pub struct NotFound(#[expect(dead_code, reason = "the shape of what is answered")] wire::Problem);
 
-/// It cannot be done as things are; `field` says what stands against it.
+/// The current state does not allow the operation; `field` names the obstacle.
 #[derive(ToResponse)]
 #[response(content_type = "application/problem+json")]
 pub struct Conflict(#[expect(dead_code, reason = "the shape of what is answered")] wire::Problem);
 
-/// The store does not answer at the moment, or the collector is shutting down; `Retry-After` says when to ask again.
+/// The store does not answer at the moment, or the collector is shutting down; `Retry-After` gives the delay
+/// before a retry.
 #[derive(ToResponse)]
 #[response(content_type = "application/problem+json")]
 pub struct Unavailable(#[expect(dead_code, reason = "the shape of what is answered")] wire::Problem);
 
-/// Any other answer that is no success.
+/// Any other response without success.
 #[derive(ToResponse)]
 #[response(content_type = "application/problem+json")]
 pub struct Refused(#[expect(dead_code, reason = "the shape of what is answered")] wire::Problem);

@@ -1,14 +1,15 @@
-//! All routes, and the contract as OpenAPI 3.1 made from the same declarations: what is served is what is written down.
+//! All routes, and the OpenAPI 3.1 document generated from the same declarations.
 //!
-//! A route is added like this:
-//! 1. The document it answers with derives [`utoipa::ToSchema`]; a time says `#[schema(format = DateTime)]`. The struct of
-//!    its query derives [`utoipa::IntoParams`].
-//! 2. The handler says `#[utoipa::path(get, path = "/v1/...", tag = RUNS, responses((status = 200, body = ...)))]`. The
-//!    first line of its comment is the summary, the rest the description. Refusals it knows of are named as those below:
-//!    `(status = 404, response = NotFound)`; a `default` for the others is added to every operation.
-//! 3. Its file offers `pub fn routes() -> OpenApiRouter<Arc<Sources>>` with `.routes(routes!(get_it, put_it))`, all methods
-//!    of one path together, and [`declared`] merges that. A 405 with its `Allow` follows from it by itself.
-//! 4. `cargo run -- openapi > docs/openapi.json`, and the route is asked in `tests/collector/contract.rs`.
+//! To add a route:
+//! 1. Derive [`utoipa::ToSchema`] for the document it answers with; mark a time with `#[schema(format =
+//!    DateTime)]`. Derive [`utoipa::IntoParams`] for the struct of its query.
+//! 2. Declare the handler with `#[utoipa::path(get, path = "/v1/...", tag = RUNS, responses((status = 200,
+//!    body = ...)))]`. The first line of its comment is the summary, the rest the description. Name known
+//!    error responses as the routes here do: `(status = 404, response = NotFound)`; a `default` for the
+//!    others is added to every operation.
+//! 3. Add `.routes(routes!(get_it, put_it))`, with all methods of one path together, to `pub fn routes()` of
+//!    its file, and merge that in [`declared`]. The 405 with its `Allow` header follows from this.
+//! 4. Run `cargo run -- openapi > docs/openapi.json`, and add the route to `tests/collector/contract.rs`.
 
 use std::sync::{Arc, LazyLock};
 
@@ -30,7 +31,7 @@ use super::state::ApiState;
 use super::web::daily;
 use super::{backup, events, health, metrics, quota, runs, summary, usage, version, web, wire};
 
-/// All routes.
+/// The router with all routes.
 pub fn router(api: Arc<ApiState>) -> Router {
     Router::from(declared())
         .fallback(not_found)
@@ -38,7 +39,7 @@ pub fn router(api: Arc<ApiState>) -> Router {
         .with_state(api)
 }
 
-/// All routes and, from the same declarations, what is written down of them.
+/// All routes together with their OpenAPI description.
 #[must_use]
 pub fn declared() -> OpenApiRouter<Arc<ApiState>> {
     head()
@@ -60,7 +61,7 @@ async fn not_found(uri: Uri) -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
         "no such route",
-        format!("nothing answers at {}", uri.path()),
+        format!("there is no route {}", uri.path()),
     )
 }
 
@@ -68,14 +69,14 @@ async fn not_found(uri: Uri) -> Problem {
 #[openapi(
     info(
         title = "tokentail",
-        description = "What a collector counted, how full the provider's limits are, and whether another run may start.\n\nTimes are RFC 3339 in UTC. `null` is unknown, never zero. Documents only grow: ignore fields you do not know.",
+        description = "Token counts of coding agents, use of the provider's limits, and admission of further runs.\n\nTimes are RFC 3339 in UTC. `null` is unknown, never zero. Documents only gain fields: ignore unknown ones.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     tags(
-        (name = USAGE, description = "Sums of what was counted."),
-        (name = RUNS, description = "Runs and what each used."),
+        (name = USAGE, description = "Sums of usage."),
+        (name = RUNS, description = "Runs and their usage."),
         (name = QUOTA, description = "Rate-limit windows, accounts, and whether a run may start."),
-        (name = EVENTS, description = "What happens, as it happens."),
+        (name = EVENTS, description = "Live events."),
         (name = WEB, description = "The contract of an existing web client: times in milliseconds, names of its own."),
         (name = COLLECTOR, description = "The collector itself: health, version, metrics."),
     ),
@@ -102,7 +103,7 @@ static DOCUMENT: LazyLock<utoipa::openapi::OpenApi> = LazyLock::new(|| {
     document
 });
 
-/// A router that knows the head of the document and has no routes yet.
+/// A router with the head of the document and no routes yet.
 #[must_use]
 fn head() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::with_openapi(Head::openapi())
@@ -111,7 +112,7 @@ fn head() -> OpenApiRouter<Arc<ApiState>> {
 /// The document as JSON, with its line end.
 ///
 /// # Panics
-/// Never: the document is made of strings, numbers and maps.
+/// Never panics: the document consists of strings, numbers and maps.
 #[must_use]
 pub fn json() -> String {
     let json = DOCUMENT.to_pretty_json();
@@ -126,7 +127,7 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
 
 /// This document
 ///
-/// OpenAPI 3.1, made from the program that answers.
+/// The OpenAPI 3.1 document, generated from the running program.
 #[utoipa::path(
     get,
     path = "/openapi.json",
@@ -139,10 +140,10 @@ async fn get_openapi() -> Response {
     ([(header::CONTENT_TYPE, kind)], JSON.as_str()).into_response()
 }
 
-/// 405, with the methods that the document has for this path.
+/// The 405 answer with the methods that the document lists for this path.
 pub async fn method_not_allowed(path: MatchedPath) -> Problem {
     let methods = DOCUMENT.paths.paths.get(path.as_str()).map(|item| {
-        // Whatever is read by GET answers HEAD too; a WebSocket is opened by GET alone.
+        // A route that answers GET answers HEAD too; a WebSocket is opened by GET alone.
         let head = (item.get.as_ref()).filter(|get| !get.responses.responses.contains_key("101"));
         let methods = [
             ("GET", item.get.as_ref()),

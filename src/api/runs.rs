@@ -1,4 +1,4 @@
-//! Runs: started, looked at, stopped, forgotten.
+//! Routes of runs: list, start, stop, forget.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,13 +25,14 @@ use crate::store::{RunInfo, Store, StoreError};
 use crate::supervisor::handle::{ForgetAnswer, StartAnswer, StartRequest, StopAnswer, StopRequest};
 use crate::tailer::status::{RunStatus, RunStatuses};
 
-/// Longest wait for a last sweep; it goes on afterwards.
+/// Longest wait for the last sweep of a stop; the sweep goes on afterwards.
 const STOP_WAIT_MAX: Duration = Duration::from_mins(1);
-/// When to ask again for the stop of a run that cannot be read at the moment, in seconds.
+/// `Retry-After` of a stop that failed because the run cannot be read at the moment, in seconds.
 const RETRY_AFTER_S: u64 = 5;
-/// The parameter of a stop that accepts totals of less than everything; the field of the refusal of one that did not.
+/// The query parameter of a stop that accepts incomplete totals, and the field named when a stop without it
+/// is refused.
 pub const INCOMPLETE: &str = "incomplete";
-/// Labels that name the account of a run: what they say is the name of a provider or an account.
+/// Labels whose values name the provider or the account of a run.
 const ACCOUNT_LABELS: [&str; 2] = [PROVIDER_LABEL, ACCOUNT_LABEL];
 /// Longest name of a provider or an account, in bytes.
 const ACCOUNT_NAME_BYTES_MAX: usize = 64;
@@ -47,7 +48,7 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(post_stop))
 }
 
-/// The state of a run in a word.
+/// The state of a run as one word.
 #[must_use]
 pub fn state(info: &RunInfo, status: Option<&RunStatus>) -> &'static str {
     match (info.stopped, status) {
@@ -57,7 +58,7 @@ pub fn state(info: &RunInfo, status: Option<&RunStatus>) -> &'static str {
     }
 }
 
-/// Which runs are wanted: what is left out is no wish.
+/// The filter and the page of a list of runs; a parameter left out filters nothing.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -66,17 +67,17 @@ struct RunsQuery {
     state: Option<String>,
     /// Only runs with this label, as KEY=VALUE or KEY:VALUE.
     label: Option<String>,
-    /// At most so many.
+    /// Largest number of runs returned.
     #[param(minimum = 0)]
     limit: Option<usize>,
-    /// Without the first so many.
+    /// Number of runs skipped at the start.
     #[param(minimum = 0)]
     offset: Option<usize>,
 }
 
 /// All runs
 ///
-/// Each with its state, labels and sums, by id.
+/// All runs with their state, labels and sums, ordered by id.
 #[utoipa::path(
     get,
     path = "/v1/runs",
@@ -136,7 +137,7 @@ async fn get_runs(
 
 /// One run
 ///
-/// With its sums by model and UTC day.
+/// One run with its sums by model and UTC day.
 #[utoipa::path(
     get,
     path = "/v1/runs/{id}",
@@ -163,10 +164,10 @@ async fn get_run(
 
 /// Start a run
 ///
-/// Idempotent; the labels replace those there are. The labels `provider` and `account` decide by which account it is
-/// counted, as long as nothing of it was read; 404 if the configuration names no such account and `accounts.open` is not
-/// set. Its logs are looked for below the runs directory, or in `mount`, whether
-/// that directory is there yet or not. A stopped run goes on.
+/// Idempotent. The given labels replace the existing ones. The labels `provider` and `account` select the
+/// account that the run is counted under, as long as none of its lines was read; 404 if the configuration has
+/// no such account and `accounts.open` is not set. The logs are read below the runs directory or in `mount`,
+/// which may appear later. A stopped run continues.
 #[utoipa::path(
     put,
     path = "/v1/runs/{id}",
@@ -194,7 +195,7 @@ async fn put_run(
     let wanted: wire::StartRun = if body.trim_ascii().is_empty() {
         wire::StartRun::default()
     } else {
-        // A struct would be read from an array too.
+        // A struct could also be deserialized from an array.
         serde_json::from_slice::<Option<serde_json::Map<String, serde_json::Value>>>(&body)
             .and_then(|object| serde_json::from_value(object.unwrap_or_default().into()))
             .map_err(|error| Problem::bad("body", error))?
@@ -234,10 +235,7 @@ async fn put_run(
             .field("mount"));
         }
         StartAnswer::MountStalled(mount) => {
-            let detail = format!(
-                "the filesystem of {} does not answer, so nothing can be said of it; try again",
-                mount.display()
-            );
+            let detail = format!("the filesystem of {} does not answer; try again", mount.display());
             let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail);
             return Err(problem.field("mount").retry_after(RETRY_AFTER_S));
         }
@@ -246,25 +244,26 @@ async fn put_run(
     Ok((status, Json(detail(api, run).await?)))
 }
 
-/// Whether to wait.
+/// The parameters of a stop.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct StopQuery {
-    /// Answer when everything that is there now is counted, with the exact totals.
+    /// Answer only after everything that is there now is counted, with the exact totals.
     #[serde(default, deserialize_with = "flag")]
     wait: bool,
-    /// Stop it even if not everything can be read: `complete` is then `false`, and `problem` says what is missing.
+    /// Stop even if not everything can be read: `complete` is then `false`, and `problem` describes what is
+    /// missing.
     #[serde(default, deserialize_with = "flag")]
     incomplete: bool,
 }
 
 /// Stop a run
 ///
-/// Everything that is there is read once more, an unfinished last line too, and the run is neither watched nor held
-/// open any more. If not everything can be read, it is not stopped, unless `incomplete` accepts that: 503 says what and
-/// why. Lines that come later are found and make it go on. Also for a run whose directory is gone, and for
-/// one that is stopped already.
+/// Everything present is read once more, including an unfinished last line; then the run is no longer watched
+/// and no file of it stays open. If something cannot be read, the run is not stopped, unless `incomplete` is
+/// set: 503 with the cause. Lines written later are found and resume the run. Also works for a run whose
+/// directory is gone and for a stopped run.
 #[utoipa::path(
     post,
     path = "/v1/runs/{id}/stop",
@@ -288,7 +287,7 @@ async fn post_stop(
     StrictQuery(StopQuery { wait, incomplete }): StrictQuery<StopQuery>,
 ) -> Result<(StatusCode, Json<wire::RunDetail>), Problem> {
     let run = run_id(id)?;
-    // Known first, so that whoever does not wait hears of a name that is none.
+    // Looked up first, so that an unknown name is refused even without waiting.
     let before = detail(Arc::clone(&api), run.clone()).await?;
     let stop = StopRequest {
         run: run.clone(),
@@ -323,8 +322,8 @@ async fn post_stop(
 
 /// Forget a stopped run
 ///
-/// Its name is free again; what was counted stays in every sum that is not by run. Its directory, if it is still
-/// there, is not taken for a new run until it has gone or the run is started again.
+/// The name becomes free again; what was counted stays in every sum that is not by run. A directory that is
+/// still there is not taken for a new run until it has been removed or the run is started again.
 #[utoipa::path(
     delete,
     path = "/v1/runs/{id}",
@@ -363,15 +362,15 @@ async fn unknown(api: Arc<ApiState>, run: RunId) -> Problem {
     answer.map_or_else(|problem| problem, |why| Problem::unknown("id", why))
 }
 
-/// What to say of a run that is not known. The name of a forgotten one is kept as long as its directory is there.
+/// The error text for an unknown run. The name of a forgotten run is kept as long as its directory is there.
 ///
 /// # Errors
-/// When the store does not answer.
+/// The store does not answer.
 pub fn no_such_run(store: &Store, run: &RunId) -> Result<String, StoreError> {
     Ok(if store.is_forgotten(run)? {
-        format!("run {run} was forgotten; a start makes it known again")
+        format!("run {run} was forgotten; start it to create it again")
     } else {
-        format!("no run {run} is known; `tokentail runs`, or GET /v1/runs, lists those there are")
+        format!("there is no run {run}; `tokentail runs` or GET /v1/runs lists all runs")
     })
 }
 
@@ -383,10 +382,10 @@ async fn detail(api: Arc<ApiState>, run: RunId) -> Result<wire::RunDetail, Probl
     .await
 }
 
-/// What there is to say of a run; `None` if it is unknown.
+/// The document of a run; `None` if the run is unknown.
 ///
 /// # Errors
-/// When the store does not answer.
+/// The store does not answer.
 pub fn document(
     store: &Store,
     statuses: &RunStatuses,
@@ -401,7 +400,7 @@ pub fn document(
     Ok(Some(detail))
 }
 
-/// A run's row with what is known of it beside its sums.
+/// A run's row, completed with its labels, state and problem.
 fn described(mut run: wire::Run, info: &RunInfo, status: Option<&RunStatus>) -> wire::Run {
     state(info, status).clone_into(&mut run.state);
     run.provider = info.account.provider.to_string();
@@ -427,7 +426,10 @@ fn described(mut run: wire::Run, info: &RunInfo, status: Option<&RunStatus>) -> 
 fn labels(given: BTreeMap<String, String>) -> Result<Labels, Problem> {
     let bad = |detail: String| Err(Problem::bad("labels", detail));
     if given.len() > LABELS_MAX {
-        return bad(format!("{} labels, at most {LABELS_MAX} are taken", given.len()));
+        return bad(format!(
+            "{} labels, at most {LABELS_MAX} are accepted",
+            given.len()
+        ));
     }
     for (name, value) in &given {
         if let Err(problem) = check_label(name, value) {

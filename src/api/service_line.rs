@@ -1,4 +1,4 @@
-//! The one line that the service manager shows of the collector: `systemctl status` prints it.
+//! The status line for the service manager, which `systemctl status` prints.
 
 use crate::api::document::quota::{self, AdmissionQuestion, EvalContext};
 use crate::api::wire;
@@ -6,10 +6,10 @@ use crate::quota::window;
 use crate::store::QuotaView;
 use crate::tailer::status::RunStatuses;
 
-/// Longest line, in bytes: a reason may name a path of any length.
+/// Longest line, in bytes: a reason may contain a path of any length.
 const LINE_BYTES_MAX: usize = 400;
 
-/// The fullest window, and whether a run may start.
+/// The fullest window, and the answer of may-start.
 #[must_use]
 pub fn verdict(view: &QuotaView, context: &EvalContext<'_>) -> String {
     let windows = view.accounts.iter().flat_map(|(id, sums)| {
@@ -33,7 +33,7 @@ pub fn verdict(view: &QuotaView, context: &EvalContext<'_>) -> String {
     text
 }
 
-/// The whole line: what is wrong comes first.
+/// The whole line; problems come first.
 #[must_use]
 pub fn line(health: &wire::Health, statuses: &RunStatuses, verdict: &str) -> String {
     let mut parts = Vec::new();
@@ -51,7 +51,7 @@ pub fn line(health: &wire::Health, statuses: &RunStatuses, verdict: &str) -> Str
     parts.push(format!("{} run{s}, {} live", runs.runs, runs.live));
     if !health.backlog_done && health.lag_bytes > 0 {
         let mib = health.lag_bytes >> 20;
-        parts.push(format!("reading what is there, {mib} MiB left"));
+        parts.push(format!("reading the backlog, {mib} MiB left"));
     }
     parts.extend((!verdict.is_empty()).then(|| verdict.to_owned()));
     let mut line = parts.join("; ").replace(char::is_control, " ");

@@ -1,4 +1,4 @@
-//! What all routes share.
+//! The state shared by all routes.
 
 use std::sync::{Arc, Mutex};
 
@@ -19,34 +19,34 @@ use crate::supervisor::handle::SupervisorHandle;
 use crate::tailer::status::RunStatuses;
 use crate::watch::Watch;
 
-/// What the routes read from.
+/// Shared state of the routes.
 #[derive(Debug)]
 pub struct ApiState {
     pub store: Arc<Store>,
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Goes away when the collector shuts down, so that the committer can end.
     pub writes: WeakCommitterHandle,
-    /// What is committed, as it is.
+    /// Committed updates.
     pub live: Arc<Live>,
-    /// Tells subscribers.
+    /// Event text for subscribers.
     pub hub: Arc<Hub>,
     /// Starts, stops and forgets runs.
     pub supervisor: SupervisorHandle,
     pub statuses: Arc<RunStatuses>,
     pub watch: Arc<Watch>,
     pub committer: Arc<Mutex<CommitterHealth>>,
-    /// What the last reload did not take over.
+    /// Settings that the last reload did not take over.
     pub refused: watch::Receiver<Option<String>>,
-    /// What of the collector's own files is not where it was.
+    /// The collector's own files that are missing or replaced.
     pub missing: watch::Receiver<Vec<String>>,
     pub ready: CancellationToken,
     pub backlog_done: CancellationToken,
     pub since: Millis,
-    /// What went through the endpoints.
+    /// Traffic counters of the endpoints.
     pub traffic: Arc<Traffic>,
-    /// What scrapes were told.
+    /// Counters shown by scrapes.
     pub counters: Counters,
-    /// Places of those who listen to streams.
+    /// Places for subscribers of streams.
     pub subscribers: Subscribers,
 }
 

@@ -21,7 +21,7 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default().routes(routes!(get_summary))
 }
 
-/// Everything that was counted
+/// Summary of everything counted
 ///
 /// The sums of all runs, by run, model and UTC day, with lines, files and the limits.
 #[utoipa::path(

@@ -1,4 +1,4 @@
-//! Which program answers, and with which settings.
+//! Version and settings of the collector.
 
 use std::sync::Arc;
 
@@ -21,9 +21,9 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(get_settings))
 }
 
-/// Which program answers
+/// Version of the program
 ///
-/// And which versions of documents and database it speaks.
+/// With the versions of its documents and its database.
 #[utoipa::path(get, path = "/version", tag = COLLECTOR, responses((status = 200, body = wire::Version)))]
 async fn get_version() -> Json<wire::Version> {
     Json(wire::Version {
@@ -32,15 +32,15 @@ async fn get_version() -> Json<wire::Version> {
         api: "v1".to_owned(),
         summary_schema: wire::SCHEMA,
         store_schema: SCHEMA_VERSION,
-        // Set by whoever builds it, if at all.
+        // Set by the build, if at all.
         commit: option_env!("TOKENTAIL_COMMIT").map(str::to_owned),
     })
 }
 
 /// The settings in effect
 ///
-/// Those the collector runs with: where it reads, keeps and listens, its limits and accounts. What a later change of
-/// the configuration needs a restart for is not among them yet.
+/// The settings the collector runs with: paths, listeners, limits and accounts. Changes of the configuration
+/// that need a restart are not included until then.
 #[utoipa::path(
     get,
     path = "/v1/settings",

@@ -1,4 +1,4 @@
-//! Access: whether a user may pass a path, looked at component by component and without becoming that user.
+//! Path permissions of a user, checked component by component without becoming that user.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,26 +10,26 @@ use rustix::fs::Access;
 
 use crate::logfile::run_dir::resolve;
 
-/// Rights, as the bits of a mode.
+/// Permission bits of a mode.
 pub const READ: u32 = 4;
 pub const WRITE: u32 = 2;
 pub const PASS: u32 = 1;
 
-/// Capabilities that let someone read and pass every directory: CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH.
+/// Capabilities that allow reading and passing every directory: CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH.
 const CAPABILITIES_READ: u64 = 1 << 1 | 1 << 2;
-/// Where the kernel keeps an access list, and most bytes of one.
+/// The extended attribute of an access list, and the largest one read, in bytes.
 const ACL: &str = "system.posix_acl_access";
 const ACL_BYTES_MAX: usize = 64 * 1024;
 
-/// Somebody who wants to read.
+/// The user or process that reads.
 #[derive(Clone, Debug)]
 pub struct Who {
     pub uid: u32,
-    /// The name, or the number where there is none.
+    /// The name, or the number without one.
     pub name: String,
     groups: BTreeSet<u32>,
     reads_all: bool,
-    /// It is this process: the kernel can be asked.
+    /// True for this process: the kernel checks its permissions.
     is_self: bool,
 }
 
@@ -45,7 +45,7 @@ impl Who {
         }
     }
 
-    /// A user with the groups that the system's files give.
+    /// A user with the groups of the system's files.
     #[must_use]
     pub fn of_uid(uid: u32) -> Self {
         let line = lines_of("/etc/passwd").find(|line| line.get(2).is_some_and(|id| *id == uid.to_string()));
@@ -71,7 +71,7 @@ impl Who {
         }
     }
 
-    /// A running process, with the groups and capabilities that it has.
+    /// A running process, with its groups and capabilities.
     #[must_use]
     pub fn of_process(pid: u32) -> Option<Self> {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -90,16 +90,16 @@ impl Who {
         })
     }
 
-    /// Whether somebody is in a group.
+    /// True if the user is in the group.
     #[must_use]
     pub fn is_in(&self, group: u32) -> bool {
         self.groups.contains(&group)
     }
 
-    /// Whether all of these rights are there.
+    /// True if the user has all of these permissions.
     ///
     /// # Errors
-    /// When the path cannot be looked at.
+    /// The path cannot be inspected.
     pub fn may(&self, path: &Path, rights: u32) -> io::Result<bool> {
         if self.is_self {
             let wanted = [
@@ -137,7 +137,7 @@ impl Who {
         (mode >> shift) & rights == rights
     }
 
-    /// As acl(5) has it.
+    /// The algorithm of acl(5).
     fn is_granted(&self, entries: &[PathEntry], (owner, group): (u32, u32), rights: u32) -> bool {
         let of = |tag: Tag| entries.iter().filter(move |entry| entry.tag == tag);
         let mask = of(Tag::Mask).map(|entry| entry.rights).next().unwrap_or(7);
@@ -175,7 +175,7 @@ fn lines_of(path: &str) -> impl Iterator<Item = Vec<String>> {
     lines.into_iter()
 }
 
-/// Whom an entry of an access list is about, by the kernel's numbers.
+/// The subject of an access list entry, by the kernel's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tag {
     Owner,
@@ -193,7 +193,8 @@ struct PathEntry {
     id: u32,
 }
 
-/// The entries of an access list as the kernel keeps it: a version, then a tag, rights and a number each.
+/// The entries of an access list in the kernel's format: a version, then a tag, permissions and a number
+/// each.
 fn entries(list: &[u8]) -> Option<Vec<PathEntry>> {
     let (version, rest) = list.split_first_chunk::<4>()?;
     if u32::from_le_bytes(*version) != 2 {
@@ -219,18 +220,18 @@ fn entries(list: &[u8]) -> Option<Vec<PathEntry>> {
     rest.as_chunks::<8>().0.iter().map(entry).collect()
 }
 
-/// The first component of a path that somebody cannot pass.
+/// The first component of a path that the user cannot pass.
 #[derive(Debug)]
 pub enum Stop {
     Missing(PathBuf),
-    /// A directory that lacks some of these rights.
+    /// A directory that lacks some of these permissions.
     Denied(PathBuf, u32),
     NoDirectory(PathBuf),
-    /// This process cannot see further.
+    /// A directory that this process cannot inspect.
     Unseen(PathBuf, io::Error),
 }
 
-/// Walks down to a directory that somebody wants to use with these rights; links on the way are followed.
+/// Walks down to a directory that needs these permissions; links on the way are followed.
 #[must_use]
 pub fn stop_on_the_way(path: &Path, who: &Who, rights: u32) -> Option<Stop> {
     let resolved = resolve(path);
@@ -256,7 +257,7 @@ pub fn stop_on_the_way(path: &Path, who: &Who, rights: u32) -> Option<Stop> {
     None
 }
 
-/// A path as a word of a shell.
+/// A path quoted for a shell.
 #[must_use]
 pub fn quoted(path: &Path) -> String {
     let text = path.display().to_string();

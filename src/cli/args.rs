@@ -1,7 +1,7 @@
-//! The command line: what may be said, with which words.
+//! Command line arguments.
 //!
-//! Every setting is an `Option`: one that was not given must not outrank the
-//! environment and the configuration file.
+//! Every setting is an `Option`: a setting that was not given must not outrank the environment and the
+//! configuration file.
 
 mod runs;
 mod tools;
@@ -48,7 +48,8 @@ pub struct Global {
     #[arg(long, global = true, value_name = "DIR")]
     pub runs_dir: Option<PathBuf>,
 
-    /// What the directories in it are: runs with a mount each, or projects as in ~/.claude/projects [default: runs]
+    /// Layout of the runs directory: runs with a mount each, or projects as in ~/.claude/projects [default:
+    /// runs]
     #[arg(long, global = true, value_name = "LAYOUT")]
     pub layout: Option<LayoutArg>,
 
@@ -64,7 +65,7 @@ pub struct Global {
     #[arg(long, global = true)]
     pub json: bool,
 
-    /// How log lines look on stderr [default: text]
+    /// Format of log lines on stderr [default: text]
     #[arg(long, global = true, value_name = "FORMAT")]
     pub log_format: Option<LogFormatArg>,
 
@@ -73,14 +74,14 @@ pub struct Global {
     pub log_level: Option<LogLevel>,
 }
 
-/// What the directories in the runs directory are.
+/// Layout of the runs directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LayoutArg {
     Runs,
     Projects,
 }
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum LogFormatArg {
@@ -89,7 +90,7 @@ pub enum LogFormatArg {
     Json,
 }
 
-/// The severity from which on log lines are written.
+/// Least severe level that is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum LogLevel {
@@ -102,7 +103,7 @@ pub enum LogLevel {
     Trace,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Run the collector: tail every run, commit, answer on the control socket
@@ -116,7 +117,7 @@ pub enum Command {
     /// List the runs of the collector
     #[command(after_help = runs::RUNS_EXAMPLES)]
     Runs(RunsArgs),
-    /// Print the collector's events as they come
+    /// Print the collector's events as they occur
     #[command(after_help = watch::EXAMPLES)]
     Watch(WatchArgs),
     /// Forget a stopped run; what was counted stays in the sums
@@ -126,58 +127,60 @@ pub enum Command {
     Replay(Replay),
     /// Print the summary of the running collector
     Status,
-    /// Show how full each limit window is, and the verdict on each account
+    /// Show the use of each limit window, and the verdict on each account
     #[command(after_help = QUOTA_EXAMPLES, args_conflicts_with_subcommands = true)]
     Quota(QuotaArgs),
-    /// Ask whether another run may start, where, and if not, when
+    /// Ask whether another run may start, where, and if not, when to retry
     #[command(after_help = MAY_START_EXAMPLES)]
     MayStart(MayStartArgs),
-    /// Count the transcripts anew and compare with the database; exits 1 on a difference
+    /// Count the transcripts again and compare with the database; exits 1 on a difference
     Verify(Verify),
     /// Write the running collector's database into a file
     Backup(Backup),
-    /// Walk through configuration, socket, permissions, runs, accounts and database, and say what to do; exits 1 if
-    /// something fails
+    /// Check configuration, socket, permissions, runs, accounts and database, and print remedies; exits 1 if
+    /// a check fails
     #[command(after_help = tools::DOCTOR_EXAMPLES)]
     Doctor,
-    /// Check the configuration: every mistake with its place, else the settings in effect and what they find
+    /// Check the configuration: every mistake with its place, else the settings in effect and findings on
+    /// this machine
     #[command(after_help = tools::CHECK_CONFIG_EXAMPLES)]
     CheckConfig(CheckConfig),
-    /// Print the OpenAPI document of the routes that a collector answers
+    /// Print the OpenAPI document of the collector's routes
     Openapi,
-    /// Show the configuration: what is in effect, what may stand in the file
+    /// Show the configuration in effect, an example, or its schema
     #[command(after_help = tools::CONFIG_EXAMPLES)]
     Config(Config),
     /// Print the completions of a shell
     #[command(after_help = tools::COMPLETIONS_EXAMPLES)]
     Completions(Completions),
-    /// Print the words that completions offer
+    /// Print the words for completions
     #[command(subcommand, hide = true)]
     Words(Words),
-    /// Print the manual page, or write those of all commands
+    /// Print the manual page, or write the pages of all commands
     #[command(after_help = tools::MAN_EXAMPLES)]
     Man(Man),
 }
 
-/// `verify`: whether to mend what differs.
+/// Arguments of `verify`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 pub struct Verify {
-    /// Bring the database to what the logs give; keeps a copy of it beside it
+    /// Correct the database by the logs; a copy of it is kept beside it
     #[arg(long)]
     pub repair: bool,
 }
 
-/// `backup`: where to.
+/// Arguments of `backup`.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Backup {
-    /// The file, which must not be there yet
+    /// The file; it must not exist yet
     pub file: PathBuf,
 }
 
-/// `replay`: what to read and what to compare it with. `--db` names the database to commit to.
+/// Arguments of `replay`. `--db` names the database to commit to.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Replay {
-    /// A runs directory (holds */mount), a directory of projects or ~/.claude, else one run: any tree of *.jsonl, or one file
+    /// A runs directory (holds */mount), a directory of projects or ~/.claude, else one run: any tree of
+    /// *.jsonl, or one file
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 
@@ -185,64 +188,64 @@ pub struct Replay {
     #[arg(long, value_name = "FILE")]
     pub expect: Option<PathBuf>,
 
-    /// The time of the answer, RFC 3339: it takes the clock's place and leaves no line out [default: that of --until,
+    /// Time of the answer, RFC 3339, in place of the clock; leaves no line out [default: that of --until,
     /// else the latest time in the transcripts]
     #[arg(long, value_name = "TIME", value_parser = parse_now)]
     pub now: Option<Timestamp>,
 
-    /// Leave out lines later than this, RFC 3339, to see what was known then. A line without a time belongs to what
-    /// stands before it. Not with --db
+    /// Leave out lines later than this, RFC 3339: the state at that time. A line without a time belongs to
+    /// the line before it. Not with --db
     #[arg(long, value_name = "TIME", value_parser = parse_now)]
     pub until: Option<Timestamp>,
 }
 
-/// `quota`: the table, or something to do about it.
+/// Arguments of `quota`.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct QuotaArgs {
     #[command(subcommand)]
     pub command: Option<QuotaCommand>,
 }
 
-/// What can be done about quota.
+/// Subcommands of `quota`.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum QuotaCommand {
-    /// Mark an account as exhausted, or as available again, where no transcript says so
+    /// Mark an account as exhausted, or remove the mark, where no transcript shows it
     Mark(MarkArgs),
 }
 
-/// `quota mark`: marks an account.
+/// Arguments of `quota mark`.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct MarkArgs {
     /// The account: provider/name, or one of the two if only one account has it
     pub account: String,
 
-    /// `available` takes an earlier `exhausted` back
+    /// `available` removes an earlier `exhausted`
     pub state: MarkState,
 
-    /// RFC 3339, or a length of time from now as in 2h [default: until it is taken back]
+    /// RFC 3339, or a length of time from now as in 2h [default: until the mark is removed]
     #[arg(long, value_name = "TIME", value_parser = parse_until)]
     pub until: Option<Until>,
 
-    /// Shown to everyone who asks
+    /// Shown with the verdict
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
 }
 
-/// What an account is marked as.
+/// The state set by a mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum MarkState {
     Exhausted,
     Available,
 }
 
-/// An end, at a time or after one.
+/// The end of a mark: a time, or a length from now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
     At(Timestamp),
     After(Duration),
 }
 
-/// `may-start`: for whom and how long to wait.
+/// Arguments of `may-start`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct MayStartArgs {
     /// Only accounts of this provider
@@ -257,7 +260,7 @@ pub struct MayStartArgs {
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
 
-    /// While the answer is `wait`, wait for another, at most for this long [default: without end]
+    /// While the answer is `wait`, wait for another answer, at most for this long [default: without end]
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, value_parser = parse_length)]
     pub wait: Option<Option<Duration>>,
 }
@@ -269,9 +272,9 @@ Examples:
   tokentail quota mark claude/max-1 exhausted --until 2h --reason 'shared with the demo'
   tokentail quota mark max-1 available
 
-Without a collector, the database itself is shown.
+Without a collector, the contents of the database are shown.
 
-The pace of a window is the share used minus the share of its time that is over: +37 % is 37 points ahead. It is hot from
+The pace of a window is the share used minus the share of its time that has passed: +37 % is 37 points ahead. It is hot from
 25 points ahead on: at this pace it is used up long before it resets. It is chill from 20 points behind on: there is room
 to spare. In between it is on track. Early in a window there is none.";
 
@@ -300,15 +303,15 @@ Examples:
 
 A key that the expected document leaves out is not compared; its by_run, by_model and by_day must be complete.";
 
-/// Reads the command line; the first word is the program's name.
+/// Parses the command line; the first word is the program's name.
 ///
 /// # Errors
-/// A usage error, or the text of `--help` and `--version`: `use_stderr` tells which.
+/// A usage error, or the text of `--help` and `--version`; `use_stderr` distinguishes them.
 pub fn parse(words: &[OsString]) -> Result<Args, clap::Error> {
     Args::try_parse_from(words)
 }
 
-/// Whether `--json` was asked for, also on a command line that cannot be read.
+/// True if `--json` was given, also on an invalid command line.
 #[must_use]
 pub fn wants_json(words: &[OsString]) -> bool {
     words
@@ -318,7 +321,7 @@ pub fn wants_json(words: &[OsString]) -> bool {
         .any(|word| word == "--json")
 }
 
-/// The first word that is no text in UTF-8, with the flag before it.
+/// The first word that is not UTF-8, with the flag before it.
 #[must_use]
 pub fn no_text(words: &[OsString]) -> Option<String> {
     let at = words.iter().position(|word| word.to_str().is_none())?;

@@ -1,4 +1,4 @@
-//! `backup`: the collector's database into a file, while it runs.
+//! `backup`: writes the collector's database into a file while it runs.
 
 use std::fs::File;
 use std::io::Write;
@@ -17,22 +17,22 @@ use super::print::numbers::bytes;
 use super::print::output;
 use super::{client, settings};
 
-/// Who may read the file: the store is nobody else's.
+/// Mode of the file: only the owner may read the store.
 const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
-/// How long the collector may take to copy its database before it sends it.
+/// Longest time for the collector to copy its database before it sends it.
 const COPIED_WITHIN: Duration = Duration::from_mins(10);
 
 /// Writes the backup.
 ///
 /// # Errors
-/// Nobody answers, the file is there already or cannot be written.
+/// No collector answers, or the file exists or cannot be written.
 pub fn backup(global: &Global, command: &args::Backup) -> Result<Exit, Failure> {
     let socket = settings::asking(global)?.socket;
     let file = &command.file;
     if file.symlink_metadata().is_ok() {
         return Err(is_there(file));
     }
-    // A collector that is stopped or hangs is not waited for as long as a copy may take.
+    // A short request first: a stopped or hanging collector is not waited for as long as a copy may take.
     client::get_json_blocking::<IgnoredAny>(&socket, "/version", client::TIMEOUT)?;
     let unfinished = Unfinished::beside(file)?;
     let count = write(&socket, &unfinished, file)?;
@@ -71,8 +71,8 @@ fn write(socket: &Path, unfinished: &Unfinished, file: &Path) -> Result<u64, Fai
     }
 }
 
-/// A backup that is not whole yet. It has no name, so that nothing is left of it when this process ends early; where
-/// the filesystem has no such files, it has one that is nobody else's, and loses it when this is dropped.
+/// An incomplete backup. The file has no name, so nothing remains if this process ends early. On filesystems
+/// without unnamed files it has a unique name and is removed on drop.
 struct Unfinished {
     file: File,
     named: Option<PathBuf>,
@@ -100,7 +100,7 @@ impl Unfinished {
         }
     }
 
-    /// Gives it its name, which nothing has.
+    /// Links the file to its name, which must not exist.
     fn name(self, file: &Path) -> Result<(), Failure> {
         let named = match &self.named {
             None => {

@@ -1,4 +1,4 @@
-//! `check-config`: every mistake at once; or the settings in effect, and what they find on this machine.
+//! `check-config`: all mistakes, or the settings in effect with findings on this machine.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -13,20 +13,20 @@ use super::settings;
 use crate::config::{Mistakes, Origin, Settings};
 use crate::model::AccountId;
 
-/// What `check-config --json` prints.
+/// The document of `check-config --json`.
 #[derive(Serialize)]
 struct Checked<'a> {
     valid: bool,
     file: Option<String>,
     mistakes: Vec<MistakeDocument<'a>>,
-    /// How many mistakes there are beyond those.
+    /// Number of further mistakes.
     mistakes_left_out: usize,
     warnings: Vec<Warning<'a>>,
-    /// Every key with its value and where that came from; `null` if there are mistakes.
+    /// Every key with its value and its origin; `null` if there are mistakes.
     settings: Option<Value>,
 }
 
-/// What is allowed, and probably not meant so.
+/// A value that is allowed but probably not intended.
 #[derive(Serialize)]
 struct Warning<'a> {
     #[serde(flatten)]
@@ -41,10 +41,10 @@ struct ConfigDocument {
     hint: Option<String>,
 }
 
-/// Prints the settings in effect and where each comes from, or every mistake.
+/// Prints the settings in effect with their origins, or all mistakes.
 ///
 /// # Errors
-/// The configuration is wrong.
+/// The configuration is invalid.
 pub fn check_config(global: &Global, command: CheckConfig) -> Result<Exit, Failure> {
     let prints_json = global.json && !command.quiet;
     let settings = match settings::load(global) {
@@ -107,7 +107,7 @@ fn refused(mistakes: &Mistakes) -> Result<Exit, Failure> {
     Ok(mistakes::exit(mistakes))
 }
 
-/// The paths that nothing sets. Each process has its own defaults, and this one's say nothing of a service's.
+/// Paths without a setting. Each process has its own defaults, so these may differ from a service's.
 fn default_paths(settings: &Settings) -> Vec<&'static str> {
     let is_default = |key: &&str| matches!(settings.origin(key), Origin::Default(_));
     ["runs_dir", "db", "socket"]
@@ -116,7 +116,7 @@ fn default_paths(settings: &Settings) -> Vec<&'static str> {
         .collect()
 }
 
-/// What `serve` would stop at, and what it goes on with.
+/// Findings that stop `serve`, and findings that do not.
 fn findings(settings: &Settings) -> (Vec<Finding>, Vec<Finding>) {
     let this = Who::this();
     let defaults = default_paths(settings);
@@ -150,7 +150,7 @@ fn findings(settings: &Settings) -> (Vec<Finding>, Vec<Finding>) {
     (errors, warnings)
 }
 
-/// How wide the column of values gets.
+/// Widest column of values.
 const VALUE_COLUMNS_MAX: usize = 60;
 
 fn sentence(finding: &Finding) -> String {
@@ -166,7 +166,7 @@ fn print(settings: &Settings, warnings: &[Finding]) -> Result<(), Failure> {
     let accounts_origin = settings.origin("account");
     let width = described.iter().map(|one| one.key.len()).max().unwrap_or(0);
     let longest = described.iter().map(|one| one.value.len()).max().unwrap_or(0);
-    // A longer value runs over: a list may have thousands of patterns.
+    // A longer value overflows the column: a list may have thousands of patterns.
     let value_width = longest.min(VALUE_COLUMNS_MAX);
     output::human(|out| {
         match &settings.config_file {

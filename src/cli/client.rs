@@ -1,4 +1,4 @@
-//! Asking the collector: one request over its control socket, bounded in time and size.
+//! Requests to the collector over its control socket, bounded in time and size.
 
 use std::convert::Infallible;
 use std::io;
@@ -22,36 +22,36 @@ use super::settings::SERVICE_SOCKET;
 use crate::api::runs::INCOMPLETE;
 use crate::api::wire::Problem;
 
-/// Longest answer, in bytes.
+/// Largest answer, in bytes.
 pub const BODY_BYTES_MAX: usize = 64 << 20;
-/// Longest wait for a whole answer, if the caller has no other wish.
+/// Default timeout of a whole exchange.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a stream is waited for.
+/// Timeouts of a stream.
 #[derive(Clone, Copy, Debug)]
 struct Patience {
     /// Until it begins.
     begins: Duration,
-    /// From one part to the next; the collector sends something at least every 15 s.
+    /// Between two parts; the collector sends something at least every 15 s.
     goes_on: Duration,
 }
 
 /// Longest wait for the next part of a stream.
 const GOES_ON_WITHIN: Duration = Duration::from_secs(30);
 
-/// Why there is no answer.
+/// Errors of a request.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// No socket file, or nobody behind it.
+    /// No socket file, or no listener behind it.
     #[error(
         "no collector answers on {}; {}, or name the socket of another with --socket",
         .0.display(),
         start_hint(.0)
     )]
     NotRunning(PathBuf),
-    #[error("{} is there and is no socket; name the collector's with --socket, or move it away", .0.display())]
+    #[error("{} exists and is not a socket; name the collector's with --socket, or move it away", .0.display())]
     NotASocket(PathBuf),
-    /// The socket is there and cannot be connected to.
+    /// The socket exists but refuses connections.
     #[error("cannot connect to {}: {error}{}", .socket.display(), connect_hint(.error))]
     Connect { socket: PathBuf, error: io::Error },
     #[error("the collector on {} did not answer {path} within {}; try again", .socket.display(), numbers::length(.after.as_secs()))]
@@ -60,14 +60,14 @@ pub enum ClientError {
         path: String,
         after: Duration,
     },
-    /// The collector answered, and not with success.
+    /// The collector answered with an error.
     #[error("{}", sentence(*.0, .1))]
     Status(StatusCode, Problem),
     #[error("the connection to the collector on {} was lost: {why}", .socket.display())]
     Lost { socket: PathBuf, why: String },
     #[error("the collector on {} sent nothing for {}; see whether it is stopped or hangs", .socket.display(), numbers::length(.after.as_secs()))]
     Silent { socket: PathBuf, after: Duration },
-    /// What came is no answer of a collector.
+    /// The answer is not that of a collector.
     #[error("the answer of {} to {path} cannot be read: {why}; is it a tokentail of the same version?", .socket.display())]
     Protocol {
         socket: PathBuf,
@@ -77,7 +77,8 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether the collector answers, but not yet with what was asked. What cannot be read is not waited for.
+    /// True if the collector answers but does not have the requested item yet. Unreadable answers do not
+    /// count.
     #[must_use]
     pub fn is_not_yet(&self) -> bool {
         matches!(self, Self::Status(StatusCode::SERVICE_UNAVAILABLE, problem)
@@ -106,10 +107,11 @@ impl From<ClientError> for Failure {
     }
 }
 
-/// Asks the collector behind `socket` for the document at `path`, from connecting to the last byte within `timeout`.
+/// Requests the document at `path` from the collector behind `socket`; `timeout` covers everything from
+/// connecting to the last byte.
 ///
 /// # Errors
-/// Nobody answers, not in time, not with success, or with something else than the document.
+/// No answer, a timeout, an error answer, or another document.
 pub async fn get_json<T: DeserializeOwned>(
     socket: &Path,
     path: &str,
@@ -118,7 +120,7 @@ pub async fn get_json<T: DeserializeOwned>(
     ask(socket, Method::GET, path, None, timeout).await
 }
 
-/// Hands the collector behind `socket` a document for `path` and returns the one it answers.
+/// Posts a document to `path` and returns the answer.
 ///
 /// # Errors
 /// As [`get_json`].
@@ -132,7 +134,7 @@ pub async fn post_json<T: DeserializeOwned>(
     ask(socket, Method::POST, path, Some(body), timeout).await
 }
 
-/// As [`post_json`], with what `path` is to be.
+/// Puts a document at `path` and returns the answer.
 ///
 /// # Errors
 /// As [`get_json`].
@@ -146,7 +148,7 @@ pub async fn put_json<T: DeserializeOwned>(
     ask(socket, Method::PUT, path, Some(body), timeout).await
 }
 
-/// Asks for what `path` does, without a document.
+/// Posts to `path` without a document.
 ///
 /// # Errors
 /// As [`get_json`].
@@ -158,7 +160,7 @@ pub async fn post<T: DeserializeOwned>(
     ask(socket, Method::POST, path, None, timeout).await
 }
 
-/// Takes away what is at `path`.
+/// Deletes the item at `path`.
 ///
 /// # Errors
 /// As [`get_json`].
@@ -166,7 +168,7 @@ pub async fn delete(socket: &Path, path: &str, timeout: Duration) -> Result<(), 
     ask(socket, Method::DELETE, path, None, timeout).await
 }
 
-/// A query, with its question mark; empty if nothing is wished for.
+/// A query string with its question mark; empty without parameters.
 #[must_use]
 pub fn query(parameters: &[(&str, Option<&str>)]) -> String {
     let mut query = String::new();
@@ -181,7 +183,7 @@ pub fn query(parameters: &[(&str, Option<&str>)]) -> String {
     query
 }
 
-/// A value of a query, or a part of a path.
+/// A percent-encoded value of a query, or part of a path.
 #[must_use]
 pub fn escaped(text: &str) -> String {
     let escape = |byte: u8| {
@@ -221,7 +223,7 @@ async fn ask<T: DeserializeOwned>(
         })
 }
 
-/// [`get_json`] for a command that has no runtime of its own.
+/// [`get_json`] for commands without a runtime.
 ///
 /// # Errors
 /// As [`get_json`].
@@ -233,10 +235,10 @@ pub fn get_json_blocking<T: DeserializeOwned>(
     runtime(socket)?.block_on(get_json(socket, path, timeout))
 }
 
-/// A runtime for a command that asks more than once.
+/// A runtime for a command with several requests.
 ///
 /// # Errors
-/// When the system has none to give.
+/// The system provides no threads.
 pub fn runtime(socket: &Path) -> Result<tokio::runtime::Runtime, ClientError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -270,8 +272,7 @@ async fn exchange<T: DeserializeOwned>(
         .header(header::CONTENT_TYPE, "application/json")
         .body(Full::new(document.unwrap_or_default()))
         .map_err(|error| protocol(error.to_string()))?;
-    // The connection moves the bytes; its errors reach the exchange through the sender and the
-    // body, so its own end says nothing.
+    // The connection task moves the bytes; its errors reach the exchange through the sender and the body.
     let driver = async {
         let _ = connection.await;
         std::future::pending::<Infallible>().await
@@ -286,7 +287,7 @@ async fn exchange<T: DeserializeOwned>(
         if !status.is_success() {
             return Err(ClientError::Status(status, problem(status, &body)));
         }
-        // No content is an answer of its own.
+        // 204 has no body.
         let body: &[u8] = if body.is_empty() { b"null" } else { &body };
         serde_json::from_slice(body).map_err(|error| protocol(error.to_string()))
     };
@@ -296,11 +297,11 @@ async fn exchange<T: DeserializeOwned>(
     }
 }
 
-/// Asks for a stream of server-sent events after the event `last_id`, if that is not empty, and hands over its bytes
-/// until it ends or `each` has enough.
+/// Requests a stream of server-sent events after the event `last_id`, if that is not empty, and passes its
+/// bytes to `each` until the stream ends or `each` stops.
 ///
 /// # Errors
-/// Nobody answers, not within [`TIMEOUT`], or with a refusal; or the connection was lost, or carries nothing any more.
+/// No answer within [`TIMEOUT`], an error answer, or a lost or silent connection.
 pub async fn follow(
     socket: &Path,
     path: &str,
@@ -320,8 +321,8 @@ pub async fn follow(
     stream(socket, path, request, patience, each).await
 }
 
-/// Asks for a body that may be long and takes up to `begins_within` to begin, and hands over its bytes until it ends or
-/// `each` has enough.
+/// Requests a body that may be long and takes up to `begins_within` to begin, and passes its bytes to `each`
+/// until it ends or `each` stops.
 ///
 /// # Errors
 /// As [`follow`].
@@ -425,12 +426,12 @@ async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
         })
 }
 
-/// Whether a socket is there, or nothing that can be looked at.
+/// True if a socket is there, or the path cannot be inspected.
 fn is_socket(path: &Path) -> bool {
     std::fs::metadata(path).map_or(true, |file| file.file_type().is_socket())
 }
 
-/// The process that listens behind a socket, where the system says so, and its user.
+/// The process id of the listener behind a socket, where the system provides it, and its user.
 pub async fn peer(socket: &Path) -> Option<(Option<u32>, u32)> {
     let credentials = connect(socket).await.ok()?.peer_cred().ok()?;
     let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
@@ -460,10 +461,10 @@ fn problem(status: StatusCode, body: &[u8]) -> Problem {
     })
 }
 
-/// What was refused and why, in the collector's words; for other answers with the status.
+/// The refusal in the collector's words; other answers with the status.
 fn sentence(status: StatusCode, problem: &Problem) -> String {
     let Problem { title, detail, .. } = problem;
-    // Names of parts of the request: what was asked was said on the command line.
+    // Field names of the request are left out: the values were given on the command line.
     let detail = ["body: ", "id: ", "account: "]
         .into_iter()
         .find_map(|part| detail.strip_prefix(part))

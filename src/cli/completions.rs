@@ -1,4 +1,4 @@
-//! Completions: those of the command line, and run ids and accounts, which the running collector has.
+//! Shell completions: of the command line, and of run ids and accounts from the running collector.
 
 use std::io;
 
@@ -11,12 +11,12 @@ use super::print::output;
 use super::{client, settings};
 use crate::api::wire::{Quota, Run};
 
-/// What the program is called in completions.
+/// Name of the program in completions.
 const NAME: &str = "tokentail";
-/// How long a shell waits for words.
+/// Longest wait of a shell for words.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Bash: what stands before the cursor says which words fit.
+/// Bash: the words before the cursor select the completions.
 const BASH: &str = r#"
 _tokentail_words() {
     local -a with=()
@@ -111,7 +111,7 @@ complete -c tokentail -n "__fish_tokentail_using_subcommand quota; and __fish_se
 /// The script of a shell.
 ///
 /// # Errors
-/// None; the generators write into memory.
+/// Never: the generators write into memory.
 pub fn script(shell: Shell, command: &mut Command) -> io::Result<String> {
     let mut text = Vec::new();
     clap_complete::generate(shell, command, NAME, &mut text);
@@ -124,7 +124,7 @@ pub fn script(shell: Shell, command: &mut Command) -> io::Result<String> {
     })
 }
 
-/// Each argument that is a run or an account is completed by a function of its own.
+/// Gives each argument that is a run or an account a completion function of its own.
 fn zsh(text: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     for line in text.lines() {
@@ -146,10 +146,10 @@ fn zsh(text: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Prints the words of a kind that the collector has, a line each.
+/// Prints the collector's words of one kind, one per line.
 ///
 /// # Errors
-/// Nobody answers.
+/// No collector answers.
 pub fn words(global: &Global, command: &Words) -> Result<Exit, Failure> {
     let socket = settings::asking(global)?.socket;
     let mut found: Vec<String> = match command {

@@ -1,4 +1,4 @@
-//! `doctor`: walks through what an operator asks first, says what it found, and what to do. It changes nothing.
+//! `doctor`: checks an installation and prints findings with remedies. It changes nothing.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -21,15 +21,15 @@ use crate::model::AccountId;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const WATCHES_MAX: &str = "/proc/sys/fs/inotify/max_user_watches";
-/// Less than this much free disk is worth a word, in bytes.
+/// Free disk space below this is reported, in bytes.
 const FREE_BYTES_MIN: u64 = 1 << 30;
-/// How far a line may be ahead of this machine's clock.
+/// Largest accepted lead of a line's time over this machine's clock.
 const AHEAD_MAX: SignedDuration = SignedDuration::from_mins(5);
-/// What the unit hides of the file system.
+/// Directories that the systemd unit hides.
 const HIDDEN: [&str; 4] = ["/home", "/root", "/run/user", "/tmp"];
 /// Most names in one sentence.
 const NAMES_MAX: usize = 5;
-/// Columns of the marks and the names of the checks.
+/// Column widths of the marks and of the names of the checks.
 const MARK_COLUMNS: usize = 4;
 const NAME_COLUMNS: usize = 13;
 
@@ -43,7 +43,7 @@ enum CheckMark {
     Fail,
 }
 
-/// One answer.
+/// One check's result.
 #[derive(Debug, Serialize)]
 struct Check {
     name: &'static str,
@@ -52,7 +52,7 @@ struct Check {
     todo: Option<String>,
 }
 
-/// All answers, in their order.
+/// All results, in their order.
 #[derive(Debug, Default)]
 struct DoctorReport(Vec<Check>);
 
@@ -72,7 +72,7 @@ impl DoctorReport {
     }
 }
 
-/// What a running collector answered.
+/// The answers of a running collector.
 #[derive(Debug)]
 struct Answered {
     version: Version,
@@ -80,20 +80,20 @@ struct Answered {
     health: Result<Health, ClientError>,
     runs: Result<Vec<Run>, ClientError>,
     quota: Result<Quota, ClientError>,
-    /// As whom it runs.
+    /// The user it runs as.
     who: Option<Who>,
 }
 
-/// Walks through everything and prints it.
+/// Runs all checks and prints the results.
 ///
 /// # Errors
-/// Standard output takes nothing.
+/// Standard output cannot be written.
 pub fn doctor(global: &Global) -> Result<Exit, Failure> {
     let mut report = DoctorReport::default();
     let loaded = settings::load(global);
     configuration(&mut report, &loaded);
     let address = settings::find_collector(global).ok().map(|(address, _)| address);
-    // A wrong configuration is no reason not to look for the service.
+    // The service is looked for even with an invalid configuration.
     let socket_path = address
         .as_ref()
         .map_or(SERVICE_SOCKET.into(), |address| address.socket.clone());
@@ -111,9 +111,8 @@ pub fn doctor(global: &Global) -> Result<Exit, Failure> {
     }
     let own = address.and_then(|address| address.settings.ok());
     if is_closed {
-        // What this user's settings say is not about the collector that is there.
-        let what =
-            "nothing else is looked at: it would be compared with this user's settings, not the collector's";
+        // This user's settings may differ from those of the running collector.
+        let what = "nothing else is checked: this user's settings may differ from the collector's";
         report.add("settings", CheckMark::Warn, Finding::bare(what));
     } else if let Some(settings) = effective(&mut report, own, answered.as_ref()) {
         let who = who_collects(&settings, answered.as_ref());
@@ -143,14 +142,14 @@ pub fn doctor(global: &Global) -> Result<Exit, Failure> {
     Ok(if fails { Exit::No } else { Exit::Ok })
 }
 
-/// The settings that what follows is compared with: the collector's, or this user's where none answers.
+/// The settings that the checks use: the collector's, or this user's if none answers.
 fn effective(
     report: &mut DoctorReport,
     own: Option<Settings>,
     answered: Option<&Answered>,
 ) -> Option<Settings> {
     const NAME: &str = "settings";
-    const OF_USER: &str = "what follows is compared with this user's";
+    const OF_USER: &str = "the checks below use this user's";
     match answered.map(|answered| &answered.settings) {
         Some(Ok(theirs)) => {
             let file = theirs.config_file.as_deref();
@@ -167,14 +166,14 @@ fn effective(
             }
         }
         None if own.is_none() => {
-            let what = "neither a collector's nor this user's can be had: runs, accounts and database are not looked at";
+            let what = "neither a collector's nor this user's are available: runs, accounts and database are not checked";
             report.add(NAME, CheckMark::Warn, Finding::bare(what));
         }
         Some(Err(error)) => {
-            let what = format!("the collector does not say its own ({error}); {OF_USER}");
+            let what = format!("the collector does not answer its settings ({error}); {OF_USER}");
             report.add(NAME, CheckMark::Warn, Finding::bare(what));
         }
-        None => report.ok(NAME, format!("no collector says its own; {OF_USER}")),
+        None => report.ok(NAME, format!("no collector answers its settings; {OF_USER}")),
     }
     own
 }
@@ -214,13 +213,13 @@ fn configuration(report: &mut DoctorReport, loaded: &Result<Settings, Mistakes>)
 fn token(report: &mut DoctorReport, settings: &Settings, is_running: bool) {
     match ground::token(settings) {
         Some((finding, true)) => report.add("token", CheckMark::Fail, finding),
-        // The collector has read it, though this user may not.
+        // The collector has read it, even if this user cannot.
         Some((finding, false)) if !is_running => report.add("token", CheckMark::Warn, finding),
         _ => {}
     }
 }
 
-/// Asks the collector; the error says whether there is one that is closed to this user.
+/// Connects to the collector; the error distinguishes a socket that is closed to this user.
 fn socket(report: &mut DoctorReport, socket: &Path, is_default: bool) -> Result<Answered, bool> {
     const NAME: &str = "socket";
     match ask(socket) {
@@ -259,7 +258,7 @@ fn socket(report: &mut DoctorReport, socket: &Path, is_default: bool) -> Result<
     }
 }
 
-/// The directory of the socket, or the socket, if this user is not let in.
+/// The directory of the socket, or the socket, if this user has no access.
 fn closed_directory(socket: &Path, is_default: bool, error: &ClientError) -> Option<PathBuf> {
     let this = Who::this();
     let service = Path::new(SERVICE_SOCKET);
@@ -279,19 +278,20 @@ fn not_let_in(path: &Path) -> Finding {
     let this = Who::this();
     let found = std::fs::metadata(path).map(|found| (found.uid(), found.gid(), found.mode()));
     let (owner, group, mode) = found.unwrap_or_default();
-    // A directory lets pass, a socket lets write; nobody joins root's group for that.
+    // A directory needs execute permission, a socket write permission. Joining root's group is never
+    // recommended.
     let of_group = if path.is_dir() { PASS } else { WRITE };
     if group == 0 || (mode >> 3) & of_group == 0 {
         let who = Who::of_uid(owner).name;
         let what = format!(
-            "{} is open to user {who} alone, and this is user {}",
+            "{} is open only to user {who}, and this is user {}",
             path.display(),
             this.name
         );
         let todo = if owner == 0 {
             "ask as root".to_owned()
         } else {
-            format!("ask as root or as {who}")
+            format!("run this as root or as {who}")
         };
         return Finding::new(what, todo);
     }
@@ -303,7 +303,7 @@ fn not_let_in(path: &Path) -> Finding {
             this.name
         ),
         format!(
-            "sudo usermod -aG {name} {}, then log in again; or ask as root",
+            "sudo usermod -aG {name} {}, then log in again; or run this as root",
             this.name
         ),
     )
@@ -325,7 +325,8 @@ fn ask(socket: &Path) -> Result<Answered, ClientError> {
     })
 }
 
-/// As whom the collector reads: the running one; else the owner of the database; else this user.
+/// The user that reads the logs: that of the running collector, else the owner of the database, else this
+/// user.
 fn who_collects(settings: &Settings, answered: Option<&Answered>) -> Who {
     if let Some(who) = answered.and_then(|answered| answered.who.clone()) {
         return who;
@@ -371,7 +372,7 @@ fn runs_directory(
         Some(stop) => {
             let mark = match stop {
                 Stop::Denied(..) | Stop::NoDirectory(_) => CheckMark::Fail,
-                // A collector that runs sees nothing.
+                // A running collector reads nothing then.
                 Stop::Missing(_) if is_running => CheckMark::Fail,
                 Stop::Missing(_) | Stop::Unseen(..) => CheckMark::Warn,
             };
@@ -400,8 +401,12 @@ fn runs_directory(
             }
         }
         Err(error) => {
-            let what = format!("not looked at as user {}: {error}", Who::this().name);
-            report.add("layout", CheckMark::Warn, Finding::new(what, "ask again as root"));
+            let what = format!("not checked as user {}: {error}", Who::this().name);
+            report.add(
+                "layout",
+                CheckMark::Warn,
+                Finding::new(what, "run this again as root"),
+            );
         }
     }
 }
@@ -493,8 +498,8 @@ fn accounts(report: &mut DoctorReport, settings: &Settings, answered: Option<&An
             .filter(|name| !has_reading(name))
             .collect();
         if !silent.is_empty() {
-            let what = format!("nothing is known yet of the windows of {}", names(&silent));
-            let todo = "run one agent with it, or hand over its limits: POST /v1/observations";
+            let what = format!("nothing was observed yet of the windows of {}", names(&silent));
+            let todo = "run one agent with it, or report its limits: POST /v1/observations";
             report.add(NAME, CheckMark::Warn, Finding::new(what, todo));
         }
     }
@@ -540,7 +545,7 @@ fn newest_line(report: &mut DoctorReport, answered: Option<&Answered>) {
     report.ok("clock", numbers::time(&now.to_string()));
 }
 
-/// In its two largest units.
+/// The length in its two largest units.
 fn round(length: SignedDuration) -> String {
     numbers::length(length.as_secs().max(0).unsigned_abs())
 }
@@ -550,7 +555,7 @@ fn database(report: &mut DoctorReport, settings: &Settings, who: &Who) {
     let path = settings.db.display();
     let what = match std::fs::metadata(&settings.db) {
         Ok(found) if !found.is_file() => {
-            let finding = Finding::new(format!("{path} is no regular file"), "name another with --db");
+            let finding = Finding::new(format!("{path}is not a regular file"), "name another with --db");
             return report.add(NAME, CheckMark::Fail, finding);
         }
         Ok(found) => {
@@ -561,7 +566,7 @@ fn database(report: &mut DoctorReport, settings: &Settings, who: &Who) {
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => format!("{path}, not there yet"),
         Err(error) => {
-            let finding = Finding::new(format!("{path}: {error}"), "ask again as root");
+            let finding = Finding::new(format!("{path}: {error}"), "run this again as root");
             return report.add(NAME, CheckMark::Warn, finding);
         }
     };
@@ -580,12 +585,12 @@ fn database(report: &mut DoctorReport, settings: &Settings, who: &Who) {
     report.ok(NAME, what);
 }
 
-/// What is in the file's place, if it is no database. What this user may not read is not judged.
+/// The finding for a file that is no database. A file that this user cannot read is not judged.
 fn no_database(path: &Path) -> Option<Finding> {
     let is_one = crate::store::is_database(path).ok()?;
     (!is_one).then(|| {
         Finding::new(
-            format!("{} is no database of tokentail, or a damaged one", path.display()),
+            format!("{} is not a database of tokentail, or is damaged", path.display()),
             "the next start sets it aside and counts the logs again; if it is something else, name another with --db",
         )
     })

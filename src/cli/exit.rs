@@ -1,4 +1,4 @@
-//! How a command ends: the exit codes scripts rely on, and the failure that carries one.
+//! Exit codes, and the failure type that carries one.
 
 use crate::store::StoreError;
 use std::fmt;
@@ -8,48 +8,48 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-/// The exit codes; from 64 on they are those of `sysexits.h`.
+/// Exit codes; from 64 on they are those of `sysexits.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Exit {
-    /// Yes, or done.
+    /// Success, or yes.
     Ok = 0,
     /// No, or a difference was found; not an error.
     No = 1,
-    /// Neither yes nor no: the answer is not known.
+    /// The answer is unknown.
     Unknown = 2,
-    /// The command line is wrong.
+    /// Invalid command line.
     Usage = 64,
-    /// What was read is not what it should be.
+    /// Input data is invalid.
     BadData = 65,
-    /// What should be read is not there.
+    /// Input does not exist.
     NoInput = 66,
     /// The collector does not answer.
     Unavailable = 69,
-    /// A bug in this program.
+    /// Bug in this program.
     Bug = 70,
     /// Reading or writing failed.
     Io = 74,
-    /// The same again later may succeed.
+    /// A retry may succeed.
     TryLater = 75,
     /// Not permitted.
     Permission = 77,
-    /// The configuration is wrong.
+    /// Invalid configuration.
     Config = 78,
-    /// A command to be run cannot be executed, as a shell says it.
+    /// The command cannot be executed, as in a shell.
     NotExecutable = 126,
-    /// A command to be run was not found, as a shell says it.
+    /// The command was not found, as in a shell.
     NotFound = 127,
 }
 
 impl Exit {
-    /// The number the shell sees.
+    /// The exit code as a number.
     #[must_use]
     pub const fn code(self) -> u8 {
         self as u8
     }
 
-    /// The code for a failed system call.
+    /// The code of a failed system call.
     #[must_use]
     pub fn of_io(kind: io::ErrorKind) -> Self {
         match kind {
@@ -66,13 +66,13 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command could not do its work: one message for the person, one code for the script.
+/// A failure: one message for people, one exit code for scripts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub code: Exit,
-    /// What, where, and what to do; no newline at the end.
+    /// The place, the cause and the remedy, without a newline at the end.
     pub message: String,
-    /// What a person sees in its place, of several lines.
+    /// A replacement of several lines for people.
     pub drawn: Option<String>,
 }
 
@@ -86,14 +86,14 @@ impl Failure {
         }
     }
 
-    /// A failed system call on a path: "cannot {verb} {path}: why".
+    /// A failed system call on a path: "cannot {verb} {path}: cause".
     #[must_use]
     pub fn on_path(verb: &str, path: &Path, error: &io::Error) -> Self {
         let message = format!("cannot {verb} {}: {error}", path.display());
         Self::of_io(error.kind(), message)
     }
 
-    /// A failed system call, with what to do about it.
+    /// A failed system call, with the remedy.
     #[must_use]
     pub fn of_io(kind: io::ErrorKind, message: String) -> Self {
         let hint = match kind {
@@ -105,7 +105,7 @@ impl Failure {
         Self::new(Exit::of_io(kind), message + hint)
     }
 
-    /// Puts what was being done before the message: "{what}: {message}".
+    /// Puts the failed operation before the message: "{what}: {message}".
     #[must_use]
     pub fn while_doing(mut self, what: &str) -> Self {
         self.message = format!("{what}: {}", self.message);
@@ -120,7 +120,7 @@ impl Failure {
             error: &'a str,
             code: u8,
         }
-        // A string and a number always serialize; the plain message is the honest rest.
+        // A string and a number always serialize; the plain message is the fallback.
         serde_json::to_string(&Document {
             error: &self.message,
             code: self.code.code(),
@@ -143,12 +143,12 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Names the path in the failure of a system call.
+/// Adds the path to the failure of a system call.
 pub trait OnPath<T> {
-    /// Turns the error into "cannot {verb} {path}: why".
+    /// Turns the error into "cannot {verb} {path}: cause".
     ///
     /// # Errors
-    /// The error it was given.
+    /// The given error.
     fn on_path(self, verb: &str, path: &Path) -> Result<T, Failure>;
 }
 
@@ -167,7 +167,7 @@ impl From<StoreError> for Failure {
             | StoreError::TooManyDamaged(_)
             | StoreError::Copy { .. }
             | StoreError::Displaced { .. } => Exit::Io,
-            // It says by itself whose the file has to be.
+            // This message names the required owner by itself.
             StoreError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Exit::Permission
             }

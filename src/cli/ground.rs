@@ -1,4 +1,4 @@
-//! Ground: what the settings find on this machine. It looks, and changes nothing.
+//! Findings about the configured paths on this machine. Nothing is changed.
 
 use std::path::{Path, PathBuf};
 
@@ -11,16 +11,16 @@ use crate::globs::layout::Layout;
 use crate::logfile::shape::Shape;
 use crate::logfile::{Entry, EntryKind, LogFileError, Root};
 
-/// Most entries of directories that are looked at.
+/// Most directory entries inspected.
 const ENTRIES_MAX: usize = 100_000;
-/// Most directories that are named because they cannot be read.
+/// Most unreadable directories named.
 const UNREADABLE_MAX: usize = 3;
 
-/// Something that is not as it was probably meant.
+/// A difference from the probable intention.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub what: String,
-    /// What to do about it.
+    /// The remedy.
     pub todo: Option<String>,
 }
 
@@ -40,27 +40,27 @@ impl Finding {
     }
 }
 
-/// What there is in the runs directory.
+/// Contents of the runs directory.
 #[derive(Debug, Default)]
 pub struct Runs {
     pub runs: u64,
     /// Files that are read.
     pub files: u64,
-    /// Includes that no file matches. Empty if not everything was looked at.
+    /// Include patterns without a matching file. Empty if not everything was inspected.
     pub idle_includes: Vec<String>,
     pub idle_excludes: Vec<String>,
     pub unreadable: Vec<LogFileError>,
-    /// Whether there is more than was looked at: very many entries, or links.
+    /// True if not everything was inspected: too many entries, or links.
     pub is_partial: bool,
-    /// What to set so that more is read.
+    /// A setting that would read more.
     pub advice: Option<String>,
 }
 
 impl Runs {
-    /// Looks through the runs directory, for someone who reads it.
+    /// Scans the runs directory with the permissions of `who`.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// The directory cannot be read.
     pub fn scan(settings: &Settings, who: &Who) -> Result<Self, LogFileError> {
         let root = Root::open_given(&settings.runs_dir)?;
         let globs = &settings.watch.globs;
@@ -75,7 +75,7 @@ impl Runs {
         let mut excludes = waiting(&settings.watch.exclude, |one| Globs::new(&every, one));
         let mut pending: Vec<PathBuf> = Vec::new();
         let mut left = ENTRIES_MAX;
-        // Whoever asks may see more than the one who reads.
+        // This process may have more permissions than `who`.
         let closed = |path: &Path, rights: u32| {
             let path = settings.runs_dir.join(path);
             let is_closed = matches!(who.may(&path, rights), Ok(false));
@@ -108,7 +108,7 @@ impl Runs {
                         includes.retain(|(_, globs)| !globs.reads(&entry.path));
                         excludes.retain(|(_, globs)| globs.reads(&entry.path));
                     }
-                    // What is behind a link is read where it may be; that is not looked at here.
+                    // Targets of links are not inspected.
                     EntryKind::Link | EntryKind::Unknown => found.is_partial = true,
                     _ => {}
                 }
@@ -130,7 +130,7 @@ impl Runs {
                     break;
                 }
                 Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => found.is_partial = true,
-                // It was found closed when its parent was looked at.
+                // Already reported as unreadable by its parent.
                 Err(LogFileError::Io { source, .. })
                     if source.kind() == std::io::ErrorKind::PermissionDenied => {}
                 Err(error) if found.unreadable.len() < UNREADABLE_MAX => found.unreadable.push(error),
@@ -156,7 +156,7 @@ impl Runs {
         format!("{runs}, {}{more} to read", counted(self.files, "file"))
     }
 
-    /// What the one who reads cannot read, and how to let them.
+    /// Findings for what `who` cannot read, with the commands that grant access.
     #[must_use]
     pub fn closed(&self, who: &Who) -> Vec<Finding> {
         let finding = |error: &LogFileError| match error {
@@ -169,7 +169,7 @@ impl Runs {
         self.unreadable.iter().map(finding).collect()
     }
 
-    /// What is not as it was probably meant.
+    /// Differences from the probable intention.
     #[must_use]
     pub fn findings(&self, settings: &Settings) -> Vec<Finding> {
         let directory = settings.runs_dir.display();
@@ -179,7 +179,7 @@ impl Runs {
         }
         if self.runs == 0 {
             if settings.runs.mount_roots.is_empty() {
-                let what = format!("{directory} holds no directory, so there is no run yet");
+                let what = format!("{directory} contains no directory, so there is no run yet");
                 findings.push(Finding::bare(what));
             }
             return findings;
@@ -191,7 +191,7 @@ impl Runs {
             let what = format!("of {runs} in {directory}, none has a file that matches {patterns}");
             let todo = match settings.runs.layout {
                 Layout::Runs => {
-                    "each is to be a run with its logs in its directory `mount`; if they hold logs themselves, set runs.layout = \"projects\"; else see watch.include"
+                    "each must be a run with its logs in its directory `mount`; if they contain logs directly, set runs.layout = \"projects\"; else see watch.include"
                 }
                 Layout::Projects => "see watch.include",
             };
@@ -202,21 +202,21 @@ impl Runs {
             let what = format!("watch.include: no file in {directory} matches `{pattern}`");
             findings.push(Finding::new(
                 what,
-                "check its spelling, or leave it for files to come",
+                "check its spelling, or keep it for future files",
             ));
         }
         for pattern in &self.idle_excludes {
             let what = format!("watch.exclude: no file in {directory} matches `{pattern}`");
             findings.push(Finding::new(
                 what,
-                "check its spelling, or leave it for files to come",
+                "check its spelling, or keep it for future files",
             ));
         }
         findings
     }
 }
 
-/// Each pattern by itself, until something matches it.
+/// Each pattern compiled by itself; matched ones are removed later.
 fn waiting<E>(patterns: &[String], compile: impl Fn(&[String]) -> Result<Globs, E>) -> Vec<(String, Globs)> {
     let one = |pattern: &String| {
         let globs = compile(std::slice::from_ref(pattern)).ok()?;
@@ -225,35 +225,35 @@ fn waiting<E>(patterns: &[String], compile: impl Fn(&[String]) -> Result<Globs, 
     patterns.iter().filter_map(one).collect()
 }
 
-/// Why somebody cannot get to a directory, and what to do.
+/// The finding for a directory that `who` cannot reach.
 #[must_use]
 pub fn way(stop: &Stop, who: &Who) -> Finding {
     let name = &who.name;
     match stop {
         Stop::Missing(path) => Finding::new(
-            format!("{} is not there", path.display()),
-            "make it, or set runs_dir to the directory with the runs; it is picked up when it comes",
+            format!("{} does not exist", path.display()),
+            "create it, or set runs_dir to the directory with the runs; it is found once it exists",
         ),
         Stop::Denied(path, rights) => Finding::new(
             format!("user {name} has no {} on {}", word(*rights), path.display()),
             right(path, name, *rights),
         ),
-        Stop::NoDirectory(path) => Finding::bare(format!("{} is no directory", path.display())),
+        Stop::NoDirectory(path) => Finding::bare(format!("{} is not a directory", path.display())),
         Stop::Unseen(path, error) => Finding::new(
-            format!("{} cannot be looked at: {error}", path.display()),
-            "ask again as root",
+            format!("{} cannot be inspected: {error}", path.display()),
+            "run this again as root",
         ),
     }
 }
 
-/// Rights as `ls` shows them.
+/// Permissions as `ls` shows them.
 fn word(rights: u32) -> String {
     let letters = [(READ, 'r'), (WRITE, 'w'), (PASS, 'x')];
     let has = letters.into_iter().filter(|(bit, _)| rights & bit != 0);
     has.map(|(_, letter)| letter).collect()
 }
 
-/// How to give somebody rights: those to read go to what is below too, and to what will be.
+/// The command that grants permissions; read permission is granted recursively and as default.
 #[must_use]
 pub fn right(path: &Path, name: &str, rights: u32) -> String {
     let path = access::quoted(path);
@@ -265,21 +265,21 @@ pub fn right(path: &Path, name: &str, rights: u32) -> String {
     format!("setfacl -m u:{name}:{} {path}", word(rights))
 }
 
-/// The nearest directory above a file that is there, and whether somebody can make the file in it.
+/// The nearest existing directory above a file, if the user cannot create the file in it.
 #[must_use]
 pub fn place_for(file: &Path, who: &Who) -> Option<Finding> {
     let directory = file.ancestors().skip(1).find(|path| path.exists())?;
     let stop = access::stop_on_the_way(directory, who, READ | WRITE | PASS)?;
-    // Rights on a directory far above are nobody's cure.
+    // Permissions on a directory far above are no remedy.
     match file.parent() {
         Some(own) if own != directory => Some(Finding::new(
             format!(
-                "{} is not there, and user {} cannot make it",
+                "{} does not exist, and user {} cannot create it",
                 own.display(),
                 who.name
             ),
             format!(
-                "make it as root and give it to user {}, or name another place",
+                "create it as root and chown it to user {}, or name another path",
                 who.name
             ),
         )),
@@ -287,7 +287,7 @@ pub fn place_for(file: &Path, who: &Who) -> Option<Finding> {
     }
 }
 
-/// What is wrong with the token's file, and whether `serve` stops at it whoever starts it.
+/// The finding for the token's file, and true if it stops `serve` for any user.
 #[must_use]
 pub fn token(settings: &Settings) -> Option<(Finding, bool)> {
     let path = settings.http.token_file.as_ref()?;
@@ -299,7 +299,7 @@ pub fn token(settings: &Settings) -> Option<(Finding, bool)> {
     } else {
         Finding::new(
             error.to_string(),
-            "`serve` must be able to read it; a relative path begins at $CREDENTIALS_DIRECTORY, which the service alone has",
+            "`serve` must be able to read it; a relative path begins at $CREDENTIALS_DIRECTORY, which only the service has",
         )
     };
     Some((finding, is_certain))

@@ -1,6 +1,6 @@
-//! Limits of the process: what a collector cannot do without is tried before anything is opened.
+//! Process limits: the resources a collector needs are tested before anything is opened.
 //!
-//! A thread or a descriptor that is missing later ends in a panic of a library, or in a process that does not end.
+//! A missing thread or descriptor would later end in a panic of a library, or in a process that does not end.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -12,20 +12,21 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::exit::{Exit, Failure};
 
-/// Threads beside the workers: standard error, signals, committer, events, one for files, one for answers, one to spare.
+/// Threads beside the workers: standard error, signals, committer, events, one for files, one for answers,
+/// one spare.
 const THREADS_BESIDE: usize = 7;
-/// Descriptors for the database, the sockets, events and polling, a log, a directory, and some clients.
+/// Descriptors for the database, sockets, events and polling, a log, a directory, and some clients.
 const DESCRIPTORS: usize = 32;
 /// The soft limit of open files is raised to this if it is lower.
 const OPEN_FILES_MIN: u64 = 64;
-/// What the main thread needs in a build without optimisation.
+/// Stack of the main thread needed by a build without optimisation.
 const STACK_BYTES_MIN: u64 = 512 << 10;
-/// How long the system may take to give the threads of the test back.
+/// Longest time until the kernel releases the threads of the test.
 const THREADS_GONE_WITHIN: Duration = Duration::from_millis(500);
 
 pub const THREADS_HINT: &str = "raise the limit on processes and threads (ulimit -u, TasksMax=, pids.max)";
 
-/// Tries the threads and descriptors of a collector.
+/// Tests the threads and descriptors of a collector.
 ///
 /// # Errors
 /// There are too few.
@@ -45,10 +46,10 @@ pub fn check() -> Result<(), Failure> {
     })
 }
 
-/// Whether the stack of the main thread holds a command.
+/// Checks that the stack of the main thread is large enough for a command.
 ///
 /// # Errors
-/// It does not.
+/// It is too small.
 pub fn check_stack() -> Result<(), Failure> {
     match getrlimit(Resource::Stack).current {
         Some(bytes) if bytes < STACK_BYTES_MIN => {
@@ -63,7 +64,7 @@ pub fn check_stack() -> Result<(), Failure> {
     }
 }
 
-/// Starts so many threads at once, and waits for their end.
+/// Starts `count` threads at once, and waits for their end.
 fn try_threads(count: usize) -> io::Result<()> {
     let before = threads();
     let gate = RwLock::new(());
@@ -76,7 +77,7 @@ fn try_threads(count: usize) -> io::Result<()> {
         }
         Ok(())
     });
-    // A thread that was joined counts until the kernel has let go of it.
+    // A joined thread is counted until the kernel has released it.
     let deadline = Instant::now() + THREADS_GONE_WITHIN;
     while threads() > before && Instant::now() < deadline {
         thread::yield_now();
@@ -99,7 +100,7 @@ fn raise_open_files() {
             current: Some(wanted),
             maximum: limit.maximum,
         };
-        // What is there may do.
+        // If this fails, the current limit is used.
         let _ = setrlimit(Resource::Nofile, raised);
     }
 }

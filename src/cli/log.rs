@@ -1,4 +1,4 @@
-//! The program's own log, on stderr; the only file that names tracing-subscriber's setup.
+//! The program's own log on stderr; the only file that sets up tracing-subscriber.
 
 mod kinds;
 
@@ -18,18 +18,18 @@ use crate::config::{LogFormat, LogSettings};
 use crate::{stderr, systemd};
 use kinds::KINDS;
 
-/// The priorities of syslog, which the journal takes over.
+/// Syslog priorities, which the journal reads.
 const PRIORITY_ERROR: u8 = 3;
 const PRIORITY_WARNING: u8 = 4;
 const PRIORITY_INFO: u8 = 6;
 const PRIORITY_DEBUG: u8 = 7;
 
-/// Changes the level while running.
+/// Changes the log level at run time.
 #[derive(Clone)]
 pub struct Level(reload::Handle<EnvFilter, Registry>);
 
 impl Level {
-    /// Takes over new directives, which were checked with the settings.
+    /// Applies new directives, which were checked with the settings.
     pub fn set(&self, directives: &str) {
         if self.0.reload(filter(directives)).is_err() {
             tracing::warn!("the log level could not be changed");
@@ -53,7 +53,7 @@ pub fn start(settings: &LogSettings) -> Level {
             .flatten_event(true)
             .with_writer(|| stderr::LogWriter)
             .boxed(),
-        // The journal has the time and the level.
+        // The journal adds the time and the level.
         LogFormat::Text if is_journal => fmt::layer()
             .with_ansi(false)
             .event_format(Prioritised(
@@ -77,14 +77,14 @@ pub fn start(settings: &LogSettings) -> Level {
     Level(handle)
 }
 
-/// Reports what the log left out: lines of one kind beyond their number, and lines that were not written. At the end of
-/// the process also what would be reported later.
+/// Reports dropped lines: those beyond the limit of their kind, and those that were not written. With
+/// `is_end` also those that would be reported later.
 pub fn report_losses(is_end: bool) {
     for kind in KINDS.left_out(Instant::now(), is_end) {
         tracing::warn!(
             lines = kind.lines,
             last = kind.last,
-            "lines of one kind were left out, too many came within {} s",
+            "lines of one kind were dropped, too many came within {} s",
             kinds::WHILE.as_secs()
         );
     }
@@ -92,18 +92,18 @@ pub fn report_losses(is_end: bool) {
     if lines > 0 {
         tracing::warn!(
             lines,
-            "lines of the log were not written: standard error took none, or too slowly"
+            "lines of the log were dropped: standard error did not accept them, or too slowly"
         );
     }
 }
 
-/// What is said of a failure, as it is to stand on standard error.
+/// The text of a failure on standard error.
 #[must_use]
 pub fn failure(message: &str) -> String {
     aside(PRIORITY_ERROR, message)
 }
 
-/// The same of what is only noted.
+/// The text of a warning on standard error.
 #[must_use]
 pub fn warning(message: &str) -> String {
     aside(PRIORITY_WARNING, message)
@@ -117,7 +117,7 @@ fn aside(priority: u8, message: &str) -> String {
     }
 }
 
-/// Puts the priority before each line of an event.
+/// Writes the priority before each line of an event.
 struct Prioritised<F>(F);
 
 impl<S, N, F> FormatEvent<S, N> for Prioritised<F>
@@ -145,7 +145,7 @@ where
     }
 }
 
-/// The journal makes an entry of each line that has something on it.
+/// The journal makes an entry of each line that is not empty.
 fn prioritised(priority: u8, text: &str) -> String {
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     let lines: Vec<String> = lines.map(|line| format!("<{priority}>{line}")).collect();
@@ -155,7 +155,7 @@ fn prioritised(priority: u8, text: &str) -> String {
 fn filter(directives: &str) -> EnvFilter {
     EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
-        // As they were checked.
+        // Parsed as at the check of the settings.
         .with_regex(false)
         .parse_lossy(directives)
 }

@@ -1,4 +1,4 @@
-//! The manual pages: those of the command line, and below them what it cannot say of itself.
+//! Manual pages: the command line, and sections that it cannot generate.
 
 use std::fmt::Write as _;
 use std::io;
@@ -7,14 +7,14 @@ use std::path::Path;
 use clap::Command;
 use clap_mangen::Man;
 
-/// What a term stands for.
+/// A term and its description.
 type Term = (&'static str, &'static str);
 
-/// What is read or made. A file that is not named is looked for in this order.
+/// Files that are read or made. A file that is not named is looked for in this order.
 const FILES: [Term; 10] = [
     (
         "$XDG_CONFIG_HOME/tokentail/tokentail.toml, ~/.config/tokentail/tokentail.toml",
-        "The user's configuration. Named by --config instead, it must be there.",
+        "The user's configuration. A file named by --config must exist.",
     ),
     (
         "/etc/tokentail/tokentail.toml",
@@ -34,19 +34,19 @@ const FILES: [Term; 10] = [
     ),
     (
         "/run/tokentail/tokentail.sock",
-        "The socket of the service. It is asked where no socket is named and none is at the usual place; open to root and to members of its group.",
+        "The socket of the service. Used if no socket is configured and none is at the usual place; open to root and to members of its group.",
     ),
     (
         "/var/lib/tokentail",
-        "What the service keeps: its database and, unless configured, the runs.",
+        "State of the service: its database and, unless configured, the runs.",
     ),
     (
         "$CREDENTIALS_DIRECTORY",
-        "What a relative http.token_file begins at, if it is set.",
+        "Base of a relative http.token_file, if set.",
     ),
     (
         "/etc/passwd, /etc/group, /proc",
-        "Looked at by doctor: the collector's user and groups.",
+        "Read by doctor: the collector's user and groups.",
     ),
     (
         "~/.claude/projects",
@@ -54,81 +54,69 @@ const FILES: [Term; 10] = [
     ),
 ];
 
-/// Every variable that is read, by this program or by what it is made of.
+/// Every variable that is read, by this program or its libraries.
 const ENVIRONMENT: [Term; 13] = [
     (
         "TOKENTAIL__*",
-        "A setting: its key in capitals, with two underscores for each dot, as in TOKENTAIL__LIMITS__DEPTH_MAX=8. A flag wins over it; it wins over the file. Accounts have none.",
+        "A setting: its key in capitals, with two underscores for each dot, as in TOKENTAIL__LIMITS__DEPTH_MAX=8. A flag overrides it; it overrides the file. Accounts have no variables.",
     ),
-    ("XDG_CONFIG_HOME, HOME", "Where the user's configuration is."),
+    ("XDG_CONFIG_HOME, HOME", "Directory of the user's configuration."),
     (
         "STATE_DIRECTORY",
-        "Set by systemd: where the database and the runs are unless configured.",
+        "Set by systemd: directory of the database and the runs, unless configured.",
     ),
     (
         "XDG_STATE_HOME, HOME",
-        "Where the database is, without STATE_DIRECTORY.",
+        "Directory of the database, without STATE_DIRECTORY.",
     ),
     (
         "RUNTIME_DIRECTORY, XDG_RUNTIME_DIR",
-        "Where the socket is. RUNTIME_DIRECTORY is set by systemd.",
+        "Directory of the socket. RUNTIME_DIRECTORY is set by systemd.",
     ),
     (
         "CREDENTIALS_DIRECTORY",
-        "Set by systemd: where a relative http.token_file is.",
+        "Set by systemd: directory of a relative http.token_file.",
     ),
     (
         "NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID",
-        "Set by systemd: where serve and run report that they are ready, their status, and that they still respond.",
+        "Set by systemd: socket for readiness, status and watchdog messages of serve and run.",
     ),
     ("NO_COLOR", "Set and not empty: no colours."),
     (
         "COLUMNS, LINES",
-        "The size that tables fit into on a terminal, in place of what the terminal says.",
+        "Size of the terminal for tables, in place of the reported one.",
     ),
     (
         "JOURNAL_STREAM",
-        "Where it is standard error, log lines carry their priority, and the journal has their time.",
+        "If it is standard error, log lines have priorities and no times, which the journal adds.",
     ),
     (
         "CLICOLOR, CLICOLOR_FORCE, TERM, CI",
-        "Whether there are colours: CLICOLOR_FORCE asks for them beyond a terminal; CLICOLOR=0 and TERM=dumb turn them off.",
+        "Colours: CLICOLOR_FORCE turns them on without a terminal; CLICOLOR=0 and TERM=dumb turn them off.",
     ),
-    ("PATH", "Where the command of run is looked for."),
-    ("any other", "Are handed on to the command of run as they are."),
+    ("PATH", "Search path of the command of run."),
+    ("any other", "Passed on unchanged to the command of run."),
 ];
 
 const EXIT_STATUS: [Term; 16] = [
-    (
-        "0",
-        "Done; of may-start: allow; of status and doctor: all is well.",
-    ),
+    ("0", "Success; may-start: allow; status and doctor: all is well."),
     (
         "1",
-        "No: may-start says wait or deny; status: the collector is degraded or unhealthy; doctor: something fails; verify and replay --expect: there is a difference.",
+        "No: may-start: wait or deny; status: the collector is degraded or unhealthy; doctor: a check fails; verify and replay --expect: there is a difference.",
     ),
-    ("2", "Of may-start: the answer is unknown."),
+    ("2", "may-start: the answer is unknown."),
     (
         "64",
-        "The command line is wrong, or the collector refuses the request as it is.",
+        "The command line is invalid, or the collector refuses the request.",
     ),
-    (
-        "65",
-        "What was read is not what it should be: a damaged or newer database.",
-    ),
-    (
-        "66",
-        "What should be read is not there: a path, a run, an account.",
-    ),
+    ("65", "Input is invalid: a damaged or newer database."),
+    ("66", "Input does not exist: a path, a run, an account."),
     ("69", "No collector answers."),
     ("70", "A bug in this program."),
     ("74", "Reading or writing failed."),
-    (
-        "75",
-        "The same again later may succeed; of may-start: --wait ran out.",
-    ),
+    ("75", "A retry may succeed; may-start: --wait ran out."),
     ("77", "Not permitted."),
-    ("78", "The configuration is wrong."),
+    ("78", "The configuration is invalid."),
     ("126", "The command of run cannot be executed."),
     ("127", "The command of run was not found."),
     ("128+n", "Signal n ended the command of run."),
@@ -138,25 +126,25 @@ const EXIT_STATUS: [Term; 16] = [
 const EXAMPLES: [Term; 6] = [
     (
         "tokentail serve --runs-dir /srv/agents/runs",
-        "Count what the agents of these runs use.",
+        "Count the tokens of these runs.",
     ),
     (
         "tokentail serve --runs-dir ~/.claude/projects --layout projects",
-        "Count what Claude Code keeps on this machine.",
+        "Count Claude Code's transcripts on this machine.",
     ),
-    ("tokentail status", "What was counted, and how the collector is."),
+    ("tokentail status", "Print the counts and the collector's health."),
     (
         "tokentail may-start && start-the-run",
-        "Start a run only while no limit is in the way.",
+        "Start a run only if no limit blocks it.",
     ),
     (
         "tokentail check-config && systemctl reload tokentail",
-        "Take over a changed configuration.",
+        "Apply a changed configuration.",
     ),
     ("sudo tokentail doctor", "Find out why nothing is counted."),
 ];
 
-/// Pages of others.
+/// Related manual pages of other programs.
 const OTHERS: &str = "inotify(7), acl(5), setfacl(1), systemd.service(5), systemd.exec(5)";
 
 /// The page of the whole program.
@@ -199,13 +187,13 @@ pub fn write_pages(command: Command, directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What follows a command's help has the title that other manuals give it.
+/// Renames the section after a command's help to its usual manual title.
 fn titled(page: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(page);
     text.replace(".SH EXTRA\n", ".SH NOTES\n").into_bytes()
 }
 
-/// The pages of the commands below: `tokentail-config-show`.
+/// The page names of subcommands: `tokentail-config-show`.
 fn names(command: &Command) -> Vec<String> {
     fn collect(command: &Command, above: &str, found: &mut Vec<String>) {
         for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
@@ -253,7 +241,7 @@ fn section(title: &str, opening: &str, terms: &[Term]) -> String {
     text
 }
 
-/// As roff takes it literally.
+/// The text escaped for roff.
 fn escaped(text: &str) -> String {
     let text = text
         .replace('\\', "\\e")
@@ -273,10 +261,10 @@ mod tests {
 
     use super::*;
 
-    /// Modules that are there for tests alone.
+    /// Modules used by tests only.
     const TEST_FILES: [&str; 4] = ["tests.rs", "fuzz.rs", "model.rs", "simulator.rs"];
 
-    /// The names in capitals between quotes, after what reads a variable.
+    /// The quoted names in capitals after a function that reads a variable.
     fn read_in(text: &str) -> Vec<&str> {
         let readers = [
             "directory(\"",
@@ -301,7 +289,7 @@ mod tests {
                 visit(&path, each);
             } else if path.is_file() && !TEST_FILES.contains(&name) {
                 let text = fs::read_to_string(&path).unwrap();
-                // What tests read is theirs.
+                // Variables that tests read do not count.
                 each(text.split("#[cfg(test)]\nmod tests").next().unwrap());
             }
         }

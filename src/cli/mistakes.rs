@@ -1,4 +1,4 @@
-//! Mistakes of the configuration, drawn as a compiler does: the place, the line, and a mark below what is meant.
+//! Configuration mistakes drawn like compiler errors: the place, the line, and a mark below the invalid part.
 
 use std::fmt::Write as _;
 use std::io;
@@ -9,10 +9,10 @@ use serde::Serialize;
 use super::exit::{Exit, Failure};
 use crate::config::{ConfigError, FilePlace, Mistakes};
 
-/// Columns of what is drawn; a longer line is shown in part.
+/// Widest drawn line; a longer line is shown in part.
 const COLUMNS_MAX: usize = 100;
 
-/// All of them, one below the other.
+/// All mistakes, one below the other.
 #[must_use]
 pub fn drawn(mistakes: &Mistakes) -> String {
     let mut text = String::new();
@@ -30,7 +30,7 @@ pub fn drawn(mistakes: &Mistakes) -> String {
     text.trim_end().to_owned()
 }
 
-/// One of them: `file:line:column: what is wrong`, and below it the line.
+/// One mistake: `file:line:column: cause`, with the line below.
 #[must_use]
 pub fn one(mistake: &ConfigError) -> String {
     let ConfigError::File { place, problem } = mistake else {
@@ -55,13 +55,13 @@ fn picture(place: &FilePlace, hint: Option<&str>) -> String {
     drawn + "\n"
 }
 
-/// One of them as a document.
+/// One mistake as a document.
 #[derive(Debug, Default, Serialize)]
 pub struct MistakeDocument<'a> {
     pub file: Option<String>,
     pub line: Option<usize>,
     pub column: Option<usize>,
-    /// The variable it came from, if it is none of the file's.
+    /// The variable it came from, unless it is in the file.
     pub variable: Option<&'a str>,
     pub problem: String,
     pub hint: Option<&'a str>,
@@ -94,7 +94,7 @@ impl<'a> MistakeDocument<'a> {
     }
 }
 
-/// How a command ends that has no settings.
+/// The exit code of a command without valid settings.
 #[must_use]
 pub fn exit(mistakes: &Mistakes) -> Exit {
     let is_closed = |mistake: &ConfigError| matches!(mistake, ConfigError::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied);

@@ -1,4 +1,4 @@
-//! The face on the command line: arguments in, documents or tables out, an exit code at the end.
+//! The command line program: arguments in, documents or tables out, an exit code at the end.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -35,7 +35,7 @@ use crate::{signals, stderr, systemd};
 use args::{Args, Command};
 use exit::{Exit, Failure};
 
-/// The program.
+/// Entry point.
 #[must_use]
 pub fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
@@ -66,7 +66,7 @@ fn run_words(words: &[OsString]) -> ExitCode {
 
 fn dispatch(Args { global, command }: Args) -> Result<ExitCode, Failure> {
     let exit = match command {
-        // Its code is the command's.
+        // Its exit code is that of the started command.
         Command::Run(command) => return run::run(&global, &command),
         Command::Stop(command) => runs::stop_command(&global, &command),
         Command::Runs(command) => runs::runs_command(&global, &command),
@@ -93,13 +93,13 @@ fn dispatch(Args { global, command }: Args) -> Result<ExitCode, Failure> {
 /// Prints a usage error, or the text of `--help` and `--version`.
 fn not_a_command(error: &clap::Error, words: &[OsString]) -> Exit {
     if !error.use_stderr() {
-        // Nobody may be reading; that is no failure.
+        // Standard output may be closed; that is no failure.
         let _ = error.print();
         return Exit::Ok;
     }
     let json = args::wants_json(words);
     let text = match args::no_text(words).filter(|_| error.kind() == ErrorKind::InvalidUtf8) {
-        Some(word) => format!("{word:?} is no text in UTF-8"),
+        Some(word) => format!("{word:?} is not valid UTF-8"),
         None => error.to_string(),
     };
     if json || error.kind() == ErrorKind::InvalidUtf8 {
@@ -108,13 +108,13 @@ fn not_a_command(error: &clap::Error, words: &[OsString]) -> Exit {
     } else if systemd::is_stderr_the_journal() {
         stderr::print((log::failure(&text) + "\n").as_bytes());
     } else {
-        // In colours where there may be some.
+        // With colours where they are allowed.
         let _ = error.print();
     }
     Exit::Usage
 }
 
-/// Prints a failure on stderr. If that is closed too, the exit code says it alone.
+/// Prints a failure on stderr. If that is closed too, only the exit code is left.
 fn report(failure: &Failure, json: bool) {
     let said = if json {
         failure.to_json()

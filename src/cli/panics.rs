@@ -1,4 +1,4 @@
-//! Panics: a bug is said on standard error, and ends the program with the exit code of bugs.
+//! Panics: reported on standard error; the exit code is that of bugs.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
@@ -8,8 +8,8 @@ use std::thread;
 use super::exit::{Exit, Failure};
 use super::report;
 
-/// Runs the program. From here on a panic of any thread is said as a failure is; one that nobody takes care of ends
-/// the program as a bug.
+/// Runs the program. A panic of any thread is reported like a failure; an uncaught one ends the program with
+/// the exit code of bugs.
 pub fn guarded(json: bool, program: impl FnOnce() -> ExitCode) -> ExitCode {
     std::panic::set_hook(Box::new(move |panic| {
         report(&Failure::new(Exit::Bug, said(panic, &Backtrace::capture())), json);
@@ -17,7 +17,7 @@ pub fn guarded(json: bool, program: impl FnOnce() -> ExitCode) -> ExitCode {
     catch_unwind(AssertUnwindSafe(program)).unwrap_or_else(|_| Exit::Bug.into())
 }
 
-/// What a panic says. The backtrace is there if `RUST_BACKTRACE` asks for it.
+/// The report of a panic, with the backtrace if `RUST_BACKTRACE` is set.
 fn said(panic: &PanicHookInfo<'_>, trace: &Backtrace) -> String {
     let current = thread::current();
     let thread = current.name().unwrap_or("without a name");
@@ -36,7 +36,7 @@ mod tests {
 
     use super::*;
 
-    /// Set in the process that panics: where it does.
+    /// Set in the panicking process; names the place of the panic.
     const PLACE: &str = "PANICS_IN";
 
     fn panics_in(place: &str) -> ! {

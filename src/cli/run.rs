@@ -1,7 +1,8 @@
-//! `run`: a command as a run, from its start to the totals after its last byte.
+//! `run`: runs a command as a run, from its start to the totals after its last byte.
 //!
-//! The run is known before the command starts and is stopped after it has ended, however it ended. Its exit code is
-//! ours. Only a 0 is not, if not everything could be counted: it would say that all is well.
+//! The run is registered before the command starts and is stopped after it has ended, however it ended. The
+//! exit code is that of the command. Only a 0 is replaced if not everything could be counted, since it would
+//! mean success.
 
 mod child;
 mod counter;
@@ -25,11 +26,11 @@ use counter::Counter;
 /// Runs the command.
 ///
 /// # Errors
-/// The run is refused, and the command was not run; or there was no command, and the totals could not be had.
+/// The run is refused and the command was not started; or, without a command, the totals cannot be read.
 pub fn run(global: &Global, command: &args::RunArgs) -> Result<ExitCode, Failure> {
     limits::check()?;
     serve::queue_stderr()?;
-    // Early, so that a signal during the start is not the default's: the end.
+    // Installed early, so that a signal during the start is handled.
     let mut relay =
         Relay::install(stderr::last_words).map_err(|error| Failure::new(Exit::Io, error.to_string()))?;
     let ended = with_relay(global, command, &mut relay).unwrap_or_else(|failure| {
@@ -37,7 +38,8 @@ pub fn run(global: &Global, command: &args::RunArgs) -> Result<ExitCode, Failure
         failure.code.into()
     });
     log::report_losses(true);
-    // The totals stand there. A reader that pauses is waited for, and a second signal still ends it.
+    // The totals are printed by then. A slow reader is waited for, and a second signal still ends the
+    // process.
     relay.ending();
     stderr::flush();
     Ok(ended)
@@ -91,18 +93,19 @@ fn with_relay(global: &Global, command: &args::RunArgs, relay: &mut Relay) -> Re
     })
 }
 
-/// Whether a failure at the end means that something is not counted. A collector that is not up counts it when it is.
+/// True if a failure at the end means missing counts. A collector that is down counts the rest when it is up
+/// again.
 fn is_short(failure: &Failure) -> bool {
     matches!(failure.code, Exit::Io | Exit::TryLater)
 }
 
-/// Waits for a signal that asks to stop; that is what it is for, so it is no failure.
+/// Waits for a stop signal. It is the normal end, not a failure.
 async fn until_stopped(relay: &mut Relay) -> u8 {
     while !relay.next().await.asks_to_stop() {}
     Exit::Ok.code()
 }
 
-/// The totals: beside what the command printed, or after it.
+/// The totals: beside the command's output, or after it.
 fn print(global: &Global, document: &Document) -> Result<(), Failure> {
     if global.json {
         return output::json(&document.whole);
@@ -112,7 +115,7 @@ fn print(global: &Global, document: &Document) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a shell makes of a process that a signal ended.
+/// The exit code that a shell gives a process ended by a signal.
 fn code_of(signal: Received) -> u8 {
     u8::try_from(EXIT_SIGNAL_BASE + signal.number()).unwrap_or(u8::MAX)
 }

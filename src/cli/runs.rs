@@ -1,4 +1,4 @@
-//! `runs`, `stop` and `forget`: asking the collector about its runs, and telling it.
+//! `runs`, `stop` and `forget`: runs of the collector.
 
 pub mod document;
 
@@ -16,36 +16,36 @@ use super::settings;
 use crate::model::RunId;
 use document::Document;
 
-/// Longest wait for one answer to a stop. The collector answers sooner, if only that it is still at it.
+/// Longest wait for one answer to a stop. The collector answers sooner, also while the stop is still running.
 const STOP_ANSWER_WITHIN: Duration = Duration::from_secs(90);
-/// How often to ask for a stop that is still going on.
+/// Most requests for a stop that is still running.
 const STOP_ASKS_MAX: u32 = 10;
-/// And how soon.
+/// Pause between them.
 const STOP_ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// What is said of a run that starts.
+/// The registration of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StartBody {
     #[serde(skip)]
     pub run: RunId,
     pub labels: BTreeMap<String, String>,
-    /// Absolute.
+    /// An absolute path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mount: Option<PathBuf>,
 }
 
-/// Starts a run in the collector.
+/// Registers a run in the collector.
 ///
 /// # Errors
-/// Nobody answers, or the run is refused.
+/// No collector answers, or the run is refused.
 pub async fn start(socket: &Path, start: &StartBody) -> Result<Document, ClientError> {
     client::put_json(socket, &path(&start.run), start, client::TIMEOUT).await
 }
 
-/// Stops a run in the collector; its document once everything is counted.
+/// Stops a run in the collector; returns its document once everything is counted.
 ///
 /// # Errors
-/// Nobody answers, the run is unknown, or not everything can be read and `incomplete` does not accept that.
+/// No collector answers, the run is unknown, or not everything can be read and `incomplete` is not set.
 pub async fn stop(socket: &Path, run: &RunId, incomplete: bool) -> Result<Document, ClientError> {
     let incomplete = if incomplete { "&incomplete=true" } else { "" };
     let path = format!("{}/stop?wait=true{incomplete}", path(run));
@@ -61,7 +61,7 @@ pub async fn stop(socket: &Path, run: &RunId, incomplete: bool) -> Result<Docume
     }
 }
 
-/// A run id needs no escapes.
+/// A run id needs no escaping.
 fn path(run: &RunId) -> String {
     format!("/v1/runs/{run}")
 }
@@ -85,7 +85,7 @@ pub fn stop_command(global: &Global, command: &args::StopArgs) -> Result<Exit, F
 /// Prints the runs.
 ///
 /// # Errors
-/// Nobody answers.
+/// No collector answers.
 pub fn runs_command(global: &Global, command: &args::RunsArgs) -> Result<Exit, Failure> {
     let socket = settings::asking(global)?.socket;
     let label = (command.label.as_ref()).map(|label| format!("{}:{}", label.name, label.value));
@@ -111,7 +111,7 @@ pub fn runs_command(global: &Global, command: &args::RunsArgs) -> Result<Exit, F
 /// Forgets a run.
 ///
 /// # Errors
-/// Nobody answers, or the run is unknown or not stopped.
+/// No collector answers, or the run is unknown or not stopped.
 pub fn forget_command(global: &Global, command: &args::Forget) -> Result<Exit, Failure> {
     let socket = settings::asking(global)?.socket;
     let run = &command.id;

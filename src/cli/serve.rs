@@ -14,19 +14,19 @@ use crate::live::Event;
 use crate::signals::Signals;
 use crate::{stderr, systemd};
 
-/// Threads for reading files and answering; hundreds of runs take their turns on them.
+/// Blocking threads for reading files and answering; hundreds of runs share them.
 const BLOCKING_THREADS_MAX: usize = 16;
-/// How often the backlog's progress is drawn.
+/// Interval of the backlog's progress display.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs the collector until a signal.
 ///
 /// # Errors
-/// The configuration is wrong, or the collector cannot start or go on.
+/// The configuration is invalid, or the collector cannot start or continue.
 pub fn serve(global: &Global) -> Result<Exit, Failure> {
     limits::check()?;
     queue_stderr()?;
-    // Early, so that a signal during the start is not the default's: the end.
+    // Installed early, so that a signal during the start is handled.
     let mut signals = Signals::install(stderr::last_words)
         .map_err(|error| Failure::new(Exit::Io, format!("cannot listen to signals: {error}")))?;
     let settings = settings(global)?;
@@ -43,20 +43,20 @@ pub fn serve(global: &Global) -> Result<Exit, Failure> {
         systemd::stopping();
         tracing::info!("stopping: finishing what was read");
         let grace = running.settings().shutdown_grace;
-        // How the committer ended says more than that it did.
+        // The committer's end is reported in more detail than that of the tasks.
         let drained = running.shutdown(grace).await;
         log::report_losses(true);
         report(drained).and(ended).map(|()| Exit::Ok)
     });
-    // What still hangs, in a mount or at the disk, is left to the end of the process.
+    // Calls that still hang, in a mount or on the disk, are left to the end of the process.
     runtime.shutdown_background();
     ended
 }
 
-/// From here on nobody waits for the reader of standard error.
+/// Writes standard error through a queue from here on, so that a slow reader delays nothing.
 ///
 /// # Errors
-/// When the system gives no thread.
+/// The system provides no thread.
 pub fn queue_stderr() -> Result<(), Failure> {
     stderr::start().map_err(|error| {
         let message = format!(
@@ -67,10 +67,10 @@ pub fn queue_stderr() -> Result<(), Failure> {
     })
 }
 
-/// What a collector runs on.
+/// The runtime of a collector.
 ///
 /// # Errors
-/// When the system gives no threads.
+/// The system provides no threads.
 pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -98,7 +98,7 @@ fn announce(settings: &Settings) {
     );
 }
 
-/// Looks after the running collector until it is told to stop.
+/// Handles signals and reloads until a stop is requested.
 async fn attend(
     running: &Running,
     signals: &mut Signals,
@@ -129,14 +129,14 @@ async fn attend(
     }
 }
 
-/// Says when it is ready, shows how far the backlog is on a terminal, and says when it is done.
+/// Reports readiness, shows the backlog's progress on a terminal, and reports its end.
 async fn follow_backlog(running: &Running, format: LogFormat) {
     let mut listener = running.live().subscribe();
     running.ready().await;
     systemd::ready();
     match running.blindness() {
-        None => tracing::info!("ready: everything there is is watched"),
-        Some(why) => tracing::warn!("ready, and blind: {why}"),
+        None => tracing::info!("ready: everything is watched"),
+        Some(why) => tracing::warn!("ready, but blind: {why}"),
     }
     let done = running.backlog_done();
     let progress = match running.lag() {
@@ -164,9 +164,9 @@ async fn follow_backlog(running: &Running, format: LogFormat) {
     tracing::info!("the backlog is read; live from here on");
 }
 
-/// Takes over a changed configuration; a bad one is refused and the old one stays.
+/// Applies a changed configuration; an invalid one is refused and the old one stays.
 fn reload(running: &Running, global: &Global, level: &log::Level) {
-    // Before it is ready, there is nothing to take back.
+    // Before readiness there is no notification to withdraw.
     let is_ready = running.is_ready();
     if is_ready {
         systemd::reloading();
@@ -174,15 +174,15 @@ fn reload(running: &Running, global: &Global, level: &log::Level) {
     match load(global) {
         Err(error) => {
             running.refuse(&error);
-            tracing::error!("the configuration is not taken over, the old one stays: {error}");
+            tracing::error!("the configuration is refused, the old one stays in effect: {error}");
         }
         Ok(settings) => {
             level.set(&settings.log.level);
             let fixed = running.reload(settings);
             if !fixed.is_empty() {
-                tracing::warn!("{} changed; that takes a restart", fixed.join(", "));
+                tracing::warn!("{} changed; that needs a restart", fixed.join(", "));
             }
-            tracing::info!("the configuration is taken over; scanning everything");
+            tracing::info!("the configuration is in effect; scanning everything");
         }
     }
     if is_ready {

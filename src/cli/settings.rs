@@ -1,4 +1,4 @@
-//! The settings of a command, and which collector it asks.
+//! The settings of a command, and the address of its collector.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::config::{self, ConfigError, Environment, Mistakes, Origin, Partial, S
 use crate::globs::layout::Layout;
 use crate::logfile::{LogFileError, glance};
 
-/// The control socket of the systemd service, and its directory for what lasts.
+/// The control socket of the systemd service, and its state directory.
 pub const SERVICE_SOCKET: &str = "/run/tokentail/tokentail.sock";
 pub const SERVICE_STATE: &str = "/var/lib/tokentail";
 
@@ -28,26 +28,26 @@ pub fn described(settings: &Settings) -> serde_json::Value {
     values.into()
 }
 
-/// The settings of all layers, the flags on top.
+/// The settings of all layers, with flags first.
 ///
 /// # Errors
-/// What is wrong, and where.
+/// The mistakes, with their places.
 pub fn settings(global: &Global) -> Result<Settings, Failure> {
     Ok(load(global)?)
 }
 
-/// Where a collector is asked, and the settings for what is done without one.
+/// The collector's socket, and the settings for work without a collector.
 pub struct CollectorAddress {
     pub socket: PathBuf,
     pub settings: Result<Settings, Failure>,
 }
 
-/// Chooses the collector that is asked. Where no socket is named and none is at the usual place, that is the service's,
-/// which is there for root and for members of its group. A configuration that is wrong, or that the one who asks may
-/// not read, is no reason not to ask.
+/// Chooses the collector to ask. If no socket is configured and none is at the usual place, the service's
+/// socket is used, which is open to root and to members of its group. An invalid or unreadable configuration
+/// does not prevent a request.
 ///
 /// # Errors
-/// As [`settings`], if the configuration is wrong and no socket is to be found without it.
+/// As [`settings`], if the configuration is invalid and no socket is found without it.
 pub fn asking(global: &Global) -> Result<CollectorAddress, Failure> {
     let (address, note) = find_collector(global)?;
     if let Some(note) = note {
@@ -56,7 +56,7 @@ pub fn asking(global: &Global) -> Result<CollectorAddress, Failure> {
     Ok(address)
 }
 
-/// As [`asking`]; why the settings are not used is returned and not printed.
+/// As [`asking`]; the reason for ignoring the settings is returned instead of printed.
 ///
 /// # Errors
 /// As [`asking`].
@@ -73,7 +73,7 @@ pub fn find_collector(global: &Global) -> Result<(CollectorAddress, Option<Strin
         }
         Err(error) => error,
     };
-    // Who names a socket does not mean another.
+    // A socket that was named is not replaced by another.
     if global.socket.is_none() && error.is_about_variable(&format!("{VARIABLE_PREFIX}SOCKET")) {
         return Err(error.into());
     }
@@ -85,7 +85,7 @@ pub fn find_collector(global: &Global) -> Result<(CollectorAddress, Option<Strin
         let mut places = environment.sockets(global.config.as_deref());
         places.push(service.to_owned());
         let there = places.iter().position(|place| is_there(place));
-        // Without a place for a store of its own a command can still ask.
+        // A command can still ask a collector without a place for a store of its own.
         let at = there.or(is_of_store.then_some(0))?;
         Some(places.swap_remove(at))
     });
@@ -103,16 +103,16 @@ pub fn find_collector(global: &Global) -> Result<(CollectorAddress, Option<Strin
     Ok((address, note))
 }
 
-/// Whether nothing is wrong but that this user has no place of their own for a database.
+/// True if the only mistake is that this user has no place for a database.
 #[must_use]
 pub fn is_only_without_a_place(mistakes: &Mistakes) -> bool {
     let is_default = |mistake: &ConfigError| matches!(mistake, ConfigError::Default { .. });
     mistakes.left_out == 0 && mistakes.list.iter().all(is_default)
 }
 
-/// The service's socket where none is named and none is at the usual place, unless it is closed to a user who has a
-/// database of their own. Who has none is led to it also while it is stopped, and who may use its database gets its
-/// paths too.
+/// Chooses the service's socket if none is configured and none is at the usual place, unless it is closed to
+/// a user who has a database. A user without a database gets it also while the service is stopped; a user who
+/// may use the service's database gets its paths too.
 pub fn choose_socket(settings: &mut Settings) {
     let (service, state) = (Path::new(SERVICE_SOCKET), Path::new(SERVICE_STATE));
     let is_default = |key| matches!(settings.origin(key), Origin::Default(_));
@@ -134,7 +134,7 @@ pub fn choose_socket(settings: &mut Settings) {
     }
 }
 
-/// Whether there is a socket at a place, or a directory before it that is closed to this user.
+/// True if there is a socket at the path, or a directory before it is closed to this user.
 pub fn is_there(socket: &Path) -> bool {
     match glance(socket) {
         Ok(_) => true,
@@ -143,19 +143,19 @@ pub fn is_there(socket: &Path) -> bool {
     }
 }
 
-/// [`settings`] with the mistakes as they came.
+/// [`settings`] with the mistakes as a list.
 ///
 /// # Errors
-/// What is wrong, and where.
+/// The mistakes, with their places.
 pub fn load(global: &Global) -> Result<Settings, Mistakes> {
     let environment = Environment::from_process();
     Settings::load(flags(global), global.config.as_deref(), &environment)
 }
 
-/// The settings of the flags alone, whatever the variables and the file say.
+/// The settings of the flags alone, without variables and file.
 ///
 /// # Errors
-/// A flag is wrong.
+/// A flag is invalid.
 pub fn defaults(global: &Global) -> Result<Settings, Failure> {
     let environment = Environment::from_process().without_settings();
     Ok(Settings::load(flags(global), None, &environment)?)

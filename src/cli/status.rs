@@ -1,4 +1,4 @@
-//! `status`: the health of the collector and the summary, or the summary of the database if none answers.
+//! `status`: the collector's health and the summary, or the summary of the database if no collector answers.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use crate::config::Settings;
 use crate::quota::admission::{Reason, Unseen};
 use crate::store::{Store, StoreError, StoreOptions};
 
-/// What `status --json` prints: the summary, and how the collector is if one answers.
+/// The document of `status --json`: the summary, and the collector's health if one answers.
 #[derive(serde::Serialize)]
 struct Status<'a> {
     #[serde(flatten)]
@@ -25,10 +25,10 @@ struct Status<'a> {
     collector: Option<&'a Health>,
 }
 
-/// Prints the summary: the running collector's, or the database's own when none is up.
+/// Prints the summary of the running collector, or of the database if none is running.
 ///
 /// # Errors
-/// Neither can be asked.
+/// Neither is available.
 pub fn status(global: &Global) -> Result<Exit, Failure> {
     let CollectorAddress { socket, settings } = asking(global)?;
     let asked = client::get_json_blocking::<Summary>(&socket, "/v1/summary", client::TIMEOUT);
@@ -57,7 +57,10 @@ pub fn status(global: &Global) -> Result<Exit, Failure> {
         })?;
         return Ok(exit);
     }
-    let stored = format!("no collector is running; this is what {} holds", db.display());
+    let stored = format!(
+        "no collector is running; these are the contents of {}",
+        db.display()
+    );
     let standing = (health.as_ref()).map_or(
         render::StatusSource::Stored(&stored),
         render::StatusSource::Collector,
@@ -66,10 +69,10 @@ pub fn status(global: &Global) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// The summary from the database itself.
+/// The summary read from the database.
 ///
 /// # Errors
-/// There is none, or it cannot be read.
+/// There is no database, or it cannot be read.
 pub fn stored_summary(settings: &Settings, no_answer: &Failure) -> Result<Summary, Failure> {
     if !settings.db.exists() {
         let message = format!(
@@ -104,7 +107,7 @@ pub fn stored_summary(settings: &Settings, no_answer: &Failure) -> Result<Summar
     )?)
 }
 
-/// What an answer from the database itself goes by.
+/// The evaluation context of an answer from the database.
 pub fn terms<'a>(settings: &'a Settings, unseen: Option<&'a Unseen>, now: Timestamp) -> EvalContext<'a> {
     EvalContext {
         accounts: &settings.accounts,

@@ -1,4 +1,4 @@
-//! `config`, `completions` and `man`: what explains the program.
+//! `config`, `completions`, `man` and `openapi`.
 
 use clap::CommandFactory;
 
@@ -12,7 +12,7 @@ use crate::config::{self, Settings};
 /// Shows the configuration.
 ///
 /// # Errors
-/// It is wrong.
+/// The configuration is invalid.
 pub fn config(global: &Global, command: &args::Config) -> Result<Exit, Failure> {
     match command.command {
         ConfigCommand::Schema => output::json(&config::schema())?,
@@ -42,7 +42,7 @@ pub fn completions(command: &args::Completions) -> Result<Exit, Failure> {
 /// Prints the manual page, or writes all of them.
 ///
 /// # Errors
-/// They cannot be written.
+/// The pages cannot be written.
 pub fn man(command: &args::Man) -> Result<Exit, Failure> {
     if let Some(directory) = &command.dir {
         std::fs::create_dir_all(directory).on_path("make", directory)?;
@@ -55,10 +55,10 @@ pub fn man(command: &args::Man) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// Prints the OpenAPI document: JSON, whatever was asked for.
+/// Prints the OpenAPI document as JSON.
 ///
 /// # Errors
-/// Standard output takes nothing.
+/// Standard output cannot be written.
 pub fn openapi() -> Result<Exit, Failure> {
     output::human(|out| out.write_all(crate::api::router::json().as_bytes()))?;
     Ok(Exit::Ok)

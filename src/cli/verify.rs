@@ -1,4 +1,4 @@
-//! `verify`: counts the transcripts anew and compares with the database.
+//! `verify`: counts the transcripts again and compares with the database.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::logfile::LogFileError;
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::verify::VerifyError;
 
-/// Counts the transcripts anew, compares with the database, and mends it if asked to.
+/// Counts the transcripts again, compares with the database, and repairs it with `--repair`.
 ///
 /// # Errors
 /// The database or the transcripts cannot be read, or the database cannot be written.

@@ -1,4 +1,4 @@
-//! `watch`: the events of the collector as they come, until nobody reads any more.
+//! `watch`: prints the collector's events until standard output is closed.
 
 mod line;
 mod parser;
@@ -14,15 +14,15 @@ use super::settings;
 use crate::api::wire;
 use parser::{FrameParser, ReceivedEvent};
 
-/// First pause before asking again after a connection was lost, doubled each time.
+/// First pause before a reconnection, doubled each time.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
-/// Longest pause before asking again.
+/// Longest pause before a reconnection.
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(10);
 
-/// Prints events. Of names that were asked for and that there are not yet, it says so once.
+/// Prints events. Requested names that do not exist yet are reported once.
 ///
 /// # Errors
-/// Nobody answers at first, or the question is refused.
+/// No collector answers at first, or the request is refused.
 pub fn watch(global: &Global, command: &args::WatchArgs) -> Result<Exit, Failure> {
     let socket = settings::asking(global)?.socket;
     let list = |names: Vec<&str>| (!names.is_empty()).then(|| names.join(","));
@@ -62,7 +62,7 @@ pub fn watch(global: &Global, command: &args::WatchArgs) -> Result<Exit, Failure
             })
             .await;
             if !std::mem::replace(&mut printed, Ok(true))? {
-                // Nobody reads any more.
+                // Standard output is closed.
                 return Ok(Exit::Ok);
             }
             was_connected |= is_connected;
@@ -90,7 +90,7 @@ pub fn watch(global: &Global, command: &args::WatchArgs) -> Result<Exit, Failure
     })
 }
 
-/// What to say of runs and accounts that were asked for and are not among those of the first snapshot. They may come.
+/// The message about requested runs and accounts that are not in the first snapshot. They may come later.
 fn absent(command: &args::WatchArgs, snapshot: &ReceivedEvent<'_>) -> Vec<String> {
     let Ok(wire::SnapshotEvent { snapshot, .. }) = serde::Deserialize::deserialize(&snapshot.data) else {
         return Vec::new();
@@ -107,14 +107,14 @@ fn absent(command: &args::WatchArgs, snapshot: &ReceivedEvent<'_>) -> Vec<String
         quota.accounts.iter().any(called)
     };
     let accounts = command.accounts.iter().filter(|name| !is_there(name));
-    runs.map(|run| format!("no run {run} yet; waiting for it. `tokentail runs` lists those there are"))
+    runs.map(|run| format!("no run {run} yet; waiting for it. `tokentail runs` lists all runs"))
         .chain(accounts.map(|name| {
-            format!("no account {name} yet; waiting for it. `tokentail quota` lists those there are")
+            format!("no account {name} yet; waiting for it. `tokentail quota` lists all accounts")
         }))
         .collect()
 }
 
-/// Prints an event; `false` if nobody reads any more.
+/// Prints an event; `false` if standard output is closed.
 fn print(global: &Global, received: &ReceivedEvent<'_>, width: Option<usize>) -> Result<bool, Failure> {
     output::line(|out| {
         if global.json {
@@ -130,13 +130,13 @@ fn print(global: &Global, received: &ReceivedEvent<'_>, width: Option<usize>) ->
     })
 }
 
-/// Says something beside the events.
+/// Prints a message beside the events.
 fn tell(global: &Global, text: &str) {
     output::warn(global.json, text);
 }
 
 impl ClientError {
-    /// Whether asking again is no use.
+    /// True if a retry is of no use.
     fn is_refusal(&self) -> bool {
         matches!(self, Self::Status(status, _) if status.is_client_error())
     }

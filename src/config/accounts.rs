@@ -1,7 +1,7 @@
-//! Accounts: the `[[account]]` tables of the file, checked, and which run belongs to which account.
+//! Accounts: the checked `[[account]]` tables of the file, and the assignment of runs to them.
 //!
-//! A run belongs to the account its labels name; else to the first in the file that matches its id and labels, else to
-//! the default account.
+//! A run belongs to the account named by its labels; else to the first account in the file that matches its
+//! id and labels; else to the default account.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -19,23 +19,23 @@ use crate::model::window_name;
 use crate::model::{ACCOUNT_DEFAULT, AccountId, Labels, PROVIDER_DEFAULT, RunId, check_label};
 use crate::quota::account::{Account, Minimum, OnUnknown, TokenKinds};
 
-/// Most accounts: each run is compared with one after the other.
+/// Most accounts: each run is compared with them one by one.
 const ACCOUNTS_MAX: usize = 1000;
-/// Most patterns of runs that all accounts have together, and most bytes of them: each is made ready at every start.
+/// Most patterns of runs over all accounts, and most bytes of them: all are compiled at every start.
 const PATTERNS_MAX: usize = 10_000;
 const PATTERNS_BYTES_MAX: usize = 256 << 10;
 /// Longest name of a provider or an account, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 /// Longest name of a model, in bytes.
 const MODEL_BYTES_MAX: usize = 256;
-/// Labels by which a run names its provider and its account.
+/// Labels that name a run's provider and account.
 pub const PROVIDER_LABEL: &str = "provider";
 pub const ACCOUNT_LABEL: &str = "account";
 
 const CALLS_RANGE: RangeInclusive<Count> = Count(0)..=Count(1_000_000_000);
 const TOKENS_RANGE: RangeInclusive<Count> = Count(0)..=Count(1_000_000_000_000_000);
 const WARN_AT_RANGE: RangeInclusive<Count> = Count(1)..=Count(100);
-/// Beyond 100 where the provider lets a window be overdrawn.
+/// Above 100 for windows that a provider lets be overdrawn.
 const THRESHOLD_RANGE: RangeInclusive<Count> = Count(1)..=Count(200);
 const LEFT_RANGE: RangeInclusive<Count> = Count(0)..=Count(100);
 
@@ -44,67 +44,67 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "provider",
         "\"claude\"",
-        "Whose account it is: 1 to 64 of A-Z a-z 0-9 . _ -",
+        "Provider of the account: 1 to 64 of A-Z a-z 0-9 . _ -",
     ),
-    key("name", "\"default\"", "Which of the provider's it is, likewise."),
+    key("name", "\"default\"", "Name of the account, likewise."),
     key(
         "runs",
         "[\"*\"]",
-        "Runs that belong to it: patterns of run ids, as in [\"team-a-*\"]; [] for none.",
+        "Runs of the account: patterns of run ids, as in [\"team-a-*\"]; [] for none.",
     ),
     key(
         "labels",
         "{}",
-        "Of those, only runs that were started with all of these labels, as in { profile = \"big\" }",
+        "Labels that a run of the account must all have, as in { profile = \"big\" }",
     ),
     key(
         "calls_quota",
         "0",
-        "Calls wanted at most in any five hours; 0 for no quota.",
+        "Largest wanted number of calls in any five hours; 0 for no quota.",
     ),
     key(
         "warn_at_percent",
         "80",
-        "From which share of calls_quota the account is near its limit, 1 to 100.",
+        "Percent of calls_quota from which the account is near its limit, 1 to 100.",
     ),
     key(
         "daily_tokens",
         "0",
-        "Tokens wanted at most in a day of quota.zone; 0 for no budget.",
+        "Largest wanted number of tokens in a day of quota.zone; 0 for no budget.",
     ),
     key(
         "counted",
         "[\"input\", \"output\", \"cache_creation\"]",
-        "Which tokens daily_tokens counts: input, output, cache_creation, cache_read.",
+        "Token kinds that daily_tokens counts: input, output, cache_creation, cache_read.",
     ),
     key(
         "thresholds",
         "[75, 90]",
-        "At which used percent of a window to say so, each 1 to 200; [] for never.",
+        "Used percent of a window at which a threshold fires, each 1 to 200; [] for none.",
     ),
     key(
         "minimum_left",
         "{}",
-        "Percent of a window that must be left for a new run, as in { five_hour = 10, seven_day = 5 }",
+        "Percent of a window that must be left for a new run to start, as in { five_hour = 10, seven_day = 5 }",
     ),
     key(
         "on_unknown",
         "\"say\"",
-        "May a run start when nothing is known of the account: \"say\" that, \"allow\" or \"wait\".",
+        "Admission while nothing is known of the account: \"say\" for `unknown`, \"allow\" or \"wait\".",
     ),
     key(
         "use_overage",
         "false",
-        "Whether runs may start that the provider bills beyond the windows.",
+        "True if runs may start that the provider bills beyond the windows.",
     ),
     key(
         "models",
         "{}",
-        "A model as it is asked for, and what this account serves in its place: { \"claude-opus-5\" = \"gpt-6-codex\" }",
+        "Requested models, and the models that serve in their place at this account: { \"claude-opus-5\" = \"gpt-6-codex\" }",
     ),
 ];
 
-/// One table as the file has it.
+/// One table of the file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(
     default,
@@ -137,7 +137,7 @@ pub enum TokenKind {
     CacheRead,
 }
 
-/// Reads the tables; a single one without its second brackets is told how to be written.
+/// Deserializes the tables; a single table with single brackets gets a hint.
 pub(super) fn tables<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Vec<PartialAccount>>, D::Error> {
@@ -167,18 +167,18 @@ pub(super) fn tables<'de, D: Deserializer<'de>>(
     deserializer.deserialize_any(Tables).map(Some)
 }
 
-/// What is wrong with one table.
+/// A mistake in one table.
 #[derive(Debug)]
 pub(super) struct Mistake {
-    /// Which table, from 0.
+    /// Index of the table, from 0.
     number: usize,
-    /// The key in it.
+    /// Key in the table.
     key: String,
     problem: MistakeText,
 }
 
 impl Mistake {
-    /// Where it stands in the file.
+    /// The place in the file.
     pub(super) fn place(&self) -> String {
         format!("account[{}].{}", self.number, self.key)
     }
@@ -189,7 +189,7 @@ impl Mistake {
     }
 }
 
-/// Names that are allowed and were probably not meant so: almost that of a provider or of a window there is.
+/// Names that are allowed but probably misspelt: similar to a known provider or window.
 pub(super) fn doubts(tables: &[PartialAccount]) -> Vec<Mistake> {
     const PROVIDERS: [&str; 2] = [PROVIDER_DEFAULT, "codex"];
     let doubt = |number, key: String, what: String, word: &str| Mistake {
@@ -204,7 +204,7 @@ pub(super) fn doubts(tables: &[PartialAccount]) -> Vec<Mistake> {
     for (number, given) in tables.iter().enumerate() {
         let name = given.provider.as_deref().unwrap_or(PROVIDER_DEFAULT);
         if let Some(meant) = near(name, PROVIDERS).filter(|_| !PROVIDERS.contains(&name)) {
-            let what = format!("no transcript is of a provider {name:?}, letters count as they are");
+            let what = format!("no transcript has the provider {name:?}; names are case-sensitive");
             found.push(doubt(number, "provider".to_owned(), what, meant));
         }
         for window in given.minimum_left.iter().flatten().map(|(window, _)| window) {
@@ -212,7 +212,7 @@ pub(super) fn doubts(tables: &[PartialAccount]) -> Vec<Mistake> {
                 continue;
             }
             if let Some(meant) = near(window, window_name::known()) {
-                let what = format!("no provider has named a window {window:?} so far");
+                let what = format!("no known window is named {window:?}");
                 found.push(doubt(number, format!("minimum_left.{window}"), what, meant));
             }
         }
@@ -220,34 +220,34 @@ pub(super) fn doubts(tables: &[PartialAccount]) -> Vec<Mistake> {
     found
 }
 
-/// The accounts with their rules, and which run belongs to which.
+/// The accounts with their rules and their runs.
 #[derive(Clone, Debug)]
 pub struct Accounts {
-    /// Whether the file has any; else there is the default account alone.
+    /// True if the file has any; else there is only the default account.
     pub configured: bool,
     rules: Vec<Account>,
-    /// One for each of `rules`: the runs that belong to it.
+    /// The runs of each of `rules`.
     runs: Vec<AccountRuns>,
-    /// Has the runs that match no account.
+    /// The account of runs that match no other.
     rest: Account,
-    /// Whether accounts are taken that the file does not name.
+    /// True if accounts are accepted that the file does not name.
     open: bool,
 }
 
-/// No account is configured that is named so.
+/// No configured account has this name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownAccount {
     asked: String,
-    /// The configured one that was meant, if one is spelt alike.
+    /// The configured account with the most similar name.
     near: Option<AccountId>,
-    /// The first of those configured, and how many there are beside them.
+    /// The first configured accounts, and the number of further ones.
     known: Vec<AccountId>,
     more: usize,
 }
 
 impl fmt::Display for UnknownAccount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is no configured account; ", self.asked)?;
+        write!(f, "{} is not a configured account; ", self.asked)?;
         if let Some(near) = &self.near {
             write!(f, "did you mean {near}? ")?;
         }
@@ -258,28 +258,28 @@ impl fmt::Display for UnknownAccount {
         if self.more > 0 {
             write!(f, " and {} more", self.more)?;
         }
-        f.write_str("; an [[account]] table adds one, and accounts.open = true takes any")
+        f.write_str("; an [[account]] table adds one, and accounts.open = true accepts any")
     }
 }
 
-/// Why a name is not one account.
+/// The reason why a name is not one account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WhichAccount {
     Unknown(UnknownAccount),
-    /// It may be any of these.
+    /// Several accounts match.
     Several(Vec<AccountId>),
 }
 
-/// Most accounts that a refusal names.
+/// Most accounts named in an error.
 const KNOWN_NAMED_MAX: usize = 20;
-/// Most letters that a name may differ by from the one that was meant.
+/// Largest edit distance of a suggested name.
 const NEAR_LETTERS_MAX: usize = 2;
 
-/// Which runs belong to an account.
+/// The runs of an account.
 #[derive(Clone, Debug)]
 struct AccountRuns {
     names: Names,
-    /// A run must have all of these.
+    /// Labels that a run must have.
     labels: Labels,
 }
 
@@ -290,7 +290,7 @@ impl AccountRuns {
     }
 }
 
-/// Whether labels name an account; else the configuration decides.
+/// True if labels name an account; else the configuration decides.
 #[must_use]
 pub fn name_an_account(labels: &Labels) -> bool {
     labels.contains_key(PROVIDER_LABEL) || labels.contains_key(ACCOUNT_LABEL)
@@ -309,8 +309,7 @@ impl Default for Accounts {
 }
 
 impl Accounts {
-    /// What the tables say, and what is wrong with them. What is wrong between them is looked for only where each
-    /// `is_whole` as it was written.
+    /// Parses the tables. Mistakes between tables are searched only if each table `is_whole`.
     pub(super) fn new(tables: &[PartialAccount], is_whole: bool) -> (Self, Vec<Mistake>) {
         if tables.is_empty() {
             return (Self::default(), Vec::new());
@@ -367,16 +366,16 @@ impl Accounts {
         Self { open, ..self }
     }
 
-    /// Whether accounts are taken that the file does not name.
+    /// True if accounts are accepted that the file does not name.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.open
     }
 
-    /// Whether this account may be used: it is configured, or all are taken.
+    /// Checks that the account is configured, or that all are accepted.
     ///
     /// # Errors
-    /// It may not.
+    /// It is neither.
     pub fn check(&self, id: &AccountId) -> Result<(), UnknownAccount> {
         if self.open || self.rules.iter().any(|rules| rules.id == *id) {
             return Ok(());
@@ -384,11 +383,11 @@ impl Accounts {
         Err(self.unknown(Some(&id.provider), Some(&id.name)))
     }
 
-    /// The configured account that is meant by a provider and a name, each of which may be left out: the provider's
-    /// default account if that is one of them, else the only one.
+    /// The configured account for a provider and a name, each of which may be left out: the provider's
+    /// default account if it is configured, else the only one.
     ///
     /// # Errors
-    /// There is none, or there are several.
+    /// No account matches, or several do.
     pub fn named(&self, provider: Option<&str>, name: Option<&str>) -> Result<&AccountId, WhichAccount> {
         let is_wanted = |filter: Option<&str>, is: &str| filter.is_none_or(|name| *name == *is);
         let ids = self.rules.iter().map(|rules| &rules.id);
@@ -404,7 +403,7 @@ impl Accounts {
         }
     }
 
-    /// What to say of an account that is not configured.
+    /// The error for an account that is not configured.
     #[must_use]
     pub fn unknown(&self, provider: Option<&str>, name: Option<&str>) -> UnknownAccount {
         let asked = match (provider, name) {
@@ -418,7 +417,7 @@ impl Accounts {
             _ => strsim::osa_distance(&asked, &id.to_string()),
         };
         let ids = || self.rules.iter().map(|rules| &rules.id);
-        // A short word is near to everything.
+        // A short word is similar to many.
         let letters_max = NEAR_LETTERS_MAX.min(asked.chars().count() / 3);
         let near = ids()
             .map(|id| (distance(id), id))
@@ -437,13 +436,14 @@ impl Accounts {
         &self.rules
     }
 
-    /// Whose account pays for a run without labels.
+    /// The account of a run without labels.
     #[must_use]
     pub fn of_run(&self, run: &RunId) -> &AccountId {
         self.matching(run, &Labels::new()).next().unwrap_or(&self.rest.id)
     }
 
-    /// Whose account pays for a run with these labels. One that is named only by half is completed from the file.
+    /// The account of a run with these labels. If they name only provider or account, the file completes the
+    /// rest.
     #[must_use]
     pub fn of_labelled(&self, run: &RunId, labels: &Labels) -> AccountId {
         let mut matching = self.matching(run, labels);
@@ -472,8 +472,8 @@ impl Accounts {
             .map(|(rules, _)| &rules.id)
     }
 
-    /// The rules of an account. The default account has some even where the file does not name it; an account
-    /// that the file has no more has none.
+    /// The rules of an account. The default account has rules even if the file does not name it; an account
+    /// removed from the file has none.
     #[must_use]
     pub fn get(&self, id: &AccountId) -> Option<&Account> {
         self.rules
@@ -482,7 +482,7 @@ impl Accounts {
             .find(|rules| rules.id == *id)
     }
 
-    /// Each account as people see it.
+    /// The accounts as text.
     #[must_use]
     pub fn describe(&self) -> Vec<DescribedAccount> {
         let every = [RUNS_DEFAULT.to_owned()];
@@ -498,7 +498,8 @@ impl Accounts {
             .collect()
     }
 
-    /// An account needs a name of its own, and patterns that no earlier one has for all the runs it could get by them.
+    /// Checks that an account has a unique name, and no pattern that an earlier account already uses for all
+    /// its runs.
     fn check_new(&self, table: &mut Table<'_>, id: &AccountId, runs: &AccountRuns) {
         if self.rules.iter().any(|earlier| earlier.id == *id) {
             let problem =
@@ -506,7 +507,7 @@ impl Accounts {
             return table.refuse("name", problem);
         }
         for (earlier, theirs) in self.rules.iter().zip(&self.runs) {
-            // Whatever has these labels has those of the earlier one too.
+            // A run with these labels has those of the earlier account too.
             let has_all = (theirs.labels.iter()).all(|(name, value)| runs.labels.get(name) == Some(value));
             let same = |pattern: &&String| has_all && theirs.names.patterns().contains(pattern);
             if let Some(pattern) = runs.names.patterns().iter().find(same) {
@@ -529,7 +530,7 @@ impl Accounts {
 /// Matches every run.
 const RUNS_DEFAULT: &str = "*";
 
-/// One table on its way to rules.
+/// A table that is being checked.
 struct Table<'a> {
     number: usize,
     given: &'a PartialAccount,
@@ -671,7 +672,7 @@ impl Table<'_> {
         for (asked, serves) in self.given.models.iter().flatten() {
             if let Some(bad) = [asked, serves].into_iter().find(|name| !is_model(name)) {
                 let problem = format!(
-                    "{bad:?} is no model: 1 to {MODEL_BYTES_MAX} bytes without control characters are allowed"
+                    "{bad:?} is not a model name: 1 to {MODEL_BYTES_MAX} bytes without control characters are allowed"
                 );
                 self.refuse(&format!("models.{asked}"), problem);
             }
@@ -700,10 +701,11 @@ impl Table<'_> {
     }
 }
 
-/// Checks the name of a provider, an account or a window: names go into paths, URLs and tables, as run ids do.
+/// Checks the name of a provider, an account or a window: names appear in paths, URLs and tables, like run
+/// ids.
 ///
 /// # Errors
-/// Says which names are allowed.
+/// The allowed names.
 pub fn check_name(name: &str) -> Result<(), String> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if (1..=NAME_BYTES_MAX).contains(&name.len())
@@ -714,11 +716,11 @@ pub fn check_name(name: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "{name:?} is no name: 1 to {NAME_BYTES_MAX} of A-Z a-z 0-9 . _ - are allowed"
+        "{name:?} is not a name: 1 to {NAME_BYTES_MAX} of A-Z a-z 0-9 . _ - are allowed"
     ))
 }
 
-/// One account as people see it.
+/// One account as text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DescribedAccount {
     pub provider: Box<str>,
@@ -774,7 +776,7 @@ impl DescribedAccount {
         }
     }
 
-    /// Every key with its value as it would stand in the file, in the order of the example.
+    /// Every key with its value in TOML, in the order of the example.
     #[must_use]
     pub fn rows(&self) -> Vec<(&'static str, String)> {
         let table = toml::Table::try_from(self).unwrap_or_default();

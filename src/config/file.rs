@@ -1,4 +1,4 @@
-//! File: the text of the configuration file, what it says, and every mistake in it.
+//! The configuration file: its text, its settings, and all mistakes in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -14,15 +14,15 @@ use super::layers::{Environment, Partial, SOCKET_NAME, VARIABLE_PREFIX};
 use super::mistakes::{
     CONFIG_BYTES_MAX, ConfigError, FilePlace, MistakeText, Mistakes, QUOTED_BYTES_MAX, shortened,
 };
-use super::wording::say;
+use super::wording::to_toml_terms;
 
-/// The configuration file, kept as text to point into it.
+/// The configuration file, with its text for error positions.
 #[derive(Debug)]
 pub(super) struct FileLayer {
     pub path: PathBuf,
-    /// What it says, without what is wrong.
+    /// Its valid settings.
     pub partial: Partial,
-    /// What is wrong with it by itself.
+    /// Mistakes of the file alone.
     pub mistakes: Mistakes,
     text: String,
     spots: Spots,
@@ -40,16 +40,16 @@ impl FileLayer {
         };
         let mut bytes = Vec::new();
         match std::fs::metadata(path) {
-            // A FIFO would wait for a writer, and whoever reloads with it.
+            // Opening a FIFO would wait for a writer and block the reload.
             Ok(file) if !file.is_file() => {
                 let what = if file.is_dir() {
                     "it is a directory"
                 } else {
-                    "it is no regular file"
+                    "itis not a regular file"
                 };
                 return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, what)));
             }
-            // Who made the link wanted a configuration there.
+            // A dangling link is an error, since it shows that a configuration was intended.
             Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
                 let what = "it is a link to a file that is not there";
                 return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, what)));
@@ -63,7 +63,7 @@ impl FileLayer {
         Ok(bytes)
     }
 
-    /// What a file with these bytes says.
+    /// Parses the bytes of a file.
     pub(super) fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, ConfigError> {
         if bytes.len() as u64 > CONFIG_BYTES_MAX {
             return Err(ConfigError::Long {
@@ -76,7 +76,7 @@ impl FileLayer {
             let bad = text[at..].chars().next().map_or(0, char::len_utf8);
             ConfigError::File {
                 place: FilePlace::of(path, &text, "", at..at + bad).into(),
-                problem: "this byte is no part of a text in UTF-8".to_owned().into(),
+                problem: "this byte is not valid UTF-8".to_owned().into(),
             }
         })?;
         Ok(Self::parse(path, text))
@@ -86,7 +86,7 @@ impl FileLayer {
         let (document, broken) = DeTable::parse_recoverable(&text);
         let spots = Spots::of(document.get_ref());
         let mut found = Vec::new();
-        // What follows on the same line or in the same value mostly follows from the first.
+        // Further errors on the same line or in the same value mostly follow from the first.
         let mut lines = BTreeSet::new();
         let mut values = BTreeSet::new();
         let breaks: Vec<usize> = memchr::memchr_iter(b'\n', text.as_bytes()).collect();
@@ -97,7 +97,7 @@ impl FileLayer {
             let is_new_line = lines.insert(line_of(span.start));
             let is_new_value = value.is_none_or(|spot| values.insert(spot.span.start));
             if is_new_line && is_new_value {
-                // Of a key that stands twice, the second has no value.
+                // The second of two equal keys has no value.
                 let key = match value {
                     Some(spot) => spot.key.clone(),
                     None if error.message() == "duplicate key" => {
@@ -135,22 +135,22 @@ impl FileLayer {
         }
     }
 
-    /// An error about the value at a place; if that was left out, about what it would stand in.
+    /// An error about the value at a place; if the value is missing, about its table.
     pub(super) fn error(&self, place: &str, problem: MistakeText) -> ConfigError {
         let key = self.spots.find(place).map_or("", |spot| &spot.key);
         let place = FilePlace::of(&self.path, &self.text, key, self.span(place)).into();
         ConfigError::File { place, problem }
     }
 
-    /// The bytes that such an error is about.
+    /// The bytes that such an error marks.
     pub(super) fn span(&self, place: &str) -> Range<usize> {
         self.spots.find(place).map_or(0..0, |spot| spot.span.clone())
     }
 }
 
 impl Environment {
-    /// Where a collector may listen, by what can be said without settings: the variable, the file if that much of it
-    /// can be read, the runtime directory. Whoever asks a collector need not have its configuration.
+    /// Possible sockets of a collector, without resolving the settings: from the variable, from the file as
+    /// far as it can be read, and from the runtime directory. A client need not have a valid configuration.
     #[must_use]
     pub fn sockets(&self, named_file: Option<&Path>) -> Vec<PathBuf> {
         let variable = self
@@ -176,7 +176,7 @@ impl Environment {
             .collect()
     }
 
-    /// The file that applies: the one named, else the user's, else the system's, else none.
+    /// The configuration file: the named one, else the user's, else the system's, else none.
     pub(super) fn file(&self, named: Option<&Path>) -> Result<Option<FileLayer>, ConfigError> {
         if let Some(path) = named {
             return FileLayer::read(&self.cwd.join(path)).map(Some);
@@ -193,7 +193,7 @@ impl Environment {
         Ok(None)
     }
 
-    /// Where a file is looked for that nobody names: the user's, the system's.
+    /// Default paths of the file: the user's, the system's.
     fn file_places(&self) -> Vec<PathBuf> {
         let user = self
             .directory("XDG_CONFIG_HOME")
@@ -210,16 +210,16 @@ fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-/// Keeps what is right of a document, and finds what is wrong.
+/// Separates the valid parts of a document from the invalid ones.
 #[derive(Default)]
 struct Sieve {
-    /// Where each is, and of which key.
+    /// Position and key of each mistake.
     found: Vec<(Range<usize>, String, toml::de::Error)>,
 }
 
 impl Sieve {
-    /// What is left of a value that stands where `within` puts it. What is wrong is looked for in its parts, each by
-    /// itself; only a value that would be wrong without any is wrong as a whole.
+    /// The valid part of a value, where `within` builds the document around it. Mistakes are searched in its
+    /// parts, one by one; a value is invalid as a whole only if it would be invalid without its parts.
     fn sift<'i>(
         &mut self,
         value: &Spanned<DeValue<'i>>,
@@ -260,7 +260,7 @@ impl Sieve {
                         left.push(part);
                     }
                 }
-                // An empty list would be another mistake.
+                // An empty list would cause a further error.
                 (!left.is_empty()).then(|| with(DeValue::Array(left)))
             }
             _ => None,
@@ -274,21 +274,21 @@ impl Sieve {
     }
 }
 
-/// Something with a value.
+/// A value in the file.
 #[derive(Debug)]
 struct Spot {
-    /// As people call it: `account.runs`.
+    /// The key without indices: `account.runs`.
     key: String,
-    /// From the key's first byte to the value's last; of a table in an array, its header.
+    /// From the first byte of the key to the last of the value; for a table in an array, its header.
     span: Range<usize>,
 }
 
 /// Every key with a value, and every table of an array.
 #[derive(Debug, Default)]
 struct Spots {
-    /// By which of several tables each is in: `account[1].runs`.
+    /// By place with indices: `account[1].runs`.
     by_place: BTreeMap<String, Spot>,
-    /// The values that have no others in them, by where they begin.
+    /// Values without nested values, by their first byte.
     by_start: BTreeMap<usize, String>,
 }
 
@@ -331,20 +331,20 @@ impl Spots {
         }
     }
 
-    /// The value that has this byte of the file.
+    /// The value at a byte of the file.
     fn at(&self, at: usize) -> Option<&Spot> {
         let (_, place) = self.by_start.range(..=at).next_back()?;
         self.by_place.get(place).filter(|spot| spot.span.contains(&at))
     }
 
-    /// The value at a place; if that was left out, what it would stand in.
+    /// The value at a place; if it is missing, its table.
     fn find(&self, place: &str) -> Option<&Spot> {
         let above = || self.by_place.get(place.rsplit_once('.')?.0);
         self.by_place.get(place).or_else(above)
     }
 }
 
-/// The name of a key in a table; one that is longer than any there is, is cut.
+/// The key of a name in a table, cut if it is longer than any valid key.
 fn below(table: &str, name: &str) -> String {
     let dot = if table.is_empty() { "" } else { "." };
     shortened(&format!("{table}{dot}{name}"), QUOTED_BYTES_MAX)

@@ -1,4 +1,4 @@
-//! Layers: what a flag, a variable or the file says, each for itself and nothing filled in.
+//! Layers: the settings of flags, of each variable, and of the file, without defaults.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -13,18 +13,18 @@ use super::mistakes::{ConfigError, MistakeText, Mistakes};
 use crate::globs::layout::Layout;
 
 use super::units::{ByteSize, Count, Flag, List, Period};
-use super::wording::say;
+use super::wording::to_toml_terms;
 
-/// Variables that begin with this are settings, and nothing else.
+/// Prefix of variables that are settings.
 pub const VARIABLE_PREFIX: &str = "TOKENTAIL__";
 
-/// The socket's name where only its directory is chosen.
+/// The socket's file name in a default directory.
 pub(super) const SOCKET_NAME: &str = "tokentail.sock";
 
-/// The last word of the keys that are lists: their variables may hold an array.
+/// Last components of keys that are lists: their variables may contain an array.
 const LISTS: [&str; 5] = ["include", "exclude", "mount_roots", "hosts", "origins"];
 
-/// Settings of one layer: what is `None` is left to the layer below.
+/// Settings of one layer; `None` is left to the next layer.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table of settings")]
 pub struct Partial {
@@ -116,7 +116,7 @@ pub struct PartialAccounts {
     pub open: Option<Flag>,
 }
 
-/// How the program's own log is written.
+/// Format of the program's own log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -134,14 +134,14 @@ impl fmt::Display for LogFormat {
     }
 }
 
-/// Where a value came from.
+/// The origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     Flag,
     /// The name of the variable.
     Variable(String),
     File(PathBuf),
-    /// Not set anywhere; the place it was made from, if there was one.
+    /// Not set; the place that the default comes from, if any.
     Default(Option<&'static str>),
 }
 
@@ -157,21 +157,21 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What the process was started with; an argument, so that tests choose it.
+/// The process environment; an argument, so that tests can set it.
 #[derive(Clone, Debug)]
 pub struct Environment {
-    /// A value may be a path that is no text.
+    /// A value may be a path that is not UTF-8.
     pub vars: BTreeMap<String, OsString>,
-    /// What relative paths start from.
+    /// Base of relative paths.
     pub cwd: PathBuf,
-    /// The configuration of the whole system.
+    /// The system's configuration file.
     pub system_file: PathBuf,
-    /// Whether the user's and the system's file are looked for.
+    /// True if the user's and the system's file are read.
     pub has_files: bool,
 }
 
 impl Environment {
-    /// That of this process. A variable's name that is no UTF-8 has its bad bytes replaced.
+    /// The environment of this process. Bytes of a variable's name that are not UTF-8 are replaced.
     #[must_use]
     pub fn from_process() -> Self {
         #[expect(
@@ -187,7 +187,7 @@ impl Environment {
         }
     }
 
-    /// No variable and no file.
+    /// No variables and no files.
     #[must_use]
     pub(super) fn empty() -> Self {
         Self {
@@ -198,7 +198,7 @@ impl Environment {
         }
     }
 
-    /// The places without the settings: no variable of ours, no file.
+    /// The environment without tokentail's variables and files.
     #[must_use]
     pub fn without_settings(mut self) -> Self {
         self.vars.retain(|name, _| !name.starts_with(VARIABLE_PREFIX));
@@ -206,8 +206,8 @@ impl Environment {
         self
     }
 
-    /// A variable that names an absolute directory; of several, separated by colons, the first.
-    /// Others count as unset, as the XDG specification asks.
+    /// A variable that contains an absolute directory; of several, separated by colons, the first. Others
+    /// count as unset, as in the XDG specification.
     #[must_use]
     pub fn directory(&self, name: &str) -> Option<PathBuf> {
         let value = self.vars.get(name)?.as_bytes();
@@ -215,7 +215,7 @@ impl Environment {
         first.is_absolute().then(|| first.to_owned())
     }
 
-    /// The directory for sockets, and the variable that says so.
+    /// The directory for sockets, and the variable it comes from.
     pub(super) fn runtime_directory(&self) -> Option<(PathBuf, &'static str)> {
         let own = || Some((self.directory("RUNTIME_DIRECTORY")?, "$RUNTIME_DIRECTORY"));
         let users = || {
@@ -225,7 +225,7 @@ impl Environment {
         own().or_else(users)
     }
 
-    /// The settings in variables, each a layer of its own so that its origin is known; and the wrong ones.
+    /// The settings in variables, each a layer with its own origin, and the mistakes.
     pub(super) fn layers(&self) -> (Vec<(Origin, Partial)>, Mistakes) {
         let named = self
             .vars
@@ -236,7 +236,7 @@ impl Environment {
         for (name, key, value) in named {
             let read = match value.to_str() {
                 Some(text) => from_variable(key, text),
-                None => Err("its value is no text in UTF-8".to_owned().into()),
+                None => Err("its value is not valid UTF-8".to_owned().into()),
             };
             match read {
                 Ok(partial) => layers.push((Origin::Variable(name.clone()), partial)),
@@ -247,7 +247,7 @@ impl Environment {
     }
 }
 
-/// What the file calls the key that a variable sets, whose name is given without its prefix.
+/// The key set by a variable, given without its prefix.
 fn key_of(name: &str) -> String {
     name.to_ascii_lowercase().replace("__", ".")
 }

@@ -1,4 +1,4 @@
-//! Mistakes: all that is wrong with a configuration, each with its place and what was probably meant.
+//! Mistakes of a configuration, each with its place and a suggestion.
 
 use std::fmt;
 use std::io;
@@ -10,20 +10,20 @@ use std::sync::Arc;
 pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// Most mistakes that are kept; further ones are counted.
 pub(super) const MISTAKES_MAX: usize = 100;
-/// What an excerpt shows of a long line before and after where the mistake begins, in bytes.
+/// Length of an excerpt of a long line before and after the mistake, in bytes.
 const EXCERPT_BYTES_MAX: usize = 200;
-/// Most of a message, and of what it quotes, in bytes; more is cut in the middle.
+/// Longest message, and longest quote in it, in bytes; longer ones are cut in the middle.
 const MESSAGE_BYTES_MAX: usize = 1000;
 pub(super) const QUOTED_BYTES_MAX: usize = 200;
-/// Most letters that a word may differ by from the one that was meant.
+/// Largest edit distance of a suggestion.
 const NEAR_LETTERS_MAX: usize = 2;
 
-/// One thing that is wrong.
+/// One mistake.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("{}: cannot read the configuration: {source}", path.display())]
     Read { path: PathBuf, source: Arc<io::Error> },
-    #[error("{}: longer than {CONFIG_BYTES_MAX} bytes, so it is no configuration of tokentail", path.display())]
+    #[error("{}: longer than {CONFIG_BYTES_MAX} bytes, which is too long for a configuration", path.display())]
     Long { path: PathBuf },
     #[error("{}:{}:{}: {problem}", place.path.display(), place.line, place.column)]
     File {
@@ -46,7 +46,7 @@ impl ConfigError {
         }
     }
 
-    /// The byte of the file where it stands; behind all of them if it is none of the file's.
+    /// Its byte in the file; after all of them if it is not in the file.
     fn at(&self) -> usize {
         match self {
             Self::File { place, .. } => place.at,
@@ -54,7 +54,7 @@ impl ConfigError {
         }
     }
 
-    /// What is wrong, where that is said without the place.
+    /// The problem, unless the place is part of it.
     #[must_use]
     pub const fn problem(&self) -> Option<&MistakeText> {
         match self {
@@ -67,11 +67,11 @@ impl ConfigError {
     }
 }
 
-/// What is wrong, and what was probably meant.
+/// A problem and a suggestion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MistakeText {
     pub what: String,
-    /// A sentence of its own: "did you mean `depth_max`?".
+    /// A separate sentence: "did you mean `depth_max`?".
     pub hint: Option<String>,
 }
 
@@ -83,15 +83,15 @@ impl fmt::Display for MistakeText {
 }
 
 impl MistakeText {
-    /// What is wrong, on one line, cut where it quotes something long.
+    /// A problem on one line; long quotes are cut.
     pub(super) fn new(what: &str, hint: Option<String>) -> Self {
-        // A key may hold a line break, which would look like a line of the log.
+        // A key may contain a line break, which would look like a log line.
         let what: String = what
             .chars()
             .map(|letter| if letter.is_control() { '\u{fffd}' } else { letter })
             .collect();
         let parts = what.split_inclusive(['`', '"']).enumerate();
-        // Every second part is between quotation marks.
+        // Every second part is inside quotation marks.
         let short: String = parts
             .map(|(number, part)| match number % 2 {
                 1 => shortened(part, QUOTED_BYTES_MAX),
@@ -104,7 +104,7 @@ impl MistakeText {
         }
     }
 
-    /// The same, with the name of the key before it.
+    /// The same, prefixed with the key.
     pub(super) fn of_key(self, key: &str) -> Self {
         Self::new(&format!("`{key}`: {}", self.what), self.hint)
     }
@@ -116,7 +116,7 @@ impl From<String> for MistakeText {
     }
 }
 
-/// A text without its middle if it is longer than so many bytes.
+/// The text, cut in the middle if it is longer than `bytes_max`.
 pub(super) fn shortened(text: &str, bytes_max: usize) -> String {
     if text.len() <= bytes_max {
         return text.to_owned();
@@ -138,16 +138,16 @@ pub struct FilePlace {
     /// Line and column count from 1, the column in characters.
     pub line: usize,
     pub column: usize,
-    /// The key, as people call it: `account.runs`. Empty where there is none.
+    /// The key without indices: `account.runs`. May be empty.
     pub key: String,
-    /// The line, or as much of a long one as is around the place.
+    /// The line, or the part of a long line around the place.
     pub excerpt: String,
-    /// What is meant, as bytes of the excerpt; may be empty.
+    /// The marked bytes of the excerpt; may be empty.
     pub marked: Range<usize>,
 }
 
 impl FilePlace {
-    /// The place of some bytes of a text; of several lines, the first.
+    /// The place of a span of a text; of several lines, the first.
     pub(super) fn of(path: &Path, text: &str, key: &str, span: Range<usize>) -> Self {
         let start = text.floor_char_boundary(span.start);
         let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
@@ -163,7 +163,7 @@ impl FilePlace {
             path: path.to_owned(),
             at: start,
             line: text[..start].matches('\n').count() + 1,
-            // Editors do not show the mark of byte order as a character.
+            // Editors do not show a byte order mark as a character.
             column: text[line_start..start]
                 .trim_start_matches('\u{feff}')
                 .chars()
@@ -176,12 +176,12 @@ impl FilePlace {
     }
 }
 
-/// Everything that is wrong with a configuration; never nothing.
+/// All mistakes of a configuration; never empty when returned as an error.
 #[derive(Debug, Default)]
 pub struct Mistakes {
-    /// Those of the file from its first line on, then the others.
+    /// Those in the file, by position, then the others.
     pub list: Vec<ConfigError>,
-    /// How many there are beyond those.
+    /// Number of further mistakes.
     pub left_out: usize,
 }
 
@@ -190,8 +190,8 @@ impl Mistakes {
         self.push_at(mistake.at(), || mistake);
     }
 
-    /// Keeps the first of the file, in whatever order they are found. The mistake at a byte of the file is made only if
-    /// it is kept: a file may have very many.
+    /// Keeps the first ones of the file, whatever the order of insertion. The mistake is built only if it is
+    /// kept: a file may have very many.
     pub(super) fn push_at(&mut self, at: usize, mistake: impl FnOnce() -> ConfigError) {
         let place = self.list.partition_point(|kept| kept.at() <= at);
         if self.list.len() == MISTAKES_MAX {
@@ -213,14 +213,14 @@ impl Mistakes {
         self.list.is_empty()
     }
 
-    /// Whether one is about this variable.
+    /// True if one is about this variable.
     #[must_use]
     pub fn is_about_variable(&self, name: &str) -> bool {
         let is_about = |mistake: &ConfigError| matches!(mistake, ConfigError::Variable { name: of, .. } if of.eq_ignore_ascii_case(name));
         self.list.iter().any(is_about)
     }
 
-    /// Whether one is about a key that begins so: what depends on its value cannot be judged.
+    /// True if one is about a key with this prefix: dependent settings cannot be checked then.
     pub(super) fn is_about(&self, prefix: &str) -> bool {
         let is_about = |mistake: &ConfigError| match mistake {
             ConfigError::File { place, .. } => place.key.starts_with(prefix),
@@ -241,7 +241,7 @@ impl From<ConfigError> for Mistakes {
     }
 }
 
-/// The first, and how many more, on one line.
+/// The first mistake and the number of others, on one line.
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(first) = self.list.first() {
@@ -260,11 +260,11 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-/// The word that was probably meant: the same but for case and dashes, else one that differs by a letter or two.
+/// The most similar known word: equal but for case and dashes, else with an edit distance of one or two.
 pub(super) fn near<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |word: &str| word.to_lowercase().replace('-', "_");
     let wanted = plain(given);
-    // A short word is near to everything.
+    // A short word is similar to many.
     let letters = wanted.chars().count();
     let letters_max = NEAR_LETTERS_MAX.min(letters / 3);
     known
@@ -276,7 +276,7 @@ pub(super) fn near<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, word)| word)
 }
 
-/// `did you mean ...?` of a word in backquotes.
+/// `did you mean ...?` with the word in backquotes.
 pub(super) fn did_you_mean(word: &str) -> String {
     format!("did you mean `{word}`?")
 }
@@ -311,12 +311,12 @@ mod tests {
         let it = place(wide..wide + 3);
         assert_eq!((it.line, it.column), (2, 7));
         assert_eq!(&it.excerpt[it.marked.clone()], "\"x\"");
-        // Of several lines the first; behind the end, its end.
+        // Of several lines the first; after the end of the text, its end.
         let it = place(wide..text.len());
         assert_eq!(&it.excerpt[it.marked.clone()], "\"x\"");
         let it = place(text.len()..text.len() + 5);
         assert_eq!((it.line, it.column, it.marked), (3, 5, 4..4));
-        // Inside a character, and of a line that is long.
+        // Inside a character, and in a long line.
         let it = place(wide - 7..wide);
         assert!(it.excerpt.is_char_boundary(it.marked.start));
         let long = format!("x = \"{}\"", "\u{e9}".repeat(10_000));
@@ -371,7 +371,7 @@ mod tests {
             panic!("it is a variable's");
         };
         assert!(name.len() <= QUOTED_BYTES_MAX + "\u{2026}".len());
-        let short = "\"a\" is no level: off";
+        let short = "\"a\" is not a level: off";
         assert_eq!(MistakeText::from(short.to_owned()).what, short);
     }
 }

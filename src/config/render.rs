@@ -1,4 +1,4 @@
-//! Shown: the settings in effect as they would stand in the file, or as a document.
+//! Rendering: the settings in effect as a configuration file or as a document.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{Origin, Settings};
 
 impl Settings {
-    /// A configuration file with everything that is in effect; with `origins` each line says where it came from.
+    /// A configuration file with everything in effect; with `origins` each line has its origin as a comment.
     #[must_use]
     pub fn render(&self, origins: bool) -> String {
         let mut text = String::new();
@@ -42,7 +42,7 @@ impl Settings {
         text
     }
 
-    /// The same as a document.
+    /// The settings in effect as a JSON document.
     #[must_use]
     pub fn document(&self) -> Value {
         let table: Option<Map<String, Value>> = toml::from_str(&self.render(false)).ok();

@@ -1,6 +1,6 @@
-//! Gather: one value per key out of the layers, checked against its bounds.
+//! Resolution: one value per key from the layers, checked against its bounds.
 //!
-//! Whatever is refused is refused where it was written: the file's line, the variable, the flag.
+//! An invalid value is reported at its origin: the file's line, the variable, the flag.
 
 mod http;
 
@@ -39,20 +39,20 @@ const IDLE_STOP_RANGE: RangeInclusive<Period> =
 
 const ZONE_DEFAULT: &str = "UTC";
 
-/// Longest path the system takes, in bytes.
+/// Longest path that Linux accepts, in bytes.
 const PATH_BYTES_MAX: usize = 4095;
-/// Longest path the system takes for a socket, in bytes.
+/// Longest socket path that Linux accepts, in bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
-/// Picks each key from the first layer that has it.
+/// Takes each key from the first layer that has it.
 pub(super) struct Resolver<'a> {
-    /// The strongest first.
+    /// The layer of highest priority first.
     layers: Vec<(Origin, Partial)>,
     file: Option<FileLayer>,
     environment: &'a Environment,
     origins: BTreeMap<&'static str, Origin>,
     mistakes: Mistakes,
-    /// What is allowed and was probably not meant so.
+    /// Values that are allowed but probably not intended.
     doubts: Vec<ConfigError>,
 }
 
@@ -77,8 +77,8 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Each value that is refused is noted, and its default or itself goes on in its place, so that the others are
-    /// looked at too.
+    /// Resolves all keys. An invalid value is recorded, and resolution continues, so that all mistakes are
+    /// found.
     pub(super) fn settings(mut self) -> Result<Settings, Mistakes> {
         let runs_dir = self.path(
             "runs_dir",
@@ -188,9 +188,9 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Every pattern that is wrong by itself; if none is, what is wrong with all of them together.
+    /// Records every invalid pattern; if each is valid alone, the error of the whole list.
     fn refuse_globs(&mut self, include: &[String], exclude: &[String], whole: &GlobError) {
-        // Very many are not looked at one by one.
+        // If there are too many patterns, they are not checked one by one.
         let mut refused = false;
         let lists = [("watch.include", include), ("watch.exclude", exclude)];
         for (key, patterns) in lists {
@@ -238,7 +238,7 @@ impl<'a> Resolver<'a> {
         );
         let mount_roots: Vec<PathBuf> = roots.into_iter().map(PathBuf::from).collect();
         for root in mount_roots.iter().filter(|root| !root.is_absolute()) {
-            let problem = format!("{:?} is no absolute path", root.display().to_string());
+            let problem = format!("{:?} is not an absolute path", root.display().to_string());
             self.refuse("runs.mount_roots", problem);
         }
         let default = || Period(Duration::from_hours(24));
@@ -256,7 +256,7 @@ impl<'a> Resolver<'a> {
         self.named_accounts().opened(open)
     }
 
-    /// From the file alone: a list of tables has no form as a variable or a flag.
+    /// From the file alone: a list of tables cannot be given as a variable or a flag.
     fn named_accounts(&mut self) -> Accounts {
         let layers = &mut self.layers;
         let given = layers.iter_mut().find_map(|(_, layer)| layer.account.take());
@@ -306,7 +306,7 @@ impl<'a> Resolver<'a> {
         })
     }
 
-    /// A default that cannot be made says so itself.
+    /// A default that cannot be determined is recorded by `default` itself.
     fn path(
         &mut self,
         key: &'static str,
@@ -381,13 +381,13 @@ impl<'a> Resolver<'a> {
         value
     }
 
-    /// Notes that a value is wrong, where it came from.
+    /// Records an invalid value at its origin.
     fn refuse(&mut self, key: &'static str, problem: impl Into<MistakeText>) {
         let error = self.error(key, problem.into());
         self.mistakes.push(error);
     }
 
-    /// Points at where the value of a key came from.
+    /// The error for a key, with the value's origin.
     fn error(&self, key: &'static str, problem: MistakeText) -> ConfigError {
         let problem = problem.of_key(key);
         match (self.origins.get(key), &self.file) {
@@ -400,7 +400,7 @@ impl<'a> Resolver<'a> {
 
     fn check_socket(&mut self, socket: &Path) {
         let bytes = socket.as_os_str().len();
-        // A default that is too long harms only those who listen on it; they will say so.
+        // A default that is too long matters only to processes that listen on it; they report it.
         if bytes <= SOCKET_PATH_BYTES_MAX || matches!(self.origins.get("socket"), Some(Origin::Default(_))) {
             return;
         }
@@ -444,7 +444,7 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// From the zones that come with the program, so that days are the same on every machine.
+/// From the bundled zones, so that days are the same on every machine.
 fn zone_named(name: &str) -> Result<TimeZone, MistakeText> {
     let zones = TimeZoneDatabase::bundled();
     let found = zones.get(name).ok().filter(|zone| zone.iana_name().is_some());
@@ -452,29 +452,29 @@ fn zone_named(name: &str) -> Result<TimeZone, MistakeText> {
         let names: Vec<_> = zones.available().collect();
         MistakeText {
             what: format!(
-                "{name:?} is no time zone: the name of one in the IANA database, as in \"UTC\" or \"Europe/Berlin\""
+                "{name:?} is not a time zone: the name of one in the IANA database, as in \"UTC\" or \"Europe/Berlin\""
             ),
             hint: near(name, names.iter().map(jiff::tz::TimeZoneName::as_str)).map(did_you_mean),
         }
     })
 }
 
-/// The filter takes any bare word for the name of a part, so a misspelt level would pass.
+/// The filter accepts any bare word as the name of a part, so a misspelt level would pass unnoticed.
 pub(super) fn check_level(directives: &str) -> Result<(), MistakeText> {
     const ALLOWED: &str =
         "off, error, warn, info, debug, trace, or parts of the program as in \"info,tokentail::watch=debug\"";
-    // An empty word reads as `error`, which nobody means.
+    // An empty word would be parsed as `error`.
     let bare = |part: &&str| {
         part.is_empty() || !part.contains(['=', '[', ':']) && part.parse::<LevelFilter>().is_err()
     };
     if let Some(word) = directives.split(',').find(bare) {
         let levels = ["off", "error", "warn", "info", "debug", "trace"];
         return Err(MistakeText {
-            what: format!("{word:?} is no level: {ALLOWED}"),
+            what: format!("{word:?} is not a level: {ALLOWED}"),
             hint: near(word, levels).map(did_you_mean),
         });
     }
-    // A value is what it is and no pattern: some patterns of a few bytes take hours and gigabytes to be made ready.
+    // Values are not treated as patterns: some patterns of a few bytes take hours and gigabytes to compile.
     EnvFilter::builder()
         .with_regex(false)
         .parse(directives)

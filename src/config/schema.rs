@@ -1,7 +1,7 @@
-//! Schema: the configuration file as JSON Schema, for editors and for checks without this program.
+//! The JSON Schema of the configuration file, for editors and for checks without this program.
 //!
-//! Made from the keys of the example. It says which keys there are and of which types; the ranges and what belongs
-//! together are judged by the program alone.
+//! Generated from the keys of the example. It contains keys and types; ranges and combinations are checked by
+//! the program only.
 
 use serde_json::{Map, Value, json};
 
@@ -46,7 +46,7 @@ fn property(key: &Key) -> Value {
     let default = default(key);
     let mut property = match &default {
         Value::Bool(_) => json!({ "type": ["boolean", "string"] }),
-        // Digits may stand in quotes, with underscores between.
+        // Digits may be in quotes, with underscores between them.
         Value::Number(_) => json!({ "type": ["integer", "string"], "minimum": 0 }),
         Value::Array(items) if items.first().is_some_and(Value::is_number) => {
             json!({ "type": "array", "items": { "type": "integer", "minimum": 0 } })
@@ -72,7 +72,7 @@ fn default(key: &Key) -> Value {
 }
 
 impl Key {
-    /// Whether it is an amount with a unit, as in `16MiB`, that may be a plain number too.
+    /// True for an amount with a unit, as in `16MiB`, which may also be a plain number.
     fn is_amount(&self) -> bool {
         self.default.ends_with("iB\"")
     }
@@ -88,7 +88,7 @@ mod tests {
         jsonschema::is_valid(&schema(), &document)
     }
 
-    /// What the program takes, given as the file.
+    /// True if the program accepts the text as its file.
     fn is_taken(text: &str) -> bool {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("t.toml");

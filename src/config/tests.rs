@@ -1,4 +1,4 @@
-//! Tests of the layers, their order, and what is said when something is wrong.
+//! Tests of the layers, their order, and the error messages.
 
 mod accounts;
 mod fuzz;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::resolve::check_level;
 use super::*;
 
-/// A home with a configuration file in it, if there is a text.
+/// A home directory, with a configuration file if there is a text.
 fn home(config: &str) -> (TempDir, Environment) {
     let folder = tempfile::tempdir().unwrap();
     let environment = Environment {
@@ -220,7 +220,7 @@ fn an_error_in_the_file_has_its_place() {
         (
             "[limits]\n  depth_max = \"deep\"\n",
             ":2:15: ",
-            &["`limits.depth_max`", "\"deep\" is no whole number"],
+            &["`limits.depth_max`", "\"deep\" is not a whole number"],
         ),
         (
             "[limits]\n  depth_max = 0\n",
@@ -230,7 +230,7 @@ fn an_error_in_the_file_has_its_place() {
         (
             "[limits]\ndepth_max = -1\n",
             ":2:13: ",
-            &["`limits.depth_max`", "\"-1\" is no whole number"],
+            &["`limits.depth_max`", "\"-1\" is not a whole number"],
         ),
         (
             "[limits]\nline_bytes_max = \"1GiB\"\n",
@@ -260,7 +260,7 @@ fn an_error_in_the_file_has_its_place() {
         (
             "[log]\nlevel = \"inof\"\n",
             ":2:1: ",
-            &["`log.level`", "\"inof\" is no level", "info"],
+            &["`log.level`", "\"inof\" is not a level", "info"],
         ),
         (
             "[log]\nformat = \"xml\"\n",
@@ -276,16 +276,16 @@ fn an_error_in_the_file_has_its_place() {
             ":2:3: ",
             &[
                 "`quota.zone`",
-                "\"Mars/Base\" is no time zone",
+                "\"Mars/Base\" is not a time zone",
                 "\"Europe/Berlin\"",
             ],
         ),
         (
             "[quota]\nzone = \"Etc/Unknown\"\n",
             ":2:1: ",
-            &["is no time zone"],
+            &["is not a time zone"],
         ),
-        ("[quota]\nzone = \"\"\n", ":2:1: ", &["is no time zone"]),
+        ("[quota]\nzone = \"\"\n", ":2:1: ", &["is not a time zone"]),
     ] {
         let (_folder, environment) = home(text);
         let error = load(&environment).unwrap_err().to_string();
@@ -314,7 +314,7 @@ fn an_error_in_a_variable_has_its_name() {
         (
             "TOKENTAIL__LIMITS__DEPTH_MAX",
             "many",
-            &["\"many\" is no whole number"],
+            &["\"many\" is not a whole number"],
         ),
         ("TOKENTAIL__LIMITS__DEPTH_MAX", "1001", &["1001 is out of bounds"]),
         (
@@ -336,7 +336,7 @@ fn an_error_in_a_variable_has_its_name() {
         (
             "TOKENTAIL__QUOTA__ZONE",
             "here",
-            &["`quota.zone`", "\"here\" is no time zone"],
+            &["`quota.zone`", "\"here\" is not a time zone"],
         ),
     ] {
         let (_folder, environment) = home("");
@@ -404,14 +404,14 @@ fn levels_may_be_by_part() {
     }
 }
 
-/// As a pattern this would take longer than anybody waits, and more memory than there is.
+/// As a pattern this would take unbounded time and memory.
 #[test]
 fn a_value_in_a_log_level_is_no_pattern() {
     let pattern = format!("(a|b)*a{}", "(a|b)".repeat(60));
     assert_eq!(check_level(&format!("[{{message={pattern}}}]=info")), Ok(()));
 }
 
-/// The whole said of a file, one mistake a line.
+/// All mistakes of a file, one per line.
 fn mistakes_in(config: &str) -> Mistakes {
     let (_folder, environment) = home(config);
     load(&environment).unwrap_err()
@@ -555,7 +555,7 @@ fn patterns_are_bounded_in_number_and_length() {
     }
 }
 
-/// Each key's variable, empty and no text: taken, or one mistake that names it.
+/// Each key's variable, empty and not UTF-8: accepted, or one mistake that names it.
 #[test]
 fn a_variable_that_says_nothing_is_named_once() {
     use std::os::unix::ffi::OsStringExt;
@@ -638,7 +638,7 @@ fn a_reload_tells_what_needs_a_restart() {
     );
 }
 
-/// What is said of a text, a line each, without the path.
+/// The mistakes of a text, one per line, without the path.
 fn mistakes(text: &str) -> Vec<String> {
     let (_folder, environment) = home(text);
     let mistakes = load(&environment).unwrap_err();
@@ -677,7 +677,7 @@ fn every_mistake_is_told_at_once_with_what_was_meant() {
         ("21:31: ", "did you mean `output`?"),
         ("22:18: ", "101 is out of bounds"),
         ("22:28: ", "102 is out of bounds"),
-        ("24:1: ", "\"a/b\" is no name"),
+        ("24:1: ", "\"a/b\" is not a name"),
         ("25:1: ", "0 is out of bounds"),
         ("25:1: ", "300 is out of bounds"),
     ];
@@ -693,7 +693,7 @@ fn every_mistake_is_told_at_once_with_what_was_meant() {
 #[test]
 fn what_follows_from_a_mistake_is_none_of_its_own() {
     for (text, count) in [
-        // Without its name the second table would be the first's.
+        // Without a name of its own, the second table would have that of the first.
         (
             "[[account]]\nruns = ['a']\n[[account]]\nnam = 'x'\nruns = ['b']\n",
             1,

@@ -1,6 +1,6 @@
-//! Units: amounts as people write them, in a file, a variable or a flag.
+//! Amounts in a file, a variable or a flag.
 //!
-//! An amount is read from a number or from text, so that `5`, `"5"` and `TOKENTAIL__...=5` mean the same.
+//! An amount is parsed from a number or from text, so that `5`, `"5"` and `TOKENTAIL__...=5` mean the same.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 
-/// A number of things.
+/// A plain number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Count(pub u64);
 
@@ -23,25 +23,25 @@ pub struct ByteSize(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Period(pub Duration);
 
-/// A yes or a no: `true`, `"true"`.
+/// A boolean: `true`, `"true"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flag(pub bool);
 
-/// Patterns: one, or several in an array.
+/// One pattern, or several in an array.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct List(pub Vec<String>);
 
-/// Text that is no such amount.
+/// Text that is not a valid amount.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{given:?} is no {expected}{}", meant.as_ref().map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default())]
+#[error("{given:?} is not a {expected}{}", meant.as_ref().map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default())]
 pub struct UnitError {
     given: String,
     expected: &'static str,
-    /// How it was probably meant.
+    /// A suggestion.
     meant: Option<String>,
 }
 
-/// The value, or what is allowed in its place.
+/// Checks that a value is in range; the error contains the range.
 pub(super) fn within<T: PartialOrd + fmt::Display>(
     value: &T,
     range: &RangeInclusive<T>,
@@ -60,7 +60,7 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-/// Unit names in lower case; the binary ones first, largest first, as they are printed.
+/// Unit names in lower case; binary units first, largest first, in the order of printing.
 const BYTE_UNITS: &[(&str, u64)] = &[
     ("gib", GIB),
     ("mib", MIB),
@@ -72,12 +72,12 @@ const BYTE_UNITS: &[(&str, u64)] = &[
     ("", 1),
 ];
 
-/// How an amount is read, whatever it comes from.
+/// Parsing of an amount from numbers and text.
 trait Amount: FromStr<Err = UnitError> {
     const EXPECTED: &'static str;
-    /// `None` where a bare number says too little.
+    /// `None` if a number without a unit is ambiguous.
     fn from_number(number: u64) -> Option<Self>;
-    /// What was probably meant by a text that is none.
+    /// A suggestion for invalid text.
     fn meant(_given: &str) -> Option<String> {
         None
     }
@@ -376,7 +376,7 @@ mod tests {
         let text = "5".parse::<Period>().unwrap_err().to_string();
         assert_eq!(
             text,
-            "\"5\" is no length of time with its unit, as in \"2s\" or \"1m 30s\"; did you mean \"5s\"?"
+            "\"5\" is not a length of time with its unit, as in \"2s\" or \"1m 30s\"; did you mean \"5s\"?"
         );
         for (given, meant) in [("16M", Some("16MiB")), ("3 g", Some("3GiB")), ("7 parsecs", None)] {
             let text = given.parse::<ByteSize>().unwrap_err().to_string();

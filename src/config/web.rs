@@ -1,4 +1,4 @@
-//! Web: hosts, origins and the token, as they stand in the settings and in the headers of requests.
+//! Hosts, origins and the token, in the settings and in request headers.
 
 use std::fmt;
 use std::fs::File;
@@ -12,9 +12,9 @@ use std::str::FromStr;
 /// Longest name of a host, in bytes, as in DNS.
 const HOST_BYTES_MAX: usize = 253;
 
-/// How long the token may be, in bytes. A shorter one could be guessed.
+/// Allowed length of the token, in bytes. A shorter one could be guessed.
 pub const TOKEN_BYTES: RangeInclusive<usize> = 16..=4096;
-/// Rights of a file that everybody has.
+/// Permission bits of others.
 const MODE_OTHERS: u32 = 0o007;
 
 /// A host by its name, in lower case, or by its address.
@@ -27,13 +27,13 @@ pub enum Host {
 impl Host {
     /// `localhost`, `127.0.0.1`, `[::1]`, each with or without a port, as in a header `Host`.
     pub fn with_port(text: &str) -> Option<(Self, Option<u16>)> {
-        // The colons of an address of IPv6 stand in brackets.
+        // An IPv6 address with colons is in brackets.
         let (host, port) = match text.rsplit_once(':') {
             Some((host, port)) if !port.contains(']') => (host, Some(port)),
             _ => (text, None),
         };
         let port = match port {
-            // A port may be left out behind its colon.
+            // The port may be empty after its colon.
             Some("") | None => None,
             Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => Some(port.parse().ok()?),
             Some(_) => return None,
@@ -62,13 +62,15 @@ impl Host {
 impl FromStr for Host {
     type Err = String;
 
-    /// Without a port.
+    /// Parses a host without a port.
     fn from_str(text: &str) -> Result<Self, String> {
         let bare = text
             .parse::<Ipv6Addr>()
             .map(|address| Self::Address(address.into()));
         bare.ok().or_else(|| Self::parse(text)).ok_or_else(|| {
-            format!("{text:?} is no name or address of a host, as in \"tokentail.example\", without scheme and port")
+            format!(
+                "{text:?} is not a host name or address, as in \"tokentail.example\", without scheme and port"
+            )
         })
     }
 }
@@ -83,12 +85,13 @@ impl fmt::Display for Host {
     }
 }
 
-/// Where a web page comes from: scheme, host and port. Applications that embed a browser have schemes of their own.
+/// The origin of a web page: scheme, host and port. Applications that embed a browser have schemes of their
+/// own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebOrigin {
     scheme: Box<str>,
     host: Host,
-    /// `None` where the scheme has a port by default and it is that one, or has none at all.
+    /// `None` for the default port of the scheme, and for schemes without one.
     port: Option<u16>,
 }
 
@@ -104,7 +107,7 @@ impl WebOrigin {
         }
     }
 
-    /// Whether a page of this origin that asks `host` asks where it comes from.
+    /// True if a page of this origin comes from `host` itself.
     #[must_use]
     pub fn is_at(&self, host: &Host, port: Option<u16>) -> bool {
         let Some(default) = Self::port_default(&self.scheme) else {
@@ -120,7 +123,7 @@ impl FromStr for WebOrigin {
     fn from_str(text: &str) -> Result<Self, String> {
         let refused = || {
             format!(
-                "{text:?} is no origin: a scheme, a host and maybe a port, as in \"https://board.example\" or \"tauri://localhost\"; there is no sign for all"
+                "{text:?} is not an origin: a scheme, a host and optionally a port, as in \"https://board.example\" or \"tauri://localhost\"; there is no wildcard"
             )
         };
         let lower = text.to_ascii_lowercase();
@@ -139,25 +142,25 @@ impl FromStr for WebOrigin {
     }
 }
 
-/// What a request over TCP must bring. It is never shown.
+/// The token that requests over TCP need. It is never shown.
 #[derive(Clone)]
 pub struct Token(String);
 
 impl Token {
-    /// Reads the file that holds the token and nothing else; blanks around it are left out.
+    /// Reads a file that contains only the token; surrounding white space is ignored.
     ///
     /// # Errors
-    /// When the file cannot be read, when others may read it, or when what it holds is no token.
+    /// The file cannot be read, others may read it, or it contains no valid token.
     pub fn read(path: &Path) -> Result<Self, TokenError> {
         let failed = |source| TokenError::Read {
             path: path.to_owned(),
             source,
         };
-        // A FIFO would wait for a writer.
+        // Opening a FIFO would wait for a writer.
         if !std::fs::metadata(path).map_err(failed)?.is_file() {
             return Err(failed(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "it is no regular file",
+                "itis not a regular file",
             )));
         }
         let file = File::open(path).map_err(failed)?;
@@ -169,7 +172,7 @@ impl Token {
             });
         }
         let mut bytes = Vec::new();
-        // Room for some blanks around it.
+        // Room for some white space around it.
         file.take(*TOKEN_BYTES.end() as u64 + 64)
             .read_to_end(&mut bytes)
             .map_err(failed)?;
@@ -194,12 +197,12 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Why there is no token.
+/// Errors of the token file.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     #[error("http.token_file: cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("http.token_file: {} has the mode {mode:04o}, so everybody may use it; chmod 600 it, and take another token if it was read", path.display())]
+    #[error("http.token_file: {} has the mode {mode:04o}, so every user may use it; chmod 600 it, and replace the token if it was read", path.display())]
     Open { path: PathBuf, mode: u32 },
     #[error(
         "http.token_file: {} holds no token: {} to {} visible characters of ASCII, as `openssl rand -hex 32` makes them",
@@ -253,7 +256,7 @@ mod tests {
         assert!(!at("http://evil.example:7717", "localhost:7717"));
         assert_eq!(origin("HTTPS://A.example:443"), origin("https://a.example"));
         assert_ne!(origin("http://a.example:443"), origin("https://a.example"));
-        // Those of applications are never where the collector is.
+        // Schemes of applications never match the collector's own origin.
         for text in [
             "tauri://localhost",
             "capacitor://localhost",
@@ -323,6 +326,6 @@ mod tests {
         let error = Token::read(&folder.path().join("none")).unwrap_err();
         assert!(error.to_string().contains("cannot read"), "{error}");
         let error = Token::read(folder.path()).unwrap_err();
-        assert!(error.to_string().contains("no regular file"), "{error}");
+        assert!(error.to_string().contains("not a regular file"), "{error}");
     }
 }

@@ -1,10 +1,10 @@
-//! Wording: the messages of serde in the words of the configuration, with what was probably meant.
+//! Wording of errors: messages of serde in the terms of TOML, with suggestions.
 
 use super::mistakes::{MistakeText, did_you_mean, near};
 use super::{KEYS, accounts};
 
-/// serde speaks of fields, variants, sequences and maps, people of keys, words, arrays and tables.
-pub(super) fn say(message: &str) -> MistakeText {
+/// Translates serde's terms (field, variant, sequence, map) into those of TOML (key, value, array, table).
+pub(super) fn to_toml_terms(message: &str) -> MistakeText {
     let what = message
         .replace("unknown field", "unknown key")
         .replace("unknown variant", "unknown value")
@@ -12,7 +12,7 @@ pub(super) fn say(message: &str) -> MistakeText {
         .replace("expected a map", "expected a table")
         .replace("invalid type: sequence", "invalid type: array")
         .replace("invalid type: map", "invalid type: table");
-    // What reads amounts says itself what was meant.
+    // Errors of amounts already contain a suggestion.
     let (what, hint) = match what.rsplit_once("; did you mean ") {
         Some((what, word)) => (what, Some(format!("did you mean {}", word.trim_end()))),
         None => (what.trim_end(), meant(message)),
@@ -20,7 +20,7 @@ pub(super) fn say(message: &str) -> MistakeText {
     MistakeText::new(what, hint)
 }
 
-/// What was meant by a name or a word that is not known.
+/// A suggestion for an unknown key or value.
 fn meant(message: &str) -> Option<String> {
     let (kind, rest) = message.split_once(" `")?;
     let (given, expected) = rest
@@ -33,7 +33,7 @@ fn meant(message: &str) -> Option<String> {
     if let Some(word) = near(given, expected.split('`').skip(1).step_by(2)) {
         return Some(did_you_mean(word));
     }
-    // It may stand in the wrong table.
+    // The key may belong in another table.
     let last = |name: &'static str| name.rsplit_once('.').map_or(name, |(_, last)| last);
     let is_meant = |name: &str| name == given || near(given, [name]).is_some();
     let elsewhere = KEYS.iter().find(|key| is_key && is_meant(last(key.name)));

@@ -1,4 +1,4 @@
-//! The rules one by one, then any order and any duplication at random.
+//! The rules one by one, then random orders and duplicates.
 
 use proptest::prelude::*;
 
@@ -27,7 +27,7 @@ fn response(rank: Rank, output: u64, input: u64, time: Millis, run: RunNumber) -
 fn folded(copies: &[Response], in_run_order: bool) -> Response {
     let mut known = copies[0].clone();
     for copy in &copies[1..] {
-        fold(&mut known, copy.clone(), in_run_order);
+        merge_copy(&mut known, copy.clone(), in_run_order);
     }
     known
 }
@@ -109,7 +109,7 @@ fn any_response() -> impl Strategy<Value = Response> {
                     Dating::Written,
                     Dating::Unknown,
                 ][dating],
-                // One run per time: which run wins a tie is the one thing that order may decide.
+                // One run per time: only the winner of a tie may depend on the order.
                 ..response(
                     rank,
                     output,
@@ -140,7 +140,7 @@ proptest! {
         prop_assert_eq!(folded(&reordered, true), straight);
     }
 
-    /// Adding the difference for every better copy gives the same sums as adding only the best copies.
+    /// The differences of all better copies add up to the best copies.
     #[test]
     fn differences_add_up(copies in proptest::collection::vec((0usize..3, any_response()), 1..20)) {
         let mut known: [Option<Response>; 3] = Default::default();
@@ -149,7 +149,7 @@ proptest! {
             match &mut known[key] {
                 Some(there) => {
                     running -= Totals::of(there);
-                    fold(there, copy, false);
+                    merge_copy(there, copy, false);
                 }
                 empty => *empty = Some(copy),
             }

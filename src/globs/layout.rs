@@ -1,4 +1,4 @@
-//! Layout: what the directories in the runs directory are, and which run each of them is.
+//! Layouts of the runs directory, and the run of each directory in it.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -9,21 +9,21 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::model::{RunId, RunIdError};
 
-/// Bytes of a name that a made id keeps.
+/// Bytes of a name that are kept in a generated id.
 const KEPT_BYTES_MAX: usize = 90;
-/// What stands between them and the name's hash.
+/// Separator between them and the hash of the name.
 const MADE: &str = ".x";
-/// Hexadecimal digits of that.
+/// Hexadecimal digits of the hash.
 const HASH_DIGITS: usize = 32;
 
-/// What the directories in the runs directory are.
+/// The meaning of the directories in the runs directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Layout {
-    /// One for each run, with its logs in `mount`.
+    /// One directory per run, with its logs in `mount`.
     #[default]
     Runs,
-    /// One for each project, with its logs anywhere in it, as Claude Code keeps them itself.
+    /// One directory per project, with its logs anywhere in it, as Claude Code keeps them.
     Projects,
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for Layout {
 }
 
 impl Layout {
-    /// What is read unless the settings say otherwise.
+    /// Default includes of the layout.
     #[must_use]
     pub fn include_default(self) -> &'static [&'static str] {
         match self {
@@ -46,11 +46,11 @@ impl Layout {
         }
     }
 
-    /// The run that a directory of this name is. A project always is one: if its name is no run id, or could be mistaken
-    /// for an id that was made, its id is made of the first of its bytes and a 128-bit hash of all.
+    /// The run of a directory with this name. A project always has one: if its name is no run id, or looks
+    /// like a generated id, the id is generated from its first bytes and a 128-bit hash of all.
     ///
     /// # Errors
-    /// The directory of a run has its id as its name, and this is none.
+    /// The name of a run's directory is no run id.
     pub fn run_of(self, name: &OsStr) -> Result<RunId, RunIdError> {
         let run = RunId::new(&name.to_string_lossy());
         match (self, run) {
@@ -98,7 +98,7 @@ mod tests {
         for name in [&b"with space"[..], b"\xff", &long, "caf\u{e9}".as_bytes(), b"."] {
             let run = project(name);
             assert!(is_made(run.as_str()), "{run}");
-            // Its id as a name is another directory.
+            // A generated id as a name belongs to another directory.
             assert_ne!(project(run.as_str().as_bytes()), run);
         }
         assert!(Layout::Runs.run_of(OsStr::new("with space")).is_err());

@@ -1,8 +1,8 @@
-//! Reading JSON as it occurs in real files: what serde_json's modes refuse one by one, accepted together.
+//! Lenient JSON as it occurs in real files.
 //!
-//! Of duplicate keys the last is kept; keys and strings are taken as bytes, so lone surrogates pass; every number is
-//! taken as raw text and judged here. What is left (bad UTF-8 in a value
-//! that matters, NUL bytes, raw control characters, a BOM) is mended in a copy by [`mended`], for a second try.
+//! Of duplicate keys the last is kept; keys and strings are bytes, so lone surrogates are accepted; numbers
+//! are kept as raw text and converted here. Everything else (bad UTF-8 in a needed value, NUL bytes, raw
+//! control characters, a BOM) is repaired in a copy by [`repaired`] for a second attempt.
 
 pub mod scanner;
 
@@ -17,12 +17,12 @@ use serde::de::{IgnoredAny, Visitor};
 use self::scanner::{NotJson, Scanner};
 use crate::model::Millis;
 
-/// A place that takes the members of an object as they come. Of members with one name the last stands.
+/// Receives the members of an object in their order. Of members with the same name the last one counts.
 pub trait Members<'de> {
-    /// Takes one member, or passes over it; must take exactly one value.
+    /// Reads or skips one member; must consume exactly one value.
     ///
     /// # Errors
-    /// When the value is not JSON.
+    /// The value is not JSON.
     fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson>;
 }
 
@@ -31,12 +31,13 @@ pub trait MemberValue<'de> {
     /// Takes exactly one value.
     ///
     /// # Errors
-    /// When the value is not JSON.
+    /// The value is not JSON.
     fn take(&mut self, value: &mut Scanner<'de>) -> Result<(), NotJson>;
 }
 
-/// Implements [`Members`] for a struct with the lifetime of the text: which members go into which fields, and which
-/// field takes the others; without one they are passed over. An object in it is taken anew each time it comes.
+/// Implements [`Members`] for a struct with the lifetime of the text: which members go into which fields, and
+/// which field takes the others; without one they are passed over. An object in it is taken anew each time it
+/// comes.
 ///
 /// ```ignore
 /// members!(Iteration {
@@ -80,10 +81,10 @@ macro_rules! members {
 }
 pub(crate) use members;
 
-/// So many digits always fit.
+/// This many digits always fit.
 const USUAL_DIGITS_MAX: usize = 18;
 
-/// A string, as bytes: lone surrogates and bad UTF-8 pass.
+/// A string as bytes: lone surrogates and bad UTF-8 are accepted.
 struct ByteString;
 
 impl<'de> Visitor<'de> for ByteString {
@@ -102,7 +103,7 @@ impl<'de> Visitor<'de> for ByteString {
     }
 }
 
-/// A raw JSON value; absent and `null` alike are `None` where text is asked for.
+/// A raw JSON value; absent and `null` are both `None`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Raw<'de>(pub Option<&'de str>);
 
@@ -128,7 +129,7 @@ impl<'de> Raw<'de> {
     }
 }
 
-/// A raw JSON value whose bytes are enough for most: it is compared or hashed, and need not be UTF-8.
+/// A raw JSON value as bytes, which need not be UTF-8: it is only compared or hashed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RawBytes<'de>(pub Option<&'de [u8]>);
 
@@ -145,14 +146,14 @@ impl<'de> RawBytes<'de> {
         count(self.0?)
     }
 
-    /// This value, else the other.
+    /// This value, or the other if it is absent.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self(self.0.or(other.0))
     }
 
-    /// A string. Bytes that are no UTF-8 become marks, as in a line that had to be [`mended`]: what is the same in both
-    /// is one identity.
+    /// A string. Bytes that are not UTF-8 are replaced as in a [`repaired`] line, so that both give the same
+    /// identity.
     pub fn text(self) -> Option<Cow<'de, [u8]>> {
         let raw = self.0?;
         let text = if raw.is_ascii() || std::str::from_utf8(raw).is_ok() {
@@ -168,7 +169,7 @@ impl<'de> RawBytes<'de> {
 /// Reads a whole text as one object into `members`. `Ok(false)`: valid JSON, but not an object.
 ///
 /// # Errors
-/// When the text is not JSON.
+/// The text is not JSON.
 pub fn object<'de, M: Members<'de>>(text: &'de [u8], members: &mut M) -> Result<bool, NotJson> {
     let mut scanner = Scanner::new(text);
     let is_object = scanner.object(members)?;
@@ -179,13 +180,13 @@ pub fn object<'de, M: Members<'de>>(text: &'de [u8], members: &mut M) -> Result<
     }
 }
 
-/// Hands over the elements of a raw list, one after the other, until one is enough; any other value has none.
+/// Passes the elements of a raw list to `is_enough` until it returns true; any other value has none.
 pub fn each<'de>(raw: &'de [u8], is_enough: impl FnMut(&'de [u8]) -> bool) {
-    // There is nothing wrong with a list that was taken from a line.
+    // The list was taken from a valid line.
     let _ = Scanner::new(raw).each(is_enough);
 }
 
-/// Whether a text is one valid JSON object, whatever is inside.
+/// True if a text is one valid JSON object.
 #[must_use]
 pub fn is_object(text: &[u8]) -> bool {
     text.trim_ascii_start().first() == Some(&b'{') && serde_json::from_slice::<IgnoredAny>(text).is_ok()
@@ -225,7 +226,7 @@ pub fn count(raw: &[u8]) -> Option<u64> {
     }
 }
 
-/// A few digits, as nearly every count is.
+/// Fast path for a few digits, the form of nearly every count.
 fn usual_count(raw: &[u8]) -> Option<u64> {
     let digit = |count: u64, byte: &u8| byte.is_ascii_digit().then(|| count * 10 + u64::from(byte - b'0'));
     (1..=USUAL_DIGITS_MAX)
@@ -245,12 +246,12 @@ fn integral(value: f64) -> Option<u64> {
     ((0.0..9_223_372_036_854_775_808.0).contains(&value) && value.fract() == 0.0).then_some(value as u64)
 }
 
-/// From this number on a time is in milliseconds, below it in seconds.
+/// Numbers from here on are milliseconds, smaller ones seconds.
 const MILLISECONDS_FROM: f64 = 1e11;
-/// The last moment that can be written with a year of four digits, in milliseconds.
+/// The last time with a four-digit year, in milliseconds.
 const TIME_MS_MAX: f64 = 253_402_300_799_999.0;
 
-/// The time that a raw value is: a string, or a number of seconds or milliseconds since 1970.
+/// The time of a raw value: a string, or a number of seconds or milliseconds since 1970.
 #[must_use]
 pub fn time_of(raw: &[u8]) -> Option<Millis> {
     if raw.first() == Some(&b'"') {
@@ -266,7 +267,7 @@ pub fn time_of(raw: &[u8]) -> Option<Millis> {
     (0.0..=TIME_MS_MAX).contains(&millis).then_some(millis as Millis)
 }
 
-/// A line's time: RFC 3339 with its offset honoured. Before 1970 counts as unreadable.
+/// A line's time: RFC 3339 with its offset. Before 1970 counts as unreadable.
 #[must_use]
 pub fn time(text: &[u8]) -> Option<Millis> {
     let timestamp = match usual_time(text) {
@@ -277,7 +278,7 @@ pub fn time(text: &[u8]) -> Option<Millis> {
     (millis >= 0).then_some(millis)
 }
 
-/// `2026-10-05T09:00:00.000Z`, as nearly every line has it: a fifth of the time that any notation takes.
+/// Fast path for `2026-10-05T09:00:00.000Z`, the form of nearly every time: a fifth of the general cost.
 fn usual_time(text: &[u8]) -> Option<Timestamp> {
     let digits = |at: usize, count: usize| {
         text[at..at + count].iter().try_fold(0i16, |number, byte| {
@@ -328,10 +329,10 @@ fn usual_time(text: &[u8]) -> Option<Timestamp> {
     Offset::UTC.to_timestamp(time.ok()?).ok()
 }
 
-/// A copy of a line with what no JSON reader accepts mended: the BOM and NUL bytes removed, other control
-/// characters made spaces, bytes that are not UTF-8 replaced. `None` if there is nothing to mend.
+/// A repaired copy of a line: the BOM and NUL bytes removed, other control characters replaced by spaces,
+/// bytes that are not UTF-8 replaced. `None` if there is nothing to repair.
 #[must_use]
-pub fn mended(line: &[u8]) -> Option<Vec<u8>> {
+pub fn repaired(line: &[u8]) -> Option<Vec<u8>> {
     let line_without_bom = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
     let bare = line_without_bom.len() == line.len();
     if bare && std::str::from_utf8(line).is_ok() && !line.iter().any(|byte| *byte < b' ') {
@@ -426,7 +427,7 @@ mod tests {
     }
 
     proptest! {
-        /// The usual notation is read as any other.
+        /// The fast path agrees with the general one.
         #[test]
         fn usual_times(millis in 0..253_402_207_200_000i64) {
             let text = format!("{:.3}", Timestamp::from_millisecond(millis).unwrap());
@@ -437,10 +438,13 @@ mod tests {
 
     #[test]
     fn mending() {
-        assert_eq!(mended(b"{\"a\": 1}"), None);
-        assert_eq!(mended(b"{\"a\tb\": 1}").unwrap(), b"{\"a b\": 1}");
-        assert_eq!(mended(b"\xEF\xBB\xBF{}").unwrap(), b"{}");
-        assert_eq!(mended(b"\0\0{\"a\":\0\"x\x01y\"}\0").unwrap(), b"{\"a\":\"x y\"}");
-        assert_eq!(mended(b"\"\xFF\"").unwrap(), "\"\u{FFFD}\"".as_bytes());
+        assert_eq!(repaired(b"{\"a\": 1}"), None);
+        assert_eq!(repaired(b"{\"a\tb\": 1}").unwrap(), b"{\"a b\": 1}");
+        assert_eq!(repaired(b"\xEF\xBB\xBF{}").unwrap(), b"{}");
+        assert_eq!(
+            repaired(b"\0\0{\"a\":\0\"x\x01y\"}\0").unwrap(),
+            b"{\"a\":\"x y\"}"
+        );
+        assert_eq!(repaired(b"\"\xFF\"").unwrap(), "\"\u{FFFD}\"".as_bytes());
     }
 }

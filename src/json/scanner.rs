@@ -1,8 +1,8 @@
-//! One pass over JSON from left to right: what is wanted is taken as raw text, the rest is passed over, all of it is
-//! checked.
+//! One-pass JSON scanner: wanted values are taken as raw text, the rest is skipped, everything is validated.
 //!
-//! It takes what `serde_json` takes for its `IgnoredAny`, which is JSON's grammar without asking whether a number or a
-//! surrogate fits a type, and nothing else. It exists because most of a replay is spent here: see docs/performance.md.
+//! It accepts exactly what `serde_json` accepts for `IgnoredAny`: JSON's grammar, without checking whether a
+//! number or a surrogate fits a type. It exists because a replay spends most of its time here: see
+//! docs/performance.md.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -10,18 +10,18 @@ use std::ops::Range;
 use super::Members;
 use crate::json;
 
-/// The text is not JSON, or a value that is wanted is not UTF-8.
+/// The text is not JSON, or a wanted value is not UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotJson;
 
-/// A byte in each of a word's eight.
+/// One in each byte of a word.
 const EACH: u64 = 0x0101_0101_0101_0101;
 /// The highest bit of each byte.
 const HIGH: u64 = EACH << 7;
-/// Bytes looked at together.
+/// Bytes compared at once.
 const WORD_BYTES: usize = 8;
 
-/// What is open around a value, outermost first: whether it is an object. The first levels need no memory.
+/// The open containers around a value, outermost first: 1 for an object. The first 64 levels need no memory.
 #[derive(Default)]
 struct Nesting {
     /// The innermost is the lowest bit.
@@ -53,11 +53,11 @@ impl Nesting {
     }
 }
 
-/// A place in a text.
+/// A position in a text.
 #[derive(Clone, Debug)]
 pub struct Scanner<'de> {
     text: &'de [u8],
-    /// Everything before was taken or passed over.
+    /// Everything before it is consumed.
     at: usize,
 }
 
@@ -66,18 +66,18 @@ impl<'de> Scanner<'de> {
         Self { text, at: 0 }
     }
 
-    /// Takes an object member by member; any other value is passed over, and `false`.
+    /// Reads an object member by member; any other value is skipped and returns `false`.
     ///
     /// # Errors
-    /// When the text is not JSON.
+    /// The text is not JSON.
     pub fn object<M: Members<'de>>(&mut self, members: &mut M) -> Result<bool, NotJson> {
         self.object_at(members).map(|place| place.is_some())
     }
 
-    /// [`Scanner::object`], and where in the text the object is.
+    /// [`Scanner::object`], with the object's range in the text.
     ///
     /// # Errors
-    /// When the text is not JSON.
+    /// The text is not JSON.
     pub fn object_at<M: Members<'de>>(&mut self, members: &mut M) -> Result<Option<Range<usize>>, NotJson> {
         if self.next_byte() != Some(b'{') {
             return self.skip().map(|()| None);
@@ -104,7 +104,7 @@ impl<'de> Scanner<'de> {
         }
     }
 
-    /// Passes over an object if its text is this one; what begins like a whole object is that object.
+    /// Skips an object if the text continues with exactly these bytes, which are a whole object.
     pub fn skip_object(&mut self, object: &[u8]) -> bool {
         let is_it = self.next_byte() == object.first().copied() && self.text[self.at..].starts_with(object);
         if is_it {
@@ -113,10 +113,10 @@ impl<'de> Scanner<'de> {
         is_it
     }
 
-    /// Takes the elements of a list, raw, until one is enough; any other value is passed over.
+    /// Passes the elements of a list, raw, to `is_enough` until it returns true; any other value is skipped.
     ///
     /// # Errors
-    /// When the text is not JSON.
+    /// The text is not JSON.
     pub fn each(&mut self, mut is_enough: impl FnMut(&'de [u8]) -> bool) -> Result<(), NotJson> {
         if self.next_byte() != Some(b'[') {
             return self.skip();
@@ -141,18 +141,18 @@ impl<'de> Scanner<'de> {
         }
     }
 
-    /// Takes a value as raw text.
+    /// Reads a value as raw text.
     ///
     /// # Errors
-    /// When it is not JSON, or has bytes that are not UTF-8.
+    /// It is not JSON, or not UTF-8.
     pub fn raw(&mut self) -> Result<&'de str, NotJson> {
         std::str::from_utf8(self.raw_bytes()?).map_err(|_| NotJson)
     }
 
-    /// Takes a value as raw bytes.
+    /// Reads a value as raw bytes.
     ///
     /// # Errors
-    /// When it is not JSON.
+    /// It is not JSON.
     pub fn raw_bytes(&mut self) -> Result<&'de [u8], NotJson> {
         self.next_byte();
         let start = self.at;
@@ -160,10 +160,10 @@ impl<'de> Scanner<'de> {
         Ok(&self.text[start..self.at])
     }
 
-    /// Passes over a value.
+    /// Skips a value.
     ///
     /// # Errors
-    /// When it is not JSON.
+    /// It is not JSON.
     pub fn skip(&mut self) -> Result<(), NotJson> {
         match self.next_byte().ok_or(NotJson)? {
             b'"' => self.string().map(drop),
@@ -172,12 +172,12 @@ impl<'de> Scanner<'de> {
         }
     }
 
-    /// Whether nothing but white space is left.
+    /// True if only white space is left.
     pub fn is_at_end(&mut self) -> bool {
         self.next_byte().is_none()
     }
 
-    /// Passes over white space; the byte that follows.
+    /// Skips white space; returns the next byte.
     fn next_byte(&mut self) -> Option<u8> {
         loop {
             let byte = *self.text.get(self.at)?;
@@ -206,7 +206,7 @@ impl<'de> Scanner<'de> {
         json::string(&self.text[start..end]).ok_or(NotJson)
     }
 
-    /// Passes over a string, from its first quote to behind its last; says whether there are escapes in it.
+    /// Skips a string including its quotes; returns true if it has escapes.
     fn string(&mut self) -> Result<bool, NotJson> {
         self.at += 1;
         let mut has_escapes = false;
@@ -226,12 +226,12 @@ impl<'de> Scanner<'de> {
         }
     }
 
-    /// Goes on to the next byte that ends a piece of a string: a quote, a backslash or a control character.
+    /// Advances to the next byte that ends a piece of a string: a quote, a backslash or a control character.
     fn next_special(&mut self) -> Option<u8> {
         while let Some(bytes) = self.text.get(self.at..self.at + WORD_BYTES) {
             let word = u64::from_le_bytes(bytes.try_into().ok()?);
-            // A byte that is less than another borrows from its highest bit. What is above it may be wrong, but the
-            // lowest that is found is one.
+            // A byte less than the other borrows from its highest bit. Bits above it may be wrong, but the
+            // lowest one found is right.
             let quote = word ^ (EACH * u64::from(b'"'));
             let backslash = word ^ (EACH * u64::from(b'\\'));
             let found = ((quote.wrapping_sub(EACH) & !quote)
@@ -268,7 +268,7 @@ impl<'de> Scanner<'de> {
         Ok(())
     }
 
-    /// Passes over an object or a list, however deep: what is open stands in a list, not on the stack.
+    /// Skips an object or a list of any depth: open containers are kept in a list, not on the stack.
     fn skip_nested(&mut self) -> Result<(), NotJson> {
         let mut outer = Nesting::default();
         let mut is_object = self.text[self.at] == b'{';
@@ -313,7 +313,7 @@ impl<'de> Scanner<'de> {
         }
     }
 
-    /// Passes over a number or a word.
+    /// Skips a number or a word.
     fn skip_word(&mut self) -> Result<(), NotJson> {
         let rest = &self.text[self.at..];
         for word in [b"true".as_slice(), b"false", b"null"] {
@@ -344,7 +344,7 @@ impl<'de> Scanner<'de> {
         Ok(())
     }
 
-    /// Passes over one digit or more.
+    /// Skips one or more digits.
     fn skip_digits(&mut self) -> Result<(), NotJson> {
         let start = self.at;
         while self.text.get(self.at).is_some_and(u8::is_ascii_digit) {
@@ -362,7 +362,7 @@ mod tests {
 
     use super::*;
 
-    /// Everything that a line can have in it, and what stands beside it.
+    /// A line with every kind of value, and its surroundings.
     const LINE: &str = r#"{"a":[],"b":{ }, "text":"said \"so\" \\ \u001b[0m — naïve 🦀 \ud83d end of it","n":[-0.5e+10,0,12,1E9],"deep":[[[{"x":[true,false,null]}]]] }"#;
 
     fn is_json(text: &[u8]) -> bool {
@@ -480,7 +480,7 @@ mod tests {
         ]
     }
 
-    /// Values that are mostly valid.
+    /// Mostly valid values.
     fn any_value() -> impl Strategy<Value = String> {
         let leaf = proptest::sample::select(vec![
             "0",

@@ -80,7 +80,7 @@ pub struct Record {
     pub session: Option<NonZeroU64>,
     /// Whether the response was over when the line was written, as far as it says.
     pub is_final: bool,
-    /// How many lines it stands for: copies that differ in nothing but their time are [one](crate::dedup::join).
+    /// How many lines it stands for: copies that differ in nothing but their time are [one](crate::dedup::coalesce).
     pub copies: u32,
 }
 

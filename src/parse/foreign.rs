@@ -1,18 +1,19 @@
-//! Other agents' files, recognised by their first lines: what cannot be counted can at least be named.
+//! Files of other agents, recognised by their first lines: they are not counted, but named.
 //!
-//! Only names of members and types are looked at. `AGENTS` has one line per agent; a dialect that is read leaves it.
+//! Only names of members and types are inspected. `AGENTS` has one entry per agent; an agent whose dialect is
+//! parsed is removed from it.
 
 use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{Members, RawBytes, object};
 
-/// How much of a file is looked at, in bytes.
+/// Inspected start of a file, in bytes.
 pub const HEAD_BYTES: usize = 8192;
-/// How many of its lines.
+/// Most inspected lines.
 const LINES_MAX: usize = 32;
 /// Names of members kept of one line.
 const NAMES_MAX: usize = 64;
 
-/// Which agent writes such files, and what one of them is called.
+/// An agent, the name of its files, and the test of a line.
 type AgentFile = (Agent, &'static str, fn(&LineShape) -> bool);
 
 /// An agent whose files are not read.
@@ -30,7 +31,7 @@ pub enum Agent {
     Droid,
 }
 
-/// The first that fits decides.
+/// The first match decides.
 const AGENTS: [AgentFile; 10] = [
     (Agent::Codex, "Codex rollout", LineShape::is_codex),
     (Agent::CodexStream, "Codex event stream", |line| {
@@ -60,8 +61,7 @@ const AGENTS: [AgentFile; 10] = [
     }),
 ];
 
-/// Members of lines that Claude Code and those who write as it does have, and of the lists it keeps beside its
-/// transcripts.
+/// Members in lines of Claude Code and compatible writers, and of the lists kept beside its transcripts.
 const OURS: [&str; 9] = [
     "sessionId",
     "session_id",
@@ -73,7 +73,7 @@ const OURS: [&str; 9] = [
     "rateLimits",
     "display",
 ];
-/// Types of its lines that may come without any of these.
+/// Types of such lines that may lack all of these members.
 const OUR_TYPES: [&[u8]; 10] = [
     b"assistant",
     b"user",
@@ -88,7 +88,7 @@ const OUR_TYPES: [&[u8]; 10] = [
 ];
 
 impl Agent {
-    /// What one of its files is called.
+    /// The name of its files.
     #[must_use]
     pub fn file(self) -> &'static str {
         let entry = AGENTS.iter().find(|(agent, ..)| *agent == self);
@@ -96,16 +96,16 @@ impl Agent {
     }
 }
 
-/// What the beginning of a file looks like.
+/// The kind of a file, by its first lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Look {
-    /// Too little is there.
+    /// Too short to decide.
     #[default]
     TooShort,
-    /// As what is read here, or as what lies beside it.
+    /// A transcript, or a file that belongs beside one.
     Ours,
     Foreign(Agent),
-    /// Whole lines, and nothing in them that any transcript has.
+    /// Whole lines, without any member of a transcript.
     Strange,
 }
 
@@ -114,7 +114,7 @@ pub enum Look {
 pub fn look(head: &[u8]) -> Look {
     let mut has_line = false;
     for line in head.split_inclusive(|byte| *byte == b'\n').take(LINES_MAX) {
-        // NUL bytes stand where nothing was written.
+        // NUL bytes fill parts that were never written.
         let is_blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0;
         let start = line.iter().position(|byte| !is_blank(byte)).unwrap_or(line.len());
         let text = &line[start..];
@@ -124,7 +124,7 @@ pub fn look(head: &[u8]) -> Look {
         }
         has_line |= line.ends_with(b"\n") || head.len() >= HEAD_BYTES;
         let mut shape = LineShape::default();
-        // One that is cut off has told its first members.
+        // A truncated line still has its first members.
         let _ = object(text, &mut shape);
         if let Some((agent, ..)) = AGENTS.iter().find(|(_, _, fits)| fits(&shape)) {
             return Look::Foreign(*agent);
@@ -136,7 +136,7 @@ pub fn look(head: &[u8]) -> Look {
     if has_line { Look::Strange } else { Look::TooShort }
 }
 
-/// What a line is made of: its type, and the names of its members, those of some members with a dot between.
+/// The shape of a line: its type, and the names of its members, nested ones with a dot between.
 #[derive(Debug, Default)]
 struct LineShape {
     kind: Vec<u8>,
@@ -169,7 +169,7 @@ impl LineShape {
             b"compacted",
             b"token_usage_record",
         ];
-        // Before September 2025: a head without a type, then items as the API has them.
+        // Before September 2025: a head without a type, then items as in the API.
         let is_old = self.has("instructions") && self.has("id") || self.has("record_type");
         self.has("payload") && TYPES.contains(&self.kind.as_slice()) || self.kind.is_empty() && is_old
     }
@@ -211,7 +211,7 @@ impl<'de> Members<'de> for LineShape {
     }
 }
 
-/// The members of a member.
+/// Nested members.
 struct InnerMembers<'s> {
     above: &'static str,
     shape: &'s mut LineShape,

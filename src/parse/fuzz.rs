@@ -1,4 +1,4 @@
-//! Any bytes as a line: an answer, the same one again, and the usage that a strict reader of JSON finds in it.
+//! Random bytes as a line: the result, its repetition, and the usage found by a strict JSON parser.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::quota::window::{NamedWindow, Track, merge, view};
 
 /// A response, the calls of other models in it, and the keys of its captured copies.
 const RECORDS_MAX: usize = 1 + 256 + 2;
-/// Beyond what any clock shows: the year 9999.
+/// A time beyond any clock: the year 9999.
 const LATEST: Millis = 253_402_300_800_000;
 /// 2026-10-05T09:00:00Z.
 const NOW: Millis = 1_791_190_800_000;
@@ -118,7 +118,7 @@ fn parsed(bytes: &[u8], place: LineContext) -> ParsedLine {
     (parsed, records, observations)
 }
 
-/// What counts of a record, whatever its line is called.
+/// The counted part of records, independent of the line.
 fn counted(records: &[Record]) -> Vec<(Kind, &str, Usage)> {
     records
         .iter()
@@ -163,7 +163,7 @@ fn judge_parse(input: &[u8]) {
         assert_eq!(record.time, said.time);
         assert!(record.dating.is_own() == said.time.is_some());
     }
-    // What stands in the lists already stays, and the place of a line changes only keys.
+    // Existing list entries are kept, and the position of a line changes only keys.
     let elsewhere = LineContext {
         scope: 7,
         origin: 8,
@@ -171,7 +171,7 @@ fn judge_parse(input: &[u8]) {
     };
     let (mut more, mut seen) = (records.clone(), observations.clone());
     let other = line(&input, elsewhere, &mut more, &mut seen);
-    // Of another account it is another session.
+    // With another account it is another session.
     let reported = |parsed: &Parsed| parsed.report.map(|report| report.reported);
     assert_eq!((other.class, other.time), (said.class, said.time));
     assert_eq!(reported(&other), reported(said));
@@ -191,7 +191,7 @@ fn judge_parse(input: &[u8]) {
     }
 }
 
-/// The same line as other paths through the parser see it.
+/// Other paths of the parser for the same line.
 fn other_paths(line: &[u8], random: &mut fastrand::Rng) -> Vec<(&'static str, Vec<u8>)> {
     let trimmed = line.trim_ascii();
     let padded = |line: &[u8]| {
@@ -199,7 +199,7 @@ fn other_paths(line: &[u8], random: &mut fastrand::Rng) -> Vec<(&'static str, Ve
         [pad.as_bytes(), &line[1..]].concat()
     };
     let mut nul_within = trimmed.to_vec();
-    // Between two tokens there may be anything that is no JSON; the first byte is a brace.
+    // Between two tokens anything that is not JSON may be inserted; the first byte is a brace.
     nul_within.insert(1, [0, 1, b'\t'][random.usize(..3)]);
     let escaped = replaced(trimmed, b"\"usage\"", b"\"us\\u0061ge\"");
     let also_escaped = replaced(trimmed, b"\"usage\"", b"\"\\u0075\\u0073\\u0061\\u0067\\u0065\"");
@@ -242,13 +242,14 @@ fn text(raw: Option<&&RawValue>) -> Option<String> {
     serde_json::from_str(raw?.get()).ok()
 }
 
-/// What a line is if serde_json takes it without a word, worked out in another way: the last of duplicate keys stands.
-/// `None` where it does not, where a progress line quotes another, or where what may be a tool's result has usage in escapes.
+/// The kind of a line that serde_json accepts, computed independently: of duplicate keys the last counts.
+/// `None` if serde_json refuses it, if a progress line quotes another line, or if a possible tool result has
+/// usage in escapes.
 fn strictly(line: &[u8]) -> Option<Strict> {
     let whole = serde_json::from_slice::<Value>(line).ok()?;
     let is = |class| Some(Strict { class, usage: None });
     if !whole.is_object() {
-        // A long one is judged by its frame, but that of an object is no other value's.
+        // A long line is judged by its frame, but only an object has that frame.
         return is(LineKind::Malformed);
     }
     let trimmed = line.trim_ascii();
@@ -314,7 +315,7 @@ fn strictly(line: &[u8]) -> Option<Strict> {
     })
 }
 
-/// A whole number from 0 to `i64::MAX`, as a number or as text, with a point or an exponent if need be.
+/// A whole number from 0 to `i64::MAX`, as a number or as text, possibly with a point or an exponent.
 fn count(raw: &RawValue) -> Option<u64> {
     let text = serde_json::from_str::<String>(raw.get());
     let text = text.as_deref().unwrap_or(raw.get()).trim();
@@ -356,7 +357,7 @@ fn judge_limits(input: &[u8]) {
             seen.extend(observations);
         }
     }
-    // What is made of them: the state of a window, and what that says now and at the ends of time.
+    // The derived window states, and their view now and at the ends of time.
     let mut states: BTreeMap<Box<str>, Track> = BTreeMap::new();
     for one in &seen {
         let at = one.observed_at.unwrap_or(NOW);

@@ -1,25 +1,25 @@
-//! A line and what is found in it, whatever the agent.
+//! The result of parsing a line, for any agent.
 
 use crate::model::{Millis, Report};
 
-/// Longest line that is parsed whole though it mentions no usage, in bytes.
+/// Longest line that is parsed whole although it does not mention usage, in bytes.
 pub const SHORT_LINE_BYTES_MAX: usize = 4096;
 
-/// What a line is.
+/// The kind of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineKind {
-    /// It carries usage that can count.
+    /// A line with usage that can count.
     Usage,
-    /// Nothing in it counts: other types, blank lines, lines of no API response.
+    /// A line without anything that counts: other types, blank lines, lines of no API response.
     Ignored,
-    /// It is not a JSON object, or has a `usage` that is not an object.
+    /// A line that is no JSON object, or has a `usage` that is not an object.
     Malformed,
 }
 
-/// What the parser knows of a line's surroundings.
+/// The position of a line and its account.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LineContext {
-    /// Keeps the responses of different provider accounts apart.
+    /// Separates the responses of different provider accounts.
     pub scope: u64,
     /// The file's [`origin`](crate::model::Cursor::origin).
     pub origin: u64,
@@ -27,18 +27,18 @@ pub struct LineContext {
     pub offset: u64,
 }
 
-/// What was found in a line; its records and observations are appended to the lists that were given.
+/// The result of a line; its records and observations are appended to the given lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parsed {
     pub class: LineKind,
     /// The line's own time.
     pub time: Option<Millis>,
-    /// What the agent reports of a session, if the line does that.
+    /// The agent's report of a session, if the line is one.
     pub report: Option<Report>,
 }
 
 impl Parsed {
-    /// A line with nothing in it but its class and perhaps a time.
+    /// A line with only a kind and possibly a time.
     #[must_use]
     pub fn plain(class: LineKind, time: Option<Millis>) -> Self {
         Self {

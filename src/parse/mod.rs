@@ -1,10 +1,11 @@
-//! One line of a transcript to records and observations: total, never panics, never an error.
+//! Parsing of one transcript line into records and observations: total, without panics and errors.
 //!
 //! A bad line is a value ([`LineKind::Malformed`]), an unknown one is [`LineKind::Ignored`]. Lines of up to
-//! [`SHORT_LINE_BYTES_MAX`] and all lines that mention usage are parsed whole, as strictly as JSON goes and
-//! as tolerantly as real files need (but for a tool's result that spells usage in escapes). A longer line that mentions no usage is most of what a transcript weighs
-//! and can count nothing: for it the frame `{...}` is proof enough of an object, its inside is not looked at, unless
-//! its ends speak of limits: then it is looked at for observations, and its class stays what the frame says.
+//! [`SHORT_LINE_BYTES_MAX`] and all lines that mention usage are parsed whole, as strictly as JSON and as
+//! tolerantly as real files need (except a tool's result with usage in escapes). Longer lines without usage
+//! are most of a transcript and count nothing: for them the frame `{...}` is accepted as an object without
+//! parsing its inside. If the ends of such a line indicate limits, it is parsed for observations, but its
+//! kind stays that of its frame.
 
 pub mod claude;
 pub mod foreign;
@@ -16,7 +17,7 @@ use claude::state::State;
 
 pub use line::{LineContext, LineKind, Parsed, SHORT_LINE_BYTES_MAX};
 
-/// Parses one line (without its `\n`) by itself.
+/// Parses one line (without its `\n`) on its own.
 pub fn line(
     bytes: &[u8],
     place: LineContext,
@@ -26,12 +27,12 @@ pub fn line(
     Parser::default().line(bytes, place, records, observations)
 }
 
-/// Parses the lines of one file one after the other; what repeats is read once.
+/// Parses the lines of one file in order; repeated parts are parsed once.
 #[derive(Clone, Debug)]
 pub struct Parser {
     memory: claude::Memory,
     state: State,
-    /// A later time is not believed.
+    /// Later times are not accepted.
     latest_believed: Millis,
 }
 
@@ -42,7 +43,7 @@ impl Default for Parser {
 }
 
 impl Parser {
-    /// A parser that goes on where another one kept this of a file. Times after `latest_believed` are not believed.
+    /// A parser that continues from a kept state. Times after `latest_believed` are not accepted.
     #[must_use]
     pub fn new(kept: &ParserState, latest_believed: Millis) -> Self {
         let state = State::decode(kept);
@@ -53,7 +54,7 @@ impl Parser {
         }
     }
 
-    /// What is to be kept of the lines so far.
+    /// The state to keep.
     #[must_use]
     pub fn state(&self) -> ParserState {
         let (retries, streams) = self.memory.kept();
@@ -71,7 +72,7 @@ impl Parser {
         self.state.latest_time
     }
 
-    /// Parses one line (without its `\n`). Of its time, `None` is said if it is not believed.
+    /// Parses one line (without its `\n`). Its time is `None` if it is not accepted.
     pub fn line(
         &mut self,
         bytes: &[u8],
@@ -331,7 +332,7 @@ mod tests {
         }
     }
 
-    /// Pieces that real and broken lines are made of.
+    /// Pieces of real and broken lines.
     fn any_piece() -> impl Strategy<Value = Vec<u8>> {
         let words: Vec<&'static [u8]> = vec![
             b"{",
@@ -370,7 +371,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever stands in a line: an answer, records only with usage, and the same answer again.
+        /// Any line gives a result, records only with usage, and the same result again.
         #[test]
         fn any_bytes_get_an_answer(pieces in proptest::collection::vec(any_piece(), 0..40)) {
             let text: Vec<u8> = pieces.concat().into_iter().filter(|byte| *byte != b'\n').collect();
@@ -383,7 +384,7 @@ mod tests {
             prop_assert_eq!(again, found);
         }
 
-        /// What was read before changes no answer.
+        /// Earlier lines change no result.
         #[test]
         fn lines_in_a_row_are_read_as_each_by_itself(
             lines in proptest::collection::vec((0u64..3, 0usize..5, 0usize..3), 1..12),
@@ -404,7 +405,7 @@ mod tests {
             }
         }
 
-        /// A usage line cut short anywhere is malformed, and never counts.
+        /// A truncated usage line is malformed, and never counts.
         #[test]
         fn a_torn_line_never_counts(cut in 1usize..140) {
             let whole = br#"{"type":"assistant","timestamp":"2026-10-05T09:00:00.000Z","message":{"id":"msg_1","model":"m","usage":{"input_tokens":12,"output_tokens":7}}}"#;

@@ -1,4 +1,4 @@
-//! What the operator wants kept for one provider account.
+//! The configured rules of one provider account.
 
 use std::collections::BTreeMap;
 
@@ -6,31 +6,31 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::model::AccountId;
 
-/// At which share of a window a threshold fires, in percent.
+/// Default thresholds of a window, in percent.
 pub const THRESHOLDS_DEFAULT: [u8; 2] = [75, 90];
-/// At which share of the calls quota an account is near its limit, in percent.
+/// Default share of the calls quota from which an account is near its limit, in percent.
 pub const WARN_AT_PERCENT_DEFAULT: u8 = 80;
 
 /// One provider account and its rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     pub id: AccountId,
-    /// Calls wanted at most in any five hours; 0 is no quota.
+    /// Largest wanted number of calls in any five hours; 0 for no quota.
     pub calls_quota: u64,
     /// The share of `calls_quota` from which the account is near its limit.
     pub warn_at_percent: u8,
-    /// Tokens wanted at most in a day; 0 is no budget.
+    /// Largest wanted number of tokens in a day; 0 for no budget.
     pub daily_tokens: u64,
-    /// Which tokens the budget counts.
+    /// Token kinds that the budget counts.
     pub counted: TokenKinds,
     /// Sorted, without repetition.
     pub thresholds: Vec<u8>,
-    /// Windows of which something must be left for a new run to start.
+    /// Windows that need a minimum left for a new run to start.
     pub minimum_left: Vec<Minimum>,
     pub on_unknown: OnUnknown,
-    /// Whether runs may start that are paid beyond the windows.
+    /// True if runs may start that are billed beyond the windows.
     pub use_overage: bool,
-    /// A model as it is asked for, and what serves in its place at this account.
+    /// Requested models, and the models that serve in their place at this account.
     pub models: BTreeMap<Box<str>, Box<str>>,
 }
 
@@ -53,7 +53,7 @@ impl Account {
     }
 }
 
-/// What keeps the responses of this account apart from those of others, in the hashes that are their keys.
+/// A hash that separates the response keys of this account from those of others.
 #[must_use]
 pub fn scope(id: &AccountId) -> u64 {
     if *id == AccountId::default() {
@@ -62,7 +62,7 @@ pub fn scope(id: &AccountId) -> u64 {
     xxh3_64(format!("{}\0{}", id.provider, id.name).as_bytes())
 }
 
-/// Which of the four token fields count.
+/// The token fields that count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -86,7 +86,7 @@ impl Default for TokenKinds {
     }
 }
 
-/// Of a window, how much must be left.
+/// The smallest wanted rest of a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Minimum {
     /// The window's canonical name.
@@ -94,11 +94,11 @@ pub struct Minimum {
     pub percent: u8,
 }
 
-/// What to answer when nothing is known of an account's windows.
+/// Answer for an account without known windows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnUnknown {
-    /// That it is not known.
+    /// Answer `unknown`.
     #[default]
     Say,
     Allow,

@@ -1,4 +1,4 @@
-//! The question orchestrators ask: may another run start, where, and if not, when?
+//! Admission of another run: whether it may start, where, and if not, when to retry.
 //!
 //! `assess` judges one candidate, `admit` chooses among several in their order. Neither reserves anything.
 
@@ -17,38 +17,38 @@ use super::overage::Overage;
 use super::window::NamedWindow;
 use crate::model::Millis;
 
-/// A place where the run could start, and all that is known of it.
+/// A place where the run could start, with everything known about it.
 #[derive(Clone, Debug)]
 pub struct Candidate<'a> {
     /// Its rules.
     pub account: &'a Account,
-    /// The model as it is asked for; the account's map says what serves in its place.
+    /// The requested model; the account's map gives the one that serves in its place.
     pub model: Option<Box<str>>,
-    /// All windows of the account; those that do not bind the model are passed over.
+    /// All windows of the account; those that do not bind the model are skipped.
     pub windows: Vec<NamedWindow<'a>>,
     pub calls: Calls,
-    /// Of the day of the question.
+    /// The budget of the current day.
     pub budget: Option<DailyBudget>,
-    /// What is stored. Observed and predicted causes count only where there is no window and no budget that says
-    /// so itself.
+    /// Stored causes. Observed and predicted causes count only without a window or a budget to compute them
+    /// from.
     pub causes: Causes,
     pub overage: Option<Overage>,
 }
 
-/// What to do.
+/// The decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Verdict {
     Allow,
     /// Not now.
     Wait,
-    /// Not before somebody changes something.
+    /// Not before a person changes something.
     Deny,
-    /// Nothing is known that could decide.
+    /// Too little is known.
     Unknown,
 }
 
-/// How an account stands.
+/// The state of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum AccountVerdict {
@@ -58,15 +58,15 @@ pub enum AccountVerdict {
     Unknown,
 }
 
-/// Why, as a code that stays the same.
+/// The reason, as a stable code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Reason {
-    /// A window is known and nothing stands in the way.
+    /// A window is known and nothing blocks.
     Available,
-    /// Every known window has passed its reset: nothing stands in the way until there is news.
+    /// Every known window has passed its reset: nothing blocks until newer data arrives.
     AwaitingRefresh,
-    /// No window was ever seen, but the operator's own quota or budget is known and not used up.
+    /// No window was ever seen, but the operator's own quota or budget is not used up.
     WithinOwnLimits,
     /// The calls of five hours are near the operator's quota.
     NearCallsQuota,
@@ -76,66 +76,66 @@ pub enum Reason {
     WindowExhausted,
     /// The provider refused without naming a window.
     Throttled,
-    /// What is served is paid beyond the windows, and the account is to be used then.
+    /// Responses are billed beyond the windows, which the account allows.
     UsingOverage,
-    /// What is served is paid beyond the windows, and the account is not to be used then.
+    /// Responses are billed beyond the windows, which the account does not allow.
     OverageOnly,
     /// The day's tokens are used up.
     BudgetExhausted,
-    /// The day's tokens were used too fast to last.
+    /// The day's tokens are being used too fast to last.
     BudgetPredicted,
-    /// A person said so.
+    /// Marked by a person.
     Manual,
-    /// Less is left of a window than the operator wants.
+    /// Less of a window is left than the configured minimum.
     BelowMinimum,
     /// Nothing is known of the account.
     NoObservation,
-    /// The last word was a refusal without an end, and some time has passed.
+    /// The last observation was a refusal without an end, and some time has passed.
     ResetUnknown,
-    /// Nothing is known, and the account is to be used then.
+    /// Nothing is known, and `on_unknown` allows.
     UnknownAsAllow,
-    /// Nothing is known, and the account is not to be used then.
+    /// Nothing is known, and `on_unknown` waits.
     UnknownAsWait,
-    /// The first choice would not do, a later one is taken.
+    /// The first choice is not available; a later one is taken.
     Overflow,
-    /// None is free of a warning; the first that is not exhausted is taken.
+    /// All have a warning; the first that is not exhausted is taken.
     AllNearLimit,
     /// None can be used now.
     AllExhausted,
-    /// None can be used until somebody changes something.
+    /// None can be used until a person changes something.
     NoneRecovers,
     /// There is no candidate.
     NoCandidates,
     /// The collector has not read everything that was there at its start.
     CollectorStarting,
-    /// The collector cannot read what it should.
+    /// The collector cannot read something it should.
     CollectorBlind,
 }
 
-/// Why what is known is not all there is: a refusal may stand in what was not read.
+/// The reason why data may be missing: unread logs may contain a refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unseen {
     /// [`Reason::CollectorStarting`] or [`Reason::CollectorBlind`].
     pub reason: Reason,
-    /// As a sentence without its end.
+    /// A sentence without its full stop.
     pub why: String,
 }
 
-/// The answer.
+/// The answer to the admission question.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admission {
     pub decision: Verdict,
-    /// When to ask again: the earliest time at which an exhausted candidate recovers. Always after the time of the
-    /// question; `None` if a run may start, or if nobody knows.
+    /// The time for a retry: the earliest time at which an exhausted candidate recovers. Always after the
+    /// time of the question; `None` if a run may start, or if the time is unknown.
     pub retry_at: Option<Millis>,
-    /// Which candidate to use; `None` unless the decision is to allow.
+    /// Index of the candidate to use; `None` unless the decision is to allow.
     pub chosen: Option<usize>,
-    /// Which candidate recovers at `retry_at`.
+    /// Index of the candidate that recovers at `retry_at`.
     pub recovers: Option<usize>,
     pub reason: Reason,
-    /// Why the decision is `unknown`, if what was not seen is why.
+    /// The cause of an `unknown` that comes from missing data.
     pub unseen: Option<String>,
-    /// The answer for a person, every candidate with its reason.
+    /// The answer for people, with the reason of every candidate.
     pub sentence: String,
     /// One for each candidate, in their order.
     pub candidates: Vec<Assessment>,
@@ -143,9 +143,10 @@ pub struct Admission {
 
 /// Chooses among candidates in their order of preference.
 ///
-/// The first available one is taken. Without one, the first of which nothing is known but which is to be used then;
-/// then, with a warning, the first that is near a limit. What is unknown is never allowed unless its account says so.
-/// With something `unseen` nothing is allowed, and what is unknown has that reason; a refusal that is known stands.
+/// The first available candidate is taken; else the first that is unknown but allowed by `on_unknown`; else,
+/// with a warning, the first that is near a limit. An unknown account is never allowed unless `on_unknown`
+/// says so. With something `unseen`, nothing is allowed and unknown candidates get that reason; a known
+/// refusal stands.
 #[must_use]
 pub fn admit(candidates: &[Candidate], unseen: Option<&Unseen>, now: Millis) -> Admission {
     let assessments: Vec<Assessment> = candidates
@@ -153,7 +154,7 @@ pub fn admit(candidates: &[Candidate], unseen: Option<&Unseen>, now: Millis) -> 
         .map(|candidate| assess(candidate, now))
         .collect();
     let mut choice = choose(&assessments);
-    // A wait only because nothing is known would be one without end.
+    // A wait only because nothing is known could last for ever.
     let is_open = match choice.decision {
         Verdict::Allow | Verdict::Unknown => true,
         Verdict::Wait => choice.reason == Reason::UnknownAsWait,

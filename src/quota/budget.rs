@@ -1,30 +1,30 @@
-//! What the operator wants used at most: calls in any five hours, tokens in a day. Both are counted in minutes.
+//! Configured limits of use: calls in any five hours, tokens in a day. Both are counted by minute.
 
 use crate::model::{HOUR_MS, MINUTE_MS, Millis};
 
 #[cfg(test)]
 mod tests;
 
-/// A budget that was used too fast is left alone for so long at least, in milliseconds.
+/// Shortest pause of a budget that was used too fast, in milliseconds.
 pub const PACED_MIN_MS: Millis = 5 * MINUTE_MS;
 
 /// Minutes since 1970-01-01T00:00:00Z.
 pub type Minute = u32;
 
-/// How long a call counts, in milliseconds.
+/// Length of the window of calls, in milliseconds.
 pub const CALLS_WINDOW_MS: Millis = 5 * HOUR_MS;
-/// Before this much of a day has passed its pace says nothing, in milliseconds.
+/// Before this much of a day has passed, pace is not evaluated, in milliseconds.
 pub const DAY_TOO_EARLY_MS: Millis = 15 * MINUTE_MS;
-/// Before this part of a budget is used, one in so many, its pace says nothing.
+/// Before one part in so many of a budget is used, pace is not evaluated.
 pub const BUDGET_TOO_LITTLE_PART: u128 = 10;
 
-/// The minute a time lies in; times outside of what a minute number can say are moved to the nearest.
+/// The minute of a time; times outside the range of minute numbers are moved to its ends.
 #[must_use]
 pub fn minute_of(at: Millis) -> Minute {
     Minute::try_from(at.max(0) / MINUTE_MS).unwrap_or(Minute::MAX)
 }
 
-/// When a minute begins.
+/// The start of a minute.
 #[must_use]
 pub fn start_of(minute: Minute) -> Millis {
     Millis::from(minute) * MINUTE_MS
@@ -34,11 +34,12 @@ pub fn start_of(minute: Minute) -> Millis {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Calls {
     pub count: u64,
-    /// Seconds until the oldest counts no more, rounded up; 0 without calls.
+    /// Seconds until the oldest call no longer counts, rounded up; 0 without calls.
     pub oldest_leaves_in_s: u64,
 }
 
-/// Counts the calls of the last five hours. A call counts from the start of its minute for exactly five hours.
+/// Counts the calls of the last five hours. A call counts from the start of its minute for exactly five
+/// hours.
 #[must_use]
 pub fn calls_in(minutes: impl IntoIterator<Item = (Minute, u64)>, now: Millis) -> Calls {
     let mut count = 0u64;
@@ -58,13 +59,13 @@ pub fn calls_in(minutes: impl IntoIterator<Item = (Minute, u64)>, now: Millis) -
     }
 }
 
-/// True if `calls` are `percent` of `quota` or more. A quota of 0 is none.
+/// True if `calls` are `percent` of `quota` or more. A quota of 0 means none.
 #[must_use]
 pub fn near_limit(calls: u64, quota: u64, percent: u8) -> bool {
     quota > 0 && u128::from(calls) * 100 >= u128::from(quota) * u128::from(percent)
 }
 
-/// A calendar day in the operator's zone: from its first moment up to the first of the next day.
+/// A calendar day in the configured zone: from its first moment up to the first of the next day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Day {
     pub start: Millis,
@@ -87,7 +88,7 @@ pub fn used_in(day: Day, minutes: impl IntoIterator<Item = (Minute, u128)>) -> u
         .fold(0, |sum, (_, tokens)| sum.saturating_add(tokens))
 }
 
-/// The tokens wanted at most in one day, and what was used of them minute by minute.
+/// The token budget of one day, and its use by minute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DailyBudget {
     tokens: u64,
@@ -96,18 +97,19 @@ pub struct DailyBudget {
     minutes: Vec<(Minute, u128)>,
 }
 
-/// That no more is to be used of a budget today.
+/// A block by the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overrun {
-    /// All of it is used; else it is used too fast to last the day.
+    /// True if all of it is used; else it is used too fast to last the day.
     pub used_up: bool,
     pub since: Millis,
-    /// The end of the day; of one that was used too fast, when the day has caught up with it.
+    /// The end of the day; for a budget used too fast, the time at which the day has caught up with it.
     pub until: Millis,
 }
 
 impl DailyBudget {
-    /// A budget in tokens (0 is none), the day, and tokens used by minute; minutes of other days are left out.
+    /// A budget in tokens (0 for none), the day, and tokens used by minute; minutes of other days are left
+    /// out.
     #[must_use]
     pub fn new(tokens: u64, day: Day, minutes: impl IntoIterator<Item = (Minute, u128)>) -> Self {
         let mut minutes: Vec<_> = minutes
@@ -118,7 +120,7 @@ impl DailyBudget {
         Self { tokens, day, minutes }
     }
 
-    /// The budget in tokens; 0 is none.
+    /// The budget in tokens; 0 for none.
     #[must_use]
     pub fn tokens(&self) -> u64 {
         self.tokens
@@ -129,7 +131,7 @@ impl DailyBudget {
         self.day
     }
 
-    /// Tokens used up to `now`, its minute included.
+    /// Tokens used up to and including the minute of `now`.
     #[must_use]
     pub fn used(&self, now: Millis) -> u128 {
         used_in(self.day, self.up_to(now))
@@ -141,18 +143,18 @@ impl DailyBudget {
         u64::try_from(self.used(now)).map_or(0, |used| self.tokens.saturating_sub(used))
     }
 
-    /// Whether no more is to be used at `now`.
+    /// The block that holds at `now`, if any.
     ///
-    /// What is used up stays so until the day ends. What was used too fast is left alone until as large a part of the
-    /// day has passed as was used of the budget: that paces, it does not punish. The verdict is taken at every minute
-    /// with use, so it is a function of the minutes alone: a live collector, a restarted one and a replay agree.
+    /// A used-up budget blocks until the day ends. One that is used too fast blocks until as large a part of
+    /// the day has passed as was used of the budget. The verdict is computed at every minute with use, so it
+    /// depends on the minutes alone: a live collector, a restarted one and a replay agree.
     #[must_use]
     pub fn overrun(&self, now: Millis) -> Option<Overrun> {
         if self.tokens == 0 || !self.day.contains(now) {
             return None;
         }
         let mut used = 0u128;
-        // Kept apart: what was too fast from the first can be said only later than that all is used up.
+        // Kept apart: that all is used may come before the time from which the pace could be judged.
         let (mut up, mut paced) = (None, None::<Overrun>);
         for (minute, tokens) in self.up_to(now) {
             used = used.saturating_add(tokens);
@@ -184,7 +186,7 @@ impl DailyBudget {
         }
     }
 
-    /// When as large a part of the day has passed as is used of the budget.
+    /// The time at which as large a part of the day has passed as was used of the budget.
     fn back_on_pace(&self, used: u128) -> Millis {
         let part = used
             .saturating_mul(span(self.day.start, self.day.end))
@@ -193,7 +195,8 @@ impl DailyBudget {
         self.day.start.saturating_add(part)
     }
 
-    /// When the budget runs out at the day's average pace: at `now` or later, and within the day; else `None`.
+    /// The time at which the budget runs out at the day's average pace: at `now` or later, and within the
+    /// day; else `None`.
     #[must_use]
     pub fn projected_exhaustion_at(&self, now: Millis) -> Option<Millis> {
         let used = self.used(now);
@@ -220,7 +223,7 @@ impl DailyBudget {
         used >= u128::from(self.tokens)
     }
 
-    /// A larger part of the budget is used than has passed of the day, which is 23 or 25 hours long at times.
+    /// True if a larger part of the budget is used than has passed of the day, which may have 23 or 25 hours.
     fn is_too_fast(&self, used: u128, at: Millis) -> bool {
         let budget = u128::from(self.tokens);
         used.saturating_mul(BUDGET_TOO_LITTLE_PART) >= budget

@@ -1,4 +1,4 @@
-//! Why an account is not to be used, and until when. The causes are kept apart: the end of one does not end another.
+//! Causes of exhaustion and their ends. The causes are kept apart: the end of one does not end another.
 
 use strum::IntoStaticStr;
 
@@ -11,34 +11,35 @@ use crate::model::Millis;
 #[cfg(test)]
 mod tests;
 
-/// The end of a block that someone has to take back.
+/// The end of a block that a person has to remove.
 pub const UNTIL_TAKEN_BACK: Millis = Millis::MAX;
-/// How long after its reset a window below its minimum is left alone, in milliseconds: providers' clocks differ.
+/// Slack after its reset during which a window below its minimum still blocks, in milliseconds: providers'
+/// clocks differ.
 pub const RESET_SLACK_MS: Millis = 60_000;
 
-/// One cause: it ends by itself at `until`.
+/// One cause; it ends at `until`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
-    /// The first moment at which it holds no more; [`UNTIL_TAKEN_BACK`] if it has no end.
+    /// The first time at which it no longer holds; [`UNTIL_TAKEN_BACK`] if it has no end.
     pub until: Millis,
-    /// A few words for a person.
+    /// A few words for people.
     pub reason: Box<str>,
-    /// Who says so: the kind of line, `daily_budget`, or who set it.
+    /// The origin: the kind of line, `daily_budget`, or the person who set it.
     pub source: Box<str>,
     pub since: Millis,
 }
 
-/// Which of the causes.
+/// The kinds of causes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum CauseKind {
-    /// The provider's windows.
+    /// A window of the provider.
     Observed,
     /// The daily budget.
     Predicted,
-    /// A person.
+    /// A mark by a person.
     Manual,
-    /// The provider, without naming a window.
+    /// A refusal without a named window.
     Throttled,
 }
 
@@ -52,7 +53,7 @@ pub struct Causes {
 }
 
 impl Causes {
-    /// Puts a cause in the place of the one of its kind, or takes that away. The others stay.
+    /// Replaces or removes the cause of one kind.
     pub fn set(&mut self, kind: CauseKind, cause: Option<Cause>) {
         match kind {
             CauseKind::Observed => self.observed = cause,
@@ -74,14 +75,14 @@ impl Causes {
         .filter_map(move |(kind, cause)| Some((kind, cause.as_ref().filter(|cause| now < cause.until)?)))
     }
 
-    /// When the last of the causes that hold at `now` ends; `None` if none holds.
+    /// The end of the last cause that holds at `now`; `None` if none holds.
     #[must_use]
     pub fn until(&self, now: Millis) -> Option<Millis> {
         self.active(now).map(|(_, cause)| cause.until).max()
     }
 }
 
-/// What the windows that bind `model` say: the one that is blocked longest.
+/// The cause from the windows that bind `model`: the one that is blocked longest.
 #[must_use]
 pub fn observed(windows: &[NamedWindow], model: Option<&str>, now: Millis) -> Option<Cause> {
     blocked(windows, model, now).map(|(_, cause)| cause)
@@ -97,7 +98,7 @@ pub(super) fn blocked<'a>(
         .iter()
         .filter(|window| window.binds(model, now))
         .filter_map(|window| Some((window, view(window.state, now).blocked_until?)))
-        // Of equals the first name, so that the order they come in does not matter.
+        // Of equal ends the first name, so that the order of the windows does not matter.
         .max_by(|(a, until_a), (b, until_b)| until_a.cmp(until_b).then_with(|| b.name.cmp(a.name)))?;
     let state = window.state;
     let (reason, since) = if view(state, now).refused && state.exhausted_until >= Some(until) {
@@ -117,7 +118,7 @@ pub(super) fn blocked<'a>(
     Some((window.name, cause))
 }
 
-/// What the daily budget says.
+/// The cause from the daily budget.
 #[must_use]
 pub fn predicted(budget: &DailyBudget, now: Millis) -> Option<Cause> {
     let overrun = budget.overrun(now)?;
@@ -135,7 +136,7 @@ pub fn predicted(budget: &DailyBudget, now: Millis) -> Option<Cause> {
     })
 }
 
-/// A window of which less is left than the operator wants.
+/// A window with less left than its minimum.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Block {
     /// The window's canonical name.
@@ -144,12 +145,12 @@ pub struct Block {
     pub until: Millis,
     /// The share left; below 0 if more than all was used.
     pub left: f64,
-    /// The share wanted, in percent.
+    /// The configured minimum, in percent.
     pub percent: u8,
 }
 
-/// The window below its minimum that takes longest to recover. Windows that are over or whose share is not known
-/// block nothing.
+/// The window below its minimum that takes longest to recover. Ended windows and windows without a known
+/// share do not block.
 #[must_use]
 pub fn minimum_block(windows: &[NamedWindow], minimums: &[Minimum], now: Millis) -> Option<Block> {
     windows
@@ -177,7 +178,7 @@ pub fn minimum_block(windows: &[NamedWindow], minimums: &[Minimum], now: Millis)
         .max_by(|a, b| a.until.cmp(&b.until).then_with(|| b.window.cmp(&a.window)))
 }
 
-/// True if less than `percent` of a window is left; exactly that much is enough.
+/// True if less than `percent` of a window is left; exactly `percent` is enough.
 #[must_use]
 pub fn below_minimum(left: f64, percent: u8) -> bool {
     left * 100.0 < f64::from(percent) - SHARE_EPSILON

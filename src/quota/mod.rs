@@ -1,4 +1,5 @@
-//! Quota: what the provider's limit lines, the counted calls and the budgets come to. Pure: time is an argument.
+//! Quota: verdicts from the provider's limit lines, the counted calls and the budgets. Pure: time is an
+//! argument.
 
 pub mod account;
 pub mod admission;

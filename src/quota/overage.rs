@@ -4,7 +4,7 @@ use super::window::{NamedWindow, view};
 use super::{window, window_name};
 use crate::model::{LimitStatus, Millis};
 
-/// What was last said of whether requests are paid as overage.
+/// The last report on whether requests are billed as overage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Overage {
     pub said_at: Millis,
@@ -12,7 +12,7 @@ pub struct Overage {
 }
 
 impl Overage {
-    /// The later of two; of one time, that it costs.
+    /// The later of two; of equal times, the one in use.
     #[must_use]
     pub fn later(self, other: Self) -> Self {
         let order = |one: Self| (one.said_at, one.in_use);
@@ -20,9 +20,10 @@ impl Overage {
     }
 }
 
-/// Until when what is served is paid beyond the windows; `None` if it is not, or nobody said so. Always after `now`.
+/// The time until which responses are billed beyond the windows; `None` if they are not, or nothing was
+/// reported. Always after `now`.
 ///
-/// That holds until the windows that are used up begin anew. Overage that is itself refused serves nobody.
+/// It holds until the used-up windows begin anew. Overage that is itself refused does not count.
 #[must_use]
 pub fn paid_until(
     overage: Option<Overage>,
@@ -56,7 +57,7 @@ pub fn paid_until(
         .filter(|(window, _)| may_buy(window))
         .map(|(_, until)| until)
         .max();
-    // A refusal after it was said ends it, whatever became of that.
+    // A later refusal ends it, even if that refusal has ended.
     let refused_at = windows
         .iter()
         .filter(|window| {
@@ -68,7 +69,7 @@ pub fn paid_until(
         .filter(|said| said.in_use && said.said_at <= now && refused_at <= Some(said.said_at))
         .map(|said| said.said_at);
     let in_use = said_at.and_then(|said_at| {
-        // A window that began later is not what it was said of.
+        // A report does not apply to a window that began after it.
         let was_there = |window: &&NamedWindow| window.state.opened_at <= said_at;
         let over = |window: &NamedWindow| window.state.over_at().filter(|over| *over > now);
         let is_used_up = |window: &&NamedWindow| window.state.blocked_at.is_some() && over(window).is_some();
@@ -79,7 +80,7 @@ pub fn paid_until(
                 .filter_map(over)
                 .max();
         }
-        // Nobody says which window is used up: one of those that were not read live since.
+        // The report does not name the used-up window: it is one without a live reading since.
         let is_read = |window: &&NamedWindow| window.state.live_at > Some(said_at);
         let mut unread = limits().filter(|window| !is_read(window));
         if limits().any(|window| is_read(&window)) {

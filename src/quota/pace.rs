@@ -1,20 +1,20 @@
-//! Whether a window is used faster than it passes, and when it runs out at that pace.
+//! Pace of a window: its use compared with the time that has passed, and the projected exhaustion.
 
 use strum::IntoStaticStr;
 
 use super::window::{SHARE_EPSILON, WindowState};
 use crate::model::Millis;
 
-/// Used further than passed by this share: hot.
+/// From this lead of the used share on, the zone is hot.
 pub const HOT: f64 = 0.25;
-/// Used less than passed by this share: chill.
+/// Up to this lead of the used share, the zone is chill.
 pub const CHILL: f64 = -0.20;
-/// Before this part of a window has passed, one in so many, its pace says nothing.
+/// Before one part in so many of a window has passed, pace is not evaluated.
 pub const TOO_EARLY_PART: i128 = 20;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pace {
-    /// The share used less the share of the window that has passed; `None` where that says nothing.
+    /// The share used minus the share of the window that has passed; `None` if pace is not evaluated.
     pub delta: Option<f64>,
     pub zone: Zone,
 }
@@ -27,11 +27,11 @@ pub enum Zone {
     OnTrack,
     /// [`CHILL`] or less.
     Chill,
-    /// Too early, or nothing to go by.
+    /// Too early, or unknown.
     None,
 }
 
-/// How the window's use compares with the time that has passed of it at `now`.
+/// The pace of a window at `now`.
 #[must_use]
 pub fn pace(state: &WindowState, now: Millis) -> Pace {
     let Some(course) = Course::of(state, now) else {
@@ -54,8 +54,8 @@ pub fn pace(state: &WindowState, now: Millis) -> Pace {
     }
 }
 
-/// The times at which the window's zone is another without any news: when its pace begins to say something, when it is
-/// no longer hot, when it is chill.
+/// The times at which the zone changes without new data: when pace is first evaluated, when it is no longer
+/// hot, when it is chill.
 #[must_use]
 pub fn zone_changes(state: &WindowState) -> Vec<Millis> {
     let (Some(share), Some(started), Some(reset)) =
@@ -65,7 +65,7 @@ pub fn zone_changes(state: &WindowState) -> Vec<Millis> {
     };
     let length = float(i128::from(reset) - i128::from(started));
     let early = length / float(TOO_EARLY_PART);
-    // One millisecond later, so that the bound is passed however a float rounds.
+    // One millisecond later, so that float rounding does not matter.
     [early, (share - HOT) * length, (share - CHILL) * length]
         .into_iter()
         .filter(|elapsed| (0.0..=length).contains(elapsed))
@@ -73,7 +73,8 @@ pub fn zone_changes(state: &WindowState) -> Vec<Millis> {
         .collect()
 }
 
-/// When the window runs out at its average pace up to `now`: at `now` or later, and before its reset; else `None`.
+/// The time at which the window runs out at its average pace up to `now`: at `now` or later, and before its
+/// reset; else `None`.
 #[must_use]
 pub fn projected_exhaustion_at(state: &WindowState, now: Millis) -> Option<Millis> {
     let course = Course::of(state, now).filter(|course| course.share > 0.0)?;
@@ -83,7 +84,7 @@ pub fn projected_exhaustion_at(state: &WindowState, now: Millis) -> Option<Milli
     Some(runs_out.max(now)).filter(|at| *at < course.reset)
 }
 
-/// Where a window stands, if its pace says anything.
+/// The progress of a window, if its pace can be evaluated.
 struct Course {
     share: f64,
     started: Millis,
@@ -244,7 +245,7 @@ mod tests {
 
     #[test]
     fn the_clock_alone_changes_the_zone() {
-        // Each is a millisecond or two late, so that the zone is the other one by then.
+        // Each is a millisecond or two late, so that the zone has changed by then.
         let check = |share, expect: &[Millis]| {
             let changes = zone_changes(&used(share));
             assert_eq!(changes.len(), expect.len(), "{share}: {changes:?}");
@@ -252,7 +253,7 @@ mod tests {
                 assert!((1..=2).contains(&(at - START - expect)), "{share}: {changes:?}");
             }
         };
-        // When it begins to say something, is no longer hot, is chill.
+        // First evaluated, no longer hot, chill.
         check(0.65, &[15 * MINUTE, 2 * HOUR_MS, 4 * HOUR_MS + 15 * MINUTE]);
         // Never hot, and never chill.
         check(0.1, &[15 * MINUTE, HOUR_MS + 30 * MINUTE]);
@@ -281,7 +282,7 @@ mod tests {
             let (state, now) = (used(share), START + now);
             let ahead = zone_changes(&state).into_iter().chain(state.reset_at).filter(|at| *at > now);
             let next = ahead.min().unwrap_or(now + HOUR_MS);
-            // Some milliseconds, as the times are said late.
+            // Some milliseconds late, as the times are.
             let stays = now + whole_ms(part * float(i128::from((next - now - 3).max(0))));
             prop_assert_eq!(pace(&state, stays).zone, pace(&state, now).zone);
         }

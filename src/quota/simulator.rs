@@ -1,17 +1,18 @@
 //! A small model of a provider's account, and the engine beside it: ten thousand random histories.
 //!
-//! The provider has windows that start at first use, families, early restarts, upgrades, throttling and overage.
-//! Several sessions use it; what they hear reaches the engine late, in any order, rounded, with parts left out, and old
-//! answers are repeated. At every step the engine's answer is laid beside what the provider would do:
+//! The provider has windows that start at first use, families, early restarts, upgrades, throttling and
+//! overage. Several sessions use it; their lines reach the engine late, in any order, rounded, with parts
+//! left out, and old answers are repeated. At every step the engine's answer is compared with the provider's:
 //!
-//! - never `allow` while the provider would refuse and a live reading said so;
-//! - never `allow` what is paid as overage, if that was said and is not wanted;
-//! - never `wait` for longer than [`FREE_AFTER_MS`] after the provider serves again and something observed it;
-//! - a window that is shown existed: its share was read with its reset;
+//! - never `allow` while the provider would refuse and a live reading showed it;
+//! - never `allow` use that is billed as overage, if that was reported and is not wanted;
+//! - never `wait` for longer than [`FREE_AFTER_MS`] after the provider serves again and something observed
+//! it;
+//! - a shown window existed: its share was read with its reset;
 //! - a window that was read live is shown until it ends, and no earlier one;
-//! - its share is not below what was read live, and not far above it once that was read twice.
+//! - its share is not below the live readings, and not far above them after two readings.
 //!
-//! One history again: `TOKENTAIL_SEED=<seed> cargo test --lib simulator -- --nocapture`.
+//! To repeat one history: `TOKENTAIL_SEED=<seed> cargo test --lib simulator -- --nocapture`.
 
 use std::collections::BTreeMap;
 
@@ -32,11 +33,11 @@ use crate::model::{
 const HISTORIES: u64 = 10_000;
 /// Steps of one history.
 const STEPS: u32 = 50;
-/// After so long an account that serves, and was observed to, is free.
+/// After this time an account that serves, and was observed to serve, is free.
 const FREE_AFTER_MS: Millis = 10 * MINUTE_MS;
 /// 2026-11-20T00:00:00Z
 const START: Millis = 1_795_132_800_000;
-/// The models that are asked for, and used.
+/// Requested models.
 const MODELS: [&str; 2] = ["claude-opus-5", "claude-haiku-5"];
 const SESSIONS: usize = 3;
 
@@ -47,23 +48,23 @@ struct Limit {
     length: Millis,
     capacity: f64,
     used: f64,
-    /// When it ends; `None` until it is used.
+    /// The end; `None` until the window is used.
     ends: Option<Millis>,
-    /// Since when it has been used up.
+    /// The time since when it is used up.
     full_since: Option<Millis>,
-    /// Whether a live reading that reached the engine said so.
+    /// True once a live reading of that reached the engine.
     is_said: bool,
-    /// Whether a live reading of this very window reached the engine.
+    /// True once a live reading of this very window reached the engine.
     is_known: bool,
-    /// Since when its share has only grown.
+    /// The time since when its share has only grown.
     grows_since: Millis,
-    /// The highest share since then that a live reading told the engine.
+    /// The highest share since then in a live reading that reached the engine.
     highest: f64,
-    /// How often the engine was told it since then by the usage API.
+    /// Number of readings by the usage API since then.
     polls: u32,
-    /// What each terminal showed last.
+    /// The last share shown by each terminal.
     terminals: [f64; SESSIONS],
-    /// The highest share of this window that a live reading ever told the engine.
+    /// The highest share of this window in any live reading that reached the engine.
     told: f64,
 }
 
@@ -86,7 +87,7 @@ impl Limit {
         }
     }
 
-    /// Its share falls: by an upgrade, or because it ends.
+    /// Lowers the share: by an upgrade, or at the end.
     fn fall(&mut self, now: Millis) {
         (self.grows_since, self.highest, self.polls) = (now, 0.0, 0);
     }
@@ -95,7 +96,7 @@ impl Limit {
         self.used / self.capacity
     }
 
-    /// Lets it end by the clock, and notes whether it is used up.
+    /// Ends the window by the clock, and notes whether it is used up.
     fn pass(&mut self, now: Millis) {
         if self.ends.is_some_and(|ends| ends <= now) {
             (self.ends, self.used, self.told) = (None, 0.0, 0.0);
@@ -124,7 +125,7 @@ enum SimulatedAnswer {
     Throttled,
 }
 
-/// What reaches the engine.
+/// A message to the engine.
 #[derive(Clone, Debug)]
 enum News {
     Saw(Observation),
@@ -136,16 +137,16 @@ struct Letter {
     arrives: Millis,
     at: Millis,
     news: News,
-    /// What it shows of the provider.
+    /// The models it shows as served.
     shows: Shows,
 }
 
-/// That a model is served, by all windows that bind it, if this was said so much later than the last refusal.
+/// For each model, the delay after the last refusal from which a message proves that the model is served.
 type Shows = [Option<Millis>; MODELS.len()];
 
 const NOTHING: Shows = [None; MODELS.len()];
 
-/// What is kept of an account, as the store keeps it.
+/// The state of an account as the store keeps it.
 #[derive(Default)]
 struct Engine {
     tracks: BTreeMap<Box<str>, Track>,
@@ -219,9 +220,9 @@ struct SimulatedWorld {
     now: Millis,
     limits: Vec<Limit>,
     throttled_until: Millis,
-    /// Until when an answer may be under way.
+    /// The time until which an answer may be under way.
     slow_until: Millis,
-    /// Whether the account buys more.
+    /// True if the account buys more.
     buys: bool,
     account: Account,
     /// The windows as each session's terminal shows them.
@@ -231,17 +232,17 @@ struct SimulatedWorld {
     /// Every pair of share and reset that was read, by window.
     read: Vec<(Box<str>, f64, Option<Millis>)>,
     ok_since: [Option<Millis>; MODELS.len()],
-    /// What showed that a model is served: its own time, how much later that is than a refusal, and when it arrived.
+    /// Proofs that a model is served: their time, the delay after a refusal, and the arrival.
     shown: [Vec<(Millis, Millis, Millis)>; MODELS.len()],
-    /// The latest live word that something is refused or used up.
+    /// The latest live message of a refusal or a used-up window.
     blocked_at: Millis,
     /// The latest `retry-after` that arrived.
     cool_until: Option<Millis>,
-    /// Whether the account ever bought more: then a full window alone does not say that it is refused.
+    /// True if the account ever bought more: then a full window alone is no refusal.
     has_bought: bool,
     /// The latest live line of each window that arrived.
     latest: BTreeMap<Box<str>, Millis>,
-    /// When it was said that requests are paid for, and has not been taken back.
+    /// The time of the last report that requests are billed, unless withdrawn.
     paid_said: Option<Millis>,
     log: Vec<String>,
 }
@@ -283,7 +284,7 @@ impl SimulatedWorld {
         binds(self.limits[place].window, Some(MODELS[model]), false)
     }
 
-    /// What the provider would say to a request now.
+    /// The provider's answer to a request now.
     fn answer(&self, model: usize) -> SimulatedAnswer {
         if self.now < self.throttled_until {
             return SimulatedAnswer::Throttled;
@@ -335,7 +336,7 @@ impl SimulatedWorld {
         }
     }
 
-    /// The windows as they are now, each with its share, reset and its own status.
+    /// The current windows, each with its share, reset and its own status.
     fn windows(&mut self, source: LimitSource, session: Option<u64>) -> Vec<Observation> {
         let mut windows = Vec::new();
         for place in 0..self.limits.len() {
@@ -363,9 +364,9 @@ impl SimulatedWorld {
         windows
     }
 
-    /// Sends what one line says: it arrives together.
+    /// Sends the content of one line: it arrives together.
     fn send(&mut self, at: Millis, line: impl IntoIterator<Item = (News, Shows)>) {
-        // Seconds; now and then a capture that is read much later.
+        // Seconds; sometimes a capture that is read much later.
         let delay = match self.random.u8(..20) {
             0 => self.random.i64(10 * MINUTE_MS..5 * HOUR_MS),
             1..4 => self.random.i64(0..25_000),
@@ -403,8 +404,8 @@ impl SimulatedWorld {
             SimulatedAnswer::Refused(place) => self.refuse(place, session),
             SimulatedAnswer::Served | SimulatedAnswer::Paid => {
                 let mut amount = self.random.f64() * self.random.f64() * 5.0;
-                // A slow answer tells of the time at which it was asked for. Meanwhile others use little: nobody can
-                // tell a share that is far lower from an upgrade.
+                // A slow answer is dated at its request. Meanwhile others use little: a share that is far
+                // lower cannot be distinguished from an upgrade.
                 if self.random.u8(..3) == 0 {
                     let until = self.now + self.random.i64(0..IN_FLIGHT_MS - 5_000);
                     self.slow_until = self.slow_until.max(until);
@@ -425,15 +426,15 @@ impl SimulatedWorld {
         }
     }
 
-    /// What is heard of a request that was served.
+    /// Sends the lines of a request that was served.
     fn tell(&mut self, model: usize, number: usize, is_paid: bool, at: Millis) {
         let session = Some(number as u64);
-        // Whoever pays cannot tell by an answer alone that it is not paid for.
+        // For a paying account an answer alone does not show that it was not billed.
         let is_free = !self.has_bought || self.account.use_overage;
         let mut serves = NOTHING;
         serves[model] = is_free.then_some(SERVED_AFTER_MS);
         if self.random.u8(..5) > 0 {
-            // A line is written when its response has ended.
+            // A line is written at the end of its response.
             let ends = at + self.random.i64(0..SERVED_AFTER_MS - IN_FLIGHT_MS);
             self.send(ends, [(News::Served(model), serves)]);
         }
@@ -444,7 +445,7 @@ impl SimulatedWorld {
             LimitSource::RateLimitEvent
         };
         let windows = self.windows(source, session);
-        // The terminal shows what it heard last.
+        // The terminal shows the last values it received.
         self.terminals[number] = windows
             .iter()
             .map(|saw| Observation {
@@ -460,11 +461,11 @@ impl SimulatedWorld {
         let has_room = windows.iter().all(|saw| saw.utilization < Some(0.74));
         let shown = self.is_ok(model) && windows.iter().all(|saw| saw.utilization < Some(1.0));
         let mut line = Vec::new();
-        // Not every line names every window.
+        // Not every line has every window.
         let named = self.random.usize(..2 * windows.len().max(1));
         let count = windows.len();
         for (place, mut saw) in windows.into_iter().enumerate() {
-            // An event gives the status of the window it claims, headers that of each.
+            // An event gives the status of its claimed window, headers that of each.
             if style > 0 && Some(&saw.window) != claim.as_ref() {
                 saw.status = LimitStatus::Unknown;
             }
@@ -475,7 +476,7 @@ impl SimulatedWorld {
                 continue;
             }
             let mut shows = NOTHING;
-            // With room it cannot have been asked for before.
+            // With room, the request cannot be from before.
             let wait = if has_room { 0 } else { IN_FLIGHT_MS };
             shows[model] = (style == 0 && shown && place == 0 && !self.buys).then_some(wait);
             line.push((News::Saw(saw), shows));
@@ -511,7 +512,7 @@ impl SimulatedWorld {
                 }
                 self.send_all(at, windows);
             }
-            // A sentence, with the minute of its end or without; at times no window either.
+            // A sentence, with the minute of its end or without; sometimes without a window.
             _ => {
                 let name = if style == 4 { UNKNOWN } else { limit.window };
                 let mut saw = Self::saw(name, LimitSource::Prose, session);
@@ -521,7 +522,7 @@ impl SimulatedWorld {
                 let rounded = |at: Millis| at - at.rem_euclid(unit);
                 saw.reset_at = limit.ends.map(rounded).filter(|end| style == 2 && *end > at);
                 saw.request = request;
-                // The tries of one request.
+                // Tries of one request.
                 for n in 0..self.random.i64(1..4) {
                     self.send_all(at + n * 1_000, vec![saw.clone()]);
                 }
@@ -529,7 +530,7 @@ impl SimulatedWorld {
         }
     }
 
-    /// What the usage API says.
+    /// A reading by the usage API.
     fn poll(&mut self, after: Millis) {
         let mut windows = self.windows(LimitSource::UsageApi, None);
         for saw in &mut windows {
@@ -553,12 +554,12 @@ impl SimulatedWorld {
         match self.random.u8(..100) {
             0..62 => self.request(),
             62..76 => {
-                // An idle terminal repeats itself.
+                // An idle terminal repeats its values.
                 let number = self.random.usize(..SESSIONS);
                 self.send_all(self.now, self.terminals[number].clone());
             }
             76..84 => {
-                // Whoever is told something surprising asks again.
+                // After a surprising answer the client asks again.
                 let first = self.letters.len();
                 let is_twice = self.random.bool();
                 for n in 0..=i64::from(is_twice) {
@@ -609,7 +610,7 @@ impl SimulatedWorld {
             95..97 => {
                 self.buys = !self.buys && self.random.bool();
                 self.log.push(format!("{} buys {}", self.now - START, self.buys));
-                // What was said before was said of another account.
+                // Earlier readings were those of another account.
                 for limit in &mut self.limits {
                     limit.is_said = false;
                     limit.full_since = limit.full_since.map(|_| self.now);
@@ -621,7 +622,7 @@ impl SimulatedWorld {
         self.deliver();
     }
 
-    /// Hands over what has arrived.
+    /// Delivers the letters that have arrived.
     fn deliver(&mut self) {
         self.letters.sort_by_key(|letter| letter.arrives);
         let arrived = self.letters.partition_point(|letter| letter.arrives <= self.now);
@@ -658,7 +659,7 @@ impl SimulatedWorld {
                     if let (Some(number), Some(share)) = (terminal, saw.utilization) {
                         let shown = &mut limit.terminals[usize::try_from(number).expect("few sessions")];
                         if share > std::mem::replace(shown, share) {
-                            // One that moves on may show what was used before an upgrade.
+                            // An active session may show use from before an upgrade.
                             limit.polls = 0;
                         }
                     }
@@ -688,7 +689,7 @@ impl SimulatedWorld {
         }
     }
 
-    /// Whether a live line comes after later ones of its window: what terminals repeat makes none late.
+    /// True if a live line comes after later ones of its window; repetitions by terminals do not count.
     fn is_late(&mut self, letter: &Letter) -> bool {
         match &letter.news {
             News::Saw(saw) if !saw.source.is_snapshot() => {
@@ -701,7 +702,7 @@ impl SimulatedWorld {
         }
     }
 
-    /// Lays the engine's answers beside the provider's.
+    /// Compares the engine's answers with the provider's.
     fn check(&self) -> Result<(), String> {
         let now = self.now;
         for (model, name) in MODELS.iter().enumerate() {
@@ -753,7 +754,7 @@ impl SimulatedWorld {
                 continue;
             };
             if let Some(limit) = known {
-                // A hundredth for what was rounded.
+                // One hundredth for rounding.
                 if share < limit.highest - 0.01 {
                     return Err(format!(
                         "{} {name} shows {share} after {}",
@@ -761,7 +762,7 @@ impl SimulatedWorld {
                         limit.highest
                     ));
                 }
-                // What only a terminal showed before an upgrade cannot be told from what is used since.
+                // Use that only a terminal showed before an upgrade cannot be distinguished from later use.
                 let is_old = share <= limit.told + 0.01;
                 if is_old && limit.polls >= 2 && share > limit.share() + 0.21 {
                     return Err(format!("{} {name} still shows {share}", now - START));
@@ -788,7 +789,7 @@ fn is_near(one: Millis, other: Millis) -> bool {
     one.abs_diff(other) <= RESET_JITTER_MS
 }
 
-/// One history; what went wrong, if anything did.
+/// Runs one history; returns the difference, if any.
 fn history(seed: u64) -> Result<(), String> {
     let mut world = SimulatedWorld::new(seed);
     for _ in 0..STEPS {

@@ -1,41 +1,41 @@
-//! Cool-downs: a 429 that names no window pauses the whole account for a while, longer each time nothing is served
+//! Cool-downs: a 429 without a named window pauses the whole account, for longer each time nothing is served
 //! in between.
 //!
-//! What is kept is a set of refusals; what it comes to is worked out for a time. So the order they came in does not
+//! A set of refusals is kept, and the result is computed for a time. So their order of arrival does not
 //! matter.
 
 use super::exhaustion::Cause;
 use super::window::SERVED_AFTER_MS;
 use crate::model::{DAY_MS, HOUR_MS, LimitSource, MINUTE_MS, Millis, Observation};
 
-/// How long a cool-down lasts where the provider does not say: the first, the second in a row and so on, in seconds.
+/// Lengths of cool-downs without a `retry-after`: the first, the second in a row and so on, in seconds.
 pub const STEPS_S: [Millis; 5] = [60, 120, 240, 480, 900];
-/// After so long without a refusal the next one is the first again, in milliseconds.
+/// After this time without a refusal the next one counts as the first, in milliseconds.
 pub const FORGOTTEN_AFTER_MS: Millis = HOUR_MS;
-/// The longest pause that is believed, in milliseconds: no window is longer than a week.
+/// Longest accepted `retry-after`, in milliseconds: no window is longer than a week.
 pub const RETRY_AFTER_MAX_MS: Millis = 7 * DAY_MS;
-/// A pause of which the provider gave the end lasts so long at least, whatever is served meanwhile, in milliseconds.
+/// Shortest duration of a pause with a given end, whatever is served meanwhile, in milliseconds.
 pub const SAID_HOLDS_MS: Millis = 10 * MINUTE_MS;
-/// Refusals remembered of one account: more than there are steps, with retries among them.
+/// Refusals kept for one account: more than there are steps, including retries.
 pub const THROTTLES_MAX: usize = 16;
 
-/// One refusal without a window.
+/// One refusal without a named window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Throttle {
-    /// When it was said, last if it was said to several tries of one request.
+    /// The time of the refusal; of several tries of one request, that of the last.
     pub at: Millis,
-    /// When the provider wants to be asked again.
+    /// The end given by the provider.
     pub until: Option<Millis>,
     pub request: Option<u64>,
     pub source: LimitSource,
 }
 
-/// The refusals without a window of one account.
+/// The refusals without a named window of one account.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Throttles(pub(crate) Vec<Throttle>);
 
 impl Throttles {
-    /// Takes in one more refusal; the tries of one request are one. True if that changes anything.
+    /// Adds a refusal; the tries of one request count once. Returns true if that changes anything.
     pub fn take(&mut self, observation: &Observation, at: Millis) -> bool {
         let new = Throttle {
             at,
@@ -64,26 +64,26 @@ impl Throttles {
         *self != before
     }
 
-    /// The cool-down that holds at `now`. It is taken back by a response that cannot have begun before the refusal.
+    /// The cool-down that holds at `now`. A response that cannot have begun before the refusal ends it.
     #[must_use]
     pub fn cause(&self, served_at: Option<Millis>, now: Millis) -> Option<Cause> {
         let served_at = served_at.filter(|served| *served <= now);
         let mut current: Option<(usize, Cause)> = None;
-        // How long a pause lasts is a guess if the provider did not say, and anything served afterwards disproves it. Else
-        // only what was not asked for before it does.
+        // A pause without a given end is a guess, which any later response disproves. A given end is
+        // disproved only by a response to a request made after the refusal.
         let is_served = |last: &Throttle, said: Option<&Throttle>, cause: &Cause| {
             let margin = if said.is_some() { SERVED_AFTER_MS } else { 0 };
             served_at.is_some_and(|served| served >= cause.until || served > last.at.saturating_add(margin))
         };
         let mut last: Option<&Throttle> = None;
-        // Of the current pause, the refusal with the latest end that the provider gave.
+        // Of the current pause, the refusal with the latest given end.
         let mut said: Option<&Throttle> = None;
         for one in self.0.iter().filter(|one| one.at <= now) {
             let is_between = served_at.is_some_and(|served| served < one.at);
             current = current
                 .filter(|(_, cause)| !(is_between && last.is_some_and(|last| is_served(last, said, cause))));
             let step = match &current {
-                // While one lasts, others are told the same.
+                // During a pause, further requests get the same refusal.
                 Some((step, cause)) if one.at < cause.until => *step,
                 Some((step, cause)) if one.at < cause.until.saturating_add(FORGOTTEN_AFTER_MS) => step + 1,
                 _ => 0,
@@ -109,7 +109,7 @@ impl Throttles {
             current = Some((step, cause));
             last = Some(one);
         }
-        // What the provider said holds for a while all the same.
+        // A given end holds for a while all the same.
         let is_held = said.is_some_and(|said| {
             let until = said.at.saturating_add(SAID_HOLDS_MS);
             now < said.until.map_or(until, |said| said.min(until))
@@ -198,9 +198,9 @@ mod tests {
             assert_eq!(until(&said, Some(served), T + 200_000), Some(300_000));
             assert_eq!(until(&both, Some(served), T + 200_000), Some(300_000));
         }
-        // Where nobody said how long, a retry that is served ends it.
+        // Without a given end, a retry that is served ends the pause.
         assert_eq!(until(&silent, Some(T + 2_000), T + 3_000), None);
-        // What the provider gave holds, but not for hours if it serves.
+        // A given end holds, but not for hours if requests are served.
         let long = throttles(&[(T, Some(T + HOUR_MS), None)]);
         let served = Some(T + SERVED_AFTER_MS + 1);
         assert_eq!(until(&long, served, T + SAID_HOLDS_MS - 1), Some(HOUR_MS));

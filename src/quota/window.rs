@@ -1,6 +1,6 @@
-//! One window of a provider's limits: what is known of it, and what that still says later.
+//! State of one limit window, and its reading at a later time.
 //!
-//! `merge` takes in what a line says, `view` reads it at a time. Both are pure and total.
+//! `merge` adds an observation, `view` reads the state at a time. Both are pure and total.
 
 mod merge;
 #[cfg(test)]
@@ -14,72 +14,73 @@ use strum::IntoStaticStr;
 use super::window_name;
 use crate::model::{DAY_MS, LimitSource, LimitStatus, Millis, Observation};
 
-/// From this age on a state is stale, in milliseconds.
+/// Age from which a state is stale, in milliseconds.
 pub const STALE_AFTER_MS: Millis = 300_000;
-/// How long a window that is used up blocks if nobody said when it resets, in milliseconds.
+/// Duration of a block by a used-up window without a known reset, in milliseconds.
 pub const RESET_UNKNOWN_MS: Millis = 300_000;
-/// What was answered within this time after a refusal may have been asked before it, in milliseconds.
+/// A response within this time after a refusal may belong to a request before it, in milliseconds.
 pub const IN_FLIGHT_MS: Millis = 60_000;
-/// A line of a response is dated when the response ended, two minutes after it began at times: within this time after a
-/// refusal it may be of a request from before it, in milliseconds.
+/// The line of a response is dated at its end, up to two minutes after its beginning: within this time after
+/// a refusal it may belong to a request before it, in milliseconds.
 pub const SERVED_AFTER_MS: Millis = IN_FLIGHT_MS + 120_000;
-/// How much further ahead than its length a window's end may be said to be, in milliseconds: clocks and zones differ.
+/// Largest accepted lead of a window's end over its length, in milliseconds: clocks and zones differ.
 pub const RESET_AHEAD_SLACK_MS: Millis = DAY_MS;
-/// How far ahead the end of a window of unknown length may be: a month, in milliseconds.
+/// Largest accepted distance of the end of a window of unknown length: a month, in milliseconds.
 pub const RESET_AHEAD_MAX_MS: Millis = 32 * DAY_MS;
 /// Shares are compared with this tolerance, so that 0.29 reaches 29 %.
 pub(super) const SHARE_EPSILON: f64 = 1e-9;
 
-/// What is known of one window.
+/// The state of one window.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WindowState {
-    /// The share used, as it was given: more than 1 occurs. The highest seen in this window, short of a drop that
-    /// was confirmed.
+    /// The share used, as reported; it may exceed 1. The highest seen in this window, unless a drop was
+    /// confirmed.
     pub utilization: Option<f64>,
-    /// The highest share ever kept of this window: more than `utilization` after a drop. A refusal counts as a full one.
+    /// The highest share ever kept for this window: more than `utilization` after a drop. A refusal counts as
+    /// a full share.
     pub highest: Option<f64>,
-    /// When a share was last told, the one kept or another; a line may tell a status alone. A snapshot counts only if
-    /// it raised the share: else it may be old.
+    /// The time of the last reported share, kept or not; a line may contain a status alone. A snapshot counts
+    /// only if it raised the share, since it may be old.
     pub utilization_at: Option<Millis>,
-    /// Of the same reading as `utilization`, in the provider's unit.
+    /// From the same reading as `utilization`, in the provider's unit.
     pub remaining: Option<u64>,
     pub limit: Option<u64>,
     pub status: LimitStatus,
-    /// When `status` was said; `None` while it is unknown.
+    /// The time of `status`; `None` while it is unknown.
     pub status_at: Option<Millis>,
-    /// When the window ends. The later of two that differ only by jitter.
+    /// The end of the window. The later of two that differ only by jitter.
     pub reset_at: Option<Millis>,
-    /// `reset_at` less the window's length; `None` if either is not known.
+    /// `reset_at` minus the window's length; `None` if either is unknown.
     pub window_started_at: Option<Millis>,
-    /// Its length in milliseconds; `None` if that is not known.
+    /// The length in milliseconds; `None` if unknown.
     pub length: Option<Millis>,
     /// The time of the first reading of this window.
     pub opened_at: Millis,
-    /// How many windows came before this one.
+    /// Number of windows before this one.
     pub number: u32,
-    /// The latest time at which a line spoke of this window.
+    /// The latest time of an observation of this window.
     pub observed_at: Millis,
-    /// The latest time at which a live one did: a snapshot is told now and may be of any age.
+    /// The latest time of a live observation; a snapshot may be of any age.
     pub live_at: Option<Millis>,
-    /// Of the latest reading that was not held.
+    /// The source of the latest reading that was not held back.
     pub source: LimitSource,
-    /// Set by a rejection: nothing is to be had before this time, whatever `utilization` says.
+    /// Set by a rejection: requests are refused until this time, whatever `utilization` is.
     pub exhausted_until: Option<Millis>,
-    /// When the provider was last heard to refuse, or a live reading said that all is used; of a snapshot, when the
-    /// first one said so.
+    /// The time of the last refusal, or of the last live reading of a full share; for snapshots, of the
+    /// first.
     pub blocked_at: Option<Millis>,
     pub held: Held,
     /// Thresholds this window has reached, in percent, sorted: each is reported once.
     pub thresholds_crossed: Vec<u8>,
-    /// The latest response that this window did not refuse. Neither merged nor stored: whoever reads the
-    /// state fills it in.
+    /// The latest response that this window did not refuse. Neither merged nor stored: the reader of the
+    /// state sets it.
     pub served_at: Option<Millis>,
-    /// The latest live `allowed` of another window of the account, where that ends a refusal by this one. Filled in as
-    /// `served_at`.
+    /// The latest live `allowed` of another window of the account, where that ends a refusal by this one. Set
+    /// like `served_at`.
     pub allowed_at: Option<Millis>,
 }
 
-/// What one observation says of its window.
+/// The content of one observation of a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reading {
     pub at: Millis,
@@ -93,8 +94,8 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// A share that is no number says nothing, and neither does the end of a refusal that has passed already, nor one
-    /// that is further ahead than the window is long; words are bounded where they are read.
+    /// Left out: a share that is not a number, a refusal's end that has passed already, and one further ahead
+    /// than the window is long. Ends given in prose are bounded by the parser.
     fn of(observation: &Observation, at: Millis) -> Self {
         let is_refused = observation.status == LimitStatus::Rejected;
         let length = window_name::length(&observation.window);
@@ -121,23 +122,23 @@ impl Reading {
     }
 }
 
-/// What is too strange to be believed at once and waits for a second, later reading that says the same.
+/// A reading too unusual to be accepted at once; a later reading with the same content confirms it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Held {
-    /// A utilization far below the one kept, in the same window.
+    /// A share far below the kept one, in the same window.
     pub drop: Option<Reading>,
-    /// A reset before the one kept.
+    /// A reset before the kept one.
     pub reset: Option<Reading>,
     /// A share with much room after a refusal.
     pub relief: Option<Reading>,
-    /// A snapshot of a share that is higher, but was exceeded before the last drop.
+    /// A snapshot of a higher share that was exceeded before the last drop.
     pub rise: Option<Reading>,
 }
 
-/// A window's state, and what is needed to take in a reading that comes a little late.
+/// A window's state, with the data to merge a reading that arrives a little late.
 ///
-/// Lines of sessions side by side come in any order. Whenever one comes, all readings of the last
-/// [`LATE_MAX_MS`] are merged again in the order of their times, so that the order they came in cannot matter.
+/// Lines of parallel sessions arrive in any order. On each arrival all readings of the last [`LATE_MAX_MS`]
+/// are merged again in the order of their times, so the order of arrival does not matter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Track {
     pub state: WindowState,
@@ -147,14 +148,14 @@ pub struct Track {
     pub readings: Vec<Reading>,
 }
 
-/// How much older than the newest reading one may be and still be merged, in milliseconds.
+/// Largest age relative to the newest reading at which a reading is still merged, in milliseconds.
 pub const LATE_MAX_MS: Millis = 30_000;
-/// Readings remembered of the last [`LATE_MAX_MS`]; beyond it the earliest times can no longer be reached.
+/// Readings kept of the last [`LATE_MAX_MS`]; with more, the earliest times can no longer be changed.
 pub const RECENT_READINGS_MAX: usize = 24;
-/// Different readings remembered of one time; beyond it those that are merged first are forgotten.
+/// Different readings kept of one time; with more, those that are merged first are dropped.
 pub const MOMENT_READINGS_MAX: usize = 8;
 
-/// A window's state with its name.
+/// A window's state and its name.
 #[derive(Clone, Copy, Debug)]
 pub struct NamedWindow<'a> {
     /// The window's canonical name.
@@ -163,58 +164,57 @@ pub struct NamedWindow<'a> {
 }
 
 impl NamedWindow<'_> {
-    /// Whether it can hold back a run with this model.
+    /// True if the window can block a run with this model.
     #[must_use]
     pub fn binds(&self, model: Option<&str>, now: Millis) -> bool {
         window_name::binds(self.name, model, self.state.refuses(now))
     }
 }
 
-/// How far a state can be trusted at a time.
+/// The trust in a state at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Freshness {
     /// Younger than [`STALE_AFTER_MS`].
     Fresh,
     Stale,
-    /// The window ended and nothing was heard of the next one: awaiting refresh.
+    /// The window ended and nothing newer was observed.
     Expired,
-    /// Neither a share nor a status was ever given.
+    /// Neither a share nor a status was ever reported.
     Unknown,
 }
 
-/// What a state says at a time.
+/// A window's state as read at a time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct View {
     pub freshness: Freshness,
-    /// The share used, unclamped.
+    /// The share used, not clamped.
     pub utilization: Option<f64>,
-    /// The share that can still be used, 0 to 1: 0 while the window is blocked.
+    /// The share that can still be used, 0 to 1; 0 while the window is blocked.
     pub left: Option<f64>,
-    /// When the window can be used again; always after the time of the view.
+    /// The time at which the window can be used again; always after the time of the view.
     pub blocked_until: Option<Millis>,
-    /// Whether it is blocked because the provider refused: then the share is not what matters (rule 6).
+    /// True if it is blocked by a refusal: then the share does not matter (rule 6).
     pub refused: bool,
 }
 
 impl WindowState {
-    /// When what is shown of it was last seen: the share if there is one, else anything.
+    /// The time of the shown data: of the share if there is one, else of the last observation.
     #[must_use]
     pub fn seen_at(&self) -> Millis {
         let share_at = self.utilization.and(self.utilization_at);
         share_at.unwrap_or(self.observed_at)
     }
 
-    /// When it is over: at its reset; without one, its length after it was first seen, which is as late as it can be.
-    /// `None` if neither is known.
+    /// The end of the window: its reset; without one, its length after it was first seen, which is the latest
+    /// possible end. `None` if neither is known.
     #[must_use]
     pub fn over_at(&self) -> Option<Millis> {
         self.reset_at
             .or_else(|| Some(self.opened_at.saturating_add(self.length?)))
     }
 
-    /// Whether the provider has served since it refused, or since all was used: then the refusal has ended, and the full
-    /// share with it.
+    /// True if the provider has served since the refusal or the full share: then both have ended.
     fn is_lifted(&self, now: Millis) -> bool {
         let is_since = |at: Option<Millis>, margin: Millis| {
             self.blocked_at
@@ -224,7 +224,7 @@ impl WindowState {
         is_since(self.served_at, SERVED_AFTER_MS) || is_since(self.allowed_at, IN_FLIGHT_MS)
     }
 
-    /// Whether the last word was a refusal that nothing has ended yet.
+    /// True if the last observation was a refusal that nothing has ended yet.
     #[must_use]
     pub fn refuses(&self, now: Millis) -> bool {
         self.status == LimitStatus::Rejected
@@ -233,10 +233,10 @@ impl WindowState {
     }
 }
 
-/// What `state` says at `now`.
+/// Reads `state` at `now`.
 #[must_use]
 pub fn view(state: &WindowState, now: Millis) -> View {
-    // Rule 7: what is over binds nobody and shows no share.
+    // Rule 7: an ended window binds nothing and shows no share.
     if state.over_at().is_some_and(|over| over <= now) {
         return View {
             freshness: Freshness::Expired,
@@ -254,7 +254,7 @@ pub fn view(state: &WindowState, now: Millis) -> View {
         Freshness::Stale
     };
     let is_full = |share: f64| share >= 1.0;
-    // How much is used since the provider serves again, nobody said.
+    // The share used since the provider serves again is unknown.
     let utilization = state
         .utilization
         .filter(|share| !(is_full(*share) && state.is_lifted(now)));
@@ -279,8 +279,8 @@ pub fn view(state: &WindowState, now: Millis) -> View {
     }
 }
 
-/// The latest live word of the provider's that a window of these may be used. Nobody can name the window behind a refusal
-/// by [`window_name::UNKNOWN`]: such a word ends it.
+/// The latest live status by which the provider allows use of one of these windows. The window behind a
+/// refusal by [`window_name::UNKNOWN`] has no name, so such a status ends it.
 #[must_use]
 pub fn allowed_at<'a>(states: impl Iterator<Item = &'a WindowState>) -> Option<Millis> {
     let is_allowed =
@@ -291,7 +291,7 @@ pub fn allowed_at<'a>(states: impl Iterator<Item = &'a WindowState>) -> Option<M
         .max()
 }
 
-/// The times at which what [`view`] says is another without any news.
+/// The times at which the result of [`view`] changes without new data.
 pub fn changes(state: &WindowState) -> impl Iterator<Item = Millis> {
     let stale = state.seen_at().saturating_add(STALE_AFTER_MS);
     [
@@ -306,7 +306,7 @@ pub fn changes(state: &WindowState) -> impl Iterator<Item = Millis> {
     .flatten()
 }
 
-/// When the window ends; a guess that asks for a new look soon if nobody said.
+/// The end of the window; if it is unknown, a guess that leads to a new check soon.
 pub(super) fn ends_at(state: &WindowState) -> Millis {
     state
         .reset_at

@@ -508,7 +508,7 @@ impl Reader<'_> {
             && [&*last, copy]
                 .into_iter()
                 .all(|record| record.time.as_ref().is_some_and(believed))
-            && dedup::join(last, copy)
+            && dedup::coalesce(last, copy)
         {
             turn.records.pop();
         }

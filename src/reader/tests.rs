@@ -112,7 +112,7 @@ impl Read {
             self.scanned = turn.scanned;
             // A copy that begins a turn is joined with none: which are depends on where turns end.
             for record in turn.records {
-                let joins = |last: &mut Record| dedup::join(last, &record);
+                let joins = |last: &mut Record| dedup::coalesce(last, &record);
                 if !self.records.last_mut().is_some_and(joins) {
                     self.records.push(record);
                 }

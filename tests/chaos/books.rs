@@ -1,4 +1,5 @@
-//! The writers' books: what was written to each run's log and when, and when the collector told of it.
+//! The writers' books: the lines written to each run's log with their times, and when the collector published
+//! them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::OpenOptions;
@@ -15,39 +16,39 @@ const HALF_EVERY: usize = 20;
 /// One in so many writes is a burst, of so many lines.
 const BURST_EVERY: usize = 100;
 const BURST_LINES: usize = 50;
-/// After a trouble ended, a run is as any other at the latest after this time.
+/// Longest recovery of a run after a fault ended.
 pub const RECOVERED_AFTER: Duration = Duration::from_secs(10);
 
-/// A line that was written and is not told of yet.
+/// A written line that is not published yet.
 struct Waiting {
     /// The run's output tokens with this line.
     output: u64,
     at: Instant,
-    /// Nothing happened to its run since.
+    /// True while its run had no fault since.
     is_fair: bool,
 }
 
 /// A run and its writer.
 pub struct Run {
     pub log: PathBuf,
-    /// Events tell of its logs: its lines are timed.
+    /// True if its logs have events: then its lines are timed.
     pub has_events: bool,
-    /// Its logs are not where the collector can find them.
+    /// True while its logs are not where the collector can find them.
     pub is_away: bool,
     pub messages: u64,
     pub output: u64,
-    /// What the last write left out of its line.
+    /// The rest of the last, unfinished line.
     half: Vec<u8>,
     half_output: u64,
     waiting: VecDeque<Waiting>,
     troubles: usize,
-    /// When the last of its troubles ended.
+    /// The end of its last fault.
     recovering: Option<Instant>,
-    /// When any of them ended: of what is left of them, health knows from then on at the earliest.
+    /// The end of any of its faults: health includes the changes from then on at the earliest.
     changed: Option<Instant>,
 }
 
-/// A line that waited too long.
+/// A line that was published too late.
 #[derive(Debug)]
 pub struct Late {
     pub run: String,
@@ -58,7 +59,7 @@ pub struct Late {
 #[derive(Default)]
 pub struct Books {
     pub runs: BTreeMap<String, Run>,
-    /// Of lines of runs that nothing happened to.
+    /// Latencies of lines of runs without a fault.
     pub latencies: Vec<Duration>,
     pub late: Vec<Late>,
     /// Lines written while the disk had no room for all of them.
@@ -89,7 +90,7 @@ impl Books {
         self.runs.values().map(|run| run.messages).sum()
     }
 
-    /// A writer's turn: the next run's next line, a part of one, or many.
+    /// One write: the next run's next line, a part of one, or many.
     pub fn write(&mut self, random: &mut fastrand::Rng) {
         let name = &self.names[random.usize(..self.names.len())];
         let run = self.runs.get_mut(name).unwrap();
@@ -113,7 +114,7 @@ impl Books {
         }
     }
 
-    /// The collector told that a run has so many output tokens.
+    /// Records that the collector published so many output tokens of a run.
     pub fn heard(&mut self, name: &str, output: u64, longest: Duration) {
         let Some(run) = self.runs.get_mut(name) else {
             return;
@@ -141,7 +142,7 @@ impl Books {
         }
     }
 
-    /// From now until [`Self::recover`] something happens to this run.
+    /// Marks a run as faulty from now until [`Self::recover`].
     pub fn suffer(&mut self, name: &str) {
         let run = self.runs.get_mut(name).unwrap();
         run.troubles += 1;
@@ -158,12 +159,13 @@ impl Books {
         }
     }
 
-    /// How many lines are not told of.
+    /// Number of lines that are not published.
     pub fn waiting(&self) -> usize {
         self.runs.values().map(|run| run.waiting.len()).sum()
     }
 
-    /// Runs with a line that the collector could have counted for so long and has not; whether something happens to them.
+    /// Runs with a line that the collector could have counted for so long and has not, and whether they have
+    /// a fault.
     pub fn owed(&self, longer_than: Duration, up_since: Instant) -> Vec<(String, bool)> {
         let now = Instant::now();
         let owed = |(name, run): (&'_ String, &'_ Run)| {
@@ -174,7 +176,7 @@ impl Books {
         self.runs.iter().filter_map(owed).collect()
     }
 
-    /// What a summary says otherwise.
+    /// Differences of a summary.
     pub fn differences(&self, summary: &Value) -> Vec<String> {
         let said = |name: &str, field: &str| summary["by_run"][name][field].as_u64().unwrap_or(0);
         let mut differences: Vec<String> = self
@@ -208,7 +210,7 @@ impl Books {
 }
 
 impl Run {
-    /// `false` if the disk takes no more.
+    /// `false` if the disk is full.
     fn write(&mut self, name: &str, is_half: bool, random: &mut fastrand::Rng) -> bool {
         if !self.half.is_empty() {
             return self.write_half();
@@ -230,7 +232,7 @@ impl Run {
         self.write_half()
     }
 
-    /// `false` if the disk takes no more.
+    /// `false` if the disk is full.
     fn write_half(&mut self) -> bool {
         if self.half.is_empty() {
             return true;
@@ -255,7 +257,7 @@ impl Run {
         true
     }
 
-    /// Writes all that is to be written, if the disk takes it.
+    /// Writes everything pending, if the disk has room.
     fn append(&mut self) -> bool {
         let mut file = match OpenOptions::new().append(true).create(true).open(&self.log) {
             Ok(file) => file,

@@ -1,4 +1,4 @@
-//! The judge: it knows the schedule and the writers' books, and asks the collector all the time whether it says what is so.
+//! The judge: compares the collector's answers with the schedule of faults and the writers' books.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,41 +10,41 @@ use serde_json::Value;
 use crate::process::ask;
 use crate::scene::Shared;
 
-/// What is not counted, and what is not as it should be, is named within this time, and not for longer afterwards.
+/// A problem is named within this time after it begins, and not for longer after it ends.
 pub const NAMED_WITHIN: Duration = Duration::from_secs(10);
-/// The longest that an answer about health takes.
+/// Longest answer about health.
 pub const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
-/// A trouble as the judge sees it.
+/// A fault as the judge sees it.
 pub struct Seen {
     pub what: String,
     pub began: Instant,
     pub ended: Option<Instant>,
     pub is_silent: bool,
-    /// It reaches every run, so that none recovers from another trouble while it lasts.
+    /// True if it reaches every run, so that none recovers from another fault meanwhile.
     pub reaches_all: bool,
-    /// Its runs are not where they were, so nothing else can be said of them.
+    /// True if its runs are moved away, so that nothing else can be reported of them.
     pub takes_away: bool,
-    /// What health must name.
+    /// Reasons that health must have.
     pub demanded: Vec<String>,
-    /// Words of what health may say of it, and runs of which it may say something.
+    /// Words that health may have because of it, and runs that it may name.
     pub words: &'static [&'static str],
     pub runs: Vec<String>,
 }
 
 impl Seen {
-    /// Whether nobody had to answer a question that was asked then.
+    /// True if no answer was required for a request at that time.
     fn silenced(&self, asked: Instant) -> bool {
         self.is_silent && self.ended.is_none_or(|ended| ended + ANSWERED_WITHIN > asked)
     }
 
-    /// Whether it is why health says this.
+    /// True if it explains this reason of health.
     fn explains(&self, reason: &str) -> bool {
         self.is_about(reason) || self.words.iter().any(|words| reason.contains(words))
     }
 
-    /// Whether this is said of one of its runs.
+    /// True if this reason names one of its runs.
     fn is_about(&self, reason: &str) -> bool {
         let run = reason.strip_prefix("run ").and_then(|rest| rest.split_once(": "));
         run.is_some_and(|(run, _)| self.runs.iter().any(|its| its == run))
@@ -91,7 +91,7 @@ impl Judge {
         figures
     }
 
-    /// Whether there is a reason for no answer.
+    /// True if no answer is required.
     fn is_silent(&self, asked: Instant) -> bool {
         let troubles = self.shared.troubles.lock().unwrap();
         troubles.iter().any(|trouble| trouble.silenced(asked))
@@ -102,7 +102,7 @@ impl Judge {
     }
 
     fn judge(&self, asked: Instant, health: &Value) -> Option<String> {
-        // The books before the schedule: whatever begins in between is known.
+        // The books are read before the schedule: whatever begins in between is known.
         let up_since = *self.shared.up_since.lock().unwrap();
         let owed = self.shared.books.lock().unwrap().owed(NAMED_WITHIN, up_since);
         let troubles = self.shared.troubles.lock().unwrap();
@@ -126,7 +126,7 @@ impl Judge {
         }
         let is_due =
             |trouble: &&Seen| trouble.ended.is_none() && asked > trouble.began.max(up_since) + NAMED_WITHIN;
-        // A run whose lines wait for the database is not read either, and that is said of the database.
+        // A run whose lines wait for the database is not read either; health reports the database then.
         let ago = asked.checked_sub(NAMED_WITHIN).unwrap_or(asked);
         let hides = |trouble: &&Seen, reason: &str| {
             trouble.ended.is_none_or(|ended| ended > ago)
@@ -160,12 +160,12 @@ impl Judge {
     }
 }
 
-/// Whether a trouble goes on or was over so lately that health may still name it.
+/// True if a fault still holds, or ended so recently that health may still name it.
 fn is_recent(trouble: &Seen, troubles: &[Seen], asked: Instant) -> bool {
     let Some(mut ended) = trouble.ended else {
         return true;
     };
-    // In the order in which they began.
+    // In the order of their beginning.
     for other in troubles.iter().filter(|other| other.reaches_all) {
         if other.began <= ended + NAMED_WITHIN {
             ended = ended.max(other.ended.unwrap_or(asked));

@@ -1,11 +1,11 @@
-//! Chaos: 200 runs write on several filesystems while mounts hang, disks fill, paths vanish, the clock steps, limits fall
-//! and the collector is stopped and killed. After each quiet spell it agrees with the writers' books, its health is true at
-//! every step, and no line of a run that nothing happens to waits.
+//! Chaos: 200 runs write on several filesystems while mounts hang, disks fill, paths vanish, the clock steps,
+//! limits fall and the collector is stopped and killed. After each quiet period it agrees with the writers'
+//! books, its health is right at every step, and no line of a run without a fault waits too long.
 //!
-//! A test program of its own: its lines are timed, so nothing else may run beside it.
-//! `TOKENTAIL_CHAOS=3600 cargo test --release --test chaos -- --nocapture` goes on for an hour.
-//! `TOKENTAIL_CHAOS_SEED=7` is another schedule, or the one of a failure; `TOKENTAIL_CHAOS_ONLY=CoveredState,Kill` has no other
-//! troubles than these.
+//! A test program of its own: its lines are timed, so nothing else may run beside it. `TOKENTAIL_CHAOS=3600
+//! cargo test --release --test chaos -- --nocapture` goes on for an hour. `TOKENTAIL_CHAOS_SEED=7` is another
+//! schedule, or the one of a failure; `TOKENTAIL_CHAOS_ONLY=CoveredState,Kill` has no other troubles than
+//! these.
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
 mod books;
@@ -28,13 +28,13 @@ use std::time::{Duration, Instant};
 use scene::{Scene, name_of};
 use trouble::{Trouble, deck};
 
-/// Troubles at a time, at most.
+/// Most faults at a time.
 const TROUBLES_AT_ONCE: usize = 6;
-/// A trouble begins within this time of its round.
+/// A fault begins within this time of its round.
 const BEGINS_WITHIN_MS: u64 = 1_500;
-/// The schedule of the short form, which is the same each time.
+/// The seed of the short form, which is the same each time.
 const SHORT_SEED: u64 = 1;
-/// The longest that a trouble lasts: longer than health may take to name it.
+/// Longest fault: longer than health may take to name it.
 const LASTS_MS_MAX: u64 = 13_000;
 
 fn from_environment(name: &str) -> Option<String> {
@@ -48,7 +48,7 @@ fn number_from_environment(name: &str) -> Option<u64> {
     Some(number.unwrap_or_else(|_| panic!("{name}={value} is no number")))
 }
 
-/// The troubles of which each comes once.
+/// The faults, each once.
 fn troubles(scene: &Scene) -> Vec<Trouble> {
     let mut troubles = deck(scene);
     if let Some(only) = from_environment("TOKENTAIL_CHAOS_ONLY") {
@@ -74,7 +74,7 @@ fn whatever_happens_around_it_the_others_are_counted_and_health_is_true() {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut left = Vec::new();
     let mut rounds = 0;
-    // The short form has each trouble once, the long one goes through the deck again and again.
+    // The short form has each fault once, the long one repeats the deck.
     while rounds == 0 || !left.is_empty() || goes_on.is_some_and(|limit| began.elapsed() < limit) {
         if left.is_empty() {
             left = troubles(&scene);
@@ -90,7 +90,7 @@ fn whatever_happens_around_it_the_others_are_counted_and_health_is_true() {
     scene.finish(rounds, began.elapsed());
 }
 
-/// Some troubles that go together, one quiet spell, and the comparison with the books.
+/// Some compatible faults, one quiet period, and the comparison with the books.
 fn round(scene: &mut Scene, troubles: &mut Vec<Trouble>, at_once: usize, random: &mut fastrand::Rng) {
     let mut chosen: Vec<Trouble> = Vec::new();
     while chosen.len() < at_once {

@@ -1,4 +1,4 @@
-//! The collector's process: what it logs is read, left unread, or not wanted any more; and questions to it.
+//! The collector's process: its log (read, left unread, or closed) and requests to it.
 
 use std::collections::VecDeque;
 use std::io::{self, BufReader, Read as _, Write as _};
@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// Lines of the log that a report has.
+/// Most log lines in a report.
 const LOG_LINES_MAX: usize = 300;
-/// How often it is seen whether it ended.
+/// Interval of checks for its end.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Process {
         self.child.try_wait().unwrap()
     }
 
-    /// Waits for its end; `None` if it does not come in time.
+    /// Waits for its end; `None` on a timeout.
     pub fn ends_within(&mut self, limit: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + limit;
         loop {
@@ -88,7 +88,7 @@ impl Process {
         }
     }
 
-    /// A thread of it is in a call of the kernel that no signal interrupts.
+    /// True if a thread of it is in an uninterruptible system call.
     pub fn is_kept_by_the_kernel(&self) -> bool {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid()));
         tasks.into_iter().flatten().flatten().any(|task| {
@@ -105,7 +105,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -132,7 +132,7 @@ impl Log {
     }
 }
 
-/// Asks over the socket: status and document.
+/// Sends a request over the socket: status and document.
 pub fn ask(socket: &Path, method: &str, path: &str, body: &str, limit: Duration) -> io::Result<(u16, Value)> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(limit))?;

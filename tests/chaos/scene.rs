@@ -1,4 +1,4 @@
-//! The scene: 200 runs on several filesystems, their writers, the collector, and what is done to them.
+//! The scene: 200 runs on several filesystems, their writers, the collector, and the faults.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,36 +24,36 @@ use crate::server::Mount;
 use crate::trouble::{Reach, Trouble};
 
 const RUNS: usize = 200;
-/// Of these so many are in one mount whose server can hang, and two each in one of their own.
+/// Number of runs in mounts that can hang: two of them in mounts of their own.
 const RUNS_FAR: usize = 20;
 const MOUNTS: usize = 3;
-/// And so many on a disk that can fill.
+/// Number of runs on a disk that can fill.
 const RUNS_NEAR: usize = 40;
-/// A line each so often, in all.
+/// Interval between two lines, over all runs.
 const WRITE_EVERY: Duration = Duration::from_millis(5);
-/// The longest that a line of a run waits to which nothing happens.
+/// Longest latency of a line of a run without a fault.
 const LATENCY_MAX: Duration = Duration::from_millis(250);
-/// A quiet spell is over within this time.
+/// Longest quiet period.
 const QUIET_WITHIN: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(50);
-/// A thread that wakes so much later than it wanted says that the machine itself stood still.
+/// A thread that wakes this much too late shows that the machine itself was stalled.
 const TICK: Duration = Duration::from_millis(5);
 const STALL_MIN: Duration = Duration::from_millis(20);
 const GRACE: Duration = Duration::from_secs(2);
-/// It ends within its grace time and this.
+/// Slack of a stop beyond its grace time.
 const END_SLACK: Duration = Duration::from_secs(1);
 const START_MAX: Duration = Duration::from_secs(20);
 const STATE_MIB: u64 = 512;
 const NEAR_MIB: u64 = 256;
 
-/// What the threads of the test share.
+/// State shared by the threads of the test.
 pub struct Shared {
     pub books: Mutex<Books>,
     pub troubles: Mutex<Vec<Seen>>,
     /// When the collector began to answer.
     pub up_since: Mutex<Instant>,
     faults: Mutex<Vec<String>>,
-    /// When the machine stood still, and for how long.
+    /// Stalls of the machine, with their lengths.
     stalls: Mutex<Vec<(Instant, Duration)>>,
     is_paused: AtomicBool,
     is_over: AtomicBool,
@@ -71,7 +71,7 @@ pub struct Scene {
     mounts: Vec<Mount>,
     namespace: Namespace,
     place: Place,
-    /// Arguments of faketime's library, where it is there.
+    /// Arguments of faketime's library, if it is installed.
     clock: Option<String>,
     shared: Arc<Shared>,
     began: Instant,
@@ -82,7 +82,7 @@ pub struct Scene {
     threads: Vec<JoinHandle<()>>,
     /// Dropped at the end, which ends the threads.
     paces: Vec<SyncSender<()>>,
-    /// Nothing comes: for waits.
+    /// Never receives anything: for waits.
     pace: Receiver<()>,
 }
 
@@ -124,7 +124,7 @@ fn named(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
 }
 
 impl Scene {
-    /// `None`, and a line that says why, on a machine that does not allow it.
+    /// `None`, and a line with the reason, on a machine that does not allow it.
     pub fn or_skip(seed: u64) -> Option<Self> {
         let place = Place::new();
         let mut books = Books::default();
@@ -232,7 +232,7 @@ impl Scene {
         if let Some(library) = &self.clock {
             command.envs([
                 ("LD_PRELOAD", library.as_str()),
-                // Waits go by the other clock.
+                // Waits use the real clock.
                 ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
                 ("FAKETIME_CACHE_DURATION", "1"),
             ]);
@@ -256,7 +256,7 @@ impl Scene {
         }
     }
 
-    /// Runs that have their logs elsewhere.
+    /// Registers runs with their logs elsewhere.
     fn put_runs(&self) {
         let work = self.place.path("work");
         let elsewhere = (0..RUNS_FAR)
@@ -302,7 +302,7 @@ impl Scene {
         assert_eq!(waited, Err(RecvTimeoutError::Timeout));
     }
 
-    /// Lets things go on, and ends the test as soon as something is wrong.
+    /// Continues until `at`, and ends the test as soon as something is wrong.
     pub fn go_on_until(&mut self, at: Instant) {
         loop {
             self.look();
@@ -356,7 +356,7 @@ impl Scene {
             books.suffer(run);
         }
         drop(books);
-        // Of a trouble of the whole collector health names no runs.
+        // For a fault of the whole collector, health names no runs.
         let runs = if matches!(trouble.reach(self), Reach::All) {
             Vec::new()
         } else {
@@ -490,13 +490,13 @@ impl Scene {
         self.namespace.sh("rm \"$1\"", &[&self.place.path(filler)]);
     }
 
-    /// Moves a directory, and the writers of the runs in it with it.
+    /// Moves a directory, together with the writers of the runs in it.
     fn move_runs(&self, runs: &[String], from: &PathBuf, to: &PathBuf, is_away: bool) {
         let mut books = self.shared.books.lock().unwrap();
         fs::rename(from, to).unwrap();
         for name in runs {
             let run = books.runs.get_mut(name).unwrap();
-            // Those in mounts are written behind them.
+            // Logs in mounts are written through the directory behind them.
             if let Ok(below) = run.log.strip_prefix(from) {
                 run.log = to.join(below);
             }
@@ -504,14 +504,14 @@ impl Scene {
         }
     }
 
-    /// In one step, so that it is never read half.
+    /// In one step, so that it is never read half written.
     fn set_clock(&self, shift: &str) {
         let (clock, new) = (self.place.path("clock"), self.place.path("clock.new"));
         fs::write(&new, shift).unwrap();
         fs::rename(new, clock).unwrap();
     }
 
-    /// `None`: as many as at first.
+    /// `None` restores the first limit.
     fn allow_files(&self, files: Option<usize>) {
         let pid = Pid::from_raw(i32::try_from(self.process().pid()).unwrap());
         let maximum = getrlimit(Resource::Nofile).maximum;
@@ -527,7 +527,7 @@ impl Scene {
         }
         let mut status = process.ends_within(GRACE + END_SLACK);
         if status.is_none() && process.is_kept_by_the_kernel() {
-            // A question that the server had taken before it was stopped is one that no signal interrupts.
+            // A request that the server had accepted before it was stopped cannot be interrupted.
             self.note("the kernel keeps the collector until the mounts answer");
             self.mounts.iter().for_each(Mount::answer);
             status = process.ends_within(GRACE + END_SLACK);
@@ -544,7 +544,7 @@ impl Scene {
         self.start();
     }
 
-    /// Everything is over: soon all is counted, and well.
+    /// After the end of all faults: soon everything is counted, and health is good.
     pub fn be_quiet(&mut self) {
         self.note("quiet");
         self.shared.is_paused.store(true, Ordering::SeqCst);
@@ -582,7 +582,7 @@ impl Scene {
         self.shared.is_paused.store(false, Ordering::SeqCst);
     }
 
-    /// No line waited too long, but for the time in which the machine itself stood still.
+    /// Checks that no line waited too long, except for stalls of the machine.
     fn judge_latencies(&mut self) {
         let late = std::mem::take(&mut self.shared.books.lock().unwrap().late);
         let stalls = std::mem::take(&mut *self.shared.stalls.lock().unwrap());
@@ -604,7 +604,7 @@ impl Scene {
         }
     }
 
-    /// Stops everything, compares the database with the logs, and says what was done.
+    /// Stops everything, compares the database with the logs, and prints a report.
     pub fn finish(mut self, rounds: usize, took: Duration) {
         self.shared.is_over.store(true, Ordering::SeqCst);
         self.paces.truncate(1);
@@ -660,9 +660,9 @@ pub fn name_of(trouble: &Trouble) -> String {
     name.split('(').next().unwrap_or(&name).to_owned()
 }
 
-/// The library that moves a clock; `None`, and a line that says why, where it is not there.
+/// The library that moves the clock; `None`, and a line with the reason, if it is missing.
 fn faketime() -> Option<String> {
-    // The tool itself would stand between a signal and the program.
+    // The wrapper would receive the signals instead of the program.
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", "printf %s \"$LD_PRELOAD\""]);
     let mut faketime = Command::new("faketime");
@@ -680,7 +680,7 @@ fn write(shared: &Shared, pace: &Receiver<()>, seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     while pace.recv_timeout(WRITE_EVERY) == Err(RecvTimeoutError::Timeout) {
         let mut books = shared.books.lock().unwrap();
-        // Asked with the books in hand: who pauses it and takes them finds nobody writing.
+        // Checked with the books locked: after a pause, nobody is writing.
         if !shared.is_paused.load(Ordering::SeqCst) {
             books.write(&mut random);
         }
@@ -700,7 +700,7 @@ fn note_stalls(shared: &Shared, pace: &Receiver<()>) {
     }
 }
 
-/// Hears what the collector tells of usage, over each of its ends.
+/// Reads the collector's usage events, over each of its restarts.
 fn hear(shared: &Shared, pace: &Receiver<()>, socket: &PathBuf) {
     while pace.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
         let Ok(mut stream) = UnixStream::connect(socket) else {
@@ -714,7 +714,7 @@ fn hear(shared: &Shared, pace: &Receiver<()>, socket: &PathBuf) {
         }
         let lines = BufReader::new(stream).split(b'\n').map_while(Result::ok);
         let mut lines = lines.map(|line| text(&line).trim_end().to_owned());
-        // Whatever it told while nobody heard, once it tells us what follows.
+        // Events sent while disconnected count once a later one arrives.
         if lines.by_ref().find(String::is_empty).is_none() {
             continue;
         }

@@ -1,19 +1,19 @@
-//! Troubles: whom each reaches, what health has to say of it and may say of it, and which do not go together.
+//! Faults: the runs each reaches, the reasons that health must and may have, and incompatible ones.
 
 use crate::scene::{Scene, runs_in_mount, some_runs};
 
-/// What happens, from its begin to its end. Those that have no duration are over as they begin.
+/// Faults, from beginning to end. Those without a duration are over at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// The server of this mount answers nothing.
+    /// The server of this mount does not answer.
     HungMount(usize),
-    /// The disk of the database has no room.
+    /// The disk of the database is full.
     FullState,
     /// Another filesystem is mounted over the directory of the database.
     CoveredState,
-    /// The disk of some runs has no room.
+    /// The disk of some runs is full.
     FullRuns,
-    /// Nobody reads the log; or nobody will ever again, until the next start.
+    /// Nobody reads the log, temporarily or until the next start.
     UnreadLog,
     ClosedLog,
     MovedRun(String),
@@ -22,7 +22,7 @@ pub enum Trouble {
     RemovedConfiguration,
     /// The clock is moved, as faketime writes it.
     Clock(&'static str),
-    /// It may open no more files than it has.
+    /// Its limit of open files is lowered to those it has.
     FewFiles,
     /// SIGSTOP, SIGCONT.
     Frozen,
@@ -36,14 +36,14 @@ pub enum Trouble {
     Kill,
 }
 
-/// Runs that may wait.
+/// Runs whose lines may wait.
 pub enum Reach {
     All,
     Runs(Vec<String>),
     None,
 }
 
-/// Before all clocks that are believed.
+/// Before every accepted time.
 const CLOCK_LONG_PAST: &str = "-20000d";
 
 /// Between an error of the database and the next try.
@@ -74,7 +74,7 @@ impl Trouble {
         }
     }
 
-    /// How long it lasts, in milliseconds; none: it is over as it begins.
+    /// Its duration in milliseconds; `None` if it is over at once.
     pub fn lasts_ms(&self) -> Option<(u64, u64)> {
         match self {
             T::Reload | T::Restart | T::HastyRestart | T::Kill => None,
@@ -85,7 +85,7 @@ impl Trouble {
         }
     }
 
-    /// Words of reasons that health gives for it.
+    /// Words of health's reasons for it.
     pub fn words(&self) -> &'static [&'static str] {
         match self {
             T::FullState => &["no room for the database", CLOSED],
@@ -98,7 +98,7 @@ impl Trouble {
         }
     }
 
-    /// What health must name within the time it has for that, however little is written.
+    /// Reasons that health must have within its time, however little is written.
     pub fn demanded(&self) -> Vec<String> {
         match self {
             T::HungMount(number) => runs_in_mount(*number).iter().map(|run| reason_of(run)).collect(),
@@ -113,7 +113,7 @@ impl Trouble {
         }
     }
 
-    /// While it lasts nobody may answer, or say only that there is no room for who asks.
+    /// True if the collector may not answer meanwhile, or only with 503.
     pub fn is_silent(&self) -> bool {
         matches!(self, T::Frozen | T::RemovedSocket | T::FewFiles) || self.is_an_end()
     }
@@ -130,7 +130,7 @@ impl Trouble {
         match self {
             T::HungMount(_) => false,
             T::MovedRunsDirectory => matches!(other, T::MovedRunsDirectory | T::MovedRun(_)),
-            // Without them it does not start, or starts on other ones.
+            // Without them it does not start, or starts with others.
             T::FullState | T::CoveredState => {
                 other.is_an_end() || matches!(other, T::FullState | T::CoveredState)
             }
@@ -139,7 +139,7 @@ impl Trouble {
                 other.is_an_end() || matches!(other, T::RemovedConfiguration | T::Reload)
             }
             T::Frozen => other.is_an_end() || self == other,
-            // A socket is made of one.
+            // A socket needs a descriptor.
             T::FewFiles => matches!(other, T::FewFiles | T::RemovedSocket),
             _ => std::mem::discriminant(self) == std::mem::discriminant(other),
         }
@@ -150,7 +150,7 @@ fn reason_of(run: &str) -> String {
     format!("run {run}: ")
 }
 
-/// Each trouble there is on this machine.
+/// Every fault that is possible on this machine.
 pub fn deck(scene: &Scene) -> Vec<Trouble> {
     let mut deck = vec![
         T::FullState,

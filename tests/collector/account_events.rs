@@ -1,4 +1,4 @@
-//! What changes without a line of its own: verdicts on accounts, and how the collector is.
+//! Changes without a line of their own: verdicts on accounts, and the collector's health.
 
 use std::fs;
 
@@ -45,7 +45,7 @@ fn a_mark_is_told_and_taken_back_and_told_to_those_who_come_back() {
         (&event["from"], &event["state"]),
         (&json!("exhausted"), &json!("unknown"))
     );
-    // Of another account nothing comes.
+    // Other accounts cause no event.
     let (_, mut other) = Client::connect(&collector, "?account=other&kinds=account,run", "");
     mark(r#"{"state":"exhausted"}"#);
     client.find(|kind, event| kind == "account" && event["state"] == "exhausted");
@@ -77,7 +77,7 @@ fn an_account_that_is_used_up_is_told_and_free_again_when_its_window_ends() {
         .parse::<jiff::Timestamp>()
         .unwrap();
     assert_eq!(until.as_millisecond(), reset);
-    // Nothing is written any more: the time passes.
+    // Nothing is written any more; only time passes.
     let event = client.find(|kind, _| kind == "account");
     assert_eq!(event["from"], "exhausted", "{event}");
     assert_ne!(event["state"], "exhausted", "{event}");
@@ -98,7 +98,7 @@ fn the_collectors_health_is_told_at_first_and_when_it_changes() {
         event["reasons"][0].as_str().unwrap().contains("runs directory"),
         "{event}"
     );
-    // One who comes now hears how it is now; one who does not wish for it does not.
+    // A new subscriber gets the current state; one that filters it out does not.
     let (_, mut late) = Client::connect(&collector, "?kinds=health", "");
     let event = late.find(|kind, _| kind == "health");
     assert_eq!(event["status"], "unhealthy");
@@ -108,10 +108,10 @@ fn the_collectors_health_is_told_at_first_and_when_it_changes() {
     collector.stop_cleanly();
 }
 
-/// Lines that wait for the test.
+/// Most lines buffered for the test.
 const LINES_WAITING_MAX: usize = 10_000;
 
-/// The lines of `watch` as they come.
+/// The lines of `watch` in order.
 struct Watching {
     child: std::process::Child,
     lines: std::sync::mpsc::Receiver<String>,
@@ -239,7 +239,7 @@ fn watch_says_what_is_not_there_and_ends_when_nobody_reads() {
     let told = text(&unknown.stderr);
     assert_eq!(unknown.status.code(), Some(66), "{told}");
     assert!(
-        told.contains("nobody is no configured account; there is claude/default"),
+        told.contains("nobody is not a configured account; there is claude/default"),
         "{told}"
     );
     // One line is read; nothing happens after it.

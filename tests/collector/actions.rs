@@ -1,8 +1,8 @@
-//! Random changes to a run's files, and a model that knows what must be counted.
+//! Random changes to a run's files, compared with a model of what must be counted.
 //!
-//! Every response that stood in a log while the collector could look counts once, whatever happens to the log
-//! afterwards. Live, each action is looked at before the next, and only events tell of it; while the collector is
-//! down, several actions come together.
+//! Every response that was in a log while the collector could read it counts once, whatever happens to the
+//! log afterwards. While the collector runs, each action is processed before the next, triggered by events
+//! only; while it is down, several actions are combined.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
@@ -27,7 +27,7 @@ const NAMES: [&str; 7] = [
 ];
 const DIRECTORIES: [&str; 4] = ["d", "e", "d/f", "e/f"];
 
-/// The ids a log holds, one line each.
+/// The ids in a log, one per line.
 type Logs = BTreeMap<&'static str, Vec<u32>>;
 
 struct Model {
@@ -36,7 +36,7 @@ struct Model {
     logs: Logs,
     counted: BTreeSet<u32>,
     ids: u32,
-    /// What was done, for the report.
+    /// The actions so far, for the report.
     done: Vec<String>,
 }
 
@@ -70,7 +70,7 @@ impl Model {
         self.random.choice(NAMES).unwrap()
     }
 
-    /// A log that is there; most actions need one.
+    /// An existing log; most actions need one.
     fn any_log(&mut self) -> Option<&'static str> {
         let there: Vec<_> = self.logs.keys().copied().collect();
         self.random.choice(there)
@@ -94,7 +94,7 @@ impl Model {
             8 => self.rename_directory(),
             _ => self.remove_directory(),
         };
-        // An action that finds nothing to work on makes something.
+        // Without a log to work on, the action creates something.
         let what = what.unwrap_or_else(|| self.grow());
         self.done.push(what);
     }
@@ -106,7 +106,7 @@ impl Model {
         format!("append {ids:?} to {name}")
     }
 
-    /// Lines that another log holds as well.
+    /// Repeats lines of another log.
     fn repeat(&mut self) -> Option<String> {
         let from = self.any_log()?;
         let (name, ids) = (self.any_name(), self.logs[from].clone());
@@ -130,7 +130,7 @@ impl Model {
         Some(format!("rename {from} to {to}"))
     }
 
-    /// New content at an old name, in another file or in the same.
+    /// New content under an old name, in another file or in the same.
     fn exchange(&mut self) -> Option<String> {
         let (name, ids) = (self.any_log()?, self.new_ids());
         let in_place = self.random.bool();
@@ -182,7 +182,7 @@ impl Model {
         for name in moved {
             let ids = self.logs.remove(name).unwrap();
             let new = name.replacen(from, to, 1);
-            // A name that is not in the table is no log any more as far as the model goes.
+            // A name outside the table is no log in the model.
             if NAMES.contains(&new.as_str()) {
                 self.logs.insert(name_of(&new), ids);
             } else {
@@ -213,7 +213,7 @@ impl Model {
         }
     }
 
-    /// The collector had time to look: everything that stands there counts, and nothing else does.
+    /// After the collector had time to read: everything present counts, and nothing else.
     fn check(&mut self, collector: &mut Collector, place: &Place) {
         self.counted.extend(self.logs.values().flatten());
         let wanted = self.counted.len() as u64;

@@ -1,6 +1,7 @@
-//! Ways in which other tailers lost or doubled lines, tried here one by one where no other test does.
+//! Situations in which other tailers lost or doubled lines, where no other test covers them.
 //!
-//! `TOKENTAIL_STOPS=200` stops the collector so often in a burst; `TOKENTAIL_BACKLOG_MIB=5120` is the size of a backlog.
+//! `TOKENTAIL_STOPS=200` sets the number of stops in a burst; `TOKENTAIL_BACKLOG_MIB=5120` the size of a
+//! backlog.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -15,14 +16,14 @@ use crate::harness::{Collector, Place, append, response, text};
 use crate::machine::{Namespace, proc_number, skipped, wrapped};
 use crate::scenario::{EVENTS_ONLY, ended, figures};
 
-/// Logs that begin alike.
+/// Logs with the same beginning.
 const TWINS: u64 = 50;
 const ALIKE_BYTES: usize = 64 << 10;
-/// Stops when nobody says how many.
+/// Default number of stops.
 const STOPS: u64 = 8;
 /// Lines written around each of them.
 const BURST_LINES: usize = 2000;
-/// MiB of a backlog when nobody says how many: more than the bound of memory.
+/// Default size of the backlog in MiB: more than the memory bound.
 const BACKLOG_MIB: u64 = 160;
 const MEMORY_KIB_MAX: u64 = 96 * 1024;
 /// Bytes of a line of the backlog.
@@ -41,7 +42,7 @@ fn from_environment(name: &str, default: u64) -> u64 {
     })
 }
 
-/// The same long line that counts nothing.
+/// A long line that counts nothing, always the same.
 fn alike() -> String {
     format!("{{\"type\":\"{}\"}}\n", "x".repeat(ALIKE_BYTES - 12))
 }
@@ -65,7 +66,7 @@ fn logs_that_begin_alike_are_told_apart() {
         let summary = collector.wait_for_messages(TWINS);
         let output = TWINS * (TWINS + 1) / 2;
         assert_eq!(figures(&summary), (TWINS, output, TWINS), "live: {live}");
-        // Two change places: what each holds is known by its end, not by its beginning.
+        // Two logs swap places: their ends distinguish them, not their beginnings.
         let (beside, one, two) = (place.mount("one").join("beside"), log(1), log(2));
         fs::rename(&one, &beside).unwrap();
         fs::rename(&two, &one).unwrap();
@@ -129,7 +130,7 @@ fn a_log_that_was_idle_for_a_month_goes_on_where_it_was() {
         assert_eq!(summary["lines"]["duplicate"], 0);
         assert_eq!(summary["bytes"], fs::metadata(&log).unwrap().len());
     };
-    // Before its eyes, and while it is down.
+    // While it runs, and while it is down.
     age(&log);
     append(&log, old(50));
     expected(&collector.wait_for_messages(100), 100);
@@ -145,7 +146,7 @@ fn a_log_that_was_idle_for_a_month_goes_on_where_it_was() {
 
 #[test]
 fn a_clock_that_jumps_by_days_reads_nothing_again_and_skips_nothing() {
-    // The tool itself would stand between a signal and the program: only its library is taken.
+    // The wrapper would receive the signals instead of the program: only its library is loaded.
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", "printf %s \"$LD_PRELOAD\""]);
     let mut faketime = Command::new("faketime");
@@ -155,7 +156,7 @@ fn a_clock_that_jumps_by_days_reads_nothing_again_and_skips_nothing() {
         other => return skipped(&format!("faketime: {other:?}")),
     };
     let shifted = |shift: &str, mut command: Command| {
-        // Waits go by the other clock.
+        // Waits use the other clock.
         command.envs([
             ("LD_PRELOAD", library.as_str()),
             ("FAKETIME", shift),
@@ -181,7 +182,7 @@ fn a_clock_that_jumps_by_days_reads_nothing_again_and_skips_nothing() {
     });
     let mut lines = 0;
     for (number, shift) in ["+0d", "+1d", "-1d", "+30d", "-30d"].into_iter().enumerate() {
-        // Written before and after the start; times of lines and of files go their own way.
+        // Written before and after the start; times of lines and of files differ.
         append(&steady, response(&format!("before-{number}"), 1, 0));
         let mut collector = Collector::start(shifted(shift, place.command(&["serve"])), place.socket());
         append(&steady, response(&format!("after-{number}"), 1, 0));
@@ -209,7 +210,7 @@ fn a_tree_on_another_device_is_not_read_again() {
     let before = collector.wait_for_messages(20);
     collector.stop_cleanly();
 
-    // The same files, with the same numbers, on a device of another number: as after a reboot.
+    // The same files, with the same inode numbers, on a device with another number: as after a reboot.
     let layers = place.path("layers");
     fs::create_dir_all(&layers).unwrap();
     namespace.sh(
@@ -272,10 +273,10 @@ fn stops_in_a_burst_lose_nothing_and_count_nothing_twice() {
     for stop in 0..stops {
         granted.send(BURST_LINES).unwrap();
         let mut command = place.command(&["serve"]);
-        // Who writes this much keeps the disk busy.
+        // This many writes keep the disk busy.
         command.env("TOKENTAIL__SHUTDOWN__GRACE", "1h");
         let mut collector = Collector::spawn(command, place.socket());
-        // Of the start, and of some lines.
+        // Log lines of the start, and of some commits.
         for _ in 0..=stop % 2 {
             collector.wait_for_next("\"committed\"");
         }
@@ -299,7 +300,7 @@ fn stops_in_a_burst_lose_nothing_and_count_nothing_twice() {
     place.assert_verified();
 }
 
-/// Values at the end of what a setting may be: nothing of it, and one.
+/// Values at the ends of a setting: zero, and one.
 fn edges(value: &str) -> Option<[&'static str; 2]> {
     let value = value.trim_matches('"');
     if value.ends_with("iB") || value.parse::<u64>().is_ok() {
@@ -342,7 +343,7 @@ fn every_limit_at_nothing_and_at_one_is_refused_by_name_or_works() {
             let mut command = place.command(&["serve"]);
             command.env(&variable, edge);
             let mut collector = Collector::start(command, place.socket());
-            // It can be asked only as the setting allows; what it committed is in the database.
+            // The API can be used only as far as the setting allows; the database has what was committed.
             collector.wait_for_log("\"committed\"");
             append(&place.log("one", "a.jsonl"), "{\"type\":\"sentinel\"}\n");
             collector.wait_for_next("\"committed\"");

@@ -21,7 +21,7 @@ fn a_backup_of_a_running_collector_is_a_database_that_reads_on() {
         text(&output.stdout)
     );
     assert!(!place.path("copy.redb.part").exists());
-    // The collector goes on, and is still the only one on its database.
+    // The collector continues, and is still the only one on its database.
     append(&log, response("2", 6, 2));
     collector.wait_for_messages(2);
     let second = place
@@ -33,7 +33,7 @@ fn a_backup_of_a_running_collector_is_a_database_that_reads_on() {
         "{}",
         text(&second.stderr)
     );
-    // Not over what is there.
+    // An existing file is not overwritten.
     let again = place.run(&["backup", "copy.redb"]);
     assert_eq!(again.status.code(), Some(64), "{}", text(&again.stderr));
     let nowhere = place.run(&["backup", "no/such/copy.redb"]);
@@ -46,7 +46,7 @@ fn a_backup_of_a_running_collector_is_a_database_that_reads_on() {
     collector.stop_cleanly();
     assert_eq!(place.run(&["backup", "other.redb"]).status.code(), Some(69));
     assert!(!place.path("other.redb.part").exists());
-    // In the place of the database, it reads on: nothing twice.
+    // In the place of the database, reading continues without doubles.
     fs::remove_file(place.db()).unwrap();
     fs::rename(place.path("copy.redb"), place.db()).unwrap();
     let mut collector = place.serve();
@@ -85,7 +85,7 @@ fn backups_under_load_are_each_whole() {
     }
 }
 
-/// What is in the directory of a backup.
+/// The names in the directory of a backup.
 fn names(place: &Place) -> Vec<String> {
     let names = fs::read_dir(place.path("copies")).unwrap();
     names
@@ -93,7 +93,7 @@ fn names(place: &Place) -> Vec<String> {
         .collect()
 }
 
-/// Answers one request with this, then holds the connection.
+/// Answers one request with this text, then holds the connection.
 fn answers(listener: &UnixListener, answer: &str) -> UnixStream {
     let (mut stream, _) = listener.accept().unwrap();
     let mut head = Vec::new();
@@ -110,7 +110,7 @@ fn answers(listener: &UnixListener, answer: &str) -> UnixStream {
 fn a_backup_that_is_interrupted_leaves_nothing_and_hinders_no_other() {
     let place = Place::new();
     fs::create_dir(place.path("copies")).unwrap();
-    // Another one's, under the name that was once used.
+    // Another process's file, under a name used by earlier versions.
     fs::write(place.path("copies/copy.redb.part"), "another's").unwrap();
     let listener = UnixListener::bind(place.socket()).unwrap();
     let mut backup = place.command(&["backup", "copies/copy.redb"]).spawn().unwrap();

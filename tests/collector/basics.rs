@@ -1,4 +1,4 @@
-//! The main road: backlog, live lines, new runs, stop, restart, and the same figures from a replay.
+//! The main path: backlog, live lines, new runs, stop, restart, and the same figures from a replay.
 
 use crate::harness::{Place, append, output_by_run, response};
 

@@ -1,4 +1,4 @@
-//! Whoever should listen does not: a log that nobody reads, and a service manager that takes nothing.
+//! Blocked readers: a log that nobody reads, and a service manager that accepts nothing.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -17,17 +17,17 @@ use crate::surroundings::metric;
 
 const DROPPED: &str = "tokentail_log_lines_dropped_total";
 const CLEAN: &str = "stopped: everything that was read is committed, the database is closed";
-/// Requests of whose lines in the access log, at `debug`, the queue does not hold all.
+/// Requests whose access log lines, at `debug`, exceed the queue.
 const MANY: usize = 8000;
-/// Refused requests of which the log, at `info`, leaves some out.
+/// Refused requests of which the log, at `info`, drops some.
 const REFUSED: usize = 150;
-/// What an end may take that waits for nobody: the log's last moment, and a machine that is busy.
+/// Longest stop that waits for no reader: the log's last attempt, and a busy machine.
 const END_WITHIN: Duration = Duration::from_secs(10);
 
-/// A pipe that is full, for standard error.
+/// A full pipe as standard error.
 struct FullPipe {
     path: PathBuf,
-    /// Both of its ends: it is never closed.
+    /// Both ends, so that it is never closed.
     ends: File,
 }
 
@@ -49,12 +49,12 @@ impl FullPipe {
         }
     }
 
-    /// `command` with this as its standard error.
+    /// Runs `command` with the pipe as standard error.
     fn of(&self, command: &Command) -> Command {
         after(&format!("exec 2>{}", self.path.display()), command)
     }
 
-    /// Reads, from now on, until all these words came; what was read.
+    /// Reads from now on until these words arrived; returns what was read.
     fn read_until(&mut self, words: &str) -> String {
         let deadline = Instant::now() + WAIT_MAX;
         let (mut said, mut buffer) = (String::new(), [0; 4096]);
@@ -69,7 +69,7 @@ impl FullPipe {
     }
 }
 
-/// Looks until it is so.
+/// Polls until the condition holds.
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + WAIT_MAX;
     while !is_so() {
@@ -78,7 +78,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Asks so often, on one connection, for an answer below 500.
+/// Sends so many requests on one connection, and expects answers below 500.
 fn ask(place: &Place, path: &str, times: usize) {
     let mut stream = UnixStream::connect(place.socket()).unwrap();
     stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
@@ -100,7 +100,7 @@ fn ask(place: &Place, path: &str, times: usize) {
     });
 }
 
-/// A collector that says more than the pipe holds.
+/// A collector that logs more than the pipe holds.
 fn says_too_much(place: &Place, pipe: &FullPipe) -> Collector {
     let log = place.log("one", "a.jsonl");
     append(&log, response("1", 1, 0));
@@ -131,7 +131,7 @@ fn a_log_that_nobody_reads_holds_nothing_up_and_what_is_lost_is_said() {
     assert_eq!(health["status"], "ok", "{health}");
     assert!(metric(&collector, DROPPED) > 0.5);
 
-    // Whoever reads again is told.
+    // A resumed reader gets the report.
     pipe.read_until("lines of the log were not written");
     until("health has nothing more to say", || {
         collector.health()["notices"] == serde_json::json!([])

@@ -1,4 +1,4 @@
-//! The cases of `fixtures/cases`: a replay of each gives the document that lies beside it.
+//! The cases of `fixtures/cases`: a replay of each must give the document beside it.
 
 use std::fs;
 use std::path::Path;

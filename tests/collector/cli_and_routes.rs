@@ -1,4 +1,4 @@
-//! What the program answers: over its socket, and as the commands that read.
+//! Routes of the socket, and commands that read.
 
 use std::fs;
 use std::process::Command;
@@ -149,7 +149,7 @@ fn status_asks_the_collector_then_the_database_then_gives_up() {
     assert!(human.contains("\nmay start: unknown"), "{human}");
     assert!(human.contains("claude-opus-5"), "{human}");
 
-    // After a kill the socket is still there, and nobody behind it.
+    // After a kill the socket file remains, without a listener.
     let mut collector = place.serve();
     append(&place.log("two", "b/c.jsonl"), response("4", 8, 3));
     collector.wait_for_messages(4);
@@ -275,7 +275,7 @@ fn replay_reads_a_file_a_tree_or_a_runs_directory() {
     let runs = place.runs();
     let all = [&file, &tree, &runs].map(|path| path.to_str().unwrap());
     let together = place.json(&[&["replay"][..], &all].concat());
-    // The file repeats what run one has; the others add up.
+    // The file repeats lines of run one; the others add up.
     assert_eq!(figures(&together), (5, 31, 7));
 
     let (code, _, stderr) = ended(&place.run(&["replay", "nowhere"]));
@@ -308,7 +308,7 @@ fn replay_until_a_time_leaves_out_what_came_later() {
     let log = place.log("one", "a.jsonl");
     let undated = r#"{"type":"assistant","message":{"id":"msg_01undated","usage":{"output_tokens":32}}}"#;
     append(&log, response("1", 1, 0) + &response("2", 2, 10) + undated + "\n");
-    // A late line of an earlier time, and what follows it.
+    // A late line with an earlier time, and one after it.
     append(&log, response("3", 4, 5));
     append(
         &place.log("two", "b.jsonl"),

@@ -1,19 +1,19 @@
-//! The contract: what docs/openapi.json says of each route, and what the program answers.
+//! The contract: docs/openapi.json against the program's answers.
 //!
-//! Every route is asked that the document has; one with parameters or a body has its line in [`ASKED`].
+//! Every route of the document is requested; a route with parameters or a body has an entry in [`ASKED`].
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
 use crate::harness::{Collector, Place, append, response, text};
-use crate::quota_live::{BACKLOG_READ, HOUR, now, refused, second, told};
+use crate::quota_live::{BACKLOG_READ, HOUR, now, refused, second, share_line};
 
 /// The document as it is kept beside the code.
 const DOCUMENT: &str = include_str!("../../docs/openapi.json");
 const JSON: &str = "Content-Type: application/json\r\n";
 
-/// A request of a route that takes more than its path, and the status that is right.
+/// A request with parameters or a body, and the expected status.
 struct Asked {
     method: &'static str,
     /// As in the document.
@@ -164,7 +164,7 @@ const ASKED: [Asked; 46] = [
     observe(r#"{"statusline":{}}"#, 422),
 ];
 
-/// What the document promises.
+/// The OpenAPI document.
 pub struct Contract {
     document: Value,
 }
@@ -176,12 +176,13 @@ impl Contract {
         }
     }
 
-    /// Paths and what the document says of them.
+    /// The paths of the document.
     fn paths(&self) -> &Map<String, Value> {
         self.document["paths"].as_object().unwrap()
     }
 
-    /// Checks an answer: its status is one that the document names for this route, and its body is as it says there.
+    /// Checks an answer: the document must have its status for this route, and its body must match the
+    /// schema.
     pub fn check(&self, method: &str, route: &str, (status, head, body): &(u16, String, String)) {
         let said = format!("{method} {route}: {status} {body}");
         let operation = &self.document["paths"][route][method.to_lowercase()];
@@ -207,7 +208,7 @@ impl Contract {
         }
     }
 
-    /// Checks that an answer is a problem that tells its own status.
+    /// Checks that an answer is a problem that contains its own status.
     pub fn check_problem(&self, (status, head, body): &(u16, String, String)) {
         let said = format!("{status} {body}");
         assert!(
@@ -242,7 +243,7 @@ impl Contract {
     }
 }
 
-/// A GET that needs nothing but its path, and ends.
+/// A GET with no parameters but those of its path, and with an end.
 fn is_plain(operation: &Value) -> bool {
     let parameters = operation["parameters"].as_array();
     let needs = parameters
@@ -255,14 +256,14 @@ fn is_plain(operation: &Value) -> bool {
     operation.is_object() && !needs && !is_stream
 }
 
-/// A collector that has counted something and knows of limits.
+/// A collector with counts and limits.
 fn collector(place: &Place) -> Collector {
     let reset = second(now() + HOUR);
     append(
         &place.log("one", "a.jsonl"),
         response("1", 1, 0)
-            + &told(now(), "five_hour", 0.8, reset)
-            + &told(now(), "five_hour", 0.95, reset)
+            + &share_line(now(), "five_hour", 0.8, reset)
+            + &share_line(now(), "five_hour", 0.95, reset)
             + &refused(now(), "seven_day", reset)
             + "no json\n",
     );
@@ -324,7 +325,7 @@ fn every_route_answers_as_the_document_says() {
         }
         asked.insert(ask.route.to_owned());
     }
-    // The one that answers with a file.
+    // The route that answers with a file.
     let backup = collector.ask("POST", "/v1/backup");
     assert_eq!(backup.0, 200);
     contract.check("POST", "/v1/backup", &backup);
@@ -340,7 +341,7 @@ fn every_route_answers_as_the_document_says() {
     collector.stop_cleanly();
 }
 
-/// What is generated from the document names its functions after them.
+/// Generators name functions after operations.
 #[test]
 fn no_two_operations_share_a_name() {
     let contract = Contract::new();
@@ -376,7 +377,7 @@ fn what_no_route_takes_is_a_problem() {
             let answer = collector.ask(method, &path);
             assert_eq!(answer.0, 405, "{method} {path}: {}", answer.2);
             contract.check_problem(&answer);
-            // HEAD comes with GET, but nobody can upgrade by it.
+            // HEAD comes with GET, but cannot upgrade.
             let has_head = item["get"].is_object() && item["get"]["responses"]["101"].is_null();
             let allowed = if has_head {
                 methods.join(", ").replace("get", "get, head")

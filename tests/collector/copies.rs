@@ -1,4 +1,4 @@
-//! Better copies that come later: in the same log, another, another run, after a restart, across midnight.
+//! Better copies that arrive later: in the same log, another, another run, after a restart, across midnight.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ const BETTER: Copy<'_> = Copy { output: 50, ..FIRST };
 /// A log of a run, and a copy in it.
 type Written<'a> = (&'a str, &'a str, Copy<'a>);
 
-/// What one response comes to: its run, its day, its model, its output.
+/// The counted response: its run, day, model and output.
 struct Counted<'a> {
     run: &'a str,
     day: &'a str,
@@ -40,7 +40,8 @@ fn outputs(sums: &Value) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// Writes one copy after the other, each when the one before is committed, with and without restarts in between.
+/// Writes the copies one by one, each after the commit of the previous one, with and without restarts in
+/// between.
 fn check(copies: &[Written<'_>], counted: &Counted<'_>) {
     for restart in [false, true] {
         let place = Place::new();

@@ -1,5 +1,5 @@
-//! What a response is and when it was made, where transcripts are not as Claude Code writes them alone: the same live,
-//! after a restart, and in a replay.
+//! Identity and time of responses in transcripts of other writers: the same live, after a restart, and in a
+//! replay.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -30,7 +30,7 @@ fn set_written(path: &Path, at: SystemTime) {
         .unwrap();
 }
 
-/// What is said of the only account.
+/// The only account of the summary.
 fn account(summary: &Value) -> &Value {
     &summary["quota"]["accounts"][0]
 }
@@ -49,13 +49,13 @@ fn an_old_capture_without_times_does_not_make_the_account_look_busy() {
     assert_eq!(account(&summary)["calls_5h"], 0);
     assert_eq!(account(&summary)["budget_used"], 0);
     assert_eq!(summary["quota"]["may_start"]["decision"], "allow");
-    // What is written now is used now.
+    // Lines without a time count as written now.
     append(&log, undated(60, 400));
     let summary = collector.wait_for_messages(61);
     assert_eq!(account(&summary)["calls_5h"], 1);
     collector.stop_cleanly();
     place.assert_verified();
-    // A replay does not look at when files were written: its document is the same on every machine.
+    // A replay ignores file times: its document is the same on every machine.
     let replayed = place.replayed();
     assert_eq!(replayed["messages"], 61);
     assert_eq!(account(&replayed)["calls_5h"], 0);

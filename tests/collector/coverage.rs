@@ -1,4 +1,4 @@
-//! Coverage: what agents report of themselves beside what is counted, live, over restarts and in a replay.
+//! Coverage: the agents' own reports beside the counts, live, over restarts and in a replay.
 
 use serde_json::{Value, json};
 
@@ -21,14 +21,14 @@ fn finished(session: &str, id: &str, output: u64) -> String {
     line(session, id, output, &json!("end_turn"))
 }
 
-/// What the agent reports of a session: so many tokens of input and output, over two models.
+/// An agent's report of a session: input and output tokens over two models.
 fn state(session: &str, input: u64, output: u64) -> String {
     let line = json!({"type": "cost-state", "sessionId": session, "modelUsage": {
         "m": {"inputTokens": input, "outputTokens": output - 1}, "title": {"outputTokens": 1}}});
     format!("{line}\n")
 }
 
-/// Unlogged and reported tokens, and messages that are unfinished.
+/// Unlogged and reported tokens, and unfinished messages.
 fn figures(summary: &Value) -> (u64, u64, u64) {
     let coverage = &summary["coverage"];
     let total = |part: &str| coverage[part]["total_tokens"].as_u64().unwrap();
@@ -54,7 +54,7 @@ fn what_an_agent_reports_beyond_its_lines_is_shown_and_never_added() {
         collector.wait_until("the lines", |summary| summary["lines"]["read"] == count)
     };
     assert_eq!(figures(&lines(&mut collector, 2)), (0, 110, 0));
-    // A title was made, and a sub-agent's response has no end yet.
+    // A title was generated, and a sub-agent's response has no end yet.
     append(
         &log,
         line(PARENT, "0002", 1, &Value::Null) + &state(PARENT, 25, 160),
@@ -75,7 +75,7 @@ fn what_an_agent_reports_beyond_its_lines_is_shown_and_never_added() {
     ] {
         assert!(metrics.contains(&format!("\n{sample}\n")), "{sample}: {metrics}");
     }
-    // Over a kill, and an older report that comes late.
+    // Over a kill, and with an older report that arrives late.
     collector.kill();
     let mut collector = place.serve();
     append(&log, state(PARENT, 10, 100) + &finished(PARENT, "0002", 40));
@@ -85,7 +85,7 @@ fn what_an_agent_reports_beyond_its_lines_is_shown_and_never_added() {
     let human = place.run(&["status"]);
     let human = crate::harness::text(&human.stdout);
     assert!(
-        human.contains("coverage: 25 of 185 tokens that agents report stand in no log"),
+        human.contains("coverage: 25 of 185 tokens reported by agents are in no log"),
         "{human}"
     );
     assert_eq!(figures(&place.replayed()), (25, 185, 0));
@@ -112,7 +112,7 @@ fn a_fork_is_compared_with_what_it_copied_too() {
         assert_eq!(figures(&summary).0, 5, "{}", summary["coverage"]);
     }
     place.assert_verified();
-    // A better copy of what both have counts in the sums of both.
+    // A better copy of a shared response counts in the sums of both.
     append(&place.log("r", "fork.jsonl"), finished(FORK, "0001", 103));
     let mut collector = place.serve();
     let summary = collector.wait_until("the line", |summary| summary["lines"]["read"] == 7);

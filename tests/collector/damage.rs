@@ -1,4 +1,4 @@
-//! A damaged database is set aside and rebuilt; one from a newer program is left alone.
+//! A damaged database is set aside and rebuilt; one from a newer program is kept.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -17,7 +17,7 @@ const PAGES_FLIPPED_MAX: usize = 48;
 /// Lengths the file is cut to.
 const CUTS_MAX: usize = 12;
 
-/// A place with some logs, what they come to, and a sound database.
+/// A place with some logs, their totals, and a sound database.
 struct Sound {
     place: Place,
     summary: Value,
@@ -54,7 +54,8 @@ impl Sound {
             .collect()
     }
 
-    /// Starts on these bytes: the totals are right, and what happened to the file is said. Whether it was set aside.
+    /// Starts on these bytes: the totals are right, and damage is reported. Returns true if the file was set
+    /// aside.
     fn starts_on(&self, what: &str, bytes: &[u8]) -> bool {
         for old in self.set_aside() {
             fs::remove_file(old).unwrap();
@@ -119,14 +120,14 @@ fn a_database_that_was_cut_off_is_set_aside_and_rebuilt_from_the_logs() {
     }
 }
 
-/// A bit in a page that holds nothing may go unnoticed: then the file is sound. What is counted is right either way.
+/// A flipped bit in an unused page may go unnoticed; then the file is sound. The counts are right either way.
 #[test]
 fn a_flipped_bit_in_any_page_leaves_the_totals_right() {
     let sound = Sound::new();
     let seed = fastrand::u64(..);
     println!("the seed is {seed}");
     let mut rng = Rng::with_seed(seed);
-    // Pages that were never written have no bit that matters.
+    // Pages that were never written are skipped.
     let is_used = |page: &usize| {
         let page = page * PAGE_BYTES;
         sound.bytes[page..sound.bytes.len().min(page + PAGE_BYTES)]
@@ -141,7 +142,7 @@ fn a_flipped_bit_in_any_page_leaves_the_totals_right() {
     for number in 0..count {
         let start = used[number * used.len() / count] * PAGE_BYTES;
         let end = sound.bytes.len().min(start + PAGE_BYTES);
-        // A byte that says something, where there is one.
+        // A byte in use, where there is one.
         let at = loop {
             let at = rng.usize(start..end);
             if sound.bytes[at] != 0 {
@@ -156,7 +157,7 @@ fn a_flipped_bit_in_any_page_leaves_the_totals_right() {
     assert!(noticed > 0, "none of {count} flipped bits was noticed");
 }
 
-/// What is written over it may be noticed at the next commit or the next start, or hit only what holds nothing.
+/// Overwritten pages may be noticed at the next commit or the next start, or be unused.
 #[test]
 fn a_database_that_is_overwritten_while_it_is_used_costs_no_message() {
     let mut noticed = 0;
@@ -191,7 +192,7 @@ fn a_database_that_is_overwritten_while_it_is_used_costs_no_message() {
 }
 
 impl Sound {
-    /// Makes the database say that it has another schema.
+    /// Sets another schema version in the database.
     fn claim_schema(&self, schema: u64) {
         let database = redb::Database::open(self.place.db()).unwrap();
         let write = database.begin_write().unwrap();

@@ -1,4 +1,4 @@
-//! Mounts that answer nothing: they cost the runs in them and no others, health names them, and nothing waits for them.
+//! Mounts that do not answer: they affect their own runs only, health names them, and nothing waits for them.
 
 mod server;
 
@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use crate::harness::{Collector, Place, append, response};
 use server::{Mount, NUMBERING};
 
-/// Health names what hangs within this time.
+/// Health names a hanging mount within this time.
 const NAMED_WITHIN: Duration = Duration::from_secs(10);
-/// The longest that a stop may take, beyond its grace time.
+/// Longest stop beyond its grace time.
 const STOP_SLACK: Duration = Duration::from_secs(1);
 
 /// A place whose run has its logs in a mount.
@@ -24,7 +24,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// A mount for each of these runs; `None` where none can be made.
+    /// A mount for each of these runs; `None` if none can be made.
     fn or_skip(runs: &[&str]) -> Option<Self> {
         let place = Place::new();
         let (mut mounts, mut sources) = (Vec::new(), Vec::new());
@@ -69,7 +69,7 @@ fn reasons(collector: &Collector) -> String {
     collector.health()["reasons"].to_string()
 }
 
-/// Waits until health says this of a run, or does not say it any more.
+/// Waits until health has this reason, or no longer has it.
 fn wait_for_reason(collector: &Collector, words: &str, is_there: bool) {
     let deadline = Instant::now() + NAMED_WITHIN;
     while reasons(collector).contains(words) != is_there {
@@ -111,7 +111,7 @@ fn a_mount_that_hangs_costs_its_runs_alone_and_is_exact_when_it_answers() {
     }
     assert!(hung.elapsed() < NAMED_WITHIN, "{:?}", hung.elapsed());
     assert_eq!(collector.health()["status"], "unhealthy");
-    // Others are read as ever, those that are new too.
+    // Other runs are read as usual, including new ones.
     append(&scene.place.log("well", "a.jsonl"), response("w1", 1, 0));
     append(&scene.place.log("new", "a.jsonl"), response("n0", 1, 0));
     collector.wait_for_messages(13);
@@ -133,7 +133,7 @@ fn it_starts_beside_a_mount_that_hangs_and_ends_in_time() {
     append(&scene.place.log("well", "a.jsonl"), response("w0", 1, 0));
     scene.hang();
     let mut collector = scene.serve("[shutdown]\ngrace = \"1s\"\n");
-    collector.wait_for_log("ready: everything there is is watched");
+    collector.wait_for_log("ready: everything is watched");
     collector.wait_for_messages(1);
     wait_for_reason(&collector, "run dead: ", true);
     let began = Instant::now();
@@ -163,7 +163,7 @@ fn a_link_into_a_mount_that_hangs_holds_nothing_up() {
     symlink(at.join("logs"), scene.place.runs().join("link")).unwrap();
     mount.hang();
     let mut collector = scene.serve("[watch]\nscan_interval = \"100ms\"\n");
-    collector.wait_for_log("ready: everything there is is watched");
+    collector.wait_for_log("ready: everything is watched");
     append(&scene.place.log("well", "a.jsonl"), response("w0", 1, 0));
     collector.wait_for_messages(1);
     append(&scene.place.log("new", "a.jsonl"), response("n0", 1, 0));

@@ -1,4 +1,4 @@
-//! A disk that does not take what is written: said, waited for, and nothing is lost.
+//! A disk that accepts no writes: reported, waited for, and nothing is lost.
 
 use std::fs;
 use std::path::Path;
@@ -9,22 +9,22 @@ use crate::harness::{Collector, Place, append, response, text};
 use crate::machine::{Namespace, after};
 use crate::surroundings::{assert_says, assert_went_through};
 
-/// Said once when commits begin to fail, and once when they are taken again.
+/// Logged once when commits begin to fail, and once when they succeed again.
 pub const STUCK: &str = "nothing is lost, trying again";
 pub const UNSTUCK: &str = "the database takes commits again";
 
 /// A collector whose writes to files can be made to fail, see [`limit_files`].
 pub fn limitable(place: &Place, environment: &[(&str, &str)]) -> Collector {
-    // The signal that comes with the error would end the process.
+    // The signal that accompanies the error would end the process.
     let mut command = after("trap '' XFSZ", &place.command(&["serve"]));
     command.envs(environment.iter().copied());
     Collector::start(command, place.socket())
 }
 
-/// From now on no file of the collector may be written beyond so many bytes; `None` for no such bound.
+/// Limits every file of the collector to this size; `None` removes the limit.
 pub fn limit_files(collector: &Collector, bytes: Option<u64>) {
     let pid = Pid::from_raw(i32::try_from(collector.pid()).unwrap());
-    // What the tester may have at most is what may be given back.
+    // The tester's hard limit is the largest value that can be restored.
     let maximum = getrlimit(Resource::Fsize).maximum;
     let current = bytes.or(maximum);
     prlimit(pid, Resource::Fsize, Rlimit { current, maximum }).unwrap();
@@ -81,7 +81,7 @@ fn a_full_disk_is_waited_for_and_nothing_is_lost() {
     let filler = state.join("filler");
     let filled = namespace.try_sh("dd if=/dev/zero of=\"$1\" bs=4096", &[&filler]);
     assert!(!filled.status.success(), "the disk takes more than it has");
-    // The database has some room left in its file: more comes until it has none.
+    // The database has free space in its file: more is written until it is used.
     let mut messages = 1;
     while !collector.seen.iter().any(|line| line.contains(STUCK)) {
         let lines: String = (0..2000)
@@ -137,7 +137,7 @@ fn a_disk_without_room_for_a_new_database_is_said_at_the_start() {
     assert!(said.contains("no room for the database"), "{said}");
     assert!(said.contains(place.db().to_str().unwrap()), "{said}");
 
-    // With room, what it left behind is no obstacle, and no damage either.
+    // With free space, what was left behind is no obstacle and no damage.
     append(&place.log("one", "a.jsonl"), response("1", 5, 0));
     namespace.sh("mount -o remount,size=8m \"$1\"", &[&state]);
     let mut collector = Collector::start(namespace.command(&place.command(&["serve"])), place.socket());

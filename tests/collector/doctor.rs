@@ -1,4 +1,4 @@
-//! What an operator asks first: `doctor`, and `check-config` about what the settings find.
+//! Diagnosis: `doctor`, and the findings of `check-config`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -24,7 +24,7 @@ fn report(place: &Place, words: &[&str]) -> (Option<i32>, Value) {
     (code, document)
 }
 
-/// `doctor` with a socket and nothing else, not even a home.
+/// `doctor` with a socket only, without a home.
 fn bare(place: &Place) -> Command {
     let mut command = Command::new(PROGRAM);
     command.env_clear().current_dir("/");
@@ -99,7 +99,7 @@ fn with_a_collector_it_walks_from_the_configuration_to_the_newest_line() {
             "health"
         ]
     );
-    // Nothing was said of the account's windows yet.
+    // Nothing was observed of the account's windows yet.
     assert_eq!(marks(&document, "accounts"), ["ok", "warn"], "{document}");
     assert_eq!(marks(&document, "health"), ["ok"]);
     let layout = checks.iter().find(|check| check["name"] == "layout").unwrap();
@@ -108,7 +108,7 @@ fn with_a_collector_it_walks_from_the_configuration_to_the_newest_line() {
         "{layout}"
     );
 
-    // The old configuration goes on; the new one is wrong.
+    // The old configuration stays in effect; the new one is invalid.
     place.configure(&format!("{ACCOUNTS}nome = 1\n"));
     let (code, document) = report(&place, &[]);
     assert_eq!(code, Some(1), "{document}");
@@ -120,7 +120,7 @@ fn with_a_collector_it_walks_from_the_configuration_to_the_newest_line() {
     collector.stop_cleanly();
 }
 
-/// Whoever asks may have another configuration than the collector, or none.
+/// The user may have another configuration than the collector, or none.
 #[test]
 fn it_judges_the_paths_of_the_collector_and_not_those_of_who_asks() {
     let place = Place::new();
@@ -153,7 +153,7 @@ fn it_judges_the_paths_of_the_collector_and_not_those_of_who_asks() {
     collector.stop_cleanly();
 }
 
-/// Without a place for a database of one's own there are still answers, not one refusal.
+/// Without a place for a database the other checks still run.
 #[test]
 fn without_an_environment_it_still_walks_through() {
     let place = Place::new();
@@ -182,14 +182,14 @@ fn what_is_in_the_place_of_the_database_or_the_socket_is_named() {
         let (code, stdout, stderr) = ended(&place.command_with_config(words).output().unwrap());
         assert!(code != Some(0), "{words:?}");
         assert!(
-            format!("{stdout}{stderr}").contains(" is there and is no socket; "),
+            format!("{stdout}{stderr}").contains(" exists and is not a socket; "),
             "{words:?}: {stdout}{stderr}"
         );
     }
     assert!(!place.db().exists(), "nobody uses it");
 }
 
-/// A key with a line break is no line of the log; what is said is cut where it quotes something, and nowhere else.
+/// A key with a line break is no log line; long quotes are cut, and nothing else.
 #[test]
 fn what_a_mistake_says_is_one_line_and_whole_but_for_what_it_quotes() {
     let place = Place::new();
@@ -370,7 +370,7 @@ fn check_config_warns_of_what_the_settings_do_not_find() {
     fs::write(place.runs(), "").unwrap();
     let (code, said, _) = warnings("");
     assert!(
-        code == Some(0) && said.len() == 1 && said[0].ends_with("is no directory"),
+        code == Some(0) && said.len() == 1 && said[0].ends_with("is not a directory"),
         "{said:?}"
     );
 

@@ -1,6 +1,6 @@
-//! Logs that are cut, replaced, rewritten and deleted, before the collector's eyes and while it is down.
+//! Logs that are cut, replaced, rewritten and deleted, while the collector runs and while it is down.
 //!
-//! In every case the totals are exact, nothing that was counted is taken back, and a recount agrees.
+//! In every case the totals are exact, counted responses stay counted, and a recount agrees.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -12,15 +12,15 @@ use crate::scenario::{EVENTS_ONLY, figures, padded, replace};
 /// The run of these tests.
 pub const RUN: &str = "one";
 
-/// What is there when a change is over.
+/// The expected state after a change.
 pub struct Expected {
     messages: u64,
     output: u64,
     /// Usage lines read, and files.
     lines_and_files: Option<(u64, u64)>,
-    /// Whether the same lines are read by who sees the change half done.
+    /// True if the same lines are read even if the change is seen half done.
     in_one_step: bool,
-    /// A log that is there and goes on growing.
+    /// A log that keeps growing.
     grows: Option<&'static str>,
 }
 
@@ -42,7 +42,7 @@ impl Expected {
         }
     }
 
-    /// As `read`, for a change of several steps: who looks in between may read a log again.
+    /// As `read`, for a change of several steps: a read in between may repeat a log.
     pub fn read_when_over(self, lines: u64, files: u64) -> Self {
         Self {
             in_one_step: false,
@@ -68,8 +68,8 @@ pub fn fourth() -> String {
     response("4", 8, 3)
 }
 
-/// Applies `change` to the mount of a run with these logs, all read: once live, where only events tell of it, and
-/// once while nobody looks.
+/// Applies `change` to a run's mount with these logs, all read: once live, triggered by events only, and once
+/// while the collector is down.
 pub fn check(logs: &[(&str, String)], change: impl Fn(&Path), expected: &Expected) {
     let lines: usize = logs.iter().map(|(_, text)| text.matches('\n').count()).sum();
     for live in [true, false] {
@@ -170,7 +170,7 @@ fn a_log_cut_inside_a_line_counts_what_follows_the_torn_line() {
 
 #[test]
 fn a_log_replaced_by_a_shorter_an_equal_or_a_longer_one_counts_the_new_and_keeps_the_old() {
-    // 1000 bytes by 400 with one new response; the others by the way.
+    // 1000 bytes by 400 with one new response; the others along the way.
     let old = padded(&response("old", 7, 0), 1000);
     for bytes in [400, 1000, 3000] {
         let new = padded(&response("new", 8, 1), bytes);

@@ -1,6 +1,6 @@
-//! A line that never ends is passed over in little memory, once, and what follows it is counted.
+//! A line without an end is skipped in little memory, once, and the lines after it are counted.
 //!
-//! `TOKENTAIL_GIANT_MIB=2048` says how long it is.
+//! `TOKENTAIL_GIANT_MIB=2048` sets its length.
 
 use std::fs::{File, OpenOptions};
 use std::path::Path;
@@ -9,12 +9,12 @@ use crate::harness::{Collector, Place, append, response};
 use crate::holes::age;
 use crate::machine::{after, proc_number};
 
-/// MiB of the line when nobody says how many.
+/// Default length of the line in MiB.
 const GIANT_MIB: u64 = 1024;
 const MEMORY_KIB_MAX: u64 = 96 * 1024;
-/// In KiB, as the shell counts; a bound for what the collector may even reserve.
+/// In KiB, as in the shell; a bound of the collector's address space.
 const ADDRESSES: &str = "ulimit -v 1048576";
-/// What a share of reading is bounded by: the default of `limits.turn_bytes_max`, and a block more.
+/// Bound of one read share: the default of `limits.turn_bytes_max`, and one block.
 const SHARE_BYTES: u64 = (4 << 20) + (256 << 10);
 
 #[expect(
@@ -30,7 +30,7 @@ fn giant_bytes() -> u64 {
     mib << 20
 }
 
-/// So many NUL bytes, of which the disk keeps none.
+/// NUL bytes that take no disk space.
 fn hole(path: &Path, bytes: u64) {
     let file: File = OpenOptions::new().append(true).create(true).open(path).unwrap();
     file.set_len(file.metadata().unwrap().len() + bytes).unwrap();
@@ -105,7 +105,7 @@ fn a_kill_in_the_middle_of_a_skip_does_not_make_it_begin_again() {
     let summary = collector.wait_for_messages(2);
     assert_eq!(summary["lines"]["oversized"], 1);
     assert_eq!(summary["lines"]["read"], 3);
-    // What was committed before is not read again; the system does not count reads everywhere.
+    // Committed parts are not read again; reads are not counted on every system.
     if let Some(read) = proc_number(collector.pid(), "io", "rchar") {
         assert!(
             read < giant_bytes() * 3 / 4,

@@ -1,4 +1,4 @@
-//! Logs that grow: appended line by line, byte by byte, split at every awkward place, over stops and kills.
+//! Growing logs: appended line by line, byte by byte, split at every difficult place, over stops and kills.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -11,7 +11,7 @@ const EDGES: [usize; 4] = [8 * KIB, 16 * KIB, 64 * KIB, 256 * KIB];
 /// New directories in one go.
 const DIRECTORIES: usize = 200;
 
-/// A response whose line holds characters of two, three and four bytes and ends in `\r\n`.
+/// A response whose line has characters of two, three and four bytes and ends in `\r\n`.
 fn awkward(id: &str, output: u64) -> Vec<u8> {
     response(id, output, 0)
         .replacen('{', "{\"note\":\"é漢🙂\",", 1)
@@ -19,7 +19,7 @@ fn awkward(id: &str, output: u64) -> Vec<u8> {
         .into_bytes()
 }
 
-/// Where a line hurts: inside each character, before the line end and inside it.
+/// Difficult places of a line: inside each character, before the line end and inside it.
 fn awkward_cuts(line: &[u8]) -> Vec<usize> {
     let inside = (1..line.len()).filter(|at| line[*at] & 0b1100_0000 == 0b1000_0000);
     inside.chain([line.len() - 2, line.len() - 1]).collect()
@@ -61,7 +61,7 @@ fn counts_a_line_once_when_every_byte_is_a_write_of_its_own_and_the_writer_stall
                 response(&format!("other{at}"), 1, 1),
             );
             stalls += 1;
-            // The same tailer reads both, so it has seen the unfinished line by now.
+            // The same tailer reads both, so it has read the unfinished line by now.
             let summary = collector.wait_for_messages(stalls);
             assert_eq!(figures(&summary), (stalls, stalls, stalls), "before byte {at}");
         }
@@ -85,7 +85,7 @@ fn counts_a_line_once_when_it_is_split_at_a_buffer_edge() {
         for cut in awkward_cuts(&sample).into_iter().chain([sample.len()]) {
             let name = format!("{edge}-{cut}");
             let line = awkward(&name, 3);
-            // The sample's cuts lie before its id; those at its end are counted from the end.
+            // The sample's cuts are before its id; those at its end are counted from the end.
             let cut = if cut < sample.len() - 2 {
                 cut
             } else {
@@ -172,7 +172,7 @@ fn finishes_a_half_line_after_a_stop_and_after_a_kill() {
             } else {
                 collector.stop_cleanly();
             }
-            // One part while it is down, the last when it is up again.
+            // One part while it is down, the last after the restart.
             append(&log, &line[cut..=cut]);
             let mut collector = place.serve();
             let summary = collector.settle(&place, "one");

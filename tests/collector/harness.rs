@@ -1,6 +1,6 @@
-//! Starts the program, waits for what it commits, and asks it.
+//! Test harness: starts the program, waits for its commits, and sends requests.
 //!
-//! Waiting is waiting for events: the collector logs each commit, and a wait looks again after each log line. The
+//! Waits are for events: the collector logs each commit, and a wait checks again after each log line. The
 //! only clock is [`WAIT_MAX`], after which a test has failed.
 
 use std::collections::BTreeMap;
@@ -17,21 +17,21 @@ use serde_json::Value;
 
 /// A wait that takes longer has failed.
 pub const WAIT_MAX: Duration = Duration::from_mins(1);
-/// Log lines kept for a wait.
+/// Most log lines kept for a wait.
 const LOG_LINES_MAX: usize = 1 << 20;
 pub const LOG_LEVEL: &str = "TOKENTAIL__LOG__LEVEL";
-/// Each commit is a line; a question is none, so that asking is no event to wait for.
+/// Each commit is logged, requests are not, so that a request is no event to wait for.
 const LOG_LEVEL_DEFAULT: &str = "debug,tokentail::access=off";
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_tokentail");
 
-/// From here on the kernel answers `openat2` as if there were none, to this thread and what it starts: so do
+/// From here on the kernel refuses `openat2` as unknown, for this thread and what it starts, like
 /// `RestrictSUIDSGID=` of systemd and container runtimes.
 pub fn refuse_openat2() {
     refuse(&[libc::SYS_openat2], libc::ENOSYS);
 }
 
-/// From here on the kernel answers these calls with an error, to this thread and what it starts.
+/// From here on the kernel refuses these calls with an error, for this thread and what it starts.
 pub fn refuse(calls: &[i64], errno: i32) {
     let refused = calls.iter().map(|call| (*call, Vec::new())).collect();
     let error = seccompiler::SeccompAction::Errno(u32::try_from(errno).unwrap());
@@ -78,10 +78,10 @@ impl Place {
         path
     }
 
-    /// The program with this place's paths; the environment of the tester is left out.
+    /// The program with this place's paths, without the tester's environment.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
-        // First, as what follows two dashes is another command's.
+        // First, since words after two dashes belong to another command.
         command
             .arg("--runs-dir")
             .arg(self.runs())
@@ -112,7 +112,8 @@ impl Place {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// What `status --json` prints, whether all is well (0), something is not (1) or no collector runs (69).
+    /// The document of `status --json`, whether all is well (0), something is wrong (1) or no collector runs
+    /// (69).
     pub fn status(&self) -> Value {
         let output = self.run(&["status", "--json"]);
         let code = output.status.code();
@@ -137,7 +138,7 @@ impl Place {
         collector
     }
 
-    /// `serve` that takes accounts which no configuration names.
+    /// `serve` with `accounts.open`.
     pub fn serve_open(&self) -> Collector {
         let mut command = self.command(&["serve"]);
         command.env("TOKENTAIL__ACCOUNTS__OPEN", "true");
@@ -186,12 +187,12 @@ impl Collector {
     /// Starts `command` (a `serve`) and waits until it is ready.
     pub fn start(command: Command, socket: PathBuf) -> Self {
         let mut collector = Self::spawn(command, socket);
-        // It says so too if it is blind.
+        // Logged even if it is blind.
         collector.wait_for_log("\"ready");
         collector
     }
 
-    /// Starts `command` and waits for nothing.
+    /// Starts `command` without waiting.
     pub fn spawn(mut command: Command, socket: PathBuf) -> Self {
         if !command.get_envs().any(|(name, _)| name == LOG_LEVEL) {
             command.env(LOG_LEVEL, LOG_LEVEL_DEFAULT);
@@ -258,7 +259,7 @@ impl Collector {
         self.next_log(Instant::now() + WAIT_MAX, what);
     }
 
-    /// Where it answers over TCP; to be started with `TOKENTAIL__HTTP__LISTEN=127.0.0.1:0` or the like.
+    /// The TCP address; start with `TOKENTAIL__HTTP__LISTEN=127.0.0.1:0` or similar.
     pub fn tcp(&mut self) -> SocketAddr {
         const WORDS: &str = "listening on http://";
         self.wait_for_log(WORDS);
@@ -290,7 +291,7 @@ impl Collector {
         }
     }
 
-    /// Waits until the summary fulfils `reached`: looks after each log line (each commit is one).
+    /// Waits until the summary fulfils `reached`; checks after each log line (each commit is one).
     pub fn wait_until(&mut self, what: &str, reached: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + WAIT_MAX;
         loop {
@@ -313,7 +314,7 @@ impl Collector {
         })
     }
 
-    /// Waits for the next log line, whatever it says.
+    /// Waits for the next log line.
     pub fn next_line(&mut self, what: &str) -> String {
         self.next_log(Instant::now() + WAIT_MAX, what)
     }
@@ -349,7 +350,7 @@ impl Collector {
         self.get("/v1/summary").1
     }
 
-    /// Asks over the socket: status and document.
+    /// Sends a GET over the socket: status and document.
     pub fn get(&self, path: &str) -> (u16, Value) {
         let (status, _, body) = self.exchange("GET", path, "", "");
         let document = serde_json::from_str(&body);
@@ -407,7 +408,8 @@ impl Collector {
         assert!(status.success(), "{status}");
     }
 
-    /// Waits until it ends; its code and everything it logged. One that goes on is ended, and that is a failure.
+    /// Waits until it ends; its code and its log. A collector that does not end is killed, and the test
+    /// fails.
     pub fn wait_for_end(mut self) -> (Option<i32>, String) {
         let deadline = Instant::now() + WAIT_MAX;
         loop {
@@ -446,7 +448,7 @@ impl Collector {
         }
     }
 
-    /// Waits for an end of its own accord, so long and no longer; its code.
+    /// Waits up to `limit` for it to end by itself; its code.
     pub fn exit_within(mut self, limit: Duration) -> Option<i32> {
         let deadline = Instant::now() + limit;
         loop {
@@ -460,7 +462,7 @@ impl Collector {
         }
     }
 
-    /// Waits for an end of its own accord; its code and everything it logged.
+    /// Waits for it to end by itself; its code and its log.
     pub fn wait(mut self) -> (Option<i32>, String) {
         let status = self.child.take().unwrap().wait().unwrap();
         self.seen.extend(self.log.iter());

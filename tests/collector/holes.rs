@@ -1,5 +1,5 @@
-//! Logs that show a later part before an earlier one, or are longer than what was written to them: nothing is lost, and
-//! nothing is counted twice.
+//! Logs that show a later part before an earlier one, or are longer than their written content: nothing is
+//! lost, and nothing is counted twice.
 
 use std::fs::{self, File, OpenOptions};
 use std::ops::Range;
@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use crate::harness::{Collector, Place, response};
 use crate::scenario::{EVENTS_ONLY, SCANS_OFTEN};
 
-/// Longer than NUL bytes are waited for.
+/// Longer than the wait for NUL bytes.
 const LONG_AGO: Duration = Duration::from_hours(1);
 
 fn write_at(log: &Path, bytes: &[u8], offset: usize) {
@@ -18,7 +18,7 @@ fn write_at(log: &Path, bytes: &[u8], offset: usize) {
     file.write_all_at(bytes, offset as u64).unwrap();
 }
 
-/// As if nobody had written to it for long.
+/// Sets the time of the last write back.
 pub fn age(log: &Path) {
     let file = File::options().write(true).open(log).unwrap();
     file.set_modified(SystemTime::now() - LONG_AGO).unwrap();
@@ -36,7 +36,7 @@ fn assert_exact(place: &Place, mut collector: Collector, messages: u64) {
     place.assert_verified();
 }
 
-/// Where a hole is, given the length of the first line.
+/// The range of a hole, given the length of the first line.
 type Hole = fn(usize) -> Range<usize>;
 
 #[test]
@@ -66,7 +66,7 @@ fn what_is_shown_late_is_waited_for_and_counted_once() {
         fs::write(&log, shown).unwrap();
         texts.push((log, text, hole));
     }
-    // Not what follows the holes.
+    // Not the lines after the holes.
     let summary = collector.wait_for_messages(3);
     assert_eq!(summary["lines"]["read"], 3);
     for (log, text, hole) in texts {
@@ -81,7 +81,7 @@ fn a_log_that_is_long_before_it_is_filled_is_counted_as_it_fills() {
     place.configure(EVENTS_ONLY);
     let mut collector = Collector::start(place.command_with_config(&["serve"]), place.socket());
     let log = place.log("one", "a.jsonl");
-    // Longer than a line may be.
+    // Longer than the bound of a line.
     File::create(&log).unwrap().set_len(20 << 20).unwrap();
     let mut to = 0;
     for id in 0..5 {

@@ -1,4 +1,4 @@
-//! What stands in a mount and is no log, and names nobody expects: nothing blocks, nothing outside is counted.
+//! Entries of a mount that are no logs, and unusual names: nothing blocks, nothing outside is counted.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -19,7 +19,7 @@ fn fifo(path: &Path) {
     rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
 
-/// A device like `/dev/zero`, which never ends. Says whether this user may make one.
+/// A device like `/dev/zero`, which never ends. Returns true if this user may make one.
 fn zero_device(path: &Path) -> bool {
     let device = rustix::fs::makedev(1, 5);
     rustix::fs::mknodat(CWD, path, FileType::CharacterDevice, Mode::RUSR, device).is_ok()
@@ -30,7 +30,7 @@ macro_rules! both_ways {
         mod by_openat2 {
             $(#[test] fn $test() { super::$test() })*
         }
-        /// As under a sandbox that knows no `openat2`.
+        /// As in a sandbox without `openat2`.
         mod by_name {
             $(#[test] fn $test() {
                 crate::harness::refuse_openat2();
@@ -50,7 +50,7 @@ both_ways! {
     directories_whose_names_are_no_run_ids_are_ignored_without_harm
 }
 
-/// Everything a log's name can stand for that is none, before the collector's eyes and at its start.
+/// Every kind of entry under a log's name, while the collector runs and at its start.
 fn what_is_no_regular_file_is_never_counted_and_blocks_nobody() {
     for live in [true, false] {
         let place = Place::new();
@@ -200,7 +200,7 @@ fn directories_that_are_too_deep_are_not_read_and_said_to_be_so_until_they_are_g
     };
     reason(&collector.reasons());
     assert_eq!(collector.get("/healthz").1["status"], "unhealthy");
-    // News elsewhere say nothing about this directory.
+    // Changes elsewhere do not trigger a scan of this directory.
     append(&place.log("one", "x/b.jsonl"), response("3", 4, 0));
     collector.settle(&place, "one");
     reason(&collector.reasons());

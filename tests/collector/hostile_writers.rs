@@ -1,8 +1,8 @@
-//! A run that does all it can to be in the way: the other run is counted meanwhile, memory stays bounded, and what is
-//! not done for it is said of it and of nobody else.
+//! A hostile run: the other run is counted meanwhile, memory stays bounded, and problems are reported for the
+//! hostile run only.
 //!
-//! `TOKENTAIL_HOSTILE=100 cargo test --release --test collector hostile_writers` does a hundred times as much: 100,000
-//! directories, a million files, 200,000 links, a flood a hundred times as long.
+//! `TOKENTAIL_HOSTILE=100 cargo test --release --test collector hostile_writers` multiplies everything by a
+//! hundred: 100,000 directories, a million files, 200,000 links, a flood a hundred times as long.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -16,22 +16,22 @@ use crate::harness::{Collector, Place, append, output_by_run, response};
 use crate::machine::proc_number;
 use crate::scenario::SCANS_OFTEN;
 
-/// What is done when nobody says how often; times what they say.
+/// Default amounts, multiplied by the variable.
 const DIRECTORIES: u64 = 1000;
 const FILES: u64 = 10_000;
 const LINKS: u64 = 2000;
 /// Lines of the other run during each attack.
 const HONEST_LINES: u64 = 20;
-/// Blocks a flood may come to, some 200 KiB each; times what they say, up to the other bound. What is written faster
-/// than it can be read is read beside the other run's lines as well.
+/// Most blocks of a flood, some 200 KiB each; multiplied up to the other bound. Lines written faster than
+/// they can be read are read beside the other run's lines.
 const BLOCKS: u64 = 1000;
 const BLOCKS_MAX: u64 = 20_000;
-/// What each block adds to a line that never ends.
+/// Bytes that each block adds to a line without an end.
 const ENDLESS_BYTES: u64 = 1 << 16;
 /// The default of `limits.line_bytes_max`.
 const LINE_BYTES_MAX: u64 = 16 << 20;
 const MEMORY_KIB_MAX: u64 = 96 * 1024;
-/// Beside that, for each file of a run: what is known of it has to be somewhere.
+/// Additional memory for each file of a run.
 const FILE_BYTES_MAX: u64 = 1024;
 
 #[expect(
@@ -46,14 +46,14 @@ fn times() -> u64 {
     })
 }
 
-/// The run that is none of this business.
+/// The other run.
 struct Honest<'a> {
     place: &'a Place,
     lines: u64,
 }
 
 impl Honest<'_> {
-    /// Writes lines one after the other, each when the one before is counted; how long each took.
+    /// Writes lines one by one, each after the previous one is counted; returns the time of each.
     fn is_counted(&mut self, collector: &mut Collector, what: &str) {
         self.are_counted(HONEST_LINES, collector, what);
     }
@@ -189,7 +189,7 @@ fn a_run_that_grows_as_fast_as_the_disk_is_in_nobodys_way() {
     honest.is_counted(&mut collector, "alone");
     let blocks_max = BLOCKS_MAX.min(BLOCKS * times());
     let (ends, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    // Lines that count, lines that do not, and one that never ends, over and over.
+    // Lines that count, lines that do not, and one without an end, repeatedly.
     let log = place.log("flood", "a.jsonl");
     let line = response("flood", 1, 0);
     let block = line.repeat(64) + &"{\"type\":\"noise\"}\n".repeat(4096) + &"x".repeat(1 << 16) + "\n";
@@ -254,14 +254,14 @@ fn lines_that_claim_to_be_another_runs_stay_with_the_run_they_are_in() {
         forged("huge", "2026-10-05T09:00:02.000Z", "9223372036854775808"),
     );
     append(&log, forged("more", "2026-10-05T09:00:02.000Z", "1e308"));
-    // The same response, later and not better: nothing is taken away from its run, and nothing counted twice.
+    // The same response, later and not better: nothing is taken from its run, and nothing is counted twice.
     append(&log, forged("honest", "2026-10-05T09:00:02.000Z", "4"));
     append(&log, response("last", 1, 9));
     let summary = collector.wait_for_messages(7);
     let by_run = output_by_run(&summary);
     assert_eq!((by_run["honest"], by_run["hostile"]), (5, 10));
     assert_eq!(summary["lines"]["clock_suspect"], 1);
-    // A time that is not believed gives way to the last one before it.
+    // A time that is not accepted is replaced by the last one before it.
     assert_eq!(summary["by_day"]["1970-01-01"]["output_tokens"], 2);
     assert!(summary["by_day"].get("2200-01-01").is_none());
     assert_eq!(summary["by_run"]["honest"]["messages"], 1);

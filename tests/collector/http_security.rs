@@ -1,4 +1,4 @@
-//! The doors: who may come in over TCP and how, what bounds every connection, and what a start refuses.
+//! HTTP endpoints: access over TCP, bounds of connections, and refused starts.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -40,7 +40,7 @@ fn connect_unix(path: &Path) -> UnixStream {
     stream
 }
 
-/// What comes until the collector closes, whether in order or not.
+/// Reads until the collector closes, cleanly or not.
 fn rest(mut stream: impl Read) -> String {
     let mut answer = Vec::new();
     let mut block = [0; 4096];
@@ -52,10 +52,10 @@ fn rest(mut stream: impl Read) -> String {
     text(&answer)
 }
 
-/// Sends these bytes and takes what comes.
+/// Sends these bytes and reads the answer.
 fn exchange(address: SocketAddr, bytes: impl AsRef<[u8]>) -> String {
     let mut stream = connect(address);
-    // The collector may close before it has everything.
+    // The collector may close before it has read everything.
     let _ = stream.write_all(bytes.as_ref());
     rest(stream)
 }
@@ -155,7 +155,7 @@ fn both_doors_give_the_same_answers_and_tcp_only_reads() {
     let answer = ask(address, "OPTIONS /healthz", &[host]);
     assert_eq!(status_of(&answer), 405, "{answer}");
     assert!(answer.contains("allow: GET"), "{answer}");
-    // The commands go on using the socket.
+    // Commands still use the socket.
     assert!(place.run(&["status"]).status.success());
     collector.stop_cleanly();
 }
@@ -204,7 +204,7 @@ fn a_name_that_is_not_ours_is_not_answered() {
         assert_eq!(status_of(&answer), 421, "{headers:?}: {answer}");
         assert_eq!(problem(&answer)["field"], "host");
     }
-    // A target that names its host counts as well.
+    // A host in the request target counts as well.
     for (target, status) in [
         ("http://localhost/healthz", 200),
         ("http://evil.example/healthz", 421),
@@ -212,7 +212,7 @@ fn a_name_that_is_not_ours_is_not_answered() {
         let answer = ask(address, &format!("GET {target}"), &["Host: localhost"]);
         assert_eq!(status_of(&answer), status, "{target}: {answer}");
     }
-    // Before there were hosts.
+    // HTTP/1.0, without a host.
     assert_eq!(
         status_of(&exchange(address, "GET /healthz HTTP/1.0\r\n\r\n")),
         421
@@ -261,7 +261,7 @@ fn a_page_reads_what_its_origin_lets_it_read() {
         ("Origin: *", 403),
         ("X-No-Origin: 1", 200),
     ] {
-        // No route here takes the upgrade, so one that is let in is answered as usual.
+        // No route here accepts the upgrade, so an allowed one is answered as usual.
         let answer = ask(address, "GET /healthz", &[&here, origin, socket[0], socket[1]]);
         assert_eq!(status_of(&answer), status, "{origin}: {answer}");
         if status == 403 {
@@ -340,7 +340,7 @@ fn an_application_with_a_scheme_of_its_own_is_an_origin() {
         assert_eq!(text(&start), expected, "{page}");
     }
     collector.stop_cleanly();
-    // Those without a host, and schemes whose pages have no origin.
+    // Origins without a host, and schemes whose pages have no origin.
     for origin in [
         "tauri://",
         "tauri:localhost",
@@ -361,8 +361,9 @@ fn an_application_with_a_scheme_of_its_own_is_an_origin() {
         for words in [&["check-config"][..], &["serve"]] {
             let (code, _, stderr) = ended(&place.command_with_config(words).output().unwrap());
             assert_eq!(code, Some(78), "{origin}: {stderr}");
-            let said =
-                format!(":2:1: `http.origins`: \"{origin}\" is no origin: a scheme, a host and maybe a port");
+            let said = format!(
+                ":2:1: `http.origins`: \"{origin}\" is not an origin: a scheme, a host and optionally a port"
+            );
             assert!(stderr.contains(&said), "{origin}: {stderr}");
         }
     }
@@ -419,7 +420,7 @@ fn with_a_token_file_every_request_over_tcp_needs_the_token() {
         ],
     );
     assert_eq!(status_of(&answer), 401, "{answer}");
-    // A page has no other place for it when it opens a WebSocket.
+    // A page has no other place for the token when it opens a WebSocket.
     for (protocols, status) in [
         (format!("bearer.{TOKEN}"), 200),
         (format!("tokentail, bearer.{TOKEN}"), 200),
@@ -430,7 +431,7 @@ fn with_a_token_file_every_request_over_tcp_needs_the_token() {
         let answer = ask(address, "GET /healthz", &[here, &protocols]);
         assert_eq!(status_of(&answer), status, "{protocols}: {answer}");
     }
-    // A browser asks first, and without the token.
+    // A browser sends a preflight request, without the token.
     let first = [
         here,
         "Origin: https://board.example",
@@ -561,7 +562,7 @@ fn what_is_no_request_is_cut_off_and_disturbs_nobody() {
         (b"\x00\x00\x00\x00\r\n\r\n", &[400]),
         (b"GET\r\n\r\n", &[400]),
         (b"GET /healthz HTTP/9.9\r\n\r\n", &[400]),
-        // Another protocol, not a mistake in ours: the end, and no words.
+        // Another protocol, which is no error of ours: closed without an answer.
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[]),
         (b"GET /\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n", &[400]),
         (
@@ -577,13 +578,13 @@ fn what_is_no_request_is_cut_off_and_disturbs_nobody() {
         (line.as_bytes(), &[414, 431]),
     ] {
         let answer = exchange(address, bytes);
-        // With bytes left unread the answer can be lost with the connection.
+        // With unread bytes the answer can be lost with the connection.
         let lost = answer.is_empty() && (statuses.is_empty() || bytes.len() > 4096);
         let shown = text(&bytes[..bytes.len().min(80)]);
         let right = |status| answer.starts_with(&format!("HTTP/1.1 {status} "));
         assert!(lost || statuses.iter().any(right), "{shown:?}: {answer:?}");
     }
-    // Several at once are answered one after the other.
+    // Pipelined requests are answered in order.
     let one = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let last = "GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let answers = exchange(address, one.repeat(20) + last);
@@ -593,7 +594,7 @@ fn what_is_no_request_is_cut_off_and_disturbs_nobody() {
     collector.stop_cleanly();
 }
 
-/// Bounds of time: the collector ends these connections by itself; the clients wait for that.
+/// Bounds of time: the collector ends these connections; the clients wait for that.
 #[test]
 fn who_is_too_slow_is_cut_off() {
     let place = Place::new();
@@ -610,7 +611,7 @@ fn who_is_too_slow_is_cut_off() {
     left.write_all(b"POST /v1/accounts/claude/default/mark HTTP/1.1\r\nContent-Length: 20\r\n\r\n{\"state\"")
         .unwrap();
     drop(left);
-    // Asks for ever and reads nothing: sooner or later neither side can write.
+    // Sends requests for ever and reads nothing: eventually neither side can write.
     let mut greedy = connect_unix(&place.socket());
     let requests = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
     while greedy.write_all(requests.as_bytes()).is_ok() {}
@@ -637,14 +638,14 @@ fn a_body_that_is_too_large_is_refused() {
         let _ = stream.write_all(body);
         rest(stream)
     };
-    // One that says so before it sends, and one that just sends.
+    // With an announced length, and without.
     let answer = ask("Content-Length: 65537", b"");
     assert_eq!(status_of(&answer), 413, "{answer}");
     assert_eq!(problem(&answer)["field"], "body");
     let chunk = format!("10001\r\n{}\r\n0\r\n\r\n", "x".repeat(0x10001));
     let answer = ask("Transfer-Encoding: chunked", chunk.as_bytes());
     assert_eq!(status_of(&answer), 413, "{answer}");
-    // Whoever sends it all before looking for an answer gets one too.
+    // A client that sends everything before it reads gets an answer too.
     let answer = ask("Content-Length: 900000", "x".repeat(900_000).as_bytes());
     assert_eq!(status_of(&answer), 413, "{answer}");
     let answer = ask("Transfer-Encoding: chunked", b"zz\r\n");
@@ -664,7 +665,7 @@ fn a_full_door_says_so_and_the_other_stays_open() {
     let answer = exchange(address, request);
     assert_eq!(status_of(&answer), 503, "{answer}");
     assert_eq!(problem(&answer)["title"], "too many connections");
-    // Every one of many more has an answer, or its end.
+    // Each of many more gets an answer, or is closed.
     for _ in 0..600 {
         let answer = exchange(address, request);
         assert!(

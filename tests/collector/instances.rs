@@ -65,7 +65,7 @@ fn a_socket_left_over_from_a_kill_is_taken_over() {
     assert!(!place.socket().exists());
 }
 
-/// A database that another one is just making is empty for a moment: that is no damage.
+/// A database that another process is just creating is empty for a moment: that is no damage.
 #[test]
 fn an_empty_database_that_someone_holds_is_not_set_aside() {
     let place = Place::new();

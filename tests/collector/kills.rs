@@ -1,6 +1,6 @@
-//! `kill -9` under load: nothing is lost and nothing counted twice, against books that never saw the collector.
+//! `kill -9` under load: nothing is lost and nothing counted twice, compared with the generator's books.
 //!
-//! `TOKENTAIL_KILLS=500 cargo test --release --test collector kills` kills it so many times.
+//! `TOKENTAIL_KILLS=500 cargo test --release --test collector kills` sets the number of kills.
 //! `TOKENTAIL_KILLS_SEED=7` repeats a failure.
 
 use std::fs;
@@ -15,15 +15,15 @@ use serde_json::Value;
 use crate::harness::{Collector, PROGRAM, Place, append, text};
 use crate::holes::age;
 
-/// Kills when nobody says how many.
+/// Default number of kills.
 const KILLS: u64 = 30;
 const CORPUS_MIB: usize = 16;
 const CORPUS_RUNS: &str = "6";
-/// Slices of files, each cut anywhere, that the corpus is grown in, for each end.
+/// Slices of files, each cut at a random place, per kill.
 const SLICES: usize = 170;
-/// Every how many ends one is a clean stop instead.
+/// Each time this many ends, one is a clean stop instead.
 const STOP_EVERY: usize = 6;
-/// After how many ends the database is recounted in between.
+/// Number of ends between two recounts of the database.
 const VERIFY_EVERY: usize = 10;
 
 #[expect(
@@ -43,7 +43,7 @@ fn from_environment(name: &str) -> Option<u64> {
 fn kills_under_load_lose_nothing_and_count_nothing_twice() {
     let seed = from_environment("TOKENTAIL_KILLS_SEED").unwrap_or_else(|| fastrand::u64(..));
     let wanted = usize::try_from(from_environment("TOKENTAIL_KILLS").unwrap_or(KILLS)).unwrap();
-    // And the clean stops between them.
+    // Including the clean stops between them.
     let ends = wanted + wanted / (STOP_EVERY - 1);
     println!("the seed is {seed}");
     let mut rng = Rng::with_seed(seed);
@@ -64,7 +64,7 @@ fn kills_under_load_lose_nothing_and_count_nothing_twice() {
         let mut collector = Collector::spawn(place.command(&["serve"]), place.socket());
         let mut left = a_round;
         if rng.u8(..4) == 0 {
-            // While it starts: its first words, that it is ready, that the backlog is read, are always said.
+            // During its start: the first log lines, readiness and the end of the backlog are always logged.
             granted.send(left).unwrap();
             left = 0;
             for _ in 0..rng.usize(..3) {
@@ -79,7 +79,7 @@ fn kills_under_load_lose_nothing_and_count_nothing_twice() {
                 collector.wait_for_next("\"committed\"");
             }
         }
-        // Stopped in the middle of anything, it goes on later, or is killed as it stands.
+        // Stopped at a random place, it continues later, or is killed in that state.
         let is_stopped = rng.u8(..3) == 0;
         if is_stopped {
             collector.signal("STOP");
@@ -91,7 +91,7 @@ fn kills_under_load_lose_nothing_and_count_nothing_twice() {
         if is_stopped && (rng.bool() || end % STOP_EVERY == 0) {
             collector.signal("CONT");
         }
-        // Written while it dies and while it is dead.
+        // Written during and after the kill.
         granted.send(left).unwrap();
         if end % STOP_EVERY == 0 {
             collector.wait_for_log("tokentail");
@@ -109,7 +109,7 @@ fn kills_under_load_lose_nothing_and_count_nothing_twice() {
     granted.send(usize::MAX).unwrap();
     drop(granted);
     writer.join().unwrap();
-    // Lines with NUL bytes are waited for in a log that was touched just now.
+    // NUL bytes are waited for in a recently written log.
     let mut written = Vec::new();
     gather(&place.runs(), Path::new(""), &mut written);
     for file in &written {
@@ -124,7 +124,7 @@ fn kills_under_load_lose_nothing_and_count_nothing_twice() {
     place.assert_verified();
 }
 
-/// A file of the corpus: its path below the runs directory and what it comes to hold.
+/// A file of the corpus: its path below the runs directory and its final content.
 struct Growing {
     path: PathBuf,
     content: Vec<u8>,
@@ -133,7 +133,7 @@ struct Growing {
 /// A piece of the file with that index.
 type Slice = (usize, Range<usize>);
 
-/// An invented tree, and what it truly holds.
+/// A generated tree and its true totals.
 fn corpus(out: &Path, seed: u64) -> (Vec<Growing>, Value) {
     let output = Command::new(generator())
         .args([
@@ -155,7 +155,7 @@ fn corpus(out: &Path, seed: u64) -> (Vec<Growing>, Value) {
     (files, books)
 }
 
-/// The example `corpus`, as its source is now: with `--test` cargo builds the program and no example.
+/// The example `corpus`, built from the current source: `--test` builds the program but no examples.
 fn generator() -> PathBuf {
     let directory = Path::new(PROGRAM).parent().unwrap();
     let profile = match directory.file_name().unwrap().to_str().unwrap() {
@@ -187,8 +187,8 @@ fn gather(root: &Path, below: &Path, files: &mut Vec<Growing>) {
     }
 }
 
-/// Everything, cut anywhere and shuffled between the files. **Invariant**: each step but the last completes a line of
-/// a file that is read.
+/// All slices, cut at random places and shuffled between the files. **Invariant**: each step but the last
+/// completes a line of a file that is read.
 fn steps(files: &[Growing], slices: usize, rng: &mut Rng) -> Vec<Vec<Slice>> {
     let total: usize = files.iter().map(|file| file.content.len()).sum();
     let slice_max = 2 * total / slices;
@@ -215,7 +215,7 @@ fn steps(files: &[Growing], slices: usize, rng: &mut Rng) -> Vec<Vec<Slice>> {
     steps
 }
 
-/// Writes as many steps as are granted, until nobody grants any more.
+/// Writes granted steps until the channel closes.
 fn write(runs: &Path, files: &[Growing], steps: &[Vec<Slice>], grants: &Receiver<usize>) {
     let mut steps = steps.iter();
     for grant in grants {
@@ -242,8 +242,8 @@ fn assert_agrees_with_books(summary: &Value, books: &Value) {
     ] {
         assert_eq!(summary[part], books[part], "{part}");
     }
-    // Of equal copies in two runs the books give the response to the run that is first by name, as a replay does;
-    // read live, it belongs to the run that was read first. What all runs have together is the same.
+    // Of equal copies in two runs the books give the response to the run that is first by name, as a replay
+    // does; live, it belongs to the run that was read first. The sum over all runs is the same.
     assert_eq!(
         sum_of_rows(&summary["by_run"]),
         sum_of_rows(&books["by_run"]),
@@ -252,7 +252,7 @@ fn assert_agrees_with_books(summary: &Value, books: &Value) {
     assert_eq!(summary["by_day"], books["by_day"], "by_day");
 }
 
-/// The rows of an object added up, field by field.
+/// The sum of an object's rows, field by field.
 fn sum_of_rows(rows: &Value) -> std::collections::BTreeMap<String, u64> {
     let mut sum = std::collections::BTreeMap::new();
     for row in rows.as_object().unwrap().values() {

@@ -38,7 +38,7 @@ fn a_run_is_started_before_its_directory_is_there_and_stopped_with_exact_totals(
     let log = place.log("r", "a.jsonl");
     append(&log, response("1", 5, 1) + &response("2", 6, 2));
     collector.wait_for_messages(2);
-    // A line without its end waits while the run goes on, and counts when it is stopped.
+    // A line without its end waits while the run continues, and counts when the run is stopped.
     append(&log, response("3", 7, 3).trim_end());
     let document = stop(&collector, "r");
     assert_eq!(
@@ -70,7 +70,7 @@ fn late_lines_of_a_stopped_run_are_counted_and_it_goes_on() {
     collector.wait_for_messages(1);
     stop(&collector, "r");
     append(&log, response("2", 6, 2));
-    // Stopping again is a look too; so is a start.
+    // A repeated stop reads again; so does a start.
     assert_eq!(stop(&collector, "r")["output_tokens"], 11);
     append(&log, response("3", 7, 3));
     assert_eq!(put(&collector, "r", &json!({})).0, 200);
@@ -78,7 +78,7 @@ fn late_lines_of_a_stopped_run_are_counted_and_it_goes_on() {
     assert_ne!(collector.get("/v1/runs/r").1["state"], "stopped");
     stop(&collector, "r");
     collector.kill();
-    // A stopped run stays stopped over a restart, and what came meanwhile makes it go on.
+    // A stopped run stays stopped over a restart, and lines written meanwhile resume it.
     let mut collector = place.serve();
     assert_eq!(collector.get("/v1/runs/r").1["state"], "stopped");
     stop(&collector, "r");
@@ -161,7 +161,7 @@ fn a_forgotten_run_leaves_the_sums_and_is_not_found_again_until_it_is_new() {
     let mut collector = place.serve();
     collector.wait_for_messages(3);
     assert_eq!(collector.get("/v1/runs/r").0, 404);
-    // Started again it is new; what was counted is not counted again.
+    // Started again it is new; counted lines are not counted again.
     assert_eq!(put(&collector, "r", &json!({})).0, 201);
     append(&log, response("4", 8, 4));
     let summary = collector.wait_for_messages(4);

@@ -1,4 +1,4 @@
-//! Out of inotify watches or instances: everything is counted by looking, and said to be so.
+//! Exhausted inotify watches or instances: everything is counted by scanning, and reported.
 
 use crate::harness::{Collector, Place, append, response};
 use crate::machine::{Namespace, skipped};
@@ -21,7 +21,7 @@ fn log_of(place: &Place, number: u64) -> std::path::PathBuf {
     place.log("one", &format!("{number}/a.jsonl"))
 }
 
-/// Counts what is there, then what comes, without events; the collector, and how many messages it has.
+/// Counts the backlog, then new lines, without events; returns the collector and its number of messages.
 fn counts_by_polling(place: &Place, namespace: &Namespace) -> (Collector, u64) {
     for number in 0..DIRECTORIES {
         append(&log_of(place, number), response(&format!("{number}"), 1, 0));
@@ -40,7 +40,7 @@ fn counts_by_polling(place: &Place, namespace: &Namespace) -> (Collector, u64) {
     (collector, messages)
 }
 
-/// Once the limit is raised, events are used again: looked for after each of further commits.
+/// Once the limit is raised, events are used again; checked after each of further commits.
 fn returns_to_events(place: &Place, collector: &mut Collector, mut messages: u64) {
     let log = log_of(place, 0);
     while collector.health()["watching"] != "events" {
@@ -110,7 +110,7 @@ fn what_is_watched_stays_known_when_further_watches_are_refused() {
         &format!("echo {watches} > /proc/sys/user/max_inotify_watches"),
         &[],
     );
-    // Named before and after those that are there: a batch is refused at the first.
+    // Names sorted before and after the existing ones: a batch is refused at its first entry.
     for name in ["!", "0a", "~"] {
         append(
             &place.log("one", &format!("{name}/a.jsonl")),

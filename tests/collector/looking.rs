@@ -1,4 +1,4 @@
-//! A database that may only be read: commands that look into it answer all the same, and change nothing.
+//! A read-only database: commands that read it still answer, and change nothing.
 
 use std::fs;
 
@@ -18,7 +18,7 @@ fn killed() -> Place {
     place
 }
 
-/// What the commands answer when nothing is in their way.
+/// The answers of the commands without an obstacle.
 fn answers(place: &Place) -> Vec<Option<i32>> {
     let codes = COMMANDS.iter().map(|words| place.run(words).status.code());
     codes.collect()
@@ -57,7 +57,7 @@ fn a_database_that_may_only_be_read_is_looked_into() {
     };
     let place = killed();
     let expected = answers(&place);
-    // In a user namespace without capabilities, and as a user for whom only the rights of others count.
+    // In a user namespace without capabilities, and as a user with the permissions of others only.
     for (path, mode) in [(place.db(), 0o444), (place.path("state"), 0o555)] {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
         fs::set_permissions(path, mode).unwrap();

@@ -1,6 +1,6 @@
-//! What the tests need of the machine: a shell before the program, a mount namespace around it, and /proc.
+//! Facilities of the machine: a shell before the program, a mount namespace around it, and /proc.
 //!
-//! Not every machine lets everyone have a namespace. Who needs one asks first, and says why it goes without.
+//! Not every machine allows namespaces. A test that needs one checks first, and reports why it is skipped.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -9,10 +9,10 @@ use std::process::{Child, Command, Output, Stdio};
 
 use crate::harness::{Collector, WAIT_MAX, text};
 
-/// Where the tools are; the environment of the tester is left out.
+/// Directories of the tools; the tester's environment is left out.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// `command` as the last arguments of `wrapper`, with the environment and directory it would have had.
+/// `command` as the last arguments of `wrapper`, with its own environment and directory.
 pub fn wrapped(mut wrapper: Command, command: &Command) -> Command {
     wrapper.arg(command.get_program()).args(command.get_args());
     wrapper.env_clear().env("PATH", PATH).stdin(Stdio::null());
@@ -27,28 +27,28 @@ pub fn wrapped(mut wrapper: Command, command: &Command) -> Command {
     wrapper
 }
 
-/// `command` in the process of a shell that did `script` first.
+/// `command` in the process of a shell that ran `script` first.
 pub fn after(script: &str, command: &Command) -> Command {
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", &format!("{script}\nexec \"$@\""), "sh"]);
     wrapped(shell, command)
 }
 
-/// Says, past the test harness, which test cannot be done here and why.
+/// Reports, past the test harness, which test is skipped and why.
 pub fn skipped(reason: &str) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
     writeln!(std::io::stderr(), "skipped: {test}: {reason}").expect("standard error takes a line");
 }
 
-/// Mounts and limits of its own, for as long as this lives.
+/// A mount namespace of its own, as long as this value lives.
 pub struct Namespace {
     holder: Child,
     has_user: bool,
 }
 
 impl Namespace {
-    /// `None`, and a line that says why, on a machine that does not allow it.
+    /// `None`, and a line with the reason, on a machine that does not allow it.
     pub fn or_skip() -> Option<Self> {
         let mut reasons = Vec::new();
         for has_user in [true, false] {
@@ -64,7 +64,7 @@ impl Namespace {
         None
     }
 
-    /// With a user namespace too, where limits can be set without touching anyone else's.
+    /// With a user namespace too, where limits can be set without affecting other processes.
     pub fn of_user_or_skip() -> Option<Self> {
         match Self::hold(true) {
             Ok(namespace) => Some(namespace),
@@ -80,7 +80,7 @@ impl Namespace {
         if has_user {
             unshare.args(["--user", "--map-root-user"]);
         }
-        // The mount is the probe: a namespace alone does not say that it is allowed.
+        // The mount is the probe: a namespace alone does not prove that mounts are allowed.
         let script = "mount -t tmpfs none /tmp && umount /tmp && echo held && exec cat";
         unshare.args(["--mount", "/bin/sh", "-c", script]);
         unshare.env_clear().env("PATH", PATH);
@@ -122,7 +122,7 @@ impl Namespace {
         self.command(&shell).output().unwrap()
     }
 
-    /// Where a path inside is to be found from outside.
+    /// The path, from outside, of a path inside.
     pub fn path(&self, inside: &Path) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
         root.join(inside.strip_prefix("/").unwrap())
@@ -136,7 +136,7 @@ impl Drop for Namespace {
     }
 }
 
-/// What a process holds open.
+/// The open files of a process.
 pub fn open_files(pid: u32) -> Vec<PathBuf> {
     fs::read_dir(format!("/proc/{pid}/fd"))
         .unwrap()
@@ -144,7 +144,7 @@ pub fn open_files(pid: u32) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Waits until a collector holds nothing open whose path contains `part`; each look follows an answer of its.
+/// Waits until a collector has no open file whose path contains `part`; each check follows an answer.
 pub fn wait_until_closed(collector: &Collector, part: &str) {
     let deadline = std::time::Instant::now() + WAIT_MAX;
     loop {
@@ -160,7 +160,7 @@ pub fn wait_until_closed(collector: &Collector, part: &str) {
     }
 }
 
-/// A line of `/proc/<pid>/<file>` such as `VmHWM:  1234 kB`; `None` where the kernel does not tell.
+/// A line of `/proc/<pid>/<file>` such as `VmHWM:  1234 kB`; `None` if the kernel does not report it.
 pub fn proc_number(pid: u32, file: &str, name: &str) -> Option<u64> {
     let lines = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
     let line = lines.lines().find_map(|line| line.strip_prefix(name))?;

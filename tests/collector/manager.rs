@@ -1,4 +1,4 @@
-//! The service manager hears when the collector is ready, that it lives, and that it stops.
+//! Notifications to the service manager: readiness, watchdog, stop.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -39,7 +39,7 @@ fn wait_for(socket: &UnixDatagram, wanted: &str) -> Vec<String> {
     }
 }
 
-/// What a command says where standard error is the journal.
+/// The output of a command whose standard error is the journal.
 fn said_to_the_journal(place: &Place, words: &[&str]) -> String {
     let path = place.path("journal");
     let journal = File::create(&path).unwrap();
@@ -90,7 +90,7 @@ fn it_is_ready_once_the_database_is_open_and_the_runs_are_watched() {
     let (socket, command) = managed(&place);
     let mut collector = Collector::spawn(command, place.socket());
     let heard = wait_for(&socket, "READY=1");
-    // Sent once, and by then true: the runs directory, and three directories in each of its runs.
+    // Sent once, and true by then: the runs directory, and three directories in each of its runs are watched.
     let (status, health) = collector.get("/readyz");
     assert_eq!(status, 200, "{health}");
     assert_eq!(health["ready"], true, "{health}");
@@ -98,7 +98,7 @@ fn it_is_ready_once_the_database_is_open_and_the_runs_are_watched() {
     assert!(place.db().exists());
     assert!(!heard.concat().contains("STOPPING=1"), "{heard:?}");
 
-    // Without WATCHDOG_USEC nobody asks for signs of life, but it may give them.
+    // Without WATCHDOG_USEC no watchdog messages are expected, but they are allowed.
     collector.wait_for_messages(20);
     collector.signal("TERM");
     let heard = wait_for(&socket, "STOPPING=1").concat();
@@ -118,7 +118,7 @@ fn its_line_says_what_there_is_and_a_reload_begins_and_ends() {
     collector.signal("HUP");
     wait_for(&socket, "RELOADING=1");
     wait_for(&socket, "READY=1");
-    // What cannot be read comes first.
+    // Unreadable parts come first.
     fs::rename(place.runs(), place.path("elsewhere")).unwrap();
     loop {
         let message = receive(&socket);

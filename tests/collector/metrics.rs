@@ -1,4 +1,4 @@
-//! What a scrape tells, by the real program.
+//! Metrics of the real program.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -7,13 +7,13 @@ use std::process::{Command, Stdio};
 
 use crate::harness::{Collector, Place, append, response, text};
 use crate::machine::skipped;
-use crate::quota_live::{BACKLOG_READ, HOUR, now, refused, second, told};
+use crate::quota_live::{BACKLOG_READ, HOUR, now, refused, second, share_line};
 use crate::scenario::Copy;
 
 const OPENMETRICS: &str = "Accept: application/openmetrics-text; version=1.0.0, text/plain; q=0.5\r\n";
 /// Models that have series of their own.
 const MODELS_MAX: usize = 256;
-/// Counters of what was counted: they go on where they were over a restart.
+/// Counters of counted data: they continue over a restart.
 const COUNTED: [&str; 6] = [
     "tokentail_tokens_total",
     "tokentail_responses_total",
@@ -25,7 +25,7 @@ const COUNTED: [&str; 6] = [
 
 type Samples = BTreeMap<String, f64>;
 
-/// A whole number as a sample has it.
+/// A whole number as a sample.
 fn number(whole: i64) -> f64 {
     whole.to_string().parse().unwrap()
 }
@@ -160,7 +160,7 @@ fn a_counter_stays_where_it_was_until_what_a_better_copy_took_away_is_made_up() 
     let mut collector = resume(&place);
     let mut before = Samples::new();
     let (opus, haiku) = ("claude-opus-5", "claude-haiku-5");
-    // What is written, what is counted of the two models then, and what their series show.
+    // The written line, the counts of the two models after it, and the values of their series.
     for (number, (line, counted_now, shown)) in [
         // Each line of the main transcript outranks a quotation, whatever its figures are.
         (copy(500, opus, true), [500, 0], [500, 0]),
@@ -168,7 +168,7 @@ fn a_counter_stays_where_it_was_until_what_a_better_copy_took_away_is_made_up() 
         (response("2", 150, 1), [450, 0], [500, 0]),
         (response("3", 49, 2), [499, 0], [500, 0]),
         (response("4", 2, 3), [501, 0], [501, 0]),
-        // Another model's: all of it leaves one series, which does not vanish.
+        // Another model's copy: everything leaves one series, which does not vanish.
         (copy(310, haiku, false), [201, 310], [501, 310]),
         (response("5", 299, 4), [500, 310], [501, 310]),
         (response("6", 10, 5), [510, 310], [510, 310]),
@@ -200,7 +200,7 @@ fn a_counter_stays_where_it_was_until_what_a_better_copy_took_away_is_made_up() 
         for (name, value) in &counted(&before) {
             assert!(now.get(name) >= Some(value), "line {number}: {name} went down");
         }
-        // In the other format it is the same.
+        // The other format has the same values.
         let (_, _, open) = collector.ask_with("GET", "/metrics", OPENMETRICS);
         assert_eq!(counted(&samples(&open)), counted(&now), "line {number}");
         before = now;
@@ -221,9 +221,9 @@ fn what_is_not_known_of_a_window_has_no_sample() {
     let (soon, over) = (second(now() + HOUR), second(now() - HOUR));
     append(
         &place.log("one", "a.jsonl"),
-        told(now(), "five_hour", 0.5, soon)
+        share_line(now(), "five_hour", 0.5, soon)
             + &refused(now(), "seven_day", soon)
-            + &told(over - 60_000, "seven_day_opus", 0.7, over),
+            + &share_line(over - 60_000, "seven_day_opus", 0.7, over),
     );
     collector.wait_until("the lines", |summary| summary["lines"]["read"] == 3);
     let samples = samples(&scrape(&collector));
@@ -306,7 +306,7 @@ fn names_from_transcripts_are_bounded_and_stay_one_line() {
     assert!((sum_of(&before, "tokentail_tokens_total", "input") - 3060.0).abs() < 1e-9);
     assert!(!before.keys().any(|name| name.starts_with("forged")));
 
-    // However many tokens a new one has, it takes no series from another.
+    // However many tokens a new model has, it takes no series from another.
     append(
         &place.log("one", "a.jsonl"),
         of_model("late", "late").replace("\"output_tokens\":1", "\"output_tokens\":999"),
@@ -324,7 +324,7 @@ fn names_from_transcripts_are_bounded_and_stay_one_line() {
     collector.stop_cleanly();
 }
 
-/// `promtool check metrics` has nothing to say.
+/// `promtool check metrics` reports nothing.
 fn promtool(collector: &Collector) {
     let Ok(mut child) = Command::new("promtool")
         .args(["check", "metrics"])
@@ -352,7 +352,7 @@ fn openmetrics_comes_to_those_who_prefer_it() {
     let place = Place::new();
     append(
         &place.log("one", "a.jsonl"),
-        response("1", 1, 0) + &told(now(), "five_hour", 0.5, second(now() + HOUR)),
+        response("1", 1, 0) + &share_line(now(), "five_hour", 0.5, second(now() + HOUR)),
     );
     let collector = resume(&place);
     let (status, head, body) = collector.ask_with("GET", "/metrics", OPENMETRICS);
@@ -367,21 +367,21 @@ fn openmetrics_comes_to_those_who_prefer_it() {
     ] {
         assert!(body.lines().any(|one| one == line), "{line}: {body}");
     }
-    // The same samples, but for what changes between two looks.
+    // The same samples, except for those that change between two scrapes.
     let names = |body: &str| samples(body).into_keys().collect::<BTreeSet<_>>();
     assert_eq!(names(&body), names(&scrape(&collector)));
     assert_eq!(counted(&samples(&body)), counted(&samples(&scrape(&collector))));
     collector.stop_cleanly();
 }
 
-/// Each metric is told to operators, and nothing is told to them that is not there.
+/// Every metric is documented, and every documented metric exists.
 #[test]
 fn the_table_of_metrics_is_complete() {
     let place = Place::new();
     place.configure("[[account]]\nname = \"default\"\ncalls_quota = 10\ndaily_tokens = 10\n");
     append(
         &place.log("one", "a.jsonl"),
-        response("1", 1, 0) + &told(now(), "five_hour", 0.5, second(now() + HOUR)),
+        response("1", 1, 0) + &share_line(now(), "five_hour", 0.5, second(now() + HOUR)),
     );
     let mut collector = Collector::start(place.command_with_config(&["serve"]), place.socket());
     collector.wait_for_log(BACKLOG_READ);

@@ -1,4 +1,4 @@
-//! Mounts that come and go over what is watched, and files that must not be held.
+//! Mounts that appear and disappear over watched directories, and files that must not be held open.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::harness::{Collector, Place, append, response};
 use crate::machine::{Namespace, wait_until_closed};
 use crate::surroundings::assert_was_mounted_over;
 
-/// Looks often and closes soon.
+/// Scans often and closes soon.
 const EAGER: [(&str, &str); 2] = [
     ("TOKENTAIL__WATCH__SCAN_INTERVAL", "100ms"),
     ("TOKENTAIL__LIMITS__IDLE_CLOSE", "100ms"),
@@ -52,7 +52,7 @@ fn counts_over_a_mount(namespace: &Namespace, mount: &str) {
 
     wait_until_closed(&collector, "one/mount");
     namespace.sh("umount \"$1\"", &[&point]);
-    // What lies below is there again, and goes on.
+    // The files below are visible again, and continue.
     append(&below, response("5", 3, 4));
     let summary = collector.wait_for_messages(5);
     assert_eq!(summary["totals"]["output_tokens"], 25);

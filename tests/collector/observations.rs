@@ -1,4 +1,4 @@
-//! Observations that someone tells: what never reaches a log.
+//! Reported observations, which no log contains.
 
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ fn what_is_told_is_a_window_like_any_other_and_told_again_changes_nothing() {
     let (_, again) = tell(&collector, &body);
     let pace = |answer: &Value| {
         let mut window = window(&answer["windows"], "five_hour").clone();
-        // They go with the clock.
+        // They change with the clock.
         window["pace"] = Value::Null;
         window["projected_exhaustion_at"] = Value::Null;
         window
@@ -53,7 +53,7 @@ fn what_is_told_is_a_window_like_any_other_and_told_again_changes_nothing() {
     assert_eq!(pace(&again), pace(&first));
     let history = collector.get("/v1/quota/history?window=five_hour").1;
     assert_eq!(history.as_array().unwrap().len(), 1, "{history}");
-    // A rejection in headers closes the account.
+    // A rejection in headers blocks the account.
     let headers = json!({"status": 429, "headers": {
         "anthropic-ratelimit-unified-status": "rejected",
         "anthropic-ratelimit-unified-representative-claim": "five_hour",
@@ -62,7 +62,7 @@ fn what_is_told_is_a_window_like_any_other_and_told_again_changes_nothing() {
     assert_eq!(tell(&collector, &headers).0, 200);
     let answer = collector.get("/v1/may-start").1;
     assert_eq!(answer["decision"], "wait", "{answer}");
-    // What is older goes into the history only.
+    // An older one goes into the history only.
     let (old, _) = from_now(-600);
     let (_, answer) = tell(
         &collector,
@@ -298,7 +298,7 @@ fn the_body_of_a_usage_api_is_taken_value_by_value() {
         window(&answer["windows"], "seven_day_opus")["reset_at"],
         Value::Null
     );
-    // A copy was observed when it was fetched.
+    // The observation time of a kept copy is its time of fetching.
     let fetched = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(600);
     let copy = json!({"fetchedAtMs": fetched.as_millisecond(), "accountUuid": "a",
         "utilization": {"seven_day_haiku": {"utilization": 7, "resets_at": week}}});
@@ -317,7 +317,7 @@ fn the_body_of_a_usage_api_is_taken_value_by_value() {
         let at: jiff::Timestamp = haiku["observed_at"].as_str().unwrap().parse().unwrap();
         assert_eq!(at.as_millisecond(), fetched.as_millisecond());
     }
-    // What a status line says of money may be more than all of it.
+    // A status line's share of money may exceed all of it.
     let body = json!({"statusline": {"rate_limits": {"spend_limit": {"used_percentage": 130, "resets_at": seconds}}}});
     let (status, answer) = tell(&collector, &body);
     assert_eq!(
@@ -342,7 +342,7 @@ fn limits_of_codex_are_named_by_their_length() {
             json!({"five_hour": [0.1, "unknown"], "seven_day": [0.405, "unknown"]}),
         ),
         (
-            // The week stands first; nothing is in the second place.
+            // The week is in the first slot; the second slot is empty.
             json!({"rate_limits": {"primary": limit(97.0, 10_080), "secondary": {"used_percent": 0}}}),
             json!({"seven_day": [0.97, "unknown"]}),
         ),
@@ -419,7 +419,7 @@ fn a_bare_429_pauses_the_account() {
         let now = jiff::Timestamp::now();
         let body = json!({"status": 429, "headers": headers, "observed_at": now.to_string()});
         let (status, answer) = tell(&collector, &body);
-        // A pause is the account's: it is no window.
+        // A pause concerns the account; it is no window.
         assert_eq!((status, &answer["windows"]), (200, &json!([])), "{answer}");
         let answer = collector.get("/v1/may-start").1;
         let decision = (&answer["decision"], &answer["reason"]);

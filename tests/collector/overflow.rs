@@ -1,4 +1,4 @@
-//! More events than the kernel keeps: what they told is found by looking.
+//! More events than the kernel's queue holds: the lost ones are found by scanning.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::harness::{Place, append, response};
 use crate::machine::skipped;
 use crate::surroundings::assert_went_through;
 
-/// More would take too long; a queue that long is rare.
+/// More would take too long; a queue this long is rare.
 const EVENTS_MAX: u64 = 200_000;
 const NEW_FILES: u64 = 500;
 
@@ -30,12 +30,12 @@ fn what_happens_while_the_queue_of_events_is_full_is_counted() {
     let pid = rustix::process::Pid::from_raw(i32::try_from(collector.pid()).unwrap());
     let stopped = rustix::process::waitpid(pid, rustix::process::WaitOptions::UNTRACED).unwrap();
     assert!(stopped.unwrap().1.stopped());
-    // Equal events in a row are one: so the two take turns.
+    // Equal consecutive events are merged, so two files alternate.
     let line = "{\"type\":\"noise\"}\n";
     for turn in 0..=queued_max {
         append(&logs[usize::from(turn % 2 == 0)], line);
     }
-    // The queue is full: nothing tells of these.
+    // The queue is full: no event reports these.
     for number in 0..NEW_FILES {
         append(
             &place.log("one", &format!("c-{number}.jsonl")),

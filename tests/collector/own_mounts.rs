@@ -39,7 +39,7 @@ fn a_run_is_read_where_it_says_and_read_on_after_a_kill() {
     let (place, work) = allowed();
     let logs = work.join("job/logs");
     let mut collector = serve(&place);
-    // Before the directory is there.
+    // Before the directory exists.
     let (status, document) = put(&collector, "r", logs.to_str().unwrap());
     assert_eq!(status, 201, "{document}");
     assert_eq!(document["mount"], logs.to_str().unwrap());
@@ -47,7 +47,7 @@ fn a_run_is_read_where_it_says_and_read_on_after_a_kill() {
     fs::create_dir_all(logs.join("deep")).unwrap();
     append(&logs.join("deep/a.jsonl"), response("1", 5, 1));
     append(&logs.join("no-log.txt"), response("9", 5, 1));
-    // A directory of its name in the runs directory is not it.
+    // A directory with its name in the runs directory is ignored.
     append(&place.log("r", "a.jsonl"), response("8", 5, 1));
     collector.wait_for_messages(1);
     append(&logs.join("deep/a.jsonl"), response("2", 6, 2));
@@ -69,7 +69,7 @@ fn a_run_is_read_where_it_says_and_read_on_after_a_kill() {
         ),
         (&json!(4), &json!(26), &json!(2))
     );
-    // It cannot be elsewhere any more.
+    // It cannot be changed any more.
     let (status, problem) = put(&collector, "r", work.join("other").to_str().unwrap());
     assert_eq!((status, &problem["field"]), (409, &json!("mount")), "{problem}");
     collector.stop_cleanly();
@@ -112,10 +112,10 @@ fn a_directory_that_is_not_allowed_is_refused() {
         assert_eq!(status, 409, "{problem}");
         assert!(problem["detail"].as_str().unwrap().contains("run a"), "{problem}");
     }
-    // Where it would be anyway.
+    // The default place.
     let (status, document) = put(&collector, "r", runs.join("r/mount").to_str().unwrap());
     assert_eq!((status, &document["mount"]), (201, &Value::Null), "{document}");
-    // A forgotten run leaves its directory to others.
+    // A forgotten run releases its directory.
     stop(&collector, "a");
     assert_eq!(collector.request("DELETE", "/v1/runs/a", "").0, 204);
     assert_eq!(put(&collector, "b", work.join("x").to_str().unwrap()).0, 201);
@@ -139,7 +139,7 @@ fn a_link_put_in_its_place_is_not_followed_and_what_was_read_stays() {
     collector.wait_for_log("its directory is gone");
     assert_eq!(stop(&collector, "r")["output_tokens"], 5);
     assert_eq!(collector.summary()["messages"], 1);
-    // The directory itself again: it goes on, at once.
+    // The directory itself again: it continues at once.
     fs::remove_file(work.join("job")).unwrap();
     fs::create_dir_all(&logs).unwrap();
     append(&logs.join("b.jsonl"), response("2", 6, 2));
@@ -174,7 +174,7 @@ fn a_link_to_a_directory_that_is_a_runs_own_is_not_called_unread() {
     }
     wait_for(&collector, &|named| named == "[]");
     collector.wait_for_messages(3);
-    // No run's any more, it is named again.
+    // Without a run, it is named again.
     stop(&collector, "c");
     assert_eq!(collector.request("DELETE", "/v1/runs/c", "").0, 204);
     assert_eq!(put(&collector, "new", work.join("d").to_str().unwrap()).0, 201);

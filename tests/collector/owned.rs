@@ -1,4 +1,4 @@
-//! What is the collector's own is taken away or swapped under it: said, and healed where it can be.
+//! The collector's own files removed or replaced while it runs: reported, and repaired where possible.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::harness::{Collector, Place, append, response, text};
 use crate::machine::Namespace;
 
-/// What is taken away is noticed within this time.
+/// A missing file is noticed within this time.
 const NOTICED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Waits until health is as wanted.
@@ -27,7 +27,7 @@ fn wait_for_health(collector: &Collector, what: &str, is_so: impl Fn(&Value, &st
     }
 }
 
-/// Waits until health says this of the database, and that nothing is counted.
+/// Waits until health has this reason for the database, and nothing is counted.
 fn wait_for_unhealthy(collector: &Collector, place: &Place, words: &str) {
     let db = place.db();
     wait_for_health(collector, words, |health, reasons| {
@@ -88,7 +88,7 @@ fn the_socket_of_another_is_left_alone_and_ours_is_back_when_its_place_is_free()
     let its = fs::metadata(place.socket()).unwrap().ino();
     collector.wait_for_log("another collector answers on");
     assert_eq!(fs::metadata(place.socket()).unwrap().ino(), its);
-    // One that nobody answers on is left over.
+    // A socket without a listener is left over.
     drop(other);
     collector.wait_for_log("made again");
     collector.wait_for_messages(1);
@@ -166,7 +166,7 @@ fn a_database_that_is_replaced_takes_no_commit_until_the_right_one_is_back() {
         fs::rename(&right, place.db()).unwrap();
         wait_for_ok(&collector);
     }
-    // The third line stands there three times. A copy is good only as of the last commit.
+    // The third line is there three times. A copy is good only as of the last commit.
     let summary = collector.wait_until("every line", |summary| summary["lines"]["read"] == 5);
     assert_eq!(summary["totals"]["output_tokens"], 21);
     // A copy as of the last commit is as good.

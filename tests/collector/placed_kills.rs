@@ -1,6 +1,6 @@
-//! `kill -9` at one system call after the other: as it looks, reads, writes, syncs and tells.
+//! `kill -9` at one system call after the other: while it scans, reads, writes, syncs and publishes.
 //!
-//! What it is told last is the line about a commit, which it writes between the commit and the frames of the stream.
+//! The last of them is the log line about a commit, written between the commit and the frames of the stream.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use crate::harness::{Collector, Place, append, response, text};
 use crate::machine::{skipped, wrapped};
 
-/// Each with what the collector does there.
+/// Each with the collector's activity at that call.
 const CALLS: [(&str, &str); 6] = [
     ("openat2", "opens a directory or a log"),
     ("pread64", "reads a log or the database"),
@@ -17,7 +17,7 @@ const CALLS: [(&str, &str); 6] = [
     ("write", "wakes a thread or tells of a commit"),
     ("futex", "hands over"),
 ];
-/// At which of these calls of one thread.
+/// Counts of these calls of one thread.
 const TIMES: [u32; 4] = [1, 2, 5, 9];
 /// Enough for some thread to make each call so often: at rest there are few.
 const RUNS: usize = 24;
@@ -39,7 +39,7 @@ fn killed_at(call: &str, times: u32, command: &Command) -> Command {
     wrapped(strace, command)
 }
 
-/// Why nothing can be killed at a system call here.
+/// The reason why nothing can be killed at a system call here.
 fn obstacle() -> Option<String> {
     let mut end = Command::new("true");
     end.env_clear();
@@ -82,7 +82,7 @@ fn a_kill_at_any_system_call_loses_nothing_and_counts_nothing_twice() {
             let place = Place::new();
             write(&place, 0);
             let mut command = place.command(&["serve"]);
-            // Many small commits, so that there are calls enough to be killed at.
+            // Many small commits, so that there are enough calls.
             command.env("TOKENTAIL__LIMITS__TURN_BYTES_MAX", "64KiB");
             let killed = Collector::spawn(killed_at(call, times, &command), place.socket());
             let (code, said) = killed.wait_for_end();

@@ -1,4 +1,4 @@
-//! Situations of accounts, and what the collector answers: refusals, side counters, pauses, overage.
+//! Situations of accounts and the collector's answers: refusals, side counters, pauses, overage.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -235,7 +235,7 @@ fn a_terminal_with_a_later_end_opens_nothing_and_makes_no_refusal_late() {
     shown(&collector, "late", "five_hour", 40, from_now(6600));
     said(&collector, "late", 45, &refused(from_now(6600)));
     assert_eq!(ask(&collector, "?account=late"), is("wait", "window_exhausted"));
-    // Nor does it lock again what the provider has opened.
+    // Nor does it block again after the provider has allowed.
     said(&collector, "open", 600, &refused(from_now(6600)));
     let allowed = json!({"status": "allowed", "rateLimitType": "five_hour", "resetsAt": from_now(6600).as_second(), "utilization": 0.25});
     said(&collector, "open", 500, &allowed);

@@ -1,4 +1,4 @@
-//! Limits, live: what lines tell of them, what operators say, and what is answered, by the real program.
+//! Limits of the running program: from lines, from operators, and in answers.
 
 mod kills;
 mod marks;
@@ -26,25 +26,25 @@ pub fn now() -> Millis {
     i64::try_from(since.as_millis()).unwrap()
 }
 
-/// RFC 3339 in UTC with milliseconds, as the documents have it.
+/// RFC 3339 in UTC with milliseconds, as in documents.
 pub fn time(millis: Millis) -> String {
     format!("{:.3}", jiff::Timestamp::from_millisecond(millis).unwrap())
 }
 
-/// A whole second: resets are told in seconds.
+/// A whole second: resets have no fractions.
 pub fn second(millis: Millis) -> Millis {
     millis.div_euclid(1000) * 1000
 }
 
-/// A line that tells the share used of a window.
-pub fn told(at: Millis, name: &str, share: f64, reset: Millis) -> String {
+/// A line with the used share of a window.
+pub fn share_line(at: Millis, name: &str, share: f64, reset: Millis) -> String {
     event(
         at,
         &json!({ "status": "allowed", "rateLimitType": name, "utilization": share, "resetsAt": reset / 1000 }),
     )
 }
 
-/// A line that tells that a window is used up, and not how far.
+/// A line with a refusal of a window, without a share.
 pub fn refused(at: Millis, name: &str, reset: Millis) -> String {
     event(
         at,
@@ -76,19 +76,19 @@ fn used(id: &str, at: Millis, output: u64) -> Value {
 }
 
 impl Place {
-    /// A command with the configuration: code and both streams.
+    /// Runs a command with the configuration: code and both streams.
     fn ask(&self, words: &[&str]) -> (Option<i32>, String, String) {
         ended(&self.command_with_config(words).output().unwrap())
     }
 
-    /// The document of a command with the configuration that ends with this code.
+    /// The document of a command with the configuration; it must end with this code.
     fn document(&self, code: i32, words: &[&str]) -> Value {
         let (got, stdout, stderr) = self.ask(&[words, &["--json"]].concat());
         assert_eq!(got, Some(code), "{words:?}: {stdout}{stderr}");
         serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"))
     }
 
-    /// Starts on the configuration that is there and waits until what lay there is merged.
+    /// Starts with the existing configuration and waits until the backlog is merged.
     fn resume(&self) -> Collector {
         let mut collector = self.start(self.command_with_config(&["serve"]));
         collector.wait_for_log(BACKLOG_READ);
@@ -107,7 +107,7 @@ impl Place {
 
 impl Collector {
     /// Appends a line and waits until it is committed.
-    fn hears(&mut self, place: &Place, run: &str, line: &str) -> Value {
+    fn commit_line(&mut self, place: &Place, run: &str, line: &str) -> Value {
         let before = self.summary()["lines"]["read"].as_u64().unwrap();
         place.tell(run, line);
         self.wait_until("the line", |summary| {
@@ -115,7 +115,7 @@ impl Collector {
         })
     }
 
-    /// Asks with a body: status, head in small letters, document.
+    /// Sends a request with a body: status, head in lower case, document.
     pub fn send(&self, method: &str, path: &str, kind: &str, body: &str) -> (u16, String, Value) {
         let (status, head, body) = self.exchange(method, path, kind, body);
         let document = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"));
@@ -130,7 +130,7 @@ fn account<'d>(quota: &'d Value, name: &str) -> &'d Value {
     found.unwrap_or_else(|| panic!("no account {name} in {quota}"))
 }
 
-/// Account, window, threshold and reset of all that fired; their numbers go up by one from 1.
+/// Account, window, threshold and reset of all fired thresholds; their numbers go up by one from 1.
 fn fired(quota: &Value) -> Vec<(String, String, u64, String)> {
     let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let all = quota["thresholds_fired"].as_array().unwrap();

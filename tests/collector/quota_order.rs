@@ -1,4 +1,4 @@
-//! A replay says the same every time, whichever of its readers is faster.
+//! A replay gives the same result every time, whichever of its readers is faster.
 //!
 //! Two readers take the files from the largest to the smallest, so files of one size are read at once.
 
@@ -99,14 +99,14 @@ fn interleaved_lines_give_the_same_bytes_every_time() {
     let quota = &assert_same_bytes(&place, TIMES)["quota"];
     assert_eq!(quota["windows"].as_array().unwrap().len(), 2);
     assert_eq!(quota["limit_events"].as_array().unwrap().len(), 3);
-    // The line of minute 149. Those without a time are as old as the line before them: the highest is beside that of
-    // minute 143.
+    // The line of minute 149. Lines without a time are as old as the line before them: the highest is beside
+    // that of minute 143.
     assert_eq!(quota["windows"][0]["observed_at"], "2026-10-05T12:29:00.000Z");
     assert_eq!(quota["windows"][1]["observed_at"], "2026-10-05T12:29:00.000Z");
     assert_eq!(quota["windows"][1]["utilization"], 0.667_333);
 }
 
-/// Lines without a time are all of one time, now.
+/// Lines without a time all have the same time, now.
 #[test]
 fn lines_without_a_time_give_the_same_bytes_every_time() {
     let place = Place::new();
@@ -121,7 +121,7 @@ fn lines_without_a_time_give_the_same_bytes_every_time() {
     assert_eq!(quota["thresholds_fired"].as_array().unwrap().len(), 2);
 }
 
-/// Of one minute, each file has a line; what fires first is not a matter of speed.
+/// Each file has a line of the same minute; the first fired threshold does not depend on speed.
 #[test]
 fn lines_of_one_time_give_the_same_bytes_every_time() {
     let place = Place::new();
@@ -144,8 +144,8 @@ fn lines_of_one_time_give_the_same_bytes_every_time() {
     assert_eq!(quota["thresholds_fired"].as_array().unwrap().len(), 4);
 }
 
-/// A late line of one window, after a line of another: whether it is older than what the other file says of its
-/// window must not be a matter of speed either.
+/// A late line of one window after a line of another: its age relative to the other file's line must not
+/// depend on speed.
 #[test]
 fn a_late_line_beside_another_file_gives_the_same_bytes_every_time() {
     let place = Place::new();

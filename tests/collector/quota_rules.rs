@@ -1,4 +1,4 @@
-//! Limits, calls, budgets and admission, as a replay of a small invented tree tells them.
+//! Limits, calls, budgets and admission in a replay of a small generated tree.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use crate::harness::{Place, append, text};
 
 const NO_CONFIG: &str = "";
 
-/// A time of 22 April 2026, `18:00:00`, or a full one, as documents write it.
+/// A time of 22 April 2026, `18:00:00`, or a full one, as in documents.
 fn at(time: &str) -> String {
     if time.contains('T') {
         time.to_owned()
@@ -17,7 +17,7 @@ fn at(time: &str) -> String {
     }
 }
 
-/// An event: the share used of each window, and its reset; a verdict on the first of them.
+/// An event with the used share of each window and its reset; its status is for the first of them.
 fn event(time: &str, status: &str, windows: &[(&str, f64, &str)]) -> String {
     let named = windows.first().map(|window| window.0);
     let shares: serde_json::Map<String, Value> = (windows.iter())
@@ -32,7 +32,7 @@ fn event(time: &str, status: &str, windows: &[(&str, f64, &str)]) -> String {
     line(&json!({"type": "rate_limit_event", "timestamp": at(time), "rate_limit_info": info}))
 }
 
-/// An event that speaks of the five-hour window alone.
+/// An event of the five-hour window alone.
 fn five_hour(time: &str, share: f64, reset: &str) -> String {
     event(time, "allowed", &[("five_hour", share, reset)])
 }
@@ -89,7 +89,7 @@ fn account(name: &str, settings: &str) -> String {
     format!("\n[[account]]\nname = \"{name}\"\nruns = [\"{name}\", \"{name}-*\"]\n{settings}\n")
 }
 
-/// The parts of an array's entries that matter.
+/// Selected members of an array's entries.
 fn picked(list: &Value, keys: &[&str]) -> Vec<Value> {
     let entries = list.as_array().unwrap().iter();
     entries
@@ -138,7 +138,7 @@ fn what_remains_of_a_limit_is_a_share_with_a_start_and_an_end() {
     }
 }
 
-/// What fired for shares seen minute by minute; each comes with the hour its window ends.
+/// Fired thresholds for shares of consecutive minutes; each share comes with the hour its window ends.
 #[track_caller]
 fn check_thresholds(config: &str, shares: &[(f64, u32)], fired: &[(u8, f64)]) {
     let lines: String = (shares.iter().enumerate())
@@ -184,7 +184,7 @@ fn a_threshold_fires_once_in_each_window() {
     check_thresholds(NO_CONFIG, &[(0.745, 18), (0.7499, 18)], &[]);
     check_thresholds(NO_CONFIG, &[(0.75, 18), (0.9, 18)], &[(75, 0.75), (90, 0.9)]);
     check_thresholds(NO_CONFIG, &[(1.3, 18)], &[(75, 1.3), (90, 1.3)]);
-    // A dip and a drop within the window arm nothing.
+    // A dip and a drop within the window reset nothing.
     check_thresholds(
         NO_CONFIG,
         &[(0.76, 18), (0.7, 18), (0.76, 18), (0.1, 18), (0.1, 18), (0.8, 18)],
@@ -216,7 +216,7 @@ fn pace_compares_the_share_with_the_time_that_has_passed() {
         ("13:10:00", 0.30, "none", Value::Null, Value::Null),
         ("13:14:59", 0.30, "none", Value::Null, Value::Null),
         ("13:15:00", 0.30, "hot", json!(0.25), json!(at("13:50:00"))),
-        // Used up: it ran out some time ago, and that is now.
+        // Used up some time ago, which is shown as now.
         ("17:00:00", 1.25, "hot", json!(0.45), json!(at("17:00:00"))),
         ("18:00:00", 0.50, "none", Value::Null, Value::Null),
     ] {
@@ -229,7 +229,7 @@ fn pace_compares_the_share_with_the_time_that_has_passed() {
         );
         assert_eq!(window["projected_exhaustion_at"], runs_out, "{now} {share}");
     }
-    // The second window of a run that only its logs tell of.
+    // The second window of a run without a registration.
     let lines = five_hour("14:00:00", 0.9, "18:00:00") + &five_hour("20:30:00", 0.5, "23:00:00");
     let quota = replayed(NO_CONFIG, "20:30:00", &[("a", lines)]);
     let window = &quota["windows"][0];
@@ -257,7 +257,7 @@ fn a_window_that_is_over_has_no_share_and_blocks_nobody() {
             assert_eq!(quota["may_start"]["candidates"][0]["headroom"], Value::Null);
         }
     }
-    // A moment before, it is there.
+    // Just before, it is there.
     let before = replayed(
         NO_CONFIG,
         "2026-04-22T17:59:59.999Z",
@@ -487,7 +487,7 @@ fn a_late_response_counts_on_its_own_day() {
     assert_eq!(document["quota"]["accounts"][0]["budget_used"], 100);
     let day_before = replayed_in(&place, &config, "2026-04-21T23:59:59.999Z");
     assert_eq!(day_before["quota"]["accounts"][0]["budget_used"], 60_000);
-    // Where the day begins is the zone's affair: 50,000 tokens at 12:00, the others early on the next day.
+    // The zone decides when the day begins: 50,000 tokens at 12:00, the others early on the next day.
     let berlin = format!("[quota]\nzone = \"Europe/Berlin\"\n{config}");
     let document = replayed_in(&place, &berlin, "00:40:00");
     assert_eq!(document["quota"]["accounts"][0]["budget_used"], 10_100);
@@ -593,7 +593,7 @@ fn with_all_accounts_exhausted_the_first_to_recover_is_waited_for() {
             assert_eq!(candidate["causes"][0]["window"], "five_hour");
             assert!(candidate["sentence"].as_str().unwrap().contains("was refused"));
         }
-        // When the first has recovered, it is taken.
+        // Once the first has recovered, it is chosen.
         let after = replayed(&config, retry, &runs);
         assert_eq!(after["may_start"]["decision"], "allow");
     }
@@ -693,13 +693,13 @@ fn a_model_is_asked_for_by_one_name_and_served_by_another() {
         ask("?model=claude-opus-5&provider=codex")["chosen"],
         chosen("codex", "team", json!("gpt-6-codex"))
     );
-    // What the map does not name goes by its own name.
+    // A model missing in the map keeps its name.
     assert_eq!(
         ask("?model=other&provider=codex")["chosen"],
         chosen("codex", "team", json!("other"))
     );
 
-    // An operator's word takes the first out of the choice, until it is taken back.
+    // A mark by an operator removes the first from the choice, until it is removed.
     place.configure(&config);
     let mark = |words: &[&str]| {
         let output = place

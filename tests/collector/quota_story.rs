@@ -1,10 +1,10 @@
-//! Two windows over a day, line by line: what a replay of the lines so far says after each of them.
+//! Two windows over a day, line by line: the result of a replay after each line.
 
 use serde_json::{Value, json};
 
 use crate::harness::{Place, append};
 
-/// A line, and what is known after it.
+/// A line, and the expected state after it.
 struct Step {
     time: &'static str,
     status: &'static str,
@@ -24,7 +24,7 @@ const MORNING: (&str, &str) = ("2026-10-05T15:20:00.000Z", "2026-10-05T10:20:00.
 const EVENING: (&str, &str) = ("2026-10-05T20:20:00.000Z", "2026-10-05T15:20:00.000Z");
 const NEXT_DAY: (&str, &str) = ("2026-10-06T13:30:00.000Z", "2026-10-06T08:30:00.000Z");
 const WEEK: (&str, &str) = ("2026-10-09T16:00:00.000Z", "2026-10-02T16:00:00.000Z");
-/// After a line that said two seconds more.
+/// After a line with a reset two seconds later.
 const WEEK_LATER: (&str, &str) = ("2026-10-09T16:00:02.000Z", "2026-10-02T16:00:02.000Z");
 
 const fn known(
@@ -181,7 +181,7 @@ fn each_line_of_a_day_says_what_it_should() {
     let rejected = replayed(&place, "2026-10-06T10:10:00Z");
     assert_eq!(rejected["windows"][0]["exhausted_until"], NEXT_DAY.0);
     assert_eq!(rejected["may_start"]["retry_at"], NEXT_DAY.0);
-    // Once its reset has passed, the window is nobody's hindrance.
+    // Once its reset has passed, the window blocks nothing.
     let over = replayed(&place, "2026-10-06T13:30:00Z");
     assert_eq!(over["windows"][0]["state"], "expired");
     assert_eq!(over["windows"][0]["utilization"], Value::Null);

@@ -1,4 +1,4 @@
-//! Logs that are renamed: alone, with their directory, in rotation, over each other.
+//! Renamed logs: alone, with their directory, in rotation, over each other.
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! `verify` names what was changed in a database, `verify --repair` mends it from the logs, and the collector goes on.
+//! `verify` names changes made in a database, `verify --repair` corrects it from the logs, and the collector
+//! continues.
 
 use redb::{Database, ReadableTable as _, TableDefinition};
 
@@ -67,7 +68,7 @@ fn a_changed_database_is_mended_from_the_logs_and_goes_on() {
     place.assert_verified();
 }
 
-/// Two rows of a table change places.
+/// Swaps two rows of a table.
 fn exchange(database: &Database, table: TableDefinition<'_, u32, &[u8]>, one: u32, other: u32) {
     let write = database.begin_write().unwrap();
     {

@@ -1,4 +1,4 @@
-//! What a replay makes of the paths that it is given: packed files, other agents' files, excludes.
+//! Paths of a replay: packed files, other agents' files, excludes.
 
 use std::fs;
 
@@ -68,7 +68,7 @@ fn where_only_other_agents_files_are_a_replay_is_no_success() {
         }
         assert!(!path.is_file() || !err.contains("watch.exclude"), "{err}");
     }
-    // A transcript that used nothing yet is one.
+    // A transcript without usage is one.
     append(
         &place.log("two", "a.jsonl"),
         "{\"type\":\"user\",\"uuid\":\"1\",\"message\":{}}\n",
@@ -107,7 +107,7 @@ fn excludes_hold_for_a_run_its_mount_and_what_is_below() {
             assert_eq!(err.contains("train.jsonl"), is_noticed, "{at}");
         }
     }
-    // Projects, whose layout is seen by itself.
+    // Projects, whose layout is detected.
     let project = place.path("projects/-p");
     fs::create_dir_all(&project).unwrap();
     append(&project.join("a.jsonl"), response("3", 1, 0));

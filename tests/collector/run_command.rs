@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::harness::{Place, append, response, text};
 
-/// Writes a line for the script, which copies it.
+/// Writes a line to be copied by the script.
 fn source(place: &Place, name: &str, bytes: &str) {
     append(&place.path(name), bytes);
 }
@@ -24,7 +24,7 @@ fn command(place: &Place, more: &[&str], script: &str) -> Command {
     command
 }
 
-/// The run's document: what is printed after the command's own output.
+/// The run's document, printed after the command's own output.
 fn document(output: &Output) -> Value {
     let printed = text(&output.stdout);
     let at = printed
@@ -87,7 +87,7 @@ fn without_a_collector_the_run_is_counted_in_a_database_of_its_own_and_read_on()
         text(&output.stderr)
     );
     assert_eq!(document(&output)["output_tokens"], 5);
-    // The same run once more: what was counted stays counted, once.
+    // The same run once more: counted lines stay counted, once.
     let output = run(&place, &[], "cat two >> runs/r/mount/a.jsonl; kill -9 $$");
     assert_eq!(output.status.code(), Some(137), "{}", text(&output.stderr));
     assert_eq!(document(&output)["output_tokens"], 11);
@@ -95,7 +95,7 @@ fn without_a_collector_the_run_is_counted_in_a_database_of_its_own_and_read_on()
     place.assert_verified();
 }
 
-/// A file of another's beside a service's database could not be opened by the service.
+/// A service could not open a file of another user beside its database.
 #[test]
 fn beside_the_database_of_another_user_the_run_is_counted_in_ones_own_directory() {
     if !rustix::process::geteuid().is_root() {
@@ -136,7 +136,7 @@ fn a_mount_of_its_own_is_read_where_it_is() {
     let output = run(&place, &["--mount", "logs"], script);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert_eq!(document(&output)["output_tokens"], 5);
-    // The database knows it there.
+    // The database has the place.
     let output = run(&place, &["--mount", "elsewhere"], "echo never");
     assert_eq!(output.status.code(), Some(64), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("logs"), "{}", text(&output.stderr));
@@ -150,7 +150,7 @@ fn what_a_grandchild_writes_after_the_command_is_counted_by_the_collector() {
     source(&place, "one", &response("1", 5, 1));
     source(&place, "two", &response("2", 6, 2));
     let mut collector = place.serve();
-    // It waits for the pipe, which this test opens, and has no hold of our outputs.
+    // It waits for the pipe, which this test opens, and does not hold our outputs.
     let fifo = place.path("go");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let script = format!(
@@ -232,7 +232,7 @@ fn what_cannot_be_run_has_the_code_of_a_shell() {
             text(&output.stderr)
         );
     }
-    // Refused before the command: it is not run.
+    // Refused before the command is started.
     let output = run(&place, &["--label", "a=1", "--label", "a=2"], "echo never");
     assert_eq!(output.status.code(), Some(64));
     let output = run(&place, &["--no-embedded"], "echo never");
@@ -267,7 +267,7 @@ fn runs_are_listed_stopped_and_forgotten_from_the_command_line() {
     collector.wait_for_messages(3);
     let sorted = place.run(&["runs", "--sort", "tokens"]);
     let sorted = text(&sorted.stdout);
-    // Whole, as nothing is cut in a pipe: it can be copied into `stop`.
+    // Complete, since nothing is cut in a pipe: it can be copied into `stop`.
     let ids: Vec<&str> = (sorted.lines().skip(1))
         .filter_map(|line| line.split(' ').next())
         .collect();
@@ -319,7 +319,7 @@ fn runs_are_listed_stopped_and_forgotten_from_the_command_line() {
             assert!(status == 404 && told.contains(why), "{method}: {problem}");
         }
     };
-    unknown("r", "run r was forgotten; a start makes it known again");
+    unknown("r", "run r was forgotten; start it to create it again");
     unknown("never", "no run never is known; `tokentail runs`");
     collector.stop_cleanly();
     assert_eq!(place.run(&["runs"]).status.code(), Some(69));

@@ -1,4 +1,4 @@
-//! Runs, mounts and the runs directory itself, removed, made again and renamed.
+//! Runs, mounts and the runs directory itself: removed, created again and renamed.
 
 use std::fs;
 
@@ -25,7 +25,7 @@ fn a_run_that_is_removed_keeps_its_totals_and_goes_on_when_it_is_made_again() {
             collector = place.serve_with(EVENTS_ONLY);
         }
         assert_eq!(figures(&collector.summary()), (2, 3, 2), "live: {live}");
-        // What was counted, and something new, at the same path.
+        // Counted lines and a new one, at the same path.
         append(
             &place.log("one", "a.jsonl"),
             response("1", 1, 0) + &response("3", 4, 1),
@@ -206,7 +206,7 @@ fn what_is_away_for_a_moment_is_read_on_at_once() {
             append(&log, response(&messages.to_string(), 1, 0));
             collector.wait_for_messages(messages);
         }
-        // Not seen while it was away at all.
+        // Not visible while it was away.
         collector.signal("STOP");
         fs::rename(&path, &away).unwrap();
         fs::rename(&away, &path).unwrap();

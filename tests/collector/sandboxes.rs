@@ -1,12 +1,12 @@
-//! Sandboxes that refuse a system call: another call does, or what is missing is said with the call and what to do.
+//! Sandboxes that refuse a system call: another call is used, or the missing one is reported with a remedy.
 
 use crate::harness::{Collector, Place, append, refuse, response};
 use crate::scenario::SCANS_OFTEN;
 
-/// What a filter may answer.
+/// Possible errors of a filter.
 const ERRORS: [i32; 3] = [libc::EPERM, libc::ENOSYS, libc::EACCES];
 
-/// Does something on a thread that is refused these calls, and so is what it starts.
+/// Runs `act` on a thread that is refused these calls, as is everything it starts.
 fn refused<T: Send>(calls: &[i64], errno: i32, act: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let act = || {
@@ -17,7 +17,7 @@ fn refused<T: Send>(calls: &[i64], errno: i32, act: impl FnOnce() -> T + Send) -
     })
 }
 
-/// A place with a response, and a collector that is refused these calls and counted it.
+/// A place with a response, and a collector that counted it while being refused these calls.
 fn counts_without(calls: &[i64], errno: i32) -> (Place, Collector) {
     let place = Place::new();
     place.configure(SCANS_OFTEN);

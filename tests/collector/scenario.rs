@@ -1,4 +1,4 @@
-//! What scenarios are made of: lines in detail, settings, sentinel lines, and questions in full.
+//! Parts of scenarios: detailed lines, settings, sentinel lines, and raw requests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use crate::harness::{Collector, Place, append, text};
 
-/// Events alone tell of changes: the first scan comes long after the test has failed.
+/// Changes are reported by events only: the first scan comes long after the test has failed.
 pub const EVENTS_ONLY: &str = "[watch]\nscan_interval = \"1h\"\n";
-/// What no event tells is found soon.
+/// Changes without an event are found soon.
 pub const SCANS_OFTEN: &str = "[watch]\nscan_interval = \"100ms\"\n";
 
 /// A line that is read and counts nothing.
@@ -52,7 +52,7 @@ pub fn padded(line: &str, bytes: usize) -> String {
 }
 
 impl Place {
-    /// Where [`Place::configure`] writes.
+    /// The file written by [`Place::configure`].
     pub fn config(&self) -> PathBuf {
         self.path("t.toml")
     }
@@ -80,10 +80,10 @@ impl Place {
 }
 
 impl Collector {
-    /// Waits until the tailer of `run` has done everything that was to be seen until now.
+    /// Waits until the tailer of `run` has processed everything written until now.
     ///
-    /// Events come in order and a tailer works off what it was told at once: a line that is committed says that all
-    /// before it was read, a second that the work of the first is over.
+    /// Events are ordered, and a tailer processes its hints at once: the commit of a sentinel line shows that
+    /// everything before it was read, that of a second one that the work of the first is done.
     pub fn settle(&mut self, place: &Place, run: &str) -> Value {
         let mut summary = self.summary();
         for _ in 0..2 {
@@ -96,7 +96,7 @@ impl Collector {
         summary
     }
 
-    /// Waits until a log line with `words` has come so many times.
+    /// Waits until a log line with `words` has appeared so many times.
     pub fn wait_for_logs(&mut self, words: &str, times: usize) {
         let count = |seen: &[String]| seen.iter().filter(|line| line.contains(words)).count();
         while count(&self.seen) < times {
@@ -106,7 +106,7 @@ impl Collector {
         }
     }
 
-    /// What is wrong, in sentences.
+    /// The reasons of health.
     pub fn reasons(&self) -> Vec<String> {
         let health = self.get("/healthz").1;
         let reasons = health["reasons"].as_array().unwrap();
@@ -116,7 +116,7 @@ impl Collector {
             .collect()
     }
 
-    /// Asks with any method: status, head and body.
+    /// Sends a request with any method: status, head and body.
     pub fn ask(&self, method: &str, path: &str) -> (u16, String, String) {
         self.ask_with(method, path, "")
     }
@@ -127,7 +127,7 @@ impl Collector {
     }
 }
 
-/// The exit code of a command, and its words on both streams.
+/// The exit code of a command, and both its outputs.
 pub fn ended(output: &Output) -> (Option<i32>, String, String) {
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
@@ -142,7 +142,7 @@ pub fn figures(summary: &Value) -> (u64, u64, u64) {
     )
 }
 
-/// Puts `text` at `path` the way careful programs do: beside it, then over it.
+/// Replaces `path` by `text` as careful programs do: written beside it, then renamed.
 pub fn replace(path: &Path, text: &str) {
     let beside = path.with_extension("tmp");
     fs::write(&beside, text).unwrap();

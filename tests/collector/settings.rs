@@ -1,4 +1,4 @@
-//! The configuration: which logs it names, how it is refused, and how it is taken over while running.
+//! The configuration: selected logs, refusals, and reloads.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,7 +10,7 @@ use crate::harness::{PROGRAM, Place, append, output_by_run, response, text};
 use crate::scenario::{ended, figures};
 
 const TAKEN_OVER: &str = "the configuration is taken over";
-const REFUSED: &str = "the configuration is not taken over, the old one stays";
+const REFUSED: &str = "the configuration is refused, the old one stays in effect";
 
 #[test]
 fn include_and_exclude_say_which_logs_are_counted() {
@@ -135,7 +135,7 @@ fn a_wrong_variable_or_flag_is_refused_by_its_name() {
     let (code, _, stderr) = ended(&command.output().unwrap());
     assert_eq!(code, Some(64), "{stderr}");
     assert!(
-        stderr.contains("\"--provider in\u{fffd}fo\" is no text in UTF-8"),
+        stderr.contains("\"--provider in\u{fffd}fo\" is not valid UTF-8"),
         "{stderr}"
     );
     let (code, _, stderr) = ended(&place.run(&["serve", "--colour", "--json"]));
@@ -271,7 +271,7 @@ fn a_hangup_takes_over_the_globs() {
     place.configure(&format!("{MORE}exclude = [\"*/mount/tmp/**\"]\n"));
     collector.signal("HUP");
     collector.wait_for_logs(TAKEN_OVER, 2);
-    // A log that is left out is read to its end once more; only then is it left alone.
+    // A log that is excluded is read to its end once more before it is left.
     collector.settle(&place, "one");
     append(&place.log("one", "tmp/a.jsonl"), response("3", 4, 1));
     append(&place.log("one", "tmp/new.jsonl"), response("4", 8, 1));
@@ -280,7 +280,7 @@ fn a_hangup_takes_over_the_globs() {
     let summary = collector.settle(&place, "one");
     assert_eq!(figures(&summary), (3, 19, 3));
 
-    // What was left out meanwhile is not lost.
+    // Lines written while it was excluded are not lost.
     place.configure(MORE);
     collector.signal("HUP");
     collector.wait_for_logs(TAKEN_OVER, 3);
@@ -326,7 +326,7 @@ fn a_hangup_with_a_broken_file_keeps_the_old_configuration_and_says_so() {
         .collect();
     assert!(refusals[0].contains("t.toml:2:1: "), "{refusals:?}");
     assert_eq!(collector.get("/readyz").0, 200);
-    // Until a file is taken over, health says that none was; and who asks need not read the file.
+    // Until a file is accepted, health reports that; a client need not be able to read the file.
     place.configure("[watch");
     collector.signal("HUP");
     collector.wait_for_logs(REFUSED, refusals.len() + 1);

@@ -1,4 +1,4 @@
-//! The end of the collector: asked for, asked for twice, and with too little time.
+//! Stops of the collector: requested once, twice, and with too little time.
 
 use crate::disk::{STUCK, limit_files, limitable};
 use crate::harness::{Collector, Place, append, response};
@@ -9,7 +9,7 @@ const CUT_SHORT: &str = "stopped at the end of shutdown.grace";
 const RUNS: u64 = 4;
 const LINES: u64 = 4000;
 
-/// A place with a backlog that takes many commits, and how many messages that is.
+/// A place with a backlog that takes many commits, and its number of messages.
 fn backlog() -> (Place, u64) {
     let place = Place::new();
     for run in 0..RUNS {
@@ -62,7 +62,7 @@ fn a_signal_during_a_backlog_ends_it_cleanly_and_loses_nothing() {
 fn a_backlog_cut_short_by_a_tiny_grace_is_finished_by_the_next_start() {
     let (place, messages) = backlog();
     let mut collector = serve_with_grace(&place, "100ms");
-    // The first commit makes the runs known; what counts here is one of lines.
+    // The first commit registers the runs; what counts here is one of lines.
     collector.wait_until("some of it is counted", |summary| {
         summary["messages"].as_u64().is_some_and(|counted| counted > 0)
     });

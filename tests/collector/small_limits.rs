@@ -1,4 +1,5 @@
-//! Few threads, few descriptors, small files, a small stack: it works, or says in one sentence what it lacks.
+//! Few threads, few descriptors, small files, a small stack: it works, or reports in one sentence what is
+//! missing.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -11,7 +12,7 @@ use crate::disk::{STUCK, UNSTUCK, limit_files};
 use crate::harness::{Collector, Place, WAIT_MAX, append, response, text};
 use crate::machine::{skipped, wrapped};
 
-/// A user that nobody is, so that its threads are those of one collector.
+/// An unused user id, so that its threads are those of one collector.
 const NOBODY: u32 = 61_717;
 
 /// `serve` with a limit, as `prlimit` names it.
@@ -27,7 +28,7 @@ fn limited(place: &Place, limit: &str, user: Option<u32>) -> Command {
     wrapped(setpriv, &command)
 }
 
-/// It counts and stops, or it ends with 74 and one line that has these words; whether it counts.
+/// It counts and stops, or it ends with 74 and one line with these words; returns true if it counts.
 #[track_caller]
 fn counts_or_says(place: &Place, command: Command, words: &str) -> bool {
     let mut collector = Collector::spawn(command, place.socket());
@@ -144,10 +145,10 @@ fn clients_beyond_the_descriptors_are_told_so_and_the_log_is_not_flooded() {
     let limit = |current| prlimit(pid, Resource::Nofile, Rlimit { current, maximum });
     let open = fs::read_dir(format!("/proc/{}/fd", collector.pid())).unwrap();
     let last = open.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u64>().ok());
-    // Those above are the tester's, inherited.
+    // Descriptors above are inherited from the tester.
     let last = last.filter(|last| *last < INHERITED_MIN).max().unwrap();
     let before = limit(Some(last + 1)).unwrap();
-    // Connections that stay take what is left below the last one.
+    // Open connections take the descriptors below the last one.
     let mut staying = Vec::new();
     while let Some(stream) = stays(&place) {
         staying.push(stream);

@@ -1,4 +1,4 @@
-//! Stops of runs that cannot be read to their end: they are refused, with what is missing, unless that is accepted.
+//! Stops of runs that cannot be read to their end: refused with the missing part, unless that is accepted.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ fn stop(collector: &Collector, run: &str, more: &str) -> (u16, Value) {
     collector.request("POST", &format!("/v1/runs/{run}/stop?wait=true{more}"), "")
 }
 
-/// The run is not stopped, and both the route and the command say why.
+/// The run is not stopped, and both the route and the command give the cause.
 #[track_caller]
 fn assert_refused(place: &Place, collector: &Collector, run: &str, words: &str) {
     let (status, head, problem) =
@@ -38,7 +38,7 @@ fn assert_refused(place: &Place, collector: &Collector, run: &str, words: &str) 
     );
 }
 
-/// What could be read is accepted.
+/// The readable part is accepted.
 #[track_caller]
 fn assert_accepted(collector: &Collector, run: &str, words: &str, output: u64) {
     let (status, document) = stop(collector, run, "&incomplete=true");
@@ -116,7 +116,7 @@ fn a_run_that_may_not_be_read_to_its_end_is_not_stopped_unless_that_is_accepted(
         let words = format!("cannot read {}: Permission denied", path.display());
         assert_refused(&place, &collector, run, &words);
         assert_accepted(&collector, run, &words, *output);
-        // It is as far from its end as before, and forgotten if somebody wants that.
+        // It can still be forgotten.
         assert_eq!(stop(&collector, run, "").0, 503);
     }
     let printed = ended(&place.run(&["stop", "--incomplete", "file"]));
@@ -173,7 +173,7 @@ fn a_known_run_in_a_runs_directory_that_may_not_be_read_is_not_stopped() {
     collector.stop_cleanly();
 }
 
-/// A command that writes a log which nobody may open, and ends with `code`.
+/// A command that writes an unreadable log, and ends with `code`.
 fn closing(place: &Place, log: &Path, code: u8) -> Option<(Option<i32>, String, String)> {
     let script = format!(
         "mkdir -p runs/r/mount; umask 777; cat one > {}; exit {code}",

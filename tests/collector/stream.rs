@@ -1,4 +1,4 @@
-//! The stream of events, heard by a client that leaves and comes back.
+//! The stream of events, with a client that disconnects and resumes.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -22,7 +22,7 @@ impl Client {
             "" => String::new(),
             id => format!("Last-Event-ID: {id}\r\n"),
         };
-        // HTTP/1.0: the body comes as it is, without chunks.
+        // HTTP/1.0: the body is not chunked.
         write!(
             stream,
             "GET /v1/events{query} HTTP/1.0\r\nHost: localhost\r\n{resume}\r\n"
@@ -47,7 +47,7 @@ impl Client {
         String::from_utf8(line).unwrap().trim_end().to_owned()
     }
 
-    /// The next event but those on health, which come at any time.
+    /// The next event except those of health, which come at any time.
     fn next(&mut self) -> (String, Value) {
         loop {
             let (kind, event) = self.next_of_all();
@@ -67,7 +67,7 @@ impl Client {
         }
     }
 
-    /// The next event: its kind and document. The last id moves on as a browser's does.
+    /// The next event: its kind and document. The last id advances as in a browser.
     fn next_of_all(&mut self) -> (String, Value) {
         let (mut kind, mut data) = (String::new(), String::new());
         loop {
@@ -84,7 +84,7 @@ impl Client {
         }
     }
 
-    /// Hears until a run's totals are so many output tokens; the sum of what its events added.
+    /// Reads until a run's totals have so many output tokens; returns the sum of the differences.
     fn until(&mut self, run: &str, output: u64) -> i64 {
         let mut added = 0;
         loop {
@@ -116,7 +116,7 @@ fn who_leaves_and_comes_back_hears_everything_once() {
     for round in 1..=20u64 {
         append(&log, response(&format!("a{round}"), round, 1));
         total += round;
-        // The first copy of a streamed response, and a better one: the difference is told.
+        // The first copy of a streamed response, and a better one: the difference is sent.
         append(&log, response(&format!("b{round}"), 1, 2));
         append(&log, response(&format!("b{round}"), 3, 2));
         total += 3;
@@ -127,7 +127,7 @@ fn who_leaves_and_comes_back_hears_everything_once() {
         );
         let last_id = client.last_id.clone();
         drop(client);
-        // Away: this is told to nobody.
+        // Disconnected: nothing is sent.
         append(&log, response(&format!("c{round}"), 7, 3));
         total += 7;
         collector.wait_until("all counted", |summary| {
@@ -225,7 +225,7 @@ fn a_filter_lets_through_what_is_asked_for_and_ids_still_resume() {
 fn health_is_told_at_first_as_of_then() {
     let place = Place::new();
     let collector = place.serve();
-    // So that it has been as it is for some time.
+    // So that the state has not changed for some time.
     let (_, mut client) = Client::connect(&collector, "", "");
     client.find(|kind, event| kind == "health" && event["ready"] == true);
     let (_, mut later) = Client::connect(&collector, "", "");

@@ -1,5 +1,5 @@
-//! Surroundings that change under the collector: what it says of them, in words and in metrics, and that it goes on by
-//! itself, exactly.
+//! Changes of the surroundings while the collector runs: reported in words and metrics, with exact counts
+//! afterwards.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +10,7 @@ use crate::harness::{Collector, Place, append, response};
 use crate::machine::{Namespace, skipped, wait_until_closed, wrapped};
 use crate::scenario::{SCANS_OFTEN, ended};
 
-/// The command without the right to pass over the modes of files, which root has.
+/// The command without root's capability to ignore file modes.
 pub fn like_others(command: &Command) -> Option<Command> {
     if !rustix::process::geteuid().is_root() {
         let mut shell = Command::new("/bin/sh");
@@ -47,7 +47,7 @@ pub fn metric(collector: &Collector, name: &str) -> f64 {
         .unwrap()
 }
 
-/// While it lasts: `status`, its document and the metrics say that something is to be looked at, and what.
+/// Meanwhile `status`, its document and the metrics report the problem.
 #[track_caller]
 pub fn assert_says(place: &Place, collector: &Collector, words: &str) {
     let (code, human, stderr) = ended(&place.run(&["status"]));
@@ -60,7 +60,7 @@ pub fn assert_says(place: &Place, collector: &Collector, words: &str) {
     assert!(trouble > 0.5, "the metrics say that all is well");
 }
 
-/// Afterwards: all is well, and `status`, its document and the metrics say still that it happened.
+/// Afterwards all is well, and `status`, its document and the metrics report that it happened.
 #[track_caller]
 pub fn assert_went_through(place: &Place, collector: &Collector, field: &str, family: &str, words: &str) {
     let (code, human, stderr) = ended(&place.run(&["status"]));
@@ -73,7 +73,7 @@ pub fn assert_went_through(place: &Place, collector: &Collector, field: &str, fa
     assert!(metric(collector, family) > 0.5, "{family}");
 }
 
-/// A mount and its unmount hold nothing up, so there is nothing to say but that they were.
+/// A mount and its unmount delay nothing, so only their number is reported.
 #[track_caller]
 pub fn assert_was_mounted_over(place: &Place, collector: &Collector) {
     let family = "tokentail_watch_replaced_total";
@@ -161,7 +161,7 @@ fn logs_that_cannot_be_read_are_named_and_read_when_they_can_be() {
     }
     assert_unhealthy(&collector, true);
     assert_says(&place, &collector, "Permission denied");
-    // Tried again and again, and logged once.
+    // Tried repeatedly, and logged once.
     collector.wait_for_log("failed as before");
     for path in [&closed, &directory, &whole_run] {
         let told = format!("cannot read {}: Permission denied", path.display());
@@ -169,7 +169,7 @@ fn logs_that_cannot_be_read_are_named_and_read_when_they_can_be() {
         assert_eq!(logged.count(), 1, "{told}");
     }
 
-    // No event tells of a mode.
+    // No event reports a change of mode.
     mode(&closed, 0o644);
     mode(&directory, 0o755);
     mode(&whole_run, 0o755);
@@ -190,7 +190,7 @@ fn logs_that_cannot_be_read_are_named_and_read_when_they_can_be() {
         &collector,
         "problems",
         family,
-        "something wrong with a run or with the runs directory (",
+        "a problem in a run or in the runs directory (",
     );
     collector.stop_cleanly();
     place.assert_verified();
@@ -230,7 +230,7 @@ fn logs_on_an_overlay_are_counted_once_when_they_are_copied_up() {
     }
     collector.wait_for_messages(2);
     let inside = namespace.path(&mount);
-    // Copied up: another file, of which the first line is known.
+    // Copied up: another file with the same first line.
     append(&inside.join("a.jsonl"), response("2", 7, 2));
     collector.wait_for_messages(3);
     append(&inside.join("a.jsonl"), response("3", 9, 3));
@@ -277,7 +277,7 @@ fn without_room_for_the_database_metrics_say_so_until_there_is_some() {
     collector.stop_cleanly();
 }
 
-/// No scan comes: the event of the other rights is what makes it look again.
+/// No scan comes: the event of the changed mode triggers the read.
 #[test]
 fn what_is_made_readable_is_read_at_once() {
     let place = Place::new();
@@ -310,7 +310,7 @@ fn what_is_made_readable_is_read_at_once() {
     collector.stop_cleanly();
 }
 
-/// Rights above a run's own mount are no event here; a reload looks all the same, at once.
+/// Modes above a run's own mount cause no event here; a reload scans at once all the same.
 #[test]
 fn a_reload_looks_again_at_a_run_that_failed() {
     let place = Place::new();
@@ -343,7 +343,7 @@ fn a_reload_looks_again_at_a_run_that_failed() {
     collector.stop_cleanly();
 }
 
-/// Whether health has this among its reasons.
+/// True if health has this reason.
 fn collector_says(place: &Place, words: &str) -> bool {
     let status = place.status();
     status["collector"]["reasons"].to_string().contains(words)
@@ -372,15 +372,15 @@ fn a_collector_without_its_runs_directory_says_that_it_sees_nothing() {
         let (code, human, stderr) = ended(&place.run(&["may-start"]));
         assert_eq!(code, Some(2), "{stderr}");
         assert!(
-            human.contains("cannot see") && human.contains("is not there"),
+            human.contains("cannot read what it should") && human.contains("is not there"),
             "{human}"
         );
         collector.stop_cleanly();
     }
 }
 
-/// A refusal may stand in what cannot be read. One run that can be read is enough to judge by: what is in a mount is not
-/// to stop every account.
+/// Unreadable logs may contain a refusal. One readable run is enough to judge by: a broken mount must not
+/// stop every account.
 #[test]
 fn a_collector_that_cannot_read_any_run_does_not_allow() {
     let place = Place::new();
@@ -408,7 +408,8 @@ fn a_collector_that_cannot_read_any_run_does_not_allow() {
     let (code, human, stderr) = ended(&place.run(&["may-start"]));
     assert_eq!(code, Some(2), "{stderr}");
     assert!(
-        human.starts_with("may start: unknown: the collector cannot see") && human.contains(named),
+        human.starts_with("may start: unknown: the collector cannot read what it should")
+            && human.contains(named),
         "{human}"
     );
     append(&place.log("two", "a.jsonl"), response("2", 7, 0));

@@ -1,4 +1,4 @@
-//! What explains the program: completions, manual pages, the configuration.
+//! Completions, manual pages, and the printed configuration.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -25,7 +25,7 @@ fn completions_are_those_of_the_commands_there_are() {
     }
     let output = place.run(&["completions", "tcsh"]);
     assert_eq!(output.status.code(), Some(64));
-    // Nobody reads: no panic, no noise.
+    // A closed reader: no panic, no message.
     let mut closed = place.command(&["man"]);
     let mut child = closed
         .stdout(Stdio::piped())
@@ -41,7 +41,7 @@ fn completions_are_those_of_the_commands_there_are() {
     );
 }
 
-/// What bash offers behind these words, asked as bash itself does it.
+/// The completions of bash after these words.
 fn offered(place: &Place, words: &[&str]) -> Vec<String> {
     let socket = place.socket();
     let line = [&[PROGRAM, "--socket", socket.to_str().unwrap()][..], words].concat();
@@ -158,7 +158,7 @@ fn the_configuration_is_shown_with_its_origins_as_a_file_and_as_a_schema() {
     );
     let document = place.json(&["config", "show", "--config", "t.toml"]);
     assert_eq!(document["limits"]["depth_max"], 9);
-    // What is shown is a file that can be used, and fits the schema.
+    // The output is a usable file, and fits the schema.
     append(&place.path("again.toml"), &shown);
     assert!(
         place

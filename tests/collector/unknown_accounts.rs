@@ -1,4 +1,4 @@
-//! Accounts that no configuration names: refused with the names there are, and nothing of them is kept.
+//! Accounts that no configuration names: refused with the configured names, and nothing of them is stored.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ const LABELS: &str = r#"{"labels":{"account":"max-3"}}"#;
 const MARK: &str = r#"{"state":"exhausted"}"#;
 const OBSERVATION: &str = r#"{"account":"max-3","status":429,"headers":{"retry-after":"600"}}"#;
 
-/// Each request that names the account, with what it is answered where all are taken.
+/// Each request that names the account, with its status under `accounts.open`.
 const REQUESTS: [(&str, &str, &str, u16); 5] = [
     ("PUT", "/v1/runs/r", LABELS, 201),
     ("POST", "/v1/observations", OBSERVATION, 200),
@@ -63,7 +63,7 @@ fn a_run_goes_on_being_counted_when_its_account_is_no_longer_configured() {
     let mut collector = place.serve_with(&format!(
         "{TWO_ACCOUNTS}[[account]]\nname = \"max-3\"\nruns = []\n"
     ));
-    // Before its directory is there: a run that is found is registered already.
+    // Before its directory exists: a run that is found is registered already.
     assert_eq!(collector.request("PUT", "/v1/runs/r", LABELS).0, 201);
     let log = place.log("r", "a.jsonl");
     append(&log, response("1", 5, 1));

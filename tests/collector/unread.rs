@@ -1,5 +1,5 @@
-//! What lies where transcripts are expected and is not read: named once by the collector and by a replay, with what to
-//! do; and runs directories of another layout.
+//! Unread files in place of transcripts: named once by the collector and by a replay, with a remedy; and runs
+//! directories of another layout.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::harness::{Collector, Place, append, output_by_run, response, text};
 use crate::scenario::{EVENTS_ONLY, ended, figures};
 
-/// One line of a file of each agent that is recognised.
+/// One line of a file of each recognised agent.
 const OTHERS: [(&str, &str, &str); 8] = [
     (
         "Codex rollout",
@@ -63,7 +63,7 @@ fn notices(collector: &Collector) -> Vec<String> {
         .collect()
 }
 
-/// What a replay says on standard error, which must succeed.
+/// The warnings of a replay, which must succeed.
 fn warnings(place: &Place, path: &Path) -> (Value, String) {
     let output = place.run(&["replay", path.to_str().unwrap(), "--json"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -73,7 +73,7 @@ fn warnings(place: &Place, path: &Path) -> (Value, String) {
     )
 }
 
-/// How many log lines have these words.
+/// Number of log lines with these words.
 fn logged(collector: &Collector, words: &str) -> usize {
     collector.seen.iter().filter(|line| line.contains(words)).count()
 }
@@ -118,7 +118,7 @@ fn a_mount_a_project_and_a_run_that_are_links_are_named_and_not_followed() {
         status.contains("not read: run run-2: 1 symbolic link to a directory"),
         "{status}"
     );
-    // What is put right is not said any more.
+    // Corrected problems are no longer reported.
     fs::remove_file(place.mount("run-2")).unwrap();
     append(&place.log("run-2", "a.jsonl"), response("2", 4, 0));
     collector.wait_for_messages(3);
@@ -273,7 +273,7 @@ fn files_of_other_agents_are_named_by_agent_and_neither_counted_nor_called_malfo
         "once for each kind and run"
     );
     collector.stop_cleanly();
-    // A start that finds everything read says the same.
+    // A start that reads everything reports the same.
     let mut collector = place.serve_with(EVENTS_ONLY);
     collector.wait_for_log("look like a Codex rollout");
     collector.settle(&place, "one");
@@ -336,7 +336,7 @@ fn logs_of_a_run_that_lie_where_none_is_read_are_named_beside_other_runs() {
         fs::create_dir_all(&directory).unwrap();
         append(&directory.join("a.jsonl"), response(run, 100, 0));
     }
-    // Whose place for logs is there may still begin.
+    // Its directory for logs exists, so it may still begin.
     append(&place.log("five", "none"), "");
     append(&place.runs().join("five/events.jsonl"), "{}\n");
 
@@ -353,7 +353,7 @@ fn logs_of_a_run_that_lie_where_none_is_read_are_named_beside_other_runs() {
         status.contains(&format!("not read: run two: 1 {NAMED}")),
         "{status}"
     );
-    // Once it has logs, the others are the orchestrator's.
+    // Once it has logs, other directories are the orchestrator's business.
     append(&place.log("two", "a.jsonl"), response("2", 2, 0));
     collector.wait_for_messages(2);
     collector.settle(&place, "two");
@@ -395,7 +395,7 @@ fn a_replay_of_nothing_says_what_was_looked_for_and_what_to_name() {
     );
 }
 
-/// A directory as an agent keeps it: `.claude/projects` with two projects.
+/// An agent's own directory: `.claude/projects` with two projects.
 fn agents_directory(place: &Place) -> std::path::PathBuf {
     let agent = place.path(".claude");
     for (project, output) in [("-home-me-app", 1), ("-home-me-two words", 2)] {

@@ -1,4 +1,4 @@
-//! `GET /v1/usage`: sums over time, as JSON and CSV; and the days of the web client.
+//! `GET /v1/usage`: sums over time, as JSON and CSV; and the daily usage of the web client.
 
 use std::collections::BTreeMap;
 
@@ -163,7 +163,7 @@ fn every_way_to_tell_apart_sums_up_to_the_summary_forgotten_runs_too() {
         "?group_by=run",
         &[("a", 321), ("null", 4000), ("c", 50000)],
     );
-    // Its account is still known, its labels are not.
+    // Its account is kept, its labels are not.
     expect(
         &collector,
         "?group_by=account&account=claude/other",
@@ -232,7 +232,7 @@ fn the_last_days_are_there_newest_first_with_those_without_usage() {
     let day = |ago: i64| {
         jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date() - jiff::Span::new().days(ago)
     };
-    // Two tests apart, midnight may pass in between: the days are counted from the first.
+    // Midnight may pass between two tests: the days are counted from the first.
     let today = day(0);
     append(
         &place.log("a", "a.jsonl"),

@@ -1,4 +1,4 @@
-//! The contract of an existing web client: documents as it has them, and its WebSockets over both doors.
+//! The contract of an existing web client: its documents, and its WebSockets over both endpoints.
 
 mod blocked;
 mod clock;
@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::harness::{Collector, Place, WAIT_MAX, append, response};
-use crate::quota_live::{HOUR, now, refused, second, told};
+use crate::quota_live::{HOUR, now, refused, second, share_line};
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
@@ -55,7 +55,8 @@ impl Client {
         Self::over(Box::new(stream), path, &[]).await
     }
 
-    /// The next state of the windows for which this holds; states before it are passed over, and nothing else may come.
+    /// The next state of the windows for which this holds; earlier states are skipped, and nothing else may
+    /// come.
     async fn state(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut last = Value::Null;
         let find = async {
@@ -68,7 +69,7 @@ impl Client {
                 }
             }
         };
-        // Pings come all the time, so a message alone is no sign that anything goes on.
+        // Pings come all the time, so a message alone is no progress.
         let found = tokio::time::timeout(WAIT_MAX, find).await;
         assert!(found.is_ok(), "the last state is {last}");
         last
@@ -171,7 +172,7 @@ fn nothing_observed_is_an_empty_document() {
             "{path}: {problem}"
         );
     }
-    // A WebSocket asked for as a document.
+    // A WebSocket requested as a document.
     let (answered, problem) = collector.get("/api/ws/usage");
     assert!((400..500).contains(&answered), "{problem}");
     assert_eq!(problem["field"], "upgrade");
@@ -195,9 +196,9 @@ fn documents_have_the_names_and_units_of_the_client() {
         &place.log("7", "a.jsonl"),
         response("1", 5, 1)
             + "{\n"
-            + &told(at, "seven_day", 0.25, week)
-            + &told(at, "five_hour", 0.5, five)
-            + &told(at, "seven_day_sonnet", 0.75, week),
+            + &share_line(at, "seven_day", 0.25, week)
+            + &share_line(at, "five_hour", 0.5, five)
+            + &share_line(at, "seven_day_sonnet", 0.75, week),
     );
     collector.wait_until("the lines", |summary| summary["lines"]["read"] == 5);
     let (_, usage) = collector.get("/api/usage");
@@ -281,12 +282,15 @@ fn windows_are_told_at_first_and_as_they_change_and_thresholds_after_them() {
         assert_eq!(frame["type"], "snapshot");
         assert_eq!(frame["state"], collector.get("/api/usage").1);
         let (at, reset) = (second(now()), second(now()) + HOUR);
-        append(&place.log("r", "a.jsonl"), told(at, "seven_day", 0.5, reset));
+        append(
+            &place.log("r", "a.jsonl"),
+            share_line(at, "seven_day", 0.5, reset),
+        );
         let frame = client.next().await;
         assert_eq!(frame["state"]["buckets"][0]["utilization"], 0.5, "{frame}");
         append(
             &place.log("r", "a.jsonl"),
-            told(at + 1000, "seven_day", 0.8, reset),
+            share_line(at + 1000, "seven_day", 0.8, reset),
         );
         let frame = client.next().await;
         assert_eq!(frame["state"]["buckets"][0]["utilization"], 0.8, "{frame}");
@@ -315,7 +319,7 @@ fn deltas_of_a_run_add_up_whenever_one_begins_to_listen() {
         let mut sum = 100;
         for round in 0..20_i64 {
             append(&log, response(&format!("a{round}"), 10, 2));
-            // A first copy and a better one: the difference is told.
+            // A first copy and a better one: the difference is sent.
             append(&log, response(&format!("b{round}"), 1, 2));
             append(&log, response(&format!("b{round}"), 5, 2));
             sum = first.sum_until(sum, sum + 15).await;
@@ -412,7 +416,7 @@ fn over_tcp_a_page_of_another_origin_is_kept_out() {
         let mut client = connect(&board).await.unwrap();
         assert_eq!(client.next().await["type"], "snapshot");
         assert_eq!(status(connect(&[("host", "evil.example")]).await), 421);
-        // All places taken: told, not left waiting.
+        // All places taken: refused at once.
         let _second = connect(&[("host", &host)]).await.unwrap();
         assert_eq!(status(connect(&[("host", &host)]).await), 503);
     });

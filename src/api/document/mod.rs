@@ -1,11 +1,11 @@
-//! Documents that more than one route answers with, made from rows.
+//! Documents that more than one route answers with, built from stored rows.
 
 pub mod quota;
 pub mod summary;
 
 use crate::model::Millis;
 
-/// A time as the documents show it: RFC 3339, UTC, milliseconds.
+/// A time in documents: RFC 3339, UTC, milliseconds.
 #[must_use]
 pub fn time(millis: Millis) -> String {
     let timestamp = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);

@@ -1,4 +1,4 @@
-//! What is known of provider accounts as documents, and the answer to whether a run may start.
+//! Documents of provider accounts and windows, and the answer of may-start.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -17,14 +17,14 @@ use crate::quota::window::{self, NamedWindow, WindowState};
 use crate::store::schema::HistoryRow;
 use crate::store::{AccountSums, LimitEvent, QuotaView};
 
-/// Shares are shown to a millionth: what floating point leaves behind that says nothing.
+/// Shares are rounded to a millionth; further digits are floating-point noise.
 const SHARE_STEPS: f64 = 1e6;
 
 const SECOND_MS: u64 = 1_000;
 /// Longest reason of a mark, in bytes.
 const REASON_BYTES_MAX: usize = 256;
 
-/// What is asked: nothing is no wish.
+/// The filter of a may-start question: `None` matches any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AdmissionQuestion {
     pub provider: Option<String>,
@@ -32,18 +32,18 @@ pub struct AdmissionQuestion {
     pub model: Option<String>,
 }
 
-/// The operator's side of an answer, and its time.
+/// The settings and the time that an answer depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct EvalContext<'a> {
     pub accounts: &'a Accounts,
     pub zone: &'a TimeZone,
-    /// Why the collector may not know all there is.
+    /// The reason why the collector may not have read everything.
     pub unseen: Option<&'a Unseen>,
     pub now: Millis,
 }
 
 impl EvalContext<'_> {
-    /// The first minute that an answer needs to know of.
+    /// The first minute whose calls and tokens an answer needs.
     #[must_use]
     pub fn since(&self) -> Millis {
         self.day().start.min(self.now.saturating_sub(CALLS_WINDOW_MS))
@@ -59,7 +59,7 @@ impl EvalContext<'_> {
                 end: end.timestamp().as_millisecond(),
             })
         });
-        // Only at the ends of what a calendar can tell.
+        // Reached only at the ends of the calendar's range.
         day.unwrap_or(Day {
             start: self.now.saturating_sub(self.now.rem_euclid(DAY_MS)),
             end: self.now.saturating_add(DAY_MS),
@@ -67,7 +67,7 @@ impl EvalContext<'_> {
     }
 }
 
-/// All of it.
+/// The whole quota document.
 #[must_use]
 pub fn quota(view: &QuotaView, context: &EvalContext<'_>) -> wire::Quota {
     let mut windows = Vec::new();
@@ -85,7 +85,7 @@ pub fn quota(view: &QuotaView, context: &EvalContext<'_>) -> wire::Quota {
     }
 }
 
-/// Whether a run may start, where, and if not, when.
+/// The may-start answer: a decision, a place to start, or a time to retry.
 #[must_use]
 pub fn may_start(
     view: &QuotaView,
@@ -107,7 +107,7 @@ pub fn may_start(
         let seen = view.accounts.keys().filter(|id| is_asked(id)).cloned();
         asked.extend(seen.map(Account::new));
         if asked.is_empty() {
-            // The one that a run with these labels would be counted by.
+            // The account that a run with these labels would be counted under.
             let AccountId { provider, name } = AccountId::default();
             asked.push(Account::new(AccountId {
                 provider: question.provider.as_deref().map_or(provider, Into::into),
@@ -129,10 +129,10 @@ pub fn may_start(
     answer(&admission, context.now)
 }
 
-/// What a mark means; `None` takes an earlier one back.
+/// The cause stored for a mark; `None` removes an earlier mark.
 ///
 /// # Errors
-/// Says which part of it is wrong.
+/// The invalid part of the mark.
 pub fn cause_of(mark: &wire::Mark, now: Millis) -> Result<Option<Cause>, String> {
     match mark.state.as_str() {
         "available" if mark.until.is_none() && mark.reason.is_none() => return Ok(None),
@@ -229,13 +229,13 @@ fn tokens_of(totals: &Totals, kinds: TokenKinds) -> u128 {
     })
 }
 
-/// The accounts and the verdict on each.
+/// The accounts with their verdicts.
 #[must_use]
 pub fn accounts(view: &QuotaView, context: &EvalContext<'_>) -> Vec<wire::Account> {
     of_each(view, context, |rules, sums| account(rules, sums, context))
 }
 
-/// The verdict on an account, and nothing else of it.
+/// The verdict on an account without its figures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountState {
     pub account: AccountId,
@@ -262,7 +262,7 @@ pub fn account_states(view: &QuotaView, context: &EvalContext<'_>) -> Vec<Accoun
     })
 }
 
-/// Accounts that are configured, in that order, and the others that were seen.
+/// The configured accounts in their order, then others that were observed.
 fn of_each<T>(
     view: &QuotaView,
     context: &EvalContext<'_>,
@@ -279,8 +279,8 @@ fn of_each<T>(
         .collect()
 }
 
-/// The next time at which a document of windows or accounts is another by the clock alone; always after the time of
-/// the terms. `None` if only news can change them.
+/// The next time at which a document of windows or accounts changes by the clock alone; always after the time
+/// of the context. `None` if only new data can change it.
 #[must_use]
 pub fn next_change(view: &QuotaView, context: &EvalContext<'_>) -> Option<Millis> {
     let now = context.now;
@@ -295,7 +295,7 @@ pub fn next_change(view: &QuotaView, context: &EvalContext<'_>) -> Option<Millis
         let candidate = candidate(&rules, sums, None, context);
         let assessment = admission::assess(&candidate, now);
         times.extend(assessment.causes.iter().filter_map(|cause| cause.until));
-        // A call leaves its five hours, and perhaps the account is no longer near its limit.
+        // A call leaves its five hours; the account may then no longer be near its limit.
         let leaves = Millis::try_from(candidate.calls.oldest_leaves_in_s).unwrap_or(Millis::MAX);
         times.extend((candidate.calls.count > 0).then(|| now.saturating_add(leaves.saturating_mul(1000))));
     }
@@ -306,7 +306,7 @@ fn account(rules: &Account, sums: &AccountSums, context: &EvalContext<'_>) -> wi
     let now = context.now;
     let candidate = candidate(rules, sums, None, context);
     let assessment = admission::assess(&candidate, now);
-    // What is used today is told without a budget too.
+    // Today's usage is shown without a budget too.
     let today = daily_budget(rules, sums, context.day());
     wire::Account {
         provider: rules.id.provider.to_string(),

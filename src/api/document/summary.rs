@@ -1,4 +1,4 @@
-//! The store's figures as documents.
+//! Summary, run and totals documents, built from the store's figures.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::store::{QuotaView, RunSums, RunView, Snapshot, Store, StoreError};
 /// The summary document of a store.
 ///
 /// # Errors
-/// Those of the store.
+/// Errors of the store.
 pub fn collect(store: &Store, context: &EvalContext<'_>) -> Result<wire::Summary, StoreError> {
     let (snapshot, view) = store.overview(context.since())?;
     Ok(summary(&snapshot, &view, context))
@@ -88,7 +88,7 @@ fn reported(sums: Reported) -> wire::Tokens {
     }
 }
 
-/// A run's row; `state`, `restarts` and `problem` are the collector's to say.
+/// A run's row; the caller fills in `state`, `restarts` and `problem`.
 #[must_use]
 pub fn run(id: &str, sums: &RunSums) -> wire::Run {
     wire::Run {
@@ -113,7 +113,7 @@ pub fn run_detail(id: &str, view: &RunView) -> wire::RunDetail {
     }
 }
 
-/// Those with figures: what is not known is not shown as nothing.
+/// The totals by name, without those that are all zero.
 fn by_name<K: AsRef<str>>(sums: &BTreeMap<K, Totals>) -> BTreeMap<String, wire::Totals> {
     sums.iter()
         .filter(|(_, sum)| sum.has_figures())
@@ -128,14 +128,14 @@ fn by_day(sums: &BTreeMap<u32, Totals>) -> BTreeMap<String, wire::Totals> {
         .collect()
 }
 
-/// A UTC day since 1970, as the documents show it.
+/// A UTC day, counted from 1970, in documents.
 #[must_use]
 pub fn date(day: u32) -> String {
     let start = time(i64::from(day) * DAY_MS);
     start.chars().take_while(|c| *c != 'T').collect()
 }
 
-/// Labels as documents have them.
+/// Labels in documents.
 #[must_use]
 pub fn labels(labels: &Labels) -> BTreeMap<String, String> {
     let pairs = labels.iter();
@@ -178,7 +178,7 @@ fn run_totals(sums: &RunSums) -> wire::RunTotals {
     }
 }
 
-/// Sums as documents have them.
+/// Sums in documents.
 #[must_use]
 pub fn totals(sums: &Totals) -> wire::Totals {
     let total = [sums.input, sums.output, sums.cache_creation, sums.cache_read];
@@ -194,7 +194,7 @@ pub fn totals(sums: &Totals) -> wire::Totals {
     }
 }
 
-/// A sum saturates in a document at the largest `u64`.
+/// A sum in a document saturates at the largest `u64`.
 fn tokens(sum: i128) -> u64 {
     u64::try_from(sum.max(0)).unwrap_or(u64::MAX)
 }

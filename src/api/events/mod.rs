@@ -1,7 +1,8 @@
-//! The stream of events: each commit told once, resumable, and never in the committer's way.
+//! The stream of events: each commit is sent once, streams can be resumed, and no subscriber delays the
+//! committer.
 //!
-//! One task turns updates into text; every subscriber is handed the same text. Whoever is too slow, or asks for more
-//! than is kept, is told that there is a gap and gets a snapshot that closes it.
+//! One task encodes updates as text; all subscribers get the same text. A subscriber that is too slow, or
+//! that resumes from further back than is kept, gets a gap event with a snapshot.
 
 pub mod monitor;
 mod subscriber;
@@ -23,9 +24,9 @@ use crate::api::openapi::{BadRequest, EVENTS, NotFound, Unavailable};
 use crate::api::state::ApiState;
 use crate::model::Millis;
 
-/// Asks a proxy in front not to gather events before it passes them on, as nginx does.
+/// Disables buffering in a proxy in front, such as nginx.
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// Seconds after which one who found no place asks again.
+/// `Retry-After` when all subscriber places are taken, in seconds.
 const RETRY_AFTER_S: u64 = 5;
 
 /// The routes of this folder.
@@ -34,28 +35,28 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default().routes(routes!(get_events))
 }
 
-/// What is wanted of the stream: what is left out is no wish.
+/// The filter of the stream; a parameter left out matches any.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct EventsQuery {
-    /// Only events of these runs, separated by commas. Events of no run come all the same.
+    /// Only events of these runs, separated by commas. Events that belong to no run are always sent.
     run: Option<String>,
     /// Only events of these accounts, as `name` or `provider/name`, separated by commas.
     account: Option<String>,
     /// Only events of these kinds, separated by commas: usage, window, threshold, account, run, health.
     kinds: Option<String>,
-    /// As the header Last-Event-ID, for clients that cannot send it.
+    /// The same as the header Last-Event-ID, for clients that cannot send it.
     last_event_id: Option<String>,
 }
 
-/// What happens, as it happens
+/// Live events
 ///
-/// Server-sent events. The first is a `snapshot` of everything, or, with Last-Event-ID, what came after that event;
-/// if that is not kept any more, a `gap` with a snapshot. The id is the number of the commit; of several events of one
-/// commit those before the last have `.1`, `.2` and so on behind it. After 15 s without an event comes a comment with an
-/// `id:` and no `data:`, which is the id to come back with. An account that is neither configured nor known is 404, unless
-/// `accounts.open` is set; a run may come later.
+/// Server-sent events. The first event is a `snapshot` of everything, or, with Last-Event-ID, the events
+/// after that one; if those are no longer kept, a `gap` with a snapshot. The id is the number of the commit;
+/// if a commit has several events, all but the last have `.1`, `.2` and so on appended. After 15 s without an
+/// event a comment is sent, with an `id:` and no `data:`: resume from that id. An account that is neither
+/// configured nor observed is 404, unless `accounts.open` is set; a run may be created later.
 #[utoipa::path(
     get,
     path = "/v1/events",
@@ -85,7 +86,7 @@ async fn get_events(
     let header = headers.get("last-event-id").map(HeaderValue::to_str);
     let header = header
         .transpose()
-        .map_err(|_| Problem::bad("Last-Event-ID", "it is no text"))?;
+        .map_err(|_| Problem::bad("Last-Event-ID", "it is not text"))?;
     // A browser sends an empty header after an event without an id.
     let header = header.filter(|id| !id.is_empty()).map(|id| ("Last-Event-ID", id));
     let query_id = query.last_event_id.as_deref().map(|id| ("last_event_id", id));
@@ -117,7 +118,8 @@ async fn get_events(
     Ok((headers, Body::from_stream(stream)).into_response())
 }
 
-/// Whether the wanted accounts can have events: they are configured or were seen, or all are taken.
+/// Checks that the wanted accounts can have events: they are configured or observed, or `accounts.open` is
+/// set.
 async fn check_accounts(api: &Arc<ApiState>, filter: &Filter) -> Result<(), Problem> {
     let accounts = api.settings.borrow().accounts.clone();
     let configured = accounts.rules().iter().map(|rules| &rules.id);

@@ -1,10 +1,10 @@
-//! The teller: looks at what changes without a commit of its own, and says so to those who listen.
+//! The monitor: publishes changes that have no commit of their own.
 //!
-//! A verdict on an account follows from windows, calls, budgets, marks and the time; a window ends by the clock, and so does
-//! a block; how the collector is follows from everybody's state. All are judged again when something was committed and at
-//! the next moment at which one of them changes by itself, and told when they are others than before. What is told of
-//! accounts and windows takes the number of a commit, so that whoever comes back hears of it; the collector's health may
-//! be that nothing can be committed, so it has none.
+//! A verdict on an account follows from windows, calls, budgets, marks and the time; windows and blocks end
+//! by the clock; health depends on all parts of the collector. The monitor evaluates them after each commit
+//! and at the next time at which one of them changes by the clock, and publishes the differences. Changes of
+//! accounts and windows get a commit number, so that a resumed stream includes them. Health has none, since
+//! it must be published even while nothing can be committed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,27 +28,27 @@ use crate::quota::window::{self, Freshness, WindowState};
 use crate::store::QuotaView;
 use crate::systemd;
 
-/// Between two judgements of accounts at least, however much is committed.
+/// Shortest time between two evaluations of accounts.
 const JUDGE_AFTER_MIN: Duration = Duration::from_millis(500);
-/// The same where the clock alone changes something, so that it is told when it happens.
+/// The same where only the clock changes something, so that the change is published when it happens.
 const CLOCK_AFTER_MIN: Duration = Duration::from_millis(20);
-/// And at most: calls leave their five hours without a commit.
+/// Longest time between two evaluations: calls leave their five hours without a commit.
 const JUDGE_AFTER_MAX: Duration = Duration::from_secs(30);
-/// How often the collector's health is looked at.
+/// Interval between two evaluations of health.
 const HEALTH_EVERY: Duration = Duration::from_secs(1);
 
-/// The one who looks.
+/// The monitor task.
 pub struct Monitor {
     api: Arc<ApiState>,
     listener: Listener,
     stop: CancellationToken,
-    /// As last told; `None` until judged for the first time.
+    /// The last published verdicts; `None` before the first evaluation.
     published: Option<Judged>,
-    /// What the service manager is told of accounts.
+    /// The part of the service manager's status line about accounts.
     verdict: Arc<Mutex<String>>,
 }
 
-/// What is known at a time.
+/// Verdicts as of a time.
 struct Judged {
     at: Millis,
     account_states: BTreeMap<AccountId, AccountState>,
@@ -66,10 +66,10 @@ impl Monitor {
         }
     }
 
-    /// Works until the collector stops.
+    /// Runs until the collector stops.
     pub async fn run(mut self) {
         let stop = self.stop.clone();
-        // Apart: what is told of accounts waits while nothing can be committed, and health has to say so.
+        // A separate loop: account changes wait while nothing can be committed, and health must report that.
         let health = follow_health(Arc::clone(&self.api), Arc::clone(&self.verdict));
         let both = async { tokio::join!(self.follow_accounts(), health) };
         let _ = stop.run_until_cancelled(both).await;
@@ -95,7 +95,7 @@ impl Monitor {
         }
     }
 
-    /// Judges accounts and windows; says after which time one may be another by itself.
+    /// Evaluates accounts and windows; returns the time until one of them changes by the clock.
     async fn judge(&mut self) -> Duration {
         let api = Arc::clone(&self.api);
         let verdict = Arc::clone(&self.verdict);
@@ -121,7 +121,7 @@ impl Monitor {
         if let Some(published) = &self.published {
             update.accounts = changes(&published.account_states, &account_states);
         }
-        // Not told, it is a change the next time too.
+        // If it was not published, the next evaluation finds the change again.
         if update == Update::default() || self.api.writes.note(update).await.is_ok() {
             self.published = Some(Judged {
                 at: now,
@@ -133,7 +133,7 @@ impl Monitor {
     }
 }
 
-/// Looks at the collector's health without end, and tells what changes.
+/// Evaluates health without end and publishes changes.
 async fn follow_health(api: Arc<ApiState>, verdict: Arc<Mutex<String>>) {
     let mut ticks = tokio::time::interval(HEALTH_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -165,8 +165,8 @@ async fn follow_health(api: Arc<ApiState>, verdict: Arc<Mutex<String>>) {
     }
 }
 
-/// What the clock alone changed between two times: windows that ended, blocks that ended, paces in another zone, marks
-/// that are over.
+/// Changes by the clock alone between two times: windows that ended, blocks that ended, paces in another
+/// zone, expired marks.
 fn by_clock(view: &QuotaView, since: Millis, now: Millis) -> Update {
     let mut update = Update::default();
     for (account, sums) in &view.accounts {
@@ -185,7 +185,8 @@ fn by_clock(view: &QuotaView, since: Millis, now: Millis) -> Update {
     update
 }
 
-/// What of a window the clock changes and listeners are told. That a state grows stale is left out: its age says so.
+/// The part of a window's state that changes by the clock and is published. Staleness is left out: clients
+/// see the age.
 fn visible_part(state: &WindowState, at: Millis) -> (bool, bool, Zone) {
     let view = window::view(state, at);
     (
@@ -195,7 +196,7 @@ fn visible_part(state: &WindowState, at: Millis) -> (bool, bool, Zone) {
     )
 }
 
-/// The verdicts that are others. When an account is free again matters while it is not.
+/// The verdicts that changed. The end of an exhaustion counts only while the account is exhausted.
 fn changes(
     before: &BTreeMap<AccountId, AccountState>,
     now: &BTreeMap<AccountId, AccountState>,

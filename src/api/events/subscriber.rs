@@ -1,4 +1,4 @@
-//! One subscriber's stream: what is told, at a pace, with a snapshot where something is missing.
+//! The stream of one subscriber: event text at a limited rate, and a snapshot after a gap.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -20,23 +20,23 @@ use crate::api::server::Permit;
 use crate::api::state::{ApiState, now};
 use crate::api::wire;
 
-/// Between two chunks for one subscriber: what comes meanwhile goes together.
+/// Shortest time between two chunks for one subscriber; events in between are combined.
 const FRAMES_EVERY: Duration = Duration::from_millis(5);
-/// After so long without an event the connection is shown to live, and the last id moves on.
+/// After this time without an event a comment keeps the connection alive and advances the last id.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
-/// A chunk is handed over when it is as long as this, in bytes; one commit is not cut.
+/// A chunk is sent once it has this length, in bytes; the text of one commit is not split.
 const CHUNK_BYTES_MAX: usize = 256 << 10;
 
 struct Subscriber {
     api: Arc<ApiState>,
     filter: Filter,
     messages: broadcast::Receiver<Message>,
-    /// Everything up to here was told to this one, or is no wish of it.
+    /// Everything up to this position was sent to this subscriber or filtered out.
     sent_to: EventId,
-    /// What is to be told before anything else.
+    /// Sent before anything else.
     first: Option<First>,
     next_at: Instant,
-    /// `None` if it is no wish of it.
+    /// `None` if health events are filtered out.
     health: Option<watch::Receiver<Option<Arc<wire::HealthEvent>>>>,
     _permit: Permit,
 }
@@ -87,7 +87,7 @@ pub fn stream(
     })
 }
 
-/// The next change of what is said of the collector's health.
+/// The next change of health, as event text.
 async fn changed(health: &mut Option<watch::Receiver<Option<Arc<wire::HealthEvent>>>>) -> Option<String> {
     let health = health.as_mut()?;
     health.changed().await.ok()?;
@@ -96,13 +96,13 @@ async fn changed(health: &mut Option<watch::Receiver<Option<Arc<wire::HealthEven
 }
 
 fn text_of(health: &wire::HealthEvent) -> String {
-    // Strings only: there is nothing to fail.
+    // Only strings: serialization cannot fail.
     let json = serde_json::to_string(health).unwrap_or_default();
     format!("event: health\ndata: {json}\n\n")
 }
 
 impl Subscriber {
-    /// The next chunk; `None` when the collector stops or cannot say more.
+    /// The next chunk; `None` when the collector stops or the store does not answer.
     async fn next(&mut self) -> Option<String> {
         if let Some(first) = self.first.take() {
             let mut text = match first {
@@ -111,7 +111,7 @@ impl Subscriber {
                 First::Gap { reason, after } => self.snapshot(Some((reason, after))).await?,
             };
             if let Some(health) = &mut self.health {
-                // It is so now, however long it has been: the events of a stream are in the order of their times.
+                // The event gets the current time, so that the events of a stream are in order.
                 if let Some(health) = &*health.borrow_and_update() {
                     let at = document::time(now());
                     text.push_str(&text_of(&wire::HealthEvent {
@@ -158,7 +158,7 @@ impl Subscriber {
         }
     }
 
-    /// Too slow: from a snapshot on again. What was not handed over yet is in it.
+    /// Restarts the stream of a slow subscriber with a snapshot, which includes everything not yet sent.
     async fn start_over(&mut self) -> Option<String> {
         self.messages = self.api.hub.subscribe();
         self.snapshot(Some(("too_slow", self.sent_to))).await
@@ -173,7 +173,7 @@ impl Subscriber {
             let (snapshot, view) = api.store.overview(context.since())?;
             Ok((snapshot.sequence, summary::summary(&snapshot, &view, &context)))
         });
-        // Without an answer of the store the stream ends; whoever comes back resumes.
+        // If the store does not answer, the stream ends, and the client resumes.
         let (sequence, snapshot) = read.await.ok()?;
         self.sent_to = EventId::behind(sequence);
         let mut text = format!("id: {sequence}\n");

@@ -1,4 +1,4 @@
-//! Frames: the events of one commit as text, with what is needed to choose among them.
+//! Events of one commit as text, with the data that filters need.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -35,11 +35,12 @@ pub struct Frame {
 pub struct CommitEvents {
     pub sequence: u64,
     frames: Box<[Frame]>,
-    /// Memory that all of it takes.
+    /// Memory of all frames, in bytes.
     pub bytes: usize,
 }
 
-/// How far someone has heard: all of the commits before `sequence`, and the first `frames` events of that one.
+/// A position in the stream: everything before commit `sequence`, and the first `frames` events of that
+/// commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventId {
     pub sequence: u64,
@@ -48,7 +49,7 @@ pub struct EventId {
 }
 
 impl EventId {
-    /// Behind everything of a commit.
+    /// The position after all events of a commit.
     #[must_use]
     pub fn behind(sequence: u64) -> Self {
         Self {
@@ -73,11 +74,11 @@ impl FromStr for EventId {
         };
         read.then(position)
             .flatten()
-            .ok_or_else(|| format!("{text:?} is no id of an event, as in 1795486882450 or 1795486882450.2"))
+            .ok_or_else(|| format!("{text:?} is not an event id, as in 1795486882450 or 1795486882450.2"))
     }
 }
 
-/// Which events are wanted.
+/// The filter of a subscriber.
 #[derive(Debug, Default)]
 pub struct Filter {
     runs: Option<BTreeSet<String>>,
@@ -86,10 +87,10 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// From lists with commas; `None` is no wish.
+    /// Parses comma-separated lists; `None` matches any.
     ///
     /// # Errors
-    /// A problem that names the list.
+    /// A problem that names the invalid list.
     pub fn new(runs: Option<&str>, accounts: Option<&str>, kinds: Option<&str>) -> Result<Self, Problem> {
         let list = |field: &str, text: Option<&str>| -> Result<Option<BTreeSet<String>>, Problem> {
             let Some(text) = text else {
@@ -120,13 +121,13 @@ impl Filter {
         Ok(filter)
     }
 
-    /// Whether the state of the collector is wanted.
+    /// True if health events pass.
     #[must_use]
     pub fn wants_health(&self) -> bool {
         self.kinds.as_ref().is_none_or(|kinds| kinds.contains("health"))
     }
 
-    /// Those of the wanted accounts that are none of these.
+    /// The filter's accounts that are not among `known`.
     pub fn accounts_beside<'a>(&self, known: &(impl Iterator<Item = &'a AccountId> + Clone)) -> Vec<&str> {
         let names = self.accounts.iter().flatten().map(String::as_str);
         let is_known = |name: &str| known.clone().any(|account| is_called(account, name));
@@ -144,13 +145,13 @@ impl Filter {
     }
 }
 
-/// Whether an account is meant by `name` or `provider/name`.
+/// True if `name` or `provider/name` names the account.
 fn is_called(account: &AccountId, name: &str) -> bool {
     *account.name == *name || name.split_once('/') == Some((&account.provider, &account.name))
 }
 
 impl CommitEvents {
-    /// What an update says; `view` is read after its commit.
+    /// The events of an update; `view` is read after its commit.
     pub fn new(update: &Update, view: &QuotaView, now: Millis) -> Self {
         let mut frames = Vec::new();
         let (sequence, at) = (update.sequence, time(now));
@@ -250,12 +251,12 @@ impl CommitEvents {
         Self {
             sequence,
             bytes: texts + size_of_val(&*frames) + size_of::<Self>(),
-            // Without the room for more, as thousands are kept.
+            // Without spare capacity, as thousands are kept.
             frames: frames.into(),
         }
     }
 
-    /// Writes the events after `after` that pass; says whether there were any.
+    /// Writes the events after `after` that pass the filter; returns true if there were any.
     pub fn write(&self, filter: &Filter, after: EventId, text: &mut String) {
         if self.sequence < after.sequence {
             return;
@@ -271,7 +272,7 @@ impl CommitEvents {
             .peekable();
         while let Some((place, frame)) = wanted.next() {
             let sequence = self.sequence;
-            // Behind the last one everything of the commit was heard.
+            // After the last event, everything of the commit is delivered.
             let _ = if wanted.peek().is_some() {
                 writeln!(text, "id: {sequence}.{}", place + 1)
             } else {
@@ -290,7 +291,7 @@ fn push(
     account: Option<&AccountId>,
     document: &impl Serialize,
 ) {
-    // Strings, numbers and maps with names for keys: there is nothing to fail.
+    // Strings, numbers and maps with string keys: serialization cannot fail.
     let json = serde_json::to_string(document).unwrap_or_default().into();
     frames.push(Frame {
         kind,

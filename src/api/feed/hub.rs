@@ -1,4 +1,4 @@
-//! The hub: hears of every commit, makes its text once, keeps the last ones and hands them to all.
+//! The hub: receives every commit, encodes it once, keeps the last ones and sends them to all subscribers.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,14 +12,14 @@ use crate::live::{Event, Listener};
 use crate::model::Millis;
 use crate::store::{QuotaView, Store};
 
-/// Commits kept for those who come back.
+/// Commits kept for subscribers that resume.
 const HISTORY_COMMITS_MAX: usize = 4096;
 /// The memory they take, in bytes.
 const HISTORY_BYTES_MAX: usize = 8 << 20;
-/// Commits that wait for the slowest subscriber.
+/// Commits buffered for the slowest subscriber.
 const WAITING_COMMITS_MAX: usize = 512;
 
-/// What subscribers are handed.
+/// A message to subscribers.
 #[derive(Clone, Debug)]
 pub enum Message {
     CommitEvents(Arc<CommitEvents>),
@@ -27,12 +27,12 @@ pub enum Message {
     Lost,
 }
 
-/// Where everything is told.
+/// The source of all event streams.
 #[derive(Debug)]
 pub struct Hub {
     history: Mutex<History>,
     messages: broadcast::Sender<Message>,
-    /// How the collector is; `None` until that is known.
+    /// The last published health; `None` before the first.
     health: watch::Sender<Option<Arc<wire::HealthEvent>>>,
     stop: CancellationToken,
 }
@@ -41,22 +41,22 @@ pub struct Hub {
 struct History {
     commits: VecDeque<Arc<CommitEvents>>,
     bytes: usize,
-    /// Every commit after this one is in `told`; `None` until the next one after a loss.
+    /// Every commit after this one is in `commits`; `None` after a loss, until the next commit.
     since: Option<u64>,
-    /// The number with which this life of the collector began.
+    /// The last commit number before this start of the collector.
     began: u64,
 }
 
-/// What one who comes back has missed.
+/// The events that a resuming subscriber has missed.
 pub enum Missed {
     /// These, in their order.
     CommitEvents(Vec<Arc<CommitEvents>>),
-    /// More than is kept, for this reason.
+    /// A gap, for this reason: the missed events are not all kept.
     Gap(&'static str),
 }
 
 impl Hub {
-    /// A hub that has told nothing; every number after `began` is of this life of the collector.
+    /// A hub without events; every number after `began` belongs to this start of the collector.
     #[must_use]
     pub fn new(began: u64, stop: CancellationToken) -> Self {
         Self {
@@ -72,7 +72,7 @@ impl Hub {
         }
     }
 
-    /// Tells what is committed until there is nothing more to come.
+    /// Publishes commits until the channel closes.
     pub async fn run(self: Arc<Self>, mut listener: Listener, store: Arc<Store>) {
         loop {
             let event = tokio::select! {
@@ -87,7 +87,7 @@ impl Hub {
                     } else {
                         let store = Arc::clone(&store);
                         let read = tokio::task::spawn_blocking(move || store.quota(Millis::MAX));
-                        // Without it the windows are told with their next change.
+                        // If the read fails, the windows are published with their next change.
                         read.await.ok().and_then(Result::ok).unwrap_or_default()
                     };
                     let now = jiff::Timestamp::now().as_millisecond();
@@ -102,7 +102,7 @@ impl Hub {
     fn publish(&self, commit: CommitEvents) {
         let commit = Arc::new(commit);
         let mut history = self.history();
-        // Forgotten with a loss, or by a new database in the place of a damaged one.
+        // Cleared by a loss, or by a new database in the place of a damaged one.
         history.since.get_or_insert(commit.sequence.saturating_sub(1));
         history.bytes += commit.bytes;
         history.commits.push_back(Arc::clone(&commit));
@@ -112,7 +112,8 @@ impl Hub {
             history.bytes -= oldest.bytes;
             history.since = Some(oldest.sequence);
         }
-        // Under the lock, so that whoever subscribes hears it either way and not twice; an error says nobody does.
+        // Sent under the lock, so that a new subscriber gets the event exactly once. An error only means that
+        // nobody subscribes.
         let _ = self.messages.send(Message::CommitEvents(commit));
     }
 
@@ -124,12 +125,12 @@ impl Hub {
         let _ = self.messages.send(Message::Lost);
     }
 
-    /// Says how the collector is from now on.
+    /// Publishes a new health state.
     pub fn publish_health(&self, health: wire::HealthEvent) {
         self.health.send_replace(Some(Arc::new(health)));
     }
 
-    /// How the collector is; changed with that.
+    /// The health state; the receiver is notified of changes.
     #[must_use]
     pub fn health(&self) -> watch::Receiver<Option<Arc<wire::HealthEvent>>> {
         self.health.subscribe()
@@ -141,13 +142,14 @@ impl Hub {
         self.stop.clone()
     }
 
-    /// Hears from now on.
+    /// Subscribes to events from now on.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Message> {
         self.messages.subscribe()
     }
 
-    /// Hears from now on, with what was told after `after`; `newest` is the number of the last commit.
+    /// Subscribes from now on and returns the events after `after`; `newest` is the number of the last
+    /// commit.
     #[must_use]
     pub fn resume(&self, after: EventId, newest: u64) -> (broadcast::Receiver<Message>, Missed) {
         let history = self.history();

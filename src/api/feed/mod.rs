@@ -1,4 +1,4 @@
-//! What is committed as text for subscribers: made once, kept for a while, handed to all.
+//! Committed updates as event text: encoded once, kept for a while, sent to all subscribers.
 
 pub mod encode;
 pub mod hub;

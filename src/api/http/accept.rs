@@ -34,7 +34,7 @@ pub fn media_ranges(headers: &HeaderMap) -> impl Iterator<Item = MediaRange<'_>>
     })
 }
 
-/// How an answer is written.
+/// Format of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerFormat {
     Json,
@@ -42,10 +42,10 @@ pub enum AnswerFormat {
 }
 
 impl AnswerFormat {
-    /// The one the request would rather have; JSON if it does not say.
+    /// The preferred format of the request; JSON if it has no preference.
     ///
     /// # Errors
-    /// It takes neither.
+    /// The request accepts neither.
     pub fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let given: Vec<MediaRange<'_>> = media_ranges(headers).collect();
         if given.is_empty() {
@@ -66,7 +66,7 @@ impl AnswerFormat {
     }
 }
 
-/// How much a type is wished for, in thousandths; the range that fits it best decides.
+/// The quality of a type in thousandths, from the most specific matching range.
 fn quality(ranges: &[MediaRange<'_>], main: &str, sub: &str) -> u16 {
     let fits = ranges.iter().filter_map(|range| {
         let (wanted_main, wanted_sub) = range.kind.split_once('/')?;

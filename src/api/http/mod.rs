@@ -1,4 +1,4 @@
-//! What every route uses of HTTP: queries, what is accepted, and problems.
+//! HTTP helpers shared by all routes: queries, content negotiation, problems.
 
 pub mod accept;
 pub mod problem;

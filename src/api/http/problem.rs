@@ -1,4 +1,4 @@
-//! Every answer that is no success: a JSON problem that says what is wrong and names the field.
+//! Error answers: JSON problem documents that name the field and the cause.
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
@@ -10,7 +10,7 @@ use crate::committer::handle::CommitterGone;
 use crate::store::StoreError;
 use crate::supervisor::handle::ShuttingDown;
 
-/// An answer that is no success.
+/// An error answer.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
@@ -34,7 +34,7 @@ impl Problem {
         }
     }
 
-    /// A request that cannot be meant so: 400, about one field of its path, query or body.
+    /// 400: an invalid request, with the field of its path, query or body.
     pub fn bad(field: &str, detail: impl std::fmt::Display) -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,
@@ -44,17 +44,17 @@ impl Problem {
         .field(field)
     }
 
-    /// Nothing is known under this name: 404.
+    /// 404: no item has this name.
     pub fn unknown(field: &str, detail: impl std::fmt::Display) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not found", format!("{field}: {detail}")).field(field)
     }
 
-    /// It cannot be done as things are: 409.
+    /// 409: the current state does not allow the operation.
     pub fn conflict(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "conflict", detail)
     }
 
-    /// The route takes only these methods: 405.
+    /// 405: the route takes only these methods.
     pub fn only(methods: impl Into<Box<str>>) -> Self {
         let methods = methods.into();
         let mut problem = Self::new(
@@ -66,20 +66,20 @@ impl Problem {
         problem
     }
 
-    /// The field of the request that is meant.
+    /// The field of the request that the problem is about.
     #[cfg(test)]
     pub fn field_name(&self) -> Option<&str> {
         self.document.field.as_deref()
     }
 
-    /// Says which field of the request is meant.
+    /// Sets the field of the request that the problem is about.
     #[must_use]
     pub fn field(mut self, field: &str) -> Self {
         self.document.field = Some(field.to_owned());
         self
     }
 
-    /// Says which part of a list is meant, counted from 0.
+    /// Sets the list element that the problem is about, counted from 0.
     #[must_use]
     pub fn in_part(mut self, number: usize) -> Self {
         self.document.detail = format!("[{number}] {}", self.document.detail);
@@ -87,7 +87,7 @@ impl Problem {
         self
     }
 
-    /// Says when to try again.
+    /// Sets the delay before a retry.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_s = Some(seconds);
@@ -154,21 +154,21 @@ impl From<CommitterGone> for Problem {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "shutting down",
-            "the collector takes nothing more; try again when it is up",
+            "the collector is shutting down; try again when it is up",
         )
         .retry_after(1)
     }
 }
 
-/// Makes an answer on a thread that may block.
+/// Computes an answer on a thread that may block.
 ///
 /// # Errors
-/// Those of the answer, and 500 if it panicked.
+/// Errors of `work`, and 500 if it panicked.
 pub async fn blocking<T: Send + 'static>(
     answer: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     tokio::task::spawn_blocking(answer).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "an answer was not made");
+        tracing::error!(%error, "an answer failed");
         Err(Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal error",

@@ -1,6 +1,6 @@
-//! What is asked behind the `?` of a request: taken whole, or refused by the name of what is wrong.
+//! Query parsing: a query is valid as a whole, or refused with the name of the invalid parameter.
 //!
-//! The web client's contract wants the opposite of its routes: nothing of a query is ever refused for its form.
+//! The web client's contract requires the opposite for its routes: no query is refused for its form.
 
 use std::convert::Infallible;
 
@@ -20,7 +20,7 @@ use crate::api::http::problem::Problem;
 #[derive(Debug)]
 pub struct StrictQuery<T>(pub T);
 
-/// The query of a route that has none.
+/// The empty query.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoQuery {}
@@ -36,8 +36,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for StrictQuery<T>
     }
 }
 
-/// The query of a route of the web client: parameters that the route does not have are ignored, as clients append some of
-/// their own (`_=1`); of one that is given twice the first counts.
+/// The query of a web client route. Unknown parameters are ignored, since clients append their own (`_=1`);
+/// of a repeated parameter the first counts.
 #[derive(Debug)]
 pub struct Lenient<T>(pub T);
 
@@ -49,7 +49,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequestParts<S> for Leni
     }
 }
 
-/// Every field of `T` is an `Option<String>`, so that no value is wrong.
+/// Every field of `T` is an `Option<String>`, so no value is invalid.
 fn lenient<T: DeserializeOwned + Default>(uri: &Uri) -> T {
     let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri);
     let mut object = Map::new();
@@ -59,8 +59,7 @@ fn lenient<T: DeserializeOwned + Default>(uri: &Uri) -> T {
     T::deserialize(Value::Object(object)).unwrap_or_default()
 }
 
-/// A whole number as a value of a [`Lenient`] query, at the ends of what can be counted if it lies beyond them; `None`
-/// for a text that is none.
+/// A whole number in a [`Lenient`] query, clamped to the range of `i64`; `None` for other text.
 pub fn number(text: &str) -> Option<i64> {
     text.trim()
         .parse()
@@ -72,10 +71,10 @@ pub fn number(text: &str) -> Option<i64> {
         .ok()
 }
 
-/// A wish of an [`StrictQuery`] query, as programs write it: `true` or `1`, `false` or `0`.
+/// A boolean in a [`StrictQuery`]: `true` or `1`, `false` or `0`.
 ///
 /// # Errors
-/// Names what is allowed.
+/// The allowed values.
 pub fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     match String::deserialize(deserializer)?.as_str() {
         "true" | "1" => Ok(true),
@@ -92,7 +91,7 @@ fn refused(rejection: &QueryRejection) -> Problem {
     Problem::not_a_query(parameter(text).unwrap_or("query"), text)
 }
 
-/// The parameter that is meant: `limit: invalid digit`, ``missing field `window` ``.
+/// The name of the invalid parameter: `limit: invalid digit`, ``missing field `window` ``.
 fn parameter(text: &str) -> Option<&str> {
     let before = text.split_once(": ").map(|(name, _)| name);
     let quoted = || text.split('`').nth(1);

@@ -4,6 +4,6 @@ use std::sync::Mutex;
 
 use super::encode::Peaks;
 
-/// What the counters of earlier scrapes came to, in this life of the collector.
+/// The counter values of earlier scrapes since this start of the collector.
 #[derive(Debug, Default)]
 pub struct Counters(pub(super) Mutex<Peaks>);

@@ -1,4 +1,4 @@
-//! What a scrape tells. Everything that was counted is read from the store, so that a restart counts nothing twice.
+//! The metric families. Counted figures are read from the store, so that a restart counts nothing twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use crate::quota::window;
 use crate::stderr;
 use crate::store::{QuotaView, ReadCounters, StoreError};
 
-/// Models with series of their own: those seen first, so that no series ever changes its meaning. Names come from
-/// transcripts, and whoever writes one can invent any number of them.
+/// Models with series of their own: the first ones seen, so that no series changes its meaning. Names come
+/// from transcripts, which may contain any number of them.
 const MODELS_MAX: usize = 256;
 /// Stands for all models after those.
 const OTHER: &str = "(other)";
@@ -29,7 +29,7 @@ const OTHER: &str = "(other)";
 const RUN_STATES: [&str; 6] = ["waiting", "live", "idle", "stopped", "gone", "failing"];
 const WATCH_MODES: [&str; 2] = ["events", "polling"];
 
-/// Everything. Without a store that answers, what is known without it.
+/// All families; without an answering store, those that need none.
 pub fn collect(sources: &ApiState) -> Vec<Family> {
     let mut families = collector(sources);
     families.extend(machine(sources));
@@ -40,12 +40,12 @@ pub fn collect(sources: &ApiState) -> Vec<Family> {
     families
 }
 
-/// The collector itself: counted since it started.
+/// Families of the collector process, counted since its start.
 fn collector(sources: &ApiState) -> Vec<Family> {
     let health = health(sources);
     let mut watch_mode = Family::gauge(
         "tokentail_watch_mode",
-        "How changes are noticed: 1 for the mode that holds.",
+        "Source of changes: 1 for the current mode.",
     );
     watch_mode.add_one_of(&[], "mode", &WATCH_MODES, &health.watching);
     let mut build = Family::info("tokentail_build", "The program that answers.");
@@ -62,32 +62,32 @@ fn collector(sources: &ApiState) -> Vec<Family> {
         connections,
         Family::gauge(
             "tokentail_subscribers",
-            "Streams and WebSockets that are being told what is committed.",
+            "Streams and WebSockets that receive committed updates.",
         )
         .of(sources.subscribers.now() as u64),
         Family::gauge(
             "tokentail_start_time_seconds",
-            "When the collector started, since 1970.",
+            "Start time of the collector, since 1970.",
         )
         .of(seconds(sources.since)),
         Family::gauge(
             "tokentail_ready",
-            "Whether everything that was there at the start is watched.",
+            "1 once everything that was there at the start is watched.",
         )
         .of(health.ready),
         Family::gauge(
             "tokentail_healthy",
-            "Whether everything that should be counted is: 0 while something cannot be read or committed.",
+            "1 while everything that should be counted is counted, 0 while something cannot be read or committed.",
         )
         .of(health.status != "unhealthy"),
         Family::gauge(
             "tokentail_degraded",
-            "Whether everything is counted, but something is to be looked at: health says what.",
+            "1 while everything is counted but something needs attention, see /healthz.",
         )
         .of(health.status == "degraded"),
         Family::gauge(
             "tokentail_backlog_done",
-            "Whether everything that was there at the start was read.",
+            "1 once everything that was there at the start is read.",
         )
         .of(health.backlog_done),
         Family::gauge("tokentail_lag_bytes", "Bytes known to wait for being read.").of(health.lag_bytes),
@@ -100,49 +100,49 @@ fn collector(sources: &ApiState) -> Vec<Family> {
         .of(health.unwatched),
         Family::counter(
             "tokentail_watch_overflows",
-            "Losses of events, each answered by a full scan, since the start.",
+            "Event queue overflows, each answered by a full scan, since the start.",
         )
         .of(health.overflows),
         Family::counter(
             "tokentail_watch_fallbacks",
-            "Changes from events to scanning for want of watches, since the start.",
+            "Changes from events to scanning because of missing watches, since the start.",
         )
         .of(health.fallbacks),
         Family::counter(
             "tokentail_watch_replaced",
-            "Directories found in the place of watched ones, by a mount or anew, since the start.",
+            "Watched directories replaced by a mount or a new directory, since the start.",
         )
         .of(health.replaced),
         Family::counter(
             "tokentail_windows_left_out",
-            "Observations left out, of windows beyond the bound of an account, since the start.",
+            "Observations left out because their account has too many windows, since the start.",
         )
         .of(sources.store.windows_left_out()),
         Family::counter(
             "tokentail_run_problems",
-            "Times that something was wrong with a run, or the runs directory, that was well before, since the start.",
+            "Problems that began in a run or in the runs directory, since the start.",
         )
         .of(health.problems),
         Family::counter(
             "tokentail_tailer_restarts",
-            "Starts of tailers that had failed, since the start.",
+            "Restarts of failed tailers, since the start.",
         )
         .of(sources.statuses.restarts()),
         Family::counter("tokentail_commits", "Write transactions since the start.").of(health.commits),
         Family::counter(
             "tokentail_store_reopened",
-            "Openings of the database after an error, since the start.",
+            "Times that the database was opened again after an error, since the start.",
         )
         .of(health.reopened),
         Family::counter(
             "tokentail_log_lines_dropped",
-            "Lines of the log that standard error did not take, since the start.",
+            "Log lines dropped because standard error did not accept them, since the start.",
         )
         .of(stderr::dropped()),
     ]
 }
 
-/// What the kernel says of the process and of the database file.
+/// Process and database file figures from the kernel.
 fn machine(sources: &ApiState) -> Vec<Family> {
     let mut families = Vec::new();
     if let Ok(file) = std::fs::metadata(sources.store.path()) {
@@ -150,11 +150,7 @@ fn machine(sources: &ApiState) -> Vec<Family> {
     }
     if let Some(bytes) = process::resident_bytes() {
         families.push(
-            Family::gauge(
-                "process_resident_memory_bytes",
-                "Memory of the process that is in RAM.",
-            )
-            .of(bytes),
+            Family::gauge("process_resident_memory_bytes", "Resident memory of the process.").of(bytes),
         );
     }
     if let Some(count) = process::open_descriptors() {
@@ -164,27 +160,19 @@ fn machine(sources: &ApiState) -> Vec<Family> {
     families
 }
 
-/// What the store holds.
+/// Families read from the store.
 fn stored(sources: &ApiState) -> Result<Vec<Family>, StoreError> {
     let settings = Arc::clone(&sources.settings.borrow());
     let unseen = unseen(sources);
     let terms = eval_context(&settings, unseen.as_ref());
-    // Read before the names of models: each model of a sum has its place among them.
+    // Sums are read before the names of models, so that each model of a sum has a name.
     let sums = sources.store.sums()?;
     let counters = sources.store.counters()?;
     let view = sources.store.quota(terms.since())?;
 
     let mut tokens = Family::counter("tokentail_tokens", "Tokens counted, by kind.");
-    let mut responses = Family::counter(
-        "tokentail_responses",
-        "Responses counted, calls of an advisor apart.",
-    );
-    let own: BTreeSet<&str> = counters
-        .models
-        .iter()
-        .take(MODELS_MAX)
-        .map(AsRef::as_ref)
-        .collect();
+    let mut responses = Family::counter("tokentail_responses", "Responses counted, without advisor calls.");
+    let own: BTreeSet<&str> = counters.models.iter().take(MODELS_MAX).map(AsRef::as_ref).collect();
     for ((account, model), sums) in &sums {
         let model = own.get(model.as_ref()).copied().unwrap_or(OTHER);
         let labels = [
@@ -233,7 +221,7 @@ fn add_sums(tokens: &mut Family, responses: &mut Family, labels: &[(&'static str
     }
 }
 
-/// What is known to be missing.
+/// Families of known gaps.
 fn missing(coverage: &Coverage, sums: &BTreeMap<(AccountId, Arc<str>), Totals>) -> [Family; 4] {
     let count = |of: fn(&Totals) -> i64| {
         let sum = sums.values().map(of).fold(0, i64::saturating_add);
@@ -242,22 +230,22 @@ fn missing(coverage: &Coverage, sums: &BTreeMap<(AccountId, Arc<str>), Totals>) 
     [
         Family::gauge(
             "tokentail_reported_tokens",
-            "Tokens that agents report of their sessions.",
+            "Tokens in the agents' own reports of their sessions.",
         )
         .of(coverage::total(coverage.reported)),
         Family::gauge(
             "tokentail_unlogged_tokens",
-            "Tokens that agents report of their sessions and that stand in no log.",
+            "Tokens in the agents' own reports that no log contains.",
         )
         .of(coverage::total(coverage.unlogged)),
         Family::gauge(
             "tokentail_unfinished_messages",
-            "Messages counted of which no line says that they were over.",
+            "Counted messages without a final line.",
         )
         .of(count(|totals| totals.unfinished)),
         Family::gauge(
             "tokentail_responses_without_figures",
-            "Responses of which no figures are known.",
+            "Responses without figures.",
         )
         .of(count(|totals| totals.without_figures)),
     ]
@@ -277,7 +265,7 @@ fn read(counters: &ReadCounters) -> [Family; 6] {
         lines,
         Family::counter(
             "tokentail_duplicate_lines",
-            "Lines with usage of a response that was known.",
+            "Lines with usage that repeat a known response.",
         )
         .of(counters.lines.duplicate),
         Family::counter(
@@ -285,11 +273,7 @@ fn read(counters: &ReadCounters) -> [Family; 6] {
             "Lines with usage and without a usable time.",
         )
         .of(counters.lines.clock_suspect),
-        Family::counter(
-            "tokentail_read_bytes",
-            "Bytes read, those of skipped lines included.",
-        )
-        .of(counters.bytes),
+        Family::counter("tokentail_read_bytes", "Bytes read, including skipped lines.").of(counters.bytes),
         Family::gauge("tokentail_files", "Files ever seen.").of(counters.files),
         Family::gauge(
             "tokentail_last_commit_sequence",
@@ -299,19 +283,19 @@ fn read(counters: &ReadCounters) -> [Family; 6] {
     ]
 }
 
-/// A window whose share is unknown, or that has ended, has no sample of its share: never a zero.
+/// A window with an unknown share, or one that has ended, has no sample of its share, rather than a zero.
 fn windows(view: &QuotaView, now: Millis) -> [Family; 4] {
     let mut utilization = Family::gauge(
         "tokentail_window_utilization_ratio",
-        "Share used of a limit's window, 1 is all; none while it is not known.",
+        "Used share of a limit window, 1 is all; no sample while it is unknown.",
     );
     let mut reset = Family::gauge(
         "tokentail_window_reset_timestamp_seconds",
-        "When a window ends, since 1970.",
+        "End time of a window, since 1970.",
     );
     let mut observed = Family::gauge(
         "tokentail_window_observed_timestamp_seconds",
-        "When a line last told of a window, since 1970.",
+        "Time of a window's last observation, since 1970.",
     );
     let mut exhausted = Family::gauge("tokentail_window_exhausted", "Whether a window refuses requests.");
     for (account, sums) in &view.accounts {
@@ -338,7 +322,7 @@ fn windows(view: &QuotaView, now: Millis) -> [Family; 4] {
 fn accounts(view: &QuotaView, terms: &EvalContext<'_>) -> [Family; 6] {
     let mut state = Family::gauge(
         "tokentail_account_state",
-        "The verdict on an account: 1 for the one that holds.",
+        "Verdict on an account: 1 for the current one.",
     );
     let mut calls = Family::gauge(
         "tokentail_account_calls",
@@ -346,7 +330,7 @@ fn accounts(view: &QuotaView, terms: &EvalContext<'_>) -> [Family; 6] {
     );
     let mut calls_quota = Family::gauge(
         "tokentail_account_calls_quota",
-        "Responses wanted at most in five hours; none without a quota.",
+        "Configured quota of responses in five hours; no sample without a quota.",
     );
     let mut used = Family::gauge(
         "tokentail_account_budget_used_tokens",
@@ -354,7 +338,7 @@ fn accounts(view: &QuotaView, terms: &EvalContext<'_>) -> [Family; 6] {
     );
     let mut budget = Family::gauge(
         "tokentail_account_budget_tokens",
-        "Tokens wanted at most today; none without a budget.",
+        "Configured tokens per day; no sample without a budget.",
     );
     for account in quota::accounts(view, terms) {
         let labels = [("provider", &*account.provider), ("account", &*account.account)];
@@ -370,7 +354,7 @@ fn accounts(view: &QuotaView, terms: &EvalContext<'_>) -> [Family; 6] {
     }
     let mut may_start = Family::gauge(
         "tokentail_may_start",
-        "The answer to whether a run may start: 1 for the one that holds.",
+        "Answer of may-start: 1 for the current one.",
     );
     let answer = quota::may_start(view, terms, &AdmissionQuestion::default());
     may_start.add_one_of(&[], "decision", Verdict::VARIANTS, &answer.decision);

@@ -1,4 +1,4 @@
-//! Metrics for those who scrape: `GET /metrics`, in the format they ask for.
+//! Metrics: `GET /metrics`, in the format the client accepts.
 
 pub mod counters;
 mod encode;
@@ -27,9 +27,9 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
 
 /// Metrics for Prometheus
 ///
-/// The text format 0.0.4, or OpenMetrics 1.0 if `Accept` prefers it. What was counted is read from the store, so that a
-/// restart counts nothing twice. A counter never falls: where a better copy of a response has less, it stays until that is
-/// made up.
+/// The text format 0.0.4, or OpenMetrics 1.0 if `Accept` prefers it. Counted figures are read from the store,
+/// so that a restart counts nothing twice. A counter never falls: where a better copy of a response has less,
+/// it stays until the difference is made up.
 #[utoipa::path(
     get,
     path = "/metrics",
@@ -45,7 +45,7 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
 async fn get_metrics(State(sources): State<Arc<ApiState>>, headers: HeaderMap) -> Result<Response, Problem> {
     let format = wanted(&headers);
     let scrape = move || {
-        // Held from before the store is read: of two scrapes at once the later one tells the later state.
+        // Locked before the store is read: of two simultaneous scrapes the later one shows the later state.
         let mut peaks = sources.counters.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut families = families::collect(&sources);
         peaks.hold(&mut families);
@@ -57,7 +57,8 @@ async fn get_metrics(State(sources): State<Arc<ApiState>>, headers: HeaderMap) -
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }
 
-/// The format that is asked for: OpenMetrics only if it is named and preferred. A weight that is no number is 0.
+/// The preferred format: OpenMetrics only if it is named and preferred. A weight that is no number counts
+/// as 0.
 fn wanted(headers: &HeaderMap) -> Format {
     let (mut open, mut text) = (0.0_f32, 0.0_f32);
     for range in media_ranges(headers) {

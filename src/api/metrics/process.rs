@@ -1,4 +1,4 @@
-//! What the kernel says of this process.
+//! Figures of this process from the kernel.
 
 /// Memory that is in RAM, in bytes.
 pub fn resident_bytes() -> Option<u64> {
@@ -8,7 +8,7 @@ pub fn resident_bytes() -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-/// Open descriptors; the one that counts them is left out.
+/// Open descriptors, without the one used for counting.
 pub fn open_descriptors() -> Option<u64> {
     let count = std::fs::read_dir("/proc/self/fd").ok()?.count();
     u64::try_from(count).ok()?.checked_sub(1)

@@ -1,4 +1,4 @@
-//! Which account a name means.
+//! Resolution of account names.
 
 use std::sync::Arc;
 
@@ -7,10 +7,11 @@ use crate::api::state::ApiState;
 use crate::config::{WhichAccount, check_account_name};
 use crate::model::{ACCOUNT_DEFAULT, AccountId, Millis, PROVIDER_DEFAULT};
 
-/// The account of this name that something is to be said of: a configured one, or any where all are taken.
+/// The account of this name that may be marked or reported for: a configured one, or any if `accounts.open`
+/// is set.
 ///
 /// # Errors
-/// There is none, or without a provider there are several.
+/// No account has this name, or without a provider several have it.
 pub async fn usable(
     api: Arc<ApiState>,
     provider: Option<String>,
@@ -20,7 +21,7 @@ pub async fn usable(
     let accounts = &settings.accounts;
     match accounts.named(provider.as_deref(), name.as_deref()) {
         Ok(account) => return Ok(account.clone()),
-        // Where all are taken, one that nobody names is the default account, configured or not.
+        // With `accounts.open`, no name means the default account, configured or not.
         Err(_) if accounts.is_open() && name.is_none() => {}
         Err(WhichAccount::Several(several)) => return Err(ambiguous(&several)),
         Err(WhichAccount::Unknown(_)) if accounts.is_open() => {}
@@ -43,10 +44,10 @@ pub async fn usable(
     }
 }
 
-/// The account of this name that something is known of: configured or seen.
+/// The account of this name that is configured or was observed.
 ///
 /// # Errors
-/// There is none, or without a provider there are several.
+/// No account has this name, or without a provider several have it.
 pub async fn find_account(
     api: Arc<ApiState>,
     provider: Option<String>,
@@ -65,7 +66,7 @@ pub async fn find_account(
     }
 }
 
-/// Accounts of this name that the store has.
+/// Stored accounts of this name.
 async fn seen(api: Arc<ApiState>, provider: Option<&str>, name: &str) -> Result<Vec<AccountId>, Problem> {
     let mut seen = blocking(move || Ok(api.store.quota(Millis::MAX)?))
         .await?

@@ -1,4 +1,4 @@
-//! Marking an account, and which account is meant by a name.
+//! Marks of accounts.
 
 use std::sync::Arc;
 
@@ -28,7 +28,8 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
 
 /// Mark an account
 ///
-/// Marks it as exhausted, or takes that back; answers with what is known then. A mark survives restarts.
+/// Marks the account as exhausted, or removes the mark; answers with the account's new state. A mark survives
+/// restarts.
 #[utoipa::path(
     post,
     path = "/v1/accounts/{provider}/{account}/mark",
@@ -61,7 +62,7 @@ async fn post_mark(
 
 /// Mark an account, by its name
 ///
-/// As the other, for a name that only one provider has, or as PROVIDER:NAME.
+/// The same for a name that only one provider has, or for PROVIDER:NAME.
 #[utoipa::path(
     post,
     path = "/v1/quota/{account}/mark",

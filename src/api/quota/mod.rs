@@ -34,7 +34,7 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
 
 /// Windows, accounts and verdicts
 ///
-/// How full each rate-limit window is, the verdict on each account, and whether another run may start.
+/// The use of each rate-limit window, the verdict on each account, and the may-start answer.
 #[utoipa::path(
     get,
     path = "/v1/quota",
@@ -58,22 +58,22 @@ async fn get_quota(
     .await
 }
 
-/// Which window's history is asked for.
+/// The window whose history is requested.
 #[derive(Debug, serde::Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct HistoryQuery {
-    /// The provider; without it, the one of runs whose account nobody named.
+    /// The provider; default `claude`.
     provider: Option<String>,
-    /// The account's name; without it, the one of runs whose account nobody named.
+    /// The account's name; default `default`.
     account: Option<String>,
     /// The window: `five_hour`, `seven_day` and so on, or an alias of it.
     window: String,
 }
 
-/// A window's past
+/// History of a window
 ///
-/// One point for each minute in which something was observed, oldest first. Empty for a window nobody knows.
+/// One point for each minute with an observation, oldest first. Empty for an unknown window.
 #[utoipa::path(
     get,
     path = "/v1/quota/history",
@@ -108,7 +108,7 @@ async fn get_history(
     .await
 }
 
-/// For whom, and for what: what is left out is no wish.
+/// The filter of the question; a parameter left out matches any.
 #[derive(Debug, serde::Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
@@ -117,13 +117,13 @@ struct MayStartQuery {
     provider: Option<String>,
     /// Only the account of this name.
     account: Option<String>,
-    /// The model the run will use; each account may serve another in its place.
+    /// The model the run will use; each account may serve another model in its place.
     model: Option<String>,
 }
 
-/// Whether another run may start
+/// Admission of another run
 ///
-/// Where, and if not, when to ask again. 200 whatever the decision is: it is in the document.
+/// The decision, the place to start, or the time of the next attempt. The status is 200 for every decision.
 #[utoipa::path(
     get,
     path = "/v1/may-start",
@@ -151,7 +151,7 @@ async fn get_may_start(
         let context = eval_context(&settings, unseen.as_ref());
         let view = api.store.quota(context.since())?;
         let answer = quota::may_start(&view, &context, &question);
-        // A name that is none is a mistake, and must not look like a no.
+        // An unknown name is a mistake of the client, not a denial.
         if answer.candidates.is_empty() {
             let field = if question.account.is_none() && question.provider.is_some() {
                 "provider"

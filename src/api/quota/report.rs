@@ -1,4 +1,4 @@
-//! Observations of limits that stand in no log: whoever sees one tells it.
+//! Reports of limits that no log contains.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,13 +27,13 @@ use crate::store::AccountObservations;
 
 /// Most sources in one request.
 const SOURCES_MAX: usize = 100;
-/// How far ahead of this host's clock an observation may be, in milliseconds: one from the future would make
-/// everything that follows it old.
+/// Largest lead of an observation over this host's clock, in milliseconds: an observation from the future
+/// would make all later ones look old.
 const AHEAD_MAX_MS: Millis = 60_000;
 
-/// The most of a window that can be used: 10,000 %. More is a mistake of whoever tells it.
+/// Largest accepted share of a window: 10,000 %. A larger one is a mistake of the reporter.
 const SHARE_MAX: f64 = 100.0;
-/// How far ahead of its observation a window's reset may be, in milliseconds: 366 days.
+/// Largest distance of a window's reset from its observation, in milliseconds: 366 days.
 const RESET_AHEAD_MAX_MS: Millis = 366 * 24 * 60 * 60 * 1000;
 
 /// The routes of this file.
@@ -42,7 +42,7 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default().routes(routes!(post_observations))
 }
 
-/// One source of observations, as it comes: [`wire::TellObservations`] says what it means.
+/// One source of observations as received; [`wire::TellObservations`] documents the fields.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object with a source of observations")]
 struct Given {
@@ -60,19 +60,19 @@ struct Given {
     rate_limits: Option<Box<RawValue>>,
 }
 
-/// Tell what was observed of limits
+/// Report observed limits
 ///
-/// For what never reaches a log: the input of a status line, the headers of an answer, a `rate_limit_event`, the body of
-/// a usage API, limits of Codex. One object or an array of up to 100. They are merged as those of logs are: telling the
-/// same again changes nothing, and what is older than what is known only goes into the history. 422 if there is no
-/// reading in it; then nothing changes.
+/// For data that no log contains: the input of a status line, the headers of a response, a
+/// `rate_limit_event`, the body of a usage API, limits of Codex. One object, or an array of up to 100.
+/// Reports are merged like observations in logs: a repeated report changes nothing, and one older than the
+/// current state goes only into the history. 422 if a report contains no reading; then nothing changes.
 #[utoipa::path(
     post,
     path = "/v1/observations",
     tag = QUOTA,
     request_body = wire::TellObservations,
     responses(
-        (status = 200, body = wire::Observed, description = "They are committed; these are the windows as they are now."),
+        (status = 200, body = wire::Observed, description = "The observations are committed; these are the current windows."),
         (status = 400, response = BadRequest),
         (status = 404, response = NotFound),
         (status = 409, response = Conflict),
@@ -140,11 +140,11 @@ fn parse(body: &[u8]) -> Result<(Vec<Given>, bool), Problem> {
         vec![serde_json::from_slice(body).map_err(bad)?]
     };
     match given.len() {
-        0 => Err(Problem::bad("body", "an empty array tells nothing")),
+        0 => Err(Problem::bad("body", "the array is empty")),
         1..=SOURCES_MAX => Ok((given, is_list)),
         count => Err(Problem::bad(
             "body",
-            format!("{count} sources, at most {SOURCES_MAX} are taken"),
+            format!("{count} sources, at most {SOURCES_MAX} are accepted"),
         )),
     }
 }
@@ -225,14 +225,13 @@ impl Given {
         }
         for seen in &observations {
             let (name, at) = (&seen.window, seen.observed_at.unwrap_or(at));
-            // A kept copy says itself when it was fetched.
+            // A kept copy carries its own time of fetching.
             check_time("fetchedAtMs", at)?;
             if let Some(share) = seen.utilization.filter(|share| *share > SHARE_MAX) {
-                let detail =
-                    format!("{name}: {share:e} times the window cannot be used; at most {SHARE_MAX} times");
+                let detail = format!("{name}: a share of {share:e} is not possible; at most {SHARE_MAX}");
                 return Err(Problem::bad(field, detail));
             }
-            // A pause that is too long is one of the length of those without an end.
+            // A pause that is too long is treated like one without an end.
             let is_pause = &**name == window_name::COOL_DOWN;
             if seen
                 .reset_at
@@ -246,7 +245,7 @@ impl Given {
         Ok(observations)
     }
 
-    /// The account they are of.
+    /// The account that the observations belong to.
     async fn target_account(&self, api: &Arc<ApiState>) -> Result<AccountId, Problem> {
         let Some(run) = &self.run else {
             let (provider, account) = (self.provider.clone(), self.account.clone());

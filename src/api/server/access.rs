@@ -1,7 +1,7 @@
 //! The access log: one line for each request, two for a stream.
 //!
-//! Reading is told at `debug`, what changes something and what is refused at `info`, our own failures at `warn`.
-//! Queries and headers are left out: they may hold what is secret.
+//! Reads are logged at `debug`, changes and refusals at `info`, server errors at `warn`. Queries and headers
+//! are left out: they may contain secrets.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -19,10 +19,10 @@ use super::traffic::EndpointKind;
 
 const TARGET: &str = "tokentail::access";
 
-/// How much of a method or a path is shown.
+/// Longest part of a method or a path in the log, in characters.
 const SHOWN_CHARS_MAX: usize = 256;
 
-/// One request, as the log will name it.
+/// The log entry of one request.
 #[derive(Debug)]
 pub struct AccessEntry {
     endpoint: EndpointKind,
@@ -93,7 +93,7 @@ impl AccessEntry {
     }
 }
 
-/// A connection that did not end well: what was sent was no HTTP, or came too slowly.
+/// A connection that ended with an error: the input was no HTTP, or came too slowly.
 pub fn broke(endpoint: EndpointKind, peer: Option<SocketAddr>, error: &hyper::Error) {
     let peer = peer.map(tracing::field::display);
     if error.is_parse() {
@@ -103,13 +103,13 @@ pub fn broke(endpoint: EndpointKind, peer: Option<SocketAddr>, error: &hyper::Er
     }
 }
 
-/// Without control characters, and not without end.
+/// The text without control characters, cut to [`SHOWN_CHARS_MAX`].
 fn shown(text: &str) -> String {
     let escaped = text.chars().flat_map(char::escape_debug);
     escaped.take(SHOWN_CHARS_MAX).collect()
 }
 
-/// The body of a stream: it ends when the endpoint is closed, and the log says so.
+/// The body of a stream. It ends when the endpoint is closed, and the end is logged.
 pub struct StreamBody {
     body: Body,
     entry: AccessEntry,

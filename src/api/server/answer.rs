@@ -1,4 +1,4 @@
-//! One request: its body and its answer in bounded time.
+//! Handling of one request: its body and its answer in bounded time.
 
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ use hyper_util::service::TowerToHyperService;
 use crate::api::http::problem::Problem;
 use crate::model::format::length;
 
-/// What a request may bring.
+/// Largest request body.
 const BODY_BYTES_MAX: usize = 64 << 10;
 const BODY_WITHIN: Duration = Duration::from_secs(10);
-/// Of a body that is too large, so much is read and dropped before the answer: a client that is still sending when the
-/// connection ends may never see why.
+/// Bytes of an oversized body that are read and dropped before the answer: a client that is still sending
+/// when the connection ends may never see the error.
 const DRAINED_BYTES_MAX: usize = 1 << 20;
 const DRAINED_WITHIN: Duration = Duration::from_secs(1);
-/// Until the answer begins; a stream may then go on.
+/// Longest time until the answer begins; a stream may then continue.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// Likewise for a stop that waits for the end of a run, which has a bound of its own.
+/// The same for a stop that waits for the end of a run and has a bound of its own.
 const STOP_WITHIN: Duration = Duration::from_hours(1);
 
 /// The routes, called without a server around them.
@@ -63,26 +63,26 @@ impl Routes {
     }
 }
 
-/// Takes the body as a whole, if there is one that matters.
+/// Reads the whole body, if the request has one.
 async fn with_body(request: Request<Body>) -> Result<Request<Body>, Problem> {
     if request.body().is_end_stream() {
         return Ok(request);
     }
     let (parts, body) = request.into_parts();
-    // Who waits for a go-ahead sends nothing, as long as nothing is read.
+    // A client that waits for `100 Continue` sends nothing until the body is read.
     let waits = parts.headers.contains_key(header::EXPECT);
     if matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
-        // It says nothing; left unread, it would end the connection without a word.
+        // An empty body; left unread, it would end the connection without an answer.
         if !waits {
             drain(body).await;
         }
         return Ok(Request::from_parts(parts, Body::empty()));
     }
     let too_large = || {
-        let detail = format!("body: at most {BODY_BYTES_MAX} bytes are taken");
+        let detail = format!("body: at most {BODY_BYTES_MAX} bytes are accepted");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large", detail).field("body")
     };
-    // Told before it is sent.
+    // The announced length is checked before the body is read.
     if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
         if !waits {
             drain(body).await;
@@ -101,13 +101,13 @@ async fn with_body(request: Request<Body>) -> Result<Request<Body>, Problem> {
         Err(_) => Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,
             "the body came too slowly",
-            format!("body: it was not there within {}", length(BODY_WITHIN.as_secs())),
+            format!("body: it did not arrive within {}", length(BODY_WITHIN.as_secs())),
         )
         .field("body")),
     }
 }
 
-/// Reads what a client still sends, for a while.
+/// Reads and drops what a client still sends, for a limited time.
 async fn drain(mut body: Body) {
     let dropped = async {
         let mut bytes = 0;
@@ -118,6 +118,6 @@ async fn drain(mut body: Body) {
             }
         }
     };
-    // Whoever sends on is told all the same.
+    // A client that keeps sending gets the answer all the same.
     let _ = tokio::time::timeout(DRAINED_WITHIN, dropped).await;
 }

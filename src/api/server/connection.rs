@@ -1,4 +1,4 @@
-//! Connections: how many an endpoint takes, and what bounds each of them.
+//! Connections of an endpoint and the bounds of each.
 
 use std::convert::Infallible;
 use std::io;
@@ -28,34 +28,35 @@ use super::guard::Guard;
 use super::traffic::{EndpointKind, EndpointStats, Traffic};
 use crate::api::wire;
 
-/// The head of a request has arrived within this time after the answer before it, or the connection ends.
+/// Longest time from the previous answer to the complete head of a request.
 const HEADER_WITHIN: Duration = Duration::from_secs(10);
-/// Request line and headers.
+/// Bounds of request line and headers.
 const HEADER_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 64;
-/// What is kept of one connection until it is taken, in each direction.
+/// Largest buffer of one connection, in each direction.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
-/// A client that takes nothing for so long is cut off.
+/// A client that accepts no data for this time is disconnected.
 const WRITE_STALLS_FOR: Duration = Duration::from_secs(30);
 
-/// Clients that are being told that there is no room, at most as many as have room; more are cut off.
+/// Most clients that are being answered 503 at once; more are disconnected without an answer.
 const REFUSALS_MAX: usize = 64;
 const REFUSAL_WITHIN: Duration = Duration::from_secs(1);
-/// How often the log says that there is no room.
+/// Shortest time between two log lines about refused connections.
 const REFUSALS_LOGGED_EVERY: Duration = Duration::from_mins(1);
-/// After an error that is the system's, such as no free descriptor: doubled with each further one, up to the longest.
+/// Pause after an error of the system, such as no free descriptor; doubled with each further error, up to the
+/// maximum.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 const ACCEPT_AGAIN_AFTER_MAX: Duration = Duration::from_secs(1);
-/// How often the log says so.
+/// Shortest time between two log lines about such errors.
 const ACCEPT_ERRORS_LOGGED_EVERY: Duration = Duration::from_secs(30);
-/// How long a client is waited for that is refused for want of a descriptor: others wait behind it.
+/// Longest wait for a client that is refused for want of a descriptor: other clients wait behind it.
 const SPARE_WITHIN: Duration = Duration::from_millis(100);
 
-/// One endpoint: what all its connections share.
+/// The state shared by all connections of one endpoint.
 #[derive(Debug)]
 pub struct Endpoint {
     pub kind: EndpointKind,
-    /// `None` lets everybody do everything.
+    /// `None` allows everything.
     pub guard: Option<Guard>,
     pub routes: Routes,
     pub stop: CancellationToken,
@@ -89,18 +90,18 @@ impl Endpoint {
     }
 }
 
-/// One connection. It lasts until nobody uses its stream any more, a WebSocket included.
+/// One connection. It lives as long as its stream is used, also as a WebSocket.
 #[derive(Debug)]
 pub struct Connection {
     pub endpoint: Arc<Endpoint>,
     pub peer: Option<SocketAddr>,
-    /// The request that made a WebSocket of it.
+    /// The request that upgraded the connection to a WebSocket.
     pub upgraded: OnceLock<AccessEntry>,
     _slot: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    /// `None` when the endpoint is full.
+    /// `None` if all slots are taken.
     fn enter(endpoint: &Arc<Endpoint>, peer: Option<SocketAddr>) -> Option<Arc<Self>> {
         let slot = Arc::clone(&endpoint.slots).try_acquire_owned().ok()?;
         endpoint.stats().came();
@@ -122,15 +123,15 @@ impl Drop for Connection {
     }
 }
 
-/// Where connections come in.
+/// A listener.
 pub trait Accept {
     type Stream: AsyncRead + AsyncWrite + Send + 'static;
 
-    /// The next one, and where it comes from if that has an address.
+    /// The next connection, with the peer's address if it has one.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Option<SocketAddr>)>> + Send;
 }
 
-/// Accepts and answers until the endpoint is closed, then waits for what is being answered.
+/// Accepts and answers until the endpoint is closed, then waits for running answers.
 pub async fn serve(listener: impl Accept, endpoint: Endpoint) {
     let endpoint = Arc::new(endpoint);
     let mut tasks = JoinSet::new();
@@ -160,7 +161,7 @@ pub async fn serve(listener: impl Accept, endpoint: Endpoint) {
                         "all connections are taken, more are refused; see http.connections_max"
                     );
                 }
-                // Without a permit it is cut off without a word.
+                // Without a permit the connection is dropped without an answer.
                 if let Ok(permit) = Arc::clone(&endpoint.refusals).try_acquire_owned() {
                     tasks.spawn(refuse(stream, permit));
                 }
@@ -182,18 +183,18 @@ pub async fn serve(listener: impl Accept, endpoint: Endpoint) {
             }
         }
     }
-    // From here on nobody connects to someone who does not answer.
+    // From here on clients get a connection error instead of waiting.
     drop(listener);
     while let Some(ended) = tasks.join_next().await {
         report(ended);
     }
 }
 
-/// Errors of accepting in a row, and a descriptor to be given up for a client that would otherwise wait in vain.
+/// Consecutive accept errors, and a spare descriptor that is released to refuse a client with an answer.
 struct AcceptErrors {
     pause: Duration,
     logged_at: Option<Instant>,
-    /// Since the log told of them.
+    /// Errors since the last log line.
     errors: u64,
     spare: Option<OwnedFd>,
 }
@@ -208,7 +209,7 @@ impl AcceptErrors {
         }
     }
 
-    /// A connection was accepted.
+    /// Resets the pause after a successful accept.
     fn over(&mut self) {
         self.pause = ACCEPT_AGAIN_AFTER;
         if self.spare.is_none() {
@@ -216,7 +217,7 @@ impl AcceptErrors {
         }
     }
 
-    /// Notes an error: how many there were if it is time to tell.
+    /// Counts an error; returns the count if it is time for a log line.
     fn note(&mut self, now: Instant) -> Option<u64> {
         self.errors += 1;
         let is_time = self
@@ -228,14 +229,14 @@ impl AcceptErrors {
         })
     }
 
-    /// How long to wait after this error.
+    /// The pause after this error.
     fn pause(&mut self) -> Duration {
         let pause = self.pause;
         self.pause = (2 * pause).min(ACCEPT_AGAIN_AFTER_MAX);
         pause
     }
 
-    /// Takes one client in the place of the spare descriptor and tells it that there is no room; whether there was one.
+    /// Accepts one client with the spare descriptor and answers 503; returns true if there was one.
     async fn refuse_one(&mut self, listener: &impl Accept, endpoint: &Endpoint) -> bool {
         drop(self.spare.take());
         let accepted = tokio::time::timeout(SPARE_WITHIN, listener.accept()).await;
@@ -243,7 +244,7 @@ impl AcceptErrors {
             (accepted, Arc::clone(&endpoint.refusals).try_acquire_owned())
         {
             endpoint.stats().refuse();
-            // Whoever does not take the answer is cut off.
+            // A client that does not take the answer is disconnected.
             let _ = tokio::time::timeout(SPARE_WITHIN, refuse(stream, permit)).await;
             true
         } else {
@@ -254,7 +255,7 @@ impl AcceptErrors {
     }
 }
 
-/// `None` if there is none; accepting goes on without it.
+/// `None` if no descriptor is free; accepting continues without a spare.
 fn spare() -> Option<OwnedFd> {
     io::stderr().as_fd().try_clone_to_owned().ok()
 }
@@ -279,11 +280,11 @@ fn of_one_client(error: &io::Error) -> bool {
 
 fn report(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(%error, "an answer was not made");
+        tracing::error!(%error, "an answer failed");
     }
 }
 
-/// Answers, with the headers that every answer has, and says so in the log.
+/// Answers, with the headers of every answer, and writes the access log.
 async fn answer(connection: Arc<Connection>, mut request: Request<Body>) -> Result<Response, Infallible> {
     let endpoint = &connection.endpoint;
     let entry = AccessEntry::new(endpoint.kind, connection.peer, &request);
@@ -304,7 +305,7 @@ async fn answer(connection: Arc<Connection>, mut request: Request<Body>) -> Resu
     endpoint.stats().answered(status.as_u16());
     if status == StatusCode::SWITCHING_PROTOCOLS {
         entry.stream_begins(status);
-        // A connection changes its protocol once, so it is empty.
+        // A connection is upgraded at most once, so the cell is empty.
         let _ = connection.upgraded.set(entry);
         return Ok(response);
     }
@@ -316,7 +317,7 @@ async fn answer(connection: Arc<Connection>, mut request: Request<Body>) -> Resu
     Ok(response.map(|body| Body::new(StreamBody::new(body, entry, endpoint.stop.clone()))))
 }
 
-/// Speaks HTTP until the client goes, breaks a bound, or the endpoint is closed.
+/// Serves HTTP until the client leaves, a bound is broken, or the endpoint is closed.
 async fn serve_connection<S>(stream: S, connection: Arc<Connection>)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
@@ -352,7 +353,7 @@ where
     }
 }
 
-/// Says that there is no room, and takes what the client says so that it can read the answer.
+/// Answers 503, and reads what the client sends so that it can read the answer.
 async fn refuse<S: AsyncRead + AsyncWrite>(stream: S, _permit: OwnedSemaphorePermit) {
     let body = serde_json::json!(wire::Problem {
         status: 503,
@@ -373,11 +374,11 @@ async fn refuse<S: AsyncRead + AsyncWrite>(stream: S, _permit: OwnedSemaphorePer
         while stream.read(&mut rest).await? > 0 {}
         io::Result::Ok(())
     };
-    // Whoever does not listen has been told enough.
+    // Clients that do not read the answer in time are disconnected.
     let _ = tokio::time::timeout(REFUSAL_WITHIN, answer).await;
 }
 
-/// A stream that keeps the place of its connection, also when it has become a WebSocket.
+/// A stream that holds the slot of its connection, also as a WebSocket.
 struct HeldStream<S> {
     stream: Pin<Box<TimeoutStream<S>>>,
     _connection: Arc<Connection>,

@@ -1,14 +1,14 @@
-//! Descriptors: clients may take many, the logs and the store must keep theirs.
+//! File descriptors: clients may use many, but logs and the store keep theirs.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Kept for logs, directories, the store and the watch.
+/// Descriptors reserved for logs, directories, the store and the watch.
 const DESCRIPTORS_KEPT: usize = 512;
 const DOORS: usize = 2;
-/// Fewer connections are of no use to anybody.
+/// Fewer connections would make the endpoint useless.
 const CONNECTIONS_MIN: usize = 8;
 
-/// How many connections each endpoint may have: those wanted, unless the limit of open files has no room for them.
+/// Connections allowed per endpoint: the wanted number, unless the limit of open files is too small for it.
 pub fn connections(wanted: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let needed = DESCRIPTORS_KEPT + DOORS * wanted;

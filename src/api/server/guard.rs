@@ -1,7 +1,7 @@
-//! The guard of the TCP endpoint: by which name it is called, from which page, with which token, and only for reading.
+//! Access checks of the TCP endpoint: host name, origin, token, and read-only methods.
 //!
-//! A page in a browser on this host can send requests here. What it must not do is read the answers: a page of a
-//! foreign name that resolves to this host is told by `Host`, a foreign page by `Origin`.
+//! A page in a browser on this host can send requests here, but must not read the answers. A page whose
+//! foreign name resolves to this host is recognised by `Host`, a foreign page by `Origin`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -18,15 +18,15 @@ use crate::config::HttpSettings;
 use crate::config::web::{Host, Token, TokenError, WebOrigin};
 
 const READING: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
-/// What a page of an allowed origin may send.
+/// Methods that a page of an allowed origin may use.
 const CORS_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD");
 const CORS_HEADERS: HeaderValue = HeaderValue::from_static("Authorization, Last-Event-ID, Content-Type");
-/// How long a browser need not ask again, in seconds.
+/// Seconds for which a browser may cache the preflight answer.
 const CORS_MAX_AGE_S: HeaderValue = HeaderValue::from_static("600");
-/// A page cannot give a WebSocket headers, so the token may come as the name of a protocol.
+/// Prefix of a WebSocket protocol name that carries the token: a page cannot set headers of a WebSocket.
 const PROTOCOL_PREFIX: &str = "bearer.";
 
-/// The token, which can be read again while requests come.
+/// The token, which can be replaced while requests are served.
 #[derive(Debug, Default)]
 pub struct TokenSlot {
     path: Option<PathBuf>,
@@ -34,7 +34,7 @@ pub struct TokenSlot {
 }
 
 impl TokenSlot {
-    /// Reads the token, if there is a file that holds one.
+    /// Reads the token, if a file is configured.
     ///
     /// # Errors
     /// See [`Token::read`].
@@ -45,7 +45,7 @@ impl TokenSlot {
         })
     }
 
-    /// Reads it again; if that fails, the old one stays.
+    /// Reads the token again; if that fails, the old one stays.
     ///
     /// # Errors
     /// See [`Token::read`].
@@ -57,7 +57,7 @@ impl TokenSlot {
         Ok(())
     }
 
-    /// Whether this is it, in a time that does not tell how much of it is right.
+    /// Compares in constant time.
     fn is(&self, given: Option<&[u8]>) -> bool {
         let token = self.token.read().unwrap_or_else(PoisonError::into_inner);
         token
@@ -66,7 +66,7 @@ impl TokenSlot {
     }
 }
 
-/// Who may come in.
+/// The checks of one endpoint.
 #[derive(Debug)]
 pub struct Guard {
     hosts: Vec<Host>,
@@ -74,21 +74,21 @@ pub struct Guard {
     token: Arc<TokenSlot>,
 }
 
-/// What of a request its answer must show.
+/// CORS headers for the answer.
 #[derive(Debug, Default)]
 pub struct CorsDecision {
-    /// The page that may read the answer.
+    /// The origin that may read the answer.
     origin: Option<HeaderValue>,
-    /// Whether the answer depends on the page.
+    /// True if the answer depends on the origin.
     varies: bool,
-    /// The protocol that a WebSocket gets if the route chooses none.
+    /// The protocol that a WebSocket gets if the route selects none.
     protocol: Option<HeaderValue>,
 }
 
-/// What becomes of a request that nothing speaks against.
+/// The next step for an allowed request.
 enum Pass {
     On,
-    /// A browser asks what a page may send; that is answered here.
+    /// A CORS preflight request, which is answered here.
     Preflight,
 }
 
@@ -100,7 +100,7 @@ impl Guard {
             Host::Address(IpAddr::V6(Ipv6Addr::LOCALHOST)),
             Host::Address(listening.ip()),
         ];
-        // Both lists were checked with the settings.
+        // Both lists were checked when the settings were loaded.
         hosts.extend(settings.hosts.iter().filter_map(|host| host.parse().ok()));
         let origins = settings.origins.iter().filter_map(|origin| origin.parse().ok());
         Self {
@@ -110,7 +110,7 @@ impl Guard {
         }
     }
 
-    /// What the answer must show, and the answer itself if the request goes no further.
+    /// The CORS decision, and the answer itself if the request goes no further.
     pub fn admit(&self, request: &mut Request<Body>) -> (CorsDecision, Option<Response>) {
         let mut cors = CorsDecision {
             varies: !self.origins.is_empty(),
@@ -154,7 +154,7 @@ impl Guard {
                 format!("TCP is read-only; use the unix socket for {}", parts.method),
             ));
         }
-        // A browser lets every page open a WebSocket anywhere, and read it.
+        // Browsers apply no CORS to WebSockets: any page could open one and read it.
         let same = page.is_some_and(|page| page.is_at(&host, port));
         if parts.headers.contains_key(header::UPGRADE) && origin.is_some() && !listed && !same {
             return Err(foreign_page());
@@ -162,7 +162,7 @@ impl Guard {
         Ok(Pass::On)
     }
 
-    /// The name this host is called by: one, and one of ours.
+    /// The requested host: exactly one, and one of the allowed names.
     fn host(&self, parts: &Parts) -> Result<(Host, Option<u16>), Problem> {
         let misdirected = |detail: &str| {
             Problem::new(StatusCode::MISDIRECTED_REQUEST, "not a name of this host", detail).field("host")
@@ -171,9 +171,9 @@ impl Guard {
         let (Some(host), None) = (given.next(), given.next()) else {
             return Err(misdirected("host: the request must have one header Host"));
         };
-        let foreign = || misdirected("host: this host does not go by that name; see http.hosts");
+        let foreign = || misdirected("host: this host name is not allowed; see http.hosts");
         let ours = |text: &str| Host::with_port(text).filter(|(host, _)| self.hosts.contains(host));
-        // A target with a host of its own goes before the header, so it must be ours too.
+        // An authority in the request target overrides the header, so it must be allowed too.
         if let Some(authority) = parts.uri.authority() {
             ours(authority.as_str()).ok_or_else(foreign)?;
         }
@@ -182,7 +182,7 @@ impl Guard {
 }
 
 impl CorsDecision {
-    /// Puts what the page's browser needs to see into the answer.
+    /// Adds the CORS headers to the answer.
     pub fn apply_headers(self, response: &mut Response) {
         let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
@@ -229,7 +229,7 @@ fn no_token() -> Problem {
     .field("authorization")
 }
 
-/// The token in `Authorization: Bearer <token>`; of several such headers none counts.
+/// The token in `Authorization: Bearer <token>`; with several such headers, none.
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (given.next(), given.next()) else {
@@ -241,9 +241,10 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
         .then(|| token.trim_ascii())
 }
 
-/// Takes the token out of the protocols that a WebSocket is offered.
+/// Removes the token from the offered WebSocket protocols.
 ///
-/// A browser wants one of the protocols it offered in the answer: another one that was offered, else the token's own.
+/// A browser requires one of the offered protocols in the answer: another one that was offered, else the
+/// token's own.
 fn protocol_token(headers: &mut HeaderMap, cors: &mut CorsDecision) -> Option<Vec<u8>> {
     let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
     let offered = offered.filter_map(|value| value.to_str().ok());

@@ -1,7 +1,7 @@
 //! The endpoints: a unix socket for everything, and TCP for reading only.
 //!
-//! Both speak HTTP/1.1 with the same bounds (`connection`) and give the same answers (`answer`). Who may talk over
-//! TCP is looked at before any route (`guard`).
+//! Both speak HTTP/1.1 with the same bounds (`connection`) and give the same answers (`answer`). Requests
+//! over TCP are checked before any route (`guard`).
 
 mod access;
 mod answer;
@@ -33,12 +33,12 @@ pub use guard::TokenSlot;
 pub use traffic::{CLASSES, EndpointKind, EndpointStats, Permit, Subscribers, Traffic};
 pub use unix::SocketKeeper;
 
-/// Why an endpoint cannot be opened.
+/// Errors of opening an endpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     #[error("another collector answers on {0}; stop that one or give this one another --socket")]
     InUse(PathBuf),
-    #[error("{0} is there and is no socket; move it away or name another --socket")]
+    #[error("{0} exists and is not a socket; move it away or name another --socket")]
     NotASocket(PathBuf),
     #[error(
         "cannot listen on {0}: another program does, perhaps a collector; stop that one, set http.listen to another address, or to \"off\""
@@ -48,7 +48,7 @@ pub enum ServerError {
     Io { place: String, source: io::Error },
 }
 
-/// The endpoints, listening.
+/// The listening endpoints.
 #[derive(Debug)]
 pub struct Endpoints {
     unix: ControlSocket,
@@ -58,18 +58,18 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// Whether something else than a socket is in the socket's place.
+    /// Checks that nothing but a socket is at the socket's path.
     ///
     /// # Errors
-    /// It is.
+    /// Something else is there.
     pub fn check_place(socket: &Path) -> Result<(), ServerError> {
         ControlSocket::check_place(socket)
     }
 
-    /// Listens on the socket, and over TCP if the settings say so.
+    /// Listens on the socket, and over TCP if configured.
     ///
     /// # Errors
-    /// When another one listens there, or a place cannot be used.
+    /// Another process listens there, or the path or address cannot be used.
     pub fn open(settings: &Settings, token: Arc<TokenSlot>) -> Result<Self, ServerError> {
         let unix = ControlSocket::bind(&settings.socket)?;
         let tcp = settings.http.listen.map(TcpEndpoint::bind).transpose()?;
@@ -81,19 +81,19 @@ impl Endpoints {
         })
     }
 
-    /// Where it listens over TCP, with the port that the system chose for port 0.
+    /// The TCP address, with the port that the system chose for port 0.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.tcp.as_ref().map(TcpEndpoint::address)
     }
 
-    /// Sees that the socket stays at its path.
+    /// A handle that keeps the socket at its path.
     #[must_use]
     pub fn keeper(&self) -> SocketKeeper {
         self.unix.keeper()
     }
 
-    /// Answers until it is stopped; then what is being answered is answered, and streams end.
+    /// Answers until stopped; then running answers are completed and streams end.
     pub async fn serve(
         self,
         router: Router,

@@ -8,10 +8,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use super::ServerError;
 use super::connection::{self, Accept, Endpoint};
 
-/// Connections the system keeps until they are accepted.
+/// Connections that the system queues until they are accepted.
 const BACKLOG_MAX: u32 = 1024;
 
-/// The address, listening.
+/// The listening address.
 #[derive(Debug)]
 pub struct TcpEndpoint {
     listener: TcpListener,
@@ -20,7 +20,7 @@ pub struct TcpEndpoint {
 
 impl TcpEndpoint {
     /// # Errors
-    /// When another program listens there, or the address is none of this host.
+    /// Another program listens there, or the address does not belong to this host.
     pub fn bind(address: SocketAddr) -> Result<Self, ServerError> {
         let listen = || {
             let socket = if address.is_ipv4() {
@@ -28,7 +28,7 @@ impl TcpEndpoint {
             } else {
                 TcpSocket::new_v6()?
             };
-            // A start right after a stop finds connections of the one before.
+            // A restart finds connections of the previous process in TIME_WAIT.
             socket.set_reuseaddr(true)?;
             socket.bind(address)?;
             let listener = socket.listen(BACKLOG_MAX)?;
@@ -59,7 +59,7 @@ impl Accept for TcpListener {
 
     async fn accept(&self) -> io::Result<(Self::Stream, Option<SocketAddr>)> {
         let (stream, peer) = Self::accept(self).await?;
-        // An update is sent at once. Without that the stream works too.
+        // Sends updates at once; without it the stream still works.
         let _ = stream.set_nodelay(true);
         Ok((stream, Some(peer)))
     }

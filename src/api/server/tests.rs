@@ -1,4 +1,4 @@
-//! Tests of what only routes of a test's own can show: streams, WebSockets and panics behind an endpoint.
+//! Tests with routes of their own: streams, WebSockets and panics behind an endpoint.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use super::guard::{Guard, TokenSlot};
 use super::{EndpointKind, Subscribers, Traffic};
 use crate::config::HttpSettings;
 
-/// A failure bound, not a clock to go by.
+/// Upper bound of a failing test; no test waits for it otherwise.
 const WAIT_MAX: Duration = Duration::from_mins(1);
 const TOKEN: &str = "0123456789abcdef";
 
@@ -94,7 +94,7 @@ async fn panic() -> &'static str {
     panic!("as the test wants it")
 }
 
-/// Sends a request with the token and reads until `end` came, or to the end.
+/// Sends a request with the token and reads until `end` arrives, or to the end.
 async fn ask(address: SocketAddr, path: &str, headers: &str, end: &str) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
@@ -165,7 +165,7 @@ async fn a_websocket_keeps_the_place_of_its_connection() {
         tokio::time::timeout(WAIT_MAX, free)
             .await
             .expect("its place is free again");
-        // Nor is the place of that last question.
+        // The slot of the last request is released as well.
         let free = async {
             while open.traffic.of(EndpointKind::Tcp).connections() > 0 {
                 tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! Traffic: what goes through the endpoints, counted, and how many may listen to streams.
+//! Traffic counters of the endpoints, and the bound of stream subscribers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Classes of a status: 1xx to 5xx.
 pub const CLASSES: usize = 5;
 
-/// A listener, under the word that the access log and the metrics have for it.
+/// A listener, with its name in the access log and the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum EndpointKind {
@@ -21,7 +21,7 @@ impl EndpointKind {
     pub const ALL: [Self; 2] = [Self::Unix, Self::Tcp];
 }
 
-/// What went through one endpoint since the start.
+/// Counters of one endpoint since the start.
 #[derive(Debug, Default)]
 pub struct EndpointStats {
     connections: AtomicU64,
@@ -66,7 +66,7 @@ impl EndpointStats {
     }
 }
 
-/// Both endpoints.
+/// Counters of both endpoints.
 #[derive(Debug, Default)]
 pub struct Traffic {
     unix: EndpointStats,
@@ -83,14 +83,14 @@ impl Traffic {
     }
 }
 
-/// How many may listen to streams at once, over both endpoints.
+/// The bound of simultaneous subscribers over both endpoints.
 #[derive(Clone, Debug)]
 pub struct Subscribers {
     free: Arc<Semaphore>,
     max: usize,
 }
 
-/// The place of one listener, given back when it is dropped.
+/// The place of one subscriber, released on drop.
 #[derive(Debug)]
 pub struct Permit(#[expect(dead_code, reason = "it is held, not read")] OwnedSemaphorePermit);
 
@@ -103,13 +103,13 @@ impl Subscribers {
         }
     }
 
-    /// A place, or `None` when all are taken.
+    /// A place, or `None` if all are taken.
     #[must_use]
     pub fn try_enter(&self) -> Option<Permit> {
         Arc::clone(&self.free).try_acquire_owned().ok().map(Permit)
     }
 
-    /// How many listen now.
+    /// Current number of subscribers.
     #[must_use]
     pub fn now(&self) -> usize {
         self.max - self.free.available_permits()

@@ -1,4 +1,4 @@
-//! The control socket: a unix socket for the owner and the group, who may do everything.
+//! The control socket: a unix socket for owner and group, without restrictions.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,14 +17,14 @@ use super::connection::{self, Accept, Endpoint};
 /// Owner and group may talk to the collector.
 const SOCKET_MODE: u32 = 0o660;
 
-/// The socket, listening. Its file is removed when this is dropped.
+/// The listening socket. Its file is removed on drop.
 #[derive(Debug)]
 pub struct ControlSocket {
     listener: watch::Sender<Arc<UnixListener>>,
     bound: BoundSocket,
 }
 
-/// Removes the file when it is dropped.
+/// Removes the socket file on drop.
 #[derive(Debug)]
 struct BoundSocket(Arc<SocketPath>);
 
@@ -39,28 +39,28 @@ impl Drop for BoundSocket {
 #[derive(Debug)]
 struct SocketPath {
     path: PathBuf,
-    /// Device and inode of the file that was made, to be told from another's.
+    /// Device and inode of the file made here, to recognise a replaced one.
     ours: Mutex<Option<(u64, u64)>>,
-    /// Nobody listens any more.
+    /// Set when nothing listens any more.
     is_closed: AtomicBool,
 }
 
 impl SocketPath {
-    /// Removes the file, if it is not another's.
+    /// Removes the file, unless it was replaced.
     fn remove(&self) {
         if self.is_ours() {
-            // Someone may have removed it already.
+            // It may be removed already.
             let _ = std::fs::remove_file(&self.path);
         }
     }
 
-    /// Whether what is at the path is what was made there.
+    /// True if the file at the path is the one made here.
     fn is_ours(&self) -> bool {
         let ours = *self.ours.lock().unwrap_or_else(PoisonError::into_inner);
         ours.is_some() && ours == identity(&self.path)
     }
 
-    /// Listens. A socket that nobody answers on is left over from a crash and replaced.
+    /// Listens. A socket without a listener is left over from a crash and replaced.
     fn bind(&self) -> Result<Listener, ServerError> {
         let path = &self.path;
         let failed = |source| ServerError::Io {
@@ -89,7 +89,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     Some((file.dev(), file.ino()))
 }
 
-/// Sees that the socket stays at its path.
+/// A handle that keeps the socket at its path.
 #[derive(Clone, Debug)]
 pub struct SocketKeeper {
     listener: watch::Sender<Arc<UnixListener>>,
@@ -97,11 +97,11 @@ pub struct SocketKeeper {
 }
 
 impl SocketKeeper {
-    /// Listens anew if the path does not lead to the socket any more; returns what listens then. Waits for the
+    /// Makes the socket again if the path no longer leads to it; returns the new listener. Blocks on the
     /// filesystem.
     ///
     /// # Errors
-    /// Another one listens there, something else is there, or the path cannot be used.
+    /// Another process listens there, another file is there, or the path cannot be used.
     pub fn check(&self) -> Result<Option<Listener>, ServerError> {
         if self.path.is_ours() {
             return Ok(None);
@@ -114,10 +114,10 @@ impl SocketKeeper {
         Ok(Some(listener))
     }
 
-    /// Takes connections from this listener instead of the one before.
+    /// Replaces the listener that connections are accepted from.
     ///
     /// # Errors
-    /// The system does not let it be waited for.
+    /// The runtime cannot register the listener.
     pub fn replace(&self, listener: Listener) -> io::Result<()> {
         self.listener
             .send_replace(Arc::new(UnixListener::from_std(listener)?));
@@ -126,10 +126,10 @@ impl SocketKeeper {
 }
 
 impl ControlSocket {
-    /// Listens. A socket that nobody answers on is left over from a crash and replaced.
+    /// Listens. A socket without a listener is left over from a crash and replaced.
     ///
     /// # Errors
-    /// When another collector answers there, or the path cannot be used.
+    /// Another collector answers there, or the path cannot be used.
     pub fn bind(path: &Path) -> Result<Self, ServerError> {
         let bound = BoundSocket(Arc::new(SocketPath {
             path: path.to_owned(),
@@ -146,10 +146,10 @@ impl ControlSocket {
         })
     }
 
-    /// Whether something else than a socket is in its place.
+    /// Checks that nothing but a socket is at the path.
     ///
     /// # Errors
-    /// It is.
+    /// Something else is there.
     pub fn check_place(path: &Path) -> Result<(), ServerError> {
         match std::fs::symlink_metadata(path) {
             Ok(file) if !file.file_type().is_socket() => Err(ServerError::NotASocket(path.to_owned())),
@@ -157,7 +157,7 @@ impl ControlSocket {
         }
     }
 
-    /// Sees that it stays at its path.
+    /// A handle that keeps the socket at its path.
     pub fn keeper(&self) -> SocketKeeper {
         SocketKeeper {
             listener: self.listener.clone(),
@@ -169,14 +169,14 @@ impl ControlSocket {
     pub async fn serve(self, endpoint: Endpoint) {
         let Self { listener, bound } = self;
         let latest = Latest(listener.subscribe());
-        // Once the endpoint is closed, nobody listens.
+        // The keeper's sender is dropped too once the endpoint is closed.
         drop(listener);
         connection::serve(latest, endpoint).await;
         drop(bound);
     }
 }
 
-/// The listener that is at the path now.
+/// The listener that is currently at the path.
 struct Latest(watch::Receiver<Arc<UnixListener>>);
 
 impl Accept for Latest {

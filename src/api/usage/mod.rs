@@ -1,7 +1,7 @@
-//! What was used when, by whom: sums over a stretch of time, as JSON or CSV.
+//! Usage over a time range by key, as JSON or CSV.
 //!
-//! Answered from sums that are kept by the hour, so a question that does not begin and end with one is refused, never
-//! answered approximately.
+//! Answered from hourly sums. A range that does not begin and end on a full hour is refused, never
+//! approximated.
 
 mod question;
 
@@ -37,7 +37,7 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default().routes(routes!(get_usage))
 }
 
-/// Which sums are wanted: what is left out is no wish.
+/// The range, the grouping and the filter; a parameter left out filters nothing.
 #[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -46,7 +46,8 @@ struct UsageQuery {
     from: Option<String>,
     /// Before this hour, likewise.
     to: Option<String>,
-    /// One row for each day, hour, run, model, account, or value of a label, as in label:project. Without it, by day.
+    /// One row for each day, hour, run, model, account, or value of a label, as in label:project. Default:
+    /// day.
     group_by: Option<String>,
     /// Only this run.
     run: Option<String>,
@@ -58,10 +59,10 @@ struct UsageQuery {
     label: Option<String>,
 }
 
-/// What was used
+/// Usage by time range
 ///
-/// Sums by the time of the usage, exact for the hours asked for. With `Accept: text/csv` as CSV, one line for each row.
-/// A `null` key is of forgotten runs, or of runs without the label; in CSV it is empty.
+/// Sums by the time of the usage, exact for the requested hours. With `Accept: text/csv` as CSV, one line for
+/// each row. A `null` key stands for forgotten runs, or for runs without the label; in CSV it is empty.
 #[utoipa::path(
     get,
     path = "/v1/usage",
@@ -94,7 +95,7 @@ async fn get_usage(
     .await
 }
 
-/// What decides in which row a sum is, as far as the question needs it.
+/// The parts of a sum's key that the question groups by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct GroupPart {
     hour: Option<u32>,
@@ -123,7 +124,7 @@ fn answer(store: &Store, question: &Question) -> Result<wire::Usage, Problem> {
         };
         *parts.entry(part).or_default() += totals;
     })?;
-    // Asked last, so that every run with sums is among them.
+    // Read last, so that every run with sums is included.
     let names = if granularity.runs {
         store.run_names()?
     } else {
@@ -137,7 +138,7 @@ fn answer(store: &Store, question: &Question) -> Result<wire::Usage, Problem> {
     }
     if rows.len() > ROWS_MAX {
         let detail = format!(
-            "{} rows, at most {ROWS_MAX} are answered; ask for less time",
+            "{} rows, at most {ROWS_MAX} are returned; request a shorter range",
             rows.len()
         );
         return Err(Problem::bad("from", detail));
@@ -171,7 +172,7 @@ fn sums(totals: &Totals) -> wire::UsageSums {
     }
 }
 
-/// A head, one line for each row, and no sum: whoever reads it makes sums.
+/// A header line and one line for each row, without a line of totals.
 fn csv(usage: &wire::Usage) -> Result<Response, Problem> {
     let written = write_csv(usage).map_err(|error| {
         tracing::error!(%error, "the CSV was not written");

@@ -1,4 +1,4 @@
-//! Question: which hours, whose, and by what they are told apart.
+//! The parsed usage question: hours, filter and grouping.
 
 use std::fmt;
 use std::ops::Range;
@@ -14,7 +14,7 @@ use crate::model::{DAY_HOURS, DAY_MS, Millis, RunId, RunNumber, check_label, spl
 use crate::store::RunNames;
 
 const HOUR_MS: i64 = 3_600_000;
-/// One row for each of these.
+/// The grouping of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Group {
     Day,
@@ -26,12 +26,12 @@ pub enum Group {
     Label(Box<str>),
 }
 
-/// A question that makes sense.
+/// A validated question.
 #[derive(Clone, Debug)]
 pub struct Question {
     pub from: Option<Millis>,
     pub to: Option<Millis>,
-    /// Since 1970.
+    /// Hours since 1970.
     pub hours: Range<u32>,
     pub group: Group,
     pub model: Option<Box<str>>,
@@ -42,10 +42,10 @@ pub struct Question {
 }
 
 impl Question {
-    /// What a query means.
+    /// Parses a query.
     ///
     /// # Errors
-    /// Names the parameter that cannot be meant.
+    /// The name of the invalid parameter.
     pub fn of(query: UsageQuery) -> Result<Self, Problem> {
         let from = query.from.as_deref().map(|text| time("from", text)).transpose()?;
         let to = query.to.as_deref().map(|text| time("to", text)).transpose()?;
@@ -72,7 +72,7 @@ impl Question {
         })
     }
 
-    /// Whether the answer depends on which run used what.
+    /// True if the answer depends on the runs of the usage.
     pub fn needs_runs(&self) -> bool {
         !matches!(self.group, Group::Day | Group::Hour | Group::Model)
             || self.run.is_some()
@@ -80,7 +80,7 @@ impl Question {
             || self.label.is_some()
     }
 
-    /// Whether a run's sums are wanted; of a forgotten run only its account is known.
+    /// True if a run's sums pass the filter; of a forgotten run only the account is known.
     pub fn wants(&self, run: Option<RunNumber>, names: &RunNames) -> bool {
         let known = run.and_then(|run| names.infos.get(&run));
         let account = run.and_then(|run| names.accounts.get(&run));
@@ -134,7 +134,7 @@ impl Group {
         })
     }
 
-    /// The first hour of the stretch in whose row an hour is.
+    /// The first hour of the row that an hour belongs to.
     pub fn time_of(&self, hour: u32) -> Option<u32> {
         match self {
             Self::Hour => Some(hour),
@@ -143,7 +143,7 @@ impl Group {
         }
     }
 
-    /// The key of the row.
+    /// The key of a row.
     pub fn key(&self, part: &GroupPart, names: &RunNames) -> Option<String> {
         let known = part.run.and_then(|run| names.infos.get(&run));
         let start = |hour: u32| i64::from(hour) * HOUR_MS;
@@ -186,7 +186,7 @@ fn time(field: &str, text: &str) -> Result<Millis, Problem> {
             .ok()
             .map(|day| day.timestamp())
     };
-    // A date alone first: a time parses as the date it is on too.
+    // A date alone is tried first: a time also parses as its date.
     let parsed = if text.len() <= "+002026-10-05".len() {
         day()
     } else {
@@ -201,13 +201,13 @@ fn time(field: &str, text: &str) -> Result<Millis, Problem> {
         })?
         .as_nanosecond();
     if at.rem_euclid(i128::from(HOUR_MS) * 1_000_000) != 0 {
-        let detail = format!("{text:?} is on no full hour of UTC, and sums are kept by the hour");
+        let detail = format!("{text:?} is not a full hour in UTC; sums are hourly");
         return Err(Problem::bad(field, detail));
     }
     Ok(i64::try_from(at / 1_000_000).unwrap_or(i64::MAX))
 }
 
-/// Since 1970; nothing is counted before.
+/// Hours since 1970; earlier times count as 0.
 fn hour(at: Millis) -> u32 {
     u32::try_from(at.max(0) / HOUR_MS).unwrap_or(u32::MAX)
 }
@@ -238,7 +238,7 @@ mod tests {
             ("1970-01-02", "1970-01-02", None),
             ("1970-01-02T00:30:00Z", "", None),
             ("1970-01-02T00:00:00.001Z", "", None),
-            // Half an hour off is off.
+            // An offset of half an hour is not a full hour.
             ("1970-01-02T00:00:00+05:30", "", None),
             ("1970-01-02T00:00:00", "", None),
             ("yesterday", "", None),

@@ -1,4 +1,4 @@
-//! The last days of an existing web client: one row each, newest first, days without usage too.
+//! Daily usage for an existing web client: one row per day, newest first, including days without usage.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::dedup::Totals;
 use crate::model::{DAY_HOURS, DAY_MS, Millis};
 use crate::store::{Granularity, Store, StoreError};
 
-/// Days unless the query says how many.
+/// Default number of days.
 const DAYS_DEFAULT: i64 = 14;
 /// Most days of an answer.
 const DAYS_MAX: i64 = 90;
@@ -29,17 +29,17 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default().routes(routes!(get_daily))
 }
 
-/// How many days.
+/// The number of days.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 struct DailyQuery {
-    /// 14 if it is left out or no whole number; less than 1 is 1, more than 90 is 90.
+    /// 14 if left out or no whole number; less than 1 counts as 1, more than 90 as 90.
     #[param(value_type = Option<i64>)]
     days: Option<String>,
 }
 
-/// The last days
+/// Usage of the last days
 ///
 /// By the UTC day of the usage, newest first. Days without usage since the first that had some are zero.
 #[utoipa::path(

@@ -1,4 +1,4 @@
-//! The web client's documents, made from the store.
+//! The web client's documents, built from the store.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -12,14 +12,14 @@ use crate::quota::{pace, window};
 use crate::store::{AccountSums, RunInfo, RunView, Store, StoreError};
 use crate::tailer::status::RunStatus;
 
-/// How full the windows of an account are.
+/// The windows of an account.
 pub fn usage(store: &Store, account: &AccountId, now: Millis) -> Result<wire::WebUsage, StoreError> {
     let view = store.quota(Millis::MAX)?;
     let sums = view.accounts.get(account);
     Ok(sums.map_or_else(wire::WebUsage::default, |sums| of_account(sums, now)))
 }
 
-/// The same of what is known of an account.
+/// The same from an account's stored sums.
 pub fn of_account(sums: &AccountSums, now: Millis) -> wire::WebUsage {
     let AccountSums { windows, mark, .. } = sums;
     let is_marked = mark.as_ref().is_some_and(|cause| now < cause.until);
@@ -32,7 +32,7 @@ pub fn of_account(sums: &AccountSums, now: Millis) -> wire::WebUsage {
         if seen.freshness == Freshness::Expired {
             continue;
         }
-        // There is no other field that says so.
+        // No other field of this contract expresses a block.
         let is_blocked = is_marked || seen.blocked_until.is_some();
         let used_up = is_blocked.then(|| seen.utilization.unwrap_or(1.0).max(1.0));
         let Some(utilization) = used_up.or(seen.utilization) else {
@@ -58,7 +58,7 @@ pub fn of_account(sums: &AccountSums, now: Millis) -> wire::WebUsage {
     document
 }
 
-/// A window's name as the web client has it.
+/// The web client's name of a window.
 pub fn bucket_id(name: &str) -> &str {
     match name {
         window_name::SEVEN_DAY => "weekly",
@@ -67,7 +67,7 @@ pub fn bucket_id(name: &str) -> &str {
     }
 }
 
-/// What a run used, by model.
+/// Usage of a run by model.
 pub fn models(view: &RunView) -> Vec<wire::WebModel> {
     let models = view.by_model.iter();
     models
@@ -84,10 +84,10 @@ pub fn models(view: &RunView) -> Vec<wire::WebModel> {
         .collect()
 }
 
-/// A page of the runs, the newest first.
+/// A page of the runs, newest first.
 ///
-/// Those first seen at the same moment, as all that are there when the collector first starts, by their first activity;
-/// one without any has only begun. Then by their ids: of `9` and `24` the 24 first.
+/// Runs first seen at the same moment, such as all runs present at the first start, are ordered by first
+/// activity; a run without activity has only begun. Then by id: of `9` and `24` the 24 comes first.
 pub fn runs(
     store: &Store,
     statuses: &BTreeMap<RunId, RunStatus>,
@@ -136,15 +136,15 @@ fn started_at(info: &RunInfo) -> Millis {
     info.registered_at.unwrap_or(info.first_seen)
 }
 
-/// A piece of an id: digits or others.
+/// A part of an id: digits or other characters.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Piece<'t> {
-    /// Without leading zeros; the longer one is the larger.
+    /// Length and digits without leading zeros; the longer number is the larger.
     Number(usize, &'t [u8]),
     Text(&'t [u8]),
 }
 
-/// An id in the order people expect: numbers in it count as numbers.
+/// The parts of an id for natural order: digits compare as numbers.
 fn natural(id: &str) -> Vec<Piece<'_>> {
     let pieces = (id.as_bytes()).chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit());
     pieces
@@ -159,7 +159,7 @@ fn natural(id: &str) -> Vec<Piece<'_>> {
         .collect()
 }
 
-/// A number where the text is one as JSON writes it, else the text.
+/// A JSON number if the text is one as JSON writes it, else a string.
 fn number(text: &str) -> serde_json::Value {
     let is_plain = |number: &u64| *number <= JSON_INTEGER_MAX && number.to_string() == text;
     match text.parse::<u64>().ok().filter(is_plain) {
@@ -168,7 +168,7 @@ fn number(text: &str) -> serde_json::Value {
     }
 }
 
-/// The largest integer that every reader of JSON keeps exact.
+/// The largest integer that every JSON reader keeps exact.
 const JSON_INTEGER_MAX: u64 = 1 << 53;
 
 #[cfg(test)]
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(shuffled, sorted);
         let huge = ["99999999999999999999999998", "99999999999999999999999999"];
         assert!(natural(huge[0]) < natural(huge[1]));
-        // Alike as numbers: their texts decide.
+        // Equal as numbers: the texts decide.
         assert!(natural("007") == natural("7"));
     }
 

@@ -1,7 +1,7 @@
-//! The contract of an existing web client: its routes, its documents, its sockets.
+//! The contract of an existing web client: routes, documents and sockets.
 //!
-//! Times are milliseconds since 1970, shares 0 to 1, and the names of windows and fields are its own; everything is
-//! answered from the same state as the routes below `/v1`.
+//! Times are milliseconds since 1970, shares are 0 to 1, and windows and fields have the client's own names.
+//! All answers come from the same state as the routes below `/v1`.
 
 pub mod daily;
 mod documents;
@@ -28,7 +28,7 @@ use crate::model::{AccountId, RunId};
 
 /// Rows of a page whose `limit` is no number.
 const LIMIT_DEFAULT: usize = 50;
-/// Thresholds that the client has, in percent; what an account has beside them it is not told.
+/// Thresholds of the contract, in percent; other configured thresholds are not sent to this client.
 const THRESHOLDS: [u8; 2] = [75, 90];
 /// Most rows of a page.
 const LIMIT_MAX: usize = 1000;
@@ -44,7 +44,7 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
         .merge(run_socket::routes())
 }
 
-/// Of whose limits: the first account of the configuration, unless another is named.
+/// The account; default: the first account of the configuration.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(default)]
 #[into_params(parameter_in = Query)]
@@ -73,9 +73,9 @@ impl AccountQuery {
     }
 }
 
-/// How full the windows of an account are
+/// Windows of an account
 ///
-/// Windows that are over or of which nothing is known are left out.
+/// Windows that have ended or have no known share are left out.
 #[utoipa::path(
     get,
     path = "/api/usage",
@@ -97,9 +97,9 @@ async fn get_usage(
     blocking(move || Ok(Json(documents::usage(&api.store, &account, now())?))).await
 }
 
-/// What a run used, by model
+/// Usage of a run by model
 ///
-/// Empty for a run nobody knows.
+/// Empty for an unknown run.
 #[utoipa::path(
     get,
     path = "/api/usage/runs/{id}",
@@ -124,21 +124,22 @@ async fn get_usage_of_run(
     .await
 }
 
-/// Which page of the runs is wanted.
+/// The page of the list.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 struct PageQuery {
-    /// At most so many, up to 1000; 50 if it is no whole number. Left out, all runs come as an array.
+    /// Largest number of rows, up to 1000; 50 if it is not a whole number. Left out, all runs are returned as
+    /// an array.
     #[param(value_type = Option<u64>, minimum = 1, maximum = 1000)]
     limit: Option<String>,
-    /// Without the first so many; 0 if it is no whole number.
+    /// Number of rows skipped at the start; 0 if it is not a whole number.
     #[param(value_type = Option<u64>, minimum = 0)]
     offset: Option<String>,
 }
 
 impl PageQuery {
-    /// `limit`, if it was given, and `offset`.
+    /// `limit`, if given, and `offset`.
     fn page(&self) -> Result<(Option<usize>, usize), Problem> {
         let number = |text: &Option<String>| text.as_deref().and_then(query::number);
         let limit = if self.limit.is_some() {
@@ -154,11 +155,11 @@ impl PageQuery {
     }
 }
 
-/// Runs, the newest first
+/// Runs, newest first
 ///
-/// A page of them with `limit`, else an array of all. A run's id is a number where it is one, and its project is its label
-/// `project`. Runs that were first seen at the same moment follow each other by their first activity, then by their ids,
-/// numbers in them as numbers.
+/// A page with `limit`, else an array of all runs. A run's id is a number if it looks like one; its project
+/// is its label `project`. Runs first seen at the same moment are ordered by first activity, then by id in
+/// natural order.
 #[utoipa::path(
     get,
     path = "/api/runs",

@@ -1,4 +1,4 @@
-//! The socket of a run: what it uses, as it uses it.
+//! WebSocket of a run's usage.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,11 +29,11 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(get_shell))
 }
 
-/// What a run uses, as a WebSocket
+/// Usage of a run as a WebSocket
 ///
-/// Text frames: `{"type":"usage","snapshot":{"model":...,"input_tokens":...}}`, one for each model of a commit. They are
-/// differences: added to the totals at connect they give the new totals, and are negative where a better copy of a response
-/// took something away. The run need not be known yet.
+/// Text frames: `{"type":"usage","snapshot":{"model":...,"input_tokens":...}}`, one for each model of a
+/// commit. They are differences: added to the totals at connect they give the new totals, and they are
+/// negative where a better copy of a response has less. The run need not exist yet.
 #[utoipa::path(
     get,
     path = "/api/ws/runs/{id}",
@@ -56,14 +56,14 @@ async fn get_socket(
     socket::open(&api, upgrade, |api| OfRun {
         api,
         run,
-        told_until: 0,
+        sent_until: 0,
         sent: BTreeMap::new(),
     })
 }
 
-/// What a run uses, as a WebSocket, under its other name
+/// Usage of a run as a WebSocket, under its other path
 ///
-/// As `/api/ws/runs/{id}`.
+/// Same as `/api/ws/runs/{id}`.
 #[utoipa::path(
     get,
     path = "/api/runs/{id}/shell",
@@ -88,22 +88,22 @@ async fn get_shell(
 struct OfRun {
     api: Arc<ApiState>,
     run: RunId,
-    /// The number of the commit whose sums are told.
-    told_until: u64,
+    /// The number of the commit up to which sums were sent.
+    sent_until: u64,
     /// The sums by model as the client has them.
     sent: BTreeMap<Arc<str>, Totals>,
 }
 
 impl OfRun {
-    /// The sums now, and what they differ by from those that are told.
+    /// Reads the current sums and returns the differences to those sent.
     async fn catch_up(&mut self) -> Result<Vec<(Arc<str>, Totals)>, Problem> {
         let (api, run) = (Arc::clone(&self.api), self.run.clone());
         let view = blocking(move || Ok(api.store.run(&run)?)).await?;
         let Some(view) = view else {
-            // Nobody knows it yet: whatever comes is new.
+            // The run does not exist yet: everything later is new.
             return Ok(Vec::new());
         };
-        self.told_until = view.sequence;
+        self.sent_until = view.sequence;
         let before = std::mem::replace(&mut self.sent, view.by_model);
         let models = self.sent.iter();
         Ok(models
@@ -116,7 +116,7 @@ impl OfRun {
     }
 }
 
-/// A frame for each model of which something was used.
+/// One frame for each model with a difference.
 fn frames(models: &[(Arc<str>, Totals)]) -> Vec<String> {
     let models = models
         .iter()
@@ -148,15 +148,15 @@ fn frames(models: &[(Arc<str>, Totals)]) -> Vec<String> {
 
 impl SocketFeed for OfRun {
     async fn first(&mut self) -> Result<Vec<String>, Problem> {
-        // The client reads the totals itself.
+        // The client reads the first totals itself.
         self.catch_up().await?;
         Ok(Vec::new())
     }
 
     async fn after(&mut self, event: Option<&Event>) -> Result<Vec<String>, Problem> {
         match event {
-            Some(Event::Update(update)) if update.sequence > self.told_until => {
-                self.told_until = update.sequence;
+            Some(Event::Update(update)) if update.sequence > self.sent_until => {
+                self.sent_until = update.sequence;
                 let mut texts = Vec::new();
                 for of_run in update.runs.iter().filter(|one| one.run == self.run) {
                     for (model, added) in &of_run.models {

@@ -1,4 +1,4 @@
-//! What both sockets are alike in: how they open, how they live, how they end.
+//! Common parts of both WebSockets: opening, the session loop, and the end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,40 +15,40 @@ use crate::api::server::Permit;
 use crate::api::state::ApiState;
 use crate::live::{Event, Listener};
 
-/// What a client may say, in bytes; nothing of it is read.
+/// Largest client message, in bytes; its content is ignored.
 const MESSAGE_BYTES_MAX: usize = 4096;
-/// How often a client is asked whether it is there.
+/// Interval of pings.
 const PING_EVERY: Duration = Duration::from_secs(15);
-/// One that says nothing for so long is gone.
+/// A client without any message for this time is gone.
 const SILENT_FOR_MAX: Duration = Duration::from_secs(45);
-/// Longest time for a message to be taken.
+/// Longest time for sending a message.
 const SEND_WITHIN: Duration = Duration::from_secs(30);
-/// Longest time for saying that this is the end.
+/// Longest time for the closing handshake.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
-/// Seconds after which one who found no place asks again.
+/// `Retry-After` when all subscriber places are taken, in seconds.
 const RETRY_AFTER_S: u64 = 5;
 
-/// What a socket tells.
+/// The content of a socket.
 pub trait SocketFeed: Send + 'static {
-    /// What to say at first.
+    /// The first frames.
     fn first(&mut self) -> impl Future<Output = Result<Vec<String>, Problem>> + Send;
-    /// What to say after something was committed, or, without an event, after some time.
+    /// The frames after a commit, or, without an event, after a ping interval.
     fn after(&mut self, event: Option<&Event>) -> impl Future<Output = Result<Vec<String>, Problem>> + Send;
 }
 
-/// Why a socket ends.
+/// The reason why a session ends.
 enum SocketEnd {
-    /// The client went, or does not take what it is sent.
+    /// The client is gone, or does not accept data.
     Gone,
-    /// The client says that this is the end.
+    /// The client closed the socket.
     Closed,
     Close(u16, &'static str),
 }
 
-/// Opens a socket that hears of everything committed from now on.
+/// Opens a socket that gets everything committed from now on.
 ///
 /// # Errors
-/// The request is none for a WebSocket, or all places are taken.
+/// The request is no WebSocket upgrade, or all places are taken.
 pub fn open<T: SocketFeed>(
     api: &Arc<ApiState>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -86,7 +86,7 @@ pub fn open<T: SocketFeed>(
         let goodbye = async {
             match end {
                 SocketEnd::Gone => {}
-                // The answer goes out with the next reading, which then finds the end.
+                // The closing frame is answered with the next read, which then finds the end.
                 SocketEnd::Closed => while let Some(Ok(_)) = session.socket.recv().await {},
                 SocketEnd::Close(code, reason) => {
                     let reason = reason.into();
@@ -95,7 +95,7 @@ pub fn open<T: SocketFeed>(
                 }
             }
         };
-        // Whoever does not hear it is left all the same.
+        // A client that does not answer the closing frame is dropped.
         let _ = tokio::time::timeout(CLOSE_WITHIN, goodbye).await;
     }))
 }
@@ -125,8 +125,8 @@ impl<T: SocketFeed> SocketSession<T> {
                 message = self.socket.recv() => match message {
                     None => return SocketEnd::Gone,
                     Some(Ok(Message::Close(_))) => return SocketEnd::Closed,
-                    // Of a connection that is gone nobody hears this.
-                    Some(Err(_)) => return SocketEnd::Close(close_code::PROTOCOL, "no message this end can take"),
+                    // A client that is gone never sees this.
+                    Some(Err(_)) => return SocketEnd::Close(close_code::PROTOCOL, "not a valid message"),
                     Some(Ok(_)) => {
                         received_at = Instant::now();
                         continue;
@@ -148,7 +148,7 @@ impl<T: SocketFeed> SocketSession<T> {
         }
     }
 
-    /// Sends what is to be said; `Some` if that is the end.
+    /// Sends the frames; `Some` if the session ends.
     async fn send_all(&mut self, texts: Result<Vec<String>, Problem>) -> Option<SocketEnd> {
         let Ok(texts) = texts else {
             return Some(SocketEnd::Close(close_code::AGAIN, "the store does not answer"));
@@ -167,8 +167,8 @@ impl<T: SocketFeed> SocketSession<T> {
     }
 }
 
-/// A frame's text.
+/// The text of a frame.
 pub fn text(document: &impl Serialize) -> String {
-    // Numbers, strings and maps with names for keys: there is nothing to fail.
+    // Numbers, strings and maps with string keys: serialization cannot fail.
     serde_json::to_string(document).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! The socket of the windows: their state at first and when it changes, and thresholds as they are reached.
+//! WebSocket of an account's windows: their state at first and on each change, and thresholds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +21,8 @@ use crate::api::wire;
 use crate::live::Event;
 use crate::model::{AccountId, Fired};
 
-/// A pace that moved within its zone is sent again after this. A socket looks every 15 s, so that a client has one that is
-/// at most a minute old.
+/// A pace that moved within its zone is sent again after this time. With a check every 15 s, a client's pace
+/// is at most a minute old.
 const PACE_AFTER_MIN: Duration = Duration::from_secs(45);
 
 /// The routes of this file.
@@ -30,12 +30,13 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default().routes(routes!(get_socket))
 }
 
-/// How full the windows are, as a WebSocket
+/// Windows of an account as a WebSocket
 ///
-/// Text frames: `{"type":"snapshot","state":...}` with the document of `GET /api/usage` at first and whenever it changes, by
-/// the clock too: when a window ends, a block ends, or a pace comes into another zone; and once a minute while a pace moves. And
-/// `{"type":"threshold_crossed","bucket_id":...,"threshold":75,"reset_at":...}` at 75 and 90 percent; of a reading that
-/// reaches both, the higher one alone.
+/// Text frames. `{"type":"snapshot","state":...}` with the document of `GET /api/usage`: at first and
+/// whenever it changes, also by the clock (a window ends, a block ends, or a pace enters another zone), and
+/// once a minute while a pace moves.
+/// `{"type":"threshold_crossed","bucket_id":...,"threshold":75,"reset_at":...}` at 75 and 90 percent; if one
+/// reading reaches both, only the higher one.
 #[utoipa::path(
     get,
     path = "/api/ws/usage",
@@ -67,13 +68,13 @@ async fn get_socket(
 struct Windows {
     api: Arc<ApiState>,
     account: AccountId,
-    /// As last told.
+    /// As last sent.
     sent: wire::WebUsage,
     sent_at: Instant,
 }
 
 impl Windows {
-    /// The state, if it is one to send.
+    /// The state frame, if one is due.
     async fn state(&mut self, is_first: bool) -> Result<Vec<String>, Problem> {
         let (api, account) = (Arc::clone(&self.api), self.account.clone());
         let state = blocking(move || Ok(documents::usage(&api.store, &account, now())?)).await?;
@@ -89,8 +90,8 @@ impl Windows {
     }
 }
 
-/// Whether a state is to be sent to one who was sent another so long ago. A pace moves all the time: within its zone it is
-/// news only after a while.
+/// True if the state differs enough to be sent again. A pace moves all the time; within its zone it is sent
+/// only after [`PACE_AFTER_MIN`].
 fn is_news(sent: &wire::WebUsage, now: &wire::WebUsage, age: Duration) -> bool {
     let zones = |state: &wire::WebUsage| -> Vec<String> {
         (state.pacing.values()).map(|pace| pace.zone.clone()).collect()
@@ -108,7 +109,8 @@ impl SocketFeed for Windows {
 
     async fn after(&mut self, event: Option<&Event>) -> Result<Vec<String>, Problem> {
         let Some(Event::Update(update)) = event else {
-            // Too slow for what was told; or the time has passed, which the teller cannot say while nothing is committed.
+            // Either the client fell behind, or the time has passed, which no event reports while nothing is
+            // committed.
             return self.state(false).await;
         };
         let mut texts = Vec::new();
@@ -128,7 +130,7 @@ impl SocketFeed for Windows {
     }
 }
 
-/// What is told of an account's thresholds: those of the contract, and of one reading the highest.
+/// The threshold events of an account: those of the contract, and of one reading only the highest.
 fn thresholds<'f>(fired: &'f [Fired], account: &'f AccountId) -> impl Iterator<Item = &'f Fired> {
     let is_told = |fired: &Fired| THRESHOLDS.contains(&fired.percent);
     let of_it = fired
@@ -185,7 +187,7 @@ mod tests {
             let is_sent = is_news(&document(sent_at), &document(at), age);
             assert!(is_sent || !is_other_zone, "a zone is sent at once");
             if !is_sent {
-                // Before it says anything a pace does not move.
+                // Within the first fifteen minutes a pace does not move.
                 assert!(
                     zone(at) == "none" || at - sent_at < MINUTE_MS,
                     "a pace stands still"

@@ -1,4 +1,4 @@
-//! What a stream of events carries.
+//! Documents of the event stream.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::quota::{ThresholdFired, Window};
 use super::summary::{RunTotals, Summary};
 
-/// What a commit adds to sums; negative where a better copy took something away.
+/// Differences of sums in a commit; negative where a better copy has less.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Delta {
     pub messages: i64,
@@ -27,18 +27,20 @@ pub struct SnapshotEvent {
     pub snapshot: Summary,
 }
 
-/// Event `gap`: something was missed. The sums of the snapshot have it; states of runs are in `/v1/runs` alone.
+/// Event `gap`: events were missed. The snapshot contains their sums; the states of runs are only in
+/// `/v1/runs`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GapEvent {
     pub sequence: u64,
-    /// `too_old` (not kept any more), `too_slow`, `restarted` (the collector), or `unknown` (no such id).
+    /// `too_old` (no longer kept), `too_slow`, `restarted` (the collector), or `unknown` (no such id).
     pub reason: String,
-    /// The last commit that was heard of.
+    /// The last commit that the client received.
     pub missed_from: u64,
     pub snapshot: Summary,
 }
 
-/// Event `usage`: what a commit read of a run. If it read lines without usage only, `models` is empty and `delta` is zero.
+/// Event `usage`: data of one run in one commit. If only lines without usage were read, `models` is empty and
+/// `delta` is zero.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UsageEvent {
     pub sequence: u64,
@@ -47,28 +49,28 @@ pub struct UsageEvent {
     pub run: String,
     pub provider: String,
     pub account: String,
-    /// What is added, by model.
+    /// The differences by model.
     pub models: BTreeMap<String, Delta>,
-    /// What is added in all.
+    /// The sum of the differences.
     pub delta: Delta,
     pub lines_read: u64,
     pub malformed_lines_read: u64,
-    /// The run's totals after it.
+    /// The run's totals after the commit.
     pub totals: RunTotals,
 }
 
-/// Event `window`: a window is in another state.
+/// Event `window`: the state of a window changed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WindowEvent {
     pub sequence: u64,
     #[schema(format = DateTime)]
     pub at: String,
-    /// Whether a new window began.
+    /// True if a new window began.
     pub rolled_over: bool,
     pub window: Window,
 }
 
-/// Event `threshold`: one was reached.
+/// Event `threshold`: a threshold was reached.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ThresholdEvent {
     pub sequence: u64,
@@ -76,7 +78,7 @@ pub struct ThresholdEvent {
     pub threshold: ThresholdFired,
 }
 
-/// Event `account`: the verdict on one is another now.
+/// Event `account`: the verdict on an account changed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AccountEvent {
     pub sequence: u64,
@@ -84,7 +86,7 @@ pub struct AccountEvent {
     pub at: String,
     pub provider: String,
     pub account: String,
-    /// The state it had; `null` for an account that is new.
+    /// The previous state; `null` for a new account.
     pub from: Option<String>,
     /// `available`, `near_limit`, `exhausted` or `unknown`.
     pub state: String,
@@ -95,8 +97,8 @@ pub struct AccountEvent {
     pub sentence: String,
 }
 
-/// Event `health`: how the collector is, told at first, as of then, and at each change. It has no id and is not told again
-/// to those who resume, who are told how it is then.
+/// Event `health`: the state of the collector, sent at first and on each change. It has no id; a resumed
+/// stream begins with the current state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HealthEvent {
     #[schema(format = DateTime)]
@@ -107,7 +109,7 @@ pub struct HealthEvent {
     pub reasons: Vec<String>,
 }
 
-/// Event `run`: one began or ended.
+/// Event `run`: a run began or ended.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunEvent {
     pub sequence: u64,
@@ -119,7 +121,7 @@ pub struct RunEvent {
     pub labels: BTreeMap<String, String>,
     /// `started`, `resumed`, `stopped` or `forgotten`.
     pub phase: String,
-    /// Why it was stopped: `asked`, `idle` or `vanished`.
+    /// The reason of a stop: `asked`, `idle` or `vanished`.
     pub reason: Option<String>,
     pub totals: RunTotals,
 }

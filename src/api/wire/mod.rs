@@ -1,4 +1,4 @@
-//! The documents others read: their field names and shapes are a contract that only grows.
+//! Public documents. Field names and shapes are a contract to which only additions are made.
 //!
 //! Times are RFC 3339 in UTC with milliseconds. Token sums beyond `u64` are shown as `u64::MAX`.
 

@@ -1,4 +1,4 @@
-//! Runs, and what starts them.
+//! Documents of runs, and the body that starts one.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use super::summary::{Lines, RunTotals, Totals};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Run {
     pub id: String,
-    /// `waiting` (started, and its directory is not there yet), `live`, `idle`, `stopped`, `gone` (its directory is no
-    /// longer there) or `failing` (reading it keeps failing).
+    /// `waiting` (started, directory not there yet), `live`, `idle`, `stopped`, `gone` (the directory was
+    /// removed) or `failing` (reading keeps failing).
     pub state: String,
-    /// By which account it is counted.
+    /// The account the run is counted under.
     pub provider: String,
     pub account: String,
     pub labels: BTreeMap<String, String>,
@@ -23,7 +23,7 @@ pub struct Run {
     pub mount: Option<String>,
     #[schema(format = DateTime)]
     pub first_seen: String,
-    /// When someone started it; `null` for one that was only found.
+    /// The time of its registration; `null` for a run that was only found.
     #[schema(format = DateTime)]
     pub registered_at: Option<String>,
     /// The earliest line time read.
@@ -36,7 +36,7 @@ pub struct Run {
     pub stopped_at: Option<String>,
     /// `asked`, `idle` (no news for long) or `vanished` (its directory is gone).
     pub stop_reason: Option<String>,
-    /// Bytes waiting to be read, as of the last look.
+    /// Bytes waiting to be read, as of the last check.
     pub lag_bytes: u64,
     #[serde(flatten)]
     pub totals: RunTotals,
@@ -44,29 +44,29 @@ pub struct Run {
     pub lines: Lines,
     pub files: u64,
     pub bytes: u64,
-    /// How often this run's tailer was restarted since the collector started.
+    /// Number of restarts of this run's tailer since the collector started.
     pub restarts: u32,
-    /// What is wrong, in a sentence; absent if nothing is.
+    /// The problem in a sentence; absent without a problem.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// `false` while something of it cannot be read, as `problem` says: what was counted is less than what was used; else
+    /// `false` while part of the run cannot be read, as `problem` describes: the counts are too low; else
     /// absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub complete: Option<bool>,
-    /// What lies in its directory and is not read, a sentence for each kind; absent if nothing does.
+    /// Files in its directory that are not read, one sentence for each kind; absent if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<String>,
 }
 
-/// `PUT /v1/runs/{id}`: what is said of a run.
+/// `PUT /v1/runs/{id}`: the registration of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StartRun {
-    /// At most 32: names of 1 to 64 of A-Z a-z 0-9 . _ - /, values of up to 256 bytes without control characters.
-    /// `provider` and `account` decide by which account the run is counted.
+    /// At most 32: names of 1 to 64 of A-Z a-z 0-9 . _ - /, values of up to 256 bytes without control
+    /// characters. `provider` and `account` select the account that the run is counted under.
     pub labels: BTreeMap<String, String>,
-    /// The directory that holds its logs, an absolute path below one of `runs.mount_roots`; left out, they stay where
-    /// they are, at first in `mount` of the run's directory. It cannot change once something was read.
+    /// The directory that holds its logs, an absolute path below one of `runs.mount_roots`; default:
+    /// unchanged, at first `mount` in the run's directory. It cannot change once something was read.
     pub mount: Option<String>,
 }
 

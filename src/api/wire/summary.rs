@@ -1,4 +1,4 @@
-//! The summary, and the figures that other documents share with it.
+//! The summary document, and the figures shared with other documents.
 
 use std::collections::BTreeMap;
 
@@ -14,12 +14,13 @@ pub const SCHEMA: u32 = 1;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Summary {
     pub schema: u32,
-    /// The time every age and state in the document refers to.
+    /// The time that all ages and states in the document refer to.
     #[schema(format = DateTime)]
     pub now: String,
-    /// Responses counted; calls inside responses and responses without figures are left out.
+    /// Responses counted, without calls inside responses and responses without figures.
     pub messages: u64,
-    /// Calls inside responses that their own figures leave out: an advisor's, compactions, attempts that were declined.
+    /// Calls inside responses that the responses' own figures leave out: advisor calls, compactions, declined
+    /// attempts.
     pub advisor_calls: u64,
     pub totals: Totals,
     pub by_run: BTreeMap<String, RunTotals>,
@@ -28,35 +29,37 @@ pub struct Summary {
     pub by_day: BTreeMap<String, Totals>,
     pub lines: Lines,
     pub files: u64,
-    /// Bytes read, those of skipped lines included.
+    /// Bytes read, including skipped lines.
     pub bytes: u64,
     #[serde(default)]
     pub coverage: Coverage,
     pub quota: Quota,
 }
 
-/// What was counted beside what agents report of themselves, and what is known to be missing.
+/// Counted usage beside the agents' own reports, and known gaps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Coverage {
-    /// Sums that agents report of their sessions (`cost-state`, `result.modelUsage`). They are never added to `totals`.
+    /// Sums that agents report of their sessions (`cost-state`, `result.modelUsage`). They are never added to
+    /// `totals`.
     pub reported: Tokens,
     /// The part of `reported` that was counted.
     pub counted: Tokens,
-    /// The part of `reported` that stands in no line: titles, recaps, compactions, ends that were never written.
+    /// The part of `reported` that no line contains: titles, recaps, compactions, ends that were never
+    /// written.
     pub unlogged: Tokens,
     /// Sessions seen.
     pub sessions: u64,
-    /// Of those, the ones whose agent reported anything.
+    /// Sessions with a report of their agent.
     pub sessions_reported: u64,
-    /// Messages of which no line says that they were over: their output may be that of their beginning.
+    /// Messages without a final line: their output may be that of an early copy.
     pub unfinished: u64,
-    /// Responses of which no figures are known: neither messages nor calls until a better copy comes.
+    /// Responses without figures: counted neither as messages nor as calls until a better copy arrives.
     pub without_figures: u64,
-    /// Runs with something missing.
+    /// Runs with gaps.
     pub by_run: BTreeMap<String, RunCoverage>,
 }
 
-/// What is known to be missing of a run.
+/// Known gaps of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RunCoverage {
     pub unlogged_tokens: u64,
@@ -100,13 +103,13 @@ pub struct RunTotals {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Lines {
     pub read: u64,
-    /// Lines with usage that can count, copies included.
+    /// Lines with countable usage, copies included.
     pub usage: u64,
-    /// Of those, the copies of a response that was known.
+    /// The part of `usage` that repeats a known response.
     pub duplicate: u64,
     pub ignored: u64,
     pub malformed: u64,
     pub oversized: u64,
-    /// Of the usage lines, those without a usable time.
+    /// The part of `usage` without a usable time.
     pub clock_suspect: u64,
 }

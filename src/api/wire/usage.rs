@@ -14,7 +14,7 @@ pub struct Usage {
     pub to: Option<String>,
     /// `day`, `hour`, `run`, `model`, `account` or `label:KEY`.
     pub group_by: String,
-    /// Those with usage, by key.
+    /// Rows with usage, by key.
     pub rows: Vec<UsageRow>,
     /// The sums of the rows.
     pub totals: UsageSums,
@@ -23,14 +23,14 @@ pub struct Usage {
 /// A row of [`Usage`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UsageRow {
-    /// A UTC day, the start of an hour, a run's id, a model, PROVIDER/NAME or a label's value; `null` for forgotten runs
-    /// and for runs without the label.
+    /// A UTC day, the start of an hour, a run's id, a model, PROVIDER/NAME or a label's value; `null` for
+    /// forgotten runs and for runs without the label.
     pub key: Option<String>,
     #[serde(flatten)]
     pub sums: UsageSums,
 }
 
-/// What was used.
+/// Usage sums.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UsageSums {
     pub messages: u64,
@@ -49,6 +49,6 @@ pub struct DailyUsage {
     pub tokens_output: u64,
     pub tokens_cache_read: u64,
     pub tokens_cache_create: u64,
-    /// Runs that used something on it.
+    /// Runs with usage on this day.
     pub run_count: u64,
 }

@@ -1,4 +1,4 @@
-//! The contract of an existing web client: times in milliseconds, names of its own.
+//! Documents of an existing web client: times in milliseconds, names of its own.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,12 @@ use utoipa::ToSchema;
 /// `GET /api/usage`. Times are milliseconds since 1970.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WebUsage {
-    /// Never known here.
+    /// Always `null`.
     #[schema(value_type = Option<String>)]
     pub plan: Option<String>,
-    /// When a window was last observed.
+    /// The time of the last observation of a window.
     pub observed_at: Option<i64>,
-    /// Nothing is asked of the provider here, so nothing fails.
+    /// Always `null`: the collector makes no requests to the provider.
     pub last_error: Option<String>,
     pub last_error_at: Option<i64>,
     /// By id.
@@ -24,15 +24,15 @@ pub struct WebUsage {
 /// A window of [`WebUsage`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WebBucket {
-    /// `five_hour`, `weekly`, `sonnet_weekly`, or as the provider calls it.
+    /// `five_hour`, `weekly`, `sonnet_weekly`, or the provider's name.
     pub id: String,
-    /// 0.42 is 42 %. At least 1 while the window is refused, or the account is marked as exhausted.
+    /// 0.42 for 42 %. At least 1 while the window is refused, or the account is marked as exhausted.
     pub utilization: f64,
     pub reset_at: Option<i64>,
     pub window_started_at: Option<i64>,
 }
 
-/// How a window's use compares with the time that has passed of it.
+/// The use of a window compared with the time that has passed of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WebPace {
     pub delta: f64,
@@ -71,9 +71,9 @@ pub struct WebRuns {
 /// A run of [`WebRuns`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WebRun {
-    /// A number where it is one.
+    /// A number if it looks like one.
     pub id: serde_json::Value,
-    /// The label `project`, a number where it is one.
+    /// The label `project`; a number if it looks like one.
     pub project_id: serde_json::Value,
     /// As in `GET /v1/runs`.
     pub state: String,
@@ -117,7 +117,7 @@ pub struct WebRunUsage {
     pub snapshot: WebDelta,
 }
 
-/// What a run used more than before, or less.
+/// Differences of a run's usage.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WebDelta {
     pub model: String,

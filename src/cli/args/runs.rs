@@ -1,4 +1,4 @@
-//! The command line of runs: start, stop, list, forget.
+//! Command line arguments of runs: run, stop, list, forget.
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -8,7 +8,7 @@ use clap::ValueEnum;
 
 use crate::model::{RunId, RunIdError, split_label};
 
-/// `run`: which run, and what to run as it.
+/// Arguments of `run`.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct RunArgs {
     /// The run: 1 to 128 of A-Z a-z 0-9 . _ -
@@ -32,19 +32,19 @@ pub struct RunArgs {
     pub command: Vec<OsString>,
 }
 
-/// `stop`: which run.
+/// Arguments of `stop`.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct StopArgs {
     /// The run
     #[arg(value_parser = run_id)]
     pub id: RunId,
 
-    /// Stop it even if some of its logs cannot be read
+    /// Stop even if some of its logs cannot be read
     #[arg(long)]
     pub incomplete: bool,
 }
 
-/// `forget`: which run.
+/// Arguments of `forget`.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Forget {
     /// The run; it must be stopped
@@ -52,7 +52,7 @@ pub struct Forget {
     pub id: RunId,
 }
 
-/// `runs`: which of them.
+/// Arguments of `runs`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct RunsArgs {
     /// Only runs in this state, as in live or stopped
@@ -67,7 +67,7 @@ pub struct RunsArgs {
     #[arg(long, value_name = "BY")]
     pub sort: Option<RunOrder>,
 
-    /// At most N runs, the first in that order; the last line says how many there are
+    /// At most N runs, the first in that order; the last line gives their total number
     #[arg(long, value_name = "N", value_parser = limit)]
     pub limit: Option<NonZeroUsize>,
 }
@@ -75,19 +75,19 @@ pub struct RunsArgs {
 /// The order of a list of runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RunOrder {
-    /// By name; numbers in it count as numbers
+    /// By name, in natural order
     Id,
     /// By state, then by id
     State,
     /// By account, then by id
     Account,
-    /// The one started or first seen last comes first
+    /// The last started or first seen one first
     Started,
-    /// The one with the newest line comes first
+    /// The one with the newest line first
     Active,
-    /// The one with the most tokens comes first
+    /// The one with the most tokens first
     Tokens,
-    /// The one with the most bytes waiting to be read comes first
+    /// The one with the most bytes waiting to be read first
     Lag,
 }
 
@@ -117,16 +117,16 @@ fn limit(text: &str) -> Result<NonZeroUsize, String> {
 
 pub(super) const RUN_EXAMPLES: &str = "\
 Examples:
-  tokentail run fix-42 --label project=alpha -- claude -p 'mend the build'
+  tokentail run fix-42 --label project=alpha -- claude -p 'fix the build'
   tokentail run fix-42 --json -- ./agent.sh >transcript.txt
   tokentail run fix-42
 
-Signals are passed on to the command. When it has ended, what it wrote is read to the last byte and the
+Signals are passed on to the command. After its end its output is read to the last byte and the
 totals are printed on stderr; with --json the run's document goes to stdout, after the command's output.
 
 Exits with the command's code, 128+n if signal n ended it, 127 if it was not found, 126 if it cannot be
-executed. If the command ended with 0 and not everything it wrote could be counted: 74 or 75, and stderr says
-what is missing. The command is not run if the run is refused: 64 for what was asked, 69 and up for the collector.
+executed. If the command ended with 0 and not all of its output could be counted: 74 or 75, and stderr names
+the missing part. The command is not run if the run is refused: 64 for an invalid request, 69 and above for the collector.
 Without a collector the run is counted here, into run-ID.redb beside the configured database, or in the user's
 state directory if that one belongs to another user; or into --db.";
 
@@ -136,8 +136,8 @@ Examples:
   tokentail runs --sort tokens --limit 20
   tokentail runs --state live --label project=alpha --json
 
-On a terminal the least important columns are left out where there is no room for all, and long ids lose their middle.
-In a pipe everything is there and nothing is cut.";
+On a terminal the least important columns are left out if there is no room for all, and long ids are shortened.
+In a pipe nothing is left out or shortened.";
 
 #[cfg(test)]
 mod tests {

@@ -1,23 +1,23 @@
-//! The command line of what explains the program: its configuration, completions, manual pages.
+//! Command line arguments of `config`, `check-config`, `completions`, `words` and `man`.
 
 use std::path::PathBuf;
 
 use clap::Subcommand;
 use clap_complete::Shell;
 
-/// `config`: what to show.
+/// Arguments of `config`.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Config {
     #[command(subcommand)]
     pub command: ConfigCommand,
 }
 
-/// What there is to show of the configuration.
+/// Subcommands of `config`.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum ConfigCommand {
-    /// Print the settings in effect, as they would stand in the file
+    /// Print the settings in effect in the form of the file
     Show {
-        /// Say where each comes from: a flag, a variable, the file, or the default
+        /// Add the origin of each: a flag, a variable, the file, or the default
         #[arg(long)]
         origin: bool,
     },
@@ -27,7 +27,7 @@ pub enum ConfigCommand {
     Schema,
 }
 
-/// `check-config`: how much to print.
+/// Arguments of `check-config`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 pub struct CheckConfig {
     /// Print nothing on stdout; mistakes still go to stderr
@@ -35,13 +35,13 @@ pub struct CheckConfig {
     pub quiet: bool,
 }
 
-/// `completions`: for which shell.
+/// Arguments of `completions`.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Completions {
     pub shell: Shell,
 }
 
-/// `words`: what the completions ask the collector for.
+/// Lists for completions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
 pub enum Words {
     /// Ids of runs
@@ -52,7 +52,7 @@ pub enum Words {
     Names,
 }
 
-/// `man`: where to.
+/// Arguments of `man`.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Man {
     /// Write a page for each command into this directory, which is made if it is missing
@@ -65,7 +65,7 @@ Examples:
   sudo tokentail doctor
   tokentail doctor --socket ./t.sock --json
 
-It asks and looks, and changes nothing. As root it sees every path; else only what this user may see.";
+It changes nothing. As root it checks every path; else only those visible to this user.";
 
 pub(super) const CHECK_CONFIG_EXAMPLES: &str = "\
 Examples:

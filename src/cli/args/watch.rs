@@ -1,6 +1,6 @@
 //! The command line of `watch`.
 
-/// `watch`: of which runs, accounts and kinds.
+/// Arguments of `watch`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct WatchArgs {
     /// Only events of this run; may be given more than once
@@ -21,6 +21,6 @@ Examples:
   tokentail watch
   tokentail watch --run fix-42 --kinds usage,run --json
 
-With --json one line for each event: {\"event\":KIND,\"id\":ID,\"data\":DOCUMENT}. When the connection is lost it goes on
-after the last event as soon as the collector answers again. A run that is not there yet is waited for, which is said on
+With --json one line for each event: {\"event\":KIND,\"id\":ID,\"data\":DOCUMENT}. After a lost connection it resumes
+after the last event once the collector answers again. A run that does not exist yet is waited for, with a message on
 stderr; an account that is not configured is refused (66), unless accounts.open is set.";

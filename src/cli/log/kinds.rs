@@ -1,6 +1,7 @@
-//! Kinds: of messages of one kind only so many are written in a while; the others are counted, and reported.
+//! Rate limit of log messages: of each kind only a bounded number is written in a period; the rest is counted
+//! and reported.
 //!
-//! A kind is a place in the program. Lines of `debug` are for those who want them all.
+//! A kind is a place in the program. `debug` lines are not limited.
 
 use std::collections::HashMap;
 use std::fmt::{Debug, Write};
@@ -13,16 +14,16 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Filter};
 
-/// Lines of one kind in a [`WHILE`].
+/// Most lines of one kind in a [`WHILE`].
 const LINES_PER_WHILE_MAX: u32 = 100;
 pub const WHILE: Duration = Duration::from_secs(10);
-/// How much of a message that was left out is shown, in bytes.
+/// Longest shown part of a dropped message, in bytes.
 const SHOWN_BYTES_MAX: usize = 200;
 
 /// The kinds of this process.
 pub static KINDS: LazyLock<Kinds> = LazyLock::new(Kinds::default);
 
-/// What was written of each kind.
+/// Counts of written lines by kind.
 #[derive(Debug, Default)]
 pub struct Kinds(Mutex<HashMap<Identifier, MessageKind>>);
 
@@ -33,7 +34,7 @@ struct MessageKind {
     left_out: LeftOut,
 }
 
-/// Lines of one kind that were not written.
+/// Dropped lines of one kind.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
     pub lines: u64,
@@ -42,7 +43,7 @@ pub struct LeftOut {
 }
 
 impl Kinds {
-    /// Whether one more line of this kind is written; `message` is asked for if it is not.
+    /// True if one more line of this kind is written; else `message` is stored.
     fn takes(&self, kind: Identifier, now: Instant, message: impl FnOnce() -> String) -> bool {
         let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let kind = kinds.entry(kind).or_insert_with(|| MessageKind {
@@ -62,7 +63,7 @@ impl Kinds {
         false
     }
 
-    /// What was left out in a [`WHILE`] that is over, or at all; it is forgotten with that.
+    /// Takes the counts of dropped lines whose period is over, or all with `at_all`.
     pub fn left_out(&self, now: Instant, at_all: bool) -> Vec<LeftOut> {
         let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let over = kinds.values_mut().filter(|kind| {
@@ -73,7 +74,7 @@ impl Kinds {
 }
 
 impl<S: Subscriber> Filter<S> for &'static Kinds {
-    // Asked each time: `event_enabled` alone may not leave out what no `enabled` was asked for.
+    // Decided for each event: `event_enabled` must not drop an event without a call of `enabled`.
     fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
         true
     }
@@ -95,7 +96,7 @@ fn message_of(event: &Event<'_>) -> String {
     impl Visit for Message {
         fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
             if field.name() == "message" {
-                // A string takes everything.
+                // Writing to a string cannot fail.
                 let _ = write!(self.0, "{value:?}");
             }
         }
@@ -139,7 +140,7 @@ mod tests {
         });
         assert_eq!(*count.0.lock().unwrap(), 2 * LINES_PER_WHILE_MAX + 7 + 1);
         let now = Instant::now();
-        // Not before the while is over, then once.
+        // Reported after the end of the period, and once.
         assert_eq!(kinds.left_out(now, false), []);
         let left_out = kinds.left_out(now + WHILE, false);
         assert_eq!(

@@ -1,7 +1,7 @@
-//! A table: aligned, without borders, and on a terminal no wider than that.
+//! Tables: aligned, without borders, and on a terminal no wider than that.
 //!
-//! Where a width is given, the least important columns are left out until the rest fits, and long names lose their
-//! middle. Without one, as in a pipe, everything is there and nothing is cut.
+//! With a given width, the least important columns are left out until the rest fits, and long names are
+//! shortened in the middle. Without one, as in a pipe, nothing is left out or shortened.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -13,9 +13,9 @@ use super::text;
 
 const HEADER: Style = Style::new().underline();
 const DIM: Style = Style::new().dimmed();
-/// Between two columns.
+/// Space between two columns.
 const GAP: usize = 2;
-/// Names are not made shorter than this.
+/// Shortest width of a name.
 const NAME_MIN: usize = 20;
 
 /// A column.
@@ -24,12 +24,12 @@ pub struct Column {
     pub title: &'static str,
     is_number: bool,
     is_name: bool,
-    /// Columns with the highest one are left out first, those with 0 never.
+    /// Columns with the highest rank are left out first, those with 0 never.
     rank: u8,
 }
 
 impl Column {
-    /// Of words, aligned on the left.
+    /// A left-aligned column of words.
     #[must_use]
     pub const fn words(title: &'static str, rank: u8) -> Self {
         Self {
@@ -40,7 +40,7 @@ impl Column {
         }
     }
 
-    /// Of numbers, aligned on the right.
+    /// A right-aligned column of numbers.
     #[must_use]
     pub const fn numbers(title: &'static str, rank: u8) -> Self {
         Self {
@@ -49,7 +49,7 @@ impl Column {
         }
     }
 
-    /// Of names, which may lose their middle.
+    /// A column of names, which may be shortened in the middle.
     #[must_use]
     pub const fn names(title: &'static str, rank: u8) -> Self {
         Self {
@@ -59,7 +59,7 @@ impl Column {
     }
 }
 
-/// What stands in one column of a row. The text has no line break and no style.
+/// A cell. The text has no line break and no style.
 #[derive(Clone, Debug, Default)]
 pub struct GridCell {
     pub text: String,
@@ -79,14 +79,14 @@ impl<T: Into<String>> From<T> for GridCell {
 #[derive(Clone, Debug)]
 pub enum GridRow {
     Cells(Vec<GridCell>),
-    /// Something about the rows, in place of one.
+    /// A note about the rows, in place of one.
     Note(String),
 }
 
-/// Prints a header and the rows; the indices of the columns there was room for.
+/// Prints a header and the rows; returns the indices of the shown columns.
 ///
 /// # Errors
-/// Those of the writer.
+/// Errors of the writer.
 pub fn write(
     out: &mut dyn Write,
     columns: &[Column],
@@ -105,7 +105,7 @@ pub fn write(
     Ok(shown.into_iter().map(|(index, _)| index).collect())
 }
 
-/// The columns to show and how wide each is, in their order.
+/// The columns to show, in their order, with their widths.
 fn layout(columns: &[Column], rows: &[GridRow], width: Option<usize>) -> Vec<(usize, usize)> {
     let natural = |index: usize| {
         let cells = rows.iter().filter_map(|row| match row {
@@ -137,7 +137,7 @@ fn layout(columns: &[Column], rows: &[GridRow], width: Option<usize>) -> Vec<(us
         };
         shown.retain(|(index, _)| *index != last);
     }
-    // What is too much is taken from the widest name, until it is no wider than the next one.
+    // The widest name is shortened first, down to the width of the next one.
     let mut over =
         (shown.iter().map(|(_, natural)| natural).sum::<usize>() + gaps(&shown)).saturating_sub(width);
     while over > 0 {
@@ -242,7 +242,7 @@ mod tests {
             }
         }
         assert!(plain(&rows, Some(35)).contains("nightly-buil…le-tree-042"));
-        // Narrower than what must be there: it is there all the same.
+        // Columns of rank 0 are shown even if they do not fit.
         assert!(plain(&rows, Some(3)).contains("1,000,000"));
     }
 

@@ -1,4 +1,4 @@
-//! How documents become tables and sentences.
+//! Rendering of documents as tables and sentences.
 
 pub mod grid;
 pub mod numbers;

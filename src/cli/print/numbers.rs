@@ -1,11 +1,11 @@
-//! One way to write numbers, sizes, times and lengths of time for people.
+//! Formats of numbers, sizes, times and lengths of time for people.
 
 use jiff::Timestamp;
 
 use super::text;
 pub use crate::model::format::{grouped, length};
 
-/// What a scale is called and how much one of it is.
+/// The name of a unit and its size.
 type Scale = (&'static str, u64);
 
 const BYTE_SCALES: [Scale; 6] = [
@@ -33,14 +33,14 @@ pub fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{plural}", grouped(number))
 }
 
-/// An RFC 3339 time in UTC, with its zone: `2026-10-05 11:00:04 UTC`. No time is `unknown`, an unreadable one stays as
-/// it is.
+/// An RFC 3339 time in UTC, with its zone: `2026-10-05 11:00:04 UTC`. No time is `unknown`; an unreadable one
+/// is unchanged.
 #[must_use]
 pub fn time(rfc3339: &str) -> String {
     formatted(rfc3339, "%Y-%m-%d %H:%M:%S UTC")
 }
 
-/// As [`time`], where the zone is said elsewhere.
+/// As [`time`], without the zone.
 #[must_use]
 pub fn time_without_zone(rfc3339: &str) -> String {
     formatted(rfc3339, "%Y-%m-%d %H:%M:%S")
@@ -60,7 +60,7 @@ fn formatted(rfc3339: &str, format: &str) -> String {
     }
 }
 
-/// The number in the first scale that shows it below `step`, with one decimal; `None` if it needs no scale.
+/// The number in the first unit that shows it below `step`, with one decimal; `None` if it needs no unit.
 fn scaled(number: u64, step: u64, scales: &[Scale]) -> Option<(String, &'static str)> {
     if number < step {
         return None;

@@ -1,4 +1,4 @@
-//! Standard output: where commands print, how much room there is, and what happens when nobody listens any more.
+//! Standard output: printing, terminal size, and a closed reader.
 
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -11,10 +11,10 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::log;
 use crate::stderr;
 
-/// What is taken for the size of a terminal that does not say it.
+/// Size of a terminal that does not report one.
 const TERMINAL: (usize, usize) = (80, 24);
 
-/// How much room there is: that of the terminal; none of it is known in a pipe or a file, where nothing is cut.
+/// The available room: the size of the terminal; unknown in a pipe or a file, where nothing is cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Screen {
     pub columns: Option<usize>,
@@ -22,19 +22,19 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// That of standard output.
+    /// The room of standard output.
     #[must_use]
     pub fn stdout() -> Self {
         Self::of(&io::stdout())
     }
 
-    /// That of standard error.
+    /// The room of standard error.
     #[must_use]
     pub fn stderr() -> Self {
         Self::of(&io::stderr())
     }
 
-    /// `COLUMNS` and `LINES` of the environment, else what the terminal says.
+    /// `COLUMNS` and `LINES` of the environment, else the size of the terminal.
     fn of(stream: &(impl IsTerminal + AsFd)) -> Self {
         if !stream.is_terminal() {
             return Self::default();
@@ -57,26 +57,26 @@ impl Screen {
     }
 }
 
-/// Prints for a person. Colours pass only to a terminal, and not if `NO_COLOR` is set.
+/// Prints for people. Colours pass only to a terminal, and not if `NO_COLOR` is set.
 ///
-/// A reader that went away (`| head`) is no failure: the command keeps its own exit code.
+/// A closed reader (`| head`) is no failure: the command keeps its exit code.
 ///
 /// # Errors
-/// Standard output cannot be written to, for example on a full disk.
+/// Standard output cannot be written, for example on a full disk.
 pub fn human(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
     let mut out = BufWriter::new(anstream::AutoStream::auto(io::stdout().lock()));
     settle(write(&mut out).and_then(|()| out.flush()))
 }
 
-/// Prints for a person on standard error, beside what a command prints. Nobody may be reading; that is no failure.
+/// Prints for people on standard error, beside the output. A closed reader is no failure.
 pub fn aside(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
     let mut err = anstream::AutoStream::new(Vec::new(), anstream::AutoStream::choice(&io::stderr()));
-    // A vector takes everything.
+    // Writing to a vector cannot fail.
     let _ = write(&mut err);
     stderr::print(&err.into_inner());
 }
 
-/// Says something beside what a command prints: a line, or a document if documents are asked for.
+/// Prints a warning beside the output: a line, or a document with `--json`.
 pub fn warn(json: bool, warning: &str) {
     aside(|err| {
         let said = if json {
@@ -88,7 +88,7 @@ pub fn warn(json: bool, warning: &str) {
     });
 }
 
-/// Prints one of many lines at once; `false` if nobody reads any more.
+/// Prints one of many lines at once; `false` if standard output is closed.
 ///
 /// # Errors
 /// As [`human`].
@@ -100,16 +100,17 @@ pub fn line(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<bool
     }
 }
 
-/// Waits until nobody reads standard output any more: the other end of the pipe is closed. A file has no other end.
+/// Waits until the reader of standard output is gone: the other end of the pipe is closed. A file has no
+/// other end.
 pub async fn closed() {
     let (ended, closed) = tokio::sync::oneshot::channel();
-    // A thread of its own, as it may wait for ever: one of a runtime would be waited for at the end.
+    // A thread of its own, as it may wait for ever: the runtime would wait for one of its threads at the end.
     let waiting = std::thread::Builder::new()
         .name("stdout".to_owned())
         .spawn(move || {
             let stdout = io::stdout();
             loop {
-                // Nothing is asked for: an error and a hang-up are reported all the same.
+                // No events are requested: errors and hang-ups are reported all the same.
                 let mut ends = [PollFd::new(&stdout, PollFlags::empty())];
                 match poll(&mut ends, None) {
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -121,13 +122,13 @@ pub async fn closed() {
                 }
             }
         });
-    // Without it, the next event that cannot be printed ends the command.
+    // Without the thread, the next failed write ends the command.
     if waiting.is_err() || closed.await.is_err() {
         std::future::pending::<()>().await;
     }
 }
 
-/// Prints bytes as they are.
+/// Prints bytes unchanged.
 ///
 /// # Errors
 /// As [`human`].
@@ -136,7 +137,7 @@ pub fn raw(bytes: &[u8]) -> Result<(), Failure> {
     settle(out.write_all(bytes).and_then(|()| out.flush()))
 }
 
-/// Prints a document, indented, with a newline at its end.
+/// Prints an indented document with a newline at its end.
 ///
 /// # Errors
 /// As [`human`].

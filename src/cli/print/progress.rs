@@ -1,4 +1,4 @@
-//! How far a backlog has been read, on a terminal; silent everywhere else.
+//! Progress of reading a backlog, on a terminal only.
 
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
@@ -11,10 +11,10 @@ use super::{numbers, text};
 use crate::config::LogFormat;
 use crate::stderr;
 
-/// What is taken for the width of a terminal that does not say it.
+/// Width of a terminal that does not report one.
 const COLUMNS: u16 = 80;
 
-/// A bar on stderr. Dropped before its end it vanishes, so that an error stands alone.
+/// A progress bar on stderr. It is erased if dropped before its end, so that an error stands alone.
 #[derive(Debug)]
 pub struct ProgressLine {
     bar: Option<ProgressBar>,
@@ -22,7 +22,7 @@ pub struct ProgressLine {
 }
 
 impl ProgressLine {
-    /// A bar over `total_bytes`, if stderr is a terminal and the logs are for people.
+    /// A bar over `total_bytes`, if stderr is a terminal and the log format is text.
     #[must_use]
     pub fn new(label: &str, total_bytes: u64, log_format: LogFormat) -> Self {
         if log_format == LogFormat::Json || !io::stderr().is_terminal() {
@@ -47,7 +47,7 @@ impl ProgressLine {
 
     fn on(label: &str, total_bytes: u64, target: ProgressDrawTarget) -> Self {
         let bar = ProgressBar::with_draw_target(Some(total_bytes), target);
-        // The template is a constant; should it ever be wrong, the plain bar will do.
+        // The template is a constant; the default style is the fallback.
         let style = ProgressStyle::with_template("{msg} [{bar:24}] {percent:>3}% {eta}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style);
@@ -57,7 +57,7 @@ impl ProgressLine {
         }
     }
 
-    /// Where reading is now. Files grow while they are read; then the end moves along.
+    /// Sets the position. Files grow while they are read; then the total grows too.
     pub fn advance_to(&self, bytes: u64, files: u64, responses: u64) {
         let Some(bar) = &self.bar else { return };
         let total = bar.length().unwrap_or(0).max(bytes);
@@ -73,7 +73,7 @@ impl ProgressLine {
         bar.set_position(bytes);
     }
 
-    /// Replaces the bar by a line that stays.
+    /// Replaces the bar by a permanent line.
     pub fn finish(self, message: &str) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
@@ -82,7 +82,7 @@ impl ProgressLine {
     }
 }
 
-/// The terminal behind the queue of standard error. One that is stopped gets no bar.
+/// The terminal behind the queue of standard error. A stopped terminal gets no bar.
 #[derive(Debug, Default)]
 struct Queued(Mutex<String>);
 

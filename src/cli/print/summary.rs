@@ -1,6 +1,6 @@
-//! The summary and the health of the collector as people read them: the verdict first, then what it is about.
+//! The summary and the collector's health for people: first the status, then the figures.
 //!
-//! Styles are written as ANSI sequences; the writer decides whether they pass.
+//! Styles are ANSI sequences; the writer removes them where they are not allowed.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -15,13 +15,13 @@ use super::text;
 use crate::api::wire::{Account, Coverage, Health, Lines, Summary};
 use crate::cli::quota::table as quota_table;
 
-/// Most rows of one table that `status` shows.
+/// Most rows of one table in `status`.
 pub const STATUS_ROWS_MAX: usize = 20;
-/// Rows of a table for which there must be room, else it is left out.
+/// Fewest rows of a table; with less room it is left out.
 const STATUS_ROWS_MIN: usize = 3;
-/// Candidates of whom the head of `status` says why nothing may start there.
+/// Most candidates whose sentences the head of `status` shows.
 const CANDIDATES_MAX: usize = 3;
-/// What the tables by run, model and day are called.
+/// Names of the tables by run, model and day.
 const TABLES: [&str; 3] = ["run", "model", "day"];
 
 const STRONG: Style = Style::new().bold();
@@ -36,31 +36,31 @@ type RowsMax = [Option<usize>; 3];
 /// Prints a summary: heading, line counts, tables by run, model and day, limits.
 ///
 /// # Errors
-/// Those of the writer.
+/// Errors of the writer.
 pub fn summary(out: &mut dyn Write, summary: &Summary, width: Option<usize>) -> io::Result<()> {
     counts(out, summary, width)?;
     tables(out, summary, [None; 3], width)?;
     if has_limits(summary) {
         writeln!(out)?;
-        // A document of another program may have a time nobody can read; the ages are left out then.
+        // A document of another program may have an unreadable time; then ages are left out.
         let now = summary.now.parse().unwrap_or(Timestamp::UNIX_EPOCH);
         quota_table::write(out, &summary.quota, now, width)?;
     }
     Ok(())
 }
 
-/// Who is asked: a collector that says how it is, or the database itself, in a sentence that says so.
+/// The source of a status: a collector with its health, or the database with a sentence about it.
 #[derive(Clone, Copy, Debug)]
 pub enum StatusSource<'a> {
     Collector(&'a Health),
     Stored(&'a str),
 }
 
-/// Prints how the collector is and whether a run may start, then the summary. On a terminal the tables leave room for
-/// what comes first.
+/// Prints health and the may-start answer, then the summary. On a terminal the tables leave room for the
+/// head.
 ///
 /// # Errors
-/// Those of the writer.
+/// Errors of the writer.
 pub fn status(
     out: &mut dyn Write,
     summary: &Summary,
@@ -97,7 +97,7 @@ pub fn status(
     let lines = |text: &[u8]| memchr::memchr_iter(b'\n', text).count();
     let entries = [summary.by_run.len(), summary.by_model.len(), summary.by_day.len()];
     let rows_max = match screen.lines {
-        // The last line is the shell's.
+        // The last line is left to the shell's prompt.
         Some(all) => fitting(entries, all.saturating_sub(lines(&head) + lines(&limits) + 1)),
         None => [Some(STATUS_ROWS_MAX); 3],
     };
@@ -118,14 +118,15 @@ pub fn status(
     writeln!(out, "\n{}", text::wrapped(&note, width))
 }
 
-/// How many rows of each table fit so many lines; 0 for one that is left out. That by run is always there.
+/// Rows of each table that fit into `lines`; 0 for a table that is left out. The table by run is always
+/// shown.
 fn fitting(entries: [usize; 3], lines: usize) -> RowsMax {
     let wanted = entries.map(|entries| entries.min(STATUS_ROWS_MAX));
     let mut rows = entries.map(|entries| entries.min(STATUS_ROWS_MIN));
     let height = |rows: &[usize; 3]| -> usize {
         let of = |(rows, entries): (&usize, usize)| match *rows {
             0 => 0,
-            // A blank line, the header, what is left out, and the sum.
+            // A blank line, the header, the note on left-out rows, and the sum.
             rows => rows + 3 + usize::from(rows < entries),
         };
         let note = rows
@@ -154,7 +155,7 @@ fn fitting(entries: [usize; 3], lines: usize) -> RowsMax {
     rows.map(Some)
 }
 
-/// The heading, and what is to be said of the lines read and of what is missing.
+/// The heading, and notes on the lines read and on known gaps.
 fn counts(out: &mut dyn Write, summary: &Summary, width: Option<usize>) -> io::Result<()> {
     for line in [heading(summary), lines(&summary.lines)]
         .into_iter()
@@ -183,12 +184,12 @@ fn tables(out: &mut dyn Write, summary: &Summary, rows_max: RowsMax, width: Opti
     Ok(())
 }
 
-/// What is known to be missing, if anything is.
+/// Known gaps, if there are any.
 fn coverage(coverage: &Coverage) -> Option<String> {
     let mut missing = Vec::new();
     if coverage.unlogged.total_tokens > 0 {
         missing.push(format!(
-            "{} of {} tokens that agents report stand in no log, and are not counted",
+            "{} of {} tokens reported by agents are in no log, and are not counted",
             grouped(coverage.unlogged.total_tokens),
             grouped(coverage.reported.total_tokens)
         ));
@@ -205,14 +206,14 @@ fn coverage(coverage: &Coverage) -> Option<String> {
     (!missing.is_empty()).then(|| format!("coverage: {WARNING}{missing}{WARNING:#}"))
 }
 
-/// Whether there is anything to say about limits.
+/// True if there are limits to show.
 fn has_limits(summary: &Summary) -> bool {
     let quota = &summary.quota;
     let is_wanted = |account: &Account| account.calls_quota.is_some() || account.budget.is_some();
     !quota.windows.is_empty() || quota.accounts.iter().any(is_wanted)
 }
 
-/// How the collector is, in a word, and why.
+/// The status as a word, and the reasons.
 fn verdict(out: &mut dyn Write, health: &Health, width: Option<usize>) -> io::Result<()> {
     let (word, style) = match health.status.as_str() {
         "ok" => ("healthy".to_owned(), GOOD),
@@ -246,7 +247,7 @@ fn verdict(out: &mut dyn Write, health: &Health, width: Option<usize>) -> io::Re
     Ok(())
 }
 
-/// How the collector works, what it leaves alone, and what it went through.
+/// The mode of operation, notices, and past events.
 fn collector(out: &mut dyn Write, health: &Health, width: Option<usize>) -> io::Result<()> {
     let watching = if health.watching.is_empty() {
         "unknown".to_owned()
@@ -271,17 +272,14 @@ fn collector(out: &mut dyn Write, health: &Health, width: Option<usize>) -> io::
     Ok(())
 }
 
-/// What is over, or may be, and happened since the collector started.
+/// Past events since the collector started.
 fn been_through(health: &Health) -> Vec<String> {
     [
         (health.reopened, "the database opened anew"),
         (health.fallbacks, "without watches"),
         (health.overflows, "events lost"),
         (health.replaced, "a watched directory mounted over or replaced"),
-        (
-            health.problems,
-            "something wrong with a run or with the runs directory",
-        ),
+        (health.problems, "a problem in a run or in the runs directory"),
     ]
     .into_iter()
     .filter(|(times, _)| *times > 0)
@@ -621,7 +619,7 @@ all            11     302        2,000   1,234,567  1,236,880
                 "degraded, still reading the backlog: out of watches: polling\n\
                  may start: , \n\
                  collector: watching by polling, 1,200 commits since 2026-10-05 09:00:04 UTC\n  \
-                 since then: without watches (1 time), something wrong with a run or with the runs directory (2 times)\n\n\
+                 since then: without watches (1 time), a problem in a run or in the runs directory (2 times)\n\n\
                  0 messages"
             ),
             "{text}"

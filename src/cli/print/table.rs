@@ -12,27 +12,27 @@ use crate::api::wire::Totals;
 
 const STRONG: Style = Style::new().bold();
 
-/// One row of a table: name, messages where they are known, tokens.
+/// One row of a table: name, messages if known, tokens.
 pub struct TableEntry<'a> {
     pub name: &'a str,
     pub messages: Option<u64>,
     pub totals: &'a Totals,
 }
 
-/// A table before it is laid out.
+/// A table before its layout.
 pub struct Section<'a> {
-    /// Heads the first column.
+    /// Title of the first column.
     pub title: &'static str,
-    /// What to call entries that are left out: `more`, `earlier`.
+    /// The word for left-out entries: `more`, `earlier`.
     pub rest: &'a str,
     pub entries: Vec<TableEntry<'a>>,
-    /// How many entries are left out.
+    /// Number of entries left out.
     pub left_out: usize,
-    /// The last row: everything, what is left out included.
+    /// The last row: the sum, including left-out entries.
     pub sum: TableEntry<'a>,
 }
 
-/// The entries with the most tokens, and how many were left out.
+/// The entries with the most tokens, and the number of those left out.
 #[must_use]
 pub fn most_first(mut entries: Vec<TableEntry<'_>>, rows_max: Option<usize>) -> (Vec<TableEntry<'_>>, usize) {
     entries.sort_by_key(|entry| Reverse(entry.totals.total_tokens));
@@ -44,7 +44,7 @@ pub fn most_first(mut entries: Vec<TableEntry<'_>>, rows_max: Option<usize>) -> 
 /// Prints a table: a header, the entries, a note on those left out, and the sum.
 ///
 /// # Errors
-/// Those of the writer.
+/// Errors of the writer.
 pub fn write(out: &mut dyn Write, section: &Section<'_>, width: Option<usize>) -> io::Result<()> {
     let searches = section.sum.totals.web_search_requests > 0
         || section

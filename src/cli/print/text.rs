@@ -1,13 +1,13 @@
-//! Names and messages from elsewhere, made safe for a terminal.
+//! Names and messages from outside, made safe for a terminal.
 //!
-//! Model names come from transcripts that code nobody trusts has written; a
-//! control sequence in one must not reach the terminal.
+//! Model names come from transcripts of untrusted code; a control sequence in one must not reach the
+//! terminal.
 
 use std::borrow::Cow;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// What goes before each further line of a paragraph.
+/// Indentation of further lines of a paragraph.
 const INDENT: &str = "    ";
 
 /// A name on one line, of any length.
@@ -16,7 +16,7 @@ pub fn name(text: &str) -> String {
     text.replace(is_unsafe, "\u{fffd}")
 }
 
-/// A message of any length; its line breaks and tabs stay.
+/// A message of any length; line breaks and tabs are kept.
 #[must_use]
 pub fn message(text: &str) -> Cow<'_, str> {
     let is_bad = |c: char| is_unsafe(c) && c != '\n' && c != '\t';
@@ -44,7 +44,7 @@ pub fn shortened(text: &str, chars_max: usize) -> String {
     short
 }
 
-/// At most `columns` wide, with `…` in the middle if something was left out there: names differ at their ends.
+/// At most `columns` wide, shortened with `…` in the middle: names differ at their ends.
 #[must_use]
 pub fn without_middle(text: &str, columns: usize) -> String {
     if text.width() <= columns {
@@ -70,7 +70,7 @@ pub fn without_middle(text: &str, columns: usize) -> String {
         .collect()
 }
 
-/// Breaks a line between words so that it fits `columns`, where those are known; styles in it take no room.
+/// Breaks a line between words so that it fits `columns`, if given; styles take no room.
 #[must_use]
 pub fn wrapped(line: &str, columns: Option<usize>) -> String {
     let Some(columns) = columns else {
@@ -98,7 +98,7 @@ pub fn wrapped(line: &str, columns: Option<usize>) -> String {
     out
 }
 
-/// Control characters, line separators, and the marks that turn the direction of writing.
+/// Control characters, line separators, and marks that change the direction of writing.
 fn is_unsafe(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -1,4 +1,4 @@
-//! `quota` and `may-start`: asking how full the limits are, and whether a run may start.
+//! `quota` and `may-start`: limit windows, account verdicts, admission of a run.
 
 pub mod table;
 
@@ -16,16 +16,16 @@ use crate::cli::print::{output, text};
 use crate::cli::settings::{self, CollectorAddress};
 use crate::cli::status;
 
-/// While waiting, ask again after this long even if the answer named a later time: an operator or another run may
-/// have changed it.
+/// Longest pause between two questions while waiting, even if the answer named a later time: an operator or
+/// another run may change it.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// And never sooner than this.
+/// Shortest pause between two questions.
 const ASK_AGAIN_MIN: Duration = Duration::from_millis(100);
 
-/// Prints the table, or does what is to be done.
+/// Prints the table, or runs a subcommand.
 ///
 /// # Errors
-/// Nobody can be asked.
+/// Neither a collector nor a database answers.
 pub fn quota(global: &Global, command: &args::QuotaArgs) -> Result<Exit, Failure> {
     let asked = settings::asking(global)?;
     match &command.command {
@@ -55,7 +55,7 @@ fn show(global: &Global, CollectorAddress { socket, settings }: CollectorAddress
         if let Some(db) = &stored_in {
             writeln!(
                 out,
-                "no collector is running; this is what {} holds\n",
+                "no collector is running; these are the contents of {}\n",
                 db.display()
             )?;
         }
@@ -114,7 +114,7 @@ fn mark(global: &Global, socket: &Path, mark: &args::MarkArgs) -> Result<Exit, F
     Ok(Exit::Ok)
 }
 
-/// What was done, and how the account stands then: something else may block it for longer.
+/// The result of a mark and the account's state afterwards: another cause may block it for longer.
 fn marked(account: Option<&wire::Account>, word: &str, mark: &wire::Mark) -> Vec<String> {
     let name = account.map_or_else(
         || word.to_owned(),
@@ -122,10 +122,10 @@ fn marked(account: Option<&wire::Account>, word: &str, mark: &wire::Mark) -> Vec
     );
     let name = text::name(&name);
     let done = if mark.state == "available" {
-        format!("{name}: an earlier mark is taken back")
+        format!("{name}: the mark is removed")
     } else {
         let until = (mark.until.as_deref()).map_or_else(
-            || "until it is taken back".to_owned(),
+            || "until the mark is removed".to_owned(),
             |until| format!("until {}", time(until)),
         );
         let reason = (mark.reason.as_deref())
@@ -136,11 +136,11 @@ fn marked(account: Option<&wire::Account>, word: &str, mark: &wire::Mark) -> Vec
     std::iter::once(done).chain(stands).collect()
 }
 
-/// Provider and account that a word on the command line means; `None` leaves it to the collector, which has the
-/// configuration.
+/// Provider and account named by a word of the command line; `None` leaves the choice to the collector, which
+/// has the configuration.
 ///
 /// # Errors
-/// It means several, or a window of one.
+/// The word names several accounts, or a window of one.
 fn meant(accounts: &[wire::Account], word: &str) -> Result<Option<(String, String)>, Failure> {
     let name = |row: &wire::Account| format!("{}/{}", row.provider, row.account);
     let is_it = |row: &&wire::Account| row.provider == word || row.account == word;
@@ -176,7 +176,7 @@ fn meant(accounts: &[wire::Account], word: &str) -> Result<Option<(String, Strin
     }
 }
 
-/// Asks the admission question, and waits if that is wanted.
+/// Asks for admission, and waits with `--wait`.
 ///
 /// # Errors
 /// No collector answers.
@@ -228,7 +228,7 @@ impl Asking<'_> {
                 return Ok((last, Exit::TryLater));
             };
             tokio::time::sleep(pause).await;
-            // A collector that is being restarted is waited for too.
+            // While waiting, a restart of the collector is waited for too.
             match self.ask().await {
                 Ok(answer) => last = answer,
                 Err(ClientError::NotRunning(_) | ClientError::Timeout { .. }) => {}
@@ -241,7 +241,7 @@ impl Asking<'_> {
         client::get_json(self.socket, &self.path, client::TIMEOUT).await
     }
 
-    /// Whether more may be known in a moment, by waiting only.
+    /// True if the collector is still starting, so that waiting alone may change the answer.
     async fn is_still_reading(&self) -> bool {
         if self.wait.is_none() {
             return false;
@@ -250,7 +250,7 @@ impl Asking<'_> {
         health.await.is_ok_and(|health| !health.backlog_done)
     }
 
-    /// How long to wait before asking again; `None` if the time is over.
+    /// The pause before the next question; `None` if the time is over.
     fn pause(&self, answer: &wire::MayStart) -> Option<Duration> {
         let until_retry = answer
             .retry_at
@@ -344,12 +344,9 @@ mod tests {
             ),
             (
                 mark("exhausted", None, None),
-                "claude/max-1: marked as exhausted until it is taken back",
+                "claude/max-1: marked as exhausted until the mark is removed",
             ),
-            (
-                mark("available", None, None),
-                "claude/max-1: an earlier mark is taken back",
-            ),
+            (mark("available", None, None), "claude/max-1: the mark is removed"),
         ] {
             assert_eq!(marked(Some(&account), "max-1", &mark), [expected, now]);
         }

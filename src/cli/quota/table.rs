@@ -1,6 +1,6 @@
-//! Limits as people read them: one line for each window, one for each account, and the answer.
+//! Limits for people: one line for each window, one for each account, and the may-start answer.
 //!
-//! What is unknown, over or refused is a word, never a number that could be taken for a share.
+//! An unknown, ended or refused window is shown as a word, never as a number that looks like a share.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -22,12 +22,12 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 
 /// Width of a full bar, in characters.
 const BAR_CHARS: usize = 20;
-/// From this share on a bar is a warning.
+/// A bar from this share on is shown as a warning.
 const WARNING_FROM: f64 = 0.75;
-/// From this share on a bar is bad news.
+/// A bar from this share on is shown as bad.
 const BAD_FROM: f64 = 0.90;
 const DAY_S: i64 = 86_400;
-/// From here on the name of a weekday could be taken for the one before.
+/// From this distance on a weekday name could mean the one before.
 const WEEKDAYS_S: i64 = 6 * DAY_S;
 
 const COLUMNS: [Column; 11] = [
@@ -44,15 +44,15 @@ const COLUMNS: [Column; 11] = [
     Column::words("seen", 4),
 ];
 
-/// The column of the pace.
+/// Index of the pace column.
 const PACE: usize = 4;
-/// The state of a window whose reset has passed, of which nothing newer is known.
+/// The state of a window whose reset has passed, without newer observations.
 const EXPIRED: &str = "expired";
 
 /// Prints windows, accounts and the answer.
 ///
 /// # Errors
-/// Those of the writer.
+/// Errors of the writer.
 pub fn write(out: &mut dyn Write, quota: &Quota, now: Timestamp, width: Option<usize>) -> io::Result<()> {
     write_limits(out, quota, now, width)?;
     writeln!(out)?;
@@ -62,7 +62,7 @@ pub fn write(out: &mut dyn Write, quota: &Quota, now: Timestamp, width: Option<u
 /// Prints windows and accounts.
 ///
 /// # Errors
-/// Those of the writer.
+/// Errors of the writer.
 pub fn write_limits(
     out: &mut dyn Write,
     quota: &Quota,
@@ -70,7 +70,7 @@ pub fn write_limits(
     width: Option<usize>,
 ) -> io::Result<()> {
     if quota.windows.is_empty() {
-        let none = "no limit was observed yet: how full the windows are is unknown";
+        let none = "no limit was observed yet: the use of the windows is unknown";
         writeln!(out, "{}", text::wrapped(none, width))?;
     } else {
         let rows: Vec<GridRow> = quota.windows.iter().map(|window| row(window, now)).collect();
@@ -86,12 +86,12 @@ pub fn write_limits(
     Ok(())
 }
 
-/// What the words in the table mean.
+/// Explanations of the words in the table.
 fn legend(windows: &[Window], shows_pace: bool) -> Vec<String> {
     let mut lines = Vec::new();
     if shows_pace && windows.iter().any(|window| window.pace.delta.is_some()) {
         lines.push(format!(
-            "pace: share used minus share of the window's time that is over; hot: {:.0} % ahead or more; chill: {:.0} % \
+            "pace: share used minus share of the window's time that has passed; hot: {:.0} % ahead or more; chill: {:.0} % \
              behind or more",
             pace::HOT * 100.0,
             -pace::CHILL * 100.0
@@ -101,15 +101,15 @@ fn legend(windows: &[Window], shows_pace: bool) -> Vec<String> {
         .iter()
         .any(|window| window.state == EXPIRED && !window.refused)
     {
-        lines.push("expired: its reset has passed, and nothing newer is known".to_owned());
+        lines.push("expired: its reset has passed, without newer observations".to_owned());
     }
     lines
 }
 
-/// Prints the answer to the admission question, and what is said of the first so many candidates.
+/// Prints the may-start answer, and the sentences of the first candidates.
 ///
 /// # Errors
-/// Those of the writer.
+/// Errors of the writer.
 pub fn write_answer(
     out: &mut dyn Write,
     answer: &MayStart,
@@ -129,7 +129,7 @@ pub fn write_answer(
     Ok(())
 }
 
-/// The answer in a line, without the candidates.
+/// The answer in one line, without the candidates.
 #[must_use]
 pub fn answer_line(answer: &MayStart) -> String {
     let style = match answer.decision.as_str() {
@@ -155,7 +155,7 @@ pub fn answer_line(answer: &MayStart) -> String {
         let _ = write!(line, ": {}", text::one_line(unseen));
     }
     if let Some(at) = &answer.retry_at {
-        // What is not known need not be known then.
+        // An unknown end is left out.
         let until = if answer.decision == "unknown" {
             "; ask again at"
         } else {
@@ -170,7 +170,7 @@ fn row(window: &Window, now: Timestamp) -> GridRow {
     let is_used_up = window.exhausted_until.is_some();
     let word = |word: &str, style| (String::new(), word.to_owned(), style);
     let (bar, used, style) = match (window.state.as_str(), window.utilization) {
-        // Its last share is not what it can still do.
+        // The last share is meaningless for a refused window.
         _ if window.refused => word("REFUSED", BAD),
         (EXPIRED, _) => word(EXPIRED, DIM),
         (_, Some(share)) => {
@@ -193,7 +193,7 @@ fn row(window: &Window, now: Timestamp) -> GridRow {
         _ => "-".to_owned(),
     };
     let (resets_in, resets_at) = moment(window.reset_at.as_deref(), now);
-    // What is used up does not run out.
+    // A used-up window has no projected end.
     let runs_out = window.projected_exhaustion_at.as_deref().filter(|_| !is_used_up);
     let (out_in, out_at) = moment(runs_out, now);
     let (seen, _) = moment(
@@ -218,7 +218,7 @@ fn row(window: &Window, now: Timestamp) -> GridRow {
     ])
 }
 
-/// A share as a bar; one that is used at all has a mark, and only a full one is full.
+/// A share as a bar; a share above zero has at least one mark, and only a full one is full.
 fn bar(share: f64) -> String {
     #[expect(
         clippy::cast_possible_truncation,
@@ -231,7 +231,7 @@ fn bar(share: f64) -> String {
     format!("{}{}", "█".repeat(filled), "░".repeat(BAR_CHARS - filled))
 }
 
-/// How far away a time is, and when it is.
+/// The distance of a time, and the time itself.
 fn moment(time: Option<&str>, now: Timestamp) -> (String, String) {
     let Some(text) = time else {
         return ("-".to_owned(), "-".to_owned());

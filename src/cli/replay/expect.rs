@@ -1,8 +1,7 @@
-//! Comparing a summary with the one that was expected, number by number.
+//! Comparison of a summary with an expected one, number by number.
 //!
-//! A key that the expected document leaves out is not compared, so that a golden
-//! file can hold only what matters. The maps by run, model and day are the
-//! exception: an entry too many there is a difference as well.
+//! A key that the expected document leaves out is not compared, so that a golden file may contain a part
+//! only. The maps by run, model and day are an exception: an additional entry there is a difference.
 
 use std::fmt;
 use std::fs::File;
@@ -17,7 +16,7 @@ use crate::cli::print::{numbers, text};
 
 /// Largest expected document, in bytes.
 pub const GOLDEN_BYTES_MAX: u64 = 64 << 20;
-/// Most differences printed for a person.
+/// Most differences printed for people.
 pub const DIFFERENCES_SHOWN_MAX: usize = 100;
 /// Longest value in a difference, in characters.
 const VALUE_CHARS_MAX: usize = 80;
@@ -26,7 +25,7 @@ const FLOAT_EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 /// The maps whose keys must be the same on both sides.
 const KEYED: [&str; 3] = ["by_run", "by_model", "by_day"];
 
-/// One place where the documents differ.
+/// One difference of the documents.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ExpectedDifference {
     /// The keys from the top, joined by dots: `by_run.run-7.output_tokens`.
@@ -35,7 +34,7 @@ pub struct ExpectedDifference {
     pub what: What,
 }
 
-/// How they differ there.
+/// The kind of difference.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum What {
@@ -71,7 +70,7 @@ impl<'a> ExpectOutcome<'a> {
 /// Reads an expected document.
 ///
 /// # Errors
-/// The file cannot be read, is too long, or holds no JSON object with something to compare.
+/// The file cannot be read, is too large, or contains no JSON object with something to compare.
 pub fn read_golden(path: &Path) -> Result<Value, Failure> {
     let mut bytes = Vec::new();
     File::open(path)
@@ -89,7 +88,7 @@ pub fn read_golden(path: &Path) -> Result<Value, Failure> {
     match golden.as_object() {
         Some(object) if !object.is_empty() => Ok(golden),
         Some(_) => Err(bad(
-            "an empty object, with which nothing would be compared; name at least one key".to_owned(),
+            "an empty object, so nothing would be compared; give at least one key".to_owned(),
         )),
         None => Err(bad(
             "not a JSON object; make it with `tokentail replay PATH --json`".to_owned(),
@@ -121,10 +120,10 @@ pub fn compare(golden: &Value, actual: &Value) -> Vec<ExpectedDifference> {
     found
 }
 
-/// Prints the differences for a person; prints that there are none as well.
+/// Prints the differences for people, or that there are none.
 ///
 /// # Errors
-/// Those of the writer.
+/// Errors of the writer.
 pub fn write_human(out: &mut dyn Write, golden: &Path, differences: &[ExpectedDifference]) -> io::Result<()> {
     let file = text::name(&golden.display().to_string());
     if differences.is_empty() {
@@ -212,7 +211,7 @@ fn unexpected(
     }));
 }
 
-/// Whole numbers by their digits; `300.0` is 300 as long as a float is exact.
+/// Compares whole numbers by their digits; `300.0` equals 300 as long as a float is exact.
 #[expect(clippy::float_cmp, reason = "a golden number is met exactly or not at all")]
 fn same_number(one: &Number, other: &Number) -> bool {
     match (integer(one), integer(other)) {
@@ -232,7 +231,7 @@ fn integer(number: &Number) -> Option<i128> {
         .or_else(|| number.as_i64().map(i128::from))
 }
 
-/// How much more the actual number is: ` (+1)`; nothing if one of them is no whole number.
+/// The difference of whole numbers: ` (+1)`; empty if one of them is not whole.
 fn delta(expected: &Value, actual: &Value) -> String {
     let whole = |value: &Value| value.as_number().and_then(integer);
     match (whole(expected), whole(actual)) {

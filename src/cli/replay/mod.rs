@@ -30,7 +30,7 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
             ),
         ));
     }
-    // A replay in memory must not need a home for a database it does not use.
+    // A replay in memory must not require a home directory for a database it does not use.
     let in_memory = Global {
         db: Some(PathBuf::from("unused")),
         ..global.clone()
@@ -93,7 +93,7 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
     Ok(expect::ExpectOutcome::new(&differences).exit())
 }
 
-/// Prints warnings to standard error. Nobody may be reading; the result is the same.
+/// Prints warnings to standard error. A closed reader does not change the result.
 fn print_warnings(global: &Global, warnings: &[String]) {
     for warning in warnings {
         output::warn(global.json, warning);

@@ -1,6 +1,6 @@
-//! The command: started with our own input and outputs, told every signal, waited for.
+//! The child command: it inherits input and outputs, gets all signals, and is waited for.
 //!
-//! What it started and left behind is not waited for. It holds nothing of ours.
+//! Processes it leaves behind are not waited for.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use super::super::exit::{Exit, Failure};
 use crate::signals::{EXIT_SIGNAL_BASE, Received, Relay};
 
-/// Runs the command to its end; what it exited with, as a shell would say.
+/// Runs the command to its end; returns its exit code as a shell would.
 ///
 /// # Errors
 /// It cannot be started.
@@ -41,9 +41,9 @@ pub async fn run(words: &[OsString], relay: &mut Relay) -> Result<u8, Failure> {
     }
 }
 
-/// **Invariant**: called before `wait` has returned, so the number is the command's and nobody else's.
+/// **Invariant**: called before `wait` has returned, so the process id still belongs to the command.
 fn pass_on(signal: Received, child: &Child) {
-    // The terminal has told the whole foreground group, the command included; once more would be twice.
+    // The terminal has already sent it to the whole foreground group, including the command.
     if signal.is_interrupt() && io::stdin().is_terminal() {
         return;
     }
@@ -52,7 +52,7 @@ fn pass_on(signal: Received, child: &Child) {
         .and_then(|id| i32::try_from(id).ok())
         .and_then(Pid::from_raw);
     if let Some((pid, signal)) = pid.zip(Signal::from_named_raw(signal.number())) {
-        // Refused if it has another user now; then it is for that user to stop.
+        // Refused if the process runs as another user now.
         if let Err(error) = rustix::process::kill_process(pid, signal) {
             tracing::warn!(%error, ?signal, "the signal could not be passed on to the command");
         }

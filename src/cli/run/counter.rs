@@ -1,4 +1,4 @@
-//! Who counts the run: the collector, or one of the command's own.
+//! The counter of a run: the collector, or an embedded one.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -16,14 +16,14 @@ use super::embedded::Embedded;
 use crate::config::{LogSettings, Origin, Settings};
 use crate::model::RunId;
 
-/// Who counts.
+/// The counter of the run.
 pub enum Counter {
     Collector { socket: PathBuf, run: RunId },
     Embedded(Box<Embedded>),
 }
 
 impl Counter {
-    /// Starts the run in the collector, or here if none answers and that is wanted.
+    /// Starts the run in the collector, or embedded if none answers and that is allowed.
     ///
     /// # Errors
     /// The run is refused, or cannot be counted here.
@@ -42,7 +42,7 @@ impl Counter {
                 });
             }
             Err(ClientError::NotRunning(_)) if embedded => "no collector answers on",
-            // Nobody named a socket, and the service's is closed to this user.
+            // No socket was named, and the service's socket is closed to this user.
             Err(ClientError::Connect { error, .. })
                 if embedded && error.kind() == ErrorKind::PermissionDenied && is_unnamed(&asked.settings) =>
             {
@@ -74,10 +74,10 @@ impl Counter {
         Ok(Self::Embedded(Box::new(embedded)))
     }
 
-    /// Stops the run: its document after the last byte.
+    /// Stops the run; returns its document after the last byte.
     ///
     /// # Errors
-    /// It is not complete; the message says what to do.
+    /// The run is incomplete; the message contains the remedy.
     pub async fn end(self) -> Result<Document, Failure> {
         match self {
             Self::Collector { socket, run } => runs::stop(&socket, &run, false).await.map_err(|error| {
@@ -101,12 +101,12 @@ impl Counter {
     }
 }
 
-/// Whether a new file beside the database is in a directory of this user: a service could not open another's, and does
-/// not expect it.
+/// True if a new file beside the database lies in a directory of this user: a service could not open another
+/// user's file.
 fn is_own(db: &Path) -> bool {
     let user = rustix::process::geteuid().as_raw();
     let mut above = db.ancestors().skip(1);
-    // What is missing is made in the directory above.
+    // Missing directories are made in the one above.
     let owner = above.find_map(|directory| match directory.metadata() {
         Ok(there) => Some(Some(there.uid())),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -120,13 +120,13 @@ fn is_unnamed(settings: &Result<Settings, Failure>) -> bool {
     matches!(origin, Ok(Origin::Default(_)))
 }
 
-/// The log is beside what the command prints: only what is wrong, unless a level was asked for.
+/// The log appears beside the command's output: only errors, unless a level was set.
 fn start_log(settings: &Settings) {
     let level = match settings.origin("log.level") {
         Origin::Default(_) => "warn".to_owned(),
         _ => settings.log.level.clone(),
     };
-    // The level stays what it is until the end.
+    // The level does not change until the end.
     let _ = log::start(&LogSettings {
         level,
         ..settings.log

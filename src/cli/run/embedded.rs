@@ -1,7 +1,7 @@
-//! A collector for one run, in this process: for where none is up.
+//! An embedded collector for one run, used if no collector is running.
 //!
-//! It has a database of its own, opens no listener, and ends with the run. The next one on the same database reads on from
-//! where it ended.
+//! It has a database of its own, opens no listener, and ends with the run. The next one on the same database
+//! continues from its end.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::model::{Labels, RunId};
 use crate::supervisor::handle::{StartAnswer, StartRequest, StopAnswer, StopRequest};
 
-/// The running collector of a run.
+/// The running embedded collector.
 pub struct Embedded {
     running: Running,
     db: PathBuf,
@@ -22,16 +22,16 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Starts to watch the run's directory, which need not be there yet.
+    /// Starts to watch the run's directory, which may appear later.
     ///
     /// # Errors
-    /// The database is in use, or cannot be used; or the run has its logs elsewhere.
+    /// The database is in use, or cannot be used; or the run has its logs in another directory.
     pub async fn begin(mut settings: Settings, start: &StartBody) -> Result<Self, Failure> {
         let run = start.run.clone();
         let default = || settings.runs_dir.join(run.as_str()).join("mount");
         let mount = start.mount.clone().unwrap_or_else(default);
         let mount = std::path::absolute(&mount).map_err(|error| Failure::on_path("find", &mount, &error))?;
-        // Whoever runs a command may read what it writes.
+        // The user who runs a command may read its output.
         settings.runs.mount_roots = vec![mount.clone()];
         let (db, grace) = (settings.db.clone(), settings.shutdown_grace);
         let labels = start.labels.iter();
@@ -61,7 +61,7 @@ impl Embedded {
             }
             Ok(StartAnswer::Elsewhere(account)) => {
                 format!(
-                    "it is counted by account {account} there already; leave the labels provider and account out"
+                    "it is already counted under account {account} there; leave the labels provider and account out"
                 )
             }
             Ok(StartAnswer::MountedElsewhere(Some(mount))) => {
@@ -92,10 +92,10 @@ impl Embedded {
         Err(failure)
     }
 
-    /// Reads everything there is now, closes the database, and says what the run used.
+    /// Reads everything that is there, closes the database, and returns the run's usage.
     ///
     /// # Errors
-    /// Not everything could be read or committed; what was not is read the next time.
+    /// Not everything could be read or committed; the rest is read the next time.
     pub async fn end(self) -> Result<RunDetail, Failure> {
         let Self {
             running,

@@ -1,4 +1,4 @@
-//! A run as the collector describes it, and as people read it.
+//! Run documents of the collector, and their rendering.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
@@ -28,14 +28,14 @@ const COLUMNS: [Column; 7] = [
     Column::words("last activity (UTC)", 2),
 ];
 
-/// A run's document, whole as it came, and what is read of it.
+/// A run's document: the raw JSON and the parsed fields.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document {
     pub whole: Value,
     pub run: RunDocument,
 }
 
-/// What is read of it. A collector of another version may leave things out.
+/// Parsed fields. A collector of another version may omit some.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct RunDocument {
     pub id: String,
@@ -75,7 +75,7 @@ impl<'de> Deserialize<'de> for Document {
     }
 }
 
-/// Puts runs in an order; those that are equal in it are by id.
+/// Sorts runs; equal ones are ordered by id.
 pub fn sort(runs: &mut [Document], order: RunOrder) {
     runs.sort_by(|a, b| by_id(&a.run.id, &b.run.id));
     let started = |run: &RunDocument| run.registered_at.clone().or_else(|| run.first_seen.clone());
@@ -93,7 +93,7 @@ pub fn sort(runs: &mut [Document], order: RunOrder) {
     }
 }
 
-/// By name, where `run-9` comes before `run-10`.
+/// Natural order of names: `run-9` comes before `run-10`.
 fn by_id(a: &str, b: &str) -> Ordering {
     let (mut left, mut right) = (a, b);
     loop {
@@ -121,15 +121,15 @@ fn by_id(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// How many digits a text begins with.
+/// Number of digits at the start of a text.
 fn digits(text: &str) -> usize {
     text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len()
 }
 
-/// Prints what a run used, by model.
+/// Prints the usage of a run by model.
 ///
 /// # Errors
-/// Those of the writer.
+/// Errors of the writer.
 pub fn totals(out: &mut dyn Write, run: &RunDocument, width: Option<usize>) -> io::Result<()> {
     let sums = &run.totals.totals;
     let heading = format!(
@@ -173,10 +173,10 @@ pub fn totals(out: &mut dyn Write, run: &RunDocument, width: Option<usize>) -> i
     Ok(())
 }
 
-/// Prints runs, one to a line, and how many there are beside them.
+/// Prints runs, one per line, and the number of further ones.
 ///
 /// # Errors
-/// Those of the writer.
+/// Errors of the writer.
 pub fn list(
     out: &mut dyn Write,
     runs: &[RunDocument],

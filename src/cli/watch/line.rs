@@ -1,4 +1,4 @@
-//! An event as a line for a person.
+//! Events as lines for people.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -15,7 +15,8 @@ const DIM: Style = Style::new().dimmed();
 const STRONG: Style = Style::new().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default();
 
-/// Writes it. A collector of another version may send other events: what cannot be read is shown as it is.
+/// Writes an event. A collector of another version may send other events: an unreadable one is printed
+/// unchanged.
 pub fn write(out: &mut dyn Write, received: &ReceivedEvent<'_>, width: Option<usize>) -> io::Result<()> {
     let ReceivedEvent { kind, data, .. } = received;
     let said = match *kind {
@@ -35,7 +36,7 @@ pub fn write(out: &mut dyn Write, received: &ReceivedEvent<'_>, width: Option<us
     writeln!(out, "{}", text::wrapped(&line, width))
 }
 
-/// The time of an event, and what it says; `None` if it is no such event.
+/// The time and the content of an event; `None` if it is not of the given kind.
 fn read<T: DeserializeOwned>(
     data: &serde_json::Value,
     say: fn(T) -> (String, String),
@@ -50,7 +51,7 @@ fn snapshot(event: wire::SnapshotEvent) -> (String, String) {
 
 fn gap(event: wire::GapEvent) -> (String, String) {
     let why = match event.reason.as_str() {
-        "too_old" => "what was missed is not kept any more",
+        "too_old" => "the missed events are no longer kept",
         "too_slow" => "events came faster than they were read",
         "restarted" => "the collector was restarted",
         "unknown" => "the collector has no such event",
@@ -111,9 +112,9 @@ fn window(event: wire::WindowEvent) -> (String, String) {
     said += "  ";
     let part = match window.utilization {
         _ if window.refused => format!("{WARNING}refused by the provider{WARNING:#}"),
-        _ if window.state == "expired" => "its reset has passed, nothing newer is known".to_owned(),
+        _ if window.state == "expired" => "its reset has passed, without newer observations".to_owned(),
         Some(share) => used(share),
-        None => "how much is used is unknown".to_owned(),
+        None => "its share is unknown".to_owned(),
     };
     said.push_str(&part);
     if let (Some(until), false) = (&window.exhausted_until, window.refused) {
@@ -262,7 +263,7 @@ mod tests {
         };
         assert_eq!(
             line("gap", &gap),
-            "09:00:01 UTC  gap        events after 7 are missing: what was missed is not kept any more; \
+            "09:00:01 UTC  gap        events after 7 are missing: the missed events are no longer kept; \
              now 1 run, 1 token\n"
         );
     }
@@ -343,13 +344,15 @@ mod tests {
             state: "expired".into(),
             ..window.clone()
         };
-        assert!(said(false, expired).contains("its reset has passed, nothing newer is known, reset 2026"));
+        assert!(
+            said(false, expired).contains("its reset has passed, without newer observations, reset 2026")
+        );
         let unknown = wire::Window {
             utilization: None,
             reset_at: None,
             ..window
         };
-        assert!(said(false, unknown).ends_with("five_hour  how much is used is unknown\n"));
+        assert!(said(false, unknown).ends_with("five_hour  its share is unknown\n"));
         let threshold = wire::ThresholdEvent {
             sequence: 1,
             threshold: wire::ThresholdFired {

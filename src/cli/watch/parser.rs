@@ -1,4 +1,4 @@
-//! Parser: bytes of a stream of server-sent events to events.
+//! Parser of server-sent events.
 
 use serde_json::Value;
 
@@ -9,15 +9,15 @@ const EVENT_BYTES_MAX: usize = super::client::BODY_BYTES_MAX;
 #[derive(Debug, PartialEq)]
 pub struct ReceivedEvent<'p> {
     pub kind: &'p str,
-    /// Empty for one that is not told again.
+    /// Empty for an event that is not repeated on resume.
     pub id: &'p str,
     pub data: Value,
 }
 
-/// What was read of the stream.
+/// State of the parser.
 #[derive(Debug, Default)]
 pub struct FrameParser {
-    /// What comes after the last line end.
+    /// Bytes after the last line end.
     rest: Vec<u8>,
     kind: String,
     data: String,
@@ -26,17 +26,17 @@ pub struct FrameParser {
 }
 
 impl FrameParser {
-    /// The id after which the stream can go on.
+    /// The id to resume the stream from.
     pub fn last_id(&self) -> &str {
         &self.last_id
     }
 
-    /// Whether an event is longer than any that is taken.
+    /// True if an event exceeds the bound.
     pub fn is_too_long(&self) -> bool {
         self.rest.len() + self.data.len() > EVENT_BYTES_MAX
     }
 
-    /// The connection was lost: what was read of an event is no event.
+    /// Drops a partial event after a lost connection.
     pub fn start_again(&mut self) {
         *self = Self {
             last_id: std::mem::take(&mut self.last_id),
@@ -44,7 +44,7 @@ impl FrameParser {
         };
     }
 
-    /// Reads on; hands over each event until that answers `false`.
+    /// Parses bytes; passes each event to `each` until that returns `false`.
     pub fn take(&mut self, bytes: &[u8], mut each: impl FnMut(ReceivedEvent<'_>) -> bool) {
         self.rest.extend_from_slice(bytes);
         let mut rest = std::mem::take(&mut self.rest);
@@ -86,7 +86,7 @@ impl FrameParser {
         if data.is_empty() {
             return true;
         }
-        // What is no document is shown as the text it is.
+        // Data that is not JSON is kept as text.
         let data = serde_json::from_str(&data).unwrap_or(Value::String(data));
         each(ReceivedEvent {
             kind: &kind,

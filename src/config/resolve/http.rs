@@ -1,4 +1,4 @@
-//! The settings of the TCP door. What is open beyond this host must be meant so.
+//! Settings of the TCP endpoint. Listening beyond this host needs explicit settings.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -54,7 +54,7 @@ impl Resolver<'_> {
                 SUBSCRIBERS_RANGE,
             ),
         };
-        // With a wrong value in place of what was meant, nothing can be said.
+        // With an invalid value among them, the combination cannot be judged.
         if !self.mistakes.is_about("http.") {
             self.check_reach(&settings);
         }
@@ -73,14 +73,14 @@ impl Resolver<'_> {
         let address = listen.parse();
         if address.is_err() {
             let problem = format!(
-                "{listen:?} is no address with a port, as in \"127.0.0.1:7717\" or \"[::1]:7717\", and not \"off\""
+                "{listen:?} is not an address with a port, as in \"127.0.0.1:7717\" or \"[::1]:7717\", and not \"off\""
             );
             self.refuse("http.listen", problem);
         }
         address.ok()
     }
 
-    /// Who listens beyond this host has a token, and says how it is kept from those in between.
+    /// Listening beyond this host needs a token, and a setting on how the token is protected on the network.
     fn check_reach(&mut self, settings: &HttpSettings) {
         let Some(listen) = settings.listen else {
             return;

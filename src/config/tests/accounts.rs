@@ -1,4 +1,4 @@
-//! Tests of the accounts: their rules, their runs, and what is said when something is wrong.
+//! Tests of the accounts: rules, runs, and error messages.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::{home, load};
 use crate::model::{AccountId, RunId};
 use crate::quota::account::{Account, Minimum, OnUnknown, TokenKinds};
 
-/// Two accounts, and everything that can be said of one.
+/// Two accounts, one with every key.
 const ACCOUNTS: &str = r#"
 [quota]
 zone = "europe/berlin"
@@ -78,7 +78,7 @@ fn accounts_have_the_rules_of_the_file() {
     assert_eq!(settings.accounts.rules(), [max.clone(), team]);
     assert_eq!(settings.accounts.get(&max.id), Some(&max));
     assert_eq!(settings.accounts.get(&account("claude", "team")), None);
-    // What people see can be put back into the file.
+    // The output is valid input.
     let again: String = settings
         .accounts
         .describe()
@@ -109,7 +109,7 @@ fn a_run_belongs_to_the_first_account_that_matches() {
     ] {
         assert_eq!(accounts.of_run(&run(name)).to_string(), expect, "{name}");
     }
-    // The default account is there for the rest, without quotas.
+    // The default account exists for the remaining runs, without quotas.
     let rest = AccountId::default();
     assert_eq!(accounts.get(&rest), Some(&Account::new(rest.clone())));
 
@@ -165,14 +165,14 @@ fn a_mistake_in_an_account_has_its_place() {
             "account = [{ name = \"a\", runs = [] }, { warn_at_percent = 0 }]\n",
             "1:41: `account.warn_at_percent`: 0 is out of bounds: 1 to 100 is allowed",
         ),
-        // The second table, not the first that has the key.
+        // The second table, not the first one with the key.
         (
             "[[account]]\nname = \"a\"\nwarn_at_percent = 1\nruns = []\n[[account]]\n  warn_at_percent = 101\n",
             "6:3: `account.warn_at_percent`: 101 is out of bounds: 1 to 100 is allowed",
         ),
         (
             "[[account]]\nwarn_at_percent = \"high\"\n",
-            "2:19: `account.warn_at_percent`: \"high\" is no whole number, as in 100000",
+            "2:19: `account.warn_at_percent`: \"high\" is not a whole number, as in 100000",
         ),
         (
             "[[account]]\nwarn_at_percent = 80.5\n",
@@ -180,7 +180,7 @@ fn a_mistake_in_an_account_has_its_place() {
         ),
         (
             "[[account]]\ncalls_quota = -1\n",
-            "2:15: `account.calls_quota`: \"-1\" is no whole number, as in 100000",
+            "2:15: `account.calls_quota`: \"-1\" is not a whole number, as in 100000",
         ),
         (
             "[[account]]\ncalls_quota = 1000000001\n",
@@ -192,20 +192,20 @@ fn a_mistake_in_an_account_has_its_place() {
         ),
         (
             "[[account]]\nname = \"\"\n",
-            "2:1: `account.name`: \"\" is no name: 1 to 64 of A-Z a-z 0-9 . _ - are allowed",
+            "2:1: `account.name`: \"\" is not a name: 1 to 64 of A-Z a-z 0-9 . _ - are allowed",
         ),
-        (&long, "is no name: 1 to 64 of A-Z a-z 0-9 . _ - are allowed"),
+        (&long, "is not a name: 1 to 64 of A-Z a-z 0-9 . _ - are allowed"),
         (
             "[[account]]\nprovider = \"a/b\"\n",
-            "2:1: `account.provider`: \"a/b\" is no name: 1 to 64 of A-Z a-z 0-9 . _ - are allowed",
+            "2:1: `account.provider`: \"a/b\" is not a name: 1 to 64 of A-Z a-z 0-9 . _ - are allowed",
         ),
         (
             "[[account]]\nname = \"..\"\n",
-            "2:1: `account.name`: \"..\" is no name: 1 to 64 of A-Z a-z 0-9 . _ - are allowed",
+            "2:1: `account.name`: \"..\" is not a name: 1 to 64 of A-Z a-z 0-9 . _ - are allowed",
         ),
         (
             "[[account]]\nruns = [\"a\", \"[z-a]\"]\n",
-            "2:1: `account.runs`: runs has the pattern `[z-a]`, which is no glob: invalid range; 'z' > 'a'",
+            "2:1: `account.runs`: runs has the pattern `[z-a]`, which is not a glob: invalid range; 'z' > 'a'",
         ),
         (
             "[[account]]\nruns = [\"a/*\"]\n",
@@ -241,7 +241,7 @@ fn a_mistake_in_an_account_has_its_place() {
         ),
         (
             "[[account]]\nminimum_left = { \"\" = 3 }\n",
-            "2:18: `account.minimum_left.`: \"\" is no name: 1 to 64 of A-Z a-z 0-9 . _ - are allowed",
+            "2:18: `account.minimum_left.`: \"\" is not a name: 1 to 64 of A-Z a-z 0-9 . _ - are allowed",
         ),
         (
             "[[account]]\nminimum_left = 3\n",
@@ -253,7 +253,7 @@ fn a_mistake_in_an_account_has_its_place() {
         ),
         (
             "[[account]]\nmodels = { a = \"\" }\n",
-            "2:12: `account.models.a`: \"\" is no model: 1 to 256 bytes without control characters are allowed",
+            "2:12: `account.models.a`: \"\" is not a model name: 1 to 256 bytes without control characters are allowed",
         ),
         (
             "[[account]]\nmodels = { a = 3 }\n",
@@ -295,11 +295,11 @@ fn a_mistake_in_an_account_has_its_place() {
         error.ends_with("tokentail.toml:3002:1: `account.name`: at most 1000 accounts are allowed"),
         "{error}"
     );
-    // Labels tell them apart.
+    // Labels distinguish them.
     let (_folder, environment) =
         home("[[account]]\nname = \"a\"\nlabels = { profile = \"big\" }\n[[account]]\nname = \"b\"\n");
     assert_eq!(load(&environment).unwrap().accounts.rules().len(), 2);
-    // A pattern that is wider than an earlier one, or that an earlier one covers, is no mistake.
+    // A pattern wider than an earlier one, or covered by one, is no mistake.
     let (_folder, environment) =
         home("[[account]]\nname = \"a\"\n[[account]]\nname = \"b\"\nruns = [\"x-*\"]\n");
     assert_eq!(load(&environment).unwrap().accounts.rules().len(), 2);
@@ -318,9 +318,9 @@ fn labels_decide_the_account() {
         ("r", &[("profile", "big")], "claude/big"),
         ("r", &[("profile", "small")], "claude/rest"),
         ("c-1", &[], "codex/c"),
-        // The first in the file that fits.
+        // The first match in the file.
         ("c-1", &[("profile", "big")], "claude/big"),
-        // Named by half, the file completes it.
+        // A half-given name is completed by the file.
         ("c-1", &[("provider", "codex")], "codex/c"),
         ("r", &[("provider", "codex")], "codex/default"),
         ("r", &[("account", "c")], "codex/c"),

@@ -1,4 +1,4 @@
-//! Any bytes as a configuration file, as variables and as flags: settings, or what is wrong and where.
+//! Random bytes as a configuration file, as variables and as flags: settings, or mistakes with places.
 
 use std::ffi::OsString;
 
@@ -10,7 +10,7 @@ use super::*;
 use crate::cli::args::Args;
 use crate::fuzz::{self, Target};
 
-/// Between the file, the variables and the words of the command line.
+/// Separates the file, the variables and the words of the command line.
 const NEXT: &[u8] = b"%%\n";
 const PATH: &str = "/etc/tokentail/tokentail.toml";
 
@@ -91,7 +91,7 @@ fn split(input: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// A variable a line, without its prefix.
+/// One variable per line, without its prefix.
 fn environment(text: &[u8]) -> Environment {
     let lines = text.split(|byte| *byte == b'\n').map(String::from_utf8_lossy);
     let mut vars: BTreeMap<String, OsString> = lines
@@ -109,7 +109,7 @@ fn environment(text: &[u8]) -> Environment {
     }
 }
 
-/// As [`Settings::load`] does, without a file on disk.
+/// Like [`Settings::load`], without a file on disk.
 fn settings(file: FileLayer, environment: &Environment) -> Result<Settings, Mistakes> {
     let (layers, mistakes) = environment.layers();
     Resolver::new(layers, Some(file), environment, mistakes).settings()
@@ -121,7 +121,7 @@ fn judge_error(error: &ConfigError, file: &[u8]) {
     match error {
         ConfigError::File { place, .. } => {
             let FilePlace { line, column, .. } = &**place;
-            // The place after the last character counts too.
+            // The place after the last character is valid too.
             let lines: Vec<&[u8]> = file.split(|byte| *byte == b'\n').collect();
             let is_there = (1..=lines.len()).contains(line);
             assert!(is_there, "line {line} of {}: {error}", lines.len());
@@ -139,7 +139,7 @@ fn judge_error(error: &ConfigError, file: &[u8]) {
     }
 }
 
-/// What is shown of settings is a configuration that means the same.
+/// Rendered settings are a configuration with the same meaning.
 fn judge_settings(settings: &Settings, environment: &Environment) {
     let rows = settings.describe();
     let given = |row: &&Described| !matches!(row.origin, Origin::Default(_));
@@ -166,7 +166,7 @@ fn judge_settings(settings: &Settings, environment: &Environment) {
     let _ = settings.accounts.describe();
 }
 
-/// Words of the command line, one a line.
+/// Words of the command line, one per line.
 fn judge_words(text: &[u8]) {
     if text.is_empty() {
         return;

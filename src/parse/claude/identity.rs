@@ -1,7 +1,7 @@
-//! Which response a line is of: the key that all its lines and copies share.
+//! Identity of a response: the key that all its lines and copies share.
 //!
-//! Pure. The order of what is believed: an id that is unique by its shape, a request reference, another id of the API,
-//! an id with what surrounds it, then a request, a line, a place in a file.
+//! Pure. Identities in the order of preference: an id that is unique by its shape, a request reference,
+//! another id of the API, an id with its context, then a request, a line, a position in a file.
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
@@ -9,22 +9,22 @@ use super::LineContext;
 use super::usage::CallIndex;
 use crate::model::ResponseKey;
 
-/// What the API's own message ids begin with.
+/// Prefix of the API's own message ids.
 const API_ID_PREFIX: &[u8] = b"msg_";
-/// Shortest part of an id that can be random, in bytes: the shortest group of a UUID.
+/// Shortest part of an id that may be random, in bytes: the shortest group of a UUID.
 const RANDOM_PART_BYTES_MIN: u32 = 4;
-/// Random letters and digits from which on an id is unique, in bytes.
+/// Number of random letters and digits from which an id is unique, in bytes.
 const RANDOM_BYTES_MIN: u32 = 12;
-/// As before, of digits alone: a time in milliseconds has so many.
+/// The same for digits alone: a time in milliseconds has this many.
 const RANDOM_DIGITS_MIN: u32 = 13;
-/// Capitals from which on letters alone are random and no name of a few words.
+/// Number of capitals from which letters alone count as random, rather than as a name of a few words.
 const RANDOM_CAPITALS_MIN: u32 = 4;
-/// Different characters that a random part of an id has at least.
+/// Fewest different characters of a random part.
 const RANDOM_CHARACTERS_MIN: u32 = 4;
-/// Start of an id that is judged, in bytes.
+/// Inspected start of an id, in bytes.
 const JUDGED_BYTES_MAX: usize = 1000;
 
-/// What a line says of the response it is of.
+/// The identifying members of a line.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Identity<'a> {
     /// `message.id`.
@@ -33,19 +33,19 @@ pub struct Identity<'a> {
     pub request_id: Option<&'a [u8]>,
     /// `requestRef`.
     pub request_ref: Option<&'a [u8]>,
-    /// The session that the line was first written in.
+    /// The session in which the line was first written.
     pub session: &'a [u8],
-    /// As it is written: the line's own time, else that of a captured stream's writer.
+    /// Raw: the line's own time, else the time of the captured stream's writer.
     pub timestamp: Option<&'a [u8]>,
     pub uuid: Option<&'a [u8]>,
     /// The whole line.
     pub line: &'a [u8],
-    /// Whether the line is of a captured stream.
+    /// True for a line of a captured stream.
     pub is_captured: bool,
 }
 
 impl Identity<'_> {
-    /// The key. The tags keep identities of different kinds apart.
+    /// The key. Tags separate identities of different kinds.
     #[must_use]
     pub fn key(&self, place: LineContext) -> ResponseKey {
         let hash = |tag, parts: &[&[u8]]| hash(place.scope, tag, parts);
@@ -57,20 +57,21 @@ impl Identity<'_> {
         }
         let by_time = (self.id.zip(self.timestamp)).map(|(id, time)| hash(b's', &[self.session, id, time]));
         let by_uuid = self.uuid.map(|uuid| hash(b'u', &[uuid]));
-        // The line of a captured stream has the uuid of the transcript's, and often no time.
+        // The line of a captured stream has the transcript's uuid, and often no time.
         let by_line = if self.is_captured {
             by_uuid.or(by_time)
         } else {
             by_time.or(by_uuid)
         };
         self.key_of_request(place).or(by_line).unwrap_or_else(|| {
-            // The content is in it too: another line at the same place of a rewritten file is another response.
+            // The content is included: another line at the same position of a rewritten file is another
+            // response.
             let (origin, offset) = (place.origin.to_le_bytes(), place.offset.to_le_bytes());
             hash(b'o', &[&origin, &offset, self.line])
         })
     }
 
-    /// Other keys that a captured stream's line of the same response may have, because it says less.
+    /// Further keys that captured copies of the response may have, since they contain less.
     pub fn keys_of_captured(
         &self,
         place: LineContext,
@@ -88,7 +89,7 @@ impl Identity<'_> {
         keys.into_iter().flatten().filter(move |key| *key != own)
     }
 
-    /// Whether a line of a captured stream has only a uuid, which each block of a response has for itself.
+    /// True if a captured line has only a uuid, which each block of a response has of its own.
     #[must_use]
     pub fn is_of_block(&self) -> bool {
         self.is_captured
@@ -105,7 +106,7 @@ impl Identity<'_> {
         })
     }
 
-    /// The key by what the API gave: a short id of its own, or the request.
+    /// The key from the API's identifiers: a short id with its context, or the request.
     fn key_of_request(&self, place: LineContext) -> Option<ResponseKey> {
         match (self.id, self.request_id) {
             (Some(id), _) if is_of_api(id) => Some(key_of_id(place.scope, id)),
@@ -120,13 +121,13 @@ fn is_of_api(id: &[u8]) -> bool {
     id.starts_with(API_ID_PREFIX)
 }
 
-/// Whether an id alone is the key, whatever else the line says: the API's own ids.
+/// True if an id alone is the key, whatever else the line contains: the API's own ids.
 #[must_use]
 pub fn is_alone(id: &[u8]) -> bool {
     is_of_api(id) && is_unique(id)
 }
 
-/// The key of a response whose id is [enough](is_alone).
+/// The key of a response whose id [alone](is_alone) is enough.
 #[must_use]
 pub fn key_of_id(scope: u64, id: &[u8]) -> ResponseKey {
     hash(scope, b'm', &[id])
@@ -139,8 +140,8 @@ pub fn key_of_call(scope: u64, response: ResponseKey, index: CallIndex) -> Respo
     hash(scope, b'+', &[&response.0.to_le_bytes(), &kind, &among])
 }
 
-/// Whether nobody gives an id of this shape twice: it has a long token of random letters and digits. Words, versions,
-/// dates and counters are none.
+/// True if an id of this shape is never given twice: it has a long token of random letters and digits. Words,
+/// versions, dates and counters have none.
 #[must_use]
 pub fn is_unique(id: &[u8]) -> bool {
     let mut random = IdPart::default();
@@ -164,17 +165,18 @@ pub fn is_unique(id: &[u8]) -> bool {
     random.bytes() >= least && random.characters.count_ones() >= RANDOM_CHARACTERS_MIN
 }
 
-/// A part of an id between other characters than letters and digits; or several together.
+/// A part of an id between characters other than letters and digits, or several parts together.
 #[derive(Clone, Copy, Default)]
 struct IdPart {
     /// Its digits, small letters and capitals, ten bits each.
     counts: u32,
-    /// The characters that occur, as bits. A digit and one of the last letters may share a bit: there are never fewer
-    /// characters than bits.
+    /// The characters that occur, as bits. A digit and one of the last letters may share a bit: there are
+    /// never fewer characters than bits.
     characters: u64,
 }
 
-/// What a byte adds to [`IdPart::counts`]: a branch for each byte would be guessed wrong, because the bytes are random.
+/// The increment of [`IdPart::counts`] for each byte: branches would be mispredicted, since the bytes are
+/// random.
 const ONE: [u32; 256] = {
     let mut ones = [0; 256];
     let mut byte = 0;
@@ -207,7 +209,7 @@ impl IdPart {
         self.digits() + self.small() + self.capitals()
     }
 
-    /// Adds a part that has digits, or small letters and capitals mixed as no name has them.
+    /// Adds a part with digits, or with small letters and capitals mixed as in no name.
     fn add_if_random(&mut self, part: Self) {
         let is_mixed = part.small() > 0 && part.capitals() >= RANDOM_CAPITALS_MIN;
         if part.bytes() >= RANDOM_PART_BYTES_MIN && (part.digits() > 0 || is_mixed) {
@@ -312,7 +314,7 @@ mod tests {
             is_captured: true,
             ..identity
         };
-        // Of two lines: whether they are of one response.
+        // Pairs of lines, and whether they belong to one response.
         let cases = [
             ("a unique id", with(bare, UNIQUE), with(other, UNIQUE), true),
             (
@@ -425,7 +427,8 @@ mod tests {
         }
     }
 
-    /// Whatever a captured line leaves out: its key is the transcript's, or one that the transcript's line gives too.
+    /// Whatever a captured line leaves out, its key is the transcript's, or a further key of the transcript's
+    /// line.
     #[test]
     fn a_transcripts_line_gives_the_key_of_its_captured_copy() {
         let ids: [Option<&[u8]>; 5] = [None, Some(b"ocgo"), Some(b"msg_1"), Some(UNIQUE), Some(API)];

@@ -1,7 +1,8 @@
 //! The Claude Code dialect: assistant lines and legacy progress lines to records, limits to observations.
 //!
-//! What counts: `type:"assistant"` with an object `message.usage`, or no `type` and `message.role:"assistant"` with one;
-//! a `progress` line whose `data.message.message.usage` is an object. Model `<synthetic>` never counts.
+//! Counted lines: `type:"assistant"` with an object `message.usage`, or no `type` and
+//! `message.role:"assistant"` with one; a `progress` line whose `data.message.message.usage` is an object.
+//! The model `<synthetic>` never counts.
 
 mod identity;
 pub mod limits;
@@ -28,10 +29,10 @@ use crate::json::{self, MemberValue, Members, RawBytes, members};
 use crate::model::{Dating, Kind, Millis, Observation, Rank, Record, Report, ResponseKey, Usage};
 use crate::parse::line::{LineContext, LineKind, Parsed};
 
-/// Longest text of another member that is remembered, in bytes.
+/// Longest text of another member that is cached, in bytes.
 const REMEMBERED_BYTES_MAX: usize = 128;
 
-/// Parses a line that has no surrounding whitespace and is not empty.
+/// Parses a line that has no surrounding white space and is not empty.
 pub fn line(
     bytes: &[u8],
     place: LineContext,
@@ -44,15 +45,15 @@ pub fn line(
         return parsed;
     }
     records.truncate(before);
-    let mended = json::mended(bytes);
-    let text = mended.as_deref().unwrap_or(bytes);
-    if mended.is_some() {
+    let repaired = json::repaired(bytes);
+    let text = repaired.as_deref().unwrap_or(bytes);
+    if repaired.is_some() {
         if let Ok(parsed) = strict(text, bytes, place, memory, records, observations) {
             return parsed;
         }
         records.truncate(before);
     }
-    // The typed pass may refuse what is JSON all the same (a number of 400 digits in an odd place).
+    // The typed pass may refuse valid JSON (a number of 400 digits in an unexpected place).
     let class = if json::is_object(text) {
         LineKind::Ignored
     } else {
@@ -61,7 +62,7 @@ pub fn line(
     Parsed::plain(class, None)
 }
 
-/// One pass over a text; `line` is the line as it stands in the file, for the key of last resort.
+/// One pass over a text; `line` is the line as in the file, for the fallback key.
 fn strict(
     text: &[u8],
     line: &[u8],
@@ -93,7 +94,7 @@ fn strict(
         (&mut last, streams),
         records,
     );
-    // What counts is of no model the CLI made up, so most lines are not asked for theirs again.
+    // Counted lines never have a synthetic model, so most lines skip this check.
     let is_synthetic = class != LineKind::Usage
         && kind.as_deref() == Some(b"assistant")
         && envelope.message.model.text().as_deref() == Some(MODEL_SYNTHETIC);
@@ -130,7 +131,7 @@ struct Envelope<'de> {
     model_usage: RawBytes<'de>,
     is_sidechain: RawBytes<'de>,
     message: MessageMembers<'de>,
-    /// Few lines have it, and it is large.
+    /// Boxed, since few lines have it and it is large.
     data: Option<Box<ProgressData<'de>>>,
     limits: LimitFields<'de>,
 }
@@ -166,7 +167,7 @@ members!(Envelope {
 });
 
 impl Envelope<'_> {
-    /// A hash of the session the line is of.
+    /// A hash of the line's session.
     fn session(&self, last: &mut Remembered<Option<NonZeroU64>>, place: LineContext) -> Option<NonZeroU64> {
         let session = self.session_id.or(self.captured.session_id);
         last.get(session.0?, place.scope, || {
@@ -198,7 +199,7 @@ impl Envelope<'_> {
         }
     }
 
-    /// The rank of a line that is not quoted by another.
+    /// The rank of a line that is not quoted by another line.
     fn rank(&self) -> Rank {
         let has_parent = self.captured.parent.0.is_some_and(|parent| parent != b"null");
         if self.is_captured() {
@@ -210,7 +211,7 @@ impl Envelope<'_> {
         }
     }
 
-    /// Whether the line is of a captured stream and not of a transcript.
+    /// True for a line of a captured stream, false for one of a transcript.
     fn is_captured(&self) -> bool {
         self.session_id.0.is_none() && self.captured.is_any()
     }
@@ -249,7 +250,7 @@ impl Envelope<'_> {
         let is_quoted = kind == Some(b"progress");
         let (message, rank) = match kind {
             Some(b"assistant") => (&self.message, self.rank()),
-            // Exports leave the type out.
+            // Exports omit the type.
             None if self.kind.0.is_none() && self.message.is_of_assistant() => (&self.message, self.rank()),
             _ if is_quoted => match &self.data {
                 Some(data) => (&data.message.message, Rank::Progress),
@@ -258,7 +259,7 @@ impl Envelope<'_> {
             _ => return LineKind::Ignored,
         };
         let figures = match &message.usage {
-            // Only a line that claims to be of the assistant can be malformed in its usage.
+            // Only a line with the type of an assistant can be malformed by its usage.
             Claim::NoObject if kind == Some(b"assistant") => return LineKind::Malformed,
             Claim::Absent | Claim::NoObject => return LineKind::Ignored,
             Claim::New(_, figures) => figures,
@@ -281,7 +282,7 @@ impl Envelope<'_> {
                 ..ResponseName::default()
             },
         );
-        // Where nothing is said of an end, nothing is known to be missing.
+        // Without a `stop_reason`, the response counts as complete.
         let is_final = message.stop_reason.0 != Some(b"null");
         let mut key = named.key;
         if named.is_block || !streams.is_empty() {
@@ -317,7 +318,7 @@ impl Envelope<'_> {
         LineKind::Usage
     }
 
-    /// Names the response of a line whose id alone does not.
+    /// Names the response of a line whose id alone is not enough.
     fn named(
         &self,
         message: &MessageMembers<'_>,
@@ -367,17 +368,17 @@ impl Envelope<'_> {
     }
 }
 
-/// How a line names its response.
+/// The keys of a line's response.
 #[derive(Clone, Copy, Debug, Default)]
 struct ResponseName {
     key: ResponseKey,
-    /// Whether it is a captured line that names only itself.
+    /// True for a captured line that names only itself.
     is_block: bool,
-    /// The keys of captured copies that say less.
+    /// Keys of captured copies with fewer identifiers.
     captured: [Option<ResponseKey>; 2],
 }
 
-/// What the records of a line have in common.
+/// The common fields of a line's records.
 #[derive(Clone, Copy, Debug)]
 struct RecordOrigin {
     key: ResponseKey,
@@ -386,7 +387,7 @@ struct RecordOrigin {
     is_final: bool,
 }
 
-/// Adds the records of a response: its own, and those of the calls that its figures leave out.
+/// Adds the records of a response: its own, and those of calls that its figures leave out.
 fn push(
     records: &mut Vec<Record>,
     origin: RecordOrigin,
@@ -438,14 +439,14 @@ fn push(
     }
 }
 
-/// Members that only the lines of captured streams have.
+/// Members of captured streams only.
 #[derive(Debug, Default)]
 struct Captured<'de> {
     session_id: RawBytes<'de>,
     request_id: RawBytes<'de>,
     parent: RawBytes<'de>,
     timestamp: RawBytes<'de>,
-    /// The message that an event is of.
+    /// The message of an event.
     message_id: RawBytes<'de>,
 }
 
@@ -456,7 +457,7 @@ impl Captured<'_> {
     }
 }
 
-/// Where a line was first written that a fork copied.
+/// The original of a line that a fork copied.
 #[derive(Debug, Default)]
 struct ForkedFrom<'de> {
     session_id: RawBytes<'de>,
@@ -466,7 +467,7 @@ members!(ForkedFrom {
     b"sessionId" => session_id,
 });
 
-/// What was read last, because it mostly comes again.
+/// Caches of the last parsed members, which mostly repeat.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     usage: UsageMemory,
@@ -486,7 +487,7 @@ impl Memory {
         }
     }
 
-    /// What is kept between two readings of a file.
+    /// The part that is kept between two readings of a file.
     pub(super) fn kept(&self) -> (Retries, Streams) {
         (self.retries, self.streams.clone())
     }
@@ -499,7 +500,7 @@ struct Last<'m> {
     key: &'m mut Remembered<Option<ResponseKey>>,
 }
 
-/// The text of a member that was read last, and what was made of it.
+/// The last text of a member, and its parsed value.
 #[derive(Clone, Debug, Default)]
 struct Remembered<T> {
     text: Vec<u8>,
@@ -516,7 +517,7 @@ impl<T: Copy> Remembered<T> {
             return value;
         }
         let value = make();
-        // A long one need not be kept.
+        // Long texts are not cached.
         if text.len() <= REMEMBERED_BYTES_MAX {
             self.text.clear();
             self.text.extend_from_slice(text);
@@ -526,15 +527,15 @@ impl<T: Copy> Remembered<T> {
     }
 }
 
-/// What stands where usage is expected.
+/// The value in the place of usage.
 #[derive(Debug, Default)]
 enum Claim<'de> {
     #[default]
     Absent,
     NoObject,
-    /// An object, and where in the text it is.
+    /// An object, with its range in the text.
     New(Range<usize>, Figures),
-    /// The object that was remembered.
+    /// The cached object.
     Known(&'de Figures),
 }
 
@@ -608,7 +609,7 @@ members!(ProgressData {
     b"message" => message,
 });
 
-/// The sub-agent's line that a progress line quotes.
+/// The sub-agent's line quoted by a progress line.
 #[derive(Debug, Default)]
 struct QuotedLine<'de> {
     request_id: RawBytes<'de>,

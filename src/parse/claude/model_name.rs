@@ -1,17 +1,17 @@
-//! The name under which a response's model is counted.
+//! The model name under which a response is counted.
 
 use std::sync::Arc;
 
 /// Longest model name kept, in bytes; the rest is cut off.
 pub const MODEL_BYTES_MAX: usize = 128;
-/// The model of a response that names none.
+/// The model of a response without a model name.
 pub const MODEL_UNKNOWN: &str = "unknown";
-/// What is put after the model of a response that was made fast.
+/// Suffix for responses with fast speed.
 const MODEL_FAST: &str = "-fast";
-/// The model of lines the CLI writes by itself.
+/// The model of lines that the CLI writes by itself.
 pub const MODEL_SYNTHETIC: &[u8] = b"<synthetic>";
 
-/// The model that was named last: the records of a turn share its name.
+/// The last model name: the records of a turn share it.
 #[derive(Clone, Debug, Default)]
 pub struct ModelMemory {
     text: Option<Vec<u8>>,
@@ -20,7 +20,7 @@ pub struct ModelMemory {
 }
 
 impl ModelMemory {
-    /// What a response of this model is counted as.
+    /// The counted name of a response's model.
     pub fn name(&mut self, text: Option<&[u8]>, is_fast: bool) -> Arc<str> {
         if let Some(name) = &self.name
             && self.text.as_deref() == text
@@ -34,7 +34,7 @@ impl ModelMemory {
             name.push_str(MODEL_FAST);
         }
         let name: Arc<str> = name.into();
-        // A longer one is cut, and need not be kept whole.
+        // Longer names are cut, and not cached.
         if text.is_none_or(|text| text.len() <= MODEL_BYTES_MAX) {
             (self.text, self.is_fast) = (text.map(<[u8]>::to_vec), is_fast);
             self.name = Some(Arc::clone(&name));
@@ -43,7 +43,8 @@ impl ModelMemory {
     }
 }
 
-/// A name fit to be stored and shown: valid text without control characters, at most [`MODEL_BYTES_MAX`] long.
+/// A name that can be stored and shown: valid text without control characters, at most [`MODEL_BYTES_MAX`]
+/// long.
 #[must_use]
 pub fn model_name(text: Option<&[u8]>) -> String {
     let is_plain =
@@ -61,7 +62,7 @@ pub fn model_name(text: Option<&[u8]>) -> String {
         .chars()
         .map(|c| if c.is_control() { '\u{FFFD}' } else { c })
     {
-        // One mark for a run of bad bytes: a lone surrogate is three of them.
+        // One replacement character for a run of bad bytes: a lone surrogate has three of them.
         if c != '\u{FFFD}' || !name.ends_with(c) {
             name.push(c);
         }

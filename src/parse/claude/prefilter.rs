@@ -1,4 +1,4 @@
-//! What can be said of a long line by looking for a few words, without parsing it.
+//! Classification of long lines by searching for a few words, without parsing.
 
 use std::sync::LazyLock;
 
@@ -7,25 +7,26 @@ use memchr::memmem;
 use crate::json;
 use crate::model::Millis;
 
-/// How far from both ends of a long line its timestamp and signs of limits are looked for, in bytes.
+/// Distance from both ends of a long line within which timestamps and signs of limits are searched, in bytes.
 pub const END_BYTES: usize = 512;
 
 pub static USAGE: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\"usage\""));
-/// How a letter of ASCII begins that is written as an escape, which no usual writer does.
+/// Start of an escaped ASCII letter, which no usual writer produces.
 static ESCAPE: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\\u00"));
-/// How it goes on for the letters of `usage`.
+/// Continuations of the escape for the letters of `usage`.
 const USAGE_IN_HEX: [&[u8]; 5] = [b"75", b"73", b"61", b"67", b"65"];
 static TIMESTAMP: LazyLock<memmem::FinderRev<'static>> =
     LazyLock::new(|| memmem::FinderRev::new(b"\"timestamp\":"));
-/// What most long lines say early: tools' results, which have no limits to look for.
+/// Found early in most long lines: tool results, which contain no limits.
 static USER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\"type\":\"user\""));
-/// The types of lines that can count.
+/// Types of lines that can count.
 static COUNTING: LazyLock<[memmem::Finder<'static>; 2]> =
     LazyLock::new(|| ["\"assistant\"", "\"progress\""].map(memmem::Finder::new::<str>));
-/// What a report of a session's use says early.
+/// Found early in a session's report of its use.
 static COST_STATE: LazyLock<memmem::Finder<'static>> =
     LazyLock::new(|| memmem::Finder::new(b"\"cost-state\""));
-/// What a long line with limits has near an end, each after a stem that is looked for first: two searches, not four.
+/// Found near an end of a long line with limits, each after a stem that is searched first: two searches, not
+/// four.
 static LIMIT_SIGNS: LazyLock<[(memmem::Finder<'static>, [memmem::Finder<'static>; 2]); 2]> =
     LazyLock::new(|| {
         let find = memmem::Finder::new::<str>;
@@ -35,8 +36,8 @@ static LIMIT_SIGNS: LazyLock<[(memmem::Finder<'static>, [memmem::Finder<'static>
         ]
     });
 
-/// Whether a long line has the word `usage` in quotes, or letters of it as escapes: they mean the same. Tools' results
-/// are not searched for the latter, of which they are full.
+/// True if a long line has the word `usage` in quotes, or letters of it as escapes. Tool results are not
+/// searched for escapes, since they are full of them.
 #[must_use]
 pub fn may_mention_usage(line: &[u8]) -> bool {
     let is_of_usage = |at: usize| {
@@ -48,7 +49,7 @@ pub fn may_mention_usage(line: &[u8]) -> bool {
     USAGE.find(line).is_some() || !is_result(line) && ESCAPE.find_iter(line).any(is_of_usage)
 }
 
-/// Whether a long line says early that it is the user's, and at neither end the type of one that can count.
+/// True if a long line begins as one of the user, and has the type of a counted line at neither end.
 #[must_use]
 pub fn is_result(line: &[u8]) -> bool {
     let ends = [&line[..END_BYTES], &line[line.len() - END_BYTES..]];
@@ -58,13 +59,13 @@ pub fn is_result(line: &[u8]) -> bool {
             .any(|end| COUNTING.iter().any(|kind| kind.find(end).is_some()))
 }
 
-/// Whether a long line says early that it is the user's.
+/// True if a long line begins as one of the user.
 #[must_use]
 pub fn is_of_user(line: &[u8]) -> bool {
     USER.find(&line[..END_BYTES]).is_some()
 }
 
-/// Whether a long line may be a limit line, by its ends.
+/// True if a long line may be a limit line, by its ends.
 #[must_use]
 pub fn speaks_of_limits(line: &[u8]) -> bool {
     [&line[..END_BYTES], &line[line.len() - END_BYTES..]]
@@ -76,13 +77,14 @@ pub fn speaks_of_limits(line: &[u8]) -> bool {
         })
 }
 
-/// Whether a long line may be an agent's report of what a session used.
+/// True if a long line may be an agent's report of a session's use.
 #[must_use]
 pub fn reports_use(line: &[u8]) -> bool {
     COST_STATE.find(&line[..END_BYTES]).is_some()
 }
 
-/// The time of a long line that is not parsed: the last `"timestamp"` near its end, else the last near its start.
+/// The time of a long line that is not parsed: the last `"timestamp"` near its end, else the last near its
+/// start.
 #[must_use]
 pub fn time_near_the_ends(line: &[u8]) -> Option<Millis> {
     let tail = &line[line.len() - END_BYTES..];

@@ -1,6 +1,8 @@
-//! What an agent reports of its own use: sums by model, which are compared with what is counted and never added to it.
+//! The agents' own reports of their use: sums by model, which are compared with the counts and never added to
+//! them.
 //!
-//! Pure. A session's `cost-state` line, and `result` of a captured stream, have `modelUsage`: both grow over the session.
+//! Pure. A session's `cost-state` line, and `result` of a captured stream, have `modelUsage`; both grow over
+//! the session.
 
 use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{self, Members, RawBytes, members};
@@ -80,7 +82,7 @@ mod tests {
             cache_creation: 4,
         };
         assert_eq!(sums.reported, reported);
-        // The same session, as a captured stream names it.
+        // The same session in a captured stream.
         let result = format!(r#"{{"type":"result","session_id":"s","usage":{{}},"modelUsage":{MODELS}}}"#);
         assert_eq!(report(&result), Some(sums));
         let long = format!(

@@ -1,44 +1,45 @@
-//! What a parser keeps of a file between two readings, and how that is written.
+//! The parser state kept between two readings of a file, and its encoding.
 //!
-//! Pure. One byte of version, then fields: a tag, the length of the value in two bytes, the value. Bytes of another
-//! version, or that make no sense, are no state: reading never fails. A new field is a new tag.
+//! Pure. One version byte, then fields: a tag, the length of the value in two bytes, the value. Bytes of
+//! another version, or invalid ones, decode as the empty state: decoding never fails. A new field gets a new
+//! tag.
 
 use super::limits::Retries;
 use super::stream::Streams;
 use crate::model::{Millis, PARSER_STATE_BYTES_MAX, ParserState};
 
-/// The version of what is written now.
+/// The current version.
 const VERSION: u8 = 1;
-/// Field: the time seen last, eight bytes, the lowest first.
+/// Field: the last time, eight bytes, little-endian.
 const TAG_LAST_TIME: u8 = 1;
-/// Field: the latest time seen, likewise.
+/// Field: the latest time, likewise.
 const TAG_LATEST_TIME: u8 = 2;
 /// Field: the last refused attempt.
 const TAG_RETRIES: u8 = 3;
-/// Field: a message of a captured stream that is open; as often as there are some.
+/// Field: an open message of a captured stream; repeated.
 const TAG_STREAM_MESSAGE: u8 = 4;
 
-/// What is kept of the lines before.
+/// State from the lines before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    /// The time of the last line that had one: it dates lines after it that have none.
+    /// The time of the last line with one; it dates later lines without a time.
     pub last_time: Option<Millis>,
-    /// The latest time of a line: what is said of limits after it is no older.
+    /// The latest time of a line; later observations of limits are not older.
     pub latest_time: Option<Millis>,
-    /// Which refusals are retries of one request.
+    /// The last refused attempt, to recognise retries of one request.
     pub retries: Retries,
-    /// The messages of a captured stream that are open.
+    /// The open messages of a captured stream.
     pub streams: Streams,
 }
 
 impl State {
-    /// Reads what [`State::encode`] wrote.
+    /// Decodes the result of [`State::encode`].
     #[must_use]
     pub fn decode(kept: &ParserState) -> Self {
         Self::fields(kept.bytes()).unwrap_or_default()
     }
 
-    /// Writes it down.
+    /// Encodes the state.
     #[must_use]
     pub fn encode(&self) -> ParserState {
         let mut fields = Fields::default();
@@ -81,7 +82,7 @@ impl State {
     }
 }
 
-/// Fields as they are written. Those for which there is no room are left out.
+/// Encoded fields. Fields without room are left out.
 #[derive(Default)]
 struct Fields(Vec<u8>);
 
@@ -100,7 +101,7 @@ impl Fields {
         }
     }
 
-    /// Nothing at all if there is no field: most files keep nothing.
+    /// Empty without fields: most files need no state.
     fn written(self) -> ParserState {
         ParserState::new(&self.0)
     }
@@ -119,7 +120,7 @@ mod tests {
             prop_assert_eq!(State::decode(&state.encode()), state);
         }
 
-        /// Cut anywhere or with any byte changed, it is a state all the same, and never a panic.
+        /// Truncated or changed bytes decode to some state, without a panic.
         #[test]
         fn damaged_bytes_are_some_state(time in any::<i64>(), at in any::<usize>(), byte in any::<u8>()) {
             let whole = State { last_time: Some(time), ..State::default() }.encode();

@@ -1,8 +1,8 @@
-//! Events of a captured stream: a response as the provider sent it, piece by piece.
+//! Events of a captured stream: a response in the pieces that the provider sent.
 //!
-//! Pure. `message_start` opens a message with the figures known by then, `message_delta` gives the final ones, and
-//! `message_stop` ends it. The assistant lines between carry the figures of the start only. Messages of the main thread
-//! and of sub-agents come side by side; each belongs to the tool use it answers.
+//! Pure. `message_start` opens a message with its first figures, `message_delta` has the final ones, and
+//! `message_stop` ends it. The assistant lines between them have the first figures only. Messages of the main
+//! thread and of sub-agents are interleaved; each belongs to the tool use it answers.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -12,15 +12,15 @@ use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{self, MemberValue, RawBytes, members};
 use crate::model::{ResponseKey, Usage};
 
-/// Messages open at once that are remembered; beyond it the one opened first is forgotten. All of them fit in what is kept
-/// of a file, some 7 kB, and most files have none.
+/// Most open messages; with more, the one opened first is dropped. All of them fit into the kept state of a
+/// file, some 7 kB; most files have none.
 pub const STREAM_MESSAGES_MAX: usize = 32;
-/// Longest model name that is remembered, in bytes; a message with a longer one is counted by its other lines.
+/// Longest cached model name, in bytes; a message with a longer one is counted by its other lines.
 const MODEL_BYTES_MAX: usize = 128;
-/// An encoded message without its model: two hashes, what is known (two bits), the key, eight figures.
+/// Length of an encoded message without its model: two hashes, two flag bits, the key, eight figures.
 const ENCODED_BYTES: usize = 8 + 8 + 1 + 16 + 8 * 8;
 
-/// The messages that are open in a file.
+/// The open messages of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Streams(Vec<StreamedMessage>);
 
@@ -29,31 +29,32 @@ struct StreamedMessage {
     thread: u64,
     /// A hash of its id, or of nothing.
     id: u64,
-    /// `None` until a line of it says more than an id that names nothing.
+    /// `None` until a line names the response by more than a short id.
     key: Option<ResponseKey>,
-    /// Whether an event opened it, and one will close it. Else lines are of it as long as their figures stay.
+    /// True if an event opened it, so that one will close it. Otherwise it ends with the first line of other
+    /// figures.
     is_started: bool,
     model: Vec<u8>,
-    /// The figures of its start.
+    /// The first figures.
     usage: Usage,
 }
 
-/// What an assistant line says of its message.
+/// The identifying parts of an assistant line.
 #[derive(Debug)]
 pub struct Seen<'a> {
     pub thread: u64,
-    /// Empty if there is none.
+    /// Empty without an id.
     pub id: &'a [u8],
     pub key: ResponseKey,
-    /// Whether the key is of the line alone, because nothing in it names the response.
+    /// True if the key is that of the line alone, because nothing in it names the response.
     pub is_block: bool,
-    /// Whether the response was over by then: a block with figures of the end is all of its response.
+    /// True if the response was complete: then one block contains all of it.
     pub is_final: bool,
     pub model: Option<&'a [u8]>,
     pub usage: &'a Usage,
 }
 
-/// What a response came to.
+/// The final figures of a response.
 #[derive(Debug)]
 pub struct Final {
     pub key: ResponseKey,
@@ -61,7 +62,7 @@ pub struct Final {
     pub figures: Figures,
 }
 
-/// Whose messages these are: 0 for the main thread, else a hash of the tool use that a sub-agent answers.
+/// The thread of a message: 0 for the main thread, else a hash of the tool use that a sub-agent answers.
 #[must_use]
 pub fn thread(parent_tool_use_id: RawBytes<'_>) -> u64 {
     (parent_tool_use_id.0.filter(|raw| *raw != b"null")).map_or(0, xxh3_64)
@@ -73,10 +74,11 @@ impl Streams {
         self.0.is_empty()
     }
 
-    /// Takes an assistant line; the key of its message, which for a line that names only itself is that of the first one.
+    /// Records an assistant line; returns the key of its message, which for lines that name only themselves
+    /// is that of the first line.
     ///
-    /// Where no events show what a message is, lines are of one as long as their thread, id and figures are the same:
-    /// all of them have the figures of its start. A prompt grows, so the next one has others.
+    /// Without events, consecutive lines belong to one message while their thread, id and figures are equal:
+    /// all have the first figures. The next message has a longer prompt, and so other figures.
     pub fn see(&mut self, line: &Seen<'_>) -> ResponseKey {
         let id = xxh3_64(line.id);
         let model = line.model.filter(|model| model.len() <= MODEL_BYTES_MAX);
@@ -111,7 +113,8 @@ impl Streams {
         line.key
     }
 
-    /// Takes an event, of the message with this id if it names one; what a response came to, if it says so.
+    /// Applies an event, of the message with this id if it has one; returns the final figures of a response,
+    /// if they are known.
     pub fn take(&mut self, event: RawBytes<'_>, thread: u64, id: Option<&[u8]>, scope: u64) -> Option<Final> {
         let mut fields = StreamEvent::default();
         json::object(event.0?, &mut fields).ok()?;
@@ -169,7 +172,7 @@ impl Streams {
         self.0.push(message);
     }
 
-    /// Writes each message down.
+    /// Encodes each message.
     pub(super) fn encode(&self) -> impl Iterator<Item = Vec<u8>> {
         self.0.iter().map(|message| {
             let mut bytes = Vec::with_capacity(ENCODED_BYTES + message.model.len());
@@ -185,7 +188,7 @@ impl Streams {
         })
     }
 
-    /// Adds a message that [`Streams::encode`] wrote; `None` if it makes no sense.
+    /// Adds a message encoded by [`Streams::encode`]; `None` if it is invalid.
     pub(super) fn decode_into(&mut self, bytes: &[u8]) -> Option<()> {
         let (fixed, model) = bytes.split_at_checked(ENCODED_BYTES)?;
         let number = |at: usize| Some(u64::from_le_bytes(fixed.get(at..at + 8)?.try_into().ok()?));
@@ -331,7 +334,7 @@ mod tests {
         )
     }
 
-    /// The records of lines, read by a parser that starts anew after each of the cuts.
+    /// The records of lines, with a new parser after each of the cuts.
     fn records(lines: &[String], is_cut: impl Fn(usize) -> bool) -> Vec<Record> {
         let (mut parser, mut records) = (Parser::default(), Vec::new());
         for (index, line) in lines.iter().enumerate() {
@@ -487,7 +490,7 @@ mod tests {
         assert_eq!(figures, [(5, 10), (6, 20)]);
     }
 
-    /// All that may be open fits in what is kept of a file.
+    /// The largest number of open messages fits into the kept state.
     #[test]
     fn every_open_message_is_kept() {
         let model = "m".repeat(super::MODEL_BYTES_MAX);
@@ -522,7 +525,7 @@ mod tests {
     }
 
     proptest! {
-        /// Cut anywhere by restarts, a stream gives the same records.
+        /// With restarts anywhere, a stream gives the same records.
         #[test]
         fn a_restart_changes_nothing(
             picks in proptest::collection::vec((0usize..6, 0usize..5), 0..40),

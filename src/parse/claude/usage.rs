@@ -1,4 +1,5 @@
-//! The `usage` object of a response: token counts, tier, speed, and the calls inside it that its counts leave out.
+//! The `usage` object of a response: token counts, tier, speed, and the calls inside it that its counts leave
+//! out.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -11,16 +12,16 @@ use crate::json::{self, RawBytes, members};
 
 use crate::model::{Tier, Usage};
 
-/// Calls counted beside one response; a real one has a few.
+/// Most calls counted inside one response; a real one has a few.
 const CALLS_MAX: usize = 256;
-/// What a list of iterations has in it if there are calls that the response's own counts leave out.
+/// Found in a list of iterations if it has calls that the response's own counts leave out.
 static LEFT_OUT: LazyLock<[memmem::Finder<'static>; 3]> =
     LazyLock::new(|| ["advisor_message", "compaction", FALLBACK].map(memmem::Finder::new::<str>));
-/// The types of iterations that can be calls of their own.
+/// Types of iterations that may be calls of their own.
 const CALL_TYPES: [&[u8]; 3] = [b"advisor_message", b"compaction", b"message"];
-/// The type of the iteration that served, after another model declined.
+/// Type of the iteration that served after another model declined.
 const FALLBACK: &str = "fallback_message";
-/// Longest `usage` object that is remembered, in bytes; a usual one has some 300.
+/// Longest cached `usage` object, in bytes; a usual one has some 300.
 const REMEMBERED_BYTES_MAX: usize = 4096;
 
 /// The members of a `usage` object, raw.
@@ -53,7 +54,7 @@ members!(UsageFields {
     b"iterations" => iterations,
 });
 
-/// What a `usage` object says.
+/// The parsed `usage` object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     pub usage: Usage,
@@ -63,7 +64,7 @@ pub struct Figures {
     pub calls: Vec<(CallIndex, Call)>,
 }
 
-/// Which call of a response it is: by its type and its place among those of that type. A later copy may list more of
+/// The index of a call: its type, and its place among those of that type. A later copy may list more calls of
 /// another type before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallIndex {
@@ -82,11 +83,11 @@ pub struct Call {
 /// The model of a call inside a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallModel {
-    /// An advisor's.
+    /// The model of an advisor.
     Own(Vec<u8>),
-    /// A compaction's.
+    /// The model of a compaction.
     OfResponse,
-    /// One that may have declined: it did if the response is of another.
+    /// A model that may have declined: it did if the response is of another model.
     Declined(Vec<u8>),
 }
 
@@ -100,7 +101,7 @@ impl UsageFields<'_> {
         }
     }
 
-    /// The figures of a later event of the same response; what it leaves out is as it was at the start.
+    /// The figures of a later event of the same response; missing fields keep their first values.
     pub fn figures_after(&self, start: &Usage) -> Figures {
         let mut figures = self.figures();
         let usage = &mut figures.usage;
@@ -184,7 +185,7 @@ impl UsageFields<'_> {
     }
 }
 
-/// Takes what came from the cache out of the input, where a total says that it was counted there.
+/// Subtracts cached tokens from the input, if a total shows that they were included.
 fn without_cached_input(mut usage: Usage, total: u64) -> Usage {
     let cached = usage.cache_read.saturating_add(usage.cache_creation);
     if total == usage.input.saturating_add(usage.output) && cached <= usage.input {
@@ -194,7 +195,7 @@ fn without_cached_input(mut usage: Usage, total: u64) -> Usage {
 }
 
 impl Iteration<'_> {
-    /// The call this is, if the response's own figures leave it out. Others are inside them.
+    /// The call, if the response's own figures leave it out. Others are included in them.
     fn call(&self) -> Option<Call> {
         let kind = self.kind.text()?;
         let model = self.model.text().map(Cow::into_owned);
@@ -206,7 +207,7 @@ impl Iteration<'_> {
             _ => return None,
         };
         let usage = self.usage.counts();
-        // A declined attempt without output is free.
+        // A declined attempt without output is not billed.
         let is_billed = match model {
             CallModel::Declined(_) => usage.output > 0,
             _ => !usage.is_empty(),
@@ -219,7 +220,7 @@ impl Iteration<'_> {
     }
 }
 
-/// The `usage` object that was read last: the copies of a response come one after the other, most with the same one.
+/// The last `usage` object: the copies of a response follow each other, mostly with the same object.
 #[derive(Clone, Debug, Default)]
 pub struct UsageMemory {
     text: Vec<u8>,
@@ -227,7 +228,7 @@ pub struct UsageMemory {
 }
 
 impl UsageMemory {
-    /// Passes over a value that is the remembered one.
+    /// Skips a value that equals the cached one.
     pub fn recall(&self, value: &mut Scanner<'_>) -> Option<&Figures> {
         (!self.text.is_empty() && value.skip_object(&self.text)).then_some(&self.figures)
     }

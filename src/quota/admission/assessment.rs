@@ -1,4 +1,4 @@
-//! What is to be said of one candidate, and in words.
+//! Assessment of one candidate, and the sentences for people.
 
 use super::{AccountChoice, AccountVerdict, Candidate, Reason, Unseen, Verdict};
 use crate::model::format::{grouped, length};
@@ -9,48 +9,48 @@ use crate::quota::exhaustion::{self, Cause, CauseKind, UNTIL_TAKEN_BACK};
 use crate::quota::overage;
 use crate::quota::window::{Freshness, NamedWindow, SHARE_EPSILON, View, reaches, view};
 
-/// Assessment on one candidate.
+/// The assessment of one candidate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assessment {
     pub account: AccountId,
-    /// The model that would serve.
+    /// The model that would serve the run.
     pub model: Option<Box<str>>,
     pub state: AccountVerdict,
-    /// What to do if this were the only candidate.
+    /// The decision if this were the only candidate.
     pub verdict: Verdict,
-    /// The smallest share left over all windows that bind, 0 to 1; `None` if no share is known.
+    /// The smallest share left over all binding windows, 0 to 1; `None` if no share is known.
     pub headroom: Option<f64>,
-    /// The window the assessment is about: the one that blocks, else the one with the least left.
+    /// The name of the window that blocks, else of the one with the least left.
     pub window: Option<Box<str>>,
-    /// Of that window; unknown without one.
+    /// The freshness of that window; unknown without one.
     pub freshness: Freshness,
-    /// Of that window.
+    /// The source of that window.
     pub source: Option<LimitSource>,
-    /// When that window was last heard of.
+    /// The time of the last observation of that window.
     pub observed_at: Option<Millis>,
     pub reason: Reason,
-    /// When the last of the causes ends, always after the time of the question; `None` if there is no cause, or if
+    /// The end of the last cause, always after the time of the question; `None` if there is no cause, or if
     /// one has no end.
     pub until: Option<Millis>,
-    /// Everything that stands in the way.
+    /// All causes that block the candidate.
     pub causes: Vec<BlockReason>,
-    /// The assessment for a person.
+    /// The assessment as a sentence.
     pub sentence: String,
 }
 
-/// One thing that stands in the way.
+/// One cause that blocks a candidate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockReason {
     pub kind: CauseKind,
     /// `None` if it has no end.
     pub until: Option<Millis>,
-    /// As a code.
+    /// A stable code.
     pub code: Reason,
-    /// In words.
+    /// A few words for people.
     pub reason: Box<str>,
-    /// Who says so.
+    /// The origin of the information.
     pub source: Box<str>,
-    /// The window, where it is one.
+    /// The window, if the cause is one.
     pub window: Option<Box<str>>,
 }
 
@@ -71,13 +71,13 @@ impl BlockReason {
     }
 }
 
-/// A window that binds, and what it says now.
+/// A binding window and its state now.
 struct Bound<'a> {
     window: NamedWindow<'a>,
     view: View,
 }
 
-/// Looks at one candidate.
+/// Assesses one candidate.
 #[must_use]
 pub fn assess(candidate: &Candidate, now: Millis) -> Assessment {
     let account = candidate.account;
@@ -96,7 +96,7 @@ pub fn assess(candidate: &Candidate, now: Millis) -> Assessment {
         .collect();
     let paid_until = overage::paid_until(candidate.overage, &candidate.windows, model.as_deref(), now);
     let causes = block_reasons(candidate, &bound, model.as_deref(), paid_until, now);
-    // The one that ends last is the one to wait for; of equals the first.
+    // The cause that ends last decides the wait; of equal ends the first.
     let gravest = causes.iter().rev().max_by_key(|reason| reason.end());
     let (state, reason, why) = match gravest {
         Some(block) => (
@@ -167,7 +167,7 @@ fn block_reasons(
     }
     let use_overage = candidate.account.use_overage;
     let observed = exhaustion::blocked(&windows, model, now).map(|(name, cause)| (Some(name), cause));
-    // Paid for, the windows that are used up do not hold anybody back.
+    // With paid overage allowed, used-up windows do not block.
     let observed = observed.filter(|_| !(use_overage && paid_until.is_some()));
     let observed = if windows.is_empty() {
         stored(&candidate.causes.observed).map(|cause| (None, cause))
@@ -179,7 +179,7 @@ fn block_reasons(
         let cause = Cause {
             until: cause.until.max(paid_until),
             reason: format!(
-                "{}: what is served now is paid as overage (use_overage)",
+                "{}: responses are billed as overage now (use_overage)",
                 cause.reason
             )
             .into(),
@@ -221,7 +221,7 @@ fn block_reasons(
         let cause = Cause {
             until: block.until,
             reason: format!(
-                "{} has {} left, {} % are wanted",
+                "{} has {} left, {} % are required",
                 block.window,
                 percent(block.left.max(0.0)),
                 block.percent
@@ -240,7 +240,7 @@ fn block_reasons(
     found
 }
 
-/// The cause where no window is known to be used up.
+/// The cause if no window is known to be used up.
 fn paid(until: Millis, now: Millis) -> Cause {
     Cause {
         until,
@@ -264,10 +264,10 @@ fn unblocked(
         return (AccountVerdict::NearLimit, Reason::NearCallsQuota, why);
     }
     if paid_until.is_some() {
-        let why = "is served beyond its windows, which is paid for (use_overage)";
+        let why = "is served beyond its windows, which is billed (use_overage)";
         return (AccountVerdict::Available, Reason::UsingOverage, why.to_owned());
     }
-    // The last word was no, and nobody said until when: that is no room.
+    // The last observation was a refusal without an end; that is not treated as room.
     let is_open_ended = |bound: &&Bound| {
         let state = bound.window.state;
         let is_over = bound.view.freshness == Freshness::Expired;
@@ -276,7 +276,7 @@ fn unblocked(
     };
     if let Some(bound) = bound.iter().find(is_open_ended) {
         let what = format!(
-            "was refused by {} {} ago, until when is not known",
+            "was refused by {} {} ago, the end is not known",
             bound.window.name,
             span(now.saturating_sub(bound.window.state.observed_at))
         );
@@ -329,7 +329,7 @@ fn unblocked(
     unknown(account, Reason::NoObservation, "has never been seen with a limit")
 }
 
-/// What the settings make of an account of which too little is known.
+/// The result of `on_unknown` for an account with too little data.
 fn unknown(account: &Account, reason: Reason, what: &str) -> (AccountVerdict, Reason, String) {
     let (reason, then) = match account.on_unknown {
         OnUnknown::Say => (reason, "whether it is free is unknown"),
@@ -345,11 +345,11 @@ fn unknown(account: &Account, reason: Reason, what: &str) -> (AccountVerdict, Re
     (AccountVerdict::Unknown, reason, format!("{what}: {then}"))
 }
 
-/// The window to speak of: the one with the least left, else the one heard of last.
+/// The window to report: the one with the least left, else the last observed one.
 fn tightest<'a, 'b>(bound: &'b [Bound<'a>]) -> Option<&'b Bound<'a>> {
     bound.iter().min_by(|a, b| {
         let left = |bound: &Bound| bound.view.left.unwrap_or(f64::INFINITY);
-        // A status is worth more than a share that has passed, and that more than nothing.
+        // A status ranks before an expired share, and that before nothing.
         let worth = |bound: &Bound| match bound.view.freshness {
             Freshness::Fresh | Freshness::Stale => 0,
             Freshness::Expired => 1,
@@ -368,13 +368,13 @@ fn seen_in_words(bound: &Bound, now: Millis) -> String {
     match bound.view.left {
         Some(left) => format!("{} has {} left, seen {age} ago", bound.window.name, percent(left)),
         None => format!(
-            "{} was heard of {age} ago, how much is left is not known",
+            "{} was seen {age} ago, the share left is not known",
             bound.window.name
         ),
     }
 }
 
-/// The whole answer in words.
+/// The whole answer as a sentence.
 pub(super) fn summary(
     assessments: &[Assessment],
     choice: &AccountChoice,
@@ -389,7 +389,7 @@ pub(super) fn summary(
         }
         (Verdict::Allow, Some(assessment), _) => format!("start with {}", assessment.account),
         (Verdict::Deny, ..) if assessments.is_empty() => "there is no account to start with".to_owned(),
-        (Verdict::Deny, ..) => "do not start until somebody changes something".to_owned(),
+        (Verdict::Deny, ..) => "do not start until an operator acts".to_owned(),
         (Verdict::Unknown, ..) => match unseen {
             Some(unseen) => format!("whether a run may start is unknown: {}", unseen.why),
             None => "whether a run may start is unknown".to_owned(),
@@ -398,9 +398,9 @@ pub(super) fn summary(
             let wait = span(at.saturating_sub(now));
             format!("wait {wait} for {}", assessments[index].account)
         }
-        _ => "wait, nobody knows how long".to_owned(),
+        _ => "wait; the end is not known".to_owned(),
     };
-    // First the one that was chosen, then the others in their order.
+    // The chosen candidate first, then the others in their order.
     let others = assessments
         .iter()
         .enumerate()
@@ -421,7 +421,7 @@ fn percent(share: f64) -> String {
     format!("{:.0} %", (share * 100.0 + SHARE_EPSILON).floor())
 }
 
-/// A span in words.
+/// A length of time in words.
 fn span(ms: Millis) -> String {
     length(ms.max(0).unsigned_abs().div_ceil(1000))
 }

@@ -1,4 +1,4 @@
-//! Accounts in every condition, alone and side by side, then any at random.
+//! Accounts in every state, alone and in groups, then random ones.
 
 use std::fmt::Write as _;
 
@@ -53,7 +53,7 @@ fn refused(reset_in: Millis) -> WindowState {
     seen(FIVE_HOUR, None, Some(reset_in), LimitStatus::Rejected, MINUTE)
 }
 
-/// A candidate that owns what it is made of.
+/// A candidate that owns its parts.
 #[derive(Debug)]
 struct Place {
     account: Account,
@@ -527,7 +527,7 @@ fn what_is_paid_beyond_the_windows_is_used_only_if_that_is_wanted() {
             true,
             (AccountVerdict::Available, Verdict::Allow, Reason::UsingOverage),
         ),
-        // It was said of the window before.
+        // The overage report was about the previous window.
         (Some(said(HOUR_MS, true)), true, waits(Reason::WindowExhausted)),
     ] {
         assert_eq!(full(overage, use_overage), expect, "{overage:?} {use_overage}");
@@ -539,7 +539,7 @@ fn what_is_paid_beyond_the_windows_is_used_only_if_that_is_wanted() {
     assert_eq!(stands(&buys), waits(Reason::OverageOnly));
     buys.account.use_overage = true;
     assert_eq!(stands(&buys).2, Reason::UsingOverage);
-    // A refusal is the last word.
+    // A refusal overrides an earlier overage report.
     let mut refused = place("a").window(FIVE_HOUR, refused(HOUR_MS));
     (refused.overage, refused.account.use_overage) = (Some(said(2 * MINUTE, true)), true);
     assert_eq!(stands(&refused), waits(Reason::WindowExhausted));

@@ -1,4 +1,4 @@
-//! Calls and days with round numbers, then any minutes at random.
+//! Calls and days with round numbers, then random minutes.
 
 use proptest::prelude::*;
 
@@ -133,7 +133,7 @@ fn a_budget_that_was_used_too_fast_is_left_alone_until_the_day_has_caught_up() {
     assert_eq!(spent.overrun(at(12, 0, 0) - 1), overrun);
     assert_eq!(spent.overrun(at(12, 0, 0)), None, "half the day, half the budget");
     assert_eq!(spent.overrun(day().end), None);
-    // More in between moves the end; later it is another one.
+    // More use in between moves the end; later use starts another block.
     let more = budget(&[(6 * HOUR, 500_000), (7 * HOUR, 100_000), (20 * HOUR, 300_000)]);
     let said = |now| more.overrun(now).map(|overrun| (overrun.since, overrun.until));
     assert_eq!(said(at(13, 0, 0)), Some((at(6, 0, 0), at(14, 24, 0))));
@@ -237,7 +237,7 @@ fn what_was_used_up_in_the_first_minutes_stays_so_since_then() {
 }
 
 proptest! {
-    /// What is said holds from `since` up to `until`, and what is said then is that again, or more.
+    /// A block holds from `since` up to `until`; during that time the verdict is the same or stricter.
     #[test]
     fn an_overrun_holds_from_its_beginning_to_its_end(
         used in proptest::collection::vec((0..24 * HOUR, 0u128..400_000), 0..12),

@@ -1,4 +1,4 @@
-//! Causes that come and go, each on its own.
+//! Causes that begin and end independently.
 
 use crate::model::LimitSource;
 use proptest::prelude::*;

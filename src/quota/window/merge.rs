@@ -1,26 +1,29 @@
-//! Takes one more observation into a window's state.
+//! Merging of one observation into a window's state.
 //!
-//! Rules, each with its place below:
-//! 1. Older than the state by more than [`LATE_MAX_MS`]: history only. So is a line of a window already over. What is
-//!    less late is merged as if it had come in time. A snapshot makes no live reading late.
-//! 2. A reset within [`RESET_JITTER_MS`] of the stored one: the same window; the later of the two stays. Words round an
-//!    end down by less than [`WORDS_STEP_MS`].
-//! 3. A lower share in the same window: the higher stays. Two exceptions: (a) a live reading lower by [`DROP_LARGE`]
-//!    that a second one confirms, with another share or from another session; (b) a live reading of the provider's own
-//!    `allowed` with that much room: taken at once, a refusal ends. Neither counts on a line of a response that may have
-//!    begun before the block ([`SERVED_AFTER_MS`]). A refusal counts as a full share. A snapshot never lowers a share and
-//!    never ends a refusal, and a share that was seen in this window before is no news.
-//! 4. A reset far ahead, any later one once the stored one has passed, or a later one together with a large fall: the
-//!    next window, nothing is carried over. A later one without either moves the window: its own reading is shown.
-//!    While a live block holds, a later reset of a snapshot moves its end at most.
-//! 5. A reset further back: held as a whole until a later observation says the same, a live one after a live one; two
-//!    snapshots only if they are of one session and the share grew, since idle terminals repeat what they have. A live
-//!    refusal blocks at once, until its own end.
-//! 6. A rejection: exhausted until the reset; the share stays what it was. The provider's own "allowed" ends it once
-//!    no earlier request can be in flight any more ([`IN_FLIGHT_MS`]).
-//! 7. Over at its reset: `view`.
-//! 8. What an observation does not name is not cleared: each window is merged alone.
-//! 9. A status of the window's own is read like a claim: both are the `status` of an observation.
+//! Rules, each marked at its place below:
+//! 1. An observation older than the state by more than [`LATE_MAX_MS`] goes into the history only, as does
+//!    one of a window that has already ended. A less late one is merged as if it had arrived in time. A
+//!    snapshot makes no live reading late.
+//! 2. A reset within [`RESET_JITTER_MS`] of the stored one belongs to the same window; the later of the two
+//!    stays. Prose rounds an end down by less than [`WORDS_STEP_MS`].
+//! 3. Of two shares of the same window the higher stays. Two exceptions: (a) a live reading lower by
+//!    [`DROP_LARGE`], confirmed by a second one with another share or from another session; (b) a live
+//!    `allowed` of the window itself with that much room, which is accepted at once and ends a refusal.
+//!    Neither applies to the line of a response that may have begun before the block ([`SERVED_AFTER_MS`]). A
+//!    refusal counts as a full share. A snapshot never lowers a share and never ends a refusal, and a share
+//!    already seen in this window does not count as new.
+//! 4. A reset far ahead, any later reset once the stored one has passed, or a later reset together with a
+//!    large drop, begins the next window; nothing is carried over. A later reset without these moves the
+//!    window's end, and its own reading is shown. While a live block holds, a later reset in a snapshot at
+//!    most moves the end.
+//! 5. An earlier reset is held back as a whole until a later observation confirms it: a live one by a live
+//!    one, a snapshot by a snapshot only if both are of one session and the share grew, since idle terminals
+//!    repeat their last values. A live refusal blocks at once, until its own end.
+//! 6. After a rejection the window is exhausted until its reset; the share is unchanged. A live `allowed`
+//!    ends it once no earlier request can be in flight any more ([`IN_FLIGHT_MS`]).
+//! 7. A window ends at its reset: see `view`.
+//! 8. An observation clears nothing that it does not name: each window is merged alone.
+//! 9. A window's own status is treated like a claimed one: both are the `status` of an observation.
 
 use std::cmp::Ordering;
 
@@ -31,33 +34,33 @@ use super::{
 use crate::model::{HOUR_MS, LimitSource, LimitStatus, Millis, Observation};
 use crate::quota::window_name;
 
-/// By less than this the words of a refusal may round the end of its window, in milliseconds.
+/// Prose rounds a window's end down by less than this, in milliseconds.
 const WORDS_STEP_MS: u64 = HOUR_MS.unsigned_abs();
-/// Resets that differ by no more than this mean the same window, in milliseconds.
+/// Resets that differ by at most this belong to the same window, in milliseconds.
 pub const RESET_JITTER_MS: u64 = 120_000;
-/// A share lower by this much is a large drop.
+/// Size of a large drop of the share.
 pub const DROP_LARGE: f64 = 0.2;
-/// A snapshot may be rounded by this share.
+/// Rounding of snapshots, as a share.
 const SNAPSHOT_STEP: f64 = 0.01;
-/// A reset moved by this much means another window where the length is not known, in milliseconds.
+/// If the length is unknown, a reset moved by this much belongs to another window, in milliseconds.
 pub const MOVE_FAR_MS: Millis = HOUR_MS;
 
-/// What taking in an observation came to.
+/// The result of a merge.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Merged {
     pub track: Track,
-    /// Whether the observation says something that is worth keeping in the history.
+    /// True if the observation belongs in the history.
     pub history: bool,
-    /// Thresholds that the window reached just now, in percent, sorted.
+    /// Thresholds newly reached by the window, in percent, sorted.
     pub crossed: Vec<u8>,
-    /// Whether a new window has just taken the place of a known one.
+    /// True if a new window replaced a known one.
     pub rolled_over: bool,
 }
 
-/// Takes an observation of the time `observed_at` into what is known of its window.
+/// Merges an observation of the time `observed_at` into its window.
 ///
-/// `thresholds` are in percent. **Invariants**: an observation that is too late changes nothing; the order of those
-/// that are not changes nothing.
+/// `thresholds` are in percent. **Invariants**: an observation that is too late changes nothing; the order of
+/// the others does not matter.
 #[must_use]
 pub fn merge(
     known: Option<&Track>,
@@ -79,7 +82,7 @@ pub fn merge(
         };
         let is_reachable = |state: &WindowState| newest(state) < Some(observed_at);
         (before, readings) = (track.before.clone(), track.readings.clone());
-        // What says nothing has the place of a window only until something is said.
+        // Readings without content hold the place of a window until one with content arrives.
         let is_empty = before.is_none() && readings.iter().all(Reading::is_void);
         let is_void =
             reading.is_void() && !(is_empty && readings.iter().all(|there| there.is_less(&reading)));
@@ -107,7 +110,8 @@ pub fn merge(
         && first.at < newest
         && (readings.len() > RECENT_READINGS_MAX || first.at < horizon)
     {
-        // Whole times, so that no later one is merged before an earlier one of the same time.
+        // Only whole times are dropped, so that no later reading is merged before an earlier one of the same
+        // time.
         let count = readings.partition_point(|reading| reading.at == first.at);
         for reading in readings.drain(..count) {
             take(&mut before, &reading, length, thresholds);
@@ -117,7 +121,7 @@ pub fn merge(
     for reading in &readings {
         take(&mut state, reading, length, thresholds);
     }
-    // There is at least the reading just added, so there is a state.
+    // At least the reading just added is there, so there is a state.
     let state = state.unwrap_or_else(|| open(&reading, length));
     let reported = known
         .map(|track| &track.state)
@@ -140,13 +144,13 @@ pub fn merge(
     }
 }
 
-/// Whether two states, one merged after the other, are of one window.
+/// True if two states, one merged after the other, belong to one window.
 fn is_same(one: &WindowState, other: &WindowState) -> bool {
     let resets = one.reset_at.zip(other.reset_at);
     one.number == other.number || resets.is_some_and(|(one, other)| one.abs_diff(other) <= RESET_JITTER_MS)
 }
 
-/// Merges one reading, which is not older than the state; a live one may be older than snapshots.
+/// Merges one reading that is not older than the state; a live one may be older than snapshots.
 fn take(state: &mut Option<WindowState>, reading: &Reading, length: Option<Millis>, thresholds: &[u8]) {
     let Some(state) = state else {
         let mut opened = open(reading, length);
@@ -181,13 +185,13 @@ impl Reading {
             == Ordering::Less
     }
 
-    /// A line that was late already when it was written: its window has passed.
+    /// True for a line that was late already when it was written: its window has passed.
     fn is_over(&self) -> bool {
         self.reset_at.is_some_and(|reset| reset <= self.at)
     }
 
-    /// Readings are merged by time. Those of one time in this order: windows that have passed, then those that do not
-    /// say which window, then by reset, so that the window that ends last has the last word; live ones first.
+    /// The order of merging: by time; at one time windows that have passed first, then readings without a
+    /// reset, then by reset, so that the window that ends last is merged last; live ones first.
     fn place(&self) -> (Millis, u8, Option<Millis>, bool) {
         let class = match self.reset_at {
             Some(_) if self.is_over() => 0,
@@ -197,7 +201,7 @@ impl Reading {
         (self.at, class, self.reset_at, self.is_snapshot())
     }
 
-    /// A total order of the figures; the share decides first.
+    /// A total order of the figures, by share first.
     fn compare_figures(&self, other: &Self) -> Ordering {
         let share = |reading: &Self| reading.utilization.unwrap_or(f64::NEG_INFINITY);
         share(self)
@@ -216,16 +220,15 @@ impl Reading {
         Self { status, ..higher }
     }
 
-    /// Whether two readings may have come about apart from each other. Two that name no session are answers to two
-    /// requests.
+    /// True if two readings may be independent. Readings without a session are answers to different requests.
     fn is_another_witness(&self, other: &Self) -> bool {
         let sessions = self.session.zip(other.session);
         self.utilization != other.utilization || sessions.is_none_or(|(one, other)| one != other)
     }
 }
 
-/// Adds a reading to the others: of one time one for each reset, live and snapshots apart, with the highest figures and
-/// the gravest status. False if it adds nothing.
+/// Adds a reading: at one time, one for each reset, live and snapshots apart, with the highest figures and
+/// the gravest status. Returns false if it adds nothing.
 fn add(readings: &mut Vec<Reading>, reading: Reading) -> bool {
     if let Some(there) = readings.iter_mut().find(|there| there.place() == reading.place()) {
         let joined = there.higher(reading, there.status.max(reading.status));
@@ -238,7 +241,7 @@ fn add(readings: &mut Vec<Reading>, reading: Reading) -> bool {
     let first = readings.partition_point(|there| there.at < reading.at);
     let count = readings[first..].partition_point(|there| there.at == reading.at);
     if count > MOMENT_READINGS_MAX {
-        // Only later places push one out, so the same ones stay in any order.
+        // Only later places displace one, so the order of arrival does not matter.
         return readings.remove(first) != reading;
     }
     true
@@ -274,7 +277,7 @@ fn open(reading: &Reading, length: Option<Millis>) -> WindowState {
     state
 }
 
-/// Another window in the place of this one (rule 4): nothing is carried over.
+/// Replaces this window by another (rule 4); nothing is carried over.
 fn reopen(state: &mut WindowState, reading: &Reading, length: Option<Millis>) {
     let number = state.number.saturating_add(1);
     let (observed_at, live_at) = (state.observed_at, state.live_at);
@@ -290,15 +293,15 @@ fn started(reset: Option<Millis>, length: Option<Millis>) -> Option<Millis> {
     Some(reset?.saturating_sub(length?))
 }
 
-/// Which window a reading speaks of, as seen from the stored one.
+/// The window of a reading, relative to the stored one.
 enum Which {
     Same,
     Next,
-    /// The stored one, which ends later now.
+    /// The stored one, with a later end.
     Moved,
-    /// A later one, which only a snapshot speaks of while the stored one is blocked.
+    /// A later one, seen only in a snapshot while the stored one is blocked.
     Doubtful,
-    /// One that ends earlier; `far` if it cannot be the same one with its end moved.
+    /// One that ends earlier; `far` if it cannot be the stored one with a moved end.
     Earlier {
         far: bool,
     },
@@ -317,7 +320,7 @@ fn which(state: &WindowState, reading: &Reading, length: Option<Millis>) -> Whic
         }
         (Some(old), Some(new)) if new < old => Which::Earlier { far: far(old, new) },
         (Some(old), Some(new)) if !is_over && reading.is_snapshot() && is_blocked_live(state, reading.at) => {
-            // The words of a refusal are rounded, and a terminal knows the very second.
+            // Prose is rounded, and a terminal has the exact second.
             if far(old, new) {
                 Which::Doubtful
             } else {
@@ -331,12 +334,12 @@ fn which(state: &WindowState, reading: &Reading, length: Option<Millis>) -> Whic
     }
 }
 
-/// Words give the hour in which a window ends, or the minute.
+/// Prose gives the hour or the minute of a window's end.
 fn is_rounded(reading: &Reading) -> bool {
     reading.source == LimitSource::Prose
 }
 
-/// Whether the provider refused, or said live that all is used, and that still holds.
+/// True if a refusal, or a live reading of a full share, still holds.
 fn is_blocked_live(state: &WindowState, at: Millis) -> bool {
     let is_full = state.utilization.is_some_and(|share| share >= 1.0);
     is_refused(state, at) || is_full && state.blocked_at.is_some() && state.live_at >= state.blocked_at
@@ -346,7 +349,7 @@ fn is_refused(state: &WindowState, at: Millis) -> bool {
     state.status == LimitStatus::Rejected && state.exhausted_until.is_some_and(|until| until > at)
 }
 
-/// Whether a reading's share is lower by [`DROP_LARGE`] than what the window shows; one that is refused shows as full.
+/// True if a reading's share is lower by [`DROP_LARGE`] than the shown one; a refused window counts as full.
 fn has_room(state: &WindowState, reading: &Reading) -> bool {
     let shown = if is_refused(state, reading.at) {
         Some(1.0)
@@ -358,7 +361,7 @@ fn has_room(state: &WindowState, reading: &Reading) -> bool {
         .is_some_and(|(shown, new)| is_large_drop(shown, new))
 }
 
-/// Whether a reading is of a line of a response, written at its end, that may have begun before the block.
+/// True for the line of a response, written at its end, that may have begun before the block.
 fn may_precede(state: &WindowState, reading: &Reading) -> bool {
     let is_of_response = matches!(reading.source, LimitSource::RateLimits | LimitSource::Codex);
     let margin = if is_of_response { SERVED_AFTER_MS } else { 0 };
@@ -369,7 +372,7 @@ fn is_large_drop(from: f64, to: f64) -> bool {
     from - to >= DROP_LARGE - SHARE_EPSILON
 }
 
-/// Takes in one reading that is not older than the state.
+/// Applies one reading that is not older than the state.
 fn apply(state: &mut WindowState, reading: &Reading, length: Option<Millis>) {
     match which(state, reading, length) {
         Which::Next => reopen(state, reading, length),
@@ -429,7 +432,7 @@ fn end_refusal(state: &mut WindowState) {
     state.status_at = None;
 }
 
-/// Whether a second live reading says that nothing is used and nothing runs out: the stored window is no more.
+/// True for a second live reading of an unused window without an end: the stored window has ended.
 fn is_idle_again(state: &WindowState, reading: &Reading) -> bool {
     let is_idle = |reading: &Reading| reading.reset_at.is_none() && reading.utilization == Some(0.0);
     let firsts = [state.held.drop, state.held.relief];
@@ -439,7 +442,8 @@ fn is_idle_again(state: &WindowState, reading: &Reading) -> bool {
     state.reset_at.is_some() && is_idle(reading) && !reading.is_snapshot() && firsts.any(is_first)
 }
 
-/// Takes a reading of the window with its end moved. A share that was read with another end never stood beside this one.
+/// Applies a reading of the window with a moved end. A share that was read with another end does not apply to
+/// this one.
 fn take_moved(state: &mut WindowState, reading: &Reading, length: Option<Millis>) {
     if let Some(new) = reading.reset_at {
         move_reset(state, new, length);
@@ -450,8 +454,8 @@ fn take_moved(state: &mut WindowState, reading: &Reading, length: Option<Millis>
     state.source = reading.source;
 }
 
-/// Whether the provider's own word ends a refusal or a full window: with room at once (rule 3b); with less, once no
-/// request from before can be in flight (rule 6).
+/// True if the provider's own status ends a refusal or a full window: with much room at once (rule 3b); with
+/// less, once no earlier request can be in flight (rule 6).
 fn frees(state: &WindowState, reading: &Reading) -> bool {
     let is_allowed = matches!(reading.status, LimitStatus::Allowed | LimitStatus::AllowedWarning);
     if !is_allowed || reading.is_snapshot() {
@@ -465,7 +469,7 @@ fn frees(state: &WindowState, reading: &Reading) -> bool {
     has_room || (is_later && reading.utilization.is_none_or(|share| share < 1.0))
 }
 
-/// Whether a second live reading with much room has come since a refusal, which counts as a full share (rule 3a).
+/// True for a second live reading with much room since a refusal, which counts as a full share (rule 3a).
 fn relieves(state: &mut WindowState, reading: &Reading) -> bool {
     let has_room = reading.utilization.is_some_and(|share| is_large_drop(1.0, share));
     let is_silent = reading.is_snapshot() || reading.status == LimitStatus::Rejected;
@@ -479,11 +483,11 @@ fn relieves(state: &mut WindowState, reading: &Reading) -> bool {
     false
 }
 
-/// What a held reading and a strictly later one agree on, if they name the same reset (rule 5).
+/// The common content of a held reading and a strictly later one, if both have the same reset (rule 5).
 fn confirmed(held: Option<Reading>, reading: &Reading) -> Option<Reading> {
     let first = held.filter(|held| held.at < reading.at)?;
     let (one, two) = (first.reset_at?, reading.reset_at?);
-    // Idle terminals repeat what they have; one that works moves on.
+    // Idle terminals repeat their last values; an active one changes them.
     let moves_on = first.session.is_some()
         && first.session == reading.session
         && first.utilization < reading.utilization;
@@ -502,7 +506,7 @@ fn confirmed(held: Option<Reading>, reading: &Reading) -> Option<Reading> {
     })
 }
 
-/// A block until the reset moves along with it.
+/// Moves the reset, and a block that ended with it.
 fn move_reset(state: &mut WindowState, reset: Millis, length: Option<Millis>) {
     if state.exhausted_until.is_some() && state.exhausted_until == state.reset_at {
         state.exhausted_until = Some(reset);
@@ -517,12 +521,12 @@ fn take_utilization(state: &mut WindowState, reading: &Reading, is_freed: bool) 
     let (kept, new) = match (state.utilization, reading.utilization) {
         (kept, None) => {
             if reading.status == LimitStatus::Rejected {
-                // Used up is the opposite of a drop.
+                // A full share contradicts a drop.
                 state.held.drop = None;
             }
             let is_full = kept.is_some_and(|kept| kept >= 1.0);
             if is_freed && is_full && state.status == LimitStatus::Rejected {
-                // It is served again, and nobody said how much is used.
+                // Requests are served again; the share is unknown.
                 state.utilization = None;
             }
             return;
@@ -537,11 +541,11 @@ fn take_utilization(state: &mut WindowState, reading: &Reading, is_freed: bool) 
         (None, Some(_)) => return keep_figures(state, reading, at),
         (Some(kept), Some(new)) => (kept, new),
     };
-    // Snapshots may have come before a live reading that is older, and a block before the end of a response.
+    // Snapshots may have come before an older live reading, and a block before the end of a response.
     let is_older = state.utilization_at > Some(at) || may_precede(state, reading);
     state.utilization_at = state.utilization_at.max(Some(at));
     if new >= 1.0 {
-        // Full is news, whatever was read before: what was served since may have been served for an upgrade.
+        // A full share always counts as new: requests served since then may be due to an upgrade.
         state.blocked_at = state.blocked_at.max(Some(at));
         state.held.relief = None;
     }
@@ -550,10 +554,10 @@ fn take_utilization(state: &mut WindowState, reading: &Reading, is_freed: bool) 
         state.held.drop = None;
         keep_figures(state, reading, at);
     } else if !is_large_drop(kept, new) {
-        // Sessions side by side know different amounts; the highest is nearest to the truth.
+        // Parallel sessions have different values; the highest is nearest to the truth.
         state.held.drop = None;
     } else if is_older && !is_same_time {
-        // What is used since then, it does not say.
+        // The use since then is unknown.
     } else if reading.status == LimitStatus::Allowed && !is_same_time {
         state.held.drop = None;
         keep_figures(state, reading, at);
@@ -569,8 +573,8 @@ fn take_utilization(state: &mut WindowState, reading: &Reading, is_freed: bool) 
     }
 }
 
-/// Whether a snapshot that shows more than is kept is not from before the last drop: it shows more than ever was, or its
-/// session moves on.
+/// True if a snapshot with a higher share than the kept one is newer than the last drop: its share exceeds
+/// all earlier ones, or its session is active.
 fn is_news(state: &mut WindowState, reading: &Reading) -> bool {
     let most = state.highest.filter(|highest| Some(*highest) > state.utilization);
     if most.is_none_or(|most| reading.utilization > Some(most + SNAPSHOT_STEP)) {
@@ -579,7 +583,7 @@ fn is_news(state: &mut WindowState, reading: &Reading) -> bool {
     let is_one = |before: &Reading| before.session.is_some() && before.session == reading.session;
     let moves_on =
         (state.held.rise).is_some_and(|before| is_one(&before) && before.utilization < reading.utilization);
-    // The lowest is the likeliest to be of now.
+    // The lowest is the most likely to be current.
     if state
         .held
         .rise
@@ -600,7 +604,7 @@ fn keep_figures(state: &mut WindowState, reading: &Reading, at: Millis) {
     state.remaining = reading.remaining;
     state.limit = reading.limit;
     match reading.utilization {
-        // An idle terminal repeats the full share of before, whatever was served since.
+        // An idle terminal repeats an earlier full share, whatever was served since.
         Some(share) if share >= 1.0 && reading.is_snapshot() && !is_first_full => {}
         Some(share) if share >= 1.0 => state.blocked_at = state.blocked_at.max(Some(at)),
         Some(_) if state.status != LimitStatus::Rejected => state.blocked_at = None,
@@ -615,11 +619,11 @@ fn take_status(state: &mut WindowState, reading: &Reading) {
     let is_lighter = state.status == LimitStatus::Rejected
         && status != LimitStatus::Rejected
         && (is_in_force || reading.is_snapshot());
-    // What ends a refusal was looked at before (`frees`): here a milder word is one of a request from before it.
+    // Ends of refusals were handled before (`frees`): a milder status here belongs to an earlier request.
     if status == LimitStatus::Unknown || is_lighter {
         return;
     }
-    // Of one time, the gravest word stands.
+    // Of equal times, the gravest status stays.
     let status = if state.status_at == Some(at) {
         state.status.max(status)
     } else {
@@ -642,7 +646,7 @@ fn refuse(state: &mut WindowState, at: Millis, until: Option<Millis>) {
     state.highest = Some(state.highest.map_or(1.0, |highest| highest.max(1.0)));
 }
 
-/// Remembers the thresholds that the share has reached. A window that is over reaches none.
+/// Latches the thresholds that the share has reached. An ended window reaches none.
 fn latch(state: &mut WindowState, thresholds: &[u8]) {
     let over = state.reset_at.is_some_and(|reset| reset <= state.observed_at);
     let Some(share) = state.utilization.filter(|_| !over) else {

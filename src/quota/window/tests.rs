@@ -1,4 +1,4 @@
-//! The rules one by one, a whole story with what is expected after each line, then any sequence at random.
+//! The rules one by one, a whole history with the expected state after each line, then random sequences.
 
 use proptest::prelude::*;
 
@@ -31,12 +31,12 @@ fn share(utilization: f64, reset_at: Millis) -> Observation {
     saw(FIVE_HOUR, Some(utilization), Some(reset_at), LimitStatus::Allowed)
 }
 
-/// A reading of the share alone: the provider's status was for another window.
+/// A reading of the share alone: the status of the response was for another window.
 fn bare(utilization: f64, reset_at: Millis) -> Observation {
     saw(FIVE_HOUR, Some(utilization), Some(reset_at), LimitStatus::Unknown)
 }
 
-/// What a status line repeats.
+/// A repetition by a status line.
 fn snapshot(utilization: f64, reset_at: Millis) -> Observation {
     Observation {
         source: LimitSource::Statusline,
@@ -55,7 +55,7 @@ fn status(status: LimitStatus, reset_at: Option<Millis>) -> Observation {
     saw(FIVE_HOUR, None, reset_at, status)
 }
 
-/// One window and what was reported of it.
+/// One window and its reported readings.
 #[derive(Default)]
 struct Story {
     track: Option<Track>,
@@ -166,7 +166,7 @@ fn a_window_seen_only_when_it_is_over_fires_nothing() {
     assert_eq!(view(&merged.track.state, T0).freshness, Freshness::Expired);
 }
 
-/// What one line of the story below is expected to leave behind.
+/// The expected state after one line of the history below.
 struct Expect {
     five_hour: f64,
     five_reset: Millis,
@@ -313,7 +313,8 @@ fn jitter_takes_the_later_reset_and_more_moves_it() {
     story.tell(T0 + 2, &share(0.4, RESET));
     assert_eq!(story.state().reset_at, Some(RESET + jitter));
     assert_eq!(story.state().held, Held::default());
-    // Further than jitter, less than half a window, no large fall: its end was moved, and shown is what was read of it.
+    // Further than jitter, less than half a window, no large drop: the end was moved, and the new reading is
+    // shown.
     let moved = story.tell(T0 + 3, &share(0.4, RESET + HOUR_MS));
     assert_eq!(
         (
@@ -665,7 +666,7 @@ fn any_status() -> impl Strategy<Value = LimitStatus> {
     ]
 }
 
-/// Times and shares that meet often, with the borders of every rule among them.
+/// Times and shares that often coincide, including the borders of every rule.
 fn any_observation() -> impl Strategy<Value = Observation> {
     let reset = prop_oneof![
         2 => Just(0),
@@ -722,7 +723,7 @@ fn told_at(steps: std::ops::Range<i64>) -> impl Strategy<Value = (Millis, Observ
     (steps, any_observation()).prop_map(|(step, observation)| (T0 + step * 30 * MINUTE, observation))
 }
 
-/// All of one window, so that they meet.
+/// All for one window, so that they interact.
 fn of_one_window(told: Vec<(Millis, Observation)>) -> Vec<(Millis, Observation)> {
     let name = told.first().map(|(_, first)| first.window.clone());
     told.into_iter()
@@ -790,7 +791,7 @@ proptest! {
         prop_assume!(story.state().reset_at.is_none_or(|reset| reset <= next - length / 2));
         let is_empty = story.track.as_ref().unwrap().readings.iter().all(Reading::is_void);
         if story.state().reset_at.is_none() || is_empty {
-            // There has to be a reset to roll over from.
+            // A rollover requires a reset.
             story.tell(at - 1, &saw(&name, Some(0.95), Some(at + length / 4), LimitStatus::Allowed));
         }
         let merged = story.tell(at, &saw(&name, Some(utilization), Some(next), LimitStatus::Allowed));
@@ -802,7 +803,7 @@ proptest! {
         prop_assert_eq!(merged.track.state.utilization, Some(utilization));
     }
 
-    /// Lines of sessions side by side, of one time and of times that are not far apart, come in any order.
+    /// Lines of parallel sessions, of equal and of close times, arrive in any order.
     #[test]
     fn the_order_of_observations_of_half_a_minute_changes_nothing(
         past in proptest::collection::vec(told_at(0..12), 0..8),
@@ -829,7 +830,7 @@ proptest! {
         prop_assert_eq!(end(&moment), end(&shuffled));
     }
 
-    /// Many different resets at one time are bounded, and even so their order changes nothing.
+    /// Different resets at one time are bounded, and their order still does not matter.
     #[test]
     fn a_moment_is_bounded(resets in proptest::collection::vec(0i64..40, 1..40), seed in any::<u64>()) {
         let end = |resets: &[i64]| {
@@ -910,14 +911,14 @@ fn a_snapshot_never_lowers_a_share_and_never_ends_a_refusal() {
     };
     story.tell(T0 + 20 * MINUTE, &cached);
     assert!(view(story.state(), T0 + 20 * MINUTE).refused);
-    // Nor with a later end: the words of the refusal may have been rounded.
+    // Nor with a later end: the end in prose may have been rounded.
     story.tell(T0 + 21 * MINUTE, &snapshot(0.02, RESET + 10 * MINUTE));
     let seen = view(story.state(), T0 + 21 * MINUTE);
     assert_eq!(
         (story.utilization(), seen.blocked_until),
         (Some(0.86), Some(RESET + 10 * MINUTE))
     );
-    // A live reading may say that a window has begun early, and an idle terminal repeats the one that is no more.
+    // A live reading may show that a window began early, while an idle terminal repeats the previous one.
     story.tell(T0 + 22 * MINUTE, &bare(0.02, RESET + HOUR_MS));
     for minute in 23..26 {
         story.tell(T0 + minute * MINUTE, &snapshot(0.86, RESET));
@@ -935,7 +936,7 @@ fn a_snapshot_with_a_later_end_leaves_what_is_used_up_live() {
     for (blocked, later, until) in [
         (&refused, RESET + 3 * MINUTE, RESET + 3 * MINUTE),
         (&full, RESET + 3 * MINUTE, RESET + 3 * MINUTE),
-        // Another window, which only a terminal has seen.
+        // Another window, seen by a terminal only.
         (&refused, RESET + 3 * HOUR_MS, RESET),
         (&full, RESET + 3 * HOUR_MS, RESET),
     ] {

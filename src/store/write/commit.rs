@@ -23,7 +23,7 @@ use super::sessions::Sessions;
 use super::sums::{HourDelta, SumTables};
 use super::tx_runs::TxRuns;
 use super::windows::WindowChanges;
-use crate::dedup::{Response, fold};
+use crate::dedup::{Response, merge_copy};
 use crate::model::{self, Batch, Dating, FileNumber, Kind, Millis, Record, ResponseKey, RunNumber};
 use crate::store::error::DbError;
 use crate::store::schema::{FileRow, META, RunTotalsRow};
@@ -305,7 +305,7 @@ impl<'s, 't> CommitTx<'s, 't> {
             // Of its lines all but one are counted as duplicates by now.
             change.lines.duplicate += 1;
         }
-        fold(&mut known.response, copy.response, in_run_order);
+        merge_copy(&mut known.response, copy.response, in_run_order);
         // The fold kept the name of one of the two; names are shared, so the place in memory tells which.
         if Arc::ptr_eq(&known.response.model, &name) {
             known.model = model;

@@ -1,4 +1,4 @@
-//! A mount that shows another directory, and can be made to answer nothing: what a network filesystem is whose server is gone.
+//! A mount of another directory that can be made to hang, like a network filesystem without its server.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -17,18 +17,19 @@ use fuser::{
 
 use crate::machine::skipped;
 
-/// The kernel keeps nothing: each look comes here.
+/// The kernel caches nothing: each lookup comes here.
 const KEPT_FOR: Duration = Duration::ZERO;
 
-/// Tells a process of this test program that it is to be a server, and what it shows.
+/// Set for the server process of this test program: the directory to show.
 const SHOWS: &str = "TOKENTAIL_TEST_MOUNT_SHOWS";
-/// And where.
+/// The mount point.
 const SHOWS_AT: &str = "TOKENTAIL_TEST_MOUNT_AT";
-/// A file whose length changes the numbers of all others: so do filesystems that number a file each time they meet it.
+/// A file whose length changes the inode numbers of all others, as on filesystems that number a file at each
+/// lookup.
 pub const NUMBERING: &str = ".numbering";
-/// What each byte of it adds to them.
+/// Added to them for each byte.
 const NUMBERING_STEP: u64 = 1 << 40;
-/// A file that is always there.
+/// A file that always exists.
 const PROBE: &str = ".probe";
 
 /// The mount. It answers again when this is dropped, so that nothing hangs in it for ever.
@@ -39,7 +40,7 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Shows `source` at `at`; `None`, and a line that says why, on a machine that does not allow it.
+    /// Mounts `source` at `at`; `None`, and a line with the reason, on a machine that does not allow it.
     pub fn or_skip(source: &Path, at: &Path) -> Option<Self> {
         fs::write(source.join(PROBE), "").unwrap();
         // This file is a module of more than one test program.
@@ -57,7 +58,7 @@ impl Mount {
             at: at.to_owned(),
             server,
         };
-        // A close that the server does not know is never asked of it again, as on a network filesystem.
+        // A close that the server does not know is never sent again, as on a network filesystem.
         while fs::File::open(at.join(PROBE)).is_err() {
             if mount.server.try_wait().unwrap().is_some() {
                 let mut why = String::new();
@@ -126,7 +127,7 @@ fn shows_a_directory_if_told_to() {
 }
 
 struct Server {
-    /// By inode number, which are those of the source, or made of them.
+    /// Paths by inode number, which is the source's, or derived from it.
     paths: Mutex<HashMap<u64, PathBuf>>,
 }
 

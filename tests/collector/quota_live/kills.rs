@@ -1,10 +1,10 @@
-//! `kill -9` while a story of limits is written: what is known of them at the end is what a replay says.
+//! `kill -9` while a history of limits is written: the final state equals that of a replay.
 //!
-//! Both documents are made for the same moment, that of the live one, so they are equal in everything, states and
-//! forecasts included; only the numbers of fired thresholds may be others.
+//! Both documents are made for the same time, that of the live one, so they are equal in everything,
+//! including states and forecasts; only the numbers of fired thresholds may differ.
 //!
-//! Live, lines are merged as they come, and lines in two logs may come in either order. So the logs that tell of an
-//! account's limits change only while everything is read, or while nobody reads.
+//! Live, lines are merged as they arrive, and lines in two logs may arrive in either order. So the logs with
+//! an account's limits change only while everything is read, or while the collector is down.
 
 use fastrand::Rng;
 use serde_json::Value;
@@ -31,9 +31,9 @@ runs = ["b-*"]
 "#;
 const HOURS: i64 = 60;
 const ENDS: usize = 24;
-/// Lines between two ends, about: the whole story takes so many ends.
+/// Approximate number of lines between two ends.
 const STEPS_PER_END: usize = 40;
-/// Every how many ends one is a clean stop instead.
+/// Each time this many ends, one is a clean stop instead.
 const STOP_EVERY: usize = 5;
 /// Repeats a failure: `TOKENTAIL_QUOTA_SEED=7 cargo test quota_live`.
 const SEED: Option<&str> = option_env!("TOKENTAIL_QUOTA_SEED");
@@ -52,7 +52,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Appends some lines of the story; says whether there are more.
+    /// Appends some lines of the history; returns true if there are more.
     fn go_on(&mut self, times: usize) -> bool {
         for _ in 0..times {
             let Some(steps) = self.story.next() else {
@@ -91,7 +91,7 @@ fn kills_leave_the_limits_of_a_replay() {
         let mut collector = Collector::spawn(place.command_with_config(&["serve"]), place.socket());
         let mut left = STEPS_PER_END;
         match rng.u8(..4) {
-            // It dies while it starts, or with what lay there half read.
+            // Killed during its start, or with the backlog half read.
             0 => {
                 for _ in 0..rng.usize(..6) {
                     collector.next_line("a line of the start");
@@ -104,7 +104,7 @@ fn kills_leave_the_limits_of_a_replay() {
                 left -= steps;
                 collector.wait_for_next("\"committed\"");
             }
-            // Live; now and then it has read everything, and other logs go on.
+            // Live; sometimes it has read everything, and other logs continue.
             _ => {
                 collector.wait_for_log(BACKLOG_READ);
                 for _ in 0..rng.usize(1..5) {
@@ -116,7 +116,7 @@ fn kills_leave_the_limits_of_a_replay() {
                     } else {
                         writer.wait_until_read(&mut collector);
                         writer.change_logs();
-                        // The lines of a copied session are older than what follows them in another log.
+                        // The lines of a copied session are older than the lines after them in another log.
                         writer.wait_until_read(&mut collector);
                     }
                 }
@@ -130,7 +130,7 @@ fn kills_leave_the_limits_of_a_replay() {
         } else {
             collector.kill();
         }
-        // While it is dead.
+        // While it is down.
         for _ in 0..rng.usize(1..3) {
             writer.change_logs();
             writer.go_on((left - dying) / 2);
@@ -154,7 +154,7 @@ fn kills_leave_the_limits_of_a_replay() {
     }
     assert_same_limits(&live["quota"], &replayed["quota"]);
     collector.stop_cleanly();
-    // What the database says without a collector, of another moment.
+    // The database without a collector, at another time.
     let stored = place.document(0, &["quota"]);
     assert_eq!(fired(&stored), fired(&live["quota"]));
     assert_eq!(stored["limit_events"], live["quota"]["limit_events"]);
@@ -162,7 +162,7 @@ fn kills_leave_the_limits_of_a_replay() {
     assert_eq!(code, Some(0), "{stdout}{stderr}");
 }
 
-/// All of what a comparison is to be about occurs.
+/// Checks that everything to be compared occurs.
 fn assert_it_is_a_story(quota: &Value) {
     let windows = quota["windows"].as_array().unwrap();
     for account in ["max-1", "max-2"] {

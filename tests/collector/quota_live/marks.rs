@@ -1,14 +1,14 @@
-//! What an operator says of an account, and the exit codes of the question whether a run may start.
+//! Marks by an operator, and the exit codes of may-start.
 
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Stdio;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use super::{HOUR, ONE_ACCOUNT, account, now, second, time, told};
+use super::{HOUR, ONE_ACCOUNT, account, now, second, share_line, time};
 use crate::harness::{Collector, Place, WAIT_MAX, text};
 use crate::scenario::EVENTS_ONLY;
 
-/// Answers passed on to one who waits.
+/// Most answers passed on to a waiting client.
 const ANSWERS_MAX: usize = 1 << 10;
 const TAKEN_OVER: &str = "the configuration is taken over";
 const TWO_ACCOUNTS: &str =
@@ -18,11 +18,15 @@ fn code(place: &Place, words: &[&str]) -> i32 {
     place.ask(words).0.unwrap()
 }
 
-/// A collector that knows of much room.
+/// A collector with much room in its windows.
 fn with_room(place: &Place, settings: &str) -> Collector {
     let mut collector = place.live_with(settings);
     for run in ["a-1", "b-1"] {
-        collector.hears(place, run, &told(now(), "five_hour", 0.2, second(now() + HOUR)));
+        collector.commit_line(
+            place,
+            run,
+            &share_line(now(), "five_hour", 0.2, second(now() + HOUR)),
+        );
     }
     collector
 }
@@ -83,7 +87,7 @@ fn a_mark_is_told_to_everyone_and_survives_stops_and_kills_until_it_is_taken_bac
             0 => collector.kill(),
             _ => collector.stop_cleanly(),
         }
-        // Without a collector the database says the same; nobody is there to be told another.
+        // Without a collector the database gives the same answer.
         let stored = place.document(0, &["quota"]);
         assert_eq!(account(&stored, "max-1")["causes"], row["causes"]);
         assert_eq!(code(&place, &["quota", "mark", "max-1", "available"]), 69);
@@ -92,7 +96,7 @@ fn a_mark_is_told_to_everyone_and_survives_stops_and_kills_until_it_is_taken_bac
     let (exit, human, _) = place.ask(&["quota", "mark", "claude/max-1", "available"]);
     assert_eq!(exit, Some(0));
     assert!(
-        human.starts_with("claude/max-1: an earlier mark is taken back\nnow: claude/max-1 is "),
+        human.starts_with("claude/max-1: the mark is removed\nnow: claude/max-1 is "),
         "{human}"
     );
     collector.kill();
@@ -125,7 +129,7 @@ fn a_mark_without_an_end_denies_and_a_mark_over_a_mark_takes_its_place() {
     assert_eq!(place.document(1, &["may-start"])["decision"], "wait");
     place.document(0, &["quota", "mark", "max-1", "available"]);
     assert_eq!(code(&place, &["may-start"]), 0);
-    // Taken back twice is taken back.
+    // A mark removed twice is removed.
     place.document(0, &["quota", "mark", "max-1", "available"]);
     collector.stop_cleanly();
 }
@@ -141,12 +145,12 @@ fn a_mark_that_makes_no_sense_is_refused_and_changes_nothing() {
         (
             66,
             &["max-3", "exhausted"][..],
-            "max-3 is no configured account; did you mean claude/max-1?",
+            "max-3 is not a configured account; did you mean claude/max-1?",
         ),
         (
             66,
             &["codex/max-1", "exhausted"],
-            "codex/max-1 is no configured account",
+            "codex/max-1 is not a configured account",
         ),
         (
             64,
@@ -218,7 +222,7 @@ fn may_start_exits_with_its_answer() {
     let place = Place::new();
     let with = |rule: &str| format!("{EVENTS_ONLY}{ONE_ACCOUNT}{rule}\n");
     let mut collector = place.live_with(&with(""));
-    // Nothing is known: said, allowed or waited for, as the operator wants it.
+    // Nothing is known: reported, allowed or waited for, as configured.
     let answer = place.document(2, &["may-start"]);
     assert_eq!(
         (&answer["decision"], &answer["chosen"]),
@@ -244,10 +248,10 @@ fn may_start_exits_with_its_answer() {
             "{rule}"
         );
     }
-    collector.hears(
+    collector.commit_line(
         &place,
         "one",
-        &told(now(), "five_hour", 0.2, second(now() + HOUR)),
+        &share_line(now(), "five_hour", 0.2, second(now() + HOUR)),
     );
     let answer = place.document(0, &["may-start", "--model", "claude-opus-5"]);
     assert_eq!(
@@ -257,9 +261,9 @@ fn may_start_exits_with_its_answer() {
     let (code, human, _) = place.ask(&["may-start"]);
     assert_eq!(code, Some(0));
     assert!(human.starts_with("may start: allow, "), "{human}");
-    // Full: to be waited for until its reset, and no longer than is wanted.
+    // Full: waited for until its reset, at most for the given time.
     let reset = second(now() + HOUR);
-    collector.hears(&place, "one", &told(now(), "five_hour", 1.0, reset));
+    collector.commit_line(&place, "one", &share_line(now(), "five_hour", 1.0, reset));
     let answer = place.document(1, &["may-start"]);
     assert_eq!(
         (&answer["decision"], &answer["reason"]),
@@ -271,7 +275,7 @@ fn may_start_exits_with_its_answer() {
     );
     let (code, _, stderr) = place.ask(&["may-start", "--account", "max-9"]);
     assert_eq!(code, Some(66));
-    assert!(stderr.contains("max-9 is no configured account"), "{stderr}");
+    assert!(stderr.contains("max-9 is not a configured account"), "{stderr}");
     let (code, _, stderr) = place.ask(&["may-start", "--wait=soon"]);
     assert_eq!(code, Some(64), "{stderr}");
     collector.stop_cleanly();
@@ -280,7 +284,7 @@ fn may_start_exits_with_its_answer() {
         assert_eq!((code, stdout.as_str()), (Some(69), ""), "{stderr}");
         assert!(stderr.contains("no collector answers on"), "{stderr}");
     }
-    // The database alone still says how full it was.
+    // The database alone still has the last share.
     let (code, human, _) = place.ask(&["quota"]);
     assert_eq!(code, Some(0));
     assert!(
@@ -289,7 +293,7 @@ fn may_start_exits_with_its_answer() {
     );
 }
 
-/// Passes on what is asked at a socket of its own, and tells of each answer.
+/// Passes on requests at a socket of its own, and reports each answer.
 fn relay(place: &Place) -> (std::path::PathBuf, Receiver<()>) {
     let (here, there) = (place.path("relay.sock"), place.socket());
     let listener = UnixListener::bind(&here).unwrap();
@@ -297,7 +301,7 @@ fn relay(place: &Place) -> (std::path::PathBuf, Receiver<()>) {
     std::thread::Builder::new()
         .name("relay".to_owned())
         .spawn(move || {
-            // One question after the other, each on a connection of its own.
+            // Requests are sequential, each on a connection of its own.
             for stream in listener.incoming() {
                 let mut asker = stream.unwrap();
                 let mut collector = UnixStream::connect(&there).unwrap();
@@ -326,7 +330,7 @@ fn whoever_waits_goes_on_once_the_mark_is_taken_back() {
     place.document(0, &["quota", "mark", "max-1", "exhausted", "--until", "2h"]);
     let (socket, answers) = relay(&place);
     let mut command = place.command_with_config(&["may-start", "--wait", "--json"]);
-    // The last socket named counts; the relay's stands in the place of the collector's.
+    // The last named socket counts; the relay's replaces the collector's.
     command = replaced_socket(&command, &place, &socket);
     let waiting = command
         .stdin(Stdio::null())
@@ -335,7 +339,7 @@ fn whoever_waits_goes_on_once_the_mark_is_taken_back() {
         .spawn()
         .unwrap();
     answers.recv_timeout(WAIT_MAX).unwrap();
-    // It was told to wait.
+    // The answer was to wait.
     place.document(0, &["quota", "mark", "max-1", "available"]);
     let output = waiting.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));

@@ -1,8 +1,8 @@
-//! The routes of limits: what they answer to a wrong question, a wrong method, a wrong body.
+//! Routes of limits: answers to invalid questions, methods and bodies.
 
 use serde_json::json;
 
-use super::{HOUR, account, now, refused, second, told};
+use super::{HOUR, account, now, refused, second, share_line};
 use crate::harness::Place;
 use crate::scenario::EVENTS_ONLY;
 
@@ -46,10 +46,10 @@ fn questions_with_unknown_or_broken_parts_are_refused() {
 fn a_model_may_have_any_letters() {
     let place = Place::new();
     let mut collector = place.live_with(MODELS);
-    collector.hears(
+    collector.commit_line(
         &place,
         "one",
-        &told(now(), "five_hour", 0.2, second(now() + HOUR)),
+        &share_line(now(), "five_hour", 0.2, second(now() + HOUR)),
     );
     let ask = |model: &str| collector.get(&format!("/v1/may-start?model={model}")).1;
     for escaped in ["a%20b%26c%3Dd%2F%C3%A9%2B%25", "a+b%26c%3dd/%c3%a9%2b%25"] {
@@ -69,8 +69,8 @@ fn a_window_of_one_family_binds_that_family_only() {
     let place = Place::new();
     let mut collector = place.live_with("");
     let reset = second(now() + HOUR);
-    collector.hears(&place, "one", &told(now(), "five_hour", 0.2, reset));
-    collector.hears(&place, "one", &refused(now(), "seven_day_opus", reset));
+    collector.commit_line(&place, "one", &share_line(now(), "five_hour", 0.2, reset));
+    collector.commit_line(&place, "one", &refused(now(), "seven_day_opus", reset));
     for (words, code) in [
         (&["may-start"][..], 0),
         (&["may-start", "--model", "claude-sonnet-5"], 0),
@@ -177,7 +177,11 @@ fn the_history_has_one_point_for_each_minute() {
         (30_000, 0.4),
         (61_000, 0.25),
     ] {
-        collector.hears(&place, "one", &told(start + after, "five_hour", share, reset));
+        collector.commit_line(
+            &place,
+            "one",
+            &share_line(start + after, "five_hour", share, reset),
+        );
     }
     let shares = |path: &str| -> Vec<f64> {
         let (status, points) = collector.get(path);

@@ -1,6 +1,6 @@
 //! Accounts that change under a running collector.
 
-use super::{HOUR, MINUTE, account, fired, now, second, told, usage};
+use super::{HOUR, MINUTE, account, fired, now, second, share_line, usage};
 use crate::harness::Place;
 use crate::scenario::EVENTS_ONLY;
 
@@ -13,8 +13,8 @@ fn a_hangup_takes_over_thresholds_and_quotas_and_leaves_known_runs_where_they_ar
     let first = format!("{EVENTS_ONLY}[[account]]\nname = \"max-1\"\nthresholds = [90]\n");
     let mut collector = place.live_with(&first);
     let (start, reset) = (now() - 10 * MINUTE, second(now() + HOUR));
-    collector.hears(&place, "one", &told(start, "five_hour", 0.6, reset));
-    collector.hears(&place, "one", &usage("1", start, 100));
+    collector.commit_line(&place, "one", &share_line(start, "five_hour", 0.6, reset));
+    collector.commit_line(&place, "one", &usage("1", start, 100));
     let quota = collector.get("/v1/quota").1;
     assert!(fired(&quota).is_empty());
     assert_eq!(account(&quota, "max-1")["calls_quota"], serde_json::Value::Null);
@@ -34,11 +34,19 @@ fn a_hangup_takes_over_thresholds_and_quotas_and_leaves_known_runs_where_they_ar
         (&1_000_000.into(), &"available".into())
     );
 
-    // The known run tells of, and is counted by, its own account; a new one by the account it matches now.
-    collector.hears(&place, "one", &told(start + MINUTE, "five_hour", 0.61, reset));
-    collector.hears(&place, "one", &usage("2", start + MINUTE, 100));
-    collector.hears(&place, "two", &told(start + MINUTE, "five_hour", 0.3, reset));
-    let summary = collector.hears(&place, "two", &usage("3", start + MINUTE, 100));
+    // The known run keeps its account; a new one gets the account that matches now.
+    collector.commit_line(
+        &place,
+        "one",
+        &share_line(start + MINUTE, "five_hour", 0.61, reset),
+    );
+    collector.commit_line(&place, "one", &usage("2", start + MINUTE, 100));
+    collector.commit_line(
+        &place,
+        "two",
+        &share_line(start + MINUTE, "five_hour", 0.3, reset),
+    );
+    let summary = collector.commit_line(&place, "two", &usage("3", start + MINUTE, 100));
     let quota = &summary["quota"];
     let fired: Vec<_> = fired(quota).into_iter().map(|one| (one.0, one.2)).collect();
     assert_eq!(fired, [("max-1".to_owned(), 50), ("max-2".to_owned(), 20)]);
@@ -46,7 +54,7 @@ fn a_hangup_takes_over_thresholds_and_quotas_and_leaves_known_runs_where_they_ar
     assert_eq!(account(quota, "max-1")["state"], "near_limit");
     assert_eq!(account(quota, "max-2")["calls_5h"], 1);
 
-    // Said once for each change, and at each start.
+    // Logged once for each change, and at each start.
     collector.signal("HUP");
     collector.wait_for_logs(TAKEN_OVER, 2);
     collector.settle(&place, "one");
@@ -66,7 +74,7 @@ fn a_hangup_takes_over_thresholds_and_quotas_and_leaves_known_runs_where_they_ar
     collector.wait_for_log(STAYS);
     assert_eq!(account(&collector.get("/v1/quota").1, "max-1")["calls_5h"], 2);
 
-    // An account that the file has no more is still shown, but nobody can mark it.
+    // An account removed from the file is still shown, but cannot be marked.
     place.configure(&format!("{EVENTS_ONLY}[[account]]\nname = \"max-2\"\n"));
     collector.signal("HUP");
     collector.wait_for_logs(TAKEN_OVER, 1);
@@ -92,11 +100,11 @@ fn a_hangup_with_wrong_accounts_changes_nothing() {
     let mut collector = place.live_with("[[account]]\nname = \"max-1\"\nthresholds = [50]\n");
     place.configure("[[account]]\nname = \"max-1\"\nthresholds = [0]\n");
     collector.signal("HUP");
-    collector.wait_for_log("the configuration is not taken over, the old one stays");
-    let summary = collector.hears(
+    collector.wait_for_log("the configuration is refused, the old one stays in effect");
+    let summary = collector.commit_line(
         &place,
         "one",
-        &told(now(), "five_hour", 0.6, second(now() + HOUR)),
+        &share_line(now(), "five_hour", 0.6, second(now() + HOUR)),
     );
     assert_eq!(fired(&summary["quota"]).len(), 1);
     collector.stop_cleanly();

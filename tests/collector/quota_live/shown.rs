@@ -1,8 +1,8 @@
-//! What `tokentail quota` shows people: unknown, over and refused are words, never a share.
+//! Output of `tokentail quota`: unknown, ended and refused windows are words, never a share.
 
 use serde_json::json;
 
-use super::{HOUR, MINUTE, ONE_ACCOUNT, line, now, refused, second, time, told};
+use super::{HOUR, MINUTE, ONE_ACCOUNT, line, now, refused, second, share_line, time};
 use crate::harness::Place;
 
 /// The line of the table about a window.
@@ -19,7 +19,7 @@ fn each_state_of_a_window_has_its_own_words() {
     let mut collector = place.live_with(ONE_ACCOUNT);
     let (_, human, _) = place.ask(&["quota"]);
     assert!(
-        human.contains("no limit was observed yet: how full the windows are is unknown"),
+        human.contains("no limit was observed yet: the use of the windows is unknown"),
         "{human}"
     );
     assert!(
@@ -35,16 +35,16 @@ fn each_state_of_a_window_has_its_own_words() {
         "headers": { "anthropic-ratelimit-unified-unseen-reset": (reset / 1000).to_string() },
     }));
     for told in [
-        told(at, "fresh", 0.0, reset),
-        told(at, "half", 0.5, reset),
-        told(at, "passed", 0.7, second(now() - MINUTE)),
+        share_line(at, "fresh", 0.0, reset),
+        share_line(at, "half", 0.5, reset),
+        share_line(at, "passed", 0.7, second(now() - MINUTE)),
         refused(at, "refused", reset),
-        told(at, "full", 1.02, reset),
-        told(at, "both", 0.5, reset),
+        share_line(at, "full", 1.02, reset),
+        share_line(at, "both", 0.5, reset),
         refused(at + MINUTE, "both", reset),
         unknown,
     ] {
-        collector.hears(&place, "one", &told);
+        collector.commit_line(&place, "one", &told);
     }
     let (code, human, stderr) = place.ask(&["quota"]);
     assert_eq!(code, Some(0), "{stderr}");
@@ -76,7 +76,7 @@ fn each_state_of_a_window_has_its_own_words() {
     assert!(human.contains("claude/max-1 exhausted"), "{human}");
     assert!(human.contains("may start: wait"), "{human}");
     let live = human.lines().count();
-    // No colours where nobody sees them.
+    // No colours without a terminal.
     assert!(!human.contains('\u{1b}'), "{human:?}");
     collector.kill();
     let (code, human, stderr) = place.ask(&["quota"]);

@@ -1,11 +1,12 @@
-//! An invented story of two accounts: their windows fill, are refused, roll over; lines are copied and come late.
+//! A generated history of two accounts: their windows fill, are refused, roll over; lines are copied and
+//! arrive late.
 
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use super::{HOUR, MINUTE, Millis, line, refused, second, time, told, usage, used};
+use super::{HOUR, MINUTE, Millis, line, refused, second, share_line, time, usage, used};
 
 const FIVE_HOUR: &str = "five_hour";
 const SEVEN_DAY: &str = "seven_day";
@@ -30,7 +31,7 @@ impl Step {
     }
 }
 
-/// The story; it goes on until the time of its end.
+/// The history, up to its end time.
 pub struct Story {
     rng: Rng,
     clock: Millis,
@@ -42,7 +43,7 @@ pub struct Story {
 struct Account {
     runs: &'static [&'static str],
     windows: [Window; 2],
-    /// The log that tells of its limits now.
+    /// The log that currently has the account's limits.
     log: Name,
     logs: BTreeMap<Name, Vec<String>>,
 }
@@ -55,7 +56,7 @@ struct Window {
 }
 
 impl Window {
-    /// Fills it a little, or opens the next.
+    /// Uses some of the window, or opens the next.
     fn pass(&mut self, clock: Millis, rng: &mut Rng) {
         if clock >= self.reset {
             while clock >= self.reset {
@@ -101,8 +102,8 @@ impl Story {
         }
     }
 
-    /// Other logs tell of limits from here on: only while everything is read, or while nobody reads. A session that is
-    /// resumed begins with the lines of an earlier one, which are given.
+    /// Moves the limits to other logs: only while everything is read, or while the collector is down. A
+    /// resumed session begins with copies of an earlier one's lines, which are returned.
     pub fn change_logs(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
         for account in &mut self.accounts {
@@ -139,7 +140,7 @@ impl Story {
     }
 
     fn response(&mut self) -> String {
-        // One in a few is another copy of an earlier one, with more tokens.
+        // Some are another copy of an earlier one, with more tokens.
         let is_copy = self.ids > 0 && self.rng.u8(..4) == 0;
         let id = if is_copy {
             self.rng.u32(..self.ids)
@@ -165,25 +166,25 @@ impl Story {
             3 => vec![api_error(clock, name, reset)],
             4 => vec![headers(clock, windows)],
             5 => vec![remaining(&format!("l{clock}"), clock, &windows[0])],
-            // Jitter, and another session that knows less.
-            6 => vec![told(clock, name, (share - 0.05).max(0.0), reset + 60_000)],
-            7 => vec![told(clock, name, (share - 0.4).max(0.0), reset)],
+            // Jitter, and another session with an older value.
+            6 => vec![share_line(clock, name, (share - 0.05).max(0.0), reset + 60_000)],
+            7 => vec![share_line(clock, name, (share - 0.4).max(0.0), reset)],
             // A reset that moves back.
-            8 => vec![told(clock, name, share, reset - 20 * MINUTE)],
-            // Late lines directly after one that is not.
+            8 => vec![share_line(clock, name, share, reset - 20 * MINUTE)],
+            // Late lines directly after one in time.
             9 | 10 => {
                 let late = clock - rng.i64(MINUTE..3 * HOUR);
                 let mut lines: Vec<String> = windows
                     .iter()
-                    .map(|window| told(clock, window.name, window.share(), window.reset))
+                    .map(|window| share_line(clock, window.name, window.share(), window.reset))
                     .collect();
-                lines.push(told(late, name, rng.f64(), reset));
+                lines.push(share_line(late, name, rng.f64(), reset));
                 if rng.bool() {
                     lines.push(refused(late + 1, name, reset));
                 }
                 lines
             }
-            _ => vec![told(clock, name, share, reset)],
+            _ => vec![share_line(clock, name, share, reset)],
         }
     }
 }

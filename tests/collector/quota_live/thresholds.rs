@@ -1,6 +1,6 @@
-//! A threshold is told once for each window it is crossed in, whatever happens to the collector.
+//! A threshold is reported once for each window that reaches it, over any restarts.
 
-use super::{BACKLOG_READ, HOUR, MINUTE, ONE_ACCOUNT, fired, now, second, told};
+use super::{BACKLOG_READ, HOUR, MINUTE, ONE_ACCOUNT, fired, now, second, share_line};
 use crate::harness::{Collector, Place};
 use crate::scenario::EVENTS_ONLY;
 
@@ -23,24 +23,24 @@ fn a_threshold_is_logged_once_in_each_window() {
     let mut collector = place.resume();
     let (start, reset) = (now(), second(now() + HOUR));
     for (minute, share) in [(0, 0.5), (1, 0.76), (2, 0.8), (3, 0.95), (4, 0.96)] {
-        collector.hears(
+        collector.commit_line(
             &place,
             "one",
-            &told(start + minute * MINUTE, "five_hour", share, reset),
+            &share_line(start + minute * MINUTE, "five_hour", share, reset),
         );
     }
     let next = reset + 5 * HOUR;
     for (minute, share) in [(5, 0.1), (6, 0.8), (7, 0.81)] {
-        collector.hears(
+        collector.commit_line(
             &place,
             "one",
-            &told(start + minute * MINUTE, "five_hour", share, next),
+            &share_line(start + minute * MINUTE, "five_hour", share, next),
         );
     }
     let summary = collector.settle(&place, "one");
     let percents: Vec<_> = fired(&summary["quota"]).iter().map(|one| one.2).collect();
     assert_eq!(percents, [75, 90, 75]);
-    // What is logged is logged when the answer shows it; the end of the log is there after the stop.
+    // Log lines precede the answer; the log is complete after the stop.
     collector.signal("TERM");
     let (code, log) = collector.wait_for_end();
     assert_eq!(code, Some(0));
@@ -59,7 +59,7 @@ fn a_kill_directly_after_the_commit_neither_loses_a_threshold_nor_repeats_it() {
     let place = configured();
     let mut collector = place.resume();
     let (start, reset) = (now(), second(now() + HOUR));
-    collector.hears(&place, "one", &told(start, "five_hour", 0.5, reset));
+    collector.commit_line(&place, "one", &share_line(start, "five_hour", 0.5, reset));
     let mut expected = Vec::new();
     let mut said = 0;
     // Live, then again in the next window.
@@ -67,7 +67,7 @@ fn a_kill_directly_after_the_commit_neither_loses_a_threshold_nor_repeats_it() {
         let reset = reset + round * 5 * HOUR;
         place.tell(
             "one",
-            &told(start + (round + 1) * MINUTE, "five_hour", 0.8, reset),
+            &share_line(start + (round + 1) * MINUTE, "five_hour", 0.8, reset),
         );
         collector.wait_for_next("\"committed\"");
         let before = times_said(&collector.seen, SAID_75);
@@ -77,8 +77,8 @@ fn a_kill_directly_after_the_commit_neither_loses_a_threshold_nor_repeats_it() {
         collector = place.resume();
         let summary = collector.settle(&place, "one");
         assert_eq!(fired(&summary["quota"]), expected);
-        // Not again by the next process. It is the first to say so if the kill came before the commit: what was waited
-        // for may be the line of the commit before, which follows that commit.
+        // Not again by the next process. It may report it first if the kill came before the commit: the
+        // awaited line may belong to the previous commit.
         let again = times_said(&collector.seen, SAID_75);
         assert!(before + again <= 1, "{before}, {:?}", collector.seen);
         said += before + again;
@@ -93,25 +93,25 @@ fn a_threshold_that_lay_in_a_backlog_is_told_when_the_backlog_ends() {
     let (start, reset) = (now(), second(now() + HOUR));
     place.tell(
         "one",
-        &told(start - 10 * HOUR, "five_hour", 0.92, reset - 10 * HOUR),
+        &share_line(start - 10 * HOUR, "five_hour", 0.92, reset - 10 * HOUR),
     );
-    place.tell("one", &told(start, "five_hour", 0.8, reset));
+    place.tell("one", &share_line(start, "five_hour", 0.8, reset));
     let passed = [
         (75, super::time(reset - 10 * HOUR)),
         (90, super::time(reset - 10 * HOUR)),
     ];
-    // Killed at its first commit, which parks what the lines tell: then merged by the next, once.
+    // Killed at its first commit, which defers the observations: the next process merges them, once.
     let mut collector = Collector::spawn(place.command_with_config(&["serve"]), place.socket());
     collector.wait_for_next("\"committed\"");
     collector.kill();
     let mut said = 0;
     for _ in 0..3 {
         let mut collector = place.resume();
-        // Once the backlog is read, what it told is merged.
+        // Once the backlog is read, its observations are merged.
         let summary = collector.summary();
         collector.settle(&place, "one");
         said += times_said(&collector.seen, SAID_75);
-        // That of a window that is over is history and no warning.
+        // That of an ended window is history and no warning.
         assert_eq!(times_said(&collector.seen, SAID_90), 0);
         let fired = fired(&summary["quota"]);
         let fired: Vec<_> = fired.iter().map(|one| (one.2, one.3.clone())).collect();
@@ -126,11 +126,11 @@ fn a_threshold_that_lay_in_a_backlog_is_told_when_the_backlog_ends() {
 fn several_logs_in_a_backlog_are_merged_by_time_and_told_once() {
     let place = configured();
     let (start, reset) = (now(), second(now() + HOUR));
-    // The later a name, the earlier its lines.
+    // Later names have earlier lines.
     for (hour, run) in ["d", "c", "b", "a"].into_iter().enumerate() {
         let at = start - 60 * MINUTE + i64::try_from(hour).unwrap() * MINUTE;
         let share = [0.60, 0.76, 0.80, 0.91][hour];
-        place.tell(run, &told(at, "five_hour", share, reset));
+        place.tell(run, &share_line(at, "five_hour", share, reset));
     }
     let mut collector = place.resume();
     collector.wait_for_log(BACKLOG_READ);

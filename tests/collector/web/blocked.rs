@@ -4,14 +4,14 @@ use serde_json::{Value, json};
 
 use super::{Client, runtime, share};
 use crate::harness::{Collector, Place, append};
-use crate::quota_live::{HOUR, MINUTE, Millis, now, refused, second, time, told};
+use crate::quota_live::{HOUR, MINUTE, Millis, now, refused, second, share_line, time};
 
 fn observe(collector: &Collector, body: &Value) {
     let (status, answer) = collector.request("POST", "/v1/observations", &body.to_string());
     assert_eq!(status, 200, "{answer}");
 }
 
-/// Headers that say whether the window is open, and nothing of its share.
+/// Headers with the window's status and without its share.
 fn headers(at: Millis, status: &str, reset: Millis) -> Value {
     json!({"observed_at": time(at), "headers": {
         "anthropic-ratelimit-unified-status": status,
@@ -25,7 +25,7 @@ fn may_start(collector: &Collector) -> String {
     answer["decision"].as_str().unwrap().to_owned()
 }
 
-/// Waits for a frame with these shares, and asks for the document: it has the same.
+/// Waits for a frame with these shares, and checks that the document has the same.
 async fn both_show(collector: &Collector, client: &mut Client, shares: &[(&str, Option<f64>)]) {
     let has_them = |state: &Value| {
         shares
@@ -42,7 +42,7 @@ fn a_refused_window_is_full_until_the_provider_serves_again() {
     let place = Place::new();
     let mut collector = place.serve();
     collector.wait_until("the backlog", |_| true);
-    // Each minute something; what is told while requests are under way says little of the one before.
+    // One line per minute; lines while requests are in flight say little about earlier ones.
     let at = |minute: Millis| second(now()) - 30 * MINUTE + minute * MINUTE;
     let reset = second(now() + HOUR);
     let log = place.log("r", "a.jsonl");
@@ -50,27 +50,28 @@ fn a_refused_window_is_full_until_the_provider_serves_again() {
         let mut client = Client::unix(&collector, "/api/ws/usage").await.unwrap();
         append(
             &log,
-            told(at(0), "five_hour", 0.5, reset) + &told(at(0), "seven_day", 0.25, reset + 24 * HOUR),
+            share_line(at(0), "five_hour", 0.5, reset)
+                + &share_line(at(0), "seven_day", 0.25, reset + 24 * HOUR),
         );
         let free = [("five_hour", Some(0.5)), ("weekly", Some(0.25))];
         both_show(&collector, &mut client, &free).await;
         let full = [("five_hour", Some(1.0)), ("weekly", Some(0.25))];
-        // A line of a log first, then what somebody observed.
+        // A line of a log first, then a report.
         append(&log, refused(at(5), "five_hour", reset));
         both_show(&collector, &mut client, &full).await;
         assert_eq!(may_start(&collector), "wait");
-        append(&log, told(at(10), "five_hour", 0.55, reset));
+        append(&log, share_line(at(10), "five_hour", 0.55, reset));
         let served = [("five_hour", Some(0.55)), ("weekly", Some(0.25))];
         both_show(&collector, &mut client, &served).await;
         assert_eq!(may_start(&collector), "allow");
         observe(&collector, &headers(at(15), "rejected", reset));
         both_show(&collector, &mut client, &full).await;
         assert_eq!(may_start(&collector), "wait");
-        // Served again, and nobody says how much is used: the last share known.
+        // Served again without a share: the last known share is shown.
         observe(&collector, &headers(at(20), "allowed", reset));
         both_show(&collector, &mut client, &served).await;
         assert_eq!(may_start(&collector), "allow");
-        // One who comes now reads the same.
+        // A new client gets the same.
         let mut late = Client::unix(&collector, "/api/ws/usage").await.unwrap();
         both_show(&collector, &mut late, &served).await;
     });
@@ -91,9 +92,9 @@ fn every_window_of_an_account_that_is_marked_is_full_until_the_mark_is_over() {
         let mut client = Client::unix(&collector, "/api/ws/usage").await.unwrap();
         append(
             &place.log("r", "a.jsonl"),
-            told(at, "five_hour", 0.5, reset)
-                + &told(at, "seven_day", 0.0, reset)
-                + &told(at, "overage", 1.3, reset),
+            share_line(at, "five_hour", 0.5, reset)
+                + &share_line(at, "seven_day", 0.0, reset)
+                + &share_line(at, "overage", 1.3, reset),
         );
         let free = [
             ("five_hour", Some(0.5)),
@@ -111,7 +112,7 @@ fn every_window_of_an_account_that_is_marked_is_full_until_the_mark_is_over() {
         assert_eq!(may_start(&collector), "deny");
         mark(&json!({"state": "available"}));
         both_show(&collector, &mut client, &free).await;
-        // A mark that ends by the clock: nothing is written and nobody asks.
+        // A mark that ends by the clock, without a write or a request.
         let until = second(now()) + 2000;
         mark(&json!({"state": "exhausted", "until": time(until)}));
         both_show(&collector, &mut client, &full).await;

@@ -1,13 +1,13 @@
-//! What the clock changes is sent when it happens: nothing is written and nobody asks.
+//! Changes by the clock are sent when they happen, without a write or a request.
 
 use serde_json::json;
 
 use super::{Client, runtime, share};
 use crate::harness::{Place, append};
-use crate::quota_live::{HOUR, Millis, now, refused, second, told};
+use crate::quota_live::{HOUR, Millis, now, refused, second, share_line};
 use crate::stream;
 
-/// Latest time of a frame after what it is about, in milliseconds.
+/// Largest delay of a frame, in milliseconds.
 const LATE_MS_MAX: Millis = 1000;
 
 fn assert_in_time(reset: Millis, what: &str) {
@@ -24,16 +24,16 @@ fn the_end_of_a_window_is_sent_within_a_second() {
     let mut collector = place.serve();
     collector.wait_until("the backlog", |_| true);
     let (_, mut events) = stream::Client::connect(&collector, "?kinds=window", "");
-    // Two windows that end after each other, one of them refused, and one that goes on.
+    // Two windows that end one after the other, one of them refused, and one that continues.
     let first = second(now()) + 2000;
     let then = first + 1000;
     runtime().block_on(async {
         let mut client = Client::unix(&collector, "/api/ws/usage").await.unwrap();
         append(
             &place.log("r", "a.jsonl"),
-            told(now(), "five_hour", 0.5, first)
+            share_line(now(), "five_hour", 0.5, first)
                 + &refused(now(), "seven_day_opus", then)
-                + &told(now(), "seven_day", 0.25, first + HOUR),
+                + &share_line(now(), "seven_day", 0.25, first + HOUR),
         );
         client
             .state(|state| state["buckets"].as_array().unwrap().len() == 3)

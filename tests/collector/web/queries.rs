@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Client, runtime};
 use crate::harness::{Place, append, response};
 
-/// What clients append of their own, and what is left of forms that nobody filled in.
+/// Parameters added by clients, and remains of empty forms.
 const QUERIES: [&str; 9] = [
     "",
     "?",
@@ -136,7 +136,7 @@ fn runs_that_were_there_before_the_collector_come_by_activity_then_by_number() {
             .1["items"]));
     }
     assert_eq!(paged, expected);
-    // One that comes later is the newest, whatever its number.
+    // A later one is the newest, whatever its number.
     append(&place.log("4", "a.jsonl"), response("4", 5, 1));
     collector.wait_for_messages(6);
     assert_eq!(ids(&collector.get("/api/runs").1)[0], "4");

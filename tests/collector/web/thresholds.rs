@@ -1,10 +1,10 @@
-//! Thresholds: what the contract has of them, and what the stream of events has.
+//! Thresholds in this contract and in the stream of events.
 
 use serde_json::json;
 
 use super::{Client, runtime, share};
 use crate::harness::{Place, append};
-use crate::quota_live::{HOUR, now, second, told};
+use crate::quota_live::{HOUR, now, second, share_line};
 use crate::stream;
 
 #[test]
@@ -24,15 +24,15 @@ fn of_one_reading_the_socket_has_the_highest_threshold_and_the_events_have_all()
             client.state(|state| share(state, bucket) == Some(used)).await;
             client.next().await
         };
-        // Past 50 alone: the next frame is the next state.
-        append(&log, told(at, "five_hour", 0.5, reset));
-        let frame = next("five_hour", told(at + 1000, "five_hour", 0.95, reset), 0.95).await;
+        // Past 50 only: the next frame is the next state.
+        append(&log, share_line(at, "five_hour", 0.5, reset));
+        let frame = next("five_hour", share_line(at + 1000, "five_hour", 0.95, reset), 0.95).await;
         assert_eq!(frame, crossed("five_hour", 90));
         // A higher share fires nothing of the contract again; another window does, each threshold by itself.
-        append(&log, told(at + 2000, "five_hour", 1.3, reset));
-        let frame = next("weekly", told(at + 3000, "seven_day", 0.75, reset), 0.75).await;
+        append(&log, share_line(at + 2000, "five_hour", 1.3, reset));
+        let frame = next("weekly", share_line(at + 3000, "seven_day", 0.75, reset), 0.75).await;
         assert_eq!(frame, crossed("weekly", 75));
-        let frame = next("weekly", told(at + 4000, "seven_day", 0.9, reset), 0.9).await;
+        let frame = next("weekly", share_line(at + 4000, "seven_day", 0.9, reset), 0.9).await;
         assert_eq!(frame, crossed("weekly", 90));
     });
     for (bucket, percent) in [

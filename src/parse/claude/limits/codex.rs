@@ -1,7 +1,8 @@
-//! Limits of Codex: `rate_limits` of a rollout or of the app server, the body of its usage endpoint, response headers.
+//! Limits of Codex: `rate_limits` of a rollout or of the app server, the body of its usage endpoint, response
+//! headers.
 //!
-//! A window is named by its length, not by its slot: some plans have the week in `primary`. A limit with another id
-//! than the account's has windows of its own. Shares are percentages everywhere.
+//! A window is named by its length, not by its slot: some plans have the week in `primary`. Limits other than
+//! the account's have windows of their own. Shares are always percentages.
 
 use super::values::{self, Entries};
 use super::{Answer, FIVE_HOUR, SEVEN_DAY, SourceWindows, WINDOW_UNKNOWN, WindowFields, storable_name, time};
@@ -10,15 +11,15 @@ use crate::model::{LimitStatus, Millis};
 
 /// The id of the account's own limit.
 const ACCOUNT_LIMIT: &str = "codex";
-/// Up to so many minutes a window is the one of five hours.
+/// Windows of up to this many minutes are five-hour windows.
 const FIVE_HOUR_MINUTES_MAX: u64 = 360;
-/// Between so many minutes it is the one of seven days.
+/// Windows of this many minutes are seven-day windows.
 const SEVEN_DAY_MINUTES: std::ops::RangeInclusive<u64> = 9_000..=11_000;
-/// What a person or an organization may spend: money beside the windows.
+/// The spending limit of a person or an organization: money beside the windows.
 const SPEND_CONTROL: &str = "spend_control";
-/// The error that says that the limit is reached, in both spellings.
+/// The error of a reached limit, in both spellings.
 const LIMIT_ERRORS: [&str; 2] = ["usage_limit_exceeded", "usageLimitExceeded"];
-/// Most limits beside the account's that are looked at.
+/// Most further limits that are read.
 const LIMITS_MAX: usize = 32;
 
 /// The windows of a `rate_limits` object, an answer of the app server, or a body of the usage endpoint.
@@ -102,7 +103,7 @@ fn limit(id: Option<&str>, value: Raw<'_>, is_reached: bool, answer: Answer, win
     add(id, slots, verdict, windows);
 }
 
-/// Adds the windows of a limit. A refusal is one of the windows that are used up.
+/// Adds the windows of a limit. A refusal applies to the windows that are used up.
 fn add(id: &str, slots: [(&str, Slot); 2], verdict: LimitStatus, windows: &mut SourceWindows) {
     let mut is_refused = false;
     for (name, slot) in slots {
@@ -128,7 +129,7 @@ fn add(id: &str, slots: [(&str, Slot); 2], verdict: LimitStatus, windows: &mut S
     }
 }
 
-/// What may be spent, and how much is left of it.
+/// The spending limit and its rest.
 fn spend(value: Raw<'_>, answer: Answer, windows: &mut SourceWindows) {
     let entries = Entries::of(value);
     let left = values::share(entries.get(&["remaining_percent", "remainingPercent"]));
@@ -142,7 +143,7 @@ fn spend(value: Raw<'_>, answer: Answer, windows: &mut SourceWindows) {
     }
 }
 
-/// One window of a limit, as it is written.
+/// One window of a limit as written.
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
     share: Option<f64>,
@@ -168,7 +169,7 @@ impl Slot {
             .or_else(|| time::after(time?, values::number(after)?))
     }
 
-    /// Its name; none if nothing was read. A window that says neither length nor use is a place without a window.
+    /// Its name; `None` if nothing was read. A window with neither length nor use is an empty slot.
     fn name(&self, id: &str, slot: &str) -> Option<Box<str>> {
         let share = self.share?;
         let minutes = self.minutes.filter(|minutes| *minutes > 0);
@@ -192,17 +193,18 @@ impl Slot {
     }
 }
 
-/// The headers of Codex in an answer: `x-codex-primary-used-percent`; of another limit, `x-<limit id>-primary-…`.
+/// The headers of Codex in an answer: `x-codex-primary-used-percent`; of another limit, `x-<limit
+/// id>-primary-…`.
 #[derive(Debug, Default)]
 pub struct Headers {
     /// Primary and secondary window of each limit.
     limits: Vec<(String, [Slot; 2])>,
-    /// Limits that are reached.
+    /// Reached limits.
     reached: Vec<String>,
 }
 
 impl Headers {
-    /// Takes a header, if it is one of these. The name is in lower case.
+    /// Reads a header, if it is one of these; returns true then. The name is in lower case.
     pub fn take(&mut self, name: &str, value: Raw<'_>, time: Option<Millis>) -> bool {
         let Some(name) = name.strip_prefix("x-") else {
             return false;
@@ -243,7 +245,7 @@ impl Headers {
         false
     }
 
-    /// The place of a window; none if there are too many limits.
+    /// The slot of a window; `None` if there are too many limits.
     fn slot(&mut self, id: String, index: usize) -> Option<&mut Slot> {
         let known = self.limits.iter().position(|(limit, _)| *limit == id);
         let at = match known {
@@ -257,7 +259,7 @@ impl Headers {
         Some(&mut self.limits[at].1[index])
     }
 
-    /// The windows. An answer that refuses the request does so for those that are used up.
+    /// The windows. A refusal applies to those that are used up.
     pub fn windows(self, answer: Answer) -> Vec<WindowFields> {
         let mut windows = SourceWindows::default();
         for (id, [primary, secondary]) in &self.limits {
@@ -281,7 +283,7 @@ impl Headers {
     }
 }
 
-/// A limit's id in a header has hyphens for its underscores.
+/// A limit's id; in headers its underscores are hyphens.
 fn id_of(limit: &str) -> String {
     limit.replace('-', "_")
 }

@@ -1,15 +1,15 @@
-//! The object in which the CLI passes on a limit: `rate_limit_info`, `quotaLimits` and `error.rateLimits` are of one
-//! shape.
+//! The object with which the CLI passes on a limit: `rate_limit_info`, `quotaLimits` and `error.rateLimits`
+//! have one shape.
 //!
-//! Its status is that of the window it names; newer versions also give each of `unifiedWindows` a status of its own.
-//! `overageStatus` says whether the account may buy more, and is no word on a window. A threshold that was surpassed
-//! is the least that is used, for a window that gives no share.
+//! Its status is that of the window it names; newer versions also give each of `unifiedWindows` a status.
+//! `overageStatus` is about buying more, not about a window. For a window without a share, a surpassed
+//! threshold is the least share used.
 
 use super::values::{self, Entries};
 use super::{Answer, SourceWindows, WINDOW_UNKNOWN, storable_name, time};
 use crate::json::{self, Raw, members};
 
-/// The windows such an object speaks of; none if it is no object or an empty one.
+/// The windows in such an object; none if it is no object or an empty one.
 pub fn windows(value: Raw<'_>, answer: Answer) -> SourceWindows {
     let mut windows = SourceWindows::default();
     let mut info = Info::default();

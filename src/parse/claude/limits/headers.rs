@@ -1,9 +1,9 @@
-//! Response headers as a map, whoever wrote it: a proxy's log, an error of the CLI, or `rateLimits` of a line.
+//! Response headers as a map: from a proxy's log, an error of the CLI, or `rateLimits` of a line.
 //!
 //! `anthropic-ratelimit-unified-<window>-<field>` are the windows of a subscription,
-//! `anthropic-ratelimit-<what>-<field>` those of an API key. `unified-status` is the verdict on the request; it belongs
-//! to the window that `representative-claim` names, and to no other. `x-<limit>-<slot>-<field>` are those of Codex.
-//! A 429 with no refused window in it is a pause of the account, until `retry-after` if there is one.
+//! `anthropic-ratelimit-<what>-<field>` those of an API key. `unified-status` is the verdict on the request;
+//! it belongs to the window named by `representative-claim` only. `x-<limit>-<slot>-<field>` are those of
+//! Codex. A 429 without a refused window pauses the account, until `retry-after` if there is one.
 
 use super::values::{self, Entries};
 use super::{Answer, OVERAGE, SourceWindows, WINDOW_UNKNOWN, codex, storable_name, time};
@@ -12,7 +12,7 @@ use crate::model::{LimitStatus, Millis};
 
 const PREFIX: &str = "anthropic-ratelimit-";
 
-/// What a header says of its window.
+/// The field of a window's header.
 #[derive(Clone, Copy, Debug)]
 enum Field {
     Status,
@@ -23,14 +23,14 @@ enum Field {
     Limit(Unit),
 }
 
-/// What is counted; the index of its [`Pair`].
+/// The counted unit; index of its [`Pair`].
 #[derive(Clone, Copy, Debug)]
 enum Unit {
     Tokens = 0,
     Requests = 1,
 }
 
-/// The ends of the names of unified headers; of two that fit, the first.
+/// Suffixes of unified headers; of two that fit, the first counts.
 const UNIFIED: [(&str, Field); 8] = [
     ("-status", Field::Status),
     ("-utilization", Field::Utilization),
@@ -42,14 +42,14 @@ const UNIFIED: [(&str, Field); 8] = [
     ("-reset", Field::Reset),
 ];
 
-/// Those of the others.
+/// Suffixes of the other headers.
 const CLASSIC: [(&str, Field); 3] = [
     ("-remaining", Field::Remaining(Unit::Tokens)),
     ("-limit", Field::Limit(Unit::Tokens)),
     ("-reset", Field::Reset),
 ];
 
-/// The windows of an API key: the header's word and the name.
+/// The windows of an API key: the header's word and the window's name.
 const CLASSIC_WINDOWS: [(&str, &str); 4] = [
     ("requests", "requests"),
     ("tokens", "tokens"),
@@ -57,17 +57,17 @@ const CLASSIC_WINDOWS: [(&str, &str); 4] = [
     ("output-tokens", "output_tokens"),
 ];
 
-/// What a map of headers says.
+/// The content of a map of headers.
 #[derive(Debug, Default)]
 pub struct Said {
     pub windows: SourceWindows,
-    /// When to ask again.
+    /// The time for a retry.
     pub retry_at: Option<Millis>,
-    /// Whether any header in it is one of limits.
+    /// True if any header is about limits.
     pub any: bool,
 }
 
-/// What a map of headers speaks of; nothing if it is no map or has no such headers.
+/// Reads a map of headers; empty if it is no map or has no such headers.
 pub fn read(value: Raw<'_>, answer: Answer) -> Said {
     let mut headers = RateLimitHeaders::default();
     for (name, value) in Entries::of(value).0 {
@@ -87,7 +87,7 @@ impl Pair {
         self.remaining.is_some() && self.limit.is_some()
     }
 
-    /// The share used: nothing if more is left than there was.
+    /// The share used; `None` if more is left than the limit.
     fn share(self) -> Option<f64> {
         let (remaining, limit) = (self.remaining?, self.limit.filter(|limit| *limit > 0)?);
         #[expect(
@@ -107,7 +107,7 @@ struct RateLimitHeaders {
     status: LimitStatus,
     reset: Option<Millis>,
     claim: Option<Box<str>>,
-    /// Thresholds that were surpassed, by window.
+    /// Surpassed thresholds by window.
     surpassed: Vec<(Box<str>, Option<f64>)>,
     codex: codex::Headers,
     retry_at: Option<Millis>,
@@ -127,7 +127,7 @@ impl RateLimitHeaders {
                 }
             };
             self.any = true;
-            // Both say the same, one of them more exactly; of two the later is the safer.
+            // Both headers mean the same, one more exactly; the later time is the safer.
             self.retry_at = self.retry_at.max(retry_at);
             return;
         };
@@ -186,7 +186,7 @@ impl RateLimitHeaders {
             window.utilization = (window.utilization)
                 .or(pair.share())
                 .or(surpassed.and_then(|(_, share)| *share));
-            // An account that may not buy more is no window that is used up.
+            // A refusal of overage means that no more can be bought, not that a window is used up.
             if &*window.name == OVERAGE && window.status == LimitStatus::Rejected {
                 window.status = LimitStatus::Unknown;
             }
@@ -218,7 +218,7 @@ impl RateLimitHeaders {
     }
 }
 
-/// The window and the field of a header's name.
+/// The window and the field in a header's name.
 fn split<'n>(name: &'n str, ends: &[(&str, Field)]) -> Option<(&'n str, Field)> {
     ends.iter()
         .find_map(|(end, field)| Some((name.strip_suffix(end)?, *field)))

@@ -1,13 +1,14 @@
-//! What a line says about the provider's limits: observations, beside whatever the line counts.
+//! Observations of the provider's limits in a line, beside its usage.
 //!
-//! Each shape is believed in its own place only, since people and tools quote all of them: `rateLimits`, `quotaLimits`,
-//! `apiErrorParams` and the CLI's own sentences on assistant lines, `error` on `system` lines of subtype `api_error`,
-//! `rate_limit_info` on `rate_limit_event` lines, `headers` on lines without a type. What cannot be read of an
-//! observation is left out of it; nothing here changes what the line counts.
+//! Each shape is accepted in its own place only, since people and tools quote all of them: `rateLimits`,
+//! `quotaLimits`, `apiErrorParams` and the CLI's own sentences on assistant lines, `error` on `system` lines
+//! of subtype `api_error`, `rate_limit_info` on `rate_limit_event` lines, `headers` on lines without a type.
+//! Unreadable parts of an observation are left out; nothing here changes the counts of a line.
 //!
-//! A refusal is recognised by structure: a line that the CLI wrote itself with `error:"rate_limit"`, the HTTP status 429
-//! or `apiError:"usage_limit_reached"`, a status `rejected`. Words only add the window and its end. A 429 that names no
-//! window is a pause of the account ([`COOL_DOWN`]), and the retries of one request are one refusal ([`Retries`]).
+//! A refusal is recognised by structure: a line written by the CLI itself with `error:"rate_limit"`, the HTTP
+//! status 429 or `apiError:"usage_limit_reached"`, a status `rejected`. Prose only adds the window and its
+//! end. A 429 without a named window is a pause of the account ([`COOL_DOWN`]), and the retries of one
+//! request are one refusal ([`Retries`]).
 
 mod codex;
 mod events;
@@ -33,19 +34,19 @@ use crate::model::window_name::{
 };
 use crate::model::{LimitSource, LimitStatus, Millis, Observation};
 
-/// Longest name of a window kept, in bytes; the rest is cut off.
+/// Longest stored name of a window, in bytes; the rest is cut off.
 pub const WINDOW_NAME_BYTES_MAX: usize = 64;
 /// The window of a rejection that names none.
 pub const WINDOW_UNKNOWN: &str = window_name::UNKNOWN;
-/// Observations taken from one line; a real one has a few.
+/// Most observations of one line; a real one has a few.
 pub const OBSERVATIONS_MAX: usize = 32;
 
 const MONTHLY_SPEND: &str = "monthly_spend";
-/// How the week of a model family begins, in windows and in headers.
+/// Prefix of a model family's week, in window names and in headers.
 const SEVEN_DAY_FAMILY: &str = "seven_day_";
 const SEVEN_DAY_FAMILY_HEADER: &str = "7d_";
 
-/// The windows that are known, in the order in which a line's observations are given; others follow by name.
+/// Known windows in the order of a line's observations; others follow by name.
 const ORDER: [&str; 11] = [
     FIVE_HOUR,
     SEVEN_DAY,
@@ -60,21 +61,21 @@ const ORDER: [&str; 11] = [
     "output_tokens",
 ];
 
-/// What the server says of a 429 that has nothing to do with the account's limits.
+/// Found in the message of a 429 that does not concern the account's limits.
 const NOT_YOUR_LIMIT: &str = "not your usage limit";
 /// The HTTP status of a refusal.
 const TOO_MANY_REQUESTS: u64 = 429;
-/// From this HTTP status on, the server failed: it is no word about limits.
+/// HTTP statuses from here on are server errors, not limits.
 const SERVER_ERROR: u64 = 500;
 
-/// A window's name in its one spelling; an unknown name is kept, fit to be stored and shown.
+/// The canonical name of a window; an unknown name is made fit to be stored and shown.
 #[must_use]
 pub fn storable_name(name: &str) -> Box<str> {
     let name = match name.trim() {
         "" => WINDOW_UNKNOWN,
         name => window_name::canonical(name),
     };
-    // Cut first: a name of megabytes is not worth a copy.
+    // Cut first, so that a name of megabytes is not copied.
     let cut = name[..name.floor_char_boundary(WINDOW_NAME_BYTES_MAX)].trim_end();
     let (start, cut) = match cut.strip_prefix(SEVEN_DAY_FAMILY_HEADER) {
         Some(family) if !family.is_empty() => (SEVEN_DAY_FAMILY, family),
@@ -93,10 +94,10 @@ pub fn storable_name(name: &str) -> Box<str> {
     clean.into()
 }
 
-/// The members of a line that may speak of limits, raw: looked at only when there are any.
+/// Raw members of a line that may contain limits.
 #[derive(Debug, Default)]
 pub(super) struct LimitFields<'de> {
-    /// Whether the line has any of them.
+    /// True if the line has any of them.
     any: bool,
     rate_limits: Raw<'de>,
     quota_limits: Raw<'de>,
@@ -117,7 +118,7 @@ pub(super) struct LimitFields<'de> {
 impl<'de> Members<'de> for LimitFields<'de> {
     fn member(&mut self, key: &[u8], value: &mut Scanner<'de>) -> Result<(), NotJson> {
         let place = match key {
-            // Every line has it.
+            // Every line has it, so it does not set `any`.
             b"parentUuid" => {
                 self.parent_uuid.0 = Some(value.raw_bytes()?);
                 return Ok(());
@@ -143,28 +144,28 @@ impl<'de> Members<'de> for LimitFields<'de> {
     }
 }
 
-/// What else is known of a line.
+/// Other properties of a line.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LimitLine<'a> {
     /// Its `type`.
     pub kind: Option<&'a [u8]>,
     pub time: Option<Millis>,
-    /// Whether the model is one that the CLI made up for a line of its own.
+    /// True if the model is the CLI's placeholder for its own lines.
     pub is_synthetic: bool,
     pub session_id: RawBytes<'a>,
     pub request_id: RawBytes<'a>,
     pub uuid: RawBytes<'a>,
-    /// All of it.
+    /// The whole line.
     pub text: &'a [u8],
 }
 
-/// The answer that a limit came with.
+/// The response that a limit came with.
 #[derive(Clone, Copy, Debug)]
 struct Answer {
     time: Option<Millis>,
     /// Its HTTP status.
     status: Option<u64>,
-    /// Whether the server says that it is busy, and that the account's limits are no cause.
+    /// True if the server reports that it is busy, so that the account's limits are not the cause.
     is_transient: bool,
 }
 
@@ -177,17 +178,17 @@ impl Answer {
         }
     }
 
-    /// Whether a rejection in it can be one by the account's limits.
+    /// True if a rejection may be due to the account's limits.
     fn may_reject(self) -> bool {
         !self.is_transient && self.status.is_none_or(|status| status < SERVER_ERROR)
     }
 
-    /// Whether its HTTP status is that of a refusal.
+    /// True if the HTTP status is that of a refusal.
     fn is_refusal(self) -> bool {
         self.status == Some(TOO_MANY_REQUESTS)
     }
 
-    /// A refusal that is none by the account's limits says nothing of them, not even with its reset.
+    /// Clears a refusal that is not due to the account's limits, including its reset.
     fn doubt(self, window: &mut WindowFields) {
         if window.status == LimitStatus::Rejected && !self.may_reject() {
             *window = WindowFields {
@@ -198,8 +199,8 @@ impl Answer {
         }
     }
 
-    /// The pause after a refusal that names no window. A server that is merely busy pauses the account only until a
-    /// time that it names.
+    /// The pause after a refusal without a named window. A busy server pauses the account only if it gives an
+    /// end.
     fn cool_down(self, retry_at: Option<Millis>) -> SourceWindows {
         let is_pause = self.is_refusal() && (!self.is_transient || retry_at.is_some());
         SourceWindows(Vec::from_iter(is_pause.then(|| WindowFields {
@@ -210,7 +211,7 @@ impl Answer {
     }
 }
 
-/// Whether the request was paid beyond the windows.
+/// The observation of overage in use.
 fn overage(in_use: bool) -> WindowFields {
     WindowFields {
         utilization: Some(if in_use { 1.0 } else { 0.0 }),
@@ -218,8 +219,8 @@ fn overage(in_use: bool) -> WindowFields {
     }
 }
 
-/// What the verdict on a request says of the window it names: a request that was paid beyond the windows was allowed,
-/// whatever became of the window, unless that shows room itself.
+/// The status of the window named by a verdict: a request paid as overage was allowed whatever the window's
+/// state is, so it counts only if the window has room.
 fn verdict(status: LimitStatus, in_use: Option<bool>, share: Option<f64>) -> LimitStatus {
     let has_room = share.is_some_and(|share| share < 1.0);
     if in_use == Some(true) && status != LimitStatus::Rejected && !has_room {
@@ -235,12 +236,12 @@ fn id_hash(id: RawBytes<'_>) -> Option<u64> {
 }
 
 impl LimitFields<'_> {
-    /// Whether there is anything to look at. `is_synthetic` lines speak in prose, without a member for it.
+    /// True if there is anything to read. `is_synthetic` lines contain prose, without a member for it.
     pub fn any(&self, is_synthetic: bool) -> bool {
         self.any || is_synthetic
     }
 
-    /// Appends what the line says, at most [`OBSERVATIONS_MAX`].
+    /// Appends the line's observations, at most [`OBSERVATIONS_MAX`].
     pub fn observe(&self, line: &LimitLine<'_>, retries: &mut Retries, observations: &mut Vec<Observation>) {
         let first = observations.len();
         let mut list = ObservationList::new(observations, line.time);
@@ -258,7 +259,7 @@ impl LimitFields<'_> {
             }
             (Some(b"rate_limit_event"), _) => {
                 let answer = Answer::new(line.time, None, false);
-                // Of all requests of a session, so its uuid names none of them.
+                // The event is about all requests of a session, so its uuid identifies none.
                 list.request = None;
                 list.add(
                     events::windows(self.rate_limit_info, answer),
@@ -289,7 +290,7 @@ impl LimitFields<'_> {
         self.error.text().as_deref() == Some(b"rate_limit")
     }
 
-    /// Whether the members of a line that the CLI wrote say that a request was refused, whatever its words are.
+    /// True if the members of a CLI line indicate a refused request, whatever its text is.
     fn is_refusal(&self, answer: Answer) -> bool {
         answer.is_refusal()
             || self.is_rate_limit()
@@ -297,7 +298,7 @@ impl LimitFields<'_> {
     }
 
     fn assistant(&self, line: &LimitLine<'_>, list: &mut ObservationList<'_>) {
-        // The CLI's own words, and nobody else's.
+        // Only text of the CLI itself counts.
         let is_own = line.is_synthetic || self.is_api_error.is("true");
         let opening = is_own.then(|| prose::opening(line.text)).flatten();
         let is_transient = self.api_error_is_transient.is("true")
@@ -326,7 +327,7 @@ impl LimitFields<'_> {
             );
             is_refused = list.add(events::windows(params.info, answer), LimitSource::QuotaLimits);
         }
-        // The sentence says again what the objects say, less exactly.
+        // The sentence repeats the objects, less exactly.
         if is_refused || !is_own || !answer.may_reject() {
             return;
         }
@@ -345,7 +346,7 @@ impl LimitFields<'_> {
         if !json::object(raw.as_bytes(), &mut error).unwrap_or(false) {
             return;
         }
-        // The sentence stands in `message`, `formatted` or the body of the answer.
+        // The sentence is in `message`, `formatted` or the body of the response.
         let is_transient = self.api_error_is_transient.is("true")
             || error.is_transient.is("true")
             || raw.contains(NOT_YOUR_LIMIT);
@@ -389,7 +390,7 @@ members!(ApiError {
     b"apiErrorIsTransient" => is_transient,
 });
 
-/// What one line says about one window.
+/// The content of one line about one window.
 #[derive(Clone, Debug, Default)]
 struct WindowFields {
     name: Box<str>,
@@ -408,15 +409,15 @@ impl WindowFields {
         }
     }
 
-    /// Takes the verdict on the request, which names this window. It outweighs what the window says of itself only if
-    /// the request was refused.
+    /// Applies the verdict on the request, which names this window. It overrides the window's own status only
+    /// if the request was refused.
     fn take_verdict(&mut self, verdict: LimitStatus) {
         if verdict == LimitStatus::Rejected || self.status == LimitStatus::Unknown {
             self.status = verdict;
         }
     }
 
-    /// Whether there is news in it: of a window without a name, only that something is used up.
+    /// True if it has content; a window without a name must at least be used up.
     fn says_something(&self) -> bool {
         let is_used = self.utilization.is_some() || self.status == LimitStatus::Rejected;
         let is_named = &*self.name != WINDOW_UNKNOWN;
@@ -434,7 +435,7 @@ impl WindowFields {
 struct SourceWindows(Vec<WindowFields>);
 
 impl SourceWindows {
-    /// The place of a window, a new one at the end if it was not named before.
+    /// The index of a window, added at the end if it is new.
     fn place(&mut self, name: Box<str>) -> usize {
         let known = self.0.iter().position(|window| window.name == name);
         known.unwrap_or_else(|| {
@@ -449,13 +450,13 @@ impl SourceWindows {
     }
 }
 
-/// Where a line's observations go.
+/// The observations of a line.
 struct ObservationList<'o> {
     observations: &'o mut Vec<Observation>,
     time: Option<Millis>,
     session: Option<u64>,
     request: Option<u64>,
-    /// How many more this line may have.
+    /// Remaining number of observations for this line.
     room: usize,
 }
 
@@ -470,7 +471,7 @@ impl<'o> ObservationList<'o> {
         }
     }
 
-    /// Adds windows in an order that does not depend on the one they were written in. True if one of them is refused.
+    /// Adds windows in an order that does not depend on the source's. Returns true if one of them is refused.
     fn add(&mut self, windows: SourceWindows, source: LimitSource) -> bool {
         let mut windows = windows.0;
         windows.retain(WindowFields::says_something);
@@ -482,7 +483,7 @@ impl<'o> ObservationList<'o> {
         let any_refused = windows.iter().any(is_refused);
         let (session, request, time) = (self.session, self.request, self.time);
         self.observations.extend(windows.into_iter().map(|window| {
-            // The provider refused after this end: it is none.
+            // An end before the refusal is invalid.
             let is_over = |reset: &Millis| is_refused(&window) && time.is_some_and(|time| *reset <= time);
             Observation {
                 reset_at: window.reset_at.filter(|reset| !is_over(reset)),
@@ -500,7 +501,7 @@ impl<'o> ObservationList<'o> {
         any_refused
     }
 
-    /// Adds the windows of headers, and a pause if they refuse the request without one.
+    /// Adds the windows of headers, and a pause if they refuse the request without a window.
     fn add_headers(&mut self, said: headers::Said, answer: Answer, source: LimitSource) {
         if !self.add(said.windows, source) && said.any {
             self.add(answer.cool_down(said.retry_at), source);

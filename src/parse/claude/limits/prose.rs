@@ -1,8 +1,8 @@
-//! The sentences in which the CLI tells a person that a limit is reached.
+//! Sentences with which the CLI reports a reached limit.
 //!
-//! They are looked for only at the start of a text that the CLI wrote itself: everybody else quotes them. Where the
-//! structure of a line says that a request was refused, the sentence adds the window and its end, and no sentence can
-//! take the refusal back. Without that structure (older versions have none) only known sentences are a refusal.
+//! They are read only at the start of a text that the CLI wrote itself, since others quote them. If the
+//! structure of a line shows a refusal, the sentence adds the window and its end, and no sentence can revoke
+//! the refusal. Without that structure (in older versions) only known sentences are a refusal.
 
 use super::{
     COOL_DOWN, FIVE_HOUR, MONTHLY_SPEND, OVERAGE, SEVEN_DAY, SEVEN_DAY_FAMILY, SEVEN_DAY_OVERAGE_INCLUDED,
@@ -13,32 +13,32 @@ use crate::json::{self, Members, Raw};
 use crate::model::window_name;
 use crate::model::{LimitStatus, Millis};
 
-/// How much of a text is looked at, in bytes: a sentence.
+/// Inspected start of a text, in bytes: one sentence.
 const OPENING_BYTES_MAX: usize = 512;
 /// Longest name of a limit in a sentence, in bytes.
 const NAME_BYTES_MAX: usize = 32;
 /// Most words before `limit` that can be part of its name.
 const NAME_WORDS_MAX: usize = 4;
 
-/// How the sentences of 2025 begin.
+/// Starts of sentences of 2025.
 const REACHED: [&str; 2] = ["Claude AI usage limit reached", "Claude usage limit reached"];
-/// How the newer ones begin.
+/// Starts of newer sentences.
 const YOUR: [&str; 4] = [
     "You've hit your ",
     "You've reached your ",
     "You\u{2019}ve hit your ",
     "You\u{2019}ve reached your ",
 ];
-/// How those on paid use beyond the windows begin.
+/// Starts of sentences about paid use beyond the windows.
 const OUT_OF: [&str; 4] = [
     "You're out of extra usage",
     "You're out of usage credits",
     "You\u{2019}re out of extra usage",
     "You\u{2019}re out of usage credits",
 ];
-/// How the CLI passes on the words of a server, which name no limit that it knows.
+/// Prefix of a server's message passed on by the CLI, which names no limit of the provider.
 const API_ERROR: &str = "API Error";
-/// What stands before an end.
+/// Words before an end.
 const BEFORE_END: [&str; 9] = [
     "resets ",
     "reset at ",
@@ -50,10 +50,11 @@ const BEFORE_END: [&str; 9] = [
     "again in ",
     "until ",
 ];
-/// Model families that had a limit of their own.
+/// Model families with a limit of their own.
 const FAMILIES: [&str; 5] = ["opus", "sonnet", "haiku", "fable", "mythos"];
 
-/// The start of a line's first text. Another pass over the line, for the few that the CLI wrote itself.
+/// The start of a line's first text. It takes another pass over the line, for the few lines that the CLI
+/// wrote itself.
 pub fn opening(line: &[u8]) -> Option<String> {
     let line = String::from_utf8_lossy(line);
     let mut outer = Only::new(b"message");
@@ -78,7 +79,7 @@ pub fn opening(line: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(start).into_owned())
 }
 
-/// The window that is used up, if a text begins with a known sentence.
+/// The used-up window, if a text begins with a known sentence.
 pub fn known(text: &str, time: Option<Millis>) -> Option<WindowFields> {
     let after = |starts: &[&str]| starts.iter().find_map(|start| text.strip_prefix(start));
     let (name, rest) = if let Some(rest) = after(&REACHED) {
@@ -103,8 +104,8 @@ pub fn known(text: &str, time: Option<Millis>) -> Option<WindowFields> {
     Some(window(name, end(rest, time), time))
 }
 
-/// The window of a refusal, whatever its words are. Words of a server name no window of the provider of the CLI: the
-/// account is to pause.
+/// The window of a refusal with any text. A server's message names no window of the CLI's provider: the
+/// account pauses.
 pub fn refused(text: &str, time: Option<Millis>) -> WindowFields {
     if let Some(window) = known(text, time) {
         return window;
@@ -120,7 +121,7 @@ pub fn refused(text: &str, time: Option<Millis>) -> WindowFields {
 }
 
 fn window(name: Box<str>, reset_at: Option<Millis>, time: Option<Millis>) -> WindowFields {
-    // A session cannot end later than its length after a request in it: such an hour is one that has passed.
+    // A session cannot end later than its length after a request in it: a later hour has already passed.
     let length = window_name::length(&name).filter(|_| &*name == FIVE_HOUR);
     let is_too_far = |at: &Millis| {
         length
@@ -136,11 +137,11 @@ fn window(name: Box<str>, reset_at: Option<Millis>, time: Option<Millis>) -> Win
 
 fn is_name(name: &str) -> bool {
     let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b" -.".contains(&byte);
-    // A full stop is one of a version's number, not the end of a sentence.
+    // A full stop belongs to a version number, not to the end of a sentence.
     name.len() <= NAME_BYTES_MAX && name.bytes().all(is_fit) && !name.contains(". ")
 }
 
-/// The window that new words name before the word `limit`, in their first part.
+/// The window named before the word `limit` in the first part of an unknown sentence.
 fn named(text: &str) -> Option<Box<str>> {
     let part = text.split(['\u{b7}', '\u{2219}', '\u{2022}', '|']).next()?;
     let is_limit = |word: &str| word.trim_end_matches(['.', ',', '!']) == "limit";
@@ -150,8 +151,7 @@ fn named(text: &str) -> Option<Box<str>> {
     Some(window_of(&name))
 }
 
-/// The window of a name in a sentence; [`WINDOW_UNKNOWN`] for another name. What else stands there is a person's
-/// word, not a window's name.
+/// The window of a name in a sentence; [`WINDOW_UNKNOWN`] for an unknown name, which may be any text.
 fn window_of(name: &str) -> Box<str> {
     let words: Vec<String> = name.split([' ', '-']).map(str::to_ascii_lowercase).collect();
     let has = |names: &[&str]| words.iter().any(|word| names.contains(&word.as_str()));
@@ -172,7 +172,7 @@ fn window_of(name: &str) -> Box<str> {
     known.into()
 }
 
-/// The week of a model family: one that is known, or a name with the number of a version as in `Fable 5`.
+/// The week of a model family: a known one, or a name with a version number as in `Fable 5`.
 fn family(name: &str) -> Option<Box<str>> {
     let words: Vec<&str> = name.split_whitespace().collect();
     let is_known = |word: &&&str| FAMILIES.iter().any(|family| word.eq_ignore_ascii_case(family));
@@ -189,7 +189,7 @@ fn family(name: &str) -> Option<Box<str>> {
     Some(format!("{SEVEN_DAY_FAMILY}{}", family.to_ascii_lowercase()).into())
 }
 
-/// `|<seconds>` directly after the sentence, or `resets <when>` further on.
+/// `|<seconds>` directly after the sentence, or `resets <when>` later in it.
 fn end(rest: &str, time: Option<Millis>) -> Option<Millis> {
     if let Some(number) = rest.strip_prefix('|') {
         let digits = number.bytes().take_while(u8::is_ascii_digit).count();
@@ -197,14 +197,14 @@ fn end(rest: &str, time: Option<Millis>) -> Option<Millis> {
     }
     let time = time?;
     BEFORE_END.iter().find_map(|word| {
-        // What ends in "in" names a length, which keeps that word.
+        // A word that ends in "in" is followed by a length, which is parsed with that word.
         let at = rest.find(word)? + word.len();
         let length = word.strip_suffix("in ").map_or(0, |_| "in ".len());
         time::spoken(&rest[at - length..], time)
     })
 }
 
-/// An object of which one member is wanted.
+/// An object of which one member is read.
 struct Only<'de> {
     name: &'static [u8],
     value: Raw<'de>,

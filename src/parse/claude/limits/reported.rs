@@ -1,4 +1,4 @@
-//! What others tell of limits that stands in no log: the input of a status line, response headers, an event, the body
+//! Reports of limits that no log contains: the input of a status line, response headers, an event, the body
 //! of a usage API, limits of Codex.
 
 use super::values::{self, Entries};
@@ -8,24 +8,24 @@ use super::{
 use crate::json::{Raw, RawBytes};
 use crate::model::{LimitSource, LimitStatus, Millis, Observation};
 
-/// What is told, each raw JSON.
+/// A reported source as raw JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportSource<'a> {
-    /// What a status line is given: shares are 0 to 100 in it.
+    /// The input of a status line; its shares are 0 to 100.
     Statusline(&'a str),
-    /// A map of the headers of an answer with this HTTP status.
+    /// A map of the headers of a response with this HTTP status.
     Headers { map: &'a str, status: Option<u64> },
     /// A line of type `rate_limit_event`, or its `rate_limit_info`.
     Event(&'a str),
-    /// The body of a usage API, that of Claude or that of Codex, or Claude Code's kept copy of the former.
+    /// The body of a usage API, of Claude or of Codex, or Claude Code's kept copy of the former.
     Usage(&'a str),
-    /// The copy alone, which says itself when it was fetched.
+    /// The copy alone, which contains the time of fetching.
     Kept(&'a str),
     /// `rate_limits` of Codex.
     Codex(&'a str),
 }
 
-/// The observations in it, made at `at`; none if it is not of the shape it is said to be.
+/// The observations in a source, made at `at`; none if it does not have the expected shape.
 #[must_use]
 pub fn reported(source: ReportSource<'_>, at: Millis) -> Vec<Observation> {
     let mut observations = Vec::new();
@@ -39,7 +39,7 @@ pub fn reported(source: ReportSource<'_>, at: Millis) -> Vec<Observation> {
         ReportSource::Headers { map, status } => {
             let answer = Answer::new(Some(at), status, false);
             let mut said = headers::read(Raw(Some(map)), answer);
-            // Whoever sends a 429 without any such header means just that.
+            // A reported 429 without any such header is a plain 429.
             said.any |= map.starts_with('{');
             list.add_headers(said, answer, LimitSource::Headers);
         }
@@ -67,7 +67,7 @@ pub fn reported(source: ReportSource<'_>, at: Millis) -> Vec<Observation> {
             list.add(codex::windows(Raw(Some(raw)), answer), LimitSource::Codex);
         }
     }
-    // An end alone is no reading: it must not make a share that is known an unknown one.
+    // An end alone is no reading: it must not make a known share unknown.
     observations.retain(|one| {
         one.utilization.is_some()
             || one.status != LimitStatus::Unknown
@@ -77,7 +77,7 @@ pub fn reported(source: ReportSource<'_>, at: Millis) -> Vec<Observation> {
     observations
 }
 
-/// The session that a status line or an event is of.
+/// The session of a status line or an event.
 fn session(raw: &str) -> Option<u64> {
     let id = Entries::of(Raw(Some(raw))).get(&["session_id"]);
     id_hash(RawBytes(id.0.map(str::as_bytes)))
@@ -147,7 +147,7 @@ mod tests {
             assert_eq!((seen.len(), seen[0].status), (1, LimitStatus::Rejected), "{raw}");
             assert_eq!((seen[0].utilization, seen[0].reset_at), (Some(1.0), reset));
         }
-        // A server that fails rejects nobody.
+        // A server error is no rejection.
         let rejected = r#"{"anthropic-ratelimit-unified-status":"rejected","anthropic-ratelimit-unified-representative-claim":"five_hour"}"#;
         for (status, count) in [(None, 1), (Some(429), 1), (Some(529), 0)] {
             let rejections = reported(

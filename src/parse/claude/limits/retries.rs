@@ -1,9 +1,10 @@
-//! Which refusals are one: an agent that is refused tries the same request again and again, each time with a new id.
+//! Recognition of retries: an agent repeats a refused request, each time with a new id, and all of them are
+//! one refusal.
 //!
-//! A retry's line follows that of the attempt before, by `parentUuid`; a captured stream has no such link, but numbers
-//! the attempts within a session.
+//! A retry's line follows that of the previous attempt by `parentUuid`; a captured stream has no such link,
+//! but numbers the attempts within a session.
 
-/// What a line says of its place among the attempts.
+/// The position of a line among the attempts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Step {
     pub uuid: Option<u64>,
@@ -28,7 +29,7 @@ struct Attempt {
 }
 
 impl Retries {
-    /// Reads what [`Retries::encode`] wrote.
+    /// Decodes the result of [`Retries::encode`].
     pub(in crate::parse) fn decode(bytes: &[u8]) -> Option<Self> {
         let numbers: [u8; 24] = bytes.get(1..)?.try_into().ok()?;
         let number = |index: usize| {
@@ -46,7 +47,7 @@ impl Retries {
         })
     }
 
-    /// Written down, if there is anything: which of the ids there are, then three numbers.
+    /// Encoded, if there is anything: a byte of flags for the ids, then three numbers.
     pub(in crate::parse) fn encode(&self) -> Option<Vec<u8>> {
         let last = self.last?;
         let mut bytes = vec![u8::from(last.uuid.is_some()) | u8::from(last.session.is_some()) << 1];
@@ -60,7 +61,7 @@ impl Retries {
         Some(bytes)
     }
 
-    /// The request whose refusal this is: the first of those that are retries of each other.
+    /// The first request of a series of retries.
     pub(super) fn first_of(&mut self, step: Step, request: u64) -> u64 {
         let follows = |last: &Attempt| {
             let is_same_line = step.uuid.is_some() && last.uuid == step.uuid;
@@ -106,9 +107,9 @@ mod tests {
             // The line that ends it, and a copy of that.
             (step(4, Some(3), None), 14, 11),
             (step(4, Some(3), None), 14, 11),
-            // The next question.
+            // The next request.
             (step(6, Some(5), Some(1)), 15, 15),
-            // Of a stream: numbered, not linked.
+            // In a stream: numbered, not linked.
             (step(7, None, Some(1)), 16, 16),
             (step(8, None, Some(2)), 17, 16),
             (step(9, None, None), 18, 18),

@@ -1,4 +1,4 @@
-//! Each source by invented lines, what only looks like one, and random lines.
+//! Tests of each source with invented lines, of similar lines without limits, and of random lines.
 
 use proptest::prelude::*;
 
@@ -10,7 +10,7 @@ use crate::parse::{LineContext, LineKind, Parsed, SHORT_LINE_BYTES_MAX};
 /// 2026-10-05T12:00:00Z, the time of all lines here.
 const NOW: Millis = 1_791_201_600_000;
 const TIME: &str = r#""timestamp":"2026-10-05T12:00:00.000Z""#;
-/// A reset in seconds and as it is read.
+/// A reset in seconds, and in milliseconds.
 const RESET: &str = "1791213600";
 const RESET_MS: Millis = 1_791_213_600_000;
 
@@ -24,7 +24,7 @@ fn observations(line: &str) -> Vec<Observation> {
     parsed(line.as_bytes()).2
 }
 
-/// Window, share, reset and status: what most tests are about.
+/// Window, share, reset and status.
 type Seen = (String, Option<f64>, Option<Millis>, LimitStatus);
 
 fn seen(line: &str) -> Vec<Seen> {
@@ -56,7 +56,7 @@ fn assistant(members: &str) -> String {
     )
 }
 
-/// A line that the CLI wrote itself.
+/// A line written by the CLI itself.
 fn spoken(text: &str, members: &str) -> String {
     let text = serde_json::Value::from(text);
     format!(
@@ -175,7 +175,7 @@ fn a_limit_line_has_one_observation() {
             request: None,
         }]
     );
-    // The object alone is enough; an empty one leaves the word to the sentence.
+    // The object alone is enough; with an empty one the sentence is used.
     let bare = format!(r#"{{"type":"assistant","quotaLimits":{object}}}"#);
     assert_eq!(seen(&bare), [window("five_hour", None, RESET_MS, Rejected)]);
     assert_eq!(observations(&bare)[0].observed_at, None);
@@ -183,7 +183,7 @@ fn a_limit_line_has_one_observation() {
         let line = spoken(sentence, &format!(r#","quotaLimits":{empty}"#));
         assert_eq!(observations(&line)[0].source, LimitSource::Prose, "{empty}");
     }
-    // Without a reset or a name it is a rejection still.
+    // Without a reset or a name it is still a rejection.
     for (object, want) in [
         (
             r#"{"status":"rejected","rateLimitType":"7d","resetsAt":"x"}"#,
@@ -202,7 +202,7 @@ fn errors_of_the_api() {
     let line = api_error(&format!(r#"{{"status":429,"rateLimits":{limits}}}"#));
     assert_eq!(seen(&line), [window("five_hour", None, RESET_MS, Rejected)]);
     assert_eq!(observations(&line)[0].source, LimitSource::ApiError);
-    // What is no word about the account's limits says at most when the window ends.
+    // If the account's limits are not the cause, at most the window's end is used.
     for error in [
         format!(r#"{{"status":529,"rateLimits":{limits}}}"#),
         format!(r#"{{"status":"503","rateLimits":{limits}}}"#),
@@ -225,7 +225,7 @@ fn errors_of_the_api() {
     ] {
         assert_eq!(seen(&api_error(error)), [], "{error}");
     }
-    // Older rows have the headers of the answer.
+    // Older lines have the headers of the response.
     let line = api_error(
         r#"{"status":429,"headers":{"anthropic-ratelimit-unified-status":"rejected","anthropic-ratelimit-unified-representative-claim":"seven_day","retry-after":"60"}}"#,
     );
@@ -237,7 +237,7 @@ fn errors_of_the_api() {
 fn headers_in_the_log_of_a_proxy() {
     let unified = "anthropic-ratelimit-unified";
     let log = |status: u16, headers: &str| format!(r#"{{{TIME},"status":{status},"headers":{{{headers}}}}}"#);
-    // Names in any case, values as numbers, strings and lists of one; the order is ours.
+    // Names in any case, values as numbers, strings and lists of one; the order is fixed.
     let line = log(
         200,
         &format!(
@@ -256,7 +256,7 @@ fn headers_in_the_log_of_a_proxy() {
             window("zz", 0.5, None, Unknown),
         ]
     );
-    // A rejection is one of the claimed window.
+    // A rejection applies to the claimed window.
     let rejected = format!(
         r#""{unified}-status":"rejected","{unified}-representative-claim":"five_hour","{unified}-5h-utilization":"1.02","{unified}-7d-utilization":"0.5","{unified}-overage-status":"rejected","retry-after":"90""#
     );
@@ -269,7 +269,7 @@ fn headers_in_the_log_of_a_proxy() {
     ] {
         assert_eq!(seen(&log(status, &rejected)), [want, seven.clone()], "{status}");
     }
-    // It outweighs what the window says of itself; any other verdict does not.
+    // It overrides the window's own status; any other verdict does not.
     for (verdict, own, want) in [
         ("rejected", "allowed", Rejected),
         ("allowed", "allowed_warning", AllowedWarning),
@@ -284,7 +284,7 @@ fn headers_in_the_log_of_a_proxy() {
             "{headers}"
         );
     }
-    // Without a claim it is one of a window we do not know; `retry-after` has a range.
+    // Without a claim it applies to an unknown window; `retry-after` is bounded.
     let unnamed = format!(r#""{unified}-status":"rejected""#);
     assert_eq!(
         seen(&log(429, &unnamed)),
@@ -418,7 +418,7 @@ fn sentences_of_the_cli() {
             Some(noon_of(2) + 3 * hour),
         ),
         (
-            // A session ends within five hours: this is the hour that has passed.
+            // A session ends within five hours, so this hour has already passed.
             "You've hit your session limit · resets 9am (UTC)",
             "five_hour",
             None,
@@ -464,7 +464,7 @@ fn sentences_of_the_cli() {
             Some(1_798_876_800_000),
         ),
         (
-            // On this very day, and over.
+            // On this very day, and in the past.
             "You've hit your weekly limit · resets Oct 5, 11am (UTC)",
             "seven_day",
             None,
@@ -518,7 +518,7 @@ fn sentences_of_the_cli() {
         let model_alone = spoken(text, "").replace(r#""isApiErrorMessage":true,"#, "");
         assert_eq!(seen(&model_alone), want, "{text}");
     }
-    // A text may be the whole content, and have bytes that are none.
+    // A text may be the whole content, and contain invalid bytes.
     let line = format!(
         r#"{{"type":"assistant",{TIME},"isApiErrorMessage":true,"message":{{"content":"You've hit your session limit \ud83d"}}}}"#
     );
@@ -529,12 +529,12 @@ fn sentences_of_the_cli() {
         .map(|byte| if *byte == b'#' { 0xFF } else { *byte })
         .collect();
     assert_eq!(parsed(&broken).2.len(), 1);
-    // A clock time without a time to count from.
+    // A time of day without a time to count from.
     let undated = spoken("You've hit your session limit · resets 3pm", "").replace(TIME, r#""x":1"#);
     assert_eq!(seen(&undated), [window("five_hour", None, None, Rejected)]);
 }
 
-/// What makes a refusal by structure, and what stands in the way of one.
+/// Structures that are a refusal, and those that prevent one.
 #[test]
 fn a_refusal_is_recognised_by_structure() {
     let hour = crate::model::HOUR_MS;
@@ -555,7 +555,7 @@ fn a_refusal_is_recognised_by_structure() {
             "{members}"
         );
     }
-    // The words add a window and an end.
+    // The sentence adds a window and an end.
     for (text, name, reset) in [
         ("", WINDOW_UNKNOWN, None),
         (
@@ -574,7 +574,7 @@ fn a_refusal_is_recognised_by_structure() {
             Some(NOW + 3 * hour),
         ),
         ("The Opus 5 limit of your plan is reached", "seven_day_opus", None),
-        // Words of a server are passed on: no window of this provider.
+        // A server's message is passed on: no window of this provider.
         (
             "API Error: 429 Too many tokens, please wait before trying again.",
             "cool_down",
@@ -591,11 +591,11 @@ fn a_refusal_is_recognised_by_structure() {
         let line = line.replace(r#""isApiErrorMessage":true,"#, "");
         assert_eq!(seen(&line), [window(name, None, reset, Rejected)], "{text}");
     }
-    // As a stream spells it.
+    // Spelled as in a stream.
     let line = spoken(words, r#","error":"rate_limit","api_error_status":429"#)
         .replace("isApiErrorMessage", "is_api_error_message");
     assert_eq!(seen(&line), [window(WINDOW_UNKNOWN, None, None, Rejected)]);
-    // A busy server, a failed one, somebody else's line.
+    // A busy server, a failed one, a line of somebody else.
     for line in [
         spoken(
             words,
@@ -631,7 +631,7 @@ fn the_parameters_of_an_error_are_read_like_its_limits() {
             "{name}"
         );
     }
-    // Once, where both are there.
+    // Once, if both are there.
     let both = format!(
         r#","error":"rate_limit","apiErrorParams":{{"rate_limit_info":{info}}},"quotaLimits":{info}"#
     );
@@ -685,7 +685,7 @@ fn a_429_without_a_window_is_a_pause() {
             None,
         ),
         (r#"{"status":429,"headers":{"retry-after":"0"}}"#, None),
-        // A busy server, which says when to come again.
+        // A busy server that gives a time for a retry.
         (
             r#"{"status":429,"apiErrorIsTransient":true,"headers":{"retry-after":"7"}}"#,
             Some(NOW + 7000),
@@ -724,7 +724,7 @@ fn a_429_without_a_window_is_a_pause() {
         seen(&retry(r#""attempt":1,"error_status":529,"error":"overloaded""#)),
         []
     );
-    // Beside windows of which none refuses.
+    // Beside windows without a refusal.
     let line = log(
         429,
         r#""retry-after":"50","anthropic-ratelimit-tokens-remaining":"0","anthropic-ratelimit-tokens-limit":"9""#,
@@ -810,7 +810,7 @@ fn retries_and_copies_name_one_request() {
         read(&spoken("You've hit your session limit", &members("u11", "u10"))),
         Some(first)
     );
-    // The next question, as the transcript and the stream tell of it.
+    // The next request, in the transcript and in the stream.
     let next = read(&spoken("You've hit your session limit", &members("u13", "u12"))).unwrap();
     assert!(next.0 != first.0 && next.1 == first.1);
     let stream = spoken(
@@ -819,7 +819,7 @@ fn retries_and_copies_name_one_request() {
     )
     .replace("isApiErrorMessage", "is_api_error_message");
     assert_eq!(read(&stream), Some(next));
-    // Without an id of the request a line's own is one, which copies keep.
+    // Without a request id the line's own id is used, which copies share.
     let bare = spoken("You've hit your limit", r#","uuid":"u20","sessionId":"s""#);
     assert_eq!(read(&bare), read(&bare));
     assert!(read(&bare).is_some());
@@ -830,7 +830,7 @@ fn what_looks_like_a_limit_is_none() {
     let sentence = "You've hit your session limit · resets 3pm";
     let limits = r#""rateLimits":{"anthropic-ratelimit-unified-5h-utilization":"0.9"},"quotaLimits":{"status":"rejected","rateLimitType":"five_hour"},"rate_limit_info":{"status":"rejected","rateLimitType":"five_hour"},"headers":{"anthropic-ratelimit-unified-status":"rejected"},"error":{"status":429,"rateLimits":{"status":"rejected","rateLimitType":"five_hour"}}"#;
     for line in [
-        // Said by the model, by a person, by a tool; quoted by the CLI.
+        // Written by the model, a person or a tool; quoted by the CLI.
         spoken(sentence, "")
             .replace("<synthetic>", "m")
             .replace(r#""isApiErrorMessage":true"#, r#""isApiErrorMessage":"true""#),
@@ -840,7 +840,7 @@ fn what_looks_like_a_limit_is_none() {
         format!(r#"{{"type":"user",{TIME},"toolUseResult":{{{limits}}}}}"#),
         spoken(&format!("The CLI prints: {sentence}"), ""),
         spoken("No response requested.", ""),
-        // Not of the account's limits.
+        // Not about the account's limits.
         spoken(
             "API Error: Server is temporarily limiting requests (not your usage limit) · Rate limited",
             r#","apiErrorStatus":429"#,
@@ -903,7 +903,7 @@ fn a_long_line_is_looked_at_if_its_ends_speak_of_limits() {
             (judged.class, judged.time, records.len()),
             (LineKind::Ignored, Some(NOW), 0)
         );
-        // What breaks its inside is no news: the frame decides, as without limits.
+        // Invalid content is irrelevant: the frame decides, as without limits.
         let broken = line.replacen("xxx", "x\"x", 1);
         let (judged, _, found) = parsed(broken.as_bytes());
         assert_eq!((judged.class, found.len()), (LineKind::Ignored, 0));
@@ -928,7 +928,7 @@ fn a_line_has_so_many_observations_and_the_known_windows_are_among_them() {
     assert_eq!(found[31].0, "window30");
 }
 
-/// JSON that may stand where limits are expected, right and wrong.
+/// JSON values for the places of limits, right and wrong.
 fn any_value() -> impl Strategy<Value = String> {
     let atoms = proptest::sample::select(vec![
         "null",
@@ -1021,7 +1021,7 @@ fn any_line() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// Limits neither add to nor take from what a line counts; what they say is in range.
+    /// Limits do not change the counts of a line; their values are in range.
     #[test]
     fn limits_change_nothing_else(line in any_line(), members in proptest::collection::vec(any_member(), 0..4)) {
         let (bare, bare_records, _) = parsed(format!("{line}}}").as_bytes());
@@ -1037,7 +1037,7 @@ proptest! {
         }
     }
 
-    /// Whatever the CLI says, there is an answer.
+    /// Any text of the CLI gives a result.
     #[test]
     fn any_sentence_gets_an_answer(
         start in proptest::sample::select(vec!["You've hit your ", "You've hit your session limit · resets ", "Claude AI usage limit reached|", ""]),
@@ -1055,7 +1055,7 @@ proptest! {
         }
     }
 
-    /// No words take a refusal back, and a sentence cut anywhere is one.
+    /// No text revokes a refusal, and a truncated sentence is one too.
     #[test]
     fn no_words_take_a_refusal_back(
         words in any::<String>(),
@@ -1085,7 +1085,7 @@ proptest! {
         }
     }
 
-    /// The order in which a line names its windows is no matter.
+    /// The order of windows in a line does not matter.
     #[test]
     fn the_order_of_windows_is_fixed(order in Just(vec!["five_hour", "7d", "overage", "zeta", "alpha", "7d_oi"]).prop_shuffle()) {
         let windows: Vec<_> = order.iter().map(|name| format!(r#""{name}":{{"utilization":0.5}}"#)).collect();

@@ -1,6 +1,6 @@
-//! When a window starts anew, from the ways in which it is written.
+//! Reset times in their different notations.
 //!
-//! Zones come from the database that is built in: the answer depends on no file of the machine.
+//! Zones come from the bundled database: the result depends on no file of the machine.
 
 use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone, TimeZoneDatabase};
@@ -10,7 +10,7 @@ use super::values::number_text;
 use crate::json::{self, Raw};
 use crate::model::Millis;
 
-/// A number below this is seconds, else milliseconds: as seconds it is the year 5138, as milliseconds 1973.
+/// Numbers below this are seconds, others milliseconds: as seconds it is the year 5138, as milliseconds 1973.
 const SECONDS_BELOW: f64 = 1e11;
 
 /// A time as number or text: seconds, milliseconds, or RFC 3339 with its offset.
@@ -28,7 +28,7 @@ pub fn reset_text(text: &str) -> Option<Millis> {
     } else {
         number
     };
-    // Zero is how some write that there is none.
+    // Some writers use zero for none.
     if !(millis > 0.0 && millis < 1e15) {
         return None;
     }
@@ -40,7 +40,7 @@ pub fn reset_text(text: &str) -> Option<Millis> {
     in_range(millis)
 }
 
-/// So many seconds after a time.
+/// A time plus a number of seconds.
 pub fn after(time: Millis, seconds: f64) -> Option<Millis> {
     if !(seconds > 0.0 && seconds < 1e9) {
         return None;
@@ -53,7 +53,7 @@ pub fn after(time: Millis, seconds: f64) -> Option<Millis> {
     in_range(time.checked_add(millis)?)
 }
 
-/// The value of a `retry-after` header of an answer of this time: seconds, or a date of HTTP. Zero is none.
+/// The value of a `retry-after` header of a response at this time: seconds, or an HTTP date. Zero means none.
 pub fn retry_after(value: Raw<'_>, time: Option<Millis>) -> Option<Millis> {
     let text = number_text(value)?;
     if let Ok(seconds) = text.parse() {
@@ -67,9 +67,9 @@ fn in_range(millis: Millis) -> Option<Millis> {
     Timestamp::from_millisecond(millis).ok().map(|_| millis)
 }
 
-/// The time a sentence names, `3:20pm (UTC)`, `Oct 7, 3pm`, `Jan 2, 2027 at 9 a.m. (Europe/Berlin)`, `in 2h 5m`; without
-/// a zone it is UTC. A time of day is the next one after `now`; a date without a year is in the year that brings it
-/// nearest to `now`. Of an hour that a clock shows twice, the next one after `now`.
+/// A time in a sentence: `3:20pm (UTC)`, `Oct 7, 3pm`, `Jan 2, 2027 at 9 a.m. (Europe/Berlin)`, `in 2h 5m`;
+/// without a zone it is UTC. A time of day is the next one after `now`; a date without a year is in the year
+/// nearest to `now`. Of an hour that occurs twice, the next one after `now`.
 pub fn spoken(text: &str, now: Millis) -> Option<Millis> {
     let now = Timestamp::from_millisecond(now).ok()?;
     let found = match text.trim_start().strip_prefix("in ") {
@@ -121,7 +121,7 @@ impl Spoken {
             } else if clock.is_none() && month.is_some() && year.is_none() && is_year(word) {
                 year = Some(word.parse().ok()?);
             } else if clock.is_none() {
-                // The half of the day may stand apart: 3:20 pm.
+                // The half of the day may be a separate word: 3:20 pm.
                 let half = first_word(rest).and_then(|(next, after)| Some((half_named(next)?, after)));
                 if let Some((_, after)) = half {
                     rest = after;
@@ -147,7 +147,7 @@ impl Spoken {
 
     fn after(&self, now: Timestamp) -> Option<Timestamp> {
         let today = now.to_zoned(self.zone.clone()).date();
-        // Of the one or two instants at which the clock shows this time on a day: the next one, else the last.
+        // Of the one or two instants with this local time on a day: the next one, else the last.
         let on = |date: Date| {
             let instants = self.instants(date)?;
             let next = instants.into_iter().find(|at| *at > now);
@@ -174,8 +174,8 @@ impl Spoken {
         }
     }
 
-    /// When the clock of the zone shows this time on a day. In an hour that comes twice, these are two; one that is
-    /// left out counts as the one after it.
+    /// The instants at which the zone's clock shows this time on a day. An hour that occurs twice has two; a
+    /// skipped one counts as the one after it.
     fn instants(&self, date: Date) -> Option<[Timestamp; 2]> {
         let local = self.zone.to_ambiguous_timestamp(date.to_datetime(self.clock));
         if matches!(local.offset(), AmbiguousOffset::Fold { .. }) {
@@ -246,12 +246,12 @@ fn zone_named(name: &str) -> Option<TimeZone> {
         .filter(|zone| !zone.is_unknown())
 }
 
-/// `UTC`, `PST`: an abbreviation directly after the time of day. Few of them name one zone.
+/// `UTC`, `PST`: an abbreviation directly after the time of day. Few of them identify one zone.
 fn is_zone_abbreviation(word: &str) -> bool {
     (2..=5).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
-/// A name of which the first three letters are enough, and its index.
+/// The index of a name, of which the first three letters are enough.
 fn index_of(word: &str, names: &[&str]) -> Option<i8> {
     let is_it = |name: &&str| word.eq_ignore_ascii_case(name) || word.eq_ignore_ascii_case(&name[..3]);
     names
@@ -320,7 +320,7 @@ fn is_year(word: &str) -> bool {
     word.len() == 4 && word.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The hours before a half of the day: `am`, `PM`, `p.m.`.
+/// Hours before a half of the day: `am`, `PM`, `p.m.`.
 fn half_named(word: &str) -> Option<i8> {
     let letters: String = word
         .chars()
@@ -333,7 +333,7 @@ fn half_named(word: &str) -> Option<i8> {
     }
 }
 
-/// `3pm`, `3:20p.m`, `15:20`; `half` is the hours before the half of the day if that stood apart.
+/// `3pm`, `3:20p.m`, `15:20`; `half` is the hours before the half of the day if that was a separate word.
 fn time_of_day(word: &str, half: Option<i8>) -> Option<Time> {
     let letters = word.find(|letter: char| letter.is_ascii_alphabetic());
     let (digits, half) = match (letters, half) {
@@ -483,7 +483,8 @@ mod tests {
             spoken("2:30am (Europe/Berlin)", spring),
             at("2026-03-29T01:30:00Z")
         );
-        // Left out: the clock goes from 2:00 to 3:00. Twice: the first or the second 2:30, whichever comes next.
+        // Skipped: the clock goes from 2:00 to 3:00. Repeated: the first or the second 2:30, whichever is
+        // next.
         for (now, want) in [
             ("2026-10-25T00:10:00Z", "2026-10-25T00:30:00Z"),
             ("2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z"),

@@ -1,6 +1,6 @@
 //! The body of the provider's usage API, and the copy of it that Claude Code keeps in its own file.
 //!
-//! Read value by value: windows come and go, and a member that is new or of another type costs nothing but itself.
+//! Read value by value: windows come and go, and a new member, or one of another type, is skipped alone.
 //! Shares are percentages, so 0.5 is half a percent.
 
 use super::values::{self, Entries};
@@ -8,13 +8,13 @@ use super::{FIVE_HOUR, SEVEN_DAY, SEVEN_DAY_FAMILY, SourceWindows, storable_name
 use crate::json::{self, Raw};
 use crate::model::Millis;
 
-/// Most members of `limits` that are looked at; a real body has a handful.
+/// Most members of `limits` that are read; a real body has a handful.
 const LIMITS_MAX: usize = 64;
-/// What is paid beyond the windows, in two spellings: counters beside the windows.
+/// Use paid beyond the windows, in two spellings: counters beside the windows.
 const EXTRA_USAGE: &str = "extra_usage";
 const SPEND: &str = "spend";
 
-/// A kept copy: when it was fetched, and the body.
+/// A kept copy: the time of fetching, and the body.
 pub fn kept(value: Raw<'_>) -> Option<(Millis, Raw<'_>)> {
     let outer = Entries::of(value);
     let inner = Entries::of(outer.get(&["cachedUsageUtilization"]));
@@ -48,7 +48,7 @@ pub fn windows(value: Raw<'_>) -> SourceWindows {
     let limits = body.get(&["limits"]).0.unwrap_or_default();
     json::each(limits.as_bytes(), |item| {
         let item = Entries::of(Raw(std::str::from_utf8(item).ok()));
-        // The same window stands outside the list too, and there it is written first.
+        // The same window is also outside the list, with more detail.
         if let Some(name) = scoped(&item).filter(|name| !is_among(name, &flat)) {
             let share = values::percent(item.get(&["percent"]));
             set(&mut windows, name, share, item.get(&["resets_at"]));
@@ -63,12 +63,12 @@ fn set(windows: &mut SourceWindows, name: Box<str>, share: Option<f64>, resets_a
     if share.is_some() {
         let window = windows.at(name);
         window.utilization = share;
-        // Only text here: a number would be of a unit that nobody has said.
+        // Only text is accepted: the unit of a number is not documented.
         window.reset_at = values::text(resets_at).and_then(|text| time::reset_text(&text));
     }
 }
 
-/// The window that a member of `limits` is of.
+/// The window of a member of `limits`.
 fn scoped(limit: &Entries<'_>) -> Option<Box<str>> {
     let kind = values::text(limit.get(&["kind"]))?;
     let scope = Entries::of(limit.get(&["scope"]));
@@ -84,7 +84,7 @@ fn scoped(limit: &Entries<'_>) -> Option<Box<str>> {
     })
 }
 
-/// The id of a model or surface, else the name that is shown.
+/// The id of a model or surface, else its display name.
 fn name(value: Raw<'_>) -> Option<String> {
     let entries = Entries::of(value);
     (values::text(entries.get(&["id"])))
@@ -93,7 +93,7 @@ fn name(value: Raw<'_>) -> Option<String> {
         .filter(|name| !name.is_empty())
 }
 
-/// Whether a window of `limits` stands outside it too: under its name, or as the week of that model's family.
+/// True if a window of `limits` is also outside it: under its name, or as the week of that model's family.
 fn is_among(name: &str, flat: &[Box<str>]) -> bool {
     let model = name.strip_prefix("weekly_scoped:").map(str::to_ascii_lowercase);
     flat.iter().any(|known| {
@@ -125,7 +125,7 @@ fn spend(value: Raw<'_>, windows: &mut SourceWindows) {
     money(windows, SPEND, amount("limit"), amount("used"));
 }
 
-/// What is left of a sum of money, in its smallest unit.
+/// Sets the rest of a sum of money, in its smallest unit.
 fn money(windows: &mut SourceWindows, name: &str, limit: Option<u64>, used: Option<u64>) {
     if let Some(window) = windows.0.iter_mut().find(|window| &*window.name == name) {
         window.limit = limit;

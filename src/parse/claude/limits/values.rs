@@ -1,4 +1,4 @@
-//! The small values that limits are made of, as tolerantly as they occur: numbers, shares, statuses, maps.
+//! Lenient parsing of the small values of limits: numbers, shares, statuses, maps.
 
 use std::borrow::Cow;
 
@@ -6,10 +6,10 @@ use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{self, Members, Raw};
 use crate::model::LimitStatus;
 
-/// Members of a map of windows or headers that are looked at; a real one has some forty.
+/// Most members of a map that are read; a real one has some forty.
 const ENTRIES_MAX: usize = 256;
 
-/// The members of an object whose names are not known before.
+/// The members of an object with unknown names.
 #[derive(Debug, Default)]
 pub struct Entries<'de>(pub Vec<(String, Raw<'de>)>);
 
@@ -25,7 +25,7 @@ impl<'de> Members<'de> for Entries<'de> {
 }
 
 impl<'de> Entries<'de> {
-    /// The members of a value, none if it is no object.
+    /// The members of a value; none if it is no object.
     pub fn of(value: Raw<'de>) -> Self {
         let mut entries = Self::default();
         let is_object = value
@@ -34,7 +34,8 @@ impl<'de> Entries<'de> {
         if is_object { entries } else { Self::default() }
     }
 
-    /// The value of the first of these names that is there and not `null`. Of members with one name the last stands.
+    /// The value of the first of these names that is present and not `null`. Of members with the same name
+    /// the last counts.
     pub fn get(&self, names: &[&str]) -> Raw<'de> {
         let value = |name: &&str| {
             let found = self.0.iter().rev().find(|(known, _)| known == name);
@@ -44,7 +45,7 @@ impl<'de> Entries<'de> {
     }
 }
 
-/// The value of a header: some writers give each as a list of one.
+/// The value of a header; some writers use a list of one.
 pub fn single(value: Raw<'_>) -> Raw<'_> {
     let Some(raw) = value.0.filter(|raw| raw.starts_with('[')) else {
         return value;
@@ -65,7 +66,7 @@ pub fn text(value: Raw<'_>) -> Option<String> {
         .map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
-/// The text of a number, be it written as one or as a string.
+/// The text of a number, written as a number or as a string.
 pub fn number_text(value: Raw<'_>) -> Option<Cow<'_, str>> {
     let raw = value.0?;
     if raw.starts_with('"') {
@@ -75,7 +76,7 @@ pub fn number_text(value: Raw<'_>) -> Option<Cow<'_, str>> {
     }
 }
 
-/// A number that is one: `inf` and `nan`, which Rust reads, are not.
+/// A finite number: `inf` and `nan`, which Rust parses, are not accepted.
 pub fn number(value: Raw<'_>) -> Option<f64> {
     number_text(value)?
         .parse()
@@ -83,7 +84,7 @@ pub fn number(value: Raw<'_>) -> Option<f64> {
         .filter(|number: &f64| number.is_finite())
 }
 
-/// Yes or no, as a word or as a text of it.
+/// A boolean, as a word or as text.
 pub fn flag(value: Raw<'_>) -> Option<bool> {
     match text(value).as_deref().or(value.0)? {
         "true" => Some(true),
@@ -92,12 +93,12 @@ pub fn flag(value: Raw<'_>) -> Option<bool> {
     }
 }
 
-/// A share as a fraction. It may be more than 1, but not less than 0.
+/// A share as a fraction. It may exceed 1, but not be negative.
 pub fn share(value: Raw<'_>) -> Option<f64> {
     number(value).filter(|share| *share >= 0.0).map(f64::abs)
 }
 
-/// A share that is written as a percentage.
+/// A share given as a percentage.
 pub fn percent(value: Raw<'_>) -> Option<f64> {
     share(value).map(|percent| percent / 100.0)
 }
