@@ -1,4 +1,4 @@
-//! The tables on disk; docs/architecture.md lists them byte by byte.
+//! The tables on disk; docs/database.md lists them byte by byte.
 //!
 //! Keys are integers, tuples of them or names; values are rows (`rows.rs`), turned into bytes by `codec.rs`.
 
