@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::committer::panic_text;
+use crate::sync::lock;
 
 /// Larger files of the corpus are left out, in bytes.
 const ENTRY_BYTES_MAX: usize = 16 << 10;
@@ -163,7 +164,7 @@ pub fn run_with<J: FnMut(&[u8])>(
             Ok(said) => break said,
             Err(RecvTimeoutError::Disconnected) => break Err("its thread is gone".to_owned()),
             Err(RecvTimeoutError::Timeout) => {
-                let now = current.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let now = lock(&current.0);
                 if let Some((began, what, input)) = &*now
                     && began.elapsed() >= HANGS_AFTER
                 {
@@ -212,7 +213,7 @@ fn try_all(
             eprintln!("{}: {what}", target.name);
         }
         let began = Instant::now();
-        let now = |now| *current.0.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        let now = |now| *lock(&current.0) = now;
         now(Some((began, what.to_owned(), input.to_vec())));
         let judged = catch_unwind(AssertUnwindSafe(|| judge(input)));
         now(None);

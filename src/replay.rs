@@ -8,7 +8,7 @@ use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::api::document::quota::EvalContext;
 use crate::api::document::summary;
@@ -23,12 +23,13 @@ use crate::logfile::{EntryKind, LogFileError, Root, remedy};
 use crate::model::{AccountId, Batch, Millis, Position, RUN_ID_BYTES_MAX, RelativePath, RunId};
 use crate::reader::{self, PartialLine, ReadOptions};
 use crate::store::{Outcome, ReplayEnd, Store, StoreError, StoreOptions};
+use crate::sync::lock;
 
-/// How many parcels of batches wait for the committer before the readers wait.
-const PARCELS_WAITING_MAX: usize = 32;
-/// A reader sends a parcel when it has so many rows or batches: not a wake-up for each file.
-const PARCEL_ROWS_MAX: usize = 2048;
-const PARCEL_BATCHES_MAX: usize = 64;
+/// Chunks of batches in the queue to the committer; at this bound the readers wait.
+const CHUNKS_WAITING_MAX: usize = 32;
+/// A reader sends a chunk at this number of rows or batches, so that small files do not cause a wake-up each.
+const CHUNK_ROWS_MAX: usize = 2048;
+const CHUNK_BATCHES_MAX: usize = 64;
 /// A replay keeps nobody waiting: its transactions have so many times the rows of the collector's.
 const COMMIT_GROUPS_MAX: usize = 4;
 /// At most this many readers.
@@ -125,19 +126,19 @@ struct Source {
 impl Source {
     /// Whether each of its files was read and is no transcript.
     fn has_no_transcript(&self) -> bool {
-        let unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        let unread = lock(&self.unread);
         unread.no_transcripts() == self.files.len() as u64
     }
 
     /// Why a file that was named itself is no transcript.
     fn judgement(&self) -> Option<String> {
-        let unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        let unread = lock(&self.unread);
         unread.judgement()
     }
 
     /// What is not read there, in a sentence for each kind.
     fn notices(&self) -> Vec<String> {
-        let unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        let unread = lock(&self.unread);
         let sentences = unread.sentences(&self.directory, !self.files.is_empty());
         sentences
             .into_iter()
@@ -553,7 +554,7 @@ fn read_all(
     tasks: &[Task<'_>],
     progress: &mut impl FnMut(ReplayProgress),
 ) -> Result<(), ReplayError> {
-    let (sender, receiver) = sync_channel(PARCELS_WAITING_MAX);
+    let (sender, receiver) = sync_channel(CHUNKS_WAITING_MAX);
     let (next, reading) = (AtomicUsize::new(0), AtomicUsize::new(readers()));
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..readers())
@@ -561,7 +562,7 @@ fn read_all(
                 let (sender, next, reading) = (sender.clone(), &next, &reading);
                 scope.spawn(move || -> Result<(), ReplayError> {
                     read_some(options, tasks, next, &sender)?;
-                    // Before the sender goes: whoever sees the end of the parcels sees this too.
+                    // Before the sender is dropped, so that it is visible with the end of the chunks.
                     reading.fetch_sub(1, Ordering::Release);
                     Ok(())
                 })
@@ -585,13 +586,13 @@ fn read_some(
     options: &ReplayOptions,
     tasks: &[Task<'_>],
     next: &AtomicUsize,
-    parcels: &SyncSender<Vec<Batch>>,
+    chunks: &SyncSender<Vec<Batch>>,
 ) -> Result<(), ReplayError> {
     let mut buffer = Vec::new();
-    let mut outbox = Outbox {
-        parcel: Vec::new(),
+    let mut sender = BatchSender {
+        chunk: Vec::new(),
         rows: 0,
-        parcels,
+        chunks,
     };
     // The run that was read last stays open: most files are of the same as the one before.
     let mut last: Option<(&Source, Root)> = None;
@@ -602,7 +603,7 @@ fn read_some(
         };
         let read = read.and_then(|root| {
             let (_, root) = last.insert((task.source, root));
-            read_file(options, task, root, &mut buffer, &mut outbox)
+            read_file(options, task, root, &mut buffer, &mut sender)
         });
         match read {
             // Deleted since the walk: as if it had been before.
@@ -610,23 +611,23 @@ fn read_some(
             other => other?,
         }
     }
-    outbox.send();
+    sender.send();
     Ok(())
 }
 
 /// A reader's batches on their way to the committer.
-struct Outbox<'p> {
-    parcel: Vec<Batch>,
+struct BatchSender<'p> {
+    chunk: Vec<Batch>,
     rows: usize,
-    parcels: &'p SyncSender<Vec<Batch>>,
+    chunks: &'p SyncSender<Vec<Batch>>,
 }
 
-impl Outbox<'_> {
+impl BatchSender<'_> {
     /// Takes a batch; says whether there is still a committer.
     fn add(&mut self, batch: Batch) -> bool {
         self.rows += batch.records.len();
-        self.parcel.push(batch);
-        if self.rows < PARCEL_ROWS_MAX && self.parcel.len() < PARCEL_BATCHES_MAX {
+        self.chunk.push(batch);
+        if self.rows < CHUNK_ROWS_MAX && self.chunk.len() < CHUNK_BATCHES_MAX {
             return true;
         }
         self.send()
@@ -634,7 +635,7 @@ impl Outbox<'_> {
 
     fn send(&mut self) -> bool {
         self.rows = 0;
-        self.parcels.send(std::mem::take(&mut self.parcel)).is_ok()
+        self.chunks.send(std::mem::take(&mut self.chunk)).is_ok()
     }
 }
 
@@ -643,7 +644,7 @@ fn read_file(
     task: &Task<'_>,
     root: &Root,
     buffer: &mut Vec<u8>,
-    outbox: &mut Outbox<'_>,
+    sender: &mut BatchSender<'_>,
 ) -> Result<(), LogFileError> {
     let full = task.source.directory.join(&task.path);
     let failed = |source| LogFileError::Io {
@@ -681,7 +682,7 @@ fn read_file(
                 state: batch.state.clone(),
             });
             // Without a committer there is an error, and it is the committer's to tell.
-            if !outbox.add(batch) {
+            if !sender.add(batch) {
                 return Ok(());
             }
         }
@@ -692,7 +693,7 @@ fn read_file(
     let strange = (!has_any).then(|| UnreadKind::of(unread::look(&file))).flatten();
     let hole = has_holes.then_some(UnreadKind::Hole);
     for kind in strange.into_iter().chain(hole) {
-        let mut unread = task.source.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unread = lock(&task.source.unread);
         unread.add(kind, &task.path, None);
     }
     Ok(())
@@ -705,13 +706,13 @@ fn read_file(
 fn commit_all(
     options: &ReplayOptions,
     store: &Store,
-    parcels: Receiver<Vec<Batch>>,
+    chunks: Receiver<Vec<Batch>>,
     is_whole: impl Fn() -> bool,
     progress: &mut impl FnMut(ReplayProgress),
 ) -> Result<(), ReplayError> {
     let mut undated = Vec::new();
     let mut so_far = ReplayProgress::default();
-    let mut batches = parcels.into_iter().flatten().peekable();
+    let mut batches = chunks.into_iter().flatten().peekable();
     loop {
         let mut group = ReplayGroup {
             batches: &mut batches,

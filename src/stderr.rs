@@ -6,11 +6,13 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::sync::{lock, unpoisoned};
 
 /// What may wait to be written. Lines of the log beyond that are dropped and counted.
 const QUEUE_BYTES_MAX: usize = 1 << 20;
@@ -160,7 +162,7 @@ impl WriterState {
 
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, WriterState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn push(&self, line: &[u8], bytes_max: usize) {
@@ -187,7 +189,7 @@ impl Queue {
         loop {
             let Some(line) = state.lines.pop_front() else {
                 self.changed.notify_all();
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = unpoisoned(self.changed.wait(state));
                 continue;
             };
             state.bytes -= line.len();
@@ -208,7 +210,7 @@ impl Queue {
         let mut state = self.lock();
         while !state.is_idle() {
             let Some(deadline) = deadline else {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = unpoisoned(self.changed.wait(state));
                 continue;
             };
             let left = deadline.saturating_duration_since(Instant::now());
@@ -216,7 +218,7 @@ impl Queue {
                 return;
             }
             let waited = self.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state = unpoisoned(waited).0;
         }
     }
 

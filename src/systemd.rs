@@ -10,10 +10,12 @@ use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+
+use crate::sync::lock;
 
 /// Messages kept while the manager takes none: of a reload and of the end, and one line.
 const UNSENT_MAX: usize = 16;
@@ -69,7 +71,7 @@ pub fn watchdog() -> Option<Duration> {
 
 /// Sends what the manager did not take before: its queue was full, or it was restarting.
 pub fn send_again() {
-    let mut unsent = UNSENT.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut unsent = lock(&UNSENT);
     if !unsent.is_empty()
         && let Some(socket) = socket()
     {
@@ -80,7 +82,7 @@ pub fn send_again() {
 
 fn tell(state: &NotifyState<'_>) {
     let Some(socket) = socket() else { return };
-    let mut unsent = UNSENT.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut unsent = lock(&UNSENT);
     keep(&mut unsent, state);
     let sent = send(&mut unsent, &socket);
     // A sign of life that comes late would be a lie.

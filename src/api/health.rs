@@ -10,7 +10,8 @@ use utoipa_axum::routes;
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::openapi::COLLECTOR;
 use crate::api::state::Shared;
-use std::sync::{Arc, PoisonError};
+use crate::sync::lock;
+use std::sync::Arc;
 
 use crate::api::document;
 use crate::api::document::quota::EvalContext;
@@ -92,7 +93,7 @@ pub(super) fn unseen(api: &ApiState) -> Option<Unseen> {
 }
 
 fn committer(api: &ApiState) -> CommitterHealth {
-    let committer = api.committer.lock().unwrap_or_else(PoisonError::into_inner);
+    let committer = lock(&api.committer);
     committer.clone()
 }
 

@@ -1,10 +1,10 @@
 //! The single writer: takes the queued commands, commits their batches in one transaction, then publishes.
 //!
-//! An idle committer commits at once; batches that arrive during a commit share the next one. It has a thread of its
-//! own, because a commit waits for the disk. **Invariant**: nothing is published or acknowledged before it is
-//! committed. After any error the database is closed and opened again, and the same batches are committed again: if
-//! the failed commit is durable after all, their cursors no longer match and they are refused; if not, they are
-//! accepted. So nothing is lost and nothing is counted twice.
+//! An idle committer commits at once; batches that arrive during a commit share the next one. It has a thread
+//! of its own, because a commit waits for the disk. **Invariant**: nothing is published or acknowledged
+//! before it is committed. After any error the database is closed and opened again, and the same batches are
+//! committed again: if the failed commit is durable after all, their cursors no longer match and they are
+//! refused; if not, they are accepted. So nothing is lost and nothing is counted twice.
 
 mod group;
 pub mod handle;
@@ -12,7 +12,7 @@ mod pause;
 mod publish;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -22,13 +22,14 @@ use tokio_util::sync::CancellationToken;
 use crate::live::{Live, Update};
 use crate::model::Batch;
 use crate::store::{Committed, Store, StoreError};
+use crate::sync::lock;
 
 use group::{CommitGroup, Stops};
 use handle::{CommitterCommand, CommitterHandle, RunCommand, SideCommand};
 use pause::ReopenPause;
 
-/// Longest time observations are deferred during the first backlog: a mount that hangs must not keep the limits of
-/// other runs unknown.
+/// Longest time observations are deferred during the first backlog: a mount that hangs must not keep the
+/// limits of other runs unknown.
 const PARKED_FOR_MAX: Duration = Duration::from_mins(1);
 
 /// The state of the committer, for health and metrics.
@@ -65,7 +66,8 @@ pub struct Setup {
     pub store: Arc<Store>,
     pub live: Arc<Live>,
     pub rows_max: usize,
-    /// Called after each group of commands and while a write is retried; feeds the service manager's watchdog.
+    /// Called after each group of commands and while a write is retried; feeds the service manager's
+    /// watchdog.
     pub alive: Box<dyn Fn() + Send>,
 }
 
@@ -147,8 +149,9 @@ impl Committer {
         Ok(())
     }
 
-    /// Waits for a command and takes the others in the queue. `None` after the last handle was dropped, or at the end
-    /// of the grace time: a thread that hangs in a mount never drops its handle, and the database must be closed anyway.
+    /// Waits for a command and takes the others in the queue. `None` after the last handle was dropped, or at
+    /// the end of the grace time: a thread that hangs in a mount never drops its handle, and the database
+    /// must be closed anyway.
     fn next_group(&mut self) -> Option<CommitGroup> {
         let mut group = CommitGroup::default();
         let (queue, abandon) = (&mut self.queue, &self.abandon);
@@ -292,7 +295,8 @@ impl Committer {
         Ok(())
     }
 
-    /// Repeats a write until it succeeds or the committer gives up; opens the database again after each failure.
+    /// Repeats a write until it succeeds or the committer gives up; opens the database again after each
+    /// failure.
     fn persist<T>(
         &self,
         batches: &[Batch],
@@ -302,7 +306,7 @@ impl Committer {
         loop {
             let error = match catch_unwind(AssertUnwindSafe(|| write(&self.setup.store))) {
                 Ok(Ok(value)) => {
-                    let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut health = lock(&self.health);
                     health.commits += 1;
                     if health.stuck.take().is_some() {
                         tracing::info!("the database takes commits again; counting goes on");
@@ -336,7 +340,7 @@ impl Committer {
     fn recover(&self, error: &StoreError) -> Result<(), StoreError> {
         let store = &self.setup.store;
         {
-            let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut health = lock(&self.health);
             if health.stuck.is_none() {
                 match error {
                     StoreError::Displaced { .. } => tracing::error!("{error}; commits wait"),
@@ -356,7 +360,7 @@ impl Committer {
             other => other,
         };
         if let Err(error) = &reopened {
-            self.health.lock().unwrap_or_else(PoisonError::into_inner).stuck = Some(error.to_string());
+            lock(&self.health).stuck = Some(error.to_string());
         }
         reopened
     }

@@ -1,7 +1,7 @@
-//! One turn on one file: from its cursor on, so many bytes, to records and a new cursor.
+//! Reader: reads a chunk of one file, from its cursor on, and returns records and a new cursor.
 //!
-//! A turn ends at the end of the file or when it has had its share of bytes, so that one large file does not keep
-//! the others waiting. What is not yet a line stays where it is, to be read again when it has grown.
+//! A chunk ends at the end of the file or at its bound of bytes, so that one large file does not delay the
+//! others. An unfinished line stays in the file, and is read again when it has grown.
 
 pub mod lines;
 
@@ -24,74 +24,74 @@ use crate::parse::{self, LineContext, LineKind, Parser};
 use crate::quota::account;
 use crate::reader::lines::{Line, LineIter, skipped};
 
-/// How many bytes are read at once.
+/// Bytes that are read at once.
 pub const BLOCK_BYTES: usize = 256 * 1024;
-/// Runs of NUL bytes that one turn tells of.
+/// Holes that one chunk reports.
 pub const PASSED_HOLES_MAX: usize = 16;
 
-/// How a file is read.
+/// The options of reading.
 #[derive(Clone, Debug)]
 pub struct ReadOptions {
-    /// Longest line that is looked at, in bytes; a longer one is skipped and counted.
+    /// Longest line that is parsed, in bytes; a longer one is skipped and counted.
     pub line_bytes_max: usize,
-    /// After how many bytes another file has its turn.
+    /// Bytes of a chunk, after which other files are read.
     pub turn_bytes_max: u64,
-    /// Count an unterminated last line if it parses: the file will not grow any more.
+    /// Count an unterminated last line if it parses, because the file will not grow any more.
     pub settle: bool,
-    /// Read no further than here: `u64::MAX` for the whole file.
+    /// Read no further than this offset: `u64::MAX` for the whole file.
     pub until: u64,
-    /// Leave out lines of a later time, and those without a time that follow one.
+    /// Skip lines with a later time, and lines without a time that follow one.
     pub lines_until: Option<Millis>,
-    /// Whose limits and responses these are.
+    /// The account of the limits and responses.
     pub account: Arc<AccountId>,
-    /// The time of reading. Line times more than a day later are not believed.
+    /// The time of reading. Times of lines more than a day later are ignored.
     pub now: Millis,
-    /// Stop before the first NUL byte: what is written there may only not be seen yet. Else NUL bytes are part of their
-    /// line, if anything follows them.
+    /// Stop before the first NUL byte, because data written there may not be visible yet. Otherwise NUL bytes
+    /// are part of their line, if data follows them.
     pub waits_for_holes: bool,
 }
 
-/// What a turn came to.
+/// The result of reading a chunk.
 #[derive(Debug, Default)]
 pub struct ReadChunk {
     pub cursor: Cursor,
-    /// What the parser keeps of the lines before the cursor.
+    /// The state of the parser after the lines before the cursor.
     pub state: ParserState,
     pub records: Vec<Record>,
     pub observations: Vec<Observation>,
-    /// What the agent reports of its sessions, each once for as long as the lines are of it.
+    /// Usage that the agent reports of its sessions, once for each sequence of lines of a session.
     pub reports: Vec<Report>,
     pub lines: LineCounts,
     pub bytes: u64,
-    /// The earliest line time that can be believed.
+    /// The earliest credible time of a line.
     pub earliest: Option<Millis>,
-    /// The latest line time that can be believed.
+    /// The latest credible time of a line.
     pub latest: Option<Millis>,
-    /// Whether the turn ended before the file did.
+    /// The chunk ended before the file.
     pub more: bool,
-    /// How many bytes were taken from the file, those of skipped and unfinished lines included.
+    /// Bytes read from the file, including those of skipped and unfinished lines.
     pub read_bytes: u64,
-    /// How far what follows the cursor was looked at.
+    /// The searched part of the unfinished line.
     pub scanned: PartialLine,
-    /// The NUL byte that reading stopped before: nothing follows it, or it is waited for.
+    /// The NUL byte before which reading stopped: no data follows it, or it is waited for.
     pub hole: Option<u64>,
-    /// NUL bytes that were read over because something follows them: the first of each run, of so many at most.
+    /// Holes that were read over because data follows them: the first byte of each, up to the bound.
     pub passed: Vec<u64>,
 }
 
-/// How far an unfinished line was looked at: no `\n` lies between the cursor's offset and here, as long as the bytes
-/// before are the same. What is unfinished can be cut off and written anew.
+/// How far an unfinished line was searched: there is no `\n` between the cursor's offset and this one, as
+/// long as the bytes before it are the same. An unfinished line can be cut off and written again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PartialLine {
     to: u64,
     tail_len: u16,
     tail_hash: u64,
-    /// NUL bytes that begin before here go on up to here at least.
+    /// NUL bytes that begin before this offset continue at least up to it.
     nuls_to: u64,
 }
 
 impl PartialLine {
-    /// Looked at up to `to`; `line` ends there and begins at the cursor, or later.
+    /// Searched up to `to`; `line` ends there and begins at the cursor, or later.
     fn new(to: u64, line: &Tail) -> Self {
         Self {
             to,
@@ -101,13 +101,13 @@ impl PartialLine {
         }
     }
 
-    /// Without what may not be true any more where the file changed.
+    /// The part that holds although the file may have changed.
     #[must_use]
     pub fn without_nuls(self) -> Self {
         Self { nuls_to: 0, ..self }
     }
 
-    /// What stays true while the cursor moves on.
+    /// The part that holds after the cursor moved.
     #[must_use]
     pub fn nuls(self) -> Self {
         Self {
@@ -118,7 +118,7 @@ impl PartialLine {
 }
 
 impl ReadChunk {
-    /// The turn as the committer takes it; `expect` is the cursor that is stored.
+    /// The batch for the committer; `expect` is the stored cursor.
     #[must_use]
     pub fn into_batch(
         mut self,
@@ -127,7 +127,7 @@ impl ReadChunk {
         expect: Option<Cursor>,
         reading: &ReadOptions,
     ) -> Batch {
-        // One that is still without a time stands before the first line that has one, and was read together with it.
+        // A record without a time is before the first line that has one, and was read together with it.
         let nearest = self.earliest.map(|time| model::not_after(reading.now, time));
         for observation in &mut self.observations {
             observation.observed_at = observation.observed_at.or(nearest);
@@ -153,8 +153,8 @@ impl ReadChunk {
     }
 }
 
-/// Where to read on in an open file, given the position that is stored for its path: there if the file still has that
-/// content, else at the start of a new generation, of which the parser has kept nothing.
+/// The position from which to read an open file, given the stored one of its path: that one if the file still
+/// has the content, otherwise the start of a new generation, with an empty state of the parser.
 ///
 /// # Errors
 /// Those of `pread`.
@@ -177,7 +177,7 @@ pub fn start(
     Ok((anew(stat, stored), Tail::default()))
 }
 
-/// The start of a new generation of a file: what it holds is read again, which counts nothing twice.
+/// The start of a new generation of a file, which is read again; that counts nothing twice.
 #[must_use]
 pub fn anew(stat: &Stat, stored: &Position) -> Position {
     let generation = stored.cursor.generation.wrapping_add(1);
@@ -196,8 +196,9 @@ fn from_its_start(stat: &Stat, generation: u32, origin: u64) -> Position {
     }
 }
 
-/// What names a file in the keys of responses without an identity of their own: the file itself, wherever it is moved
-/// to; where the filesystem keeps no birth times, numbers are used again, and the place where it was first seen is safer.
+/// The name of a file in the keys of responses without an identity of their own: the inode, so that a file
+/// can be moved; where the filesystem keeps no birth times, inode numbers are reused, and the first path of
+/// the file is safer.
 fn origin(run: &RunId, path: &Path, inode: Inode) -> u64 {
     let mut name = Vec::new();
     if inode.born_ns == 0 {
@@ -211,9 +212,9 @@ fn origin(run: &RunId, path: &Path, inode: Inode) -> u64 {
     xxh3_64(&name)
 }
 
-/// Reads on from `position`, which was found to fit the file; `tail` is the bytes before its offset.
+/// Reads a chunk from `position`, which fits the file; `tail` is the bytes before its offset.
 ///
-/// `scanned` is what the last turn on this file said, the default if there was none.
+/// `scanned` is that of the last chunk of this file, the default if there was none.
 ///
 /// # Errors
 /// Those of `pread`. Nothing is lost: the cursor did not move.
@@ -247,21 +248,21 @@ pub fn read(
         reader.read(buffer)?;
     }
     reader.turn.scanned.nuls_to = reader.nuls_to;
-    // One long line must not keep its memory for ever.
+    // The memory of one long line is given back.
     if buffer.len() > 4 * BLOCK_BYTES {
         buffer.truncate(BLOCK_BYTES);
         buffer.shrink_to_fit();
     }
     reader.turn.state = reader.parser.state();
     let lines = &mut reader.turn.lines;
-    // Another agent's lines are not ours to judge.
+    // Lines of other agents are not counted as malformed.
     if lines.malformed > 0 && matches!(unread::look(file), Look::Foreign(_)) {
         lines.ignored += std::mem::take(&mut lines.malformed);
     }
     Ok(reader.turn)
 }
 
-/// A later line time is not believed. Where later lines are left out, each is asked for its own time.
+/// The latest credible time of a line. Where later lines are skipped, each line has its own time compared.
 fn latest_believed(reading: &ReadOptions) -> Millis {
     match reading.lines_until {
         Some(_) => Millis::MAX,
@@ -275,17 +276,17 @@ struct Reader<'a> {
     turn: ReadChunk,
     /// The bytes before the cursor's offset.
     tail: Tail,
-    /// Bytes this turn may still read.
+    /// Bytes that this chunk may still read.
     budget: u64,
     /// As in [`PartialLine`].
     nuls_to: u64,
     parser: Parser,
-    /// Keeps the responses of different provider accounts apart.
+    /// Separates the responses of different provider accounts.
     scope: u64,
 }
 
 impl Reader<'_> {
-    /// The only way to the file: keeps to the reading's end and counts.
+    /// All reads of the file: they stop at the bound of the options, and are counted.
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let room = usize::try_from(self.reading.until.saturating_sub(offset)).unwrap_or(usize::MAX);
         let length = buffer.len().min(room);
@@ -295,8 +296,8 @@ impl Reader<'_> {
         Ok(got)
     }
 
-    /// Looks whether a line that was unfinished last time still is, without reading its beginning again: a line that
-    /// grows byte by byte costs what it grows by, not its length each time.
+    /// Checks if a line that was unfinished is still so, without reading its beginning again: a line that
+    /// grows byte by byte costs its growth, not its length each time.
     fn still_unfinished(&mut self, scanned: PartialLine, buffer: &mut [u8]) -> io::Result<bool> {
         let start = self.turn.cursor.offset;
         let may_be = scanned.to > start && !self.reading.settle && self.reading.waits_for_holes;
@@ -369,7 +370,7 @@ impl Reader<'_> {
                 }
                 return Ok(());
             }
-            // A line is finished or skipped before the share is: else a line longer than it would never end.
+            // A line is finished or skipped even beyond the bound: otherwise a longer line would never end.
             if self.budget == 0 && (taken > 0 || self.turn.cursor.skip_to.is_some()) {
                 self.turn.more = true;
                 return Ok(());
@@ -377,8 +378,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Where in a block, which stands at `offset`, reading has to stop: before NUL bytes that are waited for, or that
-    /// nothing follows. A filesystem may show what was written later first, and files may be longer than what was
+    /// The place in a block at `offset` where reading has to stop: before NUL bytes that are waited for, or
+    /// that no data follows. A filesystem may show later writes first, and a file may be longer than the data
     /// written to them.
     fn hole_in(&mut self, block: &[u8], offset: u64) -> io::Result<Option<usize>> {
         let mut from = 0;
@@ -410,11 +411,11 @@ impl Reader<'_> {
         Ok(None)
     }
 
-    /// Whether anything but NUL bytes stands in the file from here on. Where that takes more than the turn may read,
-    /// the next turn goes on looking.
+    /// True if the file has other bytes than NUL from here on. Where that takes more than the chunk may read,
+    /// the next chunk continues the search.
     fn is_followed(&mut self, from: u64) -> io::Result<bool> {
         self.nuls_to = self.nuls_to.max(from);
-        // Where it was looked before, one byte is enough.
+        // After an earlier search one byte is enough.
         let mut block = vec![0];
         loop {
             let got = self.file.read_at(&mut block, self.nuls_to)?;
@@ -433,7 +434,7 @@ impl Reader<'_> {
                 self.turn.more = true;
                 return Ok(false);
             }
-            // What the filesystem does not even keep need not be read.
+            // Ranges that the filesystem does not store need not be read.
             self.nuls_to = self.file.next_data(self.nuls_to);
             block.resize(BLOCK_BYTES, 0);
         }
@@ -458,7 +459,7 @@ impl Reader<'_> {
         taken
     }
 
-    /// Whether a line was counted already, before its line end came.
+    /// True if a line was counted before its line end was written.
     fn is_settled(&self, offset: u64, line: &[u8]) -> bool {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         !line.is_empty() && self.turn.cursor.settled_to == offset + line.len() as u64
@@ -481,7 +482,7 @@ impl Reader<'_> {
             turn.records.truncate(records_before);
             turn.observations.truncate(before);
             if before_line.is_none() {
-                // Nothing before it had a time: it all belongs to this line.
+                // No line before it had a time, so all of them belong to this line.
                 turn.records.clear();
                 turn.observations.clear();
                 turn.lines = LineCounts::default();
@@ -503,7 +504,7 @@ impl Reader<'_> {
             LineKind::Malformed => turn.lines.malformed += 1,
         }
         let believed = |time: &Millis| *time <= model::believed_until(self.reading.now);
-        // One that is not believed is counted as such by itself.
+        // A time that is not credible is counted separately.
         if let ([.., last], [copy]) = turn.records.split_at_mut(records_before)
             && [&*last, copy]
                 .into_iter()
@@ -512,8 +513,8 @@ impl Reader<'_> {
         {
             turn.records.pop();
         }
-        // One without a time is as old as what stands before it; none is younger than this reading, or it would make
-        // every true one after it look late.
+        // A line without a time has that of the line before it. None is later than the time of reading,
+        // because such a time would make all correct ones after it look late.
         for observation in &mut turn.observations[before..] {
             observation.observed_at = (observation.observed_at.filter(believed))
                 .or(before_line)
@@ -524,7 +525,7 @@ impl Reader<'_> {
         turn.earliest = [turn.earliest, parsed.time].into_iter().flatten().min();
     }
 
-    /// Counts the bytes up to `offset`, those of a settled line only once, and moves there.
+    /// Counts the bytes up to `offset`, those of a settled line only once, and moves the cursor there.
     fn pass_to(&mut self, offset: u64) {
         if offset > self.turn.cursor.offset {
             self.turn.bytes +=
@@ -545,8 +546,8 @@ impl Reader<'_> {
         cursor.settled_to = 0;
     }
 
-    /// A line is longer than the bound: counted now, once, and passed over from here on.
-    /// `line` is the last of what was passed over: on the way, it is what the cursor remembers of the content.
+    /// Counts a line that is longer than the bound, once, and skips it from here on.
+    /// `line` is the last part that was skipped: until the line ends the cursor identifies the content by it.
     fn begin_skip(&mut self, to: u64, line: Tail) {
         self.tail = line;
         self.skip_on(to);
@@ -561,7 +562,7 @@ impl Reader<'_> {
         cursor.tail_hash = self.tail.hash();
     }
 
-    /// Passes over a part of an oversized line; says whether to go on in this turn.
+    /// Skips a part of an oversized line; true if the chunk continues.
     fn skip(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
         let Some(from) = self.turn.cursor.skip_to else {
             return Ok(true);
@@ -587,7 +588,7 @@ impl Reader<'_> {
         Ok(!self.turn.more)
     }
 
-    /// Counts the unterminated rest of a file if it parses. The cursor stays before it, and remembers its end.
+    /// Counts the unterminated rest of a file if it parses. The cursor stays before it, and stores its end.
     fn settle(&mut self, rest: &[u8]) {
         let end = self.turn.cursor.offset + rest.len() as u64;
         if rest.trim_ascii().is_empty() || self.turn.cursor.settled_to == end {
@@ -598,7 +599,7 @@ impl Reader<'_> {
             origin: self.turn.cursor.origin,
             offset: self.turn.cursor.offset,
         };
-        // Only its class is wanted: what it says is taken below, once.
+        // Only its kind is needed here; its contents are counted below, once.
         if parse::line(rest, place, &mut Vec::new(), &mut Vec::new()).class == LineKind::Malformed {
             return;
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Mutex, RwLock, RwLockReadGuard};
 
 use redb::{Database, ReadTransaction, ReadableDatabase};
 
@@ -14,6 +14,7 @@ use super::place::{Lost, Place, note_anew};
 use super::write::{NameCache, WINDOWS_PER_ACCOUNT_MAX};
 use crate::model::AccountId;
 use crate::quota::account::{Account, THRESHOLDS_DEFAULT};
+use crate::sync::{lock, unpoisoned};
 
 /// How and where the database is kept.
 #[derive(Clone, Debug)]
@@ -136,14 +137,14 @@ impl Store {
     }
 
     fn reopened(&self, examine: bool) -> Result<(), StoreError> {
-        let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = unpoisoned(self.database.write());
+        let mut lost = lock(&self.lost);
         if lost.is_none() {
             *lost = self.displaced(slot.as_ref());
         }
         let_go(slot.take());
         // The names may be of a commit that never came to be.
-        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.names) = None;
         let Some(away) = &*lost else {
             *slot = Some(open::open(self, examine)?);
             return Ok(());
@@ -154,7 +155,7 @@ impl Store {
         if is_new {
             let note = note_anew(self.path());
             tracing::error!("{note}");
-            *self.anew.lock().unwrap_or_else(PoisonError::into_inner) = Some(note);
+            *lock(&self.anew) = Some(note);
             self.replaced.fetch_add(1, Ordering::Release);
         }
         Ok(())
@@ -187,9 +188,9 @@ impl Store {
     /// # Errors
     /// When the file cannot be moved or a new one cannot be made.
     pub fn replace(&self, why: &str) -> Result<(), StoreError> {
-        let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = unpoisoned(self.database.write());
         let_go(slot.take());
-        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.names) = None;
         // What is at the path now may be another's.
         self.in_place()?;
         let aside = open::set_aside(self)?;
@@ -219,11 +220,11 @@ impl Store {
         let thresholds = accounts
             .iter()
             .map(|account| (account.id.clone(), account.thresholds.clone()));
-        *self.thresholds.write().unwrap_or_else(PoisonError::into_inner) = thresholds.collect();
+        *unpoisoned(self.thresholds.write()) = thresholds.collect();
     }
 
     pub(super) fn thresholds(&self, account: &AccountId) -> Vec<u8> {
-        let thresholds = self.thresholds.read().unwrap_or_else(PoisonError::into_inner);
+        let thresholds = unpoisoned(self.thresholds.read());
         thresholds
             .get(account)
             .cloned()
@@ -232,9 +233,7 @@ impl Store {
 
     /// Closes the database cleanly.
     pub fn close(&self) {
-        let database = (self.database.write())
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let database = unpoisoned(self.database.write()).take();
         if let Some(database) = database {
             unharmed(|| open::close(self, database));
         }
@@ -244,15 +243,11 @@ impl Store {
     /// holds the store. Waits for a transaction that is under way.
     pub fn end(&self) {
         self.has_ended.store(true, Ordering::Release);
-        let_go(
-            (self.database.write())
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
+        let_go(unpoisoned(self.database.write()).take());
     }
 
     pub(super) fn database(&self) -> Result<OpenDatabase<'_>, StoreError> {
-        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let guard = unpoisoned(self.database.read());
         if guard.is_none() {
             return Err(StoreError::Closed {
                 path: self.path().to_owned(),
@@ -284,8 +279,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        let slot = self.database.get_mut();
-        let_go(slot.unwrap_or_else(PoisonError::into_inner).take());
+        let_go(unpoisoned(self.database.get_mut()).take());
     }
 }
 

@@ -5,9 +5,11 @@ use std::collections::btree_map::Entry;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use redb::StorageBackend;
+
+use crate::sync::lock;
 
 /// What is kept of the file at once where it differs from it, in bytes.
 const PIECE_BYTES: usize = 4096;
@@ -49,7 +51,7 @@ impl Looking {
     }
 
     fn written(&self) -> MutexGuard<'_, Written> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.written)
     }
 
     /// Reads what the file holds up to here; behind that there are zeros.

@@ -5,7 +5,6 @@ use std::io::Read;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use redb::{
@@ -19,6 +18,8 @@ use super::looking::Looking;
 use super::place::Place;
 use super::schema::prepare::prepare;
 use super::schema::{NOTE_ASIDE, NOTE_REBUILT, NOTES, RESPONSES};
+
+use crate::sync::lock;
 
 /// Suffix of a damaged database that was set aside; a number follows if the name is taken.
 const QUARANTINE_SUFFIX: &str = "damaged";
@@ -86,7 +87,7 @@ pub fn open(store: &Store, examine: bool) -> Result<Database, StoreError> {
     close_to_others(&file);
     say_if_without_locks(path);
     let place = Place::of(&file, path).map_err(|source| trouble(path, source))?;
-    *store.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+    *lock(&store.place) = Some(place);
     open_with(store, || builder.create_with_backend(FileBackend::new(file)?))
 }
 

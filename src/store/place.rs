@@ -7,7 +7,6 @@
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use redb::{Database, ReadableDatabase};
@@ -16,6 +15,8 @@ use rustix::fs::{AtFlags, CWD, StatxFlags};
 use super::error::trouble;
 use super::schema::{META, META_CREATED, META_SEQUENCE};
 use super::{Store, StoreError, open};
+
+use crate::sync::lock;
 
 /// How long the file may be away, as one that is renamed and put back, before a new database is made.
 const ANEW_AFTER: Duration = Duration::from_secs(5);
@@ -165,7 +166,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Displaced`] if it does not, [`StoreError::Io`] if it cannot be looked at.
     pub fn in_place(&self) -> Result<(), StoreError> {
-        let place = *self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = *lock(&self.place);
         match (&self.options.path, place) {
             (Some(path), Some(place)) => place.look(path),
             _ => Ok(()),
@@ -175,7 +176,7 @@ impl Store {
     /// What there is to remember of the open database if its path does not lead to it. Asked while its file is open, so
     /// that its number is no other file's.
     pub(super) fn displaced(&self, database: Option<&Database>) -> Option<Lost> {
-        let place = *self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = *lock(&self.place);
         let error = self.in_place().err()?;
         matches!(error, StoreError::Displaced { .. }).then_some(Lost {
             place: place?,

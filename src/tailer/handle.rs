@@ -1,14 +1,17 @@
-//! The handle of a tailer: a mailbox in which messages are merged, and the slot for the tree of an idle tailer.
+//! The handle of a tailer: a mailbox in which messages are merged, and the slot for the tree of an idle
+//! tailer.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{Notify, oneshot};
 
 use super::dues::Due;
 use super::idle::{IdleGuard, IdleSlot, IdleState};
 use super::tree::Depth;
+
+use crate::sync::lock;
 
 /// Hints kept for one run; more are replaced by a scan of the run.
 const HINTS_MAX: usize = 1024;
@@ -97,8 +100,8 @@ impl TailerHandle {
         self.send(|pending| pending.rescan = true);
     }
 
-    /// Stops the run after a last sweep. When that is committed `done` gets `None`, or the reason why some logs could not
-    /// be read; then the run is not stopped, unless `incomplete` is set.
+    /// Stops the run after a last sweep. When that is committed `done` gets `None`, or the reason why some
+    /// logs could not be read; then the run is not stopped, unless `incomplete` is set.
     pub fn stop_run(&self, incomplete: bool, done: oneshot::Sender<Option<String>>) {
         self.send(|pending| pending.stops.push(StopWaiter { incomplete, done }));
     }
@@ -151,9 +154,6 @@ impl TailerHandle {
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
-        self.mailbox
-            .pending
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.mailbox.pending)
     }
 }

@@ -1,13 +1,17 @@
-//! The slot in which an idle tailer leaves its tree, so that the poller can visit all idle runs with one thread.
+//! The slot in which an idle tailer leaves its tree, so that the poller can visit all idle runs with one
+//! thread.
 //!
-//! **Invariant**: a tree has one owner: its tailer, the slot, or a visitor, which puts it back at the end of its visit.
+//! **Invariant**: a tree has one owner: its tailer, the slot, or a visitor, which puts it back at the end of
+//! its visit.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
 use super::scan_schedule::ScanSchedule;
 use super::tree::Tree;
+
+use crate::sync::lock;
 
 /// The tree of an idle tailer, and its scan schedule.
 #[derive(Debug)]
@@ -51,7 +55,7 @@ impl IdleSlot {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<IdleState>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

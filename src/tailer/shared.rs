@@ -1,7 +1,7 @@
 //! Shared state of all tailers: the parts they use, and the permits that bound how many of them work at once.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -13,14 +13,15 @@ use crate::committer::handle::CommitterHandle;
 use crate::config::Settings;
 use crate::logfile::pool::Pool;
 use crate::store::Store;
+use crate::sync::lock;
 use crate::watch::Watch;
 
 /// Runs whose directories are scanned at the same time.
 pub(super) const LOOKS_MAX: usize = 8;
 /// Runs that are read at the same time: a read that hangs in a mount keeps a thread, and there are 16.
 const READERS_MAX: usize = 12;
-/// Records of all runs that are read and not committed: as many as two transactions take, so that one is read while the
-/// other is committed. Some 20 MB; more with more than six readers.
+/// Records of all runs that are read and not committed: as many as two transactions take, so that one is read
+/// while the other is committed. Some 20 MB; more with more than six readers.
 const UNCOMMITTED_RECORDS_MAX: usize = 131_072;
 /// Devices remembered because events arrive from them.
 const DEVICES_MAX: usize = 64;
@@ -35,8 +36,8 @@ pub struct TailerContext {
     pub statuses: Arc<RunStatuses>,
     pub permits: ReadPermits,
     pub devices_with_events: Arc<DevicesWithEvents>,
-    /// All access to the filesystems of runs happens here. **Invariant**: no job holds a handle of the committer, which
-    /// ends with the last one: a job that hangs must not keep it.
+    /// All access to the filesystems of runs happens here. **Invariant**: no job holds a handle of the
+    /// committer, which ends with the last one: a job that hangs must not keep it.
     pub pool: Pool,
     pub suspects: Arc<Suspects>,
     /// Cancelled once everything that existed at the start is watched.
@@ -63,7 +64,7 @@ impl DevicesWithEvents {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeSet<u64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
@@ -75,7 +76,8 @@ pub struct ReadPermits {
     pub(super) looks: Semaphore,
     /// For scans of whole runs, so that a hint does not wait for hundreds of runs that were created at once.
     pub(super) scans: Semaphore,
-    /// Room for records that are read and not committed yet, which are most of the memory during many backlogs.
+    /// Room for records that are read and not committed yet, which are most of the memory during many
+    /// backlogs.
     pub(super) room: Arc<Semaphore>,
     buffers: Mutex<Vec<Vec<u8>>>,
 }
@@ -107,7 +109,7 @@ impl ReadPermits {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
-        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.buffers)
     }
 }
 

@@ -1,21 +1,22 @@
-//! Where tailers write how they are, for the supervisor and for people.
+//! The status of each run, as its tailer reports it for the supervisor, health and documents.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use crate::model::RunId;
+use crate::sync::lock;
 
-/// A run is called live for so long after its last news.
+/// A run is live for this long after its last news.
 const LIVE_FOR: Duration = Duration::from_mins(1);
 const LIVE: &str = "live";
-/// Notices in one document; those beyond are counted.
+/// Notices in one document; the others are counted.
 const NOTICES_MAX: usize = 20;
 
-/// How a run's tailer is.
+/// The status of a run.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a fact of its own, and any mix of them occurs"
@@ -24,9 +25,9 @@ const NOTICES_MAX: usize = 20;
 pub struct RunStatus {
     /// Its directories are watched and were listed once.
     pub watched: bool,
-    /// It has read everything there was when it first looked.
+    /// Everything that existed at its first look is read.
     pub caught_up: bool,
-    /// When it last read something new.
+    /// The time of the last new lines.
     pub last_news: Option<Instant>,
     /// Bytes waiting to be read, as of the last look.
     pub lag: u64,
@@ -35,16 +36,16 @@ pub struct RunStatus {
     pub failing: bool,
     pub restarts: u32,
     pub problem: Option<String>,
-    /// The problem is that something cannot be read.
+    /// The problem is that some logs cannot be read.
     pub incomplete: bool,
-    /// A call into its filesystem does not return, as the problem says: nobody waits for it.
+    /// A call into its filesystem does not return, as the problem says. The run is not waited for.
     pub stalled: bool,
-    /// What lies there and is not read.
+    /// Files that are not read, in sentences.
     pub notices: Arc<[String]>,
 }
 
 impl RunStatus {
-    /// The state in a word, for people and programs.
+    /// The state as a word of the documents.
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
@@ -56,7 +57,7 @@ impl RunStatus {
     }
 }
 
-/// What is known of all runs, and how many of them are not yet what the start waits for.
+/// The statuses of all runs, and the numbers of those that the start waits for.
 #[derive(Debug, Default)]
 struct BoardRuns {
     by_id: BTreeMap<RunId, RunStatus>,
@@ -64,31 +65,31 @@ struct BoardRuns {
     unwatched: usize,
     /// **Invariant**: of `by_id`, those that are neither caught up nor settled.
     behind: usize,
-    /// Counts the changes.
+    /// The number of changes.
     version: u64,
-    /// As of a version, and until when it holds if nothing changes.
+    /// The version of the last digest, the time until which it is valid without changes, and the digest.
     digest: Option<(u64, Option<Instant>, Arc<Digest>)>,
 }
 
-/// What there is to say of all runs together.
+/// A summary of all runs.
 #[derive(Debug, Default)]
 pub struct Digest {
     pub runs: usize,
-    /// Those that had news lately.
+    /// Runs with news in the last minute.
     pub live: usize,
-    /// Runs with which something is wrong, and what.
+    /// Runs with a problem.
     pub troubled: Vec<(RunId, String)>,
-    /// Something is wrong with each run there is.
+    /// Every run has a problem.
     pub is_blind: bool,
-    /// Bytes that wait to be read.
+    /// Bytes waiting to be read.
     pub lag: u64,
-    /// What is not read: so many sentences, and how many there are more.
+    /// The first notices, and the number of the others.
     notices: Vec<String>,
     more_notices: usize,
 }
 
 impl RunStatus {
-    /// Nothing is to be waited for.
+    /// True if the start does not wait for the run.
     fn is_settled(&self) -> bool {
         self.gone || self.failing || self.stalled
     }
@@ -103,7 +104,7 @@ impl RunStatus {
 }
 
 impl BoardRuns {
-    /// Changes a run's state, which is made if there is none.
+    /// Changes a run's status, which is added if it is missing.
     fn change(&mut self, run: &RunId, change: impl FnOnce(&mut RunStatus)) {
         let status = if let Some(status) = self.by_id.get_mut(run) {
             self.unwatched -= usize::from(status.is_unwatched());
@@ -118,7 +119,7 @@ impl BoardRuns {
         self.behind += usize::from(status.is_behind());
     }
 
-    /// Looked at once for all who ask until something changes: there may be thousands of runs.
+    /// The summary; it is made once per change, as there may be thousands of runs.
     fn digest(&mut self) -> Arc<Digest> {
         let now = Instant::now();
         if let Some((version, until, digest)) = &self.digest
@@ -161,72 +162,72 @@ impl BoardRuns {
     }
 }
 
-/// The state of all runs that have, or had, a tailer.
+/// The statuses of all runs that have, or had, a tailer.
 #[derive(Debug, Default)]
 pub struct RunStatuses {
     runs: Mutex<BoardRuns>,
-    /// What is wrong with the runs directory.
+    /// The problem of the runs directory.
     runs_directory: Mutex<Option<String>>,
-    /// What lies in the runs directory and is not read.
+    /// Entries of the runs directory that are not read, in sentences.
     beside_runs: Mutex<Vec<String>>,
-    /// What to set so that it is read.
+    /// The setting with which they would be read.
     advice: Mutex<Option<String>>,
     changed: Notify,
-    /// Of all runs, forgotten ones too: what counts never goes back.
+    /// Counters over all runs, including forgotten ones, so that they never decrease.
     restarts: AtomicU64,
     problems: AtomicU64,
 }
 
 impl RunStatuses {
-    /// The state of all runs, copied: for one who asks, not for what is done again and again.
+    /// A copy of the statuses of all runs; for single requests, not for repeated work.
     #[must_use]
     pub fn runs(&self) -> BTreeMap<RunId, RunStatus> {
         self.lock().by_id.clone()
     }
 
-    /// The state of a run that has, or had, a tailer.
+    /// The status of a run that has, or had, a tailer.
     #[must_use]
     pub fn get(&self, run: &RunId) -> Option<RunStatus> {
         self.lock().by_id.get(run).cloned()
     }
 
-    /// What there is to say of all runs together.
+    /// A summary of all runs.
     #[must_use]
     pub fn digest(&self) -> Arc<Digest> {
         self.lock().digest()
     }
 
-    /// Waits until something a supervisor waits for has changed.
+    /// Waits for a change that matters to the supervisor.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// Whether every run is watched, and whether every run is caught up.
+    /// A pair: every run is watched, and every run is caught up.
     #[must_use]
     pub fn progress(&self) -> (bool, bool) {
         let runs = self.lock();
         (runs.unwatched == 0, runs.behind == 0)
     }
 
-    /// How many runs are not watched yet.
+    /// The number of runs that are not watched yet.
     #[must_use]
     pub fn unwatched(&self) -> usize {
         self.lock().unwatched
     }
 
-    /// How often a tailer was started that had failed.
+    /// The number of restarts of failed tailers.
     #[must_use]
     pub fn restarts(&self) -> u64 {
         self.restarts.load(Ordering::Relaxed)
     }
 
-    /// How often something went wrong with a run, or with the runs directory, where nothing was wrong before.
+    /// The number of times a run, or the runs directory, got a problem and had none before.
     #[must_use]
     pub fn problems(&self) -> u64 {
         self.problems.load(Ordering::Relaxed)
     }
 
-    /// Puts a problem in the place of another; `true` if nothing was wrong before.
+    /// Replaces a problem; `true` if there was none before.
     fn note(&self, there: &mut Option<String>, problem: Option<String>) -> bool {
         let is_new = there.is_none() && problem.is_some();
         self.problems.fetch_add(u64::from(is_new), Ordering::Relaxed);
@@ -234,22 +235,20 @@ impl RunStatuses {
         is_new
     }
 
-    /// Says what is wrong with the runs directory, or that nothing is.
+    /// Sets or removes the problem of the runs directory.
     pub fn runs_directory(&self, problem: Option<String>) {
-        let mut there = self.runs_directory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut there = lock(&self.runs_directory);
         self.note(&mut there, problem);
     }
 
-    /// What is wrong with the runs directory.
+    /// The problem of the runs directory.
     #[must_use]
     pub fn runs_directory_problem(&self) -> Option<String> {
-        self.runs_directory
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.runs_directory).clone()
     }
 
-    /// Why nothing is seen: the runs directory cannot be read, or none of the runs can.
+    /// The reason why no run can be read: the problem of the runs directory, or that of the first run if all
+    /// have one.
     #[must_use]
     pub fn blindness(&self) -> Option<String> {
         let of_directory = self.runs_directory_problem();
@@ -258,20 +257,20 @@ impl RunStatuses {
             if !runs.is_blind {
                 return None;
             }
-            // One that is gone may have had a problem too.
+            // A run that is gone may still have a problem.
             let first = (runs.troubled.iter()).find(|(run, _)| self.get(run).is_some_and(|run| !run.gone));
             first.map(|(run, problem)| format!("run {run}: {problem}"))
         })
     }
 
-    /// What lies in the runs directory itself and is not read.
+    /// Sets the sentences about entries of the runs directory that are not read.
     pub fn beside_runs(&self, notices: Vec<String>) {
-        *self.beside_runs.lock().unwrap_or_else(PoisonError::into_inner) = notices;
+        *lock(&self.beside_runs) = notices;
     }
 
-    /// What to set so that what lies in the runs directory is read.
+    /// Sets the advice with which setting the entries of the runs directory would be read.
     pub fn advise(&self, advice: Option<String>) {
-        let mut there = self.advice.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut there = lock(&self.advice);
         let is_new = *there != advice;
         *there = advice;
         if let (true, Some(advice)) = (is_new, &*there) {
@@ -279,15 +278,12 @@ impl RunStatuses {
         }
     }
 
-    /// What is not read, in the runs directory itself and in its runs: so many sentences, and one that counts the others.
+    /// Sentences about everything that is not read, in the runs directory and in the runs, and one with the
+    /// number of the others.
     #[must_use]
     pub fn notices(&self) -> Vec<String> {
-        let beside = self
-            .beside_runs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let advice = self.advice.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let beside = lock(&self.beside_runs).clone();
+        let advice = lock(&self.advice).clone();
         let runs = self.digest();
         let mut all = advice
             .into_iter()
@@ -303,7 +299,7 @@ impl RunStatuses {
         shown
     }
 
-    /// What lies in a run and is not read.
+    /// Sets the sentences about files of a run that are not read.
     pub fn notice(&self, run: &RunId, notices: Arc<[String]>) {
         let mut runs = self.lock();
         if let Some(status) = runs.by_id.get_mut(run) {
@@ -312,7 +308,7 @@ impl RunStatuses {
         }
     }
 
-    /// A tailer was started; `true` if it is not the first of its run.
+    /// Reports that a tailer was started, `again` after a failure.
     pub fn started(&self, run: &RunId, again: bool) {
         self.lock().change(run, |status| {
             status.gone = false;
@@ -323,7 +319,7 @@ impl RunStatuses {
         self.restarts.fetch_add(u64::from(again), Ordering::Relaxed);
     }
 
-    /// How many bytes of a run are waiting to be read.
+    /// Sets the bytes of a run that wait to be read.
     pub fn lags(&self, run: &RunId, bytes: u64) {
         let mut runs = self.lock();
         if let Some(status) = runs.by_id.get_mut(run)
@@ -334,7 +330,7 @@ impl RunStatuses {
         }
     }
 
-    /// How many bytes of all runs are waiting to be read.
+    /// The bytes of all runs that wait to be read.
     #[must_use]
     pub fn lag(&self) -> u64 {
         self.digest().lag
@@ -344,7 +340,7 @@ impl RunStatuses {
         self.change(run, |status| status.watched = true);
     }
 
-    /// A piece of work is done.
+    /// Reports that a tailer has read everything that it saw.
     pub fn caught_up(&self, run: &RunId, problem: Option<String>, complete: bool, live: bool) {
         let mut first = false;
         self.lock().change(run, |status| {
@@ -364,10 +360,10 @@ impl RunStatuses {
         }
     }
 
-    /// The run is forgotten.
+    /// Removes a run.
     pub fn forget(&self, run: &RunId) {
         let mut runs = self.lock();
-        // Nobody waits for it any more.
+        // So that the start does not wait for it.
         runs.change(run, |status| status.gone = true);
         runs.by_id.remove(run);
         runs.version += 1;
@@ -385,7 +381,8 @@ impl RunStatuses {
         });
     }
 
-    /// A call into the run's filesystem does not return, or the run waits for its turn to try it.
+    /// Reports that a call into the run's filesystem does not return, or that the run waits for its turn on
+    /// it.
     pub fn stalled(&self, run: &RunId, problem: String) {
         tracing::warn!(%run, "{problem}");
         self.change(run, |status| {
@@ -395,7 +392,7 @@ impl RunStatuses {
         });
     }
 
-    /// It returned. What else is wrong is said when the run is caught up.
+    /// Reports that the call returned. Other problems are reported when the run is caught up.
     pub fn answers(&self, run: &RunId) {
         self.change(run, |status| {
             if std::mem::take(&mut status.stalled) {
@@ -406,7 +403,7 @@ impl RunStatuses {
         });
     }
 
-    /// Why a run is not waited for: its filesystem does not answer.
+    /// The problem of a run whose filesystem does not respond.
     #[must_use]
     pub fn stall(&self, run: &RunId) -> Option<String> {
         let runs = self.lock();
@@ -420,7 +417,7 @@ impl RunStatuses {
     }
 
     fn lock(&self) -> MutexGuard<'_, BoardRuns> {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.runs)
     }
 }
 

@@ -1,33 +1,34 @@
-//! Suspects: devices on which a call does not return. Until it has been so for long, runs there wait; from then on they are
-//! tried one at a time until one gets an answer.
+//! Suspects: devices on which a call has not returned. Runs there wait until the device counts as stalled;
+//! from then on one run at a time tries the device until a call returns.
 //!
-//! Without this every run on a dead mount would come to hang in it, each with a thread, and with what others need to read.
+//! Without this every run on a dead mount would hang in it, each with a thread and a permit that others need.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::logfile::pool::STALLED_AFTER;
+use crate::sync::lock;
 
-/// Devices by their numbers.
+/// The suspects by device number.
 #[derive(Debug, Default)]
 pub struct Suspects {
     devices: Mutex<BTreeMap<u64, Suspect>>,
-    /// **Invariant**: how many there are, to be looked at without the lock.
+    /// **Invariant**: the number of suspects, readable without the lock.
     count: AtomicUsize,
 }
 
 impl Suspects {
-    /// Whether there are none, which is the rule.
+    /// True if there are no suspects, which is the usual case.
     pub fn is_empty(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0
     }
 
-    /// A call into these has not returned for so long.
+    /// Adds devices on which a call has not returned for this time.
     pub fn add(&self, devices: &[u64], waited: Duration) {
         let stalled_at = Instant::now() + STALLED_AFTER.saturating_sub(waited);
         let mut all = self.lock();
@@ -37,7 +38,7 @@ impl Suspects {
         self.count.store(all.len(), Ordering::Relaxed);
     }
 
-    /// A call into these returned: the runs that wait to try them go on.
+    /// Removes devices on which a call returned; the runs that wait for them continue.
     pub fn remove(&self, devices: &[u64]) {
         if self.is_empty() {
             return;
@@ -61,14 +62,14 @@ impl Suspects {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Suspect>> {
-        self.devices.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.devices)
     }
 }
 
-/// One of them.
+/// One device.
 #[derive(Clone, Debug)]
 pub struct Suspect {
-    /// The run that holds the permit tries the device. There is none yet while its first call may still return.
+    /// The run with the permit tries the device. There is no permit while the first call may still return.
     turns: Arc<Semaphore>,
     is_tried: Arc<AtomicBool>,
     stalled_at: Instant,
@@ -83,7 +84,8 @@ impl Suspect {
         }
     }
 
-    /// Waits until the first call has not returned for [`STALLED_AFTER`]: from then on runs try the device. Cancel safe.
+    /// Waits until the first call has not returned for [`STALLED_AFTER`]; from then on runs try the device.
+    /// Cancel safe.
     pub async fn stalls(&self) {
         tokio::time::sleep_until(self.stalled_at).await;
         if !self.is_tried.swap(true, Ordering::Relaxed) {
@@ -91,12 +93,12 @@ impl Suspect {
         }
     }
 
-    /// Whether the first call has not returned for that long.
+    /// True if the first call has not returned for that long.
     pub fn is_stalled(&self) -> bool {
         Instant::now() >= self.stalled_at
     }
 
-    /// The permit to try the device, once nobody else does; `None` once it answers. Cancel safe.
+    /// Waits for the permit to try the device; `None` once the device responds. Cancel safe.
     pub async fn turn(self) -> Option<OwnedSemaphorePermit> {
         self.turns.acquire_owned().await.ok()
     }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use notify::Event;
 use tokio::sync::Notify;
 
-use super::lock;
+use crate::sync::lock;
 
 /// Paths in the set; more are replaced by a rescan.
 pub const HINTS_PENDING_MAX: usize = 65_536;
@@ -69,7 +69,8 @@ impl SharedHints {
         }
     }
 
-    /// Waits until there are hints and takes all of them. Cancel safe: they are taken only when they are returned.
+    /// Waits until there are hints and takes all of them. Cancel safe: they are taken only when they are
+    /// returned.
     pub(super) async fn next(&self) -> Hints {
         loop {
             if let Some(hints) = self.take() {

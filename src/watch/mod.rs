@@ -1,14 +1,14 @@
 //! Watch: turns filesystem events into hints, "look at this path" or "look at everything".
 //!
-//! A hint proves nothing: stat and the stored offset decide, and the scans find changes without events. So the handler
-//! only adds to a bounded set and wakes the supervisor. Anything that makes the set incomplete (overflow in the kernel
-//! or here, an error) becomes `rescan`. Without inotify, or with too few watches, everything still works by scanning,
-//! only later, and [`Watch::health`] reports that.
+//! A hint proves nothing: stat and the stored offset decide, and the scans find changes without events. So
+//! the handler only adds to a bounded set and wakes the supervisor. Anything that makes the set incomplete
+//! (overflow in the kernel or here, an error) becomes `rescan`. Without inotify, or with too few watches,
+//! everything still works by scanning, only later, and [`Watch::health`] reports that.
 //!
 //! Rules for callers:
 //! - Watch a directory first, scan it second; otherwise neither shows an entry that appears in between.
-//! - After a hint that names a directory, do both again. A watch can end with a late event of an older directory of that
-//!   name, and then the hint of that event is the only sign of it.
+//! - After a hint that names a directory, do both again. A watch can end with a late event of an older
+//!   directory of that name, and then the hint of that event is the only sign of it.
 //! - After `rescan`, watch and scan everything again.
 
 mod directory;
@@ -17,15 +17,17 @@ mod shard;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use crate::sync::lock;
 
 use directory::{FoundDirectory, identify_all};
 use hints::SharedHints;
 pub use hints::{HINTS_PENDING_MAX, Hints};
 use shard::{Shard, THREAD_ENDED, build};
 
-/// Most watches of one watcher, as long as more watchers can be made: as many as fit into a hash table of 2048 places, of
-/// which an eighth stays free. One more would double its tables.
+/// Most watches of one watcher, as long as more watchers can be made: as many as fit into a hash table of
+/// 2048 places, of which an eighth stays free. One more would double its tables.
 const SHARD_WATCHES_MAX: usize = 1792;
 /// Most watchers: a user has 128 inotify instances by default.
 const SHARDS_MAX: usize = 64;
@@ -69,8 +71,9 @@ pub struct WatchHealth {
 
 /// The watchers for all runs.
 ///
-/// There are several: to add a watch the watcher looks a path up, which may hang with its device, and to remove one it
-/// walks over all its watches. So each device has its own watcher, and another for every `SHARD_WATCHES_MAX` watches.
+/// There are several: to add a watch the watcher looks a path up, which may hang with its device, and to
+/// remove one it walks over all its watches. So each device has its own watcher, and another for every
+/// `SHARD_WATCHES_MAX` watches.
 #[derive(Debug)]
 pub struct Watch {
     shards: Mutex<Vec<Arc<Shard>>>,
@@ -107,8 +110,8 @@ impl Watch {
         }
     }
 
-    /// Watches one directory, not those below it. For a watched path it replaces the watch if the path leads to another
-    /// directory now. Waits for the watcher's thread, some microseconds, or for the device.
+    /// Watches one directory, not those below it. For a watched path it replaces the watch if the path leads
+    /// to another directory now. Waits for the watcher's thread, some microseconds, or for the device.
     ///
     /// # Errors
     /// The directory is not watched; the scans find its changes.
@@ -116,8 +119,8 @@ impl Watch {
         self.watch_dirs(vec![path.to_owned()]).pop().map_or(Ok(()), Err)
     }
 
-    /// Watches many directories in one turn of the watcher's thread, each as [`Watch::watch_dir`] does. Returns those that
-    /// are refused.
+    /// Watches many directories in one turn of the watcher's thread, each as [`Watch::watch_dir`] does.
+    /// Returns those that are refused.
     pub fn watch_dirs(&self, paths: Vec<PathBuf>) -> Vec<WatchError> {
         let mut refused = Vec::new();
         for (shard, found) in self.sorted(identify_all(paths)) {
@@ -140,14 +143,15 @@ impl Watch {
         }
     }
 
-    /// Waits until there are hints and takes all of them. Cancel safe: they are taken only when they are returned. For one
-    /// waiter at a time.
+    /// Waits until there are hints and takes all of them. Cancel safe: they are taken only when they are
+    /// returned. For one waiter at a time.
     pub async fn next(&self) -> Hints {
         self.shared.next().await
     }
 
-    /// Tries to end the polling, with new watchers and the directories that were refused. It may wait for a device. True if
-    /// a shard has recovered; then a rescan is pending, because all watches have to be set again.
+    /// Tries to end the polling, with new watchers and the directories that were refused. It may wait for a
+    /// device. True if a shard has recovered; then a rescan is pending, because all watches have to be set
+    /// again.
     pub fn retry(&self) -> bool {
         let mut has_recovered = false;
         for shard in self.shards() {
@@ -196,7 +200,8 @@ impl Watch {
         lock(&self.shards).clone()
     }
 
-    /// Sorts directories by shard: the one that has the path if it is of the same device, otherwise one of the device.
+    /// Sorts directories by shard: the one that has the path if it is of the same device, otherwise one of
+    /// the device.
     fn sorted(&self, found: Vec<FoundDirectory>) -> Vec<(Arc<Shard>, Vec<FoundDirectory>)> {
         let mut sorted: Vec<(Arc<Shard>, Vec<FoundDirectory>)> = Vec::new();
         for (path, identity) in found {
@@ -211,7 +216,8 @@ impl Watch {
                     Arc::clone(shard)
                 }
                 (Some(elsewhere), Some(device)) => {
-                    // The path is on another device now. The old one may hang, so its watcher is not waited for.
+                    // The path is on another device now. The old one may hang, so its watcher is not waited
+                    // for.
                     if let Ok(mut watcher) = elsewhere.watcher.try_lock() {
                         elsewhere.unwatch(&mut watcher, &path);
                     }
@@ -233,7 +239,8 @@ impl Watch {
         sorted
     }
 
-    /// A shard of this device with room beside the directories that are `sorted` already; a new one if there is none.
+    /// A shard of this device with room beside the directories that are `sorted` already; a new one if there
+    /// is none.
     fn shard_of(&self, device: u64, sorted: &[(Arc<Shard>, Vec<FoundDirectory>)]) -> Arc<Shard> {
         let mut shards = lock(&self.shards);
         let is_of_device = |shard: &&Arc<Shard>| *shard.device.get_or_init(|| device) == device;
@@ -257,11 +264,6 @@ impl Watch {
         let last = shards.iter().rfind(is_of_device).or(shards.last());
         last.map_or_else(|| Arc::new(Shard::new(Err(THREAD_ENDED.to_owned()))), Arc::clone)
     }
-}
-
-/// Locks a mutex. Its data is changed in single steps, so that it is usable after a panic of another thread.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -13,13 +13,14 @@ use notify::{
 
 use super::directory::{DirectoryIdentity, FoundDirectory, identify, identify_all};
 use super::hints::SharedHints;
-use super::{Mode, WatchError, lock};
+use super::{Mode, WatchError};
+use crate::sync::lock;
 
 /// Answers to one request for watches.
 const ANSWERS_WAITING_MAX: usize = 1;
 
-/// The kinds of events that are hints. Opening, reading and closing are not, as our own reads would cause them. Changes of
-/// attributes are, as a file may become readable by them.
+/// The kinds of events that are hints. Opening, reading and closing are not, as our own reads would cause
+/// them. Changes of attributes are, as a file may become readable by them.
 const KINDS: EventKindMask = EventKindMask::CREATE
     .union(EventKindMask::REMOVE)
     .union(EventKindMask::MODIFY_DATA)
@@ -40,11 +41,11 @@ pub(super) const THREAD_ENDED: &str = "the watcher's thread has ended: it is sta
 pub(super) struct Shard {
     /// Set by the first directory.
     pub(super) device: OnceLock<u64>,
-    /// Locked while the watcher works, so waiting for the lock may be waiting for a device. **Invariant**: the handler
-    /// never locks it, since the watcher answers on the thread of the handler.
+    /// Locked while the watcher works, so waiting for the lock may be waiting for a device. **Invariant**:
+    /// the handler never locks it, since the watcher answers on the thread of the handler.
     pub(super) watcher: Mutex<WatcherState>,
-    /// Requests made while the watcher is locked; the thread that locks it next executes all of them at once. At the start,
-    /// when every run has directories to watch, that saves most of the calls.
+    /// Requests made while the watcher is locked; the thread that locks it next executes all of them at once.
+    /// At the start, when every run has directories to watch, that saves most of the calls.
     pub(super) requests: Mutex<Vec<WatchRequest>>,
     /// **Invariant**: not locked while the watcher works or a path is looked up.
     pub(super) state: Mutex<ShardState>,
@@ -67,8 +68,8 @@ pub(super) struct WatcherState {
 /// The state of a shard that can be read without waiting for its watcher.
 #[derive(Debug, Default)]
 pub(super) struct ShardState {
-    /// The paths with an entry in the watcher. **Invariant**: no entry of the watcher is missing, because adding a path
-    /// that has an entry does nothing, even if that was for another directory.
+    /// The paths with an entry in the watcher. **Invariant**: no entry of the watcher is missing, because
+    /// adding a path that has an entry does nothing, even if that was for another directory.
     pub(super) paths: HashMap<PathBuf, DirectoryIdentity>,
     /// Directories that were refused because there are no more watches.
     pub(super) unwatched: HashSet<PathBuf>,

@@ -25,6 +25,7 @@ mod trouble;
 
 use std::time::{Duration, Instant};
 
+use harness::{number_setting, setting};
 use scene::{Scene, name_of};
 use trouble::{Trouble, deck};
 
@@ -37,21 +38,10 @@ const SHORT_SEED: u64 = 1;
 /// Longest fault: longer than health may take to name it.
 const LASTS_MS_MAX: u64 = 13_000;
 
-fn from_environment(name: &str) -> Option<String> {
-    #[expect(clippy::disallowed_methods, reason = "what a test is to do, and for how long")]
-    std::env::var(name).ok()
-}
-
-fn number_from_environment(name: &str) -> Option<u64> {
-    let value = from_environment(name)?;
-    let number = value.parse();
-    Some(number.unwrap_or_else(|_| panic!("{name}={value} is no number")))
-}
-
 /// The faults, each once.
 fn troubles(scene: &Scene) -> Vec<Trouble> {
     let mut troubles = deck(scene);
-    if let Some(only) = from_environment("TOKENTAIL_CHAOS_ONLY") {
+    if let Some(only) = setting("TOKENTAIL_CHAOS_ONLY") {
         let only: Vec<&str> = only.split(',').collect();
         troubles.retain(|trouble| only.contains(&name_of(trouble).as_str()));
     }
@@ -61,12 +51,12 @@ fn troubles(scene: &Scene) -> Vec<Trouble> {
 
 #[test]
 fn whatever_happens_around_it_the_others_are_counted_and_health_is_true() {
-    let goes_on = number_from_environment("TOKENTAIL_CHAOS").map(Duration::from_secs);
+    let goes_on = number_setting("TOKENTAIL_CHAOS").map(Duration::from_secs);
     let other = || match goes_on {
         Some(_) => fastrand::u32(..).into(),
         None => SHORT_SEED,
     };
-    let seed = number_from_environment("TOKENTAIL_CHAOS_SEED").unwrap_or_else(other);
+    let seed = number_setting("TOKENTAIL_CHAOS_SEED").unwrap_or_else(other);
     let began = Instant::now();
     let Some(mut scene) = Scene::or_skip(seed) else {
         return;

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use crate::harness::{Collector, Place, append, response, text};
+use crate::harness::{Collector, Place, append, number_setting, response, text};
 use crate::machine::{Namespace, proc_number, skipped, wrapped};
 use crate::scenario::{EVENTS_ONLY, ended, figures};
 
@@ -29,18 +29,6 @@ const MEMORY_KIB_MAX: u64 = 96 * 1024;
 /// Bytes of a line of the backlog.
 const LINE_BYTES: usize = 16 << 10;
 const MONTH: Duration = Duration::from_hours(24 * 30);
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "settings of this test, not of the program"
-)]
-fn from_environment(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |value| {
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("{name}={value} is no number"))
-    })
-}
 
 /// A long line that counts nothing, always the same.
 fn alike() -> String {
@@ -81,7 +69,7 @@ fn logs_that_begin_alike_are_told_apart() {
 
 #[test]
 fn a_backlog_larger_than_the_bound_of_memory_is_read_within_it() {
-    let mib = from_environment("TOKENTAIL_BACKLOG_MIB", BACKLOG_MIB);
+    let mib = number_setting("TOKENTAIL_BACKLOG_MIB").unwrap_or(BACKLOG_MIB);
     let place = Place::new();
     let lines = mib << 20;
     let lines = lines / LINE_BYTES as u64;
@@ -250,7 +238,7 @@ fn a_tree_on_another_device_is_not_read_again() {
 
 #[test]
 fn stops_in_a_burst_lose_nothing_and_count_nothing_twice() {
-    let stops = from_environment("TOKENTAIL_STOPS", STOPS);
+    let stops = number_setting("TOKENTAIL_STOPS").unwrap_or(STOPS);
     let place = Place::new();
     let logs: Vec<_> = (0..6)
         .map(|log| place.log(&format!("run-{}", log % 3), &format!("{log}.jsonl")))

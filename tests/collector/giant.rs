@@ -5,7 +5,7 @@
 use std::fs::{File, OpenOptions};
 use std::path::Path;
 
-use crate::harness::{Collector, Place, append, response};
+use crate::harness::{Collector, Place, append, number_setting, response};
 use crate::holes::age;
 use crate::machine::{after, proc_number};
 
@@ -17,17 +17,8 @@ const ADDRESSES: &str = "ulimit -v 1048576";
 /// Bound of one read share: the default of `limits.turn_bytes_max`, and one block.
 const SHARE_BYTES: u64 = (4 << 20) + (256 << 10);
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a setting of this test, not of the program"
-)]
 fn giant_bytes() -> u64 {
-    let mib = std::env::var("TOKENTAIL_GIANT_MIB").map_or(GIANT_MIB, |value| {
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("TOKENTAIL_GIANT_MIB={value} is no number"))
-    });
-    mib << 20
+    number_setting("TOKENTAIL_GIANT_MIB").unwrap_or(GIANT_MIB) << 20
 }
 
 /// NUL bytes that take no disk space.

@@ -25,6 +25,25 @@ const LOG_LEVEL_DEFAULT: &str = "debug,tokentail::access=off";
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_tokentail");
 
+/// A setting of a test, which is an environment variable.
+pub fn setting(name: &str) -> Option<String> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a setting of a test, not of the program"
+    )]
+    std::env::var(name).ok()
+}
+
+/// A setting of a test that is a number.
+///
+/// # Panics
+/// If it is no number.
+pub fn number_setting(name: &str) -> Option<u64> {
+    let value = setting(name)?;
+    let number = value.parse();
+    Some(number.unwrap_or_else(|_| panic!("{name}={value} is no number")))
+}
+
 /// From here on the kernel refuses `openat2` as unknown, for this thread and what it starts, like
 /// `RestrictSUIDSGID=` of systemd and container runtimes.
 pub fn refuse_openat2() {

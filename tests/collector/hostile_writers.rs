@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::harness::{Collector, Place, append, output_by_run, response};
+use crate::harness::{Collector, Place, append, number_setting, output_by_run, response};
 use crate::machine::proc_number;
 use crate::scenario::SCANS_OFTEN;
 
@@ -34,16 +34,8 @@ const MEMORY_KIB_MAX: u64 = 96 * 1024;
 /// Additional memory for each file of a run.
 const FILE_BYTES_MAX: u64 = 1024;
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a setting of this test, not of the program"
-)]
 fn times() -> u64 {
-    std::env::var("TOKENTAIL_HOSTILE").map_or(1, |value| {
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("TOKENTAIL_HOSTILE={value} is no number"))
-    })
+    number_setting("TOKENTAIL_HOSTILE").unwrap_or(1)
 }
 
 /// The other run.

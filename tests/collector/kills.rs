@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use fastrand::Rng;
 use serde_json::Value;
 
-use crate::harness::{Collector, PROGRAM, Place, append, text};
+use crate::harness::{Collector, PROGRAM, Place, append, number_setting, text};
 use crate::holes::age;
 
 /// Default number of kills.
@@ -26,23 +26,10 @@ const STOP_EVERY: usize = 6;
 /// Number of ends between two recounts of the database.
 const VERIFY_EVERY: usize = 10;
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "settings of this test, not of the program"
-)]
-fn from_environment(name: &str) -> Option<u64> {
-    let value = std::env::var(name).ok()?;
-    Some(
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("{name}={value} is no number")),
-    )
-}
-
 #[test]
 fn kills_under_load_lose_nothing_and_count_nothing_twice() {
-    let seed = from_environment("TOKENTAIL_KILLS_SEED").unwrap_or_else(|| fastrand::u64(..));
-    let wanted = usize::try_from(from_environment("TOKENTAIL_KILLS").unwrap_or(KILLS)).unwrap();
+    let seed = number_setting("TOKENTAIL_KILLS_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let wanted = usize::try_from(number_setting("TOKENTAIL_KILLS").unwrap_or(KILLS)).unwrap();
     // Including the clean stops between them.
     let ends = wanted + wanted / (STOP_EVERY - 1);
     println!("the seed is {seed}");

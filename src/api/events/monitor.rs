@@ -7,7 +7,7 @@
 //! it must be published even while nothing can be committed.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -26,6 +26,7 @@ use crate::quota::exhaustion::Cause;
 use crate::quota::pace::{self, Zone};
 use crate::quota::window::{self, Freshness, WindowState};
 use crate::store::QuotaView;
+use crate::sync::lock;
 use crate::systemd;
 
 /// Shortest time between two evaluations of accounts.
@@ -108,7 +109,7 @@ impl Monitor {
             let account_states = quota::account_states(&view, &context);
             let by_clock = since.map_or_else(Update::default, |since| by_clock(&view, since, context.now));
             let next = quota::next_change(&view, &context);
-            *verdict.lock().unwrap_or_else(PoisonError::into_inner) = service_line::verdict(&view, &context);
+            *lock(&verdict) = service_line::verdict(&view, &context);
             Ok((account_states, by_clock, next, context.now))
         });
         let Ok((account_states, mut update, next, now)) = judged.await else {
@@ -145,7 +146,7 @@ async fn follow_health(api: Arc<ApiState>, verdict: Arc<Mutex<String>>) {
         let Ok(now) = blocking(move || Ok(health(&asked))).await else {
             continue;
         };
-        let verdict = verdict.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let verdict = lock(&verdict).clone();
         let line_now = service_line::line(&now, &api.statuses, &verdict);
         if line != line_now {
             systemd::status(&line_now);

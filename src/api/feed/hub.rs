@@ -1,7 +1,7 @@
 //! The hub: receives every commit, encodes it once, keeps the last ones and sends them to all subscribers.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
@@ -11,6 +11,7 @@ use crate::api::wire;
 use crate::live::{Event, Listener};
 use crate::model::Millis;
 use crate::store::{QuotaView, Store};
+use crate::sync::lock;
 
 /// Commits kept for subscribers that resume.
 const HISTORY_COMMITS_MAX: usize = 4096;
@@ -173,6 +174,6 @@ impl Hub {
     }
 
     fn history(&self) -> MutexGuard<'_, History> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.history)
     }
 }

@@ -172,7 +172,12 @@ fn stored(sources: &ApiState) -> Result<Vec<Family>, StoreError> {
 
     let mut tokens = Family::counter("tokentail_tokens", "Tokens counted, by kind.");
     let mut responses = Family::counter("tokentail_responses", "Responses counted, without advisor calls.");
-    let own: BTreeSet<&str> = counters.models.iter().take(MODELS_MAX).map(AsRef::as_ref).collect();
+    let own: BTreeSet<&str> = counters
+        .models
+        .iter()
+        .take(MODELS_MAX)
+        .map(AsRef::as_ref)
+        .collect();
     for ((account, model), sums) in &sums {
         let model = own.get(model.as_ref()).copied().unwrap_or(OTHER);
         let labels = [

@@ -5,7 +5,7 @@ mod encode;
 mod families;
 mod process;
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -17,6 +17,7 @@ use crate::api::http::accept::media_ranges;
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::openapi::COLLECTOR;
 use crate::api::state::ApiState;
+use crate::sync::lock;
 use encode::{Format, encode};
 
 /// The routes of this file.
@@ -46,7 +47,7 @@ async fn get_metrics(State(sources): State<Arc<ApiState>>, headers: HeaderMap) -
     let format = wanted(&headers);
     let scrape = move || {
         // Locked before the store is read: of two simultaneous scrapes the later one shows the later state.
-        let mut peaks = sources.counters.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut peaks = lock(&sources.counters.0);
         let mut families = families::collect(&sources);
         peaks.hold(&mut families);
         drop(peaks);

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use axum::body::Body;
 use axum::http::request::Parts;
@@ -16,6 +16,7 @@ use subtle::ConstantTimeEq;
 use crate::api::http::problem::Problem;
 use crate::config::HttpSettings;
 use crate::config::web::{Host, Token, TokenError, WebOrigin};
+use crate::sync::unpoisoned;
 
 const READING: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
 /// Methods that a page of an allowed origin may use.
@@ -52,14 +53,14 @@ impl TokenSlot {
     pub fn reread(&self) -> Result<(), TokenError> {
         if let Some(path) = &self.path {
             let token = Token::read(path)?;
-            *self.token.write().unwrap_or_else(PoisonError::into_inner) = Some(token);
+            *unpoisoned(self.token.write()) = Some(token);
         }
         Ok(())
     }
 
     /// Compares in constant time.
     fn is(&self, given: Option<&[u8]>) -> bool {
-        let token = self.token.read().unwrap_or_else(PoisonError::into_inner);
+        let token = unpoisoned(self.token.read());
         token
             .as_ref()
             .is_none_or(|token| given.is_some_and(|given| token.as_bytes().ct_eq(given).into()))

@@ -6,13 +6,15 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener as Listener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 
 use super::ServerError;
 use super::connection::{self, Accept, Endpoint};
+
+use crate::sync::lock;
 
 /// Owner and group may talk to the collector.
 const SOCKET_MODE: u32 = 0o660;
@@ -56,7 +58,7 @@ impl SocketPath {
 
     /// True if the file at the path is the one made here.
     fn is_ours(&self) -> bool {
-        let ours = *self.ours.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = *lock(&self.ours);
         ours.is_some() && ours == identity(&self.path)
     }
 
@@ -77,7 +79,7 @@ impl SocketPath {
             Err(_) => {}
         }
         let listener = Listener::bind(path).map_err(failed)?;
-        *self.ours.lock().unwrap_or_else(PoisonError::into_inner) = identity(path);
+        *lock(&self.ours) = identity(path);
         listener.set_nonblocking(true).map_err(failed)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
         Ok(listener)

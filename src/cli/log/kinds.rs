@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt::{Debug, Write};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use tracing::callsite::Identifier;
@@ -13,6 +13,8 @@ use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Filter};
+
+use crate::sync::lock;
 
 /// Most lines of one kind in a [`WHILE`].
 const LINES_PER_WHILE_MAX: u32 = 100;
@@ -45,7 +47,7 @@ pub struct LeftOut {
 impl Kinds {
     /// True if one more line of this kind is written; else `message` is stored.
     fn takes(&self, kind: Identifier, now: Instant, message: impl FnOnce() -> String) -> bool {
-        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kinds = lock(&self.0);
         let kind = kinds.entry(kind).or_insert_with(|| MessageKind {
             since: now,
             lines: 0,
@@ -65,7 +67,7 @@ impl Kinds {
 
     /// Takes the counts of dropped lines whose period is over, or all with `at_all`.
     pub fn left_out(&self, now: Instant, at_all: bool) -> Vec<LeftOut> {
-        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kinds = lock(&self.0);
         let over = kinds.values_mut().filter(|kind| {
             kind.left_out.lines > 0 && (at_all || now.saturating_duration_since(kind.since) >= WHILE)
         });

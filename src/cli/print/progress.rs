@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
@@ -10,6 +10,7 @@ use super::output::Screen;
 use super::{numbers, text};
 use crate::config::LogFormat;
 use crate::stderr;
+use crate::sync::lock;
 
 /// Width of a terminal that does not report one.
 const COLUMNS: u16 = 80;
@@ -88,7 +89,7 @@ struct Queued(Mutex<String>);
 
 impl Queued {
     fn add(&self, text: std::fmt::Arguments<'_>) -> io::Result<()> {
-        let mut frame = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut frame = lock(&self.0);
         frame.write_fmt(text).map_err(io::Error::other)
     }
 
@@ -137,7 +138,7 @@ impl TermLike for Queued {
     }
 
     fn flush(&self) -> io::Result<()> {
-        let frame = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let frame = std::mem::take(&mut *lock(&self.0));
         stderr::draw(frame.as_bytes());
         Ok(())
     }

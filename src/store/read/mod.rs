@@ -11,7 +11,7 @@ mod usage;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use redb::{ReadTransaction, ReadableTable};
 
@@ -30,6 +30,7 @@ use super::{Store, StoreError};
 use crate::coverage::Coverage;
 use crate::dedup::Totals;
 use crate::model::{LineCounts, Millis, ModelNumber, RunId, RunNumber};
+use crate::sync::lock;
 use coverage::coverage_in;
 use quota::quota_in;
 use runs::run_row_of;
@@ -120,7 +121,7 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`].
     pub fn rebuilt(&self) -> Result<Option<String>, StoreError> {
-        if let Some(anew) = &*self.anew.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(anew) = &*lock(&self.anew) {
             return Ok(Some(anew.clone()));
         }
         self.reading(|read| {

@@ -6,11 +6,11 @@ use redb::{ReadTransaction, ReadableTable};
 
 use crate::dedup::Totals;
 use crate::model::{AccountId, Fired, LimitSource, MINUTE_MS, Millis};
-use crate::quota::window_name;
 use crate::quota::exhaustion::Cause;
 use crate::quota::overage::Overage;
 use crate::quota::throttle::Throttles;
 use crate::quota::window::{self, WindowState};
+use crate::quota::window_name;
 use crate::store::error::DbError;
 use crate::store::schema::{
     ACCOUNT_LIMITS, ACCOUNTS, AccountLimitsRow, AccountRow, FIRED, FiredRow, HistoryRow, LIMIT_EVENTS,

@@ -4,9 +4,11 @@
 //! synced may be durable all the same: whole writes, parts of them, none, in any mixture.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use redb::StorageBackend;
+
+use crate::sync::lock;
 
 /// `EIO`: the disk answers with an error.
 pub const EIO: i32 = 5;
@@ -81,7 +83,7 @@ impl Disk {
     }
 
     fn plates(&self) -> MutexGuard<'_, Plates> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Counts operations anew and lets this happen.

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::{HOUR_MS, LimitSource, LimitStatus, Observation};
 use crate::quota::account::THRESHOLDS_DEFAULT;
-use crate::quota::window_name::{FIVE_HOUR, SEVEN_DAY};
 use crate::quota::window::{Track, WindowState, merge};
+use crate::quota::window_name::{FIVE_HOUR, SEVEN_DAY};
 use crate::store::schema::{HistoryRow, WindowRow, decode, encode};
 use crate::store::write::windows::{
     HISTORY_AGE_MAX_MS, HISTORY_ROWS_MAX, LIMIT_EVENTS_MAX, WINDOWS_PER_ACCOUNT_MAX,

@@ -17,8 +17,6 @@ mod sums;
 mod tx_runs;
 pub mod windows;
 
-use std::sync::PoisonError;
-
 use redb::{ReadableTable, Table, WriteTransaction};
 
 pub use commit::ReplayEnd;
@@ -31,6 +29,8 @@ pub use windows::WINDOWS_PER_ACCOUNT_MAX;
 use super::error::DbError;
 use super::schema::{META, META_SEQUENCE};
 use super::{Store, StoreError};
+
+use crate::sync::lock;
 
 impl Store {
     /// Takes a number, so that whatever is told from now on has a higher one than anything told before.
@@ -46,12 +46,12 @@ impl Store {
 
     /// Takes the names that are kept in memory, so that the next commit reads them anew unless they are put back.
     pub(super) fn take_names(&self) -> Option<NameCache> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.names).take()
     }
 
     /// Keeps the names of a commit for the next.
     fn keep_names(&self, names: NameCache) {
-        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = Some(names);
+        *lock(&self.names) = Some(names);
     }
 
     /// Runs one write transaction: durable, and quick to open again after a crash.

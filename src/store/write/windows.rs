@@ -11,9 +11,9 @@ use super::deferred::{DeferredTables, MergeOrder};
 use super::next_number;
 use super::outcome::LimitChanges;
 use crate::model::{AccountId, DAY_MS, HOUR_MS, LimitStatus, MINUTE_MS, Millis, Observation, WindowUpdate};
-use crate::quota::window_name;
 use crate::quota::overage::Overage;
 use crate::quota::window::{RESET_JITTER_MS, merge};
+use crate::quota::window_name;
 use crate::store::Store;
 use crate::store::error::DbError;
 use crate::store::schema::{

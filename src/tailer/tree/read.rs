@@ -1,4 +1,4 @@
-//! Reading a run's files with news, a share at a time.
+//! Reads a run's files with news, a share at a time.
 
 use std::path::Path;
 use std::time::Instant;
@@ -12,14 +12,14 @@ use crate::parse::foreign::Look;
 use crate::reader::{self, PartialLine, ReadOptions};
 
 impl Tree {
-    /// Reads files with news, one turn each, until the share is used up.
+    /// Reads files with news, one chunk each, until the share is full.
     #[must_use]
     pub fn read_share(&mut self, reading: &ReadOptions, buffer: &mut Vec<u8>) -> Vec<Batch> {
         let mut batches = Vec::new();
         let root = match self.home.open() {
             Ok(root) => Some(root),
             Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => None,
-            // The files are as they were: the next scan tries again.
+            // The files stay as they were, and the next scan tries again.
             Err(error) => {
                 for path in std::mem::take(&mut self.queue) {
                     if let Some(file) = self.files.get_mut(&path) {
@@ -42,7 +42,7 @@ impl Tree {
             }
             match self.turn(root.as_ref(), &path, reading, buffer) {
                 Ok((batch, read)) => {
-                    // What was read, not what became of it: a skipped line has its share of the time too.
+                    // The bytes read count, not the records: a skipped line takes time too.
                     bytes += read.max(1);
                     if let Some(batch) = batch {
                         records += batch.records.len();
@@ -50,7 +50,7 @@ impl Tree {
                     }
                 }
                 Err(LogFileError::Gone(_)) => self.vanish(&path),
-                // What took its place is found where its directory is listed.
+                // A file in its place is found at the next listing of its directory.
                 Err(LogFileError::Refused(_)) => {}
                 // The next scan tries again.
                 Err(error) => {
@@ -62,7 +62,7 @@ impl Tree {
         batches
     }
 
-    /// One turn on one file: what it gave, if it did, and how many bytes were read for it.
+    /// Reads a chunk of one file; returns its batch, if there is one, and the number of bytes read.
     fn turn(
         &mut self,
         root: Option<&Root>,
@@ -140,7 +140,7 @@ impl Tree {
             batch
         });
         if more || last_of_old {
-            // What replaced the old content, or the rest of this one, comes next.
+            // Its rest, or the content that replaced it, is read next.
             file.open = match (more, last_of_old || file.gone) {
                 (false, _) => None,
                 (true, false) => OpenFile::if_room(log),
@@ -159,7 +159,7 @@ impl Tree {
         Ok((batch, read_bytes))
     }
 
-    /// Remembers that a file is open; closes the one that was longest untouched if there are too many.
+    /// Records that a file is open; closes the least recently read one if there are too many.
     fn opened(&mut self, path: &RelativePath) {
         self.open.retain(|open| open != path);
         self.open.push_back(path.clone());
@@ -171,7 +171,7 @@ impl Tree {
         }
     }
 
-    /// Closes files that had no news for a while, so that nobody's unmount fails on us.
+    /// Closes files without news for a while, so that their filesystem can be unmounted.
     pub fn close_idle(&mut self, idle: std::time::Duration, now: Instant) {
         let files = &mut self.files;
         self.open.retain(|path| {
@@ -189,8 +189,8 @@ impl Tree {
     }
 }
 
-/// The log to read now: the open one if it is still what stands at the path, or if it is not and its end was not
-/// read yet (`true`: another follows); else the one at the path.
+/// The log to read now: the open one if it is still the file at the path, or if its end was not read yet
+/// (`true`: another follows); otherwise the file at the path.
 fn open_for_turn(
     root: Option<&Root>,
     path: &Path,
@@ -227,17 +227,17 @@ fn open_for_turn(
     root.open_file(path).map(|log| Some((log, false)))
 }
 
-/// A reader that panics, for tests of what a panic does to the others.
+/// A reader that panics, for tests of the effects of a panic on other runs.
 #[cfg(test)]
 pub mod fault {
     use std::path::Path;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// How many more turns on a file called `panics.jsonl` panic.
+    /// The number of further chunks of a file called `panics.jsonl` that panic.
     pub static PANICS_LEFT: AtomicU32 = AtomicU32::new(0);
 
     /// # Panics
-    /// When one is asked for.
+    /// When panics are left.
     pub fn strike(path: &Path) {
         let strikes = path.ends_with("panics.jsonl")
             && PANICS_LEFT
