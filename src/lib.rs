@@ -6,7 +6,7 @@
 //! | layer | files |
 //! |---|---|
 //! | 0 words | model |
-//! | 1 text | json |
+//! | 1 text and locks | json sync |
 //! | 2 pure | coverage dedup globs parse quota |
 //! | 3 doors | config live logfile signals stderr store systemd watch |
 //! | 4 reader and writer | committer reader |
@@ -21,6 +21,7 @@
 pub mod model;
 
 pub mod json;
+pub mod sync;
 
 pub mod coverage;
 pub mod dedup;

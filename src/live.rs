@@ -1,8 +1,8 @@
-//! Live: hands committed updates to everyone who listens.
+//! Live: the fan-out of committed updates to all listeners.
 //!
-//! Publishing never waits. A listener that falls behind by more than [`LIVE_UPDATES_MAX`] updates is
-//! told to start over: it reads a snapshot of the store and goes on from there. Nothing is lost by
-//! that, because the store has it all; an [`Update`]'s sequence says which ones the snapshot covers.
+//! Publishing never waits. A listener that is more than [`LIVE_UPDATES_MAX`] updates behind has to start
+//! over: it reads a snapshot of the store and continues from there. Nothing is lost by that, because the
+//! store has everything; the sequence of an [`Update`] shows which ones the snapshot includes.
 
 use std::sync::Arc;
 
@@ -14,25 +14,25 @@ use crate::model::{AccountId, Fired, Labels, LineCounts, Millis, Phase, RunId, W
 /// Updates kept for the slowest listener.
 pub const LIVE_UPDATES_MAX: usize = 1024;
 
-/// What was committed, for those who listen.
+/// A commit, as listeners get it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Update {
-    /// The number of the commit, from the store.
+    /// The number of the commit.
     pub sequence: u64,
     pub runs: Vec<RunUpdate>,
-    /// Windows whose state is another now, by an observation or by the clock.
+    /// Windows whose state changed, by an observation or by the clock.
     pub windows: Vec<WindowUpdate>,
     /// Thresholds that fired, of windows that have not ended.
     pub fired: Vec<Fired>,
     /// Runs that began or ended.
     pub lifecycle: Vec<Lifecycle>,
-    /// Accounts whose verdict is another now.
+    /// Accounts whose verdict changed.
     pub accounts: Vec<AccountChange>,
-    /// Accounts whose mark is set, taken back or over.
+    /// Accounts whose override was set, removed, or has expired.
     pub marks: Vec<AccountId>,
 }
 
-/// One run's part of an update.
+/// The part of an update that belongs to one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunUpdate {
     pub run: RunId,
@@ -43,7 +43,7 @@ pub struct RunUpdate {
     pub files: u64,
     /// Responses counted for the first time.
     pub responses: u64,
-    /// What is added to the sums, by model; negative where a better copy took something away.
+    /// The differences of the sums, by model; negative where a better copy of a response has less.
     pub models: Vec<(Arc<str>, Totals)>,
     /// The run's sums after this commit.
     pub totals: Totals,
@@ -63,11 +63,11 @@ pub struct Lifecycle {
     pub totals: Totals,
 }
 
-/// The verdict on an account is another now.
+/// A change of the verdict on an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountChange {
     pub account: AccountId,
-    /// `available`, `near_limit`, `exhausted` or `unknown`; `None` if it was never told.
+    /// `available`, `near_limit`, `exhausted` or `unknown`; `None` before the first verdict.
     pub from: Option<Box<str>>,
     pub state: Box<str>,
     pub until: Option<Millis>,
@@ -76,25 +76,25 @@ pub struct AccountChange {
     pub sentence: Box<str>,
 }
 
-/// The publishing end. Listeners see [`Event::Closed`] once it is dropped.
+/// The publishing end. Listeners get [`Event::Closed`] once it is dropped.
 #[derive(Debug)]
 pub struct Live {
     sender: broadcast::Sender<Arc<Update>>,
 }
 
-/// One listener's end.
+/// The receiving end of one listener.
 #[derive(Debug)]
 pub struct Listener {
     receiver: broadcast::Receiver<Arc<Update>>,
 }
 
-/// What a listener hears.
+/// An event for a listener.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     Update(Arc<Update>),
-    /// The listener was too slow. Read a snapshot now: every update after it will be heard.
+    /// The listener was too slow. It must read a snapshot now, and will get every update after it.
     StartOver {
-        /// Updates that will not be heard, at least.
+        /// Updates that the listener does not get, at least.
         missed: u64,
     },
     /// No update will follow.
@@ -109,13 +109,14 @@ impl Live {
         }
     }
 
-    /// Tells everyone. **Invariant**: called only after the commit of what it tells.
+    /// Sends an update to all listeners. **Invariant**: called only after the commit.
     pub fn publish(&self, update: Update) {
-        // An error says that nobody listens, which is as good.
+        // An error means that there are no listeners.
         let _ = self.sender.send(Arc::new(update));
     }
 
-    /// Listens from now on. Subscribe first and read the snapshot second, so that nothing falls between.
+    /// A listener for updates from now on. Subscribe first and read the snapshot second, so that no update is
+    /// missed.
     #[must_use]
     pub fn subscribe(&self) -> Listener {
         Listener {
@@ -123,7 +124,7 @@ impl Live {
         }
     }
 
-    /// How many listen.
+    /// The number of listeners.
     #[must_use]
     pub fn listeners(&self) -> usize {
         self.sender.receiver_count()
@@ -143,7 +144,7 @@ impl Listener {
             Ok(update) => Event::Update(update),
             Err(broadcast::error::RecvError::Closed) => Event::Closed,
             Err(broadcast::error::RecvError::Lagged(lost)) => {
-                // What is still queued is older than the snapshot the listener reads next.
+                // The updates in the queue are older than the snapshot that the listener reads next.
                 let stale = self.receiver.len() as u64;
                 self.receiver = self.receiver.resubscribe();
                 Event::StartOver {

@@ -1,7 +1,8 @@
-//! One run's files: opened safely, told apart, read at an offset.
+//! The files of one run: opened safely, identified, read at an offset.
 //!
-//! Everything below a run's directory is written by code nobody trusts. Every open goes beneath that directory
-//! ([`Opening`]: no symbolic links, no magic links, no way up), never blocks, and only a regular file comes back.
+//! Everything below a run's directory is written by code that is not trusted. Every open goes beneath that
+//! directory ([`Opening`]: no symbolic links, no magic links, no way up), never blocks, and returns only
+//! regular files.
 
 mod links;
 pub mod mounts;
@@ -35,13 +36,13 @@ use crate::model::{Cursor, Inode, Millis, TAIL_BYTES_MAX};
 /// Nanoseconds in a second.
 const SECOND_NS: i64 = 1_000_000_000;
 const MILLISECOND_NS: i64 = 1_000_000;
-/// Room for entries of a directory that the kernel tells at once, in bytes; an entry has at most 280.
+/// Buffer for the entries of a directory that the kernel returns at once, in bytes; an entry has at most 280.
 const ENTRIES_BYTES: usize = 16 * 1024;
 
-/// Why a path below a run's directory cannot be used.
+/// The reason why a path below a run's directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LogFileError {
-    /// It is not there, or not any more.
+    /// It does not exist, or no longer.
     #[error("{0} is not there")]
     Gone(PathBuf),
     /// A link, a FIFO, a socket, a device, or a way out of the run's directory.
@@ -51,7 +52,7 @@ pub enum LogFileError {
     Io { path: PathBuf, source: io::Error },
 }
 
-/// What to do about a path that cannot be read, after a semicolon, where that is known.
+/// The advice for a path that cannot be read, after a semicolon, where there is one.
 #[must_use]
 pub fn remedy(error: &io::Error) -> String {
     match Errno::from_io_error(error) {
@@ -69,7 +70,7 @@ pub fn remedy(error: &io::Error) -> String {
     }
 }
 
-/// What the filesystem says of a path, without opening it.
+/// The metadata of a path, read without opening it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     pub kind: EntryKind,
@@ -78,21 +79,21 @@ pub struct Stat {
     pub size: u64,
     /// Last change of content or attributes, in nanoseconds since 1970.
     pub changed_ns: i64,
-    /// Last change of content, or what someone set it to, in milliseconds since 1970.
+    /// Last change of content, or the time that a program set, in milliseconds since 1970.
     pub modified_ms: Millis,
 }
 
-/// What a directory entry is.
+/// The kind of a directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryKind {
     File,
     Directory,
-    /// Symbolic links are not followed, and what follows here is never opened.
+    /// Symbolic links are not followed; this kind and those below are never opened.
     Link,
     Fifo,
     Socket,
     Device,
-    /// It could not be looked at.
+    /// Its metadata could not be read.
     Unknown,
 }
 
@@ -103,18 +104,19 @@ pub struct Entry {
     pub kind: EntryKind,
 }
 
-/// The directory of one run: everything is reached from here, and nothing outside of it.
+/// The directory of one run. All access to its files begins here, and none leads outside.
 #[derive(Debug)]
 pub struct Root {
     directory: OwnedFd,
     path: PathBuf,
     opening: Opening,
-    /// Read when a link asks for them.
+    /// Read at the first link.
     mount_points: OnceLock<MountPoints>,
 }
 
 impl Root {
-    /// Opens a run's directory. Its own path is the operator's and may hold links; its last component may not.
+    /// Opens a run's directory. The operator chose its path, which may have links; its last component may not
+    /// be one.
     ///
     /// # Errors
     /// When it is gone, is a link or no directory, or cannot be read.
@@ -129,7 +131,7 @@ impl Root {
         })
     }
 
-    /// Opens a directory by a path that has no links: none is followed.
+    /// Opens a directory by a path without links; none is followed.
     ///
     /// # Errors
     /// As [`Root::open`].
@@ -144,7 +146,7 @@ impl Root {
         })
     }
 
-    /// A root that is named on a command line: links on the way are the operator's.
+    /// Opens a directory that is named on a command line: the operator made the links on the way.
     ///
     /// # Errors
     /// As [`Root::open`].
@@ -159,10 +161,10 @@ impl Root {
         })
     }
 
-    /// What stands at a path, links not followed.
+    /// The metadata of a path; links are not followed.
     ///
     /// # Errors
-    /// When nothing stands there, or it may not be looked at.
+    /// When the path does not exist, or its metadata may not be read.
     pub fn stat(&self, relative: &Path) -> Result<Stat, LogFileError> {
         let path = if relative.as_os_str().is_empty() {
             Path::new(".")
@@ -173,7 +175,7 @@ impl Root {
         stat(&self.directory, path, flags).map_err(|error| failure(&self.path.join(relative), error))
     }
 
-    /// The entries of a directory below, unsorted; `.` and `..` left out. An empty path is the root itself.
+    /// The entries of a directory below, unsorted, without `.` and `..`. An empty path is the root itself.
     ///
     /// # Errors
     /// When the directory is gone, is reached over a link, or cannot be read.
@@ -181,7 +183,7 @@ impl Root {
         Ok(self.list_marked(relative)?.0)
     }
 
-    /// As [`Root::list`], and with the mark by which [`Root::mark`] tells whether the directory has the same entries.
+    /// As [`Root::list`], with the mark of the entries, as [`Root::mark`] returns it.
     ///
     /// # Errors
     /// As [`Root::list`].
@@ -200,7 +202,8 @@ impl Root {
         Ok((entries, mark))
     }
 
-    /// A hash of the names and inode numbers of what a directory holds, and of which are directories, in the order in which it is told.
+    /// The mark of a directory: a hash of the names, inode numbers and kinds of its entries, in the order of
+    /// the kernel.
     ///
     /// # Errors
     /// As [`Root::list`].
@@ -242,10 +245,10 @@ impl Root {
     /// Opens a regular file below.
     ///
     /// # Errors
-    /// When it is gone, is anything but a regular file inside the run's directory, or cannot be read.
+    /// When it is gone, is not a regular file inside the run's directory, or cannot be read.
     pub fn open_file(&self, relative: &Path) -> Result<LogFile, LogFileError> {
         let full = || self.path.join(relative);
-        // Looked at first: opening a device can do things even when nothing is read from it.
+        // Its kind is checked first: to open a device may have effects even if nothing is read.
         if self.stat(relative)?.kind != EntryKind::File {
             return Err(LogFileError::Refused(full()));
         }
@@ -276,7 +279,7 @@ pub struct LogFile {
 }
 
 impl LogFile {
-    /// What the filesystem says of the open file.
+    /// The metadata of the open file.
     ///
     /// # Errors
     /// Those of `statx`.
@@ -284,7 +287,7 @@ impl LogFile {
         Ok(stat(&self.file, Path::new(""), AtFlags::EMPTY_PATH)?)
     }
 
-    /// Reads into `buffer` from `offset` until it is full or the file ends; returns how many bytes came.
+    /// Reads into `buffer` from `offset` until it is full or the file ends; returns the number of bytes.
     ///
     /// # Errors
     /// Those of `pread`.
@@ -303,11 +306,11 @@ impl LogFile {
         Ok(filled)
     }
 
-    /// Where data begins that the filesystem keeps, at `offset` or after it; the end of the file if there are none. Where
-    /// it cannot say, at `offset`.
+    /// The offset of the next stored data, at `offset` or after it; the end of the file if there are none,
+    /// and `offset` where the filesystem does not report that.
     #[must_use]
     pub fn next_data(&self, offset: u64) -> u64 {
-        // Reading names its offset each time: where the file stands means nothing.
+        // Reads pass their offset, so the position of the file does not matter.
         let seek = |to| rustix::fs::seek(&self.file, to);
         let found = match seek(SeekFrom::Data(offset)) {
             Err(Errno::NXIO) => seek(SeekFrom::End(0)),
@@ -317,11 +320,11 @@ impl LogFile {
         found.map_or(offset, |found| found.max(offset))
     }
 
-    /// Whether this is still the content the cursor was made in: same file, not shorter, same bytes before the
-    /// end of what was taken from it. If so, the bytes before the place where reading goes on.
+    /// If this is still the content of the cursor (same file, not shorter, same bytes before its end), the
+    /// bytes before the place where reading continues.
     ///
-    /// Where the filesystem keeps no birth times, the number of a file may be another each time it is asked for; there
-    /// the bytes say alone which file it is.
+    /// Where the filesystem keeps no birth times, the inode number of a file may change from call to call;
+    /// there only the bytes identify a file.
     ///
     /// # Errors
     /// Those of `pread`.
@@ -347,7 +350,7 @@ impl LogFile {
         self.tail(cursor.offset, TAIL_BYTES_MAX).map(Some)
     }
 
-    /// So many bytes before an offset, or as many as there are.
+    /// The bytes before an offset, at most this number.
     fn tail(&self, offset: u64, length: usize) -> io::Result<Tail> {
         let mut tail = Tail::default();
         let start = offset.saturating_sub(length.min(TAIL_BYTES_MAX) as u64);
@@ -374,7 +377,7 @@ impl Default for Tail {
 }
 
 impl Tail {
-    /// Moves on over bytes that were read.
+    /// Adds bytes that were read.
     pub fn push(&mut self, read: &[u8]) {
         let new = &read[read.len().saturating_sub(TAIL_BYTES_MAX)..];
         let kept = self.length.min(TAIL_BYTES_MAX - new.len());
@@ -383,7 +386,7 @@ impl Tail {
         self.length = kept + new.len();
     }
 
-    /// How many bytes there are.
+    /// The number of bytes.
     #[must_use]
     pub fn length(&self) -> u16 {
         u16::try_from(self.length).unwrap_or(u16::MAX)
@@ -395,7 +398,8 @@ impl Tail {
     }
 }
 
-/// What stands at a path, a link at its end not followed. Nothing is opened: for comparing with what was seen before.
+/// The metadata of a path; a link at its end is not followed. Nothing is opened: it is compared with an
+/// earlier state.
 ///
 /// # Errors
 /// As [`Root::stat`].
@@ -442,13 +446,14 @@ fn stat<Fd: std::os::fd::AsFd>(directory: Fd, path: &Path, flags: AtFlags) -> ru
     })
 }
 
-/// Whether this process can use `statx`; asked once. Filters of system calls refuse it, with one error or another.
+/// True if this process can use `statx`; tested once. Filters of system calls refuse it, with different
+/// errors.
 fn has_statx() -> bool {
     static HAS: OnceLock<bool> = OnceLock::new();
     *HAS.get_or_init(|| rustix::fs::statx(rustix::fs::CWD, "/", AtFlags::empty(), StatxFlags::INO).is_ok())
 }
 
-/// What the older call says: all but when the file was made.
+/// The metadata of the older call, which has no birth time.
 fn without_birth(found: &rustix::fs::Stat) -> Stat {
     let nanoseconds = |seconds: i64, nanoseconds: u64| {
         seconds

@@ -1,4 +1,5 @@
-//! Any request over the socket of a collector that runs: an answer with a status, and a problem if it is no success.
+//! Any request over the socket of a collector that runs: an answer with a status, and a problem if it is no
+//! success.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -12,14 +13,14 @@ use super::tests::{WAIT_MAX, settings, write_log};
 use super::*;
 use crate::fuzz::{self, Target};
 
-/// A collector answers so many requests, then another takes its place: each run they start stays.
+/// Requests to one collector, which is then replaced, because the runs that they start stay.
 const REQUESTS_OF_ONE: u64 = 1000;
-/// Longest path and query of a request that is sent as it should be, in bytes.
+/// Longest path and query of a correctly sent request, in bytes.
 const TARGET_BYTES_MAX: usize = 8 << 10;
-/// Headers of such a request, beside those it must have.
+/// Headers of such a request, beside the required ones.
 const HEADERS_MAX: usize = 16;
 const HEADER_BYTES_MAX: usize = 500;
-/// Headers that say how long a request is or what becomes of its connection.
+/// Headers about the length of a request or its connection.
 const FRAMING: [&str; 7] = [
     "host",
     "content-length",
@@ -125,7 +126,7 @@ struct TestCollector {
     answers: [u64; 6],
 }
 
-/// What came back.
+/// An answer.
 #[derive(Debug)]
 struct CommandOutput {
     status: u16,
@@ -207,7 +208,7 @@ impl TestCollector {
     fn judge_bytes(&mut self, input: &[u8]) {
         self.count();
         let mut stream = self.connect();
-        // Whoever is refused early may not be able to say it all.
+        // After an early refusal the rest of a request may not be accepted.
         let _ = stream.write_all(input);
         let _ = stream.shutdown(Shutdown::Write);
         let mut answer = Vec::new();
@@ -241,7 +242,7 @@ impl Drop for TestCollector {
     }
 }
 
-/// In memory where there is such a place: each request that changes something waits for the disk.
+/// In memory where possible: each request that changes something waits for the disk.
 fn place() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     tempfile::tempdir_in(memory)
@@ -249,8 +250,8 @@ fn place() -> tempfile::TempDir {
         .unwrap()
 }
 
-/// A request that is as HTTP has it, with what the input says in it: a line with method and target, lines of headers, an
-/// empty line, the body.
+/// A request that is as HTTP has it, with what the input says in it: a line with method and target, lines of
+/// headers, an empty line, the body.
 fn request(input: &[u8]) -> (Vec<u8>, bool) {
     let (line, rest) = cut(input, b'\n');
     let (method, target) = cut(line, b' ');
@@ -308,7 +309,7 @@ fn cut(text: &[u8], at: u8) -> (&[u8], &[u8]) {
     }
 }
 
-/// The answer, and whether its connection can be used again.
+/// The answer, and true if its connection can be used again.
 fn read_answer(stream: &mut UnixStream, is_head: bool) -> (CommandOutput, bool) {
     let mut bytes = Vec::new();
     let mut block = [0; 4096];
@@ -362,7 +363,7 @@ fn read_answer(stream: &mut UnixStream, is_head: bool) -> (CommandOutput, bool) 
 fn judge_answer(said: &CommandOutput, is_head: bool, asked: &str) {
     let CommandOutput { status, head, body } = said;
     assert!((200..600).contains(status) && *status != 500, "{asked}\n{head}");
-    // Nothing is wrong with this collector.
+    // The collector itself has no problem.
     assert!(*status != 503, "{asked}\n{head}{}", body.escape_ascii());
     if is_head {
         return;

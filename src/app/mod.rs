@@ -1,4 +1,5 @@
-//! The collector as a whole: its parts are started from the settings here, and shut down in the direction of flow.
+//! The collector as a whole: its parts are started from the settings here, and shut down in the direction of
+//! flow.
 
 mod owned;
 mod running;
@@ -85,8 +86,8 @@ struct Problems {
 pub struct App;
 
 impl App {
-    /// Opens the database, listens for clients if the scope is everything, and starts to watch. Must be called inside a
-    /// tokio runtime.
+    /// Opens the database, listens for clients if the scope is everything, and starts to watch. Must be
+    /// called inside a tokio runtime.
     ///
     /// # Errors
     /// When another collector is running on the same database, socket or address, or they cannot be used.

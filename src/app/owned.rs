@@ -1,7 +1,8 @@
-//! Owned: whether the files of the collector are still where they were.
+//! Owned files: checks that the socket, the database, the token and the configuration are still at their
+//! paths.
 //!
-//! The socket is made again, a database that is gone is the committer's, and what only an operator can put back is said
-//! in health and in the log.
+//! A missing socket is made again, and the committer replaces a missing database. Files that only an operator
+//! can put back are reported in health and in the log.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -17,33 +18,33 @@ use crate::config::Settings;
 use crate::logfile::pool::Progress;
 use crate::tailer::TailerContext;
 
-/// How often the files are looked at.
+/// Interval of the checks.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// What is said while a look takes too long.
+/// The problem while a check does not return.
 const STALLED: &str = "the directory of the socket, of the token or of the configuration does not answer; see whether a \
                        mount hangs";
 
-/// Looks after the files.
+/// The task that checks the files.
 pub struct Owned {
     pub shared: Arc<TailerContext>,
     pub writes: WeakCommitterHandle,
     pub socket: Option<SocketKeeper>,
-    /// What is not where it was, for health.
+    /// Problems with missing files, for health.
     pub missing: watch::Sender<Vec<String>>,
     pub stop: CancellationToken,
 }
 
-/// What a look found.
+/// The result of a check.
 struct OwnedState {
     listener: Option<std::os::unix::net::UnixListener>,
     problems: Vec<String>,
-    /// Files that are there now: only such a one can be missing later.
+    /// Files that existed at this check: only these can be missing at a later one.
     there: BTreeSet<PathBuf>,
 }
 
 impl Owned {
-    /// Looks again and again until it is stopped.
+    /// Checks the files at each interval until it is stopped.
     pub async fn run(self) {
         let mut interval = tokio::time::interval(LOOK_EVERY);
         let mut there = BTreeSet::new();
@@ -96,7 +97,7 @@ impl Owned {
     }
 }
 
-/// Waits for the filesystem.
+/// Checks the files; it accesses the filesystem.
 fn look(socket: Option<&SocketKeeper>, settings: &Settings, mut there: BTreeSet<PathBuf>) -> OwnedState {
     let mut problems = Vec::new();
     let listener = socket.and_then(|socket| {

@@ -23,7 +23,8 @@ use crate::tailer::TailerContext;
 
 /// Signs of life that are requested per watchdog time of the service manager.
 const BEATS_PER_WATCHDOG: u32 = 3;
-/// Interval at which idle threads are kept: shorter than the time after which the pool and the runtime end them.
+/// Interval at which idle threads are kept: shorter than the time after which the pool and the runtime end
+/// them.
 pub const THREADS_KEPT_EVERY: Duration = Duration::from_secs(5);
 /// Longest reason of a configuration that was not taken over, in bytes.
 const REFUSED_BYTES_MAX: usize = 1000;

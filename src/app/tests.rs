@@ -86,7 +86,8 @@ async fn a_threshold_is_told_after_its_commit_and_once() {
     assert!(matches!(running.shutdown(WAIT_MAX).await, ShutdownOutcome::Clean));
 }
 
-/// What hangs in a mount may hold what it works with for as long as the process lives, and that may be for ever.
+/// What hangs in a mount may hold what it works with for as long as the process lives, and that may be for
+/// ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_still_holds_the_store_does_not_keep_the_database() {
     let directory = tempfile::tempdir().unwrap();

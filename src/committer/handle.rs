@@ -1,4 +1,5 @@
-//! The handles of the committer: commands wait in a bounded queue, and each is answered on a channel of its own.
+//! The handles of the committer: commands wait in a bounded queue, and each is answered on a channel of its
+//! own.
 
 use std::fs::File;
 
@@ -120,8 +121,8 @@ impl CommitterHandle {
             .await
     }
 
-    /// Forgets a run whose tailer has ended; `false` if it is unknown. As long as its directory exists, the run is not
-    /// discovered again.
+    /// Forgets a run whose tailer has ended; `false` if it is unknown. As long as its directory exists, the
+    /// run is not discovered again.
     ///
     /// # Errors
     /// When the committer has stopped.
@@ -181,8 +182,8 @@ impl CommitterHandle {
     }
 }
 
-/// A handle for commands that do not come from logs: overrides, observations, notes. It does not keep the committer
-/// from ending.
+/// A handle for commands that do not come from logs: overrides, observations, notes. It does not keep the
+/// committer from ending.
 #[derive(Clone, Debug)]
 pub struct WeakCommitterHandle {
     commands: mpsc::WeakSender<CommitterCommand>,
@@ -214,8 +215,8 @@ impl WeakCommitterHandle {
         self.request(|done| SideCommand::Note { update, done }).await
     }
 
-    /// Requests a check that the database file is still at its path. Skipped if the queue is full: a commit makes the
-    /// same check.
+    /// Requests a check that the database file is still at its path. Skipped if the queue is full: a commit
+    /// makes the same check.
     pub fn look(&self) {
         if let Some(commands) = self.commands.upgrade() {
             let _ = commands.try_send(CommitterCommand::Look);

@@ -1,5 +1,5 @@
-//! Where symbolic links below a run's directory lead, found without opening what they lead to and without waiting for
-//! another filesystem: a link may lead into a mount that does not answer.
+//! Targets of symbolic links below a run's directory, found without opening them and without waiting for
+//! another filesystem: a link may lead into a mount that does not respond.
 
 use std::collections::{HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
@@ -12,25 +12,25 @@ use rustix::io::Errno;
 
 use super::{EntryKind, Opening, Root, run_dir, stat};
 
-/// Links that are followed one after the other, as many as the kernel does.
+/// Links that are followed one after the other: the bound of the kernel.
 const HOPS_MAX: usize = 40;
 
-/// Where a symbolic link below a run's directory leads.
+/// The target of a symbolic link below a run's directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkTarget {
-    /// As the link has it.
+    /// The text of the link.
     pub text: PathBuf,
-    /// The path below the run's directory, if it leads to something there.
+    /// The path below the run's directory, if the target is there.
     pub inside: Option<PathBuf>,
-    /// What it leads to outside, by its path without links, if that is at hand.
+    /// The path without links of a target outside, if that is known without waiting.
     pub outside: Option<PathBuf>,
-    /// `Link` if it leads nowhere; `Unknown` if finding out could wait for another filesystem.
+    /// `Link` if there is no target; `Unknown` if another filesystem would have to be waited for.
     pub kind: EntryKind,
 }
 
 impl Root {
-    /// Where a symbolic link leads, without opening anything and without waiting for another filesystem: a link may
-    /// lead into a mount that does not answer.
+    /// The target of a symbolic link, without opening it and without waiting for another filesystem: a link
+    /// may lead into a mount that does not respond.
     #[must_use]
     pub fn link_target(&self, relative: &Path) -> LinkTarget {
         let text = rustix::fs::readlinkat(&self.directory, relative, Vec::new());
@@ -59,12 +59,12 @@ impl Root {
         }
     }
 
-    /// The kind of what a link leads to, and its path: on this filesystem, or on another as far as that can be said
+    /// The kind and the path of a link's target: on this filesystem, or on another as far as that is known
     /// without waiting.
     fn followed(&self, relative: &Path) -> (EntryKind, Option<PathBuf>) {
         if self.opening == Opening::Openat2 {
             let found = self.followed_by_the_kernel(relative);
-            // The kernel gives up where something is renamed meanwhile, or is not in its cache.
+            // The kernel fails if an entry is renamed meanwhile, or is not in its cache.
             if found.0 != EntryKind::Unknown {
                 return found;
             }
@@ -81,7 +81,7 @@ impl Root {
         for resolve in attempts.map(|resolve| resolve | ResolveFlags::NO_MAGICLINKS) {
             match rustix::fs::openat2(&self.directory, relative, flags, Mode::empty(), resolve) {
                 Ok(target) => {
-                    // What is in the kernel's cache is not asked of a server again.
+                    // Entries in the kernel's cache are not requested from a server again.
                     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
                     let stat = stat(&target, Path::new(""), flags);
                     let its_name = format!("/proc/self/fd/{}", target.as_raw_fd());
@@ -97,7 +97,7 @@ impl Root {
     }
 }
 
-/// Where filesystems are mounted that a run's directory is not in; `None` if that is not known.
+/// The mount points of filesystems other than that of the run's directory; `None` if they are not known.
 #[derive(Debug)]
 pub(super) struct MountPoints(Option<HashSet<PathBuf>>);
 
@@ -107,14 +107,14 @@ impl MountPoints {
         let within = run_dir::resolve(directory);
         Self(list.map(|list| {
             let lines = list.split(|byte| *byte == b'\n');
-            // The fifth member of a line.
+            // The mount point is the fifth member of a line.
             let points = lines.filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
             let points = points.map(|point| PathBuf::from(OsString::from_vec(unescaped(point))));
             points.filter(|point| !within.starts_with(point)).collect()
         }))
     }
 
-    /// Goes through a path name by name, and no further than to the next mount point. `place` has no links.
+    /// Resolves a path name by name, up to the next mount point. `place` has no links.
     fn followed(&self, mut place: PathBuf, name: &OsStr) -> (EntryKind, Option<PathBuf>) {
         let Some(mount_points) = &self.0 else {
             return (EntryKind::Unknown, None);
@@ -165,7 +165,7 @@ impl MountPoints {
     }
 }
 
-/// Spaces, tabs, line ends and backslashes are written in octal.
+/// Decodes spaces, tabs, line ends and backslashes, which are written in octal.
 pub(super) fn unescaped(text: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -185,7 +185,7 @@ pub(super) fn unescaped(text: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// The path below `root` that a link at `link` leads to by its text; `None` if that is outside.
+/// The target below `root` of a link at `link`, by its text; `None` if that is outside.
 fn inside(root: &Path, link: &Path, text: &Path) -> Option<PathBuf> {
     let mut path = PathBuf::new();
     let below = if text.is_absolute() {

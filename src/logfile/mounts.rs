@@ -1,4 +1,4 @@
-//! Mounts: which devices are mounted where, from the kernel's table, without touching any of them.
+//! Mounts: devices and their mount points, from the kernel's table, without access to any of them.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -7,22 +7,22 @@ use std::path::{Path, PathBuf};
 use super::links::unescaped;
 use super::pool;
 
-/// The kernel's table.
+/// The kernel's table of mounts.
 const TABLE: &str = "/proc/self/mountinfo";
 
-/// What the table says of a path.
+/// The entries of the table for a path.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Mounted {
-    /// The devices that a call below the path may have to wait for: those that are mounted there or below, or else the one
-    /// it lies in.
+    /// The devices that a call below the path may wait for: those mounted there or below, otherwise the one
+    /// that contains the path.
     pub devices: Vec<u64>,
-    /// Those of them that more than this kernel has a say in.
+    /// Those of them that not only this kernel changes.
     pub foreign: Vec<u64>,
-    /// Where the first of them is mounted.
+    /// The mount point of the first of them.
     pub place: Option<PathBuf>,
 }
 
-/// What is mounted at `path`, by what `path` says. Nothing if the kernel's table cannot be read.
+/// The mounts at `path`, compared by the text of `path`. Empty if the kernel's table cannot be read.
 #[must_use]
 pub fn mounted_at(path: &Path) -> Mounted {
     std::fs::read(TABLE).map_or_else(|_| Mounted::default(), |table| find(&table, path))
@@ -33,7 +33,8 @@ fn find(table: &[u8], path: &Path) -> Mounted {
     let mut around: Option<(PathBuf, u64, bool)> = None;
     for line in table.split(|byte| *byte == b'\n') {
         let mut fields = line.split(|byte| *byte == b' ');
-        // The third member is the device, the fifth where it is mounted; after a dash comes the filesystem's name.
+        // The third member is the device, the fifth the mount point; the name of the filesystem follows a
+        // dash.
         let (Some(device), Some(point)) = (fields.nth(2).and_then(device), fields.nth(1)) else {
             continue;
         };
@@ -45,7 +46,7 @@ fn find(table: &[u8], path: &Path) -> Mounted {
             found.foreign.extend(is_foreign.then_some(device));
             found.place.get_or_insert(point);
         } else if path.starts_with(&point)
-            // Of two on one place, the later one covers the other.
+            // Of two mounts on one place the later one covers the other.
             && around.as_ref().is_none_or(|(longest, ..)| point.starts_with(longest))
         {
             around = Some((point, device, is_foreign));
@@ -61,8 +62,8 @@ fn find(table: &[u8], path: &Path) -> Mounted {
     found
 }
 
-/// Filesystems that only this kernel changes, so that it tells of every change: ext2 to ext4, XFS, Btrfs, tmpfs, F2FS, ZFS,
-/// bcachefs. Not overlays, whose layers may be changed below them.
+/// Filesystems that only this kernel changes, so that each change has an event: ext2 to ext4, XFS, Btrfs,
+/// tmpfs, F2FS, ZFS, bcachefs. Not overlays, whose layers may be changed below them.
 const LOCAL: [u32; 7] = [
     0xEF53,
     0x5846_5342,
@@ -86,12 +87,12 @@ const LOCAL_NAMES: [&[u8]; 9] = [
     b"bcachefs",
 ];
 
-/// Whether the filesystem at a path is changed by this kernel alone. It may hang.
+/// True if only this kernel changes the filesystem at a path. It may hang.
 #[must_use]
 pub fn is_local(path: &Path) -> bool {
     let found = rustix::fs::statfs(path);
     pool::call_returned();
-    // A magic number has 32 bits, whatever the width of the field.
+    // A magic number has 32 bits, whatever the width of the field is.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -100,7 +101,7 @@ pub fn is_local(path: &Path) -> bool {
     found.is_ok_and(|found| LOCAL.contains(&(found.f_type as u32)))
 }
 
-/// `259:1`.
+/// Parses a device number such as `259:1`.
 fn device(text: &[u8]) -> Option<u64> {
     let (major, minor) = std::str::from_utf8(text).ok()?.split_once(':')?;
     Some(rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?))

@@ -1,8 +1,9 @@
-//! Opening below a directory without following a link: by `openat2`, or name by name where the kernel does not let it.
+//! Opening below a directory without following links: with `openat2`, or name by name where that call is
+//! refused.
 //!
-//! Sandboxes answer `openat2` as if it did not exist: `RestrictSUIDSGID=` of systemd and seccomp profiles of container
-//! runtimes cannot look at its arguments. Name by name gives the same: no link is followed, nothing leads up or out, and
-//! a directory that another took the place of meanwhile is not believed.
+//! Sandboxes refuse `openat2` as if it did not exist: `RestrictSUIDSGID=` of systemd and seccomp profiles of
+//! container runtimes cannot inspect its arguments. Name by name has the same result: no link is followed, no
+//! path leads up or out, and a directory that was replaced meanwhile is an error.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,25 +16,26 @@ use strum::IntoStaticStr;
 
 use super::stat;
 
-/// How paths below a directory are opened.
+/// The way in which paths below a directory are opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Opening {
-    /// One call, and the kernel follows no link.
+    /// One call, in which the kernel follows no link.
     Openat2,
-    /// A call for each name.
+    /// One call for each name.
     #[strum(serialize = "openat")]
     ByName,
 }
 
 impl Opening {
-    /// What this process can use; asked once.
+    /// The way that this process can use; tested once.
     #[must_use]
     pub fn available() -> Self {
         static AVAILABLE: OnceLock<Opening> = OnceLock::new();
         *AVAILABLE.get_or_init(|| {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            // Everybody may open this one: whatever the error, a filter gave it, or there is no such call.
+            // Every process may open this path: any error comes from a filter, or from a kernel without the
+            // call.
             match rustix::fs::openat2(CWD, "/", flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
                 Err(_) => Self::ByName,
                 Ok(_) => Self::Openat2,
@@ -41,7 +43,7 @@ impl Opening {
         })
     }
 
-    /// Opens what is below `directory`. Links fail with `LOOP` or `NOTDIR`, a way out with `XDEV`.
+    /// Opens a path below `directory`. Links fail with `LOOP` or `NOTDIR`, a path that leads out with `XDEV`.
     pub(super) fn beneath(self, directory: &OwnedFd, relative: &Path, flags: OFlags) -> Result<OwnedFd> {
         match self {
             Self::Openat2 => {
@@ -72,7 +74,7 @@ impl Opening {
     }
 }
 
-/// Opens name by name, then looks whether each directory on the way is still the one that was gone through.
+/// Opens name by name, then checks that each directory on the way is still the same.
 fn by_name(top: BorrowedFd<'_>, relative: &Path, flags: OFlags) -> Result<OwnedFd> {
     let mut names = Vec::new();
     for part in relative.components() {

@@ -1,7 +1,7 @@
-//! Pool: threads for calls into filesystems that others own, any of which may hang for ever.
+//! Pool: threads for calls into filesystems of others, any of which may hang without end.
 //!
-//! A mount whose server is gone answers no call. What hangs in it keeps its one thread; nobody waits for that thread, not
-//! even the end of the process.
+//! A call into a mount whose server is gone does not return. It keeps its one thread; nothing waits for that
+//! thread, not even the end of the process.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -12,11 +12,12 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
-/// A job is stalled when one call has not returned for so long.
+/// A job is stalled when one call has not returned for this long.
 pub const STALLED_AFTER: Duration = Duration::from_secs(5);
-/// A call that has not returned for so long is slow: what it holds may have to be given to others.
+/// A job is slow when one call has not returned for this long: its permits may have to be given to others.
 pub const SLOW_AFTER: Duration = Duration::from_millis(100);
-/// Most threads: those that work, one for each mount that hangs, and those that were in it when it began to.
+/// Most threads: those that work, one for each mount that hangs, and those that were in it when it began to
+/// hang.
 const THREADS_MAX: usize = 256;
 /// A thread without work ends after this; [`Pool::keep_one`] is called more often.
 const IDLE_THREAD_FOR: Duration = Duration::from_secs(10);
@@ -35,42 +36,42 @@ pub(super) fn call_returned() {
     });
 }
 
-/// The threads.
+/// A pool of threads.
 #[derive(Debug)]
 pub struct Pool {
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
 }
 
-/// A piece of work on a thread of the pool. Dropped, it goes on and nobody hears how it ended.
+/// Work on a thread of the pool. After a drop it continues, and its result is lost.
 #[derive(Debug)]
 pub struct Job<T> {
     handle: JoinHandle<T>,
     calls: Arc<AtomicU64>,
-    /// How many calls had returned when that was last looked at, and since when.
+    /// The number of calls that had returned at the last check, and the time since when it has been so.
     returned: u64,
     since: Instant,
-    /// When that was: those who wait for a job may be called away at any time.
+    /// The time of the last check: a wait for a job may be cancelled at any time.
     looked: Instant,
 }
 
-/// How far a job has come.
+/// The progress of a job.
 #[derive(Debug)]
 pub enum Progress<T> {
-    /// It is done, or it panicked.
+    /// The job is done, or it panicked.
     Done(Result<T, JoinError>),
     /// One of its calls has not returned for [`STALLED_AFTER`].
     Stalled,
 }
 
-/// What a job did in a short time.
+/// The progress of a job in a short time.
 #[derive(Debug)]
 pub enum JobPace<T> {
-    /// It is done, or it panicked.
+    /// The job is done, or it panicked.
     Done(Result<T, JoinError>),
-    /// Calls of it returned.
+    /// Calls of the job returned.
     Moves,
-    /// None has returned for so long.
+    /// No call has returned for this long.
     Stands(Duration),
 }
 
@@ -78,7 +79,7 @@ impl Pool {
     /// A pool with one thread.
     ///
     /// # Errors
-    /// When the system does not give what a runtime needs.
+    /// When the system refuses a resource that a runtime needs.
     pub fn new() -> std::io::Result<Self> {
         let runtime = Builder::new_current_thread()
             .max_blocking_threads(THREADS_MAX)
@@ -92,13 +93,13 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Keeps one thread from ending for want of work. A first thread that the system does not give is a panic of the
-    /// runtime, a further one is only waited for.
+    /// Keeps one idle thread from ending. The runtime panics if the system refuses the first thread; a
+    /// further one is only waited for.
     pub fn keep_one(&self) {
         drop(self.start(|| ()));
     }
 
-    /// Starts work on a thread of its own.
+    /// Starts a job on a thread of its own.
     pub fn start<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Job<T> {
         let calls = Arc::new(AtomicU64::new(0));
         let its_calls = Arc::clone(&calls);
@@ -131,7 +132,8 @@ impl Drop for Pool {
 }
 
 impl<T> Job<T> {
-    /// Waits until the job is done or stalls; a stalled one may be waited for with [`Job::done`]. Cancel safe.
+    /// Waits until the job is done or stalls; a stalled one can be waited for with [`Job::done`]. Cancel
+    /// safe.
     pub async fn progress(&mut self) -> Progress<T> {
         loop {
             match self.pace().await {
@@ -142,7 +144,7 @@ impl<T> Job<T> {
         }
     }
 
-    /// Waits until the job is done, but not longer than [`SLOW_AFTER`], and says whether it came on. Cancel safe.
+    /// Waits until the job is done, but not longer than [`SLOW_AFTER`]; returns its progress. Cancel safe.
     pub async fn pace(&mut self) -> JobPace<T> {
         let until = self.looked + SLOW_AFTER;
         if let Ok(done) = tokio::time::timeout_at(until, &mut self.handle).await {
@@ -157,7 +159,7 @@ impl<T> Job<T> {
         JobPace::Moves
     }
 
-    /// Whether it is done.
+    /// True if the job is done.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.handle.is_finished()
@@ -166,7 +168,7 @@ impl<T> Job<T> {
     /// Waits until the job is done, however long it hangs. Cancel safe.
     ///
     /// # Errors
-    /// It panicked.
+    /// The job panicked.
     pub async fn done(&mut self) -> Result<T, JoinError> {
         (&mut self.handle).await
     }

@@ -1,4 +1,4 @@
-//! Home: the directory of a run's logs, in the runs directory or elsewhere.
+//! The directory of a run's logs, in the runs directory or elsewhere.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -7,25 +7,25 @@ use super::{LogFileError, Root};
 use crate::globs::layout::Layout;
 use crate::model::RunId;
 
-/// Longest path that Linux takes, in bytes (`PATH_MAX` without the NUL behind it).
+/// Longest path that Linux accepts, in bytes (`PATH_MAX` without the final NUL).
 const PATH_BYTES_MAX: usize = 4095;
 /// Longest name in a directory, in bytes (`NAME_MAX`).
 const NAME_BYTES_MAX: usize = 255;
-/// What globs take a directory to be that a run has elsewhere: `<run>/mount`.
+/// The place of a run's own directory for globs: `<run>/mount`.
 pub const MOUNT: &str = "mount";
 
-/// Where a run's logs are.
+/// The directory of a run's logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunDir {
     /// The directory that is opened; the stored paths are relative to it.
     pub path: PathBuf,
-    /// What globs take it to be: a path below the runs directory.
+    /// Its path for globs: below the runs directory.
     pub in_runs: PathBuf,
-    /// It is not in the runs directory: someone named it.
+    /// It is not in the runs directory: a request named it.
     pub is_own: bool,
 }
 
-/// Why a directory cannot be a run's own.
+/// The reason why a directory cannot be a run's own.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MountError {
     #[error("{0:?} is no absolute path without `..`")]
@@ -49,7 +49,7 @@ fn list(roots: &[PathBuf]) -> String {
 }
 
 impl RunDir {
-    /// Where a run's logs are: in its own directory if it has one, else in the one of this name in the runs directory.
+    /// The own directory of a run if it has one, otherwise the one of this name in the runs directory.
     #[must_use]
     pub fn of(runs_dir: &Path, name: &Path, own: Option<&Path>) -> Self {
         match own {
@@ -66,7 +66,8 @@ impl RunDir {
         }
     }
 
-    /// Opens it. An own one was resolved when it was allowed: a link that has come since leads nowhere.
+    /// Opens the directory. An own one was resolved when it was allowed: links that were made since are not
+    /// followed.
     ///
     /// # Errors
     /// As [`Root::open`].
@@ -79,7 +80,8 @@ impl RunDir {
     }
 }
 
-/// The name of a run's directory in the runs directory. Where it is not the run's id, it is looked for there.
+/// The name of a run's directory in the runs directory; where it is not the run's id, the runs directory is
+/// searched.
 #[must_use]
 pub fn name_of(runs_dir: &Path, layout: Layout, run: &RunId) -> PathBuf {
     let as_it_is = PathBuf::from(run.as_str());
@@ -93,11 +95,11 @@ pub fn name_of(runs_dir: &Path, layout: Layout, run: &RunId) -> PathBuf {
         .unwrap_or(as_it_is)
 }
 
-/// What a directory that someone names for a run is called in truth, if it may be one; `None` if it is where the run is
-/// looked for anyway. Touches the filesystem.
+/// The path without links of a directory that a request names for a run, if it is allowed; `None` if it is
+/// the directory of the run in the runs directory. It accesses the filesystem.
 ///
 /// # Errors
-/// It may not.
+/// The directory is not allowed.
 pub fn resolve_mount(
     mount: &Path,
     run: &RunId,
@@ -129,7 +131,7 @@ pub fn resolve_mount(
     }
 }
 
-/// Whether anything can have this path.
+/// True if a file can have this path.
 fn can_be(path: &Path) -> bool {
     let bytes = path.as_os_str().as_bytes();
     bytes.len() <= PATH_BYTES_MAX
@@ -138,7 +140,7 @@ fn can_be(path: &Path) -> bool {
             .all(|name| name.len() <= NAME_BYTES_MAX && !name.contains(&0))
 }
 
-/// A path without links, as far as it exists: the name by which events tell of it.
+/// A path without links, as far as it exists: events name files by it.
 #[must_use]
 pub fn resolve(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());

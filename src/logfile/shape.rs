@@ -1,29 +1,31 @@
-//! How a directory looks that holds transcripts: runs with a mount each, or projects as the agent itself keeps them.
+//! The shape of a directory with transcripts: runs with a mount each, or projects as the agent itself keeps
+//! them.
 
 use std::path::{Path, PathBuf};
 
 use crate::logfile::unread::{PROJECTS, is_log_name};
 use crate::logfile::{Entry, EntryKind, LogFileError, Root};
 
-/// Directories of one that are looked into.
+/// Directories in one directory that are inspected.
 const LOOKED_INTO_MAX: usize = 64;
 
-/// What a directory looks like.
+/// The shape of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// One of its directories has a mount.
     Runs,
-    /// Its directories hold transcripts themselves; one of them.
+    /// Its directories contain transcripts themselves; one of them.
     Projects(PathBuf),
-    /// It holds a directory of projects beside other things, as an agent's own directory does; one transcript of them.
+    /// It contains a directory of projects beside other entries, as an agent's own directory does; one
+    /// transcript of them.
     Agent(PathBuf),
-    /// It holds transcripts itself; one of them.
+    /// It contains transcripts itself; one of them.
     Project(PathBuf),
     Other,
 }
 
 impl Shape {
-    /// Looks at a directory. Directories below are looked into until it is clear, and at most so many.
+    /// Inspects a directory. Directories in it are inspected until the shape is clear, up to the bound.
     ///
     /// # Errors
     /// When the directory itself cannot be read.
@@ -34,7 +36,7 @@ impl Shape {
         Ok(Self::of_entries(path, &root, &entries))
     }
 
-    /// As [`Shape::of`], of a directory that was listed.
+    /// As [`Shape::of`], for a directory that was listed.
     #[must_use]
     pub fn of_entries(path: &Path, root: &Root, entries: &[Entry]) -> Self {
         let directories = || {
@@ -72,8 +74,8 @@ impl Shape {
         Self::Other
     }
 
-    /// What to set so that what `runs_dir` holds is read, and by project, if it is not what the layout expects; `reads`
-    /// says whether the settings read a transcript.
+    /// The setting with which the contents of `runs_dir` are read, by project, if the layout expects another
+    /// shape. `reads` returns true for transcripts that the settings read.
     #[must_use]
     pub fn advice(&self, runs_dir: &Path, reads: impl Fn(&Path) -> bool) -> Option<String> {
         const PROJECTS_LAYOUT: &str = "runs.layout = \"projects\" (or --layout projects)";
@@ -100,7 +102,8 @@ impl Shape {
     }
 }
 
-/// Whether a project has such a name: the path of its directory, with dashes for what is no letter or digit.
+/// True for the name of a project: the path of its directory with dashes in place of all but letters and
+/// digits.
 fn is_project_name(directory: &Path) -> bool {
     let name = directory.as_os_str().as_encoded_bytes();
     let has_drive = name.first().is_some_and(u8::is_ascii_alphabetic) && name.get(1..3) == Some(b"--");
@@ -111,7 +114,7 @@ fn is_log(entry: &Entry) -> bool {
     entry.kind == EntryKind::File && is_log_name(&entry.path)
 }
 
-/// A log in a directory; the first by its name, as the others come in any order.
+/// A log in a directory: the first one by name, as listings have no order.
 fn log_in(root: &Root, directory: &Path) -> Option<PathBuf> {
     let entries = root.list(directory).ok()?;
     let logs = entries.into_iter().filter(is_log);

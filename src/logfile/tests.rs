@@ -1,4 +1,4 @@
-//! What is opened, what is refused, and how one content is told from another.
+//! Tests of opening and refusing paths, and of recognizing the content of a file.
 
 use super::*;
 use std::fs;
@@ -48,7 +48,7 @@ fn a_tail_is_the_same_however_it_was_read() {
     }
 }
 
-/// Both ways where the kernel has both.
+/// Both ways of opening where the kernel has both.
 fn openings() -> impl Iterator<Item = Opening> {
     [Opening::available(), Opening::ByName].into_iter()
 }
@@ -237,7 +237,8 @@ fn where_links_lead_is_found_without_opening() {
             ("magic", Path::new("/proc/self/fd"), EntryKind::Unknown, None),
         ] {
             let target = link(name, text);
-            // On the way to these the kernel may have to leave the filesystem: it says only what it has at hand.
+            // On the way to these the kernel may have to leave the filesystem: it says only what it has at
+            // hand.
             let is_far = opening == Opening::Openat2 && ["none", "magic", "through_a_file"].contains(&name);
             let kind = if is_far { target.kind } else { kind };
             assert_eq!(

@@ -1,6 +1,8 @@
-//! What lies where transcripts are expected and is not read: counted by kind, with one example of each.
+//! Unread files: entries where transcripts are expected that are not read, counted by kind, with one example
+//! of each.
 //!
-//! Nothing here is wrong with the collector. It is said because an unread mount must not look like an idle one.
+//! They are no fault of the collector. They are reported because an unread mount must not look like an idle
+//! one.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
@@ -10,9 +12,10 @@ use std::path::{Path, PathBuf};
 use crate::logfile::{Entry, EntryKind, LogFile, Root};
 use crate::parse::foreign::{self, Agent, Look};
 
-/// Links whose targets are looked at in one scan; those beyond are taken for links to files, if they have the name of one.
+/// Links whose targets are inspected in one scan; the others count as links to files if they have the name of
+/// a log.
 pub const LINKS_LOOKED_AT_MAX: usize = 1024;
-/// Directories of one run that are looked into for logs which the settings leave out.
+/// Directories of one run that are searched for logs which the settings exclude.
 const LOOKED_INTO_MAX: usize = 64;
 /// Endings of compressed files.
 const COMPRESSED: [&[u8]; 9] = [
@@ -20,23 +23,23 @@ const COMPRESSED: [&[u8]; 9] = [
 ];
 /// Endings of archives of several files, before a compression or by themselves.
 const BUNDLES: [&[u8]; 7] = [b"tar", b"tgz", b"tzst", b"txz", b"tbz2", b"zip", b"7z"];
-/// Endings of copies that were put aside.
+/// Endings of copies.
 const COPIES: [&[u8]; 4] = [b"bak", b"old", b"orig", b"backup"];
-/// Other endings of files of JSON lines, in small letters.
+/// Other endings of files of JSON lines, in lower case.
 const OTHER_ENDINGS: [&[u8]; 3] = [b"jsonl", b"jsonlines", b"ndjson"];
-/// Directories of code that others wrote: what is in there is nobody's transcript.
+/// Directories of third-party code, in which no transcripts are.
 const DEPENDENCIES: &str = "node_modules";
-/// The directory that holds an agent's projects.
+/// The directory with an agent's projects.
 pub const PROJECTS: &str = "projects";
-/// The directory of a run that holds its logs.
+/// The directory of a run with its logs.
 const MOUNT: &str = "mount";
 
-/// What something is that is not read.
+/// The kind of an unread entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum UnreadKind {
     LinkToDirectory,
     LinkToFile,
-    /// It leads nowhere, or nobody can say where.
+    /// A link without a target, or with one that is unknown.
     LinkElsewhere,
     Fifo,
     Socket,
@@ -45,16 +48,16 @@ pub enum UnreadKind {
     Compressed,
     /// A transcript under the name of a rotated log, or of a copy.
     Rotated,
-    /// A file of JSON lines whose ending is another one.
+    /// A file of JSON lines with another ending.
     OtherEnding,
-    /// An archive that may hold transcripts: of interest where there are none beside it.
+    /// An archive that may contain transcripts: reported only where no log is read beside it.
     Bundle,
-    /// A `*.jsonl` that the settings leave out.
+    /// A `*.jsonl` that the settings exclude.
     NotIncluded,
     Foreign(Agent),
-    /// It was read and has nothing that any transcript has.
+    /// A file that was read and has no content of a transcript.
     Strange,
-    /// It was read over NUL bytes.
+    /// A file in which NUL bytes were read over.
     Hole,
     /// A directory whose name is no run id.
     NoRun,
@@ -64,28 +67,28 @@ pub enum UnreadKind {
 struct Found {
     count: u64,
     first: PathBuf,
-    /// What the first one leads to, if it is a link.
+    /// The target of the first one, if it is a link.
     target: Option<PathBuf>,
 }
 
-/// What is not read, by kind.
+/// Unread entries by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unread(BTreeMap<UnreadKind, Found>);
 
-/// Decides what entries of a directory are, as far as they are not read.
+/// Sorts the unread entries of a directory by kind.
 pub struct Sorter<'s> {
     root: &'s Root,
     wants_directory: &'s dyn Fn(&Path) -> bool,
     wants_file: &'s dyn Fn(&Path) -> bool,
-    /// How many more links may be looked at.
+    /// The number of links that may still be inspected.
     links_left: &'s mut usize,
-    /// Says of a path outside of `root` whether it is read at its own place.
+    /// Returns true for a path outside `root` that is read at its own place.
     pub reads_elsewhere: Option<&'s dyn Fn(&Path) -> bool>,
     pub unread: Unread,
 }
 
 impl<'s> Sorter<'s> {
-    /// For one directory; `wants_*` say of paths below `root` what is read.
+    /// A sorter for one directory; `wants_*` return true for paths below `root` that are read.
     pub fn new(
         root: &'s Root,
         wants_directory: &'s dyn Fn(&Path) -> bool,
@@ -102,7 +105,7 @@ impl<'s> Sorter<'s> {
         }
     }
 
-    /// Takes an entry that is neither a file to read nor a directory.
+    /// Adds an entry that is neither a file to read nor a directory.
     pub fn add(&mut self, entry: &Entry) {
         let path = &entry.path;
         if path.iter().any(|name| name == DEPENDENCIES) {
@@ -161,7 +164,7 @@ impl<'s> Sorter<'s> {
         }
     }
 
-    /// What a file is by its name, if it may hold what should be counted.
+    /// The kind of a file by its name, if it may contain usage.
     fn file(&self, path: &Path) -> Option<UnreadKind> {
         let name = path.file_name()?.as_bytes();
         let wanted = |name: &[u8]| (self.wants_file)(&path.with_file_name(OsStr::from_bytes(name)));
@@ -191,8 +194,8 @@ impl<'s> Sorter<'s> {
     }
 }
 
-/// The logs of a run that no include matches, in the directories that the settings do not read; looked for in
-/// `LOOKED_INTO_MAX` of them, those above before those below.
+/// The logs of a run that no include matches, in directories that the settings do not read. The search
+/// inspects `LOOKED_INTO_MAX` of them, parents before their children.
 pub fn not_included(
     root: &Root,
     wants_directory: impl Fn(&Path) -> bool,
@@ -204,7 +207,7 @@ pub fn not_included(
         let Some(directory) = pending.pop_front() else {
             break;
         };
-        // One that cannot be listed is none of those that should be read.
+        // A directory that cannot be listed is not one that should be read.
         let mut entries = root.list(&directory).unwrap_or_default();
         entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         for Entry { path, kind } in entries {
@@ -222,14 +225,15 @@ pub fn not_included(
     unread
 }
 
-/// A name without one of these endings and the dot before it.
+/// The name without one of these endings and the dot before it.
 fn ending<'n>(name: &'n [u8], endings: &[&[u8]]) -> Option<&'n [u8]> {
     endings
         .iter()
         .find_map(|ending| name.strip_suffix(*ending)?.strip_suffix(b"."))
 }
 
-/// The name that a log had before it was rotated or copied: `x.jsonl` for `x.jsonl.1`, `x.jsonl-20261005`, `x.jsonl.bak`.
+/// The name of a log before it was rotated or copied: `x.jsonl` for `x.jsonl.1`, `x.jsonl-20261005`,
+/// `x.jsonl.bak`.
 fn unrotated(name: &[u8]) -> Option<&[u8]> {
     if let Some(name) = ending(name, &COPIES).or_else(|| name.strip_suffix(b"~")) {
         return Some(name);
@@ -241,20 +245,20 @@ fn unrotated(name: &[u8]) -> Option<&[u8]> {
         .flatten()
 }
 
-/// Whether something has the name of a compressed file, or of an archive.
+/// True for the name of a compressed file or an archive.
 #[must_use]
 pub fn is_compressed(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().as_bytes();
     ending(name, &COMPRESSED).is_some() || ending(name, &BUNDLES).is_some()
 }
 
-/// Whether something has the name of a transcript.
+/// True for the name of a transcript.
 #[must_use]
 pub fn is_log_name(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == "jsonl")
 }
 
-/// Whether a run's mount or a project is expected here.
+/// True for paths where a run's mount or a project is expected.
 fn is_at_projects(path: &Path) -> bool {
     let above = path.parent().and_then(Path::file_name);
     let depth = path.components().count();
@@ -264,7 +268,7 @@ fn is_at_projects(path: &Path) -> bool {
         || path.file_name().is_some_and(|name| name == PROJECTS)
 }
 
-/// What a file looks like by its beginning, as far as that can be read.
+/// The look of a file by its beginning, as far as that can be read.
 #[must_use]
 pub fn look(file: &LogFile) -> Look {
     let mut head = vec![0; foreign::HEAD_BYTES];
@@ -273,7 +277,7 @@ pub fn look(file: &LogFile) -> Look {
 }
 
 impl UnreadKind {
-    /// What a file is that looks so, if it is no transcript.
+    /// The kind of a file with this look, if it is no transcript.
     #[must_use]
     pub fn of(look: Look) -> Option<Self> {
         match look {
@@ -296,7 +300,7 @@ impl Unread {
         );
     }
 
-    /// Adds what another has.
+    /// Adds the entries of another.
     pub fn merge(&mut self, other: &Self) {
         for (kind, found) in &other.0 {
             self.take(*kind, found);
@@ -307,7 +311,7 @@ impl Unread {
         match self.0.get_mut(&kind) {
             Some(there) => {
                 let count = there.count.saturating_add(more.count);
-                // The same one whatever was met first.
+                // The example does not depend on the order of the entries.
                 if more.first < there.first {
                     more.clone_into(there);
                 }
@@ -319,7 +323,7 @@ impl Unread {
         }
     }
 
-    /// How many files were read and are no transcripts.
+    /// The number of files that were read and are no transcripts.
     #[must_use]
     pub fn no_transcripts(&self) -> u64 {
         let is_none = |kind: &UnreadKind| matches!(kind, UnreadKind::Foreign(_) | UnreadKind::Strange);
@@ -327,7 +331,7 @@ impl Unread {
         found.map(|(_, found)| found.count).sum()
     }
 
-    /// Of a file by itself: why it is no transcript.
+    /// For a single file the reason why it is no transcript.
     #[must_use]
     pub fn judgement(&self) -> Option<String> {
         self.0.keys().find_map(|kind| match kind {
@@ -345,8 +349,8 @@ impl Unread {
         self.0.is_empty()
     }
 
-    /// One sentence for each kind: what is not read, where, and what to do. Paths are below `base`; `has_logs` says
-    /// whether anything is read beside it.
+    /// One sentence for each kind: which entries are not read, where, and what to do. Paths are below `base`;
+    /// `has_logs` is true if logs are read beside them.
     #[must_use]
     pub fn sentences(&self, base: &Path, has_logs: bool) -> Vec<(UnreadKind, String)> {
         let shown = self

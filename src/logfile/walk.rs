@@ -1,4 +1,4 @@
-//! All log files below a directory, within bounds: for reading once.
+//! A walk: all log files below a directory, within bounds, for commands that read them once.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use crate::logfile::{EntryKind, LogFileError, Root};
 
 use crate::logfile::unread::{LINKS_LOOKED_AT_MAX, Sorter, Unread};
 
-/// Bounds of a walk; what lies beyond is left alone and reported.
+/// Bounds of a walk; files beyond them are not read, and that is reported.
 #[derive(Clone, Copy, Debug)]
 pub struct WalkLimits {
     pub files_max: usize,
@@ -14,14 +14,14 @@ pub struct WalkLimits {
     pub depth_max: usize,
 }
 
-/// What a walk found.
+/// The result of a walk.
 #[derive(Debug, Default)]
 pub struct Walk {
     /// Regular files that are wanted, sorted.
     pub files: Vec<PathBuf>,
-    /// What lies among them and is not read.
+    /// Files among them that are not read.
     pub unread: Unread,
-    /// Whether a bound was reached: there is more than was found.
+    /// A bound was reached: there are more files.
     pub cut: bool,
 }
 

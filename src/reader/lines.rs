@@ -1,11 +1,12 @@
-//! Bytes in, complete lines with their offsets out.
+//! Lines: splits a block of bytes into complete lines with their offsets.
 //!
-//! A line ends with `\n`; the bytes after the last `\n` are "not yet" a line. Nothing here looks into a line.
+//! A line ends with `\n`; the bytes after the last `\n` are not a line yet. The contents of lines are not
+//! inspected.
 
 /// One complete line of a block, without its `\n`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// Where the line starts, counted from the start of the block.
+    /// The offset of the line from the start of the block.
     pub start: usize,
     pub bytes: &'a [u8],
 }
@@ -28,7 +29,7 @@ impl<'a> LineIter<'a> {
         }
     }
 
-    /// Where the first unfinished line starts; the length of the block if it ends with `\n`.
+    /// The offset of the first unfinished line; the length of the block if it ends with `\n`.
     ///
     /// True once the iterator is exhausted.
     #[must_use]
@@ -50,7 +51,8 @@ impl<'a> Iterator for LineIter<'a> {
     }
 }
 
-/// How many bytes of a block belong to a line that is skipped: up to and with its `\n`, or `None` if it goes on.
+/// The number of bytes of a block that belong to a skipped line, including its `\n`; `None` if the line
+/// continues.
 #[must_use]
 pub fn skipped(block: &[u8]) -> Option<usize> {
     memchr::memchr(b'\n', block).map(|at| at + 1)
@@ -78,7 +80,7 @@ mod tests {
     }
 
     proptest! {
-        /// However a text is cut into blocks, carrying the rest over gives the same lines.
+        /// The lines do not depend on how a text is cut into blocks if the rest is carried over.
         #[test]
         fn any_cut_gives_the_same_lines(text in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'a'), any::<u8>()], 0..200), cut in 1usize..50) {
             let whole: Vec<Vec<u8>> = LineIter::new(&text).map(|line| line.bytes.to_vec()).collect();

@@ -121,8 +121,8 @@ impl Supervisor {
         found
     }
 
-    /// Wakes the runs in the runs directory, because it was replaced or removed. No event reports that for the runs in
-    /// it, and the scans would reach those at rest one after the other.
+    /// Wakes the runs in the runs directory, because it was replaced or removed. No event reports that for
+    /// the runs in it, and the scans would reach those at rest one after the other.
     fn wake_runs_in_directory(&self) {
         for (run, tailer) in &self.tailers {
             if !self.places.has(run) {
@@ -131,8 +131,8 @@ impl Supervisor {
         }
     }
 
-    /// Sets the path of the runs directory without links. If a link on the way to it has another target now, its runs
-    /// are restarted there.
+    /// Sets the path of the runs directory without links. If a link on the way to it has another target now,
+    /// its runs are restarted there.
     fn move_to(&mut self, directory: &Path) {
         let before = self.places.directory.replace(directory.to_owned());
         if self.tailers.is_empty() || before.as_deref() == Some(directory) {

@@ -46,8 +46,8 @@ impl Failures {
     }
 
     /// Records a failure.
-    pub(super) fn add(&mut self, run: RunId, reason: String, now: Instant) -> Retry {
-        let before = self.runs.get(&run);
+    pub(super) fn add(&mut self, run: &RunId, reason: String, now: Instant) -> Retry {
+        let before = self.runs.get(run);
         let times = before.map_or(0, |failure| failure.times) + 1;
         let pause = (RESTART_AFTER * 2u32.saturating_pow(times.min(10) - 1)).min(RESTART_AFTER_MAX);
         let is_repeated = before.is_some_and(|failure| failure.reason == reason);
@@ -56,7 +56,7 @@ impl Failures {
             reason,
             retry_at: now + pause,
         };
-        self.runs.insert(run, failure);
+        self.runs.insert(run.clone(), failure);
         Retry { pause, is_repeated }
     }
 
@@ -72,8 +72,8 @@ impl Failures {
         failures.for_each(|failure| failure.retry_at = now);
     }
 
-    /// Drops the runs that have recovered, so that their next failure has the first pause again; returns the others
-    /// whose pause is over.
+    /// Drops the runs that have recovered, so that their next failure has the first pause again; returns the
+    /// others whose pause is over.
     pub(super) fn due(&mut self, now: Instant, has_recovered: impl Fn(&RunId) -> bool) -> Vec<RunId> {
         self.runs
             .retain(|run, failure| failure.retry_at > now || !has_recovered(run));
@@ -90,7 +90,7 @@ mod tests {
     fn pauses_double_up_to_the_longest_and_start_again_after_a_recovery() {
         let (mut failures, run, now) = (Failures::default(), RunId::new("r").unwrap(), Instant::now());
         let add = |reason: &str, failures: &mut Failures| {
-            let retry = failures.add(run.clone(), reason.to_owned(), now);
+            let retry = failures.add(&run, reason.to_owned(), now);
             (retry.pause.as_secs(), retry.is_repeated)
         };
         let first = ["a", "a", "b"].map(|reason| add(reason, &mut failures));

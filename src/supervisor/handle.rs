@@ -1,7 +1,7 @@
 //! The handle of the supervisor: requests to start, stop and forget runs.
 //!
-//! Requests wait in a bounded queue, and each is answered on a channel of its own. The handle does not keep the
-//! collector from stopping: after the supervisor has ended, every request is refused.
+//! Requests wait in a bounded queue, and each is answered on a channel of its own. The handle does not keep
+//! the collector from stopping: after the supervisor has ended, every request is refused.
 
 use std::path::PathBuf;
 
@@ -39,8 +39,8 @@ pub enum StartAnswer {
     Elsewhere(AccountId),
     /// The labels name an account that is not configured.
     NoSuchAccount(UnknownAccount),
-    /// Lines of the run were already read from this directory, so its logs cannot be elsewhere; `None` is the runs
-    /// directory.
+    /// Lines of the run were already read from this directory, so its logs cannot be elsewhere; `None` is the
+    /// runs directory.
     MountedElsewhere(Option<PathBuf>),
     /// The directory is not allowed.
     Mount(MountError),

@@ -1,8 +1,8 @@
 //! Supervisor: discovers runs, starts and restarts their tailers, and handles requests about runs.
 //!
-//! A directory in the runs directory whose name is a run id is a run. The scan every `watch.scan_interval` decides which
-//! runs exist; events only make it sooner. A tailer that fails is started again, after ever longer pauses, and does not
-//! affect other runs.
+//! A directory in the runs directory whose name is a run id is a run. The scan every `watch.scan_interval`
+//! decides which runs exist; events only make it sooner. A tailer that fails is started again, after ever
+//! longer pauses, and does not affect other runs.
 
 mod discovery;
 mod failures;
@@ -98,14 +98,15 @@ pub struct Supervisor {
     retrying: Option<Job<bool>>,
     /// Times the database had been replaced when the tailers were started.
     replaced: u64,
-    /// The first listing of the runs directory is done or failed: every run that existed at the start has a status.
+    /// The first listing of the runs directory is done or failed: every run that existed at the start has a
+    /// status.
     has_looked: bool,
     backlog_done: CancellationToken,
 }
 
 impl Supervisor {
-    /// A supervisor for runs at these places. The token `ready` of `shared` is cancelled once every run that exists at
-    /// first is watched, `backlog_done` once it is read.
+    /// A supervisor for runs at these places. The token `ready` of `shared` is cancelled once every run that
+    /// exists at first is watched, `backlog_done` once it is read.
     #[must_use]
     pub fn new(
         shared: Arc<TailerContext>,
@@ -157,7 +158,8 @@ impl Supervisor {
                 SupervisorEvent::SettingsChanged => {
                     tick = scan_interval(&settings.borrow());
                     self.rescan();
-                    // The first tick, which comes at once, restarts what failed: the settings may have been the cause.
+                    // The first tick, which comes at once, restarts what failed: the settings may have been
+                    // the cause.
                     self.failures.hurry_all(Instant::now());
                 }
                 SupervisorEvent::Request(request) => self.handle_request(request).await,
@@ -234,8 +236,8 @@ impl Supervisor {
                         continue;
                     }
                     discovers = true;
-                    // Its directory itself was replaced or has other rights. Hints below it, of which there may be many,
-                    // do not hurry a failed tailer.
+                    // Its directory itself was replaced or has other rights. Hints below it, of which there
+                    // may be many, do not hurry a failed tailer.
                     if below.as_os_str().is_empty() {
                         restarts |= self.failures.hurry(&run, Instant::now());
                     }

@@ -12,7 +12,7 @@ use super::starts::WantedPlace;
 use crate::model::{RunId, StopReason};
 use crate::tailer::status::RunStatuses;
 
-/// How often the wait for a last sweep checks that the filesystem of the run responds.
+/// Interval at which the wait for a last sweep checks that the filesystem of the run responds.
 const STALL_LOOKED_FOR_EVERY: Duration = Duration::from_secs(1);
 
 /// A stop whose last sweep has ended, and the channel for its answer.
@@ -89,7 +89,8 @@ impl Supervisor {
         });
     }
 
-    /// Answers a stop whose last sweep has ended. A run whose tailer did not read it to the end is stopped here.
+    /// Answers a stop whose last sweep has ended. A run whose tailer did not read it to the end is stopped
+    /// here.
     pub(super) async fn swept(&mut self, (stop, swept, done): SweptStop) {
         let unread = match swept {
             Swept::ToTheEnd => None,
@@ -114,8 +115,8 @@ impl Supervisor {
         }
     }
 
-    /// The reason why it is unknown if a run without a tailer has lines to read: the runs directory cannot be read. A
-    /// directory that is gone is no reason.
+    /// The reason why it is unknown if a run without a tailer has lines to read: the runs directory cannot be
+    /// read. A directory that is gone is no reason.
     fn unreadable_directory(&self, run: &RunId) -> Option<String> {
         if self.places.has(run) || self.directory.is_gone {
             return None;

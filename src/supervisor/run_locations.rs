@@ -1,4 +1,4 @@
-//! Places: where runs are looked for, and which run a path belongs to.
+//! Locations: the directories of runs, and the run that a path belongs to.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,16 +7,16 @@ use crate::globs::layout::Layout;
 use crate::logfile::run_dir::{MOUNT, RunDir};
 use crate::model::{RunId, RunIdError};
 
-/// Where runs are.
+/// The runs directory, and the directories that runs have elsewhere.
 #[derive(Clone, Debug, Default)]
 pub struct RunLocations {
-    /// Where every directory is a run, as the settings name it; `None` to have only runs that are asked for.
+    /// The runs directory as the settings name it; `None` to have only runs that are started by request.
     pub given: Option<PathBuf>,
-    /// The same without links, as events will name it, once that is known.
+    /// The same without links, as events name it, once that is known.
     pub directory: Option<PathBuf>,
-    /// What its directories are.
+    /// The meaning of its directories.
     pub layout: Layout,
-    /// Directories there whose names are no run ids.
+    /// Directories there whose names are not equal to the run ids.
     names: BTreeMap<RunId, PathBuf>,
     /// Directories of runs whose logs are elsewhere.
     /// **Invariant**: none is in another, and none in the runs directory.
@@ -24,12 +24,12 @@ pub struct RunLocations {
     by_path: BTreeMap<PathBuf, RunId>,
 }
 
-/// What is at a path.
+/// The owner of a path.
 #[derive(Debug, PartialEq, Eq)]
 pub enum PathOwner<'a> {
-    /// Something of this run, at this path in its directory.
+    /// A run, with the path in its directory.
     Run(RunId, &'a Path),
-    /// Something in the runs directory that is no run.
+    /// An entry of the runs directory that is no run.
     NoRun,
     Elsewhere,
 }
@@ -45,7 +45,7 @@ impl RunLocations {
         }
     }
 
-    /// Where a run's logs are.
+    /// The directory of a run's logs.
     #[must_use]
     pub fn home(&self, run: &RunId) -> RunDir {
         let runs_dir = self.directory.as_deref().unwrap_or(Path::new(""));
@@ -56,10 +56,10 @@ impl RunLocations {
         RunDir::of(runs_dir, name, self.own.get(run).map(PathBuf::as_path))
     }
 
-    /// The run that a directory in the runs directory is; from then on its home is there.
+    /// The run of a directory in the runs directory; from then on that is its directory.
     ///
     /// # Errors
-    /// It is no run.
+    /// The name belongs to no run.
     pub fn named(&mut self, name: &Path) -> Result<RunId, RunIdError> {
         let run = self.layout.run_of(name.as_os_str())?;
         if Path::new(run.as_str()) != name {
@@ -68,20 +68,21 @@ impl RunLocations {
         Ok(run)
     }
 
-    /// Those that are not in the runs directory.
+    /// The runs with directories of their own.
     #[must_use]
     pub fn own(&self) -> Vec<(RunId, RunDir)> {
         let runs = self.own.keys();
         runs.map(|run| (run.clone(), self.home(run))).collect()
     }
 
-    /// Whether the run's logs are not in the runs directory.
+    /// True if the run has a directory of its own.
     #[must_use]
     pub fn has(&self, run: &RunId) -> bool {
         self.own.contains_key(run)
     }
 
-    /// Whether a directory elsewhere is read as one of a run's own: it is one, is in one, or holds it as its mount.
+    /// True if a directory outside the runs directory is read: it is a run's own one, is in one, or has one
+    /// as its mount.
     #[must_use]
     pub fn reads_own(&self, directory: &Path) -> bool {
         let mut ancestors = directory.ancestors();
@@ -89,24 +90,24 @@ impl RunLocations {
             || self.by_path.contains_key(&directory.join(MOUNT))
     }
 
-    /// The run's logs are here from now on.
+    /// Gives the run a directory of its own.
     pub fn take(&mut self, run: &RunId, mount: PathBuf) {
         self.give_up(run);
         self.by_path.insert(mount.clone(), run.clone());
         self.own.insert(run.clone(), mount);
     }
 
-    /// The run has no directory of its own any more.
+    /// Removes the run's own directory.
     pub fn give_up(&mut self, run: &RunId) {
         if let Some(mount) = self.own.remove(run) {
             self.by_path.remove(&mount);
         }
     }
 
-    /// Another run whose directory this one is, holds, or is in.
+    /// Another run whose directory is equal to this one, contains it, or is in it.
     #[must_use]
     pub fn overlaps(&self, run: &RunId, mount: &Path) -> Option<RunId> {
-        // Paths order by their components, so what is in `mount` follows it.
+        // Paths are ordered by their components, so those below `mount` follow it.
         let below = (self.by_path.range(mount.to_owned()..)).take_while(|(path, _)| path.starts_with(mount));
         let above = mount
             .ancestors()
@@ -115,7 +116,7 @@ impl RunLocations {
         others.next().map(|(_, other)| other.clone())
     }
 
-    /// What is at a path that an event names.
+    /// The owner of a path that an event names.
     #[must_use]
     pub fn run_at<'a>(&self, path: &'a Path) -> PathOwner<'a> {
         let below = self

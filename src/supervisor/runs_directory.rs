@@ -48,8 +48,8 @@ pub(super) struct Listing {
 pub(super) struct Settled {
     /// A hash of the contents, see [`Root::mark`].
     mark: u64,
-    /// The time of the last change, in nanoseconds since 1970, where every change moves it. Without it thousands of
-    /// runs would be listed at each scan, which is most of the work of a collector at rest.
+    /// The time of the last change, in nanoseconds since 1970, where every change moves it. Without it
+    /// thousands of runs would be listed at each scan, which is most of the work of a collector at rest.
     changed_ns: Option<i64>,
 }
 

@@ -1,4 +1,5 @@
-//! Requests to start runs: the directory a start names is resolved on a thread of the pool, then the run is registered.
+//! Requests to start runs: the directory a start names is resolved on a thread of the pool, then the run is
+//! registered.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub(super) type Resolved = (
 
 impl WantedPlace {
     /// The mount for the store: `None` to keep the present one, `Some(None)` for the runs directory.
+    #[expect(clippy::option_option, reason = "as the mount of `Start` in the store")]
     fn mount(self) -> Option<Option<PathBuf>> {
         match self {
             Self::Anywhere => None,
@@ -89,7 +91,8 @@ impl Supervisor {
         Ok(place)
     }
 
-    /// Registers a run with its logs in a place, or has the request wait for the end of a tailer that reads elsewhere.
+    /// Registers a run with its logs in a place, or has the request wait for the end of a tailer that reads
+    /// elsewhere.
     pub(super) async fn start_run(
         &mut self,
         start: StartRequest,
@@ -154,7 +157,8 @@ impl Supervisor {
         let accounts = &self.shared.settings.borrow().accounts;
         let names_one = name_an_account(&start.labels);
         let account = match info {
-            // Lines that were read are counted by the present account; labels without an account do not change it.
+            // Lines that were read are counted by the present account; labels without an account do not
+            // change it.
             Some(info) if info.earliest.is_some() && !names_one => info.account.clone(),
             _ => accounts.of_labelled(&start.run, &start.labels),
         };

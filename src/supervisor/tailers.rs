@@ -108,7 +108,7 @@ impl Supervisor {
             Err(error) => {
                 for run in runs {
                     self.shared.statuses.started(&run, again);
-                    self.note_failure(run, &error);
+                    self.note_failure(&run, &error);
                 }
             }
         }
@@ -154,12 +154,13 @@ impl Supervisor {
             Ok(Ended::Stopped) if tailer.restarts => self.start_tailers(vec![run], false).await,
             Ok(Ended::Gone) => self.run_vanished(run),
             Ok(Ended::Stopped) | Err(TailerError::Refused(_)) => {}
-            Err(error) => self.note_failure(run, &error),
+            Err(error) => self.note_failure(&run, &error),
         }
         self.check_progress().await;
     }
 
-    /// Notes that the directory of a run is gone. Thousands may go at once, so the commit is not waited for here.
+    /// Notes that the directory of a run is gone. Thousands may go at once, so the commit is not waited for
+    /// here.
     fn run_vanished(&mut self, run: RunId) {
         self.failures.remove(&run);
         self.shared.statuses.gone(&run);
@@ -176,14 +177,15 @@ impl Supervisor {
     pub(super) fn vanish_committed(&mut self, run: &RunId) {
         tracing::info!(%run, "its directory is gone; what was counted stays");
         self.vanishing.remove(run);
-        // The directory may have been made again meanwhile, and its events were ignored as those of a known run.
+        // The directory may have been made again meanwhile, and its events were ignored as those of a known
+        // run.
         self.discover();
     }
 
     /// Notes that a tailer failed, or could not be started.
-    fn note_failure(&mut self, run: RunId, error: &impl std::fmt::Display) {
+    fn note_failure(&mut self, run: &RunId, error: &impl std::fmt::Display) {
         let reason = error.to_string();
-        let retry = self.failures.add(run.clone(), reason.clone(), Instant::now());
+        let retry = self.failures.add(run, reason.clone(), Instant::now());
         let pause = length(retry.pause.as_secs());
         if retry.is_repeated {
             tracing::debug!(%run, "reading this run failed as before; starting it again in {pause}");
@@ -195,7 +197,7 @@ impl Supervisor {
             );
         }
         let problem = format!("reading this run failed: {reason}");
-        self.shared.statuses.failed(&run, problem);
+        self.shared.statuses.failed(run, problem);
     }
 
     /// Starts failed tailers again whose pause is over.

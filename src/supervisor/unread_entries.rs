@@ -51,8 +51,8 @@ impl UnreadEntries {
         }
     }
 
-    /// Starts to compare the runs directory with other layouts and to find the targets of its links. Nothing waits for
-    /// that: a directory in it may hang.
+    /// Starts to compare the runs directory with other layouts and to find the targets of its links. Nothing
+    /// waits for that: a directory in it may hang.
     pub(super) fn start_survey(&mut self, places: &RunLocations, shared: &TailerContext) {
         if self.survey.is_some() {
             self.is_repeated = true;

@@ -1,5 +1,5 @@
-//! Dues: the scan at which each group of runs is due for a visit of the poller. A pass over runs that are not due reads
-//! this table alone: the runs are spread over the memory, and there may be thousands.
+//! Dues: the scan at which each group of runs is due for a visit of the poller. A pass over runs that are not
+//! due reads this table alone: the runs are spread over the memory, and there may be thousands.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -24,7 +24,8 @@ struct LookOrder {
 /// The result of a look.
 struct LookResult {
     is_gone: Result<bool, LogFileError>,
-    /// Devices from which events arrive: of hinted paths with news, or with `are_new` those that only this kernel changes.
+    /// Devices from which events arrive: of hinted paths with news, or with `are_new` those that only this
+    /// kernel changes.
     devices: Vec<u64>,
     /// The devices of the run may have changed.
     are_new: bool,
@@ -65,7 +66,8 @@ impl Tailer {
             })
             .await?;
         self.note_devices(&tree, result.devices, result.are_new);
-        // A full scan after the first one found changes without events: events are not trusted here for a while.
+        // A full scan after the first one found changes without events: events are not trusted here for a
+        // while.
         if tree.news_without_hint && self.schedule.watched && depth == Some(Depth::Everything) {
             self.schedule.doubt();
         }
@@ -90,7 +92,8 @@ impl Tailer {
         self.schedule.hinted |= self.shared.devices_with_events.has_all(tree.devices());
     }
 
-    /// Logs, once for each change, that the settings name another account for the run than the one that counts it.
+    /// Logs, once for each change, that the settings name another account for the run than the one that
+    /// counts it.
     fn compare_account(&mut self, settings: &Settings) {
         let wanted = settings.accounts.of_labelled(&self.run, &self.labels);
         if wanted == self.wanted {

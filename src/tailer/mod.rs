@@ -1,7 +1,7 @@
 //! Tailer: one actor per run, which looks where hints point, reads new lines and commits them.
 //!
-//! Its state is a cache. When the committer refuses a batch, the position in the store replaces that of the tailer; when
-//! the tailer fails, the next one begins with the positions in the store.
+//! Its state is a cache. When the committer refuses a batch, the position in the store replaces that of the
+//! tailer; when the tailer fails, the next one begins with the positions in the store.
 
 pub mod dues;
 mod handle;
@@ -135,7 +135,8 @@ impl Tailer {
     ///
     /// # Errors
     /// When the run cannot go on; a new tailer may.
-    // Boxed: a future reserves room for each value that is moved into it, and there may be thousands of tailers.
+    // Boxed: a future reserves room for each value that is moved into it, and there may be thousands of
+    // tailers.
     pub async fn run(mut self: Box<Self>) -> Result<Ended, TailerError> {
         let ended = match self.follow().await {
             Err(TailerError::Stopped) => Ok(Ended::Stopped),
@@ -178,7 +179,8 @@ impl Tailer {
         }
     }
 
-    /// Stops the run after a last sweep, and answers each request for that; `false` if the sweep was cut short.
+    /// Stops the run after a last sweep, and answers each request for that; `false` if the sweep was cut
+    /// short.
     async fn stop_for(&mut self, stops: Vec<StopWaiter>) -> Result<bool, TailerError> {
         let incomplete = stops.iter().any(|stop| stop.incomplete);
         let swept = Box::pin(self.stop_run(StopReason::Asked, incomplete)).await?;
@@ -300,8 +302,8 @@ impl Tailer {
         }
     }
 
-    /// At the start everything is watched first and read second. A run that hangs is not waited for: it is enough that
-    /// no further run was watched for a while.
+    /// At the start everything is watched first and read second. A run that hangs is not waited for: it is
+    /// enough that no further run was watched for a while.
     async fn let_others_look(&self) {
         let mut unwatched = self.shared.statuses.unwatched();
         loop {

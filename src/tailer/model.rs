@@ -1,8 +1,10 @@
-//! Random actions on files, and a model that knows every complete line that stood there when someone looked.
+//! Model test: random actions on files, and a model with every complete line that existed at a look.
 //!
-//! Lines tell of responses, some of them without an id or without a time, and of limits. The true tree, turns and commits work on a true directory, with the database on a disk in memory that forgets what
-//! was not synced. After each look everything the database says must be what the model makes of the lines. The process
-//! ends at any point: before it reads, with lines read and not committed, with a commit that nobody heard of.
+//! Lines tell of responses, some of them without an id or without a time, and of limits. The true tree, turns
+//! and commits work on a true directory, with the database on a disk in memory that forgets what was not
+//! synced. After each look everything the database says must be what the model makes of the lines. The
+//! process ends at any point: before it reads, with lines read and not committed, with a commit that nobody
+//! heard of.
 //!
 //! `TOKENTAIL_MODELS=N` runs N of them, `TOKENTAIL_SEED=S` begins with that seed.
 
@@ -24,11 +26,11 @@ use crate::store::tests::picture::{Limits, Picture, WINDOWS, check_fired, share}
 use crate::store::{Outcome, Store};
 use crate::watch::Watch;
 
-/// Models that are run when nobody says how many.
+/// Models that are run by default.
 const MODELS: u64 = 120;
-/// Looks of each.
+/// Looks of each model.
 const LOOKS: usize = 40;
-/// Actions while nobody looks.
+/// Actions between two looks.
 const UNSEEN_MAX: usize = 6;
 const RUNS: [&str; 3] = ["one", "three", "two"];
 const NAMES: [&str; 6] = [
@@ -43,7 +45,8 @@ const DIRECTORIES: [&str; 4] = ["d", "e", "d/f", "e/f"];
 const LLMS: [&str; 3] = ["claude-opus-5", "claude-sonnet-5", "claude-haiku-5"];
 /// Input tokens of each response.
 const INPUT: u64 = 10;
-/// Between two words about limits: all of them are told in the days of which a window's history is kept, in ms.
+/// Between two words about limits: all of them are told in the days of which a window's history is kept, in
+/// ms.
 const LIMIT_EVERY_MS: Millis = 8000;
 /// No line is later than this, and no clock earlier.
 const EPOCH: Millis = 1_791_190_800_000;
@@ -59,19 +62,19 @@ struct ModelLine {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Says {
-    /// That there was a response.
+    /// A response.
     Response {
-        /// No two copies of a response have the same.
+        /// No two copies of a response have the same one.
         output: u64,
-        /// `None` if the line has none, and then its copies have none either.
+        /// `None` if neither the line nor its copies have one.
         time: Option<Millis>,
         llm: &'static str,
     },
-    /// How full a window was.
+    /// The utilization of a window.
     Limit,
 }
 
-/// What a log holds: whole lines, and the beginning of another.
+/// The contents of a log: whole lines, and the beginning of another.
 #[derive(Clone, Debug, Default)]
 struct Log {
     lines: Vec<ModelLine>,
@@ -83,10 +86,10 @@ struct Log {
 /// A run and a name below its mount.
 type LogPlace = (&'static str, &'static str);
 
-/// What was counted of a response: its best copy's output and model, its first time and the run that has it.
+/// The counted part of a response: output and model of its best copy, its first time and its run.
 type Counted = (u64, String, String, Millis);
 
-/// What the process comes to its end before.
+/// The step before which the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kill {
     Read,
@@ -94,7 +97,7 @@ enum Kill {
     Answer,
 }
 
-/// How someone looks.
+/// The kind of a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ModelLook {
     Hints,
@@ -113,21 +116,22 @@ struct Model {
     trees: BTreeMap<&'static str, Tree>,
     logs: BTreeMap<LogPlace, Log>,
     counted: BTreeMap<u128, Counted>,
-    /// Responses whose lines have no time: they have that of a reading, and belong to a run that held a line of theirs.
+    /// Responses whose lines have no time: they have that of a reading, and belong to a run that held a line
+    /// of theirs.
     undated: BTreeMap<u128, BTreeSet<&'static str>>,
-    /// The times of all lines that were seen: one without a time may have that of a line before it.
+    /// The times of all lines that were read: a line without a time may have that of a line before it.
     line_times: BTreeSet<Millis>,
-    /// When files began to be written, by the clock that stamps them.
+    /// The time of the first write, by the clock of the filesystem.
     written_from: Millis,
-    /// What was read of limits, by time and window.
+    /// The observations of limits, by time and window.
     told: BTreeMap<(Millis, Box<str>), Observation>,
-    /// When something was read.
+    /// The times of all readings.
     readings: BTreeSet<Millis>,
     lines: u32,
-    /// Whether anything was ever taken away: what was read before may be read again then.
+    /// Something was removed, after which lines may be read again.
     changed: bool,
     only_adds: bool,
-    /// Paths that were touched since someone looked.
+    /// Paths that were changed since the last look.
     touched: BTreeSet<(&'static str, PathBuf)>,
     done: Vec<String>,
 }
@@ -167,7 +171,7 @@ impl Model {
             counted: BTreeMap::new(),
             undated: BTreeMap::new(),
             line_times: BTreeSet::new(),
-            // The clock that stamps files is as coarse as the kernel's tick.
+            // The clock of the filesystem is as coarse as the kernel's tick.
             written_from: jiff::Timestamp::now().as_millisecond() - TICK_MS_MAX,
             told: BTreeMap::new(),
             readings: BTreeSet::new(),
@@ -179,7 +183,8 @@ impl Model {
         }
     }
 
-    /// A line that no log holds: a new response, another copy of one that some log may hold, or a word about limits.
+    /// A line that no log holds: a new response, another copy of one that some log may hold, or a word about
+    /// limits.
     fn line(&mut self) -> ModelLine {
         self.lines += 1;
         // Each number once, in no order.
@@ -192,7 +197,7 @@ impl Model {
         let llm = pick(&mut self.random, &LLMS);
         let kind = self.random.u32(..10);
         let is_undated = kind == 0;
-        // Without an id a response is known by the line's own, and has no other copies than this line.
+        // A response without an id is identified by that of the line, and has no other copies.
         let has_id = kind != 1;
         let id = if !is_undated && self.random.u32(..4) == 0 {
             self.random.u32(..=self.lines)
@@ -258,7 +263,7 @@ impl Model {
         self.root.path().join(run).join("mount")
     }
 
-    /// Where a log is; its directories are made, and whoever looks next is told of it.
+    /// The path of a log; its directories are made, and hints for the next look are added.
     fn path(&mut self, (run, name): LogPlace) -> PathBuf {
         self.touch(run, name);
         let path = self.mount(run).join(name);
@@ -266,7 +271,7 @@ impl Model {
         path
     }
 
-    /// Makes a directory below a run's mount, and those above it; they tell of themselves.
+    /// Makes a directory below a run's mount and its parents, with their hints.
     fn make(&mut self, run: &'static str, name: &Path) {
         let path = Path::new("mount").join(name);
         let home = self.root.path().join(run);
@@ -276,12 +281,12 @@ impl Model {
         fs::create_dir_all(home.join(path)).unwrap();
     }
 
-    /// An event tells of this name below the mount.
+    /// Adds the hint of an event at this name below the mount.
     fn touch(&mut self, run: &'static str, name: &str) {
         self.touched.insert((run, Path::new("mount").join(name)));
     }
 
-    /// An event tells of the run's own directory.
+    /// Adds the hint of an event at the run's own directory.
     fn touch_run(&mut self, run: &'static str) {
         self.touched.insert((run, PathBuf::new()));
     }
@@ -292,7 +297,7 @@ impl Model {
         file.write_all(bytes.as_bytes()).unwrap();
     }
 
-    /// Only adds to what is there: several of these may come between two looks.
+    /// An action that only adds: several may come between two looks.
     fn add(&mut self) -> String {
         match self.random.u32(..6) {
             0 => {
@@ -359,14 +364,14 @@ impl Model {
         what
     }
 
-    /// Lines that another log holds as well.
+    /// Lines that are in another log too.
     fn repeat(&mut self, from: LogPlace, to: LogPlace) -> String {
         let lines = self.logs[&from].lines.clone();
         self.append(to, &lines);
         format!("append the lines of {from:?} to {to:?}")
     }
 
-    /// Takes something away or moves it.
+    /// An action that removes or moves something.
     fn change(&mut self) -> String {
         if self.only_adds {
             return self.add();
@@ -559,7 +564,7 @@ impl Model {
         Some(format!("remove run {run}"))
     }
 
-    /// A new process: it knows what the disk kept.
+    /// A new process, with the data that the disk kept.
     fn restart(&mut self) {
         self.trees.clear();
         self.store.close();
@@ -585,7 +590,7 @@ impl Model {
         }
     }
 
-    /// One look at one run, as its tailer takes it; `false` if the process ended.
+    /// One look at one run, as by its tailer; `false` if the process ended.
     fn look_at(&mut self, run: &'static str, look: ModelLook, stop: bool, kill: &mut Option<Kill>) -> bool {
         let id = RunId::new(run).unwrap();
         let is_new = !self.trees.contains_key(run);
@@ -615,7 +620,7 @@ impl Model {
         let looked = match look {
             _ if is_new => tree.rescan(world),
             ModelLook::Hints => tree.look(&hints, world),
-            // As the poller does: what stands as it did is not scanned.
+            // As in the poller: an unchanged tree is not scanned.
             ModelLook::Everything if tree.is_unchanged(Depth::Everything) => Ok(()),
             ModelLook::Everything => tree.scan(Depth::Everything, world),
             ModelLook::Rescan => tree.rescan(world),
@@ -674,7 +679,7 @@ impl Model {
         }
     }
 
-    /// Takes what stands in the logs for seen.
+    /// Takes the lines of all logs for read.
     fn count(&mut self, stop: bool) {
         let scope = account::scope(&self.account);
         for ((run, _), log) in &mut self.logs {
@@ -716,8 +721,8 @@ impl Model {
         }
     }
 
-    /// When a response without a time was read, and in which run first, nobody knows who did not look. But it has the time
-    /// of a line, of a file or of a reading, in a run that held its line.
+    /// When a response without a time was read, and in which run first, nobody knows who did not look. But it
+    /// has the time of a line, of a file or of a reading, in a run that held its line.
     fn adopt(&mut self, picture: &Picture) -> Result<(), String> {
         let written = self.written_from..=jiff::Timestamp::now().as_millisecond();
         let (readings, lines) = (&self.readings, &self.line_times);
@@ -737,7 +742,7 @@ impl Model {
         Ok(())
     }
 
-    /// Windows follow from what was told of them.
+    /// Windows follow from the observations.
     fn check_limits(&self) -> Result<(), String> {
         let (is, must_be) = (
             Limits::of(&self.store).unwrap(),
@@ -749,7 +754,7 @@ impl Model {
         check_fired(&self.store.quota(0).unwrap().fired, &is, self.told.values())
     }
 
-    /// What must hold after a look.
+    /// The checks after a look.
     fn check(&mut self) -> Result<(), String> {
         let mut picture = Picture::of(&self.store).unwrap();
         self.adopt(&picture)?;
@@ -831,7 +836,8 @@ impl Model {
                 self.done.push(what);
             }
         }
-        // What is open and gone is read once more at a stop, which would count a half line that the model has moved.
+        // What is open and gone is read once more at a stop, which would count a half line that the model has
+        // moved.
         let stop = !changes && self.random.u32(..4) == 0;
         self.done
             .push(format!("look: {look:?}, stop: {stop}, end: {kill:?}"));
@@ -857,7 +863,7 @@ impl Model {
     }
 }
 
-/// The responses in which two pictures differ; all they say, if it is not in those.
+/// The responses in which two pictures differ; all contents, if they differ elsewhere.
 fn difference(is: &Picture, must_be: &Picture) -> String {
     let keys: BTreeSet<&u128> = is.responses.keys().chain(must_be.responses.keys()).collect();
     let differ = keys

@@ -1,7 +1,7 @@
 //! Poller: visits all idle runs in rounds, and wakes only the tailers of runs that changed.
 //!
-//! A mount may hang. The visitor that hangs in it keeps its thread, its run is out of reach until the mount responds, and
-//! another visitor continues the round.
+//! A mount may hang. The visitor that hangs in it keeps its thread, its run is out of reach until the mount
+//! responds, and another visitor continues the round.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -243,15 +243,16 @@ struct RoundContext {
 }
 
 impl RoundContext {
-    /// Visits a run if its tailer is idle; returns the number of the scan at which it is due again, `None` if its tailer
-    /// has to scan by itself.
+    /// Visits a run if its tailer is idle; returns the number of the scan at which it is due again, `None` if
+    /// its tailer has to scan by itself.
     fn visit(&self, handle: &TailerHandle) -> Option<u32> {
         let mut visit = handle.visit()?;
         let idle = visit.state()?;
         if !self.suspects.is_empty() {
             let suspects = self.suspects.among(&idle.tree.all_devices());
             if !suspects.is_empty() {
-                // On a stalled device the tailer waits for its turn; on a slow one the next round tries again.
+                // On a stalled device the tailer waits for its turn; on a slow one the next round tries
+                // again.
                 return (!suspects.iter().any(Suspect::is_stalled)).then_some(0);
             }
         }

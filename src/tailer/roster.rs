@@ -46,8 +46,8 @@ impl Roster {
         &self.runs[begin..]
     }
 
-    /// The indexes of the runs of a group, if it is due at this scan or if all groups are `wanted`; the group is then
-    /// due at the next scan.
+    /// The indexes of the runs of a group, if it is due at this scan or if all groups are `wanted`; the group
+    /// is then due at the next scan.
     pub(super) fn take_due(&self, number: usize, scan: u32, wanted: bool) -> Range<usize> {
         let Some(&(group, begin)) = self.groups.get(number) else {
             return 0..0;
@@ -64,8 +64,8 @@ impl Roster {
                 .map_or(self.runs.len(), |(_, next)| *next)
     }
 
-    /// Delays a group whose runs were all visited by this scan until another scan, unless one of them had an event
-    /// meanwhile.
+    /// Delays a group whose runs were all visited by this scan until another scan, unless one of them had an
+    /// event meanwhile.
     pub(super) fn delay(&self, number: usize, scan: u32, until: u32) {
         if let Some(&(group, _)) = self.groups.get(number) {
             let next = scan.saturating_add(1);

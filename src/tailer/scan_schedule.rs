@@ -8,7 +8,8 @@ use super::tree::Depth;
 const QUIET_AFTER: Duration = Duration::from_mins(1);
 /// A quiet run, or one whose events arrive, gets a full scan every Nth scan.
 const QUIET_LOOKS: u32 = 5;
-/// Longest interval between scans of a run whose events arrive, in rounds: doubled with each scan that finds nothing.
+/// Longest interval between scans of a run whose events arrive, in rounds: doubled with each scan that finds
+/// nothing.
 const REST_SCANS_MAX: u32 = 64;
 /// The same where only this kernel changes anything, so that each change has an event.
 const LOCAL_REST_SCANS_MAX: u32 = 512;

@@ -1,7 +1,7 @@
 //! Stalls: calls into the filesystem of a run that do not return.
 //!
-//! The call keeps its thread. The tailer gives its permits to others, health reports that the run does not respond, and
-//! the tailer waits without end, but not beyond its own stop.
+//! The call keeps its thread. The tailer gives its permits to others, health reports that the run does not
+//! respond, and the tailer waits without end, but not beyond its own stop.
 
 use std::path::Path;
 use std::pin::pin;
@@ -49,7 +49,8 @@ impl Tailer {
                     }
                 }
             };
-            // Also the run whose turn it is reports that: its attempt takes as long to fail as the first call did.
+            // Also the run whose turn it is reports that: its attempt takes as long to fail as the first call
+            // did.
             if permit.is_some() && !self.is_stalled {
                 self.stalled(format!("{} {UNANSWERED}", self.home.display()));
             }
@@ -69,8 +70,8 @@ impl Tailer {
         !self.shared.suspects.among(&self.devices).is_empty()
     }
 
-    /// Runs blocking work on a thread of the pool. `permit` and `held` are given back if it stalls; where not only this
-    /// kernel decides how long a call takes, `permit` is given back as soon as a call is slow.
+    /// Runs blocking work on a thread of the pool. `permit` and `held` are given back if it stalls; where not
+    /// only this kernel decides how long a call takes, `permit` is given back as soon as a call is slow.
     pub(super) async fn blocking<T: Send + 'static, P, H>(
         &mut self,
         turn: Turn,

@@ -20,8 +20,8 @@ pub(super) enum Sweep {
 }
 
 impl Tailer {
-    /// Reads everything, stops the run, and gives its watches and files back. If something cannot be read, the run is
-    /// stopped only if it is `incomplete`.
+    /// Reads everything, stops the run, and gives its watches and files back. If something cannot be read,
+    /// the run is stopped only if it is `incomplete`.
     pub(super) async fn stop_run(
         &mut self,
         reason: StopReason,
@@ -42,7 +42,8 @@ impl Tailer {
         Ok(Sweep::Done { unread })
     }
 
-    /// Reads the lines that exist now, however long that takes, and lines that are added meanwhile for a limited time.
+    /// Reads the lines that exist now, however long that takes, and lines that are added meanwhile for a
+    /// limited time.
     async fn read_to_end(&mut self) -> Result<(), TailerError> {
         let deadline = Instant::now() + SWEEP_FOR_MAX;
         let everything = Pending {

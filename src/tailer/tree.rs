@@ -1,7 +1,8 @@
-//! What one run's directory holds, how far each file was read, and which have news.
+//! The tree of one run: its directories and files, the read position of each file, and the queue of files
+//! with news.
 //!
-//! **Invariant**: what the filesystem says now and the stored cursor decide; a hint only says where to look.
-//! Directories are watched first and listed after, so that nothing falls between the two.
+//! **Invariant**: the present state of the filesystem and the stored cursor decide; a hint only shows where
+//! to look. Directories are watched first and listed second, so that no change is missed in between.
 
 mod holes;
 mod open_files;
@@ -32,17 +33,17 @@ use scan::ScanFindings;
 
 /// Records of one share of reading; more wait for the next share.
 pub const SHARE_RECORDS_MAX: u32 = 16_384;
-/// Directories of one run that are watched. Giving watches back costs the more the more there are, and all runs wait
-/// for it; the directories beyond are scanned at every scan.
+/// Directories of one run that are watched. The more watches there are, the longer it takes to remove one,
+/// and all runs wait for that; the other directories are scanned at every scan.
 const WATCHED_DIRECTORIES_MAX: usize = 1024;
 /// Files of one run kept open at once.
 const OPEN_FILES_MAX: usize = 8;
-/// Vanished files remembered, to know them again under another name.
+/// Vanished files that are remembered, to recognize them under another name.
 const GONE_FILES_MAX: usize = 1024;
-/// Problems told apart in a run's status.
+/// Problems that are kept separately.
 const PROBLEMS_MAX: usize = 8;
 
-/// How thoroughly to look.
+/// The depth of a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Depth {
     /// List directories that changed; trust events for the files in the others.
@@ -51,17 +52,17 @@ pub enum Depth {
     Everything,
 }
 
-/// What a tree needs from its surroundings.
+/// The settings of a scan, and the watch.
 #[derive(Clone, Copy, Debug)]
 pub struct ScanContext<'w> {
     pub globs: &'w Globs,
     pub limits: &'w Limits,
     pub watch: &'w Watch,
-    /// A run that is stopped is scanned now and then, and not watched.
+    /// The run is stopped, so its directories are scanned rarely and not watched.
     pub unwatched: bool,
 }
 
-/// What a file looked like when it was read to its end.
+/// The metadata of a file when it was read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileStamp {
     inode: Inode,
@@ -81,9 +82,10 @@ impl From<&Stat> for FileStamp {
 
 #[derive(Debug, Default)]
 struct FileState {
-    /// The stored cursor, as far as we know; what was sent is taken for stored until the committer says otherwise.
+    /// The stored cursor, as far as known: a cursor that was sent counts as stored until the committer
+    /// refuses it.
     cursor: Option<Cursor>,
-    /// What the parser keeps of the lines before that cursor.
+    /// The state of the parser after the lines before that cursor.
     state: ParserState,
     seen: Option<FileStamp>,
     scanned: PartialLine,
@@ -92,20 +94,20 @@ struct FileState {
     renamed_from: Option<RelativePath>,
     /// It was renamed over another file, whose content is gone.
     replaces: bool,
-    /// Its size when it was last looked at.
+    /// Its size as of the last look.
     size: u64,
     gone: bool,
     queued: bool,
-    /// What it looks like, as far as it was seen.
+    /// The look of its contents, as far as they were read.
     look: Look,
-    /// The last scan that met it, by its number in [`Tree::scans`].
+    /// The number of the last scan that found it, as in [`Tree::scans`].
     met_in: u64,
-    /// NUL bytes in it that are waited for, or were read over.
+    /// Holes in it that are waited for, or were read over.
     holes: Option<Box<Holes>>,
 }
 
 impl FileState {
-    /// How far it was read, as it is stored.
+    /// The read position, as it is stored.
     fn position(&self) -> Option<Position> {
         self.cursor.map(|cursor| Position {
             cursor,
@@ -120,17 +122,18 @@ impl FileState {
         };
     }
 
-    /// Takes what the filesystem says of the file: whether it is to be queued, as it counts from now on.
+    /// Takes over the metadata of the file; true if the file has to be queued, and it counts as queued from
+    /// now on.
     fn is_news(&mut self, stat: &Stat) -> bool {
         self.gone = false;
         self.size = stat.size;
-        // What is queued was told of already.
+        // A queued file has no further news.
         let is_news = self.seen != Some(FileStamp::from(stat)) && !self.queued;
         self.queued |= is_news;
         is_news
     }
 
-    /// Whether the open file has more than was read: it is read to its end before another takes its place.
+    /// True if the open file has unread bytes: it is read to its end before another file replaces it.
     fn has_unread_end(&self) -> bool {
         let read_to = self.cursor.map_or(0, |cursor| cursor.offset);
         let size = self.open.as_ref().map(OpenFile::stat);
@@ -143,30 +146,30 @@ struct Directory {
     device: u64,
     inode: Inode,
     changed_ns: i64,
-    /// What it held when it was listed, see [`crate::logfile::Root::mark`].
+    /// The mark of its entries when it was listed, see [`crate::logfile::Root::mark`].
     mark: u64,
     below: Vec<RelativePath>,
-    /// What is in it and not read, if anything.
+    /// Its unread entries, if there are any.
     unread: Option<Box<Unread>>,
 }
 
 impl Directory {
-    /// Whether it is still this one that stands there.
+    /// True if the metadata is of this directory.
     fn is(&self, stat: &Stat) -> bool {
         self.device == stat.device && self.inode == stat.inode
     }
 }
 
-/// What could not be read for a reason that may be over soon.
+/// Directories and files that could not be read for a reason that may be over soon.
 #[derive(Debug, Default)]
 struct Failed {
-    /// To be listed again, though they be as they were.
+    /// They are listed again even if they have not changed.
     directories: BTreeSet<RelativePath>,
-    /// To be queued again.
+    /// They are queued again.
     files: BTreeSet<RelativePath>,
 }
 
-/// A run's directory.
+/// The tree of a run's directory.
 #[derive(Debug)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -175,36 +178,35 @@ struct Failed {
 pub struct Tree {
     run: RunId,
     home: RunDir,
-    /// In boxes, because most runs have few files and a node of the map has room for eleven.
+    /// Boxed, because most runs have few files and a node of the map has room for eleven.
     files: BTreeMap<RelativePath, Box<FileState>>,
     directories: BTreeMap<RelativePath, Box<Directory>>,
     queue: VecDeque<RelativePath>,
-    /// How many scans there were.
+    /// The number of scans.
     scans: u64,
-    /// Paths of the files that are open, the longest untouched first.
+    /// Paths of the open files, the least recently read first.
     open: VecDeque<RelativePath>,
-    /// Whether there were more directories than are watched.
+    /// There are more directories than can be watched.
     pub partly_watched: bool,
-    /// Whether only this kernel changes what it holds, as of the first look.
+    /// Only this kernel changes its files, as of the first look.
     is_local: bool,
-    /// What cannot be read.
-    /// **Invariant**: what is wrong at a path stays until the directory it lies in is listed again, or is gone, or what is at the path is
-    /// tried again.
+    /// Problems by path. **Invariant**: a problem of a path stays until the directory above is listed again,
+    /// or is gone, or the path is tried again.
     problems: BTreeMap<PathBuf, String>,
-    /// What the next scan tries again; `None` where there is nothing.
+    /// The paths that the next scan tries again; `None` if there are none.
     failed: Option<Box<Failed>>,
-    /// Kinds of what is not read that there were so far.
+    /// Kinds of unread entries that were reported.
     noticed: BTreeSet<UnreadKind>,
-    /// Whether something may be read, or not read, that was not when the notices were last made.
+    /// The notices are up to date.
     is_noticed: bool,
-    /// Whether the last full scan found changes: nothing had hinted at them.
+    /// The last full scan found changes without hints.
     pub news_without_hint: bool,
-    /// When the first of the holes that are waited for has been waited for long enough.
+    /// The time at which the first hole has been waited for long enough.
     hole_due: Option<Instant>,
 }
 
 impl Tree {
-    /// A run's directory with the positions stored for it.
+    /// The tree of a run's directory, with its stored positions.
     #[must_use]
     pub fn new(run: RunId, home: RunDir, positions: BTreeMap<RelativePath, Position>) -> Self {
         let tracked = |Position { cursor, state }| {
@@ -237,13 +239,13 @@ impl Tree {
         }
     }
 
-    /// Whether files with news are waiting.
+    /// True if files with news are queued.
     #[must_use]
     pub fn has_news(&self) -> bool {
         !self.queue.is_empty()
     }
 
-    /// How many bytes are waiting to be read.
+    /// The bytes that wait to be read.
     #[must_use]
     pub fn lag(&self) -> u64 {
         let waiting = self.queue.iter().filter_map(|path| self.files.get(path));
@@ -256,7 +258,7 @@ impl Tree {
             .sum()
     }
 
-    /// What is wrong in this run, in a sentence.
+    /// The problems of this run, in a sentence.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         let unwatched = self.partly_watched.then(|| {
@@ -265,7 +267,7 @@ impl Tree {
         self.unread().or(unwatched)
     }
 
-    /// What of this run cannot be read, in a sentence: what is counted of it is less than what was used.
+    /// The logs of this run that cannot be read, in a sentence: the counted usage is incomplete.
     #[must_use]
     pub fn unread(&self) -> Option<String> {
         let (_, first) = self.problems.first_key_value()?;
@@ -276,8 +278,8 @@ impl Tree {
         })
     }
 
-    /// What lies in this run and is not read, in a sentence for each kind, if that may have changed; and the sentences
-    /// of kinds that were never among them.
+    /// The unread entries of this run, in a sentence for each kind, and those sentences of kinds that are
+    /// new; `None` if that has not changed.
     pub fn notices(&mut self) -> Option<(Arc<[String]>, Vec<String>)> {
         if std::mem::replace(&mut self.is_noticed, true) {
             return None;
@@ -306,10 +308,10 @@ impl Tree {
         Some((sentences.into_iter().map(|(_, sentence)| sentence).collect(), new))
     }
 
-    /// Looks where hints point, and wherever they show that the tree is not what it was.
+    /// Looks at the hinted paths, and at the directories that they show to be changed.
     ///
     /// # Errors
-    /// [`LogFileError::Gone`] when the run's directory is no longer there.
+    /// [`LogFileError::Gone`] when the run's directory no longer exists.
     pub fn look(&mut self, hints: &HashSet<PathBuf>, world: ScanContext<'_>) -> Result<(), LogFileError> {
         let root = self.home.open()?;
         let (mut again, mut moved) = (HashSet::new(), HashSet::new());
@@ -335,7 +337,7 @@ impl Tree {
             return Ok(());
         }
         if !moved.is_empty() {
-            // It may have been away and be back: then the watches of what lies below it went with it.
+            // It may have been moved away and back, which removes the watches below it.
             let is_below =
                 |path: &&RelativePath| path.ancestors().any(|path| moved.contains(path.as_os_str()));
             again.extend(self.directories.keys().filter(is_below).cloned());
@@ -344,17 +346,17 @@ impl Tree {
         self.scan_anew(again, Depth::Changed, world)
     }
 
-    /// Goes through the whole tree as if it had never been seen: events were lost, so watches may be too.
+    /// Scans the whole tree as if for the first time: events were lost, so watches may be lost too.
     ///
     /// # Errors
-    /// [`LogFileError::Gone`] when the run's directory is no longer there.
+    /// [`LogFileError::Gone`] when the run's directory no longer exists.
     pub fn rescan(&mut self, world: ScanContext<'_>) -> Result<(), LogFileError> {
         let forgotten = std::mem::take(&mut self.directories).into_keys();
         self.scan_anew(forgotten, Depth::Everything, world)
     }
 
-    /// Scans after some directories were forgotten. Of those the scan did not meet, because it ended early or they are
-    /// gone, nobody else knows that they are watched.
+    /// Scans after some directories were dropped from the tree. The watches of those that the scan did not
+    /// find again, because it ended early or they are gone, are removed here.
     fn scan_anew(
         &mut self,
         forgotten: impl IntoIterator<Item = RelativePath>,
@@ -370,7 +372,7 @@ impl Tree {
         scanned
     }
 
-    /// Everything of this run is gone: what is still open is read to its end.
+    /// Notes that the whole run is gone; files that are still open are read to their ends.
     pub fn vanish_all(&mut self, world: ScanContext<'_>) {
         self.is_noticed = false;
         self.forget_directories(&ScanFindings::default(), world);
@@ -380,7 +382,7 @@ impl Tree {
         }
     }
 
-    /// Gives back what holds the run's directories and files: watches and descriptors.
+    /// Gives the watches and the open files of the run back.
     pub fn retire(&mut self, world: ScanContext<'_>) {
         for directory in self.directories.keys() {
             world.watch.forget_dir(&self.home.path.join(directory));
@@ -388,7 +390,7 @@ impl Tree {
         self.close_idle(std::time::Duration::ZERO, Instant::now());
     }
 
-    /// Queues files that end without a line end, so that what is there is read once more.
+    /// Queues files that end without a line end, so that their rest is read once more.
     pub fn enqueue_unfinished(&mut self) {
         let unfinished = |file: &FileState| {
             !file.gone
@@ -405,7 +407,7 @@ impl Tree {
         }
     }
 
-    /// The files that wait and how long they are now.
+    /// The queued files with their present sizes.
     #[must_use]
     pub fn goals(&self) -> Vec<(RelativePath, u64)> {
         let waiting = self.queue.iter();
@@ -414,7 +416,7 @@ impl Tree {
             .collect()
     }
 
-    /// Whether each of these is read as far as it then was.
+    /// True if each of these files is read up to that size.
     #[must_use]
     pub fn has_reached(&self, goals: &[(RelativePath, u64)]) -> bool {
         goals.iter().all(|(path, size)| {
@@ -424,7 +426,7 @@ impl Tree {
         })
     }
 
-    /// Whether a file is the one its cursor was made in.
+    /// True if a file is the one of its cursor.
     fn fits(&self, path: &Path, stat: &Stat) -> bool {
         stat.kind == EntryKind::File
             && self.files.get(path.as_os_str()).is_some_and(|file| {
@@ -432,7 +434,7 @@ impl Tree {
             })
     }
 
-    /// Queues a known file if it changed since it was read; says whether that is news.
+    /// Queues a known file if it changed since it was read; true if it did.
     fn consider(&mut self, path: &RelativePath, stat: &Stat) -> bool {
         let is_news = self.files.get_mut(path).is_some_and(|file| file.is_news(stat));
         if is_news {
@@ -450,8 +452,7 @@ impl Tree {
         }
     }
 
-    /// Whether there is something to be done soon that no event tells of: to try again what could not be read, or to close
-    /// files.
+    /// True if there is work without an event soon: to retry paths that could not be read, or to close files.
     #[must_use]
     pub fn needs_looks(&self) -> bool {
         self.failed.is_some() || !self.open.is_empty()
@@ -467,7 +468,7 @@ impl Tree {
         }
     }
 
-    /// The committer holds another position for a file than we thought: read on from that one.
+    /// Replaces the position of a file by the stored one, from which it is read again.
     pub fn correct(&mut self, path: &RelativePath, stored: Option<Position>) {
         let file = self.files.entry(path.clone()).or_default();
         file.set_position(stored);

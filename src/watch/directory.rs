@@ -32,8 +32,8 @@ impl DirectoryIdentity {
     }
 }
 
-/// The identity of the directory at a path. Files and links are refused, although a watcher would accept them: the tree is
-/// not trusted.
+/// The identity of the directory at a path. Files and links are refused, although a watcher would accept
+/// them: the tree is not trusted.
 pub(super) fn identify(path: &Path) -> Result<DirectoryIdentity, WatchError> {
     let found = path
         .symlink_metadata()

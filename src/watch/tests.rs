@@ -14,7 +14,7 @@ use super::directory::identify;
 use super::shard::{OUT_OF_INSTANCES, OUT_OF_WATCHES};
 use super::*;
 
-/// Bounds a failure, orders nothing.
+/// Bound of a wait that fails the test.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn started() -> (TempDir, Watch) {
@@ -24,7 +24,8 @@ fn started() -> (TempDir, Watch) {
     (folder, watch)
 }
 
-/// All hints up to now. Events keep their order, so a file made last says that they are complete.
+/// All hints up to now. Events keep their order, so they are complete with the event of a file that is made
+/// last.
 async fn settled(watch: &Watch, watched: &Path) -> HashSet<PathBuf> {
     static FENCES: AtomicUsize = AtomicUsize::new(0);
     let fence = watched.join(format!("fence-{}", FENCES.fetch_add(1, Ordering::Relaxed)));
@@ -50,7 +51,7 @@ fn first(watch: &Watch) -> Arc<Shard> {
     Arc::clone(&lock(&watch.shards)[0])
 }
 
-/// What is pending now, without waiting.
+/// The pending hints, without waiting.
 async fn at_once(watch: &Watch) -> Option<Hints> {
     tokio::select! {
         biased;
@@ -154,7 +155,7 @@ async fn a_watch_killed_by_a_late_event_is_announced() {
     for _ in 0..20 {
         fs::remove_dir_all(&sub).unwrap();
         fs::create_dir(&sub).unwrap();
-        // Before the event of the removal is handled or after: nobody knows.
+        // The event of the removal may be handled before or after this.
         watch.watch_dir(&sub).unwrap();
         assert!(settled(&watch, folder.path()).await.contains(&sub));
         watch.watch_dir(&sub).unwrap();
@@ -285,7 +286,7 @@ async fn of_many_directories_those_that_are_there_are_watched() {
     let is_gone = |error: &WatchError| matches!(error, WatchError::Gone { .. });
     assert!(refused.len() == 2 && refused.iter().all(is_gone), "{refused:?}");
     assert_eq!(watch.health().watches, before + 3);
-    // The watcher itself finds one gone that was there when it was looked at.
+    // The watcher finds that a directory is gone which existed when it was identified.
     let shard = first(&watch);
     lock(&shard.state).paths.clear();
     let mut waiting = vec![];
@@ -371,7 +372,7 @@ fn a_device_that_hangs_holds_up_nobody_on_another() {
         return;
     }
     let shard = first(&watch);
-    // Whoever works there does not come back.
+    // A thread that has the watcher locked and does not return.
     let _hangs = lock(&shard.watcher);
     watch.watch_dir(elsewhere.path()).unwrap();
     assert_eq!(watch.health().watches, 2);

@@ -1,9 +1,9 @@
-//! NUL bytes in a log: what belongs there may be written already and only not be seen yet.
+//! Holes: NUL bytes in a log, in whose place written data may become visible later.
 //!
-//! A network filesystem may show a later part of a file before an earlier one, and a writer may make a file long before
-//! it fills it. Reading stops before the first NUL byte and goes on when something else stands there. What a crash left
-//! is never filled: after a while, what follows the NUL bytes is read, and they with it. If they are filled after that,
-//! the file is read again from its start, which counts nothing twice.
+//! A network filesystem may show a later part of a file before an earlier one, and a writer may make a file
+//! long before it fills it. Reading stops before the first NUL byte and continues when other data is there.
+//! Holes that a crash left are never filled: after a while the data behind a hole is read, and the hole with
+//! it. If it is filled after that, the file is read again from its start, which counts nothing twice.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -13,8 +13,8 @@ use crate::logfile::{LogFile, Stat};
 use crate::model::Millis;
 use crate::reader::{PASSED_HOLES_MAX, ReadChunk};
 
-/// How long NUL bytes with something behind them are waited for. Short, as a line with NUL bytes may be all there is, and
-/// what is filled later is read again anyway.
+/// Time to wait for a hole with data behind it. Short, as a line may really have NUL bytes, and a hole that
+/// is filled later is read again anyway.
 const HOLE_WAIT: Duration = Duration::from_secs(5);
 const HOLE_WAIT_MS: Millis = 5_000;
 
@@ -22,32 +22,32 @@ const HOLE_WAIT_MS: Millis = 5_000;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holes {
     stage: Stage,
-    /// NUL bytes that were read over.
+    /// Holes that were read over.
     passed: Vec<u64>,
 }
 
-/// What reading does about NUL bytes.
+/// The state of reading at a hole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stage {
-    /// It met none.
+    /// There is no hole.
     #[default]
     None,
-    /// It stopped before this one.
+    /// Reading stopped before this one.
     Waits { at: u64, since: Instant },
-    /// It goes over them, and has more to read.
+    /// Reading continues over the hole, and has more to read.
     ReadsOn,
-    /// Nothing followed them when it was looked: there is nothing to wait for until the file changes.
+    /// No data followed the hole: there is nothing to wait for until the file changes.
     Tail,
 }
 
 impl FileState {
-    /// Whether NUL bytes have been waited for long enough, or have been there for so long already.
+    /// True if the hole was waited for long enough, or has existed for that long already.
     pub(super) fn reads_on(&self, stat: &Stat, now: Millis) -> bool {
         match self.holes.as_ref().map(|holes| holes.stage) {
             Some(Stage::Waits { since, .. }) => since.elapsed() >= HOLE_WAIT,
             Some(Stage::ReadsOn) => true,
             Some(Stage::Tail) => false,
-            // Only the first time: other machines' clocks may be wrong.
+            // Only the first time, because clocks of other machines may be wrong.
             None | Some(Stage::None) => {
                 let is_old = (HOLE_WAIT_MS..).contains(&now.saturating_sub(stat.modified_ms));
                 self.active.is_none() && is_old
@@ -55,12 +55,12 @@ impl FileState {
         }
     }
 
-    /// Whether the last turn was in the middle of NUL bytes that are read over.
+    /// True if the last turn ended in a hole that is read over.
     pub(super) fn is_reading_on(&self) -> bool {
         (self.holes.as_ref()).is_some_and(|holes| holes.stage == Stage::ReadsOn)
     }
 
-    /// Takes what a turn said of NUL bytes. When to look again, if it is to wait for some.
+    /// Takes over the holes of a turn; returns the time of the next look if a hole is waited for.
     pub(super) fn take_holes(
         &mut self,
         turn: &ReadChunk,
@@ -99,12 +99,12 @@ impl FileState {
         }
     }
 
-    /// Whether NUL bytes were read over.
+    /// True if holes were read over.
     pub(super) fn has_passed_holes(&self) -> bool {
         self.holes.as_ref().is_some_and(|holes| !holes.passed.is_empty())
     }
 
-    /// Whether something else stands where NUL bytes were read over.
+    /// True if a hole that was read over has been filled.
     pub(super) fn is_filled(&self, log: &LogFile) -> io::Result<bool> {
         for hole in self.holes.iter().flat_map(|holes| &holes.passed) {
             let mut byte = [0];
@@ -118,7 +118,7 @@ impl FileState {
 
 #[cfg(test)]
 impl FileState {
-    /// As if all had been waited for long enough.
+    /// Treats all holes as if they had been waited for long enough.
     pub(super) fn end_hole_wait(&mut self) {
         if let Some(Stage::Waits { since, .. }) = self.holes.as_mut().map(|holes| &mut holes.stage) {
             *since = since.checked_sub(HOLE_WAIT).unwrap();
@@ -127,13 +127,13 @@ impl FileState {
 }
 
 impl Tree {
-    /// When NUL bytes in a file have been waited for long enough, if any are waited for.
+    /// The time at which the first hole has been waited for long enough, if one is waited for.
     #[must_use]
     pub fn hole_due(&self) -> Option<Instant> {
         self.hole_due
     }
 
-    /// Queues the files whose NUL bytes have been waited for long enough.
+    /// Queues the files with a hole that was waited for long enough.
     pub fn enqueue_due_holes(&mut self, now: Instant) {
         if self.hole_due.is_none_or(|due| now < due) {
             return;

@@ -7,7 +7,7 @@ use crate::logfile::LogFile;
 /// Files that all runs together keep open; others are opened again when they have news.
 const KEPT_FILES_MAX: usize = 64;
 
-/// How many are kept now.
+/// The number of files that are kept open.
 static KEPT: AtomicUsize = AtomicUsize::new(0);
 
 /// An open file, counted as long as it is kept.
@@ -23,18 +23,18 @@ impl OpenFile {
         Some(Self(Some(file)))
     }
 
-    /// Keeps a file open whose name is gone: there is no other way to what is left in it.
+    /// Keeps a file open whose name is gone: there is no other access to its rest.
     pub fn always(file: LogFile) -> Self {
         KEPT.fetch_add(1, Ordering::Relaxed);
         Self(Some(file))
     }
 
-    /// Takes the file; it is no longer kept.
+    /// Takes the file out; it is no longer counted.
     pub fn take(mut self) -> Option<LogFile> {
         self.0.take()
     }
 
-    /// What the filesystem says of the file.
+    /// The metadata of the file.
     ///
     /// # Errors
     /// Those of `statx`.

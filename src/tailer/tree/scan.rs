@@ -1,4 +1,4 @@
-//! Going through a run's directory: what is there, what is new, what is gone, and what has another name.
+//! Scan of a run's directory: finds new, changed, removed and renamed files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
@@ -12,29 +12,30 @@ use crate::logfile::{EntryKind, LogFile, LogFileError, Root, Stat};
 use crate::model::{Cursor, RelativePath};
 use crate::watch::WatchError;
 
-/// What one scan saw.
+/// The findings of one scan.
 #[derive(Default)]
 pub(super) struct ScanFindings {
     visited: HashSet<RelativePath>,
     listed: HashSet<RelativePath>,
-    /// How many files there were, and new ones.
+    /// The number of known files that exist, and of new ones.
     present: usize,
-    /// New files, and files with another inode than their cursor's.
+    /// New files, and files with another inode than that of their cursor.
     strangers: BTreeMap<RelativePath, Stat>,
     news: usize,
-    /// Directories that were watched before they are visited, as they were before that; `None` for one that was refused.
+    /// Directories that were watched before their visit, with their metadata before that; `None` for refused
+    /// ones.
     ahead: HashMap<RelativePath, Option<Stat>>,
-    /// How many more links may be looked at.
+    /// The number of links that may still be inspected.
     links_left: usize,
-    /// Directories that could not be listed whole, and are listed again though they be as they were.
+    /// Directories that could not be listed completely, and are listed again even if they have not changed.
     failed: BTreeSet<RelativePath>,
 }
 
 impl Tree {
-    /// Goes through the whole tree.
+    /// Scans the whole tree.
     ///
     /// # Errors
-    /// [`LogFileError::Gone`] when the run's directory is no longer there.
+    /// [`LogFileError::Gone`] when the run's directory no longer exists.
     pub fn scan(&mut self, depth: Depth, world: ScanContext<'_>) -> Result<(), LogFileError> {
         let root = self.home.open()?;
         if depth == Depth::Everything {
@@ -44,7 +45,7 @@ impl Tree {
         self.scans += 1;
         let failed = self.failed.take().map(|failed| *failed).unwrap_or_default();
         for path in failed.files {
-            // It says so again if it still cannot be read, and so does the run's directory.
+            // The problem is added again if the file, or the run's directory, still cannot be read.
             self.problems.remove(&*path);
             self.problems.remove(Path::new(""));
             self.enqueue(path);
@@ -58,7 +59,7 @@ impl Tree {
         if self.directories.is_empty() && !world.unwatched {
             found.ahead = self.watch_ahead(&root, world);
         }
-        // Level by level, so that the watcher is asked once for each.
+        // Level by level, so that there is one request to the watcher for each.
         let mut level: Vec<RelativePath> = vec![Path::new("").into()];
         while !level.is_empty() {
             let mut below = Vec::new();
@@ -80,7 +81,7 @@ impl Tree {
                 }
             }
             for error in world.watch.watch_dirs(unwatched) {
-                // Not to be watched is no reason not to be read: the scans find what happens there.
+                // Its files are read all the same: the scans find the changes.
                 tracing::debug!(%error, "not watched");
             }
             for (directory, stat) in changed {
@@ -94,7 +95,7 @@ impl Tree {
         self.forget_directories(&found, world);
         let vanished = self.vanished(&found);
         self.settle_strangers(&mut found, &vanished);
-        // Events would have told, if this filesystem had any.
+        // On a filesystem with events these changes would have had hints.
         self.news_without_hint = found.news > 0 && depth == Depth::Everything;
         for path in vanished {
             self.vanish(&path);
@@ -103,7 +104,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Looks at a directory. If it has to be listed: what the filesystem says of it, and whether another stood there.
+    /// Visits a directory. If it has to be listed, returns its metadata, and true if it is new or replaced
+    /// another one.
     fn visit(
         &mut self,
         root: &Root,
@@ -134,7 +136,7 @@ impl Tree {
         Some((stat, same.is_none()))
     }
 
-    /// Watches all directories, if there were too many and are no longer; those that are watched stay so.
+    /// Watches all directories, if there were too many before and are no longer; present watches stay.
     fn watch_all_again(&mut self, world: ScanContext<'_>) {
         if !self.partly_watched || world.unwatched || self.directories.len() > WATCHED_DIRECTORIES_MAX {
             return;
@@ -147,8 +149,8 @@ impl Tree {
         }
     }
 
-    /// Watches the directories of all known files at once, those above before those below: what becomes of one after
-    /// that is told by the one above it. A first scan then has little to ask for.
+    /// Watches the directories of all known files in one request, parents before their children: later
+    /// changes of a directory have an event in its parent. The first scan then has few requests.
     pub(super) fn watch_ahead(
         &self,
         root: &Root,
@@ -157,7 +159,7 @@ impl Tree {
         let mut directories: BTreeSet<&OsStr> = BTreeSet::new();
         for file in self.files.keys() {
             for above in file.ancestors().skip(1) {
-                // Those above it came with another file.
+                // Its parents were added with another file.
                 if !directories.insert(above.as_os_str()) {
                     break;
                 }
@@ -168,9 +170,9 @@ impl Tree {
         }
         let mut ahead: HashMap<RelativePath, Option<Stat>> = HashMap::new();
         let mut paths = Vec::with_capacity(directories.len());
-        // In the order of their bytes: each comes after the one above it.
+        // In the order of their bytes each directory follows its parent.
         for directory in directories.into_iter().map(Path::new) {
-            // Nothing is looked at beyond a link.
+            // Nothing is visited beyond a link.
             let is_below = directory
                 .parent()
                 .is_none_or(|above| ahead.contains_key(above.as_os_str()));
@@ -186,14 +188,14 @@ impl Tree {
         if !refused.is_empty() {
             let refused: HashSet<&Path> = refused.iter().map(WatchError::path).collect();
             for (directory, stat) in &mut ahead {
-                // It is asked for again when it is visited.
+                // It is requested again at its visit.
                 stat.take_if(|_| refused.contains(&*self.home.path.join(directory)));
             }
         }
         ahead
     }
 
-    /// Notes that a directory is to be watched, if it may be.
+    /// Adds a directory to those to be watched, within the bound.
     fn want_watched(
         &mut self,
         directory: &RelativePath,
@@ -204,7 +206,7 @@ impl Tree {
         if self.directories.len() + others + unwatched.len() < WATCHED_DIRECTORIES_MAX {
             return unwatched.push(self.home.path.join(directory));
         }
-        // It may be from before a rescan.
+        // The watch may be from before a rescan.
         world.watch.forget_dir(&self.home.path.join(directory));
         self.partly_watched = true;
     }
@@ -227,7 +229,7 @@ impl Tree {
             }
             Err(error) => {
                 if !self.directories.contains_key(directory) {
-                    // Only what is in there is given back later.
+                    // Only watches of directories in the tree are given back later.
                     world.watch.forget_dir(&self.home.path.join(directory));
                 }
                 self.failed().directories.insert(directory.clone());
@@ -269,7 +271,7 @@ impl Tree {
         }
         let mut unread = sorter.unread;
         found.links_left = links_left;
-        // Beside the mount lies what the orchestrator keeps of a run; without one it is what somebody takes for the mount.
+        // Files beside the mount belong to the orchestrator; without a mount they may be misplaced logs.
         if there.is_empty() && !has_logs && directory.as_os_str().is_empty() {
             let misses = |path: &Path| world.globs.misses(&place.join(path));
             unread.merge(&unread::not_included(root, wants_directory, misses));
@@ -286,7 +288,7 @@ impl Tree {
         self.directories.insert(directory.clone(), Box::new(known));
     }
 
-    /// A wanted file that a listing shows.
+    /// Visits a wanted file of a listing.
     fn meet(&mut self, root: &Root, path: RelativePath, world: ScanContext<'_>, found: &mut ScanFindings) {
         let stat = match root.stat(&path) {
             Ok(stat) => stat,
@@ -328,7 +330,7 @@ impl Tree {
         }
     }
 
-    /// Directories that were not met any more.
+    /// Drops the directories that the scan did not find.
     pub(super) fn forget_directories(&mut self, found: &ScanFindings, world: ScanContext<'_>) {
         let path = &self.home.path;
         self.directories.retain(|directory, _| {
@@ -345,7 +347,7 @@ impl Tree {
         });
     }
 
-    /// Files that are not where they were.
+    /// Files that are no longer at their paths.
     fn vanished(&self, found: &ScanFindings) -> BTreeSet<RelativePath> {
         let is_vanished = |path: &Path| {
             let parent = path.parent().unwrap_or(Path::new(""));
@@ -356,7 +358,7 @@ impl Tree {
         known.map(|(path, _)| path.clone()).collect()
     }
 
-    /// Finds out which strangers are old files under a new name, and which are new.
+    /// Decides which of the new inodes are known files under a new name, and which are new files.
     fn settle_strangers(&mut self, found: &mut ScanFindings, vanished: &BTreeSet<RelativePath>) {
         let strangers = std::mem::take(&mut found.strangers);
         if strangers.is_empty() {
@@ -388,7 +390,7 @@ impl Tree {
         }
     }
 
-    /// Files stand under new names: they keep their cursors. What stood there before is replaced.
+    /// Moves files to their new names with their cursors. A file that had the name before is replaced.
     fn rename(&mut self, renames: Vec<(RelativePath, RelativePath)>) {
         let touched: HashSet<&RelativePath> = renames.iter().flat_map(|(from, to)| [from, to]).collect();
         self.queue.retain(|path| !touched.contains(path));
@@ -402,11 +404,11 @@ impl Tree {
             file.gone = false;
             file.seen = None;
             file.queued = true;
-            // Two renames before one commit: the store knows only the first name.
+            // With two renames before one commit the store has only the first name.
             file.renamed_from.get_or_insert(from);
             file.replaces |= self.files.get(&to).is_some_and(|there| there.cursor.is_some());
             self.files.insert(to.clone(), file);
-            // First, so that the name it left is free in the store when another file is found there.
+            // At the front, so that its old name is free in the store when another file takes it.
             self.queue.push_front(to);
         }
     }
@@ -432,8 +434,8 @@ impl Tree {
     }
 }
 
-/// Whether a file has another number and is the same by what it holds: some filesystems number their files anew each
-/// time they forget them. Such keep no birth times.
+/// True if a file has another inode number and the same contents: some filesystems renumber their files each
+/// time they drop them from memory. Those keep no birth times.
 fn is_renumbered(root: &Root, path: &Path, stat: &Stat, cursor: &Cursor) -> bool {
     if stat.inode.born_ns != 0 || cursor.inode.born_ns != 0 {
         return false;
@@ -445,8 +447,8 @@ fn is_renumbered(root: &Root, path: &Path, stat: &Stat, cursor: &Cursor) -> bool
     (root.open_file(path)).is_ok_and(|log| fits(log).unwrap_or(false))
 }
 
-/// Renames in an order in which each name is free when it is taken. Those that only changed places among themselves
-/// are left out: they are read anew.
+/// Renames in an order in which each name is free when it is taken. Cyclic renames are left out: their files
+/// are read again.
 fn in_order(mut renamed: BTreeMap<RelativePath, RelativePath>) -> Vec<(RelativePath, RelativePath)> {
     let mut ordered = Vec::with_capacity(renamed.len());
     while let Some((from, to)) = renamed.pop_first() {

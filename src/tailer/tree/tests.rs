@@ -1,4 +1,4 @@
-//! What a tree gives back, and when.
+//! Tests of scans, watches and reads of a tree.
 
 use std::fs;
 use std::path::PathBuf;
@@ -68,7 +68,7 @@ fn that_not_all_directories_are_watched_is_said_after_every_scan() {
     for number in 0..10 {
         fs::remove_dir(directory.path().join(format!("one/mount/{number}"))).unwrap();
     }
-    // The first finds that they are gone, the second that all that are left may be watched.
+    // The first scan finds that they are gone, the second one that all others can be watched.
     tree.scan(Depth::Everything, world).unwrap();
     tree.scan(Depth::Everything, world).unwrap();
     assert_eq!(tree.problem(), None);
@@ -76,7 +76,7 @@ fn that_not_all_directories_are_watched_is_said_after_every_scan() {
     assert_eq!(watch.health().watches, tree.directories.len());
 }
 
-/// Something that happens below a run's mount.
+/// An action below a run's mount.
 type Change = fn(&Path);
 
 fn any_reading() -> ReadOptions {
@@ -92,7 +92,7 @@ fn any_reading() -> ReadOptions {
     }
 }
 
-/// Reads everything that has news; nothing is committed.
+/// Reads all files with news; nothing is committed.
 fn read(tree: &mut Tree) {
     let reading = any_reading();
     while tree.has_news() {
@@ -116,7 +116,7 @@ fn a_directory_that_goes_while_it_is_looked_at_is_not_taken_for_watched() {
         assert_eq!(watch.health().watches, 3, "one, mount and deep");
         fs::remove_dir_all(directory.path().join("one/mount")).unwrap();
         if hinted {
-            // What was removed first tells of itself first, and is looked for when the rest is gone, too.
+            // The hint of the entry that was removed first comes first, when the others are gone already.
             let hints = HashSet::from([PathBuf::from("mount/deep/a.jsonl"), PathBuf::from("mount/deep")]);
             tree.look(&hints, world).unwrap();
         } else {
@@ -162,7 +162,7 @@ fn a_tree_stands_until_something_in_it_changes() {
     let mode: Change = |mount| {
         fs::set_permissions(mount.join("deep"), fs::Permissions::from_mode(0o700)).unwrap();
     };
-    // Whether a look at the directories alone finds it.
+    // The last member is true if a scan of the directories alone finds the change.
     for (what, change, is_seen_above) in [
         ("appended", append, false),
         ("rewritten", rewrite, false),
@@ -204,7 +204,8 @@ fn what_is_watched_ahead_is_what_is_there_when_it_is_visited() {
     fs::create_dir(inside.join("new")).unwrap();
     fs::create_dir_all(outside.join("below")).unwrap();
     std::os::unix::fs::symlink(&outside, inside.join("link")).unwrap();
-    // Files of an earlier process: where they were is there, gone, a link, below a link, or a file by now.
+    // Files of an earlier process, whose directories now exist, are gone, are a link, below a link, or a
+    // file.
     for path in [
         "mount/deep/a.jsonl",
         "mount/gone/b.jsonl",
@@ -276,7 +277,7 @@ fn a_hole_is_waited_for_read_over_and_read_again_when_it_is_filled() {
     assert_eq!(lines(&mut tree, false), 3, "from its start");
     assert_eq!(tree.notices().unwrap().0.len(), 0);
 
-    // What nothing follows is not read over, however long it is there.
+    // A hole at the end is not read over, however long it exists.
     fs::write(&log, "{\"type\":\"user\"}\n{}\n{}\n{}\n\0\0\0").unwrap();
     tree.scan(Depth::Everything, world).unwrap();
     assert_eq!(lines(&mut tree, false), 1);
@@ -346,7 +347,7 @@ fn what_could_not_be_read_is_tried_again_by_the_next_scan_of_any_depth() {
         (tree.problem(), tree.queue.pop_front()),
         (None, Some(log.clone()))
     );
-    // A file that could not be looked at as its directory was listed.
+    // A file whose metadata could not be read when its directory was listed.
     tree.files.clear();
     tree.problem_at(&log, error());
     tree.failed().directories.insert(parent(&log));
@@ -364,7 +365,7 @@ fn only_a_hint_at_the_file_itself_proves_that_events_arrive_from_its_device() {
     let device = tree.all_devices()[0];
     assert!(tree.has_news());
     let log = Path::new("mount/deep/a.jsonl");
-    // The supervisor hints at the run itself when the runs directory is another, and no event did.
+    // The supervisor hints at the run itself after the runs directory was replaced, without an event.
     for hint in ["", "mount", "mount/deep", "mount/deep/none.jsonl"] {
         assert_eq!(tree.device_of_news(Path::new(hint)), None, "{hint:?}");
     }

@@ -1,4 +1,5 @@
-//! Whether a tree still is what it was when it was last gone through: the question that is asked most often.
+//! Comparison of a tree with the filesystem, without a scan: the most frequent operation of a collector at
+//! rest.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,28 +9,29 @@ use crate::logfile::mounts::is_local;
 use crate::logfile::{EntryKind, Root, Stat, glance};
 
 impl Directory {
-    /// Whether it is there, with what it held.
+    /// True if the directory exists and its entries have not changed.
     fn is_unchanged(&self, stat: &Stat) -> bool {
         stat.kind == EntryKind::Directory && self.is(stat) && self.changed_ns == stat.changed_ns
     }
 }
 
 impl Tree {
-    /// Whether a scan of this depth would find everything as it was. It looks at what such a scan looks at, and keeps
-    /// nothing; where it is in doubt, a scan has to say.
+    /// True if a scan of this depth would find no change. It compares what such a scan compares, and keeps
+    /// nothing; in doubt it returns false, and a scan decides.
     #[must_use]
     pub fn is_unchanged(&self, depth: Depth) -> bool {
-        // What is wrong may be right by now: only a scan finds out.
+        // Only a scan finds out if a problem is over.
         let is_known = self.queue.is_empty() && self.problems.is_empty() && !self.directories.is_empty();
         if !is_known {
             return false;
         }
         if depth == Depth::Changed && !self.home.is_own {
-            // The top comes first, and a directory before what is in it: no link on the way goes unseen.
+            // The top comes first, and each directory before those in it, so that no link on the way is
+            // missed.
             let home = &self.home.path;
             let mut directories = self.directories.iter();
             return directories.all(|(path, known)| {
-                // With a slash at its end, a link would be followed.
+                // A link would be followed if the path ended with a slash.
                 let is_top = path.as_os_str().is_empty();
                 let full = if is_top { home.clone() } else { home.join(path) };
                 glance(&full).is_ok_and(|stat| known.is_unchanged(&stat))
@@ -41,12 +43,12 @@ impl Tree {
         })
     }
 
-    /// The devices its files are on: a mount in a run is a device of its own.
+    /// The devices of its files: a mount in a run has a device of its own.
     pub fn devices(&self) -> impl Iterator<Item = u64> {
         self.files.keys().filter_map(|path| self.device_of(path))
     }
 
-    /// Those of its directories, each once.
+    /// The devices of its directories, each once.
     #[must_use]
     pub fn all_devices(&self) -> Vec<u64> {
         let devices: BTreeSet<u64> = self
@@ -57,8 +59,8 @@ impl Tree {
         devices.into_iter().collect()
     }
 
-    /// Finds out which of its devices only this kernel changes, so that events tell of every change there, and a
-    /// directory's times are true. It looks at the filesystem.
+    /// The devices that only this kernel changes, so that each change there has an event, and the times of
+    /// directories are correct. It accesses the filesystem.
     #[must_use]
     pub fn local_devices(&mut self) -> Vec<u64> {
         let mut devices = self.all_devices();
@@ -72,7 +74,7 @@ impl Tree {
         devices
     }
 
-    /// The device that something at this path is on, as far as it was seen.
+    /// The device of a path, as far as it was scanned.
     #[must_use]
     pub fn device_of(&self, path: &Path) -> Option<u64> {
         let directory = path
@@ -81,8 +83,9 @@ impl Tree {
         directory.map(|directory| directory.device)
     }
 
-    /// The device of a file that has news, if that is what is at this path. A hint at a directory proves no events there: it
-    /// may come from the directory above, which is perhaps on another device, or from no event at all.
+    /// The device of a path if that is a file with news. A hint at a directory does not prove that events
+    /// arrive from there: it may come from the directory above, which may be on another device, or from no
+    /// event at all.
     #[must_use]
     pub fn device_of_news(&self, path: &Path) -> Option<u64> {
         let file = self.files.get(path.as_os_str())?;
@@ -92,7 +95,7 @@ impl Tree {
     fn are_directories_unchanged(&self, root: &Root, depth: Depth) -> bool {
         self.directories.iter().all(|(path, known)| {
             let is_same = root.stat(path).is_ok_and(|stat| known.is_unchanged(&stat));
-            // Some filesystems change a directory and not its times.
+            // Some filesystems change a directory without its times.
             let are_times_true = depth == Depth::Changed || self.is_local;
             is_same && (are_times_true || root.mark(path).is_ok_and(|mark| mark == known.mark))
         })
