@@ -216,7 +216,7 @@ fn it_is_csv_for_those_who_accept_that() {
         "{body}"
     );
     assert!(lines[0].ends_with(",total_tokens"), "{body}");
-    assert_eq!(lines[1], "a,3,0,30,321,0,0,0,0,0,351");
+    assert_eq!(lines[1], "a,3,0,30,321,0,0,0,0,0,0,351");
     assert_eq!(lines.len(), 4);
     let (status, _, body) = collector.exchange("GET", "/v1/usage", "Accept: text/html\r\n", "");
     assert_eq!(status, 406, "{body}");

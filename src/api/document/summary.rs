@@ -190,6 +190,7 @@ pub fn totals(sums: &Totals) -> wire::Totals {
         cache_creation_5m: tokens(sums.cache_creation_5m),
         cache_creation_1h: tokens(sums.cache_creation_1h),
         web_search_requests: tokens(sums.web_search),
+        thinking_tokens: tokens(sums.thinking),
         total_tokens: tokens(total.into_iter().fold(0, i128::saturating_add)),
     }
 }

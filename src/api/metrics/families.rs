@@ -51,15 +51,30 @@ fn collector(sources: &ApiState) -> Vec<Family> {
     let mut build = Family::info("tokentail_build", "The program that answers.");
     build.add(&[("version", env!("CARGO_PKG_VERSION"))], 1);
     let mut connections = Family::gauge("tokentail_connections", "Open connections, by listener.");
-    for endpoint in [EndpointKind::Unix, EndpointKind::Tcp] {
-        connections.add(
-            &[("listener", endpoint.into_str())],
-            sources.traffic.of(endpoint).connections(),
-        );
+    let mut refused = Family::counter(
+        "tokentail_connections_refused",
+        "Connections refused because all places were taken, by listener, since the start.",
+    );
+    let mut requests = Family::counter(
+        "tokentail_http_requests",
+        "Requests answered, by listener and class of the status, since the start.",
+    );
+    for endpoint in EndpointKind::ALL {
+        let (listener, stats) = (("listener", endpoint.into_str()), sources.traffic.of(endpoint));
+        connections.add(&[listener], stats.connections());
+        refused.add(&[listener], stats.refused());
+        for (class, count) in ["1xx", "2xx", "3xx", "4xx", "5xx"]
+            .into_iter()
+            .zip(stats.answers())
+        {
+            requests.add(&[listener, ("status", class)], count);
+        }
     }
     vec![
         build,
         connections,
+        refused,
+        requests,
         Family::gauge(
             "tokentail_subscribers",
             "Streams and WebSockets that receive committed updates.",

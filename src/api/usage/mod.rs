@@ -199,6 +199,7 @@ fn write_csv(usage: &wire::Usage) -> Result<Vec<u8>, csv::Error> {
         "cache_creation_5m",
         "cache_creation_1h",
         "web_search_requests",
+        "thinking_tokens",
         "total_tokens",
     ])?;
     for wire::UsageRow { key, sums } in &usage.rows {
@@ -217,6 +218,7 @@ fn write_csv(usage: &wire::Usage) -> Result<Vec<u8>, csv::Error> {
             totals.cache_creation_5m,
             totals.cache_creation_1h,
             totals.web_search_requests,
+            totals.thinking_tokens,
             totals.total_tokens,
         ];
         writer.write_field(key.as_deref().unwrap_or(""))?;
@@ -247,8 +249,9 @@ mod tests {
         assert_eq!(
             text,
             "label:project,messages,advisor_calls,input_tokens,output_tokens,cache_creation_input_tokens,\
-             cache_read_input_tokens,cache_creation_5m,cache_creation_1h,web_search_requests,total_tokens\n\
-             ,1,0,0,0,0,0,0,0,0,0\n\"a, \"\"b\"\"\",2,0,0,0,0,0,0,0,0,0\n"
+             cache_read_input_tokens,cache_creation_5m,cache_creation_1h,web_search_requests,\
+             thinking_tokens,total_tokens\n\
+             ,1,0,0,0,0,0,0,0,0,0,0\n\"a, \"\"b\"\"\",2,0,0,0,0,0,0,0,0,0,0\n"
         );
     }
 }

@@ -87,6 +87,10 @@ pub struct Totals {
     pub cache_creation_5m: u64,
     pub cache_creation_1h: u64,
     pub web_search_requests: u64,
+    /// The part of `output_tokens` that was thinking, where the lines say so.
+    #[serde(default)]
+    #[schema(required)]
+    pub thinking_tokens: u64,
     pub total_tokens: u64,
 }
 

@@ -569,11 +569,13 @@ all            11     302        2,000   1,234,567  1,236,880
     }
 
     #[test]
-    fn web_searches_show_if_there_are_any() {
+    fn thinking_and_web_searches_show_if_there_are_any() {
         let mut searched = small();
         assert!(!plain(|out| summary(out, &searched, None)).contains("web searches"));
         searched.totals.web_search_requests = 4;
         assert!(plain(|out| summary(out, &searched, None)).contains("cache read  web searches"));
+        searched.totals.thinking_tokens = 200;
+        assert!(plain(|out| summary(out, &searched, None)).contains("cache read  thinking  web searches"));
     }
 
     #[test]

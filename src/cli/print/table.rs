@@ -32,6 +32,26 @@ pub struct Section<'a> {
     pub sum: TableEntry<'a>,
 }
 
+/// A column that is shown if any of its sums is more than nothing.
+struct PartSum {
+    title: &'static str,
+    rank: u8,
+    of: fn(&Totals) -> u64,
+}
+
+const PARTS: [PartSum; 2] = [
+    PartSum {
+        title: "thinking",
+        rank: 7,
+        of: |totals| totals.thinking_tokens,
+    },
+    PartSum {
+        title: "web searches",
+        rank: 6,
+        of: |totals| totals.web_search_requests,
+    },
+];
+
 /// The entries with the most tokens, and the number of those left out.
 #[must_use]
 pub fn most_first(mut entries: Vec<TableEntry<'_>>, rows_max: Option<usize>) -> (Vec<TableEntry<'_>>, usize) {
@@ -46,11 +66,11 @@ pub fn most_first(mut entries: Vec<TableEntry<'_>>, rows_max: Option<usize>) -> 
 /// # Errors
 /// Errors of the writer.
 pub fn write(out: &mut dyn Write, section: &Section<'_>, width: Option<usize>) -> io::Result<()> {
-    let searches = section.sum.totals.web_search_requests > 0
-        || section
-            .entries
-            .iter()
-            .any(|entry| entry.totals.web_search_requests > 0);
+    let has_any = |sum: &PartSum| {
+        let mut entries = section.entries.iter().chain([&section.sum]);
+        entries.any(|entry| (sum.of)(entry.totals) > 0)
+    };
+    let parts: Vec<&PartSum> = PARTS.iter().filter(|part| has_any(part)).collect();
     let mut columns = vec![Column::names(section.title, 0)];
     columns.extend(section.sum.messages.map(|_| Column::numbers("messages", 5)));
     columns.extend([
@@ -59,11 +79,11 @@ pub fn write(out: &mut dyn Write, section: &Section<'_>, width: Option<usize>) -
         Column::numbers("cache write", 4),
         Column::numbers("cache read", 3),
     ]);
-    columns.extend(searches.then_some(Column::numbers("web searches", 6)));
+    columns.extend(parts.iter().map(|part| Column::numbers(part.title, part.rank)));
     columns.push(Column::numbers("total", 0));
     let entries = section.entries.iter();
     let mut rows: Vec<GridRow> = entries
-        .map(|entry| GridRow::Cells(row(entry, searches, Style::new())))
+        .map(|entry| GridRow::Cells(row(entry, &parts, Style::new())))
         .collect();
     if section.left_out > 0 {
         let count = grouped(section.left_out as u64);
@@ -72,12 +92,12 @@ pub fn write(out: &mut dyn Write, section: &Section<'_>, width: Option<usize>) -
             section.rest
         )));
     }
-    rows.push(GridRow::Cells(row(&section.sum, searches, STRONG)));
+    rows.push(GridRow::Cells(row(&section.sum, &parts, STRONG)));
     grid::write(out, &columns, &rows, width)?;
     Ok(())
 }
 
-fn row(entry: &TableEntry<'_>, searches: bool, style: Style) -> Vec<GridCell> {
+fn row(entry: &TableEntry<'_>, parts: &[&PartSum], style: Style) -> Vec<GridCell> {
     let totals = entry.totals;
     let numbers = entry
         .messages
@@ -88,7 +108,7 @@ fn row(entry: &TableEntry<'_>, searches: bool, style: Style) -> Vec<GridCell> {
             totals.cache_creation_input_tokens,
             totals.cache_read_input_tokens,
         ])
-        .chain(searches.then_some(totals.web_search_requests))
+        .chain(parts.iter().map(|part| (part.of)(totals)))
         .chain([totals.total_tokens]);
     [text::name(entry.name)]
         .into_iter()
