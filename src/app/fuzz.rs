@@ -1,4 +1,4 @@
-//! Any request over the socket of a collector that runs: an answer with a status, and a problem if it is no
+//! Fuzz test of the API: any request over the socket gets an answer with a status, and a problem if it is no
 //! success.
 
 use std::io::{ErrorKind, Read, Write};
@@ -250,7 +250,7 @@ fn place() -> tempfile::TempDir {
         .unwrap()
 }
 
-/// A request that is as HTTP has it, with what the input says in it: a line with method and target, lines of
+/// A correct request of HTTP with the contents of the input: a line with method and target, lines of
 /// headers, an empty line, the body.
 fn request(input: &[u8]) -> (Vec<u8>, bool) {
     let (line, rest) = cut(input, b'\n');

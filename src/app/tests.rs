@@ -71,7 +71,7 @@ async fn a_threshold_is_told_after_its_commit_and_once() {
                     .accounts
                     .values()
                     .find_map(|account| account.windows.get("five_hour"));
-                // What is told is committed: the store never knows less.
+                // Only committed thresholds are published, so the store has at least as many.
                 assert!(told.len() <= view.fired.len());
                 if window.is_some_and(|window| window.utilization == Some(share)) {
                     return;
@@ -86,8 +86,7 @@ async fn a_threshold_is_told_after_its_commit_and_once() {
     assert!(matches!(running.shutdown(WAIT_MAX).await, ShutdownOutcome::Clean));
 }
 
-/// What hangs in a mount may hold what it works with for as long as the process lives, and that may be for
-/// ever.
+/// A call that hangs in a mount may hold the store as long as the process lives.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_still_holds_the_store_does_not_keep_the_database() {
     let directory = tempfile::tempdir().unwrap();

@@ -301,7 +301,7 @@ fn a_line_in_the_place_of_a_settled_one_is_counted_even_if_it_is_as_long() {
         };
         got.on(directory.path(), &settle);
         assert_eq!((got.lines.usage, got.cursor.offset), (1, before.len() as u64));
-        // Nobody looked while it was cut off.
+        // There was no read while it was cut off.
         fs::write(&path, before.to_owned() + &assistant(2, 7) + "\n").unwrap();
         let root = Root::open(directory.path()).unwrap();
         let file = root.open_file(Path::new("a.jsonl")).unwrap();
@@ -397,7 +397,7 @@ fn a_clock_that_was_never_set_says_nothing_against_a_line() {
         None,
         &in_1970,
     );
-    // The file was last changed when nobody knew the time.
+    // The time of the last change of the file is not credible.
     batch.written_at = Some(600_000);
     let store = crate::store::Store::open(crate::store::StoreOptions {
         path: None,

@@ -1,10 +1,9 @@
 //! Model test: random actions on files, and a model with every complete line that existed at a look.
 //!
-//! Lines tell of responses, some of them without an id or without a time, and of limits. The true tree, turns
-//! and commits work on a true directory, with the database on a disk in memory that forgets what was not
-//! synced. After each look everything the database says must be what the model makes of the lines. The
-//! process ends at any point: before it reads, with lines read and not committed, with a commit that nobody
-//! heard of.
+//! The lines have responses, some of them without an id or without a time, and limits. The real tree, reads
+//! and commits work on a real directory, with the database on a disk in memory that loses unsynced data.
+//! After each look the contents of the database must be equal to those of the model. The process ends at any
+//! point: before it reads, with lines read and not committed, with a commit that was not acknowledged.
 //!
 //! `TOKENTAIL_MODELS=N` runs N of them, `TOKENTAIL_SEED=S` begins with that seed.
 
@@ -183,8 +182,8 @@ impl Model {
         }
     }
 
-    /// A line that no log holds: a new response, another copy of one that some log may hold, or a word about
-    /// limits.
+    /// A line that is in no log: a new response, another copy of one that may be in a log, or an observation
+    /// of limits.
     fn line(&mut self) -> ModelLine {
         self.lines += 1;
         // Each number once, in no order.
@@ -721,8 +720,8 @@ impl Model {
         }
     }
 
-    /// When a response without a time was read, and in which run first, nobody knows who did not look. But it
-    /// has the time of a line, of a file or of a reading, in a run that held its line.
+    /// Takes over the time and the run of responses without a time, which the model cannot know. Each must
+    /// have the time of a line, of a file or of a reading, in a run that had its line.
     fn adopt(&mut self, picture: &Picture) -> Result<(), String> {
         let written = self.written_from..=jiff::Timestamp::now().as_millisecond();
         let (readings, lines) = (&self.readings, &self.line_times);
@@ -836,8 +835,8 @@ impl Model {
                 self.done.push(what);
             }
         }
-        // What is open and gone is read once more at a stop, which would count a half line that the model has
-        // moved.
+        // Open files that are gone are read once more at a stop, which would count a half line that the model
+        // has moved.
         let stop = !changes && self.random.u32(..4) == 0;
         self.done
             .push(format!("look: {look:?}, stop: {stop}, end: {kill:?}"));

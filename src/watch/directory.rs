@@ -1,4 +1,4 @@
-//! The directory a path leads to, told apart from others of that path by device, inode and birth time.
+//! The identity of the directory at a path: device, inode and birth time.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
