@@ -6,8 +6,7 @@
 //!
 //! - never `allow` while the provider would refuse and a live reading showed it;
 //! - never `allow` use that is billed as overage, if that was reported and is not wanted;
-//! - never `wait` for longer than [`FREE_AFTER_MS`] after the provider serves again and something observed
-//! it;
+//! - never `wait` for longer than [`FREE_AFTER_MS`] after the provider serves again and that was observed;
 //! - a shown window existed: its share was read with its reset;
 //! - a window that was read live is shown until it ends, and no earlier one;
 //! - its share is not below the live readings, and not far above them after two readings.

@@ -101,7 +101,7 @@ mod tests {
         assert!(failures.due(now, |_| true).is_empty(), "its pause is not over");
         assert!(failures.contains(&run));
         assert!(failures.hurry(&run, now));
-        assert_eq!(failures.due(now, |_| false), [run.clone()]);
+        assert_eq!(failures.due(now, |_| false), std::slice::from_ref(&run));
         assert!(failures.due(now, |_| true).is_empty());
         assert_eq!(add("b", &mut failures), (1, false));
     }
