@@ -81,7 +81,7 @@ mod tests {
         health.lag_bytes = 3 << 20;
         assert_eq!(
             line(&health, &statuses, ""),
-            "unhealthy: run a: no way in (and 1 more); 0 runs, 0 live; reading what is there, 3 MiB left"
+            "unhealthy: run a: no way in (and 1 more); 0 runs, 0 live; reading the backlog, 3 MiB left"
         );
     }
 }

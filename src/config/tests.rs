@@ -582,7 +582,7 @@ fn a_variable_that_says_nothing_is_named_once() {
                 said.starts_with(&format!("variable {name}: `{}`: ", key.name)),
                 "{said}"
             );
-            assert_eq!(said.contains("no text in UTF-8"), !is_text, "{said}");
+            assert_eq!(said.contains("not valid UTF-8"), !is_text, "{said}");
             assert!(environment.sockets(None).is_empty(), "{name}");
         }
     }

@@ -132,7 +132,7 @@ fn a_log_that_nobody_reads_holds_nothing_up_and_what_is_lost_is_said() {
     assert!(metric(&collector, DROPPED) > 0.5);
 
     // A resumed reader gets the report.
-    pipe.read_until("lines of the log were not written");
+    pipe.read_until("lines of the log were dropped");
     until("health has nothing more to say", || {
         collector.health()["notices"] == serde_json::json!([])
     });
@@ -159,7 +159,7 @@ fn of_one_kind_of_message_only_so_many_are_logged_and_the_number_of_the_others()
     let answered = said.lines().filter(|line| line.contains("/v1/runs/unknown"));
     let left_out = said
         .lines()
-        .filter(|line| line.contains("lines of one kind were left out"));
+        .filter(|line| line.contains("lines of one kind were dropped"));
     let lines = left_out.filter_map(|line| {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         line["lines"].as_u64()

@@ -442,7 +442,7 @@ fn with_a_token_file_every_request_over_tcp_needs_the_token() {
 
     token_file(&place, "another-one-that-is-long-enough", 0o600);
     collector.signal("HUP");
-    collector.wait_for_next("the configuration is taken over");
+    collector.wait_for_next("the configuration is in effect");
     assert_eq!(with(&format!("Bearer {TOKEN}")), 401);
     assert_eq!(with("Bearer another-one-that-is-long-enough"), 200);
     token_file(&place, "short", 0o600);

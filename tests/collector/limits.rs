@@ -119,7 +119,7 @@ fn what_is_watched_stays_known_when_further_watches_are_refused() {
     }
     collector.wait_for_messages(6);
     collector.signal("HUP");
-    collector.wait_for_log("the configuration is taken over");
+    collector.wait_for_log("the configuration is in effect");
     collector.settle(&place, "one");
     let health = collector.health();
     assert!(health["unwatched"].as_u64().unwrap() >= 3, "{health}");

@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::harness::{PROGRAM, Place, append, output_by_run, response, text};
 use crate::scenario::{ended, figures};
 
-const TAKEN_OVER: &str = "the configuration is taken over";
+const TAKEN_OVER: &str = "the configuration is in effect";
 const REFUSED: &str = "the configuration is refused, the old one stays in effect";
 
 #[test]
@@ -367,11 +367,11 @@ fn a_hangup_says_what_only_a_restart_changes() {
     let mut collector = place.serve_with("");
     place.configure("[store]\ncache_bytes = \"64MiB\"\n");
     collector.signal("HUP");
-    collector.wait_for_log("store.cache_bytes changed; that takes a restart");
+    collector.wait_for_log("store.cache_bytes changed; that needs a restart");
     let (_, health) = collector.get("/healthz");
     assert_eq!(health["status"], "degraded", "{health}");
     assert!(
-        health["reasons"].to_string().contains("that takes a restart"),
+        health["reasons"].to_string().contains("that needs a restart"),
         "{health}"
     );
     append(&place.log("one", "a.jsonl"), response("1", 1, 0));

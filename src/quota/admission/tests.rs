@@ -672,7 +672,7 @@ fn too_little_left_blocks_until_after_the_reset_of_that_window() {
     );
     assert_eq!(
         assessment.sentence,
-        "a/default is blocked: seven_day has 4 % left, 10 % are wanted, free again in 3 d"
+        "a/default is blocked: seven_day has 4 % left, 10 % are required, free again in 3 d"
     );
 }
 

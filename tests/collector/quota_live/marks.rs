@@ -10,7 +10,7 @@ use crate::scenario::EVENTS_ONLY;
 
 /// Most answers passed on to a waiting client.
 const ANSWERS_MAX: usize = 1 << 10;
-const TAKEN_OVER: &str = "the configuration is taken over";
+const TAKEN_OVER: &str = "the configuration is in effect";
 const TWO_ACCOUNTS: &str =
     "[[account]]\nname = \"max-1\"\nruns = [\"a-*\"]\n\n[[account]]\nname = \"max-2\"\nruns = [\"b-*\"]\n";
 

@@ -4,7 +4,7 @@ use super::{HOUR, MINUTE, account, fired, now, second, share_line, usage};
 use crate::harness::Place;
 use crate::scenario::EVENTS_ONLY;
 
-const TAKEN_OVER: &str = "the configuration is taken over";
+const TAKEN_OVER: &str = "the configuration is in effect";
 const STAYS: &str = "it stays with account claude/max-1";
 
 #[test]

@@ -82,7 +82,7 @@ fn each_state_of_a_window_has_its_own_words() {
     let (code, human, stderr) = place.ask(&["quota"]);
     assert_eq!(code, Some(0), "{stderr}");
     assert!(
-        human.starts_with("no collector is running; this is what "),
+        human.starts_with("no collector is running; these are the contents of "),
         "{human}"
     );
     assert_eq!(human.lines().count(), live + 2);
