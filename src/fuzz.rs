@@ -118,21 +118,23 @@ pub struct Target {
     pub giant_bytes: usize,
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "settings of this test, not of the program"
-)]
-fn from_environment(name: &str) -> Option<String> {
+/// A setting of a test, which is an environment variable.
+fn setting(name: &str) -> Option<String> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a setting of a test, not of the program"
+    )]
     std::env::var(name).ok()
 }
 
-fn number(name: &str) -> Option<u64> {
-    let value = from_environment(name)?;
-    Some(
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("{name}={value} is no number")),
-    )
+/// A setting of a test that is a number.
+///
+/// # Panics
+/// If it is no number.
+pub fn number_setting(name: &str) -> Option<u64> {
+    let value = setting(name)?;
+    let number = value.parse();
+    Some(number.unwrap_or_else(|_| panic!("{name}={value} is no number")))
 }
 
 /// Tries the corpus and then as many inputs as are wanted. `begin` makes the judge, which panics where a promise is
@@ -206,7 +208,7 @@ fn try_all(
     mut judge: impl FnMut(&[u8]),
     current: &Current,
 ) -> Result<(), String> {
-    let tells = from_environment("TOKENTAIL_FUZZ_TELL").is_some();
+    let tells = setting("TOKENTAIL_FUZZ_TELL").is_some();
     let mut slowest = (Duration::ZERO, 0);
     let mut attempt = |input: &[u8], what: &str| -> Result<(), String> {
         if tells {
@@ -226,19 +228,19 @@ fn try_all(
         };
         Err(failed(target, what, &why, input))
     };
-    if let Some(path) = from_environment("TOKENTAIL_FUZZ_FILE") {
+    if let Some(path) = setting("TOKENTAIL_FUZZ_FILE") {
         let input = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
         return attempt(&input, &path);
     }
     let corpus = corpus(target, made);
-    let first = number("TOKENTAIL_FUZZ_SEED");
+    let first = number_setting("TOKENTAIL_FUZZ_SEED");
     if first.is_none() {
         for (name, entry) in &corpus {
             attempt(entry, name)?;
         }
     }
     let first = first.unwrap_or(0);
-    let count = number("TOKENTAIL_FUZZ").unwrap_or(target.inputs);
+    let count = number_setting("TOKENTAIL_FUZZ").unwrap_or(target.inputs);
     for seed in first..first + count {
         let input = Maker::new(target, &corpus, seed).input(seed);
         attempt(&input, &format!("input {seed}")).map_err(|what| {
@@ -515,7 +517,7 @@ fn a_broken_promise_is_found_kept_and_can_be_repeated() {
         &Current::default(),
     );
     // Somebody may have asked for other inputs.
-    if from_environment("TOKENTAIL_FUZZ").is_none() && from_environment("TOKENTAIL_FUZZ_FILE").is_none() {
+    if setting("TOKENTAIL_FUZZ").is_none() && setting("TOKENTAIL_FUZZ_FILE").is_none() {
         let said = found.unwrap_err();
         assert!(
             said.contains("it blew up") && said.contains("TOKENTAIL_FUZZ_SEED="),

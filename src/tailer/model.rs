@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use super::tree::{Depth, ScanContext, Tree};
 use crate::config::{Environment, Partial, Settings};
+use crate::fuzz::number_setting;
 use crate::logfile::run_dir::RunDir;
 use crate::model::{AccountId, DAY_MS, Millis, Observation, RunId};
 use crate::parse::{self, LineContext};
@@ -880,21 +881,9 @@ fn difference(is: &Picture, must_be: &Picture) -> String {
     told.join("\n")
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "settings of this test, not of the program"
-)]
-fn from_environment(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |value| {
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("{name}={value} is no number"))
-    })
-}
-
 fn part(number: u64) {
-    let first = from_environment("TOKENTAIL_SEED", 0);
-    let count = from_environment("TOKENTAIL_MODELS", MODELS);
+    let first = number_setting("TOKENTAIL_SEED").unwrap_or(0);
+    let count = number_setting("TOKENTAIL_MODELS").unwrap_or(MODELS);
     let (mut counted, mut undated, mut told) = (0, 0, 0);
     for seed in (first..first + count).filter(|seed| seed % 2 == number) {
         let mut model = Model::new(seed);

@@ -15,6 +15,7 @@ use std::sync::OnceLock;
 use super::disk::{Disk, EIO, ENOSPC, Tally, Trouble};
 use super::picture::{Limits, Picture, WINDOWS, account, check_fired, told};
 use super::*;
+use crate::fuzz::number_setting;
 use crate::model::{Fired, Labels, LimitStatus, Observation, RelativePath};
 use crate::quota::exhaustion::Cause;
 use crate::store::Start;
@@ -527,19 +528,6 @@ impl Schedule {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "settings of this test, not of the program"
-)]
-fn from_environment(name: &str) -> Option<u64> {
-    let value = std::env::var(name).ok()?;
-    Some(
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("{name}={value} is no number")),
-    )
-}
-
 /// Runs schedules of these seeds; what befell their disks, or the first that broke a promise.
 fn run(seeds: impl Iterator<Item = u64>) -> (Tally, u64) {
     let (mut sum, mut reopenings) = (Tally::default(), 0);
@@ -560,8 +548,8 @@ fn run(seeds: impl Iterator<Item = u64>) -> (Tally, u64) {
 }
 
 fn part(number: u64) {
-    let first = from_environment("TOKENTAIL_SEED").unwrap_or(0);
-    let count = from_environment("TOKENTAIL_SCHEDULES").unwrap_or(SCHEDULES);
+    let first = number_setting("TOKENTAIL_SEED").unwrap_or(0);
+    let count = number_setting("TOKENTAIL_SCHEDULES").unwrap_or(SCHEDULES);
     let (tally, reopenings) = run((first..first + count).filter(|seed| seed % 2 == number));
     eprintln!("{reopenings} openings, {tally:?}");
     if count >= 100 {
