@@ -19,6 +19,8 @@ pub struct Usage {
     pub cache_creation_5m: u64,
     pub cache_creation_1h: u64,
     pub web_searches: u64,
+    /// The part of `output` that was thinking.
+    pub thinking: u64,
 }
 
 impl Usage {
@@ -30,6 +32,7 @@ impl Usage {
         self.cache_creation_5m += other.cache_creation_5m;
         self.cache_creation_1h += other.cache_creation_1h;
         self.web_searches += other.web_searches;
+        self.thinking += other.thinking;
     }
 
     fn into_json(self) -> Map<String, Value> {
@@ -41,6 +44,7 @@ impl Usage {
             ("cache_creation_5m", self.cache_creation_5m),
             ("cache_creation_1h", self.cache_creation_1h),
             ("web_search_requests", self.web_searches),
+            ("thinking_tokens", self.thinking),
             (
                 "total_tokens",
                 self.input + self.output + self.cache_creation + self.cache_read,

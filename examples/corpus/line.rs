@@ -37,6 +37,7 @@ impl Response {
         Usage {
             output: self.early_output,
             web_searches: 0,
+            thinking: 0,
             ..self.usage
         }
     }
@@ -121,7 +122,7 @@ pub fn push_usage(out: &mut Vec<u8>, response: &Response, is_final: bool) {
         &[",\"service_tier\":\"standard\",\"inference_geo\":\"not_available\""],
     );
     if is_final {
-        let thinking = usage.output / 4;
+        let thinking = usage.thinking;
         let searches = usage.web_searches;
         let details = format!(
             ",\"output_tokens_details\":{{\"thinking_tokens\":{thinking}}},\

@@ -184,7 +184,7 @@ impl Running {
         });
         let waiting = (!fixed.is_empty()).then(|| {
             format!(
-                "{} changed in the configuration; that takes a restart",
+                "{} changed in the configuration; that needs a restart",
                 fixed.join(", ")
             )
         });

@@ -364,7 +364,7 @@ fn check_config_warns_of_what_the_settings_do_not_find() {
     fs::remove_dir_all(place.runs()).unwrap();
     let (code, said, _) = warnings("");
     assert!(
-        code == Some(0) && said.len() == 1 && said[0].ends_with("runs is not there"),
+        code == Some(0) && said.len() == 1 && said[0].ends_with("runs does not exist"),
         "{said:?}"
     );
     fs::write(place.runs(), "").unwrap();

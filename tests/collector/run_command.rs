@@ -320,7 +320,7 @@ fn runs_are_listed_stopped_and_forgotten_from_the_command_line() {
         }
     };
     unknown("r", "run r was forgotten; start it to create it again");
-    unknown("never", "no run never is known; `tokentail runs`");
+    unknown("never", "there is no run never; `tokentail runs`");
     collector.stop_cleanly();
     assert_eq!(place.run(&["runs"]).status.code(), Some(69));
 }

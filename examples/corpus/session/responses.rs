@@ -65,9 +65,12 @@ impl Session<'_> {
             (short, long)
         };
         let is_modern = form == UsageForm::Full;
+        let input = rng.u64(1..400);
+        let output = rng.u64(10..3_000);
         let usage = Usage {
-            input: rng.u64(1..400),
-            output: rng.u64(10..3_000),
+            input,
+            output,
+            thinking: if form == UsageForm::FlatOnly { 0 } else { output / 4 },
             cache_read: rng.u64(..180_000),
             cache_creation: short + long,
             cache_creation_5m: split.0,
