@@ -70,7 +70,11 @@ impl Session<'_> {
         let usage = Usage {
             input,
             output,
-            thinking: if form == UsageForm::FlatOnly { 0 } else { output / 4 },
+            thinking: if form == UsageForm::FlatOnly {
+                0
+            } else {
+                output / 4
+            },
             cache_read: rng.u64(..180_000),
             cache_creation: short + long,
             cache_creation_5m: split.0,
