@@ -555,7 +555,7 @@ fn database(report: &mut DoctorReport, settings: &Settings, who: &Who) {
     let path = settings.db.display();
     let what = match std::fs::metadata(&settings.db) {
         Ok(found) if !found.is_file() => {
-            let finding = Finding::new(format!("{path}is not a regular file"), "name another with --db");
+            let finding = Finding::new(format!("{path} is not a regular file"), "name another with --db");
             return report.add(NAME, CheckMark::Fail, finding);
         }
         Ok(found) => {

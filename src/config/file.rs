@@ -45,7 +45,7 @@ impl FileLayer {
                 let what = if file.is_dir() {
                     "it is a directory"
                 } else {
-                    "itis not a regular file"
+                    "it is not a regular file"
                 };
                 return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, what)));
             }

@@ -160,7 +160,7 @@ impl Token {
         if !std::fs::metadata(path).map_err(failed)?.is_file() {
             return Err(failed(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "itis not a regular file",
+                "it is not a regular file",
             )));
         }
         let file = File::open(path).map_err(failed)?;
@@ -326,6 +326,6 @@ mod tests {
         let error = Token::read(&folder.path().join("none")).unwrap_err();
         assert!(error.to_string().contains("cannot read"), "{error}");
         let error = Token::read(folder.path()).unwrap_err();
-        assert!(error.to_string().contains("not a regular file"), "{error}");
+        assert!(error.to_string().contains("it is not a regular file"), "{error}");
     }
 }

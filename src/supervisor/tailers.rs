@@ -177,8 +177,7 @@ impl Supervisor {
     pub(super) fn vanish_committed(&mut self, run: &RunId) {
         tracing::info!(%run, "its directory is gone; what was counted stays");
         self.vanishing.remove(run);
-        // The directory may have been made again meanwhile, and its events were ignored as those of a known
-        // run.
+        // The directory may have been made again meanwhile: it was left out while the run was in `vanishing`.
         self.discover();
     }
 

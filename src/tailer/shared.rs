@@ -18,7 +18,7 @@ use crate::watch::Watch;
 
 /// Runs whose directories are scanned at the same time.
 pub(super) const LOOKS_MAX: usize = 8;
-/// Runs that are read at the same time: a read that hangs in a mount keeps a thread, and there are 16.
+/// Runs that are read at the same time, also with more processors: each holds a buffer and room for its records.
 const READERS_MAX: usize = 12;
 /// Records of all runs that are read and not committed: as many as two transactions take, so that one is read
 /// while the other is committed. Some 20 MB; more with more than six readers.
@@ -83,7 +83,7 @@ pub struct ReadPermits {
 }
 
 impl ReadPermits {
-    /// As many readers as processors, but not more than may hang in a mount.
+    /// As many readers as processors, at most [`READERS_MAX`].
     #[must_use]
     pub fn new() -> Self {
         let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

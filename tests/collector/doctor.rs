@@ -176,6 +176,11 @@ fn what_is_in_the_place_of_the_database_or_the_socket_is_named() {
         assert_eq!(marks(&document, "database"), ["fail"], "{document}");
     }
     fs::remove_file(place.db()).unwrap();
+    fs::create_dir(place.db()).unwrap();
+    let (_, document) = report(&place, &[]);
+    let told = format!("{} is not a regular file", place.db().display());
+    assert!(document.to_string().contains(&told), "{document}");
+    fs::remove_dir(place.db()).unwrap();
     fs::create_dir_all(place.socket().parent().unwrap()).unwrap();
     fs::write(place.socket(), "").unwrap();
     for words in [&["doctor"][..], &["status"], &["serve"]] {
@@ -187,6 +192,17 @@ fn what_is_in_the_place_of_the_database_or_the_socket_is_named() {
         );
     }
     assert!(!place.db().exists(), "nobody uses it");
+}
+
+#[test]
+fn a_configuration_that_is_no_file_is_named_with_what_it_is() {
+    let place = Place::new();
+    let _socket = std::os::unix::net::UnixListener::bind(place.config()).unwrap();
+    let (code, _, stderr) = ended(&place.command_with_config(&["check-config"]).output().unwrap());
+    assert!(
+        code != Some(0) && stderr.contains("it is not a regular file"),
+        "{stderr}"
+    );
 }
 
 /// A key with a line break is no log line; long quotes are cut, and nothing else.

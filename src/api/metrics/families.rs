@@ -53,7 +53,7 @@ fn collector(sources: &ApiState) -> Vec<Family> {
     let mut connections = Family::gauge("tokentail_connections", "Open connections, by listener.");
     let mut refused = Family::counter(
         "tokentail_connections_refused",
-        "Connections refused because all places were taken, by listener, since the start.",
+        "Connections refused as all places were taken or no descriptor was free, by listener, since the start.",
     );
     let mut requests = Family::counter(
         "tokentail_http_requests",
@@ -186,7 +186,10 @@ fn stored(sources: &ApiState) -> Result<Vec<Family>, StoreError> {
     let view = sources.store.quota(terms.since())?;
 
     let mut tokens = Family::counter("tokentail_tokens", "Tokens counted, by kind.");
-    let mut responses = Family::counter("tokentail_responses", "Responses counted, without advisor calls.");
+    let mut responses = Family::counter(
+        "tokentail_responses",
+        "Responses counted; advisor calls have a kind of their own.",
+    );
     let own: BTreeSet<&str> = counters
         .models
         .iter()

@@ -28,7 +28,7 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
 
 /// Mark an account
 ///
-/// Marks the account as exhausted, or removes the mark; answers with the account's new state. A mark survives
+/// Marks the account as exhausted, or removes the mark; answers as `GET /v1/quota`. A mark survives
 /// restarts.
 #[utoipa::path(
     post,
