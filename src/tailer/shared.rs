@@ -83,7 +83,7 @@ pub struct ReadPermits {
 }
 
 impl ReadPermits {
-    /// As many readers as processors, at most [`READERS_MAX`].
+    /// As many readers as processors, at most `READERS_MAX`.
     #[must_use]
     pub fn new() -> Self {
         let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
