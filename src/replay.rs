@@ -499,7 +499,7 @@ fn full_path(path: &Path) -> Result<PathBuf, ReplayError> {
     })
 }
 
-/// The run a path is named after: what no run id may hold becomes `_`, and that is told.
+/// The run a path is named after: characters that no run id may hold become `_`, with a warning.
 fn name_of(name: Option<&OsStr>, path: &Path, warnings: &mut Vec<String>) -> RunId {
     let name = name.unwrap_or_default().to_string_lossy();
     RunId::new(&name).unwrap_or_else(|error| {

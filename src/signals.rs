@@ -1,4 +1,4 @@
-//! Signals: what the process is told from outside, as values the program can wait for.
+//! Signals from outside the process, as values that the program can wait for.
 //!
 //! The first TERM or INT asks to stop and lets everything read be committed; a second one means now,
 //! and loses nothing either, because positions and totals are committed together. HUP asks to read

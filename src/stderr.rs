@@ -1,6 +1,6 @@
 //! Standard error of a process that must not wait for its reader: a bounded queue, and a thread that writes.
 //!
-//! A pipe that nobody empties and a stopped terminal take no bytes and give no error: whoever writes there hangs. Until
+//! A pipe that nobody empties and a stopped terminal take no bytes and give no error: a write there hangs. Until
 //! [`start`] is called, writing is direct, as short commands want it.
 
 use std::collections::VecDeque;

@@ -18,7 +18,7 @@ use crate::model::{RunId, RunNumber};
 use crate::store::audit::{Fixes, Repaired};
 use crate::store::{Store, StoreError, StoreOptions};
 
-/// Differences that are told one by one.
+/// Differences that are listed one by one.
 const DIFFERENCES_TOLD_MAX: usize = 1000;
 
 /// Why there is no recount.

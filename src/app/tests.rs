@@ -107,7 +107,7 @@ async fn what_still_holds_the_store_does_not_keep_the_database() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_database_is_closed_at_the_end_of_the_grace_time_whoever_still_hangs() {
+async fn the_database_is_closed_at_the_end_of_the_grace_time_though_a_reader_hangs() {
     let directory = tempfile::tempdir().unwrap();
     let running = App::start(settings(directory.path()), Scope::Everything).unwrap();
     running.ready().await;

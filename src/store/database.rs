@@ -83,7 +83,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Opens a database that is there, to look into it: its file is only read, so that whoever may read it may look.
+    /// Opens an existing database for reading: its file is only read, so read permission is enough.
     ///
     /// # Errors
     /// As [`Store::open_existing`].

@@ -1,4 +1,4 @@
-//! What can go wrong with the database: damage is told from trouble that passes and from another process.
+//! Errors of the database: damage, trouble that passes, and use by another process.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_enough_gets_no_more() {
+    fn a_reader_that_has_enough_gets_no_more() {
         let (mut parser, mut count) = (FrameParser::default(), 0);
         parser.take(STREAM.as_bytes(), |_| {
             count += 1;

@@ -9,36 +9,15 @@ use super::{model_name, models};
 use crate::dedup::Response;
 use crate::model::ResponseKey;
 use crate::store::error::DbError;
-use crate::store::schema::{RESPONSES, ResponseParts, ResponseRow};
+use crate::store::schema::{RESPONSES, ResponseRow};
 use crate::store::table::decode_row;
 use crate::store::{Store, StoreError};
 
 /// Turns a row of `responses` into a value.
 fn response(models: &[Arc<str>], row: &ResponseRow) -> Result<Response, DbError> {
-    let parts = row.parts().map_err(|error| DbError::row("responses", error))?;
-    let ResponseParts {
-        kind,
-        rank,
-        tier,
-        dating,
-        usage,
-        is_final,
-        session,
-        is_shared,
-    } = parts;
-    Ok(Response {
-        kind,
-        rank,
-        tier,
-        model: model_name(models, row.model)?,
-        usage,
-        run: row.run,
-        time: row.time,
-        dating,
-        is_final,
-        session,
-        is_shared,
-    })
+    let model = model_name(models, row.model)?;
+    row.response(model)
+        .map_err(|error| DbError::row("responses", error))
 }
 
 /// The responses of a database, in the order of their keys.

@@ -19,14 +19,14 @@ pub type HourKey = (u32, RunNumber, Arc<str>);
 /// What a sum is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageKey {
-    /// Since 1970; the first hour of the day where only days are told apart.
+    /// Since 1970; the first hour of the day where the granularity is a day.
     pub hour: u32,
     /// `None` where runs are not told apart.
     pub run: Option<RunNumber>,
     pub model: Arc<str>,
 }
 
-/// How finely sums are told apart.
+/// The parts into which sums are divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Granularity {
     pub hours: bool,

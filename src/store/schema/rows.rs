@@ -8,9 +8,10 @@ use std::ffi::OsStr;
 use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::codec::{Coded, RowError, RowReader, RowWriter, Stored, codes, layout};
-use crate::dedup::Totals;
+use crate::dedup::{Response, Totals};
 use crate::model::{
     AccountId, Cursor, Dating, Fired, Inode, Kind, Labels, LimitSource, LimitStatus, LineCounts, Millis,
     ModelNumber, Observation, ParserState, Position, Rank, Reported, RunNumber, SessionNumber, StopReason,
@@ -218,6 +219,36 @@ impl ResponseRow {
             is_final: (self.flags >> 9) & 1 == 0,
             session: self.session,
             is_shared: (self.flags >> 10) & 1 == 1,
+        })
+    }
+
+    /// The response of this row, whose model has this name.
+    ///
+    /// # Errors
+    /// As [`ResponseRow::parts`].
+    pub fn response(&self, model: Arc<str>) -> Result<Response, RowError> {
+        let ResponseParts {
+            kind,
+            rank,
+            tier,
+            dating,
+            usage,
+            is_final,
+            session,
+            is_shared,
+        } = self.parts()?;
+        Ok(Response {
+            kind,
+            rank,
+            tier,
+            model,
+            usage,
+            run: self.run,
+            time: self.time,
+            dating,
+            is_final,
+            session,
+            is_shared,
         })
     }
 }

@@ -33,7 +33,7 @@ use super::{Store, StoreError};
 use crate::sync::lock;
 
 impl Store {
-    /// Takes a number, so that whatever is told from now on has a higher one than anything told before.
+    /// Takes a number, so that every later event has a higher one than all before.
     ///
     /// # Errors
     /// As [`Store::commit`].

@@ -9,7 +9,7 @@ use crate::model::{ModelNumber, RunNumber};
 use crate::store::error::DbError;
 use crate::store::schema::{MODEL_RUNS, MODELS};
 
-/// How many model names are told apart; the rest are counted under [`MODEL_OTHER`].
+/// Most model names with sums of their own; the rest are counted under [`MODEL_OTHER`].
 pub const MODELS_MAX: usize = 4096;
 /// How many of them one run can bring: others have room for theirs, whatever its lines say.
 pub const MODELS_PER_RUN_MAX: usize = 128;

@@ -68,33 +68,11 @@ impl<'t> ResponseTable<'t> {
             return Ok(None);
         };
         let damage = |error| DbError::row("responses", error);
-        let ResponseParts {
-            kind,
-            rank,
-            tier,
-            dating,
-            usage,
-            is_final,
-            session,
-            is_shared,
-        } = row.parts().map_err(damage)?;
         let model = names
             .models
             .get(row.model as usize)
             .ok_or_else(|| damage(RowError::Range("model")))?;
-        let response = Response {
-            kind,
-            rank,
-            tier,
-            model: Arc::clone(model),
-            usage,
-            run: row.run,
-            time: row.time,
-            dating,
-            is_final,
-            session,
-            is_shared,
-        };
+        let response = row.response(Arc::clone(model)).map_err(damage)?;
         Ok(Some(StoredResponse {
             response,
             model: row.model,

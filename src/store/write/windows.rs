@@ -398,7 +398,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
             });
         }
         for (account, name) in std::mem::take(&mut self.accounts_changed) {
-            // Shown as no window; whoever listens looks at the account again.
+            // Shown as no window; listeners read the account again.
             changes.windows.push(WindowUpdate {
                 account: id(account),
                 window: name.into(),
