@@ -57,9 +57,14 @@ pub fn idle(options: &Options) -> anyhow::Result<()> {
 /// Resting runs and the directories of each, so that there are some 50,000 watches.
 const RESTING_RUNS: usize = 10_000;
 const RESTING_DIRECTORIES: usize = 3;
-/// How long it rests before that is measured, and for how long.
+/// How long it rests before that is measured, with `--long` until all are looked at as rarely as they ever are; and for
+/// how long it is measured.
 const REST: Duration = Duration::from_mins(2);
+const REST_LONG: Duration = Duration::from_mins(25);
 const REST_WATCHED: Duration = Duration::from_mins(1);
+/// Files of sessions that are over, and the runs they are in.
+const HISTORY_FILES: usize = 40_000;
+const HISTORY_RUNS: usize = 400;
 const WAIT_MAX: Duration = Duration::from_mins(10);
 /// After how many of its lines the others are counted: that list is long.
 const COUNTED_EVERY: usize = 10;
@@ -73,13 +78,45 @@ pub fn rest(options: &Options) -> anyhow::Result<()> {
     println!("{RESTING_RUNS} runs of {} directories", RESTING_DIRECTORIES + 2);
     for program in programs {
         println!("{}:", program.display());
-        rest_of(&program)?;
+        rest_of(&program, if options.long { REST_LONG } else { REST })?;
+        history_of(&program)?;
     }
-    println!("bars: 0.5 %, 96 MiB; all ended in 15 s, and 50 ms for the others meanwhile");
+    println!(
+        "bars: 0.5 %, 96 MiB; all ended in 15 s, and 50 ms for the others meanwhile; {HISTORY_FILES} files of history: 1 s, 0.5 %"
+    );
     Ok(())
 }
 
-fn rest_of(program: &Path) -> anyhow::Result<()> {
+/// A start beside many files that were read before and do not grow any more, and what they cost afterwards.
+fn history_of(program: &Path) -> anyhow::Result<()> {
+    let place = Place::new()?;
+    for file in 0..HISTORY_FILES {
+        let log = place.log(&format!("r{}", file % HISTORY_RUNS), &format!("{file}.jsonl"))?;
+        append(&log, &line(&file.to_string()))?;
+    }
+    let (collector, _) = Collector::start(program, &place)?;
+    collector.catch_up()?;
+    collector.stop()?;
+    let (collector, ready) = Collector::start(program, &place)?;
+    collector.catch_up()?;
+    let share = cpu_share(&collector, REST)?;
+    println!(
+        "  {HISTORY_FILES} files of history in {HISTORY_RUNS} runs: ready after {:.0} ms; at rest {share:.2} % of a processor",
+        milliseconds(ready)
+    );
+    collector.stop()
+}
+
+/// The share of a processor in percent, after a rest.
+fn cpu_share(collector: &Collector, rest: Duration) -> anyhow::Result<f64> {
+    std::thread::sleep(rest);
+    let before = collector.process.cpu()?;
+    std::thread::sleep(REST_WATCHED);
+    let used = collector.process.cpu()?.saturating_sub(before);
+    Ok(milliseconds(used) / milliseconds(REST_WATCHED) * 100.0)
+}
+
+fn rest_of(program: &Path, rest: Duration) -> anyhow::Result<()> {
     let place = Place::new()?;
     for run in 0..RESTING_RUNS {
         for directory in 0..RESTING_DIRECTORIES {
@@ -91,11 +128,7 @@ fn rest_of(program: &Path) -> anyhow::Result<()> {
     append(&on, &line("on"))?;
     let (collector, ready) = Collector::start(program, &place)?;
     collector.catch_up()?;
-    std::thread::sleep(REST);
-    let cpu = collector.process.cpu()?;
-    std::thread::sleep(REST_WATCHED);
-    let share =
-        milliseconds(collector.process.cpu()?.saturating_sub(cpu)) / milliseconds(REST_WATCHED) * 100.0;
+    let share = cpu_share(&collector, rest)?;
     let (now, most) = collector.process.memory()?;
     println!(
         "  ready after {:.0} ms; at rest {share:.2} % of a processor, {now} MiB resident, {most} MiB at most",
@@ -103,12 +136,14 @@ fn rest_of(program: &Path) -> anyhow::Result<()> {
     );
     let events = collector.events()?;
     let began = Instant::now();
-    std::fs::rename(place.runs(), place.runs().with_extension("gone"))?;
-    std::fs::create_dir_all(place.runs())?;
-    // One that goes on, in the place that all the others left.
+    let gone = place.runs().with_extension("gone");
+    std::fs::create_dir_all(&gone)?;
+    for run in 0..RESTING_RUNS {
+        let run = format!("r{run}");
+        std::fs::rename(place.runs().join(&run), gone.join(&run))?;
+    }
+    // One goes on.
     let mut latencies = Vec::new();
-    let on = place.log("on", "a.jsonl")?;
-    append(&on, &line("on"))?;
     let mut number = 0;
     let ended = loop {
         number += 1;

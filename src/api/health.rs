@@ -81,7 +81,7 @@ pub(super) fn unseen(api: &ApiState) -> Option<Unseen> {
         reason: Reason::CollectorBlind,
         why: format!("the collector cannot read what it should ({why})"),
     };
-    let stuck = committer(api).stuck;
+    let stuck = committer(api).problem(api.store.path());
     let store = || api.store.rebuilt().err().map(|error| error.to_string());
     if let Some(why) = stuck.or_else(store).or_else(|| api.statuses.blindness()) {
         return Some(blind(why));
@@ -104,9 +104,9 @@ pub(super) fn health(api: &ApiState) -> wire::Health {
     let watch = api.watch.health();
     let mut reasons = Vec::new();
     let mut unhealthy = false;
-    if let Some(stuck) = committer.stuck {
+    if let Some(problem) = committer.problem(api.store.path()) {
         unhealthy = true;
-        reasons.push(stuck);
+        reasons.push(problem);
     }
     let watching = match watch.mode {
         Mode::Events => "events",

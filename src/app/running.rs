@@ -14,6 +14,7 @@ use crate::api::runs;
 use crate::api::server::TokenSlot;
 use crate::api::wire::RunDetail;
 use crate::committer::{CommitterError, CommitterThread};
+use crate::config::web::TokenError;
 use crate::config::{LogSettings, RunsSettings, Settings};
 use crate::live::Live;
 use crate::model::RunId;
@@ -153,7 +154,7 @@ impl Running {
     }
 
     /// Takes over new settings and scans everything; returns the keys that only a restart changes.
-    pub fn reload(&self, new: Settings) -> Vec<&'static str> {
+    pub fn reload(&self, new: Settings, token: Result<(), TokenError>) -> Vec<&'static str> {
         let old = Arc::clone(&self.core.settings.borrow());
         let fixed = old.needs_restart(&new);
         let taken = Settings {
@@ -178,7 +179,7 @@ impl Running {
             },
             ..new
         };
-        let token = self.token.reread().err().map(|error| {
+        let token = token.err().map(|error| {
             tracing::error!("the token is not read again, the old one stays: {error}");
             format!("the token was not read again, the old one is in effect: {error}")
         });
@@ -192,6 +193,12 @@ impl Running {
         self.core.shared.store.set_thresholds(taken.accounts.rules());
         self.core.settings.send_replace(Arc::new(taken));
         fixed
+    }
+
+    /// The token, to be read again.
+    #[must_use]
+    pub fn token(&self) -> Arc<TokenSlot> {
+        Arc::clone(&self.token)
     }
 
     /// Notes that a configuration was not taken over; health reports that until one is.

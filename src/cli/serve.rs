@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
 use super::args::Global;
 use super::exit::{Exit, Failure};
 use super::print::progress::ProgressLine;
@@ -9,7 +12,8 @@ use super::settings::{load, settings};
 use super::{limits, log};
 use crate::app::{App, Running, Scope, ShutdownOutcome, StartError, THREADS_KEPT_EVERY};
 use crate::committer::CommitterError;
-use crate::config::{LogFormat, Settings};
+use crate::config::web::TokenError;
+use crate::config::{LogFormat, Mistakes, Settings};
 use crate::live::Event;
 use crate::signals::Signals;
 use crate::{stderr, systemd};
@@ -18,6 +22,8 @@ use crate::{stderr, systemd};
 const BLOCKING_THREADS_MAX: usize = 16;
 /// Interval of the backlog's progress display.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+/// Time after which the reading of the configuration and the token counts as one that hangs.
+const RELOAD_STALLED_AFTER: Duration = Duration::from_secs(5);
 
 /// Runs the collector until a signal.
 ///
@@ -29,6 +35,18 @@ pub fn serve(global: &Global) -> Result<Exit, Failure> {
     // Installed early, so that a signal during the start is handled.
     let mut signals = Signals::install(stderr::last_words)
         .map_err(|error| Failure::new(Exit::Io, format!("cannot listen to signals: {error}")))?;
+    // On a thread of its own, as the system gives a signal to the main thread first: while that one is in a call
+    // that hangs, no other thread gets it, and a second TERM would not end the process.
+    std::thread::scope(|scope| {
+        let serving = std::thread::Builder::new()
+            .name("serve".to_owned())
+            .spawn_scoped(scope, || until_stopped(global, &mut signals))
+            .map_err(|error| no_threads(&error))?;
+        (serving.join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn until_stopped(global: &Global, signals: &mut Signals) -> Result<Exit, Failure> {
     let settings = settings(global)?;
     let level = log::start(&settings.log);
     let runtime = runtime()?;
@@ -39,7 +57,7 @@ pub fn serve(global: &Global) -> Result<Exit, Failure> {
         if let Some(address) = running.address() {
             tracing::info!("listening on http://{address}");
         }
-        let ended = attend(&running, &mut signals, global, &level, format).await;
+        let ended = attend(&running, signals, global, &level, format).await;
         systemd::stopping();
         tracing::info!("stopping: finishing what was read");
         let grace = running.settings().shutdown_grace;
@@ -77,15 +95,15 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_name("tokentail")
         .build()
-        .map_err(|error| {
-            Failure::new(
-                Exit::Io,
-                format!(
-                    "cannot start the worker threads: {error}; {}",
-                    limits::THREADS_HINT
-                ),
-            )
-        })
+        .map_err(|error| no_threads(&error))
+}
+
+fn no_threads(error: &std::io::Error) -> Failure {
+    let message = format!(
+        "cannot start the worker threads: {error}; {}",
+        limits::THREADS_HINT
+    );
+    Failure::new(Exit::Io, message)
 }
 
 fn announce(settings: &Settings) {
@@ -110,12 +128,23 @@ async fn attend(
     let backlog = follow_backlog(running, format);
     tokio::pin!(backlog);
     let mut backlog_followed = false;
+    let mut reload = Reload::default();
     let mut look = tokio::time::interval(Duration::from_secs(1));
     let mut keep = tokio::time::interval(THREADS_KEPT_EVERY);
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            () = signals.reloaded() => reload(running, global, level),
+            () = signals.reloaded() => reload.start(running, global),
+            files = reload.read() => {
+                match files {
+                    Some(files) => files.apply(running, level),
+                    None => refuse(running, &"it does not answer: the filesystem of the file or of the token hangs"),
+                }
+                // Before readiness there is no notification to withdraw.
+                if running.is_ready() {
+                    systemd::ready();
+                }
+            }
             () = &mut backlog, if !backlog_followed => backlog_followed = true,
             _ = keep.tick() => running.keep_threads(),
             _ = look.tick() => {
@@ -164,30 +193,77 @@ async fn follow_backlog(running: &Running, format: LogFormat) {
     tracing::info!("the backlog is read; live from here on");
 }
 
-/// Applies a changed configuration; an invalid one is refused and the old one stays.
-fn reload(running: &Running, global: &Global, level: &log::Level) {
-    // Before readiness there is no notification to withdraw.
-    let is_ready = running.is_ready();
-    if is_ready {
-        systemd::reloading();
-    }
-    match load(global) {
-        Err(error) => {
-            running.refuse(&error);
-            tracing::error!("the configuration is refused, the old one stays in effect: {error}");
+/// The files that a reload reads, on a thread that may hang with their filesystem. At most one reading at a time.
+#[derive(Default)]
+struct Reload {
+    reading: Option<JoinHandle<ReloadedFiles>>,
+    /// When the reading counts as one that hangs; `None` after that was said.
+    stalls_at: Option<Instant>,
+}
+
+/// The configuration, and the token, which is in use already if it could be read.
+struct ReloadedFiles {
+    settings: Result<Settings, Mistakes>,
+    token: Result<(), TokenError>,
+}
+
+impl Reload {
+    /// Reads the files again, unless the last reading hangs.
+    fn start(&mut self, running: &Running, global: &Global) {
+        if running.is_ready() {
+            systemd::reloading();
         }
-        Ok(settings) => {
-            level.set(&settings.log.level);
-            let fixed = running.reload(settings);
-            if !fixed.is_empty() {
-                tracing::warn!("{} changed; that needs a restart", fixed.join(", "));
+        self.stalls_at = Some(Instant::now() + RELOAD_STALLED_AFTER);
+        if self.reading.is_none() {
+            let (global, token) = (global.clone(), running.token());
+            self.reading = Some(tokio::task::spawn_blocking(move || ReloadedFiles {
+                settings: load(&global),
+                token: token.reread(),
+            }));
+        }
+    }
+
+    /// Waits for the files, forever if none are being read; `None` once the reading counts as one that hangs.
+    /// Cancel safe.
+    async fn read(&mut self) -> Option<ReloadedFiles> {
+        let Some(reading) = &mut self.reading else {
+            return std::future::pending().await;
+        };
+        let files = match self.stalls_at {
+            Some(stalls_at) => match tokio::time::timeout_at(stalls_at, reading).await {
+                Ok(files) => files,
+                Err(_) => {
+                    self.stalls_at = None;
+                    return None;
+                }
+            },
+            None => reading.await,
+        };
+        self.reading = None;
+        Some(files.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())))
+    }
+}
+
+impl ReloadedFiles {
+    /// Applies a changed configuration; an invalid one is refused and the old one stays.
+    fn apply(self, running: &Running, level: &log::Level) {
+        match self.settings {
+            Err(error) => refuse(running, &error),
+            Ok(settings) => {
+                level.set(&settings.log.level);
+                let fixed = running.reload(settings, self.token);
+                if !fixed.is_empty() {
+                    tracing::warn!("{} changed; that needs a restart", fixed.join(", "));
+                }
+                tracing::info!("the configuration is in effect; scanning everything");
             }
-            tracing::info!("the configuration is in effect; scanning everything");
         }
     }
-    if is_ready {
-        systemd::ready();
-    }
+}
+
+fn refuse(running: &Running, why: &dyn std::fmt::Display) {
+    running.refuse(why);
+    tracing::error!("the configuration is refused, the old one stays in effect: {why}");
 }
 
 fn report(drained: ShutdownOutcome) -> Result<(), Failure> {

@@ -12,6 +12,7 @@ mod pause;
 mod publish;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -32,6 +33,9 @@ use pause::ReopenPause;
 /// limits of other runs unknown.
 const PARKED_FOR_MAX: Duration = Duration::from_mins(1);
 
+/// Time after which a call of the database counts as one that hangs. The largest commits of a backlog take some seconds.
+const CALL_STALLED_AFTER: Duration = Duration::from_secs(8);
+
 /// The state of the committer, for health and metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommitterHealth {
@@ -40,6 +44,28 @@ pub struct CommitterHealth {
     pub stuck: Option<String>,
     /// Times the database was opened again.
     pub reopened: u64,
+    /// The beginning of the present call of the database.
+    call_since: Option<Instant>,
+    /// Size of the database file after the last call.
+    pub file_bytes: Option<u64>,
+}
+
+impl CommitterHealth {
+    /// The reason why nothing is committed at present: commits fail, or a call of the database at this path hangs.
+    #[must_use]
+    pub fn problem(&self, path: &Path) -> Option<String> {
+        let waits = self.call_since.map(|since| since.elapsed());
+        let hangs = waits.filter(|waits| *waits >= CALL_STALLED_AFTER);
+        self.stuck.clone().or_else(|| {
+            hangs.map(|waits| {
+                format!(
+                    "the database {} has not answered for {} s: its disk is slow, or its filesystem hangs; nothing is committed meanwhile",
+                    path.display(),
+                    waits.as_secs()
+                )
+            })
+        })
+    }
 }
 
 /// The thread of the committer, to be joined at shutdown.
@@ -78,7 +104,10 @@ pub struct Setup {
 pub fn start(setup: Setup) -> std::io::Result<(CommitterHandle, CommitterThread)> {
     let (handle, queue) = handle::channel();
     let abandon = CancellationToken::new();
-    let health = Arc::new(Mutex::new(CommitterHealth::default()));
+    let health = Arc::new(Mutex::new(CommitterHealth {
+        file_bytes: setup.store.file_bytes(),
+        ..CommitterHealth::default()
+    }));
     let committer = Committer {
         setup,
         queue,
@@ -172,7 +201,7 @@ impl Committer {
 
     fn handle(&mut self, group: CommitGroup) -> Result<(), CommitterError> {
         let mut stops = Stops::default();
-        if group.looks && self.setup.store.in_place().is_err() {
+        if group.looks && self.call(Store::in_place).is_err() {
             self.persist(&[], Store::in_place)?;
         }
         for command in group.runs {
@@ -287,7 +316,7 @@ impl Committer {
                 done
             }
             SideCommand::Copy { done } => {
-                let _ = done.send(self.setup.store.copied());
+                let _ = done.send(self.call(Store::copied));
                 return Ok(());
             }
         };
@@ -304,7 +333,7 @@ impl Committer {
     ) -> Result<T, CommitterError> {
         let mut pause = ReopenPause::default();
         loop {
-            let error = match catch_unwind(AssertUnwindSafe(|| write(&self.setup.store))) {
+            let error = match catch_unwind(AssertUnwindSafe(|| self.call(&write))) {
                 Ok(Ok(value)) => {
                     let mut health = lock(&self.health);
                     health.commits += 1;
@@ -326,6 +355,18 @@ impl Committer {
             }
             (self.setup.alive)();
         }
+    }
+
+    /// Calls the database, which may hang with its filesystem; health reports that.
+    fn call<T>(&self, call: impl FnOnce(&Store) -> T) -> T {
+        let store = &self.setup.store;
+        lock(&self.health).call_since = Some(Instant::now());
+        let value = call(store);
+        let file_bytes = store.file_bytes();
+        let mut health = lock(&self.health);
+        health.call_since = None;
+        health.file_bytes = file_bytes;
+        value
     }
 
     /// The cause of a panic inside a transaction: damage of the database, or a bug on a sound one.
@@ -383,4 +424,30 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no message".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_of_the_database_that_hangs_is_a_problem() {
+        let path = Path::new("/d/tokentail.redb");
+        let since = |seconds| CommitterHealth {
+            call_since: Instant::now().checked_sub(Duration::from_secs(seconds)),
+            ..CommitterHealth::default()
+        };
+        assert_eq!(CommitterHealth::default().problem(path), None);
+        assert_eq!(since(5).problem(path), None);
+        let problem = since(9).problem(path).unwrap();
+        assert!(
+            problem.starts_with("the database /d/tokentail.redb has not answered for 9 s"),
+            "{problem}"
+        );
+        let stuck = CommitterHealth {
+            stuck: Some("no space".to_owned()),
+            ..since(9)
+        };
+        assert_eq!(stuck.problem(path).unwrap(), "no space");
+    }
 }

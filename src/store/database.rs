@@ -119,6 +119,13 @@ impl Store {
         self.options.path.as_deref().unwrap_or(Path::new("(memory)"))
     }
 
+    /// The size of the file in bytes; `None` in memory. It accesses the filesystem.
+    #[must_use]
+    pub fn file_bytes(&self) -> Option<u64> {
+        let file = std::fs::metadata(self.options.path.as_ref()?).ok()?;
+        Some(file.len())
+    }
+
     /// Closes the database if it is open and opens it again. If its path does not lead to it any more, it is found again
     /// or made anew.
     ///

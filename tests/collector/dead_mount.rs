@@ -193,6 +193,53 @@ fn a_runs_directory_that_hangs_is_named_and_read_when_it_answers() {
     collector.stop_cleanly();
 }
 
+/// A collector whose configuration lies in a mount that hangs, at the moment of a reload.
+fn reloading_from_a_dead_mount(scene: &Scene) -> Option<(Collector, Mount)> {
+    let (source, at) = (scene.place.path("source"), scene.place.path("etc"));
+    fs::create_dir_all(&source).unwrap();
+    fs::create_dir_all(&at).unwrap();
+    fs::write(source.join("tokentail.toml"), "[shutdown]\ngrace = \"1s\"\n").unwrap();
+    let mount = Mount::or_skip(&source, &at)?;
+    append(&scene.place.log("well", "a.jsonl"), response("w0", 1, 0));
+    let mut command = scene.place.command(&["serve"]);
+    command.arg("--config").arg(at.join("tokentail.toml"));
+    let mut collector = Collector::spawn(command, scene.place.socket());
+    collector.wait_for_socket();
+    collector.wait_for_messages(1);
+    mount.hang();
+    collector.signal("HUP");
+    Some((collector, mount))
+}
+
+#[test]
+fn a_configuration_that_hangs_is_refused_and_read_when_it_answers() {
+    let Some(scene) = Scene::or_skip(&[]) else { return };
+    let Some((mut collector, mount)) = reloading_from_a_dead_mount(&scene) else {
+        return;
+    };
+    wait_for_reason(&collector, "was not taken over", true);
+    append(&scene.place.log("well", "a.jsonl"), response("w1", 1, 0));
+    collector.wait_for_messages(2);
+    mount.answer();
+    wait_for_reason(&collector, "was not taken over", false);
+    collector.stop_cleanly();
+}
+
+#[test]
+fn it_ends_in_time_while_a_reload_hangs() {
+    let Some(scene) = Scene::or_skip(&[]) else { return };
+    let Some((collector, mount)) = reloading_from_a_dead_mount(&scene) else {
+        return;
+    };
+    wait_for_reason(&collector, "was not taken over", true);
+    let began = Instant::now();
+    let status = collector.stop();
+    assert!(status.success(), "{status:?}");
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(1) + STOP_SLACK, "{took:?}");
+    mount.answer();
+}
+
 #[test]
 fn files_that_are_numbered_anew_are_not_read_again() {
     let Some(scene) = Scene::or_skip(&["one"]) else {

@@ -19,6 +19,7 @@ use crate::quota::admission::{AccountVerdict, Verdict};
 use crate::quota::window;
 use crate::stderr;
 use crate::store::{QuotaView, ReadCounters, StoreError};
+use crate::sync::lock;
 
 /// Models with series of their own: the first ones seen, so that no series changes its meaning. Names come
 /// from transcripts, which may contain any number of them.
@@ -160,8 +161,9 @@ fn collector(sources: &ApiState) -> Vec<Family> {
 /// Process and database file figures from the kernel.
 fn machine(sources: &ApiState) -> Vec<Family> {
     let mut families = Vec::new();
-    if let Ok(file) = std::fs::metadata(sources.store.path()) {
-        families.push(Family::gauge("tokentail_store_bytes", "Size of the database file.").of(file.len()));
+    // As of the last commit: the file's filesystem may hang, and a scrape must not hang with it.
+    if let Some(bytes) = lock(&sources.committer).file_bytes {
+        families.push(Family::gauge("tokentail_store_bytes", "Size of the database file.").of(bytes));
     }
     if let Some(bytes) = process::resident_bytes() {
         families.push(
