@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::logfile::{Entry, EntryKind, LogFile, Root};
-use crate::parse::foreign::{self, Agent, Look};
+use crate::parse::foreign::{self, Agent, ContentKind};
 
 /// Links whose targets are inspected in one scan; the others count as links to files if they have the name of
 /// a log.
@@ -270,22 +270,22 @@ fn is_at_projects(path: &Path) -> bool {
         || path.file_name().is_some_and(|name| name == PROJECTS)
 }
 
-/// The look of a file by its beginning, as far as that can be read.
+/// The kind of content of a file, by its beginning, as far as that can be read.
 #[must_use]
-pub fn look(file: &LogFile) -> Look {
+pub fn content_kind(file: &LogFile) -> ContentKind {
     let mut head = vec![0; foreign::HEAD_BYTES];
     let length = file.read_at(&mut head, 0).unwrap_or(0);
-    foreign::look(&head[..length])
+    foreign::content_kind(&head[..length])
 }
 
 impl UnreadKind {
-    /// The kind of a file with this look, if it is no transcript.
+    /// The kind of a file with this content, if it is no transcript.
     #[must_use]
-    pub fn of(look: Look) -> Option<Self> {
-        match look {
-            Look::TooShort | Look::Ours => None,
-            Look::Foreign(agent) => Some(Self::Foreign(agent)),
-            Look::Strange => Some(Self::Strange),
+    pub fn of(content: ContentKind) -> Option<Self> {
+        match content {
+            ContentKind::TooShort | ContentKind::Ours => None,
+            ContentKind::Foreign(agent) => Some(Self::Foreign(agent)),
+            ContentKind::Strange => Some(Self::Strange),
         }
     }
 }

@@ -119,7 +119,7 @@ impl LineCounts {
     }
 }
 
-/// What one turn on one file found: the unit the committer takes or refuses as a whole.
+/// The result of reading one chunk of one file: the unit that the committer takes or refuses as a whole.
 #[derive(Debug)]
 pub struct Batch {
     pub run: RunId,

@@ -136,18 +136,18 @@ fn read_file(
     };
     let mut stored = task.stored.clone();
     let (mut has_any, mut has_holes) = (false, false);
-    let mut scanned = PartialLine::default();
+    let mut partial = PartialLine::default();
     loop {
         let (position, tail) =
             reader::start(&file, &stat, stored.as_ref(), &task.source.run, &task.path).map_err(failed)?;
         let expect = stored.as_ref().map(|stored| stored.cursor);
-        let turn = reader::read(&file, position, tail, scanned, &reading, buffer).map_err(failed)?;
-        let more = turn.more;
-        scanned = turn.scanned.nuls();
-        has_holes |= !turn.passed.is_empty();
-        has_any |= !turn.records.is_empty() || !turn.observations.is_empty();
-        if expect != Some(turn.cursor) || turn.lines.read > 0 {
-            let batch = turn.into_batch(task.source.run.clone(), task.path.clone(), expect, &reading);
+        let chunk = reader::read(&file, position, tail, partial, &reading, buffer).map_err(failed)?;
+        let more = chunk.more;
+        partial = chunk.partial.nuls();
+        has_holes |= !chunk.passed.is_empty();
+        has_any |= !chunk.records.is_empty() || !chunk.observations.is_empty();
+        if expect != Some(chunk.cursor) || chunk.lines.read > 0 {
+            let batch = chunk.into_batch(task.source.run.clone(), task.path.clone(), expect, &reading);
             stored = Some(Position {
                 cursor: batch.cursor,
                 state: batch.state.clone(),
@@ -161,7 +161,9 @@ fn read_file(
             break;
         }
     }
-    let strange = (!has_any).then(|| UnreadKind::of(unread::look(&file))).flatten();
+    let strange = (!has_any)
+        .then(|| UnreadKind::of(unread::content_kind(&file)))
+        .flatten();
     let hole = has_holes.then_some(UnreadKind::Hole);
     for kind in strange.into_iter().chain(hole) {
         let mut unread = lock(&task.source.unread);

@@ -70,9 +70,9 @@ impl Tailer {
     async fn retire_tree(&mut self) -> Result<(), TailerError> {
         let watch = Arc::clone(&self.shared.watch);
         let settings = Arc::clone(&self.shared.settings.borrow());
-        let turn = self.turn().await?;
+        let devices = self.device_permits().await?;
         let ((), tree) = self
-            .blocking(turn, &mut None::<()>, &mut None::<()>, move |mut tree| {
+            .blocking(devices, &mut None::<()>, &mut None::<()>, move |mut tree| {
                 tree.retire(ScanContext {
                     globs: &settings.watch.globs,
                     limits: &settings.limits,

@@ -22,7 +22,7 @@ use crate::globs::Globs;
 use crate::logfile::run_dir::RunDir;
 use crate::logfile::{EntryKind, LogFileError, Stat};
 use crate::model::{Cursor, Inode, ParserState, Position, RelativePath, RunId};
-use crate::parse::foreign::Look;
+use crate::parse::foreign::ContentKind;
 use crate::watch::Watch;
 
 use crate::logfile::unread::{Unread, UnreadKind};
@@ -88,7 +88,7 @@ struct FileState {
     /// The state of the parser after the lines before that cursor.
     state: ParserState,
     seen: Option<FileStamp>,
-    scanned: PartialLine,
+    partial: PartialLine,
     open: Option<OpenFile>,
     active: Option<Instant>,
     renamed_from: Option<RelativePath>,
@@ -98,8 +98,8 @@ struct FileState {
     size: u64,
     gone: bool,
     queued: bool,
-    /// The look of its contents, as far as they were read.
-    look: Look,
+    /// The kind of its content, as far as it was read.
+    content: ContentKind,
     /// The number of the last scan that found it, as in [`Tree::scans`].
     met_in: u64,
     /// Holes in it that are waited for, or were read over.
@@ -131,6 +131,12 @@ impl FileState {
         let is_news = self.seen != Some(FileStamp::from(stat)) && !self.queued;
         self.queued |= is_news;
         is_news
+    }
+
+    /// The kinds under which the file is reported as unread.
+    fn unread_kinds(&self) -> [Option<UnreadKind>; 2] {
+        let hole = self.has_passed_holes().then_some(UnreadKind::Hole);
+        [UnreadKind::of(self.content), hole]
     }
 
     /// True if the open file has unread bytes: it is read to its end before another file replaces it.
@@ -291,11 +297,8 @@ impl Tree {
         let mut has_logs = false;
         for (path, file) in self.files.iter().filter(|(_, file)| !file.gone) {
             has_logs = true;
-            if let Some(kind) = UnreadKind::of(file.look) {
+            for kind in file.unread_kinds().into_iter().flatten() {
                 all.add(kind, path, None);
-            }
-            if file.has_passed_holes() {
-                all.add(UnreadKind::Hole, path, None);
             }
         }
         let sentences = all.sentences(&self.home.path, has_logs);
@@ -473,8 +476,8 @@ impl Tree {
         let file = self.files.entry(path.clone()).or_default();
         file.set_position(stored);
         file.seen = None;
-        file.look = Look::default();
-        file.scanned = PartialLine::default();
+        file.content = ContentKind::default();
+        file.partial = PartialLine::default();
         file.holes = None;
         file.renamed_from = None;
         self.enqueue(path.clone());

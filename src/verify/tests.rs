@@ -75,7 +75,7 @@ impl Place {
         self.read_file(run, "mount/a.jsonl", None);
     }
 
-    /// What a tailer does, in one turn; with a file that it knows under another name too.
+    /// Reads and commits one chunk, as a tailer does; `renamed_from` is the name before a rename.
     fn read_file(&self, run: &str, path: &str, renamed_from: Option<&str>) {
         let id = RunId::new(run).unwrap();
         self.store
@@ -100,7 +100,7 @@ impl Place {
             account: Arc::default(),
             now: 1_791_190_800_000,
         };
-        let turn = reader::read(
+        let chunk = reader::read(
             &file,
             position,
             tail,
@@ -109,7 +109,7 @@ impl Place {
             &mut Vec::new(),
         )
         .unwrap();
-        let mut batch = turn.into_batch(id, path, stored.map(|stored| stored.cursor), &reading);
+        let mut batch = chunk.into_batch(id, path, stored.map(|stored| stored.cursor), &reading);
         batch.renamed_from = renamed_from;
         self.store.commit(&[batch]).unwrap();
     }
