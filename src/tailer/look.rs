@@ -141,7 +141,7 @@ fn look_at(tree: &mut Tree, order: &LookOrder) -> LookResult {
     }
     let is_gone = match looked {
         Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => {
-            tree.vanish_all(context);
+            tree.mark_all_removed(context);
             Ok(true)
         }
         Err(error) => Err(error),

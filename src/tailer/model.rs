@@ -607,7 +607,7 @@ impl Model {
             self.trees.insert(run, Tree::new(id, home, positions));
         }
         let mut tree = self.trees.remove(run).unwrap();
-        let world = ScanContext {
+        let context = ScanContext {
             globs: &self.settings.watch.globs,
             limits: &self.settings.limits,
             watch: &self.watch,
@@ -618,16 +618,16 @@ impl Model {
             .map(|(_, path)| path.clone())
             .collect();
         let looked = match look {
-            _ if is_new => tree.rescan(world),
-            ModelLook::Hints => tree.look(&hints, world),
+            _ if is_new => tree.rescan(context),
+            ModelLook::Hints => tree.look(&hints, context),
             // As in the poller: an unchanged tree is not scanned.
             ModelLook::Everything if tree.is_unchanged(Depth::Everything) => Ok(()),
-            ModelLook::Everything => tree.scan(Depth::Everything, world),
-            ModelLook::Rescan => tree.rescan(world),
+            ModelLook::Everything => tree.scan(Depth::Everything, context),
+            ModelLook::Rescan => tree.rescan(context),
         };
         let is_gone = looked.is_err();
         if is_gone {
-            tree.vanish_all(world);
+            tree.mark_all_removed(context);
         }
         if stop {
             tree.enqueue_unfinished();
@@ -650,7 +650,7 @@ impl Model {
             }
             for (batch, outcome) in batches.iter().zip(committed.outcomes) {
                 if let Outcome::Stale(stored) = outcome {
-                    tree.correct(&batch.path, stored);
+                    tree.rewind_to(&batch.path, stored);
                 }
             }
         }

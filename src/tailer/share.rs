@@ -77,7 +77,7 @@ impl Tailer {
                 && let Some(tree) = &mut self.tree
             {
                 tracing::debug!(run = %self.run, path = %path.display(), "the store holds another position; reading from there");
-                tree.correct(path, stored);
+                tree.rewind_to(path, stored);
             }
         }
         Ok(())

@@ -55,9 +55,9 @@ impl Tailer {
         if let Some(tree) = &mut self.tree {
             tree.enqueue_unfinished();
         }
-        let goals = self.tree.as_deref().map(Tree::goals).unwrap_or_default();
+        let targets = self.tree.as_deref().map(Tree::read_targets).unwrap_or_default();
         let is_due =
-            |tree: &Tree| tree.has_news() && (Instant::now() < deadline || !tree.has_reached(&goals));
+            |tree: &Tree| tree.has_news() && (Instant::now() < deadline || !tree.has_read_to(&targets));
         while self.tree.as_deref().is_some_and(is_due) && !self.stop.is_cancelled() {
             let share = self.read_share(true).await?;
             self.commit(share).await?;

@@ -49,7 +49,7 @@ impl Tree {
                         batches.push(batch);
                     }
                 }
-                Err(LogFileError::Gone(_)) => self.vanish(&path),
+                Err(LogFileError::Gone(_)) => self.mark_removed(&path),
                 // A file in its place is found at the next listing of its directory.
                 Err(LogFileError::Refused(_)) => {}
                 // The next scan tries again.
