@@ -2,10 +2,12 @@
 
 pub mod expect;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use serde_json::Value;
 
+use crate::api::wire;
 use crate::cli::args::{self, Global};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::print::progress::ProgressLine;
@@ -69,22 +71,27 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
     )?;
     drop(progress);
     print_warnings(global, &replayed.warnings);
-    let Some((golden, path)) = golden.zip(command.expect.as_deref()) else {
-        if global.json {
-            output::json(&replayed.summary)?;
-        } else {
-            let width = output::Screen::stdout().columns;
-            output::human(|out| render::summary(out, &replayed.summary, width))?;
-        }
-        return Ok(Exit::Ok);
-    };
-    let actual = serde_json::to_value(&replayed.summary).map_err(|error| {
+    if let Some((golden, path)) = golden.zip(command.expect.as_deref()) {
+        return compare(global, &golden, path, &replayed.summary);
+    }
+    if global.json {
+        output::json(&replayed.summary)?;
+    } else {
+        let width = output::Screen::stdout().columns;
+        output::human(|out| render::summary(out, &replayed.summary, width))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Prints the differences between the summary and the expected document.
+fn compare(global: &Global, golden: &Value, path: &Path, summary: &wire::Summary) -> Result<Exit, Failure> {
+    let actual = serde_json::to_value(summary).map_err(|error| {
         Failure::new(
             Exit::Bug,
             format!("the summary cannot be written as JSON: {error}"),
         )
     })?;
-    let differences = expect::compare(&golden, &actual);
+    let differences = expect::compare(golden, &actual);
     if global.json {
         output::json(&expect::ExpectOutcome::new(&differences))?;
     } else {
