@@ -7,7 +7,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::identity;
-use super::usage::{Figures, UsageFields};
+use super::usage::{ParsedUsage, UsageFields};
 use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{self, MemberValue, RawBytes, members};
 use crate::model::{ResponseKey, Usage};
@@ -59,7 +59,7 @@ pub struct Seen<'a> {
 pub struct Final {
     pub key: ResponseKey,
     pub model: Vec<u8>,
-    pub figures: Figures,
+    pub usage: ParsedUsage,
 }
 
 /// The thread of a message: 0 for the main thread, else a hash of the tool use that a sub-agent answers.
@@ -132,11 +132,11 @@ impl Streams {
             }
             b"message_delta" => {
                 let message = self.0.iter().find(|open| is_of_it(open))?;
-                let figures = fields.usage?.figures_after(&message.usage);
+                let usage = fields.usage?.parsed_after(&message.usage);
                 Some(Final {
                     key: message.key?,
                     model: message.model.clone(),
-                    figures,
+                    usage,
                 })
             }
             b"message_stop" => {
@@ -161,7 +161,7 @@ impl Streams {
             key: identity::is_unique(&id).then(|| identity::key_of_id(scope, &id)),
             is_started: true,
             model: model.into_owned(),
-            usage: start.usage.figures().usage,
+            usage: start.usage.parsed().usage,
         });
     }
 
