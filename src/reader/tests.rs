@@ -333,7 +333,7 @@ fn a_line_in_the_place_of_a_settled_one_is_counted_even_if_it_is_as_long() {
 }
 
 #[test]
-fn limits_are_told_once_in_the_order_of_lines_and_not_dated_in_the_future() {
+fn limits_come_once_in_the_order_of_lines_and_not_dated_in_the_future() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.jsonl");
     let text = [limit(24), limit(25), assistant(1, 5), limit(-1)].join("\n");

@@ -45,8 +45,8 @@ const DIRECTORIES: [&str; 4] = ["d", "e", "d/f", "e/f"];
 const LLMS: [&str; 3] = ["claude-opus-5", "claude-sonnet-5", "claude-haiku-5"];
 /// Input tokens of each response.
 const INPUT: u64 = 10;
-/// Between two words about limits: all of them are told in the days of which a window's history is kept, in
-/// ms.
+/// Time between two words about limits, in ms: all of them are within the days of which a window's history is
+/// kept.
 const LIMIT_EVERY_MS: Millis = 8000;
 /// No line is later than this, and no clock earlier.
 const EPOCH: Millis = 1_791_190_800_000;
@@ -721,7 +721,7 @@ impl Model {
         }
     }
 
-    /// Takes over the time and the run of responses without a time, which the model cannot know. Each must
+    /// Takes over the time and the run of responses without a time, which the model cannot compute. Each must
     /// have the time of a line, of a file or of a reading, in a run that had its line.
     fn adopt(&mut self, picture: &Picture) -> Result<(), String> {
         let written = self.written_from..=jiff::Timestamp::now().as_millisecond();

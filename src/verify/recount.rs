@@ -87,7 +87,7 @@ pub(super) fn run(
 }
 
 impl RecountedRun<'_> {
-    /// Notes what is there and was not read yet: files the store does not know, and bytes after its positions.
+    /// Notes the content that was not read yet: files without a position in the store, and bytes after its positions.
     fn note_unread(
         &self,
         positions: &BTreeMap<RelativePath, Position>,

@@ -165,7 +165,7 @@ fn the_whole_budget_is_used_up_at_any_time() {
 }
 
 #[test]
-fn a_pace_is_told_after_fifteen_minutes_and_a_tenth_of_the_budget() {
+fn a_pace_is_shown_after_fifteen_minutes_and_a_tenth_of_the_budget() {
     let spent = budget(&[(0, 60_000), (3, 40_000)]);
     assert_eq!(spent.overrun(at(0, 15, 0) - 1), None);
     assert_eq!(
