@@ -26,11 +26,7 @@ pub fn verify(global: &Global, command: args::Verify) -> Result<Exit, Failure> {
     } else {
         crate::verify::verify(&store, &settings)?
     };
-    if global.json {
-        output::json(&report)?;
-    } else {
-        output::human(|out| print(out, &report))?;
-    }
+    output::document(global.json, &report, |out| print(out, &report))?;
     let left = report
         .repair
         .as_ref()

@@ -74,12 +74,10 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
     if let Some((golden, path)) = golden.zip(command.expect.as_deref()) {
         return compare(global, &golden, path, &replayed.summary);
     }
-    if global.json {
-        output::json(&replayed.summary)?;
-    } else {
-        let width = output::Screen::stdout().columns;
-        output::human(|out| render::summary(out, &replayed.summary, width))?;
-    }
+    let width = output::Screen::stdout().columns;
+    output::document(global.json, &replayed.summary, |out| {
+        render::summary(out, &replayed.summary, width)
+    })?;
     Ok(Exit::Ok)
 }
 
@@ -92,12 +90,11 @@ fn compare(global: &Global, golden: &Value, path: &Path, summary: &wire::Summary
         )
     })?;
     let differences = expect::compare(golden, &actual);
-    if global.json {
-        output::json(&expect::ExpectOutcome::new(&differences))?;
-    } else {
-        output::human(|out| expect::write_human(out, path, &differences))?;
-    }
-    Ok(expect::ExpectOutcome::new(&differences).exit())
+    let outcome = expect::ExpectOutcome::new(&differences);
+    output::document(global.json, &outcome, |out| {
+        expect::write_human(out, path, &differences)
+    })?;
+    Ok(outcome.exit())
 }
 
 /// Prints warnings to standard error. A closed reader does not change the result.
