@@ -27,7 +27,6 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, StatxFlags};
 use rustix::io::Errno;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-pub use links::LinkTarget;
 use links::MountPoints;
 pub use opening::Opening;
 

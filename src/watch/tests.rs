@@ -11,6 +11,7 @@ use notify::{Event, EventKind};
 use tempfile::TempDir;
 
 use super::directory::identify;
+use super::hints::HINTS_PENDING_MAX;
 use super::shard::{OUT_OF_INSTANCES, OUT_OF_WATCHES};
 use super::*;
 
