@@ -48,7 +48,7 @@ measure() { # NAME OUTPUT COMMAND...
     done
     end=$(date +%s%N)
     if ! wait "$pid" || [ ! -s "$output" ]; then
-        echo "$name: left out, it told nothing: $(grep -m 1 -i error: "$output.err" || tail -n 1 "$output.err")" | cut -c1-200
+        echo "$name: left out, it printed nothing: $(grep -m 1 -i error: "$output.err" || tail -n 1 "$output.err")" | cut -c1-200
         return 1
     fi
     awk -v name="$name" -v ns=$((end - start)) -v peak="$peak" \

@@ -107,7 +107,7 @@ async fn load(collector: &Collector, socket: &Path, runs: &[PathBuf], seconds: u
     }
     for line in 0..lines {
         for (run, file) in files.iter_mut().enumerate() {
-            // Spread over the period, as runs that know nothing of each other are.
+            // Spread over the period, as independent runs are.
             let due = period * line + period * u32::try_from(run)? / u32::try_from(RUNS)?;
             tokio::time::sleep_until((started + due).into()).await;
             let text = text(run, line);

@@ -30,17 +30,14 @@ use crate::globs::Globs;
 use crate::globs::layout::Layout;
 
 pub use accounts::{
-    ACCOUNT_LABEL, Accounts, DescribedAccount, PROVIDER_LABEL, PartialAccount, TokenKind, UnknownAccount,
-    WhichAccount, check_name as check_account_name, name_an_account,
+    ACCOUNT_LABEL, Accounts, PROVIDER_LABEL, UnknownAccount, WhichAccount, check_name as check_account_name,
+    name_an_account,
 };
-pub use layers::{
-    Environment, LogFormat, Origin, Partial, PartialAccounts, PartialLimits, PartialLog, PartialQuota,
-    PartialRuns, PartialShutdown, PartialStore, PartialWatch, VARIABLE_PREFIX,
-};
-pub use mistakes::{CONFIG_BYTES_MAX, ConfigError, FilePlace, MistakeText, Mistakes};
+pub use layers::{Environment, LogFormat, Origin, Partial, VARIABLE_PREFIX};
+pub use mistakes::{ConfigError, FilePlace, Mistakes};
 use resolve::Resolver;
 pub use schema::schema;
-pub use units::{ByteSize, Count, Flag, List, Period, UnitError};
+pub use units::{ByteSize, Period};
 
 /// The checked settings.
 #[derive(Clone, Debug)]

@@ -208,10 +208,10 @@ fn try_all(
     mut judge: impl FnMut(&[u8]),
     current: &Current,
 ) -> Result<(), String> {
-    let tells = setting("TOKENTAIL_FUZZ_TELL").is_some();
+    let prints = setting("TOKENTAIL_FUZZ_TELL").is_some();
     let mut slowest = (Duration::ZERO, 0);
     let mut attempt = |input: &[u8], what: &str| -> Result<(), String> {
-        if tells {
+        if prints {
             eprintln!("{}: {what}", target.name);
         }
         let began = Instant::now();

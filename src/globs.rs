@@ -7,7 +7,7 @@
 pub mod layout;
 
 use std::ffi::OsStr;
-use std::path::{Component, Path};
+use std::path::Path;
 
 use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 
@@ -150,15 +150,6 @@ impl Globs {
     #[must_use]
     pub fn misses(&self, relative: &Path) -> bool {
         !self.include.is_match(relative) && !self.exclude.is_match(relative) && !is_skipped_name(relative)
-    }
-
-    /// The run of a path; `None` for a path that is not below a run.
-    #[must_use]
-    pub fn run_of(relative: &Path) -> Option<Result<RunId, RunIdError>> {
-        match relative.components().next()? {
-            Component::RootDir | Component::Prefix(_) => None,
-            first => Some(RunId::new(&first.as_os_str().to_string_lossy())),
-        }
     }
 }
 
@@ -537,18 +528,5 @@ mod tests {
             assert!(text.contains(said), "{text}");
             assert_eq!(error.list(), "runs");
         }
-    }
-
-    #[test]
-    fn finds_the_run() {
-        let run = |path: &str| Globs::run_of(Path::new(path)).map(|r| r.map(|id| id.to_string()));
-        assert_eq!(run("run-1/mount/x.jsonl"), Some(Ok("run-1".to_owned())));
-        assert_eq!(run("run-1"), Some(Ok("run-1".to_owned())));
-        assert_eq!(run("a b/mount"), Some(Err(RunIdError::Character(' '))));
-        assert_eq!(run("../x"), Some(Err(RunIdError::Dots)));
-        assert_eq!(run(""), None);
-        assert_eq!(run("/run-1"), None);
-        let bytes = Path::new(OsStr::from_bytes(b"\xff/mount"));
-        assert_eq!(Globs::run_of(bytes), Some(Err(RunIdError::Character('\u{fffd}'))));
     }
 }

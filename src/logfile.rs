@@ -27,7 +27,6 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, StatxFlags};
 use rustix::io::Errno;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-pub use links::LinkTarget;
 use links::MountPoints;
 pub use opening::Opening;
 
@@ -122,13 +121,7 @@ impl Root {
     /// When it is gone, is a link or no directory, or cannot be read.
     pub fn open(path: &Path) -> Result<Self, LogFileError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failure(path, error))?;
-        Ok(Self {
-            directory,
-            path: path.to_owned(),
-            opening: Opening::available(),
-            mount_points: OnceLock::new(),
-        })
+        Self::of(path, rustix::fs::open(path, flags, Mode::empty()))
     }
 
     /// Opens a directory by a path without links; none is followed.
@@ -137,13 +130,7 @@ impl Root {
     /// As [`Root::open`].
     pub fn open_resolved(path: &Path) -> Result<Self, LogFileError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = (Opening::available().resolved(path, flags)).map_err(|error| failure(path, error))?;
-        Ok(Self {
-            directory,
-            path: path.to_owned(),
-            opening: Opening::available(),
-            mount_points: OnceLock::new(),
-        })
+        Self::of(path, Opening::available().resolved(path, flags))
     }
 
     /// Opens a directory that is named on a command line: the operator made the links on the way.
@@ -152,9 +139,12 @@ impl Root {
     /// As [`Root::open`].
     pub fn open_given(path: &Path) -> Result<Self, LogFileError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failure(path, error))?;
+        Self::of(path, rustix::fs::open(path, flags, Mode::empty()))
+    }
+
+    fn of(path: &Path, opened: rustix::io::Result<OwnedFd>) -> Result<Self, LogFileError> {
         Ok(Self {
-            directory,
+            directory: opened.map_err(|error| failure(path, error))?,
             path: path.to_owned(),
             opening: Opening::available(),
             mount_points: OnceLock::new(),

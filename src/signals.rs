@@ -100,7 +100,7 @@ impl Drop for Signals {
     fn drop(&mut self) {
         self.handle.close();
         if let Some(thread) = self.thread.take() {
-            // It can only have panicked, which the panic hook has told already.
+            // It can only have panicked, which the panic hook has reported already.
             let _ = thread.join();
         }
     }
@@ -194,10 +194,7 @@ mod tests {
     /// Does nothing unless the test above runs it in a process of its own.
     #[test]
     fn a_process_that_hangs_after_two_signals() {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "how the test tells its child process from itself"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "marks the child process of this test")]
         if std::env::var_os(CHILD).is_none() {
             return;
         }

@@ -89,10 +89,10 @@ pub fn finish() {
     }
 }
 
-/// Lines of the log that were not written and of which the log has not told yet; 0 while it could not tell.
+/// Lines of the log that were not written and that the log has not reported yet; 0 while it accepts nothing.
 #[must_use]
-pub fn take_untold() -> u64 {
-    QUEUE.get().map_or(0, Queue::take_untold)
+pub fn take_unreported() -> u64 {
+    QUEUE.get().map_or(0, Queue::take_unreported)
 }
 
 /// Lines that were not written, since the start.
@@ -139,7 +139,7 @@ struct WriterState {
     /// Since when the thread has been in the write that it is in.
     writing_since: Option<Instant>,
     dropped: u64,
-    untold: u64,
+    unreported: u64,
     /// What the last write failed with.
     error: Option<String>,
 }
@@ -147,7 +147,7 @@ struct WriterState {
 impl WriterState {
     fn drop_line(&mut self) {
         self.dropped += 1;
-        self.untold += 1;
+        self.unreported += 1;
     }
 
     fn is_idle(&self) -> bool {
@@ -222,12 +222,12 @@ impl Queue {
         }
     }
 
-    fn take_untold(&self) -> u64 {
+    fn take_unreported(&self) -> u64 {
         let mut state = self.lock();
         if state.bytes > QUEUE_BYTES_CALM || state.error.is_some() {
             return 0;
         }
-        std::mem::take(&mut state.untold)
+        std::mem::take(&mut state.unreported)
     }
 
     fn trouble(&self, now: Instant) -> Option<String> {
@@ -347,8 +347,8 @@ mod tests {
         queue.push(b"a failure", QUEUE_BYTES_MAX_KEPT);
         queue.push_if_idle(b"a bar");
         assert_eq!(queue.lock().dropped, 2000 - 1024);
-        // It hangs: there is nothing to tell it to, and no end waits for it.
-        assert_eq!(queue.take_untold(), 0);
+        // It hangs: it accepts no report, and no end waits for it.
+        assert_eq!(queue.take_unreported(), 0);
         queue.flush(Some(Duration::from_millis(1)));
         assert_eq!(queue.trouble(Instant::now()), None);
         let said = queue.trouble(Instant::now() + STUCK_AFTER).unwrap();
@@ -365,7 +365,7 @@ mod tests {
         assert_eq!(written.len(), 1026);
         assert_eq!(written[0], b"first");
         assert_eq!(written[1025], b"a failure");
-        assert_eq!((queue.take_untold(), queue.take_untold()), (976, 0));
+        assert_eq!((queue.take_unreported(), queue.take_unreported()), (976, 0));
         assert_eq!(queue.trouble(Instant::now() + STUCK_AFTER), None);
     }
 
@@ -380,11 +380,11 @@ mod tests {
             said.contains("takes nothing: no storage space; 1 lines"),
             "{said}"
         );
-        assert_eq!(queue.take_untold(), 0);
+        assert_eq!(queue.take_unreported(), 0);
         open.send(Ok(())).unwrap();
         queue.push(b"written", QUEUE_BYTES_MAX);
         queue.flush(None);
         assert_eq!(queue.trouble(Instant::now()), None);
-        assert_eq!(queue.take_untold(), 1);
+        assert_eq!(queue.take_unreported(), 1);
     }
 }

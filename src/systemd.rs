@@ -1,4 +1,4 @@
-//! The service manager: told when the collector is ready, what it does, and that it is alive; and its journal.
+//! The service manager: messages that the collector is ready, what it does, and that it is alive; and its journal.
 //!
 //! Without one (no `NOTIFY_SOCKET`) nothing happens. Nobody waits for the manager: what its socket does not take is sent
 //! again later ([`send_again`]).
@@ -25,22 +25,22 @@ static UNSENT: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
 
 /// The database is open and the directories are watched.
 pub fn ready() {
-    tell(&NotifyState::Ready);
+    notify(&NotifyState::Ready);
 }
 
 /// One line on what the collector is doing.
 pub fn status(text: &str) {
-    tell(&NotifyState::Status(text));
+    notify(&NotifyState::Status(text));
 }
 
 /// The stop has begun.
 pub fn stopping() {
-    tell(&NotifyState::Stopping);
+    notify(&NotifyState::Stopping);
 }
 
 /// The configuration is being read again; [`ready`] ends it.
 pub fn reloading() {
-    tell(&NotifyState::Reloading);
+    notify(&NotifyState::Reloading);
 }
 
 /// Whether standard error goes to the journal: then `<4>` at the start of a line is its priority, and the journal has
@@ -60,7 +60,7 @@ pub fn is_stderr_the_journal() -> bool {
 
 /// A sign of life.
 pub fn alive() {
-    tell(&NotifyState::Watchdog);
+    notify(&NotifyState::Watchdog);
 }
 
 /// How often the manager wants a sign of life, if it does.
@@ -80,7 +80,7 @@ pub fn send_again() {
     }
 }
 
-fn tell(state: &NotifyState<'_>) {
+fn notify(state: &NotifyState<'_>) {
     let Some(socket) = socket() else { return };
     let mut unsent = lock(&UNSENT);
     keep(&mut unsent, state);

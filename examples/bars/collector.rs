@@ -14,7 +14,7 @@ use serde_json::Value;
 /// Longest wait for anything.
 const WAIT_MAX: Duration = Duration::from_mins(10);
 const EVENTS_WAITING_MAX: usize = 1 << 16;
-/// Ticks a second in which the kernel tells CPU time.
+/// Ticks a second in which the kernel counts CPU time.
 const TICKS: u64 = 100;
 
 /// Where a collector works.

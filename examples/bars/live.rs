@@ -1,4 +1,4 @@
-//! From an append to the frame that tells of it.
+//! From an append to its frame in the stream of events.
 
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ pub fn live(options: &Options) -> anyhow::Result<()> {
     let events = collector.events()?;
     let (_tail, printed) = tail(&logs)?;
     let mut random = fastrand::Rng::with_seed(7);
-    // Both are told of a line before the first that is measured.
+    // Both show a line before the first that is measured.
     std::thread::sleep(Duration::from_secs(1));
     let (mut published, mut tailed) = (Vec::new(), Vec::new());
     for number in 0..APPENDS {
@@ -65,7 +65,7 @@ pub fn live(options: &Options) -> anyhow::Result<()> {
     for samples in [&mut published, &mut tailed, &mut new] {
         samples.sort_unstable();
     }
-    let told = |what: &str, sorted: &[Duration], bar: &str| {
+    let print = |what: &str, sorted: &[Duration], bar: &str| {
         println!(
             "{what}: p50 {:.1} ms, p99 {:.1} ms, most {:.1} ms{bar}",
             quantile(sorted, 500),
@@ -74,18 +74,18 @@ pub fn live(options: &Options) -> anyhow::Result<()> {
         );
     };
     println!("{FILES} live files, {APPENDS} appends, each seen by both");
-    told(
+    print(
         "append to committed and published",
         &published,
         " (bars 8 and 25 ms)",
     );
-    told("append to printed by tail -F, which keeps nothing", &tailed, "");
+    print("append to printed by tail -F, which keeps nothing", &tailed, "");
     println!(
         "ratio: p50 {:.1}, p99 {:.1}",
         quantile(&published, 500) / quantile(&tailed, 500),
         quantile(&published, 990) / quantile(&tailed, 990)
     );
-    told(
+    print(
         "new run, directories and first line to published",
         &new,
         " (bar p99 100 ms)",

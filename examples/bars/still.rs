@@ -150,7 +150,7 @@ fn rest_of(program: &Path, rest: Duration) -> anyhow::Result<()> {
         let at = Instant::now();
         append(&on, &line(&format!("on-{number}")))?;
         loop {
-            let (heard, run) = events.recv_timeout(WAIT_MAX).context("the line is not told of")?;
+            let (heard, run) = events.recv_timeout(WAIT_MAX).context("no event has the line")?;
             if run == "on" && heard > at {
                 latencies.push(heard - at);
                 break;

@@ -104,7 +104,8 @@ pub fn append(options: &Options) -> anyhow::Result<()> {
     collector.stop()
 }
 
-fn told(what: &str, mut times: Vec<Duration>) -> f64 {
+/// Prints the median and the longest of some times; returns the median in milliseconds.
+fn print(what: &str, mut times: Vec<Duration>) -> f64 {
     times.sort_unstable();
     let (middle, most) = (times[times.len() / 2], times[times.len() - 1]);
     println!(
@@ -161,9 +162,9 @@ pub fn restart(options: &Options) -> anyhow::Result<()> {
         "from the start to ready, {STARTS} times each, in turns; the database is {} MiB",
         size_of(&place)? >> 20
     );
-    let killed = told("after kill -9 under load (bar 100 ms)", killed);
-    let stopped = told("after a clean stop", stopped);
-    let empty = told("with nothing", empty);
+    let killed = print("after kill -9 under load (bar 100 ms)", killed);
+    let stopped = print("after a clean stop", stopped);
+    let empty = print("with nothing", empty);
     println!(
         "ratio of the first: {:.1} to a clean stop, {:.1} to nothing",
         killed / stopped,

@@ -1,7 +1,7 @@
-//! What the corpus truly holds, written down while it is made.
+//! The true content of the corpus, written down while it is made.
 //!
-//! The generator knows what each response is when it invents it; nothing here reads the output, ranks
-//! copies or parses anything. The result has the keys of a replay's summary.
+//! The generator has each response when it invents it; nothing here reads the output, ranks copies or parses
+//! anything. The result has the keys of a replay's summary.
 
 use std::collections::BTreeMap;
 

@@ -32,7 +32,7 @@ pub struct World {
     pub books: Books,
 }
 
-/// What a fork has to know about a line it copies.
+/// The data that a fork needs of a line it copies.
 #[derive(Clone, Copy)]
 enum Note {
     Ignored,

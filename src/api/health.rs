@@ -20,7 +20,7 @@ use crate::api::wire;
 use crate::committer::CommitterHealth;
 use crate::config::Settings;
 use crate::logfile::Opening;
-use crate::model::is_clock_wrong;
+use crate::model::{RunId, is_clock_wrong};
 use crate::quota::admission::{Reason, Unseen};
 use crate::stderr;
 use crate::watch::Mode;
@@ -97,62 +97,92 @@ fn committer(api: &ApiState) -> CommitterHealth {
     committer.clone()
 }
 
-/// The health document: `unhealthy` as soon as something that should be counted is not counted, `degraded`
-/// while everything is counted but something needs attention.
-pub(super) fn health(api: &ApiState) -> wire::Health {
-    let committer = committer(api);
-    let watch = api.watch.health();
-    let mut reasons = Vec::new();
-    let mut unhealthy = false;
-    if let Some(problem) = committer.problem(api.store.path()) {
-        unhealthy = true;
-        reasons.push(problem);
+/// The sentences of the health document, and its status.
+#[derive(Default)]
+struct HealthReasons {
+    sentences: Vec<String>,
+    /// Something that should be counted is not counted.
+    unhealthy: bool,
+}
+
+impl HealthReasons {
+    fn add(&mut self, reason: String) {
+        self.sentences.push(reason);
     }
-    let watching = match watch.mode {
-        Mode::Events => "events",
-        Mode::Polling { reason } => {
-            reasons.push(reason);
-            "polling"
+
+    /// Adds a reason why something is not counted.
+    fn add_unhealthy(&mut self, reason: String) {
+        self.unhealthy = true;
+        self.add(reason);
+    }
+
+    fn status(&self) -> &'static str {
+        match (self.unhealthy, self.sentences.is_empty()) {
+            (true, _) => "unhealthy",
+            (false, true) => "ok",
+            (false, false) => "degraded",
         }
-    };
+    }
+}
+
+/// The reasons in the order of the document.
+fn reasons(
+    api: &ApiState,
+    stuck: Option<String>,
+    polling: Option<String>,
+    troubled: &[(RunId, String)],
+) -> HealthReasons {
+    let mut reasons = HealthReasons::default();
+    if let Some(stuck) = stuck {
+        reasons.add_unhealthy(stuck);
+    }
+    if let Some(polling) = polling {
+        reasons.add(polling);
+    }
     if let Some(problem) = api.statuses.runs_directory_problem() {
-        unhealthy = true;
-        reasons.push(problem);
+        reasons.add_unhealthy(problem);
     }
     match api.store.rebuilt() {
-        Ok(rebuilt) => reasons.extend(rebuilt),
+        Ok(rebuilt) => reasons.sentences.extend(rebuilt),
         Err(error) => {
-            unhealthy = true;
+            reasons.unhealthy = true;
             let error = error.to_string();
-            if !reasons.contains(&error) {
-                reasons.push(error);
+            if !reasons.sentences.contains(&error) {
+                reasons.add(error);
             }
         }
     }
-    reasons.extend(api.refused.borrow().clone());
+    reasons.sentences.extend(api.refused.borrow().clone());
     let clock = now();
     if is_clock_wrong(clock) {
-        reasons.push(format!(
+        reasons.add(format!(
             "the clock of this machine shows {}, which is long past: lines are dated as they say, however late, and what \
              has no time of its own may get a wrong one; set the clock",
             document::time(clock)
         ));
     }
-    reasons.extend(api.missing.borrow().iter().cloned());
-    let runs = api.statuses.digest();
-    for (run, problem) in &runs.troubled {
-        unhealthy = true;
-        reasons.push(format!("run {run}: {problem}"));
+    reasons.sentences.extend(api.missing.borrow().iter().cloned());
+    for (run, problem) in troubled {
+        reasons.add_unhealthy(format!("run {run}: {problem}"));
     }
-    let status = match (unhealthy, reasons.is_empty()) {
-        (true, _) => "unhealthy",
-        (false, true) => "ok",
-        (false, false) => "degraded",
+    reasons
+}
+
+/// The health document: `unhealthy` as soon as something that should be counted is not counted, `degraded`
+/// while everything is counted but something needs attention.
+pub(super) fn health(api: &ApiState) -> wire::Health {
+    let committer = committer(api);
+    let watch = api.watch.health();
+    let (watching, polling) = match watch.mode {
+        Mode::Events => ("events", None),
+        Mode::Polling { reason } => ("polling", Some(reason)),
     };
+    let runs = api.statuses.digest();
+    let reasons = reasons(api, committer.problem(api.store.path()), polling, &runs.troubled);
     wire::Health {
-        status: status.to_owned(),
+        status: reasons.status().to_owned(),
         ready: api.ready.is_cancelled(),
-        reasons,
+        reasons: reasons.sentences,
         notices: api
             .statuses
             .notices()

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
@@ -16,6 +15,7 @@ use utoipa_axum::routes;
 use crate::api::document::{self, summary};
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::{NoQuery, StrictQuery, flag};
+use crate::api::http::run_path::{RunParam, RunPath, run_id};
 use crate::api::openapi::{BadRequest, Conflict, NotFound, RUNS, Unavailable};
 use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
@@ -36,8 +36,6 @@ pub const INCOMPLETE: &str = "incomplete";
 const ACCOUNT_LABELS: [&str; 2] = [PROVIDER_LABEL, ACCOUNT_LABEL];
 /// Longest name of a provider or an account, in bytes.
 const ACCOUNT_NAME_BYTES_MAX: usize = 64;
-
-type Id = Result<Path<String>, PathRejection>;
 
 /// The routes of this file.
 #[must_use]
@@ -142,10 +140,7 @@ async fn get_runs(
     get,
     path = "/v1/runs/{id}",
     tag = RUNS,
-    params(
-        ("id" = String, Path, description = "The run: 1 to 128 of A-Z a-z 0-9 . _ -, neither . nor ..",
-            min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._-]+$")
-    ),
+    params(RunParam),
     responses(
         (status = 200, body = wire::RunDetail),
         (status = 400, response = BadRequest),
@@ -155,7 +150,7 @@ async fn get_runs(
 )]
 async fn get_run(
     State(api): Shared,
-    id: Id,
+    id: RunPath,
     StrictQuery(NoQuery {}): StrictQuery<NoQuery>,
 ) -> Result<Json<wire::RunDetail>, Problem> {
     let run = run_id(id)?;
@@ -172,10 +167,7 @@ async fn get_run(
     put,
     path = "/v1/runs/{id}",
     tag = RUNS,
-    params(
-        ("id" = String, Path, description = "The run: 1 to 128 of A-Z a-z 0-9 . _ -, neither . nor ..",
-            min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._-]+$")
-    ),
+    params(RunParam),
     request_body(content = Option<wire::StartRun>, description = "May be left out."),
     responses(
         (status = 200, body = wire::RunDetail, description = "It was known."),
@@ -188,7 +180,7 @@ async fn get_run(
 )]
 async fn put_run(
     State(api): Shared,
-    id: Id,
+    id: RunPath,
     body: Bytes,
 ) -> Result<(StatusCode, Json<wire::RunDetail>), Problem> {
     let run = run_id(id)?;
@@ -268,11 +260,7 @@ struct StopQuery {
     post,
     path = "/v1/runs/{id}/stop",
     tag = RUNS,
-    params(
-        ("id" = String, Path, description = "The run: 1 to 128 of A-Z a-z 0-9 . _ -, neither . nor ..",
-            min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._-]+$"),
-        StopQuery
-    ),
+    params(RunParam, StopQuery),
     responses(
         (status = 200, body = wire::RunDetail, description = "It is stopped; these are its totals."),
         (status = 202, body = wire::RunDetail, description = "It is being stopped; these are the totals so far."),
@@ -283,7 +271,7 @@ struct StopQuery {
 )]
 async fn post_stop(
     State(api): Shared,
-    id: Id,
+    id: RunPath,
     StrictQuery(StopQuery { wait, incomplete }): StrictQuery<StopQuery>,
 ) -> Result<(StatusCode, Json<wire::RunDetail>), Problem> {
     let run = run_id(id)?;
@@ -328,10 +316,7 @@ async fn post_stop(
     delete,
     path = "/v1/runs/{id}",
     tag = RUNS,
-    params(
-        ("id" = String, Path, description = "The run: 1 to 128 of A-Z a-z 0-9 . _ -, neither . nor ..",
-            min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._-]+$")
-    ),
+    params(RunParam),
     responses(
         (status = 204, description = "It is forgotten."),
         (status = 400, response = BadRequest),
@@ -340,7 +325,7 @@ async fn post_stop(
         (status = 503, response = Unavailable)
     )
 )]
-async fn delete_run(State(api): Shared, id: Id) -> Result<StatusCode, Problem> {
+async fn delete_run(State(api): Shared, id: RunPath) -> Result<StatusCode, Problem> {
     let run = run_id(id)?;
     match api.supervisor.forget(run.clone()).await? {
         ForgetAnswer::Forgotten => Ok(StatusCode::NO_CONTENT),
@@ -350,11 +335,6 @@ async fn delete_run(State(api): Shared, id: Id) -> Result<StatusCode, Problem> {
         ))
         .field("id")),
     }
-}
-
-fn run_id(id: Id) -> Result<RunId, Problem> {
-    let Path(id) = id.map_err(|rejection| Problem::bad("id", rejection.body_text()))?;
-    RunId::new(&id).map_err(|error| Problem::bad("id", error))
 }
 
 async fn unknown(api: Arc<ApiState>, run: RunId) -> Problem {

@@ -49,7 +49,7 @@ fn event(share: f64, hours: i64) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_threshold_is_told_after_its_commit_and_once() {
+async fn a_threshold_is_published_after_its_commit_and_once() {
     let directory = tempfile::tempdir().unwrap();
     write_log(directory.path(), "r", "a.jsonl", "1");
     let running = App::start(settings(directory.path()), Scope::Everything).unwrap();

@@ -41,11 +41,10 @@ pub fn backup(global: &Global, command: &args::Backup) -> Result<Exit, Failure> 
     File::open(directory)
         .and_then(|directory| directory.sync_all())
         .on_path("save", directory)?;
-    if global.json {
-        output::json(&serde_json::json!({ "file": file, "bytes": count }))?;
-    } else {
-        output::human(|out| writeln!(out, "{}: {}, as of the last commit", file.display(), bytes(count)))?;
-    }
+    let document = serde_json::json!({ "file": file, "bytes": count });
+    output::document(global.json, &document, |out| {
+        writeln!(out, "{}: {}, as of the last commit", file.display(), bytes(count))
+    })?;
     Ok(Exit::Ok)
 }
 

@@ -573,7 +573,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nonsense_is_told_from_silence() {
+    async fn nonsense_and_silence_are_different_errors() {
         let (_folder, socket) = collector();
         let (error, code) = fails(&socket, "/long", WAIT).await;
         assert!(error.to_string().contains("longer than 64.0 MiB"), "{error}");

@@ -63,85 +63,18 @@ impl Runs {
     /// The directory cannot be read.
     pub fn scan(settings: &Settings, who: &Who) -> Result<Self, LogFileError> {
         let root = Root::open_given(&settings.runs_dir)?;
-        let globs = &settings.watch.globs;
         let entries = root.list(Path::new(""))?;
         let shape = Shape::of_entries(&settings.runs_dir, &root, &entries);
-        let mut found = Self {
-            advice: shape.advice(&settings.runs_dir, |log| globs.reads(log)),
-            ..Self::default()
-        };
-        let mut includes = waiting(&settings.watch.include, |one| Globs::new(one, &[]));
-        let every = ["**/*".to_owned()];
-        let mut excludes = waiting(&settings.watch.exclude, |one| Globs::new(&every, one));
-        let mut pending: Vec<PathBuf> = Vec::new();
-        let mut left = ENTRIES_MAX;
-        // This process may have more permissions than `who`.
-        let closed = |path: &Path, rights: u32| {
-            let path = settings.runs_dir.join(path);
-            let is_closed = matches!(who.may(&path, rights), Ok(false));
-            is_closed.then(|| LogFileError::Io {
-                path,
-                source: std::io::ErrorKind::PermissionDenied.into(),
-            })
-        };
-        let mut add = |entries: Vec<Entry>, pending: &mut Vec<PathBuf>, found: &mut Self| {
-            for entry in entries {
-                let rights = match entry.kind {
-                    EntryKind::Directory if globs.may_contain(&entry.path) => Some(READ | PASS),
-                    EntryKind::File if globs.reads(&entry.path) => Some(READ),
-                    _ => None,
-                };
-                if found.unreadable.len() < UNREADABLE_MAX
-                    && let Some(error) = rights.and_then(|rights| closed(&entry.path, rights))
-                {
-                    found.unreadable.push(error);
-                }
-                match entry.kind {
-                    EntryKind::Directory => {
-                        excludes.retain(|(_, globs)| globs.may_contain(&entry.path));
-                        if globs.may_contain(&entry.path) {
-                            pending.push(entry.path);
-                        }
-                    }
-                    EntryKind::File => {
-                        found.files += u64::from(globs.reads(&entry.path));
-                        includes.retain(|(_, globs)| !globs.reads(&entry.path));
-                        excludes.retain(|(_, globs)| globs.reads(&entry.path));
-                    }
-                    // Targets of links are not inspected.
-                    EntryKind::Link | EntryKind::Unknown => found.is_partial = true,
-                    _ => {}
-                }
-            }
-        };
-        found.runs = entries
+        let globs = &settings.watch.globs;
+        let mut scan = RunsScan::new(settings, who);
+        scan.found.advice = shape.advice(&settings.runs_dir, |log| globs.reads(log));
+        scan.found.runs = entries
             .iter()
             .filter(|entry| entry.kind == EntryKind::Directory)
             .count() as u64;
-        add(entries, &mut pending, &mut found);
-        while let Some(directory) = pending.pop() {
-            match root.list(&directory) {
-                Ok(entries) if entries.len() <= left => {
-                    left -= entries.len();
-                    add(entries, &mut pending, &mut found);
-                }
-                Ok(_) => {
-                    found.is_partial = true;
-                    break;
-                }
-                Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => found.is_partial = true,
-                // Already reported as unreadable by its parent.
-                Err(LogFileError::Io { source, .. })
-                    if source.kind() == std::io::ErrorKind::PermissionDenied => {}
-                Err(error) if found.unreadable.len() < UNREADABLE_MAX => found.unreadable.push(error),
-                Err(_) => found.is_partial = true,
-            }
-        }
-        if !found.is_partial && found.unreadable.is_empty() {
-            found.idle_includes = includes.into_iter().map(|(pattern, _)| pattern).collect();
-            found.idle_excludes = excludes.into_iter().map(|(pattern, _)| pattern).collect();
-        }
-        Ok(found)
+        scan.add(entries);
+        scan.walk(&root);
+        Ok(scan.end())
     }
 
     /// `12 runs, 40 files`.
@@ -213,6 +146,108 @@ impl Runs {
             ));
         }
         findings
+    }
+}
+
+/// A scan of the runs directory.
+struct RunsScan<'s> {
+    settings: &'s Settings,
+    who: &'s Who,
+    found: Runs,
+    /// Patterns without a match so far.
+    includes: Vec<(String, Globs)>,
+    excludes: Vec<(String, Globs)>,
+    /// Directories to list.
+    pending: Vec<PathBuf>,
+}
+
+impl<'s> RunsScan<'s> {
+    fn new(settings: &'s Settings, who: &'s Who) -> Self {
+        let every = ["**/*".to_owned()];
+        Self {
+            settings,
+            who,
+            found: Runs::default(),
+            includes: waiting(&settings.watch.include, |one| Globs::new(one, &[])),
+            excludes: waiting(&settings.watch.exclude, |one| Globs::new(&every, one)),
+            pending: Vec::new(),
+        }
+    }
+
+    /// Lists the pending directories and those below them.
+    fn walk(&mut self, root: &Root) {
+        let mut left = ENTRIES_MAX;
+        while let Some(directory) = self.pending.pop() {
+            match root.list(&directory) {
+                Ok(entries) if entries.len() <= left => {
+                    left -= entries.len();
+                    self.add(entries);
+                }
+                Ok(_) => {
+                    self.found.is_partial = true;
+                    break;
+                }
+                Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => self.found.is_partial = true,
+                // Already reported as unreadable by its parent.
+                Err(LogFileError::Io { source, .. })
+                    if source.kind() == std::io::ErrorKind::PermissionDenied => {}
+                Err(error) if self.found.unreadable.len() < UNREADABLE_MAX => {
+                    self.found.unreadable.push(error);
+                }
+                Err(_) => self.found.is_partial = true,
+            }
+        }
+    }
+
+    fn add(&mut self, entries: Vec<Entry>) {
+        let globs = &self.settings.watch.globs;
+        for entry in entries {
+            let rights = match entry.kind {
+                EntryKind::Directory if globs.may_contain(&entry.path) => Some(READ | PASS),
+                EntryKind::File if globs.reads(&entry.path) => Some(READ),
+                _ => None,
+            };
+            if self.found.unreadable.len() < UNREADABLE_MAX
+                && let Some(error) = rights.and_then(|rights| self.denied(&entry.path, rights))
+            {
+                self.found.unreadable.push(error);
+            }
+            match entry.kind {
+                EntryKind::Directory => {
+                    self.excludes.retain(|(_, globs)| globs.may_contain(&entry.path));
+                    if globs.may_contain(&entry.path) {
+                        self.pending.push(entry.path);
+                    }
+                }
+                EntryKind::File => {
+                    self.found.files += u64::from(globs.reads(&entry.path));
+                    self.includes.retain(|(_, globs)| !globs.reads(&entry.path));
+                    self.excludes.retain(|(_, globs)| globs.reads(&entry.path));
+                }
+                // Targets of links are not inspected.
+                EntryKind::Link | EntryKind::Unknown => self.found.is_partial = true,
+                _ => {}
+            }
+        }
+    }
+
+    /// The error of an access by `who`, if it is denied: this process may have more permissions.
+    fn denied(&self, path: &Path, rights: u32) -> Option<LogFileError> {
+        let path = self.settings.runs_dir.join(path);
+        let is_denied = matches!(self.who.may(&path, rights), Ok(false));
+        is_denied.then(|| LogFileError::Io {
+            path,
+            source: std::io::ErrorKind::PermissionDenied.into(),
+        })
+    }
+
+    fn end(self) -> Runs {
+        let mut found = self.found;
+        if !found.is_partial && found.unreadable.is_empty() {
+            found.idle_includes = self.includes.into_iter().map(|(pattern, _)| pattern).collect();
+            found.idle_excludes = self.excludes.into_iter().map(|(pattern, _)| pattern).collect();
+        }
+        found
     }
 }
 

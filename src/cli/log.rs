@@ -88,7 +88,7 @@ pub fn report_losses(is_end: bool) {
             kinds::WHILE.as_secs()
         );
     }
-    let lines = stderr::take_untold();
+    let lines = stderr::take_unreported();
     if lines > 0 {
         tracing::warn!(
             lines,

@@ -73,12 +73,10 @@ fn path(run: &RunId) -> String {
 pub fn stop_command(global: &Global, command: &args::StopArgs) -> Result<Exit, Failure> {
     let socket = settings::asking(global)?.socket;
     let document = client::runtime(&socket)?.block_on(stop(&socket, &command.id, command.incomplete))?;
-    if global.json {
-        output::json(&document.whole)?;
-    } else {
-        let width = output::Screen::stdout().columns;
-        output::human(|out| document::totals(out, &document.run, width))?;
-    }
+    let width = output::Screen::stdout().columns;
+    output::document(global.json, &document.whole, |out| {
+        document::totals(out, &document.run, width)
+    })?;
     Ok(Exit::Ok)
 }
 
@@ -116,15 +114,12 @@ pub fn forget_command(global: &Global, command: &args::Forget) -> Result<Exit, F
     let socket = settings::asking(global)?.socket;
     let run = &command.id;
     client::runtime(&socket)?.block_on(client::delete(&socket, &path(run), client::TIMEOUT))?;
-    if global.json {
-        output::json(&serde_json::json!({ "forgotten": run.as_str() }))?;
-    } else {
-        output::human(|out| {
-            writeln!(
-                out,
-                "run {run} is forgotten; what it used stays in the sums over all runs"
-            )
-        })?;
-    }
+    let document = serde_json::json!({ "forgotten": run.as_str() });
+    output::document(global.json, &document, |out| {
+        writeln!(
+            out,
+            "run {run} is forgotten; what it used stays in the sums over all runs"
+        )
+    })?;
     Ok(Exit::Ok)
 }

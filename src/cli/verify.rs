@@ -1,5 +1,6 @@
 //! `verify`: counts the transcripts again and compares with the database.
 
+use std::io::{self, Write};
 use std::path::Path;
 
 use super::args::{self, Global};
@@ -7,9 +8,10 @@ use super::exit::{Exit, Failure};
 use super::print::numbers::counted;
 use super::print::output;
 use super::settings::{SERVICE_STATE, choose_socket, is_there, settings};
+use crate::config::Settings;
 use crate::logfile::LogFileError;
 use crate::store::{Store, StoreError, StoreOptions};
-use crate::verify::VerifyError;
+use crate::verify::{VerifyError, VerifyReport};
 
 /// Counts the transcripts again, compares with the database, and repairs it with `--repair`.
 ///
@@ -18,17 +20,37 @@ use crate::verify::VerifyError;
 pub fn verify(global: &Global, command: args::Verify) -> Result<Exit, Failure> {
     let mut settings = settings(global)?;
     choose_socket(&mut settings);
+    let store = open(&settings, command.repair)?;
+    let report = if command.repair {
+        crate::verify::repair(&store, &settings)?
+    } else {
+        crate::verify::verify(&store, &settings)?
+    };
+    output::document(global.json, &report, |out| print(out, &report))?;
+    let left = report
+        .repair
+        .as_ref()
+        .map_or(report.differences_total, |repair| repair.left);
+    Ok(match left {
+        0 if report.unread.is_empty() => Exit::Ok,
+        0 => Exit::Io,
+        _ => Exit::No,
+    })
+}
+
+/// Opens the database for a recount.
+fn open(settings: &Settings, repair: bool) -> Result<Store, Failure> {
     let options = StoreOptions {
         path: Some(settings.db.clone()),
         cache_bytes: settings.store.cache_bytes,
     };
     let service_db = Path::new(SERVICE_STATE).join("tokentail.redb");
-    let opened = if command.repair {
+    let opened = if repair {
         Store::open_existing(options)
     } else {
         Store::look(options)
     };
-    let store = opened.map_err(|error| match error {
+    opened.map_err(|error| match error {
         StoreError::InUse(path) => Failure::new(
             Exit::Unavailable,
             format!(
@@ -47,59 +69,42 @@ pub fn verify(global: &Global, command: args::Verify) -> Result<Exit, Failure> {
             failure
         }
         error => error.into(),
-    })?;
-    let report = if command.repair {
-        crate::verify::repair(&store, &settings)?
-    } else {
-        crate::verify::verify(&store, &settings)?
-    };
-    if global.json {
-        output::json(&report)?;
-    } else {
-        output::human(|out| {
-            for difference in &report.differences {
-                writeln!(out, "{difference}")?;
-            }
-            for note in &report.notes {
-                writeln!(out, "note: {note}")?;
-            }
-            for unread in &report.unread {
-                writeln!(out, "not compared: {unread}")?;
-            }
-            let responses = counted(report.responses, "response");
-            match report.differences_total {
-                0 => writeln!(out, "{responses} recounted from the logs: no difference")?,
-                count => writeln!(
-                    out,
-                    "{responses} recounted from the logs: {}",
-                    counted(count, "difference")
-                )?,
-            }
-            let Some(repair) = &report.repair else {
-                return Ok(());
-            };
-            let done = &repair.repaired;
-            writeln!(
-                out,
-                "repaired: {}, {}, {}, {}; {} left",
-                counted(done.responses, "response"),
-                counted(done.positions, "read position"),
-                counted(done.runs, "run count"),
-                counted(done.sums, "sum"),
-                counted(repair.left, "difference")
-            )?;
-            writeln!(out, "the database as it was: {}", repair.backup.display())
-        })?;
-    }
-    let left = report
-        .repair
-        .as_ref()
-        .map_or(report.differences_total, |repair| repair.left);
-    Ok(match left {
-        0 if report.unread.is_empty() => Exit::Ok,
-        0 => Exit::Io,
-        _ => Exit::No,
     })
+}
+
+fn print(out: &mut dyn Write, report: &VerifyReport) -> io::Result<()> {
+    for difference in &report.differences {
+        writeln!(out, "{difference}")?;
+    }
+    for note in &report.notes {
+        writeln!(out, "note: {note}")?;
+    }
+    for unread in &report.unread {
+        writeln!(out, "not compared: {unread}")?;
+    }
+    let responses = counted(report.responses, "response");
+    match report.differences_total {
+        0 => writeln!(out, "{responses} recounted from the logs: no difference")?,
+        count => writeln!(
+            out,
+            "{responses} recounted from the logs: {}",
+            counted(count, "difference")
+        )?,
+    }
+    let Some(repair) = &report.repair else {
+        return Ok(());
+    };
+    let done = &repair.repaired;
+    writeln!(
+        out,
+        "repaired: {}, {}, {}, {}; {} left",
+        counted(done.responses, "response"),
+        counted(done.positions, "read position"),
+        counted(done.runs, "run count"),
+        counted(done.sums, "sum"),
+        counted(repair.left, "difference")
+    )?;
+    writeln!(out, "the database as it was: {}", repair.backup.display())
 }
 
 impl From<VerifyError> for Failure {

@@ -49,7 +49,7 @@ pub fn watch(global: &Global, command: &args::WatchArgs) -> Result<Exit, Failure
                 parser.take(bytes, |received| {
                     if received.kind == "snapshot" && !std::mem::replace(&mut looked, true) {
                         for one in absent(command, &received) {
-                            tell(global, &one);
+                            note(global, &one);
                         }
                     }
                     printed = print(global, &received, width);
@@ -73,7 +73,7 @@ pub fn watch(global: &Global, command: &args::WatchArgs) -> Result<Exit, Failure
             };
             if is_connected {
                 pause = AGAIN_AFTER;
-                tell(global, &format!("{why}; asking again"));
+                note(global, &format!("{why}; asking again"));
             }
             parser.start_again();
             tokio::time::sleep(pause).await;
@@ -131,7 +131,7 @@ fn print(global: &Global, received: &ReceivedEvent<'_>, width: Option<usize>) ->
 }
 
 /// Prints a message beside the events.
-fn tell(global: &Global, text: &str) {
+fn note(global: &Global, text: &str) {
     output::warn(global.json, text);
 }
 

@@ -68,7 +68,7 @@ pub(super) enum SideCommand {
         done: oneshot::Sender<()>,
     },
     Observe {
-        told: Vec<AccountObservations>,
+        observations: Vec<AccountObservations>,
         done: oneshot::Sender<()>,
     },
     Copy {
@@ -203,8 +203,9 @@ impl WeakCommitterHandle {
     ///
     /// # Errors
     /// When the committer has stopped.
-    pub async fn observe(&self, told: Vec<AccountObservations>) -> Result<(), CommitterGone> {
-        self.request(|done| SideCommand::Observe { told, done }).await
+    pub async fn observe(&self, observations: Vec<AccountObservations>) -> Result<(), CommitterGone> {
+        self.request(|done| SideCommand::Observe { observations, done })
+            .await
     }
 
     /// Gives a change without a commit of its own a sequence number, and publishes it to the listeners.

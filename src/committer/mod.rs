@@ -304,9 +304,9 @@ impl Committer {
                 });
                 done
             }
-            SideCommand::Observe { told, done } => {
+            SideCommand::Observe { observations, done } => {
                 let now = jiff::Timestamp::now().as_millisecond();
-                let committed = self.persist(&[], |store| store.observe(&told, now))?;
+                let committed = self.persist(&[], |store| store.observe(&observations, now))?;
                 self.publish(&[], &committed);
                 done
             }

@@ -168,10 +168,11 @@ impl Environment {
             Some(PathBuf::from(table.get("socket")?.as_str()?))
         };
         let named = |path: &PathBuf| !path.as_os_str().is_empty();
-        let told = variable.or_else(in_file).filter(named);
-        let told = told.map(|path| self.cwd.join(path));
+        let found = variable.or_else(in_file).filter(named);
+        let found = found.map(|path| self.cwd.join(path));
         let runtime = self.runtime_directory();
-        told.into_iter()
+        found
+            .into_iter()
             .chain(runtime.map(|(directory, _)| directory.join(SOCKET_NAME)))
             .collect()
     }

@@ -94,42 +94,8 @@ impl<'a> Resolver<'a> {
         self.check_socket(&socket);
         let layout = self.pick("runs.layout", |p| p.runs.layout, Layout::default);
         let watch = self.watch(layout);
-        let limits = Limits {
-            line_bytes_max: self.bytes(
-                "limits.line_bytes_max",
-                |p| p.limits.line_bytes_max,
-                16 * MIB,
-                LINE_BYTES_RANGE,
-            ),
-            files_per_run_max: self.count(
-                "limits.files_per_run_max",
-                |p| p.limits.files_per_run_max,
-                100_000,
-                FILES_PER_RUN_RANGE,
-            ),
-            depth_max: self.count("limits.depth_max", |p| p.limits.depth_max, 32, DEPTH_RANGE),
-            turn_bytes_max: self.bytes(
-                "limits.turn_bytes_max",
-                |p| p.limits.turn_bytes_max,
-                4 * MIB,
-                TURN_BYTES_RANGE,
-            ),
-            idle_close: self.period("limits.idle_close", |p| p.limits.idle_close, 2),
-        };
-        let store = StoreSettings {
-            cache_bytes: self.bytes(
-                "store.cache_bytes",
-                |p| p.store.cache_bytes,
-                32 * MIB,
-                CACHE_BYTES_RANGE,
-            ),
-            commit_rows_max: self.count(
-                "store.commit_rows_max",
-                |p| p.store.commit_rows_max,
-                65_536,
-                COMMIT_ROWS_RANGE,
-            ),
-        };
+        let limits = self.limits();
+        let store = self.store();
         let level = self.pick("log.level", |p| p.log.level.clone(), || "info".to_owned());
         if let Err(problem) = check_level(&level) {
             self.refuse("log.level", problem);
@@ -164,6 +130,48 @@ impl<'a> Resolver<'a> {
             origins: self.origins,
             doubts: self.doubts,
         })
+    }
+
+    fn limits(&mut self) -> Limits {
+        Limits {
+            line_bytes_max: self.bytes(
+                "limits.line_bytes_max",
+                |p| p.limits.line_bytes_max,
+                16 * MIB,
+                LINE_BYTES_RANGE,
+            ),
+            files_per_run_max: self.count(
+                "limits.files_per_run_max",
+                |p| p.limits.files_per_run_max,
+                100_000,
+                FILES_PER_RUN_RANGE,
+            ),
+            depth_max: self.count("limits.depth_max", |p| p.limits.depth_max, 32, DEPTH_RANGE),
+            turn_bytes_max: self.bytes(
+                "limits.turn_bytes_max",
+                |p| p.limits.turn_bytes_max,
+                4 * MIB,
+                TURN_BYTES_RANGE,
+            ),
+            idle_close: self.period("limits.idle_close", |p| p.limits.idle_close, 2),
+        }
+    }
+
+    fn store(&mut self) -> StoreSettings {
+        StoreSettings {
+            cache_bytes: self.bytes(
+                "store.cache_bytes",
+                |p| p.store.cache_bytes,
+                32 * MIB,
+                CACHE_BYTES_RANGE,
+            ),
+            commit_rows_max: self.count(
+                "store.commit_rows_max",
+                |p| p.store.commit_rows_max,
+                65_536,
+                COMMIT_ROWS_RANGE,
+            ),
+        }
     }
 
     fn watch(&mut self, layout: Layout) -> WatchSettings {

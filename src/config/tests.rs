@@ -598,7 +598,7 @@ fn a_home_that_is_no_text_is_a_home() {
 }
 
 #[test]
-fn a_file_that_is_no_utf8_is_told_with_the_place() {
+fn a_file_that_is_no_utf8_is_reported_with_its_place() {
     let (folder, environment) = home("x");
     let file = folder.path().join(".config/tokentail/tokentail.toml");
     fs::write(&file, b"[log]\n# \xc3\xa4 and \xe4\n").unwrap();
@@ -608,7 +608,7 @@ fn a_file_that_is_no_utf8_is_told_with_the_place() {
 }
 
 #[test]
-fn a_reload_tells_what_needs_a_restart() {
+fn a_reload_names_what_needs_a_restart() {
     let (_folder, environment) = home("");
     let now = load(&environment).unwrap();
     let then = |vars| load(&with(environment.clone(), vars)).unwrap();
@@ -651,7 +651,7 @@ fn mistakes(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_mistake_is_told_at_once_with_what_was_meant() {
+fn every_mistake_is_reported_at_once_with_what_was_meant() {
     let text = "runs-dir = '/r'\ndepth_max = 3\n[limits]\ndepth-max = 3\nline_bytes_max = '16M'\nidle_close = 5\nturn_bytes_max = 1\n\
                 [watch]\ninclude = ['{a', 7, '*/ok', '/abs']\n[runs]\nlayout = 'project'\n\
                 [log]\nlevel = 'inof'\n[quota]\nzone = 'Europe/Berln'\n[lmits]\na = 1\nb = 2\n\

@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_are_told_from_what_is_none() {
+    fn hosts_are_distinguished_from_other_texts() {
         for (text, host, port) in [
             ("localhost", "localhost", None),
             ("LocalHost:7717", "localhost", Some(7717)),

@@ -105,7 +105,7 @@ fn only_regular_files_inside_are_opened_by(opening: Opening) {
 }
 
 #[test]
-fn listing_tells_kinds_apart() {
+fn a_listing_has_the_kind_of_each_entry() {
     let (_directory, root) = root_with(&[("mount/a.jsonl", "{}\n"), ("mount/sub/b.jsonl", "{}\n")]);
     let mut entries = root.list(Path::new("mount")).unwrap();
     entries.sort_by(|a, b| a.path.cmp(&b.path));
@@ -123,7 +123,7 @@ fn listing_tells_kinds_apart() {
 }
 
 #[test]
-fn another_content_is_told_from_a_continued_one() {
+fn another_content_is_distinguished_from_a_continued_one() {
     let text = "x".repeat(300) + "\n";
     let (directory, root) = root_with(&[("a", &text)]);
     let path = directory.path().join("a");

@@ -4,13 +4,15 @@
 //! They are no fault of the collector. They are reported because an unread mount must not look like an idle
 //! one.
 
+mod wording;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::logfile::{Entry, EntryKind, LogFile, Root};
-use crate::parse::foreign::{self, Agent, Look};
+use crate::parse::foreign::{self, Agent, ContentKind};
 
 /// Links whose targets are inspected in one scan; the others count as links to files if they have the name of
 /// a log.
@@ -268,22 +270,22 @@ fn is_at_projects(path: &Path) -> bool {
         || path.file_name().is_some_and(|name| name == PROJECTS)
 }
 
-/// The look of a file by its beginning, as far as that can be read.
+/// The kind of content of a file, by its beginning, as far as that can be read.
 #[must_use]
-pub fn look(file: &LogFile) -> Look {
+pub fn content_kind(file: &LogFile) -> ContentKind {
     let mut head = vec![0; foreign::HEAD_BYTES];
     let length = file.read_at(&mut head, 0).unwrap_or(0);
-    foreign::look(&head[..length])
+    foreign::content_kind(&head[..length])
 }
 
 impl UnreadKind {
-    /// The kind of a file with this look, if it is no transcript.
+    /// The kind of a file with this content, if it is no transcript.
     #[must_use]
-    pub fn of(look: Look) -> Option<Self> {
-        match look {
-            Look::TooShort | Look::Ours => None,
-            Look::Foreign(agent) => Some(Self::Foreign(agent)),
-            Look::Strange => Some(Self::Strange),
+    pub fn of(content: ContentKind) -> Option<Self> {
+        match content {
+            ContentKind::TooShort | ContentKind::Ours => None,
+            ContentKind::Foreign(agent) => Some(Self::Foreign(agent)),
+            ContentKind::Strange => Some(Self::Strange),
         }
     }
 }
@@ -365,169 +367,14 @@ impl Unread {
 
 impl Found {
     fn sentence(&self, kind: UnreadKind, base: &Path) -> String {
-        let many = |one: &str, more: &str| match self.count {
-            1 => format!("1 {one}"),
-            count => format!("{count} {more}"),
-        };
-        let each = |one, more| if self.count == 1 { one } else { more };
-        let (what, todo) = match kind {
-            UnreadKind::LinkToDirectory => (
-                many(
-                    "symbolic link to a directory is not followed",
-                    "symbolic links to directories are not followed",
-                ),
-                each(
-                    "mount the directory itself there (mount --bind), or name it with \"mount\" in PUT /v1/runs/ID, below a \
-                     directory of runs.mount_roots",
-                    "mount the directories themselves there (mount --bind), or name each with \"mount\" in PUT \
-                     /v1/runs/ID, below a directory of runs.mount_roots",
-                ),
-            ),
-            UnreadKind::LinkToFile => (
-                many(
-                    "symbolic link to a file is not followed",
-                    "symbolic links to files are not followed",
-                ),
-                each(
-                    "put the transcript itself there, or mount its directory",
-                    "put the transcripts themselves there, or mount their directories",
-                ),
-            ),
-            UnreadKind::LinkElsewhere => (
-                many(
-                    "symbolic link is not followed, and leads to nothing that can be seen from here",
-                    "symbolic links are not followed, and lead to nothing that can be seen from here",
-                ),
-                each(
-                    "mount what it leads to itself, where the link is",
-                    "mount what they lead to itself, where the links are",
-                ),
-            ),
-            UnreadKind::Fifo => (
-                many(
-                    "FIFO with the name of a transcript is not read",
-                    "FIFOs with names of transcripts are not read",
-                ),
-                "have the agent write regular files",
-            ),
-            UnreadKind::Socket => (
-                many(
-                    "socket with the name of a transcript is not read",
-                    "sockets with names of transcripts are not read",
-                ),
-                "have the agent write regular files",
-            ),
-            UnreadKind::Device => (
-                many(
-                    "device with the name of a transcript is not read",
-                    "devices with names of transcripts are not read",
-                ),
-                "have the agent write regular files",
-            ),
-            UnreadKind::Compressed => (
-                many(
-                    "compressed transcript is not read",
-                    "compressed transcripts are not read",
-                ),
-                each(
-                    "unpack it beside the others; what was counted before counts once",
-                    "unpack them beside the others; what was counted before counts once",
-                ),
-            ),
-            UnreadKind::Rotated => (
-                many(
-                    "file has the name of a rotated or copied transcript and is not read",
-                    "files have names of rotated or copied transcripts and are not read",
-                ),
-                each(
-                    "if it was not read under its first name, add its name to watch.include; what repeats counts once",
-                    "if they were not read under their first names, add their names to watch.include; what repeats \
-                     counts once",
-                ),
-            ),
-            UnreadKind::OtherEnding => (
-                many(
-                    "file of JSON lines is not read, as its name does not end with .jsonl",
-                    "files of JSON lines are not read, as their names do not end with .jsonl",
-                ),
-                each(
-                    "if it is a transcript, add its ending to watch.include",
-                    "if they are transcripts, add their ending to watch.include",
-                ),
-            ),
-            UnreadKind::Bundle => (
-                many(
-                    "archive is not read, and no transcript lies beside it",
-                    "archives are not read, and no transcript lies beside them",
-                ),
-                each(
-                    "if it holds transcripts, unpack it",
-                    "if they hold transcripts, unpack them",
-                ),
-            ),
-            UnreadKind::NotIncluded => (
-                many(
-                    "*.jsonl file is not read: watch.include does not match it",
-                    "*.jsonl files are not read: watch.include does not match them",
-                ),
-                each(
-                    "if it is a transcript, have it written below the run's mount, or add its place to watch.include, \
-                     or set runs.layout = \"projects\" where each directory is a project",
-                    "if they are transcripts, have them written below the run's mount, or add their place to \
-                     watch.include, or set runs.layout = \"projects\" where each directory is a project",
-                ),
-            ),
-            UnreadKind::Foreign(agent) => {
-                let file = agent.file();
-                (
-                    many(
-                        &format!("file looks like a {file} and is not counted"),
-                        &format!("files look like a {file} and are not counted"),
-                    ),
-                    each(
-                        "this agent is not supported; exclude the file with watch.exclude if that is as it should be",
-                        "this agent is not supported; exclude the files with watch.exclude if that is as it should be",
-                    ),
-                )
-            }
-            UnreadKind::Strange => (
-                many(
-                    "file was read and has nothing in it that a transcript has",
-                    "files were read and have nothing in them that a transcript has",
-                ),
-                each(
-                    "exclude it with watch.exclude if it is none",
-                    "exclude them with watch.exclude if they are none",
-                ),
-            ),
-            UnreadKind::Hole => (
-                many(
-                    "file has NUL bytes before what follows them, and was read over them",
-                    "files have NUL bytes before what follows them, and were read over them",
-                ),
-                each(
-                    "a crash of its machine leaves such; if its writer fills them later, it is read again",
-                    "a crash of their machine leaves such; if their writer fills them later, they are read again",
-                ),
-            ),
-            UnreadKind::NoRun => (
-                many(
-                    "directory is no run, because its name is no run id",
-                    "directories are no runs, because their names are no run ids",
-                ),
-                each(
-                    "rename it: 1 to 128 of A-Z a-z 0-9 . _ -",
-                    "rename them: 1 to 128 of A-Z a-z 0-9 . _ -",
-                ),
-            ),
-        };
+        let (what, todo) = wording::of(kind, self.count);
         let first = base.join(&self.first);
         let first = match &self.target {
             Some(target) => format!("{first:?} -> {target:?}"),
             None => format!("{first:?}"),
         };
         let label = if self.count == 1 { "" } else { "the first is " };
-        format!("{what} ({label}{first}); {todo}")
+        format!("{} {what} ({label}{first}); {todo}", self.count)
     }
 }
 

@@ -18,11 +18,9 @@ pub use cursor::{
 };
 pub use record::{Batch, Dating, Kind, LineCounts, Rank, Record, ResponseKey};
 pub use run::{
-    LABEL_NAME_BYTES_MAX, LABEL_VALUE_BYTES_MAX, LABELS_MAX, Labels, Phase, RUN_ID_BYTES_MAX, RunId,
-    RunIdError, RunNumber, StopReason, check_label, split_label,
+    LABELS_MAX, Labels, Phase, RUN_ID_BYTES_MAX, RunId, RunIdError, RunNumber, StopReason, check_label,
+    split_label,
 };
-pub use time::{
-    CLOCK_MS_MIN, DAY_HOURS, DAY_MS, HOUR_MS, MINUTE_MS, Millis, believed_until, is_clock_wrong, not_after,
-};
+pub use time::{DAY_HOURS, DAY_MS, HOUR_MS, MINUTE_MS, Millis, believed_until, is_clock_wrong, not_after};
 pub use usage::{ModelNumber, Report, Reported, SessionNumber, Tier, Usage};
 pub use window::{Fired, LimitSource, LimitStatus, Observation, WindowUpdate};

@@ -62,13 +62,13 @@ impl Dating {
     }
 }
 
-/// One copy of one response, as a line tells it.
+/// One copy of one response, from one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     pub key: ResponseKey,
     pub kind: Kind,
     pub rank: Rank,
-    /// The model's name, `-fast` appended for the fast speed, `unknown` if none is given. Copies of one turn share it.
+    /// The model's name, `-fast` appended for the fast speed, `unknown` if none is given. Copies of one chunk share it.
     pub model: Arc<str>,
     pub usage: Usage,
     pub tier: Tier,
@@ -119,7 +119,7 @@ impl LineCounts {
     }
 }
 
-/// What one turn on one file found: the unit the committer takes or refuses as a whole.
+/// The result of reading one chunk of one file: the unit that the committer takes or refuses as a whole.
 #[derive(Debug)]
 pub struct Batch {
     pub run: RunId,
@@ -140,7 +140,7 @@ pub struct Batch {
     pub account: Arc<AccountId>,
     /// In the order of the lines.
     pub observations: Vec<Observation>,
-    /// `duplicate` and `clock_suspect` are filled in by the committer, which knows them.
+    /// The committer adds `duplicate` and `clock_suspect`.
     pub lines: LineCounts,
     /// Bytes read in lines (skipped ones too).
     pub bytes: u64,

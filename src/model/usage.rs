@@ -36,6 +36,46 @@ impl Usage {
             + u128::from(self.cache_creation)
     }
 
+    /// All counts, in the order in which rows and states of parsers have them on disk.
+    #[must_use]
+    pub const fn to_array(&self) -> [u64; 8] {
+        [
+            self.input,
+            self.output,
+            self.cache_read,
+            self.cache_creation,
+            self.cache_creation_5m,
+            self.cache_creation_1h,
+            self.web_search,
+            self.thinking,
+        ]
+    }
+
+    /// The reverse of [`Usage::to_array`].
+    #[must_use]
+    pub const fn from_array(counts: [u64; 8]) -> Self {
+        let [
+            input,
+            output,
+            cache_read,
+            cache_creation,
+            cache_creation_5m,
+            cache_creation_1h,
+            web_search,
+            thinking,
+        ] = counts;
+        Self {
+            input,
+            output,
+            cache_read,
+            cache_creation,
+            cache_creation_5m,
+            cache_creation_1h,
+            web_search,
+            thinking,
+        }
+    }
+
     /// Whether a line has no figures at all: nothing is known of what was used.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -53,7 +53,7 @@ pub enum LimitSource {
     RateLimitEvent,
     /// A sentence of the CLI on a limit line.
     Prose,
-    /// What a status line was given; told by someone, and in no log.
+    /// The input of a status line, reported by a client; it is in no log.
     Statusline,
     /// The body of the provider's usage API.
     UsageApi,
@@ -81,10 +81,10 @@ pub struct WindowUpdate {
     pub rolled_over: bool,
 }
 
-/// A threshold of a window was reached: told once for each account, window and threshold.
+/// A threshold that a window reached: reported once for each account, window and threshold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fired {
-    /// Grows by one with each; a listener that was away asks for those after the last it knows.
+    /// Grows by one with each; a listener that was away continues after the number of its last one.
     pub number: u64,
     pub account: AccountId,
     pub window: Box<str>,

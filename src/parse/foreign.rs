@@ -96,9 +96,9 @@ impl Agent {
     }
 }
 
-/// The kind of a file, by its first lines.
+/// The kind of content of a file, by its first lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Look {
+pub enum ContentKind {
     /// Too short to decide.
     #[default]
     TooShort,
@@ -109,9 +109,9 @@ pub enum Look {
     Strange,
 }
 
-/// Recognises a file by its beginning, which may end in the middle of a line.
+/// Recognises the content of a file by its beginning, which may end in the middle of a line.
 #[must_use]
-pub fn look(head: &[u8]) -> Look {
+pub fn content_kind(head: &[u8]) -> ContentKind {
     let mut has_line = false;
     for line in head.split_inclusive(|byte| *byte == b'\n').take(LINES_MAX) {
         // NUL bytes fill parts that were never written.
@@ -127,13 +127,17 @@ pub fn look(head: &[u8]) -> Look {
         // A truncated line still has its first members.
         let _ = object(text, &mut shape);
         if let Some((agent, ..)) = AGENTS.iter().find(|(_, _, fits)| fits(&shape)) {
-            return Look::Foreign(*agent);
+            return ContentKind::Foreign(*agent);
         }
         if shape.has_any(&OURS) || OUR_TYPES.contains(&shape.kind.as_slice()) {
-            return Look::Ours;
+            return ContentKind::Ours;
         }
     }
-    if has_line { Look::Strange } else { Look::TooShort }
+    if has_line {
+        ContentKind::Strange
+    } else {
+        ContentKind::TooShort
+    }
 }
 
 /// The shape of a line: its type, and the names of its members, nested ones with a dot between.
@@ -232,86 +236,89 @@ mod tests {
 
     #[test]
     fn files_of_other_agents_are_recognised_by_a_line() {
-        let cases: [(&str, Look); 25] = [
+        let cases: [(&str, ContentKind); 25] = [
             (
                 r#"{"timestamp":"t","type":"session_meta","payload":{"id":"1"}}"#,
-                Look::Foreign(Agent::Codex),
+                ContentKind::Foreign(Agent::Codex),
             ),
             (
                 r#"{"timestamp":"t","ordinal":1,"type":"event_msg","payload":{}}"#,
-                Look::Foreign(Agent::Codex),
+                ContentKind::Foreign(Agent::Codex),
             ),
             (
                 r#"{"id":"1","timestamp":"t","instructions":null,"git":{}}"#,
-                Look::Foreign(Agent::Codex),
+                ContentKind::Foreign(Agent::Codex),
             ),
             (
                 r#"{"type":"thread.started","thread_id":"1"}"#,
-                Look::Foreign(Agent::CodexStream),
+                ContentKind::Foreign(Agent::CodexStream),
             ),
             (
                 r#"{"sessionId":"1","projectHash":"a","startTime":"t"}"#,
-                Look::Foreign(Agent::Gemini),
+                ContentKind::Foreign(Agent::Gemini),
             ),
             (
                 r#"{"id":"g","timestamp":"t","type":"gemini","tokens":{"input":9}}"#,
-                Look::Foreign(Agent::Gemini),
+                ContentKind::Foreign(Agent::Gemini),
             ),
             (
                 r#"{"uuid":"1","parentUuid":null,"sessionId":"s","type":"user","message":{"role":"user","parts":[]}}"#,
-                Look::Foreign(Agent::Qwen),
+                ContentKind::Foreign(Agent::Qwen),
             ),
             (
                 r#"{"type":"session","version":3,"id":"1","timestamp":"t","cwd":"/w"}"#,
-                Look::Foreign(Agent::Pi),
+                ContentKind::Foreign(Agent::Pi),
             ),
             (
                 r#"{"type":"message","id":"m","message":{"role":"assistant","provider":"x","usage":{"input":1}}}"#,
-                Look::Foreign(Agent::Pi),
+                ContentKind::Foreign(Agent::Pi),
             ),
             (
                 r#"{"type":"assistant.message","id":"c","data":{"outputTokens":4}}"#,
-                Look::Foreign(Agent::Copilot),
+                ContentKind::Foreign(Agent::Copilot),
             ),
             (
                 r#"{"timestamp":1.5,"message":{"type":"StatusUpdate","payload":{"token_usage":{}}}}"#,
-                Look::Foreign(Agent::Kimi),
+                ContentKind::Foreign(Agent::Kimi),
             ),
             (
                 r#"{"type":"metadata","protocol_version":"1.1"}"#,
-                Look::Foreign(Agent::Kimi),
+                ContentKind::Foreign(Agent::Kimi),
             ),
             (
                 r#"{"sessionUpdate":"turn_completed","usage":{}}"#,
-                Look::Foreign(Agent::Grok),
+                ContentKind::Foreign(Agent::Grok),
             ),
             (
                 r#"{"method":"session/update","params":{"update":{}}}"#,
-                Look::Foreign(Agent::Grok),
+                ContentKind::Foreign(Agent::Grok),
             ),
             (
                 r#"{"type":"step_finish","sessionID":"s","part":{}}"#,
-                Look::Foreign(Agent::OpenCode),
+                ContentKind::Foreign(Agent::OpenCode),
             ),
             (
                 r#"{"type":"session_start","id":"1"}"#,
-                Look::Foreign(Agent::Droid),
+                ContentKind::Foreign(Agent::Droid),
             ),
             (
                 r#"{"type":"user","message":{"role":"user","content":"hi"}}"#,
-                Look::Ours,
+                ContentKind::Ours,
             ),
-            (r#"{"type":"ai-title","sessionId":"s"}"#, Look::Ours),
-            (r#"{"display":"hi","project":"/w","timestamp":1}"#, Look::Ours),
-            (r#"{"text":"a sentence","label":3}"#, Look::Strange),
-            ("not JSON at all", Look::Strange),
-            ("[1,2]", Look::Strange),
-            ("", Look::TooShort),
-            ("\0\0\0", Look::TooShort),
-            (" \r", Look::TooShort),
+            (r#"{"type":"ai-title","sessionId":"s"}"#, ContentKind::Ours),
+            (
+                r#"{"display":"hi","project":"/w","timestamp":1}"#,
+                ContentKind::Ours,
+            ),
+            (r#"{"text":"a sentence","label":3}"#, ContentKind::Strange),
+            ("not JSON at all", ContentKind::Strange),
+            ("[1,2]", ContentKind::Strange),
+            ("", ContentKind::TooShort),
+            ("\0\0\0", ContentKind::TooShort),
+            (" \r", ContentKind::TooShort),
         ];
         for (line, expect) in cases {
-            assert_eq!(look(format!("{line}\n").as_bytes()), expect, "{line}");
+            assert_eq!(content_kind(format!("{line}\n").as_bytes()), expect, "{line}");
         }
     }
 
@@ -321,11 +328,17 @@ mod tests {
             r#"{{"timestamp":"t","type":"session_meta","payload":{{"text":"{}"#,
             "x".repeat(HEAD_BYTES)
         );
-        assert_eq!(look(&long.as_bytes()[..HEAD_BYTES]), Look::Foreign(Agent::Codex));
+        assert_eq!(
+            content_kind(&long.as_bytes()[..HEAD_BYTES]),
+            ContentKind::Foreign(Agent::Codex)
+        );
         let data = format!(r#"{{"text":"{}"#, "x".repeat(HEAD_BYTES));
-        assert_eq!(look(&data.as_bytes()[..HEAD_BYTES]), Look::Strange);
-        assert_eq!(look(br#"{"text":"a sen"#), Look::TooShort);
-        assert_eq!(look(b"\n{\"type\":\"note\"}\n{\"type\":\"user\"}\n"), Look::Ours);
+        assert_eq!(content_kind(&data.as_bytes()[..HEAD_BYTES]), ContentKind::Strange);
+        assert_eq!(content_kind(br#"{"text":"a sen"#), ContentKind::TooShort);
+        assert_eq!(
+            content_kind(b"\n{\"type\":\"note\"}\n{\"type\":\"user\"}\n"),
+            ContentKind::Ours
+        );
     }
 
     #[test]
@@ -338,7 +351,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_get_an_answer(head in proptest::collection::vec(any::<u8>(), 0..400)) {
-            let _ = look(&head);
+            let _ = content_kind(&head);
         }
     }
 }

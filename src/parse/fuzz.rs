@@ -10,7 +10,7 @@ use super::claude::prefilter;
 use super::{LineContext, LineKind, Parsed, SHORT_LINE_BYTES_MAX, claude, line};
 use crate::fuzz::{self, Target, dice};
 use crate::model::{Kind, Millis, Observation, Record, Usage};
-use crate::quota::exhaustion::observed;
+use crate::quota::exhaustion::blocked;
 use crate::quota::pace::{pace, projected_exhaustion_at};
 use crate::quota::window::{NamedWindow, Track, merge, view};
 
@@ -383,8 +383,8 @@ fn judge_limits(input: &[u8]) {
             assert!(pace.delta.is_none_or(f64::is_finite));
             let _ = projected_exhaustion_at(window.state, now);
         }
-        let _ = observed(&windows, None, now);
-        let _ = observed(&windows, Some("claude-opus-5"), now);
+        let _ = blocked(&windows, None, now);
+        let _ = blocked(&windows, Some("claude-opus-5"), now);
     }
 }
 

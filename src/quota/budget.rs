@@ -19,7 +19,7 @@ pub const DAY_TOO_EARLY_MS: Millis = 15 * MINUTE_MS;
 pub const BUDGET_TOO_LITTLE_PART: u128 = 10;
 
 /// The minute of a time; times outside the range of minute numbers are moved to its ends.
-#[must_use]
+#[cfg(test)]
 pub fn minute_of(at: Millis) -> Minute {
     Minute::try_from(at.max(0) / MINUTE_MS).unwrap_or(Minute::MAX)
 }
@@ -126,21 +126,10 @@ impl DailyBudget {
         self.tokens
     }
 
-    #[must_use]
-    pub fn day(&self) -> Day {
-        self.day
-    }
-
     /// Tokens used up to and including the minute of `now`.
     #[must_use]
     pub fn used(&self, now: Millis) -> u128 {
         used_in(self.day, self.up_to(now))
-    }
-
-    /// Tokens left at `now`.
-    #[must_use]
-    pub fn left(&self, now: Millis) -> u64 {
-        u64::try_from(self.used(now)).map_or(0, |used| self.tokens.saturating_sub(used))
     }
 
     /// The block that holds at `now`, if any.

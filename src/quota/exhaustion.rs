@@ -52,6 +52,7 @@ pub struct Causes {
     pub throttled: Option<Cause>,
 }
 
+#[cfg(test)]
 impl Causes {
     /// Replaces or removes the cause of one kind.
     pub fn set(&mut self, kind: CauseKind, cause: Option<Cause>) {
@@ -62,34 +63,11 @@ impl Causes {
             CauseKind::Throttled => self.throttled = cause,
         }
     }
-
-    /// The causes that hold at `now`.
-    pub fn active(&self, now: Millis) -> impl Iterator<Item = (CauseKind, &Cause)> {
-        [
-            (CauseKind::Observed, &self.observed),
-            (CauseKind::Predicted, &self.predicted),
-            (CauseKind::Manual, &self.manual),
-            (CauseKind::Throttled, &self.throttled),
-        ]
-        .into_iter()
-        .filter_map(move |(kind, cause)| Some((kind, cause.as_ref().filter(|cause| now < cause.until)?)))
-    }
-
-    /// The end of the last cause that holds at `now`; `None` if none holds.
-    #[must_use]
-    pub fn until(&self, now: Millis) -> Option<Millis> {
-        self.active(now).map(|(_, cause)| cause.until).max()
-    }
 }
 
-/// The cause from the windows that bind `model`: the one that is blocked longest.
+/// The cause from the windows that bind `model`, with the name of the window: the one that is blocked longest.
 #[must_use]
-pub fn observed(windows: &[NamedWindow], model: Option<&str>, now: Millis) -> Option<Cause> {
-    blocked(windows, model, now).map(|(_, cause)| cause)
-}
-
-/// As [`observed`], with the name of the window.
-pub(super) fn blocked<'a>(
+pub fn blocked<'a>(
     windows: &[NamedWindow<'a>],
     model: Option<&str>,
     now: Millis,

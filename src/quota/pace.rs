@@ -100,8 +100,8 @@ impl Course {
             i128::from(now) - i128::from(started),
             i128::from(reset) - i128::from(started),
         );
-        let tells = length > 0 && now < reset && elapsed * TOO_EARLY_PART >= length;
-        tells.then(|| Self {
+        let is_sure = length > 0 && now < reset && elapsed * TOO_EARLY_PART >= length;
+        is_sure.then(|| Self {
             share,
             started,
             reset,

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tries_of_one_request_and_what_others_are_told_meanwhile_are_one() {
+    fn the_tries_of_one_request_and_refusals_of_others_meanwhile_are_one() {
         let tries: Vec<_> = (0..10).map(|n| (T + n * 90_000, None, Some(5))).collect();
         assert_eq!(until(&throttles(&tries), None, T + 811_000), Some(870_000));
         let others = throttles(&[

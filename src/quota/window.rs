@@ -7,7 +7,7 @@ mod merge;
 mod tests;
 
 pub(super) use merge::reaches;
-pub use merge::{Merged, RESET_JITTER_MS, merge};
+pub use merge::{RESET_JITTER_MS, merge};
 
 use strum::IntoStaticStr;
 

@@ -19,7 +19,7 @@ use crate::model::{
     self, AccountId, Batch, Cursor, Inode, LineCounts, Millis, Observation, ParserState, Position, Record,
     RelativePath, Report, RunId,
 };
-use crate::parse::foreign::Look;
+use crate::parse::foreign::ContentKind;
 use crate::parse::{self, LineContext, LineKind, Parser};
 use crate::quota::account;
 use crate::reader::lines::{Line, LineIter, skipped};
@@ -72,7 +72,7 @@ pub struct ReadChunk {
     /// Bytes read from the file, including those of skipped and unfinished lines.
     pub read_bytes: u64,
     /// The searched part of the unfinished line.
-    pub scanned: PartialLine,
+    pub partial: PartialLine,
     /// The NUL byte before which reading stopped: no data follows it, or it is waited for.
     pub hole: Option<u64>,
     /// Holes that were read over because data follows them: the first byte of each, up to the bound.
@@ -214,7 +214,7 @@ fn origin(run: &RunId, path: &Path, inode: Inode) -> u64 {
 
 /// Reads a chunk from `position`, which fits the file; `tail` is the bytes before its offset.
 ///
-/// `scanned` is that of the last chunk of this file, the default if there was none.
+/// `partial` is that of the last chunk of this file, the default if there was none.
 ///
 /// # Errors
 /// Those of `pread`. Nothing is lost: the cursor did not move.
@@ -222,44 +222,44 @@ pub fn read(
     file: &LogFile,
     position: Position,
     tail: Tail,
-    scanned: PartialLine,
+    partial: PartialLine,
     reading: &ReadOptions,
     buffer: &mut Vec<u8>,
 ) -> io::Result<ReadChunk> {
     let Position { cursor, state } = position;
-    let turn = ReadChunk {
+    let chunk = ReadChunk {
         cursor,
         ..ReadChunk::default()
     };
     let mut reader = Reader {
         file,
         reading,
-        turn,
+        chunk,
         tail,
         budget: reading.turn_bytes_max,
-        nuls_to: scanned.nuls_to,
+        nuls_to: partial.nuls_to,
         parser: Parser::new(&state, latest_believed(reading)),
         scope: account::scope(&reading.account),
     };
     if buffer.len() < BLOCK_BYTES {
         buffer.resize(BLOCK_BYTES, 0);
     }
-    if !reader.still_unfinished(scanned, buffer)? {
+    if !reader.still_unfinished(partial, buffer)? {
         reader.read(buffer)?;
     }
-    reader.turn.scanned.nuls_to = reader.nuls_to;
+    reader.chunk.partial.nuls_to = reader.nuls_to;
     // The memory of one long line is given back.
     if buffer.len() > 4 * BLOCK_BYTES {
         buffer.truncate(BLOCK_BYTES);
         buffer.shrink_to_fit();
     }
-    reader.turn.state = reader.parser.state();
-    let lines = &mut reader.turn.lines;
+    reader.chunk.state = reader.parser.state();
+    let lines = &mut reader.chunk.lines;
     // Lines of other agents are not counted as malformed.
-    if lines.malformed > 0 && matches!(unread::look(file), Look::Foreign(_)) {
+    if lines.malformed > 0 && matches!(unread::content_kind(file), ContentKind::Foreign(_)) {
         lines.ignored += std::mem::take(&mut lines.malformed);
     }
-    Ok(reader.turn)
+    Ok(reader.chunk)
 }
 
 /// The latest credible time of a line. Where later lines are skipped, each line has its own time compared.
@@ -273,7 +273,7 @@ fn latest_believed(reading: &ReadOptions) -> Millis {
 struct Reader<'a> {
     file: &'a LogFile,
     reading: &'a ReadOptions,
-    turn: ReadChunk,
+    chunk: ReadChunk,
     /// The bytes before the cursor's offset.
     tail: Tail,
     /// Bytes that this chunk may still read.
@@ -292,26 +292,26 @@ impl Reader<'_> {
         let length = buffer.len().min(room);
         let got = self.file.read_at(&mut buffer[..length], offset)?;
         self.budget = self.budget.saturating_sub(got as u64);
-        self.turn.read_bytes += got as u64;
+        self.chunk.read_bytes += got as u64;
         Ok(got)
     }
 
     /// Checks if a line that was unfinished is still so, without reading its beginning again: a line that
     /// grows byte by byte costs its growth, not its length each time.
-    fn still_unfinished(&mut self, scanned: PartialLine, buffer: &mut [u8]) -> io::Result<bool> {
-        let start = self.turn.cursor.offset;
-        let may_be = scanned.to > start && !self.reading.settle && self.reading.waits_for_holes;
-        if !may_be || self.turn.cursor.skip_to.is_some() {
+    fn still_unfinished(&mut self, partial: PartialLine, buffer: &mut [u8]) -> io::Result<bool> {
+        let start = self.chunk.cursor.offset;
+        let may_be = partial.to > start && !self.reading.settle && self.reading.waits_for_holes;
+        if !may_be || self.chunk.cursor.skip_to.is_some() {
             return Ok(false);
         }
         let mut line = Tail::default();
-        let known = u64::from(scanned.tail_len).min(scanned.to - start);
-        let got = self.read_at(&mut buffer[..usize::from(scanned.tail_len)], scanned.to - known)?;
+        let known = u64::from(partial.tail_len).min(partial.to - start);
+        let got = self.read_at(&mut buffer[..usize::from(partial.tail_len)], partial.to - known)?;
         line.push(&buffer[..got]);
-        if (line.length(), line.hash()) != (scanned.tail_len, scanned.tail_hash) {
+        if (line.length(), line.hash()) != (partial.tail_len, partial.tail_hash) {
             return Ok(false);
         }
-        let mut to = scanned.to;
+        let mut to = partial.to;
         loop {
             let got = self.read_at(buffer, to)?;
             let hole = self.hole_in(&buffer[..got], to)?;
@@ -321,7 +321,7 @@ impl Reader<'_> {
             }
             to += got as u64;
             line.push(&buffer[..got]);
-            self.turn.scanned = PartialLine::new(to, &line);
+            self.chunk.partial = PartialLine::new(to, &line);
             if to - start > self.reading.line_bytes_max as u64 {
                 self.begin_skip(to, line);
                 return Ok(false);
@@ -333,11 +333,11 @@ impl Reader<'_> {
     }
 
     fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<()> {
-        self.turn.hole = None;
+        self.chunk.hole = None;
         // Bytes in the buffer that follow the cursor's offset and are no complete line yet.
         let mut held = 0;
         loop {
-            if self.turn.cursor.skip_to.is_some() {
+            if self.chunk.cursor.skip_to.is_some() {
                 held = 0;
                 if !self.skip(buffer)? {
                     return Ok(());
@@ -350,29 +350,29 @@ impl Reader<'_> {
                     0,
                 );
             }
-            let got = self.read_at(&mut buffer[held..], self.turn.cursor.offset + held as u64)?;
-            let hole = self.hole_in(&buffer[held..held + got], self.turn.cursor.offset + held as u64)?;
+            let got = self.read_at(&mut buffer[held..], self.chunk.cursor.offset + held as u64)?;
+            let hole = self.hole_in(&buffer[held..held + got], self.chunk.cursor.offset + held as u64)?;
             let got = hole.unwrap_or(got);
             let full = held + got == buffer.len();
             held += got;
             let taken = self.take_lines(&buffer[..held]);
             buffer.copy_within(taken..held, 0);
             held -= taken;
-            let end = self.turn.cursor.offset + held as u64;
+            let end = self.chunk.cursor.offset + held as u64;
             let mut line = Tail::default();
             line.push(&buffer[..held]);
-            self.turn.scanned = PartialLine::new(end, &line);
+            self.chunk.partial = PartialLine::new(end, &line);
             if held > self.reading.line_bytes_max {
                 self.begin_skip(end, line);
             } else if hole.is_some() || !full {
-                if self.reading.settle && !self.turn.more {
+                if self.reading.settle && !self.chunk.more {
                     self.settle(&buffer[..held]);
                 }
                 return Ok(());
             }
             // A line is finished or skipped even beyond the bound: otherwise a longer line would never end.
-            if self.budget == 0 && (taken > 0 || self.turn.cursor.skip_to.is_some()) {
-                self.turn.more = true;
+            if self.budget == 0 && (taken > 0 || self.chunk.cursor.skip_to.is_some()) {
+                self.chunk.more = true;
                 return Ok(());
             }
         }
@@ -398,14 +398,14 @@ impl Reader<'_> {
                     self.is_followed(offset + from as u64)?
                 };
                 if is_followed {
-                    let is_told = known > 0 && !self.turn.passed.is_empty();
-                    if !is_told && self.turn.passed.len() < PASSED_HOLES_MAX {
-                        self.turn.passed.push(hole);
+                    let is_listed = known > 0 && !self.chunk.passed.is_empty();
+                    if !is_listed && self.chunk.passed.len() < PASSED_HOLES_MAX {
+                        self.chunk.passed.push(hole);
                     }
                     continue;
                 }
             }
-            self.turn.hole = Some(hole);
+            self.chunk.hole = Some(hole);
             return Ok(Some(at));
         }
         Ok(None)
@@ -420,7 +420,7 @@ impl Reader<'_> {
         loop {
             let got = self.file.read_at(&mut block, self.nuls_to)?;
             self.budget = self.budget.saturating_sub(got as u64);
-            self.turn.read_bytes += got as u64;
+            self.chunk.read_bytes += got as u64;
             if let Some(nuls) = block[..got].iter().position(|byte| *byte != 0) {
                 self.nuls_to += nuls as u64;
                 return Ok(true);
@@ -431,7 +431,7 @@ impl Reader<'_> {
             }
             // One byte is no progress.
             if self.budget == 0 && got > 1 {
-                self.turn.more = true;
+                self.chunk.more = true;
                 return Ok(false);
             }
             // Ranges that the filesystem does not store need not be read.
@@ -443,12 +443,12 @@ impl Reader<'_> {
     /// Parses the complete lines of a block that starts at the cursor, and moves the cursor over them.
     fn take_lines(&mut self, block: &[u8]) -> usize {
         let mut lines = LineIter::new(block);
-        let start = self.turn.cursor.offset;
+        let start = self.chunk.cursor.offset;
         for Line { start: at, bytes } in lines.by_ref() {
             let offset = start + at as u64;
             if bytes.len() > self.reading.line_bytes_max {
-                self.turn.lines.read += 1;
-                self.turn.lines.oversized += 1;
+                self.chunk.lines.read += 1;
+                self.chunk.lines.oversized += 1;
             } else if !self.is_settled(offset, bytes) {
                 self.take_line(offset, bytes);
             }
@@ -462,81 +462,81 @@ impl Reader<'_> {
     /// True if a line was counted before its line end was written.
     fn is_settled(&self, offset: u64, line: &[u8]) -> bool {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        !line.is_empty() && self.turn.cursor.settled_to == offset + line.len() as u64
+        !line.is_empty() && self.chunk.cursor.settled_to == offset + line.len() as u64
     }
 
     fn take_line(&mut self, offset: u64, bytes: &[u8]) {
         let place = LineContext {
             scope: self.scope,
-            origin: self.turn.cursor.origin,
+            origin: self.chunk.cursor.origin,
             offset,
         };
-        let before = self.turn.observations.len();
-        let records_before = self.turn.records.len();
-        let turn = &mut self.turn;
+        let before = self.chunk.observations.len();
+        let records_before = self.chunk.records.len();
+        let chunk = &mut self.chunk;
         let before_line = self.parser.latest_time();
-        let parsed = (self.parser).line(bytes, place, &mut turn.records, &mut turn.observations);
+        let parsed = (self.parser).line(bytes, place, &mut chunk.records, &mut chunk.observations);
         let time = parsed.time.or(before_line);
         let is_later = |until| time.is_some_and(|time| time > until);
         if self.reading.lines_until.is_some_and(is_later) {
-            turn.records.truncate(records_before);
-            turn.observations.truncate(before);
+            chunk.records.truncate(records_before);
+            chunk.observations.truncate(before);
             if before_line.is_none() {
                 // No line before it had a time, so all of them belong to this line.
-                turn.records.clear();
-                turn.observations.clear();
-                turn.lines = LineCounts::default();
+                chunk.records.clear();
+                chunk.observations.clear();
+                chunk.lines = LineCounts::default();
             }
             return;
         }
-        turn.lines.read += 1;
+        chunk.lines.read += 1;
         if let Some(report) = parsed.report {
-            match turn.reports.last_mut() {
+            match chunk.reports.last_mut() {
                 Some(last) if last.session == report.session => {
                     last.reported = last.reported.max(report.reported);
                 }
-                _ => turn.reports.push(report),
+                _ => chunk.reports.push(report),
             }
         }
         match parsed.class {
-            LineKind::Usage => turn.lines.usage += 1,
-            LineKind::Ignored => turn.lines.ignored += 1,
-            LineKind::Malformed => turn.lines.malformed += 1,
+            LineKind::Usage => chunk.lines.usage += 1,
+            LineKind::Ignored => chunk.lines.ignored += 1,
+            LineKind::Malformed => chunk.lines.malformed += 1,
         }
         let believed = |time: &Millis| *time <= model::believed_until(self.reading.now);
         // A time that is not credible is counted separately.
-        if let ([.., last], [copy]) = turn.records.split_at_mut(records_before)
+        if let ([.., last], [copy]) = chunk.records.split_at_mut(records_before)
             && [&*last, copy]
                 .into_iter()
                 .all(|record| record.time.as_ref().is_some_and(believed))
             && dedup::coalesce(last, copy)
         {
-            turn.records.pop();
+            chunk.records.pop();
         }
         // A line without a time has that of the line before it. None is later than the time of reading,
         // because such a time would make all correct ones after it look late.
-        for observation in &mut turn.observations[before..] {
+        for observation in &mut chunk.observations[before..] {
             observation.observed_at = (observation.observed_at.filter(believed))
                 .or(before_line)
                 .map(|time| model::not_after(self.reading.now, time));
         }
         // `None` is less than any time.
-        turn.latest = turn.latest.max(parsed.time);
-        turn.earliest = [turn.earliest, parsed.time].into_iter().flatten().min();
+        chunk.latest = chunk.latest.max(parsed.time);
+        chunk.earliest = [chunk.earliest, parsed.time].into_iter().flatten().min();
     }
 
     /// Counts the bytes up to `offset`, those of a settled line only once, and moves the cursor there.
     fn pass_to(&mut self, offset: u64) {
-        if offset > self.turn.cursor.offset {
-            self.turn.bytes +=
-                offset.saturating_sub(self.turn.cursor.offset.max(self.turn.cursor.settled_to));
+        if offset > self.chunk.cursor.offset {
+            self.chunk.bytes +=
+                offset.saturating_sub(self.chunk.cursor.offset.max(self.chunk.cursor.settled_to));
             self.move_to(offset);
         }
     }
 
     /// **Invariant**: the offset is only ever set here, to 0 or directly after a `\n`.
     fn move_to(&mut self, offset: u64) {
-        let cursor = &mut self.turn.cursor;
+        let cursor = &mut self.chunk.cursor;
         if offset == cursor.offset {
             return;
         }
@@ -551,12 +551,12 @@ impl Reader<'_> {
     fn begin_skip(&mut self, to: u64, line: Tail) {
         self.tail = line;
         self.skip_on(to);
-        self.turn.lines.read += 1;
-        self.turn.lines.oversized += 1;
+        self.chunk.lines.read += 1;
+        self.chunk.lines.oversized += 1;
     }
 
     fn skip_on(&mut self, to: u64) {
-        let cursor = &mut self.turn.cursor;
+        let cursor = &mut self.chunk.cursor;
         cursor.skip_to = NonZeroU64::new(to);
         cursor.tail_len = self.tail.length();
         cursor.tail_hash = self.tail.hash();
@@ -564,7 +564,7 @@ impl Reader<'_> {
 
     /// Skips a part of an oversized line; true if the chunk continues.
     fn skip(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        let Some(from) = self.turn.cursor.skip_to else {
+        let Some(from) = self.chunk.cursor.skip_to else {
             return Ok(true);
         };
         let got = self.read_at(buffer, from.get())?;
@@ -573,7 +573,7 @@ impl Reader<'_> {
         if let Some(end) = skipped(&buffer[..got]) {
             let offset = from.get() + end as u64;
             self.tail.push(&buffer[..end]);
-            self.turn.cursor.skip_to = None;
+            self.chunk.cursor.skip_to = None;
             self.pass_to(offset);
         } else {
             self.tail.push(&buffer[..got]);
@@ -583,31 +583,31 @@ impl Reader<'_> {
             }
         }
         if self.budget == 0 {
-            self.turn.more = true;
+            self.chunk.more = true;
         }
-        Ok(!self.turn.more)
+        Ok(!self.chunk.more)
     }
 
     /// Counts the unterminated rest of a file if it parses. The cursor stays before it, and stores its end.
     fn settle(&mut self, rest: &[u8]) {
-        let end = self.turn.cursor.offset + rest.len() as u64;
-        if rest.trim_ascii().is_empty() || self.turn.cursor.settled_to == end {
+        let end = self.chunk.cursor.offset + rest.len() as u64;
+        if rest.trim_ascii().is_empty() || self.chunk.cursor.settled_to == end {
             return;
         }
         let place = LineContext {
             scope: self.scope,
-            origin: self.turn.cursor.origin,
-            offset: self.turn.cursor.offset,
+            origin: self.chunk.cursor.origin,
+            offset: self.chunk.cursor.offset,
         };
         // Only its kind is needed here; its contents are counted below, once.
         if parse::line(rest, place, &mut Vec::new(), &mut Vec::new()).class == LineKind::Malformed {
             return;
         }
-        self.take_line(self.turn.cursor.offset, rest);
-        self.turn.bytes += end.saturating_sub(self.turn.cursor.offset.max(self.turn.cursor.settled_to));
+        self.take_line(self.chunk.cursor.offset, rest);
+        self.chunk.bytes += end.saturating_sub(self.chunk.cursor.offset.max(self.chunk.cursor.settled_to));
         let mut counted = self.tail.clone();
         counted.push(rest);
-        let cursor = &mut self.turn.cursor;
+        let cursor = &mut self.chunk.cursor;
         cursor.settled_to = end;
         cursor.tail_len = counted.length();
         cursor.tail_hash = counted.hash();

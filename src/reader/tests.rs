@@ -1,4 +1,4 @@
-//! Files on disk read in turns of any size must give what one reading of the whole gives.
+//! Files on disk read in chunks of any size must give what one reading of the whole gives.
 
 use std::fs;
 use std::path::Path;
@@ -43,16 +43,16 @@ fn undated(line: &str) -> String {
     line.replace("timestamp", "no_time")
 }
 
-/// Everything a file gives, read in turns; checks the invariant of the offset on the way.
+/// Everything a file gives, read in chunks; checks the invariant of the offset on the way.
 struct Read {
     cursor: Cursor,
     state: ParserState,
-    scanned: PartialLine,
+    partial: PartialLine,
     records: Vec<Record>,
     observations: Vec<Observation>,
     lines: LineCounts,
     bytes: u64,
-    turns: u32,
+    chunks: u32,
 }
 
 impl Read {
@@ -60,12 +60,12 @@ impl Read {
         Self {
             cursor: Cursor::default(),
             state: ParserState::default(),
-            scanned: PartialLine::default(),
+            partial: PartialLine::default(),
             records: vec![],
             observations: vec![],
             lines: LineCounts::default(),
             bytes: 0,
-            turns: 0,
+            chunks: 0,
         }
     }
 
@@ -83,7 +83,7 @@ impl Read {
             .unwrap();
         let stat = file.stat().unwrap();
         let mut tail = Tail::default();
-        if self.turns == 0 {
+        if self.chunks == 0 {
             self.cursor.inode = stat.inode;
         } else {
             tail = file
@@ -93,35 +93,35 @@ impl Read {
         }
         let content = fs::read(directory.join("a.jsonl")).unwrap();
         loop {
-            let turn = read(
+            let chunk = read(
                 &file,
                 self.position(),
                 tail,
-                self.scanned,
+                self.partial,
                 reading,
                 &mut Vec::new(),
             )
             .unwrap();
-            let at = usize::try_from(turn.cursor.offset).unwrap();
+            let at = usize::try_from(chunk.cursor.offset).unwrap();
             assert!(
                 at == 0 || content[at - 1] == b'\n',
                 "offset {at} is not after a line end"
             );
-            self.cursor = turn.cursor;
-            self.state = turn.state;
-            self.scanned = turn.scanned;
-            // A copy that begins a turn is joined with none: which are depends on where turns end.
-            for record in turn.records {
+            self.cursor = chunk.cursor;
+            self.state = chunk.state;
+            self.partial = chunk.partial;
+            // A copy that begins a chunk is joined with none: which are depends on where chunks end.
+            for record in chunk.records {
                 let joins = |last: &mut Record| dedup::coalesce(last, &record);
                 if !self.records.last_mut().is_some_and(joins) {
                     self.records.push(record);
                 }
             }
-            self.observations.extend(turn.observations);
-            self.lines.add(&turn.lines);
-            self.bytes += turn.bytes;
-            self.turns += 1;
-            if !turn.more {
+            self.observations.extend(chunk.observations);
+            self.lines.add(&chunk.lines);
+            self.bytes += chunk.bytes;
+            self.chunks += 1;
+            if !chunk.more {
                 return;
             }
             tail = file
@@ -320,7 +320,7 @@ fn a_line_in_the_place_of_a_settled_one_is_counted_even_if_it_is_as_long() {
             ParserState::default(),
             "it begins anew with the file"
         );
-        let turn = read(
+        let chunk = read(
             &file,
             position,
             tail,
@@ -328,12 +328,12 @@ fn a_line_in_the_place_of_a_settled_one_is_counted_even_if_it_is_as_long() {
             &reading(1000, 1000),
             &mut Vec::new(),
         );
-        assert_eq!(turn.unwrap().records[0].usage.output, 7);
+        assert_eq!(chunk.unwrap().records[0].usage.output, 7);
     }
 }
 
 #[test]
-fn limits_are_told_once_in_the_order_of_lines_and_not_dated_in_the_future() {
+fn limits_come_once_in_the_order_of_lines_and_not_dated_in_the_future() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.jsonl");
     let text = [limit(24), limit(25), assistant(1, 5), limit(-1)].join("\n");
@@ -383,7 +383,7 @@ fn a_clock_that_was_never_set_says_nothing_against_a_line() {
         .open_file(Path::new("a.jsonl"))
         .unwrap();
     let position = Read::new().position();
-    let turn = read(
+    let chunk = read(
         &file,
         position,
         Tail::default(),
@@ -391,7 +391,7 @@ fn a_clock_that_was_never_set_says_nothing_against_a_line() {
         &in_1970,
         &mut Vec::new(),
     );
-    let mut batch = turn.unwrap().into_batch(
+    let mut batch = chunk.unwrap().into_batch(
         RunId::new("r").unwrap(),
         Path::new("a.jsonl").into(),
         None,
@@ -527,8 +527,8 @@ fn no_turn_looks_through_more_nuls_than_its_share() {
     fs::write(&path, &text).unwrap();
     let root = Root::open(directory.path()).unwrap();
     let file = root.open_file(Path::new("a.jsonl")).unwrap();
-    let (mut position, mut scanned) = (Read::new().position(), PartialLine::default());
-    let (mut usage, mut turns) = (0, 0);
+    let (mut position, mut partial) = (Read::new().position(), PartialLine::default());
+    let (mut usage, mut chunks) = (0, 0);
     loop {
         let tail = file.continues(
             &Stat {
@@ -538,29 +538,29 @@ fn no_turn_looks_through_more_nuls_than_its_share() {
             &position.cursor,
         );
         let tail = tail.unwrap().unwrap();
-        let turn = read(
+        let chunk = read(
             &file,
             position,
             tail,
-            scanned,
+            partial,
             &reading_on(1000, 1),
             &mut Vec::new(),
         )
         .unwrap();
-        assert!(turn.read_bytes <= 3 * BLOCK_BYTES as u64, "{}", turn.read_bytes);
-        usage += turn.lines.usage;
-        turns += 1;
+        assert!(chunk.read_bytes <= 3 * BLOCK_BYTES as u64, "{}", chunk.read_bytes);
+        usage += chunk.lines.usage;
+        chunks += 1;
         position = Position {
-            cursor: turn.cursor,
-            state: turn.state,
+            cursor: chunk.cursor,
+            state: chunk.state,
         };
-        scanned = turn.scanned.nuls();
-        if !turn.more {
+        partial = chunk.partial.nuls();
+        if !chunk.more {
             break;
         }
     }
     assert_eq!(usage, 1);
-    assert!(turns > 9, "{turns}");
+    assert!(chunks > 9, "{chunks}");
 }
 
 fn any_line() -> impl Strategy<Value = Vec<u8>> {
@@ -579,7 +579,7 @@ fn any_line() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    /// Any growth of the file, cut anywhere, read in turns of any size.
+    /// Any growth of the file, cut anywhere, read in chunks of any size.
     #[test]
     fn any_growth_and_any_turn_size_give_the_same(
         lines in proptest::collection::vec(any_line(), 0..12),

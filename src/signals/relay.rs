@@ -113,7 +113,7 @@ impl Drop for Relay {
     fn drop(&mut self) {
         self.handle.close();
         if let Some(thread) = self.thread.take() {
-            // It can only have panicked, which the panic hook has told already.
+            // It can only have panicked, which the panic hook has reported already.
             let _ = thread.join();
         }
     }

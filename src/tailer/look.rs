@@ -40,11 +40,11 @@ impl Tailer {
         } else {
             &shared.permits.looks
         };
-        let (turn, mut permit) = loop {
-            let turn = self.turn().await?;
+        let (devices, mut permit) = loop {
+            let devices = self.device_permits().await?;
             let permit = permits.acquire().await;
-            if !self.is_outdated(&turn) {
-                break (turn, Some(permit));
+            if !self.is_outdated(&devices) {
+                break (devices, Some(permit));
             }
         };
         let settings = Arc::clone(&self.shared.settings.borrow());
@@ -61,7 +61,7 @@ impl Tailer {
             devices_before: self.devices.clone(),
         };
         let (result, tree) = self
-            .blocking(turn, &mut permit, &mut None::<()>, move |mut tree| {
+            .blocking(devices, &mut permit, &mut None::<()>, move |mut tree| {
                 (look_at(&mut tree, &order), tree)
             })
             .await?;
@@ -141,7 +141,7 @@ fn look_at(tree: &mut Tree, order: &LookOrder) -> LookResult {
     }
     let is_gone = match looked {
         Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => {
-            tree.vanish_all(context);
+            tree.mark_all_removed(context);
             Ok(true)
         }
         Err(error) => Err(error),

@@ -113,7 +113,7 @@ impl Tailer {
             ),
         };
         // Spreads the full scans of the runs over different rounds.
-        let run_turn = run.as_str().bytes().fold(0u8, u8::wrapping_add);
+        let round_offset = run.as_str().bytes().fold(0u8, u8::wrapping_add);
         Self {
             home: home.path.clone(),
             devices: Vec::new(),
@@ -127,7 +127,7 @@ impl Tailer {
             shared,
             handle,
             stop,
-            schedule: ScanSchedule::new(run_turn, retired),
+            schedule: ScanSchedule::new(round_offset, retired),
         }
     }
 

@@ -45,8 +45,8 @@ const DIRECTORIES: [&str; 4] = ["d", "e", "d/f", "e/f"];
 const LLMS: [&str; 3] = ["claude-opus-5", "claude-sonnet-5", "claude-haiku-5"];
 /// Input tokens of each response.
 const INPUT: u64 = 10;
-/// Between two words about limits: all of them are told in the days of which a window's history is kept, in
-/// ms.
+/// Time between two words about limits, in ms: all of them are within the days of which a window's history is
+/// kept.
 const LIMIT_EVERY_MS: Millis = 8000;
 /// No line is later than this, and no clock earlier.
 const EPOCH: Millis = 1_791_190_800_000;
@@ -607,7 +607,7 @@ impl Model {
             self.trees.insert(run, Tree::new(id, home, positions));
         }
         let mut tree = self.trees.remove(run).unwrap();
-        let world = ScanContext {
+        let context = ScanContext {
             globs: &self.settings.watch.globs,
             limits: &self.settings.limits,
             watch: &self.watch,
@@ -618,16 +618,16 @@ impl Model {
             .map(|(_, path)| path.clone())
             .collect();
         let looked = match look {
-            _ if is_new => tree.rescan(world),
-            ModelLook::Hints => tree.look(&hints, world),
+            _ if is_new => tree.rescan(context),
+            ModelLook::Hints => tree.look(&hints, context),
             // As in the poller: an unchanged tree is not scanned.
             ModelLook::Everything if tree.is_unchanged(Depth::Everything) => Ok(()),
-            ModelLook::Everything => tree.scan(Depth::Everything, world),
-            ModelLook::Rescan => tree.rescan(world),
+            ModelLook::Everything => tree.scan(Depth::Everything, context),
+            ModelLook::Rescan => tree.rescan(context),
         };
         let is_gone = looked.is_err();
         if is_gone {
-            tree.vanish_all(world);
+            tree.mark_all_removed(context);
         }
         if stop {
             tree.enqueue_unfinished();
@@ -650,7 +650,7 @@ impl Model {
             }
             for (batch, outcome) in batches.iter().zip(committed.outcomes) {
                 if let Outcome::Stale(stored) = outcome {
-                    tree.correct(&batch.path, stored);
+                    tree.rewind_to(&batch.path, stored);
                 }
             }
         }
@@ -721,7 +721,7 @@ impl Model {
         }
     }
 
-    /// Takes over the time and the run of responses without a time, which the model cannot know. Each must
+    /// Takes over the time and the run of responses without a time, which the model cannot compute. Each must
     /// have the time of a line, of a file or of a reading, in a run that had its line.
     fn adopt(&mut self, picture: &Picture) -> Result<(), String> {
         let written = self.written_from..=jiff::Timestamp::now().as_millisecond();

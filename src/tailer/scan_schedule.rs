@@ -45,19 +45,19 @@ pub struct ScanSchedule {
 }
 
 impl ScanSchedule {
-    /// The schedule of a run that starts now. Runs with different turns are scanned in different rounds.
+    /// The schedule of a run that starts now. Runs with different offsets are scanned in different rounds.
     #[must_use]
-    pub fn new(turn: u8, retired: bool) -> Self {
+    pub fn new(offset: u8, retired: bool) -> Self {
         Self {
             last_news: Instant::now(),
             silent_until: None,
             hinted: false,
             rest_scans_max: REST_SCANS_MAX,
             scans: 0,
-            looks: u32::from(turn),
+            looks: u32::from(offset),
             interval: if retired { RETIRED_SCANS_MIN } else { 1 },
             due: if retired {
-                u32::from(turn) % RETIRED_SCANS_MIN + 1
+                u32::from(offset) % RETIRED_SCANS_MIN + 1
             } else {
                 1
             },

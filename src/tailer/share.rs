@@ -22,20 +22,20 @@ impl Tailer {
         let shared = Arc::clone(&self.shared);
         let permits = &shared.permits;
         // Both are fair: runs get them in the order of their requests.
-        let (turn, mut held) = loop {
-            let turn = self.turn().await?;
+        let (devices, mut held) = loop {
+            let devices = self.device_permits().await?;
             let room = Arc::clone(&permits.room);
             let room = room.acquire_many_owned(SHARE_RECORDS_MAX).await.ok();
             let permit = permits.reads.acquire().await;
-            if !self.is_outdated(&turn) {
-                break (turn, (Some(permit), Some(room)));
+            if !self.is_outdated(&devices) {
+                break (devices, (Some(permit), Some(room)));
             }
         };
         let mut buffer = permits.take_buffer();
         let settings = Arc::clone(&shared.settings.borrow());
         let account = Arc::clone(&self.account);
         let ((batches, buffer), tree) = self
-            .blocking(turn, &mut held.0, &mut held.1, move |mut tree| {
+            .blocking(devices, &mut held.0, &mut held.1, move |mut tree| {
                 let reading = ReadOptions {
                     line_bytes_max: settings.limits.line_bytes_max,
                     turn_bytes_max: settings.limits.turn_bytes_max as u64,
@@ -77,7 +77,7 @@ impl Tailer {
                 && let Some(tree) = &mut self.tree
             {
                 tracing::debug!(run = %self.run, path = %path.display(), "the store holds another position; reading from there");
-                tree.correct(path, stored);
+                tree.rewind_to(path, stored);
             }
         }
         Ok(())

@@ -16,26 +16,26 @@ use crate::logfile::mounts::mounted_at;
 use crate::logfile::pool::{JobPace, STALLED_AFTER};
 use crate::model::format::length;
 
-/// The problem of a run that waits for its turn on a stalled device, or has it.
+/// The problem of a run that waits for the permit of a stalled device, or has it.
 const UNANSWERED: &str = "is on a device that does not answer; its runs are tried one at a time, and read on as soon as one \
                           gets an answer";
 
-/// The permits to access the stalled devices of a run.
+/// The permits to try the stalled devices of a run.
 #[derive(Debug, Default)]
-pub(super) struct Turn(Vec<OwnedSemaphorePermit>);
+pub(super) struct DevicePermits(Vec<OwnedSemaphorePermit>);
 
 impl Tailer {
-    /// Waits for this run's turn if a call on one of its devices has not returned.
-    pub(super) async fn turn(&mut self) -> Result<Turn, TailerError> {
-        let mut turn = Turn::default();
+    /// Waits for the permits of those devices of this run on which a call has not returned.
+    pub(super) async fn device_permits(&mut self) -> Result<DevicePermits, TailerError> {
+        let mut permits = DevicePermits::default();
         if self.shared.suspects.is_empty() {
-            return Ok(turn);
+            return Ok(permits);
         }
         if self.devices.is_empty() {
             self.devices = sorted(mounted_at(&self.home).devices);
         }
         for suspect in self.shared.suspects.among(&self.devices) {
-            let mut its = pin!(suspect.clone().turn());
+            let mut its = pin!(suspect.clone().permit());
             // The device may only be slow.
             let permit = tokio::select! {
                 biased;
@@ -49,19 +49,18 @@ impl Tailer {
                     }
                 }
             };
-            // Also the run whose turn it is reports that: its attempt takes as long to fail as the first call
-            // did.
+            // The run with the permit reports that too: its attempt takes as long to fail as the first call did.
             if permit.is_some() && !self.is_stalled {
                 self.stalled(format!("{} {UNANSWERED}", self.home.display()));
             }
-            turn.0.extend(permit);
+            permits.0.extend(permit);
         }
-        Ok(turn)
+        Ok(permits)
     }
 
-    /// True if a device of this run became a suspect after the run got this turn.
-    pub(super) fn is_outdated(&mut self, turn: &Turn) -> bool {
-        if !turn.0.is_empty() || self.shared.suspects.is_empty() {
+    /// True if a device of this run became a suspect after the run got these permits.
+    pub(super) fn is_outdated(&mut self, permits: &DevicePermits) -> bool {
+        if !permits.0.is_empty() || self.shared.suspects.is_empty() {
             return false;
         }
         if self.devices.is_empty() {
@@ -74,7 +73,7 @@ impl Tailer {
     /// only this kernel decides how long a call takes, `permit` is given back as soon as a call is slow.
     pub(super) async fn blocking<T: Send + 'static, P, H>(
         &mut self,
-        turn: Turn,
+        devices: DevicePermits,
         permit: &mut Option<P>,
         held: &mut Option<H>,
         work: impl FnOnce(Box<Tree>) -> (T, Box<Tree>) + Send + 'static,
@@ -118,7 +117,7 @@ impl Tailer {
             let suspects = Arc::clone(&self.shared.suspects);
             suspects.remove(self.foreign());
         }
-        drop(turn);
+        drop(devices);
         if std::mem::take(&mut self.is_stalled) {
             self.shared.statuses.answers(&self.run);
         }

@@ -49,7 +49,7 @@ impl Suspects {
             .filter_map(|device| all.remove(device))
             .collect::<Vec<_>>()
         {
-            suspect.turns.close();
+            suspect.permits.close();
         }
         self.count.store(all.len(), Ordering::Relaxed);
     }
@@ -70,7 +70,7 @@ impl Suspects {
 #[derive(Clone, Debug)]
 pub struct Suspect {
     /// The run with the permit tries the device. There is no permit while the first call may still return.
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     is_tried: Arc<AtomicBool>,
     stalled_at: Instant,
 }
@@ -78,7 +78,7 @@ pub struct Suspect {
 impl Suspect {
     fn new(stalled_at: Instant) -> Self {
         Self {
-            turns: Arc::new(Semaphore::new(0)),
+            permits: Arc::new(Semaphore::new(0)),
             is_tried: Arc::default(),
             stalled_at,
         }
@@ -89,7 +89,7 @@ impl Suspect {
     pub async fn stalls(&self) {
         tokio::time::sleep_until(self.stalled_at).await;
         if !self.is_tried.swap(true, Ordering::Relaxed) {
-            self.turns.add_permits(1);
+            self.permits.add_permits(1);
         }
     }
 
@@ -99,8 +99,8 @@ impl Suspect {
     }
 
     /// Waits for the permit to try the device; `None` once the device responds. Cancel safe.
-    pub async fn turn(self) -> Option<OwnedSemaphorePermit> {
-        self.turns.acquire_owned().await.ok()
+    pub async fn permit(self) -> Option<OwnedSemaphorePermit> {
+        self.permits.acquire_owned().await.ok()
     }
 }
 
@@ -123,7 +123,7 @@ mod tests {
         suspects.add(&[1, 2], Duration::ZERO);
         let suspect = |device| suspects.among(&[device]).pop().unwrap();
         let began = Instant::now();
-        let mut first = pin!(suspect(1).turn());
+        let mut first = pin!(suspect(1).permit());
         assert!(is_pending(&mut first).await, "its first call may return");
         assert!(!suspect(1).is_stalled());
         suspect(1).stalls().await;
@@ -131,7 +131,7 @@ mod tests {
         let permit = first.await;
         assert!(permit.is_some() && suspect(1).is_stalled());
         suspect(1).stalls().await;
-        let mut second = pin!(suspect(1).turn());
+        let mut second = pin!(suspect(1).permit());
         assert!(is_pending(&mut second).await, "the first has it");
         assert!(suspects.among(&[3]).is_empty());
         suspects.remove(&[1]);

@@ -55,9 +55,9 @@ impl Tailer {
         if let Some(tree) = &mut self.tree {
             tree.enqueue_unfinished();
         }
-        let goals = self.tree.as_deref().map(Tree::goals).unwrap_or_default();
+        let targets = self.tree.as_deref().map(Tree::read_targets).unwrap_or_default();
         let is_due =
-            |tree: &Tree| tree.has_news() && (Instant::now() < deadline || !tree.has_reached(&goals));
+            |tree: &Tree| tree.has_news() && (Instant::now() < deadline || !tree.has_read_to(&targets));
         while self.tree.as_deref().is_some_and(is_due) && !self.stop.is_cancelled() {
             let share = self.read_share(true).await?;
             self.commit(share).await?;
@@ -70,9 +70,9 @@ impl Tailer {
     async fn retire_tree(&mut self) -> Result<(), TailerError> {
         let watch = Arc::clone(&self.shared.watch);
         let settings = Arc::clone(&self.shared.settings.borrow());
-        let turn = self.turn().await?;
+        let devices = self.device_permits().await?;
         let ((), tree) = self
-            .blocking(turn, &mut None::<()>, &mut None::<()>, move |mut tree| {
+            .blocking(devices, &mut None::<()>, &mut None::<()>, move |mut tree| {
                 tree.retire(ScanContext {
                     globs: &settings.watch.globs,
                     limits: &settings.limits,

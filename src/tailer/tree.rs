@@ -22,7 +22,7 @@ use crate::globs::Globs;
 use crate::logfile::run_dir::RunDir;
 use crate::logfile::{EntryKind, LogFileError, Stat};
 use crate::model::{Cursor, Inode, ParserState, Position, RelativePath, RunId};
-use crate::parse::foreign::Look;
+use crate::parse::foreign::ContentKind;
 use crate::watch::Watch;
 
 use crate::logfile::unread::{Unread, UnreadKind};
@@ -88,7 +88,7 @@ struct FileState {
     /// The state of the parser after the lines before that cursor.
     state: ParserState,
     seen: Option<FileStamp>,
-    scanned: PartialLine,
+    partial: PartialLine,
     open: Option<OpenFile>,
     active: Option<Instant>,
     renamed_from: Option<RelativePath>,
@@ -98,10 +98,10 @@ struct FileState {
     size: u64,
     gone: bool,
     queued: bool,
-    /// The look of its contents, as far as they were read.
-    look: Look,
+    /// The kind of its content, as far as it was read.
+    content: ContentKind,
     /// The number of the last scan that found it, as in [`Tree::scans`].
-    met_in: u64,
+    found_in: u64,
     /// Holes in it that are waited for, or were read over.
     holes: Option<Box<Holes>>,
 }
@@ -131,6 +131,12 @@ impl FileState {
         let is_news = self.seen != Some(FileStamp::from(stat)) && !self.queued;
         self.queued |= is_news;
         is_news
+    }
+
+    /// The kinds under which the file is reported as unread.
+    fn unread_kinds(&self) -> [Option<UnreadKind>; 2] {
+        let hole = self.has_passed_holes().then_some(UnreadKind::Hole);
+        [UnreadKind::of(self.content), hole]
     }
 
     /// True if the open file has unread bytes: it is read to its end before another file replaces it.
@@ -291,11 +297,8 @@ impl Tree {
         let mut has_logs = false;
         for (path, file) in self.files.iter().filter(|(_, file)| !file.gone) {
             has_logs = true;
-            if let Some(kind) = UnreadKind::of(file.look) {
+            for kind in file.unread_kinds().into_iter().flatten() {
                 all.add(kind, path, None);
-            }
-            if file.has_passed_holes() {
-                all.add(UnreadKind::Hole, path, None);
             }
         }
         let sentences = all.sentences(&self.home.path, has_logs);
@@ -312,7 +315,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`LogFileError::Gone`] when the run's directory no longer exists.
-    pub fn look(&mut self, hints: &HashSet<PathBuf>, world: ScanContext<'_>) -> Result<(), LogFileError> {
+    pub fn look(&mut self, hints: &HashSet<PathBuf>, context: ScanContext<'_>) -> Result<(), LogFileError> {
         let root = self.home.open()?;
         let (mut again, mut moved) = (HashSet::new(), HashSet::new());
         for hint in hints {
@@ -343,16 +346,16 @@ impl Tree {
             again.extend(self.directories.keys().filter(is_below).cloned());
         }
         again.retain(|directory| self.directories.remove(directory).is_some());
-        self.scan_anew(again, Depth::Changed, world)
+        self.scan_anew(again, Depth::Changed, context)
     }
 
     /// Scans the whole tree as if for the first time: events were lost, so watches may be lost too.
     ///
     /// # Errors
     /// [`LogFileError::Gone`] when the run's directory no longer exists.
-    pub fn rescan(&mut self, world: ScanContext<'_>) -> Result<(), LogFileError> {
+    pub fn rescan(&mut self, context: ScanContext<'_>) -> Result<(), LogFileError> {
         let forgotten = std::mem::take(&mut self.directories).into_keys();
-        self.scan_anew(forgotten, Depth::Everything, world)
+        self.scan_anew(forgotten, Depth::Everything, context)
     }
 
     /// Scans after some directories were dropped from the tree. The watches of those that the scan did not
@@ -361,31 +364,31 @@ impl Tree {
         &mut self,
         forgotten: impl IntoIterator<Item = RelativePath>,
         depth: Depth,
-        world: ScanContext<'_>,
+        context: ScanContext<'_>,
     ) -> Result<(), LogFileError> {
-        let scanned = self.scan(depth, world);
+        let scanned = self.scan(depth, context);
         for directory in forgotten {
             if scanned.is_err() || !self.directories.contains_key(&directory) {
-                world.watch.forget_dir(&self.home.path.join(directory));
+                context.watch.forget_dir(&self.home.path.join(directory));
             }
         }
         scanned
     }
 
     /// Notes that the whole run is gone; files that are still open are read to their ends.
-    pub fn vanish_all(&mut self, world: ScanContext<'_>) {
+    pub fn mark_all_removed(&mut self, context: ScanContext<'_>) {
         self.is_noticed = false;
-        self.forget_directories(&ScanFindings::default(), world);
+        self.forget_directories(&ScanFindings::default(), context);
         let paths: Vec<_> = self.files.keys().cloned().collect();
         for path in paths {
-            self.vanish(&path);
+            self.mark_removed(&path);
         }
     }
 
     /// Gives the watches and the open files of the run back.
-    pub fn retire(&mut self, world: ScanContext<'_>) {
+    pub fn retire(&mut self, context: ScanContext<'_>) {
         for directory in self.directories.keys() {
-            world.watch.forget_dir(&self.home.path.join(directory));
+            context.watch.forget_dir(&self.home.path.join(directory));
         }
         self.close_idle(std::time::Duration::ZERO, Instant::now());
     }
@@ -409,7 +412,7 @@ impl Tree {
 
     /// The queued files with their present sizes.
     #[must_use]
-    pub fn goals(&self) -> Vec<(RelativePath, u64)> {
+    pub fn read_targets(&self) -> Vec<(RelativePath, u64)> {
         let waiting = self.queue.iter();
         waiting
             .filter_map(|path| Some((path.clone(), self.files.get(path)?.size)))
@@ -418,8 +421,8 @@ impl Tree {
 
     /// True if each of these files is read up to that size.
     #[must_use]
-    pub fn has_reached(&self, goals: &[(RelativePath, u64)]) -> bool {
-        goals.iter().all(|(path, size)| {
+    pub fn has_read_to(&self, targets: &[(RelativePath, u64)]) -> bool {
+        targets.iter().all(|(path, size)| {
             self.files
                 .get(path)
                 .is_none_or(|file| !file.queued || file.cursor.is_some_and(|cursor| cursor.offset >= *size))
@@ -469,12 +472,12 @@ impl Tree {
     }
 
     /// Replaces the position of a file by the stored one, from which it is read again.
-    pub fn correct(&mut self, path: &RelativePath, stored: Option<Position>) {
+    pub fn rewind_to(&mut self, path: &RelativePath, stored: Option<Position>) {
         let file = self.files.entry(path.clone()).or_default();
         file.set_position(stored);
         file.seen = None;
-        file.look = Look::default();
-        file.scanned = PartialLine::default();
+        file.content = ContentKind::default();
+        file.partial = PartialLine::default();
         file.holes = None;
         file.renamed_from = None;
         self.enqueue(path.clone());

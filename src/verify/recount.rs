@@ -87,7 +87,7 @@ pub(super) fn run(
 }
 
 impl RecountedRun<'_> {
-    /// Notes what is there and was not read yet: files the store does not know, and bytes after its positions.
+    /// Notes the content that was not read yet: files without a position in the store, and bytes after its positions.
     fn note_unread(
         &self,
         positions: &BTreeMap<RelativePath, Position>,
@@ -233,12 +233,12 @@ impl RecountedRun<'_> {
         let mut tail = Tail::default();
         let mut expect = None;
         let mut buffer = Vec::new();
-        let mut scanned = PartialLine::default();
+        let mut partial = PartialLine::default();
         loop {
-            let turn = reader::read(file, position, tail, scanned, &reading, &mut buffer).map_err(failed)?;
-            let more = turn.more;
-            scanned = turn.scanned.nuls();
-            let batch = turn.into_batch(self.id.clone(), path.clone(), expect, &reading);
+            let chunk = reader::read(file, position, tail, partial, &reading, &mut buffer).map_err(failed)?;
+            let more = chunk.more;
+            partial = chunk.partial.nuls();
+            let batch = chunk.into_batch(self.id.clone(), path.clone(), expect, &reading);
             let cursor = batch.cursor;
             expect = Some(cursor);
             let state = batch.state.clone();

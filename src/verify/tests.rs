@@ -1,4 +1,5 @@
-//! Differences put in between logs and database: each is told, mended from the logs, and nothing that is gone is lost.
+//! Differences put in between logs and database: each is reported and repaired from the logs, and nothing that is
+//! gone is lost.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -75,7 +76,7 @@ impl Place {
         self.read_file(run, "mount/a.jsonl", None);
     }
 
-    /// What a tailer does, in one turn; with a file that it knows under another name too.
+    /// Reads and commits one chunk, as a tailer does; `renamed_from` is the name before a rename.
     fn read_file(&self, run: &str, path: &str, renamed_from: Option<&str>) {
         let id = RunId::new(run).unwrap();
         self.store
@@ -100,7 +101,7 @@ impl Place {
             account: Arc::default(),
             now: 1_791_190_800_000,
         };
-        let turn = reader::read(
+        let chunk = reader::read(
             &file,
             position,
             tail,
@@ -109,7 +110,7 @@ impl Place {
             &mut Vec::new(),
         )
         .unwrap();
-        let mut batch = turn.into_batch(id, path, stored.map(|stored| stored.cursor), &reading);
+        let mut batch = chunk.into_batch(id, path, stored.map(|stored| stored.cursor), &reading);
         batch.renamed_from = renamed_from;
         self.store.commit(&[batch]).unwrap();
     }
@@ -151,16 +152,21 @@ impl Place {
         all
     }
 
-    /// It is told, in these words; it is mended; the database is what it was before it was put in.
-    fn assert_told_and_mended(&self, words: &str, before: &[(ResponseKey, Response)], cursors: [Cursor; 2]) {
-        let told = verify(&self.store, &self.settings).unwrap();
+    /// The difference is reported in these words and repaired; the database is then as before.
+    fn assert_reported_and_repaired(
+        &self,
+        words: &str,
+        before: &[(ResponseKey, Response)],
+        cursors: [Cursor; 2],
+    ) {
+        let found = verify(&self.store, &self.settings).unwrap();
         assert!(
-            told.differences.iter().any(|sentence| sentence.contains(words)),
-            "{words}: {told:?}"
+            found.differences.iter().any(|sentence| sentence.contains(words)),
+            "{words}: {found:?}"
         );
-        let mended = repair(&self.store, &self.settings).unwrap();
-        let repair = mended.repair.unwrap();
-        assert_eq!(repair.left, 0, "{words}: {:?}", mended.notes);
+        let repaired = repair(&self.store, &self.settings).unwrap();
+        let repair = repaired.repair.unwrap();
+        assert_eq!(repair.left, 0, "{words}: {:?}", repaired.notes);
         assert!(repair.backup.is_file());
         assert_eq!(self.responses(), before, "{words}");
         assert_eq!([self.cursor("one"), self.cursor("two")], cursors, "{words}");
@@ -199,7 +205,7 @@ fn what_agrees_is_left_alone() {
 }
 
 #[test]
-fn a_response_that_differs_is_missing_or_was_invented_is_told_and_mended() {
+fn a_response_that_differs_is_missing_or_was_invented_is_reported_and_repaired() {
     let place = Place::new();
     let (before, cursors) = (place.responses(), [place.cursor("one"), place.cursor("two")]);
     let (key, response) = before[1].clone();
@@ -214,7 +220,7 @@ fn a_response_that_differs_is_missing_or_was_invented_is_told_and_mended() {
             responses: vec![(key, put_in)],
             ..Fixes::default()
         });
-        place.assert_told_and_mended(words, &before, cursors);
+        place.assert_reported_and_repaired(words, &before, cursors);
         // Each keeps the database as it was, and the name says the second.
         for entry in fs::read_dir(place.directory.path()).unwrap() {
             let path = entry.unwrap().path();
@@ -226,7 +232,7 @@ fn a_response_that_differs_is_missing_or_was_invented_is_told_and_mended() {
 }
 
 #[test]
-fn what_a_wrong_clock_dated_is_told_and_dated_by_its_line() {
+fn what_a_wrong_clock_dated_is_reported_and_dated_by_its_line() {
     let place = Place::new();
     let (before, cursors) = (place.responses(), [place.cursor("one"), place.cursor("two")]);
     let (key, response) = before[1].clone();
@@ -239,22 +245,22 @@ fn what_a_wrong_clock_dated_is_told_and_dated_by_its_line() {
         responses: vec![(key, Some(misdated))],
         ..Fixes::default()
     });
-    place.assert_told_and_mended("1970-01-01", &before, cursors);
+    place.assert_reported_and_repaired("1970-01-01", &before, cursors);
 }
 
 #[test]
-fn a_position_that_was_moved_is_told_and_put_back() {
+fn a_position_that_was_moved_is_reported_and_put_back() {
     let first = line(1, 5).len() as u64;
     for offset in [0, 3, first, first + 16] {
         let place = Place::new();
         let (before, cursors) = (place.responses(), [place.cursor("one"), place.cursor("two")]);
         place.move_to("one", offset);
-        place.assert_told_and_mended("the stored offset is", &before, cursors);
+        place.assert_reported_and_repaired("the stored offset is", &before, cursors);
     }
 }
 
 #[test]
-fn counts_of_lines_files_and_bytes_are_told_and_mended() {
+fn counts_of_lines_files_and_bytes_are_reported_and_repaired() {
     let place = Place::new();
     let (before, cursors) = (place.responses(), [place.cursor("one"), place.cursor("two")]);
     let run = || RunId::new("one").unwrap();
@@ -298,7 +304,7 @@ fn counts_of_lines_files_and_bytes_are_told_and_mended() {
             cursors_here.map(|cursor| cursor.offset),
             cursors.map(|cursor| cursor.offset)
         );
-        place.assert_told_and_mended(words, &before, cursors_here);
+        place.assert_reported_and_repaired(words, &before, cursors_here);
     }
 }
 

@@ -22,8 +22,8 @@ use std::sync::{Arc, Mutex};
 use crate::sync::lock;
 
 use directory::{FoundDirectory, identify_all};
+pub use hints::Hints;
 use hints::SharedHints;
-pub use hints::{HINTS_PENDING_MAX, Hints};
 use shard::{Shard, THREAD_ENDED, build};
 
 /// Most watches of one watcher, as long as more watchers can be made: as many as fit into a hash table of

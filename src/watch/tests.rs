@@ -11,6 +11,7 @@ use notify::{Event, EventKind};
 use tempfile::TempDir;
 
 use super::directory::identify;
+use super::hints::HINTS_PENDING_MAX;
 use super::shard::{OUT_OF_INSTANCES, OUT_OF_WATCHES};
 use super::*;
 
@@ -302,7 +303,7 @@ async fn of_many_directories_those_that_are_there_are_watched() {
 }
 
 #[test]
-fn what_several_ask_for_at_once_is_answered_to_each() {
+fn requests_of_several_at_once_are_answered_to_each() {
     const ASKING: usize = 6;
     let directory = tempfile::tempdir().unwrap();
     let watch = Watch::start();

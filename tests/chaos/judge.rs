@@ -51,8 +51,9 @@ impl Seen {
     }
 }
 
+/// Counts of the questions, and the longest time of an answer.
 #[derive(Default)]
-pub struct Figures {
+pub struct JudgeReport {
     pub questions: u64,
     pub answered_in: Duration,
     pub not_ok: u64,
@@ -66,8 +67,8 @@ pub struct Judge {
 }
 
 impl Judge {
-    pub fn run(self) -> Figures {
-        let mut figures = Figures::default();
+    pub fn run(self) -> JudgeReport {
+        let mut figures = JudgeReport::default();
         while self.pace.recv_timeout(ASK_EVERY) == Err(RecvTimeoutError::Timeout) {
             let asked = Instant::now();
             let answer = ask(&self.socket, "GET", "/healthz", "", ANSWERED_WITHIN);

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::books::Books;
 use crate::harness::{Place, text};
-use crate::judge::{ANSWERED_WITHIN, Figures, Judge, NAMED_WITHIN, Seen};
+use crate::judge::{ANSWERED_WITHIN, Judge, JudgeReport, NAMED_WITHIN, Seen};
 use crate::machine::{Namespace, open_files, skipped, wrapped};
 use crate::process::{Process, Reading, ask};
 use crate::server::Mount;
@@ -78,7 +78,7 @@ pub struct Scene {
     seed: u64,
     history: Vec<String>,
     counts: BTreeMap<String, u64>,
-    judge: Option<JoinHandle<Figures>>,
+    judge: Option<JoinHandle<JudgeReport>>,
     threads: Vec<JoinHandle<()>>,
     /// Dropped at the end, which ends the threads.
     paces: Vec<SyncSender<()>>,
@@ -561,7 +561,7 @@ impl Scene {
                         differs.push(health.to_string());
                     }
                     if differs.is_empty() && books.waiting() > 0 {
-                        differs.push(format!("{} lines are not told of", books.waiting()));
+                        differs.push(format!("{} lines are in no event", books.waiting()));
                     }
                     differs
                 }

@@ -9,7 +9,7 @@ use crate::quota_live::{now, refused, second};
 use crate::stream::Client;
 
 #[test]
-fn a_mark_is_told_and_taken_back_and_told_to_those_who_come_back() {
+fn a_mark_and_its_end_are_events_and_a_resumed_stream_has_them() {
     let place = Place::new();
     let collector = place.serve_open();
     let (_, mut client) = Client::connect(&collector, "?kinds=account", "");
@@ -62,7 +62,7 @@ fn a_mark_is_told_and_taken_back_and_told_to_those_who_come_back() {
 }
 
 #[test]
-fn an_account_that_is_used_up_is_told_and_free_again_when_its_window_ends() {
+fn an_account_that_is_used_up_is_an_event_and_free_again_when_its_window_ends() {
     let place = Place::new();
     let mut collector = place.serve();
     collector.wait_until("the backlog", |_| true);
@@ -85,7 +85,7 @@ fn an_account_that_is_used_up_is_told_and_free_again_when_its_window_ends() {
 }
 
 #[test]
-fn the_collectors_health_is_told_at_first_and_when_it_changes() {
+fn the_collectors_health_is_sent_at_first_and_when_it_changes() {
     let place = Place::new();
     let collector = place.serve();
     let (_, mut client) = Client::connect(&collector, "", "");
@@ -167,7 +167,7 @@ impl Drop for Watching {
 }
 
 #[test]
-fn watch_prints_what_is_told_and_goes_on_after_a_restart() {
+fn watch_prints_the_events_and_goes_on_after_a_restart() {
     let place = Place::new();
     assert_eq!(place.run(&["watch"]).status.code(), Some(69));
     let log = place.log("r", "a.jsonl");

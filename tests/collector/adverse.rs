@@ -36,7 +36,7 @@ fn alike() -> String {
 }
 
 #[test]
-fn logs_that_begin_alike_are_told_apart() {
+fn logs_that_begin_alike_are_two_files() {
     for live in [true, false] {
         let place = Place::new();
         let log = |number: u64| place.log("one", &format!("{number}.jsonl"));

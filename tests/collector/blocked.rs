@@ -170,7 +170,7 @@ fn of_one_kind_of_message_only_so_many_are_logged_and_the_number_of_the_others()
 }
 
 #[test]
-fn a_stop_does_not_wait_for_whoever_should_read_the_log() {
+fn a_stop_does_not_wait_for_the_reader_of_the_log() {
     let place = Place::new();
     let pipe = FullPipe::new(&place);
     let collector = says_too_much(&place, &pipe);

@@ -174,7 +174,7 @@ fn a_forgotten_run_leaves_the_sums_and_is_not_found_again_until_it_is_new() {
 }
 
 #[test]
-fn what_cannot_be_started_is_told_by_its_field() {
+fn a_refused_start_names_the_field() {
     let place = Place::new();
     let collector = place.serve();
     for (path, body, field) in [

@@ -46,7 +46,7 @@ fn samples(scraped: &str) -> Samples {
     for line in lines {
         let (name, value) = line.rsplit_once(' ').unwrap();
         let known = samples.insert(name.to_owned(), value.parse().unwrap());
-        assert!(known.is_none(), "told twice: {name}");
+        assert!(known.is_none(), "twice in one scrape: {name}");
     }
     samples
 }
@@ -386,7 +386,7 @@ fn the_table_of_metrics_is_complete() {
     let mut collector = Collector::start(place.command_with_config(&["serve"]), place.socket());
     collector.wait_for_log(BACKLOG_READ);
     let scraped = scrape(&collector);
-    let told: BTreeSet<&str> = scraped
+    let families: BTreeSet<&str> = scraped
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE "))
         .filter_map(|line| line.split(' ').next())
@@ -398,15 +398,15 @@ fn the_table_of_metrics_is_complete() {
         .filter(|name| name.starts_with("tokentail_") || name.starts_with("process_"))
         .collect();
     assert_eq!(
-        written, told,
+        written, families,
         "the table in docs/operate.md (left) and a scrape (right)"
     );
     let alerts = include_str!("../../docs/alerts.yml");
     let words = alerts.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     for word in words.filter(|word| word.starts_with("tokentail_")) {
         assert!(
-            told.contains(word),
-            "docs/alerts.yml asks for {word}, which is not told"
+            families.contains(word),
+            "docs/alerts.yml uses {word}, which no scrape has"
         );
     }
     let names = alerts

@@ -28,7 +28,7 @@ fn status_line(share: f64, reset: i64) -> Value {
 }
 
 #[test]
-fn what_is_told_is_a_window_like_any_other_and_told_again_changes_nothing() {
+fn an_observation_is_a_window_like_any_other_and_a_repeated_one_changes_nothing() {
     let place = Place::new();
     let mut collector = place.serve();
     collector.wait_until("the backlog", |_| true);
@@ -129,7 +129,7 @@ fn they_go_to_the_account_of_a_run_or_to_one_that_is_known() {
 }
 
 #[test]
-fn what_tells_nothing_is_refused_by_its_name_and_nothing_of_it_is_taken() {
+fn an_observation_without_content_is_refused_by_its_name_and_nothing_of_it_is_taken() {
     let place = Place::new();
     let collector = place.serve();
     let (_, reset) = from_now(3600);

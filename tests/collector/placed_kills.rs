@@ -14,7 +14,7 @@ const CALLS: [(&str, &str); 6] = [
     ("pread64", "reads a log or the database"),
     ("pwrite64", "writes to the database"),
     ("fdatasync", "makes a commit durable"),
-    ("write", "wakes a thread or tells of a commit"),
+    ("write", "wakes a thread or publishes a commit"),
     ("futex", "hands over"),
 ];
 /// Counts of these calls of one thread.

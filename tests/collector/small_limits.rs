@@ -131,7 +131,7 @@ fn stays(place: &Place) -> Option<UnixStream> {
 }
 
 #[test]
-fn clients_beyond_the_descriptors_are_told_so_and_the_log_is_not_flooded() {
+fn clients_beyond_the_descriptors_are_refused_and_the_log_is_not_flooded() {
     const CLIENTS: usize = 50;
     const STAYING_MAX: usize = 200;
     const INHERITED_MIN: u64 = 100;

@@ -222,7 +222,7 @@ fn a_filter_lets_through_what_is_asked_for_and_ids_still_resume() {
 }
 
 #[test]
-fn health_is_told_at_first_as_of_then() {
+fn health_is_sent_at_first_as_of_then() {
     let place = Place::new();
     let collector = place.serve();
     // So that the state has not changed for some time.

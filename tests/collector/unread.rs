@@ -413,7 +413,7 @@ fn agents_directory(place: &Place) -> std::path::PathBuf {
 }
 
 #[test]
-fn a_replay_of_projects_has_a_run_for_each_without_being_told() {
+fn a_replay_of_projects_has_a_run_for_each_without_a_setting() {
     let place = Place::new();
     let agent = agents_directory(&place);
     for path in [agent.clone(), agent.join("projects")] {

@@ -72,7 +72,7 @@ fn expect(collector: &Collector, query: &str, wanted: &[(&str, u64)]) {
 }
 
 #[test]
-fn sums_are_told_apart_by_what_is_asked_and_exact_for_the_hours_asked() {
+fn sums_are_grouped_as_requested_and_exact_for_the_requested_hours() {
     let (_place, collector) = story();
     expect(
         &collector,
@@ -146,7 +146,7 @@ fn sums_are_told_apart_by_what_is_asked_and_exact_for_the_hours_asked() {
 }
 
 #[test]
-fn every_way_to_tell_apart_sums_up_to_the_summary_forgotten_runs_too() {
+fn every_grouping_sums_up_to_the_summary_forgotten_runs_too() {
     let (place, collector) = story();
     assert_eq!(collector.request("POST", "/v1/runs/b/stop?wait=true", "").0, 200);
     assert_eq!(collector.request("DELETE", "/v1/runs/b", "").0, 204);

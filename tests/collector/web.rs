@@ -272,7 +272,7 @@ fn documents_have_the_names_and_units_of_the_client() {
 }
 
 #[test]
-fn windows_are_told_at_first_and_as_they_change_and_thresholds_after_them() {
+fn windows_are_sent_at_first_and_as_they_change_and_thresholds_after_them() {
     let place = Place::new();
     let mut collector = place.serve();
     collector.wait_until("the backlog", |_| true);

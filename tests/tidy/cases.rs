@@ -283,7 +283,7 @@ fn an_outside_crate_has_one_door() {
 }
 
 #[test]
-fn the_table_of_doors_tells_the_truth() {
+fn the_table_of_doors_is_right() {
     check(
         &[(
             "Cargo.toml",

@@ -407,7 +407,7 @@ fn attribute_has(file: &File, at: usize, word: &str) -> bool {
         .any(|token| token.text == word)
 }
 
-/// The pure layers name nothing that does IO, waits, or knows the time.
+/// The pure layers name nothing that does I/O, waits, or reads a clock.
 fn purity(house: &House, found: &mut Vec<Finding>) {
     for file in house.sources() {
         let layer = file.top().and_then(|top| house.layer(top));

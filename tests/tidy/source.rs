@@ -1,6 +1,6 @@
 //! Rust text as tokens with their lines: comments and the insides of strings are gone, test-only items are marked.
 //!
-//! This is no parser: proc-macro2 gives the tokens, and what follows knows as much of the language as the rules need.
+//! This is no parser: proc-macro2 gives the tokens, and this file handles as much of the language as the rules need.
 
 use proc_macro2::{LexError, Spacing, Span, TokenStream, TokenTree};
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
@@ -26,8 +26,6 @@ use crate::model::Millis;
 
 /// Disables buffering in a proxy in front, such as nginx.
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// `Retry-After` when all subscriber places are taken, in seconds.
-const RETRY_AFTER_S: u64 = 5;
 
 /// The routes of this folder.
 #[must_use]
@@ -98,14 +96,7 @@ async fn get_events(
             Some((position, blocking(move || Ok(store.sequence()?)).await?))
         }
     };
-    let Some(permit) = api.subscribers.try_enter() else {
-        return Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too many subscribers",
-            "http.subscribers_max are connected already",
-        )
-        .retry_after(RETRY_AFTER_S));
-    };
+    let permit = (api.subscribers.try_enter()).ok_or_else(Problem::too_many_subscribers)?;
     let stream = subscriber::stream(api, filter, after, permit);
     let headers = [
         (

@@ -6,14 +6,10 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::api::document::quota;
-use crate::api::document::summary::{self, signed};
-use crate::api::document::time;
+use super::event::{self, CommitStamp};
 use crate::api::http::problem::Problem;
-use crate::api::wire;
 use crate::live::Update;
-use crate::model::{AccountId, Millis, Phase, RunId};
-use crate::quota::window::WindowState;
+use crate::model::{AccountId, Millis, RunId};
 use crate::store::QuotaView;
 
 /// The kinds of events that a filter may name.
@@ -26,8 +22,27 @@ const FILTER_NAMES_MAX: usize = 256;
 pub struct Frame {
     kind: &'static str,
     run: Option<RunId>,
-    account: Option<AccountId>,
+    account: AccountId,
     json: Box<str>,
+}
+
+impl Frame {
+    fn new(kind: &'static str, account: &AccountId, document: &impl Serialize) -> Self {
+        Self {
+            kind,
+            run: None,
+            account: account.clone(),
+            // Strings, numbers and maps with string keys: serialization cannot fail.
+            json: serde_json::to_string(document).unwrap_or_default().into(),
+        }
+    }
+
+    fn of_run(kind: &'static str, run: &RunId, account: &AccountId, document: &impl Serialize) -> Self {
+        Self {
+            run: Some(run.clone()),
+            ..Self::new(kind, account, document)
+        }
+    }
 }
 
 /// The events of one commit.
@@ -141,7 +156,7 @@ impl Filter {
         };
         (self.kinds.as_ref()).is_none_or(|kinds| kinds.contains(frame.kind))
             && frame.run.as_ref().is_none_or(run)
-            && frame.account.as_ref().is_none_or(account)
+            && account(&frame.account)
     }
 }
 
@@ -154,98 +169,29 @@ impl CommitEvents {
     /// The events of an update; `view` is read after its commit.
     pub fn new(update: &Update, view: &QuotaView, now: Millis) -> Self {
         let mut frames = Vec::new();
-        let (sequence, at) = (update.sequence, time(now));
-        for event in &update.lifecycle {
-            let document = wire::RunEvent {
-                sequence,
-                at: time(event.at),
-                run: event.run.to_string(),
-                provider: event.account.provider.to_string(),
-                account: event.account.name.to_string(),
-                labels: summary::labels(&event.labels),
-                phase: phase(event.phase).to_owned(),
-                reason: match event.phase {
-                    Phase::Stopped(reason) => Some(reason.into_str().to_owned()),
-                    _ => None,
-                },
-                totals: summary::totals_of_run(&event.totals),
-            };
-            push(
-                &mut frames,
-                "run",
-                Some(&event.run),
-                Some(&event.account),
-                &document,
-            );
+        let sequence = update.sequence;
+        let stamp = &CommitStamp::new(sequence, now);
+        for changed in &update.lifecycle {
+            let document = event::run(changed, stamp);
+            frames.push(Frame::of_run("run", &changed.run, &changed.account, &document));
         }
         for run in &update.runs {
-            if run.models.is_empty() && run.lines.read == 0 {
-                continue;
+            if let Some(document) = event::usage(run, stamp) {
+                frames.push(Frame::of_run("usage", &run.run, &run.account, &document));
             }
-            let mut all = crate::dedup::Totals::default();
-            for (_, delta) in &run.models {
-                all += *delta;
-            }
-            let models = run.models.iter();
-            let document = wire::UsageEvent {
-                sequence,
-                at: at.clone(),
-                run: run.run.to_string(),
-                provider: run.account.provider.to_string(),
-                account: run.account.name.to_string(),
-                models: models
-                    .map(|(model, delta)| (model.to_string(), signed(delta)))
-                    .collect(),
-                delta: signed(&all),
-                lines_read: run.lines.read,
-                malformed_lines_read: run.lines.malformed,
-                totals: wire::RunTotals {
-                    malformed_lines: run.all_lines.malformed,
-                    ..summary::totals_of_run(&run.totals)
-                },
-            };
-            push(
-                &mut frames,
-                "usage",
-                Some(&run.run),
-                Some(&run.account),
-                &document,
-            );
         }
         for changed in &update.windows {
-            let state: Option<&WindowState> = (view.accounts.get(&changed.account))
-                .and_then(|account| account.windows.get(&*changed.window));
-            let Some(state) = state else {
-                continue;
-            };
-            let document = wire::WindowEvent {
-                sequence,
-                at: at.clone(),
-                rolled_over: changed.rolled_over,
-                window: quota::window(&changed.account, &changed.window, state, now),
-            };
-            push(&mut frames, "window", None, Some(&changed.account), &document);
+            if let Some(document) = event::window(changed, view, stamp) {
+                frames.push(Frame::new("window", &changed.account, &document));
+            }
         }
         for fired in &update.fired {
-            let document = wire::ThresholdEvent {
-                sequence,
-                threshold: quota::fired(fired),
-            };
-            push(&mut frames, "threshold", None, Some(&fired.account), &document);
+            let document = event::threshold(fired, stamp);
+            frames.push(Frame::new("threshold", &fired.account, &document));
         }
         for changed in &update.accounts {
-            let document = wire::AccountEvent {
-                sequence,
-                at: at.clone(),
-                provider: changed.account.provider.to_string(),
-                account: changed.account.name.to_string(),
-                from: changed.from.as_deref().map(str::to_owned),
-                state: changed.state.to_string(),
-                until: changed.until.map(time),
-                reason: changed.reason.to_string(),
-                sentence: changed.sentence.to_string(),
-            };
-            push(&mut frames, "account", None, Some(&changed.account), &document);
+            let document = event::account(changed, stamp);
+            frames.push(Frame::new("account", &changed.account, &document));
         }
         let texts: usize = frames.iter().map(|frame| frame.json.len()).sum();
         Self {
@@ -280,32 +226,5 @@ impl CommitEvents {
             };
             let _ = write!(text, "event: {}\ndata: {}\n\n", frame.kind, frame.json);
         }
-    }
-}
-
-/// Adds an event.
-fn push(
-    frames: &mut Vec<Frame>,
-    kind: &'static str,
-    run: Option<&RunId>,
-    account: Option<&AccountId>,
-    document: &impl Serialize,
-) {
-    // Strings, numbers and maps with string keys: serialization cannot fail.
-    let json = serde_json::to_string(document).unwrap_or_default().into();
-    frames.push(Frame {
-        kind,
-        run: run.cloned(),
-        account: account.cloned(),
-        json,
-    });
-}
-
-fn phase(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Started => "started",
-        Phase::Resumed => "resumed",
-        Phase::Stopped(_) => "stopped",
-        Phase::Forgotten => "forgotten",
     }
 }

@@ -10,6 +10,9 @@ use crate::committer::handle::CommitterGone;
 use crate::store::StoreError;
 use crate::supervisor::handle::ShuttingDown;
 
+/// `Retry-After` of a subscriber without a place, in seconds.
+const SUBSCRIBE_AGAIN_AFTER_S: u64 = 5;
+
 /// An error answer.
 #[derive(Debug)]
 pub struct Problem {
@@ -92,6 +95,16 @@ impl Problem {
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_s = Some(seconds);
         self
+    }
+
+    /// 503: no place for another stream or WebSocket.
+    pub fn too_many_subscribers() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many subscribers",
+            "http.subscribers_max are connected already",
+        )
+        .retry_after(SUBSCRIBE_AGAIN_AFTER_S)
     }
 
     /// A query that does not fit its route.

@@ -140,7 +140,7 @@ impl Family {
     }
 
     /// Adds a sample. Of a family with labels that are alike, whole numbers are summed and else the last one stays: names
-    /// come from elsewhere, may look alike once they are cut, and a series must not be told twice.
+    /// come from elsewhere, may look alike once they are cut, and a scrape must not have a series twice.
     pub fn add(&mut self, labels: &[(&'static str, &str)], value: impl Into<Value>) {
         let labels = labels
             .iter()

@@ -51,26 +51,7 @@ fn collector(sources: &ApiState) -> Vec<Family> {
     watch_mode.add_one_of(&[], "mode", &WATCH_MODES, &health.watching);
     let mut build = Family::info("tokentail_build", "The program that answers.");
     build.add(&[("version", env!("CARGO_PKG_VERSION"))], 1);
-    let mut connections = Family::gauge("tokentail_connections", "Open connections, by listener.");
-    let mut refused = Family::counter(
-        "tokentail_connections_refused",
-        "Connections refused as all places were taken or no descriptor was free, by listener, since the start.",
-    );
-    let mut requests = Family::counter(
-        "tokentail_http_requests",
-        "Requests answered, by listener and class of the status, since the start.",
-    );
-    for endpoint in EndpointKind::ALL {
-        let (listener, stats) = (("listener", endpoint.into_str()), sources.traffic.of(endpoint));
-        connections.add(&[listener], stats.connections());
-        refused.add(&[listener], stats.refused());
-        for (class, count) in ["1xx", "2xx", "3xx", "4xx", "5xx"]
-            .into_iter()
-            .zip(stats.answers())
-        {
-            requests.add(&[listener, ("status", class)], count);
-        }
-    }
+    let [connections, refused, requests] = traffic(sources);
     vec![
         build,
         connections,
@@ -156,6 +137,31 @@ fn collector(sources: &ApiState) -> Vec<Family> {
         )
         .of(stderr::dropped()),
     ]
+}
+
+/// Connections and requests by listener.
+fn traffic(sources: &ApiState) -> [Family; 3] {
+    let mut connections = Family::gauge("tokentail_connections", "Open connections, by listener.");
+    let mut refused = Family::counter(
+        "tokentail_connections_refused",
+        "Connections refused as all places were taken or no descriptor was free, by listener, since the start.",
+    );
+    let mut requests = Family::counter(
+        "tokentail_http_requests",
+        "Requests answered, by listener and class of the status, since the start.",
+    );
+    for endpoint in EndpointKind::ALL {
+        let (listener, stats) = (("listener", endpoint.into_str()), sources.traffic.of(endpoint));
+        connections.add(&[listener], stats.connections());
+        refused.add(&[listener], stats.refused());
+        for (class, count) in ["1xx", "2xx", "3xx", "4xx", "5xx"]
+            .into_iter()
+            .zip(stats.answers())
+        {
+            requests.add(&[listener, ("status", class)], count);
+        }
+    }
+    [connections, refused, requests]
 }
 
 /// Process and database file figures from the kernel.

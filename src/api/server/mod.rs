@@ -30,7 +30,7 @@ use tcp::TcpEndpoint;
 use unix::ControlSocket;
 
 pub use guard::TokenSlot;
-pub use traffic::{CLASSES, EndpointKind, EndpointStats, Permit, Subscribers, Traffic};
+pub use traffic::{EndpointKind, Permit, Subscribers, Traffic};
 pub use unix::SocketKeeper;
 
 /// Errors of opening an endpoint.

@@ -114,10 +114,4 @@ impl Subscribers {
     pub fn now(&self) -> usize {
         self.max - self.free.available_permits()
     }
-
-    /// `http.subscribers_max`.
-    #[must_use]
-    pub const fn max(&self) -> usize {
-        self.max
-    }
 }

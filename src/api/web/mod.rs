@@ -12,19 +12,19 @@ mod usage_socket;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::{self, Lenient};
+use crate::api::http::run_path::{RunPath, run_id};
 use crate::api::openapi::{BadRequest, NotFound, Unavailable, WEB};
 use crate::api::quota::account;
 use crate::api::state::{ApiState, Shared, now};
 use crate::api::wire;
-use crate::model::{AccountId, RunId};
+use crate::model::AccountId;
 
 /// Rows of a page whose `limit` is no number.
 const LIMIT_DEFAULT: usize = 50;
@@ -112,10 +112,7 @@ async fn get_usage(
         (status = 503, response = Unavailable)
     )
 )]
-async fn get_usage_of_run(
-    State(api): Shared,
-    id: Result<Path<String>, PathRejection>,
-) -> Result<Json<Vec<wire::WebModel>>, Problem> {
+async fn get_usage_of_run(State(api): Shared, id: RunPath) -> Result<Json<Vec<wire::WebModel>>, Problem> {
     let run = run_id(id)?;
     blocking(move || {
         let view = api.store.run(&run)?.unwrap_or_default();
@@ -186,9 +183,4 @@ async fn get_runs(
         }))
     })
     .await
-}
-
-fn run_id(id: Result<Path<String>, PathRejection>) -> Result<RunId, Problem> {
-    let Path(id) = id.map_err(|rejection| Problem::bad("id", rejection.body_text()))?;
-    RunId::new(&id).map_err(|error| Problem::bad("id", error))
 }

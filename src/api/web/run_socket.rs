@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::rejection::PathRejection;
+use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{Path, State};
 use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::run_id;
 use super::socket::{self, SocketFeed, text};
 use crate::api::document::summary;
 use crate::api::http::problem::{Problem, blocking};
+use crate::api::http::run_path::{RunPath, run_id};
 use crate::api::openapi::{BadRequest, Refused, Unavailable, WEB};
 use crate::api::state::ApiState;
 use crate::api::wire;
@@ -49,7 +48,7 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
 )]
 async fn get_socket(
     State(api): State<Arc<ApiState>>,
-    id: Result<Path<String>, PathRejection>,
+    id: RunPath,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let run = run_id(id)?;
@@ -79,7 +78,7 @@ async fn get_socket(
 )]
 async fn get_shell(
     api: State<Arc<ApiState>>,
-    id: Result<Path<String>, PathRejection>,
+    id: RunPath,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     get_socket(api, id, upgrade).await

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -25,8 +24,6 @@ const SILENT_FOR_MAX: Duration = Duration::from_secs(45);
 const SEND_WITHIN: Duration = Duration::from_secs(30);
 /// Longest time for the closing handshake.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
-/// `Retry-After` when all subscriber places are taken, in seconds.
-const RETRY_AFTER_S: u64 = 5;
 
 /// The content of a socket.
 pub trait SocketFeed: Send + 'static {
@@ -58,14 +55,7 @@ pub fn open<T: SocketFeed>(
         let detail = format!("this route is a WebSocket: {}", rejection.body_text());
         Problem::new(rejection.status(), "no WebSocket", detail).field("upgrade")
     })?;
-    let Some(permit) = api.subscribers.try_enter() else {
-        return Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too many subscribers",
-            "http.subscribers_max are connected already",
-        )
-        .retry_after(RETRY_AFTER_S));
-    };
+    let permit = (api.subscribers.try_enter()).ok_or_else(Problem::too_many_subscribers)?;
     let listener = api.live.subscribe();
     let feed = make(Arc::clone(api));
     let stop = api.hub.stopping();

@@ -132,10 +132,10 @@ impl SocketFeed for Windows {
 
 /// The threshold events of an account: those of the contract, and of one reading only the highest.
 fn thresholds<'f>(fired: &'f [Fired], account: &'f AccountId) -> impl Iterator<Item = &'f Fired> {
-    let is_told = |fired: &Fired| THRESHOLDS.contains(&fired.percent);
+    let is_sent = |fired: &Fired| THRESHOLDS.contains(&fired.percent);
     let of_it = fired
         .iter()
-        .filter(move |fired| fired.account == *account && is_told(fired));
+        .filter(move |fired| fired.account == *account && is_sent(fired));
     of_it.filter(move |one| {
         let same = |other: &&Fired| {
             other.account == one.account
@@ -143,7 +143,7 @@ fn thresholds<'f>(fired: &'f [Fired], account: &'f AccountId) -> impl Iterator<I
                 && other.observed_at == one.observed_at
                 && other.reset_at == one.reset_at
         };
-        !(fired.iter().filter(same)).any(|other| is_told(other) && other.percent > one.percent)
+        !(fired.iter().filter(same)).any(|other| is_sent(other) && other.percent > one.percent)
     })
 }
 
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn of_one_reading_the_highest_threshold_of_the_contract_is_told() {
+    fn of_one_reading_the_highest_threshold_of_the_contract_is_sent() {
         let account = AccountId::default();
         let other = AccountId {
             name: "other".into(),

@@ -68,6 +68,18 @@ pub fn human(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(),
     settle(write(&mut out).and_then(|()| out.flush()))
 }
 
+/// Prints a document as JSON or for people, see [`json`] and [`human`].
+///
+/// # Errors
+/// As those.
+pub fn document(
+    as_json: bool,
+    document: &impl Serialize,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), Failure> {
+    if as_json { json(document) } else { human(write) }
+}
+
 /// Prints for people on standard error, beside the output. A closed reader is no failure.
 pub fn aside(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
     let mut err = anstream::AutoStream::new(Vec::new(), anstream::AutoStream::choice(&io::stderr()));

@@ -73,14 +73,6 @@ impl ProgressLine {
         ));
         bar.set_position(bytes);
     }
-
-    /// Replaces the bar by a permanent line.
-    pub fn finish(self, message: &str) {
-        if let Some(bar) = self.bar {
-            bar.finish_and_clear();
-            stderr::print((text::message(message) + "\n").as_bytes());
-        }
-    }
 }
 
 /// The terminal behind the queue of standard error. A stopped terminal gets no bar.
@@ -165,6 +157,5 @@ mod tests {
         let progress = ProgressLine::new("reading", 10, LogFormat::Json);
         assert!(progress.bar.is_none());
         progress.advance_to(5, 1, 1);
-        progress.finish("read");
     }
 }

@@ -190,12 +190,10 @@ pub fn may_start(global: &Global, command: &args::MayStartArgs) -> Result<Exit, 
         wait: command.wait,
     };
     let (answer, exit) = runtime.block_on(asking.answer())?;
-    if global.json {
-        output::json(&answer)?;
-    } else {
-        let width = output::Screen::stdout().columns;
-        output::human(|out| table::write_answer(out, &answer, width, usize::MAX))?;
-    }
+    let width = output::Screen::stdout().columns;
+    output::document(global.json, &answer, |out| {
+        table::write_answer(out, &answer, width, usize::MAX)
+    })?;
     Ok(exit)
 }
 

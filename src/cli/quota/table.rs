@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_exhausted_and_zero_are_told_apart() {
+    fn unknown_exhausted_and_zero_are_shown_differently() {
         let window = |utilization, state: &str, refused: bool| Window {
             window: "five_hour".to_owned(),
             utilization,

@@ -2,10 +2,12 @@
 
 pub mod expect;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use serde_json::Value;
 
+use crate::api::wire;
 use crate::cli::args::{self, Global};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::print::progress::ProgressLine;
@@ -69,28 +71,30 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
     )?;
     drop(progress);
     print_warnings(global, &replayed.warnings);
-    let Some((golden, path)) = golden.zip(command.expect.as_deref()) else {
-        if global.json {
-            output::json(&replayed.summary)?;
-        } else {
-            let width = output::Screen::stdout().columns;
-            output::human(|out| render::summary(out, &replayed.summary, width))?;
-        }
-        return Ok(Exit::Ok);
-    };
-    let actual = serde_json::to_value(&replayed.summary).map_err(|error| {
+    if let Some((golden, path)) = golden.zip(command.expect.as_deref()) {
+        return compare(global, &golden, path, &replayed.summary);
+    }
+    let width = output::Screen::stdout().columns;
+    output::document(global.json, &replayed.summary, |out| {
+        render::summary(out, &replayed.summary, width)
+    })?;
+    Ok(Exit::Ok)
+}
+
+/// Prints the differences between the summary and the expected document.
+fn compare(global: &Global, golden: &Value, path: &Path, summary: &wire::Summary) -> Result<Exit, Failure> {
+    let actual = serde_json::to_value(summary).map_err(|error| {
         Failure::new(
             Exit::Bug,
             format!("the summary cannot be written as JSON: {error}"),
         )
     })?;
-    let differences = expect::compare(&golden, &actual);
-    if global.json {
-        output::json(&expect::ExpectOutcome::new(&differences))?;
-    } else {
-        output::human(|out| expect::write_human(out, path, &differences))?;
-    }
-    Ok(expect::ExpectOutcome::new(&differences).exit())
+    let differences = expect::compare(golden, &actual);
+    let outcome = expect::ExpectOutcome::new(&differences);
+    output::document(global.json, &outcome, |out| {
+        expect::write_human(out, path, &differences)
+    })?;
+    Ok(outcome.exit())
 }
 
 /// Prints warnings to standard error. A closed reader does not change the result.

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::Parser;
 
 use super::super::file::FileLayer;
+use super::super::mistakes::CONFIG_BYTES_MAX;
 use super::super::resolve::Resolver;
 use super::*;
 use crate::cli::args::Args;

@@ -23,7 +23,7 @@ use self::identity::Identity;
 use self::limits::{LimitFields, Retries};
 use self::model_name::{MODEL_SYNTHETIC, ModelMemory, model_name};
 use self::stream::Streams;
-use self::usage::{CallModel, Figures, UsageFields, UsageMemory};
+use self::usage::{CallModel, ParsedUsage, UsageFields, UsageMemory};
 use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{self, MemberValue, Members, RawBytes, members};
 use crate::model::{Dating, Kind, Millis, Observation, Rank, Record, Report, ResponseKey, Usage};
@@ -111,8 +111,8 @@ fn strict(
         envelope.limits.observe(&line, retries, observations);
     }
     let report = envelope.report(kind.as_deref(), last.session, place);
-    if let Claim::New(place, figures) = envelope.message.usage {
-        usage.remember(&text[place], figures);
+    if let Claim::New(place, parsed) = envelope.message.usage {
+        usage.remember(&text[place], parsed);
     }
     Ok(Parsed { class, time, report })
 }
@@ -216,6 +216,7 @@ impl Envelope<'_> {
         self.session_id.0.is_none() && self.captured.is_any()
     }
 
+    /// Judges a line of this type, and adds the records of its response.
     fn judge(
         &self,
         kind: Option<&[u8]>,
@@ -226,62 +227,30 @@ impl Envelope<'_> {
         records: &mut Vec<Record>,
     ) -> LineKind {
         if kind == Some(b"stream_event") {
-            let thread = stream::thread(self.captured.parent);
-            let id = self.captured.message_id.text();
-            let Some(ended) = streams.take(self.event, thread, id.as_deref(), place.scope) else {
-                return LineKind::Ignored;
-            };
-            let origin = RecordOrigin {
-                key: ended.key,
-                rank: Rank::Sidechain,
-                session: self.session(last.session, place),
-                is_final: true,
-            };
-            push(
-                records,
-                origin,
-                (Some(&ended.model), last.model),
-                &ended.figures,
-                when,
-                place,
-            );
-            return LineKind::Usage;
+            return self.judge_event(when, place, (last, streams), records);
         }
-        let is_quoted = kind == Some(b"progress");
-        let (message, rank) = match kind {
-            Some(b"assistant") => (&self.message, self.rank()),
-            // Exports omit the type.
-            None if self.kind.0.is_none() && self.message.is_of_assistant() => (&self.message, self.rank()),
-            _ if is_quoted => match &self.data {
-                Some(data) => (&data.message.message, Rank::Progress),
-                None => return LineKind::Ignored,
-            },
-            _ => return LineKind::Ignored,
+        let Some((message, rank)) = self.message_of(kind) else {
+            return LineKind::Ignored;
         };
-        let figures = match &message.usage {
+        let is_quoted = kind == Some(b"progress");
+        let parsed = match &message.usage {
             // Only a line with the type of an assistant can be malformed by its usage.
             Claim::NoObject if kind == Some(b"assistant") => return LineKind::Malformed,
             Claim::Absent | Claim::NoObject => return LineKind::Ignored,
-            Claim::New(_, figures) => figures,
-            Claim::Known(figures) => figures,
+            Claim::New(_, parsed) => parsed,
+            Claim::Known(parsed) => parsed,
         };
         let model_text = message.model.text();
         if model_text.as_deref() == Some(MODEL_SYNTHETIC) {
             return LineKind::Ignored;
         }
-        let alone = message.id.0.and_then(|raw| {
-            last.key.get(raw, place.scope, || {
-                let id = message.id.text().filter(|id| identity::is_alone(id))?;
-                Some(identity::key_of_id(place.scope, &id))
-            })
-        });
-        let named = alone.map_or_else(
-            || self.named(message, is_quoted, line, place),
-            |key| ResponseName {
+        let named = match key_of_id(message, place, last.key) {
+            Some(key) => ResponseName {
                 key,
                 ..ResponseName::default()
             },
-        );
+            None => self.named(message, is_quoted, line, place),
+        };
         // Without a `stop_reason`, the response counts as complete.
         let is_final = message.stop_reason.0 != Some(b"null");
         let mut key = named.key;
@@ -293,7 +262,7 @@ impl Envelope<'_> {
                 is_block: named.is_block,
                 is_final,
                 model: model_text.as_deref(),
-                usage: &figures.usage,
+                usage: &parsed.usage,
             };
             key = streams.see(&seen);
         }
@@ -305,7 +274,7 @@ impl Envelope<'_> {
             is_final,
         };
         let first = records.len();
-        push(records, origin, model, figures, when, place);
+        push(records, origin, model, parsed, when, place);
         for key in named.captured.into_iter().flatten() {
             let duplicate = Record {
                 key,
@@ -315,6 +284,43 @@ impl Envelope<'_> {
             };
             records.push(duplicate);
         }
+        LineKind::Usage
+    }
+
+    /// The message of a line of this type that may have usage, and its rank.
+    fn message_of(&self, kind: Option<&[u8]>) -> Option<(&MessageMembers<'_>, Rank)> {
+        match kind {
+            Some(b"assistant") => Some((&self.message, self.rank())),
+            // Exports omit the type.
+            None if self.kind.0.is_none() && self.message.is_of_assistant() => {
+                Some((&self.message, self.rank()))
+            }
+            Some(b"progress") => Some((&self.data.as_ref()?.message.message, Rank::Progress)),
+            _ => None,
+        }
+    }
+
+    /// Judges an event of a stream: one that ends a message has the usage of its response.
+    fn judge_event(
+        &self,
+        when: (Option<Millis>, Dating),
+        place: LineContext,
+        (last, streams): (&mut Last<'_>, &mut Streams),
+        records: &mut Vec<Record>,
+    ) -> LineKind {
+        let thread = stream::thread(self.captured.parent);
+        let id = self.captured.message_id.text();
+        let Some(ended) = streams.take(self.event, thread, id.as_deref(), place.scope) else {
+            return LineKind::Ignored;
+        };
+        let origin = RecordOrigin {
+            key: ended.key,
+            rank: Rank::Sidechain,
+            session: self.session(last.session, place),
+            is_final: true,
+        };
+        let model = (Some(&*ended.model), &mut *last.model);
+        push(records, origin, model, &ended.usage, when, place);
         LineKind::Usage
     }
 
@@ -387,12 +393,24 @@ struct RecordOrigin {
     is_final: bool,
 }
 
+/// The key of a response whose id alone is enough.
+fn key_of_id(
+    message: &MessageMembers<'_>,
+    place: LineContext,
+    memory: &mut Remembered<Option<ResponseKey>>,
+) -> Option<ResponseKey> {
+    memory.get(message.id.0?, place.scope, || {
+        let id = message.id.text().filter(|id| identity::is_alone(id))?;
+        Some(identity::key_of_id(place.scope, &id))
+    })
+}
+
 /// Adds the records of a response: its own, and those of calls that its figures leave out.
 fn push(
     records: &mut Vec<Record>,
     origin: RecordOrigin,
     (model, memory): (Option<&[u8]>, &mut ModelMemory),
-    figures: &Figures,
+    parsed: &ParsedUsage,
     (time, dating): (Option<Millis>, Dating),
     place: LineContext,
 ) {
@@ -407,16 +425,16 @@ fn push(
         key,
         kind: Kind::Message,
         rank,
-        model: memory.name(model, figures.is_fast),
-        usage: figures.usage,
-        tier: figures.tier,
+        model: memory.name(model, parsed.is_fast),
+        usage: parsed.usage,
+        tier: parsed.tier,
         time,
         dating,
         session,
         is_final,
         copies: 1,
     });
-    for (index, call) in &figures.calls {
+    for (index, call) in &parsed.calls {
         let name = match &call.model {
             CallModel::OfResponse => Arc::clone(&records[first].model),
             // The attempt that served is the response itself.
@@ -534,9 +552,9 @@ enum Claim<'de> {
     Absent,
     NoObject,
     /// An object, with its range in the text.
-    New(Range<usize>, Figures),
+    New(Range<usize>, ParsedUsage),
     /// The cached object.
-    Known(&'de Figures),
+    Known(&'de ParsedUsage),
 }
 
 #[derive(Debug, Default)]
@@ -570,13 +588,13 @@ impl<'de> Members<'de> for MessageMembers<'de> {
             b"stop_reason" => self.stop_reason.0 = Some(value.raw_bytes()?),
             b"role" => self.role.0 = Some(value.raw_bytes()?),
             b"usage" => {
-                if let Some(figures) = self.memory.and_then(|memory| memory.recall(value)) {
-                    self.usage = Claim::Known(figures);
+                if let Some(parsed) = self.memory.and_then(|memory| memory.recall(value)) {
+                    self.usage = Claim::Known(parsed);
                     return Ok(());
                 }
                 let mut fields = UsageFields::default();
                 self.usage = match value.object_at(&mut fields)? {
-                    Some(place) => Claim::New(place, fields.figures()),
+                    Some(place) => Claim::New(place, fields.parsed()),
                     None => Claim::NoObject,
                 };
             }

@@ -7,7 +7,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::identity;
-use super::usage::{Figures, UsageFields};
+use super::usage::{ParsedUsage, UsageFields};
 use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{self, MemberValue, RawBytes, members};
 use crate::model::{ResponseKey, Usage};
@@ -59,7 +59,7 @@ pub struct Seen<'a> {
 pub struct Final {
     pub key: ResponseKey,
     pub model: Vec<u8>,
-    pub figures: Figures,
+    pub usage: ParsedUsage,
 }
 
 /// The thread of a message: 0 for the main thread, else a hash of the tool use that a sub-agent answers.
@@ -132,11 +132,11 @@ impl Streams {
             }
             b"message_delta" => {
                 let message = self.0.iter().find(|open| is_of_it(open))?;
-                let figures = fields.usage?.figures_after(&message.usage);
+                let usage = fields.usage?.parsed_after(&message.usage);
                 Some(Final {
                     key: message.key?,
                     model: message.model.clone(),
-                    figures,
+                    usage,
                 })
             }
             b"message_stop" => {
@@ -161,7 +161,7 @@ impl Streams {
             key: identity::is_unique(&id).then(|| identity::key_of_id(scope, &id)),
             is_started: true,
             model: model.into_owned(),
-            usage: start.usage.figures().usage,
+            usage: start.usage.parsed().usage,
         });
     }
 
@@ -180,8 +180,8 @@ impl Streams {
             bytes.extend(message.id.to_le_bytes());
             bytes.push(u8::from(message.key.is_some()) | u8::from(message.is_started) << 1);
             bytes.extend(message.key.map_or(0, |key| key.0).to_le_bytes());
-            for figure in figures(&message.usage) {
-                bytes.extend(figure.to_le_bytes());
+            for count in message.usage.to_array() {
+                bytes.extend(count.to_le_bytes());
             }
             bytes.extend(&message.model);
             bytes
@@ -193,7 +193,10 @@ impl Streams {
         let (fixed, model) = bytes.split_at_checked(ENCODED_BYTES)?;
         let number = |at: usize| Some(u64::from_le_bytes(fixed.get(at..at + 8)?.try_into().ok()?));
         let key = u128::from_le_bytes(fixed.get(17..33)?.try_into().ok()?);
-        let figure = |index: usize| number(33 + 8 * index);
+        let mut counts = [0; 8];
+        for (index, count) in counts.iter_mut().enumerate() {
+            *count = number(33 + 8 * index)?;
+        }
         if model.len() > MODEL_BYTES_MAX || self.0.len() == STREAM_MESSAGES_MAX {
             return None;
         }
@@ -203,32 +206,10 @@ impl Streams {
             key: (fixed[16] & 1 == 1).then_some(ResponseKey(key)),
             is_started: fixed[16] & 2 == 2,
             model: model.to_vec(),
-            usage: Usage {
-                input: figure(0)?,
-                output: figure(1)?,
-                cache_read: figure(2)?,
-                cache_creation: figure(3)?,
-                cache_creation_5m: figure(4)?,
-                cache_creation_1h: figure(5)?,
-                web_search: figure(6)?,
-                thinking: figure(7)?,
-            },
+            usage: Usage::from_array(counts),
         });
         Some(())
     }
-}
-
-fn figures(usage: &Usage) -> [u64; 8] {
-    [
-        usage.input,
-        usage.output,
-        usage.cache_read,
-        usage.cache_creation,
-        usage.cache_creation_5m,
-        usage.cache_creation_1h,
-        usage.web_search,
-        usage.thinking,
-    ]
 }
 
 /// `event` of a line of type `stream_event`.

@@ -56,7 +56,7 @@ members!(UsageFields {
 
 /// The parsed `usage` object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
+pub struct ParsedUsage {
     pub usage: Usage,
     pub tier: Tier,
     pub is_fast: bool,
@@ -92,8 +92,8 @@ pub enum CallModel {
 }
 
 impl UsageFields<'_> {
-    pub fn figures(&self) -> Figures {
-        Figures {
+    pub fn parsed(&self) -> ParsedUsage {
+        ParsedUsage {
             usage: self.counts(),
             tier: self.tier(),
             is_fast: self.speed.text().as_deref() == Some(b"fast"),
@@ -102,9 +102,9 @@ impl UsageFields<'_> {
     }
 
     /// The figures of a later event of the same response; missing fields keep their first values.
-    pub fn figures_after(&self, start: &Usage) -> Figures {
-        let mut figures = self.figures();
-        let usage = &mut figures.usage;
+    pub fn parsed_after(&self, start: &Usage) -> ParsedUsage {
+        let mut parsed = self.parsed();
+        let usage = &mut parsed.usage;
         for (raw, figure, before) in [
             (self.input, &mut usage.input, start.input),
             (self.output, &mut usage.output, start.output),
@@ -124,7 +124,7 @@ impl UsageFields<'_> {
             usage.cache_creation_5m = start.cache_creation_5m;
             usage.cache_creation_1h = start.cache_creation_1h;
         }
-        figures
+        parsed
     }
 
     fn counts(&self) -> Usage {
@@ -224,20 +224,20 @@ impl Iteration<'_> {
 #[derive(Clone, Debug, Default)]
 pub struct UsageMemory {
     text: Vec<u8>,
-    figures: Figures,
+    parsed: ParsedUsage,
 }
 
 impl UsageMemory {
     /// Skips a value that equals the cached one.
-    pub fn recall(&self, value: &mut Scanner<'_>) -> Option<&Figures> {
-        (!self.text.is_empty() && value.skip_object(&self.text)).then_some(&self.figures)
+    pub fn recall(&self, value: &mut Scanner<'_>) -> Option<&ParsedUsage> {
+        (!self.text.is_empty() && value.skip_object(&self.text)).then_some(&self.parsed)
     }
 
-    pub fn remember(&mut self, text: &[u8], figures: Figures) {
+    pub fn remember(&mut self, text: &[u8], parsed: ParsedUsage) {
         self.text.clear();
         if text.len() <= REMEMBERED_BYTES_MAX {
             self.text.extend_from_slice(text);
-            self.figures = figures;
+            self.parsed = parsed;
         }
     }
 }

@@ -165,7 +165,7 @@ fn the_whole_budget_is_used_up_at_any_time() {
 }
 
 #[test]
-fn a_pace_is_told_after_fifteen_minutes_and_a_tenth_of_the_budget() {
+fn a_pace_is_shown_after_fifteen_minutes_and_a_tenth_of_the_budget() {
     let spent = budget(&[(0, 60_000), (3, 40_000)]);
     assert_eq!(spent.overrun(at(0, 15, 0) - 1), None);
     assert_eq!(
@@ -203,13 +203,10 @@ fn a_budget_of_nothing_is_no_budget() {
 }
 
 #[test]
-fn what_is_left_and_when_it_runs_out() {
+fn what_is_used_and_when_it_runs_out() {
     let spent = budget(&[(2 * HOUR, 200_000), (9 * HOUR, 900_000)]);
-    assert_eq!(
-        (spent.used(at(6, 0, 0)), spent.left(at(6, 0, 0))),
-        (200_000, 800_000)
-    );
-    assert_eq!((spent.used(at(9, 0, 0)), spent.left(at(9, 0, 0))), (1_100_000, 0));
+    assert_eq!(spent.used(at(6, 0, 0)), 200_000);
+    assert_eq!(spent.used(at(9, 0, 0)), 1_100_000);
     assert_eq!(spent.projected_exhaustion_at(at(4, 0, 0)), Some(at(20, 0, 0)));
     assert_eq!(
         spent.projected_exhaustion_at(at(6, 0, 0)),
@@ -289,7 +286,7 @@ proptest! {
         let calls: Vec<_> = used.iter().map(|(minute, _)| (*minute, u64::MAX)).collect();
         let _ = calls_in(calls, now);
         let budget = DailyBudget::new(tokens, Day { start, end }, used);
-        let _ = (budget.overrun(now), budget.left(now), minute_of(now));
+        let _ = (budget.used(now), minute_of(now));
         prop_assert!(budget.overrun(now).is_none_or(|overrun| overrun.until > now));
         prop_assert!(budget.projected_exhaustion_at(now).is_none_or(|at| at >= now && at < end));
     }

@@ -1,7 +1,6 @@
 //! Causes that begin and end independently.
 
 use crate::model::LimitSource;
-use proptest::prelude::*;
 
 use super::*;
 use crate::model::{DAY_MS, HOUR_MS, LimitStatus, Observation};
@@ -11,15 +10,6 @@ use crate::quota::window_name::{FIVE_HOUR, OVERAGE, SEVEN_DAY, SEVEN_DAY_OPUS};
 
 /// 2026-10-05T12:00:00Z
 const NOON: Millis = 1_791_201_600_000;
-
-fn cause(until: Millis) -> Cause {
-    Cause {
-        until,
-        reason: "because".into(),
-        source: "test".into(),
-        since: 0,
-    }
-}
 
 fn state(name: &str, utilization: Option<f64>, reset_in: Option<Millis>, status: LimitStatus) -> WindowState {
     let observation = Observation {
@@ -44,15 +34,8 @@ fn minimum(name: &str, percent: u8) -> Minimum {
     }
 }
 
-#[test]
-fn a_cause_ends_by_itself() {
-    let until = NOON + 5 * 60_000;
-    let mut causes = Causes::default();
-    causes.set(CauseKind::Observed, Some(cause(until)));
-    assert_eq!(causes.until(until - 1000), Some(until));
-    assert_eq!(causes.until(until - 1), Some(until));
-    assert_eq!(causes.until(until), None);
-    assert_eq!(causes.active(until).count(), 0);
+fn observed(windows: &[NamedWindow], model: Option<&str>, now: Millis) -> Option<Cause> {
+    blocked(windows, model, now).map(|(_, cause)| cause)
 }
 
 #[test]
@@ -65,29 +48,13 @@ fn a_healthy_header_ends_no_prediction() {
     let noon = crate::quota::budget::minute_of(NOON);
     assert_eq!(start_of(noon), NOON);
     let budget = DailyBudget::new(1_000_000, day, [(noon, 1_000_000)]);
-    let mut causes = Causes::default();
-    causes.set(CauseKind::Observed, Some(cause(NOON + HOUR_MS)));
-    causes.set(CauseKind::Predicted, predicted(&budget, NOON));
-    assert_eq!(causes.until(NOON), Some(midnight), "the latest counts");
-
+    assert_eq!(predicted(&budget, NOON).map(|cause| cause.until), Some(midnight));
     let healthy = state(FIVE_HOUR, Some(0.2), Some(HOUR_MS), LimitStatus::Allowed);
     let windows = [NamedWindow {
         name: FIVE_HOUR,
         state: &healthy,
     }];
-    causes.set(CauseKind::Observed, observed(&windows, None, NOON));
-    let kinds: Vec<_> = causes.active(NOON).map(|(kind, _)| kind).collect();
-    assert_eq!(kinds, [CauseKind::Predicted]);
-    assert_eq!(causes.until(NOON), Some(midnight));
-}
-
-#[test]
-fn a_manual_cause_without_end_stays_until_it_is_taken_back() {
-    let mut causes = Causes::default();
-    causes.set(CauseKind::Manual, Some(cause(UNTIL_TAKEN_BACK)));
-    assert_eq!(causes.until(Millis::MAX - 1), Some(UNTIL_TAKEN_BACK));
-    causes.set(CauseKind::Manual, None);
-    assert_eq!(causes.until(NOON), None);
+    assert_eq!(observed(&windows, None, NOON), None);
 }
 
 #[test]
@@ -248,13 +215,4 @@ fn the_words_of_documents_stay_as_they_are() {
         "agent_cache",
     ];
     assert_eq!(sources.each_ref().map(LimitSource::into_str), words);
-}
-
-proptest! {
-    #[test]
-    fn a_cause_is_active_only_before_its_end(ends in proptest::array::uniform4(any::<i64>()), now in any::<i64>()) {
-        let [observed, predicted, manual, throttled] = ends.map(|end| Some(cause(end)));
-        let causes = Causes { observed, predicted, manual, throttled };
-        prop_assert_eq!(causes.until(now), ends.into_iter().filter(|end| *end > now).max());
-    }
 }

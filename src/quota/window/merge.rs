@@ -103,20 +103,7 @@ pub fn merge(
     } else {
         add(&mut readings, reading);
     }
-    let newest = readings.last().map_or(observed_at, |last| last.at);
-    let live = readings.iter().rfind(|reading| !reading.is_snapshot());
-    let horizon = live.map_or(newest, |live| live.at).saturating_sub(LATE_MAX_MS);
-    while let Some(first) = readings.first().copied()
-        && first.at < newest
-        && (readings.len() > RECENT_READINGS_MAX || first.at < horizon)
-    {
-        // Only whole times are dropped, so that no later reading is merged before an earlier one of the same
-        // time.
-        let count = readings.partition_point(|reading| reading.at == first.at);
-        for reading in readings.drain(..count) {
-            take(&mut before, &reading, length, thresholds);
-        }
-    }
+    take_old(&mut before, &mut readings, length, thresholds);
     let mut state = before.clone();
     for reading in &readings {
         take(&mut state, reading, length, thresholds);
@@ -141,6 +128,32 @@ pub fn merge(
         },
         history,
         crossed,
+    }
+}
+
+/// Moves the oldest readings into the state before them: those that are too old for an earlier one to follow, and
+/// those beyond the bound.
+fn take_old(
+    before: &mut Option<WindowState>,
+    readings: &mut Vec<Reading>,
+    length: Option<Millis>,
+    thresholds: &[u8],
+) {
+    let Some(newest) = readings.last().map(|last| last.at) else {
+        return;
+    };
+    let live = readings.iter().rfind(|reading| !reading.is_snapshot());
+    let horizon = live.map_or(newest, |live| live.at).saturating_sub(LATE_MAX_MS);
+    while let Some(first) = readings.first().copied()
+        && first.at < newest
+        && (readings.len() > RECENT_READINGS_MAX || first.at < horizon)
+    {
+        // Only whole times are dropped, so that no later reading is merged before an earlier one of the same
+        // time.
+        let count = readings.partition_point(|reading| reading.at == first.at);
+        for reading in readings.drain(..count) {
+            take(before, &reading, length, thresholds);
+        }
     }
 }
 

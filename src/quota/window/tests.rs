@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::merge::Merged;
 use super::*;
 use crate::model::{DAY_MS, HOUR_MS};
 use crate::quota::window_name::{FIVE_HOUR, SEVEN_DAY};

@@ -3,7 +3,6 @@
 //! A layout is what databases have: a change of one is a new version of rows. The types of the program have
 //! an order of their own, which may change. `store/tests/bytes.rs` has the bytes of a row of each table.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
@@ -22,50 +21,49 @@ use crate::quota::overage::Overage;
 use crate::quota::throttle::{Throttle, Throttles};
 use crate::quota::window::{Held, Reading, Track, WindowState};
 
-/// A run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RunRow {
-    pub number: RunNumber,
-    /// Whether the run was part of a backlog that is not worked off yet: its ties go by run order.
-    pub backlog: bool,
-    pub first_seen: Millis,
+/// Defines the struct of a row, and its layout: the same fields in the same order.
+macro_rules! row {
+    (
+        $(#[$of_struct:meta])*
+        pub struct $name:ident { $($(#[$of_field:meta])* $visible:vis $field:ident: $kind:ty,)+ }
+    ) => {
+        $(#[$of_struct])*
+        pub struct $name {
+            $($(#[$of_field])* $visible $field: $kind,)+
+        }
+
+        layout!($name { $($field: $kind),+ });
+    };
 }
 
-layout!(RunRow {
-    number: u32,
-    backlog: bool,
-    first_seen: i64
-});
-
-/// A log file: its run and its [`Position`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileRow {
-    pub run: RunNumber,
-    inode: u64,
-    born_ns: i64,
-    generation: u32,
-    offset: u64,
-    tail_len: u16,
-    tail_hash: u64,
-    skip_to: u64,
-    settled_to: u64,
-    origin: u64,
-    state: Box<[u8]>,
+row! {
+    /// A run.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct RunRow {
+        pub number: RunNumber,
+        /// Whether the run was part of a backlog that is not worked off yet: its ties go by run order.
+        pub backlog: bool,
+        pub first_seen: Millis,
+    }
 }
 
-layout!(FileRow {
-    run: u32,
-    inode: u64,
-    born_ns: i64,
-    generation: u32,
-    offset: u64,
-    tail_len: u16,
-    tail_hash: u64,
-    skip_to: u64,
-    settled_to: u64,
-    origin: u64,
-    state: Box<[u8]>,
-});
+row! {
+    /// A log file: its run and its [`Position`].
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct FileRow {
+        pub run: RunNumber,
+        inode: u64,
+        born_ns: i64,
+        generation: u32,
+        offset: u64,
+        tail_len: u16,
+        tail_hash: u64,
+        skip_to: u64,
+        settled_to: u64,
+        origin: u64,
+        state: Box<[u8]>,
+    }
+}
 
 impl FileRow {
     #[must_use]
@@ -111,26 +109,19 @@ impl FileRow {
     }
 }
 
-/// A counted response. `flags`: bit 0 advisor, bits 1-2 rank, bits 3-5 dating, bits 6-8 tier,
-/// bit 9 unfinished, bit 10 copies in other sessions, bit 11 duplicate of what is counted under another key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ResponseRow {
-    flags: u16,
-    pub model: ModelNumber,
-    pub run: RunNumber,
-    pub session: SessionNumber,
-    pub time: Millis,
-    usage: [u64; 8],
+row! {
+    /// A counted response. `flags`: bit 0 advisor, bits 1-2 rank, bits 3-5 dating, bits 6-8 tier,
+    /// bit 9 unfinished, bit 10 copies in other sessions, bit 11 duplicate of what is counted under another key.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct ResponseRow {
+        flags: u16,
+        pub model: ModelNumber,
+        pub run: RunNumber,
+        pub session: SessionNumber,
+        pub time: Millis,
+        usage: [u64; 8],
+    }
 }
-
-layout!(ResponseRow {
-    flags: u16,
-    model: u32,
-    run: u32,
-    session: u32,
-    time: i64,
-    usage: [u64; 8],
-});
 
 /// What a row says, apart from the model's name.
 #[derive(Clone, Copy)]
@@ -151,7 +142,6 @@ const FLAGS_BITS: u32 = 12;
 impl ResponseRow {
     #[must_use]
     pub fn new(parts: &ResponseParts, model: ModelNumber, run: RunNumber, time: Millis) -> Self {
-        let usage = &parts.usage;
         Self {
             flags: u16::from(parts.kind == Kind::Advisor)
                 | (u16::from(parts.rank.code()) << 1)
@@ -164,16 +154,7 @@ impl ResponseRow {
             run,
             session: parts.session,
             time,
-            usage: [
-                usage.input,
-                usage.output,
-                usage.cache_read,
-                usage.cache_creation,
-                usage.cache_creation_5m,
-                usage.cache_creation_1h,
-                usage.web_search,
-                usage.thinking,
-            ],
+            usage: parts.usage.to_array(),
         }
     }
 
@@ -186,16 +167,6 @@ impl ResponseRow {
             return Err(RowError::Range("flags"));
         }
         let bits = |place: u32, mask: u8| (self.flags >> place).to_le_bytes()[0] & mask;
-        let [
-            input,
-            output,
-            cache_read,
-            cache_creation,
-            cache_creation_5m,
-            cache_creation_1h,
-            web_search,
-            thinking,
-        ] = self.usage;
         Ok(ResponseParts {
             kind: match (self.flags & 1, self.flags >> 11) {
                 (0, 0) => Kind::Message,
@@ -206,16 +177,7 @@ impl ResponseRow {
             rank: Rank::of_code(bits(1, 3))?,
             dating: Dating::of_code(bits(3, 7))?,
             tier: Tier::of_code(bits(6, 7))?,
-            usage: Usage {
-                input,
-                output,
-                cache_read,
-                cache_creation,
-                cache_creation_5m,
-                cache_creation_1h,
-                web_search,
-                thinking,
-            },
+            usage: Usage::from_array(self.usage),
             is_final: (self.flags >> 9) & 1 == 0,
             session: self.session,
             is_shared: (self.flags >> 10) & 1 == 1,
@@ -253,47 +215,35 @@ impl ResponseRow {
     }
 }
 
-/// Everything that is summed for one run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RunTotalsRow {
-    pub totals: Totals,
-    pub lines: LineCounts,
-    /// Log files ever seen.
-    pub files: u64,
-    pub bytes: u64,
-    /// The latest line time read.
-    pub latest: Option<Millis>,
+row! {
+    /// Everything that is summed for one run.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct RunTotalsRow {
+        pub totals: Totals,
+        pub lines: LineCounts,
+        /// Log files ever seen.
+        pub files: u64,
+        pub bytes: u64,
+        /// The latest line time read.
+        pub latest: Option<Millis>,
+    }
 }
 
-layout!(RunTotalsRow {
-    totals: Totals,
-    lines: LineCounts,
-    files: u64,
-    bytes: u64,
-    latest: Option<i64>,
-});
-
-/// What is known of a run beside its sums.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RunInfoRow {
-    pub labels: Labels,
-    /// Where its logs are, if someone said so: bytes of an absolute path.
-    pub mount: Option<Box<[u8]>>,
-    /// When someone started it; `None` for one that was only found.
-    pub registered_at: Option<Millis>,
-    /// The earliest line time read.
-    pub earliest: Option<Millis>,
-    /// When it was stopped and why; `None` while it goes on.
-    pub stopped: Option<(Millis, StopReason)>,
+row! {
+    /// What is known of a run beside its sums.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct RunInfoRow {
+        pub labels: Labels,
+        /// Where its logs are, if someone said so: bytes of an absolute path.
+        pub mount: Option<Box<[u8]>>,
+        /// When someone started it; `None` for one that was only found.
+        pub registered_at: Option<Millis>,
+        /// The earliest line time read.
+        pub earliest: Option<Millis>,
+        /// When it was stopped and why; `None` while it goes on.
+        pub stopped: Option<(Millis, StopReason)>,
+    }
 }
-
-layout!(RunInfoRow {
-    labels: BTreeMap<Box<str>, Box<str>>,
-    mount: Option<Box<[u8]>>,
-    registered_at: Option<i64>,
-    earliest: Option<i64>,
-    stopped: Option<(i64, StopReason)>,
-});
 
 impl RunInfoRow {
     /// [`RunInfoRow::mount`] as a path.
@@ -304,18 +254,18 @@ impl RunInfoRow {
     }
 }
 
-/// A session of an agent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SessionRow {
-    /// The run that named it first.
-    pub run: RunNumber,
-    /// Another session whose responses it has copies of; 0 for none.
-    pub linked: SessionNumber,
-    /// Input, output, cache reads and cache writes that the agent reported, in tokens.
-    pub reported: Option<[u64; 4]>,
+row! {
+    /// A session of an agent.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct SessionRow {
+        /// The run that named it first.
+        pub run: RunNumber,
+        /// Another session whose responses it has copies of; 0 for none.
+        pub linked: SessionNumber,
+        /// Input, output, cache reads and cache writes that the agent reported, in tokens.
+        pub reported: Option<[u64; 4]>,
+    }
 }
-
-layout!(SessionRow { run: u32, linked: u32, reported: Option<[u64; 4]> });
 
 impl SessionRow {
     #[must_use]
@@ -339,23 +289,23 @@ impl SessionRow {
     }
 }
 
-/// A run that was forgotten: its directory is not taken for a new one as long as it is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ForgottenRow {
-    pub number: RunNumber,
-    pub at: Millis,
+row! {
+    /// A run that was forgotten: its directory is not taken for a new one as long as it is there.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct ForgottenRow {
+        pub number: RunNumber,
+        pub at: Millis,
+    }
 }
 
-layout!(ForgottenRow { number: u32, at: i64 });
-
-/// A provider account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccountRow {
-    provider: Box<str>,
-    name: Box<str>,
+row! {
+    /// A provider account.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct AccountRow {
+        provider: Box<str>,
+        name: Box<str>,
+    }
 }
-
-layout!(AccountRow { provider: Box<str>, name: Box<str> });
 
 impl AccountRow {
     #[must_use]
@@ -375,84 +325,62 @@ impl AccountRow {
     }
 }
 
-/// A window as it stands.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WindowRow {
-    pub track: Track,
-    /// How many rows of `observations` are its.
-    pub history_rows: u32,
+row! {
+    /// A window as it stands.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct WindowRow {
+        pub track: Track,
+        /// How many rows of `observations` are its.
+        pub history_rows: u32,
+    }
 }
 
-layout!(WindowRow {
-    track: Track,
-    history_rows: u32
-});
-
-/// What the provider says of an account without naming a window.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AccountLimitsRow {
-    pub throttles: Throttles,
-    pub overage: Option<Overage>,
+row! {
+    /// What the provider says of an account without naming a window.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct AccountLimitsRow {
+        pub throttles: Throttles,
+        pub overage: Option<Overage>,
+    }
 }
 
-layout!(AccountLimitsRow { throttles: Throttles, overage: Option<Overage> });
-
-/// One point of a window's history.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct HistoryRow {
-    pub observed_at: Millis,
-    pub utilization: Option<f64>,
-    pub reset_at: Option<Millis>,
-    pub status: LimitStatus,
-    pub source: LimitSource,
+row! {
+    /// One point of a window's history.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub struct HistoryRow {
+        pub observed_at: Millis,
+        pub utilization: Option<f64>,
+        pub reset_at: Option<Millis>,
+        pub status: LimitStatus,
+        pub source: LimitSource,
+    }
 }
 
-layout!(HistoryRow {
-    observed_at: i64,
-    utilization: Option<f64>,
-    reset_at: Option<i64>,
-    status: LimitStatus,
-    source: LimitSource,
-});
-
-/// A rejection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LimitEventRow {
-    pub resets_at: Option<Millis>,
-    pub source: LimitSource,
-    pub session: Option<u64>,
-    pub request: Option<u64>,
-    /// When it was said last: its tries are one.
-    pub last_at: Millis,
+row! {
+    /// A rejection.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct LimitEventRow {
+        pub resets_at: Option<Millis>,
+        pub source: LimitSource,
+        pub session: Option<u64>,
+        pub request: Option<u64>,
+        /// When it was said last: its tries are one.
+        pub last_at: Millis,
+    }
 }
 
-layout!(LimitEventRow {
-    resets_at: Option<i64>,
-    source: LimitSource,
-    session: Option<u64>,
-    request: Option<u64>,
-    last_at: i64,
-});
-
-/// A threshold that fired.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FiredRow {
-    pub account: u32,
-    pub window: Box<str>,
-    pub percent: u8,
-    pub utilization: f64,
-    pub reset_at: Option<Millis>,
-    pub observed_at: Millis,
+row! {
+    /// A threshold that fired.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct FiredRow {
+        pub account: u32,
+        pub window: Box<str>,
+        pub percent: u8,
+        pub utilization: f64,
+        pub reset_at: Option<Millis>,
+        pub observed_at: Millis,
+    }
 }
-
-layout!(FiredRow {
-    account: u32,
-    window: Box<str>,
-    percent: u8,
-    utilization: f64,
-    reset_at: Option<i64>,
-    observed_at: i64,
-});
 
 impl FiredRow {
     /// The threshold as it is published.
@@ -470,43 +398,31 @@ impl FiredRow {
     }
 }
 
-/// What an operator said about an account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MarkRow {
-    pub cause: Cause,
+row! {
+    /// What an operator said about an account.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct MarkRow {
+        pub cause: Cause,
+    }
 }
 
-layout!(MarkRow { cause: Cause });
-
-/// An observation that waits for the end of a backlog.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ParkedRow {
-    pub account: u32,
-    window: Box<str>,
-    utilization: Option<f64>,
-    remaining: Option<u64>,
-    limit: Option<u64>,
-    reset_at: Option<Millis>,
-    observed_at: Option<Millis>,
-    status: LimitStatus,
-    source: LimitSource,
-    session: Option<u64>,
-    request: Option<u64>,
+row! {
+    /// An observation that waits for the end of a backlog.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct ParkedRow {
+        pub account: u32,
+        window: Box<str>,
+        utilization: Option<f64>,
+        remaining: Option<u64>,
+        limit: Option<u64>,
+        reset_at: Option<Millis>,
+        observed_at: Option<Millis>,
+        status: LimitStatus,
+        source: LimitSource,
+        session: Option<u64>,
+        request: Option<u64>,
+    }
 }
-
-layout!(ParkedRow {
-    account: u32,
-    window: Box<str>,
-    utilization: Option<f64>,
-    remaining: Option<u64>,
-    limit: Option<u64>,
-    reset_at: Option<i64>,
-    observed_at: Option<i64>,
-    status: LimitStatus,
-    source: LimitSource,
-    session: Option<u64>,
-    request: Option<u64>,
-});
 
 impl ParkedRow {
     #[must_use]

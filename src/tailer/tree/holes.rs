@@ -55,22 +55,22 @@ impl FileState {
         }
     }
 
-    /// True if the last turn ended in a hole that is read over.
+    /// True if the last chunk ended in a hole that is read over.
     pub(super) fn is_reading_on(&self) -> bool {
         (self.holes.as_ref()).is_some_and(|holes| holes.stage == Stage::ReadsOn)
     }
 
-    /// Takes over the holes of a turn; returns the time of the next look if a hole is waited for.
+    /// Takes over the holes of a chunk; returns the time of the next look if a hole is waited for.
     pub(super) fn take_holes(
         &mut self,
-        turn: &ReadChunk,
+        chunk: &ReadChunk,
         waited: bool,
         same_place: bool,
         now: Instant,
     ) -> Option<Instant> {
         let before = self.holes.as_ref().map(|holes| holes.stage).unwrap_or_default();
-        let stage = match turn.hole {
-            _ if turn.more && !waited => Stage::ReadsOn,
+        let stage = match chunk.hole {
+            _ if chunk.more && !waited => Stage::ReadsOn,
             Some(_) if !waited => Stage::Tail,
             Some(hole) => match before {
                 Stage::Waits { at, since } if at == hole => Stage::Waits { at, since },
@@ -83,7 +83,8 @@ impl FileState {
             passed.clear();
         }
         passed.extend(
-            turn.passed
+            chunk
+                .passed
                 .iter()
                 .take(PASSED_HOLES_MAX.saturating_sub(passed.len())),
         );

@@ -1,4 +1,4 @@
-//! Files kept open between turns, counted over all runs.
+//! Files kept open between chunks, counted over all runs.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use super::open_files::OpenFile;
 use super::{FileStamp, FileState, OPEN_FILES_MAX, SHARE_RECORDS_MAX, Tree};
-use crate::logfile::unread::{self, UnreadKind};
-use crate::logfile::{EntryKind, LogFile, LogFileError, Root, Tail};
-use crate::model::{Batch, RelativePath};
-use crate::parse::foreign::Look;
-use crate::reader::{self, PartialLine, ReadOptions};
+use crate::logfile::unread;
+use crate::logfile::{EntryKind, LogFile, LogFileError, Root, Stat, Tail};
+use crate::model::{Batch, RelativePath, RunId};
+use crate::parse::foreign::ContentKind;
+use crate::reader::{self, PartialLine, ReadChunk, ReadOptions};
 
 impl Tree {
     /// Reads files with news, one chunk each, until the share is full.
@@ -40,7 +40,7 @@ impl Tree {
             if let Some(file) = self.files.get_mut(&path) {
                 file.queued = false;
             }
-            match self.turn(root.as_ref(), &path, reading, buffer) {
+            match self.read_chunk(root.as_ref(), &path, reading, buffer) {
                 Ok((batch, read)) => {
                     // The bytes read count, not the records: a skipped line takes time too.
                     bytes += read.max(1);
@@ -49,7 +49,7 @@ impl Tree {
                         batches.push(batch);
                     }
                 }
-                Err(LogFileError::Gone(_)) => self.vanish(&path),
+                Err(LogFileError::Gone(_)) => self.mark_removed(&path),
                 // A file in its place is found at the next listing of its directory.
                 Err(LogFileError::Refused(_)) => {}
                 // The next scan tries again.
@@ -63,7 +63,7 @@ impl Tree {
     }
 
     /// Reads a chunk of one file; returns its batch, if there is one, and the number of bytes read.
-    fn turn(
+    fn read_chunk(
         &mut self,
         root: Option<&Root>,
         path: &RelativePath,
@@ -80,24 +80,18 @@ impl Tree {
         let Some(file) = self.files.get_mut(path) else {
             return Ok((None, 0));
         };
-        let Some((log, last_of_old)) = open_for_turn(root, path, file, &full)? else {
+        let Some((log, last_of_old)) = open_to_read(root, path, file, &full)? else {
             return Ok((None, 0));
         };
         let stat = log.stat().map_err(failed)?;
-        let stored = file.position();
         let is_last = last_of_old || file.gone;
         let reads_on = reading.settle || is_last || file.reads_on(&stat, reading.now);
-        let read_on;
-        let reading = if reads_on {
-            read_on = ReadOptions {
-                waits_for_holes: false,
-                ..reading.clone()
-            };
-            &read_on
-        } else {
-            reading
-        };
-        let (position, tail) = match &stored {
+        let read_on = reads_on.then(|| ReadOptions {
+            waits_for_holes: false,
+            ..reading.clone()
+        });
+        let reading = read_on.as_ref().unwrap_or(reading);
+        let (position, tail) = match &file.position() {
             Some(stored) if file.is_filled(&log).map_err(failed)? => {
                 (reader::anew(&stat, stored), Tail::default())
             }
@@ -106,39 +100,28 @@ impl Tree {
         let same_place = file
             .cursor
             .is_some_and(|stored| stored.generation == position.cursor.generation);
-        let scanned = match same_place {
-            true if file.is_reading_on() => file.scanned,
-            true => file.scanned.without_nuls(),
-            false => PartialLine::default(),
-        };
-        let turn = reader::read(&log, position, tail, scanned, reading, buffer).map_err(failed)?;
-        let had_passed = file.has_passed_holes();
-        let due = file.take_holes(&turn, !reads_on, same_place, Instant::now());
-        self.is_noticed &= file.has_passed_holes() == had_passed;
+        let partial = file.partial_line(same_place);
+        let chunk = reader::read(&log, position, tail, partial, reading, buffer).map_err(failed)?;
+        let unread_before = file.unread_kinds();
+        let due = file.take_holes(&chunk, !reads_on, same_place, Instant::now());
+        file.take_content(&chunk, &log, same_place);
+        self.is_noticed &= file.unread_kinds() == unread_before;
         self.hole_due = [self.hole_due, due].into_iter().flatten().min();
-        let (more, read_bytes) = (turn.more, turn.read_bytes);
-        let known = if same_place { file.look } else { Look::default() };
-        let look = match known {
-            _ if !(turn.records.is_empty() && turn.observations.is_empty()) => Look::Ours,
-            Look::TooShort | Look::Strange => unread::look(&log),
-            clear => clear,
-        };
-        self.is_noticed &= UnreadKind::of(look) == UnreadKind::of(file.look);
-        file.look = look;
-        file.scanned = turn.scanned;
-        file.active = Some(Instant::now());
-        let is_news = file.cursor != Some(turn.cursor) || turn.lines.read > 0 || file.renamed_from.is_some();
-        let batch = is_news.then(|| {
-            let mut batch = turn.into_batch(self.run.clone(), path.clone(), file.cursor, reading);
+        let (more, read_bytes) = (chunk.more, chunk.read_bytes);
+        let mut batch = file.take_batch(chunk, &self.run, path, reading);
+        if let Some(batch) = &mut batch {
             batch.written_at = Some(stat.modified_ms);
-            batch.renamed_from = file.renamed_from.take();
-            if std::mem::take(&mut file.replaces) {
-                batch.cursor.generation = batch.cursor.generation.wrapping_add(1);
-            }
-            file.cursor = Some(batch.cursor);
-            file.state = batch.state.clone();
-            batch
-        });
+        }
+        self.keep_open(path, log, &stat, more, last_of_old);
+        Ok((batch, read_bytes))
+    }
+
+    /// Keeps a file open after a chunk, and queues it if there is `more`, or if it was the `last_of_old`
+    /// content of its path.
+    fn keep_open(&mut self, path: &RelativePath, log: LogFile, stat: &Stat, more: bool, last_of_old: bool) {
+        let Some(file) = self.files.get_mut(path) else {
+            return;
+        };
         if more || last_of_old {
             // Its rest, or the content that replaced it, is read next.
             file.open = match (more, last_of_old || file.gone) {
@@ -150,13 +133,12 @@ impl Tree {
         } else if file.gone {
             file.open = None;
         } else {
-            file.seen = Some(FileStamp::from(&stat));
+            file.seen = Some(FileStamp::from(stat));
             file.open = OpenFile::if_room(log);
             if file.open.is_some() {
                 self.opened(path);
             }
         }
-        Ok((batch, read_bytes))
     }
 
     /// Records that a file is open; closes the least recently read one if there are too many.
@@ -189,9 +171,59 @@ impl Tree {
     }
 }
 
+impl FileState {
+    /// The searched part of the unfinished line, as far as it holds at the position to read from.
+    fn partial_line(&self, same_place: bool) -> PartialLine {
+        match same_place {
+            true if self.is_reading_on() => self.partial,
+            true => self.partial.without_nuls(),
+            false => PartialLine::default(),
+        }
+    }
+
+    /// Takes over what a chunk shows of the content.
+    fn take_content(&mut self, chunk: &ReadChunk, log: &LogFile, same_place: bool) {
+        let known = if same_place {
+            self.content
+        } else {
+            ContentKind::default()
+        };
+        self.content = match known {
+            _ if !(chunk.records.is_empty() && chunk.observations.is_empty()) => ContentKind::Ours,
+            ContentKind::TooShort | ContentKind::Strange => unread::content_kind(log),
+            decided => decided,
+        };
+        self.partial = chunk.partial;
+        self.active = Some(Instant::now());
+    }
+
+    /// Moves the position behind a chunk; returns its batch, if there is something to commit.
+    fn take_batch(
+        &mut self,
+        chunk: ReadChunk,
+        run: &RunId,
+        path: &RelativePath,
+        reading: &ReadOptions,
+    ) -> Option<Batch> {
+        let is_news =
+            self.cursor != Some(chunk.cursor) || chunk.lines.read > 0 || self.renamed_from.is_some();
+        if !is_news {
+            return None;
+        }
+        let mut batch = chunk.into_batch(run.clone(), path.clone(), self.cursor, reading);
+        batch.renamed_from = self.renamed_from.take();
+        if std::mem::take(&mut self.replaces) {
+            batch.cursor.generation = batch.cursor.generation.wrapping_add(1);
+        }
+        self.cursor = Some(batch.cursor);
+        self.state = batch.state.clone();
+        Some(batch)
+    }
+}
+
 /// The log to read now: the open one if it is still the file at the path, or if its end was not read yet
 /// (`true`: another follows); otherwise the file at the path.
-fn open_for_turn(
+fn open_to_read(
     root: Option<&Root>,
     path: &Path,
     file: &mut FileState,

@@ -20,7 +20,7 @@ pub(super) struct ScanFindings {
     /// The number of known files that exist, and of new ones.
     present: usize,
     /// New files, and files with another inode than that of their cursor.
-    strangers: BTreeMap<RelativePath, Stat>,
+    new_inodes: BTreeMap<RelativePath, Stat>,
     news: usize,
     /// Directories that were watched before their visit, with their metadata before that; `None` for refused
     /// ones.
@@ -36,11 +36,11 @@ impl Tree {
     ///
     /// # Errors
     /// [`LogFileError::Gone`] when the run's directory no longer exists.
-    pub fn scan(&mut self, depth: Depth, world: ScanContext<'_>) -> Result<(), LogFileError> {
+    pub fn scan(&mut self, depth: Depth, context: ScanContext<'_>) -> Result<(), LogFileError> {
         let root = self.home.open()?;
         if depth == Depth::Everything {
             self.problems.clear();
-            self.watch_all_again(world);
+            self.watch_all_again(context);
         }
         self.scans += 1;
         let failed = self.failed.take().map(|failed| *failed).unwrap_or_default();
@@ -56,8 +56,8 @@ impl Tree {
             links_left: LINKS_LOOKED_AT_MAX,
             ..ScanFindings::default()
         };
-        if self.directories.is_empty() && !world.unwatched {
-            found.ahead = self.watch_ahead(&root, world);
+        if self.directories.is_empty() && !context.unwatched {
+            found.ahead = self.watch_ahead(&root, context);
         }
         // Level by level, so that there is one request to the watcher for each.
         let mut level: Vec<RelativePath> = vec![Path::new("").into()];
@@ -66,39 +66,39 @@ impl Tree {
             let mut changed = Vec::new();
             let (mut unwatched, mut watched) = (Vec::new(), 0);
             for directory in level {
-                let looked = self.visit(&root, &directory, depth, &mut found, &mut below);
+                let looked = self.visit_directory(&root, &directory, depth, &mut found, &mut below);
                 if let Some((stat, is_new)) = looked {
                     let ahead = found.ahead.remove(&directory).flatten();
                     let is_watched =
                         ahead.is_some_and(|then| (then.device, then.inode) == (stat.device, stat.inode));
                     if is_watched {
                         watched += 1;
-                    } else if is_new && !world.unwatched {
+                    } else if is_new && !context.unwatched {
                         let others = found.ahead.len() + watched;
-                        self.want_watched(&directory, others, &mut unwatched, world);
+                        self.want_watched(&directory, others, &mut unwatched, context);
                     }
                     changed.push((directory, stat));
                 }
             }
-            for error in world.watch.watch_dirs(unwatched) {
+            for error in context.watch.watch_dirs(unwatched) {
                 // Its files are read all the same: the scans find the changes.
                 tracing::debug!(%error, "not watched");
             }
             for (directory, stat) in changed {
-                self.list(&root, &directory, &stat, world, &mut found, &mut below);
+                self.list(&root, &directory, &stat, context, &mut found, &mut below);
             }
             level = below;
         }
         for directory in found.ahead.keys() {
-            world.watch.forget_dir(&self.home.path.join(directory));
+            context.watch.forget_dir(&self.home.path.join(directory));
         }
-        self.forget_directories(&found, world);
-        let vanished = self.vanished(&found);
-        self.settle_strangers(&mut found, &vanished);
+        self.forget_directories(&found, context);
+        let removed = self.removed(&found);
+        self.match_new_inodes(&mut found, &removed);
         // On a filesystem with events these changes would have had hints.
         self.news_without_hint = found.news > 0 && depth == Depth::Everything;
-        for path in vanished {
-            self.vanish(&path);
+        for path in removed {
+            self.mark_removed(&path);
         }
         self.forget_gone();
         Ok(())
@@ -106,7 +106,7 @@ impl Tree {
 
     /// Visits a directory. If it has to be listed, returns its metadata, and true if it is new or replaced
     /// another one.
-    fn visit(
+    fn visit_directory(
         &mut self,
         root: &Root,
         directory: &RelativePath,
@@ -137,14 +137,14 @@ impl Tree {
     }
 
     /// Watches all directories, if there were too many before and are no longer; present watches stay.
-    fn watch_all_again(&mut self, world: ScanContext<'_>) {
-        if !self.partly_watched || world.unwatched || self.directories.len() > WATCHED_DIRECTORIES_MAX {
+    fn watch_all_again(&mut self, context: ScanContext<'_>) {
+        if !self.partly_watched || context.unwatched || self.directories.len() > WATCHED_DIRECTORIES_MAX {
             return;
         }
         self.partly_watched = false;
         let all = self.directories.keys();
         let all = all.map(|directory| self.home.path.join(directory)).collect();
-        for error in world.watch.watch_dirs(all) {
+        for error in context.watch.watch_dirs(all) {
             tracing::debug!(%error, "not watched");
         }
     }
@@ -154,7 +154,7 @@ impl Tree {
     pub(super) fn watch_ahead(
         &self,
         root: &Root,
-        world: ScanContext<'_>,
+        context: ScanContext<'_>,
     ) -> HashMap<RelativePath, Option<Stat>> {
         let mut directories: BTreeSet<&OsStr> = BTreeSet::new();
         for file in self.files.keys() {
@@ -184,7 +184,7 @@ impl Tree {
                 paths.push(self.home.path.join(directory));
             }
         }
-        let refused = world.watch.watch_dirs(paths);
+        let refused = context.watch.watch_dirs(paths);
         if !refused.is_empty() {
             let refused: HashSet<&Path> = refused.iter().map(WatchError::path).collect();
             for (directory, stat) in &mut ahead {
@@ -201,13 +201,13 @@ impl Tree {
         directory: &RelativePath,
         others: usize,
         unwatched: &mut Vec<PathBuf>,
-        world: ScanContext<'_>,
+        context: ScanContext<'_>,
     ) {
         if self.directories.len() + others + unwatched.len() < WATCHED_DIRECTORIES_MAX {
             return unwatched.push(self.home.path.join(directory));
         }
         // The watch may be from before a rescan.
-        world.watch.forget_dir(&self.home.path.join(directory));
+        context.watch.forget_dir(&self.home.path.join(directory));
         self.partly_watched = true;
     }
 
@@ -217,24 +217,13 @@ impl Tree {
         root: &Root,
         directory: &RelativePath,
         stat: &Stat,
-        world: ScanContext<'_>,
+        context: ScanContext<'_>,
         found: &mut ScanFindings,
         below: &mut Vec<RelativePath>,
     ) {
         let (entries, mark) = match root.list_marked(directory) {
             Ok(listed) => listed,
-            Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => {
-                self.directories.remove(directory);
-                return world.watch.forget_dir(&self.home.path.join(directory));
-            }
-            Err(error) => {
-                if !self.directories.contains_key(directory) {
-                    // Only watches of directories in the tree are given back later.
-                    world.watch.forget_dir(&self.home.path.join(directory));
-                }
-                self.failed().directories.insert(directory.clone());
-                return self.problem_at(directory, error.to_string());
-            }
+            Err(error) => return self.not_listed(directory, &error, context),
         };
         found.listed.insert(directory.clone());
         self.is_noticed = false;
@@ -242,17 +231,16 @@ impl Tree {
             .retain(|path, _| path != &**directory && path.parent() != Some(&**directory));
         let mut there = Vec::new();
         let place = self.home.in_runs.clone();
-        let wants_directory = |path: &Path| world.globs.may_contain(&place.join(path));
-        let wants_file = |path: &Path| world.globs.reads(&place.join(path));
+        let wants_directory = |path: &Path| context.globs.may_contain(&place.join(path));
+        let wants_file = |path: &Path| context.globs.reads(&place.join(path));
         let mut links_left = found.links_left;
         let mut sorter = Sorter::new(root, &wants_directory, &wants_file, &mut links_left);
         let mut has_logs = false;
         for entry in entries {
-            let in_runs = self.home.in_runs.join(&entry.path);
             match entry.kind {
-                EntryKind::Directory if !world.globs.may_contain(&in_runs) => {}
-                EntryKind::Directory if entry.path.components().count() > world.limits.depth_max => {
-                    let limit = world.limits.depth_max;
+                EntryKind::Directory if !wants_directory(&entry.path) => {}
+                EntryKind::Directory if entry.path.components().count() > context.limits.depth_max => {
+                    let limit = context.limits.depth_max;
                     self.problem_at(
                         &entry.path,
                         format!(
@@ -262,9 +250,9 @@ impl Tree {
                     );
                 }
                 EntryKind::Directory => there.push(entry.path.as_path().into()),
-                EntryKind::File if world.globs.reads(&in_runs) => {
+                EntryKind::File if wants_file(&entry.path) => {
                     has_logs = true;
-                    self.meet(root, entry.path.as_path().into(), world, found);
+                    self.visit_file(root, entry.path.as_path().into(), context, found);
                 }
                 _ => sorter.add(&entry),
             }
@@ -273,7 +261,7 @@ impl Tree {
         found.links_left = links_left;
         // Files beside the mount belong to the orchestrator; without a mount they may be misplaced logs.
         if there.is_empty() && !has_logs && directory.as_os_str().is_empty() {
-            let misses = |path: &Path| world.globs.misses(&place.join(path));
+            let misses = |path: &Path| context.globs.misses(&place.join(path));
             unread.merge(&unread::not_included(root, wants_directory, misses));
         }
         below.extend(there.iter().cloned());
@@ -288,8 +276,29 @@ impl Tree {
         self.directories.insert(directory.clone(), Box::new(known));
     }
 
+    /// Drops a directory that is gone; one that cannot be listed is listed again at the next scan.
+    fn not_listed(&mut self, directory: &RelativePath, error: &LogFileError, context: ScanContext<'_>) {
+        let is_gone = matches!(error, LogFileError::Gone(_) | LogFileError::Refused(_));
+        if is_gone {
+            self.directories.remove(directory);
+        } else {
+            self.failed().directories.insert(directory.clone());
+            self.problem_at(directory, error.to_string());
+        }
+        if !self.directories.contains_key(directory) {
+            // Only watches of directories in the tree are given back later.
+            context.watch.forget_dir(&self.home.path.join(directory));
+        }
+    }
+
     /// Visits a wanted file of a listing.
-    fn meet(&mut self, root: &Root, path: RelativePath, world: ScanContext<'_>, found: &mut ScanFindings) {
+    fn visit_file(
+        &mut self,
+        root: &Root,
+        path: RelativePath,
+        context: ScanContext<'_>,
+        found: &mut ScanFindings,
+    ) {
         let stat = match root.stat(&path) {
             Ok(stat) => stat,
             Err(error @ LogFileError::Io { .. }) => {
@@ -304,7 +313,7 @@ impl Tree {
         });
         let known = self.files.get_mut(&path);
         if known.as_ref().is_none_or(|file| file.gone) {
-            let limit = world.limits.files_per_run_max;
+            let limit = context.limits.files_per_run_max;
             if found.present >= limit {
                 return self.problem_at(
                     &path,
@@ -315,28 +324,28 @@ impl Tree {
         }
         match known {
             Some(file) if is_same => {
-                file.met_in = self.scans;
+                file.found_in = self.scans;
                 if file.is_news(&stat) {
                     found.news += 1;
                     self.queue.push_back(path);
                 }
             }
-            stranger => {
-                if let Some(file) = stranger {
-                    file.met_in = self.scans;
+            other => {
+                if let Some(file) = other {
+                    file.found_in = self.scans;
                 }
-                found.strangers.insert(path, stat);
+                found.new_inodes.insert(path, stat);
             }
         }
     }
 
     /// Drops the directories that the scan did not find.
-    pub(super) fn forget_directories(&mut self, found: &ScanFindings, world: ScanContext<'_>) {
+    pub(super) fn forget_directories(&mut self, found: &ScanFindings, context: ScanContext<'_>) {
         let path = &self.home.path;
         self.directories.retain(|directory, _| {
             let met = found.visited.contains(directory);
             if !met {
-                world.watch.forget_dir(&path.join(directory));
+                context.watch.forget_dir(&path.join(directory));
             }
             met
         });
@@ -348,32 +357,32 @@ impl Tree {
     }
 
     /// Files that are no longer at their paths.
-    fn vanished(&self, found: &ScanFindings) -> BTreeSet<RelativePath> {
-        let is_vanished = |path: &Path| {
+    fn removed(&self, found: &ScanFindings) -> BTreeSet<RelativePath> {
+        let is_removed = |path: &Path| {
             let parent = path.parent().unwrap_or(Path::new(""));
             found.listed.contains(parent.as_os_str()) || !self.directories.contains_key(parent.as_os_str())
         };
         let known = (self.files.iter())
-            .filter(|(path, file)| !file.gone && file.met_in != self.scans && is_vanished(path));
+            .filter(|(path, file)| !file.gone && file.found_in != self.scans && is_removed(path));
         known.map(|(path, _)| path.clone()).collect()
     }
 
     /// Decides which of the new inodes are known files under a new name, and which are new files.
-    fn settle_strangers(&mut self, found: &mut ScanFindings, vanished: &BTreeSet<RelativePath>) {
-        let strangers = std::mem::take(&mut found.strangers);
-        if strangers.is_empty() {
+    fn match_new_inodes(&mut self, found: &mut ScanFindings, removed: &BTreeSet<RelativePath>) {
+        let new_inodes = std::mem::take(&mut found.new_inodes);
+        if new_inodes.is_empty() {
             return;
         }
-        let mut homeless = HashMap::new();
+        let mut orphaned = HashMap::new();
         for (home, file) in &self.files {
-            let left = file.gone || vanished.contains(home) || strangers.contains_key(home);
+            let left = file.gone || removed.contains(home) || new_inodes.contains_key(home);
             if let Some(cursor) = file.cursor.filter(|_| left) {
-                homeless.entry(cursor.inode).or_insert((home, cursor.offset));
+                orphaned.entry(cursor.inode).or_insert((home, cursor.offset));
             }
         }
         let mut renamed = BTreeMap::new();
-        for (path, stat) in &strangers {
-            if let Some(&(home, offset)) = homeless.get(&stat.inode)
+        for (path, stat) in &new_inodes {
+            if let Some(&(home, offset)) = orphaned.get(&stat.inode)
                 && home != path
                 && offset <= stat.size
                 && !self.files.get(path).is_some_and(|file| file.has_unread_end())
@@ -382,7 +391,7 @@ impl Tree {
             }
         }
         self.rename(in_order(renamed));
-        for (path, stat) in strangers {
+        for (path, stat) in new_inodes {
             self.files.entry(path.clone()).or_default();
             if self.consider(&path, &stat) {
                 found.news += 1;
@@ -413,7 +422,7 @@ impl Tree {
         }
     }
 
-    pub(super) fn vanish(&mut self, path: &RelativePath) {
+    pub(super) fn mark_removed(&mut self, path: &RelativePath) {
         if let Some(file) = self.files.get_mut(path)
             && !file.gone
         {

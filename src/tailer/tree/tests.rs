@@ -39,7 +39,7 @@ fn settings() -> Settings {
     Settings::load(flags, None, &environment).unwrap()
 }
 
-fn world<'w>(settings: &'w Settings, watch: &'w Watch) -> ScanContext<'w> {
+fn context<'w>(settings: &'w Settings, watch: &'w Watch) -> ScanContext<'w> {
     ScanContext {
         globs: &settings.watch.globs,
         limits: &settings.limits,
@@ -56,9 +56,9 @@ fn that_not_all_directories_are_watched_is_said_after_every_scan() {
         fs::create_dir(directory.path().join(format!("one/mount/{number}"))).unwrap();
     }
     let watch = Watch::start();
-    let world = world(&settings, &watch);
+    let context = context(&settings, &watch);
     for scan in 0..3 {
-        tree.scan(Depth::Everything, world).unwrap();
+        tree.scan(Depth::Everything, context).unwrap();
         let problem = tree.problem().unwrap_or_default();
         assert!(
             problem.contains("are scanned, not watched"),
@@ -69,8 +69,8 @@ fn that_not_all_directories_are_watched_is_said_after_every_scan() {
         fs::remove_dir(directory.path().join(format!("one/mount/{number}"))).unwrap();
     }
     // The first scan finds that they are gone, the second one that all others can be watched.
-    tree.scan(Depth::Everything, world).unwrap();
-    tree.scan(Depth::Everything, world).unwrap();
+    tree.scan(Depth::Everything, context).unwrap();
+    tree.scan(Depth::Everything, context).unwrap();
     assert_eq!(tree.problem(), None);
     assert!(!tree.partly_watched);
     assert_eq!(watch.health().watches, tree.directories.len());
@@ -106,21 +106,21 @@ fn a_directory_that_goes_while_it_is_looked_at_is_not_taken_for_watched() {
     for hinted in [true, false] {
         let (directory, mut tree) = tree();
         let watch = Watch::start();
-        let world = ScanContext {
+        let context = ScanContext {
             globs: &settings.watch.globs,
             limits: &settings.limits,
             watch: &watch,
             unwatched: false,
         };
-        tree.rescan(world).unwrap();
+        tree.rescan(context).unwrap();
         assert_eq!(watch.health().watches, 3, "one, mount and deep");
         fs::remove_dir_all(directory.path().join("one/mount")).unwrap();
         if hinted {
             // The hint of the entry that was removed first comes first, when the others are gone already.
             let hints = HashSet::from([PathBuf::from("mount/deep/a.jsonl"), PathBuf::from("mount/deep")]);
-            tree.look(&hints, world).unwrap();
+            tree.look(&hints, context).unwrap();
         } else {
-            tree.rescan(world).unwrap();
+            tree.rescan(context).unwrap();
         }
         assert_eq!(watch.health().watches, 1, "hinted: {hinted}");
     }
@@ -130,7 +130,7 @@ fn a_directory_that_goes_while_it_is_looked_at_is_not_taken_for_watched() {
 fn a_tree_stands_until_something_in_it_changes() {
     let settings = settings();
     let watch = Watch::start();
-    let world = world(&settings, &watch);
+    let context = context(&settings, &watch);
     let append: Change = |mount| fs::write(mount.join("deep/a.jsonl"), "{}\n{}\n").unwrap();
     let rewrite: Change = |mount| fs::write(mount.join("deep/a.jsonl"), "[]\n").unwrap();
     let replace: Change = |mount| {
@@ -178,7 +178,7 @@ fn a_tree_stands_until_something_in_it_changes() {
     ] {
         let (root, mut tree) = tree();
         assert!(!tree.is_unchanged(Depth::Changed), "it was never looked at");
-        tree.rescan(world).unwrap();
+        tree.rescan(context).unwrap();
         assert!(!tree.is_unchanged(Depth::Changed), "it has news");
         read(&mut tree);
         assert!(
@@ -195,7 +195,7 @@ fn a_tree_stands_until_something_in_it_changes() {
 fn what_is_watched_ahead_is_what_is_there_when_it_is_visited() {
     let settings = settings();
     let watch = Watch::start();
-    let world = world(&settings, &watch);
+    let context = context(&settings, &watch);
     let (directory, mut tree) = tree();
     let (inside, outside) = (
         directory.path().join("one/mount"),
@@ -217,7 +217,7 @@ fn what_is_watched_ahead_is_what_is_there_when_it_is_visited() {
             .insert(Path::new(path).into(), Box::new(FileState::default()));
     }
     let root = tree.home.open().unwrap();
-    let ahead = tree.watch_ahead(&root, world);
+    let ahead = tree.watch_ahead(&root, context);
     let names = |mut paths: Vec<String>| {
         paths.sort_unstable();
         paths
@@ -226,11 +226,11 @@ fn what_is_watched_ahead_is_what_is_there_when_it_is_visited() {
     let of_ahead = names(ahead.keys().map(told).collect());
     assert_eq!(of_ahead, ["", "mount", "mount/deep"]);
     assert_eq!(watch.health().watches, of_ahead.len());
-    tree.scan(Depth::Everything, world).unwrap();
+    tree.scan(Depth::Everything, context).unwrap();
     let visited = names(tree.directories.keys().map(told).collect());
     assert_eq!(visited, ["", "mount", "mount/deep", "mount/new"]);
     assert_eq!(watch.health().watches, visited.len());
-    tree.vanish_all(world);
+    tree.mark_all_removed(context);
     assert_eq!(watch.health().watches, 0);
 }
 
@@ -238,7 +238,7 @@ fn what_is_watched_ahead_is_what_is_there_when_it_is_visited() {
 fn a_hole_is_waited_for_read_over_and_read_again_when_it_is_filled() {
     let settings = settings();
     let watch = Watch::start();
-    let world = world(&settings, &watch);
+    let context = context(&settings, &watch);
     let (directory, mut tree) = tree();
     let log = directory.path().join("one/mount/deep/a.jsonl");
     let lines = |tree: &mut Tree, settle| {
@@ -255,7 +255,7 @@ fn a_hole_is_waited_for_read_over_and_read_again_when_it_is_filled() {
         lines
     };
     fs::write(&log, "{\"type\":\"user\"}\n\0\0\n{}\n").unwrap();
-    tree.scan(Depth::Everything, world).unwrap();
+    tree.scan(Depth::Everything, context).unwrap();
     assert_eq!(lines(&mut tree, false), 1, "it waits");
     let due = tree.hole_due().unwrap();
     tree.enqueue_due_holes(Instant::now());
@@ -273,13 +273,13 @@ fn a_hole_is_waited_for_read_over_and_read_again_when_it_is_filled() {
     assert_eq!(notices.len(), 1, "{notices:?}");
     assert!(new[0].contains("NUL bytes before what follows them"), "{new:?}");
     fs::write(&log, "{\"type\":\"user\"}\n{}\n{}\n").unwrap();
-    tree.scan(Depth::Everything, world).unwrap();
+    tree.scan(Depth::Everything, context).unwrap();
     assert_eq!(lines(&mut tree, false), 3, "from its start");
     assert_eq!(tree.notices().unwrap().0.len(), 0);
 
     // A hole at the end is not read over, however long it exists.
     fs::write(&log, "{\"type\":\"user\"}\n{}\n{}\n{}\n\0\0\0").unwrap();
-    tree.scan(Depth::Everything, world).unwrap();
+    tree.scan(Depth::Everything, context).unwrap();
     assert_eq!(lines(&mut tree, false), 1);
     for file in tree.files.values_mut() {
         file.end_hole_wait();
@@ -290,7 +290,7 @@ fn a_hole_is_waited_for_read_over_and_read_again_when_it_is_filled() {
 
     // A run that is stopped does not wait.
     fs::write(&log, "{\"type\":\"user\"}\n{}\n{}\n{}\n\0\0\n{}\n").unwrap();
-    tree.scan(Depth::Everything, world).unwrap();
+    tree.scan(Depth::Everything, context).unwrap();
     assert_eq!(lines(&mut tree, false), 0);
     tree.enqueue_unfinished();
     assert_eq!(lines(&mut tree, true), 2);
@@ -305,7 +305,7 @@ async fn a_directory_that_was_away_between_two_looks_is_watched_again() {
         let home = directory.path().join("one");
         let watch = Watch::start();
         watch.watch_dir(directory.path()).unwrap();
-        tree.rescan(world(&settings, &watch)).unwrap();
+        tree.rescan(context(&settings, &watch)).unwrap();
         let (path, away) = (directory.path().join(moved), directory.path().join("away"));
         fs::rename(&path, &away).unwrap();
         fs::rename(&away, &path).unwrap();
@@ -318,7 +318,7 @@ async fn a_directory_that_was_away_between_two_looks_is_watched_again() {
         }
         let of_run = hints.iter().filter_map(|path| path.strip_prefix(&home).ok());
         let of_run = of_run.map(Path::to_owned).collect();
-        tree.look(&of_run, world(&settings, &watch)).unwrap();
+        tree.look(&of_run, context(&settings, &watch)).unwrap();
         let log = home.join("mount/deep/a.jsonl");
         fs::write(&log, "{}\n{}\n").unwrap();
         while !hints.contains(&log) {
@@ -334,7 +334,7 @@ fn what_could_not_be_read_is_tried_again_by_the_next_scan_of_any_depth() {
     let settings = settings();
     let (_directory, mut tree) = tree();
     let watch = Watch::start();
-    tree.rescan(world(&settings, &watch)).unwrap();
+    tree.rescan(context(&settings, &watch)).unwrap();
     let log: RelativePath = Path::new("mount/deep/a.jsonl").into();
     tree.queue.clear();
     tree.files.values_mut().for_each(|file| file.queued = false);
@@ -342,7 +342,7 @@ fn what_could_not_be_read_is_tried_again_by_the_next_scan_of_any_depth() {
     tree.problem_at(&log, error());
     tree.failed().files.insert(log.clone());
     assert!(!tree.is_unchanged(Depth::Changed));
-    tree.scan(Depth::Changed, world(&settings, &watch)).unwrap();
+    tree.scan(Depth::Changed, context(&settings, &watch)).unwrap();
     assert_eq!(
         (tree.problem(), tree.queue.pop_front()),
         (None, Some(log.clone()))
@@ -351,7 +351,7 @@ fn what_could_not_be_read_is_tried_again_by_the_next_scan_of_any_depth() {
     tree.files.clear();
     tree.problem_at(&log, error());
     tree.failed().directories.insert(parent(&log));
-    tree.scan(Depth::Changed, world(&settings, &watch)).unwrap();
+    tree.scan(Depth::Changed, context(&settings, &watch)).unwrap();
     assert_eq!((tree.problem(), tree.queue.pop_front()), (None, Some(log)));
 }
 
@@ -360,8 +360,8 @@ fn only_a_hint_at_the_file_itself_proves_that_events_arrive_from_its_device() {
     let settings = settings();
     let (directory, mut tree) = tree();
     let watch = Watch::start();
-    let world = world(&settings, &watch);
-    tree.scan(Depth::Everything, world).unwrap();
+    let context = context(&settings, &watch);
+    tree.scan(Depth::Everything, context).unwrap();
     let device = tree.all_devices()[0];
     assert!(tree.has_news());
     let log = Path::new("mount/deep/a.jsonl");
@@ -373,8 +373,8 @@ fn only_a_hint_at_the_file_itself_proves_that_events_arrive_from_its_device() {
     read(&mut tree);
     assert_eq!(tree.device_of_news(log), None);
     fs::write(directory.path().join("one").join(log), "{}\n{}\n").unwrap();
-    tree.look(&HashSet::from([PathBuf::new()]), world).unwrap();
+    tree.look(&HashSet::from([PathBuf::new()]), context).unwrap();
     assert_eq!(tree.device_of_news(Path::new("")), None);
-    tree.look(&HashSet::from([log.to_owned()]), world).unwrap();
+    tree.look(&HashSet::from([log.to_owned()]), context).unwrap();
     assert_eq!(tree.device_of_news(log), Some(device));
 }

@@ -45,7 +45,7 @@ impl Mount {
         fs::write(source.join(PROBE), "").unwrap();
         // This file is a module of more than one test program.
         let (_, module) = module_path!().split_once("::").unwrap();
-        let server = format!("{module}::shows_a_directory_if_told_to");
+        let server = format!("{module}::shows_a_directory_on_request");
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", &server, "--nocapture"]);
         command.env(SHOWS, source).env(SHOWS_AT, at);
@@ -58,7 +58,7 @@ impl Mount {
             at: at.to_owned(),
             server,
         };
-        // A close that the server does not know is never sent again, as on a network filesystem.
+        // A close that the server refuses as unknown is never sent again, as on a network filesystem.
         while fs::File::open(at.join(PROBE)).is_err() {
             if mount.server.try_wait().unwrap().is_some() {
                 let mut why = String::new();
@@ -105,7 +105,7 @@ impl Drop for Mount {
 
 /// No test by itself: the server, in a process that is started for it.
 #[test]
-fn shows_a_directory_if_told_to() {
+fn shows_a_directory_on_request() {
     #[expect(
         clippy::disallowed_methods,
         reason = "a process of the tests, not the program"

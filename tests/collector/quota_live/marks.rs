@@ -32,7 +32,7 @@ fn with_room(place: &Place, settings: &str) -> Collector {
 }
 
 #[test]
-fn a_mark_is_told_to_everyone_and_survives_stops_and_kills_until_it_is_taken_back() {
+fn a_mark_is_sent_to_everyone_and_survives_stops_and_kills_until_it_is_taken_back() {
     let place = Place::new();
     let mut collector = with_room(&place, TWO_ACCOUNTS);
     let until = time(second(now() + 2 * HOUR));
@@ -324,7 +324,7 @@ fn relay(place: &Place) -> (std::path::PathBuf, Receiver<()>) {
 }
 
 #[test]
-fn whoever_waits_goes_on_once_the_mark_is_taken_back() {
+fn a_waiting_command_goes_on_once_the_mark_is_taken_back() {
     let place = Place::new();
     let collector = with_room(&place, ONE_ACCOUNT);
     place.document(0, &["quota", "mark", "max-1", "exhausted", "--until", "2h"]);

@@ -82,7 +82,7 @@ fn a_window_of_one_family_binds_that_family_only() {
 }
 
 #[test]
-fn a_wrong_method_is_told_the_right_one() {
+fn a_wrong_method_is_answered_with_the_right_one() {
     let place = Place::new();
     let collector = place.live_with(MODELS);
     for path in [

@@ -88,7 +88,7 @@ fn a_kill_directly_after_the_commit_neither_loses_a_threshold_nor_repeats_it() {
 }
 
 #[test]
-fn a_threshold_that_lay_in_a_backlog_is_told_when_the_backlog_ends() {
+fn a_threshold_that_lay_in_a_backlog_is_reported_when_the_backlog_ends() {
     let place = configured();
     let (start, reset) = (now(), second(now() + HOUR));
     place.tell(
@@ -123,7 +123,7 @@ fn a_threshold_that_lay_in_a_backlog_is_told_when_the_backlog_ends() {
 }
 
 #[test]
-fn several_logs_in_a_backlog_are_merged_by_time_and_told_once() {
+fn several_logs_in_a_backlog_are_merged_by_time_and_reported_once() {
     let place = configured();
     let (start, reset) = (now(), second(now() + HOUR));
     // Later names have earlier lines.

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_line_tells_percentages() {
+    fn a_status_line_has_percentages() {
         let input = r#"{"model":{"id":"m"},"rate_limits":{"seven_day":{"used_percentage":100,"resets_at":1791213600},
             "five_hour":{"used_percentage":"23.5","resets_at":1791213600},"odd":7,"none":{"used_percentage":-1}}}"#;
         let reset = Some(1_791_213_600_000);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_and_events_tell_fractions() {
+    fn headers_and_events_have_fractions() {
         let map = r#"{"Anthropic-RateLimit-Unified-5h-Utilization":"0.5","anthropic-ratelimit-unified-5h-reset":"1791213600"}"#;
         let reset = Some(1_791_213_600_000);
         let headers = |status| ReportSource::Headers { map, status };

@@ -1,0 +1,112 @@
+//! The documents of events, one function for each kind.
+
+use crate::api::document::summary::{self, signed};
+use crate::api::document::{quota, time};
+use crate::api::wire;
+use crate::dedup::Totals;
+use crate::live::{AccountChange, Lifecycle, RunUpdate};
+use crate::model::{Fired, Millis, Phase, WindowUpdate};
+use crate::store::QuotaView;
+
+/// The commit that an event belongs to, and its time.
+pub struct CommitStamp {
+    sequence: u64,
+    now: Millis,
+    /// `now` as text.
+    at: String,
+}
+
+impl CommitStamp {
+    pub fn new(sequence: u64, now: Millis) -> Self {
+        let at = time(now);
+        Self { sequence, now, at }
+    }
+}
+
+pub fn run(event: &Lifecycle, stamp: &CommitStamp) -> wire::RunEvent {
+    wire::RunEvent {
+        sequence: stamp.sequence,
+        at: time(event.at),
+        run: event.run.to_string(),
+        provider: event.account.provider.to_string(),
+        account: event.account.name.to_string(),
+        labels: summary::labels(&event.labels),
+        phase: phase(event.phase).to_owned(),
+        reason: match event.phase {
+            Phase::Stopped(reason) => Some(reason.into_str().to_owned()),
+            _ => None,
+        },
+        totals: summary::totals_of_run(&event.totals),
+    }
+}
+
+/// `None` for an update without usage and lines.
+pub fn usage(run: &RunUpdate, stamp: &CommitStamp) -> Option<wire::UsageEvent> {
+    if run.models.is_empty() && run.lines.read == 0 {
+        return None;
+    }
+    let mut all = Totals::default();
+    for (_, delta) in &run.models {
+        all += *delta;
+    }
+    let models = run.models.iter();
+    Some(wire::UsageEvent {
+        sequence: stamp.sequence,
+        at: stamp.at.clone(),
+        run: run.run.to_string(),
+        provider: run.account.provider.to_string(),
+        account: run.account.name.to_string(),
+        models: models
+            .map(|(model, delta)| (model.to_string(), signed(delta)))
+            .collect(),
+        delta: signed(&all),
+        lines_read: run.lines.read,
+        malformed_lines_read: run.lines.malformed,
+        totals: wire::RunTotals {
+            malformed_lines: run.all_lines.malformed,
+            ..summary::totals_of_run(&run.totals)
+        },
+    })
+}
+
+/// `None` for a window that `view` no longer has.
+pub fn window(changed: &WindowUpdate, view: &QuotaView, stamp: &CommitStamp) -> Option<wire::WindowEvent> {
+    let account = view.accounts.get(&changed.account)?;
+    let state = account.windows.get(&*changed.window)?;
+    Some(wire::WindowEvent {
+        sequence: stamp.sequence,
+        at: stamp.at.clone(),
+        rolled_over: changed.rolled_over,
+        window: quota::window(&changed.account, &changed.window, state, stamp.now),
+    })
+}
+
+pub fn threshold(fired: &Fired, stamp: &CommitStamp) -> wire::ThresholdEvent {
+    wire::ThresholdEvent {
+        sequence: stamp.sequence,
+        threshold: quota::fired(fired),
+    }
+}
+
+pub fn account(changed: &AccountChange, stamp: &CommitStamp) -> wire::AccountEvent {
+    wire::AccountEvent {
+        sequence: stamp.sequence,
+        at: stamp.at.clone(),
+        provider: changed.account.provider.to_string(),
+        account: changed.account.name.to_string(),
+        from: changed.from.as_deref().map(str::to_owned),
+        state: changed.state.to_string(),
+        until: changed.until.map(time),
+        reason: changed.reason.to_string(),
+        sentence: changed.sentence.to_string(),
+    }
+}
+
+fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Started => "started",
+        Phase::Resumed => "resumed",
+        Phase::Stopped(_) => "stopped",
+        Phase::Forgotten => "forgotten",
+    }
+}
