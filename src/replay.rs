@@ -95,12 +95,12 @@ pub struct ReplayOptions {
     pub commit_rows_max: usize,
     pub accounts: Accounts,
     pub quota_zone: jiff::tz::TimeZone,
-    /// The host's clock, or the time the caller wants it to be.
-    pub clock: Millis,
+    /// The time of day, or the time the caller wants it to be.
+    pub now: Millis,
     /// Leave out lines of a later time.
     pub until: Option<Millis>,
-    /// Whether `clock` is also the document's `now`; else that is the latest line time read.
-    pub clock_given: bool,
+    /// True if `now` is also that of the document; else that is the latest line time read.
+    pub now_given: bool,
 }
 
 /// How far a replay is.
@@ -193,7 +193,7 @@ pub fn replay(
     let runs: Vec<_> = (sources.iter())
         .map(|source| (source.run.clone(), options.accounts.of_run(&source.run).clone()))
         .collect();
-    store.register(&runs, true, options.clock)?;
+    store.register(&runs, true, options.now)?;
     if is_there {
         store.begin_backlog()?;
     }
@@ -201,10 +201,10 @@ pub fn replay(
     plan(tasks.iter().map(|task| task.size).sum());
     read_all(options, &store, &tasks, &mut progress)?;
     warnings.extend(sources.iter().flat_map(Source::notices));
-    let now = if options.clock_given {
-        options.clock
+    let now = if options.now_given {
+        options.now
     } else {
-        store.latest()?.unwrap_or(options.clock)
+        store.latest()?.unwrap_or(options.now)
     };
     let summary = {
         let terms = EvalContext {
@@ -661,7 +661,7 @@ fn read_file(
         lines_until: options.until,
         waits_for_holes: false,
         account: Arc::clone(&task.account),
-        now: options.clock,
+        now: options.now,
     };
     let mut stored = task.stored.clone();
     let (mut has_any, mut has_holes) = (false, false);
@@ -726,8 +726,8 @@ fn commit_all(
             is_last = group.batches.peek().is_none();
             (is_last && is_whole()).then(|| ReplayEnd {
                 undated: undated.clone(),
-                now: options.clock_given.then_some(options.clock),
-                clock: options.clock,
+                now: options.now_given.then_some(options.now),
+                clock: options.now,
             })
         })?;
         let refused = |outcome: &Outcome| *outcome != Outcome::Committed;

@@ -7,6 +7,7 @@ use super::exit::{Exit, Failure};
 use super::print::numbers::counted;
 use super::print::output;
 use super::settings::{SERVICE_STATE, choose_socket, is_there, settings};
+use crate::clock::Clock;
 use crate::logfile::LogFileError;
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::verify::VerifyError;
@@ -18,9 +19,11 @@ use crate::verify::VerifyError;
 pub fn verify(global: &Global, command: args::Verify) -> Result<Exit, Failure> {
     let mut settings = settings(global)?;
     choose_socket(&mut settings);
+    let clock = Clock::SYSTEM;
     let options = StoreOptions {
         path: Some(settings.db.clone()),
         cache_bytes: settings.store.cache_bytes,
+        clock,
     };
     let service_db = Path::new(SERVICE_STATE).join("tokentail.redb");
     let opened = if command.repair {
@@ -49,9 +52,9 @@ pub fn verify(global: &Global, command: args::Verify) -> Result<Exit, Failure> {
         error => error.into(),
     })?;
     let report = if command.repair {
-        crate::verify::repair(&store, &settings)?
+        crate::verify::repair(&store, &settings, clock)?
     } else {
-        crate::verify::verify(&store, &settings)?
+        crate::verify::verify(&store, &settings, clock)?
     };
     if global.json {
         output::json(&report)?;
