@@ -6,6 +6,7 @@ use std::sync::Arc;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use fastrand::Rng;
 use tempfile::TempDir;
+use tokentail::clock::Clock;
 use tokentail::model::{
     Batch, Cursor, Dating, Kind, LineCounts, ParserState, Rank, Record, ResponseKey, RunId, Tier, Usage,
 };
@@ -82,6 +83,7 @@ impl Database {
         let options = StoreOptions {
             path: Some(directory.path().join("bench.redb")),
             cache_bytes: CACHE_BYTES,
+            clock: Clock::SYSTEM,
         };
         Self {
             store: Store::open(options).expect("a new database"),

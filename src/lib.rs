@@ -8,15 +8,16 @@
 //! | 0 words | model |
 //! | 1 text and locks | json sync |
 //! | 2 pure | coverage dedup globs parse quota |
-//! | 3 doors | config live logfile signals stderr store systemd watch |
-//! | 4 reader and writer | committer reader |
-//! | 5 tailer | tailer |
-//! | 6 supervisor | supervisor |
-//! | 7 api | api |
-//! | 8 whole | app replay verify |
-//! | 9 face | cli |
-//! | 10 | main |
-//! | 11 tests | fuzz |
+//! | 3 time | clock |
+//! | 4 doors | config live logfile signals stderr store systemd watch |
+//! | 5 reader and writer | committer reader |
+//! | 6 tailer | tailer |
+//! | 7 supervisor | supervisor |
+//! | 8 api | api |
+//! | 9 whole | app replay verify |
+//! | 10 face | cli |
+//! | 11 | main |
+//! | 12 tests | fuzz |
 
 pub mod model;
 
@@ -28,6 +29,8 @@ pub mod dedup;
 pub mod globs;
 pub mod parse;
 pub mod quota;
+
+pub mod clock;
 
 pub mod config;
 pub mod live;

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::clock::Clock;
 use crate::config::Settings;
 use crate::logfile::run_dir::{RunDir, name_of};
 use crate::logfile::{LogFileError, Root};
@@ -82,8 +83,8 @@ struct Findings {
 ///
 /// # Errors
 /// When the store cannot be read, or the runs directory is not there.
-pub fn verify(store: &Store, settings: &Settings) -> Result<VerifyReport, VerifyError> {
-    find(store, settings).map(|findings| findings.report)
+pub fn verify(store: &Store, settings: &Settings, clock: Clock) -> Result<VerifyReport, VerifyError> {
+    find(store, settings, clock).map(|findings| findings.report)
 }
 
 /// As [`verify`]; then keeps a copy of the database beside it, mends every difference in one transaction, and looks
@@ -91,16 +92,16 @@ pub fn verify(store: &Store, settings: &Settings) -> Result<VerifyReport, Verify
 ///
 /// # Errors
 /// As [`verify`], and when the copy or the transaction cannot be written: then the database is as it was.
-pub fn repair(store: &Store, settings: &Settings) -> Result<VerifyReport, VerifyError> {
-    let findings = find(store, settings)?;
+pub fn repair(store: &Store, settings: &Settings, clock: Clock) -> Result<VerifyReport, VerifyError> {
+    let findings = find(store, settings, clock)?;
     let mut report = findings.report;
     if report.differences_total == 0 {
         return Ok(report);
     }
-    let now = jiff::Timestamp::now().as_second();
+    let now = clock.timestamp().as_second();
     let backup = store.copy_beside(&format!("before-repair-{now}"))?;
     let repaired = store.repair(&findings.fixes)?;
-    let again = find(store, settings)?.report;
+    let again = find(store, settings, clock)?.report;
     for difference in again.differences {
         report.notes.push(format!("still there: {difference}"));
     }
@@ -112,12 +113,14 @@ pub fn repair(store: &Store, settings: &Settings) -> Result<VerifyReport, Verify
     Ok(report)
 }
 
-fn find(store: &Store, settings: &Settings) -> Result<Findings, VerifyError> {
+fn find(store: &Store, settings: &Settings, clock: Clock) -> Result<Findings, VerifyError> {
     let mut findings = Findings::default();
     let memory = StoreOptions {
         path: None,
         cache_bytes: settings.store.cache_bytes,
+        clock,
     };
+    let now = clock.now();
     let recount = Store::open(memory)?;
     let infos = store.run_infos()?;
     // Without the logs everything would be "gone", and nothing compared.
@@ -135,7 +138,15 @@ fn find(store: &Store, settings: &Settings) -> Result<Findings, VerifyError> {
         let name = name_of(&settings.runs_dir, settings.runs.layout, &run);
         let home = RunDir::of(&settings.runs_dir, &name, own);
         let bytes = kept.runs.get(&id).map_or(0, |sums| sums.bytes);
-        recount::run(store, &recount, settings, (&run, &home), bytes, &mut findings)?;
+        recount::run(
+            store,
+            &recount,
+            settings,
+            (&run, &home),
+            bytes,
+            now,
+            &mut findings,
+        )?;
     }
     if findings.gone > 0 {
         findings.report.notes.push(format!(

@@ -264,6 +264,10 @@ fn parts(block: &Value) -> (Value, Vec<Value>) {
 }
 
 /// A 429 of the account's five-hour window.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a program of its own, without a clock handed over"
+)]
 fn refusal(number: u64) -> Response<Body> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)

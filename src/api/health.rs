@@ -15,12 +15,12 @@ use std::sync::Arc;
 
 use crate::api::document;
 use crate::api::document::quota::EvalContext;
-use crate::api::state::{ApiState, now};
+use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::committer::CommitterHealth;
 use crate::config::Settings;
 use crate::logfile::Opening;
-use crate::model::{RunId, is_clock_wrong};
+use crate::model::{Millis, RunId, is_clock_wrong};
 use crate::quota::admission::{Reason, Unseen};
 use crate::stderr;
 use crate::watch::Mode;
@@ -63,13 +63,17 @@ async fn get_ready(State(api): Shared) -> Result<Response, Problem> {
     Ok((status, Json(health)).into_response())
 }
 
-/// The settings and the time that an answer given now depends on.
-pub(super) fn eval_context<'a>(settings: &'a Settings, unseen: Option<&'a Unseen>) -> EvalContext<'a> {
+/// The settings and the time that an answer depends on.
+pub(super) fn eval_context<'a>(
+    settings: &'a Settings,
+    unseen: Option<&'a Unseen>,
+    now: Millis,
+) -> EvalContext<'a> {
     EvalContext {
         accounts: &settings.accounts,
         zone: &settings.quota_zone,
         unseen,
-        now: now(),
+        now,
     }
 }
 
@@ -153,12 +157,12 @@ fn reasons(
         }
     }
     reasons.sentences.extend(api.refused.borrow().clone());
-    let clock = now();
-    if is_clock_wrong(clock) {
+    let now = api.clock.now();
+    if is_clock_wrong(now) {
         reasons.add(format!(
             "the clock of this machine shows {}, which is long past: lines are dated as they say, however late, and what \
              has no time of its own may get a wrong one; set the clock",
-            document::time(clock)
+            document::time(now)
         ));
     }
     reasons.sentences.extend(api.missing.borrow().iter().cloned());

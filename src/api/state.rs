@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::feed::hub::Hub;
 use crate::api::metrics::counters::Counters;
 use crate::api::server::{Subscribers, Traffic};
+use crate::clock::Clock;
 use crate::committer::CommitterHealth;
 use crate::committer::handle::WeakCommitterHandle;
 use crate::config::Settings;
@@ -24,6 +25,8 @@ use crate::watch::Watch;
 pub struct ApiState {
     pub store: Arc<Store>,
     pub settings: watch::Receiver<Arc<Settings>>,
+    /// Read once for each answer.
+    pub clock: Clock,
     /// Goes away when the collector shuts down, so that the committer can end.
     pub writes: WeakCommitterHandle,
     /// Committed updates.
@@ -52,9 +55,3 @@ pub struct ApiState {
 
 /// The state as a handler takes it.
 pub type Shared = State<Arc<ApiState>>;
-
-/// The host's clock.
-#[must_use]
-pub fn now() -> Millis {
-    jiff::Timestamp::now().as_millisecond()
-}

@@ -41,7 +41,7 @@ async fn get_summary(
     blocking(move || {
         let settings = Arc::clone(&api.settings.borrow());
         let unseen = unseen(&api);
-        let context = eval_context(&settings, unseen.as_ref());
+        let context = eval_context(&settings, unseen.as_ref(), api.clock.now());
         Ok(Json(summary::collect(&api.store, &context)?))
     })
     .await

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use super::tests::{WAIT_MAX, settings, write_log};
+use super::tests::{WAIT_MAX, clock, settings, write_log};
 use super::*;
 use crate::fuzz::{self, Target};
 
@@ -159,7 +159,7 @@ impl TestCollector {
         write_log(self.directory.path(), "one", "a.jsonl", "1");
         let settings = settings(self.directory.path());
         let _inside = self.runtime.enter();
-        let running = App::start(settings, Scope::Everything).unwrap();
+        let running = App::start(settings, Scope::Everything, clock()).unwrap();
         let read = running.backlog_done();
         let waited = async { tokio::time::timeout(WAIT_MAX, read.cancelled()).await };
         self.runtime.block_on(waited).expect("the backlog is read");

@@ -16,6 +16,7 @@ use crate::api::metrics::counters::Counters;
 use crate::api::router;
 use crate::api::server::{Endpoints, ServerError, Subscribers, TokenSlot, Traffic};
 use crate::api::state::ApiState;
+use crate::clock::Clock;
 use crate::committer::{self, CommitterThread};
 use crate::config::Settings;
 use crate::config::web::TokenError;
@@ -91,13 +92,13 @@ impl App {
     ///
     /// # Errors
     /// When another collector is running on the same database, socket or address, or they cannot be used.
-    pub fn start(settings: Settings, scope: Scope) -> Result<Running, StartError> {
+    pub fn start(settings: Settings, scope: Scope, clock: Clock) -> Result<Running, StartError> {
         let token = Arc::new(TokenSlot::read(settings.http.token_file.as_deref())?);
         if scope == Scope::Everything {
             // Before a database is made that would not be used.
             Endpoints::check_place(&settings.socket)?;
         }
-        let store = open_store(&settings)?;
+        let store = open_store(&settings, clock)?;
         let began = store.begin()?;
         let endpoints = match scope {
             Scope::Everything => Some(Endpoints::open(&settings, Arc::clone(&token))?),
@@ -105,7 +106,7 @@ impl App {
         };
         let runs_dir = (scope == Scope::Everything).then(|| settings.runs_dir.clone());
         let places = RunLocations::new(runs_dir, settings.runs.layout);
-        let core = Core::start(settings, store)?;
+        let core = Core::start(settings, store, clock)?;
         let stop = &core.tokens.stop;
 
         let (supervisor, requests) = handle::channel();
@@ -129,9 +130,11 @@ impl App {
             stop: stop.clone(),
         };
         let address = endpoints.as_ref().and_then(Endpoints::address);
-        let mut publishers = vec![task(
-            hub.run(core.live.subscribe(), Arc::clone(&core.shared.store)),
-        )];
+        let mut publishers = vec![task(hub.run(
+            core.live.subscribe(),
+            Arc::clone(&core.shared.store),
+            clock,
+        ))];
         if scope == Scope::Everything {
             let monitor = Monitor::new(Arc::clone(&state), core.live.subscribe(), stop.clone());
             publishers.push(task(monitor.run()));
@@ -160,10 +163,11 @@ impl App {
 
 impl Core {
     /// Starts the committer on an open database.
-    fn start(settings: Settings, store: Arc<Store>) -> Result<Self, StartError> {
+    fn start(settings: Settings, store: Arc<Store>, clock: Clock) -> Result<Self, StartError> {
         let live = Arc::new(Live::new());
         let (handle, committer) = committer::start(committer::Setup {
             store: Arc::clone(&store),
+            clock,
             live: Arc::clone(&live),
             rows_max: settings.store.commit_rows_max,
             alive: Box::new(systemd::alive),
@@ -173,6 +177,7 @@ impl Core {
         let tokens = Tokens::default();
         let shared = Arc::new(TailerContext {
             settings: receiver,
+            clock,
             store,
             watch: Arc::new(Watch::start()),
             committer: handle,
@@ -200,6 +205,7 @@ impl Core {
             hub: Arc::clone(hub),
             store: Arc::clone(&shared.store),
             settings: shared.settings.clone(),
+            clock: shared.clock,
             writes: shared.committer.downgrade(),
             supervisor: supervisor.clone(),
             statuses: Arc::clone(&shared.statuses),
@@ -209,7 +215,7 @@ impl Core {
             missing: problems.missing,
             ready: self.tokens.ready.clone(),
             backlog_done: self.tokens.backlog_done.clone(),
-            since: jiff::Timestamp::now().as_millisecond(),
+            since: shared.clock.now(),
             traffic: Arc::new(Traffic::default()),
             counters: Counters::default(),
             subscribers: Subscribers::new(shared.settings.borrow().http.subscribers_max),
@@ -217,10 +223,11 @@ impl Core {
     }
 }
 
-fn open_store(settings: &Settings) -> Result<Arc<Store>, StoreError> {
+fn open_store(settings: &Settings, clock: Clock) -> Result<Arc<Store>, StoreError> {
     let store = Store::open(StoreOptions {
         path: Some(settings.db.clone()),
         cache_bytes: settings.store.cache_bytes,
+        clock,
     })?;
     store.set_thresholds(settings.accounts.rules());
     Ok(Arc::new(store))

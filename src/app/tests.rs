@@ -39,9 +39,14 @@ pub fn write_log(directory: &Path, run: &str, name: &str, id: &str) {
     fs::write(path, LINE.replace("ID", id) + "\n").unwrap();
 }
 
+/// The clock of these collectors, an hour after the lines of their logs: 2026-10-05T10:00:00Z.
+pub fn clock() -> Clock {
+    Clock::at(1_791_194_400_000)
+}
+
 /// A limit event: a share of a window that ends after a number of hours.
 fn event(share: f64, hours: i64) -> String {
-    let now = jiff::Timestamp::now();
+    let now = clock().timestamp();
     let reset = now.as_second() + hours * 3600;
     format!(
         r#"{{"type":"rate_limit_event","timestamp":"{now}","rate_limit_info":{{"status":"allowed","resetsAt":{reset},"rateLimitType":"five_hour","unifiedWindows":{{"five_hour":{{"utilization":{share},"resetsAt":{reset}}}}}}}}}"#
@@ -52,7 +57,7 @@ fn event(share: f64, hours: i64) -> String {
 async fn a_threshold_is_published_after_its_commit_and_once() {
     let directory = tempfile::tempdir().unwrap();
     write_log(directory.path(), "r", "a.jsonl", "1");
-    let running = App::start(settings(directory.path()), Scope::Everything).unwrap();
+    let running = App::start(settings(directory.path()), Scope::Everything, clock()).unwrap();
     let mut listener = running.live().subscribe();
     running.backlog_done().cancelled().await;
     let path = directory.path().join("runs/r/mount/a.jsonl");
@@ -90,7 +95,7 @@ async fn a_threshold_is_published_after_its_commit_and_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_still_holds_the_store_does_not_keep_the_database() {
     let directory = tempfile::tempdir().unwrap();
-    let running = App::start(settings(directory.path()), Scope::Everything).unwrap();
+    let running = App::start(settings(directory.path()), Scope::Everything, clock()).unwrap();
     running.ready().await;
     let held = Arc::clone(&running.core.shared);
     let ended = running.shutdown(Duration::from_millis(100)).await;
@@ -99,6 +104,7 @@ async fn what_still_holds_the_store_does_not_keep_the_database() {
     let options = StoreOptions {
         path: Some(directory.path().join("t.redb")),
         cache_bytes: 1 << 20,
+        clock: clock(),
     };
     let next = Store::open(options).unwrap();
     // Nor does it take it again.
@@ -109,13 +115,14 @@ async fn what_still_holds_the_store_does_not_keep_the_database() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_database_is_closed_at_the_end_of_the_grace_time_though_a_reader_hangs() {
     let directory = tempfile::tempdir().unwrap();
-    let running = App::start(settings(directory.path()), Scope::Everything).unwrap();
+    let running = App::start(settings(directory.path()), Scope::Everything, clock()).unwrap();
     running.ready().await;
     // As a thread has it that hangs in a mount.
     let hangs = Arc::clone(&running.core.shared);
     let drained = running.shutdown(Duration::from_millis(100)).await;
     assert!(matches!(drained, ShutdownOutcome::GraceOver), "{drained:?}");
-    let again = App::start(settings(directory.path()), Scope::OnDemand).expect("the database is free");
+    let again =
+        App::start(settings(directory.path()), Scope::OnDemand, clock()).expect("the database is free");
     assert!(matches!(again.shutdown(WAIT_MAX).await, ShutdownOutcome::Clean));
     drop(hangs);
 }
@@ -123,7 +130,7 @@ async fn the_database_is_closed_at_the_end_of_the_grace_time_though_a_reader_han
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_that_ends_by_itself_is_seen() {
     let directory = tempfile::tempdir().unwrap();
-    let mut running = App::start(settings(directory.path()), Scope::Everything).unwrap();
+    let mut running = App::start(settings(directory.path()), Scope::Everything, clock()).unwrap();
     running.ready().await;
     assert_eq!(running.ended_part(), None);
     running.supervisor_task.abort();
@@ -138,7 +145,7 @@ async fn a_tailer_that_panics_is_started_again_and_disturbs_no_other_run() {
     fault::PANICS_LEFT.store(2, Ordering::SeqCst);
     write_log(directory.path(), "bad", "panics.jsonl", "1");
     write_log(directory.path(), "good", "a.jsonl", "2");
-    let running = App::start(settings(directory.path()), Scope::Everything).unwrap();
+    let running = App::start(settings(directory.path()), Scope::Everything, clock()).unwrap();
     let mut listener = running.live().subscribe();
     let mut order = Vec::new();
     let counted = async {

@@ -16,6 +16,7 @@ use super::print::numbers::{self, bytes, counted, grouped};
 use super::print::{output, text};
 use super::settings::{self, SERVICE_SOCKET};
 use crate::api::wire::{Health, Quota, Run, SettingsInEffect, Version};
+use crate::clock::Clock;
 use crate::config::{Mistakes, Origin, Settings};
 use crate::model::AccountId;
 
@@ -89,6 +90,7 @@ struct Answered {
 /// # Errors
 /// Standard output cannot be written.
 pub fn doctor(global: &Global) -> Result<Exit, Failure> {
+    let now = Clock::SYSTEM.timestamp();
     let mut report = DoctorReport::default();
     let loaded = settings::load(global);
     configuration(&mut report, &loaded);
@@ -130,11 +132,11 @@ pub fn doctor(global: &Global) -> Result<Exit, Failure> {
         );
         watches(&mut report, answered.as_ref());
         accounts(&mut report, &settings, answered.as_ref());
-        newest_line(&mut report, answered.as_ref());
+        newest_line(&mut report, answered.as_ref(), now);
         database(&mut report, &settings, &who);
     } else {
         watches(&mut report, answered.as_ref());
-        newest_line(&mut report, answered.as_ref());
+        newest_line(&mut report, answered.as_ref(), now);
     }
     health(&mut report, answered.as_ref());
     print(global, &report)?;
@@ -505,9 +507,8 @@ fn accounts(report: &mut DoctorReport, settings: &Settings, answered: Option<&An
     }
 }
 
-fn newest_line(report: &mut DoctorReport, answered: Option<&Answered>) {
+fn newest_line(report: &mut DoctorReport, answered: Option<&Answered>, now: Timestamp) {
     const NAME: &str = "newest line";
-    let now = Timestamp::now();
     if let Some(runs) = answered.and_then(|answered| answered.runs.as_ref().ok()) {
         let timed = runs.iter().filter_map(|run| {
             let at: Timestamp = run.last_activity.as_ref()?.parse().ok()?;

@@ -11,6 +11,7 @@ use super::print::progress::ProgressLine;
 use super::settings::{load, settings};
 use super::{limits, log};
 use crate::app::{App, Running, Scope, ShutdownOutcome, StartError, THREADS_KEPT_EVERY};
+use crate::clock::Clock;
 use crate::committer::CommitterError;
 use crate::config::web::TokenError;
 use crate::config::{LogFormat, Mistakes, Settings};
@@ -53,7 +54,7 @@ fn until_stopped(global: &Global, signals: &mut Signals) -> Result<Exit, Failure
     let ended = runtime.block_on(async {
         let format = settings.log.format;
         announce(&settings);
-        let running = App::start(settings, Scope::Everything)?;
+        let running = App::start(settings, Scope::Everything, Clock::SYSTEM)?;
         if let Some(address) = running.address() {
             tracing::info!("listening on http://{address}");
         }

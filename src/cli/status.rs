@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use jiff::Timestamp;
-
 use super::args::Global;
 use super::client::{self, ClientError};
 use super::exit::{Exit, Failure};
@@ -12,7 +10,9 @@ use super::settings::{CollectorAddress, asking};
 use crate::api::document::quota::EvalContext;
 use crate::api::document::summary;
 use crate::api::wire::{Health, Summary};
+use crate::clock::Clock;
 use crate::config::Settings;
+use crate::model::Millis;
 use crate::quota::admission::{Reason, Unseen};
 use crate::store::{Store, StoreError, StoreOptions};
 
@@ -41,7 +41,7 @@ pub fn status(global: &Global) -> Result<Exit, Failure> {
         Err(error @ ClientError::NotRunning(_)) => {
             let settings = settings?;
             db.clone_from(&settings.db);
-            (stored_summary(&settings, &error.into())?, None)
+            (stored_summary(&settings, Clock::SYSTEM, &error.into())?, None)
         }
         Err(error) => return Err(error.into()),
     };
@@ -73,7 +73,7 @@ pub fn status(global: &Global) -> Result<Exit, Failure> {
 ///
 /// # Errors
 /// There is no database, or it cannot be read.
-pub fn stored_summary(settings: &Settings, no_answer: &Failure) -> Result<Summary, Failure> {
+pub fn stored_summary(settings: &Settings, clock: Clock, no_answer: &Failure) -> Result<Summary, Failure> {
     if !settings.db.exists() {
         let message = format!(
             "{}; and there is no database {}",
@@ -85,6 +85,7 @@ pub fn stored_summary(settings: &Settings, no_answer: &Failure) -> Result<Summar
     let options = StoreOptions {
         path: Some(settings.db.clone()),
         cache_bytes: settings.store.cache_bytes,
+        clock,
     };
     let store = Store::look(options).map_err(|error| match error {
         StoreError::InUse(path) => Failure::new(
@@ -103,16 +104,16 @@ pub fn stored_summary(settings: &Settings, no_answer: &Failure) -> Result<Summar
     };
     Ok(summary::collect(
         &store,
-        &terms(settings, Some(&unseen), Timestamp::now()),
+        &terms(settings, Some(&unseen), clock.now()),
     )?)
 }
 
 /// The evaluation context of an answer from the database.
-pub fn terms<'a>(settings: &'a Settings, unseen: Option<&'a Unseen>, now: Timestamp) -> EvalContext<'a> {
+pub fn terms<'a>(settings: &'a Settings, unseen: Option<&'a Unseen>, now: Millis) -> EvalContext<'a> {
     EvalContext {
         accounts: &settings.accounts,
         zone: &settings.quota_zone,
         unseen,
-        now: now.as_millisecond(),
+        now,
     }
 }

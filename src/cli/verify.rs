@@ -8,6 +8,7 @@ use super::exit::{Exit, Failure};
 use super::print::numbers::counted;
 use super::print::output;
 use super::settings::{SERVICE_STATE, choose_socket, is_there, settings};
+use crate::clock::Clock;
 use crate::config::Settings;
 use crate::logfile::LogFileError;
 use crate::store::{Store, StoreError, StoreOptions};
@@ -20,11 +21,12 @@ use crate::verify::{VerifyError, VerifyReport};
 pub fn verify(global: &Global, command: args::Verify) -> Result<Exit, Failure> {
     let mut settings = settings(global)?;
     choose_socket(&mut settings);
-    let store = open(&settings, command.repair)?;
+    let clock = Clock::SYSTEM;
+    let store = open(&settings, command.repair, clock)?;
     let report = if command.repair {
-        crate::verify::repair(&store, &settings)?
+        crate::verify::repair(&store, &settings, clock)?
     } else {
-        crate::verify::verify(&store, &settings)?
+        crate::verify::verify(&store, &settings, clock)?
     };
     output::document(global.json, &report, |out| print(out, &report))?;
     let left = report
@@ -39,10 +41,11 @@ pub fn verify(global: &Global, command: args::Verify) -> Result<Exit, Failure> {
 }
 
 /// Opens the database for a recount.
-fn open(settings: &Settings, repair: bool) -> Result<Store, Failure> {
+fn open(settings: &Settings, repair: bool, clock: Clock) -> Result<Store, Failure> {
     let options = StoreOptions {
         path: Some(settings.db.clone()),
         cache_bytes: settings.store.cache_bytes,
+        clock,
     };
     let service_db = Path::new(SERVICE_STATE).join("tokentail.redb");
     let opened = if repair {

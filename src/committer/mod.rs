@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::live::{Live, Update};
-use crate::model::Batch;
+use crate::model::{Batch, Millis};
 use crate::store::{Committed, Store, StoreError};
 use crate::sync::lock;
 
@@ -90,6 +91,7 @@ pub enum CommitterError {
 /// The parts that a committer needs.
 pub struct Setup {
     pub store: Arc<Store>,
+    pub clock: Clock,
     pub live: Arc<Live>,
     pub rows_max: usize,
     /// Called after each group of commands and while a write is retried; feeds the service manager's
@@ -220,7 +222,7 @@ impl Committer {
         self.stop_runs(stops)?;
         if !group.batches.is_empty() {
             let committed = self.persist(&group.batches, |store| store.commit(&group.batches))?;
-            self.publish(&group.batches, &committed);
+            self.publish(&group.batches, &committed, self.setup.clock.now());
             let mut outcomes = committed.outcomes.into_iter();
             for (count, done) in group.waiting {
                 // A tailer that is gone needs no answer.
@@ -235,9 +237,9 @@ impl Committer {
             self.persist(&[], Store::end_backlog)?;
         }
         if self.setup.store.defers() && (ends_backlog || self.began.elapsed() > PARKED_FOR_MAX) {
-            let now = jiff::Timestamp::now().as_millisecond();
+            let now = self.setup.clock.now();
             let committed = self.persist(&[], |store| store.apply_deferred(now))?;
-            self.publish(&[], &committed);
+            self.publish(&[], &committed, now);
         }
         for done in group.end_backlog {
             let _ = done.send(());
@@ -250,10 +252,10 @@ impl Committer {
         if stops.runs.is_empty() {
             return Ok(());
         }
-        let now = jiff::Timestamp::now().as_millisecond();
+        let now = self.setup.clock.now();
         let (stopped, committed) = self.persist(&[], |store| store.stop(&stops.runs, now))?;
         if let Some(committed) = &committed {
-            self.publish(&[], committed);
+            self.publish(&[], committed, now);
         }
         for (done, is_changed) in stops.done.into_iter().zip(stopped) {
             let _ = done.send(is_changed);
@@ -262,11 +264,11 @@ impl Committer {
     }
 
     fn change_runs(&self, command: RunCommand) -> Result<(), CommitterError> {
-        let now = jiff::Timestamp::now().as_millisecond();
+        let now = self.setup.clock.now();
         match command {
             RunCommand::Start { runs, backlog, done } => {
                 let (started, committed) = self.persist(&[], |store| store.start(&runs, backlog, now))?;
-                self.publish(&[], &committed);
+                self.publish(&[], &committed, now);
                 let _ = done.send(started);
             }
             RunCommand::Stop { run, reason, done } => self.stop_runs(Stops {
@@ -280,7 +282,7 @@ impl Committer {
             } => {
                 let committed = self.persist(&[], |store| store.forget(&run, directory_is_there, now))?;
                 if let Some(committed) = &committed {
-                    self.publish(&[], committed);
+                    self.publish(&[], committed, now);
                 }
                 let _ = done.send(committed.is_some());
             }
@@ -305,9 +307,9 @@ impl Committer {
                 done
             }
             SideCommand::Observe { observations, done } => {
-                let now = jiff::Timestamp::now().as_millisecond();
+                let now = self.setup.clock.now();
                 let committed = self.persist(&[], |store| store.observe(&observations, now))?;
-                self.publish(&[], &committed);
+                self.publish(&[], &committed, now);
                 done
             }
             SideCommand::Note { update, done } => {
@@ -413,8 +415,7 @@ impl Committer {
             .block_on(async { tokio::time::timeout(pause, abandoned).await.is_ok() })
     }
 
-    fn publish(&self, batches: &[Batch], committed: &Committed) {
-        let now = jiff::Timestamp::now().as_millisecond();
+    fn publish(&self, batches: &[Batch], committed: &Committed, now: Millis) {
         publish::publish(&self.setup.live, batches.len(), committed, now);
     }
 }

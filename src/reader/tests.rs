@@ -6,6 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
+use crate::clock::Clock;
 use crate::logfile::Root;
 use crate::model::HOUR_MS;
 
@@ -402,6 +403,7 @@ fn a_clock_that_was_never_set_says_nothing_against_a_line() {
     let store = crate::store::Store::open(crate::store::StoreOptions {
         path: None,
         cache_bytes: 1 << 20,
+        clock: Clock::at(NOW),
     });
     let store = store.unwrap();
     store.commit(&[batch]).unwrap();

@@ -37,8 +37,8 @@ pub fn commit_all(
             is_last = group.batches.peek().is_none();
             (is_last && is_whole()).then(|| ReplayEnd {
                 undated: undated.clone(),
-                now: options.clock_given.then_some(options.clock),
-                clock: options.clock,
+                now: options.now_given.then_some(options.now),
+                clock: options.now,
             })
         })?;
         let refused = |outcome: &Outcome| *outcome != Outcome::Committed;

@@ -84,12 +84,12 @@ pub struct ReplayOptions {
     pub commit_rows_max: usize,
     pub accounts: Accounts,
     pub quota_zone: jiff::tz::TimeZone,
-    /// The host's clock, or the time the caller wants it to be.
-    pub clock: Millis,
+    /// The time of day, or the time the caller wants it to be.
+    pub now: Millis,
     /// Leave out lines of a later time.
     pub until: Option<Millis>,
-    /// `clock` is also the document's `now`; otherwise that is the latest line time read.
-    pub clock_given: bool,
+    /// `now` is also that of the document; otherwise that is the latest line time read.
+    pub now_given: bool,
 }
 
 /// The progress of a replay.
@@ -130,7 +130,7 @@ pub fn replay(
     let runs: Vec<_> = (sources.iter())
         .map(|source| (source.run.clone(), options.accounts.of_run(&source.run).clone()))
         .collect();
-    store.register(&runs, true, options.clock)?;
+    store.register(&runs, true, options.now)?;
     if is_there {
         store.begin_backlog()?;
     }
@@ -138,10 +138,10 @@ pub fn replay(
     plan(tasks.iter().map(|task| task.size).sum());
     read_all(options, &store, &tasks, &mut progress)?;
     warnings.extend(sources.iter().flat_map(Source::notices));
-    let now = if options.clock_given {
-        options.clock
+    let now = if options.now_given {
+        options.now
     } else {
-        store.latest()?.unwrap_or(options.clock)
+        store.latest()?.unwrap_or(options.now)
     };
     let summary = {
         let terms = EvalContext {

@@ -132,7 +132,7 @@ fn read_file(
         lines_until: options.until,
         waits_for_holes: false,
         account: Arc::clone(&task.account),
-        now: options.clock,
+        now: options.now,
     };
     let mut stored = task.stored.clone();
     let (mut has_any, mut has_holes) = (false, false);

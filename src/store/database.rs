@@ -12,6 +12,7 @@ use super::error::{DbError, StoreError};
 use super::open;
 use super::place::{Lost, Place, note_anew};
 use super::write::{NameCache, WINDOWS_PER_ACCOUNT_MAX};
+use crate::clock::Clock;
 use crate::model::AccountId;
 use crate::quota::account::{Account, THRESHOLDS_DEFAULT};
 use crate::sync::{lock, unpoisoned};
@@ -22,6 +23,8 @@ pub struct StoreOptions {
     /// The file; `None` keeps everything in memory.
     pub path: Option<PathBuf>,
     pub cache_bytes: usize,
+    /// The time at which a database is made.
+    pub clock: Clock,
 }
 
 /// The open database.

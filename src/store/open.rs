@@ -58,7 +58,7 @@ pub fn open(store: &Store, examine: bool) -> Result<Database, StoreError> {
     let Some(path) = store.options.path.as_deref() else {
         let database =
             (builder.create_with_backend(InMemoryBackend::new())).map_err(|error| store.error(error))?;
-        prepare(&database, store.path(), true)?;
+        prepare(&database, store.path(), true, store.options.clock)?;
         return Ok(database);
     };
     if store.only_looks {
@@ -184,7 +184,8 @@ fn open_with(
 ) -> Result<Database, StoreError> {
     let opened = catch_unwind(AssertUnwindSafe(|| {
         let database = open().map_err(|error| store.error(error))?;
-        prepare(&database, store.path(), store.options.path.is_none())?;
+        let options = &store.options;
+        prepare(&database, store.path(), options.path.is_none(), options.clock)?;
         Ok(database)
     }));
     opened.unwrap_or_else(|_| Err(damaged(store.path(), "it cannot be opened without a panic")))

@@ -9,6 +9,7 @@ use redb::Database;
 
 use super::write::models::{MODELS_MAX, MODELS_PER_RUN_MAX};
 use super::*;
+use crate::clock::Clock;
 use crate::dedup::{Response, Totals};
 use crate::model::{
     AccountId, Batch, Cursor, Dating, Inode, Kind, LineCounts, Millis, ParserState, Position, Rank, Record,
@@ -31,6 +32,7 @@ fn memory() -> Store {
     Store::open(StoreOptions {
         path: None,
         cache_bytes: 1 << 20,
+        clock: Clock::at(NOW),
     })
     .unwrap()
 }
@@ -41,6 +43,7 @@ impl Store {
         let mut store = Self::closed(StoreOptions {
             path: None,
             cache_bytes: 1 << 20,
+            clock: Clock::at(NOW),
         });
         store.disk = Some(disk);
         store
@@ -51,6 +54,7 @@ fn at(path: &Path) -> Store {
     Store::open(StoreOptions {
         path: Some(path.to_owned()),
         cache_bytes: 1 << 20,
+        clock: Clock::SYSTEM,
     })
     .unwrap()
 }
@@ -318,6 +322,7 @@ fn a_second_store_on_the_file_is_refused_and_a_closed_one_reopens() {
     let second = Store::open(StoreOptions {
         path: Some(path.clone()),
         cache_bytes: 1 << 20,
+        clock: Clock::SYSTEM,
     });
     assert!(matches!(second, Err(StoreError::InUse(_))));
     store.close();
@@ -358,6 +363,7 @@ fn open_with_schema(path: &Path, schema: u64) -> Result<Store, StoreError> {
     Store::open(StoreOptions {
         path: Some(path.to_owned()),
         cache_bytes: 1 << 20,
+        clock: Clock::SYSTEM,
     })
 }
 

@@ -10,6 +10,7 @@ use tokio::task::JoinError;
 
 use super::RunLocations;
 use super::handle::{ForgetAnswer, StartAnswer, StopAnswer, StopRequest};
+use crate::clock::Clock;
 use crate::logfile::mounts::is_local;
 use crate::logfile::pool::{Job, Progress};
 use crate::logfile::run_dir::resolve;
@@ -99,9 +100,9 @@ impl RunsDirectory {
             return;
         }
         let (watch, watched, settled) = (Arc::clone(&shared.watch), self.identity, self.settled);
-        let directory = places.directory.clone();
+        let (directory, clock) = (places.directory.clone(), shared.clock);
         self.job = Some(shared.pool.start(move || {
-            list(&given, directory.as_deref(), watched, settled, &watch).unwrap_or_else(Listed::Failed)
+            list(&given, directory.as_deref(), watched, settled, &watch, clock).unwrap_or_else(Listed::Failed)
         }));
     }
 
@@ -163,12 +164,13 @@ fn list(
     watched: Option<DirectoryId>,
     settled: Option<Settled>,
     watch: &Watch,
+    clock: Clock,
 ) -> Result<Listed, LogFileError> {
     let directory = resolve(given);
     let root = Root::open_given(&directory)?;
     let stat = root.stat(Path::new(""))?;
     let identity = (stat.device, stat.inode);
-    let changed_ns = last_change(&directory, &stat);
+    let changed_ns = last_change(&directory, &stat, clock);
     if watched != Some(identity) || directory_before != Some(directory.as_path()) {
         // Watched before it is listed; if it cannot be watched, the scans discover new runs.
         let _ = watch.watch_dir(&directory);
@@ -190,8 +192,8 @@ fn list(
 
 /// The time of the last change of a directory, if another change would move it: only this kernel changes the
 /// directory, and the change is older than the grain of its times. It accesses the filesystem.
-fn last_change(directory: &Path, stat: &Stat) -> Option<i64> {
-    let age_ns = jiff::Timestamp::now().as_nanosecond() - i128::from(stat.changed_ns);
+fn last_change(directory: &Path, stat: &Stat, clock: Clock) -> Option<i64> {
+    let age_ns = clock.timestamp().as_nanosecond() - i128::from(stat.changed_ns);
     let is_past = u128::try_from(age_ns).is_ok_and(|age| age > CHANGE_TIME_GRAIN.as_nanos());
     (is_past && is_local(directory)).then_some(stat.changed_ns)
 }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::tree::{Depth, ScanContext, Tree};
+use crate::clock::Clock;
 use crate::config::{Environment, Partial, Settings};
 use crate::fuzz::number_setting;
 use crate::logfile::run_dir::RunDir;
@@ -172,7 +173,7 @@ impl Model {
             undated: BTreeMap::new(),
             line_times: BTreeSet::new(),
             // The clock of the filesystem is as coarse as the kernel's tick.
-            written_from: jiff::Timestamp::now().as_millisecond() - TICK_MS_MAX,
+            written_from: Clock::SYSTEM.now() - TICK_MS_MAX,
             told: BTreeMap::new(),
             readings: BTreeSet::new(),
             lines: 0,
@@ -724,7 +725,7 @@ impl Model {
     /// Takes over the time and the run of responses without a time, which the model cannot compute. Each must
     /// have the time of a line, of a file or of a reading, in a run that had its line.
     fn adopt(&mut self, picture: &Picture) -> Result<(), String> {
-        let written = self.written_from..=jiff::Timestamp::now().as_millisecond();
+        let written = self.written_from..=Clock::SYSTEM.now();
         let (readings, lines) = (&self.readings, &self.line_times);
         let may_be = |at: &Millis| readings.contains(at) || lines.contains(at) || written.contains(at);
         for (key, runs) in &self.undated {

@@ -33,7 +33,7 @@ impl Tailer {
         };
         let mut buffer = permits.take_buffer();
         let settings = Arc::clone(&shared.settings.borrow());
-        let account = Arc::clone(&self.account);
+        let (account, clock) = (Arc::clone(&self.account), shared.clock);
         let ((batches, buffer), tree) = self
             .blocking(devices, &mut held.0, &mut held.1, move |mut tree| {
                 let reading = ReadOptions {
@@ -43,7 +43,7 @@ impl Tailer {
                     until: u64::MAX,
                     lines_until: None,
                     account,
-                    now: jiff::Timestamp::now().as_millisecond(),
+                    now: clock.now(),
                     waits_for_holes: true,
                 };
                 let batches = tree.read_share(&reading, &mut buffer);

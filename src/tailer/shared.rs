@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::status::RunStatuses;
 use super::suspects::Suspects;
 use super::tree::SHARE_RECORDS_MAX;
+use crate::clock::Clock;
 use crate::committer::handle::CommitterHandle;
 use crate::config::Settings;
 use crate::logfile::pool::Pool;
@@ -30,6 +31,7 @@ const DEVICES_MAX: usize = 64;
 #[derive(Debug)]
 pub struct TailerContext {
     pub settings: watch::Receiver<Arc<Settings>>,
+    pub clock: Clock,
     pub store: Arc<Store>,
     pub watch: Arc<Watch>,
     pub committer: CommitterHandle,

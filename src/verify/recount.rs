@@ -10,7 +10,7 @@ use crate::config::Settings;
 use crate::logfile::run_dir::RunDir;
 use crate::logfile::walk::{WalkLimits, walk};
 use crate::logfile::{LogFile, LogFileError, Root, Tail};
-use crate::model::{AccountId, Cursor, ParserState, Position, RelativePath, RunId};
+use crate::model::{AccountId, Cursor, Millis, ParserState, Position, RelativePath, RunId};
 use crate::reader::{self, BLOCK_BYTES, PartialLine, ReadOptions};
 use crate::store::Store;
 
@@ -22,6 +22,7 @@ struct RecountedRun<'a> {
     account: Arc<AccountId>,
     recount: &'a Store,
     settings: &'a Settings,
+    now: Millis,
     /// Its positions do not add up to what was read of it: one may have been moved.
     is_uneven: bool,
 }
@@ -33,9 +34,9 @@ pub(super) fn run(
     settings: &Settings,
     (run, home): (&RunId, &RunDir),
     bytes: u64,
+    now: Millis,
     findings: &mut Findings,
 ) -> Result<(), VerifyError> {
-    let now = jiff::Timestamp::now().as_millisecond();
     let account = store.account_of(run)?.unwrap_or_default();
     recount.register(&[(run.clone(), account.clone())], false, now)?;
     let positions = store.positions(run)?;
@@ -60,6 +61,7 @@ pub(super) fn run(
         account: Arc::new(account),
         recount,
         settings,
+        now,
         is_uneven: is_whole && positions.values().map(read).sum::<u64>() != bytes,
     };
     if let Err(error) = reading.note_unread(&positions, findings) {
@@ -220,7 +222,7 @@ impl RecountedRun<'_> {
             lines_until: None,
             waits_for_holes: false,
             account: Arc::clone(&self.account),
-            now: jiff::Timestamp::now().as_millisecond(),
+            now: self.now,
         };
         let mut position = Position {
             cursor: Cursor {

@@ -9,9 +9,12 @@ use std::sync::Arc;
 use super::*;
 use crate::config::{Environment, Partial};
 use crate::dedup::Response;
-use crate::model::{AccountId, Cursor, Position, ResponseKey};
+use crate::model::{AccountId, Cursor, Millis, Position, ResponseKey};
 use crate::reader::{self, PartialLine, ReadOptions};
 use crate::store::audit::RunFix;
+
+/// 2026-10-05T09:00:00Z
+const NOW: Millis = 1_791_190_800_000;
 
 fn line(id: u32, output: u64) -> String {
     format!(
@@ -46,6 +49,7 @@ impl Place {
         let store = Store::open(StoreOptions {
             path: Some(settings.db.clone()),
             cache_bytes: 1 << 20,
+            clock: Clock::at(NOW),
         })
         .unwrap();
         let place = Self {
@@ -99,7 +103,7 @@ impl Place {
             lines_until: None,
             waits_for_holes: false,
             account: Arc::default(),
-            now: 1_791_190_800_000,
+            now: NOW,
         };
         let chunk = reader::read(
             &file,
@@ -145,6 +149,7 @@ impl Place {
         let nothing = Store::open(StoreOptions {
             path: None,
             cache_bytes: 1 << 20,
+            clock: Clock::at(NOW),
         });
         let mut all = Vec::new();
         let each = |key, response: Option<Response>, _| all.extend(response.map(|response| (key, response)));
@@ -159,18 +164,29 @@ impl Place {
         before: &[(ResponseKey, Response)],
         cursors: [Cursor; 2],
     ) {
-        let found = verify(&self.store, &self.settings).unwrap();
+        let found = verify(&self.store, &self.settings, Clock::at(NOW)).unwrap();
         assert!(
             found.differences.iter().any(|sentence| sentence.contains(words)),
             "{words}: {found:?}"
         );
-        let repaired = repair(&self.store, &self.settings).unwrap();
+        let repaired = repair(&self.store, &self.settings, Clock::at(NOW)).unwrap();
         let repair = repaired.repair.unwrap();
         assert_eq!(repair.left, 0, "{words}: {:?}", repaired.notes);
-        assert!(repair.backup.is_file());
+        // Each repair keeps the database as it was; the name has the second.
+        assert!(
+            repair.backup.ends_with("t.redb.before-repair-1791190800"),
+            "{:?}",
+            repair.backup
+        );
+        fs::remove_file(&repair.backup).unwrap();
         assert_eq!(self.responses(), before, "{words}");
         assert_eq!([self.cursor("one"), self.cursor("two")], cursors, "{words}");
-        assert_eq!(verify(&self.store, &self.settings).unwrap().differences_total, 0);
+        assert_eq!(
+            verify(&self.store, &self.settings, Clock::at(NOW))
+                .unwrap()
+                .differences_total,
+            0
+        );
     }
 }
 
@@ -186,19 +202,19 @@ fn a_file_whose_name_was_taken_is_no_difference() {
     fs::rename(mount.join("b.jsonl"), mount.join("a.jsonl")).unwrap();
     place.read_file("one", "mount/a.jsonl", Some("mount/b.jsonl"));
     place.read_file("one", "mount/c.jsonl", None);
-    let report = verify(&place.store, &place.settings).unwrap();
+    let report = verify(&place.store, &place.settings, Clock::at(NOW)).unwrap();
     assert_eq!(report.differences, [""; 0]);
     // It is read on.
     fs::write(mount.join("a.jsonl"), line(5, 1) + &line(6, 1) + &line(7, 1)).unwrap();
     place.read_file("one", "mount/a.jsonl", None);
-    let report = verify(&place.store, &place.settings).unwrap();
+    let report = verify(&place.store, &place.settings, Clock::at(NOW)).unwrap();
     assert_eq!((report.differences.len(), report.responses), (0, 7));
 }
 
 #[test]
 fn what_agrees_is_left_alone() {
     let place = Place::new();
-    let report = repair(&place.store, &place.settings).unwrap();
+    let report = repair(&place.store, &place.settings, Clock::at(NOW)).unwrap();
     assert_eq!((report.responses, report.differences_total), (4, 0));
     assert!(report.repair.is_none());
     assert_eq!(report.notes, ["run two: 13 bytes in 1 files are not read yet"]);
@@ -221,13 +237,6 @@ fn a_response_that_differs_is_missing_or_was_invented_is_reported_and_repaired()
             ..Fixes::default()
         });
         place.assert_reported_and_repaired(words, &before, cursors);
-        // Each keeps the database as it was, and the name says the second.
-        for entry in fs::read_dir(place.directory.path()).unwrap() {
-            let path = entry.unwrap().path();
-            if path.to_string_lossy().contains("before-repair") {
-                fs::remove_file(path).unwrap();
-            }
-        }
     }
 }
 
@@ -323,7 +332,7 @@ fn what_was_counted_from_logs_that_are_gone_is_kept() {
         responses: vec![(*key, Some(worse))],
         ..Fixes::default()
     });
-    let report = repair(&place.store, &place.settings).unwrap();
+    let report = repair(&place.store, &place.settings, Clock::at(NOW)).unwrap();
     assert_eq!((report.differences_total, report.repair.unwrap().left), (1, 0));
     assert_eq!(place.responses(), before);
 }
@@ -338,7 +347,9 @@ fn a_copy_that_cannot_be_kept_leaves_everything_as_it_is() {
     });
     let damaged = place.responses();
     fs::remove_file(&place.settings.db).unwrap();
-    let error = repair(&place.store, &place.settings).unwrap_err().to_string();
+    let error = repair(&place.store, &place.settings, Clock::at(NOW))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("t.redb"), "{error}");
     assert_eq!(place.responses(), damaged);
 }

@@ -3,6 +3,7 @@
 use std::fs;
 
 use serde_json::json;
+use tokentail::clock::Clock;
 
 use crate::harness::{Place, append, response, text};
 use crate::quota_live::{now, refused, second};
@@ -204,7 +205,7 @@ fn watch_prints_the_events_and_goes_on_after_a_restart() {
     append(&log, response("4", 8, 4));
     people.find(|line| line.contains("+8 output") && line.contains("total 66"));
     // Windows, thresholds, accounts and runs as the collector sends them.
-    let reset = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(7_200);
+    let reset = Clock::SYSTEM.timestamp() + jiff::SignedDuration::from_secs(7_200);
     let limits = json!({"five_hour": {"used_percentage": 78, "resets_at": reset.as_second()}});
     let body = json!({"statusline": {"rate_limits": limits}});
     assert_eq!(

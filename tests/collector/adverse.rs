@@ -11,6 +11,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
+use tokentail::clock::Clock;
 
 use crate::harness::{Collector, Place, append, number_setting, response, text};
 use crate::machine::{Namespace, proc_number, skipped, wrapped};
@@ -91,7 +92,7 @@ fn a_backlog_larger_than_the_bound_of_memory_is_read_within_it() {
 
 /// Sets the times of a log back.
 fn age(path: &Path) {
-    let then = SystemTime::now() - MONTH;
+    let then = SystemTime::from(Clock::SYSTEM.timestamp()) - MONTH;
     let times = fs::FileTimes::new().set_accessed(then).set_modified(then);
     File::options()
         .write(true)
@@ -155,11 +156,8 @@ fn a_clock_that_jumps_by_days_reads_nothing_again_and_skips_nothing() {
     let mut date = Command::new("date");
     date.arg("+%s");
     let said = text(&shifted("-40d", date).output().unwrap().stdout);
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap()
-        .as_secs();
-    let said: u64 = said.trim().parse().unwrap();
+    let now = Clock::SYSTEM.timestamp().as_second();
+    let said: i64 = said.trim().parse().unwrap();
     assert!(
         said < now - 39 * 24 * 3600,
         "the clock is not shifted: {said}, {now}"

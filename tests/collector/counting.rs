@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
+use tokentail::clock::Clock;
 
 use crate::harness::{Place, append, response};
 use crate::scenario::EVENTS_ONLY;
@@ -42,7 +43,10 @@ fn an_old_capture_without_times_does_not_make_the_account_look_busy() {
     let place = Place::new();
     let log = place.log("old", "out.jsonl");
     append(&log, undated_lines(60));
-    set_written(&log, SystemTime::now() - Duration::from_hours(30 * 24));
+    set_written(
+        &log,
+        SystemTime::from(Clock::SYSTEM.timestamp()) - Duration::from_hours(30 * 24),
+    );
     let mut collector = place.serve_with(ACCOUNT);
     let summary = collector.wait_for_messages(60);
     assert_eq!(summary["totals"]["output_tokens"], 24_000);

@@ -7,6 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use tokentail::clock::Clock;
+
 use crate::harness::{Collector, Place, response};
 use crate::scenario::{EVENTS_ONLY, SCANS_OFTEN};
 
@@ -21,7 +23,8 @@ fn write_at(log: &Path, bytes: &[u8], offset: usize) {
 /// Sets the time of the last write back.
 pub fn age(log: &Path) {
     let file = File::options().write(true).open(log).unwrap();
-    file.set_modified(SystemTime::now() - LONG_AGO).unwrap();
+    file.set_modified(SystemTime::from(Clock::SYSTEM.timestamp()) - LONG_AGO)
+        .unwrap();
 }
 
 fn assert_exact(place: &Place, mut collector: Collector, messages: u64) {

@@ -1,6 +1,7 @@
 //! Reported observations, which no log contains.
 
 use serde_json::{Value, json};
+use tokentail::clock::Clock;
 
 use crate::harness::{Collector, Place, append, response};
 
@@ -10,7 +11,7 @@ fn tell(collector: &Collector, body: &Value) -> (u16, Value) {
 
 /// A time so many seconds from now, as RFC 3339 and as Unix seconds.
 fn from_now(seconds: i64) -> (String, i64) {
-    let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+    let at = Clock::SYSTEM.timestamp() + jiff::SignedDuration::from_secs(seconds);
     (at.to_string(), at.as_second())
 }
 
@@ -299,7 +300,7 @@ fn the_body_of_a_usage_api_is_taken_value_by_value() {
         Value::Null
     );
     // The observation time of a kept copy is its time of fetching.
-    let fetched = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(600);
+    let fetched = Clock::SYSTEM.timestamp() - jiff::SignedDuration::from_secs(600);
     let copy = json!({"fetchedAtMs": fetched.as_millisecond(), "accountUuid": "a",
         "utilization": {"seven_day_haiku": {"utilization": 7, "resets_at": week}}});
     for body in [
@@ -416,7 +417,7 @@ fn a_bare_429_pauses_the_account() {
         (json!({"Retry-After": ["40"]}), 40_000),
         (json!({"retry-after-ms": "50500"}), 50_500),
     ] {
-        let now = jiff::Timestamp::now();
+        let now = Clock::SYSTEM.timestamp();
         let body = json!({"status": 429, "headers": headers, "observed_at": now.to_string()});
         let (status, answer) = tell(&collector, &body);
         // A pause concerns the account; it is no window.

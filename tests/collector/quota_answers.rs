@@ -2,12 +2,13 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use tokentail::clock::Clock;
 
 use crate::harness::{Collector, Place, append};
 
 /// A time so many seconds from now.
 fn from_now(seconds: i64) -> Timestamp {
-    Timestamp::now() + SignedDuration::from_secs(seconds)
+    Clock::SYSTEM.timestamp() + SignedDuration::from_secs(seconds)
 }
 
 fn observe(collector: &Collector, body: &Value) {

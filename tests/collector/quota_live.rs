@@ -9,6 +9,7 @@ mod story;
 mod thresholds;
 
 use serde_json::{Value, json};
+use tokentail::clock::Clock;
 
 use crate::harness::{Collector, Place, append};
 use crate::scenario::ended;
@@ -22,8 +23,7 @@ pub const BACKLOG_READ: &str = "the backlog is read";
 const ONE_ACCOUNT: &str = "[[account]]\nname = \"max-1\"\n";
 
 pub fn now() -> Millis {
-    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
-    i64::try_from(since.as_millis()).unwrap()
+    Clock::SYSTEM.now()
 }
 
 /// RFC 3339 in UTC with milliseconds, as in documents.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use tokentail::clock::Clock;
 
 use crate::harness::{Collector, Place, append};
 
@@ -230,7 +231,7 @@ fn the_last_days_are_there_newest_first_with_those_without_usage() {
     let mut collector = place.serve();
     assert_eq!(collector.get("/api/usage/daily"), (200, json!([])));
     let day = |ago: i64| {
-        jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date() - jiff::Span::new().days(ago)
+        Clock::SYSTEM.timestamp().to_zoned(jiff::tz::TimeZone::UTC).date() - jiff::Span::new().days(ago)
     };
     // Midnight may pass between two tests: the days are counted from the first.
     let today = day(0);

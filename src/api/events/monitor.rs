@@ -104,7 +104,7 @@ impl Monitor {
         let judged = blocking(move || {
             let settings = Arc::clone(&api.settings.borrow());
             let unseen = unseen(&api);
-            let context = eval_context(&settings, unseen.as_ref());
+            let context = eval_context(&settings, unseen.as_ref(), api.clock.now());
             let view = api.store.quota(context.since())?;
             let account_states = quota::account_states(&view, &context);
             let by_clock = since.map_or_else(Update::default, |since| by_clock(&view, since, context.now));
@@ -157,7 +157,7 @@ async fn follow_health(api: Arc<ApiState>, verdict: Arc<Mutex<String>>) {
             continue;
         }
         published = wire::HealthEvent {
-            at: document::time(jiff::Timestamp::now().as_millisecond()),
+            at: document::time(api.clock.now()),
             status: now.status,
             ready: now.ready,
             reasons: now.reasons,

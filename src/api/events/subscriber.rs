@@ -17,7 +17,7 @@ use crate::api::feed::hub::{Message, Missed};
 use crate::api::health::{eval_context, unseen};
 use crate::api::http::problem::blocking;
 use crate::api::server::Permit;
-use crate::api::state::{ApiState, now};
+use crate::api::state::ApiState;
 use crate::api::wire;
 
 /// Shortest time between two chunks for one subscriber; events in between are combined.
@@ -113,7 +113,7 @@ impl Subscriber {
             if let Some(health) = &mut self.health {
                 // The event gets the current time, so that the events of a stream are in order.
                 if let Some(health) = &*health.borrow_and_update() {
-                    let at = document::time(now());
+                    let at = document::time(self.api.clock.now());
                     text.push_str(&text_of(&wire::HealthEvent {
                         at,
                         ..wire::HealthEvent::clone(health)
@@ -169,7 +169,7 @@ impl Subscriber {
         let read = blocking(move || {
             let settings = Arc::clone(&api.settings.borrow());
             let unseen = unseen(&api);
-            let context = eval_context(&settings, unseen.as_ref());
+            let context = eval_context(&settings, unseen.as_ref(), api.clock.now());
             let (snapshot, view) = api.store.overview(context.since())?;
             Ok((snapshot.sequence, summary::summary(&snapshot, &view, &context)))
         });

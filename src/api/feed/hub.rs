@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::encode::{CommitEvents, EventId};
 use crate::api::wire;
+use crate::clock::Clock;
 use crate::live::{Event, Listener};
 use crate::model::Millis;
 use crate::store::{QuotaView, Store};
@@ -74,7 +75,7 @@ impl Hub {
     }
 
     /// Publishes commits until the channel closes.
-    pub async fn run(self: Arc<Self>, mut listener: Listener, store: Arc<Store>) {
+    pub async fn run(self: Arc<Self>, mut listener: Listener, store: Arc<Store>, clock: Clock) {
         loop {
             let event = tokio::select! {
                 biased;
@@ -91,8 +92,7 @@ impl Hub {
                         // If the read fails, the windows are published with their next change.
                         read.await.ok().and_then(Result::ok).unwrap_or_default()
                     };
-                    let now = jiff::Timestamp::now().as_millisecond();
-                    self.publish(CommitEvents::new(&update, &view, now));
+                    self.publish(CommitEvents::new(&update, &view, clock.now()));
                 }
                 Event::StartOver { .. } => self.lose(),
                 Event::Closed => return,

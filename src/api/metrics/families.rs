@@ -187,7 +187,7 @@ fn machine(sources: &ApiState) -> Vec<Family> {
 fn stored(sources: &ApiState) -> Result<Vec<Family>, StoreError> {
     let settings = Arc::clone(&sources.settings.borrow());
     let unseen = unseen(sources);
-    let terms = eval_context(&settings, unseen.as_ref());
+    let terms = eval_context(&settings, unseen.as_ref(), sources.clock.now());
     // Sums are read before the names of models, so that each model of a sum has a name.
     let sums = sources.store.sums()?;
     let counters = sources.store.counters()?;

@@ -11,10 +11,9 @@ use utoipa_axum::routes;
 use super::account::usable;
 use crate::api::document::quota;
 use crate::api::http::problem::Problem;
-use crate::api::http::query::{NoQuery, StrictQuery};
 use crate::api::openapi::{BadRequest, Conflict, NotFound, QUOTA, Unavailable};
-use crate::api::quota::get_quota;
-use crate::api::state::{ApiState, Shared, now};
+use crate::api::quota::quota_at;
+use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 use crate::model::AccountId;
 
@@ -100,7 +99,8 @@ async fn set(
     account: AccountId,
     mark: &wire::Mark,
 ) -> Result<Json<wire::Quota>, Problem> {
-    let cause = quota::cause_of(mark, now()).map_err(|why| Problem::bad("body", why))?;
+    let now = api.clock.now();
+    let cause = quota::cause_of(mark, now).map_err(|why| Problem::bad("body", why))?;
     api.writes.mark(account, cause).await?;
-    get_quota(State(api), StrictQuery(NoQuery {})).await
+    quota_at(api, now).await
 }

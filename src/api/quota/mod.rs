@@ -18,7 +18,7 @@ use crate::api::http::query::{NoQuery, StrictQuery};
 use crate::api::openapi::{BadRequest, NotFound, QUOTA, Unavailable};
 use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
-use crate::model::AccountId;
+use crate::model::{AccountId, Millis};
 use crate::quota::window_name;
 
 /// The routes of this folder.
@@ -49,10 +49,16 @@ async fn get_quota(
     State(api): Shared,
     StrictQuery(NoQuery {}): StrictQuery<NoQuery>,
 ) -> Result<Json<wire::Quota>, Problem> {
+    let now = api.clock.now();
+    quota_at(api, now).await
+}
+
+/// The quota document as of a time.
+async fn quota_at(api: Arc<ApiState>, now: Millis) -> Result<Json<wire::Quota>, Problem> {
     blocking(move || {
         let settings = Arc::clone(&api.settings.borrow());
         let unseen = unseen(&api);
-        let context = eval_context(&settings, unseen.as_ref());
+        let context = eval_context(&settings, unseen.as_ref(), now);
         Ok(Json(quota::quota(&api.store.quota(context.since())?, &context)))
     })
     .await
@@ -148,7 +154,7 @@ async fn get_may_start(
     blocking(move || {
         let settings = Arc::clone(&api.settings.borrow());
         let unseen = unseen(&api);
-        let context = eval_context(&settings, unseen.as_ref());
+        let context = eval_context(&settings, unseen.as_ref(), api.clock.now());
         let view = api.store.quota(context.since())?;
         let answer = quota::may_start(&view, &context, &question);
         // An unknown name is a mistake of the client, not a denial.

@@ -19,7 +19,7 @@ use crate::api::http::problem::{Problem, blocking};
 use crate::api::openapi::{BadRequest, Conflict, NotFound, QUOTA, Unavailable};
 use crate::api::quota::account;
 use crate::api::runs::no_such_run;
-use crate::api::state::{ApiState, now};
+use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::model::{AccountId, Millis, Observation, RunId, window_name};
 use crate::parse::claude::limits::{ReportSource, reported};
@@ -95,7 +95,7 @@ async fn post_observations(
         .field("body")
     })?;
     let (given, is_list) = parse(&body)?;
-    let now = now();
+    let now = api.clock.now();
     let mut by_account: BTreeMap<AccountId, Vec<Observation>> = BTreeMap::new();
     for (number, one) in given.into_iter().enumerate() {
         let of = |problem: Problem| if is_list { problem.in_part(number) } else { problem };

@@ -58,8 +58,7 @@ async fn get_daily(
 ) -> Result<Json<Vec<wire::DailyUsage>>, Problem> {
     let days = query.days.as_deref().and_then(query::number);
     let days = days.unwrap_or(DAYS_DEFAULT).clamp(1, DAYS_MAX);
-    let now = jiff::Timestamp::now().as_millisecond();
-    blocking(move || Ok(Json(daily(&api.store, days, now)?))).await
+    blocking(move || Ok(Json(daily(&api.store, days, api.clock.now())?))).await
 }
 
 fn daily(store: &Store, days: i64, now: Millis) -> Result<Vec<wire::DailyUsage>, StoreError> {

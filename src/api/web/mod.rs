@@ -22,7 +22,7 @@ use crate::api::http::query::{self, Lenient};
 use crate::api::http::run_path::{RunPath, run_id};
 use crate::api::openapi::{BadRequest, NotFound, Unavailable, WEB};
 use crate::api::quota::account;
-use crate::api::state::{ApiState, Shared, now};
+use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 use crate::model::AccountId;
 
@@ -94,7 +94,7 @@ async fn get_usage(
     Lenient(query): Lenient<AccountQuery>,
 ) -> Result<Json<wire::WebUsage>, Problem> {
     let account = query.account(&api).await?;
-    blocking(move || Ok(Json(documents::usage(&api.store, &account, now())?))).await
+    blocking(move || Ok(Json(documents::usage(&api.store, &account, api.clock.now())?))).await
 }
 
 /// Usage of a run by model

@@ -16,7 +16,7 @@ use super::{AccountQuery, THRESHOLDS, documents};
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::Lenient;
 use crate::api::openapi::{BadRequest, NotFound, Refused, Unavailable, WEB};
-use crate::api::state::{ApiState, now};
+use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::live::Event;
 use crate::model::{AccountId, Fired};
@@ -77,7 +77,7 @@ impl Windows {
     /// The state frame, if one is due.
     async fn state(&mut self, is_first: bool) -> Result<Vec<String>, Problem> {
         let (api, account) = (Arc::clone(&self.api), self.account.clone());
-        let state = blocking(move || Ok(documents::usage(&api.store, &account, now())?)).await?;
+        let state = blocking(move || Ok(documents::usage(&api.store, &account, api.clock.now())?)).await?;
         if !is_first && !is_news(&self.sent, &state, self.sent_at.elapsed()) {
             return Ok(Vec::new());
         }

@@ -15,6 +15,7 @@ use crate::cli::print::numbers::time;
 use crate::cli::print::{output, text};
 use crate::cli::settings::{self, CollectorAddress};
 use crate::cli::status;
+use crate::clock::Clock;
 
 /// Longest pause between two questions while waiting, even if the answer named a later time: an operator or
 /// another run may change it.
@@ -35,15 +36,16 @@ pub fn quota(global: &Global, command: &args::QuotaArgs) -> Result<Exit, Failure
 }
 
 fn show(global: &Global, CollectorAddress { socket, settings }: CollectorAddress) -> Result<Exit, Failure> {
+    let clock = Clock::SYSTEM;
     let asked = client::get_json_blocking::<wire::Quota>(&socket, "/v1/quota", client::TIMEOUT);
     let mut stored_in = None;
-    let (quota, now) = match asked {
-        Ok(quota) => (quota, Timestamp::now()),
+    let quota = match asked {
+        Ok(quota) => quota,
         Err(error @ ClientError::NotRunning(_)) => {
             let settings = settings?;
-            let summary = status::stored_summary(&settings, &error.into())?;
+            let summary = status::stored_summary(&settings, clock, &error.into())?;
             stored_in = Some(settings.db);
-            (summary.quota, Timestamp::now())
+            summary.quota
         }
         Err(error) => return Err(error.into()),
     };
@@ -59,7 +61,7 @@ fn show(global: &Global, CollectorAddress { socket, settings }: CollectorAddress
                 db.display()
             )?;
         }
-        table::write(out, &quota, now, output::Screen::stdout().columns)
+        table::write(out, &quota, clock.timestamp(), output::Screen::stdout().columns)
     })?;
     Ok(Exit::Ok)
 }
@@ -68,9 +70,11 @@ fn mark(global: &Global, socket: &Path, mark: &args::MarkArgs) -> Result<Exit, F
     let until = match mark.until {
         None => None,
         Some(Until::At(time)) => Some(time),
-        Some(Until::After(length)) => Some(Timestamp::now().checked_add(length).map_err(|error| {
-            Failure::new(Exit::Usage, format!("--until: no time is that far away: {error}"))
-        })?),
+        Some(Until::After(length)) => {
+            Some(Clock::SYSTEM.timestamp().checked_add(length).map_err(|error| {
+                Failure::new(Exit::Usage, format!("--until: no time is that far away: {error}"))
+            })?)
+        }
     };
     let document = wire::Mark {
         state: match mark.state {
@@ -186,6 +190,7 @@ pub fn may_start(global: &Global, command: &args::MayStartArgs) -> Result<Exit, 
     let asking = Asking {
         socket: &socket,
         path: path(command),
+        clock: Clock::SYSTEM,
         began: Instant::now(),
         wait: command.wait,
     };
@@ -200,6 +205,7 @@ pub fn may_start(global: &Global, command: &args::MayStartArgs) -> Result<Exit, 
 struct Asking<'a> {
     socket: &'a Path,
     path: String,
+    clock: Clock,
     began: Instant,
     #[expect(
         clippy::option_option,
@@ -254,7 +260,7 @@ impl Asking<'_> {
             .retry_at
             .as_deref()
             .and_then(|time| time.parse::<Timestamp>().ok())
-            .and_then(|time| Duration::try_from(time.duration_since(Timestamp::now())).ok());
+            .and_then(|time| Duration::try_from(time.duration_since(self.clock.timestamp())).ok());
         let pause = until_retry
             .unwrap_or(ASK_AGAIN_AFTER)
             .clamp(ASK_AGAIN_MIN, ASK_AGAIN_AFTER);

@@ -13,6 +13,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::print::progress::ProgressLine;
 use crate::cli::print::{output, summary as render};
 use crate::cli::settings::settings;
+use crate::clock::Clock;
 use crate::config::Origin;
 use crate::logfile::LogFileError;
 use crate::replay::{self, ReplayError, ReplayOptions};
@@ -39,8 +40,8 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
     };
     let settings = settings(if global.db.is_some() { global } else { &in_memory })?;
     let golden = command.expect.as_deref().map(expect::read_golden).transpose()?;
-    let clock_given = command.now.or(command.until);
-    let clock = clock_given.unwrap_or_else(Timestamp::now).as_millisecond();
+    let clock = Clock::SYSTEM;
+    let now_given = command.now.or(command.until);
     let options = ReplayOptions {
         paths: command.paths.clone(),
         globs: settings.watch.globs.clone(),
@@ -50,13 +51,14 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
         store: StoreOptions {
             path: global.db.clone(),
             cache_bytes: settings.store.cache_bytes,
+            clock,
         },
         commit_rows_max: settings.store.commit_rows_max,
         accounts: settings.accounts.clone(),
         quota_zone: settings.quota_zone.clone(),
-        clock,
+        now: now_given.map_or_else(|| clock.now(), Timestamp::as_millisecond),
         until: command.until.map(Timestamp::as_millisecond),
-        clock_given: clock_given.is_some(),
+        now_given: now_given.is_some(),
     };
     let progress = std::cell::OnceCell::new();
     let format = settings.log.format;

@@ -9,6 +9,7 @@ use super::super::exit::{Exit, Failure};
 use super::super::runs::StartBody;
 use crate::api::wire::RunDetail;
 use crate::app::{App, Running, Scope, ShutdownOutcome};
+use crate::clock::Clock;
 use crate::config::Settings;
 use crate::model::{Labels, RunId};
 use crate::supervisor::handle::{StartAnswer, StartRequest, StopAnswer, StopRequest};
@@ -42,7 +43,7 @@ impl Embedded {
                 .collect::<Labels>(),
             mount: Some(mount),
         };
-        let running = App::start(settings, Scope::OnDemand)?;
+        let running = App::start(settings, Scope::OnDemand, Clock::SYSTEM)?;
         let embedded = Self {
             running,
             db,

@@ -10,6 +10,7 @@ use super::{
     PATHS, RESPONSES, RUN_ACCOUNTS, RUN_DAYS, RUN_INFO, RUNS, SCHEMA_VERSION, SERVED, SESSION_COPIES,
     SESSION_NUMBERS, SESSION_SUMS, SESSIONS, SUMS, TOTALS, WINDOWS,
 };
+use crate::clock::Clock;
 use crate::store::error::{DbError, StoreError, damaged};
 
 /// Hands every table but `meta`, which tells the schema, to a macro.
@@ -52,11 +53,11 @@ macro_rules! every_table {
 
 /// Makes the tables of a new database; checks the schema and that every table opens. A database `in_memory` begins
 /// with commit 1.
-pub fn prepare(database: &Database, path: &Path, in_memory: bool) -> Result<(), StoreError> {
+pub fn prepare(database: &Database, path: &Path, in_memory: bool, clock: Clock) -> Result<(), StoreError> {
     let known = SCHEMA_VERSION;
     let path_of = || path.to_owned();
     match schema(database).map_err(|error| error.at(path))? {
-        StoredSchema::Nothing => create_tables(database, in_memory).map_err(|error| error.at(path)),
+        StoredSchema::Nothing => create_tables(database, in_memory, clock).map_err(|error| error.at(path)),
         StoredSchema::Version(SCHEMA_VERSION) => check_tables(database).map_err(|error| error.at(path)),
         StoredSchema::Version(found) if found > known => Err(StoreError::Newer {
             path: path_of(),
@@ -101,12 +102,12 @@ fn check_tables(database: &Database) -> Result<(), DbError> {
     Ok(())
 }
 
-fn create_tables(database: &Database, in_memory: bool) -> Result<(), DbError> {
+fn create_tables(database: &Database, in_memory: bool, clock: Clock) -> Result<(), DbError> {
     let write = database.begin_write()?;
     {
         let mut meta = write.open_table(META)?;
         meta.insert(META_SCHEMA, SCHEMA_VERSION)?;
-        let created = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
+        let created = u64::try_from(clock.now()).unwrap_or(0);
         // A number never means two things, also where a new database took the place of another.
         let first = if in_memory { 0 } else { created };
         meta.insert(META_SEQUENCE, first)?;
