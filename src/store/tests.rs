@@ -67,6 +67,7 @@ fn record(key: u128, output: u64, time: Option<Millis>) -> Record {
             ..Usage::default()
         },
         tier: Tier::Standard,
+        provider: None,
         time,
         dating: Dating::Line,
         session: None,
