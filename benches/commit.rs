@@ -139,6 +139,7 @@ fn batch(rng: &mut Rng, rows: usize) -> Batch {
                 ..Usage::default()
             },
             tier: Tier::Standard,
+            provider: None,
             time: Some(1_791_190_800_000 + rng.i64(..7 * 86_400_000)),
             dating: Dating::Line,
             session: std::num::NonZeroU64::new(7),

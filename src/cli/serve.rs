@@ -231,13 +231,13 @@ impl Reload {
             return std::future::pending().await;
         };
         let files = match self.stalls_at {
-            Some(stalls_at) => match tokio::time::timeout_at(stalls_at, reading).await {
-                Ok(files) => files,
-                Err(_) => {
+            Some(stalls_at) => {
+                let Ok(files) = tokio::time::timeout_at(stalls_at, reading).await else {
                     self.stalls_at = None;
                     return None;
-                }
-            },
+                };
+                files
+            }
             None => reading.await,
         };
         self.reading = None;

@@ -103,6 +103,15 @@ impl<'de> Visitor<'de> for ByteString {
     }
 }
 
+/// An object; `None` for any other value.
+impl<'de, T: Members<'de> + Default> MemberValue<'de> for Option<T> {
+    fn take(&mut self, value: &mut Scanner<'de>) -> Result<(), NotJson> {
+        let mut members = T::default();
+        *self = value.object(&mut members)?.then_some(members);
+        Ok(())
+    }
+}
+
 /// A raw JSON value; absent and `null` are both `None`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Raw<'de>(pub Option<&'de str>);

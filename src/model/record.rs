@@ -72,6 +72,8 @@ pub struct Record {
     pub model: Arc<str>,
     pub usage: Usage,
     pub tier: Tier,
+    /// The provider that the line names, as written; `None` is the dialect's own.
+    pub provider: Option<Arc<str>>,
     /// The line's own time, else the last time before it in its file; `None` if there is neither.
     pub time: Option<Millis>,
     /// Where `time` comes from.

@@ -17,7 +17,7 @@ pub const COOL_DOWN: &str = "cool_down";
 pub const OVERAGE_IN_USE: &str = "overage_in_use";
 
 /// A window of the account's own limit at Codex that is as long as the number of minutes behind it.
-const CODEX_MINUTES: &str = "codex_";
+pub const CODEX_MINUTES: &str = "codex_";
 
 /// The names that the provider's own lines have, each in its one spelling.
 const FIXED: [&str; 14] = [
@@ -86,7 +86,7 @@ pub fn length(name: &str) -> Option<Millis> {
             other => minutes(other.strip_suffix('m')?),
         };
     }
-    if let Some(count) = name.strip_prefix(CODEX_MINUTES) {
+    if let Some(count) = name.strip_prefix(CODEX_MINUTES).or_else(|| minutes_in(name)) {
         return minutes(count);
     }
     match (name, reach(name)) {
@@ -94,6 +94,12 @@ pub fn length(name: &str) -> Option<Millis> {
         (SEVEN_DAY, _) | (_, Reach::Family(_)) => Some(7 * DAY_MS),
         _ => None,
     }
+}
+
+/// The minutes in the name of a window that a Codex rollout names by its length alone: `4320m`.
+fn minutes_in(name: &str) -> Option<&str> {
+    name.strip_suffix('m')
+        .filter(|count| !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Whom a window can hold back.
@@ -113,7 +119,7 @@ fn reach(name: &str) -> Reach<'_> {
         SEVEN_DAY_OVERAGE_INCLUDED => Reach::Family("fable"),
         "seven_day_oauth_apps" => Reach::Refused,
         // Further limits of Codex (`codex:<limit>`) are not the account's.
-        other if other.starts_with(CODEX_MINUTES) => Reach::Account,
+        other if other.starts_with(CODEX_MINUTES) || minutes_in(other).is_some() => Reach::Account,
         other => ["seven_day_", "weekly_scoped:"]
             .iter()
             .find_map(|prefix| other.strip_prefix(prefix))
@@ -198,7 +204,12 @@ mod tests {
             assert!(!binds("weekly_scoped:Claude Opus", Some("claude-haiku-5")));
         }
         assert_eq!(length("seven_day_haiku"), Some(604_800_000));
-        assert_eq!(length("codex_4320"), Some(3 * DAY_MS));
+        for name in ["codex_4320", "4320m"] {
+            assert_eq!(length(name), Some(3 * DAY_MS));
+        }
+        for name in ["m", "4320", "4320 m", "-1m"] {
+            assert_eq!(length(name), None, "{name}");
+        }
         assert_eq!(length("codex:other:seven_day"), Some(7 * DAY_MS));
         assert_eq!(length("codex:other:90m"), Some(90 * MINUTE_MS));
         assert!(
@@ -209,7 +220,14 @@ mod tests {
 
     #[test]
     fn the_accounts_windows_bind_everybody_and_side_counters_only_while_they_refuse() {
-        for name in [FIVE_HOUR, SEVEN_DAY, "requests", "input_tokens", "codex_4320"] {
+        for name in [
+            FIVE_HOUR,
+            SEVEN_DAY,
+            "requests",
+            "input_tokens",
+            "codex_4320",
+            "4320m",
+        ] {
             assert!(
                 binds(name, None, false) && binds(name, Some("claude-opus-5"), false),
                 "{name}"

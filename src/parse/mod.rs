@@ -8,6 +8,7 @@
 //! kind stays that of its frame.
 
 pub mod claude;
+pub mod codex;
 pub mod foreign;
 pub mod line;
 
@@ -127,6 +128,8 @@ impl Parser {
 
 #[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod samples;
 
 #[cfg(test)]
 mod tests {

@@ -71,6 +71,7 @@ fn record(key: u128, output: u64, time: Option<Millis>) -> Record {
             ..Usage::default()
         },
         tier: Tier::Standard,
+        provider: None,
         time,
         dating: Dating::Line,
         session: None,

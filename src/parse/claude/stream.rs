@@ -8,8 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::identity;
 use super::usage::{ParsedUsage, UsageFields};
-use crate::json::scanner::{NotJson, Scanner};
-use crate::json::{self, MemberValue, RawBytes, members};
+use crate::json::{self, RawBytes, members};
 use crate::model::{ResponseKey, Usage};
 
 /// Most open messages; with more, the one opened first is dropped. All of them fit into the kept state of a
@@ -225,14 +224,6 @@ members!(StreamEvent {
     b"message" => message,
     b"usage" => usage,
 });
-
-impl<'de> MemberValue<'de> for Option<UsageFields<'de>> {
-    fn take(&mut self, value: &mut Scanner<'de>) -> Result<(), NotJson> {
-        let mut fields = UsageFields::default();
-        *self = value.object(&mut fields)?.then_some(fields);
-        Ok(())
-    }
-}
 
 /// `message` of a `message_start`.
 #[derive(Debug, Default)]

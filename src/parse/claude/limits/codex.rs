@@ -16,7 +16,7 @@ const FIVE_HOUR_MINUTES_MAX: u64 = 360;
 /// Windows of this many minutes are seven-day windows.
 const SEVEN_DAY_MINUTES: std::ops::RangeInclusive<u64> = 9_000..=11_000;
 /// The spending limit of a person or an organization: money beside the windows.
-const SPEND_CONTROL: &str = "spend_control";
+pub const SPEND_CONTROL: &str = "spend_control";
 /// The error of a reached limit, in both spellings.
 const LIMIT_ERRORS: [&str; 2] = ["usage_limit_exceeded", "usageLimitExceeded"];
 /// Most further limits that are read.

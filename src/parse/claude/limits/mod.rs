@@ -16,6 +16,7 @@ mod headers;
 mod prose;
 mod reported;
 mod retries;
+pub mod rollout;
 mod time;
 mod usage_api;
 mod values;

@@ -190,7 +190,7 @@ fn family(name: &str) -> Option<Box<str>> {
 }
 
 /// `|<seconds>` directly after the sentence, or `resets <when>` later in it.
-fn end(rest: &str, time: Option<Millis>) -> Option<Millis> {
+pub fn end(rest: &str, time: Option<Millis>) -> Option<Millis> {
     if let Some(number) = rest.strip_prefix('|') {
         let digits = number.bytes().take_while(u8::is_ascii_digit).count();
         return time::reset_text(&number[..digits]);
