@@ -3,7 +3,7 @@
 //! A line is an envelope of `timestamp`, `type` and `payload`. Counted are `token_usage_record` lines, and
 //! `token_count` events that no such line covers. `session_meta`, `turn_context` and `task_started` say whose
 //! these are; limits come from `token_count` and `task_complete`. The payloads of all other types are passed
-//! over. docs/dialects.md has the rules.
+//! over. Files of Codex are still recognised and named only (`parse/foreign.rs`): no file is read by this parser yet.
 
 mod count;
 mod limits;
