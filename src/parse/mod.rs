@@ -9,8 +9,12 @@
 
 pub mod claude;
 pub mod codex;
+pub mod dialect;
 pub mod foreign;
+pub mod gemini;
 pub mod line;
+pub mod pi;
+pub mod qwen;
 
 use crate::model::{Dating, Millis, Observation, ParserState, Record};
 use claude::prefilter::{is_of_user, may_mention_usage, reports_use, speaks_of_limits, time_near_the_ends};
@@ -128,6 +132,8 @@ impl Parser {
 
 #[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod samples;
 

@@ -1,0 +1,213 @@
+//! The Gemini CLI dialect: messages of a chat file to records.
+//!
+//! Counted are messages of type `gemini` with `tokens`, as a line of their own or in the list of a `$set` line,
+//! which repeats the whole conversation. Copies without tokens are none. Headers and `$set` lines name the
+//! session. docs/dialects.md has the rules.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use super::dialect::{self, LineHead};
+use crate::json::scanner::{NotJson, Scanner};
+use crate::json::{self, MemberValue, RawBytes, members};
+use crate::model::{Observation, Record, Usage};
+use crate::parse::line::{LineContext, LineKind, Parsed};
+
+/// The tag and the version of this dialect's keys.
+const KEY_TAG: &[u8] = b"gemini\x01";
+/// The type of the messages that can count.
+const TYPE_COUNTED: &[u8] = b"gemini";
+/// The version of the encoded state.
+const STATE_VERSION: u8 = 1;
+
+/// State of the parser of one file. Kept with the file's offset: encoded in nine bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gemini {
+    session: Option<NonZeroU64>,
+}
+
+impl Gemini {
+    /// Parses a line (trimmed, not empty, without `\n`). One line may have all messages of a session.
+    pub fn line(
+        &mut self,
+        bytes: &[u8],
+        place: LineContext,
+        records: &mut Vec<Record>,
+        _: &mut Vec<Observation>,
+    ) -> Parsed {
+        dialect::line(bytes, is_passed_over, |text| self.strict(text, place, records))
+    }
+
+    fn strict(
+        &mut self,
+        text: &[u8],
+        place: LineContext,
+        records: &mut Vec<Record>,
+    ) -> Result<Parsed, NotJson> {
+        let mut line = ChatLine::default();
+        if !json::object(text, &mut line)? {
+            return Ok(Parsed::plain(LineKind::Malformed, None));
+        }
+        for named in [line.session_id, line.set.session_id] {
+            self.session = dialect::session(named, place.scope).or(self.session);
+        }
+        let before = records.len();
+        for message in line.set.messages.0.iter().chain([&line.message]) {
+            let known = records.last().map(|record| &record.model);
+            records.extend(message.record(known, self.session, place));
+        }
+        let time = line.message.timestamp.or(line.set.last_updated);
+        let time = time.0.and_then(json::time_of);
+        Ok(dialect::parsed(records.len() > before, time))
+    }
+
+    /// Encodes the state; empty if there is nothing to keep.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        self.session.map_or_else(Vec::new, |session| {
+            let mut bytes = vec![STATE_VERSION];
+            bytes.extend_from_slice(&session.get().to_le_bytes());
+            bytes
+        })
+    }
+
+    /// Decodes the result of [`Gemini::encode`]; `None` for bytes that no version wrote.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let session = match bytes {
+            [] => None,
+            [STATE_VERSION, session @ ..] => {
+                Some(NonZeroU64::new(u64::from_le_bytes(session.try_into().ok()?))?)
+            }
+            _ => return None,
+        };
+        Some(Self { session })
+    }
+}
+
+/// True for a message of the user or the CLI itself.
+fn is_passed_over(head: &LineHead<'_>) -> bool {
+    head.kind.text().is_some_and(|kind| *kind != *TYPE_COUNTED)
+}
+
+/// The members of a line: of a header, a change or a message.
+#[derive(Debug, Default)]
+struct ChatLine<'de> {
+    session_id: RawBytes<'de>,
+    set: ChatChange<'de>,
+    message: ChatMessage<'de>,
+}
+
+members!(ChatLine {
+    b"sessionId" => session_id,
+    b"$set" => set,
+    _ => message,
+});
+
+/// `$set`: new values of the header's members, or of the list of messages.
+#[derive(Debug, Default)]
+struct ChatChange<'de> {
+    session_id: RawBytes<'de>,
+    last_updated: RawBytes<'de>,
+    messages: ChatMessages<'de>,
+}
+
+members!(ChatChange {
+    b"sessionId" => session_id,
+    b"lastUpdated" => last_updated,
+    b"messages" => messages,
+});
+
+/// The messages of a list that can count.
+#[derive(Debug, Default)]
+struct ChatMessages<'de>(Vec<ChatMessage<'de>>);
+
+impl<'de> MemberValue<'de> for ChatMessages<'de> {
+    fn take(&mut self, value: &mut Scanner<'de>) -> Result<(), NotJson> {
+        self.0.clear();
+        value.each(|item| {
+            let mut message = ChatMessage::default();
+            if json::object(item, &mut message).is_ok() && message.is_counted() {
+                self.0.push(message);
+            }
+            false
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+struct ChatMessage<'de> {
+    kind: RawBytes<'de>,
+    id: RawBytes<'de>,
+    timestamp: RawBytes<'de>,
+    /// The one asked for; the server's own name is not written.
+    model: RawBytes<'de>,
+    tokens: ChatTokens<'de>,
+}
+
+members!(ChatMessage {
+    b"type" => kind,
+    b"id" => id,
+    b"timestamp" => timestamp,
+    b"model" => model,
+    b"tokens" => tokens,
+});
+
+impl ChatMessage<'_> {
+    /// A function's response of the user may have the id of the message with the call.
+    fn is_counted(&self) -> bool {
+        self.kind.text().as_deref() == Some(TYPE_COUNTED)
+    }
+
+    fn record(
+        &self,
+        known: Option<&Arc<str>>,
+        session: Option<NonZeroU64>,
+        place: LineContext,
+    ) -> Option<Record> {
+        if !self.is_counted() {
+            return None;
+        }
+        let key = dialect::key(KEY_TAG, place.scope, &[&self.id.text()?]);
+        let time = self.timestamp.0.and_then(json::time_of);
+        let model = dialect::name(self.model, known);
+        dialect::record(key, model, self.tokens.usage(), time, session)
+    }
+}
+
+/// The members of `tokens`, which is `null` or absent where the server sent none.
+#[derive(Debug, Default)]
+struct ChatTokens<'de> {
+    input: RawBytes<'de>,
+    output: RawBytes<'de>,
+    cached: RawBytes<'de>,
+    thoughts: RawBytes<'de>,
+    tool: RawBytes<'de>,
+}
+
+members!(ChatTokens {
+    b"input" => input,
+    b"output" => output,
+    b"cached" => cached,
+    b"thoughts" => thoughts,
+    b"tool" => tool,
+});
+
+impl ChatTokens<'_> {
+    /// Cached tokens are a part of the input; thoughts and the prompt of tools come on top.
+    fn usage(&self) -> Usage {
+        let [input, output, cached, thoughts, tool] =
+            [self.input, self.output, self.cached, self.thoughts, self.tool].map(dialect::tokens);
+        let cache_read = cached.min(input);
+        Usage {
+            input: dialect::sum(input - cache_read, tool),
+            output: dialect::sum(output, thoughts),
+            cache_read,
+            thinking: thoughts,
+            ..Usage::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+//! The pi dialect: entries of a session file to records.
+//!
+//! Counted are `message` entries of the assistant or with a tool's own usage, `compaction`, `branch_summary`
+//! and `usage` entries of any kind. `session` and `model_change` say whose they are; all other entries are
+//! passed over. docs/dialects.md has the rules.
+
+mod state;
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use super::dialect::{self, LineHead};
+use crate::json::scanner::NotJson;
+use crate::json::{self, RawBytes, members};
+use crate::model::{Observation, Rank, Record, ResponseKey, Usage};
+use crate::parse::line::{LineContext, LineKind, Parsed};
+
+/// The tag and the version of this dialect's keys.
+const KEY_TAG: &[u8] = b"pi\x01";
+/// Types of entries that are read, beside messages.
+const TYPES_READ: [&[u8]; 5] = [
+    b"session",
+    b"model_change",
+    b"compaction",
+    b"branch_summary",
+    b"usage",
+];
+/// Roles of messages that can have usage.
+const ROLES_READ: [&[u8]; 2] = [b"assistant", b"toolResult"];
+
+/// State of the parser of one file. Kept with the file's offset: encoded small (about 50 bytes).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pi {
+    session: Option<NonZeroU64>,
+    /// The model and the provider of the last `model_change` or answer: summaries name none.
+    model: Option<Arc<str>>,
+    provider: Option<Arc<str>>,
+}
+
+impl Pi {
+    /// Parses a line (trimmed, not empty, without `\n`).
+    pub fn line(
+        &mut self,
+        bytes: &[u8],
+        place: LineContext,
+        records: &mut Vec<Record>,
+        _: &mut Vec<Observation>,
+    ) -> Parsed {
+        dialect::line(bytes, is_passed_over, |text| self.strict(text, place, records))
+    }
+
+    fn strict(
+        &mut self,
+        text: &[u8],
+        place: LineContext,
+        records: &mut Vec<Record>,
+    ) -> Result<Parsed, NotJson> {
+        let mut entry = PiEntry::default();
+        if !json::object(text, &mut entry)? {
+            return Ok(Parsed::plain(LineKind::Malformed, None));
+        }
+        let record = match entry.kind.text().as_deref() {
+            Some(b"session") => {
+                self.session = dialect::session(entry.id, place.scope);
+                None
+            }
+            Some(b"model_change") => {
+                self.take_model(entry.model_id, entry.own.provider);
+                None
+            }
+            Some(b"message") => match entry.message.role.text().as_deref() {
+                Some(b"assistant") => {
+                    self.take_model(entry.message.answered_by(), entry.message.provider);
+                    self.record(&entry, &entry.message, place)
+                }
+                Some(b"toolResult") => self.record(&entry, &entry.message, place),
+                _ => None,
+            },
+            Some(b"compaction" | b"branch_summary" | b"usage") => self.record(&entry, &entry.own, place),
+            _ => None,
+        };
+        let time = entry.timestamp.0.and_then(json::time_of);
+        let parsed = dialect::parsed(record.is_some(), time);
+        records.extend(record);
+        Ok(parsed)
+    }
+
+    fn take_model(&mut self, model: RawBytes<'_>, provider: RawBytes<'_>) {
+        if let Some(model) = dialect::name(model, self.model.as_ref()) {
+            self.provider = dialect::name(provider, self.provider.as_ref());
+            self.model = Some(model);
+        }
+    }
+
+    /// The record of an entry's usage.
+    fn record(&self, entry: &PiEntry<'_>, call: &PiCall<'_>, place: LineContext) -> Option<Record> {
+        let usage = call.usage.usage();
+        let own = dialect::name(call.answered_by(), self.model.as_ref());
+        let provider = match own {
+            Some(_) => dialect::name(call.provider, self.provider.as_ref()),
+            None => self.provider.clone(),
+        };
+        let model = own.or_else(|| self.model.clone());
+        let is_unknown = model.is_none();
+        let time = entry.timestamp.0.and_then(json::time_of);
+        let mut record = dialect::record(call.key(entry, usage, place), model, usage, time, self.session)?;
+        record.provider = provider;
+        if is_unknown {
+            // A copy in a file that names the model wins, in any order.
+            record.rank = Rank::Sidechain;
+        }
+        Some(record)
+    }
+}
+
+/// True for an entry that can neither count nor name a model.
+fn is_passed_over(head: &LineHead<'_>) -> bool {
+    match head.kind.text().as_deref() {
+        None => false,
+        Some(b"message") => head.role.text().is_some_and(|role| !ROLES_READ.contains(&&*role)),
+        Some(kind) => !TYPES_READ.contains(&kind),
+    }
+}
+
+/// The members of an entry.
+#[derive(Debug, Default)]
+struct PiEntry<'de> {
+    kind: RawBytes<'de>,
+    /// Of the session, in its header. Ids of entries are not read: a file of the first version gets new ones when
+    /// it is continued.
+    id: RawBytes<'de>,
+    timestamp: RawBytes<'de>,
+    /// The model of a `model_change`.
+    model_id: RawBytes<'de>,
+    message: PiCall<'de>,
+    /// The call of an entry without a message.
+    own: PiCall<'de>,
+}
+
+members!(PiEntry {
+    b"type" => kind,
+    b"id" => id,
+    b"timestamp" => timestamp,
+    b"modelId" => model_id,
+    b"message" => message,
+    _ => own,
+});
+
+/// A call of the API, in a message or in the entry itself.
+#[derive(Debug, Default)]
+struct PiCall<'de> {
+    role: RawBytes<'de>,
+    timestamp: RawBytes<'de>,
+    provider: RawBytes<'de>,
+    model: RawBytes<'de>,
+    response_model: RawBytes<'de>,
+    response_id: RawBytes<'de>,
+    usage: PiUsage<'de>,
+}
+
+members!(PiCall {
+    b"role" => role,
+    b"timestamp" => timestamp,
+    b"provider" => provider,
+    b"model" => model,
+    b"responseModel" => response_model,
+    b"responseId" => response_id,
+    b"usage" => usage,
+});
+
+impl<'de> PiCall<'de> {
+    /// The model that answered: `responseModel` is written where it is not the one asked for.
+    fn answered_by(&self) -> RawBytes<'de> {
+        match self.response_model.text() {
+            Some(_) => self.response_model,
+            None => self.model,
+        }
+    }
+
+    /// Copies keep times, names and counts. The response's id alone is not enough: local servers repeat theirs,
+    /// and summaries have none.
+    fn key(&self, entry: &PiEntry<'_>, usage: Usage, place: LineContext) -> ResponseKey {
+        let texts = [
+            entry.timestamp,
+            self.timestamp,
+            self.provider,
+            self.model,
+            self.response_id,
+            entry.kind,
+        ]
+        .map(|raw| raw.text().or(raw.0.map(Into::into)).unwrap_or_default());
+        let counts =
+            [usage.input, usage.output, usage.cache_read, usage.cache_creation].map(u64::to_le_bytes);
+        let texts = texts.iter().map(|text| &**text);
+        let parts: Vec<&[u8]> = texts.chain(counts.iter().map(<[u8; 8]>::as_slice)).collect();
+        dialect::key(KEY_TAG, place.scope, &parts)
+    }
+}
+
+/// The members of a usage object. `totalTokens` is not read: for some APIs it is the server's.
+#[derive(Debug, Default)]
+struct PiUsage<'de> {
+    input: RawBytes<'de>,
+    output: RawBytes<'de>,
+    cache_read: RawBytes<'de>,
+    cache_write: RawBytes<'de>,
+    cache_write_1h: RawBytes<'de>,
+    reasoning: RawBytes<'de>,
+}
+
+members!(PiUsage {
+    b"input" => input,
+    b"output" => output,
+    b"cacheRead" => cache_read,
+    b"cacheWrite" => cache_write,
+    b"cacheWrite1h" => cache_write_1h,
+    b"reasoning" => reasoning,
+});
+
+impl PiUsage<'_> {
+    /// Reasoning is a part of the output, and one-hour writes are a part of the cache writes.
+    fn usage(&self) -> Usage {
+        let tokens = dialect::tokens;
+        let (output, cache_creation) = (tokens(self.output), tokens(self.cache_write));
+        Usage {
+            input: tokens(self.input),
+            output,
+            cache_read: tokens(self.cache_read),
+            cache_creation,
+            cache_creation_1h: tokens(self.cache_write_1h).min(cache_creation),
+            thinking: tokens(self.reasoning).min(output),
+            ..Usage::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

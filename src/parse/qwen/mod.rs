@@ -1,0 +1,196 @@
+//! The Qwen Code dialect: rows of a chat file to records.
+//!
+//! Counted are `system` rows of telemetry with an `api_response`, which come before the row of the answer and
+//! also tell of sub-agents, compactions and background calls. In a file without such rows the usage of
+//! `assistant` rows counts. Rows of side chains repeat what the session's own file has. docs/dialects.md has the
+//! rules.
+
+use super::dialect::{self, LineHead};
+use crate::json::scanner::NotJson;
+use crate::json::{self, RawBytes, members};
+use crate::model::{Observation, Record, Usage};
+use crate::parse::line::{LineContext, LineKind, Parsed};
+
+/// The tag and the version of this dialect's keys.
+const KEY_TAG: &[u8] = b"qwen\x01";
+/// The event of a call that was answered.
+const EVENT_COUNTED: &[u8] = b"qwen-code.api_response";
+/// The encoded state of a file with telemetry.
+const STATE_TELEMETRY: [u8; 1] = [1];
+
+/// State of the parser of one file. Kept with the file's offset: encoded in one byte.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Qwen {
+    /// True after a row of telemetry: rows of answers repeat such rows.
+    has_telemetry: bool,
+}
+
+impl Qwen {
+    /// Parses a line (trimmed, not empty, without `\n`).
+    pub fn line(
+        &mut self,
+        bytes: &[u8],
+        place: LineContext,
+        records: &mut Vec<Record>,
+        _: &mut Vec<Observation>,
+    ) -> Parsed {
+        let has_telemetry = self.has_telemetry;
+        let is_passed_over = |head: &LineHead<'_>| match head.kind.text().as_deref() {
+            None | Some(b"system") => false,
+            Some(b"assistant") => has_telemetry,
+            Some(_) => true,
+        };
+        dialect::line(bytes, is_passed_over, |text| self.strict(text, place, records))
+    }
+
+    fn strict(
+        &mut self,
+        text: &[u8],
+        place: LineContext,
+        records: &mut Vec<Record>,
+    ) -> Result<Parsed, NotJson> {
+        let mut row = QwenRow::default();
+        if !json::object(text, &mut row)? {
+            return Ok(Parsed::plain(LineKind::Malformed, None));
+        }
+        let record = match row.kind.text().as_deref() {
+            _ if row.is_sidechain.0 == Some(b"true") => None,
+            Some(b"system") if row.is_telemetry() => {
+                self.has_telemetry = true;
+                let event = &row.payload.event;
+                row.record(event.model, &event.counts, place)
+            }
+            Some(b"assistant") if !self.has_telemetry => row.record(row.model, &row.usage, place),
+            _ => None,
+        };
+        let parsed = dialect::parsed(record.is_some(), row.timestamp.0.and_then(json::time_of));
+        records.extend(record);
+        Ok(parsed)
+    }
+
+    /// Encodes the state; empty if there is nothing to keep.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        if self.has_telemetry {
+            STATE_TELEMETRY.to_vec()
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Decodes the result of [`Qwen::encode`]; `None` for bytes that no version wrote.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let has_telemetry = bytes == STATE_TELEMETRY;
+        (has_telemetry || bytes.is_empty()).then_some(Self { has_telemetry })
+    }
+}
+
+/// The members of a row.
+#[derive(Debug, Default)]
+struct QwenRow<'de> {
+    uuid: RawBytes<'de>,
+    session_id: RawBytes<'de>,
+    timestamp: RawBytes<'de>,
+    kind: RawBytes<'de>,
+    subtype: RawBytes<'de>,
+    is_sidechain: RawBytes<'de>,
+    model: RawBytes<'de>,
+    payload: SystemPayload<'de>,
+    usage: QwenCounts<'de>,
+}
+
+members!(QwenRow {
+    b"uuid" => uuid,
+    b"sessionId" => session_id,
+    b"timestamp" => timestamp,
+    b"type" => kind,
+    b"subtype" => subtype,
+    b"isSidechain" => is_sidechain,
+    b"model" => model,
+    b"systemPayload" => payload,
+    b"usageMetadata" => usage,
+});
+
+impl QwenRow<'_> {
+    fn is_telemetry(&self) -> bool {
+        self.subtype.text().as_deref() == Some(b"ui_telemetry")
+            && self.payload.event.name.text().as_deref() == Some(EVENT_COUNTED)
+    }
+
+    /// The record of a row, by its uuid, which a fork keeps. Ids of responses repeat on local servers.
+    fn record(&self, model: RawBytes<'_>, counts: &QwenCounts<'_>, place: LineContext) -> Option<Record> {
+        let key = dialect::key(KEY_TAG, place.scope, &[&self.uuid.text()?]);
+        let session = dialect::session(self.session_id, place.scope);
+        let time = self.timestamp.0.and_then(json::time_of);
+        dialect::record(key, dialect::name(model, None), counts.usage(), time, session)
+    }
+}
+
+/// `systemPayload` of a row.
+#[derive(Debug, Default)]
+struct SystemPayload<'de> {
+    event: TelemetryEvent<'de>,
+}
+
+members!(SystemPayload {
+    b"uiEvent" => event,
+});
+
+#[derive(Debug, Default)]
+struct TelemetryEvent<'de> {
+    name: RawBytes<'de>,
+    model: RawBytes<'de>,
+    counts: QwenCounts<'de>,
+}
+
+members!(TelemetryEvent {
+    b"event.name" => name,
+    b"model" => model,
+    _ => counts,
+});
+
+/// The counts of a call, in the words of telemetry or of `usageMetadata`.
+#[derive(Debug, Default)]
+struct QwenCounts<'de> {
+    input: RawBytes<'de>,
+    output: RawBytes<'de>,
+    cached: RawBytes<'de>,
+    thoughts: RawBytes<'de>,
+    total: RawBytes<'de>,
+}
+
+members!(QwenCounts {
+    b"input_token_count" | b"promptTokenCount" => input,
+    b"output_token_count" | b"candidatesTokenCount" => output,
+    b"cached_content_token_count" | b"cachedContentTokenCount" => cached,
+    b"thoughts_token_count" | b"thoughtsTokenCount" => thoughts,
+    b"total_token_count" | b"totalTokenCount" => total,
+});
+
+impl QwenCounts<'_> {
+    /// Cached tokens are a part of the input. Only the total shows whether thoughts are a part of the output, as
+    /// with some APIs: if there is room for them beside input and output, they are not, and what is left of
+    /// the room is the prompt of tools.
+    fn usage(&self) -> Usage {
+        let [mut input, mut output, cached, thoughts, total] =
+            [self.input, self.output, self.cached, self.thoughts, self.total].map(dialect::tokens);
+        let cache_read = cached.min(input);
+        let rest = total.saturating_sub(dialect::sum(input, output));
+        input -= cache_read;
+        if rest >= thoughts && rest > 0 {
+            output = dialect::sum(output, thoughts);
+            input = dialect::sum(input, rest - thoughts);
+        }
+        Usage {
+            input,
+            output,
+            cache_read,
+            thinking: thoughts.min(output),
+            ..Usage::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
