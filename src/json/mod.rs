@@ -39,7 +39,7 @@ pub trait MemberValue<'de> {
 /// which field takes the others; without one they are passed over. An object in it is taken anew each time it
 /// comes.
 ///
-/// ```ignore
+/// ```text
 /// members!(Iteration {
 ///     b"type" => kind,
 ///     b"model" | b"modelName" => model,
