@@ -1,7 +1,7 @@
 //! The clock: the source of the time of day.
 //!
-//! A command takes the system's clock and hands it to the parts that use the time, so a test can hand over one
-//! that stands. A request and a commit read it once. Lengths of time are measured with `Instant`.
+//! A command takes the system's clock and hands it to the parts that use the time, so a test can hand over
+//! one that stands. A request and a commit read it once. Lengths of time are measured with `Instant`.
 
 use jiff::Timestamp;
 

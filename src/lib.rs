@@ -10,7 +10,7 @@
 //! | 2 pure | coverage dedup globs parse quota |
 //! | 3 time | clock |
 //! | 4 doors | config live logfile signals stderr store systemd watch |
-//! | 5 reader and writer | committer reader |
+//! | 5 reader, writer, judge | committer reader verdict |
 //! | 6 tailer | tailer |
 //! | 7 supervisor | supervisor |
 //! | 8 api | api |
@@ -43,6 +43,7 @@ pub mod watch;
 
 pub mod committer;
 pub mod reader;
+pub mod verdict;
 
 pub mod tailer;
 

@@ -14,7 +14,6 @@ use crate::sync::lock;
 use std::sync::Arc;
 
 use crate::api::document;
-use crate::api::document::quota::EvalContext;
 use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::committer::CommitterHealth;
@@ -23,6 +22,7 @@ use crate::logfile::Opening;
 use crate::model::{Millis, RunId, is_clock_wrong};
 use crate::quota::admission::{Reason, Unseen};
 use crate::stderr;
+use crate::verdict::EvalContext;
 use crate::watch::Mode;
 
 /// The routes of this file.

@@ -1,21 +1,22 @@
 //! The status line for the service manager, which `systemctl status` prints.
 
-use crate::api::document::quota::{self, AdmissionQuestion, EvalContext};
+use crate::api::document::time;
 use crate::api::wire;
 use crate::quota::window;
-use crate::store::QuotaView;
+use crate::store::KnownAccounts;
 use crate::tailer::status::RunStatuses;
+use crate::verdict::Verdicts;
 
 /// Longest line, in bytes: a reason may contain a path of any length.
 const LINE_BYTES_MAX: usize = 400;
 
 /// The fullest window, and the answer of may-start.
 #[must_use]
-pub fn verdict(view: &QuotaView, context: &EvalContext<'_>) -> String {
-    let windows = view.accounts.iter().flat_map(|(id, sums)| {
+pub fn verdict(known: &KnownAccounts, verdicts: &Verdicts) -> String {
+    let windows = known.iter().flat_map(|(id, sums)| {
         let states = sums.windows.iter();
         states.filter_map(move |(name, state)| {
-            let used = window::view(state, context.now).utilization?;
+            let used = window::view(state, verdicts.now).utilization?;
             Some((used, id, name))
         })
     });
@@ -23,12 +24,11 @@ pub fn verdict(view: &QuotaView, context: &EvalContext<'_>) -> String {
     let mut text = fullest.map_or_else(String::new, |(used, id, name)| {
         format!("{}/{} {name} {:.0} %; ", id.provider, id.name, used * 100.0)
     });
-    let answer = quota::may_start(view, context, &AdmissionQuestion::default());
     text += "may start: ";
-    text += &answer.decision;
-    if let Some(at) = answer.retry_at {
+    text += verdicts.may_start.decision.into_str();
+    if let Some(at) = verdicts.may_start.retry_at {
         text += " until ";
-        text += &at;
+        text += &time(at);
     }
     text
 }

@@ -7,7 +7,6 @@ use super::client::{self, ClientError};
 use super::exit::{Exit, Failure};
 use super::print::{output, summary as render};
 use super::settings::{CollectorAddress, asking};
-use crate::api::document::quota::EvalContext;
 use crate::api::document::summary;
 use crate::api::wire::{Health, Summary};
 use crate::clock::Clock;
@@ -15,6 +14,7 @@ use crate::config::Settings;
 use crate::model::Millis;
 use crate::quota::admission::{Reason, Unseen};
 use crate::store::{Store, StoreError, StoreOptions};
+use crate::verdict::EvalContext;
 
 /// The document of `status --json`: the summary, and the collector's health if one answers.
 #[derive(serde::Serialize)]

@@ -1,6 +1,7 @@
 //! Admission of another run: whether it may start, where, and if not, when to retry.
 //!
-//! `assess` judges one candidate, `admit` chooses among several in their order. Neither reserves anything.
+//! `assess` judges one candidate, `admit` chooses among several that are judged, in their order. Neither
+//! reserves anything.
 
 mod assessment;
 #[cfg(test)]
@@ -12,7 +13,7 @@ use strum::{IntoStaticStr, VariantNames};
 
 use super::account::Account;
 use super::budget::{Calls, DailyBudget};
-use super::exhaustion::Causes;
+use super::exhaustion::Cause;
 use super::overage::Overage;
 use super::window::NamedWindow;
 use crate::model::Millis;
@@ -28,10 +29,11 @@ pub struct Candidate<'a> {
     pub windows: Vec<NamedWindow<'a>>,
     pub calls: Calls,
     /// The budget of the current day.
-    pub budget: Option<DailyBudget>,
-    /// Stored causes. Observed and predicted causes count only without a window or a budget to compute them
-    /// from.
-    pub causes: Causes,
+    pub budget: Option<&'a DailyBudget>,
+    /// A mark by a person.
+    pub mark: Option<&'a Cause>,
+    /// A refusal without a named window.
+    pub throttled: Option<Cause>,
     pub overage: Option<Overage>,
 }
 
@@ -148,11 +150,7 @@ pub struct Admission {
 /// says so. With something `unseen`, nothing is allowed and unknown candidates get that reason; a known
 /// refusal stands.
 #[must_use]
-pub fn admit(candidates: &[Candidate], unseen: Option<&Unseen>, now: Millis) -> Admission {
-    let assessments: Vec<Assessment> = candidates
-        .iter()
-        .map(|candidate| assess(candidate, now))
-        .collect();
+pub fn admit(assessments: Vec<Assessment>, unseen: Option<&Unseen>, now: Millis) -> Admission {
     let mut choice = choose(&assessments);
     // A wait only because nothing is known could last for ever.
     let is_open = match choice.decision {

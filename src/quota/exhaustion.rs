@@ -3,7 +3,7 @@
 use strum::IntoStaticStr;
 
 use super::account::Minimum;
-use super::budget::DailyBudget;
+use super::budget::{DailyBudget, Overrun};
 use super::window::{Freshness, NamedWindow, SHARE_EPSILON, ends_at, view};
 use super::window_name;
 use crate::model::Millis;
@@ -43,28 +43,6 @@ pub enum CauseKind {
     Throttled,
 }
 
-/// At most one cause of each kind.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Causes {
-    pub observed: Option<Cause>,
-    pub predicted: Option<Cause>,
-    pub manual: Option<Cause>,
-    pub throttled: Option<Cause>,
-}
-
-#[cfg(test)]
-impl Causes {
-    /// Replaces or removes the cause of one kind.
-    pub fn set(&mut self, kind: CauseKind, cause: Option<Cause>) {
-        match kind {
-            CauseKind::Observed => self.observed = cause,
-            CauseKind::Predicted => self.predicted = cause,
-            CauseKind::Manual => self.manual = cause,
-            CauseKind::Throttled => self.throttled = cause,
-        }
-    }
-}
-
 /// The cause from the windows that bind `model`, with the name of the window: the one that is blocked longest.
 #[must_use]
 pub fn blocked<'a>(
@@ -96,9 +74,8 @@ pub fn blocked<'a>(
     Some((window.name, cause))
 }
 
-/// The cause from the daily budget.
-#[must_use]
-pub fn predicted(budget: &DailyBudget, now: Millis) -> Option<Cause> {
+/// The cause from the daily budget, and the overrun behind it.
+pub(super) fn predicted(budget: &DailyBudget, now: Millis) -> Option<(Overrun, Cause)> {
     let overrun = budget.overrun(now)?;
     let (used, tokens) = (budget.used(now), budget.tokens());
     let reason = if overrun.used_up {
@@ -106,12 +83,13 @@ pub fn predicted(budget: &DailyBudget, now: Millis) -> Option<Cause> {
     } else {
         format!("the day's budget was used too fast to last: {used} of {tokens} tokens")
     };
-    Some(Cause {
+    let cause = Cause {
         until: overrun.until,
         reason: reason.into(),
         source: "daily_budget".into(),
         since: overrun.since,
-    })
+    };
+    Some((overrun, cause))
 }
 
 /// A window with less left than its minimum.

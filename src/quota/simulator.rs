@@ -18,7 +18,6 @@ use std::collections::BTreeMap;
 use super::account::Account;
 use super::admission::{Candidate, Verdict, assess};
 use super::budget::Calls;
-use super::exhaustion::Causes;
 use super::overage::Overage;
 use super::throttle::Throttles;
 use super::window::{
@@ -200,12 +199,10 @@ impl Engine {
             windows: windows.collect(),
             calls: Calls::default(),
             budget: None,
-            causes: Causes {
-                throttled: self
-                    .throttles
-                    .cause(self.served.iter().copied().flatten().max(), now),
-                ..Causes::default()
-            },
+            mark: None,
+            throttled: self
+                .throttles
+                .cause(self.served.iter().copied().flatten().max(), now),
             overage: self.overage,
         };
         let assessment = assess(&candidate, now);

@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 
-use crate::api::document::quota::EvalContext;
 use crate::api::document::summary;
 use crate::api::wire;
 use crate::config::{Accounts, Limits};
@@ -20,6 +19,7 @@ use crate::globs::{GlobError, Globs};
 use crate::logfile::{LogFileError, remedy};
 use crate::model::{Millis, RunId};
 use crate::store::{Store, StoreError, StoreOptions};
+use crate::verdict::EvalContext;
 
 use discover::{NamedPath, Source};
 use read::Task;

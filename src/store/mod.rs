@@ -20,8 +20,8 @@ pub use error::StoreError;
 pub use open::is_database;
 pub use place::Displacement;
 pub use read::{
-    AccountSums, Granularity, HourKey, LimitEvent, QuotaView, ReadCounters, RunInfo, RunNames, RunSums,
-    RunView, Snapshot, StoredRun, UsageKey,
+    AccountSums, Granularity, HourKey, KnownAccounts, LimitEvent, QuotaView, ReadCounters, RunInfo, RunNames,
+    RunSums, RunView, Snapshot, StoredRun, UsageKey,
 };
 pub use write::{
     AccountObservations, Committed, LimitChanges, Outcome, ReplayEnd, RunChange, RunEvent, Start, Started,

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::document::quota::{self, EvalContext};
+use crate::api::document::quota;
 use crate::api::document::time;
 use crate::api::wire;
 use crate::coverage;
 use crate::dedup::Totals;
 use crate::model::{DAY_MS, Labels, LineCounts, Reported};
 use crate::store::{QuotaView, RunSums, RunView, Snapshot, Store, StoreError};
+use crate::verdict::EvalContext;
 
 /// The summary document of a store.
 ///

@@ -14,7 +14,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::document;
-use crate::api::document::quota::{self, AccountState};
 use crate::api::health::{eval_context, health, unseen};
 use crate::api::http::problem::blocking;
 use crate::api::service_line;
@@ -22,12 +21,14 @@ use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::live::{AccountChange, Event, Listener, Update};
 use crate::model::{AccountId, Millis, WindowUpdate};
+use crate::quota::admission::{AccountVerdict, Assessment};
 use crate::quota::exhaustion::Cause;
 use crate::quota::pace::{self, Zone};
 use crate::quota::window::{self, Freshness, WindowState};
-use crate::store::QuotaView;
+use crate::store::KnownAccounts;
 use crate::sync::lock;
 use crate::systemd;
+use crate::verdict;
 
 /// Shortest time between two evaluations of accounts.
 const JUDGE_AFTER_MIN: Duration = Duration::from_millis(500);
@@ -52,7 +53,7 @@ pub struct Monitor {
 /// Verdicts as of a time.
 struct Judged {
     at: Millis,
-    account_states: BTreeMap<AccountId, AccountState>,
+    assessments: BTreeMap<AccountId, Assessment>,
 }
 
 impl Monitor {
@@ -99,35 +100,30 @@ impl Monitor {
     /// Evaluates accounts and windows; returns the time until one of them changes by the clock.
     async fn judge(&mut self) -> Duration {
         let api = Arc::clone(&self.api);
-        let verdict = Arc::clone(&self.verdict);
+        let line = Arc::clone(&self.verdict);
         let since = self.published.as_ref().map(|published| published.at);
         let judged = blocking(move || {
             let settings = Arc::clone(&api.settings.borrow());
             let unseen = unseen(&api);
             let context = eval_context(&settings, unseen.as_ref(), api.clock.now());
-            let view = api.store.quota(context.since())?;
-            let account_states = quota::account_states(&view, &context);
-            let by_clock = since.map_or_else(Update::default, |since| by_clock(&view, since, context.now));
-            let next = quota::next_change(&view, &context);
-            *lock(&verdict) = service_line::verdict(&view, &context);
-            Ok((account_states, by_clock, next, context.now))
+            let known = api.store.accounts(context.since())?;
+            let verdicts = verdict::judge(&known, &context);
+            let by_clock = since.map_or_else(Update::default, |since| by_clock(&known, since, verdicts.now));
+            *lock(&line) = service_line::verdict(&known, &verdicts);
+            Ok((by_clock, verdicts.next_change(&known), verdicts))
         });
-        let Ok((account_states, mut update, next, now)) = judged.await else {
+        let Ok((mut update, next, verdicts)) = judged.await else {
             return JUDGE_AFTER_MAX;
         };
-        let account_states = account_states
-            .into_iter()
-            .map(|one| (one.account.clone(), one))
-            .collect();
+        let now = verdicts.now;
+        let assessments = verdicts.accounts.into_iter().map(|account| account.assessment);
+        let assessments = assessments.map(|one| (one.account.clone(), one)).collect();
         if let Some(published) = &self.published {
-            update.accounts = changes(&published.account_states, &account_states);
+            update.accounts = changes(&published.assessments, &assessments);
         }
         // If it was not published, the next evaluation finds the change again.
         if update == Update::default() || self.api.writes.note(update).await.is_ok() {
-            self.published = Some(Judged {
-                at: now,
-                account_states,
-            });
+            self.published = Some(Judged { at: now, assessments });
         }
         let left = |until: Millis| u64::try_from(until.saturating_sub(now)).unwrap_or(0);
         next.map_or(JUDGE_AFTER_MAX, |until| Duration::from_millis(left(until) + 1))
@@ -168,9 +164,9 @@ async fn follow_health(api: Arc<ApiState>, verdict: Arc<Mutex<String>>) {
 
 /// Changes by the clock alone between two times: windows that ended, blocks that ended, paces in another
 /// zone, expired marks.
-fn by_clock(view: &QuotaView, since: Millis, now: Millis) -> Update {
+fn by_clock(known: &KnownAccounts, since: Millis, now: Millis) -> Update {
     let mut update = Update::default();
-    for (account, sums) in &view.accounts {
+    for (account, sums) in known {
         let is_over = |mark: &Cause| since < mark.until && mark.until <= now;
         if sums.mark.as_ref().is_some_and(is_over) {
             update.marks.push(account.clone());
@@ -199,12 +195,12 @@ fn visible_part(state: &WindowState, at: Millis) -> (bool, bool, Zone) {
 
 /// The verdicts that changed. The end of an exhaustion counts only while the account is exhausted.
 fn changes(
-    before: &BTreeMap<AccountId, AccountState>,
-    now: &BTreeMap<AccountId, AccountState>,
+    before: &BTreeMap<AccountId, Assessment>,
+    now: &BTreeMap<AccountId, Assessment>,
 ) -> Vec<AccountChange> {
-    let matters = |verdict: &AccountState| {
-        let until = verdict.until.filter(|_| verdict.state == "exhausted");
-        (verdict.state, until)
+    let matters = |one: &Assessment| {
+        let until = one.until.filter(|_| one.state == AccountVerdict::Exhausted);
+        (one.state, until)
     };
     now.iter()
         .filter(|(account, now)| {
@@ -214,10 +210,10 @@ fn changes(
         })
         .map(|(account, now)| AccountChange {
             account: account.clone(),
-            from: before.get(account).map(|before| before.state.into()),
-            state: now.state.into(),
+            from: before.get(account).map(|before| before.state.into_str().into()),
+            state: now.state.into_str().into(),
             until: now.until,
-            reason: now.reason.into(),
+            reason: now.reason.into_str().into(),
             sentence: now.sentence.as_str().into(),
         })
         .collect()
@@ -226,36 +222,47 @@ fn changes(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quota::account::Account;
+    use crate::quota::admission::{AccountVerdict::*, Candidate, assess};
+    use crate::quota::budget::Calls;
 
-    fn account_state(name: &str, state: &'static str, until: Option<Millis>) -> (AccountId, AccountState) {
-        let account = AccountId {
+    fn assessment(name: &str, state: AccountVerdict, until: Option<Millis>) -> (AccountId, Assessment) {
+        let rules = Account::new(AccountId {
             name: name.into(),
             ..AccountId::default()
+        });
+        let candidate = Candidate {
+            account: &rules,
+            model: None,
+            windows: Vec::new(),
+            calls: Calls::default(),
+            budget: None,
+            mark: None,
+            throttled: None,
+            overage: None,
         };
-        let verdict = AccountState {
-            account: account.clone(),
+        let assessment = Assessment {
             state,
             until,
-            reason: "r",
-            sentence: String::new(),
+            ..assess(&candidate, 0)
         };
-        (account, verdict)
+        (rules.id, assessment)
     }
 
     #[test]
     fn what_changes_is_the_state_and_the_end_of_what_is_over() {
         let before = [
-            account_state("same", "exhausted", Some(1)),
-            account_state("later", "exhausted", Some(1)),
-            account_state("near", "near_limit", Some(1)),
-            account_state("free", "exhausted", Some(1)),
+            assessment("same", Exhausted, Some(1)),
+            assessment("later", Exhausted, Some(1)),
+            assessment("near", NearLimit, Some(1)),
+            assessment("free", Exhausted, Some(1)),
         ];
         let now = [
-            account_state("same", "exhausted", Some(1)),
-            account_state("later", "exhausted", Some(2)),
-            account_state("near", "near_limit", Some(2)),
-            account_state("free", "available", None),
-            account_state("new", "unknown", None),
+            assessment("same", Exhausted, Some(1)),
+            assessment("later", Exhausted, Some(2)),
+            assessment("near", NearLimit, Some(2)),
+            assessment("free", Available, None),
+            assessment("new", Unknown, None),
         ];
         let changes = changes(&before.into(), &now.into());
         let published: Vec<_> = changes

@@ -7,7 +7,7 @@ use strum::VariantNames as _;
 
 use super::encode::Family;
 use super::process;
-use crate::api::document::quota::{self, AdmissionQuestion, EvalContext};
+use crate::api::document::quota;
 use crate::api::health::{eval_context, health, unseen};
 use crate::api::runs;
 use crate::api::server::EndpointKind;
@@ -18,8 +18,9 @@ use crate::model::{AccountId, Millis};
 use crate::quota::admission::{AccountVerdict, Verdict};
 use crate::quota::window;
 use crate::stderr;
-use crate::store::{QuotaView, ReadCounters, StoreError};
+use crate::store::{KnownAccounts, ReadCounters, StoreError};
 use crate::sync::lock;
+use crate::verdict::{self, Verdicts};
 
 /// Models with series of their own: the first ones seen, so that no series changes its meaning. Names come
 /// from transcripts, which may contain any number of them.
@@ -191,7 +192,7 @@ fn stored(sources: &ApiState) -> Result<Vec<Family>, StoreError> {
     // Sums are read before the names of models, so that each model of a sum has a name.
     let sums = sources.store.sums()?;
     let counters = sources.store.counters()?;
-    let view = sources.store.quota(terms.since())?;
+    let known = sources.store.accounts(terms.since())?;
 
     let mut tokens = Family::counter("tokentail_tokens", "Tokens counted, by kind.");
     let mut responses = Family::counter(
@@ -227,8 +228,8 @@ fn stored(sources: &ApiState) -> Result<Vec<Family>, StoreError> {
     }
     families.push(runs);
     families.extend(missing(&sources.store.coverage()?, &sums));
-    families.extend(windows(&view, terms.now));
-    families.extend(accounts(&view, &terms));
+    families.extend(windows(&known, terms.now));
+    families.extend(accounts(&verdict::judge(&known, &terms)));
     Ok(families)
 }
 
@@ -315,7 +316,7 @@ fn read(counters: &ReadCounters) -> [Family; 6] {
 }
 
 /// A window with an unknown share, or one that has ended, has no sample of its share, rather than a zero.
-fn windows(view: &QuotaView, now: Millis) -> [Family; 4] {
+fn windows(known: &KnownAccounts, now: Millis) -> [Family; 4] {
     let mut utilization = Family::gauge(
         "tokentail_window_utilization_ratio",
         "Used share of a limit window, 1 is all; no sample while it is unknown.",
@@ -329,7 +330,7 @@ fn windows(view: &QuotaView, now: Millis) -> [Family; 4] {
         "Time of a window's last observation, since 1970.",
     );
     let mut exhausted = Family::gauge("tokentail_window_exhausted", "Whether a window refuses requests.");
-    for (account, sums) in &view.accounts {
+    for (account, sums) in known {
         for (name, state) in &sums.windows {
             let labels = [
                 ("provider", &*account.provider),
@@ -350,7 +351,7 @@ fn windows(view: &QuotaView, now: Millis) -> [Family; 4] {
     [utilization, reset, observed, exhausted]
 }
 
-fn accounts(view: &QuotaView, terms: &EvalContext<'_>) -> [Family; 6] {
+fn accounts(verdicts: &Verdicts) -> [Family; 6] {
     let mut state = Family::gauge(
         "tokentail_account_state",
         "Verdict on an account: 1 for the current one.",
@@ -371,7 +372,8 @@ fn accounts(view: &QuotaView, terms: &EvalContext<'_>) -> [Family; 6] {
         "tokentail_account_budget_tokens",
         "Configured tokens per day; no sample without a budget.",
     );
-    for account in quota::accounts(view, terms) {
+    for judged in &verdicts.accounts {
+        let account = quota::account(judged, verdicts.now);
         let labels = [("provider", &*account.provider), ("account", &*account.account)];
         state.add_one_of(&labels, "state", AccountVerdict::VARIANTS, &account.state);
         calls.add(&labels, account.calls_5h);
@@ -387,8 +389,8 @@ fn accounts(view: &QuotaView, terms: &EvalContext<'_>) -> [Family; 6] {
         "tokentail_may_start",
         "Answer of may-start: 1 for the current one.",
     );
-    let answer = quota::may_start(view, terms, &AdmissionQuestion::default());
-    may_start.add_one_of(&[], "decision", Verdict::VARIANTS, &answer.decision);
+    let decision = verdicts.may_start.decision.into_str();
+    may_start.add_one_of(&[], "decision", Verdict::VARIANTS, decision);
     [state, calls, calls_quota, used, budget, may_start]
 }
 

@@ -11,7 +11,7 @@ use axum::extract::State;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::document::quota::{self, AdmissionQuestion};
+use crate::api::document::quota;
 use crate::api::health::{eval_context, unseen};
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::{NoQuery, StrictQuery};
@@ -20,6 +20,7 @@ use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 use crate::model::{AccountId, Millis};
 use crate::quota::window_name;
+use crate::verdict::{self, AdmissionQuestion};
 
 /// The routes of this folder.
 #[must_use]
@@ -155,18 +156,18 @@ async fn get_may_start(
         let settings = Arc::clone(&api.settings.borrow());
         let unseen = unseen(&api);
         let context = eval_context(&settings, unseen.as_ref(), api.clock.now());
-        let view = api.store.quota(context.since())?;
-        let answer = quota::may_start(&view, &context, &question);
+        let known = api.store.accounts(context.since())?;
+        let admission = verdict::may_start(&known, &context, &question);
         // An unknown name is a mistake of the client, not a denial.
-        if answer.candidates.is_empty() {
+        if admission.candidates.is_empty() {
             let field = if question.account.is_none() && question.provider.is_some() {
                 "provider"
             } else {
                 "account"
             };
-            return Err(Problem::unknown(field, answer.sentence));
+            return Err(Problem::unknown(field, admission.sentence));
         }
-        Ok(Json(answer))
+        Ok(Json(quota::may_start(&admission, context.now)))
     })
     .await
 }

@@ -152,12 +152,12 @@ fn block_reasons(
     now: Millis,
 ) -> Vec<BlockReason> {
     let windows: Vec<NamedWindow> = bound.iter().map(|bound| bound.window).collect();
-    let stored = |cause: &Option<Cause>| cause.clone().filter(|cause| now < cause.until);
+    let holds = |cause: &&Cause| now < cause.until;
     let mut found = Vec::new();
-    if let Some(cause) = stored(&candidate.causes.manual) {
+    if let Some(cause) = candidate.mark.filter(holds).cloned() {
         found.push(BlockReason::new(CauseKind::Manual, Reason::Manual, cause, None));
     }
-    if let Some(cause) = stored(&candidate.causes.throttled) {
+    if let Some(cause) = candidate.throttled.as_ref().filter(holds).cloned() {
         found.push(BlockReason::new(
             CauseKind::Throttled,
             Reason::Throttled,
@@ -169,11 +169,6 @@ fn block_reasons(
     let observed = exhaustion::blocked(&windows, model, now).map(|(name, cause)| (Some(name), cause));
     // With paid overage allowed, used-up windows do not block.
     let observed = observed.filter(|_| !(use_overage && paid_until.is_some()));
-    let observed = if windows.is_empty() {
-        stored(&candidate.causes.observed).map(|cause| (None, cause))
-    } else {
-        observed
-    };
     if let Some(paid_until) = paid_until.filter(|_| !use_overage) {
         let (name, cause) = observed.unwrap_or((None, paid(paid_until, now)));
         let cause = Cause {
@@ -199,17 +194,9 @@ fn block_reasons(
             name,
         ));
     }
-    let predicted = match &candidate.budget {
-        Some(budget) => exhaustion::predicted(budget, now),
-        None => stored(&candidate.causes.predicted),
-    };
-    if let Some(cause) = predicted {
-        let used_up = candidate
-            .budget
-            .as_ref()
-            .and_then(|budget| budget.overrun(now))
-            .is_some_and(|overrun| overrun.used_up);
-        let code = if used_up {
+    let predicted = (candidate.budget).and_then(|budget| exhaustion::predicted(budget, now));
+    if let Some((overrun, cause)) = predicted {
+        let code = if overrun.used_up {
             Reason::BudgetExhausted
         } else {
             Reason::BudgetPredicted
@@ -307,7 +294,7 @@ fn unblocked(
             (AccountVerdict::Available, Reason::Available, why)
         };
     }
-    let budget = candidate.budget.as_ref().filter(|budget| budget.tokens() > 0);
+    let budget = candidate.budget.filter(|budget| budget.tokens() > 0);
     if quota > 0 || budget.is_some() {
         let mut own = Vec::new();
         if quota > 0 {

@@ -61,7 +61,8 @@ struct Place {
     model: Option<&'static str>,
     calls: u64,
     budget: Option<DailyBudget>,
-    causes: Causes,
+    mark: Option<Cause>,
+    throttled: Option<Cause>,
     overage: Option<Overage>,
 }
 
@@ -75,7 +76,8 @@ fn place(provider: &str) -> Place {
         model: None,
         calls: 0,
         budget: None,
-        causes: Causes::default(),
+        mark: None,
+        throttled: None,
         overage: None,
     }
 }
@@ -97,7 +99,7 @@ impl Place {
     }
 
     fn manual(mut self, until: Millis) -> Self {
-        self.causes.set(CauseKind::Manual, Some(cause(until)));
+        self.mark = Some(cause(until));
         self
     }
 
@@ -132,9 +134,10 @@ impl Place {
                 count: self.calls,
                 oldest_leaves_in_s: 0,
             },
-            budget: self.budget.clone(),
+            budget: self.budget.as_ref(),
+            mark: self.mark.as_ref(),
+            throttled: self.throttled.clone(),
             overage: self.overage,
-            causes: self.causes.clone(),
         }
     }
 
@@ -161,8 +164,7 @@ fn spent(tokens: u128, hour: Millis) -> DailyBudget {
 }
 
 fn ask(places: &[Place]) -> Admission {
-    let candidates: Vec<_> = places.iter().map(Place::candidate).collect();
-    admit(&candidates, None, NOON)
+    admit(places.iter().map(Place::assessment).collect(), None, NOON)
 }
 
 /// Decision, chosen, reason, milliseconds to the retry.
@@ -190,7 +192,7 @@ fn what_is_not_seen_is_the_reason_unless_a_refusal_is_known() {
         why: "the collector sees nothing".to_owned(),
     };
     let blind = |place: Place| {
-        let admission = admit(&[place.candidate()], Some(&unseen), NOON);
+        let admission = admit(vec![place.assessment()], Some(&unseen), NOON);
         let said = admission.sentence.contains(&unseen.why);
         assert_eq!(said, admission.unseen.is_some(), "{}", admission.sentence);
         (admission.decision, admission.reason, said)
@@ -484,9 +486,7 @@ fn a_window_that_is_no_limit_binds_only_while_it_refuses() {
 #[test]
 fn a_pause_is_a_cause_of_its_own() {
     let mut paused = place("a").window(FIVE_HOUR, healthy(0.1));
-    paused
-        .causes
-        .set(CauseKind::Throttled, Some(cause(NOON + MINUTE)));
+    paused.throttled = Some(cause(NOON + MINUTE));
     let assessment = paused.assessment();
     assert_eq!(
         (
@@ -502,7 +502,7 @@ fn a_pause_is_a_cause_of_its_own() {
             Some(FIVE_HOUR)
         )
     );
-    paused.causes.set(CauseKind::Throttled, Some(cause(NOON)));
+    paused.throttled = Some(cause(NOON));
     assert_eq!(stands(&paused).2, Reason::Available, "it ends by itself");
 }
 
@@ -620,29 +620,6 @@ fn the_cause_that_ends_last_is_the_reason_and_all_are_listed() {
         stands(&past).0,
         AccountVerdict::Available,
         "a cause ends by itself"
-    );
-}
-
-#[test]
-fn stored_causes_count_where_nothing_else_says_so() {
-    let stored = |place: Place| {
-        let mut place = place;
-        place.causes.set(CauseKind::Observed, Some(cause(NOON + MINUTE)));
-        place
-            .causes
-            .set(CauseKind::Predicted, Some(cause(NOON + HOUR_MS)));
-        place
-    };
-    assert_eq!(
-        stands(&stored(place("a"))),
-        (AccountVerdict::Exhausted, Verdict::Wait, Reason::BudgetPredicted)
-    );
-    assert_eq!(stored(place("a")).assessment().causes.len(), 2);
-    let news = stored(place("a").window(FIVE_HOUR, healthy(0.1)).budget(spent(1, 11)));
-    assert_eq!(
-        stands(&news).0,
-        AccountVerdict::Available,
-        "the windows know better"
     );
 }
 
@@ -816,7 +793,7 @@ fn any_place() -> impl Strategy<Value = Place> {
                 place.windows = windows;
                 place.model = model;
                 place.budget = budget.map(|(tokens, hour)| spent(tokens, hour));
-                place.causes.manual = manual.map(cause);
+                place.mark = manual.map(cause);
                 place
             },
         )
@@ -853,7 +830,7 @@ proptest! {
         for (assessment, place) in admission.candidates.iter().zip(&places) {
             prop_assert!(admission.sentence.contains(&assessment.sentence));
             if assessment.verdict == Verdict::Deny {
-                prop_assert!(place.causes.manual.is_some(), "only a person closes for good");
+                prop_assert!(place.mark.is_some(), "only a person closes for good");
             }
             if assessment.state == AccountVerdict::Unknown && assessment.verdict == Verdict::Allow {
                 prop_assert_eq!(assessment.reason, Reason::UnknownAsAllow);
@@ -863,7 +840,7 @@ proptest! {
 
     #[test]
     fn any_time_is_taken(places in proptest::collection::vec(any_place(), 0..3), now in any::<i64>()) {
-        let candidates: Vec<_> = places.iter().map(Place::candidate).collect();
-        prop_assert!(admit(&candidates, None, now).retry_at.is_none_or(|at| at > now));
+        let assessments = places.iter().map(|place| assess(&place.candidate(), now));
+        prop_assert!(admit(assessments.collect(), None, now).retry_at.is_none_or(|at| at > now));
     }
 }

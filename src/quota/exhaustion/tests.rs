@@ -1,9 +1,7 @@
-//! Causes that begin and end independently.
-
-use crate::model::LimitSource;
+//! Causes of windows and budgets, minimums, and the words of documents.
 
 use super::*;
-use crate::model::{DAY_MS, HOUR_MS, LimitStatus, Observation};
+use crate::model::{DAY_MS, HOUR_MS, LimitSource, LimitStatus, Observation};
 use crate::quota::budget::{Day, start_of};
 use crate::quota::window::{WindowState, merge};
 use crate::quota::window_name::{FIVE_HOUR, OVERAGE, SEVEN_DAY, SEVEN_DAY_OPUS};
@@ -48,7 +46,10 @@ fn a_healthy_header_ends_no_prediction() {
     let noon = crate::quota::budget::minute_of(NOON);
     assert_eq!(start_of(noon), NOON);
     let budget = DailyBudget::new(1_000_000, day, [(noon, 1_000_000)]);
-    assert_eq!(predicted(&budget, NOON).map(|cause| cause.until), Some(midnight));
+    assert_eq!(
+        predicted(&budget, NOON).map(|(_, cause)| cause.until),
+        Some(midnight)
+    );
     let healthy = state(FIVE_HOUR, Some(0.2), Some(HOUR_MS), LimitStatus::Allowed);
     let windows = [NamedWindow {
         name: FIVE_HOUR,

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use redb::{ReadTransaction, ReadableTable};
 
 pub use counters::ReadCounters;
-pub use quota::{AccountSums, LimitEvent, QuotaView};
+pub use quota::{AccountSums, KnownAccounts, LimitEvent, QuotaView};
 pub use runs::{RunInfo, StoredRun};
 pub use usage::{Granularity, HourKey, RunNames, UsageKey};
 

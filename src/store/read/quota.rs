@@ -22,12 +22,15 @@ use crate::store::{Store, StoreError};
 /// Everything that is known of accounts, as of one commit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct QuotaView {
-    pub accounts: BTreeMap<AccountId, AccountSums>,
+    pub accounts: KnownAccounts,
     /// Oldest first.
     pub limit_events: Vec<LimitEvent>,
     /// Oldest first.
     pub fired: Vec<Fired>,
 }
+
+/// What is known of each account.
+pub type KnownAccounts = BTreeMap<AccountId, AccountSums>;
 
 /// What is known of one account.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,6 +58,18 @@ pub struct LimitEvent {
 }
 
 impl Store {
+    /// What is known of all accounts, without limit events and thresholds that fired; minutes from the one
+    /// that holds `since`.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn accounts(&self, since: Millis) -> Result<KnownAccounts, StoreError> {
+        self.reading(|read| {
+            let ids = account_ids(read)?;
+            accounts_in(read, &ids, since)
+        })
+    }
+
     /// What is known of all accounts; minutes from the one that holds `since`.
     ///
     /// # Errors
@@ -86,24 +101,45 @@ impl Store {
 
 pub(super) fn quota_in(read: &ReadTransaction, since: Millis) -> Result<QuotaView, DbError> {
     let ids = account_ids(read)?;
-    let id = |number: u32| {
-        ids.get(number as usize)
-            .cloned()
-            .ok_or_else(|| DbError::row("accounts", RowError::Range("number")))
-    };
     let mut view = QuotaView {
-        accounts: ids
-            .iter()
-            .map(|id| (id.clone(), AccountSums::default()))
-            .collect(),
+        accounts: accounts_in(read, &ids, since)?,
         ..QuotaView::default()
     };
+    let events = read.open_table(LIMIT_EVENTS)?;
+    for entry in events.iter()? {
+        let (key, row) = entry?;
+        let (at, account, window) = key.value();
+        let row: LimitEventRow = decode_row("limit_events", row.value())?;
+        view.limit_events.push(LimitEvent {
+            at: Millis::try_from(at).unwrap_or(Millis::MAX),
+            account: account_id(&ids, account)?,
+            window: window.into(),
+            resets_at: row.resets_at,
+            source: row.source,
+        });
+    }
+    let fired = read.open_table(FIRED)?;
+    for entry in fired.iter()? {
+        let (number, row) = entry?;
+        let row: FiredRow = decode_row("fired", row.value())?;
+        let account = account_id(&ids, row.account)?;
+        view.fired.push(row.fired(number.value(), account));
+    }
+    Ok(view)
+}
+
+/// The figures of accounts from the minute that holds `since`; `ids` are the accounts by number.
+fn accounts_in(read: &ReadTransaction, ids: &[AccountId], since: Millis) -> Result<KnownAccounts, DbError> {
+    let id = |number: u32| account_id(ids, number);
+    let mut accounts: KnownAccounts = (ids.iter().cloned())
+        .map(|id| (id, AccountSums::default()))
+        .collect();
     let windows = read.open_table(WINDOWS)?;
     for entry in windows.iter()? {
         let (key, row) = entry?;
         let (account, window) = key.value();
         let row: WindowRow = decode_row("windows", row.value())?;
-        let sums = view.accounts.entry(id(account)?).or_default();
+        let sums = accounts.entry(id(account)?).or_default();
         sums.windows.insert(window.into(), row.track.state);
     }
     let models = read.open_table(MODELS)?;
@@ -113,7 +149,7 @@ pub(super) fn quota_in(read: &ReadTransaction, since: Millis) -> Result<QuotaVie
         let ((account, model), at) = (key.value(), Some(at.value()));
         let name = models.get(model)?;
         let name = name.ok_or_else(|| DbError::row("served", RowError::Range("model")))?;
-        let sums = view.accounts.entry(id(account)?).or_default();
+        let sums = accounts.entry(id(account)?).or_default();
         sums.served_at = sums.served_at.max(at);
         for (window, state) in &mut sums.windows {
             if window_name::serves(window, name.value()) {
@@ -121,7 +157,7 @@ pub(super) fn quota_in(read: &ReadTransaction, since: Millis) -> Result<QuotaVie
             }
         }
     }
-    for sums in view.accounts.values_mut() {
+    for sums in accounts.values_mut() {
         let allowed_at = window::allowed_at(sums.windows.values());
         if let Some(state) = sums.windows.get_mut(window_name::UNKNOWN) {
             state.allowed_at = allowed_at;
@@ -131,13 +167,13 @@ pub(super) fn quota_in(read: &ReadTransaction, since: Millis) -> Result<QuotaVie
     for entry in account_limits.iter()? {
         let (account, row) = entry?;
         let row: AccountLimitsRow = decode_row("account_limits", row.value())?;
-        let sums = view.accounts.entry(id(account.value())?).or_default();
+        let sums = accounts.entry(id(account.value())?).or_default();
         (sums.throttles, sums.overage) = (row.throttles, row.overage);
     }
     let since = u32::try_from(since.div_euclid(MINUTE_MS).max(0)).unwrap_or(u32::MAX);
     let minutes = read.open_table(MINUTES)?;
-    for (number, id) in (0u32..).zip(&ids) {
-        let sums = view.accounts.entry(id.clone()).or_default();
+    for (number, id) in (0u32..).zip(ids) {
+        let sums = accounts.entry(id.clone()).or_default();
         for entry in minutes.range((number, since)..=(number, u32::MAX))? {
             let (key, row) = entry?;
             let totals: Totals = decode_row("minutes", row.value())?;
@@ -148,29 +184,14 @@ pub(super) fn quota_in(read: &ReadTransaction, since: Millis) -> Result<QuotaVie
     for entry in marks.iter()? {
         let (account, row) = entry?;
         let row: MarkRow = decode_row("marks", row.value())?;
-        view.accounts.entry(id(account.value())?).or_default().mark = Some(row.cause);
+        accounts.entry(id(account.value())?).or_default().mark = Some(row.cause);
     }
-    let events = read.open_table(LIMIT_EVENTS)?;
-    for entry in events.iter()? {
-        let (key, row) = entry?;
-        let (at, account, window) = key.value();
-        let row: LimitEventRow = decode_row("limit_events", row.value())?;
-        view.limit_events.push(LimitEvent {
-            at: Millis::try_from(at).unwrap_or(Millis::MAX),
-            account: id(account)?,
-            window: window.into(),
-            resets_at: row.resets_at,
-            source: row.source,
-        });
-    }
-    let fired = read.open_table(FIRED)?;
-    for entry in fired.iter()? {
-        let (number, row) = entry?;
-        let row: FiredRow = decode_row("fired", row.value())?;
-        let account = id(row.account)?;
-        view.fired.push(row.fired(number.value(), account));
-    }
-    Ok(view)
+    Ok(accounts)
+}
+
+fn account_id(ids: &[AccountId], number: u32) -> Result<AccountId, DbError> {
+    let id = ids.get(number as usize).cloned();
+    id.ok_or_else(|| DbError::row("accounts", RowError::Range("number")))
 }
 
 pub(super) fn account_ids(read: &ReadTransaction) -> Result<Vec<AccountId>, DbError> {
