@@ -70,12 +70,14 @@ fn a_total_may_start_anew_in_another_turn() {
 
 #[test]
 fn totals_before_the_first_turn_of_a_fork_are_its_parents() {
-    let (inherited, own) = (count(900, Some(30)), count(950, None));
+    let (older, inherited) = (count(990, Some(20)), count(900, Some(30)));
+    let own = count(950, None);
     let turn = started("own", 601);
     let base = r#"{"id":"child","history_base":{"thread_id":"thread"}}"#;
     for meta in [FORK, (600, "session_meta", base)] {
         let all = file(&[
             meta,
+            (600, "event_msg", &older),
             (600, "event_msg", &inherited),
             (601, "event_msg", &turn),
             (602, "event_msg", &own),
