@@ -10,7 +10,7 @@ use tokentail::clock::Clock;
 use tokentail::model::{
     Batch, Cursor, Dating, Kind, LineCounts, ParserState, Rank, Record, ResponseKey, RunId, Tier, Usage,
 };
-use tokentail::store::{Outcome, Store, StoreOptions};
+use tokentail::store::{self, Outcome, StoreOptions, Writer};
 
 /// Rows of a large group, as a backlog brings them.
 const GROUP_ROWS: usize = 65_536;
@@ -33,7 +33,7 @@ fn groups(c: &mut Criterion) {
         let mut rng = Rng::with_seed(7);
         b.iter_batched(
             || (Database::new(), batches(&mut rng, GROUP_ROWS)),
-            |(database, batches)| {
+            |(mut database, batches)| {
                 database.commit(&batches);
                 (database, batches)
             },
@@ -42,7 +42,7 @@ fn groups(c: &mut Criterion) {
     });
     group.bench_function("into a full database", |b| {
         let mut rng = Rng::with_seed(11);
-        let database = Database::new();
+        let mut database = Database::new();
         for _ in 0..FULL_GROUPS {
             database.commit(&batches(&mut rng, GROUP_ROWS));
         }
@@ -60,7 +60,7 @@ fn groups(c: &mut Criterion) {
 
 fn small(c: &mut Criterion) {
     let mut rng = Rng::with_seed(13);
-    let database = Database::new();
+    let mut database = Database::new();
     database.commit(&batches(&mut rng, GROUP_ROWS));
     c.bench_function("durable commit of 5 rows", |b| {
         b.iter_batched(
@@ -73,7 +73,7 @@ fn small(c: &mut Criterion) {
 
 /// A database on the disk the temporary directory is on.
 struct Database {
-    store: Store,
+    writer: Writer,
     _directory: TempDir,
 }
 
@@ -85,14 +85,15 @@ impl Database {
             cache_bytes: CACHE_BYTES,
             clock: Clock::SYSTEM,
         };
+        let (_, writer) = store::open(options).expect("a new database");
         Self {
-            store: Store::open(options).expect("a new database"),
+            writer,
             _directory: directory,
         }
     }
 
-    fn commit(&self, batches: &[Batch]) {
-        let committed = self.store.commit(batches).expect("a commit");
+    fn commit(&mut self, batches: &[Batch]) {
+        let committed = self.writer.commit(batches).expect("a commit");
         assert!(
             committed
                 .outcomes

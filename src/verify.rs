@@ -17,7 +17,7 @@ use crate::logfile::run_dir::{RunDir, name_of};
 use crate::logfile::{LogFileError, Root};
 use crate::model::{RunId, RunNumber};
 use crate::store::audit::{Fixes, Repaired};
-use crate::store::{Store, StoreError, StoreOptions};
+use crate::store::{self, Reader, Snapshot, StoreError, StoreOptions, Writer};
 
 /// Differences that are listed one by one.
 const DIFFERENCES_TOLD_MAX: usize = 1000;
@@ -83,8 +83,8 @@ struct Findings {
 ///
 /// # Errors
 /// When the store cannot be read, or the runs directory is not there.
-pub fn verify(store: &Store, settings: &Settings, clock: Clock) -> Result<VerifyReport, VerifyError> {
-    find(store, settings, clock).map(|findings| findings.report)
+pub fn verify(reader: &Reader, settings: &Settings, clock: Clock) -> Result<VerifyReport, VerifyError> {
+    find(&reader.snapshot()?, settings, clock).map(|findings| findings.report)
 }
 
 /// As [`verify`]; then keeps a copy of the database beside it, mends every difference in one transaction, and looks
@@ -92,16 +92,16 @@ pub fn verify(store: &Store, settings: &Settings, clock: Clock) -> Result<Verify
 ///
 /// # Errors
 /// As [`verify`], and when the copy or the transaction cannot be written: then the database is as it was.
-pub fn repair(store: &Store, settings: &Settings, clock: Clock) -> Result<VerifyReport, VerifyError> {
-    let findings = find(store, settings, clock)?;
+pub fn repair(writer: &mut Writer, settings: &Settings, clock: Clock) -> Result<VerifyReport, VerifyError> {
+    let findings = find(&writer.reader().snapshot()?, settings, clock)?;
     let mut report = findings.report;
     if report.differences_total == 0 {
         return Ok(report);
     }
     let now = clock.timestamp().as_second();
-    let backup = store.copy_beside(&format!("before-repair-{now}"))?;
-    let repaired = store.repair(&findings.fixes)?;
-    let again = find(store, settings, clock)?.report;
+    let backup = writer.copy_beside(&format!("before-repair-{now}"))?;
+    let repaired = writer.repair(&findings.fixes)?;
+    let again = find(&writer.reader().snapshot()?, settings, clock)?.report;
     for difference in again.differences {
         report.notes.push(format!("still there: {difference}"));
     }
@@ -113,7 +113,7 @@ pub fn repair(store: &Store, settings: &Settings, clock: Clock) -> Result<Verify
     Ok(report)
 }
 
-fn find(store: &Store, settings: &Settings, clock: Clock) -> Result<Findings, VerifyError> {
+fn find(kept: &Snapshot<'_>, settings: &Settings, clock: Clock) -> Result<Findings, VerifyError> {
     let mut findings = Findings::default();
     let memory = StoreOptions {
         path: None,
@@ -121,14 +121,14 @@ fn find(store: &Store, settings: &Settings, clock: Clock) -> Result<Findings, Ve
         clock,
     };
     let now = clock.now();
-    let recount = Store::open(memory)?;
-    let infos = store.run_infos()?;
+    let (_, mut recount) = store::open(memory)?;
+    let infos = kept.run_infos()?;
     // Without the logs everything would be "gone", and nothing compared.
     if infos.values().any(|info| info.mount.is_none()) {
         Root::open_given(&settings.runs_dir)?;
     }
-    let kept = store.snapshot()?;
-    for (id, _) in store.run_numbers()? {
+    let figures = kept.summary()?;
+    for (id, _) in kept.run_numbers()? {
         let Ok(run) = RunId::new(&id) else {
             let sentence = format!("run {id:?}: the store holds a name that is no run id");
             findings.report.differs(sentence);
@@ -137,10 +137,10 @@ fn find(store: &Store, settings: &Settings, clock: Clock) -> Result<Findings, Ve
         let own = infos.get(&run).and_then(|info| info.mount.as_deref());
         let name = name_of(&settings.runs_dir, settings.runs.layout, &run);
         let home = RunDir::of(&settings.runs_dir, &name, own);
-        let bytes = kept.runs.get(&id).map_or(0, |sums| sums.bytes);
+        let bytes = figures.runs.get(&id).map_or(0, |sums| sums.bytes);
         recount::run(
-            store,
-            &recount,
+            kept,
+            &mut recount,
             settings,
             (&run, &home),
             bytes,
@@ -154,16 +154,17 @@ fn find(store: &Store, settings: &Settings, clock: Clock) -> Result<Findings, Ve
             findings.gone
         ));
     }
-    compare::responses(store, &recount, &mut findings)?;
-    compare::lines(store, &recount, &mut findings)?;
+    let counted = recount.reader().snapshot()?;
+    compare::responses(kept, &counted, &mut findings)?;
+    compare::lines(&figures, &counted.summary()?, &mut findings);
     let report = &mut findings.report;
-    store.compare_sums(|sentence| report.differs(sentence))?;
+    kept.compare_sums(|sentence| report.differs(sentence))?;
     Ok(findings)
 }
 
 /// The names of a store's runs, by number.
-fn names(store: &Store) -> Result<BTreeMap<RunNumber, String>, StoreError> {
-    let numbers = store.run_numbers()?.into_iter();
+fn names(snapshot: &Snapshot<'_>) -> Result<BTreeMap<RunNumber, String>, StoreError> {
+    let numbers = snapshot.run_numbers()?.into_iter();
     Ok(numbers.map(|(id, number)| (number, id)).collect())
 }
 

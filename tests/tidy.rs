@@ -20,7 +20,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use house::House;
-use rules::{Circle, Door};
+use rules::Door;
 
 /// Outside crates and the only modules that may name them. A crate that is not here is one of the
 /// building materials (serde, tracing, memchr) and may be named anywhere its layer allows.
@@ -51,12 +51,6 @@ const DOORS: [Door; 24] = [
     ("unicode_width", &["cli"]),
 ];
 
-/// Folders whose files may name each other in a circle.
-const CIRCLES: [Circle; 1] = [(
-    "src/store/",
-    "opening, reading and writing share the open database, its place and the errors of both",
-)];
-
 /// Set to anything, the test also prints what deserves a look and breaks no rule.
 const HINTS: &str = "TOKENTAIL_TIDY_HINTS";
 
@@ -72,7 +66,7 @@ fn the_house_is_tidy() {
             writeln!(std::io::stderr(), "hint: {hint}").expect("standard error takes a line");
         }
     }
-    let findings: Vec<String> = rules::judge(&house, &DOORS, &CIRCLES)
+    let findings: Vec<String> = rules::judge(&house, &DOORS)
         .iter()
         .map(ToString::to_string)
         .collect();

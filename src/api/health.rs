@@ -22,6 +22,7 @@ use crate::logfile::Opening;
 use crate::model::{Millis, RunId, is_clock_wrong};
 use crate::quota::admission::{Reason, Unseen};
 use crate::stderr;
+use crate::store::{Snapshot, StoreError};
 use crate::verdict::EvalContext;
 use crate::watch::Mode;
 
@@ -38,7 +39,7 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
 /// Always 200 while the collector runs; the document holds the status.
 #[utoipa::path(get, path = "/healthz", tag = COLLECTOR, responses((status = 200, body = wire::Health)))]
 async fn get_health(State(api): Shared) -> Result<Json<wire::Health>, Problem> {
-    blocking(move || Ok(Json(health(&api)))).await
+    blocking(move || Ok(Json(health(&api, api.store.rebuilt())))).await
 }
 
 /// Readiness of the collector
@@ -54,7 +55,7 @@ async fn get_health(State(api): Shared) -> Result<Json<wire::Health>, Problem> {
     )
 )]
 async fn get_ready(State(api): Shared) -> Result<Response, Problem> {
-    let health = blocking(move || Ok(health(&api))).await?;
+    let health = blocking(move || Ok(health(&api, api.store.rebuilt()))).await?;
     let status = if health.ready && health.status != "unhealthy" {
         StatusCode::OK
     } else {
@@ -77,23 +78,30 @@ pub(super) fn eval_context<'a>(
     }
 }
 
-/// The reason why the collector may not have read everything: it is starting, or it cannot read what it
-/// should. One unreadable run among readable ones makes the collector unhealthy, not blind, so that a broken
-/// mount does not stop every account.
-pub(super) fn unseen(api: &ApiState) -> Option<Unseen> {
+/// A snapshot, and the reason why not everything may be in it: the collector is starting, or it cannot read
+/// what it should. One unreadable run among readable ones makes the collector unhealthy, not blind, so that a
+/// broken mount does not stop every account.
+///
+/// # Errors
+/// The store does not answer.
+pub(super) fn snapshot_and_unseen(api: &ApiState) -> Result<(Snapshot<'_>, Option<Unseen>), StoreError> {
     let blind = |why: String| Unseen {
         reason: Reason::CollectorBlind,
         why: format!("the collector cannot read what it should ({why})"),
     };
-    let stuck = committer(api).problem(api.store.path());
-    let store = || api.store.rebuilt().err().map(|error| error.to_string());
-    if let Some(why) = stuck.or_else(store).or_else(|| api.statuses.blindness()) {
-        return Some(blind(why));
-    }
-    (!api.backlog_done.is_cancelled()).then(|| Unseen {
-        reason: Reason::CollectorStarting,
-        why: "the collector is starting and has not read everything that is there".to_owned(),
-    })
+    // Before the snapshot is taken: what is done by now is in it.
+    let (stuck, blindness) = (committer(api).problem(api.store.path()), api.statuses.blindness());
+    let is_starting = !api.backlog_done.is_cancelled();
+    let snapshot = api.store.snapshot()?;
+    let store = || snapshot.rebuilt().err().map(|error| error.to_string());
+    let unseen = match stuck.or_else(store).or(blindness) {
+        Some(why) => Some(blind(why)),
+        None => is_starting.then(|| Unseen {
+            reason: Reason::CollectorStarting,
+            why: "the collector is starting and has not read everything that is there".to_owned(),
+        }),
+    };
+    Ok((snapshot, unseen))
 }
 
 fn committer(api: &ApiState) -> CommitterHealth {
@@ -132,6 +140,7 @@ impl HealthReasons {
 /// The reasons in the order of the document.
 fn reasons(
     api: &ApiState,
+    rebuilt: Result<Option<String>, StoreError>,
     stuck: Option<String>,
     polling: Option<String>,
     troubled: &[(RunId, String)],
@@ -146,7 +155,7 @@ fn reasons(
     if let Some(problem) = api.statuses.runs_directory_problem() {
         reasons.add_unhealthy(problem);
     }
-    match api.store.rebuilt() {
+    match rebuilt {
         Ok(rebuilt) => reasons.sentences.extend(rebuilt),
         Err(error) => {
             reasons.unhealthy = true;
@@ -173,8 +182,8 @@ fn reasons(
 }
 
 /// The health document: `unhealthy` as soon as something that should be counted is not counted, `degraded`
-/// while everything is counted but something needs attention.
-pub(super) fn health(api: &ApiState) -> wire::Health {
+/// while everything is counted but something needs attention. `rebuilt` is what the store says of itself.
+pub(super) fn health(api: &ApiState, rebuilt: Result<Option<String>, StoreError>) -> wire::Health {
     let committer = committer(api);
     let watch = api.watch.health();
     let (watching, polling) = match watch.mode {
@@ -182,7 +191,13 @@ pub(super) fn health(api: &ApiState) -> wire::Health {
         Mode::Polling { reason } => ("polling", Some(reason)),
     };
     let runs = api.statuses.digest();
-    let reasons = reasons(api, committer.problem(api.store.path()), polling, &runs.troubled);
+    let reasons = reasons(
+        api,
+        rebuilt,
+        committer.problem(api.store.path()),
+        polling,
+        &runs.troubled,
+    );
     wire::Health {
         status: reasons.status().to_owned(),
         ready: api.ready.is_cancelled(),

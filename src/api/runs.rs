@@ -21,7 +21,7 @@ use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 use crate::config::{ACCOUNT_LABEL, PROVIDER_LABEL};
 use crate::model::{LABELS_MAX, Labels, RunId, check_label, split_label};
-use crate::store::{RunInfo, Store, StoreError};
+use crate::store::{RunInfo, Snapshot, StoreError};
 use crate::supervisor::handle::{ForgetAnswer, StartAnswer, StartRequest, StopAnswer, StopRequest};
 use crate::tailer::status::{RunStatus, RunStatuses};
 
@@ -112,7 +112,7 @@ async fn get_runs(
     let label = label.map(|(name, value)| (name.to_owned(), value.to_owned()));
     blocking(move || {
         let snapshot = api.store.snapshot()?;
-        let infos = api.store.run_infos()?;
+        let (figures, infos) = (snapshot.summary()?, snapshot.run_infos()?);
         let statuses = api.statuses.runs();
         let has_label = |info: &RunInfo| {
             label.as_ref().is_none_or(|(name, value)| {
@@ -122,7 +122,7 @@ async fn get_runs(
             })
         };
         let rows = infos.iter().filter_map(|(id, info)| {
-            let sums = snapshot.runs.get(id.as_str())?;
+            let sums = figures.runs.get(id.as_str())?;
             let row = described(summary::run(id.as_str(), sums), info, statuses.get(id));
             let is_wanted = query.state.as_ref().is_none_or(|state| *state == row.state);
             (is_wanted && has_label(info)).then_some(row)
@@ -338,7 +338,7 @@ async fn delete_run(State(api): Shared, id: RunPath) -> Result<StatusCode, Probl
 }
 
 async fn unknown(api: Arc<ApiState>, run: RunId) -> Problem {
-    let answer = blocking(move || Ok(no_such_run(&api.store, &run)?)).await;
+    let answer = blocking(move || Ok(no_such_run(&api.store.snapshot()?, &run)?)).await;
     answer.map_or_else(|problem| problem, |why| Problem::unknown("id", why))
 }
 
@@ -346,8 +346,8 @@ async fn unknown(api: Arc<ApiState>, run: RunId) -> Problem {
 ///
 /// # Errors
 /// The store does not answer.
-pub fn no_such_run(store: &Store, run: &RunId) -> Result<String, StoreError> {
-    Ok(if store.is_forgotten(run)? {
+pub fn no_such_run(snapshot: &Snapshot<'_>, run: &RunId) -> Result<String, StoreError> {
+    Ok(if snapshot.is_forgotten(run)? {
         format!("run {run} was forgotten; start it to create it again")
     } else {
         format!("there is no run {run}; `tokentail runs` or GET /v1/runs lists all runs")
@@ -355,9 +355,12 @@ pub fn no_such_run(store: &Store, run: &RunId) -> Result<String, StoreError> {
 }
 
 async fn detail(api: Arc<ApiState>, run: RunId) -> Result<wire::RunDetail, Problem> {
-    blocking(move || match document(&api.store, &api.statuses, &run)? {
-        Some(document) => Ok(document),
-        None => Err(Problem::unknown("id", no_such_run(&api.store, &run)?)),
+    blocking(move || {
+        let snapshot = api.store.snapshot()?;
+        match document(&snapshot, &api.statuses, &run)? {
+            Some(document) => Ok(document),
+            None => Err(Problem::unknown("id", no_such_run(&snapshot, &run)?)),
+        }
     })
     .await
 }
@@ -367,11 +370,11 @@ async fn detail(api: Arc<ApiState>, run: RunId) -> Result<wire::RunDetail, Probl
 /// # Errors
 /// The store does not answer.
 pub fn document(
-    store: &Store,
+    snapshot: &Snapshot<'_>,
     statuses: &RunStatuses,
     run: &RunId,
 ) -> Result<Option<wire::RunDetail>, StoreError> {
-    let (view, info) = (store.run(run)?, store.run_info(run)?);
+    let (view, info) = (snapshot.run(run)?, snapshot.run_info(run)?);
     let (Some(view), Some(info)) = (view, info) else {
         return Ok(None);
     };

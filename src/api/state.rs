@@ -15,7 +15,7 @@ use crate::committer::handle::WeakCommitterHandle;
 use crate::config::Settings;
 use crate::live::Live;
 use crate::model::Millis;
-use crate::store::Store;
+use crate::store::{Reader, Snapshot, StoreError};
 use crate::supervisor::handle::SupervisorHandle;
 use crate::tailer::status::RunStatuses;
 use crate::watch::Watch;
@@ -23,7 +23,8 @@ use crate::watch::Watch;
 /// Shared state of the routes.
 #[derive(Debug)]
 pub struct ApiState {
-    pub store: Arc<Store>,
+    /// For reading: no route writes, the committer does.
+    pub store: Reader,
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Read once for each answer.
     pub clock: Clock,
@@ -55,3 +56,31 @@ pub struct ApiState {
 
 /// The state as a handler takes it.
 pub type Shared = State<Arc<ApiState>>;
+
+/// The snapshot of one request, taken when it is first needed.
+pub struct RequestSnapshot<'a> {
+    store: &'a Reader,
+    taken: Option<Snapshot<'a>>,
+}
+
+impl<'a> RequestSnapshot<'a> {
+    #[must_use]
+    pub fn of(api: &'a ApiState) -> Self {
+        Self {
+            store: &api.store,
+            taken: None,
+        }
+    }
+
+    /// The snapshot; the same one each time.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub fn get(&mut self) -> Result<&Snapshot<'a>, StoreError> {
+        let snapshot = match self.taken.take() {
+            Some(taken) => taken,
+            None => self.store.snapshot()?,
+        };
+        Ok(self.taken.insert(snapshot))
+    }
+}

@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::document::summary;
-use crate::api::health::{eval_context, unseen};
+use crate::api::health::{eval_context, snapshot_and_unseen};
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::{NoQuery, StrictQuery};
 use crate::api::openapi::{BadRequest, USAGE, Unavailable};
@@ -40,9 +40,9 @@ async fn get_summary(
 ) -> Result<Json<wire::Summary>, Problem> {
     blocking(move || {
         let settings = Arc::clone(&api.settings.borrow());
-        let unseen = unseen(&api);
+        let (snapshot, unseen) = snapshot_and_unseen(&api)?;
         let context = eval_context(&settings, unseen.as_ref(), api.clock.now());
-        Ok(Json(summary::collect(&api.store, &context)?))
+        Ok(Json(summary::collect(&snapshot, &context)?))
     })
     .await
 }

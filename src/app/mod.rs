@@ -22,7 +22,7 @@ use crate::config::Settings;
 use crate::config::web::TokenError;
 use crate::live::Live;
 use crate::logfile::pool::Pool;
-use crate::store::{Store, StoreError, StoreOptions};
+use crate::store::{self, Reader, StoreControl, StoreError, StoreOptions, Writer};
 use crate::supervisor::handle::{self, SupervisorHandle};
 use crate::supervisor::{RunLocations, Supervisor};
 use crate::systemd;
@@ -73,6 +73,8 @@ struct Core {
     live: Arc<Live>,
     tokens: Tokens,
     committer: CommitterThread,
+    /// The committer has the writer.
+    store: StoreControl,
 }
 
 /// The receivers of problems that health reports.
@@ -98,15 +100,15 @@ impl App {
             // Before a database is made that would not be used.
             Endpoints::check_place(&settings.socket)?;
         }
-        let store = open_store(&settings, clock)?;
-        let began = store.begin()?;
+        let (reader, mut writer) = open_store(&settings, clock)?;
+        let began = writer.begin()?;
         let endpoints = match scope {
             Scope::Everything => Some(Endpoints::open(&settings, Arc::clone(&token))?),
             Scope::OnDemand => None,
         };
         let runs_dir = (scope == Scope::Everything).then(|| settings.runs_dir.clone());
         let places = RunLocations::new(runs_dir, settings.runs.layout);
-        let core = Core::start(settings, store, clock)?;
+        let core = Core::start(settings, reader, writer, clock)?;
         let stop = &core.tokens.stop;
 
         let (supervisor, requests) = handle::channel();
@@ -132,7 +134,7 @@ impl App {
         let address = endpoints.as_ref().and_then(Endpoints::address);
         let mut publishers = vec![task(hub.run(
             core.live.subscribe(),
-            Arc::clone(&core.shared.store),
+            core.shared.store.clone(),
             clock,
         ))];
         if scope == Scope::Everything {
@@ -163,10 +165,11 @@ impl App {
 
 impl Core {
     /// Starts the committer on an open database.
-    fn start(settings: Settings, store: Arc<Store>, clock: Clock) -> Result<Self, StartError> {
+    fn start(settings: Settings, reader: Reader, writer: Writer, clock: Clock) -> Result<Self, StartError> {
+        let control = writer.control();
         let live = Arc::new(Live::new());
         let (handle, committer) = committer::start(committer::Setup {
-            store: Arc::clone(&store),
+            writer,
             clock,
             live: Arc::clone(&live),
             rows_max: settings.store.commit_rows_max,
@@ -178,7 +181,7 @@ impl Core {
         let shared = Arc::new(TailerContext {
             settings: receiver,
             clock,
-            store,
+            store: reader,
             watch: Arc::new(Watch::start()),
             committer: handle,
             statuses: Arc::new(RunStatuses::default()),
@@ -194,6 +197,7 @@ impl Core {
             live,
             tokens,
             committer,
+            store: control,
         })
     }
 
@@ -203,7 +207,7 @@ impl Core {
         ApiState {
             live: Arc::clone(&self.live),
             hub: Arc::clone(hub),
-            store: Arc::clone(&shared.store),
+            store: shared.store.clone(),
             settings: shared.settings.clone(),
             clock: shared.clock,
             writes: shared.committer.downgrade(),
@@ -223,14 +227,14 @@ impl Core {
     }
 }
 
-fn open_store(settings: &Settings, clock: Clock) -> Result<Arc<Store>, StoreError> {
-    let store = Store::open(StoreOptions {
+fn open_store(settings: &Settings, clock: Clock) -> Result<(Reader, Writer), StoreError> {
+    let (reader, writer) = store::open(StoreOptions {
         path: Some(settings.db.clone()),
         cache_bytes: settings.store.cache_bytes,
         clock,
     })?;
-    store.set_thresholds(settings.accounts.rules());
-    Ok(Arc::new(store))
+    writer.control().set_thresholds(settings.accounts.rules());
+    Ok((reader, writer))
 }
 
 #[expect(

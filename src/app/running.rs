@@ -105,7 +105,8 @@ impl Running {
     /// # Errors
     /// When the store cannot be read.
     pub fn run(&self, run: &RunId) -> Result<Option<RunDetail>, StoreError> {
-        runs::document(&self.core.shared.store, &self.core.shared.statuses, run)
+        let shared = &self.core.shared;
+        runs::document(&shared.store.snapshot()?, &shared.statuses, run)
     }
 
     /// The TCP address on which it listens, if it does.
@@ -190,7 +191,7 @@ impl Running {
             )
         });
         self.refused.send_replace(token.or(waiting));
-        self.core.shared.store.set_thresholds(taken.accounts.rules());
+        self.core.store.set_thresholds(taken.accounts.rules());
         self.core.settings.send_replace(Arc::new(taken));
         fixed
     }
@@ -232,11 +233,11 @@ impl Running {
         for task in publishers.into_iter().chain(beat) {
             task.abort();
         }
-        let store = Arc::clone(&core.shared.store);
         let Core {
             settings,
             shared,
             committer,
+            store,
             ..
         } = core;
         // The queue of the committer ends with the last handle, and so does the committer.

@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::model::Millis;
 use crate::quota::admission::{Reason, Unseen};
-use crate::store::{Store, StoreError, StoreOptions};
+use crate::store::{self, StoreError, StoreOptions};
 use crate::verdict::EvalContext;
 
 /// The document of `status --json`: the summary, and the collector's health if one answers.
@@ -87,7 +87,7 @@ pub fn stored_summary(settings: &Settings, clock: Clock, no_answer: &Failure) ->
         cache_bytes: settings.store.cache_bytes,
         clock,
     };
-    let store = Store::look(options).map_err(|error| match error {
+    let reader = store::look(options).map_err(|error| match error {
         StoreError::InUse(path) => Failure::new(
             Exit::Unavailable,
             format!(
@@ -103,7 +103,7 @@ pub fn stored_summary(settings: &Settings, clock: Clock, no_answer: &Failure) ->
         why: "no collector is running".to_owned(),
     };
     Ok(summary::collect(
-        &store,
+        &reader.snapshot()?,
         &terms(settings, Some(&unseen), clock.now()),
     )?)
 }

@@ -11,7 +11,7 @@ use super::settings::{SERVICE_STATE, choose_socket, is_there, settings};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::logfile::LogFileError;
-use crate::store::{Store, StoreError, StoreOptions};
+use crate::store::{self, StoreError, StoreOptions};
 use crate::verify::{VerifyError, VerifyReport};
 
 /// Counts the transcripts again, compares with the database, and repairs it with `--repair`.
@@ -22,11 +22,18 @@ pub fn verify(global: &Global, command: args::Verify) -> Result<Exit, Failure> {
     let mut settings = settings(global)?;
     choose_socket(&mut settings);
     let clock = Clock::SYSTEM;
-    let store = open(&settings, command.repair, clock)?;
+    let options = StoreOptions {
+        path: Some(settings.db.clone()),
+        cache_bytes: settings.store.cache_bytes,
+        clock,
+    };
+    let refused = |error| refusal(&settings, error);
     let report = if command.repair {
-        crate::verify::repair(&store, &settings, clock)?
+        let (_, mut writer) = store::open_existing(options).map_err(refused)?;
+        crate::verify::repair(&mut writer, &settings, clock)?
     } else {
-        crate::verify::verify(&store, &settings, clock)?
+        let reader = store::look(options).map_err(refused)?;
+        crate::verify::verify(&reader, &settings, clock)?
     };
     output::document(global.json, &report, |out| print(out, &report))?;
     let left = report
@@ -40,20 +47,10 @@ pub fn verify(global: &Global, command: args::Verify) -> Result<Exit, Failure> {
     })
 }
 
-/// Opens the database for a recount.
-fn open(settings: &Settings, repair: bool, clock: Clock) -> Result<Store, Failure> {
-    let options = StoreOptions {
-        path: Some(settings.db.clone()),
-        cache_bytes: settings.store.cache_bytes,
-        clock,
-    };
+/// Why the database is not opened for a recount.
+fn refusal(settings: &Settings, error: StoreError) -> Failure {
     let service_db = Path::new(SERVICE_STATE).join("tokentail.redb");
-    let opened = if repair {
-        Store::open_existing(options)
-    } else {
-        Store::look(options)
-    };
-    opened.map_err(|error| match error {
+    match error {
         StoreError::InUse(path) => Failure::new(
             Exit::Unavailable,
             format!(
@@ -72,7 +69,7 @@ fn open(settings: &Settings, repair: bool, clock: Clock) -> Result<Store, Failur
             failure
         }
         error => error.into(),
-    })
+    }
 }
 
 fn print(out: &mut dyn Write, report: &VerifyReport) -> io::Result<()> {

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::live::{Live, Update};
 use crate::model::{Batch, Millis};
-use crate::store::{Committed, Store, StoreError};
+use crate::store::{Committed, StoreError, Writer};
 use crate::sync::lock;
 
 use group::{CommitGroup, Stops};
@@ -90,7 +90,8 @@ pub enum CommitterError {
 
 /// The parts that a committer needs.
 pub struct Setup {
-    pub store: Arc<Store>,
+    /// The only one. **Invariant**: nobody else writes.
+    pub writer: Writer,
     pub clock: Clock,
     pub live: Arc<Live>,
     pub rows_max: usize,
@@ -107,7 +108,7 @@ pub fn start(setup: Setup) -> std::io::Result<(CommitterHandle, CommitterThread)
     let (handle, queue) = handle::channel();
     let abandon = CancellationToken::new();
     let health = Arc::new(Mutex::new(CommitterHealth {
-        file_bytes: setup.store.file_bytes(),
+        file_bytes: setup.writer.file_bytes(),
         ..CommitterHealth::default()
     }));
     let committer = Committer {
@@ -176,7 +177,7 @@ impl Committer {
             self.handle(group)?;
             (self.setup.alive)();
         }
-        self.setup.store.close();
+        self.setup.writer.close();
         Ok(())
     }
 
@@ -203,8 +204,8 @@ impl Committer {
 
     fn handle(&mut self, group: CommitGroup) -> Result<(), CommitterError> {
         let mut stops = Stops::default();
-        if group.looks && self.call(Store::in_place).is_err() {
-            self.persist(&[], Store::in_place)?;
+        if group.looks && self.call(|writer| writer.in_place()).is_err() {
+            self.persist(&[], |writer| writer.in_place())?;
         }
         for command in group.runs {
             match command {
@@ -221,7 +222,7 @@ impl Committer {
         }
         self.stop_runs(stops)?;
         if !group.batches.is_empty() {
-            let committed = self.persist(&group.batches, |store| store.commit(&group.batches))?;
+            let committed = self.persist(&group.batches, |writer| writer.commit(&group.batches))?;
             self.publish(&group.batches, &committed, self.setup.clock.now());
             let mut outcomes = committed.outcomes.into_iter();
             for (count, done) in group.waiting {
@@ -234,11 +235,11 @@ impl Committer {
         }
         let ends_backlog = !group.end_backlog.is_empty();
         if ends_backlog {
-            self.persist(&[], Store::end_backlog)?;
+            self.persist(&[], Writer::end_backlog)?;
         }
-        if self.setup.store.defers() && (ends_backlog || self.began.elapsed() > PARKED_FOR_MAX) {
+        if self.setup.writer.reader().defers() && (ends_backlog || self.began.elapsed() > PARKED_FOR_MAX) {
             let now = self.setup.clock.now();
-            let committed = self.persist(&[], |store| store.apply_deferred(now))?;
+            let committed = self.persist(&[], |writer| writer.apply_deferred(now))?;
             self.publish(&[], &committed, now);
         }
         for done in group.end_backlog {
@@ -248,12 +249,12 @@ impl Committer {
     }
 
     /// Stops runs in one transaction.
-    fn stop_runs(&self, stops: Stops) -> Result<(), CommitterError> {
+    fn stop_runs(&mut self, stops: Stops) -> Result<(), CommitterError> {
         if stops.runs.is_empty() {
             return Ok(());
         }
         let now = self.setup.clock.now();
-        let (stopped, committed) = self.persist(&[], |store| store.stop(&stops.runs, now))?;
+        let (stopped, committed) = self.persist(&[], |writer| writer.stop(&stops.runs, now))?;
         if let Some(committed) = &committed {
             self.publish(&[], committed, now);
         }
@@ -263,11 +264,11 @@ impl Committer {
         Ok(())
     }
 
-    fn change_runs(&self, command: RunCommand) -> Result<(), CommitterError> {
+    fn change_runs(&mut self, command: RunCommand) -> Result<(), CommitterError> {
         let now = self.setup.clock.now();
         match command {
             RunCommand::Start { runs, backlog, done } => {
-                let (started, committed) = self.persist(&[], |store| store.start(&runs, backlog, now))?;
+                let (started, committed) = self.persist(&[], |writer| writer.start(&runs, backlog, now))?;
                 self.publish(&[], &committed, now);
                 let _ = done.send(started);
             }
@@ -280,24 +281,24 @@ impl Committer {
                 directory_is_there,
                 done,
             } => {
-                let committed = self.persist(&[], |store| store.forget(&run, directory_is_there, now))?;
+                let committed = self.persist(&[], |writer| writer.forget(&run, directory_is_there, now))?;
                 if let Some(committed) = &committed {
                     self.publish(&[], committed, now);
                 }
                 let _ = done.send(committed.is_some());
             }
             RunCommand::Release { runs, done } => {
-                self.persist(&[], |store| store.release(&runs))?;
+                self.persist(&[], |writer| writer.release(&runs))?;
                 let _ = done.send(());
             }
         }
         Ok(())
     }
 
-    fn execute_side(&self, command: SideCommand) -> Result<(), CommitterError> {
+    fn execute_side(&mut self, command: SideCommand) -> Result<(), CommitterError> {
         let done = match command {
             SideCommand::Mark { account, cause, done } => {
-                let committed = self.persist(&[], |store| store.mark(&account, cause.as_ref()))?;
+                let committed = self.persist(&[], |writer| writer.mark(&account, cause.as_ref()))?;
                 // The verdict on the account is judged again.
                 self.setup.live.publish(Update {
                     sequence: committed.sequence,
@@ -308,17 +309,17 @@ impl Committer {
             }
             SideCommand::Observe { observations, done } => {
                 let now = self.setup.clock.now();
-                let committed = self.persist(&[], |store| store.observe(&observations, now))?;
+                let committed = self.persist(&[], |writer| writer.observe(&observations, now))?;
                 self.publish(&[], &committed, now);
                 done
             }
             SideCommand::Note { update, done } => {
-                let sequence = self.persist(&[], Store::begin)?;
+                let sequence = self.persist(&[], Writer::begin)?;
                 self.setup.live.publish(Update { sequence, ..update });
                 done
             }
             SideCommand::Copy { done } => {
-                let _ = done.send(self.call(Store::copied));
+                let _ = done.send(self.call(|writer| writer.copied()));
                 return Ok(());
             }
         };
@@ -329,9 +330,9 @@ impl Committer {
     /// Repeats a write until it succeeds or the committer gives up; opens the database again after each
     /// failure.
     fn persist<T>(
-        &self,
+        &mut self,
         batches: &[Batch],
-        write: impl Fn(&Store) -> Result<T, StoreError>,
+        write: impl Fn(&mut Writer) -> Result<T, StoreError>,
     ) -> Result<T, CommitterError> {
         let mut pause = ReopenPause::default();
         loop {
@@ -360,11 +361,11 @@ impl Committer {
     }
 
     /// Calls the database, which may hang with its filesystem; health reports that.
-    fn call<T>(&self, call: impl FnOnce(&Store) -> T) -> T {
-        let store = &self.setup.store;
+    fn call<T>(&mut self, call: impl FnOnce(&mut Writer) -> T) -> T {
+        let writer = &mut self.setup.writer;
         lock(&self.health).call_since = Some(Instant::now());
-        let value = call(store);
-        let file_bytes = store.file_bytes();
+        let value = call(writer);
+        let file_bytes = writer.file_bytes();
         let mut health = lock(&self.health);
         health.call_since = None;
         health.file_bytes = file_bytes;
@@ -372,16 +373,15 @@ impl Committer {
     }
 
     /// The cause of a panic inside a transaction: damage of the database, or a bug on a sound one.
-    fn after_panic(&self, text: &str) -> Result<StoreError, CommitterError> {
-        match self.setup.store.examine() {
+    fn after_panic(&mut self, text: &str) -> Result<StoreError, CommitterError> {
+        match self.setup.writer.examine() {
             Ok(()) => Err(CommitterError::Panic(text.to_owned())),
             Err(error) => Ok(error),
         }
     }
 
     /// Opens the database again after an error, or replaces a damaged one.
-    fn recover(&self, error: &StoreError) -> Result<(), StoreError> {
-        let store = &self.setup.store;
+    fn recover(&mut self, error: &StoreError) -> Result<(), StoreError> {
         {
             let mut health = lock(&self.health);
             if health.stuck.is_none() {
@@ -393,13 +393,14 @@ impl Committer {
             health.stuck = Some(error.to_string());
             health.reopened += 1;
         }
+        let writer = &mut self.setup.writer;
         let reopened = if error.is_damage() {
-            store.replace(&error.to_string())
+            writer.replace(&error.to_string())
         } else {
-            store.reopen()
+            writer.reopen()
         };
         let reopened = match reopened {
-            Err(error) if error.is_damage() => store.replace(&error.to_string()),
+            Err(error) if error.is_damage() => writer.replace(&error.to_string()),
             other => other,
         };
         if let Err(error) = &reopened {

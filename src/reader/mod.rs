@@ -231,7 +231,7 @@ pub fn read(
         cursor,
         ..ReadChunk::default()
     };
-    let mut reader = Reader {
+    let mut reader = ChunkReader {
         file,
         reading,
         chunk,
@@ -270,7 +270,7 @@ fn latest_believed(reading: &ReadOptions) -> Millis {
     }
 }
 
-struct Reader<'a> {
+struct ChunkReader<'a> {
     file: &'a LogFile,
     reading: &'a ReadOptions,
     chunk: ReadChunk,
@@ -285,7 +285,7 @@ struct Reader<'a> {
     scope: u64,
 }
 
-impl Reader<'_> {
+impl ChunkReader<'_> {
     /// All reads of the file: they stop at the bound of the options, and are counted.
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let room = usize::try_from(self.reading.until.saturating_sub(offset)).unwrap_or(usize::MAX);

@@ -5,7 +5,7 @@ use std::sync::mpsc::Receiver;
 
 use super::{ReplayError, ReplayOptions, ReplayProgress};
 use crate::model::{Batch, RelativePath};
-use crate::store::{Outcome, ReplayEnd, Store};
+use crate::store::{Outcome, ReplayEnd, Writer};
 
 /// Rows of a transaction, as a multiple of the collector's: nobody waits for a replay's commits.
 const COMMIT_GROUPS_MAX: usize = 4;
@@ -16,7 +16,7 @@ const COMMIT_GROUPS_MAX: usize = 4;
 /// Takes the receiver, so that the readers notice an early end.
 pub fn commit_all(
     options: &ReplayOptions,
-    store: &Store,
+    writer: &mut Writer,
     chunks: Receiver<Vec<Batch>>,
     is_whole: impl Fn() -> bool,
     progress: &mut impl FnMut(ReplayProgress),
@@ -33,7 +33,7 @@ pub fn commit_all(
             progress,
         };
         let mut is_last = false;
-        let committed = store.commit_then(&mut group, |group| {
+        let committed = writer.commit_then(&mut group, |group| {
             is_last = group.batches.peek().is_none();
             (is_last && is_whole()).then(|| ReplayEnd {
                 undated: undated.clone(),

@@ -18,7 +18,7 @@ use crate::globs::layout::Layout;
 use crate::globs::{GlobError, Globs};
 use crate::logfile::{LogFileError, remedy};
 use crate::model::{Millis, RunId};
-use crate::store::{Store, StoreError, StoreOptions};
+use crate::store::{self, StoreError, StoreOptions, Writer};
 use crate::verdict::EvalContext;
 
 use discover::{NamedPath, Source};
@@ -121,38 +121,39 @@ pub fn replay(
     let (sources, named) = discover::sources(options, &mut warnings)?;
     // A file that is there is never set aside by a replay: it may have been named by mistake.
     let is_there = options.store.path.as_ref().is_some_and(|path| path.exists());
-    let store = if is_there {
-        Store::open_existing
+    let (_, mut writer) = if is_there {
+        store::open_existing
     } else {
-        Store::open
+        store::open
     }(options.store.clone())?;
-    store.set_thresholds(options.accounts.rules());
+    writer.control().set_thresholds(options.accounts.rules());
     let runs: Vec<_> = (sources.iter())
         .map(|source| (source.run.clone(), options.accounts.of_run(&source.run).clone()))
         .collect();
-    store.register(&runs, true, options.now)?;
+    writer.register(&runs, true, options.now)?;
     if is_there {
-        store.begin_backlog()?;
+        writer.begin_backlog()?;
     }
-    let tasks = read::tasks(&store, &sources)?;
+    let tasks = read::tasks(&writer.reader().snapshot()?, &sources)?;
     plan(tasks.iter().map(|task| task.size).sum());
-    read_all(options, &store, &tasks, &mut progress)?;
+    read_all(options, &mut writer, &tasks, &mut progress)?;
     warnings.extend(sources.iter().flat_map(Source::notices));
-    let now = if options.now_given {
-        options.now
-    } else {
-        store.latest()?.unwrap_or(options.now)
-    };
     let summary = {
+        let snapshot = writer.reader().snapshot()?;
+        let now = if options.now_given {
+            options.now
+        } else {
+            snapshot.latest()?.unwrap_or(options.now)
+        };
         let terms = EvalContext {
             accounts: &options.accounts,
             zone: &options.quota_zone,
             unseen: None,
             now,
         };
-        summary::collect(&store, &terms)?
+        summary::collect(&snapshot, &terms)?
     };
-    store.close();
+    writer.close();
     for path in &named {
         has_transcript(path, &sources, &summary)?;
     }
@@ -188,7 +189,7 @@ fn readers() -> usize {
 /// Reads all tasks and commits their batches.
 fn read_all(
     options: &ReplayOptions,
-    store: &Store,
+    writer: &mut Writer,
     tasks: &[Task<'_>],
     progress: &mut impl FnMut(ReplayProgress),
 ) -> Result<(), ReplayError> {
@@ -208,7 +209,7 @@ fn read_all(
             .collect();
         drop(sender);
         let is_whole = || reading.load(Ordering::Acquire) == 0;
-        let committed = commit::commit_all(options, store, receiver, is_whole, progress);
+        let committed = commit::commit_all(options, writer, receiver, is_whole, progress);
         for thread in threads {
             match thread.join() {
                 Ok(read) => read?,

@@ -10,7 +10,7 @@ use crate::logfile::unread::{self, UnreadKind};
 use crate::logfile::{LogFileError, Root};
 use crate::model::{AccountId, Batch, Position, RelativePath, RunId};
 use crate::reader::{self, PartialLine, ReadOptions};
-use crate::store::Store;
+use crate::store::Snapshot;
 use crate::sync::lock;
 
 /// A reader sends a chunk at this number of rows or batches, so that small files do not cause a wake-up each.
@@ -27,13 +27,13 @@ pub struct Task<'s> {
 }
 
 /// All files: the largest run first and its largest file, so that the readers end together and stay in one run.
-pub fn tasks<'s>(store: &Store, sources: &'s [Source]) -> Result<Vec<Task<'s>>, ReplayError> {
+pub fn tasks<'s>(snapshot: &Snapshot<'_>, sources: &'s [Source]) -> Result<Vec<Task<'s>>, ReplayError> {
     let size_of = |source: &Source| source.files.iter().map(|file| file.size).sum::<u64>();
     let mut sources: Vec<_> = sources.iter().map(|source| (size_of(source), source)).collect();
     sources.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
     let runs: Vec<RunId> = sources.iter().map(|(_, source)| source.run.clone()).collect();
     let mut tasks = Vec::new();
-    for ((_, source), known) in sources.into_iter().zip(store.stored_runs(&runs)?) {
+    for ((_, source), known) in sources.into_iter().zip(snapshot.stored_runs(&runs)?) {
         let mut positions = known.positions;
         let account = Arc::new(known.info.map(|info| info.account).unwrap_or_default());
         let first = tasks.len();

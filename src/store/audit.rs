@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
-use super::error::DbError;
+use super::error::{DbError, StoreError};
+use super::read::Snapshot;
 use super::schema::{
     ACCOUNTS, AccountRow, DAYS, FILES, FORGOTTEN_RUNS, FileRow, HOURS, META, MINUTES, MODELS, PATHS,
     RESPONSES, RUN_ACCOUNTS, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RunRow, RunTotalsRow,
     SESSION_COPIES, SESSION_SUMS, SUMS, TOTALS, decode,
 };
 use super::table::{decode_row, get, put};
-use super::write::next_sequence;
-use super::{Store, StoreError};
+use super::write::{Writer, next_sequence};
 use crate::dedup::{Response, Totals};
 use crate::model::{
     DAY_HOURS, DAY_MS, Dating, HOUR_MS, LineCounts, MINUTE_MS, Millis, ModelNumber, Position, RelativePath,
@@ -281,12 +281,12 @@ fn since(number: u32, length: Millis, letters: usize) -> String {
     }
 }
 
-impl Store {
+impl Snapshot<'_> {
     /// Compares every sum that is kept with the responses; hears a sentence of each that is not in step. It takes as
     /// long as there are responses.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn compare_sums(&self, mut each: impl FnMut(String)) -> Result<(), StoreError> {
         self.reading(|read| {
             macro_rules! open {
@@ -360,14 +360,17 @@ impl Store {
             Ok(())
         })
     }
+}
 
+impl Writer {
     /// Brings the database to what a recount says, and every sum to what then follows from the responses: all of it in
     /// one transaction, or nothing.
     ///
     /// # Errors
-    /// As [`Store::commit`].
-    pub fn repair(&self, fixes: &Fixes) -> Result<Repaired, StoreError> {
-        self.take_names();
+    /// As [`Writer::commit`].
+    pub fn repair(&mut self, fixes: &Fixes) -> Result<Repaired, StoreError> {
+        // A response may bring the name of a model.
+        self.names = None;
         self.transact(|write| {
             let mut repaired = Repaired::default();
             repair_responses(write, fixes, &mut repaired)?;

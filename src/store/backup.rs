@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
-use super::{Store, StoreError};
+use super::StoreError;
+use super::write::Writer;
 
-impl Store {
-    /// Copies the database into a file without a name beside it, which goes with its handle. Called by the only
-    /// writer, between two commits: what is copied is what a `kill` would leave, and opens like that.
+impl Writer {
+    /// Copies the database into a file without a name beside it, which goes with its handle. As only this
+    /// writes, it is between two commits: what is copied is what a `kill` would leave, and opens like that.
     ///
     /// # Errors
     /// When there is no room for a copy, or the database cannot be read.

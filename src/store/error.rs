@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::place::Displacement;
 use super::schema::RowError;
 
 /// How many damaged databases are kept beside a live one before opening is refused.
@@ -41,6 +40,20 @@ pub enum StoreError {
     Copy { path: PathBuf, source: std::io::Error },
     #[error("{QUARANTINED_FILES_MAX} damaged databases lie beside {0}; look into them and move them away")]
     TooManyDamaged(PathBuf),
+}
+
+/// What became of the file at the path.
+#[derive(Debug, thiserror::Error)]
+pub enum Displacement {
+    #[error("it was removed or moved away; put it back, else a new one is made and everything is read again")]
+    Removed,
+    #[error(
+        "another file is in its place; put the right one back, or restart the collector to count in that one, \
+         or move it away and a new one is made"
+    )]
+    Replaced,
+    #[error("its filesystem is not mounted there any more, or another is mounted over it; mount it again")]
+    Unmounted,
 }
 
 impl StoreError {

@@ -1,12 +1,17 @@
 //! The database: the only place that knows redb.
 //!
-//! One process, one writer. The database is the truth about what was committed: after any error it is closed and
-//! opened again, and what it then says holds. A damaged file is set aside and a new one takes its place.
+//! One process, one writer. The database is the truth about what was committed: after any error it is closed
+//! and opened again, and what it then says holds. A damaged file is set aside and a new one takes its place.
+//!
+//! [`open()`] gives a [`Reader`], which any part may clone and which answers from a [`Snapshot`], and the only
+//! [`Writer`].
 
 pub mod audit;
 mod backup;
+mod control;
 mod database;
 mod error;
+mod file;
 mod looking;
 mod open;
 mod place;
@@ -15,16 +20,17 @@ pub mod schema;
 mod table;
 mod write;
 
-pub use database::{Store, StoreOptions};
-pub use error::StoreError;
-pub use open::is_database;
-pub use place::Displacement;
+pub use control::StoreControl;
+pub use error::{Displacement, StoreError};
+pub use file::{StoreOptions, is_database};
+pub use open::{look, open, open_existing};
 pub use read::{
-    AccountSums, Granularity, HourKey, KnownAccounts, LimitEvent, QuotaView, ReadCounters, RunInfo, RunNames,
-    RunSums, RunView, Snapshot, StoredRun, UsageKey,
+    AccountSums, Granularity, HourKey, KnownAccounts, LimitEvent, QuotaView, ReadCounters, Reader, RunInfo,
+    RunNames, RunSums, RunView, Snapshot, StoredRun, SummaryFigures, UsageKey,
 };
 pub use write::{
     AccountObservations, Committed, LimitChanges, Outcome, ReplayEnd, RunChange, RunEvent, Start, Started,
+    Writer,
 };
 
 #[cfg(test)]

@@ -1,229 +1,53 @@
-//! Opening and closing the file, and setting a damaged one aside.
+//! Opening: a reader and a writer, or a reader alone.
 
-use std::fs::{File, Permissions, TryLockError};
-use std::io::Read;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
-use redb::{
-    Builder, Database, ReadableDatabase, ReadableTableMetadata,
-    backends::{FileBackend, InMemoryBackend},
-};
+use super::database::DatabaseSlot;
+use super::error::StoreError;
+use super::file::{DatabaseFile, StoreOptions};
+use super::read::Reader;
+use super::write::Writer;
 
-use super::database::Store;
-use super::error::{DbError, QUARANTINED_FILES_MAX, StoreError, damaged, trouble};
-use super::looking::Looking;
-use super::place::Place;
-use super::schema::prepare::prepare;
-use super::schema::{NOTE_ASIDE, NOTE_REBUILT, NOTES, RESPONSES};
-
-use crate::sync::lock;
-
-/// Suffix of a damaged database that was set aside; a number follows if the name is taken.
-const QUARANTINE_SUFFIX: &str = "damaged";
-
-/// The first bytes of a database of redb.
-const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
-/// A file of up to this size is checked page by page each time it is opened, in bytes: some 50 ms.
-const CHECKED_BYTES_MAX: u64 = 64 << 20;
-/// A file of up to this size is packed when it is closed, in bytes: some 0.4 s. A larger one has less to spare.
-const PACKED_BYTES_MAX: u64 = 256 << 20;
-/// What a file may have for each response, in bytes, and not be packed: packed it has 60 to 100, and packing rewrites
-/// most of it.
-const SPARE_RESPONSE_BYTES: u64 = 104;
-/// What any file may have beside that, in bytes: redb begins with half of it.
-const SPARE_BYTES: u64 = 2 << 20;
-
-/// The mode of a new database, whatever the umask: who may read it knows whom and what people work on.
-const FILE_MODE: u32 = 0o600;
-/// The rights of those who are neither the owner nor in the group.
-const OTHERS_BITS: u32 = 0o007;
-
-/// Opens the file (or memory), makes the tables if they are not there, and checks the schema.
-pub fn open(store: &Store, examine: bool) -> Result<Database, StoreError> {
-    if store.has_ended.load(Ordering::Acquire) {
-        return Err(StoreError::Closed {
-            path: store.path().to_owned(),
-        });
-    }
-    let mut builder = Builder::new();
-    builder.set_cache_size(store.options.cache_bytes);
-    #[cfg(test)]
-    if let Some(disk) = &store.disk {
-        builder.set_check_integrity_on_open(!disk.is_empty());
-        return open_with(store, || builder.create_with_backend(disk.clone()));
-    }
-    let Some(path) = store.options.path.as_deref() else {
-        let database =
-            (builder.create_with_backend(InMemoryBackend::new())).map_err(|error| store.error(error))?;
-        prepare(&database, store.path(), true, store.options.clock)?;
-        return Ok(database);
-    };
-    if store.only_looks {
-        return look(store);
-    }
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(|source| trouble(parent, source))?;
-    }
-    // An empty file is what a crash of the machine or a full disk leaves of a database; a new one is not empty.
-    let bytes = std::fs::metadata(path)
-        .ok()
-        .filter(std::fs::Metadata::is_file)
-        .map(|file| file.len());
-    if bytes == Some(0) {
-        return Err(damaged(path, "the file is empty"));
-    }
-    builder.set_check_integrity_on_open(examine || bytes.is_some_and(|bytes| bytes <= CHECKED_BYTES_MAX));
-    let file = (File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false))
-    .mode(FILE_MODE)
-    .open(path)
-    .map_err(|source| trouble(path, source))?;
-    close_to_others(&file);
-    say_if_without_locks(path);
-    let place = Place::of(&file, path).map_err(|source| trouble(path, source))?;
-    *lock(&store.place) = Some(place);
-    open_with(store, || builder.create_with_backend(FileBackend::new(file)?))
-}
-
-/// Opens the file to read it, also where it may not be written: nothing is made or changed.
-pub fn look(store: &Store) -> Result<Database, StoreError> {
-    let path = store.path();
-    let file = File::open(path).map_err(|source| trouble(path, source))?;
-    let bytes = file.metadata().map_err(|source| trouble(path, source))?.len();
-    if bytes == 0 {
-        return Err(damaged(path, "the file is empty"));
-    }
-    let looking = Looking::new(file)
-        .map_err(|source| trouble(path, source))?
-        .ok_or_else(|| StoreError::InUse(path.to_owned()))?;
-    let mut builder = Builder::new();
-    builder.set_cache_size(store.options.cache_bytes);
-    builder.set_check_integrity_on_open(bytes <= CHECKED_BYTES_MAX);
-    open_with(store, || builder.create_with_backend(looking))
-}
-
-/// Whether a file begins as every database of redb does; what is behind that is not looked at.
+/// Opens the database, makes it if there is none, and puts a new one in the place of a damaged one.
 ///
 /// # Errors
-/// The file cannot be read.
-pub fn is_database(path: &Path) -> std::io::Result<bool> {
-    let mut head = Vec::with_capacity(MAGIC.len());
-    File::open(path)?
-        .take(MAGIC.len() as u64)
-        .read_to_end(&mut head)?;
-    Ok(head == MAGIC)
+/// When another process has it, it is of another schema, or the disk does not let it be used.
+pub fn open(options: StoreOptions) -> Result<(Reader, Writer), StoreError> {
+    let mut writer = closed(options);
+    match writer.reopen() {
+        Err(error) if error.is_damage() => writer.replace(&error.to_string())?,
+        other => other?,
+    }
+    Ok((writer.reader().clone(), writer))
 }
 
-/// The library does without locks where there are none, and says nothing.
-fn say_if_without_locks(path: &Path) {
-    // The directory, since its lock is nobody else's.
-    let directory = path.parent().filter(|above| !above.as_os_str().is_empty());
-    let Ok(directory) = File::open(directory.unwrap_or(Path::new("."))) else {
-        return;
-    };
-    if let Err(TryLockError::Error(error)) = directory.try_lock_shared() {
-        tracing::warn!(
-            "flock is refused ({error}), so that a second collector on {} may not be noticed; allow it in the filter of \
-             system calls (seccomp), or keep the database on a filesystem that has locks",
-            path.display()
-        );
+/// Opens a database that is there, to write into it: nothing is made, replaced or set aside.
+///
+/// # Errors
+/// As [`open`]; for a damaged or missing file too.
+pub fn open_existing(options: StoreOptions) -> Result<(Reader, Writer), StoreError> {
+    if let Some(path) = &options.path {
+        std::fs::metadata(path).map_err(|source| StoreError::Io {
+            path: path.clone(),
+            source,
+        })?;
     }
+    let mut writer = closed(options);
+    writer.reopen()?;
+    Ok((writer.reader().clone(), writer))
 }
 
-/// Takes a file that an earlier program or a restore left open to everybody from those who are not its group.
-fn close_to_others(file: &File) {
-    let mode = file.metadata().map(|file| file.permissions().mode());
-    if let Ok(mode) = mode
-        && mode & OTHERS_BITS != 0
-    {
-        // Not ours to change if the file is another user's.
-        let _ = file.set_permissions(Permissions::from_mode(mode & !OTHERS_BITS));
-    }
+/// Opens an existing database for reading: its file is only read, so read permission is enough.
+///
+/// # Errors
+/// As [`open_existing`].
+pub fn look(options: StoreOptions) -> Result<Reader, StoreError> {
+    let slot = DatabaseSlot::new(DatabaseFile::new(options, true));
+    slot.reopen(false)?;
+    Ok(Reader::new(Arc::new(slot)))
 }
 
-/// Closes a database. What commits left unused between its pages, half of a small file, is given back first; what stops
-/// that stops nothing else, because the file is sound after each step.
-pub fn close(store: &Store, mut database: Database) {
-    let bytes = store.options.path.as_ref().map(std::fs::metadata);
-    let is_worth_it = match bytes {
-        Some(Ok(file)) => file.len() <= PACKED_BYTES_MAX && file.len() > needed_bytes(&database),
-        Some(Err(_)) => false,
-        // In memory there is nothing to give back, but for a test of this.
-        None => cfg!(test),
-    };
-    if !is_worth_it {
-        return;
-    }
-    let packed = catch_unwind(AssertUnwindSafe(|| database.compact()));
-    match packed {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => tracing::info!("the database is not packed: {error}; nothing is lost"),
-        Err(_) => tracing::warn!("the database could not be packed; nothing is lost"),
-    }
-}
-
-/// What a file of so many responses may have without being packed.
-fn needed_bytes(database: &Database) -> u64 {
-    let responses = || {
-        let read = database.begin_read().ok()?;
-        read.open_table(RESPONSES).ok()?.len().ok()
-    };
-    SPARE_BYTES + responses().unwrap_or(0) * SPARE_RESPONSE_BYTES
-}
-
-/// redb answers most damage with an error, but not all: a panic while opening is damage too.
-fn open_with(
-    store: &Store,
-    open: impl FnOnce() -> Result<Database, redb::DatabaseError>,
-) -> Result<Database, StoreError> {
-    let opened = catch_unwind(AssertUnwindSafe(|| {
-        let database = open().map_err(|error| store.error(error))?;
-        let options = &store.options;
-        prepare(&database, store.path(), options.path.is_none(), options.clock)?;
-        Ok(database)
-    }));
-    opened.unwrap_or_else(|_| Err(damaged(store.path(), "it cannot be opened without a panic")))
-}
-
-/// Writes down why this database had to replace another.
-pub fn note_rebuilt(database: &Database, note: &str, aside: &Path) -> Result<(), DbError> {
-    let write = database.begin_write()?;
-    {
-        let mut notes = write.open_table(NOTES)?;
-        notes.insert(NOTE_REBUILT, note)?;
-        notes.insert(NOTE_ASIDE, aside.to_string_lossy().as_ref())?;
-    }
-    Ok(write.commit()?)
-}
-
-/// Renames the file to `<name>.damaged[.n]`, beside itself. Never one that another process holds: that process may
-/// just be making it, or have put it in the place of the damaged one already.
-pub fn set_aside(store: &Store) -> Result<PathBuf, StoreError> {
-    let path = store.path();
-    let file = File::open(path).map_err(|source| trouble(path, source))?;
-    close_to_others(&file);
-    // Given back when `file` is closed, after the rename. Where there are no locks, redb has none either.
-    if let Err(TryLockError::WouldBlock) = file.try_lock() {
-        return Err(StoreError::InUse(path.to_owned()));
-    }
-    for number in 0..QUARANTINED_FILES_MAX {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{QUARANTINE_SUFFIX}"));
-        if number > 0 {
-            name.push(format!(".{number}"));
-        }
-        let aside = PathBuf::from(name);
-        if aside.symlink_metadata().is_ok() {
-            continue;
-        }
-        std::fs::rename(path, &aside).map_err(|source| trouble(path, source))?;
-        return Ok(aside);
-    }
-    Err(StoreError::TooManyDamaged(path.to_owned()))
+fn closed(options: StoreOptions) -> Writer {
+    let slot = DatabaseSlot::new(DatabaseFile::new(options, false));
+    Writer::new(Reader::new(Arc::new(slot)))
 }

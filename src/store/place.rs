@@ -12,18 +12,15 @@ use std::time::{Duration, Instant};
 use redb::{Database, ReadableDatabase};
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 
-use super::error::trouble;
+use super::error::{Displacement, StoreError, trouble};
 use super::schema::{META, META_CREATED, META_SEQUENCE};
-use super::{Store, StoreError, open};
-
-use crate::sync::lock;
 
 /// How long the file may be away, as one that is renamed and put back, before a new database is made.
 const ANEW_AFTER: Duration = Duration::from_secs(5);
 
 /// A file, to be told from others at the same path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileId {
+pub struct FileId {
     device: u64,
     inode: u64,
 }
@@ -54,23 +51,9 @@ pub struct Lost {
 
 /// What tells a database from others, and from older copies of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct DatabaseIdentity {
+pub struct DatabaseIdentity {
     created: u64,
     sequence: u64,
-}
-
-/// What became of the file at the path.
-#[derive(Debug, thiserror::Error)]
-pub enum Displacement {
-    #[error("it was removed or moved away; put it back, else a new one is made and everything is read again")]
-    Removed,
-    #[error(
-        "another file is in its place; put the right one back, or restart the collector to count in that one, \
-         or move it away and a new one is made"
-    )]
-    Replaced,
-    #[error("its filesystem is not mounted there any more, or another is mounted over it; mount it again")]
-    Unmounted,
 }
 
 impl Place {
@@ -90,7 +73,7 @@ impl Place {
     }
 
     /// Whether the path still leads to the file.
-    fn look(&self, path: &Path) -> Result<(), StoreError> {
+    pub fn look(&self, path: &Path) -> Result<(), StoreError> {
         let what = match file_id(path) {
             Ok(found) if found == self.file => return Ok(()),
             Err(error) if !is_absence(&error) => return Err(trouble(path, error)),
@@ -118,9 +101,27 @@ impl Place {
 }
 
 impl Lost {
+    pub fn new(place: Place, database: Option<&Database>) -> Self {
+        Self {
+            place,
+            since: Instant::now(),
+            identity: database.and_then(identity),
+        }
+    }
+
+    /// Whether what is at the path lies in another mount than the directory of the file did.
+    pub fn is_covered(&self, path: &Path) -> bool {
+        self.place.is_covered(path)
+    }
+
+    /// Whether it is away for longer than a file that is renamed and put back.
+    pub fn is_long_gone(&self) -> bool {
+        self.since.elapsed() >= ANEW_AFTER
+    }
+
     /// Whether a database that was found is the one that was lost, or a copy of it as of its last commit. An older copy
     /// would number commits a second time.
-    fn is(&self, found: FileId, identity: Option<DatabaseIdentity>) -> bool {
+    pub fn is(&self, found: FileId, identity: Option<DatabaseIdentity>) -> bool {
         let is_same_file = || found == self.place.file;
         identity.is_some()
             && self
@@ -129,7 +130,7 @@ impl Lost {
     }
 }
 
-fn file_id(path: &Path) -> io::Result<FileId> {
+pub fn file_id(path: &Path) -> io::Result<FileId> {
     let found = rustix::fs::stat(path)?;
     Ok(FileId {
         device: found.st_dev,
@@ -146,11 +147,11 @@ fn ground(directory: &Path) -> io::Result<Ground> {
     })
 }
 
-fn is_absence(error: &io::Error) -> bool {
+pub fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-fn identity(database: &Database) -> Option<DatabaseIdentity> {
+pub fn identity(database: &Database) -> Option<DatabaseIdentity> {
     let read = database.begin_read().ok()?;
     let meta = read.open_table(META).ok()?;
     let number = |name| Some(meta.get(name).ok()??.value());
@@ -158,65 +159,6 @@ fn identity(database: &Database) -> Option<DatabaseIdentity> {
         created: number(META_CREATED)?,
         sequence: number(META_SEQUENCE)?,
     })
-}
-
-impl Store {
-    /// Whether what is committed can be found again: the path leads to the open file.
-    ///
-    /// # Errors
-    /// [`StoreError::Displaced`] if it does not, [`StoreError::Io`] if it cannot be looked at.
-    pub fn in_place(&self) -> Result<(), StoreError> {
-        let place = *lock(&self.place);
-        match (&self.options.path, place) {
-            (Some(path), Some(place)) => place.look(path),
-            _ => Ok(()),
-        }
-    }
-
-    /// What there is to remember of the open database if its path does not lead to it. Asked while its file is open, so
-    /// that its number is no other file's.
-    pub(super) fn displaced(&self, database: Option<&Database>) -> Option<Lost> {
-        let place = *lock(&self.place);
-        let error = self.in_place().err()?;
-        matches!(error, StoreError::Displaced { .. }).then_some(Lost {
-            place: place?,
-            since: Instant::now(),
-            identity: database.and_then(identity),
-        })
-    }
-
-    /// Opens a database that was lost: the same one if it is at the path again, or a new one if nothing is. The latter
-    /// has to be filled again.
-    ///
-    /// # Errors
-    /// [`StoreError::Displaced`] while neither can be.
-    pub(super) fn find_again(&self, lost: &Lost, examine: bool) -> Result<(Database, bool), StoreError> {
-        let Some(path) = &self.options.path else {
-            return Ok((open::open(self, examine)?, false));
-        };
-        let displaced = |what| {
-            Err(StoreError::Displaced {
-                path: path.clone(),
-                what,
-            })
-        };
-        let is_covered = || lost.place.is_covered(path);
-        match file_id(path) {
-            Ok(found) => match open::look(self) {
-                Ok(database) if lost.is(found, identity(&database)) => {
-                    drop(database);
-                    Ok((open::open(self, examine)?, false))
-                }
-                Err(error @ StoreError::InUse(_)) => Err(error),
-                _ if is_covered() => displaced(Displacement::Unmounted),
-                _ => displaced(Displacement::Replaced),
-            },
-            Err(error) if !is_absence(&error) => Err(trouble(path, error)),
-            Err(_) if is_covered() => displaced(Displacement::Unmounted),
-            Err(_) if lost.since.elapsed() < ANEW_AFTER => displaced(Displacement::Removed),
-            Err(_) => Ok((open::open(self, examine)?, true)),
-        }
-    }
 }
 
 /// What health says of a database that was made because the one before was gone.

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use redb::Database;
 
+use super::database::DatabaseSlot;
+use super::file::DatabaseFile;
 use super::write::models::{MODELS_MAX, MODELS_PER_RUN_MAX};
 use super::*;
 use crate::clock::Clock;
@@ -21,6 +23,7 @@ pub mod disk;
 mod fuzz;
 mod kinds;
 mod limits;
+mod names;
 pub mod picture;
 mod repair;
 mod runs;
@@ -28,35 +31,37 @@ mod schedules;
 
 const NOW: Millis = 1_791_190_800_000;
 
-fn memory() -> Store {
-    Store::open(StoreOptions {
-        path: None,
+fn options(path: Option<&Path>) -> StoreOptions {
+    StoreOptions {
+        path: path.map(Path::to_owned),
         cache_bytes: 1 << 20,
-        clock: Clock::at(NOW),
-    })
-    .unwrap()
-}
-
-impl Store {
-    /// A closed database on a disk that a test makes.
-    pub fn on(disk: disk::Disk) -> Self {
-        let mut store = Self::closed(StoreOptions {
-            path: None,
-            cache_bytes: 1 << 20,
-            clock: Clock::at(NOW),
-        });
-        store.disk = Some(disk);
-        store
+        clock: path.map_or(Clock::at(NOW), |_| Clock::SYSTEM),
     }
 }
 
-fn at(path: &Path) -> Store {
-    Store::open(StoreOptions {
-        path: Some(path.to_owned()),
-        cache_bytes: 1 << 20,
-        clock: Clock::SYSTEM,
-    })
-    .unwrap()
+fn memory() -> Writer {
+    open(options(None)).unwrap().1
+}
+
+impl Writer {
+    /// A closed database on a disk that a test makes.
+    pub fn on(disk: disk::Disk) -> Self {
+        let mut file = DatabaseFile::new(options(None), false);
+        file.disk = Some(disk);
+        Self::new(Reader::new(Arc::new(DatabaseSlot::new(file))))
+    }
+}
+
+fn at(path: &Path) -> Writer {
+    open(options(Some(path))).unwrap().1
+}
+
+fn read(store: &Writer) -> Snapshot<'_> {
+    store.reader().snapshot().unwrap()
+}
+
+fn figures(store: &Writer) -> SummaryFigures {
+    read(store).summary().unwrap()
 }
 
 fn record(key: u128, output: u64, time: Option<Millis>) -> Record {
@@ -124,10 +129,10 @@ fn batch(run: &str, path: &str, from: Option<u64>, to: u64, records: Vec<Record>
     }
 }
 
-fn responses(store: &Store) -> Vec<(ResponseKey, Response)> {
+fn responses(store: &Writer) -> Vec<(ResponseKey, Response)> {
     let mut all = Vec::new();
-    store
-        .merge_join(&memory(), |key, response, _| {
+    read(store)
+        .merge_join(&read(&memory()), |key, response, _| {
             all.extend(response.map(|response| (key, response)));
         })
         .unwrap();
@@ -136,7 +141,7 @@ fn responses(store: &Store) -> Vec<(ResponseKey, Response)> {
 
 #[test]
 fn a_batch_that_continues_something_else_is_refused_whole() {
-    let store = memory();
+    let mut store = memory();
     store
         .commit(&[batch("r", "a", None, 10, vec![record(1, 5, Some(NOW))])])
         .unwrap();
@@ -149,21 +154,21 @@ fn a_batch_that_continues_something_else_is_refused_whole() {
     );
     let committed = store.commit(&[again]).unwrap();
     assert_eq!(committed.outcomes, [Outcome::Stale(Some(position(10)))]);
-    assert_eq!(store.snapshot().unwrap().runs["r"].totals.messages, 1);
+    assert_eq!(figures(&store).runs["r"].totals.messages, 1);
     let unknown = batch("r", "b", Some(10), 20, vec![record(3, 5, Some(NOW))]);
     assert_eq!(store.commit(&[unknown]).unwrap().outcomes, [Outcome::Stale(None)]);
 }
 
 #[test]
 fn batches_of_one_file_follow_each_other_within_a_group() {
-    let store = memory();
+    let mut store = memory();
     let first = batch("r", "a", None, 10, vec![record(1, 5, Some(NOW))]);
     let second = batch("r", "a", Some(10), 20, vec![record(1, 50, Some(NOW))]);
     let committed = store.commit(&[first, second]).unwrap();
     assert_eq!(committed.outcomes, [Outcome::Committed, Outcome::Committed]);
     let change = &committed.changes[&RunId::new("r").unwrap()];
     assert_eq!((change.responses, change.lines.duplicate), (1, 1));
-    let run = store.snapshot().unwrap().runs["r"];
+    let run = figures(&store).runs["r"];
     assert_eq!((run.totals.output, run.files, run.bytes), (50, 1, 20));
 }
 
@@ -176,14 +181,14 @@ fn a_line_that_is_counted_under_another_key_is_a_duplicate_whichever_comes_first
         ..captured.clone()
     };
     for records in [[captured.clone(), duplicate.clone()], [duplicate, captured]] {
-        let store = memory();
+        let mut store = memory();
         let [one, two] = records;
         store.commit(&[batch("r", "a", None, 10, vec![one])]).unwrap();
         store.commit(&[batch("r", "a", Some(10), 20, vec![two])]).unwrap();
-        let run = store.snapshot().unwrap().runs["r"];
+        let run = figures(&store).runs["r"];
         assert_eq!((run.totals, run.lines.duplicate), (Totals::default(), 1));
         let mut differences = Vec::new();
-        store
+        read(&store)
             .compare_sums(|difference| differences.push(difference))
             .unwrap();
         assert_eq!(differences, Vec::<String>::new());
@@ -192,14 +197,14 @@ fn a_line_that_is_counted_under_another_key_is_a_duplicate_whichever_comes_first
 
 #[test]
 fn a_renamed_file_keeps_its_row_and_frees_its_name() {
-    let store = memory();
+    let mut store = memory();
     store.commit(&[batch("r", "a", None, 10, vec![])]).unwrap();
     let mut renamed = batch("r", "b", Some(10), 10, vec![]);
     renamed.renamed_from = Some(Path::new("a").into());
     let new = batch("r", "a", None, 5, vec![]);
     let committed = store.commit(&[renamed, new]).unwrap();
     assert_eq!(committed.outcomes, [Outcome::Committed, Outcome::Committed]);
-    let positions = store.positions(&RunId::new("r").unwrap()).unwrap();
+    let positions = read(&store).positions(&RunId::new("r").unwrap()).unwrap();
     let offsets: Vec<_> = positions
         .iter()
         .map(|(path, stored)| (path.to_str().unwrap(), stored.cursor.offset))
@@ -209,7 +214,7 @@ fn a_renamed_file_keeps_its_row_and_frees_its_name() {
 
 #[test]
 fn ties_go_by_run_order_while_a_backlog_is_worked_off_and_stay_where_they_are_after_it() {
-    let store = memory();
+    let mut store = memory();
     let runs = [RunId::new("a").unwrap(), RunId::new("b").unwrap()];
     store
         .register(&runs.map(|run| (run, AccountId::default())), true, NOW)
@@ -220,7 +225,7 @@ fn ties_go_by_run_order_while_a_backlog_is_worked_off_and_stay_where_they_are_af
     store
         .commit(&[batch("a", "x", None, 1, vec![record(1, 5, Some(NOW))])])
         .unwrap();
-    assert_eq!(store.snapshot().unwrap().runs["a"].totals.messages, 1);
+    assert_eq!(figures(&store).runs["a"].totals.messages, 1);
     store.end_backlog().unwrap();
     store
         .commit(&[batch("b", "y", None, 1, vec![record(2, 5, Some(NOW))])])
@@ -228,7 +233,7 @@ fn ties_go_by_run_order_while_a_backlog_is_worked_off_and_stay_where_they_are_af
     store
         .commit(&[batch("a", "y", None, 1, vec![record(2, 5, Some(NOW))])])
         .unwrap();
-    let snapshot = store.snapshot().unwrap();
+    let snapshot = figures(&store);
     assert_eq!(
         (
             snapshot.runs["a"].totals.messages,
@@ -242,12 +247,12 @@ fn ties_go_by_run_order_while_a_backlog_is_worked_off_and_stay_where_they_are_af
             .commit(&[batch(run, "z", None, 1, vec![record(3, 5, Some(NOW))])])
             .unwrap();
     }
-    assert_eq!(store.snapshot().unwrap().runs["a"].totals.messages, 2);
+    assert_eq!(figures(&store).runs["a"].totals.messages, 2);
 }
 
 #[test]
 fn undated_and_future_responses_are_dated_at_the_reading_and_counted_as_suspect() {
-    let store = memory();
+    let mut store = memory();
     let day = 86_400_000;
     let records = vec![
         record(1, 5, None),
@@ -256,7 +261,7 @@ fn undated_and_future_responses_are_dated_at_the_reading_and_counted_as_suspect(
     ];
     let committed = store.commit(&[batch("r", "a", None, 1, records)]).unwrap();
     assert_eq!(committed.undated.len(), 2);
-    let run = store.snapshot().unwrap().runs["r"];
+    let run = figures(&store).runs["r"];
     assert_eq!(run.lines.clock_suspect, 2);
     let more = [batch(
         "r",
@@ -271,18 +276,18 @@ fn undated_and_future_responses_are_dated_at_the_reading_and_counted_as_suspect(
         clock: NOW,
     };
     store.commit_then(more.iter(), |_| Some(conclusion)).unwrap();
-    let messages: Vec<_> = (store.snapshot().unwrap().by_day.values())
+    let messages: Vec<_> = (figures(&store).by_day.values())
         .map(|day| day.messages)
         .collect();
     assert_eq!(messages, [3, 1, 1]);
-    let days: Vec<_> = store.snapshot().unwrap().by_day.into_keys().collect();
+    let days: Vec<_> = figures(&store).by_day.into_keys().collect();
     let today = u32::try_from(NOW / day).unwrap();
     assert_eq!(days, [today - 3, today, today + 1]);
 }
 
 #[test]
 fn models_beyond_the_bound_share_a_name() {
-    let store = memory();
+    let mut store = memory();
     let names = |from: usize, count: usize| {
         let records = (from..from + count).map(|n| Record {
             model: format!("m{n}").into(),
@@ -290,17 +295,17 @@ fn models_beyond_the_bound_share_a_name() {
         });
         records.collect::<Vec<_>>()
     };
-    let models = || store.snapshot().unwrap().by_model;
+    let models = |store: &Writer| figures(store).by_model;
     let greedy = names(0, MODELS_PER_RUN_MAX + 5);
     let (first, second) = greedy.split_at(7);
     store.commit([batch("r", "a", None, 1, first.to_vec())]).unwrap();
     // What it brought stays counted when everything kept in memory is gone.
-    store.take_names();
+    store.names = None;
     store
         .commit([batch("r", "a", Some(1), 2, second.to_vec())])
         .unwrap();
-    assert_eq!(models().len(), MODELS_PER_RUN_MAX + 1, "one run");
-    assert_eq!(models()["(other)"].messages, 5);
+    assert_eq!(models(&store).len(), MODELS_PER_RUN_MAX + 1, "one run");
+    assert_eq!(models(&store)["(other)"].messages, 5);
     let per_run = MODELS_PER_RUN_MAX;
     let runs = MODELS_MAX / per_run + 1;
     for run in 0..runs {
@@ -309,26 +314,59 @@ fn models_beyond_the_bound_share_a_name() {
             .commit([batch(&format!("r{run}"), "a", None, 1, records)])
             .unwrap();
     }
-    assert_eq!(models().len(), MODELS_MAX, "all runs");
+    assert_eq!(models(&store).len(), MODELS_MAX, "all runs");
 }
 
 #[test]
 fn a_second_store_on_the_file_is_refused_and_a_closed_one_reopens() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("t.redb");
-    let store = at(&path);
+    let mut store = at(&path);
     store
         .commit(&[batch("r", "a", None, 10, vec![record(1, 5, Some(NOW))])])
         .unwrap();
-    let second = Store::open(StoreOptions {
-        path: Some(path.clone()),
-        cache_bytes: 1 << 20,
-        clock: Clock::SYSTEM,
-    });
+    let second = open(options(Some(&path)));
     assert!(matches!(second, Err(StoreError::InUse(_))));
     store.close();
-    assert!(matches!(store.snapshot(), Err(StoreError::Closed { .. })));
-    assert_eq!(at(&path).snapshot().unwrap().runs["r"].totals.output, 5);
+    assert!(matches!(
+        store.reader().snapshot(),
+        Err(StoreError::Closed { .. })
+    ));
+    assert_eq!(figures(&at(&path)).runs["r"].totals.output, 5);
+}
+
+#[test]
+fn a_database_that_has_ended_is_free_for_another_and_not_opened_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("t.redb");
+    let mut store = at(&path);
+    let reader = store.reader().clone();
+    store.control().end();
+    assert!(matches!(reader.snapshot(), Err(StoreError::Closed { .. })));
+    let mut next = at(&path);
+    assert!(matches!(store.reopen(), Err(StoreError::Closed { .. })));
+    assert!(matches!(store.begin(), Err(StoreError::Closed { .. })));
+    next.begin().unwrap();
+}
+
+#[test]
+fn a_snapshot_stays_as_it_was_while_commits_go_on() {
+    let mut store = memory();
+    let reader = store.reader().clone();
+    store
+        .commit([batch("r", "a", None, 10, vec![record(1, 5, Some(NOW))])])
+        .unwrap();
+    let snapshot = reader.snapshot().unwrap();
+    let before = (snapshot.sequence().unwrap(), snapshot.summary().unwrap());
+    store
+        .commit([batch("s", "a", None, 10, vec![record(2, 7, Some(NOW))])])
+        .unwrap();
+    assert_eq!(
+        (snapshot.sequence().unwrap(), snapshot.summary().unwrap()),
+        before
+    );
+    assert_eq!(snapshot.run_infos().unwrap().len(), 1);
+    assert_eq!(figures(&store).runs.len(), 2);
 }
 
 #[test]
@@ -336,8 +374,14 @@ fn a_damaged_file_is_set_aside_and_a_newer_one_is_not() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("t.redb");
     std::fs::write(&path, b"this is no database").unwrap();
-    let store = at(&path);
-    assert!(store.rebuilt().unwrap().unwrap().contains("t.redb.damaged"));
+    let mut store = at(&path);
+    assert!(
+        read(&store)
+            .rebuilt()
+            .unwrap()
+            .unwrap()
+            .contains("t.redb.damaged")
+    );
     assert_eq!(
         std::fs::read(directory.path().join("t.redb.damaged")).unwrap(),
         b"this is no database"
@@ -351,7 +395,7 @@ fn a_damaged_file_is_set_aside_and_a_newer_one_is_not() {
 }
 
 /// What opening a database says once it claims another schema.
-fn open_with_schema(path: &Path, schema: u64) -> Result<Store, StoreError> {
+fn open_with_schema(path: &Path, schema: u64) -> Result<Writer, StoreError> {
     let database = Database::create(path).unwrap();
     let write = database.begin_write().unwrap();
     write
@@ -361,11 +405,7 @@ fn open_with_schema(path: &Path, schema: u64) -> Result<Store, StoreError> {
         .unwrap();
     write.commit().unwrap();
     drop(database);
-    Store::open(StoreOptions {
-        path: Some(path.to_owned()),
-        cache_bytes: 1 << 20,
-        clock: Clock::SYSTEM,
-    })
+    open(options(Some(path))).map(|(_, writer)| writer)
 }
 
 #[test]
@@ -414,8 +454,8 @@ fn any_copy() -> impl Strategy<Value = (u8, Record)> {
 }
 
 /// Commits copies in groups of batches; the cut positions say where a batch and where a group ends.
-fn committed(copies: &[(u8, Record)], batch_len: usize, group_len: usize) -> Store {
-    let store = memory();
+fn committed(copies: &[(u8, Record)], batch_len: usize, group_len: usize) -> Writer {
+    let mut store = memory();
     let mut offsets = [0u64; 3];
     let mut batches = Vec::new();
     for chunk in copies.chunks(batch_len.max(1)) {
@@ -462,10 +502,10 @@ proptest! {
         shuffled.extend(repeats.iter().map(|at| at.get(&copies).clone()));
         let pieces = committed(&shuffled, batch_len, group_len);
 
-        let names = |store: &Store| -> BTreeMap<u32, String> {
-            store.run_numbers().unwrap().into_iter().map(|(id, number)| (number, id)).collect()
+        let names = |store: &Writer| -> BTreeMap<u32, String> {
+            read(store).run_numbers().unwrap().into_iter().map(|(id, number)| (number, id)).collect()
         };
-        let by_name = |store: &Store| -> Vec<_> {
+        let by_name = |store: &Writer| -> Vec<_> {
             let names = names(store);
             responses(store).into_iter().map(|(key, mut response)| {
                 let run = names[&std::mem::take(&mut response.run)].clone();
@@ -473,7 +513,7 @@ proptest! {
             }).collect()
         };
         prop_assert_eq!(by_name(&pieces), by_name(&whole));
-        let (pieces, whole) = (pieces.snapshot().unwrap(), whole.snapshot().unwrap());
+        let (pieces, whole) = (figures(&pieces), figures(&whole));
         prop_assert_eq!(&pieces.by_day, &whole.by_day);
         prop_assert_eq!(pieces.by_model, whole.by_model);
         for (run, sums) in &whole.runs {
@@ -484,7 +524,7 @@ proptest! {
 
 #[test]
 fn an_update_has_the_differences_of_every_run_that_won_or_lost_and_sums_go_with_them() {
-    let store = memory();
+    let mut store = memory();
     let first = store
         .commit([batch(
             "late",
@@ -514,7 +554,7 @@ fn an_update_has_the_differences_of_every_run_that_won_or_lost_and_sums_go_with_
     );
     assert_eq!((of("late").models[0].1.output, of("late").totals.output), (-5, 7));
     assert_eq!((of("late").lines.read, of("late").all_lines.read), (0, 2));
-    let sums = store.sums().unwrap();
+    let sums = read(&store).sums().unwrap();
     assert_eq!(sums[&(AccountId::default(), "m".into())].output, 12);
     assert_eq!(sums.len(), 1);
 }

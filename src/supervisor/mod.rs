@@ -28,7 +28,7 @@ use crate::config::Settings;
 use crate::logfile::pool::{Job, Progress};
 use crate::logfile::unread::Unread;
 use crate::model::RunId;
-use crate::store::{RunInfo, Store, StoreError};
+use crate::store::{RunInfo, Snapshot, StoreError};
 use crate::tailer::tree::Depth;
 use crate::tailer::{Ended, TailerContext, TailerError};
 use crate::watch::{Hints, Mode};
@@ -211,9 +211,19 @@ impl Supervisor {
     }
 
     /// Reads from the store which runs are known, and where their logs are.
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the path of the method names one lifetime of a snapshot, a closure takes any"
+    )]
     async fn load_runs(&mut self) {
-        self.forgotten = self.look_up(Store::forgotten).await.unwrap_or_default();
-        let known = self.look_up(Store::run_infos).await.unwrap_or_default();
+        self.forgotten = self
+            .look_up(|snapshot| snapshot.forgotten())
+            .await
+            .unwrap_or_default();
+        let known = self
+            .look_up(|snapshot| snapshot.run_infos())
+            .await
+            .unwrap_or_default();
         for (run, info) in &known {
             if let Some(mount) = &info.mount {
                 self.places.take(run, mount.clone());
@@ -313,7 +323,7 @@ impl Supervisor {
     /// Reads from the store, which may wait for the disk; `None` after an error, which is logged.
     async fn look_up<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+        read: impl FnOnce(&Snapshot<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Option<T> {
         match self.read_store(read).await {
             Ok(found) => Some(found),
@@ -327,11 +337,11 @@ impl Supervisor {
     /// Reads from the store, which may wait for the disk.
     async fn read_store<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+        read: impl FnOnce(&Snapshot<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let store = Arc::clone(&self.shared.store);
+        let store = self.shared.store.clone();
         let path = store.path().to_owned();
-        let found = tokio::task::spawn_blocking(move || read(&store)).await;
+        let found = tokio::task::spawn_blocking(move || read(&store.snapshot()?)).await;
         found.unwrap_or_else(|error| {
             let what = error.to_string();
             Err(StoreError::Other { path, what })

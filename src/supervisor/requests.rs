@@ -33,7 +33,7 @@ impl Supervisor {
     pub(super) async fn handle_request(&mut self, request: Request) {
         self.directory.settled = None;
         let run = request.run().clone();
-        let Some(info) = self.look_up(move |store| store.run_info(&run)).await else {
+        let Some(info) = self.look_up(move |snapshot| snapshot.run_info(&run)).await else {
             // The dropped channel of the request reports that there is no answer.
             return;
         };

@@ -76,7 +76,7 @@ impl Supervisor {
             }
         };
         let run = start.run.clone();
-        if let Some(info) = self.look_up(move |store| store.run_info(&run)).await {
+        if let Some(info) = self.look_up(move |snapshot| snapshot.run_info(&run)).await {
             self.start_run(start, place, info, done).await;
         }
     }

@@ -92,7 +92,9 @@ impl Supervisor {
     /// Starts tailers for runs, `again` after a failure.
     pub(super) async fn start_tailers(&mut self, runs: Vec<RunId>, again: bool) {
         let wanted = runs.clone();
-        let known = self.read_store(move |store| store.stored_runs(&wanted)).await;
+        let known = self
+            .read_store(move |snapshot| snapshot.stored_runs(&wanted))
+            .await;
         match known {
             Ok(known) => {
                 for (run, known) in runs.into_iter().zip(known) {

@@ -24,7 +24,7 @@ use crate::quota::account;
 use crate::reader::ReadOptions;
 use crate::store::tests::disk::Disk;
 use crate::store::tests::picture::{Limits, Picture, WINDOWS, check_fired, share};
-use crate::store::{Outcome, Store};
+use crate::store::{Outcome, Snapshot, Writer};
 use crate::watch::Watch;
 
 /// Models that are run by default.
@@ -112,7 +112,7 @@ struct Model {
     settings: Settings,
     account: Arc<AccountId>,
     disk: Disk,
-    store: Store,
+    store: Writer,
     watch: Watch,
     trees: BTreeMap<&'static str, Tree>,
     logs: BTreeMap<LogPlace, Log>,
@@ -157,7 +157,7 @@ impl Model {
             has_files: true,
         };
         let disk = Disk::new(&[], false, fastrand::Rng::with_seed(seed));
-        let store = Store::on(disk.clone());
+        let mut store = Writer::on(disk.clone());
         store.reopen().unwrap();
         Self {
             random: fastrand::Rng::with_seed(seed),
@@ -182,6 +182,10 @@ impl Model {
             touched: BTreeSet::new(),
             done: Vec::new(),
         }
+    }
+
+    fn snapshot(&self) -> Snapshot<'_> {
+        self.store.reader().snapshot().unwrap()
     }
 
     /// A line that is in no log: a new response, another copy of one that may be in a log, or an observation
@@ -571,7 +575,7 @@ impl Model {
         self.store.close();
         self.watch = Watch::start();
         self.disk.boot();
-        self.store = Store::on(self.disk.clone());
+        self.store = Writer::on(self.disk.clone());
         self.store.reopen().unwrap();
     }
 
@@ -604,7 +608,7 @@ impl Model {
                 .register(&[(id.clone(), account)], false, EPOCH)
                 .unwrap();
             let home = RunDir::of(self.root.path(), Path::new(id.as_str()), None);
-            let positions = self.store.positions(&id).unwrap();
+            let positions = self.snapshot().positions(&id).unwrap();
             self.trees.insert(run, Tree::new(id, home, positions));
         }
         let mut tree = self.trees.remove(run).unwrap();
@@ -674,7 +678,7 @@ impl Model {
         }
         self.touched.clear();
         self.count(stop);
-        if self.store.defers() {
+        if self.store.reader().defers() {
             // A backlog ends.
             self.store.apply_deferred(EPOCH).unwrap();
         }
@@ -746,21 +750,21 @@ impl Model {
     /// Windows follow from the observations.
     fn check_limits(&self) -> Result<(), String> {
         let (is, must_be) = (
-            Limits::of(&self.store).unwrap(),
+            Limits::of(&self.snapshot()).unwrap(),
             Limits::must_be(self.told.values()),
         );
         if is != must_be {
             return Err(format!("limits are\n{is:#?}\nand must be\n{must_be:#?}"));
         }
-        check_fired(&self.store.quota(0).unwrap().fired, &is, self.told.values())
+        check_fired(&self.snapshot().quota(0).unwrap().fired, &is, self.told.values())
     }
 
     /// The checks after a look.
     fn check(&mut self) -> Result<(), String> {
-        let mut picture = Picture::of(&self.store).unwrap();
+        let mut picture = Picture::of(&self.snapshot()).unwrap();
         self.adopt(&picture)?;
         self.check_limits()?;
-        let snapshot = self.store.snapshot().unwrap();
+        let snapshot = self.snapshot().summary().unwrap();
         let lines: u64 = snapshot.runs.values().map(|run| run.lines.read).sum();
         let of_responses: u64 = snapshot.runs.values().map(|run| run.lines.usage).sum();
         let duplicates = std::mem::take(&mut picture.duplicates);
@@ -785,7 +789,7 @@ impl Model {
             return Err(format!("{lines} lines were read, and there are {standing}"));
         }
         for ((run, name), log) in &self.logs {
-            let positions = self.store.positions(&RunId::new(run).unwrap()).unwrap();
+            let positions = self.snapshot().positions(&RunId::new(run).unwrap()).unwrap();
             let path = Path::new("mount").join(name);
             let offset = (positions.get(path.as_os_str())).map_or(0, |stored| stored.cursor.offset);
             let end = Self::text(&log.lines).len() as u64;

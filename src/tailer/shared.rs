@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::committer::handle::CommitterHandle;
 use crate::config::Settings;
 use crate::logfile::pool::Pool;
-use crate::store::Store;
+use crate::store::Reader;
 use crate::sync::lock;
 use crate::watch::Watch;
 
@@ -32,7 +32,7 @@ const DEVICES_MAX: usize = 64;
 pub struct TailerContext {
     pub settings: watch::Receiver<Arc<Settings>>,
     pub clock: Clock,
-    pub store: Arc<Store>,
+    pub store: Reader,
     pub watch: Arc<Watch>,
     pub committer: CommitterHandle,
     pub statuses: Arc<RunStatuses>,

@@ -4,12 +4,16 @@ use super::{Findings, names};
 use crate::dedup::Response;
 use crate::model::{RunId, RunNumber, is_clock_wrong};
 use crate::store::audit::RunFix;
-use crate::store::{Store, StoreError};
+use crate::store::{Snapshot, StoreError, SummaryFigures};
 
 /// Each response beside the one that the logs give.
-pub(super) fn responses(store: &Store, recount: &Store, findings: &mut Findings) -> Result<(), StoreError> {
-    let (names, recount_names) = (names(store)?, names(recount)?);
-    let numbers = store.run_numbers()?;
+pub(super) fn responses(
+    kept: &Snapshot<'_>,
+    recount: &Snapshot<'_>,
+    findings: &mut Findings,
+) -> Result<(), StoreError> {
+    let (names, recount_names) = (names(kept)?, names(recount)?);
+    let numbers = kept.run_numbers()?;
     let name = |number: RunNumber| names.get(&number).map_or("(no run)", String::as_str);
     let recount_name = |number: RunNumber| recount_names.get(&number).map_or("(no run)", String::as_str);
     // The logs of a forgotten run are no longer read, whether they are there or not.
@@ -25,7 +29,7 @@ pub(super) fn responses(store: &Store, recount: &Store, findings: &mut Findings)
     };
     let (mut not_recounted, mut of_another_run) = (0u64, 0u64);
     let (report, fixes) = (&mut findings.report, &mut findings.fixes);
-    store.merge_join(recount, |key, stored, counted| {
+    kept.merge_join(recount, |key, stored, counted| {
         report.responses += u64::from(counted.is_some());
         match (stored, counted) {
             (Some(stored), Some(counted)) if !same(&stored, &counted) => {
@@ -117,8 +121,7 @@ fn sentence(response: &Response) -> String {
 }
 
 /// The counts of lines, files and bytes of each run whose files are all still there: each line was counted once then.
-pub(super) fn lines(store: &Store, recount: &Store, findings: &mut Findings) -> Result<(), StoreError> {
-    let (kept, counted) = (store.snapshot()?, recount.snapshot()?);
+pub(super) fn lines(kept: &SummaryFigures, counted: &SummaryFigures, findings: &mut Findings) {
     for (id, kept) in &kept.runs {
         let Ok(run) = RunId::new(id) else { continue };
         if findings.gone_runs.contains(&run) {
@@ -163,5 +166,4 @@ pub(super) fn lines(store: &Store, recount: &Store, findings: &mut Findings) -> 
             });
         }
     }
-    Ok(())
 }

@@ -12,7 +12,7 @@ use crate::logfile::walk::{WalkLimits, walk};
 use crate::logfile::{LogFile, LogFileError, Root, Tail};
 use crate::model::{AccountId, Cursor, Millis, ParserState, Position, RelativePath, RunId};
 use crate::reader::{self, BLOCK_BYTES, PartialLine, ReadOptions};
-use crate::store::Store;
+use crate::store::{Snapshot, Writer};
 
 /// A run while it is read again.
 struct RecountedRun<'a> {
@@ -20,7 +20,7 @@ struct RecountedRun<'a> {
     home: &'a RunDir,
     root: Root,
     account: Arc<AccountId>,
-    recount: &'a Store,
+    recount: &'a mut Writer,
     settings: &'a Settings,
     now: Millis,
     /// Its positions do not add up to what was read of it: one may have been moved.
@@ -29,17 +29,17 @@ struct RecountedRun<'a> {
 
 /// Reads one run's files again; `bytes` is how many the store says it read of them.
 pub(super) fn run(
-    store: &Store,
-    recount: &Store,
+    kept: &Snapshot<'_>,
+    recount: &mut Writer,
     settings: &Settings,
     (run, home): (&RunId, &RunDir),
     bytes: u64,
     now: Millis,
     findings: &mut Findings,
 ) -> Result<(), VerifyError> {
-    let account = store.account_of(run)?.unwrap_or_default();
+    let account = kept.account_of(run)?.unwrap_or_default();
     recount.register(&[(run.clone(), account.clone())], false, now)?;
-    let positions = store.positions(run)?;
+    let positions = kept.positions(run)?;
     let root = match home.open() {
         Ok(root) => root,
         Err(error) => {
@@ -54,7 +54,7 @@ pub(super) fn run(
     // What replaced another file, or was read again, was counted more than once.
     let is_whole = positions.values().all(|stored| stored.cursor.generation == 0);
     let read = |stored: &Position| stored.cursor.offset.max(stored.cursor.settled_to);
-    let reading = RecountedRun {
+    let mut reading = RecountedRun {
         id: run,
         home,
         root,
@@ -134,7 +134,7 @@ impl RecountedRun<'_> {
     /// Reads one file again, as far as the store says; `false` if its content is not there any more. A position that
     /// was moved is put right in `stored`.
     fn file(
-        &self,
+        &mut self,
         path: &RelativePath,
         position: &mut Position,
         findings: &mut Findings,
@@ -203,7 +203,7 @@ impl RecountedRun<'_> {
 
     /// Reads a file from its start up to a cursor. What the parser then keeps of it; `None` if the content changed.
     fn read(
-        &self,
+        &mut self,
         file: &LogFile,
         path: &RelativePath,
         stored: Cursor,

@@ -26,7 +26,7 @@ fn line(id: u32, output: u64) -> String {
 struct Place {
     directory: tempfile::TempDir,
     settings: Settings,
-    store: Store,
+    store: Writer,
 }
 
 impl Place {
@@ -46,13 +46,13 @@ impl Place {
             has_files: true,
         };
         let settings = Settings::load(flags, None, &environment).unwrap();
-        let store = Store::open(StoreOptions {
+        let (_, store) = store::open(StoreOptions {
             path: Some(settings.db.clone()),
             cache_bytes: 1 << 20,
             clock: Clock::at(NOW),
         })
         .unwrap();
-        let place = Self {
+        let mut place = Self {
             directory,
             settings,
             store,
@@ -76,12 +76,12 @@ impl Place {
         fs::write(self.log(run), text).unwrap();
     }
 
-    fn read(&self, run: &str) {
+    fn read(&mut self, run: &str) {
         self.read_file(run, "mount/a.jsonl", None);
     }
 
     /// Reads and commits one chunk, as a tailer does; `renamed_from` is the name before a rename.
-    fn read_file(&self, run: &str, path: &str, renamed_from: Option<&str>) {
+    fn read_file(&mut self, run: &str, path: &str, renamed_from: Option<&str>) {
         let id = RunId::new(run).unwrap();
         self.store
             .register(&[(id.clone(), AccountId::default())], false, 0)
@@ -92,7 +92,7 @@ impl Place {
             renamed_from.map(|path| Path::new(path).into());
         let file = root.open_file(&path).unwrap();
         let stat = file.stat().unwrap();
-        let mut positions = self.store.positions(&id).unwrap();
+        let mut positions = self.snapshot().positions(&id).unwrap();
         let stored = positions.remove(renamed_from.as_ref().unwrap_or(&path));
         let (position, tail) = reader::start(&file, &stat, stored.as_ref(), &id, &path).unwrap();
         let reading = ReadOptions {
@@ -119,12 +119,16 @@ impl Place {
         self.store.commit(&[batch]).unwrap();
     }
 
-    fn put_in(&self, fixes: &Fixes) {
+    fn snapshot(&self) -> Snapshot<'_> {
+        self.store.reader().snapshot().unwrap()
+    }
+
+    fn put_in(&mut self, fixes: &Fixes) {
         self.store.repair(fixes).unwrap();
     }
 
     fn position(&self, run: &str) -> Position {
-        let positions = self.store.positions(&RunId::new(run).unwrap()).unwrap();
+        let positions = self.snapshot().positions(&RunId::new(run).unwrap()).unwrap();
         positions[OsStr::new("mount/a.jsonl")].clone()
     }
 
@@ -132,7 +136,7 @@ impl Place {
         self.position(run).cursor
     }
 
-    fn move_to(&self, run: &str, offset: u64) {
+    fn move_to(&mut self, run: &str, offset: u64) {
         let mut position = self.position(run);
         position.cursor.offset = offset;
         self.put_in(&Fixes {
@@ -146,30 +150,32 @@ impl Place {
     }
 
     fn responses(&self) -> Vec<(ResponseKey, Response)> {
-        let nothing = Store::open(StoreOptions {
+        let (nothing, _) = store::open(StoreOptions {
             path: None,
             cache_bytes: 1 << 20,
             clock: Clock::at(NOW),
-        });
+        })
+        .unwrap();
         let mut all = Vec::new();
         let each = |key, response: Option<Response>, _| all.extend(response.map(|response| (key, response)));
-        self.store.merge_join(&nothing.unwrap(), each).unwrap();
+        let nothing = nothing.snapshot().unwrap();
+        self.snapshot().merge_join(&nothing, each).unwrap();
         all
     }
 
     /// The difference is reported in these words and repaired; the database is then as before.
     fn assert_reported_and_repaired(
-        &self,
+        &mut self,
         words: &str,
         before: &[(ResponseKey, Response)],
         cursors: [Cursor; 2],
     ) {
-        let found = verify(&self.store, &self.settings, Clock::at(NOW)).unwrap();
+        let found = verify(self.store.reader(), &self.settings, Clock::at(NOW)).unwrap();
         assert!(
             found.differences.iter().any(|sentence| sentence.contains(words)),
             "{words}: {found:?}"
         );
-        let repaired = repair(&self.store, &self.settings, Clock::at(NOW)).unwrap();
+        let repaired = repair(&mut self.store, &self.settings, Clock::at(NOW)).unwrap();
         let repair = repaired.repair.unwrap();
         assert_eq!(repair.left, 0, "{words}: {:?}", repaired.notes);
         // Each repair keeps the database as it was; the name has the second.
@@ -182,7 +188,7 @@ impl Place {
         assert_eq!(self.responses(), before, "{words}");
         assert_eq!([self.cursor("one"), self.cursor("two")], cursors, "{words}");
         assert_eq!(
-            verify(&self.store, &self.settings, Clock::at(NOW))
+            verify(self.store.reader(), &self.settings, Clock::at(NOW))
                 .unwrap()
                 .differences_total,
             0
@@ -194,7 +200,7 @@ impl Place {
 /// taken for gone, and read again when it is seen.
 #[test]
 fn a_file_whose_name_was_taken_is_no_difference() {
-    let place = Place::new();
+    let mut place = Place::new();
     let mount = place.log("one").parent().unwrap().to_owned();
     fs::write(mount.join("b.jsonl"), line(5, 1) + &line(6, 1)).unwrap();
     place.read_file("one", "mount/b.jsonl", None);
@@ -202,19 +208,19 @@ fn a_file_whose_name_was_taken_is_no_difference() {
     fs::rename(mount.join("b.jsonl"), mount.join("a.jsonl")).unwrap();
     place.read_file("one", "mount/a.jsonl", Some("mount/b.jsonl"));
     place.read_file("one", "mount/c.jsonl", None);
-    let report = verify(&place.store, &place.settings, Clock::at(NOW)).unwrap();
+    let report = verify(place.store.reader(), &place.settings, Clock::at(NOW)).unwrap();
     assert_eq!(report.differences, [""; 0]);
     // It is read on.
     fs::write(mount.join("a.jsonl"), line(5, 1) + &line(6, 1) + &line(7, 1)).unwrap();
     place.read_file("one", "mount/a.jsonl", None);
-    let report = verify(&place.store, &place.settings, Clock::at(NOW)).unwrap();
+    let report = verify(place.store.reader(), &place.settings, Clock::at(NOW)).unwrap();
     assert_eq!((report.differences.len(), report.responses), (0, 7));
 }
 
 #[test]
 fn what_agrees_is_left_alone() {
-    let place = Place::new();
-    let report = repair(&place.store, &place.settings, Clock::at(NOW)).unwrap();
+    let mut place = Place::new();
+    let report = repair(&mut place.store, &place.settings, Clock::at(NOW)).unwrap();
     assert_eq!((report.responses, report.differences_total), (4, 0));
     assert!(report.repair.is_none());
     assert_eq!(report.notes, ["run two: 13 bytes in 1 files are not read yet"]);
@@ -222,7 +228,7 @@ fn what_agrees_is_left_alone() {
 
 #[test]
 fn a_response_that_differs_is_missing_or_was_invented_is_reported_and_repaired() {
-    let place = Place::new();
+    let mut place = Place::new();
     let (before, cursors) = (place.responses(), [place.cursor("one"), place.cursor("two")]);
     let (key, response) = before[1].clone();
     let mut other = response.clone();
@@ -242,7 +248,7 @@ fn a_response_that_differs_is_missing_or_was_invented_is_reported_and_repaired()
 
 #[test]
 fn what_a_wrong_clock_dated_is_reported_and_dated_by_its_line() {
-    let place = Place::new();
+    let mut place = Place::new();
     let (before, cursors) = (place.responses(), [place.cursor("one"), place.cursor("two")]);
     let (key, response) = before[1].clone();
     let misdated = Response {
@@ -261,7 +267,7 @@ fn what_a_wrong_clock_dated_is_reported_and_dated_by_its_line() {
 fn a_position_that_was_moved_is_reported_and_put_back() {
     let first = line(1, 5).len() as u64;
     for offset in [0, 3, first, first + 16] {
-        let place = Place::new();
+        let mut place = Place::new();
         let (before, cursors) = (place.responses(), [place.cursor("one"), place.cursor("two")]);
         place.move_to("one", offset);
         place.assert_reported_and_repaired("the stored offset is", &before, cursors);
@@ -279,7 +285,7 @@ fn counts_of_lines_files_and_bytes_are_reported_and_repaired() {
         files: None,
         bytes: None,
     };
-    let lines = place.store.snapshot().unwrap().runs["one"].lines;
+    let lines = place.snapshot().summary().unwrap().runs["one"].lines;
     for (words, put_in) in [
         (
             "9 files",
@@ -303,7 +309,7 @@ fn counts_of_lines_files_and_bytes_are_reported_and_repaired() {
             },
         ),
     ] {
-        let place = Place::new();
+        let mut place = Place::new();
         place.put_in(&Fixes {
             runs: vec![put_in],
             ..Fixes::default()
@@ -319,7 +325,7 @@ fn counts_of_lines_files_and_bytes_are_reported_and_repaired() {
 
 #[test]
 fn what_was_counted_from_logs_that_are_gone_is_kept() {
-    let place = Place::new();
+    let mut place = Place::new();
     let before = place.responses();
     fs::remove_dir_all(place.directory.path().join("runs/one")).unwrap();
     let (key, response) = before
@@ -332,14 +338,14 @@ fn what_was_counted_from_logs_that_are_gone_is_kept() {
         responses: vec![(*key, Some(worse))],
         ..Fixes::default()
     });
-    let report = repair(&place.store, &place.settings, Clock::at(NOW)).unwrap();
+    let report = repair(&mut place.store, &place.settings, Clock::at(NOW)).unwrap();
     assert_eq!((report.differences_total, report.repair.unwrap().left), (1, 0));
     assert_eq!(place.responses(), before);
 }
 
 #[test]
 fn a_copy_that_cannot_be_kept_leaves_everything_as_it_is() {
-    let place = Place::new();
+    let mut place = Place::new();
     let (key, _) = place.responses()[0];
     place.put_in(&Fixes {
         responses: vec![(key, None)],
@@ -347,7 +353,7 @@ fn a_copy_that_cannot_be_kept_leaves_everything_as_it_is() {
     });
     let damaged = place.responses();
     fs::remove_file(&place.settings.db).unwrap();
-    let error = repair(&place.store, &place.settings, Clock::at(NOW))
+    let error = repair(&mut place.store, &place.settings, Clock::at(NOW))
         .unwrap_err()
         .to_string();
     assert!(error.contains("t.redb"), "{error}");

@@ -40,7 +40,7 @@ fn house_with(changes: &[(&str, &str)]) -> BTreeMap<String, String> {
 /// Judges a sound house with changes; each finding is expected as `path:line rule`.
 fn check(changes: &[(&str, &str)], expect: &[&str]) {
     let texts = house_with(changes);
-    let found: Vec<String> = rules::judge(&House::new(&texts), &DOORS, &[])
+    let found: Vec<String> = rules::judge(&House::new(&texts), &DOORS)
         .iter()
         .map(|finding| format!("{}:{} {}", finding.path, finding.line, finding.rule))
         .collect();
@@ -60,7 +60,7 @@ fn a_sound_house_is_tidy() {
 #[test]
 fn a_message_says_where_what_and_what_to_do() {
     let texts = house_with(&[("src/record.rs", "//! R.\nuse crate::api::Problem;")]);
-    let found = rules::judge(&House::new(&texts), &DOORS, &[]);
+    let found = rules::judge(&House::new(&texts), &DOORS);
     assert_eq!(
         found[0].to_string(),
         "src/record.rs:2: layers: `crate::api::Problem` is on layer 4, `record` is on layer 0; \
@@ -165,20 +165,6 @@ fn no_files_name_each_other_in_a_circle() {
         ],
         &[],
     );
-}
-
-#[test]
-fn a_folder_with_a_reason_may_have_a_circle_and_must() {
-    let changes = [
-        ("src/store/commit.rs", "//! C.\nuse super::read::R;"),
-        ("src/store/read.rs", "//! R.\nuse super::commit::C;"),
-    ];
-    let circles = [("src/store/", "they share one transaction")];
-    let texts = house_with(&changes);
-    assert_eq!(rules::judge(&House::new(&texts), &DOORS, &circles), []);
-    let texts = house_with(&[]);
-    let found = rules::judge(&House::new(&texts), &DOORS, &circles);
-    assert_eq!((found.len(), found[0].rule), (1, "cycles"));
 }
 
 #[test]
@@ -297,7 +283,7 @@ fn the_table_of_doors_is_right() {
     );
     let mut texts = house_with(&[("Cargo.toml", "redb = \"4\"\nhyper = \"1\"")]);
     texts.remove("src/api/client.rs");
-    let found = rules::judge(&House::new(&texts), &DOORS, &[]);
+    let found = rules::judge(&House::new(&texts), &DOORS);
     assert!(
         found[0]
             .what
@@ -457,5 +443,5 @@ fn long_files_and_functions_are_hinted_at() {
             "src/watch.rs:2: fn long has 401 lines",
         ]
     );
-    assert!(rules::judge(&house, &DOORS, &[]).is_empty());
+    assert!(rules::judge(&house, &DOORS).is_empty());
 }

@@ -49,9 +49,6 @@ const ELSEWHERE: [(&str, &str); 3] = [
 /// An outside crate and the modules that may name it, each with what is below it.
 pub type Door<'a> = (&'a str, &'a [&'a str]);
 
-/// A folder whose files may name each other in a circle, and why.
-pub type Circle<'a> = (&'a str, &'a str);
-
 /// One rule broken in one place.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -83,11 +80,11 @@ fn finding(path: &str, line: usize, rule: &'static str, what: String, todo: impl
 }
 
 /// All that is wrong, sorted by place.
-pub fn judge(house: &House, doors: &[Door], circles: &[Circle]) -> Vec<Finding> {
+pub fn judge(house: &House, doors: &[Door]) -> Vec<Finding> {
     let mut found = Vec::new();
     layer_table(house, &mut found);
     layers(house, &mut found);
-    cycles(house, circles, &mut found);
+    cycles(house, &mut found);
     back_doors(house, &mut found);
     heads(house, &mut found);
     faults(house, &mut found);
@@ -225,23 +222,11 @@ fn layers(house: &House, found: &mut Vec<Finding>) {
 }
 
 /// No file names another that leads back to it, inside a folder too.
-fn cycles(house: &House, circles: &[Circle], found: &mut Vec<Finding>) {
-    let imports = Imports::of(house);
-    let on_cycles = imports.on_cycles();
-    let lies_in = |folder: &str, from: &str, to: &str| from.starts_with(folder) && to.starts_with(folder);
-    for (from, line, to) in &on_cycles {
-        if !circles.iter().any(|(folder, _)| lies_in(folder, from, to)) {
-            let what = format!("{to} is named, which leads back to this file");
-            let todo = "move what both need into a file of its own";
-            found.push(finding(from, *line, "cycles", what, todo));
-        }
-    }
-    for (folder, reason) in circles {
-        if !on_cycles.iter().any(|(from, _, to)| lies_in(folder, from, to)) {
-            let what = format!("{folder} has no circle any more ({reason})");
-            let todo = "take it out of the table in tests/tidy.rs";
-            found.push(finding(folder, 1, "cycles", what, todo));
-        }
+fn cycles(house: &House, found: &mut Vec<Finding>) {
+    for (from, line, to) in Imports::of(house).on_cycles() {
+        let what = format!("{to} is named, which leads back to this file");
+        let todo = "move what both need into a file of its own";
+        found.push(finding(from, line, "cycles", what, todo));
     }
 }
 

@@ -8,23 +8,23 @@ use crate::api::wire;
 use crate::coverage;
 use crate::dedup::Totals;
 use crate::model::{DAY_MS, Labels, LineCounts, Reported};
-use crate::store::{QuotaView, RunSums, RunView, Snapshot, Store, StoreError};
+use crate::store::{QuotaView, RunSums, RunView, Snapshot, StoreError, SummaryFigures};
 use crate::verdict::EvalContext;
 
-/// The summary document of a store.
+/// The summary document of a snapshot.
 ///
 /// # Errors
 /// Errors of the store.
-pub fn collect(store: &Store, context: &EvalContext<'_>) -> Result<wire::Summary, StoreError> {
-    let (snapshot, view) = store.overview(context.since())?;
-    Ok(summary(&snapshot, &view, context))
+pub fn collect(snapshot: &Snapshot<'_>, context: &EvalContext<'_>) -> Result<wire::Summary, StoreError> {
+    let view = snapshot.quota(context.since())?;
+    Ok(summary(&snapshot.summary()?, &view, context))
 }
 
 /// The summary document.
 #[must_use]
-pub fn summary(snapshot: &Snapshot, view: &QuotaView, context: &EvalContext<'_>) -> wire::Summary {
-    let mut all = snapshot.forgotten;
-    for run in snapshot.runs.values() {
+pub fn summary(figures: &SummaryFigures, view: &QuotaView, context: &EvalContext<'_>) -> wire::Summary {
+    let mut all = figures.forgotten;
+    for run in figures.runs.values() {
         all.add(run);
     }
     wire::Summary {
@@ -33,25 +33,25 @@ pub fn summary(snapshot: &Snapshot, view: &QuotaView, context: &EvalContext<'_>)
         messages: count(all.totals.messages),
         advisor_calls: count(all.totals.advisor_calls),
         totals: totals(&all.totals),
-        by_run: snapshot
+        by_run: figures
             .runs
             .iter()
             .map(|(id, run)| (id.clone(), run_totals(run)))
             .collect(),
-        by_model: by_name(&snapshot.by_model),
-        by_day: by_day(&snapshot.by_day),
+        by_model: by_name(&figures.by_model),
+        by_day: by_day(&figures.by_day),
         lines: line_counts(&all.lines),
         files: all.files,
         bytes: all.bytes,
-        coverage: coverage_of(snapshot, &all),
+        coverage: coverage_of(figures, &all),
         quota: quota::quota(view, context),
     }
 }
 
-fn coverage_of(snapshot: &Snapshot, all: &RunSums) -> wire::Coverage {
-    let coverage = &snapshot.coverage;
+fn coverage_of(figures: &SummaryFigures, all: &RunSums) -> wire::Coverage {
+    let coverage = &figures.coverage;
     let (reported, unlogged) = (reported(coverage.reported), reported(coverage.unlogged));
-    let by_run = snapshot.runs.iter().filter_map(|(id, run)| {
+    let by_run = figures.runs.iter().filter_map(|(id, run)| {
         let missing = wire::RunCoverage {
             unlogged_tokens: coverage.by_run.get(&run.number).copied().unwrap_or(0),
             unfinished: count(run.totals.unfinished),

@@ -21,7 +21,7 @@ use crate::api::feed::encode::{EventId, Filter};
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::StrictQuery;
 use crate::api::openapi::{BadRequest, EVENTS, NotFound, Unavailable};
-use crate::api::state::ApiState;
+use crate::api::state::{ApiState, RequestSnapshot};
 use crate::model::Millis;
 
 /// Disables buffering in a proxy in front, such as nginx.
@@ -80,22 +80,18 @@ async fn get_events(
         query.account.as_deref(),
         query.kinds.as_deref(),
     )?;
-    check_accounts(&api, &filter).await?;
-    let header = headers.get("last-event-id").map(HeaderValue::to_str);
-    let header = header
-        .transpose()
-        .map_err(|_| Problem::bad("Last-Event-ID", "it is not text"))?;
-    // A browser sends an empty header after an event without an id.
-    let header = header.filter(|id| !id.is_empty()).map(|id| ("Last-Event-ID", id));
-    let query_id = query.last_event_id.as_deref().map(|id| ("last_event_id", id));
-    let after = match header.or(query_id) {
-        None | Some((_, "")) => None,
-        Some((field, id)) => {
-            let position: EventId = id.parse().map_err(|why| Problem::bad(field, why))?;
-            let store = Arc::clone(&api.store);
-            Some((position, blocking(move || Ok(store.sequence()?)).await?))
-        }
-    };
+    let position = position(&headers, query.last_event_id.as_deref());
+    let asked = Arc::clone(&api);
+    let (filter, after) = blocking(move || {
+        let mut snapshot = RequestSnapshot::of(&asked);
+        check_accounts(&asked, &mut snapshot, &filter)?;
+        let after = match position? {
+            None => None,
+            Some(position) => Some((position, snapshot.get()?.sequence()?)),
+        };
+        Ok((filter, after))
+    })
+    .await?;
     let permit = (api.subscribers.try_enter()).ok_or_else(Problem::too_many_subscribers)?;
     let stream = subscriber::stream(api, filter, after, permit);
     let headers = [
@@ -109,16 +105,34 @@ async fn get_events(
     Ok((headers, Body::from_stream(stream)).into_response())
 }
 
+/// The id of the last event that the client has, from the header or the query.
+fn position(headers: &HeaderMap, query_id: Option<&str>) -> Result<Option<EventId>, Problem> {
+    let header = headers.get("last-event-id").map(HeaderValue::to_str);
+    let header = header
+        .transpose()
+        .map_err(|_| Problem::bad("Last-Event-ID", "it is not text"))?;
+    // A browser sends an empty header after an event without an id.
+    let header = header.filter(|id| !id.is_empty()).map(|id| ("Last-Event-ID", id));
+    let query_id = query_id.map(|id| ("last_event_id", id));
+    match header.or(query_id) {
+        None | Some((_, "")) => Ok(None),
+        Some((field, id)) => id.parse().map(Some).map_err(|why| Problem::bad(field, why)),
+    }
+}
+
 /// Checks that the wanted accounts can have events: they are configured or observed, or `accounts.open` is
 /// set.
-async fn check_accounts(api: &Arc<ApiState>, filter: &Filter) -> Result<(), Problem> {
+fn check_accounts(
+    api: &ApiState,
+    snapshot: &mut RequestSnapshot<'_>,
+    filter: &Filter,
+) -> Result<(), Problem> {
     let accounts = api.settings.borrow().accounts.clone();
     let configured = accounts.rules().iter().map(|rules| &rules.id);
     if accounts.is_open() || filter.accounts_beside(&configured).is_empty() {
         return Ok(());
     }
-    let store = Arc::clone(&api.store);
-    let seen = blocking(move || Ok(store.quota(Millis::MAX)?)).await?;
+    let seen = snapshot.get()?.quota(Millis::MAX)?;
     let unknown = filter.accounts_beside(&configured.chain(seen.accounts.keys()));
     let Some(name) = unknown.first() else {
         return Ok(());

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::document;
-use crate::api::health::{eval_context, health, unseen};
+use crate::api::health::{eval_context, health, snapshot_and_unseen};
 use crate::api::http::problem::blocking;
 use crate::api::service_line;
 use crate::api::state::ApiState;
@@ -104,9 +104,9 @@ impl Monitor {
         let since = self.published.as_ref().map(|published| published.at);
         let judged = blocking(move || {
             let settings = Arc::clone(&api.settings.borrow());
-            let unseen = unseen(&api);
+            let (snapshot, unseen) = snapshot_and_unseen(&api)?;
             let context = eval_context(&settings, unseen.as_ref(), api.clock.now());
-            let known = api.store.accounts(context.since())?;
+            let known = snapshot.accounts(context.since())?;
             let verdicts = verdict::judge(&known, &context);
             let by_clock = since.map_or_else(Update::default, |since| by_clock(&known, since, verdicts.now));
             *lock(&line) = service_line::verdict(&known, &verdicts);
@@ -139,7 +139,7 @@ async fn follow_health(api: Arc<ApiState>, verdict: Arc<Mutex<String>>) {
     loop {
         ticks.tick().await;
         let asked = Arc::clone(&api);
-        let Ok(now) = blocking(move || Ok(health(&asked))).await else {
+        let Ok(now) = blocking(move || Ok(health(&asked, asked.store.rebuilt()))).await else {
             continue;
         };
         let verdict = lock(&verdict).clone();

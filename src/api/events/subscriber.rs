@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::api::document::{self, summary};
 use crate::api::feed::encode::{EventId, Filter};
 use crate::api::feed::hub::{Message, Missed};
-use crate::api::health::{eval_context, unseen};
+use crate::api::health::{eval_context, snapshot_and_unseen};
 use crate::api::http::problem::blocking;
 use crate::api::server::Permit;
 use crate::api::state::ApiState;
@@ -168,10 +168,10 @@ impl Subscriber {
         let api = Arc::clone(&self.api);
         let read = blocking(move || {
             let settings = Arc::clone(&api.settings.borrow());
-            let unseen = unseen(&api);
+            let (snapshot, unseen) = snapshot_and_unseen(&api)?;
             let context = eval_context(&settings, unseen.as_ref(), api.clock.now());
-            let (snapshot, view) = api.store.overview(context.since())?;
-            Ok((snapshot.sequence, summary::summary(&snapshot, &view, &context)))
+            let (figures, view) = (snapshot.summary()?, snapshot.quota(context.since())?);
+            Ok((figures.sequence, summary::summary(&figures, &view, &context)))
         });
         // If the store does not answer, the stream ends, and the client resumes.
         let (sequence, snapshot) = read.await.ok()?;

@@ -11,7 +11,7 @@ use crate::api::wire;
 use crate::clock::Clock;
 use crate::live::{Event, Listener};
 use crate::model::Millis;
-use crate::store::{QuotaView, Store};
+use crate::store::{QuotaView, Reader};
 use crate::sync::lock;
 
 /// Commits kept for subscribers that resume.
@@ -75,7 +75,7 @@ impl Hub {
     }
 
     /// Publishes commits until the channel closes.
-    pub async fn run(self: Arc<Self>, mut listener: Listener, store: Arc<Store>, clock: Clock) {
+    pub async fn run(self: Arc<Self>, mut listener: Listener, store: Reader, clock: Clock) {
         loop {
             let event = tokio::select! {
                 biased;
@@ -87,8 +87,8 @@ impl Hub {
                     let view = if update.windows.is_empty() {
                         QuotaView::default()
                     } else {
-                        let store = Arc::clone(&store);
-                        let read = tokio::task::spawn_blocking(move || store.quota(Millis::MAX));
+                        let store = store.clone();
+                        let read = tokio::task::spawn_blocking(move || store.snapshot()?.quota(Millis::MAX));
                         // If the read fails, the windows are published with their next change.
                         read.await.ok().and_then(Result::ok).unwrap_or_default()
                     };

@@ -8,17 +8,17 @@ use strum::VariantNames as _;
 use super::encode::Family;
 use super::process;
 use crate::api::document::quota;
-use crate::api::health::{eval_context, health, unseen};
+use crate::api::health::{eval_context, health, snapshot_and_unseen};
 use crate::api::runs;
 use crate::api::server::EndpointKind;
 use crate::api::state::ApiState;
 use crate::coverage::{self, Coverage};
 use crate::dedup::Totals;
 use crate::model::{AccountId, Millis};
-use crate::quota::admission::{AccountVerdict, Verdict};
+use crate::quota::admission::{AccountVerdict, Unseen, Verdict};
 use crate::quota::window;
 use crate::stderr;
-use crate::store::{KnownAccounts, ReadCounters, StoreError};
+use crate::store::{KnownAccounts, ReadCounters, Snapshot, StoreError};
 use crate::sync::lock;
 use crate::verdict::{self, Verdicts};
 
@@ -33,9 +33,14 @@ const WATCH_MODES: [&str; 2] = ["events", "polling"];
 
 /// All families; without an answering store, those that need none.
 pub fn collect(sources: &ApiState) -> Vec<Family> {
-    let mut families = collector(sources);
+    let seen = snapshot_and_unseen(sources);
+    let rebuilt = match &seen {
+        Ok((snapshot, _)) => snapshot.rebuilt(),
+        Err(_) => sources.store.rebuilt(),
+    };
+    let mut families = collector(sources, rebuilt);
     families.extend(machine(sources));
-    match stored(sources) {
+    match seen.and_then(|(snapshot, unseen)| stored(sources, &snapshot, unseen.as_ref())) {
         Ok(stored) => families.extend(stored),
         Err(error) => tracing::warn!(%error, "a scrape goes without what the store holds"),
     }
@@ -43,8 +48,8 @@ pub fn collect(sources: &ApiState) -> Vec<Family> {
 }
 
 /// Families of the collector process, counted since its start.
-fn collector(sources: &ApiState) -> Vec<Family> {
-    let health = health(sources);
+fn collector(sources: &ApiState, rebuilt: Result<Option<String>, StoreError>) -> Vec<Family> {
+    let health = health(sources, rebuilt);
     let mut watch_mode = Family::gauge(
         "tokentail_watch_mode",
         "Source of changes: 1 for the current mode.",
@@ -185,14 +190,16 @@ fn machine(sources: &ApiState) -> Vec<Family> {
 }
 
 /// Families read from the store.
-fn stored(sources: &ApiState) -> Result<Vec<Family>, StoreError> {
+fn stored(
+    sources: &ApiState,
+    snapshot: &Snapshot<'_>,
+    unseen: Option<&Unseen>,
+) -> Result<Vec<Family>, StoreError> {
     let settings = Arc::clone(&sources.settings.borrow());
-    let unseen = unseen(sources);
-    let terms = eval_context(&settings, unseen.as_ref(), sources.clock.now());
-    // Sums are read before the names of models, so that each model of a sum has a name.
-    let sums = sources.store.sums()?;
-    let counters = sources.store.counters()?;
-    let known = sources.store.accounts(terms.since())?;
+    let terms = eval_context(&settings, unseen, sources.clock.now());
+    let sums = snapshot.sums()?;
+    let counters = snapshot.counters()?;
+    let known = snapshot.accounts(terms.since())?;
 
     let mut tokens = Family::counter("tokentail_tokens", "Tokens counted, by kind.");
     let mut responses = Family::counter(
@@ -219,7 +226,7 @@ fn stored(sources: &ApiState) -> Result<Vec<Family>, StoreError> {
 
     let statuses = sources.statuses.runs();
     let mut states: BTreeMap<&str, u64> = RUN_STATES.into_iter().map(|state| (state, 0)).collect();
-    for (run, info) in &sources.store.run_infos()? {
+    for (run, info) in &snapshot.run_infos()? {
         *states.entry(runs::state(info, statuses.get(run))).or_default() += 1;
     }
     let mut runs = Family::gauge("tokentail_runs", "Runs, by state.");
@@ -227,7 +234,7 @@ fn stored(sources: &ApiState) -> Result<Vec<Family>, StoreError> {
         runs.add(&[("state", state)], count);
     }
     families.push(runs);
-    families.extend(missing(&sources.store.coverage()?, &sums));
+    families.extend(missing(&snapshot.coverage()?, &sums));
     families.extend(windows(&known, terms.now));
     families.extend(accounts(&verdict::judge(&known, &terms)));
     Ok(families)

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::api::http::problem::{Problem, blocking};
-use crate::api::state::ApiState;
+use crate::api::http::problem::Problem;
+use crate::api::state::{ApiState, RequestSnapshot};
 use crate::config::{WhichAccount, check_account_name};
 use crate::model::{ACCOUNT_DEFAULT, AccountId, Millis, PROVIDER_DEFAULT};
 
@@ -12,14 +12,15 @@ use crate::model::{ACCOUNT_DEFAULT, AccountId, Millis, PROVIDER_DEFAULT};
 ///
 /// # Errors
 /// No account has this name, or without a provider several have it.
-pub async fn usable(
-    api: Arc<ApiState>,
-    provider: Option<String>,
-    name: Option<String>,
+pub fn usable(
+    api: &ApiState,
+    snapshot: &mut RequestSnapshot<'_>,
+    provider: Option<&str>,
+    name: Option<&str>,
 ) -> Result<AccountId, Problem> {
     let settings = Arc::clone(&api.settings.borrow());
     let accounts = &settings.accounts;
-    match accounts.named(provider.as_deref(), name.as_deref()) {
+    match accounts.named(provider, name) {
         Ok(account) => return Ok(account.clone()),
         // With `accounts.open`, no name means the default account, configured or not.
         Err(_) if accounts.is_open() && name.is_none() => {}
@@ -27,12 +28,12 @@ pub async fn usable(
         Err(WhichAccount::Unknown(_)) if accounts.is_open() => {}
         Err(WhichAccount::Unknown(unknown)) => return Err(Problem::unknown("account", unknown)),
     }
-    let name = name.unwrap_or_else(|| ACCOUNT_DEFAULT.to_owned());
-    match seen(api, provider.as_deref(), &name).await?.as_slice() {
+    let name = name.unwrap_or(ACCOUNT_DEFAULT);
+    match seen(snapshot, provider, name)?.as_slice() {
         [account] => Ok(account.clone()),
         [] => {
-            let provider = provider.unwrap_or_else(|| PROVIDER_DEFAULT.to_owned());
-            for name in [&provider, &name] {
+            let provider = provider.unwrap_or(PROVIDER_DEFAULT);
+            for name in [provider, name] {
                 check_account_name(name).map_err(|why| Problem::bad("account", why))?;
             }
             Ok(AccountId {
@@ -48,18 +49,19 @@ pub async fn usable(
 ///
 /// # Errors
 /// No account has this name, or without a provider several have it.
-pub async fn find_account(
-    api: Arc<ApiState>,
-    provider: Option<String>,
-    name: String,
+pub fn find_account(
+    api: &ApiState,
+    snapshot: &mut RequestSnapshot<'_>,
+    provider: Option<&str>,
+    name: &str,
 ) -> Result<AccountId, Problem> {
     let settings = Arc::clone(&api.settings.borrow());
-    let unknown = match settings.accounts.named(provider.as_deref(), Some(&name)) {
+    let unknown = match settings.accounts.named(provider, Some(name)) {
         Ok(account) => return Ok(account.clone()),
         Err(WhichAccount::Several(several)) => return Err(ambiguous(&several)),
         Err(WhichAccount::Unknown(unknown)) => unknown,
     };
-    match seen(api, provider.as_deref(), &name).await?.as_slice() {
+    match seen(snapshot, provider, name)?.as_slice() {
         [account] => Ok(account.clone()),
         [] => Err(Problem::unknown("account", unknown)),
         several => Err(ambiguous(several)),
@@ -67,10 +69,12 @@ pub async fn find_account(
 }
 
 /// Stored accounts of this name.
-async fn seen(api: Arc<ApiState>, provider: Option<&str>, name: &str) -> Result<Vec<AccountId>, Problem> {
-    let mut seen = blocking(move || Ok(api.store.quota(Millis::MAX)?))
-        .await?
-        .accounts;
+fn seen(
+    snapshot: &mut RequestSnapshot<'_>,
+    provider: Option<&str>,
+    name: &str,
+) -> Result<Vec<AccountId>, Problem> {
+    let mut seen = snapshot.get()?.quota(Millis::MAX)?.accounts;
     seen.retain(|id, _| *id.name == *name && provider.is_none_or(|provider| *id.provider == *provider));
     Ok(seen.into_keys().collect())
 }

@@ -10,10 +10,10 @@ use utoipa_axum::routes;
 
 use super::account::usable;
 use crate::api::document::quota;
-use crate::api::http::problem::Problem;
+use crate::api::http::problem::{Problem, blocking};
 use crate::api::openapi::{BadRequest, Conflict, NotFound, QUOTA, Unavailable};
 use crate::api::quota::quota_at;
-use crate::api::state::{ApiState, Shared};
+use crate::api::state::{ApiState, RequestSnapshot, Shared};
 use crate::api::wire;
 use crate::model::AccountId;
 
@@ -55,7 +55,7 @@ async fn post_mark(
 ) -> Result<Json<wire::Quota>, Problem> {
     let Path((provider, name)) = path.map_err(|rejection| Problem::bad("path", rejection.body_text()))?;
     let Json(mark) = mark.map_err(|rejection| Problem::body(&rejection))?;
-    let account = usable(Arc::clone(&api), Some(provider), Some(name)).await?;
+    let account = account_named(&api, Some(provider), name).await?;
     set(api, account, &mark).await
 }
 
@@ -90,8 +90,21 @@ async fn post_mark_by_name(
         Some((provider, name)) => (Some(provider.to_owned()), name.to_owned()),
         None => (None, name),
     };
-    let account = usable(Arc::clone(&api), provider, Some(name)).await?;
+    let account = account_named(&api, provider, name).await?;
     set(api, account, &mark).await
+}
+
+async fn account_named(
+    api: &Arc<ApiState>,
+    provider: Option<String>,
+    name: String,
+) -> Result<AccountId, Problem> {
+    let api = Arc::clone(api);
+    blocking(move || {
+        let mut snapshot = RequestSnapshot::of(&api);
+        usable(&api, &mut snapshot, provider.as_deref(), Some(&name))
+    })
+    .await
 }
 
 async fn set(

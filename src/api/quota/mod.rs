@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::document::quota;
-use crate::api::health::{eval_context, unseen};
+use crate::api::health::{eval_context, snapshot_and_unseen};
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::{NoQuery, StrictQuery};
 use crate::api::openapi::{BadRequest, NotFound, QUOTA, Unavailable};
@@ -58,9 +58,9 @@ async fn get_quota(
 async fn quota_at(api: Arc<ApiState>, now: Millis) -> Result<Json<wire::Quota>, Problem> {
     blocking(move || {
         let settings = Arc::clone(&api.settings.borrow());
-        let unseen = unseen(&api);
+        let (snapshot, unseen) = snapshot_and_unseen(&api)?;
         let context = eval_context(&settings, unseen.as_ref(), now);
-        Ok(Json(quota::quota(&api.store.quota(context.since())?, &context)))
+        Ok(Json(quota::quota(&snapshot.quota(context.since())?, &context)))
     })
     .await
 }
@@ -107,9 +107,8 @@ async fn get_history(
         account.name = name.into();
     }
     blocking(move || {
-        let points = api
-            .store
-            .history(&account, window_name::canonical(&query.window))?;
+        let snapshot = api.store.snapshot()?;
+        let points = snapshot.history(&account, window_name::canonical(&query.window))?;
         Ok(Json(points.iter().map(quota::history_point).collect()))
     })
     .await
@@ -154,9 +153,9 @@ async fn get_may_start(
     };
     blocking(move || {
         let settings = Arc::clone(&api.settings.borrow());
-        let unseen = unseen(&api);
+        let (snapshot, unseen) = snapshot_and_unseen(&api)?;
         let context = eval_context(&settings, unseen.as_ref(), api.clock.now());
-        let known = api.store.accounts(context.since())?;
+        let known = snapshot.accounts(context.since())?;
         let admission = verdict::may_start(&known, &context, &question);
         // An unknown name is a mistake of the client, not a denial.
         if admission.candidates.is_empty() {

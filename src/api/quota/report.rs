@@ -19,7 +19,7 @@ use crate::api::http::problem::{Problem, blocking};
 use crate::api::openapi::{BadRequest, Conflict, NotFound, QUOTA, Unavailable};
 use crate::api::quota::account;
 use crate::api::runs::no_such_run;
-use crate::api::state::ApiState;
+use crate::api::state::{ApiState, RequestSnapshot};
 use crate::api::wire;
 use crate::model::{AccountId, Millis, Observation, RunId, window_name};
 use crate::parse::claude::limits::{ReportSource, reported};
@@ -96,13 +96,8 @@ async fn post_observations(
     })?;
     let (given, is_list) = parse(&body)?;
     let now = api.clock.now();
-    let mut by_account: BTreeMap<AccountId, Vec<Observation>> = BTreeMap::new();
-    for (number, one) in given.into_iter().enumerate() {
-        let of = |problem: Problem| if is_list { problem.in_part(number) } else { problem };
-        let observations = one.observations(now).map_err(of)?;
-        let account = one.target_account(&api).await.map_err(of)?;
-        by_account.entry(account).or_default().extend(observations);
-    }
+    let asked = Arc::clone(&api);
+    let by_account = blocking(move || by_account(&asked, &given, is_list, now)).await?;
     let observations = by_account
         .values()
         .map(|of_account| of_account.len() as u64)
@@ -115,7 +110,7 @@ async fn post_observations(
     });
     api.writes.observe(reports.collect()).await?;
     blocking(move || {
-        let view = api.store.quota(Millis::MAX)?;
+        let view = api.store.snapshot()?.quota(Millis::MAX)?;
         let mut windows = Vec::new();
         for account in accounts {
             for (name, state) in view.accounts.get(&account).iter().flat_map(|sums| &sums.windows) {
@@ -128,6 +123,24 @@ async fn post_observations(
         }))
     })
     .await
+}
+
+/// The observations of each account.
+fn by_account(
+    api: &ApiState,
+    given: &[Given],
+    is_list: bool,
+    now: Millis,
+) -> Result<BTreeMap<AccountId, Vec<Observation>>, Problem> {
+    let mut snapshot = RequestSnapshot::of(api);
+    let mut by_account: BTreeMap<AccountId, Vec<Observation>> = BTreeMap::new();
+    for (number, one) in given.iter().enumerate() {
+        let of = |problem: Problem| if is_list { problem.in_part(number) } else { problem };
+        let observations = one.observations(now).map_err(of)?;
+        let account = one.target_account(api, &mut snapshot).map_err(of)?;
+        by_account.entry(account).or_default().extend(observations);
+    }
+    Ok(by_account)
 }
 
 /// The sources, and whether they came as a list.
@@ -246,23 +259,22 @@ impl Given {
     }
 
     /// The account that the observations belong to.
-    async fn target_account(&self, api: &Arc<ApiState>) -> Result<AccountId, Problem> {
+    fn target_account(
+        &self,
+        api: &ApiState,
+        snapshot: &mut RequestSnapshot<'_>,
+    ) -> Result<AccountId, Problem> {
         let Some(run) = &self.run else {
-            let (provider, account) = (self.provider.clone(), self.account.clone());
-            return account::usable(Arc::clone(api), provider, account).await;
+            return account::usable(api, snapshot, self.provider.as_deref(), self.account.as_deref());
         };
         if self.provider.is_some() || self.account.is_some() {
             return Err(Problem::bad("run", "give either a run or an account"));
         }
         let run = RunId::new(run).map_err(|error| Problem::bad("run", error))?;
-        let api = Arc::clone(api);
-        blocking(move || {
-            let account = api.store.account_of(&run)?;
-            match account {
-                Some(account) => Ok(account),
-                None => Err(Problem::unknown("run", no_such_run(&api.store, &run)?)),
-            }
-        })
-        .await
+        let snapshot = snapshot.get()?;
+        match snapshot.account_of(&run)? {
+            Some(account) => Ok(account),
+            None => Err(Problem::unknown("run", no_such_run(snapshot, &run)?)),
+        }
     }
 }

@@ -25,7 +25,7 @@ use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::dedup::Totals;
 use crate::model::RunNumber;
-use crate::store::{Granularity, RunNames, Store};
+use crate::store::{Granularity, RunNames, Snapshot};
 use question::{Group, Question};
 
 /// Most rows of an answer.
@@ -83,7 +83,7 @@ async fn get_usage(
     let shape = AnswerFormat::of(&headers)?;
     let question = Question::of(query)?;
     blocking(move || {
-        let usage = answer(&api.store, &question)?;
+        let usage = answer(&api.store.snapshot()?, &question)?;
         let mut response = match shape {
             AnswerFormat::Json => Json(usage).into_response(),
             AnswerFormat::Csv => csv(&usage)?,
@@ -103,13 +103,13 @@ struct GroupPart {
     model: Option<Arc<str>>,
 }
 
-fn answer(store: &Store, question: &Question) -> Result<wire::Usage, Problem> {
+fn answer(snapshot: &Snapshot<'_>, question: &Question) -> Result<wire::Usage, Problem> {
     let granularity = Granularity {
         hours: question.group == Group::Hour,
         runs: question.needs_runs(),
     };
     let mut parts: BTreeMap<GroupPart, Totals> = BTreeMap::new();
-    store.for_each_usage(question.hours.clone(), granularity, |cell, totals| {
+    snapshot.for_each_usage(question.hours.clone(), granularity, |cell, totals| {
         if question
             .model
             .as_ref()
@@ -124,9 +124,8 @@ fn answer(store: &Store, question: &Question) -> Result<wire::Usage, Problem> {
         };
         *parts.entry(part).or_default() += totals;
     })?;
-    // Read last, so that every run with sums is included.
     let names = if granularity.runs {
-        store.run_names()?
+        snapshot.run_names()?
     } else {
         RunNames::default()
     };

@@ -17,7 +17,7 @@ use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::dedup::Totals;
 use crate::model::{DAY_HOURS, DAY_MS, Millis};
-use crate::store::{Granularity, Store, StoreError};
+use crate::store::{Granularity, Snapshot, StoreError};
 
 /// Default number of days.
 const DAYS_DEFAULT: i64 = 14;
@@ -58,11 +58,11 @@ async fn get_daily(
 ) -> Result<Json<Vec<wire::DailyUsage>>, Problem> {
     let days = query.days.as_deref().and_then(query::number);
     let days = days.unwrap_or(DAYS_DEFAULT).clamp(1, DAYS_MAX);
-    blocking(move || Ok(Json(daily(&api.store, days, api.clock.now())?))).await
+    blocking(move || Ok(Json(daily(&api.store.snapshot()?, days, api.clock.now())?))).await
 }
 
-fn daily(store: &Store, days: i64, now: Millis) -> Result<Vec<wire::DailyUsage>, StoreError> {
-    let Some((first, _)) = store.days_recorded()? else {
+fn daily(snapshot: &Snapshot<'_>, days: i64, now: Millis) -> Result<Vec<wire::DailyUsage>, StoreError> {
+    let Some((first, _)) = snapshot.days_recorded()? else {
         return Ok(Vec::new());
     };
     let day = |day: i64| u32::try_from(day.max(0)).unwrap_or(u32::MAX);
@@ -75,10 +75,10 @@ fn daily(store: &Store, days: i64, now: Millis) -> Result<Vec<wire::DailyUsage>,
         runs: false,
     };
     let hours = first.saturating_mul(DAY_HOURS)..after.saturating_mul(DAY_HOURS);
-    store.for_each_usage(hours, granularity, |cell, totals| {
+    snapshot.for_each_usage(hours, granularity, |cell, totals| {
         *sums.entry(cell.hour / DAY_HOURS).or_default() += totals;
     })?;
-    let runs = store.runs_by_day(first..after)?;
+    let runs = snapshot.runs_by_day(first..after)?;
     Ok((first..after)
         .rev()
         .map(|day| {

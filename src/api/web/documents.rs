@@ -9,12 +9,16 @@ use crate::api::wire;
 use crate::model::{AccountId, Millis, RunId, window_name};
 use crate::quota::window::Freshness;
 use crate::quota::{pace, window};
-use crate::store::{AccountSums, RunInfo, RunView, Store, StoreError};
+use crate::store::{AccountSums, RunInfo, RunView, Snapshot, StoreError};
 use crate::tailer::status::RunStatus;
 
 /// The windows of an account.
-pub fn usage(store: &Store, account: &AccountId, now: Millis) -> Result<wire::WebUsage, StoreError> {
-    let view = store.quota(Millis::MAX)?;
+pub fn usage(
+    snapshot: &Snapshot<'_>,
+    account: &AccountId,
+    now: Millis,
+) -> Result<wire::WebUsage, StoreError> {
+    let view = snapshot.quota(Millis::MAX)?;
     let sums = view.accounts.get(account);
     Ok(sums.map_or_else(wire::WebUsage::default, |sums| of_account(sums, now)))
 }
@@ -89,16 +93,16 @@ pub fn models(view: &RunView) -> Vec<wire::WebModel> {
 /// Runs first seen at the same moment, such as all runs present at the first start, are ordered by first
 /// activity; a run without activity has only begun. Then by id: of `9` and `24` the 24 comes first.
 pub fn runs(
-    store: &Store,
+    snapshot: &Snapshot<'_>,
     statuses: &BTreeMap<RunId, RunStatus>,
     limit: usize,
     offset: usize,
 ) -> Result<wire::WebRuns, StoreError> {
-    let snapshot = store.snapshot()?;
-    let infos = store.run_infos()?;
+    let figures = snapshot.summary()?;
+    let infos = snapshot.run_infos()?;
     let mut rows: Vec<_> = infos
         .iter()
-        .filter_map(|(id, info)| Some((id, info, snapshot.runs.get(id.as_str())?)))
+        .filter_map(|(id, info)| Some((id, info, figures.runs.get(id.as_str())?)))
         .collect();
     rows.sort_by_cached_key(|(id, info, _)| {
         let started = started_at(info);

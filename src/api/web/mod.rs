@@ -22,7 +22,7 @@ use crate::api::http::query::{self, Lenient};
 use crate::api::http::run_path::{RunPath, run_id};
 use crate::api::openapi::{BadRequest, NotFound, Unavailable, WEB};
 use crate::api::quota::account;
-use crate::api::state::{ApiState, Shared};
+use crate::api::state::{ApiState, RequestSnapshot, Shared};
 use crate::api::wire;
 use crate::model::AccountId;
 
@@ -56,7 +56,7 @@ struct AccountQuery {
 }
 
 impl AccountQuery {
-    async fn account(self, api: &Arc<ApiState>) -> Result<AccountId, Problem> {
+    fn account(self, api: &ApiState, snapshot: &mut RequestSnapshot<'_>) -> Result<AccountId, Problem> {
         let first = api
             .settings
             .borrow()
@@ -69,7 +69,7 @@ impl AccountQuery {
             return Ok(first);
         }
         let name = self.account.unwrap_or_else(|| first.name.to_string());
-        account::find_account(Arc::clone(api), self.provider, name).await
+        account::find_account(api, snapshot, self.provider.as_deref(), &name)
     }
 }
 
@@ -93,8 +93,16 @@ async fn get_usage(
     State(api): Shared,
     Lenient(query): Lenient<AccountQuery>,
 ) -> Result<Json<wire::WebUsage>, Problem> {
-    let account = query.account(&api).await?;
-    blocking(move || Ok(Json(documents::usage(&api.store, &account, api.clock.now())?))).await
+    blocking(move || {
+        let mut snapshot = RequestSnapshot::of(&api);
+        let account = query.account(&api, &mut snapshot)?;
+        Ok(Json(documents::usage(
+            snapshot.get()?,
+            &account,
+            api.clock.now(),
+        )?))
+    })
+    .await
 }
 
 /// Usage of a run by model
@@ -115,7 +123,7 @@ async fn get_usage(
 async fn get_usage_of_run(State(api): Shared, id: RunPath) -> Result<Json<Vec<wire::WebModel>>, Problem> {
     let run = run_id(id)?;
     blocking(move || {
-        let view = api.store.run(&run)?.unwrap_or_default();
+        let view = api.store.snapshot()?.run(&run)?.unwrap_or_default();
         Ok(Json(documents::models(&view)))
     })
     .await
@@ -176,7 +184,8 @@ async fn get_runs(
     let (limit, offset) = query.page()?;
     blocking(move || {
         let statuses = api.statuses.runs();
-        let page = documents::runs(&api.store, &statuses, limit.unwrap_or(usize::MAX), offset)?;
+        let snapshot = api.store.snapshot()?;
+        let page = documents::runs(&snapshot, &statuses, limit.unwrap_or(usize::MAX), offset)?;
         Ok(Json(match limit {
             Some(_) => wire::WebRunsAnswer::Page(page),
             None => wire::WebRunsAnswer::All(page.items),

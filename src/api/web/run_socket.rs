@@ -97,7 +97,7 @@ impl OfRun {
     /// Reads the current sums and returns the differences to those sent.
     async fn catch_up(&mut self) -> Result<Vec<(Arc<str>, Totals)>, Problem> {
         let (api, run) = (Arc::clone(&self.api), self.run.clone());
-        let view = blocking(move || Ok(api.store.run(&run)?)).await?;
+        let view = blocking(move || Ok(api.store.snapshot()?.run(&run)?)).await?;
         let Some(view) = view else {
             // The run does not exist yet: everything later is new.
             return Ok(Vec::new());

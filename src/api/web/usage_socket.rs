@@ -16,7 +16,7 @@ use super::{AccountQuery, THRESHOLDS, documents};
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::Lenient;
 use crate::api::openapi::{BadRequest, NotFound, Refused, Unavailable, WEB};
-use crate::api::state::ApiState;
+use crate::api::state::{ApiState, RequestSnapshot};
 use crate::api::wire;
 use crate::live::Event;
 use crate::model::{AccountId, Fired};
@@ -56,7 +56,8 @@ async fn get_socket(
     Lenient(query): Lenient<AccountQuery>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
-    let account = query.account(&api).await?;
+    let asked = Arc::clone(&api);
+    let account = blocking(move || query.account(&asked, &mut RequestSnapshot::of(&asked))).await?;
     socket::open(&api, upgrade, |api| Windows {
         api,
         account,
@@ -77,7 +78,14 @@ impl Windows {
     /// The state frame, if one is due.
     async fn state(&mut self, is_first: bool) -> Result<Vec<String>, Problem> {
         let (api, account) = (Arc::clone(&self.api), self.account.clone());
-        let state = blocking(move || Ok(documents::usage(&api.store, &account, api.clock.now())?)).await?;
+        let state = blocking(move || {
+            Ok(documents::usage(
+                &api.store.snapshot()?,
+                &account,
+                api.clock.now(),
+            )?)
+        })
+        .await?;
         if !is_first && !is_news(&self.sent, &state, self.sent_at.elapsed()) {
             return Ok(Vec::new());
         }

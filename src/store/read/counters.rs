@@ -6,13 +6,13 @@ use std::sync::Arc;
 use redb::ReadableTable;
 
 use super::quota::account_ids;
-use super::{model_name, models};
+use super::{Snapshot, model_name, models};
 use crate::dedup::Totals;
 use crate::model::{AccountId, LineCounts};
+use crate::store::StoreError;
 use crate::store::error::DbError;
 use crate::store::schema::{META, META_SEQUENCE, RowError, RunTotalsRow, SUMS, TOTALS};
 use crate::store::table::decode_row;
-use crate::store::{Store, StoreError};
 
 /// How much was ever read, of all runs, forgotten ones too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,11 +27,11 @@ pub struct ReadCounters {
     pub models: Vec<Arc<str>>,
 }
 
-impl Store {
+impl Snapshot<'_> {
     /// The number of the last commit.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn sequence(&self) -> Result<u64, StoreError> {
         self.reading(|read| {
             let meta = read.open_table(META)?;
@@ -43,7 +43,7 @@ impl Store {
     /// How much was ever read.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn counters(&self) -> Result<ReadCounters, StoreError> {
         self.reading(|read| {
             let meta = read.open_table(META)?;
@@ -68,7 +68,7 @@ impl Store {
     /// Everything ever counted, by account and model; forgotten runs included.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn sums(&self) -> Result<BTreeMap<(AccountId, Arc<str>), Totals>, StoreError> {
         self.reading(|read| {
             let (accounts, models) = (account_ids(read)?, models(read)?);

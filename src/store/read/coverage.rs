@@ -2,19 +2,20 @@
 
 use redb::{ReadTransaction, ReadableTable};
 
+use super::Snapshot;
 use crate::coverage::{self, Coverage};
 use crate::dedup::Totals;
 use crate::model::Reported;
+use crate::store::StoreError;
 use crate::store::error::DbError;
 use crate::store::schema::{SESSION_SUMS, SESSIONS, SessionRow};
 use crate::store::table::decode_row;
-use crate::store::{Store, StoreError};
 
-impl Store {
+impl Snapshot<'_> {
     /// What agents reported beside what was counted.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn coverage(&self) -> Result<Coverage, StoreError> {
         self.reading(coverage_in)
     }
@@ -31,7 +32,7 @@ fn figures_of(sum: &Totals) -> Reported {
     }
 }
 
-/// As [`Store::coverage`], of one snapshot.
+/// As [`Snapshot::coverage`], in a transaction.
 pub fn coverage_in(read: &ReadTransaction) -> Result<Coverage, DbError> {
     let rows = read.open_table(SESSIONS)?;
     let sums = read.open_table(SESSION_SUMS)?;

@@ -1,4 +1,7 @@
-//! Reading: every question is answered from one snapshot, in time that grows with the answer only.
+//! Reading: a reader takes snapshots; a snapshot answers every question as of one commit, in time that grows
+//! with the answer only.
+//!
+//! **Invariant**: one request reads one snapshot, so all figures of an answer are of one commit.
 //!
 //! The exceptions are the walks over all responses and sums, which only a recount uses; they say so.
 
@@ -13,26 +16,24 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use redb::{ReadTransaction, ReadableTable};
+use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
 
 pub use counters::ReadCounters;
 pub use quota::{AccountSums, KnownAccounts, LimitEvent, QuotaView};
 pub use runs::{RunInfo, StoredRun};
 pub use usage::{Granularity, HourKey, RunNames, UsageKey};
 
-use super::error::DbError;
+use super::database::{DatabaseSlot, OpenDatabase};
+use super::error::{DbError, StoreError};
 use super::schema::{
     DAYS, META, META_SEQUENCE, MODELS, NOTE_ASIDE, NOTE_REBUILT, NOTES, RUN_DAYS, RUNS, RowError, RunRow,
     RunTotalsRow, TOTALS,
 };
 use super::table::{decode_row, get};
-use super::{Store, StoreError};
 use crate::coverage::Coverage;
 use crate::dedup::Totals;
 use crate::model::{LineCounts, Millis, ModelNumber, RunId, RunNumber};
-use crate::sync::lock;
 use coverage::coverage_in;
-use quota::quota_in;
 use runs::run_row_of;
 
 /// What is summed for one run.
@@ -76,9 +77,9 @@ impl RunSums {
     }
 }
 
-/// Everything a summary shows, as of one commit.
+/// What a summary shows beside the limits, as of one commit.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Snapshot {
+pub struct SummaryFigures {
     pub sequence: u64,
     pub runs: BTreeMap<String, RunSums>,
     /// What was counted for runs that were forgotten.
@@ -99,30 +100,104 @@ pub struct RunView {
     pub by_day: BTreeMap<u32, Totals>,
 }
 
-impl Store {
+/// A handle for reading, which costs little to clone.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    slot: Arc<DatabaseSlot>,
+}
+
+impl Reader {
+    pub(super) fn new(slot: Arc<DatabaseSlot>) -> Self {
+        Self { slot }
+    }
+
+    pub(super) fn slot(&self) -> &Arc<DatabaseSlot> {
+        &self.slot
+    }
+
+    /// The database as of its last commit. It stays open while the snapshot lives. A thread must not take a
+    /// second one meanwhile: if another thread waits to close the database, neither goes on.
+    ///
+    /// # Errors
+    /// When the database is closed or unreadable.
+    pub fn snapshot(&self) -> Result<Snapshot<'_>, StoreError> {
+        let open = self.slot.database()?;
+        let read = open.begin_read().map_err(|error| self.slot.error(error))?;
+        Ok(Snapshot {
+            read,
+            slot: &self.slot,
+            _open: open,
+        })
+    }
+
+    /// The file's path, or a word for memory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.slot.file.path()
+    }
+
+    /// How often a new database took the place of a damaged one: with a new number, everything must be read again.
+    #[must_use]
+    pub fn replaced(&self) -> u64 {
+        self.slot.replaced()
+    }
+
+    /// Whether observations wait for the end of the backlog.
+    #[must_use]
+    pub fn defers(&self) -> bool {
+        self.slot.defers()
+    }
+
+    /// How many observations of windows beyond the bound of an account were left out since the start.
+    #[must_use]
+    pub fn windows_left_out(&self) -> u64 {
+        self.slot.windows_left_out()
+    }
+
+    /// As [`Snapshot::rebuilt`]. What this process remembers is also said while the database is closed.
+    ///
+    /// # Errors
+    /// As [`Reader::snapshot`] and [`Snapshot::summary`].
+    pub fn rebuilt(&self) -> Result<Option<String>, StoreError> {
+        match self.slot.anew() {
+            Some(anew) => Ok(Some(anew)),
+            None => self.snapshot()?.rebuilt(),
+        }
+    }
+}
+
+/// The database as of one commit.
+pub struct Snapshot<'r> {
+    // Ends before the database may be closed.
+    read: ReadTransaction,
+    slot: &'r DatabaseSlot,
+    _open: OpenDatabase<'r>,
+}
+
+impl Snapshot<'_> {
+    /// Answers in the one transaction.
+    pub(super) fn reading<T>(
+        &self,
+        body: impl FnOnce(&ReadTransaction) -> Result<T, DbError>,
+    ) -> Result<T, StoreError> {
+        body(&self.read).map_err(|error| self.slot.error(error))
+    }
+
     /// The summary's figures.
     ///
     /// # Errors
-    /// When the database is closed, damaged or unreadable.
-    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        self.reading(snapshot_in)
-    }
-
-    /// The summary's figures and what is known of accounts, as of the same commit; minutes from the one that holds `since`.
-    ///
-    /// # Errors
-    /// As [`Store::snapshot`].
-    pub fn overview(&self, since: Millis) -> Result<(Snapshot, QuotaView), StoreError> {
-        self.reading(|read| Ok((snapshot_in(read)?, quota_in(read, since)?)))
+    /// When the database is damaged or unreadable.
+    pub fn summary(&self) -> Result<SummaryFigures, StoreError> {
+        self.reading(summary_in)
     }
 
     /// How this database came to replace another since the start, or a damaged one that is still kept beside it.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn rebuilt(&self) -> Result<Option<String>, StoreError> {
-        if let Some(anew) = &*lock(&self.anew) {
-            return Ok(Some(anew.clone()));
+        if let Some(anew) = self.slot.anew() {
+            return Ok(Some(anew));
         }
         self.reading(|read| {
             let notes = read.open_table(NOTES)?;
@@ -137,7 +212,7 @@ impl Store {
     /// One run in detail; `None` if it was never seen.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn run(&self, run: &RunId) -> Result<Option<RunView>, StoreError> {
         self.reading(|read| {
             let Some(row) = run_row_of(read, run)? else {
@@ -167,7 +242,7 @@ impl Store {
     /// The latest time on any line read, of all runs.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn latest(&self) -> Result<Option<Millis>, StoreError> {
         self.reading(|read| {
             let table = read.open_table(TOTALS)?;
@@ -182,11 +257,11 @@ impl Store {
     }
 }
 
-fn snapshot_in(read: &ReadTransaction) -> Result<Snapshot, DbError> {
+fn summary_in(read: &ReadTransaction) -> Result<SummaryFigures, DbError> {
     let models = models(read)?;
-    let mut snapshot = Snapshot::default();
+    let mut figures = SummaryFigures::default();
     let meta = read.open_table(META)?;
-    snapshot.sequence = meta.get(META_SEQUENCE)?.map_or(0, |value| value.value());
+    figures.sequence = meta.get(META_SEQUENCE)?.map_or(0, |value| value.value());
     let mut sums = BTreeMap::new();
     let totals = read.open_table(TOTALS)?;
     for entry in totals.iter()? {
@@ -200,22 +275,22 @@ fn snapshot_in(read: &ReadTransaction) -> Result<Snapshot, DbError> {
         let row: RunRow = decode_row("runs", row.value())?;
         let of_run = sums.remove(&row.number);
         let of_run = of_run.ok_or_else(|| DbError::row("runs", RowError::Range("number")))?;
-        snapshot.runs.insert(id.value().to_owned(), of_run);
+        figures.runs.insert(id.value().to_owned(), of_run);
     }
     // What no name leads to is what forgotten runs left.
     for rest in sums.into_values() {
-        snapshot.forgotten.add(&rest);
+        figures.forgotten.add(&rest);
     }
     let days = read.open_table(DAYS)?;
     for entry in days.iter()? {
         let (key, row) = entry?;
         let (day, model) = key.value();
         let totals: Totals = decode_row("days", row.value())?;
-        *snapshot.by_day.entry(day).or_default() += totals;
-        *snapshot.by_model.entry(model_name(&models, model)?).or_default() += totals;
+        *figures.by_day.entry(day).or_default() += totals;
+        *figures.by_model.entry(model_name(&models, model)?).or_default() += totals;
     }
-    snapshot.coverage = coverage_in(read)?;
-    Ok(snapshot)
+    figures.coverage = coverage_in(read)?;
+    Ok(figures)
 }
 
 fn run_sums(read: &ReadTransaction, number: RunNumber) -> Result<RunSums, DbError> {

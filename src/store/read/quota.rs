@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use redb::{ReadTransaction, ReadableTable};
 
+use super::Snapshot;
 use crate::dedup::Totals;
 use crate::model::{AccountId, Fired, LimitSource, MINUTE_MS, Millis};
 use crate::quota::exhaustion::Cause;
@@ -11,13 +12,13 @@ use crate::quota::overage::Overage;
 use crate::quota::throttle::Throttles;
 use crate::quota::window::{self, WindowState};
 use crate::quota::window_name;
+use crate::store::StoreError;
 use crate::store::error::DbError;
 use crate::store::schema::{
     ACCOUNT_LIMITS, ACCOUNTS, AccountLimitsRow, AccountRow, FIRED, FiredRow, HistoryRow, LIMIT_EVENTS,
     LimitEventRow, MARKS, MINUTES, MODELS, MarkRow, OBSERVATIONS, RowError, SERVED, WINDOWS, WindowRow,
 };
 use crate::store::table::decode_row;
-use crate::store::{Store, StoreError};
 
 /// Everything that is known of accounts, as of one commit.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -57,12 +58,12 @@ pub struct LimitEvent {
     pub source: LimitSource,
 }
 
-impl Store {
+impl Snapshot<'_> {
     /// What is known of all accounts, without limit events and thresholds that fired; minutes from the one
     /// that holds `since`.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn accounts(&self, since: Millis) -> Result<KnownAccounts, StoreError> {
         self.reading(|read| {
             let ids = account_ids(read)?;
@@ -73,7 +74,7 @@ impl Store {
     /// What is known of all accounts; minutes from the one that holds `since`.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn quota(&self, since: Millis) -> Result<QuotaView, StoreError> {
         self.reading(|read| quota_in(read, since))
     }
@@ -81,7 +82,7 @@ impl Store {
     /// The points kept of a window's history, oldest first.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn history(&self, account: &AccountId, window: &str) -> Result<Vec<HistoryRow>, StoreError> {
         self.reading(|read| {
             let ids = account_ids(read)?;
@@ -99,7 +100,7 @@ impl Store {
     }
 }
 
-pub(super) fn quota_in(read: &ReadTransaction, since: Millis) -> Result<QuotaView, DbError> {
+fn quota_in(read: &ReadTransaction, since: Millis) -> Result<QuotaView, DbError> {
     let ids = account_ids(read)?;
     let mut view = QuotaView {
         accounts: accounts_in(read, &ids, since)?,

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable};
 
-use super::{model_name, models};
+use super::{Snapshot, model_name, models};
 use crate::dedup::Response;
 use crate::model::ResponseKey;
+use crate::store::StoreError;
 use crate::store::error::DbError;
 use crate::store::schema::{RESPONSES, ResponseRow};
 use crate::store::table::decode_row;
-use crate::store::{Store, StoreError};
 
 /// Turns a row of `responses` into a value.
 fn response(models: &[Arc<str>], row: &ResponseRow) -> Result<Response, DbError> {
@@ -44,25 +44,26 @@ impl Responses {
     }
 }
 
-impl Store {
-    /// Walks over the responses of two stores side by side, in key order; hears of each what both say.
+impl Snapshot<'_> {
+    /// Walks over the responses of two databases side by side, in key order; hears of each what both say.
     /// For recounts: it takes as long as there are responses.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn merge_join(
         &self,
-        other: &Self,
+        other: &Snapshot<'_>,
         mut each: impl FnMut(ResponseKey, Option<Response>, Option<Response>),
     ) -> Result<(), StoreError> {
-        let (_open, read) = self.read()?;
-        let (_other_open, other_read) = other.read()?;
-        let mine = Responses::of(&read).map_err(|error| self.error(error))?;
-        let theirs = Responses::of(&other_read).map_err(|error| other.error(error))?;
-        let my_rows = mine.walk().map_err(|error| self.error(error))?;
-        let their_rows = theirs.walk().map_err(|error| other.error(error))?;
-        let mut my_rows = my_rows.map(|row| row.map_err(|error| self.error(error)));
-        let mut their_rows = their_rows.map(|row| row.map_err(|error| other.error(error)));
+        let my_error = |error: DbError| self.slot.error(error);
+        let their_error = |error: DbError| other.slot.error(error);
+        let mine = Responses::of(&self.read).map_err(my_error)?;
+        let theirs = Responses::of(&other.read).map_err(their_error)?;
+        let mut my_rows = mine.walk().map_err(my_error)?.map(|row| row.map_err(my_error));
+        let mut their_rows = theirs
+            .walk()
+            .map_err(their_error)?
+            .map(|row| row.map_err(their_error));
         let (mut here, mut there) = (my_rows.next().transpose()?, their_rows.next().transpose()?);
         loop {
             let order = match (&here, &there) {

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
+use super::Snapshot;
 use super::quota::account_ids;
 use crate::model::{AccountId, Labels, Millis, Position, RelativePath, RunId, RunNumber, StopReason};
+use crate::store::StoreError;
 use crate::store::error::DbError;
 use crate::store::schema::{
     FILES, FORGOTTEN, FileRow, PATHS, RUN_ACCOUNTS, RUN_INFO, RUNS, RowError, RunInfoRow, RunRow,
 };
 use crate::store::table::{decode_row, get};
-use crate::store::{Store, StoreError};
 
 /// What is known of a run beside its sums.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,11 +67,11 @@ impl RunTables {
     }
 }
 
-impl Store {
+impl Snapshot<'_> {
     /// Every run that is known.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn run_infos(&self) -> Result<BTreeMap<RunId, RunInfo>, StoreError> {
         self.reading(|read| {
             let runs = read.open_table(RUNS)?;
@@ -91,7 +92,7 @@ impl Store {
     /// What is known of a run; `None` if it is unknown.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn run_info(&self, run: &RunId) -> Result<Option<RunInfo>, StoreError> {
         self.reading(|read| {
             let Some(row) = run_row_of(read, run)? else {
@@ -104,7 +105,7 @@ impl Store {
     /// The account of each number that was ever given to a run.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn accounts_by_number(&self) -> Result<BTreeMap<RunNumber, AccountId>, StoreError> {
         self.reading(|read| {
             let accounts = account_ids(read)?;
@@ -124,7 +125,7 @@ impl Store {
     /// Runs that were forgotten while their directories were there.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn forgotten(&self) -> Result<BTreeSet<RunId>, StoreError> {
         self.reading(|read| {
             let table = read.open_table(FORGOTTEN)?;
@@ -140,7 +141,7 @@ impl Store {
     /// Whether a run of this name was forgotten while its directory was there, and the directory is there still.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn is_forgotten(&self, run: &RunId) -> Result<bool, StoreError> {
         self.reading(|read| {
             let table = read.open_table(FORGOTTEN)?;
@@ -152,7 +153,7 @@ impl Store {
     /// The account a run was registered with; `None` if the run was never seen.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn account_of(&self, run: &RunId) -> Result<Option<AccountId>, StoreError> {
         self.reading(|read| {
             let Some(row) = run_row_of(read, run)? else {
@@ -171,7 +172,7 @@ impl Store {
     /// The run ids known, with their numbers.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn run_numbers(&self) -> Result<BTreeMap<String, RunNumber>, StoreError> {
         self.reading(|read| {
             let mut numbers = BTreeMap::new();
@@ -188,16 +189,16 @@ impl Store {
     /// How far each file of a run was read, by its path below the run's directory.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn positions(&self, run: &RunId) -> Result<BTreeMap<RelativePath, Position>, StoreError> {
         let known = self.stored_runs(std::slice::from_ref(run))?.pop();
         Ok(known.unwrap_or_default().positions)
     }
 
-    /// What is known of each of these runs, and how far their files were read; from one snapshot.
+    /// What is known of each of these runs, and how far their files were read.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn stored_runs(&self, runs: &[RunId]) -> Result<Vec<StoredRun>, StoreError> {
         self.reading(|read| {
             let rows = read.open_table(RUNS)?;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use redb::ReadableTable;
 
-use super::{RunInfo, model_name, models};
+use super::{RunInfo, Snapshot, model_name, models};
 use crate::dedup::Totals;
 use crate::model::{AccountId, DAY_HOURS, RunId, RunNumber};
+use crate::store::StoreError;
 use crate::store::schema::{DAYS, HOURS, RUN_DAYS};
 use crate::store::table::decode_row;
-use crate::store::{Store, StoreError};
 
 /// A row of sums in `hours`: (hour, run, model).
 pub type HourKey = (u32, RunNumber, Arc<str>);
@@ -42,11 +42,11 @@ pub struct RunNames {
     pub accounts: BTreeMap<RunNumber, AccountId>,
 }
 
-impl Store {
+impl Snapshot<'_> {
     /// Walks over the sums of these hours since 1970. Coarser ones are read from smaller tables.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn for_each_usage(
         &self,
         hours: Range<u32>,
@@ -108,7 +108,7 @@ impl Store {
     /// Which runs the numbers of [`UsageKey`] mean.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn run_names(&self) -> Result<RunNames, StoreError> {
         let infos = self.run_infos()?.into_iter();
         Ok(RunNames {
@@ -120,7 +120,7 @@ impl Store {
     /// How many runs used something on each of these days since 1970.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn runs_by_day(&self, days: Range<u32>) -> Result<BTreeMap<u32, usize>, StoreError> {
         let mut runs: BTreeMap<u32, BTreeSet<RunNumber>> = BTreeMap::new();
         let hours = days.start.saturating_mul(DAY_HOURS)..days.end.saturating_mul(DAY_HOURS);
@@ -139,7 +139,7 @@ impl Store {
     /// The first and the last day since 1970 of which there are sums.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn days_recorded(&self) -> Result<Option<(u32, u32)>, StoreError> {
         self.reading(|read| {
             let table = read.open_table(DAYS)?;
@@ -154,7 +154,7 @@ impl Store {
     /// Walks over all hourly sums. For recounts.
     ///
     /// # Errors
-    /// As [`Store::snapshot`].
+    /// As [`Snapshot::summary`].
     pub fn for_each_hour(&self, mut each: impl FnMut(HourKey, Totals)) -> Result<(), StoreError> {
         self.reading(|read| {
             let models = models(read)?;

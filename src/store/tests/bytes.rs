@@ -433,12 +433,12 @@ fn the_bytes_of_each_table_stay_as_they_are() {
     assert_eq!(written.len(), TABLES.len());
 
     let store = memory();
-    let (_open, read) = store.read().unwrap();
-    let mut made: Vec<String> = read
-        .list_tables()
-        .unwrap()
-        .map(|table| table.name().to_owned())
-        .collect();
+    let mut made: Vec<String> = read(&store)
+        .reading(|read| {
+            let tables = read.list_tables()?;
+            Ok(tables.map(|table| table.name().to_owned()).collect())
+        })
+        .unwrap();
     let name = |line: &String| line.split(' ').next().unwrap().to_owned();
     let mut pinned: Vec<String> = written.iter().map(name).collect();
     made.sort();

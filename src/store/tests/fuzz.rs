@@ -115,13 +115,13 @@ fn saw(share: f64, reset_at: Option<Millis>, status: LimitStatus) -> Observation
 
 /// A row of each type.
 fn rows() -> Vec<Vec<u8>> {
-    let store = Store::on(Disk::new(&small(), false, fastrand::Rng::with_seed(0)));
+    let mut store = Writer::on(Disk::new(&small(), false, fastrand::Rng::with_seed(0)));
     store.reopen().unwrap();
-    let (_open, read) = store.read().unwrap();
+    let snapshot = read(&store);
     let mut rows = Vec::new();
     macro_rules! take {
         ($($table:ident),*) => { $(
-            let table = read.open_table(schema::$table).unwrap();
+            let table = snapshot.reading(|read| Ok(read.open_table(schema::$table)?)).unwrap();
             rows.extend(table.iter().unwrap().map(|row| row.unwrap().1.value().to_vec()).take(3));
         )* };
     }
@@ -187,7 +187,7 @@ fn judge_row(input: &[u8]) {
 /// A small database with something in every table.
 fn small() -> Vec<u8> {
     let disk = Disk::new(&[], false, fastrand::Rng::with_seed(0));
-    let store = Store::on(disk.clone());
+    let mut store = Writer::on(disk.clone());
     store.reopen().unwrap();
     store.begin().unwrap();
     for (number, run) in ["one", "two", "gone"].into_iter().enumerate() {
@@ -244,32 +244,37 @@ fn small() -> Vec<u8> {
 }
 
 /// Asks everything there is to ask, and commits. An error is an answer.
-fn ask(store: &Store) -> Result<(), StoreError> {
-    store.sequence()?;
-    store.counters()?;
-    let (snapshot, quota) = store.overview(0)?;
-    store.run_infos()?;
-    store.run_numbers()?;
-    store.rebuilt()?;
-    store.latest()?;
-    store.sums()?;
-    store.for_each_hour(|_, _| {})?;
-    store.merge_join(&memory(), |_, _, _| {})?;
+fn ask(store: &mut Writer) -> Result<(), StoreError> {
+    let snapshot = store.reader().snapshot()?;
+    snapshot.sequence()?;
+    snapshot.counters()?;
+    let (figures, quota) = (snapshot.summary()?, snapshot.quota(0)?);
+    snapshot.run_infos()?;
+    snapshot.run_numbers()?;
+    snapshot.rebuilt()?;
+    snapshot.latest()?;
+    snapshot.sums()?;
+    snapshot.for_each_hour(|_, _| {})?;
+    snapshot.merge_join(&read(&memory()), |_, _, _| {})?;
     for (id, sums) in &quota.accounts {
         for name in sums.windows.keys() {
-            store.history(id, name)?;
+            snapshot.history(id, name)?;
         }
     }
-    for run in snapshot.runs.keys() {
+    for run in figures.runs.keys() {
         if let Ok(run) = RunId::new(run) {
-            store.run(&run)?;
-            store.positions(&run)?;
-            store.account_of(&run)?;
+            snapshot.run(&run)?;
+            snapshot.positions(&run)?;
+            snapshot.account_of(&run)?;
         }
     }
+    drop(snapshot);
     store.begin()?;
     store.apply_deferred(NOW)?;
-    let found = store.positions(&RunId::new("two").unwrap())?;
+    let found = store
+        .reader()
+        .snapshot()?
+        .positions(&RunId::new("two").unwrap())?;
     let mut more = batch(
         "two",
         "a.jsonl",
@@ -284,7 +289,7 @@ fn ask(store: &Store) -> Result<(), StoreError> {
     store.stop(&[(one.clone(), StopReason::Idle)], NOW)?;
     store.forget(&one, false, NOW)?;
     store.end_backlog()?;
-    store.snapshot()?;
+    store.reader().snapshot()?.summary()?;
     Ok(())
 }
 
@@ -308,12 +313,12 @@ fn judge_image(image: &[u8], input: &[u8]) {
         image.truncate(length.max(1));
     }
     let disk = Disk::new(&image, false, dice(input));
-    let store = Store::on(disk);
+    let mut store = Writer::on(disk);
     match store.reopen() {
         Ok(()) => {
-            ask(&store).unwrap();
+            ask(&mut store).unwrap();
             store.examine().unwrap();
-            ask(&store).unwrap();
+            ask(&mut store).unwrap();
         }
         // It is set aside then, and the logs are read again; any other error would keep the collector from starting.
         Err(error) => assert!(error.is_damage(), "{error:?}"),
@@ -372,9 +377,9 @@ fn judge_contents(image: &[u8], input: &[u8]) {
     );
     write.commit().unwrap();
     drop(database);
-    let store = Store::on(disk);
+    let mut store = Writer::on(disk);
     store.reopen().unwrap();
-    if let Err(error) = ask(&store) {
+    if let Err(error) = ask(&mut store) {
         assert!(error.is_damage(), "{error:?}");
     }
 }

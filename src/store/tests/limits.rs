@@ -52,7 +52,7 @@ fn telling(file: u8, from: Option<u64>, observations: Vec<Observation>) -> Batch
 struct Desk {
     /// Where it is on disk, if it is to be opened again.
     directory: Option<tempfile::TempDir>,
-    store: Store,
+    store: Writer,
     offsets: BTreeMap<u8, u64>,
 }
 
@@ -95,12 +95,12 @@ impl Desk {
     }
 
     fn window(&self, name: &str) -> WindowState {
-        let view = self.store.quota(0).unwrap();
+        let view = read(&self.store).quota(0).unwrap();
         view.accounts[&AccountId::default()].windows[name].clone()
     }
 
     fn facts(&self) -> Facts {
-        let mut view = self.store.quota(0).unwrap();
+        let mut view = read(&self.store).quota(0).unwrap();
         let windows = view
             .accounts
             .remove(&AccountId::default())
@@ -109,7 +109,7 @@ impl Desk {
         let history = windows
             .keys()
             .map(|name| {
-                let points = self.store.history(&AccountId::default(), name).unwrap();
+                let points = read(&self.store).history(&AccountId::default(), name).unwrap();
                 (name.clone(), points)
             })
             .collect();
@@ -376,7 +376,7 @@ fn a_windows_history_has_bounds_in_rows_and_in_age() {
         ]
     });
     desk.commit(1, told.collect());
-    let points = |desk: &Desk| desk.store.history(&AccountId::default(), "other").unwrap();
+    let points = |desk: &Desk| read(&desk.store).history(&AccountId::default(), "other").unwrap();
     let kept = points(&desk);
     assert_eq!(kept.len(), HISTORY_ROWS_MAX as usize);
     assert_eq!(kept[0].observed_at, NOW + 10 * MINUTE + 1);
@@ -423,9 +423,9 @@ fn windows_beyond_the_bound_are_left_out_and_harm_no_other() {
             .all(|window| window.utilization == Some(0.2))
     );
     assert!(facts.windows.keys().all(|name| **name < *format!("w{most:03}")));
-    assert_eq!(desk.store.windows_left_out(), 9);
+    assert_eq!(desk.store.reader().windows_left_out(), 9);
     // A family, a limit of Codex or a model scope may have any name too, and refusals are bounded with them.
-    let refusals = |desk: &Desk| desk.store.quota(0).unwrap().limit_events.len();
+    let refusals = |desk: &Desk| read(&desk.store).quota(0).unwrap().limit_events.len();
     let before = refusals(&desk);
     for name in ["seven_day_x1", "codex_77", "weekly_scoped:x", "codex:x:90m"] {
         let refused = Observation {
@@ -436,7 +436,7 @@ fn windows_beyond_the_bound_are_left_out_and_harm_no_other() {
     }
     assert_eq!(desk.facts().windows.len(), most);
     assert_eq!(refusals(&desk), before);
-    assert_eq!(desk.store.windows_left_out(), 13);
+    assert_eq!(desk.store.reader().windows_left_out(), 13);
     // Those that are known go on; so do those of another account.
     let later = Observation {
         observed_at: Some(NOW + MINUTE),
@@ -458,7 +458,7 @@ fn windows_beyond_the_bound_are_left_out_and_harm_no_other() {
     });
     other.observations = vec![named(most + 1, 0.3)];
     desk.store.commit([other]).unwrap();
-    let view = desk.store.quota(0).unwrap();
+    let view = read(&desk.store).quota(0).unwrap();
     let counts: Vec<_> = view.accounts.values().map(|sums| sums.windows.len()).collect();
     assert_eq!(counts, [most + 1, 1]);
     desk.restart();

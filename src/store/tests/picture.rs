@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use super::memory;
+use super::{memory, read};
 use crate::dedup::Totals;
 use crate::model::{
     AccountId, DAY_MS, Fired, HOUR_MS, Kind, LimitSource, LimitStatus, MINUTE_MS, Millis, Observation, RunId,
     Usage,
 };
 use crate::quota::window_name::{FIVE_HOUR, SEVEN_DAY};
-use crate::store::{Store, StoreError};
+use crate::store::{Snapshot, StoreError, Writer};
 
 /// The thresholds that hold if no settings say others, in percent.
 const THRESHOLDS: [u8; 2] = [75, 90];
@@ -37,13 +37,13 @@ pub struct Picture {
 
 impl Picture {
     /// What the database says.
-    pub fn of(store: &Store) -> Result<Self, StoreError> {
-        let (snapshot, quota) = store.overview(0)?;
-        let numbers = store.run_numbers()?;
+    pub fn of(snapshot: &Snapshot<'_>) -> Result<Self, StoreError> {
+        let (figures, quota) = (snapshot.summary()?, snapshot.quota(0)?);
+        let numbers = snapshot.run_numbers()?;
         let names: BTreeMap<_, _> = numbers.iter().map(|(id, number)| (*number, id.clone())).collect();
         let name = |number| names.get(&number).cloned().unwrap_or_else(|| "(none)".to_owned());
         let mut picture = Self::default();
-        store.merge_join(nothing(), |key, response, _| {
+        snapshot.merge_join(&read(nothing()), |key, response, _| {
             // A duplicate is no response.
             let Some(it) = response.filter(|it| it.kind != Kind::Duplicate) else {
                 return;
@@ -51,12 +51,12 @@ impl Picture {
             let row = (it.usage.output, it.model.to_string(), name(it.run), it.time);
             picture.responses.insert(key.0, row);
         })?;
-        for (id, sums) in snapshot.runs {
+        for (id, sums) in figures.runs {
             let read = (sums.lines.read, sums.files, sums.bytes);
             picture.duplicates += sums.lines.duplicate;
             picture.runs.insert(id.clone(), sums.totals);
             picture.read.insert(id.clone(), read);
-            let view = store.run(&RunId::new(&id).unwrap())?.unwrap_or_default();
+            let view = snapshot.run(&RunId::new(&id).unwrap())?.unwrap_or_default();
             for (model, totals) in view.by_model {
                 picture.of_runs.insert((id.clone(), model.to_string()), totals);
             }
@@ -64,18 +64,18 @@ impl Picture {
                 picture.of_runs.insert((id.clone(), day.to_string()), totals);
             }
         }
-        let models = snapshot.by_model.into_iter();
+        let models = figures.by_model.into_iter();
         picture.models = models
             .map(|(model, totals)| (model.to_string(), totals))
             .collect();
-        picture.days = snapshot.by_day;
-        store.for_each_hour(|(hour, run, model), totals| {
+        picture.days = figures.by_day;
+        snapshot.for_each_hour(|(hour, run, model), totals| {
             picture.hours.insert((hour, name(run), model.to_string()), totals);
         })?;
         for (minute, totals) in quota.accounts.into_values().flat_map(|sums| sums.minutes) {
             picture.minutes.insert(minute.into(), totals);
         }
-        for ((_, model), totals) in store.sums()? {
+        for ((_, model), totals) in snapshot.sums()? {
             picture.accounts.insert(model.to_string(), totals);
         }
         Ok(picture.without_zeros())
@@ -119,8 +119,8 @@ impl Picture {
 }
 
 /// An empty database to lay beside another.
-fn nothing() -> &'static Store {
-    static NOTHING: OnceLock<Store> = OnceLock::new();
+fn nothing() -> &'static Writer {
+    static NOTHING: OnceLock<Writer> = OnceLock::new();
     NOTHING.get_or_init(memory)
 }
 
@@ -181,12 +181,12 @@ fn thousandths(share: Option<f64>) -> u64 {
 
 impl Limits {
     /// What the database says.
-    pub fn of(store: &Store) -> Result<Self, StoreError> {
-        let view = store.quota(0)?;
+    pub fn of(snapshot: &Snapshot<'_>) -> Result<Self, StoreError> {
+        let view = snapshot.quota(0)?;
         let mut limits = Self::default();
         for (account, sums) in view.accounts {
             for (name, state) in sums.windows {
-                for point in store.history(&account, &name)? {
+                for point in snapshot.history(&account, &name)? {
                     let minute = point.observed_at.div_euclid(MINUTE_MS);
                     let row = (point.observed_at, thousandths(point.utilization));
                     limits.history.insert((name.to_string(), minute), row);

@@ -27,7 +27,7 @@ fn start(run: &str, account_name: &str, project: Option<&str>) -> Start {
     }
 }
 
-fn started(store: &Store, run: Start) -> (Started, Vec<Phase>) {
+fn started(store: &mut Writer, run: Start) -> (Started, Vec<Phase>) {
     let (started, committed) = store.start(&[run], false, NOW).unwrap();
     let phases = committed.events.iter().map(|event| event.phase).collect();
     (started[0].clone(), phases)
@@ -35,41 +35,50 @@ fn started(store: &Store, run: Start) -> (Started, Vec<Phase>) {
 
 #[test]
 fn a_start_is_idempotent_and_replaces_labels() {
-    let store = memory();
-    let first = started(&store, start("r", "default", Some("x")));
+    let mut store = memory();
+    let first = started(&mut store, start("r", "default", Some("x")));
     assert_eq!(first, (Started::New, vec![Phase::Started]));
-    let again = started(&store, start("r", "default", Some("x")));
+    let again = started(&mut store, start("r", "default", Some("x")));
     assert_eq!(again, (Started::Known, vec![]));
-    started(&store, start("r", "default", Some("y")));
+    started(&mut store, start("r", "default", Some("y")));
     // Being found changes nothing.
     assert_eq!(
-        started(&store, start("r", "other", None)),
+        started(&mut store, start("r", "other", None)),
         (Started::Known, vec![])
     );
-    let info = store.run_info(&id("r")).unwrap().unwrap();
+    let info = read(&store).run_info(&id("r")).unwrap().unwrap();
     assert_eq!(info.labels, labels("y"));
     assert_eq!((info.registered_at, info.stopped), (Some(NOW), None));
-    assert_eq!(store.run_infos().unwrap(), BTreeMap::from([(id("r"), info)]));
-    assert_eq!(store.run_info(&id("other")).unwrap(), None);
+    assert_eq!(
+        read(&store).run_infos().unwrap(),
+        BTreeMap::from([(id("r"), info)])
+    );
+    assert_eq!(read(&store).run_info(&id("other")).unwrap(), None);
 }
 
 #[test]
 fn a_run_moves_to_another_account_only_while_nothing_was_read_of_it() {
-    let store = memory();
-    started(&store, start("r", "default", None));
-    assert_eq!(started(&store, start("r", "max-1", Some("x"))).0, Started::Known);
-    assert_eq!(store.account_of(&id("r")).unwrap(), Some(account("max-1")));
+    let mut store = memory();
+    started(&mut store, start("r", "default", None));
+    assert_eq!(
+        started(&mut store, start("r", "max-1", Some("x"))).0,
+        Started::Known
+    );
+    assert_eq!(read(&store).account_of(&id("r")).unwrap(), Some(account("max-1")));
     let mut lines = batch("r", "a", None, 10, vec![record(1, 5, Some(NOW))]);
     lines.account = Arc::new(account("max-1"));
     store.commit([lines]).unwrap();
-    let refused = started(&store, start("r", "max-2", Some("y")));
+    let refused = started(&mut store, start("r", "max-2", Some("y")));
     assert_eq!(refused, (Started::Elsewhere(account("max-1")), vec![]));
-    assert_eq!(store.run_info(&id("r")).unwrap().unwrap().labels, labels("x"));
+    assert_eq!(
+        read(&store).run_info(&id("r")).unwrap().unwrap().labels,
+        labels("x")
+    );
 }
 
 #[test]
 fn a_stopped_run_goes_on_when_lines_come_and_not_before() {
-    let store = memory();
+    let mut store = memory();
     let mut first = batch("r", "a", None, 10, vec![record(1, 5, Some(NOW))]);
     first.earliest = Some(NOW - 5);
     let committed = store.commit([first]).unwrap();
@@ -89,7 +98,7 @@ fn a_stopped_run_goes_on_when_lines_come_and_not_before() {
             .1
             .is_none()
     );
-    let info = store.run_info(&id("r")).unwrap().unwrap();
+    let info = read(&store).run_info(&id("r")).unwrap().unwrap();
     assert_eq!(info.stopped, Some((NOW + 1, StopReason::Idle)));
     assert_eq!(info.earliest, Some(NOW - 5));
     // A file that was only touched is no line.
@@ -100,9 +109,9 @@ fn a_stopped_run_goes_on_when_lines_come_and_not_before() {
         .unwrap();
     assert_eq!(late.events[0].phase, Phase::Resumed);
     assert_eq!(late.events[0].totals.output, 12);
-    assert_eq!(store.run_info(&id("r")).unwrap().unwrap().stopped, None);
+    assert_eq!(read(&store).run_info(&id("r")).unwrap().unwrap().stopped, None);
     store.stop(&[(id("r"), StopReason::Asked)], NOW + 3).unwrap();
-    let resumed = started(&store, start("r", "default", Some("x")));
+    let resumed = started(&mut store, start("r", "default", Some("x")));
     assert_eq!(resumed, (Started::Resumed, vec![Phase::Resumed]));
     assert!(
         store
@@ -115,27 +124,27 @@ fn a_stopped_run_goes_on_when_lines_come_and_not_before() {
 
 #[test]
 fn a_forgotten_run_leaves_its_sums_and_nothing_is_counted_again() {
-    let store = memory();
+    let mut store = memory();
     let lines = || vec![record(1, 5, Some(NOW)), record(2, 7, Some(NOW))];
     store.commit([batch("r", "a", None, 10, lines())]).unwrap();
     store
         .commit([batch("s", "a", None, 10, vec![record(3, 9, Some(NOW))])])
         .unwrap();
-    let before = store.snapshot().unwrap();
+    let before = figures(&store);
     assert!(store.forget(&id("nobody"), true, NOW).unwrap().is_none());
     let gone = store.forget(&id("r"), true, NOW).unwrap().unwrap();
     assert_eq!(gone.events[0].phase, Phase::Forgotten);
-    assert_eq!(store.forgotten().unwrap(), [id("r")].into());
-    assert_eq!(store.run_info(&id("r")).unwrap(), None);
-    assert!(store.positions(&id("r")).unwrap().is_empty());
-    let after = store.snapshot().unwrap();
+    assert_eq!(read(&store).forgotten().unwrap(), [id("r")].into());
+    assert_eq!(read(&store).run_info(&id("r")).unwrap(), None);
+    assert!(read(&store).positions(&id("r")).unwrap().is_empty());
+    let after = figures(&store);
     assert_eq!(after.by_day, before.by_day);
     assert_eq!(after.runs.keys().collect::<Vec<_>>(), ["s"]);
     assert_eq!(after.forgotten.totals, before.runs["r"].totals);
     // The same lines under the same name: another run, in which they are copies.
     store.commit([batch("r", "a", None, 10, lines())]).unwrap();
-    assert!(store.forgotten().unwrap().is_empty());
-    let again = store.snapshot().unwrap();
+    assert!(read(&store).forgotten().unwrap().is_empty());
+    let again = figures(&store);
     assert_eq!(again.by_day, before.by_day);
     assert_eq!(again.runs["r"].totals, Totals::default());
     assert_eq!(again.runs["r"].lines.duplicate, 2);
@@ -144,12 +153,12 @@ fn a_forgotten_run_leaves_its_sums_and_nothing_is_counted_again() {
     store
         .commit([batch("r", "b", None, 10, vec![record(1, 50, Some(NOW))])])
         .unwrap();
-    assert_eq!(store.snapshot().unwrap().forgotten.totals.output, 57);
+    assert_eq!(figures(&store).forgotten.totals.output, 57);
     assert!(store.forget(&id("r"), false, NOW).unwrap().is_some());
-    assert!(store.forgotten().unwrap().is_empty());
+    assert!(read(&store).forgotten().unwrap().is_empty());
     store.forget(&id("s"), true, NOW).unwrap();
     store.release(&[id("s")]).unwrap();
-    assert!(store.forgotten().unwrap().is_empty());
-    let all = store.snapshot().unwrap();
+    assert!(read(&store).forgotten().unwrap().is_empty());
+    let all = figures(&store);
     assert_eq!((all.runs.len(), all.forgotten.totals.output), (0, 66));
 }

@@ -144,7 +144,7 @@ fn image() -> &'static [u8] {
     static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
     IMAGE.get_or_init(|| {
         let disk = Disk::new(&[], false, fastrand::Rng::with_seed(0));
-        let store = Store::on(disk.clone());
+        let mut store = Writer::on(disk.clone());
         store.reopen().unwrap();
         store.close();
         disk.image()
@@ -244,10 +244,10 @@ impl Schedule {
     }
 
     /// Lines of each file that the database says were read; under which names, too.
-    fn stored(&mut self, store: &Store) -> Result<Vec<u64>, Stop> {
+    fn stored(&mut self, snapshot: &Snapshot<'_>) -> Result<Vec<u64>, Stop> {
         let mut stored = Vec::new();
         for file in &mut self.files {
-            let positions = store.positions(&RunId::new(file.run).unwrap())?;
+            let positions = snapshot.positions(&RunId::new(file.run).unwrap())?;
             let found = file.names.map(|name| positions.get(OsStr::new(name)));
             file.name = match found {
                 [Some(_), Some(_)] => {
@@ -262,9 +262,9 @@ impl Schedule {
     }
 
     /// What must hold whenever the database is open.
-    fn check(&mut self, store: &Store) -> Result<(), Stop> {
-        let stored = self.stored(store)?;
-        let picture = Picture::of(store)?;
+    fn check(&mut self, snapshot: &Snapshot<'_>) -> Result<(), Stop> {
+        let stored = self.stored(snapshot)?;
+        let picture = Picture::of(snapshot)?;
         self.was_there = true;
         if stored
             .iter()
@@ -282,14 +282,14 @@ impl Schedule {
                 "the database is not the fold of the lines {stored:?}:\n{picture:#?}\nmust be\n{must_be:#?}"
             )));
         }
-        self.check_limits(store, &stored)?;
-        self.check_said(store)
+        self.check_limits(snapshot, &stored)?;
+        self.check_said(snapshot)
     }
 
     /// Windows follow from the lines whose observations are merged: all that were read, or those that were when the
     /// backlog ended.
-    fn check_limits(&mut self, store: &Store, stored: &[u64]) -> Result<(), Stop> {
-        let limits = Limits::of(store)?;
+    fn check_limits(&mut self, snapshot: &Snapshot<'_>, stored: &[u64]) -> Result<(), Stop> {
+        let limits = Limits::of(snapshot)?;
         let told = |read: &[u64]| -> Vec<&Observation> {
             let of = self.files.iter().zip(read);
             of.flat_map(|(file, read)| file.told(*read)).collect()
@@ -306,7 +306,7 @@ impl Schedule {
                 "limits are not those of the lines {may_be:?}:\n{limits:#?}\nmust be\n{must_be:#?}"
             )));
         };
-        let fired = store.quota(0)?.fired;
+        let fired = snapshot.quota(0)?.fired;
         check_fired(&fired, &limits, told(&is)).map_err(Stop::Broken)?;
         if !fired.starts_with(&self.fired) {
             return Err(Stop::Broken(format!(
@@ -319,22 +319,24 @@ impl Schedule {
     }
 
     /// What operators said is there: it stands in no log.
-    fn check_said(&mut self, store: &Store) -> Result<(), Stop> {
-        let view = store.quota(0)?;
+    fn check_said(&mut self, snapshot: &Snapshot<'_>) -> Result<(), Stop> {
+        let view = snapshot.quota(0)?;
         let mark = view.accounts.get(&account()).and_then(|sums| sums.mark.as_ref());
         let mark = mark.map_or(0, |cause| u64::try_from(cause.until - NOW).unwrap());
         self.mark.may_be("the mark", mark)?;
-        let info = store.run_info(&RunId::new(RUNS[0]).unwrap())?.unwrap_or_default();
+        let info = snapshot
+            .run_info(&RunId::new(RUNS[0]).unwrap())?
+            .unwrap_or_default();
         let label = info.labels.get("n").map_or(0, |number| number.parse().unwrap());
         self.label.may_be("the label", label)
     }
 
     /// Opens the database until it is open, as a service that is started again does.
-    fn open(&mut self) -> Result<Store, Stop> {
-        let mut store = Store::on(self.disk.clone());
+    fn open(&mut self) -> Result<Writer, Stop> {
+        let mut store = Writer::on(self.disk.clone());
         for _ in 0..OPENINGS_MAX {
             let opened = store.reopen().map_err(Stop::from);
-            let checked = opened.and_then(|()| self.check(&store));
+            let checked = opened.and_then(|()| self.check(&store.reader().snapshot()?));
             let error = match checked {
                 Ok(()) => {
                     self.crashes_in_row = 0;
@@ -352,10 +354,10 @@ impl Schedule {
     }
 
     /// Brings the disk back, and the process if it went with the power.
-    fn after(&mut self, error: &StoreError, store: &mut Store) -> Result<(), Stop> {
+    fn after(&mut self, error: &StoreError, store: &mut Writer) -> Result<(), Stop> {
         if self.disk.is_down() {
             self.disk.boot();
-            *store = Store::on(self.disk.clone());
+            *store = Writer::on(self.disk.clone());
             self.crashes_in_row += 1;
             if self.crashes_in_row < CRASHES_MAX {
                 self.plan(40);
@@ -416,8 +418,8 @@ impl Schedule {
         (batches, read)
     }
 
-    fn commit(&mut self, store: &Store, all: bool) -> Result<(), Stop> {
-        let mut stored = self.stored(store)?;
+    fn commit(&mut self, store: &mut Writer, all: bool) -> Result<(), Stop> {
+        let mut stored = self.stored(&store.reader().snapshot()?)?;
         loop {
             let (batches, read) = self.batches(&stored, all);
             let committed = store.commit(&batches)?;
@@ -441,7 +443,7 @@ impl Schedule {
     }
 
     /// The backlog ends: what was parked is merged, and what comes from now on.
-    fn apply_deferred(&mut self, store: &Store) -> Result<(), Stop> {
+    fn apply_deferred(&mut self, store: &mut Writer) -> Result<(), Stop> {
         self.unparks = true;
         store.apply_deferred(NOW)?;
         self.is_live = true;
@@ -449,7 +451,7 @@ impl Schedule {
     }
 
     /// An operator says something.
-    fn say(&mut self, store: &Store) -> Result<(), Stop> {
+    fn say(&mut self, store: &mut Writer) -> Result<(), Stop> {
         if self.random.bool() {
             self.mark.tried += 1;
             let cause = Cause {
@@ -474,7 +476,7 @@ impl Schedule {
         Ok(())
     }
 
-    fn step(&mut self, store: &Store) -> Result<(), Stop> {
+    fn step(&mut self, store: &mut Writer) -> Result<(), Stop> {
         match self.random.u32(..8) {
             0 => self.apply_deferred(store),
             1 => self.say(store),
@@ -490,7 +492,7 @@ impl Schedule {
         self.plan(60);
         let mut store = self.open().map_err(told)?;
         for _ in 0..self.random.u32(3..=8) {
-            match self.step(&store) {
+            match self.step(&mut store) {
                 Ok(()) => {}
                 Err(Stop::Disk(error)) => {
                     self.after(&error, &mut store).map_err(told)?;
@@ -507,9 +509,9 @@ impl Schedule {
             self.disk.boot();
         }
         drop(store);
-        let store = self.open().map_err(told)?;
-        self.commit(&store, true).map_err(told)?;
-        self.apply_deferred(&store).map_err(told)?;
+        let mut store = self.open().map_err(told)?;
+        self.commit(&mut store, true).map_err(told)?;
+        self.apply_deferred(&mut store).map_err(told)?;
         // Closing packs the file, and may be in trouble as well.
         self.plan(40);
         store.close();
@@ -517,7 +519,7 @@ impl Schedule {
         drop(store);
         let store = self.open().map_err(told)?;
         let whole: Vec<u64> = self.files.iter().map(|file| file.lines.len() as u64).collect();
-        let stored = self.stored(&store).map_err(told)?;
+        let stored = self.stored(&read(&store)).map_err(told)?;
         if stored != whole || self.merged != whole {
             let merged = &self.merged;
             return Err(format!(

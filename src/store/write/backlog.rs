@@ -1,27 +1,27 @@
 //! A backlog: runs that are read in any order, so that ties go by run and observations wait until it ends.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 use redb::{ReadableTable, Table};
 
-use super::name_cache::NameCache;
-use super::next_sequence;
 use super::outcome::Committed;
 use super::windows::WindowChanges;
+use super::{Writer, next_sequence};
 use crate::model::Millis;
+use crate::store::StoreError;
 use crate::store::error::DbError;
 use crate::store::schema::{META, RUNS, RunRow};
 use crate::store::table::{decode_row, put};
-use crate::store::{Store, StoreError};
 
-impl Store {
-    /// Says that several readers work off a backlog of the runs there are: until it [ends](Store::end_backlog), ties go
+impl Writer {
+    /// Says that several readers work off a backlog of the runs there are: until it [ends](Writer::end_backlog), ties go
     /// to the run with the lowest number, whichever reader is faster.
     ///
     /// # Errors
-    /// As [`Store::commit`].
-    pub fn begin_backlog(&self) -> Result<(), StoreError> {
-        self.take_names();
+    /// As [`Writer::commit`].
+    pub fn begin_backlog(&mut self) -> Result<(), StoreError> {
+        // They say which runs are of the backlog.
+        self.names = None;
         self.transact(|write| {
             let mut runs = write.open_table(RUNS)?;
             set_backlog(&mut runs, true)
@@ -31,9 +31,10 @@ impl Store {
     /// Says that the backlog is worked off: from now on ties stay with the run that is there.
     ///
     /// # Errors
-    /// As [`Store::commit`].
-    pub fn end_backlog(&self) -> Result<(), StoreError> {
-        self.take_names();
+    /// As [`Writer::commit`].
+    pub fn end_backlog(&mut self) -> Result<(), StoreError> {
+        // They say which runs are of the backlog.
+        self.names = None;
         self.transact(|write| {
             let mut runs = write.open_table(RUNS)?;
             set_backlog(&mut runs, false)
@@ -44,12 +45,11 @@ impl Store {
     /// are merged as they come.
     ///
     /// # Errors
-    /// As [`Store::commit`].
-    pub fn apply_deferred(&self, now: Millis) -> Result<Committed, StoreError> {
-        self.take_names();
-        let committed = self.transact(|write| {
-            let names = NameCache::load(write)?;
-            let mut limits = WindowChanges::new(self, write)?;
+    /// As [`Writer::commit`].
+    pub fn apply_deferred(&mut self, now: Millis) -> Result<Committed, StoreError> {
+        let slot = Arc::clone(self.slot());
+        let committed = self.transact_named(|write, names| {
+            let mut limits = WindowChanges::new(&slot, write)?;
             let mut meta = write.open_table(META)?;
             limits.apply_deferred(&mut meta, &names.accounts, now)?;
             let sequence = next_sequence(&mut meta)?;
@@ -59,7 +59,7 @@ impl Store {
                 ..Committed::default()
             })
         })?;
-        self.defers.store(false, Ordering::Release);
+        slot.defer_no_more();
         Ok(committed)
     }
 }

@@ -6,7 +6,6 @@
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
@@ -15,7 +14,6 @@ use super::deferred::MergeOrder;
 use super::files::FileTables;
 use super::models::ModelTables;
 use super::name_cache::NameCache;
-use super::next_sequence;
 use super::outcome::{Committed, Outcome, RunChange};
 use super::registry::Registry;
 use super::responses::{ResponseDelta, ResponseTable, StoredResponse, undated};
@@ -23,18 +21,20 @@ use super::sessions::Sessions;
 use super::sums::{HourDelta, SumTables};
 use super::tx_runs::TxRuns;
 use super::windows::WindowChanges;
+use super::{Writer, next_sequence};
 use crate::dedup::{Response, merge_copy};
 use crate::model::{self, Batch, Dating, FileNumber, Kind, Millis, Record, ResponseKey, RunNumber};
+use crate::store::StoreError;
+use crate::store::database::DatabaseSlot;
 use crate::store::error::DbError;
 use crate::store::schema::{FileRow, META, RunTotalsRow};
 use crate::store::table::decode_row;
-use crate::store::{Store, StoreError};
 
 /// From so many responses on a first replay writes them by a thread of their own, beside the other tables: it waits for
 /// nothing else by then. A collector goes on, and the allocator would keep what each such thread took.
 const ROWS_APART_MIN: usize = 8192;
 
-/// The end of a replay, see [`Store::commit_then`].
+/// The end of a replay, see [`Writer::commit_then`].
 #[derive(Clone, Debug)]
 pub struct ReplayEnd {
     /// The responses without a time of the commits before.
@@ -44,27 +44,27 @@ pub struct ReplayEnd {
     pub clock: Millis,
 }
 
-impl Store {
+impl Writer {
     /// Commits batches in one transaction. They may still be coming: each is folded when it is there, what came of
     /// all is written after the last. Memory is needed for each response, not for its copies.
     ///
     /// # Errors
-    /// When the disk or the database refuses; then nothing is known of what was committed until [`Store::reopen`].
+    /// When the disk or the database refuses; then nothing is known of what was committed until [`Writer::reopen`].
     pub fn commit<B: Borrow<Batch>>(
-        &self,
+        &mut self,
         batches: impl IntoIterator<Item = B>,
     ) -> Result<Committed, StoreError> {
         self.commit_then(batches.into_iter(), |_| None)
     }
 
-    /// [`Store::commit`] for what reads once: in the transaction of the last batches, as `end` says when there
+    /// [`Writer::commit`] for what reads once: in the transaction of the last batches, as `end` says when there
     /// are no more, responses and observations without a time become as of its time, deferred observations are merged,
     /// and the backlog is worked off. Not if any of the batches was refused.
     ///
     /// # Errors
-    /// As [`Store::commit`].
+    /// As [`Writer::commit`].
     pub fn commit_then<I>(
-        &self,
+        &mut self,
         mut batches: I,
         end: impl FnOnce(&mut I) -> Option<ReplayEnd>,
     ) -> Result<Committed, StoreError>
@@ -72,13 +72,9 @@ impl Store {
         I: Iterator,
         I::Item: Borrow<Batch>,
     {
-        let names = self.take_names();
-        let (committed, names, is_end) = self.transact(|write| {
-            let names = match names {
-                Some(names) => names,
-                None => NameCache::load(write)?,
-            };
-            let mut tx = CommitTx::new(self, write, names)?;
+        let slot = Arc::clone(self.slot());
+        let (committed, is_end) = self.transact_named(|write, names| {
+            let mut tx = CommitTx::new(&slot, write, names)?;
             for batch in batches.by_ref() {
                 tx.apply_batch(batch.borrow())?;
             }
@@ -87,13 +83,12 @@ impl Store {
             if let Some(end) = &end {
                 tx.finish_replay(end)?;
             }
-            let (committed, names) = tx.finish()?;
-            Ok((committed, names, end.is_some()))
+            Ok((tx.finish()?, end.is_some()))
         })?;
         if is_end {
-            self.defers.store(false, Ordering::Release);
-        } else {
-            self.keep_names(names);
+            slot.defer_no_more();
+            // No run is of the backlog any more.
+            self.names = None;
         }
         Ok(committed)
     }
@@ -122,7 +117,7 @@ struct CommitTx<'s, 't> {
     responses: ResponseTable<'t>,
     sums: SumTables<'t>,
     meta: Table<'t, &'static str, u64>,
-    names: NameCache,
+    names: &'s mut NameCache,
     /// Observations are deferred.
     defers: bool,
     runs: TxRuns,
@@ -137,10 +132,14 @@ struct CommitTx<'s, 't> {
 }
 
 impl<'s, 't> CommitTx<'s, 't> {
-    fn new(store: &'s Store, write: &'t WriteTransaction, names: NameCache) -> Result<Self, DbError> {
+    fn new(
+        slot: &'s DatabaseSlot,
+        write: &'t WriteTransaction,
+        names: &'s mut NameCache,
+    ) -> Result<Self, DbError> {
         Ok(Self {
             registry: Registry::new(write)?,
-            limits: WindowChanges::new(store, write)?,
+            limits: WindowChanges::new(slot, write)?,
             sessions: Sessions::new(write)?,
             files: FileTables::new(write)?,
             models: ModelTables::new(write)?,
@@ -148,7 +147,7 @@ impl<'s, 't> CommitTx<'s, 't> {
             sums: SumTables::new(write)?,
             meta: write.open_table(META)?,
             names,
-            defers: store.defers(),
+            defers: slot.defers(),
             runs: TxRuns::default(),
             deltas: Vec::new(),
             places: HashMap::new(),
@@ -160,7 +159,7 @@ impl<'s, 't> CommitTx<'s, 't> {
 
     /// Checks a batch against the stored cursor and folds its records, or refuses it.
     fn apply_batch(&mut self, batch: &Batch) -> Result<(), DbError> {
-        let place = self.runs.place(&mut self.registry, &mut self.names, batch)?;
+        let place = self.runs.place(&mut self.registry, self.names, batch)?;
         let run = self.runs.all[place].row.number;
         let stored = self
             .files
@@ -259,7 +258,7 @@ impl<'s, 't> CommitTx<'s, 't> {
         if !dating.is_own() && record.kind == Kind::Message {
             change.lines.clock_suspect += u64::from(record.copies);
         }
-        let (name, model) = self.models.number(&mut self.names, &record.model, run.number)?;
+        let (name, model) = self.models.number(self.names, &record.model, run.number)?;
         let session = self.sessions.number(record.session, run.number)?;
         let copy = StoredResponse {
             response: Response {
@@ -285,7 +284,7 @@ impl<'s, 't> CommitTx<'s, 't> {
         let next = self.deltas.len();
         let place = *self.places.entry(record.key).or_insert(next);
         if place == next {
-            let Some(before) = self.responses.stored(&self.names, record.key)? else {
+            let Some(before) = self.responses.stored(self.names, record.key)? else {
                 self.deltas.push(ResponseDelta::new(record.key, copy));
                 change.responses += u64::from(record.kind != Kind::Duplicate);
                 change.lines.duplicate += u64::from(duplicates.saturating_sub(1));
@@ -313,7 +312,7 @@ impl<'s, 't> CommitTx<'s, 't> {
         Ok(())
     }
 
-    /// Ends a replay: see [`Store::commit_then`].
+    /// Ends a replay: see [`Writer::commit_then`].
     fn finish_replay(&mut self, end: &ReplayEnd) -> Result<(), DbError> {
         let now = match end.now {
             Some(now) => now,
@@ -321,7 +320,7 @@ impl<'s, 't> CommitTx<'s, 't> {
         };
         for key in &end.undated {
             if !self.places.contains_key(key)
-                && let Some(before) = self.responses.stored(&self.names, *key)?
+                && let Some(before) = self.responses.stored(self.names, *key)?
             {
                 self.places.insert(*key, self.deltas.len());
                 self.deltas.push(ResponseDelta::stored(*key, before));
@@ -351,27 +350,27 @@ impl<'s, 't> CommitTx<'s, 't> {
     }
 
     /// Writes everything that changed.
-    fn finish(mut self) -> Result<(Committed, NameCache), DbError> {
+    fn finish(mut self) -> Result<Committed, DbError> {
         let mut committed = Committed::default();
         let deltas = std::mem::take(&mut self.deltas);
         committed.undated = undated(&deltas).collect();
         let by_hour = self.write_deltas(&deltas)?;
-        self.sums.note_served(&self.names, &deltas, self.read_at)?;
+        self.sums.note_served(self.names, &deltas, self.read_at)?;
         drop(deltas);
         let (sums, by_model) = self.runs.write_totals(&mut self.registry, &by_hour)?;
-        self.sums.add_by_account(&self.names, &by_model)?;
-        committed.events = self.runs.write_infos(&mut self.registry, &self.names)?;
+        self.sums.add_by_account(self.names, &by_model)?;
+        committed.events = self.runs.write_infos(&mut self.registry, self.names)?;
         committed.sequence = next_sequence(&mut self.meta)?;
-        committed.changes = self.runs.changes(&self.registry, &self.names, &sums, &by_model)?;
+        committed.changes = self.runs.changes(&self.registry, self.names, &sums, &by_model)?;
         self.limits.settle(&mut self.meta, &self.names.accounts)?;
         committed.limits = self.limits.finish(&self.names.accounts)?;
         committed.outcomes = self.outcomes;
-        Ok((committed, self.names))
+        Ok(committed)
     }
 
     /// Writes responses, and beside them everything that is summed by other keys; what was added, by hour, run and model.
     fn write_deltas(&mut self, deltas: &[ResponseDelta]) -> Result<Vec<HourDelta>, DbError> {
-        let (responses, names, places) = (&mut self.responses, &self.names, &self.places);
+        let (responses, names, places) = (&mut self.responses, &*self.names, &self.places);
         let (sums, sessions) = (&mut self.sums, &mut self.sessions);
         let is_apart = responses.is_fresh && deltas.len() >= ROWS_APART_MIN;
         let mut write_responses = move || responses.write(deltas);

@@ -17,6 +17,9 @@ mod sums;
 mod tx_runs;
 pub mod windows;
 
+use std::path::Path;
+use std::sync::Arc;
+
 use redb::{ReadableTable, Table, WriteTransaction};
 
 pub use commit::ReplayEnd;
@@ -24,42 +27,119 @@ pub use name_cache::NameCache;
 pub use outcome::{Committed, LimitChanges, Outcome, RunChange, RunEvent};
 pub use reported::AccountObservations;
 pub use runs::{Start, Started};
-pub use windows::WINDOWS_PER_ACCOUNT_MAX;
 
-use super::error::DbError;
+use super::control::StoreControl;
+use super::database::DatabaseSlot;
+use super::error::{DbError, StoreError};
+use super::read::Reader;
 use super::schema::{META, META_SEQUENCE};
-use super::{Store, StoreError};
 
-use crate::sync::lock;
+/// The only writer of a database.
+///
+/// **Invariant**: an open database has one, and every write takes it as `&mut`, so no two writes overlap. A
+/// [`Reader`] cannot write.
+#[derive(Debug)]
+pub struct Writer {
+    reader: Reader,
+    /// As committed; `None` if the next commit has to read them.
+    pub(super) names: Option<NameCache>,
+}
 
-impl Store {
+impl Writer {
+    pub(super) fn new(reader: Reader) -> Self {
+        Self { reader, names: None }
+    }
+
+    /// A handle for reading the same database.
+    #[must_use]
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// A handle for what is decided while another thread holds the writer.
+    #[must_use]
+    pub fn control(&self) -> StoreControl {
+        StoreControl::new(Arc::clone(self.reader.slot()))
+    }
+
+    pub(super) fn slot(&self) -> &Arc<DatabaseSlot> {
+        self.reader.slot()
+    }
+
+    /// The file's path, or a word for memory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.reader.path()
+    }
+
+    /// The size of the file in bytes; `None` in memory. It accesses the filesystem.
+    #[must_use]
+    pub fn file_bytes(&self) -> Option<u64> {
+        self.slot().file.bytes()
+    }
+
+    /// Whether what is committed can be found again: the path leads to the open file.
+    ///
+    /// # Errors
+    /// [`StoreError::Displaced`] if it does not, [`StoreError::Io`] if it cannot be looked at.
+    pub fn in_place(&self) -> Result<(), StoreError> {
+        self.slot().file.in_place()
+    }
+
+    /// Closes the database if it is open and opens it again. If its path does not lead to it any more, it is
+    /// found again or made anew.
+    ///
+    /// # Errors
+    /// As [`open`](crate::store::open()), and for a damaged file too. The database is closed then.
+    pub fn reopen(&mut self) -> Result<(), StoreError> {
+        // The names may be of a commit that never came to be.
+        self.names = None;
+        self.slot().reopen(false)
+    }
+
+    /// Opens the database again and checks every page of it.
+    ///
+    /// # Errors
+    /// As [`Writer::reopen`]; [`StoreError::Damaged`] if a page is not what was written.
+    pub fn examine(&mut self) -> Result<(), StoreError> {
+        self.names = None;
+        self.slot().reopen(true)
+    }
+
+    /// Sets the damaged file aside and starts a new one, which remembers why.
+    ///
+    /// # Errors
+    /// When the file cannot be moved or a new one cannot be made.
+    pub fn replace(&mut self, why: &str) -> Result<(), StoreError> {
+        self.names = None;
+        self.slot().replace(why)
+    }
+
+    /// Closes the database cleanly. Waits for snapshots that are being read.
+    pub fn close(&mut self) {
+        self.names = None;
+        self.slot().close();
+    }
+
     /// Takes a number, so that every later event has a higher one than all before.
     ///
     /// # Errors
-    /// As [`Store::commit`].
-    pub fn begin(&self) -> Result<u64, StoreError> {
+    /// As [`Writer::commit`].
+    pub fn begin(&mut self) -> Result<u64, StoreError> {
         self.transact(|write| {
             let mut meta = write.open_table(META)?;
             next_sequence(&mut meta)
         })
     }
 
-    /// Takes the names that are kept in memory, so that the next commit reads them anew unless they are put back.
-    pub(super) fn take_names(&self) -> Option<NameCache> {
-        lock(&self.names).take()
-    }
-
-    /// Keeps the names of a commit for the next.
-    fn keep_names(&self, names: NameCache) {
-        *lock(&self.names) = Some(names);
-    }
-
-    /// Runs one write transaction: durable, and quick to open again after a crash.
+    /// Runs one write transaction that changes no name: durable, and quick to open again after a crash.
     pub(super) fn transact<T>(
-        &self,
+        &mut self,
         body: impl FnOnce(&WriteTransaction) -> Result<T, DbError>,
     ) -> Result<T, StoreError> {
-        let open = self.database()?;
+        // Put back after the commit only: after an error nobody knows what is stored.
+        let names = self.names.take();
+        let open = self.slot().database()?;
         self.in_place()?;
         let commit = || {
             let mut write = open.begin_write()?;
@@ -68,7 +148,28 @@ impl Store {
             write.commit()?;
             Ok(value)
         };
-        commit().map_err(|error: DbError| self.error(error))
+        let value = commit().map_err(|error: DbError| self.slot().error(error))?;
+        drop(open);
+        self.names = names;
+        Ok(value)
+    }
+
+    /// Runs one write transaction that uses names, and may add some. It must change those in memory as it
+    /// changes those in the tables.
+    fn transact_named<T>(
+        &mut self,
+        body: impl FnOnce(&WriteTransaction, &mut NameCache) -> Result<T, DbError>,
+    ) -> Result<T, StoreError> {
+        let names = self.names.take();
+        let (value, names) = self.transact(|write| {
+            let mut names = match names {
+                Some(names) => names,
+                None => NameCache::load(write)?,
+            };
+            Ok((body(write, &mut names)?, names))
+        })?;
+        self.names = Some(names);
+        Ok(value)
     }
 }
 

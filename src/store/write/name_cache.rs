@@ -11,7 +11,9 @@ use crate::store::schema::{ACCOUNTS, AccountRow, MODEL_RUNS, MODELS, RUN_ACCOUNT
 use crate::store::table::decode_row;
 
 /// Names of models and accounts and their numbers, as committed; thrown away after a failed commit.
-#[derive(Debug, Default)]
+///
+/// **Invariant**: it is what [`NameCache::load`] would read. Whatever changes one of its tables changes it too.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct NameCache {
     /// Models by their numbers.
     pub models: Vec<Arc<str>>,
@@ -67,6 +69,21 @@ impl NameCache {
             cache.run_accounts.insert(run.value(), account.value());
         }
         Ok(cache)
+    }
+
+    /// Notes an account that may be new.
+    pub fn note_account(&mut self, number: u32, id: &AccountId) {
+        if number as usize == self.accounts.len() {
+            self.accounts.push(id.clone());
+        }
+    }
+
+    /// Notes a run that may be new, or have another account now.
+    pub fn note_run(&mut self, row: &RunRow, account: u32) {
+        self.run_accounts.insert(row.number, account);
+        if row.backlog {
+            self.backlog.insert(row.number);
+        }
     }
 
     /// The number of a run's account.

@@ -1,16 +1,17 @@
 //! What does not come from logs: an operator's marks, and observations that someone reports.
 
+use std::sync::Arc;
+
 use super::deferred::MergeOrder;
-use super::name_cache::NameCache;
-use super::next_sequence;
 use super::outcome::Committed;
 use super::registry::Registry;
 use super::windows::WindowChanges;
+use super::{Writer, next_sequence};
 use crate::model::{AccountId, Millis, Observation};
 use crate::quota::exhaustion::Cause;
+use crate::store::StoreError;
 use crate::store::schema::{MARKS, META, MarkRow};
 use crate::store::table::put;
-use crate::store::{Store, StoreError};
 
 /// Observations of an account's limits.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,15 +20,15 @@ pub struct AccountObservations {
     pub observations: Vec<Observation>,
 }
 
-impl Store {
+impl Writer {
     /// Notes what an operator says about an account; `None` takes it back.
     ///
     /// # Errors
-    /// As [`Store::commit`].
-    pub fn mark(&self, account: &AccountId, cause: Option<&Cause>) -> Result<Committed, StoreError> {
-        self.take_names();
-        self.transact(|write| {
+    /// As [`Writer::commit`].
+    pub fn mark(&mut self, account: &AccountId, cause: Option<&Cause>) -> Result<Committed, StoreError> {
+        self.transact_named(|write, names| {
             let number = Registry::new(write)?.account(account)?;
+            names.note_account(number, account);
             let mut marks = write.open_table(MARKS)?;
             match cause {
                 Some(cause) => put(&mut marks, number, &MarkRow { cause: cause.clone() })?,
@@ -44,24 +45,29 @@ impl Store {
     /// Merges observations that stand in no log. During a backlog they wait for its end like all others.
     ///
     /// # Errors
-    /// As [`Store::commit`].
-    pub fn observe(&self, reported: &[AccountObservations], now: Millis) -> Result<Committed, StoreError> {
-        self.take_names();
-        self.transact(|write| {
+    /// As [`Writer::commit`].
+    pub fn observe(
+        &mut self,
+        reported: &[AccountObservations],
+        now: Millis,
+    ) -> Result<Committed, StoreError> {
+        let slot = Arc::clone(self.slot());
+        self.transact_named(|write, names| {
             let mut registry = Registry::new(write)?;
             let mut numbers = Vec::with_capacity(reported.len());
             for one in reported {
-                numbers.push(registry.account(&one.account)?);
+                let number = registry.account(&one.account)?;
+                names.note_account(number, &one.account);
+                numbers.push(number);
             }
             drop(registry);
-            let names = NameCache::load(write)?;
             let mut meta = write.open_table(META)?;
-            let mut limits = WindowChanges::new(self, write)?;
+            let mut limits = WindowChanges::new(&slot, write)?;
             for (one, number) in reported.iter().zip(numbers) {
                 for observation in &one.observations {
                     let at = observation.observed_at.unwrap_or(now);
                     let order = MergeOrder::reported(at);
-                    if self.defers() {
+                    if slot.defers() {
                         limits.deferred.add(&meta, number, observation, order)?;
                     } else {
                         limits.wait(number, observation.clone(), at, order);

@@ -8,15 +8,16 @@ use std::path::PathBuf;
 
 use redb::WriteTransaction;
 
-use super::next_sequence;
+use super::name_cache::NameCache;
 use super::outcome::{Committed, RunEvent};
 use super::registry::Registry;
+use super::{Writer, next_sequence};
 use crate::dedup::Totals;
 use crate::model::{AccountId, Labels, Millis, Phase, RunId, RunNumber, StopReason};
+use crate::store::StoreError;
 use crate::store::error::DbError;
 use crate::store::schema::{FILES, FORGOTTEN, FORGOTTEN_RUNS, ForgottenRow, META, PATHS, RunInfoRow};
 use crate::store::table::put;
-use crate::store::{Store, StoreError};
 
 /// A run to be known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,26 +43,25 @@ pub enum Started {
     MountedElsewhere(Option<PathBuf>),
 }
 
-impl Store {
+impl Writer {
     /// Makes runs known, in the order given, each with its provider account, and lets stopped ones go on if they have
     /// labels, be they none. Those that are new and part of a backlog have their ties go by order. A run of which
     /// something was read keeps the account it has: its responses are known by it.
     ///
     /// # Errors
-    /// As [`Store::commit`].
+    /// As [`Writer::commit`].
     pub fn start(
-        &self,
+        &mut self,
         runs: &[Start],
         backlog: bool,
         now: Millis,
     ) -> Result<(Vec<Started>, Committed), StoreError> {
-        self.take_names();
-        self.transact(|write| {
+        self.transact_named(|write, names| {
             let mut registry = Registry::new(write)?;
             let mut events = Vec::new();
             let mut started = Vec::with_capacity(runs.len());
             for start in runs {
-                let (outcome, phase) = start_one(&mut registry, start, backlog, now)?;
+                let (outcome, phase) = start_one(&mut registry, names, start, backlog, now)?;
                 if let Some(phase) = phase {
                     events.extend(event(&registry, &start.run, phase)?);
                 }
@@ -71,12 +71,12 @@ impl Store {
         })
     }
 
-    /// As [`Store::start`], of runs that were found.
+    /// As [`Writer::start`], of runs that were found.
     ///
     /// # Errors
-    /// As [`Store::commit`].
+    /// As [`Writer::commit`].
     pub fn register(
-        &self,
+        &mut self,
         runs: &[(RunId, AccountId)],
         backlog: bool,
         now: Millis,
@@ -95,13 +95,12 @@ impl Store {
     /// already, stays as it is. `None` if nothing changed.
     ///
     /// # Errors
-    /// As [`Store::commit`].
+    /// As [`Writer::commit`].
     pub fn stop(
-        &self,
+        &mut self,
         runs: &[(RunId, StopReason)],
         now: Millis,
     ) -> Result<(Vec<bool>, Option<Committed>), StoreError> {
-        self.take_names();
         self.transact(|write| {
             let (mut stopped, mut events) = (Vec::with_capacity(runs.len()), Vec::new());
             {
@@ -129,18 +128,17 @@ impl Store {
     }
 
     /// Forgets a run: its name, labels and read positions. With `directory_is_there` the name is kept from being
-    /// found again until [`Store::release`]. `None` if it is unknown.
+    /// found again until [`Writer::release`]. `None` if it is unknown.
     ///
     /// # Errors
-    /// As [`Store::commit`].
+    /// As [`Writer::commit`].
     pub fn forget(
-        &self,
+        &mut self,
         run: &RunId,
         directory_is_there: bool,
         now: Millis,
     ) -> Result<Option<Committed>, StoreError> {
-        self.take_names();
-        self.transact(|write| {
+        self.transact_named(|write, names| {
             let mut registry = Registry::new(write)?;
             let Some((row, _)) = registry.known(run)? else {
                 return Ok(None);
@@ -157,6 +155,7 @@ impl Store {
             registry.totals.remove(row.number)?;
             registry.infos.remove(row.number)?;
             registry.runs.remove(run.as_str())?;
+            names.backlog.remove(&row.number);
             if directory_is_there {
                 let number = row.number;
                 put(
@@ -173,8 +172,8 @@ impl Store {
     /// The directories of forgotten runs are gone: what comes under their names is new.
     ///
     /// # Errors
-    /// As [`Store::commit`].
-    pub fn release(&self, runs: &[RunId]) -> Result<(), StoreError> {
+    /// As [`Writer::commit`].
+    pub fn release(&mut self, runs: &[RunId]) -> Result<(), StoreError> {
         self.transact(|write| {
             let mut forgotten = write.open_table(FORGOTTEN)?;
             for run in runs {
@@ -187,11 +186,14 @@ impl Store {
 
 fn start_one(
     registry: &mut Registry<'_>,
+    names: &mut NameCache,
     start: &Start,
     backlog: bool,
     now: Millis,
 ) -> Result<(Started, Option<Phase>), DbError> {
     let (row, account, is_new) = registry.run(&start.run, &start.account, backlog, now)?;
+    names.note_run(&row, account);
+    names.note_account(account, &start.account);
     let Some(labels) = &start.labels else {
         return Ok(if is_new {
             (Started::New, Some(Phase::Started))
@@ -217,6 +219,8 @@ fn start_one(
         }
         let account = registry.account(&start.account)?;
         registry.run_accounts.insert(row.number, account)?;
+        names.note_run(&row, account);
+        names.note_account(account, &start.account);
     }
     let after = RunInfoRow {
         labels: labels.clone(),

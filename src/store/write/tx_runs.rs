@@ -52,10 +52,8 @@ impl TxRuns {
             return Ok(*place);
         }
         let (row, account, is_new) = registry.run(&batch.run, &batch.account, false, batch.read_at)?;
-        names.run_accounts.insert(row.number, account);
-        if account as usize == names.accounts.len() {
-            names.accounts.push((*batch.account).clone());
-        }
+        names.note_run(&row, account);
+        names.note_account(account, &batch.account);
         let place = self.all.len();
         self.all.push(TxRun {
             id: batch.run.clone(),

@@ -14,7 +14,7 @@ use crate::model::{AccountId, DAY_MS, HOUR_MS, LimitStatus, MINUTE_MS, Millis, O
 use crate::quota::overage::Overage;
 use crate::quota::window::{RESET_JITTER_MS, merge};
 use crate::quota::window_name;
-use crate::store::Store;
+use crate::store::database::DatabaseSlot;
 use crate::store::error::DbError;
 use crate::store::schema::{
     ACCOUNT_LIMITS, AccountLimitsRow, FIRED, FiredRow, HistoryRow, LIMIT_EVENTS, LimitEventRow, META_FIRED,
@@ -56,7 +56,7 @@ struct OpenWindow {
 
 /// One transaction's work on limits.
 pub struct WindowChanges<'s, 't> {
-    store: &'s Store,
+    slot: &'s DatabaseSlot,
     windows: Table<'t, (u32, &'static str), &'static [u8]>,
     history: Table<'t, (u32, &'static str, u32), &'static [u8]>,
     events: Table<'t, (u64, u32, &'static str), &'static [u8]>,
@@ -73,14 +73,14 @@ pub struct WindowChanges<'s, 't> {
 }
 
 impl<'s, 't> WindowChanges<'s, 't> {
-    pub fn new(store: &'s Store, write: &'t WriteTransaction) -> Result<Self, DbError> {
+    pub fn new(slot: &'s DatabaseSlot, write: &'t WriteTransaction) -> Result<Self, DbError> {
         macro_rules! open {
             ($table:expr) => {
                 write.open_table($table)?
             };
         }
         Ok(Self {
-            store,
+            slot,
             windows: open!(WINDOWS),
             history: open!(OBSERVATIONS),
             events: open!(LIMIT_EVENTS),
@@ -177,7 +177,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
         }
         let thresholds = accounts
             .get(account as usize)
-            .map_or_else(Vec::new, |id| self.store.thresholds(id));
+            .map_or_else(Vec::new, |id| self.slot.thresholds(id));
         let merged = merge(
             known.as_ref().map(|open| &open.row.track),
             observation,
@@ -383,8 +383,11 @@ impl<'s, 't> WindowChanges<'s, 't> {
     pub fn finish(mut self, accounts: &[AccountId]) -> Result<LimitChanges, DbError> {
         let id = |account: u32| accounts.get(account as usize).cloned().unwrap_or_default();
         let mut changes = LimitChanges::default();
-        if self.left_out > 0 {
-            self.store.leave_out_windows(self.left_out);
+        if self.left_out > 0 && self.slot.leave_out_windows(self.left_out) == 0 {
+            tracing::warn!(
+                "an account has more than {WINDOWS_PER_ACCOUNT_MAX} windows of uncommon names; what logs say of further \
+                 ones is left out (said once)"
+            );
         }
         for ((account, name), open) in std::mem::take(&mut self.open) {
             if !open.changed {

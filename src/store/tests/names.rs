@@ -1,0 +1,141 @@
+//! The names that the writer keeps between commits: after each write they are those in the tables, and after
+//! an error there are none.
+
+use super::*;
+use crate::model::{Labels, LimitSource, LimitStatus, Observation, StopReason};
+use crate::quota::exhaustion::Cause;
+use crate::quota::window_name::FIVE_HOUR;
+use crate::store::write::NameCache;
+
+const RUNS: [&str; 4] = ["a", "b", "c", "d"];
+const ACCOUNTS: [&str; 4] = ["default", "max-1", "max-2", "max-3"];
+const WRITES: u32 = 300;
+
+fn account(name: &str) -> AccountId {
+    AccountId {
+        name: name.into(),
+        ..AccountId::default()
+    }
+}
+
+fn observation() -> Observation {
+    Observation {
+        window: FIVE_HOUR.into(),
+        utilization: Some(0.5),
+        remaining: None,
+        limit: None,
+        reset_at: None,
+        observed_at: Some(NOW),
+        status: LimitStatus::Allowed,
+        source: LimitSource::Headers,
+        session: None,
+        request: None,
+    }
+}
+
+/// Any write but the ends of a backlog and of a replay, after which names are read again.
+fn write(store: &mut Writer, random: &mut fastrand::Rng, number: u64) -> &'static str {
+    let run = RunId::new(RUNS[random.usize(..RUNS.len())]).unwrap();
+    let account = account(ACCOUNTS[random.usize(..ACCOUNTS.len())]);
+    match random.u32(..9) {
+        0 | 1 => {
+            let model = format!("m{}", random.u32(..9));
+            let lines = vec![Record {
+                model: model.into(),
+                ..record(number.into(), 1, Some(NOW))
+            }];
+            let mut batch = batch(run.as_str(), &format!("f{number}"), None, 10, lines);
+            batch.account = Arc::new(account);
+            store.commit([batch]).unwrap();
+            "commit"
+        }
+        2 | 3 => {
+            let start = Start {
+                run,
+                account,
+                labels: random.bool().then(Labels::default),
+                mount: None,
+            };
+            store.start(&[start], random.bool(), NOW).unwrap();
+            "start"
+        }
+        4 => {
+            store.stop(&[(run, StopReason::Asked)], NOW).unwrap();
+            "stop"
+        }
+        5 => {
+            store.forget(&run, random.bool(), NOW).unwrap();
+            "forget"
+        }
+        6 => {
+            let reported = AccountObservations {
+                account,
+                observations: vec![observation()],
+            };
+            store.observe(&[reported], NOW).unwrap();
+            "observe"
+        }
+        7 => {
+            let cause = Cause {
+                until: NOW,
+                reason: "said".into(),
+                source: "a test".into(),
+                since: NOW,
+            };
+            store.mark(&account, random.bool().then_some(&cause)).unwrap();
+            "mark"
+        }
+        _ => {
+            store.release(&[run]).unwrap();
+            store.begin().unwrap();
+            "release"
+        }
+    }
+}
+
+#[test]
+fn the_names_in_memory_are_those_in_the_tables_after_every_write() {
+    for seed in 0..20 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut store = memory();
+        store.commit([batch("a", "f", None, 10, vec![])]).unwrap();
+        for number in 0..WRITES {
+            let what = write(&mut store, &mut random, number.into());
+            let stored = store.transact(NameCache::load).unwrap();
+            assert_eq!(
+                store.names.as_ref(),
+                Some(&stored),
+                "seed {seed}, write {number}: {what}"
+            );
+        }
+        assert!(store.names.as_ref().unwrap().accounts.len() == ACCOUNTS.len());
+        store.end_backlog().unwrap();
+        assert!(store.names.is_none(), "none is of the backlog any more");
+    }
+}
+
+#[test]
+fn after_an_error_and_after_a_reopening_the_names_are_read_again() {
+    let disk = disk::Disk::new(&[], false, fastrand::Rng::with_seed(0));
+    let mut store = Writer::on(disk.clone());
+    store.reopen().unwrap();
+    store.commit([batch("a", "f", None, 10, vec![])]).unwrap();
+    assert!(store.names.is_some());
+    disk.expect(Some(disk::Trouble::Fault {
+        at: 1,
+        count: u64::MAX / 2,
+        error: disk::EIO,
+    }));
+    assert!(
+        store
+            .stop(&[(RunId::new("a").unwrap(), StopReason::Asked)], NOW)
+            .is_err()
+    );
+    assert!(store.names.is_none());
+    disk.expect(None);
+    store.reopen().unwrap();
+    store.commit([batch("b", "f", None, 10, vec![])]).unwrap();
+    assert!(store.names.is_some());
+    store.reopen().unwrap();
+    assert!(store.names.is_none());
+}
