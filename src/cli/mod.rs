@@ -19,6 +19,7 @@ pub mod mistakes;
 pub mod panics;
 pub mod print;
 pub mod quota;
+pub mod reload;
 pub mod replay;
 pub mod run;
 pub mod runs;

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
-
 use super::args::Global;
 use super::exit::{Exit, Failure};
 use super::print::progress::ProgressLine;
+use super::reload::{Reload, ReloadProgress};
 use super::settings::{load, settings};
 use super::{limits, log};
 use crate::app::{App, Running, Scope, ShutdownOutcome, StartError, THREADS_KEPT_EVERY};
@@ -23,8 +21,8 @@ use crate::{stderr, systemd};
 const BLOCKING_THREADS_MAX: usize = 16;
 /// Interval of the backlog's progress display.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-/// Time after which the reading of the configuration and the token counts as one that hangs.
-const RELOAD_STALLED_AFTER: Duration = Duration::from_secs(5);
+const RELOAD_STALLED: &str = "the filesystem of the configuration or of the token file does not answer; both are taken over when it \
+     does";
 
 /// Runs the collector until a signal.
 ///
@@ -129,20 +127,29 @@ async fn attend(
     let backlog = follow_backlog(running, format);
     tokio::pin!(backlog);
     let mut backlog_followed = false;
-    let mut reload = Reload::default();
+    let (global, token) = (global.clone(), running.token());
+    let mut reload = Reload::new(move || ReloadedFiles {
+        settings: load(&global),
+        token: token.reread(),
+    });
     let mut look = tokio::time::interval(Duration::from_secs(1));
     let mut keep = tokio::time::interval(THREADS_KEPT_EVERY);
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            () = signals.reloaded() => reload.start(running, global),
-            files = reload.read() => {
-                match files {
-                    Some(files) => files.apply(running, level),
-                    None => refuse(running, &"it does not answer: the filesystem of the file or of the token hangs"),
-                }
+            () = signals.reloaded() => {
                 // Before readiness there is no notification to withdraw.
                 if running.is_ready() {
+                    systemd::reloading();
+                }
+                reload.start();
+            }
+            progress = reload.progress() => {
+                match progress {
+                    ReloadProgress::Done(files) => files.apply(running, level),
+                    ReloadProgress::Stalled => refuse(running, &RELOAD_STALLED),
+                }
+                if running.is_ready() && !reload.is_expected() {
                     systemd::ready();
                 }
             }
@@ -194,55 +201,10 @@ async fn follow_backlog(running: &Running, format: LogFormat) {
     tracing::info!("the backlog is read; live from here on");
 }
 
-/// The files that a reload reads, on a thread that may hang with their filesystem. At most one reading at a time.
-#[derive(Default)]
-struct Reload {
-    reading: Option<JoinHandle<ReloadedFiles>>,
-    /// When the reading counts as one that hangs; `None` after that was said.
-    stalls_at: Option<Instant>,
-}
-
 /// The configuration, and the token, which is in use already if it could be read.
 struct ReloadedFiles {
     settings: Result<Settings, Mistakes>,
     token: Result<(), TokenError>,
-}
-
-impl Reload {
-    /// Reads the files again, unless the last reading hangs.
-    fn start(&mut self, running: &Running, global: &Global) {
-        if running.is_ready() {
-            systemd::reloading();
-        }
-        self.stalls_at = Some(Instant::now() + RELOAD_STALLED_AFTER);
-        if self.reading.is_none() {
-            let (global, token) = (global.clone(), running.token());
-            self.reading = Some(tokio::task::spawn_blocking(move || ReloadedFiles {
-                settings: load(&global),
-                token: token.reread(),
-            }));
-        }
-    }
-
-    /// Waits for the files, forever if none are being read; `None` once the reading counts as one that hangs.
-    /// Cancel safe.
-    async fn read(&mut self) -> Option<ReloadedFiles> {
-        let Some(reading) = &mut self.reading else {
-            return std::future::pending().await;
-        };
-        let files = match self.stalls_at {
-            Some(stalls_at) => {
-                let Ok(files) = tokio::time::timeout_at(stalls_at, reading).await else {
-                    self.stalls_at = None;
-                    return None;
-                };
-                files
-            }
-            None => reading.await,
-        };
-        self.reading = None;
-        Some(files.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())))
-    }
 }
 
 impl ReloadedFiles {

@@ -45,8 +45,8 @@ pub struct CommitterHealth {
     pub stuck: Option<String>,
     /// Times the database was opened again.
     pub reopened: u64,
-    /// The beginning of the present call of the database.
-    call_since: Option<Instant>,
+    /// The present call of the database and its beginning.
+    call: Option<(DatabaseCall, Instant)>,
     /// Size of the database file after the last call.
     pub file_bytes: Option<u64>,
 }
@@ -55,18 +55,31 @@ impl CommitterHealth {
     /// The reason why nothing is committed at present: commits fail, or a call of the database at this path hangs.
     #[must_use]
     pub fn problem(&self, path: &Path) -> Option<String> {
-        let waits = self.call_since.map(|since| since.elapsed());
-        let hangs = waits.filter(|waits| *waits >= CALL_STALLED_AFTER);
         self.stuck.clone().or_else(|| {
-            hangs.map(|waits| {
-                format!(
-                    "the database {} has not answered for {} s: its disk is slow, or its filesystem hangs; nothing is committed meanwhile",
-                    path.display(),
-                    waits.as_secs()
-                )
+            let (call, since) = self.call?;
+            let (path, waits) = (path.display(), since.elapsed());
+            if waits < CALL_STALLED_AFTER {
+                return None;
+            }
+            let waits = waits.as_secs();
+            Some(match call {
+                DatabaseCall::Commit => format!(
+                    "the database {path} has not answered for {waits} s: its disk is slow, or its filesystem hangs; nothing is \
+                     committed meanwhile"
+                ),
+                DatabaseCall::Copy => format!(
+                    "a backup has been copying the database {path} for {waits} s; nothing is committed until it is done"
+                ),
             })
         })
     }
+}
+
+/// A call of the database, which nothing else can pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DatabaseCall {
+    Commit,
+    Copy,
 }
 
 /// The thread of the committer, to be joined at shutdown.
@@ -204,7 +217,11 @@ impl Committer {
 
     fn handle(&mut self, group: CommitGroup) -> Result<(), CommitterError> {
         let mut stops = Stops::default();
-        if group.looks && self.call(|writer| writer.in_place()).is_err() {
+        if group.looks
+            && self
+                .call(DatabaseCall::Commit, |writer| writer.in_place())
+                .is_err()
+        {
             self.persist(&[], |writer| writer.in_place())?;
         }
         for command in group.runs {
@@ -319,7 +336,7 @@ impl Committer {
                 done
             }
             SideCommand::Copy { done } => {
-                let _ = done.send(self.call(|writer| writer.copied()));
+                let _ = done.send(self.call(DatabaseCall::Copy, |writer| writer.copied()));
                 return Ok(());
             }
         };
@@ -336,7 +353,7 @@ impl Committer {
     ) -> Result<T, CommitterError> {
         let mut pause = ReopenPause::default();
         loop {
-            let error = match catch_unwind(AssertUnwindSafe(|| self.call(&write))) {
+            let error = match catch_unwind(AssertUnwindSafe(|| self.call(DatabaseCall::Commit, &write))) {
                 Ok(Ok(value)) => {
                     let mut health = lock(&self.health);
                     health.commits += 1;
@@ -361,13 +378,13 @@ impl Committer {
     }
 
     /// Calls the database, which may hang with its filesystem; health reports that.
-    fn call<T>(&mut self, call: impl FnOnce(&mut Writer) -> T) -> T {
+    fn call<T>(&mut self, what: DatabaseCall, call: impl FnOnce(&mut Writer) -> T) -> T {
         let writer = &mut self.setup.writer;
-        lock(&self.health).call_since = Some(Instant::now());
+        lock(&self.health).call = Some((what, Instant::now()));
         let value = call(writer);
         let file_bytes = writer.file_bytes();
         let mut health = lock(&self.health);
-        health.call_since = None;
+        health.call = None;
         health.file_bytes = file_bytes;
         value
     }
@@ -435,10 +452,14 @@ mod tests {
     #[test]
     fn a_call_of_the_database_that_hangs_is_a_problem() {
         let path = Path::new("/d/tokentail.redb");
-        let since = |seconds| CommitterHealth {
-            call_since: Instant::now().checked_sub(Duration::from_secs(seconds)),
+        let calling_since = |call, seconds| CommitterHealth {
+            call: Some((
+                call,
+                Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap(),
+            )),
             ..CommitterHealth::default()
         };
+        let since = |seconds| calling_since(DatabaseCall::Commit, seconds);
         assert_eq!(CommitterHealth::default().problem(path), None);
         assert_eq!(since(5).problem(path), None);
         let problem = since(9).problem(path).unwrap();
@@ -446,6 +467,8 @@ mod tests {
             problem.starts_with("the database /d/tokentail.redb has not answered for 9 s"),
             "{problem}"
         );
+        let problem = calling_since(DatabaseCall::Copy, 9).problem(path).unwrap();
+        assert!(problem.starts_with("a backup has been copying"), "{problem}");
         let stuck = CommitterHealth {
             stuck: Some("no space".to_owned()),
             ..since(9)

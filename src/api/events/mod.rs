@@ -132,8 +132,8 @@ fn check_accounts(
     if accounts.is_open() || filter.accounts_beside(&configured).is_empty() {
         return Ok(());
     }
-    let seen = snapshot.get()?.quota(Millis::MAX)?;
-    let unknown = filter.accounts_beside(&configured.chain(seen.accounts.keys()));
+    let seen = snapshot.get()?.accounts(Millis::MAX)?;
+    let unknown = filter.accounts_beside(&configured.chain(seen.keys()));
     let Some(name) = unknown.first() else {
         return Ok(());
     };

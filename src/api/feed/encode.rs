@@ -10,7 +10,7 @@ use super::event::{self, CommitStamp};
 use crate::api::http::problem::Problem;
 use crate::live::Update;
 use crate::model::{AccountId, Millis, RunId};
-use crate::store::QuotaView;
+use crate::store::KnownAccounts;
 
 /// The kinds of events that a filter may name.
 const KINDS: [&str; 6] = ["usage", "window", "threshold", "account", "run", "health"];
@@ -166,8 +166,8 @@ fn is_called(account: &AccountId, name: &str) -> bool {
 }
 
 impl CommitEvents {
-    /// The events of an update; `view` is read after its commit.
-    pub fn new(update: &Update, view: &QuotaView, now: Millis) -> Self {
+    /// The events of an update; `known` is read after its commit.
+    pub fn new(update: &Update, known: &KnownAccounts, now: Millis) -> Self {
         let mut frames = Vec::new();
         let sequence = update.sequence;
         let stamp = &CommitStamp::new(sequence, now);
@@ -181,7 +181,7 @@ impl CommitEvents {
             }
         }
         for changed in &update.windows {
-            if let Some(document) = event::window(changed, view, stamp) {
+            if let Some(document) = event::window(changed, known, stamp) {
                 frames.push(Frame::new("window", &changed.account, &document));
             }
         }

@@ -6,7 +6,7 @@ use crate::api::wire;
 use crate::dedup::Totals;
 use crate::live::{AccountChange, Lifecycle, RunUpdate};
 use crate::model::{Fired, Millis, Phase, WindowUpdate};
-use crate::store::QuotaView;
+use crate::store::KnownAccounts;
 
 /// The commit that an event belongs to, and its time.
 pub struct CommitStamp {
@@ -69,9 +69,13 @@ pub fn usage(run: &RunUpdate, stamp: &CommitStamp) -> Option<wire::UsageEvent> {
     })
 }
 
-/// `None` for a window that `view` no longer has.
-pub fn window(changed: &WindowUpdate, view: &QuotaView, stamp: &CommitStamp) -> Option<wire::WindowEvent> {
-    let account = view.accounts.get(&changed.account)?;
+/// `None` for a window that `known` no longer has.
+pub fn window(
+    changed: &WindowUpdate,
+    known: &KnownAccounts,
+    stamp: &CommitStamp,
+) -> Option<wire::WindowEvent> {
+    let account = known.get(&changed.account)?;
     let state = account.windows.get(&*changed.window)?;
     Some(wire::WindowEvent {
         sequence: stamp.sequence,

@@ -11,7 +11,7 @@ use crate::api::wire;
 use crate::clock::Clock;
 use crate::live::{Event, Listener};
 use crate::model::Millis;
-use crate::store::{QuotaView, Reader};
+use crate::store::{KnownAccounts, Reader};
 use crate::sync::lock;
 
 /// Commits kept for subscribers that resume.
@@ -84,15 +84,16 @@ impl Hub {
             };
             match event {
                 Event::Update(update) => {
-                    let view = if update.windows.is_empty() {
-                        QuotaView::default()
+                    let known = if update.windows.is_empty() {
+                        KnownAccounts::default()
                     } else {
                         let store = store.clone();
-                        let read = tokio::task::spawn_blocking(move || store.snapshot()?.quota(Millis::MAX));
+                        let read =
+                            tokio::task::spawn_blocking(move || store.snapshot()?.accounts(Millis::MAX));
                         // If the read fails, the windows are published with their next change.
                         read.await.ok().and_then(Result::ok).unwrap_or_default()
                     };
-                    self.publish(CommitEvents::new(&update, &view, clock.now()));
+                    self.publish(CommitEvents::new(&update, &known, clock.now()));
                 }
                 Event::StartOver { .. } => self.lose(),
                 Event::Closed => return,

@@ -74,7 +74,7 @@ fn seen(
     provider: Option<&str>,
     name: &str,
 ) -> Result<Vec<AccountId>, Problem> {
-    let mut seen = snapshot.get()?.quota(Millis::MAX)?.accounts;
+    let mut seen = snapshot.get()?.accounts(Millis::MAX)?;
     seen.retain(|id, _| *id.name == *name && provider.is_none_or(|provider| *id.provider == *provider));
     Ok(seen.into_keys().collect())
 }

@@ -110,10 +110,10 @@ async fn post_observations(
     });
     api.writes.observe(reports.collect()).await?;
     blocking(move || {
-        let view = api.store.snapshot()?.quota(Millis::MAX)?;
+        let known = api.store.snapshot()?.accounts(Millis::MAX)?;
         let mut windows = Vec::new();
         for account in accounts {
-            for (name, state) in view.accounts.get(&account).iter().flat_map(|sums| &sums.windows) {
+            for (name, state) in known.get(&account).iter().flat_map(|sums| &sums.windows) {
                 windows.push(quota::window(&account, name, state, now));
             }
         }

@@ -18,8 +18,8 @@ pub fn usage(
     account: &AccountId,
     now: Millis,
 ) -> Result<wire::WebUsage, StoreError> {
-    let view = snapshot.quota(Millis::MAX)?;
-    let sums = view.accounts.get(account);
+    let known = snapshot.accounts(Millis::MAX)?;
+    let sums = known.get(account);
     Ok(sums.map_or_else(wire::WebUsage::default, |sums| of_account(sums, now)))
 }
 

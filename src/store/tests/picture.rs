@@ -14,7 +14,7 @@ use crate::store::{Snapshot, StoreError, Writer};
 
 /// The thresholds that hold if no settings say others, in percent.
 const THRESHOLDS: [u8; 2] = [75, 90];
-/// Length of a window of which nobody knows one: more than what makes it another window when its end moves.
+/// Length of a window with an unknown one: more than what makes it another window when its end moves.
 const OTHER_MS: Millis = 10 * HOUR_MS;
 pub const WINDOWS: [&str; 3] = [FIVE_HOUR, SEVEN_DAY, "other"];
 

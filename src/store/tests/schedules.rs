@@ -162,7 +162,7 @@ struct Schedule {
     merged: Vec<u64>,
     /// Whether this process has ended the backlog, so that observations are merged as they come.
     is_live: bool,
-    /// Whether the end of a backlog is under way, and nobody knows whether it came about.
+    /// Whether the end of a backlog is under way, with an unknown outcome.
     unparks: bool,
     fired: Vec<Fired>,
     mark: Said,

@@ -137,7 +137,7 @@ impl Writer {
         &mut self,
         body: impl FnOnce(&WriteTransaction) -> Result<T, DbError>,
     ) -> Result<T, StoreError> {
-        // Put back after the commit only: after an error nobody knows what is stored.
+        // Put back after the commit only: after an error it is unknown what is stored.
         let names = self.names.take();
         let open = self.slot().database()?;
         self.in_place()?;
