@@ -8,7 +8,8 @@ use fastrand::Rng;
 use tempfile::TempDir;
 use tokentail::clock::Clock;
 use tokentail::model::{
-    Batch, Cursor, Dating, Kind, LineCounts, ParserState, Rank, Record, ResponseKey, RunId, Tier, Usage,
+    Batch, Cursor, Dating, Dialect, Kind, LineCounts, ParserState, Rank, Record, ResponseKey, RunId, Tier,
+    Usage,
 };
 use tokentail::store::{self, Outcome, StoreOptions, Writer};
 
@@ -158,7 +159,9 @@ fn batch(rng: &mut Rng, rows: usize) -> Batch {
             ..Cursor::default()
         },
         state: ParserState::default(),
+        dialect: Dialect::Claude,
         account: Arc::default(),
+        provider_accounts: Vec::new(),
         records: records.collect(),
         observations: Vec::new(),
         reports: Vec::new(),

@@ -4,6 +4,7 @@
 
 mod account;
 mod cursor;
+mod dialect;
 pub mod format;
 mod record;
 mod run;
@@ -16,6 +17,7 @@ pub use account::{ACCOUNT_DEFAULT, AccountId, PROVIDER_DEFAULT};
 pub use cursor::{
     Cursor, FileNumber, Inode, PARSER_STATE_BYTES_MAX, ParserState, Position, RelativePath, TAIL_BYTES_MAX,
 };
+pub use dialect::Dialect;
 pub use record::{Batch, Dating, Kind, LineCounts, Rank, Record, ResponseKey};
 pub use run::{
     LABELS_MAX, Labels, Phase, RUN_ID_BYTES_MAX, RunId, RunIdError, RunNumber, StopReason, check_label,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::account::AccountId;
 use super::cursor::{Cursor, ParserState, RelativePath};
+use super::dialect::Dialect;
 use super::run::RunId;
 use super::time::Millis;
 use super::usage::{Report, Tier, Usage};
@@ -138,8 +139,12 @@ pub struct Batch {
     pub records: Vec<Record>,
     /// What the agent reports of its sessions.
     pub reports: Vec<Report>,
+    /// The agent that wrote the file.
+    pub dialect: Dialect,
     /// Whose limits and responses these are.
     pub account: Arc<AccountId>,
+    /// Whose the responses are that name a provider, by its name.
+    pub provider_accounts: Vec<(Arc<str>, Arc<AccountId>)>,
     /// In the order of the lines.
     pub observations: Vec<Observation>,
     /// The committer adds `duplicate` and `clock_suspect`.

@@ -16,8 +16,8 @@ use crate::dedup;
 use crate::logfile::unread;
 use crate::logfile::{LogFile, Stat, Tail};
 use crate::model::{
-    self, AccountId, Batch, Cursor, Inode, LineCounts, Millis, Observation, ParserState, Position, Record,
-    RelativePath, Report, RunId,
+    self, AccountId, Batch, Cursor, Dialect, Inode, LineCounts, Millis, Observation, ParserState, Position,
+    Record, RelativePath, Report, RunId,
 };
 use crate::parse::foreign::ContentKind;
 use crate::parse::{self, LineContext, LineKind, Parser};
@@ -139,7 +139,9 @@ impl ReadChunk {
             expect,
             cursor: self.cursor,
             state: self.state,
+            dialect: Dialect::Claude,
             account: Arc::clone(&reading.account),
+            provider_accounts: Vec::new(),
             records: self.records,
             observations: self.observations,
             reports: self.reports,

@@ -14,8 +14,8 @@ use super::*;
 use crate::clock::Clock;
 use crate::dedup::{Response, Totals};
 use crate::model::{
-    AccountId, Batch, Cursor, Dating, Inode, Kind, LineCounts, Millis, ParserState, Position, Rank, Record,
-    ResponseKey, RunId, Tier, Usage,
+    AccountId, Batch, Cursor, Dating, Dialect, Inode, Kind, LineCounts, Millis, ParserState, Position, Rank,
+    Record, ResponseKey, RunId, Tier, Usage,
 };
 
 mod bytes;
@@ -112,7 +112,9 @@ fn batch(run: &str, path: &str, from: Option<u64>, to: u64, records: Vec<Record>
         expect: from.map(cursor),
         cursor: cursor(to),
         state: ParserState::default(),
+        dialect: Dialect::Claude,
         account: Arc::default(),
+        provider_accounts: Vec::new(),
         records,
         observations: Vec::new(),
         reports: Vec::new(),
