@@ -10,7 +10,7 @@ use std::fmt;
 
 use super::units::List;
 use crate::globs::Names;
-use crate::model::{ACCOUNT_DEFAULT, AccountId, Labels, PROVIDER_DEFAULT, RunId};
+use crate::model::{ACCOUNT_DEFAULT, AccountId, Labels, PROVIDER_DEFAULT, RunAccounts, RunId};
 use crate::quota::account::Account;
 use described::DescribedAccount;
 use table::{Mistake, RUNS_DEFAULT, Table};
@@ -275,6 +275,20 @@ impl Accounts {
             .map(|(rules, _)| &rules.id)
     }
 
+    /// All accounts of a run: its own, those that are kept for other providers, and those that the file names for
+    /// further ones.
+    #[must_use]
+    pub fn of_providers(
+        &self,
+        run: &RunId,
+        labels: &Labels,
+        own: AccountId,
+        kept: impl IntoIterator<Item = AccountId>,
+    ) -> RunAccounts {
+        let configured = self.matching(run, labels).cloned();
+        RunAccounts::new(own, kept.into_iter().chain(configured))
+    }
+
     /// The rules of an account. The default account has rules even if the file does not name it; an account
     /// removed from the file has none.
     #[must_use]
@@ -309,7 +323,9 @@ impl Accounts {
                 format!("{id} is there already: each account needs its own pair of provider and name");
             return table.refuse("name", problem);
         }
-        for (earlier, theirs) in self.rules.iter().zip(&self.runs) {
+        // A run has an account of each provider.
+        let rules = self.rules.iter().zip(&self.runs);
+        for (earlier, theirs) in rules.filter(|(earlier, _)| earlier.id.provider == id.provider) {
             // A run with these labels has those of the earlier account too.
             let has_all = (theirs.labels.iter()).all(|(name, value)| runs.labels.get(name) == Some(value));
             let same = |pattern: &&String| has_all && theirs.names.patterns().contains(pattern);

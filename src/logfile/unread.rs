@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::logfile::{Entry, EntryKind, LogFile, Root};
-use crate::parse::foreign::{self, Agent, ContentKind};
+use crate::parse::recognise::{self, Agent, ContentKind};
 
 /// Links whose targets are inspected in one scan; the others count as links to files if they have the name of
 /// a log.
@@ -273,9 +273,9 @@ fn is_at_projects(path: &Path) -> bool {
 /// The kind of content of a file, by its beginning, as far as that can be read.
 #[must_use]
 pub fn content_kind(file: &LogFile) -> ContentKind {
-    let mut head = vec![0; foreign::HEAD_BYTES];
+    let mut head = vec![0; recognise::HEAD_BYTES];
     let length = file.read_at(&mut head, 0).unwrap_or(0);
-    foreign::content_kind(&head[..length])
+    recognise::content_kind(&head[..length])
 }
 
 impl UnreadKind {
@@ -447,7 +447,7 @@ mod tests {
             UnreadKind::OtherEnding,
             UnreadKind::Bundle,
             UnreadKind::NotIncluded,
-            UnreadKind::Foreign(Agent::Codex),
+            UnreadKind::Foreign(Agent::Kimi),
             UnreadKind::Strange,
             UnreadKind::Hole,
             UnreadKind::NoRun,

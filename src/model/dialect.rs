@@ -22,6 +22,13 @@ impl Dialect {
         self.into_str()
     }
 
+    /// True for the provider of an agent other than Claude Code.
+    #[must_use]
+    pub fn is_of_agent(provider: &str) -> bool {
+        let others = [Self::Codex, Self::Pi, Self::Gemini, Self::Qwen];
+        others.iter().any(|dialect| dialect.provider() == Some(provider))
+    }
+
     /// The provider of its lines that name none; `None` if its lines name theirs.
     #[must_use]
     pub const fn provider(self) -> Option<&'static str> {

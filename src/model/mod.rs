@@ -13,7 +13,9 @@ mod usage;
 mod window;
 pub mod window_name;
 
-pub use account::{ACCOUNT_DEFAULT, AccountId, PROVIDER_DEFAULT};
+pub use account::{
+    ACCOUNT_DEFAULT, ACCOUNT_NAME_BYTES_MAX, AccountId, PROVIDER_DEFAULT, RunAccounts, is_account_name,
+};
 pub use cursor::{
     Cursor, FileNumber, Inode, PARSER_STATE_BYTES_MAX, ParserState, Position, RelativePath, TAIL_BYTES_MAX,
 };

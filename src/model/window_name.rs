@@ -16,8 +16,8 @@ pub const COOL_DOWN: &str = "cool_down";
 /// Whether the request was paid as overage: a share of 1 if it was, of 0 if it was not. No window.
 pub const OVERAGE_IN_USE: &str = "overage_in_use";
 
-/// A window of the account's own limit at Codex that is as long as the number of minutes behind it.
-pub const CODEX_MINUTES: &str = "codex_";
+/// A window of the account's own limit at Codex of which only the slot is known, `primary` or `secondary`.
+pub const CODEX_SLOT: &str = "codex_";
 
 /// The names that the provider's own lines have, each in its one spelling.
 const FIXED: [&str; 14] = [
@@ -86,7 +86,7 @@ pub fn length(name: &str) -> Option<Millis> {
             other => minutes(other.strip_suffix('m')?),
         };
     }
-    if let Some(count) = name.strip_prefix(CODEX_MINUTES).or_else(|| minutes_in(name)) {
+    if let Some(count) = minutes_in(name) {
         return minutes(count);
     }
     match (name, reach(name)) {
@@ -96,7 +96,7 @@ pub fn length(name: &str) -> Option<Millis> {
     }
 }
 
-/// The minutes in the name of a window that a Codex rollout names by its length alone: `4320m`.
+/// The minutes in the name of a window that is named by its length alone: `4320m`.
 fn minutes_in(name: &str) -> Option<&str> {
     name.strip_suffix('m')
         .filter(|count| !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit()))
@@ -119,7 +119,7 @@ fn reach(name: &str) -> Reach<'_> {
         SEVEN_DAY_OVERAGE_INCLUDED => Reach::Family("fable"),
         "seven_day_oauth_apps" => Reach::Refused,
         // Further limits of Codex (`codex:<limit>`) are not the account's.
-        other if other.starts_with(CODEX_MINUTES) || minutes_in(other).is_some() => Reach::Account,
+        other if other.starts_with(CODEX_SLOT) || minutes_in(other).is_some() => Reach::Account,
         other => ["seven_day_", "weekly_scoped:"]
             .iter()
             .find_map(|prefix| other.strip_prefix(prefix))
@@ -204,10 +204,8 @@ mod tests {
             assert!(!binds("weekly_scoped:Claude Opus", Some("claude-haiku-5")));
         }
         assert_eq!(length("seven_day_haiku"), Some(604_800_000));
-        for name in ["codex_4320", "4320m"] {
-            assert_eq!(length(name), Some(3 * DAY_MS));
-        }
-        for name in ["m", "4320", "4320 m", "-1m"] {
+        assert_eq!(length("4320m"), Some(3 * DAY_MS));
+        for name in ["codex_primary", "m", "4320", "4320 m", "-1m"] {
             assert_eq!(length(name), None, "{name}");
         }
         assert_eq!(length("codex:other:seven_day"), Some(7 * DAY_MS));
@@ -225,7 +223,7 @@ mod tests {
             SEVEN_DAY,
             "requests",
             "input_tokens",
-            "codex_4320",
+            "codex_primary",
             "4320m",
         ] {
             assert!(

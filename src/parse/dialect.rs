@@ -1,35 +1,64 @@
-//! Parts that the parsers of pi, Gemini CLI and Qwen Code share: two attempts at a line, keys, records.
+//! What a dialect is to the rest, and the parts that the parsers of all but Claude Code share: two attempts at a
+//! line, keys, records.
 //!
 //! Pure. A long line is judged by its first members where these say that it cannot count: most bytes of a
 //! session are in such lines.
 
+use std::fmt::Debug;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
 use super::claude::model_name::{MODEL_UNKNOWN, model_name};
-use super::line::{LineKind, Parsed, SHORT_LINE_BYTES_MAX};
+use super::line::{LineContext, LineKind, Parsed, SHORT_LINE_BYTES_MAX};
 use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{self, MemberValue, Members, RawBytes};
-use crate::model::{Dating, Kind, Millis, Rank, Record, ResponseKey, Tier, Usage};
+use crate::model::{Dating, Kind, Millis, Observation, Rank, Record, ResponseKey, Tier, Usage};
 
-/// Parses a line with `strict`, and once more with its bad bytes repaired. A long line whose head
-/// `is_passed_over` is accepted as an object by its frame. A `strict` that fails must have had no effect.
+/// The parser of one file of a dialect.
+pub trait DialectParser: Debug + Send {
+    /// True if a long line with this head, in the frame of an object, cannot count.
+    fn passes_over(&self, head: &LineHead<'_>) -> bool;
+
+    /// Parses a text, whose records and observations are appended.
+    ///
+    /// # Errors
+    /// It is not JSON; nothing changed then.
+    fn strict(
+        &mut self,
+        text: &[u8],
+        place: LineContext,
+        records: &mut Vec<Record>,
+        observations: &mut Vec<Observation>,
+    ) -> Result<Parsed, NotJson>;
+
+    /// The state between two readings of the file; empty if there is nothing to keep.
+    fn encode(&self) -> Vec<u8>;
+
+    /// Decodes the result of [`DialectParser::encode`]; `None` for bytes that no version wrote.
+    fn decode(bytes: &[u8]) -> Option<Self>
+    where
+        Self: Sized;
+}
+
+/// Parses a line (trimmed, not empty, without `\n`), and once more with its bad bytes repaired.
 pub fn line(
+    parser: &mut dyn DialectParser,
     bytes: &[u8],
-    is_passed_over: impl FnOnce(&LineHead<'_>) -> bool,
-    mut strict: impl FnMut(&[u8]) -> Result<Parsed, NotJson>,
+    place: LineContext,
+    records: &mut Vec<Record>,
+    observations: &mut Vec<Observation>,
 ) -> Parsed {
-    if let Some(head) = LineHead::of_long(bytes).filter(is_passed_over) {
+    if let Some(head) = LineHead::of_long(bytes).filter(|head| parser.passes_over(head)) {
         return Parsed::plain(LineKind::Ignored, head.timestamp.0.and_then(json::time_of));
     }
-    if let Ok(parsed) = strict(bytes) {
+    if let Ok(parsed) = parser.strict(bytes, place, records, observations) {
         return parsed;
     }
     let repaired = json::repaired(bytes);
     if let Some(text) = &repaired
-        && let Ok(parsed) = strict(text)
+        && let Ok(parsed) = parser.strict(text, place, records, observations)
     {
         return parsed;
     }

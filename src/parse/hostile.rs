@@ -35,32 +35,6 @@ const PIECES: [&[u8]; 24] = [
     b"9223372036854775807",
 ];
 
-/// Makes a parser one of samples.
-macro_rules! sample_parser {
-    ($name:ident) => {
-        impl $crate::parse::samples::SampleParser for $name {
-            fn line(
-                &mut self,
-                bytes: &[u8],
-                place: $crate::parse::LineContext,
-                records: &mut Vec<$crate::model::Record>,
-                observations: &mut Vec<$crate::model::Observation>,
-            ) -> $crate::parse::Parsed {
-                $name::line(self, bytes, place, records, observations)
-            }
-
-            fn encode(&self) -> Vec<u8> {
-                $name::encode(self)
-            }
-
-            fn decode(bytes: &[u8]) -> Option<Self> {
-                $name::decode(bytes)
-            }
-        }
-    };
-}
-pub(super) use sample_parser;
-
 /// Compares the samples of a dialect with their right answers; returns how many there are.
 pub fn check_samples<P: SampleParser>(dialect: &str) -> usize {
     let root = samples_of(dialect);
@@ -96,7 +70,7 @@ fn after<P: SampleParser>(parser: &P, bytes: &[u8]) -> (Parsed, Vec<Record>) {
     let mut records = Vec::new();
     let parsed = parser
         .clone()
-        .line(bytes, LineContext::default(), &mut records, &mut Vec::new());
+        .parse(bytes, LineContext::default(), &mut records, &mut Vec::new());
     (parsed, records)
 }
 
@@ -104,7 +78,7 @@ fn after<P: SampleParser>(parser: &P, bytes: &[u8]) -> (Parsed, Vec<Record>) {
 fn parser_of<P: SampleParser>(lines: &[&str]) -> P {
     let mut parser = P::default();
     for line in lines {
-        parser.line(
+        parser.parse(
             line.as_bytes(),
             LineContext::default(),
             &mut Vec::new(),
@@ -138,7 +112,7 @@ pub fn check_any_bytes<P: SampleParser>(words: &'static [&'static str]) {
             prop_assert!(usage.total() > 0 && usage.thinking <= usage.output);
             prop_assert!(usage.cache_creation_1h <= usage.cache_creation);
         }
-        parser.line(line, LineContext::default(), &mut Vec::new(), &mut Vec::new());
+        parser.parse(line, LineContext::default(), &mut Vec::new(), &mut Vec::new());
         prop_assert_eq!(P::decode(&parser.encode()), Some(parser));
     });
 }

@@ -10,35 +10,81 @@
 pub mod claude;
 pub mod codex;
 pub mod dialect;
-pub mod foreign;
 pub mod gemini;
 pub mod line;
 pub mod pi;
 pub mod qwen;
+pub mod recognise;
+mod state;
 
-use crate::model::{Dating, Millis, Observation, ParserState, Record};
+use crate::model::{Dating, Dialect, Millis, Observation, ParserState, Record};
 use claude::prefilter::{is_of_user, may_mention_usage, reports_use, speaks_of_limits, time_near_the_ends};
-use claude::state::State;
+use dialect::DialectParser;
+use recognise::LineOrigin;
+use state::{KeptDialect, State};
 
 pub use line::{LineContext, LineKind, Parsed, SHORT_LINE_BYTES_MAX};
 
-/// Parses one line (without its `\n`) on its own.
+/// Parses one line (without its `\n`) on its own, as one of Claude Code's.
 pub fn line(
     bytes: &[u8],
     place: LineContext,
     records: &mut Vec<Record>,
     observations: &mut Vec<Observation>,
 ) -> Parsed {
-    Parser::default().line(bytes, place, records, observations)
+    let mut parser = Parser::default();
+    parser.file = FileDialect::Claude;
+    parser.line(bytes, place, records, observations)
 }
 
 /// Parses the lines of one file in order; repeated parts are parsed once.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Parser {
+    /// That of Claude Code's lines.
     memory: claude::Memory,
-    state: State,
+    file: FileDialect,
+    last_time: Option<Millis>,
+    latest_time: Option<Millis>,
     /// Later times are not accepted.
     latest_believed: Millis,
+}
+
+/// The dialect of the file.
+#[derive(Debug)]
+enum FileDialect {
+    /// This many lines did not show it. They are parsed as Claude Code's.
+    Undecided(u8),
+    Claude,
+    Other(Dialect, Box<dyn DialectParser>),
+}
+
+impl FileDialect {
+    /// Continues from a kept one. One whose state cannot be read is recognised again.
+    fn new(kept: KeptDialect) -> Self {
+        match kept {
+            KeptDialect::Undecided(lines) => Self::Undecided(lines),
+            KeptDialect::Decided(Dialect::Claude, _) => Self::Claude,
+            KeptDialect::Decided(dialect, kept) => match recognise::parser(dialect, &kept) {
+                Some(parser) => Self::Other(dialect, parser),
+                None => Self::Undecided(0),
+            },
+        }
+    }
+
+    fn decided(dialect: Dialect) -> Self {
+        match recognise::parser(dialect, &[]) {
+            Some(parser) => Self::Other(dialect, parser),
+            None => Self::Claude,
+        }
+    }
+
+    fn kept(&self) -> KeptDialect {
+        match self {
+            Self::Undecided(lines) => KeptDialect::Undecided(*lines),
+            Self::Claude => KeptDialect::Decided(Dialect::Claude, Box::default()),
+            Self::Other(dialect, parser) => KeptDialect::Decided(*dialect, parser.encode().into()),
+        }
+    }
 }
 
 impl Default for Parser {
@@ -53,8 +99,10 @@ impl Parser {
     pub fn new(kept: &ParserState, latest_believed: Millis) -> Self {
         let state = State::decode(kept);
         Self {
-            memory: claude::Memory::new(state.retries, state.streams.clone()),
-            state,
+            memory: claude::Memory::new(state.retries, state.streams),
+            file: FileDialect::new(state.dialect),
+            last_time: state.last_time,
+            latest_time: state.latest_time,
             latest_believed,
         }
     }
@@ -64,17 +112,42 @@ impl Parser {
     pub fn state(&self) -> ParserState {
         let (retries, streams) = self.memory.kept();
         State {
+            last_time: self.last_time,
+            latest_time: self.latest_time,
             retries,
             streams,
-            ..self.state
+            dialect: self.file.kept(),
         }
         .encode()
+    }
+
+    /// The dialect of the file, which its first lines show. Lines of an undecided file have nothing that counts
+    /// and are Claude Code's.
+    #[must_use]
+    pub const fn dialect(&self) -> Dialect {
+        match self.file {
+            FileDialect::Undecided(_) | FileDialect::Claude => Dialect::Claude,
+            FileDialect::Other(dialect, _) => dialect,
+        }
+    }
+
+    /// Decides the dialect by the next line, if it is undecided.
+    pub fn recognise(&mut self, bytes: &[u8]) -> Dialect {
+        if let FileDialect::Undecided(lines) = self.file {
+            self.file = match recognise::line_origin(bytes) {
+                LineOrigin::Of(dialect) => FileDialect::decided(dialect),
+                LineOrigin::Foreign(_) => FileDialect::Claude,
+                LineOrigin::Unknown if lines + 1 >= recognise::LINES_MAX => FileDialect::Claude,
+                LineOrigin::Unknown => FileDialect::Undecided(lines + 1),
+            };
+        }
+        self.dialect()
     }
 
     /// The latest time of a line so far.
     #[must_use]
     pub fn latest_time(&self) -> Option<Millis> {
-        self.state.latest_time
+        self.latest_time
     }
 
     /// Parses one line (without its `\n`). Its time is `None` if it is not accepted.
@@ -85,18 +158,22 @@ impl Parser {
         records: &mut Vec<Record>,
         observations: &mut Vec<Observation>,
     ) -> Parsed {
-        let before = records.len();
+        self.recognise(bytes);
+        let before = (records.len(), observations.len());
         let mut parsed = self.class(bytes, place, records, observations);
+        if matches!(self.file, FileDialect::Undecided(_)) && before != (records.len(), observations.len()) {
+            self.file = FileDialect::Claude;
+        }
         let believed = |time: &Millis| *time <= self.latest_believed;
-        for record in &mut records[before..] {
+        for record in &mut records[before.0..] {
             if record.time.is_none_or(|time| !believed(&time)) {
-                record.time = self.state.last_time;
+                record.time = self.last_time;
                 record.dating = record.time.map_or(Dating::Unknown, |_| Dating::Nearby);
             }
         }
         parsed.time = parsed.time.filter(believed);
-        self.state.last_time = parsed.time.or(self.state.last_time);
-        self.state.latest_time = parsed.time.max(self.state.latest_time);
+        self.last_time = parsed.time.or(self.last_time);
+        self.latest_time = parsed.time.max(self.latest_time);
         parsed
     }
 
@@ -110,6 +187,9 @@ impl Parser {
         let trimmed = bytes.trim_ascii();
         if trimmed.is_empty() {
             return Parsed::plain(LineKind::Ignored, None);
+        }
+        if let FileDialect::Other(_, parser) = &mut self.file {
+            return dialect::line(parser.as_mut(), trimmed, place, records, observations);
         }
         if trimmed.len() > SHORT_LINE_BYTES_MAX
             && trimmed.first() == Some(&b'{')
@@ -377,6 +457,88 @@ mod tests {
             8 => proptest::sample::select(words).prop_map(<[u8]>::to_vec),
             1 => proptest::collection::vec(any::<u8>(), 0..8),
         ]
+    }
+
+    /// The yield of a file, with and without a restart after each line.
+    fn file(text: &[u8]) -> (Dialect, Vec<Record>, Vec<Observation>) {
+        let read = |restarts| {
+            let (mut parser, mut records, mut observations) = (Parser::default(), Vec::new(), Vec::new());
+            for line in text.split(|byte| *byte == b'\n') {
+                parser.line(line, LineContext::default(), &mut records, &mut observations);
+                if restarts {
+                    parser = Parser::new(&parser.state(), Millis::MAX);
+                }
+            }
+            (parser.dialect(), records, observations)
+        };
+        let once = read(false);
+        assert_eq!(once, read(true));
+        once
+    }
+
+    #[test]
+    fn a_file_is_read_in_the_dialect_of_its_first_lines() {
+        let mut counted = 0;
+        for (name, dialect) in [
+            ("codex", Dialect::Codex),
+            ("pi", Dialect::Pi),
+            ("gemini", Dialect::Gemini),
+            ("qwen", Dialect::Qwen),
+        ] {
+            for path in samples::files_below(&hostile::samples_of(name), ".jsonl") {
+                let text = std::fs::read(&path).unwrap();
+                let (found, records, _) = file(&text);
+                let is_sums = path.ends_with("usage_record.jsonl");
+                let want = if is_sums { Dialect::Claude } else { dialect };
+                assert_eq!(found, want, "{}", path.display());
+                assert!(records.is_empty() || !is_sums, "{}", path.display());
+                let (late, ..) = file(&[b"\n{\"note\":1}\n", text.as_slice()].concat());
+                assert_eq!(late, want, "{}", path.display());
+                counted += records.len();
+            }
+        }
+        assert!(counted > 200, "{counted}");
+    }
+
+    #[test]
+    fn the_first_line_that_shows_a_dialect_decides() {
+        let claude = r#"{"type":"assistant","message":{"id":"msg_1","usage":{"output_tokens":7}}}"#;
+        let codex = r#"{"type":"session_meta","payload":{"id":"t"}}"#;
+        let used =
+            r#"{"type":"token_usage_record","payload":{"response_id":"r","usage":{"output_tokens":7}}}"#;
+        for (lines, dialect, records) in [
+            (vec![claude, codex, used], Dialect::Claude, 1),
+            (vec![codex, claude, used], Dialect::Codex, 1),
+            (vec![used, claude], Dialect::Codex, 1),
+            (vec!["{}", "", "\u{feff}{}", used], Dialect::Codex, 1),
+            (
+                vec![
+                    r#"{"message":{"role":"assistant","id":"msg_1","usage":{"output_tokens":7}}}"#,
+                    used,
+                ],
+                Dialect::Claude,
+                1,
+            ),
+        ] {
+            let (found, all, _) = file(lines.join("\n").as_bytes());
+            assert_eq!((found, all.len()), (dialect, records), "{lines:?}");
+        }
+        let late = [vec!["{}"; usize::from(recognise::LINES_MAX)], vec![codex, used]].concat();
+        let (found, all, _) = file(late.join("\n").as_bytes());
+        assert_eq!((found, all.len()), (Dialect::Claude, 0), "too late");
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_read_is_recognised_again() {
+        let mut parser = Parser::default();
+        let codex = r#"{"type":"session_meta","payload":{"id":"t"}}"#.as_bytes();
+        parser.line(codex, LineContext::default(), &mut Vec::new(), &mut Vec::new());
+        let mut kept = parser.state().bytes().to_vec();
+        *kept.last_mut().unwrap() ^= 1;
+        kept.push(0);
+        let mut again = Parser::new(&ParserState::new(&kept), Millis::MAX);
+        assert_eq!(again.dialect(), Dialect::Claude, "undecided");
+        assert_eq!(again.recognise(codex), Dialect::Codex);
     }
 
     proptest! {

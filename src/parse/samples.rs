@@ -2,7 +2,6 @@
 //! and with a restart of the parser between any two lines.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::dedup::{Response, merge_copy};
 use crate::model::{Observation, Record, ResponseKey, Usage};
+use crate::parse::dialect::{self, DialectParser};
 use crate::parse::{LineContext, LineKind, Parsed};
 
 /// Up to this many files are read in every order.
@@ -17,19 +17,21 @@ const FILES_PERMUTED_MAX: usize = 4;
 /// Random orders of more files.
 const ORDERS_RANDOM: u64 = 20;
 
-/// The parser of a dialect.
-pub trait SampleParser: Clone + Debug + Default + PartialEq {
-    /// See the parser's own.
-    fn line(
+/// The parser of a dialect, for tests.
+pub trait SampleParser: DialectParser + Clone + Default + PartialEq + 'static {
+    /// Parses a line.
+    fn parse(
         &mut self,
         bytes: &[u8],
         place: LineContext,
         records: &mut Vec<Record>,
         observations: &mut Vec<Observation>,
-    ) -> Parsed;
-    fn encode(&self) -> Vec<u8>;
-    fn decode(bytes: &[u8]) -> Option<Self>;
+    ) -> Parsed {
+        dialect::line(self, bytes, place, records, observations)
+    }
 }
+
+impl<P: DialectParser + Clone + Default + PartialEq + 'static> SampleParser for P {}
 
 /// The yield of a file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,7 +57,7 @@ pub fn read<P: SampleParser>(text: &[u8], restarts: bool) -> SampleYield {
             continue;
         }
         let before = all.records.len();
-        let parsed = parser.line(line, place, &mut all.records, &mut all.observations);
+        let parsed = parser.parse(line, place, &mut all.records, &mut all.observations);
         assert_eq!(parsed.class == LineKind::Usage, all.records.len() > before);
         all.malformed += usize::from(parsed.class == LineKind::Malformed);
         if restarts {

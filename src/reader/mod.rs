@@ -17,10 +17,10 @@ use crate::logfile::unread;
 use crate::logfile::{LogFile, Stat, Tail};
 use crate::model::{
     self, AccountId, Batch, Cursor, Dialect, Inode, LineCounts, Millis, Observation, ParserState, Position,
-    Record, RelativePath, Report, RunId,
+    Record, RelativePath, Report, RunAccounts, RunId,
 };
-use crate::parse::foreign::ContentKind;
-use crate::parse::{self, LineContext, LineKind, Parser};
+use crate::parse::recognise::ContentKind;
+use crate::parse::{LineContext, LineKind, Parser};
 use crate::quota::account;
 use crate::reader::lines::{Line, LineIter, skipped};
 
@@ -42,8 +42,8 @@ pub struct ReadOptions {
     pub until: u64,
     /// Skip lines with a later time, and lines without a time that follow one.
     pub lines_until: Option<Millis>,
-    /// The account of the limits and responses.
-    pub account: Arc<AccountId>,
+    /// The accounts of the limits and responses.
+    pub accounts: Arc<RunAccounts>,
     /// The time of reading. Times of lines more than a day later are ignored.
     pub now: Millis,
     /// Stop before the first NUL byte, because data written there may not be visible yet. Otherwise NUL bytes
@@ -57,6 +57,8 @@ pub struct ReadChunk {
     pub cursor: Cursor,
     /// The state of the parser after the lines before the cursor.
     pub state: ParserState,
+    /// The agent that wrote the file, as far as its lines have shown it.
+    pub dialect: Dialect,
     pub records: Vec<Record>,
     pub observations: Vec<Observation>,
     /// Usage that the agent reports of its sessions, once for each sequence of lines of a session.
@@ -132,6 +134,12 @@ impl ReadChunk {
         for observation in &mut self.observations {
             observation.observed_at = observation.observed_at.or(nearest);
         }
+        let mut provider_accounts: Vec<(Arc<str>, Arc<AccountId>)> = Vec::new();
+        for provider in self.records.iter().filter_map(|record| record.provider.as_ref()) {
+            if provider_accounts.iter().all(|(known, _)| known != provider) {
+                provider_accounts.push((Arc::clone(provider), reading.accounts.of_provider(provider)));
+            }
+        }
         Batch {
             run,
             path,
@@ -139,9 +147,9 @@ impl ReadChunk {
             expect,
             cursor: self.cursor,
             state: self.state,
-            dialect: Dialect::Claude,
-            account: Arc::clone(&reading.account),
-            provider_accounts: Vec::new(),
+            dialect: self.dialect,
+            account: reading.accounts.of_dialect(self.dialect),
+            provider_accounts,
             records: self.records,
             observations: self.observations,
             reports: self.reports,
@@ -241,7 +249,7 @@ pub fn read(
         budget: reading.turn_bytes_max,
         nuls_to: partial.nuls_to,
         parser: Parser::new(&state, latest_believed(reading)),
-        scope: account::scope(&reading.account),
+        scope: None,
     };
     if buffer.len() < BLOCK_BYTES {
         buffer.resize(BLOCK_BYTES, 0);
@@ -256,6 +264,7 @@ pub fn read(
         buffer.shrink_to_fit();
     }
     reader.chunk.state = reader.parser.state();
+    reader.chunk.dialect = reader.parser.dialect();
     let lines = &mut reader.chunk.lines;
     // Lines of other agents are not counted as malformed.
     if lines.malformed > 0 && matches!(unread::content_kind(file), ContentKind::Foreign(_)) {
@@ -283,8 +292,8 @@ struct ChunkReader<'a> {
     /// As in [`PartialLine`].
     nuls_to: u64,
     parser: Parser,
-    /// Separates the responses of different provider accounts.
-    scope: u64,
+    /// The scope of the keys of responses, and the dialect it is of.
+    scope: Option<(Dialect, u64)>,
 }
 
 impl ChunkReader<'_> {
@@ -467,9 +476,22 @@ impl ChunkReader<'_> {
         !line.is_empty() && self.chunk.cursor.settled_to == offset + line.len() as u64
     }
 
+    /// Separates the responses of different provider accounts.
+    fn scope_of(&mut self, line: &[u8]) -> u64 {
+        let dialect = self.parser.recognise(line);
+        match self.scope {
+            Some((known, scope)) if known == dialect => scope,
+            _ => {
+                let scope = account::scope(&self.reading.accounts.of_dialect(dialect));
+                self.scope = Some((dialect, scope));
+                scope
+            }
+        }
+    }
+
     fn take_line(&mut self, offset: u64, bytes: &[u8]) {
         let place = LineContext {
-            scope: self.scope,
+            scope: self.scope_of(bytes),
             origin: self.chunk.cursor.origin,
             offset,
         };
@@ -596,13 +618,11 @@ impl ChunkReader<'_> {
         if rest.trim_ascii().is_empty() || self.chunk.cursor.settled_to == end {
             return;
         }
-        let place = LineContext {
-            scope: self.scope,
-            origin: self.chunk.cursor.origin,
-            offset: self.chunk.cursor.offset,
-        };
         // Only its kind is needed here; its contents are counted below, once.
-        if parse::line(rest, place, &mut Vec::new(), &mut Vec::new()).class == LineKind::Malformed {
+        let mut parser = Parser::new(&self.parser.state(), Millis::MAX);
+        let (records, observations) = (&mut Vec::new(), &mut Vec::new());
+        let parsed = parser.line(rest, LineContext::default(), records, observations);
+        if parsed.class == LineKind::Malformed {
             return;
         }
         self.take_line(self.chunk.cursor.offset, rest);

@@ -134,7 +134,7 @@ pub fn replay(
     if is_there {
         writer.begin_backlog()?;
     }
-    let tasks = read::tasks(&writer.reader().snapshot()?, &sources)?;
+    let tasks = read::tasks(&writer.reader().snapshot()?, &sources, &options.accounts)?;
     plan(tasks.iter().map(|task| task.size).sum());
     read_all(options, &mut writer, &tasks, &mut progress)?;
     warnings.extend(sources.iter().flat_map(Source::notices));

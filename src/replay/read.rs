@@ -6,9 +6,10 @@ use std::sync::mpsc::SyncSender;
 
 use super::discover::Source;
 use super::{ReplayError, ReplayOptions};
+use crate::config::Accounts;
 use crate::logfile::unread::{self, UnreadKind};
 use crate::logfile::{LogFileError, Root};
-use crate::model::{AccountId, Batch, Position, RelativePath, RunId};
+use crate::model::{Batch, Position, RelativePath, RunAccounts, RunId};
 use crate::reader::{self, PartialLine, ReadOptions};
 use crate::store::Snapshot;
 use crate::sync::lock;
@@ -23,11 +24,15 @@ pub struct Task<'s> {
     path: RelativePath,
     stored: Option<Position>,
     pub size: u64,
-    account: Arc<AccountId>,
+    accounts: Arc<RunAccounts>,
 }
 
 /// All files: the largest run first and its largest file, so that the readers end together and stay in one run.
-pub fn tasks<'s>(snapshot: &Snapshot<'_>, sources: &'s [Source]) -> Result<Vec<Task<'s>>, ReplayError> {
+pub fn tasks<'s>(
+    snapshot: &Snapshot<'_>,
+    sources: &'s [Source],
+    accounts: &Accounts,
+) -> Result<Vec<Task<'s>>, ReplayError> {
     let size_of = |source: &Source| source.files.iter().map(|file| file.size).sum::<u64>();
     let mut sources: Vec<_> = sources.iter().map(|source| (size_of(source), source)).collect();
     sources.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
@@ -35,7 +40,8 @@ pub fn tasks<'s>(snapshot: &Snapshot<'_>, sources: &'s [Source]) -> Result<Vec<T
     let mut tasks = Vec::new();
     for ((_, source), known) in sources.into_iter().zip(snapshot.stored_runs(&runs)?) {
         let mut positions = known.positions;
-        let account = Arc::new(known.info.map(|info| info.account).unwrap_or_default());
+        let (own, labels) = (known.info).map_or_else(Default::default, |info| (info.account, info.labels));
+        let accounts = Arc::new(accounts.of_providers(&source.run, &labels, own, Vec::new()));
         let first = tasks.len();
         tasks.extend(source.files.iter().map(|file| {
             let path: RelativePath = file.path.as_path().into();
@@ -44,7 +50,7 @@ pub fn tasks<'s>(snapshot: &Snapshot<'_>, sources: &'s [Source]) -> Result<Vec<T
                 stored: positions.remove(&path),
                 path,
                 size: file.size,
-                account: Arc::clone(&account),
+                accounts: Arc::clone(&accounts),
             }
         }));
         tasks[first..].sort_by_key(|task| std::cmp::Reverse(task.size));
@@ -131,7 +137,7 @@ fn read_file(
         until: u64::MAX,
         lines_until: options.until,
         waits_for_holes: false,
-        account: Arc::clone(&task.account),
+        accounts: Arc::clone(&task.accounts),
         now: options.now,
     };
     let mut stored = task.stored.clone();

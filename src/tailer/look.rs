@@ -100,11 +100,11 @@ impl Tailer {
             return;
         }
         self.wanted = wanted.clone();
-        if self.wanted != *self.account {
+        if self.wanted != *self.accounts.own() {
             tracing::warn!(
                 run = %self.run,
                 "it stays with account {}, by which it is counted; new runs of its name go to {wanted}",
-                self.account
+                self.accounts.own()
             );
         }
     }

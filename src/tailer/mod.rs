@@ -30,7 +30,7 @@ use crate::committer::handle::CommitterGone;
 use crate::logfile::LogFileError;
 use crate::logfile::pool::STALLED_AFTER;
 use crate::logfile::run_dir::RunDir;
-use crate::model::{AccountId, Labels, RunId, StopReason};
+use crate::model::{AccountId, Labels, RunAccounts, RunId, StopReason};
 use crate::store::StoredRun;
 
 pub use handle::TailerHandle;
@@ -70,8 +70,8 @@ pub struct Tailer {
     run: RunId,
     /// The labels of the run when the tailer started.
     labels: Labels,
-    /// The account that counts the run.
-    account: Arc<AccountId>,
+    /// The accounts that count the run.
+    accounts: Arc<RunAccounts>,
     /// The account that the settings name for a new run of this name, as of the last rescan.
     wanted: AccountId,
     shared: Arc<TailerContext>,
@@ -112,6 +112,12 @@ impl Tailer {
                 Labels::new(),
             ),
         };
+        let accounts =
+            shared
+                .settings
+                .borrow()
+                .accounts
+                .of_providers(&run, &labels, account.clone(), Vec::new());
         // Spreads the full scans of the runs over different rounds.
         let round_offset = run.as_str().bytes().fold(0u8, u8::wrapping_add);
         Self {
@@ -121,8 +127,8 @@ impl Tailer {
             is_stalled: false,
             tree: Some(Box::new(Tree::new(run.clone(), home, positions))),
             run,
-            wanted: account.clone(),
-            account: Arc::new(account),
+            wanted: account,
+            accounts: Arc::new(accounts),
             labels,
             shared,
             handle,

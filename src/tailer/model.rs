@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::{Environment, Partial, Settings};
 use crate::fuzz::number_setting;
 use crate::logfile::run_dir::RunDir;
-use crate::model::{AccountId, DAY_MS, Millis, Observation, RunId};
+use crate::model::{DAY_MS, Millis, Observation, RunAccounts, RunId};
 use crate::parse::{self, LineContext};
 use crate::quota::account;
 use crate::reader::ReadOptions;
@@ -110,7 +110,7 @@ struct Model {
     random: fastrand::Rng,
     root: tempfile::TempDir,
     settings: Settings,
-    account: Arc<AccountId>,
+    accounts: Arc<RunAccounts>,
     disk: Disk,
     store: Writer,
     watch: Watch,
@@ -163,7 +163,7 @@ impl Model {
             random: fastrand::Rng::with_seed(seed),
             settings: Settings::load(flags, None, &environment).unwrap(),
             root,
-            account: Arc::default(),
+            accounts: Arc::default(),
             disk,
             store,
             watch: Watch::start(),
@@ -590,7 +590,7 @@ impl Model {
             until: u64::MAX,
             lines_until: None,
             waits_for_holes: true,
-            account: Arc::clone(&self.account),
+            accounts: Arc::clone(&self.accounts),
             now,
         }
     }
@@ -603,7 +603,7 @@ impl Model {
             if !self.root.path().join(run).is_dir() {
                 return true;
             }
-            let account = AccountId::clone(&self.account);
+            let account = self.accounts.own().clone();
             self.store
                 .register(&[(id.clone(), account)], false, EPOCH)
                 .unwrap();
@@ -686,7 +686,7 @@ impl Model {
 
     /// Takes the lines of all logs for read.
     fn count(&mut self, stop: bool) {
-        let scope = account::scope(&self.account);
+        let scope = account::scope(self.accounts.own());
         for ((run, _), log) in &mut self.logs {
             let whole = |half: &&(ModelLine, usize)| stop && half.1 == half.0.text.len();
             let settled = log.half.as_ref().filter(whole).map(|(line, _)| line);

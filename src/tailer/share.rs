@@ -33,7 +33,7 @@ impl Tailer {
         };
         let mut buffer = permits.take_buffer();
         let settings = Arc::clone(&shared.settings.borrow());
-        let (account, clock) = (Arc::clone(&self.account), shared.clock);
+        let (accounts, clock) = (Arc::clone(&self.accounts), shared.clock);
         let ((batches, buffer), tree) = self
             .blocking(devices, &mut held.0, &mut held.1, move |mut tree| {
                 let reading = ReadOptions {
@@ -42,7 +42,7 @@ impl Tailer {
                     settle,
                     until: u64::MAX,
                     lines_until: None,
-                    account,
+                    accounts,
                     now: clock.now(),
                     waits_for_holes: true,
                 };

@@ -22,7 +22,7 @@ use crate::globs::Globs;
 use crate::logfile::run_dir::RunDir;
 use crate::logfile::{EntryKind, LogFileError, Stat};
 use crate::model::{Cursor, Inode, ParserState, Position, RelativePath, RunId};
-use crate::parse::foreign::ContentKind;
+use crate::parse::recognise::ContentKind;
 use crate::watch::Watch;
 
 use crate::logfile::unread::{Unread, UnreadKind};

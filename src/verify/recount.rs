@@ -10,7 +10,7 @@ use crate::config::Settings;
 use crate::logfile::run_dir::RunDir;
 use crate::logfile::walk::{WalkLimits, walk};
 use crate::logfile::{LogFile, LogFileError, Root, Tail};
-use crate::model::{AccountId, Cursor, Millis, ParserState, Position, RelativePath, RunId};
+use crate::model::{Cursor, Millis, ParserState, Position, RelativePath, RunAccounts, RunId};
 use crate::reader::{self, BLOCK_BYTES, PartialLine, ReadOptions};
 use crate::store::{Snapshot, Writer};
 
@@ -19,7 +19,7 @@ struct RecountedRun<'a> {
     id: &'a RunId,
     home: &'a RunDir,
     root: Root,
-    account: Arc<AccountId>,
+    accounts: Arc<RunAccounts>,
     recount: &'a mut Writer,
     settings: &'a Settings,
     now: Millis,
@@ -58,7 +58,7 @@ pub(super) fn run(
         id: run,
         home,
         root,
-        account: Arc::new(account),
+        accounts: Arc::new(RunAccounts::new(account, Vec::new())),
         recount,
         settings,
         now,
@@ -221,7 +221,7 @@ impl RecountedRun<'_> {
                 .max(stored.skip_to.map_or(0, std::num::NonZeroU64::get)),
             lines_until: None,
             waits_for_holes: false,
-            account: Arc::clone(&self.account),
+            accounts: Arc::clone(&self.accounts),
             now: self.now,
         };
         let mut position = Position {

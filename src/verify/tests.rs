@@ -102,7 +102,7 @@ impl Place {
             until: u64::MAX,
             lines_until: None,
             waits_for_holes: false,
-            account: Arc::default(),
+            accounts: Arc::default(),
             now: NOW,
         };
         let chunk = reader::read(

@@ -379,7 +379,7 @@ fn limits_of_codex_are_named_by_their_length() {
         (
             json!({"headers": {"x-codex-primary-used-percent": "12", "x-codex-primary-window-minutes": "90000",
                 "x-codex-primary-reset-at": reset.to_string()}}),
-            json!({"codex_90000": [0.12, "unknown"]}),
+            json!({"90000m": [0.12, "unknown"]}),
         ),
     ];
     for (number, (mut body, want)) in cases.into_iter().enumerate() {

@@ -13,11 +13,12 @@ use super::super::units::{Count, List, within};
 use super::super::{Key, key};
 use crate::globs::{Names, check_amount};
 use crate::model::window_name;
-use crate::model::{ACCOUNT_DEFAULT, AccountId, Labels, PROVIDER_DEFAULT, check_label};
+use crate::model::{
+    ACCOUNT_DEFAULT, ACCOUNT_NAME_BYTES_MAX, AccountId, Labels, PROVIDER_DEFAULT, check_label,
+    is_account_name,
+};
 use crate::quota::account::{Account, Minimum, OnUnknown, TokenKinds};
 
-/// Longest name of a provider or an account, in bytes.
-const NAME_BYTES_MAX: usize = 64;
 /// Longest name of a model, in bytes.
 const MODEL_BYTES_MAX: usize = 256;
 /// Matches every run.
@@ -396,15 +397,10 @@ impl<'a> Table<'a> {
 /// # Errors
 /// The allowed names.
 pub fn check_name(name: &str) -> Result<(), String> {
-    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if (1..=NAME_BYTES_MAX).contains(&name.len())
-        && name.chars().all(is_allowed)
-        && name != "."
-        && name != ".."
-    {
+    if is_account_name(name) {
         return Ok(());
     }
     Err(format!(
-        "{name:?} is not a name: 1 to {NAME_BYTES_MAX} of A-Z a-z 0-9 . _ - are allowed"
+        "{name:?} is not a name: 1 to {ACCOUNT_NAME_BYTES_MAX} of A-Z a-z 0-9 . _ - are allowed"
     ))
 }

@@ -9,8 +9,7 @@ pub mod limits;
 pub mod model_name;
 pub mod prefilter;
 mod report;
-pub mod state;
-mod stream;
+pub mod stream;
 mod usage;
 
 use std::num::NonZeroU64;

@@ -172,7 +172,7 @@ impl Streams {
     }
 
     /// Encodes each message.
-    pub(super) fn encode(&self) -> impl Iterator<Item = Vec<u8>> {
+    pub fn encode(&self) -> impl Iterator<Item = Vec<u8>> {
         self.0.iter().map(|message| {
             let mut bytes = Vec::with_capacity(ENCODED_BYTES + message.model.len());
             bytes.extend(message.thread.to_le_bytes());
@@ -188,7 +188,7 @@ impl Streams {
     }
 
     /// Adds a message encoded by [`Streams::encode`]; `None` if it is invalid.
-    pub(super) fn decode_into(&mut self, bytes: &[u8]) -> Option<()> {
+    pub fn decode_into(&mut self, bytes: &[u8]) -> Option<()> {
         let (fixed, model) = bytes.split_at_checked(ENCODED_BYTES)?;
         let number = |at: usize| Some(u64::from_le_bytes(fixed.get(at..at + 8)?.try_into().ok()?));
         let key = u128::from_le_bytes(fixed.get(17..33)?.try_into().ok()?);

@@ -3,7 +3,7 @@
 //! A line is an envelope of `timestamp`, `type` and `payload`. Counted are `token_usage_record` lines, and
 //! `token_count` events that no such line covers. `session_meta`, `turn_context` and `task_started` say whose
 //! these are; limits come from `token_count` and `task_complete`. The payloads of all other types are passed
-//! over. Files of Codex are still recognised and named only (`parse/foreign.rs`): no file is read by this parser yet.
+//! over.
 
 mod count;
 mod limits;
@@ -23,6 +23,7 @@ use crate::json::{self, MemberValue, Members, Raw, RawBytes, members};
 use crate::model::{Dating, Kind, Millis, Observation, Rank, Record, ResponseKey, Tier};
 use crate::parse::claude::limits::rollout::RolloutLine;
 use crate::parse::claude::model_name::{MODEL_UNKNOWN, model_name};
+use crate::parse::dialect::{DialectParser, LineHead};
 use crate::parse::line::{LineContext, LineKind, Parsed, SHORT_LINE_BYTES_MAX};
 
 /// The provider of the accounts that these responses and limits are of.
@@ -39,34 +40,12 @@ pub struct Codex {
     used_up: Option<UsedUp>,
 }
 
-impl Codex {
-    /// Parses a line (trimmed, not empty, without `\n`).
-    pub fn line(
-        &mut self,
-        bytes: &[u8],
-        place: LineContext,
-        records: &mut Vec<Record>,
-        observations: &mut Vec<Observation>,
-    ) -> Parsed {
-        if let Ok(parsed) = self.strict(bytes, place, records, observations) {
-            return parsed;
-        }
-        let repaired = json::repaired(bytes);
-        if let Some(text) = &repaired
-            && let Ok(parsed) = self.strict(text, place, records, observations)
-        {
-            return parsed;
-        }
-        // A name with an escape that is no character is valid JSON all the same.
-        let class = if json::is_object(repaired.as_deref().unwrap_or(bytes)) {
-            LineKind::Ignored
-        } else {
-            LineKind::Malformed
-        };
-        Parsed::plain(class, None)
+impl DialectParser for Codex {
+    /// Whether a payload can count is known only with its type inside.
+    fn passes_over(&self, _: &LineHead<'_>) -> bool {
+        false
     }
 
-    /// One pass over a text. The state changes only if all of it is JSON.
     fn strict(
         &mut self,
         text: &[u8],
@@ -105,6 +84,16 @@ impl Codex {
         Ok(Parsed::plain(class, time))
     }
 
+    fn encode(&self) -> Vec<u8> {
+        state::encode(self)
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        state::decode(bytes)
+    }
+}
+
+impl Codex {
     /// The first `session_meta` of a file is its own; later ones are copies of its ancestors'.
     fn take_thread(&mut self, payload: &Payload<'_>, at: LineAt) {
         if self.thread.is_some() {

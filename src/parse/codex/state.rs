@@ -40,85 +40,85 @@ const FLAG_OF_TURN: u8 = 8;
 const FLAG_COVERED: u8 = 16;
 const FLAGS: u8 = FLAG_THREAD | FLAG_CONTINUED | FLAG_BEGUN | FLAG_OF_TURN | FLAG_COVERED;
 
+/// Encodes the state; empty if there is nothing to keep.
+#[must_use]
+pub fn encode(state: &Codex) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if *state == Codex::default() {
+        return bytes;
+    }
+    bytes.push(VERSION);
+    let thread = state.thread.unwrap_or_default();
+    let flags = [
+        (state.thread.is_some(), FLAG_THREAD),
+        (thread.is_continued, FLAG_CONTINUED),
+        (state.turn.is_begun, FLAG_BEGUN),
+        (state.total.is_of_turn, FLAG_OF_TURN),
+        (state.total.is_covered, FLAG_COVERED),
+    ];
+    let flags = flags
+        .iter()
+        .fold(0, |all, (is_set, flag)| all | if *is_set { *flag } else { 0 });
+    put(&mut bytes, TAG_FLAGS, Some([flags]));
+    put(&mut bytes, TAG_THREAD, thread.id.map(u128::to_le_bytes));
+    put(
+        &mut bytes,
+        TAG_SESSION,
+        thread.session.map(|id| id.get().to_le_bytes()),
+    );
+    put(
+        &mut bytes,
+        TAG_PARENT,
+        thread.parent.map(|id| id.get().to_le_bytes()),
+    );
+    put(&mut bytes, TAG_BEGAN, thread.began.map(Millis::to_le_bytes));
+    put(&mut bytes, TAG_TURN, state.turn.id.map(u128::to_le_bytes));
+    put(
+        &mut bytes,
+        TAG_COPIED_FROM,
+        state.turn.copied_from.map(Millis::to_le_bytes),
+    );
+    put(
+        &mut bytes,
+        TAG_MODEL,
+        state.model.as_ref().map(|name| name.as_bytes()),
+    );
+    put(
+        &mut bytes,
+        TAG_TOTAL,
+        state.total.last.map(|parts| parts.map(u64::to_le_bytes).concat()),
+    );
+    if let Some(used_up) = &state.used_up {
+        put(&mut bytes, TAG_USED_UP, Some(used_up.window.as_bytes()));
+        put(
+            &mut bytes,
+            TAG_USED_UP_RESET,
+            used_up.reset_at.map(Millis::to_le_bytes),
+        );
+    }
+    bytes
+}
+
+/// Decodes the result of [`encode`]; `None` for bytes that no version wrote.
+#[must_use]
+pub fn decode(bytes: &[u8]) -> Option<Codex> {
+    let mut state = Codex::default();
+    let Some((&version, mut rest)) = bytes.split_first() else {
+        return Some(state);
+    };
+    if version != VERSION {
+        return None;
+    }
+    while let Some(&[tag, length]) = rest.first_chunk() {
+        let end = 2 + usize::from(length);
+        state.take_field(tag, rest.get(2..end)?)?;
+        rest = &rest[end..];
+    }
+    // What was written is written again the same way.
+    (rest.is_empty() && encode(&state) == bytes).then_some(state)
+}
+
 impl Codex {
-    /// Encodes the state; empty if there is nothing to keep.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        if *self == Self::default() {
-            return bytes;
-        }
-        bytes.push(VERSION);
-        let thread = self.thread.unwrap_or_default();
-        let flags = [
-            (self.thread.is_some(), FLAG_THREAD),
-            (thread.is_continued, FLAG_CONTINUED),
-            (self.turn.is_begun, FLAG_BEGUN),
-            (self.total.is_of_turn, FLAG_OF_TURN),
-            (self.total.is_covered, FLAG_COVERED),
-        ];
-        let flags = flags
-            .iter()
-            .fold(0, |all, (is_set, flag)| all | if *is_set { *flag } else { 0 });
-        put(&mut bytes, TAG_FLAGS, Some([flags]));
-        put(&mut bytes, TAG_THREAD, thread.id.map(u128::to_le_bytes));
-        put(
-            &mut bytes,
-            TAG_SESSION,
-            thread.session.map(|id| id.get().to_le_bytes()),
-        );
-        put(
-            &mut bytes,
-            TAG_PARENT,
-            thread.parent.map(|id| id.get().to_le_bytes()),
-        );
-        put(&mut bytes, TAG_BEGAN, thread.began.map(Millis::to_le_bytes));
-        put(&mut bytes, TAG_TURN, self.turn.id.map(u128::to_le_bytes));
-        put(
-            &mut bytes,
-            TAG_COPIED_FROM,
-            self.turn.copied_from.map(Millis::to_le_bytes),
-        );
-        put(
-            &mut bytes,
-            TAG_MODEL,
-            self.model.as_ref().map(|name| name.as_bytes()),
-        );
-        put(
-            &mut bytes,
-            TAG_TOTAL,
-            self.total.last.map(|parts| parts.map(u64::to_le_bytes).concat()),
-        );
-        if let Some(used_up) = &self.used_up {
-            put(&mut bytes, TAG_USED_UP, Some(used_up.window.as_bytes()));
-            put(
-                &mut bytes,
-                TAG_USED_UP_RESET,
-                used_up.reset_at.map(Millis::to_le_bytes),
-            );
-        }
-        bytes
-    }
-
-    /// Decodes the result of [`Codex::encode`]; `None` for bytes that no version wrote.
-    #[must_use]
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut state = Self::default();
-        let Some((&version, mut rest)) = bytes.split_first() else {
-            return Some(state);
-        };
-        if version != VERSION {
-            return None;
-        }
-        while let Some(&[tag, length]) = rest.first_chunk() {
-            let end = 2 + usize::from(length);
-            state.take_field(tag, rest.get(2..end)?)?;
-            rest = &rest[end..];
-        }
-        // What was written is written again the same way.
-        (rest.is_empty() && state.encode() == bytes).then_some(state)
-    }
-
     fn take_field(&mut self, tag: u8, value: &[u8]) -> Option<()> {
         // Fields of a thread come after the flag that there is one.
         match tag {

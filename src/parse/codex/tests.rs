@@ -12,26 +12,6 @@ use super::*;
 use crate::model::Usage;
 use crate::parse::samples::{self, SampleParser, SampleYield};
 
-impl SampleParser for Codex {
-    fn line(
-        &mut self,
-        bytes: &[u8],
-        place: LineContext,
-        records: &mut Vec<Record>,
-        observations: &mut Vec<Observation>,
-    ) -> Parsed {
-        Codex::line(self, bytes, place, records, observations)
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        Codex::encode(self)
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        Codex::decode(bytes)
-    }
-}
-
 fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/agents/codex")
 }
@@ -101,7 +81,7 @@ fn started(turn: &str, at: u32) -> String {
 /// The class and the number of records of a line of its own.
 fn class(text: &[u8]) -> (LineKind, usize) {
     let (mut parser, mut records) = (Codex::default(), Vec::new());
-    let parsed = parser.line(text, LineContext::default(), &mut records, &mut Vec::new());
+    let parsed = parser.parse(text, LineContext::default(), &mut records, &mut Vec::new());
     (parsed.class, records.len())
 }
 
@@ -146,7 +126,7 @@ fn long_lines_without_usage_are_judged_by_their_frame_and_others_are_read() {
     }
     let mut parser = Codex::default();
     let text = long("response_item", "}");
-    let parsed = parser.line(
+    let parsed = parser.parse(
         text.as_bytes(),
         LineContext::default(),
         &mut Vec::new(),

@@ -7,7 +7,7 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use super::dialect::{self, LineHead};
+use super::dialect::{self, DialectParser, LineHead};
 use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{self, MemberValue, RawBytes, members};
 use crate::model::{Observation, Record, Usage};
@@ -17,6 +17,8 @@ use crate::parse::line::{LineContext, LineKind, Parsed};
 const KEY_TAG: &[u8] = b"gemini\x01";
 /// The type of the messages that can count.
 const TYPE_COUNTED: &[u8] = b"gemini";
+/// Most messages of one line that are read, far above what a session has: each becomes a record in memory.
+const MESSAGES_MAX: usize = 65_536;
 /// The version of the encoded state.
 const STATE_VERSION: u8 = 1;
 
@@ -26,23 +28,19 @@ pub struct Gemini {
     session: Option<NonZeroU64>,
 }
 
-impl Gemini {
-    /// Parses a line (trimmed, not empty, without `\n`). One line may have all messages of a session.
-    pub fn line(
-        &mut self,
-        bytes: &[u8],
-        place: LineContext,
-        records: &mut Vec<Record>,
-        _: &mut Vec<Observation>,
-    ) -> Parsed {
-        dialect::line(bytes, is_passed_over, |text| self.strict(text, place, records))
+impl DialectParser for Gemini {
+    /// True for a message of the user or the CLI itself.
+    fn passes_over(&self, head: &LineHead<'_>) -> bool {
+        head.kind.text().is_some_and(|kind| *kind != *TYPE_COUNTED)
     }
 
+    /// One line may have all messages of a session.
     fn strict(
         &mut self,
         text: &[u8],
         place: LineContext,
         records: &mut Vec<Record>,
+        _: &mut Vec<Observation>,
     ) -> Result<Parsed, NotJson> {
         let mut line = ChatLine::default();
         if !json::object(text, &mut line)? {
@@ -61,9 +59,7 @@ impl Gemini {
         Ok(dialect::parsed(records.len() > before, time))
     }
 
-    /// Encodes the state; empty if there is nothing to keep.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
+    fn encode(&self) -> Vec<u8> {
         self.session.map_or_else(Vec::new, |session| {
             let mut bytes = vec![STATE_VERSION];
             bytes.extend_from_slice(&session.get().to_le_bytes());
@@ -71,9 +67,7 @@ impl Gemini {
         })
     }
 
-    /// Decodes the result of [`Gemini::encode`]; `None` for bytes that no version wrote.
-    #[must_use]
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    fn decode(bytes: &[u8]) -> Option<Self> {
         let session = match bytes {
             [] => None,
             [STATE_VERSION, session @ ..] => {
@@ -83,11 +77,6 @@ impl Gemini {
         };
         Some(Self { session })
     }
-}
-
-/// True for a message of the user or the CLI itself.
-fn is_passed_over(head: &LineHead<'_>) -> bool {
-    head.kind.text().is_some_and(|kind| *kind != *TYPE_COUNTED)
 }
 
 /// The members of a line: of a header, a change or a message.
@@ -127,7 +116,8 @@ impl<'de> MemberValue<'de> for ChatMessages<'de> {
         self.0.clear();
         value.each(|item| {
             let mut message = ChatMessage::default();
-            if json::object(item, &mut message).is_ok() && message.is_counted() {
+            let is_object = json::object(item, &mut message).is_ok();
+            if is_object && message.is_counted() && self.0.len() < MESSAGES_MAX {
                 self.0.push(message);
             }
             false

@@ -3,9 +3,8 @@
 use super::*;
 use crate::model::{Dating, Millis};
 use crate::parse::SHORT_LINE_BYTES_MAX;
-use crate::parse::hostile::{self, sample_parser};
-
-sample_parser!(Gemini);
+use crate::parse::hostile;
+use crate::parse::samples::SampleParser;
 
 const HEADER: &str =
     r#"{"sessionId":"s1","projectHash":"p","startTime":"2026-10-05T09:00:00.000Z","kind":"main"}"#;
@@ -56,7 +55,7 @@ fn a_list_of_messages_counts_those_with_tokens() {
         (all.records[0].time, all.records[1].time),
         (Some(TIME), Some(TIME))
     );
-    let parsed = Gemini::default().line(
+    let parsed = Gemini::default().parse(
         line.as_bytes(),
         LineContext::default(),
         &mut Vec::new(),
@@ -108,7 +107,7 @@ fn long_messages_of_others_are_passed_over_and_other_long_lines_are_read() {
             (LineKind::Usage, Some(TIME + 3_599_000)),
         ),
     ] {
-        let parsed = Gemini::default().line(
+        let parsed = Gemini::default().parse(
             line.as_bytes(),
             LineContext::default(),
             &mut Vec::new(),

@@ -9,10 +9,10 @@ mod state;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use super::dialect::{self, LineHead};
+use super::dialect::{self, DialectParser, LineHead};
 use crate::json::scanner::NotJson;
 use crate::json::{self, RawBytes, members};
-use crate::model::{Observation, Rank, Record, ResponseKey, Usage};
+use crate::model::{Observation, Rank, Record, ResponseKey, Usage, is_account_name};
 use crate::parse::line::{LineContext, LineKind, Parsed};
 
 /// The tag and the version of this dialect's keys.
@@ -25,6 +25,8 @@ const TYPES_READ: [&[u8]; 5] = [
     b"branch_summary",
     b"usage",
 ];
+/// The provider of a call whose provider has no name that can be an account's.
+const PROVIDER_UNKNOWN: &str = "unknown";
 /// Roles of messages that can have usage.
 const ROLES_READ: [&[u8]; 2] = [b"assistant", b"toolResult"];
 
@@ -37,16 +39,14 @@ pub struct Pi {
     provider: Option<Arc<str>>,
 }
 
-impl Pi {
-    /// Parses a line (trimmed, not empty, without `\n`).
-    pub fn line(
-        &mut self,
-        bytes: &[u8],
-        place: LineContext,
-        records: &mut Vec<Record>,
-        _: &mut Vec<Observation>,
-    ) -> Parsed {
-        dialect::line(bytes, is_passed_over, |text| self.strict(text, place, records))
+impl DialectParser for Pi {
+    /// True for an entry that can neither count nor name a model.
+    fn passes_over(&self, head: &LineHead<'_>) -> bool {
+        match head.kind.text().as_deref() {
+            None => false,
+            Some(b"message") => head.role.text().is_some_and(|role| !ROLES_READ.contains(&&*role)),
+            Some(kind) => !TYPES_READ.contains(&kind),
+        }
     }
 
     fn strict(
@@ -54,6 +54,7 @@ impl Pi {
         text: &[u8],
         place: LineContext,
         records: &mut Vec<Record>,
+        _: &mut Vec<Observation>,
     ) -> Result<Parsed, NotJson> {
         let mut entry = PiEntry::default();
         if !json::object(text, &mut entry)? {
@@ -85,9 +86,19 @@ impl Pi {
         Ok(parsed)
     }
 
+    fn encode(&self) -> Vec<u8> {
+        state::encode(self)
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        state::decode(bytes)
+    }
+}
+
+impl Pi {
     fn take_model(&mut self, model: RawBytes<'_>, provider: RawBytes<'_>) {
         if let Some(model) = dialect::name(model, self.model.as_ref()) {
-            self.provider = dialect::name(provider, self.provider.as_ref());
+            self.provider = provider_name(provider, self.provider.as_ref());
             self.model = Some(model);
         }
     }
@@ -97,7 +108,7 @@ impl Pi {
         let usage = call.usage.usage();
         let own = dialect::name(call.answered_by(), self.model.as_ref());
         let provider = match own {
-            Some(_) => dialect::name(call.provider, self.provider.as_ref()),
+            Some(_) => provider_name(call.provider, self.provider.as_ref()),
             None => self.provider.clone(),
         };
         let model = own.or_else(|| self.model.clone());
@@ -113,13 +124,22 @@ impl Pi {
     }
 }
 
-/// True for an entry that can neither count nor name a model.
-fn is_passed_over(head: &LineHead<'_>) -> bool {
-    match head.kind.text().as_deref() {
-        None => false,
-        Some(b"message") => head.role.text().is_some_and(|role| !ROLES_READ.contains(&&*role)),
-        Some(kind) => !TYPES_READ.contains(&kind),
-    }
+/// The provider of a call in the words of accounts; shared if it is the one before.
+fn provider_name(text: RawBytes<'_>, before: Option<&Arc<str>>) -> Option<Arc<str>> {
+    let text = text.text()?;
+    let text = String::from_utf8_lossy(&text);
+    let name = match &*text {
+        // By an API key or by a subscription: the line does not say which.
+        "anthropic" => "claude",
+        "openai-codex" => "codex",
+        "google" | "google-gemini-cli" => "gemini",
+        other if is_account_name(other) => other,
+        _ => PROVIDER_UNKNOWN,
+    };
+    Some(match before {
+        Some(before) if **before == *name => Arc::clone(before),
+        _ => name.into(),
+    })
 }
 
 /// The members of an entry.

@@ -12,42 +12,40 @@ use crate::parse::claude::model_name::MODEL_BYTES_MAX;
 /// The current version.
 const VERSION: u8 = 1;
 
-impl Pi {
-    /// Encodes the state; empty if there is nothing to keep.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        if *self == Self::default() {
-            return bytes;
-        }
-        bytes.push(VERSION);
-        bytes.extend_from_slice(&self.session.map_or(0, NonZeroU64::get).to_le_bytes());
-        for name in [&self.model, &self.provider] {
-            // No name is longer than a byte can say.
-            let name = name.as_deref().unwrap_or_default();
-            bytes.push(u8::try_from(name.len()).unwrap_or_default());
-            bytes.extend_from_slice(name.as_bytes());
-        }
-        bytes
+/// Encodes the state; empty if there is nothing to keep.
+#[must_use]
+pub fn encode(state: &Pi) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if *state == Pi::default() {
+        return bytes;
     }
+    bytes.push(VERSION);
+    bytes.extend_from_slice(&state.session.map_or(0, NonZeroU64::get).to_le_bytes());
+    for name in [&state.model, &state.provider] {
+        // No name is longer than a byte can say.
+        let name = name.as_deref().unwrap_or_default();
+        bytes.push(u8::try_from(name.len()).unwrap_or_default());
+        bytes.extend_from_slice(name.as_bytes());
+    }
+    bytes
+}
 
-    /// Decodes the result of [`Pi::encode`]; `None` for bytes that no version wrote.
-    #[must_use]
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let Some((&version, rest)) = bytes.split_first() else {
-            return Some(Self::default());
-        };
-        let (session, rest) = rest.split_first_chunk()?;
-        let (model, rest) = name(rest)?;
-        let (provider, rest) = name(rest)?;
-        let state = Self {
-            session: NonZeroU64::new(u64::from_le_bytes(*session)),
-            model,
-            provider,
-        };
-        let is_whole = version == VERSION && rest.is_empty() && state != Self::default();
-        is_whole.then_some(state)
-    }
+/// Decodes the result of [`encode`]; `None` for bytes that no version wrote.
+#[must_use]
+pub fn decode(bytes: &[u8]) -> Option<Pi> {
+    let Some((&version, rest)) = bytes.split_first() else {
+        return Some(Pi::default());
+    };
+    let (session, rest) = rest.split_first_chunk()?;
+    let (model, rest) = name(rest)?;
+    let (provider, rest) = name(rest)?;
+    let state = Pi {
+        session: NonZeroU64::new(u64::from_le_bytes(*session)),
+        model,
+        provider,
+    };
+    let is_whole = version == VERSION && rest.is_empty() && state != Pi::default();
+    is_whole.then_some(state)
 }
 
 /// A name, and the bytes after it.

@@ -3,9 +3,8 @@
 use super::*;
 use crate::model::Millis;
 use crate::parse::SHORT_LINE_BYTES_MAX;
-use crate::parse::hostile::{self, sample_parser};
-
-sample_parser!(Pi);
+use crate::parse::hostile;
+use crate::parse::samples::SampleParser;
 
 const HEADER: &str =
     r#"{"type":"session","version":3,"id":"s1","timestamp":"2026-10-05T09:00:00.000Z","cwd":"/w"}"#;
@@ -60,10 +59,10 @@ fn a_summary_has_the_model_and_the_provider_before_it_and_no_other_entry_gives_o
     );
     for (kind, lines, model, provider) in [
         ("compaction", vec![HEADER], "unknown", None),
-        ("compaction", vec![HEADER, CHANGE], "claude-a", Some("anthropic")),
+        ("compaction", vec![HEADER, CHANGE], "claude-a", Some("claude")),
         ("branch_summary", vec![CHANGE, ANSWER], "inv-1", Some("local")),
-        ("compaction", vec![ANSWER, CHANGE], "claude-a", Some("anthropic")),
-        ("compaction", vec![CHANGE, &warm], "claude-a", Some("anthropic")),
+        ("compaction", vec![ANSWER, CHANGE], "claude-a", Some("claude")),
+        ("compaction", vec![CHANGE, &warm], "claude-a", Some("claude")),
     ] {
         let summary = COMPACTION.replace("compaction", kind);
         let all = hostile::file::<Pi>(&[lines.as_slice(), &[&summary]].concat());
@@ -153,7 +152,7 @@ fn long_entries_are_passed_over_by_role_and_type_and_counted_otherwise() {
             (LineKind::Ignored, Some(TIME)),
         ),
     ] {
-        let parsed = Pi::default().line(
+        let parsed = Pi::default().parse(
             line.as_bytes(),
             LineContext::default(),
             &mut Vec::new(),
@@ -191,8 +190,24 @@ fn a_cut_line_never_counts() {
 }
 
 #[test]
+fn providers_have_the_names_of_accounts() {
+    for (written, want) in [
+        ("anthropic", "claude"),
+        ("openai-codex", "codex"),
+        ("google-gemini-cli", "gemini"),
+        ("google", "gemini"),
+        ("openrouter", "openrouter"),
+        ("a/b", "unknown"),
+    ] {
+        let line = ANSWER.replace("\"local\"", &format!("{written:?}"));
+        let all = hostile::file::<Pi>(&[HEADER, &line]);
+        assert_eq!(all.records[0].provider.as_deref(), Some(want), "{written}");
+    }
+}
+
+#[test]
 fn a_state_is_small_and_damaged_ones_are_refused() {
-    hostile::check_states::<Pi>(&[HEADER, CHANGE], 1 + 8 + 1 + 8 + 1 + 9);
+    hostile::check_states::<Pi>(&[HEADER, CHANGE], 1 + 8 + 1 + 8 + 1 + 6);
     let long = CHANGE.replace("claude-a", &"é".repeat(200));
-    hostile::check_states::<Pi>(&[&long], 1 + 8 + 1 + 128 + 1 + 9);
+    hostile::check_states::<Pi>(&[&long], 1 + 8 + 1 + 128 + 1 + 6);
 }

@@ -5,7 +5,7 @@
 //! `assistant` rows counts. Rows of side chains repeat what the session's own file has. docs/dialects.md has the
 //! rules.
 
-use super::dialect::{self, LineHead};
+use super::dialect::{self, DialectParser, LineHead};
 use crate::json::scanner::NotJson;
 use crate::json::{self, RawBytes, members};
 use crate::model::{Observation, Record, Usage};
@@ -25,22 +25,13 @@ pub struct Qwen {
     has_telemetry: bool,
 }
 
-impl Qwen {
-    /// Parses a line (trimmed, not empty, without `\n`).
-    pub fn line(
-        &mut self,
-        bytes: &[u8],
-        place: LineContext,
-        records: &mut Vec<Record>,
-        _: &mut Vec<Observation>,
-    ) -> Parsed {
-        let has_telemetry = self.has_telemetry;
-        let is_passed_over = |head: &LineHead<'_>| match head.kind.text().as_deref() {
+impl DialectParser for Qwen {
+    fn passes_over(&self, head: &LineHead<'_>) -> bool {
+        match head.kind.text().as_deref() {
             None | Some(b"system") => false,
-            Some(b"assistant") => has_telemetry,
+            Some(b"assistant") => self.has_telemetry,
             Some(_) => true,
-        };
-        dialect::line(bytes, is_passed_over, |text| self.strict(text, place, records))
+        }
     }
 
     fn strict(
@@ -48,6 +39,7 @@ impl Qwen {
         text: &[u8],
         place: LineContext,
         records: &mut Vec<Record>,
+        _: &mut Vec<Observation>,
     ) -> Result<Parsed, NotJson> {
         let mut row = QwenRow::default();
         if !json::object(text, &mut row)? {
@@ -68,9 +60,7 @@ impl Qwen {
         Ok(parsed)
     }
 
-    /// Encodes the state; empty if there is nothing to keep.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
+    fn encode(&self) -> Vec<u8> {
         if self.has_telemetry {
             STATE_TELEMETRY.to_vec()
         } else {
@@ -78,9 +68,7 @@ impl Qwen {
         }
     }
 
-    /// Decodes the result of [`Qwen::encode`]; `None` for bytes that no version wrote.
-    #[must_use]
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    fn decode(bytes: &[u8]) -> Option<Self> {
         let has_telemetry = bytes == STATE_TELEMETRY;
         (has_telemetry || bytes.is_empty()).then_some(Self { has_telemetry })
     }

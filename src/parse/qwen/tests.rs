@@ -3,9 +3,8 @@
 use super::*;
 use crate::model::Millis;
 use crate::parse::SHORT_LINE_BYTES_MAX;
-use crate::parse::hostile::{self, sample_parser};
-
-sample_parser!(Qwen);
+use crate::parse::hostile;
+use crate::parse::samples::SampleParser;
 
 const TELEMETRY: &str = r#"{"uuid":"t1","parentUuid":null,"sessionId":"s1","timestamp":"2026-10-05T09:00:01.000Z","type":"system","subtype":"ui_telemetry","systemPayload":{"uiEvent":{"event.name":"qwen-code.api_response","model":"q-server","input_token_count":10,"output_token_count":5,"cached_content_token_count":3,"thoughts_token_count":2,"total_token_count":15}}}"#;
 const ANSWER: &str = r#"{"uuid":"a1","parentUuid":"t1","sessionId":"s1","timestamp":"2026-10-05T09:00:01.001Z","type":"assistant","model":"q-asked","message":{"role":"model","parts":[]},"usageMetadata":{"promptTokenCount":10,"candidatesTokenCount":5,"thoughtsTokenCount":2,"totalTokenCount":15,"cachedContentTokenCount":3}}"#;
@@ -118,7 +117,7 @@ fn long_rows_are_passed_over_by_type_and_counted_otherwise() {
         let mut parser = Qwen::default();
         let mut parse = |line: &str| {
             let (mut records, place) = (Vec::new(), LineContext::default());
-            parser.line(line.as_bytes(), place, &mut records, &mut Vec::new())
+            parser.parse(line.as_bytes(), place, &mut records, &mut Vec::new())
         };
         parse(before);
         let parsed = parse(&line);

@@ -8,7 +8,7 @@ use super::{FileStamp, FileState, OPEN_FILES_MAX, SHARE_RECORDS_MAX, Tree};
 use crate::logfile::unread;
 use crate::logfile::{EntryKind, LogFile, LogFileError, Root, Stat, Tail};
 use crate::model::{Batch, RelativePath, RunId};
-use crate::parse::foreign::ContentKind;
+use crate::parse::recognise::ContentKind;
 use crate::reader::{self, PartialLine, ReadChunk, ReadOptions};
 
 impl Tree {

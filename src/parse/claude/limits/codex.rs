@@ -7,6 +7,7 @@
 use super::values::{self, Entries};
 use super::{Answer, FIVE_HOUR, SEVEN_DAY, SourceWindows, WINDOW_UNKNOWN, WindowFields, storable_name, time};
 use crate::json::{self, Raw};
+use crate::model::window_name::CODEX_SLOT;
 use crate::model::{LimitStatus, Millis};
 
 /// The id of the account's own limit.
@@ -180,9 +181,8 @@ impl Slot {
         let name = match minutes {
             Some(minutes) if minutes <= FIVE_HOUR_MINUTES_MAX => FIVE_HOUR.to_owned(),
             Some(minutes) if SEVEN_DAY_MINUTES.contains(&minutes) => SEVEN_DAY.to_owned(),
-            Some(minutes) if is_of_account => format!("codex_{minutes}"),
             Some(minutes) => format!("{minutes}m"),
-            None if is_of_account => format!("codex_{slot}"),
+            None if is_of_account => format!("{CODEX_SLOT}{slot}"),
             None => slot.to_owned(),
         };
         Some(if is_of_account {

@@ -2,7 +2,6 @@
 
 use super::{Answer, ObservationList, SourceWindows, WINDOW_UNKNOWN, WindowFields, codex, prose};
 use crate::json::Raw;
-use crate::model::window_name::CODEX_MINUTES;
 use crate::model::{LimitSource, LimitStatus, Millis, Observation};
 
 /// The account's spending limit, which is no window.
@@ -27,16 +26,9 @@ impl RolloutLine {
     }
 }
 
-/// Appends the observations of a `rate_limits` object. A window of the account with an unusual length has the
-/// name `<minutes>m`.
+/// Appends the observations of a `rate_limits` object.
 pub fn rate_limits(value: Raw<'_>, line: RolloutLine, observations: &mut Vec<Observation>) {
-    let mut windows = codex::windows(value, Answer::new(line.time, None, false));
-    for window in &mut windows.0 {
-        let minutes = window.name.strip_prefix(CODEX_MINUTES);
-        if let Some(minutes) = minutes.filter(|rest| rest.bytes().all(|byte| byte.is_ascii_digit())) {
-            window.name = format!("{minutes}m").into();
-        }
-    }
+    let windows = codex::windows(value, Answer::new(line.time, None, false));
     line.list(observations).add(windows, LimitSource::Codex);
 }
 

@@ -131,7 +131,7 @@ proptest! {
         let whole = lines[line % lines.len()];
         let torn = &whole[..=cut % (whole.len() - 1)];
         let (mut parser, mut records, mut seen) = (Codex::default(), Vec::new(), Vec::new());
-        let parsed = parser.line(torn, LineContext::default(), &mut records, &mut seen);
+        let parsed = parser.parse(torn, LineContext::default(), &mut records, &mut seen);
         prop_assert_eq!((parsed.class, records.len(), seen.len()), (LineKind::Malformed, 0, 0));
         prop_assert_eq!(parser, Codex::default());
     }
@@ -145,7 +145,7 @@ proptest! {
         let mut parser = Codex::default();
         let text = std::fs::read(fixtures().join("awkward/11-usage-limit.jsonl")).unwrap();
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).take(4) {
-            parser.line(line, LineContext::default(), &mut Vec::new(), &mut Vec::new());
+            parser.parse(line, LineContext::default(), &mut Vec::new(), &mut Vec::new());
         }
         let mut bytes = parser.encode();
         prop_assert!(bytes.len() < 180);

@@ -1,12 +1,12 @@
-//! The parser state kept between two readings of a file, and its encoding.
+//! The parser state kept between two readings of a file of any dialect, and its encoding.
 //!
 //! Pure. One version byte, then fields: a tag, the length of the value in two bytes, the value. Bytes of
 //! another version, or invalid ones, decode as the empty state: decoding never fails. A new field gets a new
 //! tag.
 
-use super::limits::Retries;
-use super::stream::Streams;
-use crate::model::{Millis, PARSER_STATE_BYTES_MAX, ParserState};
+use super::claude::limits::Retries;
+use super::claude::stream::Streams;
+use crate::model::{Dialect, Millis, PARSER_STATE_BYTES_MAX, ParserState};
 
 /// The current version.
 const VERSION: u8 = 1;
@@ -18,6 +18,34 @@ const TAG_LATEST_TIME: u8 = 2;
 const TAG_RETRIES: u8 = 3;
 /// Field: an open message of a captured stream; repeated.
 const TAG_STREAM_MESSAGE: u8 = 4;
+/// Field: the dialect, and then what its own parser keeps; or [`UNDECIDED`], and the number of lines so far.
+const TAG_DIALECT: u8 = 5;
+/// No line has shown the dialect yet.
+const UNDECIDED: u8 = 255;
+
+/// The dialects by their bytes, which never change.
+const DIALECTS: [Dialect; 5] = [
+    Dialect::Claude,
+    Dialect::Codex,
+    Dialect::Pi,
+    Dialect::Gemini,
+    Dialect::Qwen,
+];
+
+/// The dialect of a file, as far as its lines have shown it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeptDialect {
+    /// This many lines did not show it.
+    Undecided(u8),
+    /// With what the dialect's own parser keeps.
+    Decided(Dialect, Box<[u8]>),
+}
+
+impl Default for KeptDialect {
+    fn default() -> Self {
+        Self::Undecided(0)
+    }
+}
 
 /// State from the lines before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +58,7 @@ pub struct State {
     pub retries: Retries,
     /// The open messages of a captured stream.
     pub streams: Streams,
+    pub dialect: KeptDialect,
 }
 
 impl State {
@@ -57,6 +86,15 @@ impl State {
         for message in self.streams.encode() {
             fields.put(TAG_STREAM_MESSAGE, &message);
         }
+        match &self.dialect {
+            KeptDialect::Undecided(0) => {}
+            KeptDialect::Undecided(lines) => fields.put(TAG_DIALECT, &[UNDECIDED, *lines]),
+            KeptDialect::Decided(dialect, kept) => {
+                let code = DIALECTS.iter().position(|one| one == dialect).unwrap_or_default();
+                let code = u8::try_from(code).unwrap_or_default();
+                fields.put(TAG_DIALECT, &[&[code], &**kept].concat());
+            }
+        }
         fields.written()
     }
 
@@ -74,6 +112,15 @@ impl State {
                 TAG_LATEST_TIME => state.latest_time = Some(Millis::from_le_bytes(value.try_into().ok()?)),
                 TAG_RETRIES => state.retries = Retries::decode(value)?,
                 TAG_STREAM_MESSAGE => state.streams.decode_into(value)?,
+                TAG_DIALECT => {
+                    state.dialect = match value {
+                        [UNDECIDED, lines] => KeptDialect::Undecided(*lines),
+                        [code, kept @ ..] => {
+                            KeptDialect::Decided(*DIALECTS.get(usize::from(*code))?, kept.into())
+                        }
+                        [] => return None,
+                    };
+                }
                 _ => return None,
             }
             rest = &rest[end..];
@@ -113,10 +160,25 @@ mod tests {
 
     use super::*;
 
+    fn any_dialect() -> impl Strategy<Value = KeptDialect> {
+        let decided = (
+            proptest::sample::select(&DIALECTS[..]),
+            proptest::collection::vec(any::<u8>(), 0..9),
+        );
+        prop_oneof![
+            any::<u8>().prop_map(KeptDialect::Undecided),
+            decided.prop_map(|(dialect, kept)| KeptDialect::Decided(dialect, kept.into())),
+        ]
+    }
+
     proptest! {
         #[test]
-        fn a_state_comes_back_as_it_went(last_time in any::<Option<i64>>(), latest_time in any::<Option<i64>>()) {
-            let state = State { last_time, latest_time, ..State::default() };
+        fn a_state_comes_back_as_it_went(
+            last_time in any::<Option<i64>>(),
+            latest_time in any::<Option<i64>>(),
+            dialect in any_dialect(),
+        ) {
+            let state = State { last_time, latest_time, dialect, ..State::default() };
             prop_assert_eq!(State::decode(&state.encode()), state);
         }
 
@@ -142,10 +204,12 @@ mod tests {
         let state = State {
             last_time: Some(0x0102),
             latest_time: Some(-2),
+            dialect: KeptDialect::Decided(Dialect::Gemini, b"ab".as_slice().into()),
             ..State::default()
         };
         let pinned = b"\x01\x01\x08\x00\x02\x01\0\0\0\0\0\0\
-            \x02\x08\x00\xfe\xff\xff\xff\xff\xff\xff\xff";
+            \x02\x08\x00\xfe\xff\xff\xff\xff\xff\xff\xff\
+            \x05\x03\x00\x03ab";
         assert_eq!(state.encode().bytes(), pinned);
         assert_eq!(State::decode(&ParserState::new(pinned)), state);
     }

@@ -1,29 +1,65 @@
-//! Files of other agents, recognised by their first lines: they are not counted, but named.
+//! Recognises the agent that wrote a file by its first lines: one whose dialect is parsed, or another one, whose
+//! files are named and not counted.
 //!
-//! Only names of members and types are inspected. `AGENTS` has one entry per agent; an agent whose dialect is
-//! parsed is removed from it.
+//! Only names of members and types are inspected.
 
+use super::codex::Codex;
+use super::dialect::DialectParser;
+use super::gemini::Gemini;
+use super::pi::Pi;
+use super::qwen::Qwen;
 use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{Members, RawBytes, object};
+use crate::model::Dialect;
 
 /// Inspected start of a file, in bytes.
 pub const HEAD_BYTES: usize = 8192;
 /// Most inspected lines.
-const LINES_MAX: usize = 32;
+pub const LINES_MAX: u8 = 32;
 /// Names of members kept of one line.
 const NAMES_MAX: usize = 64;
+
+/// A dialect beside that of Claude Code, the test of a line, and its parser with a kept state.
+struct DialectEntry {
+    dialect: Dialect,
+    fits: fn(&LineShape) -> bool,
+    parser: fn(&[u8]) -> Option<Box<dyn DialectParser>>,
+}
+
+/// The dialects beside that of Claude Code. The first match decides, before [`AGENTS`].
+const DIALECTS: [DialectEntry; 4] = [
+    entry::<Codex>(Dialect::Codex, LineShape::is_codex),
+    entry::<Gemini>(Dialect::Gemini, LineShape::is_gemini),
+    entry::<Qwen>(Dialect::Qwen, LineShape::is_qwen),
+    entry::<Pi>(Dialect::Pi, LineShape::is_pi),
+];
+
+const fn entry<P: DialectParser + 'static>(dialect: Dialect, fits: fn(&LineShape) -> bool) -> DialectEntry {
+    DialectEntry {
+        dialect,
+        fits,
+        parser: |kept| {
+            let parser: Box<dyn DialectParser> = Box::new(P::decode(kept)?);
+            Some(parser)
+        },
+    }
+}
+
+/// The parser of a dialect with a kept state; `None` for Claude Code's, and for bytes that no version wrote.
+#[must_use]
+pub fn parser(dialect: Dialect, kept: &[u8]) -> Option<Box<dyn DialectParser>> {
+    let entry = DIALECTS.iter().find(|entry| entry.dialect == dialect)?;
+    (entry.parser)(kept)
+}
 
 /// An agent, the name of its files, and the test of a line.
 type AgentFile = (Agent, &'static str, fn(&LineShape) -> bool);
 
-/// An agent whose files are not read.
+/// An agent whose files are not read, or files of one that repeat what others have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Agent {
-    Codex,
     CodexStream,
-    Gemini,
-    Qwen,
-    Pi,
+    QwenSums,
     Copilot,
     Kimi,
     Grok,
@@ -32,18 +68,13 @@ pub enum Agent {
 }
 
 /// The first match decides.
-const AGENTS: [AgentFile; 10] = [
-    (Agent::Codex, "Codex rollout", LineShape::is_codex),
+const AGENTS: [AgentFile; 7] = [
     (Agent::CodexStream, "Codex event stream", |line| {
         line.begins(&[b"thread.", b"turn.", b"item."])
     }),
-    (Agent::Gemini, "Gemini CLI chat", |line| {
-        line.is(b"gemini") || line.has("projectHash") || line.has("$set")
+    (Agent::QwenSums, "Qwen Code record of sums", |line| {
+        line.has("models") && line.has("startTime") && line.has("sessionId")
     }),
-    (Agent::Qwen, "Qwen Code chat", |line| {
-        line.has("uuid") && line.has_any(&["message.parts", "usageMetadata", "systemPayload"])
-    }),
-    (Agent::Pi, "pi or OpenClaw session", LineShape::is_pi),
     (Agent::Copilot, "Copilot CLI event log", |line| {
         line.has("data") && line.begins(&[b"session.", b"assistant.", b"user.", b"tool."])
     }),
@@ -113,24 +144,15 @@ pub enum ContentKind {
 #[must_use]
 pub fn content_kind(head: &[u8]) -> ContentKind {
     let mut has_line = false;
-    for line in head.split_inclusive(|byte| *byte == b'\n').take(LINES_MAX) {
-        // NUL bytes fill parts that were never written.
-        let is_blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0;
-        let start = line.iter().position(|byte| !is_blank(byte)).unwrap_or(line.len());
-        let text = &line[start..];
-        let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
-        if text.trim_ascii().is_empty() {
+    for line in head.split_inclusive(|byte| *byte == b'\n').take(LINES_MAX.into()) {
+        if text_of(line).trim_ascii().is_empty() {
             continue;
         }
         has_line |= line.ends_with(b"\n") || head.len() >= HEAD_BYTES;
-        let mut shape = LineShape::default();
-        // A truncated line still has its first members.
-        let _ = object(text, &mut shape);
-        if let Some((agent, ..)) = AGENTS.iter().find(|(_, _, fits)| fits(&shape)) {
-            return ContentKind::Foreign(*agent);
-        }
-        if shape.has_any(&OURS) || OUR_TYPES.contains(&shape.kind.as_slice()) {
-            return ContentKind::Ours;
+        match line_origin(line) {
+            LineOrigin::Of(_) => return ContentKind::Ours,
+            LineOrigin::Foreign(agent) => return ContentKind::Foreign(agent),
+            LineOrigin::Unknown => {}
         }
     }
     if has_line {
@@ -138,6 +160,40 @@ pub fn content_kind(head: &[u8]) -> ContentKind {
     } else {
         ContentKind::TooShort
     }
+}
+
+/// The agent that wrote a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineOrigin {
+    Of(Dialect),
+    Foreign(Agent),
+    /// Any agent may have written it.
+    Unknown,
+}
+
+/// Recognises a line, which may be truncated: its first members are enough.
+#[must_use]
+pub fn line_origin(line: &[u8]) -> LineOrigin {
+    let mut shape = LineShape::default();
+    let _ = object(text_of(line), &mut shape);
+    if let Some(entry) = DIALECTS.iter().find(|entry| (entry.fits)(&shape)) {
+        return LineOrigin::Of(entry.dialect);
+    }
+    if let Some((agent, ..)) = AGENTS.iter().find(|(_, _, fits)| fits(&shape)) {
+        return LineOrigin::Foreign(*agent);
+    }
+    if shape.has_any(&OURS) || OUR_TYPES.contains(&shape.kind.as_slice()) {
+        return LineOrigin::Of(Dialect::Claude);
+    }
+    LineOrigin::Unknown
+}
+
+/// A line without what may be before its first character. NUL bytes fill parts that were never written.
+fn text_of(line: &[u8]) -> &[u8] {
+    let is_blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0;
+    let start = line.iter().position(|byte| !is_blank(byte)).unwrap_or(line.len());
+    let text = &line[start..];
+    text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text)
 }
 
 /// The shape of a line: its type, and the names of its members, nested ones with a dot between.
@@ -176,6 +232,14 @@ impl LineShape {
         // Before September 2025: a head without a type, then items as in the API.
         let is_old = self.has("instructions") && self.has("id") || self.has("record_type");
         self.has("payload") && TYPES.contains(&self.kind.as_slice()) || self.kind.is_empty() && is_old
+    }
+
+    fn is_gemini(&self) -> bool {
+        self.is(b"gemini") || self.has("projectHash") || self.has("$set")
+    }
+
+    fn is_qwen(&self) -> bool {
+        self.has("uuid") && self.has_any(&["message.parts", "usageMetadata", "systemPayload"])
     }
 
     fn is_pi(&self) -> bool {
@@ -235,19 +299,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_of_other_agents_are_recognised_by_a_line() {
+    fn files_are_recognised_by_a_line() {
         let cases: [(&str, ContentKind); 25] = [
             (
                 r#"{"timestamp":"t","type":"session_meta","payload":{"id":"1"}}"#,
-                ContentKind::Foreign(Agent::Codex),
+                ContentKind::Ours,
             ),
             (
                 r#"{"timestamp":"t","ordinal":1,"type":"event_msg","payload":{}}"#,
-                ContentKind::Foreign(Agent::Codex),
+                ContentKind::Ours,
             ),
             (
                 r#"{"id":"1","timestamp":"t","instructions":null,"git":{}}"#,
-                ContentKind::Foreign(Agent::Codex),
+                ContentKind::Ours,
             ),
             (
                 r#"{"type":"thread.started","thread_id":"1"}"#,
@@ -255,23 +319,23 @@ mod tests {
             ),
             (
                 r#"{"sessionId":"1","projectHash":"a","startTime":"t"}"#,
-                ContentKind::Foreign(Agent::Gemini),
+                ContentKind::Ours,
             ),
             (
                 r#"{"id":"g","timestamp":"t","type":"gemini","tokens":{"input":9}}"#,
-                ContentKind::Foreign(Agent::Gemini),
+                ContentKind::Ours,
             ),
             (
                 r#"{"uuid":"1","parentUuid":null,"sessionId":"s","type":"user","message":{"role":"user","parts":[]}}"#,
-                ContentKind::Foreign(Agent::Qwen),
+                ContentKind::Ours,
             ),
             (
                 r#"{"type":"session","version":3,"id":"1","timestamp":"t","cwd":"/w"}"#,
-                ContentKind::Foreign(Agent::Pi),
+                ContentKind::Ours,
             ),
             (
                 r#"{"type":"message","id":"m","message":{"role":"assistant","provider":"x","usage":{"input":1}}}"#,
-                ContentKind::Foreign(Agent::Pi),
+                ContentKind::Ours,
             ),
             (
                 r#"{"type":"assistant.message","id":"c","data":{"outputTokens":4}}"#,
@@ -328,10 +392,7 @@ mod tests {
             r#"{{"timestamp":"t","type":"session_meta","payload":{{"text":"{}"#,
             "x".repeat(HEAD_BYTES)
         );
-        assert_eq!(
-            content_kind(&long.as_bytes()[..HEAD_BYTES]),
-            ContentKind::Foreign(Agent::Codex)
-        );
+        assert_eq!(content_kind(&long.as_bytes()[..HEAD_BYTES]), ContentKind::Ours);
         let data = format!(r#"{{"text":"{}"#, "x".repeat(HEAD_BYTES));
         assert_eq!(content_kind(&data.as_bytes()[..HEAD_BYTES]), ContentKind::Strange);
         assert_eq!(content_kind(br#"{"text":"a sen"#), ContentKind::TooShort);
