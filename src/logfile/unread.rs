@@ -339,7 +339,12 @@ impl Unread {
         self.0.keys().find_map(|kind| match kind {
             UnreadKind::Foreign(agent) => {
                 let file = agent.file();
-                Some(format!("it looks like a {file}, and this agent is not supported"))
+                let why = if agent.is_sums() {
+                    "its sums are of responses that the agent's transcripts have"
+                } else {
+                    "this agent is not supported"
+                };
+                Some(format!("it looks like a {file}, and {why}"))
             }
             UnreadKind::Strange => Some("it has nothing in it that a transcript has".to_owned()),
             _ => None,

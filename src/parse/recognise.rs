@@ -119,6 +119,12 @@ const OUR_TYPES: [&[u8]; 10] = [
 ];
 
 impl Agent {
+    /// True for files with sums of responses that the agent's own transcripts have one by one.
+    #[must_use]
+    pub const fn is_sums(self) -> bool {
+        matches!(self, Self::CodexStream | Self::QwenSums)
+    }
+
     /// The name of its files.
     #[must_use]
     pub fn file(self) -> &'static str {

@@ -4,6 +4,7 @@
 mod account_events;
 mod actions;
 mod adverse;
+mod agents;
 mod backup;
 mod basics;
 mod blocked;

@@ -41,12 +41,12 @@ fn a_compressed_file_that_is_named_is_not_read_as_lines() {
 #[test]
 fn where_only_other_agents_files_are_a_replay_is_no_success() {
     let place = Place::new();
-    let codex = r#"{"timestamp":"2026-10-05T10:00:01.000Z","type":"session_meta","payload":{"id":"019f"}}"#;
-    let log = place.log("one", "sessions/2026/rollout-1.jsonl");
-    append(&log, format!("{codex}\n{{\"type\":\"event_msg\"}}\n"));
+    let copilot = r#"{"type":"assistant.message","id":"c1","data":{"outputTokens":44}}"#;
+    let log = place.log("one", "sessions/s1/events.jsonl");
+    append(&log, format!("{copilot}\n{{\"type\":\"session.end\"}}\n"));
     append(&place.log("one", "train.jsonl"), "{\"text\":\"a\"}\n");
     fs::create_dir_all(place.mount("not-begun")).unwrap();
-    let looks = "looks like a Codex rollout";
+    let looks = "looks like a Copilot CLI event log";
     for (path, words) in [
         (place.runs(), &[looks, "train.jsonl"][..]),
         (place.mount("one"), &[looks, "train.jsonl"]),

@@ -12,31 +12,16 @@ use crate::harness::{Collector, Place, append, output_by_run, response, text};
 use crate::scenario::{EVENTS_ONLY, ended, figures};
 
 /// One line of a file of each recognised agent.
-const OTHERS: [(&str, &str, &str); 8] = [
-    (
-        "Codex rollout",
-        ".codex/sessions/2026/10/05/rollout-1.jsonl",
-        r#"{"timestamp":"2026-10-05T10:00:01.000Z","type":"session_meta","payload":{"id":"019f"}}"#,
-    ),
+const OTHERS: [(&str, &str, &str); 5] = [
     (
         "Codex event stream",
         "codex.jsonl",
         r#"{"type":"turn.completed","usage":{"input_tokens":9,"output_tokens":9}}"#,
     ),
     (
-        "Gemini CLI chat",
-        ".gemini/tmp/p/chats/session-1.jsonl",
-        r#"{"id":"g1","timestamp":"2026-10-05T10:00:01.000Z","type":"gemini","tokens":{"input":900,"output":30,"total":930},"model":"gemini-3-pro"}"#,
-    ),
-    (
-        "Qwen Code chat",
-        ".qwen/projects/p/chats/1.jsonl",
-        r#"{"uuid":"1","parentUuid":null,"sessionId":"s","type":"assistant","message":{"role":"model","parts":[]},"usageMetadata":{"promptTokenCount":9}}"#,
-    ),
-    (
-        "pi or OpenClaw session",
-        ".pi/agent/sessions/--w--/1.jsonl",
-        r#"{"type":"session","id":"p1","timestamp":"2026-10-05T10:00:00.000Z"}"#,
+        "Qwen Code record of sums",
+        ".qwen/usage_record.jsonl",
+        r#"{"version":1,"sessionId":"q1","startTime":1791190800000,"models":{"m":{"inputTokens":9}}}"#,
     ),
     (
         "Copilot CLI event log",
@@ -262,20 +247,17 @@ fn files_of_other_agents_are_named_by_agent_and_neither_counted_nor_called_malfo
         (figures(&summary), &summary["lines"]["malformed"]),
         ((1, 5, 1), &0.into())
     );
-    append(
-        &place.log("one", ".codex/sessions/2026/10/05/rollout-2.jsonl"),
-        OTHERS[0].2,
-    );
+    append(&place.log("one", "codex-2.jsonl"), OTHERS[0].2);
     collector.settle(&place, "one");
     assert_eq!(
-        logged(&collector, "Codex rollout"),
+        logged(&collector, "Codex event stream"),
         1,
         "once for each kind and run"
     );
     collector.stop_cleanly();
     // A start that reads everything reports the same.
     let mut collector = place.serve_with(EVENTS_ONLY);
-    collector.wait_for_log("look like a Codex rollout");
+    collector.wait_for_log("look like a Codex event stream");
     collector.settle(&place, "one");
     assert_eq!(notices(&collector).len(), OTHERS.len() + 1);
     assert_eq!(collector.health()["status"], "ok");

@@ -144,10 +144,19 @@ impl Wording {
                         format!("file looks like a {file} and is not counted").into(),
                         format!("files look like a {file} and are not counted").into(),
                     ],
-                    todo: [
-                        "this agent is not supported; exclude the file with watch.exclude if that is as it should be",
-                        "this agent is not supported; exclude the files with watch.exclude if that is as it should be",
-                    ],
+                    todo: if agent.is_sums() {
+                        [
+                            "its sums are of responses that the agent's transcripts have; mount those too, or exclude \
+                             the file with watch.exclude",
+                            "their sums are of responses that the agent's transcripts have; mount those too, or exclude \
+                             the files with watch.exclude",
+                        ]
+                    } else {
+                        [
+                            "this agent is not supported; exclude the file with watch.exclude if that is as it should be",
+                            "this agent is not supported; exclude the files with watch.exclude if that is as it should be",
+                        ]
+                    },
                 }
             }
             UnreadKind::Strange => Self::new(

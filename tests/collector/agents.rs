@@ -1,0 +1,151 @@
+//! The transcripts of all agents in a running collector: the samples of `fixtures/agents`, written in pieces, with a
+//! kill and a restart in the middle, have their right answers.
+//!
+//! `TOKENTAIL_AGENTS_SEED=7` repeats a failure.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use fastrand::Rng;
+use serde_json::Value;
+
+use crate::harness::{Collector, Place, append, number_setting};
+
+/// The run that has the files of a sample.
+const RUN: &str = "sample";
+/// Most pieces in which a file is written.
+const PIECES_MAX: usize = 8;
+
+fn samples_of(agent: &str) -> (PathBuf, Value) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures/agents")
+        .join(agent);
+    let expected = fs::read(root.join("expected.json")).unwrap();
+    (root, serde_json::from_slice(&expected).unwrap())
+}
+
+/// The files of a sample by their paths below it; one file alone has its own name.
+fn files(sample: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut open = vec![sample.to_owned()];
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let below = path.strip_prefix(sample).unwrap();
+        let name = if below.as_os_str().is_empty() {
+            Path::new(path.file_name().unwrap())
+        } else {
+            below
+        };
+        if name.extension().is_some_and(|ending| ending == "jsonl") {
+            found.push((name.to_owned(), fs::read(&path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The pieces of some files in an order that keeps that of each file.
+fn pieces<'f>(files: &'f [(PathBuf, Vec<u8>)], rng: &mut Rng) -> Vec<(&'f Path, &'f [u8])> {
+    let mut left: Vec<(&Path, &[u8])> = (files.iter())
+        .map(|(path, content)| (path.as_path(), content.as_slice()))
+        .collect();
+    let mut pieces = Vec::new();
+    while !left.is_empty() {
+        let at = rng.usize(..left.len());
+        let (path, rest) = left[at];
+        let most = rest.len().div_ceil(rng.usize(1..=PIECES_MAX));
+        let (piece, rest) = rest.split_at(most);
+        pieces.push((path, piece));
+        left[at].1 = rest;
+        if rest.is_empty() {
+            left.swap_remove(at);
+        }
+    }
+    pieces
+}
+
+fn write(place: &Place, pieces: &[(&Path, &[u8])]) {
+    for (path, piece) in pieces {
+        let path = place.runs().join(RUN).join("mount").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        append(&path, piece);
+    }
+}
+
+fn assert_is(what: &str, document: &Value, expected: &Value) {
+    assert_eq!(document["messages"], expected["responses"], "{what}: {document}");
+    for (figure, count) in expected["ours"].as_object().unwrap() {
+        assert_eq!(
+            document["totals"][figure], *count,
+            "{what}: {figure} in {document}"
+        );
+    }
+}
+
+#[test]
+fn samples_of_all_agents_are_exact_through_a_kill_and_a_restart() {
+    let seed = number_setting("TOKENTAIL_AGENTS_SEED").unwrap_or_else(|| fastrand::u64(..));
+    println!("the seed is {seed}");
+    let mut rng = Rng::with_seed(seed);
+    let mut tried = 0;
+    for agent in ["codex", "pi", "gemini", "qwen"] {
+        let (root, expected) = samples_of(agent);
+        for (name, expected) in expected.as_object().unwrap() {
+            // Other entries are of several samples together.
+            let sample = root.join(name);
+            if sample.exists() {
+                read_through_a_kill(&format!("{agent} {name}"), &sample, expected, &mut rng);
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried >= 40, "{tried} samples");
+}
+
+fn read_through_a_kill(what: &str, sample: &Path, expected: &Value, rng: &mut Rng) {
+    let place = Place::new();
+    let files = files(sample);
+    let pieces = pieces(&files, rng);
+    let (before, after) = pieces.split_at(rng.usize(..=pieces.len()));
+    let mut collector = place.serve();
+    write(&place, before);
+    if !before.is_empty() {
+        collector.wait_for_next("\"committed\"");
+    }
+    collector.kill();
+    let collector = place.serve();
+    write(&place, after);
+    // Its directory may not have been found yet.
+    let (status, _) = collector.request("PUT", "/v1/runs/sample", "{}");
+    assert!([200, 201].contains(&status), "{what}: {status}");
+    place.json(&["stop", RUN]);
+    assert_is(what, &collector.summary(), expected);
+    collector.stop_cleanly();
+    place.assert_verified();
+    assert_is(what, &place.replayed(), expected);
+}
+
+#[test]
+fn a_session_that_is_rewritten_in_place_counts_once() {
+    let (root, expected) = samples_of("pi");
+    let sample = root.join("awkward/07-pi-v1-rewritten-in-place");
+    let steps = files(&sample);
+    let [(path, before), (_, after)] = steps.as_slice() else {
+        panic!("{steps:?}")
+    };
+    let place = Place::new();
+    let log = place.log(RUN, path.to_str().unwrap());
+    append(&log, before);
+    let mut collector = place.serve();
+    collector.wait_for_messages(1);
+    // The same inode, as the agent writes it.
+    fs::write(&log, after).unwrap();
+    let expected = &expected["awkward/07-pi-v1-rewritten-in-place"];
+    collector.wait_for_messages(expected["responses"].as_u64().unwrap());
+    assert_is("rewritten", &collector.summary(), expected);
+    collector.stop_cleanly();
+    place.assert_verified();
+}
