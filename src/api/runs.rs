@@ -20,7 +20,9 @@ use crate::api::openapi::{BadRequest, Conflict, NotFound, RUNS, Unavailable};
 use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 use crate::config::{ACCOUNT_LABEL, PROVIDER_LABEL};
-use crate::model::{LABELS_MAX, Labels, RunId, check_label, split_label};
+use crate::model::{
+    ACCOUNT_NAME_BYTES_MAX, LABELS_MAX, Labels, RunId, check_label, is_account_name, split_label,
+};
 use crate::store::{RunInfo, Snapshot, StoreError};
 use crate::supervisor::handle::{ForgetAnswer, StartAnswer, StartRequest, StopAnswer, StopRequest};
 use crate::tailer::status::{RunStatus, RunStatuses};
@@ -34,8 +36,6 @@ const RETRY_AFTER_S: u64 = 5;
 pub const INCOMPLETE: &str = "incomplete";
 /// Labels whose values name the provider or the account of a run.
 const ACCOUNT_LABELS: [&str; 2] = [PROVIDER_LABEL, ACCOUNT_LABEL];
-/// Longest name of a provider or an account, in bytes.
-const ACCOUNT_NAME_BYTES_MAX: usize = 64;
 
 /// The routes of this file.
 #[must_use]
@@ -396,6 +396,7 @@ fn described(mut run: wire::Run, info: &RunInfo, status: Option<&RunStatus>) -> 
     run.stopped_at = info.stopped.map(|(at, _)| document::time(at));
     run.stop_reason = info.stopped.map(|(_, reason)| reason.into_str().to_owned());
     if let Some(status) = status {
+        run.last_change = status.last_change.map(document::time);
         run.lag_bytes = status.lag;
         run.restarts = status.restarts;
         run.problem.clone_from(&status.problem);
@@ -418,9 +419,7 @@ fn labels(given: BTreeMap<String, String>) -> Result<Labels, Problem> {
         if let Err(problem) = check_label(name, value) {
             return bad(problem);
         }
-        let is_account_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        let fits = (1..=ACCOUNT_NAME_BYTES_MAX).contains(&value.len()) && value.chars().all(is_account_name);
-        if ACCOUNT_LABELS.contains(&name.as_str()) && !fits {
+        if ACCOUNT_LABELS.contains(&name.as_str()) && !is_account_name(value) {
             return bad(format!(
                 "{value:?} is no {name}: 1 to {ACCOUNT_NAME_BYTES_MAX} of A-Z a-z 0-9 . _ -"
             ));

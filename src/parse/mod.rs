@@ -32,8 +32,10 @@ pub fn line(
     records: &mut Vec<Record>,
     observations: &mut Vec<Observation>,
 ) -> Parsed {
-    let mut parser = Parser::default();
-    parser.file = FileDialect::Claude;
+    let mut parser = Parser {
+        file: FileDialect::Claude,
+        ..Parser::default()
+    };
     parser.line(bytes, place, records, observations)
 }
 

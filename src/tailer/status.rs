@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::model::RunId;
+use crate::model::{Millis, RunId};
 use crate::sync::lock;
 
 /// A run is live for this long after its last news.
@@ -42,6 +42,8 @@ pub struct RunStatus {
     pub stalled: bool,
     /// Files that are not read, in sentences.
     pub notices: Arc<[String]>,
+    /// When a log changed last, as of the last stop.
+    pub last_change: Option<Millis>,
 }
 
 impl RunStatus {
@@ -328,6 +330,11 @@ impl RunStatuses {
             status.lag = bytes;
             runs.version += 1;
         }
+    }
+
+    /// Sets when a log of a run that is stopped changed last.
+    pub fn swept(&self, run: &RunId, last_change: Option<Millis>) {
+        self.change(run, |status| status.last_change = last_change);
     }
 
     /// The bytes of all runs that wait to be read.

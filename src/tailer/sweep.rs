@@ -63,6 +63,8 @@ impl Tailer {
             self.commit(share).await?;
         }
         self.report_lag();
+        let last_change = self.tree.as_deref().and_then(Tree::last_change);
+        self.shared.statuses.swept(&self.run, last_change);
         Ok(())
     }
 

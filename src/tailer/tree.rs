@@ -21,7 +21,7 @@ use crate::config::Limits;
 use crate::globs::Globs;
 use crate::logfile::run_dir::RunDir;
 use crate::logfile::{EntryKind, LogFileError, Stat};
-use crate::model::{Cursor, Inode, ParserState, Position, RelativePath, RunId};
+use crate::model::{Cursor, Inode, Millis, ParserState, Position, RelativePath, RunId};
 use crate::parse::recognise::ContentKind;
 use crate::watch::Watch;
 
@@ -249,6 +249,13 @@ impl Tree {
     #[must_use]
     pub fn has_news(&self) -> bool {
         !self.queue.is_empty()
+    }
+
+    /// When a log changed last, as of the reading of its end.
+    #[must_use]
+    pub fn last_change(&self) -> Option<Millis> {
+        let seen = self.files.values().filter_map(|file| file.seen);
+        seen.map(|stamp| stamp.changed_ns / 1_000_000).max()
     }
 
     /// The bytes that wait to be read.

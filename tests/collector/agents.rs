@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use fastrand::Rng;
 use serde_json::Value;
 
-use crate::harness::{Collector, Place, append, number_setting};
+use crate::harness::{Place, append, number_setting};
 
 /// The run that has the files of a sample.
 const RUN: &str = "sample";

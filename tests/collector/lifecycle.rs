@@ -49,6 +49,10 @@ fn a_run_is_started_before_its_directory_is_there_and_stopped_with_exact_totals(
     assert_eq!(document["first_activity"], "2026-10-05T09:00:01.000Z");
     assert_eq!(document["last_activity"], "2026-10-05T09:00:03.000Z");
     assert_eq!(document["lag_bytes"], 0);
+    let changed = fs::metadata(&log).unwrap().modified().unwrap();
+    let changed = jiff::Timestamp::try_from(changed).unwrap().as_millisecond();
+    let said: jiff::Timestamp = document["last_change"].as_str().unwrap().parse().unwrap();
+    assert_eq!(said.as_millisecond(), changed);
     assert_eq!(
         stop(&collector, "r")["stopped_at"],
         document["stopped_at"],

@@ -34,6 +34,11 @@ pub struct Run {
     pub last_activity: Option<String>,
     #[schema(format = DateTime)]
     pub stopped_at: Option<String>,
+    /// When a transcript of the run changed last, as of the last stop: shortly before it a process may still be
+    /// writing. `null` for a run that the collector has not stopped since its start.
+    #[serde(default)]
+    #[schema(required, format = DateTime)]
+    pub last_change: Option<String>,
     /// `asked`, `idle` (no news for long) or `vanished` (its directory is gone).
     pub stop_reason: Option<String>,
     /// Bytes waiting to be read, as of the last check.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::super::args::RunOrder;
 use super::super::print::grid::{self, Column, GridCell, GridRow};
-use super::super::print::numbers::{bytes, counted, grouped, time_without_zone};
+use super::super::print::numbers::{bytes, counted, grouped, time, time_without_zone};
 use super::super::print::table::{self, Section, TableEntry};
 use super::super::print::text;
 use crate::api::wire;
@@ -61,6 +61,8 @@ pub struct RunDocument {
     pub registered_at: Option<String>,
     #[serde(default)]
     pub last_activity: Option<String>,
+    #[serde(default)]
+    pub last_change: Option<String>,
     #[serde(default)]
     pub by_model: BTreeMap<String, wire::Totals>,
     #[serde(default)]
@@ -141,6 +143,10 @@ pub fn totals(out: &mut dyn Write, run: &RunDocument, width: Option<usize>) -> i
         bytes(run.bytes),
     );
     writeln!(out, "{}", text::wrapped(&heading, width))?;
+    if let Some(changed) = &run.last_change {
+        let said = format!("a transcript changed last at {}", time(changed));
+        writeln!(out, "{}", text::wrapped(&said, width))?;
+    }
     if !run.by_model.is_empty() {
         let of_model = |(name, totals)| TableEntry {
             name,
