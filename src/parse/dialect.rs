@@ -12,7 +12,7 @@ use super::claude::model_name::{MODEL_UNKNOWN, model_name};
 use super::line::{LineKind, Parsed, SHORT_LINE_BYTES_MAX};
 use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{self, MemberValue, Members, RawBytes};
-use crate::model::{Dating, Kind, Millis, Rank, Record, ResponseKey, Tier, Usage};
+use crate::model::{Dating, Kind, Millis, Rank, Record, ResponseKey, Service, Usage};
 
 /// Parses a line with `strict`, and once more with its bad bytes repaired. A long line whose head
 /// `is_passed_over` is accepted as an object by its frame. A `strict` that fails must have had no effect.
@@ -144,7 +144,7 @@ pub fn record(
         rank: Rank::Main,
         model: model.unwrap_or_else(|| MODEL_UNKNOWN.into()),
         usage,
-        tier: Tier::default(),
+        service: Service::default(),
         provider: None,
         time,
         dating: time.map_or(Dating::Unknown, |_| Dating::Line),

@@ -12,7 +12,8 @@ use crate::model::{AccountId, Labels, Millis, Position, RelativePath, RunId, Run
 use crate::store::StoreError;
 use crate::store::error::DbError;
 use crate::store::schema::{
-    FILES, FORGOTTEN, FileRow, PATHS, RUN_ACCOUNTS, RUN_INFO, RUNS, RowError, RunInfoRow, RunRow,
+    FILES, FORGOTTEN, FileRow, PATHS, RUN_ACCOUNTS, RUN_INFO, RUN_PROVIDERS, RUNS, RowError, RunInfoRow,
+    RunRow,
 };
 use crate::store::table::{decode_row, get};
 
@@ -102,26 +103,6 @@ impl Snapshot<'_> {
         })
     }
 
-    /// The account of each number that was ever given to a run.
-    ///
-    /// # Errors
-    /// As [`Snapshot::summary`].
-    pub fn accounts_by_number(&self) -> Result<BTreeMap<RunNumber, AccountId>, StoreError> {
-        self.reading(|read| {
-            let accounts = account_ids(read)?;
-            let table = read.open_table(RUN_ACCOUNTS)?;
-            let mut by_number = BTreeMap::new();
-            for entry in table.iter()? {
-                let (number, account) = entry?;
-                let account = accounts.get(account.value() as usize).cloned();
-                let account =
-                    account.ok_or_else(|| DbError::row("run_accounts", RowError::Range("account")))?;
-                by_number.insert(number.value(), account);
-            }
-            Ok(by_number)
-        })
-    }
-
     /// Runs that were forgotten while their directories were there.
     ///
     /// # Errors
@@ -166,6 +147,34 @@ impl Snapshot<'_> {
                 .and_then(|number| ids.get(number.value() as usize).cloned())
                 .map(Some)
                 .ok_or_else(|| DbError::row("run_accounts", RowError::Range("run")))
+        })
+    }
+
+    /// The accounts of a run by further providers: those whose responses or limits it has beside those of the account
+    /// it was registered with.
+    ///
+    /// # Errors
+    /// As [`Snapshot::summary`].
+    pub fn run_accounts(&self, run: &RunId) -> Result<BTreeMap<Box<str>, AccountId>, StoreError> {
+        self.reading(|read| {
+            let mut accounts = BTreeMap::new();
+            let Some(row) = run_row_of(read, run)? else {
+                return Ok(accounts);
+            };
+            let ids = account_ids(read)?;
+            let table = read.open_table(RUN_PROVIDERS)?;
+            for entry in table.range((row.number, "")..)? {
+                let (key, account) = entry?;
+                let (number, provider) = key.value();
+                if number != row.number {
+                    break;
+                }
+                let account = ids.get(account.value() as usize).cloned();
+                let account =
+                    account.ok_or_else(|| DbError::row("run_providers", RowError::Range("account")))?;
+                accounts.insert(provider.into(), account);
+            }
+            Ok(accounts)
         })
     }
 
