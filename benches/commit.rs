@@ -8,8 +8,8 @@ use fastrand::Rng;
 use tempfile::TempDir;
 use tokentail::clock::Clock;
 use tokentail::model::{
-    Batch, Cursor, Dating, Dialect, Kind, LineCounts, ParserState, Rank, Record, ResponseKey, RunId, Tier,
-    Usage,
+    Batch, Cursor, Dating, Dialect, Kind, LineCounts, ParserState, Rank, Record, ResponseKey, RunId, Service,
+    Tier, Usage,
 };
 use tokentail::store::{self, Outcome, StoreOptions, Writer};
 
@@ -140,7 +140,10 @@ fn batch(rng: &mut Rng, rows: usize) -> Batch {
                 cache_read: rng.u64(..200_000),
                 ..Usage::default()
             },
-            tier: Tier::Standard,
+            service: Service {
+                tier: Tier::Standard,
+                ..Service::default()
+            },
             provider: None,
             time: Some(1_791_190_800_000 + rng.i64(..7 * 86_400_000)),
             dating: Dating::Line,

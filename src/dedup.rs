@@ -5,14 +5,14 @@
 
 use std::sync::Arc;
 
-use crate::model::{Dating, HOUR_MS, Kind, Millis, Rank, Record, RunNumber, SessionNumber, Tier, Usage};
+use crate::model::{Dating, Kind, Millis, Rank, Record, RunNumber, Service, SessionNumber, Usage};
 
 /// A counted response: the best copy's figures, the earliest copy's time and run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     pub kind: Kind,
     pub rank: Rank,
-    pub tier: Tier,
+    pub service: Service,
     pub model: Arc<str>,
     pub usage: Usage,
     /// The run whose line has the earliest time.
@@ -29,12 +29,6 @@ pub struct Response {
 }
 
 impl Response {
-    /// The hour since 1970 the response belongs to.
-    #[must_use]
-    pub fn hour(&self) -> u32 {
-        u32::try_from(self.time / HOUR_MS).unwrap_or(u32::MAX)
-    }
-
     /// Sort key of quality: a better copy is greater. All figures take part, so equal keys mean equal copies.
     fn rank_key(&self) -> impl Ord + '_ {
         (
@@ -45,7 +39,7 @@ impl Response {
             self.usage.total(),
             self.usage,
             &self.model,
-            self.tier,
+            self.service,
         )
     }
 
@@ -55,11 +49,11 @@ impl Response {
     }
 }
 
-/// Merges one more copy into a response.
+/// Merges one more copy into a response; returns true if the copy is its owner now.
 ///
 /// With `in_run_order`, of copies with equal times the run with the lower number owns the response instead of
 /// the run already stored: for a backlog that several readers process at once.
-pub fn merge_copy(known: &mut Response, copy: Response, in_run_order: bool) {
+pub fn merge_copy(known: &mut Response, copy: Response, in_run_order: bool) -> bool {
     let earlier = copy.owner_key() < known.owner_key()
         || (in_run_order && copy.owner_key() == known.owner_key() && copy.run < known.run);
     let (run, time, dating) = if earlier {
@@ -79,6 +73,7 @@ pub fn merge_copy(known: &mut Response, copy: Response, in_run_order: bool) {
     }
     (known.run, known.time, known.dating) = (run, time, dating);
     (known.is_final, known.session, known.is_shared) = (is_final, session, is_shared);
+    earlier
 }
 
 /// Merges a copy into the previous one of the same file if they differ only in their times; returns true if
@@ -89,8 +84,8 @@ pub fn coalesce(known: &mut Record, copy: &Record) -> bool {
     };
     let is_same = known.key == copy.key
         && known.usage == copy.usage
-        && (known.kind, known.rank, known.tier, known.dating)
-            == (copy.kind, copy.rank, copy.tier, copy.dating)
+        && (known.kind, known.rank, known.service, known.dating)
+            == (copy.kind, copy.rank, copy.service, copy.dating)
         && known.model == copy.model
         && known.session == copy.session;
     if is_same {

@@ -283,9 +283,10 @@ impl Accounts {
         run: &RunId,
         labels: &Labels,
         own: AccountId,
-        kept: impl IntoIterator<Item = AccountId>,
+        kept: impl IntoIterator<Item = (Box<str>, AccountId)>,
     ) -> RunAccounts {
-        let configured = self.matching(run, labels).cloned();
+        let configured = self.matching(run, labels);
+        let configured = configured.map(|id| (id.provider.clone(), id.clone()));
         RunAccounts::new(own, kept.into_iter().chain(configured))
     }
 

@@ -8,7 +8,7 @@ fn response(rank: Rank, output: u64, input: u64, time: Millis, run: RunNumber) -
     Response {
         kind: Kind::Message,
         rank,
-        tier: Tier::Standard,
+        service: Service::default(),
         model: "m".into(),
         usage: Usage {
             input,

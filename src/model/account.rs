@@ -1,5 +1,6 @@
 //! A provider account: the owner of limits and budgets.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -61,20 +62,23 @@ impl AccountId {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunAccounts {
     own: Arc<AccountId>,
-    further: Vec<Arc<AccountId>>,
+    further: BTreeMap<Box<str>, Arc<AccountId>>,
 }
 
 impl RunAccounts {
-    /// Of `further` the first of each provider is taken.
+    /// Of a provider the first of `further` is taken.
     #[must_use]
-    pub fn new(own: AccountId, further: impl IntoIterator<Item = AccountId>) -> Self {
+    pub fn new(own: AccountId, further: impl IntoIterator<Item = (Box<str>, AccountId)>) -> Self {
         let mut accounts = Self {
             own: Arc::new(own),
-            further: Vec::new(),
+            further: BTreeMap::new(),
         };
-        for account in further {
-            if accounts.known(&account.provider).is_none() {
-                accounts.further.push(Arc::new(account));
+        for (provider, account) in further {
+            if *provider != *accounts.own.provider {
+                accounts
+                    .further
+                    .entry(provider)
+                    .or_insert_with(|| Arc::new(account));
             }
         }
         accounts
@@ -86,30 +90,26 @@ impl RunAccounts {
         &self.own
     }
 
-    /// The account for lines of a dialect that name no provider. Claude Code's format has many writers: its
-    /// lines are the run's own account's, unless that is of another agent's provider.
+    /// The account for lines of a dialect that name no provider.
     #[must_use]
     pub fn of_dialect(&self, dialect: Dialect) -> Arc<AccountId> {
-        match dialect.provider() {
-            Some(provider) if dialect != Dialect::Claude => self.of_provider(provider),
-            Some(provider) if Dialect::is_of_agent(&self.own.provider) => self.of_provider(provider),
-            Some(_) => Arc::clone(&self.own),
-            None => self.of_provider(dialect.name()),
+        if dialect != Dialect::Claude {
+            return self.of_provider(dialect.provider());
         }
+        // Its format has many writers, and a gateway may serve another provider's models in it.
+        let further = self.further.get(dialect.provider());
+        let further = further.filter(|_| Dialect::is_of_agent(&self.own.provider));
+        Arc::clone(further.unwrap_or(&self.own))
     }
 
     /// The account for a provider: the provider's default account if nobody named one.
     #[must_use]
     pub fn of_provider(&self, provider: &str) -> Arc<AccountId> {
-        self.known(provider)
-            .map_or_else(|| Arc::new(AccountId::default_of(provider)), Arc::clone)
-    }
-
-    fn known(&self, provider: &str) -> Option<&Arc<AccountId>> {
-        [&self.own]
-            .into_iter()
-            .chain(&self.further)
-            .find(|account| *account.provider == *provider)
+        if *self.own.provider == *provider {
+            return Arc::clone(&self.own);
+        }
+        let known = self.further.get(provider).map(Arc::clone);
+        known.unwrap_or_else(|| Arc::new(AccountId::default_of(provider)))
     }
 }
 
@@ -127,43 +127,29 @@ mod tests {
 
     #[test]
     fn a_run_has_one_account_for_each_provider() {
-        let cases = [
+        let defaults = ["pi/default", "gemini/default", "qwen/default"];
+        for (own, further, claude, codex) in [
             (
                 "claude/a",
-                [
-                    "claude/a",
-                    "codex/b",
-                    "pi/default",
-                    "gemini/default",
-                    "qwen/default",
-                ],
+                &["codex/b", "codex/c", "claude/c"][..],
+                "claude/a",
+                "codex/b",
             ),
-            (
-                "zai/a",
-                ["zai/a", "codex/b", "pi/default", "gemini/default", "qwen/default"],
-            ),
-            (
-                "codex/a",
-                [
-                    "claude/c",
-                    "codex/a",
-                    "pi/default",
-                    "gemini/default",
-                    "qwen/default",
-                ],
-            ),
-        ];
-        for (own, want) in cases {
-            let accounts = RunAccounts::new(id(own), ["codex/b", "codex/c", "claude/c"].map(id));
-            let of = [
-                Dialect::Claude,
-                Dialect::Codex,
-                Dialect::Pi,
-                Dialect::Gemini,
-                Dialect::Qwen,
-            ];
-            let of = of.map(|dialect| accounts.of_dialect(dialect).to_string());
-            assert_eq!(of, want, "{own}");
+            ("zai/a", &["codex/b", "claude/c"], "zai/a", "codex/b"),
+            ("codex/a", &["claude/c"], "claude/c", "codex/a"),
+            ("codex/a", &[], "codex/a", "codex/a"),
+            ("claude/a", &[], "claude/a", "codex/default"),
+        ] {
+            let further = further.iter().map(|text| id(text));
+            let accounts = RunAccounts::new(id(own), further.map(|id| (id.provider.clone(), id)));
+            let others = [Dialect::Pi, Dialect::Gemini, Dialect::Qwen];
+            let of = |dialect| accounts.of_dialect(dialect).to_string();
+            assert_eq!(
+                (of(Dialect::Claude).as_str(), of(Dialect::Codex).as_str()),
+                (claude, codex),
+                "{own}"
+            );
+            assert_eq!(others.map(of), defaults, "{own}");
         }
     }
 

@@ -22,22 +22,23 @@ impl Dialect {
         self.into_str()
     }
 
+    /// The provider of its lines that name none.
+    #[must_use]
+    pub const fn provider(self) -> &'static str {
+        match self {
+            Self::Claude => "claude",
+            Self::Codex => "codex",
+            Self::Gemini => "gemini",
+            Self::Qwen => "qwen",
+            // Its lines name theirs.
+            Self::Pi => "pi",
+        }
+    }
+
     /// True for the provider of an agent other than Claude Code.
     #[must_use]
     pub fn is_of_agent(provider: &str) -> bool {
         let others = [Self::Codex, Self::Pi, Self::Gemini, Self::Qwen];
-        others.iter().any(|dialect| dialect.provider() == Some(provider))
-    }
-
-    /// The provider of its lines that name none; `None` if its lines name theirs.
-    #[must_use]
-    pub const fn provider(self) -> Option<&'static str> {
-        match self {
-            Self::Claude => Some("claude"),
-            Self::Codex => Some("codex"),
-            Self::Gemini => Some("gemini"),
-            Self::Qwen => Some("qwen"),
-            Self::Pi => None,
-        }
+        others.iter().any(|dialect| dialect.provider() == provider)
     }
 }

@@ -6,6 +6,8 @@ mod account;
 mod cursor;
 mod dialect;
 pub mod format;
+mod place;
+mod price;
 mod record;
 mod run;
 mod time;
@@ -20,11 +22,15 @@ pub use cursor::{
     Cursor, FileNumber, Inode, PARSER_STATE_BYTES_MAX, ParserState, Position, RelativePath, TAIL_BYTES_MAX,
 };
 pub use dialect::Dialect;
+pub use place::{PLACE_NAME_BYTES_MAX, Place};
+pub use price::{Geography, PriceClass, PromptSize, Service, Speed, Tier};
 pub use record::{Batch, Dating, Kind, LineCounts, Rank, Record, ResponseKey};
 pub use run::{
     LABELS_MAX, Labels, Phase, RUN_ID_BYTES_MAX, RunId, RunIdError, RunNumber, StopReason, check_label,
     split_label,
 };
-pub use time::{DAY_HOURS, DAY_MS, HOUR_MS, MINUTE_MS, Millis, believed_until, is_clock_wrong, not_after};
-pub use usage::{ModelNumber, Report, Reported, SessionNumber, Tier, Usage};
+pub use time::{
+    DAY_MS, DAY_QUARTERS, HOUR_MS, MINUTE_MS, Millis, QUARTER_MS, believed_until, is_clock_wrong, not_after,
+};
+pub use usage::{ModelNumber, PlaceNumber, Report, Reported, SeriesNumber, SessionNumber, Usage};
 pub use window::{Fired, LimitSource, LimitStatus, Observation, WindowUpdate};

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::account::AccountId;
 use super::cursor::{Cursor, ParserState, RelativePath};
 use super::dialect::Dialect;
+use super::price::Service;
 use super::run::RunId;
 use super::time::Millis;
-use super::usage::{Report, Tier, Usage};
+use super::usage::{Report, Usage};
 use super::window::Observation;
 
 /// The identity of one API response over all its copies: a 128-bit hash.
@@ -72,7 +73,8 @@ pub struct Record {
     /// The model's name, `-fast` appended for the fast speed, `unknown` if none is given. Copies of one chunk share it.
     pub model: Arc<str>,
     pub usage: Usage,
-    pub tier: Tier,
+    /// Tier, speed and geography.
+    pub service: Service,
     /// The provider that the line names, as written; `None` is the dialect's own.
     pub provider: Option<Arc<str>>,
     /// The line's own time, else the last time before it in its file; `None` if there is neither.

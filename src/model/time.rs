@@ -6,11 +6,14 @@ pub type Millis = i64;
 /// Milliseconds in a minute.
 pub const MINUTE_MS: Millis = 60_000;
 
+/// Milliseconds in a quarter of an hour, the finest time of sums: every time zone is off UTC by whole quarters.
+pub const QUARTER_MS: Millis = 900_000;
+
 /// Milliseconds in an hour.
 pub const HOUR_MS: Millis = 3_600_000;
 
-/// Hours in a day.
-pub const DAY_HOURS: u32 = 24;
+/// Quarters of an hour in a day.
+pub const DAY_QUARTERS: u32 = 96;
 
 /// Milliseconds in a day.
 pub const DAY_MS: Millis = 86_400_000;

@@ -8,6 +8,12 @@ pub type ModelNumber = u32;
 /// The number the store gives a session, from 1 on; 0 is none.
 pub type SessionNumber = u32;
 
+/// The number the store gives a [`Place`](super::Place).
+pub type PlaceNumber = u32;
+
+/// The number the store gives a series: what sums are kept by.
+pub type SeriesNumber = u32;
+
 /// What one response used. Every field is at most `i64::MAX` when it comes from a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Usage {
@@ -81,17 +87,6 @@ impl Usage {
     pub fn is_empty(&self) -> bool {
         self.total() == 0 && self.web_search == 0 && self.thinking == 0
     }
-}
-
-/// The service tier of a response.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Tier {
-    #[default]
-    Unknown = 0,
-    Standard = 1,
-    Priority = 2,
-    Batch = 3,
-    Other = 4,
 }
 
 /// What an agent reports of a session so far: sums of its own, which are compared and never added, in tokens.

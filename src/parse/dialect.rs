@@ -14,7 +14,7 @@ use super::claude::model_name::{MODEL_UNKNOWN, model_name};
 use super::line::{LineContext, LineKind, Parsed, SHORT_LINE_BYTES_MAX};
 use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{self, MemberValue, Members, RawBytes};
-use crate::model::{Dating, Kind, Millis, Observation, Rank, Record, ResponseKey, Tier, Usage};
+use crate::model::{Dating, Kind, Millis, Observation, Rank, Record, ResponseKey, Service, Usage};
 
 /// The parser of one file of a dialect.
 pub trait DialectParser: Debug + Send {
@@ -173,7 +173,7 @@ pub fn record(
         rank: Rank::Main,
         model: model.unwrap_or_else(|| MODEL_UNKNOWN.into()),
         usage,
-        tier: Tier::default(),
+        service: Service::default(),
         provider: None,
         time,
         dating: time.map_or(Dating::Unknown, |_| Dating::Line),

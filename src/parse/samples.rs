@@ -153,7 +153,7 @@ fn response(record: &Record) -> Response {
     Response {
         kind: record.kind,
         rank: record.rank,
-        tier: record.tier,
+        service: record.service,
         model: record.model.clone(),
         usage: record.usage,
         run: 1,

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::dedup::{Response, Totals};
 use crate::model::{
     AccountId, Batch, Cursor, Dating, Dialect, Inode, Kind, LineCounts, Millis, ParserState, Position, Rank,
-    Record, ResponseKey, RunId, Tier, Usage,
+    Record, ResponseKey, RunId, Service, Tier, Usage,
 };
 
 mod bytes;
@@ -28,6 +28,7 @@ pub mod picture;
 mod repair;
 mod runs;
 mod schedules;
+mod series;
 
 const NOW: Millis = 1_791_190_800_000;
 
@@ -75,7 +76,7 @@ fn record(key: u128, output: u64, time: Option<Millis>) -> Record {
             output,
             ..Usage::default()
         },
-        tier: Tier::Standard,
+        service: Service::default(),
         provider: None,
         time,
         dating: Dating::Line,

@@ -101,7 +101,11 @@ impl Tailer {
         handle: TailerHandle,
         stop: CancellationToken,
     ) -> Self {
-        let StoredRun { info, positions } = known;
+        let StoredRun {
+            info,
+            accounts: kept,
+            positions,
+        } = known;
         // A run that vanished has a directory again, so it is scanned like any other.
         let retired = (info.as_ref().and_then(|info| info.stopped))
             .is_some_and(|(_, reason)| reason != StopReason::Vanished);
@@ -112,12 +116,11 @@ impl Tailer {
                 Labels::new(),
             ),
         };
-        let accounts =
-            shared
-                .settings
-                .borrow()
-                .accounts
-                .of_providers(&run, &labels, account.clone(), Vec::new());
+        let accounts = shared
+            .settings
+            .borrow()
+            .accounts
+            .of_providers(&run, &labels, account.clone(), kept);
         // Spreads the full scans of the runs over different rounds.
         let round_offset = run.as_str().bytes().fold(0u8, u8::wrapping_add);
         Self {

@@ -2,8 +2,8 @@
 
 use super::{Findings, names};
 use crate::dedup::Response;
-use crate::model::{RunId, RunNumber, is_clock_wrong};
-use crate::store::audit::RunFix;
+use crate::model::{ResponseKey, RunId, RunNumber, is_clock_wrong};
+use crate::store::audit::{ResponseFix, RunFix};
 use crate::store::{Snapshot, StoreError, SummaryFigures};
 
 /// Each response beside the one that the logs give.
@@ -53,7 +53,8 @@ pub(super) fn responses(
                 } else {
                     ours(counted.clone()).run
                 };
-                fixes.responses.push((key, Some(Response { run, ..counted })));
+                let response = Some(Response { run, ..counted });
+                fixes.responses.push(fix(key, response));
             }
             (Some(stored), None) if is_gone(&stored) => not_recounted += 1,
             (Some(stored), None) => {
@@ -63,7 +64,7 @@ pub(super) fn responses(
                     name(stored.run),
                     sentence(&stored)
                 ));
-                fixes.responses.push((key, None));
+                fixes.responses.push(fix(key, None));
             }
             (None, Some(counted)) => {
                 report.differs(format!(
@@ -72,7 +73,7 @@ pub(super) fn responses(
                     recount_name(counted.run),
                     sentence(&counted)
                 ));
-                fixes.responses.push((key, Some(ours(counted))));
+                fixes.responses.push(fix(key, Some(ours(counted))));
             }
             (Some(stored), Some(counted)) => {
                 let is_known = names.contains_key(&stored.run);
@@ -81,6 +82,10 @@ pub(super) fn responses(
             (None, None) => {}
         }
     })?;
+    for fix in &mut findings.fixes.responses {
+        fix.origin = recount.origin(fix.key)?;
+    }
+    let report = &mut findings.report;
     if not_recounted > 0 {
         report.notes.push(format!(
             "{not_recounted} responses in the store come from content that is gone, or from forgotten runs"
@@ -95,12 +100,22 @@ pub(super) fn responses(
     Ok(())
 }
 
+/// A fix of a response; where it comes from is read afterwards.
+fn fix(key: ResponseKey, response: Option<Response>) -> ResponseFix {
+    ResponseFix {
+        key,
+        response,
+        origin: None,
+    }
+}
+
 /// Equal in all that is counted. Times of reading cannot be repeated; ties between runs depend on who was first.
 fn same(stored: &Response, counted: &Response) -> bool {
     // What was dated by a clock that was wrong has to be dated by its line.
     let is_misdated = is_clock_wrong(stored.time) && counted.dating.is_own();
     let is_dated = stored.dating.is_own() || is_misdated;
     stored.usage == counted.usage
+        && stored.service == counted.service
         && stored.model == counted.model
         && stored.kind == counted.kind
         && stored.is_final == counted.is_final

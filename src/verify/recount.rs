@@ -58,7 +58,7 @@ pub(super) fn run(
         id: run,
         home,
         root,
-        accounts: Arc::new(RunAccounts::new(account, Vec::new())),
+        accounts: Arc::new(RunAccounts::new(account, kept.run_accounts(run)?)),
         recount,
         settings,
         now,

@@ -11,7 +11,8 @@ use crate::config::{Environment, Partial};
 use crate::dedup::Response;
 use crate::model::{AccountId, Cursor, Millis, Position, ResponseKey};
 use crate::reader::{self, PartialLine, ReadOptions};
-use crate::store::audit::RunFix;
+use crate::store::Origin;
+use crate::store::audit::{ResponseFix, RunFix};
 
 /// 2026-10-05T09:00:00Z
 const NOW: Millis = 1_791_190_800_000;
@@ -20,6 +21,20 @@ fn line(id: u32, output: u64) -> String {
     format!(
         "{{\"type\":\"assistant\",\"timestamp\":\"2026-10-05T09:00:{id:02}.000Z\",\"message\":{{\"id\":\"msg_{id}\",\"model\":\"m\",\"usage\":{{\"input_tokens\":1,\"output_tokens\":{output}}}}}}}\n"
     )
+}
+
+/// A response put in or taken away.
+fn fix(key: ResponseKey, response: Option<Response>) -> ResponseFix {
+    let origin = Origin {
+        place: crate::model::Place::default(),
+        account: AccountId::default(),
+        dialect: crate::model::Dialect::Claude,
+    };
+    ResponseFix {
+        key,
+        response,
+        origin: Some(origin),
+    }
 }
 
 /// A runs directory, a database beside it, and what reads one into the other.
@@ -239,7 +254,7 @@ fn a_response_that_differs_is_missing_or_was_invented_is_reported_and_repaired()
         ("the logs do not have it", ResponseKey(7), Some(response)),
     ] {
         place.put_in(&Fixes {
-            responses: vec![(key, put_in)],
+            responses: vec![fix(key, put_in)],
             ..Fixes::default()
         });
         place.assert_reported_and_repaired(words, &before, cursors);
@@ -257,7 +272,7 @@ fn what_a_wrong_clock_dated_is_reported_and_dated_by_its_line() {
         ..response
     };
     place.put_in(&Fixes {
-        responses: vec![(key, Some(misdated))],
+        responses: vec![fix(key, Some(misdated))],
         ..Fixes::default()
     });
     place.assert_reported_and_repaired("1970-01-01", &before, cursors);
@@ -335,7 +350,7 @@ fn what_was_counted_from_logs_that_are_gone_is_kept() {
     let mut worse = response.clone();
     worse.usage.output = 1;
     place.put_in(&Fixes {
-        responses: vec![(*key, Some(worse))],
+        responses: vec![fix(*key, Some(worse))],
         ..Fixes::default()
     });
     let report = repair(&mut place.store, &place.settings, Clock::at(NOW)).unwrap();
@@ -348,7 +363,7 @@ fn a_copy_that_cannot_be_kept_leaves_everything_as_it_is() {
     let mut place = Place::new();
     let (key, _) = place.responses()[0];
     place.put_in(&Fixes {
-        responses: vec![(key, None)],
+        responses: vec![fix(key, None)],
         ..Fixes::default()
     });
     let damaged = place.responses();

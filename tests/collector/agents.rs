@@ -3,13 +3,14 @@
 //!
 //! `TOKENTAIL_AGENTS_SEED=7` repeats a failure.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
 use serde_json::Value;
 
-use crate::harness::{Place, append, number_setting};
+use crate::harness::{Collector, Place, append, number_setting};
 
 /// The run that has the files of a sample.
 const RUN: &str = "sample";
@@ -146,6 +147,66 @@ fn a_session_that_is_rewritten_in_place_counts_once() {
     let expected = &expected["awkward/07-pi-v1-rewritten-in-place"];
     collector.wait_for_messages(expected["responses"].as_u64().unwrap());
     assert_is("rewritten", &collector.summary(), expected);
+    collector.stop_cleanly();
+    place.assert_verified();
+}
+
+/// Tokens by account, and the account with the five-hour window of Codex.
+fn accounts(collector: &Collector) -> (BTreeMap<String, u64>, String) {
+    let (status, usage) = collector.get("/v1/usage?group_by=account");
+    assert_eq!(status, 200, "{usage}");
+    let rows = usage["rows"].as_array().unwrap().iter();
+    let tokens = rows.map(|row| {
+        let account = row["key"].as_str().unwrap().to_owned();
+        (account, row["total_tokens"].as_u64().unwrap())
+    });
+    let quota = collector.get("/v1/quota").1;
+    let mut windows = quota["windows"].as_array().unwrap().iter();
+    let window = windows.find(|window| window["window"] == "five_hour");
+    let window = window.unwrap_or_else(|| panic!("{quota}"));
+    let name = |key: &str| window[key].as_str().unwrap().to_owned();
+    (tokens.collect(), name("provider") + "/" + &name("account"))
+}
+
+#[test]
+fn each_agent_of_a_run_is_counted_by_the_account_of_its_provider_for_good() {
+    let input = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/cases/several-agents-in-one-run/input");
+    let place = Place::new();
+    for (path, content) in files(&input) {
+        let path = place.runs().join(RUN).join("mount").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        append(&path, content);
+    }
+    let mut collector = place.serve_with(
+        "[[account]]\nname = \"max\"\n[[account]]\nprovider = \"codex\"\nname = \"plus\"\n\
+         [[account]]\nprovider = \"gemini\"\nname = \"other\"\nruns = [\"no-such-run\"]\n",
+    );
+    collector.wait_for_messages(5);
+    // What pi asked Anthropic for is the run's own account's.
+    let wanted = [
+        ("claude/max", 126),
+        ("codex/plus", 1125),
+        ("gemini/default", 935),
+        ("qwen/default", 11),
+    ];
+    let wanted = wanted.map(|(account, tokens)| (account.to_owned(), tokens));
+    let wanted = (BTreeMap::from(wanted), "codex/plus".to_owned());
+    assert_eq!(accounts(&collector), wanted);
+    collector.stop_cleanly();
+    place.assert_verified();
+    // Another account for the provider is one for new runs.
+    let collector =
+        place.serve_with("[[account]]\nname = \"max\"\n[[account]]\nprovider = \"codex\"\nname = \"pro\"\n");
+    let log = place.log(RUN, ".codex/sessions/2026/10/05/rollout-1.jsonl");
+    append(
+        &log,
+        "{\"timestamp\":\"2026-10-05T10:00:03.000Z\",\"type\":\"token_usage_record\",\"payload\":\
+         {\"response_id\":\"resp_2\",\"usage\":{\"input_tokens\":5,\"output_tokens\":6}}}\n",
+    );
+    place.json(&["stop", RUN]);
+    let mut more = wanted;
+    more.0.insert("codex/plus".to_owned(), 1125 + 11);
+    assert_eq!(accounts(&collector), more);
     collector.stop_cleanly();
     place.assert_verified();
 }

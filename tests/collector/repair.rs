@@ -7,7 +7,7 @@ use crate::harness::{Place, append, response, text};
 use crate::scenario::{ended, figures};
 
 const RESPONSES: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("responses");
-const HOURS: TableDefinition<'_, (u32, u32, u32), &[u8]> = TableDefinition::new("hours");
+const QUARTERS: TableDefinition<'_, (u32, u32), &[u8]> = TableDefinition::new("quarters");
 const TOTALS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("totals");
 
 #[test]
@@ -29,14 +29,15 @@ fn a_changed_database_is_mended_from_the_logs_and_goes_on() {
         let database = Database::open(place.db()).unwrap();
         let write = database.begin_write().unwrap();
         write.open_table(RESPONSES).unwrap().pop_first().unwrap();
-        write.open_table(HOURS).unwrap().pop_last().unwrap();
+        write.open_table(QUARTERS).unwrap().pop_last().unwrap();
         write.commit().unwrap();
     }
     let (code, stdout, _) = ended(&place.run(&["verify"]));
     assert_eq!(code, Some(1), "{stdout}");
     for words in [
         "the store does not have it",
-        "hour 2026-10-05T09:00 of run two, model claude-opus-5: the store keeps nothing",
+        "quarter-hour 2026-10-05T09:00 of run two, session b, model claude-opus-5, account claude/default, \
+         prompt_100k/standard/other/unknown: the store keeps nothing",
     ] {
         assert!(stdout.contains(words), "{words}: {stdout}");
     }

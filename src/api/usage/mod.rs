@@ -6,6 +6,7 @@
 mod question;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use axum::Json;
@@ -24,10 +25,12 @@ use crate::api::openapi::{BadRequest, Refused, USAGE, Unavailable};
 use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::dedup::Totals;
-use crate::model::RunNumber;
-use crate::store::{Granularity, RunNames, Snapshot};
+use crate::model::{DAY_QUARTERS, RunNumber};
+use crate::store::{RunNames, Snapshot};
 use question::{Group, Question};
 
+/// Quarters of an hour in an hour.
+const HOUR_QUARTERS: u32 = 4;
 /// Most rows of an answer.
 const ROWS_MAX: usize = 100_000;
 
@@ -98,41 +101,50 @@ async fn get_usage(
 /// The parts of a sum's key that the question groups by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct GroupPart {
-    hour: Option<u32>,
+    /// The first quarter.
+    time: Option<u32>,
     run: Option<RunNumber>,
+    account: Option<u32>,
     model: Option<Arc<str>>,
 }
 
 fn answer(snapshot: &Snapshot<'_>, question: &Question) -> Result<wire::Usage, Problem> {
-    let granularity = Granularity {
-        hours: question.group == Group::Hour,
-        runs: question.needs_runs(),
+    let series_names = snapshot.series_names()?;
+    let step = match question.group {
+        Group::Hour => HOUR_QUARTERS,
+        Group::Day => DAY_QUARTERS,
+        _ => u32::MAX,
     };
+    let stretches = stretches(snapshot, question, step)?;
     let mut parts: BTreeMap<GroupPart, Totals> = BTreeMap::new();
-    snapshot.for_each_usage(question.hours.clone(), granularity, |cell, totals| {
-        if question
-            .model
-            .as_ref()
-            .is_some_and(|wanted| **wanted != *cell.model)
-        {
+    snapshot.for_each_usage(&stretches, None, |at, _, series, totals| {
+        let name = series_names.models.get(series.model as usize);
+        if (question.model.as_ref()).is_some_and(|wanted| name.is_none_or(|name| **wanted != **name)) {
             return;
         }
+        let needs_runs = question.needs_runs();
         let part = GroupPart {
-            hour: question.group.time_of(cell.hour),
-            run: cell.run.filter(|_| granularity.runs),
-            model: (question.group == Group::Model).then_some(cell.model),
+            time: (step != u32::MAX).then(|| stretches[at].start / step * step),
+            run: needs_runs.then_some(series.run),
+            account: needs_runs.then_some(series.account),
+            model: name.filter(|_| question.group == Group::Model).cloned(),
         };
         *parts.entry(part).or_default() += totals;
     })?;
-    let names = if granularity.runs {
+    let names = if question.needs_runs() {
         snapshot.run_names()?
     } else {
         RunNames::default()
     };
     let mut rows: BTreeMap<Option<String>, Totals> = BTreeMap::new();
     for (part, totals) in parts {
-        if question.wants(part.run, &names) && totals != Totals::default() {
-            *rows.entry(question.group.key(&part, &names)).or_default() += totals;
+        let account = part
+            .account
+            .and_then(|account| series_names.accounts.get(account as usize));
+        if question.wants(part.run, account, &names) && totals != Totals::default() {
+            *rows
+                .entry(question.group.key(&part, account, &names))
+                .or_default() += totals;
         }
     }
     if rows.len() > ROWS_MAX {
@@ -160,6 +172,24 @@ fn answer(snapshot: &Snapshot<'_>, question: &Question) -> Result<wire::Usage, P
         rows,
         totals: sums(&all),
     })
+}
+
+/// The stretches whose sums are shown apart, within what was recorded.
+fn stretches(snapshot: &Snapshot<'_>, question: &Question, step: u32) -> Result<Vec<Range<u32>>, Problem> {
+    let Some((first, last)) = snapshot.days_recorded()? else {
+        return Ok(Vec::new());
+    };
+    let quarters = |hour: u32| hour.saturating_mul(HOUR_QUARTERS);
+    let recorded = first.saturating_mul(DAY_QUARTERS)..last.saturating_add(1).saturating_mul(DAY_QUARTERS);
+    let mut start = quarters(question.hours.start).max(recorded.start);
+    let end = quarters(question.hours.end).min(recorded.end);
+    let mut stretches = Vec::new();
+    while start < end {
+        let next = (start / step * step).saturating_add(step).min(end);
+        stretches.push(start..next);
+        start = next;
+    }
+    Ok(stretches)
 }
 
 fn sums(totals: &Totals) -> wire::UsageSums {

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use super::{GroupPart, UsageQuery};
 use crate::api::document::{self, summary};
 use crate::api::http::problem::Problem;
-use crate::model::{DAY_HOURS, DAY_MS, Millis, RunId, RunNumber, check_label, split_label};
+use crate::model::{AccountId, DAY_MS, Millis, QUARTER_MS, RunId, RunNumber, check_label, split_label};
 use crate::store::RunNames;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -81,9 +81,8 @@ impl Question {
     }
 
     /// True if a run's sums pass the filter; of a forgotten run only the account is known.
-    pub fn wants(&self, run: Option<RunNumber>, names: &RunNames) -> bool {
-        let known = run.and_then(|run| names.infos.get(&run));
-        let account = run.and_then(|run| names.accounts.get(&run));
+    pub fn wants(&self, run: Option<RunNumber>, account: Option<&AccountId>, names: &RunNames) -> bool {
+        let known = run.and_then(|run| names.get(&run));
         self.run
             .as_ref()
             .is_none_or(|wanted| known.is_some_and(|(id, _)| id.as_str() == &**wanted))
@@ -134,30 +133,18 @@ impl Group {
         })
     }
 
-    /// The first hour of the row that an hour belongs to.
-    pub fn time_of(&self, hour: u32) -> Option<u32> {
-        match self {
-            Self::Hour => Some(hour),
-            Self::Day => Some(hour / DAY_HOURS * DAY_HOURS),
-            _ => None,
-        }
-    }
-
     /// The key of a row.
-    pub fn key(&self, part: &GroupPart, names: &RunNames) -> Option<String> {
-        let known = part.run.and_then(|run| names.infos.get(&run));
-        let start = |hour: u32| i64::from(hour) * HOUR_MS;
+    pub fn key(&self, part: &GroupPart, account: Option<&AccountId>, names: &RunNames) -> Option<String> {
+        let known = part.run.and_then(|run| names.get(&run));
+        let start = |quarter: u32| i64::from(quarter) * QUARTER_MS;
         match self {
             Self::Day => part
-                .hour
-                .map(|hour| summary::date((start(hour) / DAY_MS).try_into().unwrap_or(u32::MAX))),
-            Self::Hour => part.hour.map(|hour| document::time(start(hour))),
+                .time
+                .map(|time| summary::date((start(time) / DAY_MS).try_into().unwrap_or(u32::MAX))),
+            Self::Hour => part.time.map(|time| document::time(start(time))),
             Self::Run => known.map(|(id, _)| id.to_string()),
             Self::Model => part.model.as_deref().map(str::to_owned),
-            Self::Account => {
-                let account = part.run.and_then(|run| names.accounts.get(&run));
-                account.map(ToString::to_string)
-            }
+            Self::Account => account.map(ToString::to_string),
             Self::Label(key) => known
                 .and_then(|(_, info)| info.labels.get(key))
                 .map(ToString::to_string),

@@ -1,6 +1,7 @@
 //! Daily usage for an existing web client: one row per day, newest first, including days without usage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use axum::Json;
@@ -16,8 +17,8 @@ use crate::api::openapi::{USAGE, Unavailable};
 use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::dedup::Totals;
-use crate::model::{DAY_HOURS, DAY_MS, Millis};
-use crate::store::{Granularity, Snapshot, StoreError};
+use crate::model::{DAY_MS, DAY_QUARTERS, Millis, RunNumber};
+use crate::store::{Snapshot, StoreError};
 
 /// Default number of days.
 const DAYS_DEFAULT: i64 = 14;
@@ -69,20 +70,20 @@ fn daily(snapshot: &Snapshot<'_>, days: i64, now: Millis) -> Result<Vec<wire::Da
     let today = now.div_euclid(DAY_MS);
     let first = day(today.saturating_sub(days - 1)).max(first);
     let after = day(today.saturating_add(1));
-    let mut sums: BTreeMap<u32, Totals> = BTreeMap::new();
-    let granularity = Granularity {
-        hours: false,
-        runs: false,
-    };
-    let hours = first.saturating_mul(DAY_HOURS)..after.saturating_mul(DAY_HOURS);
-    snapshot.for_each_usage(hours, granularity, |cell, totals| {
-        *sums.entry(cell.hour / DAY_HOURS).or_default() += totals;
+    let mut sums: BTreeMap<u32, (Totals, BTreeSet<RunNumber>)> = BTreeMap::new();
+    let quarter = |day: u32| day.saturating_mul(DAY_QUARTERS);
+    let days: Vec<Range<u32>> = (first..after).map(|day| quarter(day)..quarter(day + 1)).collect();
+    snapshot.for_each_usage(&days, None, |at, _, series, totals| {
+        let day = sums.entry(first + u32::try_from(at).unwrap_or(u32::MAX));
+        let (sum, runs) = day.or_default();
+        *sum += totals;
+        runs.insert(series.run);
     })?;
-    let runs = snapshot.runs_by_day(first..after)?;
     Ok((first..after)
         .rev()
         .map(|day| {
-            let totals = summary::totals(&sums.get(&day).copied().unwrap_or_default());
+            let (sum, runs) = sums.remove(&day).unwrap_or_default();
+            let totals = summary::totals(&sum);
             wire::DailyUsage {
                 date: summary::date(day),
                 tokens_total: totals.total_tokens,
@@ -90,7 +91,7 @@ fn daily(snapshot: &Snapshot<'_>, days: i64, now: Millis) -> Result<Vec<wire::Da
                 tokens_output: totals.output_tokens,
                 tokens_cache_read: totals.cache_read_input_tokens,
                 tokens_cache_create: totals.cache_creation_input_tokens,
-                run_count: runs.get(&day).copied().unwrap_or(0) as u64,
+                run_count: runs.len() as u64,
             }
         })
         .collect())

@@ -25,7 +25,9 @@ use self::stream::Streams;
 use self::usage::{CallModel, ParsedUsage, UsageFields, UsageMemory};
 use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{self, MemberValue, Members, RawBytes, members};
-use crate::model::{Dating, Kind, Millis, Observation, Rank, Record, Report, ResponseKey, Usage};
+use crate::model::{
+    Dating, Kind, Millis, Observation, Rank, Record, Report, ResponseKey, Service, Speed, Usage,
+};
 use crate::parse::line::{LineContext, LineKind, Parsed};
 
 /// Longest text of another member that is cached, in bytes.
@@ -424,9 +426,9 @@ fn push(
         key,
         kind: Kind::Message,
         rank,
-        model: memory.name(model, parsed.is_fast),
+        model: memory.name(model, parsed.service.speed == Speed::Fast),
         usage: parsed.usage,
-        tier: parsed.tier,
+        service: parsed.service,
         provider: None,
         time,
         dating,
@@ -447,7 +449,11 @@ fn push(
             rank,
             model: name,
             usage: call.usage,
-            tier: call.tier,
+            // A call is made where its response is, whether it says so or not.
+            service: Service {
+                geography: parsed.service.geography.max(call.service.geography),
+                ..call.service
+            },
             provider: None,
             time,
             dating,

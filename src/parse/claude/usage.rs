@@ -10,7 +10,7 @@ use super::model_name::MODEL_SYNTHETIC;
 use crate::json::scanner::Scanner;
 use crate::json::{self, RawBytes, members};
 
-use crate::model::{Tier, Usage};
+use crate::model::{Geography, Service, Speed, Tier, Usage};
 
 /// Most calls counted inside one response; a real one has a few.
 const CALLS_MAX: usize = 256;
@@ -37,6 +37,7 @@ pub struct UsageFields<'de> {
     details: OutputDetails<'de>,
     tier: RawBytes<'de>,
     speed: RawBytes<'de>,
+    geography: RawBytes<'de>,
     iterations: RawBytes<'de>,
 }
 
@@ -51,6 +52,7 @@ members!(UsageFields {
     b"output_tokens_details" => details,
     b"service_tier" => tier,
     b"speed" => speed,
+    b"inference_geo" => geography,
     b"iterations" => iterations,
 });
 
@@ -58,8 +60,7 @@ members!(UsageFields {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ParsedUsage {
     pub usage: Usage,
-    pub tier: Tier,
-    pub is_fast: bool,
+    pub service: Service,
     /// The calls inside this response that the figures above leave out, with their index.
     pub calls: Vec<(CallIndex, Call)>,
 }
@@ -77,7 +78,7 @@ pub struct CallIndex {
 pub struct Call {
     pub model: CallModel,
     pub usage: Usage,
-    pub tier: Tier,
+    pub service: Service,
 }
 
 /// The model of a call inside a response.
@@ -95,8 +96,7 @@ impl UsageFields<'_> {
     pub fn parsed(&self) -> ParsedUsage {
         ParsedUsage {
             usage: self.counts(),
-            tier: self.tier(),
-            is_fast: self.speed.text().as_deref() == Some(b"fast"),
+            service: self.service(),
             calls: self.calls(),
         }
     }
@@ -147,12 +147,23 @@ impl UsageFields<'_> {
         }
     }
 
+    fn service(&self) -> Service {
+        let is_fast = self.speed.text().as_deref() == Some(b"fast");
+        let is_us = (self.geography.text()).is_some_and(|geography| geography.starts_with(b"us"));
+        Service {
+            tier: self.tier(),
+            speed: if is_fast { Speed::Fast } else { Speed::Standard },
+            geography: if is_us { Geography::Us } else { Geography::Other },
+        }
+    }
+
     fn tier(&self) -> Tier {
         match self.tier.text().as_deref() {
             None => Tier::Unknown,
             Some(b"standard") => Tier::Standard,
             Some(b"priority") => Tier::Priority,
             Some(b"batch") => Tier::Batch,
+            Some(b"flex") => Tier::Flex,
             Some(_) => Tier::Other,
         }
     }
@@ -215,7 +226,7 @@ impl Iteration<'_> {
         is_billed.then(|| Call {
             model,
             usage,
-            tier: self.usage.tier(),
+            service: self.usage.service(),
         })
     }
 }
@@ -284,3 +295,51 @@ struct OutputDetails<'de> {
 members!(OutputDetails {
     b"thinking_tokens" => thinking,
 });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_is_as_the_line_says() {
+        let of = |text: &[u8]| {
+            let mut fields = UsageFields::default();
+            json::object(text, &mut fields).unwrap();
+            let Service {
+                tier,
+                speed,
+                geography,
+            } = fields.parsed().service;
+            (tier, speed, geography)
+        };
+        let (standard, other) = (Speed::Standard, Geography::Other);
+        assert_eq!(of(b"{}"), (Tier::Unknown, standard, other));
+        for (text, expect) in [
+            (
+                r#"{"inference_geo":"us"}"#,
+                (Tier::Unknown, standard, Geography::Us),
+            ),
+            (
+                r#"{"inference_geo":"us-east5"}"#,
+                (Tier::Unknown, standard, Geography::Us),
+            ),
+            (
+                r#"{"inference_geo":"not_available"}"#,
+                (Tier::Unknown, standard, other),
+            ),
+            (r#"{"inference_geo":""}"#, (Tier::Unknown, standard, other)),
+            (r#"{"inference_geo":null}"#, (Tier::Unknown, standard, other)),
+            (
+                r#"{"service_tier":"batch","speed":"fast"}"#,
+                (Tier::Batch, Speed::Fast, other),
+            ),
+            (
+                r#"{"service_tier":"flex","speed":"standard"}"#,
+                (Tier::Flex, standard, other),
+            ),
+            (r#"{"service_tier":"new"}"#, (Tier::Other, standard, other)),
+        ] {
+            assert_eq!(of(text.as_bytes()), expect, "{text}");
+        }
+    }
+}

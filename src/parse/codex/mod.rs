@@ -20,7 +20,7 @@ use self::limits::{TurnError, UsedUp};
 use self::thread::{CodexThread, CodexTurn, uuid_time};
 use crate::json::scanner::{NotJson, Scanner};
 use crate::json::{self, MemberValue, Members, Raw, RawBytes, members};
-use crate::model::{Dating, Kind, Millis, Observation, Rank, Record, ResponseKey, Tier};
+use crate::model::{Dating, Kind, Millis, Observation, Rank, Record, ResponseKey, Service};
 use crate::parse::claude::limits::rollout::RolloutLine;
 use crate::parse::claude::model_name::{MODEL_UNKNOWN, model_name};
 use crate::parse::dialect::{DialectParser, LineHead};
@@ -206,7 +206,7 @@ impl Codex {
             rank: Rank::Main,
             model: self.model.clone().unwrap_or_else(|| MODEL_UNKNOWN.into()),
             usage,
-            tier: Tier::default(),
+            service: Service::default(),
             provider: None,
             time: at.time,
             dating: at.time.map_or(Dating::Unknown, |_| Dating::Line),

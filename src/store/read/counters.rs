@@ -6,12 +6,12 @@ use std::sync::Arc;
 use redb::ReadableTable;
 
 use super::quota::account_ids;
-use super::{Snapshot, model_name, models};
+use super::{Snapshot, for_each_series, model_name, models};
 use crate::dedup::Totals;
-use crate::model::{AccountId, LineCounts};
+use crate::model::{AccountId, LineCounts, ModelNumber};
 use crate::store::StoreError;
 use crate::store::error::DbError;
-use crate::store::schema::{META, META_SEQUENCE, RowError, RunTotalsRow, SUMS, TOTALS};
+use crate::store::schema::{META, META_SEQUENCE, RowError, RunTotalsRow, TOTALS};
 use crate::store::table::decode_row;
 
 /// How much was ever read, of all runs, forgotten ones too.
@@ -72,14 +72,15 @@ impl Snapshot<'_> {
     pub fn sums(&self) -> Result<BTreeMap<(AccountId, Arc<str>), Totals>, StoreError> {
         self.reading(|read| {
             let (accounts, models) = (account_ids(read)?, models(read)?);
-            let table = read.open_table(SUMS)?;
+            let mut by_number: BTreeMap<(u32, ModelNumber), Totals> = BTreeMap::new();
+            for_each_series(read, |series, totals| {
+                *by_number.entry((series.account, series.model)).or_default() += totals;
+                Ok(())
+            })?;
             let mut sums = BTreeMap::new();
-            for entry in table.iter()? {
-                let (key, row) = entry?;
-                let (account, model) = key.value();
+            for ((account, model), totals) in by_number {
                 let account = accounts.get(account as usize).cloned();
-                let account = account.ok_or_else(|| DbError::row("sums", RowError::Range("account")))?;
-                let totals: Totals = decode_row("sums", row.value())?;
+                let account = account.ok_or_else(|| DbError::row("series", RowError::Range("account")))?;
                 sums.insert((account, model_name(&models, model)?), totals);
             }
             Ok(sums)

@@ -10,6 +10,7 @@ mod coverage;
 mod quota;
 mod responses;
 mod runs;
+mod series;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -21,13 +22,14 @@ use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
 pub use counters::ReadCounters;
 pub use quota::{AccountSums, KnownAccounts, LimitEvent, QuotaView};
 pub use runs::{RunInfo, StoredRun};
-pub use usage::{Granularity, HourKey, RunNames, UsageKey};
+pub use series::{Origin, SeriesNames};
+pub use usage::RunNames;
 
 use super::database::{DatabaseSlot, OpenDatabase};
 use super::error::{DbError, StoreError};
 use super::schema::{
-    DAYS, META, META_SEQUENCE, MODELS, NOTE_ASIDE, NOTE_REBUILT, NOTES, RUN_DAYS, RUNS, RowError, RunRow,
-    RunTotalsRow, TOTALS,
+    DAYS, META, META_SEQUENCE, MODELS, NOTE_ASIDE, NOTE_REBUILT, NOTES, RUNS, RowError, RunRow, RunTotalsRow,
+    SERIES, SERIES_SUMS, SeriesRow, TOTALS,
 };
 use super::table::{decode_row, get};
 use crate::coverage::Coverage;
@@ -35,6 +37,7 @@ use crate::dedup::Totals;
 use crate::model::{LineCounts, Millis, ModelNumber, RunId, RunNumber};
 use coverage::coverage_in;
 use runs::run_row_of;
+use usage::run_days;
 
 /// What is summed for one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -226,15 +229,12 @@ impl Snapshot<'_> {
                 sums: run_sums(read, row.number)?,
                 ..RunView::default()
             };
-            let days = read.open_table(RUN_DAYS)?;
-            let of_run = (row.number, 0, 0)..=(row.number, u32::MAX, u32::MAX);
-            for entry in days.range(of_run)? {
-                let (key, cell) = entry?;
-                let (_, day, model) = key.value();
-                let totals: Totals = decode_row("run_days", cell.value())?;
+            run_days(read, row.number, |day, series, totals| {
                 *view.by_day.entry(day).or_default() += totals;
-                *view.by_model.entry(model_name(&models, model)?).or_default() += totals;
-            }
+                let model = model_name(&models, series.model)?;
+                *view.by_model.entry(model).or_default() += totals;
+                Ok(())
+            })?;
             Ok(Some(view))
         })
     }
@@ -282,15 +282,54 @@ fn summary_in(read: &ReadTransaction) -> Result<SummaryFigures, DbError> {
         figures.forgotten.add(&rest);
     }
     let days = read.open_table(DAYS)?;
+    let mut of_day: Option<(u32, Totals)> = None;
     for entry in days.iter()? {
         let (key, row) = entry?;
-        let (day, model) = key.value();
+        let (day, _) = key.value();
         let totals: Totals = decode_row("days", row.value())?;
-        *figures.by_day.entry(day).or_default() += totals;
-        *figures.by_model.entry(model_name(&models, model)?).or_default() += totals;
+        match &mut of_day {
+            Some((current, sum)) if *current == day => *sum += totals,
+            _ => {
+                figures.by_day.extend(of_day);
+                of_day = Some((day, totals));
+            }
+        }
     }
+    figures.by_day.extend(of_day);
+    let mut by_model = vec![None; models.len()];
+    for_each_series(read, |series, totals| {
+        let sum: Option<&mut Option<Totals>> = by_model.get_mut(series.model as usize);
+        let sum = sum.ok_or_else(|| DbError::row("series", RowError::Range("model")))?;
+        *sum.get_or_insert_default() += totals;
+        Ok(())
+    })?;
+    let by_model = models.into_iter().zip(by_model);
+    figures.by_model = by_model.filter_map(|(name, sum)| Some((name, sum?))).collect();
     figures.coverage = coverage_in(read)?;
     Ok(figures)
+}
+
+/// Walks over everything ever counted, by series.
+fn for_each_series(
+    read: &ReadTransaction,
+    mut each: impl FnMut(SeriesRow, Totals) -> Result<(), DbError>,
+) -> Result<(), DbError> {
+    let (series, sums) = (read.open_table(SERIES)?, read.open_table(SERIES_SUMS)?);
+    let mut series = series.iter()?;
+    for entry in sums.iter()? {
+        let (number, row) = entry?;
+        let totals = decode_row("series_sums", row.value())?;
+        // Both tables are in the order of the numbers.
+        let of = loop {
+            let entry = series.next().transpose()?;
+            let (of, row) = entry.ok_or_else(|| DbError::row("series_sums", RowError::Range("series")))?;
+            if of.value() == number.value() {
+                break decode_row("series", row.value())?;
+            }
+        };
+        each(of, totals)?;
+    }
+    Ok(())
 }
 
 fn run_sums(read: &ReadTransaction, number: RunNumber) -> Result<RunSums, DbError> {

@@ -3,8 +3,9 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
+use super::series::SeriesRows;
 use super::{Snapshot, model_name, models};
 use crate::dedup::Response;
 use crate::model::ResponseKey;
@@ -13,17 +14,11 @@ use crate::store::error::DbError;
 use crate::store::schema::{RESPONSES, ResponseRow};
 use crate::store::table::decode_row;
 
-/// Turns a row of `responses` into a value.
-fn response(models: &[Arc<str>], row: &ResponseRow) -> Result<Response, DbError> {
-    let model = model_name(models, row.model)?;
-    row.response(model)
-        .map_err(|error| DbError::row("responses", error))
-}
-
 /// The responses of a database, in the order of their keys.
 struct Responses {
     table: ReadOnlyTable<u128, &'static [u8]>,
     models: Vec<Arc<str>>,
+    series: SeriesRows,
 }
 
 impl Responses {
@@ -31,16 +26,21 @@ impl Responses {
         Ok(Self {
             table: read.open_table(RESPONSES)?,
             models: models(read)?,
+            series: SeriesRows::new(read)?,
         })
     }
 
     /// Begins at the first one.
-    fn walk(&self) -> Result<impl Iterator<Item = Result<(ResponseKey, Response), DbError>>, DbError> {
-        let one = |(key, row): (AccessGuard<'_, u128>, AccessGuard<'_, &'static [u8]>)| {
-            let row = decode_row("responses", row.value())?;
-            Ok((ResponseKey(key.value()), response(&self.models, &row)?))
-        };
-        Ok(self.table.iter()?.map(move |entry| one(entry?)))
+    fn walk(&mut self) -> Result<impl Iterator<Item = Result<(ResponseKey, Response), DbError>>, DbError> {
+        let (series, models) = (&mut self.series, &self.models);
+        Ok(self.table.iter()?.map(move |entry| {
+            let (key, row) = entry?;
+            let row: ResponseRow = decode_row("responses", row.value())?;
+            let of = series.row(row.series)?;
+            let response = row.response(of.run, model_name(models, of.model)?);
+            let response = response.map_err(|error| DbError::row("responses", error))?;
+            Ok((ResponseKey(key.value()), response))
+        }))
     }
 }
 
@@ -57,8 +57,8 @@ impl Snapshot<'_> {
     ) -> Result<(), StoreError> {
         let my_error = |error: DbError| self.slot.error(error);
         let their_error = |error: DbError| other.slot.error(error);
-        let mine = Responses::of(&self.read).map_err(my_error)?;
-        let theirs = Responses::of(&other.read).map_err(their_error)?;
+        let mut mine = Responses::of(&self.read).map_err(my_error)?;
+        let mut theirs = Responses::of(&other.read).map_err(their_error)?;
         let mut my_rows = mine.walk().map_err(my_error)?.map(|row| row.map_err(my_error));
         let mut their_rows = theirs
             .walk()

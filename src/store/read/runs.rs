@@ -12,7 +12,8 @@ use crate::model::{AccountId, Labels, Millis, Position, RelativePath, RunId, Run
 use crate::store::StoreError;
 use crate::store::error::DbError;
 use crate::store::schema::{
-    FILES, FORGOTTEN, FileRow, PATHS, RUN_ACCOUNTS, RUN_INFO, RUNS, RowError, RunInfoRow, RunRow,
+    FILES, FORGOTTEN, FileRow, PATHS, RUN_ACCOUNTS, RUN_INFO, RUN_PROVIDERS, RUNS, RowError, RunInfoRow,
+    RunRow,
 };
 use crate::store::table::{decode_row, get};
 
@@ -37,17 +38,39 @@ pub struct RunInfo {
 pub struct StoredRun {
     /// `None` if it is unknown.
     pub info: Option<RunInfo>,
+    /// The accounts that it has beside its own, one for each further provider.
+    pub accounts: FurtherAccounts,
     pub positions: BTreeMap<RelativePath, Position>,
 }
+
+/// The accounts of a run beside its own, by provider.
+pub type FurtherAccounts = Vec<(Box<str>, AccountId)>;
 
 /// The tables that say more of runs than `runs`, open: they serve for one run or for all.
 struct RunTables {
     infos: ReadOnlyTable<u32, &'static [u8]>,
     run_accounts: ReadOnlyTable<u32, u32>,
+    run_providers: ReadOnlyTable<(u32, &'static str), u32>,
     accounts: Vec<AccountId>,
 }
 
 impl RunTables {
+    /// The accounts of a run beside its own, one for each further provider.
+    fn further(&self, run: RunNumber) -> Result<FurtherAccounts, DbError> {
+        let mut accounts = Vec::new();
+        for entry in self.run_providers.range((run, "")..)? {
+            let (key, account) = entry?;
+            let (number, provider) = key.value();
+            if number != run {
+                break;
+            }
+            let account = self.accounts.get(account.value() as usize).cloned();
+            let account = account.ok_or_else(|| DbError::row("run_providers", RowError::Range("account")))?;
+            accounts.push((provider.into(), account));
+        }
+        Ok(accounts)
+    }
+
     /// What they say of a run.
     fn info(&self, row: &RunRow) -> Result<RunInfo, DbError> {
         let info: RunInfoRow = get(&self.infos, row.number)?.unwrap_or_default();
@@ -102,26 +125,6 @@ impl Snapshot<'_> {
         })
     }
 
-    /// The account of each number that was ever given to a run.
-    ///
-    /// # Errors
-    /// As [`Snapshot::summary`].
-    pub fn accounts_by_number(&self) -> Result<BTreeMap<RunNumber, AccountId>, StoreError> {
-        self.reading(|read| {
-            let accounts = account_ids(read)?;
-            let table = read.open_table(RUN_ACCOUNTS)?;
-            let mut by_number = BTreeMap::new();
-            for entry in table.iter()? {
-                let (number, account) = entry?;
-                let account = accounts.get(account.value() as usize).cloned();
-                let account =
-                    account.ok_or_else(|| DbError::row("run_accounts", RowError::Range("account")))?;
-                by_number.insert(number.value(), account);
-            }
-            Ok(by_number)
-        })
-    }
-
     /// Runs that were forgotten while their directories were there.
     ///
     /// # Errors
@@ -169,6 +172,18 @@ impl Snapshot<'_> {
         })
     }
 
+    /// The accounts of a run by further providers: those whose responses or limits it has beside those of the account
+    /// it was registered with.
+    ///
+    /// # Errors
+    /// As [`Snapshot::summary`].
+    pub fn run_accounts(&self, run: &RunId) -> Result<FurtherAccounts, StoreError> {
+        self.reading(|read| match run_row_of(read, run)? {
+            Some(row) => run_tables(read)?.further(row.number),
+            None => Ok(Vec::new()),
+        })
+    }
+
     /// The run ids known, with their numbers.
     ///
     /// # Errors
@@ -212,6 +227,7 @@ impl Snapshot<'_> {
                 let row: RunRow = decode_row("runs", row.value())?;
                 let mut known = StoredRun {
                     info: Some(infos.info(&row)?),
+                    accounts: infos.further(row.number)?,
                     positions: BTreeMap::new(),
                 };
                 let first: (u32, &[u8]) = (row.number, &[]);
@@ -239,6 +255,7 @@ fn run_tables(read: &ReadTransaction) -> Result<RunTables, DbError> {
     Ok(RunTables {
         infos: read.open_table(RUN_INFO)?,
         run_accounts: read.open_table(RUN_ACCOUNTS)?,
+        run_providers: read.open_table(RUN_PROVIDERS)?,
         accounts: account_ids(read)?,
     })
 }

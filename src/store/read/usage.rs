@@ -1,142 +1,191 @@
-//! Reading the sums of a stretch of time, from the smallest table that has them.
+//! Reading the sums of stretches of time, from the smallest tables that have them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
 
-use redb::ReadableTable;
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
-use super::{RunInfo, Snapshot, model_name, models};
+use super::runs::run_row_of;
+use super::series::SeriesRows;
+use super::{RunInfo, Snapshot};
 use crate::dedup::Totals;
-use crate::model::{AccountId, DAY_HOURS, RunId, RunNumber};
+use crate::model::{DAY_QUARTERS, RunId, RunNumber, SeriesNumber};
 use crate::store::StoreError;
-use crate::store::schema::{DAYS, HOURS, RUN_DAYS};
-use crate::store::table::decode_row;
+use crate::store::error::DbError;
+use crate::store::schema::{DAYS, QUARTERS, RUN_DAYS, SeriesRow};
+use crate::store::table::{decode_row, get};
 
-/// A row of sums in `hours`: (hour, run, model).
-pub type HourKey = (u32, RunNumber, Arc<str>);
+/// Whom the numbers of runs mean; a number without an entry is a forgotten run's.
+pub type RunNames = BTreeMap<RunNumber, (RunId, RunInfo)>;
 
-/// What a sum is of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UsageKey {
-    /// Since 1970; the first hour of the day where the granularity is a day.
-    pub hour: u32,
-    /// `None` where runs are not told apart.
-    pub run: Option<RunNumber>,
-    pub model: Arc<str>,
+/// A stretch of time whose sums are in one table.
+struct Piece {
+    /// Days, else quarters.
+    is_days: bool,
+    range: Range<u32>,
+    /// Which of the stretches asked for it is a part of.
+    stretch: usize,
 }
 
-/// The parts into which sums are divided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Granularity {
-    pub hours: bool,
-    pub runs: bool,
+/// The sums of times and series.
+type SumTable = ReadOnlyTable<(u32, u32), &'static [u8]>;
+
+/// Divides stretches, in quarters, into whole UTC days and what is left of them.
+fn pieces(stretches: &[Range<u32>]) -> Vec<Piece> {
+    let mut pieces = Vec::with_capacity(stretches.len());
+    for (stretch, quarters) in stretches.iter().enumerate() {
+        let days = quarters.start.div_ceil(DAY_QUARTERS)..quarters.end / DAY_QUARTERS;
+        let mut push = |is_days, range: Range<u32>| {
+            if !range.is_empty() {
+                pieces.push(Piece {
+                    is_days,
+                    range,
+                    stretch,
+                });
+            }
+        };
+        if days.is_empty() {
+            push(false, quarters.clone());
+            continue;
+        }
+        push(false, quarters.start..days.start * DAY_QUARTERS);
+        push(true, days.clone());
+        push(false, days.end * DAY_QUARTERS..quarters.end);
+    }
+    pieces
 }
 
-/// Whom the numbers of runs mean.
-#[derive(Clone, Debug, Default)]
-pub struct RunNames {
-    /// Runs that are known; a number without an entry is a forgotten run's.
-    pub infos: BTreeMap<RunNumber, (RunId, RunInfo)>,
-    /// Accounts of all runs, forgotten ones too.
-    pub accounts: BTreeMap<RunNumber, AccountId>,
+/// The tables that sums are read from.
+struct SumReader {
+    days: SumTable,
+    quarters: SumTable,
+    run_days: ReadOnlyTable<(u32, u32, u32), ()>,
+    series: SeriesRows,
+}
+
+impl SumReader {
+    fn new(read: &ReadTransaction) -> Result<Self, DbError> {
+        Ok(Self {
+            days: read.open_table(DAYS)?,
+            quarters: read.open_table(QUARTERS)?,
+            run_days: read.open_table(RUN_DAYS)?,
+            series: SeriesRows::new(read)?,
+        })
+    }
+
+    /// Pieces that follow each other are read in one walk.
+    fn all(
+        &mut self,
+        pieces: &[Piece],
+        mut each: impl FnMut(usize, SeriesNumber, &SeriesRow, Totals),
+    ) -> Result<(), DbError> {
+        let follows =
+            |one: &Piece, next: &Piece| one.is_days == next.is_days && one.range.end == next.range.start;
+        for walk in pieces.chunk_by(follows) {
+            let (table, name) = if walk[0].is_days {
+                (&self.days, "days")
+            } else {
+                (&self.quarters, "quarters")
+            };
+            let (mut at, mut after) = (0, walk[0].range.end);
+            let range = (walk[0].range.start, 0)..(walk[walk.len() - 1].range.end, 0);
+            for entry in table.range(range)? {
+                let (key, row) = entry?;
+                let (time, number) = key.value();
+                while time >= after {
+                    at += 1;
+                    after = walk[at].range.end;
+                }
+                let totals = decode_row(name, row.value())?;
+                each(walk[at].stretch, number, &self.series.row(number)?, totals);
+            }
+        }
+        Ok(())
+    }
+
+    /// The days and series of a run.
+    fn of_run(&self, run: RunNumber, days: Range<u32>) -> Result<Vec<(u32, SeriesNumber)>, DbError> {
+        let keys = self.run_days.range((run, days.start, 0)..(run, days.end, 0))?;
+        let keys = keys.map(|entry| {
+            let (_, day, number) = entry?.0.value();
+            Ok((day, number))
+        });
+        keys.collect()
+    }
+
+    /// Reads the rows of one run only.
+    fn run(
+        &mut self,
+        run: RunNumber,
+        pieces: &[Piece],
+        mut each: impl FnMut(usize, SeriesNumber, &SeriesRow, Totals),
+    ) -> Result<(), DbError> {
+        for piece in pieces {
+            if piece.is_days {
+                for (day, number) in self.of_run(run, piece.range.clone())? {
+                    if let Some(totals) = get(&self.days, (day, number))? {
+                        each(piece.stretch, number, &self.series.row(number)?, totals);
+                    }
+                }
+                continue;
+            }
+            let days = piece.range.start / DAY_QUARTERS..piece.range.end.div_ceil(DAY_QUARTERS);
+            for (day, number) in self.of_run(run, days)? {
+                let first = day.saturating_mul(DAY_QUARTERS);
+                let of_day = first..first.saturating_add(DAY_QUARTERS);
+                let quarters = piece.range.start.max(of_day.start)..piece.range.end.min(of_day.end);
+                for quarter in quarters {
+                    if let Some(totals) = get(&self.quarters, (quarter, number))? {
+                        each(piece.stretch, number, &self.series.row(number)?, totals);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Snapshot<'_> {
-    /// Walks over the sums of these hours since 1970. Coarser ones are read from smaller tables.
+    /// Walks over the sums of stretches of time, each in quarters of an hour since 1970, in their order, without gaps
+    /// or overlaps that matter; hears the number of the stretch and the series of each. With `run` of that run only,
+    /// which costs as much as that run has.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].
     pub fn for_each_usage(
         &self,
-        hours: Range<u32>,
-        granularity: Granularity,
-        mut each: impl FnMut(UsageKey, Totals),
+        stretches: &[Range<u32>],
+        run: Option<RunNumber>,
+        each: impl FnMut(usize, SeriesNumber, &SeriesRow, Totals),
     ) -> Result<(), StoreError> {
         self.reading(|read| {
-            let models = models(read)?;
-            let days = hours.start / DAY_HOURS..hours.end.div_ceil(DAY_HOURS);
-            let whole_days = hours.start.is_multiple_of(DAY_HOURS)
-                && (hours.end.is_multiple_of(DAY_HOURS) || hours.end == u32::MAX);
-            if granularity.hours || !whole_days || (granularity.runs && hours.end != u32::MAX) {
-                let table = read.open_table(HOURS)?;
-                let range = (hours.start, 0, 0)..(hours.end, 0, 0);
-                for entry in table.range(range)? {
-                    let (key, row) = entry?;
-                    let (hour, run, model) = key.value();
-                    let totals: Totals = decode_row("hours", row.value())?;
-                    let model = model_name(&models, model)?;
-                    let run = Some(run);
-                    each(UsageKey { hour, run, model }, totals);
-                }
-            } else if granularity.runs {
-                let table = read.open_table(RUN_DAYS)?;
-                for entry in table.iter()? {
-                    let (key, row) = entry?;
-                    let (run, day, model) = key.value();
-                    if !days.contains(&day) {
-                        continue;
-                    }
-                    let totals: Totals = decode_row("run_days", row.value())?;
-                    let model = model_name(&models, model)?;
-                    let (hour, run) = (day.saturating_mul(DAY_HOURS), Some(run));
-                    each(UsageKey { hour, run, model }, totals);
-                }
-            } else {
-                let table = read.open_table(DAYS)?;
-                let range = (days.start, 0)..(days.end, 0);
-                for entry in table.range(range)? {
-                    let (key, row) = entry?;
-                    let (day, model) = key.value();
-                    let totals: Totals = decode_row("days", row.value())?;
-                    let model = model_name(&models, model)?;
-                    let hour = day.saturating_mul(DAY_HOURS);
-                    each(
-                        UsageKey {
-                            hour,
-                            run: None,
-                            model,
-                        },
-                        totals,
-                    );
-                }
+            let mut reader = SumReader::new(read)?;
+            let pieces = pieces(stretches);
+            match run {
+                Some(run) => reader.run(run, &pieces, each),
+                None => reader.all(&pieces, each),
             }
-            Ok(())
         })
     }
 
-    /// Which runs the numbers of [`UsageKey`] mean.
+    /// Whom the numbers of runs mean.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].
     pub fn run_names(&self) -> Result<RunNames, StoreError> {
         let infos = self.run_infos()?.into_iter();
-        Ok(RunNames {
-            infos: infos.map(|(id, info)| (info.number, (id, info))).collect(),
-            accounts: self.accounts_by_number()?,
-        })
+        Ok(infos.map(|(id, info)| (info.number, (id, info))).collect())
     }
 
-    /// How many runs used something on each of these days since 1970.
+    /// The number of a run; `None` if it is unknown.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].
-    pub fn runs_by_day(&self, days: Range<u32>) -> Result<BTreeMap<u32, usize>, StoreError> {
-        let mut runs: BTreeMap<u32, BTreeSet<RunNumber>> = BTreeMap::new();
-        let hours = days.start.saturating_mul(DAY_HOURS)..days.end.saturating_mul(DAY_HOURS);
-        let granularity = Granularity {
-            hours: false,
-            runs: true,
-        };
-        self.for_each_usage(hours, granularity, |cell, totals| {
-            if totals != Totals::default() {
-                runs.entry(cell.hour / DAY_HOURS).or_default().extend(cell.run);
-            }
-        })?;
-        Ok(runs.into_iter().map(|(day, runs)| (day, runs.len())).collect())
+    pub fn run_number(&self, run: &RunId) -> Result<Option<RunNumber>, StoreError> {
+        self.reading(|read| Ok(run_row_of(read, run)?.map(|row| row.number)))
     }
 
-    /// The first and the last day since 1970 of which there are sums.
+    /// The first and the last UTC day since 1970 of which there are sums.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].
@@ -150,22 +199,41 @@ impl Snapshot<'_> {
                 .map(|((first, _), (last, _))| (first.value().0, last.value().0)))
         })
     }
+}
 
-    /// Walks over all hourly sums. For recounts.
-    ///
-    /// # Errors
-    /// As [`Snapshot::summary`].
-    pub fn for_each_hour(&self, mut each: impl FnMut(HourKey, Totals)) -> Result<(), StoreError> {
-        self.reading(|read| {
-            let models = models(read)?;
-            let table = read.open_table(HOURS)?;
-            for entry in table.iter()? {
-                let (key, row) = entry?;
-                let (hour, run, model) = key.value();
-                let totals: Totals = decode_row("hours", row.value())?;
-                each((hour, run, model_name(&models, model)?), totals);
-            }
-            Ok(())
-        })
+/// The sums of a run by day and series.
+pub(super) fn run_days(
+    read: &ReadTransaction,
+    run: RunNumber,
+    mut each: impl FnMut(u32, &SeriesRow, Totals) -> Result<(), DbError>,
+) -> Result<(), DbError> {
+    let mut reader = SumReader::new(read)?;
+    for (day, number) in reader.of_run(run, 0..u32::MAX)? {
+        if let Some(totals) = get(&reader.days, (day, number))? {
+            each(day, &reader.series.row(number)?, totals)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_days_are_read_as_days_and_the_rest_as_quarters() {
+        let of = |stretches: &[Range<u32>]| {
+            let pieces = pieces(stretches).into_iter();
+            let shown = pieces.map(|it| (it.is_days, it.range.start, it.range.end, it.stretch));
+            shown.collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[0..96]), [(true, 0, 1, 0)]);
+        assert_eq!(of(&[1..96]), [(false, 1, 96, 0)]);
+        assert_eq!(
+            of(&[95..193]),
+            [(false, 95, 96, 0), (true, 1, 2, 0), (false, 192, 193, 0)]
+        );
+        assert_eq!(of(&[5..7, 7..96, 96..96]), [(false, 5, 7, 0), (false, 7, 96, 1)]);
+        assert_eq!(of(&[]), []);
     }
 }

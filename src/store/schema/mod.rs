@@ -5,6 +5,7 @@
 mod codec;
 pub(super) mod prepare;
 mod rows;
+mod series;
 
 use redb::TableDefinition;
 
@@ -13,11 +14,12 @@ use crate::model::RunNumber;
 pub use codec::{RowError, Stored, decode, encode, encode_after};
 pub use rows::{
     AccountLimitsRow, AccountRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow, MarkRow,
-    ParkedRow, ResponseParts, ResponseRow, RunInfoRow, RunRow, RunTotalsRow, SessionRow, WindowRow,
+    ParkedRow, RunInfoRow, RunRow, RunTotalsRow, SessionRow, WindowRow,
 };
+pub use series::{PlaceRow, ResponseParts, ResponseRow, SeriesKey, SeriesRow};
 
 /// The version of the whole schema, in `meta`. A database with another one is refused.
-pub const SCHEMA_VERSION: u64 = 5;
+pub const SCHEMA_VERSION: u64 = 6;
 
 type Bytes = &'static [u8];
 
@@ -39,18 +41,32 @@ pub const MODEL_RUNS: TableDefinition<'static, u32, u32> = TableDefinition::new(
 pub const RESPONSES: TableDefinition<'static, u128, Bytes> = TableDefinition::new("responses");
 /// Run to [`RunTotalsRow`].
 pub const TOTALS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("totals");
-/// (hour since 1970, run, model) to [`Totals`](crate::dedup::Totals).
-pub const HOURS: TableDefinition<'static, (u32, u32, u32), Bytes> = TableDefinition::new("hours");
-/// (UTC day since 1970, model) to [`Totals`](crate::dedup::Totals).
+/// Place number to [`PlaceRow`].
+pub const PLACES: TableDefinition<'static, u32, Bytes> = TableDefinition::new("places");
+/// (session, project) to the number of that place; no project is an empty name.
+pub const PLACE_NUMBERS: TableDefinition<'static, (&'static str, &'static str), u32> =
+    TableDefinition::new("place_numbers");
+/// Series number to [`SeriesRow`].
+pub const SERIES: TableDefinition<'static, u32, Bytes> = TableDefinition::new("series");
+/// [`SeriesKey`] to the number of that series.
+pub const SERIES_NUMBERS: TableDefinition<'static, SeriesKey, u32> = TableDefinition::new("series_numbers");
+/// Series to [`Totals`](crate::dedup::Totals): everything ever counted, forgotten runs included.
+pub const SERIES_SUMS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("series_sums");
+/// (quarter of an hour since 1970, series) to [`Totals`](crate::dedup::Totals).
+pub const QUARTERS: TableDefinition<'static, (u32, u32), Bytes> = TableDefinition::new("quarters");
+/// (UTC day since 1970, series) to [`Totals`](crate::dedup::Totals).
 pub const DAYS: TableDefinition<'static, (u32, u32), Bytes> = TableDefinition::new("days");
-
-/// (run, UTC day since 1970, model) to [`Totals`](crate::dedup::Totals).
-pub const RUN_DAYS: TableDefinition<'static, (u32, u32, u32), Bytes> = TableDefinition::new("run_days");
+/// (run, UTC day since 1970, series): the rows of `days` that are a run's.
+pub const RUN_DAYS: TableDefinition<'static, (u32, u32, u32), ()> = TableDefinition::new("run_days");
 
 /// Account number to [`AccountRow`].
 pub const ACCOUNTS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("accounts");
 /// Run to account: given when the run is registered, and kept, as it is part of the keys of its responses.
 pub const RUN_ACCOUNTS: TableDefinition<'static, u32, u32> = TableDefinition::new("run_accounts");
+/// (run, provider) to account: for providers beside that of the run's account, given with the first batch that has it,
+/// and kept likewise.
+pub const RUN_PROVIDERS: TableDefinition<'static, (u32, &'static str), u32> =
+    TableDefinition::new("run_providers");
 /// Run to [`RunInfoRow`].
 pub const RUN_INFO: TableDefinition<'static, u32, Bytes> = TableDefinition::new("run_info");
 /// Run id to [`ForgottenRow`]: runs that were forgotten while their directories were still there.
@@ -63,8 +79,6 @@ pub const SESSIONS: TableDefinition<'static, u32, Bytes> = TableDefinition::new(
 pub const SESSION_SUMS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("session_sums");
 /// (response key, session): copies in other sessions than that of the response's row.
 pub const SESSION_COPIES: TableDefinition<'static, (u128, u32), ()> = TableDefinition::new("session_copies");
-/// (account, model) to [`Totals`](crate::dedup::Totals): everything ever counted, forgotten runs included.
-pub const SUMS: TableDefinition<'static, (u32, u32), Bytes> = TableDefinition::new("sums");
 /// (account, minute since 1970) to [`Totals`](crate::dedup::Totals): calls and budgets.
 pub const MINUTES: TableDefinition<'static, (u32, u32), Bytes> = TableDefinition::new("minutes");
 /// (account, window) to [`WindowRow`].

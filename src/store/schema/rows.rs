@@ -7,14 +7,12 @@ use std::ffi::OsStr;
 use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use super::codec::{Coded, RowError, RowReader, RowWriter, Stored, codes, layout};
-use crate::dedup::{Response, Totals};
+use crate::dedup::Totals;
 use crate::model::{
-    AccountId, Cursor, Dating, Fired, Inode, Kind, Labels, LimitSource, LimitStatus, LineCounts, Millis,
-    ModelNumber, Observation, ParserState, Position, Rank, Reported, RunNumber, SessionNumber, StopReason,
-    Tier, Usage,
+    AccountId, Cursor, Fired, Inode, Labels, LimitSource, LimitStatus, LineCounts, Millis, Observation,
+    ParserState, Position, Reported, RunNumber, SessionNumber, StopReason,
 };
 use crate::quota::exhaustion::Cause;
 use crate::quota::overage::Overage;
@@ -106,112 +104,6 @@ impl FileRow {
             settled_to: self.settled_to,
             origin: self.origin,
         }
-    }
-}
-
-row! {
-    /// A counted response. `flags`: bit 0 advisor, bits 1-2 rank, bits 3-5 dating, bits 6-8 tier,
-    /// bit 9 unfinished, bit 10 copies in other sessions, bit 11 duplicate of what is counted under another key.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct ResponseRow {
-        flags: u16,
-        pub model: ModelNumber,
-        pub run: RunNumber,
-        pub session: SessionNumber,
-        pub time: Millis,
-        usage: [u64; 8],
-    }
-}
-
-/// What a row says, apart from the model's name.
-#[derive(Clone, Copy)]
-pub struct ResponseParts {
-    pub kind: Kind,
-    pub rank: Rank,
-    pub tier: Tier,
-    pub dating: Dating,
-    pub usage: Usage,
-    pub is_final: bool,
-    pub session: SessionNumber,
-    pub is_shared: bool,
-}
-
-/// Bits of `flags` that mean something.
-const FLAGS_BITS: u32 = 12;
-
-impl ResponseRow {
-    #[must_use]
-    pub fn new(parts: &ResponseParts, model: ModelNumber, run: RunNumber, time: Millis) -> Self {
-        Self {
-            flags: u16::from(parts.kind == Kind::Advisor)
-                | (u16::from(parts.rank.code()) << 1)
-                | (u16::from(parts.dating.code()) << 3)
-                | (u16::from(parts.tier.code()) << 6)
-                | (u16::from(!parts.is_final) << 9)
-                | (u16::from(parts.is_shared) << 10)
-                | (u16::from(parts.kind == Kind::Duplicate) << 11),
-            model,
-            run,
-            session: parts.session,
-            time,
-            usage: parts.usage.to_array(),
-        }
-    }
-
-    /// Takes the row apart.
-    ///
-    /// # Errors
-    /// When the flags hold values that no version wrote.
-    pub fn parts(&self) -> Result<ResponseParts, RowError> {
-        if self.flags >> FLAGS_BITS != 0 {
-            return Err(RowError::Range("flags"));
-        }
-        let bits = |place: u32, mask: u8| (self.flags >> place).to_le_bytes()[0] & mask;
-        Ok(ResponseParts {
-            kind: match (self.flags & 1, self.flags >> 11) {
-                (0, 0) => Kind::Message,
-                (1, 0) => Kind::Advisor,
-                (0, 1) => Kind::Duplicate,
-                _ => return Err(RowError::Range("flags")),
-            },
-            rank: Rank::of_code(bits(1, 3))?,
-            dating: Dating::of_code(bits(3, 7))?,
-            tier: Tier::of_code(bits(6, 7))?,
-            usage: Usage::from_array(self.usage),
-            is_final: (self.flags >> 9) & 1 == 0,
-            session: self.session,
-            is_shared: (self.flags >> 10) & 1 == 1,
-        })
-    }
-
-    /// The response of this row, whose model has this name.
-    ///
-    /// # Errors
-    /// As [`ResponseRow::parts`].
-    pub fn response(&self, model: Arc<str>) -> Result<Response, RowError> {
-        let ResponseParts {
-            kind,
-            rank,
-            tier,
-            dating,
-            usage,
-            is_final,
-            session,
-            is_shared,
-        } = self.parts()?;
-        Ok(Response {
-            kind,
-            rank,
-            tier,
-            model,
-            usage,
-            run: self.run,
-            time: self.time,
-            dating,
-            is_final,
-            session,
-            is_shared,
-        })
     }
 }
 
@@ -460,6 +352,8 @@ impl ParkedRow {
     }
 }
 
+pub(super) use row;
+
 // What rows are made of.
 
 layout!(Totals {
@@ -580,66 +474,10 @@ codes!(StopReason, "reason" {
     Vanished = 2,
 });
 
-codes!(Rank, "rank" {
-    Progress = 0,
-    Sidechain = 1,
-    Main = 2,
-});
-
-codes!(Dating, "dating" {
-    Line = 0,
-    Audit = 1,
-    Nearby = 2,
-    Written = 3,
-    Unknown = 4,
-});
-
-codes!(Tier, "tier" {
-    Unknown = 0,
-    Standard = 1,
-    Priority = 2,
-    Batch = 3,
-    Other = 4,
-});
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::schema::codec::{decode, encode};
-
-    #[test]
-    fn rows_come_back_as_they_went() {
-        let parts = ResponseParts {
-            kind: Kind::Advisor,
-            rank: Rank::Main,
-            tier: Tier::Other,
-            dating: Dating::Unknown,
-            usage: Usage {
-                input: 1,
-                output: i64::MAX as u64,
-                thinking: 9,
-                ..Usage::default()
-            },
-            is_final: false,
-            session: 70_000,
-            is_shared: true,
-        };
-        let row = ResponseRow::new(&parts, 3, 70_000, 1_791_190_800_000);
-        let bytes = encode(&row).unwrap();
-        assert!(bytes.len() <= 35, "a response row of {} bytes", bytes.len());
-        let back: ResponseRow = decode(&bytes).unwrap();
-        assert_eq!(back, row);
-        let got = back.parts().unwrap();
-        assert_eq!(
-            (got.kind, got.rank, got.tier, got.dating),
-            (Kind::Advisor, Rank::Main, Tier::Other, Dating::Unknown)
-        );
-        assert_eq!(got.usage, parts.usage);
-        for kind in [Kind::Message, Kind::Advisor, Kind::Duplicate] {
-            let row = ResponseRow::new(&ResponseParts { kind, ..parts }, 3, 7, 0);
-            assert_eq!(row.parts().unwrap().kind, kind);
-        }
-    }
 
     #[test]
     fn a_position_comes_back_as_it_went() {

@@ -7,43 +7,48 @@ use std::num::NonZeroU64;
 use redb::{TableDefinition, TableHandle};
 
 use super::*;
-use crate::model::{LimitSource, LimitStatus, Observation, StopReason};
+use crate::model::{
+    Geography, LimitSource, LimitStatus, Observation, Place, PriceClass, PromptSize, Speed, StopReason,
+};
 use crate::quota::exhaustion::Cause;
 use crate::quota::overage::Overage;
 use crate::quota::throttle::Throttles;
 use crate::quota::window::{Held, Reading, Track, WindowState};
 use crate::store::schema::{
     AccountLimitsRow, AccountRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow, MarkRow,
-    ParkedRow, ResponseParts, ResponseRow, RunInfoRow, RunRow, RunTotalsRow, SessionRow, Stored, WindowRow,
-    decode, encode,
+    ParkedRow, PlaceRow, ResponseParts, ResponseRow, RunInfoRow, RunRow, RunTotalsRow, SeriesRow, SessionRow,
+    Stored, WindowRow, decode, encode,
 };
 
 /// Table, type and bytes of the key, type and bytes of the value.
-const TABLES: [&str; 31] = [
-    "meta [&str] 736368656d61 [u64] 0500000000000000",
+const TABLES: [&str; 36] = [
+    "meta [&str] 736368656d61 [u64] 0600000000000000",
     "notes [&str] 72656275696c74 [&str] 776879",
     "runs [&str] 72756e [&[u8]] 01f0a2040103",
     "paths [(u32,&[u8])] 01000000612e6a736f6e6c [u32] 02000000",
     "files [u32] 01000000 [&[u8]] 01010207040506ffffffffffffffffff0108090a057374617465",
     "models [u32] 01000000 [&str] 6d6f64656c",
     "model_runs [u32] 01000000 [u32] 02000000",
-    "responses [u128] 00000000000000000000000010000000 [&[u8]] 01d50d0a0b09180102030405060708",
+    "responses [u128] 00000000000000000000000010000000 [&[u8]] 01d56d0a09180102030405060708",
     "totals [u32] 01000000 [&[u8]] 01020406080ad8040d808080808080808080021214161815161718191a1b1c1d01\
      3c",
-    "hours [(u32,u32,u32)] 010000000200000003000000 [&[u8]] 01020406080ad8040d80808080808080808002121\
-     41618",
+    "places [u32] 01000000 [&[u8]] 010173010170",
+    "place_numbers [(&str,&str)] 017370 [u32] 02000000",
+    "series [u32] 01000000 [&[u8]] 01010203ac020357",
+    "series_numbers [(u32,u32,u32,u32,u8,u8)] 0100000002000000030000002c0100000357 [u32] 02000000",
+    "series_sums [u32] 01000000 [&[u8]] 01020406080ad8040d8080808080808080800212141618",
+    "quarters [(u32,u32)] 0100000002000000 [&[u8]] 01020406080ad8040d8080808080808080800212141618",
     "days [(u32,u32)] 0100000002000000 [&[u8]] 01020406080ad8040d8080808080808080800212141618",
-    "run_days [(u32,u32,u32)] 010000000200000003000000 [&[u8]] 01020406080ad8040d80808080808080808002\
-     12141618",
+    "run_days [(u32,u32,u32)] 010000000200000003000000 [()] ",
     "accounts [u32] 01000000 [&[u8]] 010170016e",
     "run_accounts [u32] 01000000 [u32] 02000000",
+    "run_providers [(u32,&str)] 0100000070 [u32] 02000000",
     "run_info [u32] 01000000 [&[u8]] 0102016101620163016401022f6d01020104010602",
     "forgotten [&str] 72756e [&[u8]] 010104",
     "session_numbers [u64] 0100000000000000 [u32] 02000000",
     "sessions [u32] 01000000 [&[u8]] 0101020103040506",
     "session_sums [u32] 01000000 [&[u8]] 01020406080ad8040d8080808080808080800212141618",
     "session_copies [(u128,u32)] 0100000000000000000000000000000002000000 [()] ",
-    "sums [(u32,u32)] 0100000002000000 [&[u8]] 01020406080ad8040d8080808080808080800212141618",
     "minutes [(u32,u32)] 0100000002000000 [&[u8]] 01020406080ad8040d8080808080808080800212141618",
     "windows [(u32,&str)] 0100000077 [&[u8]] 0101000000000000e03f01000000000000e83f010201660167020108\
      010a010c010e1009140116050118011a012001000000000000d03f01110112012603080114014001000000000000d03f\
@@ -139,7 +144,7 @@ fn response(
     kind: Kind,
     rank: Rank,
     dating: Dating,
-    tier: Tier,
+    service: Service,
     is_final: bool,
     is_shared: bool,
 ) -> ResponseRow {
@@ -156,14 +161,41 @@ fn response(
     let parts = ResponseParts {
         kind,
         rank,
-        tier,
+        service,
         dating,
         usage,
         is_final,
         session: 9,
         is_shared,
     };
-    ResponseRow::new(&parts, 10, 11, 12)
+    ResponseRow::new(&parts, 10, 12)
+}
+
+fn place() -> PlaceRow {
+    PlaceRow::new(&Place {
+        session: "s".into(),
+        project: Some("p".into()),
+    })
+}
+
+fn class(prompt: PromptSize, service: Service) -> PriceClass {
+    PriceClass { prompt, service }
+}
+
+fn series() -> SeriesRow {
+    let service = Service {
+        tier: Tier::Flex,
+        speed: Speed::Fast,
+        geography: Geography::Other,
+    };
+    SeriesRow {
+        run: 1,
+        place: 2,
+        account: 3,
+        model: 300,
+        dialect: Dialect::Gemini,
+        class: class(PromptSize::More, service),
+    }
 }
 
 fn run_info(reason: StopReason) -> RunInfoRow {
@@ -326,7 +358,11 @@ fn tables() -> Vec<String> {
         Kind::Advisor,
         Rank::Main,
         Dating::Nearby,
-        Tier::Batch,
+        Service {
+            tier: Tier::Batch,
+            speed: Speed::Fast,
+            geography: Geography::Us,
+        },
         false,
         true,
     );
@@ -348,9 +384,14 @@ fn tables() -> Vec<String> {
         line(schema::MODEL_RUNS, &1, &2),
         row!(RESPONSES, 1 << 100, responses),
         row!(TOTALS, 1, run_totals()),
-        line(schema::HOURS, &(1, 2, 3), &sums.as_slice()),
+        row!(PLACES, 1, place()),
+        line(schema::PLACE_NUMBERS, &("s", "p"), &2),
+        row!(SERIES, 1, series()),
+        line(schema::SERIES_NUMBERS, &series().key(), &2),
+        line(schema::SERIES_SUMS, &1, &sums.as_slice()),
+        line(schema::QUARTERS, &(1, 2), &sums.as_slice()),
         line(schema::DAYS, &(1, 2), &sums.as_slice()),
-        line(schema::RUN_DAYS, &(1, 2, 3), &sums.as_slice()),
+        line(schema::RUN_DAYS, &(1, 2, 3), &()),
         row!(
             ACCOUNTS,
             1,
@@ -360,6 +401,7 @@ fn tables() -> Vec<String> {
             })
         ),
         line(schema::RUN_ACCOUNTS, &1, &2),
+        line(schema::RUN_PROVIDERS, &(1, "p"), &2),
         row!(RUN_INFO, 1, run_info(StopReason::Vanished)),
         row!(FORGOTTEN, "run", ForgottenRow { number: 1, at: 2 }),
         line(schema::SESSION_NUMBERS, &1, &2),
@@ -374,7 +416,6 @@ fn tables() -> Vec<String> {
         ),
         line(schema::SESSION_SUMS, &1, &sums.as_slice()),
         line(schema::SESSION_COPIES, &(1, 2), &()),
-        line(schema::SUMS, &(1, 2), &sums.as_slice()),
         line(schema::MINUTES, &(1, 2), &sums.as_slice()),
         row!(WINDOWS, (1, "w"), window()),
         row!(
@@ -547,7 +588,11 @@ fn the_flags_of_a_response_stay_as_they_are() {
         (K::Message, R::Progress, D::Line, T::Unknown, false, false, 1 << 9),
         (K::Message, R::Progress, D::Line, T::Unknown, true, true, 1 << 10),
     ] {
-        let row = response(kind, rank, dating, tier, is_final, is_shared);
+        let service = Service {
+            tier,
+            ..Service::default()
+        };
+        let row = response(kind, rank, dating, service, is_final, is_shared);
         // The flags are the first field, a variable-length integer behind the version.
         let bytes = encode(&row).unwrap();
         let found = match bytes[1] {
@@ -564,11 +609,65 @@ fn the_flags_of_a_response_stay_as_they_are() {
                 parts.kind,
                 parts.rank,
                 parts.dating,
-                parts.tier,
+                parts.service,
                 parts.is_final,
                 parts.is_shared
             ),
-            (kind, rank, dating, tier, is_final, is_shared)
+            (kind, rank, dating, service, is_final, is_shared)
         );
+    }
+    let with = |speed, geography| {
+        let service = Service {
+            tier: T::Unknown,
+            speed,
+            geography,
+        };
+        let row = response(K::Message, R::Progress, D::Line, service, true, false);
+        encode(&row).unwrap()[1..3].to_vec()
+    };
+    assert_eq!(with(Speed::Fast, Geography::Other), [0x80, 1 << 5], "bit 12");
+    assert_eq!(with(Speed::Standard, Geography::Us), [0x80, 1 << 6], "bit 13");
+}
+
+#[test]
+fn the_bytes_of_a_price_class_and_of_a_dialect_stay_as_they_are() {
+    let plain = |tier| Service {
+        tier,
+        ..Service::default()
+    };
+    let fast = Service {
+        speed: Speed::Fast,
+        ..Service::default()
+    };
+    let us = Service {
+        geography: Geography::Us,
+        ..Service::default()
+    };
+    for (class, byte) in [
+        (PriceClass::default(), 0),
+        (class(PromptSize::UpTo200k, Service::default()), 1),
+        (class(PromptSize::UpTo272k, Service::default()), 2),
+        (class(PromptSize::More, Service::default()), 3),
+        (class(PromptSize::UpTo100k, fast), 1 << 2),
+        (class(PromptSize::UpTo100k, us), 1 << 3),
+        (class(PromptSize::UpTo100k, plain(Tier::Standard)), 1 << 4),
+        (class(PromptSize::UpTo100k, plain(Tier::Priority)), 2 << 4),
+        (class(PromptSize::UpTo100k, plain(Tier::Batch)), 3 << 4),
+        (class(PromptSize::UpTo100k, plain(Tier::Other)), 4 << 4),
+        (class(PromptSize::UpTo100k, plain(Tier::Flex)), 5 << 4),
+    ] {
+        assert_eq!(bytes(&class), [1, byte], "{class:?}");
+        let row = SeriesRow { class, ..series() };
+        assert_eq!(row.key().5, byte, "{class:?}");
+    }
+    for (dialect, byte) in [
+        (Dialect::Claude, 0),
+        (Dialect::Codex, 1),
+        (Dialect::Pi, 2),
+        (Dialect::Gemini, 3),
+        (Dialect::Qwen, 4),
+    ] {
+        assert_eq!(bytes(&dialect), [1, byte]);
+        assert_eq!(SeriesRow { dialect, ..series() }.key().4, byte);
     }
 }

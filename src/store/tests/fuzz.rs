@@ -7,11 +7,12 @@ use redb::{Database, ReadableTable};
 use super::disk::Disk;
 use super::*;
 use crate::fuzz::{self, Target, dice};
-use crate::model::{LimitSource, LimitStatus, Observation, StopReason};
+use crate::model::{DAY_QUARTERS, LimitSource, LimitStatus, Observation, StopReason};
 use crate::quota::exhaustion::Cause;
 use crate::store::schema::{
     AccountLimitsRow, AccountRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow, MarkRow,
-    ParkedRow, ResponseRow, RunInfoRow, RunRow, RunTotalsRow, Stored, WindowRow, decode, encode,
+    ParkedRow, PlaceRow, ResponseRow, RunInfoRow, RunRow, RunTotalsRow, SeriesRow, Stored, WindowRow, decode,
+    encode,
 };
 
 static ROWS: Target = Target {
@@ -61,6 +62,8 @@ macro_rules! every_row {
             RunRow,
             FileRow,
             ResponseRow,
+            SeriesRow,
+            PlaceRow,
             RunTotalsRow,
             RunInfoRow,
             ForgottenRow,
@@ -130,7 +133,9 @@ fn rows() -> Vec<Vec<u8>> {
         FILES,
         RESPONSES,
         TOTALS,
-        HOURS,
+        SERIES,
+        PLACES,
+        QUARTERS,
         ACCOUNTS,
         RUN_INFO,
         FORGOTTEN,
@@ -172,7 +177,7 @@ fn judge_row(input: &[u8]) {
     if let Some(row) = comes_back::<ResponseRow>(input)
         && let Ok(parts) = row.parts()
     {
-        assert_eq!(ResponseRow::new(&parts, row.model, row.run, row.time), row);
+        assert_eq!(ResponseRow::new(&parts, row.series, row.time), row);
     }
     if let Some(row) = comes_back::<ParkedRow>(input) {
         let bytes = encode(&row).unwrap();
@@ -254,7 +259,8 @@ fn ask(store: &mut Writer) -> Result<(), StoreError> {
     snapshot.rebuilt()?;
     snapshot.latest()?;
     snapshot.sums()?;
-    snapshot.for_each_hour(|_, _| {})?;
+    snapshot.for_each_usage(&[1..DAY_QUARTERS * 30_000 + 1], None, |_, _, _, _| {})?;
+    snapshot.series_names()?;
     snapshot.merge_join(&read(&memory()), |_, _, _| {})?;
     for (id, sums) in &quota.accounts {
         for name in sums.windows.keys() {
@@ -266,6 +272,9 @@ fn ask(store: &mut Writer) -> Result<(), StoreError> {
             snapshot.run(&run)?;
             snapshot.positions(&run)?;
             snapshot.account_of(&run)?;
+            snapshot.run_accounts(&run)?;
+            let number = snapshot.run_number(&run)?;
+            snapshot.for_each_usage(&[0..7, 7..u32::MAX], number, |_, _, _, _| {})?;
         }
     }
     drop(snapshot);
@@ -348,12 +357,13 @@ fn judge_contents(image: &[u8], input: &[u8]) {
         FILES,
         RESPONSES,
         TOTALS,
-        HOURS,
+        QUARTERS,
         DAYS,
-        RUN_DAYS,
+        SERIES,
+        PLACES,
         ACCOUNTS,
         RUN_INFO,
-        SUMS,
+        SERIES_SUMS,
         MINUTES,
         MARKS,
         FIRED,

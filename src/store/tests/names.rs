@@ -2,10 +2,14 @@
 //! an error there are none.
 
 use super::*;
+use crate::model::RunNumber;
 use crate::model::{Labels, LimitSource, LimitStatus, Observation, StopReason};
 use crate::quota::exhaustion::Cause;
 use crate::quota::window_name::FIVE_HOUR;
+use crate::store::schema::SeriesRow;
 use crate::store::write::NameCache;
+use crate::store::write::series::SeriesCache;
+use redb::ReadableTable;
 
 const RUNS: [&str; 4] = ["a", "b", "c", "d"];
 const ACCOUNTS: [&str; 4] = ["default", "max-1", "max-2", "max-3"];
@@ -93,6 +97,32 @@ fn write(store: &mut Writer, random: &mut fastrand::Rng, number: u64) -> &'stati
     }
 }
 
+fn check_series(store: &mut Writer, kept: &SeriesCache, seed: u64) {
+    let mut stored = BTreeMap::new();
+    let mut of_runs = BTreeMap::<RunNumber, u32>::new();
+    read(store)
+        .reading(|read| {
+            for entry in read.open_table(schema::SERIES)?.iter()? {
+                let (number, row) = entry?;
+                let row: SeriesRow = schema::decode(row.value()).unwrap();
+                *of_runs.entry(row.run).or_default() += 1;
+                stored.insert(number.value(), row);
+            }
+            Ok(())
+        })
+        .unwrap();
+    let rows: BTreeMap<_, _> = kept.rows.iter().map(|(number, row)| (*number, *row)).collect();
+    assert!(
+        rows.iter().all(|(number, row)| stored.get(number) == Some(row)),
+        "seed {seed}"
+    );
+    let counted = kept.of_runs.iter().map(|(run, count)| (*run, *count));
+    assert!(
+        counted.into_iter().all(|(run, count)| of_runs[&run] == count),
+        "seed {seed}"
+    );
+}
+
 #[test]
 fn the_names_in_memory_are_those_in_the_tables_after_every_write() {
     for seed in 0..20 {
@@ -101,12 +131,16 @@ fn the_names_in_memory_are_those_in_the_tables_after_every_write() {
         store.commit([batch("a", "f", None, 10, vec![])]).unwrap();
         for number in 0..WRITES {
             let what = write(&mut store, &mut random, number.into());
-            let stored = store.transact(NameCache::load).unwrap();
+            let mut stored = store.transact(NameCache::load).unwrap();
+            // Of series it has some, each as it is stored.
+            let kept = store.names.as_ref().map(|names| names.series.clone());
+            stored.series = kept.unwrap_or_default();
             assert_eq!(
                 store.names.as_ref(),
                 Some(&stored),
                 "seed {seed}, write {number}: {what}"
             );
+            check_series(&mut store, &stored.series, seed);
         }
         assert!(store.names.as_ref().unwrap().accounts.len() == ACCOUNTS.len());
         store.end_backlog().unwrap();

@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use super::{memory, read};
 use crate::dedup::Totals;
 use crate::model::{
-    AccountId, DAY_MS, Fired, HOUR_MS, Kind, LimitSource, LimitStatus, MINUTE_MS, Millis, Observation, RunId,
-    Usage,
+    AccountId, DAY_MS, DAY_QUARTERS, Fired, HOUR_MS, Kind, LimitSource, LimitStatus, MINUTE_MS, Millis,
+    Observation, RunId, Usage,
 };
 use crate::quota::window_name::{FIVE_HOUR, SEVEN_DAY};
 use crate::store::{Snapshot, StoreError, Writer};
@@ -69,8 +69,18 @@ impl Picture {
             .map(|(model, totals)| (model.to_string(), totals))
             .collect();
         picture.days = figures.by_day;
-        snapshot.for_each_hour(|(hour, run, model), totals| {
-            picture.hours.insert((hour, name(run), model.to_string()), totals);
+        let names_of = snapshot.series_names()?;
+        let quarters = |day: u32| day * DAY_QUARTERS;
+        let recorded = snapshot
+            .days_recorded()?
+            .map(|(first, last)| quarters(first)..quarters(last + 1));
+        let hours: Vec<_> = (recorded.unwrap_or_default().step_by(4))
+            .map(|quarter| quarter..quarter + 4)
+            .collect();
+        snapshot.for_each_usage(&hours, None, |at, _, series, totals| {
+            let model = names_of.models[series.model as usize].to_string();
+            let key = (hours[at].start / 4, name(series.run), model);
+            *picture.hours.entry(key).or_default() += totals;
         })?;
         for (minute, totals) in quota.accounts.into_values().flat_map(|sums| sums.minutes) {
             picture.minutes.insert(minute.into(), totals);

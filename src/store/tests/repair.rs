@@ -6,7 +6,8 @@ use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
 use super::super::audit::{Fixes, NumberKey};
 use super::super::schema::{
-    DAYS, FILES, HOURS, META, META_SEQUENCE, MINUTES, RUN_DAYS, RunTotalsRow, SUMS, TOTALS, decode, encode,
+    DAYS, FILES, META, META_SEQUENCE, MINUTES, PLACE_NUMBERS, QUARTERS, RUN_DAYS, RunTotalsRow, SERIES,
+    SERIES_NUMBERS, SERIES_SUMS, TOTALS, decode, encode,
 };
 use super::*;
 use crate::model::{DAY_MS, RunNumber};
@@ -102,7 +103,8 @@ fn contents(store: &mut Writer) -> BTreeMap<String, Vec<String>> {
                 all.insert(redb::TableHandle::name(&$table).to_owned(), rows.collect::<Vec<_>>());
             })* };
         }
-        note!(HOURS, DAYS, RUN_DAYS, SUMS, MINUTES, TOTALS, FILES);
+        note!(QUARTERS, DAYS, RUN_DAYS, SERIES_SUMS, MINUTES, TOTALS, FILES);
+        note!(SERIES, SERIES_NUMBERS, PLACE_NUMBERS);
         note!(schema::RESPONSES);
         let mut meta = write.open_table(META).unwrap();
         meta.insert(META_SEQUENCE, 0).unwrap();
@@ -112,23 +114,47 @@ fn contents(store: &mut Writer) -> BTreeMap<String, Vec<String>> {
 
 #[test]
 fn a_difference_in_any_table_of_sums_is_told_and_mended() {
-    let breaks: [(&str, Break); 25] = [
-        ("hour", |write| one_more(write, HOURS)),
-        ("hour", |write| one_less(write, HOURS)),
-        ("hour", |write| invented(write, HOURS, (7, 0, 0))),
-        ("hour", |write| unreadable(write, HOURS)),
+    let breaks: [(&str, Break); 26] = [
+        ("quarter-hour", |write| one_more(write, QUARTERS)),
+        ("quarter-hour", |write| one_less(write, QUARTERS)),
+        ("quarter-hour", |write| invented(write, QUARTERS, (7, 0))),
+        ("quarter-hour", |write| unreadable(write, QUARTERS)),
         ("day", |write| one_more(write, DAYS)),
         ("day", |write| one_less(write, DAYS)),
         ("day", |write| invented(write, DAYS, (7, 0))),
         ("day", |write| unreadable(write, DAYS)),
-        ("of run", |write| one_more(write, RUN_DAYS)),
-        ("of run", |write| one_less(write, RUN_DAYS)),
-        ("of run", |write| invented(write, RUN_DAYS, (0, 7, 0))),
-        ("of run", |write| unreadable(write, RUN_DAYS)),
-        ("total of account", |write| one_more(write, SUMS)),
-        ("total of account", |write| one_less(write, SUMS)),
-        ("total of account", |write| invented(write, SUMS, (0, 77))),
-        ("total of account", |write| unreadable(write, SUMS)),
+        ("total of run one, session a, model", |write| {
+            one_more(write, SERIES_SUMS)
+        }),
+        ("total of run one, session a, model", |write| {
+            one_less(write, SERIES_SUMS)
+        }),
+        ("total of (unknown series 77)", |write| {
+            invented(write, SERIES_SUMS, 77)
+        }),
+        ("total of run one, session a, model", |write| {
+            unreadable(write, SERIES_SUMS)
+        }),
+        ("must have", |write| {
+            write.open_table(RUN_DAYS).unwrap().pop_first().unwrap();
+        }),
+        ("must not have", |write| {
+            write.open_table(RUN_DAYS).unwrap().insert((0, 7, 0), ()).unwrap();
+        }),
+        ("of a series must lead to Some", |write| {
+            write.open_table(SERIES_NUMBERS).unwrap().pop_first().unwrap();
+        }),
+        ("of a series must lead to None", |write| {
+            let mut table = write.open_table(SERIES_NUMBERS).unwrap();
+            table.insert((9, 9, 9, 9, 0, 0), 0).unwrap();
+        }),
+        ("of session a, project  must lead to Some", |write| {
+            write
+                .open_table(PLACE_NUMBERS)
+                .unwrap()
+                .insert(("a", ""), 7)
+                .unwrap();
+        }),
         ("minute", |write| one_more(write, MINUTES)),
         ("minute", |write| one_less(write, MINUTES)),
         ("minute", |write| invented(write, MINUTES, (0, 77))),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
+use super::accounts::BatchAccounts;
 use super::backlog::set_backlog;
 use super::deferred::MergeOrder;
 use super::files::FileTables;
@@ -16,18 +17,19 @@ use super::models::ModelTables;
 use super::name_cache::NameCache;
 use super::outcome::{Committed, Outcome, RunChange};
 use super::registry::Registry;
-use super::responses::{ResponseDelta, ResponseTable, StoredResponse, undated};
+use super::responses::{ResponseDelta, ResponseTable, Source, StoredResponse, number_series, undated};
+use super::series::SeriesTables;
 use super::sessions::Sessions;
-use super::sums::{HourDelta, SumTables};
+use super::sums::{SumTables, by_model};
 use super::tx_runs::TxRuns;
 use super::windows::WindowChanges;
 use super::{Writer, next_sequence};
-use crate::dedup::{Response, merge_copy};
-use crate::model::{self, Batch, Dating, FileNumber, Kind, Millis, Record, ResponseKey, RunNumber};
+use crate::dedup::{Response, Totals, merge_copy};
+use crate::model::{self, Batch, Dating, FileNumber, Kind, Millis, Place, Record, ResponseKey};
 use crate::store::StoreError;
 use crate::store::database::DatabaseSlot;
 use crate::store::error::DbError;
-use crate::store::schema::{FileRow, META, RunTotalsRow};
+use crate::store::schema::{FileRow, META, RunTotalsRow, SeriesRow};
 use crate::store::table::decode_row;
 
 /// From so many responses on a first replay writes them by a thread of their own, beside the other tables: it waits for
@@ -114,6 +116,7 @@ struct CommitTx<'s, 't> {
     sessions: Sessions<'t>,
     files: FileTables<'t>,
     models: ModelTables<'t>,
+    series: SeriesTables<'t>,
     responses: ResponseTable<'t>,
     sums: SumTables<'t>,
     meta: Table<'t, &'static str, u64>,
@@ -143,6 +146,7 @@ impl<'s, 't> CommitTx<'s, 't> {
             sessions: Sessions::new(write)?,
             files: FileTables::new(write)?,
             models: ModelTables::new(write)?,
+            series: SeriesTables::new(write)?,
             responses: ResponseTable::new(write)?,
             sums: SumTables::new(write)?,
             meta: write.open_table(META)?,
@@ -193,13 +197,11 @@ impl<'s, 't> CommitTx<'s, 't> {
         change.lines.add(&batch.lines);
         change.bytes = change.bytes.saturating_add(batch.bytes);
         change.files += u64::from(!is_known);
-        for record in &batch.records {
-            self.apply_record(record, batch, place, &mut change)?;
-        }
+        let account = self.apply_records(batch, place, &mut change)?;
         for report in &batch.reports {
             self.sessions.report(report, run)?;
         }
-        self.apply_observations(batch, run, file)?;
+        self.apply_observations(batch, account, file)?;
         self.read_at = self.read_at.max(batch.read_at);
         let tx_run = &mut self.runs.all[place];
         tx_run.change = Some(change);
@@ -210,11 +212,10 @@ impl<'s, 't> CommitTx<'s, 't> {
     }
 
     /// Lets a batch's observations wait for the end of the transaction, or defers them while a backlog is read.
-    fn apply_observations(&mut self, batch: &Batch, run: RunNumber, file: FileNumber) -> Result<(), DbError> {
+    fn apply_observations(&mut self, batch: &Batch, account: u32, file: FileNumber) -> Result<(), DbError> {
         if batch.observations.is_empty() {
             return Ok(());
         }
-        let account = self.names.account_of(run);
         let mut latest = match self.observed.get(&file) {
             Some(latest) => Some(*latest),
             None => self.limits.deferred.until(file)?,
@@ -246,9 +247,32 @@ impl<'s, 't> CommitTx<'s, 't> {
         Ok(())
     }
 
+    /// Folds the records of a batch; the account of its lines.
+    fn apply_records(&mut self, batch: &Batch, place: usize, change: &mut RunChange) -> Result<u32, DbError> {
+        let run = self.runs.all[place].row.number;
+        let mut accounts = BatchAccounts::new(&mut self.registry, self.names, batch, run)?;
+        if batch.records.is_empty() {
+            return Ok(accounts.own);
+        }
+        let of_batch = Source {
+            place: self.series.place(Place::of(batch.dialect, &batch.path))?,
+            account: accounts.own,
+            dialect: batch.dialect,
+        };
+        for record in &batch.records {
+            let source = Source {
+                account: accounts.of(&mut self.registry, self.names, record)?,
+                ..of_batch
+            };
+            self.apply_record(record, source, batch, place, change)?;
+        }
+        Ok(accounts.own)
+    }
+
     fn apply_record(
         &mut self,
         record: &Record,
+        source: Source,
         batch: &Batch,
         place: usize,
         change: &mut RunChange,
@@ -264,7 +288,7 @@ impl<'s, 't> CommitTx<'s, 't> {
             response: Response {
                 kind: record.kind,
                 rank: record.rank,
-                tier: record.tier,
+                service: record.service,
                 model: Arc::clone(&name),
                 usage: record.usage,
                 run: run.number,
@@ -275,6 +299,8 @@ impl<'s, 't> CommitTx<'s, 't> {
                 is_shared: false,
             },
             model,
+            source,
+            series: 0,
         };
         let duplicates = if record.kind == Kind::Message {
             record.copies
@@ -284,7 +310,8 @@ impl<'s, 't> CommitTx<'s, 't> {
         let next = self.deltas.len();
         let place = *self.places.entry(record.key).or_insert(next);
         if place == next {
-            let Some(before) = self.responses.stored(self.names, record.key)? else {
+            let stored = (self.responses).stored(self.names, &mut self.series, record.key)?;
+            let Some(before) = stored else {
                 self.deltas.push(ResponseDelta::new(record.key, copy));
                 change.responses += u64::from(record.kind != Kind::Duplicate);
                 change.lines.duplicate += u64::from(duplicates.saturating_sub(1));
@@ -304,7 +331,9 @@ impl<'s, 't> CommitTx<'s, 't> {
             // Of its lines all but one are counted as duplicates by now.
             change.lines.duplicate += 1;
         }
-        merge_copy(&mut known.response, copy.response, in_run_order);
+        if merge_copy(&mut known.response, copy.response, in_run_order) {
+            known.source = source;
+        }
         // The fold kept the name of one of the two; names are shared, so the place in memory tells which.
         if Arc::ptr_eq(&known.response.model, &name) {
             known.model = model;
@@ -320,7 +349,7 @@ impl<'s, 't> CommitTx<'s, 't> {
         };
         for key in &end.undated {
             if !self.places.contains_key(key)
-                && let Some(before) = self.responses.stored(self.names, *key)?
+                && let Some(before) = (self.responses).stored(self.names, &mut self.series, *key)?
             {
                 self.places.insert(*key, self.deltas.len());
                 self.deltas.push(ResponseDelta::stored(*key, before));
@@ -352,13 +381,13 @@ impl<'s, 't> CommitTx<'s, 't> {
     /// Writes everything that changed.
     fn finish(mut self) -> Result<Committed, DbError> {
         let mut committed = Committed::default();
-        let deltas = std::mem::take(&mut self.deltas);
+        let mut deltas = std::mem::take(&mut self.deltas);
         committed.undated = undated(&deltas).collect();
-        let by_hour = self.write_deltas(&deltas)?;
-        self.sums.note_served(self.names, &deltas, self.read_at)?;
+        number_series(&mut deltas, self.names, &mut self.models, &mut self.series)?;
+        let by_model = by_model(&self.write_deltas(&deltas)?);
+        self.sums.note_served(&deltas, self.read_at)?;
         drop(deltas);
-        let (sums, by_model) = self.runs.write_totals(&mut self.registry, &by_hour)?;
-        self.sums.add_by_account(self.names, &by_model)?;
+        let sums = self.runs.write_totals(&mut self.registry, &by_model)?;
         committed.events = self.runs.write_infos(&mut self.registry, self.names)?;
         committed.sequence = next_sequence(&mut self.meta)?;
         committed.changes = self.runs.changes(&self.registry, self.names, &sums, &by_model)?;
@@ -368,16 +397,16 @@ impl<'s, 't> CommitTx<'s, 't> {
         Ok(committed)
     }
 
-    /// Writes responses, and beside them everything that is summed by other keys; what was added, by hour, run and model.
-    fn write_deltas(&mut self, deltas: &[ResponseDelta]) -> Result<Vec<HourDelta>, DbError> {
-        let (responses, names, places) = (&mut self.responses, &*self.names, &self.places);
-        let (sums, sessions) = (&mut self.sums, &mut self.sessions);
+    /// Writes responses, and beside them everything that is summed by other keys; what was added, by series.
+    fn write_deltas(&mut self, deltas: &[ResponseDelta]) -> Result<Vec<(SeriesRow, Totals)>, DbError> {
+        let (responses, names, places) = (&mut self.responses, &mut *self.names, &self.places);
+        let (sums, series, sessions) = (&mut self.sums, &mut self.series, &mut self.sessions);
         let is_apart = responses.is_fresh && deltas.len() >= ROWS_APART_MIN;
         let mut write_responses = move || responses.write(deltas);
         let mut write_others = move || {
-            let by_hour = sums.add_by_time(names, deltas)?;
+            let by_series = sums.add(names, series, deltas)?;
             sessions.finish(deltas, places)?;
-            Ok::<_, DbError>(by_hour)
+            Ok::<_, DbError>(by_series)
         };
         if !is_apart {
             write_responses()?;
@@ -385,9 +414,9 @@ impl<'s, 't> CommitTx<'s, 't> {
         }
         std::thread::scope(|scope| {
             let responses = scope.spawn(write_responses);
-            let by_hour = write_others();
+            let by_series = write_others();
             (responses.join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            by_hour
+            by_series
         })
     }
 }

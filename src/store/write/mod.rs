@@ -1,5 +1,6 @@
 //! Writing: each change is one durable transaction, and only these files and a repair make one.
 
+mod accounts;
 mod backlog;
 mod commit;
 mod deferred;
@@ -11,6 +12,7 @@ mod registry;
 mod reported;
 mod responses;
 mod runs;
+pub mod series;
 mod sessions;
 mod sorted_rows;
 mod sums;
@@ -25,6 +27,7 @@ use redb::{ReadableTable, Table, WriteTransaction};
 pub use commit::ReplayEnd;
 pub use name_cache::NameCache;
 pub use outcome::{Committed, LimitChanges, Outcome, RunChange, RunEvent};
+pub use registry::Registry;
 pub use reported::AccountObservations;
 pub use runs::{Start, Started};
 

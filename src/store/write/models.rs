@@ -14,7 +14,7 @@ pub const MODELS_MAX: usize = 4096;
 /// How many of them one run can bring: others have room for theirs, whatever its lines say.
 pub const MODELS_PER_RUN_MAX: usize = 128;
 /// The name of all models beyond [`MODELS_MAX`] and [`MODELS_PER_RUN_MAX`].
-const MODEL_OTHER: &str = "(other)";
+pub const MODEL_OTHER: &str = "(other)";
 
 /// The tables of models, in a transaction.
 pub struct ModelTables<'t> {

@@ -5,15 +5,19 @@ use std::sync::Arc;
 
 use redb::{ReadableTable, WriteTransaction};
 
+use super::series::SeriesCache;
 use crate::model::{AccountId, ModelNumber, RunNumber};
 use crate::store::error::DbError;
-use crate::store::schema::{ACCOUNTS, AccountRow, MODEL_RUNS, MODELS, RUN_ACCOUNTS, RUNS, RowError, RunRow};
+use crate::store::schema::{
+    ACCOUNTS, AccountRow, MODEL_RUNS, MODELS, RUN_ACCOUNTS, RUN_PROVIDERS, RUNS, RowError, RunRow,
+};
 use crate::store::table::decode_row;
 
 /// Names of models and accounts and their numbers, as committed; thrown away after a failed commit.
 ///
-/// **Invariant**: it is what [`NameCache::load`] would read. Whatever changes one of its tables changes it too.
-#[derive(Debug, Default, PartialEq, Eq)]
+/// **Invariant**: it is what [`NameCache::load`] would read, beside some series. Whatever changes one of its tables
+/// changes it too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NameCache {
     /// Models by their numbers.
     pub models: Vec<Arc<str>>,
@@ -25,6 +29,10 @@ pub struct NameCache {
     /// Accounts by their numbers.
     pub accounts: Vec<AccountId>,
     pub run_accounts: HashMap<RunNumber, u32>,
+    /// Accounts of runs by further providers.
+    pub run_providers: HashMap<RunNumber, HashMap<Box<str>, u32>>,
+    /// Read as they are needed.
+    pub series: SeriesCache,
 }
 
 impl NameCache {
@@ -68,6 +76,11 @@ impl NameCache {
             let (run, account) = entry?;
             cache.run_accounts.insert(run.value(), account.value());
         }
+        let run_providers = write.open_table(RUN_PROVIDERS)?;
+        for entry in run_providers.iter()? {
+            let (key, account) = entry?;
+            cache.note_provider(key.value(), account.value());
+        }
         Ok(cache)
     }
 
@@ -84,6 +97,12 @@ impl NameCache {
         if row.backlog {
             self.backlog.insert(row.number);
         }
+    }
+
+    /// Notes a run's account by a further provider.
+    pub fn note_provider(&mut self, (run, provider): (RunNumber, &str), account: u32) {
+        let of_run = self.run_providers.entry(run).or_default();
+        of_run.insert(provider.into(), account);
     }
 
     /// The number of a run's account.

@@ -5,8 +5,8 @@ use redb::{ReadableTable, Table, WriteTransaction};
 use crate::model::{AccountId, Millis, RunId, RunNumber};
 use crate::store::error::DbError;
 use crate::store::schema::{
-    ACCOUNTS, AccountRow, FORGOTTEN, RUN_ACCOUNTS, RUN_INFO, RUNS, RowError, RunInfoRow, RunRow,
-    RunTotalsRow, TOTALS,
+    ACCOUNTS, AccountRow, FORGOTTEN, RUN_ACCOUNTS, RUN_INFO, RUN_PROVIDERS, RUNS, RowError, RunInfoRow,
+    RunRow, RunTotalsRow, TOTALS,
 };
 use crate::store::table::{decode_row, get, put};
 
@@ -16,6 +16,7 @@ pub struct Registry<'t> {
     pub totals: Table<'t, u32, &'static [u8]>,
     accounts: Table<'t, u32, &'static [u8]>,
     pub run_accounts: Table<'t, u32, u32>,
+    pub run_providers: Table<'t, (u32, &'static str), u32>,
     pub infos: Table<'t, u32, &'static [u8]>,
     pub forgotten: Table<'t, &'static str, &'static [u8]>,
 }
@@ -27,6 +28,7 @@ impl<'t> Registry<'t> {
             totals: write.open_table(TOTALS)?,
             accounts: write.open_table(ACCOUNTS)?,
             run_accounts: write.open_table(RUN_ACCOUNTS)?,
+            run_providers: write.open_table(RUN_PROVIDERS)?,
             infos: write.open_table(RUN_INFO)?,
             forgotten: write.open_table(FORGOTTEN)?,
         })

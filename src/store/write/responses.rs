@@ -4,19 +4,34 @@ use std::sync::Arc;
 
 use redb::{ReadableTableMetadata, Table, WriteTransaction};
 
+use super::models::ModelTables;
 use super::name_cache::NameCache;
+use super::series::SeriesTables;
 use super::sorted_rows::Rows;
 use crate::dedup::{Response, Totals};
-use crate::model::{Dating, MINUTE_MS, ModelNumber, ResponseKey, RunNumber};
+use crate::model::{
+    Dating, Dialect, MINUTE_MS, ModelNumber, PlaceNumber, PriceClass, QUARTER_MS, ResponseKey, SeriesNumber,
+};
 use crate::store::error::DbError;
-use crate::store::schema::{RESPONSES, ResponseParts, ResponseRow, RowError};
+use crate::store::schema::{RESPONSES, ResponseParts, ResponseRow, RowError, SeriesRow};
 use crate::store::table::get;
 
-/// A response with the number of its model.
+/// Where a response comes from: these follow the copy that owns it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    pub place: PlaceNumber,
+    pub account: u32,
+    pub dialect: Dialect,
+}
+
+/// A response with the numbers of its names.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoredResponse {
     pub response: Response,
     pub model: ModelNumber,
+    pub source: Source,
+    /// As it is stored, until [`number_series`].
+    pub series: SeriesNumber,
 }
 
 /// What this transaction makes of one response.
@@ -60,22 +75,38 @@ impl<'t> ResponseTable<'t> {
     }
 
     /// A response as it is stored.
-    pub fn stored(&self, names: &NameCache, key: ResponseKey) -> Result<Option<StoredResponse>, DbError> {
+    pub fn stored(
+        &self,
+        names: &mut NameCache,
+        series: &mut SeriesTables<'_>,
+        key: ResponseKey,
+    ) -> Result<Option<StoredResponse>, DbError> {
         if self.is_fresh {
             return Ok(None);
         }
         let Some(row) = get::<_, ResponseRow>(&self.table, key.0)? else {
             return Ok(None);
         };
-        let damage = |error| DbError::row("responses", error);
-        let model = names
-            .models
-            .get(row.model as usize)
-            .ok_or_else(|| damage(RowError::Range("model")))?;
-        let response = row.response(Arc::clone(model)).map_err(damage)?;
+        let SeriesRow {
+            run,
+            place,
+            account,
+            model,
+            dialect,
+            ..
+        } = series.row(names, row.series)?;
+        let name = (names.models.get(model as usize))
+            .ok_or_else(|| DbError::row("series", RowError::Range("model")))?;
+        let response = row.response(run, Arc::clone(name));
         Ok(Some(StoredResponse {
-            response,
-            model: row.model,
+            response: response.map_err(|error| DbError::row("responses", error))?,
+            model,
+            source: Source {
+                place,
+                account,
+                dialect,
+            },
+            series: row.series,
         }))
     }
 
@@ -87,6 +118,19 @@ impl<'t> ResponseTable<'t> {
         }
         rows.write(&mut self.table)
     }
+}
+
+/// Gives each response that changed the series it belongs to now.
+pub fn number_series(
+    deltas: &mut [ResponseDelta],
+    names: &mut NameCache,
+    models: &mut ModelTables<'_>,
+    series: &mut SeriesTables<'_>,
+) -> Result<(), DbError> {
+    for it in deltas.iter_mut().filter(|it| it.is_change()) {
+        it.after.series = series.number(names, models, it.after.own_series())?;
+    }
+    Ok(())
 }
 
 /// New responses that have no time.
@@ -143,34 +187,35 @@ impl StoredResponse {
     }
 
     /// The row of sums it belongs to.
-    pub fn sum_key(&self) -> (u32, RunNumber, ModelNumber) {
-        (self.response.hour(), self.response.run, self.model)
+    pub fn sum_key(&self) -> (u32, SeriesNumber) {
+        let quarter = u32::try_from(self.response.time / QUARTER_MS).unwrap_or(u32::MAX);
+        (quarter, self.series)
+    }
+
+    /// The series it belongs to if its run has room for it.
+    fn own_series(&self) -> SeriesRow {
+        SeriesRow {
+            run: self.response.run,
+            place: self.source.place,
+            account: self.source.account,
+            model: self.model,
+            dialect: self.source.dialect,
+            class: PriceClass::of(&self.response.usage, self.response.service),
+        }
     }
 
     fn row(&self) -> ResponseRow {
-        let Response {
-            kind,
-            rank,
-            tier,
-            dating,
-            usage,
-            run,
-            time,
-            is_final,
-            session,
-            is_shared,
-            ..
-        } = self.response;
+        let it = &self.response;
         let parts = ResponseParts {
-            kind,
-            rank,
-            tier,
-            dating,
-            usage,
-            is_final,
-            session,
-            is_shared,
+            kind: it.kind,
+            rank: it.rank,
+            service: it.service,
+            dating: it.dating,
+            usage: it.usage,
+            is_final: it.is_final,
+            session: it.session,
+            is_shared: it.is_shared,
         };
-        ResponseRow::new(&parts, self.model, run, time)
+        ResponseRow::new(&parts, self.series, it.time)
     }
 }

@@ -75,37 +75,55 @@ fn fill<'k, 'v, K: redb::Key + 'static, V: redb::Value + 'static>(
 /// Adds differences, sorted by key, to rows of sums.
 pub fn add_all<K>(
     table: &mut Table<'_, K, &'static [u8]>,
+    deltas: impl Iterator<Item = (K, Totals)>,
+) -> Result<(), DbError>
+where
+    K: redb::Key + for<'k> redb::Value<SelfType<'k> = K> + Copy + Ord + 'static,
+{
+    add_and_see(table, deltas, |_, _| Ok(()))
+}
+
+/// As [`add_all`]; hears of each row that is made (`true`) or removed.
+pub fn add_and_see<K>(
+    table: &mut Table<'_, K, &'static [u8]>,
     mut deltas: impl Iterator<Item = (K, Totals)>,
+    mut see: impl FnMut(K, bool) -> Result<(), DbError>,
 ) -> Result<(), DbError>
 where
     K: redb::Key + for<'k> redb::Value<SelfType<'k> = K> + Copy + Ord + 'static,
 {
     if !table.is_empty()? {
-        return deltas.try_for_each(|(key, delta)| add(table, key, delta));
+        return deltas.try_for_each(|(key, delta)| match add(table, key, delta)? {
+            Some(is_made) => see(key, is_made),
+            None => Ok(()),
+        });
     }
     let mut rows = Rows::with_capacity(deltas.size_hint().0);
     for (key, delta) in deltas {
         if !delta.is_zero() {
             rows.push(key, &delta)?;
+            see(key, true)?;
         }
     }
     rows.write(table)
 }
 
-/// Adds a difference to a row of sums; a row that comes to nothing is removed.
-pub fn add<'k, K: redb::Key + 'static>(
+/// Adds a difference to a row of sums; a row that comes to nothing is removed. Whether the row was made, or removed.
+fn add<'k, K: redb::Key + 'static>(
     table: &mut Table<'_, K, &'static [u8]>,
     key: impl Borrow<K::SelfType<'k>>,
     delta: Totals,
-) -> Result<(), DbError> {
+) -> Result<Option<bool>, DbError> {
     if delta.is_zero() {
-        return Ok(());
+        return Ok(None);
     }
-    let mut sum: Totals = get(table, key.borrow())?.unwrap_or_default();
+    let stored: Option<Totals> = get(table, key.borrow())?;
+    let mut sum = stored.unwrap_or_default();
     sum += delta;
     if sum.is_zero() {
         table.remove(key.borrow())?;
-        return Ok(());
+        return Ok(Some(false));
     }
-    put(table, key, &sum)
+    put(table, key, &sum)?;
+    Ok(stored.is_none().then_some(true))
 }

@@ -1,4 +1,4 @@
-//! The sums of responses by hour, day, minute, account and model.
+//! The sums of responses by quarter of an hour, day, series and minute.
 
 use std::collections::BTreeMap;
 
@@ -6,91 +6,85 @@ use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::name_cache::NameCache;
 use super::responses::{Contributions, ResponseDelta};
-use super::sorted_rows::{add, add_all};
+use super::series::SeriesTables;
+use super::sorted_rows::{add_all, add_and_see};
 use crate::dedup::{Response, Totals};
-use crate::model::{DAY_HOURS, Kind, Millis, ModelNumber, RunNumber};
+use crate::model::{DAY_QUARTERS, Kind, Millis, ModelNumber, RunNumber, SeriesNumber};
 use crate::store::error::DbError;
-use crate::store::schema::{DAYS, HOURS, MINUTES, RUN_DAYS, SERVED, SUMS};
+use crate::store::schema::{DAYS, MINUTES, QUARTERS, RUN_DAYS, SERIES_SUMS, SERVED, SeriesRow};
 
-/// A row of `hours` and what is added to it.
-pub type HourDelta = ((u32, RunNumber, ModelNumber), Totals);
+/// What was added to the sums of a series.
+pub type SeriesDelta = (SeriesNumber, Totals);
 
 /// The tables of sums, in a transaction.
 pub struct SumTables<'t> {
-    hours: Table<'t, (u32, u32, u32), &'static [u8]>,
-    run_days: Table<'t, (u32, u32, u32), &'static [u8]>,
+    quarters: Table<'t, (u32, u32), &'static [u8]>,
     days: Table<'t, (u32, u32), &'static [u8]>,
+    run_days: Table<'t, (u32, u32, u32), ()>,
+    series: Table<'t, u32, &'static [u8]>,
     minutes: Table<'t, (u32, u32), &'static [u8]>,
-    sums: Table<'t, (u32, u32), &'static [u8]>,
     served: Table<'t, (u32, u32), i64>,
 }
 
 impl<'t> SumTables<'t> {
     pub fn new(write: &'t WriteTransaction) -> Result<Self, DbError> {
         Ok(Self {
-            hours: write.open_table(HOURS)?,
-            run_days: write.open_table(RUN_DAYS)?,
+            quarters: write.open_table(QUARTERS)?,
             days: write.open_table(DAYS)?,
+            run_days: write.open_table(RUN_DAYS)?,
+            series: write.open_table(SERIES_SUMS)?,
             minutes: write.open_table(MINUTES)?,
-            sums: write.open_table(SUMS)?,
             served: write.open_table(SERVED)?,
         })
     }
 
-    /// Adds what changed to the sums by time; what was added, by hour, run and model.
-    pub fn add_by_time(
+    /// Adds what changed to the sums; what was added, by series.
+    pub fn add(
         &mut self,
-        names: &NameCache,
+        names: &mut NameCache,
+        series: &mut SeriesTables<'_>,
         deltas: &[ResponseDelta],
-    ) -> Result<Vec<HourDelta>, DbError> {
-        let by_hour = Contributions::of(deltas, |response| Some(response.sum_key()));
-        let by_hour: Vec<HourDelta> = by_hour.sums().collect();
-        let mut by_day: BTreeMap<(u32, ModelNumber), Totals> = BTreeMap::new();
-        let mut by_run_day: BTreeMap<(RunNumber, u32, ModelNumber), Totals> = BTreeMap::new();
-        for ((hour, run, model), delta) in &by_hour {
-            *by_day.entry((hour / DAY_HOURS, *model)).or_default() += *delta;
-            *by_run_day.entry((*run, hour / DAY_HOURS, *model)).or_default() += *delta;
+    ) -> Result<Vec<(SeriesRow, Totals)>, DbError> {
+        let by_quarter = Contributions::of(deltas, |response| Some(response.sum_key()));
+        let by_quarter: Vec<((u32, SeriesNumber), Totals)> = by_quarter.sums().collect();
+        let mut by_day: BTreeMap<(u32, SeriesNumber), Totals> = BTreeMap::new();
+        let mut by_series: BTreeMap<SeriesNumber, Totals> = BTreeMap::new();
+        for ((quarter, of), delta) in &by_quarter {
+            *by_day.entry((quarter / DAY_QUARTERS, *of)).or_default() += *delta;
+            *by_series.entry(*of).or_default() += *delta;
         }
         let by_minute = Contributions::of(deltas, |response| {
-            Some((names.account_of(response.response.run), response.minute()?))
+            Some((response.source.account, response.minute()?))
         });
-        add_all(&mut self.hours, by_hour.iter().copied())?;
-        add_all(&mut self.run_days, by_run_day.into_iter())?;
-        add_all(&mut self.days, by_day.into_iter())?;
+        add_all(&mut self.quarters, by_quarter.into_iter())?;
+        let run_days = &mut self.run_days;
+        add_and_see(&mut self.days, by_day.into_iter(), |(day, of), is_made| {
+            let key = (series.row(names, of)?.run, day, of);
+            if is_made {
+                run_days.insert(key, ())?;
+            } else {
+                run_days.remove(key)?;
+            }
+            Ok(())
+        })?;
+        add_all(
+            &mut self.series,
+            by_series.iter().map(|(of, delta)| (*of, *delta)),
+        )?;
         add_all(&mut self.minutes, by_minute.sums())?;
-        Ok(by_hour)
-    }
-
-    /// Adds the differences to `sums`.
-    pub fn add_by_account(
-        &mut self,
-        names: &NameCache,
-        by_model: &BTreeMap<(RunNumber, ModelNumber), Totals>,
-    ) -> Result<(), DbError> {
-        let mut sums: BTreeMap<(u32, ModelNumber), Totals> = BTreeMap::new();
-        for ((run, model), delta) in by_model {
-            *sums.entry((names.account_of(*run), *model)).or_default() += *delta;
-        }
-        for (key, delta) in sums {
-            add(&mut self.sums, key, delta)?;
-        }
-        Ok(())
+        let row_of = |(of, delta): SeriesDelta| Ok((series.row(names, of)?, delta));
+        by_series.into_iter().map(row_of).collect()
     }
 
     /// Notes when the provider served last, by account and model. Only a line's own time says so, and none that is still
     /// to come: a captured answer that is read late shows nothing of now.
-    pub fn note_served(
-        &mut self,
-        names: &NameCache,
-        deltas: &[ResponseDelta],
-        read_at: Millis,
-    ) -> Result<(), DbError> {
-        let mut latest: BTreeMap<(RunNumber, ModelNumber), Millis> = BTreeMap::new();
+    pub fn note_served(&mut self, deltas: &[ResponseDelta], read_at: Millis) -> Result<(), DbError> {
+        let mut latest: BTreeMap<(u32, ModelNumber), Millis> = BTreeMap::new();
         let shows_service = |response: &Response| {
             let is_served = response.kind == Kind::Message && !response.usage.is_empty();
             is_served && response.dating.is_own() && response.time <= read_at
         };
-        let of = |it: &ResponseDelta| (it.after.response.run, it.after.model);
+        let of = |it: &ResponseDelta| (it.after.source.account, it.after.model);
         // Responses of one reading mostly follow each other.
         for group in deltas.chunk_by(|one, other| of(one) == of(other)) {
             let responses = group.iter().map(|it| &it.after.response);
@@ -99,8 +93,7 @@ impl<'t> SumTables<'t> {
                 *at = time.max(*at);
             }
         }
-        for ((run, model), at) in latest {
-            let key = (names.account_of(run), model);
+        for (key, at) in latest {
             let before = self.served.get(key)?;
             let before = before.map(|at| at.value());
             if before.is_none_or(|before| before < at) {
@@ -109,4 +102,13 @@ impl<'t> SumTables<'t> {
         }
         Ok(())
     }
+}
+
+/// What was added, by run and model.
+pub fn by_model(by_series: &[(SeriesRow, Totals)]) -> BTreeMap<(RunNumber, ModelNumber), Totals> {
+    let mut by_model: BTreeMap<(RunNumber, ModelNumber), Totals> = BTreeMap::new();
+    for (series, delta) in by_series {
+        *by_model.entry((series.run, series.model)).or_default() += *delta;
+    }
+    by_model
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::name_cache::NameCache;
 use super::outcome::{RunChange, RunEvent};
 use super::registry::Registry;
-use super::sums::HourDelta;
 use crate::dedup::Totals;
 use crate::model::{Batch, Millis, ModelNumber, Phase, RunId, RunNumber};
 use crate::store::error::DbError;
@@ -25,12 +24,6 @@ pub struct TxRun {
     pub earliest: Option<Millis>,
     pub latest: Option<Millis>,
 }
-
-/// The runs' rows as they are now, and what was added, by run and model.
-type RunSumsAndDeltas = (
-    BTreeMap<RunNumber, RunTotalsRow>,
-    BTreeMap<(RunNumber, ModelNumber), Totals>,
-);
 
 /// The runs with batches in a transaction.
 #[derive(Default)]
@@ -68,18 +61,16 @@ impl TxRuns {
         Ok(place)
     }
 
-    /// Adds what changed to the runs' totals.
+    /// Adds what changed to the runs' totals; those as they are now.
     pub fn write_totals(
         &self,
         registry: &mut Registry<'_>,
-        by_hour: &[HourDelta],
-    ) -> Result<RunSumsAndDeltas, DbError> {
+        by_model: &BTreeMap<(RunNumber, ModelNumber), Totals>,
+    ) -> Result<BTreeMap<RunNumber, RunTotalsRow>, DbError> {
         let mut sums = BTreeMap::new();
         let mut deltas: BTreeMap<RunNumber, (Totals, Option<&TxRun>)> = BTreeMap::new();
-        let mut by_model: BTreeMap<(RunNumber, ModelNumber), Totals> = BTreeMap::new();
-        for ((_, run, model), delta) in by_hour {
+        for ((run, _), delta) in by_model {
             deltas.entry(*run).or_default().0 += *delta;
-            *by_model.entry((*run, *model)).or_default() += *delta;
         }
         for run in &self.all {
             deltas.entry(run.row.number).or_default().1 = Some(run);
@@ -98,7 +89,7 @@ impl TxRuns {
             put(&mut registry.totals, run, &row)?;
             sums.insert(run, row);
         }
-        Ok((sums, by_model))
+        Ok(sums)
     }
 
     /// What this transaction changed of each run: of those with batches, and of those that won or lost a response.

@@ -1,0 +1,181 @@
+//! The sums that follow from the responses, and where tables of sums are not what they must be.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+
+use redb::ReadableTable;
+
+use super::names::SumNames;
+use crate::dedup::Totals;
+use crate::model::{
+    DAY_QUARTERS, Dating, MINUTE_MS, PriceClass, QUARTER_MS, ResponseKey, RunNumber, SeriesNumber,
+    SessionNumber,
+};
+use crate::store::error::DbError;
+use crate::store::schema::{FORGOTTEN_RUNS, ResponseRow, RowError, RunTotalsRow, decode};
+use crate::store::table::decode_row;
+
+/// The sums that follow from the responses, by the keys of their tables.
+#[derive(Default)]
+pub struct Derived {
+    pub totals: BTreeMap<RunNumber, Totals>,
+    pub quarters: BTreeMap<(u32, SeriesNumber), Totals>,
+    pub days: BTreeMap<(u32, SeriesNumber), Totals>,
+    pub run_days: BTreeSet<(RunNumber, u32, SeriesNumber)>,
+    pub series_sums: BTreeMap<SeriesNumber, Totals>,
+    pub minutes: BTreeMap<(u32, u32), Totals>,
+    pub session_sums: BTreeMap<SessionNumber, Totals>,
+    /// Responses in a series of another price class than theirs.
+    pub misplaced: Vec<ResponseKey>,
+}
+
+impl Derived {
+    pub fn of(
+        responses: &impl ReadableTable<u128, &'static [u8]>,
+        copies: &impl ReadableTable<(u128, u32), ()>,
+        names: &SumNames,
+    ) -> Result<Self, DbError> {
+        let copies = copies.iter()?;
+        let copies = copies.map(|entry| Ok(entry?.0.value()));
+        let mut copies = copies.peekable();
+        let mut derived = Self::default();
+        for run in names.runs.keys() {
+            derived.totals.insert(*run, Totals::default());
+        }
+        for entry in responses.iter()? {
+            let (key, row) = entry?;
+            let key = key.value();
+            let row: ResponseRow = decode_row("responses", row.value())?;
+            let parts = row.parts().map_err(|error| DbError::row("responses", error))?;
+            let one = Totals::of_usage(parts.kind, &parts.usage, parts.is_final);
+            let series = names.series.get(&row.series);
+            let series = series.ok_or_else(|| DbError::row("responses", RowError::Range("series")))?;
+            let class = PriceClass::of(&parts.usage, parts.service);
+            // Series that stand for others have no class.
+            if series.class != class && Some(series.model) != names.model_other {
+                derived.misplaced.push(ResponseKey(key));
+            }
+            if one.is_zero() {
+                // Counted under another key. No sum has a row for it.
+                continue;
+            }
+            if parts.session != 0 {
+                *derived.session_sums.entry(parts.session).or_default() += one;
+            }
+            // Both tables are in the order of the keys.
+            while let Some(copy) = copies.next_if(|copy: &Result<(u128, u32), DbError>| {
+                copy.as_ref().map_or(true, |(of, _)| *of <= key)
+            }) {
+                let (of, session) = copy?;
+                if of == key {
+                    *derived.session_sums.entry(session).or_default() += one;
+                }
+            }
+            let quarter = u32::try_from(row.time / QUARTER_MS).unwrap_or(u32::MAX);
+            let day = quarter / DAY_QUARTERS;
+            let owner = if names.runs.contains_key(&series.run) {
+                series.run
+            } else {
+                FORGOTTEN_RUNS
+            };
+            *derived.totals.entry(owner).or_default() += one;
+            *derived.quarters.entry((quarter, row.series)).or_default() += one;
+            *derived.days.entry((day, row.series)).or_default() += one;
+            derived.run_days.insert((series.run, day, row.series));
+            *derived.series_sums.entry(row.series).or_default() += one;
+            if parts.dating != Dating::Unknown {
+                let minute = u32::try_from(row.time / MINUTE_MS).unwrap_or(u32::MAX);
+                *derived.minutes.entry((series.account, minute)).or_default() += one;
+            }
+        }
+        Ok(derived)
+    }
+}
+
+/// A key that says what is kept for it and what must be; `None` for no row.
+pub type Difference<K> = (K, Option<Totals>, Option<Totals>);
+
+/// A key made of numbers.
+pub trait NumberKey:
+    redb::Key + for<'a> redb::Value<SelfType<'a> = Self> + Ord + Copy + Debug + 'static
+{
+}
+impl<K: redb::Key + for<'a> redb::Value<SelfType<'a> = K> + Ord + Copy + Debug + 'static> NumberKey for K {}
+
+/// Where a table of sums is not what it must be. A row that cannot be read counts as none.
+pub fn differing<K: NumberKey>(
+    table: &impl ReadableTable<K, &'static [u8]>,
+    must_be: &BTreeMap<K, Totals>,
+) -> Result<Vec<Difference<K>>, DbError> {
+    let mut found = Vec::new();
+    let mut wanted = must_be.iter().peekable();
+    for entry in table.iter()? {
+        let (key, row) = entry?;
+        let key = key.value();
+        while let Some((missing, sum)) = wanted.next_if(|(wanted, _)| **wanted < key) {
+            found.push((*missing, None, Some(*sum)));
+        }
+        let sum = wanted.next_if(|(wanted, _)| **wanted == key).map(|(_, sum)| *sum);
+        let kept: Option<Totals> = decode(row.value()).ok();
+        if kept.is_none() || kept != sum {
+            found.push((key, kept, sum));
+        }
+    }
+    found.extend(wanted.map(|(missing, sum)| (*missing, None, Some(*sum))));
+    Ok(found)
+}
+
+/// Keys that a table without values lacks (`true`) or has too much.
+pub fn keys_differing<K: NumberKey>(
+    table: &impl ReadableTable<K, ()>,
+    must_be: &BTreeSet<K>,
+) -> Result<Vec<(K, bool)>, DbError> {
+    let mut wanted = must_be.clone();
+    let mut found = Vec::new();
+    for entry in table.iter()? {
+        let key = entry?.0.value();
+        if !wanted.remove(&key) {
+            found.push((key, false));
+        }
+    }
+    found.extend(wanted.into_iter().map(|key| (key, true)));
+    Ok(found)
+}
+
+/// Files that no path leads to.
+pub fn pathless(
+    paths: &impl ReadableTable<(u32, &'static [u8]), u32>,
+    files: &impl ReadableTable<u32, &'static [u8]>,
+) -> Result<Vec<u32>, DbError> {
+    let mut known = BTreeSet::new();
+    for entry in paths.iter()? {
+        known.insert(entry?.1.value());
+    }
+    let mut pathless = Vec::new();
+    for entry in files.iter()? {
+        let (file, _) = entry?;
+        if !known.contains(&file.value()) {
+            pathless.push(file.value());
+        }
+    }
+    Ok(pathless)
+}
+
+/// The totals of runs that are not what they must be. A row that cannot be read is damage: it holds more.
+pub fn totals_differing(
+    table: &impl ReadableTable<u32, &'static [u8]>,
+    must_be: &BTreeMap<RunNumber, Totals>,
+) -> Result<Vec<Difference<RunNumber>>, DbError> {
+    let mut wanted = must_be.clone();
+    let mut found = Vec::new();
+    for entry in table.iter()? {
+        let (run, row) = entry?;
+        let row: RunTotalsRow = decode_row("totals", row.value())?;
+        let sum = wanted.remove(&run.value()).unwrap_or_default();
+        if row.totals != sum {
+            found.push((run.value(), Some(row.totals), Some(sum)));
+        }
+    }
+    found.extend(wanted.into_iter().map(|(run, sum)| (run, None, Some(sum))));
+    Ok(found)
+}

@@ -1,0 +1,123 @@
+//! Reading series by their numbers, a leaf of the table at a time.
+
+use std::sync::Arc;
+
+use redb::{ReadOnlyTable, ReadTransaction};
+
+use super::quota::account_ids;
+use super::{Snapshot, models};
+use crate::model::{AccountId, Dialect, Place, PlaceNumber, ResponseKey, SeriesNumber};
+use crate::store::StoreError;
+use crate::store::error::DbError;
+use crate::store::schema::{PLACES, PlaceRow, RESPONSES, ResponseRow, RowError, SERIES, SeriesRow};
+use crate::store::table::{decode_row, get};
+
+/// Series that are read at once: those of one time mostly follow each other.
+const SERIES_TOGETHER: u32 = 64;
+
+/// The series of a snapshot, read as they are needed.
+pub struct SeriesRows {
+    table: ReadOnlyTable<u32, &'static [u8]>,
+    rows: Vec<Option<SeriesRow>>,
+}
+
+impl SeriesRows {
+    pub fn new(read: &ReadTransaction) -> Result<Self, DbError> {
+        Ok(Self {
+            table: read.open_table(SERIES)?,
+            rows: Vec::new(),
+        })
+    }
+
+    /// A series by its number.
+    pub fn row(&mut self, number: SeriesNumber) -> Result<SeriesRow, DbError> {
+        let at = number as usize;
+        if let Some(Some(row)) = self.rows.get(at) {
+            return Ok(*row);
+        }
+        let unknown = || DbError::row("series", RowError::Range("number"));
+        let first = number - number % SERIES_TOGETHER;
+        let last = first.saturating_add(SERIES_TOGETHER - 1);
+        let mut found = Vec::new();
+        for entry in self.table.range(first..=last)? {
+            let (number, row) = entry?;
+            found.push((number.value() as usize, decode_row("series", row.value())?));
+        }
+        // A number that damage made large takes no room.
+        if !found.iter().any(|(number, _)| *number == at) {
+            return Err(unknown());
+        }
+        if self.rows.len() <= last as usize {
+            self.rows.resize(last as usize + 1, None);
+        }
+        for (number, row) in found {
+            self.rows[number] = Some(row);
+        }
+        self.rows[at].ok_or_else(unknown)
+    }
+}
+
+/// Where a response comes from, by names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub place: Place,
+    pub account: AccountId,
+    pub dialect: Dialect,
+}
+
+/// The names of the numbers in series.
+#[derive(Clone, Debug, Default)]
+pub struct SeriesNames {
+    pub models: Vec<Arc<str>>,
+    pub accounts: Vec<AccountId>,
+}
+
+impl Snapshot<'_> {
+    /// The names of the numbers in series, but of places.
+    ///
+    /// # Errors
+    /// As [`Snapshot::summary`].
+    pub fn series_names(&self) -> Result<SeriesNames, StoreError> {
+        self.reading(|read| {
+            Ok(SeriesNames {
+                models: models(read)?,
+                accounts: account_ids(read)?,
+            })
+        })
+    }
+
+    /// The place of a number.
+    ///
+    /// # Errors
+    /// As [`Snapshot::summary`].
+    pub fn place(&self, number: PlaceNumber) -> Result<Place, StoreError> {
+        self.reading(|read| place_in(read, number))
+    }
+
+    /// Where a response comes from; `None` if it is unknown.
+    ///
+    /// # Errors
+    /// As [`Snapshot::summary`].
+    pub fn origin(&self, key: ResponseKey) -> Result<Option<Origin>, StoreError> {
+        self.reading(|read| {
+            let responses = read.open_table(RESPONSES)?;
+            let Some(row) = get::<_, ResponseRow>(&responses, key.0)? else {
+                return Ok(None);
+            };
+            let series = SeriesRows::new(read)?.row(row.series)?;
+            let account = account_ids(read)?.get(series.account as usize).cloned();
+            Ok(Some(Origin {
+                place: place_in(read, series.place)?,
+                account: account.ok_or_else(|| DbError::row("series", RowError::Range("account")))?,
+                dialect: series.dialect,
+            }))
+        })
+    }
+}
+
+fn place_in(read: &ReadTransaction, number: PlaceNumber) -> Result<Place, DbError> {
+    let places = read.open_table(PLACES)?;
+    let row: Option<PlaceRow> = get(&places, number)?;
+    let row = row.ok_or_else(|| DbError::row("series", RowError::Range("place")))?;
+    Ok(row.place())
+}

@@ -1,0 +1,206 @@
+//! Series and their numbers: a series is what the responses of one row of sums have in common.
+//!
+//! A series gets its number when the first response of it is written. Names that lines and paths choose freely are
+//! bounded by run: a run beyond its bound has its sums in series of the place and, at last, of the model `(other)`.
+
+use std::collections::HashMap;
+
+use redb::{ReadableTable, Table, WriteTransaction};
+
+use super::models::{MODEL_OTHER, ModelTables};
+use super::name_cache::NameCache;
+use crate::model::{Place, PlaceNumber, PriceClass, RunNumber, SeriesNumber};
+use crate::store::error::DbError;
+use crate::store::schema::{
+    PLACE_NUMBERS, PLACES, PlaceRow, RowError, SERIES, SERIES_NUMBERS, SeriesKey, SeriesRow,
+};
+use crate::store::table::{get, put};
+
+/// Most series of one run with a session and a project of their own.
+pub const SERIES_PER_RUN_MAX: u32 = 65_536;
+/// Most series of one run, those of the session `(other)` included; beyond it their model is `(other)` too.
+pub const SERIES_PER_RUN_LAST: u32 = SERIES_PER_RUN_MAX + 4096;
+/// Series that are kept in memory, each in some 80 bytes: beyond it those known are read again.
+pub const SERIES_KEPT_MAX: usize = 16_384;
+/// The session of a run's series beyond [`SERIES_PER_RUN_MAX`].
+const PLACE_OTHER: &str = "(other)";
+
+/// Series as they are in the tables: some of them, see [`SERIES_KEPT_MAX`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeriesCache {
+    pub rows: HashMap<SeriesNumber, SeriesRow>,
+    numbers: HashMap<SeriesRow, SeriesNumber>,
+    /// How many series a run has, of those runs that brought one.
+    pub of_runs: HashMap<RunNumber, u32>,
+}
+
+impl SeriesCache {
+    fn keep(&mut self, number: SeriesNumber, row: SeriesRow) {
+        if self.rows.len() >= SERIES_KEPT_MAX {
+            self.rows.clear();
+            self.numbers.clear();
+        }
+        self.rows.insert(number, row);
+        self.numbers.insert(row, number);
+    }
+}
+
+/// The tables of series and places, in a transaction.
+pub struct SeriesTables<'t> {
+    rows: Table<'t, u32, &'static [u8]>,
+    numbers: Table<'t, SeriesKey, u32>,
+    places: Table<'t, u32, &'static [u8]>,
+    place_numbers: Table<'t, (&'static str, &'static str), u32>,
+    /// Places of which this transaction may make the first series.
+    new_places: HashMap<Place, PlaceNumber>,
+    /// Those of them that no series has yet.
+    unwritten: HashMap<PlaceNumber, Place>,
+    next_place: PlaceNumber,
+    next: SeriesNumber,
+    /// The one asked for last: responses in a row are mostly of one series.
+    last: Option<(SeriesRow, SeriesNumber)>,
+}
+
+impl<'t> SeriesTables<'t> {
+    pub fn new(write: &'t WriteTransaction) -> Result<Self, DbError> {
+        let rows = write.open_table(SERIES)?;
+        let places = write.open_table(PLACES)?;
+        let after = |table: &Table<'_, u32, &'static [u8]>| -> Result<u32, DbError> {
+            Ok(table
+                .last()?
+                .map_or(0, |(last, _)| last.value().saturating_add(1)))
+        };
+        let (next, next_place) = (after(&rows)?, after(&places)?);
+        Ok(Self {
+            rows,
+            numbers: write.open_table(SERIES_NUMBERS)?,
+            places,
+            place_numbers: write.open_table(PLACE_NUMBERS)?,
+            new_places: HashMap::new(),
+            unwritten: HashMap::new(),
+            next_place,
+            next,
+            last: None,
+        })
+    }
+
+    /// The number of a place; one that is new is written with the first series that has it.
+    pub fn place(&mut self, place: Place) -> Result<PlaceNumber, DbError> {
+        if let Some(number) = self.new_places.get(&place) {
+            return Ok(*number);
+        }
+        let project = place.project.as_deref().unwrap_or_default();
+        if let Some(number) = self.place_numbers.get((&*place.session, project))? {
+            return Ok(number.value());
+        }
+        let number = self.next_place;
+        self.next_place = number.saturating_add(1);
+        self.unwritten.insert(number, place.clone());
+        self.new_places.insert(place, number);
+        Ok(number)
+    }
+
+    /// A series by its number.
+    pub fn row(&mut self, names: &mut NameCache, number: SeriesNumber) -> Result<SeriesRow, DbError> {
+        if let Some((row, last)) = self.last
+            && last == number
+        {
+            return Ok(row);
+        }
+        let row = match names.series.rows.get(&number) {
+            Some(row) => *row,
+            None => {
+                let row = get(&self.rows, number)?;
+                let row = row.ok_or_else(|| DbError::row("responses", RowError::Range("series")))?;
+                names.series.keep(number, row);
+                row
+            }
+        };
+        self.last = Some((row, number));
+        Ok(row)
+    }
+
+    /// The number of a series, which gets one if it has none and its run has room.
+    pub fn number(
+        &mut self,
+        names: &mut NameCache,
+        models: &mut ModelTables<'_>,
+        mut row: SeriesRow,
+    ) -> Result<SeriesNumber, DbError> {
+        if let Some(number) = self.known(names, &row)? {
+            return Ok(number);
+        }
+        let of_run = self.of_run(names, row.run)?;
+        if of_run >= SERIES_PER_RUN_MAX {
+            row.place = self.place(Place {
+                session: PLACE_OTHER.into(),
+                project: None,
+            })?;
+            if let Some(number) = self.known(names, &row)? {
+                return Ok(number);
+            }
+        }
+        if of_run >= SERIES_PER_RUN_LAST {
+            (_, row.model) = models.number(names, MODEL_OTHER, row.run)?;
+            row.class = PriceClass::default();
+            if let Some(number) = self.known(names, &row)? {
+                return Ok(number);
+            }
+        }
+        self.add(names, row)
+    }
+
+    fn known(&mut self, names: &mut NameCache, row: &SeriesRow) -> Result<Option<SeriesNumber>, DbError> {
+        if let Some((last, number)) = &self.last
+            && last == row
+        {
+            return Ok(Some(*number));
+        }
+        let number = match names.series.numbers.get(row) {
+            Some(number) => *number,
+            None => {
+                let Some(number) = self.numbers.get(row.key())?.map(|number| number.value()) else {
+                    return Ok(None);
+                };
+                names.series.keep(number, *row);
+                number
+            }
+        };
+        self.last = Some((*row, number));
+        Ok(Some(number))
+    }
+
+    fn of_run(&self, names: &mut NameCache, run: RunNumber) -> Result<u32, DbError> {
+        if let Some(count) = names.series.of_runs.get(&run) {
+            return Ok(*count);
+        }
+        let mut count = 0;
+        for entry in self.numbers.range((run, 0, 0, 0, 0, 0)..=of_run_last(run))? {
+            entry?;
+            count += 1;
+        }
+        names.series.of_runs.insert(run, count);
+        Ok(count)
+    }
+
+    fn add(&mut self, names: &mut NameCache, row: SeriesRow) -> Result<SeriesNumber, DbError> {
+        let number = self.next;
+        self.next = number.saturating_add(1);
+        if let Some(place) = self.unwritten.remove(&row.place) {
+            let project = place.project.as_deref().unwrap_or_default();
+            self.place_numbers.insert((&*place.session, project), row.place)?;
+            put(&mut self.places, row.place, &PlaceRow::new(&place))?;
+        }
+        put(&mut self.rows, number, &row)?;
+        self.numbers.insert(row.key(), number)?;
+        *names.series.of_runs.entry(row.run).or_default() += 1;
+        names.series.keep(number, row);
+        self.last = Some((row, number));
+        Ok(number)
+    }
+}
+
+/// The last key of `series_numbers` that a run can have.
+pub fn of_run_last(run: RunNumber) -> SeriesKey {
+    (run, u32::MAX, u32::MAX, u32::MAX, u8::MAX, u8::MAX)
+}
