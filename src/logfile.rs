@@ -10,6 +10,7 @@ mod opening;
 pub mod pool;
 pub mod run_dir;
 pub mod shape;
+pub mod touched;
 pub mod unread;
 pub mod walk;
 

@@ -4,6 +4,7 @@
 //! and loses nothing either, because positions and totals are committed together. HUP asks to read
 //! the settings again.
 
+mod backstop;
 mod relay;
 
 use std::io;
@@ -18,6 +19,8 @@ use signal_hook::{flag, low_level};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use backstop::Backstop;
+pub use backstop::Grace;
 pub use relay::{Received, Relay};
 
 /// A shell's exit code for a process ended by signal n is this plus n.
@@ -34,6 +37,7 @@ pub enum SignalError {
 #[derive(Debug)]
 pub struct Signals {
     stop: CancellationToken,
+    grace: Grace,
     reloads: watch::Receiver<u64>,
     handle: Handle,
     thread: Option<JoinHandle<()>>,
@@ -50,6 +54,8 @@ enum Reaction {
 
 impl Signals {
     /// Takes over TERM, INT and HUP for this process. `say` writes a line to standard error and waits for no reader.
+    /// If the process still runs at the end of its [`Grace`] and [`backstop::ORDERLY_WITHIN`] after the first TERM
+    /// or INT, it is ended.
     ///
     /// # Errors
     /// Out of descriptors or threads.
@@ -59,12 +65,15 @@ impl Signals {
         let stop = CancellationToken::new();
         let (sender, reloads) = watch::channel(0_u64);
         let token = stop.clone();
+        let grace = Grace::default();
+        let backstop = Backstop::start(grace.clone(), say)?;
         let thread = thread::Builder::new().name("signals".to_owned()).spawn(move || {
             let mut asked = false;
             for signal in stream.forever() {
                 match reaction(signal, asked) {
                     Reaction::Stop => {
                         asked = true;
+                        backstop.arm();
                         token.cancel();
                     }
                     Reaction::Reload => sender.send_modify(|count| *count += 1),
@@ -75,6 +84,7 @@ impl Signals {
         })?;
         Ok(Self {
             stop,
+            grace,
             reloads,
             handle,
             thread: Some(thread),
@@ -85,6 +95,12 @@ impl Signals {
     #[must_use]
     pub fn stop(&self) -> CancellationToken {
         self.stop.clone()
+    }
+
+    /// The time that a stop has.
+    #[must_use]
+    pub fn grace(&self) -> Grace {
+        self.grace.clone()
     }
 
     /// Waits for a HUP that came after the last call returned; several count as one. Cancel safe.

@@ -23,7 +23,7 @@ const QUEUE_BYTES_CALM: usize = QUEUE_BYTES_MAX / 2;
 /// A write that takes longer is named in health.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 /// How long the end of the process waits until everything is written.
-const FINISH_WITHIN: Duration = Duration::from_millis(500);
+const FINISH_WITHIN: Duration = Duration::from_millis(300);
 /// The same for an end that is wanted at once.
 const LAST_WORDS_WITHIN: Duration = Duration::from_millis(100);
 

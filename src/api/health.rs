@@ -7,7 +7,6 @@ use axum::response::{IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::http::problem::{Problem, blocking};
 use crate::api::openapi::COLLECTOR;
 use crate::api::state::Shared;
 use crate::sync::lock;
@@ -38,8 +37,8 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
 ///
 /// Always 200 while the collector runs; the document holds the status.
 #[utoipa::path(get, path = "/healthz", tag = COLLECTOR, responses((status = 200, body = wire::Health)))]
-async fn get_health(State(api): Shared) -> Result<Json<wire::Health>, Problem> {
-    blocking(move || Ok(Json(health(&api, api.store.rebuilt())))).await
+async fn get_health(State(api): Shared) -> Json<wire::Health> {
+    Json(health(&api))
 }
 
 /// Readiness of the collector
@@ -54,14 +53,14 @@ async fn get_health(State(api): Shared) -> Result<Json<wire::Health>, Problem> {
         (status = 503, description = "Not ready, or not counting everything.", body = wire::Health)
     )
 )]
-async fn get_ready(State(api): Shared) -> Result<Response, Problem> {
-    let health = blocking(move || Ok(health(&api, api.store.rebuilt()))).await?;
+async fn get_ready(State(api): Shared) -> Response {
+    let health = health(&api);
     let status = if health.ready && health.status != "unhealthy" {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    Ok((status, Json(health)).into_response())
+    (status, Json(health)).into_response()
 }
 
 /// The settings and the time that an answer depends on.
@@ -85,23 +84,33 @@ pub(super) fn eval_context<'a>(
 /// # Errors
 /// The store does not answer.
 pub(super) fn snapshot_and_unseen(api: &ApiState) -> Result<(Snapshot<'_>, Option<Unseen>), StoreError> {
-    let blind = |why: String| Unseen {
-        reason: Reason::CollectorBlind,
-        why: format!("the collector cannot read what it should ({why})"),
-    };
     // Before the snapshot is taken: what is done by now is in it.
-    let (stuck, blindness) = (committer(api).problem(api.store.path()), api.statuses.blindness());
+    let (committer, blindness) = (committer(api), api.statuses.blindness());
     let is_starting = !api.backlog_done.is_cancelled();
     let snapshot = api.store.snapshot()?;
-    let store = || snapshot.rebuilt().err().map(|error| error.to_string());
-    let unseen = match stuck.or_else(store).or(blindness) {
-        Some(why) => Some(blind(why)),
+    let stuck = committer.problem(api.store.path());
+    let unseen = match stuck.or(committer.unreadable).or(blindness) {
+        Some(why) => Some(blind(&why)),
         None => is_starting.then(|| Unseen {
             reason: Reason::CollectorStarting,
             why: "the collector is starting and has not read everything that is there".to_owned(),
         }),
     };
     Ok((snapshot, unseen))
+}
+
+/// The reason for an answer without the store, while a call of it hangs: that of the answer would hang too.
+pub(super) fn hanging_store(api: &ApiState) -> Option<Unseen> {
+    let committer = committer(api);
+    let why = committer.problem(api.store.path());
+    why.filter(|_| committer.hangs()).map(|why| blind(&why))
+}
+
+fn blind(why: &str) -> Unseen {
+    Unseen {
+        reason: Reason::CollectorBlind,
+        why: format!("the collector cannot read what it should ({why})"),
+    }
 }
 
 fn committer(api: &ApiState) -> CommitterHealth {
@@ -140,13 +149,12 @@ impl HealthReasons {
 /// The reasons in the order of the document.
 fn reasons(
     api: &ApiState,
-    rebuilt: Result<Option<String>, StoreError>,
-    stuck: Option<String>,
+    committer: &CommitterHealth,
     polling: Option<String>,
     troubled: &[(RunId, String)],
 ) -> HealthReasons {
     let mut reasons = HealthReasons::default();
-    if let Some(stuck) = stuck {
+    if let Some(stuck) = committer.problem(api.store.path()) {
         reasons.add_unhealthy(stuck);
     }
     if let Some(polling) = polling {
@@ -155,14 +163,11 @@ fn reasons(
     if let Some(problem) = api.statuses.runs_directory_problem() {
         reasons.add_unhealthy(problem);
     }
-    match rebuilt {
-        Ok(rebuilt) => reasons.sentences.extend(rebuilt),
-        Err(error) => {
-            reasons.unhealthy = true;
-            let error = error.to_string();
-            if !reasons.sentences.contains(&error) {
-                reasons.add(error);
-            }
+    reasons.sentences.extend(committer.rebuilt.clone());
+    if let Some(error) = &committer.unreadable {
+        reasons.unhealthy = true;
+        if !reasons.sentences.contains(error) {
+            reasons.add(error.clone());
         }
     }
     reasons.sentences.extend(api.refused.borrow().clone());
@@ -182,8 +187,11 @@ fn reasons(
 }
 
 /// The health document: `unhealthy` as soon as something that should be counted is not counted, `degraded`
-/// while everything is counted but something needs attention. `rebuilt` is what the store says of itself.
-pub(super) fn health(api: &ApiState, rebuilt: Result<Option<String>, StoreError>) -> wire::Health {
+/// while everything is counted but something needs attention.
+///
+/// **Invariant**: it reads what other parts published and touches neither the disk nor a lock that is held
+/// over a call into a filesystem, so that it is also answered while the database or a mount hangs.
+pub(super) fn health(api: &ApiState) -> wire::Health {
     let committer = committer(api);
     let watch = api.watch.health();
     let (watching, polling) = match watch.mode {
@@ -191,13 +199,7 @@ pub(super) fn health(api: &ApiState, rebuilt: Result<Option<String>, StoreError>
         Mode::Polling { reason } => ("polling", Some(reason)),
     };
     let runs = api.statuses.digest();
-    let reasons = reasons(
-        api,
-        rebuilt,
-        committer.problem(api.store.path()),
-        polling,
-        &runs.troubled,
-    );
+    let reasons = reasons(api, &committer, polling, &runs.troubled);
     wire::Health {
         status: reasons.status().to_owned(),
         ready: api.ready.is_cancelled(),

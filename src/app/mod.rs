@@ -22,6 +22,7 @@ use crate::config::Settings;
 use crate::config::web::TokenError;
 use crate::live::Live;
 use crate::logfile::pool::Pool;
+use crate::logfile::touched::TouchedPath;
 use crate::store::{self, Reader, StoreControl, StoreError, StoreOptions, Writer};
 use crate::supervisor::handle::{self, SupervisorHandle};
 use crate::supervisor::{RunLocations, Supervisor};
@@ -95,17 +96,39 @@ impl App {
     /// # Errors
     /// When another collector is running on the same database, socket or address, or they cannot be used.
     pub fn start(settings: Settings, scope: Scope, clock: Clock) -> Result<Running, StartError> {
+        Self::start_watched(settings, scope, clock, &TouchedPath::default())
+    }
+
+    /// As [`App::start`]; any of the paths that it touches may hang, and `touched` has the present one.
+    ///
+    /// # Errors
+    /// As [`App::start`].
+    pub fn start_watched(
+        settings: Settings,
+        scope: Scope,
+        clock: Clock,
+        touched: &TouchedPath,
+    ) -> Result<Running, StartError> {
+        if let Some(path) = &settings.http.token_file {
+            touched.set(path);
+        }
         let token = Arc::new(TokenSlot::read(settings.http.token_file.as_deref())?);
         if scope == Scope::Everything {
             // Before a database is made that would not be used.
+            touched.set(&settings.socket);
             Endpoints::check_place(&settings.socket)?;
         }
+        touched.set(&settings.db);
         let (reader, mut writer) = open_store(&settings, clock)?;
         let began = writer.begin()?;
         let endpoints = match scope {
-            Scope::Everything => Some(Endpoints::open(&settings, Arc::clone(&token))?),
+            Scope::Everything => {
+                touched.set(&settings.socket);
+                Some(Endpoints::open(&settings, Arc::clone(&token))?)
+            }
             Scope::OnDemand => None,
         };
+        touched.set(&settings.db);
         let runs_dir = (scope == Scope::Everything).then(|| settings.runs_dir.clone());
         let places = RunLocations::new(runs_dir, settings.runs.layout);
         let core = Core::start(settings, reader, writer, clock)?;
@@ -132,6 +155,7 @@ impl App {
             stop: stop.clone(),
         };
         let address = endpoints.as_ref().and_then(Endpoints::address);
+        let socket_file = endpoints.as_ref().map(Endpoints::socket_file);
         let mut publishers = vec![task(hub.run(
             core.live.subscribe(),
             core.shared.store.clone(),
@@ -153,6 +177,7 @@ impl App {
             publishers,
             owned: task(owned.run()),
             server,
+            socket_file,
             supervisor,
             beat,
             core,

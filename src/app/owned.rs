@@ -2,7 +2,7 @@
 //! paths.
 //!
 //! A missing socket is made again, and the committer replaces a missing database. Files that only an operator
-//! can put back are reported in health and in the log.
+//! can put back, because they are gone or something else is in their place, are reported in health and in the log.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -122,10 +122,21 @@ fn look(socket: Option<&SocketKeeper>, settings: &Settings, mut there: BTreeSet<
             Ok(file) if file.is_file() => {
                 there.insert(path.clone());
             }
+            Ok(file) => {
+                let what = if file.is_dir() {
+                    "a directory"
+                } else {
+                    "no regular file"
+                };
+                problems.push(format!(
+                    "{} is {what} now: {then}; put the file back",
+                    path.display()
+                ));
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && there.contains(path) => {
                 problems.push(format!("{} is gone: {then}; put it back", path.display()));
             }
-            _ => {}
+            Err(_) => {}
         }
     }
     OwnedState {

@@ -4,21 +4,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::Core;
 use crate::api::runs;
-use crate::api::server::TokenSlot;
+use crate::api::server::{SocketFile, TokenSlot};
 use crate::api::wire::RunDetail;
 use crate::committer::{CommitterError, CommitterThread};
 use crate::config::web::TokenError;
 use crate::config::{LogSettings, RunsSettings, Settings};
 use crate::live::Live;
 use crate::model::RunId;
-use crate::store::StoreError;
+use crate::store::{StoreControl, StoreError};
 use crate::supervisor::handle::SupervisorHandle;
 use crate::tailer::TailerContext;
 
@@ -29,12 +29,16 @@ const BEATS_PER_WATCHDOG: u32 = 3;
 pub const THREADS_KEPT_EVERY: Duration = Duration::from_secs(5);
 /// Longest reason of a configuration that was not taken over, in bytes.
 const REFUSED_BYTES_MAX: usize = 1000;
-/// Time that a shutdown allows for answers under way.
-const ANSWERS_WITHIN: Duration = Duration::from_millis(500);
-/// Time that the committer has to give up and to close the database after the grace time.
-const ABANDON_WITHIN: Duration = Duration::from_millis(500);
-/// Time that a database which is still in use has to close at the end.
-const CLOSED_WITHIN: Duration = Duration::from_millis(500);
+/// Time that one step of a shutdown has: the answers under way, the removal of the socket, the close of a
+/// database that is still in use.
+const STEP_WITHIN: Duration = Duration::from_millis(500);
+/// Time that the server's task has to end once it is aborted.
+const ABORTED_WITHIN: Duration = Duration::from_millis(50);
+/// Time after the grace time that the committer has to give up and to close the database.
+const ABANDON_WITHIN: Duration = Duration::from_millis(300);
+/// Time after the grace time within which a shutdown is over; what is left of a second is for the log and for
+/// the end of the process.
+const ENDED_WITHIN: Duration = Duration::from_millis(500);
 
 /// The outcome of a shutdown.
 #[derive(Debug)]
@@ -61,6 +65,7 @@ pub struct Running {
     pub(super) publishers: Vec<JoinHandle<()>>,
     pub(super) owned: JoinHandle<()>,
     pub(super) server: Option<JoinHandle<()>>,
+    pub(super) socket_file: Option<SocketFile>,
     pub(super) beat: Option<JoinHandle<()>>,
 }
 
@@ -210,7 +215,8 @@ impl Running {
         self.refused.send_replace(Some(refused[..end].to_owned()));
     }
 
-    /// Stops in the direction of flow: watching, reading, committing; then closes the database.
+    /// Stops in the direction of flow: watching, reading, committing; then closes the database. Ends within the
+    /// grace time and [`ENDED_WITHIN`], whatever hangs.
     pub async fn shutdown(self, grace: Duration) -> ShutdownOutcome {
         let Self {
             core,
@@ -218,18 +224,20 @@ impl Running {
             publishers,
             owned,
             server,
+            socket_file,
             beat,
             ..
         } = self;
+        let deadline = Instant::now() + grace;
         core.tokens.stop.cancel();
         // It has a handle of the committer.
         owned.abort();
-        let deadline = Instant::now() + grace;
-        let supervised = tokio::time::timeout_at(deadline, &mut supervisor_task).await;
+        let supervised = timeout_at(deadline, &mut supervisor_task).await;
         supervisor_task.abort();
-        if let Some(server) = server {
-            stop_server(server, grace).await;
-        }
+        let left_file = match (server, socket_file) {
+            (Some(server), Some(file)) => end_server(server, file, deadline).await,
+            _ => None,
+        };
         for task in publishers.into_iter().chain(beat) {
             task.abort();
         }
@@ -242,10 +250,12 @@ impl Running {
         } = core;
         // The queue of the committer ends with the last handle, and so does the committer.
         drop((shared, settings));
-        let joined = join_committer(committer, deadline).await;
-        // A call that hangs in a mount may hold the store without end; the next collector needs the database.
-        let ending = tokio::task::spawn_blocking(move || store.end());
-        let _ = tokio::time::timeout(CLOSED_WITHIN, ending).await;
+        let removal = async {
+            if let Some(file) = left_file {
+                step("socket", deadline, move || file.remove()).await;
+            }
+        };
+        let (joined, ()) = tokio::join!(end_committer(committer, store, deadline), removal);
         match joined {
             Joined::InTime(Ok(())) if supervised.is_ok() => ShutdownOutcome::Clean,
             Joined::InTime(Err(error)) | Joined::Abandoned(Err(error)) => ShutdownOutcome::Failed(error),
@@ -263,29 +273,49 @@ enum Joined {
     Never,
 }
 
-/// Waits for the committer until the deadline, then makes it give up.
-async fn join_committer(committer: CommitterThread, deadline: Instant) -> Joined {
-    let abandon = committer.abandon_token();
-    let mut joining = tokio::task::spawn_blocking(move || committer.join());
-    match tokio::time::timeout_at(deadline, &mut joining).await {
-        Ok(Ok(joined)) => return Joined::InTime(joined),
-        Ok(Err(_)) => return Joined::Never,
-        Err(_) => abandon.cancel(),
-    }
-    match tokio::time::timeout(ABANDON_WITHIN, joining).await {
-        Ok(Ok(joined)) => Joined::Abandoned(joined),
-        Ok(Err(_)) | Err(_) => Joined::Never,
+/// Waits for the committer until the deadline, then makes it give up; then closes the database.
+async fn end_committer(mut committer: CommitterThread, store: StoreControl, deadline: Instant) -> Joined {
+    let joined = if let Ok(joined) = timeout_at(deadline, committer.ended()).await {
+        Joined::InTime(joined)
+    } else {
+        committer.abandon_token().cancel();
+        timeout_at(deadline + ABANDON_WITHIN, committer.ended())
+            .await
+            .map_or(Joined::Never, Joined::Abandoned)
+    };
+    // A call that hangs in a mount may hold the store without end; the next collector needs the database.
+    step("store", deadline, move || store.end()).await;
+    joined
+}
+
+/// Runs a step of the end that may hang in a filesystem, and waits for it at most [`STEP_WITHIN`], and until
+/// [`ENDED_WITHIN`] after the deadline.
+async fn step(name: &str, deadline: Instant, work: impl FnOnce() + Send + 'static) {
+    let until = (Instant::now() + STEP_WITHIN).min(deadline + ENDED_WITHIN);
+    let (at_end, ended) = oneshot::channel();
+    // Not one of the runtime's threads: answers that hang may have them all.
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        work();
+        // Nobody listens after the time is over.
+        let _ = at_end.send(());
+    });
+    if thread.is_ok() {
+        let _ = timeout_at(until, ended).await;
     }
 }
 
-/// Waits for the answers under way, for a limited time.
-async fn stop_server(mut server: JoinHandle<()>, grace: Duration) {
-    let ended = tokio::time::timeout(ANSWERS_WITHIN.min(grace), &mut server).await;
-    if ended.is_err() {
+/// Waits for the answers under way and for the removal of the socket, for a limited time. Returns the socket's file
+/// if it is not removed.
+async fn end_server(mut server: JoinHandle<()>, file: SocketFile, deadline: Instant) -> Option<SocketFile> {
+    let until = (Instant::now() + STEP_WITHIN).min(deadline);
+    if timeout_at(until, &mut server).await.is_err() {
+        let is_left = file.retire();
         server.abort();
-        // With its end the socket is removed.
-        let _ = tokio::time::timeout(ANSWERS_WITHIN, server).await;
+        // Its end closes the listeners.
+        let _ = timeout(ABORTED_WITHIN, server).await;
+        return is_left.then_some(file);
     }
+    None
 }
 
 /// Requests signs of life from the committer, so that the service manager restarts a collector that hangs.

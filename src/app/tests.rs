@@ -3,12 +3,14 @@
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use super::*;
 use crate::config::{Environment, Partial};
 use crate::live::Event;
-use crate::model::RunId;
+use crate::model::{Labels, RunId};
+use crate::supervisor::handle::{StartAnswer, StartRequest};
 use crate::tailer::tree::fault;
 
 const LINE: &str = r#"{"type":"assistant","timestamp":"2026-10-05T09:00:00.000Z","message":{"id":"msg_ID","model":"m","usage":{"output_tokens":7}}}"#;
@@ -169,4 +171,116 @@ async fn a_tailer_that_panics_is_started_again_and_disturbs_no_other_run() {
     let bad = &running.core.shared.statuses.runs()[&RunId::new("bad").unwrap()];
     assert_eq!(bad.restarts, 2);
     assert!(matches!(running.shutdown(WAIT_MAX).await, ShutdownOutcome::Clean));
+}
+
+/// The answer to a request on the socket; the thread of the caller waits.
+fn get(directory: &Path, path: &str) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::os::unix::net::UnixStream::connect(directory.join("t.sock")).unwrap();
+    stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Holds the database open as an answer does that hangs in its disk, until the sender is dropped.
+fn hold_database(running: &Running) -> SyncSender<()> {
+    let store = running.core.shared.store.clone();
+    let (release, released) = sync_channel(1);
+    let (tell, is_held) = sync_channel(1);
+    let hold = move || {
+        let _snapshot = store.snapshot().unwrap();
+        tell.send(()).unwrap();
+        let _ = released.recv();
+    };
+    std::thread::Builder::new()
+        .name("holds".to_owned())
+        .spawn(hold)
+        .unwrap();
+    is_held.recv().unwrap();
+    release
+}
+
+/// Everything that a stop waits for: a part with a handle of the committer, an open snapshot, a client that does not
+/// take its answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_ends_within_a_second_after_its_grace_time_whatever_hangs() {
+    const GRACE: Duration = Duration::from_millis(100);
+    let directory = tempfile::tempdir().unwrap();
+    let running = App::start(settings(directory.path()), Scope::Everything, clock()).unwrap();
+    running.ready().await;
+    let held = Arc::clone(&running.core.shared);
+    let release = hold_database(&running);
+    let mut client = std::os::unix::net::UnixStream::connect(directory.path().join("t.sock")).unwrap();
+    std::io::Write::write_all(&mut client, b"POST /v1/observations HTTP/1.1\r\nHost: x\r\n").unwrap();
+    let began = std::time::Instant::now();
+    let ended = running.shutdown(GRACE).await;
+    let took = began.elapsed();
+    assert!(matches!(ended, ShutdownOutcome::GraceOver), "{ended:?}");
+    assert!(took < GRACE + Duration::from_secs(1), "{took:?}");
+    assert!(!directory.path().join("t.sock").exists());
+    drop((release, held, client));
+}
+
+/// While a part waits to close the database, no further snapshot is given.
+#[tokio::test(flavor = "multi_thread")]
+async fn health_is_answered_while_the_database_is_held_for_a_close() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("runs")).unwrap();
+    let running = App::start(settings(directory.path()), Scope::Everything, clock()).unwrap();
+    running.ready().await;
+    let release = hold_database(&running);
+    let (control, store) = (running.core.store.clone(), running.core.shared.store.clone());
+    let close = std::thread::Builder::new().name("close".to_owned());
+    let closing = close.spawn(move || control.end()).unwrap();
+    // The close waits for the snapshot, and a new snapshot for the close.
+    let (tell, told) = sync_channel(1);
+    let ask = std::thread::Builder::new().name("ask".to_owned());
+    let asking = ask.spawn(move || tell.send(store.snapshot().is_ok())).unwrap();
+    let at = directory.path().to_owned();
+    let answers = tokio::task::spawn_blocking(move || [get(&at, "/healthz"), get(&at, "/readyz")]);
+    for answer in answers.await.unwrap() {
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    drop(release);
+    let _ = told.recv().unwrap();
+    asking.join().unwrap().unwrap();
+    closing.join().unwrap();
+    running.shutdown(Duration::from_millis(100)).await;
+}
+
+/// Slow answers to clients have all threads of the runtime.
+#[test]
+fn runs_start_and_health_answers_while_slow_answers_have_all_threads() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.enable_all().max_blocking_threads(1).build().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let (release, released) = sync_channel::<()>(1);
+    runtime.block_on(async {
+        let running = App::start(settings(directory.path()), Scope::Everything, clock()).unwrap();
+        running.ready().await;
+        let slow = tokio::task::spawn_blocking(move || released.recv());
+        let request = StartRequest {
+            run: RunId::new("r").unwrap(),
+            labels: Labels::default(),
+            mount: None,
+        };
+        let started = tokio::time::timeout(WAIT_MAX, running.supervisor().start(request)).await;
+        assert!(matches!(started, Ok(Ok(StartAnswer::New))), "{started:?}");
+        let at = directory.path().to_owned();
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let ask = std::thread::Builder::new().name("ask".to_owned());
+        let asking = ask.spawn(move || tell.send(get(&at, "/healthz"))).unwrap();
+        let answer = told.await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        asking.join().unwrap().unwrap();
+        assert!(matches!(running.shutdown(WAIT_MAX).await, ShutdownOutcome::Clean));
+        drop(release);
+        let _ = slow.await;
+    });
 }

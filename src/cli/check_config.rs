@@ -6,8 +6,10 @@ use serde_json::Value;
 use super::access::{self, PASS, READ, Who};
 use super::args::{CheckConfig, Global};
 use super::exit::{Exit, Failure};
-use super::ground::{self, Finding, Runs};
+use super::finding::Finding;
+use super::ground::{self, Runs};
 use super::mistakes::{self, MistakeDocument};
+use super::path_checks::PathChecks;
 use super::print::{output, text};
 use super::settings;
 use crate::config::{Mistakes, Origin, Settings};
@@ -47,12 +49,14 @@ struct ConfigDocument {
 /// The configuration is invalid.
 pub fn check_config(global: &Global, command: CheckConfig) -> Result<Exit, Failure> {
     let prints_json = global.json && !command.quiet;
-    let settings = match settings::load(global) {
+    let checks = PathChecks::default();
+    let (of_load, file) = (global.clone(), settings::named_file(global));
+    let settings = match checks.run(file, move |_| settings::load(&of_load))? {
         Ok(settings) => settings,
         Err(mistakes) if prints_json => return refused(&mistakes),
         Err(mistakes) => return Err(mistakes.into()),
     };
-    let (errors, warnings) = findings(&settings);
+    let (errors, warnings) = findings(&settings, &checks);
     if let Some(error) = errors.first().filter(|_| !prints_json) {
         return Err(Failure::new(Exit::Config, sentence(error)));
     }
@@ -117,37 +121,52 @@ fn default_paths(settings: &Settings) -> Vec<&'static str> {
 }
 
 /// Findings that stop `serve`, and findings that do not.
-fn findings(settings: &Settings) -> (Vec<Finding>, Vec<Finding>) {
+fn findings(settings: &Settings, checks: &PathChecks) -> (Vec<Finding>, Vec<Finding>) {
     let this = Who::this();
     let defaults = default_paths(settings);
     let (mut errors, mut warnings) = (Vec::new(), Vec::new());
-    match access::stop_on_the_way(&settings.runs_dir, &this, READ | PASS) {
-        _ if defaults.contains(&"runs_dir") => {}
-        Some(stop) => {
-            let Finding { what, todo } = ground::way(&stop, &this);
-            warnings.push(Finding {
-                what: format!("runs_dir: {what}"),
-                todo,
-            });
-        }
-        None => match Runs::scan(settings, &this) {
-            Ok(runs) => warnings.extend(runs.closed(&this).into_iter().chain(runs.findings(settings))),
-            Err(error) => warnings.push(Finding::bare(format!("runs_dir: {error}"))),
-        },
+    if !defaults.contains(&"runs_dir") {
+        warnings.extend(runs_directory(settings, &this, checks));
     }
     let places = [("db", &settings.db), ("socket", &settings.socket)];
     for (key, path) in places.into_iter().filter(|(key, _)| !defaults.contains(key)) {
-        warnings.extend(ground::place_for(path, &this).map(|finding| Finding {
+        let (of_check, who) = (path.clone(), this.clone());
+        let found = checks.run(path, move |_| ground::place_for(&of_check, &who));
+        let found = found.unwrap_or_else(|unanswered| Some(unanswered.finding()));
+        warnings.extend(found.map(|finding| Finding {
             what: format!("{key}: {} cannot be made: {}", path.display(), finding.what),
             ..finding
         }));
     }
-    match ground::token(settings) {
+    match ground::token(settings, checks) {
         Some((finding, true)) => errors.push(finding),
         Some((finding, false)) => warnings.push(finding),
         None => {}
     }
     (errors, warnings)
+}
+
+/// Findings about the runs directory. None stops `serve`, which waits for the directory and its runs.
+fn runs_directory(settings: &Settings, this: &Who, checks: &PathChecks) -> Vec<Finding> {
+    let of_key = |finding: Finding| Finding {
+        what: format!("runs_dir: {}", finding.what),
+        ..finding
+    };
+    let (directory, who) = (settings.runs_dir.clone(), this.clone());
+    let way = move |_: &_| access::stop_on_the_way(&directory, &who, READ | PASS);
+    match checks.run(&settings.runs_dir, way) {
+        Err(unanswered) => return vec![of_key(unanswered.finding())],
+        Ok(Some(stop)) => return vec![of_key(ground::way(&stop, this))],
+        Ok(None) => {}
+    }
+    match Runs::scan(settings, this, checks) {
+        Ok(runs) => {
+            let (hanging, closed) = (runs.hanging(settings), runs.closed(this));
+            let findings = runs.findings(settings);
+            hanging.into_iter().chain(closed).chain(findings).collect()
+        }
+        Err(error) => vec![of_key(Finding::bare(error.to_string()))],
+    }
 }
 
 /// Widest column of values.

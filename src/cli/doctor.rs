@@ -1,24 +1,26 @@
 //! `doctor`: checks an installation and prints findings with remedies. It changes nothing.
 
+mod report;
+
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
-use strum::IntoStaticStr;
 
 use super::access::{self, PASS, READ, Stop, WRITE, Who};
 use super::args::Global;
 use super::client::{self, ClientError};
 use super::exit::{Exit, Failure};
-use super::ground::{self, Finding, Runs};
+use super::finding::Finding;
+use super::ground::{self, Runs};
+use super::path_checks::PathChecks;
 use super::print::numbers::{self, bytes, counted, grouped};
-use super::print::{output, text};
 use super::settings::{self, SERVICE_SOCKET};
 use crate::api::wire::{Health, Quota, Run, SettingsInEffect, Version};
 use crate::clock::Clock;
 use crate::config::{Mistakes, Origin, Settings};
 use crate::model::AccountId;
+use report::{CheckMark, DoctorReport};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const WATCHES_MAX: &str = "/proc/sys/fs/inotify/max_user_watches";
@@ -30,48 +32,6 @@ const AHEAD_MAX: SignedDuration = SignedDuration::from_mins(5);
 const HIDDEN: [&str; 4] = ["/home", "/root", "/run/user", "/tmp"];
 /// Most names in one sentence.
 const NAMES_MAX: usize = 5;
-/// Column widths of the marks and of the names of the checks.
-const MARK_COLUMNS: usize = 4;
-const NAME_COLUMNS: usize = 13;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, IntoStaticStr)]
-#[serde(rename_all = "lowercase")]
-#[strum(serialize_all = "snake_case", const_into_str)]
-enum CheckMark {
-    Ok,
-    Warn,
-    #[strum(serialize = "FAIL")]
-    Fail,
-}
-
-/// One check's result.
-#[derive(Debug, Serialize)]
-struct Check {
-    name: &'static str,
-    mark: CheckMark,
-    what: String,
-    todo: Option<String>,
-}
-
-/// All results, in their order.
-#[derive(Debug, Default)]
-struct DoctorReport(Vec<Check>);
-
-impl DoctorReport {
-    fn add(&mut self, name: &'static str, mark: CheckMark, finding: Finding) {
-        let Finding { what, todo } = finding;
-        self.0.push(Check {
-            name,
-            mark,
-            what,
-            todo,
-        });
-    }
-
-    fn ok(&mut self, name: &'static str, what: impl Into<String>) {
-        self.add(name, CheckMark::Ok, Finding::bare(what));
-    }
-}
 
 /// The answers of a running collector.
 #[derive(Debug)]
@@ -92,22 +52,35 @@ struct Answered {
 pub fn doctor(global: &Global) -> Result<Exit, Failure> {
     let now = Clock::SYSTEM.timestamp();
     let mut report = DoctorReport::default();
-    let loaded = settings::load(global);
-    configuration(&mut report, &loaded);
-    let address = settings::find_collector(global).ok().map(|(address, _)| address);
+    let checks = PathChecks::default();
+    let of_load = global.clone();
+    let loaded = report.check(
+        &checks,
+        ("configuration", settings::named_file(global)),
+        move |report| {
+            let loaded = settings::load(&of_load);
+            configuration(report, &loaded);
+            let is_default = match &loaded {
+                Ok(settings) => matches!(settings.origin("socket"), Origin::Default(_)),
+                Err(_) => of_load.socket.is_none(),
+            };
+            let found = settings::find_collector(&of_load);
+            (found.ok().map(|(address, _)| address), is_default)
+        },
+    );
+    let (address, is_default) = loaded.unwrap_or((None, global.socket.is_none()));
     // The service is looked for even with an invalid configuration.
+    let named = global.socket.as_deref().unwrap_or(Path::new(SERVICE_SOCKET));
     let socket_path = address
         .as_ref()
-        .map_or(SERVICE_SOCKET.into(), |address| address.socket.clone());
+        .map_or(named.to_owned(), |address| address.socket.clone());
     let is_service = socket_path == Path::new(SERVICE_SOCKET);
-    let is_default = match &loaded {
-        Ok(settings) => matches!(settings.origin("socket"), Origin::Default(_)),
-        Err(_) => global.socket.is_none(),
-    };
-    let (answered, is_closed) = match socket(&mut report, &socket_path, is_default) {
-        Ok(answered) => (Some(answered), false),
-        Err(is_closed) => (None, is_closed),
-    };
+    let there = socket_path.clone();
+    // To connect is a call into the filesystem too.
+    let answers = report.check(&checks, ("socket", &socket_path), move |_| there.exists());
+    let answered = answers.map(|_| socket(&mut report, &socket_path, is_default));
+    let is_closed = matches!(answered, Some(Err(true)));
+    let answered = answered.and_then(Result::ok);
     if let Some(answered) = &answered {
         version(&mut report, answered);
     }
@@ -117,31 +90,33 @@ pub fn doctor(global: &Global) -> Result<Exit, Failure> {
         let what = "nothing else is checked: this user's settings may differ from the collector's";
         report.add("settings", CheckMark::Warn, Finding::bare(what));
     } else if let Some(settings) = effective(&mut report, own, answered.as_ref()) {
-        let who = who_collects(&settings, answered.as_ref());
+        let who = who_collects(&settings, answered.as_ref(), &checks);
         let health = answered
             .as_ref()
             .and_then(|answered| answered.health.as_ref().ok());
         let is_well = health.is_some_and(|health| health.status == "ok");
-        token(&mut report, &settings, answered.is_some());
+        token(&mut report, &settings, &checks, answered.is_some());
         runs_directory(
             &mut report,
             &settings,
-            &who,
+            (&who, &checks),
             is_service && !is_well,
             answered.is_some(),
         );
         watches(&mut report, answered.as_ref());
         accounts(&mut report, &settings, answered.as_ref());
         newest_line(&mut report, answered.as_ref(), now);
-        database(&mut report, &settings, &who);
+        let db = settings.db.clone();
+        report.check(&checks, ("database", &db), move |report| {
+            database(report, &settings, &who);
+        });
     } else {
         watches(&mut report, answered.as_ref());
         newest_line(&mut report, answered.as_ref(), now);
     }
     health(&mut report, answered.as_ref());
-    print(global, &report)?;
-    let fails = report.0.iter().any(|check| check.mark == CheckMark::Fail);
-    Ok(if fails { Exit::No } else { Exit::Ok })
+    report.print(global)?;
+    Ok(if report.fails() { Exit::No } else { Exit::Ok })
 }
 
 /// The settings that the checks use: the collector's, or this user's if none answers.
@@ -212,8 +187,8 @@ fn configuration(report: &mut DoctorReport, loaded: &Result<Settings, Mistakes>)
     }
 }
 
-fn token(report: &mut DoctorReport, settings: &Settings, is_running: bool) {
-    match ground::token(settings) {
+fn token(report: &mut DoctorReport, settings: &Settings, checks: &PathChecks, is_running: bool) {
+    match ground::token(settings, checks) {
         Some((finding, true)) => report.add("token", CheckMark::Fail, finding),
         // The collector has read it, even if this user cannot.
         Some((finding, false)) if !is_running => report.add("token", CheckMark::Warn, finding),
@@ -316,12 +291,19 @@ fn ask(socket: &Path) -> Result<Answered, ClientError> {
     client::runtime(socket)?.block_on(async {
         let version = client::get_json(socket, "/version", timeout).await?;
         let process = client::peer(socket).await;
+        // At once: while the database hangs, some have no answer.
+        let (settings, health, runs, quota) = tokio::join!(
+            client::get_json(socket, "/v1/settings", timeout),
+            client::get_json(socket, "/healthz", timeout),
+            client::get_json(socket, "/v1/runs", timeout),
+            client::get_json(socket, "/v1/quota", timeout),
+        );
         Ok(Answered {
             version,
-            settings: client::get_json(socket, "/v1/settings", timeout).await,
-            health: client::get_json(socket, "/healthz", timeout).await,
-            runs: client::get_json(socket, "/v1/runs", timeout).await,
-            quota: client::get_json(socket, "/v1/quota", timeout).await,
+            settings,
+            health,
+            runs,
+            quota,
             who: process.map(|(pid, uid)| pid.and_then(Who::of_process).unwrap_or_else(|| Who::of_uid(uid))),
         })
     })
@@ -329,17 +311,19 @@ fn ask(socket: &Path) -> Result<Answered, ClientError> {
 
 /// The user that reads the logs: that of the running collector, else the owner of the database, else this
 /// user.
-fn who_collects(settings: &Settings, answered: Option<&Answered>) -> Who {
+fn who_collects(settings: &Settings, answered: Option<&Answered>, checks: &PathChecks) -> Who {
     if let Some(who) = answered.and_then(|answered| answered.who.clone()) {
         return who;
     }
-    let owned = [Some(&*settings.db), settings.db.parent()];
-    let mut owners = owned
-        .into_iter()
-        .flatten()
-        .filter_map(|path| std::fs::metadata(path).ok());
+    let db = settings.db.clone();
+    let owner = checks.run(&settings.db, move |_| {
+        let owned = [Some(&*db), db.parent()].into_iter().flatten();
+        let mut owners = owned.filter_map(|path| std::fs::metadata(path).ok());
+        owners.next().map(|found| found.uid())
+    });
     let this = Who::this();
-    match owners.next().map(|found| found.uid()) {
+    // If that hangs, the check of the database says so.
+    match owner.ok().flatten() {
         Some(uid) if uid != this.uid => Who::of_uid(uid),
         _ => this,
     }
@@ -364,13 +348,18 @@ fn version(report: &mut DoctorReport, answered: &Answered) {
 fn runs_directory(
     report: &mut DoctorReport,
     settings: &Settings,
-    who: &Who,
+    (who, checks): (&Who, &PathChecks),
     may_be_hidden: bool,
     is_running: bool,
 ) {
     const NAME: &str = "runs";
     let directory = settings.runs_dir.display();
-    match access::stop_on_the_way(&settings.runs_dir, who, READ | PASS) {
+    let (path, of_check) = (settings.runs_dir.clone(), who.clone());
+    let way = move |_: &mut _| access::stop_on_the_way(&path, &of_check, READ | PASS);
+    let Some(way) = report.check(checks, (NAME, &settings.runs_dir), way) else {
+        return;
+    };
+    match way {
         Some(stop) => {
             let mark = match stop {
                 Stop::Denied(..) | Stop::NoDirectory(_) => CheckMark::Fail,
@@ -389,8 +378,11 @@ fn runs_directory(
         );
         report.add(NAME, CheckMark::Warn, finding);
     }
-    match Runs::scan(settings, who) {
+    match Runs::scan(settings, who, checks) {
         Ok(runs) => {
+            for finding in runs.hanging(settings) {
+                report.add(NAME, CheckMark::Fail, finding);
+            }
             let layout = settings.runs.layout;
             let (closed, findings) = (runs.closed(who), runs.findings(settings));
             let what = format!("{layout}: {} in {directory}", runs.sentence(layout));
@@ -618,23 +610,4 @@ fn health(report: &mut DoctorReport, answered: Option<&Answered>) {
             }
         }
     }
-}
-
-fn print(global: &Global, report: &DoctorReport) -> Result<(), Failure> {
-    if global.json {
-        let worst = report.0.iter().map(|check| check.mark).max();
-        return output::json(&serde_json::json!({ "worst": worst, "checks": report.0 }));
-    }
-    output::human(|out| {
-        for check in &report.0 {
-            let (mark, name) = (check.mark.into_str(), check.name);
-            let what = text::message(&check.what);
-            writeln!(out, "{mark:MARK_COLUMNS$}  {name:NAME_COLUMNS$}  {what}")?;
-            if let Some(todo) = &check.todo {
-                let indent = MARK_COLUMNS + NAME_COLUMNS + 4;
-                writeln!(out, "{:indent$}-> {}", "", text::message(todo))?;
-            }
-        }
-        Ok(())
-    })
 }

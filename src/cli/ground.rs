@@ -1,44 +1,27 @@
 //! Findings about the configured paths on this machine. Nothing is changed.
 
+use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use super::access::{self, PASS, READ, Stop, WRITE, Who};
+use super::finding::Finding;
+use super::path_checks::{self, PathChecks};
 use super::print::numbers::counted;
 use crate::config::Settings;
 use crate::config::web::{Token, TokenError};
 use crate::globs::Globs;
 use crate::globs::layout::Layout;
 use crate::logfile::shape::Shape;
+use crate::logfile::touched::TouchedPath;
 use crate::logfile::{Entry, EntryKind, LogFileError, Root};
 
 /// Most directory entries inspected.
 const ENTRIES_MAX: usize = 100_000;
 /// Most unreadable directories named.
 const UNREADABLE_MAX: usize = 3;
-
-/// A difference from the probable intention.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    pub what: String,
-    /// The remedy.
-    pub todo: Option<String>,
-}
-
-impl Finding {
-    pub fn new(what: impl Into<String>, todo: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            todo: Some(todo.into()),
-        }
-    }
-
-    pub fn bare(what: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            todo: None,
-        }
-    }
-}
+/// Most paths named that do not answer.
+const SILENT_MAX: usize = 3;
 
 /// Contents of the runs directory.
 #[derive(Debug, Default)]
@@ -50,6 +33,8 @@ pub struct Runs {
     pub idle_includes: Vec<String>,
     pub idle_excludes: Vec<String>,
     pub unreadable: Vec<LogFileError>,
+    /// Paths in filesystems that do not answer; nothing below them is inspected.
+    pub silent: BTreeSet<PathBuf>,
     /// True if not everything was inspected: too many entries, or links.
     pub is_partial: bool,
     /// A setting that would read more.
@@ -57,24 +42,56 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// Scans the runs directory with the permissions of `who`.
+    /// Scans the runs directory with the permissions of `who`, beside runs that do not answer.
     ///
     /// # Errors
     /// The directory cannot be read.
-    pub fn scan(settings: &Settings, who: &Who) -> Result<Self, LogFileError> {
-        let root = Root::open_given(&settings.runs_dir)?;
-        let entries = root.list(Path::new(""))?;
-        let shape = Shape::of_entries(&settings.runs_dir, &root, &entries);
-        let globs = &settings.watch.globs;
-        let mut scan = RunsScan::new(settings, who);
-        scan.found.advice = shape.advice(&settings.runs_dir, |log| globs.reads(log));
-        scan.found.runs = entries
-            .iter()
-            .filter(|entry| entry.kind == EntryKind::Directory)
-            .count() as u64;
-        scan.add(entries);
-        scan.walk(&root);
-        Ok(scan.end())
+    pub fn scan(settings: &Settings, who: &Who, checks: &PathChecks) -> Result<Self, LogFileError> {
+        let directory = &settings.runs_dir;
+        let scan = |silent: BTreeSet<PathBuf>| {
+            let (settings, who) = (settings.clone(), who.clone());
+            checks.run(directory, move |touched| {
+                scan_beside(&settings, &who, silent, touched)
+            })
+        };
+        let first = match scan(BTreeSet::new()) {
+            Ok(found) => return found,
+            Err(unanswered) => unanswered.path,
+        };
+        // Others may hang as well. One that is beside the mounts, or in them, is found by a second scan.
+        let mut silent = BTreeSet::from_iter(checks.silent_mounts(directory));
+        let is_covered = silent.iter().any(|point| first.starts_with(point));
+        if !is_covered && (first != *directory || silent.is_empty()) {
+            silent.insert(first);
+        }
+        if !silent.contains(directory) {
+            match scan(silent.clone()) {
+                Ok(found) => return found,
+                Err(unanswered) => silent.insert(unanswered.path),
+            };
+        }
+        Ok(Self {
+            silent,
+            is_partial: true,
+            ..Self::default()
+        })
+    }
+
+    /// Findings for the paths that do not answer.
+    #[must_use]
+    pub fn hanging(&self, settings: &Settings) -> Vec<Finding> {
+        const WHY: &str = "its filesystem hangs, and nothing there is read until it answers";
+        let named = self.silent.iter().take(SILENT_MAX).map(|path| {
+            let what = format!("{} does not answer: {WHY}", path.display());
+            Finding::new(what, path_checks::remedy(path))
+        });
+        let more = self.silent.len().saturating_sub(SILENT_MAX) as u64;
+        let more = (more > 0).then(|| {
+            let paths = counted(more, "further path");
+            let directory = settings.runs_dir.display();
+            Finding::bare(format!("{paths} below {directory} do not answer either"))
+        });
+        named.chain(more).collect()
     }
 
     /// `12 runs, 40 files`.
@@ -149,10 +166,37 @@ impl Runs {
     }
 }
 
+/// Scans the runs directory without touching the `silent` paths.
+fn scan_beside(
+    settings: &Settings,
+    who: &Who,
+    silent: BTreeSet<PathBuf>,
+    touched: &TouchedPath,
+) -> Result<Runs, LogFileError> {
+    let root = Root::open_given(&settings.runs_dir)?;
+    let entries = root.list(Path::new(""))?;
+    let mut scan = RunsScan::new(settings, who, touched);
+    scan.found.silent = silent;
+    scan.found.runs = entries
+        .iter()
+        .filter(|entry| entry.kind == EntryKind::Directory)
+        .count() as u64;
+    let mut answering = entries.clone();
+    answering.retain(|entry| !scan.has_silent(&settings.runs_dir.join(&entry.path)));
+    scan.add(entries);
+    scan.walk(&root);
+    touched.set(&settings.runs_dir);
+    let globs = &settings.watch.globs;
+    let shape = Shape::of_entries(&settings.runs_dir, &root, &answering);
+    scan.found.advice = shape.advice(&settings.runs_dir, |log| globs.reads(log));
+    Ok(scan.end())
+}
+
 /// A scan of the runs directory.
 struct RunsScan<'s> {
     settings: &'s Settings,
     who: &'s Who,
+    touched: &'s TouchedPath,
     found: Runs,
     /// Patterns without a match so far.
     includes: Vec<(String, Globs)>,
@@ -162,11 +206,12 @@ struct RunsScan<'s> {
 }
 
 impl<'s> RunsScan<'s> {
-    fn new(settings: &'s Settings, who: &'s Who) -> Self {
+    fn new(settings: &'s Settings, who: &'s Who, touched: &'s TouchedPath) -> Self {
         let every = ["**/*".to_owned()];
         Self {
             settings,
             who,
+            touched,
             found: Runs::default(),
             includes: waiting(&settings.watch.include, |one| Globs::new(one, &[])),
             excludes: waiting(&settings.watch.exclude, |one| Globs::new(&every, one)),
@@ -178,6 +223,7 @@ impl<'s> RunsScan<'s> {
     fn walk(&mut self, root: &Root) {
         let mut left = ENTRIES_MAX;
         while let Some(directory) = self.pending.pop() {
+            self.touched.set(&self.settings.runs_dir.join(&directory));
             match root.list(&directory) {
                 Ok(entries) if entries.len() <= left => {
                     left -= entries.len();
@@ -202,6 +248,14 @@ impl<'s> RunsScan<'s> {
     fn add(&mut self, entries: Vec<Entry>) {
         let globs = &self.settings.watch.globs;
         for entry in entries {
+            if self
+                .found
+                .silent
+                .contains(&self.settings.runs_dir.join(&entry.path))
+            {
+                self.found.is_partial = true;
+                continue;
+            }
             let rights = match entry.kind {
                 EntryKind::Directory if globs.may_contain(&entry.path) => Some(READ | PASS),
                 EntryKind::File if globs.reads(&entry.path) => Some(READ),
@@ -231,9 +285,17 @@ impl<'s> RunsScan<'s> {
         }
     }
 
+    /// True if a path, or one below it, does not answer.
+    fn has_silent(&self, path: &Path) -> bool {
+        let from = (Bound::Included(path), Bound::Unbounded);
+        let mut silent = self.found.silent.range::<Path, _>(from);
+        silent.next().is_some_and(|silent| silent.starts_with(path))
+    }
+
     /// The error of an access by `who`, if it is denied: this process may have more permissions.
     fn denied(&self, path: &Path, rights: u32) -> Option<LogFileError> {
         let path = self.settings.runs_dir.join(path);
+        self.touched.set(&path);
         let is_denied = matches!(self.who.may(&path, rights), Ok(false));
         is_denied.then(|| LogFileError::Io {
             path,
@@ -324,10 +386,14 @@ pub fn place_for(file: &Path, who: &Who) -> Option<Finding> {
 
 /// The finding for the token's file, and true if it stops `serve` for any user.
 #[must_use]
-pub fn token(settings: &Settings) -> Option<(Finding, bool)> {
+pub fn token(settings: &Settings, checks: &PathChecks) -> Option<(Finding, bool)> {
     let path = settings.http.token_file.as_ref()?;
     settings.http.listen?;
-    let error = Token::read(path).err()?;
+    let of_check = path.clone();
+    let error = match checks.run(path, move |_| Token::read(&of_check)) {
+        Ok(read) => read.err()?,
+        Err(unanswered) => return Some((unanswered.finding(), true)),
+    };
     let is_certain = !matches!(error, TokenError::Read { .. });
     let finding = if is_certain {
         Finding::bare(error.to_string())

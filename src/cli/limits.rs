@@ -12,9 +12,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::exit::{Exit, Failure};
 
-/// Threads beside the workers: standard error, signals, committer, events, one for files, one for answers,
-/// one spare.
-const THREADS_BESIDE: usize = 7;
+/// Threads beside the workers: standard error, signals and their backstop, the watch of the start, committer,
+/// events, one for files, one for answers, one spare.
+const THREADS_BESIDE: usize = 9;
 /// Descriptors for the database, sockets, events and polling, a log, a directory, and some clients.
 const DESCRIPTORS: usize = 32;
 /// The soft limit of open files is raised to this if it is lower.

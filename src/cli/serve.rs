@@ -6,7 +6,8 @@ use super::args::Global;
 use super::exit::{Exit, Failure};
 use super::print::progress::ProgressLine;
 use super::reload::{Reload, ReloadProgress};
-use super::settings::{load, settings};
+use super::settings::{load, named_file, settings};
+use super::start_watch::StartWatch;
 use super::{limits, log};
 use crate::app::{App, Running, Scope, ShutdownOutcome, StartError, THREADS_KEPT_EVERY};
 use crate::clock::Clock;
@@ -14,6 +15,7 @@ use crate::committer::CommitterError;
 use crate::config::web::TokenError;
 use crate::config::{LogFormat, Mistakes, Settings};
 use crate::live::Event;
+use crate::logfile::touched::TouchedPath;
 use crate::signals::Signals;
 use crate::{stderr, systemd};
 
@@ -46,22 +48,26 @@ pub fn serve(global: &Global) -> Result<Exit, Failure> {
 }
 
 fn until_stopped(global: &Global, signals: &mut Signals) -> Result<Exit, Failure> {
+    let touched = TouchedPath::default();
+    let watch = StartWatch::begin(&touched, signals.stop());
+    touched.set(named_file(global));
     let settings = settings(global)?;
+    signals.grace().set(settings.shutdown_grace);
     let level = log::start(&settings.log);
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
         let format = settings.log.format;
         announce(&settings);
-        let running = App::start(settings, Scope::Everything, Clock::SYSTEM)?;
+        let running = App::start_watched(settings, Scope::Everything, Clock::SYSTEM, &touched)?;
+        drop(watch);
         if let Some(address) = running.address() {
             tracing::info!("listening on http://{address}");
         }
         let ended = attend(&running, signals, global, &level, format).await;
         systemd::stopping();
         tracing::info!("stopping: finishing what was read");
-        let grace = running.settings().shutdown_grace;
         // The committer's end is reported in more detail than that of the tasks.
-        let drained = running.shutdown(grace).await;
+        let drained = running.shutdown(signals.grace().left()).await;
         log::report_losses(true);
         report(drained).and(ended).map(|()| Exit::Ok)
     });
@@ -146,7 +152,10 @@ async fn attend(
             }
             progress = reload.progress() => {
                 match progress {
-                    ReloadProgress::Done(files) => files.apply(running, level),
+                    ReloadProgress::Done(files) => {
+                        files.apply(running, level);
+                        signals.grace().set(running.settings().shutdown_grace);
+                    }
                     ReloadProgress::Stalled => refuse(running, &RELOAD_STALLED),
                 }
                 if running.is_ready() && !reload.is_expected() {

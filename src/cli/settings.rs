@@ -143,6 +143,15 @@ pub fn is_there(socket: &Path) -> bool {
     }
 }
 
+/// The configuration file, for a sentence about a reading of the settings that hangs.
+#[must_use]
+pub fn named_file(global: &Global) -> &Path {
+    global
+        .config
+        .as_deref()
+        .unwrap_or(Path::new("the configuration file"))
+}
+
 /// [`settings`] with the mistakes as a list.
 ///
 /// # Errors

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -49,6 +49,10 @@ pub struct CommitterHealth {
     call: Option<(DatabaseCall, Instant)>,
     /// Size of the database file after the last call.
     pub file_bytes: Option<u64>,
+    /// How the database came to replace another, as of the last look at its file.
+    pub rebuilt: Option<String>,
+    /// The reason why that could not be read.
+    pub unreadable: Option<String>,
 }
 
 impl CommitterHealth {
@@ -56,14 +60,10 @@ impl CommitterHealth {
     #[must_use]
     pub fn problem(&self, path: &Path) -> Option<String> {
         self.stuck.clone().or_else(|| {
-            let (call, since) = self.call?;
-            let (path, waits) = (path.display(), since.elapsed());
-            if waits < CALL_STALLED_AFTER {
-                return None;
-            }
-            let waits = waits.as_secs();
+            let (call, waits) = self.stalled_call()?;
+            let (path, waits) = (path.display(), waits.as_secs());
             Some(match call {
-                DatabaseCall::Commit => format!(
+                DatabaseCall::Commit | DatabaseCall::Open => format!(
                     "the database {path} has not answered for {waits} s: its disk is slow, or its filesystem hangs; nothing is \
                      committed meanwhile"
                 ),
@@ -73,6 +73,27 @@ impl CommitterHealth {
             })
         })
     }
+
+    /// True while a call hangs that others of the database may hang behind.
+    #[must_use]
+    pub fn hangs(&self) -> bool {
+        self.stalled_call()
+            .is_some_and(|(call, _)| call != DatabaseCall::Copy)
+    }
+
+    fn stalled_call(&self) -> Option<(DatabaseCall, Duration)> {
+        let (call, since) = self.call?;
+        let waits = since.elapsed();
+        (waits >= CALL_STALLED_AFTER).then_some((call, waits))
+    }
+
+    /// Takes over what the database says of itself.
+    fn note_rebuilt(&mut self, rebuilt: Result<Option<String>, StoreError>) {
+        (self.rebuilt, self.unreadable) = match rebuilt {
+            Ok(rebuilt) => (rebuilt, None),
+            Err(error) => (self.rebuilt.take(), Some(error.to_string())),
+        };
+    }
 }
 
 /// A call of the database, which nothing else can pass.
@@ -80,12 +101,15 @@ impl CommitterHealth {
 enum DatabaseCall {
     Commit,
     Copy,
+    /// After an error.
+    Open,
 }
 
-/// The thread of the committer, to be joined at shutdown.
+/// The thread of the committer, whose end a shutdown waits for.
 #[derive(Debug)]
 pub struct CommitterThread {
-    thread: JoinHandle<Result<(), CommitterError>>,
+    thread: JoinHandle<()>,
+    ended: oneshot::Receiver<Result<(), CommitterError>>,
     abandon: CancellationToken,
     health: Arc<Mutex<CommitterHealth>>,
 }
@@ -120,10 +144,12 @@ pub struct Setup {
 pub fn start(setup: Setup) -> std::io::Result<(CommitterHandle, CommitterThread)> {
     let (handle, queue) = handle::channel();
     let abandon = CancellationToken::new();
-    let health = Arc::new(Mutex::new(CommitterHealth {
+    let mut health = CommitterHealth {
         file_bytes: setup.writer.file_bytes(),
         ..CommitterHealth::default()
-    }));
+    };
+    health.note_rebuilt(setup.writer.reader().rebuilt());
+    let health = Arc::new(Mutex::new(health));
     let committer = Committer {
         setup,
         queue,
@@ -132,13 +158,20 @@ pub fn start(setup: Setup) -> std::io::Result<(CommitterHandle, CommitterThread)
         health: Arc::clone(&health),
         began: Instant::now(),
     };
+    let (at_end, ended) = oneshot::channel();
     let thread = std::thread::Builder::new()
         .name("committer".to_owned())
-        .spawn(move || committer.run())?;
+        .spawn(move || {
+            let result = catch_unwind(AssertUnwindSafe(|| committer.run()));
+            let result = result.unwrap_or_else(|panic| Err(CommitterError::Panic(panic_text(&*panic))));
+            // After a shutdown that did not wait for it nobody listens.
+            let _ = at_end.send(result);
+        })?;
     Ok((
         handle,
         CommitterThread {
             thread,
+            ended,
             abandon,
             health,
         },
@@ -164,14 +197,13 @@ impl CommitterThread {
         self.abandon.clone()
     }
 
-    /// Waits for the end of the thread; blocks.
+    /// Waits for the end of the thread. Cancel safe; not to be called again after it has returned.
     ///
     /// # Errors
     /// When not everything could be committed.
-    pub fn join(self) -> Result<(), CommitterError> {
-        self.thread
-            .join()
-            .unwrap_or_else(|panic| Err(CommitterError::Panic(panic_text(&*panic))))
+    pub async fn ended(&mut self) -> Result<(), CommitterError> {
+        let ended = (&mut self.ended).await;
+        ended.unwrap_or_else(|_| Err(CommitterError::Panic("its thread is gone".to_owned())))
     }
 }
 
@@ -217,12 +249,14 @@ impl Committer {
 
     fn handle(&mut self, group: CommitGroup) -> Result<(), CommitterError> {
         let mut stops = Stops::default();
-        if group.looks
-            && self
+        if group.looks {
+            if self
                 .call(DatabaseCall::Commit, |writer| writer.in_place())
                 .is_err()
-        {
-            self.persist(&[], |writer| writer.in_place())?;
+            {
+                self.persist(&[], |writer| writer.in_place())?;
+            }
+            self.look_at_notes();
         }
         for command in group.runs {
             match command {
@@ -355,10 +389,15 @@ impl Committer {
         loop {
             let error = match catch_unwind(AssertUnwindSafe(|| self.call(DatabaseCall::Commit, &write))) {
                 Ok(Ok(value)) => {
-                    let mut health = lock(&self.health);
-                    health.commits += 1;
-                    if health.stuck.take().is_some() {
+                    let was_stuck = {
+                        let mut health = lock(&self.health);
+                        health.commits += 1;
+                        health.stuck.take().is_some()
+                    };
+                    if was_stuck {
                         tracing::info!("the database takes commits again; counting goes on");
+                        // It may be another one.
+                        self.look_at_notes();
                     }
                     return Ok(value);
                 }
@@ -389,6 +428,12 @@ impl Committer {
         value
     }
 
+    /// Has health say what the database says of itself, so that an answer does not have to read it.
+    fn look_at_notes(&mut self) {
+        let rebuilt = self.call(DatabaseCall::Commit, |writer| writer.reader().rebuilt());
+        lock(&self.health).note_rebuilt(rebuilt);
+    }
+
     /// The cause of a panic inside a transaction: damage of the database, or a bug on a sound one.
     fn after_panic(&mut self, text: &str) -> Result<StoreError, CommitterError> {
         match self.setup.writer.examine() {
@@ -410,16 +455,17 @@ impl Committer {
             health.stuck = Some(error.to_string());
             health.reopened += 1;
         }
-        let writer = &mut self.setup.writer;
-        let reopened = if error.is_damage() {
-            writer.replace(&error.to_string())
-        } else {
-            writer.reopen()
-        };
-        let reopened = match reopened {
-            Err(error) if error.is_damage() => writer.replace(&error.to_string()),
-            other => other,
-        };
+        let reopened = self.call(DatabaseCall::Open, |writer| {
+            let reopened = if error.is_damage() {
+                writer.replace(&error.to_string())
+            } else {
+                writer.reopen()
+            };
+            match reopened {
+                Err(error) if error.is_damage() => writer.replace(&error.to_string()),
+                other => other,
+            }
+        });
         if let Err(error) = &reopened {
             lock(&self.health).stuck = Some(error.to_string());
         }

@@ -6,6 +6,8 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, ValueDeserializer};
@@ -39,24 +41,14 @@ impl FileLayer {
             source: source.into(),
         };
         let mut bytes = Vec::new();
-        match std::fs::metadata(path) {
-            // Opening a FIFO would wait for a writer and block the reload.
-            Ok(file) if !file.is_file() => {
-                let what = if file.is_dir() {
-                    "it is a directory"
-                } else {
-                    "it is not a regular file"
-                };
-                return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, what)));
-            }
+        let file = open_regular(path).map_err(|error| {
             // A dangling link is an error, since it shows that a configuration was intended.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
+            if error.kind() == io::ErrorKind::NotFound && path.is_symlink() {
                 let what = "it is a link to a file that is not there";
-                return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, what)));
+                return failed(io::Error::new(io::ErrorKind::InvalidInput, what));
             }
-            _ => {}
-        }
-        let file = File::open(path).map_err(failed)?;
+            failed(error)
+        })?;
         file.take(CONFIG_BYTES_MAX + 1)
             .read_to_end(&mut bytes)
             .map_err(failed)?;
@@ -201,6 +193,24 @@ impl Environment {
             .or_else(|| self.directory("HOME").map(|home| home.join(".config")))
             .map(|config| config.join("tokentail/tokentail.toml"));
         user.into_iter().chain([self.system_file.clone()]).collect()
+    }
+}
+
+/// Opens a regular file to read it. Anything else is an error, also if it takes the place of the file just now.
+pub(super) fn open_regular(path: &Path) -> io::Result<File> {
+    // Opening a FIFO would wait for a writer, and reading it too.
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let refused = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        // So the kernel names a socket.
+        Err(Errno::NXIO) => return refused("it is not a regular file"),
+        Err(error) => return Err(error.into()),
+    };
+    match file.metadata()? {
+        found if found.is_file() => Ok(file),
+        found if found.is_dir() => refused("it is a directory"),
+        _ => refused("it is not a regular file"),
     }
 }
 

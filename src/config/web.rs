@@ -1,13 +1,14 @@
 //! Hosts, origins and the token, in the settings and in request headers.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+use super::file::open_regular;
 
 /// Longest name of a host, in bytes, as in DNS.
 const HOST_BYTES_MAX: usize = 253;
@@ -156,14 +157,7 @@ impl Token {
             path: path.to_owned(),
             source,
         };
-        // Opening a FIFO would wait for a writer.
-        if !std::fs::metadata(path).map_err(failed)?.is_file() {
-            return Err(failed(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "it is not a regular file",
-            )));
-        }
-        let file = File::open(path).map_err(failed)?;
+        let file = open_regular(path).map_err(failed)?;
         let mode = file.metadata().map_err(failed)?.permissions().mode();
         if mode & MODE_OTHERS != 0 {
             return Err(TokenError::Open {
@@ -326,6 +320,10 @@ mod tests {
         let error = Token::read(&folder.path().join("none")).unwrap_err();
         assert!(error.to_string().contains("cannot read"), "{error}");
         let error = Token::read(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("it is a directory"), "{error}");
+        let fifo = folder.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
+        let error = Token::read(&fifo).unwrap_err();
         assert!(error.to_string().contains("it is not a regular file"), "{error}");
     }
 }

@@ -62,6 +62,33 @@ fn find(table: &[u8], path: &Path) -> Mounted {
     found
 }
 
+/// All mount points, as the kernel's table has them: without access to any of them. Empty if it cannot be read.
+fn points() -> Vec<PathBuf> {
+    let table = std::fs::read(TABLE).unwrap_or_default();
+    let lines = table.split(|byte| *byte == b'\n');
+    lines
+        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
+        .map(|point| PathBuf::from(OsString::from_vec(unescaped(point))))
+        .collect()
+}
+
+/// The mount points below a directory, compared by the text of their paths.
+#[must_use]
+pub fn points_below(directory: &Path) -> Vec<PathBuf> {
+    let mut points = points();
+    points.retain(|point| point != directory && point.starts_with(directory));
+    points.sort_unstable();
+    points.dedup();
+    points
+}
+
+/// The mount point that contains a path, compared by the text of the path.
+#[must_use]
+pub fn point_of(path: &Path) -> Option<PathBuf> {
+    let around = points().into_iter().filter(|point| path.starts_with(point));
+    around.max_by_key(|point| point.as_os_str().len())
+}
+
 /// Filesystems that only this kernel changes, so that each change has an event: ext2 to ext4, XFS, Btrfs,
 /// tmpfs, F2FS, ZFS, bcachefs. Not overlays, whose layers may be changed below them.
 const LOCAL: [u32; 7] = [
@@ -131,5 +158,13 @@ mod tests {
         assert_eq!(at("/runs/b"), (vec![60], "/runs".into(), false));
         assert_eq!(at("/home"), (vec![0], "/".into(), false));
         assert_eq!(find(b"", Path::new("/x")), Mounted::default());
+    }
+
+    #[test]
+    fn every_path_is_in_a_mount_and_those_below_are_listed() {
+        assert_eq!(point_of(Path::new("/proc/self")), Some("/proc".into()));
+        assert_eq!(point_of(Path::new("/no/such")), Some("/".into()));
+        assert!(points_below(Path::new("/")).contains(&"/proc".into()));
+        assert!(points_below(Path::new("/proc/self")).is_empty());
     }
 }

@@ -334,15 +334,16 @@ impl Supervisor {
         }
     }
 
-    /// Reads from the store, which may wait for the disk.
+    /// Reads from the store, which may wait for the disk: on a thread of the pool, since slow answers to clients
+    /// may have all those of the runtime.
     async fn read_store<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Snapshot<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let store = self.shared.store.clone();
         let path = store.path().to_owned();
-        let found = tokio::task::spawn_blocking(move || read(&store.snapshot()?)).await;
-        found.unwrap_or_else(|error| {
+        let mut reading = self.shared.pool.start(move || read(&store.snapshot()?));
+        reading.done().await.unwrap_or_else(|error| {
             let what = error.to_string();
             Err(StoreError::Other { path, what })
         })

@@ -4,10 +4,11 @@ mod server;
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Collector, Place, append, response};
+use crate::harness::{Collector, PROGRAM, Place, append, response, text};
 use server::{Mount, NUMBERING};
 
 /// Health names a hanging mount within this time.
@@ -237,6 +238,131 @@ fn it_ends_in_time_while_a_reload_hangs() {
     assert!(status.success(), "{status:?}");
     let took = began.elapsed();
     assert!(took < Duration::from_secs(1) + STOP_SLACK, "{took:?}");
+    mount.answer();
+}
+
+/// A directory beside the runs, in a mount.
+fn mounted_directory(scene: &Scene, name: &str) -> Option<(PathBuf, PathBuf, Mount)> {
+    let (source, at) = (
+        scene.place.path(&format!("source-{name}")),
+        scene.place.path(name),
+    );
+    fs::create_dir_all(&source).unwrap();
+    fs::create_dir_all(&at).unwrap();
+    let mount = Mount::or_skip(&source, &at)?;
+    Some((source, at, mount))
+}
+
+#[test]
+fn a_start_that_hangs_names_its_path_and_one_signal_ends_it() {
+    let Some(scene) = Scene::or_skip(&[]) else { return };
+    let Some((source, at, mount)) = mounted_directory(&scene, "etc") else {
+        return;
+    };
+    let (token, configuration) = (at.join("token"), at.join("tokentail.toml"));
+    fs::write(source.join("token"), "0123456789abcdef").unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(source.join("token"), private).unwrap();
+    fs::write(source.join("tokentail.toml"), "").unwrap();
+    scene.place.configure(&format!(
+        "[http]\ntoken_file = {token:?}\n[shutdown]\ngrace = \"1s\"\n"
+    ));
+    let mut with_token = scene.place.command_with_config(&["serve"]);
+    with_token.env("TOKENTAIL__HTTP__LISTEN", "127.0.0.1:0");
+    let mut with_configuration = scene.place.command(&["serve"]);
+    with_configuration.arg("--config").arg(&configuration);
+    mount.hang();
+    for (command, path) in [(with_token, &token), (with_configuration, &configuration)] {
+        let mut collector = Collector::spawn(command, scene.place.socket());
+        collector.wait_for_log(&format!("the start has waited for {} for ", path.display()));
+        let began = Instant::now();
+        let status = collector.stop();
+        let took = began.elapsed();
+        assert!(status.success(), "{status:?}");
+        assert!(took < Duration::from_secs(1) + STOP_SLACK, "{took:?}");
+    }
+    mount.answer();
+    append(&scene.place.log("well", "a.jsonl"), response("w0", 1, 0));
+    let mut collector = scene.serve("");
+    collector.wait_for_messages(1);
+    collector.stop_cleanly();
+}
+
+/// `doctor` and `check-config` end within this time beside any number of dead mounts.
+const CHECKED_WITHIN: Duration = Duration::from_secs(15);
+
+/// Output and exit code of a command that must end in time.
+fn checked(scene: &Scene, words: &[&str]) -> (Option<i32>, String) {
+    let began = Instant::now();
+    let output = scene.place.command_with_config(words).output().unwrap();
+    let took = began.elapsed();
+    assert!(took < CHECKED_WITHIN, "{words:?}: {took:?}");
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+}
+
+#[test]
+fn doctor_and_check_config_name_mounts_that_hang_and_end() {
+    let names: Vec<String> = (0..8).map(|number| format!("dead-{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let Some(scene) = Scene::or_skip(&names) else {
+        return;
+    };
+    append(&scene.place.log("well", "a.jsonl"), response("w0", 1, 0));
+    scene.place.configure("");
+    scene.hang();
+    let dead = scene.place.runs().join("dead-0");
+    let named = format!("{} does not answer", dead.display());
+    let (code, said) = checked(&scene, &["doctor"]);
+    assert_eq!(code, Some(1), "{said}");
+    for words in [
+        &*format!("FAIL  runs           {named}"),
+        &*format!("umount --lazy {}", dead.display()),
+        "5 further paths below ",
+        "9 runs, 1 file or more to read",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    // A start waits for no run, so this is a warning.
+    let (code, said) = checked(&scene, &["check-config"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(&format!("warning: {named}")), "{said}");
+    scene.answer();
+    let (_, said) = checked(&scene, &["doctor"]);
+    assert!(!said.contains("does not answer"), "{said}");
+}
+
+#[test]
+fn doctor_and_check_config_name_a_runs_directory_and_a_configuration_that_hang() {
+    let Some(scene) = Scene::or_skip(&[]) else { return };
+    let Some((source, at, mount)) = mounted_directory(&scene, "etc") else {
+        return;
+    };
+    fs::create_dir(source.join("runs")).unwrap();
+    fs::write(source.join("tokentail.toml"), "").unwrap();
+    scene.place.configure("");
+    mount.hang();
+    let (runs, configuration) = (at.join("runs"), at.join("tokentail.toml"));
+    let of_runs = ["--runs-dir", runs.to_str().unwrap()];
+    let of_file = ["--config", configuration.to_str().unwrap()];
+    let stalled = |path: &Path| format!("{} has not answered for 5 s", path.display());
+    for (flag, path, code_of_check) in [(of_runs, &runs, 0), (of_file, &configuration, 74)] {
+        for (command, expect) in [("doctor", 1), ("check-config", code_of_check)] {
+            let mut asked = Command::new(PROGRAM);
+            asked.env_clear().env("HOME", scene.place.directory.path());
+            asked.arg("--socket").arg(scene.place.socket());
+            asked.arg("--db").arg(scene.place.db()).args(flag).arg(command);
+            let began = Instant::now();
+            let output = asked.output().unwrap();
+            assert!(
+                began.elapsed() < CHECKED_WITHIN,
+                "{command}: {:?}",
+                began.elapsed()
+            );
+            let said = text(&output.stdout) + &text(&output.stderr);
+            assert_eq!(output.status.code(), Some(expect), "{command}: {said}");
+            assert!(said.contains(&stalled(path)), "{command}: {said}");
+        }
+    }
     mount.answer();
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -233,6 +234,43 @@ fn a_token_and_a_configuration_that_are_removed_are_said_until_they_are_back() {
         });
         fs::rename(&away, file).unwrap();
         wait_for_ok(&collector);
+    }
+    collector.stop_cleanly();
+}
+
+#[test]
+fn a_token_and_a_configuration_that_are_no_files_any_more_are_said_and_hold_no_reload_up() {
+    let place = Place::new();
+    append(&place.log("one", "a.jsonl"), response("1", 5, 0));
+    let token = place.path("token");
+    fs::write(&token, "0123456789abcdef").unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(&token, private).unwrap();
+    place.configure(&format!("[http]\ntoken_file = {token:?}\n"));
+    let configuration = place.path("t.toml");
+    let mut collector = place.start(place.command_with_config(&["serve"]));
+    collector.wait_for_messages(1);
+    for file in [&token, &configuration] {
+        for (command, what) in [("mkfifo", "no regular file"), ("mkdir", "a directory")] {
+            let away = place.path("away");
+            fs::rename(file, &away).unwrap();
+            assert!(Command::new(command).arg(file).status().unwrap().success());
+            let said = format!("{} is {what} now: ", file.display());
+            wait_for_health(&collector, &said, |health, reasons| {
+                health["status"] == "degraded" && reasons.contains(&said)
+            });
+            collector.signal("HUP");
+            let refused = match (file == &token, command) {
+                (true, _) => "the token was not read again",
+                (false, "mkfifo") => "it is not a regular file",
+                (false, _) => "it is a directory",
+            };
+            wait_for_health(&collector, refused, |_, reasons| reasons.contains(refused));
+            Command::new("rm").arg("-r").arg(file).status().unwrap();
+            fs::rename(&away, file).unwrap();
+            collector.signal("HUP");
+            wait_for_ok(&collector);
+        }
     }
     collector.stop_cleanly();
 }

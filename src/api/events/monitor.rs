@@ -138,10 +138,7 @@ async fn follow_health(api: Arc<ApiState>, verdict: Arc<Mutex<String>>) {
     let mut line = String::new();
     loop {
         ticks.tick().await;
-        let asked = Arc::clone(&api);
-        let Ok(now) = blocking(move || Ok(health(&asked, asked.store.rebuilt()))).await else {
-            continue;
-        };
+        let now = health(&api);
         let verdict = lock(&verdict).clone();
         let line_now = service_line::line(&now, &api.statuses, &verdict);
         if line != line_now {

@@ -107,6 +107,11 @@ impl Problem {
         .retry_after(SUBSCRIBE_AGAIN_AFTER_S)
     }
 
+    /// 503: the store does not answer, for this reason.
+    pub fn store(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer", why).retry_after(1)
+    }
+
     /// A query that does not fit its route.
     pub fn not_a_query(parameter: &str, detail: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "not a query of this route", detail).field(parameter)
@@ -147,12 +152,7 @@ impl IntoResponse for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         tracing::warn!(%error, "the store did not answer");
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the store does not answer",
-            error.to_string(),
-        )
-        .retry_after(1)
+        Self::store(error.to_string())
     }
 }
 

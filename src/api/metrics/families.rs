@@ -33,13 +33,8 @@ const WATCH_MODES: [&str; 2] = ["events", "polling"];
 
 /// All families; without an answering store, those that need none.
 pub fn collect(sources: &ApiState) -> Vec<Family> {
+    let mut families = without_store(sources);
     let seen = snapshot_and_unseen(sources);
-    let rebuilt = match &seen {
-        Ok((snapshot, _)) => snapshot.rebuilt(),
-        Err(_) => sources.store.rebuilt(),
-    };
-    let mut families = collector(sources, rebuilt);
-    families.extend(machine(sources));
     match seen.and_then(|(snapshot, unseen)| stored(sources, &snapshot, unseen.as_ref())) {
         Ok(stored) => families.extend(stored),
         Err(error) => tracing::warn!(%error, "a scrape goes without what the store holds"),
@@ -47,9 +42,16 @@ pub fn collect(sources: &ApiState) -> Vec<Family> {
     families
 }
 
+/// The families that need no store.
+pub fn without_store(sources: &ApiState) -> Vec<Family> {
+    let mut families = collector(sources);
+    families.extend(machine(sources));
+    families
+}
+
 /// Families of the collector process, counted since its start.
-fn collector(sources: &ApiState, rebuilt: Result<Option<String>, StoreError>) -> Vec<Family> {
-    let health = health(sources, rebuilt);
+fn collector(sources: &ApiState) -> Vec<Family> {
+    let health = health(sources);
     let mut watch_mode = Family::gauge(
         "tokentail_watch_mode",
         "Source of changes: 1 for the current mode.",

@@ -13,11 +13,11 @@ use axum::response::{IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::health::hanging_store;
 use crate::api::http::accept::media_ranges;
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::openapi::COLLECTOR;
 use crate::api::state::ApiState;
-use crate::sync::lock;
 use encode::{Format, encode};
 
 /// The routes of this file.
@@ -45,15 +45,20 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
 )]
 async fn get_metrics(State(sources): State<Arc<ApiState>>, headers: HeaderMap) -> Result<Response, Problem> {
     let format = wanted(&headers);
-    let scrape = move || {
+    let text = if hanging_store(&sources).is_some() {
+        encode(families::without_store(&sources), format)
+    } else {
         // Locked before the store is read: of two simultaneous scrapes the later one shows the later state.
-        let mut peaks = lock(&sources.counters.0);
-        let mut families = families::collect(&sources);
-        peaks.hold(&mut families);
-        drop(peaks);
-        Ok(encode(families, format))
+        // One thread at most waits for the store.
+        let mut peaks = Arc::clone(&sources.counters.0).lock_owned().await;
+        blocking(move || {
+            let mut families = families::collect(&sources);
+            peaks.hold(&mut families);
+            drop(peaks);
+            Ok(encode(families, format))
+        })
+        .await?
     };
-    let text = blocking(scrape).await?;
     let kind = HeaderValue::from_static(format.content_type());
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }

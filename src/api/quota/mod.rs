@@ -12,14 +12,16 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::document::quota;
-use crate::api::health::{eval_context, snapshot_and_unseen};
+use crate::api::health::{eval_context, hanging_store, snapshot_and_unseen};
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::{NoQuery, StrictQuery};
 use crate::api::openapi::{BadRequest, NotFound, QUOTA, Unavailable};
 use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 use crate::model::{AccountId, Millis};
+use crate::quota::admission::Unseen;
 use crate::quota::window_name;
+use crate::store::{KnownAccounts, StoreError};
 use crate::verdict::{self, AdmissionQuestion};
 
 /// The routes of this folder.
@@ -151,22 +153,37 @@ async fn get_may_start(
         account: query.account,
         model: query.model,
     };
+    if let Some(unseen) = hanging_store(&api) {
+        let answer = may_start(&api, Some(&unseen), &question, |_| Ok(KnownAccounts::new()));
+        // The account may be one that only the store has.
+        return answer.map_err(|_| Problem::store(unseen.why));
+    }
     blocking(move || {
-        let settings = Arc::clone(&api.settings.borrow());
         let (snapshot, unseen) = snapshot_and_unseen(&api)?;
-        let context = eval_context(&settings, unseen.as_ref(), api.clock.now());
-        let known = snapshot.accounts(context.since())?;
-        let admission = verdict::may_start(&known, &context, &question);
-        // An unknown name is a mistake of the client, not a denial.
-        if admission.candidates.is_empty() {
-            let field = if question.account.is_none() && question.provider.is_some() {
-                "provider"
-            } else {
-                "account"
-            };
-            return Err(Problem::unknown(field, admission.sentence));
-        }
-        Ok(Json(quota::may_start(&admission, context.now)))
+        may_start(&api, unseen.as_ref(), &question, |since| snapshot.accounts(since))
     })
     .await
+}
+
+/// The answer from what is `known` of the accounts since a time.
+fn may_start(
+    api: &ApiState,
+    unseen: Option<&Unseen>,
+    question: &AdmissionQuestion,
+    known: impl FnOnce(Millis) -> Result<KnownAccounts, StoreError>,
+) -> Result<Json<wire::MayStart>, Problem> {
+    let settings = Arc::clone(&api.settings.borrow());
+    let context = eval_context(&settings, unseen, api.clock.now());
+    let known = known(context.since())?;
+    let admission = verdict::may_start(&known, &context, question);
+    // An unknown name is a mistake of the client, not a denial.
+    if admission.candidates.is_empty() {
+        let field = if question.account.is_none() && question.provider.is_some() {
+            "provider"
+        } else {
+            "account"
+        };
+        return Err(Problem::unknown(field, admission.sentence));
+    }
+    Ok(Json(quota::may_start(&admission, context.now)))
 }

@@ -31,7 +31,7 @@ use unix::ControlSocket;
 
 pub use guard::TokenSlot;
 pub use traffic::{EndpointKind, Permit, Subscribers, Traffic};
-pub use unix::SocketKeeper;
+pub use unix::{SocketFile, SocketKeeper};
 
 /// Errors of opening an endpoint.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +91,12 @@ impl Endpoints {
     #[must_use]
     pub fn keeper(&self) -> SocketKeeper {
         self.unix.keeper()
+    }
+
+    /// A handle that removes the socket's file at a shutdown.
+    #[must_use]
+    pub fn socket_file(&self) -> SocketFile {
+        self.unix.file()
     }
 
     /// Answers until stopped; then running answers are completed and streams end.

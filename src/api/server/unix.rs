@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::net::UnixListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::ServerError;
 use super::connection::{self, Accept, Endpoint};
@@ -32,7 +32,46 @@ struct BoundSocket(Arc<SocketPath>);
 
 impl Drop for BoundSocket {
     fn drop(&mut self) {
-        self.0.is_closed.store(true, Ordering::SeqCst);
+        if !self.0.is_closed.swap(true, Ordering::SeqCst) {
+            self.0.remove();
+        }
+    }
+}
+
+impl BoundSocket {
+    /// Removes the file on a thread of its own: its filesystem may hang, and a thread of the runtime must not.
+    async fn remove_aside(self) {
+        let file = SocketFile(Arc::clone(&self.0));
+        if !file.retire() {
+            return;
+        }
+        let (at_end, ended) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name("socket".to_owned())
+            .spawn(move || {
+                file.remove();
+                // Nobody waits for it after the time of a shutdown.
+                let _ = at_end.send(());
+            });
+        if thread.is_ok() {
+            let _ = ended.await;
+        }
+    }
+}
+
+/// The file of the socket, for a shutdown, which removes it where a filesystem that hangs holds nothing else up.
+#[derive(Debug)]
+pub struct SocketFile(Arc<SocketPath>);
+
+impl SocketFile {
+    /// From now on the file is not made again. True if it is left to the caller to remove it.
+    #[must_use]
+    pub fn retire(&self) -> bool {
+        !self.0.is_closed.swap(true, Ordering::SeqCst)
+    }
+
+    /// Removes the file, unless it was replaced. Blocks on the filesystem.
+    pub fn remove(&self) {
         self.0.remove();
     }
 }
@@ -43,7 +82,7 @@ struct SocketPath {
     path: PathBuf,
     /// Device and inode of the file made here, to recognise a replaced one.
     ours: Mutex<Option<(u64, u64)>>,
-    /// Set when nothing listens any more.
+    /// Set by the one that removes the file.
     is_closed: AtomicBool,
 }
 
@@ -167,6 +206,11 @@ impl ControlSocket {
         }
     }
 
+    /// A handle that removes the file at a shutdown.
+    pub fn file(&self) -> SocketFile {
+        SocketFile(Arc::clone(&self.bound.0))
+    }
+
     /// Answers until the endpoint is closed; then the file is removed.
     pub async fn serve(self, endpoint: Endpoint) {
         let Self { listener, bound } = self;
@@ -174,7 +218,7 @@ impl ControlSocket {
         // The keeper's sender is dropped too once the endpoint is closed.
         drop(listener);
         connection::serve(latest, endpoint).await;
-        drop(bound);
+        bound.remove_aside().await;
     }
 }
 
