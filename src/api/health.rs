@@ -194,7 +194,9 @@ fn reasons(
         let late = runs.late.iter();
         // A backlog takes its time.
         let late = late.filter(|(late, _)| late.is_slow || api.backlog_done.is_cancelled());
-        reasons.sentences.extend(late.map(|(late, (run, count))| late_reason(*late, run, *count)));
+        reasons
+            .sentences
+            .extend(late.map(|(late, (run, count))| late_reason(*late, run, *count)));
     }
     reasons
 }
@@ -215,7 +217,10 @@ fn late_reason(late: Late, first: &RunId, count: usize) -> String {
     } else {
         "other runs are read before"
     };
-    format!("{runs}: {what} for more than {}: {why}", length(LATE_AFTER.as_secs()))
+    format!(
+        "{runs}: {what} for more than {}: {why}",
+        length(LATE_AFTER.as_secs())
+    )
 }
 
 /// The health document: `unhealthy` as soon as something that should be counted is not counted, `degraded`
@@ -228,13 +233,7 @@ pub(super) fn health(api: &ApiState, rebuilt: Result<Option<String>, StoreError>
         Mode::Polling { reason } => ("polling", Some(reason)),
     };
     let runs = api.statuses.digest();
-    let reasons = reasons(
-        api,
-        rebuilt,
-        committer.problem(api.store.path()),
-        polling,
-        &runs,
-    );
+    let reasons = reasons(api, rebuilt, committer.problem(api.store.path()), polling, &runs);
     wire::Health {
         status: reasons.status().to_owned(),
         ready: api.ready.is_cancelled(),

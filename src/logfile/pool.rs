@@ -68,20 +68,20 @@ pub struct PoolQueue(Mutex<QueuedJobs>);
 struct QueuedJobs {
     count: usize,
     /// The time since when none of them has begun.
-    since: Option<std::time::Instant>,
+    since: Option<Instant>,
 }
 
 impl PoolQueue {
     fn add(&self) {
         let mut jobs = lock(&self.0);
         jobs.count += 1;
-        jobs.since.get_or_insert_with(std::time::Instant::now);
+        jobs.since.get_or_insert_with(Instant::now);
     }
 
     fn begin(&self) {
         let mut jobs = lock(&self.0);
         jobs.count -= 1;
-        jobs.since = (jobs.count > 0).then(std::time::Instant::now);
+        jobs.since = (jobs.count > 0).then(Instant::now);
     }
 
     /// The number of jobs that wait for a thread, if none has begun for [`STALLED_AFTER`].
@@ -305,6 +305,60 @@ mod tests {
         assert!(ended.try_recv().is_err());
         drop(go);
         ended.recv().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn jobs_that_hang_leave_threads_for_others() {
+        let pool = Pool::new().unwrap();
+        let (go, gate) = std::sync::mpsc::channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        let mut hang = |slot: Slot| {
+            let gate = Arc::clone(&gate);
+            pool.start(move || {
+                let _ = lock(&gate).recv();
+                drop(slot);
+            })
+        };
+        let mut jobs: Vec<Job<()>> = std::iter::from_fn(|| pool.try_slot(true))
+            .map(&mut hang)
+            .collect();
+        assert_eq!(jobs.len(), TRIALS_MAX);
+        jobs.extend(std::iter::from_fn(|| pool.try_slot(false)).map(&mut hang));
+        assert_eq!(jobs.len(), SLOTS_MAX, "the others have answered");
+        assert_eq!(pool.start(|| 7).done().await.unwrap(), 7);
+        let waits = tokio::time::timeout(STALLED_AFTER, pool.slot(true));
+        assert!(waits.await.is_err());
+        drop(go);
+        for job in &mut jobs {
+            job.done().await.unwrap();
+        }
+        assert!(pool.try_slot(true).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_without_a_thread_is_not_stalled_but_queued() {
+        let pool = Pool::new().unwrap();
+        let (go, gate) = std::sync::mpsc::channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        let (tell, begun) = std::sync::mpsc::channel();
+        let jobs: Vec<Job<bool>> = (0..THREADS_MAX)
+            .map(|_| {
+                let (gate, tell) = (Arc::clone(&gate), tell.clone());
+                pool.start(move || {
+                    tell.send(()).unwrap();
+                    lock(&gate).recv().is_ok()
+                })
+            })
+            .collect();
+        assert_eq!(begun.iter().take(jobs.len()).count(), THREADS_MAX);
+        assert_eq!(pool.queue().stuck(), None);
+        let mut queued = pool.start(|| 7);
+        let waits = tokio::time::timeout(STALLED_AFTER * 2, queued.progress());
+        assert!(waits.await.is_err(), "it has not begun");
+        assert_eq!(pool.queue().stuck(), Some(1));
+        drop(go);
+        assert_eq!(queued.done().await.unwrap(), 7);
+        assert_eq!(pool.queue().stuck(), None);
     }
 
     #[tokio::test(start_paused = true)]

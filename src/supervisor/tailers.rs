@@ -247,7 +247,11 @@ impl Supervisor {
             let home = self.places.home(run).path;
             let mounted = mounted_at(&home);
             let is_local = mounted.foreign.is_empty();
-            let devices = if is_local { mounted.devices } else { mounted.foreign };
+            let devices = if is_local {
+                mounted.devices
+            } else {
+                mounted.foreign
+            };
             suspects.note_stalled(&devices, STALLED_AFTER);
             statuses.stalled(run, does_not_answer(&home, mounted.place.as_deref()));
         }

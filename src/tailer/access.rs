@@ -242,7 +242,10 @@ async fn within_time<T: Send + 'static>(
         }
     };
     // A job that began late stalls later than that.
-    let done = tokio::time::timeout_at(deadline + SLOW_AFTER, waits).await.ok().flatten();
+    let done = tokio::time::timeout_at(deadline + SLOW_AFTER, waits)
+        .await
+        .ok()
+        .flatten();
     if !is_slow {
         shared.suspects.note_fast(&foreign);
     }

@@ -73,7 +73,9 @@ impl Suspects {
         let moved = now.checked_sub(waited).unwrap_or(now);
         let mut all = self.lock();
         for device in devices {
-            let suspect = all.entry(*device).or_insert_with(|| Arc::new(Suspect::new(moved)));
+            let suspect = all
+                .entry(*device)
+                .or_insert_with(|| Arc::new(Suspect::new(moved)));
             suspect.times().slow = now;
         }
         self.count.store(all.len(), Ordering::Relaxed);
