@@ -310,7 +310,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn jobs_that_hang_leave_threads_for_others() {
         let pool = Pool::new().unwrap();
-        let (go, gate) = std::sync::mpsc::channel::<()>();
+        let (go, gate) = sync_channel::<()>(1);
         let gate = Arc::new(Mutex::new(gate));
         let mut hang = |slot: Slot| {
             let gate = Arc::clone(&gate);
@@ -338,9 +338,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_job_without_a_thread_is_not_stalled_but_queued() {
         let pool = Pool::new().unwrap();
-        let (go, gate) = std::sync::mpsc::channel::<()>();
+        let (go, gate) = sync_channel::<()>(1);
         let gate = Arc::new(Mutex::new(gate));
-        let (tell, begun) = std::sync::mpsc::channel();
+        let (tell, begun) = sync_channel(THREADS_MAX);
         let jobs: Vec<Job<bool>> = (0..THREADS_MAX)
             .map(|_| {
                 let (gate, tell) = (Arc::clone(&gate), tell.clone());

@@ -32,7 +32,7 @@ pub struct Access(Arc<Held>);
 struct Held {
     suspects: Arc<Suspects>,
     devices: Vec<u64>,
-    /// Those of suspects.
+    /// Those of suspects, and what [`Access::keep`] adds.
     permits: Mutex<Vec<OwnedSemaphorePermit>>,
     slot: Mutex<Option<Slot>>,
     /// The job has a permit of a suspect, so it needs none that other runs wait for.
@@ -57,14 +57,19 @@ impl Access {
             let done = work();
             access.0.suspects.note_answer(&access.0.devices);
             drop(lock(&access.0.slot).take());
-            access.free_suspects();
+            access.free();
             done
         }
     }
 
-    /// Gives the permits of suspects back.
-    pub(super) fn free_suspects(&self) {
+    /// Gives the permits back before the job returns.
+    pub(super) fn free(&self) {
         lock(&self.0.permits).clear();
+    }
+
+    /// Keeps a permit until the job returns.
+    fn keep(&self, permit: Option<OwnedSemaphorePermit>) {
+        lock(&self.0.permits).extend(permit);
     }
 
     /// Takes a free slot; `false` if none is free.
@@ -106,16 +111,15 @@ async fn admit(
     let suspects = &shared.suspects;
     let mut access: Option<Access> = None;
     loop {
-        let held = match access.take() {
-            Some(held) => held,
-            None => {
-                let mut permits = Vec::new();
-                for suspect in suspects.among(&plan.devices) {
-                    let permit = suspect.permit(|| reports(UNANSWERED));
-                    permits.extend(unless_stopped(stop, permit).await?);
-                }
-                Access::new(suspects, &plan.devices, permits)
+        let held = if let Some(held) = access.take() {
+            held
+        } else {
+            let mut permits = Vec::new();
+            for suspect in suspects.among(&plan.devices) {
+                let permit = suspect.permit(|| reports(UNANSWERED));
+                permits.extend(unless_stopped(stop, permit).await?);
             }
+            Access::new(suspects, &plan.devices, permits)
         };
         let taken = if held.0.is_on_suspect {
             // The others there may take long.
@@ -221,7 +225,9 @@ async fn within_time<T: Send + 'static>(
     };
     let never = CancellationToken::new();
     let admitted = admit(shared, &plan, &never, |_| ());
-    let (access, mut permits) = tokio::time::timeout_at(deadline, admitted).await.ok()?.ok()?;
+    let (access, permits) = tokio::time::timeout_at(deadline, admitted).await.ok()?.ok()?;
+    // Where the device is not known, the jobs that hang are bounded by these permits.
+    access.keep(permits.common);
     let mut job = shared.pool.start(access.around(work));
     let mut is_slow = false;
     let waits = async {
@@ -235,7 +241,9 @@ async fn within_time<T: Send + 'static>(
                 JobPace::Stands(time) if !is_slow && !foreign.is_empty() => {
                     is_slow = true;
                     shared.suspects.note_slow(&foreign, time);
-                    permits = JobPermits::default();
+                    if !access.0.is_on_suspect {
+                        access.free();
+                    }
                 }
                 JobPace::Queued | JobPace::Moves(_) | JobPace::Stands(_) => {}
             }
@@ -248,13 +256,6 @@ async fn within_time<T: Send + 'static>(
         .flatten();
     if !is_slow {
         shared.suspects.note_fast(&foreign);
-    }
-    if done.is_none() {
-        // Where the device is not known, the jobs that hang are bounded by the permits.
-        tokio::spawn(async move {
-            let _ = job.done().await;
-            drop(permits);
-        });
     }
     done
 }

@@ -85,7 +85,7 @@ impl Tailer {
         let suspects = self.shared.suspects.among(&devices);
         if !suspects.iter().any(|suspect| suspect.is_stalled()) {
             // Others get answers: this job alone hangs.
-            access.free_suspects();
+            access.free();
         }
         self.stalled(does_not_answer(&self.home, mounted.place.as_deref()));
     }

@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, UNIX_EPOCH};
 
 use fuser::{
@@ -190,7 +190,7 @@ impl Server {
     fn attributes(&self, path: &Path) -> Option<FileAttr> {
         if self.path(INodeNo::ROOT)?.join(SLOW).exists() {
             // The distance to a server: nothing is ever sent.
-            let (_answers, answer) = channel::<()>();
+            let (_answers, answer) = sync_channel::<()>(1);
             let _ = answer.recv_timeout(LATENCY);
         }
         let found = fs::symlink_metadata(path).ok()?;
