@@ -58,7 +58,7 @@ pub struct Pool {
 
 /// A share of the threads for a job that may hang. The job holds it until it returns.
 #[derive(Debug)]
-pub struct Slot(#[expect(dead_code, reason = "held")] Vec<OwnedSemaphorePermit>);
+pub struct PoolSlot(#[expect(dead_code, reason = "held")] Vec<OwnedSemaphorePermit>);
 
 /// The jobs that wait for a thread. There are some only if the system refuses threads.
 #[derive(Debug, Default)]
@@ -170,26 +170,26 @@ impl Pool {
 
     /// A slot, if one is free; for a trial if no answer is known from the devices.
     #[must_use]
-    pub fn try_slot(&self, is_trial: bool) -> Option<Slot> {
+    pub fn try_slot(&self, is_trial: bool) -> Option<PoolSlot> {
         let mut permits = vec![Arc::clone(&self.slots).try_acquire_owned().ok()?];
         if is_trial {
             permits.push(Arc::clone(&self.trials).try_acquire_owned().ok()?);
         }
-        Some(Slot(permits))
+        Some(PoolSlot(permits))
     }
 
     /// Waits for a slot, in the order of requests. Cancel safe.
-    pub async fn slot(&self, is_trial: bool) -> Slot {
+    pub async fn slot(&self, is_trial: bool) -> PoolSlot {
         let mut permits = Vec::new();
         // They are never closed.
         if is_trial {
             permits.extend(Arc::clone(&self.trials).acquire_owned().await.ok());
         }
         permits.extend(Arc::clone(&self.slots).acquire_owned().await.ok());
-        Slot(permits)
+        PoolSlot(permits)
     }
 
-    /// Starts a job on a thread of its own. There are few such jobs at once, or each has a [`Slot`] or a
+    /// Starts a job on a thread of its own. There are few such jobs at once, or each has a [`PoolSlot`] or a
     /// permit, so that a thread is free.
     pub fn start<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Job<T> {
         let state = Arc::new(JobState::default());
@@ -312,7 +312,7 @@ mod tests {
         let pool = Pool::new().unwrap();
         let (go, gate) = sync_channel::<()>(1);
         let gate = Arc::new(Mutex::new(gate));
-        let mut hang = |slot: Slot| {
+        let mut hang = |slot: PoolSlot| {
             let gate = Arc::clone(&gate);
             pool.start(move || {
                 let _ = lock(&gate).recv();

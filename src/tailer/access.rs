@@ -13,7 +13,7 @@ use super::shared::{JobKind, JobPermits, TailerContext};
 use super::suspects::Suspects;
 use super::{Tailer, TailerError};
 use crate::logfile::mounts::{mount_of, mounted_at};
-use crate::logfile::pool::{JobPace, Pool, SLOW_AFTER, STALLED_AFTER, Slot};
+use crate::logfile::pool::{JobPace, Pool, PoolSlot, SLOW_AFTER, STALLED_AFTER};
 use crate::sync::lock;
 
 /// The problem of a run that waits for the permit of a stalled device, or has it.
@@ -26,22 +26,22 @@ const NO_THREAD: &str = "waits for a thread: calls into other filesystems that d
 /// The permits of one job. Its thread and the task that waits for it share them; they are free once the call
 /// returns, even if nobody waits any more.
 #[derive(Clone, Debug)]
-pub struct Access(Arc<Held>);
+pub struct Access(Arc<AccessState>);
 
 #[derive(Debug)]
-struct Held {
+struct AccessState {
     suspects: Arc<Suspects>,
     devices: Vec<u64>,
     /// Those of suspects, and what [`Access::keep`] adds.
     permits: Mutex<Vec<OwnedSemaphorePermit>>,
-    slot: Mutex<Option<Slot>>,
+    slot: Mutex<Option<PoolSlot>>,
     /// The job has a permit of a suspect, so it needs none that other runs wait for.
     is_on_suspect: bool,
 }
 
 impl Access {
     fn new(suspects: &Arc<Suspects>, devices: &[u64], permits: Vec<OwnedSemaphorePermit>) -> Self {
-        Self(Arc::new(Held {
+        Self(Arc::new(AccessState {
             suspects: Arc::clone(suspects),
             devices: devices.to_vec(),
             is_on_suspect: !permits.is_empty(),

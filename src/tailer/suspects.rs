@@ -33,7 +33,7 @@ pub struct Suspects {
 
 /// The state of a suspect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum SuspectPhase {
     /// The first slow call has not returned: no other job begins.
     Unclear,
     /// Calls return: [`SLOW_JOBS_MAX`] jobs at once.
@@ -47,7 +47,7 @@ enum Phase {
 /// One device.
 #[derive(Debug)]
 pub struct Suspect {
-    phase: watch::Sender<Phase>,
+    phase: watch::Sender<SuspectPhase>,
     lane: Arc<Semaphore>,
     trial: Arc<Semaphore>,
     times: Mutex<Times>,
@@ -99,7 +99,7 @@ impl Suspects {
         drop(answered);
         for suspect in self.among(devices) {
             suspect.times().moved = Instant::now();
-            suspect.change(Phase::Slow);
+            suspect.change(SuspectPhase::Slow);
         }
     }
 
@@ -114,7 +114,7 @@ impl Suspects {
             if all.get(device).is_some_and(is_over)
                 && let Some(suspect) = all.remove(device)
             {
-                suspect.change(Phase::Over);
+                suspect.change(SuspectPhase::Over);
             }
         }
         self.count.store(all.len(), Ordering::Relaxed);
@@ -148,7 +148,7 @@ impl Suspects {
 impl Suspect {
     fn new(moved: Instant) -> Self {
         Self {
-            phase: watch::Sender::new(Phase::Unclear),
+            phase: watch::Sender::new(SuspectPhase::Unclear),
             lane: Arc::new(Semaphore::new(SLOW_JOBS_MAX)),
             trial: Arc::new(Semaphore::new(1)),
             times: Mutex::new(Times { moved, slow: moved }),
@@ -157,12 +157,12 @@ impl Suspect {
 
     /// True if its calls return.
     fn is_slow(&self) -> bool {
-        *self.phase.borrow() == Phase::Slow
+        *self.phase.borrow() == SuspectPhase::Slow
     }
 
     /// True if no call has returned for [`STALLED_AFTER`].
     pub fn is_stalled(&self) -> bool {
-        *self.phase.borrow() == Phase::Stalled
+        *self.phase.borrow() == SuspectPhase::Stalled
     }
 
     /// Waits for the permit to begin a job on the device; `None` if none is needed any more. Calls `stalls`
@@ -174,16 +174,16 @@ impl Suspect {
             let moved = self.times().moved;
             let admitted = async {
                 match phase {
-                    Phase::Unclear => pending().await,
-                    Phase::Slow => Arc::clone(&self.lane).acquire_owned().await.ok(),
-                    Phase::Stalled => {
+                    SuspectPhase::Unclear => pending().await,
+                    SuspectPhase::Slow => Arc::clone(&self.lane).acquire_owned().await.ok(),
+                    SuspectPhase::Stalled => {
                         stalls();
                         Arc::clone(&self.trial).acquire_owned().await.ok()
                     }
-                    Phase::Over => None,
+                    SuspectPhase::Over => None,
                 }
             };
-            let is_watched = matches!(phase, Phase::Unclear | Phase::Slow);
+            let is_watched = matches!(phase, SuspectPhase::Unclear | SuspectPhase::Slow);
             tokio::select! {
                 biased;
                 permit = admitted => {
@@ -201,11 +201,11 @@ impl Suspect {
         // The check of a job is that much late, or early.
         let stood = self.times().moved.elapsed() + SLOW_AFTER;
         if stood >= STALLED_AFTER {
-            self.change(Phase::Stalled);
+            self.change(SuspectPhase::Stalled);
         }
     }
 
-    fn change(&self, to: Phase) {
+    fn change(&self, to: SuspectPhase) {
         self.phase
             .send_if_modified(|phase| std::mem::replace(phase, to) != to);
     }
