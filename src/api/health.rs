@@ -18,10 +18,14 @@ use crate::api::wire;
 use crate::committer::CommitterHealth;
 use crate::config::Settings;
 use crate::logfile::Opening;
+use crate::logfile::pool::STALLED_AFTER;
+use crate::model::format::length;
 use crate::model::{Millis, RunId, is_clock_wrong};
 use crate::quota::admission::{Reason, Unseen};
 use crate::stderr;
 use crate::store::{Snapshot, StoreError};
+use crate::tailer::late::LATE_AFTER;
+use crate::tailer::status::{Digest, Late};
 use crate::verdict::EvalContext;
 use crate::watch::Mode;
 
@@ -151,10 +155,12 @@ fn reasons(
     api: &ApiState,
     committer: &CommitterHealth,
     polling: Option<String>,
-    troubled: &[(RunId, String)],
+    runs: &Digest,
 ) -> HealthReasons {
     let mut reasons = HealthReasons::default();
-    if let Some(stuck) = committer.problem(api.store.path()) {
+    let problem = committer.problem(api.store.path());
+    let is_committing = problem.is_none();
+    if let Some(stuck) = problem {
         reasons.add_unhealthy(stuck);
     }
     if let Some(polling) = polling {
@@ -180,10 +186,47 @@ fn reasons(
         ));
     }
     reasons.sentences.extend(api.missing.borrow().iter().cloned());
-    for (run, problem) in troubled {
+    if let Some(jobs) = api.pool_queue.stuck() {
+        reasons.add_unhealthy(format!(
+            "no thread is free for {jobs} accesses to files for more than {}: see whether the system refuses threads \
+             (TasksMax= of the service, ulimit -u)",
+            length(STALLED_AFTER.as_secs())
+        ));
+    }
+    for (run, problem) in &runs.troubled {
         reasons.add_unhealthy(format!("run {run}: {problem}"));
     }
+    if is_committing {
+        let late = runs.late.iter();
+        // A backlog takes its time.
+        let late = late.filter(|(late, _)| late.is_slow || api.backlog_done.is_cancelled());
+        reasons
+            .sentences
+            .extend(late.map(|(late, (run, count))| late_reason(*late, run, *count)));
+    }
     reasons
+}
+
+/// The reason for runs that are late in the same way.
+fn late_reason(late: Late, first: &RunId, count: usize) -> String {
+    let runs = match count {
+        1 => format!("run {first}"),
+        _ => format!("run {first} and {} more", count - 1),
+    };
+    let what = if late.has_lines {
+        "lines wait to be read"
+    } else {
+        "it waits for the next look"
+    };
+    let why = if late.is_slow {
+        "calls into its filesystem are slow"
+    } else {
+        "other runs are read before"
+    };
+    format!(
+        "{runs}: {what} for more than {}: {why}",
+        length(LATE_AFTER.as_secs())
+    )
 }
 
 /// The health document: `unhealthy` as soon as something that should be counted is not counted, `degraded`
@@ -199,7 +242,7 @@ pub(super) fn health(api: &ApiState) -> wire::Health {
         Mode::Polling { reason } => ("polling", Some(reason)),
     };
     let runs = api.statuses.digest();
-    let reasons = reasons(api, &committer, polling, &runs.troubled);
+    let reasons = reasons(api, &committer, polling, &runs);
     wire::Health {
         status: reasons.status().to_owned(),
         ready: api.ready.is_cancelled(),

@@ -14,6 +14,7 @@ use crate::committer::CommitterHealth;
 use crate::committer::handle::WeakCommitterHandle;
 use crate::config::Settings;
 use crate::live::Live;
+use crate::logfile::pool::PoolQueue;
 use crate::model::Millis;
 use crate::store::{Reader, Snapshot, StoreError};
 use crate::supervisor::handle::SupervisorHandle;
@@ -38,6 +39,8 @@ pub struct ApiState {
     pub supervisor: SupervisorHandle,
     pub statuses: Arc<RunStatuses>,
     pub watch: Arc<Watch>,
+    /// Jobs that wait for a thread.
+    pub pool_queue: Arc<PoolQueue>,
     pub committer: Arc<Mutex<CommitterHealth>>,
     /// Settings that the last reload did not take over.
     pub refused: watch::Receiver<Option<String>>,

@@ -238,6 +238,7 @@ impl Core {
             writes: shared.committer.downgrade(),
             supervisor: supervisor.clone(),
             statuses: Arc::clone(&shared.statuses),
+            pool_queue: shared.pool.queue(),
             watch: Arc::clone(&shared.watch),
             committer: self.committer.health(),
             refused: problems.refused,

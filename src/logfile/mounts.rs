@@ -25,10 +25,16 @@ pub struct Mounted {
 /// The mounts at `path`, compared by the text of `path`. Empty if the kernel's table cannot be read.
 #[must_use]
 pub fn mounted_at(path: &Path) -> Mounted {
-    std::fs::read(TABLE).map_or_else(|_| Mounted::default(), |table| find(&table, path))
+    std::fs::read(TABLE).map_or_else(|_| Mounted::default(), |table| find(&table, path, true))
 }
 
-fn find(table: &[u8], path: &Path) -> Mounted {
+/// The mount that contains `path` itself, without those below it: a call on the path waits for that one alone.
+#[must_use]
+pub fn mount_of(path: &Path) -> Mounted {
+    std::fs::read(TABLE).map_or_else(|_| Mounted::default(), |table| find(&table, path, false))
+}
+
+fn find(table: &[u8], path: &Path, includes_below: bool) -> Mounted {
     let mut found = Mounted::default();
     let mut around: Option<(PathBuf, u64, bool)> = None;
     for line in table.split(|byte| *byte == b'\n') {
@@ -41,7 +47,7 @@ fn find(table: &[u8], path: &Path) -> Mounted {
         let mut name = fields.skip_while(|field| *field != b"-").skip(1);
         let is_foreign = name.next().is_none_or(|name| !LOCAL_NAMES.contains(&name));
         let point = PathBuf::from(OsString::from_vec(unescaped(point)));
-        if point.starts_with(path) {
+        if includes_below && point.starts_with(path) {
             found.devices.push(device);
             found.foreign.extend(is_foreign.then_some(device));
             found.place.get_or_insert(point);
@@ -146,7 +152,7 @@ mod tests {
             32 30 0:51 / /runs/a\\040b rw - fuse b rw\n\
             33 22 0:60 / /runs rw shared:5 master:1 - tmpfs over rw\nnonsense\n";
         let at = |path: &str| {
-            let found = find(table, Path::new(path));
+            let found = find(table, Path::new(path), true);
             let minors: Vec<u32> = (found.devices.iter().copied()).map(rustix::fs::minor).collect();
             let is_foreign = found.foreign == found.devices;
             assert!(is_foreign || found.foreign.is_empty(), "{found:?}");
@@ -157,7 +163,11 @@ mod tests {
         assert_eq!(at("/runs/a b"), (vec![51], "/runs/a b".into(), true));
         assert_eq!(at("/runs/b"), (vec![60], "/runs".into(), false));
         assert_eq!(at("/home"), (vec![0], "/".into(), false));
-        assert_eq!(find(b"", Path::new("/x")), Mounted::default());
+        assert_eq!(find(b"", Path::new("/x"), true), Mounted::default());
+        let holds = |path: &str| find(table, Path::new(path), false).place.unwrap();
+        assert_eq!(holds("/runs"), Path::new("/runs"));
+        assert_eq!(holds("/runs/a"), Path::new("/runs"), "not the mount in it");
+        assert_eq!(holds("/runs/a/mount"), Path::new("/runs/a/mount"));
     }
 
     #[test]

@@ -1,37 +1,47 @@
 //! Pool: threads for calls into filesystems of others, any of which may hang without end.
 //!
 //! A call into a mount whose server is gone does not return. It keeps its one thread; nothing waits for that
-//! thread, not even the end of the process.
+//! thread, not even the end of the process. Such calls may take [`SLOTS_MAX`] threads, never all of them.
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
+
+use crate::sync::lock;
 
 /// A job is stalled when one call has not returned for this long.
 pub const STALLED_AFTER: Duration = Duration::from_secs(5);
 /// A job is slow when one call has not returned for this long: its permits may have to be given to others.
 pub const SLOW_AFTER: Duration = Duration::from_millis(100);
-/// Most threads: those that work, one for each mount that hangs, and those that were in it when it began to
-/// hang.
+/// A job is slow, too, when fewer calls than this returned in [`SLOW_AFTER`].
+pub const CALLS_MIN: u64 = 4;
+/// Most threads.
 const THREADS_MAX: usize = 256;
+/// Jobs at once on devices that not only this kernel changes: any of them may hang. The other threads are
+/// for the runs directory, for the collector's own files and for runs on local disks.
+const SLOTS_MAX: usize = 192;
+/// Of those, jobs on devices from which no answer is known. The others are for devices that answered.
+const TRIALS_MAX: usize = 128;
 /// A thread without work ends after this; [`Pool::keep_one`] is called more often.
 const IDLE_THREAD_FOR: Duration = Duration::from_secs(10);
 
 thread_local! {
     /// Counts the calls that returned in the job that runs on this thread.
-    static CALLS: RefCell<Option<Arc<AtomicU64>>> = const { RefCell::new(None) };
+    static CALLS: RefCell<Option<Arc<JobState>>> = const { RefCell::new(None) };
 }
 
 /// Notes that a call into a filesystem returned.
 pub(super) fn call_returned() {
-    CALLS.with_borrow(|calls| {
-        if let Some(calls) = calls {
-            calls.fetch_add(1, Ordering::Relaxed);
+    CALLS.with_borrow(|job| {
+        if let Some(job) = job {
+            job.calls.fetch_add(1, Ordering::Relaxed);
         }
     });
 }
@@ -41,13 +51,61 @@ pub(super) fn call_returned() {
 pub struct Pool {
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
+    queue: Arc<PoolQueue>,
+    slots: Arc<Semaphore>,
+    trials: Arc<Semaphore>,
+}
+
+/// A share of the threads for a job that may hang. The job holds it until it returns.
+#[derive(Debug)]
+pub struct PoolSlot(#[expect(dead_code, reason = "held")] Vec<OwnedSemaphorePermit>);
+
+/// The jobs that wait for a thread. There are some only if the system refuses threads.
+#[derive(Debug, Default)]
+pub struct PoolQueue(Mutex<QueuedJobs>);
+
+#[derive(Debug, Default)]
+struct QueuedJobs {
+    count: usize,
+    /// The time since when none of them has begun.
+    since: Option<Instant>,
+}
+
+impl PoolQueue {
+    fn add(&self) {
+        let mut jobs = lock(&self.0);
+        jobs.count += 1;
+        jobs.since.get_or_insert_with(Instant::now);
+    }
+
+    fn begin(&self) {
+        let mut jobs = lock(&self.0);
+        jobs.count -= 1;
+        jobs.since = (jobs.count > 0).then(Instant::now);
+    }
+
+    /// The number of jobs that wait for a thread, if none has begun for [`STALLED_AFTER`].
+    #[must_use]
+    pub fn stuck(&self) -> Option<usize> {
+        let jobs = lock(&self.0);
+        let is_stuck = jobs.since.is_some_and(|since| since.elapsed() >= STALLED_AFTER);
+        is_stuck.then_some(jobs.count)
+    }
+}
+
+/// The progress of a job, as its thread reports it.
+#[derive(Debug, Default)]
+struct JobState {
+    has_begun: AtomicBool,
+    /// Calls that returned.
+    calls: AtomicU64,
 }
 
 /// Work on a thread of the pool. After a drop it continues, and its result is lost.
 #[derive(Debug)]
 pub struct Job<T> {
     handle: JoinHandle<T>,
-    calls: Arc<AtomicU64>,
+    state: Arc<JobState>,
     /// The number of calls that had returned at the last check, and the time since when it has been so.
     returned: u64,
     since: Instant,
@@ -69,8 +127,10 @@ pub enum Progress<T> {
 pub enum JobPace<T> {
     /// The job is done, or it panicked.
     Done(Result<T, JoinError>),
-    /// Calls of the job returned.
-    Moves,
+    /// The job waits for a thread.
+    Queued,
+    /// This number of calls returned.
+    Moves(u64),
     /// No call has returned for this long.
     Stands(Duration),
 }
@@ -88,6 +148,9 @@ impl Pool {
             .build()?;
         let pool = Self {
             runtime: Some(runtime),
+            queue: Arc::default(),
+            slots: Arc::new(Semaphore::new(SLOTS_MAX)),
+            trials: Arc::new(Semaphore::new(TRIALS_MAX)),
         };
         pool.keep_one();
         Ok(pool)
@@ -99,12 +162,43 @@ impl Pool {
         drop(self.start(|| ()));
     }
 
-    /// Starts a job on a thread of its own.
+    /// The jobs that wait for a thread.
+    #[must_use]
+    pub fn queue(&self) -> Arc<PoolQueue> {
+        Arc::clone(&self.queue)
+    }
+
+    /// A slot, if one is free; for a trial if no answer is known from the devices.
+    #[must_use]
+    pub fn try_slot(&self, is_trial: bool) -> Option<PoolSlot> {
+        let mut permits = vec![Arc::clone(&self.slots).try_acquire_owned().ok()?];
+        if is_trial {
+            permits.push(Arc::clone(&self.trials).try_acquire_owned().ok()?);
+        }
+        Some(PoolSlot(permits))
+    }
+
+    /// Waits for a slot, in the order of requests. Cancel safe.
+    pub async fn slot(&self, is_trial: bool) -> PoolSlot {
+        let mut permits = Vec::new();
+        // They are never closed.
+        if is_trial {
+            permits.extend(Arc::clone(&self.trials).acquire_owned().await.ok());
+        }
+        permits.extend(Arc::clone(&self.slots).acquire_owned().await.ok());
+        PoolSlot(permits)
+    }
+
+    /// Starts a job on a thread of its own. There are few such jobs at once, or each has a [`PoolSlot`] or a
+    /// permit, so that a thread is free.
     pub fn start<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Job<T> {
-        let calls = Arc::new(AtomicU64::new(0));
-        let its_calls = Arc::clone(&calls);
+        let state = Arc::new(JobState::default());
+        let (its_state, queue) = (Arc::clone(&state), Arc::clone(&self.queue));
+        queue.add();
         let counted = move || {
-            CALLS.set(Some(its_calls));
+            queue.begin();
+            its_state.has_begun.store(true, Ordering::Relaxed);
+            CALLS.set(Some(its_state));
             let done = work();
             CALLS.set(None);
             done
@@ -115,7 +209,7 @@ impl Pool {
         };
         Job {
             handle,
-            calls,
+            state,
             returned: 0,
             since: Instant::now(),
             looked: Instant::now(),
@@ -139,7 +233,7 @@ impl<T> Job<T> {
             match self.pace().await {
                 JobPace::Done(done) => return Progress::Done(done),
                 JobPace::Stands(time) if time >= STALLED_AFTER => return Progress::Stalled,
-                JobPace::Moves | JobPace::Stands(_) => {}
+                JobPace::Queued | JobPace::Moves(_) | JobPace::Stands(_) => {}
             }
         }
     }
@@ -151,12 +245,18 @@ impl<T> Job<T> {
             return JobPace::Done(done);
         }
         self.looked = Instant::now();
-        let returned = self.calls.load(Ordering::Relaxed);
+        if !self.state.has_begun.load(Ordering::Relaxed) {
+            // Its calls stand from its beginning on, which this check may miss by its interval.
+            self.since = Instant::now();
+            return JobPace::Queued;
+        }
+        let returned = self.state.calls.load(Ordering::Relaxed);
         if returned == self.returned {
             return JobPace::Stands(self.since.elapsed());
         }
+        let moved = returned - self.returned;
         (self.returned, self.since) = (returned, Instant::now());
-        JobPace::Moves
+        JobPace::Moves(moved)
     }
 
     /// True if the job is done.
@@ -205,6 +305,60 @@ mod tests {
         assert!(ended.try_recv().is_err());
         drop(go);
         ended.recv().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn jobs_that_hang_leave_threads_for_others() {
+        let pool = Pool::new().unwrap();
+        let (go, gate) = sync_channel::<()>(1);
+        let gate = Arc::new(Mutex::new(gate));
+        let mut hang = |slot: PoolSlot| {
+            let gate = Arc::clone(&gate);
+            pool.start(move || {
+                let _ = lock(&gate).recv();
+                drop(slot);
+            })
+        };
+        let mut jobs: Vec<Job<()>> = std::iter::from_fn(|| pool.try_slot(true))
+            .map(&mut hang)
+            .collect();
+        assert_eq!(jobs.len(), TRIALS_MAX);
+        jobs.extend(std::iter::from_fn(|| pool.try_slot(false)).map(&mut hang));
+        assert_eq!(jobs.len(), SLOTS_MAX, "the others have answered");
+        assert_eq!(pool.start(|| 7).done().await.unwrap(), 7);
+        let waits = tokio::time::timeout(STALLED_AFTER, pool.slot(true));
+        assert!(waits.await.is_err());
+        drop(go);
+        for job in &mut jobs {
+            job.done().await.unwrap();
+        }
+        assert!(pool.try_slot(true).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_without_a_thread_is_not_stalled_but_queued() {
+        let pool = Pool::new().unwrap();
+        let (go, gate) = sync_channel::<()>(1);
+        let gate = Arc::new(Mutex::new(gate));
+        let (tell, begun) = sync_channel(THREADS_MAX);
+        let jobs: Vec<Job<bool>> = (0..THREADS_MAX)
+            .map(|_| {
+                let (gate, tell) = (Arc::clone(&gate), tell.clone());
+                pool.start(move || {
+                    tell.send(()).unwrap();
+                    lock(&gate).recv().is_ok()
+                })
+            })
+            .collect();
+        assert_eq!(begun.iter().take(jobs.len()).count(), THREADS_MAX);
+        assert_eq!(pool.queue().stuck(), None);
+        let mut queued = pool.start(|| 7);
+        let waits = tokio::time::timeout(STALLED_AFTER * 2, queued.progress());
+        assert!(waits.await.is_err(), "it has not begun");
+        assert_eq!(pool.queue().stuck(), Some(1));
+        drop(go);
+        assert_eq!(queued.done().await.unwrap(), 7);
+        assert_eq!(pool.queue().stuck(), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -121,7 +121,9 @@ pub fn resolve_mount(
             Err(MountError::InRuns(resolved))
         };
     }
-    if roots.iter().any(|root| resolved.starts_with(resolve(root))) {
+    // A root without links is recognized without access to it: another one may hang.
+    let is_in = |root: &PathBuf| resolved.starts_with(root);
+    if roots.iter().any(is_in) || roots.iter().any(|root| resolved.starts_with(resolve(root))) {
         Ok(Some(resolved))
     } else {
         Err(MountError::Outside {

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::Supervisor;
 use super::runs_directory::{AfterListing, Listed, Listing, ListingResult};
-use crate::logfile::mounts::mounted_at;
+use crate::logfile::mounts::mount_of;
 use crate::logfile::pool::{Progress, STALLED_AFTER};
 use crate::logfile::unread::{Unread, UnreadKind};
 use crate::logfile::{Entry, EntryKind, LogFileError};
@@ -52,7 +52,7 @@ impl Supervisor {
     async fn listing_done(&mut self, listed: ListingResult) {
         let had_stalled = self.directory.finish();
         if let (true, Some(directory)) = (had_stalled, self.places.directory.as_deref()) {
-            self.shared.suspects.remove(&mounted_at(directory).devices);
+            self.shared.suspects.note_answer(&mount_of(directory).devices);
         }
         let mut found = None;
         match listed {
@@ -77,8 +77,8 @@ impl Supervisor {
         let Some(directory) = self.places.directory.as_deref() else {
             return;
         };
-        let mounted = mounted_at(directory);
-        self.shared.suspects.add(&mounted.devices, STALLED_AFTER);
+        let mounted = mount_of(directory);
+        self.shared.suspects.note_stalled(&mounted.devices, STALLED_AFTER);
         let problem = format!(
             "the runs directory: {}",
             does_not_answer(directory, mounted.place.as_deref())

@@ -1,14 +1,15 @@
 //! Runs whose logs are in directories of their own: each directory is checked on a thread of the pool.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
 use super::Supervisor;
 use super::runs_directory::AfterListing;
 use crate::logfile::LogFileError;
-use crate::logfile::pool::Progress;
 use crate::model::RunId;
+use crate::tailer::access::check;
 
 /// The checks under way.
 #[derive(Default)]
@@ -44,7 +45,7 @@ impl OwnDirectories {
 }
 
 impl Supervisor {
-    /// Checks the own directories of runs that have no tailer. Each check has its own job, as any may hang.
+    /// Checks the own directories of runs that have no tailer. Any check may hang.
     pub(super) fn check_own_directories(&mut self) {
         for (run, directory) in self.places.own() {
             if self.tailers.contains_key(&run)
@@ -54,17 +55,15 @@ impl Supervisor {
             {
                 continue;
             }
-            let mut job = (self.shared.pool).start(move || {
-                let opened = directory.open();
-                !matches!(opened, Err(LogFileError::Gone(_) | LogFileError::Refused(_)))
-            });
+            let shared = Arc::clone(&self.shared);
             self.own_directories.checks.spawn(async move {
+                let path = directory.path.clone();
+                let exists = check(&shared, &path, move || {
+                    let opened = directory.open();
+                    !matches!(opened, Err(LogFileError::Gone(_) | LogFileError::Refused(_)))
+                });
                 // A directory that cannot be read, or does not answer, gets a tailer too, which reports that.
-                let exists = match job.progress().await {
-                    Progress::Done(exists) => exists.unwrap_or(false),
-                    Progress::Stalled => true,
-                };
-                (run, exists)
+                (run, exists.await.unwrap_or(true))
             });
         }
     }

@@ -10,10 +10,10 @@ use super::Supervisor;
 use super::handle::{Request, StartAnswer, StartRequest};
 use super::runs_directory::AfterListing;
 use crate::config::{UnknownAccount, name_an_account};
-use crate::logfile::pool::Progress;
 use crate::logfile::run_dir::resolve_mount;
 use crate::model::AccountId;
 use crate::store::{RunInfo, Start, Started};
+use crate::tailer::access::resolve;
 
 /// The place that a start names for the logs of its run.
 #[derive(Clone, Debug)]
@@ -51,15 +51,16 @@ impl Supervisor {
         let (run, runs_dir) = (start.run.clone(), self.places.directory.clone());
         let mount = start.mount.clone().unwrap_or_default();
         let given = mount.clone();
-        let mut job = (self.shared.pool)
-            .start(move || resolve_mount(&given, &run, runs_dir.as_deref(), &settings.runs.mount_roots));
+        let shared = Arc::clone(&self.shared);
         self.resolving.spawn(async move {
-            let place = match job.progress().await {
-                Progress::Done(Ok(Ok(Some(mount)))) => Ok(WantedPlace::Own(mount)),
-                Progress::Done(Ok(Ok(None))) => Ok(WantedPlace::InRunsDirectory),
-                Progress::Done(Ok(Err(error))) => Err(StartAnswer::Mount(error)),
-                Progress::Done(Err(_)) => Ok(WantedPlace::Anywhere),
-                Progress::Stalled => Err(StartAnswer::MountStalled(mount)),
+            let resolved = resolve(&shared, &mount, move || {
+                resolve_mount(&given, &run, runs_dir.as_deref(), &settings.runs.mount_roots)
+            });
+            let place = match resolved.await {
+                Some(Ok(Some(mount))) => Ok(WantedPlace::Own(mount)),
+                Some(Ok(None)) => Ok(WantedPlace::InRunsDirectory),
+                Some(Err(error)) => Err(StartAnswer::Mount(error)),
+                None => Err(StartAnswer::MountStalled(mount)),
             };
             (start, done, place)
         });

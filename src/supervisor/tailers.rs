@@ -236,21 +236,27 @@ impl Supervisor {
             tailers.find(|(_, tailer)| tailer.handle.is(handle))
         };
         let (statuses, suspects) = (&self.shared.statuses, &self.shared.suspects);
-        // Other runs on these devices wait until the scan turns out to be slow or stalled.
+        // The poller leaves other runs on these devices to their tailers.
         for (run, _) in stalls.slow.iter().filter_map(find) {
-            suspects.add(&mounted_at(&self.places.home(run).path).foreign, PASSED_AFTER);
+            suspects.note_slow(&mounted_at(&self.places.home(run).path).foreign, PASSED_AFTER);
         }
         for (run, _) in stalls.moved.iter().filter_map(find) {
-            suspects.remove(&mounted_at(&self.places.home(run).path).foreign);
+            suspects.note_answer(&mounted_at(&self.places.home(run).path).foreign);
         }
         for (run, _) in stalls.new.iter().filter_map(find) {
             let home = self.places.home(run).path;
             let mounted = mounted_at(&home);
-            suspects.add(&mounted.devices, STALLED_AFTER);
+            let is_local = mounted.foreign.is_empty();
+            let devices = if is_local {
+                mounted.devices
+            } else {
+                mounted.foreign
+            };
+            suspects.note_stalled(&devices, STALLED_AFTER);
             statuses.stalled(run, does_not_answer(&home, mounted.place.as_deref()));
         }
         for (run, tailer) in stalls.over.iter().filter_map(find) {
-            suspects.remove(&mounted_at(&self.places.home(run).path).devices);
+            suspects.note_answer(&mounted_at(&self.places.home(run).path).devices);
             statuses.answers(run);
             tailer.handle.rescan();
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::handle::Pending;
+use super::shared::JobKind;
 use super::tree::{Depth, ScanContext, Tree};
 use super::{Tailer, TailerError};
 use crate::config::Settings;
@@ -34,19 +35,12 @@ struct LookResult {
 impl Tailer {
     /// Looks at what the messages name; true if the run's directory is gone.
     pub(super) async fn look(&mut self, pending: Pending) -> Result<bool, TailerError> {
-        let shared = Arc::clone(&self.shared);
-        let permits = if pending.rescan || pending.scan.is_some() {
-            &shared.permits.scans
+        let kind = if pending.rescan || pending.scan.is_some() {
+            JobKind::Scan
         } else {
-            &shared.permits.looks
+            JobKind::Look
         };
-        let (devices, mut permit) = loop {
-            let devices = self.device_permits().await?;
-            let permit = permits.acquire().await;
-            if !self.is_outdated(&devices) {
-                break (devices, Some(permit));
-            }
-        };
+        let (access, mut permits) = self.admitted(kind).await?;
         let settings = Arc::clone(&self.shared.settings.borrow());
         if pending.rescan {
             // At the first look, and after the settings changed.
@@ -61,7 +55,7 @@ impl Tailer {
             devices_before: self.devices.clone(),
         };
         let (result, tree) = self
-            .blocking(devices, &mut permit, &mut None::<()>, move |mut tree| {
+            .blocking(access, &mut permits, move |mut tree| {
                 (look_at(&mut tree, &order), tree)
             })
             .await?;

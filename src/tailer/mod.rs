@@ -3,9 +3,11 @@
 //! Its state is a cache. When the committer refuses a batch, the position in the store replaces that of the
 //! tailer; when the tailer fails, the next one begins with the positions in the store.
 
+pub mod access;
 pub mod dues;
 mod handle;
 mod idle;
+pub mod late;
 mod look;
 #[cfg(test)]
 mod model;
@@ -247,7 +249,8 @@ impl Tailer {
         if !self.schedule_look(&mut pending) {
             return Ok(None);
         }
-        let gone = self.look(pending).await?;
+        let note = self.late_note(false);
+        let gone = note.during(self.look(pending)).await?;
         self.report_lag();
         if !self.schedule.watched {
             self.schedule.watched = true;
@@ -257,7 +260,8 @@ impl Tailer {
         let (mut had_news, mut had_lines) = (false, false);
         // A stop does not wait for a backlog: the rest is read at the next start.
         while self.tree.as_deref().is_some_and(Tree::has_news) && !(had_news && self.stop.is_cancelled()) {
-            let share = self.read_share(false).await?;
+            let note = self.late_note(true);
+            let share = note.during(self.read_share(false)).await?;
             had_news |= !share.batches.is_empty();
             had_lines |= share.batches.iter().any(|batch| batch.lines.read > 0);
             self.commit(share).await?;

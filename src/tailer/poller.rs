@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::handle::TailerHandle;
 use super::roster::Roster;
 use super::shared::{DevicesWithEvents, LOOKS_MAX, TailerContext};
-use super::suspects::{Suspect, Suspects};
+use super::suspects::Suspects;
 use super::tree::Depth;
 use crate::config::Settings;
 use crate::logfile::pool::STALLED_AFTER;
@@ -248,13 +248,9 @@ impl RoundContext {
     fn visit(&self, handle: &TailerHandle) -> Option<u32> {
         let mut visit = handle.visit()?;
         let idle = visit.state()?;
-        if !self.suspects.is_empty() {
-            let suspects = self.suspects.among(&idle.tree.all_devices());
-            if !suspects.is_empty() {
-                // On a stalled device the tailer waits for its turn; on a slow one the next round tries
-                // again.
-                return (!suspects.iter().any(Suspect::is_stalled)).then_some(0);
-            }
+        if !self.suspects.is_empty() && !self.suspects.among(&idle.tree.all_devices()).is_empty() {
+            // The tailer waits for its turn there, a visitor would keep others waiting.
+            return None;
         }
         let schedule = &mut idle.schedule;
         schedule.hinted = schedule.hinted || self.devices_with_events.has_all(idle.tree.devices());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::tree::SHARE_RECORDS_MAX;
+use super::shared::JobKind;
 use super::{Tailer, TailerError};
 use crate::model::Batch;
 use crate::reader::ReadOptions;
@@ -20,22 +20,12 @@ impl Tailer {
     /// Reads a share; with `settle` last lines without a line end too.
     pub(super) async fn read_share(&mut self, settle: bool) -> Result<CommitShare, TailerError> {
         let shared = Arc::clone(&self.shared);
-        let permits = &shared.permits;
-        // Both are fair: runs get them in the order of their requests.
-        let (devices, mut held) = loop {
-            let devices = self.device_permits().await?;
-            let room = Arc::clone(&permits.room);
-            let room = room.acquire_many_owned(SHARE_RECORDS_MAX).await.ok();
-            let permit = permits.reads.acquire().await;
-            if !self.is_outdated(&devices) {
-                break (devices, (Some(permit), Some(room)));
-            }
-        };
-        let mut buffer = permits.take_buffer();
+        let (access, mut permits) = self.admitted(JobKind::Read).await?;
+        let mut buffer = shared.permits.take_buffer();
         let settings = Arc::clone(&shared.settings.borrow());
         let (accounts, clock) = (Arc::clone(&self.accounts), shared.clock);
         let ((batches, buffer), tree) = self
-            .blocking(devices, &mut held.0, &mut held.1, move |mut tree| {
+            .blocking(access, &mut permits, move |mut tree| {
                 let reading = ReadOptions {
                     line_bytes_max: settings.limits.line_bytes_max,
                     turn_bytes_max: settings.limits.turn_bytes_max as u64,
@@ -50,17 +40,19 @@ impl Tailer {
                 ((batches, buffer), tree)
             })
             .await?;
-        permits.give_back(buffer);
+        shared.permits.give_back(buffer);
         self.tree = Some(tree);
-        // Both are `None` after a read that stalled.
-        let (permit, room) = held;
-        drop(permit);
-        let mut room = room.flatten();
+        permits.common = None;
+        // There is none after a read on a slow device, or one that stalled.
+        let mut room = permits.room.take();
         let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
         if let Some(room) = &mut room {
             // The room that is not needed is free for others.
             drop(room.split(room.num_permits().saturating_sub(records)));
+        } else if let Ok(records) = u32::try_from(records) {
+            room = shared.permits.room(records).await;
         }
+        drop(permits);
         Ok(CommitShare { batches, _room: room })
     }
 

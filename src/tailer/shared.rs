@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::status::RunStatuses;
@@ -21,6 +21,14 @@ use crate::watch::Watch;
 pub(super) const LOOKS_MAX: usize = 8;
 /// Runs that are read at the same time, also with more processors: each holds a buffer and room for its records.
 const READERS_MAX: usize = 12;
+/// Runs on slow devices that are read at the same time, beside the others. Their records have room from the end
+/// of the read on.
+const SLOW_READS_MAX: usize = 8;
+/// Own directories of runs that are checked at the same time.
+const CHECKS_MAX: usize = 8;
+/// Directories named by requests that are resolved at the same time. As many of these jobs may hang where the
+/// kernel's table of mounts does not name the device, as behind a link.
+const RESOLVES_MAX: usize = 8;
 /// Records of all runs that are read and not committed: as many as two transactions take, so that one is read
 /// while the other is committed. Some 20 MB; more with more than six readers.
 const UNCOMMITTED_RECORDS_MAX: usize = 131_072;
@@ -73,15 +81,41 @@ impl DevicesWithEvents {
 /// Permits to scan and to read, and the buffers of the readers.
 #[derive(Debug)]
 pub struct ReadPermits {
-    pub(super) reads: Semaphore,
+    reads: Arc<Semaphore>,
+    slow_reads: Arc<Semaphore>,
     /// For runs with hints. Fewer than there are threads: a mount that hangs must leave threads for answers.
-    pub(super) looks: Semaphore,
+    looks: Arc<Semaphore>,
     /// For scans of whole runs, so that a hint does not wait for hundreds of runs that were created at once.
-    pub(super) scans: Semaphore,
+    scans: Arc<Semaphore>,
+    checks: Arc<Semaphore>,
+    resolves: Arc<Semaphore>,
     /// Room for records that are read and not committed yet, which are most of the memory during many
     /// backlogs.
-    pub(super) room: Arc<Semaphore>,
+    room: Arc<Semaphore>,
     buffers: Mutex<Vec<Vec<u8>>>,
+}
+
+/// The kind of a job, by the permits that it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum JobKind {
+    Look,
+    Scan,
+    Read,
+    /// The end of the work on a run.
+    Close,
+    /// A check if the own directory of a run exists.
+    Check,
+    /// The resolution of the directory that a request names.
+    Resolve,
+}
+
+/// The permits of a job. Each is given back early when the job turns out to be slow, or to stall.
+#[derive(Debug, Default)]
+pub(super) struct JobPermits {
+    /// One for which the jobs of all runs wait.
+    pub(super) common: Option<OwnedSemaphorePermit>,
+    pub(super) slow_read: Option<OwnedSemaphorePermit>,
+    pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
 impl ReadPermits {
@@ -90,16 +124,47 @@ impl ReadPermits {
     pub fn new() -> Self {
         let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let count = count.min(READERS_MAX);
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
         Self {
-            reads: Semaphore::new(count),
-            looks: Semaphore::new(LOOKS_MAX),
-            scans: Semaphore::new(LOOKS_MAX),
+            reads: semaphore(count),
+            slow_reads: semaphore(SLOW_READS_MAX),
+            looks: semaphore(LOOKS_MAX),
+            scans: semaphore(LOOKS_MAX),
+            checks: semaphore(CHECKS_MAX),
+            resolves: semaphore(RESOLVES_MAX),
             // Reads that hang in a mount keep their room, and there are no more of them than permits.
-            room: Arc::new(Semaphore::new(
-                UNCOMMITTED_RECORDS_MAX.max((count + 2) * SHARE_RECORDS_MAX as usize),
-            )),
+            room: semaphore(UNCOMMITTED_RECORDS_MAX.max((count + 2) * SHARE_RECORDS_MAX as usize)),
             buffers: Mutex::default(),
         }
+    }
+
+    /// Waits for the permits of a job. On a suspect, which has permits of its own, it takes none that runs
+    /// elsewhere wait for. All are fair: runs get them in the order of their requests.
+    pub(super) async fn take(&self, kind: JobKind, is_on_suspect: bool) -> JobPermits {
+        let mut taken = JobPermits::default();
+        if is_on_suspect {
+            if kind == JobKind::Read {
+                taken.slow_read = one_of(&self.slow_reads).await;
+            }
+            return taken;
+        }
+        taken.common = match kind {
+            JobKind::Look => one_of(&self.looks).await,
+            JobKind::Scan => one_of(&self.scans).await,
+            JobKind::Read => {
+                taken.room = self.room(SHARE_RECORDS_MAX).await;
+                one_of(&self.reads).await
+            }
+            JobKind::Close => None,
+            JobKind::Check => one_of(&self.checks).await,
+            JobKind::Resolve => one_of(&self.resolves).await,
+        };
+        taken
+    }
+
+    /// Waits for the room of this number of records.
+    pub(super) async fn room(&self, records: u32) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.room).acquire_many_owned(records).await.ok()
     }
 
     pub(super) fn take_buffer(&self) -> Vec<u8> {
@@ -113,6 +178,11 @@ impl ReadPermits {
     fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
         lock(&self.buffers)
     }
+}
+
+/// A permit; `None` is impossible, as these semaphores are never closed.
+async fn one_of(permits: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(permits).acquire_owned().await.ok()
 }
 
 impl Default for ReadPermits {

@@ -16,6 +16,15 @@ const LIVE: &str = "live";
 /// Notices in one document; the others are counted.
 const NOTICES_MAX: usize = 20;
 
+/// A run whose work takes long, although nothing failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Late {
+    /// It has lines that are not read; otherwise it is not looked at.
+    pub has_lines: bool,
+    /// Calls into its filesystem are slow.
+    pub is_slow: bool,
+}
+
 /// The status of a run.
 #[expect(
     clippy::struct_excessive_bools,
@@ -44,6 +53,7 @@ pub struct RunStatus {
     pub notices: Arc<[String]>,
     /// When a log changed last, as of the last stop.
     pub last_change: Option<Millis>,
+    pub late: Option<Late>,
 }
 
 impl RunStatus {
@@ -81,6 +91,8 @@ pub struct Digest {
     pub live: usize,
     /// Runs with a problem.
     pub troubled: Vec<(RunId, String)>,
+    /// Late runs without a problem: the first of each kind, and their number.
+    pub late: BTreeMap<Late, (RunId, usize)>,
     /// Every run has a problem.
     pub is_blind: bool,
     /// Bytes waiting to be read.
@@ -145,6 +157,9 @@ impl BoardRuns {
             digest.lag += status.lag;
             if let Some(problem) = &status.problem {
                 digest.troubled.push((run.clone(), problem.clone()));
+            } else if let Some(late) = status.late {
+                let (_, count) = digest.late.entry(late).or_insert_with(|| (run.clone(), 0));
+                *count += 1;
             }
             if status.gone {
                 continue;
@@ -316,6 +331,7 @@ impl RunStatuses {
             status.gone = false;
             status.failing = false;
             status.stalled = false;
+            status.late = None;
             status.restarts += u32::from(again);
         });
         self.restarts.fetch_add(u64::from(again), Ordering::Relaxed);
@@ -335,6 +351,15 @@ impl RunStatuses {
     /// Sets when a log of a run that is stopped changed last.
     pub fn swept(&self, run: &RunId, last_change: Option<Millis>) {
         self.change(run, |status| status.last_change = last_change);
+    }
+
+    /// Reports that a run is late, or no longer.
+    pub fn late(&self, run: &RunId, late: Option<Late>) {
+        let mut runs = self.lock();
+        if let Some(status) = runs.by_id.get_mut(run) {
+            status.late = late;
+            runs.version += 1;
+        }
     }
 
     /// The bytes of all runs that wait to be read.

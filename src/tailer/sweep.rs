@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::handle::Pending;
+use super::shared::JobKind;
 use super::tree::{Depth, ScanContext, Tree};
 use super::{Tailer, TailerError};
 use crate::model::StopReason;
@@ -72,9 +73,9 @@ impl Tailer {
     async fn retire_tree(&mut self) -> Result<(), TailerError> {
         let watch = Arc::clone(&self.shared.watch);
         let settings = Arc::clone(&self.shared.settings.borrow());
-        let devices = self.device_permits().await?;
+        let (access, mut permits) = self.admitted(JobKind::Close).await?;
         let ((), tree) = self
-            .blocking(devices, &mut None::<()>, &mut None::<()>, move |mut tree| {
+            .blocking(access, &mut permits, move |mut tree| {
                 tree.retire(ScanContext {
                     globs: &settings.watch.globs,
                     limits: &settings.limits,

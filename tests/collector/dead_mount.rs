@@ -3,18 +3,24 @@
 mod server;
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Collector, PROGRAM, Place, append, response, text};
-use server::{Mount, NUMBERING};
+use server::{DeadMount, Mount, NUMBERING, SLOW};
 
 /// Health names a hanging mount within this time.
 const NAMED_WITHIN: Duration = Duration::from_secs(10);
 /// Longest stop beyond its grace time.
 const STOP_SLACK: Duration = Duration::from_secs(1);
+/// More threads than the collector has at rest, and than hang in one mount.
+const THREADS_FEW: usize = 40;
+/// More mounts than the collector has threads for files.
+const DEAD_MANY: usize = 260;
 
 /// A place whose run has its logs in a mount.
 struct Scene {
@@ -364,6 +370,118 @@ fn doctor_and_check_config_name_a_runs_directory_and_a_configuration_that_hang()
         }
     }
     mount.answer();
+}
+
+fn threads(collector: &Collector) -> usize {
+    fs::read_dir(format!("/proc/{}/task", collector.pid()))
+        .unwrap()
+        .count()
+}
+
+#[test]
+fn starts_of_runs_in_a_dead_mount_take_few_threads_and_go_on_when_it_answers() {
+    let Some(scene) = Scene::or_skip(&[]) else { return };
+    let (source, root) = (scene.place.path("source"), scene.place.path("work"));
+    fs::create_dir_all(source.join("logs")).unwrap();
+    for name in ["dead", "well"] {
+        fs::create_dir_all(root.join(name)).unwrap();
+    }
+    let Some(mount) = Mount::or_skip(&source, &root.join("dead")) else {
+        return;
+    };
+    append(&scene.place.log("one", "a.jsonl"), response("w0", 1, 0));
+    let mut collector = scene.serve(&format!("[runs]\nmount_roots = [{root:?}]\n"));
+    collector.wait_for_messages(1);
+    mount.hang();
+    let body = |mount: PathBuf| serde_json::json!({ "mount": mount }).to_string();
+    let put = |run: &str, mount| collector.request("PUT", &format!("/v1/runs/{run}"), &body(mount));
+    // All of them wait at the same time.
+    let starts: Vec<UnixStream> = (0..100)
+        .map(|number| {
+            let mut stream = UnixStream::connect(scene.place.socket()).unwrap();
+            let body = body(root.join(format!("dead/logs-{number}")));
+            write!(
+                stream,
+                "PUT /v1/runs/dead-{number} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+                 Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
+            .unwrap();
+            stream
+        })
+        .collect();
+    for mut start in starts {
+        let mut answer = String::new();
+        start.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    }
+    let threads = threads(&collector);
+    assert!(threads < THREADS_FEW, "{threads} threads");
+    assert_eq!(put("well", root.join("well")).0, 201);
+    mount.answer();
+    assert_eq!(put("dead-0", root.join("dead/logs")).0, 201);
+    append(&source.join("logs/a.jsonl"), response("d0", 1, 0));
+    append(&scene.place.log("one", "a.jsonl"), response("w1", 1, 0));
+    collector.wait_for_messages(3);
+    collector.stop_cleanly();
+}
+
+#[test]
+fn more_dead_mounts_than_threads_hold_up_no_run_that_answers() {
+    // The name is the first, so it has answered before the others hang.
+    let Some(scene) = Scene::or_skip(&["a-foreign"]) else {
+        return;
+    };
+    append(&scene.log(0, "a.jsonl"), response("f0", 1, 0));
+    append(&scene.place.log("well", "a.jsonl"), response("w0", 1, 0));
+    let mut mounts = Vec::new();
+    for number in 0..DEAD_MANY {
+        let at = scene.place.path(&format!("runs/dead-{number}"));
+        fs::create_dir_all(&at).unwrap();
+        let Some(mount) = DeadMount::or_skip(&at) else {
+            return;
+        };
+        mounts.push(mount);
+    }
+    let mut collector = scene.serve("[watch]\nscan_interval = \"100ms\"\n");
+    collector.wait_for_messages(2);
+    wait_for_reason(&collector, "waits for a thread", true);
+    for number in 0..DEAD_MANY {
+        wait_for_reason(&collector, &format!("run dead-{number}: "), true);
+    }
+    append(&scene.log(0, "a.jsonl"), response("f1", 1, 0));
+    append(&scene.place.log("well", "a.jsonl"), response("w1", 1, 0));
+    append(&scene.place.log("new", "a.jsonl"), response("n0", 1, 0));
+    collector.wait_for_messages(5);
+    let reasons = reasons(&collector);
+    assert!(!reasons.contains("the runs directory"), "{reasons}");
+    assert!(!reasons.contains("run a-foreign") && !reasons.contains("run well"));
+    drop(mounts);
+    collector.stop_cleanly();
+}
+
+#[test]
+fn runs_in_a_slow_mount_are_read_several_at_once() {
+    let Some(scene) = Scene::or_skip(&[]) else { return };
+    let (source, at) = (scene.place.path("source"), scene.place.runs());
+    let runs = 16;
+    let log = |number: u64| source.join(format!("run-{number}/mount/a.jsonl"));
+    for number in 0..runs {
+        fs::create_dir_all(log(number).parent().unwrap()).unwrap();
+        append(&log(number), response(&format!("a{number}"), 1, 0));
+    }
+    fs::create_dir_all(&at).unwrap();
+    fs::write(source.join(SLOW), "").unwrap();
+    let Some(_mount) = Mount::or_skip(&source, &at) else {
+        return;
+    };
+    let mut collector = scene.serve("[watch]\nscan_interval = \"500ms\"\n");
+    collector.wait_for_messages(runs);
+    for number in 0..runs {
+        append(&log(number), response(&format!("b{number}"), 1, 0));
+    }
+    collector.wait_for_messages(2 * runs);
+    collector.stop_cleanly();
 }
 
 #[test]

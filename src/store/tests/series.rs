@@ -191,7 +191,10 @@ fn a_response_is_of_the_account_of_the_provider_that_its_line_names() {
     let accounts: Vec<_> = (snapshot.run_accounts(&run).unwrap().into_iter())
         .map(|(provider, account)| format!("{provider} {account}"))
         .collect();
-    assert_eq!(accounts, ["codex codex/c", "openai openai/a", "pi claude/default"]);
+    assert_eq!(
+        accounts,
+        ["codex codex/c", "openai openai/a", "pi claude/default"]
+    );
     assert_eq!(snapshot.account_of(&run).unwrap(), Some(AccountId::default()));
     let calls: BTreeMap<_, _> = (snapshot.quota(0).unwrap().accounts.into_iter())
         .map(|(id, sums)| {

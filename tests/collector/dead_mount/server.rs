@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, UNIX_EPOCH};
 
 use fuser::{
@@ -29,6 +30,11 @@ const SHOWS_AT: &str = "TOKENTAIL_TEST_MOUNT_AT";
 pub const NUMBERING: &str = ".numbering";
 /// Added to them for each byte.
 const NUMBERING_STEP: u64 = 1 << 40;
+/// If this file exists each look at a file takes [`LATENCY`], for several at the same time.
+pub const SLOW: &str = ".slow";
+const LATENCY: Duration = Duration::from_millis(150);
+/// Requests that are answered at the same time.
+const THREADS: usize = 8;
 /// A file that always exists.
 const PROBE: &str = ".probe";
 
@@ -103,6 +109,45 @@ impl Drop for Mount {
     }
 }
 
+/// A mount whose server never answers anything.
+pub struct DeadMount {
+    at: PathBuf,
+    /// `None` only while it is dropped: without it the kernel fails the calls that wait.
+    device: Option<fs::File>,
+}
+
+impl DeadMount {
+    /// Mounts at `at`; `None`, and a line with the reason, on a machine that does not allow it.
+    pub fn or_skip(at: &Path) -> Option<Self> {
+        let device = fs::File::options().read(true).write(true).open("/dev/fuse");
+        let Ok(device) = device else {
+            skipped("no FUSE mount: /dev/fuse cannot be opened");
+            return None;
+        };
+        let mut mount = Command::new("mount");
+        mount.args(["-i", "-t", "fuse", "-o"]);
+        mount.arg("fd=0,rootmode=40000,user_id=0,group_id=0,allow_other");
+        mount.arg("dead").arg(at).stdin(device.try_clone().unwrap());
+        let done = mount.output().unwrap();
+        if !done.status.success() {
+            let why = String::from_utf8_lossy(&done.stderr);
+            skipped(&format!("no FUSE mount: {}", why.trim()));
+            return None;
+        }
+        Some(Self {
+            at: at.to_owned(),
+            device: Some(device),
+        })
+    }
+}
+
+impl Drop for DeadMount {
+    fn drop(&mut self) {
+        self.device = None;
+        let _ = Command::new("umount").arg("--lazy").arg(&self.at).status();
+    }
+}
+
 /// No test by itself: the server, in a process that is started for it.
 #[test]
 fn shows_a_directory_on_request() {
@@ -114,9 +159,15 @@ fn shows_a_directory_on_request() {
         return;
     };
     let server = Server {
-        paths: Mutex::new(HashMap::from([(INodeNo::ROOT.0, source.into())])),
+        paths: Mutex::new(HashMap::from([(INodeNo::ROOT.0, PathBuf::from(&source))])),
     };
-    if let Err(error) = fuser::mount(server, at, &Config::default()) {
+    let mut config = Config::default();
+    if Path::new(&source).join(SLOW).exists() {
+        // Others have one: a request that a second one takes while the process is being stopped cannot be ended
+        // by a signal.
+        config.n_threads = Some(THREADS);
+    }
+    if let Err(error) = fuser::mount(server, at, &config) {
         writeln!(std::io::stderr(), "{error}").unwrap();
         #[expect(
             clippy::disallowed_methods,
@@ -137,6 +188,11 @@ impl Server {
     }
 
     fn attributes(&self, path: &Path) -> Option<FileAttr> {
+        if self.path(INodeNo::ROOT)?.join(SLOW).exists() {
+            // The distance to a server: nothing is ever sent.
+            let (_answers, answer) = sync_channel::<()>(1);
+            let _ = answer.recv_timeout(LATENCY);
+        }
         let found = fs::symlink_metadata(path).ok()?;
         let root = self.path(INodeNo::ROOT)?;
         let number = if root == path {

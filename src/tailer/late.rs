@@ -1,0 +1,52 @@
+//! Late runs: health names a run that is not looked at, or not read, for long, although nothing failed.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Tailer;
+use super::shared::TailerContext;
+use super::status::Late;
+use crate::model::RunId;
+
+/// A run is late when a look or a read of its lines takes longer than this, with the wait for its turn.
+pub const LATE_AFTER: Duration = Duration::from_secs(10);
+
+/// Reports a run that is late while one step of its work takes.
+pub(super) struct LateNote {
+    shared: Arc<TailerContext>,
+    run: RunId,
+    devices: Vec<u64>,
+    has_lines: bool,
+}
+
+impl Tailer {
+    /// A note on a read of lines, or else on a look.
+    pub(super) fn late_note(&mut self, has_lines: bool) -> LateNote {
+        LateNote {
+            devices: self.all_devices(),
+            shared: Arc::clone(&self.shared),
+            run: self.run.clone(),
+            has_lines,
+        }
+    }
+}
+
+impl LateNote {
+    /// Waits for the step.
+    pub(super) async fn during<T>(self, step: impl Future<Output = T>) -> T {
+        let mut step = pin!(step);
+        if let Ok(done) = tokio::time::timeout(LATE_AFTER, &mut step).await {
+            return done;
+        }
+        let Self { shared, run, .. } = self;
+        let late = Late {
+            has_lines: self.has_lines,
+            is_slow: !shared.suspects.among(&self.devices).is_empty(),
+        };
+        shared.statuses.late(&run, Some(late));
+        let done = step.await;
+        shared.statuses.late(&run, None);
+        done
+    }
+}
