@@ -29,8 +29,8 @@ pub use read::{
     RunNames, RunSums, RunView, Snapshot, StoredRun, SummaryFigures, UsageKey,
 };
 pub use write::{
-    AccountObservations, Committed, LimitChanges, Outcome, ReplayEnd, RunChange, RunEvent, Start, Started,
-    Writer,
+    AccountObservations, Committed, Forget, LimitChanges, Outcome, ReplayEnd, RunChange, RunEvent, Start,
+    Started, Writer,
 };
 
 #[cfg(test)]

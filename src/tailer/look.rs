@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use super::handle::Pending;
+use super::stall::DevicePermits;
 use super::tree::{Depth, ScanContext, Tree};
 use super::{Tailer, TailerError};
 use crate::config::Settings;
@@ -35,18 +38,12 @@ impl Tailer {
     /// Looks at what the messages name; true if the run's directory is gone.
     pub(super) async fn look(&mut self, pending: Pending) -> Result<bool, TailerError> {
         let shared = Arc::clone(&self.shared);
-        let permits = if pending.rescan || pending.scan.is_some() {
+        let permits = if pending.is_of_many() {
             &shared.permits.scans
         } else {
             &shared.permits.looks
         };
-        let (devices, mut permit) = loop {
-            let devices = self.device_permits().await?;
-            let permit = permits.acquire().await;
-            if !self.is_outdated(&devices) {
-                break (devices, Some(permit));
-            }
-        };
+        let (devices, mut permit) = self.look_permits(permits).await?;
         let settings = Arc::clone(&self.shared.settings.borrow());
         if pending.rescan {
             // At the first look, and after the settings changed.
@@ -72,7 +69,49 @@ impl Tailer {
             self.schedule.doubt();
         }
         self.tree = Some(tree);
-        Ok(result.is_gone?)
+        drop(permit);
+        let is_gone = result.is_gone?;
+        if is_gone {
+            self.give_back(Tree::mark_all_removed).await?;
+        }
+        Ok(is_gone)
+    }
+
+    /// Waits for the permits for work on this run's directories.
+    pub(super) async fn look_permits<'p>(
+        &mut self,
+        permits: &'p Semaphore,
+    ) -> Result<(DevicePermits, Option<SemaphorePermit<'p>>), TailerError> {
+        loop {
+            let devices = self.device_permits().await?;
+            let permit = permits.acquire().await.ok();
+            if !self.is_outdated(&devices) {
+                return Ok((devices, permit));
+            }
+        }
+    }
+
+    /// Gives watches and files of the run back. That takes far longer than to notice that a run is gone, so
+    /// thousands of runs that end do it a few at a time.
+    pub(super) async fn give_back(&mut self, how: fn(&mut Tree, ScanContext<'_>)) -> Result<(), TailerError> {
+        let shared = Arc::clone(&self.shared);
+        let settings = Arc::clone(&shared.settings.borrow());
+        let watch = Arc::clone(&shared.watch);
+        let (devices, mut permit) = self.look_permits(&shared.permits.scans).await?;
+        let ((), tree) = self
+            .blocking(devices, &mut permit, &mut None::<()>, move |mut tree| {
+                let context = ScanContext {
+                    globs: &settings.watch.globs,
+                    limits: &settings.limits,
+                    watch: &watch,
+                    unwatched: true,
+                };
+                how(&mut tree, context);
+                ((), tree)
+            })
+            .await?;
+        self.tree = Some(tree);
+        Ok(())
     }
 
     /// Notes from which devices events arrive.
@@ -140,10 +179,7 @@ fn look_at(tree: &mut Tree, order: &LookOrder) -> LookResult {
         tree.close_idle(order.settings.limits.idle_close, Instant::now());
     }
     let is_gone = match looked {
-        Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => {
-            tree.mark_all_removed(context);
-            Ok(true)
-        }
+        Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => Ok(true),
         Err(error) => Err(error),
         Ok(()) => Ok(false),
     };

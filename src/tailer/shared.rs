@@ -74,9 +74,10 @@ impl DevicesWithEvents {
 #[derive(Debug)]
 pub struct ReadPermits {
     pub(super) reads: Semaphore,
-    /// For runs with hints. Fewer than there are threads: a mount that hangs must leave threads for answers.
+    /// For runs with hints, and for scans of runs that changed without one. Fewer than there are threads: a
+    /// mount that hangs must leave threads for answers.
     pub(super) looks: Semaphore,
-    /// For scans of whole runs, so that a hint does not wait for hundreds of runs that were created at once.
+    /// For runs that are created, removed or stopped, so that a line does not wait for thousands of them.
     pub(super) scans: Semaphore,
     /// Room for records that are read and not committed yet, which are most of the memory during many
     /// backlogs.
@@ -100,6 +101,15 @@ impl ReadPermits {
             )),
             buffers: Mutex::default(),
         }
+    }
+
+    /// The permits that a line needs, as if as many runs were looked at as may be.
+    #[cfg(test)]
+    pub async fn all_looks(&self) -> tokio::sync::SemaphorePermit<'_> {
+        let all = self
+            .looks
+            .acquire_many(u32::try_from(LOOKS_MAX).unwrap_or(u32::MAX));
+        all.await.expect("it is never closed")
     }
 
     pub(super) fn take_buffer(&self) -> Vec<u8> {

@@ -1,10 +1,9 @@
 //! The last sweep of a run: everything is read, unfinished last lines too, then the run is stopped.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::handle::Pending;
-use super::tree::{Depth, ScanContext, Tree};
+use super::tree::{Depth, Tree};
 use super::{Tailer, TailerError};
 use crate::model::StopReason;
 
@@ -38,7 +37,7 @@ impl Tailer {
         }
         self.shared.committer.stop(self.run.clone(), reason).await?;
         self.schedule.retire();
-        self.retire_tree().await?;
+        self.give_back(Tree::retire).await?;
         Ok(Sweep::Done { unread })
     }
 
@@ -48,6 +47,7 @@ impl Tailer {
         let deadline = Instant::now() + SWEEP_FOR_MAX;
         let everything = Pending {
             scan: Some(Depth::Everything),
+            ends: true,
             ..Pending::default()
         };
         // If the directory is gone, files that are still open are read; the next look ends the tailer.
@@ -63,26 +63,6 @@ impl Tailer {
             self.commit(share).await?;
         }
         self.report_lag();
-        Ok(())
-    }
-
-    /// Gives the watches and the open files back.
-    async fn retire_tree(&mut self) -> Result<(), TailerError> {
-        let watch = Arc::clone(&self.shared.watch);
-        let settings = Arc::clone(&self.shared.settings.borrow());
-        let devices = self.device_permits().await?;
-        let ((), tree) = self
-            .blocking(devices, &mut None::<()>, &mut None::<()>, move |mut tree| {
-                tree.retire(ScanContext {
-                    globs: &settings.watch.globs,
-                    limits: &settings.limits,
-                    watch: &watch,
-                    unwatched: true,
-                });
-                ((), tree)
-            })
-            .await?;
-        self.tree = Some(tree);
         Ok(())
     }
 }

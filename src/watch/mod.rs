@@ -149,6 +149,12 @@ impl Watch {
         self.shared.next().await
     }
 
+    /// Takes all hints, without waiting; `None` if there are none.
+    #[must_use]
+    pub fn take(&self) -> Option<Hints> {
+        self.shared.take()
+    }
+
     /// Tries to end the polling, with new watchers and the directories that were refused. It may wait for a
     /// device. True if a shard has recovered; then a rescan is pending, because all watches have to be set
     /// again.

@@ -238,7 +238,11 @@ fn small() -> Vec<u8> {
     store.mark(&AccountId::default(), Some(&cause)).unwrap();
     let gone = RunId::new("gone").unwrap();
     store.stop(&[(gone.clone(), StopReason::Asked)], NOW).unwrap();
-    store.forget(&gone, true, NOW).unwrap();
+    let forget = Forget {
+        run: gone,
+        directory_is_there: true,
+    };
+    store.forget(&[forget], NOW).unwrap();
     store.close();
     disk.image()
 }
@@ -287,7 +291,11 @@ fn ask(store: &mut Writer) -> Result<(), StoreError> {
     store.commit(&[more])?;
     let one = RunId::new("one").unwrap();
     store.stop(&[(one.clone(), StopReason::Idle)], NOW)?;
-    store.forget(&one, false, NOW)?;
+    let forget = Forget {
+        run: one,
+        directory_is_there: false,
+    };
+    store.forget(&[forget], NOW)?;
     store.end_backlog()?;
     store.reader().snapshot()?.summary()?;
     Ok(())
