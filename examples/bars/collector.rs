@@ -131,6 +131,8 @@ impl Collector {
             .arg(place.socket())
             .env("TOKENTAIL__HTTP__LISTEN", "off")
             .env("TOKENTAIL__LOG__LEVEL", "error")
+            // As the systemd unit does.
+            .env("MALLOC_ARENA_MAX", "2")
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .spawn()

@@ -23,6 +23,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Requests at the same time.
 const CLIENTS: usize = 16;
 const IDLE_STOP: &str = "60s";
+/// The runs directory and the run that goes on have fewer.
+const WATCHES_LEFT: u64 = 10;
 const WAIT_MAX: Duration = Duration::from_mins(10);
 type Way = fn(&Path) -> anyhow::Result<()>;
 const WAYS: [(&str, Way); 4] = [
@@ -134,8 +136,12 @@ fn stopped(collector: &Collector, count: usize) -> anyhow::Result<bool> {
         .is_some_and(|runs| !runs.is_empty()))
 }
 
+/// Waits until all runs are stopped and their watches given back.
 fn all_stopped(collector: &Collector) -> anyhow::Result<()> {
-    until(|| stopped(collector, RESTING_RUNS))
+    until(|| {
+        let watches = collector.json("/healthz")?["watches"].as_u64();
+        Ok(watches.is_some_and(|watches| watches < WATCHES_LEFT) && stopped(collector, RESTING_RUNS)?)
+    })
 }
 
 fn until(is_done: impl Fn() -> anyhow::Result<bool>) -> anyhow::Result<()> {

@@ -99,6 +99,7 @@ async fn a_run_whose_directory_is_gone_ends_without_the_permits_that_lines_need(
     let mut listener = running.live().subscribe();
     running.backlog_done().cancelled().await;
     let looks = running.core.shared.permits.all_looks().await;
+    assert!(looks.is_some());
     fs::rename(directory.path().join("runs/r"), directory.path().join("gone")).unwrap();
     let ended = async {
         loop {

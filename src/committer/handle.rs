@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::live::Update;
 use crate::model::{AccountId, Batch, RunId, StopReason};
 use crate::quota::exhaustion::Cause;
-use crate::store::{AccountObservations, Forget, Outcome, Start, Started, StoreError};
+use crate::store::{AccountObservations, ForgetRun, Outcome, Start, Started, StoreError};
 
 /// Commands in the queue of the committer; at this bound the senders wait.
 const SUBMISSIONS_WAITING_MAX: usize = 256;
@@ -50,7 +50,7 @@ pub(super) enum RunCommand {
     },
     /// The answer is `false` for runs that are unknown.
     Forget {
-        runs: Vec<Forget>,
+        runs: Vec<ForgetRun>,
         done: oneshot::Sender<Vec<bool>>,
     },
     Release {
@@ -125,7 +125,7 @@ impl CommitterHandle {
     ///
     /// # Errors
     /// When the committer has stopped.
-    pub async fn forget(&self, runs: Vec<Forget>) -> Result<Vec<bool>, CommitterGone> {
+    pub async fn forget(&self, runs: Vec<ForgetRun>) -> Result<Vec<bool>, CommitterGone> {
         self.request(|done| CommitterCommand::Run(RunCommand::Forget { runs, done }))
             .await
     }

@@ -29,7 +29,7 @@ pub use read::{
     RunNames, RunSums, RunView, Snapshot, StoredRun, SummaryFigures, UsageKey,
 };
 pub use write::{
-    AccountObservations, Committed, Forget, LimitChanges, Outcome, ReplayEnd, RunChange, RunEvent, Start,
+    AccountObservations, Committed, ForgetRun, LimitChanges, Outcome, ReplayEnd, RunChange, RunEvent, Start,
     Started, Writer,
 };
 

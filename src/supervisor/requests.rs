@@ -10,7 +10,7 @@ use super::handle::{ForgetAnswer, Request, StopAnswer, StopRequest};
 use super::runs_directory::AfterListing;
 use super::starts::WantedPlace;
 use crate::model::{RunId, StopReason};
-use crate::store::Forget;
+use crate::store::ForgetRun;
 use crate::tailer::status::RunStatuses;
 
 /// Interval at which the wait for a last sweep checks that the filesystem of the run responds.
@@ -151,11 +151,11 @@ impl Supervisor {
         runs: Vec<ForgetRequest>,
         directory_is_there: impl Fn(&RunId) -> bool,
     ) {
-        let forget = |(run, _): &ForgetRequest| Forget {
+        let forget = |(run, _): &ForgetRequest| ForgetRun {
             run: run.clone(),
             directory_is_there: directory_is_there(run),
         };
-        let forgets: Vec<Forget> = runs.iter().map(forget).collect();
+        let forgets: Vec<ForgetRun> = runs.iter().map(forget).collect();
         let Ok(known) = self.shared.committer.forget(forgets.clone()).await else {
             return;
         };

@@ -105,11 +105,11 @@ impl ReadPermits {
 
     /// The permits that a line needs, as if as many runs were looked at as may be.
     #[cfg(test)]
-    pub async fn all_looks(&self) -> tokio::sync::SemaphorePermit<'_> {
+    pub async fn all_looks(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
         let all = self
             .looks
             .acquire_many(u32::try_from(LOOKS_MAX).unwrap_or(u32::MAX));
-        all.await.expect("it is never closed")
+        all.await.ok()
     }
 
     pub(super) fn take_buffer(&self) -> Vec<u8> {

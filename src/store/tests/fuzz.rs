@@ -238,7 +238,7 @@ fn small() -> Vec<u8> {
     store.mark(&AccountId::default(), Some(&cause)).unwrap();
     let gone = RunId::new("gone").unwrap();
     store.stop(&[(gone.clone(), StopReason::Asked)], NOW).unwrap();
-    let forget = Forget {
+    let forget = ForgetRun {
         run: gone,
         directory_is_there: true,
     };
@@ -291,7 +291,7 @@ fn ask(store: &mut Writer) -> Result<(), StoreError> {
     store.commit(&[more])?;
     let one = RunId::new("one").unwrap();
     store.stop(&[(one.clone(), StopReason::Idle)], NOW)?;
-    let forget = Forget {
+    let forget = ForgetRun {
         run: one,
         directory_is_there: false,
     };

@@ -65,7 +65,7 @@ fn write(store: &mut Writer, random: &mut fastrand::Rng, number: u64) -> &'stati
         }
         5 => {
             let directory_is_there = random.bool();
-            let forget = Forget {
+            let forget = ForgetRun {
                 run,
                 directory_is_there,
             };

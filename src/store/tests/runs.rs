@@ -122,9 +122,9 @@ fn a_stopped_run_goes_on_when_lines_come_and_not_before() {
     );
 }
 
-fn forget(run: &str, directory_is_there: bool) -> Forget {
+fn forget(run: &str, directory_is_there: bool) -> ForgetRun {
     let run = id(run);
-    Forget {
+    ForgetRun {
         run,
         directory_is_there,
     }

@@ -26,7 +26,7 @@ pub use commit::ReplayEnd;
 pub use name_cache::NameCache;
 pub use outcome::{Committed, LimitChanges, Outcome, RunChange, RunEvent};
 pub use reported::AccountObservations;
-pub use runs::{Forget, Start, Started};
+pub use runs::{ForgetRun, Start, Started};
 
 use super::control::StoreControl;
 use super::database::DatabaseSlot;

@@ -32,7 +32,7 @@ pub struct Start {
 
 /// A run to be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Forget {
+pub struct ForgetRun {
     pub run: RunId,
     /// Its name is kept from being found again until [`Writer::release`].
     pub directory_is_there: bool,
@@ -142,7 +142,7 @@ impl Writer {
     /// As [`Writer::commit`].
     pub fn forget(
         &mut self,
-        runs: &[Forget],
+        runs: &[ForgetRun],
         now: Millis,
     ) -> Result<(Vec<bool>, Option<Committed>), StoreError> {
         self.transact_named(|write, names| {
@@ -233,7 +233,7 @@ fn start_one(
 fn forget_one(
     write: &WriteTransaction,
     names: &mut NameCache,
-    forget: &Forget,
+    forget: &ForgetRun,
     now: Millis,
 ) -> Result<Option<RunEvent>, DbError> {
     let run = &forget.run;
