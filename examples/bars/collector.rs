@@ -39,6 +39,13 @@ impl Place {
         self.0.path().join("s")
     }
 
+    /// A file outside the runs directory; its directory is made.
+    pub fn beside(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let path = self.0.path().join(name);
+        fs::create_dir_all(path.parent().context("a directory")?)?;
+        Ok(path)
+    }
+
     /// A log of a run; its directories are made.
     pub fn log(&self, run: &str, name: &str) -> anyhow::Result<PathBuf> {
         let path = self.runs().join(run).join("mount").join(name);
@@ -104,6 +111,15 @@ pub struct Collector {
 impl Collector {
     /// Starts it; how long it took until it was ready.
     pub fn start(program: &Path, place: &Place) -> anyhow::Result<(Self, Duration)> {
+        Self::start_with(program, place, &[])
+    }
+
+    /// The same with settings in the environment.
+    pub fn start_with(
+        program: &Path,
+        place: &Place,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<(Self, Duration)> {
         let began = Instant::now();
         let child = Command::new(program)
             .arg("serve")
@@ -115,6 +131,9 @@ impl Collector {
             .arg(place.socket())
             .env("TOKENTAIL__HTTP__LISTEN", "off")
             .env("TOKENTAIL__LOG__LEVEL", "error")
+            // As the systemd unit does.
+            .env("MALLOC_ARENA_MAX", "2")
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
@@ -141,18 +160,28 @@ impl Collector {
         }
     }
 
-    fn connect(&self, path: &str) -> anyhow::Result<UnixStream> {
+    fn connect(&self, method: &str, path: &str, body: &str) -> anyhow::Result<UnixStream> {
         let mut stream = UnixStream::connect(&self.socket)?;
         stream.set_read_timeout(Some(WAIT_MAX))?;
-        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes())?;
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all((head + body).as_bytes())?;
         Ok(stream)
     }
 
     /// A whole answer.
     pub fn ask(&self, path: &str) -> anyhow::Result<String> {
         let mut answer = String::new();
-        self.connect(path)?.read_to_string(&mut answer)?;
+        self.connect("GET", path, "")?.read_to_string(&mut answer)?;
         Ok(answer)
+    }
+
+    /// Makes a request that has to succeed.
+    pub fn request(&self, method: &str, path: &str, body: &str) -> anyhow::Result<()> {
+        let mut answer = String::new();
+        self.connect(method, path, body)?.read_to_string(&mut answer)?;
+        ensure!(answer.starts_with("HTTP/1.0 2"), "{method} {path}: {answer}");
+        Ok(())
     }
 
     pub fn json(&self, path: &str) -> anyhow::Result<Value> {
@@ -188,9 +217,33 @@ impl Collector {
         Ok(())
     }
 
+    /// Responses of a run.
+    pub fn run_messages(&self, run: &str) -> anyhow::Result<u64> {
+        self.json(&format!("/v1/runs/{run}"))?["messages"]
+            .as_u64()
+            .context("messages")
+    }
+
     /// Runs whose usage was published, as it is heard.
     pub fn events(&self) -> anyhow::Result<Receiver<(Instant, String)>> {
-        let stream = BufReader::new(self.connect("/v1/events?kinds=usage")?);
+        self.heard("/v1/events?kinds=usage", |document| {
+            document["run"].as_str().unwrap_or_default().to_owned()
+        })
+    }
+
+    /// The responses of a run that were published, as it is heard.
+    pub fn published(&self, run: &str) -> anyhow::Result<Receiver<(Instant, u64)>> {
+        self.heard(&format!("/v1/events?kinds=usage&run={run}"), |document| {
+            document["totals"]["messages"].as_u64().unwrap_or_default()
+        })
+    }
+
+    fn heard<T: Send + 'static>(
+        &self,
+        path: &str,
+        of: impl Fn(&Value) -> T + Send + 'static,
+    ) -> anyhow::Result<Receiver<(Instant, T)>> {
+        let stream = BufReader::new(self.connect("GET", path, "")?);
         let (sender, events) = sync_channel(EVENTS_WAITING_MAX);
         // Ends with the collector.
         std::thread::Builder::new()
@@ -202,8 +255,7 @@ impl Collector {
                     };
                     let now = Instant::now();
                     let document: Value = serde_json::from_str(data).unwrap_or_default();
-                    let run = document["run"].as_str().unwrap_or_default().to_owned();
-                    if sender.send((now, run)).is_err() {
+                    if sender.send((now, of(&document))).is_err() {
                         return;
                     }
                 }

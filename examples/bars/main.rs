@@ -1,6 +1,6 @@
 //! Measures the collector against the bars it is to keep, each beside something else in the same run.
 //!
-//! usage: bars live|idle|rest|append|restart|size|growth|history|runs|responses [--program PROGRAM] [--tree TREE] [--long]
+//! usage: bars live|idle|rest|files|ends|append|restart|size|growth|history|runs|responses [--program PROGRAM] [--tree TREE] [--only WAY] [--long]
 //!
 //! `growth` is history, runs and responses. TREE is one that `corpus` made; `append`, `restart` and `size` work on a copy of it. Prints what was measured, the
 //! bar and the ratio; a bar that is not reached is no error. The scripts in `benches` run it.
@@ -10,6 +10,7 @@
 )]
 
 mod collector;
+mod ends;
 mod growth;
 mod live;
 mod still;
@@ -25,6 +26,8 @@ struct Options {
     program: PathBuf,
     tree: Option<PathBuf>,
     long: bool,
+    /// The one way of `ends` that is measured.
+    only: Option<String>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -32,6 +35,7 @@ fn main() -> anyhow::Result<()> {
         program: "target/release/tokentail".into(),
         tree: None,
         long: false,
+        only: None,
     };
     let mut what = None;
     let mut words = std::env::args_os().skip(1);
@@ -39,6 +43,7 @@ fn main() -> anyhow::Result<()> {
         match word.to_str() {
             Some("--program") => options.program = words.next().context("--program PROGRAM")?.into(),
             Some("--tree") => options.tree = Some(words.next().context("--tree TREE")?.into()),
+            Some("--only") => options.only = words.next().and_then(|only| only.into_string().ok()),
             Some("--long") => options.long = true,
             Some(word) if what.is_none() => what = Some(word.to_owned()),
             _ => bail!("{} is not understood", word.display()),
@@ -48,6 +53,8 @@ fn main() -> anyhow::Result<()> {
         Some("live") => live::live(&options),
         Some("idle") => still::idle(&options),
         Some("rest") => still::rest(&options),
+        Some("files") => still::files(&options),
+        Some("ends") => ends::ends(&options),
         Some("append") => tree::append(&options),
         Some("restart") => tree::restart(&options),
         Some("size") => tree::size(&options),
@@ -55,8 +62,16 @@ fn main() -> anyhow::Result<()> {
         Some("history") => growth::history(&options),
         Some("runs") => growth::runs(&options),
         Some("responses") => growth::responses(&options),
-        _ => bail!("live, idle, rest, append, restart, size, growth, history, runs or responses"),
+        _ => {
+            bail!("live, idle, rest, files, ends, append, restart, size, growth, history, runs or responses")
+        }
     }
+}
+
+/// The program, and with BEFORE in the environment that one too.
+fn programs(options: &Options) -> impl Iterator<Item = PathBuf> {
+    let before = std::env::var_os("BEFORE").map(PathBuf::from);
+    std::iter::once(options.program.clone()).chain(before)
 }
 
 /// A value of the sorted samples that so many thousandths of them do not exceed.

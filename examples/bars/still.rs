@@ -1,12 +1,10 @@
 //! What it costs when nothing happens.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
-
-use anyhow::Context as _;
+use std::time::Duration;
 
 use super::collector::{Collector, Place, append, tail};
-use super::{Options, line, milliseconds, quantile};
+use super::{Options, line, milliseconds, programs};
 
 const RUNS: usize = 500;
 const FILES: usize = 10;
@@ -55,7 +53,7 @@ pub fn idle(options: &Options) -> anyhow::Result<()> {
 }
 
 /// Resting runs and the directories of each, so that there are some 50,000 watches.
-const RESTING_RUNS: usize = 10_000;
+pub const RESTING_RUNS: usize = 10_000;
 const RESTING_DIRECTORIES: usize = 3;
 /// How long it rests before that is measured, with `--long` until all are looked at as rarely as they ever are; and for
 /// how long it is measured.
@@ -65,25 +63,28 @@ const REST_WATCHED: Duration = Duration::from_mins(1);
 /// Files of sessions that are over, and the runs they are in.
 const HISTORY_FILES: usize = 40_000;
 const HISTORY_RUNS: usize = 400;
-const WAIT_MAX: Duration = Duration::from_mins(10);
-/// After how many of its lines the others are counted: that list is long.
-const COUNTED_EVERY: usize = 10;
-/// Pause between two lines of the run that goes on while the others are stopped.
-const LINE_EVERY: Duration = Duration::from_millis(100);
+/// Starts with everything read before.
+const STARTS: usize = 3;
 
-/// 10,000 runs that rest, and the moment in which all of them end. With a program BEFORE in the environment, that one too.
+/// 10,000 runs that rest. With a program BEFORE in the environment, that one too.
 pub fn rest(options: &Options) -> anyhow::Result<()> {
-    let before = std::env::var_os("BEFORE").map(std::path::PathBuf::from);
-    let programs = std::iter::once(options.program.clone()).chain(before);
     println!("{RESTING_RUNS} runs of {} directories", RESTING_DIRECTORIES + 2);
-    for program in programs {
+    for program in programs(options) {
         println!("{}:", program.display());
         rest_of(&program, if options.long { REST_LONG } else { REST })?;
+    }
+    println!("bars: 0.5 %, 96 MiB");
+    Ok(())
+}
+
+/// Many files that were read before and do not grow any more.
+pub fn files(options: &Options) -> anyhow::Result<()> {
+    println!("{HISTORY_FILES} files of history in {HISTORY_RUNS} runs");
+    for program in programs(options) {
+        println!("{}:", program.display());
         history_of(&program)?;
     }
-    println!(
-        "bars: 0.5 %, 96 MiB; all ended in 15 s, and 50 ms for the others meanwhile; {HISTORY_FILES} files of history: 1 s, 0.5 %"
-    );
+    println!("bars: 1 s, 0.5 %");
     Ok(())
 }
 
@@ -94,17 +95,37 @@ fn history_of(program: &Path) -> anyhow::Result<()> {
         let log = place.log(&format!("r{}", file % HISTORY_RUNS), &format!("{file}.jsonl"))?;
         append(&log, &line(&file.to_string()))?;
     }
-    let (collector, _) = Collector::start(program, &place)?;
+    let (collector, first) = Collector::start(program, &place)?;
     collector.catch_up()?;
     collector.stop()?;
+    println!("  ready the first time after {:.0} ms", milliseconds(first));
+    let mut times = Vec::new();
+    for _ in 1..STARTS {
+        let (collector, ready) = Collector::start(program, &place)?;
+        times.push(milliseconds(ready));
+        collector.catch_up()?;
+        collector.stop()?;
+    }
+    let cold = drop_caches();
     let (collector, ready) = Collector::start(program, &place)?;
+    if cold {
+        println!("  ready with empty caches after {:.0} ms", milliseconds(ready));
+    } else {
+        println!("  the caches cannot be emptied: that takes root");
+    }
     collector.catch_up()?;
     let share = cpu_share(&collector, REST)?;
+    let (now, most) = collector.process.memory()?;
     println!(
-        "  {HISTORY_FILES} files of history in {HISTORY_RUNS} runs: ready after {:.0} ms; at rest {share:.2} % of a processor",
-        milliseconds(ready)
+        "  ready again after {times:.0?} ms; at rest {share:.2} % of a processor, {now} MiB resident, {most} MiB at most"
     );
     collector.stop()
+}
+
+/// Empties the page cache and the caches of directories; `false` if that is not allowed.
+fn drop_caches() -> bool {
+    let synced = std::process::Command::new("sync").status();
+    synced.is_ok() && std::fs::write("/proc/sys/vm/drop_caches", "3").is_ok()
 }
 
 /// The share of a processor in percent, after a rest.
@@ -116,63 +137,38 @@ fn cpu_share(collector: &Collector, rest: Duration) -> anyhow::Result<f64> {
     Ok(milliseconds(used) / milliseconds(REST_WATCHED) * 100.0)
 }
 
-fn rest_of(program: &Path, rest: Duration) -> anyhow::Result<()> {
-    let place = Place::new()?;
+/// The resting runs.
+pub fn make_runs(place: &Place) -> anyhow::Result<()> {
     for run in 0..RESTING_RUNS {
         for directory in 0..RESTING_DIRECTORIES {
             let log = place.log(&format!("r{run}"), &format!("d{directory}/a.jsonl"))?;
             append(&log, &line(&format!("{run}-{directory}")))?;
         }
     }
-    let on = place.log("on", "a.jsonl")?;
-    append(&on, &line("on"))?;
-    let (collector, ready) = Collector::start(program, &place)?;
+    Ok(())
+}
+
+fn rest_of(program: &Path, rest: Duration) -> anyhow::Result<()> {
+    let place = Place::new()?;
+    make_runs(&place)?;
+    let (collector, first) = Collector::start(program, &place)?;
     collector.catch_up()?;
     let share = cpu_share(&collector, rest)?;
     let (now, most) = collector.process.memory()?;
     println!(
-        "  ready after {:.0} ms; at rest {share:.2} % of a processor, {now} MiB resident, {most} MiB at most",
-        milliseconds(ready)
+        "  ready the first time after {:.0} ms; at rest {share:.2} % of a processor, {now} MiB resident, {most} MiB at most",
+        milliseconds(first)
     );
-    let events = collector.events()?;
-    let began = Instant::now();
-    let gone = place.runs().with_extension("gone");
-    std::fs::create_dir_all(&gone)?;
-    for run in 0..RESTING_RUNS {
-        let run = format!("r{run}");
-        std::fs::rename(place.runs().join(&run), gone.join(&run))?;
+    collector.stop()?;
+    let mut times = Vec::new();
+    for _ in 0..STARTS {
+        let (collector, ready) = Collector::start(program, &place)?;
+        times.push(milliseconds(ready));
+        collector.catch_up()?;
+        let (now, most) = collector.process.memory()?;
+        println!("  after another start {now} MiB resident, {most} MiB at most");
+        collector.stop()?;
     }
-    // One goes on.
-    let mut latencies = Vec::new();
-    let mut number = 0;
-    let ended = loop {
-        number += 1;
-        let at = Instant::now();
-        append(&on, &line(&format!("on-{number}")))?;
-        loop {
-            let (heard, run) = events.recv_timeout(WAIT_MAX).context("no event has the line")?;
-            if run == "on" && heard > at {
-                latencies.push(heard - at);
-                break;
-            }
-        }
-        std::thread::sleep(LINE_EVERY);
-        if number % COUNTED_EVERY != 0 {
-            continue;
-        }
-        let runs = collector.json("/v1/runs?state=stopped")?;
-        if runs.as_array().is_some_and(|runs| runs.len() >= RESTING_RUNS) {
-            break began.elapsed();
-        }
-        anyhow::ensure!(began.elapsed() < WAIT_MAX, "not all runs end");
-    };
-    latencies.sort_unstable();
-    println!(
-        "  all of them gone: ended in {:.1} s; lines of another run meanwhile: p50 {:.0} ms, p99 {:.0} ms, most {:.0} ms",
-        ended.as_secs_f64(),
-        quantile(&latencies, 500),
-        quantile(&latencies, 990),
-        quantile(&latencies, 1000)
-    );
-    collector.stop()
+    println!("  ready again after {times:.0?} ms");
+    Ok(())
 }

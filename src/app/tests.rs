@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::{Environment, Partial};
 use crate::live::Event;
-use crate::model::{Labels, RunId};
+use crate::model::{Labels, Phase, RunId, StopReason};
 use crate::supervisor::handle::{StartAnswer, StartRequest};
 use crate::tailer::tree::fault;
 
@@ -90,6 +90,35 @@ async fn a_threshold_is_published_after_its_commit_and_once() {
             .expect("the line is merged");
     }
     assert_eq!(told, [(1, 75), (2, 90)]);
+    assert!(matches!(running.shutdown(WAIT_MAX).await, ShutdownOutcome::Clean));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_directory_is_gone_ends_without_the_permits_that_lines_need() {
+    let directory = tempfile::tempdir().unwrap();
+    write_log(directory.path(), "r", "a.jsonl", "1");
+    let running = App::start(settings(directory.path()), Scope::Everything, clock()).unwrap();
+    let mut listener = running.live().subscribe();
+    running.backlog_done().cancelled().await;
+    let looks = running.core.shared.permits.all_looks().await;
+    assert!(looks.is_some());
+    fs::rename(directory.path().join("runs/r"), directory.path().join("gone")).unwrap();
+    let ended = async {
+        loop {
+            let Event::Update(update) = listener.next().await else {
+                panic!("the listener was too slow")
+            };
+            if update
+                .lifecycle
+                .iter()
+                .any(|run| run.phase == Phase::Stopped(StopReason::Vanished))
+            {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(WAIT_MAX, ended).await.expect("it ends");
+    drop(looks);
     assert!(matches!(running.shutdown(WAIT_MAX).await, ShutdownOutcome::Clean));
 }
 

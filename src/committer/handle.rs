@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::live::Update;
 use crate::model::{AccountId, Batch, RunId, StopReason};
 use crate::quota::exhaustion::Cause;
-use crate::store::{AccountObservations, Outcome, Start, Started, StoreError};
+use crate::store::{AccountObservations, ForgetRun, Outcome, Start, Started, StoreError};
 
 /// Commands in the queue of the committer; at this bound the senders wait.
 const SUBMISSIONS_WAITING_MAX: usize = 256;
@@ -48,11 +48,10 @@ pub(super) enum RunCommand {
         reason: StopReason,
         done: oneshot::Sender<bool>,
     },
-    /// The answer is `false` if nothing changed.
+    /// The answer is `false` for runs that are unknown.
     Forget {
-        run: RunId,
-        directory_is_there: bool,
-        done: oneshot::Sender<bool>,
+        runs: Vec<ForgetRun>,
+        done: oneshot::Sender<Vec<bool>>,
     },
     Release {
         runs: Vec<RunId>,
@@ -121,20 +120,14 @@ impl CommitterHandle {
             .await
     }
 
-    /// Forgets a run whose tailer has ended; `false` if it is unknown. As long as its directory exists, the
-    /// run is not discovered again.
+    /// Forgets runs whose tailers have ended; `false` for those that are unknown. As long as its directory
+    /// exists, a run is not discovered again.
     ///
     /// # Errors
     /// When the committer has stopped.
-    pub async fn forget(&self, run: RunId, directory_is_there: bool) -> Result<bool, CommitterGone> {
-        self.request(|done| {
-            CommitterCommand::Run(RunCommand::Forget {
-                run,
-                directory_is_there,
-                done,
-            })
-        })
-        .await
+    pub async fn forget(&self, runs: Vec<ForgetRun>) -> Result<Vec<bool>, CommitterGone> {
+        self.request(|done| CommitterCommand::Run(RunCommand::Forget { runs, done }))
+            .await
     }
 
     /// Frees the names of forgotten runs whose directories are gone.

@@ -327,16 +327,12 @@ impl Committer {
                 runs: vec![(run, reason)],
                 done: vec![done],
             })?,
-            RunCommand::Forget {
-                run,
-                directory_is_there,
-                done,
-            } => {
-                let committed = self.persist(&[], |writer| writer.forget(&run, directory_is_there, now))?;
+            RunCommand::Forget { runs, done } => {
+                let (known, committed) = self.persist(&[], |writer| writer.forget(&runs, now))?;
                 if let Some(committed) = &committed {
                     self.publish(&[], committed, now);
                 }
-                let _ = done.send(committed.is_some());
+                let _ = done.send(known);
             }
             RunCommand::Release { runs, done } => {
                 self.persist(&[], |writer| writer.release(&runs))?;

@@ -29,8 +29,8 @@ pub use read::{
     RunSums, RunView, SeriesNames, Snapshot, StoredRun, SummaryFigures,
 };
 pub use write::{
-    AccountObservations, Committed, LimitChanges, Outcome, ReplayEnd, RunChange, RunEvent, Start, Started,
-    Writer,
+    AccountObservations, Committed, ForgetRun, LimitChanges, Outcome, ReplayEnd, RunChange, RunEvent, Start,
+    Started, Writer,
 };
 
 #[cfg(test)]

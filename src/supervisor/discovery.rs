@@ -271,18 +271,20 @@ impl Supervisor {
 
     /// Resumes requests after a listing; `found` are the runs in the runs directory, if it could be listed.
     pub(super) async fn resume(&mut self, waiting: Vec<AfterListing>, found: Option<&HashSet<RunId>>) {
+        let mut forgets = Vec::new();
         for request in waiting {
             match request {
                 AfterListing::Stop(stop, done) => self.stop_known(stop, done).await,
-                AfterListing::Forget(run, done) => {
-                    let directory_is_there =
-                        found.map_or(self.places.directory.is_some(), |found| found.contains(&run));
-                    self.forget(run, directory_is_there, done).await;
-                }
+                AfterListing::Forget(run, done) => forgets.push((run, done)),
                 AfterListing::Started(done, answer) => {
                     let _ = done.send(answer);
                 }
             }
+        }
+        if !forgets.is_empty() {
+            let runs_dir_is_there = self.places.directory.is_some();
+            let is_there = |run: &RunId| found.map_or(runs_dir_is_there, |found| found.contains(run));
+            self.forget(forgets, is_there).await;
         }
     }
 }

@@ -149,6 +149,10 @@ impl Supervisor {
         self.discover();
         self.check_progress().await;
         loop {
+            // Thousands of runs may end or be stopped at once; lines of the others do not wait for all of them.
+            if let Some(hints) = self.shared.watch.take() {
+                self.forward(hints).await;
+            }
             match self.next_event(&mut tick, &mut settings).await {
                 SupervisorEvent::Hints(hints) => self.forward(hints).await,
                 SupervisorEvent::Tick => self.tick().await,

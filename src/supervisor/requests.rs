@@ -10,10 +10,14 @@ use super::handle::{ForgetAnswer, Request, StopAnswer, StopRequest};
 use super::runs_directory::AfterListing;
 use super::starts::WantedPlace;
 use crate::model::{RunId, StopReason};
+use crate::store::ForgetRun;
 use crate::tailer::status::RunStatuses;
 
 /// Interval at which the wait for a last sweep checks that the filesystem of the run responds.
 const STALL_LOOKED_FOR_EVERY: Duration = Duration::from_secs(1);
+
+/// A run to be forgotten, and the channel for the answer.
+pub(super) type ForgetRequest = (RunId, oneshot::Sender<ForgetAnswer>);
 
 /// A stop whose last sweep has ended, and the channel for its answer.
 pub(super) type SweptStop = (StopRequest, Swept, oneshot::Sender<StopAnswer>);
@@ -93,7 +97,11 @@ impl Supervisor {
     /// here.
     pub(super) async fn swept(&mut self, (stop, swept, done): SweptStop) {
         let unread = match swept {
-            Swept::ToTheEnd => None,
+            // The tailer has stopped the run.
+            Swept::ToTheEnd => {
+                let _ = done.send(StopAnswer::Stopped);
+                return;
+            }
             Swept::Unread(reason) => Some(reason),
             Swept::TailerGone => match self.failures.reason(&stop.run) {
                 Some(reason) => Some(reason.to_owned()),
@@ -130,34 +138,40 @@ impl Supervisor {
             tailer.stop_before(Request::Forget { run, done });
         } else if self.places.has(&run) {
             // A directory outside the runs directory is never discovered again.
-            self.forget(run, false, done).await;
+            self.forget(vec![(run, done)], |_| false).await;
         } else {
             self.after_listing(AfterListing::Forget(run, done)).await;
         }
     }
 
-    /// Forgets a run. `directory_is_there` if its directory would be discovered again.
+    /// Forgets runs in one transaction, because thousands may be forgotten at once. `directory_is_there` if the
+    /// directory of a run would be discovered again.
     pub(super) async fn forget(
         &mut self,
-        run: RunId,
-        directory_is_there: bool,
-        done: oneshot::Sender<ForgetAnswer>,
+        runs: Vec<ForgetRequest>,
+        directory_is_there: impl Fn(&RunId) -> bool,
     ) {
-        let committer = &self.shared.committer;
-        let Ok(was_known) = committer.forget(run.clone(), directory_is_there).await else {
+        let forget = |(run, _): &ForgetRequest| ForgetRun {
+            run: run.clone(),
+            directory_is_there: directory_is_there(run),
+        };
+        let forgets: Vec<ForgetRun> = runs.iter().map(forget).collect();
+        let Ok(known) = self.shared.committer.forget(forgets.clone()).await else {
             return;
         };
-        self.shared.statuses.forget(&run);
-        self.places.give_up(&run);
-        self.failures.remove(&run);
-        if directory_is_there {
-            self.forgotten.insert(run);
+        for ((forget, was_known), (_, done)) in forgets.into_iter().zip(known).zip(runs) {
+            self.shared.statuses.forget(&forget.run);
+            self.places.give_up(&forget.run);
+            self.failures.remove(&forget.run);
+            if forget.directory_is_there {
+                self.forgotten.insert(forget.run);
+            }
+            let _ = done.send(if was_known {
+                ForgetAnswer::Forgotten
+            } else {
+                ForgetAnswer::Unknown
+            });
         }
-        let _ = done.send(if was_known {
-            ForgetAnswer::Forgotten
-        } else {
-            ForgetAnswer::Unknown
-        });
     }
 }
 

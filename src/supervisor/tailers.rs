@@ -179,8 +179,11 @@ impl Supervisor {
     pub(super) fn vanish_committed(&mut self, run: &RunId) {
         tracing::info!(%run, "its directory is gone; what was counted stays");
         self.vanishing.remove(run);
-        // The directory may have been made again meanwhile: it was left out while the run was in `vanishing`.
-        self.discover();
+        // The directory may have been made again meanwhile: it was left out while the run was in `vanishing`. Of
+        // thousands of runs that vanish at once the last one starts the listing.
+        if self.vanishing.is_empty() {
+            self.discover();
+        }
     }
 
     /// Notes that a tailer failed, or could not be started.

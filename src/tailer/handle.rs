@@ -2,7 +2,7 @@
 //! tailer.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{Notify, oneshot};
@@ -24,9 +24,19 @@ pub(super) struct Pending {
     /// A scan of all runs, by its number; the run's schedule decides if it takes part.
     pub(super) tick: Option<(u32, Depth)>,
     pub(super) rescan: bool,
+    /// The run is about to end.
+    pub(super) ends: bool,
     pub(super) stops: Vec<StopWaiter>,
     /// The run was started again.
     pub(super) revive: bool,
+}
+
+impl Pending {
+    /// True for a look that thousands of runs may need at once: the run is new, its directory itself may be gone,
+    /// the run ends, or events were lost.
+    pub(super) fn is_of_many(&self) -> bool {
+        self.rescan || self.ends || self.paths.contains(Path::new(""))
+    }
 }
 
 /// A request to stop the run, and the channel for its answer.
@@ -95,6 +105,14 @@ impl TailerHandle {
         self.send(|pending| pending.scan = pending.scan.max(Some(depth)));
     }
 
+    /// Wakes the tailer because the run has had no news for `runs.idle_stop`.
+    pub(super) fn end_idle(&self) {
+        self.send(|pending| {
+            pending.scan = pending.scan.max(Some(Depth::Changed));
+            pending.ends = true;
+        });
+    }
+
     /// Adds a scan that watches and lists everything again, because events were lost.
     pub fn rescan(&self) {
         self.send(|pending| pending.rescan = true);
@@ -155,5 +173,29 @@ impl TailerHandle {
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
         lock(&self.mailbox.pending)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_and_scans_are_not_among_the_looks_of_many() {
+        let is_of_many = |send: &dyn Fn(&TailerHandle)| {
+            let handle = TailerHandle::default();
+            send(&handle);
+            handle.take().is_of_many()
+        };
+        let hint = |path: &'static str| move |handle: &TailerHandle| handle.hint(path.into());
+        assert!(!is_of_many(&hint("mount/a.jsonl")));
+        assert!(!is_of_many(&|handle| {
+            handle.hint("mount/a.jsonl".into());
+            handle.tick(7, Depth::Changed);
+            handle.scan(Depth::Everything);
+        }));
+        assert!(is_of_many(&hint("")), "its directory may be gone");
+        assert!(is_of_many(&TailerHandle::rescan));
+        assert!(is_of_many(&TailerHandle::end_idle));
     }
 }

@@ -35,7 +35,7 @@ struct LookResult {
 impl Tailer {
     /// Looks at what the messages name; true if the run's directory is gone.
     pub(super) async fn look(&mut self, pending: Pending) -> Result<bool, TailerError> {
-        let kind = if pending.rescan || pending.scan.is_some() {
+        let kind = if pending.is_of_many() {
             JobKind::Scan
         } else {
             JobKind::Look
@@ -66,7 +66,35 @@ impl Tailer {
             self.schedule.doubt();
         }
         self.tree = Some(tree);
-        Ok(result.is_gone?)
+        drop(permits);
+        let is_gone = result.is_gone?;
+        if is_gone {
+            self.give_back(Tree::mark_all_removed).await?;
+        }
+        Ok(is_gone)
+    }
+
+    /// Gives watches and files of the run back. That takes far longer than to notice that a run is gone, so
+    /// thousands of runs that end do it a few at a time.
+    pub(super) async fn give_back(&mut self, how: fn(&mut Tree, ScanContext<'_>)) -> Result<(), TailerError> {
+        let shared = Arc::clone(&self.shared);
+        let settings = Arc::clone(&shared.settings.borrow());
+        let watch = Arc::clone(&shared.watch);
+        let (access, mut permits) = self.admitted(JobKind::Scan).await?;
+        let ((), tree) = self
+            .blocking(access, &mut permits, move |mut tree| {
+                let context = ScanContext {
+                    globs: &settings.watch.globs,
+                    limits: &settings.limits,
+                    watch: &watch,
+                    unwatched: true,
+                };
+                how(&mut tree, context);
+                ((), tree)
+            })
+            .await?;
+        self.tree = Some(tree);
+        Ok(())
     }
 
     /// Notes from which devices events arrive.
@@ -134,10 +162,7 @@ fn look_at(tree: &mut Tree, order: &LookOrder) -> LookResult {
         tree.close_idle(order.settings.limits.idle_close, Instant::now());
     }
     let is_gone = match looked {
-        Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => {
-            tree.mark_all_removed(context);
-            Ok(true)
-        }
+        Err(LogFileError::Gone(_) | LogFileError::Refused(_)) => Ok(true),
         Err(error) => Err(error),
         Ok(()) => Ok(false),
     };

@@ -255,7 +255,7 @@ impl RoundContext {
         let schedule = &mut idle.schedule;
         schedule.hinted = schedule.hinted || self.devices_with_events.has_all(idle.tree.devices());
         if !schedule.retired && schedule.last_news.elapsed() > self.settings.runs.idle_stop {
-            handle.scan(Depth::Changed);
+            handle.end_idle();
         } else if let Some(depth) = schedule.next(self.scan, self.depth, idle.tree.partly_watched) {
             idle.tree
                 .close_idle(self.settings.limits.idle_close, std::time::Instant::now());

@@ -83,9 +83,10 @@ impl DevicesWithEvents {
 pub struct ReadPermits {
     reads: Arc<Semaphore>,
     slow_reads: Arc<Semaphore>,
-    /// For runs with hints. Fewer than there are threads: a mount that hangs must leave threads for answers.
+    /// For runs with hints, and for scans of runs that changed without one. Fewer than there are threads: a
+    /// mount that hangs must leave threads for answers.
     looks: Arc<Semaphore>,
-    /// For scans of whole runs, so that a hint does not wait for hundreds of runs that were created at once.
+    /// For runs that are created, removed or stopped, so that a line does not wait for thousands of them.
     scans: Arc<Semaphore>,
     checks: Arc<Semaphore>,
     resolves: Arc<Semaphore>,
@@ -101,8 +102,6 @@ pub(super) enum JobKind {
     Look,
     Scan,
     Read,
-    /// The end of the work on a run.
-    Close,
     /// A check if the own directory of a run exists.
     Check,
     /// The resolution of the directory that a request names.
@@ -155,7 +154,6 @@ impl ReadPermits {
                 taken.room = self.room(SHARE_RECORDS_MAX).await;
                 one_of(&self.reads).await
             }
-            JobKind::Close => None,
             JobKind::Check => one_of(&self.checks).await,
             JobKind::Resolve => one_of(&self.resolves).await,
         };
@@ -165,6 +163,15 @@ impl ReadPermits {
     /// Waits for the room of this number of records.
     pub(super) async fn room(&self, records: u32) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.room).acquire_many_owned(records).await.ok()
+    }
+
+    /// The permits that a line needs, as if as many runs were looked at as may be.
+    #[cfg(test)]
+    pub async fn all_looks(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        let all = self
+            .looks
+            .acquire_many(u32::try_from(LOOKS_MAX).unwrap_or(u32::MAX));
+        all.await.ok()
     }
 
     pub(super) fn take_buffer(&self) -> Vec<u8> {

@@ -1,11 +1,9 @@
 //! The last sweep of a run: everything is read, unfinished last lines too, then the run is stopped.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::handle::Pending;
-use super::shared::JobKind;
-use super::tree::{Depth, ScanContext, Tree};
+use super::tree::{Depth, Tree};
 use super::{Tailer, TailerError};
 use crate::model::StopReason;
 
@@ -39,7 +37,7 @@ impl Tailer {
         }
         self.shared.committer.stop(self.run.clone(), reason).await?;
         self.schedule.retire();
-        self.retire_tree().await?;
+        self.give_back(Tree::retire).await?;
         Ok(Sweep::Done { unread })
     }
 
@@ -49,6 +47,7 @@ impl Tailer {
         let deadline = Instant::now() + SWEEP_FOR_MAX;
         let everything = Pending {
             scan: Some(Depth::Everything),
+            ends: true,
             ..Pending::default()
         };
         // If the directory is gone, files that are still open are read; the next look ends the tailer.
@@ -66,26 +65,6 @@ impl Tailer {
         self.report_lag();
         let last_change = self.tree.as_deref().and_then(Tree::last_change);
         self.shared.statuses.swept(&self.run, last_change);
-        Ok(())
-    }
-
-    /// Gives the watches and the open files back.
-    async fn retire_tree(&mut self) -> Result<(), TailerError> {
-        let watch = Arc::clone(&self.shared.watch);
-        let settings = Arc::clone(&self.shared.settings.borrow());
-        let (access, mut permits) = self.admitted(JobKind::Close).await?;
-        let ((), tree) = self
-            .blocking(access, &mut permits, move |mut tree| {
-                tree.retire(ScanContext {
-                    globs: &settings.watch.globs,
-                    limits: &settings.limits,
-                    watch: &watch,
-                    unwatched: true,
-                });
-                ((), tree)
-            })
-            .await?;
-        self.tree = Some(tree);
         Ok(())
     }
 }

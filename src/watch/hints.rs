@@ -80,6 +80,7 @@ impl SharedHints {
         }
     }
 
+    /// Takes all hints; `None` if there are none.
     pub(super) fn take(&self) -> Option<Hints> {
         let mut pending = lock(&self.pending);
         if pending.is_empty() {

@@ -27,8 +27,9 @@ use hints::SharedHints;
 use shard::{Shard, THREAD_ENDED, build};
 
 /// Most watches of one watcher, as long as more watchers can be made: as many as fit into a hash table of
-/// 2048 places, of which an eighth stays free. One more would double its tables.
-const SHARD_WATCHES_MAX: usize = 1792;
+/// 1024 places, of which an eighth stays free. One more would double its tables, and each removal walks over
+/// all of them.
+const SHARD_WATCHES_MAX: usize = 896;
 /// Most watchers: a user has 128 inotify instances by default.
 const SHARDS_MAX: usize = 64;
 /// The reason why a directory is not watched. None of these stops the counting.
@@ -149,6 +150,12 @@ impl Watch {
         self.shared.next().await
     }
 
+    /// Takes all hints, without waiting; `None` if there are none.
+    #[must_use]
+    pub fn take(&self) -> Option<Hints> {
+        self.shared.take()
+    }
+
     /// Tries to end the polling, with new watchers and the directories that were refused. It may wait for a
     /// device. True if a shard has recovered; then a rescan is pending, because all watches have to be set
     /// again.
@@ -244,11 +251,12 @@ impl Watch {
     fn shard_of(&self, device: u64, sorted: &[(Arc<Shard>, Vec<FoundDirectory>)]) -> Arc<Shard> {
         let mut shards = lock(&self.shards);
         let is_of_device = |shard: &&Arc<Shard>| *shard.device.get_or_init(|| device) == device;
-        let has_room = |shard: &&Arc<Shard>| {
+        let load = |shard: &Arc<Shard>| {
             let waiting = sorted.iter().find(|(one, _)| Arc::ptr_eq(one, shard));
             let waiting = waiting.map_or(0, |(_, found)| found.len());
-            lock(&shard.state).paths.len() + waiting < SHARD_WATCHES_MAX
+            lock(&shard.state).paths.len() + waiting
         };
+        let has_room = |shard: &&Arc<Shard>| load(shard) < SHARD_WATCHES_MAX;
         if let Some(shard) = shards.iter().filter(is_of_device).find(has_room) {
             return Arc::clone(shard);
         }
@@ -261,8 +269,9 @@ impl Watch {
             return shard;
         }
         // No further watcher can be made, so one is shared, if possible one of the device.
-        let last = shards.iter().rfind(is_of_device).or(shards.last());
-        last.map_or_else(|| Arc::new(Shard::new(Err(THREAD_ENDED.to_owned()))), Arc::clone)
+        let of_device = shards.iter().filter(is_of_device).min_by_key(|shard| load(shard));
+        let shared = of_device.or(shards.last());
+        shared.map_or_else(|| Arc::new(Shard::new(Err(THREAD_ENDED.to_owned()))), Arc::clone)
     }
 }
 

@@ -243,7 +243,11 @@ fn small() -> Vec<u8> {
     store.mark(&AccountId::default(), Some(&cause)).unwrap();
     let gone = RunId::new("gone").unwrap();
     store.stop(&[(gone.clone(), StopReason::Asked)], NOW).unwrap();
-    store.forget(&gone, true, NOW).unwrap();
+    let forget = ForgetRun {
+        run: gone,
+        directory_is_there: true,
+    };
+    store.forget(&[forget], NOW).unwrap();
     store.close();
     disk.image()
 }
@@ -296,7 +300,11 @@ fn ask(store: &mut Writer) -> Result<(), StoreError> {
     store.commit(&[more])?;
     let one = RunId::new("one").unwrap();
     store.stop(&[(one.clone(), StopReason::Idle)], NOW)?;
-    store.forget(&one, false, NOW)?;
+    let forget = ForgetRun {
+        run: one,
+        directory_is_there: false,
+    };
+    store.forget(&[forget], NOW)?;
     store.end_backlog()?;
     store.reader().snapshot()?.summary()?;
     Ok(())

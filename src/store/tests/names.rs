@@ -68,7 +68,12 @@ fn write(store: &mut Writer, random: &mut fastrand::Rng, number: u64) -> &'stati
             "stop"
         }
         5 => {
-            store.forget(&run, random.bool(), NOW).unwrap();
+            let directory_is_there = random.bool();
+            let forget = ForgetRun {
+                run,
+                directory_is_there,
+            };
+            store.forget(&[forget], NOW).unwrap();
             "forget"
         }
         6 => {

@@ -122,6 +122,14 @@ fn a_stopped_run_goes_on_when_lines_come_and_not_before() {
     );
 }
 
+fn forget(run: &str, directory_is_there: bool) -> ForgetRun {
+    let run = id(run);
+    ForgetRun {
+        run,
+        directory_is_there,
+    }
+}
+
 #[test]
 fn a_forgotten_run_leaves_its_sums_and_nothing_is_counted_again() {
     let mut store = memory();
@@ -131,8 +139,12 @@ fn a_forgotten_run_leaves_its_sums_and_nothing_is_counted_again() {
         .commit([batch("s", "a", None, 10, vec![record(3, 9, Some(NOW))])])
         .unwrap();
     let before = figures(&store);
-    assert!(store.forget(&id("nobody"), true, NOW).unwrap().is_none());
-    let gone = store.forget(&id("r"), true, NOW).unwrap().unwrap();
+    let (known, gone) = store.forget(&[forget("nobody", true)], NOW).unwrap();
+    assert_eq!((known, gone.is_none()), (vec![false], true));
+    let all = [forget("nobody", true), forget("r", true), forget("r", true)];
+    let (known, gone) = store.forget(&all, NOW).unwrap();
+    let gone = gone.unwrap();
+    assert_eq!((known, gone.events.len()), (vec![false, true, false], 1));
     assert_eq!(gone.events[0].phase, Phase::Forgotten);
     assert_eq!(read(&store).forgotten().unwrap(), [id("r")].into());
     assert_eq!(read(&store).run_info(&id("r")).unwrap(), None);
@@ -154,9 +166,9 @@ fn a_forgotten_run_leaves_its_sums_and_nothing_is_counted_again() {
         .commit([batch("r", "b", None, 10, vec![record(1, 50, Some(NOW))])])
         .unwrap();
     assert_eq!(figures(&store).forgotten.totals.output, 57);
-    assert!(store.forget(&id("r"), false, NOW).unwrap().is_some());
+    assert_eq!(store.forget(&[forget("r", false)], NOW).unwrap().0, [true]);
     assert!(read(&store).forgotten().unwrap().is_empty());
-    store.forget(&id("s"), true, NOW).unwrap();
+    store.forget(&[forget("s", true)], NOW).unwrap();
     store.release(&[id("s")]).unwrap();
     assert!(read(&store).forgotten().unwrap().is_empty());
     let all = figures(&store);

@@ -35,7 +35,9 @@ impl<'b> BatchAccounts<'b> {
             let is_usual = batch.dialect == Dialect::Claude && !Dialect::is_of_agent(&account.provider);
             *account.provider == *provider || is_usual
         });
-        let own = if is_of_run {
+        let is_asked_for =
+            !batch.observations.is_empty() || (batch.records.iter()).any(|record| record.provider.is_none());
+        let own = if is_of_run || !is_asked_for {
             of_run
         } else {
             by_provider(registry, names, (run, provider), &batch.account)?.unwrap_or(of_run)

@@ -29,7 +29,7 @@ pub use name_cache::NameCache;
 pub use outcome::{Committed, LimitChanges, Outcome, RunChange, RunEvent};
 pub use registry::Registry;
 pub use reported::AccountObservations;
-pub use runs::{Start, Started};
+pub use runs::{ForgetRun, Start, Started};
 
 use super::control::StoreControl;
 use super::database::DatabaseSlot;

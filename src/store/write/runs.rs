@@ -30,6 +30,14 @@ pub struct Start {
     pub mount: Option<Option<PathBuf>>,
 }
 
+/// A run to be forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForgetRun {
+    pub run: RunId,
+    /// Its name is kept from being found again until [`Writer::release`].
+    pub directory_is_there: bool,
+}
+
 /// What became of a [`Start`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Started {
@@ -127,45 +135,27 @@ impl Writer {
         })
     }
 
-    /// Forgets a run: its name, labels and read positions. With `directory_is_there` the name is kept from being
-    /// found again until [`Writer::release`]. `None` if it is unknown.
+    /// Forgets runs in one transaction: their names, labels and read positions. Returns for each if it was known.
+    /// `None` if nothing changed.
     ///
     /// # Errors
     /// As [`Writer::commit`].
     pub fn forget(
         &mut self,
-        run: &RunId,
-        directory_is_there: bool,
+        runs: &[ForgetRun],
         now: Millis,
-    ) -> Result<Option<Committed>, StoreError> {
+    ) -> Result<(Vec<bool>, Option<Committed>), StoreError> {
         self.transact_named(|write, names| {
-            let mut registry = Registry::new(write)?;
-            let Some((row, _)) = registry.known(run)? else {
-                return Ok(None);
-            };
-            let event = event(&registry, run, Phase::Forgotten)?;
-            let sums = registry.sums(row.number)?;
-            let mut rest = registry.sums(FORGOTTEN_RUNS)?;
-            rest.totals += sums.totals;
-            rest.lines.add(&sums.lines);
-            rest.files = rest.files.saturating_add(sums.files);
-            rest.bytes = rest.bytes.saturating_add(sums.bytes);
-            rest.latest = rest.latest.max(sums.latest);
-            put(&mut registry.totals, FORGOTTEN_RUNS, &rest)?;
-            registry.totals.remove(row.number)?;
-            registry.infos.remove(row.number)?;
-            registry.runs.remove(run.as_str())?;
-            names.backlog.remove(&row.number);
-            if directory_is_there {
-                let number = row.number;
-                put(
-                    &mut registry.forgotten,
-                    run.as_str(),
-                    &ForgottenRow { number, at: now },
-                )?;
+            let (mut known, mut events) = (Vec::with_capacity(runs.len()), Vec::new());
+            for forget in runs {
+                let event = forget_one(write, names, forget, now)?;
+                known.push(event.is_some());
+                events.extend(event);
             }
-            forget_files(write, row.number)?;
-            numbered(write, event.into_iter().collect()).map(Some)
+            if events.is_empty() {
+                return Ok((known, None));
+            }
+            Ok((known, Some(numbered(write, events)?)))
         })
     }
 
@@ -237,6 +227,43 @@ fn start_one(
         (false, Some(_)) => (Started::Resumed, Some(Phase::Resumed)),
         (false, None) => (Started::Known, None),
     })
+}
+
+/// Forgets a run; `None` if it is unknown.
+fn forget_one(
+    write: &WriteTransaction,
+    names: &mut NameCache,
+    forget: &ForgetRun,
+    now: Millis,
+) -> Result<Option<RunEvent>, DbError> {
+    let run = &forget.run;
+    let mut registry = Registry::new(write)?;
+    let Some((row, _)) = registry.known(run)? else {
+        return Ok(None);
+    };
+    let event = event(&registry, run, Phase::Forgotten)?;
+    let sums = registry.sums(row.number)?;
+    let mut rest = registry.sums(FORGOTTEN_RUNS)?;
+    rest.totals += sums.totals;
+    rest.lines.add(&sums.lines);
+    rest.files = rest.files.saturating_add(sums.files);
+    rest.bytes = rest.bytes.saturating_add(sums.bytes);
+    rest.latest = rest.latest.max(sums.latest);
+    put(&mut registry.totals, FORGOTTEN_RUNS, &rest)?;
+    registry.totals.remove(row.number)?;
+    registry.infos.remove(row.number)?;
+    registry.runs.remove(run.as_str())?;
+    names.backlog.remove(&row.number);
+    if forget.directory_is_there {
+        let number = row.number;
+        put(
+            &mut registry.forgotten,
+            run.as_str(),
+            &ForgottenRow { number, at: now },
+        )?;
+    }
+    forget_files(write, row.number)?;
+    Ok(event)
 }
 
 fn event(registry: &Registry<'_>, run: &RunId, phase: Phase) -> Result<Option<RunEvent>, DbError> {
