@@ -76,24 +76,29 @@ equal("responses", messages, counted.rows ? counted.totals.messages : counted.me
 
 if (counted.quota && versions.has("codex")) {
     const ofCodex = sent.filter(({ agent, limits }) => agent === "codex" && limits);
-    const windows = new Map(
-        counted.quota.windows.filter(({ source }) => source === "codex").map((one) => [one.window, one]),
-    );
+    const isOfCodex = ({ provider, account }) => provider === "codex" && account === "default";
+    const windows = new Map(counted.quota.windows.filter(isOfCodex).map((one) => [one.window, one]));
     const seconds = (time) => (time ? Date.parse(time) / 1000 : time);
     for (const { name, used, reset } of ofCodex.at(-1).limits) {
-        equal(`${name} utilization`, used / 100, windows.get(name)?.utilization);
-        equal(`${name} reset_at`, reset, seconds(windows.get(name)?.reset_at));
+        equal(`codex ${name} utilization`, used / 100, windows.get(name)?.utilization);
+        equal(`codex ${name} reset_at`, reset, seconds(windows.get(name)?.reset_at));
     }
     const refusals = ofCodex.filter((entry) => entry.refused_until);
-    const events = counted.quota.limit_events.filter(({ source }) => source === "codex");
-    equal("refusals", refusals.length, events.length);
+    const events = counted.quota.limit_events.filter(isOfCodex);
+    equal("accounts with windows", 1, new Set(counted.quota.windows.map((one) => one.provider)).size);
+    equal("codex refusals", refusals.length, events.length);
     refusals.forEach(({ refused_until }, at) =>
-        equal("end of a refusal", refused_until, seconds(events[at]?.resets_at)),
+        equal("codex end of a refusal", refused_until, seconds(events[at]?.resets_at)),
     );
-    equal("five_hour refused", true, windows.get("five_hour")?.refused);
+    equal("codex five_hour refused", true, windows.get("five_hour")?.refused);
 }
 
 for (const [agent, { messages }] of byAgent) {
+    // pi's answers are on the accounts of the providers that its lines name.
+    if (counted.quota && agent !== "pi") {
+        const account = counted.quota.accounts.find(({ provider }) => provider === agent);
+        equal(`${agent}'s calls of its account`, messages, account?.calls_5h);
+    }
     if (messages < responsesMin[agent])
         differences.push(`${agent} asked for ${messages} answers, not for ${responsesMin[agent]} or more`);
 }
