@@ -22,7 +22,7 @@ pub use cursor::{
     Cursor, FileNumber, Inode, PARSER_STATE_BYTES_MAX, ParserState, Position, RelativePath, TAIL_BYTES_MAX,
 };
 pub use dialect::Dialect;
-pub use place::{PLACE_NAME_BYTES_MAX, Place};
+pub use place::{PLACE_NAME_BYTES_MAX, SessionPlace};
 pub use price::{Geography, PriceClass, PromptSize, Service, Speed, Tier};
 pub use record::{Batch, Dating, Kind, LineCounts, Rank, Record, ResponseKey};
 pub use run::{

@@ -14,13 +14,13 @@ const UUID_LETTERS: usize = 36;
 
 /// The session that a transcript is of, and the project of that session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
+pub struct SessionPlace {
     pub session: Box<str>,
     /// `None` if the path names none.
     pub project: Option<Box<str>>,
 }
 
-impl Place {
+impl SessionPlace {
     /// The place of a transcript of this dialect at a path below its run's directory.
     #[must_use]
     pub fn of(dialect: Dialect, path: &Path) -> Self {
@@ -51,30 +51,29 @@ impl Place {
     }
 }
 
-/// `…/projects/<project>/<session>.jsonl`; sub-agents `…/<session>/subagents/agent-*.jsonl`.
-fn claude(folders: &[&OsStr], stem: &OsStr) -> Place {
-    let session = subagent_of(folders).unwrap_or(stem);
-    Place::new(text(session), below(folders, "projects"))
-}
-
-/// The folder above that of sub-agents.
-fn subagent_of<'p>(folders: &[&'p OsStr]) -> Option<&'p OsStr> {
-    let at = folders.iter().rposition(|folder| *folder == "subagents")?;
-    folders.get(at.checked_sub(1)?).copied()
+/// `…/projects/<project>/<session>.jsonl`; sub-agents `…/<session>/subagents/agent-*.jsonl`. Where the directory of
+/// projects itself is mounted, a project is known by its name: a path with dashes.
+fn claude(folders: &[&OsStr], stem: &OsStr) -> SessionPlace {
+    let subagents = folders.iter().rposition(|folder| *folder == "subagents");
+    let above = subagents.and_then(|at| at.checked_sub(1));
+    let session = above.map_or(stem, |at| folders[at]);
+    let folders = &folders[..above.unwrap_or(folders.len())];
+    let with_dashes = |folder: &&OsStr| folder.as_encoded_bytes().starts_with(b"-");
+    let project = below(folders, "projects").or_else(|| folders.last().copied().filter(with_dashes));
+    SessionPlace::new(text(session), project)
 }
 
 /// `tmp/<project>/chats/session-<time>-<start of id>.jsonl`; sub-agents `chats/<session>/<own id>.jsonl`.
-fn gemini(folders: &[&OsStr], stem: &OsStr) -> Place {
+fn gemini(folders: &[&OsStr], stem: &OsStr) -> SessionPlace {
     let chats = folders.iter().rposition(|folder| *folder == "chats");
     let parent = chats.and_then(|at| folders.get(at + 1).copied());
     let project = chats.and_then(|at| folders.get(at.checked_sub(1)?).copied());
-    Place::new(text(parent.unwrap_or(stem)), project)
+    SessionPlace::new(text(parent.unwrap_or(stem)), project)
 }
 
 /// The folder below the last one of this name that has one.
 fn below<'p>(folders: &[&'p OsStr], name: &str) -> Option<&'p OsStr> {
-    let has_more = &folders[..folders.len().saturating_sub(1)];
-    let at = has_more.iter().rposition(|folder| *folder == name)?;
+    let at = folders.iter().rposition(|folder| *folder == name)?;
     folders.get(at + 1).copied()
 }
 
@@ -132,7 +131,7 @@ mod tests {
     const UUID: &str = "019a3b5c-7d8e-7f00-8123-456789abcdef";
 
     fn place(dialect: Dialect, path: &str) -> (String, Option<String>) {
-        let Place { session, project } = Place::of(dialect, Path::new(path));
+        let SessionPlace { session, project } = SessionPlace::of(dialect, Path::new(path));
         (session.into(), project.map(Into::into))
     }
 
@@ -162,7 +161,14 @@ mod tests {
                 Some("p"),
             ),
             (Claude, "m/projects/s1.jsonl", "s1", None),
-            (Claude, "projects/projects/p/s1.jsonl", "s1", Some("p")),
+            (Claude, "projects/p/projects/s1.jsonl", "s1", None),
+            (Claude, "mount/-home-u/s1.jsonl", "s1", Some("-home-u")),
+            (
+                Claude,
+                "mount/-home-u/s1/subagents/x/agent-7.jsonl",
+                "s1",
+                Some("-home-u"),
+            ),
             (Claude, "subagents/agent-7.jsonl", "agent-7", None),
             (Claude, "mount/a.jsonl", "a", None),
             (Codex, codex.as_str(), UUID, None),
@@ -193,7 +199,7 @@ mod tests {
         let (_, project) = place(Dialect::Claude, &format!("projects/{long}/s.jsonl"));
         assert_eq!(project.unwrap().len(), PLACE_NAME_BYTES_MAX);
         let path = Path::new(OsStr::from_bytes(b"projects/\xff\xfe/a\nb.jsonl"));
-        let of = Place::of(Dialect::Claude, path);
+        let of = SessionPlace::of(Dialect::Claude, path);
         assert_eq!(
             (&*of.session, of.project.as_deref()),
             ("a\u{fffd}b", Some("\u{fffd}\u{fffd}"))

@@ -8,7 +8,7 @@ pub type ModelNumber = u32;
 /// The number the store gives a session, from 1 on; 0 is none.
 pub type SessionNumber = u32;
 
-/// The number the store gives a [`Place`](super::Place).
+/// The number the store gives a [`SessionPlace`](super::SessionPlace).
 pub type PlaceNumber = u32;
 
 /// The number the store gives a series: what sums are kept by.

@@ -25,8 +25,8 @@ pub use error::{Displacement, StoreError};
 pub use file::{StoreOptions, is_database};
 pub use open::{look, open, open_existing};
 pub use read::{
-    AccountSums, KnownAccounts, LimitEvent, Origin, QuotaView, ReadCounters, Reader, RunInfo, RunNames,
-    RunSums, RunView, SeriesNames, Snapshot, StoredRun, SummaryFigures,
+    AccountSums, KnownAccounts, LimitEvent, QuotaView, ReadCounters, Reader, ResponseOrigin, RunInfo,
+    RunNames, RunSums, RunView, SeriesNames, Snapshot, StoredRun, SummaryFigures,
 };
 pub use write::{
     AccountObservations, Committed, ForgetRun, LimitChanges, Outcome, ReplayEnd, RunChange, RunEvent, Start,

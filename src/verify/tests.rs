@@ -11,7 +11,7 @@ use crate::config::{Environment, Partial};
 use crate::dedup::Response;
 use crate::model::{AccountId, Cursor, Millis, Position, ResponseKey};
 use crate::reader::{self, PartialLine, ReadOptions};
-use crate::store::Origin;
+use crate::store::ResponseOrigin;
 use crate::store::audit::{ResponseFix, RunFix};
 
 /// 2026-10-05T09:00:00Z
@@ -25,8 +25,8 @@ fn line(id: u32, output: u64) -> String {
 
 /// A response put in or taken away.
 fn fix(key: ResponseKey, response: Option<Response>) -> ResponseFix {
-    let origin = Origin {
-        place: crate::model::Place::default(),
+    let origin = ResponseOrigin {
+        place: crate::model::SessionPlace::default(),
         account: AccountId::default(),
         dialect: crate::model::Dialect::Claude,
     };

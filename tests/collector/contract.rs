@@ -111,7 +111,7 @@ const ASKED: [Asked; 46] = [
         "/v1/usage?group_by=label:project&from=2026-10-05",
         200,
     ),
-    get("/v1/usage", "/v1/usage?from=2026-10-05T09:30:00Z", 400),
+    get("/v1/usage", "/v1/usage?from=2026-10-05T09:20:00Z", 400),
     get("/api/usage", "/api/usage?account=nobody", 404),
     get("/api/usage", "/api/usage?account=default", 200),
     get("/api/usage/runs/{id}", "/api/usage/runs/one", 200),

@@ -155,7 +155,23 @@ fn every_grouping_sums_up_to_the_summary_forgotten_runs_too() {
     let mut wanted = summary["totals"].clone();
     wanted["messages"] = summary["messages"].clone();
     wanted["advisor_calls"] = summary["advisor_calls"].clone();
-    for group in ["day", "hour", "run", "model", "account", "label:project"] {
+    for group in [
+        "day",
+        "week",
+        "month",
+        "hour",
+        "run",
+        "session",
+        "project",
+        "model",
+        "dialect",
+        "provider",
+        "account",
+        "price_class",
+        "label:project",
+        "model,day,run",
+        "hour,session&zone=Asia/Kathmandu",
+    ] {
         let (_, usage) = collector.get(&format!("/v1/usage?group_by={group}"));
         assert_eq!(usage["totals"], wanted, "{group}");
     }
@@ -179,15 +195,123 @@ fn every_grouping_sums_up_to_the_summary_forgotten_runs_too() {
     place.assert_verified();
 }
 
+/// The rows' output tokens by the parts of their keys.
+fn expect_several(collector: &Collector, query: &str, wanted: &[(Value, u64)]) {
+    let (status, usage) = collector.get(&format!("/v1/usage{query}"));
+    assert_eq!(status, 200, "{query}: {usage}");
+    let rows = usage["rows"].as_array().unwrap().iter();
+    let rows: Vec<_> = rows
+        .map(|row| {
+            assert!(row.get("key").is_none(), "{row}");
+            (row["keys"].clone(), row["output_tokens"].as_u64().unwrap())
+        })
+        .collect();
+    assert_eq!(rows, wanted, "{query}");
+}
+
+#[test]
+fn rows_are_of_several_groupings_and_of_the_days_of_a_zone() {
+    let (place, collector) = story();
+    let (big, small) = ("claude-opus-5", "claude-haiku-5");
+    expect_several(
+        &collector,
+        "?group_by=model,day",
+        &[
+            (json!({"model": small, "day": "2026-10-05"}), 20),
+            (json!({"model": small, "day": "2026-10-08"}), 50000),
+            (json!({"model": big, "day": "2026-10-05"}), 4001),
+            (json!({"model": big, "day": "2026-10-06"}), 300),
+        ],
+    );
+    expect_several(
+        &collector,
+        "?group_by=session,label:project,provider&to=2026-10-06",
+        &[
+            (
+                json!({"session": "a", "label:project": "x", "provider": "claude"}),
+                21,
+            ),
+            (
+                json!({"session": "b", "label:project": "y", "provider": "claude"}),
+                4000,
+            ),
+        ],
+    );
+    // A quarter to six before UTC.
+    expect(
+        &collector,
+        "?zone=Asia/Kathmandu",
+        &[("2026-10-05", 21), ("2026-10-06", 4300), ("2026-10-08", 50000)],
+    );
+    expect(
+        &collector,
+        "?zone=Asia/Kathmandu&from=2026-10-06&to=2026-10-07&group_by=hour",
+        &[("2026-10-06T05:00:00.000+05:45", 4300)],
+    );
+    expect(
+        &collector,
+        "?zone=America/Los_Angeles&group_by=week",
+        &[("2026-W41", 54321)],
+    );
+    expect(&collector, "?group_by=month", &[("2026-10", 54321)]);
+    expect(&collector, "?group_by=dialect", &[("claude", 54321)]);
+    expect(&collector, "?group_by=project", &[("null", 54321)]);
+    expect(
+        &collector,
+        "?group_by=price_class",
+        &[("prompt_100k/standard/other/unknown", 54321)],
+    );
+    expect(&collector, "?group_by=session&session=a", &[("a", 321)]);
+    expect(
+        &collector,
+        "?group_by=model&run=a&zone=Asia/Kathmandu&from=2026-10-06",
+        &[(big, 300)],
+    );
+    for nothing in [
+        "?session=nobody",
+        "?project=a",
+        "?dialect=codex",
+        "?dialect=none",
+        "?provider=openai",
+        "?model=none",
+        "?period=today&zone=Asia/Kolkata",
+    ] {
+        expect(&collector, nothing, &[]);
+    }
+    let (_, usage) =
+        collector.get("/v1/usage?zone=Asia/Kathmandu&from=2026-10-05&to=2026-10-06&group_by=model,run");
+    assert_eq!(
+        (&usage["from"], &usage["to"], &usage["group_by"], &usage["zone"]),
+        (
+            &json!("2026-10-04T18:15:00.000Z"),
+            &json!("2026-10-05T18:15:00.000Z"),
+            &json!("model,run"),
+            &json!("Asia/Kathmandu")
+        )
+    );
+    let (status, _, body) =
+        collector.exchange("GET", "/v1/usage?group_by=run,model", "Accept: text/csv\r\n", "");
+    assert_eq!(status, 200, "{body}");
+    let lines: Vec<&str> = body.lines().collect();
+    assert!(lines[0].starts_with("run,model,messages,"), "{body}");
+    assert!(lines[1].starts_with("a,claude-haiku-5,1,0,10,20,"), "{body}");
+    collector.stop_cleanly();
+    place.assert_verified();
+}
+
 #[test]
 fn what_cannot_be_answered_exactly_is_refused_by_its_name() {
     let (_place, collector) = story();
     for (query, field) in [
-        ("?from=2026-10-05T09:30:00Z", "from"),
+        ("?from=2026-10-05T09:20:00Z", "from"),
         ("?from=yesterday", "from"),
         ("?to=2026-10-05T09:00:00", "to"),
         ("?from=2026-10-06&to=2026-10-05", "to"),
-        ("?group_by=week", "group_by"),
+        ("?group_by=year", "group_by"),
+        ("?group_by=day,day", "group_by"),
+        ("?zone=Nowhere", "zone"),
+        ("?period=ever", "period"),
+        ("?period=7d&from=2026-10-05", "period"),
         ("?group_by=label:", "group_by"),
         ("?account=max", "account"),
         ("?label=project", "label"),

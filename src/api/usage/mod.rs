@@ -1,12 +1,13 @@
 //! Usage over a time range by key, as JSON or CSV.
 //!
-//! Answered from hourly sums. A range that does not begin and end on a full hour is refused, never
-//! approximated.
+//! Answered from the sums of quarters of an hour and of UTC days. A range that does not begin and end on a full quarter
+//! of an hour is refused, never approximated.
 
+mod group;
 mod question;
+mod times;
 
-use std::collections::BTreeMap;
-use std::ops::Range;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use axum::Json;
@@ -25,12 +26,13 @@ use crate::api::openapi::{BadRequest, Refused, USAGE, Unavailable};
 use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::dedup::Totals;
-use crate::model::{DAY_QUARTERS, RunNumber};
+use crate::model::{DAY_QUARTERS, SeriesNumber};
+use crate::store::schema::SeriesRow;
 use crate::store::{RunNames, Snapshot};
-use question::{Group, Question};
+use group::RowOrigin;
+use question::Question;
+use times::slots;
 
-/// Quarters of an hour in an hour.
-const HOUR_QUARTERS: u32 = 4;
 /// Most rows of an answer.
 const ROWS_MAX: usize = 100_000;
 
@@ -40,22 +42,34 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default().routes(routes!(get_usage))
 }
 
-/// The range, the grouping and the filter; a parameter left out filters nothing.
+/// The range, the groupings and the filters; a parameter left out filters nothing.
 #[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct UsageQuery {
-    /// From this hour on: an RFC 3339 time on a full hour, or a date, which is a UTC day.
+    /// From this time on: an RFC 3339 time on a full quarter of an hour, or a date, which is a day of the zone.
     from: Option<String>,
-    /// Before this hour, likewise.
+    /// Before this time, likewise.
     to: Option<String>,
-    /// One row for each day, hour, run, model, account, or value of a label, as in label:project. Default:
-    /// day.
+    /// Instead of from and to: today, yesterday, week (since Monday), month, or the last days with today, as 7d.
+    period: Option<String>,
+    /// The time zone of days, weeks, months and hours, by its IANA name. Default: UTC.
+    zone: Option<String>,
+    /// One row for each day, week (ISO), month, hour, run, session, project, model, dialect, provider, account,
+    /// price_class, or value of a label, as in label:project; several with commas, as in model,day. Default: day.
     group_by: Option<String>,
     /// Only this run.
     run: Option<String>,
+    /// Only this session.
+    session: Option<String>,
+    /// Only this project.
+    project: Option<String>,
     /// Only this model.
     model: Option<String>,
+    /// Only transcripts of this agent: claude, codex, pi, gemini or qwen.
+    dialect: Option<String>,
+    /// Only accounts of this provider.
+    provider: Option<String>,
     /// Only this account, as PROVIDER/NAME.
     account: Option<String>,
     /// Only runs with this label, as KEY=VALUE or KEY:VALUE.
@@ -64,8 +78,10 @@ struct UsageQuery {
 
 /// Usage by time range
 ///
-/// Sums by the time of the usage, exact for the requested hours. With `Accept: text/csv` as CSV, one line for
-/// each row. A `null` key stands for forgotten runs, or for runs without the label; in CSV it is empty.
+/// Sums by the time of the usage, exact for the requested quarters of an hour. With one grouping a row has `key`, with
+/// several it has `keys`, by the names of the groupings. With `Accept: text/csv` as CSV, one line for each row and one
+/// column for each grouping. A `null` key stands for forgotten runs, for sessions without a project, or for runs without
+/// the label; in CSV it is empty.
 #[utoipa::path(
     get,
     path = "/v1/usage",
@@ -84,7 +100,7 @@ async fn get_usage(
     StrictQuery(query): StrictQuery<UsageQuery>,
 ) -> Result<Response, Problem> {
     let shape = AnswerFormat::of(&headers)?;
-    let question = Question::of(query)?;
+    let question = Question::of(query, api.clock.now())?;
     blocking(move || {
         let usage = answer(&api.store.snapshot()?, &question)?;
         let mut response = match shape {
@@ -98,98 +114,138 @@ async fn get_usage(
     .await
 }
 
-/// The parts of a sum's key that the question groups by.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct GroupPart {
-    /// The first quarter.
-    time: Option<u32>,
-    run: Option<RunNumber>,
-    account: Option<u32>,
-    model: Option<Arc<str>>,
+/// A series in the answer.
+#[derive(Clone, Copy, Default)]
+enum SeenSeries {
+    #[default]
+    NotYet,
+    /// It does not pass the filter.
+    LeftOut,
+    /// Of this part.
+    Of(usize),
 }
 
-fn answer(snapshot: &Snapshot<'_>, question: &Question) -> Result<wire::Usage, Problem> {
-    let series_names = snapshot.series_names()?;
-    let step = match question.group {
-        Group::Hour => HOUR_QUARTERS,
-        Group::Day => DAY_QUARTERS,
-        _ => u32::MAX,
-    };
-    let stretches = stretches(snapshot, question, step)?;
-    let mut parts: BTreeMap<GroupPart, Totals> = BTreeMap::new();
-    snapshot.for_each_usage(&stretches, None, |at, _, series, totals| {
-        let name = series_names.models.get(series.model as usize);
-        if (question.model.as_ref()).is_some_and(|wanted| name.is_none_or(|name| **wanted != **name)) {
-            return;
+/// The sums of one answer, by slot and by the part of series that is told apart.
+#[derive(Default)]
+struct Cells {
+    parts: Vec<SeriesRow>,
+    part_numbers: HashMap<SeriesRow, usize>,
+    /// By the number of the series.
+    of_series: Vec<SeenSeries>,
+    sums: HashMap<(usize, usize), Totals>,
+}
+
+impl Cells {
+    /// The part that a series belongs to.
+    fn part(&mut self, number: SeriesNumber, part: impl FnOnce() -> Option<SeriesRow>) -> Option<usize> {
+        let at = number as usize;
+        match self.of_series.get(at) {
+            Some(SeenSeries::Of(part)) => return Some(*part),
+            Some(SeenSeries::LeftOut) => return None,
+            Some(SeenSeries::NotYet) | None => {}
         }
-        let needs_runs = question.needs_runs();
-        let part = GroupPart {
-            time: (step != u32::MAX).then(|| stretches[at].start / step * step),
-            run: needs_runs.then_some(series.run),
-            account: needs_runs.then_some(series.account),
-            model: name.filter(|_| question.group == Group::Model).cloned(),
-        };
-        *parts.entry(part).or_default() += totals;
+        let part = part().map(|part| {
+            *self.part_numbers.entry(part).or_insert_with(|| {
+                self.parts.push(part);
+                self.parts.len() - 1
+            })
+        });
+        if self.of_series.len() <= at {
+            self.of_series.resize(at + 1, SeenSeries::NotYet);
+        }
+        self.of_series[at] = part.map_or(SeenSeries::LeftOut, SeenSeries::Of);
+        part
+    }
+}
+
+/// The rows of an answer, by the parts of their keys.
+type UsageRows = BTreeMap<Vec<Option<String>>, Totals>;
+
+fn rows(snapshot: &Snapshot<'_>, question: &Question) -> Result<UsageRows, Problem> {
+    let names = snapshot.series_names()?;
+    let recorded = snapshot.days_recorded()?;
+    let (Some((first, last)), Some(filter)) = (recorded, question.filter(snapshot, &names)?) else {
+        return Ok(UsageRows::new());
+    };
+    let start = first.saturating_mul(DAY_QUARTERS).max(question.quarters.start);
+    let end = (last.saturating_add(1)).saturating_mul(DAY_QUARTERS);
+    let slots = slots(
+        start..end.min(question.quarters.end),
+        &question.zone,
+        question.unit(),
+    )?;
+    let stretches: Vec<_> = slots.iter().map(|slot| slot.quarters.clone()).collect();
+    let apart = question.parts();
+    let mut cells = Cells::default();
+    snapshot.for_each_usage(&stretches, filter.run, |slot, number, series, totals| {
+        let part = cells.part(number, || filter.wants(series).then(|| apart.part(series)));
+        if let Some(part) = part {
+            *cells.sums.entry((slot, part)).or_default() += totals;
+        }
     })?;
-    let names = if question.needs_runs() {
+    let runs = if apart.runs {
         snapshot.run_names()?
     } else {
         RunNames::default()
     };
-    let mut rows: BTreeMap<Option<String>, Totals> = BTreeMap::new();
-    for (part, totals) in parts {
-        let account = part
-            .account
-            .and_then(|account| series_names.accounts.get(account as usize));
-        if question.wants(part.run, account, &names) && totals != Totals::default() {
-            *rows
-                .entry(question.group.key(&part, account, &names))
-                .or_default() += totals;
+    let places = if apart.places {
+        snapshot.places(cells.parts.iter().map(|part| part.place))?
+    } else {
+        Vec::new()
+    };
+    let mut rows = UsageRows::new();
+    for ((slot, part), totals) in cells.sums {
+        let (series, place) = (&cells.parts[part], places.get(part));
+        if totals.is_zero() || !question.wants_place(place) || !question.wants_run(series.run, &runs) {
+            continue;
+        }
+        let of = RowOrigin {
+            slot: &slots[slot],
+            series,
+            place,
+            model: names.models.get(series.model as usize).map(|name| &**name),
+            account: names.accounts.get(series.account as usize),
+            runs: &runs,
+        };
+        let key = question.groups.iter().map(|group| group.key(&of)).collect();
+        *rows.entry(key).or_default() += totals;
+        if rows.len() > ROWS_MAX {
+            let detail = format!("more than {ROWS_MAX} rows; request a shorter range or fewer groupings");
+            return Err(Problem::bad("from", detail));
         }
     }
-    if rows.len() > ROWS_MAX {
-        let detail = format!(
-            "{} rows, at most {ROWS_MAX} are returned; request a shorter range",
-            rows.len()
-        );
-        return Err(Problem::bad("from", detail));
-    }
+    rows.retain(|_, totals| !totals.is_zero());
+    Ok(rows)
+}
+
+fn answer(snapshot: &Snapshot<'_>, question: &Question) -> Result<wire::Usage, Problem> {
     let mut all = Totals::default();
-    let rows: Vec<wire::UsageRow> = rows
-        .into_iter()
-        .map(|(key, totals)| {
-            all += totals;
-            wire::UsageRow {
-                key,
-                sums: sums(&totals),
-            }
-        })
-        .collect();
+    let rows = rows(snapshot, question)?.into_iter().map(|(mut parts, totals)| {
+        all += totals;
+        let mut row = wire::UsageRow {
+            sums: sums(&totals),
+            ..wire::UsageRow::default()
+        };
+        if parts.len() == 1 {
+            row.key = parts.pop();
+        } else {
+            let names = question.groups.iter().map(ToString::to_string);
+            row.keys = Some(names.zip(parts).collect());
+        }
+        row
+    });
+    let rows = rows.collect();
+    let groups: Vec<String> = question.groups.iter().map(ToString::to_string).collect();
     Ok(wire::Usage {
         from: question.from.map(document::time),
         to: question.to.map(document::time),
-        group_by: question.group.to_string(),
+        zone: (question.zone.iana_name())
+            .filter(|_| question.is_zone_named)
+            .map(str::to_owned),
+        group_by: groups.join(","),
         rows,
         totals: sums(&all),
     })
-}
-
-/// The stretches whose sums are shown apart, within what was recorded.
-fn stretches(snapshot: &Snapshot<'_>, question: &Question, step: u32) -> Result<Vec<Range<u32>>, Problem> {
-    let Some((first, last)) = snapshot.days_recorded()? else {
-        return Ok(Vec::new());
-    };
-    let quarters = |hour: u32| hour.saturating_mul(HOUR_QUARTERS);
-    let recorded = first.saturating_mul(DAY_QUARTERS)..last.saturating_add(1).saturating_mul(DAY_QUARTERS);
-    let mut start = quarters(question.hours.start).max(recorded.start);
-    let end = quarters(question.hours.end).min(recorded.end);
-    let mut stretches = Vec::new();
-    while start < end {
-        let next = (start / step * step).saturating_add(step).min(end);
-        stretches.push(start..next);
-        start = next;
-    }
-    Ok(stretches)
 }
 
 fn sums(totals: &Totals) -> wire::UsageSums {
@@ -217,8 +273,8 @@ fn csv(usage: &wire::Usage) -> Result<Response, Problem> {
 
 fn write_csv(usage: &wire::Usage) -> Result<Vec<u8>, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record([
-        usage.group_by.as_str(),
+    let groups: Vec<&str> = usage.group_by.split(',').collect();
+    let columns = [
         "messages",
         "advisor_calls",
         "input_tokens",
@@ -230,8 +286,9 @@ fn write_csv(usage: &wire::Usage) -> Result<Vec<u8>, csv::Error> {
         "web_search_requests",
         "thinking_tokens",
         "total_tokens",
-    ])?;
-    for wire::UsageRow { key, sums } in &usage.rows {
+    ];
+    writer.write_record(groups.iter().copied().chain(columns))?;
+    for wire::UsageRow { key, keys, sums } in &usage.rows {
         let wire::UsageSums {
             messages,
             advisor_calls,
@@ -250,7 +307,11 @@ fn write_csv(usage: &wire::Usage) -> Result<Vec<u8>, csv::Error> {
             totals.thinking_tokens,
             totals.total_tokens,
         ];
-        writer.write_field(key.as_deref().unwrap_or(""))?;
+        for group in &groups {
+            let of_several = keys.as_ref().and_then(|keys| keys.get(*group));
+            let part = of_several.or(key.as_ref()).and_then(Option::as_deref);
+            writer.write_field(part.unwrap_or(""))?;
+        }
         writer.write_record(numbers.map(|number| number.to_string()))?;
     }
     writer.into_inner().map_err(|error| error.into_error().into())
@@ -263,7 +324,8 @@ mod tests {
     #[test]
     fn a_key_that_needs_quotes_has_them() {
         let row = |key: Option<&str>, messages| wire::UsageRow {
-            key: key.map(str::to_owned),
+            key: Some(key.map(str::to_owned)),
+            keys: None,
             sums: wire::UsageSums {
                 messages,
                 ..wire::UsageSums::default()
@@ -282,5 +344,22 @@ mod tests {
              thinking_tokens,total_tokens\n\
              ,1,0,0,0,0,0,0,0,0,0,0\n\"a, \"\"b\"\"\",2,0,0,0,0,0,0,0,0,0,0\n"
         );
+    }
+
+    #[test]
+    fn several_groupings_have_a_column_each() {
+        let part = |name: &str, part: Option<&str>| (name.to_owned(), part.map(str::to_owned));
+        let row = wire::UsageRow {
+            keys: Some([part("model", Some("m")), part("project", None)].into()),
+            ..wire::UsageRow::default()
+        };
+        let usage = wire::Usage {
+            group_by: "project,model".to_owned(),
+            rows: vec![row],
+            ..wire::Usage::default()
+        };
+        let text = String::from_utf8(write_csv(&usage).unwrap()).unwrap();
+        assert!(text.starts_with("project,model,messages,"), "{text}");
+        assert!(text.ends_with("\n,m,0,0,0,0,0,0,0,0,0,0,0\n"), "{text}");
     }
 }

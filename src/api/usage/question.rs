@@ -1,41 +1,36 @@
-//! The parsed usage question: hours, filter and grouping.
+//! The parsed usage question: a range of time, filters and groupings.
 
-use std::fmt;
 use std::ops::Range;
 
-use jiff::Timestamp;
-use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::{GroupPart, UsageQuery};
-use crate::api::document::{self, summary};
+use super::UsageQuery;
+use super::group::{Group, PartsApart};
+use super::times::{TimeUnit, period, time, zone_named};
 use crate::api::http::problem::Problem;
-use crate::model::{AccountId, DAY_MS, Millis, QUARTER_MS, RunId, RunNumber, check_label, split_label};
-use crate::store::RunNames;
-
-const HOUR_MS: i64 = 3_600_000;
-/// The grouping of rows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Group {
-    Day,
-    Hour,
-    Run,
-    Model,
-    Account,
-    /// The value of this label.
-    Label(Box<str>),
-}
+use crate::model::{
+    AccountId, Millis, ModelNumber, QUARTER_MS, RunId, RunNumber, SessionPlace, check_label, split_label,
+};
+use crate::store::schema::SeriesRow;
+use crate::store::{RunNames, SeriesNames, Snapshot, StoreError};
 
 /// A validated question.
 #[derive(Clone, Debug)]
 pub struct Question {
     pub from: Option<Millis>,
     pub to: Option<Millis>,
-    /// Hours since 1970.
-    pub hours: Range<u32>,
-    pub group: Group,
-    pub model: Option<Box<str>>,
-    run: Option<Box<str>>,
+    /// Quarters of an hour since 1970.
+    pub quarters: Range<u32>,
+    pub zone: TimeZone,
+    /// The query names the zone: the answer names it too.
+    pub is_zone_named: bool,
+    pub groups: Vec<Group>,
+    model: Option<Box<str>>,
+    run: Option<RunId>,
+    session: Option<Box<str>>,
+    project: Option<Box<str>>,
+    dialect: Option<Box<str>>,
+    provider: Option<Box<str>>,
     /// Provider and name.
     account: Option<(Box<str>, Box<str>)>,
     label: Option<(Box<str>, Box<str>)>,
@@ -46,53 +41,127 @@ impl Question {
     ///
     /// # Errors
     /// The name of the invalid parameter.
-    pub fn of(query: UsageQuery) -> Result<Self, Problem> {
-        let from = query.from.as_deref().map(|text| time("from", text)).transpose()?;
-        let to = query.to.as_deref().map(|text| time("to", text)).transpose()?;
+    pub fn of(query: UsageQuery, now: Millis) -> Result<Self, Problem> {
+        let zone = query.zone.as_deref().map_or(Ok(TimeZone::UTC), zone_named)?;
+        let at = |field, text: &Option<String>| {
+            let text = text.as_deref();
+            text.map(|text| time(field, text, &zone)).transpose()
+        };
+        let (mut from, mut to) = (at("from", &query.from)?, at("to", &query.to)?);
+        if let Some(text) = &query.period {
+            if from.is_some() || to.is_some() {
+                return Err(Problem::bad("period", "with it, from and to are not possible"));
+            }
+            let (first, after) = period(text, &zone, now)?;
+            (from, to) = (Some(first), Some(after));
+        }
         if let (Some(from), Some(to)) = (from, to)
             && from >= to
         {
             return Err(Problem::bad("to", "it is not after from"));
         }
+        let run = |id: &str| RunId::new(id).map_err(|error| Problem::bad("run", error));
         Ok(Self {
             from,
             to,
-            hours: from.map_or(0, hour)..to.map_or(u32::MAX, hour),
-            group: query.group_by.as_deref().map_or(Ok(Group::Day), Group::of)?,
+            quarters: from.map_or(0, quarter)..to.map_or(u32::MAX, quarter),
+            is_zone_named: query.zone.is_some(),
+            zone,
+            groups: Group::list(query.group_by.as_deref().unwrap_or("day"))?,
             model: query.model.map(Into::into),
-            run: (query.run)
-                .map(|id| {
-                    RunId::new(&id)
-                        .map(|_| id.into())
-                        .map_err(|error| Problem::bad("run", error))
-                })
-                .transpose()?,
+            run: query.run.as_deref().map(run).transpose()?,
+            session: query.session.map(Into::into),
+            project: query.project.map(Into::into),
+            dialect: query.dialect.map(Into::into),
+            provider: query.provider.map(Into::into),
             account: query.account.as_deref().map(account).transpose()?,
             label: query.label.as_deref().map(label).transpose()?,
         })
     }
 
-    /// True if the answer depends on the runs of the usage.
-    pub fn needs_runs(&self) -> bool {
-        !matches!(self.group, Group::Day | Group::Hour | Group::Model)
-            || self.run.is_some()
-            || self.account.is_some()
-            || self.label.is_some()
+    /// The unit into which time is divided: the coarsest that all groupings by time are made of.
+    pub fn unit(&self) -> Option<TimeUnit> {
+        let units = || self.groups.iter().filter_map(Group::unit);
+        let finest = units().min()?;
+        // A week may be of two months.
+        Some(if units().count() > 1 {
+            finest.min(TimeUnit::Day)
+        } else {
+            finest
+        })
     }
 
-    /// True if a run's sums pass the filter; of a forgotten run only the account is known.
-    pub fn wants(&self, run: Option<RunNumber>, account: Option<&AccountId>, names: &RunNames) -> bool {
-        let known = run.and_then(|run| names.get(&run));
-        self.run
-            .as_ref()
-            .is_none_or(|wanted| known.is_some_and(|(id, _)| id.as_str() == &**wanted))
-            && self.account.as_ref().is_none_or(|(provider, name)| {
-                account.is_some_and(|account| account.provider == *provider && account.name == *name)
-            })
-            && self
-                .label
-                .as_ref()
-                .is_none_or(|(key, value)| known.is_some_and(|(_, info)| info.labels.get(key) == Some(value)))
+    /// The parts of series that the answer needs.
+    pub fn parts(&self) -> PartsApart {
+        let places = self.session.is_some() || self.project.is_some();
+        PartsApart::of(&self.groups, places, self.label.is_some())
+    }
+
+    /// True if a place passes the filter.
+    pub fn wants_place(&self, place: Option<&SessionPlace>) -> bool {
+        let session = place.map(|place| &place.session);
+        let project = place.and_then(|place| place.project.as_ref());
+        (self.session.as_ref()).is_none_or(|wanted| session == Some(wanted))
+            && (self.project.as_ref()).is_none_or(|wanted| project == Some(wanted))
+    }
+
+    /// True if a run passes the filter; of a forgotten run no label is known.
+    pub fn wants_run(&self, run: RunNumber, runs: &RunNames) -> bool {
+        let known = || runs.get(&run);
+        (self.label.as_ref())
+            .is_none_or(|(key, value)| known().is_some_and(|(_, info)| info.labels.get(key) == Some(value)))
+    }
+
+    /// The numbers that the filter lets pass; `None` if nothing can.
+    pub fn filter(
+        &self,
+        snapshot: &Snapshot<'_>,
+        names: &SeriesNames,
+    ) -> Result<Option<SeriesFilter>, StoreError> {
+        let mut filter = SeriesFilter::default();
+        if let Some(run) = &self.run {
+            filter.run = snapshot.run_number(run)?;
+            if filter.run.is_none() {
+                return Ok(None);
+            }
+        }
+        if let Some(wanted) = &self.model {
+            let number = (0..).zip(&names.models).find(|(_, name)| ***name == **wanted);
+            let Some((number, _)) = number else {
+                return Ok(None);
+            };
+            filter.model = Some(number);
+        }
+        if self.account.is_some() || self.provider.is_some() {
+            let passes = |account: &AccountId| {
+                (self.account.as_ref())
+                    .is_none_or(|(provider, name)| account.provider == *provider && account.name == *name)
+                    && (self.provider.as_ref()).is_none_or(|provider| account.provider == *provider)
+            };
+            filter.accounts = Some(names.accounts.iter().map(passes).collect());
+        }
+        filter.dialect.clone_from(&self.dialect);
+        Ok(Some(filter))
+    }
+}
+
+/// The series that pass; a part left out lets all pass.
+#[derive(Clone, Debug, Default)]
+pub struct SeriesFilter {
+    pub run: Option<RunNumber>,
+    model: Option<ModelNumber>,
+    /// By their numbers.
+    accounts: Option<Vec<bool>>,
+    dialect: Option<Box<str>>,
+}
+
+impl SeriesFilter {
+    pub fn wants(&self, series: &SeriesRow) -> bool {
+        self.run.is_none_or(|run| series.run == run)
+            && self.model.is_none_or(|model| series.model == model)
+            && (self.accounts.as_ref())
+                .is_none_or(|passes| passes.get(series.account as usize).is_some_and(|passes| *passes))
+            && (self.dialect.as_ref()).is_none_or(|wanted| series.dialect.name() == &**wanted)
     }
 }
 
@@ -114,89 +183,9 @@ fn label(text: &str) -> Result<(Box<str>, Box<str>), Problem> {
     Ok((name.into(), value.into()))
 }
 
-impl Group {
-    fn of(text: &str) -> Result<Self, Problem> {
-        Ok(match text {
-            "day" => Self::Day,
-            "hour" => Self::Hour,
-            "run" => Self::Run,
-            "model" => Self::Model,
-            "account" => Self::Account,
-            _ => {
-                let Some(key) = text.strip_prefix("label:") else {
-                    let detail = format!("{text:?} is none of day, hour, run, model, account, label:KEY");
-                    return Err(Problem::bad("group_by", detail));
-                };
-                check_label(key, "").map_err(|problem| Problem::bad("group_by", problem))?;
-                Self::Label(key.into())
-            }
-        })
-    }
-
-    /// The key of a row.
-    pub fn key(&self, part: &GroupPart, account: Option<&AccountId>, names: &RunNames) -> Option<String> {
-        let known = part.run.and_then(|run| names.get(&run));
-        let start = |quarter: u32| i64::from(quarter) * QUARTER_MS;
-        match self {
-            Self::Day => part
-                .time
-                .map(|time| summary::date((start(time) / DAY_MS).try_into().unwrap_or(u32::MAX))),
-            Self::Hour => part.time.map(|time| document::time(start(time))),
-            Self::Run => known.map(|(id, _)| id.to_string()),
-            Self::Model => part.model.as_deref().map(str::to_owned),
-            Self::Account => account.map(ToString::to_string),
-            Self::Label(key) => known
-                .and_then(|(_, info)| info.labels.get(key))
-                .map(ToString::to_string),
-        }
-    }
-}
-
-impl fmt::Display for Group {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Day => f.write_str("day"),
-            Self::Hour => f.write_str("hour"),
-            Self::Run => f.write_str("run"),
-            Self::Model => f.write_str("model"),
-            Self::Account => f.write_str("account"),
-            Self::Label(key) => write!(f, "label:{key}"),
-        }
-    }
-}
-
-fn time(field: &str, text: &str) -> Result<Millis, Problem> {
-    let day = || {
-        text.parse::<Date>()
-            .ok()?
-            .to_zoned(TimeZone::UTC)
-            .ok()
-            .map(|day| day.timestamp())
-    };
-    // A date alone is tried first: a time also parses as its date.
-    let parsed = if text.len() <= "+002026-10-05".len() {
-        day()
-    } else {
-        None
-    };
-    let at = parsed
-        .or_else(|| text.parse::<Timestamp>().ok())
-        .ok_or_else(|| {
-            let detail = "neither a date nor an RFC 3339 time with an offset, as in 2026-10-05 or 2026-10-05T09:00:00Z \
-                          (in a URL, + is %2B), up to the year 9999";
-            Problem::bad(field, format!("{text:?} is {detail}"))
-        })?
-        .as_nanosecond();
-    if at.rem_euclid(i128::from(HOUR_MS) * 1_000_000) != 0 {
-        let detail = format!("{text:?} is not a full hour in UTC; sums are hourly");
-        return Err(Problem::bad(field, detail));
-    }
-    Ok(i64::try_from(at / 1_000_000).unwrap_or(i64::MAX))
-}
-
-/// Hours since 1970; earlier times count as 0.
-fn hour(at: Millis) -> u32 {
-    u32::try_from(at.max(0) / HOUR_MS).unwrap_or(u32::MAX)
+/// Quarters of an hour since 1970; earlier times count as 0.
+fn quarter(at: Millis) -> u32 {
+    u32::try_from(at.max(0) / QUARTER_MS).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -210,23 +199,24 @@ mod tests {
             to: given(to),
             ..UsageQuery::default()
         };
-        Question::of(query).map(|question| question.hours)
+        Question::of(query, 0).map(|question| question.quarters)
     }
 
     #[test]
-    fn times_are_full_hours() {
+    fn times_are_full_quarters_of_an_hour() {
         for (from, to, expect) in [
             ("", "", Some(0..u32::MAX)),
-            ("1970-01-02", "", Some(24..u32::MAX)),
-            ("", "1970-01-02", Some(0..24)),
-            ("1970-01-01T05:00:00Z", "1970-01-01T09:00:00+02:00", Some(5..7)),
-            ("1969-01-01", "1970-01-02", Some(0..24)),
-            ("1970-01-02T00:00:00.000Z", "", Some(24..u32::MAX)),
+            ("1970-01-02", "", Some(96..u32::MAX)),
+            ("", "1970-01-02", Some(0..96)),
+            ("1970-01-01T05:00:00Z", "1970-01-01T09:00:00+02:00", Some(20..28)),
+            ("1969-01-01", "1970-01-02", Some(0..96)),
+            ("1970-01-02T00:00:00.000Z", "", Some(96..u32::MAX)),
+            ("1970-01-02T00:45:00Z", "", Some(99..u32::MAX)),
+            ("1970-01-02T00:00:00+05:45", "", Some(73..u32::MAX)),
             ("1970-01-02", "1970-01-02", None),
-            ("1970-01-02T00:30:00Z", "", None),
+            ("1970-01-02T00:20:00Z", "", None),
             ("1970-01-02T00:00:00.001Z", "", None),
-            // An offset of half an hour is not a full hour.
-            ("1970-01-02T00:00:00+05:30", "", None),
+            ("1970-01-02T00:00:00+05:20", "", None),
             ("1970-01-02T00:00:00", "", None),
             ("yesterday", "", None),
             ("1970-13-01", "", None),
@@ -242,6 +232,8 @@ mod tests {
             let given = |wanted: &str| (name == wanted).then(|| value.to_owned());
             UsageQuery {
                 group_by: given("group_by"),
+                zone: given("zone"),
+                period: given("period"),
                 run: given("run"),
                 account: given("account"),
                 label: given("label"),
@@ -252,7 +244,21 @@ mod tests {
             ("group_by=label:project", None),
             ("group_by=label:", Some("group_by")),
             ("group_by=label:a\u{7}b", Some("group_by")),
-            ("group_by=week", Some("group_by")),
+            ("group_by=week", None),
+            ("group_by=model,day", None),
+            ("group_by=model,week,month,label:a,label:b", None),
+            ("group_by=year", Some("group_by")),
+            ("group_by=", Some("group_by")),
+            ("group_by=day,", Some("group_by")),
+            ("group_by=day,model,day", Some("group_by")),
+            (
+                "group_by=day,week,month,hour,run,session,project,model,dialect",
+                Some("group_by"),
+            ),
+            ("zone=Asia/Kathmandu", None),
+            ("zone=Mars/Crater", Some("zone")),
+            ("period=7d", None),
+            ("period=ever", Some("period")),
             ("run=r1", None),
             ("run=../r1", Some("run")),
             ("run=", Some("run")),
@@ -265,8 +271,49 @@ mod tests {
             ("account=claude/default", None),
             ("account=default", Some("account")),
         ] {
-            let refused = Question::of(query(text)).err();
+            let refused = Question::of(query(text), 0).err();
             assert_eq!(refused.as_ref().and_then(Problem::field_name), expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_period_stands_for_from_and_to() {
+        let query = UsageQuery {
+            period: Some("today".to_owned()),
+            ..UsageQuery::default()
+        };
+        let question = Question::of(query.clone(), 90_000_000).unwrap();
+        assert_eq!(question.quarters, 96..192);
+        assert_eq!(
+            (question.from, question.to),
+            (Some(86_400_000), Some(172_800_000))
+        );
+        for (from, to) in [(Some("2026-10-05"), None), (None, Some("2026-10-05"))] {
+            let query = UsageQuery {
+                from: from.map(str::to_owned),
+                to: to.map(str::to_owned),
+                ..query.clone()
+            };
+            let refused = Question::of(query, 0).err();
+            assert_eq!(refused.as_ref().and_then(Problem::field_name), Some("period"));
+        }
+    }
+
+    #[test]
+    fn time_is_divided_by_what_all_groupings_by_time_are_made_of() {
+        for (group_by, unit) in [
+            ("model", None),
+            ("week", Some(TimeUnit::Week)),
+            ("month,model", Some(TimeUnit::Month)),
+            ("month,week", Some(TimeUnit::Day)),
+            ("month,day", Some(TimeUnit::Day)),
+            ("day,hour", Some(TimeUnit::Hour)),
+        ] {
+            let query = UsageQuery {
+                group_by: Some(group_by.to_owned()),
+                ..UsageQuery::default()
+            };
+            assert_eq!(Question::of(query, 0).unwrap().unit(), unit, "{group_by}");
         }
     }
 }

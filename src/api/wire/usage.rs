@@ -1,5 +1,7 @@
 //! Sums of usage by key and time.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -12,7 +14,11 @@ pub struct Usage {
     pub from: Option<String>,
     #[schema(format = DateTime)]
     pub to: Option<String>,
-    /// `day`, `hour`, `run`, `model`, `account` or `label:KEY`.
+    /// The time zone, if the query names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// As in the query: `day`, `week`, `month`, `hour`, `run`, `session`, `project`, `model`, `dialect`, `provider`,
+    /// `account`, `price_class` or `label:KEY`, or several of them with commas.
     pub group_by: String,
     /// Rows with usage, by key.
     pub rows: Vec<UsageRow>,
@@ -23,9 +29,16 @@ pub struct Usage {
 /// A row of [`Usage`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UsageRow {
-    /// A UTC day, the start of an hour, a run's id, a model, PROVIDER/NAME or a label's value; `null` for
-    /// forgotten runs and for runs without the label.
-    pub key: Option<String>,
+    /// With one grouping: a day, an ISO week as `2026-W41`, a month as `2026-10`, the start of an hour, a run's id, a
+    /// session, a project, a model, a dialect, a provider, PROVIDER/NAME, a price class as
+    /// `prompt_200k/fast/us/batch` or a label's value; `null` for forgotten runs, for sessions without a project and
+    /// for runs without the label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub key: Option<Option<String>>,
+    /// With several groupings: the same by the name of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<BTreeMap<String, Option<String>>>,
     #[serde(flatten)]
     pub sums: UsageSums,
 }

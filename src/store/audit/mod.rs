@@ -5,7 +5,7 @@ mod names;
 mod repair;
 
 use super::error::StoreError;
-use super::read::{Origin, Snapshot};
+use super::read::{ResponseOrigin, Snapshot};
 use super::schema::{
     ACCOUNTS, DAYS, FILES, META, MINUTES, MODELS, PATHS, PLACE_NUMBERS, PLACES, QUARTERS, RESPONSES,
     RUN_DAYS, RUNS, SERIES, SERIES_NUMBERS, SERIES_SUMS, SESSION_COPIES, SESSION_SUMS, TOTALS,
@@ -36,7 +36,7 @@ pub struct ResponseFix {
     /// As the logs give it, with this store's run number; `None` for one they do not have.
     pub response: Option<Response>,
     /// Where the logs have it; one that is stored for the same run stays where it is.
-    pub origin: Option<Origin>,
+    pub origin: Option<ResponseOrigin>,
 }
 
 /// What a run's row must say; `None` for what it may go on saying.

@@ -11,6 +11,9 @@ use crate::store::schema::{AccountRow, PlaceRow, RunRow, SeriesKey, SeriesRow};
 use crate::store::table::decode_row;
 use crate::store::write::models::MODEL_OTHER;
 
+/// The session and the project of a key that is missing or leads to another place, and the number it must lead to.
+pub type LostPlace = ((String, String), Option<PlaceNumber>);
+
 /// What numbers mean.
 #[derive(Default)]
 pub struct SumNames {
@@ -120,7 +123,7 @@ impl SumNames {
     pub fn places_lost(
         &self,
         numbers: &impl ReadableTable<(&'static str, &'static str), u32>,
-    ) -> Result<Vec<((String, String), Option<PlaceNumber>)>, DbError> {
+    ) -> Result<Vec<LostPlace>, DbError> {
         let mut wanted = BTreeMap::new();
         for (number, names) in &self.places {
             wanted.entry(names.clone()).or_insert(*number);

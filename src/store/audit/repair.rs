@@ -71,6 +71,7 @@ pub fn repair_responses(
             Some(response) => tables.put(fix, response)?,
             None => drop(tables.responses.remove(fix.key.0)?),
         }
+        tables.series.write_new()?;
     }
     Ok(())
 }
@@ -242,7 +243,7 @@ fn move_misplaced(
         put(&mut responses, key.0, &row)?;
         repaired.responses += 1;
     }
-    Ok(())
+    series.write_new()
 }
 
 /// Brings a table of sums to what it must be; how many rows that changed.

@@ -22,7 +22,7 @@ use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
 pub use counters::ReadCounters;
 pub use quota::{AccountSums, KnownAccounts, LimitEvent, QuotaView};
 pub use runs::{RunInfo, StoredRun};
-pub use series::{Origin, SeriesNames};
+pub use series::{ResponseOrigin, SeriesNames};
 pub use usage::RunNames;
 
 use super::database::{DatabaseSlot, OpenDatabase};

@@ -6,7 +6,7 @@ use redb::{ReadOnlyTable, ReadTransaction};
 
 use super::quota::account_ids;
 use super::{Snapshot, models};
-use crate::model::{AccountId, Dialect, Place, PlaceNumber, ResponseKey, SeriesNumber};
+use crate::model::{AccountId, Dialect, PlaceNumber, ResponseKey, SeriesNumber, SessionPlace};
 use crate::store::StoreError;
 use crate::store::error::DbError;
 use crate::store::schema::{PLACES, PlaceRow, RESPONSES, ResponseRow, RowError, SERIES, SeriesRow};
@@ -59,8 +59,8 @@ impl SeriesRows {
 
 /// Where a response comes from, by names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
-    pub place: Place,
+pub struct ResponseOrigin {
+    pub place: SessionPlace,
     pub account: AccountId,
     pub dialect: Dialect,
 }
@@ -86,19 +86,28 @@ impl Snapshot<'_> {
         })
     }
 
-    /// The place of a number.
+    /// The places of these numbers.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].
-    pub fn place(&self, number: PlaceNumber) -> Result<Place, StoreError> {
-        self.reading(|read| place_in(read, number))
+    pub fn places(
+        &self,
+        numbers: impl IntoIterator<Item = PlaceNumber>,
+    ) -> Result<Vec<SessionPlace>, StoreError> {
+        self.reading(|read| {
+            let table = read.open_table(PLACES)?;
+            numbers
+                .into_iter()
+                .map(|number| place_in(&table, number))
+                .collect()
+        })
     }
 
     /// Where a response comes from; `None` if it is unknown.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].
-    pub fn origin(&self, key: ResponseKey) -> Result<Option<Origin>, StoreError> {
+    pub fn origin(&self, key: ResponseKey) -> Result<Option<ResponseOrigin>, StoreError> {
         self.reading(|read| {
             let responses = read.open_table(RESPONSES)?;
             let Some(row) = get::<_, ResponseRow>(&responses, key.0)? else {
@@ -106,8 +115,8 @@ impl Snapshot<'_> {
             };
             let series = SeriesRows::new(read)?.row(row.series)?;
             let account = account_ids(read)?.get(series.account as usize).cloned();
-            Ok(Some(Origin {
-                place: place_in(read, series.place)?,
+            Ok(Some(ResponseOrigin {
+                place: place_in(&read.open_table(PLACES)?, series.place)?,
                 account: account.ok_or_else(|| DbError::row("series", RowError::Range("account")))?,
                 dialect: series.dialect,
             }))
@@ -115,9 +124,11 @@ impl Snapshot<'_> {
     }
 }
 
-fn place_in(read: &ReadTransaction, number: PlaceNumber) -> Result<Place, DbError> {
-    let places = read.open_table(PLACES)?;
-    let row: Option<PlaceRow> = get(&places, number)?;
+fn place_in(
+    places: &ReadOnlyTable<u32, &'static [u8]>,
+    number: PlaceNumber,
+) -> Result<SessionPlace, DbError> {
+    let row: Option<PlaceRow> = get(places, number)?;
     let row = row.ok_or_else(|| DbError::row("series", RowError::Range("place")))?;
     Ok(row.place())
 }

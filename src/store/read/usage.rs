@@ -19,7 +19,7 @@ use crate::store::table::{decode_row, get};
 pub type RunNames = BTreeMap<RunNumber, (RunId, RunInfo)>;
 
 /// A stretch of time whose sums are in one table.
-struct Piece {
+struct TimePiece {
     /// Days, else quarters.
     is_days: bool,
     range: Range<u32>,
@@ -31,13 +31,13 @@ struct Piece {
 type SumTable = ReadOnlyTable<(u32, u32), &'static [u8]>;
 
 /// Divides stretches, in quarters, into whole UTC days and what is left of them.
-fn pieces(stretches: &[Range<u32>]) -> Vec<Piece> {
+fn pieces(stretches: &[Range<u32>]) -> Vec<TimePiece> {
     let mut pieces = Vec::with_capacity(stretches.len());
     for (stretch, quarters) in stretches.iter().enumerate() {
         let days = quarters.start.div_ceil(DAY_QUARTERS)..quarters.end / DAY_QUARTERS;
         let mut push = |is_days, range: Range<u32>| {
             if !range.is_empty() {
-                pieces.push(Piece {
+                pieces.push(TimePiece {
                     is_days,
                     range,
                     stretch,
@@ -76,11 +76,12 @@ impl SumReader {
     /// Pieces that follow each other are read in one walk.
     fn all(
         &mut self,
-        pieces: &[Piece],
+        pieces: &[TimePiece],
         mut each: impl FnMut(usize, SeriesNumber, &SeriesRow, Totals),
     ) -> Result<(), DbError> {
-        let follows =
-            |one: &Piece, next: &Piece| one.is_days == next.is_days && one.range.end == next.range.start;
+        let follows = |one: &TimePiece, next: &TimePiece| {
+            one.is_days == next.is_days && one.range.end == next.range.start
+        };
         for walk in pieces.chunk_by(follows) {
             let (table, name) = if walk[0].is_days {
                 (&self.days, "days")
@@ -117,7 +118,7 @@ impl SumReader {
     fn run(
         &mut self,
         run: RunNumber,
-        pieces: &[Piece],
+        pieces: &[TimePiece],
         mut each: impl FnMut(usize, SeriesNumber, &SeriesRow, Totals),
     ) -> Result<(), DbError> {
         for piece in pieces {
@@ -217,6 +218,7 @@ pub(super) fn run_days(
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "one stretch")]
 mod tests {
     use super::*;
 

@@ -41,7 +41,7 @@ pub const MODEL_RUNS: TableDefinition<'static, u32, u32> = TableDefinition::new(
 pub const RESPONSES: TableDefinition<'static, u128, Bytes> = TableDefinition::new("responses");
 /// Run to [`RunTotalsRow`].
 pub const TOTALS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("totals");
-/// Place number to [`PlaceRow`].
+/// SessionPlace number to [`PlaceRow`].
 pub const PLACES: TableDefinition<'static, u32, Bytes> = TableDefinition::new("places");
 /// (session, project) to the number of that place; no project is an empty name.
 pub const PLACE_NUMBERS: TableDefinition<'static, (&'static str, &'static str), u32> =

@@ -6,8 +6,8 @@ use super::codec::{Coded, RowError, RowReader, RowWriter, Stored, codes, layout}
 use super::rows::row;
 use crate::dedup::Response;
 use crate::model::{
-    Dating, Dialect, Geography, Kind, Millis, ModelNumber, Place, PlaceNumber, PriceClass, PromptSize, Rank,
-    RunNumber, SeriesNumber, Service, SessionNumber, Speed, Tier, Usage,
+    Dating, Dialect, Geography, Kind, Millis, ModelNumber, PlaceNumber, PriceClass, PromptSize, Rank,
+    RunNumber, SeriesNumber, Service, SessionNumber, SessionPlace, Speed, Tier, Usage,
 };
 
 row! {
@@ -161,7 +161,7 @@ row! {
 
 impl PlaceRow {
     #[must_use]
-    pub fn new(place: &Place) -> Self {
+    pub fn new(place: &SessionPlace) -> Self {
         Self {
             session: place.session.clone(),
             project: place.project.clone(),
@@ -169,8 +169,8 @@ impl PlaceRow {
     }
 
     #[must_use]
-    pub fn place(self) -> Place {
-        Place {
+    pub fn place(self) -> SessionPlace {
+        SessionPlace {
             session: self.session,
             project: self.project,
         }

@@ -8,7 +8,7 @@ use redb::{TableDefinition, TableHandle};
 
 use super::*;
 use crate::model::{
-    Geography, LimitSource, LimitStatus, Observation, Place, PriceClass, PromptSize, Speed, StopReason,
+    Geography, LimitSource, LimitStatus, Observation, PriceClass, PromptSize, SessionPlace, Speed, StopReason,
 };
 use crate::quota::exhaustion::Cause;
 use crate::quota::overage::Overage;
@@ -172,7 +172,7 @@ fn response(
 }
 
 fn place() -> PlaceRow {
-    PlaceRow::new(&Place {
+    PlaceRow::new(&SessionPlace {
         session: "s".into(),
         project: Some("p".into()),
     })

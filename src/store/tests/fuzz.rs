@@ -253,6 +253,7 @@ fn small() -> Vec<u8> {
 }
 
 /// Asks everything there is to ask, and commits. An error is an answer.
+#[expect(clippy::single_range_in_vec_init, reason = "one stretch")]
 fn ask(store: &mut Writer) -> Result<(), StoreError> {
     let snapshot = store.reader().snapshot()?;
     snapshot.sequence()?;

@@ -8,7 +8,7 @@ use crate::quota::exhaustion::Cause;
 use crate::quota::window_name::FIVE_HOUR;
 use crate::store::schema::SeriesRow;
 use crate::store::write::NameCache;
-use crate::store::write::series::SeriesCache;
+use crate::store::write::series_cache::SeriesCache;
 use redb::ReadableTable;
 
 const RUNS: [&str; 4] = ["a", "b", "c", "d"];

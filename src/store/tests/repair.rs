@@ -124,16 +124,16 @@ fn a_difference_in_any_table_of_sums_is_told_and_mended() {
         ("day", |write| invented(write, DAYS, (7, 0))),
         ("day", |write| unreadable(write, DAYS)),
         ("total of run one, session a, model", |write| {
-            one_more(write, SERIES_SUMS)
+            one_more(write, SERIES_SUMS);
         }),
         ("total of run one, session a, model", |write| {
-            one_less(write, SERIES_SUMS)
+            one_less(write, SERIES_SUMS);
         }),
         ("total of (unknown series 77)", |write| {
-            invented(write, SERIES_SUMS, 77)
+            invented(write, SERIES_SUMS, 77);
         }),
         ("total of run one, session a, model", |write| {
-            unreadable(write, SERIES_SUMS)
+            unreadable(write, SERIES_SUMS);
         }),
         ("must have", |write| {
             write.open_table(RUN_DAYS).unwrap().pop_first().unwrap();

@@ -4,19 +4,21 @@ use super::*;
 use crate::model::{Geography, MINUTE_MS, PlaceNumber, PriceClass, PromptSize, SeriesNumber, Speed};
 use crate::store::schema::SeriesRow;
 use crate::store::table::get;
-use crate::store::write::series::{SERIES_KEPT_MAX, SERIES_PER_RUN_LAST, SERIES_PER_RUN_MAX};
+use crate::store::write::series::{SERIES_PER_RUN_LAST, SERIES_PER_RUN_MAX};
+use crate::store::write::series_cache::SERIES_KEPT_MAX;
 
 const PROJECT: &str = "projects/p/s1.jsonl";
 const OTHER_SESSION: &str = "projects/p/s2.jsonl";
 
 /// Output tokens by session, project, model, account, dialect and price class.
+#[expect(clippy::single_range_in_vec_init, reason = "one stretch")]
 fn by_series(store: &Writer) -> BTreeMap<String, i128> {
     let snapshot = read(store);
     let names = snapshot.series_names().unwrap();
     let mut all = BTreeMap::new();
     snapshot
         .for_each_usage(&[0..u32::MAX], None, |_, _, series, totals| {
-            let place = snapshot.place(series.place).unwrap();
+            let place = &snapshot.places([series.place]).unwrap()[0];
             let key = format!(
                 "{} {} {} {} {} {}",
                 place.session,

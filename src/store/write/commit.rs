@@ -17,7 +17,9 @@ use super::models::ModelTables;
 use super::name_cache::NameCache;
 use super::outcome::{Committed, Outcome, RunChange};
 use super::registry::Registry;
-use super::responses::{ResponseDelta, ResponseTable, Source, StoredResponse, number_series, undated};
+use super::responses::{
+    ResponseDelta, ResponseSource, ResponseTable, StoredResponse, number_series, undated,
+};
 use super::series::SeriesTables;
 use super::sessions::Sessions;
 use super::sums::{SumTables, by_model};
@@ -25,7 +27,7 @@ use super::tx_runs::TxRuns;
 use super::windows::WindowChanges;
 use super::{Writer, next_sequence};
 use crate::dedup::{Response, Totals, merge_copy};
-use crate::model::{self, Batch, Dating, FileNumber, Kind, Millis, Place, Record, ResponseKey};
+use crate::model::{self, Batch, Dating, FileNumber, Kind, Millis, Record, ResponseKey, SessionPlace};
 use crate::store::StoreError;
 use crate::store::database::DatabaseSlot;
 use crate::store::error::DbError;
@@ -254,13 +256,13 @@ impl<'s, 't> CommitTx<'s, 't> {
         if batch.records.is_empty() {
             return Ok(accounts.own);
         }
-        let of_batch = Source {
-            place: self.series.place(Place::of(batch.dialect, &batch.path))?,
+        let of_batch = ResponseSource {
+            place: self.series.place(SessionPlace::of(batch.dialect, &batch.path))?,
             account: accounts.own,
             dialect: batch.dialect,
         };
         for record in &batch.records {
-            let source = Source {
+            let source = ResponseSource {
                 account: accounts.of(&mut self.registry, self.names, record)?,
                 ..of_batch
             };
@@ -272,7 +274,7 @@ impl<'s, 't> CommitTx<'s, 't> {
     fn apply_record(
         &mut self,
         record: &Record,
-        source: Source,
+        source: ResponseSource,
         batch: &Batch,
         place: usize,
         change: &mut RunChange,

@@ -13,6 +13,7 @@ mod reported;
 mod responses;
 mod runs;
 pub mod series;
+pub mod series_cache;
 mod sessions;
 mod sorted_rows;
 mod sums;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use redb::{ReadableTable, WriteTransaction};
 
-use super::series::SeriesCache;
+use super::series_cache::SeriesCache;
 use crate::model::{AccountId, ModelNumber, RunNumber};
 use crate::store::error::DbError;
 use crate::store::schema::{

@@ -18,7 +18,7 @@ use crate::store::table::get;
 
 /// Where a response comes from: these follow the copy that owns it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Source {
+pub struct ResponseSource {
     pub place: PlaceNumber,
     pub account: u32,
     pub dialect: Dialect,
@@ -29,7 +29,7 @@ pub struct Source {
 pub struct StoredResponse {
     pub response: Response,
     pub model: ModelNumber,
-    pub source: Source,
+    pub source: ResponseSource,
     /// As it is stored, until [`number_series`].
     pub series: SeriesNumber,
 }
@@ -101,7 +101,7 @@ impl<'t> ResponseTable<'t> {
         Ok(Some(StoredResponse {
             response: response.map_err(|error| DbError::row("responses", error))?,
             model,
-            source: Source {
+            source: ResponseSource {
                 place,
                 account,
                 dialect,
@@ -130,7 +130,7 @@ pub fn number_series(
     for it in deltas.iter_mut().filter(|it| it.is_change()) {
         it.after.series = series.number(names, models, it.after.own_series())?;
     }
-    Ok(())
+    series.write_new()
 }
 
 /// New responses that have no time.

@@ -9,7 +9,8 @@ use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::models::{MODEL_OTHER, ModelTables};
 use super::name_cache::NameCache;
-use crate::model::{Place, PlaceNumber, PriceClass, RunNumber, SeriesNumber};
+use super::sorted_rows::{Rows, insert_all};
+use crate::model::{PlaceNumber, PriceClass, RunNumber, SeriesNumber, SessionPlace};
 use crate::store::error::DbError;
 use crate::store::schema::{
     PLACE_NUMBERS, PLACES, PlaceRow, RowError, SERIES, SERIES_NUMBERS, SeriesKey, SeriesRow,
@@ -20,30 +21,8 @@ use crate::store::table::{get, put};
 pub const SERIES_PER_RUN_MAX: u32 = 65_536;
 /// Most series of one run, those of the session `(other)` included; beyond it their model is `(other)` too.
 pub const SERIES_PER_RUN_LAST: u32 = SERIES_PER_RUN_MAX + 4096;
-/// Series that are kept in memory, each in some 80 bytes: beyond it those known are read again.
-pub const SERIES_KEPT_MAX: usize = 16_384;
 /// The session of a run's series beyond [`SERIES_PER_RUN_MAX`].
 const PLACE_OTHER: &str = "(other)";
-
-/// Series as they are in the tables: some of them, see [`SERIES_KEPT_MAX`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SeriesCache {
-    pub rows: HashMap<SeriesNumber, SeriesRow>,
-    numbers: HashMap<SeriesRow, SeriesNumber>,
-    /// How many series a run has, of those runs that brought one.
-    pub of_runs: HashMap<RunNumber, u32>,
-}
-
-impl SeriesCache {
-    fn keep(&mut self, number: SeriesNumber, row: SeriesRow) {
-        if self.rows.len() >= SERIES_KEPT_MAX {
-            self.rows.clear();
-            self.numbers.clear();
-        }
-        self.rows.insert(number, row);
-        self.numbers.insert(row, number);
-    }
-}
 
 /// The tables of series and places, in a transaction.
 pub struct SeriesTables<'t> {
@@ -52,10 +31,12 @@ pub struct SeriesTables<'t> {
     places: Table<'t, u32, &'static [u8]>,
     place_numbers: Table<'t, (&'static str, &'static str), u32>,
     /// Places of which this transaction may make the first series.
-    new_places: HashMap<Place, PlaceNumber>,
+    new_places: HashMap<SessionPlace, PlaceNumber>,
     /// Those of them that no series has yet.
-    unwritten: HashMap<PlaceNumber, Place>,
+    unwritten: HashMap<PlaceNumber, SessionPlace>,
     next_place: PlaceNumber,
+    /// Series of this transaction, until [`SeriesTables::write_new`].
+    new: HashMap<SeriesRow, SeriesNumber>,
     next: SeriesNumber,
     /// The one asked for last: responses in a row are mostly of one series.
     last: Option<(SeriesRow, SeriesNumber)>,
@@ -79,13 +60,14 @@ impl<'t> SeriesTables<'t> {
             new_places: HashMap::new(),
             unwritten: HashMap::new(),
             next_place,
+            new: HashMap::new(),
             next,
             last: None,
         })
     }
 
     /// The number of a place; one that is new is written with the first series that has it.
-    pub fn place(&mut self, place: Place) -> Result<PlaceNumber, DbError> {
+    pub fn place(&mut self, place: SessionPlace) -> Result<PlaceNumber, DbError> {
         if let Some(number) = self.new_places.get(&place) {
             return Ok(*number);
         }
@@ -100,21 +82,20 @@ impl<'t> SeriesTables<'t> {
         Ok(number)
     }
 
-    /// A series by its number.
+    /// A series by its number; a new one must be written.
     pub fn row(&mut self, names: &mut NameCache, number: SeriesNumber) -> Result<SeriesRow, DbError> {
         if let Some((row, last)) = self.last
             && last == number
         {
             return Ok(row);
         }
-        let row = match names.series.rows.get(&number) {
-            Some(row) => *row,
-            None => {
-                let row = get(&self.rows, number)?;
-                let row = row.ok_or_else(|| DbError::row("responses", RowError::Range("series")))?;
-                names.series.keep(number, row);
-                row
-            }
+        let row = if let Some(row) = names.series.rows.get(&number) {
+            *row
+        } else {
+            let row = get(&self.rows, number)?;
+            let row = row.ok_or_else(|| DbError::row("responses", RowError::Range("series")))?;
+            names.series.keep(number, row);
+            row
         };
         self.last = Some((row, number));
         Ok(row)
@@ -132,7 +113,7 @@ impl<'t> SeriesTables<'t> {
         }
         let of_run = self.of_run(names, row.run)?;
         if of_run >= SERIES_PER_RUN_MAX {
-            row.place = self.place(Place {
+            row.place = self.place(SessionPlace {
                 session: PLACE_OTHER.into(),
                 project: None,
             })?;
@@ -147,7 +128,7 @@ impl<'t> SeriesTables<'t> {
                 return Ok(number);
             }
         }
-        self.add(names, row)
+        Ok(self.add(names, row))
     }
 
     fn known(&mut self, names: &mut NameCache, row: &SeriesRow) -> Result<Option<SeriesNumber>, DbError> {
@@ -156,15 +137,15 @@ impl<'t> SeriesTables<'t> {
         {
             return Ok(Some(*number));
         }
-        let number = match names.series.numbers.get(row) {
-            Some(number) => *number,
-            None => {
-                let Some(number) = self.numbers.get(row.key())?.map(|number| number.value()) else {
-                    return Ok(None);
-                };
-                names.series.keep(number, *row);
-                number
-            }
+        let kept = names.series.numbers.get(row).or_else(|| self.new.get(row));
+        let number = if let Some(number) = kept {
+            *number
+        } else {
+            let Some(number) = self.numbers.get(row.key())?.map(|number| number.value()) else {
+                return Ok(None);
+            };
+            names.series.keep(number, *row);
+            number
         };
         self.last = Some((*row, number));
         Ok(Some(number))
@@ -174,7 +155,8 @@ impl<'t> SeriesTables<'t> {
         if let Some(count) = names.series.of_runs.get(&run) {
             return Ok(*count);
         }
-        let mut count = 0;
+        let new = self.new.keys().filter(|row| row.run == run).count();
+        let mut count = u32::try_from(new).unwrap_or(u32::MAX);
         for entry in self.numbers.range((run, 0, 0, 0, 0, 0)..=of_run_last(run))? {
             entry?;
             count += 1;
@@ -183,24 +165,36 @@ impl<'t> SeriesTables<'t> {
         Ok(count)
     }
 
-    fn add(&mut self, names: &mut NameCache, row: SeriesRow) -> Result<SeriesNumber, DbError> {
+    fn add(&mut self, names: &mut NameCache, row: SeriesRow) -> SeriesNumber {
         let number = self.next;
         self.next = number.saturating_add(1);
-        if let Some(place) = self.unwritten.remove(&row.place) {
-            let project = place.project.as_deref().unwrap_or_default();
-            self.place_numbers.insert((&*place.session, project), row.place)?;
-            put(&mut self.places, row.place, &PlaceRow::new(&place))?;
-        }
-        put(&mut self.rows, number, &row)?;
-        self.numbers.insert(row.key(), number)?;
+        self.new.insert(row, number);
         *names.series.of_runs.entry(row.run).or_default() += 1;
         names.series.keep(number, row);
         self.last = Some((row, number));
-        Ok(number)
+        number
+    }
+
+    /// Writes the new series, all at once.
+    pub fn write_new(&mut self) -> Result<(), DbError> {
+        let mut new: Vec<(SeriesRow, SeriesNumber)> = std::mem::take(&mut self.new).into_iter().collect();
+        new.sort_unstable_by_key(|(_, number)| *number);
+        let mut rows = Rows::with_capacity(new.len());
+        for (row, number) in &new {
+            rows.push(*number, row)?;
+            if let Some(place) = self.unwritten.remove(&row.place) {
+                let project = place.project.as_deref().unwrap_or_default();
+                self.place_numbers.insert((&*place.session, project), row.place)?;
+                put(&mut self.places, row.place, &PlaceRow::new(&place))?;
+            }
+        }
+        rows.write(&mut self.rows)?;
+        let numbers = new.into_iter().map(|(row, number)| (row.key(), number));
+        insert_all(&mut self.numbers, numbers.collect())
     }
 }
 
 /// The last key of `series_numbers` that a run can have.
-pub fn of_run_last(run: RunNumber) -> SeriesKey {
+fn of_run_last(run: RunNumber) -> SeriesKey {
     (run, u32::MAX, u32::MAX, u32::MAX, u8::MAX, u8::MAX)
 }

@@ -55,6 +55,22 @@ where
     }
 }
 
+/// Writes plain values in the order of their keys.
+pub fn insert_all<K, V>(table: &mut Table<'_, K, V>, mut rows: Vec<(K, V)>) -> Result<(), DbError>
+where
+    K: redb::Key + for<'k> redb::Value<SelfType<'k> = K> + Copy + Ord + 'static,
+    V: for<'v> redb::Value<SelfType<'v> = V> + 'static,
+{
+    rows.sort_unstable_by_key(|(key, _)| *key);
+    if table.is_empty()? {
+        return fill(table, rows.into_iter());
+    }
+    for (key, value) in rows {
+        table.insert(key, value)?;
+    }
+    Ok(())
+}
+
 /// Puts rows, sorted by key, into an empty table: into the gap at its end, without a way down the tree for each.
 fn fill<'k, 'v, K: redb::Key + 'static, V: redb::Value + 'static>(
     table: &mut Table<'_, K, V>,

@@ -7,7 +7,7 @@ use redb::{ReadableTable, Table, WriteTransaction};
 use super::name_cache::NameCache;
 use super::responses::{Contributions, ResponseDelta};
 use super::series::SeriesTables;
-use super::sorted_rows::{add_all, add_and_see};
+use super::sorted_rows::{add_all, add_and_see, insert_all};
 use crate::dedup::{Response, Totals};
 use crate::model::{DAY_QUARTERS, Kind, Millis, ModelNumber, RunNumber, SeriesNumber};
 use crate::store::error::DbError;
@@ -57,16 +57,17 @@ impl<'t> SumTables<'t> {
             Some((response.source.account, response.minute()?))
         });
         add_all(&mut self.quarters, by_quarter.into_iter())?;
-        let run_days = &mut self.run_days;
+        let (run_days, mut made) = (&mut self.run_days, Vec::new());
         add_and_see(&mut self.days, by_day.into_iter(), |(day, of), is_made| {
             let key = (series.row(names, of)?.run, day, of);
             if is_made {
-                run_days.insert(key, ())?;
+                made.push((key, ()));
             } else {
                 run_days.remove(key)?;
             }
             Ok(())
         })?;
+        insert_all(run_days, made)?;
         add_all(
             &mut self.series,
             by_series.iter().map(|(of, delta)| (*of, *delta)),
