@@ -54,7 +54,7 @@ enum Reaction {
 
 impl Signals {
     /// Takes over TERM, INT and HUP for this process. `say` writes a line to standard error and waits for no reader.
-    /// If the process still runs at the end of its [`Grace`] and [`backstop::ORDERLY_WITHIN`] after the first TERM
+    /// If the process still runs at the end of its [`Grace`] and `ORDERLY_WITHIN` after the first TERM
     /// or INT, it is ended.
     ///
     /// # Errors

@@ -216,7 +216,7 @@ impl Running {
     }
 
     /// Stops in the direction of flow: watching, reading, committing; then closes the database. Ends within the
-    /// grace time and [`ENDED_WITHIN`], whatever hangs.
+    /// grace time and `ENDED_WITHIN`, whatever hangs.
     pub async fn shutdown(self, grace: Duration) -> ShutdownOutcome {
         let Self {
             core,

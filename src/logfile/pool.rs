@@ -1,7 +1,7 @@
 //! Pool: threads for calls into filesystems of others, any of which may hang without end.
 //!
 //! A call into a mount whose server is gone does not return. It keeps its one thread; nothing waits for that
-//! thread, not even the end of the process. Such calls may take [`SLOTS_MAX`] threads, never all of them.
+//! thread, not even the end of the process. Such calls may take `SLOTS_MAX` threads, never all of them.
 
 use std::cell::RefCell;
 use std::sync::Arc;
