@@ -275,19 +275,11 @@ impl Accounts {
             .map(|(rules, _)| &rules.id)
     }
 
-    /// All accounts of a run: its own, those that are kept for other providers, and those that the file names for
-    /// further ones.
+    /// All accounts of a run: its own, and those that the file names for further providers.
     #[must_use]
-    pub fn of_providers(
-        &self,
-        run: &RunId,
-        labels: &Labels,
-        own: AccountId,
-        kept: impl IntoIterator<Item = (Box<str>, AccountId)>,
-    ) -> RunAccounts {
-        let configured = self.matching(run, labels);
-        let configured = configured.map(|id| (id.provider.clone(), id.clone()));
-        RunAccounts::new(own, kept.into_iter().chain(configured))
+    pub fn of_providers(&self, run: &RunId, labels: &Labels, own: AccountId) -> RunAccounts {
+        let further = self.matching(run, labels);
+        RunAccounts::new(own, further.map(|id| (id.provider.clone(), id.clone())))
     }
 
     /// The rules of an account. The default account has rules even if the file does not name it; an account

@@ -105,6 +105,9 @@ impl RunAccounts {
     /// The account for a provider: the provider's default account if nobody named one.
     #[must_use]
     pub fn of_provider(&self, provider: &str) -> Arc<AccountId> {
+        if provider == Dialect::Claude.provider() {
+            return self.of_dialect(Dialect::Claude);
+        }
         if *self.own.provider == *provider {
             return Arc::clone(&self.own);
         }

@@ -134,16 +134,21 @@ impl Parser {
     }
 
     /// Decides the dialect by the next line, if it is undecided.
-    pub fn recognise(&mut self, bytes: &[u8]) -> Dialect {
+    fn recognise(&mut self, bytes: &[u8]) {
         if let FileDialect::Undecided(lines) = self.file {
             self.file = match recognise::line_origin(bytes) {
                 LineOrigin::Of(dialect) => FileDialect::decided(dialect),
                 LineOrigin::Foreign(_) => FileDialect::Claude,
-                LineOrigin::Unknown if lines + 1 >= recognise::LINES_MAX => FileDialect::Claude,
-                LineOrigin::Unknown => FileDialect::Undecided(lines + 1),
+                LineOrigin::Ours | LineOrigin::Unknown => {
+                    let lines = lines.saturating_add(1);
+                    if lines < recognise::LINES_MAX {
+                        FileDialect::Undecided(lines)
+                    } else {
+                        FileDialect::Claude
+                    }
+                }
             };
         }
-        self.dialect()
     }
 
     /// The latest time of a line so far.
@@ -525,9 +530,41 @@ mod tests {
             let (found, all, _) = file(lines.join("\n").as_bytes());
             assert_eq!((found, all.len()), (dialect, records), "{lines:?}");
         }
+        let just = [
+            vec!["{}"; usize::from(recognise::LINES_MAX) - 1],
+            vec![codex, used],
+        ]
+        .concat();
+        let (found, all, _) = file(just.join("\n").as_bytes());
+        assert_eq!((found, all.len()), (Dialect::Codex, 1), "just in time");
         let late = [vec!["{}"; usize::from(recognise::LINES_MAX)], vec![codex, used]].concat();
         let (found, all, _) = file(late.join("\n").as_bytes());
         assert_eq!((found, all.len()), (Dialect::Claude, 0), "too late");
+    }
+
+    #[test]
+    fn a_damaged_first_line_does_not_hide_the_dialect() {
+        for (name, dialect) in [
+            ("codex", Dialect::Codex),
+            ("pi", Dialect::Pi),
+            ("gemini", Dialect::Gemini),
+            ("qwen", Dialect::Qwen),
+        ] {
+            for path in samples::files_below(&hostile::samples_of(name), ".jsonl") {
+                let text = std::fs::read(&path).unwrap();
+                let (_, whole, _) = file(&text);
+                let first = text.iter().position(|byte| *byte == b'\n').unwrap();
+                if whole.is_empty() || file(&text[..first]).1 == whole {
+                    continue;
+                }
+                for cut in [0, 1, 5, 30, first / 2, first - 1] {
+                    let damaged = [&text[..cut.min(first)], &text[first..]].concat();
+                    let (found, records, _) = file(&damaged);
+                    assert_eq!(found, dialect, "{} cut at {cut}", path.display());
+                    assert!(!records.is_empty(), "{} cut at {cut}", path.display());
+                }
+            }
+        }
     }
 
     #[test]
@@ -540,7 +577,8 @@ mod tests {
         kept.push(0);
         let mut again = Parser::new(&ParserState::new(&kept), Millis::MAX);
         assert_eq!(again.dialect(), Dialect::Claude, "undecided");
-        assert_eq!(again.recognise(codex), Dialect::Codex);
+        again.line(codex, LineContext::default(), &mut Vec::new(), &mut Vec::new());
+        assert_eq!(again.dialect(), Dialect::Codex);
     }
 
     proptest! {

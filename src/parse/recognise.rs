@@ -156,7 +156,7 @@ pub fn content_kind(head: &[u8]) -> ContentKind {
         }
         has_line |= line.ends_with(b"\n") || head.len() >= HEAD_BYTES;
         match line_origin(line) {
-            LineOrigin::Of(_) => return ContentKind::Ours,
+            LineOrigin::Of(_) | LineOrigin::Ours => return ContentKind::Ours,
             LineOrigin::Foreign(agent) => return ContentKind::Foreign(agent),
             LineOrigin::Unknown => {}
         }
@@ -173,6 +173,8 @@ pub fn content_kind(head: &[u8]) -> ContentKind {
 pub enum LineOrigin {
     Of(Dialect),
     Foreign(Agent),
+    /// It is like one of Claude Code's, and may be a part of another's.
+    Ours,
     /// Any agent may have written it.
     Unknown,
 }
@@ -188,8 +190,11 @@ pub fn line_origin(line: &[u8]) -> LineOrigin {
     if let Some((agent, ..)) = AGENTS.iter().find(|(_, _, fits)| fits(&shape)) {
         return LineOrigin::Foreign(*agent);
     }
-    if shape.has_any(&OURS) || OUR_TYPES.contains(&shape.kind.as_slice()) {
+    if shape.is_claude() {
         return LineOrigin::Of(Dialect::Claude);
+    }
+    if shape.has_any(&OURS) || OUR_TYPES.contains(&shape.kind.as_slice()) {
+        return LineOrigin::Ours;
     }
     LineOrigin::Unknown
 }
@@ -240,6 +245,11 @@ impl LineShape {
         self.has("payload") && TYPES.contains(&self.kind.as_slice()) || self.kind.is_empty() && is_old
     }
 
+    /// True for a message of Claude Code's: the other dialects have none with these members, cut ones too.
+    fn is_claude(&self) -> bool {
+        self.has("message.content") && self.has_any(&["uuid", "sessionId", "session_id", "requestId"])
+    }
+
     fn is_gemini(&self) -> bool {
         self.is(b"gemini") || self.has("projectHash") || self.has("$set")
     }
@@ -250,7 +260,10 @@ impl LineShape {
 
     fn is_pi(&self) -> bool {
         let is_head = self.is(b"session") && self.has("id") && self.has("timestamp");
-        is_head || self.is(b"message") && self.has("message.usage") && self.has("message.provider")
+        let is_entry = self.has("parentId") && self.has("id") && self.has("timestamp");
+        is_head
+            || is_entry
+            || self.is(b"message") && self.has("message.usage") && self.has("message.provider")
     }
 
     fn add(&mut self, above: &str, name: &[u8]) {

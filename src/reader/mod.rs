@@ -26,6 +26,8 @@ use crate::reader::lines::{Line, LineIter, skipped};
 
 /// Bytes that are read at once.
 pub const BLOCK_BYTES: usize = 256 * 1024;
+/// Most providers that records of one batch name with an account of their own.
+const BATCH_PROVIDERS_MAX: usize = 64;
 /// Holes that one chunk reports.
 pub const PASSED_HOLES_MAX: usize = 16;
 
@@ -136,7 +138,9 @@ impl ReadChunk {
         }
         let mut provider_accounts: Vec<(Arc<str>, Arc<AccountId>)> = Vec::new();
         for provider in self.records.iter().filter_map(|record| record.provider.as_ref()) {
-            if provider_accounts.iter().all(|(known, _)| known != provider) {
+            // Records in a row mostly share the name. Others are few, or beyond the bound of the store.
+            let is_known = |(known, _): &(Arc<str>, _)| Arc::ptr_eq(known, provider) || known == provider;
+            if provider_accounts.len() < BATCH_PROVIDERS_MAX && !provider_accounts.iter().any(is_known) {
                 provider_accounts.push((Arc::clone(provider), reading.accounts.of_provider(provider)));
             }
         }
@@ -249,7 +253,7 @@ pub fn read(
         budget: reading.turn_bytes_max,
         nuls_to: partial.nuls_to,
         parser: Parser::new(&state, latest_believed(reading)),
-        scope: None,
+        scope: account::scope(reading.accounts.own()),
     };
     if buffer.len() < BLOCK_BYTES {
         buffer.resize(BLOCK_BYTES, 0);
@@ -292,8 +296,8 @@ struct ChunkReader<'a> {
     /// As in [`PartialLine`].
     nuls_to: u64,
     parser: Parser,
-    /// The scope of the keys of responses, and the dialect it is of.
-    scope: Option<(Dialect, u64)>,
+    /// Separates the responses of different provider accounts: it is that of the run's own, which never changes.
+    scope: u64,
 }
 
 impl ChunkReader<'_> {
@@ -476,22 +480,9 @@ impl ChunkReader<'_> {
         !line.is_empty() && self.chunk.cursor.settled_to == offset + line.len() as u64
     }
 
-    /// Separates the responses of different provider accounts.
-    fn scope_of(&mut self, line: &[u8]) -> u64 {
-        let dialect = self.parser.recognise(line);
-        match self.scope {
-            Some((known, scope)) if known == dialect => scope,
-            _ => {
-                let scope = account::scope(&self.reading.accounts.of_dialect(dialect));
-                self.scope = Some((dialect, scope));
-                scope
-            }
-        }
-    }
-
     fn take_line(&mut self, offset: u64, bytes: &[u8]) {
         let place = LineContext {
-            scope: self.scope_of(bytes),
+            scope: self.scope,
             origin: self.chunk.cursor.origin,
             offset,
         };

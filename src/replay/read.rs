@@ -41,7 +41,7 @@ pub fn tasks<'s>(
     for ((_, source), known) in sources.into_iter().zip(snapshot.stored_runs(&runs)?) {
         let mut positions = known.positions;
         let (own, labels) = (known.info).map_or_else(Default::default, |info| (info.account, info.labels));
-        let accounts = Arc::new(accounts.of_providers(&source.run, &labels, own, known.accounts));
+        let accounts = Arc::new(accounts.of_providers(&source.run, &labels, own));
         let first = tasks.len();
         tasks.extend(source.files.iter().map(|file| {
             let path: RelativePath = file.path.as_path().into();

@@ -15,7 +15,7 @@ use redb::{
 
 use super::error::{DbError, Displacement, QUARANTINED_FILES_MAX, StoreError, damaged, trouble};
 use super::looking::Looking;
-use super::place::{Lost, Place, file_id, identity, is_absence};
+use super::place::{Lost, Place, directory_of, file_id, identity, is_absence};
 use super::schema::prepare::prepare;
 use super::schema::{NOTE_ASIDE, NOTE_REBUILT, NOTES, RESPONSES};
 
@@ -300,8 +300,7 @@ pub fn is_database(path: &Path) -> std::io::Result<bool> {
 /// The library does without locks where there are none, and says nothing.
 fn say_if_without_locks(path: &Path) {
     // The directory, since its lock is nobody else's.
-    let directory = path.parent().filter(|above| !above.as_os_str().is_empty());
-    let Ok(directory) = File::open(directory.unwrap_or(Path::new("."))) else {
+    let Ok(directory) = File::open(directory_of(path)) else {
         return;
     };
     if let Err(TryLockError::Error(error)) = directory.try_lock_shared() {

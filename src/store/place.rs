@@ -68,7 +68,7 @@ impl Place {
                 device: found.st_dev,
                 inode: found.st_ino,
             },
-            directory: ground(path.parent().unwrap_or(Path::new("/")))?,
+            directory: ground(directory_of(path))?,
         })
     }
 
@@ -136,6 +136,15 @@ pub fn file_id(path: &Path) -> io::Result<FileId> {
         device: found.st_dev,
         inode: found.st_ino,
     })
+}
+
+/// The directory that holds a path; of a bare name that is the current one.
+pub fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(directory) if directory.as_os_str().is_empty() => Path::new("."),
+        Some(directory) => directory,
+        None => Path::new("/"),
+    }
 }
 
 fn ground(directory: &Path) -> io::Result<Ground> {

@@ -114,9 +114,12 @@ impl Tailer {
         self.schedule.hinted |= self.shared.devices_with_events.has_all(tree.devices());
     }
 
-    /// Logs, once for each change, that the settings name another account for the run than the one that
-    /// counts it.
+    /// Takes over the accounts of further providers, and logs, once for each change, that the settings name another
+    /// account for the run than the one that counts it.
     fn compare_account(&mut self, settings: &Settings) {
+        let own = self.accounts.own().clone();
+        // Of a provider that the run has an account of the store keeps that.
+        self.accounts = Arc::new(settings.accounts.of_providers(&self.run, &self.labels, own));
         let wanted = settings.accounts.of_labelled(&self.run, &self.labels);
         if wanted == self.wanted {
             return;

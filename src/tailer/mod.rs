@@ -103,11 +103,7 @@ impl Tailer {
         handle: TailerHandle,
         stop: CancellationToken,
     ) -> Self {
-        let StoredRun {
-            info,
-            accounts: kept,
-            positions,
-        } = known;
+        let StoredRun { info, positions } = known;
         // A run that vanished has a directory again, so it is scanned like any other.
         let retired = (info.as_ref().and_then(|info| info.stopped))
             .is_some_and(|(_, reason)| reason != StopReason::Vanished);
@@ -122,7 +118,7 @@ impl Tailer {
             .settings
             .borrow()
             .accounts
-            .of_providers(&run, &labels, account.clone(), kept);
+            .of_providers(&run, &labels, account.clone());
         // Spreads the full scans of the runs over different rounds.
         let round_offset = run.as_str().bytes().fold(0u8, u8::wrapping_add);
         Self {

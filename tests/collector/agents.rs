@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use fastrand::Rng;
 use serde_json::Value;
 
-use crate::harness::{Collector, Place, append, number_setting};
+use crate::harness::{Collector, Place, append, number_setting, response};
 
 /// The run that has the files of a sample.
 const RUN: &str = "sample";
@@ -207,6 +207,96 @@ fn each_agent_of_a_run_is_counted_by_the_account_of_its_provider_for_good() {
     let mut more = wanted;
     more.0.insert("codex/plus".to_owned(), 1125 + 11);
     assert_eq!(accounts(&collector), more);
+    collector.stop_cleanly();
+    place.assert_verified();
+}
+
+#[test]
+fn keys_and_accounts_do_not_depend_on_the_order_and_the_time_of_settings() {
+    let pi = |id: u32| {
+        format!(
+            "{{\"type\":\"session\",\"id\":\"s\",\"timestamp\":\"2026-10-05T09:00:00.000Z\"}}\n\
+             {{\"type\":\"message\",\"timestamp\":\"2026-10-05T09:00:0{id}.000Z\",\"message\":{{\"role\":\"assistant\",\
+             \"provider\":\"anthropic\",\"model\":\"m\",\"usage\":{{\"input\":1,\"output\":1}}}}}}\n"
+        )
+    };
+    // An account of pi's own, which no line asks for; then an agent's account alone, in both orders of the files.
+    for (accounts, names) in [
+        (
+            "[[account]]\nname = \"max\"\n[[account]]\nprovider = \"pi\"\nname = \"x\"\n",
+            ["a", "b"],
+        ),
+        ("[[account]]\nprovider = \"codex\"\nname = \"a\"\n", ["a", "b"]),
+        ("[[account]]\nprovider = \"codex\"\nname = \"a\"\n", ["b", "a"]),
+    ] {
+        let place = Place::new();
+        let log = |name: &str| place.log(RUN, &format!("{name}.jsonl"));
+        append(&log(names[0]), pi(1));
+        append(&log(names[1]), response("1", 5, 1));
+        let mut collector = place.serve_with(accounts);
+        collector.wait_for_messages(2);
+        let (status, usage) = collector.get("/v1/usage?group_by=account");
+        assert_eq!(
+            (status, usage["rows"].as_array().unwrap().len()),
+            (200, 1),
+            "{usage}"
+        );
+        collector.stop_cleanly();
+        place.assert_verified();
+        // A fork repeats both under further settings.
+        append(&log("c"), pi(1));
+        append(&log("d"), response("1", 5, 1));
+        let collector =
+            place.serve_with("[[account]]\nprovider = \"pi\"\nname = \"y\"\n[[account]]\nname = \"z\"\n");
+        place.json(&["stop", RUN]);
+        assert_eq!(collector.summary()["messages"], 2, "{accounts}");
+        collector.stop_cleanly();
+        place.assert_verified();
+    }
+}
+
+#[test]
+fn providers_that_lines_name_freely_leave_room_for_the_agents_own() {
+    let place = Place::new();
+    let header = "{\"type\":\"session\",\"id\":\"s\",\"timestamp\":\"2026-10-05T09:00:00.000Z\"}\n";
+    let answers = (0..40).map(|number| {
+        format!(
+            "{{\"type\":\"message\",\"timestamp\":\"2026-10-05T09:00:01.{number:03}Z\",\"message\":{{\"role\":\"assistant\",\
+             \"provider\":\"p{number}\",\"model\":\"m\",\"usage\":{{\"input\":1}}}}}}\n"
+        )
+    });
+    let session = header.to_owned() + &answers.collect::<String>();
+    append(&place.log(RUN, "a.jsonl"), session);
+    append(
+        &place.log(RUN, "b.jsonl"),
+        "{\"timestamp\":\"2026-10-05T10:00:03.000Z\",\"type\":\"token_usage_record\",\"payload\":\
+         {\"response_id\":\"resp_2\",\"usage\":{\"input_tokens\":5}}}\n",
+    );
+    let mut collector = place.serve();
+    collector.wait_for_messages(41);
+    let (_, usage) = collector.get("/v1/usage?group_by=account&dialect=codex");
+    assert_eq!(usage["rows"][0]["key"], "codex/default", "{usage}");
+    collector.stop_cleanly();
+    place.assert_verified();
+}
+
+#[test]
+fn a_table_added_by_a_reload_counts_the_first_lines_of_its_provider() {
+    let place = Place::new();
+    append(&place.log(RUN, "a.jsonl"), response("1", 5, 1));
+    let mut collector = place.serve_with("[[account]]\nname = \"max\"\n");
+    collector.wait_for_messages(1);
+    place.configure("[[account]]\nname = \"max\"\n[[account]]\nprovider = \"codex\"\nname = \"team\"\n");
+    collector.signal("HUP");
+    collector.wait_for_log("the configuration is in effect");
+    append(
+        &place.log(RUN, "b.jsonl"),
+        "{\"timestamp\":\"2026-10-05T10:00:03.000Z\",\"type\":\"token_usage_record\",\"payload\":\
+         {\"response_id\":\"resp_2\",\"usage\":{\"input_tokens\":5}}}\n",
+    );
+    collector.wait_for_messages(2);
+    let (_, usage) = collector.get("/v1/usage?group_by=account&dialect=codex");
+    assert_eq!(usage["rows"][0]["key"], "codex/team", "{usage}");
     collector.stop_cleanly();
     place.assert_verified();
 }

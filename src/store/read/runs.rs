@@ -38,8 +38,6 @@ pub struct RunInfo {
 pub struct StoredRun {
     /// `None` if it is unknown.
     pub info: Option<RunInfo>,
-    /// The accounts that it has beside its own, one for each further provider.
-    pub accounts: FurtherAccounts,
     pub positions: BTreeMap<RelativePath, Position>,
 }
 
@@ -227,7 +225,6 @@ impl Snapshot<'_> {
                 let row: RunRow = decode_row("runs", row.value())?;
                 let mut known = StoredRun {
                     info: Some(infos.info(&row)?),
-                    accounts: infos.further(row.number)?,
                     positions: BTreeMap::new(),
                 };
                 let first: (u32, &[u8]) = (row.number, &[]);

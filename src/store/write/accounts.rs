@@ -12,6 +12,9 @@ use crate::store::error::DbError;
 /// Most providers of one run with an account of their own; lines of others are of the batch's account.
 pub const PROVIDERS_PER_RUN_MAX: usize = 32;
 
+/// From so many accounts on, lines that name a provider make no new one.
+const ACCOUNTS_OF_LINES_MAX: usize = 1000;
+
 /// The numbers of a batch's accounts.
 pub struct BatchAccounts<'b> {
     batch: &'b Batch,
@@ -87,10 +90,18 @@ fn by_provider(
     if let Some(account) = of_run.and_then(|of_run| of_run.get(provider)) {
         return Ok(Some(*account));
     }
-    if of_run.is_some_and(|of_run| of_run.len() >= PROVIDERS_PER_RUN_MAX) {
+    let known = names.accounts.iter().position(|known| known == id);
+    // Lines that name providers freely must leave room for the agents' own.
+    let is_agents = Dialect::is_of_agent(provider) || provider == Dialect::Claude.provider();
+    let has_room = of_run.is_none_or(|of_run| of_run.len() < PROVIDERS_PER_RUN_MAX)
+        && (known.is_some() || names.accounts.len() < ACCOUNTS_OF_LINES_MAX);
+    if !is_agents && !has_room {
         return Ok(None);
     }
-    let account = registry.account(id)?;
+    let account = match known.and_then(|known| u32::try_from(known).ok()) {
+        Some(account) => account,
+        None => registry.account(id)?,
+    };
     names.note_account(account, id);
     registry.run_providers.insert((run, provider), account)?;
     names.note_provider((run, provider), account);
