@@ -1,4 +1,4 @@
-//! Looking: a database file that is only read. What opening it would write stays in memory.
+//! Read-only access to a database file. Everything that opening it would write stays in memory.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -11,23 +11,23 @@ use redb::StorageBackend;
 
 use crate::sync::lock;
 
-/// What is kept of the file at once where it differs from it, in bytes.
+/// Copy-on-write page size, in bytes.
 const PIECE_BYTES: usize = 4096;
 
-/// The file, locked against those who write.
+/// The file, with a shared lock against writers.
 #[derive(Debug)]
 pub struct Looking {
     file: File,
     written: Mutex<Written>,
 }
 
-/// What the file would hold.
+/// The virtual contents: the file, with the pages written over it.
 #[derive(Debug)]
 struct Written {
     length: u64,
-    /// How much of it is the file's.
+    /// Number of bytes at the start that are the file's; bytes beyond this are zero.
     of_file: u64,
-    /// By their numbers.
+    /// Written pages, by number.
     pieces: BTreeMap<u64, Box<[u8; PIECE_BYTES]>>,
 }
 
@@ -35,9 +35,9 @@ impl Looking {
     /// `None` if another process writes the file.
     ///
     /// # Errors
-    /// Its length is not known.
+    /// The length of the file cannot be read.
     pub fn new(file: File) -> io::Result<Option<Self>> {
-        // Where there are no locks, those who write have none either.
+        // Without support for locks, writers have none either.
         if let Err(TryLockError::WouldBlock) = file.try_lock_shared() {
             return Ok(None);
         }
@@ -54,7 +54,7 @@ impl Looking {
         lock(&self.written)
     }
 
-    /// Reads what the file holds up to here; behind that there are zeros.
+    /// Reads the file up to `of_file`; bytes beyond this are zero.
     fn read_file(&self, of_file: u64, mut offset: u64, out: &mut [u8]) -> io::Result<()> {
         let left = usize::try_from(of_file.saturating_sub(offset)).unwrap_or(usize::MAX);
         let (mut out, behind) = out.split_at_mut(left.min(out.len()));
@@ -74,7 +74,8 @@ impl Looking {
     }
 }
 
-/// The parts of a range in pieces: the number of the piece, where in it the part begins, where in the range, its length.
+/// The parts of a range by page: the page's number, the offset in the page, the offset in the range, the
+/// length.
 fn parts(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, usize, usize)> {
     let piece_bytes = PIECE_BYTES as u64;
     let mut done = 0;
@@ -118,7 +119,7 @@ impl StorageBackend for Looking {
         let mut written = self.written();
         written.length = length;
         written.of_file = written.of_file.min(length);
-        // What comes behind this again is zeros.
+        // Bytes beyond the new length are zero if it grows again.
         let piece_bytes = PIECE_BYTES as u64;
         drop(written.pieces.split_off(&length.div_ceil(piece_bytes)));
         let within = usize::try_from(length % piece_bytes).unwrap_or(0);

@@ -1,9 +1,9 @@
-//! The database: the only place that knows redb.
+//! The database: the only module that uses redb.
 //!
-//! One process, one writer. The database is the truth about what was committed: after any error it is closed
-//! and opened again, and what it then says holds. A damaged file is set aside and a new one takes its place.
+//! One process, one writer. The database is the only record of commits: after any error it is closed and
+//! opened again, and its contents decide. A damaged file is set aside and replaced by a new one.
 //!
-//! [`open()`] gives a [`Reader`], which any part may clone and which answers from a [`Snapshot`], and the only
+//! [`open()`] returns a [`Reader`], which any part may clone and which reads a [`Snapshot`], and the only
 //! [`Writer`].
 
 pub mod audit;

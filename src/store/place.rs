@@ -1,8 +1,8 @@
-//! Place: whether the path of the database still leads to the file that is open.
+//! Location of the database file: checks that the path still leads to the open file.
 //!
-//! A file that was removed, replaced, unmounted or mounted over still takes commits, and nobody opens it again. So the
-//! path is looked at before each commit. While nothing is at the path of a database that is lost, its file system and
-//! directory decide whether a new one may be made there.
+//! A file that was removed, replaced, unmounted or mounted over still accepts commits, but is not opened
+//! again. So the path is checked before each commit. While there is no file at the path of a database that is
+//! lost, the filesystem and directory decide whether a new one may be created there.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -15,41 +15,42 @@ use rustix::fs::{AtFlags, CWD, StatxFlags};
 use super::error::{Displacement, StoreError, trouble};
 use super::schema::{META, META_CREATED, META_SEQUENCE};
 
-/// How long the file may be away, as one that is renamed and put back, before a new database is made.
+/// Time for which the file may be missing, as one that is renamed and put back, before a new database is
+/// created.
 const ANEW_AFTER: Duration = Duration::from_secs(5);
 
-/// A file, to be told from others at the same path.
+/// Identity of a file, to distinguish it from others at the same path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId {
     device: u64,
     inode: u64,
 }
 
-/// Where a directory lies.
+/// Location of a directory.
 #[derive(Clone, Copy, Debug)]
 struct Ground {
     device: u64,
-    /// Which mount it was reached through; 0 where the kernel does not say.
+    /// The mount of the path; 0 where the kernel does not report it.
     mount: u64,
 }
 
-/// Where the open file lies.
+/// Location of the open file.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     file: FileId,
     directory: Ground,
 }
 
-/// A database whose path does not lead to it any more.
+/// A database to which its path does not lead any more.
 #[derive(Debug)]
 pub struct Lost {
     place: Place,
     since: Instant,
-    /// When the database was made and its last commit; `None` if it could not be read any more.
+    /// Creation time and last commit of the database; `None` if it could not be read any more.
     identity: Option<DatabaseIdentity>,
 }
 
-/// What tells a database from others, and from older copies of itself.
+/// Identity of a database; older copies of it have another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatabaseIdentity {
     created: u64,
@@ -57,10 +58,10 @@ pub struct DatabaseIdentity {
 }
 
 impl Place {
-    /// Of a file that was just opened at this path.
+    /// The location of a file that was just opened at this path.
     ///
     /// # Errors
-    /// It cannot be looked at.
+    /// It cannot be examined.
     pub fn of(file: &File, path: &Path) -> io::Result<Self> {
         let found = rustix::fs::fstat(file)?;
         Ok(Self {
@@ -72,7 +73,7 @@ impl Place {
         })
     }
 
-    /// Whether the path still leads to the file.
+    /// Checks that the path still leads to the file.
     pub fn look(&self, path: &Path) -> Result<(), StoreError> {
         let what = match file_id(path) {
             Ok(found) if found == self.file => return Ok(()),
@@ -87,7 +88,7 @@ impl Place {
         })
     }
 
-    /// Whether what is at the path lies in another mount than the directory of the file did.
+    /// True if the path now leads into another mount than that of the file's directory.
     fn is_covered(&self, path: &Path) -> bool {
         let around = path.ancestors().skip(1).map(ground).find_map(Result::ok);
         around.is_none_or(|around| {
@@ -109,18 +110,18 @@ impl Lost {
         }
     }
 
-    /// Whether what is at the path lies in another mount than the directory of the file did.
+    /// True if the path now leads into another mount than that of the file's directory.
     pub fn is_covered(&self, path: &Path) -> bool {
         self.place.is_covered(path)
     }
 
-    /// Whether it is away for longer than a file that is renamed and put back.
+    /// True if it is missing for longer than a file that is renamed and put back.
     pub fn is_long_gone(&self) -> bool {
         self.since.elapsed() >= ANEW_AFTER
     }
 
-    /// Whether a database that was found is the one that was lost, or a copy of it as of its last commit. An older copy
-    /// would number commits a second time.
+    /// True if a database that was found is the one that was lost, or a copy of it as of its last commit. An
+    /// older copy would give the numbers of commits a second time.
     pub fn is(&self, found: FileId, identity: Option<DatabaseIdentity>) -> bool {
         let is_same_file = || found == self.place.file;
         identity.is_some()
@@ -161,7 +162,7 @@ pub fn identity(database: &Database) -> Option<DatabaseIdentity> {
     })
 }
 
-/// What health says of a database that was made because the one before was gone.
+/// The health reason for a database that was created because the previous one was gone.
 pub fn note_anew(path: &Path) -> String {
     format!(
         "the database {} was removed while it was in use, and a new one was made and everything read again; what was \

@@ -1,4 +1,4 @@
-//! What does not come from logs: an operator's marks, and observations that someone reports.
+//! Marks and observations reported through the API.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub struct AccountObservations {
 }
 
 impl Writer {
-    /// Notes what an operator says about an account; `None` takes it back.
+    /// Stores the operator's mark of an account; `None` removes it.
     ///
     /// # Errors
     /// As [`Writer::commit`].
@@ -42,7 +42,7 @@ impl Writer {
         })
     }
 
-    /// Merges observations that stand in no log. During a backlog they wait for its end like all others.
+    /// Merges observations that are in no log. During a backlog they wait for its end like all others.
     ///
     /// # Errors
     /// As [`Writer::commit`].
