@@ -1,6 +1,6 @@
-//! Judges the house: who may name whom, no circle of files that name each other, one door for each outside crate, and words that are nowhere.
+//! Checks dependency rules: layers, cycles of imports, one module per outside crate, and forbidden code.
 //!
-//! The layers are the table at the head of `src/lib.rs`; the doors are the table below.
+//! The layers are the table at the head of `src/lib.rs`; the modules of outside crates are the table below.
 //! `tidy/rules.rs` has the rules, one function each.
 
 #[path = "tidy/cases.rs"]
@@ -22,8 +22,8 @@ use std::path::Path;
 use house::House;
 use rules::Door;
 
-/// Outside crates and the only modules that may name them. A crate that is not here is one of the
-/// building materials (serde, tracing, memchr) and may be named anywhere its layer allows.
+/// Outside crates and the only modules that may name them. A crate that is not here is one of the basic
+/// crates (serde, tracing, memchr) and may be named anywhere its layer allows.
 const DOORS: [Door; 24] = [
     ("annotate_snippets", &["cli/mistakes"]),
     ("anstream", &["cli"]),
@@ -51,7 +51,7 @@ const DOORS: [Door; 24] = [
     ("unicode_width", &["cli"]),
 ];
 
-/// Set to anything, the test also prints what deserves a look and breaks no rule.
+/// Set to any value, the test also prints hints, which break no rule.
 const HINTS: &str = "TOKENTAIL_TIDY_HINTS";
 
 #[test]
@@ -62,7 +62,7 @@ fn the_house_is_tidy() {
     #[expect(clippy::disallowed_methods, reason = "a switch of this test alone")]
     if std::env::var_os(HINTS).is_some() {
         for hint in rules::hints(&house) {
-            // Past the harness, which keeps the output of tests that pass to itself.
+            // Not through the test harness, which hides the output of tests that pass.
             writeln!(std::io::stderr(), "hint: {hint}").expect("standard error takes a line");
         }
     }

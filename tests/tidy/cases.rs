@@ -1,4 +1,4 @@
-//! Small invented houses, sound and broken: the judge must find each fault, and nothing else.
+//! Small invented trees, valid and invalid: the rules must find each fault, and nothing else.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ const LIB: &str = "//! A house.\n//!\n//! | layer | files |\n//! |---|---|\n//! 
 
 const DOORS: [Door; 2] = [("redb", &["store"]), ("hyper", &["api/client"])];
 
-/// A sound house with some files added or put in the place of others.
+/// A valid tree with some files added or replaced.
 fn house_with(changes: &[(&str, &str)]) -> BTreeMap<String, String> {
     let sound = [
         ("src/lib.rs", LIB),
@@ -37,7 +37,7 @@ fn house_with(changes: &[(&str, &str)]) -> BTreeMap<String, String> {
     house
 }
 
-/// Judges a sound house with changes; each finding is expected as `path:line rule`.
+/// Checks a valid tree with changes; each finding is expected as `path:line rule`.
 fn check(changes: &[(&str, &str)], expect: &[&str]) {
     let texts = house_with(changes);
     let found: Vec<String> = rules::judge(&House::new(&texts), &DOORS)
@@ -47,7 +47,7 @@ fn check(changes: &[(&str, &str)], expect: &[&str]) {
     assert_eq!(found, expect, "{changes:?}");
 }
 
-/// One file of the sound house, written anew.
+/// One file of the valid tree, replaced.
 fn check_file(path: &str, text: &str, expect: &[&str]) {
     check(&[(path, text)], expect);
 }
@@ -116,7 +116,7 @@ fn nobody_looks_up_or_across() {
 fn no_files_name_each_other_in_a_circle() {
     let (one, other) = ("src/store/commit.rs", "src/store/read.rs");
     let root = "src/store/mod.rs";
-    // Directly, over a third file, over what the folder's root passes on, and from inside a function.
+    // Directly, through a third file, through re-exports of the folder's root, and from inside a function.
     check(
         &[
             (one, "//! C.\nuse super::read::R;"),
@@ -147,7 +147,7 @@ fn no_files_name_each_other_in_a_circle() {
         ],
         &["src/store/commit.rs:2 cycles", "src/store/read.rs:2 cycles"],
     );
-    // What a module around defines is no circle, nor what only tests name.
+    // An item that an outer module defines makes no cycle, nor does one that only tests name.
     check(
         &[
             (root, "//! S.\nmod commit;\nuse commit::C;\nstruct S;"),

@@ -1,6 +1,7 @@
 //! Cycles of imports between the files of the crate, inside folders too.
 //!
-//! A file may use what the modules around it define, as `super::X`: that is no cycle, though they use the file as well.
+//! A file may use the items that the modules around it define, as `super::X`: that is no cycle, though they
+//! use the file as well.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,7 @@ use super::paths::{Form, Path};
 /// Imports that are followed from one file to the next to find where a name is defined.
 const REEXPORTS_MAX: usize = 8;
 
-/// Which file names which: no tests, and a name counts for the file that defines it.
+/// Graph of names between files: without tests, and a name counts for the file that defines it.
 pub struct Imports<'a> {
     /// By the path of a file, the files it names with a line each.
     edges: BTreeMap<&'a str, BTreeMap<&'a str, usize>>,
@@ -80,7 +81,8 @@ fn segments<'a>(module: &[&'a str], path: &Path<'a>, files: &Modules<'a>) -> Opt
         .then(|| [module, &path.segments].concat())
 }
 
-/// The file in which a name is defined: that of the longest module in its path, or the one this imports it from.
+/// The file in which a name is defined: that of the longest module in its path, or the one from which that
+/// imports it.
 fn defined_in<'a>(path: &[&'a str], form: Form, files: &Modules<'a>) -> Option<&'a File<'a>> {
     let mut segments = path.to_vec();
     for _ in 0..REEXPORTS_MAX {

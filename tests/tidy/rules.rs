@@ -1,4 +1,4 @@
-//! The rules. Each looks at the whole house and says where it is broken and what to do.
+//! The rules. Each checks the whole tree and returns the faults and their remedies.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,12 +12,12 @@ use super::source;
 const FILE_LINES: usize = 400;
 /// A function longer than this, in lines, may do two things.
 const FUNCTION_LINES: usize = 70;
-/// Documents have the names of what they show: those are names of the contract.
+/// Documents are named after the items that they show: those names belong to the contract.
 const DOCUMENTS: &str = "src/api/wire/";
 /// Layers up to this one are pure.
 const PURE_LAYER_MAX: usize = 2;
 
-/// What the pure layers do without: the outside world comes in as an argument.
+/// Forbidden in the pure layers: the outside world is passed in as an argument.
 const IMPURE: [&[&str]; 12] = [
     &["std", "env"],
     &["std", "fs"],
@@ -33,7 +33,7 @@ const IMPURE: [&[&str]; 12] = [
     &["tokio"],
 ];
 
-/// Text that is true on one machine only, or that outlives what it points to.
+/// Text that is true on one machine only, or that refers to something temporary.
 const ELSEWHERE: [(&str, &str); 3] = [
     (
         concat!("..", "/shared"),
@@ -79,7 +79,7 @@ fn finding(path: &str, line: usize, rule: &'static str, what: String, todo: impl
     }
 }
 
-/// All that is wrong, sorted by place.
+/// All findings, sorted by place.
 pub fn judge(house: &House, doors: &[Door]) -> Vec<Finding> {
     let mut found = Vec::new();
     layer_table(house, &mut found);
@@ -97,7 +97,7 @@ pub fn judge(house: &House, doors: &[Door]) -> Vec<Finding> {
     found
 }
 
-/// What deserves a look but breaks no rule.
+/// Hints, which break no rule.
 pub fn hints(house: &House) -> Vec<String> {
     let mut found = Vec::new();
     for file in &house.files {
@@ -121,7 +121,7 @@ pub fn hints(house: &House) -> Vec<String> {
     found
 }
 
-/// A type name is defined once in the crate, so that nobody has to look up which one is meant.
+/// A type name is defined once in the crate, so that it is unambiguous.
 fn type_names(house: &House, found: &mut Vec<Finding>) {
     let mut known: BTreeMap<&str, &str> = BTreeMap::new();
     let is_counted = |path: &str| !path.starts_with(DOCUMENTS) && !path.contains("/tests");
@@ -144,7 +144,7 @@ fn type_names(house: &House, found: &mut Vec<Finding>) {
     }
 }
 
-/// Every module below the root stands on one layer, and every name in the table is a module.
+/// Every module below the root is on one layer, and every name in the table is a module.
 fn layer_table(house: &House, found: &mut Vec<Finding>) {
     const TABLE: &str = "src/lib.rs";
     let tops = house.tops();
@@ -230,7 +230,7 @@ fn cycles(house: &House, found: &mut Vec<Finding>) {
     }
 }
 
-/// Text brought in from somewhere else would be judged in the wrong place.
+/// Included text would be reported in the wrong place.
 fn back_doors(house: &House, found: &mut Vec<Finding>) {
     for file in house.sources() {
         for three in file.tokens.windows(3) {
@@ -259,7 +259,7 @@ fn back_doors(house: &House, found: &mut Vec<Finding>) {
     }
 }
 
-/// A file opens with what it is about.
+/// A file begins with a description of its subject.
 fn heads(house: &House, found: &mut Vec<Finding>) {
     for file in &house.files {
         let head = file.text.lines().next().and_then(|line| line.strip_prefix("//!"));
@@ -276,7 +276,7 @@ fn heads(house: &House, found: &mut Vec<Finding>) {
     }
 }
 
-/// A file is Rust, or no other rule says anything about it.
+/// A file is Rust, otherwise no other rule is checked for it.
 fn faults(house: &House, found: &mut Vec<Finding>) {
     for file in &house.files {
         if let Some(fault) = &file.fault {
@@ -286,7 +286,7 @@ fn faults(house: &House, found: &mut Vec<Finding>) {
     }
 }
 
-/// Each outside crate of the table has one door, and the table says nothing that is not so.
+/// Each outside crate of the table is named by one module, and every entry of the table is used.
 fn outside_crates(house: &House, doors: &[Door], found: &mut Vec<Finding>) {
     for file in house.sources() {
         let module = file.module.as_deref().unwrap_or_default();
@@ -344,7 +344,7 @@ fn is_in(module: &[&str], room: &str) -> bool {
     room.split('/').all(|segment| module.next() == Some(&segment))
 }
 
-/// Words that are nowhere, and those that are in no test.
+/// Forbidden words, and those that are forbidden in tests only.
 fn words(house: &House, found: &mut Vec<Finding>) {
     for file in &house.files {
         for (index, token) in file.tokens.iter().enumerate() {
@@ -392,7 +392,7 @@ fn attribute_has(file: &File, at: usize, word: &str) -> bool {
         .any(|token| token.text == word)
 }
 
-/// The pure layers name nothing that does I/O, waits, or reads a clock.
+/// The pure layers name no item that does I/O, waits, or reads a clock.
 fn purity(house: &House, found: &mut Vec<Finding>) {
     for file in house.sources() {
         let layer = file.top().and_then(|top| house.layer(top));
@@ -401,7 +401,7 @@ fn purity(house: &House, found: &mut Vec<Finding>) {
         }
         for path in file.paths.iter().filter(|path| !path.inside && !path.test) {
             let reads_a_clock = path.segments.len() > 1 && path.segments.last() == Some(&"now");
-            // `use std::time;` or `use std::*;` would let the rest be named out of sight.
+            // `use std::time;` or `use std::*;` would hide the remaining names.
             let hides = |impure: &[&str]| path.form != Form::Inline && impure.starts_with(&path.segments);
             if reads_a_clock
                 || IMPURE
@@ -421,7 +421,7 @@ fn purity(house: &House, found: &mut Vec<Finding>) {
     }
 }
 
-/// The project's text is true wherever it is read.
+/// The project's text is true on every machine.
 fn elsewhere(house: &House, found: &mut Vec<Finding>) {
     for (path, text) in house.texts {
         let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line));

@@ -1,4 +1,4 @@
-//! The exact bytes of a row of each table, and of each value of each enum in one: a database that exists must
+//! The exact bytes of a row of each table, and of each value of each enum in one: an existing database must
 //! be read as it was written.
 
 use std::fmt::Write as _;
@@ -254,7 +254,7 @@ fn window_state() -> WindowState {
     }
 }
 
-/// A state of nothing, to pin an option of a state.
+/// An empty state, for an option of a state.
 fn no_state() -> WindowState {
     WindowState {
         utilization: None,
@@ -339,7 +339,7 @@ fn history(status: LimitStatus, source: LimitSource) -> HistoryRow {
     }
 }
 
-/// A row's bytes, after a look that they are read as what was written.
+/// A row's bytes, checked to be read as the value that was written.
 fn bytes<R: Stored + PartialEq + std::fmt::Debug>(row: &R) -> Vec<u8> {
     let bytes = encode(row).unwrap();
     assert_eq!(&decode::<R>(&bytes).unwrap(), row);

@@ -1,4 +1,4 @@
-//! Limits: parking, its order, and the bounds of what is kept.
+//! Limits: deferral, its order, and the bounds of the stored data.
 
 use proptest::prelude::*;
 
@@ -14,7 +14,7 @@ use crate::store::write::windows::{
 
 const MINUTE: Millis = 60_000;
 
-/// What one line of a story says.
+/// The observation of one line of a story.
 #[derive(Clone, Debug)]
 struct Told {
     file: u8,
@@ -48,9 +48,9 @@ fn telling(file: u8, from: Option<u64>, observations: Vec<Observation>) -> Batch
     batch
 }
 
-/// A store and how far its files were read.
+/// A store and the read positions of its files.
 struct Desk {
-    /// Where it is on disk, if it is to be opened again.
+    /// Its file on disk, if it is to be opened again.
     directory: Option<tempfile::TempDir>,
     store: Writer,
     offsets: BTreeMap<u8, u64>,
@@ -75,7 +75,7 @@ impl Desk {
         }
     }
 
-    /// As after a stop or a kill: nothing but the file is left.
+    /// As after a stop or a kill: only the file remains.
     fn restart(&mut self) {
         let path = self.directory.as_ref().unwrap().path().join("t.redb");
         self.store.close();
@@ -127,7 +127,7 @@ impl Desk {
     }
 }
 
-/// Everything that is kept of limits.
+/// All stored data of limits.
 #[derive(Debug, PartialEq)]
 struct Facts {
     windows: BTreeMap<Box<str>, WindowState>,
@@ -136,7 +136,8 @@ struct Facts {
     fired: std::collections::BTreeSet<(Box<str>, u8, Option<Millis>, Millis)>,
 }
 
-/// In the order of time, a late line directly after the line it came after in its file; files of one time in one order.
+/// In the order of time, a late line directly after the line before it in its file; files of one time in one
+/// order.
 fn in_order(story: &[Told]) -> Vec<Told> {
     let mut latest: BTreeMap<u8, Millis> = BTreeMap::new();
     let mut placed: Vec<(Millis, u8, Told)> = Vec::new();
@@ -150,7 +151,7 @@ fn in_order(story: &[Told]) -> Vec<Told> {
     placed.into_iter().map(|(_, _, told)| told).collect()
 }
 
-/// One file after the other, each whole: another order in which readers may come along.
+/// One file after the other, each whole: another possible order of reading.
 fn by_file(story: &[Told], descending: bool) -> Vec<Told> {
     let mut story = story.to_vec();
     story.sort_by_key(|told| {
@@ -163,7 +164,7 @@ fn by_file(story: &[Told], descending: bool) -> Vec<Told> {
     story
 }
 
-/// Of so many times; unless they are `apart`, times of different files coincide.
+/// One of this number of times; unless they are `apart`, times of different files coincide.
 fn any_told(times: i64, apart: bool) -> impl Strategy<Value = Told> {
     (
         0u8..4,
@@ -187,8 +188,8 @@ fn any_told(times: i64, apart: bool) -> impl Strategy<Value = Told> {
         })
 }
 
-/// Commits a story in batches and groups; then the backlog ends. `restart_every` so many groups there is a restart;
-/// without any the database is in memory.
+/// Commits a story in batches and groups; then the backlog ends. There is a restart after every
+/// `restart_every` groups; without any the database is in memory.
 fn parked(story: &[Told], batch_len: usize, group_len: usize, restart_every: Option<usize>) -> Facts {
     let mut desk = match restart_every {
         Some(_) => Desk::on_disk(),
@@ -209,7 +210,7 @@ fn parked(story: &[Told], batch_len: usize, group_len: usize, restart_every: Opt
             }
             match restart_every {
                 Some(every) if groups % every == 0 => desk.restart(),
-                // Something else is written in between.
+                // Other data is written in between.
                 _ => drop(desk.store.mark(&AccountId::default(), None).unwrap()),
             }
         }
@@ -227,7 +228,7 @@ fn parked(story: &[Told], batch_len: usize, group_len: usize, restart_every: Opt
     facts
 }
 
-/// Merges a story as it comes, one line at a time.
+/// Merges a story in its order, one line at a time.
 fn merged(story: &[Told]) -> Facts {
     let mut desk = Desk::in_memory();
     desk.store.apply_deferred(NOW).unwrap();
@@ -240,7 +241,8 @@ fn merged(story: &[Told]) -> Facts {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Any order of files, any batches, groups and restarts: parked and unparked is merged in the order of time.
+    /// Any order of files, any batches, groups and restarts: deferred observations are merged in the order of
+    /// time.
     #[test]
     fn parking_brings_the_order_of_time(
         story in proptest::collection::vec(any_told(40, true), 1..40),
@@ -254,7 +256,8 @@ proptest! {
         }
     }
 
-    /// Where many files speak of the same times there is no order of time; still the order of reading changes nothing.
+    /// If many files have the same times there is no order of time; still the order of reading changes
+    /// nothing.
     #[test]
     fn parking_makes_the_order_of_files_irrelevant(
         story in proptest::collection::vec(any_told(4, false), 1..40), batch_len in 1usize..6, group_len in 1usize..4,
@@ -265,7 +268,7 @@ proptest! {
         }
     }
 
-    /// Live, files that are committed together are merged as if one had come after the other in time.
+    /// Live, files that are committed together are merged as if one followed the other in time.
     #[test]
     fn a_group_is_merged_in_the_order_of_time(
         story in proptest::collection::vec(any_told(40, true), 1..20), batch_len in 1usize..6,
@@ -283,7 +286,7 @@ proptest! {
         prop_assert_eq!(desk.facts(), merged(&in_order(&story)));
     }
 
-    /// What is stored of a window is all that merging needs.
+    /// The stored window is sufficient for merging.
     #[test]
     fn a_restart_between_any_two_observations_changes_nothing(
         story in proptest::collection::vec(any_told(40, true), 1..10),
@@ -355,7 +358,7 @@ fn an_observation_without_a_time_counts_as_made_when_the_backlog_ends() {
     desk.store.apply_deferred(NOW).unwrap();
     let window = desk.window(FIVE_HOUR);
     assert_eq!((window.utilization, window.observed_at), (Some(0.5), NOW));
-    // Live it counts as made when it was read.
+    // Live, its time is the time of reading.
     let mut later = desk.batch(1, vec![saw(FIVE_HOUR, None, Some(0.6), reset)]);
     later.read_at = NOW + MINUTE;
     desk.store.commit([later]).unwrap();
@@ -380,7 +383,7 @@ fn a_windows_history_has_bounds_in_rows_and_in_age() {
     let kept = points(&desk);
     assert_eq!(kept.len(), HISTORY_ROWS_MAX as usize);
     assert_eq!(kept[0].observed_at, NOW + 10 * MINUTE + 1);
-    // One that is older than all that is kept finds no room.
+    // One that is older than all stored ones finds no room.
     desk.commit(2, vec![minute(0)]);
     assert_eq!(points(&desk), kept);
     desk.restart();
@@ -393,7 +396,7 @@ fn a_windows_history_has_bounds_in_rows_and_in_age() {
     let left = points(&desk);
     assert_eq!(left.len(), kept.len() - 100 + 1);
     assert_eq!(left[0], kept[100]);
-    // Too old to be kept at all; a moment inside the bound is.
+    // Too old to be kept; one just inside the bound is kept.
     desk.commit(
         3,
         vec![saw("other", Some(jump - HISTORY_AGE_MAX_MS - 1), Some(0.1), None)],
@@ -437,7 +440,7 @@ fn windows_beyond_the_bound_are_left_out_and_harm_no_other() {
     assert_eq!(desk.facts().windows.len(), most);
     assert_eq!(refusals(&desk), before);
     assert_eq!(desk.store.reader().windows_left_out(), 13);
-    // Those that are known go on; so do those of another account.
+    // Known ones are updated further; so are those of another account.
     let later = Observation {
         observed_at: Some(NOW + MINUTE),
         ..named(most - 1, 0.8)
@@ -445,7 +448,7 @@ fn windows_beyond_the_bound_are_left_out_and_harm_no_other() {
     desk.commit(1, vec![named(most + 9, 0.9), later]);
     assert_eq!(desk.window(&format!("w{:03}", most - 1)).utilization, Some(0.8));
     assert_eq!(desk.facts().fired.len(), 1);
-    // And the provider's own windows have their place whatever else was named before.
+    // And the provider's own windows have room whatever else was named before.
     desk.commit(
         1,
         vec![saw(FIVE_HOUR, Some(NOW + MINUTE), Some(0.4), Some(NOW + HOUR_MS))],
