@@ -12,7 +12,7 @@ use crate::dedup::Totals;
 use crate::model::{AccountId, Fired, Labels, LineCounts, Millis, Phase, RunId, WindowUpdate};
 
 /// Updates kept for the slowest listener.
-pub const LIVE_UPDATES_MAX: usize = 1024;
+const LIVE_UPDATES_MAX: usize = 1024;
 
 /// A commit, as listeners get it.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -7,24 +7,24 @@
 mod cases;
 #[path = "tidy/cycles.rs"]
 mod cycles;
-#[path = "tidy/house.rs"]
-mod house;
 #[path = "tidy/paths.rs"]
 mod paths;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/source.rs"]
 mod source;
+#[path = "tidy/source_tree.rs"]
+mod source_tree;
 
 use std::io::Write as _;
 use std::path::Path;
 
-use house::House;
-use rules::Door;
+use rules::CrateOwner;
+use source_tree::SourceTree;
 
 /// Outside crates and the only modules that may name them. A crate that is not here is one of the basic
 /// crates (serde, tracing, memchr) and may be named anywhere its layer allows.
-const DOORS: [Door; 24] = [
+const CRATE_OWNERS: [CrateOwner; 24] = [
     ("annotate_snippets", &["cli/mistakes"]),
     ("anstream", &["cli"]),
     ("anyhow", &["cli", "main"]),
@@ -55,18 +55,18 @@ const DOORS: [Door; 24] = [
 const HINTS: &str = "TOKENTAIL_TIDY_HINTS";
 
 #[test]
-fn the_house_is_tidy() {
-    let texts = house::read(Path::new(env!("CARGO_MANIFEST_DIR")));
-    let house = House::new(&texts);
-    assert!(!house.places.is_empty(), "src/lib.rs has no layer table");
+fn the_sources_keep_the_rules() {
+    let texts = source_tree::read(Path::new(env!("CARGO_MANIFEST_DIR")));
+    let tree = SourceTree::new(&texts);
+    assert!(!tree.places.is_empty(), "src/lib.rs has no layer table");
     #[expect(clippy::disallowed_methods, reason = "a switch of this test alone")]
     if std::env::var_os(HINTS).is_some() {
-        for hint in rules::hints(&house) {
+        for hint in rules::hints(&tree) {
             // Not through the test harness, which hides the output of tests that pass.
             writeln!(std::io::stderr(), "hint: {hint}").expect("standard error takes a line");
         }
     }
-    let findings: Vec<String> = rules::judge(&house, &DOORS)
+    let findings: Vec<String> = rules::check(&tree, &CRATE_OWNERS)
         .iter()
         .map(ToString::to_string)
         .collect();

@@ -147,11 +147,11 @@ impl CommitterHandle {
         self.request(|done| CommitterCommand::EndBacklog { done }).await
     }
 
-    /// Requests a sign of life.
+    /// Sends a heartbeat, which the committer answers with a watchdog message.
     ///
     /// # Errors
     /// When the committer has stopped.
-    pub async fn beat(&self) -> Result<(), CommitterGone> {
+    pub async fn send_heartbeat(&self) -> Result<(), CommitterGone> {
         let sent = self.commands.send(CommitterCommand::Beat).await;
         sent.map_err(|_| CommitterGone)
     }

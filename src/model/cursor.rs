@@ -41,14 +41,14 @@ pub struct Cursor {
     pub generation: u32,
     pub offset: u64,
     /// Number of bytes hashed in `tail_hash`, at most [`TAIL_BYTES_MAX`]: those before `skip_to` if it is
-    /// set, else before `settled_to` if that is set, else before `offset`.
+    /// set, else before `partial_end` if that is set, else before `offset`.
     pub tail_len: u16,
     pub tail_hash: u64,
     /// Set while a line longer than the bound is skipped: no `\n` lies in `offset..skip_to`.
     pub skip_to: Option<NonZeroU64>,
     /// End of the unterminated last line that was already counted: by a replay or a stop, which do not wait
     /// for its end.
-    pub settled_to: u64,
+    pub partial_end: u64,
     /// Identifies the file in the keys of responses that have no identity of their own; kept by rename and
     /// rewrite.
     pub origin: u64,

@@ -68,10 +68,10 @@ pub type Labels = std::collections::BTreeMap<Box<str>, Box<str>>;
 pub const LABELS_MAX: usize = 32;
 
 /// Maximum length of the name of a label, in bytes.
-pub const LABEL_NAME_BYTES_MAX: usize = 64;
+const LABEL_NAME_BYTES_MAX: usize = 64;
 
 /// Maximum length of the value of a label, in bytes.
-pub const LABEL_VALUE_BYTES_MAX: usize = 256;
+const LABEL_VALUE_BYTES_MAX: usize = 256;
 
 /// A label in a query or on a command line, `project=alpha` or `project:alpha`: no name contains either sign.
 #[must_use]

@@ -21,7 +21,7 @@ pub const DAY_MS: Millis = 86_400_000;
 
 /// 2025-01-01. A clock with an earlier time is wrong: this program is younger, and so are the agents it
 /// reads.
-pub const CLOCK_MS_MIN: Millis = 1_735_689_600_000;
+const CLOCK_MS_MIN: Millis = 1_735_689_600_000;
 
 /// True if the clock is before 2025, so unset, as after a start of the machine.
 #[must_use]

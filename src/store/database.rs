@@ -10,7 +10,7 @@ use redb::Database;
 
 use super::error::{DbError, StoreError};
 use super::file::{DatabaseFile, note_rebuilt};
-use super::place::{Lost, note_anew};
+use super::place::{Lost, new_database_note};
 use crate::model::AccountId;
 use crate::quota::account::{Account, THRESHOLDS_DEFAULT};
 use crate::sync::{lock, unpoisoned};
@@ -24,7 +24,7 @@ pub struct DatabaseSlot {
     /// Set while the path does not lead to the open database.
     lost: Mutex<Option<Lost>>,
     /// Why a new database was created since the start, if that left no old file to examine.
-    anew: Mutex<Option<String>>,
+    new_database: Mutex<Option<String>>,
     replaced: AtomicU64,
     /// Set while observations wait for the end of the backlog.
     defers: AtomicBool,
@@ -41,7 +41,7 @@ impl DatabaseSlot {
             file,
             database: RwLock::new(None),
             lost: Mutex::new(None),
-            anew: Mutex::new(None),
+            new_database: Mutex::new(None),
             replaced: AtomicU64::new(0),
             defers: AtomicBool::new(true),
             windows_left_out: AtomicU64::new(0),
@@ -61,7 +61,7 @@ impl DatabaseSlot {
         if lost.is_none() {
             *lost = self.file.displaced(slot.as_ref());
         }
-        let_go(slot.take());
+        close_as_is(slot.take());
         let Some(away) = &*lost else {
             *slot = Some(self.file.open(examine)?);
             return Ok(());
@@ -70,9 +70,9 @@ impl DatabaseSlot {
         *slot = Some(database);
         *lost = None;
         if is_new {
-            let note = note_anew(self.file.path());
+            let note = new_database_note(self.file.path());
             tracing::error!("{note}");
-            *lock(&self.anew) = Some(note);
+            *lock(&self.new_database) = Some(note);
             self.replaced.fetch_add(1, Ordering::Release);
         }
         Ok(())
@@ -84,7 +84,7 @@ impl DatabaseSlot {
     /// The file cannot be moved, or a new one cannot be created.
     pub fn replace(&self, why: &str) -> Result<(), StoreError> {
         let mut slot = unpoisoned(self.database.write());
-        let_go(slot.take());
+        close_as_is(slot.take());
         // The file now at the path may belong to another process.
         self.file.in_place()?;
         let aside = self.file.set_aside()?;
@@ -107,14 +107,14 @@ impl DatabaseSlot {
     pub fn close(&self) {
         let database = unpoisoned(self.database.write()).take();
         if let Some(database) = database {
-            unharmed(|| self.file.close(database));
+            catch_panic(|| self.file.close(database));
         }
     }
 
     /// Closes the database permanently, without writing. Waits for an open transaction.
     pub fn end(&self) {
         self.file.end();
-        let_go(unpoisoned(self.database.write()).take());
+        close_as_is(unpoisoned(self.database.write()).take());
     }
 
     /// The database; it stays open while the returned guard exists.
@@ -137,8 +137,8 @@ impl DatabaseSlot {
     }
 
     /// Why a new database was created since the start, if that left no old file to examine.
-    pub fn anew(&self) -> Option<String> {
-        lock(&self.anew).clone()
+    pub fn new_database(&self) -> Option<String> {
+        lock(&self.new_database).clone()
     }
 
     /// Number of times that a new database replaced another.
@@ -186,17 +186,17 @@ impl DatabaseSlot {
 
 impl Drop for DatabaseSlot {
     fn drop(&mut self) {
-        let_go(unpoisoned(self.database.get_mut()).take());
+        close_as_is(unpoisoned(self.database.get_mut()).take());
     }
 }
 
 /// Closes a database without writing.
-fn let_go(database: Option<Database>) {
-    unharmed(|| drop(database));
+fn close_as_is(database: Option<Database>) {
+    catch_panic(|| drop(database));
 }
 
 /// redb writes once more as it closes, and may panic over a damaged file. It is closed regardless.
-fn unharmed(close: impl FnOnce()) {
+fn catch_panic(close: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(close)).is_err() {
         tracing::warn!("the database could not be closed; nothing that was committed is lost by that");
     }

@@ -14,8 +14,8 @@ use redb::{
 };
 
 use super::error::{DbError, Displacement, QUARANTINED_FILES_MAX, StoreError, damaged, trouble};
-use super::looking::Looking;
-use super::place::{Lost, Place, file_id, identity, is_absence};
+use super::place::{FileLocation, Lost, file_id, identity, is_absence};
+use super::read_only::ReadOnlyFile;
 use super::schema::prepare::prepare;
 use super::schema::{NOTE_ASIDE, NOTE_REBUILT, NOTES, RESPONSES};
 
@@ -59,7 +59,7 @@ pub struct StoreOptions {
 pub struct DatabaseFile {
     options: StoreOptions,
     /// The location of the file that was opened last.
-    place: Mutex<Option<Place>>,
+    place: Mutex<Option<FileLocation>>,
     /// The file is only read.
     only_looks: bool,
     /// Set when it must not be opened again.
@@ -123,7 +123,7 @@ impl DatabaseFile {
             return Ok(database);
         };
         if self.only_looks {
-            return self.look();
+            return self.open_read_only();
         }
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(|source| trouble(parent, source))?;
@@ -148,20 +148,20 @@ impl DatabaseFile {
         .map_err(|source| trouble(path, source))?;
         close_to_others(&file);
         say_if_without_locks(path);
-        let place = Place::of(&file, path).map_err(|source| trouble(path, source))?;
+        let place = FileLocation::of(&file, path).map_err(|source| trouble(path, source))?;
         *lock(&self.place) = Some(place);
         self.open_with(|| builder.create_with_backend(FileBackend::new(file)?))
     }
 
     /// Opens the file for reading, also where it is not writable: nothing is created or changed.
-    fn look(&self) -> Result<Database, StoreError> {
+    fn open_read_only(&self) -> Result<Database, StoreError> {
         let path = self.path();
         let file = File::open(path).map_err(|source| trouble(path, source))?;
         let bytes = file.metadata().map_err(|source| trouble(path, source))?.len();
         if bytes == 0 {
             return Err(damaged(path, "the file is empty"));
         }
-        let looking = Looking::new(file)
+        let looking = ReadOnlyFile::new(file)
             .map_err(|source| trouble(path, source))?
             .ok_or_else(|| StoreError::InUse(path.to_owned()))?;
         let mut builder = Builder::new();
@@ -238,7 +238,7 @@ impl DatabaseFile {
     pub fn in_place(&self) -> Result<(), StoreError> {
         let place = *lock(&self.place);
         match (&self.options.path, place) {
-            (Some(path), Some(place)) => place.look(path),
+            (Some(path), Some(place)) => place.check(path),
             _ => Ok(()),
         }
     }
@@ -268,7 +268,7 @@ impl DatabaseFile {
         };
         let is_covered = || lost.is_covered(path);
         match file_id(path) {
-            Ok(found) => match self.look() {
+            Ok(found) => match self.open_read_only() {
                 Ok(database) if lost.is(found, identity(&database)) => {
                     drop(database);
                     Ok((self.open(examine)?, false))

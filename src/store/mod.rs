@@ -12,10 +12,10 @@ mod control;
 mod database;
 mod error;
 mod file;
-mod looking;
 mod open;
 mod place;
 mod read;
+mod read_only;
 pub mod schema;
 mod table;
 mod write;
@@ -23,7 +23,7 @@ mod write;
 pub use control::StoreControl;
 pub use error::{Displacement, StoreError};
 pub use file::{StoreOptions, is_database};
-pub use open::{look, open, open_existing};
+pub use open::{open, open_existing, open_read_only};
 pub use read::{
     AccountSums, KnownAccounts, LimitEvent, QuotaView, ReadCounters, Reader, ResponseOrigin, RunInfo,
     RunNames, RunSums, RunView, SeriesNames, Snapshot, StoredRun, SummaryFigures,

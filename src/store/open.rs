@@ -41,7 +41,7 @@ pub fn open_existing(options: StoreOptions) -> Result<(Reader, Writer), StoreErr
 ///
 /// # Errors
 /// As [`open_existing`].
-pub fn look(options: StoreOptions) -> Result<Reader, StoreError> {
+pub fn open_read_only(options: StoreOptions) -> Result<Reader, StoreError> {
     let slot = DatabaseSlot::new(DatabaseFile::new(options, true));
     slot.reopen(false)?;
     Ok(Reader::new(Arc::new(slot)))

@@ -28,7 +28,7 @@ pub struct FileId {
 
 /// Location of a directory.
 #[derive(Clone, Copy, Debug)]
-struct Ground {
+struct DirectoryLocation {
     device: u64,
     /// The mount of the path; 0 where the kernel does not report it.
     mount: u64,
@@ -36,15 +36,15 @@ struct Ground {
 
 /// Location of the open file.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct FileLocation {
     file: FileId,
-    directory: Ground,
+    directory: DirectoryLocation,
 }
 
 /// A database to which its path does not lead any more.
 #[derive(Debug)]
 pub struct Lost {
-    place: Place,
+    place: FileLocation,
     since: Instant,
     /// Creation time and last commit of the database; `None` if it could not be read any more.
     identity: Option<DatabaseIdentity>,
@@ -57,7 +57,7 @@ pub struct DatabaseIdentity {
     sequence: u64,
 }
 
-impl Place {
+impl FileLocation {
     /// The location of a file that was just opened at this path.
     ///
     /// # Errors
@@ -69,12 +69,12 @@ impl Place {
                 device: found.st_dev,
                 inode: found.st_ino,
             },
-            directory: ground(path.parent().unwrap_or(Path::new("/")))?,
+            directory: directory_location(path.parent().unwrap_or(Path::new("/")))?,
         })
     }
 
     /// Checks that the path still leads to the file.
-    pub fn look(&self, path: &Path) -> Result<(), StoreError> {
+    pub fn check(&self, path: &Path) -> Result<(), StoreError> {
         let what = match file_id(path) {
             Ok(found) if found == self.file => return Ok(()),
             Err(error) if !is_absence(&error) => return Err(trouble(path, error)),
@@ -90,7 +90,11 @@ impl Place {
 
     /// True if the path now leads into another mount than that of the file's directory.
     fn is_covered(&self, path: &Path) -> bool {
-        let around = path.ancestors().skip(1).map(ground).find_map(Result::ok);
+        let around = path
+            .ancestors()
+            .skip(1)
+            .map(directory_location)
+            .find_map(Result::ok);
         around.is_none_or(|around| {
             if around.mount == 0 || self.directory.mount == 0 {
                 around.device != self.directory.device
@@ -102,7 +106,7 @@ impl Place {
 }
 
 impl Lost {
-    pub fn new(place: Place, database: Option<&Database>) -> Self {
+    pub fn new(place: FileLocation, database: Option<&Database>) -> Self {
         Self {
             place,
             since: Instant::now(),
@@ -139,10 +143,10 @@ pub fn file_id(path: &Path) -> io::Result<FileId> {
     })
 }
 
-fn ground(directory: &Path) -> io::Result<Ground> {
+fn directory_location(directory: &Path) -> io::Result<DirectoryLocation> {
     let found = rustix::fs::stat(directory)?;
     let mount = rustix::fs::statx(CWD, directory, AtFlags::empty(), StatxFlags::MNT_ID);
-    Ok(Ground {
+    Ok(DirectoryLocation {
         device: found.st_dev,
         mount: mount.map_or(0, |found| found.stx_mnt_id),
     })
@@ -163,7 +167,7 @@ pub fn identity(database: &Database) -> Option<DatabaseIdentity> {
 }
 
 /// The health reason for a database that was created because the previous one was gone.
-pub fn note_anew(path: &Path) -> String {
+pub fn new_database_note(path: &Path) -> String {
     format!(
         "the database {} was removed while it was in use, and a new one was made and everything read again; what was \
          counted from logs that are gone is missing; restart the collector when you have seen this",

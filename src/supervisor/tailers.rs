@@ -145,7 +145,7 @@ impl Supervisor {
             return;
         };
         self.rounds.roster = None;
-        self.directory.settled = None;
+        self.directory.known_listing = None;
         if !tailer.waiting.is_empty() {
             for request in tailer.waiting {
                 self.handle_request(request).await;

@@ -63,7 +63,7 @@ impl Tailer {
         // A full scan after the first one found changes without events: events are not trusted here for a
         // while.
         if tree.news_without_hint && self.schedule.watched && depth == Some(Depth::Everything) {
-            self.schedule.doubt();
+            self.schedule.distrust_events();
         }
         self.tree = Some(tree);
         drop(permits);

@@ -271,7 +271,7 @@ impl Tailer {
             self.schedule.last_news = Instant::now();
         }
         if had_news || self.tree.as_deref().is_some_and(Tree::needs_looks) {
-            self.schedule.stir();
+            self.schedule.reset_interval();
         }
         if had_lines && std::mem::take(&mut self.schedule.retired) {
             tracing::info!(run = %self.run, "it was stopped and has new lines; it goes on");

@@ -53,7 +53,7 @@ pub(super) fn run(
     };
     // A file that replaced another, or was read again, was counted more than once.
     let is_whole = positions.values().all(|stored| stored.cursor.generation == 0);
-    let read = |stored: &Position| stored.cursor.offset.max(stored.cursor.settled_to);
+    let read = |stored: &Position| stored.cursor.offset.max(stored.cursor.partial_end);
     let mut reading = RecountedRun {
         id: run,
         home,
@@ -115,7 +115,7 @@ impl RecountedRun<'_> {
                 let cursor = &stored.cursor;
                 cursor
                     .offset
-                    .max(cursor.settled_to)
+                    .max(cursor.partial_end)
                     .max(cursor.skip_to.map_or(0, std::num::NonZeroU64::get))
             });
             if stat.size > read || !positions.contains_key(path.as_os_str()) {
@@ -153,7 +153,7 @@ impl RecountedRun<'_> {
         let stat = file.stat().map_err(failed)?;
         let mut is_moved = false;
         if file.continues(&stat, stored).map_err(failed)?.is_none() {
-            let is_plain = stored.skip_to.is_none() && stored.settled_to == 0;
+            let is_plain = stored.skip_to.is_none() && stored.partial_end == 0;
             if !self.is_uneven || !is_plain || stat.inode != stored.inode {
                 return Ok(false);
             }
@@ -215,11 +215,11 @@ impl RecountedRun<'_> {
         let reading = ReadOptions {
             line_bytes_max: self.settings.limits.line_bytes_max,
             turn_bytes_max: self.settings.limits.turn_bytes_max as u64,
-            settle: stored.settled_to > stored.offset,
+            count_partial: stored.partial_end > stored.offset,
             // A last line that is skipped was counted when the skip began.
             until: stored
                 .offset
-                .max(stored.settled_to)
+                .max(stored.partial_end)
                 .max(stored.skip_to.map_or(0, std::num::NonZeroU64::get)),
             lines_until: None,
             waits_for_holes: false,

@@ -113,7 +113,7 @@ impl Place {
         let reading = ReadOptions {
             line_bytes_max: 1 << 20,
             turn_bytes_max: 1 << 20,
-            settle: false,
+            count_partial: false,
             until: u64::MAX,
             lines_until: None,
             waits_for_holes: false,

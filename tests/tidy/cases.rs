@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::house::House;
-use super::rules::{self, Door};
+use super::rules::{self, CrateOwner};
+use super::source_tree::SourceTree;
 
-const LIB: &str = "//! A house.\n//!\n//! | layer | files |\n//! |---|---|\n//! | 0 words | record |\n\
-    //! | 2 pure | lines |\n//! | 3 doors | store watch |\n//! | 4 ends | api |\n//! | 5 face | main |\n\
+const LIB: &str = "//! A tree.\n//!\n//! | layer | files |\n//! |---|---|\n//! | 0 domain types | record |\n\
+    //! | 2 pure | lines |\n//! | 3 I/O adapters | store watch |\n//! | 4 ends | api |\n//! | 5 CLI | main |\n\
     pub mod record;\n";
 
-const DOORS: [Door; 2] = [("redb", &["store"]), ("hyper", &["api/client"])];
+const CRATE_OWNERS: [CrateOwner; 2] = [("redb", &["store"]), ("hyper", &["api/client"])];
 
 /// A valid tree with some files added or replaced.
-fn house_with(changes: &[(&str, &str)]) -> BTreeMap<String, String> {
+fn tree_with(changes: &[(&str, &str)]) -> BTreeMap<String, String> {
     let sound = [
         ("src/lib.rs", LIB),
         ("src/main.rs", "//! M.\nfn main() { tokentail::api::go() }"),
@@ -30,17 +30,17 @@ fn house_with(changes: &[(&str, &str)]) -> BTreeMap<String, String> {
         ("src/api/mod.rs", "//! A."),
         ("src/api/client.rs", "//! C.\nuse hyper::Request;"),
     ];
-    let mut house = BTreeMap::new();
+    let mut tree = BTreeMap::new();
     for (path, text) in sound.iter().chain(changes) {
-        house.insert((*path).to_owned(), (*text).to_owned());
+        tree.insert((*path).to_owned(), (*text).to_owned());
     }
-    house
+    tree
 }
 
 /// Checks a valid tree with changes; each finding is expected as `path:line rule`.
 fn check(changes: &[(&str, &str)], expect: &[&str]) {
-    let texts = house_with(changes);
-    let found: Vec<String> = rules::judge(&House::new(&texts), &DOORS)
+    let texts = tree_with(changes);
+    let found: Vec<String> = rules::check(&SourceTree::new(&texts), &CRATE_OWNERS)
         .iter()
         .map(|finding| format!("{}:{} {}", finding.path, finding.line, finding.rule))
         .collect();
@@ -53,14 +53,14 @@ fn check_file(path: &str, text: &str, expect: &[&str]) {
 }
 
 #[test]
-fn a_sound_house_is_tidy() {
+fn a_valid_tree_has_no_findings() {
     check(&[], &[]);
 }
 
 #[test]
 fn a_message_says_where_what_and_what_to_do() {
-    let texts = house_with(&[("src/record.rs", "//! R.\nuse crate::api::Problem;")]);
-    let found = rules::judge(&House::new(&texts), &DOORS);
+    let texts = tree_with(&[("src/record.rs", "//! R.\nuse crate::api::Problem;")]);
+    let found = rules::check(&SourceTree::new(&texts), &CRATE_OWNERS);
     assert_eq!(
         found[0].to_string(),
         "src/record.rs:2: layers: `crate::api::Problem` is on layer 4, `record` is on layer 0; \
@@ -194,7 +194,7 @@ fn tests_in_files_of_their_own_are_tests() {
     check(&[("src/watch.rs", "//! W.\n#[cfg(test)]\nmod tests;"), test], &[]);
     check(
         &[("src/watch.rs", "//! W.\nmod tests;"), test],
-        &["src/watch/tests.rs:2 layers", "src/watch/tests.rs:3 door"],
+        &["src/watch/tests.rs:2 layers", "src/watch/tests.rs:3 owner"],
     );
 }
 
@@ -251,14 +251,14 @@ fn an_outside_crate_has_one_door() {
         check_file(
             "src/watch.rs",
             &format!("//! W.\n{source}"),
-            &vec!["src/watch.rs:2 door"; expect],
+            &vec!["src/watch.rs:2 owner"; expect],
         );
     }
     check_file("src/store/commit.rs", "//! C.\nuse redb::Database;", &[]);
     check_file(
         "src/api/mod.rs",
         "//! A.\nuse hyper::Request;",
-        &["src/api/mod.rs:2 door"],
+        &["src/api/mod.rs:2 owner"],
     );
     check_file(
         "src/watch.rs",
@@ -279,15 +279,15 @@ fn the_table_of_doors_is_right() {
     );
     check(
         &[("Cargo.toml", "[dependencies]\nredb = \"4\"")],
-        &["Cargo.toml:1 door"],
+        &["Cargo.toml:1 owner"],
     );
-    let mut texts = house_with(&[("Cargo.toml", "redb = \"4\"\nhyper = \"1\"")]);
+    let mut texts = tree_with(&[("Cargo.toml", "redb = \"4\"\nhyper = \"1\"")]);
     texts.remove("src/api/client.rs");
-    let found = rules::judge(&House::new(&texts), &DOORS);
+    let found = rules::check(&SourceTree::new(&texts), &CRATE_OWNERS);
     assert!(
         found[0]
             .what
-            .contains("the door `api/client` of hyper is no module"),
+            .contains("the owner `api/client` of hyper is no module"),
         "{found:?}"
     );
 }
@@ -434,14 +434,14 @@ fn texts_are_true_elsewhere_too() {
 #[test]
 fn long_files_and_functions_are_hinted_at() {
     let long = format!("//! L.\nfn long() {{{}}}", "\n".repeat(400));
-    let texts = house_with(&[("src/watch.rs", &long)]);
-    let house = House::new(&texts);
+    let texts = tree_with(&[("src/watch.rs", &long)]);
+    let tree = SourceTree::new(&texts);
     assert_eq!(
-        rules::hints(&house),
+        rules::hints(&tree),
         [
             "src/watch.rs: 402 lines, does it hold two concepts?",
             "src/watch.rs:2: fn long has 401 lines",
         ]
     );
-    assert!(rules::judge(&house, &DOORS).is_empty());
+    assert!(rules::check(&tree, &CRATE_OWNERS).is_empty());
 }

@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::house::{File, House};
 use super::paths::{Form, Path};
+use super::source_tree::{File, SourceTree};
 
 /// Imports that are followed from one file to the next to find where a name is defined.
 const REEXPORTS_MAX: usize = 8;
@@ -18,9 +18,9 @@ pub struct Imports<'a> {
 }
 
 impl<'a> Imports<'a> {
-    pub fn of(house: &'a House<'a>) -> Self {
+    pub fn of(tree: &'a SourceTree<'a>) -> Self {
         let is_test = |file: &File| file.tokens.first().is_some_and(|token| token.test);
-        let files = house.sources().filter(|file| !is_test(file));
+        let files = tree.sources().filter(|file| !is_test(file));
         let by_module: Modules<'a> = files
             .filter_map(|file| Some((file.module.as_deref()?, file)))
             .collect();

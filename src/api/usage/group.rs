@@ -114,7 +114,7 @@ impl fmt::Display for Group {
     }
 }
 
-/// What a row is of, by names.
+/// The origin of a row, by names.
 pub struct RowOrigin<'r> {
     pub slot: &'r TimeSlot,
     /// Only the parts of it that are told apart.

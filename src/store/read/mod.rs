@@ -165,8 +165,8 @@ impl Reader {
     /// # Errors
     /// As [`Reader::snapshot`] and [`Snapshot::summary`].
     pub fn rebuilt(&self) -> Result<Option<String>, StoreError> {
-        match self.slot.anew() {
-            Some(anew) => Ok(Some(anew)),
+        match self.slot.new_database() {
+            Some(new_database) => Ok(Some(new_database)),
             None => self.snapshot()?.rebuilt(),
         }
     }
@@ -203,8 +203,8 @@ impl Snapshot<'_> {
     /// # Errors
     /// As [`Snapshot::summary`].
     pub fn rebuilt(&self) -> Result<Option<String>, StoreError> {
-        if let Some(anew) = self.slot.anew() {
-            return Ok(Some(anew));
+        if let Some(new_database) = self.slot.new_database() {
+            return Ok(Some(new_database));
         }
         self.reading(|read| {
             let notes = read.open_table(NOTES)?;

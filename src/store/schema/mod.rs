@@ -13,8 +13,8 @@ use crate::model::RunNumber;
 
 pub use codec::{RowError, Stored, decode, encode, encode_after};
 pub use rows::{
-    AccountLimitsRow, AccountRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow, MarkRow,
-    ParkedRow, RunInfoRow, RunRow, RunTotalsRow, SessionRow, WindowRow,
+    AccountLimitsRow, AccountRow, DeferredRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow,
+    MarkRow, RunInfoRow, RunRow, RunTotalsRow, SessionRow, WindowRow,
 };
 pub use series::{PlaceRow, ResponseParts, ResponseRow, SeriesKey, SeriesRow};
 
@@ -98,17 +98,17 @@ pub const ACCOUNT_LIMITS: TableDefinition<'static, u32, Bytes> = TableDefinition
 /// (account, model) to the time of the latest response, in milliseconds: the provider served then.
 pub const SERVED: TableDefinition<'static, (u32, u32), i64> = TableDefinition::new("served");
 /// (latest time in its file so far, in milliseconds; a hash of that file's run and path; running number) to
-/// [`ParkedRow`].
-pub const PARKED: TableDefinition<'static, (u64, u64, u64), Bytes> = TableDefinition::new("parked");
-/// File to the latest time of an observation of it that is parked, in milliseconds.
-pub const PARKED_FILES: TableDefinition<'static, u32, i64> = TableDefinition::new("parked_files");
+/// [`DeferredRow`].
+pub const DEFERRED: TableDefinition<'static, (u64, u64, u64), Bytes> = TableDefinition::new("parked");
+/// File to the latest time of an observation of it that is deferred, in milliseconds.
+pub const DEFERRED_FILES: TableDefinition<'static, u32, i64> = TableDefinition::new("parked_files");
 
 /// Key of `meta`: the version of the schema.
 pub const META_SCHEMA: &str = "schema";
 /// Key of `meta`: the number of the last commit.
 pub const META_SEQUENCE: &str = "sequence";
-/// Key of `meta`: the number of the last parked observation.
-pub const META_PARKED: &str = "parked";
+/// Key of `meta`: the number of the last deferred observation.
+pub const META_DEFERRED: &str = "parked";
 /// Key of `meta`: the number of the last threshold that fired.
 pub const META_FIRED: &str = "fired";
 /// Key of `meta`: when this database was created, in milliseconds.

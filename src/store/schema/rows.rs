@@ -58,7 +58,7 @@ row! {
         tail_len: u16,
         tail_hash: u64,
         skip_to: u64,
-        settled_to: u64,
+        partial_end: u64,
         origin: u64,
         state: Box<[u8]>,
     }
@@ -76,7 +76,7 @@ impl FileRow {
             tail_len: cursor.tail_len,
             tail_hash: cursor.tail_hash,
             skip_to: cursor.skip_to.map_or(0, NonZeroU64::get),
-            settled_to: cursor.settled_to,
+            partial_end: cursor.partial_end,
             origin: cursor.origin,
             state: state.bytes().into(),
         }
@@ -102,7 +102,7 @@ impl FileRow {
             tail_len: self.tail_len,
             tail_hash: self.tail_hash,
             skip_to: NonZeroU64::new(self.skip_to),
-            settled_to: self.settled_to,
+            partial_end: self.partial_end,
             origin: self.origin,
         }
     }
@@ -302,7 +302,7 @@ row! {
 row! {
     /// An observation that waits for the end of a backlog.
     #[derive(Clone, Debug, PartialEq)]
-    pub struct ParkedRow {
+    pub struct DeferredRow {
         pub account: u32,
         window: Box<str>,
         utilization: Option<f64>,
@@ -317,7 +317,7 @@ row! {
     }
 }
 
-impl ParkedRow {
+impl DeferredRow {
     #[must_use]
     pub fn new(account: u32, observation: &Observation) -> Self {
         let observation = observation.clone();
@@ -492,7 +492,7 @@ mod tests {
             tail_len: 256,
             tail_hash: u64::MAX - 1,
             skip_to: NonZeroU64::new(9),
-            settled_to: 4,
+            partial_end: 4,
             origin: 11,
         };
         let state = ParserState::new(b"kept");

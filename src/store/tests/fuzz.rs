@@ -10,8 +10,8 @@ use crate::fuzz::{self, Target, dice};
 use crate::model::{DAY_QUARTERS, LimitSource, LimitStatus, Observation, StopReason};
 use crate::quota::exhaustion::Cause;
 use crate::store::schema::{
-    AccountLimitsRow, AccountRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow, MarkRow,
-    ParkedRow, PlaceRow, ResponseRow, RunInfoRow, RunRow, RunTotalsRow, SeriesRow, Stored, WindowRow, decode,
+    AccountLimitsRow, AccountRow, DeferredRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow,
+    MarkRow, PlaceRow, ResponseRow, RunInfoRow, RunRow, RunTotalsRow, SeriesRow, Stored, WindowRow, decode,
     encode,
 };
 
@@ -73,7 +73,7 @@ macro_rules! every_row {
             LimitEventRow,
             FiredRow,
             MarkRow,
-            ParkedRow,
+            DeferredRow,
             AccountLimitsRow,
             Totals
         );
@@ -142,9 +142,9 @@ fn rows() -> Vec<Vec<u8>> {
         WINDOWS,
         OBSERVATIONS
     );
-    take!(LIMIT_EVENTS, FIRED, MARKS, PARKED, ACCOUNT_LIMITS);
-    let parked = ParkedRow::new(3, &saw(0.5, None, LimitStatus::Unknown));
-    rows.push(encode(&parked).unwrap());
+    take!(LIMIT_EVENTS, FIRED, MARKS, DEFERRED, ACCOUNT_LIMITS);
+    let deferred = DeferredRow::new(3, &saw(0.5, None, LimitStatus::Unknown));
+    rows.push(encode(&deferred).unwrap());
     assert!(rows.len() > 14, "{} rows", rows.len());
     rows
 }
@@ -179,9 +179,9 @@ fn judge_row(input: &[u8]) {
     {
         assert_eq!(ResponseRow::new(&parts, row.series, row.time), row);
     }
-    if let Some(row) = comes_back::<ParkedRow>(input) {
+    if let Some(row) = comes_back::<DeferredRow>(input) {
         let bytes = encode(&row).unwrap();
-        let again = ParkedRow::new(row.account, &row.observation());
+        let again = DeferredRow::new(row.account, &row.observation());
         assert_eq!(encode(&again).unwrap(), bytes);
     }
     if let Some(row) = comes_back::<AccountRow>(input) {
@@ -219,11 +219,11 @@ fn small() -> Vec<u8> {
         }
     }
     for (share, status) in [(0.8, LimitStatus::Allowed), (1.0, LimitStatus::Rejected)] {
-        let told = AccountObservations {
+        let reported = AccountObservations {
             account: AccountId::default(),
             observations: vec![saw(share, Some(NOW + 9_000_000), status)],
         };
-        store.observe(&[told], NOW).unwrap();
+        store.observe(&[reported], NOW).unwrap();
     }
     let paused = AccountObservations {
         account: AccountId::default(),
@@ -378,7 +378,7 @@ fn judge_contents(image: &[u8], input: &[u8]) {
         MINUTES,
         MARKS,
         FIRED,
-        PARKED,
+        DEFERRED,
         ACCOUNT_LIMITS
     );
     macro_rules! put_by_name {

@@ -16,7 +16,7 @@ const MINUTE: Millis = 60_000;
 
 /// The observation of one line of a story.
 #[derive(Clone, Debug)]
-struct Told {
+struct Reported {
     file: u8,
     observation: Observation,
 }
@@ -40,7 +40,7 @@ fn file_name(file: u8) -> (String, String) {
     (format!("r{}", file % 2), format!("f{file}"))
 }
 
-fn telling(file: u8, from: Option<u64>, observations: Vec<Observation>) -> Batch {
+fn reporting(file: u8, from: Option<u64>, observations: Vec<Observation>) -> Batch {
     let (run, path) = file_name(file);
     let to = from.unwrap_or(0) + observations.len().max(1) as u64;
     let mut batch = batch(&run, &path, from, to, Vec::new());
@@ -83,7 +83,7 @@ impl Desk {
     }
 
     fn batch(&mut self, file: u8, observations: Vec<Observation>) -> Batch {
-        let batch = telling(file, self.offsets.get(&file).copied(), observations);
+        let batch = reporting(file, self.offsets.get(&file).copied(), observations);
         self.offsets.insert(file, batch.cursor.offset);
         batch
     }
@@ -138,34 +138,34 @@ struct Facts {
 
 /// In the order of time, a late line directly after the line before it in its file; files of one time in one
 /// order.
-fn in_order(story: &[Told]) -> Vec<Told> {
+fn in_order(story: &[Reported]) -> Vec<Reported> {
     let mut latest: BTreeMap<u8, Millis> = BTreeMap::new();
-    let mut placed: Vec<(Millis, u8, Told)> = Vec::new();
-    for told in story {
-        let time = told.observation.observed_at.unwrap();
-        let latest = latest.entry(told.file).or_insert(time);
+    let mut placed: Vec<(Millis, u8, Reported)> = Vec::new();
+    for reported in story {
+        let time = reported.observation.observed_at.unwrap();
+        let latest = latest.entry(reported.file).or_insert(time);
         *latest = time.max(*latest);
-        placed.push((*latest, told.file, told.clone()));
+        placed.push((*latest, reported.file, reported.clone()));
     }
     placed.sort_by_key(|(time, file, _)| (*time, *file));
-    placed.into_iter().map(|(_, _, told)| told).collect()
+    placed.into_iter().map(|(_, _, reported)| reported).collect()
 }
 
 /// One file after the other, each whole: another possible order of reading.
-fn by_file(story: &[Told], descending: bool) -> Vec<Told> {
+fn by_file(story: &[Reported], descending: bool) -> Vec<Reported> {
     let mut story = story.to_vec();
-    story.sort_by_key(|told| {
+    story.sort_by_key(|reported| {
         if descending {
-            u8::MAX - told.file
+            u8::MAX - reported.file
         } else {
-            told.file
+            reported.file
         }
     });
     story
 }
 
 /// One of this number of times; unless they are `apart`, times of different files coincide.
-fn any_told(times: i64, apart: bool) -> impl Strategy<Value = Told> {
+fn any_reported(times: i64, apart: bool) -> impl Strategy<Value = Reported> {
     (
         0u8..4,
         0..times,
@@ -174,7 +174,7 @@ fn any_told(times: i64, apart: bool) -> impl Strategy<Value = Told> {
         prop_oneof![1 => Just(None), 6 => (0i64..4).prop_map(Some)],
         prop_oneof![3 => Just(LimitStatus::Allowed), 1 => Just(LimitStatus::Unknown), 1 => Just(LimitStatus::Rejected)],
     )
-        .prop_map(move |(file, time, name, utilization, reset, status)| Told {
+        .prop_map(move |(file, time, name, utilization, reset, status)| Reported {
             file,
             observation: Observation {
                 status,
@@ -190,7 +190,7 @@ fn any_told(times: i64, apart: bool) -> impl Strategy<Value = Told> {
 
 /// Commits a story in batches and groups; then the backlog ends. There is a restart after every
 /// `restart_every` groups; without any the database is in memory.
-fn parked(story: &[Told], batch_len: usize, group_len: usize, restart_every: Option<usize>) -> Facts {
+fn deferred(story: &[Reported], batch_len: usize, group_len: usize, restart_every: Option<usize>) -> Facts {
     let mut desk = match restart_every {
         Some(_) => Desk::on_disk(),
         None => Desk::in_memory(),
@@ -199,8 +199,8 @@ fn parked(story: &[Told], batch_len: usize, group_len: usize, restart_every: Opt
     let mut groups = 0;
     for chunk in story.chunk_by(|one, next| one.file == next.file) {
         for part in chunk.chunks(batch_len) {
-            let told = part.iter().map(|told| told.observation.clone()).collect();
-            group.push(desk.batch(part[0].file, told));
+            let reported = part.iter().map(|reported| reported.observation.clone()).collect();
+            group.push(desk.batch(part[0].file, reported));
             if group.len() < group_len {
                 continue;
             }
@@ -216,24 +216,27 @@ fn parked(story: &[Told], batch_len: usize, group_len: usize, restart_every: Opt
         }
     }
     desk.store.commit(group).unwrap();
-    assert!(desk.facts().windows.is_empty(), "parked is not merged");
+    assert!(
+        desk.facts().windows.is_empty(),
+        "deferred observations are not merged"
+    );
     desk.store.apply_deferred(NOW).unwrap();
     let facts = desk.facts();
     if restart_every.is_some() {
         desk.restart();
         let nothing = desk.store.apply_deferred(NOW).unwrap().limits;
-        assert_eq!(nothing, LimitChanges::default(), "unparked twice");
+        assert_eq!(nothing, LimitChanges::default(), "merged twice");
         assert_eq!(desk.facts(), facts, "after a restart");
     }
     facts
 }
 
 /// Merges a story in its order, one line at a time.
-fn merged(story: &[Told]) -> Facts {
+fn merged(story: &[Reported]) -> Facts {
     let mut desk = Desk::in_memory();
     desk.store.apply_deferred(NOW).unwrap();
-    for told in story {
-        desk.commit(told.file, vec![told.observation.clone()]);
+    for reported in story {
+        desk.commit(reported.file, vec![reported.observation.clone()]);
     }
     desk.facts()
 }
@@ -245,14 +248,14 @@ proptest! {
     /// time.
     #[test]
     fn parking_brings_the_order_of_time(
-        story in proptest::collection::vec(any_told(40, true), 1..40),
+        story in proptest::collection::vec(any_reported(40, true), 1..40),
         batch_len in 1usize..6, group_len in 1usize..4, restart_every in 2usize..6,
     ) {
         let expected = merged(&in_order(&story));
-        prop_assert_eq!(&parked(&story, batch_len, group_len, Some(restart_every)), &expected);
+        prop_assert_eq!(&deferred(&story, batch_len, group_len, Some(restart_every)), &expected);
         for descending in [false, true] {
             let other = by_file(&story, descending);
-            prop_assert_eq!(&parked(&other, batch_len, group_len, None), &expected);
+            prop_assert_eq!(&deferred(&other, batch_len, group_len, None), &expected);
         }
     }
 
@@ -260,26 +263,26 @@ proptest! {
     /// nothing.
     #[test]
     fn parking_makes_the_order_of_files_irrelevant(
-        story in proptest::collection::vec(any_told(4, false), 1..40), batch_len in 1usize..6, group_len in 1usize..4,
+        story in proptest::collection::vec(any_reported(4, false), 1..40), batch_len in 1usize..6, group_len in 1usize..4,
     ) {
-        let expected = parked(&story, batch_len, group_len, None);
+        let expected = deferred(&story, batch_len, group_len, None);
         for descending in [false, true] {
-            prop_assert_eq!(&parked(&by_file(&story, descending), batch_len, 1, None), &expected);
+            prop_assert_eq!(&deferred(&by_file(&story, descending), batch_len, 1, None), &expected);
         }
     }
 
     /// Live, files that are committed together are merged as if one followed the other in time.
     #[test]
     fn a_group_is_merged_in_the_order_of_time(
-        story in proptest::collection::vec(any_told(40, true), 1..20), batch_len in 1usize..6,
+        story in proptest::collection::vec(any_reported(40, true), 1..20), batch_len in 1usize..6,
     ) {
         let mut desk = Desk::in_memory();
         desk.store.apply_deferred(NOW).unwrap();
         let mut group = Vec::new();
         for chunk in by_file(&story, true).chunk_by(|one, next| one.file == next.file) {
             for part in chunk.chunks(batch_len) {
-                let told = part.iter().map(|told| told.observation.clone()).collect();
-                group.push(desk.batch(part[0].file, told));
+                let reported = part.iter().map(|reported| reported.observation.clone()).collect();
+                group.push(desk.batch(part[0].file, reported));
             }
         }
         desk.store.commit(group).unwrap();
@@ -289,11 +292,11 @@ proptest! {
     /// The stored window is sufficient for merging.
     #[test]
     fn a_restart_between_any_two_observations_changes_nothing(
-        story in proptest::collection::vec(any_told(40, true), 1..10),
+        story in proptest::collection::vec(any_reported(40, true), 1..10),
     ) {
         let (mut straight, mut stored) = (None::<Track>, None::<Vec<u8>>);
-        for told in story {
-            let observation = Observation { window: FIVE_HOUR.into(), ..told.observation };
+        for reported in story {
+            let observation = Observation { window: FIVE_HOUR.into(), ..reported.observation };
             let at = observation.observed_at.unwrap();
             let known = stored.map(|bytes| decode::<WindowRow>(&bytes).unwrap().track);
             let expected = merge(straight.as_ref(), &observation, at, &THRESHOLDS_DEFAULT);
@@ -329,7 +332,7 @@ fn a_late_line_stays_behind_its_predecessor_over_a_restart_and_a_mark_in_the_bac
 }
 
 #[test]
-fn a_restart_that_has_nothing_new_merges_what_was_parked_before_it() {
+fn a_restart_that_has_nothing_new_merges_what_was_deferred_before_it() {
     let mut desk = Desk::on_disk();
     desk.commit(1, vec![saw(FIVE_HOUR, Some(NOW), Some(0.9), Some(NOW + HOUR_MS))]);
     desk.restart();
@@ -372,13 +375,13 @@ fn a_windows_history_has_bounds_in_rows_and_in_age() {
     let rows = i64::from(HISTORY_ROWS_MAX);
     let minute = |n: i64| saw("other", Some(NOW + n * MINUTE), Some(0.5), None);
     // Two in each minute are one point.
-    let told = (0..rows + 10).flat_map(|n| {
+    let reported = (0..rows + 10).flat_map(|n| {
         [
             minute(n),
             saw("other", Some(NOW + n * MINUTE + 1), Some(0.6), None),
         ]
     });
-    desk.commit(1, told.collect());
+    desk.commit(1, reported.collect());
     let points = |desk: &Desk| read(&desk.store).history(&AccountId::default(), "other").unwrap();
     let kept = points(&desk);
     assert_eq!(kept.len(), HISTORY_ROWS_MAX as usize);
@@ -477,9 +480,9 @@ fn rejections_are_noted_once_and_the_latest_are_kept() {
         request: u64::try_from(n).ok(),
         ..saw(FIVE_HOUR, Some(NOW + n), None, Some(NOW + HOUR_MS))
     };
-    let told: Vec<_> = (0..most + 5).map(rejected).collect();
-    desk.commit(1, told.clone());
-    desk.commit(2, told);
+    let reported: Vec<_> = (0..most + 5).map(rejected).collect();
+    desk.commit(1, reported.clone());
+    desk.commit(2, reported);
     desk.store.apply_deferred(NOW).unwrap();
     let times: Vec<_> = desk.facts().events.iter().map(|event| event.at - NOW).collect();
     assert_eq!(times, (5..most + 5).collect::<Vec<_>>());

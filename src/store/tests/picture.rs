@@ -149,7 +149,7 @@ pub struct Limits {
 
 /// A provider's report at a time: the share used grows as the window passes, so the latest report is the
 /// highest of its window, and the state of a window follows from the latest line alone.
-pub fn told(name: &str, at: Millis, status: LimitStatus) -> Observation {
+pub fn report(name: &str, at: Millis, status: LimitStatus) -> Observation {
     let (thousandths, reset) = share(name, at);
     Observation {
         window: name.into(),
@@ -260,7 +260,7 @@ pub fn check_fired<'a>(
     limits: &Limits,
     observations: impl IntoIterator<Item = &'a Observation>,
 ) -> Result<(), String> {
-    let told: std::collections::BTreeSet<(Millis, &str)> = observations
+    let reported: std::collections::BTreeSet<(Millis, &str)> = observations
         .into_iter()
         .map(|observation| (observation.observed_at.unwrap(), &*observation.window))
         .collect();
@@ -271,7 +271,7 @@ pub fn check_fired<'a>(
             && one.reset_at == Some(reset)
             && thousandths(Some(one.utilization)) == share
             && u64::from(one.percent) * 10 <= share
-            && told.contains(&(one.observed_at, &*one.window));
+            && reported.contains(&(one.observed_at, &*one.window));
         if !is_right || !once.insert((&*one.window, reset, one.percent)) {
             return Err(format!("a threshold fired that must not: {one:?} of {fired:?}"));
         }

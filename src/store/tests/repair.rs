@@ -49,10 +49,12 @@ fn change(store: &mut Writer, body: impl FnOnce(&WriteTransaction)) {
         .unwrap();
 }
 
-fn told(store: &Writer) -> Vec<String> {
-    let mut told = Vec::new();
-    read(store).compare_sums(|sentence| told.push(sentence)).unwrap();
-    told
+fn reported(store: &Writer) -> Vec<String> {
+    let mut reported = Vec::new();
+    read(store)
+        .compare_sums(|sentence| reported.push(sentence))
+        .unwrap();
+    reported
 }
 
 /// One token more in the first row.
@@ -113,7 +115,7 @@ fn contents(store: &mut Writer) -> BTreeMap<String, Vec<String>> {
 }
 
 #[test]
-fn a_difference_in_any_table_of_sums_is_told_and_mended() {
+fn a_difference_in_any_table_of_sums_is_reported_and_repaired() {
     let breaks: [(&str, Break); 26] = [
         ("quarter-hour", |write| one_more(write, QUARTERS)),
         ("quarter-hour", |write| one_less(write, QUARTERS)),
@@ -194,19 +196,19 @@ fn a_difference_in_any_table_of_sums_is_told_and_mended() {
         }),
     ];
     let mut sound = store();
-    assert_eq!(told(&sound), [""; 0]);
+    assert_eq!(reported(&sound), [""; 0]);
     let before = contents(&mut sound);
     for (number, (what, put_in)) in breaks.into_iter().enumerate() {
         let mut store = store();
         change(&mut store, put_in);
-        let sentences = told(&store);
+        let sentences = reported(&store);
         assert!(
             sentences.iter().any(|sentence| sentence.contains(what)),
             "{number}: {sentences:?}"
         );
         let repaired = store.repair(&Fixes::default()).unwrap();
         assert!(repaired.sums > 0, "{number}");
-        assert_eq!(told(&store), [""; 0], "{number}");
+        assert_eq!(reported(&store), [""; 0], "{number}");
         if what != "sum up to" && what != "total of run (forgotten)" {
             assert_eq!(contents(&mut store), before, "{number}");
         }

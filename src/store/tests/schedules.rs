@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use super::disk::{Disk, EIO, ENOSPC, Tally, Trouble};
-use super::picture::{Limits, Picture, WINDOWS, account, check_fired, told};
+use super::picture::{Limits, Picture, WINDOWS, account, check_fired, report};
 use super::*;
 use crate::fuzz::number_setting;
 use crate::model::{Fired, Labels, LimitStatus, Observation, RelativePath};
@@ -46,7 +46,7 @@ struct File {
     name: usize,
     lines: Vec<Record>,
     /// The observation of each line.
-    told: Vec<Option<Observation>>,
+    reports: Vec<Option<Observation>>,
     /// Number of lines after which it is rewritten: the others are in it from its start.
     rewritten_at: u64,
 }
@@ -70,19 +70,19 @@ impl File {
         cursor.offset / LINE + u64::from(cursor.generation) * self.rewritten_at
     }
 
-    fn told(&self, read: u64) -> impl Iterator<Item = &Observation> {
-        self.told[..usize::try_from(read).unwrap()].iter().flatten()
+    fn reports(&self, read: u64) -> impl Iterator<Item = &Observation> {
+        self.reports[..usize::try_from(read).unwrap()].iter().flatten()
     }
 }
 
 /// A mark with its state: the last acknowledged one, or the one after it.
 #[derive(Default)]
-struct Said {
+struct WriteState {
     acknowledged: u64,
     tried: u64,
 }
 
-impl Said {
+impl WriteState {
     fn may_be(&mut self, what: &str, stored: u64) -> Result<(), Stop> {
         if stored != self.acknowledged && stored != self.tried {
             return Err(Stop::Broken(format!(
@@ -165,10 +165,10 @@ struct Schedule {
     /// True if this process has ended the backlog, so that observations are merged as they arrive.
     is_live: bool,
     /// True while the end of a backlog is in progress, with an unknown outcome.
-    unparks: bool,
+    applies_deferred: bool,
     fired: Vec<Fired>,
-    mark: Said,
-    label: Said,
+    mark: WriteState,
+    label: WriteState,
     /// True if the database ever existed.
     was_there: bool,
     crashes_in_row: u32,
@@ -200,7 +200,7 @@ impl Schedule {
                         LimitStatus::Allowed
                     };
                     let name = WINDOWS[random.usize(..WINDOWS.len())];
-                    observations.push(random.bool().then(|| told(name, time, status)));
+                    observations.push(random.bool().then(|| report(name, time, status)));
                 }
                 files.push(File {
                     run,
@@ -208,7 +208,7 @@ impl Schedule {
                     name: 0,
                     rewritten_at: random.u64(1..=lines.len() as u64),
                     lines,
-                    told: observations,
+                    reports: observations,
                 });
             }
         }
@@ -219,10 +219,10 @@ impl Schedule {
             acknowledged: vec![0; files.len()],
             merged: vec![0; files.len()],
             is_live: false,
-            unparks: false,
+            applies_deferred: false,
             fired: Vec::new(),
-            mark: Said::default(),
-            label: Said::default(),
+            mark: WriteState::default(),
+            label: WriteState::default(),
             files,
             random,
             was_there: !is_new,
@@ -292,24 +292,26 @@ impl Schedule {
     /// the backlog ended.
     fn check_limits(&mut self, snapshot: &Snapshot<'_>, stored: &[u64]) -> Result<(), Stop> {
         let limits = Limits::of(snapshot)?;
-        let told = |read: &[u64]| -> Vec<&Observation> {
+        let reports = |read: &[u64]| -> Vec<&Observation> {
             let of = self.files.iter().zip(read);
-            of.flat_map(|(file, read)| file.told(*read)).collect()
+            of.flat_map(|(file, read)| file.reports(*read)).collect()
         };
-        let may_be = match (self.is_live, self.unparks) {
+        let may_be = match (self.is_live, self.applies_deferred) {
             (true, _) => vec![stored.to_vec()],
             (false, true) => vec![self.merged.clone(), stored.to_vec()],
             (false, false) => vec![self.merged.clone()],
         };
-        let is = may_be.iter().find(|read| limits == Limits::must_be(told(read)));
+        let is = may_be
+            .iter()
+            .find(|read| limits == Limits::must_be(reports(read)));
         let Some(is) = is.cloned() else {
-            let must_be = Limits::must_be(told(&may_be[0]));
+            let must_be = Limits::must_be(reports(&may_be[0]));
             return Err(Stop::Broken(format!(
                 "limits are not those of the lines {may_be:?}:\n{limits:#?}\nmust be\n{must_be:#?}"
             )));
         };
         let fired = snapshot.quota(0)?.fired;
-        check_fired(&fired, &limits, told(&is)).map_err(Stop::Broken)?;
+        check_fired(&fired, &limits, reports(&is)).map_err(Stop::Broken)?;
         if !fired.starts_with(&self.fired) {
             return Err(Stop::Broken(format!(
                 "what fired is gone: {:?} was there, {fired:?} is",
@@ -344,7 +346,7 @@ impl Schedule {
                     self.crashes_in_row = 0;
                     self.reopenings += 1;
                     // A process starts with a backlog.
-                    (self.is_live, self.unparks) = (false, false);
+                    (self.is_live, self.applies_deferred) = (false, false);
                     return Ok(store);
                 }
                 Err(Stop::Disk(error)) => error,
@@ -412,7 +414,7 @@ impl Schedule {
                 let mut batch = batch(file.run, name, None, (to - from) * LINE, lines);
                 batch.expect = file.cursor(from);
                 batch.cursor = file.cursor(to).unwrap_or_default();
-                batch.observations = file.told[part].iter().flatten().cloned().collect();
+                batch.observations = file.reports[part].iter().flatten().cloned().collect();
                 batch.renamed_from = renamed.take();
                 batches.push(batch);
                 read[number] = to;
@@ -447,7 +449,7 @@ impl Schedule {
 
     /// The backlog ends: deferred observations are merged, and later ones as they arrive.
     fn apply_deferred(&mut self, store: &mut Writer) -> Result<(), Stop> {
-        self.unparks = true;
+        self.applies_deferred = true;
         store.apply_deferred(NOW)?;
         self.is_live = true;
         Ok(())
@@ -488,22 +490,22 @@ impl Schedule {
     }
 
     fn run(&mut self) -> Result<(), String> {
-        let told = |stop: Stop| match stop {
+        let describe = |stop: Stop| match stop {
             Stop::Broken(what) => what,
             Stop::Disk(error) => format!("the disk is well, and yet: {error}"),
         };
         self.plan(60);
-        let mut store = self.open().map_err(told)?;
+        let mut store = self.open().map_err(describe)?;
         for _ in 0..self.random.u32(3..=8) {
             match self.step(&mut store) {
                 Ok(()) => {}
                 Err(Stop::Disk(error)) => {
-                    self.after(&error, &mut store).map_err(told)?;
+                    self.after(&error, &mut store).map_err(describe)?;
                     drop(store);
-                    store = self.open().map_err(told)?;
+                    store = self.open().map_err(describe)?;
                     self.plan(60);
                 }
-                Err(broken) => return Err(told(broken)),
+                Err(broken) => return Err(describe(broken)),
             }
         }
         // The power fails between two commits, or the fault is over.
@@ -512,17 +514,17 @@ impl Schedule {
             self.disk.boot();
         }
         drop(store);
-        let mut store = self.open().map_err(told)?;
-        self.commit(&mut store, true).map_err(told)?;
-        self.apply_deferred(&mut store).map_err(told)?;
+        let mut store = self.open().map_err(describe)?;
+        self.commit(&mut store, true).map_err(describe)?;
+        self.apply_deferred(&mut store).map_err(describe)?;
         // Closing compacts the file, and may fail as well.
         self.plan(40);
         store.close();
         self.disk.expect(None);
         drop(store);
-        let store = self.open().map_err(told)?;
+        let store = self.open().map_err(describe)?;
         let whole: Vec<u64> = self.files.iter().map(|file| file.lines.len() as u64).collect();
-        let stored = self.stored(&read(&store)).map_err(told)?;
+        let stored = self.stored(&read(&store)).map_err(describe)?;
         if stored != whole || self.merged != whole {
             let merged = &self.merged;
             return Err(format!(

@@ -309,7 +309,7 @@ fn series_in_memory_are_bounded_and_found_again() {
 }
 
 #[test]
-fn a_response_in_a_series_of_another_class_is_told_and_moved() {
+fn a_response_in_a_series_of_another_class_is_reported_and_moved() {
     let mut store = memory();
     store
         .commit([batch("r", PROJECT, None, 1, vec![record(1, 5, Some(NOW))])])
@@ -330,10 +330,12 @@ fn a_response_in_a_series_of_another_class_is_told_and_moved() {
             Ok(())
         })
         .unwrap();
-    let mut told = Vec::new();
-    read(&store).compare_sums(|sentence| told.push(sentence)).unwrap();
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].contains("another price class"), "{told:?}");
+    let mut reported = Vec::new();
+    read(&store)
+        .compare_sums(|sentence| reported.push(sentence))
+        .unwrap();
+    assert_eq!(reported.len(), 1, "{reported:?}");
+    assert!(reported[0].contains("another price class"), "{reported:?}");
     let repaired = store.repair(&audit::Fixes::default()).unwrap();
     assert_eq!(repaired.responses, 1);
     let wanted: Vec<_> = before

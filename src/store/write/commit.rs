@@ -396,7 +396,7 @@ impl<'s, 't> CommitTx<'s, 't> {
         committed.events = self.runs.write_infos(&mut self.registry, self.names)?;
         committed.sequence = next_sequence(&mut self.meta)?;
         committed.changes = self.runs.changes(&self.registry, self.names, &sums, &by_model)?;
-        self.limits.settle(&mut self.meta, &self.names.accounts)?;
+        self.limits.merge_waiting(&mut self.meta, &self.names.accounts)?;
         committed.limits = self.limits.finish(&self.names.accounts)?;
         committed.outcomes = self.outcomes;
         Ok(committed)

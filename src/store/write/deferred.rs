@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::next_number;
 use crate::model::{Batch, FileNumber, Millis, Observation};
 use crate::store::error::DbError;
-use crate::store::schema::{META_PARKED, PARKED, PARKED_FILES, ParkedRow};
+use crate::store::schema::{DEFERRED, DEFERRED_FILES, DeferredRow, META_DEFERRED};
 use crate::store::table::{decode_row, put};
 
 /// The time of observations without one: after all others.
@@ -61,8 +61,8 @@ pub struct DeferredTables<'t> {
 impl<'t> DeferredTables<'t> {
     pub fn new(write: &'t WriteTransaction) -> Result<Self, DbError> {
         Ok(Self {
-            rows: write.open_table(PARKED)?,
-            files: write.open_table(PARKED_FILES)?,
+            rows: write.open_table(DEFERRED)?,
+            files: write.open_table(DEFERRED_FILES)?,
             number: None,
         })
     }
@@ -77,11 +77,11 @@ impl<'t> DeferredTables<'t> {
     ) -> Result<(), DbError> {
         let number = match self.number {
             Some(number) => number + 1,
-            None => next_number(meta, META_PARKED)?,
+            None => next_number(meta, META_DEFERRED)?,
         };
         self.number = Some(number);
         let key = (order.time, order.file, number);
-        put(&mut self.rows, key, &ParkedRow::new(account, observation))
+        put(&mut self.rows, key, &DeferredRow::new(account, observation))
     }
 
     /// The latest time of a file's deferred observations; `None` if none of them is deferred.
@@ -98,9 +98,9 @@ impl<'t> DeferredTables<'t> {
     }
 
     /// Stores the last number.
-    pub fn settle(&self, meta: &mut Table<'_, &'static str, u64>) -> Result<(), DbError> {
+    pub fn store_number(&self, meta: &mut Table<'_, &'static str, u64>) -> Result<(), DbError> {
         if let Some(number) = self.number {
-            meta.insert(META_PARKED, number)?;
+            meta.insert(META_DEFERRED, number)?;
         }
         Ok(())
     }
@@ -112,7 +112,7 @@ impl<'t> DeferredTables<'t> {
     }
 
     /// Removes and returns the first one.
-    pub fn pop(&mut self) -> Result<Option<ParkedRow>, DbError> {
+    pub fn pop(&mut self) -> Result<Option<DeferredRow>, DbError> {
         let first = self.rows.pop_first()?;
         first
             .map(|(_, row)| decode_row("parked", row.value()))

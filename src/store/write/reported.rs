@@ -74,7 +74,7 @@ impl Writer {
                     }
                 }
             }
-            limits.settle(&mut meta, &names.accounts)?;
+            limits.merge_waiting(&mut meta, &names.accounts)?;
             Ok(Committed {
                 sequence: next_sequence(&mut meta)?,
                 limits: limits.finish(&names.accounts)?,

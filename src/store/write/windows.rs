@@ -32,7 +32,7 @@ pub const HISTORY_AGE_MAX_MS: Millis = 15 * DAY_MS;
 /// Maximum number of rejections kept, of all accounts together.
 pub const LIMIT_EVENTS_MAX: u64 = 1000;
 /// Maximum number of fired thresholds kept for clients that were disconnected.
-pub const FIRED_MAX: u64 = 1000;
+const FIRED_MAX: u64 = 1000;
 /// Refusals of one session by one window that are no further apart are tries of one request, if they do not
 /// name their request, in milliseconds.
 const RETRY_SPAN_MS: Millis = 10 * MINUTE_MS;
@@ -95,7 +95,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
         })
     }
 
-    /// Keeps an observation until [`WindowChanges::settle`].
+    /// Keeps an observation until [`WindowChanges::merge_waiting`].
     pub fn wait(&mut self, account: u32, observation: Observation, at: Millis, order: MergeOrder) {
         self.waiting.push(Waiting {
             order,
@@ -106,12 +106,12 @@ impl<'s, 't> WindowChanges<'s, 't> {
     }
 
     /// Merges the waiting observations, in their order, and stores the last number deferred.
-    pub fn settle(
+    pub fn merge_waiting(
         &mut self,
         meta: &mut Table<'_, &'static str, u64>,
         accounts: &[AccountId],
     ) -> Result<(), DbError> {
-        self.deferred.settle(meta)?;
+        self.deferred.store_number(meta)?;
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.sort_by_key(|one| one.order);
         for one in waiting {

@@ -66,7 +66,7 @@ pub struct Place<'a> {
 }
 
 /// All input of the rules.
-pub struct House<'a> {
+pub struct SourceTree<'a> {
     /// Every text, by its path from the project's root; a file of which only the name is checked has an empty
     /// text.
     pub texts: &'a BTreeMap<String, String>,
@@ -74,7 +74,7 @@ pub struct House<'a> {
     pub places: Vec<Place<'a>>,
 }
 
-impl<'a> House<'a> {
+impl<'a> SourceTree<'a> {
     pub fn new(texts: &'a BTreeMap<String, String>) -> Self {
         let mut files: Vec<File> = texts
             .iter()
@@ -173,7 +173,7 @@ fn mark_test_files(files: &mut [File]) {
     }
 }
 
-/// The rows `//! | 2 doors | config watch |`.
+/// The rows `//! | 2 I/O adapters | config watch |`.
 fn layer_table(text: &str) -> Vec<Place<'_>> {
     let mut places = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -263,8 +263,7 @@ mod tests {
 
     #[test]
     fn the_layer_table_is_read_row_by_row() {
-        let text =
-            "//! x\n//! | layer | files |\n//! |---|---|\n//! | 0 words | a b |\n//! | 12 doors | c |\n";
+        let text = "//! x\n//! | layer | files |\n//! |---|---|\n//! | 0 domain types | a b |\n//! | 12 I/O adapters | c |\n";
         let places: Vec<_> = layer_table(text)
             .iter()
             .map(|p| (p.name, p.layer, p.line))

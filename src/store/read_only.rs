@@ -16,7 +16,7 @@ const PIECE_BYTES: usize = 4096;
 
 /// The file, with a shared lock against writers.
 #[derive(Debug)]
-pub struct Looking {
+pub struct ReadOnlyFile {
     file: File,
     written: Mutex<Written>,
 }
@@ -31,7 +31,7 @@ struct Written {
     pieces: BTreeMap<u64, Box<[u8; PIECE_BYTES]>>,
 }
 
-impl Looking {
+impl ReadOnlyFile {
     /// `None` if another process writes the file.
     ///
     /// # Errors
@@ -92,7 +92,7 @@ fn parts(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, usize,
     })
 }
 
-impl StorageBackend for Looking {
+impl StorageBackend for ReadOnlyFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.written().length)
     }
@@ -164,7 +164,7 @@ mod tests {
             .collect();
         std::fs::write(&path, &model).unwrap();
         let before = model.clone();
-        let looking = Looking::new(File::open(&path).unwrap()).unwrap().unwrap();
+        let looking = ReadOnlyFile::new(File::open(&path).unwrap()).unwrap().unwrap();
         let seed = fastrand::u64(..);
         println!("the seed is {seed}");
         let mut random = fastrand::Rng::with_seed(seed);
@@ -196,7 +196,7 @@ mod tests {
         let path = folder.path().join("file");
         let writer = File::create(&path).unwrap();
         writer.lock().unwrap();
-        let look = || Looking::new(File::open(&path).unwrap()).unwrap();
+        let look = || ReadOnlyFile::new(File::open(&path).unwrap()).unwrap();
         assert!(look().is_none());
         drop(writer);
         let first = look();
