@@ -29,7 +29,7 @@ pub(super) enum CommitterCommand {
     EndBacklog {
         done: oneshot::Sender<()>,
     },
-    /// A sign of life for the service manager's watchdog.
+    /// A heartbeat for the service manager's watchdog.
     Beat,
     /// A check that the database file is still at its path.
     Look,
@@ -147,7 +147,7 @@ impl CommitterHandle {
         self.request(|done| CommitterCommand::EndBacklog { done }).await
     }
 
-    /// Sends a heartbeat, which the committer answers with a watchdog message.
+    /// Sends a heartbeat; the committer calls `alive` after it.
     ///
     /// # Errors
     /// When the committer has stopped.

@@ -62,7 +62,7 @@ pub fn line(
     {
         return parsed;
     }
-    // A name with an escape that is no character is valid JSON all the same.
+    // A name with an escape that is no character is still valid JSON.
     let class = if json::is_object(repaired.as_deref().unwrap_or(bytes)) {
         LineKind::Ignored
     } else {

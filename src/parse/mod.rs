@@ -138,7 +138,7 @@ impl Parser {
         if let FileDialect::Undecided(lines) = self.file {
             self.file = match recognise::line_origin(bytes) {
                 LineOrigin::Of(dialect) => FileDialect::decided(dialect),
-                LineOrigin::Foreign(_) => FileDialect::Claude,
+                LineOrigin::OtherAgent(_) => FileDialect::Claude,
                 LineOrigin::Unknown if lines + 1 >= recognise::LINES_MAX => FileDialect::Claude,
                 LineOrigin::Unknown => FileDialect::Undecided(lines + 1),
             };

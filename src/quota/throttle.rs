@@ -109,7 +109,7 @@ impl Throttles {
             current = Some((step, cause));
             last = Some(one);
         }
-        // A given end holds for a while all the same.
+        // A given end still holds for a while.
         let is_held = said.is_some_and(|said| {
             let until = said.at.saturating_add(SAID_HOLDS_MS);
             now < said.until.map_or(until, |said| said.min(until))

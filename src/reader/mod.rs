@@ -268,7 +268,7 @@ pub fn read(
     reader.chunk.dialect = reader.parser.dialect();
     let lines = &mut reader.chunk.lines;
     // Lines of other agents are not counted as malformed.
-    if lines.malformed > 0 && matches!(unread::content_kind(file), ContentKind::Foreign(_)) {
+    if lines.malformed > 0 && matches!(unread::content_kind(file), ContentKind::OtherAgent(_)) {
         lines.ignored += std::mem::take(&mut lines.malformed);
     }
     Ok(reader.chunk)

@@ -17,7 +17,7 @@ use super::schema::{META, META_CREATED, META_SEQUENCE};
 
 /// Time for which the file may be missing, as one that is renamed and put back, before a new database is
 /// created.
-const ANEW_AFTER: Duration = Duration::from_secs(5);
+const NEW_DATABASE_AFTER: Duration = Duration::from_secs(5);
 
 /// Identity of a file, to distinguish it from others at the same path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +121,7 @@ impl Lost {
 
     /// True if it is missing for longer than a file that is renamed and put back.
     pub fn is_long_gone(&self) -> bool {
-        self.since.elapsed() >= ANEW_AFTER
+        self.since.elapsed() >= NEW_DATABASE_AFTER
     }
 
     /// True if a database that was found is the one that was lost, or a copy of it as of its last commit. An

@@ -122,7 +122,7 @@ pub async fn closed() {
         .spawn(move || {
             let stdout = io::stdout();
             loop {
-                // No events are requested: errors and hang-ups are reported all the same.
+                // No events are requested: errors and hang-ups are still reported.
                 let mut ends = [PollFd::new(&stdout, PollFlags::empty())];
                 match poll(&mut ends, None) {
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}

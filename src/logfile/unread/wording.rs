@@ -137,7 +137,7 @@ impl Wording {
                      watch.include, or set runs.layout = \"projects\" where each directory is a project",
                 ],
             ),
-            UnreadKind::Foreign(agent) => {
+            UnreadKind::OtherAgent(agent) => {
                 let file = agent.file();
                 Self {
                     what: [

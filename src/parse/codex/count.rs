@@ -81,7 +81,7 @@ pub struct RunningTotal {
 }
 
 impl RunningTotal {
-    /// A turn begins: the total may start anew.
+    /// A turn begins: the total may start again.
     pub fn begin_turn(&mut self) {
         self.is_of_turn = false;
     }
