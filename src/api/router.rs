@@ -8,7 +8,7 @@
 //!    error responses as the routes here do: `(status = 404, response = NotFound)`; a `default` for the
 //!    others is added to every operation.
 //! 3. Add `.routes(routes!(get_it, put_it))`, with all methods of one path together, to `pub fn routes()` of
-//!    its file, and merge that in [`declared`]. The 405 with its `Allow` header follows from this.
+//!    its file, and merge that in `declared`. The 405 with its `Allow` header follows from this.
 //! 4. Run `cargo run -- openapi > docs/openapi.json`, and add the route to `tests/collector/contract.rs`.
 
 use std::sync::{Arc, LazyLock};

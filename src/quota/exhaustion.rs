@@ -97,7 +97,7 @@ pub(super) fn predicted(budget: &DailyBudget, now: Millis) -> Option<(Overrun, C
 pub struct Block {
     /// The window's canonical name.
     pub window: Box<str>,
-    /// [`RESET_SLACK_MS`] after the window's reset.
+    /// `RESET_SLACK_MS` after the window's reset.
     pub until: Millis,
     /// The share left; below 0 if more than all was used.
     pub left: f64,

@@ -175,7 +175,7 @@ impl NamedWindow<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Freshness {
-    /// Younger than [`STALE_AFTER_MS`].
+    /// Younger than `STALE_AFTER_MS`.
     Fresh,
     Stale,
     /// The window ended and nothing newer was observed.

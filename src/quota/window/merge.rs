@@ -7,7 +7,7 @@
 //! 2. A reset within [`RESET_JITTER_MS`] of the stored one belongs to the same window; the later of the two
 //!    stays. Prose rounds an end down by less than [`WORDS_STEP_MS`].
 //! 3. Of two shares of the same window the higher stays. Two exceptions: (a) a live reading lower by
-//!    [`DROP_LARGE`], confirmed by a second one with another share or from another session; (b) a live
+//!    `DROP_LARGE`, confirmed by a second one with another share or from another session; (b) a live
 //!    `allowed` of the window itself with that much room, which is accepted at once and ends a refusal.
 //!    Neither applies to the line of a response that may have begun before the block ([`SERVED_AFTER_MS`]). A
 //!    refusal counts as a full share. A snapshot never lowers a share and never ends a refusal, and a share
@@ -362,7 +362,7 @@ fn is_refused(state: &WindowState, at: Millis) -> bool {
     state.status == LimitStatus::Rejected && state.exhausted_until.is_some_and(|until| until > at)
 }
 
-/// True if a reading's share is lower by [`DROP_LARGE`] than the shown one; a refused window counts as full.
+/// True if a reading's share is lower by `DROP_LARGE` than the shown one; a refused window counts as full.
 fn has_room(state: &WindowState, reading: &Reading) -> bool {
     let shown = if is_refused(state, reading.at) {
         Some(1.0)
