@@ -161,13 +161,13 @@ impl DatabaseFile {
         if bytes == 0 {
             return Err(damaged(path, "the file is empty"));
         }
-        let looking = ReadOnlyFile::new(file)
+        let backend = ReadOnlyFile::new(file)
             .map_err(|source| trouble(path, source))?
             .ok_or_else(|| StoreError::InUse(path.to_owned()))?;
         let mut builder = Builder::new();
         builder.set_cache_size(self.options.cache_bytes);
         builder.set_check_integrity_on_open(bytes <= CHECKED_BYTES_MAX);
-        self.open_with(|| builder.create_with_backend(looking))
+        self.open_with(|| builder.create_with_backend(backend))
     }
 
     /// Closes a database. Unused space that commits left between its pages, half of a small file, is freed

@@ -164,30 +164,30 @@ mod tests {
             .collect();
         std::fs::write(&path, &model).unwrap();
         let before = model.clone();
-        let looking = ReadOnlyFile::new(File::open(&path).unwrap()).unwrap().unwrap();
+        let backend = ReadOnlyFile::new(File::open(&path).unwrap()).unwrap().unwrap();
         let seed = fastrand::u64(..);
         println!("the seed is {seed}");
         let mut random = fastrand::Rng::with_seed(seed);
         for _ in 0..2000 {
             if random.u8(..10) == 0 {
                 let length = random.usize(..PIECE_BYTES * 5);
-                looking.set_len(length as u64).unwrap();
+                backend.set_len(length as u64).unwrap();
                 model.resize(length, 0);
             } else if !model.is_empty() {
                 let start = random.usize(..model.len());
                 let count = random.usize(..=(model.len() - start).min(PIECE_BYTES * 2));
                 let data: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(count).collect();
-                looking.write(start as u64, &data).unwrap();
+                backend.write(start as u64, &data).unwrap();
                 model[start..start + count].copy_from_slice(&data);
             }
             let mut whole = vec![1; model.len()];
-            assert_eq!(looking.len().unwrap(), model.len() as u64);
-            looking.read(0, &mut whole).unwrap();
+            assert_eq!(backend.len().unwrap(), model.len() as u64);
+            backend.read(0, &mut whole).unwrap();
             assert!(whole == model);
         }
         assert!(std::fs::read(&path).unwrap() == before);
         let mut beyond = [0];
-        assert!(looking.read(model.len() as u64, &mut beyond).is_err());
+        assert!(backend.read(model.len() as u64, &mut beyond).is_err());
     }
 
     #[test]
