@@ -148,11 +148,7 @@ impl Supervisor {
 
     /// Starts tailers for the runs in the runs directory that have none; returns the runs in it.
     async fn take_over(&mut self, listing: Listing) -> HashSet<RunId> {
-        let Listing {
-            entries,
-            known_listing,
-            ..
-        } = listing;
+        let Listing { entries, known, .. } = listing;
         self.release_forgotten(&entries).await;
         self.unread.set_links(&entries);
         self.unread.start_survey(&self.places, &self.shared);
@@ -164,7 +160,7 @@ impl Supervisor {
             .collect();
         new.sort_unstable();
         if self.start_new(new).await {
-            self.directory.known_listing = Some(known_listing);
+            self.directory.known_listing = Some(known);
         }
         found.into_iter().collect()
     }

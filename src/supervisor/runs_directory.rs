@@ -41,7 +41,7 @@ pub(super) struct Listing {
     pub(super) directory: PathBuf,
     pub(super) identity: DirectoryId,
     pub(super) entries: Vec<Entry>,
-    pub(super) known_listing: KnownListing,
+    pub(super) known: KnownListing,
 }
 
 /// A state of the runs directory in which every run in it was known.
@@ -194,7 +194,7 @@ fn list(
         directory,
         identity,
         entries,
-        known_listing: KnownListing { mark, changed_ns },
+        known: KnownListing { mark, changed_ns },
     }))
 }
 

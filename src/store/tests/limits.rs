@@ -16,7 +16,7 @@ const MINUTE: Millis = 60_000;
 
 /// The observation of one line of a story.
 #[derive(Clone, Debug)]
-struct Reported {
+struct ReportedLine {
     file: u8,
     observation: Observation,
 }
@@ -138,9 +138,9 @@ struct Facts {
 
 /// In the order of time, a late line directly after the line before it in its file; files of one time in one
 /// order.
-fn in_order(story: &[Reported]) -> Vec<Reported> {
+fn in_order(story: &[ReportedLine]) -> Vec<ReportedLine> {
     let mut latest: BTreeMap<u8, Millis> = BTreeMap::new();
-    let mut placed: Vec<(Millis, u8, Reported)> = Vec::new();
+    let mut placed: Vec<(Millis, u8, ReportedLine)> = Vec::new();
     for reported in story {
         let time = reported.observation.observed_at.unwrap();
         let latest = latest.entry(reported.file).or_insert(time);
@@ -152,7 +152,7 @@ fn in_order(story: &[Reported]) -> Vec<Reported> {
 }
 
 /// One file after the other, each whole: another possible order of reading.
-fn by_file(story: &[Reported], descending: bool) -> Vec<Reported> {
+fn by_file(story: &[ReportedLine], descending: bool) -> Vec<ReportedLine> {
     let mut story = story.to_vec();
     story.sort_by_key(|reported| {
         if descending {
@@ -165,7 +165,7 @@ fn by_file(story: &[Reported], descending: bool) -> Vec<Reported> {
 }
 
 /// One of this number of times; unless they are `apart`, times of different files coincide.
-fn any_reported(times: i64, apart: bool) -> impl Strategy<Value = Reported> {
+fn any_reported(times: i64, apart: bool) -> impl Strategy<Value = ReportedLine> {
     (
         0u8..4,
         0..times,
@@ -174,7 +174,7 @@ fn any_reported(times: i64, apart: bool) -> impl Strategy<Value = Reported> {
         prop_oneof![1 => Just(None), 6 => (0i64..4).prop_map(Some)],
         prop_oneof![3 => Just(LimitStatus::Allowed), 1 => Just(LimitStatus::Unknown), 1 => Just(LimitStatus::Rejected)],
     )
-        .prop_map(move |(file, time, name, utilization, reset, status)| Reported {
+        .prop_map(move |(file, time, name, utilization, reset, status)| ReportedLine {
             file,
             observation: Observation {
                 status,
@@ -190,7 +190,12 @@ fn any_reported(times: i64, apart: bool) -> impl Strategy<Value = Reported> {
 
 /// Commits a story in batches and groups; then the backlog ends. There is a restart after every
 /// `restart_every` groups; without any the database is in memory.
-fn deferred(story: &[Reported], batch_len: usize, group_len: usize, restart_every: Option<usize>) -> Facts {
+fn deferred(
+    story: &[ReportedLine],
+    batch_len: usize,
+    group_len: usize,
+    restart_every: Option<usize>,
+) -> Facts {
     let mut desk = match restart_every {
         Some(_) => Desk::on_disk(),
         None => Desk::in_memory(),
@@ -232,7 +237,7 @@ fn deferred(story: &[Reported], batch_len: usize, group_len: usize, restart_ever
 }
 
 /// Merges a story in its order, one line at a time.
-fn merged(story: &[Reported]) -> Facts {
+fn merged(story: &[ReportedLine]) -> Facts {
     let mut desk = Desk::in_memory();
     desk.store.apply_deferred(NOW).unwrap();
     for reported in story {
