@@ -232,7 +232,7 @@ fn a_file_that_is_no_rust_is_named() {
 }
 
 #[test]
-fn an_outside_crate_has_one_door() {
+fn an_outside_crate_has_one_owner() {
     for source in [
         "use redb::Database;",
         "use redb as other;",
@@ -269,7 +269,7 @@ fn an_outside_crate_has_one_door() {
 }
 
 #[test]
-fn the_table_of_doors_is_right() {
+fn the_table_of_crate_owners_is_right() {
     check(
         &[(
             "Cargo.toml",
